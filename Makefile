@@ -1,0 +1,52 @@
+# make run and make test are all that is needed; Python 3.11 or newer has to be installed.
+PYTHON ?= python3
+BIN = .venv/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.PHONY: run test lint format lock bench screenshots clean
+
+run: .venv/run
+	@$(BIN)/python -m smstracker
+
+test: .venv/dev
+	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=95
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: .venv/dev
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header -q \
+		pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header -q \
+		pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
+
+bench: .venv/dev
+	$(BIN)/python bench/callbacks
+
+screenshots: .venv/dev
+	$(BIN)/python -W ignore -m tests.screenshots
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .coverage
+
+.venv/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "Python's venv is missing (Debian: apt install python3-venv)"; exit 1; }
+	@touch $@
+
+.venv/run: .venv/python requirements.txt
+	@echo "Installing what smstracker needs (once) ..."
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+.venv/dev: .venv/run requirements-dev.txt
+	@echo "Installing what the tests need (once) ..."
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
