@@ -1,0 +1,366 @@
+"""Every setting of smstracker: read from a mapping, checked, and reported all at once.
+
+`load()` returns a frozen `Config` or raises `ConfigError`, which lists every problem by the
+setting's name and never repeats a value: a value may be a secret.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import phonenumbers
+from dotenv import dotenv_values
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+ROOT = Path(__file__).parent
+TWILIO_API = "https://api.twilio.com"
+DEMO_PHONE_NUMBER = "+15005550006"
+
+_ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
+_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
+# E.164, a short code, or an alphanumeric sender with at least one letter.
+_SENDER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+|@[^@\s]+")
+_WORDS = {"1": True, "true": True, "yes": True, "on": True}
+_WORDS |= {"0": False, "false": False, "no": False, "off": False}
+
+T = TypeVar("T")
+
+
+class ConfigError(ValueError):
+    """The settings do not fit together; `problems` holds one sentence for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("smstracker cannot start:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+@dataclass(frozen=True, slots=True)
+class MailConfig:
+    """How mail leaves; `server` is None when no SMTP server is set."""
+
+    server: str | None
+    port: int
+    username: str | None
+    password: str | None = field(repr=False)
+    use_tls: bool
+    use_ssl: bool
+    default_sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The checked settings. Secrets stay out of its repr."""
+
+    demo: bool
+    instance: Path
+    port: int
+    bind_address: str
+    web_concurrency: int
+    web_threads: int
+    trusted_proxies: int
+    public_base_url: str
+    secret_key: str = field(repr=False)
+    database_url: str = field(repr=False)
+    twilio_account_sid: str = field(repr=False)
+    twilio_auth_token: str = field(repr=False)
+    twilio_auth_token_secondary: str | None = field(repr=False)
+    twilio_phone_numbers: tuple[str, ...] = field(repr=False)
+    twilio_messaging_service_sid: str | None = field(repr=False)
+    twilio_api_base_url: str
+    simulator_port: int
+    mail: MailConfig
+    sign_in_allow: tuple[str, ...] | None = field(repr=False)
+    default_region: str
+    receipt_window_hours: int
+    send_limit_per_minute: int
+    send_limit_per_day: int
+
+    @property
+    def auth_tokens(self) -> tuple[str, ...]:
+        """The tokens that a status callback may be signed with, the primary one first."""
+        secondary = self.twilio_auth_token_secondary
+        return (self.twilio_auth_token, secondary) if secondary else (self.twilio_auth_token,)
+
+    @property
+    def is_https(self) -> bool:
+        return self.public_base_url.startswith("https://")
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite")
+
+
+class _Reader:
+    """Takes settings out of a mapping and gathers what is wrong with them."""
+
+    def __init__(self, env: Mapping[str, str | None]) -> None:
+        self.env = {k: v.strip() for k, v in env.items() if v and v.strip()}
+        self.problems: list[str] = []
+
+    def problem(self, name: str, what: str) -> None:
+        self.problems.append(f"{name}: {what}")
+
+    def text(self, name: str) -> str | None:
+        return self.env.get(name)
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        raw = self.env.get(name)
+        if raw is None:
+            return default
+        if raw.isdecimal() and low <= int(raw) <= high:
+            return int(raw)
+        self.problem(name, f"must be a whole number from {low} to {high}")
+        return default
+
+    def flag(self, name: str) -> bool:
+        raw = self.env.get(name, "false").lower()
+        if raw not in _WORDS:
+            self.problem(name, "must be true or false")
+        return _WORDS.get(raw, False)
+
+    def words(self, name: str) -> tuple[str, ...]:
+        return tuple(w.strip() for w in self.env.get(name, "").split(",") if w.strip())
+
+    def matching(self, name: str, pattern: re.Pattern[str], shape: str) -> str | None:
+        raw = self.env.get(name)
+        if raw is not None and not pattern.fullmatch(raw):
+            self.problem(name, f"must be {shape}")
+        return raw
+
+    def known(self, name: str, default: T, choose: Callable[[str], T | None], shape: str) -> T:
+        raw = self.env.get(name)
+        if raw is None:
+            return default
+        chosen = choose(raw)
+        if chosen is None:
+            self.problem(name, f"must be {shape}")
+            return default
+        return chosen
+
+
+def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None = None) -> Config:
+    """The settings of `env`, or of `.env` overlaid by the process environment.
+
+    `instance` is the folder of everything that is generated: the SQLite file and the secrets of
+    demo mode. Raises `ConfigError`.
+    """
+    if env is None:
+        env = {**dotenv_values(ROOT / ".env"), **os.environ}
+    read = _Reader(env)
+    demo = not (read.text("TWILIO_ACCOUNT_SID") or read.text("TWILIO_AUTH_TOKEN"))
+    config = _build(read, demo, instance or ROOT / "instance")
+    if read.problems:
+        raise ConfigError(read.problems)
+    return config
+
+
+def _build(read: _Reader, demo: bool, instance: Path) -> Config:
+    port = read.number("PORT", 8000, 1, 65535)
+    simulator_port = read.number("SIMULATOR_PORT", min(port + 1, 65535), 1, 65535)
+    twilio = _read_demo_twilio(read, instance) if demo else _read_twilio(read)
+    api = f"http://127.0.0.1:{simulator_port}" if demo else _read_api_base_url(read)
+    database_url = _read_database_url(read, instance)
+    return Config(
+        demo=demo,
+        instance=instance,
+        port=port,
+        bind_address=read.text("BIND_ADDRESS") or "127.0.0.1",
+        web_concurrency=read.number(
+            "WEB_CONCURRENCY", 1 if database_url.startswith("sqlite") else 2, 1, 64
+        ),
+        web_threads=read.number("WEB_THREADS", 32, 2, 512),
+        trusted_proxies=read.number("TRUSTED_PROXIES", 0, 0, 5),
+        public_base_url=_read_public_base_url(read, demo, port),
+        secret_key=_read_secret_key(read, demo, instance),
+        database_url=database_url,
+        twilio_account_sid=twilio[0],
+        twilio_auth_token=twilio[1],
+        twilio_auth_token_secondary=twilio[2],
+        twilio_phone_numbers=_read_phone_numbers(read, demo),
+        twilio_messaging_service_sid=read.matching(
+            "TWILIO_MESSAGING_SERVICE_SID", _SERVICE_SID, "MG followed by 32 hexadecimal digits"
+        ),
+        twilio_api_base_url=api,
+        simulator_port=simulator_port,
+        mail=_read_mail(read),
+        sign_in_allow=_read_sign_in_allow(read, demo),
+        default_region=read.known(
+            "DEFAULT_REGION", "US", _region, "a two-letter region such as US or GB"
+        ),
+        receipt_window_hours=read.number("RECEIPT_WINDOW_HOURS", 72, 1, 24 * 90),
+        send_limit_per_minute=read.number("SEND_LIMIT_PER_MINUTE", 30, 1, 1_000_000),
+        send_limit_per_day=read.number("SEND_LIMIT_PER_DAY", 1000, 1, 100_000_000),
+    )
+
+
+def _read_twilio(read: _Reader) -> tuple[str, str, str | None]:
+    for name, other in (
+        ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
+        ("TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID"),
+    ):
+        if not read.text(name):
+            read.problem(name, f"required, because {other} is set")
+    sid = read.matching("TWILIO_ACCOUNT_SID", _ACCOUNT_SID, "AC followed by 32 hexadecimal digits")
+    if not (read.text("TWILIO_PHONE_NUMBER") or read.text("TWILIO_MESSAGING_SERVICE_SID")):
+        read.problem(
+            "TWILIO_PHONE_NUMBER", "set this or TWILIO_MESSAGING_SERVICE_SID: there is no sender"
+        )
+    token = read.text("TWILIO_AUTH_TOKEN")
+    return sid or "", token or "", read.text("TWILIO_AUTH_TOKEN_SECONDARY")
+
+
+def _read_demo_twilio(read: _Reader, instance: Path) -> tuple[str, str, str | None]:
+    for name in ("TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_API_BASE_URL"):
+        if read.text(name):
+            read.problem(name, "set, but TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are not")
+    if read.problems:
+        return "", "", None
+    account = "AC" + _generated(instance, "demo-account-sid")
+    token = _generated(instance, "demo-auth-token")
+    return account, token, _generated(instance, "demo-auth-token-secondary")
+
+
+def _read_phone_numbers(read: _Reader, demo: bool) -> tuple[str, ...]:
+    numbers = read.words("TWILIO_PHONE_NUMBER")
+    if not all(_SENDER.fullmatch(n) for n in numbers):
+        read.problem(
+            "TWILIO_PHONE_NUMBER",
+            "must be a number like +15005550006 (several are separated by commas), "
+            "a short code or an alphanumeric sender",
+        )
+    return numbers or ((DEMO_PHONE_NUMBER,) if demo else ())
+
+
+def _read_public_base_url(read: _Reader, demo: bool, port: int) -> str:
+    name = "PUBLIC_BASE_URL"
+    raw = read.text(name)
+    if raw is None:
+        if not demo:
+            read.problem(name, "required: the https address at which Twilio reaches this app")
+        return f"http://127.0.0.1:{port}"
+    base = _base_url(raw)
+    if base is None:
+        read.problem(name, "must be like https://sms.example.org, with no path, query or user")
+    elif not _is_https_or_loopback(base):
+        read.problem(name, "must begin with https:// unless it is a loopback address")
+    return base or ""
+
+
+def _read_api_base_url(read: _Reader) -> str:
+    name = "TWILIO_API_BASE_URL"
+    base = read.known(name, TWILIO_API, _base_url, "an address such as https://api.example.org")
+    if not _is_https_or_loopback(base):
+        read.problem(name, "must begin with https:// unless it is a loopback address")
+    return base
+
+
+def _base_url(raw: str) -> str | None:
+    """`raw` as scheme://host[:port], or None if it is anything else or more than that."""
+    try:
+        parts = urlsplit(raw)
+        port = parts.port
+    except ValueError:
+        return None
+    extra = parts.path.rstrip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in ("http", "https") or not parts.hostname or extra or port == 0:
+        return None
+    if not re.fullmatch(r"[A-Za-z0-9.\-:\[\]]+", parts.netloc):
+        return None
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _is_https_or_loopback(base: str) -> bool:
+    return base.startswith("https://") or is_loopback(urlsplit(base).hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only mean this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _read_database_url(read: _Reader, instance: Path) -> str:
+    name = "DATABASE_URL"
+    raw = read.text(name)
+    if raw is None:
+        return f"sqlite:///{instance / 'smstracker.sqlite'}"
+    raw = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", raw)
+    try:
+        driver = make_url(raw).drivername
+    except (ArgumentError, ValueError):
+        read.problem(name, "is not a database URL")
+        return raw
+    if driver not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+        read.problem(name, "must begin with sqlite:/// or postgresql://")
+    return raw
+
+
+def _read_secret_key(read: _Reader, demo: bool, instance: Path) -> str:
+    raw = read.text("SECRET_KEY")
+    if raw:
+        return raw
+    if demo:
+        return "" if read.problems else _generated(instance, "secret-key")
+    read.problem("SECRET_KEY", "required; make one with: openssl rand -hex 32")
+    return ""
+
+
+def _generated(instance: Path, name: str) -> str:
+    """A random 32-digit hexadecimal string that is made once and kept in the instance folder."""
+    path = instance / name
+    instance.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        # Linking a finished file is atomic: of two processes that start at once, both use one.
+        draft = instance / f".{name}.{secrets.token_hex(8)}"
+        if not path.exists():
+            draft.touch(mode=0o600)
+            draft.write_text(secrets.token_hex(16))
+            os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink(missing_ok=True)
+    return path.read_text().strip()
+
+
+def _read_mail(read: _Reader) -> MailConfig:
+    server = read.text("MAIL_SERVER")
+    tls, ssl = read.flag("MAIL_USE_TLS"), read.flag("MAIL_USE_SSL")
+    username, password = read.text("MAIL_USERNAME"), read.text("MAIL_PASSWORD")
+    sender = read.text("MAIL_DEFAULT_SENDER")
+    if tls and ssl:
+        read.problem("MAIL_USE_TLS", "set this or MAIL_USE_SSL, not both")
+    if server and not sender:
+        read.problem("MAIL_DEFAULT_SENDER", "required, because MAIL_SERVER is set")
+    if bool(username) != bool(password):
+        missing = "MAIL_PASSWORD" if username else "MAIL_USERNAME"
+        read.problem(missing, "MAIL_USERNAME and MAIL_PASSWORD go together")
+    if server and password and not (tls or ssl or is_loopback(server)):
+        read.problem("MAIL_PASSWORD", "would travel in the clear: set MAIL_USE_TLS or MAIL_USE_SSL")
+    port = read.number("MAIL_PORT", 465 if ssl else 587 if tls else 25, 1, 65535)
+    default_sender = sender or "smstracker@localhost"
+    return MailConfig(server, port, username, password, tls, ssl, default_sender)
+
+
+def _read_sign_in_allow(read: _Reader, demo: bool) -> tuple[str, ...] | None:
+    """Case-folded addresses and @domains; None means everyone (the default of demo mode)."""
+    entries = tuple(entry.casefold() for entry in read.words("SIGN_IN_ALLOW"))
+    if not all(_ADDRESS.fullmatch(entry) for entry in entries):
+        read.problem("SIGN_IN_ALLOW", "must be a comma list of addresses and @domains")
+    return None if demo and not entries else entries
+
+
+def _region(raw: str) -> str | None:
+    return raw.upper() if raw.upper() in phonenumbers.SUPPORTED_REGIONS else None

@@ -1,0 +1,159 @@
+"""Settings: checked at the start, all problems at once, no value ever shown."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from config import Config, ConfigError, load
+
+LIVE = {
+    "SECRET_KEY": "not-to-be-seen",
+    "PUBLIC_BASE_URL": "https://sms.example.org",
+    "TWILIO_ACCOUNT_SID": "AC" + "1" * 32,
+    "TWILIO_AUTH_TOKEN": "not-to-be-seen-either",
+    "TWILIO_PHONE_NUMBER": "+15005550006",
+}
+
+
+def problems(tmp_path: Path, **changed: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(LIVE | changed, instance=tmp_path)
+    return "\n".join(caught.value.problems)
+
+
+def test_nothing_set_starts_demo_mode(tmp_path: Path) -> None:
+    config = load({}, instance=tmp_path)
+    assert config.demo
+    assert config.public_base_url == "http://127.0.0.1:8000"
+    assert config.twilio_api_base_url == "http://127.0.0.1:8001"
+    assert config.sign_in_allow is None
+    assert config.is_sqlite
+
+
+def test_demo_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:
+    first, second = load({}, instance=tmp_path / "i"), load({}, instance=tmp_path / "i")
+    assert first.secret_key == second.secret_key
+    assert first.auth_tokens == second.auth_tokens
+    assert len({first.secret_key, *first.auth_tokens}) == 3
+    assert {p.stat().st_mode & 0o077 for p in (tmp_path / "i").iterdir()} == {0}
+
+
+def test_processes_that_start_at_once_share_the_demo_secrets(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: load({}, instance=tmp_path / "i"), range(16)))
+    assert len({config.secret_key for config in found}) == 1
+
+
+def test_live_settings_are_read(tmp_path: Path) -> None:
+    config = load(LIVE | {"SIGN_IN_ALLOW": "Me@Example.org, @Clinic.example"}, instance=tmp_path)
+    assert not config.demo
+    assert config.sign_in_allow == ("me@example.org", "@clinic.example")
+    assert config.twilio_api_base_url == "https://api.twilio.com"
+    assert load(LIVE, instance=tmp_path).sign_in_allow == ()
+
+
+def test_blank_settings_count_as_unset(tmp_path: Path) -> None:
+    assert load(dict.fromkeys(LIVE, " "), instance=tmp_path).demo
+
+
+def test_every_problem_is_reported_at_once_without_a_value(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path,
+        SECRET_KEY="",
+        PUBLIC_BASE_URL="http://visible.example.org",
+        TWILIO_ACCOUNT_SID="visible",
+        TWILIO_PHONE_NUMBER="",
+        PORT="visible",
+        MAIL_USE_TLS="visible",
+        DEFAULT_REGION="visible",
+        DATABASE_URL="mysql://visible",
+        SIGN_IN_ALLOW="visible",
+    )
+    names = {line.partition(":")[0] for line in found.splitlines()}
+    assert names == {
+        *("SECRET_KEY", "PUBLIC_BASE_URL", "TWILIO_ACCOUNT_SID", "TWILIO_PHONE_NUMBER", "PORT"),
+        *("MAIL_USE_TLS", "DEFAULT_REGION", "DATABASE_URL", "SIGN_IN_ALLOW"),
+    }
+    assert "visible" not in found
+
+
+@pytest.mark.parametrize("missing", sorted(LIVE))
+def test_live_mode_without_one_of_its_settings_does_not_start(tmp_path: Path, missing: str) -> None:
+    assert missing in problems(tmp_path, **{missing: ""})
+
+
+def test_a_messaging_service_is_sender_enough(tmp_path: Path) -> None:
+    service = {"TWILIO_PHONE_NUMBER": "", "TWILIO_MESSAGING_SERVICE_SID": "MG" + "a" * 32}
+    assert load(LIVE | service, instance=tmp_path).twilio_phone_numbers == ()
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://a.example/path",
+        "https://u:p@a.example",
+        "https://a.example?x=1",
+        "a.example",
+        "ftp://a.example",
+        "https://",
+        "https://a b",
+        "https://a.example:99999",
+        "https://[::1",
+    ],
+)
+def test_public_base_url_has_to_be_scheme_and_host(tmp_path: Path, base: str) -> None:
+    assert "PUBLIC_BASE_URL: must be like" in problems(tmp_path, PUBLIC_BASE_URL=base)
+
+
+@pytest.mark.parametrize("base", ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:1"])
+def test_loopback_may_be_http(tmp_path: Path, base: str) -> None:
+    assert load(LIVE | {"PUBLIC_BASE_URL": base + "/"}, instance=tmp_path).public_base_url == base
+
+
+@pytest.mark.parametrize("url", ["postgres://u:p@h/d", "postgresql://u:p@h/d"])
+def test_postgres_urls_get_the_driver(tmp_path: Path, url: str) -> None:
+    config = load(LIVE | {"DATABASE_URL": url}, instance=tmp_path)
+    assert config.database_url == "postgresql+psycopg://u:p@h/d"
+    assert config.web_concurrency == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"MAIL_SERVER": "mail.example.org"}, "MAIL_DEFAULT_SENDER"),
+        ({"MAIL_USE_TLS": "1", "MAIL_USE_SSL": "1"}, "MAIL_USE_TLS"),
+        ({"MAIL_USERNAME": "u"}, "MAIL_PASSWORD"),
+        ({"MAIL_PASSWORD": "p"}, "MAIL_USERNAME"),
+        ({"MAIL_SERVER": "m.example", "MAIL_USERNAME": "u", "MAIL_PASSWORD": "p"}, "in the clear"),
+        ({"TWILIO_API_BASE_URL": "http://api.example.org"}, "TWILIO_API_BASE_URL"),
+        ({"TWILIO_API_BASE_URL": "nonsense"}, "TWILIO_API_BASE_URL"),
+        ({"TWILIO_PHONE_NUMBER": "+1 500"}, "TWILIO_PHONE_NUMBER"),
+        ({"DATABASE_URL": "nonsense"}, "DATABASE_URL"),
+        ({"RECEIPT_WINDOW_HOURS": "0"}, "RECEIPT_WINDOW_HOURS"),
+        ({"SEND_LIMIT_PER_MINUTE": "-1"}, "SEND_LIMIT_PER_MINUTE"),
+    ],
+)
+def test_problem_is_named(tmp_path: Path, changed: dict[str, str], problem: str) -> None:
+    assert problem in problems(tmp_path, **changed)
+
+
+@pytest.mark.parametrize("name", ["TWILIO_API_BASE_URL", "TWILIO_AUTH_TOKEN_SECONDARY"])
+def test_carrier_settings_without_credentials_do_not_start_a_demo(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ConfigError, match=name):
+        load({name: "https://api.example.org"}, instance=tmp_path)
+
+
+def test_secrets_stay_out_of_the_repr(tmp_path: Path) -> None:
+    config: Config = load(LIVE | {"MAIL_USERNAME": "u", "MAIL_PASSWORD": "pw-x"}, instance=tmp_path)
+    assert "not-to-be-seen" not in repr(config)
+    assert "pw-x" not in repr(config)
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in LIVE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PORT", "8077")
+    assert load().port == 8077
