@@ -1,0 +1,45 @@
+"""Segments, against what is known of Twilio's own calculator."""
+
+import pytest
+
+from smstracker.segments import count_segments
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "count", "units"),
+    [
+        ("", "GSM-7", 0, 0),
+        ("a" * 160, "GSM-7", 1, 160),
+        ("a" * 161, "GSM-7", 2, 161),
+        ("a" * 306, "GSM-7", 2, 306),
+        ("a" * 307, "GSM-7", 3, 307),
+        ("€" * 80, "GSM-7", 1, 160),
+        ("€" * 81, "GSM-7", 2, 162),
+        # An escaped character is not split: 153 septets hold 76 of them, not 76 and a half.
+        ("€" * 153, "GSM-7", 3, 306),
+        ("é" * 160, "GSM-7", 1, 160),
+        ("ê" * 70, "UCS-2", 1, 70),
+        ("ê" * 71, "UCS-2", 2, 71),
+        ("😀" * 35, "UCS-2", 1, 70),
+        # Nor is a surrogate pair: 67 code units hold 33 of them.
+        ("😀" * 67, "UCS-2", 3, 134),
+        ("ê" + "a" * 134, "UCS-2", 3, 135),
+    ],
+)
+def test_segments(text: str, encoding: str, count: int, units: int) -> None:
+    found = count_segments(text)
+    assert (found.encoding, found.count, found.units) == (encoding, count, units)
+
+
+def test_costly_characters_are_named_once_each() -> None:
+    assert count_segments("“Café” ça va ✓✓").costly == ("ç", "“", "”", "✓")
+
+
+@pytest.mark.parametrize("text", ["Ç", "[]{}^~|\\€", "ÄÖÑÜ§¿äöñüà", "\n\r\f"])
+def test_these_cost_nothing_extra(text: str) -> None:
+    assert count_segments(text).encoding == "GSM-7"
+
+
+@pytest.mark.parametrize("text", ["ç", "`", "’", "\t", "\u200b", "e\u0301"])
+def test_these_do(text: str) -> None:
+    assert count_segments(text).encoding == "UCS-2"

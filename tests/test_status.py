@@ -1,0 +1,95 @@
+"""The order of the status words, and how they are shown."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from smstracker import status
+from smstracker.status import Effect, State, below, effects, level_with, shown
+
+NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
+WINDOW = timedelta(hours=72)
+
+
+def show(word: str, age: timedelta = timedelta()) -> status.Shown:
+    return shown(word, NOW - age, now=NOW, receipt_window=WINDOW)
+
+
+def test_order_is_the_one_of_the_carrier() -> None:
+    words = ["scheduled", "accepted", "queued", "sending", "sent", "partially_delivered"]
+    words += ["failed", "delivered", "read"]
+    assert sorted(words, key=status.RANK.__getitem__) == words
+
+
+def test_negative_ends_share_a_rank() -> None:
+    assert set(level_with("failed")) == {"failed", "undelivered", "canceled"}
+
+
+@pytest.mark.parametrize("word", ["pending", "unknown", "refused", "unreached"])
+def test_every_word_of_twilio_outranks_ours(word: str) -> None:
+    assert word in below("scheduled")
+
+
+def test_unknown_word_moves_nothing() -> None:
+    assert below("teleported") == ()
+    assert level_with("teleported") == ()
+
+
+@pytest.mark.parametrize(
+    ("word", "label", "state"),
+    [
+        ("pending", "Waiting", State.WAITING),
+        ("accepted", "Waiting", State.WAITING),
+        ("scheduled", "Scheduled", State.WAITING),
+        ("sending", "Waiting", State.WAITING),
+        ("sent", "Sent, awaiting receipt", State.WAITING),
+        ("delivered", "Delivered", State.DELIVERED),
+        ("read", "Read", State.DELIVERED),
+        ("undelivered", "Not delivered", State.FAILED),
+        ("failed", "Not delivered", State.FAILED),
+        ("refused", "Not sent", State.FAILED),
+        ("unreached", "Not sent", State.FAILED),
+        ("canceled", "Cancelled", State.CANCELLED),
+        ("unknown", "Outcome unknown, checking", State.UNKNOWN),
+    ],
+)
+def test_word_is_shown_in_plain_words(word: str, label: str, state: State) -> None:
+    assert (show(word).label, show(word).state) == (label, state)
+
+
+def test_sent_is_shown_as_no_receipt_after_the_window() -> None:
+    assert show("sent", WINDOW).state is State.WAITING
+    late = show("sent", WINDOW + timedelta(seconds=1))
+    assert (late.label, late.state) == ("Sent, no receipt", State.NO_RECEIPT)
+
+
+def test_pending_is_shown_as_unknown_when_nobody_recorded_an_outcome() -> None:
+    assert show("pending", timedelta(minutes=3)).state is State.UNKNOWN
+
+
+def test_every_word_has_a_state_and_counts_once() -> None:
+    counted = [word for state in State for word in status.words_of(state)]
+    assert sorted(counted) == sorted(status.RANK)
+
+
+def test_label_quotes_a_word_that_is_new() -> None:
+    assert "teleported" in status.label("teleported")
+    assert status.label("sent") == "Sent"
+    assert status.label("delivered") == "Delivered"
+
+
+@pytest.mark.parametrize(
+    ("events", "last"),
+    [
+        ([("queued", None), ("sent", None)], Effect.MOVED),
+        ([("delivered", None), ("sent", None)], Effect.LATE),
+        ([("sent", None), ("sent", None)], Effect.REPEATED),
+        ([("failed", None), ("failed", "30008")], Effect.MOVED),
+        ([("failed", "30008"), ("delivered", None)], Effect.CONFLICTING),
+        ([("delivered", None), ("undelivered", "30005")], Effect.CONFLICTING),
+        ([("sent", None), ("teleported", None)], Effect.UNKNOWN_WORD),
+        ([("teleported", None), ("sent", None)], Effect.MOVED),
+    ],
+)
+def test_effect_of_the_last_event(events: list[tuple[str, str | None]], last: Effect) -> None:
+    assert effects(events)[-1] is last
