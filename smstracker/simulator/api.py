@@ -1,0 +1,141 @@
+"""The part of Twilio's REST API that smstracker speaks."""
+
+import hmac
+from typing import NoReturn
+
+from flask import Blueprint, Response, current_app, jsonify, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from .books import Books, Message
+from .delivery import Delivery
+from .drafts import read_draft
+from .errors import ApiError
+from .listing import list_resource
+from .resources import account_resource, message_resource
+from .stories import CANCELED, QUEUED, Answer, Step, Story, story_for
+
+api = Blueprint("api", __name__, url_prefix="/2010-04-01/Accounts")
+
+
+class LostAnswer(Response):
+    """An answer that is never given: the server drops the connection instead."""
+
+    def __call__(self, *_: object) -> NoReturn:
+        raise ConnectionAbortedError("the answer is lost, as the story has it")
+
+
+@api.before_request
+def refuse_oversized() -> None:
+    if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
+        raise RequestEntityTooLarge
+
+
+@api.before_request
+def authenticate() -> None:
+    """Either auth token opens the account that the path names, as with Twilio."""
+    given, account = request.authorization, current_app.config["ACCOUNT_SID"]
+    path_account = (request.view_args or {}).get("account_sid")
+    if given is None or given.type != "basic" or not given.username == account == path_account:
+        raise ApiError(20003)
+    password = (given.password or "").encode()
+    tokens = current_app.config["AUTH_TOKENS"]
+    if not any(hmac.compare_digest(password, token.encode()) for token in tokens):
+        raise ApiError(20003)
+
+
+@api.get("/<account_sid>.json")
+def fetch_account(account_sid: str) -> ResponseReturnValue:
+    return jsonify(account_resource(account_sid))
+
+
+@api.post("/<account_sid>/Messages.json")
+def create_message(account_sid: str) -> ResponseReturnValue:
+    unreachable = current_app.config["REJECT_UNREACHABLE_CALLBACKS"]
+    draft = read_draft(request.form, reject_unreachable_callbacks=unreachable)
+    story = story_for(draft.to)
+    if story.refusal:
+        raise ApiError(story.refusal)
+    message = draft.message()
+    _books().enter(message)
+    _begin(message, story)
+    if story.answer is Answer.NEVER:
+        return LostAnswer()
+    return jsonify(message_resource(account_sid, message)), 201
+
+
+@api.get("/<account_sid>/Messages.json")
+def list_messages(account_sid: str) -> ResponseReturnValue:
+    return jsonify(list_resource(account_sid, _books().messages(), request.args))
+
+
+@api.get("/<account_sid>/Messages/<sid>.json")
+def fetch_message(account_sid: str, sid: str) -> ResponseReturnValue:
+    return jsonify(message_resource(account_sid, _existing(sid)))
+
+
+@api.post("/<account_sid>/Messages/<sid>.json")
+def update_message(account_sid: str, sid: str) -> ResponseReturnValue:
+    _existing(sid)
+    if request.form.get("Status") == "canceled":
+        return jsonify(message_resource(account_sid, _cancel(sid)))
+    if request.form.get("Body") == "":
+        return jsonify(message_resource(account_sid, _finished(_books().redact(sid))))
+    raise ApiError(20001)
+
+
+@api.delete("/<account_sid>/Messages/<sid>.json")
+def delete_message(account_sid: str, sid: str) -> ResponseReturnValue:
+    _existing(sid)
+    _finished(_books().delete(sid))
+    _delivery().drop(sid)
+    return "", 204
+
+
+def _books() -> Books:
+    books: Books = current_app.extensions["books"]
+    return books
+
+
+def _delivery() -> Delivery:
+    delivery: Delivery = current_app.extensions["delivery"]
+    return delivery
+
+
+def _existing(sid: str) -> Message:
+    message = _books().get(sid)
+    if message is None or message.deleted:
+        raise ApiError(20404)
+    return message
+
+
+def _finished(message: Message | None) -> Message:
+    if message is None:
+        raise ApiError(20009)
+    return message
+
+
+def _cancel(sid: str) -> Message:
+    canceled = _books().cancel(sid)
+    if canceled is None:
+        raise ApiError(30409)
+    _delivery().drop(sid)
+    _delivery().begin(sid, story_for(canceled.to), (CANCELED,))
+    return canceled
+
+
+def _begin(message: Message, story: Story) -> None:
+    steps = _steps(message, story)
+    wait = 0.0
+    if message.send_at:
+        wait = (message.send_at - message.created_at).total_seconds()
+    elif story.answer is Answer.AFTER_SENT:
+        early = 1 + next(i for i, step in enumerate(steps) if step.status == "sent")
+        _delivery().perform(message.sid, story, steps[:early])
+        steps = steps[early:]
+    _delivery().begin(message.sid, story, steps, wait)
+
+
+def _steps(message: Message, story: Story) -> tuple[Step, ...]:
+    """With a Messaging Service, queued is a change after the first status, and called back."""
+    return (QUEUED, *story.steps) if message.service_sid else story.steps

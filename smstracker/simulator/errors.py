@@ -1,0 +1,83 @@
+"""Refusals in the form that Twilio's API gives them."""
+
+from flask import Flask, jsonify
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
+
+RETRY_AFTER_SECONDS = 1
+
+_MORE_INFO = "https://www.twilio.com/docs/errors/{}"
+
+# Codes of requests that are refused: HTTP status and text.
+_REFUSALS = {
+    20001: (400, "Bad request"),
+    20003: (401, "Authenticate"),
+    20004: (405, "Method not allowed"),
+    20009: (409, "The message is not finished yet"),
+    20404: (404, "The requested resource was not found"),
+    20413: (413, "Request entity too large"),
+    20429: (429, "Too Many Requests"),
+    20500: (500, "Internal Server Error"),
+    21211: (400, "Invalid 'To' Phone Number"),
+    21212: (400, "Invalid 'From' Phone Number"),
+    21602: (400, "Message body is required."),
+    21603: (400, "A 'From' phone number is required."),
+    21604: (400, "A 'To' phone number is required."),
+    21609: (400, "The 'StatusCallback' URL is not a valid URL."),
+    21610: (400, "Attempt to send to unsubscribed recipient"),
+    21617: (400, "The concatenated message body exceeds the 1600 character limit"),
+    21620: (400, "Invalid media URL(s)"),
+    21623: (400, "Number of media files exceeds allowed limit"),
+    21705: (400, "The Messaging Service Sid is invalid."),
+    30409: (409, "This message cannot be canceled"),
+    35111: (400, "SendAt timestamp is missing"),
+    35114: (400, "Scheduling does not support this timestamp"),
+    35115: (400, "Scheduling does not support this timestamp"),
+    35118: (400, "MessagingServiceSid is required to schedule a message"),
+}
+
+# Codes that an accepted message can end with, or carry as a warning.
+OUTCOMES = {
+    30003: "Unreachable destination handset",
+    30005: "Unknown destination handset",
+    30006: "Landline or unreachable carrier",
+    30007: "Message filtered",
+    30008: "Unknown error",
+    30018: "Destination carrier requires sender ID pre-registration",
+    30034: "US A2P 10DLC - Message from an Unregistered Number",
+}
+
+_CODES_BY_STATUS = {401: 20003, 404: 20404, 405: 20004, 413: 20413, 429: 20429, 500: 20500}
+
+
+class ApiError(Exception):
+    """A request refused with one of Twilio's codes; the HTTP status and the text follow from it."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.status, self.message = _REFUSALS[code]
+        super().__init__(f"{code}: {self.message}")
+
+
+def register(app: Flask) -> None:
+    app.register_error_handler(ApiError, _answer)
+    app.register_error_handler(HTTPException, _answer_http)
+
+
+def _answer(error: ApiError) -> ResponseReturnValue:
+    body = {
+        "code": error.code,
+        "message": error.message,
+        "more_info": _MORE_INFO.format(error.code),
+        "status": error.status,
+    }
+    headers = {}
+    if error.status == 429:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
+    return jsonify(body), error.status, headers
+
+
+def _answer_http(error: HTTPException) -> ResponseReturnValue:
+    return _answer(ApiError(_CODES_BY_STATUS.get(error.code or 500, 20001)))

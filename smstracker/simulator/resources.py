@@ -1,0 +1,67 @@
+"""The JSON that Twilio's API answers with."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from email.utils import format_datetime
+
+from .books import Message
+from .errors import OUTCOMES
+
+API_VERSION = "2010-04-01"
+
+_STARTED_AT = datetime.now(UTC)
+
+Resource = dict[str, object]
+
+
+def account_uri(account_sid: str) -> str:
+    return f"/{API_VERSION}/Accounts/{account_sid}"
+
+
+def account_resource(account_sid: str) -> Resource:
+    """The account, without its auth token, which the real answer has."""
+    uri = account_uri(account_sid)
+    opened = format_datetime(_STARTED_AT)
+    return {
+        "sid": account_sid,
+        "owner_account_sid": account_sid,
+        "friendly_name": "Simulated account",
+        "status": "active",
+        "type": "Full",
+        "date_created": opened,
+        "date_updated": opened,
+        "uri": f"{uri}.json",
+        "subresource_uris": {"messages": f"{uri}/Messages.json"},
+    }
+
+
+def message_resource(account_sid: str, message: Message) -> Resource:
+    """Counts and the price are strings; dates are RFC 2822."""
+    uri = f"{account_uri(account_sid)}/Messages/{message.sid}"
+    code = message.error_code
+    return {
+        "sid": message.sid,
+        "account_sid": account_sid,
+        "api_version": API_VERSION,
+        "messaging_service_sid": message.service_sid,
+        "to": message.to,
+        "from": message.sender,
+        "body": "" if message.redacted else message.body,
+        "direction": "outbound-api",
+        "status": message.status,
+        "error_code": code,
+        "error_message": None if code is None else OUTCOMES[code],
+        "num_segments": str(message.segments),
+        "num_media": str(len(message.media)),
+        "price": _price(message.price),
+        "price_unit": "USD",
+        "date_created": format_datetime(message.created_at),
+        "date_updated": format_datetime(message.updated_at),
+        "date_sent": format_datetime(message.sent_at) if message.sent_at else None,
+        "uri": f"{uri}.json",
+        "subresource_uris": {"media": f"{uri}/Media.json", "feedback": f"{uri}/Feedback.json"},
+    }
+
+
+def _price(price: Decimal | None) -> str | None:
+    return None if price is None else f"{price:.5f}"
