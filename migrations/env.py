@@ -1,0 +1,26 @@
+"""Alembic's environment: one history for SQLite and PostgreSQL, run inside the Flask app."""
+
+from alembic import context
+from flask import current_app
+
+from smstracker import models
+from smstracker.extensions import db
+
+__all__ = ["models"]  # imported, because the tables register themselves
+
+
+def skip_empty(_context: object, _revision: object, directives: list) -> None:
+    """Write no migration when the models have not changed."""
+    is_generated = getattr(context.config.cmd_opts, "autogenerate", False)
+    if is_generated and directives[0].upgrade_ops.is_empty():
+        directives[:] = []
+
+
+with db.engine.connect() as connection:
+    arguments = {"process_revision_directives": skip_empty}
+    arguments |= current_app.extensions["migrate"].configure_args
+    context.configure(connection=connection, target_metadata=db.metadata, **arguments)
+    with context.begin_transaction():
+        context.run_migrations()
+    # SQLite: our engine opens transactions itself, so what Alembic leaves open is committed here.
+    connection.commit()

@@ -1,0 +1,31 @@
+"""The Flask extensions, unbound: the only state at module level."""
+
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_login import LoginManager
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from flask_wtf import CSRFProtect
+
+from config import Config
+from smstracker.database import Base
+
+db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+migrate = Migrate(db=db, render_as_batch=True)
+login_manager = LoginManager()
+csrf = CSRFProtect()
+limiter = Limiter(get_remote_address, storage_uri="appdb://", strategy="fixed-window")
+
+# Flask-SQLAlchemy makes its Model at run time, which mypy cannot follow.
+if TYPE_CHECKING:
+    Model = Base
+else:
+    Model = db.Model
+
+
+def settings() -> Config:
+    """The settings of the current app."""
+    return cast(Config, current_app.config["SETTINGS"])

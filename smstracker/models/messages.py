@@ -1,0 +1,228 @@
+"""Messages: saved before they are sent, listed for their owner, counted by state."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    Select,
+    String,
+    Text,
+    UniqueConstraint,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql import ColumnElement
+
+from smstracker import status
+from smstracker.clock import utcnow
+from smstracker.database import UtcDateTime
+from smstracker.extensions import Model, db, settings
+from smstracker.models.users import User
+from smstracker.status import Shown, State
+
+PAGE_SIZE = 50
+BigId = BigInteger().with_variant(Integer, "sqlite")
+HAS_SID = text("twilio_sid IS NOT NULL")
+
+
+class AlreadySentError(Exception):
+    """This form instance has made its message; `same` tells whether the content is unchanged."""
+
+    def __init__(self, message: "Message", same: bool) -> None:
+        super().__init__("the form was sent before")
+        self.message = message
+        self.same = same
+
+
+class SendLimitError(Exception):
+    """The user has sent `limit` messages in a `period`; after `wait` the next one may go."""
+
+    def __init__(self, limit: int, period: str, wait: timedelta) -> None:
+        super().__init__("the send limit is reached")
+        self.limit = limit
+        self.period = period
+        self.wait = wait
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What somebody asks to be sent: `sender` is a number or a Messaging Service SID."""
+
+    recipient: str
+    sender: str
+    body: str
+    media_urls: tuple[str, ...] = ()
+
+
+class Message(Model):
+    """One message of one owner. Its status moves only by `models.events`."""
+
+    __tablename__ = "message"
+    __table_args__ = (
+        UniqueConstraint("owner_id", "form_id"),
+        Index(None, "owner_id", "created_at", "id"),
+        Index(None, "owner_id", "status", "status_at"),
+        # Partial, so that setting it does not wait for the foreign-key locks of new events.
+        Index(None, "twilio_sid", unique=True, sqlite_where=HAS_SID, postgresql_where=HAS_SID),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    public_id: Mapped[uuid.UUID] = mapped_column(unique=True, default=uuid.uuid4)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    form_id: Mapped[uuid.UUID]
+    recipient: Mapped[str] = mapped_column(String(16))
+    sender: Mapped[str | None] = mapped_column(String(34))
+    messaging_service_sid: Mapped[str | None] = mapped_column(String(34))
+    body: Mapped[str] = mapped_column(Text)
+    media_urls: Mapped[list[str]] = mapped_column(JSON)
+    simulated: Mapped[bool]
+    callback_requested: Mapped[bool] = mapped_column(default=True)
+    twilio_sid: Mapped[str | None] = mapped_column(String(64))
+    segments: Mapped[int | None]
+    status: Mapped[str] = mapped_column(String(32), default="pending")
+    status_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    status_source: Mapped[str | None] = mapped_column(String(16))
+    error_code: Mapped[str | None] = mapped_column(String(16))
+    conflicting: Mapped[bool] = mapped_column(default=False)
+    price_micros: Mapped[int | None] = mapped_column(BigInteger)
+    price_unit: Mapped[str | None] = mapped_column(String(3))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    accepted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    final_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @property
+    def content(self) -> Content:
+        sender = self.messaging_service_sid or self.sender or ""
+        return Content(self.recipient, sender, self.body, tuple(self.media_urls))
+
+    def shown(self, now: datetime) -> Shown:
+        """The status as people read it at `now`."""
+        return status.shown(self.status, self.status_at, now=now, receipt_window=_receipt_window())
+
+    @classmethod
+    def draft(cls, owner_id: int, form_id: uuid.UUID, content: Content) -> "Message":
+        """Save what is about to be sent, once for each `form_id` and within the send limits.
+
+        Raises AlreadySentError and SendLimitError; nothing is saved then.
+        """
+        # One draft of an owner at a time, so that two at once can pass neither check.
+        db.session.execute(select(User.id).where(User.id == owner_id).with_for_update())
+        earlier = db.session.scalar(
+            select(cls).where(cls.owner_id == owner_id, cls.form_id == form_id)
+        )
+        if earlier is not None:
+            raise AlreadySentError(earlier, same=earlier.content == content)
+        now = utcnow()
+        _check_send_limits(owner_id, now)
+        message = cls(owner_id=owner_id, form_id=form_id, created_at=now, status_at=now)
+        message._fill(content)
+        db.session.add(message)
+        db.session.flush()
+        return message
+
+    def _fill(self, content: Content) -> None:
+        service = content.sender.startswith("MG") and len(content.sender) == 34
+        self.messaging_service_sid = content.sender if service else None
+        self.sender = None if service else content.sender
+        self.recipient, self.body = content.recipient, content.body
+        self.media_urls = list(content.media_urls)
+        self.simulated = settings().demo
+
+    @classmethod
+    def of_owner(cls, owner_id: int) -> Select[tuple["Message"]]:
+        return select(cls).where(cls.owner_id == owner_id)
+
+    @classmethod
+    def page(
+        cls, owner_id: int, state: State | None, before: tuple[datetime, int] | None
+    ) -> Select[tuple["Message"]]:
+        """The newest messages of an owner, older than the keyset `before`; one more than a page."""
+        chosen = cls.of_owner(owner_id).order_by(cls.created_at.desc(), cls.id.desc())
+        if state is not None:
+            chosen = chosen.where(in_state(state, utcnow()))
+        if before is not None:
+            key = tuple_(literal(before[0], UtcDateTime), literal(before[1]))
+            chosen = chosen.where(tuple_(cls.created_at, cls.id) < key)
+        return chosen.limit(PAGE_SIZE + 1)
+
+    @classmethod
+    def counts_query(cls, owner_id: int, now: datetime) -> Select[tuple[str, int, int]]:
+        """(status, whether silent, how many) of an owner's messages; read from an index alone."""
+        is_silent = case((_is_silent(now), 1), else_=0).label("silent")
+        counted = select(cls.status, is_silent, func.count()).where(cls.owner_id == owner_id)
+        return counted.group_by(cls.status, is_silent)
+
+    @classmethod
+    def newest_since(cls, owner_id: int, since: datetime) -> Select[tuple[datetime]]:
+        """When an owner's messages since a moment were made, newest first."""
+        made = select(cls.created_at).where(cls.owner_id == owner_id, cls.created_at > since)
+        return made.order_by(cls.created_at.desc(), cls.id.desc())
+
+    @classmethod
+    def counts(cls, owner_id: int) -> dict[State, int]:
+        """How many messages of an owner are in each state."""
+        now = utcnow()
+        totals = dict.fromkeys(State, 0)
+        for word, silent, count in db.session.execute(cls.counts_query(owner_id, now)):
+            since = datetime.min.replace(tzinfo=now.tzinfo) if silent else now
+            state = status.shown(word, since, now=now, receipt_window=_receipt_window()).state
+            totals[state] += count
+        return totals
+
+
+def in_state(state: State, now: datetime) -> ColumnElement[bool]:
+    """The condition that a message counts as `state` at `now`; the SQL of `status.shown`."""
+    silent = _is_silent(now)
+    if state is State.NO_RECEIPT:
+        return and_(Message.status.in_(status.AWAITING_RECEIPT), silent)
+    if state is State.UNKNOWN:
+        return or_(Message.status == "unknown", and_(Message.status == "pending", silent))
+    counted = Message.status.in_(status.words_of(state))
+    return and_(counted, ~silent) if state is State.WAITING else counted
+
+
+def _is_silent(now: datetime) -> ColumnElement[bool]:
+    """Whether a waiting message has had no news for so long that it is shown as something else."""
+    window = now - _receipt_window()
+    stale = now - status.PENDING_IS_UNKNOWN_AFTER
+    return or_(
+        and_(Message.status.in_(status.AWAITING_RECEIPT), Message.status_at < window),
+        and_(Message.status == "pending", Message.status_at < stale),
+    )
+
+
+def _receipt_window() -> timedelta:
+    return timedelta(hours=settings().receipt_window_hours)
+
+
+def _check_send_limits(owner_id: int, now: datetime) -> None:
+    minute, day = settings().send_limit_per_minute, settings().send_limit_per_day
+    for limit, period, span in (
+        (minute, "minute", timedelta(minutes=1)),
+        (day, "day", timedelta(days=1)),
+    ):
+        # The limit-th newest message of the span is the one that has to leave it first.
+        newest = Message.newest_since(owner_id, now - span)
+        blocking = db.session.scalar(newest.offset(limit - 1).limit(1))
+        if blocking is not None:
+            raise SendLimitError(limit, period, blocking + span - now)
+
+
+def split_page(found: Sequence[Message]) -> tuple[Sequence[Message], Message | None]:
+    """A page, and its last message if there are more after it."""
+    page = found[:PAGE_SIZE]
+    return page, (page[-1] if len(found) > PAGE_SIZE else None)
