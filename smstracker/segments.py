@@ -7,6 +7,8 @@ GSM_BASIC = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 GSM_EXTENDED = frozenset("\f^{}\\[~]|€")
+# Units in a segment that stands alone, and in each of several.
+CAPACITY = {"GSM-7": (160, 153), "UCS-2": (70, 67)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,12 @@ class Segments:
     units: int
     costly: tuple[str, ...]
 
+    @property
+    def capacity(self) -> int:
+        """The units that fit into as many segments."""
+        single, multi = CAPACITY[self.encoding]
+        return single if self.count <= 1 else multi * self.count
+
 
 def count_segments(text: str) -> Segments:
     """The segments of `text`. Twilio's own `num_segments` is the truth; this is the forecast.
@@ -26,13 +34,12 @@ def count_segments(text: str) -> Segments:
     division by the segment size would count too few.
     """
     costly = tuple(sorted({c for c in text if c not in GSM_BASIC and c not in GSM_EXTENDED}))
-    if costly:
-        sizes, single, multi = [2 if ord(c) > 0xFFFF else 1 for c in text], 70, 67
-    else:
-        sizes, single, multi = [2 if c in GSM_EXTENDED else 1 for c in text], 160, 153
+    encoding = "UCS-2" if costly else "GSM-7"
+    single, multi = CAPACITY[encoding]
+    sizes = [2 if (ord(c) > 0xFFFF if costly else c in GSM_EXTENDED) else 1 for c in text]
     units = sum(sizes)
     count = int(bool(text)) if units <= single else _filled(sizes, multi)
-    return Segments("UCS-2" if costly else "GSM-7", count, units, costly)
+    return Segments(encoding, count, units, costly)
 
 
 def _filled(sizes: list[int], capacity: int) -> int:
