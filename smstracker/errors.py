@@ -1,0 +1,87 @@
+"""The error pages: what went wrong in plain words, with the request id to quote."""
+
+import logging
+from datetime import timedelta
+from http import HTTPStatus
+
+from flask import Flask, abort, g, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_limiter import RateLimitExceeded
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import RequestRedirect
+
+from smstracker.clock import utcnow, waiting_time
+from smstracker.database import UNAVAILABLE
+from smstracker.extensions import limiter
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = 5  # seconds
+
+PAGES = {
+    400: ("This request cannot be read", "Go back, reload the page and try again."),
+    403: ("That is not allowed", "You are not allowed to see or do this."),
+    404: ("There is nothing here", "The address is wrong, or what it led to is not yours."),
+    405: ("That cannot be done here", "Go back and use the buttons of the page."),
+    413: ("That is too large", "Shorten what you sent and try again."),
+    429: ("Too many tries", "Wait a while and try again."),
+    500: ("Something broke on our side", "It has been noted. Try again in a moment."),
+    503: ("We cannot do this right now", "The database does not answer. Try again in a moment."),
+}
+
+
+def error_page(code: int, advice: str | None = None) -> tuple[str, int, dict[str, str]]:
+    """The page for an HTTP status. It asks nothing of the database, which may be the trouble."""
+    title, default = PAGES.get(code, (HTTPStatus(code).phrase, "Go back and try again."))
+    page = render_template(
+        "error.html",
+        code=code,
+        title=title,
+        advice=advice or default,
+        request_id=g.get("request_id"),
+    )
+    return page, code, {}
+
+
+def init_app(app: Flask) -> None:
+    app.before_request(_no_tidied_path)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(RateLimitExceeded, _rate_limited)
+    app.register_error_handler(Exception, _unexpected)
+    for error in UNAVAILABLE:
+        app.register_error_handler(error, _database_error)
+
+
+def _no_tidied_path() -> None:
+    """The router redirects to a tidier path with the Host header in the address; we do not."""
+    if isinstance(request.routing_exception, RequestRedirect):
+        abort(404)
+
+
+def _http_error(error: HTTPException) -> ResponseReturnValue:
+    if error.code is None or error.code < 400:
+        return error
+    page, code, headers = error_page(error.code)
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return page, code, headers
+
+
+def _rate_limited(error: RateLimitExceeded) -> ResponseReturnValue:
+    reset_at = limiter.current_limit.reset_at if limiter.current_limit else 0
+    seconds = max(int(reset_at - utcnow().timestamp()) + 1, 1)
+    log.warning("rate_limited", extra={"reason": request.endpoint})
+    wait = waiting_time(timedelta(seconds=seconds))
+    page, code, _ = error_page(429, f"Try again in {wait}.")
+    return page, code, {"Retry-After": str(seconds)}
+
+
+def _database_error(error: Exception) -> ResponseReturnValue:
+    log.error("database_error", exc_info=error)
+    page, code, _ = error_page(503)
+    return page, code, {"Retry-After": str(RETRY_AFTER)}
+
+
+def _unexpected(error: Exception) -> ResponseReturnValue:
+    log.error("unexpected_error", exc_info=error)
+    return error_page(500)

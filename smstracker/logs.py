@@ -1,0 +1,90 @@
+"""JSON logs with a request id; no number, text, token or signature ever gets into them."""
+
+import json
+import logging
+import secrets
+import sys
+import time
+import traceback
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+log = logging.getLogger(__name__)
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+# What a record may carry beside its event name; nothing else is written, whatever is passed.
+FIELDS = ("method", "route", "http_status", "ms", "message_sid", "message_id", "code", "reason")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line. Exceptions give their type and frames but never their text."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.msg if self._is_ours(record) else record.getMessage(),
+            "request_id": request_id.get(),
+        }
+        line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+        if record.exc_info and record.exc_info[0]:
+            line |= _described(record.exc_info[0], record.exc_info[2])
+        return json.dumps({name: value for name, value in line.items() if value is not None})
+
+    @staticmethod
+    def _is_ours(record: logging.LogRecord) -> bool:
+        return record.name.startswith("smstracker")
+
+
+def _described(kind: type[BaseException], trace: TracebackType | None) -> dict[str, Any]:
+    frames = traceback.extract_tb(trace)[-12:]
+    where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
+    return {"error": kind.__name__, "trace": where}
+
+
+def configure(level: int = logging.INFO) -> None:
+    """Send every log record of this process to standard error as JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # These two write phone numbers: in the query of a look-up, in the path of a request.
+    for chatty in ("twilio", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+
+
+def name_request(event: str, **fields: str | None) -> None:
+    """Give the log line of this request its event name and fields of `FIELDS`."""
+    g.log_event, g.log_fields = event, fields
+
+
+def init_app(app: Flask) -> None:
+    app.before_request(_begin)
+    app.after_request(_end)
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+    g.request_id = secrets.token_hex(8)
+    request_id.set(g.request_id)
+
+
+def _end(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    log.info(
+        g.get("log_event", "request"),
+        extra={
+            **g.get("log_fields", {}),
+            "method": request.method,
+            # The rule, not the path: a path may hold a sign-in token.
+            "route": request.url_rule.rule if request.url_rule else None,
+            "http_status": response.status_code,
+            "ms": round((time.perf_counter() - g.began) * 1000, 1),
+        },
+    )
+    return response

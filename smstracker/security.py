@@ -1,0 +1,74 @@
+"""What every response carries to keep the browser safe, and the cookie settings."""
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from config import Config
+from smstracker.models.users import SESSION_LIFETIME
+
+# The send form is the largest thing that anybody posts: 1,600 characters and ten addresses.
+MAX_BODY = 256 * 1024
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        # Pico draws its select arrow and its marks for invalid fields as data images.
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+HSTS = f"max-age={int(timedelta(days=365).total_seconds())}"
+
+
+def flask_settings(config: Config) -> dict[str, Any]:
+    """The settings of Flask and Flask-WTF that follow from ours."""
+    return {
+        "SECRET_KEY": config.secret_key,
+        # A cookie with this prefix cannot be set by a neighbouring host or without https.
+        "SESSION_COOKIE_NAME": "__Host-session" if config.is_https else "smstracker_session",
+        "SESSION_COOKIE_SECURE": config.is_https,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "PERMANENT_SESSION_LIFETIME": SESSION_LIFETIME,
+        "SESSION_REFRESH_EACH_REQUEST": False,
+        "MAX_CONTENT_LENGTH": MAX_BODY,
+        "MAX_FORM_MEMORY_SIZE": MAX_BODY,
+        # A form may stay open for long; its token ends with the session.
+        "WTF_CSRF_TIME_LIMIT": None,
+        # It would compare the Referer with the Host header, which we never trust.
+        "WTF_CSRF_SSL_STRICT": False,
+        "SEND_FILE_MAX_AGE_DEFAULT": timedelta(days=365),
+    }
+
+
+def init_app(app: Flask) -> None:
+    config: Config = app.config["SETTINGS"]
+    if config.trusted_proxies:
+        n = config.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=0, x_host=0)  # type: ignore[method-assign]
+
+    def harden(response: Response) -> Response:
+        response.headers.extend(HEADERS)
+        if config.is_https:
+            response.headers["Strict-Transport-Security"] = HSTS
+        if request.endpoint != "static":
+            response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    app.after_request(harden)
