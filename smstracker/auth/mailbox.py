@@ -1,0 +1,28 @@
+"""The mailbox of demo mode: the newcomer signs in without leaving the browser."""
+
+from urllib.parse import urlsplit
+
+from flask import Blueprint, abort, render_template, request
+from flask.typing import ResponseReturnValue
+
+from config import is_loopback
+from smstracker.mailer import current_mailer
+
+bp = Blueprint("mailbox", __name__)
+
+# A tunnel or proxy on this machine makes strangers look like loopback, but it says so in these.
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
+
+
+@bp.before_request
+def only_from_this_machine() -> None:
+    came_directly = not any(name in request.headers for name in FORWARDED)
+    host = (urlsplit(f"//{request.host}").hostname or "").strip("[]")
+    if not (is_loopback(request.remote_addr or "") and is_loopback(host) and came_directly):
+        abort(404)
+
+
+@bp.get("/auth/mailbox")
+def mailbox() -> ResponseReturnValue:
+    mails = [(mail["To"], mail["Subject"], mail.get_content()) for mail in current_mailer().mailbox]
+    return render_template("auth/mailbox.html", mails=mails)

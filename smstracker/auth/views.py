@@ -1,0 +1,113 @@
+"""The pages of sign-in. A GET never spends a token: mail scanners open links."""
+
+import logging
+import secrets
+from functools import partial
+
+from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user, login_user, logout_user
+
+from smstracker.addresses import own_page
+from smstracker.auth.forms import CodeForm, ConfirmForm, SignInForm
+from smstracker.auth.letters import Asked, answer
+from smstracker.extensions import db, limiter
+from smstracker.limits import client_address, mail_address
+from smstracker.mailer import current_mailer
+from smstracker.models import SignInToken, UserSession
+from smstracker.models.sign_in import CODE_TRIES, signed_in_by
+
+log = logging.getLogger(__name__)
+bp = Blueprint("auth", __name__, url_prefix="/auth")
+
+
+@bp.get("/sign-in")
+def sign_in() -> ResponseReturnValue:
+    if current_user.is_authenticated:
+        return redirect(url_for("dashboard.messages"))
+    if request.args.get("step") == "code" and "browser" in session:
+        return render_template("auth/code.html", form=CodeForm())
+    form = SignInForm(next=own_page(request.args.get("next")))
+    return render_template("auth/sign_in.html", form=form)
+
+
+@bp.post("/sign-in")
+@limiter.limit("20 per hour", key_func=client_address)
+@limiter.limit("5 per hour", key_func=mail_address)
+def ask_for_mail() -> ResponseReturnValue:
+    """Same answer, same work and so the same time, whoever the address belongs to."""
+    form = SignInForm()
+    if not form.validate():
+        return render_template("auth/sign_in.html", form=form), 422
+    session["browser"] = secrets.token_urlsafe(32)
+    session["tries"] = 0
+    asked = Asked(
+        email=form.email.data or "",
+        browser=session["browser"],
+        next_path=own_page(form.next.data),
+        client_address=request.remote_addr or "an unknown address",
+        user_agent=request.user_agent.string[:200],
+    )
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    current_mailer().in_background(partial(answer, app, asked))
+    return redirect(url_for(".sign_in", step="code"), 303)
+
+
+@bp.get("/link/<token>")
+def link(token: str) -> ResponseReturnValue:
+    return render_template("auth/link.html", form=ConfirmForm(), token=token)
+
+
+@bp.post("/link/<token>")
+def follow_link(token: str) -> ResponseReturnValue:
+    return _signed_in(SignInToken.redeem_link(token)) or (
+        render_template("auth/link_is_dead.html"),
+        410,
+    )
+
+
+@bp.post("/code")
+def enter_code() -> ResponseReturnValue:
+    if "browser" not in session:
+        return redirect(url_for(".sign_in"), 303)
+    form = CodeForm()
+    if not form.validate():
+        return render_template("auth/code.html", form=form), 422
+    session["tries"] = session.get("tries", 0) + 1
+    done = _signed_in(SignInToken.redeem_code(form.code.data or "", session["browser"]))
+    if done is None:
+        form.code.errors = [_wrong_code(CODE_TRIES - session["tries"])]
+        return render_template("auth/code.html", form=form), 422
+    return done
+
+
+@bp.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    if current_user.is_authenticated:
+        UserSession.end(current_user.get_id())
+        db.session.commit()
+    logout_user()
+    session.clear()
+    return redirect(url_for(".sign_in"), 303)
+
+
+def _signed_in(token: SignInToken | None) -> ResponseReturnValue | None:
+    """Start a session for a spent token; None (after counting the try) if it cannot be had."""
+    user = signed_in_by(token) if token else None
+    db.session.commit()
+    if user is None or token is None:
+        log.info("sign_in_failed")
+        return None
+    # Nothing of what the browser brought along survives, so no prepared session can be taken over.
+    session.clear()
+    session.permanent = True
+    login_user(user)
+    log.info("signed_in")
+    return redirect(own_page(token.next_path) or url_for("dashboard.messages"), 303)
+
+
+def _wrong_code(tries_left: int) -> str:
+    if tries_left < 1:
+        return "That was the last try. Ask for a new mail."
+    noun = "try" if tries_left == 1 else "tries"
+    return f"That is not the code from the newest mail. {tries_left} {noun} left."
