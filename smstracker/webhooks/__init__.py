@@ -1,0 +1,1 @@
+"""Where Twilio posts its status callbacks."""

@@ -1,0 +1,85 @@
+"""Group commit: callbacks that wait at the same time are stored in one durable transaction.
+
+A commit costs far more than the two statements of a callback, and on SQLite threads that fight for
+the write lock wait in ever longer naps. Here the first to come writes for all who wait, and each
+request is answered after the commit that holds its callback. (This is why the commit is not in the
+view: see bench/callbacks for what it gains.)
+"""
+
+import uuid
+from concurrent.futures import Future
+from threading import Lock
+
+from flask import Flask, current_app
+from sqlalchemy import Engine
+
+from smstracker.database import UNAVAILABLE
+from smstracker.extensions import db
+from smstracker.models.events import News, record_callback
+
+Waiting = tuple[uuid.UUID | None, News, "Future[None]"]
+
+
+class CallbackWriter:
+    """One for an app; threads share it."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Waiting] = []
+        self._guard = Lock()
+        self._writing = Lock()
+
+    def store(self, public_id: uuid.UUID | None, news: News) -> None:
+        """Return when the callback is durably stored; raise what kept it from being stored."""
+        done: Future[None] = Future()
+        with self._guard:
+            self._waiting.append((public_id, news, done))
+        with self._writing:
+            if not done.done():
+                self._write_all(db.engine)
+        done.result()
+
+    def _write_all(self, engine: Engine) -> None:
+        with self._guard:
+            group, self._waiting = self._waiting, []
+        try:
+            _commit(engine, group)
+        except UNAVAILABLE as error:
+            _settle(group, error)
+        except Exception as error:
+            # One of them cannot be stored; that must not cost the others their place.
+            for one in group if len(group) > 1 else ():
+                _commit_alone(engine, one)
+            _settle(group, error)
+
+
+def _commit(engine: Engine, group: list[Waiting]) -> None:
+    with engine.begin() as connection:
+        for public_id, news, _ in group:
+            record_callback(connection, public_id, news)
+    _settle(group)
+
+
+def _commit_alone(engine: Engine, one: Waiting) -> None:
+    try:
+        _commit(engine, [one])
+    except Exception as error:
+        _settle([one], error)
+
+
+def _settle(group: list[Waiting], error: BaseException | None = None) -> None:
+    for _, _, done in group:
+        if done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+
+def init_app(app: Flask) -> None:
+    app.extensions["callback_writer"] = CallbackWriter()
+
+
+def current_writer() -> CallbackWriter:
+    writer: CallbackWriter = current_app.extensions["callback_writer"]
+    return writer
