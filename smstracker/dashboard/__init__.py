@@ -1,0 +1,1 @@
+"""The send form, the message log and the page of one message."""

@@ -1,0 +1,118 @@
+"""The sentences of the message page: what became of it, and what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from smstracker import status
+from smstracker.clock import in_words
+from smstracker.dashboard.forms import readable
+from smstracker.models import Message, StatusEvent
+from smstracker.reasons import reason_for
+from smstracker.status import Effect, Source, State
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the timeline; `since` is the time since the step before."""
+
+    label: str
+    at: datetime
+    source: str
+    since: timedelta | None
+    effect: Effect
+    event: StatusEvent | None
+    reason: str | None
+
+
+def headline(message: Message, now: datetime) -> str:
+    """The outcome in one sentence."""
+    to = readable(message.recipient)
+    shown = message.shown(now)
+    took = in_words(message.status_at - message.created_at)
+    waited = in_words(now - message.status_at)
+    if shown.state is State.UNKNOWN:
+        return f"We do not know yet whether the message to {to} was sent"
+    if shown.state is State.NO_RECEIPT:
+        return f"Sent to {to}, but no receipt came in {waited}"
+    if message.status in status.POSITIVE:
+        verb = "Read by" if message.status == "read" else "Delivered to"
+        return f"{verb} {to}, {took} after you sent it"
+    if message.status in status.NEGATIVE:
+        return f"Not delivered to {to}"
+    if message.status in status.NOT_SENT:
+        return f"Not sent to {to}"
+    if message.status == "canceled":
+        return f"Cancelled before it was sent to {to}"
+    if message.status in status.AWAITING_RECEIPT:
+        return f"Sent to {to}, waiting for the receipt"
+    return f"On its way to {to}"
+
+
+def explanation(message: Message, now: datetime) -> list[str]:
+    """What is behind the headline and what to do, each a sentence or two."""
+    said: list[str] = []
+    reason = reason_for(message.error_code)
+    if reason is not None:
+        said += [reason.what, reason.todo]
+    if message.status == "unreached":
+        said.append(
+            "This app could not connect to Twilio, so the message certainly was not sent. "
+            "It is safe to send it again."
+        )
+    if message.shown(now).state is State.UNKNOWN:
+        said.append(
+            "Twilio gave no readable answer. The message may have been sent, so do not send it "
+            "again yet: this page changes as soon as Twilio reports."
+        )
+    if message.conflicting:
+        said.append(
+            "The network reported both a failure and a delivery. Both are in the timeline; "
+            "the delivery counts."
+        )
+    if not message.callback_requested:
+        said.append(
+            "Twilio cannot reach this app from outside, so statuses will not arrive by callback. "
+            "Your administrator has to set PUBLIC_BASE_URL to a public https address."
+        )
+    return said
+
+
+def timeline(message: Message, events: Sequence[StatusEvent]) -> list[Step]:
+    """Every step in order of receipt, from the moment the message was saved here."""
+    steps = [Step("Saved here", message.created_at, "this app", None, Effect.MOVED, None, None)]
+    effects = status.effects((event.status, event.error_code) for event in events)
+    for event, effect in zip(events, effects, strict=True):
+        steps.append(
+            Step(
+                status.label(event.status),
+                event.received_at,
+                source_words(message, event.status, event.source),
+                event.received_at - steps[-1].at,
+                effect,
+                event,
+                _short(event.error_code),
+            )
+        )
+    return steps
+
+
+def source_words(message: Message, word: str, source: str | None) -> str:
+    """How the status `word` is known."""
+    words = status.SOURCE_WORDS[Source(source)] if source else "saved by this app"
+    if word in ("unknown", "unreached"):
+        words = "the send request, which got no readable answer"
+    return words.replace("Twilio", "the simulated carrier") if message.simulated else words
+
+
+def short_reason(message: Message) -> str | None:
+    """The reason beside a status in the log."""
+    if message.status == "unreached":
+        return "Twilio was not reached"
+    failed = message.status in (*status.NEGATIVE, *status.NOT_SENT)
+    return _short(message.error_code) if failed else None
+
+
+def _short(code: str | None) -> str | None:
+    reason = reason_for(code)
+    return reason.short if reason else None
