@@ -1,0 +1,58 @@
+"""Send SMS and MMS through Twilio and learn, truthfully, what became of each message."""
+
+from flask import Flask
+
+import config
+from smstracker import carrier, errors, logs, mailer, presentation, security
+from smstracker.auth import mailbox
+from smstracker.auth.views import bp as auth
+from smstracker.commands import messages, users
+from smstracker.dashboard.views import bp as dashboard
+from smstracker.database import engine_options, prepare_sqlite
+from smstracker.extensions import csrf, db, limiter, login_manager, migrate
+from smstracker.health import bp as health
+from smstracker.models.users import signed_in_user
+from smstracker.webhooks import writer
+from smstracker.webhooks.views import bp as webhooks
+
+__all__ = ["create_app"]
+
+
+def create_app(settings: config.Config | None = None) -> Flask:
+    """The app for `settings`, by default those of the environment. Raises config.ConfigError."""
+    settings = settings or config.load()
+    app = Flask(__name__, instance_path=str(settings.instance))
+    app.config["SETTINGS"] = settings
+    app.config |= security.flask_settings(settings)
+    app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(
+        settings.database_url, settings.web_threads
+    )
+
+    for part in (logs, security, errors, carrier, mailer, writer, presentation):
+        part.init_app(app)
+    _bind_extensions(app)
+    for blueprint in (auth, dashboard, webhooks, health):
+        app.register_blueprint(blueprint)
+    csrf.exempt(webhooks)
+    if settings.demo:
+        app.register_blueprint(mailbox.bp)
+    for group in (users, messages):
+        app.cli.add_command(group)
+    return app
+
+
+def _bind_extensions(app: Flask) -> None:
+    db.init_app(app)
+    migrate.init_app(app, directory=str(config.ROOT / "migrations"))
+    csrf.init_app(app)
+    limiter.init_app(app)
+    # Its context processor would query the database for every page, the one on its failure too.
+    login_manager.init_app(app, add_context_processor=False)
+    login_manager.login_view = "auth.sign_in"
+    login_manager.login_message = None
+    # It would hash the client's own X-Forwarded-For header; our sessions are ended on the server.
+    login_manager.session_protection = None
+    login_manager.user_loader(signed_in_user)
+    with app.app_context():
+        prepare_sqlite(db.engine)

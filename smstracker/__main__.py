@@ -1,0 +1,123 @@
+"""`python -m smstracker`: migrate, then run every process that the app needs until Ctrl-C."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from types import FrameType
+
+from flask_migrate import upgrade
+
+from config import ROOT, Config, ConfigError, load
+from smstracker import create_app
+from smstracker.database import UNAVAILABLE
+
+STARTING = 30.0  # seconds until the app has to answer
+STOPPING = 15.0  # seconds until a process that does not stop is killed
+
+
+class StopError(Exception):
+    """Somebody asked this process to end."""
+
+
+def main() -> int:
+    try:
+        settings = load()
+    except ConfigError as error:
+        return _refuse(str(error))
+    for name, port in _ports(settings).items():
+        if _is_taken(settings.bind_address, port):
+            return _refuse(f"Port {port} is in use. Stop what uses it, or set {name}.")
+    try:
+        with create_app(settings).app_context():
+            upgrade()
+    except UNAVAILABLE:
+        return _refuse("The database does not answer. Check DATABASE_URL and whether it runs.")
+    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGINT, _stop)
+    return _supervise(settings)
+
+
+def _refuse(why: str) -> int:
+    sys.stderr.write(f"{why}\n")
+    return 2
+
+
+def _ports(settings: Config) -> dict[str, int]:
+    simulator = {"SIMULATOR_PORT": settings.simulator_port} if settings.demo else {}
+    return {"PORT": settings.port, **simulator}
+
+
+def _is_taken(address: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return True
+    return False
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    raise StopError
+
+
+def _commands(settings: Config) -> list[list[str]]:
+    web = ["gunicorn", "-c", "python:smstracker.server", "wsgi:app"]
+    return [["smstracker.simulator"], web] if settings.demo else [web]
+
+
+def _supervise(settings: Config) -> int:
+    """Run the processes; when one ends, or on Ctrl-C, end them all."""
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for command in _commands(settings):
+            # In a session of its own, so that Ctrl-C reaches this process alone.
+            processes.append(
+                subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, start_new_session=True)
+            )
+        _announce(settings, processes)
+        while all(process.poll() is None for process in processes):
+            time.sleep(0.5)
+        return 1
+    except StopError:
+        return 0
+    finally:
+        _end(processes)
+
+
+def _announce(settings: Config, processes: list[subprocess.Popen[bytes]]) -> None:
+    address = f"http://{settings.bind_address}:{settings.port}"
+    deadline = time.monotonic() + STARTING
+    while time.monotonic() < deadline and all(p.poll() is None for p in processes):
+        try:
+            urllib.request.urlopen(f"{address}/healthz", timeout=2).close()
+        except OSError:
+            time.sleep(0.1)
+            continue
+        mode = " with a simulated carrier: no SMS leaves this machine" if settings.demo else ""
+        sys.stdout.write(
+            f"\nsmstracker is running{mode}.\n"
+            f"Open {settings.public_base_url} in your browser. Ctrl-C ends it.\n\n"
+        )
+        sys.stdout.flush()
+        return
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + STOPPING
+    for process in processes:
+        try:
+            process.wait(max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""flask messages: what became of one message, for the person at the server."""
+
+import json
+import uuid
+
+import click
+from flask.cli import AppGroup
+from sqlalchemy import select
+
+from smstracker import status
+from smstracker.clock import in_words, utcnow
+from smstracker.dashboard.listing import as_json
+from smstracker.dashboard.wording import headline, timeline
+from smstracker.extensions import db
+from smstracker.models import Message, StatusEvent
+from smstracker.presentation import absolute_time
+
+messages = AppGroup("messages", help="What became of the messages.")
+
+
+@messages.command("show")
+@click.argument("id_or_sid", metavar="ID-or-SID")
+@click.option("--json", "wants_json", is_flag=True, help="For programs.")
+def show(id_or_sid: str, wants_json: bool) -> None:
+    """The status of a message and every event, by our id or Twilio's SID."""
+    message = _message(id_or_sid)
+    events = db.session.scalars(StatusEvent.of_message(message.id)).all()
+    click.echo(_json(message, list(events)) if wants_json else _text(message, list(events)))
+
+
+def _message(id_or_sid: str) -> Message:
+    try:
+        wanted = Message.public_id == uuid.UUID(id_or_sid)
+    except ValueError:
+        wanted = Message.twilio_sid == id_or_sid
+    message = db.session.scalar(select(Message).where(wanted))
+    if message is None:
+        raise click.ClickException("There is no message with this id or SID.")
+    return message
+
+
+def _json(message: Message, events: list[StatusEvent]) -> str:
+    shown = as_json(message, utcnow())
+    effects = status.effects((event.status, event.error_code) for event in events)
+    shown["events"] = [
+        {
+            "status": event.status,
+            "error_code": event.error_code,
+            "source": event.source,
+            "effect": effect.value or "moved",
+            "received_at": event.received_at.isoformat(),
+            "carrier_done_at": event.carrier_done_at,
+            "payload": event.payload,
+        }
+        for event, effect in zip(events, effects, strict=True)
+    ]
+    return json.dumps(shown, indent=2)
+
+
+def _text(message: Message, events: list[StatusEvent]) -> str:
+    lines = [headline(message, utcnow()), f"SID {message.twilio_sid or 'not known'}", ""]
+    for step in timeline(message, events):
+        since = f"  +{in_words(step.since)}" if step.since is not None else ""
+        notes = ", ".join(note for note in (step.reason, step.effect.value) if note)
+        lines.append(
+            f"{absolute_time(step.at)}  {step.label}{f' ({notes})' if notes else ''}"
+            f"  [{step.source}]{since}"
+        )
+    return "\n".join(lines)
