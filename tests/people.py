@@ -1,0 +1,106 @@
+"""People at their browsers: signed in, with cookies and CSRF tokens as a browser has them."""
+
+import html
+import re
+import uuid
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select
+from werkzeug.test import TestResponse
+
+from smstracker.extensions import db
+from smstracker.models import Message, SignInToken, StatusEvent, User
+from smstracker.models.messages import Content
+
+
+class Client(FlaskClient):
+    """A test client at the app's public address; its cookies are Secure there."""
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        kwargs.setdefault("base_url", self.application.config["SETTINGS"].public_base_url)
+        return super().open(*args, **kwargs)
+
+
+def hidden(page: str, name: str) -> str:
+    """The value of a hidden field of a page."""
+    tag = re.search(rf'<input[^>]*name="{name}"[^>]*>', page)
+    assert tag, f"no field {name}"
+    value = re.search(r'value="([^"]*)"', tag[0])
+    return value[1] if value else ""
+
+
+def words(page: str) -> str:
+    """What a page says, without its markup."""
+    body = re.sub(r"</?span[^>]*>", "", page.partition("<main")[2] or page)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+class Person:
+    """A browser and who sits at it."""
+
+    def __init__(self, app: Flask, email: str) -> None:
+        self.app = app
+        self.email = email
+        self.client = app.test_client()
+
+    @classmethod
+    def signed_in(cls, app: Flask, email: str) -> "Person":
+        person = cls(app, email)
+        with app.app_context():
+            issued = SignInToken.issue(email)
+            db.session.commit()
+        answer = person.post(f"/auth/link/{issued.token}")
+        assert answer.status_code == 303, answer.text
+        return person
+
+    @property
+    def id(self) -> int:
+        with self.app.app_context():
+            return db.session.scalars(select(User.id).where(User.email == self.email)).one()
+
+    def get(self, path: str, **kwargs: Any) -> TestResponse:
+        return self.client.get(path, **kwargs)
+
+    def post(self, path: str, form: dict[str, Any] | None = None, **kwargs: Any) -> TestResponse:
+        """Post with the CSRF token of a page; `page` is where the form stands."""
+        page = kwargs.pop("page", path)
+        token = hidden(self.get(page).text, "csrf_token")
+        return self.client.post(path, data={"csrf_token": token, **(form or {})}, **kwargs)
+
+    def compose(self, **typed: Any) -> dict[str, Any]:
+        """The fields of a fresh send form as filled in."""
+        page = self.get("/messages/new").text
+        form = {name: hidden(page, name) for name in ("csrf_token", "form_id")}
+        form |= {"recipient": "+1 555 867 5310", "sender": "+15005550006", "body": "Hello"}
+        return form | typed
+
+    def send(self, **typed: Any) -> TestResponse:
+        return self.client.post("/messages", data=self.compose(**typed))
+
+    def messages(self) -> list[Message]:
+        """This person's messages, oldest first, as they are stored."""
+        with self.app.app_context():
+            mine = select(Message).join(User).where(User.email == self.email)
+            return list(db.session.scalars(mine.order_by(Message.id)))
+
+    def message(self) -> Message:
+        """This person's only message."""
+        [message] = self.messages()
+        return message
+
+    def events(self, message: Message) -> list[StatusEvent]:
+        with self.app.app_context():
+            return list(db.session.scalars(StatusEvent.of_message(message.id)))
+
+    def has_message(self, **columns: Any) -> Message:
+        """Give this person a message that has been sent, without sending it."""
+        with self.app.app_context():
+            owner = db.session.scalars(select(User).where(User.email == self.email)).one()
+            content = Content("+15558675310", "+15005550006", "Hello")
+            message = Message.draft(owner.id, uuid.uuid4(), content)
+            for name, value in ({"status": "queued"} | columns).items():
+                setattr(message, name, value)
+            db.session.commit()
+            return message

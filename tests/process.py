@@ -1,0 +1,70 @@
+"""`python -m smstracker` as a process of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from config import ROOT
+from tests.conftest import free_port
+
+STARTING = 40.0
+
+
+class Process:
+    """`python -m smstracker` with nothing set but where it listens and keeps its data."""
+
+    def __init__(self, folder: Path, **changed: str) -> None:
+        self.port = free_port()
+        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        env = kept | {
+            "PORT": str(self.port),
+            "SIMULATOR_PORT": str(free_port()),
+            "DATABASE_URL": f"sqlite:///{folder / 'run.sqlite'}",
+        }
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "smstracker"],
+            cwd=ROOT,
+            env=env | changed,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.printed = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self.printed += line
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        deadline = time.monotonic() + STARTING
+        while time.monotonic() < deadline:
+            if found := re.search(pattern, self.printed):
+                return found
+            if self._process.poll() is not None:
+                break
+            threading.Event().wait(0.05)
+        raise AssertionError(f"never printed {pattern}:\n{self.printed}")
+
+    def end(self, how: signal.Signals = signal.SIGINT) -> int:
+        self._process.send_signal(how)
+        return self.wait()
+
+    def wait(self) -> int:
+        code = self._process.wait(STARTING)
+        self._reader.join()
+        assert self._process.stdout
+        self._process.stdout.close()
+        return code
+
+    def kill(self) -> None:
+        if self._process.poll() is None:
+            self.end(signal.SIGTERM)

@@ -1,0 +1,54 @@
+"""Status callbacks signed as Twilio signs them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask.testing import FlaskClient
+from twilio.request_validator import RequestValidator
+from werkzeug.datastructures import MultiDict
+from werkzeug.test import TestResponse
+
+BASE_URL = "https://sms.example.org"
+ACCOUNT_SID = "AC11111111111111111111111111111111"
+PRIMARY = "0123456789abcdef0123456789abcdef"
+SECONDARY = "fedcba9876543210fedcba9876543210"
+STATUS_PATH = "/webhooks/twilio/status"
+
+
+def sid(number: int) -> str:
+    return f"SM{number:032x}"
+
+
+def fields(message_sid: str, word: str, code: str | None = None, **more: str) -> dict[str, str]:
+    """What Twilio posts for a status."""
+    form = {
+        "SmsSid": message_sid,
+        "SmsStatus": word,
+        "MessageStatus": word,
+        "To": "+15558675310",
+        "MessageSid": message_sid,
+        "AccountSid": ACCOUNT_SID,
+        "From": "+15005550006",
+        "ApiVersion": "2010-04-01",
+    }
+    return form | ({"ErrorCode": code} if code else {}) | more
+
+
+def signature(path: str, form: Any, token: str = PRIMARY, base: str = BASE_URL) -> str:
+    return str(RequestValidator(token).compute_signature(base + path, form))
+
+
+def call_back(
+    client: FlaskClient,
+    form: Mapping[str, Any],
+    path: str = STATUS_PATH,
+    *,
+    token: str = PRIMARY,
+    signed_path: str | None = None,
+    **headers: str,
+) -> TestResponse:
+    """Post a callback signed with `token` over `signed_path`, by default the path that is used."""
+    sent = MultiDict(form)
+    signed = signature(signed_path if signed_path is not None else path, sent, token)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.post(path, data=sent, headers={"X-Twilio-Signature": signed, **named})

@@ -1,0 +1,322 @@
+"""In a real Chromium: the whole journey with and without script, and what axe says of the pages."""
+
+import os
+import random
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+
+from config import load
+from smstracker import create_app
+from smstracker.extensions import db
+from smstracker.models.events import News, record
+from smstracker.models.messages import Content, Message
+from smstracker.segments import GSM_BASIC, GSM_EXTENDED, count_segments
+from smstracker.status import RANK, Source
+from tests.inbox import Inbox
+from tests.people import Client, Person
+from tests.signing import sid
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None and not os.environ.get("CI"):
+    pytest.skip("no Chromium: apt install chromium", allow_module_level=True)
+
+# The pages are the same on both databases, and so is everything that is tested here.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+NewPage = Callable[..., Page]
+QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+QUIET += ["--disable-sync", "--no-first-run"]
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, object]:
+    return {"executable_path": CHROMIUM, "args": QUIET}
+
+
+@pytest.fixture
+def new_page(browser: Browser, live: Flask) -> Iterator[NewPage]:
+    """Open a browser window of the app; whatever its console complains about fails the test."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def complain(message: ConsoleMessage) -> None:
+        # A page that answers 4xx says so in the console; the tests look at those pages themselves.
+        if message.type in ("error", "warning") and "status of 4" not in message.text:
+            complaints.append(message.text)
+
+    def new(**options: object) -> Page:
+        base_url = live.config["SETTINGS"].public_base_url
+        context = browser.new_context(base_url=base_url, **options)  # type: ignore[arg-type]
+        context.set_default_timeout(10_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", complain)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield new
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def sign_in(page: Page, live: Flask, inbox: Inbox, email: str = "alice@example.org") -> None:
+    page.goto("/")
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_role("button", name="Send the mail").click()
+    expect(page.get_by_label("Six-digit code")).to_be_visible()
+    live.extensions["mailer"].drain()
+    page.goto(inbox.link)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Messages", exact=True)).to_be_visible()
+
+
+def compose(page: Page, text: str) -> None:
+    page.get_by_role("link", name="New message").first.click()
+    page.get_by_label("To").fill("(500) 555-0006")
+    page.get_by_label("Text").fill(text)
+
+
+def test_journey_from_mail_to_delivered(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
+    page = new_page()
+    sign_in(page, live, inbox)
+    compose(page, "Your glasses are ready ✓")
+    expect(page.locator("#segments")).to_have_text("UCS-2 · 1 segment · 24 of 70")
+    expect(page.locator("#costly")).to_contain_text("✓")
+    page.get_by_role("button", name="Send").click()
+    # Nobody touches the page: it becomes true by itself.
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to +1 500-555-0006")
+    timeline = page.get_by_role("list").filter(has_text="Saved here")
+    for step in ("Queued", "Sent", "Delivered"):
+        expect(timeline).to_contain_text(step)
+    page.get_by_text("Technical details").last.click()
+    expect(page.get_by_text("RawDlrDoneDate").first).to_be_visible()
+    page.get_by_role("link", name="Messages", exact=True).click()
+    expect(page.get_by_role("listitem").filter(has_text="Your glasses")).to_contain_text(
+        "Delivered"
+    )
+
+
+def test_journey_without_script(
+    new_page: NewPage,
+    live: Flask,
+    inbox: Inbox,
+    simulator,  # type: ignore[no-untyped-def]
+) -> None:
+    page = new_page(java_script_enabled=False)
+    sign_in(page, live, inbox)
+    compose(page, "Fenêtre")
+    page.get_by_role("button", name="Count segments").click()
+    expect(page.locator("#segments")).to_have_text("UCS-2 · 1 segment · 7 of 70")
+    page.get_by_role("button", name="Send").click()
+    assert simulator.books.wait_until_idle(20)
+    page.get_by_role("link", name="Refresh").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
+    page.get_by_text("Technical details").last.click()
+    expect(page.get_by_text("RawDlrDoneDate").first).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.goto("/messages")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_journey_by_keyboard_alone(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
+    page = new_page()
+    sign_in(page, live, inbox)
+    page.goto("/messages/new")
+    page.keyboard.type("+15005550006")
+    page.keyboard.press("Tab")
+    page.keyboard.type("Typed without a mouse")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Send")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
+
+
+def test_code_signs_in(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
+    page = new_page()
+    page.goto("/messages/new")
+    page.get_by_label("E-mail address").fill("alice@example.org")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Six-digit code")).to_be_focused()
+    live.extensions["mailer"].drain()
+    page.keyboard.type(inbox.code)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="New message")).to_be_visible()
+
+
+def test_double_click_sends_once(
+    new_page: NewPage,
+    live: Flask,
+    inbox: Inbox,
+    simulator,  # type: ignore[no-untyped-def]
+) -> None:
+    page = new_page()
+    sign_in(page, live, inbox)
+    compose(page, "Twice?")
+    page.get_by_role("button", name="Send").dblclick()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
+    assert simulator.books.count_creates("+15005550006", "Twice?") == 1
+
+
+def test_counting_is_the_same_in_the_browser(new_page: NewPage) -> None:
+    page = new_page()
+    page.goto("/auth/sign-in")
+    chance = random.Random(11)
+    cheap, costly = (
+        sorted(GSM_BASIC) + sorted(GSM_EXTENDED),
+        [*"çê’“✓窓", "😀", "👩‍🚀", "\u200b", "\t"],
+    )
+    texts = []
+    for size in (0, 1, *(chance.randrange(330) for _ in range(1500))):
+        letters = cheap if chance.random() < 0.5 else cheap + costly * 3
+        texts.append("".join(chance.choices(letters, k=size)))
+    counted = page.evaluate(
+        """async (texts) => {
+            const { countSegments } = await import("/static/compose.js");
+            return texts.map((text) => Object.values(countSegments(text)));
+        }""",
+        texts,
+    )
+    for text, found in zip(texts, counted, strict=True):
+        expected = count_segments(text)
+        assert found == [expected.encoding, expected.count, expected.units, list(expected.costly)]
+
+
+@pytest.fixture
+def stocked(live: Flask) -> Person:
+    """Alice with a message of every status, one of them with a long and troubled history."""
+    live.test_client_class = Client
+    alice = Person.signed_in(live, "alice@example.org")
+    for number, word in enumerate(RANK):
+        alice.has_message(
+            status=word,
+            twilio_sid=sid(number),
+            error_code="30003" if word in ("failed", "undelivered") else None,
+            conflicting=word == "delivered",
+            body="نص قصير 🚀 " + "very long text " * number * 10,
+            media_urls=["https://pictures.example/" + "x" * 200],
+        )
+    story = [("queued", None), ("sent", None), ("sent", None), ("failed", "30008")]
+    story += [("delivered", None), ("queued", None), ("teleported", None)]
+    with live.app_context(), db.engine.begin() as connection:
+        for word, code in story:
+            payload = {"MessageStatus": word, "Long": "x" * 300}
+            record(connection, 1, News(word, Source.CALLBACK, payload, sid(0), code))
+    return alice
+
+
+def look(page: Page, where: str) -> None:
+    """Nothing that axe finds, nothing that sticks out to the side."""
+    found = Axe().run(page)
+    assert found.violations_count == 0, f"{where}\n{found.generate_report()}"
+    too_wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    assert not too_wide, f"{where} scrolls sideways"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_page_has_an_accessibility_violation(
+    new_page: NewPage, live: Flask, stocked: Person, scheme: str, width: int
+) -> None:
+    page = new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+    for path in ("/auth/sign-in", "/auth/link/x", "/no/such/page"):
+        page.goto(path)
+        look(page, path)
+    page.goto("/auth/sign-in")
+    page.get_by_label("E-mail address").fill("nonsense")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("does not look like")).to_be_visible()
+    look(page, "a wrong address")
+    page.get_by_label("E-mail address").fill("alice@example.org")
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Six-digit code")).to_be_visible()
+    look(page, "the code")
+    page.goto("/auth/link/x")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="no longer works")).to_be_visible()
+    look(page, "a dead link")
+    with live.app_context():
+        token = live.test_cli_runner().invoke(args=["users", "sign-in-link", stocked.email]).output
+    page.goto(re.sub(r"^https?://[^/]+", "", token.strip()))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Messages", exact=True)).to_be_visible()
+    paths = ["/messages", "/messages?state=cancelled", "/messages/new"]
+    paths += [f"/messages/{message.public_id}" for message in stocked.messages()]
+    for path in paths:
+        page.goto(path)
+        look(page, path)
+    page.goto(f"/messages/{stocked.messages()[0].public_id}")
+    for details in page.locator("summary").all():
+        details.click()
+    look(page, "open details")
+    page.goto("/messages/new")
+    page.get_by_label("To").fill("12")
+    page.get_by_label("Text").fill("")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text("too short").first).to_be_visible()
+    look(page, "a form with errors")
+    page.get_by_label("To").fill("+15005550006")
+    page.get_by_label("Text").fill("Kept")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text("signed out").first).to_be_visible()
+    look(page, "a session that ended")
+
+
+def test_log_is_empty_at_first(
+    new_page: NewPage, live: Flask, inbox: Inbox, tmp_path: Path
+) -> None:
+    page = new_page(viewport={"width": 360, "height": 700})
+    sign_in(page, live, inbox)
+    look(page, "empty")
+
+
+def test_text_survives_a_sign_out_in_between(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
+    page = new_page()
+    sign_in(page, live, inbox)
+    compose(page, "A long story")
+    live.test_cli_runner().invoke(args=["users", "sign-out", "alice@example.org"])
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_text("signed out").first).to_be_visible()
+    other = page.context.new_page()
+    sign_in(other, live, inbox)
+    page.bring_to_front()
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_label("Text")).to_have_value("A long story")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
+
+
+def test_every_page_of_the_demo_says_that_it_is_simulated(
+    migrated_sqlite: Path, tmp_path: Path, database_url: str
+) -> None:
+    shutil.copy(migrated_sqlite, tmp_path / "smstracker.sqlite")
+    app = create_app(load({}, instance=tmp_path))
+    app.test_client_class = Client
+    newcomer = Person.signed_in(app, "me@home.example")
+    with app.app_context():
+        message = Message.draft(
+            newcomer.id, uuid.uuid4(), Content("+15005550006", "+15005550006", "x")
+        )
+        db.session.commit()
+        path = f"/messages/{message.public_id}"
+    visitor = Person(app, "nobody@home.example")
+    for person, paths in (
+        (newcomer, ["/messages", "/messages/new", path, "/auth/mailbox", "/no/such/page"]),
+        (visitor, ["/auth/sign-in", "/auth/link/x", "/auth/mailbox"]),
+    ):
+        for one in paths:
+            assert "Simulated carrier: no SMS leaves this machine" in person.get(one).text, one
+    assert "Delivered with a warning" in newcomer.get("/messages/new").text
+    with app.app_context():
+        db.engine.dispose()

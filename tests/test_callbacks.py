@@ -1,0 +1,219 @@
+"""What a signed callback does: it is stored, and it moves the message only forwards."""
+
+import json
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import select
+
+from smstracker.extensions import db
+from smstracker.models import Message, StatusEvent
+from smstracker.status import Effect, effects
+from tests.people import Person
+from tests.signing import STATUS_PATH, call_back, fields, sid
+
+
+def path_of(message: Message) -> str:
+    return f"{STATUS_PATH}/{message.public_id}"
+
+
+def stored(app: Flask) -> list[StatusEvent]:
+    with app.app_context():
+        return list(db.session.scalars(select(StatusEvent).order_by(StatusEvent.id)))
+
+
+def test_callback_moves_its_message_and_is_kept_whole(client: FlaskClient, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1))
+    form = fields(sid(1), "delivered", RawDlrDoneDate="2611220836", NewKey="new")
+    answer = call_back(client, form, path_of(message), I_Twilio_Idempotency_Token="token-1")
+    assert (answer.status_code, answer.data) == (204, b"")
+    message = alice.message()
+    assert (message.status, message.status_source) == ("delivered", "callback")
+    assert message.final_at is not None
+    [event] = alice.events(message)
+    assert event.payload == form
+    assert event.carrier_done_at == "2611220836"
+    assert event.idempotency_token == "token-1"
+
+
+def test_callback_is_matched_by_sid_alone(client: FlaskClient, alice: Person) -> None:
+    alice.has_message(twilio_sid=sid(1))
+    assert call_back(client, fields(sid(1), "sent")).status_code == 204
+    assert alice.message().status == "sent"
+
+
+def test_callback_is_read_from_the_older_names(client: FlaskClient, alice: Person) -> None:
+    alice.has_message(twilio_sid=sid(1))
+    answer = call_back(client, {"SmsSid": sid(1), "SmsStatus": "sent"})
+    assert answer.status_code == 204
+    assert alice.message().status == "sent"
+
+
+@pytest.mark.parametrize("order", list(permutations(["queued", "sent", "delivered"])))
+def test_any_order_ends_in_the_same_state(
+    order: tuple[str, ...], client: FlaskClient, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="accepted")
+    for word in order:
+        assert call_back(client, fields(sid(1), word), path_of(message)).status_code == 204
+    assert alice.message().status == "delivered"
+    assert [event.status for event in alice.events(message)] == list(order)
+
+
+def test_repeated_callback_is_kept_and_changes_nothing(client: FlaskClient, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1))
+    for _ in range(3):
+        assert call_back(client, fields(sid(1), "sent"), path_of(message)).status_code == 204
+    events = alice.events(message)
+    assert alice.message().status_at == events[0].received_at
+    found = effects((event.status, event.error_code) for event in events)
+    assert found == [Effect.MOVED, Effect.REPEATED, Effect.REPEATED]
+
+
+def test_parallel_callbacks_never_move_backwards(app: Flask, alice: Person) -> None:
+    words = ["queued", "sending", "sent", "delivered", "read"] * 6
+    message = alice.has_message(twilio_sid=sid(1), status="accepted")
+    with ThreadPoolExecutor(8) as threads:
+        answers = threads.map(
+            lambda word: call_back(app.test_client(), fields(sid(1), word), path_of(message)),
+            words,
+        )
+        assert {answer.status_code for answer in answers} == {204}
+    assert alice.message().status == "read"
+    assert len(alice.events(message)) == len(words)
+
+
+def test_unknown_word_is_kept_and_moves_nothing(client: FlaskClient, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="sent")
+    answer = call_back(client, fields(sid(1), "teleported"), path_of(message))
+    assert answer.status_code == 204
+    assert alice.message().status == "sent"
+    assert [event.status for event in alice.events(message)] == ["teleported"]
+
+
+def test_warning_code_with_a_good_status_is_no_failure(client: FlaskClient, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="sent")
+    call_back(client, fields(sid(1), "delivered", "30018"), path_of(message))
+    message = alice.message()
+    assert (message.status, message.error_code) == ("delivered", "30018")
+
+
+def test_failed_then_delivered_shows_delivered_and_the_conflict(
+    client: FlaskClient, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="sent")
+    call_back(client, fields(sid(1), "failed", "30008"), path_of(message))
+    call_back(client, fields(sid(1), "delivered"), path_of(message))
+    message = alice.message()
+    assert (message.status, message.error_code, message.conflicting) == ("delivered", None, True)
+    assert [event.error_code for event in alice.events(message)] == ["30008", None]
+
+
+def test_delivered_then_failed_stays_delivered_and_marks_the_conflict(
+    client: FlaskClient, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="delivered")
+    call_back(client, fields(sid(1), "undelivered", "30005"), path_of(message))
+    message = alice.message()
+    assert (message.status, message.error_code, message.conflicting) == ("delivered", None, True)
+
+
+def test_repeated_failure_without_code_does_not_blank_the_code(
+    client: FlaskClient, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="sent")
+    call_back(client, fields(sid(1), "undelivered", "30003"), path_of(message))
+    call_back(client, fields(sid(1), "undelivered"), path_of(message))
+    assert alice.message().error_code == "30003"
+
+
+def test_repeated_failure_fills_in_a_missing_code(client: FlaskClient, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="sent")
+    call_back(client, fields(sid(1), "undelivered"), path_of(message))
+    call_back(client, fields(sid(1), "undelivered", "30003"), path_of(message))
+    assert alice.message().error_code == "30003"
+
+
+def test_callback_for_a_sid_nobody_knows_is_kept_as_an_orphan(
+    app: Flask, client: FlaskClient
+) -> None:
+    assert call_back(client, fields(sid(7), "sent")).status_code == 204
+    [event] = stored(app)
+    assert (event.message_id, event.twilio_sid) == (None, sid(7))
+
+
+@pytest.mark.parametrize("unknown", [str(uuid.UUID(int=7)), "not-a-uuid", "%C3%A9"])
+def test_callback_for_a_message_that_is_not_there_is_kept(
+    app: Flask, client: FlaskClient, unknown: str
+) -> None:
+    answer = call_back(client, fields(sid(7), "sent"), f"{STATUS_PATH}/{unknown}")
+    assert answer.status_code == 204
+    assert len(stored(app)) == 1
+
+
+def test_callback_before_our_create_call_returned_sets_the_sid(
+    client: FlaskClient, alice: Person
+) -> None:
+    message = alice.has_message(status="pending")
+    call_back(client, fields(sid(1), "sent"), path_of(message))
+    message = alice.message()
+    assert (message.status, message.twilio_sid) == ("sent", sid(1))
+    assert message.accepted_at is not None
+
+
+def test_orphan_is_attached_when_its_sid_becomes_known(client: FlaskClient, alice: Person) -> None:
+    message = alice.has_message(status="pending")
+    call_back(client, fields(sid(1), "delivered"))
+    call_back(client, fields(sid(1), "sent"), path_of(message))
+    message = alice.message()
+    assert message.status == "delivered"
+    assert {event.status for event in alice.events(message)} == {"delivered", "sent"}
+
+
+def test_callback_with_another_sid_than_the_message_has_is_not_its_own(
+    app: Flask, client: FlaskClient, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="sent")
+    call_back(client, fields(sid(2), "failed", "30008"), path_of(message))
+    assert alice.message().status == "sent"
+    assert alice.events(message) == []
+    assert stored(app)[0].message_id is None
+
+
+def test_payload_keeps_repeated_keys_and_long_values(client: FlaskClient, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1))
+    form = fields(sid(1), "failed", "3" * 40) | {"Twice": ["a", "b"], "Nul": "a\0b"}
+    assert call_back(client, form, path_of(message)).status_code == 204
+    [event] = alice.events(message)
+    assert event.payload["Twice"] == ["a", "b"]
+    assert event.payload["ErrorCode"] == "3" * 40
+    assert event.error_code == "3" * 16
+
+
+def test_status_of_nul_characters_is_kept(app: Flask, client: FlaskClient) -> None:
+    assert call_back(client, fields(sid(1), "\0\0")).status_code == 204
+    assert stored(app)[0].status == "?"
+
+
+def test_independent_vectors_get_the_expected_verdicts(
+    make_app: Callable[..., Flask], pytestconfig: pytest.Config
+) -> None:
+    vectors = json.loads((Path(__file__).parent / "callbacks.json").read_text())
+    app = make_app(
+        PUBLIC_BASE_URL=vectors["public_url"],
+        TWILIO_AUTH_TOKEN=vectors["primary_token"],
+        TWILIO_AUTH_TOKEN_SECONDARY=vectors["secondary_token"],
+    )
+    for vector in vectors["vectors"]:
+        path = vector["url"].removeprefix(vectors["public_url"])
+        headers = {"X-Twilio-Signature": vector["signature"]}
+        answer = app.test_client().post(path, data=vector["params"], headers=headers)
+        expected = 204 if vector["expect"] == "accept" else 403
+        assert answer.status_code == expected, vector["name"]
+    assert len(stored(app)) == 6

@@ -1,0 +1,97 @@
+"""The commands of the person at the server."""
+
+import json
+import re
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from tests.people import Person
+from tests.signing import call_back, fields, sid
+
+ALICE = "alice@example.org"
+
+
+def run(app: Flask, *arguments: str) -> Result:
+    return app.test_cli_runner().invoke(args=arguments)
+
+
+def test_added_user_may_sign_in_and_is_listed(app: Flask) -> None:
+    assert "may sign in" in run(app, "users", "add", "Zoe@Elsewhere.example").output
+    assert "administrator" in run(app, "users", "add", "amy@elsewhere.example", "--admin").output
+    listed = run(app, "users", "list").output.splitlines()
+    assert [line.split()[:3] for line in listed] == [
+        ["amy@elsewhere.example", "administrator", "active"],
+        ["zoe@elsewhere.example", "sender", "active"],
+    ]
+    assert Person.signed_in(app, "zoe@elsewhere.example").get("/messages").status_code == 200
+    assert "last sign-in" in run(app, "users", "list").output
+
+
+def test_adding_twice_changes_nothing_but_may_make_an_administrator(app: Flask) -> None:
+    run(app, "users", "add", ALICE)
+    run(app, "users", "add", ALICE, "--admin")
+    assert run(app, "users", "add", ALICE).output == f"{ALICE} may sign in as an administrator.\n"
+    assert len(run(app, "users", "list").output.splitlines()) == 1
+
+
+def test_nonsense_is_no_address(app: Flask) -> None:
+    result = run(app, "users", "add", "nonsense")
+    assert result.exit_code == 1
+    assert "e-mail address" in result.output
+
+
+def test_deactivating_ends_sessions_at_once(app: Flask, alice: Person) -> None:
+    assert alice.get("/messages").status_code == 200
+    assert run(app, "users", "deactivate", ALICE).exit_code == 0
+    assert alice.get("/messages").status_code == 302
+    refused = run(app, "users", "sign-in-link", ALICE)
+    assert refused.exit_code == 1
+    run(app, "users", "add", ALICE)
+    assert alice.get("/messages").status_code == 302
+    assert Person.signed_in(app, ALICE).get("/messages").status_code == 200
+
+
+def test_signing_out_ends_every_session_of_one_user(app: Flask, alice: Person, bob: Person) -> None:
+    phone = Person.signed_in(app, ALICE)
+    assert run(app, "users", "sign-out", ALICE.upper()).exit_code == 0
+    assert [p.get("/messages").status_code for p in (alice, phone, bob)] == [302, 302, 200]
+
+
+def test_printed_link_signs_in_once(app: Flask) -> None:
+    link = run(app, "users", "sign-in-link", ALICE).output.strip()
+    assert re.fullmatch(r"https://sms\.example\.org/auth/link/[\w-]{43}", link)
+    path = link.removeprefix("https://sms.example.org")
+    first, second = Person(app, ALICE), Person(app, ALICE)
+    assert first.post(path).status_code == 303
+    assert second.post(path).status_code == 410
+
+
+@pytest.mark.parametrize("command", ["deactivate", "sign-out", "sign-in-link"])
+def test_unknown_user_is_said_so(app: Flask, command: str) -> None:
+    result = run(app, "users", command, "nobody@elsewhere.example")
+    assert result.exit_code == 1
+    assert "Error" in result.output
+
+
+@pytest.mark.parametrize("by", ["id", "sid"])
+def test_message_is_shown_with_its_timeline(app: Flask, alice: Person, by: str) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="sent")
+    call_back(alice.client, fields(sid(1), "undelivered", "30003"))
+    call_back(alice.client, fields(sid(1), "sent"))
+    wanted = str(message.public_id) if by == "id" else sid(1)
+    shown = run(app, "messages", "show", wanted).output
+    assert "Not delivered to +1 555-867-5310" in shown
+    assert "Phone unreachable" in shown
+    assert "late" in shown
+    found = json.loads(run(app, "messages", "show", wanted, "--json").output)
+    assert (found["status"], found["error_code"]) == ("undelivered", "30003")
+    assert [event["effect"] for event in found["events"]] == ["moved", "late"]
+    assert found["events"][0]["payload"]["ErrorCode"] == "30003"
+
+
+def test_message_that_is_not_there_is_said_so(app: Flask) -> None:
+    result = run(app, "messages", "show", "SM123")
+    assert result.exit_code == 1
+    assert "no message" in result.output

@@ -1,0 +1,139 @@
+"""The send form: numbers in any spelling, clear errors, nothing typed is ever lost."""
+
+import re
+
+import pytest
+from flask import Flask
+
+from smstracker.dashboard.forms import e164, parse_recipient, readable
+from tests.people import Person
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "number"),
+    [
+        ("+1 555 867 5310", "US", "+15558675310"),
+        ("(555) 867-5310", "US", "+15558675310"),
+        ("555.867.5310", "US", "+15558675310"),
+        ("1-800-FLOWERS", "US", "+18003569377"),
+        ("020 7946 0958", "GB", "+442079460958"),
+        ("0044 20 7946 0958", "GB", "+442079460958"),
+        ("+44 (0)20 7946 0958", "US", "+442079460958"),
+        ("tel:+1-555-867-5310", "US", "+15558675310"),
+        ("＋１５５５８６７５３１０", "US", "+15558675310"),
+        ("\u202a+1\xa0555\u2011867\u20115310\u202c", "US", "+15558675310"),
+    ],
+)
+def test_any_human_spelling_becomes_e164(typed: str, region: str, number: str) -> None:
+    assert e164(parse_recipient(typed, region)) == number
+
+
+@pytest.mark.parametrize(
+    ("typed", "problem"),
+    [
+        ("hello", "not a phone number"),
+        ("+", "not a phone number"),
+        ("+999 123456789", "No country has that code"),
+        ("12", "too short"),
+        ("+1 555 867", "too short"),
+        ("+1 555 867 5310 99999", "too long"),
+        ("867-5310", "area code is missing"),
+        ("+1 555 867 5310 ext. 12", "extension"),
+        ("9" * 400, "too long"),
+    ],
+)
+def test_what_is_no_number_is_said_in_words(typed: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        parse_recipient(typed, "US")
+
+
+def test_readable_leaves_what_is_no_number_alone() -> None:
+    assert readable("+15558675310") == "+1 555-867-5310"
+    assert readable("MYBRAND") == "MYBRAND"
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"recipient": ""}, "Type a phone number"),
+        ({"recipient": "12"}, "too short"),
+        ({"sender": "+15550000000"}, "Not a valid choice"),
+        ({"body": ""}, "Type the text"),
+        ({"body": " \r\n "}, "Type the text"),
+        ({"body": "x" * 1601}, "1 more than the 1,600"),
+        ({"body": "a\0b"}, "NUL"),
+        ({"media_urls": "http://a.example/1.jpg"}, "Line 1 is not an address"),
+        ({"media_urls": "https://a.example/1.jpg\r\nnonsense"}, "Line 2 is not an address"),
+        ({"media_urls": "https://a b"}, "Line 1"),
+        ({"media_urls": "https://a:x/"}, "Line 1"),
+        ({"media_urls": "https://a.example/" + "x" * 2048}, "Line 1"),
+        ({"media_urls": "https://a.example/1.jpg\r\n" * 11}, "At most 10"),
+    ],
+)
+def test_error_keeps_everything_that_was_typed(
+    alice: Person, changed: dict[str, str], problem: str
+) -> None:
+    form = alice.compose(recipient="(555) 867-5310", body="My text 🚀", media_urls="") | changed
+    answer = alice.client.post("/messages", data=form)
+    assert answer.status_code == 422
+    assert problem in answer.text
+    assert alice.messages() == []
+    for name in {"recipient", "body"} - set(changed):
+        assert form[name] in answer.text
+    if "media_urls" in changed:
+        assert changed["media_urls"].split("\r\n")[0] in answer.text
+
+
+def test_line_ends_of_the_browser_count_once(alice: Person) -> None:
+    alice.send(body="one\r\ntwo\rthree")
+    assert alice.message().body == "one\ntwo\nthree"
+
+
+def test_text_of_the_longest_permitted_length_goes(alice: Person) -> None:
+    assert alice.send(body="x" * 1600).status_code == 303
+
+
+def test_counting_segments_needs_no_script_and_sends_nothing(alice: Person) -> None:
+    answer = alice.send(body="Fenêtre 🚀", check="1")
+    assert answer.status_code == 200
+    assert "UCS-2" in answer.text
+    assert "ê" in answer.text
+    assert "Fenêtre 🚀" in answer.text
+    assert alice.messages() == []
+
+
+def test_stale_form_is_not_sent_and_keeps_the_text(alice: Person) -> None:
+    answer = alice.client.post("/messages", data=alice.compose(body="Mine") | {"csrf_token": "x"})
+    assert answer.status_code == 400
+    assert "nothing was sent" in answer.text
+    assert "Mine" in answer.text
+    assert alice.messages() == []
+
+
+@pytest.mark.parametrize("token", ["", "kept"])
+def test_session_that_ended_while_typing_keeps_the_text(
+    app: Flask, alice: Person, token: str
+) -> None:
+    form = alice.compose(body="A long text")
+    if not token:
+        form.pop("csrf_token")
+        alice.client.delete_cookie("__Host-session", domain="sms.example.org")
+    app.test_cli_runner().invoke(args=["users", "sign-out", alice.email])
+    answer = alice.client.post("/messages", data=form)
+    assert answer.status_code == 401
+    assert "A long text" in answer.text
+    assert "/auth/sign-in" in answer.text
+    assert alice.messages() == []
+
+
+def test_form_offers_the_senders_of_the_settings(make_app) -> None:  # type: ignore[no-untyped-def]
+    service = "MG" + "a" * 32
+    app = make_app(
+        TWILIO_PHONE_NUMBER="+15005550006, MyBrand", TWILIO_MESSAGING_SERVICE_SID=service
+    )
+    page = Person.signed_in(app, "alice@example.org").get("/messages/new").text
+    assert re.findall(r'<option[^>]* value="([^"]+)"', page) == [service, "+15005550006", "MyBrand"]
+
+
+def test_too_large_form_is_a_413(alice: Person) -> None:
+    assert alice.send(body="x" * 300_000).status_code == 413

@@ -1,0 +1,268 @@
+"""One migration history and one way of working on SQLite and PostgreSQL."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from flask import Flask
+from flask_migrate import downgrade, upgrade
+from sqlalchemy import event, func, inspect, select, text, update
+from sqlalchemy.exc import StatementError
+
+from smstracker.clock import ago, in_words, utcnow, waiting_time
+from smstracker.database import Base
+from smstracker.extensions import db
+from smstracker.models import Message, RateLimit, StatusEvent, User
+from smstracker.models.events import _APPEND_CALLBACK, _conditional_update
+from smstracker.models.messages import Content
+from smstracker.status import State
+from tests.people import Person
+from tests.signing import call_back, fields, sid
+
+
+def differences(app: Flask) -> list[object]:
+    with app.app_context(), db.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, Base.metadata))
+
+
+def test_migrations_make_what_the_models_say(app: Flask) -> None:
+    assert differences(app) == []
+
+
+def test_migrations_go_down_and_up_again(app: Flask) -> None:
+    with app.app_context():
+        downgrade(revision="base")
+        assert inspect(db.engine).get_table_names() == ["alembic_version"]
+        upgrade()
+    assert differences(app) == []
+    assert Person.signed_in(app, "alice@example.org").get("/messages").status_code == 200
+
+
+def test_every_constraint_has_a_name(app: Flask) -> None:
+    for table in Base.metadata.sorted_tables:
+        assert all(constraint.name for constraint in table.constraints), table
+        assert all(index.name for index in table.indexes), table
+
+
+def test_sqlite_is_durable(app: Flask) -> None:
+    with app.app_context(), db.engine.connect() as connection:
+        if connection.dialect.name != "sqlite":
+            assert connection.scalar(text("SHOW synchronous_commit")) == "on"
+            return
+        found = {p: connection.scalar(text(f"PRAGMA {p}")) for p in ("journal_mode", "synchronous")}
+        assert found == {"journal_mode": "wal", "synchronous": 2}
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+
+
+def test_read_then_write_loses_no_update(app: Flask) -> None:
+    with app.app_context():
+        db.session.add(RateLimit(key="counter", hits=0, expires_at=0))
+        db.session.commit()
+        engine = db.engine
+
+    def count(_number: int) -> None:
+        with engine.begin() as connection:
+            chosen = select(RateLimit.hits).where(RateLimit.key == "counter").with_for_update()
+            hits = connection.scalar(chosen)
+            connection.execute(update(RateLimit).values(hits=hits + 1))  # type: ignore[operator]
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(count, range(80)))
+    with app.app_context():
+        assert db.session.scalar(select(RateLimit.hits)) == 80
+
+
+def test_pages_that_only_read_do_not_wait_for_a_writer(app: Flask, alice: Person) -> None:
+    message = alice.has_message()
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(update(User).values(administrator=True))
+        for path in ("/messages", f"/messages/{message.public_id}", "/messages.json", "/readyz"):
+            assert alice.get(path).status_code == 200
+
+
+def test_datetimes_are_stored_in_utc_whatever_their_zone(app: Flask) -> None:
+    east = datetime(2026, 5, 3, 12, tzinfo=timezone(timedelta(hours=5)))
+    with app.app_context():
+        db.session.add(User(email="a@example.org", created_at=east))
+        db.session.commit()
+        db.session.expire_all()
+        found = db.session.scalars(select(User.created_at)).one()
+    assert found == datetime(2026, 5, 3, 7, tzinfo=UTC)
+    assert found.tzinfo is UTC
+
+
+def test_datetime_without_a_zone_is_refused(app: Flask) -> None:
+    naive = datetime(2026, 5, 3)  # noqa: DTZ001
+    with app.app_context(), pytest.raises(StatementError, match="without a zone"):
+        db.session.execute(select(User).where(User.created_at == naive))
+
+
+@pytest.fixture
+def many(app: Flask, alice: Person) -> Flask:
+    """Enough messages that a scan would cost more than an index."""
+    now = utcnow()
+    with app.app_context():
+        rows = []
+        for number in range(3000):
+            message = Message(
+                owner_id=alice.id,
+                form_id=_uuid(number),
+                public_id=_uuid(number),
+                created_at=now - timedelta(seconds=number),
+                status_at=now,
+                status="delivered",
+                twilio_sid=sid(number),
+            )
+            message._fill(Content("+15558675310", "+15005550006", "Hello"))
+            rows.append(message)
+        db.session.add_all(rows)
+        db.session.commit()
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("VACUUM"))
+            connection.execute(text("ANALYZE"))
+    return app
+
+
+def _uuid(number: int):  # type: ignore[no-untyped-def]
+    import uuid
+
+    return uuid.UUID(int=number)
+
+
+def plan(statement: object, parameters: dict[str, object] | None = None) -> str:
+    """The plan of the statement as it is run on this database."""
+    with db.engine.begin() as connection:
+        explain = "EXPLAIN " if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN "
+        compiled: list[tuple[str, object]] = []
+
+        def before(_c, _cursor, sql, values, _context, _many):  # type: ignore[no-untyped-def]
+            compiled.append((sql, values))
+            return explain + sql, values
+
+        event.listen(connection, "before_cursor_execute", before, retval=True)
+        cursor = connection.execute(statement, parameters or {})  # type: ignore[call-overload]
+        rows = cursor.cursor.fetchall()
+        event.remove(connection, "before_cursor_execute", before)
+        return "\n".join(str(row) for row in rows)
+
+
+def is_scan(plan_of: str) -> bool:
+    return "Seq Scan on message" in plan_of or "SCAN message" in plan_of
+
+
+def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None:
+    me, now, callback = alice.id, utcnow(), fields(sid(1), "sent")
+    with many.app_context():
+        queries = {
+            "first page": Message.page(me, None, None),
+            "later page": Message.page(me, None, (now - timedelta(seconds=1500), 5)),
+            "one state": Message.page(me, State.FAILED, None),
+            "one message": Message.of_owner(me).where(Message.public_id == _uuid(7)),
+            "counts": Message.counts_query(me, now),
+            "send limit": Message.newest_since(me, now - timedelta(minutes=1)).offset(29).limit(1),
+            "events": StatusEvent.of_message(7),
+        }
+        for name, query in queries.items():
+            assert not is_scan(plan(query)), (name, plan(query))
+        moved = {"of": 7, "code": None, "at": now, "source": "callback"}
+        assert not is_scan(plan(_conditional_update("sent"), moved))
+        stored = {"payload": callback, "received_at": now, "status": "sent", "source": "callback"}
+        stored |= {"of_sid": sid(1), "in_path": _uuid(1), "twilio_sid": sid(1)}
+        assert not is_scan(plan(_APPEND_CALLBACK, stored))
+
+
+def statements(app: Flask) -> list[str]:
+    seen: list[str] = []
+    with app.app_context():
+        engine = db.engine
+
+    def before(_c, _cursor, sql, *_rest):  # type: ignore[no-untyped-def]
+        seen.append(sql.split()[0])
+
+    event.listen(engine, "before_cursor_execute", before)
+    return seen
+
+
+def test_callback_costs_one_insert_and_one_update(app: Flask, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1))
+    seen = statements(app)
+    path = f"/webhooks/twilio/status/{message.public_id}"
+    assert call_back(app.test_client(), fields(sid(1), "sent"), path).status_code == 204
+    assert [word for word in seen if word not in ("BEGIN", "ROLLBACK")] == ["INSERT", "UPDATE"]
+
+
+def test_log_costs_three_statements_whatever_its_length(many: Flask, alice: Person) -> None:
+    seen = statements(many)
+    assert alice.get("/messages").status_code == 200
+    assert [word for word in seen if word != "BEGIN"] == ["SELECT"] * 3
+
+
+def test_unready_database_is_told_from_a_ready_one(app: Flask) -> None:
+    client = app.test_client()
+    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/readyz").status_code == 200
+    with app.app_context():
+        with db.engine.begin() as connection:
+            connection.execute(text("DELETE FROM alembic_version"))
+        answer = client.get("/readyz")
+        with db.engine.begin() as connection:
+            connection.execute(text("INSERT INTO alembic_version VALUES ('0001')"))
+    assert answer.status_code == 503
+    assert "not migrated" in answer.text
+
+
+def test_unreachable_database_is_not_ready_but_the_process_lives(make_app) -> None:  # type: ignore[no-untyped-def]
+    client = make_app(DATABASE_URL="sqlite:////nowhere/at/all.sqlite").test_client()
+    assert client.get("/healthz").status_code == 200
+    assert client.get("/readyz").status_code == 503
+
+
+def test_counter_of_a_limit_can_be_read_and_cleared(app: Flask) -> None:
+    from smstracker.limits import DatabaseStorage
+
+    storage = DatabaseStorage()
+    with app.app_context():
+        assert storage.check()
+        assert storage.incr("key", 60) == 1
+        assert (storage.get("key"), storage.get("other")) == (1, 0)
+        assert storage.get_expiry("key") > utcnow().timestamp()
+        storage.clear("key")
+        assert storage.get("key") == 0
+        storage.incr("key", 60)
+        assert storage.reset() == 1
+        assert db.session.scalar(select(func.count()).select_from(RateLimit)) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "less than a second"),
+        (1, "1 second"),
+        (59.9, "59 seconds"),
+        (60, "1 minute"),
+        (7199, "1 hour"),
+        (7200, "2 hours"),
+        (86400 * 3, "3 days"),
+        (-5, "less than a second"),
+    ],
+)
+def test_duration_in_words(seconds: float, words: str) -> None:
+    assert in_words(timedelta(seconds=seconds)) == words
+
+
+def test_moments_in_words() -> None:
+    now = utcnow()
+    assert ago(now, now) == "just now"
+    assert ago(now - timedelta(minutes=5), now) == "5 minutes ago"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "1 second"), (1.2, "2 seconds"), (61, "2 minutes"), (3601, "2 hours"), (86400, "1 day")],
+)
+def test_waiting_time_is_rounded_up(seconds: float, words: str) -> None:
+    assert waiting_time(timedelta(seconds=seconds)) == words

@@ -1,0 +1,180 @@
+"""Mail leaves by SMTP with certificates checked; in demo mode it stays in the browser."""
+
+import contextlib
+import datetime
+import logging
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
+from flask import Flask
+
+from config import load
+from smstracker import create_app, mailer
+from smstracker.extensions import db
+from smstracker.mailer import Mailer, MailError
+from tests.conftest import free_port, settings
+from tests.people import Client, Person
+
+
+@pytest.fixture(scope="module")
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    """A server's context with a certificate that nobody vouches for."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            "/CN=localhost",
+            "-keyout",
+            str(key),
+            "-out",
+            str(certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@pytest.fixture
+def starttls(self_signed: ssl.SSLContext) -> Iterator[int]:
+    server = Controller(
+        Sink(), "127.0.0.1", free_port(), tls_context=self_signed, require_starttls=True
+    )
+    server.start()
+    yield server.port
+    server.stop()
+
+
+def mailer_at(port: int, **changed: str) -> Mailer:
+    return Mailer(settings(MAIL_SERVER="127.0.0.1", MAIL_PORT=str(port), **changed))
+
+
+def test_certificate_that_nobody_vouches_for_is_refused(starttls: int) -> None:
+    with pytest.raises(MailError, match="SSLCertVerificationError"):
+        mailer_at(starttls, MAIL_USE_TLS="1").send("a@example.org", "s", "t")
+
+
+def test_server_that_wants_tls_gets_no_mail_without(starttls: int) -> None:
+    with pytest.raises(MailError):
+        mailer_at(starttls).send("a@example.org", "s", "t")
+
+
+def test_ssl_port_checks_the_certificate_too(self_signed: ssl.SSLContext) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
+
+        def shake_hands() -> None:
+            with contextlib.suppress(ssl.SSLError), listener.accept()[0] as connection:
+                self_signed.wrap_socket(connection, server_side=True).close()
+
+        server = thread.submit(shake_hands)
+        with pytest.raises(MailError, match="SSLCertVerificationError"):
+            mailer_at(listener.getsockname()[1], MAIL_USE_SSL="1").send("a@example.org", "s", "t")
+        server.result()
+
+
+def test_server_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(MailError, match="ConnectionRefusedError"):
+        mailer_at(free_port()).send("a@example.org", "s", "t")
+
+
+def test_no_server_is_an_error_in_live_mode() -> None:
+    with pytest.raises(MailError, match="MAIL_SERVER"):
+        Mailer(settings()).send("a@example.org", "s", "t")
+
+
+def test_line_feed_in_a_header_is_refused() -> None:
+    with pytest.raises(ValueError, match="linefeed"):
+        Mailer(settings()).send("a@example.org\nBcc: b@example.org", "s", "t")
+
+
+def test_mail_that_fails_is_logged_and_the_page_stays_the_same(
+    make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(MAIL_SERVER="127.0.0.1", MAIL_PORT=str(free_port()))
+    with caplog.at_level(logging.ERROR):
+        answer = Person(app, "alice@example.org").post(
+            "/auth/sign-in", {"email": "alice@example.org"}
+        )
+        app.extensions["mailer"].drain()
+    assert answer.status_code == 303
+    assert "mail_failed" in caplog.messages
+
+
+def test_too_many_mails_at_once_are_dropped_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mailer, "WAITING_MAILS", 2)
+    gate, done, full = threading.Event(), [], Mailer(settings())
+    with caplog.at_level(logging.ERROR):
+        for number in range(3):
+            full.in_background(lambda n=number: (gate.wait(), done.append(n)))  # type: ignore[misc]
+    gate.set()
+    full.drain()
+    full.close()
+    assert sorted(done) == [0, 1]
+    assert "mail_dropped" in caplog.messages
+
+
+@pytest.fixture
+def demo(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Flask]:
+    shutil.copy(migrated_sqlite, tmp_path / "smstracker.sqlite")
+    app = create_app(load({}, instance=tmp_path))
+    app.test_client_class = Client
+    yield app
+    app.extensions["mailer"].close()
+    with app.app_context():
+        db.engine.dispose()
+
+
+def test_demo_mail_is_printed_and_shown_in_the_mailbox(
+    demo: Flask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newcomer = Person(demo, "me@home.example")
+    newcomer.post("/auth/sign-in", {"email": newcomer.email})
+    demo.extensions["mailer"].drain()
+    printed = capsys.readouterr().out
+    assert "http://127.0.0.1:8000/auth/link/" in printed
+    assert "/auth/link/" in newcomer.get("/auth/mailbox").text
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"base_url": "http://evil.example"},
+        {"headers": {"X-Forwarded-For": "198.51.100.1"}},
+        {"environ_overrides": {"REMOTE_ADDR": "198.51.100.1"}},
+    ],
+)
+def test_mailbox_is_for_this_machine_only(demo: Flask, trouble: dict[str, object]) -> None:
+    assert demo.test_client().get("/auth/mailbox").status_code == 200
+    assert demo.test_client().get("/auth/mailbox", **trouble).status_code == 404
+
+
+def test_there_is_no_mailbox_in_live_mode(app: Flask) -> None:
+    assert app.test_client().get("/auth/mailbox").status_code == 404
+
+
+def test_mail_carries_a_date(demo: Flask) -> None:
+    demo.extensions["mailer"].send("a@example.org", "s", "t")
+    sent = demo.extensions["mailer"].mailbox[0]["Date"].datetime
+    assert abs(sent - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(minutes=1)

@@ -1,0 +1,97 @@
+"""`make run`: the real server and the carrier are started, used and ended."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from config import ROOT
+from tests.conftest import free_port
+from tests.people import hidden
+from tests.process import Process
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Process]:
+    process = Process(tmp_path)
+    yield process
+    process.kill()
+
+
+def test_newcomer_gets_from_nothing_to_delivered(demo: Process) -> None:
+    assert "no SMS leaves this machine" in demo.wait_for(r"smstracker is running.*\n")[0]
+    with requests.Session() as browser:
+        page = browser.get(f"{demo.url}/auth/sign-in").text
+        form = {"csrf_token": hidden(page, "csrf_token"), "email": "me@home.example"}
+        assert browser.post(f"{demo.url}/auth/sign-in", data=form).ok
+        link = demo.wait_for(r"http://127\.0\.0\.1:\d+/auth/link/\S+")[0]
+        assert link in browser.get(f"{demo.url}/auth/mailbox").text
+        form = {"csrf_token": hidden(browser.get(link).text, "csrf_token")}
+        assert browser.post(link, data=form).url == f"{demo.url}/messages"
+        page = browser.get(f"{demo.url}/messages/new").text
+        form = {name: hidden(page, name) for name in ("csrf_token", "form_id", "sender")}
+        form |= {"recipient": "+15005550006", "body": "Hello"}
+        sent = browser.post(f"{demo.url}/messages", data=form)
+        assert sent.status_code == 200
+        demo.wait_for(r"(?s)(callback_stored.*){2}")
+        [message] = browser.get(f"{demo.url}/messages.json").json()["messages"]
+    assert (message["status"], message["status_source"]) == ("delivered", "callback")
+    assert message["simulated"] is True
+    assert demo.end() == 0
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"{demo.url}/healthz", timeout=2)
+
+
+def test_second_start_finds_what_the_first_one_kept(tmp_path: Path) -> None:
+    for _ in range(2):
+        process = Process(tmp_path)
+        process.wait_for("smstracker is running")
+        assert urllib.request.urlopen(f"{process.url}/readyz", timeout=5).status == 200
+        assert process.end(signal.SIGTERM) == 0
+
+
+def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = Process(tmp_path, PORT=port)
+        assert process.wait() == 2
+    assert process.printed == f"Port {port} is in use. Stop what uses it, or set PORT.\n"
+
+
+def test_wrong_settings_are_listed_without_a_trace(tmp_path: Path) -> None:
+    process = Process(tmp_path, TWILIO_AUTH_TOKEN="half of it", PUBLIC_BASE_URL="nonsense")
+    assert process.wait() == 2
+    assert "TWILIO_ACCOUNT_SID" in process.printed
+    assert "PUBLIC_BASE_URL" in process.printed
+    assert "Traceback" not in process.printed
+    assert "half of it" not in process.printed
+
+
+def test_database_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> None:
+    url = f"postgresql://127.0.0.1:{free_port()}/none"
+    process = Process(tmp_path, DATABASE_URL=url)
+    assert process.wait() == 2
+    assert "The database does not answer" in process.printed
+    assert "Traceback" not in process.printed
+
+
+@pytest.mark.parametrize("module", ["wsgi", "smstracker.server"])
+def test_server_does_not_start_with_wrong_settings(module: str) -> None:
+    env = {"PATH": os.environ["PATH"], "PORT": "nonsense"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {module}"],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "PORT: must be a whole number" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,294 @@
+"""From the form to Twilio: one form instance makes one message, and every outcome is told apart."""
+
+import logging
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from urllib.parse import parse_qs
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy.exc import OperationalError
+
+from smstracker import carrier
+from smstracker.clock import utcnow
+from smstracker.dashboard import sending
+from smstracker.extensions import db
+from smstracker.simulator import SimulatorServer
+from tests.people import Person
+from tests.signing import sid
+from tests.wire import HANG_UP, SILENCE, answer, created, wire
+
+MakeApp = Callable[..., Flask]
+
+
+def sender_at(make_app: MakeApp, url: str, **changed: str) -> Person:
+    return Person.signed_in(make_app(TWILIO_API_BASE_URL=url, **changed), "alice@example.org")
+
+
+def test_accepted_message_has_sid_status_and_segments(
+    make_app: MakeApp, simulator: SimulatorServer
+) -> None:
+    alice = sender_at(make_app, simulator.url)
+    reply = alice.send(body="Hello " * 40)
+    message = alice.message()
+    assert reply.status_code == 303
+    assert reply.location == f"/messages/{message.public_id}"
+    assert (message.status, message.status_source, message.segments) == ("queued", "send", 2)
+    assert message.twilio_sid in {made.sid for made in simulator.books.messages()}
+    [event] = alice.events(message)
+    assert (event.status, event.source) == ("queued", "send")
+
+
+def test_request_asks_for_a_callback_with_retries(make_app: MakeApp) -> None:
+    with wire(created(sid(1))) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        alice.send(media_urls="https://a.example/1.jpg\r\n\r\n https://a.example/2.jpg ")
+        asked = parse_qs(twilio.requests[0])
+    assert asked["StatusCallback"] == [
+        f"https://sms.example.org/webhooks/twilio/status/{alice.message().public_id}"
+        "#rc=5&rp=ct,rt,5xx&ct=2000&rt=2500"
+    ]
+    assert asked["MediaUrl"] == ["https://a.example/1.jpg", "https://a.example/2.jpg"]
+    assert (asked["To"], asked["From"]) == (["+15558675310"], ["+15005550006"])
+
+
+def test_messaging_service_sends_and_the_number_comes_later(make_app: MakeApp) -> None:
+    service = "MG" + "a" * 32
+    with wire(created(sid(1), status="accepted", num_segments="0", **{"from": None})) as twilio:
+        alice = sender_at(make_app, twilio.url, TWILIO_MESSAGING_SERVICE_SID=service)
+        alice.send(sender=service)
+        asked = parse_qs(twilio.requests[0])
+    message = alice.message()
+    assert asked["MessagingServiceSid"] == [service]
+    assert "From" not in asked
+    assert (message.status, message.sender, message.segments) == ("accepted", None, None)
+
+
+def test_row_is_committed_and_no_transaction_is_open_during_the_call(make_app: MakeApp) -> None:
+    seen: list[tuple[int, int]] = []
+    with wire(created(sid(1))) as twilio:
+        alice = sender_at(make_app, twilio.url)
+
+        def look() -> None:
+            with alice.app.app_context():
+                in_use = db.engine.pool.checkedout()  # type: ignore[attr-defined]
+            seen.append((len(alice.messages()), in_use))
+
+        twilio.on_request = look
+        alice.send()
+    assert seen == [(1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (answer(400, {"code": 21610, "message": "x", "status": 400}), "21610"),
+        (answer(429, {"code": 20429, "message": "x", "status": 429}), "20429"),
+        (answer(401, {"code": 20003, "message": "x", "status": 401}), "20003"),
+        (answer(403, "<html>proxy</html>", "text/html"), "HTTP 403"),
+        (
+            answer(400, {"type": "about:blank", "title": "x", "status": 400, "code": 21211}),
+            "21211",
+        ),
+    ],
+)
+def test_refused_message_is_kept_with_its_code(make_app: MakeApp, reply: bytes, code: str) -> None:
+    with wire(reply) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        assert alice.send().status_code == 303
+        assert len(twilio.requests) == 1
+    message = alice.message()
+    assert (message.status, message.error_code, message.twilio_sid) == ("refused", code, None)
+    assert "Not sent" in alice.get(f"/messages/{message.public_id}").text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        HANG_UP,
+        SILENCE,
+        answer(500, {"code": 20500, "message": "x", "status": 500}),
+        answer(503, "busy", "text/plain"),
+        answer(408, "", "text/plain"),
+        answer(302, "", "text/plain"),
+        answer(201, "not json"),
+        answer(201, {}),
+        answer(201, {"sid": None, "status": "queued"}),
+        answer(201, {"sid": "x" * 65, "status": "queued"}),
+        answer(201, []),
+    ],
+)
+def test_unknown_outcome_is_kept_as_unknown_and_never_repeated(
+    make_app: MakeApp, reply: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(carrier, "TIMEOUT", 0.3)
+    with wire(reply, created(sid(1))) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        assert alice.send().status_code == 303
+        assert len(twilio.requests) == 1
+    message = alice.message()
+    assert (message.status, message.twilio_sid) == ("unknown", None)
+    page = alice.get(f"/messages/{message.public_id}").text
+    assert "do not send it again" in page
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://no-such-host.invalid"])
+def test_unreached_carrier_means_certainly_not_sent(make_app: MakeApp, url: str) -> None:
+    alice = sender_at(make_app, url)
+    assert alice.send().status_code == 303
+    message = alice.message()
+    assert message.status == "unreached"
+    assert "certainly was not sent" in alice.get(f"/messages/{message.public_id}").text
+
+
+def test_refused_callback_url_is_sent_once_more_without_one(make_app: MakeApp) -> None:
+    refusal = answer(400, {"code": 21609, "message": "x", "status": 400})
+    with wire(refusal, created(sid(1))) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        alice.send()
+        assert ["StatusCallback" in parse_qs(body) for body in twilio.requests] == [True, False]
+    message = alice.message()
+    assert (message.status, message.callback_requested) == ("queued", False)
+    page = alice.get(f"/messages/{message.public_id}").text
+    assert "statuses will not arrive by callback" in page
+
+
+def test_second_try_without_callback_url_is_the_last(make_app: MakeApp) -> None:
+    refusal = answer(400, {"code": 21609, "message": "x", "status": 400})
+    with wire(refusal, HANG_UP) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        alice.send()
+        assert len(twilio.requests) == 2
+    assert (alice.message().status, alice.message().callback_requested) == ("unknown", False)
+
+
+def test_unknown_first_status_counts_as_accepted(make_app: MakeApp) -> None:
+    with wire(created(sid(1), status="teleporting")) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        alice.send()
+    assert alice.message().status == "accepted"
+    assert alice.events(alice.message())[0].payload["status"] == "teleporting"
+
+
+def test_repeated_sid_keeps_both_rows_and_is_logged(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    with wire(created(sid(1)), created(sid(1))) as twilio, caplog.at_level(logging.WARNING):
+        alice = sender_at(make_app, twilio.url)
+        replies = [alice.send(), alice.send(body="Another")]
+    assert [reply.status_code for reply in replies] == [303, 303]
+    assert [message.twilio_sid for message in alice.messages()] == [sid(1), None]
+    assert [message.status for message in alice.messages()] == ["queued", "queued"]
+    assert "sid_already_held" in caplog.messages
+    assert alice.get(replies[1].location).status_code == 200
+
+
+def test_same_form_twice_makes_one_message(make_app: MakeApp) -> None:
+    with wire(created(sid(1))) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        form = alice.compose()
+        first, second = (alice.client.post("/messages", data=form) for _ in range(2))
+        assert len(twilio.requests) == 1
+    assert first.location == second.location
+    assert len(alice.messages()) == 1
+
+
+def test_double_click_makes_one_message(make_app: MakeApp, simulator: SimulatorServer) -> None:
+    alice = sender_at(make_app, simulator.url)
+    form = alice.compose()
+    browsers = [alice.app.test_client() for _ in range(8)]
+    cookie = alice.client.get_cookie("__Host-session", domain="sms.example.org")
+    assert cookie is not None
+    for browser in browsers:
+        browser.set_cookie("__Host-session", cookie.value, domain="sms.example.org", secure=True)
+    with ThreadPoolExecutor(8) as threads:
+        replies = list(threads.map(lambda b: b.post("/messages", data=form), browsers))
+    assert {reply.status_code for reply in replies} == {303}
+    assert len(alice.messages()) == 1
+    assert len(simulator.books.messages()) == 1
+
+
+def test_changed_text_on_a_used_form_is_kept_and_not_sent(make_app: MakeApp) -> None:
+    with wire(created(sid(1)), created(sid(2))) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        form = alice.compose(body="First")
+        alice.client.post("/messages", data=form)
+        reply = alice.client.post("/messages", data=form | {"body": "Second"})
+        assert reply.status_code == 409
+        assert "nothing was sent now" in reply.text
+        assert "Second" in reply.text
+        assert len(twilio.requests) == 1
+        assert form["form_id"] not in reply.text
+
+
+def test_send_limit_counts_messages_and_tells_the_wait(
+    make_app: MakeApp, simulator: SimulatorServer
+) -> None:
+    alice = sender_at(make_app, simulator.url, SEND_LIMIT_PER_MINUTE="2")
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        assert alice.send().status_code == 303
+        clock.shift(20)
+        assert alice.send().status_code == 303
+        reply = alice.send(body="The typed text")
+        assert reply.status_code == 429
+        assert "try again in 40 seconds" in reply.text
+        assert "The typed text" in reply.text
+        assert len(alice.messages()) == 2
+        clock.shift(timedelta(seconds=40))
+        assert alice.send().status_code == 303
+
+
+def test_send_limit_of_a_day(make_app: MakeApp, simulator: SimulatorServer) -> None:
+    alice = sender_at(make_app, simulator.url, SEND_LIMIT_PER_DAY="1")
+    assert alice.send().status_code == 303
+    reply = alice.send()
+    assert reply.status_code == 429
+    assert "try again in 1 day" in reply.text
+
+
+def test_send_limit_is_each_users_own(make_app: MakeApp, simulator: SimulatorServer) -> None:
+    alice = sender_at(make_app, simulator.url, SEND_LIMIT_PER_MINUTE="1")
+    bob = Person.signed_in(alice.app, "bob@example.org")
+    assert [alice.send().status_code, bob.send().status_code] == [303, 303]
+
+
+def test_outcome_that_cannot_be_recorded_at_first_is_recorded_on_the_second_try(
+    make_app: MakeApp, simulator: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, real, calls = sender_at(make_app, simulator.url), sending.record, []
+
+    def once_gone(*arguments: object) -> None:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise OperationalError("INSERT", {}, Exception("gone"))
+        real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sending, "record", once_gone)
+    alice.send()
+    assert alice.message().status == "queued"
+
+
+def test_outcome_that_cannot_be_recorded_turns_unknown_by_itself(
+    make_app: MakeApp, simulator: SimulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_arguments: object) -> None:
+        raise OperationalError("INSERT", {}, Exception("gone"))
+
+    monkeypatch.setattr(sending, "record", gone)
+    alice = sender_at(make_app, simulator.url)
+    assert alice.send().status_code == 303
+    message = alice.message()
+    assert message.status == "pending"
+    with time_machine.travel(utcnow() + timedelta(minutes=3)):
+        assert "Outcome unknown" in alice.get(f"/messages/{message.public_id}").text
+
+
+def test_form_without_an_instance_is_not_sent(alice: Person) -> None:
+    reply = alice.send(form_id="nonsense")
+    assert reply.status_code == 422
+    assert "send it again" in reply.text
+    assert alice.messages() == []
+    assert uuid.UUID(alice.compose()["form_id"])

@@ -1,0 +1,350 @@
+"""Sign-in by e-mail: over real SMTP, with a link and a code."""
+
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import func, select
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models import SignInToken, User, UserSession
+from tests.inbox import Inbox
+from tests.people import Person, hidden
+
+ALICE = "alice@example.org"
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask], inbox: Inbox) -> Flask:
+    return make_app(MAIL_SERVER="127.0.0.1", MAIL_PORT=str(inbox.controller.port))
+
+
+@pytest.fixture
+def visitor(app: Flask) -> Person:
+    """Alice at a browser that is not signed in."""
+    return Person(app, ALICE)
+
+
+def ask(person: Person, email: str = ALICE, **form: str):  # type: ignore[no-untyped-def]
+    answer = person.post("/auth/sign-in", {"email": email, **form})
+    person.app.extensions["mailer"].drain()
+    return answer
+
+
+def is_signed_in(person: Person) -> bool:
+    return person.get("/messages").status_code == 200
+
+
+def enter(person: Person, code: str):  # type: ignore[no-untyped-def]
+    return person.post("/auth/code", {"code": code}, page="/auth/sign-in?step=code")
+
+
+def test_mail_has_link_and_code_and_says_from_where(visitor: Person, inbox: Inbox) -> None:
+    answer = ask(visitor)
+    assert (answer.status_code, answer.location) == (303, "/auth/sign-in?step=code")
+    assert inbox.mails[0][0] == ALICE
+    assert inbox.link
+    assert inbox.code
+    assert "127.0.0.1" in inbox.newest
+
+
+def test_link_signs_in_after_its_button(visitor: Person, inbox: Inbox) -> None:
+    ask(visitor)
+    assert visitor.get(inbox.link).status_code == 200
+    assert not is_signed_in(visitor)
+    answer = visitor.post(inbox.link)
+    assert (answer.status_code, answer.location) == (303, "/messages")
+    assert is_signed_in(visitor)
+
+
+def test_link_works_in_another_browser(app: Flask, visitor: Person, inbox: Inbox) -> None:
+    ask(visitor)
+    phone = Person(app, ALICE)
+    phone.post(inbox.link)
+    assert is_signed_in(phone)
+    assert not is_signed_in(visitor)
+
+
+@pytest.mark.parametrize("method", ["get", "head", "options"])
+def test_opening_the_link_never_spends_it(visitor: Person, inbox: Inbox, method: str) -> None:
+    ask(visitor)
+    for _ in range(3):
+        getattr(visitor.client, method)(inbox.link)
+    visitor.post(inbox.link)
+    assert is_signed_in(visitor)
+
+
+def test_link_works_once(app: Flask, visitor: Person, inbox: Inbox) -> None:
+    ask(visitor)
+    visitor.post(inbox.link)
+    other = Person(app, ALICE)
+    assert other.post(inbox.link).status_code == 410
+    assert not is_signed_in(other)
+
+
+def test_link_works_once_even_under_sixteen_parallel_tries(
+    app: Flask, visitor: Person, inbox: Inbox
+) -> None:
+    ask(visitor)
+    people = [Person(app, ALICE) for _ in range(16)]
+    forms = [{"csrf_token": hidden(p.get(inbox.link).text, "csrf_token")} for p in people]
+    with ThreadPoolExecutor(16) as threads:
+        tries = zip(people, forms, strict=True)
+        answers = threads.map(lambda t: t[0].client.post(inbox.link, data=t[1]), tries)
+        codes = sorted(answer.status_code for answer in answers)
+    assert codes == [303] + [410] * 15
+    assert sum(is_signed_in(person) for person in people) == 1
+
+
+def test_code_works_once_even_under_parallel_tries(visitor: Person, inbox: Inbox) -> None:
+    ask(visitor)
+    page = visitor.get("/auth/sign-in?step=code").text
+    form = {"csrf_token": hidden(page, "csrf_token"), "code": inbox.code}
+    cookie = visitor.client.get_cookie("__Host-session", domain="sms.example.org")
+    browsers = [visitor.app.test_client() for _ in range(5)]
+    for browser in browsers:
+        browser.set_cookie("__Host-session", cookie.value, domain="sms.example.org", secure=True)  # type: ignore[union-attr]
+    with ThreadPoolExecutor(5) as threads:
+        answers = threads.map(lambda b: b.post("/auth/code", data=form), browsers)
+        assert sorted(answer.status_code for answer in answers) == [303, 422, 422, 422, 422]
+
+
+def test_code_signs_in_the_browser_that_asked(visitor: Person, inbox: Inbox) -> None:
+    ask(visitor)
+    spaced = f" {inbox.code[:3]} {inbox.code[3:]} "
+    assert enter(visitor, spaced).status_code == 303
+    assert is_signed_in(visitor)
+
+
+def test_code_is_good_for_nothing_in_another_browser(
+    app: Flask, visitor: Person, inbox: Inbox
+) -> None:
+    ask(visitor)
+    code = inbox.code
+    stranger = Person(app, ALICE)
+    ask(stranger, "nobody@elsewhere.example")
+    assert enter(stranger, code).status_code == 422
+    assert not is_signed_in(stranger)
+
+
+def test_code_has_five_tries(visitor: Person, inbox: Inbox) -> None:
+    ask(visitor)
+    wrong = f"{(int(inbox.code) + 1) % 10**6:06}"
+    said = [enter(visitor, wrong).text for _ in range(5)]
+    assert "4 tries left" in said[0]
+    assert "1 try left" in said[3]
+    assert "last try" in said[4]
+    assert enter(visitor, inbox.code).status_code == 422
+    assert not is_signed_in(visitor)
+    visitor.post(inbox.link)
+    assert is_signed_in(visitor)
+
+
+def test_code_without_six_digits_costs_no_try(visitor: Person, inbox: Inbox) -> None:
+    ask(visitor)
+    for _ in range(6):
+        assert "six digits" in enter(visitor, "12345").text
+    assert enter(visitor, inbox.code).status_code == 303
+
+
+def test_code_without_having_asked_leads_to_sign_in(visitor: Person) -> None:
+    answer = visitor.post("/auth/code", {"code": "123456"}, page="/auth/sign-in")
+    assert answer.location == "/auth/sign-in"
+    assert visitor.get("/auth/sign-in?step=code").text == visitor.get("/auth/sign-in").text
+
+
+@pytest.mark.parametrize(("minutes", "works"), [(14, True), (16, False)])
+def test_link_and_code_last_fifteen_minutes(
+    visitor: Person, inbox: Inbox, minutes: int, works: bool
+) -> None:
+    ask(visitor)
+    with time_machine.travel(utcnow() + timedelta(minutes=minutes)):
+        assert enter(visitor, inbox.code).status_code == (303 if works else 422)
+        if not works:
+            assert visitor.post(inbox.link).status_code == 410
+        assert is_signed_in(visitor) is works
+
+
+def test_newer_mail_cancels_the_older(visitor: Person, inbox: Inbox) -> None:
+    ask(visitor)
+    older = inbox.link
+    ask(visitor)
+    assert visitor.post(older).status_code == 410
+    assert visitor.post(inbox.link).status_code == 303
+
+
+def test_unknown_address_gets_the_same_answer_and_no_mail(
+    visitor: Person, inbox: Inbox, app: Flask
+) -> None:
+    unknown = Person(app, "mallory@elsewhere.example")
+    answers = [ask(visitor), ask(unknown, unknown.email)]
+    assert answers[0].status_code == answers[1].status_code
+    assert answers[0].location == answers[1].location
+    pages = [person.get("/auth/sign-in?step=code").text for person in (visitor, unknown)]
+    masked = [re.sub(r'value="[^"]*"', "", page) for page in pages]
+    assert masked[0] == masked[1]
+    wrong = [enter(person, "000000").text for person in (visitor, unknown)]
+    assert re.sub(r'value="[^"]*"', "", wrong[0]) == re.sub(r'value="[^"]*"', "", wrong[1])
+    assert [to for to, _ in inbox.mails] == [ALICE]
+
+
+def test_mail_is_sent_off_the_request_so_that_time_tells_nothing(
+    visitor: Person, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mailer, queued = app.extensions["mailer"], []
+    monkeypatch.setattr(mailer, "in_background", queued.append)
+    for email in (ALICE, "mallory@elsewhere.example"):
+        assert visitor.post("/auth/sign-in", {"email": email}).status_code == 303
+    assert len(queued) == 2
+
+
+@pytest.mark.parametrize("email", ["", "nonsense", "a@b@c", "a@example.org\nBcc: x@y.z"])
+def test_what_is_no_address_is_said_so(visitor: Person, inbox: Inbox, email: str) -> None:
+    assert ask(visitor, email).status_code == 422
+    assert inbox.mails == []
+
+
+def test_sixth_mail_in_an_hour_waits(visitor: Person, inbox: Inbox) -> None:
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        spellings = [ALICE, ALICE.upper(), f" {ALICE} ", ALICE, ALICE]
+        assert {ask(visitor, spelling).status_code for spelling in spellings} == {303}
+        clock.shift(timedelta(minutes=20))
+        answer = ask(visitor)
+        assert answer.status_code == 429
+        assert "41 minutes" in answer.text
+        assert 2395 <= int(answer.headers["Retry-After"]) <= 2401
+        assert len(inbox.mails) == 5
+        clock.shift(timedelta(minutes=41))
+        assert ask(visitor).status_code == 303
+
+
+def test_limit_is_the_same_for_addresses_that_may_not_sign_in(visitor: Person) -> None:
+    codes = [ask(visitor, "mallory@elsewhere.example").status_code for _ in range(6)]
+    assert codes == [303] * 5 + [429]
+
+
+def test_twenty_first_post_of_a_client_waits(app: Flask) -> None:
+    browser = Person(app, ALICE)
+    codes = [ask(browser, f"user{n}@elsewhere.example").status_code for n in range(21)]
+    assert codes == [303] * 20 + [429]
+
+
+def test_trusted_proxy_names_the_client(make_app: Callable[..., Flask]) -> None:
+    app = make_app(TRUSTED_PROXIES="1")
+    statuses = []
+    for n in range(21):
+        browser = Person(app, ALICE)
+        page = browser.get("/auth/sign-in").text
+        form = {"csrf_token": hidden(page, "csrf_token"), "email": f"u{n}@elsewhere.example"}
+        headers = {"X-Forwarded-For": f"198.51.100.{n}"}
+        statuses.append(browser.client.post("/auth/sign-in", data=form, headers=headers))
+    assert {answer.status_code for answer in statuses} == {303}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "led_to"),
+    [
+        ("/messages/new", "/messages/new"),
+        ("/messages?state=waiting", "/messages?state=waiting"),
+        ("//evil.example/messages", "/messages"),
+        ("///evil.example", "/messages"),
+        ("/\\evil.example", "/messages"),
+        ("https://evil.example/messages", "/messages"),
+        ("/auth/sign-out", "/messages"),
+        ("/no/such/page", "/messages"),
+        ("/messages\r\nX: y", "/messages"),
+    ],
+)
+def test_sign_in_leads_only_to_pages_of_ours(
+    visitor: Person, inbox: Inbox, wanted: str, led_to: str
+) -> None:
+    ask(visitor, next=wanted)
+    assert visitor.post(inbox.link).location == led_to
+
+
+def test_page_that_was_asked_for_is_remembered(visitor: Person, inbox: Inbox) -> None:
+    answer = visitor.get("/messages/new")
+    assert answer.location == "/auth/sign-in?next=%2Fmessages%2Fnew"
+    assert hidden(visitor.get(answer.location).text, "next") == "/messages/new"
+
+
+def test_sign_in_starts_a_session_that_nobody_prepared(visitor: Person, inbox: Inbox) -> None:
+    ask(visitor)
+    with visitor.client.session_transaction(base_url="https://sms.example.org") as session:
+        session["planted"] = "by somebody else"
+    before = visitor.client.get_cookie("__Host-session", domain="sms.example.org")
+    visitor.post(inbox.link)
+    after = visitor.client.get_cookie("__Host-session", domain="sms.example.org")
+    with visitor.client.session_transaction(base_url="https://sms.example.org") as session:
+        assert "planted" not in session
+    assert before is not None
+    assert after is not None
+    assert before.value != after.value
+
+
+def test_token_and_code_are_stored_hashed(app: Flask, visitor: Person, inbox: Inbox) -> None:
+    ask(visitor)
+    with app.app_context():
+        row = db.session.scalars(select(SignInToken)).one()
+        stored = repr({name: getattr(row, name) for name in row.__table__.columns.keys()})  # noqa: SIM118
+    assert inbox.link.rpartition("/")[2] not in stored
+    assert inbox.code not in stored
+
+
+def test_sign_out_ends_the_session_whatever_cookie_is_kept(alice: Person) -> None:
+    kept = alice.client.get_cookie("__Host-session", domain="sms.example.org")
+    assert kept is not None
+    assert alice.get("/auth/sign-out").status_code == 405
+    answer = alice.post("/auth/sign-out", page="/messages")
+    assert answer.location == "/auth/sign-in"
+    alice.client.set_cookie("__Host-session", kept.value, domain="sms.example.org", secure=True)
+    assert not is_signed_in(alice)
+
+
+def test_session_ends_after_fourteen_days(alice: Person) -> None:
+    with time_machine.travel(utcnow() + timedelta(days=13)):
+        assert is_signed_in(alice)
+    with time_machine.travel(utcnow() + timedelta(days=15)):
+        assert not is_signed_in(alice)
+
+
+def test_stale_sessions_are_cleared_away(app: Flask, alice: Person) -> None:
+    with time_machine.travel(utcnow() + timedelta(days=15)):
+        Person.signed_in(app, "bob@example.org")
+        with app.app_context():
+            assert db.session.scalar(select(func.count()).select_from(UserSession)) == 1
+
+
+def test_signed_in_visitor_is_not_asked_again(alice: Person) -> None:
+    assert alice.get("/auth/sign-in").location == "/messages"
+
+
+def test_address_let_in_by_domain_becomes_a_user(app: Flask, visitor: Person, inbox: Inbox) -> None:
+    ask(visitor, "Alice@Example.ORG")
+    visitor.post(inbox.link)
+    with app.app_context():
+        user = db.session.scalars(select(User)).one()
+    assert (user.email, user.active, user.administrator) == (ALICE, True, False)
+    assert user.last_sign_in_at is not None
+
+
+def test_user_shut_out_after_the_mail_cannot_use_it(
+    app: Flask, visitor: Person, inbox: Inbox
+) -> None:
+    Person.signed_in(app, ALICE)
+    ask(visitor)
+    with app.app_context():
+        db.session.scalars(User.by_email(ALICE)).one().deactivate()
+        db.session.commit()
+    assert visitor.post(inbox.link).status_code == 410
+
+
+def test_first_visit_leads_to_sign_in(client: FlaskClient) -> None:
+    assert client.get("/").location == "/messages"
+    assert client.get("/messages").location == "/auth/sign-in?next=%2Fmessages"

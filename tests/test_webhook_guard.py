@@ -1,0 +1,231 @@
+"""The edge that Twilio posts to: what is let in, and what everything else is answered."""
+
+import logging
+import random
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
+
+from smstracker.extensions import db
+from smstracker.models import StatusEvent
+from smstracker.webhooks import writer
+from tests.people import Person
+from tests.signing import (
+    BASE_URL,
+    SECONDARY,
+    STATUS_PATH,
+    call_back,
+    fields,
+    sid,
+    signature,
+)
+
+
+def count_events(app: Flask) -> int:
+    with app.app_context():
+        return db.session.scalar(select(func.count()).select_from(StatusEvent)) or 0
+
+
+def test_unsigned_callback_is_refused_and_changes_nothing(
+    client: FlaskClient, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1))
+    answer = client.post(f"{STATUS_PATH}/{message.public_id}", data=fields(sid(1), "delivered"))
+    assert answer.status_code == 403
+    assert alice.message().status == "queued"
+    assert alice.events(message) == []
+
+
+def test_callback_signed_with_a_foreign_token_is_refused(app: Flask, client: FlaskClient) -> None:
+    answer = call_back(client, fields(sid(1), "sent"), token="f" * 32)
+    assert answer.status_code == 403
+    assert count_events(app) == 0
+
+
+def test_callback_signed_with_the_secondary_token_is_stored(
+    app: Flask, client: FlaskClient
+) -> None:
+    assert call_back(client, fields(sid(1), "sent"), token=SECONDARY).status_code == 204
+    assert count_events(app) == 1
+
+
+def test_signature_covers_the_path(client: FlaskClient) -> None:
+    answer = call_back(client, fields(sid(1), "sent"), signed_path=f"{STATUS_PATH}/other")
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("query", ["a=1&b=2", "id=a%2Fb", "x=%7E%27", "name=%C3%BC", "empty="])
+def test_signature_covers_the_query_as_it_was_sent(client: FlaskClient, query: str) -> None:
+    path = f"{STATUS_PATH}?{query}"
+    assert call_back(client, fields(sid(1), "sent"), path).status_code == 204
+    assert call_back(client, fields(sid(1), "sent"), path + "1").status_code == 204
+    unsigned = call_back(client, fields(sid(1), "sent"), path, signed_path=STATUS_PATH)
+    assert unsigned.status_code == 403
+
+
+def test_signature_is_checked_against_the_configured_address_not_the_host(
+    client: FlaskClient,
+) -> None:
+    form = fields(sid(1), "sent")
+    headers = {"X-Twilio-Signature": signature(STATUS_PATH, form), "X-Forwarded-Proto": "http"}
+    answer = client.post(STATUS_PATH, data=form, headers=headers, base_url="http://10.0.0.7:8000")
+    assert answer.status_code == 204
+    forged = signature(STATUS_PATH, form, base="http://10.0.0.7:8000")
+    headers["X-Twilio-Signature"] = forged
+    answer = client.post(STATUS_PATH, data=form, headers=headers, base_url="http://10.0.0.7:8000")
+    assert answer.status_code == 403
+
+
+def test_signature_may_name_the_default_port(client: FlaskClient) -> None:
+    form = fields(sid(1), "sent")
+    signed = signature(STATUS_PATH, form, base=f"{BASE_URL}:443")
+    answer = client.post(STATUS_PATH, data=form, headers={"X-Twilio-Signature": signed})
+    assert answer.status_code == 204
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        fields(sid(1), "sent", Empty="", Blank="  both ends  "),
+        fields(sid(1), "sent", Text="Fenêtre — 窓 🚀 'quoted' ~ + & ="),
+        fields(sid(1), "sent") | {"Twice": ["b", "a", "a"]},
+        {str(n): str(n) for n in range(500)} | fields(sid(1), "sent"),
+    ],
+)
+def test_signature_covers_every_field_as_it_is(client: FlaskClient, form: dict[str, str]) -> None:
+    assert call_back(client, form).status_code == 204
+
+
+def test_dropping_an_empty_field_breaks_the_signature(client: FlaskClient) -> None:
+    signed = signature(STATUS_PATH, fields(sid(1), "sent", Empty=""))
+    answer = client.post(
+        STATUS_PATH, data=fields(sid(1), "sent"), headers={"X-Twilio-Signature": signed}
+    )
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"MessageStatus": "sent"},
+        {"MessageSid": sid(1)},
+        {"MessageSid": "", "MessageStatus": "sent"},
+        {"MessageSid": sid(1), "MessageStatus": ""},
+        {"MessageSid": "SM\0", "MessageStatus": "sent"},
+        {"MessageSid": "S" * 65, "MessageStatus": "sent"},
+    ],
+)
+def test_signed_callback_without_sid_or_status_is_a_400(
+    app: Flask, client: FlaskClient, form: dict[str, str]
+) -> None:
+    assert call_back(client, form).status_code == (400)
+    assert count_events(app) == 0
+
+
+@pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
+def test_other_methods_are_a_405(client: FlaskClient, method: str) -> None:
+    answer = getattr(client, method)(STATUS_PATH)
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["Allow"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data", ""])
+def test_what_is_not_a_form_is_a_415(client: FlaskClient, kind: str) -> None:
+    assert client.post(STATUS_PATH, data=b"{}", content_type=kind).status_code == 415
+
+
+def test_form_with_a_charset_is_a_form(client: FlaskClient) -> None:
+    form = fields(sid(1), "sent")
+    answer = client.post(
+        STATUS_PATH,
+        data=form,
+        headers={"X-Twilio-Signature": signature(STATUS_PATH, form)},
+        content_type="application/x-www-form-urlencoded; charset=UTF-8",
+    )
+    assert answer.status_code == 204
+
+
+def test_too_large_callback_is_a_413(client: FlaskClient) -> None:
+    assert call_back(client, fields(sid(1), "sent", Huge="x" * 70_000)).status_code == 413
+
+
+def test_rubbish_never_gives_a_500(app: Flask, client: FlaskClient) -> None:
+    chance = random.Random(7)
+    for _ in range(150):
+        body = chance.randbytes(chance.randrange(200))
+        signed = chance.choice(["", "ü", "a" * 28, body[:28].decode("latin-1")])
+        headers = {"X-Twilio-Signature": "".join(c for c in signed if c.isprintable())}
+        answer = client.post(
+            f"{STATUS_PATH}?{chance.randbytes(5).hex()}=%ff%00",
+            data=body,
+            headers=headers,
+            content_type="application/x-www-form-urlencoded",
+        )
+        assert answer.status_code == 403
+    assert count_events(app) == 0
+
+
+def test_callback_needs_no_csrf_token_and_no_session(client: FlaskClient) -> None:
+    answer = call_back(client, fields(sid(1), "sent"))
+    assert answer.status_code == 204
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_callback_that_cannot_be_stored_is_a_503(
+    make_app: Callable[..., Flask], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(DATABASE_URL="sqlite:////nowhere/at/all.sqlite")
+    with caplog.at_level(logging.ERROR):
+        answer = call_back(app.test_client(), fields(sid(1), "sent"))
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "callback_not_stored" in caplog.messages
+
+
+def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, bad, good = writer.record_callback, fields(sid(1), "sent"), fields(sid(2), "sent")
+
+    def failing(connection, public_id, news) -> None:  # type: ignore[no-untyped-def]
+        if news.twilio_sid == sid(1):
+            raise ValueError("cannot be stored")
+        real(connection, public_id, news)
+
+    monkeypatch.setattr(writer, "record_callback", failing)
+    with app.app_context():
+        group = writer.CallbackWriter()
+        news = [writer_news(form) for form in (bad, good)]
+        waiting = [(None, one, writer.Future()) for one in news]
+        group._waiting = list(waiting)
+        group._write_all(db.engine)
+    assert isinstance(waiting[0][2].exception(), ValueError)
+    assert waiting[1][2].exception() is None
+    assert count_events(app) == 1
+
+
+def test_database_that_fails_the_group_fails_every_callback_of_it(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_args: object) -> None:
+        raise OperationalError("INSERT", {}, Exception("gone"))
+
+    monkeypatch.setattr(writer, "record_callback", gone)
+    with app.app_context():
+        group = writer.CallbackWriter()
+        waiting = [(None, writer_news(fields(sid(n), "sent")), writer.Future()) for n in (1, 2)]
+        group._waiting = list(waiting)
+        group._write_all(db.engine)
+    assert all(isinstance(done.exception(), OperationalError) for _, _, done in waiting)
+
+
+def writer_news(form: dict[str, str]):  # type: ignore[no-untyped-def]
+    from werkzeug.datastructures import MultiDict
+
+    from smstracker.webhooks.forms import read_callback
+
+    return read_callback(MultiDict(form), None)

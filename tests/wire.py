@@ -1,0 +1,79 @@
+"""A peer at the other end of the wire that answers just what a test wants, byte for byte."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def answer(status: int, body: Any, kind: str = "application/json") -> bytes:
+    """An HTTP answer; a body that is no text is sent as JSON."""
+    payload = (body if isinstance(body, str) else json.dumps(body)).encode()
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(payload)}\r\n"
+    return head.encode() + b"Connection: close\r\n\r\n" + payload
+
+
+def created(sid: str, **changed: Any) -> bytes:
+    """What Twilio answers when it has created a message."""
+    made = {"sid": sid, "status": "queued", "num_segments": "1", "from": "+15005550006"}
+    return answer(201, made | {"error_code": None, "error_message": None} | changed)
+
+
+SILENCE = b""  # read the request, then say nothing until the peer gives up
+HANG_UP = b"hang up"  # read the request, then close the connection
+
+
+class Wire:
+    """Each connection gets the next of `answers`; `requests` are the bodies that came."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+        self.requests: list[str] = []
+        self.on_request = lambda: None
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                self._answer(connection)
+
+    def _answer(self, connection: socket.socket) -> None:
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += connection.recv(65536)
+        head, _, body = received.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
+        while len(body) < length:
+            body += connection.recv(65536)
+        self.requests.append(body.decode())
+        self.on_request()
+        reply = self.answers.pop(0)
+        if reply == SILENCE:
+            self._closing.wait(20)
+        elif reply != HANG_UP:
+            connection.sendall(reply)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+
+@contextmanager
+def wire(*answers: bytes) -> Iterator[Wire]:
+    peer = Wire(*answers)
+    try:
+        yield peer
+    finally:
+        peer.close()
