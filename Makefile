@@ -27,7 +27,7 @@ lock: .venv/dev
 		pyproject.toml --extra dev -c requirements.txt -o requirements-dev.txt
 
 bench: .venv/dev
-	$(BIN)/python bench/callbacks
+	$(BIN)/python -W ignore bench/callbacks
 
 screenshots: .venv/dev
 	$(BIN)/python -W ignore -m tests.screenshots
