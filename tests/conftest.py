@@ -1,5 +1,6 @@
 """Real databases, a real carrier, real mail; only the wire to Twilio ends on this machine."""
 
+import os
 import shutil
 import socket
 import threading
@@ -23,6 +24,15 @@ from tests.people import Client, Person
 from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, SECONDARY
 
 DATABASES = ("sqlite", "postgresql")
+
+
+def need(program: str, package: str | None = None) -> str:
+    """The path of a program that a test needs. In CI nothing may be skipped, so there it fails."""
+    path = shutil.which(program)
+    if path is None:
+        missing = f"{program} is missing: apt install {package or program}"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    return path
 
 
 def settings(**changed: str) -> Config:

@@ -1,6 +1,5 @@
 """In a real Chromium: the whole journey with and without script, and what axe says of the pages."""
 
-import os
 import random
 import re
 import shutil
@@ -20,13 +19,10 @@ from smstracker.models.events import News, record
 from smstracker.models.messages import Content, Message
 from smstracker.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from smstracker.status import RANK, Source
+from tests.conftest import need
 from tests.inbox import Inbox
 from tests.people import Client, Person
 from tests.signing import sid
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-if CHROMIUM is None and not os.environ.get("CI"):
-    pytest.skip("no Chromium: apt install chromium", allow_module_level=True)
 
 # The pages are the same on both databases, and so is everything that is tested here.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -38,7 +34,7 @@ QUIET += ["--disable-sync", "--no-first-run"]
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, object]:
-    return {"executable_path": CHROMIUM, "args": QUIET}
+    return {"executable_path": need("chromium"), "args": QUIET}
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from sqlalchemy import select
 
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
-from smstracker.status import Effect, effects
+from smstracker.models.events import News, record
+from smstracker.status import Effect, Source, effects
 from tests.people import Person
 from tests.signing import STATUS_PATH, call_back, fields, sid
 
@@ -133,6 +134,16 @@ def test_repeated_failure_without_code_does_not_blank_the_code(
     assert alice.message().error_code == "30003"
 
 
+def test_second_failure_with_another_code_does_not_replace_the_first(
+    client: FlaskClient, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="sent")
+    call_back(client, fields(sid(1), "undelivered", "30003"), path_of(message))
+    call_back(client, fields(sid(1), "failed", "30008"), path_of(message))
+    message = alice.message()
+    assert (message.status, message.error_code) == ("undelivered", "30003")
+
+
 def test_repeated_failure_fills_in_a_missing_code(client: FlaskClient, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="sent")
     call_back(client, fields(sid(1), "undelivered"), path_of(message))
@@ -174,6 +185,27 @@ def test_orphan_is_attached_when_its_sid_becomes_known(client: FlaskClient, alic
     message = alice.message()
     assert message.status == "delivered"
     assert {event.status for event in alice.events(message)} == {"delivered", "sent"}
+
+
+def test_callback_and_send_answer_at_once_never_miss_one_another(app: Flask, alice: Person) -> None:
+    messages = [alice.has_message(status="pending", body=str(n)) for n in range(25)]
+    with app.app_context():
+        engine = db.engine
+
+    def answer(number: int) -> None:
+        with engine.begin() as connection:
+            news = News("queued", Source.SEND, {}, sid(number))
+            record(connection, messages[number].id, news)
+
+    def callback(number: int) -> None:
+        assert call_back(app.test_client(), fields(sid(number), "delivered")).status_code == 204
+
+    with ThreadPoolExecutor(8) as threads:
+        for number in range(25):
+            both = [threads.submit(do, number) for do in (callback, answer)]
+            assert [done.exception() for done in both] == [None, None]
+    assert {message.status for message in alice.messages()} == {"delivered"}
+    assert all(event.message_id for event in stored(app))
 
 
 def test_callback_with_another_sid_than_the_message_has_is_not_its_own(

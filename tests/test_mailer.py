@@ -21,7 +21,7 @@ from config import load
 from smstracker import create_app, mailer
 from smstracker.extensions import db
 from smstracker.mailer import Mailer, MailError
-from tests.conftest import free_port, settings
+from tests.conftest import free_port, need, settings
 from tests.people import Client, Person
 
 
@@ -32,7 +32,7 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     subprocess.run(
         [
-            "openssl",
+            need("openssl"),
             "req",
             "-x509",
             "-newkey",
