@@ -90,6 +90,14 @@ class Config:
         return (self.twilio_auth_token, secondary) if secondary else (self.twilio_auth_token,)
 
     @property
+    def listen(self) -> str:
+        """Where the server listens, as host:port."""
+        is_ipv6 = ":" in self.bind_address
+        return (
+            f"[{self.bind_address}]:{self.port}" if is_ipv6 else f"{self.bind_address}:{self.port}"
+        )
+
+    @property
     def is_https(self) -> bool:
         return self.public_base_url.startswith("https://")
 

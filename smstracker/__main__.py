@@ -90,7 +90,7 @@ def _supervise(settings: Config) -> int:
 
 
 def _announce(settings: Config, processes: list[subprocess.Popen[bytes]]) -> None:
-    address = f"http://{settings.bind_address}:{settings.port}"
+    address = f"http://{settings.listen}"
     deadline = time.monotonic() + STARTING
     while time.monotonic() < deadline and all(p.poll() is None for p in processes):
         try:

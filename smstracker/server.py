@@ -9,7 +9,7 @@ try:
 except ConfigError as error:
     sys.exit(str(error))
 
-bind = f"{_settings.bind_address}:{_settings.port}"
+bind = _settings.listen
 worker_class = "gthread"
 # Several processes contend for one SQLite file: there, one process with threads is faster.
 workers = _settings.web_concurrency

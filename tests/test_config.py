@@ -53,6 +53,11 @@ def test_live_settings_are_read(tmp_path: Path) -> None:
     assert load(LIVE, instance=tmp_path).sign_in_allow == ()
 
 
+def test_listening_address_may_be_ipv6(tmp_path: Path) -> None:
+    assert load({}, instance=tmp_path).listen == "127.0.0.1:8000"
+    assert load({"BIND_ADDRESS": "::1"}, instance=tmp_path).listen == "[::1]:8000"
+
+
 def test_blank_settings_count_as_unset(tmp_path: Path) -> None:
     assert load(dict.fromkeys(LIVE, " "), instance=tmp_path).demo
 

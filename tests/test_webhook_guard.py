@@ -9,10 +9,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
+from werkzeug.datastructures import MultiDict
 
 from smstracker.extensions import db
 from smstracker.models import StatusEvent
 from smstracker.webhooks import writer
+from smstracker.webhooks.forms import read_callback
 from tests.people import Person
 from tests.signing import (
     BASE_URL,
@@ -208,6 +210,26 @@ def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
     assert count_events(app) == 1
 
 
+def test_group_is_written_in_one_order_so_that_processes_cannot_deadlock(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        writer,
+        "record_callback",
+        lambda _c, _id, news: written.append((news.twilio_sid, news.status)),
+    )
+    came = [(2, "sent"), (1, "sent"), (2, "delivered"), (1, "queued")]
+    with app.app_context():
+        group = writer.CallbackWriter()
+        group._waiting = [
+            (None, writer_news(fields(sid(number), word)), writer.Future()) for number, word in came
+        ]
+        group._write_all(db.engine)
+    expected = [(1, "sent"), (1, "queued"), (2, "sent"), (2, "delivered")]
+    assert written == [(sid(number), word) for number, word in expected]
+
+
 def test_database_that_fails_the_group_fails_every_callback_of_it(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,8 +246,4 @@ def test_database_that_fails_the_group_fails_every_callback_of_it(
 
 
 def writer_news(form: dict[str, str]):  # type: ignore[no-untyped-def]
-    from werkzeug.datastructures import MultiDict
-
-    from smstracker.webhooks.forms import read_callback
-
     return read_callback(MultiDict(form), None)

@@ -53,8 +53,11 @@ class CallbackWriter:
 
 
 def _commit(engine: Engine, group: list[Waiting]) -> None:
+    # In the order of the SIDs, so that two processes never wait for one another's rows; the sort
+    # keeps what belongs to one message in the order in which it came.
+    ordered = sorted(group, key=lambda one: one[1].twilio_sid or "")
     with engine.begin() as connection:
-        for public_id, news, _ in group:
+        for public_id, news, _ in ordered:
             record_callback(connection, public_id, news)
     _settle(group)
 
