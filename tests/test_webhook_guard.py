@@ -1,8 +1,10 @@
 """The edge that Twilio posts to: what is let in, and what everything else is answered."""
 
+import io
 import logging
 import random
 from collections.abc import Callable
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
@@ -128,7 +130,7 @@ def test_signed_callback_without_sid_or_status_is_a_400(
     assert count_events(app) == 0
 
 
-@pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
+@pytest.mark.parametrize("method", ["get", "head", "options", "put", "delete", "patch"])
 def test_other_methods_are_a_405(client: FlaskClient, method: str) -> None:
     answer = getattr(client, method)(STATUS_PATH)
     assert answer.status_code == 405
@@ -152,7 +154,23 @@ def test_form_with_a_charset_is_a_form(client: FlaskClient) -> None:
 
 
 def test_too_large_callback_is_a_413(client: FlaskClient) -> None:
-    assert call_back(client, fields(sid(1), "sent", Huge="x" * 70_000)).status_code == 413
+    assert call_back(client, fields(sid(1), "sent", Huge="x" * 140_000)).status_code == 413
+
+
+@pytest.mark.parametrize(("size", "code"), [(140_000, 413), (1000, 204)])
+def test_body_of_no_stated_length_is_limited_too(client: FlaskClient, size: int, code: int) -> None:
+    form = fields(sid(1), "sent", Huge="x" * size)
+    answer = client.post(
+        STATUS_PATH,
+        input_stream=io.BytesIO(urlencode(form).encode()),
+        headers={
+            "X-Twilio-Signature": signature(STATUS_PATH, form),
+            "Transfer-Encoding": "chunked",
+        },
+        content_type="application/x-www-form-urlencoded",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert answer.status_code == code
 
 
 def test_rubbish_never_gives_a_500(app: Flask, client: FlaskClient) -> None:

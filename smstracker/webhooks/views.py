@@ -17,14 +17,12 @@ from smstracker.webhooks.writer import current_writer
 log = logging.getLogger(__name__)
 bp = Blueprint("webhooks", __name__, url_prefix="/webhooks/twilio")
 
-MAX_BODY = 64 * 1024
 RETRY_AFTER = 5  # seconds
 
 
 @bp.before_request
 def only_from_twilio() -> None:
-    """Refuse whatever is too large, not a form, or not signed with one of our tokens."""
-    request.max_content_length = MAX_BODY
+    """Refuse whatever is not a form or not signed with one of our tokens."""
     if request.mimetype != "application/x-www-form-urlencoded":
         abort(415)
     signature = request.headers.get("X-Twilio-Signature", "")
@@ -32,13 +30,13 @@ def only_from_twilio() -> None:
         abort(403)
 
 
-@bp.post("/status")
+@bp.post("/status", provide_automatic_options=False)
 def status() -> ResponseReturnValue:
     """The callback URL of a Messaging Service: the message is found by its SID alone."""
     return _store(None)
 
 
-@bp.post("/status/<public_id>")
+@bp.post("/status/<public_id>", provide_automatic_options=False)
 def status_of_message(public_id: str) -> ResponseReturnValue:
     """The callback URL of one message. An id that is not ours is no reason to lose what came."""
     return _store(_uuid(public_id))
