@@ -74,7 +74,7 @@ def init_app(app: Flask) -> None:
 
 
 def _context() -> dict[str, Any]:
-    return {"demo": settings().demo}
+    return {"demo": settings().demo, "can_mail": settings().demo or settings().mail.server}
 
 
 def absolute_time(moment: datetime) -> str:

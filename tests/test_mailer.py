@@ -178,3 +178,10 @@ def test_mail_carries_a_date(demo: Flask) -> None:
     demo.extensions["mailer"].send("a@example.org", "s", "t")
     sent = demo.extensions["mailer"].mailbox[0]["Date"].datetime
     assert abs(sent - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(minutes=1)
+
+
+def test_sign_in_page_says_when_no_mail_can_come(app: Flask, demo: Flask) -> None:
+    assert (
+        "Ask your administrator for a sign-in link" in app.test_client().get("/auth/sign-in").text
+    )
+    assert "no mail will come" not in demo.test_client().get("/auth/sign-in").text
