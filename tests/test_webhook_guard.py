@@ -10,13 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError
-from werkzeug.datastructures import MultiDict
 
 from smstracker.extensions import db
 from smstracker.models import StatusEvent
-from smstracker.webhooks import writer
-from smstracker.webhooks.forms import read_callback
 from tests.people import Person
 from tests.signing import (
     BASE_URL,
@@ -204,64 +200,3 @@ def test_callback_that_cannot_be_stored_is_a_503(
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
     assert "callback_not_stored" in caplog.messages
-
-
-def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, bad, good = writer.record_callback, fields(sid(1), "sent"), fields(sid(2), "sent")
-
-    def failing(connection, public_id, news) -> None:  # type: ignore[no-untyped-def]
-        if news.twilio_sid == sid(1):
-            raise ValueError("cannot be stored")
-        real(connection, public_id, news)
-
-    monkeypatch.setattr(writer, "record_callback", failing)
-    with app.app_context():
-        group = writer.CallbackWriter()
-        news = [writer_news(form) for form in (bad, good)]
-        waiting = [(None, one, writer.Future()) for one in news]
-        group._waiting = list(waiting)
-        group._write_all(db.engine)
-    assert isinstance(waiting[0][2].exception(), ValueError)
-    assert waiting[1][2].exception() is None
-    assert count_events(app) == 1
-
-
-def test_group_is_written_in_one_order_so_that_processes_cannot_deadlock(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written: list[tuple[str, str]] = []
-    monkeypatch.setattr(
-        writer,
-        "record_callback",
-        lambda _c, _id, news: written.append((news.twilio_sid, news.status)),
-    )
-    came = [(2, "sent"), (1, "sent"), (2, "delivered"), (1, "queued")]
-    with app.app_context():
-        group = writer.CallbackWriter()
-        group._waiting = [
-            (None, writer_news(fields(sid(number), word)), writer.Future()) for number, word in came
-        ]
-        group._write_all(db.engine)
-    expected = [(1, "sent"), (1, "queued"), (2, "sent"), (2, "delivered")]
-    assert written == [(sid(number), word) for number, word in expected]
-
-
-def test_database_that_fails_the_group_fails_every_callback_of_it(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def gone(*_args: object) -> None:
-        raise OperationalError("INSERT", {}, Exception("gone"))
-
-    monkeypatch.setattr(writer, "record_callback", gone)
-    with app.app_context():
-        group = writer.CallbackWriter()
-        waiting = [(None, writer_news(fields(sid(n), "sent")), writer.Future()) for n in (1, 2)]
-        group._waiting = list(waiting)
-        group._write_all(db.engine)
-    assert all(isinstance(done.exception(), OperationalError) for _, _, done in waiting)
-
-
-def writer_news(form: dict[str, str]):  # type: ignore[no-untyped-def]
-    return read_callback(MultiDict(form), None)
