@@ -123,7 +123,7 @@ class _Reader:
         raw = self.env.get(name)
         if raw is None:
             return default
-        if raw.isdecimal() and low <= int(raw) <= high:
+        if raw.isdecimal() and len(raw) < 12 and low <= int(raw) <= high:
             return int(raw)
         self.problem(name, f"must be a whole number from {low} to {high}")
         return default
@@ -172,7 +172,9 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
 
 def _build(read: _Reader, demo: bool, instance: Path) -> Config:
     port = read.number("PORT", 8000, 1, 65535)
-    simulator_port = read.number("SIMULATOR_PORT", min(port + 1, 65535), 1, 65535)
+    simulator_port = read.number("SIMULATOR_PORT", port + 1 if port < 65535 else 65534, 1, 65535)
+    if demo and simulator_port == port:
+        read.problem("SIMULATOR_PORT", "must be another port than PORT")
     twilio = _read_demo_twilio(read, instance) if demo else _read_twilio(read)
     api = f"http://127.0.0.1:{simulator_port}" if demo else _read_api_base_url(read)
     database_url = _read_database_url(read, instance)
@@ -182,7 +184,7 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
         port=port,
         bind_address=read.text("BIND_ADDRESS") or "127.0.0.1",
         web_concurrency=read.number(
-            "WEB_CONCURRENCY", 1 if database_url.startswith("sqlite") else 2, 1, 64
+            "WEB_CONCURRENCY", 1 if demo or database_url.startswith("sqlite") else 2, 1, 64
         ),
         web_threads=read.number("WEB_THREADS", 32, 2, 512),
         trusted_proxies=read.number("TRUSTED_PROXIES", 0, 0, 5),
@@ -217,7 +219,7 @@ def _read_twilio(read: _Reader) -> tuple[str, str, str | None]:
         if not read.text(name):
             read.problem(name, f"required, because {other} is set")
     sid = read.matching("TWILIO_ACCOUNT_SID", _ACCOUNT_SID, "AC followed by 32 hexadecimal digits")
-    if not (read.text("TWILIO_PHONE_NUMBER") or read.text("TWILIO_MESSAGING_SERVICE_SID")):
+    if not (read.words("TWILIO_PHONE_NUMBER") or read.text("TWILIO_MESSAGING_SERVICE_SID")):
         read.problem(
             "TWILIO_PHONE_NUMBER", "set this or TWILIO_MESSAGING_SERVICE_SID: there is no sender"
         )
@@ -303,6 +305,8 @@ def _read_database_url(read: _Reader, instance: Path) -> str:
     name = "DATABASE_URL"
     raw = read.text(name)
     if raw is None:
+        if not read.problems:
+            instance.mkdir(mode=0o700, parents=True, exist_ok=True)
         return f"sqlite:///{instance / 'smstracker.sqlite'}"
     raw = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", raw)
     try:
@@ -310,7 +314,9 @@ def _read_database_url(read: _Reader, instance: Path) -> str:
     except (ArgumentError, ValueError):
         read.problem(name, "is not a database URL")
         return raw
-    if driver not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+    if driver.startswith("sqlite") and not make_url(raw).database:
+        read.problem(name, "must name a file")
+    elif driver not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
         read.problem(name, "must begin with sqlite:/// or postgresql://")
     return raw
 

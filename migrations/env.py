@@ -20,6 +20,11 @@ with db.engine.connect() as connection:
     arguments = {"process_revision_directives": skip_empty}
     arguments |= current_app.extensions["migrate"].configure_args
     context.configure(connection=connection, target_metadata=db.metadata, **arguments)
+    if connection.dialect.name == "postgresql":
+        # A migration may take long, and of two machines that start at once one has to wait.
+        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.exec_driver_sql(f"SET {limit} = 0")
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4242)")
     with context.begin_transaction():
         context.run_migrations()
     # SQLite: our engine opens transactions itself, so what Alembic leaves open is committed here.

@@ -16,6 +16,8 @@ from smstracker.database import UNAVAILABLE
 
 STARTING = 30.0  # seconds until the app has to answer
 STOPPING = 15.0  # seconds until a process that does not stop is killed
+# Ctrl-C, a service manager, a terminal that is closed.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopError(Exception):
@@ -35,8 +37,8 @@ def main() -> int:
             upgrade()
     except UNAVAILABLE:
         return _refuse("The database does not answer. Check DATABASE_URL and whether it runs.")
-    signal.signal(signal.SIGTERM, _stop)
-    signal.signal(signal.SIGINT, _stop)
+    for asked_to_end in ENDING:
+        signal.signal(asked_to_end, _stop)
     return _supervise(settings)
 
 
@@ -91,10 +93,11 @@ def _supervise(settings: Config) -> int:
 
 def _announce(settings: Config, processes: list[subprocess.Popen[bytes]]) -> None:
     address = f"http://{settings.listen}"
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + STARTING
     while time.monotonic() < deadline and all(p.poll() is None for p in processes):
         try:
-            urllib.request.urlopen(f"{address}/healthz", timeout=2).close()
+            direct.open(f"{address}/healthz", timeout=2).close()
         except OSError:
             time.sleep(0.1)
             continue
@@ -108,7 +111,8 @@ def _announce(settings: Config, processes: list[subprocess.Popen[bytes]]) -> Non
 
 
 def _end(processes: list[subprocess.Popen[bytes]]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for asked_again in ENDING:
+        signal.signal(asked_again, signal.SIG_IGN)
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + STOPPING

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ssl import SSLCertVerificationError
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask, current_app
 from requests.exceptions import RequestException
@@ -18,7 +19,7 @@ from twilio.rest import Client
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from werkzeug.datastructures import MultiDict
 
-from config import Config
+from config import Config, is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,9 @@ class Carrier:
 
     def __init__(self, config: Config, timeout: float = TIMEOUT) -> None:
         http_client = TwilioHttpClient(timeout=timeout)
+        if is_loopback(urlsplit(config.twilio_api_base_url).hostname or ""):
+            # What is meant for this machine must not go out by a proxy of the environment.
+            http_client.session.trust_env = False
         self._client = Client(
             config.twilio_account_sid, config.twilio_auth_token, http_client=http_client
         )
@@ -130,8 +134,8 @@ class Carrier:
         return Answer(
             sid=made.sid,
             status=str(made.status),
-            error_code=str(made.error_code) if made.error_code else None,
-            sender=made.from_ if isinstance(made.from_, str) else None,
+            error_code=str(made.error_code)[:16] if made.error_code else None,
+            sender=made.from_[:34] if isinstance(made.from_, str) else None,
             segments=_count(made.num_segments),
             payload={name: getattr(made, name, None) for name in _SHOWN_FIELDS},
             callback_requested=callback_requested,

@@ -69,7 +69,13 @@ def engine_options(database_url: str, threads: int) -> dict[str, Any]:
     if not database_url.startswith("sqlite"):
         options["pool_pre_ping"] = True
         # A server that is cut off is noticed in seconds, or its threads would wait for ever.
-        options["connect_args"] = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
+        options["connect_args"] = {
+            "connect_timeout": 5,
+            "tcp_user_timeout": 10_000,
+            # Nor may one locked row hold up every callback that waits behind it.
+            "options": "-c lock_timeout=2s -c statement_timeout=10s"
+            " -c idle_in_transaction_session_timeout=15s",
+        }
     return options
 
 

@@ -16,7 +16,12 @@ from smstracker.models import RateLimit
 
 def client_address() -> str:
     """The client's address as a limit sees it: one IPv6 customer has a whole /64."""
-    address = ip_address(request.remote_addr or "::")
+    try:
+        address = ip_address(request.remote_addr or "::")
+    except ValueError:  # a proxy may say "unknown", or add a port
+        return (request.remote_addr or "")[:64]
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return str(address.ipv4_mapped)
     if isinstance(address, IPv6Address) and not address.is_loopback:
         return f"{int(address) >> 64:016x}/64"
     return str(address)
@@ -52,7 +57,10 @@ class DatabaseStorage(Storage):
                 },
             ).returning(RateLimit.hits)
             hits = connection.execute(counted).scalar_one()
-            connection.execute(delete(RateLimit).where(RateLimit.expires_at <= now))
+            # What another client is just counting is left alone: waiting for it could deadlock.
+            stale = select(RateLimit.key).where(RateLimit.expires_at <= now)
+            free = stale.with_for_update(skip_locked=True)
+            connection.execute(delete(RateLimit).where(RateLimit.key.in_(free)))
         return hits
 
     def get(self, key: str) -> int:

@@ -29,7 +29,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": record.msg if self._is_ours(record) else record.getMessage(),
+            "event": self._event(record),
             "request_id": request_id.get(),
         }
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
@@ -38,8 +38,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps({name: value for name, value in line.items() if value is not None})
 
     @staticmethod
-    def _is_ours(record: logging.LogRecord) -> bool:
-        return record.name.startswith("smstracker")
+    def _event(record: logging.LogRecord) -> str:
+        """Ours by name. The warnings of others quote paths, and a path may hold a token."""
+        if record.name.startswith("smstracker."):
+            return str(record.msg)
+        return record.getMessage() if record.levelno < logging.WARNING else "foreign_warning"
 
 
 def _described(kind: type[BaseException], trace: TracebackType | None) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """What every response carries to keep the browser safe, and the cookie settings."""
 
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Config
 from smstracker.models.users import SESSION_LIFETIME
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 # The send form is the largest thing that anybody posts: 1,600 characters and ten addresses.
 MAX_BODY = 128 * 1024
@@ -65,8 +70,25 @@ def _refuse_cut_body() -> None:
             abort(413)
 
 
+SENT_HOST = "smstracker.sent_host"
+
+
+def _with_own_host(app: "WSGIApplication", base_url: str) -> "WSGIApplication":
+    """Put our own host in place of the Host header: a bad one would break even the error pages."""
+    own = urlsplit(base_url).netloc
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        environ[SENT_HOST] = environ.get("HTTP_HOST", "")
+        environ["HTTP_HOST"] = own
+        return app(environ, start_response)
+
+    return answer
+
+
 def init_app(app: Flask) -> None:
     config: Config = app.config["SETTINGS"]
+    own_host = _with_own_host(app.wsgi_app, config.public_base_url)
+    app.wsgi_app = own_host  # type: ignore[method-assign, assignment]
     if config.trusted_proxies:
         n = config.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=0, x_host=0)  # type: ignore[method-assign]

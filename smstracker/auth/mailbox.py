@@ -6,7 +6,9 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from config import is_loopback
+from smstracker.extensions import settings
 from smstracker.mailer import current_mailer
+from smstracker.security import SENT_HOST
 
 bp = Blueprint("mailbox", __name__)
 
@@ -16,9 +18,14 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "V
 
 @bp.before_request
 def only_from_this_machine() -> None:
+    sent = request.environ[SENT_HOST]
     came_directly = not any(name in request.headers for name in FORWARDED)
-    host = (urlsplit(f"//{request.host}").hostname or "").strip("[]")
-    if not (is_loopback(request.remote_addr or "") and is_loopback(host) and came_directly):
+    host = (urlsplit(f"//{sent}").hostname or "").strip("[]")
+    # Behind a proxy that says nothing of itself, the public address gives it away.
+    is_public = not is_loopback(urlsplit(settings().public_base_url).hostname or "")
+    if is_public or not (
+        is_loopback(request.remote_addr or "") and is_loopback(host) and came_directly
+    ):
         abort(404)
 
 

@@ -16,6 +16,7 @@ from smstracker.limits import client_address, mail_address
 from smstracker.mailer import current_mailer
 from smstracker.models import SignInToken, UserSession
 from smstracker.models.sign_in import CODE_TRIES, signed_in_by
+from smstracker.models.users import fold
 
 log = logging.getLogger(__name__)
 bp = Blueprint("auth", __name__, url_prefix="/auth")
@@ -42,7 +43,7 @@ def ask_for_mail() -> ResponseReturnValue:
     session["browser"] = secrets.token_urlsafe(32)
     session["tries"] = 0
     asked = Asked(
-        email=form.email.data or "",
+        email=fold(form.email.data or ""),
         browser=session["browser"],
         next_path=own_page(form.next.data),
         client_address=request.remote_addr or "an unknown address",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import String, delete, update
+from sqlalchemy import String, delete, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
@@ -56,7 +56,9 @@ class SignInToken(Model):
         }
         fresh = insert(db.engine, cls).values(email=fold(email), **values)
         db.session.execute(fresh.on_conflict_do_update(index_elements=["email"], set_=values))
-        db.session.execute(delete(cls).where(cls.expires_at < utcnow() - LIFETIME))
+        stale = select(cls.email).where(cls.expires_at < utcnow() - LIFETIME)
+        free = stale.with_for_update(skip_locked=True)
+        db.session.execute(delete(cls).where(cls.email.in_(free)))
         UserSession.end_stale()
         return issued
 

@@ -87,7 +87,9 @@ class UserSession(Model):
 
     @classmethod
     def end_stale(cls) -> None:
-        db.session.execute(delete(cls).where(cls.created_at < utcnow() - SESSION_LIFETIME))
+        stale = select(cls.id).where(cls.created_at < utcnow() - SESSION_LIFETIME)
+        free = stale.with_for_update(skip_locked=True)
+        db.session.execute(delete(cls).where(cls.id.in_(free)))
 
 
 def signed_in_user(key: str) -> User | None:

@@ -50,6 +50,8 @@ class CallbackWriter:
             for one in group if len(group) > 1 else ():
                 _commit_alone(engine, one)
             _settle(group, error)
+        finally:
+            _settle(group, RuntimeError("not stored"))
 
 
 def _commit(engine: Engine, group: list[Waiting]) -> None:
