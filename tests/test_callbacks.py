@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
@@ -206,6 +206,17 @@ def test_callback_and_send_answer_at_once_never_miss_one_another(app: Flask, ali
             assert [done.exception() for done in both] == [None, None]
     assert {message.status for message in alice.messages()} == {"delivered"}
     assert all(event.message_id for event in stored(app))
+
+
+def test_locked_row_ends_in_a_503_and_not_in_waiting_for_ever(app: Flask, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1))
+    with app.app_context():
+        engine = db.engine
+    with engine.begin() as connection:
+        connection.execute(update(Message).values(body="locked"))
+        answer = call_back(app.test_client(), fields(sid(1), "sent"), path_of(message))
+        assert answer.status_code == 503
+    assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 204
 
 
 def test_callback_with_another_sid_than_the_message_has_is_not_its_own(

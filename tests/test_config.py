@@ -53,6 +53,21 @@ def test_live_settings_are_read(tmp_path: Path) -> None:
     assert load(LIVE, instance=tmp_path).sign_in_allow == ()
 
 
+def test_live_mode_makes_the_folder_of_the_default_database(tmp_path: Path) -> None:
+    load(LIVE, instance=tmp_path / "instance")
+    assert (tmp_path / "instance").is_dir()
+
+
+def test_simulator_has_a_port_of_its_own(tmp_path: Path) -> None:
+    assert load({"PORT": "65535"}, instance=tmp_path).simulator_port == 65534
+    with pytest.raises(ConfigError, match="SIMULATOR_PORT"):
+        load({"SIMULATOR_PORT": "8000"}, instance=tmp_path)
+
+
+def test_demo_is_one_process_because_its_mailbox_is(tmp_path: Path) -> None:
+    assert load({"DATABASE_URL": "postgresql://h/d"}, instance=tmp_path).web_concurrency == 1
+
+
 def test_listening_address_may_be_ipv6(tmp_path: Path) -> None:
     assert load({}, instance=tmp_path).listen == "127.0.0.1:8000"
     assert load({"BIND_ADDRESS": "::1"}, instance=tmp_path).listen == "[::1]:8000"
@@ -135,6 +150,9 @@ def test_postgres_urls_get_the_driver(tmp_path: Path, url: str) -> None:
         ({"TWILIO_API_BASE_URL": "nonsense"}, "TWILIO_API_BASE_URL"),
         ({"TWILIO_PHONE_NUMBER": "+1 500"}, "TWILIO_PHONE_NUMBER"),
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL"),
+        ({"DATABASE_URL": "sqlite://"}, "DATABASE_URL"),
+        ({"TWILIO_PHONE_NUMBER": ","}, "TWILIO_PHONE_NUMBER"),
+        ({"PORT": "9" * 5000}, "PORT"),
         ({"RECEIPT_WINDOW_HOURS": "0"}, "RECEIPT_WINDOW_HOURS"),
         ({"SEND_LIMIT_PER_MINUTE": "-1"}, "SEND_LIMIT_PER_MINUTE"),
     ],

@@ -170,6 +170,13 @@ def test_mailbox_is_for_this_machine_only(demo: Flask, trouble: dict[str, object
     assert demo.test_client().get("/auth/mailbox", **trouble).status_code == 404
 
 
+def test_mailbox_is_closed_when_the_app_is_public(tmp_path: Path) -> None:
+    app = create_app(load({"PUBLIC_BASE_URL": "https://sms.example.org"}, instance=tmp_path))
+    answer = app.test_client().get("/auth/mailbox", base_url="http://localhost")
+    app.extensions["mailer"].close()
+    assert answer.status_code == 404
+
+
 def test_there_is_no_mailbox_in_live_mode(app: Flask) -> None:
     assert app.test_client().get("/auth/mailbox").status_code == 404
 

@@ -50,11 +50,11 @@ def test_newcomer_gets_from_nothing_to_delivered(demo: Process) -> None:
 
 
 def test_second_start_finds_what_the_first_one_kept(tmp_path: Path) -> None:
-    for _ in range(2):
+    for how in (signal.SIGTERM, signal.SIGHUP):
         process = Process(tmp_path)
         process.wait_for("smstracker is running")
         assert urllib.request.urlopen(f"{process.url}/readyz", timeout=5).status == 200
-        assert process.end(signal.SIGTERM) == 0
+        assert process.end(how) == 0
 
 
 def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:

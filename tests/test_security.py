@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from smstracker import logs
 from smstracker.auth import views as auth_views
 from smstracker.extensions import db
+from smstracker.limits import client_address
 from smstracker.models import Message
 from tests.people import Client, Person
 from tests.signing import PRIMARY, SECONDARY, STATUS_PATH, call_back, fields, sid, signature
@@ -112,6 +113,35 @@ def test_host_header_never_gets_into_an_address(client: FlaskClient, path: str) 
     answer = client.get("/", base_url="https://evil.example", environ_overrides=there)
     assert "evil.example" not in answer.text
     assert "evil.example" not in answer.headers.get("Location", "")
+
+
+@pytest.mark.parametrize("host", ["..", "x" * 300, "a b"])
+def test_bad_host_header_breaks_nothing(client: FlaskClient, host: str) -> None:
+    assert client.get("/no/such/page", headers={"Host": host}).status_code == 404
+    assert client.get("/healthz", headers={"Host": host}).status_code == 200
+    form = fields(sid(1), "sent")
+    headers = {"Host": host, "X-Twilio-Signature": signature(STATUS_PATH, form)}
+    assert client.post(STATUS_PATH, data=form, headers=headers).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("address", "counted_as"),
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        ("::ffff:198.51.100.7", "198.51.100.7"),
+        ("2001:db8:1:2:3:4:5:6", "20010db800010002/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_limits_count_clients(app: Flask, address: str, counted_as: str) -> None:
+    with app.test_request_context(environ_base={"REMOTE_ADDR": address}):
+        assert client_address() == counted_as
+
+
+def test_warnings_of_others_are_logged_without_what_they_quote(captured: "Captured") -> None:
+    logging.getLogger("gunicorn.error").warning("Invalid request %s", "/auth/link/TOKEN")
+    assert "TOKEN" not in captured.getvalue()
+    assert captured.lines[0]["logger"] == "gunicorn.error"
 
 
 def test_mail_and_callback_addresses_use_the_configured_base(

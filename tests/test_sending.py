@@ -55,6 +55,17 @@ def test_request_asks_for_a_callback_with_retries(make_app: MakeApp) -> None:
     assert (asked["To"], asked["From"]) == (["+15558675310"], ["+15005550006"])
 
 
+def test_loopback_carrier_is_reached_past_any_proxy(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with wire(created(sid(1))) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        alice.send()
+    assert alice.message().status == "queued"
+
+
 def test_messaging_service_sends_and_the_number_comes_later(make_app: MakeApp) -> None:
     service = "MG" + "a" * 32
     with wire(created(sid(1), status="accepted", num_segments="0", **{"from": None})) as twilio:

@@ -54,6 +54,11 @@ def test_mail_has_link_and_code_and_says_from_where(visitor: Person, inbox: Inbo
     assert "127.0.0.1" in inbox.newest
 
 
+def test_mail_goes_to_the_address_that_will_be_signed_in(visitor: Person, inbox: Inbox) -> None:
+    ask(visitor, "Alice@Example.ORG")
+    assert inbox.mails[0][0] == ALICE
+
+
 def test_link_signs_in_after_its_button(visitor: Person, inbox: Inbox) -> None:
     ask(visitor)
     assert visitor.get(inbox.link).status_code == 200
