@@ -13,9 +13,10 @@ from smstracker.models import Message
 from smstracker.simulator import SimulatorServer
 from tests.people import Person
 from tests.signing import call_back, fields, sid
-from tests.test_reconcile import MINUTE, in_minutes, listing, work
+from tests.test_reconcile import HOUR, MINUTE, in_minutes, listing, work
 from tests.wire import answer, wire
 
+DAY = 24 * HOUR
 MakeApp = Callable[..., Flask]
 
 
@@ -93,6 +94,9 @@ def test_what_is_not_the_same_is_not_adopted_and_proves_nothing(
     for minutes in (4, 11, 40):
         message = traced(make_app, alice, listed(1, message, **changed), minutes=minutes)
         assert (message.status, message.twilio_sid) == ("unknown", None)
+    page = alice.get(f"/messages/{message.public_id}").text
+    assert ("could be this one" in page) == ("body" not in changed)
+    assert sid(1) in page
 
 
 def test_trial_account_writes_its_own_words_before_the_text(
@@ -189,6 +193,81 @@ def test_twins_of_unknown_outcome_are_never_confused(make_app: MakeApp, alice: P
         work(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert {message.status for message in alice.messages()} == {"unknown"}
     assert {message.twilio_sid for message in alice.messages()} == {None}
+
+
+def test_twins_that_differ_by_a_blank_are_twins(make_app: MakeApp, alice: Person) -> None:
+    alice.has_message(status="unknown", body="Hello")
+    second = alice.has_message(status="unknown", body="Hello ")
+    found = listing(listed(1, second))
+    with wire(found, found, listing()) as twilio, in_minutes(4):
+        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+    assert {message.twilio_sid for message in alice.messages()} == {None}
+
+
+def test_clock_that_is_wrong_by_minutes_does_not_make_it_not_sent(
+    make_app: MakeApp, alice: Person
+) -> None:
+    message = alice.has_message(status="unknown")
+    found = listed(1, message, made_at=message.created_at - 6 * MINUTE)
+    for minutes in (2, 12):
+        message = traced(make_app, alice, found, minutes=minutes)
+    assert (message.status, message.twilio_sid) == ("unknown", None)
+
+
+def test_list_in_another_order_is_searched_to_its_end(make_app: MakeApp, alice: Person) -> None:
+    message = alice.has_message(status="unknown")
+    scheduled = listed(2, message, made_at=message.created_at - 3 * DAY, body="reminder")
+    message = traced(make_app, alice, scheduled, listed(1, message))
+    assert message.twilio_sid == sid(1)
+
+
+def test_what_the_recipient_wrote_is_no_match(make_app: MakeApp, alice: Person) -> None:
+    message = alice.has_message(status="unknown")
+    inbound = listed(2, message, status="received", direction="inbound")
+    assert traced(make_app, alice, inbound).twilio_sid is None
+
+
+def test_two_looks_at_once_are_no_repeated_search(make_app: MakeApp, alice: Person) -> None:
+    message = alice.has_message(status="unknown")
+    with in_minutes(30), wire(listing(), listing()) as twilio:
+        runner = make_app(TWILIO_API_BASE_URL=twilio.url).test_cli_runner()
+        for _ in range(2):
+            runner.invoke(args=["messages", "reconcile", str(message.public_id)])
+    assert len(alice.events(message)) == 2
+    assert alice.message().status == "unknown"
+
+
+def test_message_of_an_unknown_account_is_never_called_not_sent(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(status="unknown", account_sid=None)
+    for minutes in (2, 12, 40):
+        assert traced(make_app, alice, minutes=minutes).status == "unknown"
+
+
+def test_message_that_is_first_looked_for_after_days_is_settled_all_the_same(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(status="unknown")
+    assert traced(make_app, alice, minutes=80 * 60).status == "unknown"
+    assert traced(make_app, alice, minutes=80 * 60 + 11).status == "untraced"
+
+
+def test_callback_that_comes_while_twilio_is_asked_wins(make_app: MakeApp, alice: Person) -> None:
+    message = alice.has_message(status="unknown")
+    traced(make_app, alice, minutes=2)
+    web = make_app().test_client()
+    with wire(listing(), listing()) as twilio, in_minutes(12):
+
+        def call_back_once() -> None:
+            twilio.on_request = lambda: None
+            path = f"/webhooks/twilio/status/{message.public_id}"
+            assert call_back(web, fields(sid(1), "teleported"), path).status_code == 204
+
+        twilio.on_request = call_back_once
+        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+    assert "untraced" not in {event.status for event in alice.events(message)}
+    assert alice.message().twilio_sid == sid(1)
 
 
 def test_list_is_never_answered_by_sending(make_app: MakeApp, alice: Person) -> None:

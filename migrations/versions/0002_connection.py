@@ -37,6 +37,7 @@ def upgrade() -> None:
         "chore",
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("due_at", MOMENT, nullable=False),
+        sa.Column("done_at", MOMENT, nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_chore")),
     )
     # Adding a column needs no copy of the table on either database.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 from twilio.rest.api.v2010.account.message import MessageInstance
@@ -66,6 +66,6 @@ def _micros(price: object) -> int | None:
     """Twilio gives a charge as a negative decimal in a string."""
     try:
         micros = int(-Decimal(str(price)) * MICRO) if price is not None else None
-    except (InvalidOperation, ValueError, OverflowError):
+    except (ArithmeticError, ValueError):
         return None
     return micros if micros is not None and abs(micros) < 2**62 else None

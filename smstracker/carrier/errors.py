@@ -5,11 +5,17 @@ from ssl import SSLCertVerificationError
 from typing import Any
 
 from requests.exceptions import RequestException
-from twilio.base.exceptions import TwilioRestException, TwilioServiceException
+from twilio.base.exceptions import (
+    TwilioException,
+    TwilioRestException,
+    TwilioServiceException,
+)
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 # Twilio's API raises one of two unrelated classes.
 API_ERRORS = (TwilioRestException, TwilioServiceException)
+
+NOT_FOUND = 20404
 
 # The request cannot have left this machine if one of these is at the bottom of an error.
 _NEVER_LEFT = (NewConnectionError, ConnectTimeoutError, SSLCertVerificationError)
@@ -87,17 +93,30 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def inquiry_failed(error: Exception) -> InquiryError:
     """What kept Twilio from answering a question."""
-    if isinstance(error, API_ERRORS):
-        if error.status == 429:
-            return BusyError("Twilio asks for fewer requests (429).")
-        if error.status == 404:
-            return GoneError("Twilio does not have it.")
-        if error.status in (401, 403):
-            return InquiryError(
-                f"Twilio did not accept the credentials (HTTP {error.status}): check "
-                "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
-            )
-        return InquiryError(f"Twilio answered with HTTP {error.status}.")
     if isinstance(error, RequestException):
         return InquiryError("Twilio could not be reached.")
-    return InquiryError("Twilio's answer could not be read.")
+    if isinstance(error, API_ERRORS):
+        return _of_status(error.status, error.code)
+    status = _status_of_list(error)
+    return _of_status(status) if status else InquiryError("Twilio's answer could not be read.")
+
+
+def _status_of_list(error: Exception) -> int | None:
+    """The client tells of a list that was refused by a plain exception with the response in it."""
+    response = error.args[1] if isinstance(error, TwilioException) and len(error.args) > 1 else None
+    status = getattr(response, "status_code", 200)
+    return status if status != 200 else None
+
+
+def _of_status(status: int, code: int | None = None) -> InquiryError:
+    if status == 429:
+        return BusyError("Twilio asks for fewer requests (429).")
+    # A 404 of something in between, or of a wrong address, has no code of Twilio's.
+    if status == 404 and code == NOT_FOUND:
+        return GoneError("Twilio does not have it.")
+    if status in (401, 403):
+        return InquiryError(
+            f"Twilio did not accept the credentials (HTTP {status}): check "
+            "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
+        )
+    return InquiryError(f"Twilio answered with HTTP {status}.")

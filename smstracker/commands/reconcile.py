@@ -8,8 +8,9 @@ import click
 
 from smstracker.carrier import BusyError, InquiryError
 from smstracker.commands.messages import find_message, messages
+from smstracker.database import READS_ONLY
 from smstracker.extensions import db, settings
-from smstracker.models.work import Open, claim_silent, unsettled
+from smstracker.models.work import Open, lease, unsettled
 from smstracker.worker.pace import Pace
 from smstracker.worker.reconcile import Finding, look_up
 
@@ -35,10 +36,9 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
 def _chosen(id_or_sid: str | None, wants_all: bool) -> Sequence[Open]:
     only = find_message(id_or_sid).id if id_or_sid else None
     db.session.rollback()
-    with db.engine.begin() as connection:
-        if only is None and not wants_all:
-            return claim_silent(connection, limit=100_000)
-        return connection.execute(unsettled(only)).all()
+    chosen = unsettled(only, only_due=only is None and not wants_all)
+    with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+        return connection.execute(chosen).all()
 
 
 def _nothing_to_do(id_or_sid: str | None) -> str:
@@ -53,7 +53,7 @@ def _ask_about(found: Sequence[Open]) -> str | None:
     with click.progressbar(found, label="Asking Twilio", show_pos=True) as bar:
         for one in bar:
             try:
-                came_to[_patiently(one, pace)] += 1
+                came_to[_patiently(one, pace) if _is_open(one) else "settled meanwhile"] += 1
             except InquiryError as error:
                 came_to["could not be asked"] += 1
                 failed = error.reason
@@ -61,6 +61,11 @@ def _ask_about(found: Sequence[Open]) -> str | None:
     parts = ", ".join(f"{count} {what}" for what, count in came_to.most_common())
     click.echo(f"{total} message{'' if total == 1 else 's'}: {parts}.")
     return failed
+
+
+def _is_open(one: Open) -> bool:
+    with db.engine.begin() as connection:
+        return lease(connection, one)
 
 
 def _patiently(one: Open, pace: Pace) -> Finding:

@@ -71,7 +71,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
             "again and again for ten minutes. It is safe to send it again."
         )
     if message.shown(now).state is State.UNKNOWN:
-        said += _what_is_unknown(_found(events))
+        said += _what_is_unknown(events)
     if message.conflicting:
         said.append(
             "The network reported both a failure and a delivery. Both are in the timeline; "
@@ -85,27 +85,33 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
     return said
 
 
-def _what_is_unknown(found: Sequence[str]) -> list[str]:
+def _what_is_unknown(events: Sequence[StatusEvent]) -> list[str]:
     said = [
         "Twilio gave no readable answer. The message may have been sent, so do not send it "
         "again yet."
     ]
-    if not found:
+    found, others = _listed(events, "found"), _listed(events, "others")
+    if not found and not others:
         wait = "This page changes as soon as Twilio reports or the message is found in its list"
         return [*said, f"{wait}, which mostly takes less than ten minutes."]
-    many = "1 message" if len(found) == 1 else f"{len(found)} messages"
+    many = "1 message" if len(found or others) == 1 else f"{len(found or others)} messages"
+    what = (
+        f"{many} that could be this one"
+        if found
+        else f"{many} of another text to this recipient from about that time"
+    )
     return [
         *said,
-        f"Twilio’s list has {many} that could be this one: {', '.join(found)}. That cannot be "
-        "decided from here: ask your administrator to look them up in the Twilio Console.",
+        f"Twilio’s list has {what}: {', '.join(found or others)}. That cannot be decided from "
+        "here: ask your administrator to look in the Twilio Console.",
     ]
 
 
-def _found(events: Sequence[StatusEvent]) -> list[str]:
+def _listed(events: Sequence[StatusEvent], kind: str) -> list[str]:
     """The SIDs that the last search of Twilio's list could not tell from this message."""
     looks = (e for e in reversed(events) if e.source == Source.LOOKUP and e.status == "unknown")
     last = next(looks, None)
-    return [str(sid) for sid in last.payload.get("found", [])] if last else []
+    return [str(sid) for sid in last.payload.get(kind, [])] if last else []
 
 
 def timeline(message: Message, events: Sequence[StatusEvent]) -> list[Step]:

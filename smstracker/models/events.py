@@ -43,6 +43,7 @@ from smstracker.clock import utcnow
 from smstracker.database import UtcDateTime
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId, Message
+from smstracker.schedule import first_lookup
 from smstracker.status import Source
 
 log = logging.getLogger(__name__)
@@ -152,11 +153,11 @@ def record_callback(connection: Connection, public_id: uuid.UUID | None, news: N
     known = {"of_sid": news.twilio_sid, "of_account": news.account_sid, "in_path": public_id}
     known |= {"of_status": news.status, "of_code": news.error_code}
     stored = connection.execute(_APPEND_CALLBACK, {**news.row(), **known}).one()
-    message_id = stored.message_id
     if not stored.sid_is_known and news.twilio_sid:
-        message_id = _settle_sid(connection, message_id, news.twilio_sid) or message_id
-    if message_id is not None:
-        _move(connection, message_id, news)
+        # If its message has become known meanwhile, this attaches it and moves the message.
+        _settle_sid(connection, stored.message_id, news.twilio_sid)
+    if stored.message_id is not None:
+        _move(connection, stored.message_id, news)
     return bool(stored.is_repeated)
 
 
@@ -225,7 +226,13 @@ def _move(connection: Connection, message_id: int, news: News) -> bool:
         return False
     moved = connection.execute(
         _conditional_update(news.status),
-        {"of": message_id, "code": news.error_code, "at": news.received_at, "source": news.source},
+        {
+            "of": message_id,
+            "code": news.error_code,
+            "at": news.received_at,
+            "source": news.source,
+            "ask_at": first_lookup(news.status, news.received_at),
+        },
     ).first()
     learned = (news.status, news.received_at, news.source)
     return moved is not None and tuple(moved) == learned
@@ -249,7 +256,9 @@ def _conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str |
         code.is_not(None),
     )
     final = at if word in status.FINAL else null()
-    settled = case((rises, null()), else_=Message.next_lookup_at)
+    # One that was given up is asked about again when there is news of it.
+    ask_at = bindparam("ask_at", type_=UtcDateTime())
+    planned = null() if word in status.FINAL else func.coalesce(Message.next_lookup_at, ask_at)
     accepted = null() if word in (*status.OUTCOME_OPEN, *status.NOT_SENT) else at
     return (
         update(Message)
@@ -267,7 +276,7 @@ def _conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str |
             final_at=case((rises, final), else_=Message.final_at),
             accepted_at=func.coalesce(Message.accepted_at, accepted),
             conflicting=or_(Message.conflicting, contradicts),
-            next_lookup_at=settled if word in status.FINAL else Message.next_lookup_at,
+            next_lookup_at=case((rises, planned), else_=Message.next_lookup_at),
         )
         .returning(Message.status, Message.status_at, Message.status_source)
     )

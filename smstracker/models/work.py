@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, String, Text, bindparam, delete, or_, select, update
+from sqlalchemy import Row, Select, String, Text, bindparam, delete, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
@@ -16,6 +16,7 @@ from smstracker.extensions import Model, settings
 from smstracker.models.messages import Message
 
 PUT_OFF = 500  # messages that are looked through for one claim beside those that are claimed
+A_LITTLE = timedelta(minutes=5)
 FORGOTTEN_AFTER = timedelta(days=1)
 
 
@@ -56,24 +57,38 @@ class Chore(Model):
 
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     @classmethod
-    def claim(cls, connection: Connection, name: str, lease: timedelta) -> datetime | None:
-        """When it was due, if it is due and nobody else has it; then nobody has it for `lease`."""
+    def claim(cls, connection: Connection, name: str, lease: timedelta, every: timedelta) -> bool:
+        """Whether it is due and nobody else has it; then nobody else gets it for `lease`.
+
+        A time further away than `every` was set by a clock that went wrong, and counts as due.
+        """
         now = utcnow()
         first = insert(connection.engine, cls).values(name=name, due_at=now)
         connection.execute(first.on_conflict_do_nothing())
-        due = select(cls.due_at).where(cls.name == name, cls.due_at <= now)
-        was_due = connection.scalar(due.with_for_update(skip_locked=True))
-        if was_due is not None:
-            cls.postpone(connection, name, now + lease)
-        return was_due
+        is_due = or_(cls.due_at <= now, cls.due_at > now + max(every, lease) + A_LITTLE)
+        free = select(cls.name).where(cls.name == name, is_due).with_for_update(skip_locked=True)
+        if connection.scalar(free) is None:
+            return False
+        cls.put_off(connection, name, now + lease)
+        return True
 
     @classmethod
-    def postpone(cls, connection: Connection, name: str, due_at: datetime) -> None:
-        """Not before `due_at`; a later time that another worker has set stands."""
-        later = update(cls).where(cls.name == name, cls.due_at < due_at)
-        connection.execute(later.values(due_at=due_at))
+    def put_off(cls, connection: Connection, name: str, until: datetime) -> None:
+        """Not before `until`."""
+        connection.execute(update(cls).where(cls.name == name).values(due_at=until))
+
+    @classmethod
+    def done(cls, connection: Connection, name: str, began_at: datetime, every: timedelta) -> None:
+        """It was done for everything up to `began_at`."""
+        done = update(cls).where(cls.name == name)
+        connection.execute(done.values(done_at=began_at, due_at=began_at + every))
+
+    @classmethod
+    def last_done(cls, connection: Connection, name: str) -> datetime | None:
+        return connection.scalar(select(cls.done_at).where(cls.name == name))
 
 
 # What is needed to ask about a message, and to know it in Twilio's list.
@@ -117,23 +132,39 @@ def _not_before(one: Open) -> datetime:
     return saved_at + max(in_flight, schedule.TRACED_AFTER[0])
 
 
-def unsettled(message_id: int | None = None) -> Any:
-    """The messages that are not final, or that one if it is not."""
+def is_anything_due(connection: Connection) -> bool:
+    """A look that costs nothing, so that an idle worker writes nothing."""
+    due = select(Message.id).where(Message.next_lookup_at <= utcnow(), is_askable())
+    return connection.scalar(due.limit(1)) is not None
+
+
+def unsettled(message_id: int | None = None, *, only_due: bool = False) -> Select[Any]:
+    """The messages that are not final: all, that one, or those that are due."""
     found = select(*OPEN_COLUMNS).where(Message.final_at.is_(None), is_askable())
     if message_id is not None:
         found = found.where(Message.id == message_id)
+    if only_due:
+        found = found.where(Message.next_lookup_at <= utcnow())
     return found.order_by(Message.id)
 
 
-def reschedule(connection: Connection, message_id: int, within: timedelta = timedelta.max) -> None:
+def lease(connection: Connection, one: Open) -> bool:
+    """Keep the workers from asking about it at the same time; False if it is settled by now."""
+    mine = update(Message).where(Message.id == one.id, Message.final_at.is_(None))
+    return rows(connection.execute(mine.values(next_lookup_at=utcnow() + schedule.LEASE))) == 1
+
+
+def reschedule(connection: Connection, message_id: int, within: timedelta | None = None) -> None:
     """Plan the next look-up of a message that has just been asked about, `within` a time."""
     which = (Message.status, Message.status_at, Message.created_at)
-    row = connection.execute(select(*which).where(Message.id == message_id).with_for_update()).one()
+    found = select(*which).where(Message.id == message_id)
+    # Not FOR UPDATE: that and a callback that has just stored its event would wait for each other.
+    row = connection.execute(found.with_for_update(key_share=True)).one()
     since = row.created_at if row.status in status.OUTCOME_OPEN else row.status_at
     window = timedelta(hours=settings().receipt_window_hours)
     now = utcnow()
     following = schedule.next_lookup(row.status, since, now=now, receipt_window=window)
-    if following is not None and following - now > within:
+    if within is not None and (following is None or following > now + within):
         following = now + within
     plan_lookups(connection, {message_id: following})
 

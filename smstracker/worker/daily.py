@@ -25,20 +25,22 @@ OVERLAP = timedelta(hours=1)
 BATCH = 200  # messages in one transaction: it must not hold up callbacks
 
 
-def reconcile_by_list(last_due: datetime) -> int:
-    """Go through what was sent since the last listing; how many statuses that moved.
+def reconcile_by_list(last_done: datetime | None) -> Iterator[int]:
+    """Go through what was sent since the last listing; of each batch, how many statuses it moved.
 
-    `last_due` is when this listing fell due. Raises InquiryError; what was stored until then stays.
+    Raises InquiryError; what was stored until then stays.
     """
     window = timedelta(hours=settings().receipt_window_hours)
     now = utcnow()
-    since = max(min(last_due, now) - DAY - OVERLAP, now - max(window, DAY + OVERLAP))
-    moved = 0
+    # What was sent before the last listing may have come to its end since.
+    since = now - max(window, DAY + OVERLAP)
+    if last_done is not None:
+        since = max(since, min(last_done, now) - DAY - OVERLAP)
     for batch in _batches(current_carrier().sent_since(since)):
         with db.engine.begin() as connection:
-            moved += _compare(connection, {answer.sid: answer for answer in batch})
-    log.info("listed", extra={"count": moved})
-    return moved
+            moved = _compare(connection, {answer.sid: answer for answer in batch})
+        log.info("listed", extra={"count": moved})
+        yield moved
 
 
 def _batches(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
@@ -48,8 +50,10 @@ def _batches(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
 
 
 def _compare(connection: Connection, listed: dict[str, Answer]) -> int:
-    which = (Message.id, Message.twilio_sid, Message.status, Message.price_micros)
-    ours = select(*which).where(Message.twilio_sid.in_(list(listed)), is_askable())
+    which = (Message.id, Message.twilio_sid, Message.status, Message.error_code)
+    ours = select(*which, Message.price_micros).where(
+        Message.twilio_sid.in_(list(listed)), is_askable()
+    )
     found = connection.execute(ours.order_by(Message.twilio_sid)).all()
     return sum(_learn(connection, one, listed[one.twilio_sid]) for one in found)
 
@@ -58,6 +62,8 @@ def _learn(connection: Connection, one: Row[Any], answer: Answer) -> bool:
     """An event only if it tells something: most of the list is what callbacks have said."""
     if one.price_micros is None and answer.price_micros is not None:
         fill_in(connection, one.id, **facts_of(answer))
-    if one.status not in status.below(answer.status):
+    rises = one.status in status.below(answer.status)
+    is_reason = answer.status == one.status and answer.error_code and not one.error_code
+    if not (rises or is_reason):
         return False
     return record(connection, one.id, news_of(answer))

@@ -3,11 +3,11 @@
 import logging
 import os
 import secrets
+import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from threading import Event
 from types import FrameType
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,17 +17,23 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models.work import Chore, Heartbeat, Open
 from smstracker.worker.daily import DAY, reconcile_by_list
-from smstracker.worker.pace import Pace
+from smstracker.worker.pace import Pace, set_aside
 from smstracker.worker.reconcile import look_up
-from smstracker.worker.upkeep import purge
+from smstracker.worker.upkeep import upkeep
 
 log = logging.getLogger(__name__)
 
 TICK = 1.0  # seconds between two looks for work
-BEAT = timedelta(seconds=5)
+BEAT = timedelta(seconds=10)
 CHORES_EVERY = timedelta(seconds=30)
 CHORE_LEASE = timedelta(minutes=15)
 LONGEST_WAIT = 30.0  # seconds between two tries to reach the database
+IN_A_ROW = 3  # failures after which it is Twilio, and not the message
+PROBLEM_LASTS = timedelta(minutes=15)
+
+# Done in steps, each of a few seconds at most, for what came since it was done last.
+Steps = Callable[[datetime | None], Iterable[object]]
+CHORES: dict[str, Steps] = {"listing": reconcile_by_list, "upkeep": upkeep}
 
 
 class Worker:
@@ -36,22 +42,25 @@ class Worker:
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._started_at = utcnow()
-        self._beat_at = datetime.min.replace(tzinfo=self._started_at.tzinfo)
-        self._chores_at = self._started_at
-        self._problem: str | None = None
+        self._beat_at: datetime | None = None
+        self._chores_at: datetime | None = None
+        self._problem: tuple[str, datetime] | None = None
         self._pace = Pace()
-        self._stopping = Event()
         self._troubles = 0
+        self._is_stopping = False
+        self._bell = os.pipe()
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """End after the look-up that is under way."""
-        self._stopping.set()
+        # A pipe, because taking a lock in a signal handler can wait for ever.
+        self._is_stopping = True
+        os.write(self._bell[1], b"!")
 
     def run(self) -> None:
         """Work until `stop`."""
         log.info("worker_started")
-        while not self._stopping.is_set():
-            self._stopping.wait(self._work_or_wait())
+        while not self._is_stopping:
+            select.select([self._bell[0]], [], [], self._work_or_wait())
         self._say_goodbye()
         log.info("worker_stopped")
 
@@ -65,6 +74,8 @@ class Worker:
             log.log(level, "worker_waits", exc_info=None if expected else error)
             self._troubles += 1
             return min(2.0 ** min(self._troubles, 10), LONGEST_WAIT)
+        finally:
+            db.session.remove()
         self._troubles = 0
         return TICK
 
@@ -72,55 +83,75 @@ class Worker:
         """Everything that is due now."""
         self._beat()
         self._look_up_silent()
-        if utcnow() >= self._chores_at:
-            self._chores_at = utcnow() + CHORES_EVERY
-            self._do_chore("listing", reconcile_by_list)
-            self._do_chore("purge", lambda _was_due: purge())
+        if _is_past(self._chores_at, CHORES_EVERY):
+            self._chores_at = utcnow()
+            for name, steps in CHORES.items():
+                self._do_chore(name, steps)
 
     def _look_up_silent(self) -> None:
-        for one in self._pace.claim():
-            if self._stopping.is_set() or not self._look_up(one):
+        claimed = self._pace.claim()
+        failures = 0
+        for number, one in enumerate(claimed):
+            if self._is_stopping:
                 return  # what is left falls due again when its lease ends
+            error = self._look_up(one)
+            failures = failures + 1 if error else 0
+            if isinstance(error, BusyError) or failures == IN_A_ROW:
+                self._pace.back_off(claimed[number + 1 :])
+                return
             self._beat()
 
-    def _look_up(self, one: Open) -> bool:
-        """Whether to go on asking."""
+    def _look_up(self, one: Open) -> InquiryError | None:
+        """What kept Twilio from being asked."""
         try:
             look_up(one)
         except InquiryError as error:
             self._note(error)
-            self._pace.back_off()
-            return False
+            set_aside(one)
+            return error
         self._problem = None
         self._pace.succeeded()
-        return True
+        return None
 
     def _note(self, error: InquiryError) -> None:
         # Being asked to slow down is no trouble that a person has to mend.
-        self._problem = None if isinstance(error, BusyError) else error.reason
+        self._problem = None if isinstance(error, BusyError) else (error.reason, utcnow())
         self._beat(at_once=True)
 
-    def _do_chore(self, name: str, do: Callable[[datetime], object]) -> None:
+    def _do_chore(self, name: str, steps: Steps) -> None:
         """Do it if it is due; what fails is due again when the lease ends."""
+        began_at = utcnow()
         with db.engine.begin() as connection:
-            was_due = Chore.claim(connection, name, CHORE_LEASE)
-        if was_due is None:
-            return
+            if not Chore.claim(connection, name, CHORE_LEASE, every=DAY):
+                return
+            last_done = Chore.last_done(connection, name)
         try:
-            do(was_due)
+            for _ in steps(last_done):
+                self._go_on(name)
+                if self._is_stopping:
+                    return
         except InquiryError as error:
             self._note(error)
             return
+        self._problem = None
         with db.engine.begin() as connection:
-            Chore.postpone(connection, name, utcnow() + DAY)
+            Chore.done(connection, name, began_at, every=DAY)
+
+    def _go_on(self, name: str) -> None:
+        """Live on, and keep the chore, between two steps of it."""
+        self._beat()
+        with db.engine.begin() as connection:
+            Chore.put_off(connection, name, utcnow() + CHORE_LEASE)
 
     def _beat(self, at_once: bool = False) -> None:
-        now = utcnow()
-        if now - self._beat_at < BEAT and not at_once:
+        if not (at_once or _is_past(self._beat_at, BEAT)):
             return
+        if self._problem and _is_past(self._problem[1], PROBLEM_LASTS):
+            self._problem = None
+        problem = self._problem[0] if self._problem else None
         with db.engine.begin() as connection:
-            Heartbeat.beat(connection, self.name, self._started_at, self._problem)
-        self._beat_at = now
+            Heartbeat.beat(connection, self.name, self._started_at, problem)
+        self._beat_at = utcnow()
 
     def _say_goodbye(self) -> None:
         try:
@@ -128,6 +159,11 @@ class Worker:
                 Heartbeat.end(connection, self.name)
         except SQLAlchemyError:
             log.warning("worker_waits")
+
+
+def _is_past(moment: datetime | None, span: timedelta) -> bool:
+    """Whether `span` has gone by since `moment`, also if the clock was set back meanwhile."""
+    return moment is None or abs(utcnow() - moment) >= span
 
 
 def run_worker() -> None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from enum import StrEnum
 
-from smstracker.carrier import GoneError, InquiryError, current_carrier
+from smstracker.carrier import BusyError, GoneError, InquiryError, current_carrier
 from smstracker.extensions import db
 from smstracker.models.events import News, fill_in, record
 from smstracker.models.work import Open, ask_no_more, reschedule
@@ -30,10 +30,19 @@ def look_up(one: Open) -> Finding:
     except InquiryError as error:
         told = {"message_sid": one.twilio_sid, "reason": error.reason}
         log.warning("lookup_failed", extra=told)
-        raise
+        if isinstance(error, BusyError) or not _is_foreign(one):
+            raise
+        changed = False
+        with db.engine.begin() as connection:
+            reschedule(connection, one.id)
     finding = Finding.CHANGED if changed else Finding.UNCHANGED
     log.info("lookup", extra={"message_sid": one.twilio_sid, "reason": finding.value})
     return finding
+
+
+def _is_foreign(one: Open) -> bool:
+    """Whether it was sent by an account that is not ours (any more): no reason to worry."""
+    return one.account_sid is not None and not current_carrier().signatures.knows(one.account_sid)
 
 
 def _fetch(one: Open) -> bool:
@@ -41,6 +50,8 @@ def _fetch(one: Open) -> bool:
     try:
         answer = current_carrier().fetch(one.twilio_sid, one.account_sid)
     except GoneError:
+        if _is_foreign(one):
+            raise
         with db.engine.begin() as connection:
             record(connection, one.id, News(GONE, Source.LOOKUP, {}, one.twilio_sid))
             ask_no_more(connection, one.id)

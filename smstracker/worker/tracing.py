@@ -6,14 +6,14 @@ a match: nothing unaccounted for may have gone to the recipient at all.
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
 from smstracker import schedule, status
-from smstracker.carrier import Answer, InquiryError, current_carrier
+from smstracker.carrier import Answer, current_carrier
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
@@ -25,43 +25,59 @@ from smstracker.worker.facts import facts_of, news_of
 # How far Twilio's time of creation may lie from ours: the clocks differ, and the call takes time.
 BEFORE = timedelta(minutes=5)
 AFTER = timedelta(minutes=10)
+# The same text at another time is not this message, unless a clock is badly wrong.
+DOUBTFUL = timedelta(hours=24)
 MOST = 5000  # messages to one recipient that are looked through
-ENOUGH_LOOKS = 2
 TRIAL_PREFIX = "Sent from your Twilio trial account - "
 
 
 def trace(one: Open) -> bool:
     """Look for the message in Twilio's list; whether that settled it. Raises InquiryError."""
-    listed = _listed(one)
+    answers = current_carrier().to_recipient(one.recipient, one.account_sid)
+    listed = list(islice(answers, MOST + 1))
     with db.engine.begin() as connection:
-        unaccounted = _unaccounted(connection, listed)
-        matches = [answer for answer in unaccounted if _is_like(one, answer)]
+        if _is_settled(connection, one):
+            reschedule(connection, one.id)
+            return False
+        unaccounted = _unaccounted(connection, [a for a in listed if _is_near(one, a)])
+        matches = [answer for answer in unaccounted if _is_match(one, answer)]
         if len(matches) == 1 and not _has_twin(connection, one):
             return _adopt(connection, one, matches[0])
-        settled = not unaccounted and _is_untraced(connection, one)
+        # Saved before messages knew their account, it may have been another account's.
+        nothing = not unaccounted and len(listed) <= MOST and one.account_sid is not None
+        settled = nothing and _is_untraced(connection, one)
         word = "untraced" if settled else "unknown"
-        found = {"found": [answer.sid for answer in unaccounted]}
+        found: dict[str, list[str]] = {"found": [], "others": []}
+        for answer in unaccounted:
+            found["found" if _has_text(one, answer) else "others"].append(answer.sid)
         record(connection, one.id, News(word, Source.LOOKUP, found))
         # After a long absence of the workers, the second look need not wait for hours.
-        soon = timedelta.max if unaccounted else schedule.TRACED_AFTER[-1]
-        reschedule(connection, one.id, within=soon)
+        reschedule(connection, one.id, within=schedule.TRACED_AFTER[-1] if nothing else None)
     return settled
 
 
-def _listed(one: Open) -> list[Answer]:
-    """What Twilio has for the recipient from about the time at which the message was saved."""
-    earliest, latest = one.created_at - BEFORE, one.created_at + AFTER
-    answers = current_carrier().to_recipient(one.recipient, one.account_sid)
-    listed: list[Answer] = []
-    for number, answer in enumerate(islice(answers, MOST + 1)):
-        if number == MOST:
-            raise InquiryError("Twilio's list for this recipient is too long to be searched.")
-        if answer.created_at is None or earliest <= answer.created_at <= latest:
-            listed.append(answer)
-        # Newest first; an hour of grace, because that order is documented nowhere.
-        elif answer.created_at < earliest - timedelta(hours=1):
-            break
-    return listed
+def _is_settled(connection: Connection, one: Open) -> bool:
+    """Whether a callback came while Twilio was asked."""
+    still_open = select(Message.id).where(
+        Message.id == one.id,
+        Message.twilio_sid.is_(None),
+        Message.status.in_(status.OUTCOME_OPEN),
+    )
+    return connection.scalar(still_open) is None
+
+
+def _is_near(one: Open, answer: Answer) -> bool:
+    """Whether it was sent about when the message was saved; the same text, within a day."""
+    if answer.payload.get("direction") == "inbound":
+        return False
+    made_at = answer.created_at
+    if made_at is None or _is_of_the_time(one, made_at):
+        return True
+    return bool(_has_text(one, answer) and abs(made_at - one.created_at) < DOUBTFUL)
+
+
+def _is_of_the_time(one: Open, made_at: datetime) -> bool:
+    return bool(-BEFORE <= made_at - one.created_at <= AFTER)
 
 
 def _unaccounted(connection: Connection, listed: Sequence[Answer]) -> list[Answer]:
@@ -71,40 +87,50 @@ def _unaccounted(connection: Connection, listed: Sequence[Answer]) -> list[Answe
     return [answer for answer in listed if answer.sid not in held]
 
 
-def _is_like(one: Open, answer: Answer) -> bool:
-    """Whether it can be this message: the same text, sender and number of pictures."""
+def _has_text(one: Open, answer: Answer) -> bool:
+    return _bare(answer.body or "") == _bare(one.body)
+
+
+def _bare(text: str) -> str:
+    return text.removeprefix(TRIAL_PREFIX).strip()
+
+
+def _is_match(one: Open, answer: Answer) -> bool:
+    """Whether it can be this message: made at the time, the same text, sender and pictures."""
+    if answer.created_at is None or not _is_of_the_time(one, answer.created_at):
+        return False
     service = answer.payload.get("messaging_service_sid")
     same_sender = (
         service == one.messaging_service_sid
         if one.messaging_service_sid
         else answer.sender == one.sender
     )
-    body = (answer.body or "").removeprefix(TRIAL_PREFIX).strip()
     same_media = answer.payload.get("num_media") in (None, str(len(one.media_urls)))
-    return same_sender and same_media and body == one.body.strip()
+    return _has_text(one, answer) and same_sender and same_media
 
 
 def _has_twin(connection: Connection, one: Open) -> bool:
     """Whether another message of unknown outcome could be the one that was found."""
-    twin = select(Message.id).where(
+    others = select(Message.body).where(
         Message.id != one.id,
         Message.recipient == one.recipient,
-        Message.body == one.body,
         Message.twilio_sid.is_(None),
         Message.status.in_(status.OUTCOME_OPEN),
+        Message.next_lookup_at.is_not(None),  # a small index holds them
         Message.created_at.between(one.created_at - AFTER, one.created_at + AFTER),
     )
-    return connection.scalar(twin.limit(1)) is not None
+    return any(_bare(body) == _bare(one.body) for body in connection.scalars(others))
 
 
 def _is_untraced(connection: Connection, one: Open) -> bool:
-    """Whether it has been looked for long and often enough, this time included."""
-    looks = select(func.count()).where(
+    """Whether it has been looked for long enough, and before in earnest, not just now."""
+    now = utcnow()
+    first = select(func.min(StatusEvent.received_at)).where(
         StatusEvent.message_id == one.id, StatusEvent.source == Source.LOOKUP
     )
-    earlier = connection.scalar(looks) or 0
-    old_enough = utcnow() - one.created_at >= schedule.TRACED_AFTER[-1]
-    return old_enough and earlier + 1 >= ENOUGH_LOOKS
+    looked_at = connection.scalar(first)
+    old_enough = bool(now - one.created_at >= schedule.TRACED_AFTER[-1])
+    return old_enough and looked_at is not None and now - looked_at >= schedule.TRACED_AFTER[1]
 
 
 def _adopt(connection: Connection, one: Open, answer: Answer) -> bool:

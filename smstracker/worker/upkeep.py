@@ -1,5 +1,8 @@
 """Forget what is past its time: never a message, never a status event."""
 
+from collections.abc import Iterator
+from datetime import datetime
+
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import RateLimit, SignInToken, UserSession
@@ -17,3 +20,8 @@ def purge() -> dict[str, int]:
     }
     db.session.commit()
     return counted
+
+
+def upkeep(_last_done: datetime | None) -> Iterator[dict[str, int]]:
+    """The daily chore of it."""
+    yield purge()

@@ -1,0 +1,302 @@
+"""Asking that goes wrong: what Twilio refuses, what is in between, clocks, locks, accounts."""
+
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+import pytest
+from flask import Flask
+from sqlalchemy import select, text, update
+from sqlalchemy.exc import OperationalError
+
+from smstracker.carrier import InquiryError
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models import Heartbeat, Message, RateLimit
+from smstracker.models.events import News, fill_in, record, record_callback
+from smstracker.models.work import reschedule
+from smstracker.status import Source
+from smstracker.worker import loop
+from smstracker.worker.loop import Worker
+from smstracker.worker.pace import Pace
+from tests.people import Person
+from tests.signing import ACCOUNT_SID, call_back, fields, sid
+from tests.test_reconcile import HOUR, in_minutes, listing, work
+from tests.wire import answer, wire
+
+MakeApp = Callable[..., Flask]
+
+
+@contextmanager
+def poisoned(bad_sid: str, code: int = 500) -> Iterator[tuple[str, list[str]]]:
+    """A Twilio that cannot tell of one message; its address and the SIDs that were asked about."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            name = self.path.partition("?")[0].rpartition("/")[2].removesuffix(".json")
+            asked.append(name)
+            status, body = 200, {"sid": name, "status": "delivered"}
+            if name == "Messages":
+                body = {"messages": [], "next_page_uri": None}
+            elif name == bad_sid:
+                status, body = code, {"code": 20003, "message": "x", "status": code}
+            encoded = json.dumps(body).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(encoded)))
+            self.end_headers()
+            self.wfile.write(encoded)
+
+        def log_message(self, *_args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+def problem(app: Flask) -> str | None:
+    with app.app_context():
+        return db.session.scalars(select(Heartbeat.problem)).first()
+
+
+def tick(app: Flask, ticks: int, minutes: int) -> None:
+    """Let one worker work once in so many minutes."""
+    with app.app_context(), in_minutes(6) as clock:
+        worker = Worker()
+        for _ in range(ticks):
+            worker.work()
+            clock.shift(minutes * 60)
+
+
+def test_one_message_that_cannot_be_asked_about_does_not_stand_before_others(
+    make_app: MakeApp, alice: Person
+) -> None:
+    for number in range(1, 6):
+        alice.has_message(status="sent", twilio_sid=sid(number))
+    with poisoned(sid(1)) as (url, _asked):
+        tick(make_app(TWILIO_API_BASE_URL=url), ticks=20, minutes=3)
+    assert [message.status for message in alice.messages()] == ["sent"] + ["delivered"] * 4
+
+
+def test_message_that_cannot_be_asked_about_is_given_up_in_the_end(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(status="sent", twilio_sid=sid(1))
+    with poisoned(sid(1)) as (url, asked):
+        tick(make_app(TWILIO_API_BASE_URL=url), ticks=24 * 6, minutes=60)
+    assert 5 < asked.count(sid(1)) < 20
+    assert alice.message().next_lookup_at is None
+
+
+@pytest.mark.parametrize("code", [401, 404])
+def test_message_of_an_account_that_is_not_ours_any_more_raises_no_alarm(
+    make_app: MakeApp, alice: Person, code: int
+) -> None:
+    alice.has_message(status="sent", twilio_sid=sid(1), account_sid="AC" + "9" * 32)
+    with poisoned(sid(1), code) as (url, asked):
+        app = make_app(TWILIO_API_BASE_URL=url)
+        tick(app, ticks=3, minutes=5)
+    assert asked.count(sid(1)) == 2
+    assert problem(app) is None
+    assert alice.events(alice.message()) == []
+
+
+@pytest.mark.parametrize(("code", "said"), [(401, "TWILIO_AUTH_TOKEN"), (500, "HTTP 500")])
+def test_list_that_is_refused_says_why(
+    make_app: MakeApp, alice: Person, code: int, said: str
+) -> None:
+    alice.has_message(status="unknown")
+    refused = answer(code, {"code": 20003, "message": "x", "status": code})
+    with wire(refused, refused) as twilio, in_minutes(4):
+        app = make_app(TWILIO_API_BASE_URL=twilio.url)
+        work(app)
+        assert said in (problem(app) or "")
+
+
+def test_busy_list_is_no_problem_for_people(make_app: MakeApp, alice: Person) -> None:
+    alice.has_message(status="unknown")
+    busy = answer(429, {"code": 20429, "message": "x", "status": 429})
+    with wire(busy, busy) as twilio, in_minutes(4):
+        app = make_app(TWILIO_API_BASE_URL=twilio.url)
+        work(app)
+        assert problem(app) is None
+
+
+def test_missing_page_of_something_in_between_is_not_taken_for_a_deleted_message(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(status="sent", twilio_sid=sid(1))
+    page = answer(404, "<html>not found", "text/html")
+    with wire(page, listing()) as twilio, in_minutes(6):
+        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+    assert alice.events(alice.message()) == []
+    assert alice.message().next_lookup_at is not None
+
+
+def test_message_that_was_given_up_is_asked_about_again_when_there_is_news(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(status="queued", twilio_sid=sid(1), next_lookup_at=None)
+    call_back(make_app().test_client(), fields(sid(1), "sent"))
+    message = alice.message()
+    assert message.next_lookup_at == message.status_at + timedelta(minutes=5)
+
+
+def test_listing_goes_back_to_the_last_one_that_succeeded(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since: list[datetime | None] = []
+    fails = [False]
+
+    def listing_of(last_done: datetime | None) -> Iterator[int]:
+        if fails[0]:
+            raise InquiryError("Twilio could not be reached.")
+        since.append(last_done)
+        yield 0
+
+    monkeypatch.setitem(loop.CHORES, "listing", listing_of)
+    with app.app_context(), in_minutes(0) as clock:
+        began = utcnow()
+        worker = Worker()
+        worker.work()
+        fails[0] = True
+        for _ in range(3 * 24):
+            clock.shift(HOUR)
+            worker.work()
+        assert problem(app) is not None
+        fails[0] = False
+        for _ in range(2):
+            clock.shift(HOUR)
+            worker.work()
+        assert since == [None, began]
+        assert problem(app) is None
+
+
+def test_listing_is_kept_by_one_worker_however_long_it_takes(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    with app.app_context(), in_minutes(0) as clock:
+
+        def long_listing(_last_done: datetime | None) -> Iterator[int]:
+            runs.append(utcnow())
+            for _ in range(4):
+                clock.shift(600)
+                yield 0
+                if len(runs) == 1:
+                    Worker().work()
+
+        monkeypatch.setitem(loop.CHORES, "listing", long_listing)
+        Worker().work()
+    assert len(runs) == 1
+
+
+def test_listing_fills_in_a_missing_error_code(make_app: MakeApp, alice: Person) -> None:
+    alice.has_message(status="failed", twilio_sid=sid(1), next_lookup_at=None, final_at=utcnow())
+    found = {"sid": sid(1), "status": "failed", "error_code": 30003}
+    with wire(listing(found)) as twilio:
+        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+    assert alice.message().error_code == "30003"
+
+
+@pytest.mark.parametrize("price", ["1e999999", "much", "NaN", "", None])
+def test_price_that_is_none_is_no_news(make_app: MakeApp, alice: Person, price: str | None) -> None:
+    alice.has_message(status="sent", twilio_sid=sid(1))
+    told = {"sid": sid(1), "status": "delivered", "price": price, "price_unit": "USD"}
+    with wire(answer(200, told), listing()) as twilio, in_minutes(6):
+        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+    assert (alice.message().status, alice.message().price) == ("delivered", None)
+
+
+def test_upkeep_that_fails_keeps_no_lock(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: object) -> int:
+        raise OperationalError("DELETE", {}, Exception("disk full"))
+
+    monkeypatch.setattr(RateLimit, "purge", full)
+    monkeypatch.delitem(loop.CHORES, "listing")
+    with app.app_context():
+        assert Worker()._work_or_wait() == 2
+
+        def write() -> None:
+            with app.app_context(), db.engine.begin() as connection:
+                connection.execute(update(Message).values(body="written"))
+
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(write).result()
+
+
+def test_clock_that_was_ahead_does_not_stop_the_work(app: Flask, alice: Person) -> None:
+    alice.has_message(status="sent", twilio_sid=sid(1))
+    with app.app_context():
+        with in_minutes(60 * 24 * 365):
+            Pace().back_off([])
+        with in_minutes(60):
+            assert len(Pace().claim()) == 1
+
+
+def test_clock_that_is_set_back_does_not_stop_the_heartbeat(app: Flask) -> None:
+    with app.app_context():
+        worker = Worker()
+        with in_minutes(60):
+            worker.work()
+        worker.work()
+        assert db.session.scalars(select(Heartbeat.beat_at)).one() <= utcnow()
+
+
+def until_somebody_waits_for_a_lock() -> None:
+    """On SQLite it waits for the whole file, which nothing tells and no order can change."""
+    if db.engine.dialect.name == "sqlite":
+        return
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    for _ in range(1000):
+        with db.engine.connect() as connection:
+            if connection.scalar(waiting):
+                return
+    raise AssertionError("nobody waits")
+
+
+def test_look_up_and_callback_of_one_message_do_not_wait_for_each_other(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.has_message(status="queued", twilio_sid=sid(1))
+    started = threading.Event()
+
+    def callback() -> None:
+        news = News("delivered", Source.CALLBACK, {}, sid(1), account_sid=ACCOUNT_SID)
+        started.set()
+        with app.app_context(), db.engine.begin() as connection:
+            record_callback(connection, None, news)
+
+    with app.app_context(), ThreadPoolExecutor(1) as thread:
+        with db.engine.begin() as connection:
+            record(connection, message.id, News("sent", Source.LOOKUP, {}, sid(1)))
+            fill_in(connection, message.id, segments=1)
+            done = thread.submit(callback)
+            started.wait(5)
+            until_somebody_waits_for_a_lock()
+            reschedule(connection, message.id)
+        assert done.result(10) is None
+    assert alice.message().status == "delivered"
+
+
+def test_callback_of_another_account_moves_nothing_even_if_it_comes_first(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.has_message(status="pending")
+    foreign = News("delivered", Source.CALLBACK, {}, sid(1), account_sid="AC" + "2" * 32)
+    with app.app_context():
+        with db.engine.begin() as connection:
+            record_callback(connection, None, foreign)
+            record(connection, message.id, News("queued", Source.SEND, {}, sid(1)))
+        with db.engine.begin() as connection:
+            record_callback(connection, message.public_id, foreign)
+    assert alice.message().status == "queued"
+    assert {event.source for event in alice.events(message)} == {"send"}
