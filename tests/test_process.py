@@ -27,6 +27,7 @@ def demo(tmp_path: Path) -> Iterator[Process]:
 
 def test_newcomer_gets_from_nothing_to_delivered(demo: Process) -> None:
     assert "no SMS leaves this machine" in demo.wait_for(r"smstracker is running.*\n")[0]
+    demo.wait_for("worker_started")
     with requests.Session() as browser:
         page = browser.get(f"{demo.url}/auth/sign-in").text
         form = {"csrf_token": hidden(page, "csrf_token"), "email": "me@home.example"}
@@ -45,6 +46,7 @@ def test_newcomer_gets_from_nothing_to_delivered(demo: Process) -> None:
     assert (message["status"], message["status_source"]) == ("delivered", "callback")
     assert message["simulated"] is True
     assert demo.end() == 0
+    assert "worker_stopped" in demo.printed
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{demo.url}/healthz", timeout=2)
 
@@ -63,6 +65,14 @@ def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
         process = Process(tmp_path, PORT=port)
         assert process.wait() == 2
     assert process.printed == f"Port {port} is in use. Stop what uses it, or set PORT.\n"
+
+
+@pytest.mark.parametrize("address", ["no-such-host.invalid", "203.0.113.7"])
+def test_address_that_is_not_this_machine_is_said_in_one_line(tmp_path: Path, address: str) -> None:
+    process = Process(tmp_path, BIND_ADDRESS=address)
+    assert process.wait() == 2
+    port = process.port
+    assert process.printed == f"Cannot listen on port {port}: check BIND_ADDRESS and PORT.\n"
 
 
 def test_wrong_settings_are_listed_without_a_trace(tmp_path: Path) -> None:
