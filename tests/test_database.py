@@ -197,6 +197,7 @@ def test_callback_costs_one_insert_and_one_update(app: Flask, alice: Person) -> 
 
 
 def test_log_costs_three_statements_whatever_its_length(many: Flask, alice: Person) -> None:
+    alice.get("/messages")  # from here on the sentence on the connection is remembered
     seen = statements(many)
     assert alice.get("/messages").status_code == 200
     assert [word for word in seen if word != "BEGIN"] == ["SELECT"] * 3

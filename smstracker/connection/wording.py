@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from smstracker.clock import in_words
 from smstracker.connection.report import Cause, Report
+from smstracker.models import RefusedCallback
 
 # Twilio itself says that now and then a callback is lost. It is news when more are than these.
 MISSED_SHARE = 0.02
@@ -62,11 +63,11 @@ def _silent(report: Report) -> Sentence | None:
     is_first = report.last_callback_at is None
     said = [_silence(report)]
     if waiting and is_first:
-        said[0] += f", though {_messages(waiting)} {_waits(waiting)} for one"
+        said[0] += f", though {messages(waiting)} {_waits(waiting)} for one"
     elif waiting:
-        said.append(f"{_messages(waiting)} {_waits(waiting)} for a callback")
+        said.append(f"{messages(waiting)} {_waits(waiting)} for a callback")
     if repaired:
-        said.append(f"{_messages(repaired)} {_were(repaired)} repaired by asking")
+        said.append(f"{messages(repaired)} {_were(repaired)} repaired by asking")
     return _bad("; ".join(said) + _helpless(report), _silence_advice(report))
 
 
@@ -158,7 +159,8 @@ def _callbacks(count: int) -> str:
     return f"{count:,} callback{'' if count == 1 else 's'}"
 
 
-def _messages(count: int) -> str:
+def messages(count: int) -> str:
+    """How many messages, as people say it."""
     return f"{count:,} message{'' if count == 1 else 's'}"
 
 
@@ -178,3 +180,47 @@ _BY_WEIGHT: tuple[Callable[[Report], Sentence | None], ...] = (
     _secondary,
     _missed,
 )
+
+
+def replayed(applied: int, refused: int) -> str:
+    """What came of a replay."""
+    if not applied and not refused:
+        return "There was nothing to replay."
+    said = []
+    if applied:
+        said.append(f"{_callbacks(applied)} {_were(applied)} applied.")
+    if refused:
+        stays = "stays" if refused == 1 else "stay"
+        said.append(f"{_callbacks(refused)} {stays} refused: see why below.")
+    return " ".join(said)
+
+
+def why(refusal: RefusedCallback | Cause) -> str:
+    """Why it was refused, in a sentence."""
+    return refusal.diagnosis or _REASONS.get(refusal.reason, "It was refused.")
+
+
+def share(part: float | None) -> str:
+    """A share in percent; never rounded to none or to all."""
+    if part is None:
+        return "–"
+    if 0 < part < 0.01:
+        return "< 1 %"
+    return "> 99 %" if 0.99 < part < 1 else f"{part:.0%}".replace("%", " %")
+
+
+def brief_time(duration: timedelta) -> str:
+    """A delay, exact where it matters: "0.8 s", "42 s", "3 minutes"."""
+    seconds = duration.total_seconds()
+    if seconds >= 60:
+        return in_words(duration)
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+_REASONS = {
+    "signature": "The signature does not verify. Why is not known yet: the worker looks into it.",
+    "unreadable": "It is signed, but names no message or no status.",
+    "not-a-form": "It is not a form. Twilio posts forms.",
+    "too-large": "It is larger than any callback.",
+    "address": "There is no callback address here.",
+}
