@@ -67,6 +67,26 @@ def test_any_order_ends_in_the_same_state(
     assert [event.status for event in alice.events(message)] == list(order)
 
 
+@pytest.mark.parametrize("order", list(permutations(["canceled", "failed", "delivered"])))
+def test_conflict_is_marked_in_any_order(
+    order: tuple[str, ...], client: FlaskClient, alice: Person
+) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent")
+    for word in order:
+        call_back(client, fields(sid(1), word, "30008" if word == "failed" else None))
+    message = alice.message()
+    assert (message.status, message.error_code, message.conflicting) == ("delivered", None, True)
+
+
+def test_cancelled_message_does_not_get_the_code_of_a_failure(
+    client: FlaskClient, alice: Person
+) -> None:
+    alice.has_message(twilio_sid=sid(1), status="scheduled")
+    call_back(client, fields(sid(1), "canceled"))
+    call_back(client, fields(sid(1), "failed", "30008"))
+    assert (alice.message().status, alice.message().error_code) == ("canceled", None)
+
+
 def test_repeated_callback_is_kept_and_changes_nothing(client: FlaskClient, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1))
     for _ in range(3):
