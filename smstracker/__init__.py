@@ -15,7 +15,7 @@ from smstracker.extensions import csrf, db, limiter, login_manager, migrate
 from smstracker.health import bp as health
 from smstracker.models.users import signed_in_user
 from smstracker.webhooks import writer
-from smstracker.webhooks.views import bp as webhooks
+from smstracker.webhooks.probe import bp as webhooks
 
 __all__ = ["create_app"]
 

@@ -82,7 +82,7 @@ def test_page_of_a_fresh_installation_says_why_it_is_empty(admin: Person) -> Non
     assert "No message was sent in the last 24 hours, so no callback was expected." in page
     assert "nothing to measure" in page
     assert "None runs" in page
-    assert "Nothing is kept" in page
+    assert "None. A request to a callback address" in page
     assert "Replay all" not in page
 
 

@@ -1,10 +1,11 @@
 """The commands under `flask`."""
 
 from smstracker.commands import reconcile
+from smstracker.commands.doctor import doctor
 from smstracker.commands.messages import messages
 from smstracker.commands.users import users
 from smstracker.commands.worker import purge, worker
 
 __all__ = ["COMMANDS", "reconcile"]
 
-COMMANDS = (users, messages, worker, purge)
+COMMANDS = (users, messages, worker, purge, doctor)
