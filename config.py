@@ -72,6 +72,8 @@ class Config:
     twilio_account_sid: str = field(repr=False)
     twilio_auth_token: str = field(repr=False)
     twilio_auth_token_secondary: str | None = field(repr=False)
+    twilio_auth_token_former: str | None = field(repr=False)
+    twilio_subaccount_tokens: dict[str, str] = field(repr=False)
     twilio_phone_numbers: tuple[str, ...] = field(repr=False)
     twilio_messaging_service_sid: str | None = field(repr=False)
     twilio_api_base_url: str
@@ -80,6 +82,9 @@ class Config:
     sign_in_allow: tuple[str, ...] | None = field(repr=False)
     default_region: str
     receipt_window_hours: int
+    lookups_per_second: int
+    refused_callbacks_kept: int
+    refused_callbacks_days: int
     send_limit_per_minute: int
     send_limit_per_day: int
 
@@ -194,6 +199,8 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
         twilio_account_sid=twilio[0],
         twilio_auth_token=twilio[1],
         twilio_auth_token_secondary=twilio[2],
+        twilio_auth_token_former=read.text("TWILIO_AUTH_TOKEN_FORMER"),
+        twilio_subaccount_tokens=_read_subaccount_tokens(read),
         twilio_phone_numbers=_read_phone_numbers(read, demo),
         twilio_messaging_service_sid=read.matching(
             "TWILIO_MESSAGING_SERVICE_SID", _SERVICE_SID, "MG followed by 32 hexadecimal digits"
@@ -206,6 +213,9 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
             "DEFAULT_REGION", "US", _region, "a two-letter region such as US or GB"
         ),
         receipt_window_hours=read.number("RECEIPT_WINDOW_HOURS", 72, 1, 24 * 90),
+        lookups_per_second=read.number("LOOKUPS_PER_SECOND", 10, 1, 1000),
+        refused_callbacks_kept=read.number("REFUSED_CALLBACKS_KEPT", 10_000, 1, 1_000_000),
+        refused_callbacks_days=read.number("REFUSED_CALLBACKS_DAYS", 14, 1, 3650),
         send_limit_per_minute=read.number("SEND_LIMIT_PER_MINUTE", 30, 1, 1_000_000),
         send_limit_per_day=read.number("SEND_LIMIT_PER_DAY", 1000, 1, 100_000_000),
     )
@@ -236,6 +246,21 @@ def _read_demo_twilio(read: _Reader, instance: Path) -> tuple[str, str, str | No
     account = "AC" + _generated(instance, "demo-account-sid")
     token = _generated(instance, "demo-auth-token")
     return account, token, _generated(instance, "demo-auth-token-secondary")
+
+
+def _read_subaccount_tokens(read: _Reader) -> dict[str, str]:
+    name = "TWILIO_SUBACCOUNT_TOKENS"
+    tokens: dict[str, str] = {}
+    for pair in read.words(name):
+        account, _, token = (part.strip() for part in pair.partition(":"))
+        if not _ACCOUNT_SID.fullmatch(account) or not token:
+            read.problem(name, "must be a comma list of account SID:token, such as AC…:…")
+            break
+        if account == read.text("TWILIO_ACCOUNT_SID"):
+            read.problem(name, "names TWILIO_ACCOUNT_SID, whose token is TWILIO_AUTH_TOKEN")
+            break
+        tokens[account] = token
+    return tokens
 
 
 def _read_phone_numbers(read: _Reader, demo: bool) -> tuple[str, ...]:

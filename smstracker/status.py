@@ -12,13 +12,14 @@ from functools import cache
 
 # A message moves only to a word of higher rank. Words of ours: pending (saved, not yet handed
 # over), unknown (the create call gave no readable answer), refused (by Twilio's API), unreached
-# (the call certainly never arrived). A callback proves that Twilio took the message, so it outranks
-# them all.
+# (the call certainly never arrived), untraced (an unknown one that Twilio's list never had). A
+# callback proves that Twilio took the message, so it outranks them all.
 RANK = {
     "pending": 0,
     "unknown": 1,
     "refused": 2,
     "unreached": 2,
+    "untraced": 2,
     "scheduled": 3,
     "accepted": 4,
     "queued": 5,
@@ -31,10 +32,13 @@ RANK = {
     "delivered": 10,
     "read": 11,
 }
-NOT_SENT = ("refused", "unreached")
+OUTCOME_OPEN = ("pending", "unknown")
+NOT_SENT = ("refused", "unreached", "untraced")
 NEGATIVE = ("failed", "undelivered")
 POSITIVE = ("delivered", "read")
 FINAL = (*NOT_SENT, *NEGATIVE, *POSITIVE, "canceled")
+# What a look-up finds for a message that Twilio has deleted: an event that moves nothing.
+GONE = "gone"
 AWAITING_RECEIPT = ("sent", "partially_delivered")
 
 # A process that dies between saving a message and recording Twilio's answer leaves "pending".
@@ -93,6 +97,7 @@ _SHOWN |= {
     "undelivered": ("Not delivered", "red"),
     "refused": ("Not sent", "red-outline"),
     "unreached": ("Not sent", "red-outline"),
+    "untraced": ("Not sent", "red-outline"),
     "canceled": ("Cancelled", "grey"),
     "unknown": ("Outcome unknown, checking", "amber"),
 }
@@ -115,11 +120,11 @@ def below(word: str) -> tuple[str, ...]:
     return tuple(other for other, at in RANK.items() if at < rank)
 
 
-@cache
-def level_with(word: str) -> tuple[str, ...]:
-    """The words of the same rank: an event of that rank only fills in what is missing."""
-    rank = RANK.get(word, -1)
-    return tuple(other for other, at in RANK.items() if at == rank)
+def same_outcome(word: str) -> tuple[str, ...]:
+    """The words of the same rank and meaning: an event of one only fills in what is missing."""
+    if word not in RANK:
+        return ()
+    return NEGATIVE if word in NEGATIVE else (word,)
 
 
 @cache
@@ -148,6 +153,7 @@ def label(word: str) -> str:
     """What people read for the word of one event; a word that we do not know is quoted."""
     step = {"accepted": "Accepted by Twilio", "queued": "Queued", "sending": "Sending"}
     step |= {"sent": "Sent", "pending": "Saved here", "unknown": "Outcome unknown"}
+    step |= {GONE: "Twilio no longer has this message"}
     if word in step:
         return step[word]
     return _SHOWN[word][0] if word in _SHOWN else f"“{word}” (a status that is new to us)"

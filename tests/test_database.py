@@ -172,6 +172,7 @@ def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None
         assert not is_scan(plan(_conditional_update("sent"), moved))
         stored = {"payload": callback, "received_at": now, "status": "sent", "source": "callback"}
         stored |= {"of_sid": sid(1), "in_path": _uuid(1), "twilio_sid": sid(1)}
+        stored |= {"of_account": None, "of_status": "sent", "of_code": None}
         assert not is_scan(plan(_APPEND_CALLBACK, stored))
 
 

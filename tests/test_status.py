@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from smstracker import status
-from smstracker.status import Effect, State, below, effects, level_with, shown
+from smstracker.status import Effect, State, below, effects, same_outcome, shown
 
 NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
 WINDOW = timedelta(hours=72)
@@ -21,18 +21,20 @@ def test_order_is_the_one_of_the_carrier() -> None:
     assert sorted(words, key=status.RANK.__getitem__) == words
 
 
-def test_negative_ends_share_a_rank() -> None:
-    assert set(level_with("failed")) == {"failed", "undelivered", "canceled"}
+def test_negative_ends_share_a_rank_and_cancelling_is_no_failure() -> None:
+    assert below("failed") == below("undelivered") == below("canceled")
+    assert same_outcome("failed") == same_outcome("undelivered") == ("failed", "undelivered")
+    assert same_outcome("canceled") == ("canceled",)
 
 
-@pytest.mark.parametrize("word", ["pending", "unknown", "refused", "unreached"])
+@pytest.mark.parametrize("word", ["pending", "unknown", "refused", "unreached", "untraced"])
 def test_every_word_of_twilio_outranks_ours(word: str) -> None:
     assert word in below("scheduled")
 
 
 def test_unknown_word_moves_nothing() -> None:
     assert below("teleported") == ()
-    assert level_with("teleported") == ()
+    assert same_outcome("teleported") == ()
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,7 @@ def test_unknown_word_moves_nothing() -> None:
         ("failed", "Not delivered", State.FAILED),
         ("refused", "Not sent", State.FAILED),
         ("unreached", "Not sent", State.FAILED),
+        ("untraced", "Not sent", State.FAILED),
         ("canceled", "Cancelled", State.CANCELLED),
         ("unknown", "Outcome unknown, checking", State.UNKNOWN),
     ],

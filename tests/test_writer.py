@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import MultiDict
 
+from smstracker.carrier import Signer
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.models.events import News, record
@@ -16,11 +17,13 @@ from smstracker.status import Source
 from smstracker.webhooks import writer
 from smstracker.webhooks.forms import read_callback
 from tests.people import Person
-from tests.signing import fields, sid
+from tests.signing import ACCOUNT_SID, fields, sid
+
+SIGNER = Signer(ACCOUNT_SID, "primary")
 
 
 def news_of(number: int, word: str) -> News:
-    news = read_callback(MultiDict(fields(sid(number), word)), None)
+    news = read_callback(MultiDict(fields(sid(number), word)), SIGNER, None)
     assert news is not None
     return news
 

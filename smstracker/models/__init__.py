@@ -3,13 +3,20 @@
 from smstracker.models.events import StatusEvent
 from smstracker.models.messages import AlreadySentError, Message, SendLimitError
 from smstracker.models.rate_limits import RateLimit
+from smstracker.models.refused_callbacks import RefusedCallback
 from smstracker.models.sign_in import SignInToken
+from smstracker.models.tallies import CallbackTally
 from smstracker.models.users import User, UserSession
+from smstracker.models.work import Chore, Heartbeat
 
 __all__ = [
     "AlreadySentError",
+    "CallbackTally",
+    "Chore",
+    "Heartbeat",
     "Message",
     "RateLimit",
+    "RefusedCallback",
     "SendLimitError",
     "SignInToken",
     "StatusEvent",

@@ -32,11 +32,14 @@ from smstracker.clock import utcnow
 from smstracker.database import UtcDateTime
 from smstracker.extensions import Model, db, settings
 from smstracker.models.users import User
+from smstracker.schedule import first_lookup
 from smstracker.status import Shown, State
 
 PAGE_SIZE = 50
 BigId = BigInteger().with_variant(Integer, "sqlite")
 HAS_SID = text("twilio_sid IS NOT NULL")
+IS_FINAL = text("final_at IS NOT NULL")
+IS_OPEN = text("next_lookup_at IS NOT NULL")
 
 
 class AlreadySentError(Exception):
@@ -78,6 +81,8 @@ class Message(Model):
         Index(None, "owner_id", "status", "status_at"),
         # Partial, so that setting it does not wait for the foreign-key locks of new events.
         Index(None, "twilio_sid", unique=True, sqlite_where=HAS_SID, postgresql_where=HAS_SID),
+        Index(None, "next_lookup_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
+        Index(None, "final_at", "status_source", sqlite_where=IS_FINAL, postgresql_where=IS_FINAL),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -91,6 +96,7 @@ class Message(Model):
     media_urls: Mapped[list[str]] = mapped_column(JSON)
     simulated: Mapped[bool]
     callback_requested: Mapped[bool] = mapped_column(default=True)
+    account_sid: Mapped[str | None] = mapped_column(String(34))
     twilio_sid: Mapped[str | None] = mapped_column(String(64))
     segments: Mapped[int | None]
     status: Mapped[str] = mapped_column(String(32), default="pending")
@@ -103,6 +109,7 @@ class Message(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     accepted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     final_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    next_lookup_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     @property
     def content(self) -> Content:
@@ -129,6 +136,7 @@ class Message(Model):
         now = utcnow()
         _check_send_limits(owner_id, now)
         message = cls(owner_id=owner_id, form_id=form_id, created_at=now, status_at=now)
+        message.next_lookup_at = first_lookup("pending", now)
         message._fill(content)
         db.session.add(message)
         db.session.flush()
@@ -141,6 +149,7 @@ class Message(Model):
         self.recipient, self.body = content.recipient, content.body
         self.media_urls = list(content.media_urls)
         self.simulated = settings().demo
+        self.account_sid = settings().twilio_account_sid
 
     @classmethod
     def of_owner(cls, owner_id: int) -> Select[tuple["Message"]]:

@@ -5,14 +5,17 @@ from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
+from smstracker.carrier import Signer
 from smstracker.models.events import News
 from smstracker.status import Source
 
 _SID = re.compile(r"[A-Za-z0-9]{1,64}")
 
 
-def read_callback(form: MultiDict[str, str], idempotency_token: str | None) -> News | None:
-    """The news in a callback, or None if it names no message or no status."""
+def read_callback(
+    form: MultiDict[str, str], signer: Signer, idempotency_token: str | None, **more: Any
+) -> News | None:
+    """The news in a verified callback, or None if it names no message or no status."""
     sid = form.get("MessageSid") or form.get("SmsSid") or ""
     word = form.get("MessageStatus") or form.get("SmsStatus") or ""
     if not _SID.fullmatch(sid) or not word:
@@ -25,6 +28,9 @@ def read_callback(form: MultiDict[str, str], idempotency_token: str | None) -> N
         error_code=_fitting(form.get("ErrorCode"), 16),
         carrier_done_at=_fitting(form.get("RawDlrDoneDate"), 32),
         idempotency_token=_fitting(idempotency_token, 128),
+        account_sid=signer.account_sid,
+        signed_with=signer.token,
+        **more,
     )
 
 

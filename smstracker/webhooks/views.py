@@ -4,7 +4,7 @@ import logging
 import uuid
 from urllib.parse import urlsplit
 
-from flask import Blueprint, abort, request
+from flask import Blueprint, abort, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
@@ -26,7 +26,8 @@ def only_from_twilio() -> None:
     if request.mimetype != "application/x-www-form-urlencoded":
         abort(415)
     signature = request.headers.get("X-Twilio-Signature", "")
-    if not current_carrier().verify(_url_as_requested(), request.form, signature):
+    g.signer = current_carrier().signatures.signer(_url_as_requested(), request.form, signature)
+    if g.signer is None:
         abort(403)
 
 
@@ -50,7 +51,8 @@ def _uuid(text: str) -> uuid.UUID | None:
 
 
 def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
-    news = read_callback(request.form, request.headers.get("I-Twilio-Idempotency-Token"))
+    token = request.headers.get("I-Twilio-Idempotency-Token")
+    news = read_callback(request.form, g.signer, token)
     if news is None:
         abort(400)
     current_writer().store(public_id, news)

@@ -1,0 +1,103 @@
+"""What a request to Twilio can come to but an answer."""
+
+from collections.abc import Iterator
+from ssl import SSLCertVerificationError
+from typing import Any
+
+from requests.exceptions import RequestException
+from twilio.base.exceptions import TwilioRestException, TwilioServiceException
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+# Twilio's API raises one of two unrelated classes.
+API_ERRORS = (TwilioRestException, TwilioServiceException)
+
+# The request cannot have left this machine if one of these is at the bottom of an error.
+_NEVER_LEFT = (NewConnectionError, ConnectTimeoutError, SSLCertVerificationError)
+
+
+class CarrierError(Exception):
+    """The create call gave no message that we know of."""
+
+    def __init__(self, payload: dict[str, Any]) -> None:
+        super().__init__(type(self).__name__)
+        self.payload = payload
+        self.callback_requested = True
+
+
+class RefusedError(CarrierError):
+    """Twilio answered that it did not create the message. `code` is its error code, as text."""
+
+    def __init__(self, code: str, http_status: int) -> None:
+        super().__init__({"error_code": code, "http_status": http_status})
+        self.code = code
+
+
+class UnreachedError(CarrierError):
+    """The request certainly never arrived: the message was not sent."""
+
+
+class OutcomeUnknownError(CarrierError):
+    """Twilio may or may not have created the message. The call must never be repeated."""
+
+
+class InquiryError(Exception):
+    """Twilio could not be asked, or gave no readable answer; `reason` says why, in words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class BusyError(InquiryError):
+    """Twilio asks for fewer requests (429)."""
+
+
+class GoneError(InquiryError):
+    """Twilio has no such resource (any more)."""
+
+
+def create_refused(http_status: int, code: int | None) -> CarrierError:
+    """An answer of 4xx says "not created", but for 408; any other may come after the creation."""
+    if 400 <= http_status < 500 and http_status != 408:
+        # The client puts the HTTP status in place of a code if the body has none.
+        known = code is not None and code >= 10000
+        return RefusedError(str(code) if known else f"HTTP {http_status}", http_status)
+    return OutcomeUnknownError({"http_status": http_status})
+
+
+def create_broken(error: RequestException) -> CarrierError:
+    chain = list(_causes(error))
+    payload = {"error": type(chain[-1]).__name__}
+    if any(isinstance(cause, _NEVER_LEFT) for cause in chain):
+        return UnreachedError(payload)
+    return OutcomeUnknownError(payload)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what lies under it: requests and urllib3 keep the reason in three places."""
+    found: list[BaseException] = []
+    following: list[object] = [error]
+    while following:
+        one = following.pop(0)
+        if isinstance(one, BaseException) and one not in found:
+            found.append(one)
+            following += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
+    yield from found
+
+
+def inquiry_failed(error: Exception) -> InquiryError:
+    """What kept Twilio from answering a question."""
+    if isinstance(error, API_ERRORS):
+        if error.status == 429:
+            return BusyError("Twilio asks for fewer requests (429).")
+        if error.status == 404:
+            return GoneError("Twilio does not have it.")
+        if error.status in (401, 403):
+            return InquiryError(
+                f"Twilio did not accept the credentials (HTTP {error.status}): check "
+                "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
+            )
+        return InquiryError(f"Twilio answered with HTTP {error.status}.")
+    if isinstance(error, RequestException):
+        return InquiryError("Twilio could not be reached.")
+    return InquiryError("Twilio's answer could not be read.")
