@@ -69,7 +69,9 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 def _commands(settings: Config) -> list[list[str]]:
     web = ["gunicorn", "-c", "python:smstracker.server", "wsgi:app"]
-    return [["smstracker.simulator"], web] if settings.demo else [web]
+    worker = ["flask", "--app", "wsgi", "worker"]
+    simulator = [["smstracker.simulator"]] if settings.demo else []
+    return [*simulator, web, worker]
 
 
 def _supervise(settings: Config) -> int:

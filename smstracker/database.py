@@ -5,7 +5,7 @@ from sqlite3 import Connection as SQLiteConnection
 from typing import Any
 
 from flask import has_request_context, request
-from sqlalchemy import DateTime, Dialect, Engine, MetaData, event
+from sqlalchemy import CursorResult, DateTime, Dialect, Engine, MetaData, Result, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -15,6 +15,7 @@ from sqlalchemy.types import TypeDecorator
 
 # Raised when the database is gone, locked for too long or full. Nothing was stored.
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
+READS_ONLY = "smstracker_reads_only"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # Without names, constraints could not be altered on SQLite by a later migration.
@@ -58,6 +59,11 @@ def insert(engine: Engine, table: type[Base]) -> postgresql.Insert | sqlite.Inse
     return sqlite.insert(table)
 
 
+def rows(result: Result[Any]) -> int:
+    """How many rows an UPDATE or DELETE has changed."""
+    return result.rowcount if isinstance(result, CursorResult) else 0
+
+
 def engine_options(database_url: str, threads: int) -> dict[str, Any]:
     """Engine arguments: a connection for each thread, and no parameter value in any error."""
     options: dict[str, Any] = {
@@ -99,6 +105,11 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    """Take the write lock at once, except in a request that by its method never writes."""
-    reads_only = has_request_context() and request.method in SAFE_METHODS
+    """Take the write lock at once, except where nothing is ever written.
+
+    That is a request by its method, or a connection with the execution option READS_ONLY.
+    """
+    reads_only = connection.get_execution_options().get(READS_ONLY, False) or (
+        has_request_context() and request.method in SAFE_METHODS
+    )
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

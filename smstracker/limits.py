@@ -9,6 +9,7 @@ from limits.storage import Storage
 from sqlalchemy import case, delete, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from smstracker.clock import utcnow
 from smstracker.database import insert
 from smstracker.extensions import db
 from smstracker.models import RateLimit
@@ -57,10 +58,7 @@ class DatabaseStorage(Storage):
                 },
             ).returning(RateLimit.hits)
             hits = connection.execute(counted).scalar_one()
-            # What another client is just counting is left alone: waiting for it could deadlock.
-            stale = select(RateLimit.key).where(RateLimit.expires_at <= now)
-            free = stale.with_for_update(skip_locked=True)
-            connection.execute(delete(RateLimit).where(RateLimit.key.in_(free)))
+            RateLimit.purge(connection, utcnow())
         return hits
 
     def get(self, key: str) -> int:

@@ -18,7 +18,17 @@ log = logging.getLogger(__name__)
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 # What a record may carry beside its event name; nothing else is written, whatever is passed.
-FIELDS = ("method", "route", "http_status", "ms", "message_sid", "message_id", "code", "reason")
+FIELDS = (
+    "method",
+    "route",
+    "http_status",
+    "ms",
+    "message_sid",
+    "message_id",
+    "code",
+    "reason",
+    "count",
+)
 
 
 class JsonFormatter(logging.Formatter):

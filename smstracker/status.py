@@ -164,6 +164,7 @@ class Effect(StrEnum):
 
     MOVED = ""
     REPEATED = "repeated"
+    NOTHING_NEW = "nothing new"
     LATE = "late"
     CONFLICTING = "conflicting"
     UNKNOWN_WORD = "unknown word"

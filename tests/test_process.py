@@ -27,6 +27,7 @@ def demo(tmp_path: Path) -> Iterator[Process]:
 
 def test_newcomer_gets_from_nothing_to_delivered(demo: Process) -> None:
     assert "no SMS leaves this machine" in demo.wait_for(r"smstracker is running.*\n")[0]
+    demo.wait_for("worker_started")
     with requests.Session() as browser:
         page = browser.get(f"{demo.url}/auth/sign-in").text
         form = {"csrf_token": hidden(page, "csrf_token"), "email": "me@home.example"}
@@ -45,6 +46,7 @@ def test_newcomer_gets_from_nothing_to_delivered(demo: Process) -> None:
     assert (message["status"], message["status_source"]) == ("delivered", "callback")
     assert message["simulated"] is True
     assert demo.end() == 0
+    assert "worker_stopped" in demo.printed
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{demo.url}/healthz", timeout=2)
 

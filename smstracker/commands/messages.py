@@ -11,6 +11,7 @@ from smstracker import status
 from smstracker.clock import in_words, utcnow
 from smstracker.dashboard.listing import as_json
 from smstracker.dashboard.wording import headline, timeline
+from smstracker.database import READS_ONLY
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.presentation import absolute_time
@@ -23,12 +24,14 @@ messages = AppGroup("messages", help="What became of the messages.")
 @click.option("--json", "wants_json", is_flag=True, help="For programs.")
 def show(id_or_sid: str, wants_json: bool) -> None:
     """The status of a message and every event, by our id or Twilio's SID."""
-    message = _message(id_or_sid)
+    message = find_message(id_or_sid)
     events = db.session.scalars(StatusEvent.of_message(message.id)).all()
     click.echo(_json(message, list(events)) if wants_json else _text(message, list(events)))
 
 
-def _message(id_or_sid: str) -> Message:
+def find_message(id_or_sid: str) -> Message:
+    """A message by our id or Twilio's SID, in a session that takes no write lock."""
+    db.session.connection(execution_options={READS_ONLY: True})
     try:
         wanted = Message.public_id == uuid.UUID(id_or_sid)
     except ValueError:

@@ -5,6 +5,7 @@ from email_validator import EmailNotValidError, validate_email
 from flask.cli import AppGroup
 
 from smstracker.addresses import absolute
+from smstracker.database import READS_ONLY
 from smstracker.extensions import db
 from smstracker.models import SignInToken, User
 from smstracker.models.sign_in import may_sign_in
@@ -42,6 +43,7 @@ def add(email: str, admin: bool) -> None:
 @users.command("list")
 def list_() -> None:
     """One line for each user."""
+    db.session.connection(execution_options={READS_ONLY: True})
     for user in db.session.scalars(db.select(User).order_by(User.email)):
         role = "administrator" if user.administrator else "sender"
         last = user.last_sign_in_at

@@ -64,6 +64,8 @@ def as_json(message: Message, now: datetime) -> dict[str, Any]:
         "text": message.body,
         "media_urls": message.media_urls,
         "segments": message.segments,
+        "price": str(message.price) if message.price is not None else None,
+        "price_unit": message.price_unit,
         "status": message.status,
         "status_label": shown.label,
         "state": shown.state,

@@ -100,6 +100,7 @@ def message(public_id: uuid.UUID) -> ResponseReturnValue:
     return render_template(
         "dashboard/message.html",
         message=found,
+        events=events,
         steps=wording.timeline(found, events),
         count=count_segments(found.body),
         now=utcnow(),

@@ -11,6 +11,11 @@ from smstracker.models import Message, StatusEvent
 from smstracker.reasons import reason_for
 from smstracker.status import Effect, Source, State
 
+_NOT_SENT_BECAUSE = {
+    "unreached": "Twilio was not reached",
+    "untraced": "Twilio has no trace of it",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -49,7 +54,7 @@ def headline(message: Message, now: datetime) -> str:
     return f"On its way to {to}"
 
 
-def explanation(message: Message, now: datetime) -> list[str]:
+def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) -> list[str]:
     """What is behind the headline and what to do, each a sentence or two."""
     said: list[str] = []
     reason = reason_for(message.error_code)
@@ -60,11 +65,13 @@ def explanation(message: Message, now: datetime) -> list[str]:
             "This app could not connect to Twilio, so the message certainly was not sent. "
             "It is safe to send it again."
         )
-    if message.shown(now).state is State.UNKNOWN:
+    if message.status == "untraced":
         said.append(
-            "Twilio gave no readable answer. The message may have been sent, so do not send it "
-            "again yet: this page changes as soon as Twilio reports."
+            "Twilio gave no readable answer, and Twilio has no trace of it: its list was searched "
+            "again and again for ten minutes. It is safe to send it again."
         )
+    if message.shown(now).state is State.UNKNOWN:
+        said += _what_is_unknown(_found(events))
     if message.conflicting:
         said.append(
             "The network reported both a failure and a delivery. Both are in the timeline; "
@@ -78,6 +85,29 @@ def explanation(message: Message, now: datetime) -> list[str]:
     return said
 
 
+def _what_is_unknown(found: Sequence[str]) -> list[str]:
+    said = [
+        "Twilio gave no readable answer. The message may have been sent, so do not send it "
+        "again yet."
+    ]
+    if not found:
+        wait = "This page changes as soon as Twilio reports or the message is found in its list"
+        return [*said, f"{wait}, which mostly takes less than ten minutes."]
+    many = "1 message" if len(found) == 1 else f"{len(found)} messages"
+    return [
+        *said,
+        f"Twilio’s list has {many} that could be this one: {', '.join(found)}. That cannot be "
+        "decided from here: ask your administrator to look them up in the Twilio Console.",
+    ]
+
+
+def _found(events: Sequence[StatusEvent]) -> list[str]:
+    """The SIDs that the last search of Twilio's list could not tell from this message."""
+    looks = (e for e in reversed(events) if e.source == Source.LOOKUP and e.status == "unknown")
+    last = next(looks, None)
+    return [str(sid) for sid in last.payload.get("found", [])] if last else []
+
+
 def timeline(message: Message, events: Sequence[StatusEvent]) -> list[Step]:
     """Every step in order of receipt, from the moment the message was saved here."""
     steps = [Step("Saved here", message.created_at, "this app", None, Effect.MOVED, None, None)]
@@ -85,11 +115,11 @@ def timeline(message: Message, events: Sequence[StatusEvent]) -> list[Step]:
     for event, effect in zip(events, effects, strict=True):
         steps.append(
             Step(
-                status.label(event.status),
+                _label(event),
                 event.received_at,
                 source_words(message, event.status, event.source),
                 event.received_at - steps[-1].at,
-                effect,
+                _effect(event, effect),
                 event,
                 _short(event.error_code),
             )
@@ -97,18 +127,32 @@ def timeline(message: Message, events: Sequence[StatusEvent]) -> list[Step]:
     return steps
 
 
+def _label(event: StatusEvent) -> str:
+    if event.source == Source.LOOKUP and event.status == "unknown":
+        return "Perhaps found" if event.payload.get("found") else "Not found"
+    return status.label(event.status)
+
+
+def _effect(event: StatusEvent, effect: Effect) -> Effect:
+    """An answer that says nothing new was asked for; it is no repetition of Twilio's."""
+    is_repeated = event.source == Source.LOOKUP and effect is Effect.REPEATED
+    return Effect.NOTHING_NEW if is_repeated else effect
+
+
 def source_words(message: Message, word: str, source: str | None) -> str:
     """How the status `word` is known."""
     words = status.SOURCE_WORDS[Source(source)] if source else "saved by this app"
-    if word in ("unknown", "unreached"):
+    if source == Source.LOOKUP and word in ("unknown", "untraced"):
+        words = "searched Twilio’s list"
+    elif word in ("unknown", "unreached"):
         words = "the send request, which got no readable answer"
     return words.replace("Twilio", "the simulated carrier") if message.simulated else words
 
 
 def short_reason(message: Message) -> str | None:
     """The reason beside a status in the log."""
-    if message.status == "unreached":
-        return "Twilio was not reached"
+    if message.status in _NOT_SENT_BECAUSE:
+        return _NOT_SENT_BECAUSE[message.status]
     failed = message.status in (*status.NEGATIVE, *status.NOT_SENT)
     return _short(message.error_code) if failed else None
 

@@ -168,6 +168,14 @@ def record(connection: Connection, message_id: int, news: News) -> bool:
     return _move(connection, message_id, news)
 
 
+def adopt(connection: Connection, message_id: int, news: News) -> bool:
+    """Take what Twilio's list has as this message, unless its SID is already another one's."""
+    if not news.twilio_sid or _settle_sid(connection, message_id, news.twilio_sid) != message_id:
+        return False
+    record(connection, message_id, news)
+    return True
+
+
 def fill_in(connection: Connection, message_id: int, **facts: Any) -> None:
     """Set the columns of a message about which there is news beside the status; None is no news."""
     known = {name: value for name, value in facts.items() if value is not None}

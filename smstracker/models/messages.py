@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from sqlalchemy import (
     JSON,
@@ -115,6 +116,13 @@ class Message(Model):
     def content(self) -> Content:
         sender = self.messaging_service_sid or self.sender or ""
         return Content(self.recipient, sender, self.body, tuple(self.media_urls))
+
+    @property
+    def price(self) -> Decimal | None:
+        """What Twilio charged, in `price_unit`; known only when Twilio was asked late enough."""
+        if self.price_micros is None:
+            return None
+        return (Decimal(self.price_micros) / 1_000_000).normalize() + Decimal("0.00")
 
     def shown(self, now: datetime) -> Shown:
         """The status as people read it at `now`."""

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database import UtcDateTime, insert
+from smstracker.database import UtcDateTime, insert, rows
 from smstracker.extensions import Model, db, settings
 from smstracker.models.users import User, UserSession, digest, fold
 
@@ -56,11 +56,16 @@ class SignInToken(Model):
         }
         fresh = insert(db.engine, cls).values(email=fold(email), **values)
         db.session.execute(fresh.on_conflict_do_update(index_elements=["email"], set_=values))
-        stale = select(cls.email).where(cls.expires_at < utcnow() - LIFETIME)
-        free = stale.with_for_update(skip_locked=True)
-        db.session.execute(delete(cls).where(cls.email.in_(free)))
+        cls.purge()
         UserSession.end_stale()
         return issued
+
+    @classmethod
+    def purge(cls) -> int:
+        """Forget the tokens that are long dead; how many."""
+        stale = select(cls.email).where(cls.expires_at < utcnow() - LIFETIME)
+        free = stale.with_for_update(skip_locked=True)
+        return rows(db.session.execute(delete(cls).where(cls.email.in_(free))))
 
     @classmethod
     def redeem_link(cls, token: str) -> "SignInToken | None":

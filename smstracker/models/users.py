@@ -8,7 +8,7 @@ from sqlalchemy import ForeignKey, Select, String, delete, select
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from smstracker.clock import utcnow
-from smstracker.database import UtcDateTime
+from smstracker.database import UtcDateTime, rows
 from smstracker.extensions import Model, db
 
 SESSION_LIFETIME = timedelta(days=14)
@@ -86,10 +86,11 @@ class UserSession(Model):
         db.session.execute(delete(cls).where(cls.key_hash == digest(key)))
 
     @classmethod
-    def end_stale(cls) -> None:
+    def end_stale(cls) -> int:
+        """Forget the sessions that have run out; how many."""
         stale = select(cls.id).where(cls.created_at < utcnow() - SESSION_LIFETIME)
         free = stale.with_for_update(skip_locked=True)
-        db.session.execute(delete(cls).where(cls.id.in_(free)))
+        return rows(db.session.execute(delete(cls).where(cls.id.in_(free))))
 
 
 def signed_in_user(key: str) -> User | None:

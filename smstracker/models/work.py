@@ -1,12 +1,20 @@
-"""What the workers agree on: which of them live, and which chores are due."""
+"""What the workers agree on: which of them live, which chores are due, and who asks about what."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import String, Text
+from sqlalchemy import Row, String, Text, delete, or_, select, update
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql import ColumnElement
 
-from smstracker.database import UtcDateTime
-from smstracker.extensions import Model
+from smstracker import schedule, status
+from smstracker.clock import utcnow
+from smstracker.database import UtcDateTime, insert, rows
+from smstracker.extensions import Model, settings
+from smstracker.models.messages import Message
+
+FORGOTTEN_AFTER = timedelta(days=1)
 
 
 class Heartbeat(Model):
@@ -19,6 +27,25 @@ class Heartbeat(Model):
     beat_at: Mapped[datetime] = mapped_column(UtcDateTime)
     problem: Mapped[str | None] = mapped_column(Text)
 
+    @classmethod
+    def beat(
+        cls, connection: Connection, worker: str, started_at: datetime, problem: str | None
+    ) -> None:
+        """Say that this worker lives."""
+        news = {"beat_at": utcnow(), "problem": problem}
+        first = insert(connection.engine, cls).values(worker=worker, started_at=started_at, **news)
+        connection.execute(first.on_conflict_do_update(index_elements=["worker"], set_=news))
+
+    @classmethod
+    def end(cls, connection: Connection, worker: str) -> None:
+        connection.execute(delete(cls).where(cls.worker == worker))
+
+    @classmethod
+    def purge(cls, connection: Connection) -> int:
+        """Forget the workers that were killed."""
+        dead = delete(cls).where(cls.beat_at < utcnow() - FORGOTTEN_AFTER)
+        return rows(connection.execute(dead))
+
 
 class Chore(Model):
     """Something that one worker at a time does; `due_at` doubles as the end of a lease."""
@@ -27,3 +54,103 @@ class Chore(Model):
 
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    @classmethod
+    def claim(cls, connection: Connection, name: str, lease: timedelta) -> datetime | None:
+        """When it was due, if it is due and nobody else has it; then nobody has it for `lease`."""
+        now = utcnow()
+        first = insert(connection.engine, cls).values(name=name, due_at=now)
+        connection.execute(first.on_conflict_do_nothing())
+        due = select(cls.due_at).where(cls.name == name, cls.due_at <= now)
+        was_due = connection.scalar(due.with_for_update(skip_locked=True))
+        if was_due is not None:
+            cls.postpone(connection, name, now + lease)
+        return was_due
+
+    @classmethod
+    def postpone(cls, connection: Connection, name: str, due_at: datetime) -> None:
+        """Not before `due_at`; a later time that another worker has set stands."""
+        later = update(cls).where(cls.name == name, cls.due_at < due_at)
+        connection.execute(later.values(due_at=due_at))
+
+
+# What is needed to ask about a message, and to know it in Twilio's list.
+OPEN_COLUMNS = (
+    *(Message.id, Message.public_id, Message.account_sid, Message.twilio_sid),
+    *(Message.status, Message.status_at, Message.created_at),
+    *(Message.recipient, Message.sender, Message.messaging_service_sid),
+    *(Message.body, Message.media_urls),
+)
+Open = Row[Any]
+
+
+def is_askable() -> ColumnElement[bool]:
+    """What the simulated carrier had must not be asked of Twilio, nor the other way round."""
+    return Message.simulated == settings().demo
+
+
+def claim_silent(connection: Connection, limit: int) -> list[Open]:
+    """The messages to ask about now, at most `limit`, each to one worker alone for the lease.
+
+    Those about which there was news in the meantime are put off instead.
+    """
+    now = utcnow()
+    due = (
+        select(Message.id)
+        .where(Message.next_lookup_at <= now, is_askable())
+        .order_by(Message.next_lookup_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    claim = update(Message).where(Message.id.in_(due)).values(next_lookup_at=now + schedule.LEASE)
+    claimed = connection.execute(claim.returning(*OPEN_COLUMNS)).all()
+    silent = []
+    for one in claimed:
+        until = _not_before(one)
+        if until <= now:
+            silent.append(one)
+        else:
+            _put_off(connection, one.id, until)
+    return silent
+
+
+def _not_before(one: Open) -> datetime:
+    """The earliest time to ask: a message that was just saved or just moved is not silent."""
+    if one.status not in status.OUTCOME_OPEN:
+        moved_at: datetime = one.status_at
+        return moved_at + schedule.SILENT_AFTER[0]
+    saved_at: datetime = one.created_at
+    in_flight = status.PENDING_IS_UNKNOWN_AFTER if one.status == "pending" else timedelta()
+    return saved_at + max(in_flight, schedule.TRACED_AFTER[0])
+
+
+def unsettled(message_id: int | None = None) -> Any:
+    """The messages that are not final, or that one if it is not."""
+    found = select(*OPEN_COLUMNS).where(Message.final_at.is_(None), is_askable())
+    if message_id is not None:
+        found = found.where(Message.id == message_id)
+    return found.order_by(Message.id)
+
+
+def reschedule(connection: Connection, message_id: int, within: timedelta = timedelta.max) -> None:
+    """Plan the next look-up of a message that has just been asked about, `within` a time."""
+    which = (Message.status, Message.status_at, Message.created_at)
+    row = connection.execute(select(*which).where(Message.id == message_id).with_for_update()).one()
+    since = row.created_at if row.status in status.OUTCOME_OPEN else row.status_at
+    window = timedelta(hours=settings().receipt_window_hours)
+    now = utcnow()
+    following = schedule.next_lookup(row.status, since, now=now, receipt_window=window)
+    if following is not None and following - now > within:
+        following = now + within
+    _put_off(connection, message_id, following)
+
+
+def ask_no_more(connection: Connection, message_id: int) -> None:
+    """Twilio does not have it: only a callback can still tell."""
+    _put_off(connection, message_id, None)
+
+
+def _put_off(connection: Connection, message_id: int, until: datetime | None) -> None:
+    still_open = or_(Message.next_lookup_at.is_not(None), Message.final_at.is_(None))
+    put_off = update(Message).where(Message.id == message_id, still_open)
+    connection.execute(put_off.values(next_lookup_at=until))

@@ -1,0 +1,77 @@
+"""flask messages reconcile: ask Twilio now."""
+
+from collections import Counter
+from collections.abc import Sequence
+from threading import Event
+
+import click
+
+from smstracker.carrier import BusyError, InquiryError
+from smstracker.commands.messages import find_message, messages
+from smstracker.extensions import db, settings
+from smstracker.models.work import Open, claim_silent, unsettled
+from smstracker.worker.pace import Pace
+from smstracker.worker.reconcile import Finding, look_up
+
+BUSY_TRIES = 5
+
+
+@messages.command("reconcile")
+@click.argument("id_or_sid", metavar="[ID]", required=False)
+@click.option("--all", "wants_all", is_flag=True, help="Every message that is not final.")
+def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
+    """Ask Twilio now: about what is due, about one message (our id or the SID), or about all."""
+    if id_or_sid and wants_all:
+        raise click.UsageError("Give an ID or --all, not both.")
+    found = _chosen(id_or_sid, wants_all)
+    if not found:
+        click.echo(_nothing_to_do(id_or_sid))
+        return
+    failed = _ask_about(found)
+    if failed:
+        raise click.ClickException(f"Some could not be asked about: {failed}")
+
+
+def _chosen(id_or_sid: str | None, wants_all: bool) -> Sequence[Open]:
+    only = find_message(id_or_sid).id if id_or_sid else None
+    db.session.rollback()
+    with db.engine.begin() as connection:
+        if only is None and not wants_all:
+            return claim_silent(connection, limit=100_000)
+        return connection.execute(unsettled(only)).all()
+
+
+def _nothing_to_do(id_or_sid: str | None) -> str:
+    return "It is final: there is nothing to ask." if id_or_sid else "Nothing to ask about."
+
+
+def _ask_about(found: Sequence[Open]) -> str | None:
+    """Ask, show the progress, sum up; the last reason for which something could not be asked."""
+    came_to: Counter[str] = Counter()
+    failed = None
+    pace = Pace()
+    with click.progressbar(found, label="Asking Twilio", show_pos=True) as bar:
+        for one in bar:
+            try:
+                came_to[_patiently(one, pace)] += 1
+            except InquiryError as error:
+                came_to["could not be asked"] += 1
+                failed = error.reason
+    total = sum(came_to.values())
+    parts = ", ".join(f"{count} {what}" for what, count in came_to.most_common())
+    click.echo(f"{total} message{'' if total == 1 else 's'}: {parts}.")
+    return failed
+
+
+def _patiently(one: Open, pace: Pace) -> Finding:
+    """Look up at the permitted rate, and again after a while if Twilio is busy."""
+    for _ in range(BUSY_TRIES):
+        Event().wait(1 / settings().lookups_per_second)
+        try:
+            finding = look_up(one)
+        except BusyError:
+            Event().wait(pace.failed().total_seconds())
+            continue
+        pace.succeeded()
+        return finding
+    return look_up(one)

@@ -1,0 +1,63 @@
+"""Once a day, Twilio's list of what was sent catches what single look-ups missed; prices too."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.engine import Connection
+
+from smstracker import status
+from smstracker.carrier import Answer, current_carrier
+from smstracker.clock import utcnow
+from smstracker.extensions import db, settings
+from smstracker.models import Message
+from smstracker.models.events import fill_in, record
+from smstracker.models.work import is_askable
+from smstracker.worker.facts import facts_of, news_of
+
+log = logging.getLogger(__name__)
+
+DAY = timedelta(days=1)
+OVERLAP = timedelta(hours=1)
+BATCH = 200  # messages in one transaction: it must not hold up callbacks
+
+
+def reconcile_by_list(last_due: datetime) -> int:
+    """Go through what was sent since the last listing; how many statuses that moved.
+
+    `last_due` is when this listing fell due. Raises InquiryError; what was stored until then stays.
+    """
+    window = timedelta(hours=settings().receipt_window_hours)
+    now = utcnow()
+    since = max(min(last_due, now) - DAY - OVERLAP, now - max(window, DAY + OVERLAP))
+    moved = 0
+    for batch in _batches(current_carrier().sent_since(since)):
+        with db.engine.begin() as connection:
+            moved += _compare(connection, {answer.sid: answer for answer in batch})
+    log.info("listed", extra={"count": moved})
+    return moved
+
+
+def _batches(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
+    following = iter(answers)
+    while batch := list(islice(following, BATCH)):
+        yield batch
+
+
+def _compare(connection: Connection, listed: dict[str, Answer]) -> int:
+    which = (Message.id, Message.twilio_sid, Message.status, Message.price_micros)
+    ours = select(*which).where(Message.twilio_sid.in_(list(listed)), is_askable())
+    found = connection.execute(ours.order_by(Message.twilio_sid)).all()
+    return sum(_learn(connection, one, listed[one.twilio_sid]) for one in found)
+
+
+def _learn(connection: Connection, one: Row[Any], answer: Answer) -> bool:
+    """An event only if it tells something: most of the list is what callbacks have said."""
+    if one.price_micros is None and answer.price_micros is not None:
+        fill_in(connection, one.id, **facts_of(answer))
+    if one.status not in status.below(answer.status):
+        return False
+    return record(connection, one.id, news_of(answer))

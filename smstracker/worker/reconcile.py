@@ -1,0 +1,51 @@
+"""Ask Twilio about one message, and store what it says as an event of source `lookup`."""
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+
+from smstracker.carrier import GoneError, InquiryError, current_carrier
+from smstracker.extensions import db
+from smstracker.models.events import News, fill_in, record
+from smstracker.models.work import Open, ask_no_more, reschedule
+from smstracker.status import GONE, Source
+from smstracker.worker.facts import facts_of, news_of
+from smstracker.worker.tracing import trace
+
+log = logging.getLogger(__name__)
+
+
+class Finding(StrEnum):
+    """What a look-up came to; `CHANGED` means that the status moved."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+
+
+def look_up(one: Open) -> Finding:
+    """Ask about a message and plan the next look-up. Raises InquiryError if it cannot be asked."""
+    settle: Callable[[Open], bool] = trace if one.twilio_sid is None else _fetch
+    try:
+        changed = settle(one)
+    except InquiryError:
+        log.warning("lookup_failed", extra={"message_sid": one.twilio_sid})
+        raise
+    finding = Finding.CHANGED if changed else Finding.UNCHANGED
+    log.info("lookup", extra={"message_sid": one.twilio_sid, "reason": finding.value})
+    return finding
+
+
+def _fetch(one: Open) -> bool:
+    """No transaction is open while Twilio is asked."""
+    try:
+        answer = current_carrier().fetch(one.twilio_sid, one.account_sid)
+    except GoneError:
+        with db.engine.begin() as connection:
+            record(connection, one.id, News(GONE, Source.LOOKUP, {}, one.twilio_sid))
+            ask_no_more(connection, one.id)
+        return False
+    with db.engine.begin() as connection:
+        moved = record(connection, one.id, news_of(answer))
+        fill_in(connection, one.id, **facts_of(answer))
+        reschedule(connection, one.id)
+    return moved

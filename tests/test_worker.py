@@ -1,0 +1,244 @@
+"""`flask worker`: it says that it lives, waits for what is away, and ends when it is told to."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskCliRunner
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from config import ROOT
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models import Chore, Heartbeat, SignInToken
+from smstracker.worker import loop
+from smstracker.worker.loop import Worker
+from tests.people import Person
+from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, sid
+from tests.test_reconcile import MINUTE, in_minutes, listing, work
+from tests.wire import answer, wire
+
+MakeApp = Callable[..., Flask]
+
+
+def heartbeats(app: Flask) -> list[Heartbeat]:
+    with app.app_context():
+        return list(db.session.scalars(select(Heartbeat)))
+
+
+@contextmanager
+def running(database_url: str, **changed: str) -> Any:
+    """`flask worker` as a process of its own."""
+    env = {
+        "PATH": os.environ["PATH"],
+        "SECRET_KEY": "a secret for tests only",
+        "PUBLIC_BASE_URL": BASE_URL,
+        "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
+        "TWILIO_AUTH_TOKEN": PRIMARY,
+        "TWILIO_PHONE_NUMBER": "+15005550006",
+        "TWILIO_API_BASE_URL": "http://127.0.0.1:9",
+        "DATABASE_URL": database_url,
+    }
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "worker"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=env | changed, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError("it never came about")
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_worker_lives_and_ends_cleanly_when_told_to(
+    app: Flask, database_url: str, ending: signal.Signals
+) -> None:
+    with running(database_url) as process:
+        wait_for(lambda: heartbeats(app))
+        process.send_signal(ending)
+        assert process.wait(10) == 0
+        assert '"worker_stopped"' in process.stderr.read()
+    assert heartbeats(app) == []
+
+
+def test_killed_worker_leaves_a_heartbeat_that_grows_old(app: Flask, database_url: str) -> None:
+    with running(database_url) as process:
+        wait_for(lambda: heartbeats(app))
+        process.kill()
+        process.wait(10)
+    [left] = heartbeats(app)
+    assert left.beat_at <= utcnow()
+
+
+def test_worker_says_what_keeps_it_from_asking(make_app: MakeApp, alice: Person) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent")
+    refused = answer(401, {"code": 20003, "message": "x", "status": 401})
+    with wire(refused, listing()) as twilio, in_minutes(6):
+        app = make_app(TWILIO_API_BASE_URL=twilio.url)
+        work(app)
+        [beat] = heartbeats(app)
+    assert beat.problem is not None
+    assert "TWILIO_AUTH_TOKEN" in beat.problem
+
+
+def test_worker_that_is_told_to_stop_leaves_the_rest_to_the_next(
+    make_app: MakeApp, alice: Person
+) -> None:
+    for number in (1, 2, 3):
+        alice.has_message(twilio_sid=sid(number), status="sent")
+    with wire(answer(200, {"sid": sid(1), "status": "delivered"})) as twilio, in_minutes(6):
+        app = make_app(TWILIO_API_BASE_URL=twilio.url)
+        with app.app_context():
+            worker = Worker()
+            twilio.on_request = worker.stop
+            worker._look_up_silent()
+        assert len(twilio.requests) == 1
+    assert [message.status for message in alice.messages()] == ["delivered", "sent", "sent"]
+
+
+def test_database_that_is_away_is_waited_for(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker()
+
+    def away() -> None:
+        raise OperationalError("UPDATE", {}, Exception("away"))
+
+    with app.app_context(), caplog.at_level(logging.WARNING):
+        monkeypatch.setattr(worker, "work", away)
+        waits = [worker._work_or_wait() for _ in range(8)]
+        monkeypatch.undo()
+        assert worker._work_or_wait() == loop.TICK
+    assert waits == [2, 4, 8, 16, 30, 30, 30, 30]
+    assert caplog.messages.count("worker_waits") == 8
+
+
+def test_one_message_that_breaks_the_look_up_does_not_end_the_worker(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent")
+    alice.has_message(twilio_sid=sid(2), status="sent")
+    fine = answer(200, {"sid": sid(2), "status": "delivered"})
+    with wire(answer(200, {"sid": sid(9)}), listing(), fine) as twilio:
+        app = make_app(TWILIO_API_BASE_URL=twilio.url, LOOKUPS_PER_SECOND="1")
+        with in_minutes(6) as clock:
+            work(app)
+            clock.shift(10)
+            work(app)
+    assert [message.status for message in alice.messages()] == ["sent", "delivered"]
+
+
+def test_chore_is_done_by_one_worker_and_not_again_before_it_is_due(app: Flask) -> None:
+    with app.app_context(), in_minutes(1) as clock:
+        claimed = []
+        for minutes in (0, 10, 20):
+            clock.move_to(utcnow() + minutes * MINUTE)
+            with db.engine.begin() as connection:
+                claimed.append(Chore.claim(connection, "purge", loop.CHORE_LEASE) is not None)
+        assert claimed == [True, False, True]
+
+
+def test_purge_forgets_what_is_past_its_time_and_no_message(app: Flask, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="delivered")
+    with app.app_context(), db.engine.begin() as connection:
+        Heartbeat.beat(connection, "killed long ago", utcnow(), None)
+    with app.app_context():
+        SignInToken.issue("carol@example.org")
+        db.session.commit()
+    runner: FlaskCliRunner = app.test_cli_runner()
+    assert runner.invoke(args=["purge"]).exit_code == 0
+    assert len(heartbeats(app)) == 1
+    with in_minutes(25 * 60):
+        printed = runner.invoke(args=["purge"]).output
+    assert heartbeats(app) == []
+    assert "1  killed workers" in printed
+    assert "2  sign-in tokens" in printed
+    assert alice.message().id == message.id
+
+
+def reconcile(app: Flask, *arguments: str) -> tuple[int, str]:
+    result = app.test_cli_runner().invoke(args=["messages", "reconcile", *arguments])
+    return result.exit_code, result.output
+
+
+def test_reconcile_asks_about_all_that_is_not_final_whatever_the_schedule(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent", next_lookup_at=None)
+    alice.has_message(twilio_sid=sid(2), status="queued")
+    alice.has_message(twilio_sid=sid(3), status="delivered", final_at=utcnow())
+    first = answer(200, {"sid": sid(1), "status": "undelivered", "error_code": 30003})
+    with wire(first, answer(200, {"sid": sid(2), "status": "queued"})) as twilio:
+        code, printed = reconcile(make_app(TWILIO_API_BASE_URL=twilio.url), "--all")
+    assert code == 0
+    assert "2 messages: 1 changed, 1 unchanged." in printed
+    assert [m.status for m in alice.messages()] == ["undelivered", "queued", "delivered"]
+
+
+def test_reconcile_asks_about_one_message_by_id_or_sid(make_app: MakeApp, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="sent")
+    alice.has_message(twilio_sid=sid(2), status="sent")
+    same = answer(200, {"sid": sid(1), "status": "sent"})
+    with wire(same, same) as twilio:
+        app = make_app(TWILIO_API_BASE_URL=twilio.url)
+        for wanted in (str(message.public_id), sid(1)):
+            assert "1 message: 1 unchanged." in reconcile(app, wanted)[1]
+
+
+def test_reconcile_without_arguments_asks_about_what_is_due(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent")
+    with wire(answer(200, {"sid": sid(1), "status": "delivered"})) as twilio:
+        app = make_app(TWILIO_API_BASE_URL=twilio.url)
+        assert "Nothing to ask about." in reconcile(app)[1]
+        with in_minutes(6):
+            assert "1 changed" in reconcile(app)[1]
+
+
+def test_reconcile_says_what_kept_it_from_asking(app: Flask, alice: Person) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent")
+    code, printed = reconcile(app, "--all")
+    assert code == 1
+    assert "1 could not be asked" in printed
+    assert "Twilio could not be reached" in printed
+
+
+def test_reconcile_waits_for_a_busy_twilio(
+    make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smstracker.worker.pace.LONGEST_PAUSE", 0.01)
+    alice.has_message(twilio_sid=sid(1), status="sent")
+    busy = answer(429, {"code": 20429, "message": "x", "status": 429})
+    with wire(busy, busy, answer(200, {"sid": sid(1), "status": "delivered"})) as twilio:
+        assert reconcile(make_app(TWILIO_API_BASE_URL=twilio.url), "--all")[0] == 0
+    assert alice.message().status == "delivered"
+
+
+@pytest.mark.parametrize("arguments", [("nothing",), (sid(9),), ("--all", sid(1))])
+def test_reconcile_refuses_what_makes_no_sense(app: Flask, arguments: tuple[str, ...]) -> None:
+    assert reconcile(app, *arguments)[0] != 0
+
+
+def test_final_message_is_not_asked_about(app: Flask, alice: Person) -> None:
+    alice.has_message(twilio_sid=sid(1), status="delivered", final_at=utcnow())
+    assert reconcile(app, sid(1)) == (0, "It is final: there is nothing to ask.\n")
