@@ -54,19 +54,22 @@ def _by_text(pairs: Iterable[tuple[str, str]]) -> Statuses:
 
 def untrue(found: Evidence) -> list[str]:
     """The messages whose status is not what became of them."""
-    wrong = []
-    for text in found.sent:
-        shown, truth = found.shown.get(text, []), found.truth.get(text, [])
-        possible = set(truth) if truth else NOT_SENT
-        if len(shown) != 1 or shown[0] not in possible:
-            wrong.append(f"{text}: shown {shown}, truly {truth}")
-    return wrong
+    return [
+        f"{text}: shown {found.shown.get(text)}, truly {found.truth.get(text)}"
+        for text in found.sent
+        if not _is_true(found, text)
+    ]
 
 
 def waiting(found: Evidence) -> list[str]:
-    """Those of them about which there is still to be asked."""
-    texts = (line.partition(":")[0] for line in untrue(found))
-    return [text for text in texts if not set(found.shown.get(text, ())) <= set(FINAL)]
+    """Those of them that are still to be asked about: the others seem to be final."""
+    false = (text for text in found.sent if not _is_true(found, text))
+    return [text for text in false if not set(found.shown.get(text, ())) <= set(FINAL)]
+
+
+def _is_true(found: Evidence, text: str) -> bool:
+    shown = found.shown.get(text, ())
+    return len(shown) == 1 and shown[0] in found.truth.get(text, NOT_SENT)
 
 
 def missing(found: Evidence) -> list[str]:

@@ -91,7 +91,8 @@ class Stage:
     def let_a_day_pass(self) -> None:
         """As far as the worker can tell: what it does once a day is due."""
         with self.app.app_context(), db.engine.begin() as connection:
-            connection.execute(update(Chore).values(due_at=utcnow()))
+            listing = update(Chore).where(Chore.name == "listing")
+            connection.execute(listing.values(due_at=utcnow()))
 
     def _kill(self, machine: Machine, name: str) -> None:
         machine.kill()
