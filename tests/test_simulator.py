@@ -147,6 +147,11 @@ def test_rate_limited_create_says_when_to_come_back(client, server):
     assert int(answer.headers["Retry-After"]) > 0
 
 
+def test_server_error_story_creates_nothing(client, server):
+    assert refusal(client.messages.create, **{**OK, "to": "+15005550112"}) == (500, 20500)
+    assert server.books.messages() == []
+
+
 # -- errors and authentication -----------------------------------------------------------------
 
 
@@ -204,6 +209,6 @@ def test_books_keep_the_newest_messages_only(client, server):
 
 
 def test_every_story_can_be_told_apart_and_is_explained():
-    assert len({story.number for story in STORIES}) == len(STORIES) == 20
+    assert len({story.number for story in STORIES}) == len(STORIES) == 22
     assert len({story.title for story in STORIES}) == len(STORIES)
     assert all(story.description.endswith(".") for story in STORIES)

@@ -1,83 +1,29 @@
 """The simulated carrier's status callbacks: each story, signatures, and retries, over real HTTP."""
 
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
 from twilio.http.http_client import TwilioHttpClient
-from twilio.request_validator import RequestValidator
 from twilio.rest import Client
-from werkzeug.datastructures import Headers
-from werkzeug.serving import make_server
-from werkzeug.wrappers import Request, Response
 
 from smstracker.simulator import SimulatorServer, create_simulator
+from smstracker.simulator.callback_url import CallbackUrlError, parse_callback_url
 from smstracker.simulator.stories import Key
+from tests.receiver import BROKEN, Receiver, receiving
 
 SID, TOKEN, OTHER = "AC" + "a1" * 16, "primary-token", "secondary-token"
 SERVICE = "MG" + "b2" * 16
 SENDER = "+15005550010"
-BROKEN = 0  # in place of an HTTP status: the connection is closed without an answer
 ASKED = "rc=5&rp=ct,rt,5xx&ct=2000&rt=2500"
-
-
-class Received:
-    """One callback as it came over the wire."""
-
-    def __init__(self, request: Request) -> None:
-        self.target = request.environ["REQUEST_URI"]
-        self.url = f"http://{request.host}{self.target}"
-        self.headers = Headers(request.headers)
-        self.form = request.form
-        self.status = request.form["MessageStatus"]
-        self.token = request.headers["I-Twilio-Idempotency-Token"]
-
-    def is_signed_with(self, token: str) -> bool:
-        signature = self.headers["X-Twilio-Signature"]
-        return RequestValidator(token).validate(self.url, self.form, signature)
-
-
-class Receiver:
-    """Keeps every callback; answers with `answers` in turn, then 204. Hangs on the path /hang."""
-
-    def __init__(self) -> None:
-        self.received: list[Received] = []
-        self.answers: list[int] = []
-        self.changed = threading.Condition()
-        self.released = threading.Event()
-        self.server = make_server("127.0.0.1", 0, self.answer, threaded=True)
-        self.url = f"http://127.0.0.1:{self.server.port}"
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-
-    @Request.application
-    def answer(self, request: Request) -> Response:
-        with self.changed:
-            self.received.append(Received(request))
-            status = self.answers.pop(0) if self.answers else 204
-            self.changed.notify_all()
-        if request.path == "/hang":
-            self.released.wait(5)
-        if status == BROKEN:
-            raise ConnectionAbortedError
-        return Response(status=status, headers={"Location": "/elsewhere"} if status < 400 else {})
-
-    def wait_for(self, count: int) -> bool:
-        with self.changed:
-            return self.changed.wait_for(lambda: len(self.received) >= count, 5)
-
-    def statuses(self, sid: str) -> list[str]:
-        return [each.status for each in self.received if each.form["MessageSid"] == sid]
 
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
-    yield receiver
-    receiver.released.set()
-    receiver.server.shutdown()
+    with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture
@@ -124,6 +70,7 @@ STORIES = [
     ("+15005550108", ["sent", "delivered"], "delivered", None),
     ("+15005550110", ["failed", "delivered"], "delivered", None),
     ("+15005550111", ["sent", "delivered"], "delivered", 30018),
+    ("+15005550114", ["sent"], "delivered", None),
 ]
 
 
@@ -235,6 +182,22 @@ def test_a_bad_answer_is_retried_as_asked_with_the_same_token(server, receiver, 
     assert len({each.token for each in receiver.received[:3]}) == 1
     assert receiver.received[3].token != receiver.received[0].token
     assert [a.response_status for a in server.books.attempts(sid)] == [503, 500, 204, 204]
+
+
+def test_an_outage_of_the_receiver_costs_nothing_if_it_ends_in_time(server, receiver, send):
+    receiver.answers = [503, BROKEN, 503]
+    sid = send("+15005550100", callback="/cb#rc=5&rp=all&ct=2000&rt=2500")
+    assert server.books.wait_until_idle(15)
+    attempts = server.books.attempts(sid)
+    assert [a.response_status for a in attempts] == [503, None, 503, 204]
+    assert len({a.idempotency_token for a in attempts}) == 1
+
+
+def test_retries_end_within_the_longest_time_that_can_be_asked_for():
+    assert parse_callback_url(f"http://127.0.0.1/#{ASKED}").overrides.total == 15
+    assert parse_callback_url("http://127.0.0.1/#tt=15000").overrides.total == 15
+    with pytest.raises(CallbackUrlError):
+        parse_callback_url("http://127.0.0.1/#tt=15001")
 
 
 RETRIES = [

@@ -6,18 +6,22 @@ taken from there.
 """
 
 import secrets
+from collections.abc import Mapping
 
 from flask import Flask
 
 from . import errors
+from .access import LookupLimit
 from .api import api
 from .books import Books
 from .courier import Courier
 from .delivery import Delivery
+from .mishaps import Chance, Mishaps
+from .senders import senders
 from .server import SimulatorServer
 from .stories import STORIES, Key
 
-__all__ = ["STORIES", "SimulatorServer", "create_simulator"]
+__all__ = ["STORIES", "Mishaps", "SimulatorServer", "create_simulator"]
 
 MAX_REQUEST_BYTES = 1_000_000
 
@@ -27,30 +31,44 @@ def create_simulator(
     account_sid: str,
     auth_token: str,
     auth_token_secondary: str | None = None,
+    auth_token_former: str | None = None,
+    phone_numbers: tuple[str, ...] = ("+15005550006",),
     speed: float = 1.0,
     reject_unreachable_callbacks: bool = False,
+    mishaps: Mishaps | None = None,
+    lookups_per_second: float | None = None,
 ) -> Flask:
     """The carrier as a WSGI app. Its threads run until `app.extensions["delivery"].close()`.
 
     `speed` divides the delays of the stories. `app.extensions["books"]` tells what is true.
-    Without a secondary token, its story signs with a token that nobody knows.
+    Without a secondary or former token, what it should sign is signed with one that nobody knows.
+    `phone_numbers` are those that the account owns; it can send from any other all the same.
+    More look-ups of messages than `lookups_per_second` in any second are refused.
     """
     app = Flask(__name__)
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES,
         ACCOUNT_SID=account_sid,
         AUTH_TOKENS=tuple(filter(None, (auth_token, auth_token_secondary))),
+        PHONE_NUMBERS=phone_numbers,
         REJECT_UNREACHABLE_CALLBACKS=reject_unreachable_callbacks,
     )
     tokens = {
         Key.PRIMARY: auth_token,
         Key.SECONDARY: auth_token_secondary or secrets.token_hex(16),
+        Key.FORMER: auth_token_former or secrets.token_hex(16),
         Key.WRONG: secrets.token_hex(16),
     }
-    books = Books()
-    courier = Courier(books, tokens, speed)
-    app.extensions["books"] = books
-    app.extensions["delivery"] = Delivery(account_sid, books, courier, speed)
+    app.extensions["lookup_limit"] = LookupLimit(lookups_per_second)
+    _start_carrier(app, tokens, mishaps or Mishaps(), speed)
     app.register_blueprint(api)
+    app.register_blueprint(senders)
     errors.register(app)
     return app
+
+
+def _start_carrier(app: Flask, tokens: Mapping[Key, str], mishaps: Mishaps, speed: float) -> None:
+    books, chance = Books(), Chance(mishaps)
+    courier = Courier(books, tokens, speed)
+    delivery = Delivery(app.config["ACCOUNT_SID"], books, courier, chance, speed)
+    app.extensions.update(books=books, chance=chance, delivery=delivery)

@@ -1,47 +1,29 @@
 """The part of Twilio's REST API that smstracker speaks."""
 
-import hmac
 from typing import NoReturn
 
 from flask import Blueprint, Response, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import RequestEntityTooLarge
 
+from .access import guard
 from .books import Books, Message
 from .delivery import Delivery
 from .drafts import read_draft
 from .errors import ApiError
 from .listing import list_resource
+from .mishaps import Chance
 from .resources import account_resource, message_resource
 from .stories import CANCELED, QUEUED, Answer, Step, Story, story_for
 
 api = Blueprint("api", __name__, url_prefix="/2010-04-01/Accounts")
+guard(api)
 
 
 class LostAnswer(Response):
     """An answer that is never given: the server drops the connection instead."""
 
     def __call__(self, *_: object) -> NoReturn:
-        raise ConnectionAbortedError("the answer is lost, as the story has it")
-
-
-@api.before_request
-def refuse_oversized() -> None:
-    if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
-        raise RequestEntityTooLarge
-
-
-@api.before_request
-def authenticate() -> None:
-    """Either auth token opens the account that the path names, as with Twilio."""
-    given, account = request.authorization, current_app.config["ACCOUNT_SID"]
-    path_account = (request.view_args or {}).get("account_sid")
-    if given is None or given.type != "basic" or not given.username == account == path_account:
-        raise ApiError(20003)
-    password = (given.password or "").encode()
-    tokens = current_app.config["AUTH_TOKENS"]
-    if not any(hmac.compare_digest(password, token.encode()) for token in tokens):
-        raise ApiError(20003)
+        raise ConnectionAbortedError("the answer is lost")
 
 
 @api.get("/<account_sid>.json")
@@ -59,7 +41,7 @@ def create_message(account_sid: str) -> ResponseReturnValue:
     message = draft.message()
     _books().enter(message)
     _begin(message, story)
-    if story.answer is Answer.NEVER:
+    if story.answer is Answer.NEVER or _chance().loses_answer():
         return LostAnswer()
     return jsonify(message_resource(account_sid, message)), 201
 
@@ -100,6 +82,11 @@ def _books() -> Books:
 def _delivery() -> Delivery:
     delivery: Delivery = current_app.extensions["delivery"]
     return delivery
+
+
+def _chance() -> Chance:
+    chance: Chance = current_app.extensions["chance"]
+    return chance
 
 
 def _existing(sid: str) -> Message:

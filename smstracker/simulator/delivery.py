@@ -6,14 +6,17 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from .books import Books
+from .books import Books, Message
 from .courier import Courier, Event, event_of
+from .mishaps import Chance, false_step
 from .stories import Step, Story
 
 SENDER_THREADS = 16
+
+Tell = Callable[[Event], None]
 
 
 @dataclass(order=True, frozen=True, slots=True)
@@ -23,12 +26,13 @@ class _Appointment:
     sid: str = field(compare=False)
     story: Story = field(compare=False)
     step: Step = field(compare=False)
+    is_last: bool = field(compare=False)
 
 
 class Outbox:
     """Posts events on a few threads: those of one message in order, never two of them at once."""
 
-    def __init__(self, post: Callable[[Event], None], threads: int) -> None:
+    def __init__(self, post: Tell, threads: int) -> None:
         self._post = post
         self._waiting: dict[str, deque[Event]] = {}
         self._ready: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -75,10 +79,13 @@ class Delivery:
     `speed` divides all delays. Everything runs on daemon threads until `close()`.
     """
 
-    def __init__(self, account_sid: str, books: Books, courier: Courier, speed: float) -> None:
+    def __init__(
+        self, account_sid: str, books: Books, courier: Courier, chance: Chance, speed: float
+    ) -> None:
         self._account_sid = account_sid
         self._books = books
         self._courier = courier
+        self._chance = chance
         self._speed = speed
         self._outbox = Outbox(self._post, SENDER_THREADS)
         self._calendar: list[_Appointment] = []
@@ -88,13 +95,13 @@ class Delivery:
         self._clock = threading.Thread(target=self._keep_time, daemon=True)
         self._clock.start()
 
-    def begin(self, sid: str, story: Story, steps: Iterable[Step], wait: float = 0) -> None:
+    def begin(self, sid: str, story: Story, steps: Sequence[Step], wait: float = 0) -> None:
         """Plan the steps, the first of them `wait` seconds and its own delay from now."""
         due = time.monotonic() + wait / self._speed
         with self._changed:
-            for step in steps:
+            for left, step in zip(reversed(range(len(steps))), steps, strict=True):
                 due += step.after / self._speed
-                planned = _Appointment(due, next(self._turns), sid, story, step)
+                planned = _Appointment(due, next(self._turns), sid, story, step, left == 0)
                 heapq.heappush(self._calendar, planned)
                 self._books.owe(1)
             self._changed.notify()
@@ -112,6 +119,7 @@ class Delivery:
             dropped = len(self._calendar) - len(kept)
             heapq.heapify(kept)
             self._calendar = kept
+        self._put(self._chance.release(sid), self._outbox.put)
         self._books.settle(dropped)
 
     def close(self, timeout: float = 2) -> None:
@@ -125,7 +133,7 @@ class Delivery:
 
     def _keep_time(self) -> None:
         while (now := self._next()) is not None:
-            self._take(now.sid, now.story, now.step, self._outbox.put)
+            self._take(now.sid, now.story, now.step, self._outbox.put, now.is_last)
 
     def _next(self) -> _Appointment | None:
         with self._changed:
@@ -136,16 +144,28 @@ class Delivery:
                 self._changed.wait(left)
         return None
 
-    def _take(self, sid: str, story: Story, step: Step, tell: Callable[[Event], None]) -> None:
+    def _take(self, sid: str, story: Story, step: Step, tell: Tell, is_last: bool = False) -> None:
         message = self._books.get(sid)
         if step.recorded:
             message = self._books.move(sid, step.status, step.error_code)
         if message is not None and message.callback is not None and step.called_back:
-            event = event_of(self._account_sid, message, story, step)
-            self._books.owe(story.copies)
-            for _ in range(story.copies):
-                tell(event)
+            self._put(self._events(message, story, step), tell)
+        if is_last:
+            self._put(self._chance.release(sid), tell)
+        # Last, so that what is held back until then never leaves the books idle.
         self._books.settle()
+
+    def _events(self, message: Message, story: Story, step: Step) -> list[Event]:
+        event = event_of(self._account_sid, message, story, step)
+        events = self._chance.befall(event, story.copies)
+        if self._chance.forges():
+            events.append(event_of(self._account_sid, message, story, false_step(story)))
+        return events
+
+    def _put(self, events: Sequence[Event], tell: Tell) -> None:
+        self._books.owe(len(events))
+        for event in events:
+            tell(event)
 
     def _post(self, event: Event) -> None:
         try:

@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 from .books import Message, count_message_segments
 from .callback_url import CallbackUrl, CallbackUrlError, parse_callback_url
 from .errors import ApiError
+from .senders import SERVICE_SID
 
 MAX_BODY = 1600
 MAX_MEDIA = 10
@@ -22,7 +23,6 @@ _RECIPIENT = re.compile(_CHANNEL + r"\+[1-9][0-9]{6,14}")
 _SENDER = re.compile(
     _CHANNEL + r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}"
 )
-_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _MEDIA = re.compile(r"https?://[^\s/?#]+\S*")
 
 Form = MultiDict[str, str]
@@ -97,7 +97,7 @@ def _read_sender(form: Form) -> tuple[str | None, str | None]:
     """The sender and the Messaging Service; at least one of them is there."""
     sender = service = None
     if form.get("MessagingServiceSid"):
-        service = _matching(form, "MessagingServiceSid", _SERVICE, missing=21705, invalid=21705)
+        service = _matching(form, "MessagingServiceSid", SERVICE_SID, missing=21705, invalid=21705)
     if form.get("From") or service is None:
         sender = _matching(form, "From", _SENDER, missing=21603, invalid=21212)
     return sender, service

@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from email.utils import format_datetime
+from email.utils import format_datetime as rfc_2822
 
 from .books import Message
 from .errors import OUTCOMES
 
 API_VERSION = "2010-04-01"
 
-_STARTED_AT = datetime.now(UTC)
+STARTED_AT = datetime.now(UTC)
 
 Resource = dict[str, object]
 
@@ -21,7 +21,7 @@ def account_uri(account_sid: str) -> str:
 def account_resource(account_sid: str) -> Resource:
     """The account, without its auth token, which the real answer has."""
     uri = account_uri(account_sid)
-    opened = format_datetime(_STARTED_AT)
+    opened = rfc_2822(STARTED_AT)
     return {
         "sid": account_sid,
         "owner_account_sid": account_sid,
@@ -55,9 +55,9 @@ def message_resource(account_sid: str, message: Message) -> Resource:
         "num_media": str(len(message.media)),
         "price": _price(message.price),
         "price_unit": "USD",
-        "date_created": format_datetime(message.created_at),
-        "date_updated": format_datetime(message.updated_at),
-        "date_sent": format_datetime(message.sent_at) if message.sent_at else None,
+        "date_created": rfc_2822(message.created_at),
+        "date_updated": rfc_2822(message.updated_at),
+        "date_sent": rfc_2822(message.sent_at) if message.sent_at else None,
         "uri": f"{uri}.json",
         "subresource_uris": {"media": f"{uri}/Media.json", "feedback": f"{uri}/Feedback.json"},
     }

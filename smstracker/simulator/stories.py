@@ -9,6 +9,7 @@ class Key(Enum):
 
     PRIMARY = "primary"
     SECONDARY = "secondary"
+    FORMER = "former"
     WRONG = "wrong"
 
 
@@ -184,6 +185,18 @@ STORIES: tuple[Story, ...] = (
         "Delivered with a warning",
         "The message is delivered; a code warns that the sender should be registered.",
         (_SENDING, _SENT, Step(2.5, "delivered", error_code=30018)),
+    ),
+    Story(
+        "+15005550112",
+        "Server error",
+        "Nothing is sent, but the answer, an error of the carrier's server, does not say so.",
+        refusal=20500,
+    ),
+    Story(
+        "+15005550114",
+        "Receipt only by asking",
+        "The message is delivered; only the callback for sent comes, so that one has to ask.",
+        (_SENDING, _SENT, Step(2.5, "delivered", called_back=False)),
     ),
 )
 

@@ -1,0 +1,65 @@
+"""Who may ask, and how often."""
+
+import hmac
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from flask import Blueprint, current_app, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from .errors import ApiError
+
+LOOKUPS = frozenset({"api.fetch_message", "api.list_messages"})
+
+
+class LookupLimit:
+    """Thread safe. Admits `per_second` look-ups in any second; those refused do not count."""
+
+    def __init__(self, per_second: float | None, now: Callable[[], float] = time.monotonic) -> None:
+        self._per_second = per_second
+        self._now = now
+        self._admitted: deque[float] = deque()
+        self._lock = threading.Lock()
+
+    def admits(self) -> bool:
+        if self._per_second is None:
+            return True
+        with self._lock:
+            now = self._now()
+            while self._admitted and self._admitted[0] <= now - 1:
+                self._admitted.popleft()
+            if len(self._admitted) >= self._per_second:
+                return False
+            self._admitted.append(now)
+            return True
+
+
+def guard(blueprint: Blueprint) -> None:
+    """Put the checks before every view of `blueprint`."""
+    for check in (_refuse_oversized, _authenticate, _limit_lookups):
+        blueprint.before_request(check)
+
+
+def _refuse_oversized() -> None:
+    if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
+        raise RequestEntityTooLarge
+
+
+def _authenticate() -> None:
+    """Either auth token opens the account, which must be the one that a path names."""
+    given, account = request.authorization, current_app.config["ACCOUNT_SID"]
+    path_account = (request.view_args or {}).get("account_sid", account)
+    if given is None or given.type != "basic" or not given.username == account == path_account:
+        raise ApiError(20003)
+    password = (given.password or "").encode()
+    tokens = current_app.config["AUTH_TOKENS"]
+    if not any(hmac.compare_digest(password, token.encode()) for token in tokens):
+        raise ApiError(20003)
+
+
+def _limit_lookups() -> None:
+    limit: LookupLimit = current_app.extensions["lookup_limit"]
+    if request.endpoint in LOOKUPS and not limit.admits():
+        raise ApiError(20429)

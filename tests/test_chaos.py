@@ -1,0 +1,19 @@
+"""A short chaos run; `make chaos` is the long one."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import Plan, run
+from tests.conftest import DATABASES
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_nothing_is_lost_doubled_or_false_while_everything_breaks(
+    kind: str, tmp_path: Path
+) -> None:
+    outcome = run(kind, Plan(messages=200, kills=3, restarts=1, settling=30), tmp_path)
+    assert {name: found for name, found in outcome.violations.items() if found} == {}
+    assert outcome.facts["web server killed"] + outcome.facts["worker killed"] == 3
+    assert outcome.facts["disk full" if kind == "sqlite" else "database restarted"] == 1
+    assert outcome.facts["  not stored (503)"] > 0
