@@ -11,6 +11,7 @@ from sqlalchemy import (
     Select,
     String,
     Text,
+    Update,
     delete,
     func,
     select,
@@ -58,6 +59,10 @@ class RefusedCallback(Model):
     replayed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     @classmethod
+    def newest(cls) -> Select[tuple["RefusedCallback"]]:
+        return select(cls).order_by(cls.id.desc())
+
+    @classmethod
     def keep(cls, connection: Connection, row: Mapping[str, Any], now: datetime) -> bool:
         """Keep one that was refused, or count it if the very same came before; whether it is new.
 
@@ -73,6 +78,12 @@ class RefusedCallback(Model):
             fresh.on_conflict_do_update(index_elements=[cls.fingerprint], set_=again)
         )
         return True
+
+    @classmethod
+    def explained(cls, id: int, diagnosis: str, setting: str | None) -> Update:
+        """Note why it is refused, unless it has been applied meanwhile."""
+        mine = (cls.id == id) & cls.replayed_at.is_(None)
+        return update(cls).where(mine).values(diagnosis=diagnosis, setting=setting)
 
     @classmethod
     def evict(cls, connection: Connection, limit: int) -> int:
