@@ -1,6 +1,6 @@
 """Quarantine: callbacks that were refused, kept as they came so that they can be explained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -61,6 +61,24 @@ class RefusedCallback(Model):
     @classmethod
     def newest(cls) -> Select[tuple["RefusedCallback"]]:
         return select(cls).order_by(cls.id.desc())
+
+    @classmethod
+    def waiting(cls, ids: Sequence[int] | None) -> Select[tuple[int]]:
+        """Those of `ids` (None: of all) that were not applied yet, in the order of arrival."""
+        waiting = select(cls.id).where(cls.replayed_at.is_(None))
+        chosen = waiting if ids is None else waiting.where(cls.id.in_(ids))
+        return chosen.order_by(cls.first_at, cls.id)
+
+    @classmethod
+    def locked(cls, ids: Sequence[int]) -> Select[tuple[int]]:
+        """Those of `ids` that were not applied yet, and nobody else can apply them meanwhile."""
+        mine = select(cls.id).where(cls.id.in_(ids), cls.replayed_at.is_(None))
+        return mine.order_by(cls.fingerprint).with_for_update()
+
+    @classmethod
+    def replayed(cls, id: int, now: datetime | None) -> Update:
+        """Note that it has been applied."""
+        return update(cls).where(cls.id == id, cls.replayed_at.is_(None)).values(replayed_at=now)
 
     @classmethod
     def keep(cls, connection: Connection, row: Mapping[str, Any], now: datetime) -> bool:
