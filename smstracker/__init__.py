@@ -6,7 +6,7 @@ import config
 from smstracker import carrier, errors, logs, mailer, presentation, security
 from smstracker.auth import mailbox
 from smstracker.auth.views import bp as auth
-from smstracker.commands import messages, users
+from smstracker.commands import callbacks, messages, users
 from smstracker.dashboard.views import bp as dashboard
 from smstracker.database import engine_options, prepare_sqlite
 from smstracker.extensions import csrf, db, limiter, login_manager, migrate
@@ -37,7 +37,7 @@ def create_app(settings: config.Config | None = None) -> Flask:
     csrf.exempt(webhooks)
     if settings.demo:
         app.register_blueprint(mailbox.bp)
-    for group in (users, messages):
+    for group in (users, messages, callbacks):
         app.cli.add_command(group)
     return app
 
