@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from urllib.parse import urlencode
 
 import pytest
 import time_machine
@@ -18,6 +19,7 @@ from smstracker.extensions import db
 from smstracker.models import Heartbeat, RefusedCallback, User
 from tests.people import Client, Person, words
 from tests.refusals import refusal
+from tests.signing import STATUS_PATH, fields, sid, signature
 
 SILENCE = {"status": "sent", "status_source": "send"}
 
@@ -236,6 +238,39 @@ def test_log_does_not_break_when_the_connection_cannot_be_judged(
     monkeypatch.setattr(banner, "report", fail)
     with time_machine.travel(utcnow() + timedelta(minutes=1)):
         assert alice.get("/messages").status_code == 200
+
+
+def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: Person) -> None:
+    message = alice.has_message(status="sent", twilio_sid=sid(1))
+    form = fields(sid(1), "delivered")
+    good = {"body": urlencode(form).encode(), "signature": signature(STATUS_PATH, form)}
+    good["body_length"] = len(good["body"])
+    store(app, refusal(utcnow(), **good), refusal(utcnow(), signature="forged"))
+    unexplained = words(admin.get("/callbacks").text)
+    assert "2 callbacks were refused in the last hour: " in unexplained
+    answer = admin.post("/callbacks/replay", page="/callbacks")
+    assert (answer.status_code, answer.location) == (303, "/callbacks")
+    assert [m.status for m in alice.messages() if m.id == message.id] == ["delivered"]
+    page = words(admin.get("/callbacks").text)
+    assert "1 callback was applied. 1 callback stays refused" in page
+    assert "stays refused" not in words(admin.get("/callbacks").text)
+
+
+def test_replay_of_one_leaves_the_others(app: Flask, admin: Person) -> None:
+    store(app, *(refusal(utcnow(), signature="forged") for _ in range(3)))
+    for chosen, said in (
+        ("2", "1 callback stays refused"),
+        ("77", "There was nothing to replay."),
+    ):
+        answer = admin.post("/callbacks/replay", {"id": chosen}, page="/callbacks")
+        assert answer.status_code == 303
+        assert said in words(admin.get("/callbacks").text)
+
+
+@pytest.mark.parametrize("nonsense", ["x", "-1", "", "9" * 30])
+def test_replay_of_what_cannot_be_is_a_404(admin: Person, nonsense: str) -> None:
+    answer = admin.post("/callbacks/replay", {"id": nonsense}, page="/messages")
+    assert answer.status_code == 404
 
 
 def test_looking_changes_nothing(app: Flask, admin: Person) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 from sqlalchemy import Select, select
 
+from smstracker.connection.explaining import diagnosis_of
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 
@@ -46,6 +47,12 @@ def row_id(text: str) -> int | None:
     """An id as a browser sends it; None if no row can have it."""
     is_number = text.isascii() and text.isdecimal() and len(text) < 20
     return int(text) if is_number and 0 < int(text) <= _BIGGEST_ID else None
+
+
+def why(refusal: RefusedCallback) -> tuple[str, str | None]:
+    """Why it was refused, in a sentence, and the setting that it is about."""
+    diagnosis, setting = diagnosis_of(refusal)
+    return visible(diagnosis or "It was refused."), setting
 
 
 def came(refusal: RefusedCallback) -> list[tuple[str, str]]:

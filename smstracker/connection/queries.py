@@ -162,6 +162,20 @@ def causes(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
     )
 
 
+def newest_unexplained(reason: str) -> Select[Any]:
+    return (
+        select(*RefusedCallback.__table__.columns)
+        .where(
+            RefusedCallback.is_plausible,
+            RefusedCallback.reason == reason,
+            RefusedCallback.diagnosis.is_(None),
+            RefusedCallback.replayed_at.is_(None),
+        )
+        .order_by(RefusedCallback.id.desc())
+        .limit(1)
+    )
+
+
 def workers() -> Select[Any]:
     """Newest beat first."""
     of = (Heartbeat.worker, Heartbeat.started_at, Heartbeat.beat_at, Heartbeat.problem)

@@ -2,13 +2,14 @@
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
 from smstracker.connection import queries
+from smstracker.connection.explaining import diagnosis_of_newest
 from smstracker.extensions import db
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
@@ -182,7 +183,15 @@ def _causes(connection: Connection, now: datetime) -> tuple[Cause, ...]:
         return not cause.is_plausible, -cause.hour, -cause.day, -cause.week, age
 
     rows = connection.execute(queries.causes(now, SPANS)).all()
-    return tuple(sorted((Cause(**row._mapping) for row in rows), key=rank))
+    causes = (_explained(connection, Cause(**row._mapping)) for row in rows)
+    return tuple(sorted(causes, key=rank))
+
+
+def _explained(connection: Connection, cause: Cause) -> Cause:
+    if cause.diagnosis or not cause.is_plausible:
+        return cause
+    diagnosis, setting = diagnosis_of_newest(connection, cause.reason)
+    return replace(cause, diagnosis=diagnosis, setting=setting)
 
 
 def _workers(connection: Connection, now: datetime) -> tuple[Worker, ...]:

@@ -7,9 +7,9 @@ from flask_login import current_user
 from smstracker.clock import utcnow
 from smstracker.connection import quarantine, wording
 from smstracker.connection.banner import current_banner
-from smstracker.connection.replaying import replay_refused
 from smstracker.connection.report import report
 from smstracker.extensions import login_manager
+from smstracker.webhooks.replay import replay as replay_refused
 
 bp = Blueprint("connection", __name__, url_prefix="/callbacks")
 
@@ -46,9 +46,10 @@ def callbacks() -> ResponseReturnValue:
 def replay() -> ResponseReturnValue:
     """Apply what verifies by now: one callback, or all that are still refused."""
     chosen = _row_id(request.form.get("id"))
-    applied, refused = replay_refused(None if chosen is None else [chosen])
+    # It commits by itself, a batch at a time: one transaction for all would keep callbacks waiting.
+    done = replay_refused(None if chosen is None else [chosen])
     current_banner().forget()
-    flash(wording.replayed(applied, refused))
+    flash(wording.replayed(done.applied, done.refused))
     return redirect(url_for(".callbacks"), 303)
 
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from smstracker.clock import in_words
 from smstracker.connection.report import Cause, Report
-from smstracker.models import RefusedCallback
 
 # Twilio itself says that now and then a callback is lost. It is news when more are than these.
 MISSED_SHARE = 0.02
@@ -44,7 +43,9 @@ def _refused(report: Report) -> Sentence | None:
         return None
     count = sum(cause.hour for cause in causes)
     brief = f"{_callbacks(count)} {_were(count)} refused in the last hour"
-    return _bad(brief, _fix(max(causes, key=lambda cause: cause.hour)), ": ")
+    return _bad(
+        brief, _fix(max(causes, key=lambda cause: (bool(cause.diagnosis), cause.hour))), ": "
+    )
 
 
 def _fix(cause: Cause) -> str:
@@ -195,9 +196,9 @@ def replayed(applied: int, refused: int) -> str:
     return " ".join(said)
 
 
-def why(refusal: RefusedCallback | Cause) -> str:
-    """Why it was refused, in a sentence."""
-    return refusal.diagnosis or _REASONS.get(refusal.reason, "It was refused.")
+def why(cause: Cause) -> str:
+    """What is behind refusals, in a sentence."""
+    return cause.diagnosis or _REASONS.get(cause.reason, "They were refused.")
 
 
 def share(part: float | None) -> str:
@@ -217,10 +218,11 @@ def brief_time(duration: timedelta) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
+# For what strangers post, which is explained one by one.
 _REASONS = {
-    "signature": "The signature does not verify. Why is not known yet: the worker looks into it.",
-    "unreadable": "It is signed, but names no message or no status.",
-    "not-a-form": "It is not a form. Twilio posts forms.",
-    "too-large": "It is larger than any callback.",
-    "address": "There is no callback address here.",
+    "signature": "The signature does not verify.",
+    "unreadable": "Signed, but naming no message or no status.",
+    "not-a-form": "Not a form, as which Twilio posts.",
+    "too-large": "Larger than any callback.",
+    "address": "To an address that is no callback address.",
 }
