@@ -44,7 +44,8 @@ def test_every_route_is_guarded_or_known_to_be_public(app: Flask) -> None:
         with app.test_request_context():
             path = app.url_map.bind("localhost").build(rule.endpoint, values)
         for method in rule.methods - {"HEAD", "OPTIONS"}:  # type: ignore[operator]
-            data = token if method == "POST" else None
+            is_ours = method == "POST" and not rule.endpoint.startswith("webhooks.")
+            data = token if is_ours else None
             answer = visitor.open(path, method=method, data=data)
             to_sign_in = answer.status_code == 302 and "/auth/sign-in" in answer.location
             assert to_sign_in or answer.status_code in (401, 403, 415), (rule, method)
