@@ -117,8 +117,9 @@ def _refused(answer: _Answer) -> Obstacle:
         for what, query, fields in (("query string", QUERY, {}), ("form", "", TRICKY))
         if not _call(query, fields).is_proven
     ]
+    does = "do" if len(spoilt) == 2 else "does"
     return Obstacle(
-        f"the {' and the '.join(spoilt) or 'request'} does not arrive as it was sent, "
+        f"the {' and the '.join(spoilt) or 'request'} {does} not arrive as sent, "
         "so signatures do not verify",
         "make the proxy in front of PUBLIC_BASE_URL pass path, query and body on unchanged",
     )

@@ -135,7 +135,7 @@ def test_proxy_that_passes_everything_on_is_no_obstacle(
         (decode_query, "the query string does not arrive"),
         (drop_blanks, "the form does not arrive"),
         (trim_values, "the form does not arrive"),
-        (spoil_both, "the query string and the form does not arrive"),
+        (spoil_both, "the query string and the form do not arrive"),
     ],
 )
 def test_proxy_that_rewrites_is_found_out(
