@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: run test lint format lock bench screenshots clean
+.PHONY: run test lint format lock bench chaos screenshots clean
 
 run: .venv/run
 	@$(BIN)/python -m smstracker
@@ -28,6 +28,9 @@ lock: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -W ignore bench/callbacks
+
+chaos: .venv/dev
+	$(BIN)/python -W ignore -m tests.chaos
 
 screenshots: .venv/dev
 	$(BIN)/python -W ignore -m tests.screenshots

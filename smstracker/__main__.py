@@ -1,5 +1,6 @@
 """`python -m smstracker`: migrate, then run every process that the app needs until Ctrl-C."""
 
+import errno
 import signal
 import socket
 import subprocess
@@ -30,8 +31,11 @@ def main() -> int:
     except ConfigError as error:
         return _refuse(str(error))
     for name, port in _ports(settings).items():
-        if _is_taken(settings.bind_address, port):
+        problem = _cannot_listen(settings.bind_address, port)
+        if problem == errno.EADDRINUSE:
             return _refuse(f"Port {port} is in use. Stop what uses it, or set {name}.")
+        if problem:
+            return _refuse(f"Cannot listen on port {port}: check BIND_ADDRESS and {name}.")
     try:
         with create_app(settings).app_context():
             upgrade()
@@ -52,15 +56,16 @@ def _ports(settings: Config) -> dict[str, int]:
     return {"PORT": settings.port, **simulator}
 
 
-def _is_taken(address: str, port: int) -> bool:
+def _cannot_listen(address: str, port: int) -> int | None:
+    """The number of the error that keeps this machine from listening there."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
-        except OSError:
-            return True
-    return False
+        except OSError as error:
+            return error.errno or errno.EINVAL
+    return None
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

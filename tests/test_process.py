@@ -67,6 +67,14 @@ def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
     assert process.printed == f"Port {port} is in use. Stop what uses it, or set PORT.\n"
 
 
+@pytest.mark.parametrize("address", ["no-such-host.invalid", "203.0.113.7"])
+def test_address_that_is_not_this_machine_is_said_in_one_line(tmp_path: Path, address: str) -> None:
+    process = Process(tmp_path, BIND_ADDRESS=address)
+    assert process.wait() == 2
+    port = process.port
+    assert process.printed == f"Cannot listen on port {port}: check BIND_ADDRESS and PORT.\n"
+
+
 def test_wrong_settings_are_listed_without_a_trace(tmp_path: Path) -> None:
     process = Process(tmp_path, TWILIO_AUTH_TOKEN="half of it", PUBLIC_BASE_URL="nonsense")
     assert process.wait() == 2

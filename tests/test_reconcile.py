@@ -1,6 +1,7 @@
 """Asking Twilio about messages that have fallen silent: when, how often, and what comes of it."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -189,6 +190,24 @@ def test_two_workers_share_the_work_and_never_ask_twice(app: Flask, alice: Perso
             second = claim_silent(connection, 5)
         assert (len(first), len(second)) == (5, 3)
         assert not {one.id for one in first} & {one.id for one in second}
+
+
+def test_many_workers_at_once_claim_each_message_once(app: Flask, alice: Person) -> None:
+    for number in range(1, 25):
+        alice.has_message(twilio_sid=sid(number), status="sent")
+
+    def claim_all() -> list[int]:
+        claimed: list[int] = []
+        with app.app_context():
+            for _ in range(10):
+                with db.engine.begin() as connection:
+                    claimed += [one.id for one in claim_silent(connection, 3)]
+        return claimed
+
+    with in_minutes(6), ThreadPoolExecutor(4) as threads:
+        claims = [threads.submit(claim_all) for _ in range(4)]
+        claimed = [one for done in claims for one in done.result()]
+    assert sorted(claimed) == [message.id for message in alice.messages()]
 
 
 def test_claim_of_a_killed_worker_lapses(app: Flask, alice: Person) -> None:

@@ -265,4 +265,5 @@ def test_report_costs_the_same_few_statements_whatever_there_is(
             db.engine, "before_cursor_execute", lambda _c, _cursor, sql, *_rest: seen.append(sql)
         )
         report(now)
+    assert "BEGIN IMMEDIATE" not in seen
     assert 0 < len([sql for sql in seen if sql.startswith("SELECT")]) <= 10

@@ -18,7 +18,7 @@ from smstracker.dashboard import sending
 from smstracker.extensions import db
 from smstracker.simulator import SimulatorServer
 from tests.people import Person
-from tests.signing import sid
+from tests.signing import call_back, fields, sid
 from tests.wire import HANG_UP, SILENCE, answer, created, wire
 
 MakeApp = Callable[..., Flask]
@@ -303,3 +303,25 @@ def test_form_without_an_instance_is_not_sent(alice: Person) -> None:
     assert "send it again" in reply.text
     assert alice.messages() == []
     assert uuid.UUID(alice.compose()["form_id"])
+
+
+def test_message_is_asked_about_after_five_silent_minutes(
+    make_app: MakeApp, simulator: SimulatorServer
+) -> None:
+    alice = sender_at(make_app, simulator.url)
+    alice.send()
+    message = alice.message()
+    assert message.next_lookup_at == message.status_at + timedelta(minutes=5)
+
+
+def test_message_that_was_settled_before_the_answer_is_not_asked_about(make_app: MakeApp) -> None:
+    with wire(created(sid(1))) as twilio:
+        alice = sender_at(make_app, twilio.url)
+
+        def delivered_first() -> None:
+            path = f"/webhooks/twilio/status/{alice.message().public_id}"
+            call_back(alice.app.test_client(), fields(sid(1), "delivered"), path)
+
+        twilio.on_request = delivered_first
+        alice.send()
+    assert (alice.message().status, alice.message().next_lookup_at) == ("delivered", None)

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection, Row
 
 from smstracker.connection import queries
 from smstracker.connection.explaining import diagnosis_of_newest
+from smstracker.database import READS_ONLY
 from smstracker.extensions import db
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
@@ -119,7 +120,7 @@ class Report:
 def report(now: datetime) -> Report:
     """The health of the connection at `now`. Raises SQLAlchemyError."""
     # On a connection of its own: a failure here must not spoil the transaction of a request.
-    with db.engine.connect() as connection:
+    with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
         return _report(connection, now)
 
 

@@ -17,6 +17,8 @@ from smstracker.carrier import (
 from smstracker.extensions import db
 from smstracker.models import Message
 from smstracker.models.events import News, fill_in, record
+from smstracker.models.work import plan_lookups
+from smstracker.schedule import first_lookup
 from smstracker.status import RANK, Source
 
 log = logging.getLogger(__name__)
@@ -79,6 +81,7 @@ def _record(message_id: int, news: News, facts: dict[str, Any]) -> None:
             with db.engine.begin() as connection:
                 record(connection, message_id, news)
                 fill_in(connection, message_id, **facts)
+                plan_lookups(connection, {message_id: first_lookup(news.status, news.received_at)})
             return
         except SQLAlchemyError as error:
             log.log(

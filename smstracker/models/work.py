@@ -1,9 +1,10 @@
 """What the workers agree on: which of them live, which chores are due, and who asks about what."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, String, Text, delete, or_, select, update
+from sqlalchemy import Row, String, Text, bindparam, delete, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
@@ -14,6 +15,7 @@ from smstracker.database import UtcDateTime, insert, rows
 from smstracker.extensions import Model, settings
 from smstracker.models.messages import Message
 
+PUT_OFF = 500  # messages that are looked through for one claim beside those that are claimed
 FORGOTTEN_AFTER = timedelta(days=1)
 
 
@@ -95,22 +97,13 @@ def claim_silent(connection: Connection, limit: int) -> list[Open]:
     Those about which there was news in the meantime are put off instead.
     """
     now = utcnow()
-    due = (
-        select(Message.id)
-        .where(Message.next_lookup_at <= now, is_askable())
-        .order_by(Message.next_lookup_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    claim = update(Message).where(Message.id.in_(due)).values(next_lookup_at=now + schedule.LEASE)
-    claimed = connection.execute(claim.returning(*OPEN_COLUMNS)).all()
-    silent = []
-    for one in claimed:
-        until = _not_before(one)
-        if until <= now:
-            silent.append(one)
-        else:
-            _put_off(connection, one.id, until)
+    due = select(*OPEN_COLUMNS).where(Message.next_lookup_at <= now, is_askable())
+    # Not FOR UPDATE: that would wait for, and hold up, every new event of these messages.
+    free = due.with_for_update(skip_locked=True, key_share=True)
+    found = connection.execute(free.order_by(Message.next_lookup_at).limit(limit + PUT_OFF)).all()
+    silent = [one for one in found if _not_before(one) <= now][:limit]
+    plan_lookups(connection, {one.id: now + schedule.LEASE for one in silent})
+    plan_lookups(connection, {one.id: _not_before(one) for one in found if _not_before(one) > now})
     return silent
 
 
@@ -142,15 +135,20 @@ def reschedule(connection: Connection, message_id: int, within: timedelta = time
     following = schedule.next_lookup(row.status, since, now=now, receipt_window=window)
     if following is not None and following - now > within:
         following = now + within
-    _put_off(connection, message_id, following)
+    plan_lookups(connection, {message_id: following})
 
 
 def ask_no_more(connection: Connection, message_id: int) -> None:
     """Twilio does not have it: only a callback can still tell."""
-    _put_off(connection, message_id, None)
+    plan_lookups(connection, {message_id: None})
 
 
-def _put_off(connection: Connection, message_id: int, until: datetime | None) -> None:
+def plan_lookups(connection: Connection, until: Mapping[int, datetime | None]) -> None:
+    """Set when each message is asked about next; one that has become final stays settled."""
+    if not until:
+        return
     still_open = or_(Message.next_lookup_at.is_not(None), Message.final_at.is_(None))
-    put_off = update(Message).where(Message.id == message_id, still_open)
-    connection.execute(put_off.values(next_lookup_at=until))
+    put_off = update(Message).where(Message.id == bindparam("of"), still_open)
+    rows = [{"of": message_id, "at": at} for message_id, at in until.items()]
+    at = bindparam("at", type_=UtcDateTime())
+    connection.execute(put_off.values(next_lookup_at=at), rows)

@@ -27,8 +27,9 @@ def look_up(one: Open) -> Finding:
     settle: Callable[[Open], bool] = trace if one.twilio_sid is None else _fetch
     try:
         changed = settle(one)
-    except InquiryError:
-        log.warning("lookup_failed", extra={"message_sid": one.twilio_sid})
+    except InquiryError as error:
+        told = {"message_sid": one.twilio_sid, "reason": error.reason}
+        log.warning("lookup_failed", extra=told)
         raise
     finding = Finding.CHANGED if changed else Finding.UNCHANGED
     log.info("lookup", extra={"message_sid": one.twilio_sid, "reason": finding.value})
