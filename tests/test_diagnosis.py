@@ -173,8 +173,8 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             seen(FORM, body_length=20_000),
-            "It is larger than the 16 KB that are kept, so it can be neither explained nor "
-            "replayed.",
+            "It is larger than what is kept (16 KB of the body, 2 KB of the address), so it can be "
+            "neither explained nor replayed.",
             None,
         ),
         (

@@ -11,6 +11,7 @@ import pytest
 import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy.exc import OperationalError
 
 from smstracker import logs
 from smstracker.webhooks import quarantine, writer
@@ -104,6 +105,29 @@ def test_what_could_not_be_counted_is_counted_later(
         assert call_back(client, fields(sid(1), "sent")).status_code == 503
     assert call_back(client, fields(sid(1), "sent")).status_code == 204
     assert refused_count(app) == 3
+
+
+def test_strange_ones_do_not_wait_for_a_dead_database(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def gone(*_args: object) -> None:
+        tried.append("")
+        raise OperationalError("UPDATE", {}, Exception("gone"))
+
+    with time_machine.travel(NOON, tick=False) as clock:
+        app = make_app()
+        client = app.test_client()
+        with monkeypatch.context() as patch:
+            patch.setattr(writer.RefusedCallback, "keep", gone)
+            assert [forge(client, n, STRANGER).status_code for n in range(5)] == [403] * 5
+            assert len(tried) == 1
+            assert [forge(client, n).status_code for n in range(5)] == [503] * 5
+            assert len(tried) == 6
+        clock.shift(3)
+        forge(client, 1, STRANGER)
+    assert len(kept(app)) == 1
 
 
 def test_many_threads_at_once_are_counted_exactly(

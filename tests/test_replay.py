@@ -134,7 +134,10 @@ def test_signed_one_that_went_to_a_wrong_address_is_found_by_its_sid(
 
 @pytest.mark.parametrize(
     ("form", "word"),
-    [({"MessageSid": sid(1)}, "names no message"), ({"Huge": "x" * 20_000}, "larger than the 16")],
+    [
+        ({"MessageSid": sid(1)}, "names no message"),
+        ({"Huge": "x" * 20_000}, "larger than what is kept"),
+    ],
 )
 def test_unreadable_and_cut_ones_stay_refused(app: Flask, form: dict[str, str], word: str) -> None:
     client = app.test_client()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -12,14 +13,16 @@ from sqlalchemy import (
     String,
     Text,
     Update,
+    bindparam,
     delete,
     func,
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.database import UtcDateTime, insert
+from smstracker.database import UtcDateTime
 from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId
 
@@ -86,15 +89,12 @@ class RefusedCallback(Model):
 
         `row` has all columns that tell what came, and the fingerprint.
         """
-        again = {"count": cls.count + 1, "last_at": now}
-        same = cls.fingerprint == row["fingerprint"]
+        again = {"of_fingerprint": row["fingerprint"], "now": now}
         # An INSERT that meets a conflict would use up an id for each repeat.
-        if connection.execute(update(cls).where(same).values(again)).rowcount:
+        if connection.execute(_count_again(), again).rowcount:
             return False
-        fresh = insert(connection.engine, cls).values(**row, count=1, first_at=now, last_at=now)
-        connection.execute(
-            fresh.on_conflict_do_update(index_elements=[cls.fingerprint], set_=again)
-        )
+        fresh = {**row, "count": 1, "first_at": now, "last_at": now}
+        connection.execute(_insert(connection.dialect.name), fresh)
         return True
 
     @classmethod
@@ -126,5 +126,22 @@ class RefusedCallback(Model):
     @classmethod
     def _delete(cls, connection: Connection, doomed: Select[tuple[int]]) -> int:
         # What another transaction is just counting is left alone: waiting for it could deadlock.
-        free = doomed.with_for_update(skip_locked=True)
-        return connection.execute(delete(cls).where(cls.id.in_(free))).rowcount
+        # A CTE, because PostgreSQL may ask a subselect twice and would then delete too many.
+        free = doomed.with_for_update(skip_locked=True).cte()
+        gone = delete(cls).where(cls.id.in_(select(free.c.id))).returning(cls.id)
+        return len(connection.execute(gone).all())
+
+
+@cache
+def _count_again() -> Update:
+    same = RefusedCallback.fingerprint == bindparam("of_fingerprint", type_=String())
+    now = bindparam("now", type_=UtcDateTime())
+    return update(RefusedCallback).where(same).values(count=RefusedCallback.count + 1, last_at=now)
+
+
+@cache
+def _insert(dialect: str) -> postgresql.Insert | sqlite.Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    fresh = insert(RefusedCallback)
+    again = {"count": RefusedCallback.count + 1, "last_at": fresh.excluded["last_at"]}
+    return fresh.on_conflict_do_update(index_elements=[RefusedCallback.fingerprint], set_=again)

@@ -22,7 +22,10 @@ READY = "Valid with today's settings: replay it."
 UNSIGNED = (
     "There is no signature at all: not Twilio, or a proxy drops the header X-Twilio-Signature."
 )
-CUT = "It is larger than the 16 KB that are kept, so it can be neither explained nor replayed."
+CUT = (
+    "It is larger than what is kept (16 KB of the body, 2 KB of the address), "
+    "so it can be neither explained nor replayed."
+)
 TOO_LARGE = "It is larger than any callback of Twilio's; its body was not kept."
 NOT_A_FORM = (
     "It is not a form: another program posts here, or a proxy changes the header Content-Type."

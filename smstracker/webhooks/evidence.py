@@ -84,9 +84,9 @@ class Evidence:
 def evidence(reason: Refusal, knows: Callable[[str | None], bool]) -> Evidence:
     """The evidence of the current request; `knows` tells which accounts could be ours."""
     body, length = _body(reason)
-    form = MultiDict() if reason is Refusal.TOO_LARGE else request.form or read_form(body)
     header = request.headers.get
-    account, sid, word = claims(form)
+    # Not the form of the request: a body that is declared as something else may still be one.
+    account, sid, word = claims(read_form(body))
     return Evidence(
         reason=reason,
         is_plausible=knows(account),

@@ -1,10 +1,12 @@
 """Keeps refused callbacks before the refusal is answered, unless there are too many of them."""
 
 import logging
+from datetime import timedelta
 
 from flask import Flask, current_app
 
 from smstracker.carrier import current_carrier
+from smstracker.clock import utcnow
 from smstracker.database import UNAVAILABLE
 from smstracker.logs import leave_out_request, name_request
 from smstracker.webhooks.evidence import Evidence, Refusal, evidence
@@ -17,6 +19,8 @@ log = logging.getLogger(__name__)
 PLAUSIBLE = (200, 1000)
 STRANGE = (10, 100)
 LINES_PER_MINUTE = 10
+# While the database is gone, strange ones must not take the threads by waiting for it.
+PAUSE = timedelta(seconds=2)
 
 
 class Quarantine:
@@ -25,6 +29,7 @@ class Quarantine:
     def __init__(self) -> None:
         self._plausible, self._strange = Budget(*PLAUSIBLE), Budget(*STRANGE)
         self._lines = Lines(LINES_PER_MINUTE)
+        self._failed_at = utcnow() - PAUSE
 
     def keep(self, reason: Refusal) -> bool:
         """Keep the current request; False if that failed and it should be sent again.
@@ -38,6 +43,7 @@ class Quarantine:
         try:
             self._store(found)
         except UNAVAILABLE as error:
+            self._failed_at = utcnow()
             self._not_kept(error)
             return not found.is_plausible
         except Exception as error:
@@ -46,7 +52,8 @@ class Quarantine:
 
     def _store(self, found: Evidence) -> None:
         budget = self._plausible if found.is_plausible else self._strange
-        if budget.take():
+        paused = not found.is_plausible and abs(utcnow() - self._failed_at) < PAUSE
+        if not paused and budget.take():
             current_writer().keep(found)
         else:
             current_writer().count_refused()
