@@ -7,13 +7,15 @@ from smstracker import carrier, errors, logs, mailer, presentation, security
 from smstracker.auth import mailbox
 from smstracker.auth.views import bp as auth
 from smstracker.commands import COMMANDS
+from smstracker.connection import banner
+from smstracker.connection.views import bp as connection
 from smstracker.dashboard.views import bp as dashboard
 from smstracker.database import engine_options, prepare_sqlite
 from smstracker.extensions import csrf, db, limiter, login_manager, migrate
 from smstracker.health import bp as health
 from smstracker.models.users import signed_in_user
-from smstracker.webhooks import writer
-from smstracker.webhooks.views import bp as webhooks
+from smstracker.webhooks import quarantine, writer
+from smstracker.webhooks.probe import bp as webhooks
 
 __all__ = ["create_app"]
 
@@ -29,10 +31,11 @@ def create_app(settings: config.Config | None = None) -> Flask:
         settings.database_url, settings.web_threads
     )
 
-    for part in (logs, security, errors, carrier, mailer, writer, presentation):
+    parts = (logs, security, errors, carrier, mailer, writer, quarantine, presentation, banner)
+    for part in parts:
         part.init_app(app)
     _bind_extensions(app)
-    for blueprint in (auth, dashboard, webhooks, health):
+    for blueprint in (auth, dashboard, connection, webhooks, health):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:

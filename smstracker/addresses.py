@@ -24,5 +24,7 @@ def own_page(wanted: str | None) -> str | None:
         endpoint, _ = current_app.url_map.bind("localhost").match(parts.path, method="GET")
     except (ValueError, HTTPException, RequestRedirect):
         return None
-    is_ours = not parts.scheme and not parts.netloc and endpoint.startswith("dashboard.")
+    is_ours = (
+        not parts.scheme and not parts.netloc and endpoint.startswith(("dashboard.", "connection."))
+    )
     return wanted if is_ours and len(wanted) <= 500 else None

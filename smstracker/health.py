@@ -21,14 +21,15 @@ def healthz() -> ResponseReturnValue:
 
 @bp.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    problem = _problem()
+    problem = database_problem()
     if problem:
         log.warning("not_ready", extra={"reason": problem})
         return {"status": "unavailable", "problem": problem}, 503
     return {"status": "ok"}
 
 
-def _problem() -> str | None:
+def database_problem() -> str | None:
+    """What keeps the database from being used, None if nothing does."""
     try:
         with db.engine.connect() as connection:
             current = MigrationContext.configure(connection).get_current_heads()

@@ -19,14 +19,7 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 # What a record may carry beside its event name; nothing else is written, whatever is passed.
 FIELDS = (
-    "method",
-    "route",
-    "http_status",
-    "ms",
-    "message_sid",
-    "message_id",
-    "code",
-    "reason",
+    *("method", "route", "http_status", "ms", "message_sid", "message_id", "code", "reason"),
     "count",
 )
 
@@ -76,6 +69,11 @@ def name_request(event: str, **fields: str | None) -> None:
     g.log_event, g.log_fields = event, fields
 
 
+def leave_out_request() -> None:
+    """Write no line for this request: it is one of a flood that is told of in one line."""
+    g.log_left_out = True
+
+
 def init_app(app: Flask) -> None:
     app.before_request(_begin)
     app.after_request(_end)
@@ -89,6 +87,8 @@ def _begin() -> None:
 
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
+    if g.get("log_left_out"):
+        return response
     log.info(
         g.get("log_event", "request"),
         extra={

@@ -5,8 +5,9 @@ import smtplib
 import ssl
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 
@@ -52,6 +53,12 @@ class Mailer:
         """Finish what is under way and end the threads."""
         self._threads.shutdown()
 
+    def check(self) -> None:
+        """Go as far as a mail would, and send none. Raises MailError, named after its cause."""
+        if self._config.server:
+            with _signed_in(self._config, self._config.server) as smtp:
+                smtp.noop()
+
     def send(self, to: str, subject: str, text: str) -> None:
         """Send one mail of plain text. Raises MailError."""
         mail = EmailMessage()
@@ -70,6 +77,13 @@ class Mailer:
 
 
 def _submit(config: MailConfig, server: str, mail: EmailMessage) -> None:
+    with _signed_in(config, server) as smtp:
+        smtp.send_message(mail)
+
+
+@contextmanager
+def _signed_in(config: MailConfig, server: str) -> Iterator[smtplib.SMTP]:
+    """A conversation with the server, encrypted and logged in as set. Raises MailError."""
     context = ssl.create_default_context()
     try:
         with _connect(config, server, context) as smtp:
@@ -77,7 +91,7 @@ def _submit(config: MailConfig, server: str, mail: EmailMessage) -> None:
                 smtp.starttls(context=context)
             if config.username and config.password:
                 smtp.login(config.username, config.password)
-            smtp.send_message(mail)
+            yield smtp
     except (OSError, smtplib.SMTPException) as error:
         raise MailError(type(error).__name__) from error
 

@@ -65,7 +65,7 @@ def flask_settings(config: Config) -> dict[str, Any]:
 def _refuse_cut_body() -> None:
     """Werkzeug cuts a body of no stated length at the limit, and would hand on the beginning."""
     if "Transfer-Encoding" in request.headers:
-        request.form  # noqa: B018 - reads the body
+        request.get_data()
         if request.environ["wsgi.input"].read(1):
             abort(413)
 

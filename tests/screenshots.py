@@ -43,6 +43,8 @@ def take(page: Page, scheme: str) -> None:
     page.screenshot(path=FOLDER / f"message-{scheme}.png")
     page.goto("/messages")
     page.screenshot(path=FOLDER / f"log-{scheme}.png")
+    page.goto("/callbacks")
+    page.screenshot(path=FOLDER / f"connection-{scheme}.png")
 
 
 def main() -> None:

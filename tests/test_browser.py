@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, e
 
 from config import load
 from smstracker import create_app
+from smstracker.clock import utcnow
 from smstracker.extensions import db
+from smstracker.models import Heartbeat
 from smstracker.models.events import News, record
 from smstracker.models.messages import Content, Message
 from smstracker.segments import GSM_BASIC, GSM_EXTENDED, count_segments
@@ -22,6 +24,7 @@ from smstracker.status import RANK, Source
 from tests.conftest import need
 from tests.inbox import Inbox
 from tests.people import Client, Person
+from tests.refusals import refusal
 from tests.signing import sid
 
 # The pages are the same on both databases, and so is everything that is tested here.
@@ -267,6 +270,49 @@ def test_no_page_has_an_accessibility_violation(
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_text("signed out").first).to_be_visible()
     look(page, "a session that ended")
+
+
+@pytest.fixture
+def troubled(live: Flask) -> str:
+    """A connection with everything wrong, and the sign-in link of an administrator."""
+    now = utcnow()
+    long = {"target": "/webhooks/" + "x" * 2000, "sent_host": "h" * 250, "count": 123456}
+    with live.app_context():
+        db.session.add(Heartbeat(worker="w", started_at=now, beat_at=now, problem="No network."))
+        db.session.add_all(
+            [
+                refusal(now, diagnosis="Valid for http://x.example", setting="PUBLIC_BASE_URL"),
+                refusal(now, diagnosis="very-long-name." * 60, **long),
+                refusal(now, is_plausible=False, diagnosis=None, replayed_at=now),
+            ]
+        )
+        db.session.commit()
+    invoke = live.test_cli_runner().invoke
+    invoke(args=["users", "add", "carol@example.org", "--admin"])
+    link = invoke(args=["users", "sign-in-link", "carol@example.org"]).output
+    return re.sub(r"^https?://[^/]+", "", link.strip())
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_page_on_the_connection_is_accessible(
+    new_page: NewPage, live: Flask, troubled: str, scheme: str, width: int
+) -> None:
+    page = new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
+    page.goto(troubled)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("were refused in the last hour")).to_be_visible()
+    look(page, "the log with a banner")
+    page.get_by_role("link", name="Connection").first.click()
+    expect(page.get_by_role("heading", name="Connection to Twilio")).to_be_visible()
+    for details in page.locator("summary").all():
+        details.click()
+    look(page, "/callbacks")
+    page.get_by_role("button", name="Replay all").click()
+    expect(page.get_by_role("status")).to_contain_text("refused")
+    look(page, "a notice")
+    page.goto("/callbacks?kind=strangers&before=1")
+    look(page, "nothing here")
 
 
 def test_log_is_empty_at_first(

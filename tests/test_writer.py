@@ -30,11 +30,12 @@ def news_of(number: int, word: str) -> News:
 
 def write(app: Flask, *waiting: tuple[Message | None, News]) -> list[BaseException | None]:
     """Write callbacks as one group, as a process of its own would; the error of each."""
-    group = writer.CallbackWriter()
+    group = writer.CallbackWriter(100)
     group._waiting = [
-        (message.public_id if message else None, news, writer.Future()) for message, news in waiting
+        (writer.Callback(message.public_id if message else None, news), writer.Future())
+        for message, news in waiting
     ]
-    done = [future for _, _, future in group._waiting]
+    done = [future for _, future in group._waiting]
     with app.app_context():
         group._write_all(db.engine)
     return [future.exception(timeout=0) for future in done]

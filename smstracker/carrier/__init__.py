@@ -15,8 +15,10 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 from twilio.rest.api.v2010.account import AccountContext
 
-from config import Config, is_loopback
+from config import TWILIO_API, Config, is_loopback
+from smstracker.carrier import checkup
 from smstracker.carrier.answers import Answer, read_answer
+from smstracker.carrier.checkup import Ability, Account
 from smstracker.carrier.errors import (
     API_ERRORS,
     BusyError,
@@ -33,6 +35,8 @@ from smstracker.carrier.errors import (
 from smstracker.carrier.signatures import Signatures, Signer
 
 __all__ = [
+    "Ability",
+    "Account",
     "Answer",
     "BusyError",
     "Carrier",
@@ -71,6 +75,8 @@ class Carrier:
             config.twilio_account_sid, config.twilio_auth_token, http_client=http_client
         )
         self._client.api.base_url = config.twilio_api_base_url
+        if config.twilio_api_base_url != TWILIO_API:
+            self._client.messaging.base_url = config.twilio_api_base_url
         self._account_sid = config.twilio_account_sid
         self.signatures = Signatures(config)
 
@@ -136,6 +142,18 @@ class Carrier:
         since = moment.astimezone(UTC)
         messages = self._account(None).messages
         return _ask_on(lambda: messages.stream(date_sent_after=since, page_size=PAGE_SIZE))
+
+    def account(self) -> Account:
+        """Our account, which shows that the credentials are right. Raises InquiryError."""
+        return _ask(lambda: checkup.fetch_account(self._client, self._account_sid))
+
+    def ability(self, number: str) -> Ability:
+        """Whether a phone number can send for us. Raises InquiryError."""
+        return _ask(lambda: checkup.ability(self._client, self._account_sid, number))
+
+    def check_service(self, service_sid: str) -> None:
+        """Whether there is this Messaging Service. Raises InquiryError; GoneError if not."""
+        _ask(lambda: checkup.fetch_service(self._client, service_sid))
 
     def _account(self, account_sid: str | None) -> AccountContext:
         return self._client.api.v2010.accounts(account_sid or self._account_sid)

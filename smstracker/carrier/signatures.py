@@ -48,6 +48,10 @@ class Signatures:
                 return Signer(self._account, token)
         return None
 
+    def sign(self, url: str, form: dict[str, str]) -> str:
+        """What Twilio would send as the signature of a callback to `url`."""
+        return str(self._own[PRIMARY].compute_signature(url, form))
+
     def suspects(self, account_sid: str | None) -> dict[str, RequestValidator]:
         """The tokens to try when explaining a refusal; a former one never verifies a callback."""
         own = self._own | self._former

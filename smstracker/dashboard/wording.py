@@ -123,7 +123,7 @@ def timeline(message: Message, events: Sequence[StatusEvent]) -> list[Step]:
             Step(
                 _label(event),
                 event.received_at,
-                source_words(message, event.status, event.source),
+                _source_of_event(message, event),
                 event.received_at - steps[-1].at,
                 _effect(event, effect),
                 event,
@@ -153,6 +153,11 @@ def source_words(message: Message, word: str, source: str | None) -> str:
     elif word in ("unknown", "unreached"):
         words = "the send request, which got no readable answer"
     return words.replace("Twilio", "the simulated carrier") if message.simulated else words
+
+
+def _source_of_event(message: Message, event: StatusEvent) -> str:
+    words = source_words(message, event.status, event.source)
+    return f"{words}, refused at first, accepted later" if event.replayed_at else words
 
 
 def short_reason(message: Message) -> str | None:

@@ -1,12 +1,29 @@
 """Quarantine: callbacks that were refused, kept as they came so that they can be explained."""
 
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Index, LargeBinary, String, Text
+from sqlalchemy import (
+    Connection,
+    Index,
+    LargeBinary,
+    Select,
+    String,
+    Text,
+    Update,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.database import UtcDateTime
-from smstracker.extensions import Model
+from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId
 
 
@@ -43,3 +60,88 @@ class RefusedCallback(Model):
     diagnosis: Mapped[str | None] = mapped_column(Text)
     setting: Mapped[str | None] = mapped_column(String(64))
     replayed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @classmethod
+    def newest(cls) -> Select[tuple["RefusedCallback"]]:
+        return select(cls).order_by(cls.id.desc())
+
+    @classmethod
+    def waiting(cls, ids: Sequence[int] | None) -> Select[tuple[int]]:
+        """Those of `ids` (None: of all) that were not applied yet, in the order of arrival."""
+        waiting = select(cls.id).where(cls.replayed_at.is_(None))
+        chosen = waiting if ids is None else waiting.where(cls.id.in_(ids))
+        return chosen.order_by(cls.first_at, cls.id)
+
+    @classmethod
+    def locked(cls, ids: Sequence[int]) -> Select[tuple[int]]:
+        """Those of `ids` that were not applied yet, and nobody else can apply them meanwhile."""
+        mine = select(cls.id).where(cls.id.in_(ids), cls.replayed_at.is_(None))
+        return mine.order_by(cls.fingerprint).with_for_update()
+
+    @classmethod
+    def replayed(cls, id: int, now: datetime | None) -> Update:
+        """Note that it has been applied."""
+        return update(cls).where(cls.id == id, cls.replayed_at.is_(None)).values(replayed_at=now)
+
+    @classmethod
+    def keep(cls, connection: Connection, row: Mapping[str, Any], now: datetime) -> bool:
+        """Keep one that was refused, or count it if the very same came before; whether it is new.
+
+        `row` has all columns that tell what came, and the fingerprint.
+        """
+        again = {"of_fingerprint": row["fingerprint"], "now": now}
+        # An INSERT that meets a conflict would use up an id for each repeat.
+        if connection.execute(_count_again(), again).rowcount:
+            return False
+        fresh = {**row, "count": 1, "first_at": now, "last_at": now}
+        connection.execute(_insert(connection.dialect.name), fresh)
+        return True
+
+    @classmethod
+    def explained(cls, id: int, diagnosis: str, setting: str | None) -> Update:
+        """Note why it is refused, unless it has been applied meanwhile."""
+        mine = (cls.id == id) & cls.replayed_at.is_(None)
+        return update(cls).where(mine).values(diagnosis=diagnosis, setting=setting)
+
+    @classmethod
+    def evict(cls, connection: Connection, limit: int) -> int:
+        """Delete what is over `limit`, strange ones first, oldest first; how many more fit.
+
+        A little more is deleted, so that a full quarantine is not counted for each newcomer.
+        """
+        count = connection.execute(select(func.count()).select_from(cls)).scalar_one()
+        if count <= limit:
+            return limit - count
+        oldest = (
+            select(cls.id).order_by(cls.is_plausible, cls.id).limit(count - limit + limit // 50)
+        )
+        return limit - count + cls._delete(connection, oldest)
+
+    @classmethod
+    def purge(cls, now: datetime) -> int:
+        """Delete what did not come again within REFUSED_CALLBACKS_DAYS; how many."""
+        since = now - timedelta(days=settings().refused_callbacks_days)
+        return cls._delete(db.session.connection(), select(cls.id).where(cls.last_at < since))
+
+    @classmethod
+    def _delete(cls, connection: Connection, doomed: Select[tuple[int]]) -> int:
+        # What another transaction is just counting is left alone: waiting for it could deadlock.
+        # A CTE, because PostgreSQL may ask a subselect twice and would then delete too many.
+        free = doomed.with_for_update(skip_locked=True).cte()
+        gone = delete(cls).where(cls.id.in_(select(free.c.id))).returning(cls.id)
+        return len(connection.execute(gone).all())
+
+
+@cache
+def _count_again() -> Update:
+    same = RefusedCallback.fingerprint == bindparam("of_fingerprint", type_=String())
+    now = bindparam("now", type_=UtcDateTime())
+    return update(RefusedCallback).where(same).values(count=RefusedCallback.count + 1, last_at=now)
+
+
+@cache
+def _insert(dialect: str) -> postgresql.Insert | sqlite.Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    fresh = insert(RefusedCallback)
+    again = {"count": RefusedCallback.count + 1, "last_at": fresh.excluded["last_at"]}
+    return fresh.on_conflict_do_update(index_elements=[RefusedCallback.fingerprint], set_=again)

@@ -120,9 +120,9 @@ def signed_in_by(token: SignInToken) -> User | None:
         return None
     user = db.session.scalar(User.by_email(token.email))
     if user is None:
-        db.session.execute(
-            insert(db.engine, User).values(email=token.email).on_conflict_do_nothing()
-        )
+        # On a laptop there is nobody else to show the connection to.
+        fresh = insert(db.engine, User).values(email=token.email, administrator=settings().demo)
+        db.session.execute(fresh.on_conflict_do_nothing())
         user = db.session.scalars(User.by_email(token.email)).one()
     user.start_session()
     return user

@@ -1,14 +1,29 @@
 """How many callbacks came, counted as they are stored, so that nobody has to count events."""
 
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import String
+from sqlalchemy import Connection, String, delete, func
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.database import UtcDateTime
-from smstracker.extensions import Model
+from smstracker.extensions import Model, db
 
 SPAN = timedelta(minutes=5)
+KEPT = timedelta(days=8)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one transaction adds to a tally."""
+
+    accepted: int = 0
+    repeated: int = 0
+    by_secondary: int = 0
+    refused: int = 0
+    last_accepted_at: datetime | None = None
 
 
 class CallbackTally(Model):
@@ -29,7 +44,32 @@ class CallbackTally(Model):
     refused: Mapped[int]
     last_accepted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
+    @classmethod
+    def add(cls, connection: Connection, process: str, counts: Counts, now: datetime) -> None:
+        """Add to the row of this span and process, with one statement."""
+        row = {"began_at": span_of(now), "process": process, **asdict(counts)}
+        connection.execute(_upsert(connection.dialect.name), row)
+
+    @classmethod
+    def purge(cls, now: datetime) -> int:
+        """Delete the tallies that nobody looks at any more; how many they were."""
+        gone = db.session.execute(delete(cls).where(cls.began_at < now - KEPT).returning(1))
+        return len(gone.all())
+
 
 def span_of(moment: datetime) -> datetime:
     """When the span that holds `moment` began."""
     return moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % SPAN
+
+
+@cache
+def _upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    fresh = insert(CallbackTally)
+    numbers = ("accepted", "repeated", "by_secondary", "refused")
+    sums = {name: getattr(CallbackTally, name) + fresh.excluded[name] for name in numbers}
+    last = func.coalesce(fresh.excluded["last_accepted_at"], CallbackTally.last_accepted_at)
+    return fresh.on_conflict_do_update(
+        index_elements=[CallbackTally.began_at, CallbackTally.process],
+        set_=sums | {"last_accepted_at": last},
+    )

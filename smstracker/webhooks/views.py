@@ -2,48 +2,70 @@
 
 import logging
 import uuid
-from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, g, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from smstracker.carrier import current_carrier
 from smstracker.extensions import settings
 from smstracker.logs import name_request
+from smstracker.webhooks.evidence import Refusal, raw_target
 from smstracker.webhooks.forms import read_callback
+from smstracker.webhooks.quarantine import current_quarantine
 from smstracker.webhooks.writer import current_writer
 
 log = logging.getLogger(__name__)
 bp = Blueprint("webhooks", __name__, url_prefix="/webhooks/twilio")
 
 RETRY_AFTER = 5  # seconds
+REFUSALS = {
+    400: Refusal.UNREADABLE,
+    403: Refusal.SIGNATURE,
+    404: Refusal.ADDRESS,
+    413: Refusal.TOO_LARGE,
+    415: Refusal.NOT_A_FORM,
+}
 
 
 @bp.before_request
 def only_from_twilio() -> None:
     """Refuse whatever is not a form or not signed with one of our tokens."""
+    current_quarantine().tell_of_flood()
+    request.get_data()  # first, or reading the form would leave nothing to keep
     if request.mimetype != "application/x-www-form-urlencoded":
         abort(415)
+    if request.endpoint == "webhooks.elsewhere":
+        abort(404)
     signature = request.headers.get("X-Twilio-Signature", "")
-    g.signer = current_carrier().signatures.signer(_url_as_requested(), request.form, signature)
+    url = settings().public_base_url + raw_target()
+    g.signer = current_carrier().signatures.signer(url, request.form, signature)
     if g.signer is None:
         abort(403)
 
 
-@bp.post("/status", provide_automatic_options=False)
+# With or without a slash at the end: the signature covers the path as it was sent, so there must be
+# no redirect.
+@bp.post("/status", strict_slashes=False, provide_automatic_options=False)
 def status() -> ResponseReturnValue:
     """The callback URL of a Messaging Service: the message is found by its SID alone."""
     return _store(None)
 
 
-@bp.post("/status/<public_id>", provide_automatic_options=False)
+@bp.post("/status/<public_id>", strict_slashes=False, provide_automatic_options=False)
 def status_of_message(public_id: str) -> ResponseReturnValue:
     """The callback URL of one message. An id that is not ours is no reason to lose what came."""
-    return _store(_uuid(public_id))
+    return _store(uuid_or_none(public_id))
 
 
-def _uuid(text: str) -> uuid.UUID | None:
+@bp.post("/", defaults={"rest": ""}, strict_slashes=False, provide_automatic_options=False)
+@bp.post("/<path:rest>", provide_automatic_options=False)
+def elsewhere(rest: str) -> ResponseReturnValue:
+    """An address that is none of ours, so that what Twilio sends there is kept as refused too."""
+    abort(404)
+
+
+def uuid_or_none(text: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(text)
     except ValueError:
@@ -63,8 +85,12 @@ def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
 @bp.errorhandler(HTTPException)
 def refused(error: HTTPException) -> ResponseReturnValue:
     code = error.code or 400
-    name_request("callback_refused", reason=error.name)
-    return f"{error.name}\n", code, {"Content-Type": "text/plain; charset=utf-8"}
+    plain = {"Content-Type": "text/plain; charset=utf-8"}
+    current_quarantine().name_request(error.name)
+    reason = None if isinstance(error, ClientDisconnected) else REFUSALS.get(code)
+    if reason and not current_quarantine().keep(reason):
+        return "Not stored\n", 503, {"Retry-After": str(RETRY_AFTER), **plain}
+    return f"{error.name}\n", code, plain
 
 
 @bp.errorhandler(Exception)
@@ -73,13 +99,3 @@ def not_stored(error: Exception) -> ResponseReturnValue:
     log.error("callback_not_stored", exc_info=error)
     headers = {"Retry-After": str(RETRY_AFTER), "Content-Type": "text/plain; charset=utf-8"}
     return "Not stored\n", 503, headers
-
-
-def _url_as_requested() -> str:
-    """The URL that Twilio signed: the configured base, then path and query as they were sent.
-
-    `request.url` is decoded and rests on the Host header; both break signatures.
-    """
-    raw = urlsplit(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI", ""))
-    query = f"?{raw.query}" if raw.query else ""
-    return settings().public_base_url + raw.path + query

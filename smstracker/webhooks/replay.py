@@ -1,0 +1,136 @@
+"""Apply refused callbacks that verify with today's settings, once and as if they had just passed.
+
+Only the signature decides, whatever it was refused for: what is forged stays refused for ever.
+"""
+
+import logging
+import re
+import secrets
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import Row, select
+
+from smstracker.carrier import current_carrier
+from smstracker.carrier.signatures import SECONDARY
+from smstracker.clock import utcnow
+from smstracker.database import UNAVAILABLE
+from smstracker.extensions import db, settings
+from smstracker.models import CallbackTally, RefusedCallback
+from smstracker.models.events import News, record_callback
+from smstracker.models.tallies import Counts
+from smstracker.webhooks.diagnosis import explain, signer_today
+from smstracker.webhooks.evidence import Evidence
+from smstracker.webhooks.forms import read_callback
+
+log = logging.getLogger(__name__)
+
+BATCH = 100  # in one transaction, which keeps callbacks waiting
+_MESSAGE_PATH = re.compile(r"/webhooks/twilio/status/([^/]+)/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How many were applied and how many stay refused."""
+
+    applied: int = 0
+    refused: int = 0
+
+    def __add__(self, other: "Replayed") -> "Replayed":
+        return Replayed(self.applied + other.applied, self.refused + other.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a row comes to today: news of a message, or why it is still refused."""
+
+    row: Row[Any]
+    public_id: uuid.UUID | None
+    news: News | None
+    diagnosis: tuple[str, str | None] | None
+
+    @property
+    def order(self) -> str:
+        return (self.news and self.news.twilio_sid) or ""
+
+
+def replay(ids: Sequence[int] | None) -> Replayed:
+    """Replay these, or all, in the order in which they came; what was applied before is left out.
+
+    Commits after each batch, so what an error interrupts may simply be done again.
+    """
+    process = secrets.token_hex(8)
+    waiting = db.session.scalars(RefusedCallback.waiting(ids)).all()
+    db.session.commit()
+    replayed = Replayed()
+    for at in range(0, len(waiting), BATCH):
+        verdicts = list(_verdicts(waiting[at : at + BATCH], utcnow()))
+        replayed += _replay(verdicts, process)
+    return replayed
+
+
+def _verdicts(ids: Sequence[int], now: datetime) -> Iterator[Verdict]:
+    """What is to be done, found before the transaction: verifying must keep nobody waiting."""
+    table = RefusedCallback.__table__
+    columns = select(*table.columns).where(RefusedCallback.id.in_(ids))
+    rows = db.session.execute(columns.order_by(RefusedCallback.first_at, RefusedCallback.id)).all()
+    db.session.commit()
+    signatures = current_carrier().signatures
+    for row in rows:
+        evidence = Evidence.of(row)
+        news = _news(evidence, row.first_at, now)
+        diagnosis = None if news else explain(evidence, settings(), signatures)
+        yield Verdict(row, _public_id(evidence.target), news, diagnosis)
+
+
+def _news(evidence: Evidence, received_at: datetime, now: datetime) -> News | None:
+    """The news in a callback that verifies today and can be read."""
+    signer = signer_today(evidence, settings(), current_carrier().signatures)
+    if signer is None:
+        return None
+    token = evidence.idempotency_token
+    return read_callback(evidence.form, signer, token, received_at=received_at, replayed_at=now)
+
+
+def _public_id(target: str) -> uuid.UUID | None:
+    match = _MESSAGE_PATH.fullmatch(urlsplit(target).path)
+    try:
+        return uuid.UUID(match[1]) if match else None
+    except ValueError:
+        return None
+
+
+def _replay(verdicts: list[Verdict], process: str) -> Replayed:
+    connection, now, counts = db.session.connection(), utcnow(), Counts()
+    mine = set(connection.scalars(RefusedCallback.locked([verdict.row.id for verdict in verdicts])))
+    # Rows by fingerprint, then messages by SID: the writer takes its locks in the same order.
+    for verdict in sorted((v for v in verdicts if v.row.id in mine), key=lambda v: v.order):
+        if verdict.news and _applied(verdict, verdict.news, counts):
+            counts.accepted += 1
+            counts.by_secondary += verdict.news.signed_with == SECONDARY
+        elif verdict.diagnosis:
+            connection.execute(RefusedCallback.explained(verdict.row.id, *verdict.diagnosis))
+    if counts.accepted:
+        # It says nothing about the connection now, so it is not the last that came.
+        CallbackTally.add(connection, process, counts, now)
+    db.session.commit()
+    return Replayed(counts.accepted, len(mine) - counts.accepted)
+
+
+def _applied(verdict: Verdict, news: News, counts: Counts) -> bool:
+    """Store it; one that cannot be stored must not cost the others their place."""
+    connection = db.session.connection()
+    try:
+        with connection.begin_nested():
+            connection.execute(RefusedCallback.replayed(verdict.row.id, news.replayed_at))
+            counts.repeated += record_callback(connection, verdict.public_id, news)
+    except UNAVAILABLE:
+        raise
+    except Exception as error:
+        log.error("replay_failed", exc_info=error)
+        return False
+    return True

@@ -1,0 +1,283 @@
+"""The page on the connection, its banner on the log, and who may see them."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from urllib.parse import urlencode
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import event, select, text
+from sqlalchemy.exc import OperationalError
+
+from config import load
+from smstracker import create_app
+from smstracker.clock import utcnow
+from smstracker.connection import banner, quarantine
+from smstracker.extensions import db
+from smstracker.models import Heartbeat, RefusedCallback, User
+from tests.people import Client, Person, words
+from tests.refusals import refusal
+from tests.signing import STATUS_PATH, fields, sid, signature
+
+SILENCE = {"status": "sent", "status_source": "send"}
+
+
+@pytest.fixture
+def admin(app: Flask) -> Person:
+    """Carol, who connects Twilio."""
+    carol = Person.signed_in(app, "carol@example.org")
+    with app.app_context():
+        db.session.scalars(User.by_email(carol.email)).one().administrator = True
+        db.session.commit()
+    return carol
+
+
+def store(app: Flask, *rows: object) -> None:
+    with app.app_context():
+        db.session.add_all(rows)
+        db.session.commit()
+
+
+def a_worker(app: Flask, problem: str | None = None) -> None:
+    now = utcnow()
+    store(app, Heartbeat(worker="w1", started_at=now, beat_at=now, problem=problem))
+
+
+def test_page_is_for_administrators(app: Flask, bob: Person, admin: Person) -> None:
+    assert admin.get("/callbacks").status_code == 200
+    assert bob.get("/callbacks").status_code == 403
+    answer = app.test_client().get("/callbacks")
+    assert (answer.status_code, answer.location) == (302, "/auth/sign-in?next=%2Fcallbacks")
+    assert "Connection</a>" in admin.get("/messages").text
+    assert "Connection</a>" not in bob.get("/messages").text
+
+
+def test_replay_is_for_administrators_with_a_token(app: Flask, bob: Person, admin: Person) -> None:
+    assert bob.post("/callbacks/replay", page="/messages").status_code == 403
+    assert admin.client.post("/callbacks/replay").status_code == 400
+    assert admin.client.get("/callbacks/replay").status_code == 405
+
+
+def test_sign_in_leads_back_to_the_page(app: Flask) -> None:
+    from smstracker.addresses import own_page
+
+    with app.app_context():
+        assert own_page("/callbacks") == "/callbacks"
+        assert own_page("/callbacks/replay") is None
+
+
+def test_everybody_in_the_demo_is_an_administrator(tmp_path, migrated_sqlite) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "smstracker.sqlite").write_bytes(migrated_sqlite.read_bytes())
+    demo = create_app(load({}, instance=tmp_path))
+    demo.test_client_class = Client
+    page = Person.signed_in(demo, "me@home.example").get("/callbacks")
+    assert page.status_code == 200
+    assert "Connection to the simulated carrier" in words(page.text)
+    with demo.app_context():
+        db.engine.dispose()
+
+
+def test_page_of_a_fresh_installation_says_why_it_is_empty(admin: Person) -> None:
+    page = words(admin.get("/callbacks").text)
+    assert "No message was sent in the last 24 hours, so no callback was expected." in page
+    assert "nothing to measure" in page
+    assert "None runs" in page
+    assert "None. A request to a callback address" in page
+    assert "Replay all" not in page
+
+
+def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admin: Person) -> None:
+    a_worker(app, "Twilio could not be reached.")
+    now = utcnow()
+    ended = {"status": "delivered", "final_at": now, "accepted_at": now}
+    alice.has_message(**ended, status_source="callback")
+    alice.has_message(**ended, status_source="lookup")
+    long_ago = now - timedelta(minutes=11)
+    alice.has_message(status="unknown", status_at=long_ago, recipient="+15550001111")
+    page = admin.get("/callbacks").text
+    said = words(page)
+    assert "Twilio cannot be asked: Twilio could not be reached." in said
+    assert "Outcomes by callback 1 1 1" in said
+    assert "share found by asking 50 % 50 % 50 %" in said
+    assert "1 message of unknown outcome" in said
+    assert "0001111" not in page.replace(" ", "").replace("-", "")
+
+
+def test_quarantine_lists_the_newest_first_fifty_a_page(app: Flask, admin: Person) -> None:
+    now = utcnow()
+    store(app, *(refusal(now, is_plausible=bool(n % 2)) for n in range(121)))
+    seen: list[int] = []
+    path: str | None = "/callbacks"
+    while path:
+        page = admin.get(path).text
+        seen += [int(n) for n in re.findall(r'id="refused-(\d+)"', page)]
+        older = re.search(r'class="older" href="([^"]+)"', page)
+        path = older[1].replace("&amp;", "&") if older else None
+    assert seen == list(range(121, 0, -1))
+    of_strangers = admin.get("/callbacks?kind=strangers").text
+    assert len(re.findall(r'id="refused-\d+"', of_strangers)) == 50
+    assert "kind=strangers&amp;before=" in of_strangers
+
+
+@pytest.mark.parametrize(
+    "query", ["before=x", "before=-1", "before=99999999999999999999", "kind=x", "before="]
+)
+def test_address_that_makes_no_sense_is_a_404(admin: Person, query: str) -> None:
+    assert admin.get(f"/callbacks?{query}").status_code == 404
+
+
+def test_refusal_is_explained_with_its_fix(app: Flask, admin: Person) -> None:
+    now = utcnow()
+    store(
+        app,
+        refusal(now, diagnosis="Valid for http://x.example", setting="PUBLIC_BASE_URL", count=4),
+        refusal(now, diagnosis="Was valid all along", replayed_at=now),
+    )
+    page = words(admin.get("/callbacks").text)
+    assert "4 callbacks were refused in the last hour: Valid for http://x.example" in page
+    assert "Setting: PUBLIC_BASE_URL" in page
+    assert "4 times" in page
+    assert "Applied" in page
+    assert page.count("Replay") == 2  # one for all, one for the one that is still refused
+
+
+def test_what_strangers_posted_is_escaped(app: Flask, admin: Person) -> None:
+    evil = '"><script>alert(1)</script>\u202e\x1b[31m'
+    columns = dict.fromkeys(
+        ("target", "sent_host", "forwarded_host", "content_type", "diagnosis", "twilio_sid"), evil
+    )
+    columns |= {"forwarded_proto": "<i>", "setting": "<b>", "reason": "<u>", "status": "<s>"}
+    rows = [refusal(utcnow(), **columns, body=evil.encode() + b"\xff\x00")]
+    rows.append(refusal(utcnow(), body=f"{evil}={evil}&MessageStatus=<script>".encode()))
+    store(app, *rows)
+    page = admin.get("/callbacks").text
+    for markup in ("<script>alert", "<i>", "<b>", "<u>", "<s>", "\u202e", "\x1b", "=<script"):
+        assert markup not in page
+    assert "alert(1)" in page
+
+
+def test_what_came_shows_no_whole_phone_number(app: Flask, admin: Person) -> None:
+    query = "/webhooks/twilio/status?To=%2B15558675310&id=15558675310"
+    store(
+        app,
+        refusal(utcnow(), target=query, body=b"To=%2B15558675310&RawDlrDoneDate=2611220836"),
+        refusal(utcnow(), content_type="application/json", body=b'{"To": "+15558675310"}'),
+    )
+    page = admin.get("/callbacks").text
+    assert "8675310" not in page
+    assert "…5310" in page
+    assert "RawDlrDoneDate = 2611220836" in page
+
+
+def test_body_is_cut_where_it_would_weigh_down_the_page(app: Flask) -> None:
+    long = refusal(utcnow(), body=b"A=" + b"x" * 16000)
+    assert len(quarantine.body(long)) < quarantine.SHOWN_CHARACTERS + 100
+
+
+def test_page_costs_the_same_whatever_is_kept(app: Flask, alice: Person, admin: Person) -> None:
+    store(app, *(refusal(utcnow(), diagnosis=f"Cause {n}") for n in range(60)))
+    seen: list[str] = []
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, sql, *_rest: seen.append(sql))
+    assert admin.get("/callbacks").status_code == 200
+    assert {sql.split()[0] for sql in seen} <= {"SELECT", "BEGIN"}
+    assert len([sql for sql in seen if sql.startswith("SELECT")]) <= 12
+
+
+def test_log_shows_the_sentence_to_everybody_when_it_is_bad(
+    app: Flask, alice: Person, admin: Person
+) -> None:
+    a_worker(app)
+    alice.has_message(**SILENCE, accepted_at=utcnow() - timedelta(minutes=6))
+    said = "No callback has ever come, though 1 message waits for one"
+    assert said in words(alice.get("/messages").text)
+    assert "PUBLIC_BASE_URL" not in alice.get("/messages").text
+    page = admin.get("/messages").text
+    assert said in words(page)
+    assert "PUBLIC_BASE_URL" in page
+    assert 'href="/callbacks"' in page
+
+
+def test_log_is_quiet_while_the_connection_is_well(app: Flask, alice: Person) -> None:
+    a_worker(app)
+    now = utcnow()
+    told = {"status": "delivered", "status_source": "callback", "final_at": now}
+    alice.has_message(**told, accepted_at=now)
+    assert "callout" not in alice.get("/messages").text
+    alice.get("/messages")
+
+
+def test_banner_is_computed_every_half_minute(app: Flask, alice: Person) -> None:
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        a_worker(app)
+        assert "callout" not in alice.get("/messages").text
+        alice.has_message(**SILENCE, accepted_at=utcnow() - timedelta(minutes=6))
+        clock.shift(29)
+        assert "callout" not in alice.get("/messages").text
+        clock.shift(1)
+        assert "callout" in alice.get("/messages").text
+
+
+def test_log_does_not_break_when_the_connection_cannot_be_judged(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch, make_app: Callable[..., Flask]
+) -> None:
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE heartbeat RENAME TO hidden"))
+    try:
+        assert alice.get("/messages").status_code == 200
+    finally:
+        with app.app_context(), db.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE hidden RENAME TO heartbeat"))
+
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception())
+
+    monkeypatch.setattr(banner, "report", fail)
+    with time_machine.travel(utcnow() + timedelta(minutes=1)):
+        assert alice.get("/messages").status_code == 200
+
+
+def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: Person) -> None:
+    message = alice.has_message(status="sent", twilio_sid=sid(1))
+    form = fields(sid(1), "delivered")
+    good = {"body": urlencode(form).encode(), "signature": signature(STATUS_PATH, form)}
+    good["body_length"] = len(good["body"])
+    store(app, refusal(utcnow(), **good), refusal(utcnow(), signature="forged"))
+    unexplained = words(admin.get("/callbacks").text)
+    assert "2 callbacks were refused in the last hour: " in unexplained
+    answer = admin.post("/callbacks/replay", page="/callbacks")
+    assert (answer.status_code, answer.location) == (303, "/callbacks")
+    assert [m.status for m in alice.messages() if m.id == message.id] == ["delivered"]
+    page = words(admin.get("/callbacks").text)
+    assert "1 callback was applied. 1 callback stays refused" in page
+    assert "stays refused" not in words(admin.get("/callbacks").text)
+
+
+def test_replay_of_one_leaves_the_others(app: Flask, admin: Person) -> None:
+    store(app, *(refusal(utcnow(), signature="forged") for _ in range(3)))
+    for chosen, said in (
+        ("2", "1 callback stays refused"),
+        ("77", "There was nothing to replay."),
+    ):
+        answer = admin.post("/callbacks/replay", {"id": chosen}, page="/callbacks")
+        assert answer.status_code == 303
+        assert said in words(admin.get("/callbacks").text)
+
+
+@pytest.mark.parametrize("nonsense", ["x", "-1", "", "9" * 30])
+def test_replay_of_what_cannot_be_is_a_404(admin: Person, nonsense: str) -> None:
+    answer = admin.post("/callbacks/replay", {"id": nonsense}, page="/messages")
+    assert answer.status_code == 404
+
+
+def test_looking_changes_nothing(app: Flask, admin: Person) -> None:
+    store(app, refusal(utcnow()))
+    with app.app_context():
+        before = db.session.execute(select(RefusedCallback.__table__)).all()
+    for path in ("/callbacks", "/callbacks?kind=account", "/callbacks/replay"):
+        admin.get(path)
+    with app.app_context():
+        assert db.session.execute(select(RefusedCallback.__table__)).all() == before

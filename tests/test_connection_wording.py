@@ -1,0 +1,262 @@
+"""One sentence for each state of the connection: the worst first, and quiet when there is none."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from smstracker.connection.report import DAY, HOUR, WEEK, Cause, Delay, Report, Window, Worker
+from smstracker.connection.wording import sentence
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+QUIET = Delay(None, None, 0)
+
+
+def window(told: int = 0, missed: int = 0, span: timedelta = DAY) -> Window:
+    return Window(span, told * 2, 0, 0, told, missed)
+
+
+def worker(age: timedelta = MINUTE / 30, problem: str | None = None) -> Worker:
+    return Worker("w", NOW - WEEK, NOW - age, problem, age <= MINUTE)
+
+
+def cause(hour: int = 14, **columns: Any) -> Cause:
+    facts = {"diagnosis": "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example"}
+    named = {"reason": "signature", "setting": "PUBLIC_BASE_URL", "is_plausible": True}
+    counts = {"hour": hour, "day": hour, "week": hour, "newest_at": NOW - MINUTE}
+    return Cause(**(facts | named | counts | columns))
+
+
+# A healthy day: Twilio calls, a worker runs, messages are sent.
+WELL = Report(
+    at=NOW,
+    last_callback_at=NOW - MINUTE,
+    hour=window(10, span=HOUR),
+    day=window(124),
+    week=window(600, span=WEEK),
+    to_first=QUIET,
+    to_final=QUIET,
+    sent_in_day=130,
+    oldest_message_at=NOW - WEEK,
+    unknown=0,
+    unheard=0,
+    waiting_since=0,
+    repaired_since=0,
+    by_secondary=0,
+    causes=(),
+    workers=(worker(),),
+)
+NEW = replace(
+    WELL,
+    last_callback_at=None,
+    hour=window(),
+    day=window(),
+    sent_in_day=0,
+    oldest_message_at=None,
+    workers=(),
+)
+SILENT = {"last_callback_at": NOW - 42 * MINUTE}
+
+GOOD: list[tuple[Report, dict[str, Any], str]] = [
+    (WELL, {}, "All 124 expected callbacks arrived in the last 24 hours"),
+    (WELL, {"day": window(1)}, "The one expected callback arrived in the last 24 hours"),
+    (WELL, {"day": window(1234)}, "All 1,234 expected callbacks arrived in the last 24 hours"),
+    (
+        WELL,
+        {"day": window(), "sent_in_day": 0},
+        "No message was sent in the last 24 hours, so no callback was expected",
+    ),
+    (
+        WELL,
+        {"day": window(), "sent_in_day": 2},
+        "No message of the last 24 hours has come to its end, so no last callback was due",
+    ),
+    # An idle week is no silence: nothing was accepted that could have been called back.
+    (
+        WELL,
+        {"last_callback_at": NOW - WEEK, "day": window(), "sent_in_day": 0},
+        "No message was sent in the last 24 hours, so no callback was expected",
+    ),
+    (NEW, {}, "No message was sent in the last 24 hours, so no callback was expected"),
+    (
+        NEW,
+        {"sent_in_day": 1, "oldest_message_at": NOW - 4 * MINUTE},
+        "No message of the last 24 hours has come to its end, so no last callback was due",
+    ),
+    (
+        WELL,
+        {"day": window(999, 1)},
+        "1 of 1,000 expected callbacks did not arrive in the last 24 hours; "
+        "its message was repaired by asking",
+    ),
+    (
+        WELL,
+        {"day": window(997, 3)},
+        "3 of 1,000 expected callbacks did not arrive in the last 24 hours; "
+        "their messages were repaired by asking",
+    ),
+    (
+        WELL,
+        {"causes": (cause(500, is_plausible=False),)},
+        "All 124 expected callbacks arrived in the last 24 hours",
+    ),
+    (
+        WELL,
+        {"causes": (cause(0, day=9),)},
+        "All 124 expected callbacks arrived in the last 24 hours",
+    ),
+    (
+        WELL,
+        {"workers": (worker(), worker(age=DAY, problem="Twilio could not be reached."))},
+        "All 124 expected callbacks arrived in the last 24 hours",
+    ),
+]
+BAD: list[tuple[Report, dict[str, Any], str]] = [
+    (
+        WELL,
+        {"causes": (cause(),)},
+        "14 callbacks were refused in the last hour: "
+        "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example",
+    ),
+    (
+        WELL,
+        {"causes": (cause(1, diagnosis="Signed by no token that is set.", setting="T"),)},
+        "1 callback was refused in the last hour: Signed by no token that is set (check T)",
+    ),
+    (
+        WELL,
+        {"causes": (cause(2, diagnosis=None, setting=None),)},
+        "2 callbacks were refused in the last hour: why is not known yet",
+    ),
+    (
+        WELL,
+        SILENT | {"repaired_since": 6},
+        "Twilio has not reached this app for 42 minutes; 6 messages were repaired by asking. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        WELL,
+        SILENT | {"repaired_since": 1, "waiting_since": 1},
+        "Twilio has not reached this app for 42 minutes; 1 message waits for a callback; "
+        "1 message was repaired by asking. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        WELL,
+        SILENT | {"waiting_since": 2, "workers": ()},
+        "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback, "
+        "and no worker runs to ask Twilio. Check with flask doctor that PUBLIC_BASE_URL is "
+        "reached from outside, and start flask worker",
+    ),
+    (
+        WELL,
+        SILENT | {"waiting_since": 2, "workers": (worker(problem="Credentials."),)},
+        "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback, "
+        "and Twilio cannot be asked. Check with flask doctor that PUBLIC_BASE_URL is "
+        "reached from outside. Credentials",
+    ),
+    (
+        NEW,
+        {"waiting_since": 3, "workers": (worker(),)},
+        "No callback has ever come, though 3 messages wait for one. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        NEW,
+        {"repaired_since": 2, "workers": (worker(),)},
+        "No callback has ever come; 2 messages were repaired by asking. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        NEW,
+        {"repaired_since": 2, "workers": (worker(),), "causes": (cause(0, day=2),)},
+        "No callback has ever been accepted; 2 messages were repaired by asking. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        WELL,
+        SILENT | {"repaired_since": 2, "causes": (cause(0, day=2),)},
+        "No callback has been accepted for 42 minutes; 2 messages were repaired by asking. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        WELL,
+        {"workers": (worker(problem="Twilio answered with HTTP 500."),)},
+        "Twilio cannot be asked: Twilio answered with HTTP 500",
+    ),
+    (
+        WELL,
+        {"workers": (worker(age=2 * HOUR, problem="Old."),)},
+        "The worker has not run for 2 hours: what Twilio does not report is not fetched. "
+        "Start flask worker",
+    ),
+    (
+        NEW,
+        {"sent_in_day": 1, "oldest_message_at": NOW - 5 * MINUTE},
+        "No worker runs: what Twilio does not report is not fetched. Start flask worker",
+    ),
+    (
+        WELL,
+        {"day": window(121, 3)},
+        "3 of 124 expected callbacks did not arrive in the last 24 hours; "
+        "their messages were repaired by asking",
+    ),
+    (
+        WELL,
+        {"by_secondary": 1},
+        "Callbacks are signed with the secondary token: Twilio has promoted it; "
+        "make it TWILIO_AUTH_TOKEN",
+    ),
+]
+
+
+@pytest.mark.parametrize(("state", "changed", "text"), GOOD)
+def test_sentence_is_quiet_while_nothing_is_wrong(
+    state: Report, changed: dict[str, Any], text: str
+) -> None:
+    said = sentence(replace(state, **changed))
+    assert (said.text, said.brief, said.is_bad) == (text, text, False)
+
+
+@pytest.mark.parametrize(("state", "changed", "text"), BAD)
+def test_sentence_says_what_is_wrong(state: Report, changed: dict[str, Any], text: str) -> None:
+    said = sentence(replace(state, **changed))
+    assert (said.text, said.is_bad) == (text, True)
+    assert text.startswith(said.brief)
+
+
+@pytest.mark.parametrize(("state", "changed", "text"), BAD)
+def test_sentence_for_everybody_names_no_setting(
+    state: Report, changed: dict[str, Any], text: str
+) -> None:
+    brief = sentence(replace(state, **changed)).brief
+    assert "_URL" not in brief
+    assert "TOKEN" not in brief
+    assert "flask" not in brief
+
+
+def test_sentence_names_the_worst_first() -> None:
+    everything = {
+        "causes": (cause(),),
+        "repaired_since": 1,
+        "workers": (worker(problem="Credentials."),),
+        "by_secondary": 1,
+        "day": window(1, 9),
+    }
+    heard = []
+    for name, mended in (
+        ("causes", ()),
+        ("repaired_since", 0),
+        ("workers", (worker(age=HOUR),)),
+        ("workers", (worker(),)),
+        ("by_secondary", 0),
+        ("day", window(10)),
+    ):
+        said = sentence(replace(WELL, **everything))  # type: ignore[arg-type]
+        assert said.is_bad
+        heard.append(said.brief.split()[0])
+        everything[name] = mended
+    assert heard == ["14", "Twilio", "Twilio", "The", "Callbacks", "9"]
+    assert not sentence(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]

@@ -1,0 +1,287 @@
+"""Why a callback was refused: every likely mistake, signed for real, is told by its sentence."""
+
+import time
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.datastructures import MultiDict
+
+from config import Config
+from smstracker.carrier.signatures import Signatures
+from smstracker.extensions import db
+from smstracker.webhooks.diagnosis import diagnose_pending, explain
+from smstracker.webhooks.evidence import Evidence, Refusal
+from tests.conftest import settings
+from tests.signing import (
+    ACCOUNT_SID,
+    BASE_URL,
+    PRIMARY,
+    SECONDARY,
+    STATUS_PATH,
+    fields,
+    sid,
+    signature,
+)
+from tests.signing import call_back as post
+from tests.test_quarantine import STRANGER, forge, kept
+
+FORMER = "a" * 32
+SUBACCOUNT, SUBTOKEN = "AC" + "5" * 32, "b" * 32
+PATH = f"{STATUS_PATH}/0b0e7b0c-0000-4000-8000-000000000001"
+ALL = {
+    "TWILIO_AUTH_TOKEN_FORMER": FORMER,
+    "TWILIO_SUBACCOUNT_TOKENS": f"{SUBACCOUNT}:{SUBTOKEN}",
+}
+
+
+def seen(form: dict[str, str], path: str = PATH, **more: Any) -> Evidence:
+    """What arrived here, signed over `signed` (address and path) with `token`."""
+    signed = more.pop("signed", BASE_URL + path)
+    over = more.pop("over", form)
+    body = more.pop("body", urlencode(form).encode())
+    what: dict[str, Any] = {
+        "reason": Refusal.SIGNATURE,
+        "is_plausible": True,
+        "target": path,
+        "sent_host": "sms.example.org",
+        "forwarded_host": None,
+        "forwarded_proto": None,
+        "content_type": "application/x-www-form-urlencoded",
+        "signature": signature("", MultiDict(over), more.pop("token", PRIMARY), signed),
+        "idempotency_token": None,
+        "body": body,
+        "body_length": len(body),
+        "account_sid": form.get("AccountSid"),
+        "twilio_sid": form.get("MessageSid"),
+        "status": form.get("MessageStatus"),
+    }
+    return Evidence(**what | more)
+
+
+def told(evidence: Evidence, **changed: str) -> tuple[str, str | None]:
+    config: Config = settings(**ALL | changed)
+    return explain(evidence, config, Signatures(config))
+
+
+FORM = fields(sid(1), "sent")
+BLANK = FORM | {"Blank": "", "Padded": " a "}
+NO_BLANKS = {name: value for name, value in BLANK.items() if value}
+OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "sentence", "setting"),
+    [
+        (
+            seen(FORM, signed=f"http://sms.example.org{PATH}"),
+            "Valid for http://sms.example.org, but PUBLIC_BASE_URL is https://sms.example.org: "
+            "correct the address that Twilio was given, which must begin with https.",
+            "PUBLIC_BASE_URL",
+        ),
+        (
+            seen(FORM, signed=f"https://new.example.org{PATH}", sent_host="new.example.org"),
+            "Valid for https://new.example.org, but PUBLIC_BASE_URL is https://sms.example.org: "
+            "set PUBLIC_BASE_URL to https://new.example.org, "
+            "or correct the address that Twilio was given.",
+            "PUBLIC_BASE_URL",
+        ),
+        (
+            seen(
+                FORM,
+                signed=f"https://new.example.org{PATH}",
+                sent_host="10.0.0.7:8000",
+                forwarded_host="new.example.org, inner",
+            ),
+            "Valid for https://new.example.org, but",
+            "PUBLIC_BASE_URL",
+        ),
+        (
+            seen(FORM, signed=f"{BASE_URL}:8443{PATH}", sent_host="sms.example.org:8443"),
+            "Valid for https://sms.example.org:8443, but",
+            "PUBLIC_BASE_URL",
+        ),
+        (
+            seen(FORM, signed=f"{BASE_URL}{PATH}/"),
+            "Valid with a slash at the end of the path: a proxy removes it; "
+            "let the proxy pass on path, query and body unchanged.",
+            None,
+        ),
+        (
+            seen(FORM, f"{PATH}/", signed=BASE_URL + PATH),
+            "Valid without the slash at the end of the path: a proxy adds it; ",
+            None,
+        ),
+        (seen(FORM, f"{PATH}?a=1", signed=BASE_URL + PATH), "Valid without the query: ", None),
+        (seen(BLANK, over=NO_BLANKS), "Valid without the empty fields: ", None),
+        (
+            seen(BLANK, over=BLANK | {"Padded": "a"}),
+            "Valid without the blanks around the values: ",
+            None,
+        ),
+        (
+            seen(FORM, token=FORMER),
+            "Valid with the former token: set TWILIO_AUTH_TOKEN_SECONDARY to it until Twilio has "
+            "ceased to sign with it.",
+            "TWILIO_AUTH_TOKEN_SECONDARY",
+        ),
+        (
+            seen(FORM, token=SECONDARY, signed=f"http://sms.example.org{PATH}"),
+            "Valid with the secondary token, for http://sms.example.org, but",
+            "PUBLIC_BASE_URL",
+        ),
+        (
+            seen(OF_SUB, token=SUBTOKEN, signed=f"{BASE_URL}{PATH}/"),
+            "Valid with a slash at the end of the path: ",
+            None,
+        ),
+        (
+            seen(OF_SUB),
+            "Valid with TWILIO_AUTH_TOKEN: remove this account from TWILIO_SUBACCOUNT_TOKENS.",
+            "TWILIO_SUBACCOUNT_TOKENS",
+        ),
+        (
+            seen(OF_SUB, token="c" * 32),
+            "No variant fits: another account's token, or not Twilio. If callbacks of yours are "
+            "missing, compare TWILIO_SUBACCOUNT_TOKENS with the Twilio Console.",
+            "TWILIO_SUBACCOUNT_TOKENS",
+        ),
+        (
+            seen(FORM, token="c" * 32),
+            "No variant fits: another account's token, or not Twilio. If callbacks of yours are "
+            "missing, compare TWILIO_AUTH_TOKEN with the Twilio Console.",
+            "TWILIO_AUTH_TOKEN",
+        ),
+        (
+            seen(FORM | {"AccountSid": STRANGER}, token="c" * 32),
+            f"It names account {STRANGER}, which is not TWILIO_ACCOUNT_SID: if it is your "
+            "subaccount, add its token to TWILIO_SUBACCOUNT_TOKENS.",
+            "TWILIO_SUBACCOUNT_TOKENS",
+        ),
+        (
+            seen(FORM | {"AccountSid": "\x1b[31mAC"}, token="c" * 32),
+            "No variant fits: another account's token, or not Twilio.",
+            None,
+        ),
+        (
+            seen(FORM, signature=None),
+            "There is no signature at all: not Twilio, or a proxy drops the header "
+            "X-Twilio-Signature.",
+            None,
+        ),
+        (
+            seen(FORM, body_length=20_000),
+            "It is larger than what is kept (16 KB of the body, 2 KB of the address), so it can be "
+            "neither explained nor replayed.",
+            None,
+        ),
+        (
+            seen(FORM, reason=Refusal.NOT_A_FORM, signature="x"),
+            "It is not a form: another program posts here, or a proxy changes the header "
+            "Content-Type.",
+            None,
+        ),
+        (
+            seen(FORM, reason=Refusal.TOO_LARGE, body=b"", body_length=200_000),
+            "It is larger than any callback of Twilio's; its body was not kept.",
+            None,
+        ),
+        (
+            seen({"AccountSid": ACCOUNT_SID}, reason=Refusal.UNREADABLE),
+            "Twilio signed it, but it names no message or no status: ",
+            None,
+        ),
+        (
+            seen(FORM, "/webhooks/twilio/sms", reason=Refusal.ADDRESS, signature=None),
+            "It was sent to an address that is not one of this app's. They are "
+            "https://sms.example.org/webhooks/twilio/status and, for one message, "
+            "https://sms.example.org/webhooks/twilio/status/ID: correct it in the Twilio Console.",
+            None,
+        ),
+        (
+            seen(FORM, "/webhooks/twilio/sms", reason=Refusal.ADDRESS),
+            "It was sent to an address that is not one of this app's. ",
+            None,
+        ),
+        (seen(FORM), "Valid with today's settings: replay it.", None),
+        (seen(FORM, token=SECONDARY), "Valid with today's settings: replay it.", None),
+        (seen(OF_SUB, token=SUBTOKEN), "Valid with today's settings: replay it.", None),
+        (
+            seen(FORM, reason=Refusal.NOT_A_FORM, content_type="text/plain"),
+            "Valid with today's settings: replay it.",
+            None,
+        ),
+    ],
+)
+def test_refusal_is_told_by_its_sentence(
+    evidence: Evidence, sentence: str, setting: str | None
+) -> None:
+    said, about = told(evidence)
+    assert said.startswith(sentence)
+    assert about == setting
+    for secret in (PRIMARY, SECONDARY, FORMER, SUBTOKEN, sid(1), PATH, "5550006", "8675310"):
+        assert secret not in said
+
+
+def test_two_mistakes_at_once_are_told_in_one_sentence() -> None:
+    signed = f"http://new.example.org:8080{PATH}/"
+    evidence = seen(FORM, f"{PATH}?a=1", signed=signed, token=FORMER, sent_host="new.example.org")
+    assert told(evidence)[0].startswith("No variant fits")
+    evidence = seen(
+        FORM, f"{PATH}?a=1", signed=signed, token=FORMER, sent_host="new.example.org:8080"
+    )
+    sentence, setting = told(evidence)
+    assert sentence == (
+        "Valid with the former token, with a slash at the end of the path, without the query, "
+        "for http://new.example.org:8080, but PUBLIC_BASE_URL is https://sms.example.org: "
+        "set TWILIO_AUTH_TOKEN_SECONDARY to it until Twilio has ceased to sign with it; "
+        "a proxy removes it; a proxy adds it; "
+        "let the proxy pass on path, query and body unchanged; "
+        "correct the address that Twilio was given, which must begin with https."
+    )
+    assert setting == "PUBLIC_BASE_URL"
+
+
+def test_loopback_address_may_be_set_with_http() -> None:
+    evidence = seen(FORM, signed=f"http://127.0.0.1:8000{PATH}", sent_host="127.0.0.1:8000")
+    assert "set PUBLIC_BASE_URL to http://127.0.0.1:8000" in told(evidence)[0]
+
+
+def test_default_port_is_no_mistake() -> None:
+    signed = f"{BASE_URL}:443{PATH}/"
+    assert told(seen(FORM, signed=signed))[0].startswith("Valid with a slash at the end")
+
+
+def test_port_that_is_configured_but_not_signed_is_told() -> None:
+    evidence = seen(FORM, signed=f"http://sms.example.org{PATH}")
+    sentence, _ = told(evidence, PUBLIC_BASE_URL="https://sms.example.org:8443")
+    assert sentence.startswith("Valid for http://sms.example.org, but PUBLIC_BASE_URL is https://")
+
+
+@pytest.mark.parametrize(
+    "host", ["", "::::", "[::1", "a b", "[::1]:8000", "x" * 255, "\x1b[0m", "a:99999999", "ü"]
+)
+def test_strange_hosts_are_no_explanation_and_no_error(host: str) -> None:
+    evidence = seen(FORM, token="c" * 32, sent_host=host, forwarded_host=host)
+    assert told(evidence)[0].startswith("No variant fits")
+
+
+def test_thousands_of_fields_are_explained_in_a_moment() -> None:
+    form = {f"{n:x}": "" for n in range(3000)}
+    began = time.process_time()
+    told(seen(form, f"{PATH}?a=1", token="c" * 32, sent_host="a:1", forwarded_host="b:2"))
+    assert time.process_time() - began < 2
+
+
+def test_pending_ones_are_explained_once(app: Flask, client: FlaskClient) -> None:
+    forge(client)
+    post(client, fields(sid(1), "sent"), token="f" * 32)
+    with app.app_context():
+        assert [diagnose_pending(limit=1) for _ in range(3)] == [1, 1, 0]
+        db.session.commit()
+    unsigned, foreign = kept(app)
+    assert unsigned.diagnosis
+    assert unsigned.diagnosis.startswith("There is no signature at all")
+    assert foreign.setting == "TWILIO_AUTH_TOKEN"

@@ -1,0 +1,339 @@
+"""flask doctor: every check when all is well, when it wavers and when it is broken."""
+
+import json
+import re
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+import time_machine
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
+from aiosmtpd.smtp import AuthResult
+from flask import Flask
+from sqlalchemy import text
+
+from config import load
+from smstracker import create_app, doctor
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models import CallbackTally, Heartbeat
+from smstracker.models.tallies import span_of
+from tests.conftest import free_port
+from tests.inbox import Inbox
+from tests.refusals import refusal
+from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
+from tests.wire import answer, wire
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+NUMBER = "+15005550006"
+SERVICE = "MG" + "a" * 32
+Findings = dict[str, list[dict[str, Any]]]
+
+
+def examine(app: Flask, code: int | None = None) -> Findings:
+    """The findings of each check, as programs get them."""
+    done = app.test_cli_runner().invoke(args=["doctor", "--json"])
+    if code is not None:
+        assert done.exit_code == code, done.output
+    found: Findings = {}
+    for finding in json.loads(done.stdout):
+        assert set(finding) == {"check", "verdict", "found", "fix"}
+        found.setdefault(finding["check"], []).append(finding)
+    return found
+
+
+def beat(app: Flask, age: int = 1, problem: str | None = None) -> None:
+    at = utcnow() - timedelta(seconds=age)
+    with app.app_context():
+        db.session.add(Heartbeat(worker="w", started_at=at, beat_at=at, problem=problem))
+        db.session.commit()
+
+
+def account(status: str = "active", kind: str = "Full") -> dict[str, str]:
+    return {"sid": ACCOUNT_SID, "status": status, "type": kind, "friendly_name": "x"}
+
+
+def numbers(*capabilities: dict[str, bool]) -> dict[str, Any]:
+    owned = [{"phone_number": NUMBER, "capabilities": can} for can in capabilities]
+    return {"incoming_phone_numbers": owned, "page": 0, "next_page_uri": None}
+
+
+Asked = Callable[..., Findings]
+
+
+@pytest.fixture
+def asked(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """The findings when Twilio gives these answers; the other network is left out."""
+    monkeypatch.setattr(doctor, "obstacle", lambda: None)
+
+    def ask(*answers: bytes, **changed: str) -> Findings:
+        with wire(*answers) as twilio:
+            return examine(make_app(TWILIO_API_BASE_URL=twilio.url, **changed))
+
+    return ask
+
+
+def one(found: Findings, check: str) -> tuple[str, str, str]:
+    [finding] = found[check]
+    return finding["verdict"], finding["found"], finding["fix"] or ""
+
+
+def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> None:
+    beat(live)
+    found = examine(live, 0)
+    verdicts = {check: [one["verdict"] for one in all_] for check, all_ in found.items()}
+    assert verdicts.pop("token rotation") == ["warning"]  # the tests have a secondary token
+    assert set(map(tuple, verdicts.values())) == {("ok",)}
+    assert list(found) == [
+        "settings",
+        "database",
+        "credentials",
+        "senders",
+        "clock",
+        "public address",
+        "callbacks",
+        "mail",
+        "worker",
+        "token rotation",
+        "connection",
+    ]
+
+
+def test_doctor_prints_a_line_for_each_check_and_no_secret(live: Flask) -> None:
+    done = live.test_cli_runner().invoke(args=["doctor"])
+    assert done.exit_code == 1  # no worker runs
+    for line in done.stdout.splitlines():
+        assert re.match(r"(ok|warning|problem) +[a-z ]+: .", line), line
+    assert "problem  worker: none has run. Fix: start flask worker" in done.stdout
+    secrets = (PRIMARY, SECONDARY, NUMBER, NUMBER[1:], "a secret for tests only", ACCOUNT_SID)
+    for secret in secrets:
+        assert secret not in done.output
+
+
+def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "smstracker.sqlite").write_bytes(migrated_sqlite.read_bytes())
+    app = create_app(
+        load({"PORT": str(free_port()), "SIMULATOR_PORT": str(free_port())}, instance=tmp_path)
+    )
+    found = examine(app, 1)
+    assert "demo" in one(found, "settings")[1]
+    assert one(found, "public address")[0] == "ok"
+    assert "make run" in one(found, "credentials")[2]
+    assert one(found, "mail")[:2] == ("ok", "stays in the demo mailbox")
+    assert one(found, "token rotation")[0] == "ok"
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict", "said"),
+    [
+        (answer(200, account()), "ok", "is active"),
+        (answer(200, account(kind="Trial")), "ok", "a trial"),
+        (answer(200, account("suspended")), "problem", "suspended"),
+        (answer(401, {"code": 20003, "message": "x"}), "problem", "TWILIO_AUTH_TOKEN"),
+        (answer(404, {"code": 20404, "message": "x"}), "problem", "TWILIO_ACCOUNT_SID"),
+        (answer(500, {}), "problem", "HTTP 500"),
+        (answer(200, "not JSON"), "problem", "could not be read"),
+    ],
+)
+def test_credentials_are_tried(asked: Asked, reply: bytes, verdict: str, said: str) -> None:
+    found = asked(reply, answer(200, numbers({"sms": True})))
+    judged, what, fix = one(found, "credentials")
+    assert judged == verdict
+    assert said in what + fix
+
+
+def test_what_hangs_on_the_credentials_is_not_asked_without_them(asked: Asked) -> None:
+    found = asked(answer(401, {"code": 20003, "message": "x"}))
+    assert one(found, "senders")[0] == one(found, "clock")[0] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict", "said"),
+    [
+        (answer(200, numbers({"sms": True})), "ok", "0006 can send SMS"),
+        (answer(200, numbers({"sms": False})), "problem", "cannot send SMS"),
+        (answer(200, numbers()), "problem", "does not have the number that ends in 0006"),
+        (answer(500, {}), "problem", "cannot be checked"),
+    ],
+)
+def test_number_is_looked_up(asked: Asked, reply: bytes, verdict: str, said: str) -> None:
+    judged, what, fix = one(asked(answer(200, account()), reply), "senders")
+    assert judged == verdict
+    assert said in what
+    assert NUMBER not in what + fix
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict", "said"),
+    [
+        (answer(200, {"sid": SERVICE}), "ok", "exists"),
+        (answer(404, {"code": 20404}), "problem", "does not have"),
+        (answer(500, {}), "problem", "HTTP 500"),
+    ],
+)
+def test_messaging_service_is_looked_up(
+    asked: Asked, reply: bytes, verdict: str, said: str
+) -> None:
+    senders = {"TWILIO_PHONE_NUMBER": "", "TWILIO_MESSAGING_SERVICE_SID": SERVICE}
+    judged, what, _ = one(asked(answer(200, account()), reply, **senders), "senders")
+    assert judged == verdict
+    assert said in what
+
+
+def test_sender_that_cannot_be_looked_up_is_said_to_be_so(asked: Asked) -> None:
+    found = asked(answer(200, account()), TWILIO_PHONE_NUMBER="12345, Workshop")
+    assert [one["verdict"] for one in found["senders"]] == ["ok", "ok"]
+    assert all("cannot be checked" in one["found"] for one in found["senders"])
+
+
+@pytest.mark.parametrize(
+    ("off", "verdict", "said"),
+    [
+        (timedelta(seconds=5), "ok", "agrees"),
+        (timedelta(seconds=40), "warning", "behind Twilio's"),
+        (timedelta(seconds=-40), "warning", "ahead of Twilio's"),
+        (timedelta(minutes=6), "problem", "6 minutes behind"),
+        (None, "warning", "no date"),
+    ],
+)
+def test_clock_is_compared_with_twilios(
+    asked: Asked, off: timedelta | None, verdict: str, said: str
+) -> None:
+    with time_machine.travel(utcnow().replace(microsecond=0), tick=False):
+        date = format_datetime(utcnow() + off, usegmt=True) if off else "nonsense"
+        reply = answer(200, account()).replace(b"\r\n", f"\r\nDate: {date}\r\n".encode(), 1)
+        judged, what, _ = one(asked(reply, answer(200, numbers())), "clock")
+    assert judged == verdict
+    assert said in what
+
+
+def test_loopback_is_no_address_for_the_real_twilio(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_twilio", lambda: iter(()))
+    base = f"http://127.0.0.1:{free_port()}"
+    found = examine(
+        make_app(PUBLIC_BASE_URL=base, TWILIO_API_BASE_URL="https://api.example.org"), 1
+    )
+    assert one(found, "public address")[0] == "problem"
+    verdict, what, fix = one(found, "callbacks")
+    assert verdict == "problem"
+    assert "cannot be reached" in what
+    assert "PUBLIC_BASE_URL" in fix
+
+
+def test_database_that_is_not_ready_is_a_problem(asked: Asked, app: Flask) -> None:
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("DELETE FROM alembic_version"))
+    found = asked(answer(500, {}))
+    assert one(found, "database") == (
+        "problem",
+        "the database is not migrated",
+        "flask db upgrade",
+    )
+    assert "worker" not in found
+    nowhere = asked(answer(500, {}), DATABASE_URL="sqlite:////nowhere/at/all.sqlite")
+    assert "DATABASE_URL" in one(nowhere, "database")[2]
+
+
+@pytest.fixture
+def locked() -> Iterator[int]:
+    """A mail server that lets nobody in."""
+    server = Controller(
+        Sink(),
+        "127.0.0.1",
+        free_port(),
+        authenticator=lambda *_: AuthResult(success=False, handled=False),
+        auth_require_tls=False,
+        auth_exclude_mechanism=[],
+    )
+    server.start()
+    yield server.port
+    server.stop()
+
+
+def test_mail_goes_as_far_as_a_mail_would(asked: Asked, inbox: Inbox) -> None:
+    port = str(inbox.controller.port)
+    mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": port}
+    assert one(asked(answer(500, {}), **mail), "mail")[0] == "ok"
+    assert inbox.mails == []
+
+
+def test_mail_server_that_is_not_there_is_a_problem(asked: Asked) -> None:
+    mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(free_port())}
+    verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
+    assert verdict == "problem"
+    assert "ConnectionRefusedError" in what
+    assert "MAIL_PORT" in fix
+
+
+def test_mail_password_that_is_wrong_is_a_problem(asked: Asked, locked: int) -> None:
+    mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(locked)}
+    mail |= {"MAIL_USERNAME": "u", "MAIL_PASSWORD": "pass phrase"}
+    verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
+    assert verdict == "problem"
+    assert "MAIL_PASSWORD" in fix, what
+    assert "pass phrase" not in what + fix
+
+
+def test_mail_server_that_nobody_vouches_for_is_a_problem(
+    asked: Asked, self_signed: ssl.SSLContext
+) -> None:
+    server = Controller(Sink(), "127.0.0.1", free_port(), tls_context=self_signed)
+    server.start()
+    mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(server.port), "MAIL_USE_TLS": "1"}
+    verdict, _, fix = one(asked(answer(500, {}), **mail), "mail")
+    server.stop()
+    assert verdict == "problem"
+    assert "certificate" in fix
+
+
+def test_mail_without_a_server_is_a_warning(asked: Asked) -> None:
+    assert one(asked(answer(500, {})), "mail")[0] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("age", "problem", "verdict", "said"),
+    [
+        (1, None, "ok", "one runs"),
+        (70, None, "problem", "none has run for 1 minute"),
+        (1, "Twilio could not be reached.", "problem", "Twilio could not be reached"),
+    ],
+)
+def test_worker_has_to_beat(
+    app: Flask, asked: Asked, age: int, problem: str | None, verdict: str, said: str
+) -> None:
+    beat(app, age, problem)
+    judged, what, _ = one(asked(answer(500, {})), "worker")
+    assert judged == verdict
+    assert said in what
+
+
+def test_rotation_of_the_token_is_followed(app: Flask, asked: Asked) -> None:
+    without = asked(answer(500, {}), TWILIO_AUTH_TOKEN_SECONDARY="")
+    assert one(without, "token rotation")[0] == "ok"
+    assert "signs nothing yet" in one(asked(answer(500, {})), "token rotation")[1]
+    with app.app_context():
+        counts = {"accepted": 1, "repeated": 0, "by_secondary": 1, "refused": 0}
+        db.session.add(CallbackTally(began_at=span_of(utcnow()), process="p", **counts))
+        db.session.commit()
+    verdict, what, fix = one(asked(answer(500, {})), "token rotation")
+    assert verdict == "warning"
+    assert "promoted" in what
+    assert "TWILIO_AUTH_TOKEN" in fix
+
+
+def test_sick_connection_is_a_warning(app: Flask, asked: Asked) -> None:
+    with app.app_context():
+        db.session.add(refusal(utcnow(), diagnosis="Valid for http://x.example"))
+        db.session.commit()
+    verdict, what, _ = one(asked(answer(500, {})), "connection")
+    assert verdict == "warning"
+    assert what == "1 callback was refused in the last hour: Valid for http://x.example"

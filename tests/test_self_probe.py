@@ -1,0 +1,218 @@
+"""Through real HTTP: what proxies do to callbacks is found before Twilio meets it."""
+
+import io
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from flask import Flask
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from smstracker.self_probe import Obstacle, obstacle
+from smstracker.webhooks.probe import proof
+from tests.conftest import Quiet, free_port
+from tests.signing import SECONDARY, call_back, signature
+
+# What is tested here asks nothing of the database.
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+Environ = dict[str, Any]
+Wsgi = Callable[[Environ, Any], Iterable[bytes]]
+Proxied = Callable[..., Obstacle | None]
+PATH = "/webhooks/twilio/probe"
+
+
+@pytest.fixture
+def proxied(make_app: Callable[..., Flask]) -> Iterator[Proxied]:
+    """Serve the app behind a proxy, and what the probe says of it."""
+    servers: list[BaseWSGIServer] = []
+
+    def serve(
+        proxy: Callable[[Wsgi], Wsgi],
+        context: ssl.SSLContext | None = None,
+        served: dict[str, str] | None = None,
+    ) -> Obstacle | None:
+        port = free_port()
+        base = f"{'https' if context else 'http'}://127.0.0.1:{port}"
+        app = make_app(PUBLIC_BASE_URL=base)
+        there = make_app(PUBLIC_BASE_URL=base, **served) if served else app
+        server = make_server(
+            "127.0.0.1",
+            port,
+            proxy(there.wsgi_app),
+            threaded=True,
+            request_handler=Quiet,
+            ssl_context=context,
+        )
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        with app.app_context():
+            return obstacle()
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def rewriting(change: Callable[[Environ], None]) -> Callable[[Wsgi], Wsgi]:
+    """A proxy that changes what it passes on."""
+
+    def proxy(app: Wsgi) -> Wsgi:
+        def answer(environ: Environ, start_response: Any) -> Iterable[bytes]:
+            change(environ)
+            return app(environ, start_response)
+
+        return answer
+
+    return proxy
+
+
+def answering(status: str, body: bytes = b"", **headers: str) -> Callable[[Wsgi], Wsgi]:
+    """A proxy that answers itself."""
+
+    def proxy(_app: Wsgi) -> Wsgi:
+        def answer(_environ: Environ, start_response: Any) -> Iterable[bytes]:
+            start_response(status, list(headers.items()))
+            return [body]
+
+        return answer
+
+    return proxy
+
+
+def drop_query(environ: Environ) -> None:
+    environ["QUERY_STRING"] = ""
+    environ["RAW_URI"] = environ["REQUEST_URI"] = environ["PATH_INFO"]
+
+
+def decode_query(environ: Environ) -> None:
+    for name in ("RAW_URI", "REQUEST_URI"):
+        environ[name] = environ[name].replace("%7E", "~").replace("%2F", "/")
+
+
+def drop_blanks(environ: Environ) -> None:
+    body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    tidied = urlencode(parse_qsl(body.decode())).encode()
+    environ["wsgi.input"] = io.BytesIO(tidied)
+    environ["CONTENT_LENGTH"] = str(len(tidied))
+
+
+def trim_values(environ: Environ) -> None:
+    body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+    pairs = parse_qsl(body.decode(), keep_blank_values=True)
+    tidied = urlencode([(name, value.strip()) for name, value in pairs]).encode()
+    environ["wsgi.input"] = io.BytesIO(tidied)
+    environ["CONTENT_LENGTH"] = str(len(tidied))
+
+
+def spoil_both(environ: Environ) -> None:
+    drop_query(environ)
+    drop_blanks(environ)
+
+
+def reencode(environ: Environ) -> None:
+    """Another spelling of the same values, which no signature minds."""
+    body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).replace(b"+", b"%20")
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
+
+
+@pytest.mark.parametrize("change", [lambda _environ: None, reencode])
+def test_proxy_that_passes_everything_on_is_no_obstacle(
+    proxied: Proxied, change: Callable[[Environ], None]
+) -> None:
+    assert proxied(rewriting(change)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "spoilt"),
+    [
+        (drop_query, "the query string does not arrive"),
+        (decode_query, "the query string does not arrive"),
+        (drop_blanks, "the form does not arrive"),
+        (trim_values, "the form does not arrive"),
+        (spoil_both, "the query string and the form do not arrive"),
+    ],
+)
+def test_proxy_that_rewrites_is_found_out(
+    proxied: Proxied, change: Callable[[Environ], None], spoilt: str
+) -> None:
+    found = proxied(rewriting(change))
+    assert found
+    assert spoilt in found.found
+    assert "unchanged" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("answer", "found", "fix"),
+    [
+        (
+            answering("308 X", Location="https://u:p@www.example.org/webhooks/x?secret"),
+            "to https://www.example.org",
+            "perhaps https://www.example.org",
+        ),
+        (answering("301 X", Location="/other"), "another path of itself", "without redirecting"),
+        (answering("302 X", Location="http://[bad"), "another path", "without redirecting"),
+        (answering("200 OK", b"Welcome to nginx"), "another program", "SECRET_KEY"),
+        (answering("200 OK", b'{"proof": "guessed"}'), "another program", "SECRET_KEY"),
+        (answering("200 OK", b'["proof"]'), "another program", "SECRET_KEY"),
+        (answering("403 X", b"<h1>403 Forbidden"), "in front of the app", "firewall"),
+        (answering("404 X"), "(404)", "PUBLIC_BASE_URL"),
+        (answering("401 X"), "answers with 401", "without password"),
+        (answering("502 X"), "answers with 502", "proxy"),
+    ],
+)
+def test_answer_that_is_not_the_apps_has_its_own_advice(
+    proxied: Proxied, answer: Callable[[Wsgi], Wsgi], found: str, fix: str
+) -> None:
+    said = proxied(answer)
+    assert said
+    assert found in said.found
+    assert fix in said.fix
+    assert "secret" not in said.found + said.fix
+
+
+def test_app_with_another_token_is_told_from_a_proxy_that_rewrites(proxied: Proxied) -> None:
+    other = {"TWILIO_AUTH_TOKEN": "another", "TWILIO_AUTH_TOKEN_SECONDARY": ""}
+    found = proxied(rewriting(lambda _: None), served=other)
+    assert found
+    assert "refuses a signature" in found.found
+    assert "TWILIO_AUTH_TOKEN" in found.fix
+
+
+def test_other_installation_is_not_taken_for_this_one(proxied: Proxied) -> None:
+    found = proxied(rewriting(lambda _: None), served={"SECRET_KEY": "another"})
+    assert found
+    assert "another SECRET_KEY" in found.found
+
+
+def test_certificate_that_does_not_verify_is_a_problem(
+    proxied: Proxied, self_signed: ssl.SSLContext
+) -> None:
+    found = proxied(rewriting(lambda _: None), context=self_signed)
+    assert found
+    assert "certificate" in found.found
+
+
+def test_address_that_nobody_answers_at_may_be_reached_from_elsewhere(
+    make_app: Callable[..., Flask],
+) -> None:
+    with make_app(PUBLIC_BASE_URL=f"http://127.0.0.1:{free_port()}").app_context():
+        found = obstacle()
+    assert found
+    assert "ConnectionRefusedError" in found.found
+    assert "from outside" in found.fix
+
+
+def test_probe_proves_itself_only_to_whom_the_guard_lets_in(app: Flask) -> None:
+    client = app.test_client()
+    assert client.post(PATH, data={"Nonce": "n"}).status_code == 403
+    answer = call_back(client, {"Nonce": "n"}, PATH)
+    with app.app_context():
+        assert answer.json == {"proof": proof("n")}
+    assert call_back(client, {"Nonce": "n"}, PATH, token=SECONDARY).status_code == 200
+    assert signature(PATH, {"Nonce": "n"}) not in answer.text
