@@ -222,8 +222,7 @@ def look(page: Page, where: str) -> None:
     assert not too_wide, f"{where} scrolls sideways"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 def test_no_page_has_an_accessibility_violation(
     new_page: NewPage, live: Flask, stocked: Person, scheme: str, width: int
 ) -> None:
@@ -293,8 +292,7 @@ def troubled(live: Flask) -> str:
     return re.sub(r"^https?://[^/]+", "", link.strip())
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 def test_page_on_the_connection_is_accessible(
     new_page: NewPage, live: Flask, troubled: str, scheme: str, width: int
 ) -> None:

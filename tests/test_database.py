@@ -168,7 +168,7 @@ def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None
         }
         for name, query in queries.items():
             assert not is_scan(plan(query)), (name, plan(query))
-        moved = {"of": 7, "code": None, "at": now, "source": "callback"}
+        moved = {"of": 7, "code": None, "at": now, "ask_at": now, "source": "callback"}
         assert not is_scan(plan(_conditional_update("sent"), moved))
         stored = {"payload": callback, "received_at": now, "status": "sent", "source": "callback"}
         stored |= {"of_sid": sid(1), "in_path": _uuid(1), "twilio_sid": sid(1)}

@@ -162,7 +162,7 @@ def test_listing_goes_back_to_the_last_one_that_succeeded(
         since.append(last_done)
         yield 0
 
-    monkeypatch.setitem(loop.CHORES, "listing", listing_of)
+    monkeypatch.setitem(loop.CHORES, "listing", (listing_of, loop.DAY))
     with app.app_context(), in_minutes(0) as clock:
         began = utcnow()
         worker = Worker()
@@ -194,7 +194,7 @@ def test_listing_is_kept_by_one_worker_however_long_it_takes(
                 if len(runs) == 1:
                     Worker().work()
 
-        monkeypatch.setitem(loop.CHORES, "listing", long_listing)
+        monkeypatch.setitem(loop.CHORES, "listing", (long_listing, loop.DAY))
         Worker().work()
     assert len(runs) == 1
 

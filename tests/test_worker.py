@@ -19,11 +19,11 @@ from sqlalchemy.exc import OperationalError
 from config import ROOT
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Chore, Heartbeat, SignInToken
+from smstracker.models import Chore, Heartbeat, RefusedCallback, SignInToken
 from smstracker.worker import loop
 from smstracker.worker.loop import Worker
 from tests.people import Person
-from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, sid
+from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, fields, sid
 from tests.test_reconcile import MINUTE, in_minutes, listing, work
 from tests.wire import answer, wire
 
@@ -242,3 +242,21 @@ def test_reconcile_refuses_what_makes_no_sense(app: Flask, arguments: tuple[str,
 def test_final_message_is_not_asked_about(app: Flask, alice: Person) -> None:
     alice.has_message(twilio_sid=sid(1), status="delivered", final_at=utcnow())
     assert reconcile(app, sid(1)) == (0, "It is final: there is nothing to ask.\n")
+
+
+def test_worker_explains_what_was_refused(app: Flask) -> None:
+    app.test_client().post("/webhooks/twilio/status", data=fields(sid(1), "sent"))
+    work(app)
+    with app.app_context():
+        diagnosis = db.session.scalars(select(RefusedCallback.diagnosis)).one()
+    assert "There is no signature at all" in (diagnosis or "")
+
+
+def test_purge_forgets_old_refusals_and_counts(app: Flask) -> None:
+    app.test_client().post("/webhooks/twilio/status", data=fields(sid(1), "sent"))
+    runner = app.test_cli_runner()
+    assert "0  refused callbacks" in runner.invoke(args=["purge"]).output
+    with in_minutes(15 * 24 * 60):
+        printed = runner.invoke(args=["purge"]).output
+    assert "1  refused callbacks" in printed
+    assert "1  counts of callbacks" in printed

@@ -19,7 +19,7 @@ from smstracker.models.work import Chore, Heartbeat, Open
 from smstracker.worker.daily import DAY, reconcile_by_list
 from smstracker.worker.pace import Pace, set_aside
 from smstracker.worker.reconcile import look_up
-from smstracker.worker.upkeep import upkeep
+from smstracker.worker.upkeep import explain_refused, upkeep
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,11 @@ PROBLEM_LASTS = timedelta(minutes=15)
 
 # Done in steps, each of a few seconds at most, for what came since it was done last.
 Steps = Callable[[datetime | None], Iterable[object]]
-CHORES: dict[str, Steps] = {"listing": reconcile_by_list, "upkeep": upkeep}
+CHORES: dict[str, tuple[Steps, timedelta]] = {
+    "listing": (reconcile_by_list, DAY),
+    "upkeep": (upkeep, DAY),
+    "explaining": (explain_refused, timedelta(minutes=1)),
+}
 
 
 class Worker:
@@ -85,8 +89,8 @@ class Worker:
         self._look_up_silent()
         if _is_past(self._chores_at, CHORES_EVERY):
             self._chores_at = utcnow()
-            for name, steps in CHORES.items():
-                self._do_chore(name, steps)
+            for name, (steps, every) in CHORES.items():
+                self._do_chore(name, steps, every)
 
     def _look_up_silent(self) -> None:
         claimed = self._pace.claim()
@@ -118,11 +122,11 @@ class Worker:
         self._problem = None if isinstance(error, BusyError) else (error.reason, utcnow())
         self._beat(at_once=True)
 
-    def _do_chore(self, name: str, steps: Steps) -> None:
+    def _do_chore(self, name: str, steps: Steps, every: timedelta) -> None:
         """Do it if it is due; what fails is due again when the lease ends."""
         began_at = utcnow()
         with db.engine.begin() as connection:
-            if not Chore.claim(connection, name, CHORE_LEASE, every=DAY):
+            if not Chore.claim(connection, name, CHORE_LEASE, every):
                 return
             last_done = Chore.last_done(connection, name)
         try:
@@ -135,7 +139,7 @@ class Worker:
             return
         self._problem = None
         with db.engine.begin() as connection:
-            Chore.done(connection, name, began_at, every=DAY)
+            Chore.done(connection, name, began_at, every)
 
     def _go_on(self, name: str) -> None:
         """Live on, and keep the chore, between two steps of it."""

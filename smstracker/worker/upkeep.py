@@ -5,18 +5,21 @@ from datetime import datetime
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import RateLimit, SignInToken, UserSession
+from smstracker.models import CallbackTally, RateLimit, RefusedCallback, SignInToken, UserSession
 from smstracker.models.work import Heartbeat
+from smstracker.webhooks.diagnosis import diagnose_pending
 
 
 def purge() -> dict[str, int]:
     """Delete what nobody needs any more; how much of each kind, by its name for people."""
-    connection = db.session.connection()
+    connection, now = db.session.connection(), utcnow()
     counted = {
+        "refused callbacks": RefusedCallback.purge(now),
+        "counts of callbacks": CallbackTally.purge(now),
         "killed workers": Heartbeat.purge(connection),
         "sign-in tokens": SignInToken.purge(),
         "sessions": UserSession.end_stale(),
-        "limits": RateLimit.purge(connection, utcnow()),
+        "limits": RateLimit.purge(connection, now),
     }
     db.session.commit()
     return counted
@@ -25,3 +28,10 @@ def purge() -> dict[str, int]:
 def upkeep(_last_done: datetime | None) -> Iterator[dict[str, int]]:
     """The daily chore of it."""
     yield purge()
+
+
+def explain_refused(_last_done: datetime | None) -> Iterator[int]:
+    """Say why callbacks were refused, so that whoever looks need not wait for it."""
+    explained = diagnose_pending()
+    db.session.commit()
+    yield explained
