@@ -28,6 +28,7 @@ lock: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -W ignore bench/callbacks
+	$(BIN)/python -W ignore bench/flood
 
 chaos: .venv/dev
 	$(BIN)/python -W ignore -m tests.chaos

@@ -64,16 +64,16 @@ class CallbackWriter:
         self._write(evidence)
 
     def count_refused(self) -> None:
-        """Count a refused callback that is not kept, with the next commit or in a second."""
+        """Count a refused callback that is not kept, with the next commit or in a second.
+
+        It waits for the commit that is under way, so that a flood goes no faster than what is
+        signed: without that, its threads would take the interpreter from those that store.
+        """
         with self._guard:
             self._uncounted += 1
-        if abs(utcnow() - self._written_at) >= FLUSH_AFTER and self._writing.acquire(
-            blocking=False
-        ):
-            try:
+        with self._writing:
+            if abs(utcnow() - self._written_at) >= FLUSH_AFTER:
                 self._write_all(db.engine)
-            finally:
-                self._writing.release()
 
     def _write(self, what: Callback | Evidence) -> None:
         done: Future[None] = Future()
