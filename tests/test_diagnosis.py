@@ -202,7 +202,7 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             seen(FORM, "/webhooks/twilio/sms", reason=Refusal.ADDRESS),
-            "It was sent to an address that is not one of this app's. ",
+            "Twilio signed it: replay it. It was sent to an address that is not one of this ",
             None,
         ),
         (seen(FORM), "Valid with today's settings: replay it.", None),

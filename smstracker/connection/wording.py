@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from smstracker.clock import in_words
 from smstracker.connection.report import Cause, Report
+from smstracker.webhooks.diagnosis import is_proven
 
 # Twilio itself says that now and then a callback is lost. It is news when more are than these.
 MISSED_SHARE = 0.02
@@ -37,14 +38,18 @@ def sentence(report: Report) -> Sentence:
 
 
 def _refused(report: Report) -> Sentence | None:
-    # What does not even claim to be of our account must not be able to alarm anybody.
-    causes = [cause for cause in report.causes if cause.is_plausible and cause.hour]
+    # What does not even claim to be of our account must not be able to alarm anybody; what only
+    # claims to be (a forger can know the account) not while more is accepted than is refused.
+    claimed = [cause for cause in report.causes if cause.is_plausible and cause.hour]
+    proven = [cause for cause in claimed if is_proven(cause.diagnosis)]
+    is_majority = sum(cause.hour for cause in claimed) > report.hour.accepted
+    causes = claimed if is_majority else proven
     if not causes:
         return None
     count = sum(cause.hour for cause in causes)
     brief = f"{_callbacks(count)} {_were(count)} refused in the last hour"
     return _bad(
-        brief, _fix(max(causes, key=lambda cause: (bool(cause.diagnosis), cause.hour))), ": "
+        brief, _fix(max(causes, key=lambda cause: (is_proven(cause.diagnosis), cause.hour))), ": "
     )
 
 

@@ -30,8 +30,9 @@ TOO_LARGE = "It is larger than any callback of Twilio's; its body was not kept."
 NOT_A_FORM = (
     "It is not a form: another program posts here, or a proxy changes the header Content-Type."
 )
+SIGNED = "Twilio signed it"
 UNREADABLE = (
-    "Twilio signed it, but it names no message or no status: "
+    f"{SIGNED}, but it names no message or no status: "
     "another webhook of Twilio's, not a status callback, was given this app's address."
 )
 ELSEWHERE = (
@@ -39,7 +40,7 @@ ELSEWHERE = (
     "{base}/webhooks/twilio/status and, for one message, {base}/webhooks/twilio/status/ID: "
     "correct it in the Twilio Console."
 )
-SIGNED_ELSEWHERE = " Twilio signed it: replay it."
+SIGNED_ELSEWHERE = f"{SIGNED}: replay it. "
 STRANGER = (
     "It names account {account}, which is not TWILIO_ACCOUNT_SID: if it is your subaccount, "
     "add its token to TWILIO_SUBACCOUNT_TOKENS."
@@ -73,6 +74,11 @@ NOT_ITS_OWN = "remove this account from TWILIO_SUBACCOUNT_TOKENS"
 _ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
 
 
+def is_proven(diagnosis: str | None) -> bool:
+    """Whether a sentence of here says that one of our tokens signed it: it is Twilio's."""
+    return diagnosis is not None and diagnosis.startswith(("Valid ", SIGNED))
+
+
 def signer_today(evidence: Evidence, config: Config, signatures: Signatures) -> Signer | None:
     """Who signed it by today's settings; None if it does not verify or was cut."""
     if not evidence.is_whole:
@@ -103,7 +109,7 @@ def _explain_signed(evidence: Evidence, config: Config, signer: Signer) -> str:
     if read_callback(evidence.form, signer, None) is None:
         return UNREADABLE
     if evidence.reason is Refusal.ADDRESS:
-        return ELSEWHERE.format(base=config.public_base_url) + SIGNED_ELSEWHERE
+        return SIGNED_ELSEWHERE + ELSEWHERE.format(base=config.public_base_url)
     return READY
 
 
