@@ -228,7 +228,10 @@ def _read_twilio(read: _Reader) -> tuple[str, str, str | None]:
     ):
         if not read.text(name):
             read.problem(name, f"required, because {other} is set")
-    sid = read.matching("TWILIO_ACCOUNT_SID", _ACCOUNT_SID, "AC followed by 32 hexadecimal digits")
+    shape = "AC followed by 32 hexadecimal digits"
+    if (read.text("TWILIO_ACCOUNT_SID") or "").startswith("SK"):
+        shape += ": with an API key (SK…), callbacks cannot be verified"
+    sid = read.matching("TWILIO_ACCOUNT_SID", _ACCOUNT_SID, shape)
     if not (read.words("TWILIO_PHONE_NUMBER") or read.text("TWILIO_MESSAGING_SERVICE_SID")):
         read.problem(
             "TWILIO_PHONE_NUMBER", "set this or TWILIO_MESSAGING_SERVICE_SID: there is no sender"

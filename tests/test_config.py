@@ -103,6 +103,23 @@ def test_live_mode_without_one_of_its_settings_does_not_start(tmp_path: Path, mi
     assert missing in problems(tmp_path, **{missing: ""})
 
 
+def test_api_key_is_no_account(tmp_path: Path) -> None:
+    said = problems(tmp_path, TWILIO_ACCOUNT_SID="SK" + "1" * 32)
+    assert "with an API key (SK…), callbacks cannot be verified" in said
+
+
+@pytest.mark.parametrize("tokens", ["AC1:t", "AC" + "2" * 32, "AC" + "1" * 32 + ":t", "nonsense"])
+def test_subaccount_tokens_are_pairs_of_other_accounts(tmp_path: Path, tokens: str) -> None:
+    assert "TWILIO_SUBACCOUNT_TOKENS" in problems(tmp_path, TWILIO_SUBACCOUNT_TOKENS=tokens)
+
+
+def test_subaccount_tokens_are_read(tmp_path: Path) -> None:
+    one, other = "AC" + "2" * 32, "AC" + "3" * 32
+    tokens = f"{one}:first, {other}: second "
+    config = load(LIVE | {"TWILIO_SUBACCOUNT_TOKENS": tokens}, instance=tmp_path)
+    assert config.twilio_subaccount_tokens == {one: "first", other: "second"}
+
+
 def test_a_messaging_service_is_sender_enough(tmp_path: Path) -> None:
     service = {"TWILIO_PHONE_NUMBER": "", "TWILIO_MESSAGING_SERVICE_SID": "MG" + "a" * 32}
     assert load(LIVE | service, instance=tmp_path).twilio_phone_numbers == ()
