@@ -1,6 +1,9 @@
 """The WSGI entry point: `wsgi:app`."""
 
+import logging
 import sys
+
+import click
 
 from config import ConfigError, load
 from smstracker import create_app, logs
@@ -10,5 +13,7 @@ try:
 except ConfigError as error:
     sys.exit(str(error))
 
-logs.configure()
+# A command prints for people; what it does in passing is no news to them.
+is_command = click.get_current_context(silent=True) is not None
+logs.configure(logging.WARNING if is_command else logging.INFO)
 app = create_app(settings)
