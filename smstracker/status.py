@@ -1,6 +1,6 @@
 """The status words of a message: their order, what people read, and how they are counted.
 
-Pure: the SQL that moves a message (`models.events`) and the timeline are derived from `RANK`.
+Pure: the SQL that moves a message (`models.moves`) and the timeline are derived from `RANK`.
 Twilio's words stay Twilio's in the data; four words of ours come before them.
 """
 

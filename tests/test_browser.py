@@ -17,8 +17,9 @@ from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat
-from smstracker.models.events import News, record
+from smstracker.models.events import News
 from smstracker.models.messages import Content, Message
+from smstracker.models.recording import record
 from smstracker.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from smstracker.status import RANK, Source
 from tests.conftest import need

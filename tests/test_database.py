@@ -15,8 +15,9 @@ from smstracker.clock import ago, in_words, utcnow, waiting_time
 from smstracker.database import Base
 from smstracker.extensions import db
 from smstracker.models import Message, RateLimit, StatusEvent, User
-from smstracker.models.events import _APPEND_CALLBACK, _conditional_update
 from smstracker.models.messages import Content
+from smstracker.models.moves import conditional_update
+from smstracker.models.recording import _APPEND_CALLBACK
 from smstracker.status import State
 from tests.people import Person
 from tests.signing import call_back, fields, sid
@@ -169,7 +170,7 @@ def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None
         for name, query in queries.items():
             assert not is_scan(plan(query)), (name, plan(query))
         moved = {"of": 7, "code": None, "at": now, "ask_at": now, "source": "callback"}
-        assert not is_scan(plan(_conditional_update("sent"), moved))
+        assert not is_scan(plan(conditional_update("sent"), moved))
         stored = {"payload": callback, "received_at": now, "status": "sent", "source": "callback"}
         stored |= {"of_sid": sid(1), "in_path": _uuid(1), "twilio_sid": sid(1)}
         stored |= {"of_account": None, "of_status": "sent", "of_code": None}

@@ -11,8 +11,9 @@ from flask import Flask
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, User
-from smstracker.models.events import News, record
+from smstracker.models.events import News
 from smstracker.models.messages import PAGE_SIZE, Content
+from smstracker.models.recording import record
 from smstracker.status import Source
 from tests.people import Person, words
 from tests.signing import call_back, fields, sid

@@ -17,7 +17,8 @@ from smstracker.carrier import InquiryError
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, RateLimit
-from smstracker.models.events import News, fill_in, record, record_callback
+from smstracker.models.events import News
+from smstracker.models.recording import fill_in, record, record_callback
 from smstracker.models.work import reschedule
 from smstracker.status import Source
 from smstracker.worker import loop

@@ -14,7 +14,8 @@ from sqlalchemy import insert, select
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message
-from smstracker.models.events import News, record_callback
+from smstracker.models.events import News
+from smstracker.models.recording import record_callback
 from smstracker.status import Source
 from tests.people import Person
 from tests.signing import ACCOUNT_SID, STATUS_PATH, sid, signature

@@ -13,7 +13,8 @@ from sqlalchemy.exc import OperationalError
 from smstracker.dashboard.wording import timeline
 from smstracker.extensions import db
 from smstracker.models import CallbackTally
-from smstracker.models.events import News, record
+from smstracker.models.events import News
+from smstracker.models.recording import record
 from smstracker.status import Source
 from smstracker.webhooks import replay as replaying
 from smstracker.webhooks.replay import Replayed, replay

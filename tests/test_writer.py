@@ -12,7 +12,8 @@ from werkzeug.datastructures import MultiDict
 from smstracker.carrier import Signer
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
-from smstracker.models.events import News, record
+from smstracker.models.events import News
+from smstracker.models.recording import record
 from smstracker.status import Source
 from smstracker.webhooks import writer
 from smstracker.webhooks.forms import read_callback

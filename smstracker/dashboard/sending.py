@@ -16,7 +16,8 @@ from smstracker.carrier import (
 )
 from smstracker.extensions import db
 from smstracker.models import Message
-from smstracker.models.events import News, fill_in, record
+from smstracker.models.events import News
+from smstracker.models.recording import fill_in, record
 from smstracker.models.work import plan_lookups
 from smstracker.schedule import first_lookup
 from smstracker.status import RANK, Source

@@ -1,16 +1,8 @@
-"""Status events, append-only, and the one way in which they move a message.
+"""Status events, append-only: what was learned of a message, from whom and when."""
 
-The callback path is Core alone: one INSERT and one conditional UPDATE. What is rare (an event whose
-message is not known by its SID yet) costs more statements, under a lock on the SID.
-"""
-
-import logging
-import uuid
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -19,34 +11,16 @@ from sqlalchemy import (
     Index,
     Select,
     String,
-    and_,
-    bindparam,
-    case,
-    exists,
-    false,
-    func,
-    insert,
-    literal_column,
-    null,
-    or_,
     select,
     text,
-    update,
 )
-from sqlalchemy.engine import Connection
-from sqlalchemy.orm import InstrumentedAttribute, Mapped, aliased, mapped_column
-from sqlalchemy.sql import ColumnElement
-from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker import status
 from smstracker.clock import utcnow
 from smstracker.database import UtcDateTime
 from smstracker.extensions import Model
-from smstracker.models.messages import BigId, Message
-from smstracker.schedule import first_lookup
+from smstracker.models.messages import BigId
 from smstracker.status import Source
-
-log = logging.getLogger(__name__)
 
 IS_ORPHAN = text("message_id IS NULL")
 
@@ -104,196 +78,3 @@ class News:
     def row(self) -> dict[str, Any]:
         """The columns of the event."""
         return {name: getattr(self, name) for name in self.__slots__}
-
-
-def _by_sid(sid: Any) -> Select[tuple[int]]:
-    other = aliased(Message)
-    return select(other.id).where(other.twilio_sid == sid)
-
-
-def _is_of_account(message: Any, account: Any) -> ColumnElement[bool]:
-    """A subaccount has a token of its own, which must not vouch for another account's messages."""
-    return or_(message.account_sid.is_(None), message.account_sid == account)
-
-
-# A callback belongs to the message in its path, unless that one is known to be another at Twilio.
-_SID = bindparam("of_sid", type_=String())
-_ACCOUNT = bindparam("of_account", type_=String())
-_FROM_PATH = select(Message.id).where(
-    Message.public_id == bindparam("in_path", type_=Message.public_id.type),
-    or_(Message.twilio_sid.is_(None), Message.twilio_sid == _SID),
-    _is_of_account(Message, _ACCOUNT),
-)
-_HOLDER = aliased(Message)
-_FROM_SID = select(_HOLDER.id).where(_HOLDER.twilio_sid == _SID, _is_of_account(_HOLDER, _ACCOUNT))
-_MESSAGE = func.coalesce(_FROM_PATH.scalar_subquery(), _FROM_SID.scalar_subquery())
-_EARLIER = aliased(StatusEvent)
-_IS_REPEATED = exists().where(
-    _EARLIER.message_id == _MESSAGE,
-    _EARLIER.status == bindparam("of_status", type_=String()),
-    _EARLIER.error_code.is_not_distinct_from(bindparam("of_code", type_=String())),
-    _EARLIER.source == Source.CALLBACK,
-)
-_APPEND_CALLBACK = (
-    insert(StatusEvent)
-    .values(message_id=_MESSAGE, is_repeated=_IS_REPEATED)
-    .returning(
-        StatusEvent.message_id,
-        StatusEvent.is_repeated,
-        exists(_by_sid(_SID)).label("sid_is_known"),
-    )
-)
-
-
-def record_callback(connection: Connection, public_id: uuid.UUID | None, news: News) -> bool:
-    """Store a callback and move the message that it is about, if there is one yet.
-
-    Tells whether the same status and error code had been called back before.
-    """
-    known = {"of_sid": news.twilio_sid, "of_account": news.account_sid, "in_path": public_id}
-    known |= {"of_status": news.status, "of_code": news.error_code}
-    stored = connection.execute(_APPEND_CALLBACK, {**news.row(), **known}).one()
-    if not stored.sid_is_known and news.twilio_sid:
-        # If its message has become known meanwhile, this attaches it and moves the message.
-        _settle_sid(connection, stored.message_id, news.twilio_sid)
-    if stored.message_id is not None:
-        _move(connection, stored.message_id, news)
-    return bool(stored.is_repeated)
-
-
-def record(connection: Connection, message_id: int, news: News) -> bool:
-    """Store what the send answer or a look-up said of a message; whether that moved it."""
-    connection.execute(insert(StatusEvent).values(message_id=message_id, **news.row()))
-    if news.twilio_sid:
-        _settle_sid(connection, message_id, news.twilio_sid)
-    return _move(connection, message_id, news)
-
-
-def adopt(connection: Connection, message_id: int, news: News) -> bool:
-    """Take what Twilio's list has as this message, unless its SID is already another one's."""
-    if not news.twilio_sid or _settle_sid(connection, message_id, news.twilio_sid) != message_id:
-        return False
-    record(connection, message_id, news)
-    return True
-
-
-def fill_in(connection: Connection, message_id: int, **facts: Any) -> None:
-    """Set the columns of a message about which there is news beside the status; None is no news."""
-    known = {name: value for name, value in facts.items() if value is not None}
-    if known:
-        connection.execute(update(Message).where(Message.id == message_id).values(known))
-
-
-def _settle_sid(connection: Connection, message_id: int | None, sid: str) -> int | None:
-    """Tie a SID to its message and attach the events that came before; the message's id.
-
-    The lock makes this one at a time for a SID on PostgreSQL (SQLite has one writer anyway), so
-    that an event and the answer that makes its SID known cannot miss one another.
-    """
-    if connection.dialect.name == "postgresql":
-        key = zlib.crc32(sid.encode())
-        connection.execute(select(func.pg_advisory_xact_lock(key)))
-    holder = connection.scalar(_by_sid(sid))
-    if holder is None and message_id is not None:
-        mine = and_(Message.id == message_id, Message.twilio_sid.is_(None))
-        connection.execute(update(Message).where(mine).values(twilio_sid=sid))
-        holder = message_id
-    elif message_id is not None and holder != message_id:
-        log.warning("sid_already_held", extra={"message_sid": sid})
-    if holder is not None:
-        _attach_orphans(connection, holder, sid)
-    return holder
-
-
-def _attach_orphans(connection: Connection, message_id: int, sid: str) -> None:
-    account = select(Message.account_sid).where(Message.id == message_id).scalar_subquery()
-    is_its_own = or_(
-        account.is_(None), StatusEvent.account_sid.is_(None), StatusEvent.account_sid == account
-    )
-    orphans = (
-        update(StatusEvent)
-        .where(StatusEvent.message_id.is_(None), StatusEvent.twilio_sid == sid, is_its_own)
-        .values(message_id=message_id)
-        .returning(StatusEvent.status, StatusEvent.error_code, StatusEvent.received_at)
-    )
-    for word, code, at in sorted(connection.execute(orphans), key=lambda row: row.received_at):
-        _move(connection, message_id, News(word, Source.CALLBACK, {}, sid, code, received_at=at))
-
-
-def _move(connection: Connection, message_id: int, news: News) -> bool:
-    """Move a message if the news rank above what is known of it; whether they did."""
-    if news.status not in status.RANK:
-        return False
-    moved = connection.execute(
-        _conditional_update(news.status),
-        {
-            "of": message_id,
-            "code": news.error_code,
-            "at": news.received_at,
-            "source": news.source,
-            "ask_at": first_lookup(news.status, news.received_at),
-        },
-    ).first()
-    learned = (news.status, news.received_at, news.source)
-    return moved is not None and tuple(moved) == learned
-
-
-@cache
-def _conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | None]]:
-    """UPDATE to `word` if the stored status ranks below it; derived from `status.RANK`.
-
-    The same outcome only fills in a missing error code. A contradiction is marked and nothing more;
-    it is looked for in the status, which another transaction may just have changed, and in the
-    events, because the status forgets (failed, delivered, read).
-    """
-    at = bindparam("at", type_=UtcDateTime())
-    code = bindparam("code", type_=String())
-    rises = _is_one_of(status.below(word))
-    contradicts = _contradicts(word)
-    fills = and_(
-        _is_one_of(status.same_outcome(word)),
-        Message.error_code.is_(None),
-        code.is_not(None),
-    )
-    final = at if word in status.FINAL else null()
-    # One that was given up is asked about again when there is news of it.
-    ask_at = bindparam("ask_at", type_=UtcDateTime())
-    planned = null() if word in status.FINAL else func.coalesce(Message.next_lookup_at, ask_at)
-    accepted = null() if word in (*status.OUTCOME_OPEN, *status.NOT_SENT) else at
-    return (
-        update(Message)
-        .where(
-            Message.id == bindparam("of"),
-            or_(rises, fills, and_(contradicts, ~Message.conflicting)),
-        )
-        .values(
-            status=case((rises, word), else_=Message.status),
-            status_at=case((rises, at), else_=Message.status_at),
-            status_source=case(
-                (rises, bindparam("source", type_=String())), else_=Message.status_source
-            ),
-            error_code=case((or_(rises, fills), code), else_=Message.error_code),
-            final_at=case((rises, final), else_=Message.final_at),
-            accepted_at=func.coalesce(Message.accepted_at, accepted),
-            conflicting=or_(Message.conflicting, contradicts),
-            next_lookup_at=case((rises, planned), else_=Message.next_lookup_at),
-        )
-        .returning(Message.status, Message.status_at, Message.status_source)
-    )
-
-
-def _contradicts(word: str) -> ColumnElement[bool]:
-    opposite = status.contradicting(word)
-    if not opposite:
-        return false()
-    told = exists().where(
-        StatusEvent.message_id == bindparam("of"), _is_one_of(opposite, StatusEvent.status)
-    )
-    return or_(_is_one_of(opposite), told)
-
-
-def _is_one_of(
-    words: tuple[str, ...], column: InstrumentedAttribute[str] = Message.status
-) -> ColumnElement[bool]:
-    # Written out, because a list of parameters would be expanded again at each execution.
-    return column.in_([literal_column(f"'{word}'") for word in words])

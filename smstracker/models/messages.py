@@ -73,7 +73,7 @@ class Content:
 
 
 class Message(Model):
-    """One message of one owner. Its status moves only by `models.events`."""
+    """One message of one owner. Its status moves only by `models.moves`."""
 
     __tablename__ = "message"
     __table_args__ = (

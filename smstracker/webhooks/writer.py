@@ -22,7 +22,8 @@ from smstracker.clock import utcnow
 from smstracker.database import UNAVAILABLE
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
-from smstracker.models.events import News, record_callback
+from smstracker.models.events import News
+from smstracker.models.recording import record_callback
 from smstracker.models.tallies import Counts
 from smstracker.webhooks.evidence import Evidence
 

@@ -14,7 +14,7 @@ from smstracker.carrier import Answer, current_carrier
 from smstracker.clock import utcnow
 from smstracker.extensions import db, settings
 from smstracker.models import Message
-from smstracker.models.events import fill_in, record
+from smstracker.models.recording import fill_in, record
 from smstracker.models.work import is_askable
 from smstracker.worker.facts import facts_of, news_of
 

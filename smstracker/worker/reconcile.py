@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from smstracker.carrier import BusyError, GoneError, InquiryError, current_carrier
 from smstracker.extensions import db
-from smstracker.models.events import News, fill_in, record
+from smstracker.models.events import News
+from smstracker.models.recording import fill_in, record
 from smstracker.models.work import Open, ask_no_more, reschedule
 from smstracker.status import GONE, Source
 from smstracker.worker.facts import facts_of, news_of

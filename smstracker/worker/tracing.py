@@ -17,7 +17,8 @@ from smstracker.carrier import Answer, current_carrier
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
-from smstracker.models.events import News, adopt, fill_in, record
+from smstracker.models.events import News
+from smstracker.models.recording import adopt, fill_in, record
 from smstracker.models.work import Open, reschedule
 from smstracker.status import Source
 from smstracker.worker.facts import facts_of, news_of

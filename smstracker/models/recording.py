@@ -1,0 +1,147 @@
+"""How news of a message is stored: an event first, then the message moves.
+
+The callback path is Core alone: one INSERT and one conditional UPDATE. What is rare (an event whose
+message is not known by its SID yet) costs more statements, under a lock on the SID.
+"""
+
+import logging
+import uuid
+import zlib
+from typing import Any
+
+from sqlalchemy import (
+    Select,
+    String,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import aliased
+from sqlalchemy.sql import ColumnElement
+
+from smstracker.models.events import News, StatusEvent
+from smstracker.models.messages import Message
+from smstracker.models.moves import move
+from smstracker.status import Source
+
+log = logging.getLogger(__name__)
+
+
+def _by_sid(sid: Any) -> Select[tuple[int]]:
+    other = aliased(Message)
+    return select(other.id).where(other.twilio_sid == sid)
+
+
+def _is_of_account(message: Any, account: Any) -> ColumnElement[bool]:
+    """A subaccount has a token of its own, which must not vouch for another account's messages."""
+    return or_(message.account_sid.is_(None), message.account_sid == account)
+
+
+# A callback belongs to the message in its path, unless that one is known to be another at Twilio.
+_SID = bindparam("of_sid", type_=String())
+_ACCOUNT = bindparam("of_account", type_=String())
+_FROM_PATH = select(Message.id).where(
+    Message.public_id == bindparam("in_path", type_=Message.public_id.type),
+    or_(Message.twilio_sid.is_(None), Message.twilio_sid == _SID),
+    _is_of_account(Message, _ACCOUNT),
+)
+_HOLDER = aliased(Message)
+_FROM_SID = select(_HOLDER.id).where(_HOLDER.twilio_sid == _SID, _is_of_account(_HOLDER, _ACCOUNT))
+_MESSAGE = func.coalesce(_FROM_PATH.scalar_subquery(), _FROM_SID.scalar_subquery())
+_EARLIER = aliased(StatusEvent)
+_IS_REPEATED = exists().where(
+    _EARLIER.message_id == _MESSAGE,
+    _EARLIER.status == bindparam("of_status", type_=String()),
+    _EARLIER.error_code.is_not_distinct_from(bindparam("of_code", type_=String())),
+    _EARLIER.source == Source.CALLBACK,
+)
+_APPEND_CALLBACK = (
+    insert(StatusEvent)
+    .values(message_id=_MESSAGE, is_repeated=_IS_REPEATED)
+    .returning(
+        StatusEvent.message_id,
+        StatusEvent.is_repeated,
+        exists(_by_sid(_SID)).label("sid_is_known"),
+    )
+)
+
+
+def record_callback(connection: Connection, public_id: uuid.UUID | None, news: News) -> bool:
+    """Store a callback and move the message that it is about, if there is one yet.
+
+    Tells whether the same status and error code had been called back before.
+    """
+    known = {"of_sid": news.twilio_sid, "of_account": news.account_sid, "in_path": public_id}
+    known |= {"of_status": news.status, "of_code": news.error_code}
+    stored = connection.execute(_APPEND_CALLBACK, {**news.row(), **known}).one()
+    if not stored.sid_is_known and news.twilio_sid:
+        # If its message has become known meanwhile, this attaches it and moves the message.
+        _settle_sid(connection, stored.message_id, news.twilio_sid)
+    if stored.message_id is not None:
+        move(connection, stored.message_id, news)
+    return bool(stored.is_repeated)
+
+
+def record(connection: Connection, message_id: int, news: News) -> bool:
+    """Store what the send answer or a look-up said of a message; whether that moved it."""
+    connection.execute(insert(StatusEvent).values(message_id=message_id, **news.row()))
+    if news.twilio_sid:
+        _settle_sid(connection, message_id, news.twilio_sid)
+    return move(connection, message_id, news)
+
+
+def adopt(connection: Connection, message_id: int, news: News) -> bool:
+    """Take what Twilio's list has as this message, unless its SID is already another one's."""
+    if not news.twilio_sid or _settle_sid(connection, message_id, news.twilio_sid) != message_id:
+        return False
+    record(connection, message_id, news)
+    return True
+
+
+def fill_in(connection: Connection, message_id: int, **facts: Any) -> None:
+    """Set the columns of a message about which there is news beside the status; None is no news."""
+    known = {name: value for name, value in facts.items() if value is not None}
+    if known:
+        connection.execute(update(Message).where(Message.id == message_id).values(known))
+
+
+def _settle_sid(connection: Connection, message_id: int | None, sid: str) -> int | None:
+    """Tie a SID to its message and attach the events that came before; the message's id.
+
+    The lock makes this one at a time for a SID on PostgreSQL (SQLite has one writer anyway), so
+    that an event and the answer that makes its SID known cannot miss one another.
+    """
+    if connection.dialect.name == "postgresql":
+        key = zlib.crc32(sid.encode())
+        connection.execute(select(func.pg_advisory_xact_lock(key)))
+    holder = connection.scalar(_by_sid(sid))
+    if holder is None and message_id is not None:
+        mine = and_(Message.id == message_id, Message.twilio_sid.is_(None))
+        connection.execute(update(Message).where(mine).values(twilio_sid=sid))
+        holder = message_id
+    elif message_id is not None and holder != message_id:
+        log.warning("sid_already_held", extra={"message_sid": sid})
+    if holder is not None:
+        _attach_orphans(connection, holder, sid)
+    return holder
+
+
+def _attach_orphans(connection: Connection, message_id: int, sid: str) -> None:
+    account = select(Message.account_sid).where(Message.id == message_id).scalar_subquery()
+    is_its_own = or_(
+        account.is_(None), StatusEvent.account_sid.is_(None), StatusEvent.account_sid == account
+    )
+    orphans = (
+        update(StatusEvent)
+        .where(StatusEvent.message_id.is_(None), StatusEvent.twilio_sid == sid, is_its_own)
+        .values(message_id=message_id)
+        .returning(StatusEvent.status, StatusEvent.error_code, StatusEvent.received_at)
+    )
+    for word, code, at in sorted(connection.execute(orphans), key=lambda row: row.received_at):
+        move(connection, message_id, News(word, Source.CALLBACK, {}, sid, code, received_at=at))
