@@ -4,53 +4,20 @@ No finding holds a secret, an address or a whole phone number.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from urllib.parse import urlsplit
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from config import is_loopback
 from smstracker.carrier import Ability, Account, GoneError, InquiryError, current_carrier
-from smstracker.clock import in_words, utcnow
-from smstracker.connection.report import Report, report
-from smstracker.connection.wording import sentence
+from smstracker.clock import in_words
+from smstracker.connection.findings import findings as connection_findings
 from smstracker.extensions import settings
+from smstracker.finding import Finding, Verdict, ok, phrase, problem, warning
 from smstracker.health import database_problem
 from smstracker.mailer import MailError, current_mailer
 from smstracker.self_probe import obstacle
 
 CLOCK_WARNING, CLOCK_PROBLEM = timedelta(seconds=30), timedelta(minutes=5)
-_START_WORKER = "start flask worker, and keep it running"
-
-
-class Verdict(StrEnum):
-    OK = "ok"
-    WARNING = "warning"
-    PROBLEM = "problem"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """`fix` names the setting or the command that helps."""
-
-    check: str
-    verdict: Verdict
-    found: str
-    fix: str | None = None
-
-
-def _ok(check: str, found: str) -> Finding:
-    return Finding(check, Verdict.OK, found)
-
-
-def _warning(check: str, found: str, fix: str | None = None) -> Finding:
-    return Finding(check, Verdict.WARNING, found, fix)
-
-
-def _problem(check: str, found: str, fix: str | None = None) -> Finding:
-    return Finding(check, Verdict.PROBLEM, found, fix)
 
 
 def examine() -> Iterator[Finding]:
@@ -63,22 +30,22 @@ def examine() -> Iterator[Finding]:
     yield _callbacks_arrive()
     yield _mail()
     if database.verdict is Verdict.OK:
-        yield from _connection()
+        yield from connection_findings()
 
 
 def _settings() -> Finding:
     if settings().demo:
-        return _ok("settings", "demo mode: a simulated carrier, no SMS leaves this machine")
+        return ok("settings", "demo mode: a simulated carrier, no SMS leaves this machine")
     account = settings().twilio_account_sid[-4:]
-    return _ok("settings", f"live, with the Twilio account that ends in {account}")
+    return ok("settings", f"live, with the Twilio account that ends in {account}")
 
 
 def _database() -> Finding:
-    problem = database_problem()
-    if problem is None:
-        return _ok("database", "reached and migrated")
-    found, _, command = problem.partition(": ")
-    return _problem("database", found, command or "check DATABASE_URL and whether it runs")
+    trouble = database_problem()
+    if trouble is None:
+        return ok("database", "reached and migrated")
+    found, _, command = trouble.partition(": ")
+    return problem("database", found, command or "check DATABASE_URL and whether it runs")
 
 
 def _twilio() -> Iterator[Finding]:
@@ -90,9 +57,9 @@ def _twilio() -> Iterator[Finding]:
             fix = "start the demo with make run: the simulated carrier is part of it"
         elif not isinstance(error, GoneError) and "HTTP 40" not in error.reason:
             fix = "check the network of this machine and TWILIO_API_BASE_URL"
-        yield _problem("credentials", _phrase(error.reason), fix)
-        yield _warning("senders", "not checked, because Twilio could not be asked")
-        yield _warning("clock", "not compared, because Twilio could not be asked")
+        yield problem("credentials", phrase(error.reason), fix)
+        yield warning("senders", "not checked, because Twilio could not be asked")
+        yield warning("clock", "not compared, because Twilio could not be asked")
         return
     yield _account(account)
     yield from _senders()
@@ -102,9 +69,9 @@ def _twilio() -> Iterator[Finding]:
 def _account(account: Account) -> Finding:
     if account.status != "active":
         fix = "see the Twilio Console: payment, or a review of the account"
-        return _problem("credentials", f"accepted, but the account is {account.status[:20]}", fix)
+        return problem("credentials", f"accepted, but the account is {account.status[:20]}", fix)
     trial = "; a trial, which sends to verified numbers only" if account.is_trial else ""
-    return _ok("credentials", f"accepted, the account is active{trial}")
+    return ok("credentials", f"accepted, the account is active{trial}")
 
 
 def _senders() -> Iterator[Finding]:
@@ -119,17 +86,17 @@ def _sender(sender: str) -> Finding:
     check, name = "senders", f"the number that ends in {sender[-4:]}"
     if not sender.startswith("+"):
         kind = f"the short code {sender}" if sender.isdecimal() else f"the sender {sender!r}"
-        return _ok(check, f"{kind} cannot be checked this way; Twilio judges it when it sends")
+        return ok(check, f"{kind} cannot be checked this way; Twilio judges it when it sends")
     try:
         ability = current_carrier().ability(sender)
     except InquiryError as error:
-        return _problem(check, f"{name} cannot be checked: {_phrase(error.reason)}")
+        return problem(check, f"{name} cannot be checked: {phrase(error.reason)}")
     if ability is Ability.SENDS:
-        return _ok(check, f"{name} can send SMS")
+        return ok(check, f"{name} can send SMS")
     if ability is Ability.NO_SMS:
-        return _problem(check, f"{name} cannot send SMS", "set TWILIO_PHONE_NUMBER to one that can")
+        return problem(check, f"{name} cannot send SMS", "set TWILIO_PHONE_NUMBER to one that can")
     fix = "check TWILIO_PHONE_NUMBER: it has to be a number of TWILIO_ACCOUNT_SID"
-    return _problem(check, f"the account does not have {name}", fix)
+    return problem(check, f"the account does not have {name}", fix)
 
 
 def _service(service: str) -> Finding:
@@ -138,18 +105,18 @@ def _service(service: str) -> Finding:
         current_carrier().check_service(service)
     except GoneError:
         fix = "check TWILIO_MESSAGING_SERVICE_SID"
-        return _problem("senders", f"the account does not have {name}", fix)
+        return problem("senders", f"the account does not have {name}", fix)
     except InquiryError as error:
-        return _problem("senders", f"{name} cannot be checked: {_phrase(error.reason)}")
-    return _ok("senders", f"{name} exists")
+        return problem("senders", f"{name} cannot be checked: {phrase(error.reason)}")
+    return ok("senders", f"{name} exists")
 
 
 def _clock(ahead: timedelta | None) -> Finding:
     if ahead is None:
-        return _warning("clock", "not compared, because Twilio's answer had no date")
+        return warning("clock", "not compared, because Twilio's answer had no date")
     off = abs(ahead)
     if off <= CLOCK_WARNING:
-        return _ok("clock", "agrees with Twilio's")
+        return ok("clock", "agrees with Twilio's")
     found = f"{in_words(off)} {'ahead of' if ahead > timedelta(0) else 'behind'} Twilio's"
     verdict = Verdict.PROBLEM if off > CLOCK_PROBLEM else Verdict.WARNING
     return Finding("clock", verdict, found, "let this machine keep its time by NTP")
@@ -158,33 +125,33 @@ def _clock(ahead: timedelta | None) -> Finding:
 def _public_address() -> Finding:
     check, base = "public address", settings().public_base_url
     if not is_loopback(urlsplit(base).hostname or ""):
-        return _ok(check, f"{base} uses https")
+        return ok(check, f"{base} uses https")
     api = urlsplit(settings().twilio_api_base_url).hostname or ""
     if settings().demo or is_loopback(api):
-        return _ok(check, f"{base} is this machine, and so is the carrier")
+        return ok(check, f"{base} is this machine, and so is the carrier")
     fix = "set PUBLIC_BASE_URL to an https address that is reached from outside"
-    return _problem(check, f"{base} is this machine: Twilio cannot reach it", fix)
+    return problem(check, f"{base} is this machine: Twilio cannot reach it", fix)
 
 
 def _callbacks_arrive() -> Finding:
     found = obstacle()
     if found is None:
-        return _ok("callbacks", "a signed request through PUBLIC_BASE_URL arrives intact")
-    return _problem("callbacks", f"PUBLIC_BASE_URL: {found.found}", found.fix)
+        return ok("callbacks", "a signed request through PUBLIC_BASE_URL arrives intact")
+    return problem("callbacks", f"PUBLIC_BASE_URL: {found.found}", found.fix)
 
 
 def _mail() -> Finding:
     server = settings().mail.server
     if not server and settings().demo:
-        return _ok("mail", "stays in the demo mailbox")
+        return ok("mail", "stays in the demo mailbox")
     if not server:
         fix = "set MAIL_SERVER; until then, flask users sign-in-link lets people in"
-        return _warning("mail", "no server is set, so no sign-in mail leaves", fix)
+        return warning("mail", "no server is set, so no sign-in mail leaves", fix)
     try:
         current_mailer().check()
     except MailError as error:
-        return _problem("mail", f"the server cannot be used ({error})", _mail_fix(str(error)))
-    return _ok("mail", "the server takes mail from here")
+        return problem("mail", f"the server cannot be used ({error})", _mail_fix(str(error)))
+    return ok("mail", "the server takes mail from here")
 
 
 def _mail_fix(kind: str) -> str:
@@ -195,44 +162,3 @@ def _mail_fix(kind: str) -> str:
     if kind.startswith(("SSL", "SMTPNotSupported")):
         return "check MAIL_USE_TLS, MAIL_USE_SSL and MAIL_PORT"
     return "check MAIL_SERVER, MAIL_PORT, MAIL_USE_TLS and MAIL_USE_SSL"
-
-
-def _connection() -> Iterator[Finding]:
-    try:
-        found = report(utcnow())
-    except SQLAlchemyError as error:
-        yield _problem("connection", f"cannot be judged ({type(error).__name__})")
-        return
-    yield _worker(found)
-    yield _tokens(found)
-    said = sentence(found)
-    if said.is_bad:
-        yield _warning("connection", _phrase(said.text), "see the page /callbacks")
-    else:
-        yield _ok("connection", said.text)
-
-
-def _worker(found: Report) -> Finding:
-    live = found.live_workers
-    if not live:
-        last = f" for {in_words(found.at - found.workers[0].beat_at)}" if found.workers else ""
-        return _problem("worker", f"none has run{last}", _START_WORKER)
-    for worker in live:
-        if worker.problem:
-            return _problem("worker", f"runs, but cannot ask: {_phrase(worker.problem)}")
-    return _ok("worker", "one runs" if len(live) == 1 else f"{len(live)} run")
-
-
-def _tokens(found: Report) -> Finding:
-    check = "token rotation"
-    if settings().demo or not settings().twilio_auth_token_secondary:
-        return _ok(check, "none is under way")
-    if found.by_secondary:
-        what = "callbacks are signed with the secondary token: Twilio has promoted it"
-        return _warning(check, what, "make it TWILIO_AUTH_TOKEN, and that the secondary one")
-    what = "under way: TWILIO_AUTH_TOKEN_SECONDARY is set, and signs nothing yet"
-    return _warning(check, what, "once it is promoted, make it TWILIO_AUTH_TOKEN")
-
-
-def _phrase(text: str) -> str:
-    return text.strip().rstrip(".")

@@ -92,8 +92,9 @@ def _signed_in(config: MailConfig, server: str) -> Iterator[smtplib.SMTP]:
             if config.username and config.password:
                 smtp.login(config.username, config.password)
             yield smtp
-    except (OSError, smtplib.SMTPException) as error:
-        raise MailError(type(error).__name__) from error
+    # A password that is not ASCII raises ValueError, whose text holds it.
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        raise MailError(type(error).__name__) from None
 
 
 def _connect(config: MailConfig, server: str, context: ssl.SSLContext) -> smtplib.SMTP:

@@ -54,7 +54,8 @@ def obstacle() -> Obstacle | None:
             "its certificate does not verify, so Twilio hangs up",
             "give the host of PUBLIC_BASE_URL a valid certificate, with its whole chain",
         )
-    except (OSError, HTTPException) as error:
+    # A host name that cannot be put into DNS raises ValueError.
+    except (OSError, HTTPException, ValueError) as error:
         return Obstacle(
             f"it cannot be reached from this machine ({type(error).__name__})",
             "start the app and check PUBLIC_BASE_URL, proxy and firewall. Some networks cannot "

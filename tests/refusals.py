@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from smstracker.models import RefusedCallback
+from smstracker.webhooks.diagnosis import is_proven
 from tests.signing import ACCOUNT_SID, fields, sid
 
 
@@ -26,5 +27,6 @@ def refusal(at: datetime, **columns: Any) -> RefusedCallback:
         "count": 1,
         "first_at": at,
         "last_at": at,
+        "is_proven": is_proven(columns.get("diagnosis")),
     }
     return RefusedCallback(**(facts | columns))

@@ -19,7 +19,7 @@ from smstracker.extensions import db
 from smstracker.models import Heartbeat, RefusedCallback, User
 from tests.people import Client, Person, words
 from tests.refusals import refusal
-from tests.signing import STATUS_PATH, fields, sid, signature
+from tests.signing import STATUS_PATH, call_back, fields, sid, signature
 
 SILENCE = {"status": "sent", "status_source": "send"}
 
@@ -165,9 +165,19 @@ def test_what_came_shows_no_whole_phone_number(app: Flask, admin: Person) -> Non
         refusal(utcnow(), target=query, body=b"To=%2B15558675310&RawDlrDoneDate=2611220836"),
         refusal(utcnow(), content_type="application/json", body=b'{"To": "+15558675310"}'),
     )
+    escaped = ("whatsapp%3A%2B1555", "%252B1555", "\\u002b1555", "+1-555-", "+1 (555) ")
+    store(
+        app,
+        *(
+            refusal(utcnow(), content_type="text/plain", body=f"{start}8675310".encode())
+            for start in escaped
+        ),
+        refusal(utcnow(), content_type="text/plain", body=b"+1-555-867-5310"),
+    )
     page = admin.get("/callbacks").text
     assert "8675310" not in page
-    assert "…5310" in page
+    assert "867-5310" not in page
+    assert page.count("…5310") > len(escaped)
     assert "RawDlrDoneDate = 2611220836" in page
 
 
@@ -281,3 +291,19 @@ def test_looking_changes_nothing(app: Flask, admin: Person) -> None:
         admin.get(path)
     with app.app_context():
         assert db.session.execute(select(RefusedCallback.__table__)).all() == before
+
+
+def test_forged_one_does_not_hide_what_a_proxy_does(app: Flask, admin: Person) -> None:
+    client = app.test_client()
+    for number in range(3):
+        call_back(client, fields(sid(number), "sent"), signed_path=f"{STATUS_PATH}/")
+    form = fields(sid(9), "sent")
+    client.post(STATUS_PATH, data=form, headers={"X-Twilio-Signature": "x" * 27 + "="})
+    assert "were refused in the last hour: Valid with a slash" in words(
+        admin.get("/callbacks").text
+    )
+
+
+def test_one_forged_callback_alarms_nobody(app: Flask, admin: Person) -> None:
+    app.test_client().post(STATUS_PATH, data=fields(sid(9), "sent"))
+    assert "refused in the last hour" not in words(admin.get("/messages").text)

@@ -24,7 +24,9 @@ def worker(age: timedelta = MINUTE / 30, problem: str | None = None) -> Worker:
 
 def cause(hour: int = 14, **columns: Any) -> Cause:
     facts = {"diagnosis": "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example"}
+    proven = columns.pop("is_proven", "Valid" in (columns.get("diagnosis", "Valid") or ""))
     named = {"reason": "signature", "setting": "PUBLIC_BASE_URL", "is_plausible": True}
+    named |= {"is_proven": proven}
     counts = {"hour": hour, "day": hour, "week": hour, "newest_at": NOW - MINUTE}
     return Cause(**(facts | named | counts | columns))
 
@@ -102,7 +104,12 @@ GOOD: list[tuple[Report, dict[str, Any], str]] = [
         {"causes": (cause(500, is_plausible=False),)},
         "All 124 expected callbacks arrived in the last 24 hours",
     ),
-    # Who knows the account can forge; that is no news while Twilio gets through.
+    # Who knows the account can forge; that is no news unless callbacks are missing.
+    (
+        WELL,
+        {"hour": window(), "causes": (cause(9, diagnosis="No variant fits.", setting="T"),)},
+        "All 124 expected callbacks arrived in the last 24 hours",
+    ),
     (
         WELL,
         {"causes": (cause(20, diagnosis="No variant fits.", setting="T"),)},
@@ -128,12 +135,19 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
     ),
     (
         WELL,
-        {"hour": window(), "causes": (cause(1, diagnosis="No variant fits.", setting="T"),)},
+        {
+            "hour": window(),
+            "unheard": 1,
+            "causes": (cause(1, diagnosis="No variant fits.", setting="T"),),
+        },
         "1 callback was refused in the last hour: No variant fits (check T)",
     ),
     (
         WELL,
-        {"hour": window(), "causes": (cause(2, diagnosis=None, setting=None),)},
+        {
+            "hour": window(missed=1),
+            "causes": (cause(2, diagnosis=None, setting=None),),
+        },
         "2 callbacks were refused in the last hour: why is not known yet",
     ),
     (

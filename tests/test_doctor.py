@@ -22,8 +22,10 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat
 from smstracker.models.tallies import span_of
+from smstracker.simulator import SimulatorServer
 from tests.conftest import free_port
 from tests.inbox import Inbox
+from tests.people import Person
 from tests.refusals import refusal
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
 from tests.wire import answer, wire
@@ -101,6 +103,10 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
         "worker",
         "token rotation",
         "connection",
+        "last callback",
+        "callbacks in 1 hour",
+        "callbacks in 1 day",
+        "callbacks in 7 days",
     ]
 
 
@@ -108,11 +114,24 @@ def test_doctor_prints_a_line_for_each_check_and_no_secret(live: Flask) -> None:
     done = live.test_cli_runner().invoke(args=["doctor"])
     assert done.exit_code == 1  # no worker runs
     for line in done.stdout.splitlines():
-        assert re.match(r"(ok|warning|problem) +[a-z ]+: .", line), line
+        assert re.match(r"(ok|warning|problem) +[a-z0-9 ]+: .", line), line
     assert "problem  worker: none has run. Fix: start flask worker" in done.stdout
     secrets = (PRIMARY, SECONDARY, NUMBER, NUMBER[1:], "a secret for tests only", ACCOUNT_SID)
     for secret in secrets:
         assert secret not in done.output
+
+
+def test_doctor_tells_what_the_page_tells(live: Flask, simulator: SimulatorServer) -> None:
+    beat(live)
+    alice = Person.signed_in(live, "alice@example.org")
+    for recipient in ("+15005550006", "+15005550102", "+15005550105"):
+        alice.send(recipient=recipient)
+    assert simulator.books.wait_until_idle(10)
+    said = live.test_cli_runner().invoke(args=["doctor"]).stdout
+    day = "callbacks in 1 day: 7 accepted, 2 of them repeated, 1 refused"
+    assert f"{day}; 2 outcomes by callback, 0 by asking (0 %)" in said
+    assert re.search(r"time to outcome: half within .+, 95 % within .+ \(2 messages: few", said)
+    assert "warning  refused: 1 in 24 hours, 1 in 7 days: No variant fits" in said
 
 
 def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> None:  # type: ignore[no-untyped-def]

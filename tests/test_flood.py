@@ -130,6 +130,36 @@ def test_strange_ones_do_not_wait_for_a_dead_database(
     assert len(kept(app)) == 1
 
 
+def test_strange_ones_do_not_queue_behind_a_database_that_takes_long_to_fail(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    with time_machine.travel(NOON, tick=False) as clock:
+        app = make_app()
+
+        def slowly_gone(*_args: object) -> None:
+            tried.append("")
+            clock.shift(5)
+            raise OperationalError("UPDATE", {}, Exception("gone"))
+
+        monkeypatch.setattr(writer.RefusedCallback, "keep", slowly_gone)
+        monkeypatch.setattr(writer.CallbackTally, "add", slowly_gone)
+        for number in range(6):
+            forge(app.test_client(), number, STRANGER)
+        assert len(tried) == 1
+
+
+def test_signed_looking_ones_over_the_budget_may_come_again(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "PLAUSIBLE", (0.001, 2))
+    client = make_app().test_client()
+    codes = [
+        call_back(client, fields(sid(n), "sent"), token="f" * 32).status_code for n in range(4)
+    ]
+    assert codes == [403, 403, 503, 503]
+
+
 def test_many_threads_at_once_are_counted_exactly(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,14 +10,18 @@ import pytest
 import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import InternalError
+from twilio.request_validator import RequestValidator
 from werkzeug.test import TestResponse
 
+from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback, StatusEvent
 from smstracker.webhooks import quarantine, writer
+from smstracker.webhooks.diagnosis import diagnose_pending
 from tests.people import Person
-from tests.signing import ACCOUNT_SID, STATUS_PATH, call_back, fields, sid
+from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, sid
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 FORM = "application/x-www-form-urlencoded"
@@ -240,3 +244,68 @@ def test_refused_and_accepted_share_a_transaction(app: Flask, client: FlaskClien
         assert db.session.scalar(select(func.count()).select_from(StatusEvent)) == 1
         [tally] = db.session.scalars(select(CallbackTally))
     assert (tally.accepted, tally.refused) == (1, 1)
+
+
+@pytest.mark.parametrize("path", ["/webhooks//twilio/status", "/webhooks/twilio//status"])
+def test_doubled_slash_is_no_reason_to_lose_what_came(
+    app: Flask, client: FlaskClient, path: str
+) -> None:
+    assert call_back(client, fields(sid(1), "sent"), path).status_code == 404
+    assert client.get(path).status_code in (404, 405)
+    with app.app_context():
+        found = db.session.scalars(select(RefusedCallback)).one()
+    assert (found.reason, found.target, found.twilio_sid) == ("address", path, sid(1))
+
+
+def test_callback_to_the_address_of_the_probe_is_not_taken_for_stored(
+    app: Flask, client: FlaskClient
+) -> None:
+    answer = call_back(client, fields(sid(1), "sent"), "/webhooks/twilio/probe")
+    assert answer.status_code == 404
+    with app.app_context():
+        assert db.session.scalars(select(RefusedCallback.reason)).one() == "address"
+
+
+def test_applied_ones_are_evicted_before_those_that_wait(make_app: Callable[..., Flask]) -> None:
+    app = make_app(REFUSED_CALLBACKS_KEPT="2")
+    client = app.test_client()
+    for number in (1, 2):
+        call_back(client, fields(sid(number), "sent"), token="f" * 32)
+    with app.app_context():
+        newest = select(func.max(RefusedCallback.id)).scalar_subquery()
+        applied = update(RefusedCallback).where(RefusedCallback.id == newest)
+        db.session.execute(applied.values(replayed_at=utcnow()))
+        db.session.commit()
+    call_back(client, fields(sid(3), "sent"), token="f" * 32)
+    with app.app_context():
+        kept = db.session.scalars(select(RefusedCallback.twilio_sid))
+        assert set(kept) == {sid(1), sid(3)}
+
+
+def test_plausible_one_that_cannot_be_kept_is_asked_for_again(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_args: object) -> bool:
+        raise InternalError("INSERT", {}, Exception("read-only transaction"))
+
+    monkeypatch.setattr(RefusedCallback, "keep", read_only)
+    assert call_back(client, fields(sid(1), "sent"), token="f" * 32).status_code == 503
+    strange = fields(sid(1), "sent", AccountSid="AC" + "9" * 32)
+    assert call_back(client, strange, token="f" * 32).status_code == 403
+
+
+def test_flood_in_our_name_does_not_push_out_what_one_of_our_tokens_signed(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(REFUSED_CALLBACKS_KEPT="10", PUBLIC_BASE_URL="https://old.example.org")
+    client = app.test_client()
+    signed = RequestValidator(PRIMARY).compute_signature(
+        f"http://old.example.org{STATUS_PATH}", fields(sid(2), "sent")
+    )
+    client.post(STATUS_PATH, data=fields(sid(2), "sent"), headers={"X-Twilio-Signature": signed})
+    with app.app_context():
+        diagnose_pending()
+        db.session.commit()
+    for number in range(20):
+        forge(client, number + 10)
+    assert sid(2) in {row.twilio_sid for row in kept(app)}

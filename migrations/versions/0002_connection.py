@@ -80,6 +80,7 @@ def _create_refused_callback() -> None:
         sa.Column("last_at", MOMENT, nullable=False),
         sa.Column("diagnosis", sa.Text(), nullable=True),
         sa.Column("setting", sa.String(length=64), nullable=True),
+        sa.Column("is_proven", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("replayed_at", MOMENT, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refused_callback")),
         sa.UniqueConstraint("fingerprint", name=op.f("uq_refused_callback_fingerprint")),

@@ -6,7 +6,8 @@ from dataclasses import asdict
 import click
 from flask.cli import with_appcontext
 
-from smstracker.doctor import Finding, Verdict, examine
+from smstracker.doctor import examine
+from smstracker.finding import Finding, Verdict
 
 
 @click.command("doctor")

@@ -7,7 +7,7 @@ from sqlalchemy.engine import Connection
 from smstracker.carrier import current_carrier
 from smstracker.connection import queries
 from smstracker.extensions import settings
-from smstracker.webhooks.diagnosis import explain
+from smstracker.webhooks.diagnosis import explain, is_proven
 from smstracker.webhooks.evidence import Evidence
 
 Diagnosis = tuple[str | None, str | None]
@@ -20,10 +20,12 @@ def diagnosis_of(refusal: Any) -> Diagnosis:
     return explain(Evidence.of(refusal), settings(), current_carrier().signatures)
 
 
-def diagnosis_of_newest(connection: Connection, reason: str) -> Diagnosis:
-    """What is behind the newest likely refusal that nobody has explained yet.
+def diagnosis_of_sample(connection: Connection, reason: str) -> Diagnosis:
+    """What is behind some likely refusals that nobody has explained yet, a proven one if any is.
 
     It stands for the others of its kind until they are explained one by one.
     """
-    newest = connection.execute(queries.newest_unexplained(reason)).first()
-    return diagnosis_of(newest) if newest else (None, None)
+    sample = connection.execute(queries.unexplained(reason)).all()
+    found = [diagnosis_of(refusal) for refusal in sample]
+    proven = [one for one in found if is_proven(one[0])]
+    return next(iter(proven + found), (None, None))

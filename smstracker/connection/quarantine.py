@@ -16,7 +16,12 @@ SHOWN_CHARACTERS = 4000
 KINDS = {"account": True, "strangers": False}
 
 # An administrator connects Twilio; whom people write to is not theirs to see.
-_NUMBER = re.compile(r"(?<![\w-])(?:\+|%2B)?[0-9]{3,13}([0-9]{4})(?![\w-])", re.IGNORECASE)
+# Written together or apart; after a plus that was escaped once, twice or as JSON does it.
+_NUMBER = re.compile(
+    r"(?:\+|(?:%(?:25)*|\\u00)2B|(?<![0-9A-Z_-]))[0-9](?:[ ().-]{0,2}[0-9]){2,12}"
+    r"(?:[ ().-]{0,2}([0-9]{4}))(?![0-9A-Z_-])",
+    re.IGNORECASE,
+)
 _NOT_NUMBERS = ("RawDlrDoneDate",)
 _BIGGEST_ID = 2**63 - 1
 
@@ -91,6 +96,8 @@ def _fields(form: str) -> Iterator[str]:
         pairs = [("?", form)]
     for name, value in pairs:
         known = value if name in _NOT_NUMBERS else _masked(value)
+        if name == "Body":  # of a message that was sent to us: what people write is not shown here
+            known = f"({len(value):,} characters)"
         yield f"{_masked(name)} = {known}"
 
 

@@ -34,6 +34,7 @@ UNKNOWN_AFTER = timedelta(minutes=10)
 UNHEARD_AFTER = timedelta(minutes=5)
 UNHEARD_WITHIN = timedelta(days=7)
 MANY_CAUSES = 50
+UNEXPLAINED = 20
 
 # Accepted by Twilio and on their way. Of a scheduled message no callback is due for days.
 _ON_THE_WAY = tuple(
@@ -147,6 +148,7 @@ def causes(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
         RefusedCallback.diagnosis,
         RefusedCallback.setting,
         RefusedCallback.is_plausible,
+        RefusedCallback.is_proven,
     )
     counts = [
         _refused_since(now - span).label(name)
@@ -162,7 +164,8 @@ def causes(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
     )
 
 
-def newest_unexplained(reason: str) -> Select[Any]:
+def unexplained(reason: str) -> Select[Any]:
+    """A few likely ones, those that carry a signature first."""
     return (
         select(*RefusedCallback.__table__.columns)
         .where(
@@ -171,8 +174,8 @@ def newest_unexplained(reason: str) -> Select[Any]:
             RefusedCallback.diagnosis.is_(None),
             RefusedCallback.replayed_at.is_(None),
         )
-        .order_by(RefusedCallback.id.desc())
-        .limit(1)
+        .order_by(RefusedCallback.signature.is_not(None).desc(), RefusedCallback.id.desc())
+        .limit(UNEXPLAINED)
     )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy.engine import Connection, Row
 
 from smstracker.connection import queries
-from smstracker.connection.explaining import diagnosis_of_newest
+from smstracker.connection.explaining import diagnosis_of_sample
 from smstracker.database import READS_ONLY
 from smstracker.extensions import db
+from smstracker.webhooks.diagnosis import is_proven
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 SPANS = (HOUR, DAY, WEEK)
@@ -60,12 +61,16 @@ class Delay:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why callbacks were refused that have not been replayed; counts of 1 h, 24 h and 7 d."""
+    """Why callbacks were refused that have not been replayed; counts of 1 h, 24 h and 7 d.
+
+    `is_proven` ones were signed by one of our tokens, so they are Twilio's.
+    """
 
     reason: str
     diagnosis: str | None
     setting: str | None
     is_plausible: bool
+    is_proven: bool
     hour: int
     day: int
     week: int
@@ -191,8 +196,8 @@ def _causes(connection: Connection, now: datetime) -> tuple[Cause, ...]:
 def _explained(connection: Connection, cause: Cause) -> Cause:
     if cause.diagnosis or not cause.is_plausible:
         return cause
-    diagnosis, setting = diagnosis_of_newest(connection, cause.reason)
-    return replace(cause, diagnosis=diagnosis, setting=setting)
+    said, setting = diagnosis_of_sample(connection, cause.reason)
+    return replace(cause, diagnosis=said, setting=setting, is_proven=is_proven(said))
 
 
 def _workers(connection: Connection, now: datetime) -> tuple[Worker, ...]:

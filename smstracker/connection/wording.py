@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from smstracker.clock import in_words
 from smstracker.connection.report import Cause, Report
-from smstracker.webhooks.diagnosis import is_proven
 
 # Twilio itself says that now and then a callback is lost. It is news when more are than these.
 MISSED_SHARE = 0.02
@@ -39,18 +38,17 @@ def sentence(report: Report) -> Sentence:
 
 def _refused(report: Report) -> Sentence | None:
     # What does not even claim to be of our account must not be able to alarm anybody; what only
-    # claims to be (a forger can know the account) not while more is accepted than is refused.
+    # claims to be (a forger can know the account) not unless callbacks are missing as well.
     claimed = [cause for cause in report.causes if cause.is_plausible and cause.hour]
-    proven = [cause for cause in claimed if is_proven(cause.diagnosis)]
+    proven = [cause for cause in claimed if cause.is_proven]
     is_majority = sum(cause.hour for cause in claimed) > report.hour.accepted
-    causes = claimed if is_majority else proven
+    is_missed = report.unheard or report.repaired_since or report.hour.missed
+    causes = claimed if is_majority and is_missed else proven
     if not causes:
         return None
     count = sum(cause.hour for cause in causes)
     brief = f"{_callbacks(count)} {_were(count)} refused in the last hour"
-    return _bad(
-        brief, _fix(max(causes, key=lambda cause: (is_proven(cause.diagnosis), cause.hour))), ": "
-    )
+    return _bad(brief, _fix(max(causes, key=lambda cause: (cause.is_proven, cause.hour))), ": ")
 
 
 def _fix(cause: Cause) -> str:

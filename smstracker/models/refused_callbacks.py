@@ -15,6 +15,7 @@ from sqlalchemy import (
     Update,
     bindparam,
     delete,
+    false,
     func,
     select,
     update,
@@ -32,7 +33,8 @@ class RefusedCallback(Model):
 
     `reason` is a word of `webhooks.evidence.Refusal`. `target` is path and query as they were sent,
     `body` the first 16 KB. `is_plausible` is false if it does not even claim to be for our account.
-    What it claims (`account_sid`, `twilio_sid`, `status`) is not verified.
+    What it claims (`account_sid`, `twilio_sid`, `status`) is not verified. `is_proven` tells that
+    one of our tokens has signed it: so it is Twilio's, and a setting or a proxy is at fault.
     """
 
     __tablename__ = "refused_callback"
@@ -59,6 +61,7 @@ class RefusedCallback(Model):
     last_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     diagnosis: Mapped[str | None] = mapped_column(Text)
     setting: Mapped[str | None] = mapped_column(String(64))
+    is_proven: Mapped[bool] = mapped_column(default=False, server_default=false())
     replayed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     @classmethod
@@ -98,30 +101,37 @@ class RefusedCallback(Model):
         return True
 
     @classmethod
-    def explained(cls, id: int, diagnosis: str, setting: str | None) -> Update:
-        """Note why it is refused, unless it has been applied meanwhile."""
+    def explained(
+        cls, id: int, diagnosis: str | None, setting: str | None, is_proven: bool
+    ) -> Update:
+        """Note why it is refused (None: to be explained), unless it has been applied meanwhile."""
         mine = (cls.id == id) & cls.replayed_at.is_(None)
-        return update(cls).where(mine).values(diagnosis=diagnosis, setting=setting)
+        told = {"diagnosis": diagnosis, "setting": setting, "is_proven": is_proven}
+        return update(cls).where(mine).values(told)
 
     @classmethod
     def evict(cls, connection: Connection, limit: int) -> int:
-        """Delete what is over `limit`, strange ones first, oldest first; how many more fit.
+        """Delete what is over `limit`, what matters least first; how many more fit.
+
+        Least matters what was applied, then what strangers sent, then what is not signed, and most
+        what one of our tokens has signed; among equals, the oldest goes first.
 
         A little more is deleted, so that a full quarantine is not counted for each newcomer.
         """
         count = connection.execute(select(func.count()).select_from(cls)).scalar_one()
         if count <= limit:
             return limit - count
-        oldest = (
-            select(cls.id).order_by(cls.is_plausible, cls.id).limit(count - limit + limit // 50)
-        )
+        is_signed = cls.signature.is_not(None)
+        order = (cls.replayed_at.is_(None), cls.is_plausible, is_signed, cls.is_proven, cls.id)
+        oldest = select(cls.id).order_by(*order).limit(count - limit + limit // 50)
         return limit - count + cls._delete(connection, oldest)
 
     @classmethod
-    def purge(cls, now: datetime) -> int:
-        """Delete what did not come again within REFUSED_CALLBACKS_DAYS; how many."""
+    def purge(cls, now: datetime, limit: int = 500) -> int:
+        """Delete some of what did not come again within REFUSED_CALLBACKS_DAYS; how many."""
         since = now - timedelta(days=settings().refused_callbacks_days)
-        return cls._delete(db.session.connection(), select(cls.id).where(cls.last_at < since))
+        old = select(cls.id).where(cls.last_at < since).limit(limit)
+        return cls._delete(db.session.connection(), old)
 
     @classmethod
     def _delete(cls, connection: Connection, doomed: Select[tuple[int]]) -> int:

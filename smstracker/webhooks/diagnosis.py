@@ -40,6 +40,7 @@ ELSEWHERE = (
     "{base}/webhooks/twilio/status and, for one message, {base}/webhooks/twilio/status/ID: "
     "correct it in the Twilio Console."
 )
+PROBE = "It was flask doctor, which tried the way: there is nothing to replay."
 SIGNED_ELSEWHERE = f"{SIGNED}: replay it. "
 STRANGER = (
     "It names account {account}, which is not TWILIO_ACCOUNT_SID: if it is your subaccount, "
@@ -107,7 +108,7 @@ def explain(evidence: Evidence, config: Config, signatures: Signatures) -> Diagn
 
 def _explain_signed(evidence: Evidence, config: Config, signer: Signer) -> str:
     if read_callback(evidence.form, signer, None) is None:
-        return UNREADABLE
+        return PROBE if "Nonce" in evidence.form else UNREADABLE
     if evidence.reason is Refusal.ADDRESS:
         return SIGNED_ELSEWHERE + ELSEWHERE.format(base=config.public_base_url)
     return READY
@@ -160,7 +161,10 @@ def _mend_base(found: str) -> str:
 def diagnose_pending(limit: int = 200) -> int:
     """Explain the newest that nobody has explained yet; how many. Commit afterwards."""
     is_pending = RefusedCallback.diagnosis.is_(None) & RefusedCallback.replayed_at.is_(None)
-    pending = RefusedCallback.newest().where(is_pending)
+    # What carries a signature first: a flood of what does not must not keep it waiting.
+    is_signed = RefusedCallback.signature.is_not(None)
+    pending = select(RefusedCallback).where(is_pending)
+    pending = pending.order_by(is_signed.desc(), RefusedCallback.id.desc())
     return diagnose(pending.limit(limit).with_only_columns(RefusedCallback.id))
 
 
@@ -174,5 +178,7 @@ def diagnose(wanted: Select[tuple[int]]) -> int:
     explained = [(row, explain(Evidence.of(row), settings(), signatures)) for row in rows]
     # In the order in which the writer counts repeats, so that neither waits for the other.
     for row, (sentence, setting) in sorted(explained, key=lambda one: one[0].fingerprint):
-        db.session.execute(RefusedCallback.explained(row.id, sentence, setting))
+        db.session.execute(
+            RefusedCallback.explained(row.id, sentence, setting, is_proven(sentence))
+        )
     return len(rows)

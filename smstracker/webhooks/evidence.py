@@ -109,8 +109,12 @@ def evidence(reason: Refusal, knows: Callable[[str | None], bool]) -> Evidence:
 
 def raw_target() -> str:
     """Path and query of the current request as they were sent: `request.url` is decoded."""
-    raw = urlsplit(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI", ""))
-    return raw.path + (f"?{raw.query}" if raw.query else "")
+    raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI", "")
+    if not raw.startswith("/"):  # a proxy may ask for the whole address
+        parts = urlsplit(raw)
+        raw = f"{parts.path}?{parts.query}"
+    path, _, query = raw.partition("#")[0].partition("?")
+    return f"{path}?{query}" if query else path
 
 
 def _body(reason: Refusal) -> tuple[bytes, int]:

@@ -7,7 +7,7 @@ through the public address spoils this one too.
 import hmac
 from hashlib import sha256
 
-from flask import request
+from flask import abort, request
 from flask.typing import ResponseReturnValue
 
 from smstracker.extensions import settings
@@ -24,4 +24,8 @@ def proof(nonce: str) -> str:
 
 @bp.post("/probe", provide_automatic_options=False)
 def probe() -> ResponseReturnValue:
-    return {"proof": proof(request.form.get("Nonce", ""))}
+    """A status callback that was sent here by mistake must not be told that it is stored."""
+    nonce = request.form.get("Nonce")
+    if not nonce:
+        abort(404)
+    return {"proof": proof(nonce)}

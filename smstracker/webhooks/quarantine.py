@@ -4,10 +4,10 @@ import logging
 from datetime import timedelta
 
 from flask import Flask, current_app
+from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
-from smstracker.database import UNAVAILABLE
 from smstracker.logs import leave_out_request, name_request
 from smstracker.webhooks.evidence import Evidence, Refusal, evidence
 from smstracker.webhooks.flood import Budget, Lines
@@ -41,22 +41,23 @@ class Quarantine:
         except Exception as error:
             return self._not_kept(error)
         try:
-            self._store(found)
-        except UNAVAILABLE as error:
+            return self._store(found)
+        except SQLAlchemyError as error:
             self._failed_at = utcnow()
             self._not_kept(error)
             return not found.is_plausible
         except Exception as error:
             return self._not_kept(error)
-        return True
 
-    def _store(self, found: Evidence) -> None:
+    def _store(self, found: Evidence) -> bool:
+        """False if there is no room for what may be Twilio's: it may come again."""
         budget = self._plausible if found.is_plausible else self._strange
         paused = not found.is_plausible and abs(utcnow() - self._failed_at) < PAUSE
         if not paused and budget.take():
             current_writer().keep(found)
-        else:
-            current_writer().count_refused()
+            return True
+        current_writer().count_refused(patiently=not paused)
+        return not (found.is_plausible and found.signature)
 
     def _not_kept(self, error: Exception) -> bool:
         if self._lines.take():

@@ -5,7 +5,6 @@ Only the signature decides, whatever it was refused for: what is forged stays re
 
 import logging
 import re
-import secrets
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,20 +15,21 @@ from urllib.parse import urlsplit
 from sqlalchemy import Row, select
 
 from smstracker.carrier import current_carrier
-from smstracker.carrier.signatures import SECONDARY
 from smstracker.clock import utcnow
 from smstracker.database import UNAVAILABLE
 from smstracker.extensions import db, settings
-from smstracker.models import CallbackTally, RefusedCallback
+from smstracker.models import RefusedCallback
 from smstracker.models.events import News
 from smstracker.models.recording import record_callback
-from smstracker.models.tallies import Counts
-from smstracker.webhooks.diagnosis import explain, signer_today
+from smstracker.webhooks.diagnosis import explain, is_proven, signer_today
 from smstracker.webhooks.evidence import Evidence
 from smstracker.webhooks.forms import read_callback
 
 log = logging.getLogger(__name__)
 
+# Of more than these, what stays refused is explained later: to explain takes a hundred times as
+# long as to verify.
+EXPLAINED = 50
 BATCH = 100  # in one transaction, which keeps callbacks waiting
 _MESSAGE_PATH = re.compile(r"/webhooks/twilio/status/([^/]+)/?")
 
@@ -52,7 +52,7 @@ class Verdict:
     row: Row[Any]
     public_id: uuid.UUID | None
     news: News | None
-    diagnosis: tuple[str, str | None] | None
+    diagnosis: tuple[str | None, str | None] | None
 
     @property
     def order(self) -> str:
@@ -64,17 +64,17 @@ def replay(ids: Sequence[int] | None) -> Replayed:
 
     Commits after each batch, so what an error interrupts may simply be done again.
     """
-    process = secrets.token_hex(8)
     waiting = db.session.scalars(RefusedCallback.waiting(ids)).all()
     db.session.commit()
     replayed = Replayed()
     for at in range(0, len(waiting), BATCH):
-        verdicts = list(_verdicts(waiting[at : at + BATCH], utcnow()))
-        replayed += _replay(verdicts, process)
+        explains = len(waiting) <= EXPLAINED
+        verdicts = list(_verdicts(waiting[at : at + BATCH], utcnow(), explains))
+        replayed += _replay(verdicts)
     return replayed
 
 
-def _verdicts(ids: Sequence[int], now: datetime) -> Iterator[Verdict]:
+def _verdicts(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[Verdict]:
     """What is to be done, found before the transaction: verifying must keep nobody waiting."""
     table = RefusedCallback.__table__
     columns = select(*table.columns).where(RefusedCallback.id.in_(ids))
@@ -84,7 +84,9 @@ def _verdicts(ids: Sequence[int], now: datetime) -> Iterator[Verdict]:
     for row in rows:
         evidence = Evidence.of(row)
         news = _news(evidence, row.first_at, now)
-        diagnosis = None if news else explain(evidence, settings(), signatures)
+        diagnosis = None
+        if news is None:
+            diagnosis = explain(evidence, settings(), signatures) if explains else (None, None)
         yield Verdict(row, _public_id(evidence.target), news, diagnosis)
 
 
@@ -105,30 +107,29 @@ def _public_id(target: str) -> uuid.UUID | None:
         return None
 
 
-def _replay(verdicts: list[Verdict], process: str) -> Replayed:
-    connection, now, counts = db.session.connection(), utcnow(), Counts()
+def _replay(verdicts: list[Verdict]) -> Replayed:
+    """It is not counted as accepted: that would tell of a connection that refused it."""
+    connection, applied = db.session.connection(), 0
     mine = set(connection.scalars(RefusedCallback.locked([verdict.row.id for verdict in verdicts])))
     # Rows by fingerprint, then messages by SID: the writer takes its locks in the same order.
     for verdict in sorted((v for v in verdicts if v.row.id in mine), key=lambda v: v.order):
-        if verdict.news and _applied(verdict, verdict.news, counts):
-            counts.accepted += 1
-            counts.by_secondary += verdict.news.signed_with == SECONDARY
+        if verdict.news and _applied(verdict, verdict.news):
+            applied += 1
         elif verdict.diagnosis:
-            connection.execute(RefusedCallback.explained(verdict.row.id, *verdict.diagnosis))
-    if counts.accepted:
-        # It says nothing about the connection now, so it is not the last that came.
-        CallbackTally.add(connection, process, counts, now)
+            sentence, setting = verdict.diagnosis
+            explained = (verdict.row.id, sentence, setting, is_proven(sentence))
+            connection.execute(RefusedCallback.explained(*explained))
     db.session.commit()
-    return Replayed(counts.accepted, len(mine) - counts.accepted)
+    return Replayed(applied, len(mine) - applied)
 
 
-def _applied(verdict: Verdict, news: News, counts: Counts) -> bool:
+def _applied(verdict: Verdict, news: News) -> bool:
     """Store it; one that cannot be stored must not cost the others their place."""
     connection = db.session.connection()
     try:
         with connection.begin_nested():
             connection.execute(RefusedCallback.replayed(verdict.row.id, news.replayed_at))
-            counts.repeated += record_callback(connection, verdict.public_id, news)
+            record_callback(connection, verdict.public_id, news)
     except UNAVAILABLE:
         raise
     except Exception as error:

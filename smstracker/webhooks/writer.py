@@ -28,6 +28,7 @@ from smstracker.models.tallies import Counts
 from smstracker.webhooks.evidence import Evidence
 
 FLUSH_AFTER = timedelta(seconds=1)
+LONGEST_TURN = 0.05  # seconds
 # A process looks whether the quarantine is full once it has filled this part of the room that it
 # saw: nobody knows how many others fill it too.
 SHARE = 8
@@ -64,17 +65,22 @@ class CallbackWriter:
         """The same for a refused callback."""
         self._write(evidence)
 
-    def count_refused(self) -> None:
+    def count_refused(self, patiently: bool = True) -> None:
         """Count a refused callback that is not kept, with the next commit or in a second.
 
         It waits for the commit that is under way, so that a flood goes no faster than what is
-        signed: without that, its threads would take the interpreter from those that store.
+        signed: without that, its threads would take the interpreter from those that store. It does
+        not wait long, or a database that hangs would take every thread.
         """
         with self._guard:
             self._uncounted += 1
-        with self._writing:
+        if not self._writing.acquire(timeout=LONGEST_TURN if patiently else 0):
+            return
+        try:
             if abs(utcnow() - self._written_at) >= FLUSH_AFTER:
                 self._write_all(db.engine)
+        finally:
+            self._writing.release()
 
     def _write(self, what: Callback | Evidence) -> None:
         done: Future[None] = Future()
@@ -99,6 +105,8 @@ class CallbackWriter:
                 self._commit_alone(engine, one)
             _settle(group, error)
         finally:
+            # From its end, or what failed after seconds would be tried again at once.
+            self._written_at = utcnow()
             _settle(group, RuntimeError("not stored"))
 
     def _commit(self, engine: Engine, group: list[Waiting]) -> None:
