@@ -42,6 +42,9 @@ def headline(message: Message, now: datetime) -> str:
         return f"Sent to {to}, but no receipt came in {waited}"
     if message.status in status.POSITIVE:
         verb = "Read by" if message.status == "read" else "Delivered to"
+        if message.status_source == Source.LOOKUP:
+            # When it was delivered is not known, only when Twilio was asked.
+            return f"{verb} {to}, as we learned by asking {took} after you sent it"
         return f"{verb} {to}, {took} after you sent it"
     if message.status in status.NEGATIVE:
         return f"Not delivered to {to}"
@@ -141,8 +144,9 @@ def _label(event: StatusEvent) -> str:
 
 def _effect(event: StatusEvent, effect: Effect) -> Effect:
     """An answer that says nothing new was asked for; it is no repetition of Twilio's."""
-    is_repeated = event.source == Source.LOOKUP and effect is Effect.REPEATED
-    return Effect.NOTHING_NEW if is_repeated else effect
+    if event.source != Source.LOOKUP or effect is not Effect.REPEATED:
+        return effect
+    return Effect.MOVED if event.payload.get("found") else Effect.NOTHING_NEW
 
 
 def source_words(message: Message, word: str, source: str | None) -> str:
