@@ -15,7 +15,6 @@ from smstracker.extensions import csrf, db, limiter, login_manager, migrate
 from smstracker.health import bp as health
 from smstracker.models.users import signed_in_user
 from smstracker.webhooks import quarantine, writer
-from smstracker.webhooks import views as webhook_views
 from smstracker.webhooks.probe import bp as webhooks
 
 __all__ = ["create_app"]
@@ -32,9 +31,8 @@ def create_app(settings: config.Config | None = None) -> Flask:
         settings.database_url, settings.web_threads
     )
 
-    for part in (logs, security, webhook_views, errors, carrier, mailer):
-        part.init_app(app)
-    for part in (writer, quarantine, presentation, banner):
+    parts = (logs, security, errors, carrier, mailer, writer, quarantine, presentation, banner)
+    for part in parts:
         part.init_app(app)
     _bind_extensions(app)
     for blueprint in (auth, dashboard, connection, webhooks, health):

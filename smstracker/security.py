@@ -1,5 +1,6 @@
 """What every response carries to keep the browser safe, and the cookie settings."""
 
+import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -74,12 +75,17 @@ SENT_HOST = "smstracker.sent_host"
 
 
 def _with_own_host(app: "WSGIApplication", base_url: str) -> "WSGIApplication":
-    """Put our own host in place of the Host header: a bad one would break even the error pages."""
+    """Put our own host in place of the Host header: a bad one would break even the error pages.
+
+    And find the route of a path with doubled slashes, to which the router would answer with a
+    redirect: a callback would be lost. Its signature is checked over the path as it was sent.
+    """
     own = urlsplit(base_url).netloc
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         environ[SENT_HOST] = environ.get("HTTP_HOST", "")
         environ["HTTP_HOST"] = own
+        environ["PATH_INFO"] = re.sub("/{2,}", "/", environ.get("PATH_INFO", ""))
         return app(environ, start_response)
 
     return answer

@@ -246,17 +246,6 @@ def test_refused_and_accepted_share_a_transaction(app: Flask, client: FlaskClien
     assert (tally.accepted, tally.refused) == (1, 1)
 
 
-@pytest.mark.parametrize("path", ["/webhooks//twilio/status", "/webhooks/twilio//status"])
-def test_doubled_slash_is_no_reason_to_lose_what_came(
-    app: Flask, client: FlaskClient, path: str
-) -> None:
-    assert call_back(client, fields(sid(1), "sent"), path).status_code == 404
-    assert client.get(path).status_code in (404, 405)
-    with app.app_context():
-        found = db.session.scalars(select(RefusedCallback)).one()
-    assert (found.reason, found.target, found.twilio_sid) == ("address", path, sid(1))
-
-
 def test_callback_to_the_address_of_the_probe_is_not_taken_for_stored(
     app: Flask, client: FlaskClient
 ) -> None:

@@ -67,6 +67,17 @@ def test_signature_covers_the_query_as_it_was_sent(client: FlaskClient, query: s
     assert unsigned.status_code == 403
 
 
+@pytest.mark.parametrize("path", ["/webhooks//twilio/status", "/webhooks/twilio//status//"])
+def test_doubled_slash_is_no_reason_to_lose_a_callback(
+    app: Flask, client: FlaskClient, path: str
+) -> None:
+    assert call_back(client, fields(sid(1), "sent"), path).status_code == 204
+    assert (
+        call_back(client, fields(sid(1), "sent"), path, signed_path=STATUS_PATH).status_code == 403
+    )
+    assert count_events(app) == 1
+
+
 def test_signature_is_checked_against_the_configured_address_not_the_host(
     client: FlaskClient,
 ) -> None:

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # long as to verify.
 EXPLAINED = 50
 BATCH = 100  # in one transaction, which keeps callbacks waiting
-_MESSAGE_PATH = re.compile(r"/webhooks/twilio/status/([^/]+)/?")
+_MESSAGE_PATH = re.compile(r"/+webhooks/+twilio/+status/+([^/]+)/*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,11 @@
 """Status callbacks: verified first, then stored, then answered. A 2xx means durably stored."""
 
 import logging
-import re
 import uuid
 
-from flask import Blueprint, Flask, abort, g, request
+from flask import Blueprint, abort, g, request
 from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import ClientDisconnected, HTTPException, NotFound
-from werkzeug.routing import RequestRedirect
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from smstracker.carrier import current_carrier
 from smstracker.extensions import settings
@@ -67,14 +65,6 @@ def elsewhere(rest: str) -> ResponseReturnValue:
     abort(404)
 
 
-def refuse_doubled_slash() -> ResponseReturnValue | None:
-    """The router would redirect to a tidier path, before any route of ours is asked."""
-    is_ours = re.sub("/+", "/", request.path).startswith(f"{bp.url_prefix}/")
-    if request.method == "POST" and isinstance(request.routing_exception, RequestRedirect):
-        return refused(NotFound()) if is_ours else None
-    return None
-
-
 def uuid_or_none(text: str) -> uuid.UUID | None:
     try:
         return uuid.UUID(text)
@@ -109,7 +99,3 @@ def not_stored(error: Exception) -> ResponseReturnValue:
     log.error("callback_not_stored", exc_info=error)
     headers = {"Retry-After": str(RETRY_AFTER), "Content-Type": "text/plain; charset=utf-8"}
     return "Not stored\n", 503, headers
-
-
-def init_app(app: Flask) -> None:
-    app.before_request(refuse_doubled_slash)
