@@ -15,8 +15,10 @@ from config import load
 from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.connection import banner, quarantine
+from smstracker.connection.report import report
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, RefusedCallback, User
+from smstracker.webhooks.diagnosis import diagnose_pending
 from tests.people import Client, Person, words
 from tests.refusals import refusal
 from tests.signing import STATUS_PATH, call_back, fields, sid, signature
@@ -307,3 +309,19 @@ def test_forged_one_does_not_hide_what_a_proxy_does(app: Flask, admin: Person) -
 def test_one_forged_callback_alarms_nobody(app: Flask, admin: Person) -> None:
     app.test_client().post(STATUS_PATH, data=fields(sid(9), "sent"))
     assert "refused in the last hour" not in words(admin.get("/messages").text)
+
+
+def test_one_reason_is_told_once_whether_it_is_written_down_or_not(
+    app: Flask, admin: Person
+) -> None:
+    client = app.test_client()
+    for number in (1, 2):
+        call_back(client, fields(sid(number), "sent"), token="f" * 32)
+        if number == 1:
+            with app.app_context():
+                diagnose_pending()
+                db.session.commit()
+    with app.app_context():
+        [cause] = report(utcnow()).causes
+    assert (cause.hour, cause.day, cause.week) == (2, 2, 2)
+    assert words(admin.get("/callbacks").text).count("2 in 1 h") == 1

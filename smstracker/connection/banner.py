@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.clock import utcnow
 from smstracker.connection.report import report
-from smstracker.connection.wording import Sentence, sentence
+from smstracker.connection.sentence import Sentence, sentence
 
 log = logging.getLogger(__name__)
 

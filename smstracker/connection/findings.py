@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.clock import ago, in_words, utcnow
-from smstracker.connection.report import Cause, Delay, Report, Window, report
-from smstracker.connection.wording import brief_time, sentence, share, why
+from smstracker.connection.causes import Cause
+from smstracker.connection.report import Delay, Report, Window, report
+from smstracker.connection.sentence import sentence
+from smstracker.connection.wording import brief_time, share, why
 from smstracker.extensions import settings
 from smstracker.finding import Finding, ok, phrase, problem, warning
 

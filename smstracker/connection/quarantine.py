@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from sqlalchemy import Select, select
 
-from smstracker.connection.explaining import diagnosis_of
+from smstracker.connection.causes import diagnosis_of
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 

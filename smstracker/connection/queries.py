@@ -22,7 +22,6 @@ from smstracker.models import (
     CallbackTally,
     Heartbeat,
     Message,
-    RefusedCallback,
     StatusEvent,
     User,
 )
@@ -33,8 +32,6 @@ SAMPLE = 2000
 UNKNOWN_AFTER = timedelta(minutes=10)
 UNHEARD_AFTER = timedelta(minutes=5)
 UNHEARD_WITHIN = timedelta(days=7)
-MANY_CAUSES = 50
-UNEXPLAINED = 20
 
 # Accepted by Twilio and on their way. Of a scheduled message no callback is due for days.
 _ON_THE_WAY = tuple(
@@ -50,9 +47,9 @@ def tally(now: datetime, spans: Iterable[timedelta]) -> Select[Any]:
         since = span_of(now - span)
         longest = min(longest, since)
         for column in (CallbackTally.accepted, CallbackTally.repeated, CallbackTally.refused):
-            sums.append(_sum_if(CallbackTally.began_at >= since, column))
+            sums.append(sum_if(CallbackTally.began_at >= since, column))
     recent = CallbackTally.began_at >= span_of(now - timedelta(days=1))
-    by_secondary = _sum_if(recent, CallbackTally.by_secondary).label("by_secondary")
+    by_secondary = sum_if(recent, CallbackTally.by_secondary).label("by_secondary")
     return select(*sums, by_secondary).where(CallbackTally.began_at >= longest)
 
 
@@ -141,54 +138,10 @@ def oldest_message() -> Select[tuple[datetime]]:
     return select(Message.created_at).order_by(Message.id).limit(1)
 
 
-def causes(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
-    """Refused and not replayed, by what is behind it."""
-    by = (
-        RefusedCallback.reason,
-        RefusedCallback.diagnosis,
-        RefusedCallback.setting,
-        RefusedCallback.is_plausible,
-        RefusedCallback.is_proven,
-    )
-    counts = [
-        _refused_since(now - span).label(name)
-        for span, name in zip(spans, ("hour", "day", "week"), strict=True)
-    ]
-    newest = func.max(RefusedCallback.last_at).label("newest_at")
-    return (
-        select(*by, *counts, newest)
-        .where(RefusedCallback.last_at > now - max(spans), RefusedCallback.replayed_at.is_(None))
-        .group_by(*by)
-        .order_by(RefusedCallback.is_plausible.desc(), func.count().desc())
-        .limit(MANY_CAUSES)
-    )
-
-
-def unexplained(reason: str) -> Select[Any]:
-    """A few likely ones, those that carry a signature first."""
-    return (
-        select(*RefusedCallback.__table__.columns)
-        .where(
-            RefusedCallback.is_plausible,
-            RefusedCallback.reason == reason,
-            RefusedCallback.diagnosis.is_(None),
-            RefusedCallback.replayed_at.is_(None),
-        )
-        .order_by(RefusedCallback.signature.is_not(None).desc(), RefusedCallback.id.desc())
-        .limit(UNEXPLAINED)
-    )
-
-
 def workers() -> Select[Any]:
     """Newest beat first."""
     of = (Heartbeat.worker, Heartbeat.started_at, Heartbeat.beat_at, Heartbeat.problem)
     return select(*of).order_by(Heartbeat.beat_at.desc())
-
-
-def _refused_since(since: datetime) -> ColumnElement[Any]:
-    # Of one that came again and again since earlier, only the last time is known.
-    came = case((RefusedCallback.first_at > since, RefusedCallback.count), else_=1)
-    return _sum_if(RefusedCallback.last_at > since, came)
 
 
 def _was_missed() -> ColumnElement[bool]:
@@ -225,8 +178,9 @@ def _of_owner(condition: ColumnElement[bool]) -> ScalarSelect[int]:
 
 
 def _each(column: Any, now: datetime, spans: Iterable[timedelta]) -> list[ColumnElement[Any]]:
-    return [_sum_if(column > now - span, literal(1)) for span in spans]
+    return [sum_if(column > now - span, literal(1)) for span in spans]
 
 
-def _sum_if(condition: ColumnElement[bool], value: Any) -> ColumnElement[Any]:
+def sum_if(condition: ColumnElement[bool], value: Any) -> ColumnElement[Any]:
+    """The sum of `value` over the rows that fulfil the condition; 0 if none does."""
     return func.coalesce(func.sum(case((condition, value), else_=0)), 0)

@@ -2,17 +2,16 @@
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
 from smstracker.connection import queries
-from smstracker.connection.explaining import diagnosis_of_sample
+from smstracker.connection.causes import Cause, causes_of
 from smstracker.database import READS_ONLY
 from smstracker.extensions import db
-from smstracker.webhooks.diagnosis import is_proven
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 SPANS = (HOUR, DAY, WEEK)
@@ -57,24 +56,6 @@ class Delay:
     @property
     def is_few(self) -> bool:
         return self.sample < FEW
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """Why callbacks were refused that have not been replayed; counts of 1 h, 24 h and 7 d.
-
-    `is_proven` ones were signed by one of our tokens, so they are Twilio's.
-    """
-
-    reason: str
-    diagnosis: str | None
-    setting: str | None
-    is_plausible: bool
-    is_proven: bool
-    hour: int
-    day: int
-    week: int
-    newest_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +131,7 @@ def _report(connection: Connection, now: datetime) -> Report:
         waiting_since=int(counts.waiting_since or 0),
         repaired_since=connection.scalar(queries.repaired_since(last or now - WEEK)) or 0,
         by_secondary=int(tally.by_secondary),
-        causes=_causes(connection, now),
+        causes=causes_of(connection, now, SPANS),
         workers=_workers(connection, now),
     )
 
@@ -179,25 +160,6 @@ def _delay(found: list[timedelta]) -> Delay:
     median = statistics.median(one.total_seconds() for one in ordered)
     # The nearest rank: a delay that there really was.
     return Delay(timedelta(seconds=median), ordered[-(-len(ordered) * 95 // 100) - 1], len(found))
-
-
-def _causes(connection: Connection, now: datetime) -> tuple[Cause, ...]:
-    """By diagnosis, the likely ones and the most frequent first."""
-
-    def rank(cause: Cause) -> tuple[bool, int, int, int, float]:
-        age = -cause.newest_at.timestamp()
-        return not cause.is_plausible, -cause.hour, -cause.day, -cause.week, age
-
-    rows = connection.execute(queries.causes(now, SPANS)).all()
-    causes = (_explained(connection, Cause(**row._mapping)) for row in rows)
-    return tuple(sorted(causes, key=rank))
-
-
-def _explained(connection: Connection, cause: Cause) -> Cause:
-    if cause.diagnosis or not cause.is_plausible:
-        return cause
-    said, setting = diagnosis_of_sample(connection, cause.reason)
-    return replace(cause, diagnosis=said, setting=setting, is_proven=is_proven(said))
 
 
 def _workers(connection: Connection, now: datetime) -> tuple[Worker, ...]:

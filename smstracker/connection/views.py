@@ -8,6 +8,7 @@ from smstracker.clock import utcnow
 from smstracker.connection import quarantine, wording
 from smstracker.connection.banner import current_banner
 from smstracker.connection.report import report
+from smstracker.connection.sentence import sentence
 from smstracker.extensions import login_manager
 from smstracker.webhooks.replay import replay as replay_refused
 
@@ -33,7 +34,7 @@ def callbacks() -> ResponseReturnValue:
     return render_template(
         "connection/callbacks.html",
         report=numbers,
-        sentence=wording.sentence(numbers),
+        sentence=sentence(numbers),
         page=quarantine.page(kind, _row_id(request.args.get("before"))),
         kind=kind,
         quarantine=quarantine,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from smstracker.connection.report import DAY, HOUR, WEEK, Cause, Delay, Report, Window, Worker
-from smstracker.connection.wording import sentence
+from smstracker.connection.causes import Cause
+from smstracker.connection.report import DAY, HOUR, WEEK, Delay, Report, Window, Worker
+from smstracker.connection.sentence import sentence
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

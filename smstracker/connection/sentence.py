@@ -1,0 +1,175 @@
+"""The one sentence on the health of the connection. Pure: the worst of a report, said first."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from smstracker.clock import in_words
+from smstracker.connection.causes import Cause
+from smstracker.connection.report import Report
+from smstracker.connection.wording import callbacks, messages, were
+
+# Twilio itself says that now and then a callback is lost. It is news when more are than these.
+MISSED_SHARE = 0.02
+MISSED_COUNT = 3
+# A fresh installation has to be given the time to start its worker.
+WORKER_EXPECTED_AFTER = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """`text` is for administrators; `brief` is the same without what only they can mend."""
+
+    text: str
+    is_bad: bool
+    brief: str
+
+
+def _bad(brief: str, advice: str, joint: str = ". ") -> Sentence:
+    return Sentence(brief + joint + advice, True, brief)
+
+
+def sentence(report: Report) -> Sentence:
+    """The worst that there is to say of the connection, or how well it does."""
+    for said in _BY_WEIGHT:
+        found = said(report)
+        if found is not None:
+            return found
+    return _well(report)
+
+
+def _refused(report: Report) -> Sentence | None:
+    # What does not even claim to be of our account must not be able to alarm anybody; what only
+    # claims to be (a forger can know the account) not unless callbacks are missing as well.
+    claimed = [cause for cause in report.causes if cause.is_plausible and cause.hour]
+    proven = [cause for cause in claimed if cause.is_proven]
+    is_majority = sum(cause.hour for cause in claimed) > report.hour.accepted
+    is_missed = report.unheard or report.repaired_since or report.hour.missed
+    causes = claimed if is_majority and is_missed else proven
+    if not causes:
+        return None
+    count = sum(cause.hour for cause in causes)
+    brief = f"{callbacks(count)} {were(count)} refused in the last hour"
+    return _bad(brief, _fix(max(causes, key=lambda cause: (cause.is_proven, cause.hour))), ": ")
+
+
+def _fix(cause: Cause) -> str:
+    if not cause.diagnosis:
+        return "why is not known yet"
+    said = cause.diagnosis.rstrip(" .")
+    named = cause.setting is None or cause.setting in said
+    return said if named else f"{said} (check {cause.setting})"
+
+
+def _silent(report: Report) -> Sentence | None:
+    """Messages that Twilio accepted after its last callback, and not one came for them."""
+    waiting, repaired = report.waiting_since, report.repaired_since
+    if not (waiting or repaired):
+        return None
+    is_first = report.last_callback_at is None
+    said = [_silence(report)]
+    if waiting and is_first:
+        said[0] += f", though {messages(waiting)} {_waits(waiting)} for one"
+    elif waiting:
+        said.append(f"{messages(waiting)} {_waits(waiting)} for a callback")
+    if repaired:
+        said.append(f"{messages(repaired)} {were(repaired)} repaired by asking")
+    return _bad("; ".join(said) + _helpless(report), _silence_advice(report))
+
+
+def _silence(report: Report) -> str:
+    last = report.last_callback_at
+    refused = [c for c in report.causes if c.is_plausible and (not last or c.newest_at > last)]
+    if last is None:
+        return f"No callback has ever {'been accepted' if refused else 'come'}"
+    since = in_words(report.at - last)
+    if refused:
+        return f"No callback has been accepted for {since}"
+    return f"Twilio has not reached this app for {since}"
+
+
+def _helpless(report: Report) -> str:
+    """What makes silence worse: nobody asks instead."""
+    if not report.live_workers:
+        return ", and no worker runs to ask Twilio"
+    return ", and Twilio cannot be asked" if _problem(report) else ""
+
+
+def _silence_advice(report: Report) -> str:
+    advice = "Check with flask doctor that PUBLIC_BASE_URL is reached from outside"
+    if not report.live_workers:
+        return advice + ", and start flask worker"
+    problem = _problem(report)
+    return f"{advice}. {problem}" if problem else advice
+
+
+def _cannot_ask(report: Report) -> Sentence | None:
+    problem = _problem(report)
+    return _bad("Twilio cannot be asked", problem, ": ") if problem else None
+
+
+def _problem(report: Report) -> str | None:
+    problems = (worker.problem for worker in report.live_workers)
+    found = next((problem for problem in problems if problem), None)
+    return found.strip().rstrip(".") if found else None
+
+
+def _no_worker(report: Report) -> Sentence | None:
+    if report.live_workers:
+        return None
+    effect = "what Twilio does not report is not fetched"
+    if report.workers:
+        since = in_words(report.at - report.workers[0].beat_at)
+        return _bad(f"The worker has not run for {since}: {effect}", "Start flask worker")
+    oldest = report.oldest_message_at
+    if oldest is None or report.at - oldest < WORKER_EXPECTED_AFTER:
+        return None
+    return _bad(f"No worker runs: {effect}", "Start flask worker")
+
+
+def _missed(report: Report) -> Sentence | None:
+    day = report.day
+    if not day.missed:
+        return None
+    whose = "its message was" if day.missed == 1 else "their messages were"
+    noun = "callback" if day.expected == 1 else "callbacks"
+    text = (
+        f"{day.missed:,} of {day.expected:,} expected {noun} did not arrive in the last 24 hours; "
+        f"{whose} repaired by asking"
+    )
+    is_bad = day.missed >= MISSED_COUNT and (day.repaired_share or 0) >= MISSED_SHARE
+    return Sentence(text, is_bad, text)
+
+
+def _secondary(report: Report) -> Sentence | None:
+    if not report.by_secondary:
+        return None
+    brief = "Callbacks are signed with the secondary token: Twilio has promoted it"
+    return _bad(brief, "make it TWILIO_AUTH_TOKEN", "; ")
+
+
+def _well(report: Report) -> Sentence:
+    expected = report.day.expected
+    if expected == 1:
+        text = "The one expected callback arrived in the last 24 hours"
+    elif expected:
+        text = f"All {expected:,} expected callbacks arrived in the last 24 hours"
+    elif report.sent_in_day:
+        text = "No message of the last 24 hours has come to its end, so no last callback was due"
+    else:
+        text = "No message was sent in the last 24 hours, so no callback was expected"
+    return Sentence(text, False, text)
+
+
+def _waits(count: int) -> str:
+    return "waits" if count == 1 else "wait"
+
+
+_BY_WEIGHT: tuple[Callable[[Report], Sentence | None], ...] = (
+    _refused,
+    _silent,
+    _cannot_ask,
+    _no_worker,
+    _secondary,
+    _missed,
+)
