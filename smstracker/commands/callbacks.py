@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import click
-from flask.cli import AppGroup
 from sqlalchemy import func, select
 
+from smstracker.commands.plainly import PlainGroup
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.webhooks.diagnosis import diagnose
 from smstracker.webhooks.replay import replay
 
-callbacks = AppGroup("callbacks", help="Callbacks that were refused.")
+callbacks = PlainGroup("callbacks", help="Callbacks that were refused.")
 
 SHOWN = 50
 BATCH = 200

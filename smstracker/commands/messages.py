@@ -4,11 +4,11 @@ import json
 import uuid
 
 import click
-from flask.cli import AppGroup
 from sqlalchemy import select
 
 from smstracker import status
 from smstracker.clock import in_words, utcnow
+from smstracker.commands.plainly import PlainGroup
 from smstracker.dashboard.listing import as_json
 from smstracker.dashboard.wording import headline, timeline
 from smstracker.database import READS_ONLY
@@ -16,7 +16,7 @@ from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.presentation import absolute_time
 
-messages = AppGroup("messages", help="What became of the messages.")
+messages = PlainGroup("messages", help="What became of the messages.")
 
 
 @messages.command("show")

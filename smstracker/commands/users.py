@@ -2,16 +2,16 @@
 
 import click
 from email_validator import EmailNotValidError, validate_email
-from flask.cli import AppGroup
 
 from smstracker.addresses import absolute
+from smstracker.commands.plainly import PlainGroup
 from smstracker.database import READS_ONLY
 from smstracker.extensions import db
 from smstracker.models import SignInToken, User
 from smstracker.models.sign_in import may_sign_in
 from smstracker.models.users import fold
 
-users = AppGroup("users", help="Who may sign in.")
+users = PlainGroup("users", help="Who may sign in.")
 
 
 def _user(email: str) -> User:

@@ -4,6 +4,7 @@ import click
 from flask.cli import with_appcontext
 
 from smstracker import logs
+from smstracker.commands.plainly import PlainCommand
 from smstracker.worker.loop import run_worker
 from smstracker.worker.upkeep import purge as purge_now
 
@@ -16,7 +17,7 @@ def worker() -> None:
     run_worker()
 
 
-@click.command("purge")
+@click.command("purge", cls=PlainCommand)
 @with_appcontext
 def purge() -> None:
     """Delete what is past its time: refused callbacks, counts, sign-in tokens. Never a message."""
