@@ -1,0 +1,114 @@
+"""A range of time as people choose it, in their own time zone. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo, available_timezones
+
+# The name in the URL, its length and its words.
+PERIODS = {
+    "24h": (timedelta(hours=24), "Last 24 hours"),
+    "7d": (timedelta(days=7), "Last 7 days"),
+    "30d": (timedelta(days=30), "Last 30 days"),
+}
+CUSTOM = "custom"
+# The names of the arguments of a URL.
+ARGUMENTS = ("period", "from", "to", "zone")
+# Beyond these, a zone's offset would leave what a datetime can hold.
+EARLIEST, LATEST = date(1900, 1, 1), date(9000, 1, 1)
+
+
+class PeriodError(ValueError):
+    """What was asked for is no range of time; says so in the reader's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From `since`, inclusive, to `until`, exclusive; both in UTC, None without a bound.
+
+    `name` is one of PERIODS, CUSTOM, or None for all time; `first` and `last` are the days of a
+    custom one, both inclusive, in `zone` (an IANA name).
+    """
+
+    name: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    zone: str = "UTC"
+    first: date | None = None
+    last: date | None = None
+
+    @property
+    def arguments(self) -> dict[str, str]:
+        """What stands for it in a URL."""
+        if self.name is None:
+            return {}
+        days = {"from": self.first, "to": self.last} if self.name == CUSTOM else {}
+        given = {name: day.isoformat() for name, day in days.items() if day}
+        return {"period": self.name, **given, "zone": self.zone}
+
+    @property
+    def words(self) -> str:
+        """The range for people; a custom one with its zone."""
+        if self.name is None:
+            return "All time"
+        if self.name in PERIODS:
+            return PERIODS[self.name][1]
+        first, last = (f"{day:%-d %b %Y}" if day else "" for day in (self.first, self.last))
+        if first == last:
+            return f"{first} ({self.zone})"
+        if not (first and last):
+            return f"since {first} ({self.zone})" if first else f"until {last} ({self.zone})"
+        return f"{first} to {last} ({self.zone})"
+
+
+def read_period(arguments: Mapping[str, str], now: datetime, default: str | None = None) -> Period:
+    """The range that the arguments of a URL ask for. Raises PeriodError.
+
+    Days alone mean a custom range, so that a form works without naming it.
+    """
+    zone = _zone(arguments.get("zone", ""))
+    days = [arguments.get(end, "").strip() for end in ("from", "to")]
+    name = arguments.get("period") or (CUSTOM if any(days) else default)
+    if name in PERIODS:
+        return Period(name, since=now - PERIODS[name][0], zone=zone)
+    if name != CUSTOM:
+        if name in (None, "all"):
+            return Period(zone=zone)
+        raise PeriodError("There is no such range of time. Choose one of those that are offered.")
+    first, last = (_day(day) for day in days)
+    if first is None and last is None:
+        raise PeriodError("Choose the first or the last day of the range.")
+    if first and last and first > last:
+        raise PeriodError("The range ends before it begins.")
+    return Period(
+        CUSTOM,
+        since=_midnight(first, zone) if first else None,
+        until=_midnight(last + timedelta(days=1), zone) if last else None,
+        zone=zone,
+        first=first,
+        last=last,
+    )
+
+
+def _zone(name: str) -> str:
+    if not name:
+        return "UTC"
+    if name not in available_timezones():
+        raise PeriodError("That time zone is not known here. Choose another one.")
+    return name
+
+
+def _day(typed: str) -> date | None:
+    if not typed:
+        return None
+    try:
+        day = date.fromisoformat(typed)
+    except ValueError:
+        day = None
+    if day is None or not EARLIEST <= day <= LATEST:
+        raise PeriodError("Type each day like 2026-05-03.")
+    return day
+
+
+def _midnight(day: date, zone: str) -> datetime:
+    return datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC)
