@@ -12,7 +12,7 @@ from flask import Flask, url_for
 from flask_login import current_user
 
 from smstracker import clock, status
-from smstracker.dashboard import wording
+from smstracker.dashboard import explaining, wording
 from smstracker.dashboard.forms import readable
 from smstracker.extensions import settings
 from smstracker.models import Message
@@ -65,6 +65,7 @@ def init_app(app: Flask) -> None:
         "asset": asset,
         "current_user": current_user,
         "documentation": documentation,
+        "explaining": explaining,
         "invisible": INVISIBLE,
         "State": status.State,
         "state_words": status.STATE_WORDS,

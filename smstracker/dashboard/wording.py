@@ -62,7 +62,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
     said: list[str] = []
     reason = reason_for(message.error_code)
     if reason is not None:
-        said += [reason.what, reason.todo]
+        said.append(reason.what)
     if message.status == "unreached":
         said.append(
             "This app could not connect to Twilio, so the message certainly was not sent. "
