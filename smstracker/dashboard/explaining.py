@@ -9,6 +9,7 @@ from smstracker.reasons import AGAIN, CHARGED, WHO, WORTH_ANOTHER_TRY, reason_fo
 from smstracker.status import State
 
 _SAFE = "Yes. Nothing was sent, so it is safe."
+_UNEXPLAINED = "Not from here: without a reason, ask the recipient first whether it arrived."
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,10 @@ def advice(message: Message) -> Advice | None:
     if message.status in ("unreached", "untraced"):
         title = "Twilio was not reached" if message.status == "unreached" else "Twilio has no trace"
         return Advice(title, (("Send again?", _SAFE), ("Charged?", "No")))
-    if reason is None or message.status not in (*status.NEGATIVE, *status.NOT_SENT):
+    if message.status not in (*status.NEGATIVE, *status.NOT_SENT):
         return None
+    if reason is None:
+        return Advice("No reason given", (("Send again?", _UNEXPLAINED), ("Charged?", "Perhaps")))
     lines = (
         ("Who can act", WHO[reason.who]),
         ("What to do", reason.todo),
@@ -47,7 +50,7 @@ def refusal_to_send_again(message: Message, now: datetime) -> str | None:
         return None
     reason = reason_for(message.error_code)
     if reason is None:
-        return "No reason was given, so ask the recipient first whether it arrived."
+        return _UNEXPLAINED
     if reason.again in WORTH_ANOTHER_TRY:
         return None
     return f"Sending this message again does not help: {reason.when[0].lower()}{reason.when[1:]}"

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 
-from smstracker.clock import utcnow, waiting_time
+from smstracker.clock import utcnow
 from smstracker.dashboard import wording
 from smstracker.dashboard.forms import MessageForm
 from smstracker.dashboard.listing import as_json, chosen_state, listing
@@ -83,7 +83,7 @@ def send() -> ResponseReturnValue:
         return _already_sent(form, error)
     except SendLimitError as error:
         db.session.rollback()
-        return _form_page(form, 429, _limit_notice(error))
+        return _form_page(form, 429, wording.limit_notice(error))
     db.session.commit()
     hand_over(message)
     return redirect(url_for(".message", public_id=message.public_id), 303)
@@ -103,6 +103,8 @@ def message(public_id: uuid.UUID) -> ResponseReturnValue:
         events=events,
         steps=wording.timeline(found, events),
         count=count_segments(found.body),
+        first_try=found.first_try(),
+        second_try=found.second_try(),
         now=utcnow(),
     )
 
@@ -121,10 +123,3 @@ def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple
     context["count"] = count_segments(form.body.data or "")
     context["stories"] = STORIES if settings().demo else ()
     return render_template("dashboard/new_message.html", **context), code
-
-
-def _limit_notice(error: SendLimitError) -> str:
-    return (
-        f"You have sent {error.limit:,} messages in a {error.period}, which is the limit. "
-        f"Nothing was sent; try again in {waiting_time(error.wait)}."
-    )
