@@ -16,6 +16,7 @@ from smstracker.dashboard import explaining, wording
 from smstracker.dashboard.forms import readable
 from smstracker.extensions import settings
 from smstracker.models import Message
+from smstracker.plain_text import PLAIN
 from smstracker.reasons import documentation
 from smstracker.segments import Segments
 from smstracker.status import Source
@@ -67,6 +68,7 @@ def init_app(app: Flask) -> None:
         "documentation": documentation,
         "explaining": explaining,
         "invisible": INVISIBLE,
+        "plain_characters": PLAIN,
         "State": status.State,
         "state_words": status.STATE_WORDS,
         "wording": wording,

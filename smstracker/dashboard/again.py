@@ -4,8 +4,9 @@ import uuid
 
 from flask import Blueprint, abort, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user, login_required
+from flask_login import current_user
 
+from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.dashboard.explaining import refusal_to_send_again
 from smstracker.dashboard.forms import sender_choices
@@ -16,10 +17,10 @@ from smstracker.models import Message, SendLimitError
 from smstracker.segments import count_segments
 
 bp = Blueprint("again", __name__)
+bp.before_request(only_signed_in)
 
 
 @bp.get("/messages/<uuid:public_id>/again")
-@login_required
 def ask(public_id: uuid.UUID) -> ResponseReturnValue:
     original = _own(public_id)
     made = original.second_try()
@@ -30,7 +31,6 @@ def ask(public_id: uuid.UUID) -> ResponseReturnValue:
 
 
 @bp.post("/messages/<uuid:public_id>/again")
-@login_required
 def send(public_id: uuid.UUID) -> ResponseReturnValue:
     # Locked, so that neither a second click nor a receipt can come between looking and saving.
     original = _own(public_id, lock=True)

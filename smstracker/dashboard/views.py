@@ -12,9 +12,11 @@ from smstracker.clock import utcnow
 from smstracker.dashboard import wording
 from smstracker.dashboard.forms import MessageForm
 from smstracker.dashboard.listing import as_json, chosen_state, listing
+from smstracker.dashboard.notes import notes_on_form
 from smstracker.dashboard.sending import hand_over
 from smstracker.extensions import db, login_manager, settings
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent
+from smstracker.plain_text import plain
 from smstracker.segments import count_segments
 from smstracker.simulator.stories import STORIES
 
@@ -73,6 +75,9 @@ def new_message() -> ResponseReturnValue:
 def send() -> ResponseReturnValue:
     """Save, commit, hand over with no transaction open, show."""
     form = MessageForm()
+    if "plain" in request.form:
+        form.body.data = plain(form.body.data or "")
+        return _form_page(form, 200)
     if "check" in request.form:
         return _form_page(form, 200)
     if not form.validate():
@@ -121,5 +126,8 @@ def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnV
 def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple[str, int]:
     context: dict[str, Any] = {"form": form, "notice": notice}
     context["count"] = count_segments(form.body.data or "")
+    context["notes"] = notes_on_form() if request.method == "POST" else None
+    context["plain_count"] = count_segments(plain(form.body.data or ""))
+    context["now"] = utcnow()
     context["stories"] = STORIES if settings().demo else ()
     return render_template("dashboard/new_message.html", **context), code

@@ -2,15 +2,15 @@
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import login_required
 
+from smstracker.auth.gate import only_signed_in
 from smstracker.reasons import AGAIN, CHARGED, REASONS, WHO, documentation
 
 bp = Blueprint("help", __name__, url_prefix="/help")
+bp.before_request(only_signed_in)
 
 
 @bp.get("/errors")
-@login_required
 def errors() -> ResponseReturnValue:
     code = request.args.get("code", "").strip()[:16]
     if code:
@@ -19,7 +19,6 @@ def errors() -> ResponseReturnValue:
 
 
 @bp.get("/errors/<code>")
-@login_required
 def error(code: str) -> ResponseReturnValue:
     """Leads to the code's place in the guide; one that is not there gets told so."""
     if code in REASONS:
