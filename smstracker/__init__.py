@@ -9,10 +9,13 @@ from smstracker.auth.views import bp as auth
 from smstracker.commands import COMMANDS
 from smstracker.connection import banner
 from smstracker.connection.views import bp as connection
+from smstracker.dashboard.again import bp as again
+from smstracker.dashboard.notes import bp as notes
 from smstracker.dashboard.views import bp as dashboard
 from smstracker.database import engine_options, prepare_sqlite
 from smstracker.extensions import csrf, db, limiter, login_manager, migrate
 from smstracker.health import bp as health
+from smstracker.help.views import bp as help_pages
 from smstracker.models.users import signed_in_user
 from smstracker.webhooks import quarantine, writer
 from smstracker.webhooks.probe import bp as webhooks
@@ -35,7 +38,7 @@ def create_app(settings: config.Config | None = None) -> Flask:
     for part in parts:
         part.init_app(app)
     _bind_extensions(app)
-    for blueprint in (auth, dashboard, connection, webhooks, health):
+    for blueprint in (auth, dashboard, again, notes, connection, help_pages, webhooks, health):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:

@@ -110,6 +110,7 @@ def _begin(connection: Connection) -> None:
     That is a request by its method, or a connection with the execution option READS_ONLY.
     """
     reads_only = connection.get_execution_options().get(READS_ONLY, False) or (
-        has_request_context() and request.method in SAFE_METHODS
+        has_request_context()
+        and (request.method in SAFE_METHODS or request.endpoint == "notes.check")
     )
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

@@ -12,10 +12,11 @@ from flask import Flask, url_for
 from flask_login import current_user
 
 from smstracker import clock, status
-from smstracker.dashboard import wording
+from smstracker.dashboard import explaining, wording
 from smstracker.dashboard.forms import readable
 from smstracker.extensions import settings
 from smstracker.models import Message
+from smstracker.plain_text import PLAIN
 from smstracker.reasons import documentation
 from smstracker.segments import Segments
 from smstracker.status import Source
@@ -65,7 +66,9 @@ def init_app(app: Flask) -> None:
         "asset": asset,
         "current_user": current_user,
         "documentation": documentation,
+        "explaining": explaining,
         "invisible": INVISIBLE,
+        "plain_characters": PLAIN,
         "State": status.State,
         "state_words": status.STATE_WORDS,
         "wording": wording,

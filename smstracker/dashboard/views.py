@@ -8,13 +8,15 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 
-from smstracker.clock import utcnow, waiting_time
+from smstracker.clock import utcnow
 from smstracker.dashboard import wording
 from smstracker.dashboard.forms import MessageForm
 from smstracker.dashboard.listing import as_json, chosen_state, listing
+from smstracker.dashboard.notes import notes_on_form
 from smstracker.dashboard.sending import hand_over
 from smstracker.extensions import db, login_manager, settings
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent
+from smstracker.plain_text import plain
 from smstracker.segments import count_segments
 from smstracker.simulator.stories import STORIES
 
@@ -73,6 +75,9 @@ def new_message() -> ResponseReturnValue:
 def send() -> ResponseReturnValue:
     """Save, commit, hand over with no transaction open, show."""
     form = MessageForm()
+    if "plain" in request.form:
+        form.body.data = plain(form.body.data or "")
+        return _form_page(form, 200)
     if "check" in request.form:
         return _form_page(form, 200)
     if not form.validate():
@@ -83,7 +88,7 @@ def send() -> ResponseReturnValue:
         return _already_sent(form, error)
     except SendLimitError as error:
         db.session.rollback()
-        return _form_page(form, 429, _limit_notice(error))
+        return _form_page(form, 429, wording.limit_notice(error))
     db.session.commit()
     hand_over(message)
     return redirect(url_for(".message", public_id=message.public_id), 303)
@@ -103,6 +108,8 @@ def message(public_id: uuid.UUID) -> ResponseReturnValue:
         events=events,
         steps=wording.timeline(found, events),
         count=count_segments(found.body),
+        first_try=found.first_try(),
+        second_try=found.second_try(),
         now=utcnow(),
     )
 
@@ -119,12 +126,8 @@ def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnV
 def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple[str, int]:
     context: dict[str, Any] = {"form": form, "notice": notice}
     context["count"] = count_segments(form.body.data or "")
+    context["notes"] = notes_on_form() if request.method == "POST" else None
+    context["plain_count"] = count_segments(plain(form.body.data or ""))
+    context["now"] = utcnow()
     context["stories"] = STORIES if settings().demo else ()
     return render_template("dashboard/new_message.html", **context), code
-
-
-def _limit_notice(error: SendLimitError) -> str:
-    return (
-        f"You have sent {error.limit:,} messages in a {error.period}, which is the limit. "
-        f"Nothing was sent; try again in {waiting_time(error.wait)}."
-    )

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from smstracker import status
-from smstracker.clock import in_words
+from smstracker.clock import in_words, waiting_time
 from smstracker.dashboard.forms import readable
-from smstracker.models import Message, StatusEvent
+from smstracker.models import Message, SendLimitError, StatusEvent
 from smstracker.reasons import reason_for
 from smstracker.status import Effect, Source, State
 
@@ -62,7 +62,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
     said: list[str] = []
     reason = reason_for(message.error_code)
     if reason is not None:
-        said += [reason.what, reason.todo]
+        said.append(reason.what)
     if message.status == "unreached":
         said.append(
             "This app could not connect to Twilio, so the message certainly was not sent. "
@@ -175,3 +175,10 @@ def short_reason(message: Message) -> str | None:
 def _short(code: str | None) -> str | None:
     reason = reason_for(code)
     return reason.short if reason else None
+
+
+def limit_notice(error: SendLimitError) -> str:
+    return (
+        f"You have sent {error.limit:,} messages in a {error.period}, which is the limit. "
+        f"Nothing was sent; try again in {waiting_time(error.wait)}."
+    )

@@ -40,6 +40,7 @@ PAGE_SIZE = 50
 BigId = BigInteger().with_variant(Integer, "sqlite")
 HAS_SID = text("twilio_sid IS NOT NULL")
 IS_FINAL = text("final_at IS NOT NULL")
+IS_AGAIN = text("again_of_id IS NOT NULL")
 IS_OPEN = text("next_lookup_at IS NOT NULL")
 
 
@@ -82,6 +83,7 @@ class Message(Model):
         Index(None, "owner_id", "status", "status_at"),
         # Partial, so that setting it does not wait for the foreign-key locks of new events.
         Index(None, "twilio_sid", unique=True, sqlite_where=HAS_SID, postgresql_where=HAS_SID),
+        Index(None, "again_of_id", unique=True, sqlite_where=IS_AGAIN, postgresql_where=IS_AGAIN),
         Index(None, "next_lookup_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
         Index(None, "final_at", "status_source", sqlite_where=IS_FINAL, postgresql_where=IS_FINAL),
     )
@@ -111,6 +113,7 @@ class Message(Model):
     accepted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     final_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     next_lookup_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    again_of_id: Mapped[int | None] = mapped_column(ForeignKey("message.id"))
 
     @property
     def content(self) -> Content:
@@ -149,6 +152,22 @@ class Message(Model):
         db.session.add(message)
         db.session.flush()
         return message
+
+    @classmethod
+    def draft_again(cls, original: "Message") -> "Message":
+        """Save the second try of `original`; there can be only one. Raises as `draft` does."""
+        form_id = uuid.uuid5(original.public_id, "again")
+        message = cls.draft(original.owner_id, form_id, original.content)
+        message.again_of_id = original.id
+        return message
+
+    def first_try(self) -> "Message | None":
+        """The message of which this is the second try."""
+        return db.session.get(Message, self.again_of_id) if self.again_of_id else None
+
+    def second_try(self) -> "Message | None":
+        """The message that was made by sending this one again."""
+        return db.session.scalar(select(Message).where(Message.again_of_id == self.id))
 
     def _fill(self, content: Content) -> None:
         service = content.sender.startswith("MG") and len(content.sender) == 34

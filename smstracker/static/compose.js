@@ -47,11 +47,36 @@ export function named(character, names) {
   return character in names ? `${names[character]} (${codePoint})` : codePoint;
 }
 
+// The rule of plain_text.py, with its table.
+export function plain(text, table) {
+  return [...text].map((c) => Object.hasOwn(table, c) ? table[c] : c).join("");
+}
+
+// As if typed, so that the browser's own undo brings the old text back.
+function retype(body, text) {
+  body.focus();
+  body.select();
+  if (!document.execCommand("insertText", false, text)) {
+    body.value = text;
+    body.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+}
+
+function offerPlain(button, body, table) {
+  const [before, text] = [countSegments(body.value), plain(body.value, table)];
+  const after = countSegments(text);
+  button.parentElement.hidden = text === body.value;
+  button.textContent = `Replace all (${before.count} → ${after.count} ${after.count === 1 ? "segment" : "segments"})`;
+  button.onclick = () => retype(body, text);
+}
+
 function countWhileTyping(body) {
   const line = document.getElementById("segments");
   const costly = document.getElementById("costly");
   const announced = document.getElementById("segments-changed");
   const names = JSON.parse(costly.dataset.names);
+  const tables = JSON.parse(costly.dataset.plain);
+  const all = document.querySelector("#replace-all button");
   let said = "";
   let pause = 0;
 
@@ -59,7 +84,8 @@ function countWhileTyping(body) {
     const forecast = countSegments(body.value);
     line.textContent = segmentLine(forecast);
     costly.hidden = forecast.costly.length === 0;
-    costly.querySelector("span").replaceChildren(...chips(forecast.costly, names));
+    costly.querySelector("span").replaceChildren(...chips(forecast.costly, names, tables, body));
+    offerPlain(all, body, tables.lookAlike);
     return `${forecast.encoding}, ${forecast.count} ${forecast.count === 1 ? "segment" : "segments"}`;
   }
 
@@ -77,11 +103,28 @@ function countWhileTyping(body) {
   addEventListener("pageshow", show);
 }
 
-function chips(costly, names) {
+function chip(character, names, { lookAlike, spelling }, body) {
+  const times = body.value.split(character).length - 1;
+  const words = `${named(character, names)} ×${times}`;
+  const changesSpelling = Object.hasOwn(spelling, character);
+  if (!changesSpelling && !Object.hasOwn(lookAlike, character)) {
+    const code = document.createElement("code");
+    code.textContent = words;
+    return code;
+  }
+  const to = (changesSpelling ? spelling : lookAlike)[character];
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "chip";
+  const shown = to === "" ? "nothing" : to === " " ? "a blank" : to;
+  button.textContent = `${words} → ${shown}${changesSpelling ? " (changes the spelling)" : ""}`;
+  button.addEventListener("click", () => retype(body, body.value.replaceAll(character, () => to)));
+  return button;
+}
+
+function chips(costly, names, tables, body) {
   const shown = costly.slice(0, NAMED_AT_MOST).flatMap((character) => {
-    const chip = document.createElement("code");
-    chip.textContent = named(character, names);
-    return [chip, " "];
+    return [chip(character, names, tables, body), " "];
   });
   const more = costly.length - NAMED_AT_MOST;
   return more > 0 ? [...shown, `and ${more} more`] : shown;

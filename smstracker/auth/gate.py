@@ -1,0 +1,13 @@
+"""What a blueprint asks before each request when all its pages are for signed-in people."""
+
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from smstracker.extensions import login_manager
+
+
+def only_signed_in() -> ResponseReturnValue | None:
+    if current_user.is_authenticated:
+        return None
+    unauthorized: ResponseReturnValue = login_manager.unauthorized()
+    return unauthorized

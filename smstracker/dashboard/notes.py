@@ -1,0 +1,35 @@
+"""Notes beside the send form, before anything is sent: the same text lately, an opt-out."""
+
+from flask import Blueprint, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from smstracker.auth.gate import only_signed_in
+from smstracker.clock import utcnow
+from smstracker.dashboard.forms import e164, parse_recipient
+from smstracker.extensions import settings
+from smstracker.models.messages import Content
+from smstracker.models.notes import Notes, notes_on
+
+bp = Blueprint("notes", __name__)
+bp.before_request(only_signed_in)
+
+
+# By POST, because a number may not stand in an address.
+@bp.post("/messages/check")
+def check() -> ResponseReturnValue:
+    return render_template("dashboard/_notes.html", notes=notes_on_form(), now=utcnow())
+
+
+def notes_on_form() -> Notes:
+    """The notes on what stands in the form; none while it names no number."""
+    typed = request.form
+    try:
+        number = parse_recipient(typed.get("recipient", ""), settings().default_region)
+    except ValueError:
+        return Notes()
+    # PostgreSQL takes no NUL, and the form refuses it.
+    if "\0" in typed.get("body", "") + typed.get("sender", ""):
+        return Notes()
+    body = typed.get("body", "").replace("\r\n", "\n").replace("\r", "\n")
+    return notes_on(current_user.id, Content(e164(number), typed.get("sender", ""), body), utcnow())

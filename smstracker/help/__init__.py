@@ -1,0 +1,1 @@
+"""What the app explains beyond the message at hand."""

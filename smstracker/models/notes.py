@@ -1,0 +1,71 @@
+"""What an owner's earlier messages tell about one that is being written. Three selects at most."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, select
+from sqlalchemy.sql import ColumnElement
+
+from smstracker import status
+from smstracker.extensions import db
+from smstracker.models.events import StatusEvent
+from smstracker.models.messages import Content, Message
+
+OPTED_OUT = "21610"
+SAME_TEXT_WITHIN = timedelta(days=1)
+# What certainly never left is no first copy.
+_NEVER_LEFT = (*status.NOT_SENT, "failed", "canceled")
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """`same_text` is the last message alike; `opt_out` the event of `opted_out` that proves it."""
+
+    same_text: Message | None = None
+    opted_out: Message | None = None
+    opt_out: StatusEvent | None = None
+
+
+def to_recipient(owner_id: int, number: str) -> Select[tuple[Message]]:
+    """An owner's messages to one recipient."""
+    return Message.of_owner(owner_id).where(Message.recipient == number)
+
+
+def notes_on(owner_id: int, content: Content, now: datetime) -> Notes:
+    """What is known of sending `content`; own messages only."""
+    to = to_recipient(owner_id, content.recipient)
+    same_text = to.where(
+        Message.body == content.body,
+        Message.created_at > now - SAME_TEXT_WITHIN,
+        Message.status.not_in(_NEVER_LEFT),
+    ).order_by(Message.created_at.desc(), Message.id.desc())
+    found = db.session.scalar(same_text.limit(1)) if content.body else None
+    message, event = _opt_out(to, content.sender)
+    return Notes(found, message, event)
+
+
+def _opt_out(to: Select[tuple[Message]], sender: str) -> tuple[Message | None, StatusEvent | None]:
+    by_sender = to.where(_is_from(sender))
+    proof = (
+        by_sender.add_columns(StatusEvent)
+        .join(StatusEvent, StatusEvent.message_id == Message.id)
+        .where(StatusEvent.error_code == OPTED_OUT)
+        .order_by(StatusEvent.received_at.desc(), StatusEvent.id.desc())
+    )
+    row = db.session.execute(proof.limit(1)).first()
+    if row is None:
+        return None, None
+    message, event = row
+    # Only START lets a message that was made after that arrive.
+    since = by_sender.where(
+        Message.created_at > event.received_at, Message.status.in_(status.POSITIVE)
+    )
+    started = db.session.scalar(select(since.exists()))
+    return (None, None) if started else (message, event)
+
+
+def _is_from(sender: str) -> ColumnElement[bool]:
+    """STOP holds for this very number or service, and for no other."""
+    if sender.startswith("MG") and len(sender) == 34:
+        return Message.messaging_service_sid == sender
+    return (Message.sender == sender) & Message.messaging_service_sid.is_(None)
