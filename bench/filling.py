@@ -199,8 +199,8 @@ def _fill_sqlite(messages: int, mine: int, owners: int, events: bool) -> None:
                 _insert_sqlite(raw, StatusEvent, [_event(row) for row in known])
         if raw.execute("SELECT 1 FROM sqlite_master WHERE name = 'message_fts'").fetchone():
             raw.execute(
-                "INSERT INTO message_fts (rowid, owner, body)"
-                " SELECT id, printf('#%08d', owner_id), body FROM message"
+                "INSERT INTO message_fts (rowid, body) SELECT id, char(57344, 57344,"
+                " 57344 + owner_id) || body FROM message"
             )
         for _kind, _name, sql in sorted(kept):
             raw.execute(sql)
