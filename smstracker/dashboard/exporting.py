@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from threading import BoundedSemaphore
@@ -60,12 +61,19 @@ def response(chosen: Filter, kind: str, now: datetime) -> Response:
     if not _running.acquire(blocking=False):
         raise BusyError
     lines = as_csv(chosen, now) if kind == "csv" else as_json_text(chosen, now)
-    answer = Response(stream_with_context(lines), content_type=TYPES[kind])
-    # Called at the end, and also when the reader goes away before the first line.
-    answer.call_on_close(_running.release)
+    slot = ExitStack()
+    slot.callback(_running.release)
+    answer = Response(stream_with_context(_within(slot, lines)), content_type=TYPES[kind])
+    # Also when the reader goes away before the first line.
+    answer.call_on_close(slot.close)
     name = f"messages-{now:%Y-%m-%d}.{kind}"
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
+
+
+def _within(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:
+    with slot:
+        yield from lines
 
 
 def as_csv(chosen: Filter, now: datetime) -> Iterator[str]:
