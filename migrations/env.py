@@ -4,6 +4,7 @@ from alembic import context
 from flask import current_app
 
 from smstracker import models
+from smstracker.database import include_object
 from smstracker.extensions import db
 
 __all__ = ["models"]  # imported, because the tables register themselves
@@ -18,6 +19,7 @@ def skip_empty(_context: object, _revision: object, directives: list) -> None:
 
 with db.engine.connect() as connection:
     arguments = {"process_revision_directives": skip_empty}
+    arguments["include_object"] = include_object
     arguments |= current_app.extensions["migrate"].configure_args
     context.configure(connection=connection, target_metadata=db.metadata, **arguments)
     if connection.dialect.name == "postgresql":

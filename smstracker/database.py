@@ -13,6 +13,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
+from smstracker.folding import fold_text
+
 # Raised when the database is gone, locked for too long or full. Nothing was stored.
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
 READS_ONLY = "smstracker_reads_only"
@@ -50,6 +52,15 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def include_object(_item: object, name: str, kind: str, _reflected: bool, _other: object) -> bool:
+    """Whether models and migrations are compared in this: not in the search index, which no model
+    describes (SQLite's tables of it, PostgreSQL's index on an expression).
+    """
+    return not (
+        (kind == "table" and name.startswith("message_fts")) or name == "ix_message_text_grams"
+    )
 
 
 def insert(engine: Engine, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
@@ -102,6 +113,8 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
         "foreign_keys=on",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    # PostgreSQL has it from a migration.
+    connection.create_function("fold_text", 1, fold_text, deterministic=True)
 
 
 def _begin(connection: Connection) -> None:

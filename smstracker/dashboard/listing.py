@@ -1,7 +1,7 @@
 """A page of the log, for people and for programs."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,47 +9,42 @@ from typing import Any
 from flask import abort
 
 from smstracker.dashboard.wording import short_reason
-from smstracker.extensions import db
-from smstracker.models import Message
-from smstracker.models.messages import split_page
-from smstracker.status import State
+from smstracker.models import Message, log
+from smstracker.models.log import PAGE_SIZE, Filter
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`next` is the cursor of the following page, None on the last one."""
+    """`next` is the cursor of older messages, `newer` of newer ones; None where there are none."""
 
     messages: Sequence[Message]
     next: str | None
+    newer: str | None = None
 
 
-def chosen_state(arguments: Mapping[str, str]) -> State | None:
-    """The state that the URL asks for; an unknown one is a 404."""
-    wanted = arguments.get("state")
-    if not wanted:
-        return None
-    if wanted not in set(State):
-        abort(404)
-    return State(wanted)
+def listing(chosen: Filter, before: str | None = None, after: str | None = None) -> Page:
+    """One page of an owner's messages, newest first.
 
-
-def listing(owner_id: int, state: State | None, before: str | None) -> Page:
-    """One page of an owner's messages, newest first. The cursor is the last message's public id."""
-    key = _key(owner_id, before) if before else None
-    found = db.session.scalars(Message.page(owner_id, state, key)).all()
-    messages, last = split_page(found)
-    return Page(messages, str(last.public_id) if last else None)
+    A cursor is the public id of the last message seen; one that is not one's own is a 404.
+    """
+    if after:
+        found = log.page(chosen, after=_key(chosen.owner_id, after))
+        if len(found) > PAGE_SIZE:
+            messages = list(reversed(found[:PAGE_SIZE]))
+            return Page(messages, str(messages[-1].public_id), str(messages[0].public_id))
+        before = None  # nothing newer than these: it is the first page
+    found = log.page(chosen, before=_key(chosen.owner_id, before) if before else None)
+    messages = list(found[:PAGE_SIZE])
+    older = str(messages[-1].public_id) if len(found) > PAGE_SIZE else None
+    return Page(messages, older, str(messages[0].public_id) if before and messages else None)
 
 
 def _key(owner_id: int, cursor: str) -> tuple[datetime, int]:
     try:
-        public_id = uuid.UUID(cursor)
+        key = log.key_of(owner_id, uuid.UUID(cursor))
     except ValueError:
-        abort(404)
-    last = db.session.scalar(Message.of_owner(owner_id).where(Message.public_id == public_id))
-    if last is None:
-        abort(404)
-    return last.created_at, last.id
+        key = None
+    return key or abort(404)
 
 
 def as_json(message: Message, now: datetime) -> dict[str, Any]:

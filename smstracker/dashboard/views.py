@@ -1,7 +1,9 @@
 """The message log, the send form and the page of one message: one's own, always."""
 
 import uuid
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, abort, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -9,13 +11,16 @@ from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 
 from smstracker.clock import utcnow
-from smstracker.dashboard import wording
-from smstracker.dashboard.forms import MessageForm
-from smstracker.dashboard.listing import as_json, chosen_state, listing
+from smstracker.dashboard import exporting, wording
+from smstracker.dashboard.filters import Chosen, FilterError, arguments_of_form, read_filters
+from smstracker.dashboard.forms import MessageForm, sender_choices
+from smstracker.dashboard.listing import Page, as_json, listing
 from smstracker.dashboard.notes import notes_on_form
 from smstracker.dashboard.sending import hand_over
 from smstracker.extensions import db, login_manager, settings
-from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent
+from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, log
+from smstracker.models.log import Filter
+from smstracker.period import Period
 from smstracker.plain_text import plain
 from smstracker.segments import count_segments
 from smstracker.simulator.stories import STORIES
@@ -27,7 +32,7 @@ bp = Blueprint("dashboard", __name__)
 def only_signed_in() -> ResponseReturnValue | None:
     if current_user.is_authenticated or request.endpoint == "dashboard.home":
         return None
-    if request.endpoint == "dashboard.messages_json":
+    if request.endpoint in ("dashboard.messages_json", "dashboard.export"):
         return {"error": "Sign in first."}, 401
     if request.endpoint == "dashboard.send":
         return render_template("dashboard/signed_out.html", typed=request.form), 401
@@ -40,6 +45,8 @@ def stale_form(_error: CSRFError) -> ResponseReturnValue:
     """The form came from a session that has ended: nothing is sent, nothing typed is lost."""
     if not current_user.is_authenticated:
         return render_template("dashboard/signed_out.html", typed=request.form), 401
+    if request.endpoint == "dashboard.filter_messages":
+        return _log_page(request.form, "This page was out of date. Press Search again."), 400
     notice = "This page was out of date, so nothing was sent. Check your message and send it again."
     return _form_page(MessageForm(), 400, notice)
 
@@ -51,19 +58,48 @@ def home() -> ResponseReturnValue:
 
 @bp.get("/messages")
 def messages() -> ResponseReturnValue:
-    state = chosen_state(request.args)
-    page = listing(current_user.id, state, request.args.get("before"))
-    counts = Message.counts(current_user.id)
-    return render_template(
-        "dashboard/messages.html", page=page, counts=counts, state=state, now=utcnow()
-    )
+    try:
+        chosen = read_filters(current_user.id, request.args, utcnow())
+    except FilterError as error:
+        return _log_page(request.args, str(error)), 422
+    page = listing(chosen.filter, request.args.get("before"), request.args.get("after"))
+    return _log_page(_typed(chosen), None, chosen, page), 200
+
+
+@bp.post("/messages/filter")
+def filter_messages() -> ResponseReturnValue:
+    """To the address of the filtered log; a number that was typed is stored, never in a URL."""
+    try:
+        arguments = arguments_of_form(current_user.id, request.form, utcnow())
+    except FilterError as error:
+        return _log_page(request.form, str(error)), 422
+    db.session.commit()
+    address = url_for(".messages") + (f"?{urlencode(arguments)}" if arguments else "")
+    return redirect(address, 303)
 
 
 @bp.get("/messages.json")
 def messages_json() -> ResponseReturnValue:
-    page = listing(current_user.id, chosen_state(request.args), request.args.get("before"))
     now = utcnow()
+    try:
+        chosen = read_filters(current_user.id, request.args, now)
+    except FilterError as error:
+        return {"error": str(error)}, 422
+    page = listing(chosen.filter, request.args.get("before"))
     return jsonify(messages=[as_json(m, now) for m in page.messages], next=page.next)
+
+
+@bp.get("/messages/export.<any(csv, json):kind>")
+def export(kind: str) -> ResponseReturnValue:
+    """What is filtered, and all of it; made while it is sent."""
+    now = utcnow()
+    try:
+        chosen = read_filters(current_user.id, request.args, now)
+        return exporting.response(chosen.filter, kind, now)
+    except FilterError as error:
+        return {"error": str(error)}, 422
+    except exporting.BusyError as error:
+        return {"error": str(error)}, 503, {"Retry-After": "60"}
 
 
 @bp.get("/messages/new")
@@ -131,3 +167,29 @@ def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple
     context["now"] = utcnow()
     context["stories"] = STORIES if settings().demo else ()
     return render_template("dashboard/new_message.html", **context), code
+
+
+def _typed(chosen: Chosen) -> dict[str, str]:
+    """The fields of the form; the number is in none of its addresses, but the reader sees it."""
+    digits, plus = chosen.filter.digits or "", "+" if chosen.filter.is_full else ""
+    return chosen.arguments | {"number": f"{plus}{digits}"}
+
+
+def _log_page(
+    typed: Mapping[str, str],
+    problem: str | None,
+    chosen: Chosen | None = None,
+    page: Page | None = None,
+) -> str:
+    counts = log.counts(chosen.filter) if chosen else {}
+    return render_template(
+        "dashboard/messages.html",
+        typed=typed,
+        problem=problem,
+        chosen=chosen or Chosen(Filter(current_user.id), Period(), {}),
+        page=page or Page([], None),
+        counts=counts,
+        total=log.total(counts),
+        senders=sender_choices(),
+        now=utcnow(),
+    )

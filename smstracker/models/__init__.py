@@ -3,9 +3,11 @@
 from smstracker.models.events import StatusEvent
 from smstracker.models.messages import AlreadySentError, Message, SendLimitError
 from smstracker.models.rate_limits import RateLimit
+from smstracker.models.recipient_searches import RecipientSearch
 from smstracker.models.refused_callbacks import RefusedCallback
 from smstracker.models.sign_in import SignInToken
 from smstracker.models.tallies import CallbackTally
+from smstracker.models.text_search import message_text
 from smstracker.models.users import User, UserSession
 from smstracker.models.work import Chore, Heartbeat
 
@@ -16,10 +18,12 @@ __all__ = [
     "Heartbeat",
     "Message",
     "RateLimit",
+    "RecipientSearch",
     "RefusedCallback",
     "SendLimitError",
     "SignInToken",
     "StatusEvent",
     "User",
     "UserSession",
+    "message_text",
 ]

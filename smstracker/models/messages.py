@@ -1,10 +1,10 @@
 """Messages: saved before they are sent, listed for their owner, counted by state."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -16,17 +16,10 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
-    and_,
-    case,
-    func,
-    literal,
-    or_,
     select,
     text,
-    tuple_,
 )
 from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.sql import ColumnElement
 
 from smstracker import status
 from smstracker.clock import utcnow
@@ -34,14 +27,27 @@ from smstracker.database import UtcDateTime
 from smstracker.extensions import Model, db, settings
 from smstracker.models.users import User
 from smstracker.schedule import first_lookup
-from smstracker.status import Shown, State
+from smstracker.status import Shown
 
-PAGE_SIZE = 50
 BigId = BigInteger().with_variant(Integer, "sqlite")
 HAS_SID = text("twilio_sid IS NOT NULL")
 IS_FINAL = text("final_at IS NOT NULL")
 IS_AGAIN = text("again_of_id IS NOT NULL")
 IS_OPEN = text("next_lookup_at IS NOT NULL")
+# Filters of the log. Callbacks are the common source: looking through the newest finds them, and
+# no callback has to touch that index.
+SOMETIMES_SET = {
+    "error_code": text("error_code IS NOT NULL"),
+    "sender": text("sender IS NOT NULL"),
+    "messaging_service_sid": text("messaging_service_sid IS NOT NULL"),
+    "status_source": text("status_source <> 'callback'"),
+}
+
+
+def _backwards(context: Any) -> str:
+    """The digits of the recipient from the last to the first: the last ones are a range then."""
+    recipient: str = context.get_current_parameters()["recipient"]
+    return recipient[:0:-1]
 
 
 class AlreadySentError(Exception):
@@ -80,7 +86,13 @@ class Message(Model):
     __table_args__ = (
         UniqueConstraint("owner_id", "form_id"),
         Index(None, "owner_id", "created_at", "id"),
-        Index(None, "owner_id", "status", "status_at"),
+        # The status time is there so that counting need not read the rows.
+        Index(None, "owner_id", "status", "created_at", "id", "status_at"),
+        Index(None, "owner_id", "recipient_backwards", "created_at", "id"),
+        *(
+            Index(None, "owner_id", column, "created_at", "id", sqlite_where=w, postgresql_where=w)
+            for column, w in SOMETIMES_SET.items()
+        ),
         # Partial, so that setting it does not wait for the foreign-key locks of new events.
         Index(None, "twilio_sid", unique=True, sqlite_where=HAS_SID, postgresql_where=HAS_SID),
         Index(None, "again_of_id", unique=True, sqlite_where=IS_AGAIN, postgresql_where=IS_AGAIN),
@@ -93,6 +105,9 @@ class Message(Model):
     owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
     form_id: Mapped[uuid.UUID]
     recipient: Mapped[str] = mapped_column(String(16))
+    recipient_backwards: Mapped[str] = mapped_column(
+        String(16), default=_backwards, server_default=""
+    )
     sender: Mapped[str | None] = mapped_column(String(34))
     messaging_service_sid: Mapped[str | None] = mapped_column(String(34))
     body: Mapped[str] = mapped_column(Text)
@@ -183,62 +198,10 @@ class Message(Model):
         return select(cls).where(cls.owner_id == owner_id)
 
     @classmethod
-    def page(
-        cls, owner_id: int, state: State | None, before: tuple[datetime, int] | None
-    ) -> Select[tuple["Message"]]:
-        """The newest messages of an owner, older than the keyset `before`; one more than a page."""
-        chosen = cls.of_owner(owner_id).order_by(cls.created_at.desc(), cls.id.desc())
-        if state is not None:
-            chosen = chosen.where(in_state(state, utcnow()))
-        if before is not None:
-            key = tuple_(literal(before[0], UtcDateTime), literal(before[1]))
-            chosen = chosen.where(tuple_(cls.created_at, cls.id) < key)
-        return chosen.limit(PAGE_SIZE + 1)
-
-    @classmethod
-    def counts_query(cls, owner_id: int, now: datetime) -> Select[tuple[str, int, int]]:
-        """(status, whether silent, how many) of an owner's messages; read from an index alone."""
-        is_silent = case((_is_silent(now), 1), else_=0).label("silent")
-        counted = select(cls.status, is_silent, func.count()).where(cls.owner_id == owner_id)
-        return counted.group_by(cls.status, is_silent)
-
-    @classmethod
     def newest_since(cls, owner_id: int, since: datetime) -> Select[tuple[datetime]]:
         """When an owner's messages since a moment were made, newest first."""
         made = select(cls.created_at).where(cls.owner_id == owner_id, cls.created_at > since)
         return made.order_by(cls.created_at.desc(), cls.id.desc())
-
-    @classmethod
-    def counts(cls, owner_id: int) -> dict[State, int]:
-        """How many messages of an owner are in each state."""
-        now = utcnow()
-        totals = dict.fromkeys(State, 0)
-        for word, silent, count in db.session.execute(cls.counts_query(owner_id, now)):
-            since = datetime.min.replace(tzinfo=now.tzinfo) if silent else now
-            state = status.shown(word, since, now=now, receipt_window=_receipt_window()).state
-            totals[state] += count
-        return totals
-
-
-def in_state(state: State, now: datetime) -> ColumnElement[bool]:
-    """The condition that a message counts as `state` at `now`; the SQL of `status.shown`."""
-    silent = _is_silent(now)
-    if state is State.NO_RECEIPT:
-        return and_(Message.status.in_(status.AWAITING_RECEIPT), silent)
-    if state is State.UNKNOWN:
-        return or_(Message.status == "unknown", and_(Message.status == "pending", silent))
-    counted = Message.status.in_(status.words_of(state))
-    return and_(counted, ~silent) if state is State.WAITING else counted
-
-
-def _is_silent(now: datetime) -> ColumnElement[bool]:
-    """Whether a waiting message has had no news for so long that it is shown as something else."""
-    window = now - _receipt_window()
-    stale = now - status.PENDING_IS_UNKNOWN_AFTER
-    return or_(
-        and_(Message.status.in_(status.AWAITING_RECEIPT), Message.status_at < window),
-        and_(Message.status == "pending", Message.status_at < stale),
-    )
 
 
 def _receipt_window() -> timedelta:
@@ -256,9 +219,3 @@ def _check_send_limits(owner_id: int, now: datetime) -> None:
         blocking = db.session.scalar(newest.offset(limit - 1).limit(1))
         if blocking is not None:
             raise SendLimitError(limit, period, blocking + span - now)
-
-
-def split_page(found: Sequence[Message]) -> tuple[Sequence[Message], Message | None]:
-    """A page, and its last message if there are more after it."""
-    page = found[:PAGE_SIZE]
-    return page, (page[-1] if len(found) > PAGE_SIZE else None)

@@ -5,7 +5,14 @@ from datetime import datetime
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import CallbackTally, RateLimit, RefusedCallback, SignInToken, UserSession
+from smstracker.models import (
+    CallbackTally,
+    RateLimit,
+    RecipientSearch,
+    RefusedCallback,
+    SignInToken,
+    UserSession,
+)
 from smstracker.models.work import Heartbeat
 from smstracker.webhooks.diagnosis import diagnose_pending
 
@@ -20,6 +27,7 @@ def purge() -> dict[str, int]:
         "counts of callbacks": CallbackTally.purge(now),
         "killed workers": Heartbeat.purge(connection),
         "sign-in tokens": SignInToken.purge(),
+        "searches for recipients": RecipientSearch.purge(now),
         "sessions": UserSession.end_stale(),
         "limits": RateLimit.purge(connection, now),
     }

@@ -1,0 +1,125 @@
+"""The filtered log as a file, made while it is sent: a batch at a time, whatever its length."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime
+from threading import BoundedSemaphore
+from typing import Any
+
+from flask import Response, stream_with_context
+
+from smstracker.dashboard.listing import as_json
+from smstracker.extensions import db
+from smstracker.models import Message, log
+from smstracker.models.log import Filter, Key
+
+BATCH = 1_000
+# Each holds a thread of the server for as long as it lasts.
+_running = BoundedSemaphore(2)
+# A spreadsheet takes a cell that begins with one of these for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+COLUMNS = (
+    "id",
+    "sid",
+    "recipient",
+    "sender",
+    "messaging_service_sid",
+    "text",
+    "media_urls",
+    "segments",
+    "price",
+    "price_unit",
+    "status",
+    "status_label",
+    "state",
+    "status_at",
+    "status_source",
+    "simulated",
+    "error_code",
+    "reason",
+    "conflicting",
+    "created_at",
+    "accepted_at",
+    "final_at",
+)
+TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+
+
+class BusyError(Exception):
+    """As many exports run as this process makes at once."""
+
+    def __init__(self) -> None:
+        super().__init__("Other exports are being made. Try again in a minute.")
+
+
+def response(chosen: Filter, kind: str, now: datetime) -> Response:
+    """The file, in the kind "csv" or "json". Raises BusyError."""
+    if not _running.acquire(blocking=False):
+        raise BusyError
+    lines = as_csv(chosen, now) if kind == "csv" else as_json_text(chosen, now)
+    slot = ExitStack()
+    slot.callback(_running.release)
+    answer = Response(stream_with_context(_within(slot, lines)), content_type=TYPES[kind])
+    # Also when the reader goes away before the first line.
+    answer.call_on_close(slot.close)
+    name = f"messages-{now:%Y-%m-%d}.{kind}"
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
+
+
+def _within(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:
+    with slot:
+        yield from lines
+
+
+def as_csv(chosen: Filter, now: datetime) -> Iterator[str]:
+    """With a byte order mark, without which Excel takes the file for Latin-1."""
+    yield "\ufeff" + _csv([COLUMNS])
+    for batch in batches(chosen, now):
+        rows = [as_json(message, now) for message in batch]
+        yield _csv([[_cell(row[name]) for name in COLUMNS] for row in rows])
+
+
+def as_json_text(chosen: Filter, now: datetime) -> Iterator[str]:
+    """One object with the list of `messages`, one a line."""
+    yield '{"messages": ['
+    comma = "\n"
+    for batch in batches(chosen, now):
+        lines = [json.dumps(as_json(m, now), ensure_ascii=False) for m in batch]
+        yield comma + ",\n".join(lines)
+        comma = ",\n"
+    yield "\n]}\n"
+
+
+def batches(chosen: Filter, now: datetime) -> Iterator[list[Message]]:
+    """What there was at `now`, newest first; between batches no connection is held."""
+    until = min(chosen.until, now) if chosen.until else now
+    bounded = replace(chosen, until=until)
+    before: Key | None = None
+    while True:
+        found = list(log.page(bounded, before=before, size=BATCH))
+        db.session.remove()
+        if found:
+            yield found
+        if len(found) < BATCH:
+            return
+        before = (found[-1].created_at, found[-1].id)
+
+
+def _csv(rows: Any) -> str:
+    written = io.StringIO()
+    csv.writer(written).writerows(rows)
+    return written.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    written = " ".join(value) if isinstance(value, list) else str(value)
+    return f"'{written}" if written.startswith(FORMULA) else written

@@ -1,0 +1,154 @@
+"""The filters of the log as they stand in its URL, and what people type into its form."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from flask import abort
+
+from smstracker.dashboard.forms import e164, parse_recipient, readable
+from smstracker.extensions import settings
+from smstracker.models import RecipientSearch
+from smstracker.models.log import Filter
+from smstracker.models.text_search import SHORTEST
+from smstracker.period import Period, PeriodError, read_period
+from smstracker.reasons import reason_for
+from smstracker.status import Source, State
+
+OF_TIME = ("period", "from", "to", "zone")
+ARGUMENTS = ("state", "error", "sender", "source", *OF_TIME, "text", "recipient")
+SOURCES = {
+    Source.SEND: "send request",
+    Source.CALLBACK: "status callback",
+    Source.LOOKUP: "look-up",
+}
+LONGEST = 200
+SERVICE = "Messaging Service"
+
+
+class FilterError(ValueError):
+    """A filter cannot be applied; says why in the reader's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Filters that were understood; `arguments` stand for them in a URL."""
+
+    filter: Filter
+    period: Period
+    arguments: dict[str, str]
+
+    def link(self, **changed: str | None) -> dict[str, str]:
+        """The arguments with some of them changed, or taken away by None."""
+        kept = self.arguments | changed
+        return {name: value for name, value in kept.items() if value}
+
+    @property
+    def chips(self) -> list[tuple[str, dict[str, str]]]:
+        """Each filter but the state in words, and the arguments without it."""
+        one, found = self.filter, []
+        if one.text:
+            found.append((f"Text contains “{one.text}”", self._without("text")))
+        if one.digits:
+            number = (
+                readable(f"+{one.digits}") if one.is_full else f"a number ending in {one.digits}"
+            )
+            found.append((f"To {number}", self._without("recipient")))
+        if one.error_code:
+            reason = reason_for(one.error_code)
+            words = f" ({reason.short})" if reason else ""
+            found.append((f"Error {one.error_code}{words}", self._without("error")))
+        if one.sender:
+            name = SERVICE if one.sender.startswith("MG") else readable(one.sender)
+            found.append((f"From {name}", self._without("sender")))
+        if one.source:
+            found.append((f"Known by {SOURCES[one.source]}", self._without("source")))
+        if self.period.name:
+            found.append((self.period.words, self._without(*OF_TIME)))
+        return found
+
+    def _without(self, *names: str) -> dict[str, str]:
+        return self.link(**dict.fromkeys(names))
+
+
+def read_filters(owner_id: int, given: Mapping[str, str], now: datetime) -> Chosen:
+    """The filters that a URL asks for. Raises FilterError; an unknown state or handle is a 404."""
+    typed = {name: given.get(name, "").strip() for name in ARGUMENTS}
+    try:
+        period = read_period(typed, now)
+    except PeriodError as error:
+        raise FilterError(str(error)) from error
+    search = _search(owner_id, typed["recipient"])
+    found = Filter(
+        owner_id,
+        state=_state(typed["state"]),
+        error_code=_short_enough(typed["error"], 16, "error code") or None,
+        sender=_short_enough(typed["sender"], 34, "sender") or None,
+        source=_source(typed["source"]),
+        since=period.since,
+        until=period.until,
+        text=_text(typed["text"]) or None,
+        digits=search.digits if search else None,
+        is_full=bool(search and search.is_full),
+    )
+    names = [name for name in ARGUMENTS if name not in OF_TIME and typed[name]]
+    return Chosen(found, period, {name: typed[name] for name in names} | period.arguments)
+
+
+def arguments_of_form(owner_id: int, typed: Mapping[str, str], now: datetime) -> dict[str, str]:
+    """What the URL gets for a form: a handle stands for the digits. Raises FilterError."""
+    given = {name: typed.get(name, "") for name in ARGUMENTS if name != "recipient"}
+    number = typed.get("number", "").strip()
+    if number:
+        given["recipient"] = remember_recipient(owner_id, number).handle
+    return read_filters(owner_id, given, now).arguments
+
+
+def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
+    """The search for a number in any spelling, or for its last digits. Raises FilterError."""
+    digits = re.sub(r"[\s().\-/…]", "", number)
+    if re.fullmatch(r"[0-9]{1,6}", digits):
+        if len(digits) < SHORTEST:
+            raise FilterError("Type at least the last 3 digits of the recipient’s number.")
+        return RecipientSearch.remember(owner_id, digits, is_full=False)
+    try:
+        full = e164(parse_recipient(number, settings().default_region))
+    except ValueError as error:
+        if re.fullmatch(r"[0-9]{7,15}", digits):
+            return RecipientSearch.remember(owner_id, digits, is_full=False)
+        raise FilterError(f"Recipient: {error}") from error
+    return RecipientSearch.remember(owner_id, full[1:], is_full=True)
+
+
+def _state(wanted: str) -> State | None:
+    if wanted and wanted not in set(State):
+        abort(404)
+    return State(wanted) if wanted else None
+
+
+def _source(wanted: str) -> Source | None:
+    if wanted and wanted not in set(Source):
+        raise FilterError("A status is known by send, callback or lookup. Choose one of these.")
+    return Source(wanted) if wanted else None
+
+
+def _search(owner_id: int, handle: str) -> RecipientSearch | None:
+    found = RecipientSearch.of_handle(owner_id, handle) if handle else None
+    if handle and found is None:
+        abort(404)
+    return found
+
+
+def _text(wanted: str) -> str:
+    if wanted and len(wanted) < SHORTEST:
+        raise FilterError("Type at least 3 characters of the text to search for.")
+    return _short_enough(wanted, LONGEST, "text to search for")
+
+
+def _short_enough(wanted: str, longest: int, what: str) -> str:
+    if len(wanted) > longest:
+        raise FilterError(f"The {what} is too long: {longest} characters at most.")
+    if "\0" in wanted:
+        raise FilterError(f"The {what} holds a character that no message has (NUL).")
+    return wanted

@@ -1,0 +1,51 @@
+"""Recipients that somebody has searched for: a handle stands for the digits in URLs."""
+
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy import ForeignKey, String, UniqueConstraint, delete, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from smstracker.clock import utcnow
+from smstracker.database import UtcDateTime, rows
+from smstracker.extensions import Model, db
+
+# A bookmark of a search lives as long as it was typed again within this time.
+KEPT = timedelta(days=90)
+
+
+class RecipientSearch(Model):
+    """`digits` is a whole number without its +, or, unless `is_full`, the last digits of one."""
+
+    __tablename__ = "recipient_search"
+    __table_args__ = (UniqueConstraint("owner_id", "digits", "is_full"),)
+
+    handle: Mapped[str] = mapped_column(String(32), primary_key=True)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    digits: Mapped[str] = mapped_column(String(16))
+    is_full: Mapped[bool]
+    used_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    @classmethod
+    def remember(cls, owner_id: int, digits: str, is_full: bool) -> "RecipientSearch":
+        """The search for these digits, the same one each time."""
+        known = select(cls).where(
+            cls.owner_id == owner_id, cls.digits == digits, cls.is_full == is_full
+        )
+        search = db.session.scalar(known)
+        if search is None:
+            search = cls(owner_id=owner_id, digits=digits, is_full=is_full)
+            search.handle = secrets.token_urlsafe(12)
+            db.session.add(search)
+        search.used_at = utcnow()
+        db.session.flush()
+        return search
+
+    @classmethod
+    def of_handle(cls, owner_id: int, handle: str) -> "RecipientSearch | None":
+        """One's own search, None for another's."""
+        return db.session.scalar(select(cls).where(cls.owner_id == owner_id, cls.handle == handle))
+
+    @classmethod
+    def purge(cls, now: datetime) -> int:
+        return rows(db.session.execute(delete(cls).where(cls.used_at < now - KEPT)))
