@@ -13,6 +13,7 @@ from smstracker.dashboard.views import bp as dashboard
 from smstracker.database import engine_options, prepare_sqlite
 from smstracker.extensions import csrf, db, limiter, login_manager, migrate
 from smstracker.health import bp as health
+from smstracker.insights.views import bp as insights
 from smstracker.models.users import signed_in_user
 from smstracker.webhooks import quarantine, writer
 from smstracker.webhooks.probe import bp as webhooks
@@ -35,7 +36,7 @@ def create_app(settings: config.Config | None = None) -> Flask:
     for part in parts:
         part.init_app(app)
     _bind_extensions(app)
-    for blueprint in (auth, dashboard, connection, webhooks, health):
+    for blueprint in (auth, dashboard, insights, connection, webhooks, health):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:

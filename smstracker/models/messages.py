@@ -179,9 +179,9 @@ class Message(Model):
     @classmethod
     def counts_query(cls, owner_id: int, now: datetime) -> Select[tuple[str, int, int]]:
         """(status, whether silent, how many) of an owner's messages; read from an index alone."""
-        is_silent = case((_is_silent(now), 1), else_=0).label("silent")
-        counted = select(cls.status, is_silent, func.count()).where(cls.owner_id == owner_id)
-        return counted.group_by(cls.status, is_silent)
+        silent = case((is_silent(now), 1), else_=0).label("silent")
+        counted = select(cls.status, silent, func.count()).where(cls.owner_id == owner_id)
+        return counted.group_by(cls.status, silent)
 
     @classmethod
     def newest_since(cls, owner_id: int, since: datetime) -> Select[tuple[datetime]]:
@@ -203,7 +203,7 @@ class Message(Model):
 
 def in_state(state: State, now: datetime) -> ColumnElement[bool]:
     """The condition that a message counts as `state` at `now`; the SQL of `status.shown`."""
-    silent = _is_silent(now)
+    silent = is_silent(now)
     if state is State.NO_RECEIPT:
         return and_(Message.status.in_(status.AWAITING_RECEIPT), silent)
     if state is State.UNKNOWN:
@@ -212,7 +212,7 @@ def in_state(state: State, now: datetime) -> ColumnElement[bool]:
     return and_(counted, ~silent) if state is State.WAITING else counted
 
 
-def _is_silent(now: datetime) -> ColumnElement[bool]:
+def is_silent(now: datetime) -> ColumnElement[bool]:
     """Whether a waiting message has had no news for so long that it is shown as something else."""
     window = now - _receipt_window()
     stale = now - status.PENDING_IS_UNKNOWN_AFTER
