@@ -78,6 +78,15 @@ def test_deliveries_learned_by_asking_are_left_out(app: Flask, alice: Person) ->
     assert (found.seconds, found.count) == (7, 1)
 
 
+def test_the_time_of_reading_is_not_taken_for_that_of_delivery(app: Flask, alice: Person) -> None:
+    now = utcnow()
+    told = {"status_source": Source.CALLBACK, "accepted_at": now, "final_at": now}
+    alice.has_message(status="read", **told)
+    owner = alice.id
+    with app.app_context():
+        assert deliveries(owner, Period()) == []
+
+
 def test_spend_is_by_currency_and_counts_what_has_no_price(app: Flask, alice: Person) -> None:
     alice.has_message(price_micros=7500, price_unit="USD")
     alice.has_message()

@@ -90,11 +90,14 @@ def outcomes(owner_id: int | None, period: Period) -> list[Outcomes]:
 
 
 def deliveries(owner_id: int | None, period: Period) -> list[Delivery]:
-    """How long deliveries took; a look-up tells when we asked, so what it found is left out."""
+    """How long deliveries took, where a callback told.
+
+    A look-up tells when we asked, and of a message that was read only the reading has its time.
+    """
     took = (EpochSeconds(Message.final_at) - EpochSeconds(Message.accepted_at)).label("took")
     begins = func.substr(Message.recipient, 2, CALLING_CODE_DIGITS).label("begins")
     told = and_(
-        Message.status.in_(status.POSITIVE),
+        Message.status == "delivered",
         Message.status_source == Source.CALLBACK,
         Message.accepted_at.is_not(None),
         Message.final_at.is_not(None),
