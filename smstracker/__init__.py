@@ -16,6 +16,7 @@ from smstracker.database import engine_options, prepare_sqlite
 from smstracker.extensions import csrf, db, limiter, login_manager, migrate
 from smstracker.health import bp as health
 from smstracker.help.views import bp as help_pages
+from smstracker.insights.views import bp as insights
 from smstracker.models.users import signed_in_user
 from smstracker.webhooks import quarantine, writer
 from smstracker.webhooks.probe import bp as webhooks
@@ -38,7 +39,8 @@ def create_app(settings: config.Config | None = None) -> Flask:
     for part in parts:
         part.init_app(app)
     _bind_extensions(app)
-    for blueprint in (auth, dashboard, again, notes, connection, help_pages, webhooks, health):
+    blueprints = (auth, dashboard, again, notes, insights, connection, help_pages, webhooks, health)
+    for blueprint in blueprints:
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:

@@ -1,0 +1,1 @@
+"""What became of the messages, in numbers and charts."""

@@ -1,0 +1,82 @@
+"""Everything that the page shows, in a number of statements that does not depend on the data."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from smstracker.insights import figures
+from smstracker.insights.figures import Bar, Times
+from smstracker.models.insights import deliveries, outcomes, spend
+from smstracker.period import Period
+from smstracker.reasons import reason_for
+from smstracker.status import State
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    code: str | None
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Insights:
+    """`ended` is what the rates are a share of."""
+
+    period: Period
+    everyone: bool
+    totals: dict[State, int]
+    ended: int
+    unit: str
+    bars: list[Bar]
+    axis: list[int]
+    failures: list[Failure]
+    by_sender: list[Times]
+    by_country: list[Times]
+    prices: list[tuple[str, Decimal, int]]
+
+    @property
+    def count(self) -> int:
+        return sum(self.totals.values())
+
+    def share(self, state: State) -> str:
+        """Of those that have ended, as people read it."""
+        return percent(self.totals[state], self.ended)
+
+
+def insights(owner_id: int | None, period: Period, now: datetime) -> Insights:
+    """Of one owner, or of everyone if that is None."""
+    counted = outcomes(owner_id, period)
+    took = deliveries(owner_id, period)
+    totals = figures.totals(counted)
+    unit, bars = figures.bars(counted, period, now)
+    return Insights(
+        period=period,
+        everyone=owner_id is None,
+        totals=totals,
+        ended=sum(totals[state] for state in figures.ENDED),
+        unit=unit,
+        bars=bars,
+        axis=figures.axis(max(bar.total for bar in bars)),
+        failures=[_failure(code, count) for code, count in figures.failures(counted)],
+        by_sender=figures.by_sender(took, readable=owner_id is not None),
+        by_country=figures.by_country(took),
+        prices=figures.prices(spend(owner_id, period))[0],
+    )
+
+
+def percent(part: int, whole: int) -> str:
+    """A share; what is little is not shown as nothing, nor what is much as all."""
+    if not whole:
+        return "–"
+    share = 100 * part / whole
+    if 0 < share < 0.1:
+        return "under 0.1 %"
+    if 99.9 < share < 100:
+        return "over 99.9 %"
+    return f"{share:.1f} %"
+
+
+def _failure(code: str | None, count: int) -> Failure:
+    reason = reason_for(code)
+    return Failure(code, reason.short if reason else "No reason given", count)

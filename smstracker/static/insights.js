@@ -1,0 +1,10 @@
+// Counts days and hours in the reader's own zone, where the address names none.
+
+const address = new URL(location.href);
+if (!address.searchParams.has("zone")) {
+  const { timeZone } = Intl.DateTimeFormat().resolvedOptions();
+  if (timeZone && timeZone !== "UTC") {
+    address.searchParams.set("zone", timeZone);
+    location.replace(address);
+  }
+}

@@ -1,0 +1,139 @@
+"""The numbers of /insights, on both databases."""
+
+import random
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import update
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.insights import figures
+from smstracker.models import Message, User
+from smstracker.models.insights import deliveries, outcomes, spend
+from smstracker.period import Period, read_period
+from smstracker.status import RANK, Source, State
+from tests.people import Person, words
+
+
+def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) -> None:
+    rng = random.Random(4)
+    now = utcnow()
+    for number in range(60):
+        moved = now - timedelta(minutes=rng.randrange(60 * 24 * 9))
+        person = alice if number % 3 else bob
+        word = rng.choice(list(RANK))
+        person.has_message(status=word, created_at=moved, status_at=moved)
+    owner = alice.id
+    with app.app_context():
+        period = Period("7d", since=now - timedelta(days=7))
+        plain = Counter(
+            message.shown(utcnow()).state
+            for message in db.session.query(Message).filter(Message.owner_id == owner)
+            if message.created_at >= period.since  # type: ignore[operator]
+        )
+        counted = figures.totals(outcomes(owner, period))
+        _unit, bars = figures.bars(outcomes(owner, period), period, now)
+    assert counted == {state: plain[state] for state in State}
+    assert sum(bar.total for bar in bars) == plain.total()
+
+
+def test_silence_becomes_no_receipt(app: Flask, alice: Person) -> None:
+    alice.has_message(status="sent")
+    owner = alice.id
+    with time_machine.travel(utcnow() + timedelta(days=5)), app.app_context():
+        assert figures.totals(outcomes(owner, Period()))[State.NO_RECEIPT] == 1
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-05-03", 24)]
+)
+def test_a_day_has_the_hours_of_its_zone(day: str, hours: int) -> None:
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    period = read_period({"from": day, "to": day, "zone": "Europe/Berlin"}, now)
+    unit, bars = figures.bars([], period, now)
+    assert (unit, len(bars)) == ("hour", hours)
+
+
+def test_few_samples_give_no_figure() -> None:
+    assert figures.percentiles(Counter({3: 19})) is None
+    assert figures.percentiles(Counter(range(1, 101))) == (50, 90, 99)
+
+
+def test_deliveries_learned_by_asking_are_left_out(app: Flask, alice: Person) -> None:
+    now = utcnow()
+    for source in (Source.CALLBACK, Source.LOOKUP):
+        alice.has_message(
+            status="delivered",
+            status_source=source,
+            accepted_at=now,
+            final_at=now + timedelta(seconds=7),
+        )
+    owner = alice.id
+    with app.app_context():
+        [found] = deliveries(owner, Period())
+    assert (found.seconds, found.count) == (7, 1)
+
+
+def test_the_time_of_reading_is_not_taken_for_that_of_delivery(app: Flask, alice: Person) -> None:
+    now = utcnow()
+    told = {"status_source": Source.CALLBACK, "accepted_at": now, "final_at": now}
+    alice.has_message(status="read", **told)
+    owner = alice.id
+    with app.app_context():
+        assert deliveries(owner, Period()) == []
+
+
+def test_spend_is_by_currency_and_counts_what_has_no_price(app: Flask, alice: Person) -> None:
+    alice.has_message(price_micros=7500, price_unit="USD")
+    alice.has_message()
+    owner = alice.id
+    with app.app_context():
+        known, count = figures.prices(spend(owner, Period()))
+    assert [(unit, str(total), of) for unit, total, of in known] == [("USD", "0.0075", 1)]
+    assert count == 2
+
+
+def test_failures_link_to_the_filtered_log(alice: Person) -> None:
+    alice.has_message(status="undelivered", error_code="30003")
+    page = alice.get("/insights?period=30d&zone=Asia/Kolkata").text
+    assert "state=failed&amp;error=30003&amp;period=30d&amp;zone=Asia/Kolkata" in page
+
+
+def test_users_do_not_see_the_totals_of_others(alice: Person, bob: Person) -> None:
+    bob.has_message(status="delivered")
+    assert "Nothing was sent" in words(alice.get("/insights").text)
+    assert alice.get("/insights?everyone=1").status_code == 404
+
+
+def test_administrators_see_totals_without_numbers_or_texts(
+    app: Flask, alice: Person, bob: Person
+) -> None:
+    now = utcnow()
+    delivered = {"status_source": Source.CALLBACK, "accepted_at": now, "final_at": now}
+    bob.has_message(status="delivered", **delivered)
+    with app.app_context():
+        db.session.execute(
+            update(User).where(User.email == "alice@example.org").values(administrator=True)
+        )
+        db.session.commit()
+    page = alice.get("/insights?everyone=1").text
+    assert "100.0 % delivered" in words(page)
+    for secret in ("5558675310", "15005550006", "Hello", "bob@"):
+        assert secret not in page
+
+
+def test_a_range_that_makes_no_sense_is_explained(alice: Person) -> None:
+    answer = alice.get("/insights?from=2026-05-03&to=2026-05-01")
+    assert answer.status_code == 422
+    assert "ends before it begins" in answer.text
+
+
+@pytest.mark.parametrize("highest", [0, 1, 3, 17, 99_999])
+def test_the_axis_reaches_the_highest_bar_in_few_steps(highest: int) -> None:
+    values = figures.axis(highest)
+    assert values[-1] >= highest
+    assert len(values) <= 6
