@@ -13,6 +13,8 @@ from smstracker.dashboard import wording
 from smstracker.dashboard.forms import MessageForm
 from smstracker.dashboard.listing import as_json, chosen_state, listing
 from smstracker.dashboard.sending import hand_over
+from smstracker.database import UNAVAILABLE
+from smstracker.errors import database_error
 from smstracker.extensions import db, login_manager, settings
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent
 from smstracker.segments import count_segments
@@ -36,7 +38,11 @@ def only_signed_in() -> ResponseReturnValue | None:
 @bp.errorhandler(CSRFError)
 def stale_form(_error: CSRFError) -> ResponseReturnValue:
     """The form came from a session that has ended: nothing is sent, nothing typed is lost."""
-    if not current_user.is_authenticated:
+    try:
+        is_signed_in = current_user.is_authenticated
+    except UNAVAILABLE as error:  # Flask looks for no handler of what another handler raises
+        return database_error(error)
+    if not is_signed_in:
         return render_template("dashboard/signed_out.html", typed=request.form), 401
     notice = "This page was out of date, so nothing was sent. Check your message and send it again."
     return _form_page(MessageForm(), 400, notice)
