@@ -34,7 +34,7 @@ chaos: .venv/dev
 	$(BIN)/python -W ignore -m tests.chaos
 
 screenshots: .venv/dev
-	$(BIN)/python -W ignore -m tests.screenshots
+	$(BIN)/python -W ignore -m tests.screenshots $(ONLY)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .coverage

@@ -17,13 +17,19 @@ from smstracker.extensions import limiter
 log = logging.getLogger(__name__)
 
 RETRY_AFTER = 5  # seconds
+# Pass by themselves: the very same request may succeed a little later.
+PASSING = (429, 500, 503)
 
 PAGES = {
     400: ("This request cannot be read", "Go back, reload the page and try again."),
     403: ("That is not allowed", "You are not allowed to see or do this."),
     404: ("There is nothing here", "The address is wrong, or what it led to is not yours."),
     405: ("That cannot be done here", "Go back and use the buttons of the page."),
-    413: ("That is too large", "Shorten what you sent and try again."),
+    413: (
+        "That is too large",
+        "It was not read, so it cannot be shown here. Go back, where your browser may still have "
+        "it, shorten it and try again.",
+    ),
     429: ("Too many tries", "Wait a while and try again."),
     500: ("Something broke on our side", "It has been noted. Try again in a moment."),
     503: ("We cannot do this right now", "The database does not answer. Try again in a moment."),
@@ -31,13 +37,20 @@ PAGES = {
 
 
 def error_page(code: int, advice: str | None = None) -> tuple[str, int, dict[str, str]]:
-    """The page for an HTTP status. It asks nothing of the database, which may be the trouble."""
+    """The page for an HTTP status. It asks nothing of the database, which may be the trouble.
+
+    What was typed is kept in it if that is worth another try. The fields of the send form are seen
+    there before they are sent again; those of other forms are hidden, so they are kept only once
+    their CSRF token was checked: what a stranger's page has filled in must not get a good one.
+    """
+    is_safe = g.get("csrf_valid") or request.endpoint == "dashboard.send"
     title, default = PAGES.get(code, (HTTPStatus(code).phrase, "Go back and try again."))
     page = render_template(
         "error.html",
         code=code,
         title=title,
         advice=advice or default,
+        typed=request.form if code in PASSING and is_safe else None,
         request_id=g.get("request_id"),
     )
     return page, code, {}
@@ -49,7 +62,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(RateLimitExceeded, _rate_limited)
     app.register_error_handler(Exception, _unexpected)
     for error in UNAVAILABLE:
-        app.register_error_handler(error, _database_error)
+        app.register_error_handler(error, database_error)
 
 
 def _no_tidied_path() -> None:
@@ -76,7 +89,8 @@ def _rate_limited(error: RateLimitExceeded) -> ResponseReturnValue:
     return page, code, {"Retry-After": str(seconds)}
 
 
-def _database_error(error: Exception) -> ResponseReturnValue:
+def database_error(error: Exception) -> ResponseReturnValue:
+    """The answer when the database is away."""
     log.error("database_error", exc_info=error)
     page, code, _ = error_page(503)
     return page, code, {"Retry-After": str(RETRY_AFTER)}

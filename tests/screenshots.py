@@ -1,73 +1,73 @@
-"""Pictures of the pages, taken in the running demo: `make screenshots`."""
+"""Pictures of every page, light and dark, on a desk and on a phone: `make screenshots`.
 
+`make screenshots ONLY=log` takes those alone whose names begin so. What is to be seen is a line
+in `tests.scenes`.
+"""
+
+import logging
 import shutil
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+import time_machine
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.process import Process
+from tests.conftest import migrate
+from tests.scenes import SCENES, House, Scene, houses, look_in
 
 FOLDER = Path(__file__).parent / "screenshots"
-MESSAGES = (
-    ("+1 500 555 0004", "Your order has been sent."),
-    ("+1 500 555 3006", "Please call us back about your appointment."),
-    ("+1 500 555 0100", "The workshop is closed on Friday."),
-    ("+1 500 555 0110", "Your parcel is at the door."),
-    ("+1 500 555 0103", "Hi Anna, your glasses are ready. See you soon!"),
-)
+# The same moment every time, so that a picture changes only when its page does.
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+WIDTHS = (1280, 360)
+SCHEMES = ("light", "dark")
+HIGHEST = 4000  # px; the rest of a very long page looks like what is above it
+README = {"message-delivered": "message", "log": "log", "callbacks": "connection"}
 
 
-def sign_in(page: Page) -> None:
-    page.goto("/")
-    page.get_by_label("E-mail address").fill("me@home.example")
-    page.get_by_role("button", name="Send the mail").click()
-    page.get_by_role("link", name="mailbox").click()
-    page.locator('a[href*="/auth/link/"]').first.click()
-    page.get_by_role("button", name="Sign in").click()
+def take(browser: Browser, scene: Scene, house: House) -> None:
+    page = look_in(browser, scene, house, timezone_id="UTC", reduced_motion="reduce")
+    scene.open(page, house)
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 760})
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            _shoot(page, FOLDER / f"{scene.name}-{scheme}-{width}.png", width)
+    if scene.name in README:
+        page.set_viewport_size({"width": 1000, "height": 640})
+        page.emulate_media(color_scheme="light")
+        page.screenshot(path=FOLDER / f"{README[scene.name]}-light.png")
+    page.context.close()
 
 
-def send(page: Page, number: str, text: str) -> None:
-    page.goto("/messages/new")
-    page.get_by_label("To", exact=True).fill(number)
-    page.get_by_label("Text").fill(text)
-    page.get_by_role("button", name="Send", exact=True).click()
+def _shoot(page: Page, path: Path, width: int) -> None:
+    # What lies over the page lies over the window alone.
+    script = "document.querySelector('dialog[open]') ? 0 : document.documentElement.scrollHeight"
+    height = min(page.evaluate(script), HIGHEST)
+    clip = {"x": 0, "y": 0, "width": width, "height": max(height, 760)}
+    page.screenshot(path=path, full_page=True, clip=clip)  # type: ignore[arg-type]
 
 
-def take(page: Page, scheme: str) -> None:
-    sign_in(page)
-    for number, text in MESSAGES:
-        send(page, number, text)
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to", timeout=20_000)
-    page.screenshot(path=FOLDER / f"message-{scheme}.png")
-    page.goto("/messages")
-    page.screenshot(path=FOLDER / f"log-{scheme}.png")
-    page.goto("/callbacks")
-    page.screenshot(path=FOLDER / f"connection-{scheme}.png")
-
-
-def main() -> None:
+def main(beginning: str = "") -> None:
     FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        process = Process(Path(folder))
+    logging.disable(logging.CRITICAL)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        time_machine.travel(NOON, tick=True),
+        sync_playwright() as playwright,
+    ):
+        migrated = Path(name) / "empty.sqlite"
+        migrate(f"sqlite:///{migrated}")
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        try:
-            process.wait_for("smstracker is running")
-            for scheme in ("light", "dark"):
-                context = browser.new_context(
-                    base_url=process.url,
-                    color_scheme=scheme,
-                    viewport={"width": 1000, "height": 640},
-                )
-                take(context.new_page(), scheme)
-                context.close()
-        finally:
-            browser.close()
-            process.kill()
+        with houses(migrated, Path(name), NOON) as open_houses:
+            for scene in SCENES:
+                if scene.name.startswith(beginning):
+                    take(browser, scene, open_houses[scene.house])
+        browser.close()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

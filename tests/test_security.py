@@ -162,7 +162,11 @@ def test_mail_and_callback_addresses_use_the_configured_base(
 
 @pytest.mark.parametrize(
     ("path", "method", "code"),
-    [("/no/such/page", "get", 404), ("/messages/new", "delete", 405), ("/auth/code", "post", 400)],
+    [
+        ("/no/such/page", "get", 404),
+        ("/messages/new", "delete", 405),
+        ("/auth/sign-out", "post", 400),
+    ],
 )
 def test_error_pages_are_our_own_and_name_the_request(
     client: FlaskClient, path: str, method: str, code: int

@@ -7,10 +7,12 @@ from functools import partial
 from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user, logout_user
+from flask_wtf.csrf import CSRFError
 
 from smstracker.addresses import own_page
 from smstracker.auth.forms import CodeForm, ConfirmForm, SignInForm
 from smstracker.auth.letters import Asked, answer
+from smstracker.errors import error_page
 from smstracker.extensions import db, limiter
 from smstracker.limits import client_address, mail_address
 from smstracker.mailer import current_mailer
@@ -20,6 +22,22 @@ from smstracker.models.users import fold
 
 log = logging.getLogger(__name__)
 bp = Blueprint("auth", __name__, url_prefix="/auth")
+
+
+@bp.errorhandler(CSRFError)
+def stale_form(_error: CSRFError) -> ResponseReturnValue:
+    """The form was open for too long: here it is again, as it was filled in."""
+    if request.endpoint == "auth.sign_out":
+        return error_page(400)
+    if request.endpoint == "auth.follow_link":
+        # The path is the whole form. A stranger's page gains nothing: it could link here as well.
+        token = (request.view_args or {})["token"]
+        page = render_template("auth/link.html", form=ConfirmForm(), token=token, is_stale=True)
+    elif request.endpoint == "auth.enter_code" and "browser" in session:
+        page = render_template("auth/code.html", form=CodeForm(), is_stale=True)
+    else:
+        page = render_template("auth/sign_in.html", form=SignInForm(), is_stale=True)
+    return page, 400
 
 
 @bp.get("/sign-in")

@@ -17,6 +17,8 @@ from smstracker.dashboard.forms import MessageForm, sender_choices
 from smstracker.dashboard.listing import Page, as_json, listing
 from smstracker.dashboard.notes import notes_on_form
 from smstracker.dashboard.sending import hand_over
+from smstracker.database import UNAVAILABLE
+from smstracker.errors import database_error
 from smstracker.extensions import db, login_manager, settings
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, log
 from smstracker.models.log import Filter
@@ -43,7 +45,11 @@ def only_signed_in() -> ResponseReturnValue | None:
 @bp.errorhandler(CSRFError)
 def stale_form(_error: CSRFError) -> ResponseReturnValue:
     """The form came from a session that has ended: nothing is sent, nothing typed is lost."""
-    if not current_user.is_authenticated:
+    try:
+        is_signed_in = current_user.is_authenticated
+    except UNAVAILABLE as error:  # Flask looks for no handler of what another handler raises
+        return database_error(error)
+    if not is_signed_in:
         return render_template("dashboard/signed_out.html", typed=request.form), 401
     if request.endpoint == "dashboard.filter_messages":
         return _log_page(request.form, "This page was out of date. Press Search again."), 400

@@ -1,5 +1,11 @@
 // Shows every time in the reader's own zone and keeps the relative ones fresh.
+//
+// The exact time beside a relative one: a row of the log shows it while it is pointed at or has the
+// focus, and wherever there is a mouse its tooltip does. A stop of the Tab key at each of a hundred
+// times would be a burden, and a finger can neither point nor focus. So there is one switch for all
+// times of the page instead, which every reader can reach, and which is remembered.
 
+const MEMORY = "times"; // "exact" in the browser's own memory
 const TICK = 10_000; // ms; more often would make the page restless
 const SIZES = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
 
@@ -7,6 +13,11 @@ const format = new Intl.DateTimeFormat("en-GB", {
   day: "numeric", month: "short", year: "numeric",
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
   timeZoneName: "short",
+});
+// Short enough for the place of a relative one; the foot of the page names the zone.
+const brief = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
+  hourCycle: "h23",
 });
 const zone = format.resolvedOptions().timeZone;
 const abbreviation = format.formatToParts(Date.now()).find((part) => part.type === "timeZoneName").value;
@@ -23,6 +34,12 @@ export function ago(milliseconds) {
   return "just now";
 }
 
+function inBrief(moment, local) {
+  const isOfThisYear = new Date(moment).getFullYear() === new Date().getFullYear();
+  return isOfThisYear ? brief.format(moment) : local;
+}
+
+let isExact = remembered() === "exact";
 let ahead = 0; // how far the reader's clock is ahead of the server's, in ms
 
 function setTheClock() {
@@ -36,7 +53,7 @@ function show() {
     if (Number.isNaN(moment)) continue;
     const local = format.format(moment);
     if ("relative" in time.dataset) {
-      write(time, ago(Date.now() - ahead - moment));
+      write(time, isExact ? inBrief(moment, local) : ago(Date.now() - ahead - moment));
       time.title = `${local} (${zone})`;
     } else {
       write(time, local);
@@ -50,8 +67,45 @@ function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+function remembered() {
+  try {
+    return localStorage.getItem(MEMORY);
+  } catch {
+    return null; // the browser keeps nothing for us: then the choice lasts for this page
+  }
+}
+
+function remember(word) {
+  try {
+    localStorage.setItem(MEMORY, word);
+  } catch {
+    // as above
+  }
+}
+
+function offerExactTimes(footer) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.id = "times-switch";
+  button.className = "quiet";
+  button.textContent = "Exact times";
+  button.addEventListener("click", () => {
+    isExact = !isExact;
+    remember(isExact ? "exact" : "relative");
+    mark();
+    show();
+  });
+  const mark = () => {
+    button.setAttribute("aria-pressed", isExact);
+    document.documentElement.classList.toggle("exact-times", isExact);
+  };
+  mark();
+  footer.append(" ", button);
+}
+
 const footer = document.getElementById("zone");
 if (footer) write(footer, `Times are in your time zone: ${zone} (${abbreviation}).`);
+if (footer) offerExactTimes(footer);
 setTheClock();
 show();
 setInterval(() => document.hidden || show(), TICK);
