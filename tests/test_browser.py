@@ -1,44 +1,27 @@
-"""In a real Chromium: the whole journey with and without script, and what axe says of the pages."""
+"""In a real Chromium: the whole journey, with and without script and by keyboard alone."""
 
 import random
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
 
 from config import load
 from smstracker import create_app
-from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Heartbeat
-from smstracker.models.events import News
 from smstracker.models.messages import Content, Message
-from smstracker.models.recording import record
 from smstracker.segments import GSM_BASIC, GSM_EXTENDED, count_segments
-from smstracker.status import RANK, Source
-from tests.conftest import need
 from tests.inbox import Inbox
 from tests.people import Client, Person
-from tests.refusals import refusal
-from tests.signing import sid
 
 # The pages are the same on both databases, and so is everything that is tested here.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 NewPage = Callable[..., Page]
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
-QUIET += ["--disable-sync", "--no-first-run"]
-
-
-@pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict[str, object]:
-    return {"executable_path": need("chromium"), "args": QUIET}
 
 
 @pytest.fixture
@@ -190,136 +173,6 @@ def test_counting_is_the_same_in_the_browser(new_page: NewPage) -> None:
     for text, found in zip(texts, counted, strict=True):
         expected = count_segments(text)
         assert found == [expected.encoding, expected.count, expected.units, list(expected.costly)]
-
-
-@pytest.fixture
-def stocked(live: Flask) -> Person:
-    """Alice with a message of every status, one of them with a long and troubled history."""
-    live.test_client_class = Client
-    alice = Person.signed_in(live, "alice@example.org")
-    for number, word in enumerate(RANK):
-        alice.has_message(
-            status=word,
-            twilio_sid=sid(number),
-            error_code="30003" if word in ("failed", "undelivered") else None,
-            conflicting=word == "delivered",
-            body="نص قصير 🚀 " + "very long text " * number * 10,
-            media_urls=["https://pictures.example/" + "x" * 200],
-        )
-    story = [("queued", None), ("sent", None), ("sent", None), ("failed", "30008")]
-    story += [("delivered", None), ("queued", None), ("teleported", None)]
-    with live.app_context(), db.engine.begin() as connection:
-        for word, code in story:
-            payload = {"MessageStatus": word, "Long": "x" * 300}
-            record(connection, 1, News(word, Source.CALLBACK, payload, sid(0), code))
-    return alice
-
-
-def look(page: Page, where: str) -> None:
-    """Nothing that axe finds, nothing that sticks out to the side."""
-    found = Axe().run(page)
-    assert found.violations_count == 0, f"{where}\n{found.generate_report()}"
-    too_wide = page.evaluate("document.documentElement.scrollWidth > innerWidth")
-    assert not too_wide, f"{where} scrolls sideways"
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_no_page_has_an_accessibility_violation(
-    new_page: NewPage, live: Flask, stocked: Person, scheme: str, width: int
-) -> None:
-    page = new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
-    for path in ("/auth/sign-in", "/auth/link/x", "/no/such/page"):
-        page.goto(path)
-        look(page, path)
-    page.goto("/auth/sign-in")
-    page.get_by_label("E-mail address").fill("nonsense")
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("does not look like")).to_be_visible()
-    look(page, "a wrong address")
-    page.get_by_label("E-mail address").fill("alice@example.org")
-    page.keyboard.press("Enter")
-    expect(page.get_by_label("Six-digit code")).to_be_visible()
-    look(page, "the code")
-    page.goto("/auth/link/x")
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="no longer works")).to_be_visible()
-    look(page, "a dead link")
-    with live.app_context():
-        token = live.test_cli_runner().invoke(args=["users", "sign-in-link", stocked.email]).output
-    page.goto(re.sub(r"^https?://[^/]+", "", token.strip()))
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Messages", exact=True)).to_be_visible()
-    paths = ["/messages", "/messages?state=cancelled", "/messages/new"]
-    paths += [f"/messages/{message.public_id}" for message in stocked.messages()]
-    for path in paths:
-        page.goto(path)
-        look(page, path)
-    page.goto(f"/messages/{stocked.messages()[0].public_id}")
-    for details in page.locator("summary").all():
-        details.click()
-    look(page, "open details")
-    page.goto("/messages/new")
-    page.get_by_label("To").fill("12")
-    page.get_by_label("Text").fill("")
-    page.get_by_role("button", name="Send").click()
-    expect(page.get_by_text("too short").first).to_be_visible()
-    look(page, "a form with errors")
-    page.get_by_label("To").fill("+15005550006")
-    page.get_by_label("Text").fill("Kept")
-    page.context.clear_cookies()
-    page.get_by_role("button", name="Send").click()
-    expect(page.get_by_text("signed out").first).to_be_visible()
-    look(page, "a session that ended")
-
-
-@pytest.fixture
-def troubled(live: Flask) -> str:
-    """A connection with everything wrong, and the sign-in link of an administrator."""
-    now = utcnow()
-    long = {"target": "/webhooks/" + "x" * 2000, "sent_host": "h" * 250, "count": 123456}
-    with live.app_context():
-        db.session.add(Heartbeat(worker="w", started_at=now, beat_at=now, problem="No network."))
-        db.session.add_all(
-            [
-                refusal(now, diagnosis="Valid for http://x.example", setting="PUBLIC_BASE_URL"),
-                refusal(now, diagnosis="very-long-name." * 60, **long),
-                refusal(now, is_plausible=False, diagnosis=None, replayed_at=now),
-            ]
-        )
-        db.session.commit()
-    invoke = live.test_cli_runner().invoke
-    invoke(args=["users", "add", "carol@example.org", "--admin"])
-    link = invoke(args=["users", "sign-in-link", "carol@example.org"]).output
-    return re.sub(r"^https?://[^/]+", "", link.strip())
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
-def test_page_on_the_connection_is_accessible(
-    new_page: NewPage, live: Flask, troubled: str, scheme: str, width: int
-) -> None:
-    page = new_page(color_scheme=scheme, viewport={"width": width, "height": 800})
-    page.goto(troubled)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_text("refused in the last hour")).to_be_visible()
-    look(page, "the log with a banner")
-    page.get_by_role("link", name="Connection").first.click()
-    expect(page.get_by_role("heading", name="Connection to Twilio")).to_be_visible()
-    for details in page.locator("summary").all():
-        details.click()
-    look(page, "/callbacks")
-    page.get_by_role("button", name="Replay all").click()
-    expect(page.get_by_role("status")).to_contain_text("refused")
-    look(page, "a notice")
-    page.goto("/callbacks?kind=strangers&before=1")
-    look(page, "nothing here")
-
-
-def test_log_is_empty_at_first(
-    new_page: NewPage, live: Flask, inbox: Inbox, tmp_path: Path
-) -> None:
-    page = new_page(viewport={"width": 360, "height": 700})
-    sign_in(page, live, inbox)
-    look(page, "empty")
 
 
 def test_text_survives_a_sign_out_in_between(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
