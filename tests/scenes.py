@@ -169,6 +169,13 @@ def _exact(page: Page, house: House) -> None:
     page.keyboard.press("t")
 
 
+def _bad_filter(page: Page, house: House) -> None:
+    page.goto("/messages")
+    page.get_by_label("Text contains").fill("ab")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
 def _skip(page: Page, house: House) -> None:
     page.goto("/messages")
     page.keyboard.press("Tab")
@@ -213,6 +220,16 @@ SCENES = (
     Scene("new-errors", _errors, ALICE),
     Scene("new-long-text", _long_text, ALICE, is_variant=True),
     Scene("signed-out", _signed_out, ALICE),
+    Scene("log-filtered", "/messages?error=30006&source=callback&period=7d", ALICE),
+    Scene("log-bad-filter", _bad_filter, ALICE),
+    Scene("again", "/messages/{unreached}/again", ALICE),
+    Scene("help-errors", "/help/errors", ALICE),
+    Scene("help-unknown", "/help/errors/39999", ALICE, is_variant=True),
+    Scene("insights", "/insights?period=7d&zone=UTC", ALICE),
+    Scene("insights-many", "/insights?period=30d&zone=UTC", MANY, is_variant=True),
+    Scene("insights-day", "/insights?period=24h&zone=UTC", MANY, is_variant=True),
+    Scene("insights-empty", "/insights?zone=UTC", EMPTY, is_variant=True),
+    Scene("insights-everyone", "/insights?everyone=1&period=30d&zone=UTC", ADMIN),
     Scene("callbacks", "/callbacks", ADMIN, is_variant=True),
     Scene("callbacks-sick", _open_details("/callbacks"), ADMIN, "sick"),
     Scene("callbacks-replayed", _replayed, ADMIN, "sick", is_variant=True),
