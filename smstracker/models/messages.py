@@ -198,6 +198,12 @@ class Message(Model):
         return select(cls).where(cls.owner_id == owner_id)
 
     @classmethod
+    def to_recipient(cls, owner_id: int, number: str) -> Select[tuple["Message"]]:
+        """An owner's messages to one number (E.164), in no order."""
+        backwards = number[:0:-1]
+        return cls.of_owner(owner_id).where(cls.recipient_backwards == backwards)
+
+    @classmethod
     def newest_since(cls, owner_id: int, since: datetime) -> Select[tuple[datetime]]:
         """When an owner's messages since a moment were made, newest first."""
         made = select(cls.created_at).where(cls.owner_id == owner_id, cls.created_at > since)

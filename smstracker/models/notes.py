@@ -26,14 +26,9 @@ class Notes:
     opt_out: StatusEvent | None = None
 
 
-def to_recipient(owner_id: int, number: str) -> Select[tuple[Message]]:
-    """An owner's messages to one recipient."""
-    return Message.of_owner(owner_id).where(Message.recipient == number)
-
-
 def notes_on(owner_id: int, content: Content, now: datetime) -> Notes:
     """What is known of sending `content`; own messages only."""
-    to = to_recipient(owner_id, content.recipient)
+    to = Message.to_recipient(owner_id, content.recipient)
     same_text = to.where(
         Message.body == content.body,
         Message.created_at > now - SAME_TEXT_WITHIN,
