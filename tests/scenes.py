@@ -187,6 +187,7 @@ SCENES = (
     Scene("code", _code, house="demo"),
     Scene("code-error", _wrong_code, house="demo"),
     Scene("mailbox", _mailbox, house="demo"),
+    Scene("mailbox-signed-in", "/auth/mailbox", ALICE, "demo", is_variant=True),
     Scene("link", "/auth/link/x"),
     Scene("link-dead", _dead_link),
     Scene("log", "/messages", ALICE),

@@ -54,7 +54,7 @@ def main(beginning: str = "") -> None:
     logging.disable(logging.CRITICAL)
     with (
         tempfile.TemporaryDirectory() as name,
-        time_machine.travel(NOON, tick=True),
+        time_machine.travel(NOON, tick=True) as clock,
         sync_playwright() as playwright,
     ):
         migrated = Path(name) / "empty.sqlite"
@@ -65,6 +65,7 @@ def main(beginning: str = "") -> None:
         with houses(migrated, Path(name), NOON) as open_houses:
             for scene in (*SCENES, *MOMENTS):
                 if scene.name.startswith(beginning):
+                    clock.move_to(NOON)
                     take(browser, scene, open_houses[scene.house])
         browser.close()
 
