@@ -15,7 +15,8 @@ import time_machine
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import migrate
-from tests.scenes import MOMENTS, SCENES, House, Scene, houses, look_in
+from tests.houses import House, houses
+from tests.scenes import MOMENTS, SCENES, Scene, look_in
 
 FOLDER = Path(__file__).parent / "screenshots"
 # The same moment every time, so that a picture changes only when its page does.
