@@ -1,4 +1,4 @@
-"""The houses in which the pages stand: the app served in four conditions, each with its database."""
+"""The houses in which the pages stand: the app served in four conditions, each with a database."""
 
 import shutil
 from collections.abc import Iterator
