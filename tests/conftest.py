@@ -29,7 +29,7 @@ from tests.people import Client, Person
 from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, SECONDARY
 
 if TYPE_CHECKING:
-    from tests.scenes import House
+    from tests.houses import House
 
 DATABASES = ("sqlite", "postgresql")
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
@@ -249,8 +249,8 @@ class Quiet(WSGIRequestHandler):
 def street(
     migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, "House"]]:
-    """The houses of `tests.scenes`, staged once: no test may change for good what they hold."""
-    from tests.scenes import houses  # they are built of what stands above
+    """The houses of `tests.houses`, staged once: no test may change for good what they hold."""
+    from tests.houses import houses  # they are built of what stands above
 
     with houses(migrated_sqlite, tmp_path_factory.mktemp("street"), utcnow(), many=400) as found:
         yield found

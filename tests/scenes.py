@@ -5,51 +5,13 @@ public id of the one that `tests.stories` calls "failed". Where a path is not en
 brings the page about.
 """
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 
-from flask import Flask
 from playwright.sync_api import Browser, Page, expect
 
-from config import Config, load
-from smstracker import create_app
-from smstracker.extensions import db
-from tests.conftest import free_port, served, settings
-from tests.people import Client, Person
-from tests.stage import ADMIN, ALICE, EMPTY, LONG_NAME, MANY, ONE, make_sick, public_id, stage
-
-KEY = "a secret for pictures only"
-
-
-class House:
-    """A served app and who is signed in to it."""
-
-    def __init__(self, app: Flask, database_is_there: bool) -> None:
-        self.app = app
-        self.url: str = app.config["SETTINGS"].public_base_url
-        self.has_database = database_is_there
-        self._cookies: dict[str, str] = {}
-
-    def cookie(self, email: str) -> str:
-        """The session cookie of somebody who is signed in; any will do where nobody can tell."""
-        if not self.has_database:
-            client = self.app.test_client()
-            with client.session_transaction(base_url=self.url) as session:
-                session["_user_id"] = "somebody"
-            return _cookie_of(client)
-        if email not in self._cookies:
-            self._cookies[email] = _cookie_of(Person.signed_in(self.app, email).client)
-        return self._cookies[email]
-
-
-def _cookie_of(client: Client) -> str:  # type: ignore[type-arg]
-    cookie = client.get_cookie("smstracker_session", domain="127.0.0.1")
-    assert cookie
-    return cookie.value
+from tests.houses import House
+from tests.stage import ADMIN, ALICE, EMPTY, LONG_NAME, MANY, ONE, public_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +103,19 @@ def _signed_out(page: Page, house: House) -> None:
     expect(page.get_by_role("heading", name="signed out")).to_be_visible()
 
 
+def _kept(page: Page, house: House) -> None:
+    page.goto("/auth/link/x")  # the only form that asks nothing of the database
+    page.evaluate("""() => {
+        const form = document.querySelector("form");
+        form.action = "/messages";
+        const typed = { recipient: "+1 202 555 0123", body: "A long story.\\nKept." };
+        for (const [name, value] of Object.entries(typed))
+            form.append(Object.assign(document.createElement("textarea"), { name, value }));
+        form.submit();
+    }""")
+    expect(page.get_by_role("heading", name="cannot do this right now")).to_be_visible()
+
+
 def _open_details(path: str) -> Callable[[Page, House], None]:
     def open(page: Page, house: House) -> None:
         page.goto(path.format_map(_Ids()))
@@ -194,6 +169,7 @@ SCENES = (
     Scene("code", _code, house="demo"),
     Scene("code-error", _wrong_code, house="demo"),
     Scene("mailbox", _mailbox, house="demo"),
+    Scene("mailbox-signed-in", "/auth/mailbox", ALICE, "demo", is_variant=True),
     Scene("link", "/auth/link/x"),
     Scene("link-dead", _dead_link),
     Scene("log", "/messages", ALICE),
@@ -236,6 +212,7 @@ SCENES = (
     Scene("callbacks-nothing-older", "/callbacks?kind=strangers&before=1", ADMIN, is_variant=True),
     Scene("error-404", "/no/such/page"),
     Scene("error-403", "/callbacks", ALICE, is_variant=True),
+    Scene("error-503-kept", _kept, ALICE, "down"),
     Scene("error-503", "/messages", ALICE, "down", is_variant=True),
 )
 
@@ -245,47 +222,6 @@ MOMENTS = (
     Scene("log-exact-times", _exact, ALICE),
     Scene("log-skip-link", _skip, ALICE),
 )
-
-
-@contextmanager
-def houses(
-    migrated: Path, folder: Path, now: datetime, many: int = 1
-) -> Iterator[dict[str, House]]:
-    """The four houses, staged at `now`; `migrated` is an empty SQLite database."""
-    with ExitStack() as stack:
-        found = {}
-        for name in ("live", "sick", "demo", "down"):
-            port = free_port()
-            path = folder / f"{name}.sqlite"
-            if name != "down":
-                shutil.copy(migrated, path)
-            app = create_app(_settings(name, port, path, folder))
-            app.test_client_class = Client
-            found[name] = House(app, database_is_there=name != "down")
-            stack.callback(_close, app)
-            stack.enter_context(served(app, port))
-        for name in ("live", "sick", "demo"):
-            stage(found[name].app, now, many if name == "live" else 10_000)
-        make_sick(found["sick"].app, now)
-        yield found
-
-
-def _settings(name: str, port: int, path: Path, folder: Path) -> Config:
-    where = folder / "missing" / "x.sqlite" if name == "down" else path
-    both = {"SECRET_KEY": KEY, "DATABASE_URL": f"sqlite:///{where}", "PORT": str(port)}
-    if name == "demo":
-        return load(both, instance=folder)
-    mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": "9"} if name == "live" else {}
-    senders = "+15005550006, +442079460018, Clinic"
-    more = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{port}", "TWILIO_PHONE_NUMBER": senders}
-    return settings(**both, **more, **mail)
-
-
-def _close(app: Flask) -> None:
-    app.extensions["mailer"].drain()
-    app.extensions["mailer"].close()
-    with app.app_context():
-        db.engine.dispose()
 
 
 def look_in(browser: Browser, scene: Scene, house: House, **options: object) -> Page:

@@ -15,7 +15,8 @@ import time_machine
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import migrate
-from tests.scenes import MOMENTS, SCENES, House, Scene, houses, look_in
+from tests.houses import House, houses
+from tests.scenes import MOMENTS, SCENES, Scene, look_in
 
 FOLDER = Path(__file__).parent / "screenshots"
 # The same moment every time, so that a picture changes only when its page does.
@@ -54,7 +55,7 @@ def main(beginning: str = "") -> None:
     logging.disable(logging.CRITICAL)
     with (
         tempfile.TemporaryDirectory() as name,
-        time_machine.travel(NOON, tick=True),
+        time_machine.travel(NOON, tick=True) as clock,
         sync_playwright() as playwright,
     ):
         migrated = Path(name) / "empty.sqlite"
@@ -65,6 +66,7 @@ def main(beginning: str = "") -> None:
         with houses(migrated, Path(name), NOON) as open_houses:
             for scene in (*SCENES, *MOMENTS):
                 if scene.name.startswith(beginning):
+                    clock.move_to(NOON)
                     take(browser, scene, open_houses[scene.house])
         browser.close()
 

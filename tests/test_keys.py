@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.scenes import House, Scene, look_in
+from tests.houses import House
+from tests.scenes import Scene, look_in
 from tests.stage import ALICE
 
 ROW_IS_IN_SIGHT = """row => {

@@ -4,7 +4,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from tests.scenes import SCENES, House, Scene, look_in
+from tests.houses import House
+from tests.scenes import SCENES, Scene, look_in
 
 # 24 pixels for a finger is a rule of WCAG 2.2 that axe leaves out unless it is asked.
 ALL_RULES = {"rules": {"target-size": {"enabled": True}}}

@@ -89,7 +89,8 @@ function press(event) {
   KEYS[event.key]();
 }
 
-if (dialog) {
+// A page without a foot has no place to switch the keys off, and so no keys.
+if (dialog && hint) {
   hint.hidden = false;
   show();
   document.addEventListener("keydown", press);
