@@ -29,6 +29,7 @@ lock: .venv/dev
 bench: .venv/dev
 	$(BIN)/python -W ignore bench/callbacks
 	$(BIN)/python -W ignore bench/flood
+	$(BIN)/python -W ignore bench/streams
 
 chaos: .venv/dev
 	$(BIN)/python -W ignore -m tests.chaos

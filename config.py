@@ -191,7 +191,7 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
         web_concurrency=read.number(
             "WEB_CONCURRENCY", 1 if demo or database_url.startswith("sqlite") else 2, 1, 64
         ),
-        web_threads=read.number("WEB_THREADS", 32, 2, 512),
+        web_threads=read.number("WEB_THREADS", 32, 2, 2048),
         trusted_proxies=read.number("TRUSTED_PROXIES", 0, 0, 5),
         public_base_url=_read_public_base_url(read, demo, port),
         secret_key=_read_secret_key(read, demo, instance),

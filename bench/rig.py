@@ -34,7 +34,7 @@ from smstracker.models import Message, User  # noqa: E402
 TOKEN = "0" * 32
 ACCOUNT = "AC" + "0" * 32
 BASE = "https://bench.example.org"
-PORT = 8955
+PORT = int(os.environ.get("BENCH_PORT", "8955"))
 
 LUA_SIGNED = """
 local requests, at = {}, 0

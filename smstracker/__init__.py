@@ -17,6 +17,8 @@ from smstracker.extensions import csrf, db, limiter, login_manager, migrate
 from smstracker.health import bp as health
 from smstracker.help.views import bp as help_pages
 from smstracker.insights.views import bp as insights
+from smstracker.live import broadcaster
+from smstracker.live.views import bp as live_pages
 from smstracker.models.users import signed_in_user
 from smstracker.webhooks import quarantine, writer
 from smstracker.webhooks.probe import bp as webhooks
@@ -36,11 +38,11 @@ def create_app(settings: config.Config | None = None) -> Flask:
     )
 
     parts = (logs, security, errors, carrier, mailer, writer, quarantine, presentation, banner)
-    for part in parts:
+    for part in (*parts, broadcaster):
         part.init_app(app)
     _bind_extensions(app)
     blueprints = (auth, dashboard, again, notes, insights, connection, help_pages, webhooks, health)
-    for blueprint in blueprints:
+    for blueprint in (*blueprints, live_pages):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:

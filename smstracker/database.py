@@ -17,6 +17,7 @@ from smstracker.folding import fold_text
 
 # Raised when the database is gone, locked for too long or full. Nothing was stored.
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
+MOST_CONNECTIONS = 32  # of a process
 READS_ONLY = "smstracker_reads_only"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -76,10 +77,11 @@ def rows(result: Result[Any]) -> int:
 
 
 def engine_options(database_url: str, threads: int) -> dict[str, Any]:
-    """Engine arguments: a connection for each thread, and no parameter value in any error."""
+    """Engine arguments: a connection for each thread at work, no parameter value in any error."""
     options: dict[str, Any] = {
         "hide_parameters": True,
-        "pool_size": threads,
+        # Most of many threads hold an event stream open, and a stream holds no connection.
+        "pool_size": min(threads, MOST_CONNECTIONS),
         "max_overflow": 4,
         "pool_timeout": 5,
     }

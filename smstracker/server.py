@@ -1,6 +1,10 @@
 """gunicorn's settings: `gunicorn -c python:smstracker.server wsgi:app`."""
 
+import signal
 import sys
+from threading import Thread
+from types import FrameType
+from typing import Any
 
 from config import ConfigError, load
 
@@ -14,6 +18,8 @@ worker_class = "gthread"
 # Several processes contend for one SQLite file: there, one process with threads is faster.
 workers = _settings.web_concurrency
 threads = _settings.web_threads
+# Each open stream is one connection, and a browser keeps others beside it.
+worker_connections = max(1000, 2 * threads)
 timeout = 60
 graceful_timeout = 10
 keepalive = 5
@@ -31,3 +37,20 @@ logconfig_dict = {
         "gunicorn.error": {"level": "INFO", "handlers": ["stderr"], "propagate": False},
     },
 }
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let SIGTERM end the open streams at once: a stop would wait for them until its time is up."""
+    broadcaster = getattr(worker.wsgi, "extensions", {}).get("broadcaster")
+    if broadcaster is None:
+        return
+    begin_to_stop = signal.getsignal(signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # Not here: a handler interrupts its thread anywhere, and must not wait for a lock.
+        Thread(target=broadcaster.stop, daemon=True).start()
+        if callable(begin_to_stop):
+            begin_to_stop(number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.siginterrupt(signal.SIGTERM, False)

@@ -203,11 +203,11 @@ def test_callback_costs_an_insert_an_update_and_a_tally(app: Flask, alice: Perso
     ]
 
 
-def test_log_costs_three_statements_whatever_its_length(many: Flask, alice: Person) -> None:
+def test_log_costs_four_statements_whatever_its_length(many: Flask, alice: Person) -> None:
     alice.get("/messages")  # from here on the sentence on the connection is remembered
     seen = statements(many)
     assert alice.get("/messages").status_code == 200
-    assert [word for word in seen if word != "BEGIN"] == ["SELECT"] * 3
+    assert [word for word in seen if word != "BEGIN"] == ["SELECT"] * 4
 
 
 def test_unready_database_is_told_from_a_ready_one(app: Flask) -> None:

@@ -20,7 +20,7 @@ from smstracker.dashboard.sending import hand_over
 from smstracker.database import UNAVAILABLE
 from smstracker.errors import database_error, error_page
 from smstracker.extensions import db, login_manager, settings
-from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, log
+from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, feed, log
 from smstracker.models.log import Filter
 from smstracker.period import Period
 from smstracker.plain_text import plain
@@ -70,8 +70,9 @@ def messages() -> ResponseReturnValue:
         chosen = read_filters(current_user.id, request.args, utcnow())
     except FilterError as error:
         return _log_page(request.args, str(error)), 422
+    position = feed.settled_position()  # before the rows: what changes meanwhile is told again
     page = listing(chosen.filter, request.args.get("before"), request.args.get("after"))
-    return _log_page(_typed(chosen), None, chosen, page), 200
+    return _log_page(_typed(chosen), None, chosen, page, position), 200
 
 
 @bp.post("/messages/filter")
@@ -140,6 +141,7 @@ def send() -> ResponseReturnValue:
 
 @bp.get("/messages/<uuid:public_id>")
 def message(public_id: uuid.UUID) -> ResponseReturnValue:
+    position = feed.settled_position()
     found = db.session.scalar(
         Message.of_owner(current_user.id).where(Message.public_id == public_id)
     )
@@ -154,6 +156,7 @@ def message(public_id: uuid.UUID) -> ResponseReturnValue:
         count=count_segments(found.body),
         first_try=found.first_try(),
         second_try=found.second_try(),
+        position=position,
         now=utcnow(),
     )
 
@@ -188,6 +191,7 @@ def _log_page(
     problem: str | None,
     chosen: Chosen | None = None,
     page: Page | None = None,
+    position: int | None = None,
 ) -> str:
     counts = log.counts(chosen.filter) if chosen else {}
     return render_template(
@@ -199,5 +203,6 @@ def _log_page(
         counts=counts,
         total=log.total(counts),
         senders=sender_choices(),
+        position=position,
         now=utcnow(),
     )

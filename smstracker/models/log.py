@@ -4,7 +4,8 @@ Keys first, rows after: the inner selects pick fifty (created_at, id) from an in
 them, whatever the planner believes, and only these fifty rows are read.
 """
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -99,6 +100,21 @@ def key_of(owner_id: int, public_id: object) -> Key | None:
     wanted = wanted.where(Message.owner_id == owner_id, Message.public_id == public_id)
     found = db.session.execute(wanted).one_or_none()
     return (found[0], found[1]) if found else None
+
+
+def of_ids(owner_id: int, ids: Collection[uuid.UUID]) -> Sequence[Message]:
+    """Those of the messages that are the owner's, newest first."""
+    query = Message.of_owner(owner_id).where(Message.public_id.in_(ids))
+    return db.session.scalars(query.order_by(Message.created_at.desc(), Message.id.desc())).all()
+
+
+def fitting(chosen: Filter, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Those of the messages that pass."""
+    passes = [*_of_time(chosen), *_others(chosen, None, Message)]
+    if chosen.text:
+        passes.append(text_search.contains(chosen.text, Message))
+    query = select(Message.public_id).where(Message.public_id.in_(ids), *passes)
+    return set(db.session.scalars(query))
 
 
 def to_recipient(owner_id: int, e164: str) -> Select[tuple[Message]]:

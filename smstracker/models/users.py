@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from sqlalchemy import ForeignKey, Select, String, delete, select
@@ -91,6 +92,13 @@ class UserSession(Model):
         stale = select(cls.id).where(cls.created_at < utcnow() - SESSION_LIFETIME)
         free = stale.with_for_update(skip_locked=True)
         return rows(db.session.execute(delete(cls).where(cls.id.in_(free))))
+
+
+def open_sessions(key_hashes: Collection[str]) -> Select[tuple[str]]:
+    """Those of the sessions that have not ended, and whose users are active."""
+    query = select(UserSession.key_hash).join(User).where(User.active)
+    is_fresh = UserSession.created_at > utcnow() - SESSION_LIFETIME
+    return query.where(UserSession.key_hash.in_(key_hashes), is_fresh)
 
 
 def signed_in_user(key: str) -> User | None:

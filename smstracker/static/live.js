@@ -1,118 +1,189 @@
-// Keeps the page of a message up to date for as long as more may become of the message.
+// Tells the scripts of the page which messages have changed, as long as somebody looks at it.
+//
+// One event stream while the tab is visible. Where there is none to be had (the server has no room,
+// a proxy cuts it), it asks again and again, ever more slowly, until nothing is waiting; then the
+// reader has the Refresh link. What has changed is handed on as an event of the document,
+// "messages-changed": `ids` is null for all, and the page promises an answer in `look`: "changed",
+// "same", or false when it can show nothing any more (signed out, another version).
 
-const FASTEST = 2_000; // ms between two looks
+const MEMORY = "live"; // "paused" in the browser's own memory
+const FIRST_FETCH = 100; // ms, so that changes that come together are fetched together
+const FETCH_EVERY = 500;
+const BREAKS = 3; // in a row, without a single event between
+const STREAM_AGAIN = 60_000;
+const FASTEST = 2_000; // ms between two looks without a stream
 const SLOWEST = 10_000;
 const SLOWING = 1.25;
-const PATIENCE = 10 * 60_000; // then the reader has to press Refresh
+const PATIENCE = 10 * 60_000;
 // A failure is at times followed by a delivery, and any report by its double.
 const LAST_LOOKS = 4;
 
-const live = document.getElementById("live");
-const news = document.getElementById("live-news");
-const updated = document.querySelector(".updated");
+const bar = document.getElementById("live-bar");
 
-let pause = FASTEST;
-let deadline = Date.now() + PATIENCE;
-let looksLeft = Infinity;
-let timer = 0;
+let { position, stream } = bar?.dataset ?? {};
+let source = null;
+let breaks = 0;
+let again = 0; // the timer of the next try for a stream
+let changed = new Set();
+let isAll = false;
+let fetchTimer = 0;
+let fetchedAt = 0;
+let isFetching = false;
+let isPaused = remembered() === "paused";
+let isOver = false;
+let poll = null; // { timer, pause, looksLeft, deadline } while there is no stream
 
-// What a part says, without what scripts and readers have changed and what time alone changes.
-function essence(part) {
-  const copy = part.cloneNode(true);
-  for (const time of copy.querySelectorAll("time")) {
-    time.textContent = "";
-    time.removeAttribute("title");
-  }
-  for (const details of copy.querySelectorAll("details")) details.removeAttribute("open");
-  return copy.innerHTML;
-}
-
-function keep(before, after) {
-  for (const details of before.querySelectorAll("details[open]")) {
-    const same = after.querySelector(`details[data-event="${details.dataset.event}"]`);
-    if (same) same.open = true;
-  }
-}
-
-// Puts the keyboard back on what it was on: the element of the same kind at the same place.
-function focusKeeper(part) {
-  const kinds = "a, summary";
-  const index = [...part.querySelectorAll(kinds)].indexOf(document.activeElement);
-  return (successor) => {
-    if (index >= 0) successor.querySelectorAll(kinds)[index]?.focus({ preventScroll: true });
-  };
-}
-
-function replaceChanged(fresh) {
-  let changed = false;
-  // A list of its own: a successor that is put in place leaves the fresh page.
-  const successors = [...fresh.children];
-  for (const [index, part] of [...live.children].entries()) {
-    const successor = successors[index];
-    if (essence(part) === essence(successor)) continue;
-    keep(part, successor);
-    const refocus = focusKeeper(part);
-    part.replaceWith(successor);
-    refocus(successor);
-    changed = true;
-  }
-  return changed;
-}
-
-function take(page) {
-  const fresh = page.getElementById("live");
-  // Signed out, or a page of another version: the reader has to press Refresh.
-  if (!fresh || fresh.children.length !== live.children.length) return stop();
-  const headline = () => live.querySelector("h1").textContent;
-  const before = headline();
-  const changed = replaceChanged(fresh);
-  if (headline() !== before) news.textContent = headline();
-  document.title = page.title;
-  updated.querySelector("time").dateTime = page.querySelector("time[data-now]").dateTime;
-  document.dispatchEvent(new Event("page-changed"));
-
-  if ("waiting" in fresh.dataset) looksLeft = Infinity;
-  else looksLeft = Math.min(looksLeft, LAST_LOOKS) - 1;
-  pause = changed ? FASTEST : Math.min(pause * SLOWING, SLOWEST);
-}
-
-// The page as it is now; null when there is no connection or the server has trouble.
-async function fetchPage() {
+function remembered() {
   try {
-    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (answer.status >= 500) return null;
-    return new DOMParser().parseFromString(await answer.text(), "text/html");
+    return localStorage.getItem(MEMORY);
   } catch {
-    return null;
+    return null; // the browser keeps nothing for us: then the choice lasts for this page
   }
 }
 
-async function look() {
-  const page = await fetchPage();
-  if (page) take(page);
-  else pause = SLOWEST;
-  next();
+function remember(word) {
+  try {
+    localStorage.setItem(MEMORY, word);
+  } catch {
+    // as above
+  }
 }
 
-function next() {
-  clearTimeout(timer);
-  if (document.hidden) return;
-  if (looksLeft > 0 && Date.now() < deadline) timer = setTimeout(look, pause);
-  else stop();
+// ---- Fetching ----
+
+function note(ids) {
+  if (ids) for (const id of ids) changed.add(id);
+  else isAll = true;
+  schedule();
+}
+
+function schedule() {
+  if (isFetching || fetchTimer || isPaused || isOver) return;
+  const rest = FETCH_EVERY - (Date.now() - fetchedAt);
+  fetchTimer = setTimeout(hand, Math.max(FIRST_FETCH, rest));
+}
+
+async function hand() {
+  fetchTimer = 0;
+  const detail = { ids: isAll ? null : [...changed] };
+  changed = new Set();
+  isAll = false;
+  isFetching = true;
+  let answer = null;
+  try {
+    document.dispatchEvent(new CustomEvent("messages-changed", { detail }));
+    answer = await detail.look;
+  } catch {
+    // No connection, or the server has trouble. Without a stream the next look comes anyway.
+    if (source) setTimeout(() => note(detail.ids), SLOWEST);
+  }
+  isFetching = false;
+  fetchedAt = Date.now();
+  if (answer === false) return end();
+  if (changed.size || isAll) schedule();
+  if (poll) lookLater(answer === "changed");
+}
+
+function end() {
+  isOver = true;
+  close();
+}
+
+// ---- The stream ----
+
+function open() {
+  close();
+  if (isPaused || isOver || document.hidden) return;
+  source = new EventSource(`${stream}?since=${position}`);
+  source.addEventListener("open", stopPolling);
+  source.addEventListener("changed", (event) => take(event, JSON.parse(event.data)));
+  source.addEventListener("all", (event) => take(event, null));
+  source.addEventListener("error", broken);
+}
+
+function take(event, ids) {
+  breaks = 0;
+  position = event.lastEventId || position;
+  note(ids);
+}
+
+// The browser opens a stream that broke again by itself, unless the answer was none at all.
+function broken() {
+  if (source.readyState !== EventSource.CLOSED) {
+    breaks += 1;
+    setTimeout(() => source?.readyState === EventSource.OPEN && (breaks = 0), SLOWEST);
+    if (breaks < BREAKS) return;
+  }
+  close();
+  startPolling();
+  again = setTimeout(open, STREAM_AGAIN);
+}
+
+function close() {
+  source?.close();
+  source = null;
+  clearTimeout(again);
+  stopPolling();
+}
+
+// ---- Without it ----
+
+function startPolling() {
+  poll = { timer: 0, pause: FASTEST, looksLeft: Infinity, deadline: Date.now() + PATIENCE };
+  lookLater(true);
+}
+
+function stopPolling() {
+  clearTimeout(poll?.timer);
+  poll = null;
+}
+
+function lookLater(hasChanged) {
+  const isWaiting = document.querySelector("main [data-waiting]") !== null;
+  poll.looksLeft = isWaiting ? Infinity : Math.min(poll.looksLeft, LAST_LOOKS) - 1;
+  poll.pause = hasChanged ? FASTEST : Math.min(poll.pause * SLOWING, SLOWEST);
+  clearTimeout(poll.timer);
+  if (poll.looksLeft > 0 && Date.now() < poll.deadline) {
+    poll.timer = setTimeout(() => note(null), poll.pause);
+  } else {
+    close();
+  }
+}
+
+// ---- The reader's switch ----
+
+function offerPause() {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.id = "live-switch";
+  button.className = "quiet";
+  button.textContent = "Pause updates";
+  const mark = () => button.setAttribute("aria-pressed", isPaused);
+  button.addEventListener("click", () => {
+    isPaused = !isPaused;
+    remember(isPaused ? "paused" : "live");
+    mark();
+    isPaused ? stop() : open();
+  });
+  mark();
+  bar.append(" ", button);
 }
 
 function stop() {
-  clearTimeout(timer);
-  looksLeft = 0;
+  clearTimeout(fetchTimer);
+  fetchTimer = 0;
+  close();
 }
 
-if (live && "waiting" in live.dataset) {
-  next();
+if (bar) {
+  offerPause();
+  open();
+  // Nobody reads a hidden tab, and its stream would keep others from having one. What was missed
+  // is told when it opens again, from the position that was reached.
   document.addEventListener("visibilitychange", () => {
-    clearTimeout(timer);
-    if (document.hidden || looksLeft === 0) return;
-    deadline = Date.now() + PATIENCE;
-    pause = FASTEST;
-    look();
+    if (document.hidden) close();
+    else open();
   });
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && open());
 }

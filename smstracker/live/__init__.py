@@ -1,0 +1,1 @@
+"""Telling open pages which messages have changed."""

@@ -1,0 +1,189 @@
+"""Follows the status events for all open streams of this process, with one thread.
+
+The events are asked for again and again instead of being announced by the database: PostgreSQL's
+NOTIFY takes a lock of the whole instance at every commit and does not pass PgBouncer, and SQLite
+has nothing of the kind. So nothing is added to the path of the callbacks, any number of processes
+can follow, and both databases are read by the same code. Nothing is held between two looks.
+"""
+
+import logging
+import sqlite3
+import time
+from collections import defaultdict
+from contextlib import suppress
+from threading import Event, Lock, Thread
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import Engine, Select
+
+from smstracker.database import READS_ONLY
+from smstracker.live.stream import Stream
+from smstracker.models import feed
+from smstracker.models.users import open_sessions
+
+log = logging.getLogger(__name__)
+
+EVERY = {"sqlite": 0.1, "postgresql": 0.2}  # seconds between two looks
+SESSIONS_EVERY = 1.0
+SLOWEST = 5.0  # seconds between two tries while the database is away
+AT_ONCE = 1_000
+# Transactions end sooner (see statement_timeout): what is still missing then was rolled back.
+MISSING_FOR = 15.0
+MOST_MISSING = 500
+MOST_OF_A_USER = 20
+
+
+class FullError(Exception):
+    """No more streams: their threads are needed for requests that end."""
+
+
+class Broadcaster:
+    """One for an app; its thread lives while a stream is open.
+
+    `position` is settled: whatever lies at or before it has been told to the streams.
+    """
+
+    def __init__(self, web_threads: int) -> None:
+        self.position = 0
+        self._most = max(web_threads - 2, 0) // 2
+        self._streams: set[Stream] = set()
+        self._guard = Lock()
+        self._is_running = False
+        self._stopped = Event()
+        self._top = 0
+        self._missing: dict[int, float] = {}
+        self._sessions_seen = 0.0
+
+    def join(self, stream: Stream, engine: Engine, position: int) -> None:
+        """Tell `stream` of everything after `position`, read a moment ago. Raises FullError."""
+        with self._guard:
+            of_user = sum(one.owner_id == stream.owner_id for one in self._streams)
+            is_full = len(self._streams) >= self._most or of_user >= MOST_OF_A_USER
+            if is_full or self._stopped.is_set():
+                raise FullError
+            self._streams.add(stream)
+            if not self._is_running:
+                self._begin(engine, position)
+
+    def leave(self, stream: Stream) -> None:
+        with self._guard:
+            self._streams.discard(stream)
+
+    def stop(self) -> None:
+        """End every stream, for good: this process is about to end."""
+        self._stopped.set()
+        for stream in self._open():
+            stream.end()
+
+    def _open(self) -> list[Stream]:
+        with self._guard:
+            return list(self._streams)
+
+    def _begin(self, engine: Engine, position: int) -> None:
+        self.position = self._top = position
+        self._missing = {}
+        Thread(target=self._run, args=[engine], name="broadcaster", daemon=True).start()
+        self._is_running = True
+
+    def _run(self, engine: Engine) -> None:
+        every = pause = EVERY[engine.dialect.name]
+        bell = _Bell(engine)
+        while self._goes_on():
+            try:
+                if bell.has_rung():
+                    self._look(engine)
+                self._end_signed_out(engine)
+                pause = every
+            except Exception:
+                # Whatever it is, the pages must not wait for ever: it is tried again.
+                pause = min(pause * 2, SLOWEST)
+                bell.reset()
+                log.warning("broadcast_failed", exc_info=True)
+            self._stopped.wait(pause)
+        bell.close()
+
+    def _goes_on(self) -> bool:
+        with self._guard:
+            self._is_running = bool(self._streams) and not self._stopped.is_set()
+            return self._is_running
+
+    def _look(self, engine: Engine) -> None:
+        """Tell the streams of what has become visible since the last look."""
+        while True:
+            now = time.monotonic()
+            found = _read(engine, feed.changes(self._top, self._missing, AT_ONCE))
+            news: defaultdict[int, set[str]] = defaultdict(set)
+            for number, owner_id, public_id in found:
+                self._note(number, now)
+                if owner_id is not None:
+                    news[owner_id].add(str(public_id))
+            for stream in self._open() if news else ():
+                if stream.owner_id in news:
+                    stream.tell(news[stream.owner_id])
+            self._settle(now)
+            if len(found) < AT_ONCE:
+                return
+
+    def _note(self, number: int, now: float) -> None:
+        if self._missing.pop(number, None) is None and number > self._top:
+            first = max(self._top + 1, number - MOST_MISSING)
+            self._missing |= dict.fromkeys(range(first, number), now + MISSING_FOR)
+            self._top = number
+
+    def _settle(self, now: float) -> None:
+        kept = sorted(number for number, until in self._missing.items() if until > now)
+        self._missing = {number: self._missing[number] for number in kept[-MOST_MISSING:]}
+        self.position = min(self._missing, default=self._top + 1) - 1
+
+    def _end_signed_out(self, engine: Engine) -> None:
+        now = time.monotonic()
+        if now - self._sessions_seen < SESSIONS_EVERY:
+            return
+        streams = self._open()
+        hashes = {stream.session_hash for stream in streams}
+        still_open = {row[0] for row in _read(engine, open_sessions(hashes))}
+        self._sessions_seen = now
+        for stream in streams:
+            if stream.session_hash not in still_open:
+                stream.end()
+
+
+class _Bell:
+    """Tells cheaply whether there may be something new: SQLite counts its commits.
+
+    On a connection of its own, because the count is that of others' commits since.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._path = engine.url.database if engine.dialect.name == "sqlite" else None
+        self._connection: sqlite3.Connection | None = None
+        self._version: int | None = None
+
+    def has_rung(self) -> bool:
+        if self._path is None:
+            return True
+        if self._connection is None:
+            self._connection = sqlite3.connect(self._path, isolation_level=None)
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        has_rung, self._version = version != self._version, version
+        return has_rung
+
+    def reset(self) -> None:
+        """What was rung for was not read."""
+        self.close()
+        self._connection, self._version = None, None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+
+
+def _read(engine: Engine, query: Select[Any]) -> list[Any]:
+    with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+        return list(connection.execute(query))
+
+
+def init_app(app: Flask) -> None:
+    app.extensions["broadcaster"] = Broadcaster(app.config["SETTINGS"].web_threads)

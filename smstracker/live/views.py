@@ -1,0 +1,116 @@
+"""The event stream of a page, and the rows that it then fetches: one's own, always."""
+
+import uuid
+from typing import cast
+
+from flask import Blueprint, Response, abort, current_app, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from smstracker.auth.gate import only_signed_in
+from smstracker.clock import utcnow
+from smstracker.dashboard.filters import FilterError, read_filters
+from smstracker.extensions import db
+from smstracker.live.broadcaster import Broadcaster, FullError
+from smstracker.live.stream import MOST_IDS, Stream
+from smstracker.models import feed, log
+from smstracker.models.log import PAGE_SIZE
+from smstracker.models.users import digest
+
+bp = Blueprint("live", __name__)
+bp.before_request(only_signed_in)
+
+MOST_BEHIND = 10_000  # events; looking through more costs more than the page itself
+MOST_NEW = 99
+
+
+@bp.get("/messages/stream")
+def stream() -> ResponseReturnValue:
+    """Server-sent events: `changed` with the public ids of messages, or `all`."""
+    broadcaster = cast(Broadcaster, current_app.extensions["broadcaster"])
+    opened = Stream(broadcaster, current_user.id, digest(current_user.session_key))
+    position = feed.settled_position()
+    try:
+        # Joined before the past is looked up, so that nothing falls between the two.
+        broadcaster.join(opened, db.engine, position)
+        _catch_up(opened, position)
+    except FullError:
+        return {"error": "Too many pages are open. Use Refresh."}, 503, {"Retry-After": "60"}
+    except BaseException:
+        opened.close()
+        raise
+    answer = Response(opened, content_type="text/event-stream")
+    # nginx would keep the events back until its buffer is full.
+    answer.headers["X-Accel-Buffering"] = "no"
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+@bp.get("/messages/rows")
+def rows() -> ResponseReturnValue:
+    """What has changed on a page of the log, as HTML."""
+    try:
+        chosen = read_filters(current_user.id, request.args, utcnow())
+    except FilterError as error:
+        return {"error": str(error)}, 422
+    ids = _ids()
+    counts = log.counts(chosen.filter)
+    return render_template(
+        "live/rows.html",
+        messages=log.of_ids(current_user.id, ids),
+        fitting=log.fitting(chosen.filter, ids),
+        counts=counts,
+        total=log.total(counts),
+        chosen=chosen,
+        new=_new(chosen.filter),
+        most_new=MOST_NEW,
+        now=utcnow(),
+    )
+
+
+def _catch_up(opened: Stream, position: int) -> None:
+    """Tell of what came between the page, or the end of its last stream, and now."""
+    opened.caught_up_to = position
+    since = _since(position)
+    if position - since > MOST_BEHIND:
+        opened.tell_all()
+        return
+    missed = feed.changed_since(opened.owner_id, since, MOST_IDS + 1)
+    found = db.session.scalars(missed).all()
+    if found:
+        opened.tell(str(public_id) for public_id in found)
+
+
+def _since(position: int) -> int:
+    given = request.headers.get("Last-Event-ID") or request.args.get("since", "")
+    is_number = given.isascii() and given.isdecimal() and len(given) < 19
+    return int(given) if is_number else position
+
+
+def _ids() -> list[uuid.UUID]:
+    given = [one for one in request.args.get("ids", "").split(",") if one]
+    if len(given) > PAGE_SIZE:
+        abort(400)
+    try:
+        return [uuid.UUID(one) for one in given]
+    except ValueError:
+        abort(404)
+
+
+def _new(chosen: log.Filter) -> int:
+    """How many messages that pass are newer than the page's first; at most one over MOST_NEW.
+
+    A page that does not begin with the newest names none, and is told of none.
+    """
+    newest = request.args.get("newest")
+    if newest is None:
+        return 0
+    key = None
+    if newest:
+        try:
+            key = log.key_of(chosen.owner_id, uuid.UUID(newest))
+        except ValueError:
+            abort(404)
+        if key is None:
+            abort(404)
+    return len(log.page(chosen, after=key, size=MOST_NEW + 1))

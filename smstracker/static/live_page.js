@@ -1,0 +1,170 @@
+// Shows what has changed, on the page of a message and in the log: puts the parts of a fresh page in
+// the place of those that have changed, and only of those. What the reader has opened, focused or
+// selected stays as it is, and no row ever moves under the reader's eyes.
+
+const ANNOUNCE_EVERY = 2_000; // ms; a screen reader could not keep up with every change
+
+const news = document.getElementById("live-news");
+const page = document.getElementById("live");
+const announcement = document.getElementById("live-announcement");
+
+// What a part says, without what scripts and readers have changed and what time alone changes.
+function essence(part) {
+  const copy = part.cloneNode(true);
+  for (const time of copy.querySelectorAll("time")) {
+    time.textContent = "";
+    time.removeAttribute("title");
+  }
+  for (const details of copy.querySelectorAll("details")) details.removeAttribute("open");
+  return copy.innerHTML;
+}
+
+function keepOpen(before, after) {
+  for (const details of before.querySelectorAll("details[open]")) {
+    const same = after.querySelector(`details[data-event="${details.dataset.event}"]`);
+    if (same) same.open = true;
+  }
+}
+
+// Puts the keyboard back on what it was on: the element of the same kind at the same place.
+function focusKeeper(part) {
+  const kinds = "a, summary";
+  const index = [...part.querySelectorAll(kinds)].indexOf(document.activeElement);
+  return (successor) => {
+    if (index >= 0) successor.querySelectorAll(kinds)[index]?.focus({ preventScroll: true });
+  };
+}
+
+// Tells whether anything was replaced. Both have the same number of children.
+function replaceChanged(stale, fresh) {
+  let changed = false;
+  // A list of its own: a successor that is put in place leaves the fresh page.
+  const successors = [...fresh.children];
+  for (const [index, part] of [...stale.children].entries()) {
+    const successor = successors[index];
+    if (essence(part) === essence(successor)) continue;
+    keepOpen(part, successor);
+    const refocus = focusKeeper(part);
+    part.replaceWith(successor);
+    refocus(successor);
+    changed = true;
+  }
+  return changed;
+}
+
+// The page at an address; throws when there is no connection or the server has trouble.
+async function fetchPage(address) {
+  const answer = await fetch(address, { headers: { Accept: "text/html" } });
+  if (answer.status >= 500) throw new Error("the server has trouble");
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+// The moment of which the page tells, for all who reckon with it.
+function setUpdated(fresh) {
+  const now = fresh.querySelector("time[data-now]");
+  document.querySelector(".updated time").dateTime = now.dateTime;
+  document.dispatchEvent(new Event("page-changed"));
+}
+
+// ---- The page of one message ----
+
+async function lookAtMessage() {
+  const document_ = await fetchPage(location.href);
+  const fresh = document_.getElementById("live");
+  // Signed out, or a page of another version: the reader has to press Refresh.
+  if (!fresh || fresh.children.length !== page.children.length) return false;
+  const headline = () => page.querySelector("h1").textContent;
+  const before = headline();
+  page.toggleAttribute("data-waiting", "waiting" in fresh.dataset);
+  const changed = replaceChanged(page, fresh);
+  if (headline() !== before) news.textContent = headline();
+  document.title = document_.title;
+  setUpdated(document_);
+  return changed ? "changed" : "same";
+}
+
+// ---- The log ----
+
+const said = new Map(); // what became of which message since the last announcement
+let saidAt = 0;
+let sayTimer = 0;
+
+function row(id) {
+  return document.querySelector(`#log > [data-id="${CSS.escape(id)}"]`);
+}
+
+function isSelected(part) {
+  const selection = getSelection();
+  return !selection.isCollapsed && selection.containsNode(part, true);
+}
+
+function replaceRow(successor) {
+  const stale = row(successor.dataset.id);
+  if (!stale) return false;
+  const label = (part) => part.querySelector(".status").textContent.trim();
+  const before = label(stale);
+  if (isSelected(stale.querySelector(".state"))) {
+    // Its time comes when nothing is selected any more.
+    document.addEventListener("selectionchange", () => replaceRow(successor), { once: true });
+    return false;
+  }
+  for (const name of ["data-waiting", "data-gone"]) {
+    stale.toggleAttribute(name, successor.hasAttribute(name));
+  }
+  const after = label(successor);
+  const changed = replaceChanged(stale, successor);
+  if (before !== after) say(stale.dataset.id, `Message to ${stale.querySelector("a").textContent}: ${after}`);
+  return changed;
+}
+
+function say(id, words) {
+  said.set(id, words);
+  const rest = ANNOUNCE_EVERY - (Date.now() - saidAt);
+  sayTimer ||= setTimeout(announce, Math.max(0, rest));
+}
+
+function announce() {
+  news.textContent = said.size === 1 ? [...said.values()][0] : `${said.size} messages changed`;
+  said.clear();
+  sayTimer = 0;
+  saidAt = Date.now();
+}
+
+function replacePills(fresh) {
+  const [stale, pills] = [document.getElementById("pills"), fresh.querySelector("#pills")];
+  if (!stale || !pills || essence(stale) === essence(pills)) return;
+  const refocus = focusKeeper(stale);
+  stale.replaceWith(pills);
+  refocus(pills);
+}
+
+function offerNew(count) {
+  const link = document.getElementById("live-new");
+  link.hidden = count === "0";
+  const words = link.hidden ? "" : `${count} new ${count === "1" ? "message" : "messages"}`;
+  if (link.textContent !== words) link.textContent = words;
+}
+
+async function lookAtLog(ids) {
+  const { rows, newest } = announcement.dataset;
+  const address = new URL(rows, location.href);
+  const shown = ids ? ids.filter(row) : [...document.querySelectorAll("#log > [data-id]")].map((one) => one.dataset.id);
+  if (shown.length) address.searchParams.set("ids", shown.join(","));
+  if (newest !== undefined) address.searchParams.set("newest", newest);
+  const fresh = (await fetchPage(address)).getElementById("changes");
+  if (!fresh) return false; // signed out, or another version
+  const changed = [...fresh.querySelectorAll("li[data-id]")].map(replaceRow).some(Boolean);
+  replacePills(fresh);
+  offerNew(fresh.dataset.new);
+  setUpdated(fresh);
+  return changed ? "changed" : "same";
+}
+
+function isAboutThisMessage(ids) {
+  return !ids || ids.includes(page.dataset.message);
+}
+
+document.addEventListener("messages-changed", ({ detail }) => {
+  if (announcement) detail.look = lookAtLog(detail.ids);
+  else if (page && isAboutThisMessage(detail.ids)) detail.look = lookAtMessage();
+});

@@ -1,0 +1,123 @@
+"""In Chromium: the log and the page of a message change by themselves, and only where they may."""
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Page, expect
+
+from smstracker.models.messages import Message
+from tests.inbox import Inbox
+from tests.people import Person
+from tests.test_browser import NewPage, browser_type_launch_args, new_page, sign_in  # noqa: F401
+from tests.test_live import learn
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def alice(live: Flask) -> Person:
+    return Person.signed_in(live, "alice@example.org")
+
+
+@pytest.fixture
+def message(alice: Person) -> Message:
+    return alice.has_message()
+
+
+@pytest.fixture
+def page(
+    new_page: NewPage,  # noqa: F811
+    live: Flask,
+    inbox: Inbox,
+    message: Message,
+) -> Page:
+    page = new_page()
+    sign_in(page, live, inbox)
+    page.evaluate("window.sameDocument = true")
+    return page
+
+
+def row(page: Page, message: Message):  # type: ignore[no-untyped-def]
+    return page.locator(f'[data-id="{message.public_id}"]')
+
+
+def test_log_changes_within_a_second_and_new_messages_are_only_announced(
+    page: Page, live: Flask, alice: Person, message: Message
+) -> None:
+    expect(row(page, message).locator(".status")).to_have_text("Waiting")
+    row(page, message).get_by_role("link").focus()
+    page.wait_for_timeout(600)  # the stream is open and idle, as it is for a reader
+    learn(live, message, "delivered")
+    expect(row(page, message).locator(".status")).to_have_text("Delivered", timeout=1000)
+    expect(page.get_by_role("link", name="Delivered 1")).to_be_visible(timeout=1000)
+    expect(page.locator("#live-news")).to_contain_text("Message to +1 555-867-5310: Delivered")
+    expect(row(page, message).get_by_role("link")).to_be_focused()
+    new = alice.has_message()
+    learn(live, new)
+    expect(page.get_by_role("link", name="1 new message")).to_be_visible()
+    expect(row(page, new)).to_have_count(0)
+    assert page.evaluate("window.sameDocument") is True
+    page.get_by_role("link", name="1 new message").click()
+    expect(row(page, new)).to_be_visible()
+
+
+def test_row_that_leaves_the_filter_stays_and_says_so(
+    page: Page, live: Flask, message: Message
+) -> None:
+    page.goto("/messages?state=waiting")
+    learn(live, message, "delivered")
+    expect(row(page, message)).to_contain_text("no longer in this list")
+    expect(row(page, message)).to_contain_text("Delivered")
+
+
+def test_pause_holds_still_and_is_remembered(page: Page, live: Flask, message: Message) -> None:
+    switch = page.get_by_role("button", name="Pause updates")
+    switch.click()
+    expect(switch).to_have_attribute("aria-pressed", "true")
+    with page.expect_event("load"):
+        page.reload()
+    expect(switch).to_have_attribute("aria-pressed", "true")
+    learn(live, message, "delivered")
+    page.wait_for_timeout(1000)
+    expect(row(page, message).locator(".status")).to_have_text("Waiting")
+    switch.click()
+    expect(row(page, message).locator(".status")).to_have_text("Delivered")
+
+
+def test_without_a_stream_the_page_asks_until_nothing_waits(
+    page: Page, live: Flask, message: Message
+) -> None:
+    asked = 0
+
+    def refuse(route) -> None:  # type: ignore[no-untyped-def]
+        route.fulfill(status=204)
+
+    def count(route) -> None:  # type: ignore[no-untyped-def]
+        nonlocal asked
+        asked += 1
+        route.continue_()
+
+    page.route("**/messages/stream*", refuse)
+    page.route("**/messages/rows*", count)
+    page.clock.install()
+    page.reload()
+    expect(row(page, message).locator(".status")).to_have_text("Waiting")
+    learn(live, message, "delivered")
+    page.clock.run_for(3000)
+    expect(row(page, message).locator(".status")).to_have_text("Delivered")
+    for _ in range(10):
+        page.clock.run_for(12_000)
+        page.wait_for_load_state("networkidle")
+    seen = asked
+    assert 2 <= seen <= 12
+    page.clock.run_for(120_000)
+    assert asked - seen <= 12
+
+
+def test_page_of_a_message_changes_by_the_stream(page: Page, live: Flask, message: Message) -> None:
+    page.goto(f"/messages/{message.public_id}")
+    learn(live, message, "sent")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Sent")
+    page.get_by_text("Technical details").last.click()
+    learn(live, message, "delivered")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered")
+    expect(page.locator("details").first).to_have_attribute("open", "")
