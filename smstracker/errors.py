@@ -20,6 +20,9 @@ RETRY_AFTER = 5  # seconds
 # Pass by themselves: the very same request may succeed a little later.
 PASSING = (429, 500, 503)
 
+# What is read here expects no page.
+FOR_PROGRAMS = ("/messages.json", "/export.json", "/export.csv")
+
 PAGES = {
     400: ("This request cannot be read", "Go back, reload the page and try again."),
     403: ("That is not allowed", "You are not allowed to see or do this."),
@@ -36,8 +39,12 @@ PAGES = {
 }
 
 
-def error_page(code: int, advice: str | None = None) -> tuple[str, int, dict[str, str]]:
-    """The page for an HTTP status. It asks nothing of the database, which may be the trouble.
+Answer = tuple[str | dict[str, str], int, dict[str, str]]
+
+
+def error_page(code: int, advice: str | None = None) -> Answer:
+    """The page for an HTTP status, or its words for a program. It asks nothing of the database,
+    which may be the trouble.
 
     What was typed is kept in it if that is worth another try. The fields of the send form are seen
     there before they are sent again; those of other forms are hidden, so they are kept only once
@@ -45,6 +52,8 @@ def error_page(code: int, advice: str | None = None) -> tuple[str, int, dict[str
     """
     is_safe = g.get("csrf_valid") or request.endpoint == "dashboard.send"
     title, default = PAGES.get(code, (HTTPStatus(code).phrase, "Go back and try again."))
+    if request.path.endswith(FOR_PROGRAMS):
+        return {"error": f"{title}. {advice}" if advice else f"{title}."}, code, {}
     page = render_template(
         "error.html",
         code=code,

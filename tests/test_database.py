@@ -15,6 +15,7 @@ from smstracker.clock import ago, in_words, utcnow, waiting_time
 from smstracker.database import Base, include_object
 from smstracker.extensions import db
 from smstracker.models import Message, RateLimit, StatusEvent, User, log
+from smstracker.models.counts import counts_query
 from smstracker.models.log import Filter
 from smstracker.models.messages import Content
 from smstracker.models.moves import conditional_update
@@ -104,19 +105,19 @@ def test_datetime_without_a_zone_is_refused(app: Flask) -> None:
 
 
 @pytest.fixture
-def many(app: Flask, alice: Person) -> Flask:
-    """Enough messages that a scan would cost more than an index."""
-    now = utcnow()
+def many(app: Flask, alice: Person, bob: Person) -> Flask:
+    """Enough messages of several people that a scan would cost more than an index."""
+    now, owners, statuses = utcnow(), [alice.id, *[bob.id] * 9], ["delivered", "failed", "sent"]
     with app.app_context():
         rows = []
         for number in range(3000):
             message = Message(
-                owner_id=alice.id,
+                owner_id=owners[number % 10],
                 form_id=_uuid(number),
                 public_id=_uuid(number),
                 created_at=now - timedelta(seconds=number),
                 status_at=now,
-                status="delivered",
+                status=statuses[number % 3],
                 twilio_sid=sid(number),
             )
             message._fill(Content("+15558675310", "+15005550006", "Hello"))
@@ -165,7 +166,7 @@ def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None
             "later page": log.page_query(Filter(me), (now - timedelta(seconds=1500), 5)),
             "one state": log.page_query(Filter(me, State.FAILED)),
             "one message": Message.of_owner(me).where(Message.public_id == _uuid(7)),
-            "counts": log.counts_query(Filter(me)),
+            "counts": counts_query(Filter(me)),
             "send limit": Message.newest_since(me, now - timedelta(minutes=1)).offset(29).limit(1),
             "events": StatusEvent.of_message(7),
         }

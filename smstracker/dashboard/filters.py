@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask import abort
+from werkzeug.datastructures import MultiDict
 
 from smstracker.dashboard.forms import e164, parse_recipient, readable
 from smstracker.extensions import settings
@@ -94,6 +95,16 @@ def read_filters(owner_id: int, given: Mapping[str, str], now: datetime) -> Chos
     )
     names = [name for name in ARGUMENTS if name not in OF_TIME and typed[name]]
     return Chosen(found, period, {name: typed[name] for name in names} | period.arguments)
+
+
+def read_strictly(owner_id: int, given: MultiDict[str, str], now: datetime, *more: str) -> Chosen:
+    """The filters for a program: a misspelt one must not pass for no filter. Raises FilterError."""
+    for name, values in given.lists():
+        if name not in (*ARGUMENTS, *more):
+            raise FilterError(f"There is no argument “{name[:40]}”.")
+        if len(values) > 1:
+            raise FilterError(f"Give “{name}” only once.")
+    return read_filters(owner_id, given, now)
 
 
 def arguments_of_form(owner_id: int, typed: Mapping[str, str], now: datetime) -> dict[str, str]:

@@ -12,7 +12,13 @@ from flask_wtf.csrf import CSRFError
 
 from smstracker.clock import utcnow
 from smstracker.dashboard import exporting, wording
-from smstracker.dashboard.filters import Chosen, FilterError, arguments_of_form, read_filters
+from smstracker.dashboard.filters import (
+    Chosen,
+    FilterError,
+    arguments_of_form,
+    read_filters,
+    read_strictly,
+)
 from smstracker.dashboard.forms import MessageForm, sender_choices
 from smstracker.dashboard.listing import Page, as_json, listing
 from smstracker.dashboard.notes import notes_on_form
@@ -91,7 +97,7 @@ def filter_messages() -> ResponseReturnValue:
 def messages_json() -> ResponseReturnValue:
     now = utcnow()
     try:
-        chosen = read_filters(current_user.id, request.args, now)
+        chosen = read_strictly(current_user.id, request.args, now, "before")
     except FilterError as error:
         return {"error": str(error)}, 422
     page = listing(chosen.filter, request.args.get("before"))
@@ -103,7 +109,7 @@ def export(kind: str) -> ResponseReturnValue:
     """What is filtered, and all of it; made while it is sent."""
     now = utcnow()
     try:
-        chosen = read_filters(current_user.id, request.args, now)
+        chosen = read_strictly(current_user.id, request.args, now)
         return exporting.response(chosen.filter, kind, now)
     except FilterError as error:
         return {"error": str(error)}, 422

@@ -12,8 +12,8 @@ from sqlalchemy.sql.functions import GenericFunction
 from smstracker import status
 from smstracker.clock import utcnow
 from smstracker.extensions import db, settings
-from smstracker.models.log import is_silent
 from smstracker.models.messages import Message
+from smstracker.models.states import is_silent
 from smstracker.period import Period
 from smstracker.status import Source, State
 

@@ -44,6 +44,8 @@ class RecipientSearch(Model):
     @classmethod
     def of_handle(cls, owner_id: int, handle: str) -> "RecipientSearch | None":
         """One's own search, None for another's."""
+        if "\0" in handle:  # PostgreSQL has no such text
+            return None
         return db.session.scalar(select(cls).where(cls.owner_id == owner_id, cls.handle == handle))
 
     @classmethod

@@ -1,0 +1,110 @@
+"""How many messages are in each state: exact as far as an index can tell in a few milliseconds,
+then "10,000+" of all, and "1,234+" where each of the newest had to be looked at.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Select, and_, func, literal, select, union_all
+
+from smstracker import status
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models.filter import (
+    EXAMINED,
+    Filter,
+    driver_of,
+    drivers,
+    matched,
+    of_time,
+    others_of,
+)
+from smstracker.models.messages import Message
+from smstracker.models.states import branches, is_silent, receipt_window
+from smstracker.status import State
+
+# How far people want to count.
+COUNT_CAP = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there are, or at least are."""
+
+    value: int = 0
+    is_exact: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.value:,}" + ("" if self.is_exact else "+")
+
+    def __bool__(self) -> bool:
+        return bool(self.value) or not self.is_exact
+
+    def __add__(self, other: "Count") -> "Count":
+        value, is_exact = self.value + other.value, self.is_exact and other.is_exact
+        return Count(min(value, COUNT_CAP), is_exact and value <= COUNT_CAP)
+
+
+def counts(chosen: Filter) -> dict[State, Count]:
+    """How many messages that pass are in each state, whatever state the filter asks for."""
+    others = replace(chosen, state=None)
+    if others.text:
+        return _counts_by_text(others)
+    if others_of(others, None, Message):
+        return _counts_of_examined(others)
+    capped = db.session.execute(counts_query(others))
+    totals = dict.fromkeys(State, Count())
+    for state, value in capped:
+        found = Count(min(value, COUNT_CAP), value <= COUNT_CAP)
+        totals[State(state)] += found
+    return totals
+
+
+def total(counted: dict[State, Count]) -> Count:
+    return sum(counted.values(), Count())
+
+
+def counts_query(chosen: Filter) -> Select[tuple[str, int]]:
+    """(state, how many) for a filter of nothing but time; each read from an index, up to a cap."""
+    found = []
+    for state in State:
+        for condition in branches(state):
+            some = select(Message.id).where(*of_time(chosen), condition).limit(COUNT_CAP + 1)
+            counted = select(func.count()).select_from(some.subquery()).scalar_subquery()
+            found.append(select(literal(state.value).label("state"), counted.label("count")))
+    every = union_all(*found).subquery()
+    return select(every.c.state, every.c.count)
+
+
+def _counts_of_examined(chosen: Filter) -> dict[State, Count]:
+    """The states of the newest messages that one index finds, after the other filters."""
+    driver = driver_of(chosen)
+    conditions = [*of_time(chosen), *drivers(chosen)[driver]] if driver else of_time(chosen)
+    newest = select(Message).where(*conditions)
+    newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(EXAMINED)
+    row = newest.subquery()
+    passes = and_(literal(True), *others_of(chosen, driver, row.c))
+    silent = is_silent(utcnow(), row.c)
+    counted = select(row.c.status, silent, passes, func.count()).group_by(
+        row.c.status, silent, passes
+    )
+    return _by_state([tuple(one) for one in db.session.execute(counted)], EXAMINED)
+
+
+def _counts_by_text(chosen: Filter) -> dict[State, Count]:
+    found = matched(chosen)
+    silent = is_silent(utcnow(), found.c)
+    some = select(found.c.status, silent.label("silent")).limit(COUNT_CAP).subquery()
+    counted = select(some.c.status, some.c.silent, literal(True), func.count())
+    counted = counted.group_by(some.c.status, some.c.silent)
+    return _by_state([tuple(one) for one in db.session.execute(counted)], COUNT_CAP)
+
+
+def _by_state(found: list[tuple[str, bool, bool, int]], cap: int) -> dict[State, Count]:
+    is_exact = sum(row[3] for row in found) < cap
+    now, totals = utcnow(), dict.fromkeys(State, Count(0, is_exact))
+    for word, silent, passes, value in found:
+        since = datetime.min.replace(tzinfo=now.tzinfo) if silent else now
+        state = status.shown(word, since, now=now, receipt_window=receipt_window()).state
+        totals[state] += Count(value if passes else 0, is_exact)
+    return totals
