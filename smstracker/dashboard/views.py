@@ -24,7 +24,7 @@ from smstracker.dashboard.listing import Page, as_json, listing
 from smstracker.dashboard.notes import notes_on_form
 from smstracker.dashboard.sending import hand_over
 from smstracker.database import UNAVAILABLE
-from smstracker.errors import database_error
+from smstracker.errors import database_error, error_page
 from smstracker.extensions import db, login_manager, settings
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, log
 from smstracker.models.log import Filter
@@ -55,6 +55,8 @@ def stale_form(_error: CSRFError) -> ResponseReturnValue:
         is_signed_in = current_user.is_authenticated
     except UNAVAILABLE as error:  # Flask looks for no handler of what another handler raises
         return database_error(error)
+    if not is_signed_in and request.endpoint != "dashboard.send":
+        return error_page(400)
     if not is_signed_in:
         return render_template("dashboard/signed_out.html", typed=request.form), 401
     if request.endpoint == "dashboard.filter_messages":
