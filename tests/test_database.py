@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from urllib.parse import urlencode
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,7 +12,8 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import event, func, inspect, select, text, update
 from sqlalchemy.exc import StatementError
 
-from smstracker.clock import ago, in_words, utcnow, waiting_time
+from smstracker.clock import utcnow
+from smstracker.dashboard.filters import read_filters
 from smstracker.database import Base, include_object
 from smstracker.extensions import db
 from smstracker.models import Message, RateLimit, StatusEvent, User, log
@@ -211,6 +213,34 @@ def test_log_costs_four_statements_whatever_its_length(many: Flask, alice: Perso
     assert [word for word in seen if word != "BEGIN"] == ["SELECT"] * 4
 
 
+FILTERS = {
+    "state": "failed",
+    "error": "30003",
+    "sender": "+15005550006",
+    "source": "lookup",
+    "period": "7d",
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_each_filter_of_the_log_reads_from_an_index(many: Flask, alice: Person, name: str) -> None:
+    with many.app_context():
+        chosen = read_filters(alice.id, {name: FILTERS[name]}, utcnow()).filter
+        for query in (log.page_query(chosen), log.page_query(chosen, (utcnow(), 5))):
+            assert not is_scan(plan(query)), plan(query)
+
+
+def test_filtered_log_costs_two_statements_more_whatever_its_length(
+    many: Flask, alice: Person
+) -> None:
+    """They weigh the indexes: for the page, and without the state for the counts."""
+    alice.get("/messages")
+    seen = statements(many)
+    path = "/messages?" + urlencode(FILTERS)
+    assert alice.get(path).status_code == 200
+    assert [word for word in seen if word != "BEGIN"] == ["SELECT"] * 5
+
+
 def test_unready_database_is_told_from_a_ready_one(app: Flask) -> None:
     client = app.test_client()
     assert client.get("/healthz").json == {"status": "ok"}
@@ -245,34 +275,3 @@ def test_counter_of_a_limit_can_be_read_and_cleared(app: Flask) -> None:
         storage.incr("key", 60)
         assert storage.reset() == 1
         assert db.session.scalar(select(func.count()).select_from(RateLimit)) == 0
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0, "less than a second"),
-        (1, "1 second"),
-        (59.9, "59 seconds"),
-        (60, "1 minute"),
-        (7199, "1 hour"),
-        (7200, "2 hours"),
-        (86400 * 3, "3 days"),
-        (-5, "less than a second"),
-    ],
-)
-def test_duration_in_words(seconds: float, words: str) -> None:
-    assert in_words(timedelta(seconds=seconds)) == words
-
-
-def test_moments_in_words() -> None:
-    now = utcnow()
-    assert ago(now, now) == "just now"
-    assert ago(now - timedelta(minutes=5), now) == "5 minutes ago"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "1 second"), (1.2, "2 seconds"), (61, "2 minutes"), (3601, "2 hours"), (86400, "1 day")],
-)
-def test_waiting_time_is_rounded_up(seconds: float, words: str) -> None:
-    assert waiting_time(timedelta(seconds=seconds)) == words
