@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
@@ -13,7 +14,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.insights import figures
 from smstracker.models import Message, User
-from smstracker.models.insights import deliveries, outcomes, spend
+from smstracker.models.insights import measure
 from smstracker.period import Period, read_period
 from smstracker.status import RANK, Source, State
 from tests.people import Person, words
@@ -35,8 +36,9 @@ def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) ->
             for message in db.session.query(Message).filter(Message.owner_id == owner)
             if message.created_at >= period.since  # type: ignore[operator]
         )
-        counted = figures.totals(outcomes(owner, period))
-        _unit, bars = figures.bars(outcomes(owner, period), period, now)
+        unit, starts = figures.starts(period, None, now)
+        found = measure(owner, period, utcnow(), starts).outcomes
+        counted, bars = figures.totals(found), figures.bars(found, unit, starts, ZoneInfo("UTC"))
     assert counted == {state: plain[state] for state in State}
     assert sum(bar.total for bar in bars) == plain.total()
 
@@ -45,7 +47,7 @@ def test_silence_becomes_no_receipt(app: Flask, alice: Person) -> None:
     alice.has_message(status="sent")
     owner = alice.id
     with time_machine.travel(utcnow() + timedelta(days=5)), app.app_context():
-        assert figures.totals(outcomes(owner, Period()))[State.NO_RECEIPT] == 1
+        assert figures.totals(measure(owner, Period(), utcnow()).outcomes)[State.NO_RECEIPT] == 1
 
 
 @pytest.mark.parametrize(
@@ -54,8 +56,8 @@ def test_silence_becomes_no_receipt(app: Flask, alice: Person) -> None:
 def test_a_day_has_the_hours_of_its_zone(day: str, hours: int) -> None:
     now = datetime(2026, 12, 1, tzinfo=UTC)
     period = read_period({"from": day, "to": day, "zone": "Europe/Berlin"}, now)
-    unit, bars = figures.bars([], period, now)
-    assert (unit, len(bars)) == ("hour", hours)
+    unit, starts = figures.starts(period, None, now)
+    assert (unit, len(starts)) == ("hour", hours)
 
 
 def test_few_samples_give_no_figure() -> None:
@@ -74,8 +76,9 @@ def test_deliveries_learned_by_asking_are_left_out(app: Flask, alice: Person) ->
         )
     owner = alice.id
     with app.app_context():
-        [found] = deliveries(owner, Period())
-    assert (found.seconds, found.count) == (7, 1)
+        found = measure(owner, Period(), utcnow()).sums
+    assert found.by_sender == {("+15005550006", 7): 1}
+    assert found.by_code == {("155", 7): 1}
 
 
 def test_the_time_of_reading_is_not_taken_for_that_of_delivery(app: Flask, alice: Person) -> None:
@@ -84,7 +87,7 @@ def test_the_time_of_reading_is_not_taken_for_that_of_delivery(app: Flask, alice
     alice.has_message(status="read", **told)
     owner = alice.id
     with app.app_context():
-        assert deliveries(owner, Period()) == []
+        assert not measure(owner, Period(), utcnow()).sums.by_sender
 
 
 def test_spend_is_by_currency_and_counts_what_has_no_price(app: Flask, alice: Person) -> None:
@@ -92,9 +95,10 @@ def test_spend_is_by_currency_and_counts_what_has_no_price(app: Flask, alice: Pe
     alice.has_message()
     owner = alice.id
     with app.app_context():
-        known, count = figures.prices(spend(owner, Period()))
-    assert [(unit, str(total), of) for unit, total, of in known] == [("USD", "0.0075", 1)]
-    assert count == 2
+        spend = measure(owner, Period(), utcnow()).sums.spend
+    [(unit, total, count)] = figures.prices(spend)
+    assert (unit, figures.money(total), count) == ("USD", "0.0075", 1)
+    assert spend[None] == (0, 1)
 
 
 def test_failures_link_to_the_filtered_log(alice: Person) -> None:

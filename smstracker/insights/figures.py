@@ -1,7 +1,7 @@
 """The numbers of the page, from what was counted. Pure."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 
 import phonenumbers
 
-from smstracker.models.insights import Delivery, Outcomes, Spend
+from smstracker.models.insight_tallies import HALF_HOUR
+from smstracker.models.insights import Outcomes
 from smstracker.period import Period
 from smstracker.status import State
 
@@ -59,23 +60,29 @@ def failures(counted: Iterable[Outcomes]) -> list[tuple[str | None, int]]:
     return sorted(found.items(), key=lambda item: (-item[1], item[0] or ""))
 
 
-def bars(counted: Sequence[Outcomes], period: Period, now: datetime) -> tuple[str, list[Bar]]:
-    """("hour", "day" or "week", the bars); what has no message is an empty bar."""
+def starts(period: Period, first: datetime | None, now: datetime) -> tuple[str, list[datetime]]:
+    """("hour", "day" or "week", where each begins); `first` is when the first message was made."""
     zone = ZoneInfo(period.zone)
-    first = min((one.began_at for one in counted), default=now)
-    since = period.since or first
+    since = period.since or first or now
     until = min(period.until or now, now)
     unit = "hour" if until - since <= HOURS_UP_TO else "day"
     if unit == "day" and until - since > DAYS_UP_TO:
-        unit, since = "week", max(since, first)
-    starts = _starts(unit, since, until, zone)
+        unit, since = "week", min(max(since, first or since), until)
+    return unit, _starts(unit, since, until, zone)
+
+
+def bars(
+    counted: Iterable[Outcomes], unit: str, starts: Sequence[datetime], zone: ZoneInfo
+) -> list[Bar]:
+    """What has no message is an empty bar; what begins before the first bar counts as of it."""
     found: dict[datetime, Counter[State]] = {at: Counter() for at in starts}
+    bar_of: dict[datetime, datetime] = {}
     for one in counted:
-        # A half hour that the range cuts begins before the first bar does.
-        at = max(_start(unit, one.began_at, zone), starts[0])
+        at = bar_of.get(one.began_at)
+        if at is None:
+            at = bar_of[one.began_at] = max(_start(unit, one.began_at, zone), starts[0])
         found.setdefault(at, Counter())[one.state] += one.count
-    made = [_bar(unit, at.astimezone(zone), found[at]) for at in sorted(found)]
-    return unit, made
+    return [_bar(unit, at.astimezone(zone), found[at]) for at in sorted(found)]
 
 
 def _starts(unit: str, since: datetime, until: datetime, zone: ZoneInfo) -> list[datetime]:
@@ -118,14 +125,15 @@ def _bar(unit: str, local: datetime, counts: Counter[State]) -> Bar:
     return Bar(label, tick, {state: counts[state] for state in State})
 
 
-def by_sender(found: Iterable[Delivery], *, readable: bool) -> list[Times]:
+def by_sender(found: Counter[tuple[str | None, int]], *, readable: bool) -> list[Times]:
     """For each sender; its last digits alone unless it may be `readable`."""
-    return _times((_sender(one.sender, readable), one) for one in found)
+    return _times((_sender(name, readable), took, n) for (name, took), n in found.items())
 
 
-def by_country(found: Iterable[Delivery]) -> list[Times]:
+def by_country(found: Counter[tuple[str, int]]) -> list[Times]:
     """For each calling code."""
-    return _times((country(one.number_begins), one) for one in found)
+    names = {digits: country(digits) for digits, _ in found}
+    return _times((names[digits], took, count) for (digits, took), count in found.items())
 
 
 def _sender(sender: str | None, readable: bool) -> str:
@@ -144,10 +152,10 @@ def country(number_begins: str) -> str:
     return f"+{number_begins}"
 
 
-def _times(named: Iterable[tuple[str, Delivery]]) -> list[Times]:
+def _times(named: Iterable[tuple[str, int, int]]) -> list[Times]:
     groups: dict[str, Counter[int]] = {}
-    for name, one in named:
-        groups.setdefault(name, Counter())[max(one.seconds, 0)] += one.count
+    for name, seconds, count in named:
+        groups.setdefault(name, Counter())[seconds] += count
     made = [Times(name, seconds.total(), percentiles(seconds)) for name, seconds in groups.items()]
     return sorted(made, key=lambda times: (-times.samples, times.name))
 
@@ -169,10 +177,20 @@ def _percentile(seconds: Counter[int], share: int) -> int:
     raise ValueError("there are no samples")
 
 
-def prices(found: Sequence[Spend]) -> tuple[list[tuple[str, Decimal, int]], int]:
-    """((currency, sum, messages) of the known prices, how many messages there are)."""
-    known = [(one.unit, Decimal(one.micros) / 1_000_000, one.count) for one in found if one.unit]
-    return sorted(known), sum(one.count for one in found)
+def prices(found: Mapping[str | None, tuple[int, int]]) -> list[tuple[str, Decimal, int]]:
+    """(currency, sum, messages) of the known prices."""
+    known = [(unit, Decimal(sums[0]) / 1_000_000, sums[1]) for unit, sums in found.items() if unit]
+    return sorted(known)
+
+
+def money(amount: Decimal) -> str:
+    """Two decimals as is usual, more where two would hide what a few messages cost."""
+    return f"{amount:,.2f}" if abs(amount) >= 1 or not amount else f"{amount.normalize():f}"
+
+
+def is_cut(starts: Iterable[datetime]) -> bool:
+    """Whether bars begin inside the half hours in which we count."""
+    return any(at.timestamp() % HALF_HOUR for at in starts)
 
 
 def axis(highest: int) -> list[int]:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from smstracker.insights import figures
 from smstracker.insights.figures import Bar, Times
-from smstracker.models.insights import deliveries, outcomes, spend
+from smstracker.models.insights import first_made, measure
 from smstracker.period import Period
 from smstracker.reasons import reason_for
 from smstracker.status import State
@@ -27,13 +28,17 @@ class Insights:
     everyone: bool
     totals: dict[State, int]
     ended: int
+    since: datetime
     unit: str
     bars: list[Bar]
     axis: list[int]
     failures: list[Failure]
     by_sender: list[Times]
     by_country: list[Times]
+    is_cut: bool
     prices: list[tuple[str, Decimal, int]]
+    as_of: datetime | None
+    complete_since: datetime | None
 
     @property
     def count(self) -> int:
@@ -46,22 +51,26 @@ class Insights:
 
 def insights(owner_id: int | None, period: Period, now: datetime) -> Insights:
     """Of one owner, or of everyone if that is None."""
-    counted = outcomes(owner_id, period)
-    took = deliveries(owner_id, period)
-    totals = figures.totals(counted)
-    unit, bars = figures.bars(counted, period, now)
+    unit, starts = figures.starts(period, first_made(owner_id), now)
+    found = measure(owner_id, period, now, starts)
+    totals = figures.totals(found.outcomes)
+    bars = figures.bars(found.outcomes, unit, starts, ZoneInfo(period.zone))
     return Insights(
         period=period,
         everyone=owner_id is None,
         totals=totals,
         ended=sum(totals[state] for state in figures.ENDED),
+        since=starts[0],
         unit=unit,
         bars=bars,
         axis=figures.axis(max(bar.total for bar in bars)),
-        failures=[_failure(code, count) for code, count in figures.failures(counted)],
-        by_sender=figures.by_sender(took, readable=owner_id is not None),
-        by_country=figures.by_country(took),
-        prices=figures.prices(spend(owner_id, period))[0],
+        failures=[_failure(code, count) for code, count in figures.failures(found.outcomes)],
+        by_sender=figures.by_sender(found.sums.by_sender, readable=owner_id is not None),
+        by_country=figures.by_country(found.sums.by_code),
+        is_cut=figures.is_cut(starts),
+        prices=figures.prices(found.sums.spend),
+        as_of=found.as_of,
+        complete_since=found.complete_since,
     )
 
 

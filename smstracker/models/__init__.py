@@ -1,6 +1,12 @@
 """The tables, the questions about them (selects) and their state changes. Nothing here commits."""
 
 from smstracker.models.events import StatusEvent
+from smstracker.models.insight_tallies import (
+    InsightChange,
+    InsightCursor,
+    InsightSpan,
+    InsightTally,
+)
 from smstracker.models.messages import AlreadySentError, Message, SendLimitError
 from smstracker.models.rate_limits import RateLimit
 from smstracker.models.recipient_searches import RecipientSearch
@@ -16,6 +22,10 @@ __all__ = [
     "CallbackTally",
     "Chore",
     "Heartbeat",
+    "InsightChange",
+    "InsightCursor",
+    "InsightSpan",
+    "InsightTally",
     "Message",
     "RateLimit",
     "RecipientSearch",

@@ -1,48 +1,31 @@
-"""What became of the messages of a range of time, counted. Reads only, never a number or a text."""
+"""What became of the messages of a range of time, counted. Reads only, never a number or a text.
 
-from dataclasses import dataclass
+Spans that were counted ahead are taken from there while nothing has changed them; the rest is
+counted from the messages themselves, so that the figures are always those of a plain count.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Select, and_, case, func, select
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql import ColumnElement
-from sqlalchemy.sql.functions import GenericFunction
+from sqlalchemy import and_, func, literal_column, select, union_all
 
-from smstracker import status
-from smstracker.clock import utcnow
-from smstracker.extensions import db, settings
-from smstracker.models.messages import Message
-from smstracker.models.states import is_silent
+from smstracker.extensions import db
+from smstracker.models import spans
+from smstracker.models.counting import Counts, Range, count_messages, made_in, moment
+from smstracker.models.insight_tallies import DAY, EVERYONE, HALF_HOUR, InsightSpan, InsightTally
 from smstracker.period import Period
-from smstracker.status import Source, State
+from smstracker.status import State
 
-# Half hours, because the days and hours of most zones begin on one.
-SPAN = timedelta(minutes=30)
-# No calling code is longer, and none is the beginning of another.
-CALLING_CODE_DIGITS = 3
-
-
-class EpochSeconds(GenericFunction[int]):
-    """Whole seconds since 1970 of a moment."""
-
-    type = BigInteger()
-    inherit_cache = True
-
-
-@compiles(EpochSeconds, "sqlite")
-def _epoch_on_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
-    return f"CAST(strftime('%s', {compiler.process(element.clauses, **kw)}) AS INTEGER)"
-
-
-@compiles(EpochSeconds, "postgresql")
-def _epoch_on_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
-    return f"CAST(floor(extract(epoch FROM {compiler.process(element.clauses, **kw)})) AS BIGINT)"
+# More than this is not counted while somebody waits.
+LIVE_MOST = 20_000
+RANGES_MOST = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """`count` messages of the half hour that began at `began_at` are in `state`."""
+    """`count` messages of the span that began at `began_at` are in `state`."""
 
     began_at: datetime
     state: State
@@ -51,80 +34,131 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
-    """`count` messages arrived `seconds` after Twilio took them."""
+class Measured:
+    """The figures of a range.
 
-    sender: str | None
-    number_begins: str
-    seconds: int
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Spend:
-    """What is known of the costs in one currency; `unit` is None where no price is known."""
-
-    unit: str | None
-    micros: int
-    count: int
-
-
-def outcomes(owner_id: int | None, period: Period) -> list[Outcomes]:
-    """Of one owner, or of everyone if that is None."""
-    now = utcnow()
-    began = EpochSeconds(Message.created_at)
-    span = (began - began % int(SPAN.total_seconds())).label("span")
-    silent = case((is_silent(now), 1), else_=0).label("silent")
-    which = (span, Message.status, silent, Message.error_code)
-    found = _within(select(*which, func.count()), owner_id, period).group_by(*which)
-    window = timedelta(hours=settings().receipt_window_hours)
-    long_ago = datetime.min.replace(tzinfo=UTC)
-    return [
-        Outcomes(
-            datetime.fromtimestamp(int(at), UTC),
-            status.shown(word, long_ago if quiet else now, now=now, receipt_window=window).state,
-            code,
-            count,
-        )
-        for at, word, quiet, code, count in db.session.execute(found)
-    ]
-
-
-def deliveries(owner_id: int | None, period: Period) -> list[Delivery]:
-    """How long deliveries took, where a callback told.
-
-    A look-up tells when we asked, and of a message that was read only the reading has its time.
+    `as_of` is None if they are those of now; otherwise what was learned after it is left out, and
+    so is what was sent before `complete_since`, if that is given.
     """
-    took = (EpochSeconds(Message.final_at) - EpochSeconds(Message.accepted_at)).label("took")
-    begins = func.substr(Message.recipient, 2, CALLING_CODE_DIGITS).label("begins")
-    told = and_(
-        Message.status == "delivered",
-        Message.status_source == Source.CALLBACK,
-        Message.accepted_at.is_not(None),
-        Message.final_at.is_not(None),
-    )
-    which = (Message.sender, begins, took)
-    found = _within(select(*which, func.count()), owner_id, period).where(told).group_by(*which)
-    return [Delivery(*row) for row in db.session.execute(found)]
+
+    outcomes: list[Outcomes]
+    sums: Counts
+    as_of: datetime | None = None
+    complete_since: datetime | None = None
 
 
-def spend(owner_id: int | None, period: Period) -> list[Spend]:
-    """By currency; the messages without a known price are counted under None."""
-    sums = select(
-        Message.price_unit,
-        func.coalesce(func.sum(Message.price_micros), 0),
-        func.count(),
-    )
-    found = _within(sums, owner_id, period).group_by(Message.price_unit)
-    return [Spend(unit, int(micros), count) for unit, micros, count in db.session.execute(found)]
+@dataclass(slots=True)
+class _Known:
+    """What was counted ahead: the spans that are still true, and those that are outdated."""
+
+    good: dict[int, str | None] = field(default_factory=dict)
+    old: dict[int, str | None] = field(default_factory=dict)
+    days: dict[int, str | None] = field(default_factory=dict)
 
 
-def _within(chosen: Select[Any], owner_id: int | None, period: Period) -> Select[Any]:
-    bounds: list[ColumnElement[bool]] = []
-    if owner_id is not None:
-        bounds.append(Message.owner_id == owner_id)
-    if period.since is not None:
-        bounds.append(Message.created_at >= period.since)
-    if period.until is not None:
-        bounds.append(Message.created_at < period.until)
-    return chosen.where(*bounds)
+def first_made(owner_id: int | None) -> datetime | None:
+    """When the first message was made, of everyone if there is no owner."""
+    return spans.first_made(db.session.connection(), owner_id)
+
+
+def measure(
+    owner_id: int | None, period: Period, now: datetime, starts: Sequence[datetime] = ()
+) -> Measured:
+    """Of one owner, or of everyone if that is None. `starts` are where the bars begin."""
+    connection = db.session.connection()
+    since, until = _bounds(owner_id, period, now)
+    cursor = spans.cursor(connection)
+    news: set[int] | None = set()
+    if cursor is not None and cursor.event_id is not None:
+        news = spans.touched_since(connection, cursor)
+    begins, ends = _grid(since, until, now)
+    whose = EVERYONE if owner_id is None else owner_id
+    known = _Known()
+    if cursor is not None:
+        known = _known(whose, begins, ends, now, news or set(), starts)
+    covered = {*known.good, *_halves(known.days)}
+    missing = [one for one in range(begins, ends, HALF_HOUR) if one not in covered]
+    live = [(since, min(moment(begins), until)), (max(moment(ends), since), until)]
+    live += [(moment(one), moment(one + HALF_HOUR)) for one in missing]
+    live = spans.merged(live)
+    if news is None or len(live) > RANGES_MOST or _is_too_much(live, owner_id):
+        return _behind(known, covered, cursor, now)
+    return _put_together(known, count_messages(connection, live, owner_id, now))
+
+
+def _bounds(owner_id: int | None, period: Period, now: datetime) -> Range:
+    made = (first_made(owner_id) or now).timestamp()
+    # A whole half hour can be taken from what was counted ahead.
+    first = moment(int(made // HALF_HOUR * HALF_HOUR))
+    tomorrow = now + timedelta(days=1)  # a clock that was put back
+    return max(period.since or first, first), min(period.until or tomorrow, tomorrow)
+
+
+def _grid(since: datetime, until: datetime, now: datetime) -> tuple[int, int]:
+    """The whole half hours of the range."""
+    begins = -(-int(since.timestamp() * 1_000_000) // (HALF_HOUR * 1_000_000)) * HALF_HOUR
+    ends = int(min(until, now).timestamp()) // HALF_HOUR * HALF_HOUR
+    return begins, max(begins, ends)
+
+
+def _known(
+    whose: int, begins: int, ends: int, now: datetime, news: set[int], starts: Iterable[datetime]
+) -> _Known:
+    cut = {int(at.timestamp()) // DAY * DAY for at in starts if at.timestamp() % DAY}
+    with_news = {one - one % DAY for one in news}
+    known = _Known()
+    for one in _tallies(whose, DAY, InsightSpan.day >= begins, InsightSpan.day + DAY <= ends):
+        if spans.is_good(one, now) and one.day not in with_news and one.day not in cut:
+            known.days[one.day] = one.counts
+    days = range(begins // DAY * DAY, ends, DAY)
+    others = [day for day in days if day not in known.days]
+    for one in _tallies(whose, HALF_HOUR, InsightSpan.day.in_(others)):
+        if begins <= one.began < ends:
+            is_good = spans.is_good(one, now) and one.began not in news
+            (known.good if is_good else known.old)[one.began] = one.counts
+    return known
+
+
+def _tallies(whose: int, width: int, *where: Any) -> Iterable[Any]:
+    tally, span = InsightTally, InsightSpan
+    same = (tally.width == span.width, tally.day == span.day, tally.began == span.began)
+    which = (span.day, span.began, span.stale_at, span.window_hours, tally.counts)
+    found = select(*which).outerjoin(tally, and_(tally.owner_id == whose, *same))
+    return db.session.execute(found.where(span.width == width, *where))
+
+
+def _halves(days: Iterable[int]) -> Iterable[int]:
+    return (half for day in days for half in range(day, day + DAY, HALF_HOUR))
+
+
+def _is_too_much(live: Sequence[Range], owner_id: int | None) -> bool:
+    if not live:
+        return False
+    parts = [made_in(select(literal_column("1").label("one")), *one, owner_id) for one in live]
+    found = union_all(*parts).limit(LIVE_MOST + 1).subquery()
+    return (db.session.scalar(select(func.count()).select_from(found)) or 0) > LIVE_MOST
+
+
+def _behind(known: _Known, covered: set[int], cursor: Any, now: datetime) -> Measured:
+    known.good |= known.old
+    counted = {*covered, *known.old}
+    if cursor is None or not counted:
+        return Measured([], Counts(), now, now)
+    as_of = min(moment(cursor.seen_at), moment(max(counted) + HALF_HOUR))
+    found = _put_together(known, {})
+    return Measured(found.outcomes, found.sums, as_of, moment(min(counted)))
+
+
+def _put_together(known: _Known, live: dict[int, Counts]) -> Measured:
+    outcomes: list[Outcomes] = []
+    sums = Counts()
+    kept = [*known.days.items(), *known.good.items()]
+    packed = ((began, Counts.unpacked(counts)) for began, counts in kept if counts)
+    for began, counts in (*packed, *live.items()):
+        at = datetime.fromtimestamp(began, UTC)
+        outcomes += [
+            Outcomes(at, State(state), code, count)
+            for (state, code), count in counts.outcomes.items()
+        ]
+        sums.add_sums(counts)
+    return Measured(outcomes, sums)

@@ -26,11 +26,15 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.models.events import News, StatusEvent
+from smstracker.models.insight_tallies import InsightChange
 from smstracker.models.messages import Message
 from smstracker.models.moves import move
 from smstracker.status import Source
 
 log = logging.getLogger(__name__)
+
+# Facts by which the figures are counted, although no event tells of them.
+COUNTED = frozenset({"price_micros", "price_unit", "sender"})
 
 
 def _by_sid(sid: Any) -> Select[tuple[int]]:
@@ -109,6 +113,8 @@ def fill_in(connection: Connection, message_id: int, **facts: Any) -> None:
     known = {name: value for name, value in facts.items() if value is not None}
     if known:
         connection.execute(update(Message).where(Message.id == message_id).values(known))
+    if known.keys() & COUNTED:
+        connection.execute(insert(InsightChange).values(message_id=message_id))
 
 
 def _settle_sid(connection: Connection, message_id: int | None, sid: str) -> int | None:

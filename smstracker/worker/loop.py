@@ -16,6 +16,7 @@ from smstracker.carrier import BusyError, InquiryError
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models.work import Chore, Heartbeat, Open
+from smstracker.worker.counting import count_ahead
 from smstracker.worker.daily import DAY, reconcile_by_list
 from smstracker.worker.pace import Pace, set_aside
 from smstracker.worker.reconcile import look_up
@@ -37,6 +38,7 @@ CHORES: dict[str, tuple[Steps, timedelta]] = {
     "listing": (reconcile_by_list, DAY),
     "upkeep": (upkeep, DAY),
     "explaining": (explain_refused, timedelta(minutes=1)),
+    "counting": (count_ahead, timedelta(seconds=30)),
 }
 
 

@@ -1,0 +1,265 @@
+"""Which spans of time are counted ahead for /insights, and how far the news has been followed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from smstracker.database import insert as insert_unless
+from smstracker.database import rows
+from smstracker.extensions import settings
+from smstracker.models.counting import NEVER, Counts, EpochSeconds, Range
+from smstracker.models.events import StatusEvent
+from smstracker.models.insight_tallies import (
+    DAY,
+    EVERYONE,
+    HALF_HOUR,
+    InsightChange,
+    InsightCursor,
+    InsightSpan,
+    InsightTally,
+)
+from smstracker.models.messages import Message
+from smstracker.models.users import User
+
+NAME = "insights"
+# Longer than the database lets a transaction of ours last.
+SETTLED_AFTER = 30  # seconds
+FOLLOWED_AT_ONCE = 5_000
+Cursor = Row[Any]
+Ahead = dict[str, int | None]
+_ROW = InsightCursor.__table__
+
+
+@dataclass(slots=True)
+class Made:
+    """What was counted of one span, by owner."""
+
+    began: int
+    width: int
+    stale_at: int | None = None
+    by_owner: dict[int, Counts] = field(default_factory=dict)
+
+    def put(self, owner_id: int, counts: Counts) -> None:
+        """Add to those of an owner."""
+        mine = self.by_owner.setdefault(owner_id, Counts())
+        mine.add(counts)
+        mine.stale_at = min(mine.stale_at, counts.stale_at)
+
+    @property
+    def day(self) -> int:
+        return self.began - self.began % DAY
+
+
+def cursor(connection: Connection) -> Cursor | None:
+    return connection.execute(select(*_ROW.c)).one_or_none()
+
+
+def ahead_of(connection: Connection, at: Cursor | None, now: datetime) -> Ahead | None:
+    """Where the cursor is to stand next; None if it has to wait, or there is nothing new."""
+    newest = connection.execute(
+        select(
+            select(func.coalesce(func.max(StatusEvent.id), 0)).scalar_subquery(),
+            select(func.coalesce(func.max(InsightChange.id), 0)).scalar_subquery(),
+        )
+    ).one()
+    look: Ahead = {"seen_event_id": newest[0], "seen_change_id": newest[1]}
+    look["seen_at"] = int(now.timestamp())
+    if at is None:
+        return look
+    if abs(now.timestamp() - at.seen_at) < SETTLED_AFTER:
+        return None
+    if at.event_id is None:
+        # Nothing is counted yet that the news before could change.
+        return {"event_id": at.seen_event_id, "change_id": at.seen_change_id}
+    if (at.event_id, at.change_id) == (at.seen_event_id, at.seen_change_id):
+        is_new = newest[0] > at.event_id or newest[1] > at.change_id
+        # The table of changes is emptied, but their numbers go on.
+        look["seen_change_id"] = max(newest[1], at.change_id)
+        return look if is_new else None
+    return {
+        "event_id": min(at.seen_event_id, at.event_id + FOLLOWED_AT_ONCE),
+        "change_id": min(at.seen_change_id, at.change_id + FOLLOWED_AT_ONCE),
+    }
+
+
+def followed(at: Cursor | None, ahead: Ahead) -> int:
+    """How many numbers the cursor went on."""
+    if at is None or at.event_id is None or ahead.get("event_id") is None:
+        return 0
+    before: int = at.event_id + at.change_id
+    return (ahead["event_id"] or 0) + (ahead["change_id"] or 0) - before
+
+
+def begin(connection: Connection, ahead: Ahead) -> None:
+    """Put the cursor where nothing is followed yet."""
+    row = insert_unless(connection.engine, InsightCursor)
+    row = row.values(name=NAME, version=0, event_id=None, change_id=0, **ahead)
+    connection.execute(row.on_conflict_do_nothing())
+
+
+def advance(connection: Connection, at: Cursor, ahead: Ahead | None = None) -> bool:
+    """Whether nobody wrote since `at` was read; nobody can then until the transaction ends."""
+    mine = update(InsightCursor).where(InsightCursor.version == at.version)
+    return rows(connection.execute(mine.values(version=at.version + 1, **(ahead or {})))) == 1
+
+
+def touched(connection: Connection, at: Cursor, ahead: Ahead) -> set[int]:
+    """The half hours of the messages about which there was news up to there."""
+    if at.event_id is None or "event_id" not in ahead:
+        return set()
+    events = select(StatusEvent.message_id).where(
+        StatusEvent.id > at.event_id, StatusEvent.id <= ahead["event_id"]
+    )
+    changes = select(InsightChange.message_id).where(
+        InsightChange.id > at.change_id, InsightChange.id <= ahead["change_id"]
+    )
+    return _spans_of(connection, events.union_all(changes))
+
+
+def touched_since(connection: Connection, at: Cursor) -> set[int] | None:
+    """The half hours with news that was not followed yet; None if it is too much of it."""
+    is_known = StatusEvent.message_id.is_not(None)
+    events = select(StatusEvent.message_id).where(StatusEvent.id > at.event_id, is_known)
+    changes = select(InsightChange.message_id).where(InsightChange.id > at.change_id)
+    limited = [
+        select(one.order_by(key).limit(FOLLOWED_AT_ONCE + 1).subquery().c.message_id)
+        for one, key in ((events, StatusEvent.id), (changes, InsightChange.id))
+    ]
+    news = limited[0].union_all(limited[1]).subquery()
+    began = _half_hour()
+    found = select(began, func.count().label("news")).select_from(news)
+    found = found.join(Message, Message.id == news.c.message_id).group_by(began)
+    by_span = {one.span: one.news for one in connection.execute(found)}
+    return None if sum(by_span.values()) > FOLLOWED_AT_ONCE else set(by_span)
+
+
+def _half_hour() -> Any:
+    made = EpochSeconds(Message.created_at)
+    return (made - made % HALF_HOUR).label("span")
+
+
+def _spans_of(connection: Connection, message_ids: Any) -> set[int]:
+    news = message_ids.subquery()
+    found = select(_half_hour()).select_from(news)
+    found = found.join(Message, Message.id == news.c.message_id).distinct()
+    return set(connection.scalars(found))
+
+
+def forget(connection: Connection, half_hours: Iterable[int], ahead: Ahead) -> None:
+    """Count these again; changes that were followed are not needed any more."""
+    if "change_id" in ahead:
+        connection.execute(delete(InsightChange).where(InsightChange.id <= ahead["change_id"]))
+    keys = [(HALF_HOUR, one - one % DAY, one) for one in half_hours]
+    keys += {(DAY, day, day) for _, day, _ in keys}
+    for key in sorted(keys):
+        connection.execute(_mark(key))
+
+
+def _mark(key: tuple[int, int, int]) -> Any:
+    width, day, began = key
+    return delete(InsightSpan).where(
+        InsightSpan.width == width, InsightSpan.day == day, InsightSpan.began == began
+    )
+
+
+def first_made(connection: Connection, owner_id: int | None) -> datetime | None:
+    """When the first message was made; by the index of each owner."""
+    first = select(func.min(Message.created_at))
+    if owner_id is not None:
+        return connection.scalar(first.where(Message.owner_id == owner_id))
+    each = first.where(Message.owner_id == User.id).correlate(User).scalar_subquery().label("at")
+    found: datetime | None = connection.scalar(select(func.min(select(each).subquery().c.at)))
+    return found
+
+
+def is_good(span: Any, now: datetime) -> bool:
+    """Whether neither silence nor another receipt window has changed what was counted."""
+    is_same: bool = span.window_hours == settings().receipt_window_hours
+    return is_same and bool(span.stale_at >= now.timestamp())
+
+
+def uncounted(connection: Connection, now: datetime, until: datetime) -> list[int]:
+    """The half hours up to then that are to be counted, the newest first."""
+    first = first_made(connection, None)
+    if first is None:
+        return []
+    begins = int(first.timestamp()) // HALF_HOUR * HALF_HOUR
+    ends = int(until.timestamp()) // HALF_HOUR * HALF_HOUR
+    which = (InsightSpan.began, InsightSpan.stale_at, InsightSpan.window_hours)
+    marks = connection.execute(select(*which).where(InsightSpan.width == HALF_HOUR))
+    good = {one.began for one in marks if is_good(one, now)}
+    return [one for one in range(ends - HALF_HOUR, begins - 1, -HALF_HOUR) if one not in good]
+
+
+def days_to_add_up(connection: Connection, now: datetime) -> list[tuple[int, int]]:
+    """The days all of whose half hours are counted, and when the first of these is stale."""
+    which = (InsightSpan.width, InsightSpan.day, InsightSpan.stale_at, InsightSpan.window_hours)
+    done: set[int] = set()
+    halves: dict[int, list[int]] = {}
+    for one in connection.execute(select(*which)):
+        if is_good(one, now):
+            if one.width == DAY:
+                done.add(one.day)
+            else:
+                halves.setdefault(one.day, []).append(one.stale_at)
+    full = {day: min(at) for day, at in halves.items() if len(at) == DAY // HALF_HOUR}
+    return sorted(((day, at) for day, at in full.items() if day not in done), reverse=True)
+
+
+def tallies_of(connection: Connection, day: int) -> list[tuple[int, Counts]]:
+    """What was counted of the half hours of a day; everyone's is made of it again."""
+    which = select(InsightTally.owner_id, InsightTally.counts).where(
+        InsightTally.width == HALF_HOUR, InsightTally.day == day, InsightTally.owner_id != EVERYONE
+    )
+    return [(owner_id, Counts.unpacked(packed)) for owner_id, packed in connection.execute(which)]
+
+
+def keep(connection: Connection, made: Sequence[Made], now: datetime) -> None:
+    """Put what was counted in the place of what was known of these spans."""
+    keys = [(one.width, one.day, one.began) for one in made]
+    days = [(DAY, one.day, one.day) for one in made if one.width == HALF_HOUR]
+    for key in sorted({*keys, *days}):
+        connection.execute(_mark(key))
+    tally, span = InsightTally, InsightSpan
+    for width, day, began in keys:
+        at = (tally.width == width, tally.day == day, tally.began == began)
+        connection.execute(delete(tally).where(*at))
+    connection.execute(insert(span), [_span_row(one, now) for one in made])
+    if tallies := [row for one in made for row in _tally_rows(one)]:
+        connection.execute(insert(tally), tallies)
+
+
+def _span_row(made: Made, now: datetime) -> dict[str, int]:
+    stale = [counts.stale_at for counts in made.by_owner.values()]
+    return {
+        **_key(made),
+        "stale_at": min(stale, default=NEVER) if made.stale_at is None else made.stale_at,
+        "window_hours": settings().receipt_window_hours,
+        "made_at": int(now.timestamp()),
+    }
+
+
+def _tally_rows(made: Made) -> list[dict[str, Any]]:
+    everyone = Counts()
+    for counts in made.by_owner.values():
+        everyone.add(counts)
+    all_of = {**made.by_owner, EVERYONE: everyone} if made.by_owner else {}
+    return [{**_key(made), "owner_id": of, "counts": one.packed()} for of, one in all_of.items()]
+
+
+def _key(made: Made) -> dict[str, int]:
+    return {"width": made.width, "day": made.day, "began": made.began}
+
+
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """The same ranges in order, those that touch as one."""
+    joined: list[Range] = []
+    for since, until in sorted(ranges):
+        if joined and since <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], until))
+        elif since < until:
+            joined.append((since, until))
+    return joined
