@@ -179,6 +179,12 @@ def test_open_stream_holds_no_connection_and_no_lock(house: Flask, ann: Person) 
                 connection.execute(text("DELETE FROM chore"))  # BEGIN IMMEDIATE
 
 
+def test_threads_of_streams_take_no_room_in_the_pool(make_app: MakeApp) -> None:
+    app = make_app(WEB_THREADS="640")
+    with app.app_context():
+        assert db.engine.pool.size() == 32  # type: ignore[attr-defined]
+
+
 def test_sign_out_in_another_process_ends_the_stream(
     house: Flask, ann: Person, make_app: MakeApp
 ) -> None:

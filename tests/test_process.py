@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,24 @@ def test_newcomer_gets_from_nothing_to_delivered(demo: Process) -> None:
     assert "worker_stopped" in demo.printed
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"{demo.url}/healthz", timeout=2)
+
+
+def test_open_stream_does_not_hold_up_the_end(demo: Process) -> None:
+    demo.wait_for("smstracker is running")
+    with requests.Session() as browser:
+        page = browser.get(f"{demo.url}/auth/sign-in").text
+        form = {"csrf_token": hidden(page, "csrf_token"), "email": "me@home.example"}
+        browser.post(f"{demo.url}/auth/sign-in", data=form)
+        link = demo.wait_for(r"http://127\.0\.0\.1:\d+/auth/link/\S+")[0]
+        form = {"csrf_token": hidden(browser.get(link).text, "csrf_token")}
+        browser.post(link, data=form)
+        stream = browser.get(f"{demo.url}/messages/stream", stream=True, timeout=20)
+        lines = stream.iter_lines(chunk_size=1)
+        assert next(lines).startswith(b"retry: ")
+        began = time.monotonic()
+        assert demo.end(signal.SIGTERM) == 0
+        assert time.monotonic() - began < 8  # gunicorn would wait for ten seconds
+        assert list(lines)[-1:] == [b""]
 
 
 def test_second_start_finds_what_the_first_one_kept(tmp_path: Path) -> None:

@@ -163,7 +163,9 @@ function offerPause() {
     isPaused = !isPaused;
     remember(isPaused ? "paused" : "live");
     mark();
-    isPaused ? stop() : open();
+    if (isPaused) return stop();
+    open();
+    if (changed.size || isAll) schedule(); // learned of before the pause
   });
   mark();
   bar.append(" ", button);
