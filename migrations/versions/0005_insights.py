@@ -24,12 +24,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "insight_tally",
-        sa.Column("owner_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("width", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("day", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("began", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("owner_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("counts", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("owner_id", "width", "day", "began", name=op.f("pk_insight_tally")),
+        sa.PrimaryKeyConstraint("width", "day", "began", "owner_id", name=op.f("pk_insight_tally")),
     )
     op.create_table(
         "insight_change",

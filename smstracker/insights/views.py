@@ -6,6 +6,7 @@ from flask_login import current_user
 
 from smstracker.clock import utcnow
 from smstracker.extensions import login_manager
+from smstracker.insights.figures import money
 from smstracker.insights.page import insights
 from smstracker.period import PeriodError, read_period
 
@@ -31,5 +32,7 @@ def overview() -> ResponseReturnValue:
     except PeriodError as error:
         period, problem = read_period({}, now, "7d"), str(error)
     page = insights(None if everyone else current_user.id, period, now)
-    html = render_template("insights/overview.html", page=page, problem=problem, now=now)
+    html = render_template(
+        "insights/overview.html", page=page, problem=problem, now=now, money=money
+    )
     return html, 422 if problem else 200

@@ -35,10 +35,10 @@ class InsightTally(Model):
 
     __tablename__ = "insight_tally"
 
-    owner_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     width: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     day: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     began: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    owner_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     counts: Mapped[str] = mapped_column(Text)
 
 

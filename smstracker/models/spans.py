@@ -167,7 +167,7 @@ def _mark(key: tuple[int, int, int]) -> Any:
 
 def first_made(connection: Connection, owner_id: int | None) -> datetime | None:
     """When the first message was made; by the index of each owner."""
-    first = select(func.min(Message.created_at))
+    first = select(Message.created_at).order_by(Message.created_at, Message.id).limit(1)
     if owner_id is not None:
         return connection.scalar(first.where(Message.owner_id == owner_id))
     each = first.where(Message.owner_id == User.id).correlate(User).scalar_subquery().label("at")
@@ -188,9 +188,12 @@ def uncounted(connection: Connection, now: datetime, until: datetime) -> list[in
         return []
     begins = int(first.timestamp()) // HALF_HOUR * HALF_HOUR
     ends = int(until.timestamp()) // HALF_HOUR * HALF_HOUR
-    which = (InsightSpan.began, InsightSpan.stale_at, InsightSpan.window_hours)
-    marks = connection.execute(select(*which).where(InsightSpan.width == HALF_HOUR))
-    good = {one.began for one in marks if is_good(one, now)}
+    marks = select(InsightSpan.began).where(
+        InsightSpan.width == HALF_HOUR,
+        InsightSpan.stale_at >= now.timestamp(),
+        InsightSpan.window_hours == settings().receipt_window_hours,
+    )
+    good = set(connection.scalars(marks))
     return [one for one in range(ends - HALF_HOUR, begins - 1, -HALF_HOUR) if one not in good]
 
 
