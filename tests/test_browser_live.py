@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 from smstracker.models.messages import Message
 from tests.inbox import Inbox
 from tests.people import Person
-from tests.test_browser import NewPage, browser_type_launch_args, new_page, sign_in  # noqa: F401
+from tests.test_browser import NewPage, new_page, sign_in  # noqa: F401
 from tests.test_live import learn
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

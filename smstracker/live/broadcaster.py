@@ -9,7 +9,7 @@ can follow, and both databases are read by the same code. Nothing is held betwee
 import logging
 import sqlite3
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import Any
@@ -31,7 +31,6 @@ AT_ONCE = 1_000
 # Transactions end sooner (see statement_timeout): what is still missing then was rolled back.
 MISSING_FOR = 15.0
 MOST_MISSING = 500
-MOST_OF_A_USER = 20
 
 
 class FullError(Exception):
@@ -58,13 +57,23 @@ class Broadcaster:
     def join(self, stream: Stream, engine: Engine, position: int) -> None:
         """Tell `stream` of everything after `position`, read a moment ago. Raises FullError."""
         with self._guard:
-            of_user = sum(one.owner_id == stream.owner_id for one in self._streams)
-            is_full = len(self._streams) >= self._most or of_user >= MOST_OF_A_USER
-            if is_full or self._stopped.is_set():
+            if self._stopped.is_set():
                 raise FullError
+            if len(self._streams) >= self._most:
+                self._make_room(stream.owner_id)
             self._streams.add(stream)
             if not self._is_running:
                 self._begin(engine, position)
+
+    def _make_room(self, owner_id: int) -> None:
+        """End a stream of whoever has the most, so that nobody can take all; or FullError."""
+        counts = Counter(one.owner_id for one in self._streams)
+        [(greediest, most)] = counts.most_common(1) or [(owner_id, 0)]
+        if most <= counts[owner_id] + 1:
+            raise FullError
+        ended = next(one for one in self._streams if one.owner_id == greediest)
+        self._streams.discard(ended)
+        ended.end()
 
     def leave(self, stream: Stream) -> None:
         with self._guard:

@@ -4,7 +4,7 @@ import json
 import random
 import time
 from collections.abc import Iterable, Iterator
-from threading import Condition
+from threading import Condition, Event
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ class Stream:
         self._broadcaster = broadcaster
         self._ids: set[str] = set()
         self._is_all = False
-        self._has_ended = False
         self._news = Condition()
+        self._ended = Event()
         self._until = time.monotonic() + LIFETIME * random.uniform(0.8, 1.2)
 
     def tell(self, ids: Iterable[str]) -> None:
@@ -51,7 +51,7 @@ class Stream:
 
     def end(self) -> None:
         with self._news:
-            self._has_ended = True
+            self._ended.set()
             self._news.notify()
 
     def close(self) -> None:
@@ -60,20 +60,20 @@ class Stream:
 
     def __iter__(self) -> Iterator[bytes]:
         yield f"retry: {RETRY_AFTER}\n\n".encode()
-        while not self._has_ended:
+        while not self._ended.is_set():
             rest = self._until - time.monotonic()
             if rest <= 0:
                 yield f"retry: {RESUME_AFTER}\n".encode() + self._event()
                 return
             with self._news:
                 self._news.wait_for(self._is_due, min(HEARTBEAT, rest))
-            if not self._has_ended:
+            if not self._ended.is_set():
                 yield self._event()
-                with self._news:
-                    self._news.wait_for(lambda: self._has_ended, PAUSE)
+                # Not by the condition: each piece of news would wake the thread, for nothing.
+                self._ended.wait(PAUSE)
 
     def _is_due(self) -> bool:
-        return bool(self._ids) or self._is_all or self._has_ended
+        return bool(self._ids) or self._is_all or self._ended.is_set()
 
     def _event(self) -> bytes:
         # The position first: whatever came up to it has been told before, and so goes with it.
