@@ -11,7 +11,6 @@ from tests.inbox import Inbox
 from tests.people import Client, Person
 from tests.test_browser import (  # noqa: F401
     NewPage,
-    browser_type_launch_args,
     compose,
     look,
     new_page,
