@@ -12,10 +12,10 @@ from tests.people import Client, Person
 from tests.test_browser import (  # noqa: F401
     NewPage,
     compose,
-    look,
     new_page,
     sign_in,
 )
+from tests.test_seen import ALL_RULES, examine
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -40,7 +40,7 @@ def test_one_click_makes_it_plain_and_undo_brings_it_back(
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
     compose(page, "Same text")
     expect(page.locator("#notes")).to_contain_text("You sent this text to this number")
-    look(page, "compose with a note")
+    examine(page, "compose with a note", ALL_RULES)
 
 
 def test_plain_text_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: F811
@@ -74,10 +74,10 @@ def test_failed_message_is_sent_again(
     page.goto(f"/messages/{message.public_id}")
     page.get_by_role("link", name="Send again").click()
     if script:
-        look(page, "send again?")
+        examine(page, "send again?", ALL_RULES)
     page.get_by_role("button", name="Send again").click()
     expect(page.get_by_text("This is a second try of")).to_be_visible()
     page.goto("/help/errors")
     page.get_by_text("All codes").click()
     if script:
-        look(page, "/help/errors")
+        examine(page, "/help/errors", ALL_RULES)
