@@ -25,6 +25,10 @@ SOURCES = {
     Source.LOOKUP: "look-up",
 }
 LONGEST = 200
+# Twilio's, or ours for an answer that was not Twilio's.
+ERROR_CODE = re.compile(r"[0-9]{1,16}|HTTP [0-9]{3}")
+# A number, a short code, a name or a Messaging Service.
+SENDER = re.compile(r"[0-9A-Za-z+ ]{1,34}")
 SERVICE = "Messaging Service"
 
 
@@ -84,8 +88,8 @@ def read_filters(owner_id: int, given: Mapping[str, str], now: datetime) -> Chos
     found = Filter(
         owner_id,
         state=_state(typed["state"]),
-        error_code=_short_enough(typed["error"], 16, "error code") or None,
-        sender=_short_enough(typed["sender"], 34, "sender") or None,
+        error_code=_shaped(typed["error"], ERROR_CODE, "An error code is a number, such as 30003."),
+        sender=_shaped(typed["sender"], SENDER, "That is no sender. Choose one of the list."),
         source=_source(typed["source"]),
         since=period.since,
         until=period.until,
@@ -130,6 +134,12 @@ def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
             return RecipientSearch.remember(owner_id, digits, is_full=False)
         raise FilterError(f"Recipient: {error}") from error
     return RecipientSearch.remember(owner_id, full[1:], is_full=True)
+
+
+def _shaped(wanted: str, shape: re.Pattern[str], problem: str) -> str | None:
+    if wanted and not shape.fullmatch(wanted):
+        raise FilterError(problem)
+    return wanted or None
 
 
 def _state(wanted: str) -> State | None:
