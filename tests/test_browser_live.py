@@ -1,10 +1,15 @@
 """In Chromium: the log and the page of a message change by themselves, and only where they may."""
 
+from datetime import timedelta
+
 import pytest
 from flask import Flask
 from playwright.sync_api import Page, expect
 
+from smstracker.clock import utcnow
+from smstracker.live import stream
 from smstracker.models.messages import Message
+from smstracker.status import PENDING_IS_UNKNOWN_AFTER
 from tests.inbox import Inbox
 from tests.people import Person
 from tests.test_browser import NewPage, new_page, sign_in  # noqa: F401
@@ -121,3 +126,35 @@ def test_page_of_a_message_changes_by_the_stream(page: Page, live: Flask, messag
     learn(live, message, "delivered")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered")
     expect(page.locator("details").first).to_have_attribute("open", "")
+
+
+def test_page_turns_live_again_after_the_server_was_away(
+    page: Page, live: Flask, message: Message
+) -> None:
+    learn(live, message, "delivered")
+    page.route("**/messages/stream*", lambda route: route.fulfill(status=204))
+    page.clock.install()
+    page.reload()
+    expect(row(page, message).locator(".status")).to_have_text("Delivered")
+    for _ in range(4):  # until nothing is asked for any more: nothing waits
+        page.clock.run_for(6000)
+        page.wait_for_load_state("networkidle")
+    page.unroute("**/messages/stream*")
+    with page.expect_response("**/messages/stream*") as answer:
+        page.clock.run_for(60_000)
+    assert answer.value.status == 200
+    page.wait_for_timeout(300)
+    learn(live, message, "read")
+    page.clock.run_for(1000)
+    expect(row(page, message).locator(".status")).to_have_text("Read")
+
+
+def test_page_of_a_message_shows_what_time_alone_makes_of_it(
+    page: Page, live: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "LIFETIME", 1.5)
+    long_ago = utcnow() - PENDING_IS_UNKNOWN_AFTER + timedelta(seconds=3)
+    message = alice.has_message(status="pending", status_at=long_ago)
+    page.goto(f"/messages/{message.public_id}")
+    expect(page.locator("#live .status").first).to_have_text("Waiting")
+    expect(page.locator("#live .status").first).to_contain_text("Outcome unknown")

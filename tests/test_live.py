@@ -85,7 +85,8 @@ class Reader:
 def reading(person: Person, path: str = "/messages/stream", **headers: str) -> Iterator[Reader]:
     answer = ask(person, path, **headers)
     try:
-        yield Reader(answer)
+        reader = Reader(answer)  # kept, or its connection would be closed as garbage
+        yield reader
     finally:
         answer.close()
 

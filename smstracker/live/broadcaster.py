@@ -7,10 +7,8 @@ can follow, and both databases are read by the same code. Nothing is held betwee
 """
 
 import logging
-import sqlite3
 import time
 from collections import Counter, defaultdict
-from contextlib import suppress
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -18,14 +16,15 @@ from flask import Flask
 from sqlalchemy import Engine, Select
 
 from smstracker.database import READS_ONLY
-from smstracker.live.stream import Stream
+from smstracker.live.bell import Bell
+from smstracker.live.stream import Stream, abandoned
 from smstracker.models import feed
 from smstracker.models.users import open_sessions
 
 log = logging.getLogger(__name__)
 
 EVERY = {"sqlite": 0.1, "postgresql": 0.2}  # seconds between two looks
-SESSIONS_EVERY = 1.0
+CHECK_EVERY = 1.0
 SLOWEST = 5.0  # seconds between two tries while the database is away
 AT_ONCE = 1_000
 # Transactions end sooner (see statement_timeout): what is still missing then was rolled back.
@@ -52,13 +51,15 @@ class Broadcaster:
         self._stopped = Event()
         self._top = 0
         self._missing: dict[int, float] = {}
-        self._sessions_seen = 0.0
+        self._checked_at = 0.0
 
     def join(self, stream: Stream, engine: Engine, position: int) -> None:
         """Tell `stream` of everything after `position`, read a moment ago. Raises FullError."""
         with self._guard:
             if self._stopped.is_set():
                 raise FullError
+            if len(self._streams) >= self._most:
+                self._end_abandoned()
             if len(self._streams) >= self._most:
                 self._make_room(stream.owner_id)
             self._streams.add(stream)
@@ -74,6 +75,12 @@ class Broadcaster:
         ended = next(one for one in self._streams if one.owner_id == greediest)
         self._streams.discard(ended)
         ended.end()
+
+    def _end_abandoned(self) -> None:
+        """Whoever goes to another page leaves a stream, which must not keep others from theirs."""
+        for stream in abandoned(self._streams):
+            self._streams.discard(stream)
+            stream.end()
 
     def leave(self, stream: Stream) -> None:
         with self._guard:
@@ -97,12 +104,12 @@ class Broadcaster:
 
     def _run(self, engine: Engine) -> None:
         every = pause = EVERY[engine.dialect.name]
-        bell = _Bell(engine)
+        bell = Bell(engine)
         while self._goes_on():
             try:
                 if bell.has_rung():
                     self._look(engine)
-                self._end_signed_out(engine)
+                self._check(engine)
                 pause = every
             except Exception:
                 # Whatever it is, the pages must not wait for ever: it is tried again.
@@ -145,48 +152,20 @@ class Broadcaster:
         self._missing = {number: self._missing[number] for number in kept[-MOST_MISSING:]}
         self.position = min(self._missing, default=self._top + 1) - 1
 
-    def _end_signed_out(self, engine: Engine) -> None:
+    def _check(self, engine: Engine) -> None:
+        """End the streams of readers who have gone or are signed out."""
         now = time.monotonic()
-        if now - self._sessions_seen < SESSIONS_EVERY:
+        if now - self._checked_at < CHECK_EVERY:
             return
+        with self._guard:
+            self._end_abandoned()
         streams = self._open()
         hashes = {stream.session_hash for stream in streams}
         still_open = {row[0] for row in _read(engine, open_sessions(hashes))}
-        self._sessions_seen = now
+        self._checked_at = now
         for stream in streams:
             if stream.session_hash not in still_open:
                 stream.end()
-
-
-class _Bell:
-    """Tells cheaply whether there may be something new: SQLite counts its commits.
-
-    On a connection of its own, because the count is that of others' commits since.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self._path = engine.url.database if engine.dialect.name == "sqlite" else None
-        self._connection: sqlite3.Connection | None = None
-        self._version: int | None = None
-
-    def has_rung(self) -> bool:
-        if self._path is None:
-            return True
-        if self._connection is None:
-            self._connection = sqlite3.connect(self._path, isolation_level=None)
-        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        has_rung, self._version = version != self._version, version
-        return has_rung
-
-    def reset(self) -> None:
-        """What was rung for was not read."""
-        self.close()
-        self._connection, self._version = None, None
-
-    def close(self) -> None:
-        if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
 
 
 def _read(engine: Engine, query: Select[Any]) -> list[Any]:

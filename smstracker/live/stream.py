@@ -2,6 +2,7 @@
 
 import json
 import random
+import select
 import time
 from collections.abc import Iterable, Iterator
 from threading import Condition, Event
@@ -19,14 +20,23 @@ LIFETIME = 45.0  # seconds, give or take a fifth, so that not all come back at o
 PAUSE = 0.5  # seconds
 # With more than this many changes a page does better to look at all of its rows.
 MOST_IDS = 500
+# Linux tells at once that the other side has closed; elsewhere a write that fails does, later.
+HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 class Stream:
     """Iterated by the thread of its request; told of changes by the broadcaster's."""
 
-    def __init__(self, broadcaster: "Broadcaster", owner_id: int, session_hash: str) -> None:
+    def __init__(
+        self,
+        broadcaster: "Broadcaster",
+        owner_id: int,
+        session_hash: str,
+        socket_number: int | None = None,
+    ) -> None:
         self.owner_id = owner_id
         self.session_hash = session_hash
+        self.socket_number = socket_number
         self.caught_up_to = 0  # told of by whoever opened the stream
         self._broadcaster = broadcaster
         self._ids: set[str] = set()
@@ -87,3 +97,12 @@ class Stream:
         elif ids:
             words = f"event: changed\ndata: {json.dumps(sorted(ids))}\n"
         return f"{words}id: {position}\n\n".encode()
+
+
+def abandoned(streams: Iterable[Stream]) -> list[Stream]:
+    """Those whose readers have closed the connection; else only the next heartbeat would tell."""
+    poll = select.poll()
+    by_socket = {one.socket_number: one for one in streams if one.socket_number is not None}
+    for number in by_socket:
+        poll.register(number, HUNG_UP)
+    return [by_socket[number] for number, _ in poll.poll(0)]

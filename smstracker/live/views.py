@@ -1,6 +1,7 @@
 """The event stream of a page, and the rows that it then fetches: one's own, always."""
 
 import uuid
+from socket import socket
 from typing import cast
 
 from flask import Blueprint, Response, abort, current_app, render_template, request
@@ -28,7 +29,8 @@ MOST_NEW = 99
 def stream() -> ResponseReturnValue:
     """Server-sent events: `changed` with the public ids of messages, or `all`."""
     broadcaster = cast(Broadcaster, current_app.extensions["broadcaster"])
-    opened = Stream(broadcaster, current_user.id, digest(current_user.session_key))
+    session_hash = digest(current_user.session_key)
+    opened = Stream(broadcaster, current_user.id, session_hash, _socket_number())
     position = feed.settled_position()
     try:
         # Joined before the past is looked up, so that nothing falls between the two.
@@ -66,6 +68,12 @@ def rows() -> ResponseReturnValue:
         most_new=MOST_NEW,
         now=utcnow(),
     )
+
+
+def _socket_number() -> int | None:
+    """The reader's connection, if the server tells which it is."""
+    connection = request.environ.get("gunicorn.socket", request.environ.get("werkzeug.socket"))
+    return connection.fileno() if isinstance(connection, socket) else None
 
 
 def _catch_up(opened: Stream, position: int) -> None:

@@ -7,15 +7,19 @@ missing. SQLite has one writer at a time, and nothing comes late.
 
 import uuid
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, and_, case, func, or_, select
 
+from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models.events import StatusEvent
 from smstracker.models.messages import Message
 
 # How many of the newest events are looked through for one that is missing.
 LOOKED_THROUGH = 1_000
+# No transaction is open for that long: see the timeouts in `database.engine_options`.
+STILL_OPEN = timedelta(seconds=30)
 
 
 def settled_position() -> int:
@@ -23,13 +27,25 @@ def settled_position() -> int:
     newest = select(StatusEvent.id).order_by(StatusEvent.id.desc())
     if db.engine.dialect.name == "sqlite":
         return db.session.scalar(newest.limit(1)) or 0
+    return db.session.scalar(_settled(utcnow())) or 0
+
+
+def _settled(now: datetime) -> Select[tuple[int]]:
+    """The id below the lowest that is missing among the newest.
+
+    Not below one that was left out long ago: it was rolled back, or skipped after a crash, and a
+    place below it would have every page look at everything again until a thousand have followed.
+    """
+    begun = func.coalesce(StatusEvent.replayed_at, StatusEvent.received_at).label("begun")
+    newest = select(StatusEvent.id, begun).order_by(StatusEvent.id.desc())
     some = newest.limit(LOOKED_THROUGH).subquery()
-    seen = select(func.min(some.c.id), func.max(some.c.id), func.count())
-    lowest, highest, count = db.session.execute(seen).one()
-    if not count:
-        return 0
-    first = lowest if count == LOOKED_THROUGH else 1
-    return int(highest if highest - first + 1 == count else first - 1)
+    # The very first event may be late as well.
+    none_before = case((some.c.id <= LOOKED_THROUGH, 0), else_=some.c.id - 1)
+    before = func.coalesce(func.lag(some.c.id).over(order_by=some.c.id), none_before)
+    pairs = select(some.c.id, some.c.begun, before.label("before")).subquery()
+    is_missing = and_(pairs.c.id > pairs.c.before + 1, pairs.c.begun > now - STILL_OPEN)
+    lowest = func.min(case((is_missing, pairs.c.before)))
+    return select(func.coalesce(lowest, func.max(pairs.c.id)))
 
 
 def changes(after: int, missing: Iterable[int], limit: int) -> Select[tuple[int, int, uuid.UUID]]:

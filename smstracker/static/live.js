@@ -2,7 +2,7 @@
 //
 // One event stream while the tab is visible. Where there is none to be had (the server has no room,
 // a proxy cuts it), it asks again and again, ever more slowly, until nothing is waiting; then the
-// reader has the Refresh link. What has changed is handed on as an event of the document,
+// reader has the Refresh link, until there is a stream again. What has changed is handed on as an event of the document,
 // "messages-changed": `ids` is null for all, and the page promises an answer in `look`: "changed",
 // "same", or false when it can show nothing any more (signed out, another version).
 
@@ -22,6 +22,7 @@ const bar = document.getElementById("live-bar");
 
 let { position, stream } = bar?.dataset ?? {};
 let source = null;
+let hasStreamed = false;
 let breaks = 0;
 let again = 0; // the timer of the next try for a stream
 let changed = new Set();
@@ -31,7 +32,8 @@ let fetchedAt = 0;
 let isFetching = false;
 let isPaused = remembered() === "paused";
 let isOver = false;
-let poll = null; // { timer, pause, looksLeft, deadline } while there is no stream
+let poll = null; // { timer, pause, deadline } while there is no stream
+let looksLeft = Infinity; // without a stream, once nothing is waiting
 
 function remembered() {
   try {
@@ -95,10 +97,19 @@ function open() {
   close();
   if (isPaused || isOver || document.hidden) return;
   source = new EventSource(`${stream}?since=${position}`);
-  source.addEventListener("open", stopPolling);
+  source.addEventListener("open", opened);
   source.addEventListener("changed", (event) => take(event, JSON.parse(event.data)));
   source.addEventListener("all", (event) => take(event, null));
   source.addEventListener("error", broken);
+}
+
+// Time alone makes an unsettled message something else: no event tells of that. So its page looks
+// again with each stream, the first one apart.
+function opened() {
+  stopPolling();
+  looksLeft = Infinity;
+  if (hasStreamed && document.querySelector("#live[data-waiting]")) note(null);
+  hasStreamed = true;
 }
 
 function take(event, ids) {
@@ -129,7 +140,7 @@ function close() {
 // ---- Without it ----
 
 function startPolling() {
-  poll = { timer: 0, pause: FASTEST, looksLeft: Infinity, deadline: Date.now() + PATIENCE };
+  poll = { timer: 0, pause: FASTEST, deadline: Date.now() + PATIENCE };
   lookLater(true);
 }
 
@@ -140,13 +151,13 @@ function stopPolling() {
 
 function lookLater(hasChanged) {
   const isWaiting = document.querySelector("main [data-waiting]") !== null;
-  poll.looksLeft = isWaiting ? Infinity : Math.min(poll.looksLeft, LAST_LOOKS) - 1;
+  looksLeft = isWaiting ? Infinity : Math.min(looksLeft, LAST_LOOKS) - 1;
   poll.pause = hasChanged ? FASTEST : Math.min(poll.pause * SLOWING, SLOWEST);
   clearTimeout(poll.timer);
-  if (poll.looksLeft > 0 && Date.now() < poll.deadline) {
+  if (looksLeft > 0 && Date.now() < poll.deadline) {
     poll.timer = setTimeout(() => note(null), poll.pause);
   } else {
-    close();
+    stopPolling(); // but a stream is still asked for: the server may only have been restarted
   }
 }
 

@@ -1,0 +1,37 @@
+"""Whether it is worth asking the database at all."""
+
+import sqlite3
+from contextlib import suppress
+
+from sqlalchemy import Engine
+
+
+class Bell:
+    """Tells cheaply whether there may be something new: SQLite counts its commits.
+
+    On a connection of its own, because the count is that of others' commits since.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._path = engine.url.database if engine.dialect.name == "sqlite" else None
+        self._connection: sqlite3.Connection | None = None
+        self._version: int | None = None
+
+    def has_rung(self) -> bool:
+        if self._path is None:
+            return True
+        if self._connection is None:
+            self._connection = sqlite3.connect(self._path, isolation_level=None)
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        has_rung, self._version = version != self._version, version
+        return has_rung
+
+    def reset(self) -> None:
+        """What was rung for was not read."""
+        self.close()
+        self._connection, self._version = None, None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
