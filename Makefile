@@ -1,7 +1,9 @@
 # make run and make test are all that is needed; Python 3.11 or newer has to be installed.
 PYTHON ?= python3
 BIN = .venv/bin
-PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+# The files name everything. Were dependencies resolved again, an older pip would take the newest
+# release of one that is wanted with an extra, and then refuse it for its missing hash.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
 .PHONY: run test lint format lock bench chaos screenshots clean
 
@@ -49,9 +51,11 @@ clean:
 .venv/run: .venv/python requirements.txt
 	@echo "Installing what smstracker needs (once) ..."
 	@$(PIP) -r requirements.txt
+	@$(BIN)/python -m pip check
 	@touch $@
 
 .venv/dev: .venv/run requirements-dev.txt
 	@echo "Installing what the tests need (once) ..."
 	@$(PIP) -r requirements-dev.txt
+	@$(BIN)/python -m pip check
 	@touch $@
