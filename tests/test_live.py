@@ -148,6 +148,29 @@ def test_stream_far_behind_is_told_to_look_at_everything(
         assert reader.next() == ["*"]
 
 
+def test_what_comes_soon_after_an_event_is_told_in_the_next_one(
+    house: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "PAUSE", 2.0)
+    first, *rest = [ann.has_message() for _ in range(3)]
+    with reading(ann) as reader:
+        learn(house, first)
+        assert reader.next() == [str(first.public_id)]
+        for message in rest:
+            learn(house, message)
+        assert reader.next() == sorted(str(message.public_id) for message in rest)
+
+
+def test_every_stream_has_its_turn(
+    house: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broadcaster, "WOKEN_AT_A_BEAT", 1)
+    message = ann.has_message()
+    with reading(ann) as one, reading(ann) as another, reading(ann) as third:
+        learn(house, message)
+        assert [reader.next() for reader in (one, another, third)] == [[str(message.public_id)]] * 3
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_event_that_commits_late_is_told_and_never_skipped_by_a_position(
     house: Flask, ann: Person

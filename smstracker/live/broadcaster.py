@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 EVERY = {"sqlite": 0.1, "postgresql": 0.2}  # seconds between two looks
 CHECK_EVERY = 1.0
+# Each stream that has something to write is a thread that wants the interpreter, and many at once
+# would take it from those that store callbacks: so they are woken in turn, these few at each beat.
+BEAT = 0.02  # seconds
+WOKEN_AT_A_BEAT = 8
 SLOWEST = 5.0  # seconds between two tries while the database is away
 AT_ONCE = 1_000
 # Transactions end sooner (see statement_timeout): what is still missing then was rolled back.
@@ -51,6 +55,7 @@ class Broadcaster:
         self._stopped = Event()
         self._top = 0
         self._missing: dict[int, float] = {}
+        self._told: dict[Stream, None] = {}  # and not woken yet, the longest waiting first
         self._checked_at = 0.0
 
     def join(self, stream: Stream, engine: Engine, position: int) -> None:
@@ -98,7 +103,7 @@ class Broadcaster:
 
     def _begin(self, engine: Engine, position: int) -> None:
         self.position = self._top = position
-        self._missing = {}
+        self._missing, self._told = {}, {}
         Thread(target=self._run, args=[engine], name="broadcaster", daemon=True).start()
         self._is_running = True
 
@@ -116,8 +121,18 @@ class Broadcaster:
                 pause = min(pause * 2, SLOWEST)
                 bell.reset()
                 log.warning("broadcast_failed", exc_info=True)
-            self._stopped.wait(pause)
+            self._wake_in_turn(time.monotonic() + pause)
         bell.close()
+
+    def _wake_in_turn(self, until: float) -> None:
+        """Wake who was told something, each when it is due, until the next look."""
+        while (rest := until - time.monotonic()) > 0 and not self._stopped.is_set():
+            now = time.monotonic()
+            due = [one for one in self._told if not one.rests(now)][:WOKEN_AT_A_BEAT]
+            for stream in due:
+                del self._told[stream]
+                stream.wake()
+            self._stopped.wait(min(rest, BEAT) if self._told else rest)
 
     def _goes_on(self) -> bool:
         with self._guard:
@@ -137,6 +152,7 @@ class Broadcaster:
             for stream in self._open() if news else ():
                 if stream.owner_id in news:
                     stream.tell(news[stream.owner_id])
+                    self._told.setdefault(stream)
             self._settle(now)
             if len(found) < AT_ONCE:
                 return

@@ -5,7 +5,7 @@ import random
 import select
 import time
 from collections.abc import Iterable, Iterator
-from threading import Condition, Event
+from threading import Condition
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ RETRY_AFTER = 2000  # ms that a browser waits before it opens a broken stream ag
 RESUME_AFTER = 100  # ms
 HEARTBEAT = 15.0  # seconds; shorter than the patience of any proxy
 LIFETIME = 45.0  # seconds, give or take a fifth, so that not all come back at once
-# Between two writes; the page would not fetch more often, and every write wakes a thread.
+# Between two writes; the page would not fetch more often.
 PAUSE = 0.5  # seconds
 # With more than this many changes a page does better to look at all of its rows.
 MOST_IDS = 500
@@ -41,27 +41,34 @@ class Stream:
         self._broadcaster = broadcaster
         self._ids: set[str] = set()
         self._is_all = False
+        self._rests_until = 0.0
         self._news = Condition()
-        self._ended = Event()
+        self._ended = False
         self._until = time.monotonic() + LIFETIME * random.uniform(0.8, 1.2)
 
     def tell(self, ids: Iterable[str]) -> None:
-        """These messages have changed."""
+        """These messages have changed; said once it is woken, or is not asleep yet."""
         with self._news:
             self._ids.update(ids)
             if len(self._ids) > MOST_IDS:
-                self._ids, self._is_all = set(), True
-            self._news.notify()
+                self.tell_all()
 
     def tell_all(self) -> None:
         """Any message may have changed."""
+        self._ids, self._is_all = set(), True
+
+    def rests(self, now: float) -> bool:
+        """Whether it has written so short a time ago that it is not to be woken yet."""
+        return now < self._rests_until
+
+    def wake(self) -> None:
+        """Write what was told."""
         with self._news:
-            self._is_all = True
             self._news.notify()
 
     def end(self) -> None:
         with self._news:
-            self._ended.set()
+            self._ended = True
             self._news.notify()
 
     def close(self) -> None:
@@ -70,20 +77,21 @@ class Stream:
 
     def __iter__(self) -> Iterator[bytes]:
         yield f"retry: {RETRY_AFTER}\n\n".encode()
-        while not self._ended.is_set():
+        while not self._ended:
             rest = self._until - time.monotonic()
             if rest <= 0:
                 yield f"retry: {RESUME_AFTER}\n".encode() + self._event()
                 return
             with self._news:
                 self._news.wait_for(self._is_due, min(HEARTBEAT, rest))
-            if not self._ended.is_set():
+            if not self._ended:
+                # Before it writes: what comes meanwhile is said after the next pause.
+                self._rests_until = time.monotonic() + PAUSE
                 yield self._event()
-                # Not by the condition: each piece of news would wake the thread, for nothing.
-                self._ended.wait(PAUSE)
 
     def _is_due(self) -> bool:
-        return bool(self._ids) or self._is_all or self._ended.is_set()
+        has_news = bool(self._ids) or self._is_all
+        return self._ended or (has_news and not self.rests(time.monotonic()))
 
     def _event(self) -> bytes:
         # The position first: whatever came up to it has been told before, and so goes with it.
