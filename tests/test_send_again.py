@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask
 
+from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Message
+from smstracker.models import Message, StatusEvent
 from tests.people import Person, hidden, words
 from tests.signing import sid
 from tests.wire import created, wire
@@ -152,6 +153,26 @@ def test_second_try_is_tried_again_if_the_first_failed_otherwise(
     first = alice.has_message(status=status, error_code=code)
     second = alice.has_message(status="undelivered", error_code="30003", again_of_id=first.id)
     assert again(second) in alice.get(f"/messages/{second.public_id}").text
+
+
+def test_page_tells_what_was_learned_since(alice: Person) -> None:
+    message = alice.has_message(status="undelivered", error_code="30003")
+    page = words(alice.get(again(message)).text)
+    assert "Opted out" not in page
+    assert "You sent this text" not in page  # the original itself is no news
+    opt_out = alice.has_message(status="refused", error_code="21610", body="Another")
+    later = alice.has_message(status="delivered")
+    with alice.app.app_context():
+        proof = StatusEvent(message_id=opt_out.id, status="refused", error_code="21610")
+        proof.source, proof.payload, proof.received_at = "send", {}, utcnow()
+        db.session.add(proof)
+        db.session.commit()
+    page = alice.get(again(message)).text
+    assert "Opted out of this sender" in words(page)
+    assert f"/messages/{opt_out.public_id}#event-" in page
+    assert "You sent this text to this number" in words(page)
+    assert f"/messages/{later.public_id}" in page
+    assert "Send this message again?" in page
 
 
 def test_sender_that_is_gone_leads_to_the_form_filled_in(alice: Person) -> None:
