@@ -47,7 +47,7 @@ def test_plain_text_keeps_spelling_and_emoji() -> None:
 
 def test_plain_characters_need_no_script(alice: Person) -> None:
     page = alice.send(body="It’s " + "a" * 80, check="1").text
-    assert "Use plain characters (2 → 1 segments)" in page
+    assert "Use plain characters (2 → 1 segment)" in page
     page = alice.send(body="It’s " + "a" * 80, plain="1").text
     assert "GSM-7 · 1 segment" in page
     assert "It&#39;s" in page
