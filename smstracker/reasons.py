@@ -12,25 +12,26 @@ WHO = {
     "you": "You",
     "administrator": "Your administrator",
     "recipient": "The recipient",
-    "nobody": "Nobody: it passes by itself",
+    "nobody": "Nobody",
 }
 AGAIN = {
-    "yes": "Yes",
     "later": "Yes",
+    "once": "Yes",
     "after a change": "Only after a change",
     "ask first": "Ask the recipient first",
     "no": "No",
 }
 CHARGED = {"no": "No", "maybe": "Perhaps", "yes": "Yes"}
 # Where the very same message may succeed at a second try.
-WORTH_ANOTHER_TRY = ("yes", "later")
+WORTH_ANOTHER_TRY = ("later", "once")
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """`short` fits into a list; `who`, `again` and `charged` are keys of the tables above.
 
-    `when` says in a sentence when sending again makes sense, or why it does not.
+    `when` says in a sentence when sending again makes sense, or why it does not. "once" is for what
+    may pass, but is not likely to if a second try has met it too.
     """
 
     short: str
@@ -89,12 +90,12 @@ def reason_for(code: str | None) -> Reason | None:
         f"Twilio gave error {code}, which has no plain words here yet.",
         "administrator",
         "Twilio's own page on this code says more.",
-        "ask first",
-        "Only if Twilio's page on the code advises it.",
+        "no",
+        "Not unless Twilio's own page advises it.",
         "maybe",
     )
 
 
 def documentation(code: str | None) -> str | None:
     """Twilio's page on an error code."""
-    return DOCUMENTATION + code if code and code.isdecimal() else None
+    return DOCUMENTATION + code if code and code.isascii() and code.isdecimal() else None

@@ -1,8 +1,10 @@
 """Before sending: plain characters for costly ones, the same text lately, an opt-out."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import event as sql_event
 
 from smstracker.clock import utcnow
@@ -45,7 +47,7 @@ def test_plain_text_keeps_spelling_and_emoji() -> None:
 
 def test_plain_characters_need_no_script(alice: Person) -> None:
     page = alice.send(body="It’s " + "a" * 80, check="1").text
-    assert "Use plain characters (2 → 1 segments)" in page
+    assert "Use plain characters (2 → 1 segment)" in page
     page = alice.send(body="It’s " + "a" * 80, plain="1").text
     assert "GSM-7 · 1 segment" in page
     assert "It&#39;s" in page
@@ -69,7 +71,7 @@ def test_what_never_left_or_is_long_ago_is_no_first_copy(alice: Person) -> None:
 def test_opt_out_is_told_with_the_event_that_proves_it(alice: Person, bob: Person) -> None:
     proof = opt_out(alice)
     page = alice.client.post("/messages/check", data=alice.compose()).text
-    assert "Opted out of this sender" in words(page)
+    assert re.search(r"Opted out of this sender on \d+ \w+ \d{4}, [\d:]+ UTC", words(page))
     [message] = alice.messages()
     assert f"/messages/{message.public_id}#event-{proof}" in page
     assert f'id="event-{proof}"' in alice.get(f"/messages/{message.public_id}").text
@@ -89,11 +91,15 @@ def test_opt_out_of_a_service_is_none_of_its_number(alice: Person) -> None:
     assert "Opted out" not in notes(alice)
 
 
-def test_later_delivery_ends_an_opt_out(alice: Person) -> None:
+@pytest.mark.parametrize("word", ["sent", "delivered", "read"])
+def test_later_message_that_went_out_ends_an_opt_out(alice: Person, word: str) -> None:
     opt_out(alice)
     alice.has_message(status="delivered", body="Earlier", created_at=utcnow() - timedelta(hours=1))
     assert "Opted out" in notes(alice)
-    alice.has_message(status="delivered", body="Later")
+    alice.has_message(status="queued", body="Later")
+    alice.has_message(status="undelivered", error_code="30004", body="Later")
+    assert "Opted out" in notes(alice)
+    alice.has_message(status=word, body="Later")
     assert "Opted out" not in notes(alice)
 
 

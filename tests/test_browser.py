@@ -160,7 +160,10 @@ def test_counting_is_the_same_in_the_browser(new_page: NewPage) -> None:
         [*"çê’“✓窓", "😀", "👩‍🚀", "\u200b", "\t"],
     )
     texts = []
-    for size in (0, 1, *(chance.randrange(330) for _ in range(1500))):
+    for size in (*range(64, 74), *range(130, 138), *range(150, 164), *range(303, 309), 459, 460):
+        for end in ("", "€", "😀", "ê", "\n", "\f", "e\u0301", "👩\u200d🚀"):
+            texts += ["a" * size + end, "€" * (size // 2) + end, "😀" * (size // 2) + end + "a"]
+    for size in (0, 1, *(chance.randrange(330) for _ in range(3000))):
         letters = cheap if chance.random() < 0.5 else cheap + costly * 3
         texts.append("".join(chance.choices(letters, k=size)))
     counted = page.evaluate(

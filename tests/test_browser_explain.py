@@ -1,14 +1,21 @@
 """In Chromium: plain characters in one click, notes while typing, send again, the error guide."""
 
 import random
+import re
+from datetime import timedelta
 
 import pytest
 from flask import Flask
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+from smstracker.clock import utcnow
 from smstracker.plain_text import LOOK_ALIKE, SPELLING, plain
+from tests.houses import House
 from tests.inbox import Inbox
 from tests.people import Client, Person
+from tests.scenes import Scene, look_in
+from tests.stage import ALICE
+from tests.test_before_sending import opt_out
 from tests.test_browser import (  # noqa: F401
     NewPage,
     compose,
@@ -57,6 +64,92 @@ def test_plain_text_is_the_same_in_the_browser(new_page: NewPage) -> None:  # no
         [texts, LOOK_ALIKE],
     )
     assert found == [plain(text) for text in texts]
+
+
+def test_note_is_in_the_readers_zone_and_announced_once(
+    new_page: NewPage,  # noqa: F811
+    live: Flask,
+    inbox: Inbox,
+) -> None:
+    live.test_client_class = Client
+    opt_out(Person.signed_in(live, "alice@example.org"))
+    page = new_page(timezone_id="Asia/Kolkata")
+    sign_in(page, live, inbox)
+    compose(page, "One")
+    page.get_by_label("To").fill("+1 555 867 5310")
+    note, said = page.locator("#notes"), page.locator("#notes-changed")
+    expect(note).to_contain_text("GMT+5:30")
+    expect(said).to_contain_text("Opted out of this sender")
+    # Each would be read out by a screen reader.
+    page.evaluate(
+        """() => {
+            window.changes = 0;
+            const watch = new MutationObserver((all) => { window.changes += all.length; });
+            for (const id of ["notes", "notes-changed"]) {
+                watch.observe(document.getElementById(id), { childList: true, subtree: true });
+            }
+        }"""
+    )
+    with page.expect_response("**/messages/check"):
+        page.get_by_label("Text").press_sequentially(" and two")
+    expect(note).to_contain_text("GMT+5:30")
+    assert page.evaluate("changes") == 0
+    page.get_by_label("To").fill("+1 555 867 5311")
+    expect(note).to_be_hidden()
+    expect(said).to_be_empty()
+
+
+def test_time_of_the_same_text_stays_true(
+    new_page: NewPage,  # noqa: F811
+    live: Flask,
+    inbox: Inbox,
+) -> None:
+    live.test_client_class = Client
+    alice = Person.signed_in(live, "alice@example.org")
+    alice.has_message(created_at=utcnow() - timedelta(seconds=40))
+    page = new_page()
+    page.clock.install(time=utcnow() + timedelta(hours=1))  # a clock that is wrong
+    sign_in(page, live, inbox)
+    compose(page, "Hello")
+    page.get_by_label("To").fill("+1 555 867 5310")
+    page.clock.run_for(1_000)
+    time = page.locator("#notes time[data-relative]:visible")
+    expect(time).to_contain_text("4")
+    expect(time).to_contain_text("seconds ago")
+    page.clock.run_for(600_000)
+    expect(time).to_have_text("10 minutes ago")
+    expect(time).to_have_attribute("title", re.compile(r"\d\d:\d\d:\d\d"))
+
+
+def test_enter_without_script_sends(
+    new_page: NewPage,  # noqa: F811
+    live: Flask,
+    inbox: Inbox,
+) -> None:
+    page = new_page(java_script_enabled=False)
+    sign_in(page, live, inbox)
+    compose(page, "“Quoted”")
+    page.get_by_role("button", name="Count segments").click()
+    expect(page.get_by_role("button", name="Use plain characters")).to_be_visible()
+    page.get_by_label("To").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("+1 500-555-0006")
+    expect(page.get_by_text("“Quoted”")).to_be_visible()
+
+
+def test_number_of_a_story_is_checked_too(
+    street: dict[str, House],
+    browser: Browser,
+    database_url: str,
+) -> None:
+    scene = Scene("stories", "/messages/new", ALICE, "demo")
+    page = look_in(browser, scene, street["demo"])
+    scene.open(page, street["demo"])
+    with page.expect_response("**/messages/check"):
+        page.get_by_label("Text").fill("First the text, then the story")
+    with page.expect_response("**/messages/check") as found:
+        page.locator("[data-number] button").first.click()
+    assert "recipient=%2B" in (found.value.request.post_data or "")
+    page.context.close()
 
 
 @pytest.mark.parametrize("script", [True, False])

@@ -2,7 +2,15 @@
 
 import pytest
 
-from smstracker.reasons import REASONS, read_guide
+from smstracker.extensions import db
+from smstracker.models import Message
+from smstracker.reasons import (
+    REASONS,
+    WORTH_ANOTHER_TRY,
+    documentation,
+    read_guide,
+    reason_for,
+)
 from tests.people import Person, words
 
 # Every code that Twilio's documentation names for what senders of SMS and MMS meet.
@@ -15,6 +23,13 @@ MET = """
 63015 63016 63018 63019 63021 63024 63026 63027 63028 63032 63034 63035 63036 63038 63040 63041
 63042
 """
+# The same message may be sent again after a while; once at most, where the cause is not known.
+LATER = """
+20429 21611 30001 30017 30022 30023 30027 30035 30036 30450 60005 63009 63010 63012 63018 63038
+"""
+ONCE = "30003 30008 30020 30021 30500"
+# The message may have arrived, so that sending it again may double it.
+ASK_FIRST = "30409 30410"
 ENTRY = """
 [30003]
 short = "Short"
@@ -29,6 +44,24 @@ charged = "no"
 
 def test_every_code_that_senders_meet_is_explained() -> None:
     assert set(MET.split()) <= set(REASONS)
+
+
+def test_same_message_may_be_sent_again_for_these_errors_alone() -> None:
+    for again, codes in (("later", LATER), ("once", ONCE), ("ask first", ASK_FIRST)):
+        assert {c for c, reason in REASONS.items() if reason.again == again} == set(codes.split())
+
+
+def test_code_that_is_not_listed_is_no_reason_to_send_again() -> None:
+    for code in ("31999", "HTTP 404"):
+        reason = reason_for(code)
+        assert reason
+        assert reason.again not in WORTH_ANOTHER_TRY
+
+
+def test_page_of_twilio_is_linked_for_codes_alone() -> None:
+    assert documentation("30003")
+    for other in (None, "", "HTTP 404", "٣٠٠٠٣"):
+        assert documentation(other) is None
 
 
 def test_well_formed_entry_is_read() -> None:
@@ -88,3 +121,16 @@ def test_failed_message_says_who_can_act_and_what_to_do(alice: Person) -> None:
     assert "Send again? Yes. Once more, after some minutes." in said
     assert "Charged? Perhaps" in said
     assert 'href="/help/errors/30003"' in page
+
+
+@pytest.mark.parametrize(
+    ("micros", "said"), [(None, "Perhaps"), (7_900, "Yes, 0.0079 USD"), (0, "No")]
+)
+def test_known_price_says_whether_it_was_charged(
+    alice: Person, micros: int | None, said: str
+) -> None:
+    message = alice.has_message(status="undelivered", error_code="30003", price_micros=micros)
+    with alice.app.app_context():
+        db.session.get_one(Message, message.id).price_unit = "USD"
+        db.session.commit()
+    assert f"Charged? {said} " in words(alice.get(f"/messages/{message.public_id}").text)

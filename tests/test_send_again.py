@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask
 
+from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Message
+from smstracker.models import Message, StatusEvent
 from tests.people import Person, hidden, words
 from tests.signing import sid
 from tests.wire import created, wire
@@ -95,10 +96,11 @@ def test_two_at_once_send_once(make_app: MakeApp) -> None:
         ("delivered", None, "Only a message that failed"),
         ("unknown", None, "may have been"),
         ("refused", "21610", "recipient has sent START"),
-        ("refused", "21211", "does not help"),
-        ("undelivered", "30007", "With another text"),
-        ("failed", "30410", "Only if the recipient does not have it"),
-        ("failed", "31999", "Only if Twilio"),
+        ("refused", "21211", "same way. Check the number with the recipient."),
+        ("undelivered", "30007", "same way. Reword it"),
+        ("undelivered", "30006", "does not help. It would fail"),
+        ("failed", "30410", "from here. Ask the recipient whether it arrived."),
+        ("failed", "31999", "Not unless Twilio"),
         ("failed", None, "ask the recipient"),
     ],
 )
@@ -125,6 +127,52 @@ def test_what_is_not_to_be_sent_again_says_why(
 def test_page_offers_it_where_it_makes_sense(alice: Person, status: str, code: str | None) -> None:
     message = alice.has_message(status=status, error_code=code)
     assert again(message) in alice.get(f"/messages/{message.public_id}").text
+
+
+def test_what_is_worth_one_more_try_is_not_tried_a_third_time(alice: Person) -> None:
+    first = alice.has_message(status="undelivered", error_code="30003")
+    second = alice.has_message(status="undelivered", error_code="30008", again_of_id=first.id)
+    page = alice.get(f"/messages/{second.public_id}").text
+    assert again(second) not in page
+    assert "Send again? No. This was a second try already" in words(page)
+    reply = alice.post(again(second), page="/messages/new")
+    assert reply.status_code == 409
+    assert "This was a second try already" in words(reply.text)
+    assert len(alice.messages()) == 2
+    assert "Send again? It has been sent again." in words(
+        alice.get(f"/messages/{first.public_id}").text
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("unreached", None), ("undelivered", "30017"), ("refused", "20429")]
+)
+def test_second_try_is_tried_again_if_the_first_failed_otherwise(
+    alice: Person, status: str, code: str | None
+) -> None:
+    first = alice.has_message(status=status, error_code=code)
+    second = alice.has_message(status="undelivered", error_code="30003", again_of_id=first.id)
+    assert again(second) in alice.get(f"/messages/{second.public_id}").text
+
+
+def test_page_tells_what_was_learned_since(alice: Person) -> None:
+    message = alice.has_message(status="undelivered", error_code="30003")
+    page = words(alice.get(again(message)).text)
+    assert "Opted out" not in page
+    assert "You sent this text" not in page  # the original itself is no news
+    opt_out = alice.has_message(status="refused", error_code="21610", body="Another")
+    later = alice.has_message(status="delivered")
+    with alice.app.app_context():
+        proof = StatusEvent(message_id=opt_out.id, status="refused", error_code="21610")
+        proof.source, proof.payload, proof.received_at = "send", {}, utcnow()
+        db.session.add(proof)
+        db.session.commit()
+    page = alice.get(again(message)).text
+    assert "Opted out of this sender" in words(page)
+    assert f"/messages/{opt_out.public_id}#event-" in page
+    assert "You sent this text to this number" in words(page)
+    assert f"/messages/{later.public_id}" in page
+    assert "Send this message again?" in page
 
 
 def test_sender_that_is_gone_leads_to_the_form_filled_in(alice: Person) -> None:

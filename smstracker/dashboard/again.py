@@ -1,6 +1,7 @@
 """Sending a failed message again: asks once, makes one new message, never two."""
 
 import uuid
+from dataclasses import replace
 
 from flask import Blueprint, abort, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
@@ -14,6 +15,7 @@ from smstracker.dashboard.sending import hand_over
 from smstracker.dashboard.wording import limit_notice
 from smstracker.extensions import db
 from smstracker.models import Message, SendLimitError
+from smstracker.models.notes import Notes, notes_on
 from smstracker.segments import count_segments
 
 bp = Blueprint("again", __name__)
@@ -66,6 +68,14 @@ def _refusal(original: Message) -> str | None:
     return refusal
 
 
+def _news_on(original: Message) -> Notes:
+    """What was learned since: an opt-out, the same text sent once more in another way."""
+    notes = notes_on(original.owner_id, original.content, utcnow())
+    same = notes.same_text
+    is_news = same is not None and same.id != original.id
+    return notes if is_news else replace(notes, same_text=None)
+
+
 def _is_offered(original: Message) -> bool:
     return original.content.sender in dict(sender_choices())
 
@@ -86,6 +96,8 @@ def _page(
             lacks_sender=not refusal_to_send_again(original, utcnow())
             and not _is_offered(original),
             count=count_segments(original.body),
+            notes=_news_on(original),
+            now=utcnow(),
         ),
         status,
     )

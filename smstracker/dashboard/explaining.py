@@ -5,11 +5,20 @@ from datetime import datetime
 
 from smstracker import status
 from smstracker.models import Message
-from smstracker.reasons import AGAIN, CHARGED, WHO, WORTH_ANOTHER_TRY, reason_for
+from smstracker.reasons import AGAIN, CHARGED, WHO, WORTH_ANOTHER_TRY, Reason, reason_for
 from smstracker.status import State
 
 _SAFE = "Yes. Nothing was sent, so it is safe."
 _UNEXPLAINED = "Not from here: without a reason, ask the recipient first whether it arrived."
+_TRIED_TWICE = "This was a second try already; another one is not likely to help."
+# Why the very same message is not to be sent once more, by the class of its error.
+_REFUSALS = {
+    "after a change": "The same message would fail in the same way. {0.todo}",
+    "ask first": "It may have arrived, so it is not sent again from here. {0.todo}",
+    "no": "Sending it again does not help. {0.when}",
+}
+# Words of ours, which have no error code.
+_NEVER_ARRIVED = {"unreached": "Twilio was not reached", "untraced": "Twilio has no trace"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +29,35 @@ class Advice:
     lines: tuple[tuple[str, str], ...]
 
 
-def advice(message: Message) -> Advice | None:
+def advice(message: Message, second_try: Message | None = None) -> Advice | None:
     """What the message page says of a failure; None for a message that has not failed."""
-    reason = reason_for(message.error_code)
-    if message.status in ("unreached", "untraced"):
-        title = "Twilio was not reached" if message.status == "unreached" else "Twilio has no trace"
-        return Advice(title, (("Send again?", _SAFE), ("Charged?", "No")))
     if message.status not in (*status.NEGATIVE, *status.NOT_SENT):
         return None
+    reason = _reason(message)
+    title = reason.short if reason else _NEVER_ARRIVED.get(message.status, "No reason given")
+    who = (("Who can act", WHO[reason.who]), ("What to do", reason.todo)) if reason else ()
+    again = "It has been sent again." if second_try else _again(message, reason)
+    return Advice(title, (*who, ("Send again?", again), ("Charged?", _charged(message, reason))))
+
+
+def _reason(message: Message) -> Reason | None:
+    return None if message.status in _NEVER_ARRIVED else reason_for(message.error_code)
+
+
+def _again(message: Message, reason: Reason | None) -> str:
     if reason is None:
-        return Advice("No reason given", (("Send again?", _UNEXPLAINED), ("Charged?", "Perhaps")))
-    lines = (
-        ("Who can act", WHO[reason.who]),
-        ("What to do", reason.todo),
-        ("Send again?", f"{AGAIN[reason.again]}. {reason.when}"),
-        ("Charged?", "No" if message.status == "refused" else CHARGED[reason.charged]),
-    )
-    return Advice(reason.short, lines)
+        return _SAFE if message.status in _NEVER_ARRIVED else _UNEXPLAINED
+    if _was_tried_twice(message, reason):
+        return f"No. {_TRIED_TWICE}"
+    return f"{AGAIN[reason.again]}. {reason.when}"
+
+
+def _charged(message: Message, reason: Reason | None) -> str:
+    if message.status in status.NOT_SENT:
+        return "No"
+    if message.price is not None:
+        return f"Yes, {message.price} {message.price_unit or ''}".strip() if message.price else "No"
+    return CHARGED[reason.charged if reason else "maybe"]
 
 
 def refusal_to_send_again(message: Message, now: datetime) -> str | None:
@@ -46,11 +67,16 @@ def refusal_to_send_again(message: Message, now: datetime) -> str | None:
         return "It is not known whether it was sent. It may have been, so it is not sent again."
     if state is not State.FAILED:
         return "Only a message that failed can be sent again."
-    if message.status in ("unreached", "untraced"):
-        return None
-    reason = reason_for(message.error_code)
+    reason = _reason(message)
     if reason is None:
-        return _UNEXPLAINED
-    if reason.again in WORTH_ANOTHER_TRY:
-        return None
-    return f"Sending this message again does not help: {reason.when[0].lower()}{reason.when[1:]}"
+        return None if message.status in _NEVER_ARRIVED else _UNEXPLAINED
+    if reason.again not in WORTH_ANOTHER_TRY:
+        return _REFUSALS[reason.again].format(reason)
+    return _TRIED_TWICE if _was_tried_twice(message, reason) else None
+
+
+def _was_tried_twice(message: Message, reason: Reason) -> bool:
+    """Whether what is worth one more try has been met by the first try and by the second."""
+    first = message.first_try() if reason.again == "once" else None
+    earlier = _reason(first) if first else None
+    return earlier is not None and earlier.again == "once"

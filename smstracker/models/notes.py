@@ -15,6 +15,7 @@ OPTED_OUT = "21610"
 SAME_TEXT_WITHIN = timedelta(days=1)
 # What certainly never left is no first copy.
 _NEVER_LEFT = (*status.NOT_SENT, "failed", "canceled")
+_LET_THROUGH = (*status.POSITIVE, *status.AWAITING_RECEIPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ def _opt_out(to: Select[tuple[Message]], sender: str) -> tuple[Message | None, S
     if row is None:
         return None, None
     message, event = row
-    # Only START lets a message that was made after that arrive.
+    # Only START lets a message that was made after that leave Twilio; no receipt may come of it.
     since = by_sender.where(
-        Message.created_at > event.received_at, Message.status.in_(status.POSITIVE)
+        Message.created_at > event.received_at, Message.status.in_(_LET_THROUGH)
     )
     started = db.session.scalar(select(since.exists()))
     return (None, None) if started else (message, event)

@@ -153,7 +153,7 @@ function offerStories(recipient, body) {
     button.append(...story.childNodes);
     button.addEventListener("click", () => {
       recipient.value = story.dataset.number;
-      mark();
+      recipient.dispatchEvent(new Event("input", { bubbles: true }));
       (body.value ? recipient : body).focus();
     });
     story.append(button);

@@ -4,8 +4,24 @@ const SETTLED_AFTER = 600; // ms
 
 const form = document.getElementById("compose");
 const notes = document.getElementById("notes");
+const announcement = document.getElementById("notes-changed");
+let known = essence(notes.innerHTML);
 let timer = 0;
 let asked = 0;
+
+// What a note says, without the times: the clock alone changes those, and times.js writes them.
+function essence(words) {
+  return words.trim().replace(/<time.*?<\/time>/gs, "");
+}
+
+function show(words) {
+  if (essence(words) === known) return;
+  known = essence(words);
+  notes.innerHTML = words.trim();
+  document.dispatchEvent(new Event("page-changed"));
+  // Beside the note itself, where every tick of the clock would be read out.
+  announcement.textContent = [...notes.querySelectorAll("p")].map((note) => note.textContent).join(" ");
+}
 
 async function ask() {
   const turn = ++asked;
@@ -17,9 +33,8 @@ async function ask() {
     const answer = await fetch(notes.dataset.check, { method: "POST", body: typed });
     // Without a session the answer is another page, which is no note.
     if (!answer.ok || answer.redirected || turn !== asked) return;
-    const words = (await answer.text()).trim();
-    if (turn !== asked || words === notes.innerHTML.trim()) return;
-    notes.innerHTML = words;
+    const words = await answer.text();
+    if (turn === asked) show(words);
   } catch {
     // A note that cannot be had keeps nobody from sending.
   }
