@@ -1,7 +1,9 @@
 """Recipients that were searched for: what was typed, and the handle that stands for it."""
 
 import threading
+from collections.abc import Callable
 
+import pytest
 from flask import Flask
 
 from smstracker.extensions import db
@@ -30,3 +32,29 @@ def test_same_search_twice_at_once_gets_one_handle(app: Flask, alice: Person) ->
     assert len(found) == 2
     assert len(set(found)) == 1
 
+
+@pytest.mark.parametrize(
+    ("region", "typed"),
+    [
+        *(("DE", "8675310"), ("DE", "558675310"), ("SG", "58675310"), ("AT", "58 67 53 10")),
+        *(("US", "5310"), ("US", "8675310"), ("US", "(555) 867-5310"), ("US", "1 555 867 5310")),
+        *(("US", "0555"), ("DE", "+1 555 867 5310"), ("DE", "001 555 867 5310")),
+    ],
+)
+def test_recipient_is_found_by_last_digits_in_every_country(
+    make_app: Callable[..., Flask], region: str, typed: str
+) -> None:
+    anna = Person.signed_in(make_app(DEFAULT_REGION=region), "anna@example.org")
+    number = "+15558670555" if typed == "0555" else "+15558675310"
+    anna.has_message(recipient=number, recipient_backwards=number[:0:-1])
+    address = anna.post("/messages/filter", {"number": typed}, page="/messages").location
+    found = anna.get(address.replace("/messages", "/messages.json")).json
+    assert len(found["messages"]) == 1  # type: ignore[index]
+
+
+def test_number_with_a_trunk_prefix_is_a_whole_one(make_app: Callable[..., Flask]) -> None:
+    anna = Person.signed_in(make_app(DEFAULT_REGION="NZ"), "anna@example.org")
+    number = "+6421123456"
+    anna.has_message(recipient=number, recipient_backwards=number[:0:-1])
+    address = anna.post("/messages/filter", {"number": "021 123 456"}, page="/messages").location
+    assert "To +64 21 123 456" in anna.get(address).text

@@ -25,6 +25,9 @@ SOURCES = {
     Source.LOOKUP: "look-up",
 }
 LONGEST = 200
+# Fewer digits than these, with no + and no leading 0, are the last ones of a number: in many
+# countries they would pass for a whole one, of which nothing would be found.
+SHORTEST_WHOLE = 10
 # Twilio's, or ours for an answer that was not Twilio's.
 ERROR_CODE = re.compile(r"[0-9]{1,16}|HTTP [0-9]{3}")
 # A number, a short code, a name or a Messaging Service.
@@ -123,9 +126,9 @@ def arguments_of_form(owner_id: int, typed: Mapping[str, str], now: datetime) ->
 def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
     """The search for a number in any spelling, or for its last digits. Raises FilterError."""
     digits = re.sub(r"[\s().\-/…]", "", number)
-    if re.fullmatch(r"[0-9]{1,6}", digits):
-        if len(digits) < SHORTEST:
-            raise FilterError("Type at least the last 3 digits of the recipient’s number.")
+    if re.fullmatch(r"[0-9]{1,6}", digits) and len(digits) < SHORTEST:
+        raise FilterError("Type at least the last 3 digits of the recipient’s number.")
+    if re.fullmatch(rf"[0-9]{{1,6}}|[1-9][0-9]{{5,{SHORTEST_WHOLE - 2}}}", digits):
         return RecipientSearch.remember(owner_id, digits, is_full=False)
     try:
         full = e164(parse_recipient(number, settings().default_region))
