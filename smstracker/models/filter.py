@@ -143,6 +143,5 @@ def in_order(
 def matched(chosen: Filter) -> Subquery:
     """The messages whose text passes, by the index of texts, with every other filter applied."""
     row = text_search.matching(chosen.owner_id, chosen.text or "")
-    passes = [*others_of(chosen, None, row.c), text_search.contains(chosen.text or "", row.c)]
-    passes += of_time(chosen, row.c)
+    passes = [*others_of(chosen, None, row.c), *of_time(chosen, row.c)]
     return select(row).where(*passes).subquery()
