@@ -99,6 +99,7 @@ def read_filters(owner_id: int, given: Mapping[str, str], now: datetime) -> Chos
         text=_text(typed["text"]) or None,
         digits=search.digits if search else None,
         is_full=bool(search and search.is_full),
+        at=now,
     )
     names = [name for name in ARGUMENTS if name not in OF_TIME and typed[name]]
     return Chosen(found, period, {name: typed[name] for name in names} | period.arguments)

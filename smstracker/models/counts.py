@@ -8,7 +8,6 @@ from datetime import datetime
 from sqlalchemy import Select, and_, func, literal, select, union_all
 
 from smstracker import status
-from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import text_search
 from smstracker.models.filter import (
@@ -71,7 +70,7 @@ def counts_query(chosen: Filter) -> Select[tuple[str, int]]:
     """(state, how many) for a filter of nothing but time; each read from an index, up to a cap."""
     found = []
     for state in State:
-        for condition in branches(state):
+        for condition in branches(state, chosen.at):
             some = select(Message.id).where(*of_time(chosen), condition).limit(COUNT_CAP + 1)
             counted = select(func.count()).select_from(some.subquery()).scalar_subquery()
             found.append(select(literal(state.value).label("state"), counted.label("count")))
@@ -90,11 +89,11 @@ def _counts_of_examined(chosen: Filter, most: int) -> dict[State, Count]:
     if chosen.text:
         others.append(text_search.contains(chosen.text, row.c))
     passes = and_(literal(True), *others)
-    silent = is_silent(utcnow(), row.c)
+    silent = is_silent(chosen.at, row.c)
     counted = select(row.c.status, silent, passes, func.count()).group_by(
         row.c.status, silent, passes
     )
-    return _by_state([tuple(one) for one in db.session.execute(counted)], most)
+    return _by_state([tuple(one) for one in db.session.execute(counted)], most, chosen.at)
 
 
 def _counts_by_text(chosen: Filter, term: str) -> dict[State, Count]:
@@ -103,16 +102,18 @@ def _counts_by_text(chosen: Filter, term: str) -> dict[State, Count]:
     if text_search.is_frequent(chosen.owner_id, term, COUNT_CAP):
         return _counts_of_examined(chosen, TEXTS_EXAMINED)
     found = matched(chosen)
-    silent = is_silent(utcnow(), found.c)
+    silent = is_silent(chosen.at, found.c)
     some = select(found.c.status, silent.label("silent")).limit(COUNT_CAP).subquery()
     counted = select(some.c.status, some.c.silent, literal(True), func.count())
     counted = counted.group_by(some.c.status, some.c.silent)
-    return _by_state([tuple(one) for one in db.session.execute(counted)], COUNT_CAP)
+    return _by_state([tuple(one) for one in db.session.execute(counted)], COUNT_CAP, chosen.at)
 
 
-def _by_state(found: list[tuple[str, bool, bool, int]], cap: int) -> dict[State, Count]:
+def _by_state(
+    found: list[tuple[str, bool, bool, int]], cap: int, now: datetime
+) -> dict[State, Count]:
     is_exact = sum(row[3] for row in found) < cap
-    now, totals = utcnow(), dict.fromkeys(State, Count(0, is_exact))
+    totals = dict.fromkeys(State, Count(0, is_exact))
     for word, silent, passes, value in found:
         since = datetime.min.replace(tzinfo=now.tzinfo) if silent else now
         state = status.shown(word, since, now=now, receipt_window=receipt_window()).state
