@@ -65,7 +65,8 @@ class Chosen:
             found.append((f"To {number}", self._without("recipient")))
         if one.error_code:
             reason = reason_for(one.error_code)
-            words = f" ({reason.short})" if reason else ""
+            short = reason.short if reason else ""
+            words = "" if not short or one.error_code in short else f" ({short})"
             found.append((f"Error {one.error_code}{words}", self._without("error")))
         if one.sender:
             name = SERVICE if one.sender.startswith("MG") else readable(one.sender)
@@ -118,6 +119,9 @@ def read_strictly(owner_id: int, given: MultiDict[str, str], now: datetime, *mor
 def arguments_of_form(owner_id: int, typed: Mapping[str, str], now: datetime) -> dict[str, str]:
     """What the URL gets for a form: a handle stands for the digits. Raises FilterError."""
     given = {name: typed.get(name, "") for name in ARGUMENTS if name != "recipient"}
+    if not any(given[name].strip() for name in ("period", "from", "to")):
+        # Script fills it in, and a browser may name one that is not known here.
+        given["zone"] = ""
     number = typed.get("number", "").strip()
     if number:
         given["recipient"] = remember_recipient(owner_id, number).handle
