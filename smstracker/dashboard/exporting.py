@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import socket
+import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -10,7 +12,7 @@ from datetime import datetime
 from threading import BoundedSemaphore
 from typing import Any
 
-from flask import Response, stream_with_context
+from flask import Response, request, stream_with_context
 
 from smstracker.dashboard.listing import as_json
 from smstracker.extensions import db
@@ -20,6 +22,10 @@ from smstracker.models.log import Filter, Key
 BATCH = 1_000
 # Each holds a thread of the server for as long as it lasts.
 _running = BoundedSemaphore(2)
+# A reader who has taken nothing for so long is cut off: a paused download would keep its place.
+PATIENCE = 120.0  # seconds
+# Behind a proxy that speaks HTTP/1.0 a cut file looks whole, so its last line says that it is not.
+BROKEN_OFF = "INCOMPLETE: this export broke off here. Export again."
 # A spreadsheet takes a cell that begins with one of these for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 COLUMNS = (
@@ -60,6 +66,7 @@ def response(chosen: Filter, kind: str, now: datetime) -> Response:
     """The file, in the kind "csv" or "json". Raises BusyError."""
     if not _running.acquire(blocking=False):
         raise BusyError
+    _lose_patience()
     lines = as_csv(chosen, now) if kind == "csv" else as_json_text(chosen, now)
     slot = ExitStack()
     slot.callback(_running.release)
@@ -71,6 +78,14 @@ def response(chosen: Filter, kind: str, now: datetime) -> Response:
     return answer
 
 
+def _lose_patience() -> None:
+    """Let a write fail that gets nothing through. The server has to tell which connection it is."""
+    connection = request.environ.get("gunicorn.socket", request.environ.get("werkzeug.socket"))
+    if isinstance(connection, socket.socket):
+        limit = struct.pack("ll", int(PATIENCE), int(PATIENCE % 1 * 1_000_000))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
 def _within(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:
     with slot:
         yield from lines
@@ -79,13 +94,17 @@ def _within(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:
 def as_csv(chosen: Filter, now: datetime) -> Iterator[str]:
     """With a byte order mark, without which Excel takes the file for Latin-1."""
     yield "\ufeff" + _csv([COLUMNS])
-    for batch in batches(chosen, now):
-        rows = [as_json(message, now) for message in batch]
-        yield _csv([[_cell(row[name]) for name in COLUMNS] for row in rows])
+    try:
+        for batch in batches(chosen, now):
+            rows = [as_json(message, now) for message in batch]
+            yield _csv([[_cell(row[name]) for name in COLUMNS] for row in rows])
+    except Exception:
+        yield _csv([[BROKEN_OFF]])
+        raise
 
 
 def as_json_text(chosen: Filter, now: datetime) -> Iterator[str]:
-    """One object with the list of `messages`, one a line."""
+    """One object with the list of `messages`, one a line; no JSON at all if it breaks off."""
     yield '{"messages": ['
     comma = "\n"
     for batch in batches(chosen, now):

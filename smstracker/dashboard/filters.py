@@ -25,6 +25,9 @@ SOURCES = {
     Source.LOOKUP: "look-up",
 }
 LONGEST = 200
+# Fewer digits than these, with no + and no leading 0, are the last ones of a number: in many
+# countries they would pass for a whole one, of which nothing would be found.
+SHORTEST_WHOLE = 10
 # Twilio's, or ours for an answer that was not Twilio's.
 ERROR_CODE = re.compile(r"[0-9]{1,16}|HTTP [0-9]{3}")
 # A number, a short code, a name or a Messaging Service.
@@ -62,7 +65,8 @@ class Chosen:
             found.append((f"To {number}", self._without("recipient")))
         if one.error_code:
             reason = reason_for(one.error_code)
-            words = f" ({reason.short})" if reason else ""
+            short = reason.short if reason else ""
+            words = "" if not short or one.error_code in short else f" ({short})"
             found.append((f"Error {one.error_code}{words}", self._without("error")))
         if one.sender:
             name = SERVICE if one.sender.startswith("MG") else readable(one.sender)
@@ -96,6 +100,7 @@ def read_filters(owner_id: int, given: Mapping[str, str], now: datetime) -> Chos
         text=_text(typed["text"]) or None,
         digits=search.digits if search else None,
         is_full=bool(search and search.is_full),
+        at=now,
     )
     names = [name for name in ARGUMENTS if name not in OF_TIME and typed[name]]
     return Chosen(found, period, {name: typed[name] for name in names} | period.arguments)
@@ -114,6 +119,9 @@ def read_strictly(owner_id: int, given: MultiDict[str, str], now: datetime, *mor
 def arguments_of_form(owner_id: int, typed: Mapping[str, str], now: datetime) -> dict[str, str]:
     """What the URL gets for a form: a handle stands for the digits. Raises FilterError."""
     given = {name: typed.get(name, "") for name in ARGUMENTS if name != "recipient"}
+    if not any(given[name].strip() for name in ("period", "from", "to")):
+        # Script fills it in, and a browser may name one that is not known here.
+        given["zone"] = ""
     number = typed.get("number", "").strip()
     if number:
         given["recipient"] = remember_recipient(owner_id, number).handle
@@ -123,9 +131,9 @@ def arguments_of_form(owner_id: int, typed: Mapping[str, str], now: datetime) ->
 def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
     """The search for a number in any spelling, or for its last digits. Raises FilterError."""
     digits = re.sub(r"[\s().\-/…]", "", number)
-    if re.fullmatch(r"[0-9]{1,6}", digits):
-        if len(digits) < SHORTEST:
-            raise FilterError("Type at least the last 3 digits of the recipient’s number.")
+    if re.fullmatch(r"[0-9]{1,6}", digits) and len(digits) < SHORTEST:
+        raise FilterError("Type at least the last 3 digits of the recipient’s number.")
+    if re.fullmatch(rf"[0-9]{{1,6}}|[1-9][0-9]{{5,{SHORTEST_WHOLE - 2}}}", digits):
         return RecipientSearch.remember(owner_id, digits, is_full=False)
     try:
         full = e164(parse_recipient(number, settings().default_region))

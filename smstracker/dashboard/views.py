@@ -200,15 +200,16 @@ def _log_page(
     position: int | None = None,
 ) -> str:
     counts = log.counts(chosen.filter) if chosen else {}
+    chosen = chosen or Chosen(Filter(current_user.id), Period(), {})
     return render_template(
         "dashboard/messages.html",
         typed=typed,
         problem=problem,
-        chosen=chosen or Chosen(Filter(current_user.id), Period(), {}),
+        chosen=chosen,
         page=page or Page([], None),
         counts=counts,
         total=log.total(counts),
         senders=sender_choices(),
         position=position,
-        now=utcnow(),
+        now=chosen.filter.at,
     )

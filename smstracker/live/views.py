@@ -66,7 +66,7 @@ def rows() -> ResponseReturnValue:
         chosen=chosen,
         new=_new(chosen.filter),
         most_new=MOST_NEW,
-        now=utcnow(),
+        now=chosen.filter.at,
     )
 
 

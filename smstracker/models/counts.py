@@ -8,8 +8,8 @@ from datetime import datetime
 from sqlalchemy import Select, and_, func, literal, select, union_all
 
 from smstracker import status
-from smstracker.clock import utcnow
 from smstracker.extensions import db
+from smstracker.models import text_search
 from smstracker.models.filter import (
     EXAMINED,
     Filter,
@@ -25,6 +25,8 @@ from smstracker.status import State
 
 # How far people want to count.
 COUNT_CAP = 10_000
+# Of a text that more messages hold than the cap, so many of the newest are looked through.
+TEXTS_EXAMINED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +51,9 @@ def counts(chosen: Filter) -> dict[State, Count]:
     """How many messages that pass are in each state, whatever state the filter asks for."""
     others = replace(chosen, state=None)
     if others.text:
-        return _counts_by_text(others)
+        return _counts_by_text(others, others.text)
     if others_of(others, None, Message):
-        return _counts_of_examined(others)
+        return _counts_of_examined(others, EXAMINED)
     capped = db.session.execute(counts_query(others))
     totals = dict.fromkeys(State, Count())
     for state, value in capped:
@@ -68,7 +70,7 @@ def counts_query(chosen: Filter) -> Select[tuple[str, int]]:
     """(state, how many) for a filter of nothing but time; each read from an index, up to a cap."""
     found = []
     for state in State:
-        for condition in branches(state):
+        for condition in branches(state, chosen.at):
             some = select(Message.id).where(*of_time(chosen), condition).limit(COUNT_CAP + 1)
             counted = select(func.count()).select_from(some.subquery()).scalar_subquery()
             found.append(select(literal(state.value).label("state"), counted.label("count")))
@@ -76,33 +78,42 @@ def counts_query(chosen: Filter) -> Select[tuple[str, int]]:
     return select(every.c.state, every.c.count)
 
 
-def _counts_of_examined(chosen: Filter) -> dict[State, Count]:
+def _counts_of_examined(chosen: Filter, most: int) -> dict[State, Count]:
     """The states of the newest messages that one index finds, after the other filters."""
     driver = driver_of(chosen)
     conditions = [*of_time(chosen), *drivers(chosen)[driver]] if driver else of_time(chosen)
     newest = select(Message).where(*conditions)
-    newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(EXAMINED)
+    newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(most)
     row = newest.subquery()
-    passes = and_(literal(True), *others_of(chosen, driver, row.c))
-    silent = is_silent(utcnow(), row.c)
+    others = others_of(chosen, driver, row.c)
+    if chosen.text:
+        others.append(text_search.contains(chosen.text, row.c))
+    passes = and_(literal(True), *others)
+    silent = is_silent(chosen.at, row.c)
     counted = select(row.c.status, silent, passes, func.count()).group_by(
         row.c.status, silent, passes
     )
-    return _by_state([tuple(one) for one in db.session.execute(counted)], EXAMINED)
+    return _by_state([tuple(one) for one in db.session.execute(counted)], most, chosen.at)
 
 
-def _counts_by_text(chosen: Filter) -> dict[State, Count]:
+def _counts_by_text(chosen: Filter, term: str) -> dict[State, Count]:
+    """By the index of texts, which has all of a rare text; of a frequent one it has too many."""
+    text_search.ask_index()
+    if text_search.is_frequent(chosen.owner_id, term, COUNT_CAP):
+        return _counts_of_examined(chosen, TEXTS_EXAMINED)
     found = matched(chosen)
-    silent = is_silent(utcnow(), found.c)
+    silent = is_silent(chosen.at, found.c)
     some = select(found.c.status, silent.label("silent")).limit(COUNT_CAP).subquery()
     counted = select(some.c.status, some.c.silent, literal(True), func.count())
     counted = counted.group_by(some.c.status, some.c.silent)
-    return _by_state([tuple(one) for one in db.session.execute(counted)], COUNT_CAP)
+    return _by_state([tuple(one) for one in db.session.execute(counted)], COUNT_CAP, chosen.at)
 
 
-def _by_state(found: list[tuple[str, bool, bool, int]], cap: int) -> dict[State, Count]:
+def _by_state(
+    found: list[tuple[str, bool, bool, int]], cap: int, now: datetime
+) -> dict[State, Count]:
     is_exact = sum(row[3] for row in found) < cap
-    now, totals = utcnow(), dict.fromkeys(State, Count(0, is_exact))
+    totals = dict.fromkeys(State, Count(0, is_exact))
     for word, silent, passes, value in found:
         since = datetime.min.replace(tzinfo=now.tzinfo) if silent else now
         state = status.shown(word, since, now=now, receipt_window=receipt_window()).state

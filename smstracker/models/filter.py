@@ -3,7 +3,7 @@
 One filter drives: its index finds the messages, newest first, and the others are asked of each.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 
@@ -29,7 +29,8 @@ class Filter:
     """What somebody wants to see of their messages; None leaves out nothing.
 
     `since` is inclusive, `until` exclusive. `digits` is a whole number without its +, or, unless
-    `is_full`, the last digits of one.
+    `is_full`, the last digits of one. At the moment `at` it is judged who has been silent for too
+    long, and so has to be whoever is shown.
     """
 
     owner_id: int
@@ -42,6 +43,7 @@ class Filter:
     text: str | None = None
     digits: str | None = None
     is_full: bool = False
+    at: datetime = field(default_factory=utcnow, compare=False)
 
 
 def drivers(chosen: Filter) -> dict[str, Conditions]:
@@ -57,7 +59,7 @@ def drivers(chosen: Filter) -> dict[str, Conditions]:
         is_not_callback: ColumnElement[bool] = literal_column("message.status_source <> 'callback'")
         found["source"] = [Message.status_source == chosen.source.value, is_not_callback]
     if chosen.state:
-        found["state"] = branches(chosen.state)
+        found["state"] = branches(chosen.state, chosen.at)
     if chosen.sender:
         found["sender"] = [_sender_column(chosen, Message) == chosen.sender]
     return found
@@ -92,7 +94,7 @@ def others_of(chosen: Filter, driver: str | None, row: Any) -> Conditions:
     if chosen.source and driver != "source":
         found.append(func.coalesce(row.status_source, "") == chosen.source.value)
     if chosen.state and driver != "state":
-        found.append(in_state(chosen.state, utcnow(), row))
+        found.append(in_state(chosen.state, chosen.at, row))
     if chosen.sender and driver != "sender":
         found.append(func.coalesce(_sender_column(chosen, row), "") == chosen.sender)
     return found
@@ -143,6 +145,5 @@ def in_order(
 def matched(chosen: Filter) -> Subquery:
     """The messages whose text passes, by the index of texts, with every other filter applied."""
     row = text_search.matching(chosen.owner_id, chosen.text or "")
-    passes = [*others_of(chosen, None, row.c), text_search.contains(chosen.text or "", row.c)]
-    passes += of_time(chosen, row.c)
+    passes = [*others_of(chosen, None, row.c), *of_time(chosen, row.c)]
     return select(row).where(*passes).subquery()

@@ -104,6 +104,7 @@ def _ids_by_text(chosen: Filter, before: Key | None, after: Key | None, size: in
     ids = [number for number, has_it in seen if has_it]
     if len(ids) >= size or len(seen) < max(LOOKED_THROUGH, size):
         return ids[:size]
+    text_search.ask_index()
     found = matched(chosen)
     query = select(found.c.id).where(*beyond(before, after, found.c))
     query = query.order_by(*in_order(found.c.created_at, found.c.id, after)).limit(size)

@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, String, UniqueConstraint, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database import UtcDateTime, rows
+from smstracker.database import UtcDateTime, insert, rows
 from smstracker.extensions import Model, db
 
 # A bookmark of a search lives as long as it was typed again within this time.
@@ -29,17 +29,20 @@ class RecipientSearch(Model):
     @classmethod
     def remember(cls, owner_id: int, digits: str, is_full: bool) -> "RecipientSearch":
         """The search for these digits, the same one each time."""
-        known = select(cls).where(
-            cls.owner_id == owner_id, cls.digits == digits, cls.is_full == is_full
+        fresh = insert(db.engine, cls).values(
+            handle=secrets.token_urlsafe(12),
+            owner_id=owner_id,
+            digits=digits,
+            is_full=is_full,
+            used_at=utcnow(),
         )
-        search = db.session.scalar(known)
-        if search is None:
-            search = cls(owner_id=owner_id, digits=digits, is_full=is_full)
-            search.handle = secrets.token_urlsafe(12)
-            db.session.add(search)
-        search.used_at = utcnow()
-        db.session.flush()
-        return search
+        # In one statement: a form that is sent twice at once must not fail for its second.
+        same = fresh.on_conflict_do_update(
+            index_elements=("owner_id", "digits", "is_full"),
+            set_={"used_at": fresh.excluded.used_at},
+        ).returning(cls)
+        fetched = db.session.scalars(same, execution_options={"populate_existing": True})
+        return fetched.one()
 
     @classmethod
     def of_handle(cls, owner_id: int, handle: str) -> "RecipientSearch | None":

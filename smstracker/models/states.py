@@ -9,7 +9,6 @@ from sqlalchemy import and_, func, literal, or_
 from sqlalchemy.sql import ColumnElement
 
 from smstracker import status
-from smstracker.clock import utcnow
 from smstracker.database import UtcDateTime
 from smstracker.extensions import settings
 from smstracker.models.messages import Message
@@ -40,9 +39,8 @@ def is_silent(now: datetime, row: Any = Message) -> ColumnElement[bool]:
     )
 
 
-def branches(state: State) -> Conditions:
+def branches(state: State, now: datetime) -> Conditions:
     """The state as one condition for each status word, so that each is a range of the index."""
-    now = utcnow()
     found: Conditions = []
     for word in status.RANK:
         silent = _silent_since(word, now)

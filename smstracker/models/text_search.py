@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Integer,
+    Select,
     Subquery,
     Table,
     Text,
@@ -59,7 +60,33 @@ def contains(term: str, row: object) -> ColumnElement[bool]:
 
 
 def matching(owner_id: int, term: str) -> Subquery:
-    """An owner's messages that hold every three characters of `term`; few more than wanted."""
+    """The messages whose text holds `term`, by the index; few are not of the owner."""
+    hits, folded = _hits(owner_id, term), fold_text(term)
+    if not _is_sqlite():  # here and not of each row, which would be looked up for nothing
+        hits = hits.where(func.strpos(message_text.c.body, folded) > 0)
+    row, joined = rows_of(hits.cte("hits"))
+    found = select(row).select_from(joined)
+    return (found.where(contains(term, row)) if _is_sqlite() else found).subquery()
+
+
+def is_frequent(owner_id: int, term: str, many: int) -> bool:
+    """Whether the index has at least `many` of an owner's messages for `term`."""
+    some = _hits(owner_id, term).limit(many).subquery()
+    return (db.session.scalar(select(func.count()).select_from(some)) or 0) >= many
+
+
+def ask_index() -> None:
+    """For the rest of the transaction: the index is asked, however many it may have.
+
+    PostgreSQL believes that it is as quick to make the grams of every text anew, which takes
+    longer than any statement may.
+    """
+    if not _is_sqlite():
+        db.session.execute(text("SET LOCAL enable_seqscan = off"))
+
+
+def _hits(owner_id: int, term: str) -> Select[tuple[int]]:
+    """The `id` of an owner's messages that hold every three characters of `term`."""
     folded = fold_text(term)
     grams = sorted({folded[at : at + 3] for at in range(len(folded) - 2)})
     if _is_sqlite():
@@ -67,18 +94,13 @@ def matching(owner_id: int, term: str) -> Subquery:
             f'"{gram.replace(chr(34), chr(34) * 2)}"' for gram in [owner_gram(owner_id), *grams]
         ]
         found = text("SELECT rowid AS id FROM message_fts WHERE message_fts MATCH :grams")
-        ids = found.bindparams(bindparam("grams", " AND ".join(quoted))).columns(
-            column("id", BigInteger)
-        )
-        row, joined = rows_of(ids.cte("hits"))
-        return select(row).select_from(joined).subquery()
+        ids = found.bindparams(bindparam("grams", " AND ".join(quoted)))
+        return select(ids.columns(column("id", BigInteger)).subquery().c.id)
     wanted = cast([f"o:{owner_id}", *grams], ARRAY(Text))
     made: ColumnElement[list[str]] = func.text_grams(
         message_text.c.owner_id, message_text.c.body, type_=ARRAY(Text)
     )
-    hits = select(message_text.c.message_id.label("id")).where(made.contains(wanted)).cte("hits")
-    row, joined = rows_of(hits)
-    return select(row).select_from(joined).subquery()
+    return select(message_text.c.message_id.label("id")).where(made.contains(wanted))
 
 
 def owner_gram(owner_id: int) -> str:

@@ -1,0 +1,42 @@
+"""The form of the filters: what it makes of what is chosen, and the chips of what is active."""
+
+import re
+
+import pytest
+
+from tests.people import Person, words
+
+
+def test_zone_that_is_not_known_stops_no_search_without_a_range(alice: Person) -> None:
+    alice.has_message()
+    typed = {"text": "Hello", "zone": "Etc/Unknown"}
+    answer = alice.post("/messages/filter", typed, page="/messages")
+    assert answer.location == "/messages?text=Hello"
+    answer = alice.post("/messages/filter", typed | {"from": "2026-05-03"}, page="/messages")
+    assert "time zone is not known here" in words(answer.text)
+
+
+def test_any_time_sets_aside_the_days_that_stand_in_the_form(alice: Person) -> None:
+    alice.has_message()
+    days = {"from": "2026-05-03", "to": "2026-05-04", "zone": "Europe/Paris"}
+    chosen = alice.post("/messages/filter", {"period": "", **days}, page="/messages").location
+    assert "period=custom" in chosen, "days alone mean a range"
+    form = alice.get(chosen).text
+    any_time = re.search(r'<option value="(\w*)">Any time', form)
+    assert any_time
+    again = alice.post("/messages/filter", {"period": any_time[1], **days}, page="/messages")
+    assert again.location == "/messages"
+
+
+@pytest.mark.parametrize(
+    ("code", "chip"),
+    [
+        ("30003", "Error 30003 (Phone unreachable) ×"),
+        ("39999", "Error 39999 ×"),
+        ("HTTP 403", "Error HTTP 403 ×"),
+    ],
+)
+def test_chip_of_an_error_says_its_code_once(alice: Person, code: str, chip: str) -> None:
+    alice.has_message()
+    page = alice.get("/messages", query_string={"error": code}).text
+    assert f"Remove filter {chip}" in words(page)
