@@ -54,12 +54,10 @@ def counts(chosen: Filter) -> dict[State, Count]:
         return _counts_by_text(others, others.text)
     if others_of(others, None, Message):
         return _counts_of_examined(others, EXAMINED)
-    capped = db.session.execute(counts_query(others))
-    totals = dict.fromkeys(State, Count())
-    for state, value in capped:
-        found = Count(min(value, COUNT_CAP), value <= COUNT_CAP)
-        totals[State(state)] += found
-    return totals
+    return {
+        State(state): Count(min(value, COUNT_CAP), value <= COUNT_CAP)
+        for state, value in db.session.execute(counts_query(others))
+    }
 
 
 def total(counted: dict[State, Count]) -> Count:
@@ -70,12 +68,14 @@ def counts_query(chosen: Filter) -> Select[tuple[str, int]]:
     """(state, how many) for a filter of nothing but time; each read from an index, up to a cap."""
     found = []
     for state in State:
-        for condition in branches(state, chosen.at):
-            some = select(Message.id).where(*of_time(chosen), condition).limit(COUNT_CAP + 1)
-            counted = select(func.count()).select_from(some.subquery()).scalar_subquery()
-            found.append(select(literal(state.value).label("state"), counted.label("count")))
-    every = union_all(*found).subquery()
-    return select(every.c.state, every.c.count)
+        each = [
+            select(Message.id).where(*of_time(chosen), condition)
+            for condition in branches(state, chosen.at)
+        ]
+        some = union_all(*each).limit(COUNT_CAP + 1).subquery()
+        counted = select(func.count()).select_from(some).scalar_subquery()
+        found.append(select(literal(state.value).label("state"), counted.label("count")))
+    return select(*union_all(*found).subquery().c)
 
 
 def _counts_of_examined(chosen: Filter, most: int) -> dict[State, Count]:

@@ -14,6 +14,8 @@ from smstracker.extensions import settings
 from smstracker.models.messages import Message
 from smstracker.status import State
 
+# Twilio holds no message longer before it sends it (SendAt), so no news of that comes later.
+HELD_AT_MOST = timedelta(days=35)
 Conditions = list[ColumnElement[bool]]
 
 
@@ -50,7 +52,9 @@ def branches(state: State, now: datetime) -> Conditions:
                 found.append(is_word)
             continue
         if status.shown(word, now, now=now, receipt_window=receipt_window()).state is state:
-            found.append(and_(is_word, Message.status_at >= literal(silent, UtcDateTime)))
+            # The second is implied, and spares looking through the silent ones of all years.
+            recent = Message.created_at >= literal(silent - HELD_AT_MOST, UtcDateTime)
+            found.append(and_(is_word, Message.status_at >= literal(silent, UtcDateTime), recent))
         elif state is (State.UNKNOWN if word == "pending" else State.NO_RECEIPT):
             found.append(and_(is_word, Message.status_at < literal(silent, UtcDateTime)))
     return found
