@@ -141,7 +141,7 @@ def test_page_turns_live_again_after_the_server_was_away(
         page.wait_for_load_state("networkidle")
     page.unroute("**/messages/stream*")
     with page.expect_response("**/messages/stream*") as answer:
-        page.clock.run_for(60_000)
+        page.clock.run_for(37_000)
     assert answer.value.status == 200
     page.wait_for_timeout(300)
     learn(live, message, "read")

@@ -53,8 +53,8 @@ function replaceChanged(stale, fresh) {
 }
 
 // The page at an address; throws when there is no connection or the server has trouble.
-async function fetchPage(address) {
-  const answer = await fetch(address, { headers: { Accept: "text/html" } });
+async function fetchPage(address, signal) {
+  const answer = await fetch(address, { headers: { Accept: "text/html" }, signal });
   if (answer.status >= 500) throw new Error("the server has trouble");
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
@@ -68,8 +68,8 @@ function setUpdated(fresh) {
 
 // ---- The page of one message ----
 
-async function lookAtMessage() {
-  const document_ = await fetchPage(location.href);
+async function lookAtMessage(signal) {
+  const document_ = await fetchPage(location.href, signal);
   const fresh = document_.getElementById("live");
   // Signed out, or a page of another version: the reader has to press Refresh.
   if (!fresh || fresh.children.length !== page.children.length) return false;
@@ -145,13 +145,13 @@ function offerNew(count) {
   if (link.textContent !== words) link.textContent = words;
 }
 
-async function lookAtLog(ids) {
+async function lookAtLog(ids, signal) {
   const { rows, newest } = announcement.dataset;
   const address = new URL(rows, location.href);
   const shown = ids ? ids.filter(row) : [...document.querySelectorAll("#log > [data-id]")].map((one) => one.dataset.id);
   if (shown.length) address.searchParams.set("ids", shown.join(","));
   if (newest !== undefined) address.searchParams.set("newest", newest);
-  const fresh = (await fetchPage(address)).getElementById("changes");
+  const fresh = (await fetchPage(address, signal)).getElementById("changes");
   if (!fresh) return false; // signed out, or another version
   const changed = [...fresh.querySelectorAll("li[data-id]")].map(replaceRow).some(Boolean);
   replacePills(fresh);
@@ -165,6 +165,6 @@ function isAboutThisMessage(ids) {
 }
 
 document.addEventListener("messages-changed", ({ detail }) => {
-  if (announcement) detail.look = lookAtLog(detail.ids);
-  else if (page && isAboutThisMessage(detail.ids)) detail.look = lookAtMessage();
+  if (announcement) detail.look = lookAtLog(detail.ids, detail.signal);
+  else if (page && isAboutThisMessage(detail.ids)) detail.look = lookAtMessage(detail.signal);
 });
