@@ -26,30 +26,43 @@ function keepOpen(before, after) {
   }
 }
 
-// Puts the keyboard back on what it was on: the element of the same kind at the same place.
+// Puts the keyboard back on what it was on: the same link, or the details of the same event.
 function focusKeeper(part) {
-  const kinds = "a, summary";
-  const index = [...part.querySelectorAll(kinds)].indexOf(document.activeElement);
+  const focused = document.activeElement;
+  const name = (one) => one.href ?? one.closest("details")?.dataset.event;
+  if (!part.contains(focused)) return () => {};
   return (successor) => {
-    if (index >= 0) successor.querySelectorAll(kinds)[index]?.focus({ preventScroll: true });
+    const all = [...successor.querySelectorAll("a, summary")];
+    all.find((one) => name(one) === name(focused))?.focus({ preventScroll: true });
   };
+}
+
+function isSelected(part) {
+  const selection = getSelection();
+  return !selection.isCollapsed && selection.containsNode(part, true);
+}
+
+// Its time comes when nothing is selected any more.
+function replaceLater(replace) {
+  document.addEventListener("selectionchange", replace, { once: true });
+  return false;
 }
 
 // Tells whether anything was replaced. Both have the same number of children.
 function replaceChanged(stale, fresh) {
-  let changed = false;
   // A list of its own: a successor that is put in place leaves the fresh page.
-  const successors = [...fresh.children];
-  for (const [index, part] of [...stale.children].entries()) {
-    const successor = successors[index];
-    if (essence(part) === essence(successor)) continue;
-    keepOpen(part, successor);
-    const refocus = focusKeeper(part);
-    part.replaceWith(successor);
-    refocus(successor);
-    changed = true;
-  }
-  return changed;
+  return [...fresh.children].map((successor, index) => replaceChild(stale, index, successor)).some(Boolean);
+}
+
+function replaceChild(parent, index, successor) {
+  const part = parent.children[index];
+  if (essence(part) === essence(successor)) return false;
+  if (isSelected(part)) return replaceLater(() => replaceChild(parent, index, successor));
+  keepOpen(part, successor);
+  const refocus = focusKeeper(part);
+  part.replaceWith(successor);
+  refocus(successor);
+  return true;
 }
 
 // The page at an address; throws when there is no connection or the server has trouble.
@@ -73,11 +86,11 @@ async function lookAtMessage(signal) {
   const fresh = document_.getElementById("live");
   // Signed out, or a page of another version: the reader has to press Refresh.
   if (!fresh || fresh.children.length !== page.children.length) return false;
-  const headline = () => page.querySelector("h1").textContent;
-  const before = headline();
+  const headline = (one) => one.querySelector("h1").textContent;
+  const [before, after] = [headline(page), headline(fresh)];
   page.toggleAttribute("data-waiting", "waiting" in fresh.dataset);
   const changed = replaceChanged(page, fresh);
-  if (headline() !== before) news.textContent = headline();
+  if (before !== after) news.textContent = after;
   document.title = document_.title;
   setUpdated(document_);
   return changed ? "changed" : "same";
@@ -93,21 +106,12 @@ function row(id) {
   return document.querySelector(`#log > [data-id="${CSS.escape(id)}"]`);
 }
 
-function isSelected(part) {
-  const selection = getSelection();
-  return !selection.isCollapsed && selection.containsNode(part, true);
-}
-
 function replaceRow(successor) {
   const stale = row(successor.dataset.id);
   if (!stale) return false;
   const label = (part) => part.querySelector(".status").textContent.trim();
   const before = label(stale);
-  if (isSelected(stale.querySelector(".state"))) {
-    // Its time comes when nothing is selected any more.
-    document.addEventListener("selectionchange", () => replaceRow(successor), { once: true });
-    return false;
-  }
+  if (isSelected(stale.querySelector(".state"))) return replaceLater(() => replaceRow(successor));
   for (const name of ["data-waiting", "data-gone"]) {
     stale.toggleAttribute(name, successor.hasAttribute(name));
   }
