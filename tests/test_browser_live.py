@@ -160,6 +160,21 @@ def test_page_of_a_message_shows_what_time_alone_makes_of_it(
     expect(page.locator("#live .status").first).to_contain_text("Outcome unknown")
 
 
+def test_log_shows_what_time_alone_makes_of_a_message(
+    page: Page, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "LIFETIME", 1.5)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.partition("?")[0][-14:]))
+    long_ago = utcnow() - timedelta(hours=72) + timedelta(seconds=4)
+    silent = alice.has_message(status="sent", status_at=long_ago)
+    page.reload()
+    expect(row(page, silent).locator(".status")).to_have_text("Sent, awaiting receipt")
+    expect(row(page, silent).locator(".status")).to_have_text("Sent, no receipt", timeout=8000)
+    expect(page.get_by_role("link", name="No receipt 1")).to_be_visible()
+    assert asked.count("/messages/rows") == 1
+
+
 @pytest.mark.parametrize("width", [360, 1280])
 def test_announcement_moves_no_row(page: Page, live: Flask, alice: Person, width: int) -> None:
     message = alice.messages()[0]

@@ -25,8 +25,9 @@ const LAST_LOOKS = 4;
 const bar = document.getElementById("live-bar");
 
 let { position, stream } = bar?.dataset ?? {};
+// How far the reader's clock is ahead of the server's, in ms.
+const ahead = bar ? Date.now() - Date.parse(bar.querySelector("time").dateTime) : 0;
 let source = null;
-let hasStreamed = false;
 let breaks = 0;
 let again = 0; // the timer of the next try for a stream
 let watch = 0; // the timer that ends a stream in which nothing happens
@@ -136,15 +137,19 @@ function expectOpen() {
   watch = setTimeout(doWithout, SLOWEST);
 }
 
-// Time alone makes an unsettled message something else: no event tells of that. So its page looks
-// again with each stream, the first one apart.
+// Time alone makes an unsettled message something else, and no event tells of that. The pages say
+// when: then they look again, with the next stream.
+function isDue() {
+  const turns = [...document.querySelectorAll("main [data-turns]")].map((one) => one.dataset.turns);
+  return turns.some((moment) => Date.parse(moment) < Date.now() - ahead);
+}
+
 function opened() {
   clearTimeout(poll?.timer);
   clearTimeout(watch);
   watch = setTimeout(connectAgain, OLDEST);
   setTimeout(() => source?.readyState === EventSource.OPEN && trust(), SLOWEST);
-  if (hasStreamed && document.querySelector("#live[data-waiting]")) note(null);
-  hasStreamed = true;
+  if (isDue()) note(null);
 }
 
 // This stream is one that stays.

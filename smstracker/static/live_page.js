@@ -42,6 +42,13 @@ function isSelected(part) {
   return !selection.isCollapsed && selection.containsNode(part, true);
 }
 
+function takeOver(stale, fresh) {
+  for (const name of ["data-waiting", "data-gone", "data-turns"]) {
+    if (fresh.hasAttribute(name)) stale.setAttribute(name, fresh.getAttribute(name));
+    else stale.removeAttribute(name);
+  }
+}
+
 // Its time comes when nothing is selected any more.
 function replaceLater(replace) {
   document.addEventListener("selectionchange", replace, { once: true });
@@ -88,7 +95,7 @@ async function lookAtMessage(signal) {
   if (!fresh || fresh.children.length !== page.children.length) return false;
   const headline = (one) => one.querySelector("h1").textContent;
   const [before, after] = [headline(page), headline(fresh)];
-  page.toggleAttribute("data-waiting", "waiting" in fresh.dataset);
+  takeOver(page, fresh);
   const changed = replaceChanged(page, fresh);
   if (before !== after) news.textContent = after;
   document.title = document_.title;
@@ -112,9 +119,7 @@ function replaceRow(successor) {
   const label = (part) => part.querySelector(".status").textContent.trim();
   const before = label(stale);
   if (isSelected(stale.querySelector(".state"))) return replaceLater(() => replaceRow(successor));
-  for (const name of ["data-waiting", "data-gone"]) {
-    stale.toggleAttribute(name, successor.hasAttribute(name));
-  }
+  takeOver(stale, successor);
   const after = label(successor);
   const changed = replaceChanged(stale, successor);
   if (before !== after) say(stale.dataset.id, `Message to ${stale.querySelector("a").textContent}: ${after}`);
