@@ -23,6 +23,8 @@ worker_connections = max(1000, 2 * threads)
 timeout = 60
 graceful_timeout = 10
 keepalive = 5
+# Fifty ids and a long text to search for stand in one address.
+limit_request_line = 8190
 # It would be one socket in the home folder, shared by whatever runs there.
 control_socket_disable = True
 # Requests are logged by the app, with their id.

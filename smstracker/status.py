@@ -142,11 +142,20 @@ def words_of(state: State) -> tuple[str, ...]:
 
 def shown(word: str, since: datetime, *, now: datetime, receipt_window: timedelta) -> Shown:
     """How a message that has had the status `word` since `since` is shown at `now`."""
-    if word in AWAITING_RECEIPT and now - since > receipt_window:
+    turn = turns_at(word, since, receipt_window)
+    is_silent = turn is not None and now > turn
+    if is_silent and word in AWAITING_RECEIPT:
         return Shown(*_NO_RECEIPT, State.NO_RECEIPT)
-    if word == "pending" and now - since > PENDING_IS_UNKNOWN_AFTER:
+    if is_silent:
         word = "unknown"
     return Shown(*_SHOWN[word], _STATE[word])
+
+
+def turns_at(word: str, since: datetime, receipt_window: timedelta) -> datetime | None:
+    """When the silence since `since` makes of the status what no event tells of."""
+    if word in AWAITING_RECEIPT:
+        return since + receipt_window
+    return since + PENDING_IS_UNKNOWN_AFTER if word == "pending" else None
 
 
 def label(word: str) -> str:

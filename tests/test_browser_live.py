@@ -144,7 +144,7 @@ def test_page_turns_live_again_after_the_server_was_away(
     assert 1 <= sum(looks) <= 4  # nothing waits, so that is all
     page.unroute("**/messages/stream*")
     with page.expect_response("**/messages/stream*") as answer:
-        page.clock.run_for(60_000)
+        page.clock.run_for(37_000)
     assert answer.value.status == 200
     page.wait_for_timeout(300)
     learn(live, message, "read")
@@ -161,3 +161,59 @@ def test_page_of_a_message_shows_what_time_alone_makes_of_it(
     page.goto(f"/messages/{message.public_id}")
     expect(page.locator("#live .status").first).to_have_text("Waiting")
     expect(page.locator("#live .status").first).to_contain_text("Outcome unknown")
+
+
+def test_log_shows_what_time_alone_makes_of_a_message(
+    page: Page, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "LIFETIME", 1.5)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.partition("?")[0][-14:]))
+    long_ago = utcnow() - timedelta(hours=72) + timedelta(seconds=4)
+    silent = alice.has_message(status="sent", status_at=long_ago)
+    page.reload()
+    expect(row(page, silent).locator(".status")).to_have_text("Sent, awaiting receipt")
+    expect(row(page, silent).locator(".status")).to_have_text("Sent, no receipt", timeout=8000)
+    expect(page.get_by_role("link", name="No receipt 1")).to_be_visible()
+    assert asked.count("/messages/rows") == 1
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_announcement_moves_no_row(page: Page, live: Flask, alice: Person, width: int) -> None:
+    message = alice.messages()[0]
+    page.set_viewport_size({"width": width, "height": 760})
+    before = row(page, message).bounding_box()
+    learn(live, alice.has_message(), "sent")
+    announcement = page.get_by_role("link", name="1 new message")
+    expect(announcement).to_be_visible()
+    assert row(page, message).bounding_box() == before
+    for beside in (row(page, message).locator("p").first, page.get_by_role("link", name="All")):
+        boxes = [announcement.bounding_box(), beside.bounding_box()]
+        above, below = sorted(boxes, key=lambda box: box["y"])
+        assert above["y"] + above["height"] <= below["y"]
+
+
+def test_what_is_selected_stays(page: Page, live: Flask, message: Message) -> None:
+    learn(live, message, "undelivered")
+    page.goto(f"/messages/{message.public_id}")
+    page.get_by_text("Technical details").first.click()
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('details dl'))")
+    selected = page.evaluate("String(getSelection())")
+    learn(live, message, "delivered")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered")
+    assert page.evaluate("String(getSelection())") == selected
+    expect(page.get_by_text("conflicting")).to_have_count(0)
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(page.locator(".timeline")).to_contain_text("conflicting")
+
+
+def test_focus_stays_on_its_pill_when_another_one_goes(
+    page: Page, live: Flask, alice: Person
+) -> None:
+    alice.has_message(status="canceled")
+    unknown = alice.has_message(status="unknown")
+    page.reload()
+    page.get_by_role("link", name="Cancelled 1").focus()
+    learn(live, unknown, "delivered")
+    expect(page.get_by_role("link", name="Unknown 1")).to_have_count(0)
+    expect(page.get_by_role("link", name="Cancelled 1")).to_be_focused()

@@ -302,3 +302,12 @@ def test_rows_are_ones_own_and_say_what_fits_no_longer(
     assert 'data-new="0"' in page
     assert alice.get(f"/messages/rows?newest={his.public_id}").status_code == 404
     assert alice.get("/messages/rows?ids=nonsense").status_code == 404
+
+
+def test_page_with_nothing_older_takes_nothing_for_new(alice: Person) -> None:
+    oldest = alice.has_message()
+    alice.has_message()
+    assert f'data-newest="{alice.messages()[1].public_id}"' in alice.get("/messages").text
+    page = alice.get(f"/messages?before={oldest.public_id}").text
+    assert "Nothing older" in page
+    assert "data-newest" not in page

@@ -2,10 +2,11 @@
 
 import socket
 from datetime import timedelta
+from threading import Thread
 
 import pytest
 import time_machine
-from flask import Flask
+from flask import Flask, request
 from sqlalchemy import insert
 
 from smstracker.clock import utcnow
@@ -13,7 +14,7 @@ from smstracker.extensions import db
 from smstracker.models import StatusEvent, feed
 from tests.conftest import free_port, served
 from tests.people import Person
-from tests.test_live import MakeApp, wait_until
+from tests.test_live import MakeApp, ann, house, learn, reading, wait_until  # noqa: F401
 
 
 def test_reader_who_goes_to_another_page_leaves_no_stream_behind(make_app: MakeApp) -> None:
@@ -46,3 +47,24 @@ def test_event_that_was_rolled_back_long_ago_holds_no_page_back(app: Flask, alic
         assert feed.settled_position() == 6
         with time_machine.travel(now + timedelta(minutes=1), tick=False):
             assert feed.settled_position() == 9
+
+
+def test_what_is_committed_while_a_stream_opens_is_told_by_it(
+    house: Flask,  # noqa: F811
+    ann: Person,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    message, settled_position = ann.has_message(), feed.settled_position
+    feed_of_others = house.extensions["broadcaster"]
+
+    def slowly() -> int:
+        position = settled_position()
+        if request.args.get("is") == "slow":
+            Thread(target=learn, args=[house, message]).start()
+            wait_until(lambda: feed_of_others._top > position)
+        return position
+
+    with reading(ann):  # so that events are followed already
+        monkeypatch.setattr(feed, "settled_position", slowly)
+        with reading(ann, "/messages/stream?since=0&is=slow") as reader:
+            assert reader.next() == [str(message.public_id)]

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import requests
@@ -61,6 +62,9 @@ def test_open_stream_does_not_hold_up_the_end(demo: Process) -> None:
         link = demo.wait_for(r"http://127\.0\.0\.1:\d+/auth/link/\S+")[0]
         form = {"csrf_token": hidden(browser.get(link).text, "csrf_token")}
         browser.post(link, data=form)
+        # What a page of fifty asks for, found by the longest text that is allowed.
+        longest = {"text": "\N{GRINNING FACE}" * 200, "ids": ",".join([str(uuid4())] * 50)}
+        assert browser.get(f"{demo.url}/messages/rows", params=longest).status_code == 200
         stream = browser.get(f"{demo.url}/messages/stream", stream=True, timeout=20)
         lines = stream.iter_lines(chunk_size=1)
         assert next(lines).startswith(b"retry: ")

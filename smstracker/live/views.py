@@ -78,6 +78,9 @@ def _socket_number() -> int | None:
 
 def _catch_up(opened: Stream, position: int) -> None:
     """Tell of what came between the page, or the end of its last stream, and now."""
+    # SQLite shows a transaction what was there when it began, and the request's began before the
+    # broadcaster told this stream of anything: what was committed between would be told by neither.
+    db.session.rollback()
     opened.caught_up_to = position
     since = _since(position)
     if position - since > MOST_BEHIND:

@@ -146,6 +146,11 @@ class Message(Model):
         """The status as people read it at `now`."""
         return status.shown(self.status, self.status_at, now=now, receipt_window=_receipt_window())
 
+    def turns_at(self, now: datetime) -> datetime | None:
+        """When it will be shown as something else, should nothing more be heard of it."""
+        turn = status.turns_at(self.status, self.status_at, _receipt_window())
+        return turn if turn and turn > now else None
+
     @classmethod
     def draft(cls, owner_id: int, form_id: uuid.UUID, content: Content) -> "Message":
         """Save what is about to be sent, once for each `form_id` and within the send limits.

@@ -26,35 +26,55 @@ function keepOpen(before, after) {
   }
 }
 
-// Puts the keyboard back on what it was on: the element of the same kind at the same place.
+// Puts the keyboard back on what it was on: the same link, or the details of the same event.
 function focusKeeper(part) {
-  const kinds = "a, summary";
-  const index = [...part.querySelectorAll(kinds)].indexOf(document.activeElement);
+  const focused = document.activeElement;
+  const name = (one) => one.href ?? one.closest("details")?.dataset.event;
+  if (!part.contains(focused)) return () => {};
   return (successor) => {
-    if (index >= 0) successor.querySelectorAll(kinds)[index]?.focus({ preventScroll: true });
+    const all = [...successor.querySelectorAll("a, summary")];
+    all.find((one) => name(one) === name(focused))?.focus({ preventScroll: true });
   };
+}
+
+function isSelected(part) {
+  const selection = getSelection();
+  return !selection.isCollapsed && selection.containsNode(part, true);
+}
+
+function takeOver(stale, fresh) {
+  for (const name of ["data-waiting", "data-gone", "data-turns"]) {
+    if (fresh.hasAttribute(name)) stale.setAttribute(name, fresh.getAttribute(name));
+    else stale.removeAttribute(name);
+  }
+}
+
+// Its time comes when nothing is selected any more.
+function replaceLater(replace) {
+  document.addEventListener("selectionchange", replace, { once: true });
+  return false;
 }
 
 // Tells whether anything was replaced. Both have the same number of children.
 function replaceChanged(stale, fresh) {
-  let changed = false;
   // A list of its own: a successor that is put in place leaves the fresh page.
-  const successors = [...fresh.children];
-  for (const [index, part] of [...stale.children].entries()) {
-    const successor = successors[index];
-    if (essence(part) === essence(successor)) continue;
-    keepOpen(part, successor);
-    const refocus = focusKeeper(part);
-    part.replaceWith(successor);
-    refocus(successor);
-    changed = true;
-  }
-  return changed;
+  return [...fresh.children].map((successor, index) => replaceChild(stale, index, successor)).some(Boolean);
+}
+
+function replaceChild(parent, index, successor) {
+  const part = parent.children[index];
+  if (essence(part) === essence(successor)) return false;
+  if (isSelected(part)) return replaceLater(() => replaceChild(parent, index, successor));
+  keepOpen(part, successor);
+  const refocus = focusKeeper(part);
+  part.replaceWith(successor);
+  refocus(successor);
+  return true;
 }
 
 // The page at an address; throws when there is no connection or the server has trouble.
-async function fetchPage(address) {
-  const answer = await fetch(address, { headers: { Accept: "text/html" } });
+async function fetchPage(address, signal) {
+  const answer = await fetch(address, { headers: { Accept: "text/html" }, signal });
   if (answer.status >= 500) throw new Error("the server has trouble");
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
@@ -68,16 +88,16 @@ function setUpdated(fresh) {
 
 // ---- The page of one message ----
 
-async function lookAtMessage() {
-  const document_ = await fetchPage(location.href);
+async function lookAtMessage(signal) {
+  const document_ = await fetchPage(location.href, signal);
   const fresh = document_.getElementById("live");
   // Signed out, or a page of another version: the reader has to press Refresh.
   if (!fresh || fresh.children.length !== page.children.length) return false;
-  const headline = () => page.querySelector("h1").textContent;
-  const before = headline();
-  page.toggleAttribute("data-waiting", "waiting" in fresh.dataset);
+  const headline = (one) => one.querySelector("h1").textContent;
+  const [before, after] = [headline(page), headline(fresh)];
+  takeOver(page, fresh);
   const changed = replaceChanged(page, fresh);
-  if (headline() !== before) news.textContent = headline();
+  if (before !== after) news.textContent = after;
   document.title = document_.title;
   setUpdated(document_);
   return changed ? "changed" : "same";
@@ -93,24 +113,13 @@ function row(id) {
   return document.querySelector(`#log > [data-id="${CSS.escape(id)}"]`);
 }
 
-function isSelected(part) {
-  const selection = getSelection();
-  return !selection.isCollapsed && selection.containsNode(part, true);
-}
-
 function replaceRow(successor) {
   const stale = row(successor.dataset.id);
   if (!stale) return false;
   const label = (part) => part.querySelector(".status").textContent.trim();
   const before = label(stale);
-  if (isSelected(stale.querySelector(".state"))) {
-    // Its time comes when nothing is selected any more.
-    document.addEventListener("selectionchange", () => replaceRow(successor), { once: true });
-    return false;
-  }
-  for (const name of ["data-waiting", "data-gone"]) {
-    stale.toggleAttribute(name, successor.hasAttribute(name));
-  }
+  if (isSelected(stale.querySelector(".state"))) return replaceLater(() => replaceRow(successor));
+  takeOver(stale, successor);
   const after = label(successor);
   const changed = replaceChanged(stale, successor);
   if (before !== after) say(stale.dataset.id, `Message to ${stale.querySelector("a").textContent}: ${after}`);
@@ -145,13 +154,13 @@ function offerNew(count) {
   if (link.textContent !== words) link.textContent = words;
 }
 
-async function lookAtLog(ids) {
+async function lookAtLog(ids, signal) {
   const { rows, newest } = announcement.dataset;
   const address = new URL(rows, location.href);
   const shown = ids ? ids.filter(row) : [...document.querySelectorAll("#log > [data-id]")].map((one) => one.dataset.id);
   if (shown.length) address.searchParams.set("ids", shown.join(","));
   if (newest !== undefined) address.searchParams.set("newest", newest);
-  const fresh = (await fetchPage(address)).getElementById("changes");
+  const fresh = (await fetchPage(address, signal)).getElementById("changes");
   if (!fresh) return false; // signed out, or another version
   const changed = [...fresh.querySelectorAll("li[data-id]")].map(replaceRow).some(Boolean);
   replacePills(fresh);
@@ -165,6 +174,6 @@ function isAboutThisMessage(ids) {
 }
 
 document.addEventListener("messages-changed", ({ detail }) => {
-  if (announcement) detail.look = lookAtLog(detail.ids);
-  else if (page && isAboutThisMessage(detail.ids)) detail.look = lookAtMessage();
+  if (announcement) detail.look = lookAtLog(detail.ids, detail.signal);
+  else if (page && isAboutThisMessage(detail.ids)) detail.look = lookAtMessage(detail.signal);
 });
