@@ -14,7 +14,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.insights import figures
 from smstracker.models import Message, User
-from smstracker.models.insights import measure
+from smstracker.models.insights import Outcomes, measure
 from smstracker.period import Period, read_period
 from smstracker.status import RANK, Source, State
 from tests.people import Person, words
@@ -58,6 +58,30 @@ def test_a_day_has_the_hours_of_its_zone(day: str, hours: int) -> None:
     period = read_period({"from": day, "to": day, "zone": "Europe/Berlin"}, now)
     unit, starts = figures.starts(period, None, now)
     assert (unit, len(starts)) == ("hour", hours)
+
+
+@pytest.mark.parametrize("day", ["2026-04-05", "2026-10-04"])
+def test_hours_stay_whole_where_the_clocks_move_by_half_an_hour(day: str) -> None:
+    zone = "Australia/Lord_Howe"
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    period = read_period({"from": day, "to": day, "zone": zone}, now)
+    assert period.since
+    assert period.until
+    unit, starts = figures.starts(period, None, now)
+    halves = range(int(period.since.timestamp()), int(period.until.timestamp()), 1800)
+    each = [Outcomes(datetime.fromtimestamp(at, UTC), State.FAILED, None, 1) for at in halves]
+    bars = figures.bars(each, unit, starts, ZoneInfo(zone))
+    assert sum(bar.total for bar in bars) == len(halves)
+    # One of them has lost or won half an hour.
+    assert sum(bar.total != 2 for bar in bars) == 1
+    assert bars[-1].tick == "23:00"
+
+
+def test_a_long_range_of_a_young_log_is_shown_by_days() -> None:
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    period = read_period({"from": "2026-01-01"}, now)
+    unit, starts = figures.starts(period, now - timedelta(days=9), now)
+    assert (unit, len(starts)) == ("day", 9)
 
 
 def test_few_samples_give_no_figure() -> None:
