@@ -270,6 +270,20 @@ def test_the_page_takes_as_many_statements_for_much_as_for_little(
         assert statements() == few <= 11
 
 
+def test_the_last_moment_of_a_half_hour_is_of_that_half_hour(app: Flask, alice: Person) -> None:
+    # SQLite would round it up to the next second.
+    last = NOON.replace(minute=0) - timedelta(hours=3, microseconds=1)
+    with time_machine.travel(NOON, tick=False) as clock:
+        alice.has_message(created_at=last, status="delivered", status_at=last)
+        me = alice.id
+        check(app, me, None)
+        work(app, clock)
+        with app.app_context():
+            began = db.session.scalar(select(InsightTally.began).where(InsightTally.owner_id == me))
+        assert began == NOON.timestamp() // HALF_HOUR * HALF_HOUR - 7 * HALF_HOUR
+        check(app, me, None)
+
+
 def test_nothing_is_kept_of_the_newest_hour(app: Flask, alice: Person) -> None:
     with time_machine.travel(NOON, tick=False) as clock, app.app_context():
         has_history(random.Random(10), alice)

@@ -47,7 +47,9 @@ class EpochSeconds(GenericFunction[int]):
 
 @compiles(EpochSeconds, "sqlite")
 def _epoch_on_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
-    return f"CAST(strftime('%s', {compiler.process(element.clauses, **kw)}) AS INTEGER)"
+    # Without the fraction, of which half a millisecond would be rounded up to the next second.
+    seconds = f"substr({compiler.process(element.clauses, **kw)}, 1, 19)"
+    return f"CAST(strftime('%s', {seconds}) AS INTEGER)"
 
 
 @compiles(EpochSeconds, "postgresql")
