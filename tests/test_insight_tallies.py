@@ -39,9 +39,7 @@ def plain(owner_id: int | None, period: Period) -> list[object]:
     by_code: Counter[object] = Counter()
     spend: dict[str | None, tuple[int, int]] = {}
     for one in db.session.scalars(select(Message)):
-        if owner_id in (None, one.owner_id) and (
-            not period.since or one.created_at >= period.since
-        ):
+        if owner_id in (None, one.owner_id) and is_in(period, one.created_at):
             outcomes[str(one.shown(utcnow()).state), one.error_code] += 1
             micros, count = spend.get(one.price_unit, (0, 0))
             spend[one.price_unit] = (micros + (one.price_micros or 0), count + 1)
@@ -52,6 +50,10 @@ def plain(owner_id: int | None, period: Period) -> list[object]:
                 by_code[one.recipient[1:4], bin_of(took)] += 1
     db.session.rollback()
     return [outcomes, by_sender, by_code, spend]
+
+
+def is_in(period: Period, made: datetime) -> bool:
+    return (not period.since or made >= period.since) and (not period.until or made < period.until)
 
 
 def found(measured: Measured) -> list[object]:
@@ -242,6 +244,83 @@ def test_too_much_to_count_at_once_is_said(app: Flask, monkeypatch: pytest.Monke
         assert "These figures are as of 20 Nov 2026, 11:00 UTC" in page
         with app.app_context():
             assert measure(alice.id, MONTH, utcnow()).outcomes
+
+
+def test_a_clock_that_is_put_back_makes_nobody_silent_for_longer(app: Flask, alice: Person) -> None:
+    with time_machine.travel(NOON, tick=False) as clock:
+        has_history(random.Random(11), alice)
+        me = alice.id
+        clock.shift(timedelta(hours=40))
+        work(app, clock)
+        clock.shift(timedelta(hours=-30))
+        check(app, me, None)
+        work(app, clock)
+        check(app, me, None)
+
+
+def test_what_was_made_with_a_clock_far_ahead_is_counted(app: Flask, alice: Person) -> None:
+    with time_machine.travel(NOON, tick=False) as clock:
+        has_history(random.Random(12), alice)
+        alice.has_message(created_at=NOON + timedelta(days=40), status_at=NOON)
+        work(app, clock)
+        check(app, alice.id, None)
+
+
+def test_news_that_cannot_be_counted_at_once_leaves_what_was_known(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        has_history(random.Random(13), alice)
+        me = alice.id
+        work(app, clock)
+        alice.has_message()
+        monkeypatch.setattr(reading, "LIVE_MOST", 0)
+        before, learned = measure(me, Period(), utcnow()), utcnow()
+        db.session.rollback()
+        _something_happens(random.Random(13), app)
+        clock.shift(3600)
+        for _ in range(3):  # looked at, followed, and not counted anew yet
+            late = measure(me, Period(), utcnow())
+            assert found(late) == found(before)
+            assert late.as_of is not None
+            assert late.as_of <= learned
+            assert late.complete_since == before.complete_since
+            db.session.rollback()
+            clock.shift(31)
+            counting.follow(utcnow())
+
+
+def test_what_is_left_out_lies_before_the_moment_that_is_told(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        has_history(random.Random(14), alice)
+        me = alice.id
+        alice.has_message()
+        work(app, clock)
+        hole = int(NOON.timestamp()) // DAY * DAY - 2 * HALF_HOUR
+        with db.engine.begin() as connection:
+            connection.execute(delete(InsightSpan).where(InsightSpan.began == hole))
+            connection.execute(delete(InsightSpan).where(InsightSpan.width == DAY))
+        monkeypatch.setattr(reading, "LIVE_MOST", 0)
+        measured = measure(me, Period(), utcnow())
+        assert measured.as_of
+        assert measured.complete_since
+        assert measured.complete_since.timestamp() == hole + HALF_HOUR
+        shown = Period(since=measured.complete_since, until=measured.as_of)
+        assert found(measured) == plain(me, shown)
+
+
+def test_nothing_counted_yet_is_not_taken_for_nothing_sent(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(NOON, tick=False):
+        alice = Person.signed_in(app, "alice@example.org")
+        alice.has_message(status="delivered")
+        monkeypatch.setattr(reading, "LIVE_MOST", 0)
+        page = words(alice.get("/insights").text)
+    assert "Nothing was sent" not in page
+    assert "not counted yet" in page
 
 
 def test_the_page_takes_as_many_statements_for_much_as_for_little(
