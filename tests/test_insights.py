@@ -1,6 +1,8 @@
 """The numbers of /insights, on both databases."""
 
+import html
 import random
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -13,6 +15,7 @@ from sqlalchemy import update
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.insights import figures
+from smstracker.insights.page import percent
 from smstracker.models import Message, User
 from smstracker.models.insights import Outcomes, measure
 from smstracker.period import Period, read_period
@@ -129,6 +132,24 @@ def test_failures_link_to_the_filtered_log(alice: Person) -> None:
     alice.has_message(status="undelivered", error_code="30003")
     page = alice.get("/insights?period=30d&zone=Asia/Kolkata").text
     assert "state=failed&amp;error=30003&amp;period=30d&amp;zone=Asia/Kolkata" in page
+
+
+@pytest.mark.parametrize("word", ["undelivered", "unreached", "untraced"])
+def test_failures_without_a_code_link_to_as_many_messages(alice: Person, word: str) -> None:
+    alice.has_message(status=word, error_code=None)
+    alice.has_message(status="failed", error_code="30003")
+    page = alice.get("/insights?period=30d&zone=Asia/Kolkata").text
+    [link] = re.findall(r'<a href="([^"]*error=none[^"]*)">Without an error code</a>', page)
+    assert "period=30d&amp;zone=Asia/Kolkata" in link
+    log = alice.get(html.unescape(link)).text
+    assert "Without an error code" in words(log)
+    assert log.count("<li data-id=") == 1
+
+
+def test_a_rare_failure_is_not_shown_as_none() -> None:
+    assert percent(1, 10_000) == "under 0.1 %"
+    assert percent(9_999, 10_000) == "over 99.9 %"
+    assert percent(0, 0) == "–"
 
 
 def test_users_do_not_see_the_totals_of_others(alice: Person, bob: Person) -> None:
