@@ -44,7 +44,7 @@ def plain(owner_id: int | None, period: Period) -> list[object]:
             micros, count = spend.get(one.price_unit, (0, 0))
             spend[one.price_unit] = (micros + (one.price_micros or 0), count + 1)
             is_told = one.status == "delivered" and one.status_source == Source.CALLBACK
-            if is_told and one.final_at and one.accepted_at:
+            if is_told and one.final_at and one.accepted_at and one.final_at > one.accepted_at:
                 took = int(one.final_at.timestamp()) - int(one.accepted_at.timestamp())
                 by_sender[one.sender, bin_of(took)] += 1
                 by_code[one.recipient[1:4], bin_of(took)] += 1

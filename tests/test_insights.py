@@ -17,7 +17,9 @@ from smstracker.extensions import db
 from smstracker.insights import figures
 from smstracker.insights.page import percent
 from smstracker.models import Message, User
+from smstracker.models.events import News
 from smstracker.models.insights import Outcomes, measure
+from smstracker.models.recording import record
 from smstracker.period import Period, read_period
 from smstracker.status import RANK, Source, State
 from tests.people import Person, words
@@ -115,6 +117,20 @@ def test_the_time_of_reading_is_not_taken_for_that_of_delivery(app: Flask, alice
     owner = alice.id
     with app.app_context():
         assert not measure(owner, Period(), utcnow()).sums.by_sender
+
+
+def test_a_receipt_that_is_the_first_news_is_no_delivery_in_no_time(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.has_message(status="unknown")
+    owner = alice.id
+    with app.app_context():
+        with db.engine.begin() as connection:
+            record(connection, message.id, News("delivered", Source.CALLBACK, {}))
+        found = measure(owner, Period(), utcnow())
+    assert figures.totals(found.outcomes)[State.DELIVERED] == 1
+    assert not found.sums.by_sender
+    assert not found.sums.by_code
 
 
 def test_spend_is_by_currency_and_counts_what_has_no_price(app: Flask, alice: Person) -> None:

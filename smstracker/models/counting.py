@@ -158,11 +158,11 @@ def _count(
 def _columns(now: datetime, apart: bool) -> tuple[ColumnElement[Any], ...]:
     began = EpochSeconds(Message.created_at)
     # A look-up tells when we asked, and of a message that was read only the reading has its time.
+    # A receipt that was the first news does not tell when the message was accepted.
     told = and_(
         Message.status == "delivered",
         Message.status_source == Source.CALLBACK,
-        Message.accepted_at.is_not(None),
-        Message.final_at.is_not(None),
+        Message.final_at > Message.accepted_at,
     )
     took = EpochSeconds(Message.final_at) - EpochSeconds(Message.accepted_at)
     return (
