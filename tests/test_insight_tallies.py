@@ -241,7 +241,7 @@ def test_too_much_to_count_at_once_is_said(app: Flask, monkeypatch: pytest.Monke
         alice.has_message(status="sent")
         alice.has_message(status="sent")
         page = words(alice.get("/insights?period=30d").text)
-        assert "These figures are as of 20 Nov 2026, 11:00 UTC" in page
+        assert "These figures are as of 20 Nov 2026, 11:00:00 UTC" in page
         with app.app_context():
             assert measure(alice.id, MONTH, utcnow()).outcomes
 

@@ -22,7 +22,7 @@ from smstracker.models.insights import Outcomes, measure
 from smstracker.models.recording import record
 from smstracker.period import Period, read_period
 from smstracker.status import RANK, Source, State
-from tests.people import Person, words
+from tests.people import Person, hidden, words
 
 
 def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) -> None:
@@ -174,27 +174,59 @@ def test_users_do_not_see_the_totals_of_others(alice: Person, bob: Person) -> No
     assert alice.get("/insights?everyone=1").status_code == 404
 
 
+def make_administrator(app: Flask, person: Person) -> None:
+    with app.app_context():
+        mine = update(User).where(User.email == person.email)
+        db.session.execute(mine.values(administrator=True))
+        db.session.commit()
+
+
+def test_administrators_see_the_last_digits_of_a_sender_or_its_name() -> None:
+    senders = Counter({("+15005550006", 3): 2, ("Clinic", 3): 1, (None, 3): 1})
+    of_everyone = figures.by_sender(senders, readable=False)
+    assert [one.name for one in of_everyone] == ["…0006", "Clinic", "Messaging Service"]
+
+
 def test_administrators_see_totals_without_numbers_or_texts(
     app: Flask, alice: Person, bob: Person
 ) -> None:
     now = utcnow()
     delivered = {"status_source": Source.CALLBACK, "accepted_at": now, "final_at": now}
     bob.has_message(status="delivered", **delivered)
-    with app.app_context():
-        db.session.execute(
-            update(User).where(User.email == "alice@example.org").values(administrator=True)
-        )
-        db.session.commit()
+    make_administrator(app, alice)
     page = alice.get("/insights?everyone=1").text
     assert "100.0 % delivered" in words(page)
     for secret in ("5558675310", "15005550006", "Hello", "bob@"):
         assert secret not in page
 
 
-def test_a_range_that_makes_no_sense_is_explained(alice: Person) -> None:
-    answer = alice.get("/insights?from=2026-05-03&to=2026-05-01")
+@pytest.mark.parametrize(
+    ("from_", "to", "zone", "problem"),
+    [
+        ("2026-05-03", "2026-05-01", "Asia/Tokyo", "ends before it begins"),
+        ("2026-05-03", "soon", "Asia/Tokyo", "Type each day like"),
+        ("2026-05-03", "2026-05-04", "Mars/Olympus", "not known here"),
+    ],
+)
+def test_a_range_that_makes_no_sense_is_explained_and_what_was_typed_is_kept(
+    alice: Person, from_: str, to: str, zone: str, problem: str
+) -> None:
+    answer = alice.get(f"/insights?from={from_}&to={to}&zone={zone}")
     assert answer.status_code == 422
-    assert "ends before it begins" in answer.text
+    assert problem in words(answer.text)
+    assert [hidden(answer.text, name) for name in ("from", "to", "zone")] == [from_, to, zone]
+    shown = "UTC" if "Mars" in zone else zone
+    assert f"Days and hours are those of {shown}" in words(answer.text)
+
+
+def test_all_time_is_a_range_as_in_the_log(app: Flask, alice: Person) -> None:
+    make_administrator(app, alice)
+    with time_machine.travel(utcnow() - timedelta(days=400)):
+        alice.has_message(status="failed", error_code="30003")
+    page = alice.get("/insights?period=all&zone=Asia/Kolkata").text
+    assert "state=failed&amp;error=30003" in page
+    assert re.search(r'period=all[^>]*aria-current="page">All time', page)
+    assert "everyone=1&amp;period=all&amp;zone=Asia/Kolkata" in page
 
 
 @pytest.mark.parametrize("highest", [0, 1, 3, 17, 99_999])

@@ -127,7 +127,7 @@ def _bar(unit: str, local: datetime, counts: Counter[State]) -> Bar:
 
 
 def by_sender(found: Counter[tuple[str | None, int]], *, readable: bool) -> list[Times]:
-    """For each sender; its last digits alone unless it may be `readable`."""
+    """For each sender; of a number its last digits alone unless it may be `readable`."""
     return _times((_sender(name, readable), took, n) for (name, took), n in found.items())
 
 
@@ -140,7 +140,8 @@ def by_country(found: Counter[tuple[str, int]]) -> list[Times]:
 def _sender(sender: str | None, readable: bool) -> str:
     if sender is None:
         return "Messaging Service"
-    return sender if readable else f"…{sender[-4:]}"
+    is_number = sender.lstrip("+").isdecimal()
+    return f"…{sender[-4:]}" if is_number and not readable else sender
 
 
 def country(number_begins: str) -> str:
