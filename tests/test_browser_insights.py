@@ -30,7 +30,17 @@ def test_one_message_among_many_is_seen_in_the_chart(
 ) -> None:
     page = look(browser, street, MANY)
     heights = page.evaluate(HEIGHTS)
-    assert min(heights) >= 3
+    assert min(heights) >= 2.5
+    page.context.close()
+
+
+def test_a_phone_shows_the_newest_bar_first(browser: Browser, street: dict[str, House]) -> None:
+    page = look(browser, street, MANY, viewport={"width": 360, "height": 740})
+    newest = page.locator(".chart .segment").last.bounding_box()
+    axis = page.locator(".chart .axis").first.bounding_box()
+    assert newest
+    assert axis
+    assert 0 <= newest["x"] < newest["x"] + newest["width"] < axis["x"] < 360
     page.context.close()
 
 

@@ -1,11 +1,13 @@
 """What is counted ahead equals a plain count, whatever happens in between; on both databases."""
 
+import itertools
 import random
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
@@ -14,6 +16,7 @@ from sqlalchemy import delete, event, func, select, update
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
+from smstracker.insights import figures
 from smstracker.models import InsightChange, InsightSpan, InsightTally, Message, User
 from smstracker.models import insights as reading
 from smstracker.models.counting import bin_of
@@ -21,7 +24,7 @@ from smstracker.models.events import News
 from smstracker.models.insight_tallies import DAY, HALF_HOUR
 from smstracker.models.insights import Measured, measure
 from smstracker.models.recording import fill_in, record
-from smstracker.period import Period
+from smstracker.period import Period, read_period
 from smstracker.status import RANK, Source
 from smstracker.worker import counting
 from tests.people import Person, words
@@ -147,6 +150,27 @@ def _something_happens(rng: random.Random, app: Flask) -> None:
             record(connection, of, news)
         for of in rng.sample(ids, 4):
             fill_in(connection, of, price_micros=-rng.randrange(9999), price_unit="EUR")
+
+
+@pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/St_Johns", "UTC"])
+def test_ranges_that_cut_half_hours_equal_a_plain_count(
+    app: Flask, alice: Person, zone: str
+) -> None:
+    rng = random.Random(15)
+    asked = {"from": "2026-11-18", "to": "2026-11-18", "zone": zone}
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        has_history(rng, alice)
+        me = alice.id
+        work(app, clock)
+        minutes = [NOON - timedelta(minutes=rng.randrange(3 * 1440)) for _ in range(10)]
+        ranges = [Period(since=min(two), until=max(two)) for two in itertools.pairwise(minutes)]
+        for period in (*ranges, read_period(asked, utcnow()), read_period({}, utcnow(), "24h")):
+            unit, starts = figures.starts(period, NOON - timedelta(days=3), utcnow())
+            measured = measure(me, period, utcnow(), starts)
+            counted = found(measured)
+            assert counted == plain(me, period)
+            bars = figures.bars(measured.outcomes, unit, starts, ZoneInfo(zone))
+            assert sum(bar.total for bar in bars) == sum(o.count for o in measured.outcomes)
 
 
 def test_tallies_are_what_the_page_reads(app: Flask, alice: Person) -> None:
