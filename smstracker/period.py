@@ -100,9 +100,9 @@ def _zone(name: str) -> str:
 
 
 @cache
-def _zones() -> set[str]:
-    """The names of all zones; to list them reads hundreds of files."""
-    return available_timezones()
+def _zones() -> frozenset[str]:
+    # Found by opening hundreds of files, which would cost more than a page of the log.
+    return frozenset(available_timezones())
 
 
 def _day(typed: str) -> date | None:

@@ -18,7 +18,7 @@ from smstracker.dashboard import exporting
 from smstracker.extensions import db
 from smstracker.folding import CAPITALS, fold_text
 from smstracker.models import Message, log
-from smstracker.models.filter import matched
+from smstracker.models.filter import NO_CODE, matched
 from smstracker.models.log import Count, Filter
 from smstracker.models.messages import Content
 from smstracker.status import Source, State
@@ -47,7 +47,7 @@ def fill(app: Flask, owner_id: int, count: int = 60) -> None:
 def passes(one: Message, f: Filter, now: datetime) -> bool:
     return (
         (f.state is None or one.shown(now).state is f.state)
-        and (f.error_code is None or one.error_code == f.error_code)
+        and (f.error_code is None or (one.error_code or NO_CODE) == f.error_code)
         and (f.sender is None or f.sender in (one.sender, one.messaging_service_sid))
         and (f.source is None or one.status_source == f.source)
         and (f.since is None or one.created_at >= f.since)
@@ -81,7 +81,7 @@ def combinations(now: datetime) -> list[dict[str, object]]:
     """Each filter alone, each two values together, and some of more, always the same ones."""
     values: dict[str, tuple[object, ...]] = {
         "state": (State.NO_RECEIPT, State.FAILED, State.UNKNOWN),
-        "error_code": ("30003",),
+        "error_code": ("30003", NO_CODE),
         "sender": (SERVICE, "+15005550001"),
         "source": (Source.CALLBACK, Source.LOOKUP),
         "since": (now - timedelta(days=4),),

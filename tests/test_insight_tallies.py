@@ -1,11 +1,13 @@
 """What is counted ahead equals a plain count, whatever happens in between; on both databases."""
 
+import itertools
 import random
 import uuid
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import time_machine
@@ -14,6 +16,7 @@ from sqlalchemy import delete, event, func, select, update
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
+from smstracker.insights import figures
 from smstracker.models import InsightChange, InsightSpan, InsightTally, Message, User
 from smstracker.models import insights as reading
 from smstracker.models.counting import bin_of
@@ -21,7 +24,7 @@ from smstracker.models.events import News
 from smstracker.models.insight_tallies import DAY, HALF_HOUR
 from smstracker.models.insights import Measured, measure
 from smstracker.models.recording import fill_in, record
-from smstracker.period import Period
+from smstracker.period import Period, read_period
 from smstracker.status import RANK, Source
 from smstracker.worker import counting
 from tests.people import Person, words
@@ -39,19 +42,21 @@ def plain(owner_id: int | None, period: Period) -> list[object]:
     by_code: Counter[object] = Counter()
     spend: dict[str | None, tuple[int, int]] = {}
     for one in db.session.scalars(select(Message)):
-        if owner_id in (None, one.owner_id) and (
-            not period.since or one.created_at >= period.since
-        ):
+        if owner_id in (None, one.owner_id) and is_in(period, one.created_at):
             outcomes[str(one.shown(utcnow()).state), one.error_code] += 1
             micros, count = spend.get(one.price_unit, (0, 0))
             spend[one.price_unit] = (micros + (one.price_micros or 0), count + 1)
             is_told = one.status == "delivered" and one.status_source == Source.CALLBACK
-            if is_told and one.final_at and one.accepted_at:
+            if is_told and one.final_at and one.accepted_at and one.final_at > one.accepted_at:
                 took = int(one.final_at.timestamp()) - int(one.accepted_at.timestamp())
                 by_sender[one.sender, bin_of(took)] += 1
                 by_code[one.recipient[1:4], bin_of(took)] += 1
     db.session.rollback()
     return [outcomes, by_sender, by_code, spend]
+
+
+def is_in(period: Period, made: datetime) -> bool:
+    return (not period.since or made >= period.since) and (not period.until or made < period.until)
 
 
 def found(measured: Measured) -> list[object]:
@@ -147,6 +152,27 @@ def _something_happens(rng: random.Random, app: Flask) -> None:
             fill_in(connection, of, price_micros=-rng.randrange(9999), price_unit="EUR")
 
 
+@pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/St_Johns", "UTC"])
+def test_ranges_that_cut_half_hours_equal_a_plain_count(
+    app: Flask, alice: Person, zone: str
+) -> None:
+    rng = random.Random(15)
+    asked = {"from": "2026-11-18", "to": "2026-11-18", "zone": zone}
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        has_history(rng, alice)
+        me = alice.id
+        work(app, clock)
+        minutes = [NOON - timedelta(minutes=rng.randrange(3 * 1440)) for _ in range(10)]
+        ranges = [Period(since=min(two), until=max(two)) for two in itertools.pairwise(minutes)]
+        for period in (*ranges, read_period(asked, utcnow()), read_period({}, utcnow(), "24h")):
+            unit, starts = figures.starts(period, NOON - timedelta(days=3), utcnow())
+            measured = measure(me, period, utcnow(), starts)
+            counted = found(measured)
+            assert counted == plain(me, period)
+            bars = figures.bars(measured.outcomes, unit, starts, ZoneInfo(zone))
+            assert sum(bar.total for bar in bars) == sum(o.count for o in measured.outcomes)
+
+
 def test_tallies_are_what_the_page_reads(app: Flask, alice: Person) -> None:
     with time_machine.travel(NOON, tick=False) as clock:
         has_history(random.Random(3), alice)
@@ -239,9 +265,86 @@ def test_too_much_to_count_at_once_is_said(app: Flask, monkeypatch: pytest.Monke
         alice.has_message(status="sent")
         alice.has_message(status="sent")
         page = words(alice.get("/insights?period=30d").text)
-        assert "These figures are as of 20 Nov 2026, 11:00 UTC" in page
+        assert "These figures are as of 20 Nov 2026, 11:00:00 UTC" in page
         with app.app_context():
             assert measure(alice.id, MONTH, utcnow()).outcomes
+
+
+def test_a_clock_that_is_put_back_makes_nobody_silent_for_longer(app: Flask, alice: Person) -> None:
+    with time_machine.travel(NOON, tick=False) as clock:
+        has_history(random.Random(11), alice)
+        me = alice.id
+        clock.shift(timedelta(hours=40))
+        work(app, clock)
+        clock.shift(timedelta(hours=-30))
+        check(app, me, None)
+        work(app, clock)
+        check(app, me, None)
+
+
+def test_what_was_made_with_a_clock_far_ahead_is_counted(app: Flask, alice: Person) -> None:
+    with time_machine.travel(NOON, tick=False) as clock:
+        has_history(random.Random(12), alice)
+        alice.has_message(created_at=NOON + timedelta(days=40), status_at=NOON)
+        work(app, clock)
+        check(app, alice.id, None)
+
+
+def test_news_that_cannot_be_counted_at_once_leaves_what_was_known(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        has_history(random.Random(13), alice)
+        me = alice.id
+        work(app, clock)
+        alice.has_message()
+        monkeypatch.setattr(reading, "LIVE_MOST", 0)
+        before, learned = measure(me, Period(), utcnow()), utcnow()
+        db.session.rollback()
+        _something_happens(random.Random(13), app)
+        clock.shift(3600)
+        for _ in range(3):  # looked at, followed, and not counted anew yet
+            late = measure(me, Period(), utcnow())
+            assert found(late) == found(before)
+            assert late.as_of is not None
+            assert late.as_of <= learned
+            assert late.complete_since == before.complete_since
+            db.session.rollback()
+            clock.shift(31)
+            counting.follow(utcnow())
+
+
+def test_what_is_left_out_lies_before_the_moment_that_is_told(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        has_history(random.Random(14), alice)
+        me = alice.id
+        alice.has_message()
+        work(app, clock)
+        hole = int(NOON.timestamp()) // DAY * DAY - 2 * HALF_HOUR
+        with db.engine.begin() as connection:
+            connection.execute(delete(InsightSpan).where(InsightSpan.began == hole))
+            connection.execute(delete(InsightSpan).where(InsightSpan.width == DAY))
+        monkeypatch.setattr(reading, "LIVE_MOST", 0)
+        measured = measure(me, Period(), utcnow())
+        assert measured.as_of
+        assert measured.complete_since
+        assert measured.complete_since.timestamp() == hole + HALF_HOUR
+        shown = Period(since=measured.complete_since, until=measured.as_of)
+        assert found(measured) == plain(me, shown)
+
+
+def test_nothing_counted_yet_is_not_taken_for_nothing_sent(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(NOON, tick=False):
+        alice = Person.signed_in(app, "alice@example.org")
+        alice.has_message(status="delivered")
+        monkeypatch.setattr(reading, "LIVE_MOST", 0)
+        page = words(alice.get("/insights").text)
+    assert "Nothing was sent" not in page
+    assert "not counted yet" in page
 
 
 def test_the_page_takes_as_many_statements_for_much_as_for_little(
@@ -268,6 +371,20 @@ def test_the_page_takes_as_many_statements_for_much_as_for_little(
         has_history(random.Random(9), alice)
         work(app, clock)
         assert statements() == few <= 11
+
+
+def test_the_last_moment_of_a_half_hour_is_of_that_half_hour(app: Flask, alice: Person) -> None:
+    # SQLite would round it up to the next second.
+    last = NOON.replace(minute=0) - timedelta(hours=3, microseconds=1)
+    with time_machine.travel(NOON, tick=False) as clock:
+        alice.has_message(created_at=last, status="delivered", status_at=last)
+        me = alice.id
+        check(app, me, None)
+        work(app, clock)
+        with app.app_context():
+            began = db.session.scalar(select(InsightTally.began).where(InsightTally.owner_id == me))
+        assert began == NOON.timestamp() // HALF_HOUR * HALF_HOUR - 7 * HALF_HOUR
+        check(app, me, None)
 
 
 def test_nothing_is_kept_of_the_newest_hour(app: Flask, alice: Person) -> None:

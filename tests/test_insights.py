@@ -1,6 +1,8 @@
 """The numbers of /insights, on both databases."""
 
+import html
 import random
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -13,11 +15,14 @@ from sqlalchemy import update
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.insights import figures
+from smstracker.insights.page import percent
 from smstracker.models import Message, User
-from smstracker.models.insights import measure
+from smstracker.models.events import News
+from smstracker.models.insights import Outcomes, measure
+from smstracker.models.recording import record
 from smstracker.period import Period, read_period
 from smstracker.status import RANK, Source, State
-from tests.people import Person, words
+from tests.people import Person, hidden, words
 
 
 def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) -> None:
@@ -60,6 +65,30 @@ def test_a_day_has_the_hours_of_its_zone(day: str, hours: int) -> None:
     assert (unit, len(starts)) == ("hour", hours)
 
 
+@pytest.mark.parametrize("day", ["2026-04-05", "2026-10-04"])
+def test_hours_stay_whole_where_the_clocks_move_by_half_an_hour(day: str) -> None:
+    zone = "Australia/Lord_Howe"
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    period = read_period({"from": day, "to": day, "zone": zone}, now)
+    assert period.since
+    assert period.until
+    unit, starts = figures.starts(period, None, now)
+    halves = range(int(period.since.timestamp()), int(period.until.timestamp()), 1800)
+    each = [Outcomes(datetime.fromtimestamp(at, UTC), State.FAILED, None, 1) for at in halves]
+    bars = figures.bars(each, unit, starts, ZoneInfo(zone))
+    assert sum(bar.total for bar in bars) == len(halves)
+    # One of them has lost or won half an hour.
+    assert sum(bar.total != 2 for bar in bars) == 1
+    assert bars[-1].tick == "23:00"
+
+
+def test_a_long_range_of_a_young_log_is_shown_by_days() -> None:
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    period = read_period({"from": "2026-01-01"}, now)
+    unit, starts = figures.starts(period, now - timedelta(days=9), now)
+    assert (unit, len(starts)) == ("day", 9)
+
+
 def test_few_samples_give_no_figure() -> None:
     assert figures.percentiles(Counter({3: 19})) is None
     assert figures.percentiles(Counter(range(1, 101))) == (50, 90, 99)
@@ -90,6 +119,20 @@ def test_the_time_of_reading_is_not_taken_for_that_of_delivery(app: Flask, alice
         assert not measure(owner, Period(), utcnow()).sums.by_sender
 
 
+def test_a_receipt_that_is_the_first_news_is_no_delivery_in_no_time(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.has_message(status="unknown")
+    owner = alice.id
+    with app.app_context():
+        with db.engine.begin() as connection:
+            record(connection, message.id, News("delivered", Source.CALLBACK, {}))
+        found = measure(owner, Period(), utcnow())
+    assert figures.totals(found.outcomes)[State.DELIVERED] == 1
+    assert not found.sums.by_sender
+    assert not found.sums.by_code
+
+
 def test_spend_is_by_currency_and_counts_what_has_no_price(app: Flask, alice: Person) -> None:
     alice.has_message(price_micros=7500, price_unit="USD")
     alice.has_message()
@@ -107,10 +150,41 @@ def test_failures_link_to_the_filtered_log(alice: Person) -> None:
     assert "state=failed&amp;error=30003&amp;period=30d&amp;zone=Asia/Kolkata" in page
 
 
+@pytest.mark.parametrize("word", ["undelivered", "unreached", "untraced"])
+def test_failures_without_a_code_link_to_as_many_messages(alice: Person, word: str) -> None:
+    alice.has_message(status=word, error_code=None)
+    alice.has_message(status="failed", error_code="30003")
+    page = alice.get("/insights?period=30d&zone=Asia/Kolkata").text
+    [link] = re.findall(r'<a href="([^"]*error=none[^"]*)">Without an error code</a>', page)
+    assert "period=30d&amp;zone=Asia/Kolkata" in link
+    log = alice.get(html.unescape(link)).text
+    assert "Without an error code" in words(log)
+    assert log.count("<li data-id=") == 1
+
+
+def test_a_rare_failure_is_not_shown_as_none() -> None:
+    assert percent(1, 10_000) == "under 0.1 %"
+    assert percent(9_999, 10_000) == "over 99.9 %"
+    assert percent(0, 0) == "–"
+
+
 def test_users_do_not_see_the_totals_of_others(alice: Person, bob: Person) -> None:
     bob.has_message(status="delivered")
     assert "Nothing was sent" in words(alice.get("/insights").text)
     assert alice.get("/insights?everyone=1").status_code == 404
+
+
+def make_administrator(app: Flask, person: Person) -> None:
+    with app.app_context():
+        mine = update(User).where(User.email == person.email)
+        db.session.execute(mine.values(administrator=True))
+        db.session.commit()
+
+
+def test_administrators_see_the_last_digits_of_a_sender_or_its_name() -> None:
+    senders = Counter({("+15005550006", 3): 2, ("Clinic", 3): 1, (None, 3): 1})
+    of_everyone = figures.by_sender(senders, readable=False)
+    assert [one.name for one in of_everyone] == ["…0006", "Clinic", "Messaging Service"]
 
 
 def test_administrators_see_totals_without_numbers_or_texts(
@@ -119,21 +193,40 @@ def test_administrators_see_totals_without_numbers_or_texts(
     now = utcnow()
     delivered = {"status_source": Source.CALLBACK, "accepted_at": now, "final_at": now}
     bob.has_message(status="delivered", **delivered)
-    with app.app_context():
-        db.session.execute(
-            update(User).where(User.email == "alice@example.org").values(administrator=True)
-        )
-        db.session.commit()
+    make_administrator(app, alice)
     page = alice.get("/insights?everyone=1").text
     assert "100.0 % delivered" in words(page)
     for secret in ("5558675310", "15005550006", "Hello", "bob@"):
         assert secret not in page
 
 
-def test_a_range_that_makes_no_sense_is_explained(alice: Person) -> None:
-    answer = alice.get("/insights?from=2026-05-03&to=2026-05-01")
+@pytest.mark.parametrize(
+    ("from_", "to", "zone", "problem"),
+    [
+        ("2026-05-03", "2026-05-01", "Asia/Tokyo", "ends before it begins"),
+        ("2026-05-03", "soon", "Asia/Tokyo", "Type each day like"),
+        ("2026-05-03", "2026-05-04", "Mars/Olympus", "not known here"),
+    ],
+)
+def test_a_range_that_makes_no_sense_is_explained_and_what_was_typed_is_kept(
+    alice: Person, from_: str, to: str, zone: str, problem: str
+) -> None:
+    answer = alice.get(f"/insights?from={from_}&to={to}&zone={zone}")
     assert answer.status_code == 422
-    assert "ends before it begins" in answer.text
+    assert problem in words(answer.text)
+    assert [hidden(answer.text, name) for name in ("from", "to", "zone")] == [from_, to, zone]
+    shown = "UTC" if "Mars" in zone else zone
+    assert f"Days and hours are those of {shown}" in words(answer.text)
+
+
+def test_all_time_is_a_range_as_in_the_log(app: Flask, alice: Person) -> None:
+    make_administrator(app, alice)
+    with time_machine.travel(utcnow() - timedelta(days=400)):
+        alice.has_message(status="failed", error_code="30003")
+    page = alice.get("/insights?period=all&zone=Asia/Kolkata").text
+    assert "state=failed&amp;error=30003" in page
+    assert re.search(r'period=all[^>]*aria-current="page">All time', page)
+    assert "everyone=1&amp;period=all&amp;zone=Asia/Kolkata" in page
 
 
 @pytest.mark.parametrize("highest", [0, 1, 3, 17, 99_999])

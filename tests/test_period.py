@@ -43,6 +43,16 @@ def test_custom_period_may_be_open(asked: dict[str, str], words: str) -> None:
     assert read_period(asked, NOW).words == words
 
 
+def test_zones_are_looked_for_on_the_disk_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_period({"period": "24h", "zone": "Asia/Kolkata"}, NOW)
+
+    def look() -> set[str]:
+        raise AssertionError("looked for again")
+
+    monkeypatch.setattr("smstracker.period.available_timezones", look)
+    assert read_period({"period": "24h", "zone": "Asia/Tokyo"}, NOW).zone == "Asia/Tokyo"
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -11,6 +11,7 @@ from werkzeug.datastructures import MultiDict
 from smstracker.dashboard.forms import e164, parse_recipient, readable
 from smstracker.extensions import settings
 from smstracker.models import RecipientSearch
+from smstracker.models.filter import NO_CODE
 from smstracker.models.log import Filter
 from smstracker.models.text_search import SHORTEST
 from smstracker.period import Period, PeriodError, read_period
@@ -28,8 +29,9 @@ LONGEST = 200
 # Fewer digits than these, with no + and no leading 0, are the last ones of a number: in many
 # countries they would pass for a whole one, of which nothing would be found.
 SHORTEST_WHOLE = 10
-# Twilio's, or ours for an answer that was not Twilio's.
-ERROR_CODE = re.compile(r"[0-9]{1,16}|HTTP [0-9]{3}")
+NO_SUCH_CODE = f"An error code is a number, such as 30003; “{NO_CODE}” finds what has none."
+# Twilio's, or ours for an answer that was not Twilio's, or what has none.
+ERROR_CODE = re.compile(rf"[0-9]{{1,16}}|HTTP [0-9]{{3}}|{NO_CODE}")
 # A number, a short code, a name or a Messaging Service.
 SENDER = re.compile(r"[0-9A-Za-z+ ]{1,34}")
 SERVICE = "Messaging Service"
@@ -63,7 +65,9 @@ class Chosen:
                 readable(f"+{one.digits}") if one.is_full else f"a number ending in {one.digits}"
             )
             found.append((f"To {number}", self._without("recipient")))
-        if one.error_code:
+        if one.error_code == NO_CODE:
+            found.append(("Without an error code", self._without("error")))
+        elif one.error_code:
             reason = reason_for(one.error_code)
             short = reason.short if reason else ""
             words = "" if not short or one.error_code in short else f" ({short})"
@@ -92,7 +96,7 @@ def read_filters(owner_id: int, given: Mapping[str, str], now: datetime) -> Chos
     found = Filter(
         owner_id,
         state=_state(typed["state"]),
-        error_code=_shaped(typed["error"], ERROR_CODE, "An error code is a number, such as 30003."),
+        error_code=_shaped(typed["error"], ERROR_CODE, NO_SUCH_CODE),
         sender=_shaped(typed["sender"], SENDER, "That is no sender. Choose one of the list."),
         source=_source(typed["source"]),
         since=period.since,

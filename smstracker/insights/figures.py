@@ -1,5 +1,6 @@
 """The numbers of the page, from what was counted. Pure."""
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -65,9 +66,10 @@ def starts(period: Period, first: datetime | None, now: datetime) -> tuple[str, 
     zone = ZoneInfo(period.zone)
     since = period.since or first or now
     until = min(period.until or now, now)
-    unit = "hour" if until - since <= HOURS_UP_TO else "day"
-    if unit == "day" and until - since > DAYS_UP_TO:
-        unit, since = "week", min(max(since, first or since), until)
+    if until - since > DAYS_UP_TO:
+        since = min(max(since, first or since), until)
+    length = until - since
+    unit = "hour" if length <= HOURS_UP_TO else "day" if length <= DAYS_UP_TO else "week"
     return unit, _starts(unit, since, until, zone)
 
 
@@ -75,14 +77,12 @@ def bars(
     counted: Iterable[Outcomes], unit: str, starts: Sequence[datetime], zone: ZoneInfo
 ) -> list[Bar]:
     """What has no message is an empty bar; what begins before the first bar counts as of it."""
-    found: dict[datetime, Counter[State]] = {at: Counter() for at in starts}
-    bar_of: dict[datetime, datetime] = {}
+    found: list[Counter[State]] = [Counter() for _ in starts]
     for one in counted:
-        at = bar_of.get(one.began_at)
-        if at is None:
-            at = bar_of[one.began_at] = max(_start(unit, one.began_at, zone), starts[0])
-        found.setdefault(at, Counter())[one.state] += one.count
-    return [_bar(unit, at.astimezone(zone), found[at]) for at in sorted(found)]
+        found[max(bisect_right(starts, one.began_at) - 1, 0)][one.state] += one.count
+    return [
+        _bar(unit, at.astimezone(zone), counts) for at, counts in zip(starts, found, strict=True)
+    ]
 
 
 def _starts(unit: str, since: datetime, until: datetime, zone: ZoneInfo) -> list[datetime]:
@@ -106,7 +106,8 @@ def _start(unit: str, moment: datetime, zone: ZoneInfo) -> datetime:
 
 def _following(unit: str, at: datetime, zone: ZoneInfo) -> datetime:
     if unit == "hour":
-        return at + timedelta(hours=1)
+        # Where the clocks move by half an hour, the hours of the day begin elsewhere from then on.
+        return _start(unit, at + timedelta(hours=1), zone)
     days = timedelta(days=7 if unit == "week" else 1)
     return _midnight(at.astimezone(zone).date() + days, zone)
 
@@ -126,7 +127,7 @@ def _bar(unit: str, local: datetime, counts: Counter[State]) -> Bar:
 
 
 def by_sender(found: Counter[tuple[str | None, int]], *, readable: bool) -> list[Times]:
-    """For each sender; its last digits alone unless it may be `readable`."""
+    """For each sender; of a number its last digits alone unless it may be `readable`."""
     return _times((_sender(name, readable), took, n) for (name, took), n in found.items())
 
 
@@ -139,7 +140,8 @@ def by_country(found: Counter[tuple[str, int]]) -> list[Times]:
 def _sender(sender: str | None, readable: bool) -> str:
     if sender is None:
         return "Messaging Service"
-    return sender if readable else f"…{sender[-4:]}"
+    is_number = sender.lstrip("+").isdecimal()
+    return f"…{sender[-4:]}" if is_number and not readable else sender
 
 
 def country(number_begins: str) -> str:

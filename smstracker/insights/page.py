@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from smstracker.insights import figures
 from smstracker.insights.figures import Bar, Times
+from smstracker.models.filter import NO_CODE
 from smstracker.models.insights import first_made, measure
 from smstracker.period import Period
 from smstracker.reasons import reason_for
@@ -15,9 +16,16 @@ from smstracker.status import State
 
 @dataclass(frozen=True, slots=True)
 class Failure:
+    """`filter` is what the log calls those with this code."""
+
     code: str | None
     reason: str
     count: int
+    share: str
+
+    @property
+    def filter(self) -> str:
+        return self.code or NO_CODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,10 @@ def insights(owner_id: int | None, period: Period, now: datetime) -> Insights:
         unit=unit,
         bars=bars,
         axis=figures.axis(max(bar.total for bar in bars)),
-        failures=[_failure(code, count) for code, count in figures.failures(found.outcomes)],
+        failures=[
+            _failure(code, count, totals[State.FAILED])
+            for code, count in figures.failures(found.outcomes)
+        ],
         by_sender=figures.by_sender(found.sums.by_sender, readable=owner_id is not None),
         by_country=figures.by_country(found.sums.by_code),
         is_cut=figures.is_cut(starts),
@@ -86,6 +97,8 @@ def percent(part: int, whole: int) -> str:
     return f"{share:.1f} %"
 
 
-def _failure(code: str | None, count: int) -> Failure:
+def _failure(code: str | None, count: int, failed: int) -> Failure:
+    # Among these are some that never reached Twilio, so there was nobody to give a reason.
     reason = reason_for(code)
-    return Failure(code, reason.short if reason else "No reason given", count)
+    short = reason.short if reason else "Without an error code"
+    return Failure(code, short, count, percent(count, failed))

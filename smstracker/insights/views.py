@@ -1,5 +1,7 @@
 """Whether deliveries are healthy: one's own messages, or everyone's totals for administrators."""
 
+from datetime import datetime
+
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
@@ -8,7 +10,9 @@ from smstracker.clock import utcnow
 from smstracker.extensions import login_manager
 from smstracker.insights.figures import money
 from smstracker.insights.page import insights
-from smstracker.period import PeriodError, read_period
+from smstracker.period import Period, PeriodError, read_period
+
+DEFAULT = "7d"
 
 bp = Blueprint("insights", __name__, url_prefix="/insights")
 
@@ -26,13 +30,20 @@ def overview() -> ResponseReturnValue:
     everyone = "everyone" in request.args
     if everyone and not current_user.administrator:
         abort(404)
-    now, problem = utcnow(), None
-    try:
-        period = read_period(request.args, now, "7d")
-    except PeriodError as error:
-        period, problem = read_period({}, now, "7d"), str(error)
+    now = utcnow()
+    period, problem = _period(now)
     page = insights(None if everyone else current_user.id, period, now)
-    html = render_template(
-        "insights/overview.html", page=page, problem=problem, now=now, money=money
-    )
-    return html, 422 if problem else 200
+    given = {"page": page, "problem": problem, "typed": request.args, "now": now, "money": money}
+    return render_template("insights/overview.html", **given), 422 if problem else 200
+
+
+def _period(now: datetime) -> tuple[Period, str | None]:
+    """The range of time that is asked for; if there is none, the usual one and what is wrong."""
+    try:
+        return read_period(request.args, now, DEFAULT), None
+    except PeriodError as error:
+        problem = str(error)
+    try:
+        return read_period({"zone": request.args.get("zone", "")}, now, DEFAULT), problem
+    except PeriodError:
+        return read_period({}, now, DEFAULT), problem

@@ -47,7 +47,9 @@ class EpochSeconds(GenericFunction[int]):
 
 @compiles(EpochSeconds, "sqlite")
 def _epoch_on_sqlite(element: Any, compiler: Any, **kw: Any) -> str:
-    return f"CAST(strftime('%s', {compiler.process(element.clauses, **kw)}) AS INTEGER)"
+    # Without the fraction, of which half a millisecond would be rounded up to the next second.
+    seconds = f"substr({compiler.process(element.clauses, **kw)}, 1, 19)"
+    return f"CAST(strftime('%s', {seconds}) AS INTEGER)"
 
 
 @compiles(EpochSeconds, "postgresql")
@@ -156,11 +158,11 @@ def _count(
 def _columns(now: datetime, apart: bool) -> tuple[ColumnElement[Any], ...]:
     began = EpochSeconds(Message.created_at)
     # A look-up tells when we asked, and of a message that was read only the reading has its time.
+    # A receipt that was the first news does not tell when the message was accepted.
     told = and_(
         Message.status == "delivered",
         Message.status_source == Source.CALLBACK,
-        Message.accepted_at.is_not(None),
-        Message.final_at.is_not(None),
+        Message.final_at > Message.accepted_at,
     )
     took = EpochSeconds(Message.final_at) - EpochSeconds(Message.accepted_at)
     return (

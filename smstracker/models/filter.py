@@ -21,6 +21,8 @@ from smstracker.status import Source, State
 
 # How many of the newest are looked through, where the rows themselves have to be counted.
 EXAMINED = 1_000
+# The error code of what has none.
+NO_CODE = "none"
 Key = tuple[datetime, int]
 
 
@@ -28,9 +30,9 @@ Key = tuple[datetime, int]
 class Filter:
     """What somebody wants to see of their messages; None leaves out nothing.
 
-    `since` is inclusive, `until` exclusive. `digits` is a whole number without its +, or, unless
-    `is_full`, the last digits of one. At the moment `at` it is judged who has been silent for too
-    long, and so has to be whoever is shown.
+    `since` is inclusive, `until` exclusive. `error_code` may be NO_CODE. `digits` is a whole number
+    without its +, or, unless `is_full`, the last digits of one. At the moment `at` it is judged who
+    has been silent for too long, and so has to be whoever is shown.
     """
 
     owner_id: int
@@ -51,7 +53,7 @@ def drivers(chosen: Filter) -> dict[str, Conditions]:
     found: dict[str, Conditions] = {}
     if chosen.digits:
         found["recipient"] = [_recipient(chosen, Message.recipient_backwards)]
-    if chosen.error_code:
+    if chosen.error_code and chosen.error_code != NO_CODE:
         found["error_code"] = [Message.error_code == chosen.error_code]
     # Most messages are known by callback, so the newest are looked through for those.
     if chosen.source and chosen.source is not Source.CALLBACK:
@@ -90,7 +92,8 @@ def others_of(chosen: Filter, driver: str | None, row: Any) -> Conditions:
     if chosen.digits and driver != "recipient":
         found.append(_recipient(chosen, func.coalesce(row.recipient_backwards, "")))
     if chosen.error_code and driver != "error_code":
-        found.append(func.coalesce(row.error_code, "") == chosen.error_code)
+        code = "" if chosen.error_code == NO_CODE else chosen.error_code
+        found.append(func.coalesce(row.error_code, "") == code)
     if chosen.source and driver != "source":
         found.append(func.coalesce(row.status_source, "") == chosen.source.value)
     if chosen.state and driver != "state":

@@ -17,7 +17,8 @@ DAY = 86_400
 class InsightSpan(Model):
     """The `width` seconds from `began` are counted, for all owners.
 
-    From `stale_at` on, silence alone changes what was counted with this receipt window.
+    From `stale_at` on, silence alone changes what was counted with this receipt window; if it is
+    negative, there has been news since -`stale_at`.
     """
 
     __tablename__ = "insight_span"

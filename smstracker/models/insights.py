@@ -6,7 +6,7 @@ counted from the messages themselves, so that the figures are always those of a 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import and_, func, literal_column, select, union_all
@@ -21,6 +21,7 @@ from smstracker.status import State
 # More than this is not counted while somebody waits.
 LIVE_MOST = 20_000
 RANGES_MOST = 60
+END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,14 @@ class Measured:
 
 @dataclass(slots=True)
 class _Known:
-    """What was counted ahead: the spans that are still true, and those that are outdated."""
+    """What was counted ahead: the spans that are still true, and those that are outdated, with
+    when they began to be.
+    """
 
     good: dict[int, str | None] = field(default_factory=dict)
     old: dict[int, str | None] = field(default_factory=dict)
     days: dict[int, str | None] = field(default_factory=dict)
+    true_until: dict[int, int] = field(default_factory=dict)
 
 
 def first_made(owner_id: int | None) -> datetime | None:
@@ -90,8 +94,8 @@ def _bounds(owner_id: int | None, period: Period, now: datetime) -> Range:
     made = (first_made(owner_id) or now).timestamp()
     # A whole half hour can be taken from what was counted ahead.
     first = moment(int(made // HALF_HOUR * HALF_HOUR))
-    tomorrow = now + timedelta(days=1)  # a clock that was put back
-    return max(period.since or first, first), min(period.until or tomorrow, tomorrow)
+    # Beyond now, because a clock may have been put back.
+    return max(period.since or first, first), period.until or END_OF_TIME
 
 
 def _grid(since: datetime, until: datetime, now: datetime) -> tuple[int, int]:
@@ -113,17 +117,18 @@ def _known(
     days = range(begins // DAY * DAY, ends, DAY)
     others = [day for day in days if day not in known.days]
     for one in _tallies(whose, HALF_HOUR, InsightSpan.day.in_(others)):
-        if begins <= one.began < ends:
+        if begins <= one.began < ends and spans.is_true(one, now):
             is_good = spans.is_good(one, now) and one.began not in news
             (known.good if is_good else known.old)[one.began] = one.counts
+            known.true_until[one.began] = abs(one.stale_at)
     return known
 
 
 def _tallies(whose: int, width: int, *where: Any) -> Iterable[Any]:
     tally, span = InsightTally, InsightSpan
     same = (tally.width == span.width, tally.day == span.day, tally.began == span.began)
-    which = (span.day, span.began, span.stale_at, span.window_hours, tally.counts)
-    found = select(*which).outerjoin(tally, and_(tally.owner_id == whose, *same))
+    found = select(*span.__table__.c, tally.counts)
+    found = found.outerjoin(tally, and_(tally.owner_id == whose, *same))
     return db.session.execute(found.where(span.width == width, *where))
 
 
@@ -140,13 +145,22 @@ def _is_too_much(live: Sequence[Range], owner_id: int | None) -> bool:
 
 
 def _behind(known: _Known, covered: set[int], cursor: Any, now: datetime) -> Measured:
+    """The newest spans without a gap, as they were when the first news came that is left out."""
     known.good |= known.old
     counted = {*covered, *known.old}
     if cursor is None or not counted:
         return Measured([], Counts(), now, now)
-    as_of = min(moment(cursor.seen_at), moment(max(counted) + HALF_HOUR))
+    begins = ends = max(counted) + HALF_HOUR
+    while begins - HALF_HOUR in counted:
+        begins -= HALF_HOUR
+    for some in (known.good, known.days):
+        for one in [one for one in some if one < begins]:
+            del some[one]
+    until = [at for one, at in known.true_until.items() if one >= begins]
+    left_out = spans.news_began(db.session.connection(), cursor) or now
+    as_of = min(left_out, now, moment(min([ends, *until])))
     found = _put_together(known, {})
-    return Measured(found.outcomes, found.sums, as_of, moment(min(counted)))
+    return Measured(found.outcomes, found.sums, as_of, moment(begins))
 
 
 def _put_together(known: _Known, live: dict[int, Counts]) -> Measured:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, insert, select, update
 
 from smstracker.database import insert as insert_unless
 from smstracker.database import rows
@@ -27,10 +27,13 @@ from smstracker.models.users import User
 NAME = "insights"
 # Longer than the database lets a transaction of ours last.
 SETTLED_AFTER = 30  # seconds
+# By how much the clock of a machine may be ahead of another's.
+CLOCKS_DIFFER = 60  # seconds
 FOLLOWED_AT_ONCE = 5_000
 Cursor = Row[Any]
 Ahead = dict[str, int | None]
 _ROW = InsightCursor.__table__
+_MARK = InsightSpan.__table__.c
 
 
 @dataclass(slots=True)
@@ -148,21 +151,39 @@ def _spans_of(connection: Connection, message_ids: Any) -> set[int]:
     return set(connection.scalars(found))
 
 
-def forget(connection: Connection, half_hours: Iterable[int], ahead: Ahead) -> None:
-    """Count these again; changes that were followed are not needed any more."""
+def news_began(connection: Connection, at: Cursor) -> datetime | None:
+    """When the first news that was not followed yet came; None if there is none.
+
+    Of a price alone it is not kept when it came.
+    """
+    came = func.coalesce(StatusEvent.replayed_at, StatusEvent.received_at)
+    first = select(came).where(StatusEvent.id > at.event_id, StatusEvent.message_id.is_not(None))
+    found: datetime | None = connection.scalar(first.order_by(StatusEvent.id).limit(1))
+    return found
+
+
+def outdate(
+    connection: Connection, half_hours: Iterable[int], ahead: Ahead, came: datetime
+) -> None:
+    """Count these again; changes that were followed are not needed any more.
+
+    Until then what was counted is still that of the moment at which the news came.
+    """
     if "change_id" in ahead:
         connection.execute(delete(InsightChange).where(InsightChange.id <= ahead["change_id"]))
     keys = [(HALF_HOUR, one - one % DAY, one) for one in half_hours]
-    keys += {(DAY, day, day) for _, day, _ in keys}
+    for day in sorted({day for _, day, _ in keys}):
+        connection.execute(delete(InsightSpan).where(*_is(InsightSpan, (DAY, day, day))))
+    stale, at = InsightSpan.stale_at, int(came.timestamp())
+    earlier = case((stale < 0, stale), (stale < at, -stale), else_=-at)
     for key in sorted(keys):
-        connection.execute(_mark(key))
+        mark = update(InsightSpan).where(*_is(InsightSpan, key))
+        connection.execute(mark.values(stale_at=earlier))
 
 
-def _mark(key: tuple[int, int, int]) -> Any:
+def _is(table: Any, key: tuple[int, int, int]) -> tuple[ColumnElement[bool], ...]:
     width, day, began = key
-    return delete(InsightSpan).where(
-        InsightSpan.width == width, InsightSpan.day == day, InsightSpan.began == began
-    )
+    return table.width == width, table.day == day, table.began == began
 
 
 def first_made(connection: Connection, owner_id: int | None) -> datetime | None:
@@ -175,10 +196,17 @@ def first_made(connection: Connection, owner_id: int | None) -> datetime | None:
     return found
 
 
-def is_good(span: Any, now: datetime) -> bool:
-    """Whether neither silence nor another receipt window has changed what was counted."""
+def is_true(span: Any, now: datetime) -> bool:
+    """Whether what was counted was so at some time: with this receipt window, and not with a clock
+    that was put back since.
+    """
     is_same: bool = span.window_hours == settings().receipt_window_hours
-    return is_same and bool(span.stale_at >= now.timestamp())
+    return is_same and bool(span.made_at <= now.timestamp() + CLOCKS_DIFFER)
+
+
+def is_good(span: Any, now: datetime) -> bool:
+    """Whether what was counted is so now: there was no news, nor has silence changed it."""
+    return is_true(span, now) and bool(span.stale_at >= now.timestamp())
 
 
 def uncounted(connection: Connection, now: datetime, until: datetime) -> list[int]:
@@ -188,9 +216,11 @@ def uncounted(connection: Connection, now: datetime, until: datetime) -> list[in
         return []
     begins = int(first.timestamp()) // HALF_HOUR * HALF_HOUR
     ends = int(until.timestamp()) // HALF_HOUR * HALF_HOUR
+    # What `is_good` says, asked here of every half hour that there is.
     marks = select(InsightSpan.began).where(
         InsightSpan.width == HALF_HOUR,
         InsightSpan.stale_at >= now.timestamp(),
+        InsightSpan.made_at <= now.timestamp() + CLOCKS_DIFFER,
         InsightSpan.window_hours == settings().receipt_window_hours,
     )
     good = set(connection.scalars(marks))
@@ -199,10 +229,9 @@ def uncounted(connection: Connection, now: datetime, until: datetime) -> list[in
 
 def days_to_add_up(connection: Connection, now: datetime) -> list[tuple[int, int]]:
     """The days all of whose half hours are counted, and when the first of these is stale."""
-    which = (InsightSpan.width, InsightSpan.day, InsightSpan.stale_at, InsightSpan.window_hours)
     done: set[int] = set()
     halves: dict[int, list[int]] = {}
-    for one in connection.execute(select(*which)):
+    for one in connection.execute(select(*_MARK)):
         if is_good(one, now):
             if one.width == DAY:
                 done.add(one.day)
@@ -225,14 +254,12 @@ def keep(connection: Connection, made: Sequence[Made], now: datetime) -> None:
     keys = [(one.width, one.day, one.began) for one in made]
     days = [(DAY, one.day, one.day) for one in made if one.width == HALF_HOUR]
     for key in sorted({*keys, *days}):
-        connection.execute(_mark(key))
-    tally, span = InsightTally, InsightSpan
-    for width, day, began in keys:
-        at = (tally.width == width, tally.day == day, tally.began == began)
-        connection.execute(delete(tally).where(*at))
-    connection.execute(insert(span), [_span_row(one, now) for one in made])
+        connection.execute(delete(InsightSpan).where(*_is(InsightSpan, key)))
+    for key in keys:
+        connection.execute(delete(InsightTally).where(*_is(InsightTally, key)))
+    connection.execute(insert(InsightSpan), [_span_row(one, now) for one in made])
     if tallies := [row for one in made for row in _tally_rows(one)]:
-        connection.execute(insert(tally), tallies)
+        connection.execute(insert(InsightTally), tallies)
 
 
 def _span_row(made: Made, now: datetime) -> dict[str, int]:

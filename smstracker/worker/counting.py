@@ -35,18 +35,19 @@ def count_ahead(_last_done: datetime | None) -> Iterator[int]:
 
 
 def follow(now: datetime) -> int:
-    """Forget the counts of the spans about whose messages there was news; how much was followed."""
+    """Count the spans anew about whose messages there was news; how much was followed."""
     with _reading() as connection:
         cursor = spans.cursor(connection)
         ahead = spans.ahead_of(connection, cursor, now)
         touched = spans.touched(connection, cursor, ahead) if cursor and ahead else set()
+        came = spans.news_began(connection, cursor) if touched and cursor else None
     if ahead is None:
         return 0
     with db.engine.begin() as connection:
         if cursor is None:
             spans.begin(connection, ahead)
         elif spans.advance(connection, cursor, ahead):
-            spans.forget(connection, touched, ahead)
+            spans.outdate(connection, touched, ahead, came or now)
     return spans.followed(cursor, ahead)
 
 

@@ -1,0 +1,55 @@
+"""In a real Chromium: the chart of the figures, on the screen and on paper."""
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.houses import House
+from tests.scenes import Scene, look_in
+from tests.stage import ALICE, MANY
+
+# How tall each part of each bar is drawn, in pixels of the screen.
+HEIGHTS = """() => [...document.querySelectorAll(".chart .segment")]
+  .map((part) => part.getBoundingClientRect().height)"""
+# Whether the numbers can be seen, and the lightness of the paper and of the ink.
+PRINTED = """() => [
+  document.querySelector(".numbers table").getBoundingClientRect().height > 0
+    && document.querySelector(".numbers td").checkVisibility({ contentVisibilityAuto: true }),
+  getComputedStyle(document.documentElement).getPropertyValue("--page").trim(),
+]"""
+
+
+def look(browser: Browser, street: dict[str, House], who: str, **options: object) -> Page:
+    scene = Scene("figures", "/insights?period=30d&zone=UTC", who)
+    page = look_in(browser, scene, street["live"], **options)
+    scene.open(page, street["live"])
+    return page
+
+
+def test_one_message_among_many_is_seen_in_the_chart(
+    browser: Browser, street: dict[str, House]
+) -> None:
+    page = look(browser, street, MANY)
+    heights = page.evaluate(HEIGHTS)
+    assert min(heights) >= 2.5
+    page.context.close()
+
+
+def test_a_phone_shows_the_newest_bar_first(browser: Browser, street: dict[str, House]) -> None:
+    page = look(browser, street, MANY, viewport={"width": 360, "height": 740})
+    newest = page.locator(".chart .segment").last.bounding_box()
+    axis = page.locator(".chart .axis").first.bounding_box()
+    assert newest
+    assert axis
+    assert 0 <= newest["x"] < newest["x"] + newest["width"] < axis["x"] < 360
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_paper_is_light_and_has_the_numbers(
+    browser: Browser, street: dict[str, House], scheme: str
+) -> None:
+    page = look(browser, street, ALICE, color_scheme=scheme)
+    assert page.evaluate(PRINTED)[0] is False
+    page.emulate_media(media="print")
+    assert page.evaluate(PRINTED) == [True, "#fbfbfa"]
+    page.context.close()
