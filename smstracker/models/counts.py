@@ -25,8 +25,10 @@ from smstracker.status import State
 
 # How far people want to count.
 COUNT_CAP = 10_000
-# Of a text that more messages hold than the cap, so many of the newest are looked through.
+# Of a frequent text so many of the newest are looked through; one that not every fifth of them
+# holds may still have few enough for the index.
 TEXTS_EXAMINED = 5_000
+RARE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +84,30 @@ def _counts_of_examined(chosen: Filter, most: int) -> dict[State, Count]:
     """The states of the newest messages that one index finds, after the other filters."""
     driver = driver_of(chosen)
     conditions = [*of_time(chosen), *drivers(chosen)[driver]] if driver else of_time(chosen)
-    newest = select(Message).where(*conditions)
+    # As for a page: keys first, rows after.
+    newest = select(Message.created_at, Message.id).where(*conditions)
     newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(most)
-    row = newest.subquery()
-    others = others_of(chosen, driver, row.c)
+    row, joined = text_search.rows_of(newest.subquery())
+    others = others_of(chosen, driver, row)
     if chosen.text:
-        others.append(text_search.contains(chosen.text, row.c))
-    passes = and_(literal(True), *others)
-    silent = is_silent(chosen.at, row.c)
-    counted = select(row.c.status, silent, passes, func.count()).group_by(
-        row.c.status, silent, passes
-    )
+        others.append(text_search.contains(chosen.text, row))
+    seen = select(row.status, is_silent(chosen.at, row), and_(literal(True), *others))
+    one = seen.select_from(joined).subquery()
+    counted = select(*one.c, func.count()).group_by(*one.c)
     return _by_state([tuple(one) for one in db.session.execute(counted)], most, chosen.at)
 
 
 def _counts_by_text(chosen: Filter, term: str) -> dict[State, Count]:
-    """By the index of texts, which has all of a rare text; of a frequent one it has too many."""
+    """A text is looked for in the newest; what is rare among them is counted by its index, which
+    has too many of what is frequent.
+    """
+    newest = _counts_of_examined(chosen, TEXTS_EXAMINED)
+    seen = total(newest)
+    if seen.is_exact or seen.value >= TEXTS_EXAMINED // RARE:
+        return newest
     text_search.ask_index()
     if text_search.is_frequent(chosen.owner_id, term, COUNT_CAP):
-        return _counts_of_examined(chosen, TEXTS_EXAMINED)
+        return newest
     found = matched(chosen)
     silent = is_silent(chosen.at, found.c)
     some = select(found.c.status, silent.label("silent")).limit(COUNT_CAP).subquery()

@@ -79,10 +79,11 @@ def ask_index() -> None:
     """For the rest of the transaction: the index is asked, however many it may have.
 
     PostgreSQL believes that it is as quick to make the grams of every text anew, which takes
-    longer than any statement may.
+    longer than any statement may. It has to if it cannot note each hit apart, for want of memory.
     """
     if not _is_sqlite():
         db.session.execute(text("SET LOCAL enable_seqscan = off"))
+        db.session.execute(text("SET LOCAL work_mem = '64MB'"))
 
 
 def _hits(owner_id: int, term: str) -> Select[tuple[int]]:
