@@ -3,7 +3,7 @@
 import itertools
 import random
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from smstracker.extensions import db
 from smstracker.insights import figures
 from smstracker.models import InsightChange, InsightSpan, InsightTally, Message, User
 from smstracker.models import insights as reading
-from smstracker.models.counting import bin_of
+from smstracker.models.counting import Took, bin_of
 from smstracker.models.events import News
 from smstracker.models.insight_tallies import DAY, HALF_HOUR
 from smstracker.models.insights import Measured, measure
@@ -38,8 +38,8 @@ CALLED_BACK = ("sent", "delivered", "undelivered", "read")
 def plain(owner_id: int | None, period: Period) -> list[object]:
     """The figures, one message after the other."""
     outcomes: Counter[object] = Counter()
-    by_sender: Counter[object] = Counter()
-    by_code: Counter[object] = Counter()
+    by_sender: Took[str | None] = defaultdict(Counter)
+    by_code: Took[str] = defaultdict(Counter)
     spend: dict[str | None, tuple[int, int]] = {}
     for one in db.session.scalars(select(Message)):
         if owner_id in (None, one.owner_id) and is_in(period, one.created_at):
@@ -49,8 +49,8 @@ def plain(owner_id: int | None, period: Period) -> list[object]:
             is_told = one.status == "delivered" and one.status_source == Source.CALLBACK
             if is_told and one.final_at and one.accepted_at and one.final_at > one.accepted_at:
                 took = int(one.final_at.timestamp()) - int(one.accepted_at.timestamp())
-                by_sender[one.sender, bin_of(took)] += 1
-                by_code[one.recipient[1:4], bin_of(took)] += 1
+                by_sender[one.sender][bin_of(took)] += 1
+                by_code[one.recipient[1:4]][bin_of(took)] += 1
     db.session.rollback()
     return [outcomes, by_sender, by_code, spend]
 

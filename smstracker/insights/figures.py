@@ -126,15 +126,14 @@ def _bar(unit: str, local: datetime, counts: Counter[State]) -> Bar:
     return Bar(label, tick, {state: counts[state] for state in State})
 
 
-def by_sender(found: Counter[tuple[str | None, int]], *, readable: bool) -> list[Times]:
+def by_sender(found: Mapping[str | None, Counter[int]], *, readable: bool) -> list[Times]:
     """For each sender; of a number its last digits alone unless it may be `readable`."""
-    return _times((_sender(name, readable), took, n) for (name, took), n in found.items())
+    return _times((_sender(name, readable), took) for name, took in found.items())
 
 
-def by_country(found: Counter[tuple[str, int]]) -> list[Times]:
+def by_country(found: Mapping[str, Counter[int]]) -> list[Times]:
     """For each calling code."""
-    names = {digits: country(digits) for digits, _ in found}
-    return _times((names[digits], took, count) for (digits, took), count in found.items())
+    return _times((country(digits), took) for digits, took in found.items())
 
 
 def _sender(sender: str | None, readable: bool) -> str:
@@ -154,10 +153,10 @@ def country(number_begins: str) -> str:
     return f"+{number_begins}"
 
 
-def _times(named: Iterable[tuple[str, int, int]]) -> list[Times]:
+def _times(named: Iterable[tuple[str, Counter[int]]]) -> list[Times]:
     groups: dict[str, Counter[int]] = {}
-    for name, seconds, count in named:
-        groups.setdefault(name, Counter())[seconds] += count
+    for name, seconds in named:
+        groups.setdefault(name, Counter()).update(seconds)
     made = [Times(name, seconds.total(), percentiles(seconds)) for name, seconds in groups.items()]
     return sorted(made, key=lambda times: (-times.samples, times.name))
 

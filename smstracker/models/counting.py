@@ -5,7 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -36,6 +37,8 @@ NEVER = 2**62
 FINE_UP_TO = 40  # seconds; above it a bin is at most a twentieth of what it holds
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 Range = tuple[datetime, datetime]
+Key = TypeVar("Key")
+Took = defaultdict[Key, Counter[int]]
 
 
 class EpochSeconds(GenericFunction[int]):
@@ -61,13 +64,13 @@ def _epoch_on_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
 class Counts:
     """The figures of some messages; they can be added up.
 
-    `by_sender` and `by_code` count the seconds of deliveries: (sender, seconds) and
-    (the first digits, seconds). `spend` is (micros, messages) of each currency.
+    `by_sender` and `by_code` say how many deliveries took how many seconds, for each sender and
+    for the first digits of the recipient. `spend` is (micros, messages) of each currency.
     """
 
     outcomes: Counter[tuple[str, str | None]] = field(default_factory=Counter)
-    by_sender: Counter[tuple[str | None, int]] = field(default_factory=Counter)
-    by_code: Counter[tuple[str, int]] = field(default_factory=Counter)
+    by_sender: Took[str | None] = field(default_factory=lambda: defaultdict(Counter))
+    by_code: Took[str] = field(default_factory=lambda: defaultdict(Counter))
     spend: dict[str | None, tuple[int, int]] = field(default_factory=dict)
     stale_at: int = NEVER
 
@@ -77,8 +80,10 @@ class Counts:
 
     def add_sums(self, other: "Counts") -> None:
         """Add all but the outcomes, which people want to see by the hour or day."""
-        self.by_sender.update(other.by_sender)
-        self.by_code.update(other.by_code)
+        for sender, took in other.by_sender.items():
+            self.by_sender[sender].update(took)
+        for begins, took in other.by_code.items():
+            self.by_code[begins].update(took)
         for unit, (micros, count) in other.spend.items():
             self.spend_more(unit, micros, count)
 
@@ -86,21 +91,39 @@ class Counts:
         before = self.spend.get(unit, (0, 0))
         self.spend[unit] = (before[0] + micros, before[1] + count)
 
-    def packed(self) -> str:
-        counters = (self.outcomes, self.by_sender, self.by_code)
-        lists = [[[*key, count] for key, count in one.items()] for one in counters]
+    def packed(self) -> dict[str, str]:
+        """The columns of a tally."""
+        outcomes = [[*key, count] for key, count in self.outcomes.items()]
         spend = [[unit, *sums] for unit, sums in self.spend.items()]
-        return json.dumps([*lists, spend], separators=(",", ":"))
+        sums = [_flat(self.by_sender), _flat(self.by_code), spend]
+        columns = {"outcomes": outcomes, "sums": sums}
+        return {name: json.dumps(one, separators=(",", ":")) for name, one in columns.items()}
 
     @classmethod
-    def unpacked(cls, packed: str) -> "Counts":
-        outcomes, by_sender, by_code, spend = json.loads(packed)
-        return cls(
-            Counter({(state, code): count for state, code, count in outcomes}),
-            Counter({(sender, took): count for sender, took, count in by_sender}),
-            Counter({(begins, took): count for begins, took, count in by_code}),
-            {unit: (micros, count) for unit, micros, count in spend},
-        )
+    def unpacked(cls, outcomes: str, sums: str) -> "Counts":
+        found = cls(Counter({(state, code): n for state, code, n in json.loads(outcomes)}))
+        found.add_packed(sums)
+        return found
+
+    def add_packed(self, sums: str) -> None:
+        """Add the sums of a tally. A page adds up hundreds, so this is made to be quick."""
+        by_sender, by_code, spend = json.loads(sums)
+        for sender, *took in by_sender:
+            _add_flat(self.by_sender[sender], took)
+        for begins, *took in by_code:
+            _add_flat(self.by_code[begins], took)
+        for unit, micros, count in spend:
+            self.spend_more(unit, micros, count)
+
+
+def _flat(by_key: Took[Any]) -> list[list[Any]]:
+    """[key, seconds, count, seconds, count …] of each."""
+    return [[key, *chain.from_iterable(took.items())] for key, took in by_key.items()]
+
+
+def _add_flat(counter: Counter[int], took: list[int]) -> None:
+    for seconds, count in zip(took[::2], took[1::2], strict=True):
+        counter[seconds] += count
 
 
 def bin_of(seconds: int) -> int:
@@ -186,8 +209,8 @@ def _add_row(counts: Counts, row: Any, now: datetime) -> None:
     counts.outcomes[state, code] += count
     counts.spend_more(unit, int(micros), count)
     if took is not None:
-        counts.by_sender[sender, bin_of(took)] += count
-        counts.by_code[begins, bin_of(took)] += count
+        counts.by_sender[sender][bin_of(took)] += count
+        counts.by_code[begins][bin_of(took)] += count
     if not silent and (word == "pending" or word in status.AWAITING_RECEIPT):
         patience = status.PENDING_IS_UNKNOWN_AFTER if word == "pending" else window
         counts.stale_at = min(counts.stale_at, status_at + int(patience.total_seconds()))

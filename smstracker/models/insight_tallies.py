@@ -32,7 +32,10 @@ class InsightSpan(Model):
 
 
 class InsightTally(Model):
-    """The counts of one owner in one span, as `Counts.packed`; no row where there is no message."""
+    """The counts of one owner in one span, as `Counts.packed`; no row where there is no message.
+
+    The outcomes are apart, because a day's bars may want them by half hours, and the rest not.
+    """
 
     __tablename__ = "insight_tally"
 
@@ -40,7 +43,8 @@ class InsightTally(Model):
     day: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     began: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     owner_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    counts: Mapped[str] = mapped_column(Text)
+    outcomes: Mapped[str] = mapped_column(Text)
+    sums: Mapped[str] = mapped_column(Text)
 
 
 class InsightChange(Model):

@@ -4,12 +4,13 @@ Spans that were counted ahead are taken from there while nothing has changed the
 counted from the messages themselves, so that the figures are always those of a plain count.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, func, literal_column, select, union_all
+from sqlalchemy import and_, func, literal, literal_column, select, union_all
 
 from smstracker.extensions import db
 from smstracker.models import spans
@@ -48,15 +49,21 @@ class Measured:
     complete_since: datetime | None = None
 
 
+# To look one up is quicker than to call State, which a page would do thousands of times.
+STATES = {state.value: state for state in State}
+# The outcomes and the sums of a tally, None where they are empty or counted elsewhere.
+Packed = tuple[str | None, str | None]
+
+
 @dataclass(slots=True)
 class _Known:
     """What was counted ahead: the spans that are still true, and those that are outdated, with
-    when they began to be.
+    when they began to be. A day may have only its sums here, and its outcomes by half hours.
     """
 
-    good: dict[int, str | None] = field(default_factory=dict)
-    old: dict[int, str | None] = field(default_factory=dict)
-    days: dict[int, str | None] = field(default_factory=dict)
+    good: dict[int, Packed] = field(default_factory=dict)
+    old: dict[int, Packed] = field(default_factory=dict)
+    days: dict[int, Packed] = field(default_factory=dict)
     true_until: dict[int, int] = field(default_factory=dict)
 
 
@@ -112,22 +119,25 @@ def _known(
     with_news = {one - one % DAY for one in news}
     known = _Known()
     for one in _tallies(whose, DAY, InsightSpan.day >= begins, InsightSpan.day + DAY <= ends):
-        if spans.is_good(one, now) and one.day not in with_news and one.day not in cut:
-            known.days[one.day] = one.counts
+        if spans.is_good(one, now) and one.day not in with_news:
+            known.days[one.day] = (None if one.day in cut else one.outcomes, one.sums)
+    apart = InsightSpan.day.in_(cut & known.days.keys())
+    for one in _tallies(whose, HALF_HOUR, apart, sums=literal(None)):
+        known.good[one.began] = (one.outcomes, None)
     days = range(begins // DAY * DAY, ends, DAY)
-    others = [day for day in days if day not in known.days]
-    for one in _tallies(whose, HALF_HOUR, InsightSpan.day.in_(others)):
+    others = InsightSpan.day.in_([day for day in days if day not in known.days])
+    for one in _tallies(whose, HALF_HOUR, others):
         if begins <= one.began < ends and spans.is_true(one, now):
             is_good = spans.is_good(one, now) and one.began not in news
-            (known.good if is_good else known.old)[one.began] = one.counts
+            (known.good if is_good else known.old)[one.began] = (one.outcomes, one.sums)
             known.true_until[one.began] = abs(one.stale_at)
     return known
 
 
-def _tallies(whose: int, width: int, *where: Any) -> Iterable[Any]:
+def _tallies(whose: int, width: int, *where: Any, sums: Any = InsightTally.sums) -> Iterable[Any]:
     tally, span = InsightTally, InsightSpan
     same = (tally.width == span.width, tally.day == span.day, tally.began == span.began)
-    found = select(*span.__table__.c, tally.counts)
+    found = select(*span.__table__.c, tally.outcomes, sums.label("sums"))
     found = found.outerjoin(tally, and_(tally.owner_id == whose, *same))
     return db.session.execute(found.where(span.width == width, *where))
 
@@ -166,13 +176,14 @@ def _behind(known: _Known, covered: set[int], cursor: Any, now: datetime) -> Mea
 def _put_together(known: _Known, live: dict[int, Counts]) -> Measured:
     outcomes: list[Outcomes] = []
     sums = Counts()
-    kept = [*known.days.items(), *known.good.items()]
-    packed = ((began, Counts.unpacked(counts)) for began, counts in kept if counts)
-    for began, counts in (*packed, *live.items()):
-        at = datetime.fromtimestamp(began, UTC)
-        outcomes += [
-            Outcomes(at, State(state), code, count)
-            for (state, code), count in counts.outcomes.items()
-        ]
+    for began, (packed, packed_sums) in (*known.days.items(), *known.good.items()):
+        at = moment(began)
+        for state, code, count in json.loads(packed or "[]"):
+            outcomes.append(Outcomes(at, STATES[state], code, count))
+        if packed_sums:
+            sums.add_packed(packed_sums)
+    for began, counts in live.items():
+        for (state, code), count in counts.outcomes.items():
+            outcomes.append(Outcomes(moment(began), STATES[state], code, count))
         sums.add_sums(counts)
     return Measured(outcomes, sums)

@@ -243,10 +243,10 @@ def days_to_add_up(connection: Connection, now: datetime) -> list[tuple[int, int
 
 def tallies_of(connection: Connection, day: int) -> list[tuple[int, Counts]]:
     """What was counted of the half hours of a day; everyone's is made of it again."""
-    which = select(InsightTally.owner_id, InsightTally.counts).where(
+    which = select(InsightTally.owner_id, InsightTally.outcomes, InsightTally.sums).where(
         InsightTally.width == HALF_HOUR, InsightTally.day == day, InsightTally.owner_id != EVERYONE
     )
-    return [(owner_id, Counts.unpacked(packed)) for owner_id, packed in connection.execute(which)]
+    return [(owner_id, Counts.unpacked(*packed)) for owner_id, *packed in connection.execute(which)]
 
 
 def keep(connection: Connection, made: Sequence[Made], now: datetime) -> None:
@@ -277,7 +277,7 @@ def _tally_rows(made: Made) -> list[dict[str, Any]]:
     for counts in made.by_owner.values():
         everyone.add(counts)
     all_of = {**made.by_owner, EVERYONE: everyone} if made.by_owner else {}
-    return [{**_key(made), "owner_id": of, "counts": one.packed()} for of, one in all_of.items()]
+    return [{**_key(made), "owner_id": of, **one.packed()} for of, one in all_of.items()]
 
 
 def _key(made: Made) -> dict[str, int]:
