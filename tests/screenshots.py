@@ -24,7 +24,12 @@ NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 WIDTHS = (1280, 360)
 SCHEMES = ("light", "dark")
 HIGHEST = 4000  # px; the rest of a very long page looks like what is above it
-README = {"message-delivered": "message", "log": "log", "callbacks": "connection"}
+# The name there, and how much of the page.
+README = {
+    "message-delivered": ("message", 640),
+    "log": ("log", 640),
+    "insights-many": ("insights", 780),
+}
 
 
 def take(browser: Browser, scene: Scene, house: House) -> None:
@@ -36,9 +41,10 @@ def take(browser: Browser, scene: Scene, house: House) -> None:
             page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
             _shoot(page, FOLDER / f"{scene.name}-{scheme}-{width}.png", width)
     if scene.name in README:
-        page.set_viewport_size({"width": 1000, "height": 640})
+        name, height = README[scene.name]
+        page.set_viewport_size({"width": 1000, "height": height})
         page.emulate_media(color_scheme="light")
-        page.screenshot(path=FOLDER / f"{README[scene.name]}-light.png")
+        page.screenshot(path=FOLDER / f"{name}-light.png")
     page.context.close()
 
 

@@ -27,6 +27,7 @@ LONG_NAME = "a.very.long.name.indeed.that.somebody.has.at.a.long.department@clin
 # Half a minute and half a second off every edge: no words change while the pictures are taken.
 ODD = timedelta(seconds=30, milliseconds=500)
 # Chosen for the pills: the widest that a busy year makes.
+NO_PRICE = {"price_micros": None, "price_unit": None}
 MANY_OF = {"delivered": 99_999, "failed": 1_204, "sent": 38, "queued": 12}
 
 
@@ -137,6 +138,9 @@ def _fill(connection: Connection, owner: int, now: datetime, divisor: int) -> No
         # What still waits has been told of lately, or it would count as having no receipt.
         moved = now - ODD if word == "queued" else created
         row |= {"status_at": moved, "status_source": "callback"}
+        took = timedelta(seconds=number % 17 + 2) if word == "delivered" else None
+        row |= {"accepted_at": created, "final_at": created + took if took else None}
+        row |= {"price_micros": 7_900, "price_unit": "USD"} if took else NO_PRICE
         rows.append(row | {"error_code": "30003" if word == "failed" else None})
     connection.execute(insert(Message), rows)
 

@@ -104,7 +104,8 @@ function offerExactTimes(footer) {
 }
 
 const footer = document.getElementById("zone");
-if (footer) write(footer, `Times are in your time zone: ${zone} (${abbreviation}).`);
+const named = zone === abbreviation ? zone : `${zone} (${abbreviation})`;
+if (footer) write(footer, `Times are in your time zone: ${named}.`);
 if (footer) offerExactTimes(footer);
 setTheClock();
 show();
