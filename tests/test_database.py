@@ -16,7 +16,7 @@ from smstracker.clock import utcnow
 from smstracker.dashboard.filters import read_filters
 from smstracker.database import Base, include_object
 from smstracker.extensions import db
-from smstracker.models import Message, RateLimit, StatusEvent, User, log
+from smstracker.models import Message, RateLimit, StatusEvent, User, log, spans
 from smstracker.models.counts import counts_query
 from smstracker.models.log import Filter
 from smstracker.models.messages import Content
@@ -171,6 +171,7 @@ def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None
             "counts": counts_query(Filter(me)),
             "send limit": Message.newest_since(me, now - timedelta(minutes=1)).offset(29).limit(1),
             "events": StatusEvent.of_message(7),
+            "first of everyone": spans.first_made_query(None),
         }
         for name, query in queries.items():
             assert not is_scan(plan(query)), (name, plan(query))

@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from smstracker.database import insert as insert_unless
 from smstracker.database import rows
@@ -187,13 +198,20 @@ def _is(table: Any, key: tuple[int, int, int]) -> tuple[ColumnElement[bool], ...
 
 
 def first_made(connection: Connection, owner_id: int | None) -> datetime | None:
-    """When the first message was made; by the index of each owner."""
+    """When the first message was made, of everyone if there is no owner."""
+    found: datetime | None = connection.scalar(first_made_query(owner_id))
+    return found
+
+
+def first_made_query(owner_id: int | None) -> Select[Any]:
+    """By the index of each owner."""
     first = select(Message.created_at).order_by(Message.created_at, Message.id).limit(1)
     if owner_id is not None:
-        return connection.scalar(first.where(Message.owner_id == owner_id))
-    each = first.where(Message.owner_id == User.id).correlate(User).scalar_subquery().label("at")
-    found: datetime | None = connection.scalar(select(func.min(select(each).subquery().c.at)))
-    return found
+        return first.where(Message.owner_id == owner_id)
+    of_one = first.where(Message.owner_id == User.id).correlate(User).scalar_subquery()
+    # Named here too, or the subquery would go through the messages of all owners in one.
+    each = select(of_one.label("at")).select_from(User).subquery()
+    return select(func.min(each.c.at))
 
 
 def is_true(span: Any, now: datetime) -> bool:
