@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -159,6 +160,25 @@ def test_what_comes_soon_after_an_event_is_told_in_the_next_one(
         for message in rest:
             learn(house, message)
         assert reader.next() == sorted(str(message.public_id) for message in rest)
+
+
+def test_while_much_is_stored_a_stream_rests_longer(
+    house: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "PAUSE_WHEN_BUSY", 30.0)
+    feed, message = house.extensions["broadcaster"], ann.has_message()
+    with reading(ann) as reader:
+        learn(house, message)
+        assert reader.next()
+        (mine,) = feed._streams
+        assert not feed.is_busy
+        assert not mine.rests(time.monotonic() + 1)
+        feed._rate = 1e6
+        assert feed.is_busy
+        learn(house, message, "delivered")
+        assert reader.next()
+        assert mine.rests(time.monotonic() + 1)
+        wait_until(lambda: feed._rate < 9e5)  # nothing more comes, so it forgets
 
 
 def test_every_stream_has_its_turn(

@@ -26,9 +26,14 @@ log = logging.getLogger(__name__)
 EVERY = {"sqlite": 0.1, "postgresql": 0.2}  # seconds between two looks
 CHECK_EVERY = 1.0
 # Each stream that has something to write is a thread that wants the interpreter, and many at once
-# would take it from those that store callbacks: so they are woken in turn, these few at each beat.
+# would take it from those that store callbacks: so they are woken in turn, a few at each beat, and
+# fewer if the beat is late, because then others wait for the interpreter already.
 BEAT = 0.02  # seconds
+LATE = 0.005
 WOKEN_AT_A_BEAT = 8
+WOKEN_WHEN_LATE = 2
+# So many events a second, taken over two seconds: the open pages can wait a little then.
+BUSY, BUSY_OVER = 100, 2.0
 SLOWEST = 5.0  # seconds between two tries while the database is away
 AT_ONCE = 1_000
 # Transactions end sooner (see statement_timeout): what is still missing then was rolled back.
@@ -57,6 +62,12 @@ class Broadcaster:
         self._missing: dict[int, float] = {}
         self._told: dict[Stream, None] = {}  # and not woken yet, the longest waiting first
         self._checked_at = 0.0
+        self._rate = 0.0  # events a second
+        self._weighed_at = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        return self._rate > BUSY
 
     def join(self, stream: Stream, engine: Engine, position: int) -> None:
         """Tell `stream` of everything after `position`, read a moment ago. Raises FullError."""
@@ -112,8 +123,7 @@ class Broadcaster:
         bell = Bell(engine)
         while self._goes_on():
             try:
-                if bell.has_rung():
-                    self._look(engine)
+                self._weigh(self._look(engine) if bell.has_rung() else 0)
                 self._check(engine)
                 pause = every
             except Exception:
@@ -126,21 +136,29 @@ class Broadcaster:
 
     def _wake_in_turn(self, until: float) -> None:
         """Wake who was told something, each when it is due, until the next look."""
-        while (rest := until - time.monotonic()) > 0 and not self._stopped.is_set():
-            now = time.monotonic()
-            due = [one for one in self._told if not one.rests(now)][:WOKEN_AT_A_BEAT]
-            for stream in due:
+        beat = time.monotonic()
+        while (now := time.monotonic()) < until and not self._stopped.is_set():
+            most = WOKEN_AT_A_BEAT if now < beat + LATE else WOKEN_WHEN_LATE
+            for stream in [one for one in self._told if not one.rests(now)][:most]:
                 del self._told[stream]
                 stream.wake()
-            self._stopped.wait(min(rest, BEAT) if self._told else rest)
+            beat = min(now + BEAT, until) if self._told else until
+            self._stopped.wait(beat - now)
 
     def _goes_on(self) -> bool:
         with self._guard:
             self._is_running = bool(self._streams) and not self._stopped.is_set()
             return self._is_running
 
-    def _look(self, engine: Engine) -> None:
-        """Tell the streams of what has become visible since the last look."""
+    def _weigh(self, seen: int) -> None:
+        """Take so many events into the rate."""
+        now = time.monotonic()
+        passed, self._weighed_at = now - self._weighed_at, now
+        self._rate += (seen / passed - self._rate) * min(passed / BUSY_OVER, 1)
+
+    def _look(self, engine: Engine) -> int:
+        """Tell the streams of what has become visible since the last look, and how much it was."""
+        seen = 0
         while True:
             now = time.monotonic()
             found = _read(engine, feed.changes(self._top, self._missing, AT_ONCE))
@@ -154,8 +172,9 @@ class Broadcaster:
                     stream.tell(news[stream.owner_id])
                     self._told.setdefault(stream)
             self._settle(now)
+            seen += len(found)
             if len(found) < AT_ONCE:
-                return
+                return seen
 
     def _note(self, number: int, now: float) -> None:
         if self._missing.pop(number, None) is None and number > self._top:

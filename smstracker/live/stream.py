@@ -16,8 +16,9 @@ RETRY_AFTER = 2000  # ms that a browser waits before it opens a broken stream ag
 RESUME_AFTER = 100  # ms
 HEARTBEAT = 15.0  # seconds; shorter than the patience of any proxy
 LIFETIME = 45.0  # seconds, give or take a fifth, so that not all come back at once
-# Between two writes; the page would not fetch more often.
-PAUSE = 0.5  # seconds
+# Between two writes; the page would not fetch more often. While much is stored, what is written
+# would take from that.
+PAUSE, PAUSE_WHEN_BUSY = 0.5, 2.0  # seconds
 # With more than this many changes a page does better to look at all of its rows.
 MOST_IDS = 500
 # Linux tells at once that the other side has closed; elsewhere a write that fails does, later.
@@ -85,8 +86,6 @@ class Stream:
             with self._news:
                 self._news.wait_for(self._is_due, min(HEARTBEAT, rest))
             if not self._ended:
-                # Before it writes: what comes meanwhile is said after the next pause.
-                self._rests_until = time.monotonic() + PAUSE
                 yield self._event()
 
     def _is_due(self) -> bool:
@@ -99,6 +98,9 @@ class Stream:
         with self._news:
             ids, self._ids = self._ids, set()
             is_all, self._is_all = self._is_all, False
+        # Before it is written: what comes meanwhile is said after the pause.
+        pause = PAUSE_WHEN_BUSY if self._broadcaster.is_busy else PAUSE
+        self._rests_until = time.monotonic() + pause
         words = ": still here\n"
         if is_all:
             words = "event: all\ndata: all\n"
