@@ -23,7 +23,7 @@ from smstracker.models.users import open_sessions
 
 log = logging.getLogger(__name__)
 
-EVERY = {"sqlite": 0.1, "postgresql": 0.2}  # seconds between two looks
+EVERY = 0.1  # seconds between two looks
 CHECK_EVERY = 1.0
 # Each stream that has something to write is a thread that wants the interpreter, and many at once
 # would take it from those that store callbacks: so they are woken in turn, a few at each beat, and
@@ -119,13 +119,13 @@ class Broadcaster:
         self._is_running = True
 
     def _run(self, engine: Engine) -> None:
-        every = pause = EVERY[engine.dialect.name]
+        pause = EVERY
         bell = Bell(engine)
         while self._goes_on():
             try:
                 self._weigh(self._look(engine) if bell.has_rung() else 0)
                 self._check(engine)
-                pause = every
+                pause = EVERY
             except Exception:
                 # Whatever it is, the pages must not wait for ever: it is tried again.
                 pause = min(pause * 2, SLOWEST)

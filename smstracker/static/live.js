@@ -9,7 +9,7 @@
 
 const MEMORY = "live"; // "paused" in the browser's own memory
 const FIRST_FETCH = 100; // ms, so that changes that come together are fetched together
-const FETCH_EVERY = 500;
+const FETCH_EVERY = 300;
 const LATE = 15_000; // an answer that has not come by now never will
 const BREAKS = 3; // in a row, without a single event between
 const STREAM_AGAIN = 60_000;
