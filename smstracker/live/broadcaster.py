@@ -23,7 +23,7 @@ from smstracker.models.users import open_sessions
 
 log = logging.getLogger(__name__)
 
-EVERY = 0.1  # seconds between two looks
+EVERY, EVERY_WHEN_BUSY = 0.1, 0.5  # seconds between two looks
 CHECK_EVERY = 1.0
 # Each stream that has something to write is a thread that wants the interpreter, and many at once
 # would take it from those that store callbacks: so they are woken in turn, a few at each beat, and
@@ -125,7 +125,7 @@ class Broadcaster:
             try:
                 self._weigh(self._look(engine) if bell.has_rung() else 0)
                 self._check(engine)
-                pause = EVERY
+                pause = EVERY_WHEN_BUSY if self.is_busy else EVERY
             except Exception:
                 # Whatever it is, the pages must not wait for ever: it is tried again.
                 pause = min(pause * 2, SLOWEST)
