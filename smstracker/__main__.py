@@ -20,6 +20,8 @@ STOPPING = 15.0  # seconds until a process that does not stop is killed
 # Ctrl-C, a service manager, a terminal that is closed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+SIMULATOR = ["smstracker.simulator"]
+
 
 class StopError(Exception):
     """Somebody asked this process to end."""
@@ -75,8 +77,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 def _commands(settings: Config) -> list[list[str]]:
     web = ["gunicorn", "-c", "python:smstracker.server", "wsgi:app"]
     worker = ["flask", "--app", "wsgi", "worker"]
-    simulator = [["smstracker.simulator"]] if settings.demo else []
-    return [*simulator, web, worker]
+    return [*([SIMULATOR] if settings.demo else []), web, worker]
 
 
 def _supervise(settings: Config) -> int:
@@ -88,6 +89,9 @@ def _supervise(settings: Config) -> int:
             processes.append(
                 subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, start_new_session=True)
             )
+            if command == SIMULATOR:
+                # The worker asks it at once, and would say that Twilio cannot be reached.
+                _wait_for_port(settings.simulator_port, processes[0])
         _announce(settings, processes)
         while all(process.poll() is None for process in processes):
             time.sleep(0.5)
@@ -96,6 +100,17 @@ def _supervise(settings: Config) -> int:
         return 0
     finally:
         _end(processes)
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + STARTING
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=2).close()
+        except OSError:
+            time.sleep(0.05)
+            continue
+        return
 
 
 def _announce(settings: Config, processes: list[subprocess.Popen[bytes]]) -> None:

@@ -30,6 +30,8 @@ def demo(tmp_path: Path) -> Iterator[Process]:
 def test_newcomer_gets_from_nothing_to_delivered(demo: Process) -> None:
     assert "no SMS leaves this machine" in demo.wait_for(r"smstracker is running.*\n")[0]
     demo.wait_for("worker_started")
+    # Or its first question would find nobody, and every page say that Twilio cannot be asked.
+    assert demo.printed.index("Simulated carrier on") < demo.printed.index("worker_started")
     with requests.Session() as browser:
         page = browser.get(f"{demo.url}/auth/sign-in").text
         form = {"csrf_token": hidden(page, "csrf_token"), "email": "me@home.example"}
