@@ -9,11 +9,11 @@ import time
 import urllib.request
 from types import FrameType
 
+import click
 from flask_migrate import upgrade
 
 from config import ROOT, Config, ConfigError, load
 from smstracker import create_app
-from smstracker.database import UNAVAILABLE
 
 STARTING = 30.0  # seconds until the app has to answer
 STOPPING = 15.0  # seconds until a process that does not stop is killed
@@ -41,8 +41,10 @@ def main() -> int:
     try:
         with create_app(settings).app_context():
             upgrade()
-    except UNAVAILABLE:
-        return _refuse("The database does not answer. Check DATABASE_URL and whether it runs.")
+    except ConfigError as error:
+        return _refuse(str(error))
+    except click.ClickException as error:  # of migrations/env.py
+        return _refuse(error.message)
     for asked_to_end in ENDING:
         signal.signal(asked_to_end, _stop)
     return _supervise(settings)

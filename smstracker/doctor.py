@@ -44,8 +44,7 @@ def _database() -> Finding:
     trouble = database_problem()
     if trouble is None:
         return ok("database", "reached and migrated")
-    found, _, command = trouble.partition(": ")
-    return problem("database", found, command or "check DATABASE_URL and whether it runs")
+    return problem("database", trouble.cause, trouble.fix)
 
 
 def _twilio() -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import pytest
 from config import Config, ConfigError, load
 
 LIVE = {
-    "SECRET_KEY": "not-to-be-seen",
+    "SECRET_KEY": "not-to-be-seen: 0123456789-qwertz",
     "PUBLIC_BASE_URL": "https://sms.example.org",
     "TWILIO_ACCOUNT_SID": "AC" + "1" * 32,
     "TWILIO_AUTH_TOKEN": "not-to-be-seen-either",
@@ -188,7 +188,7 @@ def test_carrier_settings_without_credentials_do_not_start_a_demo(
 
 def test_secrets_stay_out_of_the_repr(tmp_path: Path) -> None:
     config: Config = load(LIVE | {"MAIL_USERNAME": "u", "MAIL_PASSWORD": "pw-x"}, instance=tmp_path)
-    assert "not-to-be-seen" not in repr(config)
+    assert "not-to-be-seen: 0123456789-qwertz" not in repr(config)
     assert "pw-x" not in repr(config)
 
 

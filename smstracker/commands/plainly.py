@@ -1,22 +1,22 @@
-"""Commands that say in a sentence, and not with a trace, that the database is away."""
+"""Commands that say in a sentence, and not with a trace, why the database cannot be used."""
 
 from typing import Any
 
 import click
 from flask.cli import AppGroup
 
-from smstracker.database import UNAVAILABLE
+from smstracker.database_problems import DATABASE_ERRORS, explain
 
 
 class _Plainly(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except UNAVAILABLE as error:
-            raise click.ClickException(
-                "The database does not answer. Check DATABASE_URL and whether it runs, and with "
-                "flask db upgrade whether it is up to date."
-            ) from error
+        except DATABASE_ERRORS as error:
+            problem = explain(error)
+            if problem is None:
+                raise
+            raise click.ClickException(problem.sentence) from error
 
 
 class PlainCommand(_Plainly):
