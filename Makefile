@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require
 .PHONY: run test lint format lock bench chaos screenshots clean
 
 run: .venv/run
-	@$(BIN)/python -m smstracker
+	@$(BIN)/python -m smstracker --end-with-parent
 
 test: .venv/dev
 	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=95

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import pytest
 import requests
 
@@ -82,6 +83,23 @@ def test_second_start_finds_what_the_first_one_kept(tmp_path: Path) -> None:
         process.wait_for("smstracker is running")
         assert urllib.request.urlopen(f"{process.url}/readyz", timeout=5).status == 200
         assert process.end(how) == 0
+
+
+@pytest.mark.parametrize("killed", ["supervisor", "make"])
+def test_nothing_is_left_when_it_is_killed(tmp_path: Path, killed: str) -> None:
+    run = [sys.executable, "-m", "smstracker", "--end-with-parent"]
+    # In the place of make, which would look for what to install first.
+    make = [sys.executable, "-c", f"import subprocess; subprocess.run({run!r})"]
+    process = Process(tmp_path, *make)
+    process.wait_for("smstracker is running")
+    process.wait_for("worker_started")
+    family = process.family()
+    # make, the supervisor, the guard, the simulator, gunicorn and its worker, flask worker
+    assert len(family) == 7
+    family[0 if killed == "make" else 1].kill()
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert alive == []
+    process.wait()
 
 
 def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
