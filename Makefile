@@ -52,6 +52,8 @@ clean:
 	@echo "Installing what smstracker needs (once) ..."
 	@$(PIP) -r requirements.txt
 	@$(BIN)/python -m pip check
+	@printf '%s\n' '#!/bin/sh' 'export PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}"' \
+		'exec "$(CURDIR)/$(BIN)/python" -m smstracker.command_line "$$@"' > $(BIN)/flask
 	@touch $@
 
 .venv/dev: .venv/run requirements-dev.txt

@@ -94,6 +94,9 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
     assert list(found) == [
         "settings",
         "database",
+        "disk",
+        "permissions",
+        "durability",
         "credentials",
         "senders",
         "clock",

@@ -8,7 +8,9 @@ from flask.cli import AppGroup
 from smstracker.database_problems import DATABASE_ERRORS, explain
 
 
-class _Plainly(click.Command):
+class Plainly(click.Command):
+    """Says a problem of the database in a sentence and ends with 1."""
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -19,9 +21,9 @@ class _Plainly(click.Command):
             raise click.ClickException(problem.sentence) from error
 
 
-class PlainCommand(_Plainly):
+class PlainCommand(Plainly):
     """A command of its own."""
 
 
-class PlainGroup(_Plainly, AppGroup):
+class PlainGroup(Plainly, AppGroup):
     """Commands under one name."""
