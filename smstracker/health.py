@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import PoolProxiedConnection
 
 from config import sqlite_path
-from smstracker.database import BUSY_TIMEOUT
+from smstracker.database import BUSY_TIMEOUT, READS_ONLY
 from smstracker.database_problems import (
     DISK_FULL,
     LOCKED,
@@ -51,7 +51,7 @@ def readyz() -> ResponseReturnValue:
 def database_problem() -> DatabaseProblem | None:
     """What keeps the database from being used, None if nothing does."""
     try:
-        with db.engine.connect() as connection:
+        with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
             current = MigrationContext.configure(connection).get_current_heads()
             connection.rollback()
             if set(current) != set(_script().get_heads()):
