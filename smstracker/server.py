@@ -7,9 +7,13 @@ from types import FrameType
 from typing import Any
 
 from config import ConfigError, load
+from smstracker import create_app
 
 try:
     _settings = load()
+    if _settings.demo:
+        # Here, where it ends the server: a worker that does not start is started again.
+        create_app(_settings)
 except ConfigError as error:
     sys.exit(str(error))
 

@@ -63,6 +63,22 @@ def test_sqlite_is_durable(app: Flask) -> None:
         assert connection.scalar(text("PRAGMA foreign_keys")) == 1
 
 
+def test_files_of_sqlite_are_shut_to_others(make_app, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "wide.sqlite"
+    app = make_app(DATABASE_URL=f"sqlite:///{path}")
+
+    def modes() -> set[int]:
+        with app.app_context():
+            db.engine.dispose()
+            with db.engine.begin() as connection:
+                connection.execute(text("CREATE TABLE IF NOT EXISTS t (x)"))
+                return {file.stat().st_mode & 0o777 for file in tmp_path.glob("wide.sqlite*")}
+
+    assert modes() == {0o600}
+    path.chmod(0o644)
+    assert modes() == {0o600}
+
+
 def test_read_then_write_loses_no_update(app: Flask) -> None:
     with app.app_context():
         db.session.add(RateLimit(key="counter", hits=0, expires_at=0))

@@ -74,6 +74,8 @@ class Carrier:
         self._client = Client(
             config.twilio_account_sid, config.twilio_auth_token, http_client=http_client
         )
+        # The client reads both from the environment, and would rewrite any host by them.
+        self._client.edge, self._client.region = config.twilio_edge, config.twilio_region
         self._client.api.base_url = config.twilio_api_base_url
         if config.twilio_api_base_url != TWILIO_API:
             self._client.messaging.base_url = config.twilio_api_base_url

@@ -14,6 +14,7 @@ from smstracker.carrier import (
     UnreachedError,
     current_carrier,
 )
+from smstracker.database_problems import cause
 from smstracker.extensions import db
 from smstracker.models import Message
 from smstracker.models.events import News
@@ -88,5 +89,5 @@ def _record(message_id: int, news: News, facts: dict[str, Any]) -> None:
             log.log(
                 logging.ERROR if is_last else logging.WARNING,
                 "send_outcome_not_recorded",
-                extra={"message_sid": news.twilio_sid, "reason": type(error).__name__},
+                extra={"message_sid": news.twilio_sid, "reason": cause(error)},
             )
