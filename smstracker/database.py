@@ -1,5 +1,6 @@
 """What SQLite and PostgreSQL need so that one code base is safe on both."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 from sqlite3 import Connection as SQLiteConnection
 from typing import Any
@@ -8,6 +9,7 @@ from flask import has_request_context, request
 from sqlalchemy import CursorResult, DateTime, Dialect, Engine, MetaData, Result, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
@@ -19,6 +21,12 @@ from smstracker.folding import fold_text
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
 MOST_CONNECTIONS = 32  # of a process
 READS_ONLY = "smstracker_reads_only"
+# Run on each new PostgreSQL session: whatever server, database, role or URL say, a commit is on the
+# disk when it is answered. What waits for standbys to apply it as well is left alone.
+SESSION_SQL = (
+    "SELECT set_config('synchronous_commit', 'on', false)"
+    " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')",
+)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # Without names, constraints could not be altered on SQLite by a later migration.
@@ -98,11 +106,22 @@ def engine_options(database_url: str, threads: int) -> dict[str, Any]:
     return options
 
 
-def prepare_sqlite(engine: Engine) -> None:
-    """Make `engine` durable and free of lost updates; does nothing for PostgreSQL."""
+def prepare_engine(engine: Engine) -> None:
+    """Make `engine` durable, and on SQLite free of lost updates."""
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin)
+    else:
+        event.listen(engine, "connect", _set_session)
+
+
+def _set_session(connection: DBAPIConnection, _record: object) -> None:
+    # Outside of a transaction, or a rollback would undo it.
+    connection.autocommit = True
+    with closing(connection.cursor()) as cursor:
+        for statement in SESSION_SQL:
+            cursor.execute(statement)
+    connection.autocommit = False
 
 
 def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
