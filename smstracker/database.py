@@ -25,12 +25,17 @@ UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
 BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for a lock
 MOST_CONNECTIONS = 32  # of a process
 READS_ONLY = "smstracker_reads_only"
-# What a PostgreSQL session of ours has, unless the URL says otherwise. One locked row must not hold
-# up every callback that waits behind it.
-SESSION = {
-    "lock_timeout": "2s",
-    "statement_timeout": "10s",
-    "idle_in_transaction_session_timeout": "15s",
+# What a PostgreSQL session of ours has, as SQL expressions. The URL wins over the time limits: one
+# locked row must not hold up every callback that waits behind it.
+TIME_LIMITS = {
+    "lock_timeout": "'2s'",
+    "statement_timeout": "'10s'",
+    "idle_in_transaction_session_timeout": "'15s'",
+}
+# Nothing wins over this: a commit is on the disk when it is answered, or with a standby as well.
+DURABILITY = {
+    "synchronous_commit": "CASE current_setting('synchronous_commit')"
+    " WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END",
 }
 SESSION_PARAMETERS = "session_parameters"  # to be set in each transaction
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -133,7 +138,7 @@ def prepare_engine(engine: Engine) -> None:
 
 
 def _set_session_parameters(connection: psycopg.Connection[Any], record: Any) -> None:
-    """Set `SESSION` by SQL, outside of a transaction, so that no rollback takes it back.
+    """Set time limits and durability by SQL, outside of a transaction: no rollback undoes it.
 
     What the URL, a service or PGOPTIONS has set is of the source `client`. A pooler lends another
     session to each transaction, which must not keep what is ours, nor a prepared statement; it is
@@ -142,24 +147,28 @@ def _set_session_parameters(connection: psycopg.Connection[Any], record: Any) ->
     connection.autocommit = True
     query = "SELECT pg_backend_pid(), name FROM pg_settings WHERE name = ANY(%s)"
     rows = connection.execute(
-        f"{query} AND source <> 'client' UNION SELECT pg_backend_pid(), NULL", [[*SESSION]]
+        f"{query} AND source <> 'client' UNION SELECT pg_backend_pid(), NULL", [[*TIME_LIMITS]]
     ).fetchall()
-    parameters = {name: SESSION[name] for _, name in rows if name}
+    parameters = DURABILITY | {name: TIME_LIMITS[name] for _, name in rows if name}
     if connection.info.backend_pid != rows[0][0]:
         connection.prepare_threshold = None
         record.info[SESSION_PARAMETERS] = parameters
     else:
-        for name, value in parameters.items():
-            connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+        connection.execute(_set_config(parameters, "false"))
     connection.autocommit = False
 
 
 def _set_transaction_parameters(connection: Connection) -> None:
-    """Behind a pooler, set `SESSION` in each transaction."""
+    """Behind a pooler, set time limits and durability in each transaction."""
     parameters = connection.info.get(SESSION_PARAMETERS)
     if parameters:
-        calls = ", ".join(f"set_config('{n}', '{value}', true)" for n, value in parameters.items())
-        connection.exec_driver_sql(f"SELECT {calls}")
+        connection.exec_driver_sql(_set_config(parameters, "true"))
+
+
+def _set_config(parameters: dict[str, str], is_local: str) -> str:
+    """Make a SELECT that sets session parameters to SQL expressions, all of them ours."""
+    calls = [f"set_config('{name}', {value}, {is_local})" for name, value in parameters.items()]
+    return f"SELECT {', '.join(calls)}"
 
 
 def _protect_files(_dialect: Dialect, _record: object, arguments: Any, _options: Any) -> None:

@@ -9,6 +9,7 @@ from smstracker.addresses import absolute
 from smstracker.carrier import (
     Answer,
     CarrierError,
+    NoSlotError,
     OutcomeUnknownError,
     RefusedError,
     UnreachedError,
@@ -30,6 +31,20 @@ _OUTCOMES: dict[type[CarrierError], str] = {
     UnreachedError: "unreached",
     OutcomeUnknownError: "unknown",
 }
+
+
+def save_and_hand_over(message: Message) -> None:
+    """Commit a drafted message and send it; NoSlotError if Twilio keeps too many others waiting.
+
+    Then nothing is saved, so that the same form can be sent again.
+    """
+    try:
+        with current_carrier().slot():
+            db.session.commit()
+            hand_over(message)
+    except NoSlotError:
+        db.session.rollback()
+        raise
 
 
 def hand_over(message: Message) -> None:
