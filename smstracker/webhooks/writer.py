@@ -17,7 +17,7 @@ from typing import NamedTuple
 from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
 
-from smstracker.carrier.signatures import SECONDARY
+from smstracker.carrier.signatures import SECONDARY, SHARED_KEY
 from smstracker.clock import utcnow
 from smstracker.database import UNAVAILABLE
 from smstracker.extensions import db
@@ -149,8 +149,11 @@ def _record(connection: Connection, group: list[Waiting], counts: Counts) -> Non
     # keeps what belongs to one message in the order in which it came.
     callbacks = [what for what, _ in group if isinstance(what, Callback)]
     for public_id, news in sorted(callbacks, key=lambda one: one.news.twilio_sid or ""):
-        counts.repeated += bool(record_callback(connection, public_id, news))
+        recorded = record_callback(connection, public_id, news)
+        counts.repeated += recorded.is_repeated
+        counts.unmatched += not recorded.is_matched
         counts.by_secondary += news.signed_with == SECONDARY
+        counts.by_key += news.signed_with == SHARED_KEY
         counts.accepted += 1
 
 
