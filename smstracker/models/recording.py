@@ -60,15 +60,15 @@ _FROM_PATH = select(Message.id).where(
 )
 _HOLDER = aliased(Message)
 _FROM_SID = select(_HOLDER.id).where(_HOLDER.twilio_sid == _SID, _is_of_account(_HOLDER, _ACCOUNT))
-# Looked for once, although the statements ask for it again and again.
+# The limit keeps both databases from looking for it again wherever the statement names it.
 _FOUND = (
     select(func.coalesce(_FROM_PATH.scalar_subquery(), _FROM_SID.scalar_subquery()).label("id"))
-    .cte("found")
-    .prefix_with("MATERIALIZED")
+    .limit(1)
+    .subquery("found")
 )
-_MESSAGE = select(_FOUND.c.id).scalar_subquery()
+_MESSAGE = _FOUND.c.id
 _EARLIER = aliased(StatusEvent)
-_TOKEN = bindparam("of_token", type_=String())
+_TOKEN = bindparam("of_token", None, type_=String())
 _IS_SAME_TOKEN = _EARLIER.idempotency_token.is_not_distinct_from(_TOKEN)
 _IS_SAME_STATUS = and_(
     _EARLIER.status == bindparam("of_status", type_=String()),
@@ -91,18 +91,20 @@ def _by_message(of_message: Any, of_none: Any) -> Any:
 def _has_earlier(*conditions: ColumnElement[bool], skipped: int = 0) -> Any:
     """Whether more than `skipped` callbacks have told the same status."""
     same = select(_EARLIER.id).where(_IS_SAME_STATUS, *conditions).limit(1).offset(skipped)
-    return _by_message(exists(same.where(_OF_MESSAGE)), exists(same.where(_OF_NO_MESSAGE)))
+    of_message, of_none = (same.where(of) for of in (_OF_MESSAGE, _OF_NO_MESSAGE))
+    return _by_message(*(exists(one.correlate(_FOUND)) for one in (of_message, of_none)))
 
 
 _FROM_NEWS = tuple(
-    bindparam(name, type_=StatusEvent.__table__.c[name].type).label(name) for name in News.__slots__
+    bindparam(name, None, type_=StatusEvent.__table__.c[name].type).label(name)
+    for name in News.__slots__
 )
 _IS_NEW = not_(or_(_has_earlier(_IS_SAME_TOKEN), _has_earlier(skipped=MOST_REPEATS - 1)))
 _APPEND_CALLBACK = (
     insert(StatusEvent)
     .from_select(
         ["message_id", "is_repeated", *News.__slots__],
-        select(_MESSAGE, _has_earlier(), *_FROM_NEWS).where(_IS_NEW),
+        select(_MESSAGE, _has_earlier(), *_FROM_NEWS).select_from(_FOUND).where(_IS_NEW),
         include_defaults=False,
     )
     .returning(
@@ -113,15 +115,13 @@ _APPEND_CALLBACK = (
 )
 _SAME = select(_EARLIER.id).where(_IS_SAME_STATUS)
 _SAME_TOKEN_FIRST = _SAME.order_by(not_(_IS_SAME_TOKEN), _EARLIER.id).limit(1)
+_COUNTED = _by_message(
+    _SAME_TOKEN_FIRST.where(_OF_MESSAGE).correlate(_FOUND).scalar_subquery(),
+    _SAME_TOKEN_FIRST.where(_OF_NO_MESSAGE).correlate(_FOUND).scalar_subquery(),
+)
 _COUNT_AGAIN = (
     update(StatusEvent)
-    .where(
-        StatusEvent.id
-        == _by_message(
-            _SAME_TOKEN_FIRST.where(_OF_MESSAGE).scalar_subquery(),
-            _SAME_TOKEN_FIRST.where(_OF_NO_MESSAGE).scalar_subquery(),
-        )
-    )
+    .where(StatusEvent.id == select(_COUNTED).select_from(_FOUND).scalar_subquery())
     .values(repeats=StatusEvent.repeats + 1)
     .returning(StatusEvent.message_id)
 )
