@@ -139,7 +139,7 @@ def test_unsigned_body_is_read_no_further_than_it_is_kept(client: FlaskClient) -
         ({"Huge": "x" * MAX_CALLBACK}, 413),
         ({f"F{n}": "" for n in range(MAX_FIELDS)}, 413),
         ({"Text": "🎉" * 1600}, 204),
-        ({f"F{n}": "" for n in range(900)}, 204),
+        ({f"F{n}": "" for n in range(MAX_FIELDS - 20)}, 204),
     ],
 )
 def test_signed_callback_has_a_limit_of_size_and_fields(

@@ -2,6 +2,7 @@
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from flask import Flask
@@ -13,7 +14,7 @@ from smstracker.carrier import Signer
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.models.events import News
-from smstracker.models.recording import record
+from smstracker.models.recording import Recorded, record
 from smstracker.status import Source
 from smstracker.webhooks import writer
 from smstracker.webhooks.forms import read_callback
@@ -65,8 +66,9 @@ def test_group_is_written_in_one_order_so_that_processes_cannot_deadlock(
 ) -> None:
     written: list[tuple[str | None, str]] = []
 
-    def note(_connection: object, _id: object, news: News) -> None:
+    def note(_connection: object, _id: object, news: News) -> Recorded:
         written.append((news.twilio_sid, news.status))
+        return Recorded(is_repeated=False, is_matched=True)
 
     monkeypatch.setattr(writer, "record_callback", note)
     came = [(2, "sent"), (1, "sent"), (2, "delivered"), (1, "queued")]
@@ -99,7 +101,10 @@ def test_many_processes_at_once_neither_deadlock_nor_lose_anything(
 
     def one_group(group: list[tuple[int, str]]) -> None:
         waiting = [
-            (messages[number] if chance.random() < 0.5 else None, news_of(number, word))
+            (
+                messages[number] if chance.random() < 0.5 else None,
+                replace(news_of(number, word), idempotency_token=str(chance.random())),
+            )
             for number, word in group
         ]
         assert write(app, *waiting) == [None] * len(group)
