@@ -26,7 +26,8 @@ class Window:
 
     Of those accepted, `by_key` were signed with a shared key, and `unmatched` are of no message
     here: of other programs of the account. `told` messages became final by a callback; `missed`
-    ones had to be asked about, because no callback told of their end. A message that cannot have a callback (not sent) is neither.
+    ones had to be asked about, because no callback told of their end. A message that cannot have a
+    callback (not sent) is neither.
     """
 
     span: timedelta

@@ -65,6 +65,11 @@ class CallbackWriter:
         """The same for a refused callback."""
         self._write(evidence)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits for a commit at this moment."""
+        return self._writing.locked()
+
     def count_refused(self, patiently: bool = True) -> None:
         """Count a refused callback that is not kept, with the next commit or in a second.
 
