@@ -9,7 +9,7 @@ from alembic.util import CommandError
 from flask import current_app
 
 from smstracker import models
-from smstracker.database import SESSION, include_object
+from smstracker.database import TIME_LIMITS, include_object
 from smstracker.database_problems import DATABASE_ERRORS, NOT_MIGRATED, explain
 from smstracker.extensions import db
 
@@ -73,7 +73,7 @@ def run() -> None:
         if connection.dialect.name == "postgresql":
             # A migration may take long, and of two machines that start at once one has to wait.
             # For this transaction only: behind a pooler the session is not ours to change.
-            for limit in SESSION:
+            for limit in TIME_LIMITS:
                 connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4242)")
         before = context.get_context().get_current_heads()
