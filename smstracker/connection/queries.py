@@ -145,8 +145,9 @@ def workers() -> Select[Any]:
 
 
 def _was_missed() -> ColumnElement[bool]:
-    """A message that was never sent could not be called back."""
-    return and_(Message.status_source == Source.LOOKUP, Message.status.not_in(status.NOT_SENT))
+    """No callback can be due for a message that was never sent or that Twilio has deleted."""
+    can_be_due = Message.status.not_in(status.NOT_CALLED_BACK)
+    return and_(Message.status_source == Source.LOOKUP, can_be_due)
 
 
 def _is_unknown(now: datetime) -> ColumnElement[bool]:

@@ -15,6 +15,7 @@ _NOT_SENT_BECAUSE = {
     "unreached": "Twilio was not reached",
     "untraced": "Twilio has no trace of it",
 }
+_OUTCOME_LOST = "Its outcome will not be known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ def headline(message: Message, now: datetime) -> str:
     shown = message.shown(now)
     took = in_words(message.status_at - message.created_at)
     waited = in_words(now - message.status_at)
+    if message.status == status.DELETED:
+        return f"The message to {to} was deleted at Twilio; its outcome will not be known"
     if shown.state is State.UNKNOWN:
         return f"We do not know yet whether the message to {to} was sent"
     if shown.state is State.NO_RECEIPT:
@@ -73,7 +76,13 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
             "Twilio gave no readable answer, and Twilio has no trace of it: its list was searched "
             "again and again for ten minutes. It is safe to send it again."
         )
-    if message.shown(now).state is State.UNKNOWN:
+    if message.status == status.DELETED:
+        said.append(
+            "Twilio has this message no more: a person, a program or Twilio’s retention period "
+            "deleted it before its outcome came here. It may have arrived, so ask the recipient "
+            "before you send it again. A status callback that still comes counts."
+        )
+    elif message.shown(now).state is State.UNKNOWN:
         said += _what_is_unknown(events)
     if message.conflicting:
         said.append(
@@ -168,6 +177,8 @@ def short_reason(message: Message) -> str | None:
     """The reason beside a status in the log."""
     if message.status in _NOT_SENT_BECAUSE:
         return _NOT_SENT_BECAUSE[message.status]
+    if message.status == status.DELETED:
+        return _OUTCOME_LOST
     failed = message.status in (*status.NEGATIVE, *status.NOT_SENT)
     return _short(message.error_code) if failed else None
 

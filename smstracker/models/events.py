@@ -29,9 +29,10 @@ class StatusEvent(Model):
     """One thing that was learned about a message, kept as it came.
 
     `carrier_done_at` is the carrier's own date as given: it has no zone and is never computed with.
-    `signed_with` names the token of a callback ("primary", "secondary", "subaccount"); one that was
-    refused at first and accepted later has a `replayed_at`. `is_repeated` tells of a callback
-    whose status and error code had been called back before.
+    `signed_with` names the token of a callback ("primary", "secondary", "subaccount") as it was set
+    then, and `token_mark` tells whether it is the one that is set now. A callback that was refused
+    at first and accepted later has a `replayed_at`. `is_repeated` tells of a callback whose status
+    and error code had been called back before.
     """
 
     __tablename__ = "status_event"
@@ -50,6 +51,7 @@ class StatusEvent(Model):
     idempotency_token: Mapped[str | None] = mapped_column(String(128))
     account_sid: Mapped[str | None] = mapped_column(String(34))
     signed_with: Mapped[str | None] = mapped_column(String(16))
+    token_mark: Mapped[str | None] = mapped_column(String(8))
     is_repeated: Mapped[bool] = mapped_column(default=False)
     replayed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -72,6 +74,7 @@ class News:
     idempotency_token: str | None = None
     account_sid: str | None = None
     signed_with: str | None = None
+    token_mark: str | None = None
     replayed_at: datetime | None = None
     received_at: datetime = field(default_factory=utcnow)
 
