@@ -8,6 +8,7 @@ import pytest
 
 from smstracker.connection.causes import Cause
 from smstracker.connection.report import DAY, HOUR, WEEK, Delay, Report, Window, Worker
+from smstracker.connection.rotation import Rotation
 from smstracker.connection.sentence import sentence
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -47,7 +48,7 @@ WELL = Report(
     unheard=0,
     waiting_since=0,
     repaired_since=0,
-    by_secondary=0,
+    rotation=Rotation.PRIMARY_SIGNS,
     causes=(),
     workers=(worker(),),
 )
@@ -226,9 +227,10 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
     ),
     (
         WELL,
-        {"by_secondary": 1},
-        "Callbacks are signed with the secondary token: Twilio has promoted it; "
-        "make it TWILIO_AUTH_TOKEN",
+        {"rotation": Rotation.PROMOTED},
+        "The newest callbacks are signed with the secondary token: Twilio has promoted it. "
+        "Make TWILIO_AUTH_TOKEN_SECONDARY the TWILIO_AUTH_TOKEN, and the token of now the "
+        "secondary one",
     ),
 ]
 
@@ -263,7 +265,7 @@ def test_sentence_names_the_worst_first() -> None:
         "causes": (cause(),),
         "repaired_since": 1,
         "workers": (worker(problem="Credentials."),),
-        "by_secondary": 1,
+        "rotation": Rotation.PROMOTED,
         "day": window(1, 9),
     }
     heard = []
@@ -272,12 +274,12 @@ def test_sentence_names_the_worst_first() -> None:
         ("repaired_since", 0),
         ("workers", (worker(age=HOUR),)),
         ("workers", (worker(),)),
-        ("by_secondary", 0),
+        ("rotation", Rotation.SETTLING),
         ("day", window(10)),
     ):
         said = sentence(replace(WELL, **everything))  # type: ignore[arg-type]
         assert said.is_bad
         heard.append(said.brief.split()[0])
         everything[name] = mended
-    assert heard == ["14", "Twilio", "Twilio", "The", "Callbacks", "9"]
+    assert heard == ["14", "Twilio", "Twilio", "The", "The", "9"]
     assert not sentence(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]

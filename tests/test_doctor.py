@@ -20,14 +20,13 @@ from config import load
 from smstracker import create_app, doctor
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import CallbackTally, Heartbeat
-from smstracker.models.tallies import span_of
+from smstracker.models import Heartbeat, Message
 from smstracker.simulator import SimulatorServer
 from tests.conftest import free_port
 from tests.inbox import Inbox
 from tests.people import Person
 from tests.refusals import refusal
-from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
+from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, call_back, fields, sid
 from tests.wire import answer, wire
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -49,11 +48,20 @@ def examine(app: Flask, code: int | None = None) -> Findings:
     return found
 
 
+def store(app: Flask, row: object) -> None:
+    with app.app_context():
+        db.session.add(row)
+        db.session.commit()
+
+
+def base_of(app: Flask) -> str:
+    base: str = app.config["SETTINGS"].public_base_url
+    return base
+
+
 def beat(app: Flask, age: int = 1, problem: str | None = None) -> None:
     at = utcnow() - timedelta(seconds=age)
-    with app.app_context():
-        db.session.add(Heartbeat(worker="w", started_at=at, beat_at=at, problem=problem))
-        db.session.commit()
+    store(app, Heartbeat(worker="w", started_at=at, beat_at=at, problem=problem))
 
 
 def account(status: str = "active", kind: str = "Full") -> dict[str, str]:
@@ -89,7 +97,6 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
     beat(live)
     found = examine(live, 0)
     verdicts = {check: [one["verdict"] for one in all_] for check, all_ in found.items()}
-    assert verdicts.pop("token rotation") == ["warning"]  # the tests have a secondary token
     assert set(map(tuple, verdicts.values())) == {("ok",)}
     assert list(found) == [
         "settings",
@@ -338,21 +345,56 @@ def test_worker_has_to_beat(
 def test_rotation_of_the_token_is_followed(app: Flask, asked: Asked) -> None:
     without = asked(answer(500, {}), TWILIO_AUTH_TOKEN_SECONDARY="")
     assert one(without, "token rotation")[0] == "ok"
-    assert "signs nothing yet" in one(asked(answer(500, {})), "token rotation")[1]
-    with app.app_context():
-        counts = {"accepted": 1, "repeated": 0, "by_secondary": 1, "refused": 0}
-        db.session.add(CallbackTally(began_at=span_of(utcnow()), process="p", **counts))
-        db.session.commit()
+    assert "no callback has come since" in one(asked(answer(500, {})), "token rotation")[1]
+    for number in range(5):
+        call_back(app.test_client(), fields(sid(number), "sent"), token=SECONDARY)
     verdict, what, fix = one(asked(answer(500, {})), "token rotation")
     assert verdict == "warning"
     assert "promoted" in what
     assert "TWILIO_AUTH_TOKEN" in fix
 
 
-def test_sick_connection_is_a_warning(app: Flask, asked: Asked) -> None:
-    with app.app_context():
-        db.session.add(refusal(utcnow(), diagnosis="Valid for http://x.example"))
-        db.session.commit()
+def test_refused_callback_beside_accepted_ones_is_a_warning(app: Flask, asked: Asked) -> None:
+    call_back(app.test_client(), fields(sid(1), "sent"))
+    store(app, refusal(utcnow(), diagnosis="Valid for http://x.example"))
     verdict, what, _ = one(asked(answer(500, {})), "connection")
     assert verdict == "warning"
     assert what == "1 callback was refused in the last hour: Valid for http://x.example"
+
+
+def ends_with(app: Flask, *arguments: str) -> int:
+    return app.test_cli_runner().invoke(args=["doctor", *arguments]).exit_code
+
+
+def test_doctor_ends_with_1_while_callbacks_are_refused_and_none_is_accepted(live: Flask) -> None:
+    beat(live)
+    assert ends_with(live) == 0
+    call_back(live.test_client(), fields(sid(1), "sent"), token="f" * 32, base=base_of(live))
+    done = live.test_cli_runner().invoke(args=["doctor"])
+    assert done.exit_code == 1
+    assert "1 callback was refused in 24 hours, and none accepted" in done.stdout
+    call_back(live.test_client(), fields(sid(1), "sent"), base=base_of(live))
+    assert ends_with(live) == 0
+    assert ends_with(live, "--fail-on", "problem") == 0
+    assert ends_with(live, "--fail-on", "warning") == 1
+
+
+def test_doctor_ends_with_1_while_twilio_is_silent_although_it_should_not_be(live: Flask) -> None:
+    beat(live)
+    alice = Person.signed_in(live, "alice@example.org")
+    sent = {"status": "sent", "status_source": "send", "accepted_at": utcnow()}
+    message = alice.has_message(**sent)
+    assert ends_with(live) == 0  # no callback is due yet
+    with live.app_context():
+        db.session.get_one(Message, message.id).accepted_at = utcnow() - timedelta(minutes=6)
+        db.session.commit()
+    done = live.test_cli_runner().invoke(args=["doctor"])
+    assert done.exit_code == 1
+    assert "problem  connection: No callback has ever come, though 1 message waits" in done.stdout
+
+
+def test_doctor_ends_with_0_for_a_stranger_who_is_refused(live: Flask) -> None:
+    beat(live)
+    form = fields(sid(1), "sent", AccountSid="AC" + "9" * 32)
+    call_back(live.test_client(), form, token="f" * 32, base=base_of(live))
+    assert ends_with(live, "--fail-on", "warning") == 0

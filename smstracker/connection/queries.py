@@ -33,6 +33,13 @@ UNKNOWN_AFTER = timedelta(minutes=10)
 UNHEARD_AFTER = timedelta(minutes=5)
 UNHEARD_WITHIN = timedelta(days=7)
 
+TALLIED = (
+    CallbackTally.accepted,
+    CallbackTally.repeated,
+    CallbackTally.refused,
+    CallbackTally.not_stored,
+)
+
 # Accepted by Twilio and on their way. Of a scheduled message no callback is due for days.
 _ON_THE_WAY = tuple(
     word for word in status.words_of(State.WAITING) if word not in ("pending", "scheduled")
@@ -40,17 +47,15 @@ _ON_THE_WAY = tuple(
 
 
 def tally(now: datetime, spans: Iterable[timedelta]) -> Select[Any]:
-    """Accepted, repeated and refused for each span in turn; then `by_secondary` of a day."""
+    """Accepted, repeated, refused and not stored for each span in turn."""
     sums: list[ColumnElement[Any]] = []
     longest = now
     for span in spans:
         since = span_of(now - span)
         longest = min(longest, since)
-        for column in (CallbackTally.accepted, CallbackTally.repeated, CallbackTally.refused):
+        for column in TALLIED:
             sums.append(sum_if(CallbackTally.began_at >= since, column))
-    recent = CallbackTally.began_at >= span_of(now - timedelta(days=1))
-    by_secondary = sum_if(recent, CallbackTally.by_secondary).label("by_secondary")
-    return select(*sums, by_secondary).where(CallbackTally.began_at >= longest)
+    return select(*sums).where(CallbackTally.began_at >= longest)
 
 
 def last_callback(since: datetime) -> Select[tuple[datetime | None]]:

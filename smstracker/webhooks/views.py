@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from smstracker.carrier import current_carrier
+from smstracker.carrier.token_marks import token_marks
 from smstracker.extensions import settings
 from smstracker.logs import name_request
 from smstracker.webhooks.evidence import Refusal, raw_target
@@ -74,7 +75,8 @@ def uuid_or_none(text: str) -> uuid.UUID | None:
 
 def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
     token = request.headers.get("I-Twilio-Idempotency-Token")
-    news = read_callback(request.form, g.signer, token)
+    mark = token_marks(settings()).get(g.signer.token)
+    news = read_callback(request.form, g.signer, token, token_mark=mark)
     if news is None:
         abort(400)
     current_writer().store(public_id, news)

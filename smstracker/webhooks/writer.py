@@ -55,6 +55,8 @@ class CallbackWriter:
         self._kept = refused_callbacks_kept
         self._room = 0
         self._uncounted = 0
+        # Callbacks that were answered with 503 since something was stored last.
+        self.not_stored = 0
         self._written_at = utcnow()
 
     def store(self, public_id: uuid.UUID | None, news: News) -> None:
@@ -98,20 +100,20 @@ class CallbackWriter:
         try:
             self._commit(engine, group)
         except UNAVAILABLE as error:
-            _settle(group, error)
+            self._fail(group, error)
         except Exception as error:
             # One of them cannot be stored; that must not cost the others their place.
             for one in group if len(group) > 1 else ():
                 self._commit_alone(engine, one)
-            _settle(group, error)
+            self._fail(group, error)
         finally:
             # From its end, or what failed after seconds would be tried again at once.
             self._written_at = utcnow()
             _settle(group, RuntimeError("not stored"))
 
     def _commit(self, engine: Engine, group: list[Waiting]) -> None:
-        now, uncounted = utcnow(), self._uncounted
-        counts = Counts(refused=uncounted)
+        now, uncounted, not_stored = utcnow(), self._uncounted, self.not_stored
+        counts = Counts(refused=uncounted, not_stored=not_stored)
         with engine.begin() as connection:
             # Refused ones first, in every process, so that none ever waits in a circle.
             room = self._keep(connection, group, counts, now)
@@ -121,6 +123,7 @@ class CallbackWriter:
         self._room = room
         with self._guard:
             self._uncounted -= uncounted
+            self.not_stored -= not_stored
         _settle(group)
 
     def _keep(
@@ -141,7 +144,13 @@ class CallbackWriter:
         try:
             self._commit(engine, [one])
         except Exception as error:
-            _settle([one], error)
+            self._fail([one], error)
+
+    def _fail(self, group: list[Waiting], error: BaseException) -> None:
+        lost = [what for what, done in group if isinstance(what, Callback) and not done.done()]
+        with self._guard:
+            self.not_stored += len(lost)
+        _settle(group, error)
 
 
 def _record(connection: Connection, group: list[Waiting], counts: Counts) -> None:
