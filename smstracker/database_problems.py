@@ -16,10 +16,14 @@ from smstracker.database import UNAVAILABLE
 
 @dataclass(frozen=True, slots=True)
 class DatabaseProblem:
-    """`cause` and `fix` are clauses; `fix` names the setting or the command that helps."""
+    """`cause` and `fix` are clauses; `fix` names the setting or the command that helps.
+
+    What `passes` may be over in a moment, with nobody's doing.
+    """
 
     cause: str
     fix: str
+    passes: bool = False
 
     @property
     def sentence(self) -> str:
@@ -30,19 +34,25 @@ class DatabaseProblem:
 
 
 UNREACHED = DatabaseProblem(
-    "the database cannot be reached", "check DATABASE_URL and whether it runs"
+    "the database cannot be reached", "check DATABASE_URL and whether it runs", passes=True
 )
 NOT_MIGRATED = DatabaseProblem("the database is not migrated", "run flask db upgrade")
-LOCKED = DatabaseProblem(
-    "the database is locked", "end the program that holds it, or try again in a moment"
+NEWER = DatabaseProblem(
+    "the database belongs to a newer version of smstracker",
+    "install that version, or restore a backup",
 )
-DISK_FULL = DatabaseProblem("the disk is full", "free space where the database lies")
+LOCKED = DatabaseProblem(
+    "the database is locked", "end the program that holds it, or try again in a moment", passes=True
+)
+DISK_FULL = DatabaseProblem("the disk is full", "free space where the database lies", passes=True)
 READ_ONLY_FILE = DatabaseProblem(
     "the database file cannot be written",
     "let this user write to the file and its folder; the disk may be mounted read-only",
 )
 DISK_FAILS = DatabaseProblem(
-    "the disk is full or fails", "check the disk where the database lies, and its quota"
+    "the disk is full or fails",
+    "check the disk where the database lies, and its quota",
+    passes=True,
 )
 NOT_OPENED = DatabaseProblem(
     "the database file cannot be opened",
@@ -53,7 +63,7 @@ DAMAGED = DatabaseProblem(
     "check DATABASE_URL, or restore a backup",
 )
 SERVER_DISK_FULL = DatabaseProblem(
-    "the disk is full on the database server", "free space on that server"
+    "the disk is full on the database server", "free space on that server", passes=True
 )
 READ_ONLY_SERVER = DatabaseProblem(
     "the database is read-only",
@@ -75,24 +85,31 @@ NO_RIGHT = DatabaseProblem(
 NO_CONNECTIONS = DatabaseProblem(
     "the database has no connection left",
     "lower WEB_CONCURRENCY and WEB_THREADS, or raise max_connections on the server",
+    passes=True,
 )
 ALL_IN_USE = DatabaseProblem(
     "all database connections of this process are in use",
     "try again in a moment, or raise WEB_CONCURRENCY",
+    passes=True,
 )
-RESTARTS = DatabaseProblem("the database server is starting or stopping", "try again in a moment")
+RESTARTS = DatabaseProblem(
+    "the database server is starting or stopping", "try again in a moment", passes=True
+)
 TOO_SLOW = DatabaseProblem(
-    "the database took too long", "try again in a moment, and look at the load of the server"
+    "the database took too long",
+    "try again in a moment, and look at the load of the server",
+    passes=True,
 )
 REFUSED = DatabaseProblem(
     "the database server refuses connections",
     "check host and port in DATABASE_URL and whether it runs",
+    passes=True,
 )
 UNKNOWN_HOST = DatabaseProblem(
-    "the host of the database is not known", "check the host in DATABASE_URL, and DNS"
+    "the host of the database is not known", "check the host in DATABASE_URL, and DNS", passes=True
 )
 SILENT = DatabaseProblem(
-    "the database server does not answer in time", "check host, port and firewall"
+    "the database server does not answer in time", "check host, port and firewall", passes=True
 )
 NO_TLS = DatabaseProblem(
     "the TLS connection to the database fails", "check sslmode and sslrootcert in DATABASE_URL"
@@ -104,6 +121,20 @@ POOLER = DatabaseProblem(
 NO_SERVICE = DatabaseProblem(
     "the service that DATABASE_URL names is not defined", "check pg_service.conf"
 )
+
+LIVE = DatabaseProblem(
+    "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are not set, but the database holds messages of a "
+    "live account",
+    "set both, or give the demo a database of its own",
+)
+
+
+class LiveDatabaseError(Exception):
+    """Demo mode meets the database of a real installation."""
+
+
+DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, LiveDatabaseError)
+NOTHING_SAVED = (DISK_FULL, DISK_FAILS, READ_ONLY_FILE, SERVER_DISK_FULL, READ_ONLY_SERVER)
 
 # Primary result codes: https://www.sqlite.org/rescode.html
 SQLITE = {
@@ -161,6 +192,8 @@ def explain(error: BaseException) -> DatabaseProblem | None:
     """What keeps the database from being used; None if `error` is a fault of the program."""
     if isinstance(error, PoolTimeoutError):
         return ALL_IN_USE
+    if isinstance(error, LiveDatabaseError):
+        return LIVE
     cause = error.orig if isinstance(error, DBAPIError) else error
     problem = None
     if isinstance(cause, sqlite3.Error):

@@ -125,7 +125,7 @@ def report(now: datetime) -> Report:
     # To write costs more than to read, so it is tried only where it would explain something: a
     # worker that cannot store its beat looks like one that does not run.
     is_doubtful = current_writer().not_stored or (numbers.workers and not numbers.live_workers)
-    return replace(numbers, storage=storage_problem()) if is_doubtful else numbers
+    return replace(numbers, storage=storage_problem(now)) if is_doubtful else numbers
 
 
 def _report(connection: Connection, now: datetime) -> Report:

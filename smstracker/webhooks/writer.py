@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine
 from smstracker.carrier.signatures import SECONDARY
 from smstracker.clock import utcnow
 from smstracker.database import UNAVAILABLE
+from smstracker.database_problems import DatabaseProblem, explain
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.events import News
@@ -55,8 +56,10 @@ class CallbackWriter:
         self._kept = refused_callbacks_kept
         self._room = 0
         self._uncounted = 0
-        # Callbacks that were answered with 503 since something was stored last.
+        # Callbacks that were answered with 503 since something was stored last; what kept the last
+        # of them from being stored, and when.
         self.not_stored = 0
+        self.failure: tuple[DatabaseProblem, datetime] | None = None
         self._written_at = utcnow()
 
     def store(self, public_id: uuid.UUID | None, news: News) -> None:
@@ -124,6 +127,7 @@ class CallbackWriter:
         with self._guard:
             self._uncounted -= uncounted
             self.not_stored -= not_stored
+            self.failure = None
         _settle(group)
 
     def _keep(
@@ -148,8 +152,10 @@ class CallbackWriter:
 
     def _fail(self, group: list[Waiting], error: BaseException) -> None:
         lost = [what for what, done in group if isinstance(what, Callback) and not done.done()]
+        problem = explain(error)
         with self._guard:
             self.not_stored += len(lost)
+            self.failure = (problem, utcnow()) if problem else None
         _settle(group, error)
 
 
