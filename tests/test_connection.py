@@ -260,7 +260,10 @@ def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: P
     good["body_length"] = len(good["body"])
     store(app, refusal(utcnow(), **good), refusal(utcnow(), signature="forged"))
     before = words(admin.get("/callbacks").text)
-    assert "2 callbacks were refused in the last hour: with the settings of now" in before
+    assert (
+        "2 callbacks were refused in the last hour: valid with today's settings. Replay them"
+        in before
+    )
     assert "Replay applies the 1 callback that is valid by now" in before
     assert before.count("Replay all") == 1
     answer = admin.post("/callbacks/replay", page="/callbacks")

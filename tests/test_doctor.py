@@ -98,6 +98,9 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
     found = examine(live, 0)
     verdicts = {check: [one["verdict"] for one in all_] for check, all_ in found.items()}
     assert set(map(tuple, verdicts.values())) == {("ok",)}
+    assert one(found, "settings")[1] == "live, with the Twilio account that ends in 1111"
+    assert one(found, "database")[1] == "reached and migrated"
+    assert one(found, "mail")[1] == "the server takes mail from here"
     assert list(found) == [
         "settings",
         "database",
@@ -147,8 +150,10 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
         load({"PORT": str(free_port()), "SIMULATOR_PORT": str(free_port())}, instance=tmp_path)
     )
     found = examine(app, 1)
-    assert "demo" in one(found, "settings")[1]
-    assert one(found, "public address")[0] == "ok"
+    demo = "demo mode: a simulated carrier, no SMS leaves this machine"
+    assert one(found, "settings")[1] == demo
+    here = "is this machine, and so is the carrier"
+    assert here in one(found, "public address")[1]
     assert "make run" in one(found, "credentials")[2]
     assert one(found, "mail")[:2] == ("ok", "stays in the demo mailbox")
     assert one(found, "token rotation")[0] == "ok"
@@ -161,10 +166,12 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
     [
         (answer(200, account()), "ok", "is active"),
         (answer(200, account(kind="Trial")), "ok", "a trial"),
-        (answer(200, account("suspended")), "problem", "suspended"),
+        (answer(200, account("suspended")), "problem", "accepted, but the account is suspended"),
+        (answer(200, account("closed")), "problem", "payment, or a review of the account"),
         (answer(401, {"code": 20003, "message": "x"}), "problem", "TWILIO_AUTH_TOKEN"),
         (answer(404, {"code": 20404, "message": "x"}), "problem", "TWILIO_ACCOUNT_SID"),
         (answer(500, {}), "problem", "HTTP 500"),
+        (answer(500, {}), "problem", "check the network of this machine and TWILIO_API_BASE_URL"),
         (answer(200, "not JSON"), "problem", "could not be read"),
     ],
 )
@@ -177,7 +184,9 @@ def test_credentials_are_tried(asked: Asked, reply: bytes, verdict: str, said: s
 
 def test_what_hangs_on_the_credentials_is_not_asked_without_them(asked: Asked) -> None:
     found = asked(answer(401, {"code": 20003, "message": "x"}))
-    assert one(found, "senders")[0] == one(found, "clock")[0] == "warning"
+    reason = "because Twilio could not be asked"
+    assert one(found, "senders")[:2] == ("warning", f"not checked, {reason}")
+    assert one(found, "clock")[:2] == ("warning", f"not compared, {reason}")
 
 
 @pytest.mark.parametrize(
@@ -199,7 +208,7 @@ def test_number_is_looked_up(asked: Asked, reply: bytes, verdict: str, said: str
 @pytest.mark.parametrize(
     ("reply", "verdict", "said"),
     [
-        (answer(200, {"sid": SERVICE}), "ok", "exists"),
+        (answer(200, {"sid": SERVICE}), "ok", "the Messaging Service that ends in aaaa exists"),
         (answer(404, {"code": 20404}), "problem", "does not have"),
         (answer(500, {}), "problem", "HTTP 500"),
     ],
@@ -216,16 +225,22 @@ def test_messaging_service_is_looked_up(
 def test_sender_that_cannot_be_looked_up_is_said_to_be_so(asked: Asked) -> None:
     found = asked(answer(200, account()), TWILIO_PHONE_NUMBER="12345, Workshop")
     assert [one["verdict"] for one in found["senders"]] == ["ok", "ok"]
-    assert all("cannot be checked" in one["found"] for one in found["senders"])
+    assert [
+        one["found"].partition(" cannot be checked this way")[0] for one in found["senders"]
+    ] == [
+        "the short code 12345",
+        "the sender 'Workshop'",
+    ]
 
 
 @pytest.mark.parametrize(
     ("off", "verdict", "said"),
     [
-        (timedelta(seconds=5), "ok", "agrees"),
+        (timedelta(seconds=5), "ok", "agrees with Twilio's"),
         (timedelta(seconds=40), "warning", "behind Twilio's"),
         (timedelta(seconds=-40), "warning", "ahead of Twilio's"),
         (timedelta(minutes=6), "problem", "6 minutes behind"),
+        (timedelta(minutes=-6), "problem", "let this machine keep its time by NTP"),
         (None, "warning", "no date"),
     ],
 )
@@ -235,9 +250,9 @@ def test_clock_is_compared_with_twilios(
     with time_machine.travel(utcnow().replace(microsecond=0), tick=False):
         date = format_datetime(utcnow() + off, usegmt=True) if off else "nonsense"
         reply = answer(200, account()).replace(b"\r\n", f"\r\nDate: {date}\r\n".encode(), 1)
-        judged, what, _ = one(asked(reply, answer(200, numbers())), "clock")
+        judged, what, fix = one(asked(reply, answer(200, numbers())), "clock")
     assert judged == verdict
-    assert said in what
+    assert said in what + fix
 
 
 def test_loopback_is_no_address_for_the_real_twilio(
@@ -248,7 +263,9 @@ def test_loopback_is_no_address_for_the_real_twilio(
     found = examine(
         make_app(PUBLIC_BASE_URL=base, TWILIO_API_BASE_URL="https://api.example.org"), 1
     )
-    assert one(found, "public address")[0] == "problem"
+    verdict, what, _ = one(found, "public address")
+    assert verdict == "problem"
+    assert "is this machine: Twilio cannot reach it" in what
     verdict, what, fix = one(found, "callbacks")
     assert verdict == "problem"
     assert "cannot be reached" in what
@@ -296,7 +313,7 @@ def test_mail_server_that_is_not_there_is_a_problem(asked: Asked) -> None:
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(free_port())}
     verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
     assert verdict == "problem"
-    assert "ConnectionRefusedError" in what
+    assert what == "the server cannot be used (ConnectionRefusedError)"
     assert "MAIL_PORT" in fix
 
 
@@ -322,7 +339,8 @@ def test_mail_server_that_nobody_vouches_for_is_a_problem(
 
 
 def test_mail_without_a_server_is_a_warning(asked: Asked) -> None:
-    assert one(asked(answer(500, {})), "mail")[0] == "warning"
+    verdict, what, _ = one(asked(answer(500, {})), "mail")
+    assert (verdict, what) == ("warning", "no server is set, so no sign-in mail leaves")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ def _tokens(found: Report) -> Finding:
 
 def _last_callback(found: Report) -> Finding:
     last = found.last_callback_at
-    return ok("last callback", ago(last, found.at) if last else "none has come yet")
+    none = "none has come yet" if found.is_young else "none has come in the last 7 days"
+    return ok("last callback", ago(last, found.at) if last else none)
 
 
 def _window(window: Window) -> Finding:

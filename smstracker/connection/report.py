@@ -109,6 +109,12 @@ class Report:
     storage: DatabaseProblem | None = None
 
     @property
+    def is_young(self) -> bool:
+        """Whether the last callback would be known, however long ago it was."""
+        oldest = self.oldest_message_at
+        return oldest is None or self.at - oldest < WEEK
+
+    @property
     def windows(self) -> tuple[Window, Window, Window]:
         return self.hour, self.day, self.week
 

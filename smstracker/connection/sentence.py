@@ -15,11 +15,10 @@ from smstracker.webhooks.diagnosis import READY
 # Twilio itself says that now and then a callback is lost. It is news when more are than these.
 MISSED_SHARE = 0.02
 MISSED_COUNT = 3
+_LONG = "in the last 7 days"
 # A fresh installation has to be given the time to start its worker.
 WORKER_EXPECTED_AFTER = timedelta(minutes=5)
-MAKE_PRIMARY = (
-    "Make TWILIO_AUTH_TOKEN_SECONDARY the TWILIO_AUTH_TOKEN, and the token of now the secondary one"
-)
+MAKE_PRIMARY = "Set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to the old one"
 
 
 class Kind(StrEnum):
@@ -89,7 +88,7 @@ def _refused(report: Report) -> Sentence | None:
 
 def _fix(cause: Cause) -> str:
     if cause.diagnosis == READY:
-        return "with the settings of now they are valid. Replay them"
+        return "valid with today's settings. Replay them"
     if not cause.diagnosis:
         return "why is not known yet"
     said = cause.diagnosis.rstrip(" .")
@@ -126,7 +125,10 @@ def _silence(report: Report) -> str:
     last = report.last_callback_at
     refused = [c for c in report.causes if c.is_plausible and (not last or c.newest_at > last)]
     if last is None:
-        return f"No callback has ever {'been accepted' if refused else 'come'}"
+        what = "been accepted" if refused else "come"
+        return (
+            f"No callback has ever {what}" if report.is_young else f"No callback has {what} {_LONG}"
+        )
     since = in_words(report.at - last)
     if refused:
         return f"No callback has been accepted for {since}"

@@ -67,7 +67,6 @@ TOKENS = {
     PRIMARY: "with TWILIO_AUTH_TOKEN",
     SECONDARY: "with the secondary token",
     FORMER: "with the former token",
-    SUBACCOUNT: "with the subaccount's token",
 }
 KEEP_FORMER = "set TWILIO_AUTH_TOKEN_SECONDARY to it until Twilio has ceased to sign with it"
 NOT_ITS_OWN = "remove this account from TWILIO_SUBACCOUNT_TOKENS"
