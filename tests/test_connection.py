@@ -136,6 +136,7 @@ def test_refusal_is_explained_with_its_fix(app: Flask, admin: Person) -> None:
         app,
         refusal(now, diagnosis="Valid for http://x.example", setting="PUBLIC_BASE_URL", count=4),
         refusal(now, diagnosis="Was valid all along", replayed_at=now),
+        refusal(now, replayed_at=now),
     )
     page = words(admin.get("/callbacks").text)
     assert "4 callbacks were refused in the last hour: Valid for http://x.example" in page
@@ -144,6 +145,7 @@ def test_refusal_is_explained_with_its_fix(app: Flask, admin: Person) -> None:
     assert "Applied" in page
     assert "Replay all" not in page  # nothing of it verifies
     assert "None can be applied" in page
+    assert "It was valid when it was replayed." in page
 
 
 def test_what_strangers_posted_is_escaped(app: Flask, admin: Person) -> None:

@@ -23,6 +23,7 @@ Change = dict[str, Any]
 REFUSED = {"causes": (cause(),)}
 CANNOT = {"workers": (worker(problem="Twilio could not be reached."),)}
 GONE = {"workers": (worker(age=2 * HOUR),)}
+ONE_READY = cause(1, diagnosis=READY, setting=None)
 READY_CAUSE = cause(3, diagnosis=READY, setting=None)
 UNSURE = cause(3, diagnosis=None, setting=None)
 FORGED = cause(3, diagnosis="No variant fits.")
@@ -107,6 +108,11 @@ SCENES: list[tuple[str, Change, Change]] = [
         "3 callbacks were refused in the last hour: valid with today's settings. Replay them",
         {"causes": (READY_CAUSE,)},
         {"causes": (replace(READY_CAUSE, hour=0),)},
+    ),
+    (
+        "valid with today's settings. Replay it",
+        {"causes": (ONE_READY,)},
+        {"causes": (READY_CAUSE,)},
     ),
     (
         "refused in the last hour: why is not known yet",

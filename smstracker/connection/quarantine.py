@@ -58,7 +58,8 @@ def row_id(text: str) -> int | None:
 def why(refusal: RefusedCallback) -> tuple[str, str | None]:
     """Why it was refused, in a sentence, and the setting that it is about."""
     diagnosis, setting = diagnosis_of(refusal)
-    return visible(diagnosis or "It was refused."), setting
+    unexplained = "It was valid when it was replayed." if refusal.replayed_at else "It was refused."
+    return visible(diagnosis or unexplained), setting
 
 
 def is_applicable(refusal: RefusedCallback) -> bool:

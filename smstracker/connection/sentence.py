@@ -88,7 +88,7 @@ def _refused(report: Report) -> Sentence | None:
 
 def _fix(cause: Cause) -> str:
     if cause.diagnosis == READY:
-        return "valid with today's settings. Replay them"
+        return f"valid with today's settings. Replay {'it' if cause.hour == 1 else 'them'}"
     if not cause.diagnosis:
         return "why is not known yet"
     said = cause.diagnosis.rstrip(" .")

@@ -78,7 +78,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
         )
     if message.status == status.DELETED:
         said.append(
-            "Twilio has this message no more: a person, a program or Twilio’s retention period "
+            "Twilio no longer has this message: a person, a program or Twilio’s retention period "
             "deleted it before its outcome came here. It may have arrived, so ask the recipient "
             "before you send it again. A status callback that still comes counts."
         )
