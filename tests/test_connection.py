@@ -18,6 +18,7 @@ from smstracker.connection import banner, quarantine
 from smstracker.connection.report import report
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, RefusedCallback, User
+from smstracker.webhooks import replay
 from smstracker.webhooks.diagnosis import diagnose_pending
 from tests.people import Client, Person, words
 from tests.refusals import refusal
@@ -274,6 +275,17 @@ def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: P
     page = words(admin.get("/callbacks").text)
     assert "1 callback was applied. 1 callback stays refused. 1 ×: No variant fits" in page
     assert "stays refused" not in words(admin.get("/callbacks").text)
+
+
+def test_replay_is_offered_if_there_is_more_than_can_be_looked_at(
+    app: Flask, admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(app, *(refusal(utcnow()) for _ in range(3)))
+    assert "Replay all" not in admin.get("/callbacks").text
+    monkeypatch.setattr(replay, "FORESEEN", 2)
+    page = words(admin.get("/callbacks").text)
+    assert "Replay all" in page
+    assert "Replay applies all that is valid with today's settings, and nothing else." in page
 
 
 def test_replay_of_one_leaves_the_others(app: Flask, admin: Person) -> None:

@@ -103,6 +103,15 @@ def test_same_text_is_warned_of_after_a_deletion(app_of_deleted: Flask, alice: P
     )
 
 
+def test_message_that_the_simulated_carrier_has_forgotten_blames_nobody(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.has_message(status="deleted", status_source="lookup", simulated=True)
+    page = words(alice.get(f"/messages/{message.public_id}").text)
+    assert "is lost to the simulated carrier; its outcome will not be known" in page
+    assert "a person, a program" not in page
+
+
 @pytest.mark.parametrize(
     ("word", "status", "late"),
     [("delivered", "delivered", 0), ("undelivered", "undelivered", 0), ("sent", "deleted", 1)],

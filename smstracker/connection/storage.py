@@ -12,7 +12,7 @@ from smstracker.webhooks.writer import current_writer
 # A row that is always there, and a change that changes nothing.
 _PROBE = text("UPDATE alembic_version SET version_num = version_num")
 # What is tried is small, and may still find room on a disk that was too full a moment ago.
-A_MOMENT = timedelta(minutes=5)
+A_MOMENT = timedelta(minutes=1)
 
 
 def storage_problem(now: datetime) -> DatabaseProblem | None:

@@ -15,6 +15,12 @@ _NOT_SENT_BECAUSE = {
     "unreached": "Twilio was not reached",
     "untraced": "Twilio has no trace of it",
 }
+_DELETED_THERE = (
+    "Twilio no longer has this message: a person, a program or Twilio’s retention period deleted "
+    "it before its outcome came here. It may have arrived, so ask the recipient before you send "
+    "it again. A status callback that still comes counts."
+)
+_SIMULATION_ENDED = "The simulated carrier forgets every message when it is started again."
 _OUTCOME_LOST = "Its outcome will not be known"
 
 
@@ -38,7 +44,7 @@ def headline(message: Message, now: datetime) -> str:
     took = in_words(message.status_at - message.created_at)
     waited = in_words(now - message.status_at)
     if message.status == status.DELETED:
-        return f"The message to {to} was deleted at Twilio; its outcome will not be known"
+        return f"The message to {to} {_gone(message)}; its outcome will not be known"
     if shown.state is State.UNKNOWN:
         return f"We do not know yet whether the message to {to} was sent"
     if shown.state is State.NO_RECEIPT:
@@ -60,6 +66,10 @@ def headline(message: Message, now: datetime) -> str:
     return f"On its way to {to}"
 
 
+def _gone(message: Message) -> str:
+    return "is lost to the simulated carrier" if message.simulated else "was deleted at Twilio"
+
+
 def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) -> list[str]:
     """What is behind the headline and what to do, each a sentence or two."""
     said: list[str] = []
@@ -77,11 +87,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
             "again and again for ten minutes. It is safe to send it again."
         )
     if message.status == status.DELETED:
-        said.append(
-            "Twilio no longer has this message: a person, a program or Twilio’s retention period "
-            "deleted it before its outcome came here. It may have arrived, so ask the recipient "
-            "before you send it again. A status callback that still comes counts."
-        )
+        said.append(_SIMULATION_ENDED if message.simulated else _DELETED_THERE)
     elif message.shown(now).state is State.UNKNOWN:
         said += _what_is_unknown(events)
     if message.conflicting:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 EXPLAINED = 50
 UNEXPLAINED = "Not explained yet."
 FORESEEN = 1_000  # refusals that are looked at to tell what a replay would do
+LOOKS_FOR = 0.5  # seconds: what strangers post may take long to read
 BATCH = 100  # in one transaction, which keeps callbacks waiting
 _REASONS = frozenset(Refusal)
 _MESSAGE_PATH = re.compile(r"/+webhooks/+twilio/+status/+([^/]+)/*")
@@ -105,9 +107,16 @@ def forecast(connection: Connection) -> Forecast:
     # What names our account first: a flood of strangers' must not keep it from being looked at.
     order = (RefusedCallback.is_plausible.desc(), RefusedCallback.id.desc())
     refusals = connection.execute(signed.order_by(*order).limit(FORESEEN + 1)).all()
+    applicable = looked_at = 0
+    until = monotonic() + LOOKS_FOR
+    for refusal in refusals[:FORESEEN]:
+        if monotonic() > until:
+            break
+        looked_at += 1
+        applicable += would_be_applied(refusal)
     return Forecast(
-        applicable=sum(would_be_applied(refusal) for refusal in refusals[:FORESEEN]),
-        is_whole=len(refusals) <= FORESEEN,
+        applicable,
+        is_whole=looked_at == len(refusals),
         is_done=not refusals and not connection.scalar(select(exists().where(waits))),
     )
 
