@@ -17,7 +17,8 @@ from smstracker.clock import utcnow
 from smstracker.connection import banner, quarantine
 from smstracker.connection.report import report
 from smstracker.extensions import db
-from smstracker.models import Heartbeat, RefusedCallback, User
+from smstracker.models import CallbackTally, Heartbeat, RefusedCallback, User
+from smstracker.models.tallies import span_of
 from smstracker.webhooks import replay
 from smstracker.webhooks.diagnosis import diagnose_pending
 from tests.people import Client, Person, words
@@ -106,6 +107,13 @@ def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admi
     assert "share found by asking 50 % 50 % 50 %" in said
     assert "1 message of unknown outcome" in said
     assert "0001111" not in page.replace(" ", "").replace("-", "")
+
+
+def test_page_counts_what_could_not_be_stored_if_there_is_any(app: Flask, admin: Person) -> None:
+    assert "Could not be stored" not in words(admin.get("/callbacks").text)
+    counts = {"accepted": 9, "repeated": 0, "by_secondary": 0, "refused": 0, "not_stored": 2}
+    store(app, CallbackTally(began_at=span_of(utcnow()), process="p", **counts))
+    assert "Could not be stored 2 2 2" in words(admin.get("/callbacks").text)
 
 
 def test_quarantine_lists_the_newest_first_fifty_a_page(app: Flask, admin: Person) -> None:

@@ -222,6 +222,7 @@ SCENES: list[tuple[str, Change, Change]] = [
         {},
         {"day": window(1)},
     ),
+    ("0 refused, 2 could not be stored; 124 outcomes", day(not_stored=2), {}),
     (
         "time to outcome: half within 2.0 s, 95 % within 2.0 s (9 messages: few, so a hint only)",
         {"to_final": Delay(HALF, HALF, 9)},

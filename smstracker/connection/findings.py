@@ -89,10 +89,11 @@ def _last_callback(found: Report) -> Finding:
 
 
 def _window(window: Window) -> Finding:
+    lost = f", {window.not_stored:,} could not be stored" if window.not_stored else ""
     return ok(
         f"callbacks in {in_words(window.span)}",
         f"{window.accepted:,} accepted, {window.repeated:,} of them repeated, "
-        f"{window.refused:,} refused; {window.told:,} outcomes by callback, "
+        f"{window.refused:,} refused{lost}; {window.told:,} outcomes by callback, "
         f"{window.missed:,} by asking ({share(window.repaired_share)})",
     )
 
