@@ -1,7 +1,7 @@
 """The status words of a message: their order, what people read, and how they are counted.
 
 Pure: the SQL that moves a message (`models.moves`) and the timeline are derived from `RANK`.
-Twilio's words stay Twilio's in the data; four words of ours come before them.
+Twilio's words stay Twilio's in the data; the words of ours are named at `RANK`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,9 @@ from functools import cache
 # A message moves only to a word of higher rank. Words of ours: pending (saved, not yet handed
 # over), unknown (the create call gave no readable answer), refused (by Twilio's API), unreached
 # (the call certainly never arrived), untraced (an unknown one that Twilio's list never had). A
-# callback proves that Twilio took the message, so it outranks them all.
+# callback proves that Twilio took the message, so it outranks them all. Also ours is deleted (a
+# look-up found that Twilio has the message no more): it ends the waiting, and every outcome that
+# a late callback still tells outranks it.
 RANK = {
     "pending": 0,
     "unknown": 1,
@@ -26,21 +28,23 @@ RANK = {
     "sending": 6,
     "sent": 7,
     "partially_delivered": 8,
-    "canceled": 9,
-    "failed": 9,
-    "undelivered": 9,
-    "delivered": 10,
-    "read": 11,
+    "deleted": 9,
+    "canceled": 10,
+    "failed": 10,
+    "undelivered": 10,
+    "delivered": 11,
+    "read": 12,
 }
 OUTCOME_OPEN = ("pending", "unknown")
 NOT_SENT = ("refused", "unreached", "untraced")
 NEGATIVE = ("failed", "undelivered")
 POSITIVE = ("delivered", "read")
-FINAL = (*NOT_SENT, *NEGATIVE, *POSITIVE, "canceled")
-# What a look-up finds for a message that Twilio has deleted: an event that moves nothing.
-GONE = "gone"
 # Twilio's words for a message that was sent to us: none of ours.
 RECEIVED = ("receiving", "received")
+DELETED = "deleted"
+FINAL = (*NOT_SENT, *NEGATIVE, *POSITIVE, "canceled", DELETED)
+# Known without a callback because none can be due: no look-up of these repairs a missed one.
+NOT_CALLED_BACK = (*NOT_SENT, DELETED)
 AWAITING_RECEIPT = ("sent", "partially_delivered")
 
 # A process that dies between saving a message and recording Twilio's answer leaves "pending".
@@ -85,7 +89,8 @@ STATE_WORDS = {
 _STATE = dict.fromkeys(RANK, State.WAITING)
 _STATE |= dict.fromkeys((*NOT_SENT, *NEGATIVE), State.FAILED)
 _STATE |= dict.fromkeys(POSITIVE, State.DELIVERED)
-_STATE |= {"unknown": State.UNKNOWN, "canceled": State.CANCELLED}
+# A deleted message is not "no receipt", which says that it was sent: it may as well have failed.
+_STATE |= {"unknown": State.UNKNOWN, DELETED: State.UNKNOWN, "canceled": State.CANCELLED}
 
 # What people read, and the tone that only supports it.
 _SHOWN = dict.fromkeys(RANK, ("Waiting", "neutral"))
@@ -101,6 +106,7 @@ _SHOWN |= {
     "unreached": ("Not sent", "red-outline"),
     "untraced": ("Not sent", "red-outline"),
     "canceled": ("Cancelled", "grey"),
+    DELETED: ("Deleted at Twilio", "grey-blue"),
     "unknown": ("Outcome unknown, checking", "amber"),
 }
 _NO_RECEIPT = ("Sent, no receipt", "grey-blue")
@@ -164,7 +170,6 @@ def label(word: str) -> str:
     """What people read for the word of one event; a word that we do not know is quoted."""
     step = {"accepted": "Accepted by Twilio", "queued": "Queued", "sending": "Sending"}
     step |= {"sent": "Sent", "pending": "Saved here", "unknown": "Outcome unknown"}
-    step |= {GONE: "Twilio no longer has this message"}
     if word in step:
         return step[word]
     return _SHOWN[word][0] if word in _SHOWN else f"“{word}” (a status that is new to us)"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from playwright.sync_api import Browser, Page, expect
 
 from tests.houses import House
-from tests.stage import ADMIN, ALICE, EMPTY, LONG_NAME, MANY, ONE, public_id
+from tests.stage import ADMIN, ALICE, EMPTY, LONG_NAME, MANY, ONE, public_id, put_replayable
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +157,16 @@ def _skip(page: Page, house: House) -> None:
 
 
 def _replayed(page: Page, house: House) -> None:
+    put_replayable(house.app)
     page.goto("/callbacks")
     page.get_by_role("button", name="Replay all").click()
     expect(page.get_by_role("status").first).to_contain_text("refused")
+
+
+def _replayable(page: Page, house: House) -> None:
+    put_replayable(house.app)
+    page.goto("/callbacks")
+    expect(page.get_by_role("button", name="Replay all")).to_be_visible()
 
 
 SCENES = (
@@ -187,6 +194,7 @@ SCENES = (
     Scene("message-unknown", "/messages/{unknown}", ALICE, is_variant=True),
     Scene("message-no-receipt", "/messages/{no-receipt}", ALICE, is_variant=True),
     Scene("message-conflicting", _open_details("/messages/{conflicting}"), ALICE),
+    Scene("message-deleted", "/messages/{deleted}", ALICE, is_variant=True),
     Scene("message-long-text", "/messages/{long-text}", ALICE, is_variant=True),
     Scene("message-long-word", "/messages/{long-word}", ALICE, is_variant=True),
     Scene("message-arabic", "/messages/{arabic}", ALICE, is_variant=True),
@@ -221,6 +229,7 @@ MOMENTS = (
     Scene("log-focused", _focused, ALICE),
     Scene("log-exact-times", _exact, ALICE),
     Scene("log-skip-link", _skip, ALICE),
+    Scene("callbacks-replayable", _replayable, ADMIN, "sick"),
 )
 
 

@@ -45,10 +45,11 @@ def call_back(
     *,
     token: str = PRIMARY,
     signed_path: str | None = None,
+    base: str = BASE_URL,
     **headers: str,
 ) -> TestResponse:
     """Post a callback signed with `token` over `signed_path`, by default the path that is used."""
     sent = MultiDict(form)
-    signed = signature(signed_path if signed_path is not None else path, sent, token)
+    signed = signature(signed_path if signed_path is not None else path, sent, token, base)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return client.post(path, data=sent, headers={"X-Twilio-Signature": signed, **named})

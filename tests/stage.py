@@ -9,16 +9,18 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Flask
 from sqlalchemy import Connection, insert
 from sqlalchemy.orm import Session
 
+from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, Message, StatusEvent, User
 from smstracker.models.tallies import span_of
 from tests.refusals import refusal
-from tests.signing import ACCOUNT_SID, sid
+from tests.signing import ACCOUNT_SID, STATUS_PATH, fields, sid, signature
 from tests.stories import ALL_STATES, Told
 
 ADMIN, ALICE = "carol@clinic.example.org", "alice@example.org"
@@ -66,6 +68,20 @@ def make_sick(app: Flask, now: datetime) -> None:
                 refusal(now - 300 * ODD, diagnosis=mended, replayed_at=now - 100 * ODD),
             ]
         )
+        session.commit()
+
+
+def put_replayable(app: Flask) -> None:
+    """Add a refused callback that is valid by now."""
+    form = fields(sid(4711), "delivered")
+    base = app.config["SETTINGS"].public_base_url
+    signed = {"signature": signature(STATUS_PATH, form, base=base), "diagnosis": None}
+    body = urlencode(form).encode()
+    with app.app_context(), Session(db.engine) as session:
+        row = refusal(
+            utcnow() - ODD, body=body, body_length=len(body), target=STATUS_PATH, **signed
+        )
+        session.add(row)
         session.commit()
 
 

@@ -176,5 +176,13 @@ ALL_STATES = (
     ),
     Told("scheduled", "scheduled", 1 * DAY, "Next week’s reminder.", (Step("scheduled", 1),)),
     Told("cancelled", "canceled", 2 * DAY, "Never mind.", (QUEUED, Step("canceled", 30))),
+    Told(
+        "deleted",
+        "deleted",
+        3 * DAY,
+        "Your invoice is ready.",
+        (QUEUED, SENT, Step("deleted", 300, "lookup")),
+        to="+12025550175",
+    ),
     Told("no-receipt", "sent", 4 * DAY, "Is anybody there?", (QUEUED, SENT), to="+3912345678"),
 )

@@ -17,7 +17,9 @@ from smstracker.clock import utcnow
 from smstracker.connection import banner, quarantine
 from smstracker.connection.report import report
 from smstracker.extensions import db
-from smstracker.models import Heartbeat, RefusedCallback, User
+from smstracker.models import CallbackTally, Heartbeat, RefusedCallback, User
+from smstracker.models.tallies import span_of
+from smstracker.webhooks import replay
 from smstracker.webhooks.diagnosis import diagnose_pending
 from tests.people import Client, Person, words
 from tests.refusals import refusal
@@ -107,6 +109,13 @@ def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admi
     assert "0001111" not in page.replace(" ", "").replace("-", "")
 
 
+def test_page_counts_what_could_not_be_stored_if_there_is_any(app: Flask, admin: Person) -> None:
+    assert "Could not be stored" not in words(admin.get("/callbacks").text)
+    counts = {"accepted": 9, "repeated": 0, "by_secondary": 0, "refused": 0, "not_stored": 2}
+    store(app, CallbackTally(began_at=span_of(utcnow()), process="p", **counts))
+    assert "Could not be stored 2 2 2" in words(admin.get("/callbacks").text)
+
+
 def test_quarantine_lists_the_newest_first_fifty_a_page(app: Flask, admin: Person) -> None:
     now = utcnow()
     store(app, *(refusal(now, is_plausible=bool(n % 2)) for n in range(121)))
@@ -136,13 +145,16 @@ def test_refusal_is_explained_with_its_fix(app: Flask, admin: Person) -> None:
         app,
         refusal(now, diagnosis="Valid for http://x.example", setting="PUBLIC_BASE_URL", count=4),
         refusal(now, diagnosis="Was valid all along", replayed_at=now),
+        refusal(now, replayed_at=now),
     )
     page = words(admin.get("/callbacks").text)
     assert "4 callbacks were refused in the last hour: Valid for http://x.example" in page
     assert "Setting: PUBLIC_BASE_URL" in page
     assert "4 times" in page
     assert "Applied" in page
-    assert page.count("Replay") == 2  # one for all, one for the one that is still refused
+    assert "Replay all" not in page  # nothing of it verifies
+    assert "None can be applied" in page
+    assert "It was valid when it was replayed." in page
 
 
 def test_what_strangers_posted_is_escaped(app: Flask, admin: Person) -> None:
@@ -196,7 +208,7 @@ def test_page_costs_the_same_whatever_is_kept(app: Flask, alice: Person, admin: 
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, sql, *_rest: seen.append(sql))
     assert admin.get("/callbacks").status_code == 200
     assert {sql.split()[0] for sql in seen} <= {"SELECT", "BEGIN"}
-    assert len([sql for sql in seen if sql.startswith("SELECT")]) <= 12
+    assert len([sql for sql in seen if sql.startswith("SELECT")]) <= 15
 
 
 def test_log_shows_the_sentence_to_everybody_when_it_is_bad(
@@ -258,14 +270,30 @@ def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: P
     good = {"body": urlencode(form).encode(), "signature": signature(STATUS_PATH, form)}
     good["body_length"] = len(good["body"])
     store(app, refusal(utcnow(), **good), refusal(utcnow(), signature="forged"))
-    unexplained = words(admin.get("/callbacks").text)
-    assert "2 callbacks were refused in the last hour: " in unexplained
+    before = words(admin.get("/callbacks").text)
+    assert (
+        "2 callbacks were refused in the last hour: valid with today's settings. Replay them"
+        in before
+    )
+    assert "Replay applies the 1 callback that is valid by now" in before
+    assert before.count("Replay all") == 1
     answer = admin.post("/callbacks/replay", page="/callbacks")
     assert (answer.status_code, answer.location) == (303, "/callbacks")
     assert [m.status for m in alice.messages() if m.id == message.id] == ["delivered"]
     page = words(admin.get("/callbacks").text)
-    assert "1 callback was applied. 1 callback stays refused" in page
+    assert "1 callback was applied. 1 callback stays refused. 1 ×: No variant fits" in page
     assert "stays refused" not in words(admin.get("/callbacks").text)
+
+
+def test_replay_is_offered_if_there_is_more_than_can_be_looked_at(
+    app: Flask, admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(app, *(refusal(utcnow()) for _ in range(3)))
+    assert "Replay all" not in admin.get("/callbacks").text
+    monkeypatch.setattr(replay, "FORESEEN", 2)
+    page = words(admin.get("/callbacks").text)
+    assert "Replay all" in page
+    assert "Replay applies all that is valid with today's settings, and nothing else." in page
 
 
 def test_replay_of_one_leaves_the_others(app: Flask, admin: Person) -> None:

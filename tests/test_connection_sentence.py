@@ -1,66 +1,14 @@
 """One sentence for each state of the connection: the worst first, and quiet when there is none."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from smstracker.connection.causes import Cause
-from smstracker.connection.report import DAY, HOUR, WEEK, Delay, Report, Window, Worker
+from smstracker.connection.report import DAY, HOUR, WEEK, Report
+from smstracker.connection.rotation import Rotation
 from smstracker.connection.sentence import sentence
-
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-QUIET = Delay(None, None, 0)
-
-
-def window(told: int = 0, missed: int = 0, span: timedelta = DAY) -> Window:
-    return Window(span, told * 2, 0, 0, told, missed)
-
-
-def worker(age: timedelta = MINUTE / 30, problem: str | None = None) -> Worker:
-    return Worker("w", NOW - WEEK, NOW - age, problem, age <= MINUTE)
-
-
-def cause(hour: int = 14, **columns: Any) -> Cause:
-    facts = {"diagnosis": "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example"}
-    proven = columns.pop("is_proven", "Valid" in (columns.get("diagnosis", "Valid") or ""))
-    named = {"reason": "signature", "setting": "PUBLIC_BASE_URL", "is_plausible": True}
-    named |= {"is_proven": proven}
-    counts = {"hour": hour, "day": hour, "week": hour, "newest_at": NOW - MINUTE}
-    return Cause(**(facts | named | counts | columns))
-
-
-# A healthy day: Twilio calls, a worker runs, messages are sent.
-WELL = Report(
-    at=NOW,
-    last_callback_at=NOW - MINUTE,
-    hour=window(10, span=HOUR),
-    day=window(124),
-    week=window(600, span=WEEK),
-    to_first=QUIET,
-    to_final=QUIET,
-    sent_in_day=130,
-    oldest_message_at=NOW - WEEK,
-    unknown=0,
-    unheard=0,
-    waiting_since=0,
-    repaired_since=0,
-    by_secondary=0,
-    causes=(),
-    workers=(worker(),),
-)
-NEW = replace(
-    WELL,
-    last_callback_at=None,
-    hour=window(),
-    day=window(),
-    sent_in_day=0,
-    oldest_message_at=None,
-    workers=(),
-)
-SILENT = {"last_callback_at": NOW - 42 * MINUTE}
+from tests.reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 
 GOOD: list[tuple[Report, dict[str, Any], str]] = [
     (WELL, {}, "All 124 expected callbacks arrived in the last 24 hours"),
@@ -226,9 +174,9 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
     ),
     (
         WELL,
-        {"by_secondary": 1},
-        "Callbacks are signed with the secondary token: Twilio has promoted it; "
-        "make it TWILIO_AUTH_TOKEN",
+        {"rotation": Rotation.PROMOTED},
+        "The newest callbacks are signed with the secondary token: Twilio has promoted it. "
+        "Set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to the old one",
     ),
 ]
 
@@ -263,7 +211,7 @@ def test_sentence_names_the_worst_first() -> None:
         "causes": (cause(),),
         "repaired_since": 1,
         "workers": (worker(problem="Credentials."),),
-        "by_secondary": 1,
+        "rotation": Rotation.PROMOTED,
         "day": window(1, 9),
     }
     heard = []
@@ -272,12 +220,12 @@ def test_sentence_names_the_worst_first() -> None:
         ("repaired_since", 0),
         ("workers", (worker(age=HOUR),)),
         ("workers", (worker(),)),
-        ("by_secondary", 0),
+        ("rotation", Rotation.SETTLING),
         ("day", window(10)),
     ):
         said = sentence(replace(WELL, **everything))  # type: ignore[arg-type]
         assert said.is_bad
         heard.append(said.brief.split()[0])
         everything[name] = mended
-    assert heard == ["14", "Twilio", "Twilio", "The", "Callbacks", "9"]
+    assert heard == ["14", "Twilio", "Twilio", "The", "The", "9"]
     assert not sentence(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]

@@ -115,10 +115,10 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
             None,
         ),
         (seen(FORM, f"{PATH}?a=1", signed=BASE_URL + PATH), "Valid without the query: ", None),
-        (seen(BLANK, over=NO_BLANKS), "Valid without the empty fields: ", None),
+        (seen(BLANK, over=NO_BLANKS), "Valid without the empty fields: a proxy adds them; ", None),
         (
             seen(BLANK, over=BLANK | {"Padded": "a"}),
-            "Valid without the blanks around the values: ",
+            "Valid without the blanks around the values: a proxy adds them; ",
             None,
         ),
         (
@@ -190,7 +190,13 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             seen({"AccountSid": ACCOUNT_SID}, reason=Refusal.UNREADABLE),
-            "Twilio signed it, but it names no message or no status: ",
+            "Twilio signed it, but it names no message or no status: another webhook of Twilio's, "
+            "not a status callback, was given this app's address.",
+            None,
+        ),
+        (
+            seen({"AccountSid": ACCOUNT_SID, "Nonce": "n"}, reason=Refusal.UNREADABLE),
+            "It was flask doctor, which tried the way: there is nothing to replay.",
             None,
         ),
         (

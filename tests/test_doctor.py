@@ -20,14 +20,13 @@ from config import load
 from smstracker import create_app, doctor
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import CallbackTally, Heartbeat
-from smstracker.models.tallies import span_of
+from smstracker.models import Heartbeat, Message
 from smstracker.simulator import SimulatorServer
 from tests.conftest import free_port
 from tests.inbox import Inbox
 from tests.people import Person
 from tests.refusals import refusal
-from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
+from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, call_back, fields, sid
 from tests.wire import answer, wire
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -49,11 +48,20 @@ def examine(app: Flask, code: int | None = None) -> Findings:
     return found
 
 
+def store(app: Flask, row: object) -> None:
+    with app.app_context():
+        db.session.add(row)
+        db.session.commit()
+
+
+def base_of(app: Flask) -> str:
+    base: str = app.config["SETTINGS"].public_base_url
+    return base
+
+
 def beat(app: Flask, age: int = 1, problem: str | None = None) -> None:
     at = utcnow() - timedelta(seconds=age)
-    with app.app_context():
-        db.session.add(Heartbeat(worker="w", started_at=at, beat_at=at, problem=problem))
-        db.session.commit()
+    store(app, Heartbeat(worker="w", started_at=at, beat_at=at, problem=problem))
 
 
 def account(status: str = "active", kind: str = "Full") -> dict[str, str]:
@@ -89,8 +97,10 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
     beat(live)
     found = examine(live, 0)
     verdicts = {check: [one["verdict"] for one in all_] for check, all_ in found.items()}
-    assert verdicts.pop("token rotation") == ["warning"]  # the tests have a secondary token
     assert set(map(tuple, verdicts.values())) == {("ok",)}
+    assert one(found, "settings")[1] == "live, with the Twilio account that ends in 1111"
+    assert one(found, "database")[1] == "reached and migrated"
+    assert one(found, "mail")[1] == "the server takes mail from here"
     assert list(found) == [
         "settings",
         "database",
@@ -150,8 +160,10 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
         load({"PORT": str(free_port()), "SIMULATOR_PORT": str(free_port())}, instance=tmp_path)
     )
     found = examine(app, 1)
-    assert "demo" in one(found, "settings")[1]
-    assert one(found, "public address")[0] == "ok"
+    demo = "demo mode: a simulated carrier, no SMS leaves this machine"
+    assert one(found, "settings")[1] == demo
+    here = "is this machine, and so is the carrier"
+    assert here in one(found, "public address")[1]
     assert "make run" in one(found, "credentials")[2]
     assert one(found, "mail")[:2] == ("ok", "stays in the demo mailbox")
     assert one(found, "token rotation")[0] == "ok"
@@ -164,10 +176,12 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
     [
         (answer(200, account()), "ok", "is active"),
         (answer(200, account(kind="Trial")), "ok", "a trial"),
-        (answer(200, account("suspended")), "problem", "suspended"),
+        (answer(200, account("suspended")), "problem", "accepted, but the account is suspended"),
+        (answer(200, account("closed")), "problem", "payment, or a review of the account"),
         (answer(401, {"code": 20003, "message": "x"}), "problem", "TWILIO_AUTH_TOKEN"),
         (answer(404, {"code": 20404, "message": "x"}), "problem", "TWILIO_ACCOUNT_SID"),
         (answer(500, {}), "problem", "HTTP 500"),
+        (answer(500, {}), "problem", "check the network of this machine and TWILIO_API_BASE_URL"),
         (answer(200, "not JSON"), "problem", "could not be read"),
     ],
 )
@@ -180,7 +194,9 @@ def test_credentials_are_tried(asked: Asked, reply: bytes, verdict: str, said: s
 
 def test_what_hangs_on_the_credentials_is_not_asked_without_them(asked: Asked) -> None:
     found = asked(answer(401, {"code": 20003, "message": "x"}))
-    assert one(found, "senders")[0] == one(found, "clock")[0] == "warning"
+    reason = "because Twilio could not be asked"
+    assert one(found, "senders")[:2] == ("warning", f"not checked, {reason}")
+    assert one(found, "clock")[:2] == ("warning", f"not compared, {reason}")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +218,7 @@ def test_number_is_looked_up(asked: Asked, reply: bytes, verdict: str, said: str
 @pytest.mark.parametrize(
     ("reply", "verdict", "said"),
     [
-        (answer(200, {"sid": SERVICE}), "ok", "exists"),
+        (answer(200, {"sid": SERVICE}), "ok", "the Messaging Service that ends in aaaa exists"),
         (answer(404, {"code": 20404}), "problem", "does not have"),
         (answer(500, {}), "problem", "HTTP 500"),
     ],
@@ -219,16 +235,22 @@ def test_messaging_service_is_looked_up(
 def test_sender_that_cannot_be_looked_up_is_said_to_be_so(asked: Asked) -> None:
     found = asked(answer(200, account()), TWILIO_PHONE_NUMBER="12345, Workshop")
     assert [one["verdict"] for one in found["senders"]] == ["ok", "ok"]
-    assert all("cannot be checked" in one["found"] for one in found["senders"])
+    assert [
+        one["found"].partition(" cannot be checked this way")[0] for one in found["senders"]
+    ] == [
+        "the short code 12345",
+        "the sender 'Workshop'",
+    ]
 
 
 @pytest.mark.parametrize(
     ("off", "verdict", "said"),
     [
-        (timedelta(seconds=5), "ok", "agrees"),
+        (timedelta(seconds=5), "ok", "agrees with Twilio's"),
         (timedelta(seconds=40), "warning", "behind Twilio's"),
         (timedelta(seconds=-40), "warning", "ahead of Twilio's"),
         (timedelta(minutes=6), "problem", "6 minutes behind"),
+        (timedelta(minutes=-6), "problem", "let this machine keep its time by NTP"),
         (None, "warning", "no date"),
     ],
 )
@@ -238,9 +260,9 @@ def test_clock_is_compared_with_twilios(
     with time_machine.travel(utcnow().replace(microsecond=0), tick=False):
         date = format_datetime(utcnow() + off, usegmt=True) if off else "nonsense"
         reply = answer(200, account()).replace(b"\r\n", f"\r\nDate: {date}\r\n".encode(), 1)
-        judged, what, _ = one(asked(reply, answer(200, numbers())), "clock")
+        judged, what, fix = one(asked(reply, answer(200, numbers())), "clock")
     assert judged == verdict
-    assert said in what
+    assert said in what + fix
 
 
 def test_loopback_is_no_address_for_the_real_twilio(
@@ -251,7 +273,9 @@ def test_loopback_is_no_address_for_the_real_twilio(
     found = examine(
         make_app(PUBLIC_BASE_URL=base, TWILIO_API_BASE_URL="https://api.example.org"), 1
     )
-    assert one(found, "public address")[0] == "problem"
+    verdict, what, _ = one(found, "public address")
+    assert verdict == "problem"
+    assert "is this machine: Twilio cannot reach it" in what
     verdict, what, fix = one(found, "callbacks")
     assert verdict == "problem"
     assert "cannot be reached" in what
@@ -299,7 +323,7 @@ def test_mail_server_that_is_not_there_is_a_problem(asked: Asked) -> None:
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(free_port())}
     verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
     assert verdict == "problem"
-    assert "ConnectionRefusedError" in what
+    assert what == "the server cannot be used (ConnectionRefusedError)"
     assert "MAIL_PORT" in fix
 
 
@@ -325,7 +349,8 @@ def test_mail_server_that_nobody_vouches_for_is_a_problem(
 
 
 def test_mail_without_a_server_is_a_warning(asked: Asked) -> None:
-    assert one(asked(answer(500, {})), "mail")[0] == "warning"
+    verdict, what, _ = one(asked(answer(500, {})), "mail")
+    assert (verdict, what) == ("warning", "no server is set, so no sign-in mail leaves")
 
 
 @pytest.mark.parametrize(
@@ -348,21 +373,56 @@ def test_worker_has_to_beat(
 def test_rotation_of_the_token_is_followed(app: Flask, asked: Asked) -> None:
     without = asked(answer(500, {}), TWILIO_AUTH_TOKEN_SECONDARY="")
     assert one(without, "token rotation")[0] == "ok"
-    assert "signs nothing yet" in one(asked(answer(500, {})), "token rotation")[1]
-    with app.app_context():
-        counts = {"accepted": 1, "repeated": 0, "by_secondary": 1, "refused": 0}
-        db.session.add(CallbackTally(began_at=span_of(utcnow()), process="p", **counts))
-        db.session.commit()
+    assert "no callback has come since" in one(asked(answer(500, {})), "token rotation")[1]
+    for number in range(5):
+        call_back(app.test_client(), fields(sid(number), "sent"), token=SECONDARY)
     verdict, what, fix = one(asked(answer(500, {})), "token rotation")
     assert verdict == "warning"
     assert "promoted" in what
     assert "TWILIO_AUTH_TOKEN" in fix
 
 
-def test_sick_connection_is_a_warning(app: Flask, asked: Asked) -> None:
-    with app.app_context():
-        db.session.add(refusal(utcnow(), diagnosis="Valid for http://x.example"))
-        db.session.commit()
+def test_refused_callback_beside_accepted_ones_is_a_warning(app: Flask, asked: Asked) -> None:
+    call_back(app.test_client(), fields(sid(1), "sent"))
+    store(app, refusal(utcnow(), diagnosis="Valid for http://x.example"))
     verdict, what, _ = one(asked(answer(500, {})), "connection")
     assert verdict == "warning"
     assert what == "1 callback was refused in the last hour: Valid for http://x.example"
+
+
+def ends_with(app: Flask, *arguments: str) -> int:
+    return app.test_cli_runner().invoke(args=["doctor", *arguments]).exit_code
+
+
+def test_doctor_ends_with_1_while_callbacks_are_refused_and_none_is_accepted(live: Flask) -> None:
+    beat(live)
+    assert ends_with(live) == 0
+    call_back(live.test_client(), fields(sid(1), "sent"), token="f" * 32, base=base_of(live))
+    done = live.test_cli_runner().invoke(args=["doctor"])
+    assert done.exit_code == 1
+    assert "1 callback was refused in 24 hours, and none accepted" in done.stdout
+    call_back(live.test_client(), fields(sid(1), "sent"), base=base_of(live))
+    assert ends_with(live) == 0
+    assert ends_with(live, "--fail-on", "problem") == 0
+    assert ends_with(live, "--fail-on", "warning") == 1
+
+
+def test_doctor_ends_with_1_while_twilio_is_silent_although_it_should_not_be(live: Flask) -> None:
+    beat(live)
+    alice = Person.signed_in(live, "alice@example.org")
+    sent = {"status": "sent", "status_source": "send", "accepted_at": utcnow()}
+    message = alice.has_message(**sent)
+    assert ends_with(live) == 0  # no callback is due yet
+    with live.app_context():
+        db.session.get_one(Message, message.id).accepted_at = utcnow() - timedelta(minutes=6)
+        db.session.commit()
+    done = live.test_cli_runner().invoke(args=["doctor"])
+    assert done.exit_code == 1
+    assert "problem  connection: No callback has ever come, though 1 message waits" in done.stdout
+
+
+def test_doctor_ends_with_0_for_a_stranger_who_is_refused(live: Flask) -> None:
+    beat(live)
+    form = fields(sid(1), "sent", AccountSid="AC" + "9" * 32)
+    call_back(live.test_client(), form, token="f" * 32, base=base_of(live))
+    assert ends_with(live, "--fail-on", "warning") == 0

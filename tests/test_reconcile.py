@@ -138,18 +138,6 @@ def test_late_receipt_still_wins_after_the_window(client: FlaskClient, alice: Pe
         assert alice.message().status == "delivered"
 
 
-def test_message_that_twilio_has_deleted_is_not_asked_about_again(
-    make_app: Callable[..., Flask], alice: Person
-) -> None:
-    alice.has_message(twilio_sid=sid(1), status="sent")
-    gone = {"code": 20404, "message": "x", "status": 404}
-    with wire(answer(404, gone), listing()) as twilio, in_minutes(6):
-        work(make_app(TWILIO_API_BASE_URL=twilio.url))
-    message = alice.message()
-    assert (message.status, message.next_lookup_at) == ("sent", None)
-    assert "no longer has this message" in alice.get(f"/messages/{message.public_id}").text
-
-
 def test_busy_twilio_is_left_alone_by_every_worker(
     make_app: Callable[..., Flask], alice: Person
 ) -> None:

@@ -17,7 +17,7 @@ def show(word: str, age: timedelta = timedelta()) -> status.Shown:
 
 def test_order_is_the_one_of_the_carrier() -> None:
     words = ["scheduled", "accepted", "queued", "sending", "sent", "partially_delivered"]
-    words += ["failed", "delivered", "read"]
+    words += ["deleted", "failed", "delivered", "read"]
     assert sorted(words, key=status.RANK.__getitem__) == words
 
 
@@ -54,6 +54,7 @@ def test_unknown_word_moves_nothing() -> None:
         ("untraced", "Not sent", State.FAILED),
         ("canceled", "Cancelled", State.CANCELLED),
         ("unknown", "Outcome unknown, checking", State.UNKNOWN),
+        ("deleted", "Deleted at Twilio", State.UNKNOWN),
     ],
 )
 def test_word_is_shown_in_plain_words(word: str, label: str, state: State) -> None:

@@ -10,13 +10,17 @@ from smstracker.commands.plainly import PlainGroup
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.webhooks.diagnosis import diagnose
-from smstracker.webhooks.replay import replay
+from smstracker.webhooks.replay import replay, still_refused
 
 callbacks = PlainGroup("callbacks", help="Callbacks that were refused.")
 
 SHOWN = 50
 BATCH = 200
 ID = click.IntRange(1, 2**63 - 1)
+MEND_FIRST = (
+    "Mend what is named there, then replay again. "
+    "What none of your tokens has signed is never applied."
+)
 REASONS = {
     "signature": "signature does not verify",
     "unreadable": "no SID or no status",
@@ -69,12 +73,10 @@ def replay_(ids: Sequence[int], wants_all: bool) -> None:
     chosen = None if wants_all else list(ids)
     replayed = replay(chosen)
     click.echo(f"{replayed.applied} applied, {replayed.refused} stay refused")
-    reason = func.coalesce(RefusedCallback.diagnosis, "Not explained yet.")
-    remaining = select(reason, func.count()).where(
-        RefusedCallback.id.in_(RefusedCallback.waiting(chosen).order_by(None))
-    )
-    for sentence, count in db.session.execute(remaining.group_by(reason).order_by(reason)):
+    for sentence, count in still_refused(chosen):
         click.echo(f"{count:6}  {sentence}")
+    if replayed.refused and not replayed.applied:
+        click.echo(MEND_FIRST)
 
 
 def _count() -> int:

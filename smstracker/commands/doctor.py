@@ -13,9 +13,16 @@ from smstracker.finding import Finding, Verdict
 
 @click.command("doctor", cls=PlainCommand)
 @click.option("--json", "wants_json", is_flag=True, help="For programs.")
+@click.option(
+    "--fail-on",
+    type=click.Choice([Verdict.PROBLEM.value, Verdict.WARNING.value]),
+    default=Verdict.PROBLEM.value,
+    show_default=True,
+    help="The mildest finding that makes it end with 1.",
+)
 @click.pass_context
 @with_appcontext
-def doctor(context: click.Context, wants_json: bool) -> None:
+def doctor(context: click.Context, wants_json: bool, fail_on: str) -> None:
     """Check settings, Twilio, the way back from Twilio, mail and worker. Ends with 1 if one fails.
 
     It sends no SMS and no mail.
@@ -27,7 +34,8 @@ def doctor(context: click.Context, wants_json: bool) -> None:
             click.echo(_line(finding))
     if wants_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
-    if any(finding.verdict is Verdict.PROBLEM for finding in findings):
+    failing = {Verdict.PROBLEM, Verdict(fail_on)}
+    if any(finding.verdict in failing for finding in findings):
         context.exit(1)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import Row, Select, case, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
@@ -13,8 +13,9 @@ from smstracker.carrier import current_carrier
 from smstracker.connection.queries import sum_if
 from smstracker.extensions import settings
 from smstracker.models import RefusedCallback
-from smstracker.webhooks.diagnosis import explain, is_proven
+from smstracker.webhooks.diagnosis import READY, explain, is_proven
 from smstracker.webhooks.evidence import Evidence
+from smstracker.webhooks.replay import would_be_applied
 
 MANY_CAUSES = 50
 UNEXPLAINED = 20
@@ -50,8 +51,17 @@ def causes_of(
         return not cause.is_plausible, -cause.hour, -cause.day, -cause.week, age
 
     rows = connection.execute(_causes(now, spans)).all()
-    found = (_explained(connection, Cause(**row._mapping)) for row in rows)
+    mended = _mended(connection, [row.newest_id for row in rows if row.diagnosis])
+    found = (_explained(connection, row, row.newest_id in mended) for row in rows)
     return tuple(sorted(_merged(found), key=rank))
+
+
+def _mended(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Those of `ids` that would be applied today, whatever was written down when they came."""
+    if not ids:
+        return set()
+    columns = select(*RefusedCallback.__table__.columns).where(RefusedCallback.id.in_(ids))
+    return {row.id for row in connection.execute(columns) if would_be_applied(row)}
 
 
 def _merged(causes: Iterable[Cause]) -> Iterable[Cause]:
@@ -74,7 +84,11 @@ def _sum(one: Cause, other: Cause) -> Cause:
     )
 
 
-def _explained(connection: Connection, cause: Cause) -> Cause:
+def _explained(connection: Connection, row: Row[Any], is_mended: bool) -> Cause:
+    columns = {name: value for name, value in row._mapping.items() if name != "newest_id"}
+    cause = Cause(**columns)
+    if is_mended:
+        return replace(cause, diagnosis=READY, setting=None, is_proven=True)
     if cause.diagnosis or not cause.is_plausible:
         return cause
     said, setting = _diagnosis_of_sample(connection, cause.reason)
@@ -82,8 +96,8 @@ def _explained(connection: Connection, cause: Cause) -> Cause:
 
 
 def diagnosis_of(refusal: Any) -> Diagnosis:
-    """The sentence and the setting of a stored refusal, found now if it has none."""
-    if refusal.diagnosis or refusal.replayed_at:
+    """The sentence and the setting of a stored refusal, found now if it has none or is mended."""
+    if refusal.replayed_at or (refusal.diagnosis and not would_be_applied(refusal)):
         return refusal.diagnosis, refusal.setting
     return explain(Evidence.of(refusal), settings(), current_carrier().signatures)
 
@@ -114,7 +128,7 @@ def _causes(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
     ]
     newest = func.max(RefusedCallback.last_at).label("newest_at")
     return (
-        select(*by, *counts, newest)
+        select(*by, *counts, newest, func.max(RefusedCallback.id).label("newest_id"))
         .where(RefusedCallback.last_at > now - max(spans), RefusedCallback.replayed_at.is_(None))
         .group_by(*by)
         .order_by(RefusedCallback.is_plausible.desc(), func.count().desc())

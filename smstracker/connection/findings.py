@@ -7,13 +7,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from smstracker.clock import ago, in_words, utcnow
 from smstracker.connection.causes import Cause
 from smstracker.connection.report import Delay, Report, Window, report
-from smstracker.connection.sentence import sentence
-from smstracker.connection.wording import brief_time, share, why
+from smstracker.connection.rotation import Rotation
+from smstracker.connection.sentence import BROKEN, MAKE_PRIMARY, Kind, Sentence, sentence
+from smstracker.connection.wording import brief_time, callbacks, share, were, why
 from smstracker.database_problems import cause
-from smstracker.extensions import settings
-from smstracker.finding import Finding, ok, phrase, problem, warning
+from smstracker.finding import Finding, Verdict, ok, phrase, problem, warning
+from smstracker.webhooks.diagnosis import READY
 
 _START_WORKER = "start flask worker, and keep it running"
+_SEE_PAGE = "see the page /callbacks"
+_ROTATIONS = {
+    Rotation.NONE: "none is under way",
+    Rotation.UNSEEN: "a secondary token is set; no callback has come since that shows which signs",
+    Rotation.PRIMARY_SIGNS: "a secondary token is set; the newest callbacks are signed with "
+    "TWILIO_AUTH_TOKEN",
+    Rotation.SETTLING: "a few of the newest callbacks are signed with the secondary token, as is "
+    "normal for some minutes after a rotation",
+    Rotation.DONE: "it is over: the newest callbacks are signed with TWILIO_AUTH_TOKEN, and for 15 "
+    "minutes none with the secondary token",
+}
 
 
 def findings() -> Iterator[Finding]:
@@ -25,19 +37,34 @@ def findings() -> Iterator[Finding]:
         return
     yield _worker(found)
     yield _tokens(found)
-    said = sentence(found)
-    if said.is_bad:
-        yield warning("connection", phrase(said.text), "see the page /callbacks")
-    else:
-        yield ok("connection", said.text)
+    yield _connection(found, sentence(found))
+    yield from _none_accepted(found)
     yield _last_callback(found)
     yield from (_window(window) for window in found.windows)
     yield from _delays(found)
     yield from (_cause(cause) for cause in found.causes)
 
 
+def _connection(found: Report, said: Sentence) -> Finding:
+    if not said.is_bad:
+        return ok("connection", said.text)
+    refuses_all = said.kind is Kind.REFUSED and not found.hour.accepted
+    verdict = Verdict.PROBLEM if said.kind in BROKEN or refuses_all else Verdict.WARNING
+    return Finding("connection", verdict, phrase(said.text), _SEE_PAGE)
+
+
+def _none_accepted(found: Report) -> Iterator[Finding]:
+    """A forger must not be able to alarm anybody, but of a whole day one should have come."""
+    refused = sum(cause.day for cause in found.causes if cause.is_plausible)
+    if refused and not found.day.accepted:
+        what = f"{callbacks(refused)} {were(refused)} refused in 24 hours, and none accepted"
+        yield problem("refused", what, "flask callbacks list says why")
+
+
 def _worker(found: Report) -> Finding:
     live = found.live_workers
+    if not live and found.storage:
+        return problem("worker", f"not known: nothing can be stored ({found.storage.cause})")
     if not live:
         last = f" for {in_words(found.at - found.workers[0].beat_at)}" if found.workers else ""
         return problem("worker", f"none has run{last}", _START_WORKER)
@@ -49,25 +76,25 @@ def _worker(found: Report) -> Finding:
 
 def _tokens(found: Report) -> Finding:
     check = "token rotation"
-    if settings().demo or not settings().twilio_auth_token_secondary:
-        return ok(check, "none is under way")
-    if found.by_secondary:
-        what = "callbacks are signed with the secondary token: Twilio has promoted it"
-        return warning(check, what, "make it TWILIO_AUTH_TOKEN, and that the secondary one")
-    what = "under way: TWILIO_AUTH_TOKEN_SECONDARY is set, and signs nothing yet"
-    return warning(check, what, "once it is promoted, make it TWILIO_AUTH_TOKEN")
+    if found.rotation is Rotation.PROMOTED:
+        what = "the newest callbacks are signed with the secondary token: Twilio has promoted it"
+        return warning(check, what, MAKE_PRIMARY[0].lower() + MAKE_PRIMARY[1:])
+    drop = "remove TWILIO_AUTH_TOKEN_SECONDARY" if found.rotation is Rotation.DONE else None
+    return Finding(check, Verdict.OK, _ROTATIONS[found.rotation], drop)
 
 
 def _last_callback(found: Report) -> Finding:
     last = found.last_callback_at
-    return ok("last callback", ago(last, found.at) if last else "none has come yet")
+    none = "none has come yet" if found.is_young else "none has come in the last 7 days"
+    return ok("last callback", ago(last, found.at) if last else none)
 
 
 def _window(window: Window) -> Finding:
+    lost = f", {window.not_stored:,} could not be stored" if window.not_stored else ""
     return ok(
         f"callbacks in {in_words(window.span)}",
         f"{window.accepted:,} accepted, {window.repeated:,} of them repeated, "
-        f"{window.refused:,} refused; {window.told:,} outcomes by callback, "
+        f"{window.refused:,} refused{lost}; {window.told:,} outcomes by callback, "
         f"{window.missed:,} by asking ({share(window.repaired_share)})",
     )
 
@@ -92,5 +119,6 @@ def _cause(cause: Cause) -> Finding:
     whose = "" if cause.is_plausible else ", from strangers"
     found = f"{cause.day:,} in 24 hours, {cause.week:,} in 7 days{whose}: {phrase(why(cause))}"
     if cause.is_plausible and cause.day:
-        return warning("refused", found, "flask callbacks list")
+        fix = "flask callbacks replay --all" if cause.diagnosis == READY else "flask callbacks list"
+        return warning("refused", found, fix)
     return ok("refused", found)

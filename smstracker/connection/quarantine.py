@@ -10,6 +10,7 @@ from sqlalchemy import Select, select
 from smstracker.connection.causes import diagnosis_of
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
+from smstracker.webhooks.replay import would_be_applied
 
 PAGE_SIZE = 50
 SHOWN_CHARACTERS = 4000
@@ -57,7 +58,13 @@ def row_id(text: str) -> int | None:
 def why(refusal: RefusedCallback) -> tuple[str, str | None]:
     """Why it was refused, in a sentence, and the setting that it is about."""
     diagnosis, setting = diagnosis_of(refusal)
-    return visible(diagnosis or "It was refused."), setting
+    unexplained = "It was valid when it was replayed." if refusal.replayed_at else "It was refused."
+    return visible(diagnosis or unexplained), setting
+
+
+def is_applicable(refusal: RefusedCallback) -> bool:
+    """Whether replaying it would do anything."""
+    return would_be_applied(refusal)
 
 
 def came(refusal: RefusedCallback) -> list[tuple[str, str]]:

@@ -45,11 +45,12 @@ TALLIED = (
     CallbackTally.by_key,
     CallbackTally.unmatched,
     CallbackTally.refused,
+    CallbackTally.not_stored,
 )
 
 
 def tally(now: datetime, spans: Iterable[timedelta]) -> Select[Any]:
-    """The columns of `TALLIED` for each span in turn; then `by_secondary` of a day."""
+    """The columns of `TALLIED` for each span in turn."""
     sums: list[ColumnElement[Any]] = []
     longest = now
     for span in spans:
@@ -57,9 +58,7 @@ def tally(now: datetime, spans: Iterable[timedelta]) -> Select[Any]:
         longest = min(longest, since)
         for column in TALLIED:
             sums.append(sum_if(CallbackTally.began_at >= since, column))
-    recent = CallbackTally.began_at >= span_of(now - timedelta(days=1))
-    by_secondary = sum_if(recent, CallbackTally.by_secondary).label("by_secondary")
-    return select(*sums, by_secondary).where(CallbackTally.began_at >= longest)
+    return select(*sums).where(CallbackTally.began_at >= longest)
 
 
 def last_callback(since: datetime) -> Select[tuple[datetime | None]]:
@@ -154,8 +153,9 @@ def workers() -> Select[Any]:
 
 
 def _was_missed() -> ColumnElement[bool]:
-    """A message that was never sent could not be called back."""
-    return and_(Message.status_source == Source.LOOKUP, Message.status.not_in(status.NOT_SENT))
+    """No callback can be due for a message that was never sent or that Twilio has deleted."""
+    can_be_due = Message.status.not_in(status.NOT_CALLED_BACK)
+    return and_(Message.status_source == Source.LOOKUP, can_be_due)
 
 
 def _is_unknown(now: datetime) -> ColumnElement[bool]:

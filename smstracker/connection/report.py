@@ -2,16 +2,26 @@
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
+from smstracker.carrier.token_marks import token_marks
 from smstracker.connection import queries
 from smstracker.connection.causes import Cause, causes_of
+from smstracker.connection.rotation import (
+    Rotation,
+    SignedCallback,
+    newest_callbacks,
+    rotation,
+)
+from smstracker.connection.storage import storage_problem
 from smstracker.database import READS_ONLY
-from smstracker.extensions import db
+from smstracker.database_problems import DatabaseProblem
+from smstracker.extensions import db, settings
+from smstracker.webhooks.writer import current_writer
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 SPANS = (HOUR, DAY, WEEK)
@@ -27,7 +37,8 @@ class Window:
     Of those accepted, `by_key` were signed with a shared key, and `unmatched` are of no message
     here: of other programs of the account. `told` messages became final by a callback; `missed`
     ones had to be asked about, because no callback told of their end. A message that cannot have a
-    callback (not sent) is neither.
+    callback (not sent) is neither. Callbacks that were `not_stored` were answered with 503, so that
+    Twilio sent them again.
     """
 
     span: timedelta
@@ -38,6 +49,7 @@ class Window:
     missed: int
     by_key: int = 0
     unmatched: int = 0
+    not_stored: int = 0
 
     @property
     def expected(self) -> int:
@@ -78,7 +90,8 @@ class Report:
     `unknown` messages have had an unknown outcome for ten minutes or more. `unheard` ones wait,
     were accepted by Twilio five minutes ago or more, and no callback has ever come for them. Of
     the messages that were accepted after the last callback, `waiting_since` are unheard and
-    `repaired_since` had to be asked about.
+    `repaired_since` had to be asked about. `storage` is what keeps the database from storing
+    anything, as far as anything hints at it.
     """
 
     at: datetime
@@ -94,9 +107,16 @@ class Report:
     unheard: int
     waiting_since: int
     repaired_since: int
-    by_secondary: int
+    rotation: Rotation
     causes: tuple[Cause, ...]
     workers: tuple[Worker, ...]
+    storage: DatabaseProblem | None = None
+
+    @property
+    def is_young(self) -> bool:
+        """Whether the last callback would be known, however long ago it was."""
+        oldest = self.oldest_message_at
+        return oldest is None or self.at - oldest < WEEK
 
     @property
     def windows(self) -> tuple[Window, Window, Window]:
@@ -111,7 +131,11 @@ def report(now: datetime) -> Report:
     """The health of the connection at `now`. Raises SQLAlchemyError."""
     # On a connection of its own: a failure here must not spoil the transaction of a request.
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-        return _report(connection, now)
+        numbers = _report(connection, now)
+    # To write costs more than to read, so it is tried only where it would explain something: a
+    # worker that cannot store its beat looks like one that does not run.
+    is_doubtful = current_writer().not_stored or (numbers.workers and not numbers.live_workers)
+    return replace(numbers, storage=storage_problem(now)) if is_doubtful else numbers
 
 
 def _report(connection: Connection, now: datetime) -> Report:
@@ -134,20 +158,29 @@ def _report(connection: Connection, now: datetime) -> Report:
         unheard=int(counts.unheard or 0),
         waiting_since=int(counts.waiting_since or 0),
         repaired_since=connection.scalar(queries.repaired_since(last or now - WEEK)) or 0,
-        by_secondary=int(tally.by_secondary),
+        rotation=_rotation(connection, now),
         causes=causes_of(connection, now, SPANS),
         workers=_workers(connection, now),
     )
 
 
+def _rotation(connection: Connection, now: datetime) -> Rotation:
+    if settings().demo:  # its carrier signs with a secondary token as a story
+        return Rotation.NONE
+    marks = token_marks(settings())
+    newest = connection.execute(newest_callbacks(marks)).all()
+    return rotation(marks, [SignedCallback(*row) for row in newest], now)
+
+
 def _windows(connection: Connection, now: datetime, tally: Row[Any]) -> Iterator[Window]:
     told = connection.execute(queries.finals_by_callback(now, SPANS)).one()
     missed = connection.execute(queries.finals_by_lookup(now, SPANS)).one()
+    # Nobody could count yet what this process could not store.
+    pending, width = current_writer().not_stored, len(queries.TALLIED)
     for n, span in enumerate(SPANS):
-        size = len(queries.TALLIED)
-        counts = (int(count) for count in tuple(tally)[n * size : (n + 1) * size])
-        accepted, repeated, by_key, unmatched, refused = counts
-        numbers = {"by_key": by_key, "unmatched": unmatched}
+        counts = [int(count) for count in tuple(tally)[n * width : (n + 1) * width]]
+        accepted, repeated, by_key, unmatched, refused, not_stored = counts
+        numbers = {"by_key": by_key, "unmatched": unmatched, "not_stored": not_stored + pending}
         yield Window(span, accepted, repeated, refused, told[n], missed[n], **numbers)
 
 

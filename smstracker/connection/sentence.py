@@ -3,30 +3,54 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 
 from smstracker.clock import in_words
 from smstracker.connection.causes import Cause
 from smstracker.connection.report import Report
+from smstracker.connection.rotation import Rotation
 from smstracker.connection.wording import callbacks, messages, were
+from smstracker.webhooks.diagnosis import READY
 
 # Twilio itself says that now and then a callback is lost. It is news when more are than these.
 MISSED_SHARE = 0.02
 MISSED_COUNT = 3
+_LONG = "in the last 7 days"
 # A fresh installation has to be given the time to start its worker.
 WORKER_EXPECTED_AFTER = timedelta(minutes=5)
+MAKE_PRIMARY = "Set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to the old one"
+
+
+class Kind(StrEnum):
+    """What a sentence is about."""
+
+    NOT_STORING = "not storing"
+    REFUSED = "refused"
+    NOT_STORED = "not stored"
+    SILENT = "silent"
+    CANNOT_ASK = "cannot ask"
+    NO_WORKER = "no worker"
+    PROMOTED = "promoted"
+    MISSED = "missed"
+    WELL = "well"
+
+
+# While one of these lasts, no status arrives by callback.
+BROKEN = (Kind.NOT_STORING, Kind.SILENT)
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """`text` is for administrators; `brief` is the same without what only they can mend."""
 
+    kind: Kind
     text: str
     is_bad: bool
     brief: str
 
 
-def _bad(brief: str, advice: str, joint: str = ". ") -> Sentence:
-    return Sentence(brief + joint + advice, True, brief)
+def _bad(kind: Kind, brief: str, advice: str, joint: str = ". ") -> Sentence:
+    return Sentence(kind, brief + joint + advice, True, brief)
 
 
 def sentence(report: Report) -> Sentence:
@@ -36,6 +60,14 @@ def sentence(report: Report) -> Sentence:
         if found is not None:
             return found
     return _well(report)
+
+
+def _not_storing(report: Report) -> Sentence | None:
+    if report.storage is None:
+        return None
+    brief = f"Nothing can be stored, and callbacks are answered with 503: {report.storage.cause}"
+    fix = report.storage.fix
+    return _bad(Kind.NOT_STORING, brief, fix[0].upper() + fix[1:])
 
 
 def _refused(report: Report) -> Sentence | None:
@@ -50,15 +82,27 @@ def _refused(report: Report) -> Sentence | None:
         return None
     count = sum(cause.hour for cause in causes)
     brief = f"{callbacks(count)} {were(count)} refused in the last hour"
-    return _bad(brief, _fix(max(causes, key=lambda cause: (cause.is_proven, cause.hour))), ": ")
+    worst = max(causes, key=lambda cause: (cause.is_proven, cause.hour))
+    return _bad(Kind.REFUSED, brief, _fix(worst), ": ")
 
 
 def _fix(cause: Cause) -> str:
+    if cause.diagnosis == READY:
+        return f"valid with today's settings. Replay {'it' if cause.hour == 1 else 'them'}"
     if not cause.diagnosis:
         return "why is not known yet"
     said = cause.diagnosis.rstrip(" .")
     named = cause.setting is None or cause.setting in said
     return said if named else f"{said} (check {cause.setting})"
+
+
+def _not_stored(report: Report) -> Sentence | None:
+    count = report.hour.not_stored
+    if not count:
+        return None
+    brief = f"{callbacks(count)} could not be stored in the last hour and {were(count)} refused"
+    brief += " with 503, so that Twilio sends them again"
+    return _bad(Kind.NOT_STORED, brief, "The app's log says why at callback_not_stored")
 
 
 def _silent(report: Report) -> Sentence | None:
@@ -74,14 +118,17 @@ def _silent(report: Report) -> Sentence | None:
         said.append(f"{messages(waiting)} {_waits(waiting)} for a callback")
     if repaired:
         said.append(f"{messages(repaired)} {were(repaired)} repaired by asking")
-    return _bad("; ".join(said) + _helpless(report), _silence_advice(report))
+    return _bad(Kind.SILENT, "; ".join(said) + _helpless(report), _silence_advice(report))
 
 
 def _silence(report: Report) -> str:
     last = report.last_callback_at
     refused = [c for c in report.causes if c.is_plausible and (not last or c.newest_at > last)]
     if last is None:
-        return f"No callback has ever {'been accepted' if refused else 'come'}"
+        what = "been accepted" if refused else "come"
+        return (
+            f"No callback has ever {what}" if report.is_young else f"No callback has {what} {_LONG}"
+        )
     since = in_words(report.at - last)
     if refused:
         return f"No callback has been accepted for {since}"
@@ -105,7 +152,7 @@ def _silence_advice(report: Report) -> str:
 
 def _cannot_ask(report: Report) -> Sentence | None:
     problem = _problem(report)
-    return _bad("Twilio cannot be asked", problem, ": ") if problem else None
+    return _bad(Kind.CANNOT_ASK, "Twilio cannot be asked", problem, ": ") if problem else None
 
 
 def _problem(report: Report) -> str | None:
@@ -120,11 +167,12 @@ def _no_worker(report: Report) -> Sentence | None:
     effect = "what Twilio does not report is not fetched"
     if report.workers:
         since = in_words(report.at - report.workers[0].beat_at)
-        return _bad(f"The worker has not run for {since}: {effect}", "Start flask worker")
+        brief = f"The worker has not run for {since}: {effect}"
+        return _bad(Kind.NO_WORKER, brief, "Start flask worker")
     oldest = report.oldest_message_at
     if oldest is None or report.at - oldest < WORKER_EXPECTED_AFTER:
         return None
-    return _bad(f"No worker runs: {effect}", "Start flask worker")
+    return _bad(Kind.NO_WORKER, f"No worker runs: {effect}", "Start flask worker")
 
 
 def _missed(report: Report) -> Sentence | None:
@@ -138,14 +186,14 @@ def _missed(report: Report) -> Sentence | None:
         f"{whose} repaired by asking"
     )
     is_bad = day.missed >= MISSED_COUNT and (day.repaired_share or 0) >= MISSED_SHARE
-    return Sentence(text, is_bad, text)
+    return Sentence(Kind.MISSED, text, is_bad, text)
 
 
 def _secondary(report: Report) -> Sentence | None:
-    if not report.by_secondary:
+    if report.rotation is not Rotation.PROMOTED:
         return None
-    brief = "Callbacks are signed with the secondary token: Twilio has promoted it"
-    return _bad(brief, "make it TWILIO_AUTH_TOKEN", "; ")
+    brief = "The newest callbacks are signed with the secondary token: Twilio has promoted it"
+    return _bad(Kind.PROMOTED, brief, MAKE_PRIMARY)
 
 
 def _well(report: Report) -> Sentence:
@@ -158,7 +206,7 @@ def _well(report: Report) -> Sentence:
         text = "No message of the last 24 hours has come to its end, so no last callback was due"
     else:
         text = "No message was sent in the last 24 hours, so no callback was expected"
-    return Sentence(text, False, text)
+    return Sentence(Kind.WELL, text, False, text)
 
 
 def _waits(count: int) -> str:
@@ -166,7 +214,9 @@ def _waits(count: int) -> str:
 
 
 _BY_WEIGHT: tuple[Callable[[Report], Sentence | None], ...] = (
+    _not_storing,
     _refused,
+    _not_stored,
     _silent,
     _cannot_ask,
     _no_worker,

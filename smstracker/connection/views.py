@@ -9,7 +9,8 @@ from smstracker.connection import quarantine, wording
 from smstracker.connection.banner import current_banner
 from smstracker.connection.report import report
 from smstracker.connection.sentence import sentence
-from smstracker.extensions import login_manager
+from smstracker.extensions import db, login_manager
+from smstracker.webhooks.replay import forecast, still_refused
 from smstracker.webhooks.replay import replay as replay_refused
 
 bp = Blueprint("connection", __name__, url_prefix="/callbacks")
@@ -36,6 +37,7 @@ def callbacks() -> ResponseReturnValue:
         report=numbers,
         sentence=sentence(numbers),
         page=quarantine.page(kind, _row_id(request.args.get("before"))),
+        forecast=forecast(db.session.connection()),
         kind=kind,
         quarantine=quarantine,
         say=wording,
@@ -48,9 +50,11 @@ def replay() -> ResponseReturnValue:
     """Apply what verifies by now: one callback, or all that are still refused."""
     chosen = _row_id(request.form.get("id"))
     # It commits by itself, a batch at a time: one transaction for all would keep callbacks waiting.
-    done = replay_refused(None if chosen is None else [chosen])
+    ids = None if chosen is None else [chosen]
+    done = replay_refused(ids)
     current_banner().forget()
-    flash(wording.replayed(done.applied, done.refused))
+    reasons = [(quarantine.visible(sentence), count) for sentence, count in still_refused(ids)]
+    flash(wording.replayed(done.applied, done.refused, reasons))
     return redirect(url_for(".callbacks"), 303)
 
 

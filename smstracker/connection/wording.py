@@ -1,11 +1,14 @@
 """Numbers, times and reasons on the page of the connection, as people say them."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from smstracker.clock import in_words
 from smstracker.connection.causes import Cause
 from smstracker.extensions import settings
+from smstracker.webhooks.replay import Forecast
 
+REASONS_TOLD = 3
 # For what strangers post, which is explained one by one.
 _REASONS = {
     "signature": "The signature does not verify.",
@@ -39,8 +42,8 @@ def receipt_window() -> str:
     return in_words(timedelta(hours=settings().receipt_window_hours))
 
 
-def replayed(applied: int, refused: int) -> str:
-    """What came of a replay."""
+def replayed(applied: int, refused: int, reasons: Sequence[tuple[str, int]] = ()) -> str:
+    """What came of a replay, and why some are still refused: `reasons` with their counts."""
     if not applied and not refused:
         return "There was nothing to replay."
     said = []
@@ -48,8 +51,31 @@ def replayed(applied: int, refused: int) -> str:
         said.append(f"{callbacks(applied)} {were(applied)} applied.")
     if refused:
         stays = "stays" if refused == 1 else "stay"
-        said.append(f"{callbacks(refused)} {stays} refused: see why below.")
+        said.append(f"{callbacks(refused)} {stays} refused.")
+        said += [f"{count:,} ×: {sentence}" for sentence, count in reasons[:REASONS_TOLD]]
+        if len(reasons) > REASONS_TOLD:
+            said.append("The other reasons are below.")
     return " ".join(said)
+
+
+def prospect(forecast: Forecast) -> str:
+    """What a replay of all would do, and what would let it do more."""
+    if forecast.is_done:
+        return "All that was refused has been applied since."
+    if not forecast.is_whole:
+        return "Replay applies all that is valid with today's settings, and nothing else."
+    count = forecast.applicable
+    if count:
+        return f"Replay applies the {callbacks(count)} that {_is_valid(count)} by now."
+    return (
+        "None can be applied: none is valid with today's settings. Mend a cause that is named "
+        "here and start the app again, then Replay stands here. What none of your tokens has "
+        "signed is never applied."
+    )
+
+
+def _is_valid(count: int) -> str:
+    return "is valid" if count == 1 else "are valid"
 
 
 def why(cause: Cause) -> str:

@@ -63,6 +63,8 @@ def _charged(message: Message, reason: Reason | None) -> str:
 def refusal_to_send_again(message: Message, now: datetime) -> str | None:
     """Why this message is not to be sent again; None if it may be."""
     state = message.shown(now).state
+    if message.status == status.DELETED:
+        return "It was deleted at Twilio and may have arrived: ask the recipient first."
     if state is State.UNKNOWN:
         return "It is not known whether it was sent. It may have been, so it is not sent again."
     if state is not State.FAILED:

@@ -19,6 +19,13 @@ BUSY = (
     "Twilio is answering slowly, and many messages are waiting for it. "
     "Nothing was sent or saved. Press Send again in a moment."
 )
+_DELETED_THERE = (
+    "Twilio no longer has this message: a person, a program or Twilio’s retention period deleted "
+    "it before its outcome came here. It may have arrived, so ask the recipient before you send "
+    "it again. A status callback that still comes counts."
+)
+_SIMULATION_ENDED = "The simulated carrier forgets every message when it is started again."
+_OUTCOME_LOST = "Its outcome will not be known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,8 @@ def headline(message: Message, now: datetime) -> str:
     shown = message.shown(now)
     took = in_words(message.status_at - message.created_at)
     waited = in_words(now - message.status_at)
+    if message.status == status.DELETED:
+        return f"The message to {to} {_gone(message)}; its outcome will not be known"
     if shown.state is State.UNKNOWN:
         return f"We do not know yet whether the message to {to} was sent"
     if shown.state is State.NO_RECEIPT:
@@ -61,6 +70,10 @@ def headline(message: Message, now: datetime) -> str:
     return f"On its way to {to}"
 
 
+def _gone(message: Message) -> str:
+    return "is lost to the simulated carrier" if message.simulated else "was deleted at Twilio"
+
+
 def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) -> list[str]:
     """What is behind the headline and what to do, each a sentence or two."""
     said: list[str] = []
@@ -77,7 +90,9 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
             "Twilio gave no readable answer, and Twilio has no trace of it: its list was searched "
             "again and again for ten minutes. It is safe to send it again."
         )
-    if message.shown(now).state is State.UNKNOWN:
+    if message.status == status.DELETED:
+        said.append(_SIMULATION_ENDED if message.simulated else _DELETED_THERE)
+    elif message.shown(now).state is State.UNKNOWN:
         said += _what_is_unknown(events)
     if message.conflicting:
         said.append(
@@ -172,6 +187,8 @@ def short_reason(message: Message) -> str | None:
     """The reason beside a status in the log."""
     if message.status in _NOT_SENT_BECAUSE:
         return _NOT_SENT_BECAUSE[message.status]
+    if message.status == status.DELETED:
+        return _OUTCOME_LOST
     failed = message.status in (*status.NEGATIVE, *status.NOT_SENT)
     return _short(message.error_code) if failed else None
 

@@ -32,7 +32,8 @@ class StatusEvent(Model):
 
     `carrier_done_at` is the carrier's own date as given: it has no zone and is never computed with.
     `signed_with` names the secret of a callback ("primary", "secondary", "subaccount", "shared
-    key"); one that was refused at first and accepted later has a `replayed_at`. `is_repeated` tells
+    key") as it was set then, and `token_mark` tells whether an Auth Token is the one that is set
+    now; one that was refused at first and accepted later has a `replayed_at`. `is_repeated` tells
     of a callback whose status and error code had been called back before; `repeats` counts those
     that were the very same event and have no row of their own.
     """
@@ -54,6 +55,7 @@ class StatusEvent(Model):
     idempotency_token: Mapped[str | None] = mapped_column(String(128))
     account_sid: Mapped[str | None] = mapped_column(String(34))
     signed_with: Mapped[str | None] = mapped_column(String(16))
+    token_mark: Mapped[str | None] = mapped_column(String(8))
     is_repeated: Mapped[bool] = mapped_column(default=False)
     repeats: Mapped[int] = mapped_column(default=0, server_default="0")
     replayed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -87,6 +89,7 @@ class News:
     idempotency_token: str | None = None
     account_sid: str | None = None
     signed_with: str | None = None
+    token_mark: str | None = None
     replayed_at: datetime | None = None
     received_at: datetime = field(default_factory=utcnow)
 

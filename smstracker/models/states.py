@@ -25,7 +25,7 @@ def in_state(state: State, now: datetime, row: Any = Message) -> ColumnElement[b
     if state is State.NO_RECEIPT:
         return and_(word.in_(status.AWAITING_RECEIPT), silent)
     if state is State.UNKNOWN:
-        return or_(word == "unknown", and_(word == "pending", silent))
+        return or_(word.in_(status.words_of(state)), and_(word == "pending", silent))
     counted = word.in_(status.words_of(state))
     return and_(counted, ~silent) if state is State.WAITING else counted
 

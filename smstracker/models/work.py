@@ -169,11 +169,6 @@ def reschedule(connection: Connection, message_id: int, within: timedelta | None
     plan_lookups(connection, {message_id: following})
 
 
-def ask_no_more(connection: Connection, message_id: int) -> None:
-    """Twilio does not have it: only a callback can still tell."""
-    plan_lookups(connection, {message_id: None})
-
-
 def plan_lookups(connection: Connection, until: Mapping[int, datetime | None]) -> None:
     """Set when each message is asked about next; one that has become final stays settled."""
     if not until:

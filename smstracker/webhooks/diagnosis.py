@@ -104,7 +104,6 @@ TOKENS = {
     PRIMARY: "with TWILIO_AUTH_TOKEN",
     SECONDARY: "with the secondary token",
     FORMER: "with the former token",
-    SUBACCOUNT: "with the subaccount's token",
 }
 KEYS = "TWILIO_WEBHOOK_KEYS"
 HEADER = f"the header {SIGNATURE_SETTINGS}"

@@ -9,10 +9,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Row, select
+from sqlalchemy import Connection, Row, exists, func, select
 
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
@@ -22,7 +23,7 @@ from smstracker.models import RefusedCallback
 from smstracker.models.events import News
 from smstracker.models.recording import record_callback
 from smstracker.webhooks.diagnosis import explain, is_proven, signer_today
-from smstracker.webhooks.evidence import Evidence
+from smstracker.webhooks.evidence import Evidence, Refusal
 from smstracker.webhooks.forms import read_callback
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,11 @@ log = logging.getLogger(__name__)
 # Of more than these, what stays refused is explained later: to explain takes a hundred times as
 # long as to verify.
 EXPLAINED = 50
+UNEXPLAINED = "Not explained yet."
+FORESEEN = 1_000  # refusals that are looked at to tell what a replay would do
+LOOKS_FOR = 0.5  # seconds: what strangers post may take long to read
 BATCH = 100  # in one transaction, which keeps callbacks waiting
+_REASONS = frozenset(Refusal)
 _MESSAGE_PATH = re.compile(r"/+webhooks/+twilio/+status/+([^/]+)/*")
 
 
@@ -43,6 +48,18 @@ class Replayed:
 
     def __add__(self, other: "Replayed") -> "Replayed":
         return Replayed(self.applied + other.applied, self.refused + other.refused)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How many a replay would apply; `is_whole` unless there are more than were looked at.
+
+    `is_done` if there is none that was not applied yet.
+    """
+
+    applicable: int
+    is_whole: bool
+    is_done: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +89,45 @@ def replay(ids: Sequence[int] | None) -> Replayed:
         verdicts = list(_verdicts(waiting[at : at + BATCH], utcnow(), explains))
         replayed += _replay(verdicts)
     return replayed
+
+
+def would_be_applied(refusal: Any) -> bool:
+    """Whether a replay would apply a stored refusal: far quicker to tell than why not."""
+    if not refusal.signature or refusal.reason not in _REASONS:
+        return False
+    return _news(Evidence.of(refusal), refusal.first_at, refusal.first_at) is not None
+
+
+def forecast(connection: Connection) -> Forecast:
+    """What a replay of all would come to now."""
+    waits = RefusedCallback.replayed_at.is_(None)
+    signed = select(*RefusedCallback.__table__.columns).where(
+        waits, RefusedCallback.signature.is_not(None)
+    )
+    # What names our account first: a flood of strangers' must not keep it from being looked at.
+    order = (RefusedCallback.is_plausible.desc(), RefusedCallback.id.desc())
+    refusals = connection.execute(signed.order_by(*order).limit(FORESEEN + 1)).all()
+    applicable = looked_at = 0
+    until = monotonic() + LOOKS_FOR
+    for refusal in refusals[:FORESEEN]:
+        if monotonic() > until:
+            break
+        looked_at += 1
+        applicable += would_be_applied(refusal)
+    return Forecast(
+        applicable,
+        is_whole=looked_at == len(refusals),
+        is_done=not refusals and not connection.scalar(select(exists().where(waits))),
+    )
+
+
+def still_refused(ids: Sequence[int] | None) -> list[tuple[str, int]]:
+    """Why those of `ids` (None: of all) are still refused, and how many for it; most first."""
+    reason = func.coalesce(RefusedCallback.diagnosis, UNEXPLAINED)
+    waiting = RefusedCallback.waiting(ids).order_by(None)
+    counted = select(reason, func.count()).where(RefusedCallback.id.in_(waiting)).group_by(reason)
+    rows = db.session.execute(counted.order_by(func.count().desc(), reason)).all()
+    return [(sentence, count) for sentence, count in rows]
 
 
 def _verdicts(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[Verdict]:

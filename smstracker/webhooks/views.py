@@ -10,6 +10,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
+from smstracker.carrier.token_marks import token_marks
 from smstracker.database_problems import cause
 from smstracker.extensions import settings
 from smstracker.logs import name_request
@@ -103,7 +104,8 @@ def uuid_or_none(text: str) -> uuid.UUID | None:
 
 def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
     token = request.headers.get("I-Twilio-Idempotency-Token")
-    news = read_callback(g.callback_form, g.signer, token, raw_target())
+    mark = token_marks(settings()).get(g.signer.token)
+    news = read_callback(g.callback_form, g.signer, token, raw_target(), token_mark=mark)
     if news is None:
         refuse_misfit(400)
     current_writer().store(public_id, news)

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from smstracker.carrier.signatures import SECONDARY, SHARED_KEY
 from smstracker.clock import utcnow
 from smstracker.database import UNAVAILABLE
+from smstracker.database_problems import DatabaseProblem, explain
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.events import News
@@ -68,6 +69,10 @@ class CallbackWriter:
         self._kept = refused_callbacks_kept
         self._room = 0
         self._uncounted = 0
+        # Callbacks that were answered with 503 since something was stored last; what kept the last
+        # of them from being stored, and when.
+        self.not_stored = 0
+        self.failure: tuple[DatabaseProblem, datetime] | None = None
         self._written_at = utcnow()
         self._began: float | None = None  # the commit that is under way
         self._most_waiting = max(threads // 2, 1)  # in a commit that is stuck
@@ -120,6 +125,7 @@ class CallbackWriter:
     def _refuse_if_stuck(self) -> None:
         is_slow = self._began is not None and time.monotonic() - self._began > STUCK_AFTER
         if is_slow and len(self._waiting) >= self._most_waiting:
+            self.not_stored += 1
             raise StuckError
 
     def _write_all(self, engine: Engine) -> None:
@@ -131,12 +137,12 @@ class CallbackWriter:
         except UNAVAILABLE as error:
             # Whoever came meanwhile would wait as long again.
             group = self._set_aside(group) if _is_lock(error) else group + self._take_waiting()
-            _settle(group, error)
+            self._fail(group, error)
         except Exception as error:
             # One of them cannot be stored; that must not cost the others their place.
             for one in group if len(group) > 1 else ():
                 self._commit_alone(engine, one)
-            _settle(group, error)
+            self._fail(group, error)
         finally:
             # From its end, or what failed after seconds would be tried again at once.
             self._written_at, self._began = utcnow(), None
@@ -148,8 +154,8 @@ class CallbackWriter:
         return group
 
     def _commit(self, engine: Engine, group: list[Waiting]) -> None:
-        now, uncounted = utcnow(), self._uncounted
-        counts = Counts(refused=uncounted)
+        now, uncounted, not_stored = utcnow(), self._uncounted, self.not_stored
+        counts = Counts(refused=uncounted, not_stored=not_stored)
         with engine.begin() as connection:
             # Refused ones first, in every process, so that none ever waits in a circle.
             room = self._keep(connection, group, counts, now)
@@ -157,6 +163,8 @@ class CallbackWriter:
         self._room = room
         with self._guard:
             self._uncounted -= uncounted
+            self.not_stored -= not_stored
+            self.failure = None
         _settle(group)
 
     def _record(
@@ -187,7 +195,7 @@ class CallbackWriter:
         if not locked:
             return group
         held = [one for one in group if _sid_of(one[0]) in locked]
-        _settle(self._set_aside(held), StuckError())
+        self._fail(self._set_aside(held), StuckError())
         return [one for one in group if _sid_of(one[0]) not in locked]
 
     def _set_aside(self, group: list[Waiting]) -> list[Waiting]:
@@ -217,7 +225,7 @@ class CallbackWriter:
                 self._record(connection, group, Counts(), utcnow())
             _settle(group)
         except Exception as error:
-            _settle(group, error)
+            self._fail(group, error)
         finally:
             with self._guard:
                 self._aside -= len(group)
@@ -245,7 +253,15 @@ class CallbackWriter:
         try:
             self._commit(engine, [one])
         except Exception as error:
-            _settle([one], error)
+            self._fail([one], error)
+
+    def _fail(self, group: list[Waiting], error: BaseException) -> None:
+        lost = [what for what, done in group if isinstance(what, Callback) and not done.done()]
+        problem = explain(error)
+        with self._guard:
+            self.not_stored += len(lost)
+            self.failure = (problem, utcnow()) if problem else None
+        _settle(group, error)
 
 
 def _sid_of(what: Callback | Evidence) -> str | None:

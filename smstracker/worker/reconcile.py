@@ -8,8 +8,8 @@ from smstracker.carrier import BusyError, GoneError, InquiryError, current_carri
 from smstracker.extensions import db
 from smstracker.models.events import News
 from smstracker.models.recording import fill_in, record
-from smstracker.models.work import Open, ask_no_more, reschedule
-from smstracker.status import GONE, Source
+from smstracker.models.work import Open, reschedule
+from smstracker.status import DELETED, Source
 from smstracker.worker.facts import facts_of, news_of
 from smstracker.worker.tracing import trace
 
@@ -54,9 +54,7 @@ def _fetch(one: Open) -> bool:
         if _is_foreign(one):
             raise
         with db.engine.begin() as connection:
-            record(connection, one.id, News(GONE, Source.LOOKUP, {}, one.twilio_sid))
-            ask_no_more(connection, one.id)
-        return False
+            return record(connection, one.id, News(DELETED, Source.LOOKUP, {}, one.twilio_sid))
     with db.engine.begin() as connection:
         moved = record(connection, one.id, news_of(answer))
         fill_in(connection, one.id, **facts_of(answer))

@@ -1,0 +1,57 @@
+"""Which token signed a callback, callbacks that could not be stored, and deleted messages.
+
+Look-ups of before stored "gone", which moved nothing; those messages are asked about once more.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+message = sa.table(
+    "message",
+    *map(sa.column, ("id", "status", "twilio_sid", "final_at", "next_lookup_at", "created_at")),
+)
+event = sa.table(
+    "status_event", *map(sa.column, ("id", "message_id", "status", "source", "received_at"))
+)
+
+
+def upgrade() -> None:
+    op.add_column("status_event", sa.Column("token_mark", sa.String(length=8), nullable=True))
+    not_stored = sa.Column("not_stored", sa.Integer(), server_default="0", nullable=False)
+    op.add_column("callback_tally", not_stored)
+    gone = sa.select(event.c.message_id).where(event.c.status == "gone")
+    waiting = message.c.final_at.is_(None) & message.c.next_lookup_at.is_(None)
+    op.execute(
+        sa.update(message)
+        .where(waiting, message.c.twilio_sid.is_not(None), message.c.id.in_(gone))
+        .values(next_lookup_at=message.c.created_at)
+    )
+    _rename("gone", "deleted")
+
+
+def downgrade() -> None:
+    told = (
+        sa.select(event.c.status)
+        .where(event.c.message_id == message.c.id, event.c.status != "deleted")
+        .order_by(event.c.received_at.desc(), event.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    op.execute(
+        sa.update(message)
+        .where(message.c.status == "deleted")
+        .values(status=sa.func.coalesce(told, "accepted"), final_at=None)
+    )
+    _rename("deleted", "gone")
+    op.drop_column("callback_tally", "not_stored")
+    op.drop_column("status_event", "token_mark")
+
+
+def _rename(old: str, new: str) -> None:
+    is_ours = (event.c.status == old) & (event.c.source == "lookup")
+    op.execute(sa.update(event).where(is_ours).values(status=new))

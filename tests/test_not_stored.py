@@ -1,0 +1,124 @@
+"""A database that takes nothing is told as such, and not as Twilio's silence or a lost worker."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import event, select
+
+from smstracker.clock import utcnow
+from smstracker.connection.report import Report, report
+from smstracker.connection.sentence import Kind, sentence
+from smstracker.extensions import db
+from smstracker.models import CallbackTally, Heartbeat
+from tests.people import Person, words
+from tests.signing import call_back, fields, sid
+
+MINUTE = timedelta(minutes=1)
+
+
+@contextmanager
+def read_only(app: Flask) -> Iterator[None]:
+    """No write goes through, as on a disk that was mounted anew after an error."""
+    with app.app_context():
+        engine = db.engine
+    is_sqlite = engine.dialect.name == "sqlite"
+    on = "PRAGMA query_only = on" if is_sqlite else "SET default_transaction_read_only = on"
+
+    def refuse(connection: Any, *_: object) -> None:
+        connection.cursor().execute(on)
+        if not is_sqlite:
+            connection.commit()
+
+    engine.dispose()
+    event.listen(engine, "connect", refuse)
+    try:
+        yield
+    finally:
+        event.remove(engine, "connect", refuse)
+        engine.dispose()
+
+
+def judged(app: Flask) -> Report:
+    with app.app_context():
+        return report(utcnow())
+
+
+def beat(app: Flask, age: timedelta = timedelta()) -> None:
+    at = utcnow() - age
+    with app.app_context():
+        db.session.add(Heartbeat(worker="w", started_at=at, beat_at=at, problem=None))
+        db.session.commit()
+
+
+def test_callbacks_that_cannot_be_stored_are_not_told_as_silence(app: Flask, alice: Person) -> None:
+    beat(app)
+    client = app.test_client()
+    call_back(client, fields(sid(1), "sent"))
+    alice.has_message(status="sent", status_source="send", accepted_at=utcnow() + 10 * MINUTE)
+    with time_machine.travel(utcnow() + 30 * MINUTE, tick=False), read_only(app):
+        assert call_back(client, fields(sid(2), "sent")).status_code == 503
+        numbers = judged(app)
+        said = sentence(numbers)
+        assert numbers.waiting_since == 1
+        assert said.kind is Kind.NOT_STORING
+        assert said.brief.endswith(
+            "the database file cannot be written"
+            if app.config["SETTINGS"].database_url.startswith("sqlite")
+            else "the database is read-only"
+        )
+        page = words(alice.get("/messages").text)
+        assert "Nothing can be stored, and callbacks are answered with 503" in page
+        assert "Twilio has not reached this app" not in page
+    with time_machine.travel(utcnow() + 30 * MINUTE, tick=False):  # it beats no more, and can write
+        app.extensions["callback_writer"].failure = None
+        assert sentence(judged(app)).kind is Kind.NOT_STORED
+
+
+def test_callbacks_that_could_not_be_stored_are_counted_with_the_next_one(app: Flask) -> None:
+    beat(app)
+    client = app.test_client()
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        with read_only(app):
+            for number in range(3):
+                assert call_back(client, fields(sid(number), "sent")).status_code == 503
+        assert judged(app).hour.not_stored == 3
+        call_back(client, fields(sid(9), "sent"))
+        with app.app_context():
+            assert db.session.scalars(select(CallbackTally.not_stored)).all() == [3]
+        said = sentence(judged(app))
+        assert (said.kind, judged(app).hour.not_stored) == (Kind.NOT_STORED, 3)
+        assert said.brief.startswith("3 callbacks could not be stored in the last hour")
+        clock.shift(70 * MINUTE)
+        assert sentence(judged(app)).kind is not Kind.NOT_STORED
+
+
+def test_worker_that_cannot_store_its_beat_is_not_told_as_gone(app: Flask) -> None:
+    beat(app, age=10 * MINUTE)
+    assert sentence(judged(app)).kind is Kind.NO_WORKER
+    with read_only(app):
+        assert sentence(judged(app)).kind is Kind.NOT_STORING
+        said = app.test_cli_runner().invoke(args=["doctor"]).stdout
+    assert "worker: none has run" not in said
+    assert "start flask worker" not in said
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_lock_that_somebody_holds_is_no_problem_of_the_disk(
+    make_app: Callable[..., Flask], app: Flask
+) -> None:
+    beat(app, age=10 * MINUTE)
+    other = make_app()
+
+    def hurry(connection: Any, *_: object) -> None:
+        connection.execute("PRAGMA busy_timeout = 10")
+
+    with app.app_context():
+        db.engine.dispose()
+        event.listen(db.engine, "connect", hurry)
+    with other.app_context(), db.engine.begin():
+        assert sentence(judged(app)).kind is Kind.NO_WORKER
