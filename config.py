@@ -7,6 +7,7 @@ setting's name and never repeats a value: a value may be a secret.
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -71,6 +72,7 @@ REAL_SETTINGS = (
 SHORTEST_SECRET_KEY = 32
 FEWEST_CHARACTERS = 8  # different ones, in a secret key
 _PLACEHOLDER = re.compile(r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…")
+_SQLITE_OPTIONS = {"timeout", "detect_types", "check_same_thread", "cached_statements"}
 _EDGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 T = TypeVar("T")
@@ -249,7 +251,9 @@ def make_private(path: Path, mode: int = 0o600) -> None:
     """Shut others out of a file or folder of ours. `flask doctor` tells if it could not be done."""
     with suppress(OSError):
         status = path.stat()
-        if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+        # Never a folder where a file is expected, as in a mistaken DATABASE_URL.
+        is_meant = stat.S_ISDIR(status.st_mode) if mode & 0o100 else stat.S_ISREG(status.st_mode)
+        if is_meant and status.st_mode & 0o077 and status.st_uid == os.geteuid():
             path.chmod(mode)
 
 
@@ -497,6 +501,10 @@ def _read_database_url(read: _Reader, demo: bool, instance: Path) -> str:
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         if sqlite_path(url) is None:
             read.problem(name, "must name a file: what is kept in memory is lost")
+        elif url.host:
+            read.problem(name, "must begin with three slashes, or four for a path from the root")
+        elif "uri" not in url.query and url.query.keys() - _SQLITE_OPTIONS:
+            read.problem(name, "has an option that SQLite does not know")
     elif url.drivername != "postgresql+psycopg":
         read.problem(name, "must begin with sqlite:/// or postgresql://")
     return raw

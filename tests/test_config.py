@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config import Config, ConfigError, load
+from config import Config, ConfigError, load, make_private
 from tests.live_settings import LIVE
 
 
@@ -208,6 +208,17 @@ def test_random_secret_keys_are_taken(tmp_path: Path) -> None:
 )
 def test_database_in_memory_is_refused(tmp_path: Path, url: str) -> None:
     assert problems(tmp_path, DATABASE_URL=url).startswith("DATABASE_URL: must name a file")
+
+
+@pytest.mark.parametrize("url", ["sqlite://host/x.sqlite", "sqlite:///x.sqlite?colour=red"])
+def test_sqlite_url_that_cannot_be_opened_is_refused(tmp_path: Path, url: str) -> None:
+    assert problems(tmp_path, DATABASE_URL=url).startswith("DATABASE_URL: ")
+
+
+def test_folder_in_the_place_of_a_file_keeps_its_rights(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    make_private(tmp_path)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
 def test_folder_of_what_is_generated_is_shut_to_others(tmp_path: Path) -> None:
