@@ -129,7 +129,7 @@ def test_enter_without_script_sends(
     page = new_page(java_script_enabled=False)
     sign_in(page, live, inbox)
     compose(page, "“Quoted”")
-    page.get_by_role("button", name="Count segments").click()
+    page.get_by_role("button", name="Check").click()
     expect(page.get_by_role("button", name="Use plain characters")).to_be_visible()
     page.get_by_label("To").press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("+1 500-555-0006")
