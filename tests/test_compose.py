@@ -58,7 +58,7 @@ def test_check_shows_country_and_number_and_sends_nothing(alice: Person) -> None
 def test_check_says_what_is_wrong_and_sends_nothing(alice: Person) -> None:
     answer = alice.send(recipient="+491512345678.0", check="1")
     assert answer.status_code == 200
-    assert "A spreadsheet has made a decimal number of it" in words(answer.text)
+    assert "A spreadsheet has turned that number into a decimal" in words(answer.text)
     assert alice.messages() == []
 
 

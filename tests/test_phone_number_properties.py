@@ -222,6 +222,18 @@ def outcome(text: str, region: str) -> str:
         return str(error)
 
 
+def test_number_abroad_without_its_plus_is_never_completed_where_there_is_a_trunk_prefix() -> None:
+    examples = [e for region in REGIONS for e in examples_of(region) if e.isdecimal()]
+    for region, dialling in REGIONS.items():
+        if not dialling.trunk or dialling.code == "1":
+            continue
+        for text in examples:
+            if not text.startswith(dialling.trunk):
+                refused = "egin with + and" in outcome(text, region)
+                own = outcome(text, region) == f"+{dialling.code}{text}"
+                assert refused or (own and region in ("BR", "CN")), (region, text)
+
+
 def test_mobile_number_without_plus_is_the_right_one_or_refused_in_every_region() -> None:
     mobile = phonenumbers.PhoneNumberType.MOBILE
     for region in sorted(phonenumbers.SUPPORTED_REGIONS):

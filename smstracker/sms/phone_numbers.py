@@ -79,10 +79,11 @@ class _Number:
 def parse_recipient(typed: str, region: str) -> str:
     """The number that somebody typed, in E.164. Raises PhoneNumberError in their words."""
     spelling = spell_recipient(typed, region)
-    for beginning in spelling.before_slashes:
-        if _is_whole_number(beginning, region):
-            raise PhoneNumberError(SECOND_NUMBER)
-    return _read(spelling.compact, region).e164
+    number = _read(spelling.compact, region)
+    parts = spelling.beginnings if number.is_valid else spelling.beginnings + spelling.parts
+    if any(_is_whole_number(part, region) for part in parts):
+        raise PhoneNumberError(SECOND_NUMBER)
+    return number.e164
 
 
 def spell_recipient(typed: str, region: str) -> Spelling:
@@ -162,11 +163,8 @@ def _could_be_abroad(digits: str, home: _Number, region: str, *, doubts_mobile: 
     if not home.is_valid and re.match(f"00|{_metadata(region).international_prefix}", digits):
         return True
     readings = [digits, home.national] if home.national.startswith(home.code) else [digits]
-    for code, national in filter(None, map(split_country_code, readings)):
-        abroad = _Number(code, national)
-        if abroad != home and (abroad.is_mobile if home.is_valid else abroad.is_valid):
-            return True
-    return False
+    others = (_Number(*parts) for parts in map(split_country_code, readings) if parts)
+    return any(other != home and other.is_valid for other in others)
 
 
 def _possible(number: _Number) -> _Number:

@@ -13,7 +13,7 @@ _TOO_LONG = "That is too long for a phone number."
 _EXTENSION = "A text message cannot reach an extension. Leave it out."
 _LETTER_O = "There is a letter O in the number. Type a zero if one is meant."
 _LETTERS = "There are letters in the number. Type digits."
-_DECIMAL = "A spreadsheet has made a decimal number of it. Type the number without its end."
+_DECIMAL = "A spreadsheet has turned that number into a decimal. Type its digits alone."
 _SHORTENED = "A spreadsheet has shortened that number and lost digits. Type it in full."
 _PLUS = "The + belongs at the beginning."
 _MIXED_DIGITS = "The digits come from several scripts. Type all of them in one."
@@ -33,7 +33,9 @@ _SEPARATORS = re.compile(r"[ ().\-/]")
 _BRACKETED_ZERO = re.compile(r"\(\s*0\s*\)")
 # Letters that could have been meant as digits: O and 0, I and 1.
 _DIGIT_LIKE = frozenset("OILSZB")
-_VANITY = re.compile(r"\+?1?[2-9][0-9]{2}(?:[0-9]{3}(?P<last>[A-Z]{4})|(?P<all>[A-Z]{7}))", re.I)
+_VANITY = re.compile(
+    r"\+?1?[2-9][0-9]{2}(?:[0-9]{3}(?P<last>[A-Z]{4})|(?P<all>[A-Z]{7}))", re.I | re.A
+)
 
 
 class PhoneNumberError(ValueError):
@@ -44,11 +46,13 @@ class PhoneNumberError(ValueError):
 class Spelling:
     """A + if one was typed and ASCII digits, with "o" for "(0)".
 
-    `before_slashes` is the same of what stands before each slash: a number of its own, perhaps.
+    `beginnings` are the same of what stands before each slash and each bracket, `parts` of what
+    stands before the other separators: a number of its own, perhaps.
     """
 
     compact: str
-    before_slashes: tuple[str, ...] = ()
+    beginnings: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def digits(self) -> str:
@@ -67,15 +71,16 @@ def spell_number(typed: str, *, takes_vanity: bool = False) -> Spelling:
         return Spelling(_read_vanity(text, takes_vanity))
     _refuse_other_characters(text)
     _refuse_decimal(text)
-    slashes = [match.start() for match in re.finditer("/", text)]
-    return Spelling(_compact(text), tuple(_compact(text[:end]) for end in slashes))
+    return Spelling(_compact(text), _before(r"[/(]", text), _before(r"[ .\-]+", text))
 
 
 def _trim(typed: str) -> str:
     """Without what cannot be seen, quotes and white space at the ends, and a link's scheme."""
     text = "".join(character for character in typed if not _is_invisible(character))
     text = _strip(text)
-    scheme = re.match(r"(?:tel|sms):", text, re.I)
+    if len(text) > _LONGEST:  # before any pattern looks at it
+        raise PhoneNumberError(_TOO_LONG)
+    scheme = re.match(r"(?:tel|sms):", text, re.I | re.A)
     if scheme is None:
         return text
     text = _strip(text[scheme.end() :])
@@ -133,10 +138,10 @@ def _refuse_what_is_no_number(text: str) -> None:
         raise PhoneNumberError(f"{why} Type the number without “{channel[1][:20]}:”.")
     if not re.search("[0-9]", text):
         raise PhoneNumberError(_NOT_A_NUMBER)
-    if len(text) > _LONGEST:
-        raise PhoneNumberError(_TOO_LONG)
     if _SCIENTIFIC.fullmatch(text):
         raise PhoneNumberError(_SHORTENED)
+    if re.fullmatch(r"\+?[0-9]{7,},[0-9]{1,2}", text):
+        raise PhoneNumberError(_DECIMAL)
     if _EXTENSIONS.search(text):
         raise PhoneNumberError(_EXTENSION)
     if _LINE_ENDS.search(text) or _SECOND.search(text) or text.count("+") > 1:
@@ -173,6 +178,11 @@ def _read_vanity(text: str, takes_vanity: bool) -> str:
     if set(letters) <= _DIGIT_LIKE:
         raise PhoneNumberError(_LETTER_O if "O" in letters else _LETTERS)
     return phonenumbers.convert_alpha_characters_in_number(compact)
+
+
+def _before(separator: str, text: str) -> tuple[str, ...]:
+    places = (match.start() for match in re.finditer(separator, text))
+    return tuple(compact for place in places if (compact := _compact(text[:place])))
 
 
 def _compact(text: str) -> str:

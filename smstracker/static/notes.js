@@ -29,9 +29,9 @@ function show(words) {
 // How the recipient is understood; why it is not, only once the reader has left the field.
 function showRecipient() {
   const isEarly = "problem" in reading.dataset && document.activeElement === recipient;
-  const words = isEarly ? "" : reading.textContent;
-  understood.classList.toggle("problem", words !== "" && "problem" in reading.dataset);
-  if (understood.textContent !== words) understood.textContent = words;
+  understood.classList.toggle("problem", "problem" in reading.dataset);
+  const words = isEarly ? "" : reading.innerHTML.trim();
+  if (understood.innerHTML !== words) understood.innerHTML = words;
 }
 
 function showAnswer(words) {
