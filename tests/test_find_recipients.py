@@ -64,7 +64,9 @@ def test_recipient_is_found_by_every_spelling_that_the_form_takes(
     assert len(found["messages"]) == 1  # type: ignore[index]
 
 
-@pytest.mark.parametrize("typed", ["+491512345678.0", "5678O", "whatsapp:5678", "5678, 5679"])
+@pytest.mark.parametrize(
+    "typed", ["+491512345678.0", "5678O", "whatsapp:5678", "5678, 5679", "415…2671"]
+)
 def test_search_refuses_what_the_form_refuses(alice: Person, typed: str) -> None:
     answer = alice.post("/messages/filter", {"number": typed}, page="/messages")
     assert answer.status_code == 422

@@ -180,7 +180,7 @@ ALPHABET = st.sampled_from("+0123456789 ()-./") | st.sampled_from(
 TEXTS = spellings() | st.text(ALPHABET, max_size=24) | st.text(max_size=24)
 
 
-@settings(max_examples=2000, deadline=None, database=None)
+@settings(max_examples=1000, deadline=None, database=None)
 @given(TEXTS, st.sampled_from(sorted(REGIONS)))
 @example("+491512345678.0", "US")
 @example("+49 151 2345678O", "US")
@@ -207,7 +207,7 @@ def test_accepted_number_has_exactly_the_digits_that_were_typed(text: str, regio
     assert re.sub(r"\D", "", format_international(number)) == number[1:]
 
 
-@settings(max_examples=500, deadline=None, database=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(st.sampled_from(WRITTEN), st.sampled_from(sorted(REGIONS)), st.data())
 def test_what_cannot_be_seen_changes_nothing(text: str, region: str, data: st.DataObject) -> None:
     invisible = st.sampled_from("\u200b\u200e\u200f\u2060\ufe0f\ufeff\u00ad\u202a\u2069\U000e0101")

@@ -141,7 +141,7 @@ def arguments_of_form(owner_id: int, typed: Mapping[str, str], now: datetime) ->
 
 def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
     """The search for a number in any spelling, or for its last digits. Raises FilterError."""
-    region, number = settings().default_region, number.replace("…", "")
+    region, number = settings().default_region, number.lstrip("… ")
     try:
         digits = spell_recipient(number, region).compact
         if digits.isdecimal() and len(digits) < SHORTEST:
