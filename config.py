@@ -33,10 +33,13 @@ DEMO_KEY_ID = "webhooks_sharedkey_demo"
 
 _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
-# E.164, a short code, or an alphanumeric sender with at least one letter.
-_SENDER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
 # Of a shared webhook key.
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+# E.164, a short code, or an alphanumeric sender with at least one letter. Which of the other
+# characters a country takes is left to Twilio; "+4915O1234" with a letter O is a slip.
+_SENDER = re.compile(
+    r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])(?!\+[0-9])[A-Za-z0-9 &+_-]{1,11}"
+)
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+|@[^@\s]+")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}

@@ -3,6 +3,7 @@
 No finding holds a secret, an address or a whole phone number.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -87,7 +88,7 @@ def _senders() -> Iterator[Finding]:
 
 def _sender(sender: str) -> Finding:
     check, name = "senders", f"the number that ends in {sender[-4:]}"
-    if not sender.startswith("+"):
+    if not re.fullmatch(r"\+[0-9]+", sender):
         kind = f"the short code {sender}" if sender.isdecimal() else f"the sender {sender!r}"
         return ok(check, f"{kind} cannot be checked this way; Twilio judges it when it sends")
     try:

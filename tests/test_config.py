@@ -119,6 +119,14 @@ def test_a_messaging_service_is_sender_enough(tmp_path: Path) -> None:
     assert load(LIVE | service, instance=tmp_path).twilio_phone_numbers == ()
 
 
+@pytest.mark.parametrize("sender", ["Shop-1", "Shop_1", "Shop & Co", "Shop+", "+Shop", "A"])
+def test_sender_with_characters_that_some_countries_take_is_left_to_twilio(
+    tmp_path: Path, sender: str
+) -> None:
+    senders = load(LIVE | {"TWILIO_PHONE_NUMBER": sender}, instance=tmp_path).twilio_phone_numbers
+    assert senders == (sender,)
+
+
 @pytest.mark.parametrize(
     "base",
     [
@@ -160,6 +168,10 @@ def test_postgres_urls_get_the_driver(tmp_path: Path, url: str) -> None:
         ({"TWILIO_API_BASE_URL": "http://api.example.org"}, "TWILIO_API_BASE_URL"),
         ({"TWILIO_API_BASE_URL": "nonsense"}, "TWILIO_API_BASE_URL"),
         ({"TWILIO_PHONE_NUMBER": "+1 500"}, "TWILIO_PHONE_NUMBER"),
+        ({"TWILIO_PHONE_NUMBER": "+15005O5"}, "TWILIO_PHONE_NUMBER"),
+        ({"TWILIO_PHONE_NUMBER": "A-Long_Name&Co"}, "TWILIO_PHONE_NUMBER"),
+        ({"TWILIO_PHONE_NUMBER": "12-34"}, "TWILIO_PHONE_NUMBER"),
+        ({"TWILIO_PHONE_NUMBER": "Shop!"}, "TWILIO_PHONE_NUMBER"),
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL"),
         ({"DATABASE_URL": "sqlite://"}, "DATABASE_URL"),
         ({"TWILIO_PHONE_NUMBER": ","}, "TWILIO_PHONE_NUMBER"),

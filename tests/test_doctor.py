@@ -233,13 +233,14 @@ def test_messaging_service_is_looked_up(
 
 
 def test_sender_that_cannot_be_looked_up_is_said_to_be_so(asked: Asked) -> None:
-    found = asked(answer(200, account()), TWILIO_PHONE_NUMBER="12345, Workshop")
-    assert [one["verdict"] for one in found["senders"]] == ["ok", "ok"]
+    found = asked(answer(200, account()), TWILIO_PHONE_NUMBER="12345, Workshop, +Shop & Co")
+    assert [one["verdict"] for one in found["senders"]] == ["ok", "ok", "ok"]
     assert [
         one["found"].partition(" cannot be checked this way")[0] for one in found["senders"]
     ] == [
         "the short code 12345",
         "the sender 'Workshop'",
+        "the sender '+Shop & Co'",
     ]
 
 

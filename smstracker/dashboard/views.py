@@ -22,7 +22,7 @@ from smstracker.dashboard.filters import (
 )
 from smstracker.dashboard.forms import MessageForm, sender_choices
 from smstracker.dashboard.listing import Page, as_json, listing
-from smstracker.dashboard.notes import notes_on_form
+from smstracker.dashboard.notes import notes_on_form, recipient_of_form
 from smstracker.dashboard.sending import save_and_hand_over
 from smstracker.database import UNAVAILABLE
 from smstracker.errors import database_error, error_page
@@ -131,6 +131,7 @@ def send() -> ResponseReturnValue:
         form.body.data = plain(form.body.data or "")
         return _form_page(form, 200)
     if "check" in request.form:
+        form.validate()
         return _form_page(form, 200)
     if not form.validate():
         return _form_page(form, 422)
@@ -183,6 +184,7 @@ def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple
     context: dict[str, Any] = {"form": form, "notice": notice}
     context["count"] = count_segments(form.body.data or "")
     context["notes"] = notes_on_form() if request.method == "POST" else None
+    context["understood"] = recipient_of_form()[0] if request.method == "POST" else None
     context["plain_count"] = count_segments(plain(form.body.data or ""))
     context["now"] = utcnow()
     context["stories"] = STORIES if settings().demo else ()

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 from smstracker import status
 from smstracker.clock import in_words, waiting_time
-from smstracker.dashboard.forms import readable
 from smstracker.models import Message, SendLimitError, StatusEvent
 from smstracker.reasons import reason_for
+from smstracker.sms.phone_numbers import format_international
 from smstracker.status import Effect, Source, State
 
 _NOT_SENT_BECAUSE = {
@@ -43,7 +43,7 @@ class Step:
 
 def headline(message: Message, now: datetime) -> str:
     """The outcome in one sentence."""
-    to = readable(message.recipient)
+    to = format_international(message.recipient)
     shown = message.shown(now)
     took = in_words(message.status_at - message.created_at)
     waited = in_words(now - message.status_at)
