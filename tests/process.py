@@ -1,4 +1,4 @@
-"""`python -m smstracker` as a process of its own."""
+"""`python -m smstracker`, or another module, as a process of its own."""
 
 import os
 import re
@@ -18,7 +18,7 @@ STARTING = 40.0
 class Process:
     """`python -m smstracker` with nothing set but where it listens and keeps its data."""
 
-    def __init__(self, folder: Path, **changed: str) -> None:
+    def __init__(self, folder: Path, *module: str, **changed: str) -> None:
         self.port = free_port()
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         env = kept | {
@@ -28,7 +28,7 @@ class Process:
         }
         self.url = f"http://127.0.0.1:{self.port}"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "smstracker"],
+            [sys.executable, "-m", *(module or ["smstracker"])],
             cwd=ROOT,
             env=env | changed,
             stdout=subprocess.PIPE,
