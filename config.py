@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from email.utils import formataddr, parseaddr
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,8 @@ from dotenv import dotenv_values
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from mail_addresses import MailAddressError, normalize_domain, normalize_email
+
 ROOT = Path(__file__).parent
 TWILIO_API = "https://api.twilio.com"
 DEMO_PHONE_NUMBER = "+15005550006"
@@ -27,7 +30,6 @@ _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 # E.164, a short code, or an alphanumeric sender with at least one letter.
 _SENDER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+|@[^@\s]+")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 
@@ -381,7 +383,7 @@ def _read_mail(read: _Reader) -> MailConfig:
     server = read.text("MAIL_SERVER")
     tls, ssl = read.flag("MAIL_USE_TLS"), read.flag("MAIL_USE_SSL")
     username, password = read.text("MAIL_USERNAME"), read.text("MAIL_PASSWORD")
-    sender = read.text("MAIL_DEFAULT_SENDER")
+    sender = _read_sender(read)
     if tls and ssl:
         read.problem("MAIL_USE_TLS", "set this or MAIL_USE_SSL, not both")
     if server and not sender:
@@ -396,12 +398,36 @@ def _read_mail(read: _Reader) -> MailConfig:
     return MailConfig(server, port, username, password, tls, ssl, default_sender)
 
 
+def _read_sender(read: _Reader) -> str | None:
+    """MAIL_DEFAULT_SENDER, a name before the address allowed, with the domain as A-label."""
+    raw = read.text("MAIL_DEFAULT_SENDER")
+    if raw is None:
+        return None
+    name, address = parseaddr(raw)
+    local, at, domain = address.rpartition("@")
+    if local.isascii() and domain.isascii() and at:
+        return raw
+    try:
+        return formataddr((name, f"{local}@{normalize_domain(domain)}"))
+    except (MailAddressError, UnicodeError):
+        read.problem("MAIL_DEFAULT_SENDER", "must be an address such as sms@example.org")
+        return raw
+
+
 def _read_sign_in_allow(read: _Reader, demo: bool) -> tuple[str, ...] | None:
-    """Case-folded addresses and @domains; None means everyone (the default of demo mode)."""
-    entries = tuple(entry.casefold() for entry in read.words("SIGN_IN_ALLOW"))
-    if not all(_ADDRESS.fullmatch(entry) for entry in entries):
-        read.problem("SIGN_IN_ALLOW", "must be a comma list of addresses and @domains")
-    return None if demo and not entries else entries
+    """Addresses and @domains in their one spelling; None lets everyone in (demo mode's default)."""
+    entries: list[str] = []
+    for number, entry in enumerate(read.words("SIGN_IN_ALLOW"), start=1):
+        try:
+            entries.append(_normalize_entry(entry))
+        except MailAddressError:
+            problem = f"must be a comma list of addresses and @domains; entry {number} is neither"
+            read.problem("SIGN_IN_ALLOW", problem)
+    return None if demo and not entries else tuple(entries)
+
+
+def _normalize_entry(entry: str) -> str:
+    return "@" + normalize_domain(entry[1:]) if entry.startswith("@") else normalize_email(entry)
 
 
 def _region(raw: str) -> str | None:

@@ -8,15 +8,16 @@ from flask import has_request_context, request
 from sqlalchemy import CursorResult, DateTime, Dialect, Engine, MetaData, Result, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from smstracker.folding import fold_text
 
-# Raised when the database is gone, locked for too long or full. Nothing was stored.
-UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
+# Raised when the database is gone, locked for too long, full or takes no writes (InternalError on
+# PostgreSQL). Nothing was stored.
+UNAVAILABLE = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 MOST_CONNECTIONS = 32  # of a process
 READS_ONLY = "smstracker_reads_only"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -315,7 +315,7 @@ def test_mail_server_that_nobody_vouches_for_is_a_problem(
 
 
 def test_mail_without_a_server_is_a_warning(asked: Asked) -> None:
-    assert one(asked(answer(500, {})), "mail")[0] == "warning"
+    assert one(asked(answer(500, {}), MAIL_SERVER=""), "mail")[0] == "warning"
 
 
 @pytest.mark.parametrize(
