@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from email.utils import formataddr, parseaddr
 from io import StringIO
 from ipaddress import ip_address
 from itertools import pairwise
@@ -24,6 +25,8 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
+
+from mail_addresses import MailAddressError, normalize_domain, normalize_email
 
 ROOT = Path(__file__).parent
 ENV_FILE = ROOT / ".env"
@@ -40,7 +43,6 @@ KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _SENDER = re.compile(
     r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])(?!\+[0-9])[A-Za-z0-9 &+_-]{1,11}"
 )
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+|@[^@\s]+")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 
@@ -578,7 +580,7 @@ def _read_mail(read: _Reader) -> MailConfig:
     server = read.text("MAIL_SERVER")
     tls, ssl = read.flag("MAIL_USE_TLS"), read.flag("MAIL_USE_SSL")
     username, password = read.text("MAIL_USERNAME"), read.text("MAIL_PASSWORD")
-    sender = read.text("MAIL_DEFAULT_SENDER")
+    sender = _read_sender(read)
     if tls and ssl:
         read.problem("MAIL_USE_TLS", "set this or MAIL_USE_SSL, not both")
     if server and not sender:
@@ -593,12 +595,36 @@ def _read_mail(read: _Reader) -> MailConfig:
     return MailConfig(server, port, username, password, tls, ssl, default_sender)
 
 
+def _read_sender(read: _Reader) -> str | None:
+    """MAIL_DEFAULT_SENDER, a name before the address allowed, with the domain as A-label."""
+    raw = read.text("MAIL_DEFAULT_SENDER")
+    if raw is None:
+        return None
+    name, address = parseaddr(raw)
+    local, at, domain = address.rpartition("@")
+    if local.isascii() and domain.isascii() and at:
+        return raw
+    try:
+        return formataddr((name, f"{local}@{normalize_domain(domain)}"))
+    except (MailAddressError, UnicodeError):
+        read.problem("MAIL_DEFAULT_SENDER", "must be an address such as sms@example.org")
+        return raw
+
+
 def _read_sign_in_allow(read: _Reader, demo: bool) -> tuple[str, ...] | None:
-    """Case-folded addresses and @domains; None means everyone (the default of demo mode)."""
-    entries = tuple(entry.casefold() for entry in read.words("SIGN_IN_ALLOW"))
-    if not all(_ADDRESS.fullmatch(entry) for entry in entries):
-        read.problem("SIGN_IN_ALLOW", "must be a comma list of addresses and @domains")
-    return None if demo and not entries else entries
+    """Addresses and @domains in their one spelling; None lets everyone in (demo mode's default)."""
+    entries: list[str] = []
+    for number, entry in enumerate(read.words("SIGN_IN_ALLOW"), start=1):
+        try:
+            entries.append(_normalize_entry(entry))
+        except MailAddressError:
+            problem = f"must be a comma list of addresses and @domains; entry {number} is neither"
+            read.problem("SIGN_IN_ALLOW", problem)
+    return None if demo and not entries else tuple(entries)
+
+
+def _normalize_entry(entry: str) -> str:
+    return "@" + normalize_domain(entry[1:]) if entry.startswith("@") else normalize_email(entry)
 
 
 def _region(raw: str) -> str | None:

@@ -14,6 +14,7 @@ from flask_login import current_user
 from smstracker import clock, status
 from smstracker.dashboard import explaining, wording
 from smstracker.extensions import settings
+from smstracker.mailer import can_mail
 from smstracker.models import Message
 from smstracker.plain_text import PLAIN
 from smstracker.reasons import documentation
@@ -77,7 +78,7 @@ def init_app(app: Flask) -> None:
 
 
 def _context() -> dict[str, Any]:
-    return {"demo": settings().demo, "can_mail": settings().demo or settings().mail.server}
+    return {"demo": settings().demo, "can_mail": can_mail()}
 
 
 def absolute_time(moment: datetime) -> str:

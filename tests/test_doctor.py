@@ -350,7 +350,7 @@ def test_mail_server_that_nobody_vouches_for_is_a_problem(
 
 
 def test_mail_without_a_server_is_a_warning(asked: Asked) -> None:
-    verdict, what, _ = one(asked(answer(500, {})), "mail")
+    verdict, what, _ = one(asked(answer(500, {}), MAIL_SERVER=""), "mail")
     assert (verdict, what) == ("warning", "no server is set, so no sign-in mail leaves")
 
 
