@@ -123,9 +123,6 @@ def read_strictly(owner_id: int, given: MultiDict[str, str], now: datetime, *mor
 def arguments_of_form(owner_id: int, typed: Mapping[str, str], now: datetime) -> dict[str, str]:
     """What the URL gets for a form: a handle stands for the digits. Raises FilterError."""
     given = {name: typed.get(name, "") for name in ARGUMENTS if name != "recipient"}
-    if not any(given[name].strip() for name in ("period", "from", "to")):
-        # Script fills it in, and a browser may name one that is not known here.
-        given["zone"] = ""
     number = typed.get("number", "").strip()
     if number:
         given["recipient"] = remember_recipient(owner_id, number).handle
