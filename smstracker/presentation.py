@@ -49,6 +49,9 @@ INVISIBLE = {
     "\ufeff": "byte order mark",
 }
 
+# The forecast of a message with pictures, which has no segments; compose.js gets it with the page.
+MMS_LINE = "MMS · charged by the message, not by segments"
+
 
 def init_app(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
@@ -68,6 +71,7 @@ def init_app(app: Flask) -> None:
         "documentation": documentation,
         "explaining": explaining,
         "invisible": INVISIBLE,
+        "mms_line": MMS_LINE,
         "plain_characters": PLAIN,
         "State": status.State,
         "state_words": status.STATE_WORDS,

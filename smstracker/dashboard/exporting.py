@@ -137,7 +137,7 @@ def batches(chosen: Filter, now: datetime) -> Iterator[list[Message]]:
 
 
 def _csv(rows: Iterable[Iterable[str | int | Decimal]]) -> str:
-    """Lines of CSV with every text in quotes: a reader that splits at `;` takes none of it apart."""
+    """Lines of CSV with every text in quotes, for readers that split at `;` as well."""
     written = io.StringIO()
     csv.writer(written, quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
     return written.getvalue()

@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from urllib.parse import urlsplit
 
 import phonenumbers
 from flask_wtf import FlaskForm
@@ -12,10 +11,10 @@ from wtforms.validators import InputRequired, ValidationError
 
 from smstracker.extensions import settings
 from smstracker.models.messages import Content
+from smstracker.sms.picture_addresses import problem_with, split_addresses
 
 MAX_CHARACTERS = 1600
 MAX_PICTURES = 10
-MAX_ADDRESS = 2048
 
 _UNREADABLE = "That is not a phone number. Type it like +1 555 867 5310 or (555) 867-5310."
 _PARSE_PROBLEMS = {
@@ -61,9 +60,9 @@ def readable(number: str) -> str:
     return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
 
 
-def _unix_lines(value: str | None) -> str | None:
+def unix_lines(value: str | None) -> str:
     # Browsers send CR LF for each line end, which would count, and cost, twice.
-    return re.sub(r"\r\n?", "\n", value) if value else value
+    return re.sub(r"\r\n?", "\n", value or "")
 
 
 class MessageForm(FlaskForm):
@@ -72,8 +71,8 @@ class MessageForm(FlaskForm):
     form_id = HiddenField()
     recipient = StringField("To", validators=[InputRequired("Who is it for? Type a phone number.")])
     sender = SelectField("From")
-    body = TextAreaField("Text", filters=[_unix_lines])
-    media_urls = TextAreaField("Pictures", filters=[_unix_lines])
+    body = TextAreaField("Text", filters=[unix_lines])
+    media_urls = TextAreaField("Pictures", filters=[unix_lines])
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,13 +85,15 @@ class MessageForm(FlaskForm):
 
     @property
     def content(self) -> Content:
-        """What is to be sent; only after the form was found valid."""
+        """What is to be sent; only after the form was found valid. Blanks alone are no text."""
         number = parse_recipient(self.recipient.data or "", settings().default_region)
-        return Content(e164(number), self.sender.data, self.body.data or "", tuple(self.pictures))
+        text = self.body.data or ""
+        body = text if text.strip() else ""
+        return Content(e164(number), self.sender.data, body, tuple(self.pictures))
 
     @property
     def pictures(self) -> list[str]:
-        return [line.strip() for line in (self.media_urls.data or "").split("\n") if line.strip()]
+        return [address for _line, address in split_addresses(self.media_urls.data or "")]
 
     def renew(self) -> None:
         """Make this a new instance of the form, with everything that was typed."""
@@ -115,8 +116,8 @@ class MessageForm(FlaskForm):
 
     def validate_body(self, field: Field) -> None:
         text = field.data or ""
-        if not text.strip():
-            raise ValidationError("Type the text to send.")
+        if not text.strip() and not self.pictures:
+            raise ValidationError("Type the text to send, or give the address of a picture.")
         if len(text) > MAX_CHARACTERS:
             over = len(text) - MAX_CHARACTERS
             raise ValidationError(
@@ -129,21 +130,13 @@ class MessageForm(FlaskForm):
     def validate_media_urls(self, _field: Field) -> None:
         if len(self.pictures) > MAX_PICTURES:
             raise ValidationError(f"At most {MAX_PICTURES} pictures go into one message.")
-        for number, address in enumerate(self.pictures, start=1):
-            if not _is_public_picture(address):
-                raise ValidationError(
-                    f"Line {number} is not an address like https://example.org/picture.jpg."
-                )
-
-
-def _is_public_picture(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        parts.port  # noqa: B018 - reading it raises ValueError for a bad one
-    except ValueError:
-        return False
-    plain = len(address) <= MAX_ADDRESS and address.isprintable() and " " not in address
-    return plain and parts.scheme == "https" and bool(parts.hostname)
+        problems = [
+            f"Line {line} {problem}"
+            for line, address in split_addresses(self.media_urls.data or "")
+            if (problem := problem_with(address))
+        ]
+        if problems:
+            raise ValidationError(" ".join(problems))
 
 
 def sender_choices() -> list[tuple[str, str]]:
