@@ -115,7 +115,7 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
         "foreign_keys=on",
     ):
         connection.execute(f"PRAGMA {pragma}")
-    # PostgreSQL has it from a migration.
+    # The triggers of the search index call it; PostgreSQL has it from a migration.
     connection.create_function("fold_text", 1, fold_text, deterministic=True)
 
 

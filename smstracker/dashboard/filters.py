@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from smstracker.dashboard.forms import e164, parse_recipient, readable
 from smstracker.extensions import settings
+from smstracker.folding import fold_text
 from smstracker.models import RecipientSearch
 from smstracker.models.filter import NO_CODE
 from smstracker.models.log import Filter
@@ -171,7 +172,7 @@ def _search(owner_id: int, handle: str) -> RecipientSearch | None:
 
 
 def _text(wanted: str) -> str:
-    if wanted and len(wanted) < SHORTEST:
+    if wanted and len(fold_text(wanted)) < SHORTEST:
         raise FilterError("Type at least 3 characters of the text to search for.")
     return _short_enough(wanted, LONGEST, "text to search for")
 
