@@ -113,6 +113,7 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
         "journal_mode=wal",
         "synchronous=full",
         "foreign_keys=on",
+        "trusted_schema=on",  # triggers call our function; some builds forbid that unless asked
     ):
         connection.execute(f"PRAGMA {pragma}")
     # The triggers of the search index call it; PostgreSQL has it from a migration.

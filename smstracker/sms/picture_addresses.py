@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 import idna
 
 LONGEST = 2048
+LONGEST_HOST = 253
 EXAMPLE = "https://example.org/picture.jpg"
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
@@ -128,7 +129,8 @@ def _host_problem(host: str) -> str | None:
         pass
     labels = host.split(".")
     # A number at the end means an IP address, and a valid one was told apart above.
-    if not all(map(_LABEL.fullmatch, labels)) or re.match(r"[0-9]+$|0x", labels[-1], re.I):
+    is_named = len(host) <= LONGEST_HOST and all(map(_LABEL.fullmatch, labels))
+    if not is_named or re.match(r"[0-9]+$|0x", labels[-1], re.I):
         return f"has no valid host name. Compare it with {EXAMPLE}."
     if len(labels) == 1 or _PRIVATE_NAMES.fullmatch(host):
         return _PRIVATE
