@@ -40,7 +40,10 @@ SPELLING = {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "�
     "µ": "u",
     "μ": "u",
 }
-PLAIN = {"lookAlike": LOOK_ALIKE, "compatible": COMPATIBLE, "spelling": SPELLING}
+LONGEST = 10_000  # characters that are looked at; far more than can be sent
+PLAIN = {"lookAlike": LOOK_ALIKE, "compatible": COMPATIBLE, "spelling": SPELLING} | {
+    "longest": LONGEST
+}
 _COMPATIBLE = re.compile(f"[{COMPATIBLE}]")
 _JAMO = range(0x1160, 0x1200)  # vowels and finals, which follow a consonant
 
@@ -70,7 +73,9 @@ class CostAdvice:
 
 
 def cost_advice(text: str) -> CostAdvice | None:
-    """The least change that saves a segment; None if nothing does."""
+    """The least change that saves a segment; None if nothing does, or the text is no message."""
+    if len(text) > LONGEST:
+        return None
     before, parts = count_segments(text).count, pieces(text)
     looks = [_advice(before, parts, change) for change in (shorter, look_alike)]
     saving = [advice for advice in looks if advice]

@@ -59,6 +59,7 @@ def test_plain_text_keeps_spelling_and_emoji() -> None:
         "…" * 60,  # one segment in UCS-2, two in GSM-7
         "🚀" * 100,  # nothing would be left
         "你好" * 40,
+        "’" + "a" * 10_000,  # far too long to be sent
         f"ж’{LONG}",  # a letter stays, and with it the price
     ],
 )

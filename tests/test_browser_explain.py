@@ -106,6 +106,7 @@ def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: 
             )
         )
     texts += ["".join(chance.choices(costly, k=chance.randrange(150))) for _ in range(500)]
+    texts += ["’" + "a" * 9_999, "’" + "a" * 10_000]
     found = page.evaluate(
         """async ([texts, tables]) => {
             const { costAdvice, adviceLine, offerLine } = await import("/static/compose.js");

@@ -92,6 +92,7 @@ function pieces(text) {
 
 // The least change that saves a segment, or null; as `cost_advice` of plain_text.py.
 export function costAdvice(text, tables) {
+  if ([...text].length > tables.longest) return null;
   const before = countSegments(text).count;
   const parts = pieces(text);
   const rule = rules(tables);
