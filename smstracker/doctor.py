@@ -14,6 +14,7 @@ from smstracker.connection.findings import findings as connection_findings
 from smstracker.extensions import settings
 from smstracker.finding import Finding, Verdict, ok, phrase, problem, warning
 from smstracker.health import database_problem
+from smstracker.machine_checks import durability, machine_findings
 from smstracker.mailer import MailError, current_mailer
 from smstracker.self_probe import obstacle
 
@@ -25,6 +26,9 @@ def examine() -> Iterator[Finding]:
     yield _settings()
     database = _database()
     yield database
+    yield from machine_findings()
+    if database.verdict is Verdict.OK:
+        yield durability()
     yield from _twilio()
     yield _public_address()
     yield _callbacks_arrive()
@@ -44,8 +48,7 @@ def _database() -> Finding:
     trouble = database_problem()
     if trouble is None:
         return ok("database", "reached and migrated")
-    found, _, command = trouble.partition(": ")
-    return problem("database", found, command or "check DATABASE_URL and whether it runs")
+    return problem("database", trouble.cause, trouble.fix)
 
 
 def _twilio() -> Iterator[Finding]:
@@ -136,7 +139,10 @@ def _public_address() -> Finding:
 def _callbacks_arrive() -> Finding:
     found = obstacle()
     if found is None:
-        return ok("callbacks", "a signed request through PUBLIC_BASE_URL arrives intact")
+        keys = len(settings().twilio_webhook_keys)
+        how = f", signed with the Auth Token and with {keys} shared key{'s' * (keys > 1)}"
+        arrives = "a signed request through PUBLIC_BASE_URL arrives intact"
+        return ok("callbacks", arrives + (how if keys else ""))
     return problem("callbacks", f"PUBLIC_BASE_URL: {found.found}", found.fix)
 
 

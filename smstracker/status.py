@@ -39,6 +39,8 @@ POSITIVE = ("delivered", "read")
 FINAL = (*NOT_SENT, *NEGATIVE, *POSITIVE, "canceled")
 # What a look-up finds for a message that Twilio has deleted: an event that moves nothing.
 GONE = "gone"
+# Twilio's words for a message that was sent to us: none of ours.
+RECEIVED = ("receiving", "received")
 AWAITING_RECEIPT = ("sent", "partially_delivered")
 
 # A process that dies between saving a message and recording Twilio's answer leaves "pending".

@@ -9,6 +9,7 @@ from smstracker.connection.causes import Cause
 from smstracker.connection.report import Delay, Report, Window, report
 from smstracker.connection.sentence import sentence
 from smstracker.connection.wording import brief_time, share, why
+from smstracker.database_problems import cause
 from smstracker.extensions import settings
 from smstracker.finding import Finding, ok, phrase, problem, warning
 
@@ -20,7 +21,7 @@ def findings() -> Iterator[Finding]:
     try:
         found = report(utcnow())
     except SQLAlchemyError as error:
-        yield problem("connection", f"cannot be judged ({type(error).__name__})")
+        yield problem("connection", f"cannot be judged ({cause(error)})")
         return
     yield _worker(found)
     yield _tokens(found)

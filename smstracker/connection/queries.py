@@ -39,14 +39,23 @@ _ON_THE_WAY = tuple(
 )
 
 
+TALLIED = (
+    CallbackTally.accepted,
+    CallbackTally.repeated,
+    CallbackTally.by_key,
+    CallbackTally.unmatched,
+    CallbackTally.refused,
+)
+
+
 def tally(now: datetime, spans: Iterable[timedelta]) -> Select[Any]:
-    """Accepted, repeated and refused for each span in turn; then `by_secondary` of a day."""
+    """The columns of `TALLIED` for each span in turn; then `by_secondary` of a day."""
     sums: list[ColumnElement[Any]] = []
     longest = now
     for span in spans:
         since = span_of(now - span)
         longest = min(longest, since)
-        for column in (CallbackTally.accepted, CallbackTally.repeated, CallbackTally.refused):
+        for column in TALLIED:
             sums.append(sum_if(CallbackTally.began_at >= since, column))
     recent = CallbackTally.began_at >= span_of(now - timedelta(days=1))
     by_secondary = sum_if(recent, CallbackTally.by_secondary).label("by_secondary")

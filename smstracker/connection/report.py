@@ -24,8 +24,10 @@ FEW = 20
 class Window:
     """What happened within `span`. Callbacks are counted in steps of five minutes.
 
-    `told` messages became final by a callback; `missed` ones had to be asked about, because no
-    callback told of their end. A message that cannot have a callback (not sent) is neither.
+    Of those accepted, `by_key` were signed with a shared key, and `unmatched` are of no message
+    here: of other programs of the account. `told` messages became final by a callback; `missed`
+    ones had to be asked about, because no callback told of their end. A message that cannot have a
+    callback (not sent) is neither.
     """
 
     span: timedelta
@@ -34,6 +36,8 @@ class Window:
     refused: int
     told: int
     missed: int
+    by_key: int = 0
+    unmatched: int = 0
 
     @property
     def expected(self) -> int:
@@ -140,8 +144,11 @@ def _windows(connection: Connection, now: datetime, tally: Row[Any]) -> Iterator
     told = connection.execute(queries.finals_by_callback(now, SPANS)).one()
     missed = connection.execute(queries.finals_by_lookup(now, SPANS)).one()
     for n, span in enumerate(SPANS):
-        accepted, repeated, refused = (int(count) for count in tuple(tally)[n * 3 : n * 3 + 3])
-        yield Window(span, accepted, repeated, refused, told[n], missed[n])
+        size = len(queries.TALLIED)
+        counts = (int(count) for count in tuple(tally)[n * size : (n + 1) * size])
+        accepted, repeated, by_key, unmatched, refused = counts
+        numbers = {"by_key": by_key, "unmatched": unmatched}
+        yield Window(span, accepted, repeated, refused, told[n], missed[n], **numbers)
 
 
 def _delays(connection: Connection, now: datetime) -> tuple[Delay, Delay]:

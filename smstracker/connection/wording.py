@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from smstracker.clock import in_words
 from smstracker.connection.causes import Cause
+from smstracker.extensions import settings
 
 # For what strangers post, which is explained one by one.
 _REASONS = {
@@ -11,6 +12,9 @@ _REASONS = {
     "unreadable": "Signed, but naming no message or no status.",
     "not-a-form": "Not a form, as which Twilio posts.",
     "too-large": "Larger than any callback.",
+    "inbound": "An incoming message, and no status callback.",
+    "json": "JSON of another webhook.",
+    "recut": "A captured callback whose fields were divided anew.",
     "address": "To an address that is no callback address.",
 }
 
@@ -28,6 +32,11 @@ def messages(count: int) -> str:
 def were(count: int) -> str:
     """The verb after a number of things."""
     return "was" if count == 1 else "were"
+
+
+def receipt_window() -> str:
+    """How long a callback of no message here is kept."""
+    return in_words(timedelta(hours=settings().receipt_window_hours))
 
 
 def replayed(applied: int, refused: int) -> str:

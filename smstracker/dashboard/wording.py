@@ -15,6 +15,10 @@ _NOT_SENT_BECAUSE = {
     "unreached": "Twilio was not reached",
     "untraced": "Twilio has no trace of it",
 }
+BUSY = (
+    "Twilio is answering slowly, and many messages are waiting for it. "
+    "Nothing was sent or saved. Press Send again in a moment."
+)
 
 
 @dataclass(frozen=True, slots=True)
