@@ -193,9 +193,10 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
         "journal_mode=wal",
         "synchronous=full",
         "foreign_keys=on",
+        "trusted_schema=on",  # triggers call our function; some builds forbid that unless asked
     ):
         connection.execute(f"PRAGMA {pragma}")
-    # PostgreSQL has it from a migration.
+    # The triggers of the search index call it; PostgreSQL has it from a migration.
     connection.create_function("fold_text", 1, fold_text, deterministic=True)
 
 

@@ -1,8 +1,11 @@
-"""Capitals made small for the search, alike in Python, SQLite and PostgreSQL. Pure.
+"""Texts folded for the search, alike in Python, SQLite and PostgreSQL. Pure.
 
-Latin, Greek, Cyrillic and Armenian letters, one for one; an accent stays, and ß is not ss. The
-migration holds the same letters for PostgreSQL, so they must not change without one.
+Letters and their accents are composed (Unicode NFC), and capitals made small: Latin, Greek,
+Cyrillic and Armenian letters, one for one; an accent stays, and ß is not ss. Migrations hold the
+same for PostgreSQL and call `fold_text` from SQLite's triggers, so it must not change without one.
 """
+
+import unicodedata
 
 # Letters that the tables of SQLite are too old for.
 _TOO_NEW = (0x37F, 0x528, 0x52A, 0x52C, 0x52E)
@@ -18,4 +21,4 @@ _TABLE = str.maketrans(CAPITALS, SMALL)
 
 
 def fold_text(text: str) -> str:
-    return text.translate(_TABLE)
+    return unicodedata.normalize("NFC", text).translate(_TABLE)

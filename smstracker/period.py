@@ -15,6 +15,10 @@ PERIODS = {
 CUSTOM = "custom"
 # The names of the arguments of a URL.
 ARGUMENTS = ("period", "from", "to", "zone")
+# Files beside the zones: the server's own zone, and what stands for none.
+NO_ZONES = frozenset({"localtime", "posixrules", "Factory"})
+LONGEST_ZONE = 64
+UNNAMED_ZONE = "Etc/Unknown"  # as browsers say it
 # Beyond these, a zone's offset would leave what a datetime can hold.
 EARLIEST, LATEST = date(1900, 1, 1), date(9000, 1, 1)
 
@@ -28,7 +32,8 @@ class Period:
     """From `since`, inclusive, to `until`, exclusive; both in UTC, None without a bound.
 
     `name` is one of PERIODS, CUSTOM, or None for all time; `first` and `last` are the days of a
-    custom one, both inclusive, in `zone` (an IANA name).
+    custom one, both inclusive, in `zone` (an IANA name). `unknown_zone` is the name that was given
+    if it is none here; then `zone` is UTC.
     """
 
     name: str | None = None
@@ -37,6 +42,14 @@ class Period:
     zone: str = "UTC"
     first: date | None = None
     last: date | None = None
+    unknown_zone: str = ""
+
+    @property
+    def zone_note(self) -> str:
+        """What to say of a zone that is not known; empty if it is."""
+        if not self.unknown_zone:
+            return ""
+        return f"The time zone “{self.unknown_zone}” is not known here, so the days are UTC days."
 
     @property
     def arguments(self) -> dict[str, str]:
@@ -45,7 +58,7 @@ class Period:
             return {}
         days = {"from": self.first, "to": self.last} if self.name == CUSTOM else {}
         given = {name: day.isoformat() for name, day in days.items() if day}
-        return {"period": self.name, **given, "zone": self.zone}
+        return {"period": self.name, **given, "zone": self.unknown_zone or self.zone}
 
     @property
     def words(self) -> str:
@@ -67,14 +80,15 @@ def read_period(arguments: Mapping[str, str], now: datetime, default: str | None
 
     Days alone mean a custom range, so that a form works without naming it.
     """
-    zone = _zone(arguments.get("zone", ""))
+    zone, unknown_zone = _zone(arguments.get("zone", ""))
     days = [arguments.get(end, "").strip() for end in ("from", "to")]
     name = arguments.get("period") or (CUSTOM if any(days) else default)
     if name in PERIODS:
-        return Period(name, since=now - PERIODS[name][0], zone=zone)
+        since = now - PERIODS[name][0]
+        return Period(name, since=since, zone=zone, unknown_zone=unknown_zone)
     if name != CUSTOM:
         if name in (None, "all"):
-            return Period(zone=zone)
+            return Period(zone=zone, unknown_zone=unknown_zone)
         raise PeriodError("There is no such range of time. Choose one of those that are offered.")
     first, last = (_day(day) for day in days)
     if first is None and last is None:
@@ -88,21 +102,25 @@ def read_period(arguments: Mapping[str, str], now: datetime, default: str | None
         zone=zone,
         first=first,
         last=last,
+        unknown_zone=unknown_zone,
     )
 
 
-def _zone(name: str) -> str:
+def _zone(given: str) -> tuple[str, str]:
+    """The zone of that name in any case, or UTC and the name: a browser may report any."""
+    name = given.strip()
     if not name:
-        return "UTC"
-    if name not in _zones():
-        raise PeriodError("That time zone is not known here. Choose another one.")
-    return name
+        return "UTC", ""
+    zone = _zones().get(name.lower())
+    if zone:
+        return zone, ""
+    return "UTC", "".join(c for c in name if c.isprintable())[:LONGEST_ZONE] or UNNAMED_ZONE
 
 
 @cache
-def _zones() -> frozenset[str]:
-    # Found by opening hundreds of files, which would cost more than a page of the log.
-    return frozenset(available_timezones())
+def _zones() -> dict[str, str]:
+    # Listed once: that opens hundreds of files, which would cost more than a page of the log.
+    return {name.lower(): name for name in available_timezones() if name not in NO_ZONES}
 
 
 def _day(typed: str) -> date | None:

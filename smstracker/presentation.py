@@ -16,7 +16,7 @@ from smstracker.dashboard import explaining, wording
 from smstracker.extensions import settings
 from smstracker.mailer import can_mail
 from smstracker.models import Message
-from smstracker.plain_text import PLAIN
+from smstracker.plain_text import PLAIN, CostAdvice, Offer
 from smstracker.reasons import documentation
 from smstracker.segments import Segments
 from smstracker.sms.phone_numbers import format_international
@@ -31,6 +31,7 @@ _BRIEF_SOURCES = {
 # Characters that cost and cannot be seen. compose.js gets them with the page.
 INVISIBLE = {
     "\t": "tab",
+    "\x0b": "vertical tab",
     "\u00a0": "no-break space",
     "\u00ad": "soft hyphen",
     "\u2002": "en space",
@@ -50,15 +51,21 @@ INVISIBLE = {
     "\ufeff": "byte order mark",
 }
 
+# Replacements that cannot be seen.
+REPLACEMENTS = {"": "nothing", " ": "a blank", "\n": "a line break"}
+# The forecast of a message with pictures, which has no segments; compose.js gets it with the page.
+MMS_LINE = "MMS · charged by the message, not by segments"
+
 
 def init_app(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters |= {
         "absolute_time": absolute_time,
+        "advice_line": advice_line,
         "ago": clock.ago,
         "brief_source": brief_source,
         "duration": clock.in_words,
-        "named": named,
+        "offer_line": offer_line,
         "pretty_json": pretty_json,
         "readable": format_international,
         "segment_line": segment_line,
@@ -68,8 +75,8 @@ def init_app(app: Flask) -> None:
         "current_user": current_user,
         "documentation": documentation,
         "explaining": explaining,
-        "invisible": INVISIBLE,
-        "plain_characters": PLAIN,
+        "mms_line": MMS_LINE,
+        "plain_characters": PLAIN | {"invisible": INVISIBLE, "shown": REPLACEMENTS},
         "State": status.State,
         "state_words": status.STATE_WORDS,
         "wording": wording,
@@ -98,13 +105,32 @@ def segment_line(count: Segments) -> str:
     return f"{count.encoding} · {count.count} {noun} · {count.units} of {count.capacity}"
 
 
-def named(character: str) -> str:
-    """A character as people can see it: itself, or its name and code point."""
-    if unicodedata.category(character)[0] not in "CMZ":
-        return character
-    code_point = f"U+{ord(character):04X}"
-    name = INVISIBLE.get(character)
-    return f"{name} ({code_point})" if name else code_point
+def advice_line(advice: CostAdvice) -> str:
+    """What the characters after it cost; compose.js writes the same."""
+    kept = [offer.replacement is not None for offer in advice.offers]
+    way = "with all of them replaced" if any(kept) else "without them"
+    if any(kept) and not all(kept):
+        way += " or left out"
+    return f"These characters make it cost more ({advice.before} segments, {advice.after} {way}):"
+
+
+def offer_line(offer: Offer) -> str:
+    """A costly piece, how often it occurs and what would replace it; compose.js writes the same."""
+    words = f"{named(offer.piece)} ×{offer.times}"
+    if offer.replacement is None:
+        return words
+    shown = REPLACEMENTS.get(offer.replacement, offer.replacement)
+    return f"{words} → {shown}{' (changes the spelling)' if offer.changes_spelling else ''}"
+
+
+def named(piece: str) -> str:
+    """A character and its marks as people can see them, or their code points and name."""
+    code_points = " ".join(f"U+{ord(character):04X}" for character in piece)
+    if all(unicodedata.category(character)[0] in "CMZ" for character in piece):
+        name = INVISIBLE.get(piece)
+        return f"{name} ({code_points})" if name else code_points
+    composed = unicodedata.normalize("NFC", piece)
+    return piece if composed == piece else f"{composed} ({code_points})"
 
 
 def pretty_json(value: Any) -> str:

@@ -7,6 +7,7 @@ GSM_BASIC = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 GSM_EXTENDED = frozenset("\f^{}\\[~]|€")
+GSM = GSM_BASIC | GSM_EXTENDED
 # Units in a segment that stands alone, and in each of several.
 CAPACITY = {"GSM-7": (160, 153), "UCS-2": (70, 67)}
 
@@ -27,13 +28,18 @@ class Segments:
         return single if self.count <= 1 else multi * self.count
 
 
+def is_gsm(text: str) -> bool:
+    """Whether GSM-7 has every character of `text`."""
+    return GSM.issuperset(text)
+
+
 def count_segments(text: str) -> Segments:
     """The segments of `text`. Twilio's own `num_segments` is the truth; this is the forecast.
 
     A pair (an escaped GSM character, a surrogate pair) is never split over two segments, so a
     division by the segment size would count too few.
     """
-    costly = tuple(sorted({c for c in text if c not in GSM_BASIC and c not in GSM_EXTENDED}))
+    costly = tuple(sorted({c for c in text if c not in GSM}))
     encoding = "UCS-2" if costly else "GSM-7"
     single, multi = CAPACITY[encoding]
     sizes = [2 if (ord(c) > 0xFFFF if costly else c in GSM_EXTENDED) else 1 for c in text]

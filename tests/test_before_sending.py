@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import event as sql_event
 
 from smstracker.clock import utcnow
@@ -12,7 +14,8 @@ from smstracker.extensions import db
 from smstracker.models import StatusEvent
 from smstracker.models.messages import Content
 from smstracker.models.notes import notes_on
-from smstracker.plain_text import LOOK_ALIKE, SPELLING, plain
+from smstracker.plain_text import LOOK_ALIKE, SPELLING, cost_advice, look_alike, pieces, plain
+from smstracker.presentation import advice_line, offer_line
 from smstracker.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from tests.people import Person, hidden, words
 
@@ -40,18 +43,111 @@ def test_replacements_cost_nothing_and_only_the_costly_are_replaced() -> None:
         assert cheap.issuperset("".join(table.values()))
 
 
+LONG = "a" * 80
+
+
 def test_plain_text_keeps_spelling_and_emoji() -> None:
-    assert plain("“It’s” – ça va… 🚀") == '"It\'s" - ça va... 🚀'
-    assert count_segments(plain("‘’“”–—…\u00a0")).encoding == "GSM-7"
+    assert plain(f"“It’s” – voilà… {LONG}") == f'"It\'s" - voilà... {LONG}'
+    assert plain(f"“It’s” – ça va… {LONG}") == f"“It’s” – ça va… {LONG}"
+    assert plain(f"“It’s” 🚀 {LONG}") == f"“It’s” 🚀 {LONG}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "It’s", "ça va", "🚀", "\u200b", "cafe\u0301"),
+        "…" * 60,  # one segment in UCS-2, two in GSM-7
+        "🚀" * 100,  # nothing would be left
+        "你好" * 40,
+        "’" + "a" * 10_000,  # far too long to be sent
+        f"ж’{LONG}",  # a letter stays, and with it the price
+    ],
+)
+def test_no_advice_where_nothing_saves_a_segment(text: str) -> None:
+    assert cost_advice(text) is None
+    assert plain(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "cheaper"),
+    [
+        ("cafe\u0301 ", "café "),
+        ("\u1112\u1161\u11ab" * 40, "한" * 40),
+        ("\u2126 \u212b \u212a", "Ω Å K"),
+        ("ﬁﬂﬀﬃ", "fiflffffi"),
+        ("Ｈｅｌｌｏ！", "Hello!"),
+        ("𝐇𝐞𝐥𝐥𝐨", "Hello"),
+        ("1\u20115\u00a0\u2009\u200bx", "1-5  x"),
+        ("Ⅳ ǆ ĳ ‼", "IV ǆ ij !!"),
+    ],
+)
+def test_composed_and_compatibility_forms_are_offered(text: str, cheaper: str) -> None:
+    assert "".join(look_alike(piece) for piece in pieces(text)) == cheaper
+
+
+@pytest.mark.parametrize("text", ["x²", "1½", "①", "日本", "👩‍🚀", "❤\ufe0f", "א\u05b8"])
+def test_what_would_say_something_else_has_no_look_alike(text: str) -> None:
+    assert "".join(look_alike(piece) for piece in pieces(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "offers"),
+    [
+        (
+            f"ça va’ {LONG}",
+            "2 segments, 1 with all of them replaced",
+            ["ç ×1 → c (changes the spelling)", "’ ×1 → '"],
+        ),
+        (f"🚀 {LONG} 🚀", "2 segments, 1 without them", ["🚀 ×2"]),
+        (f"’🚀{LONG}", "1 with all of them replaced or left out", ["’ ×1 → '", "🚀 ×1"]),
+        ("e\u0301 " * 60 + "ж", "3 segments, 2 with", ["é (U+0065 U+0301) ×60 → é"]),
+        (f"\u200b{LONG}", "2 segments, 1 with", ["zero-width space (U+200B) ×1 → nothing"]),
+        (f"œ µ đ ế{LONG}", "2 segments, 1 with", [f"{c} ×1 → {to} (changes the spelling)"
+            for c, to in (("œ", "oe"), ("µ", "u"), ("đ", "d"), ("ế", "e"))]),
+    ],
+)  # fmt: skip
+def test_advice_says_what_all_of_it_saves(text: str, line: str, offers: list[str]) -> None:
+    advice = cost_advice(text)
+    assert advice
+    assert line in advice_line(advice)
+    assert [offer_line(offer) for offer in advice.offers] == offers
+
+
+@given(st.text(alphabet=[*LOOK_ALIKE, *SPELLING, *"aé €ê\u0301ﬁжΩ🚀日\ufe0f"], max_size=200))
+def test_advice_always_saves_what_it_says(text: str) -> None:
+    advice = cost_advice(text)
+    if advice is None:
+        return
+    instead = {offer.piece: offer.replacement or "" for offer in advice.offers}
+    changed = "".join(instead.get(piece, piece) for piece in pieces(text))
+    assert count_segments(changed).count == advice.after < advice.before
+    assert advice.plain in (None, changed)
 
 
 def test_plain_characters_need_no_script(alice: Person) -> None:
-    page = alice.send(body="It’s " + "a" * 80, check="1").text
+    page = alice.send(body="It’s " + LONG, check="1").text
     assert "Use plain characters (2 → 1 segment)" in page
-    page = alice.send(body="It’s " + "a" * 80, plain="1").text
+    page = alice.send(body="It’s " + LONG, plain="1").text
     assert "GSM-7 · 1 segment" in page
     assert "It&#39;s" in page
     assert alice.messages() == []
+
+
+def test_form_gives_no_advice_that_saves_nothing(alice: Person) -> None:
+    page = alice.send(body="It’s short", check="1").text
+    assert "make it cost more" not in page
+    assert "Use plain characters" not in page
+
+
+def test_pictures_have_no_segments_to_save(alice: Person) -> None:
+    page = alice.send(body="It’s " + LONG, media_urls="https://a.example/1.jpg", check="1").text
+    assert "MMS · charged by the message" in words(page)
+    assert "make it cost more" not in page
+
+
+def test_what_is_typed_is_what_is_sent(alice: Person) -> None:
+    alice.send(body="cafe\u0301 ﬁne’ " + LONG)
+    assert alice.message().body == "cafe\u0301 ﬁne’ " + LONG
 
 
 def test_same_text_lately_is_told(alice: Person, bob: Person) -> None:

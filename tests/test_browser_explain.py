@@ -9,7 +9,8 @@ from flask import Flask
 from playwright.sync_api import Browser, expect
 
 from smstracker.clock import utcnow
-from smstracker.plain_text import LOOK_ALIKE, SPELLING, plain
+from smstracker.plain_text import LOOK_ALIKE, PLAIN, SPELLING, cost_advice
+from smstracker.presentation import INVISIBLE, REPLACEMENTS, advice_line, offer_line
 from tests.houses import House
 from tests.inbox import Inbox
 from tests.people import Client, Person
@@ -50,20 +51,80 @@ def test_one_click_makes_it_plain_and_undo_brings_it_back(
     examine(page, "compose with a note", ALL_RULES)
 
 
-def test_plain_text_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: F811
+def test_advice_is_shown_only_while_it_saves_a_segment(
+    new_page: NewPage,  # noqa: F811
+    live: Flask,
+    inbox: Inbox,
+) -> None:
+    page = new_page()
+    sign_in(page, live, inbox)
+    compose(page, "It’s short")
+    advice, replace_all = page.locator("#costly"), page.locator("#replace-all")
+    expect(page.locator("#segments")).to_contain_text("UCS-2 · 1 segment")
+    expect(advice).to_be_hidden()
+    expect(replace_all).to_be_hidden()
+    page.get_by_label("Text").fill("cafe\u0301 ça " + "a" * 80)
+    expect(advice).to_contain_text("(2 segments, 1 with all of them replaced)")
+    expect(replace_all).to_be_hidden()
+    page.get_by_role("button", name="ç ×1 → c (changes the spelling)").click()
+    expect(replace_all).to_have_text("Replace all (2 → 1 segment)")
+    page.get_by_role("button", name="é (U+0065 U+0301) ×1 → é").click()
+    expect(page.get_by_label("Text")).to_have_value("café ca " + "a" * 80)
+    expect(advice).to_be_hidden()
+    page.get_by_label("Text").fill("It’s 🚀 " + "a" * 80)
+    expect(advice).to_contain_text("1 with all of them replaced or left out")
+    expect(replace_all).to_be_hidden()
+    page.get_by_label("Pictures").fill("https://a.example/1.jpg")
+    expect(page.locator("#segments")).to_have_text("MMS · charged by the message, not by segments")
+    expect(advice).to_be_hidden()
+
+
+def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: F811
     page = new_page()
     page.goto("/auth/sign-in")
     chance = random.Random(5)
-    letters = [*LOOK_ALIKE, *SPELLING, *"abc €\n", "😀", "👩‍🚀"]
-    texts = ["".join(chance.choices(letters, k=chance.randrange(60))) for _ in range(3000)]
+    cheap = [*"abcdefgh €\n"]
+    costly = [
+        *LOOK_ALIKE,
+        *SPELLING,
+        *"êếžﬁＡ𝐇ΩﬆⅣжé",
+        "😀",
+        "👩‍🚀",
+        "❤\ufe0f",
+        "e\u0301",
+        "x\u0301",
+    ]
+    costly += ["\u1112\u1161\u11ab", "1\ufe0f\u20e3", "\u0301", "你"]
+    texts = []
+    for _ in range(3000):
+        few = chance.sample(costly, chance.randrange(4))
+        length = chance.choice((60, 75, 140, 165, 310))
+        texts.append(
+            "".join(
+                chance.choice(few or cheap) if chance.random() < 0.2 else chance.choice(cheap)
+                for _ in range(length)
+            )
+        )
+    texts += ["".join(chance.choices(costly, k=chance.randrange(150))) for _ in range(500)]
+    texts += ["’" + "a" * 9_999, "’" + "a" * 10_000]
     found = page.evaluate(
-        """async ([texts, table]) => {
-            const { plain } = await import("/static/compose.js");
-            return texts.map((text) => plain(text, table));
+        """async ([texts, tables]) => {
+            const { costAdvice, adviceLine, offerLine } = await import("/static/compose.js");
+            return texts.map((text) => {
+                const advice = costAdvice(text, tables);
+                return advice && [adviceLine(advice), advice.plain,
+                    ...advice.offers.map((offer) => offerLine(offer, tables))];
+            });
         }""",
-        [texts, LOOK_ALIKE],
+        [texts, PLAIN | {"invisible": INVISIBLE, "shown": REPLACEMENTS}],
     )
-    assert found == [plain(text) for text in texts]
+    assert found == [lines(text) for text in texts]
+    assert sum(advice is not None for advice in found) > 300
+
+
+def lines(text: str) -> list[str | None] | None:
+    advice = cost_advice(text)
+    return advice and [advice_line(advice), advice.plain, *map(offer_line, advice.offers)]
 
 
 def test_note_is_in_the_readers_zone_and_announced_once(
@@ -128,12 +189,12 @@ def test_enter_without_script_sends(
 ) -> None:
     page = new_page(java_script_enabled=False)
     sign_in(page, live, inbox)
-    compose(page, "“Quoted”")
+    compose(page, "“Quoted” " + "a" * 70)
     page.get_by_role("button", name="Check").click()
     expect(page.get_by_role("button", name="Use plain characters")).to_be_visible()
     page.get_by_label("To").press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("+1 500-555-0006")
-    expect(page.get_by_text("“Quoted”")).to_be_visible()
+    expect(page.get_by_text("“Quoted” aaa")).to_be_visible()
 
 
 def test_number_of_a_story_is_checked_too(

@@ -1,7 +1,9 @@
 """In a real Chromium: the chart of the figures, on the screen and on paper."""
 
+import re
+
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.houses import House
 from tests.scenes import Scene, look_in
@@ -52,4 +54,22 @@ def test_paper_is_light_and_has_the_numbers(
     assert page.evaluate(PRINTED)[0] is False
     page.emulate_media(media="print")
     assert page.evaluate(PRINTED) == [True, "#fbfbfa"]
+    page.context.close()
+
+
+def test_browser_that_does_not_know_its_zone_shows_utc_and_says_so(
+    browser: Browser, street: dict[str, House]
+) -> None:
+    scene = Scene("log", "/messages", ALICE)
+    page = look_in(browser, scene, street["live"], timezone_id="Etc/Unknown")
+    scene.open(page, street["live"])
+    footer = "Times are in UTC, because your browser does not know your time zone."
+    expect(page.locator("#zone")).to_contain_text(footer)
+    expect(page.locator("#log time").first).to_have_attribute("title", re.compile(r"\(UTC\)$"))
+    page.get_by_text("More filters").click()
+    page.get_by_label("First day").fill("2026-05-03")
+    page.get_by_role("button", name="Apply filters").click()
+    expect(page.get_by_text("is not known here, so the days are UTC days")).to_be_visible()
+    page.goto("/insights")
+    expect(page.get_by_text("Days and hours are those of UTC")).to_be_visible()
     page.context.close()

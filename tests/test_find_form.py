@@ -7,13 +7,19 @@ import pytest
 from tests.people import Person, words
 
 
-def test_zone_that_is_not_known_stops_no_search_without_a_range(alice: Person) -> None:
+def test_zone_that_is_not_known_stops_no_filter_and_is_said(alice: Person) -> None:
     alice.has_message()
     typed = {"text": "Hello", "zone": "Etc/Unknown"}
     answer = alice.post("/messages/filter", typed, page="/messages")
     assert answer.location == "/messages?text=Hello"
     answer = alice.post("/messages/filter", typed | {"from": "2026-05-03"}, page="/messages")
-    assert "time zone is not known here" in words(answer.text)
+    assert answer.status_code == 303
+    page = alice.get(answer.location).text
+    assert "since 3 May 2026 (UTC)" in words(page)
+    assert "“Etc/Unknown” is not known here, so the days are UTC days" in words(page)
+    export = re.search(r'href="(/messages/export.csv[^"]+)"', page)
+    assert export
+    assert alice.get(export[1].replace("&amp;", "&")).status_code == 200
 
 
 def test_any_time_sets_aside_the_days_that_stand_in_the_form(alice: Person) -> None:

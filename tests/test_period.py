@@ -62,10 +62,42 @@ def test_zones_are_looked_for_on_the_disk_once(monkeypatch: pytest.MonkeyPatch) 
         {"from": "0001-01-01"},
         {"to": "9999-12-31"},
         {"from": "2026-05-09", "to": "2026-05-03"},
-        {"period": "24h", "zone": "Mars/Olympus"},
-        {"period": "24h", "zone": "../../etc/passwd"},
     ],
 )
 def test_what_is_no_period_is_refused_in_words(asked: dict[str, str]) -> None:
     with pytest.raises(PeriodError):
         read_period(asked, NOW)
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        *("Etc/Unknown", "undefined", "null", "Mars/Olympus", "GMT+5:30", "../../etc/passwd"),
+        *("localtime", "posixrules", "Factory", "/etc/localtime", "posix/Europe/Paris", "+02:00"),
+    ],
+)
+def test_zone_that_is_not_known_counts_as_utc_and_is_said(zone: str) -> None:
+    period = read_period({"from": "2026-05-03", "zone": zone}, NOW)
+    assert (period.zone, period.since) == ("UTC", datetime(2026, 5, 3, tzinfo=UTC))
+    assert f"“{zone}” is not known here, so the days are UTC days" in period.zone_note
+    assert read_period(period.arguments, NOW) == period
+
+
+@pytest.mark.parametrize(("zone", "shown"), [("x" * 5_000, "x" * 64), ("\0\n\x1b", "Etc/Unknown")])
+def test_zone_that_is_no_name_is_cut_before_it_is_shown(zone: str, shown: str) -> None:
+    assert read_period({"from": "2026-05-03", "zone": zone}, NOW).unknown_zone == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "zone"),
+    [
+        ("europe/berlin", "Europe/Berlin"),
+        ("UTC", "UTC"),
+        (" Asia/Calcutta ", "Asia/Calcutta"),
+        ("US/Pacific", "US/Pacific"),
+        ("", "UTC"),
+    ],
+)
+def test_zone_may_be_spelled_as_any_browser_does(given: str, zone: str) -> None:
+    period = read_period({"from": "2026-05-03", "zone": given}, NOW)
+    assert (period.zone, period.zone_note) == (zone, "")

@@ -17,6 +17,7 @@ from tests.test_reconcile import HOUR, MINUTE, in_minutes, listing, work
 from tests.wire import answer, wire
 
 DAY = 24 * HOUR
+PICTURE = "https://a.example/1.jpg"
 MakeApp = Callable[..., Flask]
 
 
@@ -275,3 +276,31 @@ def test_list_is_never_answered_by_sending(make_app: MakeApp, alice: Person) -> 
     with wire(listing(), listing()) as twilio, in_minutes(11):
         work(make_app(TWILIO_API_BASE_URL=twilio.url))
         assert twilio.requests == ["", ""]  # bodies: a create call would have one
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"num_media": "1"}, "delivered"),
+        ({"num_media": "1", "body": "Sent from your Twilio trial account -"}, "delivered"),
+        ({"num_media": "2"}, "unknown"),
+        ({"num_media": None}, "unknown"),
+        ({"num_media": "1", "body": "A text"}, "unknown"),
+    ],
+)
+def test_picture_of_unknown_outcome_is_known_by_the_number_of_pictures(
+    make_app: MakeApp, alice: Person, changed: dict[str, Any], status: str
+) -> None:
+    message = alice.has_message(status="unknown", body="", media_urls=[PICTURE])
+    assert traced(make_app, alice, listed(1, message, **changed)).status == status
+
+
+def test_two_pictures_of_unknown_outcome_are_never_confused(
+    make_app: MakeApp, alice: Person
+) -> None:
+    first = alice.has_message(status="unknown", body="", media_urls=[PICTURE])
+    alice.has_message(status="unknown", body="", media_urls=[PICTURE + "?2"])
+    found = listing(listed(1, first, num_media="1"))
+    with wire(found, found, listing()) as twilio, in_minutes(4):
+        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+    assert {message.twilio_sid for message in alice.messages()} == {None}

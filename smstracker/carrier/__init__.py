@@ -116,7 +116,8 @@ class Carrier:
 
         If Twilio refuses the callback URL, nothing was created: it is sent again without one.
         """
-        what: dict[str, Any] = {"to": to, "body": body}
+        what: dict[str, Any] = {"to": to}
+        what |= {"body": body} if body else {}
         what |= {"messaging_service_sid": messaging_service_sid} if messaging_service_sid else {}
         what |= {"from_": sender} if sender else {}
         what |= {"media_url": media_urls} if media_urls else {}

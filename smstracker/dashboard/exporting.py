@@ -3,10 +3,12 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
+from decimal import Decimal
 from threading import Lock
 from typing import Any
 
@@ -22,8 +24,13 @@ BATCH = 1_000
 ONE_IN = 8  # threads may do so
 # Behind a proxy that speaks HTTP/1.0 a cut file looks whole, so its last line says that it is not.
 BROKEN_OFF = "INCOMPLETE: this export broke off here. Export again."
-# A spreadsheet takes a cell that begins with one of these for a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# A spreadsheet takes a cell that begins with one of these for a formula, some also after blanks.
+# An apostrophe keeps it a text; one that stands there already counts, so that taking the first one
+# away always gives the text back.
+FORMULA = re.compile(r"'*(?:[\s\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
+# A plus and digits alone: quoted, it is a text or at worst the same digits as a number.
+PHONE_NUMBER = re.compile(r"\+[0-9]{1,15}")
+NUMBER_COLUMNS = frozenset({"recipient", "sender"})
 COLUMNS = (
     "id",
     "sid",
@@ -104,7 +111,7 @@ def as_csv(chosen: Filter, now: datetime) -> Iterator[str]:
     try:
         for batch in batches(chosen, now):
             rows = [as_json(message, now) for message in batch]
-            yield _csv([[_cell(row[name]) for name in COLUMNS] for row in rows])
+            yield _csv([[_cell(name, row[name]) for name in COLUMNS] for row in rows])
     except Exception:
         yield _csv([[BROKEN_OFF]])
         raise
@@ -136,16 +143,24 @@ def batches(chosen: Filter, now: datetime) -> Iterator[list[Message]]:
         before = (found[-1].created_at, found[-1].id)
 
 
-def _csv(rows: Any) -> str:
+def _csv(rows: Iterable[Iterable[str | int | Decimal]]) -> str:
+    """Lines of CSV with every text in quotes, for readers that split at `;` as well."""
     written = io.StringIO()
-    csv.writer(written).writerows(rows)
+    csv.writer(written, quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
     return written.getvalue()
 
 
-def _cell(value: Any) -> str:
+def _cell(column: str, value: Any) -> str | int | Decimal:
+    """A cell that no spreadsheet computes; phone numbers and all other texts stay as they are."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    written = " ".join(value) if isinstance(value, list) else str(value)
-    return f"'{written}" if written.startswith(FORMULA) else written
+    if column == "price":
+        return Decimal(value)
+    if isinstance(value, int):
+        return value
+    text = " ".join(value) if isinstance(value, list) else str(value)
+    if column in NUMBER_COLUMNS and PHONE_NUMBER.fullmatch(text):
+        return text
+    return f"'{text}" if FORMULA.match(text) else text

@@ -9,6 +9,7 @@ from flask import abort
 from werkzeug.datastructures import MultiDict
 
 from smstracker.extensions import settings
+from smstracker.folding import fold_text
 from smstracker.models import RecipientSearch
 from smstracker.models.filter import NO_CODE
 from smstracker.models.log import Filter
@@ -130,9 +131,6 @@ def read_strictly(owner_id: int, given: MultiDict[str, str], now: datetime, *mor
 def arguments_of_form(owner_id: int, typed: Mapping[str, str], now: datetime) -> dict[str, str]:
     """What the URL gets for a form: a handle stands for the digits. Raises FilterError."""
     given = {name: typed.get(name, "") for name in ARGUMENTS if name != "recipient"}
-    if not any(given[name].strip() for name in ("period", "from", "to")):
-        # Script fills it in, and a browser may name one that is not known here.
-        given["zone"] = ""
     number = typed.get("number", "").strip()
     if number:
         given["recipient"] = remember_recipient(owner_id, number).handle
@@ -192,7 +190,7 @@ def _search(owner_id: int, handle: str) -> RecipientSearch | None:
 
 
 def _text(wanted: str) -> str:
-    if wanted and len(wanted) < SHORTEST:
+    if wanted and len(fold_text(wanted)) < SHORTEST:
         raise FilterError("Type at least 3 characters of the text to search for.")
     return _short_enough(wanted, LONGEST, "text to search for")
 

@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from urllib.parse import urlsplit
 
 from flask_wtf import FlaskForm
 from wtforms import Field, HiddenField, SelectField, StringField, TextAreaField
@@ -17,15 +16,15 @@ from smstracker.sms.phone_numbers import (
     format_international,
     parse_recipient,
 )
+from smstracker.sms.picture_addresses import problem_with, split_addresses
 
 MAX_CHARACTERS = 1600
 MAX_PICTURES = 10
-MAX_ADDRESS = 2048
 
 
-def _unix_lines(value: str | None) -> str | None:
+def unix_lines(value: str | None) -> str:
     # Browsers send CR LF for each line end, which would count, and cost, twice.
-    return re.sub(r"\r\n?", "\n", value) if value else value
+    return re.sub(r"\r\n?", "\n", value or "")
 
 
 class MessageForm(FlaskForm):
@@ -34,8 +33,8 @@ class MessageForm(FlaskForm):
     form_id = HiddenField()
     recipient = StringField("To", validators=[InputRequired(NO_NUMBER)])
     sender = SelectField("From")
-    body = TextAreaField("Text", filters=[_unix_lines])
-    media_urls = TextAreaField("Pictures", filters=[_unix_lines])
+    body = TextAreaField("Text", filters=[unix_lines])
+    media_urls = TextAreaField("Pictures", filters=[unix_lines])
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,13 +47,15 @@ class MessageForm(FlaskForm):
 
     @property
     def content(self) -> Content:
-        """What is to be sent; only after the form was found valid."""
+        """What is to be sent; only after the form was found valid. Blanks alone are no text."""
         number = parse_recipient(self.recipient.data or "", settings().default_region)
-        return Content(number, self.sender.data, self.body.data or "", tuple(self.pictures))
+        text = self.body.data or ""
+        body = text if text.strip() else ""
+        return Content(number, self.sender.data, body, tuple(self.pictures))
 
     @property
     def pictures(self) -> list[str]:
-        return [line.strip() for line in (self.media_urls.data or "").split("\n") if line.strip()]
+        return [address for _line, address in split_addresses(self.media_urls.data or "")]
 
     def renew(self) -> None:
         """Make this a new instance of the form, with everything that was typed."""
@@ -77,8 +78,8 @@ class MessageForm(FlaskForm):
 
     def validate_body(self, field: Field) -> None:
         text = field.data or ""
-        if not text.strip():
-            raise ValidationError("Type the text to send.")
+        if not text.strip() and not self.pictures:
+            raise ValidationError("Type the text to send, or give the address of a picture.")
         if len(text) > MAX_CHARACTERS:
             over = len(text) - MAX_CHARACTERS
             raise ValidationError(
@@ -91,21 +92,13 @@ class MessageForm(FlaskForm):
     def validate_media_urls(self, _field: Field) -> None:
         if len(self.pictures) > MAX_PICTURES:
             raise ValidationError(f"At most {MAX_PICTURES} pictures go into one message.")
-        for number, address in enumerate(self.pictures, start=1):
-            if not _is_public_picture(address):
-                raise ValidationError(
-                    f"Line {number} is not an address like https://example.org/picture.jpg."
-                )
-
-
-def _is_public_picture(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        parts.port  # noqa: B018 - reading it raises ValueError for a bad one
-    except ValueError:
-        return False
-    plain = len(address) <= MAX_ADDRESS and address.isprintable() and " " not in address
-    return plain and parts.scheme == "https" and bool(parts.hostname)
+        problems = [
+            f"Line {line} {problem}"
+            for line, address in split_addresses(self.media_urls.data or "")
+            if (problem := problem_with(address))
+        ]
+        if problems:
+            raise ValidationError(" ".join(problems))
 
 
 def describe_recipient(typed: str) -> str:

@@ -6,11 +6,12 @@ from flask_login import current_user
 
 from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
-from smstracker.dashboard.forms import describe_recipient
+from smstracker.dashboard.forms import describe_recipient, unix_lines
 from smstracker.extensions import settings
 from smstracker.models.messages import Content
 from smstracker.models.notes import Notes, notes_on
 from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient
+from smstracker.sms.picture_addresses import split_addresses
 
 bp = Blueprint("notes", __name__)
 bp.before_request(only_signed_in)
@@ -48,5 +49,8 @@ def notes_on_form() -> Notes:
     # PostgreSQL takes no NUL, and the form refuses it.
     if "\0" in typed.get("body", "") + typed.get("sender", ""):
         return Notes()
-    body = typed.get("body", "").replace("\r\n", "\n").replace("\r", "\n")
-    return notes_on(current_user.id, Content(number, typed.get("sender", ""), body), utcnow())
+    body = unix_lines(typed.get("body", ""))
+    addresses = split_addresses(unix_lines(typed.get("media_urls", "")))
+    pictures = tuple(address for _line, address in addresses)
+    content = Content(number, typed.get("sender", ""), body if body.strip() else "", pictures)
+    return notes_on(current_user.id, content, utcnow())

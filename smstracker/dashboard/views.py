@@ -39,7 +39,7 @@ from smstracker.extensions import db, login_manager, settings
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, feed, log
 from smstracker.models.log import Filter
 from smstracker.period import Period
-from smstracker.plain_text import plain
+from smstracker.plain_text import cost_advice, plain
 from smstracker.segments import count_segments
 from smstracker.simulator.stories import STORIES
 from smstracker.web.guards import for_programs, is_for_programs, sign_in_guard
@@ -198,7 +198,8 @@ def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple
     context["count"] = count_segments(form.body.data or "")
     context["notes"] = notes_on_form() if request.method == "POST" else None
     context["understood"] = recipient_of_form()[0] if request.method == "POST" else None
-    context["plain_count"] = count_segments(plain(form.body.data or ""))
+    # An MMS has no segments to save.
+    context["advice"] = None if form.pictures else cost_advice(form.body.data or "")
     context["now"] = utcnow()
     context["stories"] = STORIES if settings().demo else ()
     return render_template("dashboard/new_message.html", **context), code

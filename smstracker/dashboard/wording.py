@@ -198,6 +198,14 @@ def _short(code: str | None) -> str | None:
     return reason.short if reason else None
 
 
+def pictures_alone(message: Message) -> str | None:
+    """What stands for the text of a message that has none."""
+    if message.body:
+        return None
+    count = len(message.media_urls)
+    return "1 picture without text" if count == 1 else f"{count} pictures without text"
+
+
 def limit_notice(error: SendLimitError) -> str:
     return (
         f"You have sent {error.limit:,} messages in a {error.period}, which is the limit. "

@@ -35,8 +35,4 @@ def _period(now: datetime) -> tuple[Period, str | None]:
     try:
         return read_period(request.args, now, DEFAULT), None
     except PeriodError as error:
-        problem = str(error)
-    try:
-        return read_period({"zone": request.args.get("zone", "")}, now, DEFAULT), problem
-    except PeriodError:
-        return read_period({}, now, DEFAULT), problem
+        return read_period({"zone": request.args.get("zone", "")}, now, DEFAULT), str(error)

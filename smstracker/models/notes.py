@@ -13,6 +13,7 @@ from smstracker.models.messages import Content, Message
 
 OPTED_OUT = "21610"
 SAME_TEXT_WITHIN = timedelta(days=1)
+PICTURES_COMPARED = 20  # messages of pictures without text
 # What certainly never left is no first copy.
 _NEVER_LEFT = (*status.NOT_SENT, "failed", "canceled")
 _LET_THROUGH = (*status.POSITIVE, *status.AWAITING_RECEIPT)
@@ -20,7 +21,9 @@ _LET_THROUGH = (*status.POSITIVE, *status.AWAITING_RECEIPT)
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """`same_text` is the last message alike; `opt_out` the event of `opted_out` that proves it."""
+    """`same_text` is the last message alike: of the same text, or of the same pictures if there is
+    none; `opt_out` is the event of `opted_out` that proves it.
+    """
 
     same_text: Message | None = None
     opted_out: Message | None = None
@@ -30,14 +33,25 @@ class Notes:
 def notes_on(owner_id: int, content: Content, now: datetime) -> Notes:
     """What is known of sending `content`; own messages only."""
     to = Message.to_recipient(owner_id, content.recipient)
+    message, event = _opt_out(to, content.sender)
+    return Notes(_same_content(to, content, now), message, event)
+
+
+def _same_content(to: Select[tuple[Message]], content: Content, now: datetime) -> Message | None:
+    """The last message of the same text; of pictures without text, that of the same pictures."""
+    if not content.body and not content.media_urls:
+        return None
     same_text = to.where(
         Message.body == content.body,
         Message.created_at > now - SAME_TEXT_WITHIN,
         Message.status.not_in(_NEVER_LEFT),
     ).order_by(Message.created_at.desc(), Message.id.desc())
-    found = db.session.scalar(same_text.limit(1)) if content.body else None
-    message, event = _opt_out(to, content.sender)
-    return Notes(found, message, event)
+    pictures = list(content.media_urls)
+    # Compared here, because PostgreSQL compares no JSON.
+    for message in db.session.scalars(same_text.limit(1 if content.body else PICTURES_COMPARED)):
+        if content.body or message.media_urls == pictures:
+            return message
+    return None
 
 
 def _opt_out(to: Select[tuple[Message]], sender: str) -> tuple[Message | None, StatusEvent | None]:

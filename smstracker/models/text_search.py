@@ -1,7 +1,7 @@
 """Finding messages by what their text contains, by an index of every three characters.
 
 SQLite has one (FTS5, tokenizer trigram); on PostgreSQL it is the table `message_text` with a GIN
-index. Triggers keep both; no extension is needed.
+index. Triggers keep both, folded as `fold_text` does it; no extension is needed.
 """
 
 from sqlalchemy import (
@@ -51,7 +51,7 @@ def rows_of(keys: FromClause) -> tuple[type[Message], FromClause]:
 
 
 def contains(term: str, row: object) -> ColumnElement[bool]:
-    """The condition that the text of a message holds `term`, in capitals or not."""
+    """The condition that the text of a message holds `term`, both folded."""
     folded = fold_text(term)
     if _is_sqlite():
         return func.instr(func.fold_text(row.body), folded) > 0  # type: ignore[attr-defined]

@@ -41,15 +41,111 @@ export function segmentLine({ encoding, count, units }) {
   return `${encoding} · ${count} ${count === 1 ? "segment" : "segments"} · ${units} of ${room}`;
 }
 
-export function named(character, names) {
-  if (!/^[\p{C}\p{M}\p{Z}]$/u.test(character)) return character;
-  const codePoint = `U+${character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
-  return character in names ? `${names[character]} (${codePoint})` : codePoint;
+const isGsm = (text) => [...text].every((c) => GSM_BASIC.has(c) || GSM_EXTENDED.has(c));
+const isMark = (character) => /^\p{M}$/u.test(character);
+
+// The rules of plain_text.py, with its tables. A string counts its UTF-16 code units itself.
+function rules({ lookAlike, compatible, spelling }) {
+  const has = (table, key) => Object.hasOwn(table, key);
+  const compatibles = new RegExp(`^[${compatible}]$`, "u");
+  const plainLetter = (c) => has(lookAlike, c) ? lookAlike[c] : c;
+  const letter = (c) =>
+    compatibles.test(c) ? [...c.normalize("NFKC")].map(plainLetter).join("") : plainLetter(c);
+  const isCheaper = (one, other) =>
+    isGsm(one) === isGsm(other) ? one.length < other.length : isGsm(one);
+
+  function looking(piece) {
+    if (isGsm(piece)) return piece;
+    const composed = piece.normalize("NFC");
+    const candidates = [[...composed].map(letter).join(""), composed];
+    return candidates.find((candidate) => isCheaper(candidate, piece)) ?? piece;
+  }
+
+  function shorter(piece) {
+    const replacement = looking(piece);
+    return replacement.length < piece.length ? replacement : piece;
+  }
+
+  function spelled(piece) {
+    const replacement = looking(piece);
+    if (isGsm(replacement)) return replacement;
+    const [base, ...marks] = piece.normalize("NFD");
+    const bare = has(spelling, base) ? spelling[base] : base;
+    return isGsm(bare) && marks.every(isMark) ? bare : replacement;
+  }
+
+  function leftOut(piece) {
+    const replacement = spelled(piece);
+    return isGsm(replacement) || /\p{L}/u.test(piece) ? replacement : "";
+  }
+  return { looking, shorter, spelled, leftOut };
 }
 
-// The rule of plain_text.py, with its table.
-export function plain(text, table) {
-  return [...text].map((c) => Object.hasOwn(table, c) ? table[c] : c).join("");
+function pieces(text) {
+  const found = [];
+  for (const character of text) {
+    if (found.length && /^[\p{M}\u1160-\u11ff]$/u.test(character)) found[found.length - 1] += character;
+    else found.push(character);
+  }
+  return found;
+}
+
+// The least change that saves a segment, or null; as `cost_advice` of plain_text.py.
+export function costAdvice(text, tables) {
+  if ([...text].length > tables.longest) return null;
+  const before = countSegments(text).count;
+  const parts = pieces(text);
+  const rule = rules(tables);
+  const count = new Map();
+  for (const part of parts) count.set(part, (count.get(part) ?? 0) + 1);
+
+  function offer(piece, replacement) {
+    const times = count.get(piece);
+    const looking = rule.looking(piece);
+    return [looking, rule.spelled(piece)].includes(replacement)
+      ? { piece, times, replacement, changesSpelling: replacement !== looking }
+      : { piece, times, replacement: null, changesSpelling: false };
+  }
+
+  function advice(name) {
+    const changed = new Map(parts.map((part) => [part, rule[name](part)]));
+    const whole = parts.map((part) => changed.get(part)).join("");
+    const after = countSegments(whole).count;
+    const isUseful = after < before && whole.trim() !== "" && (name === "shorter" || isGsm(whole));
+    if (!isUseful) return null;
+    const offers = [...changed].filter(([piece, to]) => to !== piece).map(([piece, to]) => offer(piece, to));
+    return { before, after, offers, plain: name === "shorter" || name === "looking" ? whole : null };
+  }
+
+  const [shorter, looking] = [advice("shorter"), advice("looking")];
+  if (shorter && looking) return looking.after < shorter.after ? looking : shorter;
+  return shorter ?? looking ?? advice("spelled") ?? advice("leftOut");
+}
+
+// The words of presentation.py.
+export function named(piece, invisible) {
+  const codePoints = [...piece].map((c) => {
+    return `U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+  }).join(" ");
+  if (/^[\p{C}\p{M}\p{Z}]+$/u.test(piece)) {
+    return Object.hasOwn(invisible, piece) ? `${invisible[piece]} (${codePoints})` : codePoints;
+  }
+  const composed = piece.normalize("NFC");
+  return composed === piece ? piece : `${composed} (${codePoints})`;
+}
+
+export function adviceLine({ before, after, offers }) {
+  const isReplaced = ({ replacement }) => replacement !== null;
+  const way = !offers.some(isReplaced) ? "without them"
+    : offers.every(isReplaced) ? "with all of them replaced" : "with all of them replaced or left out";
+  return `These characters make it cost more (${before} segments, ${after} ${way}):`;
+}
+
+export function offerLine({ piece, times, replacement, changesSpelling }, { invisible, shown }) {
+  const words = `${named(piece, invisible)} ×${times}`;
+  if (replacement === null) return words;
+  const to = Object.hasOwn(shown, replacement) ? shown[replacement] : replacement;
+  return `${words} → ${to}${changesSpelling ? " (changes the spelling)" : ""}`;
 }
 
 // As if typed, so that the browser's own undo brings the old text back.
@@ -62,19 +158,19 @@ function retype(body, text) {
   }
 }
 
-function offerPlain(button, body, table) {
-  const [before, text] = [countSegments(body.value), plain(body.value, table)];
-  const after = countSegments(text);
-  button.parentElement.hidden = text === body.value;
-  button.textContent = `Replace all (${before.count} → ${after.count} ${after.count === 1 ? "segment" : "segments"})`;
-  button.onclick = () => retype(body, text);
+function offerPlain(button, body, advice) {
+  const isOffered = advice !== null && advice.plain !== null;
+  button.parentElement.hidden = !isOffered;
+  if (!isOffered) return;
+  const noun = advice.after === 1 ? "segment" : "segments";
+  button.textContent = `Replace all (${advice.before} → ${advice.after} ${noun})`;
+  button.onclick = () => retype(body, advice.plain);
 }
 
-function countWhileTyping(body) {
+function countWhileTyping(body, pictures) {
   const line = document.getElementById("segments");
   const costly = document.getElementById("costly");
   const announced = document.getElementById("segments-changed");
-  const names = JSON.parse(costly.dataset.names);
   const tables = JSON.parse(costly.dataset.plain);
   const all = document.querySelector("#replace-all button");
   let said = "";
@@ -82,10 +178,14 @@ function countWhileTyping(body) {
 
   function show() {
     const forecast = countSegments(body.value);
-    line.textContent = segmentLine(forecast);
-    costly.hidden = forecast.costly.length === 0;
-    costly.querySelector("span").replaceChildren(...chips(forecast.costly, names, tables, body));
-    offerPlain(all, body, tables.lookAlike);
+    const isMms = pictures.value.trim() !== "";
+    const advice = isMms ? null : costAdvice(body.value, tables);
+    line.textContent = isMms ? line.dataset.mms : segmentLine(forecast);
+    costly.hidden = advice === null;
+    document.getElementById("advice").textContent = advice ? adviceLine(advice) : "";
+    document.getElementById("offers").replaceChildren(...chips(advice?.offers ?? [], tables, body));
+    offerPlain(all, body, advice);
+    if (isMms) return line.dataset.mms;
     return `${forecast.encoding}, ${forecast.count} ${forecast.count === 1 ? "segment" : "segments"}`;
   }
 
@@ -99,34 +199,27 @@ function countWhileTyping(body) {
 
   said = show();
   body.addEventListener("input", () => announceLater(show()));
+  pictures.addEventListener("input", () => announceLater(show()));
   // Going back fills the field in after the script has run.
   addEventListener("pageshow", show);
 }
 
-function chip(character, names, { lookAlike, spelling }, body) {
-  const times = body.value.split(character).length - 1;
-  const words = `${named(character, names)} ×${times}`;
-  const changesSpelling = Object.hasOwn(spelling, character);
-  if (!changesSpelling && !Object.hasOwn(lookAlike, character)) {
-    const code = document.createElement("code");
-    code.textContent = words;
-    return code;
-  }
-  const to = (changesSpelling ? spelling : lookAlike)[character];
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "chip";
-  const shown = to === "" ? "nothing" : to === " " ? "a blank" : to;
-  button.textContent = `${words} → ${shown}${changesSpelling ? " (changes the spelling)" : ""}`;
-  button.addEventListener("click", () => retype(body, body.value.replaceAll(character, () => to)));
-  return button;
+function chip(offer, tables, body) {
+  const element = document.createElement(offer.replacement === null ? "code" : "button");
+  element.textContent = offerLine(offer, tables);
+  if (offer.replacement === null) return element;
+  element.type = "button";
+  element.className = "chip";
+  element.addEventListener("click", () => {
+    const parts = pieces(body.value);
+    retype(body, parts.map((part) => part === offer.piece ? offer.replacement : part).join(""));
+  });
+  return element;
 }
 
-function chips(costly, names, tables, body) {
-  const shown = costly.slice(0, NAMED_AT_MOST).flatMap((character) => {
-    return [chip(character, names, tables, body), " "];
-  });
-  const more = costly.length - NAMED_AT_MOST;
+function chips(offers, tables, body) {
+  const shown = offers.slice(0, NAMED_AT_MOST).flatMap((offer) => [chip(offer, tables, body), " "]);
+  const more = offers.length - NAMED_AT_MOST;
   return more > 0 ? [...shown, `and ${more} more`] : shown;
 }
 
@@ -169,7 +262,7 @@ function offerStories(recipient, body) {
 
 if (typeof document !== "undefined" && document.getElementById("compose")) {
   const form = document.getElementById("compose");
-  countWhileTyping(form.elements.body);
+  countWhileTyping(form.elements.body, form.elements.media_urls);
   sendOnce(form);
   offerStories(form.elements.recipient, form.elements.body);
 }

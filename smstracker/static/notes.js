@@ -1,4 +1,4 @@
-// Asks what is known of the message being written, when recipient, sender and text have settled.
+// Asks what is known of the message being written, when what was typed has settled.
 
 const SETTLED_AFTER = 600; // ms
 
@@ -45,10 +45,8 @@ function showAnswer(words) {
 
 async function ask() {
   const turn = ++asked;
-  const { csrf_token, recipient, sender, body } = form.elements;
-  const typed = new URLSearchParams({
-    csrf_token: csrf_token.value, recipient: recipient.value, sender: sender.value, body: body.value,
-  });
+  const names = ["csrf_token", "recipient", "sender", "body", "media_urls"];
+  const typed = new URLSearchParams(names.map((name) => [name, form.elements[name].value]));
   try {
     const answer = await fetch(notes.dataset.check, { method: "POST", body: typed });
     // Without a session the answer is another page, which is no note.

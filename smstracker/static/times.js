@@ -9,17 +9,22 @@ const MEMORY = "times"; // "exact" in the browser's own memory
 const TICK = 10_000; // ms; more often would make the page restless
 const SIZES = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
 
+// A browser that does not know the zone of its machine says so by this name, or names none.
+const reported = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "Etc/Unknown";
+const isUnknown = reported === "Etc/Unknown";
+const zone = isUnknown ? "UTC" : reported;
 const format = new Intl.DateTimeFormat("en-GB", {
+  timeZone: isUnknown ? zone : undefined,
   day: "numeric", month: "short", year: "numeric",
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
   timeZoneName: "short",
 });
 // Short enough for the place of a relative one; the foot of the page names the zone.
 const brief = new Intl.DateTimeFormat("en-GB", {
+  timeZone: isUnknown ? zone : undefined,
   day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
   hourCycle: "h23",
 });
-const zone = format.resolvedOptions().timeZone;
 const abbreviation = format.formatToParts(Date.now()).find((part) => part.type === "timeZoneName").value;
 
 // The words of the server, so that nothing changes when the script takes over.
@@ -105,7 +110,11 @@ function offerExactTimes(footer) {
 
 const footer = document.getElementById("zone");
 const named = zone === abbreviation ? zone : `${zone} (${abbreviation})`;
-if (footer) write(footer, `Times are in your time zone: ${named}.`);
+if (footer) {
+  write(footer, isUnknown
+    ? "Times are in UTC, because your browser does not know your time zone."
+    : `Times are in your time zone: ${named}.`);
+}
 if (footer) offerExactTimes(footer);
 setTheClock();
 show();

@@ -29,7 +29,7 @@ AFTER = timedelta(minutes=10)
 # The same text at another time is not this message, unless a clock is badly wrong.
 DOUBTFUL = timedelta(hours=24)
 MOST = 5000  # messages to one recipient that are looked through
-TRIAL_PREFIX = "Sent from your Twilio trial account - "
+TRIAL_PREFIX = "Sent from your Twilio trial account -"
 
 
 def trace(one: Open) -> bool:
@@ -89,11 +89,18 @@ def _unaccounted(connection: Connection, listed: Sequence[Answer]) -> list[Answe
 
 
 def _has_text(one: Open, answer: Answer) -> bool:
-    return _bare(answer.body or "") == _bare(one.body)
+    """Whether the texts are alike; of pictures without text, their number has to be."""
+    if _bare(answer.body or "") != _bare(one.body):
+        return False
+    return bool(one.body) or answer.payload.get("num_media") in (None, _picture_count(one))
+
+
+def _picture_count(one: Open) -> str:
+    return str(len(one.media_urls))
 
 
 def _bare(text: str) -> str:
-    return text.removeprefix(TRIAL_PREFIX).strip()
+    return text.strip().removeprefix(TRIAL_PREFIX).strip()
 
 
 def _is_match(one: Open, answer: Answer) -> bool:
@@ -106,7 +113,9 @@ def _is_match(one: Open, answer: Answer) -> bool:
         if one.messaging_service_sid
         else answer.sender == one.sender
     )
-    same_media = answer.payload.get("num_media") in (None, str(len(one.media_urls)))
+    # Without a text the number of pictures is all there is to know it by.
+    unsaid = (None,) if one.body else ()
+    same_media = answer.payload.get("num_media") in (*unsaid, _picture_count(one))
     return _has_text(one, answer) and same_sender and same_media
 
 
