@@ -12,6 +12,7 @@ import uuid
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from threading import Lock
+from time import monotonic
 from typing import NamedTuple
 
 from flask import Flask, current_app
@@ -29,6 +30,7 @@ from smstracker.webhooks.evidence import Evidence
 
 FLUSH_AFTER = timedelta(seconds=1)
 LONGEST_TURN = 0.05  # seconds
+CROWDED = 0.5  # seconds
 # A process looks whether the quarantine is full once it has filled this part of the room that it
 # saw: nobody knows how many others fill it too.
 SHARE = 8
@@ -55,6 +57,7 @@ class CallbackWriter:
         self._kept = refused_callbacks_kept
         self._room = 0
         self._uncounted = 0
+        self._crowded_at = -CROWDED
         self._written_at = utcnow()
 
     def store(self, public_id: uuid.UUID | None, news: News) -> None:
@@ -67,8 +70,8 @@ class CallbackWriter:
 
     @property
     def is_busy(self) -> bool:
-        """Whether somebody waits for a commit at this moment."""
-        return self._writing.locked()
+        """Whether callbacks are being stored at this moment, or came side by side just before."""
+        return self._writing.locked() or monotonic() - self._crowded_at < CROWDED
 
     def count_refused(self, patiently: bool = True) -> None:
         """Count a refused callback that is not kept, with the next commit or in a second.
@@ -100,6 +103,8 @@ class CallbackWriter:
         self._written_at = utcnow()
         with self._guard:
             group, self._waiting = self._waiting, []
+        if sum(isinstance(what, Callback) for what, _ in group) > 1:
+            self._crowded_at = monotonic()
         try:
             self._commit(engine, group)
         except UNAVAILABLE as error:
