@@ -48,10 +48,10 @@ def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
 ) -> None:
     real = writer.record_callback
 
-    def failing(connection, public_id, news) -> None:  # type: ignore[no-untyped-def]
+    def failing(connection, public_id, news) -> Recorded:  # type: ignore[no-untyped-def]
         if news.twilio_sid == sid(1):
             raise ValueError("cannot be stored")
-        real(connection, public_id, news)
+        return real(connection, public_id, news)
 
     monkeypatch.setattr(writer, "record_callback", failing)
     bad, good = write(app, (None, news_of(1, "sent")), (None, news_of(2, "sent")))
