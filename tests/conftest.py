@@ -26,7 +26,7 @@ from smstracker.extensions import db
 from smstracker.simulator import SimulatorServer, create_simulator
 from tests.inbox import Inbox
 from tests.people import Client, Person
-from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, SECONDARY
+from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, SECONDARY, WEBHOOK_KEY
 
 if TYPE_CHECKING:
     from tests.houses import House
@@ -169,7 +169,11 @@ def inbox() -> Iterator[Inbox]:
 def simulator() -> Iterator[SimulatorServer]:
     """The carrier at a hundred times its speed; its truth is in `simulator.books`."""
     carrier = create_simulator(
-        account_sid=ACCOUNT_SID, auth_token=PRIMARY, auth_token_secondary=SECONDARY, speed=100
+        account_sid=ACCOUNT_SID,
+        auth_token=PRIMARY,
+        auth_token_secondary=SECONDARY,
+        webhook_key=WEBHOOK_KEY,
+        speed=100,
     )
     with SimulatorServer(carrier) as server:
         yield server
@@ -220,6 +224,7 @@ def live(
     app = make_app(
         PUBLIC_BASE_URL=f"http://127.0.0.1:{port}",
         TWILIO_API_BASE_URL=simulator.url,
+        TWILIO_WEBHOOK_KEYS=":".join(WEBHOOK_KEY),
         MAIL_SERVER="127.0.0.1",
         MAIL_PORT=str(inbox.controller.port),
     )

@@ -12,6 +12,7 @@ BASE_URL = "https://sms.example.org"
 ACCOUNT_SID = "AC11111111111111111111111111111111"
 PRIMARY = "0123456789abcdef0123456789abcdef"
 SECONDARY = "fedcba9876543210fedcba9876543210"
+WEBHOOK_KEY = ("webhooks_sharedkey_test", "a shared secret")
 STATUS_PATH = "/webhooks/twilio/status"
 
 

@@ -16,9 +16,10 @@ from werkzeug.datastructures import MultiDict
 
 from smstracker.extensions import db
 from smstracker.models import CallbackTally
-from smstracker.webhooks import views
+from smstracker.webhooks import quarantine, views
 from smstracker.webhooks.body import MAX_CALLBACK, MAX_FIELDS
 from smstracker.webhooks.diagnosis import diagnose_pending
+from smstracker.webhooks.writer import CallbackWriter
 from tests.people import Person, words
 from tests.signing import (
     ACCOUNT_SID,
@@ -505,3 +506,17 @@ def test_lone_question_mark_verifies(client: FlaskClient, asked: str, signed: st
         environ_overrides={"REQUEST_URI": asked, "RAW_URI": asked},
     )
     assert answer.status_code == 204
+
+
+def test_refused_callback_is_held_back_while_others_are_stored(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[float] = []
+    monkeypatch.setattr(quarantine, "sleep", held.append)
+    client.post(STATUS_PATH, data={"a": "1"})
+    assert held == []
+    with monkeypatch.context() as busy:
+        busy.setattr(CallbackWriter, "is_busy", True)
+        client.post(STATUS_PATH, data={"a": "1"})
+        call_back(client, fields(sid(1), "sent"))
+    assert held == [quarantine.HELD]

@@ -114,6 +114,26 @@ def test_subaccount_tokens_are_read(tmp_path: Path) -> None:
     assert config.twilio_subaccount_tokens == {one: "first", other: "second"}
 
 
+@pytest.mark.parametrize("keys", ["id", "id:", ":secret", "i d:secret", "a:1,a:2", "a:1,nonsense"])
+def test_webhook_keys_are_pairs_of_different_ids(tmp_path: Path, keys: str) -> None:
+    said = problems(tmp_path, TWILIO_WEBHOOK_KEYS=keys)
+    assert "TWILIO_WEBHOOK_KEYS" in said
+    assert "secret," not in said
+
+
+def test_webhook_keys_are_read_and_kept_out_of_sight(tmp_path: Path) -> None:
+    keys = {"TWILIO_WEBHOOK_KEYS": "webhooks_sharedkey_1:fi:rst==, k-2: second "}
+    config = load(LIVE | keys, instance=tmp_path)
+    assert config.twilio_webhook_keys == {"webhooks_sharedkey_1": "fi:rst==", "k-2": "second"}
+    assert "fi:rst" not in repr(config)
+
+
+def test_demo_makes_its_own_webhook_key_and_takes_no_other(tmp_path: Path) -> None:
+    assert list(load({}, instance=tmp_path).twilio_webhook_keys) == ["webhooks_sharedkey_demo"]
+    with pytest.raises(ConfigError, match="TWILIO_WEBHOOK_KEYS"):
+        load({"TWILIO_WEBHOOK_KEYS": "a:b"}, instance=tmp_path)
+
+
 def test_a_messaging_service_is_sender_enough(tmp_path: Path) -> None:
     service = {"TWILIO_PHONE_NUMBER": "", "TWILIO_MESSAGING_SERVICE_SID": "MG" + "a" * 32}
     assert load(LIVE | service, instance=tmp_path).twilio_phone_numbers == ()

@@ -34,11 +34,12 @@ def proxied(make_app: Callable[..., Flask]) -> Iterator[Proxied]:
         proxy: Callable[[Wsgi], Wsgi],
         context: ssl.SSLContext | None = None,
         served: dict[str, str] | None = None,
+        **changed: str,
     ) -> Obstacle | None:
         port = free_port()
         base = f"{'https' if context else 'http'}://127.0.0.1:{port}"
-        app = make_app(PUBLIC_BASE_URL=base)
-        there = make_app(PUBLIC_BASE_URL=base, **served) if served else app
+        app = make_app(PUBLIC_BASE_URL=base, **changed)
+        there = make_app(PUBLIC_BASE_URL=base, **changed | served) if served else app
         server = make_server(
             "127.0.0.1",
             port,
@@ -82,6 +83,10 @@ def answering(status: str, body: bytes = b"", **headers: str) -> Callable[[Wsgi]
         return answer
 
     return proxy
+
+
+def drop_signature_settings(environ: Environ) -> None:
+    environ.pop("HTTP_X_TWILIO_WEBHOOKS_SIGNATURE_SETTINGS", None)
 
 
 def drop_query(environ: Environ) -> None:
@@ -182,6 +187,15 @@ def test_app_with_another_token_is_told_from_a_proxy_that_rewrites(proxied: Prox
     assert found
     assert "refuses a signature" in found.found
     assert "TWILIO_AUTH_TOKEN" in found.fix
+
+
+def test_proxy_that_drops_the_header_of_shared_keys_is_found(proxied: Proxied) -> None:
+    keys = {"TWILIO_WEBHOOK_KEYS": "one:first, two:second"}
+    assert proxied(rewriting(lambda _: None), **keys) is None
+    found = proxied(rewriting(drop_signature_settings), **keys)
+    assert found
+    assert "the shared key one does not arrive" in found.found
+    assert "X-Twilio-Webhooks-Signature-Settings" in found.fix
 
 
 def test_other_installation_is_not_taken_for_this_one(proxied: Proxied) -> None:

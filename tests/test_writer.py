@@ -72,7 +72,7 @@ def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
 ) -> None:
     real = writer.record_callback
 
-    def failing(connection, public_id, news):  # type: ignore[no-untyped-def]
+    def failing(connection, public_id, news) -> Recorded:  # type: ignore[no-untyped-def]
         if news.twilio_sid == sid(1):
             raise ValueError("cannot be stored")
         return real(connection, public_id, news)

@@ -35,6 +35,7 @@ from smstracker.webhooks.evidence import Evidence
 
 FLUSH_AFTER = timedelta(seconds=1)
 LONGEST_TURN = 0.05  # seconds
+CROWDED = 0.5  # seconds
 # A process looks whether the quarantine is full once it has filled this part of the room that it
 # saw: nobody knows how many others fill it too.
 SHARE = 8
@@ -73,6 +74,7 @@ class CallbackWriter:
         # of them from being stored, and when.
         self.not_stored = 0
         self.failure: tuple[DatabaseProblem, datetime] | None = None
+        self._crowded_at = -CROWDED
         self._written_at = utcnow()
         self._began: float | None = None  # the commit that is under way
         self._most_waiting = max(threads // 2, 1)  # in a commit that is stuck
@@ -90,8 +92,8 @@ class CallbackWriter:
 
     @property
     def is_busy(self) -> bool:
-        """Whether somebody waits for a commit at this moment."""
-        return self._writing.locked()
+        """Whether callbacks are being stored at this moment, or came side by side just before."""
+        return self._writing.locked() or time.monotonic() - self._crowded_at < CROWDED
 
     def count_refused(self, patiently: bool = True) -> None:
         """Count a refused callback that is not kept, with the next commit or in a second.
@@ -131,6 +133,8 @@ class CallbackWriter:
     def _write_all(self, engine: Engine) -> None:
         self._written_at, self._began = utcnow(), time.monotonic()
         group = self._take_waiting()
+        if sum(isinstance(what, Callback) for what, _ in group) > 1:
+            self._crowded_at = time.monotonic()
         try:
             group = self._free(engine, group)
             self._commit(engine, group)

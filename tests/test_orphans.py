@@ -1,0 +1,80 @@
+"""Callbacks of other programs of the account: counted, kept for a while, and then deleted."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+
+from smstracker.models.events import StatusEvent
+from smstracker.worker import upkeep
+from tests.people import Person, words
+from tests.signing import call_back, fields, sid
+from tests.test_callbacks import path_of, stored
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def purge(app: Flask) -> int:
+    with app.app_context():
+        return upkeep.purge()["callbacks of other programs"]
+
+
+def test_callbacks_of_other_programs_are_purged_after_the_receipt_window(
+    make_app: Callable[..., Flask], alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(RECEIPT_WINDOW_HOURS="3")
+    batches: list[int] = []
+    purge_some = StatusEvent.purge_orphans
+
+    def two_at_a_time(connection: object, before: datetime) -> int:
+        batches.append(purge_some(connection, before, limit=2))  # type: ignore[arg-type]
+        return batches[-1]
+
+    monkeypatch.setattr(StatusEvent, "purge_orphans", two_at_a_time)
+    with time_machine.travel(NOON, tick=False) as clock:
+        alice.has_message(twilio_sid=sid(1))
+        call_back(app.test_client(), fields(sid(1), "sent"))
+        for number in range(2, 7):
+            call_back(app.test_client(), fields(sid(number), "sent"))
+        clock.shift(timedelta(hours=2))
+        call_back(app.test_client(), fields(sid(7), "sent"))
+        assert purge(app) == 0
+        clock.shift(timedelta(hours=1, seconds=1))
+        assert purge(app) == 5
+    assert batches == [0, 2, 2, 1, 0]
+    assert [event.twilio_sid for event in stored(app)] == [sid(1), sid(7)]
+
+
+def test_orphan_stays_while_a_message_without_sid_is_looked_for(
+    make_app: Callable[..., Flask], alice: Person
+) -> None:
+    app = make_app(RECEIPT_WINDOW_HOURS="1")
+    with time_machine.travel(NOON, tick=False) as clock:
+        message = alice.has_message(status="unknown", next_lookup_at=NOON + timedelta(days=1))
+        clock.shift(1)
+        call_back(app.test_client(), fields(sid(1), "delivered"))
+        clock.shift(timedelta(hours=5))
+        assert purge(app) == 0
+        call_back(app.test_client(), fields(sid(1), "sent"), path_of(message))
+        assert alice.message().status == "delivered"
+        clock.shift(timedelta(hours=5))
+        assert purge(app) == 0
+    assert len(alice.events(message)) == 2
+
+
+def test_callbacks_of_other_programs_are_counted_on_the_connection_page(app: Flask) -> None:
+    admin = Person.signed_in(app, "carol@example.org")
+    with app.app_context():
+        from smstracker.extensions import db
+        from smstracker.models import User
+
+        db.session.query(User).update({"administrator": True})
+        db.session.commit()
+    assert "of no message here" not in words(admin.get("/callbacks").text)
+    for number in range(3):
+        call_back(app.test_client(), fields(sid(number), "sent"))
+    page = words(admin.get("/callbacks").text)
+    assert "of these, of no message here 3 3 3" in page
+    assert "They are deleted after 3 days" in page
