@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require
 .PHONY: run test lint format lock bench chaos screenshots clean
 
 run: .venv/run
-	@$(BIN)/python -m smstracker
+	@$(BIN)/python -m smstracker --end-with-parent
 
 test: .venv/dev
 	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=95
@@ -52,6 +52,8 @@ clean:
 	@echo "Installing what smstracker needs (once) ..."
 	@$(PIP) -r requirements.txt
 	@$(BIN)/python -m pip check
+	@printf '%s\n' '#!/bin/sh' 'export PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}"' \
+		'exec "$(CURDIR)/$(BIN)/python" -m smstracker.command_line "$$@"' > $(BIN)/flask
 	@touch $@
 
 .venv/dev: .venv/run requirements-dev.txt

@@ -7,19 +7,25 @@ setting's name and never repeats a value: a value may be a secret.
 import os
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from io import StringIO
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import phonenumbers
 from dotenv import dotenv_values
-from sqlalchemy.engine import make_url
+from dotenv.parser import parse_stream
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).parent
+ENV_FILE = ROOT / ".env"
 TWILIO_API = "https://api.twilio.com"
 DEMO_PHONE_NUMBER = "+15005550006"
 
@@ -30,6 +36,39 @@ _SENDER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+|@[^@\s]+")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
+
+# Every name of the contract; what is not read yet is reserved, so it is no misspelling.
+_NAMES = """
+ALERT_EMAIL ALERT_WEBHOOK_SECRET ALERT_WEBHOOK_URL BIND_ADDRESS DATABASE_URL DEFAULT_REGION
+HEARTBEAT_URL KEEP_MESSAGE_DAYS KEEP_TEXT_DAYS LOOKUPS_PER_SECOND MAIL_DEFAULT_SENDER
+MAIL_PASSWORD MAIL_PORT MAIL_SERVER MAIL_USERNAME MAIL_USE_SSL MAIL_USE_TLS METRICS_TOKEN PORT
+PUBLIC_BASE_URL RECEIPT_WINDOW_HOURS REDACT_AT_TWILIO REFUSED_CALLBACKS_DAYS
+REFUSED_CALLBACKS_KEPT SECRET_KEY SEND_LIMIT_PER_DAY SEND_LIMIT_PER_MINUTE SEND_PER_SECOND
+SENTRY_DSN SIGN_IN_ALLOW SIMULATOR_PORT TEAM_LOG TRUSTED_PROXIES TWILIO_ACCOUNT_SID
+TWILIO_API_BASE_URL TWILIO_AUTH_TOKEN TWILIO_AUTH_TOKEN_FORMER TWILIO_AUTH_TOKEN_SECONDARY
+TWILIO_EDGE TWILIO_MESSAGING_SERVICE_SID TWILIO_PHONE_NUMBER TWILIO_REGION
+TWILIO_SUBACCOUNT_TOKENS TWILIO_WEBHOOK_KEYS WEB_CONCURRENCY WEB_THREADS
+"""
+SETTINGS = frozenset(_NAMES.split())
+# In `.env` every name is meant for us; the environment also holds those of other programs.
+ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.85, 0.9
+SHORTEST_ALIKE = 7
+# What only a real installation has. A demo that has it is one that lost its credentials.
+REAL_SETTINGS = (
+    "TWILIO_PHONE_NUMBER",
+    "TWILIO_MESSAGING_SERVICE_SID",
+    "TWILIO_AUTH_TOKEN_SECONDARY",
+    "TWILIO_AUTH_TOKEN_FORMER",
+    "TWILIO_SUBACCOUNT_TOKENS",
+    "TWILIO_WEBHOOK_KEYS",
+    "TWILIO_API_BASE_URL",
+    "MAIL_SERVER",
+    "SIGN_IN_ALLOW",
+)
+SHORTEST_SECRET_KEY = 32
+FEWEST_CHARACTERS = 8  # different ones, in a secret key
+_PLACEHOLDER = re.compile(r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…")
+_EDGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 T = TypeVar("T")
 
@@ -77,6 +116,8 @@ class Config:
     twilio_phone_numbers: tuple[str, ...] = field(repr=False)
     twilio_messaging_service_sid: str | None = field(repr=False)
     twilio_api_base_url: str
+    twilio_edge: str | None
+    twilio_region: str | None
     simulator_port: int
     mail: MailConfig
     sign_in_allow: tuple[str, ...] | None = field(repr=False)
@@ -165,9 +206,13 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
     `instance` is the folder of everything that is generated: the SQLite file and the secrets of
     demo mode. Raises `ConfigError`.
     """
+    file: dict[str, str | None] = {}
+    problems: list[str] = []
     if env is None:
-        env = {**dotenv_values(ROOT / ".env"), **os.environ}
+        file, problems = read_env_file(ENV_FILE)
+        env = {**file, **os.environ}
     read = _Reader(env)
+    read.problems += [*problems, *_misspelt(file, env)]
     demo = not (read.text("TWILIO_ACCOUNT_SID") or read.text("TWILIO_AUTH_TOKEN"))
     config = _build(read, demo, instance or ROOT / "instance")
     if read.problems:
@@ -175,14 +220,76 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
     return config
 
 
+def read_env_file(path: Path) -> tuple[dict[str, str | None], list[str]]:
+    """The names and values of a `.env` file, and what cannot be read of it."""
+    if not path.exists():
+        return {}, []
+    make_private(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        return {}, [f"{path.name}: is not UTF-8 text; save it as UTF-8"]
+    except OSError as error:
+        return {}, [f"{path.name}: cannot be read ({error.strerror})"]
+    if "\0" in text:
+        return {}, [f"{path.name}: is not UTF-8 text; save it as UTF-8"]
+    broken = [
+        f"{path.name}: line {binding.original.line} is not NAME=value"
+        for binding in parse_stream(StringIO(text))
+        if binding.error or (binding.key is not None and binding.value is None)
+    ]
+    return ({}, broken) if broken else (dict(dotenv_values(stream=StringIO(text))), [])
+
+
+def make_private(path: Path, mode: int = 0o600) -> None:
+    """Shut others out of a file or folder of ours. `flask doctor` tells if it could not be done."""
+    with suppress(OSError):
+        status = path.stat()
+        if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+            path.chmod(mode)
+
+
+def _misspelt(file: Mapping[str, str | None], env: Mapping[str, str | None]) -> Iterator[str]:
+    for name in sorted(env):
+        unset = {setting for setting in SETTINGS if not (env.get(setting) or "").strip()}
+        meant = (
+            _meant(name, SETTINGS, ALIKE_IN_FILE)
+            if name in file
+            else _meant(name, unset, ALIKE_IN_ENVIRONMENT)
+        )
+        if meant and (env[name] or "").strip():
+            yield f"{name}: unknown; is {meant} meant?"
+
+
+def _meant(name: str, settings: frozenset[str] | set[str], alike: float) -> str | None:
+    """The setting that `name` misspells. A longer name, as SECRET_KEY_BASE, is another's."""
+    spelt = re.sub(r"[^A-Z0-9]+", "_", name.upper())
+    if name in SETTINGS or name.removesuffix("_FILE") in SETTINGS or len(spelt) < len("PORT"):
+        return None
+    close = get_close_matches(spelt, settings, 1, alike) if len(spelt) >= SHORTEST_ALIKE else []
+    same = spelt if spelt in settings and ("_" in spelt or alike == ALIKE_IN_FILE) else None
+    meant = same or next(iter(close), None)
+    if meant is None:
+        return None
+    words, theirs = meant.split("_"), spelt.split("_")
+    is_longer = len(theirs) > len(words) and set(words) <= set(theirs)
+    return None if is_longer else meant
+
+
 def _build(read: _Reader, demo: bool, instance: Path) -> Config:
     port = read.number("PORT", 8000, 1, 65535)
     simulator_port = read.number("SIMULATOR_PORT", port + 1 if port < 65535 else 65534, 1, 65535)
     if demo and simulator_port == port:
         read.problem("SIMULATOR_PORT", "must be another port than PORT")
+    if demo:
+        _refuse_real_settings(read)
     twilio = _read_demo_twilio(read, instance) if demo else _read_twilio(read)
     api = f"http://127.0.0.1:{simulator_port}" if demo else _read_api_base_url(read)
-    database_url = _read_database_url(read, instance)
+    database_url = _read_database_url(read, demo, instance)
+    edge = read.matching("TWILIO_EDGE", _EDGE, "an edge of Twilio's such as dublin")
+    region = read.matching("TWILIO_REGION", _EDGE, "a region of Twilio's such as ie1")
+    # An address that somebody has set is never rewritten.
+    is_twilio = not demo and not read.text("TWILIO_API_BASE_URL")
     return Config(
         demo=demo,
         instance=instance,
@@ -206,6 +313,8 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
             "TWILIO_MESSAGING_SERVICE_SID", _SERVICE_SID, "MG followed by 32 hexadecimal digits"
         ),
         twilio_api_base_url=api,
+        twilio_edge=edge if is_twilio else None,
+        twilio_region=region if is_twilio else None,
         simulator_port=simulator_port,
         mail=_read_mail(read),
         sign_in_allow=_read_sign_in_allow(read, demo),
@@ -240,10 +349,26 @@ def _read_twilio(read: _Reader) -> tuple[str, str, str | None]:
     return sid or "", token or "", read.text("TWILIO_AUTH_TOKEN_SECONDARY")
 
 
+def _refuse_real_settings(read: _Reader) -> None:
+    """Demo mode lets everybody in: never where the credentials of an installation got lost."""
+    signs = [f"{name} is set" for name in REAL_SETTINGS if read.text(name)]
+    base = _base_url(read.text("PUBLIC_BASE_URL") or "")
+    if base and not is_loopback(urlsplit(base).hostname or ""):
+        signs.append("PUBLIC_BASE_URL is not this machine")
+    if signs:
+        read.problem("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN", not_a_demo(*signs))
+
+
+def not_a_demo(*signs: str) -> str:
+    """Why demo mode does not start."""
+    seen = f"{', '.join(signs[:-1])} and {signs[-1]}" if signs[1:] else signs[0]
+    return (
+        f"not set, but this looks like a real installation: {seen}. Set both, or try the demo "
+        "without these settings and with a database of its own"
+    )
+
+
 def _read_demo_twilio(read: _Reader, instance: Path) -> tuple[str, str, str | None]:
-    for name in ("TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_API_BASE_URL"):
-        if read.text(name):
-            read.problem(name, "set, but TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are not")
     if read.problems:
         return "", "", None
     account = "AC" + _generated(instance, "demo-account-sid")
@@ -329,40 +454,75 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _read_database_url(read: _Reader, instance: Path) -> str:
+def _read_database_url(read: _Reader, demo: bool, instance: Path) -> str:
     name = "DATABASE_URL"
     raw = read.text(name)
     if raw is None:
         if not read.problems:
-            instance.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return f"sqlite:///{instance / 'smstracker.sqlite'}"
+            _make_instance(instance)
+        file = "demo.sqlite" if demo else "smstracker.sqlite"
+        return f"sqlite:///{instance / file}"
     raw = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", raw)
     try:
-        driver = make_url(raw).drivername
+        url = make_url(raw)
     except (ArgumentError, ValueError):
         read.problem(name, "is not a database URL")
         return raw
-    if driver.startswith("sqlite") and not make_url(raw).database:
-        read.problem(name, "must name a file")
-    elif driver not in ("sqlite", "sqlite+pysqlite", "postgresql+psycopg"):
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        if sqlite_path(url) is None:
+            read.problem(name, "must name a file: what is kept in memory is lost")
+    elif url.drivername != "postgresql+psycopg":
         read.problem(name, "must begin with sqlite:/// or postgresql://")
     return raw
 
 
+def sqlite_path(url: URL) -> Path | None:
+    """The file of a SQLite URL; None if it is of memory, or of a file that is deleted at once."""
+    path, _, query = (url.database or "").removeprefix("file:").partition("?")
+    options = [*url.query.items(), *(tuple(pair.split("=", 1)) for pair in query.split("&"))]
+    in_memory = ("mode", "memory") in options or ("vfs", "memdb") in options
+    if not path.strip("/ ") or path == ":memory:" or in_memory:
+        return None
+    return Path(unquote(path) if path != url.database else path)
+
+
+def _make_instance(instance: Path) -> None:
+    instance.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(instance, 0o700)
+
+
 def _read_secret_key(read: _Reader, demo: bool, instance: Path) -> str:
-    raw = read.text("SECRET_KEY")
+    name = "SECRET_KEY"
+    raw = read.text(name)
+    if raw and not demo:
+        weakness = _weakness(raw, (read.text("TWILIO_AUTH_TOKEN"), read.text("MAIL_PASSWORD")))
+        if weakness:
+            read.problem(name, f"{weakness}; make one with: openssl rand -hex 32")
     if raw:
         return raw
     if demo:
         return "" if read.problems else _generated(instance, "secret-key")
-    read.problem("SECRET_KEY", "required; make one with: openssl rand -hex 32")
+    read.problem(name, "required; make one with: openssl rand -hex 32")
     return ""
+
+
+def _weakness(key: str, others: tuple[str | None, ...]) -> str | None:
+    """Why somebody could guess the key that signs sessions."""
+    if len(key) < SHORTEST_SECRET_KEY:
+        return f"must have at least {SHORTEST_SECRET_KEY} characters"
+    if key in others:
+        return "must not be the same as another secret"
+    steps = [ord(after) - ord(before) for before, after in pairwise(key)]
+    is_regular = key in (key + key)[1:-1] or max(map(steps.count, (0, 1, -1))) > len(steps) // 2
+    if len(set(key)) < FEWEST_CHARACTERS or is_regular or _PLACEHOLDER.search(key.lower()):
+        return "is easily guessed"
+    return None
 
 
 def _generated(instance: Path, name: str) -> str:
     """A random 32-digit hexadecimal string that is made once and kept in the instance folder."""
     path = instance / name
-    instance.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_instance(instance)
     try:
         # Linking a finished file is atomic: of two processes that start at once, both use one.
         draft = instance / f".{name}.{secrets.token_hex(8)}"

@@ -8,12 +8,10 @@ import click
 from config import ConfigError, load
 from smstracker import create_app, logs
 
-try:
-    settings = load()
-except ConfigError as error:
-    sys.exit(str(error))
-
 # A command prints for people; what it does in passing is no news to them.
 is_command = click.get_current_context(silent=True) is not None
 logs.configure(logging.WARNING if is_command else logging.INFO)
-app = create_app(settings)
+try:
+    app = create_app(load())
+except ConfigError as error:
+    sys.exit(str(error))

@@ -71,7 +71,7 @@ end
 
 def environment(database_url: str) -> dict[str, str]:
     return {
-        "SECRET_KEY": "benchmark",
+        "SECRET_KEY": "the benchmark signs with this: 7f3a9c",
         "DATABASE_URL": database_url,
         "PUBLIC_BASE_URL": BASE,
         "TWILIO_ACCOUNT_SID": ACCOUNT,

@@ -1,10 +1,16 @@
 """Alembic's environment: one history for SQLite and PostgreSQL, run inside the Flask app."""
 
+import time
+
+import click
 from alembic import context
+from alembic.runtime.migration import MigrationInfo
+from alembic.util import CommandError
 from flask import current_app
 
 from smstracker import models
-from smstracker.database import include_object
+from smstracker.database import TIME_LIMITS, include_object
+from smstracker.database_problems import DATABASE_ERRORS, NOT_MIGRATED, explain
 from smstracker.extensions import db
 
 __all__ = ["models"]  # imported, because the tables register themselves
@@ -17,17 +23,77 @@ def skip_empty(_context: object, _revision: object, directives: list) -> None:
         directives[:] = []
 
 
-with db.engine.connect() as connection:
-    arguments = {"process_revision_directives": skip_empty}
-    arguments["include_object"] = include_object
-    arguments |= current_app.extensions["migrate"].configure_args
-    context.configure(connection=connection, target_metadata=db.metadata, **arguments)
-    if connection.dialect.name == "postgresql":
-        # A migration may take long, and of two machines that start at once one has to wait.
-        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
-            connection.exec_driver_sql(f"SET {limit} = 0")
-        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4242)")
-    with context.begin_transaction():
-        context.run_migrations()
-    # SQLite: our engine opens transactions itself, so what Alembic leaves open is committed here.
-    connection.commit()
+class Progress:
+    """Counts the steps of this run and says, once it is over, what it did."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.began = time.monotonic()
+        self.is_stamp = False
+
+    def count(self, *, step: MigrationInfo, **_rest: object) -> None:
+        self.steps += 1
+        self.is_stamp = step.is_stamp
+
+    def tell(self, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+        seconds = time.monotonic() - self.began
+        if self.is_stamp:
+            click.echo(f"The database is marked as {_named(after)}; nothing else was changed.")
+        elif self.steps:
+            steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
+            route = f"from {_named(before)} to {_named(after)}"
+            click.echo(f"The database was brought {route}: {steps} in {seconds:.1f} seconds.")
+        elif set(after) == set(context.script.get_heads()):
+            click.echo(f"The database is already up to date ({_named(after)}).")
+        else:
+            click.echo(f"There was nothing to do: the database is at {_named(after)}.")
+
+
+def _named(revisions: tuple[str, ...]) -> str:
+    return ", ".join(sorted(revisions)) or "empty"
+
+
+def moves_schema() -> bool:
+    """Whether this is an upgrade, downgrade or stamp: they alone have a destination."""
+    try:
+        context.get_revision_argument()
+    except KeyError:
+        return False
+    return not context.is_offline_mode()
+
+
+def run() -> None:
+    progress = Progress()
+    with db.engine.connect() as connection:
+        arguments = {"process_revision_directives": skip_empty}
+        arguments["include_object"] = include_object
+        arguments["on_version_apply"] = progress.count
+        arguments |= current_app.extensions["migrate"].configure_args
+        context.configure(connection=connection, target_metadata=db.metadata, **arguments)
+        if connection.dialect.name == "postgresql":
+            # A migration may take long, and of two machines that start at once one has to wait.
+            # For this transaction only: behind a pooler the session is not ours to change.
+            for limit in TIME_LIMITS:
+                connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4242)")
+        before = context.get_context().get_current_heads()
+        with context.begin_transaction():
+            context.run_migrations()
+        after = context.get_context().get_current_heads()
+        # SQLite: our engine opens transactions itself, so what Alembic leaves open is committed.
+        connection.commit()
+    if moves_schema():
+        progress.tell(before, after)
+
+
+try:
+    run()
+except CommandError as error:
+    # Of a revision that we do not have, as in the database of a newer version.
+    raise click.ClickException(f"{str(error).rstrip('.')}.") from error
+except DATABASE_ERRORS as error:
+    problem = explain(error)
+    # While a table is made, a missing one is a fault of the migration.
+    if problem is None or problem is NOT_MIGRATED:
+        raise
+    raise click.ClickException(problem.sentence) from error

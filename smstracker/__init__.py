@@ -12,7 +12,8 @@ from smstracker.connection.views import bp as connection
 from smstracker.dashboard.again import bp as again
 from smstracker.dashboard.notes import bp as notes
 from smstracker.dashboard.views import bp as dashboard
-from smstracker.database import engine_options, prepare_sqlite
+from smstracker.database import engine_options, prepare_engine
+from smstracker.demo_guard import refuse_live_database
 from smstracker.extensions import csrf, db, limiter, login_manager, migrate
 from smstracker.health import bp as health
 from smstracker.help.views import bp as help_pages
@@ -65,4 +66,6 @@ def _bind_extensions(app: Flask) -> None:
     login_manager.session_protection = None
     login_manager.user_loader(signed_in_user)
     with app.app_context():
-        prepare_sqlite(db.engine)
+        prepare_engine(db.engine)
+        if app.config["SETTINGS"].demo:
+            refuse_live_database(db.engine)

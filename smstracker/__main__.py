@@ -1,25 +1,30 @@
 """`python -m smstracker`: migrate, then run every process that the app needs until Ctrl-C."""
 
 import errno
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from types import FrameType
 
+import click
 from flask_migrate import upgrade
 
 from config import ROOT, Config, ConfigError, load
 from smstracker import create_app
-from smstracker.database import UNAVAILABLE
 
 STARTING = 30.0  # seconds until the app has to answer
 STOPPING = 15.0  # seconds until a process that does not stop is killed
 # Ctrl-C, a service manager, a terminal that is closed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+# make does not pass on that it was killed, so its child has to look.
+END_WITH_PARENT = "--end-with-parent"
+PARENT = os.getppid()
 SIMULATOR = ["smstracker.simulator"]
 
 
@@ -41,8 +46,10 @@ def main() -> int:
     try:
         with create_app(settings).app_context():
             upgrade()
-    except UNAVAILABLE:
-        return _refuse("The database does not answer. Check DATABASE_URL and whether it runs.")
+    except ConfigError as error:
+        return _refuse(str(error))
+    except click.ClickException as error:  # of migrations/env.py
+        return _refuse(error.message)
     for asked_to_end in ENDING:
         signal.signal(asked_to_end, _stop)
     return _supervise(settings)
@@ -81,25 +88,56 @@ def _commands(settings: Config) -> list[list[str]]:
 
 
 def _supervise(settings: Config) -> int:
-    """Run the processes; when one ends, or on Ctrl-C, end them all."""
+    """Run the processes; when one ends, or on Ctrl-C, or without a parent, end them all."""
     processes: list[subprocess.Popen[bytes]] = []
+    guard = _start_guard()
     try:
         for command in _commands(settings):
-            # In a session of its own, so that Ctrl-C reaches this process alone.
-            processes.append(
-                subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, start_new_session=True)
-            )
+            processes.append(_start(command, guard.pid))
             if command == SIMULATOR:
                 # The worker asks it at once, and would say that Twilio cannot be reached.
                 _wait_for_port(settings.simulator_port, processes[0])
-        _announce(settings, processes)
-        while all(process.poll() is None for process in processes):
+        goes_on = _watch([*processes, guard])
+        _announce(settings, goes_on)
+        while goes_on():
             time.sleep(0.5)
         return 1
     except StopError:
         return 0
     finally:
         _end(processes)
+        guard.kill()
+
+
+def _start_guard() -> subprocess.Popen[bytes]:
+    """The leader of the group of all processes; it ends them if this process is killed."""
+    return subprocess.Popen(
+        [sys.executable, "-I", str(ROOT / "smstracker" / "process_guard.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
+    )
+
+
+def _start(command: list[str], group: int) -> subprocess.Popen[bytes]:
+    # Not in the group of this process, so that Ctrl-C reaches this process alone.
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        process_group=group,
+    )
+
+
+def _watch(processes: list[subprocess.Popen[bytes]]) -> Callable[[], bool]:
+    """Whether all of them run, and whoever asked to be followed by this process still lives."""
+
+    def goes_on() -> bool:
+        is_alone = END_WITH_PARENT in sys.argv and os.getppid() != PARENT
+        return not is_alone and all(process.poll() is None for process in processes)
+
+    return goes_on
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
@@ -113,11 +151,11 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _announce(settings: Config, processes: list[subprocess.Popen[bytes]]) -> None:
+def _announce(settings: Config, goes_on: Callable[[], bool]) -> None:
     address = f"http://{settings.listen}"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + STARTING
-    while time.monotonic() < deadline and all(p.poll() is None for p in processes):
+    while time.monotonic() < deadline and goes_on():
         try:
             direct.open(f"{address}/healthz", timeout=2).close()
         except OSError:

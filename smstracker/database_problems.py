@@ -118,6 +118,9 @@ POOLER = DatabaseProblem(
     "the connection pooler refuses a startup parameter of DATABASE_URL",
     "take options out of DATABASE_URL and set them for the role by ALTER ROLE",
 )
+STATEMENT_POOLER = DatabaseProblem(
+    "the connection pooler allows no transactions", "set its pool_mode to session or transaction"
+)
 NO_SERVICE = DatabaseProblem(
     "the service that DATABASE_URL names is not defined", "check pg_service.conf"
 )
@@ -169,15 +172,20 @@ SQLSTATES = {
     "58": DatabaseProblem("the disk of the database server fails", "look at its log"),
     "XX001": DAMAGED,
     "XX002": DAMAGED,
-    "08P01": POOLER,
     "08": UNREACHED,
 }
-# A connection that fails has no SQLSTATE, only the words of libpq or of the server.
+# A connection that fails has no SQLSTATE, only the words of libpq or of the server; and a pooler
+# says everything as a violation of the protocol.
+PROTOCOL_VIOLATION = "08P01"
 CONNECTING = (
     (r"startup parameter", POOLER),
+    (r"statement pooling", STATEMENT_POOLER),
     (r"password|authentication|pg_hba|role .* does not exist|no such user", NO_ACCESS),
     (r"database .* does not exist|no such database", NO_DATABASE),
-    (r"too many|connection slots|no more connections|max_client_conn", NO_CONNECTIONS),
+    (
+        r"too many|connection slots|no more connections|max_client_conn|query_wait_timeout",
+        NO_CONNECTIONS,
+    ),
     (r"starting up|shutting down|recovery mode|not yet accepting", RESTARTS),
     (r"translate host|resolve|name or service|getaddrinfo|nodename", UNKNOWN_HOST),
     (r"certificate|\bSSL\b|\bTLS\b", NO_TLS),
@@ -218,10 +226,8 @@ def _of_sqlite(error: sqlite3.Error) -> DatabaseProblem | None:
 
 def _of_postgresql(error: psycopg.Error) -> DatabaseProblem | None:
     state = error.sqlstate or ""
-    for length in (5, 3, 2):
-        if state[:length] in SQLSTATES:
-            return SQLSTATES[state[:length]]
-    if state or not isinstance(error, psycopg.OperationalError):
-        return None
-    words = str(error)
-    return next((problem for known, problem in CONNECTING if re.search(known, words, re.I)), None)
+    if isinstance(error, psycopg.OperationalError) and state in ("", PROTOCOL_VIOLATION):
+        for words, problem in CONNECTING:
+            if re.search(words, str(error), re.IGNORECASE):
+                return problem
+    return next((SQLSTATES[state[:n]] for n in (5, 3, 2) if state[:n] in SQLSTATES), None)

@@ -14,6 +14,7 @@ from smstracker.connection.findings import findings as connection_findings
 from smstracker.extensions import settings
 from smstracker.finding import Finding, Verdict, ok, phrase, problem, warning
 from smstracker.health import database_problem
+from smstracker.machine_checks import durability, machine_findings
 from smstracker.mailer import MailError, current_mailer
 from smstracker.self_probe import obstacle
 
@@ -25,6 +26,9 @@ def examine() -> Iterator[Finding]:
     yield _settings()
     database = _database()
     yield database
+    yield from machine_findings()
+    if database.verdict is Verdict.OK:
+        yield durability()
     yield from _twilio()
     yield _public_address()
     yield _callbacks_arrive()
@@ -44,8 +48,7 @@ def _database() -> Finding:
     trouble = database_problem()
     if trouble is None:
         return ok("database", "reached and migrated")
-    found, _, command = trouble.partition(": ")
-    return problem("database", found, command or "check DATABASE_URL and whether it runs")
+    return problem("database", trouble.cause, trouble.fix)
 
 
 def _twilio() -> Iterator[Finding]:

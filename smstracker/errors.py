@@ -12,6 +12,7 @@ from werkzeug.routing import RequestRedirect
 
 from smstracker.clock import utcnow, waiting_time
 from smstracker.database import UNAVAILABLE
+from smstracker.database_problems import NOTHING_SAVED, cause, explain
 from smstracker.extensions import limiter
 
 log = logging.getLogger(__name__)
@@ -99,12 +100,21 @@ def _rate_limited(error: RateLimitExceeded) -> ResponseReturnValue:
 
 
 def database_error(error: Exception) -> ResponseReturnValue:
-    """The answer when the database is away."""
-    log.error("database_error", exc_info=error)
-    page, code, _ = error_page(503)
+    """The answer when the database cannot be used."""
+    log.error("database_error", exc_info=error, extra={"reason": cause(error)})
+    problem = explain(error)
+    # Where it lies and who may use it is no visitor's business; that nothing can be stored is.
+    advice = (
+        f"{problem.cause.capitalize()}, so nothing was saved. Tell whoever runs smstracker."
+        if problem in NOTHING_SAVED
+        else None
+    )
+    page, code, _ = error_page(503, advice)
     return page, code, {"Retry-After": str(RETRY_AFTER)}
 
 
 def _unexpected(error: Exception) -> ResponseReturnValue:
+    if explain(error):
+        return database_error(error)
     log.error("unexpected_error", exc_info=error)
     return error_page(500)

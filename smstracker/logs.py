@@ -62,6 +62,8 @@ def configure(level: int = logging.INFO) -> None:
     # These two write phone numbers: in the query of a look-up, in the path of a request.
     for chatty in ("twilio", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    # It tells which database it has met, at every question whether the tables are up to date.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def name_request(event: str, **fields: str | None) -> None:

@@ -7,14 +7,18 @@ from types import FrameType
 from typing import Any
 
 from config import ConfigError, load
+from smstracker import create_app
 
 try:
     _settings = load()
+    if _settings.demo:
+        # Here, where it ends the server: a worker that does not start is started again.
+        create_app(_settings)
 except ConfigError as error:
     sys.exit(str(error))
 
 bind = _settings.listen
-worker_class = "gthread"
+worker_class = "smstracker.web_worker.Worker"
 # Several processes contend for one SQLite file: there, one process with threads is faster.
 workers = _settings.web_concurrency
 threads = _settings.web_threads
@@ -22,7 +26,10 @@ threads = _settings.web_threads
 worker_connections = max(1000, 2 * threads)
 timeout = 60
 graceful_timeout = 10
+# Its own time limits for peers are in the module of the worker class.
 keepalive = 5
+# A file would go past the worker's hold on responses that nobody takes.
+sendfile = False
 # Fifty ids and a long text to search for stand in one address.
 limit_request_line = 8190
 # It would be one socket in the home folder, shared by whatever runs there.

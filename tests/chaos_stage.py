@@ -174,7 +174,7 @@ def _settings(database_url: str, carrier_url: str) -> dict[str, str]:
     return {
         "PORT": port,
         "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
-        "SECRET_KEY": "a secret for tests only",
+        "SECRET_KEY": "the tests sign with this: 7f3a9c1e",
         "DATABASE_URL": database_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
         "TWILIO_AUTH_TOKEN": PRIMARY,

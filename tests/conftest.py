@@ -55,7 +55,7 @@ def browser_type_launch_args() -> dict[str, object]:
 def settings(**changed: str) -> Config:
     """Settings of a live installation at BASE_URL, with what a test changes."""
     env = {
-        "SECRET_KEY": "a secret for tests only",
+        "SECRET_KEY": "the tests sign with this: 7f3a9c1e",
         "PUBLIC_BASE_URL": BASE_URL,
         "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
         "TWILIO_AUTH_TOKEN": PRIMARY,

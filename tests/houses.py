@@ -15,7 +15,7 @@ from tests.conftest import free_port, served, settings
 from tests.people import Client, Person
 from tests.stage import make_sick, stage
 
-KEY = "a secret for pictures only"
+KEY = "the pictures sign with this: 4d1b"
 
 
 class House:

@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
+
 from config import ROOT
 from tests.conftest import free_port
 
@@ -18,7 +20,7 @@ STARTING = 40.0
 class Process:
     """`python -m smstracker` with nothing set but where it listens and keeps its data."""
 
-    def __init__(self, folder: Path, **changed: str) -> None:
+    def __init__(self, folder: Path, *command: str, **changed: str) -> None:
         self.port = free_port()
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         env = kept | {
@@ -28,7 +30,7 @@ class Process:
         }
         self.url = f"http://127.0.0.1:{self.port}"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "smstracker"],
+            command or [sys.executable, "-m", "smstracker"],
             cwd=ROOT,
             env=env | changed,
             stdout=subprocess.PIPE,
@@ -53,6 +55,11 @@ class Process:
                 break
             threading.Event().wait(0.05)
         raise AssertionError(f"never printed {pattern}:\n{self.printed}")
+
+    def family(self) -> list[psutil.Process]:
+        """It, its children and theirs."""
+        process = psutil.Process(self._process.pid)
+        return [process, *process.children(recursive=True)]
 
     def end(self, how: signal.Signals = signal.SIGINT) -> int:
         self._process.send_signal(how)

@@ -197,7 +197,7 @@ def test_text_survives_a_sign_out_in_between(new_page: NewPage, live: Flask, inb
 def test_every_page_of_the_demo_says_that_it_is_simulated(
     migrated_sqlite: Path, tmp_path: Path, database_url: str
 ) -> None:
-    shutil.copy(migrated_sqlite, tmp_path / "smstracker.sqlite")
+    shutil.copy(migrated_sqlite, tmp_path / "demo.sqlite")
     app = create_app(load({}, instance=tmp_path))
     app.test_client_class = Client
     newcomer = Person.signed_in(app, "me@home.example")

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 
 import pytest
 from click.testing import Result
@@ -96,23 +95,3 @@ def test_message_that_is_not_there_is_said_so(app: Flask) -> None:
     result = run(app, "messages", "show", "SM123")
     assert result.exit_code == 1
     assert "no message" in result.output
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["users", "list"],
-        ["messages", "show", "SM1"],
-        ["messages", "reconcile", "--all"],
-        ["callbacks", "list"],
-        ["callbacks", "replay", "--all"],
-        ["purge"],
-    ],
-)
-def test_database_that_is_away_is_said_in_a_sentence(
-    make_app: Callable[..., Flask], command: list[str]
-) -> None:
-    app = make_app(DATABASE_URL="sqlite:////nowhere/at/all.sqlite")
-    done = app.test_cli_runner().invoke(args=command)
-    assert done.exit_code == 1
-    assert done.stderr.startswith("Error: The database does not answer. Check DATABASE_URL")

@@ -1,19 +1,13 @@
 """Settings: checked at the start, all problems at once, no value ever shown."""
 
+import secrets
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from config import Config, ConfigError, load
-
-LIVE = {
-    "SECRET_KEY": "not-to-be-seen",
-    "PUBLIC_BASE_URL": "https://sms.example.org",
-    "TWILIO_ACCOUNT_SID": "AC" + "1" * 32,
-    "TWILIO_AUTH_TOKEN": "not-to-be-seen-either",
-    "TWILIO_PHONE_NUMBER": "+15005550006",
-}
+from tests.live_settings import LIVE
 
 
 def problems(tmp_path: Path, **changed: str) -> str:
@@ -178,17 +172,63 @@ def test_problem_is_named(tmp_path: Path, changed: dict[str, str], problem: str)
     assert problem in problems(tmp_path, **changed)
 
 
-@pytest.mark.parametrize("name", ["TWILIO_API_BASE_URL", "TWILIO_AUTH_TOKEN_SECONDARY"])
-def test_carrier_settings_without_credentials_do_not_start_a_demo(
-    tmp_path: Path, name: str
-) -> None:
-    with pytest.raises(ConfigError, match=name):
-        load({name: "https://api.example.org"}, instance=tmp_path)
+@pytest.mark.parametrize(
+    "key",
+    [
+        "x" * 31,
+        "x" * 32,
+        "0123456789abcdef" * 4,
+        "abcdefghijklmnopqrstuvwxyz012345",
+        "please-change-me-before-you-start!",
+        LIVE["TWILIO_AUTH_TOKEN"],
+    ],
+)
+def test_weak_secret_key_is_refused(tmp_path: Path, key: str) -> None:
+    said = problems(tmp_path, SECRET_KEY=key)
+    assert said.startswith("SECRET_KEY: ")
+    assert key not in said
+
+
+def test_random_secret_keys_are_taken(tmp_path: Path) -> None:
+    for key in (secrets.token_hex(16), secrets.token_hex(32), secrets.token_urlsafe(32)):
+        assert load(LIVE | {"SECRET_KEY": key}, instance=tmp_path).secret_key == key
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file::memory:?cache=shared&uri=true",
+        "sqlite:///file:x?mode=memory&uri=true",
+        "sqlite:///file:/x?vfs=memdb&uri=true",
+        "sqlite+pysqlite:///:memory:",
+        "sqlite:///",
+    ],
+)
+def test_database_in_memory_is_refused(tmp_path: Path, url: str) -> None:
+    assert problems(tmp_path, DATABASE_URL=url).startswith("DATABASE_URL: must name a file")
+
+
+def test_folder_of_what_is_generated_is_shut_to_others(tmp_path: Path) -> None:
+    instance = tmp_path / "instance"
+    instance.mkdir(mode=0o755)
+    load({}, instance=instance)
+    assert instance.stat().st_mode & 0o777 == 0o700
+
+
+def test_edge_and_region_are_for_twilios_own_address_alone(tmp_path: Path) -> None:
+    edge = {"TWILIO_EDGE": "dublin", "TWILIO_REGION": "ie1"}
+    config = load(LIVE | edge, instance=tmp_path)
+    assert (config.twilio_edge, config.twilio_region) == ("dublin", "ie1")
+    for other in (LIVE | {"TWILIO_API_BASE_URL": "https://api.twilio.com"}, {}):
+        config = load(other | edge, instance=tmp_path)
+        assert (config.twilio_edge, config.twilio_region) == (None, None)
 
 
 def test_secrets_stay_out_of_the_repr(tmp_path: Path) -> None:
     config: Config = load(LIVE | {"MAIL_USERNAME": "u", "MAIL_PASSWORD": "pw-x"}, instance=tmp_path)
-    assert "not-to-be-seen" not in repr(config)
+    assert "not-to-be-seen: 0123456789-qwertz" not in repr(config)
     assert "pw-x" not in repr(config)
 
 

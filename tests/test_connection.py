@@ -73,7 +73,7 @@ def test_sign_in_leads_back_to_the_page(app: Flask) -> None:
 
 
 def test_everybody_in_the_demo_is_an_administrator(tmp_path, migrated_sqlite) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "smstracker.sqlite").write_bytes(migrated_sqlite.read_bytes())
+    (tmp_path / "demo.sqlite").write_bytes(migrated_sqlite.read_bytes())
     demo = create_app(load({}, instance=tmp_path))
     demo.test_client_class = Client
     page = Person.signed_in(demo, "me@home.example").get("/callbacks")

@@ -6,6 +6,7 @@ import itertools
 import random
 import re
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import pytest
@@ -204,17 +205,28 @@ def test_export_holds_what_is_filtered_and_no_formula(app: Flask, alice: Person)
     assert "'=1+1" in [row["text"] for row in rows]
 
 
-def test_export_is_made_in_batches_and_a_few_at_once(
-    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+def test_export_is_made_in_batches_one_for_each_user(
+    app: Flask, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "BATCH", 7)
     fill(app, alice.id, 30)
     assert len(alice.get("/messages/export.json").json["messages"]) == 30  # type: ignore[index]
-    assert exporting._running.acquire(blocking=False)
-    assert exporting._running.acquire(blocking=False), "a finished export holds no place"
-    assert alice.get("/messages/export.csv").status_code == 503
-    exporting._running.release(2)
+    assert not exporting._slots._owners, "a finished export holds no place"
+    exporting._slots.take(alice.id, most=1)
+    assert "Your other export" in alice.get("/messages/export.csv").text
+    assert bob.get("/messages/export.csv").status_code == 200
+    exporting._slots.release(alice.id)
     assert alice.get("/messages/export.csv").status_code == 200
+
+
+def test_few_exports_are_made_at_once(make_app: Callable[..., Flask]) -> None:
+    app = make_app(WEB_THREADS="8")
+    ann, ben = (Person.signed_in(app, f"{name}@example.org") for name in ("ann", "ben"))
+    exporting._slots.take(ann.id, most=1)
+    refused = ben.get("/messages/export.csv")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
+    assert "Other exports" in refused.text
+    exporting._slots.release(ann.id)
 
 
 def test_count_beyond_the_cap_says_so() -> None:

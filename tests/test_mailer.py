@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_too_many_mails_at_once_are_dropped_and_logged(
 
 @pytest.fixture
 def demo(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Flask]:
-    shutil.copy(migrated_sqlite, tmp_path / "smstracker.sqlite")
+    shutil.copy(migrated_sqlite, tmp_path / "demo.sqlite")
     app = create_app(load({}, instance=tmp_path))
     app.test_client_class = Client
     yield app
@@ -140,7 +141,8 @@ def test_mailbox_is_for_this_machine_only(demo: Flask, trouble: dict[str, object
 
 
 def test_mailbox_is_closed_when_the_app_is_public(tmp_path: Path) -> None:
-    app = create_app(load({"PUBLIC_BASE_URL": "https://sms.example.org"}, instance=tmp_path))
+    public = replace(load({}, instance=tmp_path), public_base_url="https://sms.example.org")
+    app = create_app(public)
     answer = app.test_client().get("/auth/mailbox", base_url="http://localhost")
     app.extensions["mailer"].close()
     assert answer.status_code == 404

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
 import pytest
 import requests
 
@@ -84,6 +85,23 @@ def test_second_start_finds_what_the_first_one_kept(tmp_path: Path) -> None:
         assert process.end(how) == 0
 
 
+@pytest.mark.parametrize("killed", ["supervisor", "make"])
+def test_nothing_is_left_when_it_is_killed(tmp_path: Path, killed: str) -> None:
+    run = [sys.executable, "-m", "smstracker", "--end-with-parent"]
+    # In the place of make, which would look for what to install first.
+    make = [sys.executable, "-c", f"import subprocess; subprocess.run({run!r})"]
+    process = Process(tmp_path, *make)
+    process.wait_for("smstracker is running")
+    process.wait_for("worker_started")
+    family = process.family()
+    # make, the supervisor, the guard, the simulator, gunicorn and its worker, flask worker
+    assert len(family) == 7
+    family[0 if killed == "make" else 1].kill()
+    _, alive = psutil.wait_procs(family, timeout=15)
+    assert alive == []
+    process.wait()
+
+
 def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -113,7 +131,7 @@ def test_database_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> No
     url = f"postgresql://127.0.0.1:{free_port()}/none"
     process = Process(tmp_path, DATABASE_URL=url)
     assert process.wait() == 2
-    assert "The database does not answer" in process.printed
+    assert process.printed.startswith("The database server refuses connections. Check host")
     assert "Traceback" not in process.printed
 
 

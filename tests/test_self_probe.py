@@ -185,7 +185,9 @@ def test_app_with_another_token_is_told_from_a_proxy_that_rewrites(proxied: Prox
 
 
 def test_other_installation_is_not_taken_for_this_one(proxied: Proxied) -> None:
-    found = proxied(rewriting(lambda _: None), served={"SECRET_KEY": "another"})
+    found = proxied(
+        rewriting(lambda _: None), served={"SECRET_KEY": "another one signs with this: 5b2d"}
+    )
     assert found
     assert "another SECRET_KEY" in found.found
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
@@ -201,3 +202,20 @@ def test_messages_of_others_are_not_found(alice: Person, bob: Person) -> None:
     assert bob.client.post(again(message), data={"csrf_token": token}).status_code == 404
     assert bob.get(f"/messages/{uuid.uuid4()}/again").status_code == 404
     assert len(alice.messages()) == 1
+
+
+def test_sending_again_waits_for_room_too_and_saves_nothing(make_app: MakeApp) -> None:
+    with wire(created(sid(1)), created(sid(2))) as twilio:
+        alice = person(make_app, twilio.url, WEB_THREADS="2")
+        bob = Person.signed_in(alice.app, "bob@example.org")
+        first = bob.has_message(status="unreached")
+        form = {"csrf_token": hidden(bob.get(again(first)).text, "csrf_token")}
+        busy: list[TestResponse] = []
+        twilio.on_request = lambda: busy.append(bob.client.post(again(first), data=form))
+        alice.send()
+        twilio.on_request = lambda: None
+        assert busy[0].status_code == 503
+        assert "Nothing was sent or saved" in busy[0].text
+        assert len(bob.messages()) == 1
+        assert bob.client.post(again(first), data=form).status_code == 303
+    assert len(bob.messages()) == 2

@@ -1,6 +1,7 @@
 """From the form to Twilio: one form instance makes one message, and every outcome is told apart."""
 
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +12,16 @@ import pytest
 import time_machine
 from flask import Flask
 from sqlalchemy.exc import OperationalError
+from werkzeug.test import TestResponse
 
-from smstracker import carrier
+from smstracker.carrier import http_client
 from smstracker.clock import utcnow
 from smstracker.dashboard import sending
 from smstracker.extensions import db
 from smstracker.simulator import SimulatorServer
 from tests.people import Person
 from tests.signing import call_back, fields, sid
-from tests.wire import HANG_UP, SILENCE, answer, created, wire
+from tests.wire import DRIP, HANG_UP, SILENCE, answer, created, wire
 
 MakeApp = Callable[..., Flask]
 
@@ -135,7 +137,7 @@ def test_refused_message_is_kept_with_its_code(make_app: MakeApp, reply: bytes, 
 def test_unknown_outcome_is_kept_as_unknown_and_never_repeated(
     make_app: MakeApp, reply: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(carrier, "TIMEOUT", 0.3)
+    monkeypatch.setattr(http_client, "TIMEOUT", 0.3)
     with wire(reply, created(sid(1))) as twilio:
         alice = sender_at(make_app, twilio.url)
         assert alice.send().status_code == 303
@@ -144,6 +146,38 @@ def test_unknown_outcome_is_kept_as_unknown_and_never_repeated(
     assert (message.status, message.twilio_sid) == ("unknown", None)
     page = alice.get(f"/messages/{message.public_id}").text
     assert "do not send it again" in page
+
+
+@pytest.mark.parametrize("reply", [b"HTTP/1.1 201 " + b"x" * 4000, created(sid(1), x="x" * 4000)])
+def test_answer_that_drips_is_not_waited_for_and_its_outcome_is_unknown(
+    make_app: MakeApp, reply: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_client, "ANSWER_WITHIN", 0.5)
+    with wire(DRIP + reply) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        began = time.monotonic()
+        assert alice.send().status_code == 303
+        assert time.monotonic() - began < 5
+    assert alice.message().status == "unknown"
+
+
+def test_half_of_the_threads_never_wait_for_twilio(make_app: MakeApp) -> None:
+    with wire(created(sid(1)), created(sid(2))) as twilio:
+        alice = sender_at(make_app, twilio.url, WEB_THREADS="2")
+        bob = Person.signed_in(alice.app, "bob@example.org")
+        form = bob.compose(body="Kept while it is busy")
+        busy: list[TestResponse] = []
+        twilio.on_request = lambda: busy.append(bob.client.post("/messages", data=form))
+        assert alice.send().status_code == 303
+        twilio.on_request = lambda: None
+        assert (busy[0].status_code, busy[0].headers["Retry-After"]) == (503, "10")
+        assert "Nothing was sent or saved" in busy[0].text
+        assert "Kept while it is busy" in busy[0].text
+        assert bob.messages() == []
+        for _ in range(2):
+            assert bob.client.post("/messages", data=form).status_code == 303
+        assert len(twilio.requests) == 2
+    assert bob.message().body == "Kept while it is busy"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://no-such-host.invalid"])

@@ -22,7 +22,7 @@ LIVE = {
     "TWILIO_AUTH_TOKEN": TOKEN,
     "TWILIO_PHONE_NUMBER": "+15005550006",
     "PUBLIC_BASE_URL": "https://sms.example.org",
-    "SECRET_KEY": "0" * 64,
+    "SECRET_KEY": "the tests sign with this: 7f3a9c1e",
 }
 
 

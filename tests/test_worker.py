@@ -40,7 +40,7 @@ def running(database_url: str, **changed: str) -> Any:
     """`flask worker` as a process of its own."""
     env = {
         "PATH": os.environ["PATH"],
-        "SECRET_KEY": "a secret for tests only",
+        "SECRET_KEY": "the tests sign with this: 7f3a9c1e",
         "PUBLIC_BASE_URL": BASE_URL,
         "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
         "TWILIO_AUTH_TOKEN": PRIMARY,

@@ -1,11 +1,14 @@
 """Group commit: callbacks share a transaction, and none costs another its place."""
 
 import random
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import MultiDict
 
@@ -23,6 +26,14 @@ from tests.signing import ACCOUNT_SID, fields, sid
 SIGNER = Signer(ACCOUNT_SID, "primary")
 
 
+def wait_until(is_ready: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if is_ready():
+            return
+        Event().wait(0.01)
+    raise AssertionError("it never came about")
+
+
 def news_of(number: int, word: str) -> News:
     news = read_callback(MultiDict(fields(sid(number), word)), SIGNER, None)
     assert news is not None
@@ -31,15 +42,28 @@ def news_of(number: int, word: str) -> News:
 
 def write(app: Flask, *waiting: tuple[Message | None, News]) -> list[BaseException | None]:
     """Write callbacks as one group, as a process of its own would; the error of each."""
-    group = writer.CallbackWriter(100)
+    group = writer.CallbackWriter(100, threads=100)
     group._waiting = [
         (writer.Callback(message.public_id if message else None, news), writer.Future())
         for message, news in waiting
     ]
-    done = [future for _, future in group._waiting]
+    pending = list(group._waiting)
     with app.app_context():
         group._write_all(db.engine)
-    return [future.exception(timeout=0) for future in done]
+        return [outcome(group, *one) for one in pending]
+
+
+def outcome(
+    group: writer.CallbackWriter, what: writer.Callback | writer.Evidence, done: writer.Done
+) -> BaseException | None:
+    """What a callback's own thread comes to; it writes those of a message that was locked."""
+    try:
+        message = done.result(timeout=0)
+        if message is not None:
+            group._write_line(db.engine, message, what)
+    except Exception as error:
+        return error
+    return None
 
 
 def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
@@ -116,3 +140,82 @@ def test_many_processes_at_once_neither_deadlock_nor_lose_anything(
     assert set(ended) == {sid(number) for number in range(12)}
     assert {message.status for message in ended.values()} == {"delivered"}
     assert {len(alice.events(message)) for message in ended.values()} == {len(words) + 1}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_locked_message_costs_its_own_callbacks_the_wait_and_no_others(
+    app: Flask, alice: Person
+) -> None:
+    locked = alice.has_message(twilio_sid=sid(1))
+    unsent = alice.has_message(status="pending")
+    free = alice.has_message(twilio_sid=sid(2))
+    shared = writer.CallbackWriter(100, threads=100)
+
+    def store(message: Message, number: int, word: str) -> float:
+        began = time.monotonic()
+        with app.app_context():
+            shared.store(message.public_id, news_of(number, word))
+        return time.monotonic() - began
+
+    with app.app_context():
+        engine = db.engine
+    with ThreadPoolExecutor(8) as threads:
+        with engine.begin() as connection:
+            ids = [locked.id, unsent.id]
+            connection.execute(update(Message).where(Message.id.in_(ids)).values(body="held"))
+            slow = [threads.submit(store, locked, 1, word) for word in ("sent", "delivered")]
+            slow += [threads.submit(store, unsent, 3, "sent")]
+            wait_until(lambda: len(shared._lines) == 2)
+            assert max(store(free, 2, word) for word in ("sent", "delivered")) < 1
+            assert not any(done.done() for done in slow)
+        assert all(done.result() < 2 for done in slow)
+    assert shared._lines == {}
+    assert shared._aside == 0
+    assert [m.status for m in alice.messages()] == ["delivered", "sent", "delivered"]
+    assert {event.status for event in alice.events(locked)} == {"sent", "delivered"}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_few_wait_for_locked_messages_and_the_rest_is_not_stored_at_once(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1))
+    group = writer.CallbackWriter(100, threads=8)
+    words = ("delivered", "sent", "sent", "read")
+    callbacks = [(writer.Callback(None, news_of(1, word)), writer.Done()) for word in words]
+    group._waiting = list(callbacks)
+    with app.app_context():
+        with db.engine.begin() as connection:
+            connection.execute(update(Message).values(body="held"))
+            group._write_all(db.engine)
+        errors = [outcome(group, *one) for one in callbacks]
+    assert [type(error).__name__ for error in errors] == [*["NoneType"] * 2, *["StuckError"] * 2]
+    assert [event.status for event in alice.events(message)] == ["delivered", "sent"]
+
+
+def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_other(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, stuck = writer.CallbackWriter(100, threads=4), Event()
+
+    def hang(*_args: object) -> None:
+        assert stuck.wait(10)
+        raise OperationalError("INSERT", {}, Exception("database is locked"))
+
+    def store(number: int) -> None:
+        with app.app_context():
+            shared.store(None, news_of(number, "sent"))
+
+    monkeypatch.setattr(writer, "record_callback", hang)
+    monkeypatch.setattr(writer, "STUCK_AFTER", 0)
+    with ThreadPoolExecutor(3) as threads:
+        waiting = [threads.submit(store, 1)]
+        wait_until(lambda: shared._began is not None)
+        waiting += [threads.submit(store, number) for number in (2, 3)]
+        wait_until(lambda: len(shared._waiting) == 2)
+        with pytest.raises(writer.StuckError):
+            store(4)
+        stuck.set()
+        errors = [done.exception() for done in waiting]
+    assert len({id(error) for error in errors}) == 1, "one attempt answers all who wait"
+    assert isinstance(errors[0], OperationalError)

@@ -22,6 +22,7 @@ def created(sid: str, **changed: Any) -> bytes:
 
 
 SILENCE = b""  # read the request, then say nothing until the peer gives up
+DRIP = b"drip "  # before an answer: send it a byte at a time, for ever
 HANG_UP = b"hang up"  # read the request, then close the connection
 
 
@@ -60,8 +61,19 @@ class Wire:
         reply = self.answers.pop(0)
         if reply == SILENCE:
             self._closing.wait(20)
+        elif reply.startswith(DRIP):
+            self._drip(connection, reply.removeprefix(DRIP))
         elif reply != HANG_UP:
             connection.sendall(reply)
+
+    def _drip(self, connection: socket.socket, reply: bytes) -> None:
+        for at in range(len(reply)):
+            try:
+                connection.sendall(reply[at : at + 1])
+            except OSError:
+                return
+            if self._closing.wait(0.02):
+                return
 
     def close(self) -> None:
         self._closing.set()

@@ -5,13 +5,14 @@ Plain values in and out. What a create call can come to is an `Answer` or one of
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from threading import BoundedSemaphore
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app
 from requests.exceptions import RequestException
-from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 from twilio.rest.api.v2010.account import AccountContext
 
@@ -32,6 +33,7 @@ from smstracker.carrier.errors import (
     create_refused,
     inquiry_failed,
 )
+from smstracker.carrier.http_client import new_client
 from smstracker.carrier.signatures import Signatures, Signer
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "CarrierError",
     "GoneError",
     "InquiryError",
+    "NoSlotError",
     "OutcomeUnknownError",
     "RefusedError",
     "Signer",
@@ -52,7 +55,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 10.0  # seconds to connect, and again between two packets of the answer
 CALLBACK_URL_REFUSED = 21609
 PAGE_SIZE = 1000
 
@@ -63,22 +65,42 @@ RETRY_FRAGMENT = "#rc=5&rp=ct,rt,5xx&ct=2000&rt=2500"
 T = TypeVar("T")
 
 
+class NoSlotError(Exception):
+    """As many requests wait for Twilio as may do so at once."""
+
+
 class Carrier:
     """One client for a process; safe to use from several threads."""
 
     def __init__(self, config: Config) -> None:
-        http_client = TwilioHttpClient(timeout=TIMEOUT)
+        client = new_client()
         if is_loopback(urlsplit(config.twilio_api_base_url).hostname or ""):
             # What is meant for this machine must not go out by a proxy of the environment.
-            http_client.session.trust_env = False
+            client.session.trust_env = False
         self._client = Client(
-            config.twilio_account_sid, config.twilio_auth_token, http_client=http_client
+            config.twilio_account_sid, config.twilio_auth_token, http_client=client
         )
+        # The client reads both from the environment, and would rewrite any host by them.
+        self._client.edge, self._client.region = config.twilio_edge, config.twilio_region
         self._client.api.base_url = config.twilio_api_base_url
         if config.twilio_api_base_url != TWILIO_API:
             self._client.messaging.base_url = config.twilio_api_base_url
         self._account_sid = config.twilio_account_sid
+        self._slots = BoundedSemaphore(max(config.web_threads // 2, 1))
         self.signatures = Signatures(config)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Room for a request of a browser that asks Twilio. Raises NoSlotError.
+
+        Twilio may hang: half of the threads always stay for what does not wait for it.
+        """
+        if not self._slots.acquire(blocking=False):
+            raise NoSlotError
+        try:
+            yield
+        finally:
+            self._slots.release()
 
     def send(
         self,

@@ -6,11 +6,12 @@ from dataclasses import asdict
 import click
 from flask.cli import with_appcontext
 
+from smstracker.commands.plainly import PlainCommand
 from smstracker.doctor import examine
 from smstracker.finding import Finding, Verdict
 
 
-@click.command("doctor")
+@click.command("doctor", cls=PlainCommand)
 @click.option("--json", "wants_json", is_flag=True, help="For programs.")
 @click.option(
     "--fail-on",

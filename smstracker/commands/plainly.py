@@ -1,27 +1,29 @@
-"""Commands that say in a sentence, and not with a trace, that the database is away."""
+"""Commands that say in a sentence, and not with a trace, why the database cannot be used."""
 
 from typing import Any
 
 import click
 from flask.cli import AppGroup
 
-from smstracker.database import UNAVAILABLE
+from smstracker.database_problems import DATABASE_ERRORS, explain
 
 
-class _Plainly(click.Command):
+class Plainly(click.Command):
+    """Says a problem of the database in a sentence and ends with 1."""
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except UNAVAILABLE as error:
-            raise click.ClickException(
-                "The database does not answer. Check DATABASE_URL and whether it runs, and with "
-                "flask db upgrade whether it is up to date."
-            ) from error
+        except DATABASE_ERRORS as error:
+            problem = explain(error)
+            if problem is None:
+                raise
+            raise click.ClickException(problem.sentence) from error
 
 
-class PlainCommand(_Plainly):
+class PlainCommand(Plainly):
     """A command of its own."""
 
 
-class PlainGroup(_Plainly, AppGroup):
+class PlainGroup(Plainly, AppGroup):
     """Commands under one name."""

@@ -1,20 +1,35 @@
 """flask worker and flask purge: the work beside the web server."""
 
+import time
+
 import click
 from flask.cli import with_appcontext
 
 from smstracker import logs
 from smstracker.commands.plainly import PlainCommand
+from smstracker.health import database_problem
 from smstracker.worker.loop import run_worker
 from smstracker.worker.upkeep import purge as purge_now
 
+# Seconds in which a database that is just starting may come. Later on it is waited for without end.
+PATIENCE = 10
 
-@click.command("worker")
+
+@click.command("worker", cls=PlainCommand)
 @with_appcontext
 def worker() -> None:
     """Ask Twilio about messages that have fallen silent, until SIGTERM. Several may run at once."""
+    _wait_for_database()
     logs.configure()
     run_worker()
+
+
+def _wait_for_database() -> None:
+    deadline = time.monotonic() + PATIENCE
+    while problem := database_problem():
+        if not problem.passes or time.monotonic() > deadline:
+            raise click.ClickException(problem.sentence)
+        time.sleep(1)
 
 
 @click.command("purge", cls=PlainCommand)

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from smstracker.clock import utcnow
 from smstracker.connection.report import report
 from smstracker.connection.sentence import Sentence, sentence
+from smstracker.database_problems import cause
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def _compute(now: datetime) -> Sentence | None:
     try:
         return sentence(report(now))
     except SQLAlchemyError as error:
-        log.warning("connection_not_judged", extra={"reason": type(error).__name__})
+        log.warning("connection_not_judged", extra={"reason": cause(error)})
         return None
 
 

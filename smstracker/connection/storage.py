@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.database_problems import LOCKED, UNREACHED, DatabaseProblem, explain
 from smstracker.extensions import db
+from smstracker.health import database_problem
 from smstracker.webhooks.writer import current_writer
 
 # A row that is always there, and a change that changes nothing.
@@ -22,7 +23,7 @@ def storage_problem(now: datetime) -> DatabaseProblem | None:
     """
     failure = current_writer().failure
     recent = failure[0] if failure and now - failure[1] < A_MOMENT else None
-    problem = _tried() or recent
+    problem = _tried() or database_problem() or recent
     return None if problem is LOCKED else problem
 
 

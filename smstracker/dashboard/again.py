@@ -8,11 +8,12 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from smstracker.auth.gate import only_signed_in
+from smstracker.carrier import NoSlotError
 from smstracker.clock import utcnow
 from smstracker.dashboard.explaining import refusal_to_send_again
 from smstracker.dashboard.forms import sender_choices
-from smstracker.dashboard.sending import hand_over
-from smstracker.dashboard.wording import limit_notice
+from smstracker.dashboard.sending import save_and_hand_over
+from smstracker.dashboard.wording import BUSY, limit_notice
 from smstracker.extensions import db
 from smstracker.models import Message, SendLimitError
 from smstracker.models.notes import Notes, notes_on
@@ -48,8 +49,11 @@ def send(public_id: uuid.UUID) -> ResponseReturnValue:
     except SendLimitError as error:
         db.session.rollback()
         return _page(_own(public_id), 429, limit_notice(error), may_try=True)
-    db.session.commit()
-    hand_over(message)
+    try:
+        save_and_hand_over(message)
+    except NoSlotError:
+        page, code = _page(_own(public_id), 503, BUSY, may_try=True)
+        return page, code, {"Retry-After": "10"}
     return _show(message)
 
 
@@ -86,7 +90,7 @@ def _show(message: Message, status: int = 303) -> ResponseReturnValue:
 
 def _page(
     original: Message, status: int, notice: str | None = None, *, may_try: bool = False
-) -> ResponseReturnValue:
+) -> tuple[str, int]:
     return (
         render_template(
             "dashboard/again.html",

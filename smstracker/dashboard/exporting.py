@@ -3,27 +3,23 @@
 import csv
 import io
 import json
-import socket
-import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
-from threading import BoundedSemaphore
+from threading import Lock
 from typing import Any
 
-from flask import Response, request, stream_with_context
+from flask import Response, stream_with_context
 
 from smstracker.dashboard.listing import as_json
-from smstracker.extensions import db
+from smstracker.extensions import db, settings
 from smstracker.models import Message, log
 from smstracker.models.log import Filter, Key
 
 BATCH = 1_000
-# Each holds a thread of the server for as long as it lasts.
-_running = BoundedSemaphore(2)
-# A reader who has taken nothing for so long is cut off: a paused download would keep its place.
-PATIENCE = 120.0  # seconds
+# An export holds a thread of the server for as long as its reader takes.
+ONE_IN = 8  # threads may do so
 # Behind a proxy that speaks HTTP/1.0 a cut file looks whole, so its last line says that it is not.
 BROKEN_OFF = "INCOMPLETE: this export broke off here. Export again."
 # A spreadsheet takes a cell that begins with one of these for a formula.
@@ -56,34 +52,45 @@ TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 
 
 class BusyError(Exception):
-    """As many exports run as this process makes at once."""
+    """No further export now; the text says why."""
+
+
+class Slots:
+    """Whose exports this process is making: one for each user, so that a slow reader has one."""
 
     def __init__(self) -> None:
-        super().__init__("Other exports are being made. Try again in a minute.")
+        self._guard = Lock()
+        self._owners: set[int] = set()
+
+    def take(self, owner_id: int, most: int) -> None:
+        """Raises BusyError."""
+        with self._guard:
+            if owner_id in self._owners:
+                raise BusyError("Your other export is still being made. Try again when it is done.")
+            if len(self._owners) >= most:
+                raise BusyError("Other exports are being made. Try again in a minute.")
+            self._owners.add(owner_id)
+
+    def release(self, owner_id: int) -> None:
+        with self._guard:
+            self._owners.discard(owner_id)
+
+
+_slots = Slots()
 
 
 def response(chosen: Filter, kind: str, now: datetime) -> Response:
     """The file, in the kind "csv" or "json". Raises BusyError."""
-    if not _running.acquire(blocking=False):
-        raise BusyError
-    _lose_patience()
+    _slots.take(chosen.owner_id, max(settings().web_threads // ONE_IN, 1))
     lines = as_csv(chosen, now) if kind == "csv" else as_json_text(chosen, now)
     slot = ExitStack()
-    slot.callback(_running.release)
+    slot.callback(_slots.release, chosen.owner_id)
     answer = Response(stream_with_context(_within(slot, lines)), content_type=TYPES[kind])
     # Also when the reader goes away before the first line.
     answer.call_on_close(slot.close)
     name = f"messages-{now:%Y-%m-%d}.{kind}"
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
-
-
-def _lose_patience() -> None:
-    """Let a write fail that gets nothing through. The server has to tell which connection it is."""
-    connection = request.environ.get("gunicorn.socket", request.environ.get("werkzeug.socket"))
-    if isinstance(connection, socket.socket):
-        limit = struct.pack("ll", int(PATIENCE), int(PATIENCE % 1 * 1_000_000))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def _within(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:

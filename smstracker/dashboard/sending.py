@@ -9,11 +9,13 @@ from smstracker.addresses import absolute
 from smstracker.carrier import (
     Answer,
     CarrierError,
+    NoSlotError,
     OutcomeUnknownError,
     RefusedError,
     UnreachedError,
     current_carrier,
 )
+from smstracker.database_problems import cause
 from smstracker.extensions import db
 from smstracker.models import Message
 from smstracker.models.events import News
@@ -29,6 +31,20 @@ _OUTCOMES: dict[type[CarrierError], str] = {
     UnreachedError: "unreached",
     OutcomeUnknownError: "unknown",
 }
+
+
+def save_and_hand_over(message: Message) -> None:
+    """Commit a drafted message and send it; NoSlotError if Twilio keeps too many others waiting.
+
+    Then nothing is saved, so that the same form can be sent again.
+    """
+    try:
+        with current_carrier().slot():
+            db.session.commit()
+            hand_over(message)
+    except NoSlotError:
+        db.session.rollback()
+        raise
 
 
 def hand_over(message: Message) -> None:
@@ -88,5 +104,5 @@ def _record(message_id: int, news: News, facts: dict[str, Any]) -> None:
             log.log(
                 logging.ERROR if is_last else logging.WARNING,
                 "send_outcome_not_recorded",
-                extra={"message_sid": news.twilio_sid, "reason": type(error).__name__},
+                extra={"message_sid": news.twilio_sid, "reason": cause(error)},
             )

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 
+from smstracker.carrier import NoSlotError
 from smstracker.clock import utcnow
 from smstracker.dashboard import exporting, wording
 from smstracker.dashboard.filters import (
@@ -22,7 +23,7 @@ from smstracker.dashboard.filters import (
 from smstracker.dashboard.forms import MessageForm, sender_choices
 from smstracker.dashboard.listing import Page, as_json, listing
 from smstracker.dashboard.notes import notes_on_form
-from smstracker.dashboard.sending import hand_over
+from smstracker.dashboard.sending import save_and_hand_over
 from smstracker.database import UNAVAILABLE
 from smstracker.errors import database_error, error_page
 from smstracker.extensions import db, login_manager, settings
@@ -140,8 +141,10 @@ def send() -> ResponseReturnValue:
     except SendLimitError as error:
         db.session.rollback()
         return _form_page(form, 429, wording.limit_notice(error))
-    db.session.commit()
-    hand_over(message)
+    try:
+        save_and_hand_over(message)
+    except NoSlotError:
+        return *_form_page(form, 503, wording.BUSY), {"Retry-After": "10"}
     return redirect(url_for(".message", public_id=message.public_id), 303)
 
 

@@ -22,6 +22,10 @@ _DELETED_THERE = (
 )
 _SIMULATION_ENDED = "The simulated carrier forgets every message when it is started again."
 _OUTCOME_LOST = "Its outcome will not be known"
+BUSY = (
+    "Twilio is answering slowly, and many messages are waiting for it. "
+    "Nothing was sent or saved. Press Send again in a moment."
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ message is not known by its SID yet) costs more statements, under a lock on the 
 import logging
 import uuid
 import zlib
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import (
@@ -90,6 +91,34 @@ def record_callback(connection: Connection, public_id: uuid.UUID | None, news: N
     if stored.message_id is not None:
         move(connection, stored.message_id, news)
     return bool(stored.is_repeated)
+
+
+def locked_elsewhere(
+    connection: Connection, callbacks: Collection[tuple[uuid.UUID | None, str | None]]
+) -> set[str | None]:
+    """The SIDs of those callbacks whose message another transaction holds; PostgreSQL only.
+
+    Takes the path's message and SID of each. Ends the transaction, to keep no lock: taken before
+    the one on a SID, it would wait in a circle with the answer to a send request.
+    """
+    ids = [public_id for public_id, _ in callbacks if public_id]
+    sids = [sid for _, sid in callbacks if sid]
+    concerned = select(Message.public_id, Message.twilio_sid).where(
+        or_(Message.public_id.in_(ids), Message.twilio_sid.in_(sids))
+    )
+    free = set(connection.execute(concerned.with_for_update(skip_locked=True, key_share=True)))
+    connection.rollback()
+    freed_ids, freed_sids = {row.public_id for row in free}, {row.twilio_sid for row in free}
+    doubtful = [
+        (public_id, sid)
+        for public_id, sid in callbacks
+        if not (public_id in freed_ids or sid in freed_sids)
+    ]
+    if not doubtful:
+        return set()
+    held = set(connection.execute(concerned)) - free
+    held_ids, held_sids = {row.public_id for row in held}, {row.twilio_sid for row in held}
+    return {sid for public_id, sid in doubtful if public_id in held_ids or sid in held_sids}
 
 
 def record(connection: Connection, message_id: int, news: News) -> bool:

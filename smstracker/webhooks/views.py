@@ -9,6 +9,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from smstracker.carrier import current_carrier
 from smstracker.carrier.token_marks import token_marks
+from smstracker.database_problems import cause
 from smstracker.extensions import settings
 from smstracker.logs import name_request
 from smstracker.webhooks.evidence import Refusal, raw_target
@@ -98,6 +99,6 @@ def refused(error: HTTPException) -> ResponseReturnValue:
 @bp.errorhandler(Exception)
 def not_stored(error: Exception) -> ResponseReturnValue:
     """Anything but 503 would lose the callback: Twilio repeats it, as the callback URL asks."""
-    log.error("callback_not_stored", exc_info=error)
+    log.error("callback_not_stored", exc_info=error, extra={"reason": cause(error)})
     headers = {"Retry-After": str(RETRY_AFTER), "Content-Type": "text/plain; charset=utf-8"}
     return "Not stored\n", 503, headers

@@ -5,9 +5,13 @@ the write lock wait in ever longer naps. Here the first to come writes for all w
 request is answered after the commit that holds its callback. (This is why the commit is not in the
 view: see bench/callbacks for what it gains.) What was refused is kept in the same transactions, so
 that it costs no commit of its own.
+
+A message that another transaction holds costs its own callbacks the wait and no others: they leave
+the group and are written, in their order, by the thread of the first of them.
 """
 
 import secrets
+import time
 import uuid
 from concurrent.futures import Future
 from datetime import datetime, timedelta
@@ -16,6 +20,7 @@ from typing import NamedTuple
 
 from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier.signatures import SECONDARY
 from smstracker.clock import utcnow
@@ -24,7 +29,7 @@ from smstracker.database_problems import DatabaseProblem, explain
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.events import News
-from smstracker.models.recording import record_callback
+from smstracker.models.recording import locked_elsewhere, record_callback
 from smstracker.models.tallies import Counts
 from smstracker.webhooks.evidence import Evidence
 
@@ -33,6 +38,12 @@ LONGEST_TURN = 0.05  # seconds
 # A process looks whether the quarantine is full once it has filled this part of the room that it
 # saw: nobody knows how many others fill it too.
 SHARE = 8
+STUCK_AFTER = 1.0  # seconds of one commit
+LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code for lock_timeout
+
+
+class StuckError(SQLAlchemyError):
+    """So many wait for the database already that one more would keep a thread for nothing."""
 
 
 class Callback(NamedTuple):
@@ -42,13 +53,15 @@ class Callback(NamedTuple):
     news: News
 
 
-Waiting = tuple[Callback | Evidence, "Future[None]"]
+# Its result is None once it is stored, or the message whose line its own thread is to write.
+Done = Future[str | None]
+Waiting = tuple[Callback | Evidence, Done]
 
 
 class CallbackWriter:
     """One for an app; threads share it."""
 
-    def __init__(self, refused_callbacks_kept: int) -> None:
+    def __init__(self, refused_callbacks_kept: int, threads: int = 16) -> None:
         self._waiting: list[Waiting] = []
         self._guard = Lock()
         self._writing = Lock()
@@ -61,6 +74,11 @@ class CallbackWriter:
         self.not_stored = 0
         self.failure: tuple[DatabaseProblem, datetime] | None = None
         self._written_at = utcnow()
+        self._began: float | None = None  # the commit that is under way
+        self._most_waiting = max(threads // 2, 1)  # in a commit that is stuck
+        self._most_aside = max(threads // 4, 1)
+        self._lines: dict[str, list[Waiting]] = {}  # by message, behind the one being written
+        self._aside = 0
 
     def store(self, public_id: uuid.UUID | None, news: News) -> None:
         """Return when the callback is durably stored; raise what kept it from being stored."""
@@ -88,21 +106,32 @@ class CallbackWriter:
             self._writing.release()
 
     def _write(self, what: Callback | Evidence) -> None:
-        done: Future[None] = Future()
+        done = Done()
         with self._guard:
+            self._refuse_if_stuck(what)
             self._waiting.append((what, done))
         with self._writing:
             if not done.done():
                 self._write_all(db.engine)
-        done.result()
+        message = done.result()
+        if message is not None:
+            self._write_line(db.engine, message, what)
+
+    def _refuse_if_stuck(self, what: Callback | Evidence) -> None:
+        is_slow = self._began is not None and time.monotonic() - self._began > STUCK_AFTER
+        if is_slow and len(self._waiting) >= self._most_waiting:
+            self.not_stored += isinstance(what, Callback)
+            raise StuckError
 
     def _write_all(self, engine: Engine) -> None:
-        self._written_at = utcnow()
-        with self._guard:
-            group, self._waiting = self._waiting, []
+        self._written_at, self._began = utcnow(), time.monotonic()
+        group = self._take_waiting()
         try:
+            group = self._free(engine, group)
             self._commit(engine, group)
         except UNAVAILABLE as error:
+            # Whoever came meanwhile would wait as long again.
+            group = self._set_aside(group) if _is_lock(error) else group + self._take_waiting()
             self._fail(group, error)
         except Exception as error:
             # One of them cannot be stored; that must not cost the others their place.
@@ -111,8 +140,13 @@ class CallbackWriter:
             self._fail(group, error)
         finally:
             # From its end, or what failed after seconds would be tried again at once.
-            self._written_at = utcnow()
+            self._written_at, self._began = utcnow(), None
             _settle(group, RuntimeError("not stored"))
+
+    def _take_waiting(self) -> list[Waiting]:
+        with self._guard:
+            group, self._waiting = self._waiting, []
+        return group
 
     def _commit(self, engine: Engine, group: list[Waiting]) -> None:
         now, uncounted, not_stored = utcnow(), self._uncounted, self.not_stored
@@ -120,15 +154,78 @@ class CallbackWriter:
         with engine.begin() as connection:
             # Refused ones first, in every process, so that none ever waits in a circle.
             room = self._keep(connection, group, counts, now)
-            _record(connection, group, counts)
-            counts.last_accepted_at = now if counts.accepted else None
-            CallbackTally.add(connection, self._process, counts, now)
+            self._record(connection, group, counts, now)
         self._room = room
         with self._guard:
             self._uncounted -= uncounted
             self.not_stored -= not_stored
             self.failure = None
         _settle(group)
+
+    def _record(
+        self, connection: Connection, group: list[Waiting], counts: Counts, now: datetime
+    ) -> None:
+        """Store the callbacks of the group, and add to the tally what it was."""
+        # In the order of the SIDs, so that two processes never wait for one another's rows; the
+        # sort keeps what belongs to one message in the order in which it came.
+        callbacks = [what for what, _ in group if isinstance(what, Callback)]
+        for public_id, news in sorted(callbacks, key=lambda one: one.news.twilio_sid or ""):
+            counts.repeated += bool(record_callback(connection, public_id, news))
+            counts.by_secondary += news.signed_with == SECONDARY
+            counts.accepted += 1
+        counts.last_accepted_at = now if counts.accepted else None
+        CallbackTally.add(connection, self._process, counts, now)
+
+    def _free(self, engine: Engine, group: list[Waiting]) -> list[Waiting]:
+        """The group without the callbacks of messages that another transaction holds."""
+        callbacks = [what for what, _ in group if isinstance(what, Callback)]
+        if not callbacks or engine.dialect.name != "postgresql":
+            return group
+        with engine.connect() as connection:
+            named = [(callback.public_id, callback.news.twilio_sid) for callback in callbacks]
+            locked = locked_elsewhere(connection, named) | self._lines.keys()
+        if not locked:
+            return group
+        held = [one for one in group if _sid_of(one[0]) in locked]
+        self._fail(self._set_aside(held), StuckError())
+        return [one for one in group if _sid_of(one[0]) not in locked]
+
+    def _set_aside(self, group: list[Waiting]) -> list[Waiting]:
+        """Let each message's callbacks be written in a line of their own; those without room."""
+        left = []
+        with self._guard:
+            for what, done in group:
+                message = _sid_of(what)
+                if message is None or self._aside >= self._most_aside:
+                    left.append((what, done))
+                    continue
+                self._aside += 1
+                if message in self._lines:
+                    self._lines[message].append((what, done))
+                else:
+                    self._lines[message] = []
+                    done.set_result(message)
+        return left
+
+    def _write_line(self, engine: Engine, message: str, what: Callback | Evidence) -> None:
+        """Write a callback and those that came behind it, then let the next one's thread go on."""
+        first: Waiting = (what, Done())
+        with self._guard:
+            group, self._lines[message] = [first, *self._lines[message]], []
+        try:
+            with engine.begin() as connection:
+                self._record(connection, group, Counts(), utcnow())
+            _settle(group)
+        except Exception as error:
+            self._fail(group, error)
+        finally:
+            with self._guard:
+                self._aside -= len(group)
+                following = self._lines.pop(message)
+                if following:
+                    self._lines[message] = following[1:]
+                    following[0][1].set_result(message)
+        first[1].result()
 
     def _keep(
         self, connection: Connection, group: list[Waiting], counts: Counts, now: datetime
@@ -159,14 +256,12 @@ class CallbackWriter:
         _settle(group, error)
 
 
-def _record(connection: Connection, group: list[Waiting], counts: Counts) -> None:
-    # In the order of the SIDs, so that two processes never wait for one another's rows; the sort
-    # keeps what belongs to one message in the order in which it came.
-    callbacks = [what for what, _ in group if isinstance(what, Callback)]
-    for public_id, news in sorted(callbacks, key=lambda one: one.news.twilio_sid or ""):
-        counts.repeated += bool(record_callback(connection, public_id, news))
-        counts.by_secondary += news.signed_with == SECONDARY
-        counts.accepted += 1
+def _sid_of(what: Callback | Evidence) -> str | None:
+    return what.news.twilio_sid if isinstance(what, Callback) else None
+
+
+def _is_lock(error: Exception) -> bool:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == LOCK_NOT_AVAILABLE
 
 
 def _settle(group: list[Waiting], error: BaseException | None = None) -> None:
@@ -180,8 +275,9 @@ def _settle(group: list[Waiting], error: BaseException | None = None) -> None:
 
 
 def init_app(app: Flask) -> None:
+    settings = app.config["SETTINGS"]
     app.extensions["callback_writer"] = CallbackWriter(
-        app.config["SETTINGS"].refused_callbacks_kept
+        settings.refused_callbacks_kept, settings.web_threads
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import BusyError, InquiryError
 from smstracker.clock import utcnow
+from smstracker.database_problems import cause, explain
 from smstracker.extensions import db
 from smstracker.models.work import Chore, Heartbeat, Open
 from smstracker.worker.counting import count_ahead
@@ -75,9 +76,10 @@ class Worker:
         try:
             self.work()
         except Exception as error:
-            expected = isinstance(error, SQLAlchemyError)
+            expected = isinstance(error, SQLAlchemyError) or explain(error) is not None
             level = logging.WARNING if expected else logging.ERROR
-            log.log(level, "worker_waits", exc_info=None if expected else error)
+            reason = {"reason": cause(error)}
+            log.log(level, "worker_waits", exc_info=None if expected else error, extra=reason)
             self._troubles += 1
             return min(2.0 ** min(self._troubles, 10), LONGEST_WAIT)
         finally:
@@ -163,8 +165,8 @@ class Worker:
         try:
             with db.engine.begin() as connection:
                 Heartbeat.end(connection, self.name)
-        except SQLAlchemyError:
-            log.warning("worker_waits")
+        except SQLAlchemyError as error:
+            log.warning("worker_waits", extra={"reason": cause(error)})
 
 
 def _is_past(moment: datetime | None, span: timedelta) -> bool:

@@ -1,0 +1,51 @@
+"""`flask` in this project: Flask's own command, with our version and our reading of `.env`.
+
+`make` puts it in the place of Flask's script; `flask` itself prints no version but its own, and
+ends with a trace at a `.env` that it cannot read.
+"""
+
+import importlib.metadata
+import os
+import platform
+
+import click
+from flask.cli import FlaskGroup
+
+from config import ROOT
+from smstracker.commands.plainly import Plainly
+from smstracker.version import version
+
+
+class Commands(Plainly, FlaskGroup):
+    """Our commands, and those of Flask and its extensions."""
+
+
+def print_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
+    if not is_asked or context.resilient_parsing:
+        return
+    click.echo(f"smstracker {version()}")
+    click.echo(f"Python {platform.python_version()}, Flask {importlib.metadata.version('flask')}")
+    context.exit()
+
+
+version_option = click.Option(
+    ["--version"],
+    help="Show the version of smstracker.",
+    expose_value=False,
+    callback=print_version,
+    is_flag=True,
+    is_eager=True,
+)
+
+
+def main() -> None:
+    os.environ.setdefault("FLASK_APP", str(ROOT / "wsgi.py"))
+    # Only `config` reads `.env`: what it says of a broken one is a sentence.
+    group = Commands(
+        name="flask", load_dotenv=False, add_version_option=False, params=[version_option]
+    )
+    group.main(prog_name="flask")
+
+
+if __name__ == "__main__":
+    main()

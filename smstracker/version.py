@@ -1,0 +1,12 @@
+"""The version of smstracker, which pyproject.toml alone says."""
+
+import tomllib
+from functools import cache
+
+from config import ROOT
+
+
+@cache
+def version() -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["version"])

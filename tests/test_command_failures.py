@@ -1,0 +1,186 @@
+"""Every command, and each way in which the database can fail: one sentence, 1, no trace."""
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import Result
+from flask import Flask
+from flask_migrate.cli import db as migrations
+from sqlalchemy import create_engine, text
+
+from smstracker import database, doctor
+from tests.conftest import free_port, migrate
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+MakeApp = Callable[..., Flask]
+
+# Each command, with arguments that bring it to the database.
+COMMANDS = {
+    "callbacks list": [],
+    "callbacks replay": ["--all"],
+    "callbacks show": ["1"],
+    "doctor": [],
+    "messages reconcile": ["--all"],
+    "messages show": ["SM1"],
+    "purge": [],
+    "users add": ["a@example.org"],
+    "users deactivate": ["a@example.org"],
+    "users list": [],
+    "users sign-in-link": ["a@example.org"],
+    "users sign-out": ["a@example.org"],
+    "worker": [],
+    "db check": [],
+    "db current": [],
+    "db downgrade": [],
+    "db stamp": [],
+    "db upgrade": [],
+}
+MIGRATIONS = [name for name in COMMANDS if name.startswith("db ")]
+WRITING = ["users add", "purge", "worker", "doctor", "db downgrade"]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits long, and the doctor leaves the network alone."""
+    monkeypatch.setattr(database, "BUSY_TIMEOUT", 20)
+    monkeypatch.setattr(import_module("smstracker.commands.worker"), "PATIENCE", -1)
+    monkeypatch.setattr(doctor, "obstacle", lambda: None)
+
+
+def run(app: Flask, name: str) -> Result:
+    words = [*name.split(), *COMMANDS[name]]
+    if words[0] == "db":
+        return app.test_cli_runner().invoke(migrations, words[1:])
+    return app.test_cli_runner().invoke(args=words)
+
+
+def check(app: Flask, cause: str, names: Iterable[str] = COMMANDS) -> None:
+    for name in names:
+        result = run(app, name)
+        assert result.exit_code == 1, (name, result.output)
+        assert isinstance(result.exception, SystemExit), (name, result.exception)
+        if name == "doctor":
+            line = next(line for line in result.stdout.splitlines() if " database: " in line)
+            assert re.search(rf"^problem  database: .*{cause}.* Fix: ", line), line
+            assert result.stderr == ""
+        else:
+            assert re.fullmatch(rf"Error: .*{cause}.*\. .+\.\n", result.stderr), (name, result)
+
+
+def test_every_command_is_tried_here(app: Flask) -> None:
+    def names(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[str]:
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                yield from names(command, (*path, name))
+            else:
+                yield " ".join((*path, name))
+
+    ours = {name for name in names(app.cli) if not name.startswith("db ")}
+    assert ours == set(COMMANDS) - set(MIGRATIONS)
+
+
+def test_missing_folder_is_said_by_every_command(make_app: MakeApp) -> None:
+    check(make_app(DATABASE_URL="sqlite:////nowhere/at/all.sqlite"), "file cannot be opened")
+
+
+def test_foreign_file_is_said_by_every_command(make_app: MakeApp, tmp_path: Path) -> None:
+    path = tmp_path / "letter.sqlite"
+    path.write_bytes(b"Dear Sir or Madam, " * 100)
+    check(make_app(DATABASE_URL=f"sqlite:///{path}"), "none of SQLite's")
+
+
+def test_locked_file_is_said_by_every_command(make_app: MakeApp, tmp_path: Path) -> None:
+    path = tmp_path / "held.sqlite"
+    migrate(f"sqlite:///{path}")
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = exclusive")
+    holder.execute("BEGIN IMMEDIATE")
+    holder.execute("PRAGMA user_version = 1")
+    holder.execute("COMMIT")
+    try:
+        check(make_app(DATABASE_URL=f"sqlite:///{path}"), "database is locked")
+    finally:
+        holder.close()
+
+
+def test_file_without_tables_is_said_by_every_command_but_the_migrations(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    app = make_app(DATABASE_URL=f"sqlite:///{tmp_path / 'empty.sqlite'}")
+    check(app, "not migrated", [name for name in COMMANDS if name not in MIGRATIONS])
+
+
+def test_file_that_cannot_be_written_is_said_by_every_command_that_writes(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    path = tmp_path / "mounted.sqlite"
+    migrate(f"sqlite:///{path}")
+    app = make_app(DATABASE_URL=f"sqlite:///file:{path}?mode=ro&uri=true")
+    for name in COMMANDS:
+        result = run(app, name)
+        assert result.exit_code in (0, 1), name
+        assert result.exception is None or isinstance(result.exception, SystemExit), name
+    check(app, "cannot be written", WRITING)
+
+
+def test_server_that_is_away_is_said_by_every_command(make_app: MakeApp) -> None:
+    url = f"postgresql://somebody:secret@127.0.0.1:{free_port()}/none"
+    check(make_app(DATABASE_URL=url), "refuses connections")
+
+
+def test_missing_database_is_said_by_every_command(make_app: MakeApp, postgres: str) -> None:
+    url = postgres.replace("/postgres?", "/nowhere?")
+    check(make_app(DATABASE_URL=url), "no database of this name")
+
+
+def test_replica_is_said_by_every_command_that_writes(make_app: MakeApp, postgres: str) -> None:
+    app = make_app(DATABASE_URL=f"{postgres}&options=-cdefault_transaction_read_only%3Don")
+    check(app, "read-only", WRITING)
+
+
+def test_schema_without_tables_is_said_by_every_command_but_the_migrations(
+    make_app: MakeApp, postgres: str
+) -> None:
+    engine = create_engine(postgres.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA IF NOT EXISTS bare"))
+    engine.dispose()
+    app = make_app(DATABASE_URL=f"{postgres}&options=-csearch_path%3Dbare")
+    check(app, "not migrated", [name for name in COMMANDS if name not in MIGRATIONS])
+
+
+def test_missing_schema_is_said_by_the_upgrade(make_app: MakeApp, postgres: str) -> None:
+    app = make_app(DATABASE_URL=f"{postgres}&options=-csearch_path%3Dnowhere")
+    check(app, "schema for the tables is missing", ["db upgrade"])
+
+
+def test_upgrade_says_what_it_did(make_app: MakeApp, tmp_path: Path) -> None:
+    app = make_app(DATABASE_URL=f"sqlite:///{tmp_path / 'new.sqlite'}")
+    said = run(app, "db upgrade").output
+    done = r"The database was brought from empty to (\d{4}): (\d+) steps in \d+\.\d seconds\.\n"
+    revision, steps = re.fullmatch(done, said).groups()  # type: ignore[union-attr]
+    assert int(revision) == int(steps)
+    again = run(app, "db upgrade")
+    assert again.output == f"The database is already up to date ({revision}).\n"
+    assert re.match(
+        rf"The database was brought from {revision} to \d+: 1 step in",
+        run(app, "db downgrade").output,
+    )
+
+
+def test_database_of_a_newer_version_is_said(make_app: MakeApp, tmp_path: Path) -> None:
+    path = tmp_path / "newer.sqlite"
+    migrate(f"sqlite:///{path}")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    app = make_app(DATABASE_URL=f"sqlite:///{path}")
+    assert "newer version" in run(app, "doctor").output
+    result = run(app, "db upgrade")
+    assert result.exit_code == 1
+    assert "'9999'" in result.stderr

@@ -1,0 +1,156 @@
+"""Demo mode never starts where a real installation is, and the simulator never with credentials."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import update
+
+from config import ROOT, ConfigError, load
+from smstracker import create_app
+from smstracker.database_problems import LIVE
+from smstracker.extensions import db
+from smstracker.health import database_problem
+from smstracker.models import Message
+from tests import live_settings
+from tests.conftest import free_port
+from tests.people import Client, Person
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PUBLIC_BASE_URL", "https://sms.example.org"),
+        ("PUBLIC_BASE_URL", "https://192.0.2.7"),
+        ("TWILIO_PHONE_NUMBER", "+15005550006"),
+        ("TWILIO_MESSAGING_SERVICE_SID", "MG" + "a" * 32),
+        ("TWILIO_AUTH_TOKEN_SECONDARY", "token"),
+        ("TWILIO_AUTH_TOKEN_FORMER", "token"),
+        ("TWILIO_SUBACCOUNT_TOKENS", "AC" + "2" * 32 + ":token"),
+        ("TWILIO_WEBHOOK_KEYS", "key:secret"),
+        ("TWILIO_API_BASE_URL", "https://api.example.org"),
+        ("MAIL_SERVER", "mail.example.org"),
+        ("SIGN_IN_ALLOW", "@example.org"),
+    ],
+)
+def test_demo_does_not_start_with_a_setting_of_a_real_installation(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load({name: value, "MAIL_DEFAULT_SENDER": "a@example.org"}, instance=tmp_path)
+    [problem] = caught.value.problems
+    assert problem.startswith("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: not set, but")
+    assert name in problem
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("base", ["http://127.0.0.1:9000", "http://localhost", "https://[::1]"])
+def test_demo_starts_at_an_address_of_this_machine(tmp_path: Path, base: str) -> None:
+    assert load({"PUBLIC_BASE_URL": base}, instance=tmp_path).demo
+
+
+def test_demo_and_live_have_a_file_each(tmp_path: Path) -> None:
+    assert load({}, instance=tmp_path).database_url.endswith("/demo.sqlite")
+    assert load(live_settings.LIVE, instance=tmp_path).database_url.endswith("/smstracker.sqlite")
+
+
+def make_live(app: Flask) -> None:
+    Person.signed_in(app, "alice@example.org").has_message()
+
+
+@contextmanager
+def demo(url: str, folder: Path) -> Iterator[Flask]:
+    ports = {"PORT": str(free_port()), "SIMULATOR_PORT": str(free_port())}
+    app = create_app(load({"DATABASE_URL": url, **ports}, instance=folder))
+    app.test_client_class = Client
+    yield app
+    app.extensions["mailer"].close()
+    with app.app_context():
+        db.engine.dispose()
+
+
+def test_demo_does_not_start_on_messages_of_a_live_account(
+    app: Flask, database_url: str, tmp_path: Path
+) -> None:
+    with demo(database_url, tmp_path):
+        make_live(app)
+    with (
+        pytest.raises(ConfigError, match="holds messages of a live account"),
+        demo(database_url, tmp_path),
+    ):
+        pass
+
+
+def test_demo_goes_on_with_what_a_demo_has_sent(
+    app: Flask, database_url: str, tmp_path: Path
+) -> None:
+    make_live(app)
+    with app.app_context():
+        db.session.execute(update(Message).values(simulated=True))
+        db.session.commit()
+    with demo(database_url, tmp_path) as started, started.app_context():
+        assert database_problem() is None
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_live_messages_that_were_not_seen_at_the_start_stop_the_demo(
+    migrated_sqlite: Path, tmp_path: Path, make_app
+) -> None:  # type: ignore[no-untyped-def]
+    """As when the database was away then: nobody gets a connection to it."""
+    path = tmp_path / "later" / "x.sqlite"
+    url = f"sqlite:///{path}"
+    with demo(url, tmp_path) as started:
+        path.parent.mkdir()
+        shutil.copy(migrated_sqlite, path)
+        make_live(make_app(DATABASE_URL=url))
+        with started.app_context():
+            assert database_problem() is LIVE
+        stranger = Person(started, "a@example.org")
+        assert stranger.get("/readyz").status_code == 503
+        assert stranger.post("/auth/sign-in", {"email": stranger.email}).status_code == 503
+        done = started.test_cli_runner().invoke(args=["users", "list"])
+        assert (done.exit_code, done.stderr) == (1, f"Error: {LIVE.sentence}\n")
+
+
+COMMANDS = {
+    "make run": ["smstracker"],
+    "gunicorn": ["gunicorn", "-c", "python:smstracker.server", "wsgi:app"],
+    "worker": ["flask", "worker"],
+    "command": ["flask", "users", "list"],
+    "migration": ["flask", "db", "upgrade"],
+}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "sign"), [("gunicorn", "setting"), *((name, "database") for name in COMMANDS)]
+)
+def test_every_process_says_it_in_a_sentence(
+    migrated_sqlite: Path, tmp_path: Path, make_app, name: str, sign: str
+) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "x.sqlite"
+    shutil.copy(migrated_sqlite, path)
+    env = {"PATH": os.environ["PATH"], "DATABASE_URL": f"sqlite:///{path}"}
+    env |= {"PORT": str(free_port()), "SIMULATOR_PORT": str(free_port())}
+    if sign == "setting":
+        env["SIGN_IN_ALLOW"] = "@example.org"
+    else:
+        make_live(make_app(DATABASE_URL=env["DATABASE_URL"]))
+    done = subprocess.run(
+        [sys.executable, "-m", *COMMANDS[name]],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode in (1, 2)
+    head, problem = done.stderr.splitlines()
+    assert head == "smstracker cannot start:"
+    assert "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN" in problem

@@ -1,0 +1,140 @@
+"""`.env`: what cannot be read of it is one sentence, and a misspelt name is said so."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import config
+from config import SETTINGS, ConfigError, load
+from tests.live_settings import LIVE
+
+Load = Callable[[], str]
+
+
+@pytest.fixture
+def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The `.env` that is read, and nothing of ours in the environment."""
+    path = tmp_path / ".env"
+    monkeypatch.setattr(config, "ENV_FILE", path)
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    return path
+
+
+@pytest.fixture
+def problems(env_file: Path, tmp_path: Path) -> Load:
+    """What loading complains of."""
+
+    def read() -> str:
+        try:
+            load(instance=tmp_path / "instance")
+        except ConfigError as error:
+            return "\n".join(error.problems)
+        return ""
+
+    return read
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_file_that_is_no_utf8_is_named(env_file: Path, problems: Load, encoding: str) -> None:
+    env_file.write_text("MAIL_DEFAULT_SENDER=Empfänger@example.org\n", encoding=encoding)
+    assert problems() == ".env: is not UTF-8 text; save it as UTF-8"
+
+
+def test_file_with_a_byte_order_mark_is_read(env_file: Path, problems: Load) -> None:
+    env_file.write_text("PORT=nonsense\n", encoding="utf-8-sig")
+    assert problems().startswith("PORT: must be a whole number")
+
+
+def test_folder_in_its_place_is_named(env_file: Path, problems: Load) -> None:
+    env_file.mkdir()
+    assert problems() == ".env: cannot be read (Is a directory)"
+
+
+def test_file_of_somebody_else_is_named(
+    env_file: Path, problems: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file.write_text("PORT=8000\n")
+
+    def refuse(*_args: object, **_more: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)  # the tests may run as root
+    assert problems() == ".env: cannot be read (Permission denied)"
+
+
+def test_line_that_is_no_setting_is_named_without_what_it_says(
+    env_file: Path, problems: Load
+) -> None:
+    env_file.write_text("PORT=8000\nSECRET_KEY secret-words\n\nMAIL_SERVER='half\n")
+    assert "line 2 is not NAME=value" in problems()
+    assert "secret-words" not in problems()
+
+
+def test_file_is_shut_to_others(env_file: Path, problems: Load) -> None:
+    env_file.write_text("PORT=8000\n")
+    env_file.chmod(0o644)
+    assert problems() == ""
+    assert env_file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("TWILIO_ACCUONT_SID", "TWILIO_ACCOUNT_SID"),
+        ("SIGNIN_ALLOW", "SIGN_IN_ALLOW"),
+        ("MAIL_SEVER", "MAIL_SERVER"),
+        ("twilio_auth_token", "TWILIO_AUTH_TOKEN"),
+        ("TWILIO-PHONE-NUMBER", "TWILIO_PHONE_NUMBER"),
+        ("PUBLIC_BASEURL", "PUBLIC_BASE_URL"),
+        ("Port", "PORT"),
+        ("BIND_ADDR", "BIND_ADDRESS"),
+    ],
+)
+def test_misspelt_name_in_the_file_is_reported_without_its_value(
+    env_file: Path, problems: Load, name: str, meant: str
+) -> None:
+    env_file.write_text(f"{name}=visible\n")
+    assert problems() == f"{name}: unknown; is {meant} meant?"
+
+
+def test_misspelt_name_in_the_environment_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="MAIL_SEVER: unknown; is MAIL_SERVER meant"):
+        load({"MAIL_SEVER": "mail.example.org"}, instance=tmp_path)
+
+
+def test_names_of_other_programs_are_left_alone(
+    env_file: Path, problems: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = "MAILTO MAIL PORT_8000_TCP TWILIO_API_KEY TWILIO_API_SECRET SECRET_KEY_BASE MAIL_HOST"
+    others += " SENTRY_ENVIRONMENT TWILIO_VERIFY_SERVICE_SID TWILIO_TEST_ACCOUNT_SID MAIL_FROM"
+    env_file.write_text("".join(f"{name}=x\n" for name in others.split()))
+    assert problems() == ""
+    monkeypatch.setenv("port", "x")
+    monkeypatch.setenv("DATABASE_URI", "x")  # plausible, while ours is set
+    monkeypatch.setenv("DATABASE_URL", "sqlite:////tmp/x.sqlite")
+    assert problems() == ""
+
+
+def test_reserved_names_and_empty_values_are_no_misspellings(
+    env_file: Path, problems: Load
+) -> None:
+    env_file.write_text("TEAM_LOG=on\nSECRET_KEY_FILE=/run/key\nMAIL_SEVER=\nTWILIO_EDGE=dublin\n")
+    assert problems() == ""
+
+
+def test_every_setting_that_is_read_has_its_name_in_the_list(tmp_path: Path) -> None:
+    names: set[str] = set()
+
+    class Spy(config._Reader):
+        def __init__(self, env: object) -> None:
+            super().__init__({**LIVE, "MAIL_SERVER": "localhost", "MAIL_DEFAULT_SENDER": "a@b.c"})
+            get = self.env.get
+            self.env = type("Env", (dict,), {})(self.env)
+            self.env.get = lambda name, *rest: (names.add(name), get(name, *rest))[1]  # type: ignore[method-assign]
+
+    read = Spy({})
+    config._build(read, False, tmp_path)
+    config._build(read, True, tmp_path)
+    assert {"PORT", "SECRET_KEY", "MAIL_USE_TLS"} <= names <= SETTINGS

@@ -1,0 +1,117 @@
+"""flask doctor on the machine: free space, rights of files, and what a crash would lose."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from flask import Flask
+from sqlalchemy import create_engine, text
+
+from smstracker import machine_checks
+from smstracker.extensions import db
+from smstracker.finding import Finding
+from smstracker.machine_checks import durability, machine_findings
+
+MakeApp = Callable[..., Flask]
+GB = 10**9
+
+
+def findings(app: Flask) -> dict[str, Finding]:
+    with app.app_context():
+        return {finding.check: finding for finding in (*machine_findings(), durability())}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("free", "total", "verdict"),
+    [
+        (100 * GB, 200 * GB, "ok"),
+        (GB - 1, 2 * GB, "warning"),
+        (9 * GB, 100 * GB, "warning"),
+        (0, 100 * GB, "warning"),
+    ],
+)
+def test_disk_that_is_nearly_full_is_a_warning(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, free: int, total: int, verdict: str
+) -> None:
+    usage = SimpleNamespace(free=free, total=total)
+    monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda _folder: usage)
+    disk = findings(app)["disk"]
+    assert disk.verdict == verdict
+    assert (disk.fix is None) is (verdict == "ok")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_file_that_others_can_read_is_a_warning(app: Flask, database_url: str) -> None:
+    path = Path(database_url.removeprefix("sqlite:///"))
+    assert findings(app)["permissions"].verdict == "ok"
+    path.chmod(0o640)
+    finding = findings(app)["permissions"]
+    assert (finding.verdict, finding.fix) == ("warning", f"chmod go= {path.name}")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_file_whose_rights_cannot_be_changed_does_not_stop_the_app(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_more: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "chmod", refuse)
+    with app.app_context():
+        Path(str(db.engine.url.database)).touch()
+    assert app.test_client().get("/readyz").status_code == 200
+
+
+def test_commits_that_last_are_found_so(app: Flask) -> None:
+    assert findings(app)["durability"].verdict == "ok"
+
+
+@pytest.fixture
+def administrator(postgres: str) -> Iterator[Callable[[str], None]]:
+    """Run a statement as the owner of the server; what it set is reset at the end."""
+    engine = create_engine(
+        postgres.replace("postgresql://", "postgresql+psycopg://"), isolation_level="AUTOCOMMIT"
+    )
+
+    def run(statement: str) -> None:
+        with engine.connect() as connection:
+            connection.execute(text(statement))
+
+    yield run
+    for owner in ("ROLE postgres", "DATABASE postgres", "SYSTEM"):
+        run(f"ALTER {owner} RESET synchronous_commit")
+    run("SELECT pg_reload_conf()")
+    engine.dispose()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("owner", "named"),
+    [
+        ("ROLE postgres", "the role"),
+        ("DATABASE postgres", "the database"),
+        ("SYSTEM", "the server"),
+    ],
+)
+def test_who_lets_commits_not_wait_is_named(
+    make_app: MakeApp, administrator: Callable[[str], None], owner: str, named: str
+) -> None:
+    administrator(f"ALTER {owner} SET synchronous_commit = off")
+    administrator("SELECT pg_reload_conf()")
+    finding = findings(make_app())["durability"]
+    assert finding.verdict != "ok"
+    assert re.search(rf"\({named}\)|although {named} ", finding.found)
+    assert "synchronous_commit" in str(finding.fix)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_session_that_does_not_wait_is_a_problem(make_app: MakeApp, database_url: str) -> None:
+    app = make_app()
+    with app.app_context(), db.engine.connect() as connection:
+        connection.execute(text("SET LOCAL synchronous_commit = off"))
+        finding = machine_checks._postgresql_durability(connection)
+    assert finding.verdict == "problem"
+    assert "loses acknowledged callbacks" in finding.found

@@ -1,0 +1,181 @@
+"""What a session on PostgreSQL is told: the URL wins, the rest is ours, also behind a pooler."""
+
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from flask import Flask
+from sqlalchemy import create_engine, text
+
+from smstracker import database_problems
+from smstracker.database import engine_options, prepare_engine
+from smstracker.extensions import db
+from smstracker.health import database_problem
+from tests.conftest import empty, migrate
+from tests.people import Person
+
+MakeApp = Callable[..., Flask]
+
+
+@pytest.fixture
+def database_url(postgres: str) -> str:
+    """These are of PostgreSQL alone."""
+    empty(postgres)
+    return postgres
+
+
+OURS = {
+    "lock_timeout": "2s",
+    "statement_timeout": "10s",
+    "idle_in_transaction_session_timeout": "15s",
+}
+
+
+def session(app: Flask) -> dict[str, str]:
+    """Our parameters as a session sees them after a transaction that was rolled back."""
+    names = [*OURS, "search_path", "application_name"]
+    with app.app_context(), db.engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        connection.rollback()
+        return {name: str(connection.scalar(text(f"SHOW {name}"))) for name in names}
+
+
+def test_session_has_our_limits_and_keeps_them_after_a_rollback(app: Flask) -> None:
+    assert session(app).items() >= {**OURS, "application_name": "smstracker"}.items()
+
+
+def test_what_the_url_says_wins_and_the_rest_is_ours(make_app: MakeApp, postgres: str) -> None:
+    options = "-c%20lock_timeout%3D7s%20--statement-timeout%3D0"
+    url = f"{postgres}&options={options}&application_name=desk"
+    expected = OURS | {"lock_timeout": "7s", "statement_timeout": "0", "application_name": "desk"}
+    assert session(make_app(DATABASE_URL=url)).items() >= expected.items()
+
+
+def test_options_that_are_repeated_are_all_used(make_app: MakeApp, postgres: str) -> None:
+    url = f"{postgres}&options=-clock_timeout%3D7s&options=-csearch_path%3Dsms"
+    assert (
+        session(make_app(DATABASE_URL=url)).items()
+        >= {
+            "lock_timeout": "7s",
+            "search_path": "sms",
+        }.items()
+    )
+
+
+def test_limits_of_the_connection_come_from_the_url_first() -> None:
+    def arguments(query: str) -> dict[str, object]:
+        options: dict[str, object] = engine_options(f"postgresql+psycopg://h/d{query}", 4)[
+            "connect_args"
+        ]
+        return options
+
+    assert arguments("")["connect_timeout"] == 5
+    assert "connect_timeout" not in arguments("?connect_timeout=30")
+    assert arguments("?connect_timeout=30")["tcp_user_timeout"] == 10_000
+    # A service has its own; what is passed beside it would win over them.
+    assert set(arguments("?service=sms")) == {"fallback_application_name"}
+
+
+def test_tables_are_made_and_used_in_the_schema_of_the_url(
+    make_app: MakeApp, postgres: str
+) -> None:
+    engine = create_engine(postgres.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA IF EXISTS sms CASCADE"))
+        connection.execute(text("CREATE SCHEMA sms"))
+    url = f"{postgres}&options=-csearch_path%3Dsms"
+    migrate(url)
+    app = make_app(DATABASE_URL=url)
+    alice = Person.signed_in(app, "alice@example.org")
+    alice.has_message(body="Bring the blue umbrella")
+    assert "blue umbrella" in alice.get("/messages?text=umbrella").text
+    assert app.test_client().get("/readyz").status_code == 200
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM sms.message")) == 1
+        assert connection.scalar(text("SELECT count(*) FROM public.message")) == 0
+        connection.execute(text("DROP SCHEMA sms CASCADE"))
+    engine.dispose()
+
+
+def test_behind_a_pooler_each_transaction_has_our_limits_and_the_session_none(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A pooler makes up the process id that it gives to a client.
+    monkeypatch.setattr(psycopg.ConnectionInfo, "backend_pid", 1)
+    url = postgres.replace("postgresql://", "postgresql+psycopg://")
+    engine = create_engine(url, **engine_options(url, 1))
+    prepare_engine(engine)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SHOW lock_timeout")) == "2s"
+        raw = connection.connection.dbapi_connection
+        assert isinstance(raw, psycopg.Connection)
+        connection.rollback()
+        assert raw.execute("SHOW lock_timeout").fetchone() == ("0",)
+        assert raw.prepare_threshold is None
+    engine.dispose()
+
+
+class Pooler:
+    """Refuses whoever sends startup options; `parameters` is what the last client sent."""
+
+    def __init__(self) -> None:
+        self.parameters: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                self._refuse(connection)
+
+    def _refuse(self, connection: socket.socket) -> None:
+        while True:
+            length, code = struct.unpack("!II", connection.recv(8))
+            if code != 80877103 and code != 80877104:  # requests for TLS, GSS
+                break
+            connection.sendall(b"N")
+        self.parameters = connection.recv(length - 8).split(b"\0")
+        word = b"unsupported startup parameter: options"
+        if b"options" not in self.parameters:
+            word = b"no more connections allowed (max_client_conn)"
+        fields = b"SFATAL\0C08P01\0M" + word + b"\0\0"
+        connection.sendall(b"E" + struct.pack("!I", len(fields) + 4) + fields)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@contextmanager
+def pooler() -> Iterator[Pooler]:
+    server = Pooler()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "problem"),
+    [
+        ("", database_problems.NO_CONNECTIONS),
+        ("?options=-csearch_path%3Dsms", database_problems.POOLER),
+    ],
+)
+def test_startup_options_are_only_sent_if_the_url_has_them(
+    make_app: MakeApp, query: str, problem: database_problems.DatabaseProblem
+) -> None:
+    with pooler() as server:
+        app = make_app(DATABASE_URL=f"postgresql://u@127.0.0.1:{server.port}/d{query}")
+        with app.app_context():
+            assert database_problem() is problem
+    assert (b"options" in server.parameters) is bool(query)

@@ -1,0 +1,160 @@
+"""Peers that send or take nothing: they cost the real server a socket, and never a thread."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4 as new_id
+
+import pytest
+from flask import Flask
+from sqlalchemy import insert
+
+from config import ROOT
+from smstracker import create_app
+from smstracker.extensions import db
+from smstracker.models import Message
+from tests.conftest import free_port, settings
+from tests.people import Client, Person
+
+THREADS = 2
+POST = b"POST /webhooks/twilio/status HTTP/1.1\r\nHost: x\r\n"
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
+FILE = b"GET /static/vendor/pico/pico.min.css HTTP/1.1\r\nHost: x\r\n\r\n"
+SLOW = {
+    "silent": b"",
+    "half a head": POST,
+    "body never sent": POST + FORM + b"Content-Length: 100\r\n\r\n",
+    "half a chunk": POST + FORM + b"Transfer-Encoding: chunked\r\n\r\n64\r\na",
+    "large body never sent": POST + FORM + b"Content-Length: 9000000\r\n\r\n",
+    "idle after a request": b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+    "takes nothing": FILE * 40,
+}
+
+
+@pytest.fixture(scope="module")
+def server(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """The real server with two threads; the app is another one on the same database."""
+    path = tmp_path_factory.mktemp("slow") / "test.sqlite"
+    path.write_bytes(migrated_sqlite.read_bytes())
+    port = free_port()
+    env = {
+        "PATH": os.environ["PATH"],
+        "SECRET_KEY": "a secret for tests only, long enough",
+        "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
+        "PORT": str(port),
+        "DATABASE_URL": f"sqlite:///{path}",
+        "TWILIO_ACCOUNT_SID": "AC" + "1" * 32,
+        "TWILIO_AUTH_TOKEN": "1" * 32,
+        "TWILIO_PHONE_NUMBER": "+15005550006",
+        "WEB_THREADS": str(THREADS),
+    }
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server"]
+    command += ["--worker-class", "tests.hasty_worker.Worker", "wsgi:app"]
+    names = ("SECRET_KEY", "PUBLIC_BASE_URL", "DATABASE_URL")
+    app = create_app(settings(**{name: env[name] for name in names}))
+    app.test_client_class = Client
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            if answers(port):
+                break
+            time.sleep(0.1)
+        yield app
+    finally:
+        process.terminate()
+        process.wait(20)
+        with app.app_context():
+            db.engine.dispose()
+
+
+def port_of(app: Flask) -> int:
+    return int(app.config["SETTINGS"].public_base_url.rpartition(":")[2])
+
+
+def answers(port: int, seconds: float = 1.0) -> bool:
+    try:
+        url = f"http://127.0.0.1:{port}/healthz"
+        with urllib.request.urlopen(url, timeout=seconds) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def connect(app: Flask, request: bytes) -> socket.socket:
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    peer.settimeout(10)
+    peer.connect(("127.0.0.1", port_of(app)))
+    peer.sendall(request)
+    return peer
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_slow_peers_keep_nobody_else_waiting(server: Flask, kind: str) -> None:
+    with ExitStack() as stack:
+        for _ in range(4 * THREADS):
+            stack.enter_context(connect(server, SLOW[kind]))
+        assert all(answers(port_of(server)) for _ in range(4))
+
+
+def test_request_that_never_ends_is_answered_with_408(server: Flask) -> None:
+    with connect(server, POST) as peer:
+        began = time.monotonic()
+        peer.sendall(b"X-Slow: 1\r\n")
+        assert peer.recv(4096).startswith(b"HTTP/1.1 408 ")
+        assert peer.recv(4096) == b""
+        assert time.monotonic() - began < 3
+
+
+def test_request_that_comes_in_pieces_is_answered(server: Flask) -> None:
+    request = POST + FORM + b"Transfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\n\r\n"
+    with connect(server, request[:20]) as peer:
+        for at in range(20, len(request), 40):
+            peer.sendall(request[at : at + 40])
+            time.sleep(0.01)
+        assert peer.recv(4096).startswith(b"HTTP/1.1 403 ")
+        peer.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+        got = b""
+        while got.count(b'{"status":"ok"}') < 2:
+            got += peer.recv(4096)
+
+
+def test_peer_that_waits_for_leave_to_send_its_body_gets_it(server: Flask) -> None:
+    with connect(
+        server, POST + FORM + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    ) as peer:
+        assert peer.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        peer.sendall(b"a=b")
+        got = b""
+        while b"Forbidden" not in got:
+            got += peer.recv(4096)
+
+
+def test_reader_who_takes_nothing_of_an_export_loses_the_place(server: Flask) -> None:
+    person = Person.signed_in(server, "alice@example.org")
+    message = person.has_message(body="x" * 1600, status="delivered")
+    with server.app_context(), db.engine.begin() as connection:
+        columns = Message.__table__.columns.keys()
+        row = {name: getattr(message, name) for name in columns if name != "id"}
+        rows = [row | {"public_id": new_id(), "form_id": new_id()} for _ in range(4000)]
+        connection.execute(insert(Message), rows)
+    cookie = person.client.get_cookie("smstracker_session", domain="127.0.0.1")
+    assert cookie
+    head = f"HTTP/1.1\r\nHost: x\r\nCookie: {cookie.key}={cookie.value}\r\n\r\n"
+    export = f"GET /messages/export.csv {head}".encode()
+    with connect(server, export) as paused:
+        assert paused.recv(15) == b"HTTP/1.1 200 OK"
+        with connect(server, export) as second:
+            assert second.recv(12) == b"HTTP/1.1 503", "one export for each user"
+        for _ in range(60):
+            with connect(server, export) as third:
+                if third.recv(12) == b"HTTP/1.1 200":
+                    return
+            time.sleep(0.1)
+    raise AssertionError("it was never cut off")
