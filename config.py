@@ -28,11 +28,14 @@ ROOT = Path(__file__).parent
 ENV_FILE = ROOT / ".env"
 TWILIO_API = "https://api.twilio.com"
 DEMO_PHONE_NUMBER = "+15005550006"
+DEMO_KEY_ID = "webhooks_sharedkey_demo"
 
 _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 # E.164, a short code, or an alphanumeric sender with at least one letter.
 _SENDER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
+# Of a shared webhook key.
+KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+|@[^@\s]+")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
@@ -113,6 +116,7 @@ class Config:
     twilio_auth_token_secondary: str | None = field(repr=False)
     twilio_auth_token_former: str | None = field(repr=False)
     twilio_subaccount_tokens: dict[str, str] = field(repr=False)
+    twilio_webhook_keys: dict[str, str] = field(repr=False)
     twilio_phone_numbers: tuple[str, ...] = field(repr=False)
     twilio_messaging_service_sid: str | None = field(repr=False)
     twilio_api_base_url: str
@@ -308,6 +312,9 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
         twilio_auth_token_secondary=twilio[2],
         twilio_auth_token_former=read.text("TWILIO_AUTH_TOKEN_FORMER"),
         twilio_subaccount_tokens=_read_subaccount_tokens(read),
+        twilio_webhook_keys=_read_demo_webhook_keys(read, instance)
+        if demo
+        else _read_webhook_keys(read),
         twilio_phone_numbers=_read_phone_numbers(read, demo),
         twilio_messaging_service_sid=read.matching(
             "TWILIO_MESSAGING_SERVICE_SID", _SERVICE_SID, "MG followed by 32 hexadecimal digits"
@@ -389,6 +396,25 @@ def _read_subaccount_tokens(read: _Reader) -> dict[str, str]:
             break
         tokens[account] = token
     return tokens
+
+
+def _read_webhook_keys(read: _Reader) -> dict[str, str]:
+    name = "TWILIO_WEBHOOK_KEYS"
+    keys: dict[str, str] = {}
+    for pair in read.words(name):
+        key_id, _, secret = (part.strip() for part in pair.partition(":"))
+        if not KEY_ID.fullmatch(key_id) or not secret:
+            read.problem(name, "must be a comma list of key id:secret")
+            break
+        if key_id in keys:
+            read.problem(name, "names the same key id twice")
+            break
+        keys[key_id] = secret
+    return keys
+
+
+def _read_demo_webhook_keys(read: _Reader, instance: Path) -> dict[str, str]:
+    return {} if read.problems else {DEMO_KEY_ID: _generated(instance, "demo-webhook-key")}
 
 
 def _read_phone_numbers(read: _Reader, demo: bool) -> tuple[str, ...]:

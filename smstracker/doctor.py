@@ -139,7 +139,10 @@ def _public_address() -> Finding:
 def _callbacks_arrive() -> Finding:
     found = obstacle()
     if found is None:
-        return ok("callbacks", "a signed request through PUBLIC_BASE_URL arrives intact")
+        keys = len(settings().twilio_webhook_keys)
+        how = f", signed with the Auth Token and with {keys} shared key{'s' * (keys > 1)}"
+        arrives = "a signed request through PUBLIC_BASE_URL arrives intact"
+        return ok("callbacks", arrives + (how if keys else ""))
     return problem("callbacks", f"PUBLIC_BASE_URL: {found.found}", found.fix)
 
 

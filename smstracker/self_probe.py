@@ -10,6 +10,7 @@ from urllib.parse import urlencode, urlsplit
 
 from smstracker.addresses import absolute
 from smstracker.carrier import current_carrier
+from smstracker.carrier.signatures import SIGNATURE_SETTINGS
 from smstracker.extensions import settings
 from smstracker.webhooks.probe import proof
 
@@ -43,11 +44,14 @@ class _Answer:
 
 
 def obstacle() -> Obstacle | None:
-    """What keeps Twilio's callbacks from reaching this app intact; None if nothing does."""
+    """What keeps Twilio's callbacks from reaching this app intact; None if nothing does.
+
+    It is signed with the Auth Token, and once that arrives, with each shared key too.
+    """
     try:
         answer = _call(QUERY, TRICKY)
         if answer.is_proven:
-            return None
+            return _key_obstacle()
         return _refused(answer) if answer.status == 403 else _strange(answer)
     except ssl.SSLCertVerificationError:
         return Obstacle(
@@ -63,15 +67,27 @@ def obstacle() -> Obstacle | None:
         )
 
 
-def _call(query: str, fields: dict[str, str]) -> _Answer:
+def _key_obstacle() -> Obstacle | None:
+    for key_id in settings().twilio_webhook_keys:
+        if not _call(QUERY, TRICKY, key_id).is_proven:
+            return Obstacle(
+                f"a request that is signed with the shared key {key_id} does not arrive as sent, "
+                "while one that is signed with the Auth Token does",
+                f"make the proxy pass on the header {SIGNATURE_SETTINGS}, and start the app again "
+                "if TWILIO_WEBHOOK_KEYS has changed",
+            )
+    return None
+
+
+def _call(query: str, fields: dict[str, str], key_id: str | None = None) -> _Answer:
     nonce = secrets.token_hex(16)
-    form = {"Nonce": nonce, **fields}
+    form = {"Nonce": nonce, "AccountSid": settings().twilio_account_sid, **fields}
     url = absolute("webhooks.probe") + query
     parts = urlsplit(url)
     headers = {
         "Content-Type": "application/x-www-form-urlencoded",
-        "X-Twilio-Signature": current_carrier().signatures.sign(url, form),
         "User-Agent": "smstracker-doctor",
+        **current_carrier().signatures.headers(url, form, key_id),
     }
     connection = _connection()
     try:

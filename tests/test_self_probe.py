@@ -34,10 +34,11 @@ def proxied(make_app: Callable[..., Flask]) -> Iterator[Proxied]:
         proxy: Callable[[Wsgi], Wsgi],
         context: ssl.SSLContext | None = None,
         served: dict[str, str] | None = None,
+        settings: dict[str, str] | None = None,
     ) -> Obstacle | None:
         port = free_port()
         base = f"{'https' if context else 'http'}://127.0.0.1:{port}"
-        app = make_app(PUBLIC_BASE_URL=base)
+        app = make_app(PUBLIC_BASE_URL=base, **(settings or {}))
         there = make_app(PUBLIC_BASE_URL=base, **served) if served else app
         server = make_server(
             "127.0.0.1",
@@ -182,6 +183,25 @@ def test_app_with_another_token_is_told_from_a_proxy_that_rewrites(proxied: Prox
     assert found
     assert "refuses a signature" in found.found
     assert "TWILIO_AUTH_TOKEN" in found.fix
+
+
+@pytest.mark.parametrize("drops", [True, False])
+def test_proxy_that_drops_the_header_of_a_shared_key_is_found_out(
+    proxied: Proxied, drops: bool
+) -> None:
+    key = {"TWILIO_WEBHOOK_KEYS": f"WK1:{'k' * 32}"}
+
+    def drop(environ: Environ) -> None:
+        if drops:
+            environ.pop("HTTP_X_TWILIO_WEBHOOKS_SIGNATURE_SETTINGS", None)
+
+    found = proxied(rewriting(drop), settings=key)
+    assert (found is not None) == drops
+    if found:
+        assert " does not arrive as sent, while one that is signed with the Auth Token does" in (
+            found.found
+        )
+        assert "make the proxy pass on the header " in found.fix
 
 
 def test_other_installation_is_not_taken_for_this_one(proxied: Proxied) -> None:

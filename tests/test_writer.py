@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -16,7 +17,7 @@ from smstracker.carrier import Signer
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.models.events import News
-from smstracker.models.recording import record
+from smstracker.models.recording import Recorded, record
 from smstracker.status import Source
 from smstracker.webhooks import writer
 from smstracker.webhooks.forms import read_callback
@@ -71,10 +72,10 @@ def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
 ) -> None:
     real = writer.record_callback
 
-    def failing(connection, public_id, news) -> None:  # type: ignore[no-untyped-def]
+    def failing(connection, public_id, news):  # type: ignore[no-untyped-def]
         if news.twilio_sid == sid(1):
             raise ValueError("cannot be stored")
-        real(connection, public_id, news)
+        return real(connection, public_id, news)
 
     monkeypatch.setattr(writer, "record_callback", failing)
     bad, good = write(app, (None, news_of(1, "sent")), (None, news_of(2, "sent")))
@@ -89,8 +90,9 @@ def test_group_is_written_in_one_order_so_that_processes_cannot_deadlock(
 ) -> None:
     written: list[tuple[str | None, str]] = []
 
-    def note(_connection: object, _id: object, news: News) -> None:
+    def note(_connection: object, _id: object, news: News) -> Recorded:
         written.append((news.twilio_sid, news.status))
+        return Recorded(is_repeated=False, is_matched=True)
 
     monkeypatch.setattr(writer, "record_callback", note)
     came = [(2, "sent"), (1, "sent"), (2, "delivered"), (1, "queued")]
@@ -123,7 +125,10 @@ def test_many_processes_at_once_neither_deadlock_nor_lose_anything(
 
     def one_group(group: list[tuple[int, str]]) -> None:
         waiting = [
-            (messages[number] if chance.random() < 0.5 else None, news_of(number, word))
+            (
+                messages[number] if chance.random() < 0.5 else None,
+                replace(news_of(number, word), idempotency_token=str(chance.random())),
+            )
             for number, word in group
         ]
         assert write(app, *waiting) == [None] * len(group)

@@ -24,6 +24,9 @@ MEND_FIRST = (
 REASONS = {
     "signature": "signature does not verify",
     "unreadable": "no SID or no status",
+    "inbound": "an incoming message",
+    "json": "JSON of another webhook",
+    "recut": "fields divided anew",
     "not-a-form": "not a form",
     "too-large": "too large",
     "address": "unknown address",
@@ -123,6 +126,7 @@ def _facts(row: RefusedCallback) -> list[tuple[str, str | None]]:
         ("X-Forwarded-Proto", row.forwarded_proto),
         ("Content-Type", row.content_type),
         ("X-Twilio-Signature", row.signature),
+        ("Signature settings", row.signature_settings),
         ("Idempotency token", row.idempotency_token),
     ]
 

@@ -78,6 +78,7 @@ def came(refusal: RefusedCallback) -> list[tuple[str, str]]:
         ("X-Forwarded-Proto", refusal.forwarded_proto),
         ("Content-Type", refusal.content_type),
         ("Signature", f"{len(signature)} characters" if signature else "none"),
+        ("Signature settings", refusal.signature_settings),
         ("Size", length),
     )
     return [(name, visible(value)) for name, value in facts if value]

@@ -33,21 +33,24 @@ UNKNOWN_AFTER = timedelta(minutes=10)
 UNHEARD_AFTER = timedelta(minutes=5)
 UNHEARD_WITHIN = timedelta(days=7)
 
-TALLIED = (
-    CallbackTally.accepted,
-    CallbackTally.repeated,
-    CallbackTally.refused,
-    CallbackTally.not_stored,
-)
-
 # Accepted by Twilio and on their way. Of a scheduled message no callback is due for days.
 _ON_THE_WAY = tuple(
     word for word in status.words_of(State.WAITING) if word not in ("pending", "scheduled")
 )
 
 
+TALLIED = (
+    CallbackTally.accepted,
+    CallbackTally.repeated,
+    CallbackTally.by_key,
+    CallbackTally.unmatched,
+    CallbackTally.refused,
+    CallbackTally.not_stored,
+)
+
+
 def tally(now: datetime, spans: Iterable[timedelta]) -> Select[Any]:
-    """Accepted, repeated, refused and not stored for each span in turn."""
+    """The columns of `TALLIED` for each span in turn."""
     sums: list[ColumnElement[Any]] = []
     longest = now
     for span in spans:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from smstracker.clock import in_words
 from smstracker.connection.causes import Cause
+from smstracker.extensions import settings
 from smstracker.webhooks.replay import Forecast
 
 REASONS_TOLD = 3
@@ -14,6 +15,9 @@ _REASONS = {
     "unreadable": "Signed, but naming no message or no status.",
     "not-a-form": "Not a form, as which Twilio posts.",
     "too-large": "Larger than any callback.",
+    "inbound": "An incoming message, and no status callback.",
+    "json": "JSON of another webhook.",
+    "recut": "A captured callback whose fields were divided anew.",
     "address": "To an address that is no callback address.",
 }
 
@@ -31,6 +35,11 @@ def messages(count: int) -> str:
 def were(count: int) -> str:
     """The verb after a number of things."""
     return "was" if count == 1 else "were"
+
+
+def receipt_window() -> str:
+    """How long a callback of no message here is kept."""
+    return in_words(timedelta(hours=settings().receipt_window_hours))
 
 
 def replayed(applied: int, refused: int, reasons: Sequence[tuple[str, int]] = ()) -> str:

@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Connection,
     ForeignKey,
     Index,
     Select,
     String,
+    delete,
     select,
     text,
 )
@@ -29,15 +31,17 @@ class StatusEvent(Model):
     """One thing that was learned about a message, kept as it came.
 
     `carrier_done_at` is the carrier's own date as given: it has no zone and is never computed with.
-    `signed_with` names the token of a callback ("primary", "secondary", "subaccount") as it was set
-    then, and `token_mark` tells whether it is the one that is set now. A callback that was refused
-    at first and accepted later has a `replayed_at`. `is_repeated` tells of a callback whose status
-    and error code had been called back before.
+    `signed_with` names the secret of a callback ("primary", "secondary", "subaccount", "shared
+    key") as it was set then, and `token_mark` tells whether it is the token that is set now. One
+    that was refused at first and accepted later has a `replayed_at`. `is_repeated` tells of a
+    callback whose status and error code had been called back before; `repeats` counts those that
+    were the very same event and have no row of their own.
     """
 
     __tablename__ = "status_event"
     __table_args__ = (
         Index(None, "twilio_sid", sqlite_where=IS_ORPHAN, postgresql_where=IS_ORPHAN),
+        Index(None, "received_at", sqlite_where=IS_ORPHAN, postgresql_where=IS_ORPHAN),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -53,12 +57,23 @@ class StatusEvent(Model):
     signed_with: Mapped[str | None] = mapped_column(String(16))
     token_mark: Mapped[str | None] = mapped_column(String(8))
     is_repeated: Mapped[bool] = mapped_column(default=False)
+    repeats: Mapped[int] = mapped_column(default=0, server_default="0")
     replayed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     @classmethod
     def of_message(cls, message_id: int) -> Select[tuple["StatusEvent"]]:
         return select(cls).where(cls.message_id == message_id).order_by(cls.received_at, cls.id)
+
+    @classmethod
+    def purge_orphans(cls, connection: Connection, before: datetime, limit: int = 500) -> int:
+        """Delete some of the callbacks from `before` that are of no message here; how many."""
+        is_old = (cls.message_id.is_(None)) & (cls.received_at < before)
+        # What another transaction is just attaching is left alone.
+        old = select(cls.id).where(is_old).order_by(cls.received_at).limit(limit)
+        free = old.with_for_update(skip_locked=True).cte()
+        gone = delete(cls).where(cls.id.in_(select(free.c.id)), cls.message_id.is_(None))
+        return len(connection.execute(gone.returning(cls.id)).all())
 
 
 @dataclass(frozen=True, slots=True)

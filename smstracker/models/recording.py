@@ -8,6 +8,7 @@ import logging
 import uuid
 import zlib
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -15,9 +16,11 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
+    case,
     exists,
     func,
     insert,
+    not_,
     or_,
     select,
     update,
@@ -58,39 +61,100 @@ _FROM_PATH = select(Message.id).where(
 )
 _HOLDER = aliased(Message)
 _FROM_SID = select(_HOLDER.id).where(_HOLDER.twilio_sid == _SID, _is_of_account(_HOLDER, _ACCOUNT))
-_MESSAGE = func.coalesce(_FROM_PATH.scalar_subquery(), _FROM_SID.scalar_subquery())
+# The limit keeps both databases from looking for it again wherever the statement names it.
+_FOUND = (
+    select(func.coalesce(_FROM_PATH.scalar_subquery(), _FROM_SID.scalar_subquery()).label("id"))
+    .limit(1)
+    .subquery("found")
+)
+_MESSAGE = _FOUND.c.id
 _EARLIER = aliased(StatusEvent)
-_IS_REPEATED = exists().where(
-    _EARLIER.message_id == _MESSAGE,
+_TOKEN = bindparam("of_token", None, type_=String())
+_IS_SAME_TOKEN = _EARLIER.idempotency_token.is_not_distinct_from(_TOKEN)
+_IS_SAME_STATUS = and_(
     _EARLIER.status == bindparam("of_status", type_=String()),
     _EARLIER.error_code.is_not_distinct_from(bindparam("of_code", type_=String())),
     _EARLIER.source == Source.CALLBACK,
 )
+# Each has an index of its own.
+_OF_MESSAGE = _EARLIER.message_id == _MESSAGE
+_OF_NO_MESSAGE = and_(_EARLIER.message_id.is_(None), _EARLIER.twilio_sid == _SID)
+# Events of one message with the same status and error code: a capture that is posted again, each
+# time with another token (which is not signed), must not fill the disk.
+MOST_REPEATS = 20
+
+
+def _by_message(of_message: Any, of_none: Any) -> Any:
+    """One expression if there is a message for the callback, and another if there is none yet."""
+    return case((_MESSAGE.is_not(None), of_message), else_=of_none)
+
+
+def _has_earlier(*conditions: ColumnElement[bool], skipped: int = 0) -> Any:
+    """Whether more than `skipped` callbacks have told the same status."""
+    same = select(_EARLIER.id).where(_IS_SAME_STATUS, *conditions).limit(1).offset(skipped)
+    of_message, of_none = (same.where(of) for of in (_OF_MESSAGE, _OF_NO_MESSAGE))
+    return _by_message(*(exists(one.correlate(_FOUND)) for one in (of_message, of_none)))
+
+
+_FROM_NEWS = tuple(
+    bindparam(name, None, type_=StatusEvent.__table__.c[name].type).label(name)
+    for name in News.__slots__
+)
+_IS_NEW = not_(or_(_has_earlier(_IS_SAME_TOKEN), _has_earlier(skipped=MOST_REPEATS - 1)))
 _APPEND_CALLBACK = (
     insert(StatusEvent)
-    .values(message_id=_MESSAGE, is_repeated=_IS_REPEATED)
+    .from_select(
+        ["message_id", "is_repeated", *News.__slots__],
+        select(_MESSAGE, _has_earlier(), *_FROM_NEWS).select_from(_FOUND).where(_IS_NEW),
+        include_defaults=False,
+    )
     .returning(
         StatusEvent.message_id,
         StatusEvent.is_repeated,
         exists(_by_sid(_SID)).label("sid_is_known"),
     )
 )
+_SAME = select(_EARLIER.id).where(_IS_SAME_STATUS)
+_SAME_TOKEN_FIRST = _SAME.order_by(not_(_IS_SAME_TOKEN), _EARLIER.id).limit(1)
+_COUNTED = _by_message(
+    _SAME_TOKEN_FIRST.where(_OF_MESSAGE).correlate(_FOUND).scalar_subquery(),
+    _SAME_TOKEN_FIRST.where(_OF_NO_MESSAGE).correlate(_FOUND).scalar_subquery(),
+)
+_COUNT_AGAIN = (
+    update(StatusEvent)
+    .where(StatusEvent.id == select(_COUNTED).select_from(_FOUND).scalar_subquery())
+    .values(repeats=StatusEvent.repeats + 1)
+    .returning(StatusEvent.message_id)
+)
 
 
-def record_callback(connection: Connection, public_id: uuid.UUID | None, news: News) -> bool:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Whether a callback told its status before, and whether there is a message for it."""
+
+    is_repeated: bool
+    is_matched: bool
+
+
+def record_callback(connection: Connection, public_id: uuid.UUID | None, news: News) -> Recorded:
     """Store a callback and move the message that it is about, if there is one yet.
 
-    Tells whether the same status and error code had been called back before.
+    The very same event (SID, status, error code and idempotency token) is only counted.
     """
     known = {"of_sid": news.twilio_sid, "of_account": news.account_sid, "in_path": public_id}
     known |= {"of_status": news.status, "of_code": news.error_code}
-    stored = connection.execute(_APPEND_CALLBACK, {**news.row(), **known}).one()
+    known |= {"of_token": news.idempotency_token}
+    stored = connection.execute(_APPEND_CALLBACK, {**news.row(), **known}).one_or_none()
+    if stored is None:
+        # None if it has just been purged: then the error makes Twilio repeat what is lost.
+        message_id = connection.execute(_COUNT_AGAIN, known).scalar_one()
+        return Recorded(is_repeated=True, is_matched=message_id is not None)
     if not stored.sid_is_known and news.twilio_sid:
         # If its message has become known meanwhile, this attaches it and moves the message.
         _settle_sid(connection, stored.message_id, news.twilio_sid)
     if stored.message_id is not None:
         move(connection, stored.message_id, news)
-    return bool(stored.is_repeated)
+    return Recorded(bool(stored.is_repeated), stored.message_id is not None)
 
 
 def locked_elsewhere(

@@ -31,10 +31,12 @@ from smstracker.models.messages import BigId
 class RefusedCallback(Model):
     """One refused request; `count` tells how often the very same one came.
 
-    `reason` is a word of `webhooks.evidence.Refusal`. `target` is path and query as they were sent,
-    `body` the first 16 KB. `is_plausible` is false if it does not even claim to be for our account.
-    What it claims (`account_sid`, `twilio_sid`, `status`) is not verified. `is_proven` tells that
-    one of our tokens has signed it: so it is Twilio's, and a setting or a proxy is at fault.
+    `reason` is a word of `webhooks.forms.Refusal`. `target` is path and query as they were sent,
+    `body` the first 16 KB, of an incoming message without text and numbers. `is_plausible` is false
+    if it does not even claim to be for our account. What it claims (`account_sid`, `twilio_sid`,
+    `status`) is not verified. `is_proven` tells that one of our secrets has signed it: so it is
+    Twilio's, and a setting or a proxy is at fault. `signature_settings` is the header that names a
+    shared key.
     """
 
     __tablename__ = "refused_callback"
@@ -50,6 +52,7 @@ class RefusedCallback(Model):
     forwarded_proto: Mapped[str | None] = mapped_column(String(16))
     content_type: Mapped[str | None] = mapped_column(String(100))
     signature: Mapped[str | None] = mapped_column(String(128))
+    signature_settings: Mapped[str | None] = mapped_column(String(255))
     idempotency_token: Mapped[str | None] = mapped_column(String(128))
     body: Mapped[bytes] = mapped_column(LargeBinary)
     body_length: Mapped[int]

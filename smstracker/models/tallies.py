@@ -22,6 +22,8 @@ class Counts:
     accepted: int = 0
     repeated: int = 0
     by_secondary: int = 0
+    by_key: int = 0
+    unmatched: int = 0
     refused: int = 0
     not_stored: int = 0
     last_accepted_at: datetime | None = None
@@ -31,9 +33,10 @@ class CallbackTally(Model):
     """The callbacks of the five minutes that begin at `began_at`, as one process counted them.
 
     A row for each process, because one row for all would be a lock that all callbacks wait for.
-    `accepted` includes `repeated` and `by_secondary` (signed with the secondary token). `refused`
-    includes what was not kept. `not_stored` ones were answered with 503: they are no part of
-    `accepted`, and are counted as soon as the database takes something again.
+    `accepted` includes `repeated`, `by_secondary` (signed with the secondary token), `by_key` (with
+    a shared key) and `unmatched` (of no message here). `refused` includes what was not kept.
+    `not_stored` ones were answered with 503: they are no part of `accepted`, and are counted as
+    soon as the database takes something again.
     """
 
     __tablename__ = "callback_tally"
@@ -43,6 +46,8 @@ class CallbackTally(Model):
     accepted: Mapped[int]
     repeated: Mapped[int]
     by_secondary: Mapped[int]
+    by_key: Mapped[int] = mapped_column(default=0, server_default="0")
+    unmatched: Mapped[int] = mapped_column(default=0, server_default="0")
     refused: Mapped[int]
     not_stored: Mapped[int] = mapped_column(default=0, server_default="0")
     last_accepted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
@@ -69,7 +74,8 @@ def span_of(moment: datetime) -> datetime:
 def _upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     fresh = insert(CallbackTally)
-    numbers = ("accepted", "repeated", "by_secondary", "refused", "not_stored")
+    numbers: tuple[str, ...] = ("accepted", "repeated", "refused", "not_stored")
+    numbers += ("by_secondary", "by_key", "unmatched")
     sums = {name: getattr(CallbackTally, name) + fresh.excluded[name] for name in numbers}
     last = func.coalesce(fresh.excluded["last_accepted_at"], CallbackTally.last_accepted_at)
     return fresh.on_conflict_do_update(

@@ -14,7 +14,7 @@ from . import errors
 from .access import LookupLimit
 from .api import api
 from .books import Books
-from .courier import Courier
+from .courier import Courier, Signing
 from .delivery import Delivery
 from .mishaps import Chance, Mishaps
 from .senders import senders
@@ -24,6 +24,7 @@ from .stories import STORIES, Key
 __all__ = ["STORIES", "Mishaps", "SimulatorServer", "create_simulator"]
 
 MAX_REQUEST_BYTES = 1_000_000
+UNKNOWN_KEY_ID = "webhooks_sharedkey_unknown"
 
 
 def create_simulator(
@@ -32,6 +33,7 @@ def create_simulator(
     auth_token: str,
     auth_token_secondary: str | None = None,
     auth_token_former: str | None = None,
+    webhook_key: tuple[str, str] | None = None,
     phone_numbers: tuple[str, ...] = ("+15005550006",),
     speed: float = 1.0,
     reject_unreachable_callbacks: bool = False,
@@ -41,7 +43,8 @@ def create_simulator(
     """The carrier as a WSGI app. Its threads run until `app.extensions["delivery"].close()`.
 
     `speed` divides the delays of the stories. `app.extensions["books"]` tells what is true.
-    Without a secondary or former token, what it should sign is signed with one that nobody knows.
+    Without a secondary or former token or a shared key (`webhook_key`: id and secret), what it
+    should sign is signed with one that nobody knows.
     `phone_numbers` are those that the account owns; it can send from any other all the same.
     More look-ups of messages than `lookups_per_second` in any second are refused.
     """
@@ -53,22 +56,27 @@ def create_simulator(
         PHONE_NUMBERS=phone_numbers,
         REJECT_UNREACHABLE_CALLBACKS=reject_unreachable_callbacks,
     )
-    tokens = {
-        Key.PRIMARY: auth_token,
-        Key.SECONDARY: auth_token_secondary or secrets.token_hex(16),
-        Key.FORMER: auth_token_former or secrets.token_hex(16),
-        Key.WRONG: secrets.token_hex(16),
+    key_id, key_secret = webhook_key or (UNKNOWN_KEY_ID, secrets.token_hex(16))
+    signings = {
+        Key.PRIMARY: Signing(auth_token),
+        Key.SECONDARY: Signing(auth_token_secondary or secrets.token_hex(16)),
+        Key.FORMER: Signing(auth_token_former or secrets.token_hex(16)),
+        Key.WRONG: Signing(secrets.token_hex(16)),
+        Key.SHARED: Signing(key_secret, key_id),
+        Key.UNKNOWN_SHARED: Signing(secrets.token_hex(16), UNKNOWN_KEY_ID),
     }
     app.extensions["lookup_limit"] = LookupLimit(lookups_per_second)
-    _start_carrier(app, tokens, mishaps or Mishaps(), speed)
+    _start_carrier(app, signings, mishaps or Mishaps(), speed)
     app.register_blueprint(api)
     app.register_blueprint(senders)
     errors.register(app)
     return app
 
 
-def _start_carrier(app: Flask, tokens: Mapping[Key, str], mishaps: Mishaps, speed: float) -> None:
+def _start_carrier(
+    app: Flask, signings: Mapping[Key, Signing], mishaps: Mishaps, speed: float
+) -> None:
     books, chance = Books(), Chance(mishaps)
-    courier = Courier(books, tokens, speed)
+    courier = Courier(books, signings, speed)
     delivery = Delivery(app.config["ACCOUNT_SID"], books, courier, chance, speed)
     app.extensions.update(books=books, chance=chance, delivery=delivery)

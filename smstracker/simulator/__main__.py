@@ -23,6 +23,7 @@ def main() -> int:
         account_sid=config.twilio_account_sid,
         auth_token=config.twilio_auth_token,
         auth_token_secondary=config.twilio_auth_token_secondary,
+        webhook_key=next(iter(config.twilio_webhook_keys.items()), None),
         phone_numbers=config.twilio_phone_numbers,
     )
     try:

@@ -10,7 +10,12 @@ from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlencode
 
-from twilio.request_validator import RequestValidator
+from twilio.request_validator import (
+    HMAC_SHA256,
+    SIGNATURE_HEADER,
+    SIGNATURE_SETTINGS_HEADER,
+    RequestValidator,
+)
 
 from .books import Books, CallbackAttempt, Message
 from .callback_url import CallbackUrl
@@ -70,12 +75,29 @@ class _Outcome:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """A secret; with a key id it is a shared key, which signs by HMAC-SHA256 and is named."""
+
+    secret: str
+    key_id: str | None = None
+
+    def headers(self, url: str, params: Mapping[str, str]) -> dict[str, str]:
+        validator = RequestValidator(self.secret)
+        if self.key_id is None:
+            return {SIGNATURE_HEADER: validator.compute_signature(url, params)}
+        return {
+            SIGNATURE_HEADER: validator.compute_signature(url, params, HMAC_SHA256),
+            SIGNATURE_SETTINGS_HEADER: f"key={self.key_id},algorithm={HMAC_SHA256}",
+        }
+
+
 class Courier:
     """Thread safe. `close()` ends the pauses between retries."""
 
-    def __init__(self, books: Books, tokens: Mapping[Key, str], speed: float) -> None:
+    def __init__(self, books: Books, signings: Mapping[Key, Signing], speed: float) -> None:
         self._books = books
-        self._validators = {key: RequestValidator(token) for key, token in tokens.items()}
+        self._signings = signings
         self._speed = speed
         self._closed = threading.Event()
 
@@ -96,7 +118,6 @@ class Courier:
 
     def _attempt(self, event: Event, budget: float) -> _Outcome:
         at = datetime.now(UTC)
-        signature = self._validators[event.key].compute_signature(event.url.signed, event.params)
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
             "User-Agent": "TwilioProxy/1.1",
@@ -104,7 +125,7 @@ class Courier:
             "Connection": "close",
             "I-Twilio-Idempotency-Token": event.idempotency_token,
             "X-Home-Region": "us1",
-            "X-Twilio-Signature": signature,
+            **self._signings[event.key].headers(event.url.signed, event.params),
         }
         outcome = _exchange(event.url, urlencode(event.params), headers, budget)
         self._books.record(

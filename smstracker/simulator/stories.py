@@ -5,12 +5,14 @@ from enum import Enum
 
 
 class Key(Enum):
-    """The auth token that a callback is signed with."""
+    """The auth token or shared key that a callback is signed with."""
 
     PRIMARY = "primary"
     SECONDARY = "secondary"
     FORMER = "former"
     WRONG = "wrong"
+    SHARED = "shared key"
+    UNKNOWN_SHARED = "unknown shared key"
 
 
 class Answer(Enum):
@@ -191,6 +193,21 @@ STORIES: tuple[Story, ...] = (
         "Server error",
         "Nothing is sent, but the answer, an error of the carrier's server, does not say so.",
         refusal=20500,
+    ),
+    Story(
+        "+15005550115",
+        "Signed with a shared key",
+        "The callbacks are signed with a shared webhook key, as a rule at Twilio can ask for.",
+        _NORMAL,
+        key=Key.SHARED,
+    ),
+    Story(
+        "+15005550116",
+        "Signed with an unknown shared key",
+        "The callbacks name a shared key that is not in the settings: they are refused, and one "
+        "has to ask.",
+        _NORMAL,
+        key=Key.UNKNOWN_SHARED,
     ),
     Story(
         "+15005550114",

@@ -7,14 +7,26 @@ import re
 
 from sqlalchemy import Select, select
 
-from config import Config, is_loopback
+from config import KEY_ID, Config, is_loopback
 from smstracker.carrier import Signer, current_carrier
-from smstracker.carrier.signatures import FORMER, PRIMARY, SECONDARY, SUBACCOUNT, Signatures
+from smstracker.carrier.signatures import (
+    FORMER,
+    HMAC_SHA1,
+    HMAC_SHA256,
+    PRIMARY,
+    SECONDARY,
+    SIGNATURE,
+    SIGNATURE_SETTINGS,
+    SUBACCOUNT,
+    Signatures,
+    SignatureSettings,
+    is_signature,
+)
 from smstracker.extensions import db, settings
 from smstracker.models import RefusedCallback
 from smstracker.webhooks.evidence import Evidence, Refusal
-from smstracker.webhooks.forms import read_callback
-from smstracker.webhooks.variants import Variant, find_variant
+from smstracker.webhooks.forms import VERIFIED, find_misfit
+from smstracker.webhooks.variants import REENCODED, REORDERED, Variant, find_variant
 
 Diagnosis = tuple[str, str | None]
 
@@ -27,6 +39,9 @@ CUT = (
     "so it can be neither explained nor replayed."
 )
 TOO_LARGE = "It is larger than any callback of Twilio's; its body was not kept."
+ILL_FORMED = (
+    f"Its signature is not one of Twilio's: not Twilio, or a proxy changes the header {SIGNATURE}."
+)
 NOT_A_FORM = (
     "It is not a form: another program posts here, or a proxy changes the header Content-Type."
 )
@@ -34,6 +49,24 @@ SIGNED = "Twilio signed it"
 UNREADABLE = (
     f"{SIGNED}, but it names no message or no status: "
     "another webhook of Twilio's, not a status callback, was given this app's address."
+)
+INBOUND = (
+    f"{SIGNED}, but it is an incoming message, not a status callback: in the Twilio Console, give "
+    "the number or Messaging Service another address for incoming messages. "
+    "Text and numbers were not kept."
+)
+# By a field that only this webhook of Twilio's has.
+OTHER_WEBHOOKS = {
+    "CallSid": f"{SIGNED}, but it is about a call, not a status callback of a message",
+    "ConversationSid": f"{SIGNED}, but it is about a conversation, not a status callback",
+    "FactorSid": f"{SIGNED}, but it comes from Twilio Verify, not a status callback",
+    "ServiceSid": f"{SIGNED}, but it comes from another Twilio service, not a status callback",
+}
+JSON = f"{SIGNED}, but it is JSON, as Event Streams and others post, not a status callback"
+GIVE_ANOTHER = ": in the Twilio Console, give that webhook another address. Its body was not kept."
+RECUT = (
+    "Its signature fits, but its fields are not those that Twilio sends: somebody divided a "
+    "captured callback anew. It changed nothing, and there is nothing to replay."
 )
 ELSEWHERE = (
     "It was sent to an address that is not one of this app's. They are "
@@ -62,12 +95,50 @@ DIFFERENCES = {
     "empty fields added": ("without the empty fields", "a proxy adds them"),
     "values padded": ("without the blanks around the values", "a proxy adds them"),
 }
+DIFFERENCES |= {
+    REORDERED: ("with the query in another order", "a proxy sorts it"),
+    REENCODED: ("with the query escaped in another way", "a proxy rewrites it"),
+}
 UNCHANGED = "let the proxy pass on path, query and body unchanged"
 TOKENS = {
     PRIMARY: "with TWILIO_AUTH_TOKEN",
     SECONDARY: "with the secondary token",
     FORMER: "with the former token",
 }
+KEYS = "TWILIO_WEBHOOK_KEYS"
+HEADER = f"the header {SIGNATURE_SETTINGS}"
+HEADER_DROPPED = (
+    f"Its signature is as long as a shared key's, but {HEADER} is missing: "
+    "a proxy drops it; let the proxy pass it on."
+)
+VALID_WITHOUT_HEADER = (
+    f"Valid with the shared key {{key}}, but {HEADER} is missing: "
+    "a proxy drops it; let the proxy pass it on."
+)
+HEADER_UNREADABLE = f"{HEADER[0].upper()}{HEADER[1:]} names no key: not Twilio, or a proxy cuts it."
+UNKNOWN_ALGORITHM = (
+    "It is signed by an algorithm that this version does not know: "
+    "set HMAC_SHA256 in the rule at Twilio, or update smstracker."
+)
+UNKNOWN_KEY = (
+    "It names the shared key {key}, which TWILIO_WEBHOOK_KEYS lacks: if it is yours, add it there."
+)
+KEY_DOES_NOT_FIT = (
+    "It names the shared key {key}, and no variant fits: compare its secret in "
+    "TWILIO_WEBHOOK_KEYS with the one that Twilio gave. If they are equal, it is not from Twilio."
+)
+FOREIGN_TO_KEY = (
+    "Twilio signed it with the shared key {key}, but it does not name TWILIO_ACCOUNT_SID: "
+    "a shared key vouches for that account alone. Let the subaccount sign with its Auth Token."
+)
+HEADER_ADDED = (
+    f"Valid with an Auth Token, but {HEADER} says that a shared key signed it: "
+    "a proxy adds the header; let the proxy pass on the headers unchanged."
+)
+OF_ANOTHER_KEY = (
+    "Valid with another shared key than {key}, which it names: compare the ids in "
+    "TWILIO_WEBHOOK_KEYS with those at Twilio."
+)
 KEEP_FORMER = "set TWILIO_AUTH_TOKEN_SECONDARY to it until Twilio has ceased to sign with it"
 NOT_ITS_OWN = "remove this account from TWILIO_SUBACCOUNT_TOKENS"
 
@@ -84,41 +155,72 @@ def signer_today(evidence: Evidence, config: Config, signatures: Signatures) -> 
     if not evidence.is_whole:
         return None
     url = config.public_base_url + evidence.target
-    return signatures.signer(url, evidence.form, evidence.signature or "")
+    signature = evidence.signature or ""
+    return signatures.signer(url, evidence.form, signature, evidence.signature_settings)
 
 
 def explain(evidence: Evidence, config: Config, signatures: Signatures) -> Diagnosis:
     """The sentence, and the name of the setting that it is about, if it is about one."""
     if evidence.reason is Refusal.TOO_LARGE:
         return TOO_LARGE, None
-    signer = signer_today(evidence, config, signatures)
-    if signer:
-        return _explain_signed(evidence, config, signer), None
+    if signer_today(evidence, config, signatures):
+        return _explain_signed(evidence, config), None
+    # These were verified when they came; what is kept of them need not verify any more.
+    if evidence.reason in VERIFIED:
+        return _explain_misfit(evidence, evidence.reason), None
     if evidence.reason is Refusal.NOT_A_FORM:
         return NOT_A_FORM, None
     if evidence.reason is Refusal.ADDRESS:
         return ELSEWHERE.format(base=config.public_base_url), None
-    if not evidence.is_whole:
-        return CUT, None
     if not evidence.signature:
         return UNSIGNED, None
+    if not evidence.is_whole:
+        return CUT, None
     return _explain_signature(evidence, config, signatures)
 
 
-def _explain_signed(evidence: Evidence, config: Config, signer: Signer) -> str:
-    if read_callback(evidence.form, signer, None) is None:
-        return PROBE if "Nonce" in evidence.form else UNREADABLE
+def _explain_signed(evidence: Evidence, config: Config) -> str:
+    misfit = find_misfit(evidence.form, evidence.target)
+    if misfit:
+        return _explain_misfit(evidence, misfit)
     if evidence.reason is Refusal.ADDRESS:
         return SIGNED_ELSEWHERE + ELSEWHERE.format(base=config.public_base_url)
     return READY
 
 
+def _explain_misfit(evidence: Evidence, misfit: Refusal) -> str:
+    """Which webhook of Twilio's it is, or that it is none."""
+    if misfit is Refusal.INBOUND:
+        return INBOUND
+    if misfit is Refusal.JSON:
+        return JSON + GIVE_ANOTHER
+    if misfit is Refusal.RECUT:
+        return RECUT
+    if "Nonce" in evidence.form:
+        return PROBE
+    kinds = (sentence for name, sentence in OTHER_WEBHOOKS.items() if name in evidence.form)
+    kind = next(kinds, None)
+    return kind + GIVE_ANOTHER if kind else UNREADABLE
+
+
 def _explain_signature(evidence: Evidence, config: Config, signatures: Signatures) -> Diagnosis:
+    signature = evidence.signature or ""
+    settings = SignatureSettings.parse(evidence.signature_settings)
+    if settings is not None:
+        return _explain_shared_key(evidence, config, signatures, settings)
+    if is_signature(signature, HMAC_SHA256):
+        variant = find_variant(evidence, config.public_base_url, signatures.keys, ())
+        return (VALID_WITHOUT_HEADER.format(key=variant.token) if variant else HEADER_DROPPED), None
+    if not is_signature(signature, HMAC_SHA1):
+        return ILL_FORMED, None
+    return _explain_token(evidence, config, signatures)
+
+
+def _explain_token(evidence: Evidence, config: Config, signatures: Signatures) -> Diagnosis:
     account = evidence.account_sid or ""
     tokens = signatures.suspects(account)
     usual = (SUBACCOUNT,) if SUBACCOUNT in tokens else (PRIMARY, SECONDARY)
-    sign = {name: validator.compute_signature for name, validator in tokens.items()}
-    variant = find_variant(evidence, config.public_base_url, sign, usual)
+    variant = find_variant(evidence, config.public_base_url, tokens, usual)
     if variant:
         return _explain_variant(variant, config, usual)
     if signatures.knows(account):
@@ -128,6 +230,33 @@ def _explain_signature(evidence: Evidence, config: Config, signatures: Signature
     if _ACCOUNT.fullmatch(account):
         return STRANGER.format(account=account), "TWILIO_SUBACCOUNT_TOKENS"
     return NOTHING_FITS, None
+
+
+def _explain_shared_key(
+    evidence: Evidence, config: Config, signatures: Signatures, settings: SignatureSettings
+) -> Diagnosis:
+    """Why what names a shared key does not verify. Naming a key proves nothing."""
+    signature = evidence.signature or ""
+    if is_signature(signature, HMAC_SHA1):
+        tokens = signatures.suspects(evidence.account_sid)
+        fits = find_variant(evidence, config.public_base_url, tokens, tuple(tokens))
+        return (HEADER_ADDED if fits else ILL_FORMED), None
+    if not is_signature(signature, HMAC_SHA256):
+        return ILL_FORMED, None
+    key = settings.key_id
+    if not KEY_ID.fullmatch(key) or not settings.algorithm:
+        return HEADER_UNREADABLE, None
+    if settings.algorithm != HMAC_SHA256:
+        return UNKNOWN_ALGORITHM, None
+    variant = find_variant(evidence, config.public_base_url, signatures.keys, (key,))
+    if variant is None:
+        sentence = KEY_DOES_NOT_FIT if key in signatures.keys else UNKNOWN_KEY
+        return sentence.format(key=key), KEYS
+    if variant.token != key:
+        return OF_ANOTHER_KEY.format(key=key), KEYS
+    if evidence.account_sid != config.twilio_account_sid:
+        return FOREIGN_TO_KEY.format(key=key), None
+    return _explain_variant(variant, config, (key,))
 
 
 def _explain_variant(variant: Variant, config: Config, usual: tuple[str, ...]) -> Diagnosis:

@@ -3,20 +3,30 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from enum import StrEnum
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import request
+from flask import g, request
 from sqlalchemy import String
 from werkzeug.datastructures import MultiDict
 
+from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.models import RefusedCallback
-from smstracker.security import MAX_BODY, SENT_HOST
-from smstracker.webhooks.forms import claims, fitting, read_form
+from smstracker.security import SENT_HOST
+from smstracker.webhooks.body import BODY_KEPT, MAX_CALLBACK, Body
+from smstracker.webhooks.forms import (
+    VERIFIED,
+    Refusal,
+    find_claims,
+    fitting,
+    read_claims,
+    read_form,
+    redact,
+)
 
-BODY_KEPT = 16 * 1024  # bytes
+__all__ = ["Evidence", "Refusal", "evidence", "raw_target"]
+
 LARGEST_LENGTH = 2**31 - 1  # that a column holds
 _LENGTHS = {
     column.name: column.type.length
@@ -25,16 +35,6 @@ _LENGTHS = {
 }
 # The token of a retry differs from event to event, but not in why it is refused.
 _NO_DIFFERENCE = ("idempotency_token", "is_plausible")
-
-
-class Refusal(StrEnum):
-    """Why a callback was refused."""
-
-    SIGNATURE = "signature"
-    UNREADABLE = "unreadable"  # signed, but without a SID or a status
-    NOT_A_FORM = "not-a-form"
-    TOO_LARGE = "too-large"
-    ADDRESS = "address"
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Evidence:
     account_sid: str | None
     twilio_sid: str | None
     status: str | None
+    signature_settings: str | None = None
 
     @classmethod
     def of(cls, row: Any) -> "Evidence":
@@ -83,22 +84,23 @@ class Evidence:
 
 def evidence(reason: Refusal, knows: Callable[[str | None], bool]) -> Evidence:
     """The evidence of the current request; `knows` tells which accounts could be ours."""
-    body, length = _body(reason)
+    body: Body = g.get("callback_body", Body())
     header = request.headers.get
     # Not the form of the request: a body that is declared as something else may still be one.
-    account, sid, word = claims(read_form(body))
+    account, sid, word = find_claims(body.content[:BODY_KEPT])
     return Evidence(
         reason=reason,
-        is_plausible=knows(account),
-        body=body,
-        body_length=length,
+        is_plausible=reason in VERIFIED or knows(account),
+        body=_kept_body(reason, body),
+        body_length=_length(reason, body),
         target=fitting(raw_target(), _LENGTHS["target"]) or "",
         **_cut(
             sent_host=request.environ.get(SENT_HOST),
             forwarded_host=header("X-Forwarded-Host"),
             forwarded_proto=header("X-Forwarded-Proto"),
             content_type=header("Content-Type"),
-            signature=header("X-Twilio-Signature"),
+            signature=header(SIGNATURE),
+            signature_settings=header(SIGNATURE_SETTINGS),
             idempotency_token=header("I-Twilio-Idempotency-Token"),
             account_sid=account,
             twilio_sid=sid,
@@ -117,12 +119,24 @@ def raw_target() -> str:
     return f"{path}?{query}" if query else path
 
 
-def _body(reason: Refusal) -> tuple[bytes, int]:
-    """The beginning of the body, and its length, as announced if it was not read."""
+def _kept_body(reason: Refusal, body: Body) -> bytes:
+    """The beginning of a body; of a message that was sent to us, neither text nor number."""
+    if reason in (Refusal.TOO_LARGE, Refusal.JSON):
+        return b""
+    form: MultiDict[str, str] = g.get("callback_form", MultiDict())
+    _, sid, word = read_claims(form)
+    # What names both may be a status callback of a kind that a later version understands.
+    if reason is Refusal.INBOUND or (reason is Refusal.UNREADABLE and not (sid and word)):
+        return redact(form)[:BODY_KEPT]
+    return body.content[:BODY_KEPT]
+
+
+def _length(reason: Refusal, body: Body) -> int:
+    """As announced, if the body was too long to be read."""
+    length = body.length
     if reason is Refusal.TOO_LARGE:
-        return b"", min(request.content_length or MAX_BODY + 1, LARGEST_LENGTH)
-    body = request.get_data()
-    return body[:BODY_KEPT], len(body)
+        length = request.content_length or MAX_CALLBACK + 1
+    return min(length, LARGEST_LENGTH)
 
 
 def _cut(**values: str | None) -> dict[str, str | None]:

@@ -7,11 +7,11 @@ through the public address spoils this one too.
 import hmac
 from hashlib import sha256
 
-from flask import abort, request
+from flask import g
 from flask.typing import ResponseReturnValue
 
 from smstracker.extensions import settings
-from smstracker.webhooks.views import bp
+from smstracker.webhooks.views import bp, refuse_misfit
 
 __all__ = ["bp", "proof"]
 
@@ -25,7 +25,7 @@ def proof(nonce: str) -> str:
 @bp.post("/probe", provide_automatic_options=False)
 def probe() -> ResponseReturnValue:
     """A status callback that was sent here by mistake must not be told that it is stored."""
-    nonce = request.form.get("Nonce")
+    nonce = g.callback_form.get("Nonce")
     if not nonce:
-        abort(404)
+        refuse_misfit(404)
     return {"proof": proof(nonce)}

@@ -2,6 +2,8 @@
 
 import logging
 from datetime import timedelta
+from threading import BoundedSemaphore
+from time import sleep
 
 from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,12 +23,16 @@ STRANGE = (10, 100)
 LINES_PER_MINUTE = 10
 # While the database is gone, strange ones must not take the threads by waiting for it.
 PAUSE = timedelta(seconds=2)
+# While callbacks are being stored, a refused one is held back for so many seconds, on at most half
+# of the threads.
+HELD = 0.5
 
 
 class Quarantine:
     """One for an app; threads share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        self._holding = BoundedSemaphore(max(threads // 2, 1))
         self._plausible, self._strange = Budget(*PLAUSIBLE), Budget(*STRANGE)
         self._lines = Lines(LINES_PER_MINUTE)
         self._failed_at = utcnow() - PAUSE
@@ -53,11 +59,21 @@ class Quarantine:
         """False if there is no room for what may be Twilio's: it may come again."""
         budget = self._plausible if found.is_plausible else self._strange
         paused = not found.is_plausible and abs(utcnow() - self._failed_at) < PAUSE
+        if not paused:
+            self._hold_back()
         if not paused and budget.take():
             current_writer().keep(found)
             return True
         current_writer().count_refused(patiently=not paused)
         return not (found.is_plausible and found.signature)
+
+    def _hold_back(self) -> None:
+        """Let what is signed go first: it shares the interpreter with a flood."""
+        if current_writer().is_busy and self._holding.acquire(blocking=False):
+            try:
+                sleep(HELD)
+            finally:
+                self._holding.release()
 
     def _not_kept(self, error: Exception) -> bool:
         if self._lines.take():
@@ -79,7 +95,7 @@ class Quarantine:
 
 
 def init_app(app: Flask) -> None:
-    app.extensions["quarantine"] = Quarantine()
+    app.extensions["quarantine"] = Quarantine(app.config["SETTINGS"].web_threads)
 
 
 def current_quarantine() -> Quarantine:

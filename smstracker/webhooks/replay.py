@@ -152,7 +152,8 @@ def _news(evidence: Evidence, received_at: datetime, now: datetime) -> News | No
     if signer is None:
         return None
     token = evidence.idempotency_token
-    return read_callback(evidence.form, signer, token, received_at=received_at, replayed_at=now)
+    times = {"received_at": received_at, "replayed_at": now}
+    return read_callback(evidence.form, signer, token, evidence.target, **times)
 
 
 def _public_id(target: str) -> uuid.UUID | None:

@@ -3,19 +3,31 @@
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
-from urllib.parse import urlsplit
+from itertools import permutations, product
+from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 from werkzeug.datastructures import MultiDict
 
+from smstracker.carrier.signatures import (
+    HMAC_SHA1,
+    HMAC_SHA256,
+    Secret,
+    is_signature,
+    signed_fields,
+)
 from smstracker.webhooks.evidence import Evidence
 
-_SIGNATURE = re.compile(r"[A-Za-z0-9+/]{27}=")  # an HMAC-SHA1 in Base64
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?")
+_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
+# Of a query of more parameters, only the two usual orders are tried.
+MOST_PERMUTED = 5
+# There are many ways to rewrite a query: they are combined with one other mistake at most.
+REORDERED, REENCODED = "query reordered", "query re-encoded"
+_MANIFOLD = (REORDERED, REENCODED)
+MOST_BESIDE = 1
 
 Choice = tuple[str, str, int]  # what goes into the signed text, its name, and how many changes
-Sign = Callable[[str, dict[str, str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +44,40 @@ class Variant:
 def find_variant(
     evidence: Evidence,
     base_url: str,
-    tokens: Mapping[str, Sign],
+    secrets: Mapping[str, Secret],
     usual: tuple[str, ...],
 ) -> Variant | None:
-    """The simplest variant that the signature fits. `usual` are the tokens that are no change."""
+    """The simplest variant that the signature fits. `usual` are the secrets that are no change."""
     signature = evidence.signature or ""
-    if not _SIGNATURE.fullmatch(signature):
+    if not any(is_signature(signature, algorithm) for algorithm in (HMAC_SHA1, HMAC_SHA256)):
         return None
-    by_token = [("", name, int(name not in usual)) for name in tokens]
+    by_secret = [
+        ("", name, int(name not in usual))
+        for name, secret in secrets.items()
+        if is_signature(signature, secret.algorithm)
+    ]
     choices = product(
         list(_bases(evidence, base_url)),
         list(_paths(evidence.target)),
         list(_queries(evidence.target)),
         list(_forms(evidence.form)),
-        by_token,
+        by_secret,
     )
-    for parts in sorted(choices, key=lambda some: sum(changes for _, _, changes in some)):
+    for parts in sorted(filter(_is_likely, choices), key=_changes):
         # The text of the form is made once: with thousands of fields, that is what takes long.
         text = "".join(part for part, _, _ in parts)
         names = [name for _, name, _ in parts]
-        if tokens[names[-1]](text, {}) == signature:
+        if secrets[names[-1]].sign(text) == signature:
             return Variant(*names)
     return None
+
+
+def _changes(parts: tuple[Choice, ...]) -> int:
+    return sum(changes for _, _, changes in parts)
+
+
+def _is_likely(parts: tuple[Choice, ...]) -> bool:
+    return parts[2][1] not in _MANIFOLD or _changes(parts) <= 1 + MOST_BESIDE
 
 
 def _bases(evidence: Evidence, configured: str) -> Iterator[Choice]:
@@ -62,7 +86,7 @@ def _bases(evidence: Evidence, configured: str) -> Iterator[Choice]:
     own_host, own_port = _host_and_port(netloc) or (netloc, "")
     forwarded = (evidence.forwarded_host or "").partition(",")[0].strip()
     seen = set()
-    for named in (netloc, evidence.sent_host or "", forwarded):
+    for named in (netloc, netloc.lower(), evidence.sent_host or "", forwarded):
         host, port = _host_and_port(named) or (own_host, own_port)
         for used in (scheme, "http" if scheme == "https" else "https"):
             default = _DEFAULT_PORTS[used]
@@ -97,14 +121,65 @@ def _paths(target: str) -> Iterator[Choice]:
 def _queries(target: str) -> Iterator[Choice]:
     query = urlsplit(target).query
     yield f"?{query}" if query else "", "", 0
-    if query:
-        yield "", "query added", 1
+    if not query:
+        yield "?", "", 0
+        return
+    yield "", "query added", 1
+    seen = {query}
+    for other, name in (*_reordered(query), *_reencoded(query)):
+        if other not in seen:
+            seen.add(other)
+            yield f"?{other}", name, 1
+
+
+def _reordered(query: str) -> Iterator[tuple[str, str]]:
+    parts = query.split("&")
+    orders: Iterator[tuple[str, ...]] = iter((tuple(sorted(parts)), tuple(reversed(parts))))
+    for order in permutations(parts) if len(parts) <= MOST_PERMUTED else orders:
+        yield "&".join(order), REORDERED
+
+
+def _reencoded(query: str) -> Iterator[tuple[str, str]]:
+    """The same parameters with other escapes: what a proxy may have made this query of."""
+    first = {rewrite(query) for rewrite in _REWRITES}
+    second = {rewrite(once) for once in sorted(first) for rewrite in _REWRITES}
+    for other in sorted(first | second):
+        yield other, REENCODED
+
+
+def _in_parts(rewrite: Callable[[str], str]) -> Callable[[str], str]:
+    """A change of names and values that leaves the `&` and `=` between them."""
+    return lambda query: "".join(
+        part if part in "&=" else rewrite(part) for part in re.split("([&=])", query)
+    )
+
+
+def _escapes(change: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda query: _ESCAPE.sub(lambda match: change(match[0]), query)
+
+
+# Each undoes something that proxies and frameworks do to a query.
+_REWRITES: tuple[Callable[[str], str], ...] = (
+    _escapes(str.upper),
+    _escapes(str.lower),
+    lambda query: query.replace("+", "%20"),
+    lambda query: query.replace("%20", "+"),
+    _in_parts(lambda part: part.replace("/", "%2F")),
+    lambda query: query.replace("~", "%7E"),
+    lambda query: query.replace("'", "%27"),
+    _in_parts(lambda part: quote(unquote(part), safe="")),
+    _in_parts(lambda part: quote(unquote(part), safe="/:@!$'()*,;")),
+    _in_parts(lambda part: quote_plus(unquote_plus(part))),
+    _in_parts(lambda part: quote(unquote_plus(part), safe="")),
+    lambda query: query.removesuffix("="),
+    lambda query: query.replace("=&", "&"),
+)
 
 
 def _forms(form: MultiDict[str, str]) -> Iterator[Choice]:
     """The fields as they are signed: sorted by name, one after the other."""
     every = sorted(set(form.items(multi=True)))
-    as_it_is = "".join(name + value for name, value in every)
+    as_it_is = signed_fields(form)
     without = "".join(name + value for name, value in every if value)
     trimmed = "".join(name + value.strip() for name, value in every)
     yield as_it_is, "", 0

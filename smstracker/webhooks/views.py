@@ -2,18 +2,22 @@
 
 import logging
 import uuid
+from typing import NoReturn
 
 from flask import Blueprint, abort, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from smstracker.carrier import current_carrier
+from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.carrier.token_marks import token_marks
 from smstracker.database_problems import cause
 from smstracker.extensions import settings
 from smstracker.logs import name_request
-from smstracker.webhooks.evidence import Refusal, raw_target
-from smstracker.webhooks.forms import read_callback
+from smstracker.security import MAX_BODY
+from smstracker.webhooks.body import read_beginning, read_callback_body
+from smstracker.webhooks.evidence import raw_target
+from smstracker.webhooks.forms import Refusal, find_misfit, read_callback, read_form
 from smstracker.webhooks.quarantine import current_quarantine
 from smstracker.webhooks.writer import current_writer
 
@@ -32,18 +36,42 @@ REFUSALS = {
 
 @bp.before_request
 def only_from_twilio() -> None:
-    """Refuse whatever is not a form or not signed with one of our tokens."""
+    """Refuse whatever is not a form or not signed with one of our secrets.
+
+    The headers alone refuse what cannot verify, so that it costs neither a parser nor a hash.
+    """
     current_quarantine().tell_of_flood()
-    request.get_data()  # first, or reading the form would leave nothing to keep
-    if request.mimetype != "application/x-www-form-urlencoded":
-        abort(415)
-    if request.endpoint == "webhooks.elsewhere":
-        abort(404)
-    signature = request.headers.get("X-Twilio-Signature", "")
+    if (request.content_length or 0) > MAX_BODY:
+        abort(413)
+    signature = request.headers.get(SIGNATURE, "")
+    settings_header = request.headers.get(SIGNATURE_SETTINGS)
+    signatures = current_carrier().signatures
     url = settings().public_base_url + raw_target()
-    g.signer = current_carrier().signatures.signer(url, request.form, signature)
+    is_form = request.mimetype == "application/x-www-form-urlencoded"
+    may_verify = signatures.may_verify(signature, settings_header)
+    if not (is_form and may_verify):
+        g.callback_body = read_beginning()
+        if may_verify and signatures.signs_address(url, signature, settings_header):
+            g.refusal = Refusal.JSON
+        abort(_refusal_code(403 if is_form else 415))
+    g.callback_body = read_callback_body()
+    g.callback_form = read_form(g.callback_body.content)
+    g.signer = signatures.signer(url, g.callback_form, signature, settings_header)
     if g.signer is None:
-        abort(403)
+        abort(_refusal_code(403))
+
+
+def _refusal_code(code: int) -> int:
+    """An address that is none of ours is said first: it may be all that is wrong."""
+    return 404 if request.endpoint == "webhooks.elsewhere" and code == 403 else code
+
+
+def refuse_misfit(code: int) -> NoReturn:
+    """Refuse what is signed, as that what it is: a text that was sent to us is not kept."""
+    misfit = find_misfit(g.callback_form, raw_target())
+    if misfit:
+        g.refusal = misfit
+    abort(code)
 
 
 # With or without a slash at the end: the signature covers the path as it was sent, so there must be
@@ -64,7 +92,7 @@ def status_of_message(public_id: str) -> ResponseReturnValue:
 @bp.post("/<path:rest>", provide_automatic_options=False)
 def elsewhere(rest: str) -> ResponseReturnValue:
     """An address that is none of ours, so that what Twilio sends there is kept as refused too."""
-    abort(404)
+    refuse_misfit(404)
 
 
 def uuid_or_none(text: str) -> uuid.UUID | None:
@@ -77,9 +105,9 @@ def uuid_or_none(text: str) -> uuid.UUID | None:
 def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
     token = request.headers.get("I-Twilio-Idempotency-Token")
     mark = token_marks(settings()).get(g.signer.token)
-    news = read_callback(request.form, g.signer, token, token_mark=mark)
+    news = read_callback(g.callback_form, g.signer, token, raw_target(), token_mark=mark)
     if news is None:
-        abort(400)
+        refuse_misfit(400)
     current_writer().store(public_id, news)
     name_request("callback_stored", message_sid=news.twilio_sid)
     return "", 204
@@ -90,7 +118,7 @@ def refused(error: HTTPException) -> ResponseReturnValue:
     code = error.code or 400
     plain = {"Content-Type": "text/plain; charset=utf-8"}
     current_quarantine().name_request(error.name)
-    reason = None if isinstance(error, ClientDisconnected) else REFUSALS.get(code)
+    reason = None if isinstance(error, ClientDisconnected) else g.get("refusal", REFUSALS.get(code))
     if reason and not current_quarantine().keep(reason):
         return "Not stored\n", 503, {"Retry-After": str(RETRY_AFTER), **plain}
     return f"{error.name}\n", code, plain

@@ -22,7 +22,7 @@ from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.carrier.signatures import SECONDARY
+from smstracker.carrier.signatures import SECONDARY, SHARED_KEY
 from smstracker.clock import utcnow
 from smstracker.database import UNAVAILABLE
 from smstracker.database_problems import DatabaseProblem, explain
@@ -87,6 +87,11 @@ class CallbackWriter:
     def keep(self, evidence: Evidence) -> None:
         """The same for a refused callback."""
         self._write(evidence)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody waits for a commit at this moment."""
+        return self._writing.locked()
 
     def count_refused(self, patiently: bool = True) -> None:
         """Count a refused callback that is not kept, with the next commit or in a second.
@@ -170,8 +175,11 @@ class CallbackWriter:
         # sort keeps what belongs to one message in the order in which it came.
         callbacks = [what for what, _ in group if isinstance(what, Callback)]
         for public_id, news in sorted(callbacks, key=lambda one: one.news.twilio_sid or ""):
-            counts.repeated += bool(record_callback(connection, public_id, news))
+            recorded = record_callback(connection, public_id, news)
+            counts.repeated += recorded.is_repeated
+            counts.unmatched += not recorded.is_matched
             counts.by_secondary += news.signed_with == SECONDARY
+            counts.by_key += news.signed_with == SHARED_KEY
             counts.accepted += 1
         counts.last_accepted_at = now if counts.accepted else None
         CallbackTally.add(connection, self._process, counts, now)

@@ -1,16 +1,20 @@
-"""Forget what is past its time: never a message, never a status event."""
+"""Forget what is past its time: never a message, never a status event of a message."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
 
 from smstracker.clock import utcnow
-from smstracker.extensions import db
+from smstracker.extensions import db, settings
 from smstracker.models import (
     CallbackTally,
+    Message,
     RateLimit,
     RecipientSearch,
     RefusedCallback,
     SignInToken,
+    StatusEvent,
     UserSession,
 )
 from smstracker.models.work import Heartbeat
@@ -20,10 +24,11 @@ from smstracker.webhooks.diagnosis import diagnose_pending
 def purge() -> dict[str, int]:
     """Delete what nobody needs any more; how much of each kind, by its name for people."""
     now = utcnow()
-    refused = _purge_refused(now)
+    refused, orphans = _purge_refused(now), _purge_orphans(now)
     connection = db.session.connection()
     counted = {
         "refused callbacks": refused,
+        "callbacks of other programs": orphans,
         "counts of callbacks": CallbackTally.purge(now),
         "killed workers": Heartbeat.purge(connection),
         "sign-in tokens": SignInToken.purge(),
@@ -39,6 +44,26 @@ def _purge_refused(now: datetime) -> int:
     """A few at a time: they are large, and callbacks want to be stored meanwhile."""
     purged = 0
     while batch := RefusedCallback.purge(now):
+        purged += batch
+        db.session.commit()
+    db.session.commit()
+    return purged
+
+
+def _purge_orphans(now: datetime) -> int:
+    """Callbacks that no message has claimed within the receipt window, a few at a time.
+
+    Those stay that may belong to a message whose SID is still being looked for.
+    """
+    before = now - timedelta(hours=settings().receipt_window_hours)
+    oldest = db.session.scalar(
+        select(func.min(Message.created_at)).where(
+            Message.next_lookup_at.is_not(None), Message.twilio_sid.is_(None)
+        )
+    )
+    before = min(before, oldest) if oldest else before
+    purged = 0
+    while batch := StatusEvent.purge_orphans(db.session.connection(), before):
         purged += batch
         db.session.commit()
     db.session.commit()

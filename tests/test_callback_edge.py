@@ -1,0 +1,507 @@
+"""What is refused before it costs anything, and what verifies but is no status callback."""
+
+import io
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+from werkzeug.datastructures import MultiDict
+
+from smstracker.extensions import db
+from smstracker.models import CallbackTally
+from smstracker.webhooks import views
+from smstracker.webhooks.body import MAX_CALLBACK, MAX_FIELDS
+from smstracker.webhooks.diagnosis import diagnose_pending
+from tests.people import Person, words
+from tests.signing import (
+    ACCOUNT_SID,
+    BASE_URL,
+    STATUS_PATH,
+    call_back,
+    fields,
+    sid,
+    signature,
+)
+from tests.test_callbacks import path_of, stored
+from tests.test_quarantine import kept
+from tests.test_signatures import KEY, NAMED, SECRET, documented
+
+FORM = "application/x-www-form-urlencoded"
+KEYS = {"TWILIO_WEBHOOK_KEYS": f"{KEY}:{SECRET}"}
+INBOUND = {
+    "ToCountry": "US",
+    "SmsMessageSid": sid(9),
+    "NumMedia": "0",
+    "SmsSid": sid(9),
+    "SmsStatus": "received",
+    "Body": "My secret diagnosis",
+    "FromCity": "SPRINGFIELD",
+    "To": "+15005550006",
+    "NumSegments": "1",
+    "MessageSid": sid(9),
+    "AccountSid": ACCOUNT_SID,
+    "From": "+15558675310",
+    "ApiVersion": "2010-04-01",
+}
+CALL = {
+    "CallSid": "CA" + "1" * 32,
+    "CallStatus": "completed",
+    "From": "+15558675310",
+    "AccountSid": ACCOUNT_SID,
+}
+
+
+def explained(app: Flask) -> str:
+    """Why the only refusal was refused."""
+    with app.app_context():
+        diagnose_pending()
+        db.session.commit()
+    [row] = kept(app)
+    return row.diagnosis or ""
+
+
+def post_by_key(
+    client: FlaskClient, form: dict[str, str], header: str | None = NAMED, secret: str = SECRET
+) -> int:
+    url = BASE_URL + STATUS_PATH
+    headers = {"X-Twilio-Signature": documented(secret, url, form.items(), "sha256")}
+    if header is not None:
+        headers["X-Twilio-Webhooks-Signature-Settings"] = header
+    return client.post(STATUS_PATH, data=form, headers=headers).status_code
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Twilio-Signature": ""},
+        {"X-Twilio-Signature": "A" * 27},
+        {"X-Twilio-Signature": "A" * 28},
+        {"X-Twilio-Signature": "A" * 27 + "=" + " "},
+        {"X-Twilio-Signature": "-" * 27 + "="},
+        {"X-Twilio-Signature": "A" * 43 + "="},
+        {"X-Twilio-Signature": "A" * 27 + "=", "X-Twilio-Webhooks-Signature-Settings": NAMED},
+        {"X-Twilio-Signature": "A" * 43 + "=", "X-Twilio-Webhooks-Signature-Settings": "key=x"},
+        {
+            "X-Twilio-Signature": "A" * 43 + "=",
+            "X-Twilio-Webhooks-Signature-Settings": "key=unknown,algorithm=HMAC_SHA256",
+        },
+    ],
+)
+def test_signature_that_cannot_verify_is_a_403_and_nothing_is_parsed(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    def parse(_body: bytes) -> Any:
+        raise AssertionError("parsed")
+
+    app = make_app(**KEYS)
+    monkeypatch.setattr(views, "read_form", parse)
+    body = b"AccountSid=" + ACCOUNT_SID.encode() + b"".join(b"&f%d=1" % n for n in range(14_000))
+    answer = app.test_client().post(STATUS_PATH, data=body, content_type=FORM, headers=headers)
+    assert answer.status_code == 403
+    [row] = kept(app)
+    assert (row.account_sid, row.is_plausible) == (ACCOUNT_SID, True)
+    assert (row.body, row.body_length) == (body[: 16 * 1024], len(body))
+
+
+def test_unsigned_form_of_thousands_of_fields_costs_next_to_nothing(client: FlaskClient) -> None:
+    body = "&".join(f"a{n:03x}=" for n in range(20_000)).encode()[: 128 * 1024]
+    client.post(STATUS_PATH, data=body, content_type=FORM)
+    began = time.process_time()
+    for _ in range(50):
+        assert client.post(STATUS_PATH, data=body, content_type=FORM).status_code == 403
+    assert time.process_time() - began < 1
+
+
+def test_unsigned_body_is_read_no_further_than_it_is_kept(client: FlaskClient) -> None:
+    stream = io.BytesIO(b"x" * 100_000)
+    answer = client.post(
+        STATUS_PATH,
+        input_stream=stream,
+        headers={"Transfer-Encoding": "chunked"},
+        content_type=FORM,
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert answer.status_code == 403
+    assert stream.tell() < 20_000
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        ({"Huge": "x" * MAX_CALLBACK}, 413),
+        ({f"F{n}": "" for n in range(MAX_FIELDS)}, 413),
+        ({"Text": "🎉" * 1600}, 204),
+        ({f"F{n}": "" for n in range(MAX_FIELDS - 20)}, 204),
+    ],
+)
+def test_signed_callback_has_a_limit_of_size_and_fields(
+    client: FlaskClient, form: dict[str, str], code: int
+) -> None:
+    assert call_back(client, fields(sid(1), "sent") | form).status_code == code
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"SmsStatus": "receiving"},
+        {"Body": ""},
+        {"ProfileName": "Ann", "WaId": "15558675310", "From": "whatsapp:+15558675310"},
+        {"MessageStatus": "received"},
+    ],
+)
+def test_incoming_message_is_a_400_whose_text_and_number_are_not_kept(
+    app: Flask, client: FlaskClient, changed: dict[str, str]
+) -> None:
+    assert call_back(client, INBOUND | changed).status_code == 400
+    assert stored(app) == []
+    [row] = kept(app)
+    assert (row.reason, row.twilio_sid, row.is_plausible) == ("inbound", sid(9), True)
+    for secret in (b"diagnosis", b"5558675310", b"SPRINGFIELD", b"Ann"):
+        assert secret not in row.body
+    assert b"SmsStatus=" + (INBOUND | changed)["SmsStatus"].encode() in row.body
+    assert b"Body=" in row.body
+    assert explained(app).startswith(
+        "Twilio signed it, but it is an incoming message, not a status callback: "
+    )
+    assert "another address" in explained(app)
+
+
+def test_incoming_message_to_a_wrong_address_is_not_kept_either(
+    app: Flask, client: FlaskClient
+) -> None:
+    assert call_back(client, INBOUND, "/webhooks/twilio/sms").status_code == 404
+    assert b"diagnosis" not in kept(app)[0].body
+
+
+def test_webhook_of_a_call_is_a_400_that_says_so(app: Flask, client: FlaskClient) -> None:
+    assert call_back(client, CALL).status_code == 400
+    assert b"5558675310" not in kept(app)[0].body
+    assert explained(app).startswith("Twilio signed it, but it is about a call, ")
+
+
+def test_signed_json_is_a_415_that_says_so_and_keeps_nothing(
+    app: Flask, client: FlaskClient
+) -> None:
+    path = f"{STATUS_PATH}?bodySHA256={'0' * 64}"
+    answer = client.post(
+        path,
+        data=b'[{"data": {"to": "+15558675310"}}]',
+        content_type="application/json",
+        headers={"X-Twilio-Signature": signature(path, {})},
+    )
+    assert answer.status_code == 415
+    [row] = kept(app)
+    assert (row.reason, row.body, row.body_length) == ("json", b"", 34)
+    assert explained(app).startswith("Twilio signed it, but it is JSON, ")
+
+
+def test_unsigned_json_keeps_its_reason(app: Flask, client: FlaskClient) -> None:
+    client.post(STATUS_PATH, data=b"{}", content_type="application/json")
+    assert kept(app)[0].reason == "not-a-form"
+
+
+@pytest.mark.parametrize("bad", ["SM" + "1" * 31, "SM" + "g" * 32, "IM" + "1" * 32, "x"])
+def test_sid_that_is_none_is_a_400(app: Flask, client: FlaskClient, bad: str) -> None:
+    assert call_back(client, fields(bad, "sent")).status_code == 400
+    assert kept(app)[0].reason == "unreadable"
+
+
+@pytest.mark.parametrize("good", ["SM" + "aB" * 16, "MM" + "0" * 32])
+def test_sid_of_any_case_and_of_a_picture_message_is_stored(client: FlaskClient, good: str) -> None:
+    assert call_back(client, fields(good, "sent")).status_code == 204
+
+
+@pytest.mark.parametrize("bad", ["Sent", "sent ", "sent1", "s" * 33, "sént", "sent\n"])
+def test_status_that_is_no_word_is_a_400(client: FlaskClient, bad: str) -> None:
+    assert call_back(client, fields(sid(1), bad)).status_code == 400
+
+
+CAPTURED = fields(sid(1), "undelivered", "30003", RawDlrDoneDate="2611220836")
+SIGNED = "".join(name + value for name, value in sorted(CAPTURED.items()))
+
+
+def recut(client: FlaskClient, form: dict[str, str], path: str = STATUS_PATH) -> int:
+    headers = {"X-Twilio-Signature": signature(STATUS_PATH, CAPTURED)}
+    return client.post(path, data=form, headers=headers).status_code
+
+
+@pytest.mark.parametrize(
+    "cuts",
+    [
+        [("MessageSid", "MessageStatus")],
+        [("SmsSid", "SmsStatus"), ("MessageSid", "MessageStatus")],
+        [("ApiVersion", "ErrorCode")],
+        [("From", "MessageSid")],
+        [("AccountSid", "ApiVersion")],
+        [("ErrorCode", "From")],
+        [("SmsStatus", "To")],
+    ],
+)
+def test_field_glued_to_another_value_is_refused(
+    app: Flask, client: FlaskClient, cuts: list[tuple[str, str]]
+) -> None:
+    form = dict(CAPTURED)
+    for into, glued in cuts:
+        form[into] += glued + form.pop(glued)
+    assert recut(client, form) == 400
+    assert stored(app) == []
+    assert explained(app).startswith("Its signature fits, but its fields are not those")
+    assert not kept(app)[0].is_proven
+
+
+def test_captured_callback_moved_into_the_path_is_refused(app: Flask, client: FlaskClient) -> None:
+    form = {name: value for name, value in CAPTURED.items() if name != "AccountSid"}
+    path = f"{STATUS_PATH}/1"
+    signed = {"X-Twilio-Signature": signature(path, CAPTURED)}
+    moved = f"{path}AccountSid{ACCOUNT_SID}"
+    assert client.post(moved, data=form, headers=signed).status_code == 400
+    assert stored(app) == []
+
+
+@hypothesis_settings(
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(st.data())
+def test_no_division_of_a_captured_callback_tells_anything_else(data: st.DataObject) -> None:
+    from smstracker.carrier.signatures import Signer, signed_fields
+    from smstracker.webhooks.forms import read_callback
+
+    true = sorted(CAPTURED.items())
+    form: MultiDict[str, str] = MultiDict()
+    rest, at = SIGNED, 0
+    for name, value in true:  # most fields as they are, some of them run together or divided
+        at += len(name + value)
+        if rest and data.draw(st.integers(0, 3)):
+            piece, rest = SIGNED[len(SIGNED) - len(rest) : at], SIGNED[at:]
+            if piece:
+                usual = len(name) if piece == name + value else None
+                cut = data.draw(
+                    st.just(usual)
+                    if usual and data.draw(st.booleans())
+                    else st.integers(1, len(piece))
+                )
+                form.add(piece[:cut], piece[cut:])
+    if rest:
+        cut = data.draw(st.integers(1, len(rest)))
+        form.add(rest[:cut], rest[cut:])
+    if signed_fields(form) != SIGNED:
+        return  # it does not verify
+    news = read_callback(form, Signer(ACCOUNT_SID, "primary"), None)
+    if news is not None:
+        assert (news.twilio_sid, news.error_code) == (sid(1), "30003")
+        assert news.status == "undelivered"
+
+
+def test_same_event_is_only_counted(app: Flask, client: FlaskClient, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1))
+    for _ in range(30):
+        token = {"I_Twilio_Idempotency_Token": "token-1"}
+        answer = call_back(client, fields(sid(1), "sent"), path_of(message), **token)
+        assert answer.status_code == 204
+    [event] = alice.events(message)
+    assert (event.repeats, event.status) == (29, "sent")
+    assert "repeated 29 times" in words(alice.get(f"/messages/{message.public_id}").text)
+    with app.app_context():
+        assert db.session.scalar(select(func.sum(CallbackTally.repeated))) == 29
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_capture_replayed_with_ever_new_tokens_is_bounded(
+    app: Flask, client: FlaskClient, alice: Person, is_ours: bool
+) -> None:
+    if is_ours:
+        alice.has_message(twilio_sid=sid(1))
+    for number in range(40):
+        token = {"I_Twilio_Idempotency_Token": f"token-{number}"}
+        assert call_back(client, fields(sid(1), "sent"), **token).status_code == 204
+    events = stored(app)
+    assert len(events) == 20
+    assert sum(event.repeats for event in events) == 20
+    assert call_back(client, fields(sid(1), "delivered")).status_code == 204
+    assert stored(app)[-1].status == "delivered"
+
+
+def test_repeat_of_an_orphan_is_only_counted_and_still_attached(
+    app: Flask, client: FlaskClient, alice: Person
+) -> None:
+    message = alice.has_message(status="pending")
+    for _ in range(3):
+        call_back(client, fields(sid(1), "delivered"))
+    assert [event.repeats for event in stored(app)] == [2]
+    call_back(client, fields(sid(1), "sent"), path_of(message))
+    assert alice.message().status == "delivered"
+
+
+def test_callback_signed_with_a_shared_key_is_stored_and_counted(
+    make_app: Callable[..., Flask], alice: Person
+) -> None:
+    app = make_app(**KEYS)
+    alice.has_message(twilio_sid=sid(1))
+    assert post_by_key(app.test_client(), fields(sid(1), "sent")) == 204
+    assert call_back(app.test_client(), fields(sid(1), "delivered")).status_code == 204
+    assert [event.signed_with for event in stored(app)] == ["shared key", "primary"]
+    assert alice.message().status == "delivered"
+    with app.app_context():
+        assert db.session.scalar(select(func.sum(CallbackTally.by_key))) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "secret", "form", "sentence", "setting", "is_proven"),
+    [
+        (
+            "key=webhooks_sharedkey_2,algorithm=HMAC_SHA256",
+            SECRET,
+            {},
+            "Valid with another shared key than webhooks_sharedkey_2, ",
+            "TWILIO_WEBHOOK_KEYS",
+            True,
+        ),
+        (
+            "key=webhooks_sharedkey_2,algorithm=HMAC_SHA256",
+            "x",
+            {},
+            "It names the shared key webhooks_sharedkey_2, which TWILIO_WEBHOOK_KEYS lacks: ",
+            "TWILIO_WEBHOOK_KEYS",
+            False,
+        ),
+        (
+            NAMED,
+            "x",
+            {},
+            f"It names the shared key {KEY}, and no variant fits: compare its secret ",
+            "TWILIO_WEBHOOK_KEYS",
+            False,
+        ),
+        (
+            f"key={KEY},algorithm=HMAC_SHA512",
+            SECRET,
+            {},
+            "It is signed by an algorithm that this version does not know: ",
+            None,
+            False,
+        ),
+        (
+            "algorithm=HMAC_SHA256",
+            SECRET,
+            {},
+            "The header X-Twilio-Webhooks-Signature-Settings names no key: ",
+            None,
+            False,
+        ),
+        (
+            None,
+            SECRET,
+            {},
+            f"Valid with the shared key {KEY}, but the header X-Twilio-Webhooks-Signature-Settings "
+            "is missing: a proxy drops it; ",
+            None,
+            True,
+        ),
+        (
+            None,
+            "x",
+            {},
+            "Its signature is as long as a shared key's, but the header ",
+            None,
+            False,
+        ),
+        (
+            NAMED,
+            SECRET,
+            {"AccountSid": "AC" + "5" * 32},
+            f"Twilio signed it with the shared key {KEY}, but it does not name ",
+            None,
+            True,
+        ),
+    ],
+)
+def test_refused_callback_of_a_shared_key_is_explained(
+    make_app: Callable[..., Flask],
+    header: str | None,
+    secret: str,
+    form: dict[str, str],
+    sentence: str,
+    setting: str | None,
+    is_proven: bool,
+) -> None:
+    app = make_app(**KEYS)
+    assert post_by_key(app.test_client(), fields(sid(1), "sent") | form, header, secret) == 403
+    assert explained(app).startswith(sentence)
+    [row] = kept(app)
+    assert (row.setting, row.is_proven, row.signature_settings) == (setting, is_proven, header)
+
+
+def test_header_that_a_proxy_adds_is_explained(make_app: Callable[..., Flask]) -> None:
+    app = make_app(**KEYS)
+    named = {"X_Twilio_Webhooks_Signature_Settings": NAMED}
+    assert call_back(app.test_client(), fields(sid(1), "sent"), **named).status_code == 403
+    assert explained(app).startswith("Valid with an Auth Token, but the header ")
+
+
+def test_callback_of_a_shared_key_is_replayed_once_the_key_is_set(
+    make_app: Callable[..., Flask], alice: Person
+) -> None:
+    from smstracker.webhooks.replay import replay
+
+    message = alice.has_message(twilio_sid=sid(1))
+    assert post_by_key(make_app().test_client(), fields(sid(1), "delivered")) == 403
+    app = make_app(**KEYS)
+    with app.app_context():
+        assert replay(None).applied == 1
+    assert alice.message().status == "delivered"
+    assert alice.events(message)[0].signed_with == "shared key"
+
+
+@pytest.mark.parametrize(
+    ("asked", "signed", "sentence"),
+    [
+        ("a=1&b=2", "b=2&a=1", "Valid with the query in another order: a proxy sorts it; "),
+        ("a=1&b=2&c=3", "c=3&a=1&b=2", "Valid with the query in another order: "),
+        ("x=a/b", "x=a%2Fb", "Valid with the query escaped in another way: a proxy rewrites it; "),
+        ("x=~", "x=%7E", "Valid with the query escaped in another way: "),
+        ("x=%7E", "x=~", "Valid with the query escaped in another way: "),
+        ("x=a+b", "x=a%20b", "Valid with the query escaped in another way: "),
+        ("x=a%20b", "x=a+b", "Valid with the query escaped in another way: "),
+        ("x=a%2Fb", "x=a%2fb", "Valid with the query escaped in another way: "),
+        ("x=%C3%BC/y", "x=%c3%bc%2fy", "Valid with the query escaped in another way: "),
+    ],
+)
+def test_query_that_a_proxy_changed_is_refused_and_explained(
+    app: Flask, client: FlaskClient, asked: str, signed: str, sentence: str
+) -> None:
+    path = f"{STATUS_PATH}?{asked}"
+    answer = call_back(client, fields(sid(1), "sent"), path, signed_path=f"{STATUS_PATH}?{signed}")
+    assert answer.status_code == 403
+    assert explained(app).startswith(sentence)
+
+
+def test_host_in_another_case_is_explained(make_app: Callable[..., Flask]) -> None:
+    app = make_app(PUBLIC_BASE_URL="https://SMS.example.org")
+    assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 403
+    assert explained(app).startswith(
+        "Valid for https://sms.example.org, but PUBLIC_BASE_URL is https://SMS.example.org: "
+    )
+
+
+@pytest.mark.parametrize("asked", [STATUS_PATH, f"{STATUS_PATH}?"])
+@pytest.mark.parametrize("signed", [STATUS_PATH, f"{STATUS_PATH}?"])
+def test_lone_question_mark_verifies(client: FlaskClient, asked: str, signed: str) -> None:
+    answer = client.post(
+        STATUS_PATH,
+        data=fields(sid(1), "sent"),
+        headers={"X-Twilio-Signature": signature(signed, fields(sid(1), "sent"))},
+        environ_overrides={"REQUEST_URI": asked, "RAW_URI": asked},
+    )
+    assert answer.status_code == 204
