@@ -25,6 +25,7 @@ from tests.people import Person, words
 from tests.signing import call_back, fields, sid
 from tests.wire import answer, wire
 
+BEFORE = "0010@-1"
 NO_LISTING = answer(200, {"messages": [], "next_page_uri": None, "page_size": 1000, "page": 0})
 DELETED = answer(404, {"code": 20404, "message": "x", "status": 404})
 
@@ -140,7 +141,7 @@ def test_migration_asks_once_more_about_what_was_found_deleted_before(
     ended = alice.has_message(twilio_sid=sid(2), status="delivered", final_at=utcnow())
     found = {"source": "lookup", "payload": {}, "received_at": utcnow()}
     with app.app_context():
-        downgrade(revision="0009")
+        downgrade(revision=BEFORE)
         with db.engine.begin() as connection:
             connection.execute(text("UPDATE message SET next_lookup_at = NULL"))
             for message in (waiting, ended):
@@ -160,7 +161,7 @@ def test_migration_back_leaves_no_word_that_the_release_before_lacks(
         with db.engine.begin() as connection:
             for word in ("sent", "deleted"):
                 record(connection, message.id, News(word, Source.LOOKUP, {}, sid(1)))
-        downgrade(revision="0009")
+        downgrade(revision=BEFORE)
         with db.engine.connect() as connection:
             row = connection.execute(text("SELECT status, final_at FROM message")).one()
             events = connection.execute(text("SELECT status FROM status_event ORDER BY id")).all()

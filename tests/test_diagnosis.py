@@ -231,6 +231,40 @@ def test_refusal_is_told_by_its_sentence(
         assert secret not in said
 
 
+GIVE_ANOTHER = "give that webhook another address. Its body was not kept."
+MISSING = " is missing: a proxy drops it; let the proxy pass it on."
+
+
+@pytest.mark.parametrize(
+    ("field", "sentence"),
+    [
+        ("CallSid", ", but it is about a call, not a status callback of a message"),
+        ("ConversationSid", ", but it is about a conversation, not a status callback"),
+        ("FactorSid", ", but it comes from Twilio Verify, not a status callback"),
+        ("ServiceSid", ", but it comes from another Twilio service, not a status callback"),
+        (None, ", but it is JSON, as Event Streams and others post, not a status callback"),
+    ],
+)
+def test_other_webhook_of_twilio_is_named(field: str | None, sentence: str) -> None:
+    form = {"AccountSid": ACCOUNT_SID} | ({field: "x"} if field else {})
+    reason = Refusal.UNREADABLE if field else Refusal.JSON
+    kept = {} if field else {"body": b"", "body_length": 500}
+    said, _ = told(seen(form, reason=reason, **kept))
+    assert said.startswith("Twilio signed it" + sentence)
+    assert said.endswith(GIVE_ANOTHER)
+    assert sentence not in told(seen({"AccountSid": ACCOUNT_SID}, reason=Refusal.UNREADABLE))[0]
+
+
+def test_header_of_a_shared_key_that_is_cut_or_missing_is_told() -> None:
+    key = {"TWILIO_WEBHOOK_KEYS": f"WK1:{'k' * 32}"}
+    long = "A" * 43 + "="
+    cut = told(seen(FORM, signature=long, signature_settings="algorithm=HMAC_SHA256"), **key)[0]
+    assert cut.endswith(" names no key: not Twilio, or a proxy cuts it.")
+    dropped = told(seen(FORM, signature=long), **key)[0]
+    assert dropped.endswith(MISSING)
+    assert MISSING not in told(seen(FORM), **key)[0]
+
+
 def test_two_mistakes_at_once_are_told_in_one_sentence() -> None:
     signed = f"http://new.example.org:8080{PATH}/"
     evidence = seen(FORM, f"{PATH}?a=1", signed=signed, token=FORMER, sent_host="new.example.org")

@@ -266,6 +266,14 @@ def test_clock_is_compared_with_twilios(
     assert said in what + fix
 
 
+@pytest.mark.parametrize(("keys", "said"), [("", ""), ("WK1:" + "k" * 32, "1 shared key")])
+def test_probe_tells_of_the_shared_keys_it_has_tried(asked: Asked, keys: str, said: str) -> None:
+    verdict, what, _ = one(asked(answer(500, {}), TWILIO_WEBHOOK_KEYS=keys), "callbacks")
+    assert verdict == "ok"
+    with_keys = ", signed with the Auth Token and with "
+    assert what.partition("arrives intact")[2] == (with_keys + said if said else "")
+
+
 def test_loopback_is_no_address_for_the_real_twilio(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.database_problems import LOCKED, UNREACHED, DatabaseProblem, explain
+from smstracker.database_problems import LOCKED, NOTHING_SAVED, UNREACHED, DatabaseProblem, explain
 from smstracker.extensions import db
+from smstracker.health import database_problem
 from smstracker.webhooks.writer import current_writer
 
 # A row that is always there, and a change that changes nothing.
@@ -22,8 +23,13 @@ def storage_problem(now: datetime) -> DatabaseProblem | None:
     """
     failure = current_writer().failure
     recent = failure[0] if failure and now - failure[1] < A_MOMENT else None
-    problem = _tried() or recent
+    problem = _tried() or _no_room() or recent
     return None if problem is LOCKED else problem
+
+
+def _no_room() -> DatabaseProblem | None:
+    problem = database_problem()
+    return problem if problem in NOTHING_SAVED else None
 
 
 def _tried() -> DatabaseProblem | None:
