@@ -32,6 +32,7 @@ bench: .venv/dev
 	$(BIN)/python -W ignore bench/callbacks
 	$(BIN)/python -W ignore bench/flood
 	$(BIN)/python -W ignore bench/streams
+	$(BIN)/python -W ignore bench/slow_peers
 
 chaos: .venv/dev
 	$(BIN)/python -W ignore -m tests.chaos

@@ -74,6 +74,7 @@ def tick(app: Flask, ticks: int, minutes: int) -> None:
         worker = Worker()
         for _ in range(ticks):
             worker.work()
+            worker.finish()
             clock.shift(minutes * 60)
 
 
@@ -168,15 +169,18 @@ def test_listing_goes_back_to_the_last_one_that_succeeded(
         began = utcnow()
         worker = Worker()
         worker.work()
+        worker.finish()
         fails[0] = True
         for _ in range(3 * 24):
             clock.shift(HOUR)
             worker.work()
+            worker.finish()
         assert problem(app) is not None
         fails[0] = False
         for _ in range(2):
             clock.shift(HOUR)
             worker.work()
+            worker.finish()
         assert since == [None, began]
         assert problem(app) is None
 
@@ -193,10 +197,14 @@ def test_listing_is_kept_by_one_worker_however_long_it_takes(
                 clock.shift(600)
                 yield 0
                 if len(runs) == 1:
-                    Worker().work()
+                    second = Worker()
+                    second.work()
+                    second.finish()
 
         monkeypatch.setitem(loop.CHORES, "listing", (long_listing, loop.DAY))
-        Worker().work()
+        worker = Worker()
+        worker.work()
+        worker.finish()
     assert len(runs) == 1
 
 
@@ -248,7 +256,9 @@ def test_clock_that_is_set_back_does_not_stop_the_heartbeat(app: Flask) -> None:
         worker = Worker()
         with in_minutes(60):
             worker.work()
+            worker.finish()
         worker.work()
+        worker.finish()
         assert db.session.scalars(select(Heartbeat.beat_at)).one() <= utcnow()
 
 

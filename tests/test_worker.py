@@ -22,10 +22,11 @@ from smstracker.extensions import db
 from smstracker.models import Chore, Heartbeat, RefusedCallback, SignInToken
 from smstracker.worker import loop
 from smstracker.worker.loop import Worker
+from smstracker.worker.pace import Pace
 from tests.people import Person
 from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, fields, sid
 from tests.test_reconcile import MINUTE, in_minutes, listing, work
-from tests.wire import answer, wire
+from tests.wire import SILENCE, answer, wire
 
 MakeApp = Callable[..., Flask]
 
@@ -145,6 +146,53 @@ def test_one_message_that_breaks_the_look_up_does_not_end_the_worker(
             clock.shift(10)
             work(app)
     assert [message.status for message in alice.messages()] == ["sent", "delivered"]
+
+
+def test_look_ups_go_on_while_the_listing_waits_for_twilio(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent")
+    fast = answer(200, {"sid": sid(1), "status": "delivered"})
+    with wire(SILENCE) as hanging, wire(fast) as twilio, in_minutes(6) as clock:
+        app = make_app(TWILIO_API_BASE_URL=twilio.url)
+        at_hanging = make_app(TWILIO_API_BASE_URL=hanging.url)
+        worker = Worker()
+        with at_hanging.app_context():
+            worker._list_beside()
+            wait_for(lambda: hanging.requests)
+        clock.shift(1)  # the rate is shared
+        with app.app_context():
+            worker.work()
+            assert alice.message().status == "delivered"
+            assert worker._listing is not None
+            assert worker._listing.is_alive()
+            assert len(heartbeats(app)) == 1
+        hanging.close()
+        worker.finish()
+
+
+def test_listing_and_look_ups_share_one_rate(make_app: MakeApp) -> None:
+    with make_app(LOOKUPS_PER_SECOND="2").app_context(), in_minutes(1):
+        assert [Pace().reserve() for _ in range(3)] == [0, 0.5, 1]
+        Pace().back_off([])
+        assert Pace().reserve() >= 1
+
+
+def test_worker_ends_while_its_listing_waits_for_its_turn(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[object] = []
+    monkeypatch.setitem(loop.CHORES, "listing", (lambda _: pages, loop.DAY))
+    monkeypatch.setattr(Pace, "reserve", lambda _self: 60.0)
+    with app.app_context():
+        worker = Worker()
+        worker.work()
+        worker.stop()
+        worker.run()
+        assert worker._listing is not None
+        assert not worker._listing.is_alive()
+        assert Chore.last_done(db.session.connection(), "listing") is None
+        db.session.remove()
 
 
 def test_chore_is_done_by_one_worker_and_not_again_before_it_is_due(app: Flask) -> None:

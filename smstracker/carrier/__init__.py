@@ -159,12 +159,18 @@ class Carrier:
         messages = self._account(account_sid).messages
         return _ask_on(lambda: messages.stream(to=recipient, page_size=PAGE_SIZE))
 
-    def sent_since(self, moment: datetime) -> Iterator[Answer]:
-        """The account's messages that were sent since `moment`. Raises InquiryError."""
+    def sent_since(self, moment: datetime) -> Iterator[list[Answer]]:
+        """The account's messages that were sent since `moment`, a request for each list.
+
+        Raises InquiryError.
+        """
         # The client would write an aware datetime with a Z and not convert it.
         since = moment.astimezone(UTC)
         messages = self._account(None).messages
-        return _ask_on(lambda: messages.stream(date_sent_after=since, page_size=PAGE_SIZE))
+        page = _ask(lambda: messages.page(date_sent_after=since, page_size=PAGE_SIZE))
+        while page is not None:
+            yield _readable(page)
+            page = _ask(page.next_page)
 
     def account(self) -> Account:
         """Our account, which shows that the credentials are right. Raises InquiryError."""
@@ -187,6 +193,11 @@ def _ask(question: Callable[[], T]) -> T:
         return question()
     except Exception as error:
         raise inquiry_failed(error) from error
+
+
+def _readable(page: Iterator[Any]) -> list[Answer]:
+    answers = _ask(lambda: [read_answer(record) for record in page])
+    return [answer for answer in answers if answer is not None]
 
 
 def _ask_on(question: Callable[[], Iterator[Any]]) -> Iterator[Answer]:

@@ -76,6 +76,14 @@ class Chore(Model):
         return True
 
     @classmethod
+    def lock(cls, connection: Connection, name: str) -> datetime:
+        """When it is due; until the transaction ends nobody else changes that."""
+        first = insert(connection.engine, cls).values(name=name, due_at=utcnow())
+        connection.execute(first.on_conflict_do_nothing())
+        due_at = select(cls.due_at).where(cls.name == name).with_for_update()
+        return connection.execute(due_at).scalar_one()
+
+    @classmethod
     def put_off(cls, connection: Connection, name: str, until: datetime) -> None:
         """Not before `until`."""
         connection.execute(update(cls).where(cls.name == name).values(due_at=until))

@@ -26,9 +26,9 @@ BATCH = 200  # messages in one transaction: it must not hold up callbacks
 
 
 def reconcile_by_list(last_done: datetime | None) -> Iterator[int]:
-    """Go through what was sent since the last listing; of each batch, how many statuses it moved.
+    """Go through what was sent since the last listing; of each page, how many statuses it moved.
 
-    Raises InquiryError; what was stored until then stays.
+    A page is one request. Raises InquiryError; what was stored until then stays.
     """
     window = timedelta(hours=settings().receipt_window_hours)
     now = utcnow()
@@ -36,9 +36,11 @@ def reconcile_by_list(last_done: datetime | None) -> Iterator[int]:
     since = now - max(window, DAY + OVERLAP)
     if last_done is not None:
         since = max(since, min(last_done, now) - DAY - OVERLAP)
-    for batch in _batches(current_carrier().sent_since(since)):
-        with db.engine.begin() as connection:
-            moved = _compare(connection, {answer.sid: answer for answer in batch})
+    for page in current_carrier().sent_since(since):
+        moved = 0
+        for batch in _batches(page):
+            with db.engine.begin() as connection:
+                moved += _compare(connection, {answer.sid: answer for answer in batch})
         log.info("listed", extra={"count": moved})
         yield moved
 

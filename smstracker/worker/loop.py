@@ -6,10 +6,12 @@ import secrets
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from threading import Event, Thread
 from types import FrameType
 
+from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import BusyError, InquiryError
@@ -33,6 +35,8 @@ LONGEST_WAIT = 30.0  # seconds between two tries to reach the database
 IN_A_ROW = 3  # failures after which it is Twilio, and not the message
 PROBLEM_LASTS = timedelta(minutes=15)
 
+FINISHING = 10.0  # seconds for the listing's request that is under way when the worker ends
+
 # Done in steps, each of a few seconds at most, for what came since it was done last.
 Steps = Callable[[datetime | None], Iterable[object]]
 CHORES: dict[str, tuple[Steps, timedelta]] = {
@@ -41,6 +45,8 @@ CHORES: dict[str, tuple[Steps, timedelta]] = {
     "explaining": (explain_refused, timedelta(minutes=1)),
     "counting": (count_ahead, timedelta(seconds=30)),
 }
+# Each of its steps is a request to Twilio, and there can be hundreds: done in a thread of its own.
+LISTING = "listing"
 
 
 class Worker:
@@ -56,9 +62,11 @@ class Worker:
         self._troubles = 0
         self._is_stopping = False
         self._bell = os.pipe()
+        self._stopped = Event()
+        self._listing: Thread | None = None
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
-        """End after the look-up that is under way."""
+        """End after the requests that are under way."""
         # A pipe, because taking a lock in a signal handler can wait for ever.
         self._is_stopping = True
         os.write(self._bell[1], b"!")
@@ -68,18 +76,22 @@ class Worker:
         log.info("worker_started")
         while not self._is_stopping:
             select.select([self._bell[0]], [], [], self._work_or_wait())
+        self._stopped.set()
+        self.finish(FINISHING)
         self._say_goodbye()
         log.info("worker_stopped")
+
+    def finish(self, seconds: float | None = None) -> None:
+        """Wait for the listing, if one is under way."""
+        if self._listing is not None:
+            self._listing.join(seconds)
 
     def _work_or_wait(self) -> float:
         """Work once; the seconds until the next time. A database that is away is waited for."""
         try:
             self.work()
         except Exception as error:
-            expected = isinstance(error, SQLAlchemyError) or explain(error) is not None
-            level = logging.WARNING if expected else logging.ERROR
-            reason = {"reason": cause(error)}
-            log.log(level, "worker_waits", exc_info=None if expected else error, extra=reason)
+            _log_trouble(error)
             self._troubles += 1
             return min(2.0 ** min(self._troubles, 10), LONGEST_WAIT)
         finally:
@@ -93,8 +105,25 @@ class Worker:
         self._look_up_silent()
         if _is_past(self._chores_at, CHORES_EVERY):
             self._chores_at = utcnow()
-            for name, (steps, every) in CHORES.items():
-                self._do_chore(name, steps, every)
+            for name in CHORES:
+                if name == LISTING:
+                    self._list_beside()
+                else:
+                    self._do_chore(name)
+
+    def _list_beside(self) -> None:
+        """List in a thread, which looks itself whether that is due."""
+        if self._listing is None or not self._listing.is_alive():
+            app = current_app._get_current_object()  # type: ignore[attr-defined]
+            self._listing = Thread(target=self._list, args=[app], name=LISTING, daemon=True)
+            self._listing.start()
+
+    def _list(self, app: Flask) -> None:
+        with app.app_context():
+            try:
+                self._do_chore(LISTING)
+            except Exception as error:
+                _log_trouble(error)
 
     def _look_up_silent(self) -> None:
         claimed = self._pace.claim()
@@ -126,24 +155,38 @@ class Worker:
         self._problem = None if isinstance(error, BusyError) else (error.reason, utcnow())
         self._beat(at_once=True)
 
-    def _do_chore(self, name: str, steps: Steps, every: timedelta) -> None:
+    def _do_chore(self, name: str) -> None:
         """Do it if it is due; what fails is due again when the lease ends."""
+        steps, every = CHORES[name]
         began_at = utcnow()
         with db.engine.begin() as connection:
             if not Chore.claim(connection, name, CHORE_LEASE, every):
                 return
             last_done = Chore.last_done(connection, name)
         try:
-            for _ in steps(last_done):
+            for _ in self._paced(steps(last_done)) if name == LISTING else steps(last_done):
                 self._go_on(name)
                 if self._is_stopping:
                     return
         except InquiryError as error:
+            if isinstance(error, BusyError):
+                self._pace.back_off([])
             self._note(error)
+            return
+        if self._is_stopping and name == LISTING:
             return
         self._problem = None
         with db.engine.begin() as connection:
             Chore.done(connection, name, began_at, every)
+
+    def _paced(self, requests: Iterable[object]) -> Iterator[object]:
+        """Make each request when the rate that look-ups keep to allows it, until `stop`."""
+        following = iter(requests)
+        while not self._stopped.wait(self._pace.reserve()):
+            try:
+                yield next(following)
+            except StopIteration:
+                return
 
     def _go_on(self, name: str) -> None:
         """Live on, and keep the chore, between two steps of it."""
@@ -167,6 +210,13 @@ class Worker:
                 Heartbeat.end(connection, self.name)
         except SQLAlchemyError as error:
             log.warning("worker_waits", extra={"reason": cause(error)})
+
+
+def _log_trouble(error: Exception) -> None:
+    is_expected = isinstance(error, SQLAlchemyError) or explain(error) is not None
+    level = logging.WARNING if is_expected else logging.ERROR
+    reason = {"reason": cause(error)}
+    log.log(level, "worker_waits", exc_info=None if is_expected else error, extra=reason)
 
 
 def _is_past(moment: datetime | None, span: timedelta) -> bool:

@@ -34,6 +34,16 @@ class Pace:
             Chore.put_off(connection, LOOKUPS, utcnow() + timedelta(seconds=len(found) / rate))
         return found
 
+    def reserve(self) -> float:
+        """Take one request out of the rate; the seconds until it may be made."""
+        now, pause = utcnow(), timedelta(seconds=LONGEST_PAUSE)
+        with db.engine.begin() as connection:
+            due_at = Chore.lock(connection, LOOKUPS)
+            at = now if due_at > now + pause else max(due_at, now)
+            rate = settings().lookups_per_second
+            Chore.put_off(connection, LOOKUPS, at + timedelta(seconds=1 / rate))
+        return (at - now).total_seconds()
+
     def succeeded(self) -> None:
         self._failures = 0
 
