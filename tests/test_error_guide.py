@@ -177,3 +177,11 @@ def test_known_price_says_whether_it_was_charged(
         db.session.get_one(Message, message.id).price_unit = "USD"
         db.session.commit()
     assert f"Charged? {said} " in words(alice.get(f"/messages/{message.public_id}").text)
+
+
+@pytest.mark.parametrize("typed", ["30003", " 030003", "30 003"])
+def test_log_finds_the_messages_with_a_code_in_every_spelling(alice: Person, typed: str) -> None:
+    message = alice.has_message(status="undelivered", error_code="30003")
+    page = alice.client.get("/messages", query_string={"error": typed}).text
+    assert f"/messages/{message.public_id}" in page
+    assert "Error 30003" in page
