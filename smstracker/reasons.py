@@ -1,8 +1,9 @@
 """Twilio's error codes in plain words: why, who can act, what to do. The data: error_guide.toml."""
 
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 DOCUMENTATION = "https://www.twilio.com/docs/api/errors/"
@@ -14,16 +15,43 @@ WHO = {
     "recipient": "The recipient",
     "nobody": "Nobody",
 }
+# The classes of advice on sending again, with the words that come before `when`.
 AGAIN = {
-    "later": "Yes",
-    "once": "Yes",
-    "after a change": "Only after a change",
-    "ask first": "Ask the recipient first",
-    "no": "No",
+    "later": "Yes. ",
+    "once": "Yes. ",
+    "after a fix": "",
+    "ask first": "Ask the recipient first. ",
+    "no": "No. ",
 }
 CHARGED = {"no": "No", "maybe": "Perhaps", "yes": "Yes"}
 # Where the very same message may succeed at a second try.
 WORTH_ANOTHER_TRY = ("later", "once")
+# The groups of the guide, in the order of its page.
+GROUPS = {
+    "recipient": "The recipient",
+    "text": "Text and templates",
+    "pictures": "Pictures",
+    "sender": "The sender",
+    "registration": "Registration of the sender",
+    "account": "The Twilio account",
+    "limits": "Too many at once",
+    "stopped": "Filtered or stopped",
+    "network": "Networks",
+    "twilio": "Twilio itself",
+    "planned": "Planned messages, and how long they stay valid",
+    "request": "The request to Twilio",
+    "channels": "WhatsApp, RCS and other channels",
+}
+# What `when` says if an entry does not: by class and, of what has to be mended, by who mends it.
+_WHEN = {
+    "once": "Once more, after some minutes.",
+    "ask first": "Only if it did not arrive.",
+    "no": "It would fail in the same way.",
+}
+_WHEN_FIXED = {
+    "you": "Only after you fix it.",
+    "administrator": "Only after your administrator fixes it.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +67,13 @@ class Reason:
     who: str
     todo: str
     again: str
-    when: str
-    charged: str
+    when: str = ""
+    charged: str = "maybe"
 
     def __post_init__(self) -> None:
+        if not self.when:
+            usual = _WHEN_FIXED.get(self.who) if self.again == "after a fix" else None
+            object.__setattr__(self, "when", usual or _WHEN.get(self.again, ""))
         for field in fields(self):
             text = getattr(self, field.name)
             if not isinstance(text, str) or not text or text != text.strip():
@@ -55,45 +86,66 @@ class Reason:
         if self.who not in WHO or self.again not in AGAIN or self.charged not in CHARGED:
             raise ValueError(f"an unknown word in {self!r}")
 
-
-def read_guide(text: str) -> Mapping[str, Reason]:
-    """The entries of a guide. Raises ValueError or TypeError for one that is not well-formed."""
-    guide = {code: Reason(**entry) for code, entry in tomllib.loads(text).items()}
-    strange = [code for code in guide if not (code.isdecimal() and len(code) == 5)]
-    if strange:
-        raise ValueError(f"no error codes: {', '.join(strange)}")
-    return dict(sorted(guide.items()))
+    @property
+    def send_again(self) -> str:
+        """Whether sending the same message again makes sense, in one or two sentences."""
+        return AGAIN[self.again] + self.when
 
 
-REASONS = read_guide(Path(__file__).with_name("error_guide.toml").read_text("utf-8"))
+def read_guide(text: str) -> Mapping[str, Mapping[str, Reason]]:
+    """The entries of a guide by group and code. Raises ValueError or TypeError for a faulty one."""
+    tables = tomllib.loads(text)
+    codes = [code for entries in tables.values() for code in entries]
+    strange = [code for code in codes if not re.fullmatch(r"[1-9][0-9]{4,5}", code)]
+    strange += [code for code in set(codes) if codes.count(code) > 1]
+    if strange or not tables.keys() <= GROUPS.keys():
+        raise ValueError(f"no error codes or groups: {strange or list(tables)}")
+    return {
+        group: {code: Reason(**tables[group][code]) for code in sorted(tables[group], key=int)}
+        for group in GROUPS
+        if group in tables
+    }
 
 
-def reason_for(code: str | None) -> Reason | None:
+GUIDE = read_guide(Path(__file__).with_name("error_guide.toml").read_text("utf-8"))
+REASONS = {code: reason for entries in GUIDE.values() for code, reason in entries.items()}
+
+
+def plain_code(code: str | int) -> str:
+    """One spelling for an error code: no spaces, no zeros in front."""
+    text = str(code).strip()
+    digits = "".join(text.split())
+    return digits.lstrip("0") if digits.isascii() and digits.isdecimal() else text
+
+
+def reason_for(code: str | int | None) -> Reason | None:
     """The reason for an error code; for a code that is not listed, one that says so."""
-    if code is None:
-        return None
-    if code in REASONS:
-        return REASONS[code]
+    code = "" if code is None else plain_code(code)[:16]
+    if not code or code in REASONS:
+        return REASONS.get(code)
     if code.startswith("HTTP "):
-        return Reason(
-            f"Refused ({code})",
-            "The answer did not come from Twilio's messaging API: something in between, or a "
-            "wrong address, refused the request. Nothing was sent.",
-            "administrator",
-            "Your administrator has to check TWILIO_API_BASE_URL and the network.",
-            "after a change",
-            "As soon as your administrator has put it right.",
-            "no",
-        )
-    return Reason(
-        f"Error {code}",
-        f"Twilio gave error {code}, which has no plain words here yet.",
-        "administrator",
-        "Twilio's own page on this code says more.",
-        "no",
-        "Not unless Twilio's own page advises it.",
-        "maybe",
-    )
+        return replace(_REFUSED_ON_THE_WAY, short=f"Refused ({code})")
+    what = f"Twilio gave error {code}, which is not explained here."
+    return replace(_UNLISTED, short=f"Error {code}", what=what)
+
+
+_REFUSED_ON_THE_WAY = Reason(
+    "Refused",
+    "The answer did not come from Twilio's messaging API: something in between, or a wrong "
+    "address, refused the request. Nothing was sent.",
+    "administrator",
+    "Ask your administrator to check TWILIO_API_BASE_URL and the network.",
+    "after a fix",
+    charged="no",
+)
+_UNLISTED = Reason(
+    "Unknown error",
+    "Twilio gave an error that is not explained here.",
+    "administrator",
+    "Read Twilio's own page on this code, or ask your administrator to.",
+    "no",
+    "Not before you know what it means.",
+)
 
 
 def documentation(code: str | None) -> str | None:

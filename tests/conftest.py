@@ -1,12 +1,11 @@
 """Real databases, a real carrier, real mail; only the wire to Twilio ends on this machine."""
 
-import os
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.simulator import SimulatorServer, create_simulator
 from tests.inbox import Inbox
+from tests.machine import browser_problem, in_ci, need, not_tried
 from tests.people import Client, Person
 from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, SECONDARY, WEBHOOK_KEY
 
@@ -37,13 +37,28 @@ QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component
 QUIET += ["--disable-sync", "--no-first-run"]
 
 
-def need(program: str, package: str | None = None) -> str:
-    """The path of a program that a test needs. In CI nothing may be skipped, so there it fails."""
-    path = shutil.which(program)
-    if path is None:
-        missing = f"{program} is missing: apt install {package or program}"
-        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    return path
+def pytest_configure(config: pytest.Config) -> None:
+    """In CI nothing may be skipped: without a browser nothing is run at all."""
+    problem = browser_problem() if in_ci() and not hasattr(config, "workerinput") else None
+    if problem:
+        raise pytest.UsageError(problem)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "playwright" in getattr(item, "fixturenames", ()) and (problem := browser_problem()):
+            item.add_marker(pytest.mark.skip(reason=problem))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter,
+) -> Generator[None, None, None]:
+    """Say below everything else, in one sentence, what was not tried and how to add it."""
+    yield
+    skipped = terminalreporter.getreports("skipped")
+    for sentence in not_tried(str(report.longrepr[-1]) for report in skipped):
+        terminalreporter.write_line(sentence, yellow=True)
 
 
 @pytest.fixture(scope="session")

@@ -257,6 +257,6 @@ def test_failed_message_is_sent_again(
     page.get_by_role("button", name="Send again").click()
     expect(page.get_by_text("This is a second try of")).to_be_visible()
     page.goto("/help/errors")
-    page.get_by_text("All codes").click()
+    page.get_by_text("Pictures (").click()
     if script:
         examine(page, "/help/errors", ALL_RULES)

@@ -1,5 +1,7 @@
 """The error guide: complete, well-formed, and there for whoever is signed in."""
 
+import re
+
 import pytest
 
 from smstracker.extensions import db
@@ -12,26 +14,10 @@ from smstracker.reasons import (
     reason_for,
 )
 from tests.people import Person, words
+from tests.twilio_codes import EXPLAINED, LEFT_OUT, read_codes
 
-# Every code that Twilio's documentation names for what senders of SMS and MMS meet.
-MET = """
-11200 11205 11210 11220 11751 12300 14107 20003 20429 21211 21212 21408 21602 21603 21604 21606
-21608 21609 21610 21611 21612 21614 21617 21619 21620 21623 21656 21659 21703 21704 21705 30001
-30002 30003 30004 30005 30006 30007 30008 30009 30010 30011 30017 30018 30019 30020 30021 30022
-30023 30024 30025 30026 30027 30029 30030 30032 30033 30034 30035 30036 30042 30410 30450 30453
-30500 35111 35114 35115 35117 35118 60005 63001 63003 63005 63007 63009 63010 63012 63013 63014
-63015 63016 63018 63019 63021 63024 63026 63027 63028 63032 63034 63035 63036 63038 63040 63041
-63042
-"""
-# The same message may be sent again after a while; once at most, where the cause is not known.
-LATER = """
-20429 21611 30001 30017 30022 30023 30027 30035 30036 30450 60005 63009 63010 63012 63018 63038
-"""
-ONCE = "30003 30008 30020 30021 30500"
-# The message may have arrived, so that sending it again may double it.
-ASK_FIRST = "30409 30410"
 ENTRY = """
-[30003]
+[recipient.30003]
 short = "Short"
 what = "What."
 who = "you"
@@ -40,15 +26,44 @@ again = "no"
 when = "Never."
 charged = "no"
 """
+# Words that advise to send the same message again, which only two classes may do.
+ADVISES_ANOTHER_TRY = re.compile(
+    r"\b(send it again|try (it )?(once more|again)|wait, then)\b", re.I
+)
 
 
-def test_every_code_that_senders_meet_is_explained() -> None:
-    assert set(MET.split()) <= set(REASONS)
+def test_every_code_of_twilio_on_messages_is_explained_or_left_out_for_a_reason() -> None:
+    explained = [code for codes in EXPLAINED.values() for code in read_codes(codes)]
+    left_out = [code for codes in LEFT_OUT.values() for code in read_codes(codes)]
+    assert set(REASONS) == set(explained)
+    assert len(explained + left_out) == len({*explained, *left_out})
 
 
-def test_same_message_may_be_sent_again_for_these_errors_alone() -> None:
-    for again, codes in (("later", LATER), ("once", ONCE), ("ask first", ASK_FIRST)):
-        assert {c for c, reason in REASONS.items() if reason.again == again} == set(codes.split())
+@pytest.mark.parametrize("again", EXPLAINED)
+def test_codes_are_in_the_class_of_advice_that_twilio_supports(again: str) -> None:
+    codes = {code for code, reason in REASONS.items() if reason.again == again}
+    assert codes == set(read_codes(EXPLAINED[again]))
+
+
+def test_no_sentence_contradicts_its_class() -> None:
+    for code, reason in REASONS.items():
+        text = f"{reason.what} {reason.todo} {reason.send_again}"
+        if reason.again not in WORTH_ANOTHER_TRY:
+            assert not ADVISES_ANOTHER_TRY.search(text), code
+            assert not reason.send_again.startswith("Yes"), code
+        if reason.again == "after a fix":
+            assert reason.send_again.startswith("Only "), code
+        if "may have" in reason.what:
+            assert reason.again == "ask first", code
+        if reason.who == "administrator":
+            assert "administrator" in reason.todo, code
+
+
+def test_landline_that_twilio_refuses_is_named_and_not_sent_again() -> None:
+    reason = REASONS["21635"]
+    assert reason.short == "Landline"
+    assert reason.again == "no"
+    assert "mobile number" in reason.todo
 
 
 def test_code_that_is_not_listed_is_no_reason_to_send_again() -> None:
@@ -58,6 +73,16 @@ def test_code_that_is_not_listed_is_no_reason_to_send_again() -> None:
         assert reason.again not in WORTH_ANOTHER_TRY
 
 
+@pytest.mark.parametrize("spelling", [30003, "30003 ", "030003", " 30 003"])
+def test_code_means_the_same_in_every_spelling(spelling: str | int) -> None:
+    assert reason_for(spelling) is REASONS["30003"]
+
+
+@pytest.mark.parametrize("nothing", [None, "", 0])
+def test_no_code_has_no_reason(nothing: str | int | None) -> None:
+    assert reason_for(nothing) is None
+
+
 def test_page_of_twilio_is_linked_for_codes_alone() -> None:
     assert documentation("30003")
     for other in (None, "", "HTTP 404", "٣٠٠٠٣"):
@@ -65,7 +90,7 @@ def test_page_of_twilio_is_linked_for_codes_alone() -> None:
 
 
 def test_well_formed_entry_is_read() -> None:
-    assert read_guide(ENTRY)["30003"].what == "What."
+    assert read_guide(ENTRY)["recipient"]["30003"].what == "What."
 
 
 @pytest.mark.parametrize(
@@ -78,8 +103,12 @@ def test_well_formed_entry_is_read() -> None:
         ('"you"', '"somebody"'),
         ('again = "no"', 'again = "perhaps"'),
         ('charged = "no"', "charged = false"),
-        ("[30003]", "[x30003]"),
-        ("[30003]", ENTRY + "[30003]"),
+        ("recipient.30003", "recipient.x30003"),
+        ("recipient.30003", "recipient.030003"),
+        ("recipient.30003", "somewhere.30003"),
+        ("[recipient.30003]", ENTRY + "[recipient.30003]"),
+        ("[recipient.30003]", ENTRY + "[sender.30003]"),
+        ('when = "Never."', 'when = "Never"'),
     ],
 )
 def test_faulty_entry_is_refused(right: str, wrong: str) -> None:
@@ -94,15 +123,29 @@ def test_guide_lists_every_code_with_an_anchor(alice: Person) -> None:
         assert reason.what.replace("'", "&#39;") in page
 
 
-@pytest.mark.parametrize("path", ["/help/errors?code=30003", "/help/errors/30003"])
-def test_known_code_leads_to_its_place(alice: Person, path: str) -> None:
-    answer = alice.client.get(path, follow_redirects=False)
-    assert answer.status_code == 302
-    assert answer.location in ("/help/errors#30003", "/help/errors/30003")
+@pytest.mark.parametrize("typed", ["30003", " 030003", "30 003", "Error 30003"])
+def test_code_that_is_looked_up_leads_to_its_place(alice: Person, typed: str) -> None:
+    answer = alice.client.get("/help/errors", query_string={"q": typed}, follow_redirects=False)
+    assert answer.location == "/help/errors/30003"
+    answer = alice.client.get(answer.location, follow_redirects=False)
+    assert answer.location == "/help/errors#30003"
 
 
-def test_unknown_code_links_to_twilio(alice: Person) -> None:
-    answer = alice.get("/help/errors/31999")
+def test_word_that_is_looked_up_shows_the_entries_that_contain_it(alice: Person) -> None:
+    page = alice.get("/help/errors?q=LANDLINE").text
+    assert 'id="21635"' in page
+    assert 'id="30006"' in page
+    assert 'id="30007"' not in page
+    assert f"of {len(REASONS)} entries contain “LANDLINE”" in words(page)
+
+
+def test_word_that_no_entry_contains_is_said_plainly(alice: Person) -> None:
+    assert "No entry contains “xyzzy”." in words(alice.get("/help/errors?q=xyzzy").text)
+
+
+@pytest.mark.parametrize("path", ["/help/errors/31999", "/help/errors/031999"])
+def test_unknown_code_links_to_twilio(alice: Person, path: str) -> None:
+    answer = alice.get(path)
     assert answer.status_code == 404
     assert "Error 31999 is not in this guide" in answer.text
     assert "https://www.twilio.com/docs/api/errors/31999" in answer.text
@@ -134,3 +177,11 @@ def test_known_price_says_whether_it_was_charged(
         db.session.get_one(Message, message.id).price_unit = "USD"
         db.session.commit()
     assert f"Charged? {said} " in words(alice.get(f"/messages/{message.public_id}").text)
+
+
+@pytest.mark.parametrize("typed", ["30003", " 030003", "30 003"])
+def test_log_finds_the_messages_with_a_code_in_every_spelling(alice: Person, typed: str) -> None:
+    message = alice.has_message(status="undelivered", error_code="30003")
+    page = alice.client.get("/messages", query_string={"error": typed}).text
+    assert f"/messages/{message.public_id}" in page
+    assert "Error 30003" in page

@@ -101,7 +101,7 @@ def test_two_at_once_send_once(make_app: MakeApp) -> None:
         ("undelivered", "30007", "same way. Reword it"),
         ("undelivered", "30006", "does not help. It would fail"),
         ("failed", "30410", "from here. Ask the recipient whether it arrived."),
-        ("failed", "31999", "Not unless Twilio"),
+        ("failed", "31999", "Not before you know what it means"),
         ("failed", None, "ask the recipient"),
     ],
 )

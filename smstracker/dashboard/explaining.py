@@ -5,7 +5,7 @@ from datetime import datetime
 
 from smstracker import status
 from smstracker.models import Message
-from smstracker.reasons import AGAIN, CHARGED, WHO, WORTH_ANOTHER_TRY, Reason, reason_for
+from smstracker.reasons import CHARGED, WHO, WORTH_ANOTHER_TRY, Reason, reason_for
 from smstracker.status import State
 
 _SAFE = "Yes. Nothing was sent, so it is safe."
@@ -13,7 +13,7 @@ _UNEXPLAINED = "Not from here: without a reason, ask the recipient first whether
 _TRIED_TWICE = "This was a second try already; another one is not likely to help."
 # Why the very same message is not to be sent once more, by the class of its error.
 _REFUSALS = {
-    "after a change": "The same message would fail in the same way. {0.todo}",
+    "after a fix": "The same message would fail in the same way. {0.todo}",
     "ask first": "It may have arrived, so it is not sent again from here. {0.todo}",
     "no": "Sending it again does not help. {0.when}",
 }
@@ -49,7 +49,7 @@ def _again(message: Message, reason: Reason | None) -> str:
         return _SAFE if message.status in _NEVER_ARRIVED else _UNEXPLAINED
     if _was_tried_twice(message, reason):
         return f"No. {_TRIED_TWICE}"
-    return f"{AGAIN[reason.again]}. {reason.when}"
+    return reason.send_again
 
 
 def _charged(message: Message, reason: Reason | None) -> str:

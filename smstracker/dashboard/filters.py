@@ -15,7 +15,7 @@ from smstracker.models.filter import NO_CODE
 from smstracker.models.log import Filter
 from smstracker.models.text_search import SHORTEST
 from smstracker.period import Period, PeriodError, read_period
-from smstracker.reasons import reason_for
+from smstracker.reasons import plain_code, reason_for
 from smstracker.sms.phone_numbers import (
     PhoneNumberError,
     format_international,
@@ -104,7 +104,7 @@ def read_filters(owner_id: int, given: Mapping[str, str], now: datetime) -> Chos
     found = Filter(
         owner_id,
         state=_state(typed["state"]),
-        error_code=_shaped(typed["error"], ERROR_CODE, NO_SUCH_CODE),
+        error_code=_shaped(plain_code(typed["error"]), ERROR_CODE, NO_SUCH_CODE),
         sender=_shaped(typed["sender"], SENDER, "That is no sender. Choose one of the list."),
         source=_source(typed["source"]),
         since=period.since,
