@@ -7,10 +7,12 @@ setting's name and never repeats a value: a value may be a secret.
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from email.utils import formataddr, parseaddr
 from io import StringIO
 from ipaddress import ip_address
 from itertools import pairwise
@@ -24,6 +26,8 @@ from dotenv.parser import parse_stream
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from mail_addresses import MailAddressError, normalize_domain, normalize_email
+
 ROOT = Path(__file__).parent
 ENV_FILE = ROOT / ".env"
 TWILIO_API = "https://api.twilio.com"
@@ -32,11 +36,13 @@ DEMO_KEY_ID = "webhooks_sharedkey_demo"
 
 _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
-# E.164, a short code, or an alphanumeric sender with at least one letter.
-_SENDER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
 # Of a shared webhook key.
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+|@[^@\s]+")
+# E.164, a short code, or an alphanumeric sender with at least one letter. Which of the other
+# characters a country takes is left to Twilio; "+4915O1234" with a letter O is a slip.
+_SENDER = re.compile(
+    r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])(?!\+[0-9])[A-Za-z0-9 &+_-]{1,11}"
+)
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 
@@ -71,6 +77,7 @@ REAL_SETTINGS = (
 SHORTEST_SECRET_KEY = 32
 FEWEST_CHARACTERS = 8  # different ones, in a secret key
 _PLACEHOLDER = re.compile(r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…")
+_SQLITE_OPTIONS = {"timeout", "detect_types", "check_same_thread", "cached_statements"}
 _EDGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 T = TypeVar("T")
@@ -249,7 +256,9 @@ def make_private(path: Path, mode: int = 0o600) -> None:
     """Shut others out of a file or folder of ours. `flask doctor` tells if it could not be done."""
     with suppress(OSError):
         status = path.stat()
-        if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+        # Never a folder where a file is expected, as in a mistaken DATABASE_URL.
+        is_meant = stat.S_ISDIR(status.st_mode) if mode & 0o100 else stat.S_ISREG(status.st_mode)
+        if is_meant and status.st_mode & 0o077 and status.st_uid == os.geteuid():
             path.chmod(mode)
 
 
@@ -497,6 +506,10 @@ def _read_database_url(read: _Reader, demo: bool, instance: Path) -> str:
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         if sqlite_path(url) is None:
             read.problem(name, "must name a file: what is kept in memory is lost")
+        elif url.host:
+            read.problem(name, "must begin with three slashes, or four for a path from the root")
+        elif "uri" not in url.query and url.query.keys() - _SQLITE_OPTIONS:
+            read.problem(name, "has an option that SQLite does not know")
     elif url.drivername != "postgresql+psycopg":
         read.problem(name, "must begin with sqlite:/// or postgresql://")
     return raw
@@ -567,7 +580,7 @@ def _read_mail(read: _Reader) -> MailConfig:
     server = read.text("MAIL_SERVER")
     tls, ssl = read.flag("MAIL_USE_TLS"), read.flag("MAIL_USE_SSL")
     username, password = read.text("MAIL_USERNAME"), read.text("MAIL_PASSWORD")
-    sender = read.text("MAIL_DEFAULT_SENDER")
+    sender = _read_sender(read)
     if tls and ssl:
         read.problem("MAIL_USE_TLS", "set this or MAIL_USE_SSL, not both")
     if server and not sender:
@@ -582,12 +595,36 @@ def _read_mail(read: _Reader) -> MailConfig:
     return MailConfig(server, port, username, password, tls, ssl, default_sender)
 
 
+def _read_sender(read: _Reader) -> str | None:
+    """MAIL_DEFAULT_SENDER, a name before the address allowed, with the domain as A-label."""
+    raw = read.text("MAIL_DEFAULT_SENDER")
+    if raw is None:
+        return None
+    name, address = parseaddr(raw)
+    local, at, domain = address.rpartition("@")
+    if local.isascii() and domain.isascii() and at:
+        return raw
+    try:
+        return formataddr((name, f"{local}@{normalize_domain(domain)}"))
+    except (MailAddressError, UnicodeError):
+        read.problem("MAIL_DEFAULT_SENDER", "must be an address such as sms@example.org")
+        return raw
+
+
 def _read_sign_in_allow(read: _Reader, demo: bool) -> tuple[str, ...] | None:
-    """Case-folded addresses and @domains; None means everyone (the default of demo mode)."""
-    entries = tuple(entry.casefold() for entry in read.words("SIGN_IN_ALLOW"))
-    if not all(_ADDRESS.fullmatch(entry) for entry in entries):
-        read.problem("SIGN_IN_ALLOW", "must be a comma list of addresses and @domains")
-    return None if demo and not entries else entries
+    """Addresses and @domains in their one spelling; None lets everyone in (demo mode's default)."""
+    entries: list[str] = []
+    for number, entry in enumerate(read.words("SIGN_IN_ALLOW"), start=1):
+        try:
+            entries.append(_normalize_entry(entry))
+        except MailAddressError:
+            problem = f"must be a comma list of addresses and @domains; entry {number} is neither"
+            read.problem("SIGN_IN_ALLOW", problem)
+    return None if demo and not entries else tuple(entries)
+
+
+def _normalize_entry(entry: str) -> str:
+    return "@" + normalize_domain(entry[1:]) if entry.startswith("@") else normalize_email(entry)
 
 
 def _region(raw: str) -> str | None:

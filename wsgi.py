@@ -8,8 +8,9 @@ import click
 from config import ConfigError, load
 from smstracker import create_app, logs
 
-# A command prints for people; what it does in passing is no news to them.
-is_command = click.get_current_context(silent=True) is not None
+# A command prints for people; what it does in passing is no news to them. `flask run` serves.
+context = click.get_current_context(silent=True)
+is_command = context is not None and context.info_name != "run"
 logs.configure(logging.WARNING if is_command else logging.INFO)
 try:
     app = create_app(load())

@@ -14,7 +14,7 @@ from smstracker.dashboard.notes import bp as notes
 from smstracker.dashboard.views import bp as dashboard
 from smstracker.database import engine_options, prepare_engine
 from smstracker.demo_guard import refuse_live_database
-from smstracker.extensions import csrf, db, limiter, login_manager, migrate
+from smstracker.extensions import csrf, db, login_manager, migrate
 from smstracker.health import bp as health
 from smstracker.help.views import bp as help_pages
 from smstracker.insights.views import bp as insights
@@ -57,7 +57,6 @@ def _bind_extensions(app: Flask) -> None:
     db.init_app(app)
     migrate.init_app(app, directory=str(config.ROOT / "migrations"))
     csrf.init_app(app)
-    limiter.init_app(app)
     # Its context processor would query the database for every page, the one on its failure too.
     login_manager.init_app(app, add_context_processor=False)
     login_manager.login_view = "auth.sign_in"

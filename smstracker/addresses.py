@@ -7,6 +7,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from smstracker.extensions import settings
+from smstracker.web.guards import is_page
 
 
 def absolute(endpoint: str, **values: str) -> str:
@@ -24,7 +25,5 @@ def own_page(wanted: str | None) -> str | None:
         endpoint, _ = current_app.url_map.bind("localhost").match(parts.path, method="GET")
     except (ValueError, HTTPException, RequestRedirect):
         return None
-    is_ours = (
-        not parts.scheme and not parts.netloc and endpoint.startswith(("dashboard.", "connection."))
-    )
+    is_ours = not parts.scheme and not parts.netloc and is_page(current_app, endpoint)
     return wanted if is_ours and len(wanted) <= 500 else None

@@ -12,7 +12,7 @@ from flask import has_request_context, request
 from sqlalchemy import CursorResult, DateTime, Dialect, Engine, MetaData, Result, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
@@ -20,8 +20,9 @@ from sqlalchemy.types import TypeDecorator
 from config import make_private, sqlite_path
 from smstracker.folding import fold_text
 
-# Raised when the database is gone, locked for too long or full. Nothing was stored.
-UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeoutError)
+# Raised when the database is gone, locked for too long, full or takes no writes (InternalError on
+# PostgreSQL). Nothing was stored.
+UNAVAILABLE = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 BUSY_TIMEOUT = 5000  # milliseconds that SQLite waits for a lock
 MOST_CONNECTIONS = 32  # of a process
 READS_ONLY = "smstracker_reads_only"

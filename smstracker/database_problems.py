@@ -118,6 +118,9 @@ POOLER = DatabaseProblem(
     "the connection pooler refuses a startup parameter of DATABASE_URL",
     "take options out of DATABASE_URL and set them for the role by ALTER ROLE",
 )
+BAD_OPTION = DatabaseProblem(
+    "DATABASE_URL has an option that PostgreSQL does not know", "check what stands after its ?"
+)
 STATEMENT_POOLER = DatabaseProblem(
     "the connection pooler allows no transactions", "set its pool_mode to session or transaction"
 )
@@ -179,6 +182,7 @@ SQLSTATES = {
 PROTOCOL_VIOLATION = "08P01"
 CONNECTING = (
     (r"startup parameter", POOLER),
+    (r"invalid (connection option|\w+ value|integer value)", BAD_OPTION),
     (r"statement pooling", STATEMENT_POOLER),
     (r"password|authentication|pg_hba|role .* does not exist|no such user", NO_ACCESS),
     (r"database .* does not exist|no such database", NO_DATABASE),
@@ -226,7 +230,8 @@ def _of_sqlite(error: sqlite3.Error) -> DatabaseProblem | None:
 
 def _of_postgresql(error: psycopg.Error) -> DatabaseProblem | None:
     state = error.sqlstate or ""
-    if isinstance(error, psycopg.OperationalError) and state in ("", PROTOCOL_VIOLATION):
+    is_of_connection = isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError)
+    if is_of_connection and state in ("", PROTOCOL_VIOLATION):
         for words, problem in CONNECTING:
             if re.search(words, str(error), re.IGNORECASE):
                 return problem

@@ -3,19 +3,23 @@
 No finding holds a secret, an address or a whole phone number.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from config import is_loopback
 from smstracker.carrier import Ability, Account, GoneError, InquiryError, current_carrier
-from smstracker.clock import in_words
+from smstracker.clock import ago, in_words, utcnow
 from smstracker.connection.findings import findings as connection_findings
 from smstracker.extensions import settings
 from smstracker.finding import Finding, Verdict, ok, phrase, problem, warning
 from smstracker.health import database_problem
 from smstracker.machine_checks import durability, machine_findings
 from smstracker.mailer import MailError, current_mailer
+from smstracker.models import MailHealth
 from smstracker.self_probe import obstacle
 
 CLOCK_WARNING, CLOCK_PROBLEM = timedelta(seconds=30), timedelta(minutes=5)
@@ -87,7 +91,7 @@ def _senders() -> Iterator[Finding]:
 
 def _sender(sender: str) -> Finding:
     check, name = "senders", f"the number that ends in {sender[-4:]}"
-    if not sender.startswith("+"):
+    if not re.fullmatch(r"\+[0-9]+", sender):
         kind = f"the short code {sender}" if sender.isdecimal() else f"the sender {sender!r}"
         return ok(check, f"{kind} cannot be checked this way; Twilio judges it when it sends")
     try:
@@ -157,7 +161,25 @@ def _mail() -> Finding:
         current_mailer().check()
     except MailError as error:
         return problem("mail", f"the server cannot be used ({error})", _mail_fix(str(error)))
-    return ok("mail", "the server takes mail from here")
+    return _sent_mail() or ok("mail", "the server takes mail from here")
+
+
+def _sent_mail() -> Finding | None:
+    """What went wrong with the newest mail, although the server can be used now."""
+    try:
+        health = MailHealth.latest()
+    except SQLAlchemyError:  # said by the check of the database
+        return None
+    if health.refusal and health.refusal_at:
+        what = f"the server did not take the newest mail, {ago(health.refusal_at, utcnow())}"
+        fix = "see the log of the mail server: the address may not exist, or mail to it is refused"
+        is_about_address = health.refusal == "SMTPRecipientsRefused"
+        judge = warning if is_about_address else problem
+        return judge("mail", f"{what} ({health.refusal})", fix)
+    if health.server_problem and health.server_at:
+        what = f"the server takes mail now, but did not {ago(health.server_at, utcnow())}"
+        return warning("mail", f"{what} ({health.server_problem})", "ask for a sign-in mail again")
+    return None
 
 
 def _mail_fix(kind: str) -> str:

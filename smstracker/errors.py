@@ -6,14 +6,12 @@ from http import HTTPStatus
 
 from flask import Flask, abort, g, render_template, request
 from flask.typing import ResponseReturnValue
-from flask_limiter import RateLimitExceeded
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
-from smstracker.clock import utcnow, waiting_time
+from smstracker.clock import waiting_time
 from smstracker.database import UNAVAILABLE
 from smstracker.database_problems import NOTHING_SAVED, cause, explain
-from smstracker.extensions import limiter
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +67,6 @@ def error_page(code: int, advice: str | None = None) -> Answer:
 def init_app(app: Flask) -> None:
     app.before_request(_no_tidied_path)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(RateLimitExceeded, _rate_limited)
     app.register_error_handler(Exception, _unexpected)
     for error in UNAVAILABLE:
         app.register_error_handler(error, database_error)
@@ -90,13 +87,11 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
     return page, code, headers
 
 
-def _rate_limited(error: RateLimitExceeded) -> ResponseReturnValue:
-    reset_at = limiter.current_limit.reset_at if limiter.current_limit else 0
-    seconds = max(int(reset_at - utcnow().timestamp()) + 1, 1)
+def too_many(wait: timedelta) -> ResponseReturnValue:
+    """The answer to one request too many; after `wait` another one may come."""
     log.warning("rate_limited", extra={"reason": request.endpoint})
-    wait = waiting_time(timedelta(seconds=seconds))
-    page, code, _ = error_page(429, f"Try again in {wait}.")
-    return page, code, {"Retry-After": str(seconds)}
+    page, code, _ = error_page(429, f"Try again in {waiting_time(wait)}.")
+    return page, code, {"Retry-After": str(int(wait.total_seconds()))}
 
 
 def database_error(error: Exception) -> ResponseReturnValue:

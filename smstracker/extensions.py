@@ -3,8 +3,6 @@
 from typing import TYPE_CHECKING, cast
 
 from flask import current_app
-from flask_limiter import Limiter
-from flask_limiter.util import get_remote_address
 from flask_login import LoginManager
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
@@ -17,7 +15,6 @@ db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
 migrate = Migrate(db=db, render_as_batch=True)
 login_manager = LoginManager()
 csrf = CSRFProtect()
-limiter = Limiter(get_remote_address, storage_uri="appdb://", strategy="fixed-window")
 
 # Flask-SQLAlchemy makes its Model at run time, which mypy cannot follow.
 if TYPE_CHECKING:

@@ -1,87 +1,74 @@
-"""Limits on sign-in: counted in the app's own database, so that every process counts together."""
+"""Who may ask for how many sign-in mails an hour: no client floods, nobody locks others out."""
 
 import hashlib
-import time
-from ipaddress import IPv6Address, ip_address
-
-from flask import request
-from limits.storage import Storage
-from sqlalchemy import case, delete, func, select
-from sqlalchemy.exc import SQLAlchemyError
+import re
+from datetime import timedelta
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from smstracker.clock import utcnow
-from smstracker.database import insert
+from smstracker.database import READS_ONLY
 from smstracker.extensions import db
-from smstracker.models import RateLimit
+from smstracker.models.rate_limits import Limit, RateLimit
+
+MAILS_OF_CLIENT = 20
+MAILS_OF_CLIENT_TO_ADDRESS = 5
+# Strangers can use it up, so it is far above what one person asks for.
+MAILS_TO_ADDRESS = 50
+
+# How proxies write a client: with a port, brackets around IPv6, quotes around both.
+_WITH_PORT = re.compile(r'"?(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]"]*))(?::[^:\]"]*)?"?')
+
+IPAddress = IPv4Address | IPv6Address
 
 
-def client_address() -> str:
-    """The client's address as a limit sees it: one IPv6 customer has a whole /64."""
+def parse_client(text: str | None) -> IPAddress | None:
+    """The address of a client as the server or a proxy wrote it, without port and zone.
+
+    None for what names no address, such as "unknown" or an obfuscated "_hidden" (RFC 7239).
+    """
+    text = (text or "").strip()
+    match = _WITH_PORT.fullmatch(text)
+    bare = (match["bracketed"] or match["plain"] or "") if match else text
     try:
-        address = ip_address(request.remote_addr or "::")
-    except ValueError:  # a proxy may say "unknown", or add a port
-        return (request.remote_addr or "")[:64]
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        return str(address.ipv4_mapped)
+        address = ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+def client_key(address: IPAddress | None) -> str:
+    """A client as a limit counts it: one IPv6 customer has a whole /64."""
+    if address is None:
+        return "unknown"
     if isinstance(address, IPv6Address) and not address.is_loopback:
         return f"{int(address) >> 64:016x}/64"
     return str(address)
 
 
-def mail_address() -> str:
-    """A digest of the address that a sign-in mail is asked for; the same for every spelling."""
-    typed = request.form.get("email", "").strip().casefold()
-    return hashlib.sha256(typed.encode(errors="replace")).hexdigest()
+def count_mail(email: str, client: IPAddress | None) -> timedelta | None:
+    """Count a request for a mail, `email` in its one spelling; how long to wait if refused.
 
-
-class DatabaseStorage(Storage):
-    """Fixed windows for Flask-Limiter, in the table `rate_limit`."""
-
-    STORAGE_SCHEME = ["appdb"]
-
-    @property
-    def base_exceptions(self) -> type[Exception]:
-        return SQLAlchemyError
-
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        now = time.time()
-        over = RateLimit.expires_at <= now
-        with db.engine.begin() as connection:
-            fresh = insert(db.engine, RateLimit).values(
-                key=key, hits=amount, expires_at=now + expiry
-            )
-            counted = fresh.on_conflict_do_update(
-                index_elements=[RateLimit.key],
-                set_={
-                    "hits": case((over, amount), else_=RateLimit.hits + amount),
-                    "expires_at": case((over, now + expiry), else_=RateLimit.expires_at),
-                },
-            ).returning(RateLimit.hits)
-            hits = connection.execute(counted).scalar_one()
+    A refusal counts against nobody and only reads: whoever goes on asking keeps nobody from
+    writing.
+    """
+    limits = _limits(email, client_key(client))
+    with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+        wait = RateLimit.wait(connection, limits)
+    if wait:
+        return wait
+    with db.engine.connect() as connection:
+        RateLimit.hit(connection, limits)
+        wait = RateLimit.wait(connection, limits, own=1)  # others were counted meanwhile
+        if wait is None:
             RateLimit.purge(connection, utcnow())
-        return hits
+            connection.commit()
+    return wait
 
-    def get(self, key: str) -> int:
-        live = (RateLimit.key == key) & (RateLimit.expires_at > time.time())
-        with db.engine.connect() as connection:
-            return connection.execute(select(RateLimit.hits).where(live)).scalar() or 0
 
-    def get_expiry(self, key: str) -> float:
-        with db.engine.connect() as connection:
-            ends = select(RateLimit.expires_at).where(RateLimit.key == key)
-            return connection.execute(ends).scalar() or time.time()
-
-    def check(self) -> bool:
-        with db.engine.connect() as connection:
-            connection.execute(select(1))
-        return True
-
-    def reset(self) -> int:
-        with db.engine.begin() as connection:
-            gone = connection.execute(select(func.count()).select_from(RateLimit)).scalar_one()
-            connection.execute(delete(RateLimit))
-        return gone
-
-    def clear(self, key: str) -> None:
-        with db.engine.begin() as connection:
-            connection.execute(delete(RateLimit).where(RateLimit.key == key))
+def _limits(email: str, client: str) -> tuple[Limit, ...]:
+    address = hashlib.sha256(email.encode()).hexdigest()
+    return (
+        Limit(f"sign-in/client/{client}", MAILS_OF_CLIENT),
+        Limit(f"sign-in/client-address/{client}/{address}", MAILS_OF_CLIENT_TO_ADDRESS),
+        Limit(f"sign-in/address/{address}", MAILS_TO_ADDRESS),
+    )

@@ -59,11 +59,20 @@ def configure(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("werkzeug").addFilter(_is_no_request_line)
     # These two write phone numbers: in the query of a look-up, in the path of a request.
     for chatty in ("twilio", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     # It tells which database it has met, at every question whether the tables are up to date.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+
+
+def _is_no_request_line(record: logging.LogRecord) -> bool:
+    """Whether the development server says something else than which path was asked for.
+
+    A path may hold a sign-in token. `_end` logs each request by its rule.
+    """
+    return " - - [" not in record.getMessage()
 
 
 def name_request(event: str, **fields: str | None) -> None:

@@ -13,12 +13,13 @@ from flask_login import current_user
 
 from smstracker import clock, status
 from smstracker.dashboard import explaining, wording
-from smstracker.dashboard.forms import readable
 from smstracker.extensions import settings
+from smstracker.mailer import can_mail
 from smstracker.models import Message
 from smstracker.plain_text import PLAIN
 from smstracker.reasons import documentation
 from smstracker.segments import Segments
+from smstracker.sms.phone_numbers import format_international
 from smstracker.status import Source
 
 # Short enough for a row of the log; the page of the message has the full words.
@@ -59,7 +60,7 @@ def init_app(app: Flask) -> None:
         "duration": clock.in_words,
         "named": named,
         "pretty_json": pretty_json,
-        "readable": readable,
+        "readable": format_international,
         "segment_line": segment_line,
     }
     app.jinja_env.globals |= {
@@ -77,7 +78,7 @@ def init_app(app: Flask) -> None:
 
 
 def _context() -> dict[str, Any]:
-    return {"demo": settings().demo, "can_mail": settings().demo or settings().mail.server}
+    return {"demo": settings().demo, "can_mail": can_mail()}
 
 
 def absolute_time(moment: datetime) -> str:

@@ -39,12 +39,12 @@ OUTCOME_OPEN = ("pending", "unknown")
 NOT_SENT = ("refused", "unreached", "untraced")
 NEGATIVE = ("failed", "undelivered")
 POSITIVE = ("delivered", "read")
+# Twilio's words for a message that was sent to us: none of ours.
+RECEIVED = ("receiving", "received")
 DELETED = "deleted"
 FINAL = (*NOT_SENT, *NEGATIVE, *POSITIVE, "canceled", DELETED)
 # Known without a callback because none can be due: no look-up of these repairs a missed one.
 NOT_CALLED_BACK = (*NOT_SENT, DELETED)
-# Twilio's words for a message that was sent to us: none of ours.
-RECEIVED = ("receiving", "received")
 AWAITING_RECEIPT = ("sent", "partially_delivered")
 
 # A process that dies between saving a message and recording Twilio's answer leaves "pending".

@@ -63,6 +63,8 @@ def settings(**changed: str) -> Config:
         "TWILIO_PHONE_NUMBER": "+15005550006",
         "TWILIO_API_BASE_URL": "http://127.0.0.1:9",
         "SIGN_IN_ALLOW": "@example.org",
+        "MAIL_SERVER": "127.0.0.1",
+        "MAIL_PORT": "9",
         "MAIL_DEFAULT_SENDER": "smstracker@example.org",
         "WEB_THREADS": "16",
     }

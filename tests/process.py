@@ -1,4 +1,4 @@
-"""`python -m smstracker` as a process of its own."""
+"""`python -m smstracker`, or another module, as a process of its own."""
 
 import os
 import re

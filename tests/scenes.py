@@ -174,6 +174,7 @@ SCENES = (
     Scene("sign-in-error", _wrong_address),
     Scene("sign-in-without-mail", "/auth/sign-in", house="sick", is_variant=True),
     Scene("code", _code, house="demo"),
+    Scene("code-mail-down", _code, is_variant=True),
     Scene("code-error", _wrong_code, house="demo"),
     Scene("mailbox", _mailbox, house="demo"),
     Scene("mailbox-signed-in", "/auth/mailbox", ALICE, "demo", is_variant=True),

@@ -112,6 +112,12 @@ def test_notes_take_three_statements(alice: Person) -> None:
     assert len([one for one in seen if one.lstrip().startswith("SELECT")]) == 3
 
 
+def test_check_says_how_the_recipient_is_understood(alice: Person) -> None:
+    assert "Germany: +49 1512 3456789" in notes(alice, recipient="+49 (0)151 23456789")
+    assert "SMS and MMS, not WhatsApp" in notes(alice, recipient="whatsapp:+14155552671")
+    assert notes(alice, recipient=" ") == ""
+
+
 def test_check_needs_a_token_and_a_session(alice: Person) -> None:
     assert alice.client.post("/messages/check", data={"recipient": "1"}).status_code == 400
     token = hidden(alice.get("/messages/new").text, "csrf_token")

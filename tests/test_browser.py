@@ -97,7 +97,7 @@ def test_journey_without_script(
     page = new_page(java_script_enabled=False)
     sign_in(page, live, inbox)
     compose(page, "Fenêtre")
-    page.get_by_role("button", name="Count segments").click()
+    page.get_by_role("button", name="Check").click()
     expect(page.locator("#segments")).to_have_text("UCS-2 · 1 segment · 7 of 70")
     page.get_by_role("button", name="Send").click()
     assert simulator.books.wait_until_idle(20)

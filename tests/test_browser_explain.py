@@ -129,7 +129,7 @@ def test_enter_without_script_sends(
     page = new_page(java_script_enabled=False)
     sign_in(page, live, inbox)
     compose(page, "“Quoted”")
-    page.get_by_role("button", name="Count segments").click()
+    page.get_by_role("button", name="Check").click()
     expect(page.get_by_role("button", name="Use plain characters")).to_be_visible()
     page.get_by_label("To").press("Enter")
     expect(page.get_by_role("heading", level=1)).to_contain_text("+1 500-555-0006")
@@ -150,6 +150,31 @@ def test_number_of_a_story_is_checked_too(
         page.locator("[data-number] button").first.click()
     assert "recipient=%2B" in (found.value.request.post_data or "")
     page.context.close()
+
+
+def test_form_shows_country_and_number_before_sending(
+    new_page: NewPage,  # noqa: F811
+    live: Flask,
+    inbox: Inbox,
+) -> None:
+    page = new_page(viewport={"width": 360, "height": 800})
+    sign_in(page, live, inbox)
+    page.goto("/messages/new")
+    recipient, understood = page.get_by_label("To", exact=True), page.locator("#understood")
+    body = page.get_by_label("Text")
+    place = body.bounding_box()
+    recipient.fill("+44 (0)7911 123456")
+    expect(understood).to_have_text("United Kingdom, Guernsey or Jersey: +44 7911 123456")
+    examine(page, "understood", ALL_RULES)
+    # What is typed on makes it another number, so the old one is gone at once.
+    recipient.press("End")
+    recipient.press("0")
+    assert understood.inner_text() == ""
+    recipient.fill("+491512345678.0")
+    with page.expect_response("**/messages/check"):
+        body.focus()
+    expect(understood).to_contain_text("A spreadsheet has turned that number into a decimal")
+    assert body.bounding_box() == place
 
 
 @pytest.mark.parametrize("script", [True, False])

@@ -60,7 +60,8 @@ def test_signing_out_ends_every_session_of_one_user(app: Flask, alice: Person, b
 
 
 def test_printed_link_signs_in_once(app: Flask) -> None:
-    link = run(app, "users", "sign-in-link", ALICE).output.strip()
+    link, note = run(app, "users", "sign-in-link", ALICE).output.splitlines()
+    assert note == "(valid 15 minutes, once)"
     assert re.fullmatch(r"https://sms\.example\.org/auth/link/[\w-]{43}", link)
     path = link.removeprefix("https://sms.example.org")
     first, second = Person(app, ALICE), Person(app, ALICE)

@@ -5,51 +5,7 @@ import re
 import pytest
 from flask import Flask
 
-from smstracker.dashboard.forms import e164, parse_recipient, readable
-from tests.people import Person
-
-
-@pytest.mark.parametrize(
-    ("typed", "region", "number"),
-    [
-        ("+1 555 867 5310", "US", "+15558675310"),
-        ("(555) 867-5310", "US", "+15558675310"),
-        ("555.867.5310", "US", "+15558675310"),
-        ("1-800-FLOWERS", "US", "+18003569377"),
-        ("020 7946 0958", "GB", "+442079460958"),
-        ("0044 20 7946 0958", "GB", "+442079460958"),
-        ("+44 (0)20 7946 0958", "US", "+442079460958"),
-        ("tel:+1-555-867-5310", "US", "+15558675310"),
-        ("＋１５５５８６７５３１０", "US", "+15558675310"),
-        ("\u202a+1\xa0555\u2011867\u20115310\u202c", "US", "+15558675310"),
-    ],
-)
-def test_any_human_spelling_becomes_e164(typed: str, region: str, number: str) -> None:
-    assert e164(parse_recipient(typed, region)) == number
-
-
-@pytest.mark.parametrize(
-    ("typed", "problem"),
-    [
-        ("hello", "not a phone number"),
-        ("+", "not a phone number"),
-        ("+999 123456789", "No country has that code"),
-        ("12", "too short"),
-        ("+1 555 867", "too short"),
-        ("+1 555 867 5310 99999", "too long"),
-        ("867-5310", "area code is missing"),
-        ("+1 555 867 5310 ext. 12", "extension"),
-        ("9" * 400, "too long"),
-    ],
-)
-def test_what_is_no_number_is_said_in_words(typed: str, problem: str) -> None:
-    with pytest.raises(ValueError, match=problem):
-        parse_recipient(typed, "US")
-
-
-def test_readable_leaves_what_is_no_number_alone() -> None:
-    assert readable("+15558675310") == "+1 555-867-5310"
-    assert readable("MYBRAND") == "MYBRAND"
+from tests.people import Person, words
 
 
 @pytest.mark.parametrize(
@@ -91,6 +47,31 @@ def test_line_ends_of_the_browser_count_once(alice: Person) -> None:
 
 def test_text_of_the_longest_permitted_length_goes(alice: Person) -> None:
     assert alice.send(body="x" * 1600).status_code == 303
+
+
+def test_check_shows_country_and_number_and_sends_nothing(alice: Person) -> None:
+    page = alice.send(recipient="+49 (0)151 23456789", check="1").text
+    assert "Germany: +49 1512 3456789" in words(page)
+    assert alice.messages() == []
+
+
+def test_check_says_what_is_wrong_and_sends_nothing(alice: Person) -> None:
+    answer = alice.send(recipient="+491512345678.0", check="1")
+    assert answer.status_code == 200
+    assert "A spreadsheet has turned that number into a decimal" in words(answer.text)
+    assert alice.messages() == []
+
+
+def test_understood_number_stands_beside_the_error_of_another_field(alice: Person) -> None:
+    page = alice.send(recipient="(415) 555-2671", body="x" * 1601).text
+    assert "United States or Canada: +1 415-555-2671" in words(page)
+
+
+def test_number_that_was_shown_is_the_one_that_is_sent(alice: Person) -> None:
+    typed = "\u202a+49\ufe0f 151 23456789\u202c"
+    assert "+49 1512 3456789" in words(alice.send(recipient=typed, check="1").text)
+    alice.send(recipient=typed)
+    assert alice.message().recipient == "+4915123456789"
 
 
 def test_counting_segments_needs_no_script_and_sends_nothing(alice: Person) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config import Config, ConfigError, load
+from config import Config, ConfigError, load, make_private
 from tests.live_settings import LIVE
 
 
@@ -119,6 +119,14 @@ def test_a_messaging_service_is_sender_enough(tmp_path: Path) -> None:
     assert load(LIVE | service, instance=tmp_path).twilio_phone_numbers == ()
 
 
+@pytest.mark.parametrize("sender", ["Shop-1", "Shop_1", "Shop & Co", "Shop+", "+Shop", "A"])
+def test_sender_with_characters_that_some_countries_take_is_left_to_twilio(
+    tmp_path: Path, sender: str
+) -> None:
+    senders = load(LIVE | {"TWILIO_PHONE_NUMBER": sender}, instance=tmp_path).twilio_phone_numbers
+    assert senders == (sender,)
+
+
 @pytest.mark.parametrize(
     "base",
     [
@@ -160,6 +168,10 @@ def test_postgres_urls_get_the_driver(tmp_path: Path, url: str) -> None:
         ({"TWILIO_API_BASE_URL": "http://api.example.org"}, "TWILIO_API_BASE_URL"),
         ({"TWILIO_API_BASE_URL": "nonsense"}, "TWILIO_API_BASE_URL"),
         ({"TWILIO_PHONE_NUMBER": "+1 500"}, "TWILIO_PHONE_NUMBER"),
+        ({"TWILIO_PHONE_NUMBER": "+15005O5"}, "TWILIO_PHONE_NUMBER"),
+        ({"TWILIO_PHONE_NUMBER": "A-Long_Name&Co"}, "TWILIO_PHONE_NUMBER"),
+        ({"TWILIO_PHONE_NUMBER": "12-34"}, "TWILIO_PHONE_NUMBER"),
+        ({"TWILIO_PHONE_NUMBER": "Shop!"}, "TWILIO_PHONE_NUMBER"),
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL"),
         ({"DATABASE_URL": "sqlite://"}, "DATABASE_URL"),
         ({"TWILIO_PHONE_NUMBER": ","}, "TWILIO_PHONE_NUMBER"),
@@ -208,6 +220,17 @@ def test_random_secret_keys_are_taken(tmp_path: Path) -> None:
 )
 def test_database_in_memory_is_refused(tmp_path: Path, url: str) -> None:
     assert problems(tmp_path, DATABASE_URL=url).startswith("DATABASE_URL: must name a file")
+
+
+@pytest.mark.parametrize("url", ["sqlite://host/x.sqlite", "sqlite:///x.sqlite?colour=red"])
+def test_sqlite_url_that_cannot_be_opened_is_refused(tmp_path: Path, url: str) -> None:
+    assert problems(tmp_path, DATABASE_URL=url).startswith("DATABASE_URL: ")
+
+
+def test_folder_in_the_place_of_a_file_keeps_its_rights(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    make_private(tmp_path)
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
 def test_folder_of_what_is_generated_is_shut_to_others(tmp_path: Path) -> None:

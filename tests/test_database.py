@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from flask import Flask
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import event, func, inspect, select, text, update
+from sqlalchemy import event, inspect, select, text, update
 from sqlalchemy.exc import StatementError
 
 from smstracker.clock import utcnow
@@ -309,19 +309,3 @@ def test_unreachable_database_is_not_ready_but_the_process_lives(make_app) -> No
     client = make_app(DATABASE_URL="sqlite:////nowhere/at/all.sqlite").test_client()
     assert client.get("/healthz").status_code == 200
     assert client.get("/readyz").status_code == 503
-
-
-def test_counter_of_a_limit_can_be_read_and_cleared(app: Flask) -> None:
-    from smstracker.limits import DatabaseStorage
-
-    storage = DatabaseStorage()
-    with app.app_context():
-        assert storage.check()
-        assert storage.incr("key", 60) == 1
-        assert (storage.get("key"), storage.get("other")) == (1, 0)
-        assert storage.get_expiry("key") > utcnow().timestamp()
-        storage.clear("key")
-        assert storage.get("key") == 0
-        storage.incr("key", 60)
-        assert storage.reset() == 1
-        assert db.session.scalar(select(func.count()).select_from(RateLimit)) == 0

@@ -5,7 +5,6 @@ import resource
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -127,6 +126,7 @@ def test_sqlstate_has_its_cause(state: str, problem: DatabaseProblem | None) -> 
         ("connection timeout expired", problems.SILENT),
         ("connection to server failed: Connection refused", problems.REFUSED),
         ('definition of service "sms" not found', problems.NO_SERVICE),
+        ('invalid sslmode value: "sometimes"', problems.BAD_OPTION),
         ("server closed the connection unexpectedly", problems.UNREACHED),
     ],
 )
@@ -134,8 +134,15 @@ def test_connection_that_fails_has_its_cause(words: str, problem: DatabaseProble
     assert explain(OperationalError("", {}, psycopg.OperationalError(words))) is problem
 
 
-def test_other_errors_are_faults_of_the_program(tmp_path: Path) -> None:
+def test_option_that_postgresql_does_not_know_is_said() -> None:
+    words = 'invalid connection option "colour"'
+    error = DBAPIError("", {}, psycopg.ProgrammingError(words))
+    assert explain(error) is problems.BAD_OPTION
+
+
+def test_other_errors_are_faults_of_the_program() -> None:
     assert explain(ValueError("x")) is None
+    assert explain(DBAPIError("", {}, psycopg.ProgrammingError("the cursor is closed"))) is None
     assert explain(IntegrityError("", {}, sqlite3.IntegrityError("UNIQUE"))) is None
     assert explain(PoolTimeoutError()) is problems.ALL_IN_USE
 
@@ -144,6 +151,6 @@ def test_sentences_are_fit_for_people() -> None:
     every = [value for value in vars(problems).values() if isinstance(value, DatabaseProblem)]
     assert len(every) > 20
     for problem in every:
-        assert problem.cause[0].islower() or problem.cause.startswith("TWILIO_")
+        assert problem.cause[0].islower() or problem.cause.startswith(("TWILIO_", "DATABASE_"))
         assert not problem.cause.endswith(".")
         assert not problem.fix.endswith(".")

@@ -20,7 +20,7 @@ from config import load
 from smstracker import create_app, doctor
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Heartbeat, Message
+from smstracker.models import Heartbeat, MailHealth, Message
 from smstracker.simulator import SimulatorServer
 from tests.conftest import free_port
 from tests.inbox import Inbox
@@ -233,13 +233,14 @@ def test_messaging_service_is_looked_up(
 
 
 def test_sender_that_cannot_be_looked_up_is_said_to_be_so(asked: Asked) -> None:
-    found = asked(answer(200, account()), TWILIO_PHONE_NUMBER="12345, Workshop")
-    assert [one["verdict"] for one in found["senders"]] == ["ok", "ok"]
+    found = asked(answer(200, account()), TWILIO_PHONE_NUMBER="12345, Workshop, +Shop & Co")
+    assert [one["verdict"] for one in found["senders"]] == ["ok", "ok", "ok"]
     assert [
         one["found"].partition(" cannot be checked this way")[0] for one in found["senders"]
     ] == [
         "the short code 12345",
         "the sender 'Workshop'",
+        "the sender '+Shop & Co'",
     ]
 
 
@@ -327,6 +328,27 @@ def test_mail_goes_as_far_as_a_mail_would(asked: Asked, inbox: Inbox) -> None:
     assert inbox.mails == []
 
 
+def test_mail_that_was_not_taken_is_told_although_the_server_can_be_used(
+    app: Flask, asked: Asked, inbox: Inbox
+) -> None:
+    mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(inbox.controller.port)}
+    at = utcnow() - timedelta(minutes=9)
+    store(app, MailHealth(id=1, server_problem="SMTPConnectError", server_at=at))
+    verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
+    assert verdict == "warning"
+    assert what == "the server takes mail now, but did not 9 minutes ago (SMTPConnectError)"
+    assert fix == "ask for a sign-in mail again"
+    with app.app_context():
+        MailHealth.record_mail("SMTPDataError")
+        db.session.commit()
+    verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
+    assert verdict == "problem"
+    assert what.startswith("the server did not take the newest mail, ")
+    assert fix == (
+        "see the log of the mail server: the address may not exist, or mail to it is refused"
+    )
+
+
 def test_mail_server_that_is_not_there_is_a_problem(asked: Asked) -> None:
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(free_port())}
     verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
@@ -357,7 +379,7 @@ def test_mail_server_that_nobody_vouches_for_is_a_problem(
 
 
 def test_mail_without_a_server_is_a_warning(asked: Asked) -> None:
-    verdict, what, _ = one(asked(answer(500, {})), "mail")
+    verdict, what, _ = one(asked(answer(500, {}), MAIL_SERVER=""), "mail")
     assert (verdict, what) == ("warning", "no server is set, so no sign-in mail leaves")
 
 

@@ -124,6 +124,12 @@ def test_reserved_names_and_empty_values_are_no_misspellings(
     assert problems() == ""
 
 
+def test_every_name_of_the_example_is_a_setting() -> None:
+    lines = (config.ROOT / ".env.example").read_text().splitlines()
+    names = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
+    assert names <= SETTINGS
+
+
 def test_every_setting_that_is_read_has_its_name_in_the_list(tmp_path: Path) -> None:
     names: set[str] = set()
 

@@ -40,3 +40,12 @@ def test_chip_of_an_error_says_its_code_once(alice: Person, code: str, chip: str
     alice.has_message()
     page = alice.get("/messages", query_string={"error": code}).text
     assert f"Remove filter {chip}" in words(page)
+
+
+@pytest.mark.parametrize("sender", ["Shop-1", "Shop_1", "Shop & Co", "+Shop"])
+def test_messages_of_every_permitted_sender_are_found(alice: Person, sender: str) -> None:
+    alice.has_message(sender=sender)
+    alice.has_message(sender="Other")
+    address = alice.post("/messages/filter", {"sender": sender}, page="/messages").location
+    found = alice.get(address.replace("/messages", "/messages.json")).json
+    assert [message["sender"] for message in found["messages"]] == [sender]  # type: ignore[index]

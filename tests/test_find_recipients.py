@@ -52,6 +52,27 @@ def test_recipient_is_found_by_last_digits_in_every_country(
     assert len(found["messages"]) == 1  # type: ignore[index]
 
 
+@pytest.mark.parametrize("typed", ["4915123456789", "+49 151\u200e23456789", "tel:+4915123456789"])
+def test_recipient_is_found_by_every_spelling_that_the_form_takes(
+    make_app: Callable[..., Flask], typed: str
+) -> None:
+    anna = Person.signed_in(make_app(DEFAULT_REGION="DE"), "anna@example.org")
+    number = "+4915123456789"
+    anna.has_message(recipient=number, recipient_backwards=number[:0:-1])
+    address = anna.post("/messages/filter", {"number": typed}, page="/messages").location
+    found = anna.get(address.replace("/messages", "/messages.json")).json
+    assert len(found["messages"]) == 1  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    "typed", ["+491512345678.0", "5678O", "whatsapp:5678", "5678, 5679", "415…2671"]
+)
+def test_search_refuses_what_the_form_refuses(alice: Person, typed: str) -> None:
+    answer = alice.post("/messages/filter", {"number": typed}, page="/messages")
+    assert answer.status_code == 422
+    assert "Recipient: " in answer.text
+
+
 def test_number_with_a_trunk_prefix_is_a_whole_one(make_app: Callable[..., Flask]) -> None:
     anna = Person.signed_in(make_app(DEFAULT_REGION="NZ"), "anna@example.org")
     number = "+6421123456"

@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import logging
+import re
 import shutil
 import socket
 import ssl
@@ -16,12 +17,17 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 from flask import Flask
+from sqlalchemy import delete
 
 from config import load
 from smstracker import create_app, mailer
+from smstracker.doctor import examine
 from smstracker.extensions import db
+from smstracker.finding import Finding
 from smstracker.mailer import Mailer, MailError
+from smstracker.models import MailHealth
 from tests.conftest import free_port, settings
+from tests.inbox import Inbox
 from tests.people import Client, Person
 
 
@@ -69,7 +75,7 @@ def test_server_that_is_not_there_is_an_error() -> None:
 
 def test_no_server_is_an_error_in_live_mode() -> None:
     with pytest.raises(MailError, match="MAIL_SERVER"):
-        Mailer(settings()).send("a@example.org", "s", "t")
+        Mailer(settings(MAIL_SERVER="")).send("a@example.org", "s", "t")
 
 
 def test_line_feed_in_a_header_is_refused() -> None:
@@ -88,6 +94,94 @@ def test_mail_that_fails_is_logged_and_the_page_stays_the_same(
         app.extensions["mailer"].drain()
     assert answer.status_code == 303
     assert "mail_failed" in caplog.messages
+
+
+class Refusing:
+    """A server that takes our sender and no recipient."""
+
+    async def handle_RCPT(self, *_args: object) -> str:  # noqa: N802
+        return "550 relaying denied"
+
+
+@pytest.fixture
+def refusing() -> Iterator[int]:
+    server = Controller(Refusing(), "127.0.0.1", free_port())
+    server.start()
+    yield server.port
+    server.stop()
+
+
+def ask(app: Flask, email: str) -> str:
+    """The page after a request for a mail."""
+    person = Person(app, email)
+    answer = person.post("/auth/sign-in", {"email": email})
+    app.extensions["mailer"].drain()
+    return re.sub(r'value="[^"]*"', "", person.get(answer.location).text)
+
+
+def mail_finding(app: Flask) -> Finding:
+    with app.app_context():
+        return next(finding for finding in examine() if finding.check == "mail")
+
+
+def test_page_says_alike_for_every_address_that_no_mail_can_be_sent(
+    make_app: Callable[..., Flask],
+) -> None:
+    for email in ("alice@example.org", "mallory@elsewhere.example"):
+        app = make_app(MAIL_PORT=str(free_port()))
+        with app.app_context():
+            db.session.execute(delete(MailHealth))
+            db.session.commit()
+        assert "No mail can be sent right now" in ask(app, email)
+    assert ask(app, "alice@example.org") == ask(app, "mallory@elsewhere.example")
+
+
+def test_page_stops_saying_so_when_the_server_is_back(
+    make_app: Callable[..., Flask], inbox: Inbox
+) -> None:
+    ask(make_app(MAIL_PORT=str(free_port())), "alice@example.org")
+    app = make_app(MAIL_PORT=str(inbox.controller.port))
+    assert mail_finding(app).verdict == "warning"
+    assert "is on its way" in ask(app, "mallory@elsewhere.example")
+    assert mail_finding(app).verdict == "ok"
+
+
+def test_mail_that_one_recipient_cannot_get_is_told_to_the_doctor_and_not_to_strangers(
+    make_app: Callable[..., Flask], refusing: int
+) -> None:
+    app = make_app(MAIL_PORT=str(refusing))
+    assert mail_finding(app).verdict == "ok"
+    assert "is on its way" in ask(app, "alice@example.org")
+    finding = mail_finding(app)
+    assert finding.verdict == "warning"
+    assert "SMTPRecipientsRefused" in finding.found
+    assert "alice" not in finding.found
+
+
+def test_sender_that_the_server_refuses_is_noticed_without_a_mail(
+    make_app: Callable[..., Flask],
+) -> None:
+    class NoSender:
+        async def handle_MAIL(self, *_args: object) -> str:  # noqa: N802
+            return "550 not you"
+
+    server = Controller(NoSender(), "127.0.0.1", free_port())
+    server.start()
+    app = make_app(MAIL_PORT=str(server.port))
+    page, finding = ask(app, "mallory@elsewhere.example"), mail_finding(app)
+    server.stop()
+    assert "No mail can be sent right now" in page
+    assert (finding.verdict, "SMTPSenderRefused" in finding.found) == ("problem", True)
+
+
+def test_sender_with_a_name_and_an_accented_domain_is_sent_as_a_label(inbox: Inbox) -> None:
+    sender = "Zentrale <sms@bücher.example>"
+    mailer = mailer_at(inbox.controller.port, MAIL_DEFAULT_SENDER=sender)
+    mailer.send("a@example.org", "s", "t")
+    assert mailer.compose("a@example.org", "s", "t")["From"] == (
+        "Zentrale <sms@xn--bcher-kva.example>"
+    )
+    assert inbox.mails
 
 
 def test_too_many_mails_at_once_are_dropped_and_logged(
@@ -158,8 +252,17 @@ def test_mail_carries_a_date(demo: Flask) -> None:
     assert abs(sent - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(minutes=1)
 
 
-def test_sign_in_page_says_when_no_mail_can_come(app: Flask, demo: Flask) -> None:
-    assert (
-        "Ask your administrator for a sign-in link" in app.test_client().get("/auth/sign-in").text
-    )
-    assert "no mail will come" not in demo.test_client().get("/auth/sign-in").text
+def test_sign_in_page_without_a_mail_server_has_no_form_but_says_how_to_get_a_link(
+    make_app: Callable[..., Flask],
+) -> None:
+    visitor = Person(make_app(MAIL_SERVER=""), "alice@example.org")
+    page = visitor.get("/auth/sign-in").text
+    assert "<form" not in page
+    assert "flask users sign-in-link EMAIL" in page
+    answer = visitor.post("/auth/sign-in", {"email": visitor.email}, page="/auth/link/x")
+    assert answer.location == "/auth/sign-in"
+    assert "Ask your administrator" in visitor.post("/auth/link/x").text
+
+
+def test_sign_in_page_of_a_demo_has_the_form(demo: Flask) -> None:
+    assert "Send the mail" in demo.test_client().get("/auth/sign-in").text

@@ -148,3 +148,19 @@ def test_server_does_not_start_with_wrong_settings(module: str) -> None:
     assert done.returncode == 1
     assert "PORT: must be a whole number" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_development_server_logs_requests_without_the_token(tmp_path: Path) -> None:
+    port = str(free_port())
+    flask = [sys.executable, "-m", "flask", "--app", "wsgi", "run", "--port", port]
+    process = Process(tmp_path, *flask, PORT=port)
+    process.wait_for("Running on")
+    assert (
+        urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/auth/link/not-to-be-seen", timeout=5
+        ).status
+        == 200
+    )
+    process.wait_for(r"/auth/link/<token>")
+    process.end()
+    assert "not-to-be-seen" not in process.printed

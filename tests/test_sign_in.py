@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
+from smstracker.auth.browser_name import browser_name
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SignInToken, User, UserSession
@@ -18,6 +19,7 @@ from tests.inbox import Inbox
 from tests.people import Person, hidden
 
 ALICE = "alice@example.org"
+ID = "00000000-0000-0000-0000-000000000001"
 
 
 @pytest.fixture
@@ -176,12 +178,28 @@ def test_link_and_code_last_fifteen_minutes(
         assert is_signed_in(visitor) is works
 
 
-def test_newer_mail_cancels_the_older(visitor: Person, inbox: Inbox) -> None:
+def test_older_mail_still_signs_in_after_a_stranger_asked_for_newer_ones(
+    app: Flask, visitor: Person, inbox: Inbox
+) -> None:
     ask(visitor)
-    older = inbox.link
+    link, code = inbox.link, inbox.code
+    stranger = Person(app, ALICE)
+    for _ in range(4):
+        ask(stranger)
+    assert len(inbox.mails) == 5
+    assert enter(visitor, code).status_code == 303
+    assert Person(app, ALICE).post(link).status_code == 410  # it was the same mail
+
+
+def test_code_of_an_older_mail_is_refused_in_the_browser_that_asked_anew(
+    visitor: Person, inbox: Inbox
+) -> None:
     ask(visitor)
-    assert visitor.post(older).status_code == 410
-    assert visitor.post(inbox.link).status_code == 303
+    older = inbox.code
+    ask(visitor)
+    if older != inbox.code:
+        assert "not the code from the newest mail" in enter(visitor, older).text
+    assert enter(visitor, inbox.code).status_code == 303
 
 
 def test_unknown_address_gets_the_same_answer_and_no_mail(
@@ -257,6 +275,20 @@ def test_trusted_proxy_names_the_client(make_app: Callable[..., Flask]) -> None:
     [
         ("/messages/new", "/messages/new"),
         ("/messages?state=waiting", "/messages?state=waiting"),
+        ("/insights?period=7d", "/insights?period=7d"),
+        ("/help/errors", "/help/errors"),
+        ("/help/errors/30003", "/help/errors/30003"),
+        ("/callbacks?kind=refused", "/callbacks?kind=refused"),
+        (f"/messages/{ID}/again", f"/messages/{ID}/again"),
+        ("/messages.json", "/messages"),
+        ("/messages/export.csv", "/messages"),
+        ("/messages/stream", "/messages"),
+        ("/messages/rows", "/messages"),
+        ("/callbacks/replay", "/messages"),
+        ("/static/app.css", "/messages"),
+        ("/healthz", "/messages"),
+        ("/auth/sign-in", "/messages"),
+        ("/auth/mailbox", "/messages"),
         ("//evil.example/messages", "/messages"),
         ("///evil.example", "/messages"),
         ("/\\evil.example", "/messages"),
@@ -353,3 +385,40 @@ def test_user_shut_out_after_the_mail_cannot_use_it(
 def test_first_visit_leads_to_sign_in(client: FlaskClient) -> None:
     assert client.get("/").location == "/messages"
     assert client.get("/messages").location == "/auth/sign-in?next=%2Fmessages"
+
+
+CHROME = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36"
+)
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        (
+            "Mozilla/5.0 (X11; Linux x86_64; rv:153.0) Gecko/20100101 Firefox/153.0",
+            "Firefox on Linux",
+        ),
+        (CHROME, "Chrome on Windows"),
+        (f"{CHROME} Edg/156.0.0.0", "Edge on Windows"),
+        (
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 26_0 like Mac OS X) AppleWebKit/605.1.15 "
+            "Version/26.0 Mobile/15E148 Safari/604.1",
+            "Safari on iPhone",
+        ),
+        ("curl/8.5.0", "an unknown browser"),
+        ("", "an unknown browser"),
+        ("Call +1 900 555 0100 now! https://evil.example", "an unknown browser"),
+    ],
+)
+def test_browser_is_named_in_words_of_ours(user_agent: str, name: str) -> None:
+    assert browser_name(user_agent) == name
+
+
+def test_mail_quotes_nothing_that_a_stranger_sent(visitor: Person, inbox: Inbox) -> None:
+    evil = "https://evil.example/ Firefox/1 call"
+    form = {"email": ALICE, "next": "/messages?text=https://evil.example"}
+    visitor.post("/auth/sign-in", form, headers={"User-Agent": evil, "Referer": evil})
+    visitor.app.extensions["mailer"].drain()
+    assert "evil" not in inbox.newest
+    assert "with Firefox." in inbox.newest

@@ -1,9 +1,10 @@
 """What people type to sign in."""
 
-from email_validator import EmailNotValidError, validate_email
 from flask_wtf import FlaskForm
 from wtforms import Field, HiddenField, StringField
-from wtforms.validators import InputRequired, Length, Regexp, ValidationError
+from wtforms.validators import InputRequired, Regexp, ValidationError
+
+from mail_addresses import MailAddressError, normalize_email
 
 
 def _stripped(value: str | None) -> str | None:
@@ -16,16 +17,9 @@ def _without_blanks(value: str | None) -> str | None:
 
 def _mail_address(_form: FlaskForm, field: Field) -> None:
     try:
-        # A self-hosted app serves addresses such as name@clinic.local, too.
-        validate_email(
-            field.data,
-            check_deliverability=False,
-            allow_smtputf8=False,
-            globally_deliverable=False,
-            test_environment=True,
-        )
-    except EmailNotValidError as error:
-        raise ValidationError("That does not look like an e-mail address.") from error
+        normalize_email(field.data)
+    except MailAddressError as error:
+        raise ValidationError(str(error)) from error
 
 
 class SignInForm(FlaskForm):
@@ -36,11 +30,15 @@ class SignInForm(FlaskForm):
         filters=[_stripped],
         validators=[
             InputRequired("Type your e-mail address."),
-            Length(max=254, message="That is too long for an e-mail address."),
             _mail_address,
         ],
     )
     next = HiddenField()
+
+    @property
+    def address(self) -> str:
+        """The one spelling of what was typed. Raises MailAddressError."""
+        return normalize_email(self.email.data or "")
 
 
 class CodeForm(FlaskForm):

@@ -3,6 +3,7 @@
 import logging
 import secrets
 from functools import partial
+from threading import Event
 
 from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -10,15 +11,15 @@ from flask_login import current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError
 
 from smstracker.addresses import own_page
+from smstracker.auth.browser_name import browser_name
 from smstracker.auth.forms import CodeForm, ConfirmForm, SignInForm
-from smstracker.auth.letters import Asked, answer
-from smstracker.errors import error_page
-from smstracker.extensions import db, limiter
-from smstracker.limits import client_address, mail_address
-from smstracker.mailer import current_mailer
-from smstracker.models import SignInToken, UserSession
+from smstracker.auth.letters import MailRequest, answer
+from smstracker.errors import error_page, too_many
+from smstracker.extensions import db
+from smstracker.limits import count_mail, parse_client
+from smstracker.mailer import can_mail, current_mailer
+from smstracker.models import MailHealth, SignInToken, UserSession
 from smstracker.models.sign_in import CODE_TRIES, signed_in_by
-from smstracker.models.users import fold
 
 log = logging.getLogger(__name__)
 bp = Blueprint("auth", __name__, url_prefix="/auth")
@@ -34,7 +35,7 @@ def stale_form(_error: CSRFError) -> ResponseReturnValue:
         token = (request.view_args or {})["token"]
         page = render_template("auth/link.html", form=ConfirmForm(), token=token, is_stale=True)
     elif request.endpoint == "auth.enter_code" and "browser" in session:
-        page = render_template("auth/code.html", form=CodeForm(), is_stale=True)
+        page = _code_page(CodeForm(), is_stale=True)
     else:
         page = render_template("auth/sign_in.html", form=SignInForm(), is_stale=True)
     return page, 400
@@ -45,31 +46,42 @@ def sign_in() -> ResponseReturnValue:
     if current_user.is_authenticated:
         return redirect(url_for("dashboard.messages"))
     if request.args.get("step") == "code" and "browser" in session:
-        return render_template("auth/code.html", form=CodeForm())
+        return _code_page(CodeForm())
     form = SignInForm(next=own_page(request.args.get("next")))
     return render_template("auth/sign_in.html", form=form)
 
 
 @bp.post("/sign-in")
-@limiter.limit("20 per hour", key_func=client_address)
-@limiter.limit("5 per hour", key_func=mail_address)
 def ask_for_mail() -> ResponseReturnValue:
     """Same answer, same work and so the same time, whoever the address belongs to."""
+    if not can_mail():
+        return redirect(url_for(".sign_in"), 303)
     form = SignInForm()
     if not form.validate():
         return render_template("auth/sign_in.html", form=form), 422
+    client = parse_client(request.remote_addr)
+    wait = count_mail(form.address, client)
+    if wait:
+        return too_many(wait)
     session["browser"] = secrets.token_urlsafe(32)
     session["tries"] = 0
-    asked = Asked(
-        email=fold(form.email.data or ""),
+    asked = MailRequest(
+        email=form.address,
         browser=session["browser"],
         next_path=own_page(form.next.data),
-        client_address=request.remote_addr or "an unknown address",
-        user_agent=request.user_agent.string[:200],
+        client_address=str(client or "an unknown address"),
+        browser_name=browser_name(request.user_agent.string),
     )
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-    current_mailer().in_background(partial(answer, app, asked))
+    _send_in_background(asked)
     return redirect(url_for(".sign_in", step="code"), 303)
+
+
+def _send_in_background(asked: MailRequest) -> None:
+    """Hand the mail over; return once it is known whether the server can be used, or soon."""
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    mailer, is_server_known = current_mailer(), Event()
+    if mailer.in_background(partial(answer, app, asked, is_server_known)):
+        mailer.wait_briefly(is_server_known)
 
 
 @bp.get("/link/<token>")
@@ -91,12 +103,12 @@ def enter_code() -> ResponseReturnValue:
         return redirect(url_for(".sign_in"), 303)
     form = CodeForm()
     if not form.validate():
-        return render_template("auth/code.html", form=form), 422
+        return _code_page(form), 422
     session["tries"] = session.get("tries", 0) + 1
     done = _signed_in(SignInToken.redeem_code(form.code.data or "", session["browser"]))
     if done is None:
         form.code.errors = [_wrong_code(CODE_TRIES - session["tries"])]
-        return render_template("auth/code.html", form=form), 422
+        return _code_page(form), 422
     return done
 
 
@@ -123,6 +135,13 @@ def _signed_in(token: SignInToken | None) -> ResponseReturnValue | None:
     login_user(user)
     log.info("signed_in")
     return redirect(own_page(token.next_path) or url_for("dashboard.messages"), 303)
+
+
+def _code_page(form: CodeForm, is_stale: bool = False) -> str:
+    mail_is_down = MailHealth.latest().has_server_problem
+    return render_template(
+        "auth/code.html", form=form, is_stale=is_stale, mail_is_down=mail_is_down
+    )
 
 
 def _wrong_code(tries_left: int) -> str:

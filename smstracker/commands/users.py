@@ -1,15 +1,15 @@
 """flask users: who may sign in."""
 
 import click
-from email_validator import EmailNotValidError, validate_email
 
+from mail_addresses import MailAddressError, normalize_email
 from smstracker.addresses import absolute
 from smstracker.commands.plainly import PlainGroup
 from smstracker.database import READS_ONLY
-from smstracker.extensions import db
+from smstracker.extensions import db, settings
 from smstracker.models import SignInToken, User
 from smstracker.models.sign_in import may_sign_in
-from smstracker.models.users import fold
+from smstracker.models.users import LetInBy, stored_spelling
 
 users = PlainGroup("users", help="Who may sign in.")
 
@@ -23,32 +23,51 @@ def _user(email: str) -> User:
 
 @users.command("add")
 @click.argument("email")
-@click.option("--admin", is_flag=True, help="May see the health of the connection to Twilio.")
-def add(email: str, admin: bool) -> None:
+@click.option(
+    "--admin/--no-admin",
+    "admin",
+    default=None,
+    help="May see the health of the connection to Twilio, or may no longer.",
+)
+def add(email: str, admin: bool | None) -> None:
     """Let EMAIL sign in; a deactivated user is let in again."""
     try:
-        validate_email(email, check_deliverability=False, test_environment=True)
-    except EmailNotValidError as error:
-        raise click.ClickException("That does not look like an e-mail address.") from error
-    user = db.session.scalar(User.by_email(email))
+        address = normalize_email(email)
+    except MailAddressError as error:
+        raise click.ClickException(str(error)) from error
+    user = db.session.scalar(User.by_email(address))
     if user is None:
-        user = User(email=fold(email))
+        user = User(email=address, administrator=False)
         db.session.add(user)
-    user.active = True
-    user.administrator = user.administrator or admin
+    user.add(admin)
     db.session.commit()
     click.echo(f"{user.email} may sign in{' as an administrator' if user.administrator else ''}.")
 
 
 @users.command("list")
 def list_() -> None:
-    """One line for each user."""
+    """One line for each user: whether and why they may sign in, and when they last did."""
     db.session.connection(execution_options={READS_ONLY: True})
     for user in db.session.scalars(db.select(User).order_by(User.email)):
         role = "administrator" if user.administrator else "sender"
         last = user.last_sign_in_at
         seen = f"last sign-in {last:%Y-%m-%d %H:%M} UTC" if last else "never signed in"
-        click.echo(f"{user.email}  {role}  {'active' if user.active else 'deactivated'}  {seen}")
+        click.echo(f"{user.email}  {role}  {_admission(user)}  {seen}")
+
+
+def _admission(user: User) -> str:
+    """What lets this user in, or keeps them out."""
+    if stored_spelling(user.email) != user.email:
+        return f"deactivated (another spelling of {stored_spelling(user.email)})"
+    if not user.active:
+        return "deactivated"
+    if user.let_in_by == LetInBy.ADDED:
+        return "active (added)"
+    if user.is_let_in(settings()):
+        return f"active ({'demo' if settings().demo else 'SIGN_IN_ALLOW'})"
+    if user.let_in_by == LetInBy.DEMO:
+        return "out (from a demo)"
+    return "out (no longer in SIGN_IN_ALLOW)"
 
 
 @users.command("deactivate")
@@ -76,7 +95,8 @@ def sign_out(email: str) -> None:
 def sign_in_link(email: str) -> None:
     """Print a link that signs EMAIL in once: the way in when mail is down."""
     if not may_sign_in(email):
-        raise click.ClickException("This address may not sign in: flask users add, first.")
+        raise click.ClickException("This address may not sign in. Run flask users add first.")
     issued = SignInToken.issue(email)
     db.session.commit()
     click.echo(absolute("auth.link", token=issued.token))
+    click.echo("(valid 15 minutes, once)")

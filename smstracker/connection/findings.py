@@ -10,7 +10,7 @@ from smstracker.connection.report import Delay, Report, Window, report
 from smstracker.connection.rotation import Rotation
 from smstracker.connection.sentence import BROKEN, MAKE_PRIMARY, Kind, Sentence, sentence
 from smstracker.connection.wording import brief_time, callbacks, share, were, why
-from smstracker.database_problems import cause as database_cause
+from smstracker.database_problems import cause
 from smstracker.finding import Finding, Verdict, ok, phrase, problem, warning
 from smstracker.webhooks.diagnosis import READY
 
@@ -33,7 +33,7 @@ def findings() -> Iterator[Finding]:
     try:
         found = report(utcnow())
     except SQLAlchemyError as error:
-        yield problem("connection", f"cannot be judged ({database_cause(error)})")
+        yield problem("connection", f"cannot be judged ({cause(error)})")
         return
     yield _worker(found)
     yield _tokens(found)

@@ -35,10 +35,10 @@ class Window:
     """What happened within `span`. Callbacks are counted in steps of five minutes.
 
     Of those accepted, `by_key` were signed with a shared key, and `unmatched` are of no message
-    here: of other programs of the account. Those `not_stored` were answered with 503, so that
-    Twilio sent them again. `told` messages became final by a callback; `missed` ones had to be
-    asked about, because no callback told of their end. A message that cannot have a callback (not
-    sent) is neither.
+    here: of other programs of the account. `told` messages became final by a callback; `missed`
+    ones had to be asked about, because no callback told of their end. A message that cannot have a
+    callback (not sent) is neither. Callbacks that were `not_stored` were answered with 503, so that
+    Twilio sent them again.
     """
 
     span: timedelta
@@ -178,7 +178,7 @@ def _windows(connection: Connection, now: datetime, tally: Row[Any]) -> Iterator
     # Nobody could count yet what this process could not store.
     pending, width = current_writer().not_stored, len(queries.TALLIED)
     for n, span in enumerate(SPANS):
-        counts = (int(count) for count in tuple(tally)[n * width : (n + 1) * width])
+        counts = [int(count) for count in tuple(tally)[n * width : (n + 1) * width]]
         accepted, repeated, by_key, unmatched, refused, not_stored = counts
         numbers = {"by_key": by_key, "unmatched": unmatched, "not_stored": not_stored + pending}
         yield Window(span, accepted, repeated, refused, told[n], missed[n], **numbers)

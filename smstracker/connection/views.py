@@ -10,6 +10,7 @@ from smstracker.connection.banner import current_banner
 from smstracker.connection.report import report
 from smstracker.connection.sentence import sentence
 from smstracker.extensions import db, login_manager
+from smstracker.web.guards import sign_in_guard
 from smstracker.webhooks.replay import forecast, still_refused
 from smstracker.webhooks.replay import replay as replay_refused
 
@@ -17,6 +18,7 @@ bp = Blueprint("connection", __name__, url_prefix="/callbacks")
 
 
 @bp.before_request
+@sign_in_guard
 def only_administrators() -> ResponseReturnValue | None:
     if not current_user.is_authenticated:
         unauthorized: ResponseReturnValue = login_manager.unauthorized()

@@ -8,7 +8,6 @@ from datetime import datetime
 from flask import abort
 from werkzeug.datastructures import MultiDict
 
-from smstracker.dashboard.forms import e164, parse_recipient, readable
 from smstracker.extensions import settings
 from smstracker.models import RecipientSearch
 from smstracker.models.filter import NO_CODE
@@ -16,6 +15,12 @@ from smstracker.models.log import Filter
 from smstracker.models.text_search import SHORTEST
 from smstracker.period import Period, PeriodError, read_period
 from smstracker.reasons import reason_for
+from smstracker.sms.phone_numbers import (
+    PhoneNumberError,
+    format_international,
+    parse_recipient,
+    spell_recipient,
+)
 from smstracker.status import Source, State
 
 OF_TIME = ("period", "from", "to", "zone")
@@ -33,7 +38,7 @@ NO_SUCH_CODE = f"An error code is a number, such as 30003; “{NO_CODE}” finds
 # Twilio's, or ours for an answer that was not Twilio's, or what has none.
 ERROR_CODE = re.compile(rf"[0-9]{{1,16}}|HTTP [0-9]{{3}}|{NO_CODE}")
 # A number, a short code, a name or a Messaging Service.
-SENDER = re.compile(r"[0-9A-Za-z+ ]{1,34}")
+SENDER = re.compile(r"[0-9A-Za-z+&_ -]{1,34}")
 SERVICE = "Messaging Service"
 
 
@@ -62,7 +67,9 @@ class Chosen:
             found.append((f"Text contains “{one.text}”", self._without("text")))
         if one.digits:
             number = (
-                readable(f"+{one.digits}") if one.is_full else f"a number ending in {one.digits}"
+                format_international(f"+{one.digits}")
+                if one.is_full
+                else f"a number ending in {one.digits}"
             )
             found.append((f"To {number}", self._without("recipient")))
         if one.error_code == NO_CODE:
@@ -73,7 +80,7 @@ class Chosen:
             words = "" if not short or one.error_code in short else f" ({short})"
             found.append((f"Error {one.error_code}{words}", self._without("error")))
         if one.sender:
-            name = SERVICE if one.sender.startswith("MG") else readable(one.sender)
+            name = SERVICE if one.sender.startswith("MG") else format_international(one.sender)
             found.append((f"From {name}", self._without("sender")))
         if one.source:
             found.append((f"Known by {SOURCES[one.source]}", self._without("source")))
@@ -134,18 +141,29 @@ def arguments_of_form(owner_id: int, typed: Mapping[str, str], now: datetime) ->
 
 def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
     """The search for a number in any spelling, or for its last digits. Raises FilterError."""
-    digits = re.sub(r"[\s().\-/…]", "", number)
-    if re.fullmatch(r"[0-9]{1,6}", digits) and len(digits) < SHORTEST:
-        raise FilterError("Type at least the last 3 digits of the recipient’s number.")
-    if re.fullmatch(rf"[0-9]{{1,6}}|[1-9][0-9]{{5,{SHORTEST_WHOLE - 2}}}", digits):
-        return RecipientSearch.remember(owner_id, digits, is_full=False)
+    region, number = settings().default_region, number.lstrip("… ")
     try:
-        full = e164(parse_recipient(number, settings().default_region))
-    except ValueError as error:
-        if re.fullmatch(r"[0-9]{7,15}", digits):
+        digits = spell_recipient(number, region).compact
+        if digits.isdecimal() and len(digits) < SHORTEST:
+            raise FilterError("Type at least the last 3 digits of the recipient’s number.")
+        if re.fullmatch(rf"[0-9]{{1,6}}|[1-9][0-9]{{5,{SHORTEST_WHOLE - 2}}}", digits):
             return RecipientSearch.remember(owner_id, digits, is_full=False)
+        full = _whole_number(number, digits, region)
+    except PhoneNumberError as error:
         raise FilterError(f"Recipient: {error}") from error
+    if full is None:
+        return RecipientSearch.remember(owner_id, digits, is_full=False)
     return RecipientSearch.remember(owner_id, full[1:], is_full=True)
+
+
+def _whole_number(number: str, digits: str, region: str) -> str | None:
+    """The number in E.164; None if it is none as it stands, but may be the end of one."""
+    try:
+        return parse_recipient(number, region)
+    except PhoneNumberError:
+        if re.fullmatch(r"[0-9]{7,15}", digits):
+            return None
+        raise
 
 
 def _shaped(wanted: str, shape: re.Pattern[str], problem: str) -> str | None:

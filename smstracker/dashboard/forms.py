@@ -4,61 +4,23 @@ import re
 import uuid
 from urllib.parse import urlsplit
 
-import phonenumbers
 from flask_wtf import FlaskForm
-from phonenumbers import NumberParseException, PhoneNumber, ValidationResult
 from wtforms import Field, HiddenField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, ValidationError
 
 from smstracker.extensions import settings
 from smstracker.models.messages import Content
+from smstracker.sms.countries import describe_number
+from smstracker.sms.phone_numbers import (
+    NO_NUMBER,
+    PhoneNumberError,
+    format_international,
+    parse_recipient,
+)
 
 MAX_CHARACTERS = 1600
 MAX_PICTURES = 10
 MAX_ADDRESS = 2048
-
-_UNREADABLE = "That is not a phone number. Type it like +1 555 867 5310 or (555) 867-5310."
-_PARSE_PROBLEMS = {
-    NumberParseException.INVALID_COUNTRY_CODE: "No country has that code. "
-    "Begin with + and the country code, for example +44.",
-    NumberParseException.TOO_SHORT_AFTER_IDD: "That number is too short.",
-    NumberParseException.TOO_SHORT_NSN: "That number is too short.",
-    NumberParseException.TOO_LONG: "That number is too long.",
-}
-_LENGTH_PROBLEMS = {
-    ValidationResult.TOO_SHORT: "That number is too short.",
-    ValidationResult.TOO_LONG: "That number is too long.",
-    ValidationResult.INVALID_LENGTH: "No number of that country has this length.",
-    ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "The area code is missing.",
-    ValidationResult.INVALID_COUNTRY_CODE: "No country has that code.",
-}
-
-
-def parse_recipient(typed: str, region: str) -> PhoneNumber:
-    """The number that somebody typed in any spelling. Raises ValueError in their words."""
-    try:
-        number = phonenumbers.parse(typed, region)
-    except NumberParseException as error:
-        raise ValueError(_PARSE_PROBLEMS.get(error.error_type, _UNREADABLE)) from error
-    if number.extension:
-        raise ValueError("A text message cannot reach an extension. Leave it out.")
-    possible = phonenumbers.is_possible_number_with_reason(number)
-    if possible != ValidationResult.IS_POSSIBLE:
-        raise ValueError(_LENGTH_PROBLEMS.get(possible, _UNREADABLE))
-    return number
-
-
-def e164(number: PhoneNumber) -> str:
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-
-
-def readable(number: str) -> str:
-    """A stored number as people read it; whatever is not one stays as it is."""
-    try:
-        parsed = phonenumbers.parse(number)
-    except NumberParseException:
-        return number
-    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
 
 
 def _unix_lines(value: str | None) -> str | None:
@@ -70,7 +32,7 @@ class MessageForm(FlaskForm):
     """`form_id` marks the instance of the form: it makes one message, however often it is sent."""
 
     form_id = HiddenField()
-    recipient = StringField("To", validators=[InputRequired("Who is it for? Type a phone number.")])
+    recipient = StringField("To", validators=[InputRequired(NO_NUMBER)])
     sender = SelectField("From")
     body = TextAreaField("Text", filters=[_unix_lines])
     media_urls = TextAreaField("Pictures", filters=[_unix_lines])
@@ -88,7 +50,7 @@ class MessageForm(FlaskForm):
     def content(self) -> Content:
         """What is to be sent; only after the form was found valid."""
         number = parse_recipient(self.recipient.data or "", settings().default_region)
-        return Content(e164(number), self.sender.data, self.body.data or "", tuple(self.pictures))
+        return Content(number, self.sender.data, self.body.data or "", tuple(self.pictures))
 
     @property
     def pictures(self) -> list[str]:
@@ -110,7 +72,7 @@ class MessageForm(FlaskForm):
         # them, and Twilio is the judge of the rest.
         try:
             parse_recipient(field.data, settings().default_region)
-        except ValueError as error:
+        except PhoneNumberError as error:
             raise ValidationError(str(error)) from error
 
     def validate_body(self, field: Field) -> None:
@@ -146,9 +108,14 @@ def _is_public_picture(address: str) -> bool:
     return plain and parts.scheme == "https" and bool(parts.hostname)
 
 
+def describe_recipient(typed: str) -> str:
+    """Country and number that a message would go to. Raises PhoneNumberError."""
+    return describe_number(parse_recipient(typed, settings().default_region))
+
+
 def sender_choices() -> list[tuple[str, str]]:
     """What may send: the numbers and the Messaging Service of the settings."""
-    choices = [(number, readable(number)) for number in settings().twilio_phone_numbers]
+    choices = [(number, format_international(number)) for number in settings().twilio_phone_numbers]
     service = settings().twilio_messaging_service_sid
     if service:
         choices.insert(0, (service, "Messaging Service (Twilio chooses the number)"))

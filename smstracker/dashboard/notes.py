@@ -6,10 +6,11 @@ from flask_login import current_user
 
 from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
-from smstracker.dashboard.forms import e164, parse_recipient
+from smstracker.dashboard.forms import describe_recipient
 from smstracker.extensions import settings
 from smstracker.models.messages import Content
 from smstracker.models.notes import Notes, notes_on
+from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient
 
 bp = Blueprint("notes", __name__)
 bp.before_request(only_signed_in)
@@ -18,7 +19,23 @@ bp.before_request(only_signed_in)
 # By POST, because a number may not stand in an address.
 @bp.post("/messages/check")
 def check() -> ResponseReturnValue:
-    return render_template("dashboard/_notes.html", notes=notes_on_form(), now=utcnow())
+    recipient, problem = recipient_of_form()
+    return render_template(
+        "dashboard/_check.html",
+        recipient=recipient,
+        problem=problem,
+        notes=notes_on_form(),
+        now=utcnow(),
+    )
+
+
+def recipient_of_form() -> tuple[str | None, str | None]:
+    """How the recipient in the form is understood, or why it is not; nothing of an empty one."""
+    typed = request.form.get("recipient", "")
+    try:
+        return (describe_recipient(typed), None) if typed.strip() else (None, None)
+    except PhoneNumberError as error:
+        return None, str(error)
 
 
 def notes_on_form() -> Notes:
@@ -26,10 +43,10 @@ def notes_on_form() -> Notes:
     typed = request.form
     try:
         number = parse_recipient(typed.get("recipient", ""), settings().default_region)
-    except ValueError:
+    except PhoneNumberError:
         return Notes()
     # PostgreSQL takes no NUL, and the form refuses it.
     if "\0" in typed.get("body", "") + typed.get("sender", ""):
         return Notes()
     body = typed.get("body", "").replace("\r\n", "\n").replace("\r", "\n")
-    return notes_on(current_user.id, Content(e164(number), typed.get("sender", ""), body), utcnow())
+    return notes_on(current_user.id, Content(number, typed.get("sender", ""), body), utcnow())

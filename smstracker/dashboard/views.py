@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, abort, jsonify, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    abort,
+    current_app,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
@@ -22,7 +31,7 @@ from smstracker.dashboard.filters import (
 )
 from smstracker.dashboard.forms import MessageForm, sender_choices
 from smstracker.dashboard.listing import Page, as_json, listing
-from smstracker.dashboard.notes import notes_on_form
+from smstracker.dashboard.notes import notes_on_form, recipient_of_form
 from smstracker.dashboard.sending import save_and_hand_over
 from smstracker.database import UNAVAILABLE
 from smstracker.errors import database_error, error_page
@@ -33,15 +42,17 @@ from smstracker.period import Period
 from smstracker.plain_text import plain
 from smstracker.segments import count_segments
 from smstracker.simulator.stories import STORIES
+from smstracker.web.guards import for_programs, is_for_programs, sign_in_guard
 
 bp = Blueprint("dashboard", __name__)
 
 
 @bp.before_request
+@sign_in_guard
 def only_signed_in() -> ResponseReturnValue | None:
     if current_user.is_authenticated or request.endpoint == "dashboard.home":
         return None
-    if request.endpoint in ("dashboard.messages_json", "dashboard.export"):
+    if is_for_programs(current_app, request.endpoint):
         return {"error": "Sign in first."}, 401
     if request.endpoint == "dashboard.send":
         return render_template("dashboard/signed_out.html", typed=request.form), 401
@@ -95,6 +106,7 @@ def filter_messages() -> ResponseReturnValue:
 
 
 @bp.get("/messages.json")
+@for_programs
 def messages_json() -> ResponseReturnValue:
     now = utcnow()
     try:
@@ -106,6 +118,7 @@ def messages_json() -> ResponseReturnValue:
 
 
 @bp.get("/messages/export.<any(csv, json):kind>")
+@for_programs
 def export(kind: str) -> ResponseReturnValue:
     """What is filtered, and all of it; made while it is sent."""
     now = utcnow()
@@ -131,6 +144,7 @@ def send() -> ResponseReturnValue:
         form.body.data = plain(form.body.data or "")
         return _form_page(form, 200)
     if "check" in request.form:
+        form.validate()
         return _form_page(form, 200)
     if not form.validate():
         return _form_page(form, 422)
@@ -183,6 +197,7 @@ def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple
     context: dict[str, Any] = {"form": form, "notice": notice}
     context["count"] = count_segments(form.body.data or "")
     context["notes"] = notes_on_form() if request.method == "POST" else None
+    context["understood"] = recipient_of_form()[0] if request.method == "POST" else None
     context["plain_count"] = count_segments(plain(form.body.data or ""))
     context["now"] = utcnow()
     context["stories"] = STORIES if settings().demo else ()

@@ -6,15 +6,19 @@ from datetime import datetime, timedelta
 
 from smstracker import status
 from smstracker.clock import in_words, waiting_time
-from smstracker.dashboard.forms import readable
 from smstracker.models import Message, SendLimitError, StatusEvent
 from smstracker.reasons import reason_for
+from smstracker.sms.phone_numbers import format_international
 from smstracker.status import Effect, Source, State
 
 _NOT_SENT_BECAUSE = {
     "unreached": "Twilio was not reached",
     "untraced": "Twilio has no trace of it",
 }
+BUSY = (
+    "Twilio is answering slowly, and many messages are waiting for it. "
+    "Nothing was sent or saved. Press Send again in a moment."
+)
 _DELETED_THERE = (
     "Twilio no longer has this message: a person, a program or Twilio’s retention period deleted "
     "it before its outcome came here. It may have arrived, so ask the recipient before you send "
@@ -22,10 +26,6 @@ _DELETED_THERE = (
 )
 _SIMULATION_ENDED = "The simulated carrier forgets every message when it is started again."
 _OUTCOME_LOST = "Its outcome will not be known"
-BUSY = (
-    "Twilio is answering slowly, and many messages are waiting for it. "
-    "Nothing was sent or saved. Press Send again in a moment."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Step:
 
 def headline(message: Message, now: datetime) -> str:
     """The outcome in one sentence."""
-    to = readable(message.recipient)
+    to = format_international(message.recipient)
     shown = message.shown(now)
     took = in_words(message.status_at - message.created_at)
     waited = in_words(now - message.status_at)

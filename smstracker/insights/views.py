@@ -6,8 +6,8 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
-from smstracker.extensions import login_manager
 from smstracker.insights.figures import money
 from smstracker.insights.page import insights
 from smstracker.period import Period, PeriodError, read_period
@@ -15,14 +15,7 @@ from smstracker.period import Period, PeriodError, read_period
 DEFAULT = "7d"
 
 bp = Blueprint("insights", __name__, url_prefix="/insights")
-
-
-@bp.before_request
-def only_signed_in() -> ResponseReturnValue | None:
-    if current_user.is_authenticated:
-        return None
-    unauthorized: ResponseReturnValue = login_manager.unauthorized()
-    return unauthorized
+bp.before_request(only_signed_in)
 
 
 @bp.get("")

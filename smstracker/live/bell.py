@@ -21,7 +21,8 @@ class Bell:
         if self._path is None:
             return True
         if self._connection is None:
-            self._connection = sqlite3.connect(self._path, isolation_level=None)
+            is_uri = self._path.startswith("file:")
+            self._connection = sqlite3.connect(self._path, isolation_level=None, uri=is_uri)
         version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         has_rung, self._version = version != self._version, version
         return has_rung

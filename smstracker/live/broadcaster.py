@@ -15,6 +15,7 @@ from typing import Any
 from flask import Flask
 from sqlalchemy import Engine, Select
 
+from config import Config
 from smstracker.database import READS_ONLY
 from smstracker.live.bell import Bell
 from smstracker.live.stream import Stream, abandoned
@@ -51,9 +52,10 @@ class Broadcaster:
     `position` is settled: whatever lies at or before it has been told to the streams.
     """
 
-    def __init__(self, web_threads: int) -> None:
+    def __init__(self, config: Config) -> None:
         self.position = 0
-        self._most = max(web_threads - 2, 0) // 2
+        self._config = config
+        self._most = max(config.web_threads - 2, 0) // 2
         self._streams: set[Stream] = set()
         self._guard = Lock()
         self._is_running = False
@@ -188,7 +190,7 @@ class Broadcaster:
         self.position = min(self._missing, default=self._top + 1) - 1
 
     def _check(self, engine: Engine) -> None:
-        """End the streams of readers who have gone or are signed out."""
+        """End the streams of readers who have gone, are signed out or no longer let in."""
         now = time.monotonic()
         if now - self._checked_at < CHECK_EVERY:
             return
@@ -196,7 +198,8 @@ class Broadcaster:
             self._end_abandoned()
         streams = self._open()
         hashes = {stream.session_hash for stream in streams}
-        still_open = {row[0] for row in _read(engine, open_sessions(hashes))}
+        with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+            still_open = open_sessions(connection, self._config, hashes)
         self._checked_at = now
         for stream in streams:
             if stream.session_hash not in still_open:
@@ -209,4 +212,4 @@ def _read(engine: Engine, query: Select[Any]) -> list[Any]:
 
 
 def init_app(app: Flask) -> None:
-    app.extensions["broadcaster"] = Broadcaster(app.config["SETTINGS"].web_threads)
+    app.extensions["broadcaster"] = Broadcaster(app.config["SETTINGS"])

@@ -17,6 +17,7 @@ from smstracker.live.stream import MOST_IDS, Stream
 from smstracker.models import feed, log
 from smstracker.models.log import PAGE_SIZE
 from smstracker.models.users import digest
+from smstracker.web.guards import for_programs
 
 bp = Blueprint("live", __name__)
 bp.before_request(only_signed_in)
@@ -26,6 +27,7 @@ MOST_NEW = 99
 
 
 @bp.get("/messages/stream")
+@for_programs
 def stream() -> ResponseReturnValue:
     """Server-sent events: `changed` with the public ids of messages, or `all`."""
     broadcaster = cast(Broadcaster, current_app.extensions["broadcaster"])
@@ -49,6 +51,7 @@ def stream() -> ResponseReturnValue:
 
 
 @bp.get("/messages/rows")
+@for_programs
 def rows() -> ResponseReturnValue:
     """What has changed on a page of the log, as HTML."""
     try:

@@ -7,6 +7,7 @@ from smstracker.models.insight_tallies import (
     InsightSpan,
     InsightTally,
 )
+from smstracker.models.mail_health import MailHealth
 from smstracker.models.messages import AlreadySentError, Message, SendLimitError
 from smstracker.models.rate_limits import RateLimit
 from smstracker.models.recipient_searches import RecipientSearch
@@ -26,6 +27,7 @@ __all__ = [
     "InsightCursor",
     "InsightSpan",
     "InsightTally",
+    "MailHealth",
     "Message",
     "RateLimit",
     "RecipientSearch",

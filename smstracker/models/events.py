@@ -32,10 +32,10 @@ class StatusEvent(Model):
 
     `carrier_done_at` is the carrier's own date as given: it has no zone and is never computed with.
     `signed_with` names the secret of a callback ("primary", "secondary", "subaccount", "shared
-    key") as it was set then, and `token_mark` tells whether it is the token that is set now. One
-    that was refused at first and accepted later has a `replayed_at`. `is_repeated` tells of a
-    callback whose status and error code had been called back before; `repeats` counts those that
-    were the very same event and have no row of their own.
+    key") as it was set then, and `token_mark` tells whether an Auth Token is the one that is set
+    now; one that was refused at first and accepted later has a `replayed_at`. `is_repeated` tells
+    of a callback whose status and error code had been called back before; `repeats` counts those
+    that were the very same event and have no row of their own.
     """
 
     __tablename__ = "status_event"

@@ -74,8 +74,15 @@ def span_of(moment: datetime) -> datetime:
 def _upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     fresh = insert(CallbackTally)
-    numbers: tuple[str, ...] = ("accepted", "repeated", "refused", "not_stored")
-    numbers += ("by_secondary", "by_key", "unmatched")
+    numbers = (
+        "accepted",
+        "repeated",
+        "by_secondary",
+        "by_key",
+        "unmatched",
+        "refused",
+        "not_stored",
+    )
     sums = {name: getattr(CallbackTally, name) + fresh.excluded[name] for name in numbers}
     last = func.coalesce(fresh.excluded["last_accepted_at"], CallbackTally.last_accepted_at)
     return fresh.on_conflict_do_update(

@@ -4,13 +4,18 @@ import hashlib
 import secrets
 from collections.abc import Collection
 from datetime import datetime, timedelta
+from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Select, String, delete, select
+from sqlalchemy import ForeignKey, Select, String, and_, delete, false, select
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy.sql import ColumnElement
 
+from config import Config
+from mail_addresses import MailAddressError, normalize_email
 from smstracker.clock import utcnow
 from smstracker.database import UtcDateTime, rows
-from smstracker.extensions import Model, db
+from smstracker.extensions import Model, db, settings
 
 SESSION_LIFETIME = timedelta(days=14)
 
@@ -20,9 +25,31 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
-def fold(email: str) -> str:
-    """An address as it is stored and compared."""
-    return email.strip().casefold()
+class LetInBy(StrEnum):
+    """What lets somebody sign in."""
+
+    ADDED = "added"  # flask users add
+    SETTING = "setting"  # SIGN_IN_ALLOW, for as long as it names them
+    DEMO = "demo"  # a demo lets everyone in, and nobody into a live installation
+
+
+def stored_spelling(email: str) -> str:
+    """An address as the table has it; what was added before addresses were checked stands as is."""
+    try:
+        return normalize_email(email)
+    except MailAddressError:
+        return email.strip()
+
+
+def is_allowed(config: Config, email: str) -> bool:
+    """Whether SIGN_IN_ALLOW names this address, in its one spelling, or its domain."""
+    allow = config.sign_in_allow
+    return allow is None or email in allow or "@" + email.rpartition("@")[2] in allow
+
+
+def is_let_in(config: Config, let_in_by: str, email: str) -> bool:
+    """Whether what let somebody in still does."""
+    return let_in_by == LetInBy.ADDED or is_allowed(config, email)
 
 
 class User(Model):
@@ -34,6 +61,9 @@ class User(Model):
     email: Mapped[str] = mapped_column(String(254), unique=True)
     active: Mapped[bool] = mapped_column(default=True)
     administrator: Mapped[bool] = mapped_column(default=False)
+    let_in_by: Mapped[str] = mapped_column(
+        String(16), default=LetInBy.ADDED, server_default=LetInBy.ADDED
+    )
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
     last_sign_in_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
@@ -52,13 +82,31 @@ class User(Model):
 
     @classmethod
     def by_email(cls, email: str) -> Select[tuple["User"]]:
-        return select(cls).where(cls.email == fold(email))
+        return select(cls).where(cls.email == stored_spelling(email))
+
+    def is_let_in(self, config: Config) -> bool:
+        """Whether this user may be here: active, and added or still named by SIGN_IN_ALLOW."""
+        return self.active and is_let_in(config, self.let_in_by, self.email)
+
+    def add(self, administrator: bool | None) -> None:
+        """Let this user in for good; None leaves the administrator's right as it is."""
+        if self.let_in_by == LetInBy.DEMO:
+            self.leave_demo()
+        self.active, self.let_in_by = True, LetInBy.ADDED
+        if administrator is not None:
+            self.administrator = administrator
+
+    def leave_demo(self) -> None:
+        """Take away what everybody has in a demo, where anybody can sign in as anybody."""
+        self.administrator = False
+        self.end_sessions()
 
     def start_session(self) -> None:
         """Give this user a new session with a new key."""
         self.last_sign_in_at = utcnow()
         self.session_key = secrets.token_urlsafe(32)
-        db.session.add(UserSession(key_hash=digest(self.session_key), user=self))
+        key_hash, is_demo = digest(self.session_key), settings().demo
+        db.session.add(UserSession(key_hash=key_hash, user=self, is_demo=is_demo))
         db.session.flush()
 
     def end_sessions(self) -> None:
@@ -79,6 +127,8 @@ class UserSession(Model):
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow, index=True)
+    # In a demo anybody signs in as anybody, so its sessions are worth nothing outside of it.
+    is_demo: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     user: Mapped[User] = relationship()
 
@@ -94,19 +144,24 @@ class UserSession(Model):
         return rows(db.session.execute(delete(cls).where(cls.id.in_(free))))
 
 
-def open_sessions(key_hashes: Collection[str]) -> Select[tuple[str]]:
-    """Those of the sessions that have not ended, and whose users are active."""
-    query = select(UserSession.key_hash).join(User).where(User.active)
-    is_fresh = UserSession.created_at > utcnow() - SESSION_LIFETIME
-    return query.where(UserSession.key_hash.in_(key_hashes), is_fresh)
+def open_sessions(connection: Connection, config: Config, key_hashes: Collection[str]) -> set[str]:
+    """Those of the sessions that have not ended, and whose users are still let in."""
+    columns = (UserSession.key_hash, User.let_in_by, User.email)
+    query = select(*columns).join(User, UserSession.user_id == User.id).where(_is_open(config))
+    rows = connection.execute(query.where(UserSession.key_hash.in_(key_hashes)))
+    return {row.key_hash for row in rows if is_let_in(config, row.let_in_by, row.email)}
 
 
 def signed_in_user(key: str) -> User | None:
-    """The active user of the session with this key, or None."""
-    live = (UserSession.key_hash == digest(key)) & (
-        UserSession.created_at > utcnow() - SESSION_LIFETIME
-    )
-    user = db.session.scalar(select(User).join(UserSession).where(live, User.active))
-    if user is not None:
-        user.session_key = key
+    """The user of the session with this key; None if it has ended or they are let in no longer."""
+    query = select(User).join(UserSession).where(_is_open(settings()))
+    user = db.session.scalar(query.where(UserSession.key_hash == digest(key)))
+    if user is None or not user.is_let_in(settings()):
+        return None
+    user.session_key = key
     return user
+
+
+def _is_open(config: Config) -> ColumnElement[bool]:
+    is_fresh = UserSession.created_at > utcnow() - SESSION_LIFETIME
+    return and_(is_fresh, UserSession.is_demo == config.demo, User.active)

@@ -5,9 +5,12 @@ const SETTLED_AFTER = 600; // ms
 const form = document.getElementById("compose");
 const notes = document.getElementById("notes");
 const announcement = document.getElementById("notes-changed");
+const understood = document.getElementById("understood");
+const recipient = form.elements.recipient;
 let known = essence(notes.innerHTML);
 let timer = 0;
 let asked = 0;
+let reading = understood.cloneNode(true);
 
 // What a note says, without the times: the clock alone changes those, and times.js writes them.
 function essence(words) {
@@ -23,6 +26,23 @@ function show(words) {
   announcement.textContent = [...notes.querySelectorAll("p")].map((note) => note.textContent).join(" ");
 }
 
+// How the recipient is understood; why it is not, only once the reader has left the field.
+function showRecipient() {
+  const isEarly = "problem" in reading.dataset && document.activeElement === recipient;
+  understood.classList.toggle("problem", "problem" in reading.dataset);
+  const words = isEarly ? "" : reading.innerHTML.trim();
+  if (understood.innerHTML !== words) understood.innerHTML = words;
+}
+
+function showAnswer(words) {
+  const answer = document.createElement("template");
+  answer.innerHTML = words;
+  reading = answer.content.querySelector("[data-understood]");
+  reading.remove();
+  showRecipient();
+  show(answer.innerHTML);
+}
+
 async function ask() {
   const turn = ++asked;
   const { csrf_token, recipient, sender, body } = form.elements;
@@ -34,13 +54,24 @@ async function ask() {
     // Without a session the answer is another page, which is no note.
     if (!answer.ok || answer.redirected || turn !== asked) return;
     const words = await answer.text();
-    if (turn === asked) show(words);
+    if (turn === asked) showAnswer(words);
   } catch {
     // A note that cannot be had keeps nobody from sending.
   }
 }
 
-form.addEventListener("input", () => {
+form.addEventListener("input", (event) => {
   clearTimeout(timer);
   timer = setTimeout(ask, SETTLED_AFTER);
+  if (event.target !== recipient) return;
+  // The number of what stood there before must not be taken for that of what stands there now.
+  asked += 1;
+  reading = document.createElement("p");
+  showRecipient();
+});
+recipient.addEventListener("focus", showRecipient);
+recipient.addEventListener("blur", showRecipient);
+// Going back, or a browser that remembers, fills the field in without a word.
+addEventListener("pageshow", () => {
+  if (recipient.value) ask();
 });

@@ -113,7 +113,7 @@ class CallbackWriter:
     def _write(self, what: Callback | Evidence) -> None:
         done = Done()
         with self._guard:
-            self._refuse_if_stuck(what)
+            self._refuse_if_stuck()
             self._waiting.append((what, done))
         with self._writing:
             if not done.done():
@@ -122,10 +122,10 @@ class CallbackWriter:
         if message is not None:
             self._write_line(db.engine, message, what)
 
-    def _refuse_if_stuck(self, what: Callback | Evidence) -> None:
+    def _refuse_if_stuck(self) -> None:
         is_slow = self._began is not None and time.monotonic() - self._began > STUCK_AFTER
         if is_slow and len(self._waiting) >= self._most_waiting:
-            self.not_stored += isinstance(what, Callback)
+            self.not_stored += 1
             raise StuckError
 
     def _write_all(self, engine: Engine) -> None:

@@ -1,0 +1,102 @@
+"""Mail addresses: one spelling for each, and a reason for what is none. Imports nothing of ours.
+
+Beside `config`, because settings are read before the package can be imported.
+"""
+
+import unicodedata
+
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+
+LONGEST = 254
+NOT_AN_ADDRESS = "That does not look like an e-mail address, such as name@example.org."
+
+
+class MailAddressError(ValueError):
+    """The text is no address that can be used here; the message says why, to whoever typed it."""
+
+
+def normalize_email(text: str) -> str:
+    """The one spelling of an address: the local part in small letters, the domain as A-label.
+
+    Domains follow IDNA 2008 (UTS 46, non-transitional), so ß is not ss. Blanks and invisible
+    characters around the address are dropped, inside they are refused. Raises MailAddressError.
+    """
+    address = _trim(text)
+    reason = _refusal(address)
+    if reason:
+        raise MailAddressError(reason)
+    try:
+        # A domain need not be public: a clinic may have mail of its own at name@clinic.
+        parts = validate_email(
+            address,
+            check_deliverability=False,
+            allow_smtputf8=False,
+            globally_deliverable=False,
+            test_environment=True,
+        )
+    except EmailNotValidError as error:
+        raise MailAddressError(_domain_refusal(address)) from error
+    spelling = f"{parts.local_part.lower()}@{parts.ascii_domain}"
+    if parts.ascii_domain.rpartition(".")[2].isdecimal():
+        raise MailAddressError(_domain_refusal(address))
+    if len(spelling) > LONGEST:
+        raise MailAddressError("That is too long for an e-mail address.")
+    return spelling
+
+
+def normalize_domain(text: str) -> str:
+    """The one spelling of a mail domain, as A-label. Raises MailAddressError."""
+    return normalize_email(f"x@{_trim(text)}").partition("@")[2]
+
+
+def _trim(text: str) -> str:
+    start, end = 0, len(text)
+    while start < end and _is_blank(text[start]):
+        start += 1
+    while start < end and _is_blank(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_blank(character: str) -> bool:
+    return character.isspace() or _is_invisible(character)
+
+
+def _is_invisible(character: str) -> bool:
+    """Format characters such as the zero-width space, and variation selectors."""
+    return unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f"
+
+
+def _refusal(address: str) -> str | None:
+    """Why the text cannot be an address, where that can be said better than the library does."""
+    local, at, domain = address.rpartition("@")
+    if len(address) > LONGEST:
+        return "That is too long for an e-mail address."
+    if any(map(_is_invisible, address)):
+        return "There is an invisible character in this address. Type it by hand."
+    if "<" in address or ">" in address:
+        return "Type the address alone, without a name or angle brackets."
+    if '"' in address:
+        return "An address in quotation marks cannot be used here."
+    if not at or not local or not domain:
+        return NOT_AN_ADDRESS
+    if domain.startswith("["):
+        return "After the @, a name such as example.org is needed, not a number in brackets."
+    if address.endswith((".", "\u3002", "\uff0e", "\uff61")):
+        return "The address ends with a dot. Leave it out."
+    if not local.isascii():
+        return "Before the @, only the letters a to z, digits and signs such as . - + can be used."
+    return None
+
+
+def _domain_refusal(address: str) -> str:
+    """The sentence for what the library refuses: the domain, if it would refuse it alone too."""
+    local, _, domain = address.rpartition("@")
+    try:
+        validate_email(f"{local}@example.com", check_deliverability=False)
+    except EmailNotValidError:
+        return NOT_AN_ADDRESS
+    name = "".join(filter(str.isprintable, domain))
+    if name.lower().rpartition(".")[2] in SPECIAL_USE_DOMAIN_NAMES:
+        return f"“{name}” is a reserved name, where nobody has mail."
+    return f"“{name}” is not the name of a mail domain. Check its spelling."

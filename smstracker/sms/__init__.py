@@ -1,0 +1,1 @@
+"""The vocabulary of text messages. Pure: imports nothing else of ours."""

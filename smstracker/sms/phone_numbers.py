@@ -1,0 +1,220 @@
+"""Phone numbers that people type: exactly the digits that were typed, or a reason.
+
+No parser looks for a number in the text. What is typed is trimmed, spelled out in ASCII, held
+against one grammar, and completed by the region alone: an international prefix becomes the +, a
+trunk prefix (0 in Germany) is left out, the country code of the region is put in front.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import phonenumbers
+from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberFormat, PhoneNumberType
+from phonenumbers import ValidationResult as Length
+
+from smstracker.sms.phone_spelling import (
+    NO_NUMBER,
+    SECOND_NUMBER,
+    PhoneNumberError,
+    Spelling,
+    spell_number,
+)
+
+__all__ = [
+    "NO_NUMBER",
+    "PhoneNumberError",
+    "format_international",
+    "parse_recipient",
+    "spell_recipient",
+    "split_country_code",
+]
+
+LONGEST = 15  # digits of E.164, with the country code
+NORTH_AMERICA = "1"
+_LENGTH_PROBLEMS = {
+    Length.TOO_SHORT: "That number is too short.",
+    Length.TOO_LONG: "That number is too long.",
+    Length.INVALID_LENGTH: "No number of that country has this length.",
+    Length.IS_POSSIBLE_LOCAL_ONLY: "The area code is missing.",
+}
+_NO_COUNTRY = "No country has that code. Begin with + and the country code, for example +44."
+_BRACKETED_ZERO = "It is not clear whether the (0) belongs to the number. Type it without brackets."
+_LEADING_ZERO = "No number of that country has a 0 there. Begin with + and the country code."
+# Prefixes that cannot be read in two ways: "00 1 …" and the "001 …" of Mongolia could be.
+_INTERNATIONAL_PREFIXES = {"00", "000", "0011", "010", "011", "119", "810"}
+_MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """A country code and the digits after it, leading zeros included."""
+
+    code: str
+    national: str
+
+    @property
+    def e164(self) -> str:
+        return f"+{self.code}{self.national}"
+
+    @property
+    def parsed(self) -> PhoneNumber:
+        zeros = len(self.national[:-1]) - len(self.national[:-1].lstrip("0"))
+        return PhoneNumber(
+            country_code=int(self.code),
+            national_number=int(self.national or "0"),
+            italian_leading_zero=zeros > 0 or None,
+            number_of_leading_zeros=zeros if zeros > 1 else None,
+        )
+
+    @property
+    def is_valid(self) -> bool:
+        return phonenumbers.is_valid_number(self.parsed)
+
+    @property
+    def is_mobile(self) -> bool:
+        return phonenumbers.number_type(self.parsed) in _MOBILE
+
+
+def parse_recipient(typed: str, region: str) -> str:
+    """The number that somebody typed, in E.164. Raises PhoneNumberError in their words."""
+    spelling = spell_recipient(typed, region)
+    number = _read(spelling.compact, region)
+    parts = spelling.beginnings if number.is_valid else spelling.beginnings + spelling.parts
+    if any(_is_whole_number(part, region) for part in parts):
+        raise PhoneNumberError(SECOND_NUMBER)
+    return number.e164
+
+
+def spell_recipient(typed: str, region: str) -> Spelling:
+    """The digits that somebody typed, of a whole number or of its end. Raises PhoneNumberError."""
+    is_north_american = phonenumbers.country_code_for_region(region) == int(NORTH_AMERICA)
+    return spell_number(typed, takes_vanity=is_north_american)
+
+
+def split_country_code(number: str) -> tuple[str, str] | None:
+    """The country code of a number in E.164 and the digits after it; None if no country has it."""
+    code = _country_code(number.removeprefix("+"))
+    return (code, number.removeprefix("+")[len(code) :]) if code else None
+
+
+def format_international(number: str) -> str:
+    """A stored number as people read it; whatever is not one, or is a channel's, stays as it is."""
+    if not re.fullmatch(r"\+[1-9][0-9]{6,14}", number):
+        return number
+    parts = split_country_code(number)
+    if parts is None:
+        return number
+    parsed = _Number(*parts).parsed
+    formatted = phonenumbers.format_number(parsed, PhoneNumberFormat.INTERNATIONAL)
+    return formatted if re.sub(r"[^0-9]", "", formatted) == number[1:] else number
+
+
+def _is_whole_number(compact: str, region: str) -> bool:
+    try:
+        return _read(compact, region).is_valid
+    except PhoneNumberError:
+        return False
+
+
+def _read(compact: str, region: str) -> _Number:
+    """The number of a spelling without separators, in which "o" stands for "(0)"."""
+    prefix = _international_prefix(region)
+    if compact.startswith("+"):
+        return _possible(_abroad(compact[1:]))
+    if prefix and compact.startswith(prefix):
+        return _possible(_abroad(compact[len(prefix) :]))
+    return _at_home(compact.replace("o", "0", 1) if compact.startswith("o") else compact, region)
+
+
+def _abroad(digits: str) -> _Number:
+    code = _country_code(digits)
+    if code is None:
+        raise PhoneNumberError(_NO_COUNTRY)
+    national = digits[len(code) :]
+    has_trunk_zero = _trunk_prefix(phonenumbers.region_code_for_country_code(int(code))) == "0"
+    if "o" in national and (not has_trunk_zero or national.rfind("o") > 0):
+        raise PhoneNumberError(_BRACKETED_ZERO)
+    if national.startswith("o") or (has_trunk_zero and national.startswith("0")):
+        national = national[1:]
+    return _Number(code, national)
+
+
+def _at_home(digits: str, region: str) -> _Number:
+    """The number of somebody in the region who has typed neither + nor an international prefix."""
+    if "o" in digits:
+        raise PhoneNumberError(_BRACKETED_ZERO)
+    code, trunk = str(phonenumbers.country_code_for_region(region)), _trunk_prefix(region)
+    has_prefix = bool(trunk) and digits.startswith(trunk)
+    number = _Number(code, digits[len(trunk) :] if has_prefix else digits)
+    # In North America the 1 is as often left out as typed: it is the country code as well.
+    lacks_prefix = bool(trunk) and not has_prefix and code != NORTH_AMERICA
+    if lacks_prefix and not (number.is_mobile and _is_written_without_trunk_prefix(number)):
+        raise PhoneNumberError(_begin_with(trunk))
+    if _could_be_abroad(digits, number, region, doubts_mobile=lacks_prefix):
+        raise PhoneNumberError(f"It could be a number of another country. {_begin_with(trunk)}")
+    return _possible(number)
+
+
+def _could_be_abroad(digits: str, home: _Number, region: str, *, doubts_mobile: bool) -> bool:
+    """Whether the + may have been lost, or a prefix may mean +."""
+    if home.is_mobile and not doubts_mobile:
+        return False
+    if not home.is_valid and re.match(f"00|{_metadata(region).international_prefix}", digits):
+        return True
+    readings = [digits, home.national] if home.national.startswith(home.code) else [digits]
+    others = (_Number(*parts) for parts in map(split_country_code, readings) if parts)
+    return any(other != home and other.is_valid for other in others)
+
+
+def _possible(number: _Number) -> _Number:
+    """The number, unless none can look like that. Twilio is the judge of the rest."""
+    if len(number.e164) > 1 + LONGEST:
+        raise PhoneNumberError("That number is too long: it has 15 digits at most.")
+    length = phonenumbers.is_possible_number_with_reason(number.parsed)
+    if length != Length.IS_POSSIBLE:
+        raise PhoneNumberError(_LENGTH_PROBLEMS.get(length, _NO_COUNTRY))
+    if number.code == NORTH_AMERICA and number.national[0] in "01":
+        raise PhoneNumberError("After +1 no area code begins with 0 or 1.")
+    if number.national.startswith("0") and not number.is_valid:
+        raise PhoneNumberError(_LEADING_ZERO)
+    return number
+
+
+def _begin_with(trunk: str) -> str:
+    return f"Begin with + and the country code{f', or with {trunk}' if trunk else ''}."
+
+
+def _is_written_without_trunk_prefix(number: _Number) -> bool:
+    """As in China and Brazil, which have a 0 that nobody writes before a mobile number."""
+    formatted = phonenumbers.format_number(number.parsed, PhoneNumberFormat.NATIONAL)
+    return re.sub(r"[^0-9]", "", formatted) == number.national
+
+
+def _country_code(digits: str) -> str | None:
+    codes = (digits[:size] for size in (1, 2, 3))
+    return next((code for code in codes if code in _country_codes()), None)
+
+
+@cache
+def _country_codes() -> frozenset[str]:
+    return frozenset(map(str, phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
+
+
+def _trunk_prefix(region: str) -> str:
+    return _metadata(region).national_prefix or ""
+
+
+def _metadata(region: str) -> PhoneMetadata:
+    # What belongs to no country, such as +800, has no prefixes.
+    return PhoneMetadata.metadata_for_region(region) or PhoneMetadata(region, register=False)
+
+
+@cache
+def _international_prefix(region: str) -> str:
+    """What is dialled for the +, where it is one thing only."""
+    pattern = _metadata(region).international_prefix or ""
+    prefix = pattern if pattern.isdigit() else _metadata(region).preferred_international_prefix
+    prefix = (prefix or "").replace("~", "")
+    is_longer = any(re.fullmatch(pattern, f"{prefix}{digit}") for digit in range(10))
+    return prefix if prefix in _INTERNATIONAL_PREFIXES and not is_longer else ""

@@ -1,0 +1,189 @@
+"""The spelling of a phone number: what is trimmed, what may stand in it, and why not."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import phonenumbers
+
+NO_NUMBER = "Who is it for? Type a phone number."
+SECOND_NUMBER = "That looks like more than one number. Type one number alone."
+_NOT_A_NUMBER = "That is not a phone number. Type it like +1 555 867 5310 or (555) 867-5310."
+_TOO_LONG = "That is too long for a phone number."
+_EXTENSION = "A text message cannot reach an extension. Leave it out."
+_LETTER_O = "There is a letter O in the number. Type a zero if one is meant."
+_LETTERS = "There are letters in the number. Type digits."
+_DECIMAL = "A spreadsheet has turned that number into a decimal. Type its digits alone."
+_SHORTENED = "A spreadsheet has shortened that number and lost digits. Type it in full."
+_PLUS = "The + belongs at the beginning."
+_MIXED_DIGITS = "The digits come from several scripts. Type all of them in one."
+_LINK = "That link holds more than a phone number. Type the number alone."
+
+_CHANNELS = {"whatsapp": "WhatsApp", "rcs": "RCS", "messenger": "Messenger"}
+_CHANNELS |= {"viber": "Viber", "signal": "Signal", "telegram": "Telegram", "line": "LINE"}
+_LONGEST = 60  # of any spelling: 15 digits and generous separators
+_QUOTES = "\"'`´ʹʺʻʼʽ′″‴〃〝〞〟＂＇❛❜❝❞❟❠\u2e42\u300c\u300d\u300e\u300f\uff62\uff63"
+# Full-width forms, as East Asian keyboards write them.
+_LIKE_ASCII = {"＋": "+", "．": ".", "（": "(", "）": ")", "／": "/", "−": "-"}
+_LINE_ENDS = re.compile("[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]")
+_EXTENSIONS = re.compile(r"(?:;?\s*ext(?:n|ension)?|[x#]|durchwahl|poste)[\s.:=]*[0-9]+", re.I)
+_SCIENTIFIC = re.compile(r"\+?[0-9]+(?:[.,][0-9]*)?\s*E\s*\+?[0-9]+", re.I)
+_SECOND = re.compile(r"[,;&|、，；]|\b(?:or|and|oder|und|ou|et)\b", re.I)
+_SEPARATORS = re.compile(r"[ ().\-/]")
+_BRACKETED_ZERO = re.compile(r"\(\s*0\s*\)")
+# Letters that could have been meant as digits: O and 0, I and 1.
+_DIGIT_LIKE = frozenset("OILSZB")
+_VANITY = re.compile(
+    r"\+?1?[2-9][0-9]{2}(?:[0-9]{3}(?P<last>[A-Z]{4})|(?P<all>[A-Z]{7}))", re.I | re.A
+)
+
+
+class PhoneNumberError(ValueError):
+    """What was typed is not one phone number; says why in the reader's words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """A + if one was typed and ASCII digits, with "o" for "(0)".
+
+    `beginnings` are the same of what stands before each slash and each bracket, `parts` of what
+    stands before the other separators: a number of its own, perhaps.
+    """
+
+    compact: str
+    beginnings: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+
+    @property
+    def digits(self) -> str:
+        return self.compact.lstrip("+").replace("o", "0")
+
+
+def spell_number(typed: str, *, takes_vanity: bool = False) -> Spelling:
+    """What was typed, without separators. Raises PhoneNumberError.
+
+    Letters of a whole North American number (1-800-FLOWERS) become digits after +1, or wherever
+    `takes_vanity` says that a number without + is such a one.
+    """
+    text = _in_ascii(_trim(typed))
+    _refuse_what_is_no_number(text)
+    if re.search(r"[^\W\d_]", text):
+        return Spelling(_read_vanity(text, takes_vanity))
+    _refuse_other_characters(text)
+    _refuse_decimal(text)
+    return Spelling(_compact(text), _before(r"[/(]", text), _before(r"[ .\-]+", text))
+
+
+def _trim(typed: str) -> str:
+    """Without what cannot be seen, quotes and white space at the ends, and a link's scheme."""
+    text = "".join(character for character in typed if not _is_invisible(character))
+    text = _strip(text)
+    if len(text) > _LONGEST:  # before any pattern looks at it
+        raise PhoneNumberError(_TOO_LONG)
+    scheme = re.match(r"(?:tel|sms):", text, re.I | re.A)
+    if scheme is None:
+        return text
+    text = _strip(text[scheme.end() :])
+    if re.search(r"[?=%]", text) and not _EXTENSIONS.search(text):
+        raise PhoneNumberError(_LINK)
+    return text
+
+
+def _is_invisible(character: str) -> bool:
+    is_variation_selector = character in "\u180b\u180c\u180d\u180f" or (
+        "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+    )
+    return is_variation_selector or unicodedata.category(character) == "Cf"
+
+
+def _strip(text: str) -> str:
+    def is_outside(character: str) -> bool:
+        is_quote = character in _QUOTES or unicodedata.category(character) in ("Pi", "Pf")
+        return is_quote or character in "„‚" or character.isspace()
+
+    start, end = 0, len(text)
+    while start < end and is_outside(text[start]):
+        start += 1
+    while start < end and is_outside(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _in_ascii(text: str) -> str:
+    """Digits of any one script, dashes, spaces and full-width forms as their ASCII ones.
+
+    Unicode gives a decimal digit its value, so nothing is guessed; two scripts in one number are
+    a sign of something else, and refused.
+    """
+    zeros = {ord(character) - int(character) for character in text if character.isdecimal()}
+    if len(zeros) > 1:
+        raise PhoneNumberError(_MIXED_DIGITS)
+    return "".join(map(_ascii_form, text))
+
+
+def _ascii_form(character: str) -> str:
+    if character.isdecimal():
+        return str(int(character))
+    kind = unicodedata.category(character)
+    return {"Pd": "-", "Zs": " "}.get(kind) or _LIKE_ASCII.get(character, character)
+
+
+def _refuse_what_is_no_number(text: str) -> None:
+    if not text:
+        raise PhoneNumberError(NO_NUMBER)
+    channel = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)\s*:", text)
+    if channel:
+        name = _CHANNELS.get(channel[1].lower())
+        why = f"This app sends SMS and MMS, not {name}." if name else "That is no phone number."
+        raise PhoneNumberError(f"{why} Type the number without “{channel[1][:20]}:”.")
+    if not re.search("[0-9]", text):
+        raise PhoneNumberError(_NOT_A_NUMBER)
+    if _SCIENTIFIC.fullmatch(text):
+        raise PhoneNumberError(_SHORTENED)
+    if re.fullmatch(r"\+?[0-9]{7,},[0-9]{1,2}", text):
+        raise PhoneNumberError(_DECIMAL)
+    if _EXTENSIONS.search(text):
+        raise PhoneNumberError(_EXTENSION)
+    if _LINE_ENDS.search(text) or _SECOND.search(text) or text.count("+") > 1:
+        raise PhoneNumberError(SECOND_NUMBER)
+
+
+def _refuse_other_characters(text: str) -> None:
+    other = re.search(r"[^+0-9 ().\-/]", text)
+    if other:
+        shown = f": “{other[0]}”" if other[0].isprintable() else ""
+        raise PhoneNumberError(f"There is a character that no phone number has{shown}.")
+    if not re.fullmatch(r"[ (]*\+?[^+]*", text):
+        raise PhoneNumberError(_PLUS)
+
+
+def _refuse_decimal(text: str) -> None:
+    """`+491512345678.0` was a number once; its last digit would make it another one."""
+    before, dot, end = re.sub(r"[ ()\-/]", "", text).rpartition(".")
+    if not dot or not end.isdecimal():
+        return
+    is_only_dot = "." not in before
+    is_plain = re.fullmatch(r"\+?[0-9]{7,}", before)
+    if len(end) == 1 or (is_only_dot and (len(end) == 2 or not end.strip("0") or is_plain)):
+        raise PhoneNumberError(_DECIMAL)
+
+
+def _read_vanity(text: str, takes_vanity: bool) -> str:
+    compact = _SEPARATORS.sub("", text)
+    vanity = _VANITY.fullmatch(compact)
+    is_north_american = takes_vanity or compact.startswith("+1")
+    if vanity is None or not is_north_american:
+        raise PhoneNumberError(_LETTER_O if re.search(r"O", text, re.I) else _LETTERS)
+    letters = (vanity["last"] or vanity["all"]).upper()
+    if set(letters) <= _DIGIT_LIKE:
+        raise PhoneNumberError(_LETTER_O if "O" in letters else _LETTERS)
+    return phonenumbers.convert_alpha_characters_in_number(compact)
+
+
+def _before(separator: str, text: str) -> tuple[str, ...]:
+    places = (match.start() for match in re.finditer(separator, text))
+    return tuple(compact for place in places if (compact := _compact(text[:place])))
+
+
+def _compact(text: str) -> str:
+    return _SEPARATORS.sub("", _BRACKETED_ZERO.sub("o", text))

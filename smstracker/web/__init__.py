@@ -1,0 +1,1 @@
+"""What every blueprint shares about requests and answers; no views."""

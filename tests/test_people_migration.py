@@ -1,0 +1,179 @@
+"""The migration that says how people of today's databases were let in, and spells them alike."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask_migrate import downgrade, upgrade
+from sqlalchemy import text
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from tests.people import Person
+
+MAKE = (
+    'INSERT INTO "user" (id, email, active, administrator, created_at, last_sign_in_at) '
+    "VALUES (:id, :email, :active, :administrator, :created, :last)"
+)
+SIGN_IN = "INSERT INTO user_session (key_hash, user_id, created_at) VALUES (:key, :id, :at)"
+SEND = (
+    "INSERT INTO message (public_id, owner_id, form_id, recipient, body, media_urls, simulated, "
+    "callback_requested, status, status_at, conflicting, created_at) VALUES "
+    "(:uuid, :id, :uuid, '+15005550006', 'x', '[]', :simulated, :yes, 'sent', :at, :no, :at)"
+)
+
+
+class Before:
+    """The database as the release before has it, to be filled and upgraded."""
+
+    def __init__(self, app: Flask, folder: Path) -> None:
+        self.app = app
+        # An installation of its own: no secrets of a demo lie there.
+        app.config["SETTINGS"] = replace(app.config["SETTINGS"], instance=folder)
+        with app.app_context():
+            downgrade(revision="0006")
+        self.now = utcnow()
+        self.ids: dict[str, int] = {}
+
+    def _run(self, statement: str, **values: Any) -> None:
+        with self.app.app_context(), db.engine.begin() as connection:
+            naive = connection.dialect.name == "sqlite"
+            times = {k: v.replace(tzinfo=None) for k, v in values.items() if hasattr(v, "tzinfo")}
+            connection.execute(text(statement), values | (times if naive else {}))
+
+    def has(self, email: str, *, admin: bool = False, active: bool = True, **times: Any) -> None:
+        """A user made `made` days ago who signed in `signed_in` days ago, and last `last`."""
+        number = self.ids[email] = len(self.ids) + 1
+        created = self.now - timedelta(days=times.get("made", 40))
+        signed_in, last = times.get("signed_in"), times.get("last", times.get("signed_in"))
+        last_at = None if last is None else self.now - timedelta(days=last, milliseconds=-5)
+        self._run(
+            MAKE,
+            id=number,
+            email=email,
+            active=active,
+            administrator=admin,
+            created=created,
+            last=last_at,
+        )
+        if signed_in is not None:
+            at = self.now - timedelta(days=signed_in, milliseconds=-5)
+            self._run(SIGN_IN, key=f"{number:064}", id=number, at=at)
+
+    def sent(self, email: str, *, simulated: bool) -> None:
+        uuid = f"{self.ids[email] * 2 + simulated:032x}"
+        self._run(
+            SEND,
+            uuid=uuid,
+            id=self.ids[email],
+            simulated=simulated,
+            yes=True,
+            no=False,
+            at=self.now,
+        )
+
+    def upgrade(self) -> dict[str, str]:
+        """Each address and the third and later words of its line in `users list`."""
+        with self.app.app_context():
+            upgrade()
+        lines = self.app.test_cli_runner().invoke(args=["users", "list"]).output.splitlines()
+        return {line.split("  ")[0]: line.split("  ")[2] for line in lines}
+
+
+@pytest.fixture
+def before(make_app: Callable[..., Flask], tmp_path: Path) -> Before:
+    return Before(make_app(SIGN_IN_ALLOW="@straße.example, @clinic.example"), tmp_path)
+
+
+def test_upgrade_keeps_guests_of_a_demo_out_and_added_administrators_in(
+    before: Before, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before.has("guest@home.example", admin=True, made=3, signed_in=3, last=1)
+    before.has("once@home.example", admin=True, made=30, last=30)
+    before.has("sent@home.example", admin=True, made=30, last=9)
+    before.sent("sent@home.example", simulated=True)
+    before.has("fresh@work.example", admin=True, made=30)
+    before.has("carol@work.example", admin=True, made=30, signed_in=2)
+    before.sent("carol@work.example", simulated=False)
+    before.has("dora@work.example", made=30, signed_in=2)
+    assert before.upgrade() == {
+        "guest@home.example": "out (from a demo)",
+        "once@home.example": "out (from a demo)",
+        "sent@home.example": "out (from a demo)",
+        "fresh@work.example": "active (added)",
+        "carol@work.example": "active (added)",
+        "dora@work.example": "active (added)",
+    }
+    printed = capsys.readouterr().out
+    assert "not let in any more: 3." in printed
+    assert "@" not in printed
+    with before.app.app_context(), db.engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM user_session")) == 0
+
+
+def test_upgrade_without_a_trace_of_a_demo_takes_nobody_for_a_guest(before: Before) -> None:
+    before.has("carol@work.example", admin=True, made=3, signed_in=3)
+    before.sent("carol@work.example", simulated=False)
+    assert before.upgrade() == {"carol@work.example": "active (added)"}
+    with before.app.app_context(), db.engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM user_session")) == 1
+
+
+def test_upgrade_knows_a_demo_by_its_secrets(before: Before, tmp_path: Path) -> None:
+    (tmp_path / "demo-auth-token").touch()
+    before.has("guest@home.example", admin=True, made=3, signed_in=3)
+    assert before.upgrade() == {"guest@home.example": "out (from a demo)"}
+
+
+def test_upgrade_tells_who_came_by_the_setting(before: Before) -> None:
+    before.has("ann@clinic.example", made=30, signed_in=2)
+    before.has("mallory@strasse.example", made=30, signed_in=2)
+    before.has("gone@former.example", made=3, signed_in=3)
+    before.has("dora@work.example", made=30, signed_in=2)
+    assert before.upgrade() == {
+        "ann@clinic.example": "active (SIGN_IN_ALLOW)",
+        "mallory@strasse.example": "out (no longer in SIGN_IN_ALLOW)",
+        "gone@former.example": "out (no longer in SIGN_IN_ALLOW)",
+        "dora@work.example": "active (added)",
+    }
+
+
+def test_upgrade_spells_addresses_alike_and_merges_nobody(
+    before: Before, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before.has("ann@bücher.example", last=3)
+    before.has("ben@bücher.example", last=1)
+    before.has("ben@xn--bcher-kva.example", last=2)
+    before.has("eva@ｂücher.example", last=2)
+    before.has("eva@BÜCHER.example".lower(), last=1)
+    before.has("müller@work.example")
+    same = "deactivated (another spelling of {}@xn--bcher-kva.example)"
+    assert before.upgrade() == {
+        "ann@xn--bcher-kva.example": "active (added)",
+        "ben@bücher.example": same.format("ben"),
+        "ben@xn--bcher-kva.example": "active (added)",
+        "eva@xn--bcher-kva.example": "active (added)",
+        "eva@ｂücher.example": same.format("eva"),
+        "müller@work.example": "active (added)",
+    }
+    assert "deactivated: 2." in capsys.readouterr().out
+    ben = Person.signed_in(before.app, "ben@bücher.example")
+    with before.app.app_context(), db.engine.connect() as connection:
+        owner = text("SELECT user_id FROM user_session ORDER BY id DESC")
+        assert connection.scalar(owner) == before.ids["ben@xn--bcher-kva.example"]
+    assert ben.get("/messages").status_code == 200
+
+
+def test_downgrade_lets_no_guest_of_a_demo_in(before: Before) -> None:
+    before.has("guest@home.example", admin=True, made=3, signed_in=3)
+    before.sent("guest@home.example", simulated=True)
+    before.upgrade()
+    with before.app.app_context():
+        downgrade(revision="0006")
+        with db.engine.connect() as connection:
+            assert not connection.scalar(text('SELECT active FROM "user"'))
+        upgrade()

@@ -1,0 +1,247 @@
+"""For any text: what is accepted holds exactly the digits that were typed, in their order."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import phonenumbers
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from phonenumbers import PhoneMetadata
+
+from smstracker.sms.phone_numbers import PhoneNumberError, format_international, parse_recipient
+
+
+@dataclass(frozen=True)
+class Dialling:
+    """What is dialled in a region, written down here by hand."""
+
+    code: str
+    trunk: str = ""
+    abroad: str = "00"
+
+
+REGIONS = {
+    "AR": Dialling("54", "0"),
+    "AT": Dialling("43", "0"),
+    "AU": Dialling("61", "0", "0011"),
+    "BR": Dialling("55", "0", "-"),
+    "CA": Dialling("1", "1", "011"),
+    "CH": Dialling("41", "0"),
+    "CN": Dialling("86", "0"),
+    "DE": Dialling("49", "0"),
+    "DK": Dialling("45"),
+    "ES": Dialling("34"),
+    "FR": Dialling("33", "0"),
+    "GB": Dialling("44", "0"),
+    "HK": Dialling("852", "", "-"),
+    "HU": Dialling("36", "06"),
+    "IN": Dialling("91", "0"),
+    "IT": Dialling("39"),
+    "JM": Dialling("1", "1", "011"),
+    "JP": Dialling("81", "0", "010"),
+    "LU": Dialling("352"),
+    "MX": Dialling("52"),
+    "NO": Dialling("47"),
+    "PL": Dialling("48"),
+    "RU": Dialling("7", "8", "810"),
+    "SG": Dialling("65", "", "-"),
+    "US": Dialling("1", "1", "011"),
+}
+TRUNK_ZERO = {
+    str(code)
+    for code, (region, *_) in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.items()
+    if region != "001" and PhoneMetadata.metadata_for_region(region).national_prefix == "0"
+}
+KEYS = ("ABC", "DEF", "GHI", "JKL", "MNO", "PQRS", "TUV", "WXYZ")
+KEYPAD = {letter: key for key, letters in enumerate(KEYS, start=2) for letter in letters}
+QUOTES_AND_SPACE = " \t\n\xa0\"'`“”„‘’«»‹›"
+SEPARATORS = set("+().-/＋（）．／−")
+
+
+def visible(text: str) -> str:
+    """What is seen between the quotes, without the scheme of a link."""
+    seen = [c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f"]
+    bare = "".join(c for c in seen if not "\U000e0100" <= c <= "\U000e01ef")
+    return re.sub(r"^[\W_]*(?:tel|sms):", "", bare, flags=re.I).strip(QUOTES_AND_SPACE)
+
+
+def typed_digits(text: str) -> str:
+    """Every digit in order, whatever stands between; letters by the keypad of a telephone."""
+    values = (unicodedata.decimal(c, KEYPAD.get(c.upper())) for c in visible(text))
+    return "".join(str(value) for value in values if value is not None)
+
+
+def permitted(text: str, region: str) -> set[str]:
+    """Each number that the text may stand for, with no judgement whether there is one."""
+    digits, home = typed_digits(text), REGIONS[region]
+    if re.search("[+＋]", visible(text)):
+        return abroad(digits)
+    numbers = {home.code + digits}
+    if home.trunk and digits.startswith(home.trunk):
+        numbers = {home.code + digits[len(home.trunk) :]}
+    if digits.startswith(home.abroad):
+        numbers |= abroad(digits[len(home.abroad) :])
+    return numbers
+
+
+def abroad(digits: str) -> set[str]:
+    codes = {digits[:size] for size in (1, 2, 3)}
+    return {digits} | {
+        code + digits[len(code) + 1 :]
+        for code in codes & TRUNK_ZERO
+        if digits[len(code) :].startswith("0")
+    }
+
+
+def is_separator(character: str) -> bool:
+    return character in SEPARATORS or unicodedata.category(character) in ("Nd", "Zs", "Pd")
+
+
+def examples_of(region: str) -> list[str]:
+    kinds = (phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE)
+    numbers = [phonenumbers.example_number_for_type(region, kind) for kind in kinds]
+    styles = range(4)  # E.164, international, national, tel:
+    written = [phonenumbers.format_number(n, style) for n in numbers if n for style in styles]
+    return written + [text.lstrip("+") for text in written]
+
+
+WRITTEN = sorted({text for region in REGIONS for text in examples_of(region)})
+ENDS = [
+    "",
+    "",
+    "",
+    ".0",
+    ".00",
+    ",0",
+    "E+12",
+    " x12",
+    " ext. 5",
+    "O",
+    ".",
+    "/57",
+    "-0",
+    ";ext=1",
+    "\n2",
+]
+ENDS += [" / 0171 2345678", ", +14155552671", " or 5552671", "\n", "\u200e", "\ufe0f", "”", "'"]
+BEGINNINGS = [
+    "",
+    "",
+    "",
+    "+",
+    "00",
+    "0",
+    "tel:",
+    "SMS:",
+    "whatsapp:",
+    "'",
+    "“",
+    "(",
+    "\u202a",
+    "=",
+    "*31#",
+]
+INSIDE = [
+    "",
+    "",
+    " ",
+    "-",
+    "(0)",
+    "/",
+    ".",
+    ",",
+    "+",
+    "O",
+    "l",
+    "\u2011",
+    "\u200e",
+    "\ufe0f",
+    "\xa0",
+    "\t",
+]
+INSIDE += ["٣", "３", "²", "①", "e", "#", "\n", "\u2212", "\u0301", "０"]
+
+
+@st.composite
+def spellings(draw: st.DrawFn) -> str:
+    """A number of some country, mishandled."""
+    text = draw(st.sampled_from(WRITTEN))
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.integers(0, len(text)))
+        cut = draw(st.integers(0, 1))
+        text = text[:place] + draw(st.sampled_from(INSIDE)) + text[place + cut :]
+    return draw(st.sampled_from(BEGINNINGS)) + text + draw(st.sampled_from(ENDS))
+
+
+ALPHABET = st.sampled_from("+0123456789 ()-./") | st.sampled_from(
+    [c for c in INSIDE if len(c) == 1] + ["x", ":", ";"]
+)
+TEXTS = spellings() | st.text(ALPHABET, max_size=24) | st.text(max_size=24)
+
+
+@settings(max_examples=1000, deadline=None, database=None)
+@given(TEXTS, st.sampled_from(sorted(REGIONS)))
+@example("+491512345678.0", "US")
+@example("+49 151 2345678O", "US")
+@example("4915123456789", "DE")
+@example("whatsapp:+14155552671", "US")
+@example("415-555-267O", "US")
+@example("089/123456/57", "DE")
+@example("0 15 11 98765 4321", "BR")
+@example("011 15-2345-6789", "AR")
+@example("+1 415 555 2671 ext. 1", "US")
+@example("1-800-FLOWERS", "US")
+def test_accepted_number_has_exactly_the_digits_that_were_typed(text: str, region: str) -> None:
+    number = outcome(text, region)
+    if not number.startswith("+"):
+        assert number.endswith((".", "”."))  # a sentence that says why
+        return
+    assert re.fullmatch(r"\+[1-9][0-9]{1,14}", number)
+    assert number[1:] in permitted(text, region), (text, number)
+    if re.search("[A-Za-z]", visible(text)):
+        assert number.startswith("+1")
+        assert len(typed_digits(text).removeprefix("1")) == 10
+    else:
+        assert all(map(is_separator, visible(text))), ascii(text)
+    assert re.sub(r"\D", "", format_international(number)) == number[1:]
+
+
+@settings(max_examples=200, deadline=None, database=None)
+@given(st.sampled_from(WRITTEN), st.sampled_from(sorted(REGIONS)), st.data())
+def test_what_cannot_be_seen_changes_nothing(text: str, region: str, data: st.DataObject) -> None:
+    invisible = st.sampled_from("\u200b\u200e\u200f\u2060\ufe0f\ufeff\u00ad\u202a\u2069\U000e0101")
+    spelled = "".join(character + data.draw(st.just("") | invisible) for character in text)
+    assert outcome(spelled, region) == outcome(text, region)
+
+
+def outcome(text: str, region: str) -> str:
+    try:
+        return parse_recipient(text, region)
+    except PhoneNumberError as error:
+        return str(error)
+
+
+def test_number_abroad_without_its_plus_is_never_completed_where_there_is_a_trunk_prefix() -> None:
+    examples = [e for region in REGIONS for e in examples_of(region) if e.isdecimal()]
+    for region, dialling in REGIONS.items():
+        if not dialling.trunk or dialling.code == "1":
+            continue
+        for text in examples:
+            if not text.startswith(dialling.trunk):
+                refused = "egin with + and" in outcome(text, region)
+                own = outcome(text, region) == f"+{dialling.code}{text}"
+                assert refused or (own and region in ("BR", "CN")), (region, text)
+
+
+def test_mobile_number_without_plus_is_the_right_one_or_refused_in_every_region() -> None:
+    mobile = phonenumbers.PhoneNumberType.MOBILE
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        parsed = phonenumbers.example_number_for_type(region, mobile)
+        if parsed is None:
+            continue
+        number = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+        assert outcome(number, region) == number
+        for text in (number[1:], phonenumbers.national_significant_number(parsed)):
+            refused = "egin with + and" in outcome(text, region)
+            assert refused or outcome(text, region) == number, (region, text)

@@ -1,0 +1,258 @@
+"""Numbers as people type them: the right one, or a reason."""
+
+import pytest
+
+from smstracker.sms.countries import describe_number
+from smstracker.sms.phone_numbers import PhoneNumberError, format_international, parse_recipient
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "number"),
+    [
+        ("+1 555 867 5310", "US", "+15558675310"),
+        ("(555) 867-5310", "US", "+15558675310"),
+        ("555.867.5310", "US", "+15558675310"),
+        ("14155552671", "US", "+14155552671"),
+        ("4155552671", "US", "+14155552671"),
+        ("011 44 7911 123456", "US", "+447911123456"),
+        ("020 7946 0958", "GB", "+442079460958"),
+        ("0044 20 7946 0958", "GB", "+442079460958"),
+        ("+44 (0)20 7946 0958", "US", "+442079460958"),
+        ("+49 0151 23456789", "US", "+4915123456789"),
+        ("(+49) 151/23456789", "US", "+4915123456789"),
+        ("06/12/34/56/78", "FR", "+33612345678"),
+        ("06.12.34.56.00", "FR", "+33612345600"),
+        ("0011 1 415 555 2671", "AU", "+14155552671"),
+        ("8~10 49".replace("~", " ") + " 151 23456789", "RU", "+4915123456789"),
+        ("06 20 123 4567", "HU", "+36201234567"),
+        # Without a trunk prefix, or with one that nobody writes.
+        ("612 34 56 78", "ES", "+34612345678"),
+        ("690 234 567", "ES", "+34690234567"),
+        ("347 123 4567", "IT", "+393471234567"),
+        ("06 1234 5678", "IT", "+390612345678"),
+        ("49 12 34 56", "DK", "+4549123456"),
+        ("512 345 678", "PL", "+48512345678"),
+        ("11 96123-4567", "BR", "+5511961234567"),
+        ("138 0013 8000", "CN", "+8613800138000"),
+    ],
+)
+def test_number_in_the_spelling_of_its_country_is_taken(
+    typed: str, region: str, number: str
+) -> None:
+    assert parse_recipient(typed, region) == number
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "tel:+1-415-555-2671",
+        "TEL: +14155552671",
+        "sms:+14155552671",
+        "'+14155552671",
+        "“+1 415 555 2671”",
+        "«+1 415 555 2671»",
+        "\t\u3000+14155552671\r\n",
+        "\u202a+1\xa0415\u2011555\u20132671\u202c",
+        "+1\ufe0f415\u200e555\u20602671\ufeff",
+        "+1\u00ad415\U000e0100555\U000e00412671",
+        "＋１（４１５）５５５－２６７１",
+        "٤١٥٥٥٥٢٦٧١",
+        "+१४१५५५५२६७१",
+    ],
+)
+def test_what_is_trimmed_changes_no_digit(typed: str) -> None:
+    assert parse_recipient(typed, "US") == "+14155552671"
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "number"),
+    [
+        ("1-800-FLOWERS", "US", "+18003569377"),
+        ("+1 (800) flowers", "DE", "+18003569377"),
+        ("800 555 TAXI", "CA", "+18005558294"),
+    ],
+)
+def test_vanity_number_of_north_america_is_taken_in_full_length(
+    typed: str, region: str, number: str
+) -> None:
+    assert parse_recipient(typed, region) == number
+
+
+@pytest.mark.parametrize(
+    ("typed", "region"),
+    [
+        ("1-800-FLOWERS", "DE"),
+        ("+49 800 FLOWERS", "US"),
+        ("1-800-FLOWERSX", "US"),
+        ("FLOWERS", "US"),
+        ("415-555-267O", "US"),
+        ("415-555-OOOO", "US"),
+        ("4I5-555-2671", "US"),
+        ("+49 151 2345678O", "US"),
+        ("+49 l51 2345678", "US"),
+        ("1-800-FLOWERſ", "US"),
+        ("+49 151 2345678О", "US"),  # Cyrillic
+        ("+1 415 555 2671 a", "US"),
+        ("hello", "US"),
+    ],
+)
+def test_letters_are_refused(typed: str, region: str) -> None:
+    with pytest.raises(PhoneNumberError, match=r"letter|not a phone number"):
+        parse_recipient(typed, region)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "+14155552671, +14155552672",
+        "+14155552671;+14155552672",
+        "+14155552671\n+14155552672",
+        "+14155552671\u2028+14155552672",
+        "4155552671 or 4155552672",
+        "+1415555+2671",
+        "089/123456/57",
+        "0151 23456789 (80)",
+        "0151 23456789-80",
+        "0151 23456789 80",
+        "++14155552671",
+    ],
+)
+def test_what_could_be_a_second_number_is_refused(typed: str) -> None:
+    with pytest.raises(PhoneNumberError, match="more than one number"):
+        parse_recipient(typed, "DE")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "+491512345678.0",
+        "+491512345678.00",
+        "491512345678.5",
+        "+491512345678,0",
+        "+49 1512345678.-0",
+    ],
+)
+def test_decimal_number_of_a_spreadsheet_is_refused(typed: str) -> None:
+    with pytest.raises(PhoneNumberError, match="decimal"):
+        parse_recipient(typed, "DE")
+
+
+@pytest.mark.parametrize("typed", ["4.91512E+12", "4,91512e12", "+4E+12"])
+def test_number_that_a_spreadsheet_has_shortened_is_refused(typed: str) -> None:
+    with pytest.raises(PhoneNumberError, match="shortened"):
+        parse_recipient(typed, "DE")
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("whatsapp:+14155552671", "WhatsApp"),
+        ("RCS:acme", "RCS"),
+        ("messenger:1234567", "Messenger"),
+    ],
+)
+def test_address_of_another_channel_is_refused_by_its_name(typed: str, name: str) -> None:
+    with pytest.raises(PhoneNumberError, match=f"SMS and MMS, not {name}"):
+        parse_recipient(typed, "US")
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "problem"),
+    [
+        ("", "US", "Type a phone number"),
+        (" “” \u200b", "US", "Type a phone number"),
+        ("+", "US", "not a phone number"),
+        ("+999 123456789", "US", "No country has that code"),
+        ("+0049 151 23456789", "US", "No country has that code"),
+        ("12", "US", "too short"),
+        ("911", "US", "too short"),
+        ("+1 555 867", "US", "too short"),
+        ("+1 555 867 5310 99999", "US", "too long"),
+        ("+49 1512 3456789 1234", "US", "too long"),
+        ("9" * 400, "US", "too long"),
+        ("867-5310", "US", "area code is missing"),
+        ("+1 555 867 5310 ext. 12", "US", "extension"),
+        ("+1 555 867 5310 x12", "US", "extension"),
+        ("tel:+1-201-555-0123;ext=3", "US", "extension"),
+        ("tel:2015550123?body=x", "US", "more than a phone number"),
+        ("Phone: 4155552671", "US", "without “Phone:”"),
+        ("415+5552671", "US", "belongs at the beginning"),
+        ("*67 4155552671", "US", "“\\*”"),
+        ("+1٤155552671", "US", "several scripts"),
+        ("+39 (0)6 1234 5678", "US", "not clear whether the \\(0\\)"),
+        ("+49 151 (0) 2345678", "US", "not clear whether the \\(0\\)"),
+        ("+49 (0)0151 2345678", "US", "has a 0 there"),
+        ("0415 555 267", "US", "no area code begins with 0"),
+    ],
+)
+def test_refusal_says_the_reason(typed: str, region: str, problem: str) -> None:
+    with pytest.raises(PhoneNumberError, match=problem):
+        parse_recipient(typed, region)
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "prefix"),
+    [
+        ("4915123456789", "DE", "0"),
+        ("15123456789", "DE", "0"),
+        ("04915123456789", "DE", "0"),
+        ("112", "DE", "0"),
+        ("7911123456", "GB", "0"),
+        ("612345678", "FR", "0"),
+        ("79161234567", "RU", "8"),
+        ("36201234567", "HU", "06"),
+        ("13802238000", "CN", "0"),  # also a mobile number of the United States
+        ("6591234567", "US", "1"),  # no number of the US, but one of Singapore
+        ("447911123456", "US", "1"),
+    ],
+)
+def test_number_whose_plus_may_be_lost_is_refused(typed: str, region: str, prefix: str) -> None:
+    with pytest.raises(
+        PhoneNumberError, match=f"egin with \\+ and the country code, or with {prefix}\\."
+    ):
+        parse_recipient(typed, region)
+
+
+@pytest.mark.parametrize(
+    ("typed", "region"),
+    [
+        ("393471234567", "IT"),
+        ("447911123456", "IT"),
+        ("33612345678", "LU"),
+        ("48512345678", "PL"),
+        ("001 4155552671", "HK"),  # both "00 1 415…" and "001 41…" are dialled there
+    ],
+)
+def test_number_whose_plus_may_be_lost_is_refused_where_there_is_no_trunk_prefix(
+    typed: str, region: str
+) -> None:
+    with pytest.raises(PhoneNumberError, match=r"Begin with \+ and the country code\."):
+        parse_recipient(typed, region)
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        ("+4915123456789", "Germany: +49 1512 3456789"),
+        ("+14155552671", "United States or Canada: +1 415-555-2671"),
+        ("+18765551234", "Jamaica: +1 876-555-1234"),
+        ("+447911123456", "United Kingdom, Guernsey or Jersey: +44 7911 123456"),
+        ("+447624123456", "Isle of Man: +44 7624 123456"),
+        ("+77012345678", "Kazakhstan: +7 701 234 5678"),
+        ("+38344123456", "Kosovo: +383 44 123 456"),
+        ("+80012345678", "No single country: +800 1234 5678"),
+    ],
+)
+def test_country_is_named_without_claiming_what_digits_do_not_say(number: str, shown: str) -> None:
+    assert describe_number(number) == shown
+
+
+@pytest.mark.parametrize(
+    "stored", ["MYBRAND", "12345", "whatsapp:+15558675310", "rcs:brand", "+4901512345678", ""]
+)
+def test_stored_value_that_is_no_number_stays_as_it_is(stored: str) -> None:
+    assert format_international(stored).replace(" ", "") == stored
+
+
+def test_stored_number_is_spaced_for_reading() -> None:
+    assert format_international("+15558675310") == "+1 555-867-5310"

@@ -1,0 +1,179 @@
+"""Limits on sign-in: nobody floods, nobody locks others out, and a refusal writes nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import event, text
+from werkzeug.test import TestResponse
+
+from smstracker import limits
+from smstracker.extensions import db
+from smstracker.models import SignInToken
+from smstracker.models.sign_in import MOST_LIVE
+from tests.inbox import Inbox
+from tests.people import Person, hidden
+
+ALICE = "alice@example.org"
+
+
+@pytest.fixture
+def app(make_app: Callable[..., Flask], inbox: Inbox) -> Flask:
+    port = str(inbox.controller.port)
+    return make_app(TRUSTED_PROXIES="1", MAIL_SERVER="127.0.0.1", MAIL_PORT=port)
+
+
+def ask(app: Flask, email: str = ALICE, client: str = "203.0.113.10") -> TestResponse:
+    """Ask for a mail from behind the proxy, which says that `client` did."""
+    browser = Person(app, email)
+    form = {"csrf_token": hidden(browser.get("/auth/sign-in").text, "csrf_token"), "email": email}
+    forwarded = {"X-Forwarded-For": client}
+    answer = browser.client.post("/auth/sign-in", data=form, headers=forwarded)
+    app.extensions["mailer"].drain()
+    return answer
+
+
+def codes(app: Flask, count: int, email: str = ALICE, client: str = "203.0.113.10") -> list[int]:
+    return [ask(app, email, client.format(n)).status_code for n in range(count)]
+
+
+@pytest.mark.parametrize("client", ["203.0.113.10:4{:03}", "[2001:db8::1]:4{:03}", "_client{}"])
+def test_port_of_a_client_gets_round_no_limit(app: Flask, client: str) -> None:
+    assert codes(app, 6, client=client) == [303] * 5 + [429]
+
+
+def test_strangers_cannot_use_up_the_mails_of_another_client(app: Flask) -> None:
+    assert codes(app, 6, client="198.51.100.1") == [303] * 5 + [429]
+    assert ask(app, client="203.0.113.10").status_code == 303
+
+
+def test_request_that_is_refused_counts_against_nobody(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAILS_TO_ADDRESS", 7)
+    assert codes(app, 20, client="198.51.100.1").count(303) == 5
+    assert codes(app, 3, client="203.0.113.{}") == [303, 303, 429]
+
+
+def test_address_has_a_limit_of_its_own_for_all_clients(app: Flask) -> None:
+    with app.app_context():
+        for n in range(limits.MAILS_TO_ADDRESS):
+            assert limits.count_mail(ALICE, limits.parse_client(f"198.51.100.{n}")) is None
+    assert ask(app).status_code == 429
+    assert ask(app, "bob@example.org").status_code == 303
+
+
+def test_mails_beyond_five_have_a_link_and_no_code_to_guess(app: Flask, inbox: Inbox) -> None:
+    for n in range(5):
+        ask(app, client=f"198.51.100.{n}")
+        assert inbox.code
+    ask(app)
+    assert "has no code" in inbox.newest
+    assert Person(app, ALICE).post(inbox.link).status_code == 303
+
+
+def test_printed_link_works_whatever_strangers_ask_for(app: Flask) -> None:
+    printed = app.test_cli_runner().invoke(args=["users", "sign-in-link", ALICE]).output
+    path = printed.splitlines()[0].removeprefix("https://sms.example.org")
+    for n in range(4):
+        ask(app, client=f"198.51.100.{n}")
+    app.test_cli_runner().invoke(args=["users", "sign-in-link", ALICE])
+    assert Person(app, ALICE).post(path).status_code == 303
+
+
+def test_live_links_of_an_address_have_a_bound(app: Flask) -> None:
+    with app.app_context():
+        mailed = SignInToken.issue(ALICE, "browser").token
+        printed = [SignInToken.issue(ALICE).token for _ in range(MOST_LIVE + 1)]
+        db.session.commit()
+        assert SignInToken.redeem_link(printed[0]) is None
+        assert SignInToken.redeem_link(printed[1])
+        assert SignInToken.redeem_link(mailed)
+
+
+@contextmanager
+def statements(app: Flask) -> Iterator[list[str]]:
+    """What is sent to the database meanwhile."""
+    sent: list[str] = []
+
+    def note(_c, _cursor, statement, *_rest):  # type: ignore[no-untyped-def]
+        sent.append(statement)
+
+    with app.app_context():
+        engine = db.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+def test_refused_sign_in_takes_no_write_lock(app: Flask) -> None:
+    codes(app, 5)
+    browser = Person(app, ALICE)
+    with statements(app) as sent:
+        assert ask(app).status_code == 429
+        assert ask(app, "nonsense").status_code == 422
+        assert browser.post("/auth/link/guessed").status_code == 410
+        with browser.client.session_transaction(base_url="https://sms.example.org") as session:
+            session["browser"] = "none that asked"
+        form = {"code": "123456"}
+        assert browser.post("/auth/code", form, page="/auth/link/x").status_code == 422
+    assert sent
+    assert not [one for one in sent if not one.startswith(("SELECT", "BEGIN"))]
+    assert "BEGIN IMMEDIATE" not in sent
+
+
+@contextmanager
+def read_only(app: Flask) -> Iterator[None]:
+    """The database takes no writes: a disk or a standby that only reads."""
+    with app.app_context():
+        engine = db.engine
+        is_sqlite = engine.dialect.name == "sqlite"
+        with engine.connect() as connection:
+            name = None if is_sqlite else connection.scalar(text("SELECT current_database()"))
+    engine.dispose()
+    _forbid_writes(engine, name, forbid=True)
+    try:
+        yield
+    finally:
+        engine.dispose()
+        _forbid_writes(engine, name, forbid=False)
+
+
+def _forbid_writes(engine, name: str | None, forbid: bool) -> None:  # type: ignore[no-untyped-def]
+    word = "on" if forbid else "off"
+    if name is None:
+        listen = event.listen if forbid else event.remove
+        listen(engine, "connect", _query_only)
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET default_transaction_read_only = off"))
+        connection.execute(
+            text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {word}')
+        )
+    engine.dispose()
+
+
+def _query_only(connection, _record):  # type: ignore[no-untyped-def]
+    connection.execute("PRAGMA query_only = on")
+
+
+def test_sign_in_is_a_503_page_while_the_database_is_read_only(app: Flask) -> None:
+    with app.app_context():
+        token = SignInToken.issue(ALICE).token
+        db.session.commit()
+    with read_only(app):
+        for answer in (ask(app), Person(app, ALICE).post(f"/auth/link/{token}")):
+            assert answer.status_code == 503
+            assert "Try again" in answer.text
+    assert Person(app, ALICE).post(f"/auth/link/{token}").status_code == 303
+
+
+def test_limit_that_is_reached_is_a_503_page_while_the_database_is_away(
+    make_app: Callable[..., Flask], tmp_path: Path
+) -> None:
+    app = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/nowhere/x.sqlite")
+    assert ask(app).status_code == 503
