@@ -25,7 +25,7 @@ from tests.people import Person, words
 from tests.signing import call_back, fields, sid
 from tests.wire import answer, wire
 
-BEFORE = "0010@-1"
+BEFORE = "0010-1"
 NO_LISTING = answer(200, {"messages": [], "next_page_uri": None, "page_size": 1000, "page": 0})
 DELETED = answer(404, {"code": 20404, "message": "x", "status": 404})
 

@@ -20,7 +20,7 @@ from config import load
 from smstracker import create_app, doctor
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Heartbeat, Message
+from smstracker.models import Heartbeat, MailHealth, Message
 from smstracker.simulator import SimulatorServer
 from tests.conftest import free_port
 from tests.inbox import Inbox
@@ -326,6 +326,27 @@ def test_mail_goes_as_far_as_a_mail_would(asked: Asked, inbox: Inbox) -> None:
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": port}
     assert one(asked(answer(500, {}), **mail), "mail")[0] == "ok"
     assert inbox.mails == []
+
+
+def test_mail_that_was_not_taken_is_told_although_the_server_can_be_used(
+    app: Flask, asked: Asked, inbox: Inbox
+) -> None:
+    mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(inbox.controller.port)}
+    at = utcnow() - timedelta(minutes=9)
+    store(app, MailHealth(id=1, server_problem="SMTPConnectError", server_at=at))
+    verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
+    assert verdict == "warning"
+    assert what == "the server takes mail now, but did not 9 minutes ago (SMTPConnectError)"
+    assert fix == "ask for a sign-in mail again"
+    with app.app_context():
+        MailHealth.record_mail("SMTPDataError")
+        db.session.commit()
+    verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
+    assert verdict == "problem"
+    assert what.startswith("the server did not take the newest mail, ")
+    assert fix == (
+        "see the log of the mail server: the address may not exist, or mail to it is refused"
+    )
 
 
 def test_mail_server_that_is_not_there_is_a_problem(asked: Asked) -> None:

@@ -195,6 +195,10 @@ def test_proxy_that_drops_the_header_of_shared_keys_is_found(proxied: Proxied) -
     found = proxied(rewriting(drop_signature_settings), **keys)
     assert found
     assert "the shared key one does not arrive" in found.found
+    assert (
+        " does not arrive as sent, while one that is signed with the Auth Token does" in found.found
+    )
+    assert "make the proxy pass on the header " in found.fix
     assert "X-Twilio-Webhooks-Signature-Settings" in found.fix
 
 
