@@ -38,7 +38,9 @@ def app_of_deleted(make_app: Callable[..., Flask], alice: Person) -> Iterator[Fl
     with wire(DELETED, NO_LISTING) as twilio, later:
         app = make_app(TWILIO_API_BASE_URL=twilio.url)
         with app.app_context():
-            Worker().work()
+            worker = Worker()
+            worker.work()
+            worker.finish()
         yield app
 
 
