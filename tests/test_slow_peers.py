@@ -52,6 +52,7 @@ def server(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         "TWILIO_ACCOUNT_SID": "AC" + "1" * 32,
         "TWILIO_AUTH_TOKEN": "1" * 32,
         "TWILIO_PHONE_NUMBER": "+15005550006",
+        "SIGN_IN_ALLOW": "@example.org",
         "WEB_THREADS": str(THREADS),
     }
     command = [sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server"]
