@@ -129,6 +129,7 @@ def test_database_that_is_away_is_waited_for(
         waits = [worker._work_or_wait() for _ in range(8)]
         monkeypatch.undo()
         assert worker._work_or_wait() == loop.TICK
+        worker.finish()
     assert waits == [2, 4, 8, 16, 30, 30, 30, 30]
     assert caplog.messages.count("worker_waits") == 8
 
