@@ -1,6 +1,6 @@
 """The app with a callback view that verifies the signature, reads the form and stores nothing."""
 
-from flask import abort, g, request
+from flask import abort, g
 
 from smstracker import create_app, logs
 from smstracker.webhooks.forms import read_callback
@@ -10,7 +10,7 @@ app = create_app()
 
 
 def read_only(public_id: str) -> tuple[str, int]:
-    return ("", 204) if read_callback(request.form, g.signer, None) else abort(400)
+    return ("", 204) if read_callback(g.callback_form, g.signer, None) else abort(400)
 
 
 app.view_functions["webhooks.status_of_message"] = read_only

@@ -13,6 +13,7 @@ the group and are written, in their order, by the thread of the first of them.
 import secrets
 import time
 import uuid
+from collections.abc import Collection
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from threading import Lock
@@ -40,6 +41,8 @@ CROWDED = 0.5  # seconds
 # saw: nobody knows how many others fill it too.
 SHARE = 8
 STUCK_AFTER = 1.0  # seconds of one commit
+# So long a group waits for a row before it is looked up which message is locked.
+LOCK_PATIENCE = "100ms"
 LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code for lock_timeout
 
 
@@ -136,8 +139,14 @@ class CallbackWriter:
         if sum(isinstance(what, Callback) for what, _ in group) > 1:
             self._crowded_at = time.monotonic()
         try:
-            group = self._free(engine, group)
-            self._commit(engine, group)
+            group = self._leave_to_lines(group, self._lines.keys())
+            try:
+                self._commit(engine, group, LOCK_PATIENCE)
+            except UNAVAILABLE as error:
+                if not _is_lock(error):
+                    raise
+                group = self._leave_to_lines(group, _locked_messages(engine, group))
+                self._commit(engine, group)
         except UNAVAILABLE as error:
             # Whoever came meanwhile would wait as long again.
             group = self._set_aside(group) if _is_lock(error) else group + self._take_waiting()
@@ -157,10 +166,14 @@ class CallbackWriter:
             group, self._waiting = self._waiting, []
         return group
 
-    def _commit(self, engine: Engine, group: list[Waiting]) -> None:
+    def _commit(
+        self, engine: Engine, group: list[Waiting], lock_timeout: str | None = None
+    ) -> None:
         now, uncounted, not_stored = utcnow(), self._uncounted, self.not_stored
         counts = Counts(refused=uncounted, not_stored=not_stored)
         with engine.begin() as connection:
+            if lock_timeout and engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout}'")
             # Refused ones first, in every process, so that none ever waits in a circle.
             room = self._keep(connection, group, counts, now)
             self._record(connection, group, counts, now)
@@ -188,14 +201,10 @@ class CallbackWriter:
         counts.last_accepted_at = now if counts.accepted else None
         CallbackTally.add(connection, self._process, counts, now)
 
-    def _free(self, engine: Engine, group: list[Waiting]) -> list[Waiting]:
-        """The group without the callbacks of messages that another transaction holds."""
-        callbacks = [what for what, _ in group if isinstance(what, Callback)]
-        if not callbacks or engine.dialect.name != "postgresql":
-            return group
-        with engine.connect() as connection:
-            named = [(callback.public_id, callback.news.twilio_sid) for callback in callbacks]
-            locked = locked_elsewhere(connection, named) | self._lines.keys()
+    def _leave_to_lines(
+        self, group: list[Waiting], locked: Collection[str | None]
+    ) -> list[Waiting]:
+        """The group without the callbacks of `locked` messages, which are set aside."""
         if not locked:
             return group
         held = [one for one in group if _sid_of(one[0]) in locked]
@@ -266,6 +275,16 @@ class CallbackWriter:
             self.not_stored += len(lost)
             self.failure = (problem, utcnow()) if problem else None
         _settle(group, error)
+
+
+def _locked_messages(engine: Engine, group: list[Waiting]) -> set[str | None]:
+    """The messages of the group that another transaction holds, by SID."""
+    callbacks = [what for what, _ in group if isinstance(what, Callback)]
+    if not callbacks:
+        return set()
+    with engine.connect() as connection:
+        named = [(callback.public_id, callback.news.twilio_sid) for callback in callbacks]
+        return locked_elsewhere(connection, named)
 
 
 def _sid_of(what: Callback | Evidence) -> str | None:
