@@ -82,10 +82,15 @@ class Quarantine:
 
     def name_request(self, reason: str) -> None:
         """Give the request its line in the log, if it may have one."""
-        if self._lines.take():
+        if self.may_log():
             name_request("callback_refused", reason=reason)
-        else:
+
+    def may_log(self) -> bool:
+        """Whether the request has a line in the log to itself; if not, it is left out of it."""
+        has_line = self._lines.take()
+        if not has_line:
             leave_out_request()
+        return has_line
 
     def tell_of_flood(self) -> None:
         """Write one line for all that had none in the last minute."""
