@@ -3,7 +3,7 @@
 from flask import Flask
 
 import config
-from smstracker import carrier, errors, logs, mailer, presentation, security
+from smstracker import carrier, errors, logs, mailer, presentation, security, waiting
 from smstracker.auth import mailbox
 from smstracker.auth.views import bp as auth
 from smstracker.commands import COMMANDS
@@ -38,8 +38,8 @@ def create_app(settings: config.Config | None = None) -> Flask:
         settings.database_url, settings.web_threads
     )
 
-    parts = (logs, security, errors, carrier, mailer, writer, quarantine, presentation, banner)
-    for part in (*parts, broadcaster):
+    parts = (logs, security, errors, waiting, carrier, mailer, writer, quarantine, presentation)
+    for part in (*parts, banner, broadcaster):
         part.init_app(app)
     _bind_extensions(app)
     blueprints = (auth, dashboard, again, notes, insights, connection, help_pages, webhooks, health)

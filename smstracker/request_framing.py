@@ -10,11 +10,15 @@ from enum import Enum
 # More is not waited for: the app refuses it unread. Above its own limit, with room for chunk sizes.
 LARGEST_BODY = 512 * 1024
 LARGEST_HEAD = 128 * 1024
+# Of a chunk-size line with its extensions, and of the trailers; the parser's own limits are larger.
+LARGEST_LINE = 4 * 1024
+LARGEST_TRAILERS = 8 * 1024
+LINE_END = b"\r\n"
 HEAD_END = b"\r\n\r\n"
 LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked[ \t]*\r\n", re.IGNORECASE)
 EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
-CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,8})[^\r]*\r\n")
+CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
 
 
 class Progress(Enum):
@@ -27,7 +31,10 @@ class Progress(Enum):
 
 
 class Framing:
-    """The bytes of one connection that no parser has taken yet."""
+    """The bytes of one connection that no parser has taken yet.
+
+    No byte is searched twice, however small the pieces are: this runs on the server's only loop.
+    """
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -37,7 +44,8 @@ class Framing:
         self._searched = 0
         self._body_at = 0
         self._length: int | None = None  # None: chunked
-        self._chunk_at = 0
+        self._part_at = 0  # of the chunk-size line that is awaited, or of the trailers
+        self._is_in_trailers = False
         self._is_too_large = False
         self._awaits_continue = False
 
@@ -68,38 +76,49 @@ class Framing:
         if not self._body_at and not self._find_head():
             return self._partial_up_to(LARGEST_HEAD)
         if self._length is None:
-            is_complete = self._has_last_chunk()
-        else:
-            is_complete = len(self._bytes) >= self._body_at + self._length
-        if is_complete:
+            return self._progress_in_chunks()
+        if len(self._bytes) >= self._body_at + self._length:
             return Progress.COMPLETE
-        return self._partial_up_to(self._body_at + LARGEST_BODY, self._length or 0)
+        return self._partial_up_to(self._body_at + LARGEST_BODY, self._length)
 
     def _partial_up_to(self, most: int, announced: int = 0) -> Progress:
         self._is_too_large = len(self._bytes) > most or announced > LARGEST_BODY
         return Progress.COMPLETE if self._is_too_large else Progress.PARTIAL
 
+    def _find(self, ending: bytes) -> int:
+        """Where `ending` ends; 0 if it has not arrived. Goes on where the last search ended."""
+        at = self._bytes.find(ending, self._searched)
+        if at >= 0:
+            return at + len(ending)
+        self._searched = max(len(self._bytes) - len(ending) + 1, self._searched)
+        return 0
+
     def _find_head(self) -> bool:
-        end = self._bytes.find(HEAD_END, self._searched)
-        if end < 0:
-            self._searched = max(len(self._bytes) - len(HEAD_END) + 1, 0)
+        end = self._find(HEAD_END)
+        if not end:
             return False
-        self._body_at = self._chunk_at = end + len(HEAD_END)
+        self._body_at = self._part_at = self._searched = end
         head = bytes(self._bytes[: self._body_at])
         length = LENGTH.search(head)
         self._length = None if CHUNKED.search(head) else int(length[1]) if length else 0
         self._awaits_continue = EXPECTS.search(head) is not None
         return True
 
-    def _has_last_chunk(self) -> bool:
+    def _progress_in_chunks(self) -> Progress:
         """Whether the body has come to its end, trailers included."""
-        while size := CHUNK_SIZE.match(self._bytes, self._chunk_at):
-            if int(size[1], 16) == 0:
-                # The line of the last chunk ends in CRLF: with no trailers another follows at once.
-                return self._bytes.find(HEAD_END, size.end() - 2) >= 0
-            following = size.end() + int(size[1], 16) + 2
-            if following > len(self._bytes):
-                return False
-            self._chunk_at = following
-        # A line that is no chunk size will not become one: the parser says so.
-        return self._bytes.find(b"\r\n", self._chunk_at) >= 0
+        most = self._body_at + LARGEST_BODY
+        while not self._is_in_trailers:
+            end = self._find(LINE_END)
+            if not end:
+                return self._partial_up_to(min(most, self._part_at + LARGEST_LINE))
+            size = CHUNK_SIZE.match(self._bytes, self._part_at)
+            if size is None:
+                # No chunk size will become of it: the parser says so.
+                return Progress.COMPLETE
+            self._is_in_trailers = int(size[0], 16) == 0
+            # With no trailers, another CRLF follows that of the last chunk's line at once.
+            following = -len(LINE_END) if self._is_in_trailers else int(size[0], 16) + len(LINE_END)
+            self._part_at = self._searched = end + following
+        if self._find(HEAD_END):
+            return Progress.COMPLETE
+        return self._partial_up_to(self._part_at + LARGEST_TRAILERS)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from enum import Enum
 from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
@@ -32,6 +33,20 @@ TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 Step = Callable[[TConn], None]
+
+
+class Phase(Enum):
+    """What a connection that no thread has waits for."""
+
+    IDLE = "a request"
+    READING = "the rest of a request"
+    CLOSING = "its peer's end, after ours"
+    WRITING = "a peer that takes the rest of a response"
+
+
+# Who has to make room for a new connection, if there is none of those before: whoever has sent
+# part of a request must not keep the door closed, nor be ended before those that wait longer.
+ROOM = ((Phase.IDLE, Phase.READING), (Phase.CLOSING,), (Phase.WRITING,))
 
 
 class PeerSocket(socket.socket):
@@ -91,11 +106,14 @@ class PeerSocket(socket.socket):
 
 
 class Worker(ThreadWorker):
-    """`_peers` are the connections that no thread has: until when each may wait, and if idle."""
+    """`_peers` are the connections that no thread has: until when each may wait, and for what.
+
+    The one that has waited longest for its peer comes first.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._peers: dict[TConn, tuple[float, bool]] = {}
+        self._peers: dict[TConn, tuple[float, Phase]] = {}
         self._looked_at = 0.0
 
     def accept(self, listener: socket.socket) -> None:
@@ -107,20 +125,22 @@ class Worker(ThreadWorker):
         conn.data_ready = True
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
-            self._end_longest_idle()
+            self._make_room()
         self._begin_to_read(conn)
 
     def _begin_to_read(self, conn: TConn) -> None:
-        progress = self._receive(conn)
+        # What was received behind a request comes first, or whoever sends many at once fills us.
+        progress: Progress = conn.sock.framing.progress()
+        if progress is not Progress.COMPLETE:
+            progress = self._receive(conn)
         if progress is Progress.COMPLETE:
             self.enqueue_req(conn)
         elif progress is Progress.ENDED:
             self._close(conn)
         elif progress is Progress.PARTIAL:
-            self._wait(conn, READING, selectors.EVENT_READ, self._read)
+            self._wait(conn, Phase.READING, READING, self._read)
         else:
-            seconds = IDLE if self.alive else CLOSING
-            self._wait(conn, seconds, selectors.EVENT_READ, self._read, is_idle=True)
+            self._wait(conn, Phase.IDLE, IDLE if self.alive else CLOSING, self._read)
 
     def _read(self, conn: TConn) -> None:
         progress = self._receive(conn)
@@ -129,8 +149,9 @@ class Worker(ThreadWorker):
             self.enqueue_req(conn)
         elif progress is Progress.ENDED:
             self._end(conn)
-        elif progress is Progress.PARTIAL and self._peers[conn][1]:
-            self._peers[conn] = (time.monotonic() + READING, False)
+        elif progress is Progress.PARTIAL and self._peers[conn][1] is Phase.IDLE:
+            del self._peers[conn]
+            self._peers[conn] = (time.monotonic() + READING, Phase.READING)
 
     def _receive(self, conn: TConn) -> Progress:
         """Take what has arrived; how much of a request there is by now."""
@@ -165,6 +186,8 @@ class Worker(ThreadWorker):
             if is_sent:
                 self._forget(conn)
                 go_on(conn)
+            else:
+                self._peers[conn] = self._peers.pop(conn)
             return None
 
         try:
@@ -173,7 +196,7 @@ class Worker(ThreadWorker):
             return self._close(conn)
         if is_sent:
             return go_on(conn)
-        return self._wait(conn, WRITING, selectors.EVENT_WRITE, write)
+        return self._wait(conn, Phase.WRITING, WRITING, write)
 
     def _begin_to_close(self, conn: TConn) -> None:
         """End our side and wait for the peer's: a reset would take the response from it."""
@@ -188,18 +211,17 @@ class Worker(ThreadWorker):
                     return
             self._end(conn)
 
-        return self._wait(conn, CLOSING, selectors.EVENT_READ, drain)
+        return self._wait(conn, Phase.CLOSING, CLOSING, drain)
 
-    def _wait(
-        self, conn: TConn, seconds: float, event: int, step: Step, is_idle: bool = False
-    ) -> None:
+    def _wait(self, conn: TConn, phase: Phase, seconds: float, step: Step) -> None:
         """Call `step` whenever the peer does something, for so many seconds."""
 
         def on_event(_socket: socket.socket) -> None:
             if conn in self._peers:  # or it was ended after this event was noticed
                 step(conn)
 
-        self._peers[conn] = (time.monotonic() + seconds, is_idle)
+        self._peers[conn] = (time.monotonic() + seconds, phase)
+        event = selectors.EVENT_WRITE if phase is Phase.WRITING else selectors.EVENT_READ
         self.poller.register(conn.sock, event, on_event)
 
     def _forget(self, conn: TConn) -> None:
@@ -214,11 +236,20 @@ class Worker(ThreadWorker):
         self.nr_conns -= 1
         conn.close()
 
-    def _end_longest_idle(self) -> None:
-        """Make room for others."""
-        idle = next((conn for conn, (_, is_idle) in self._peers.items() if is_idle), None)
-        if idle is not None:
-            self._end(idle)
+    def _make_room(self) -> None:
+        """End the connection that has waited longest; never one that a thread answers."""
+        for phases in ROOM:
+            waiting = (conn for conn, (_, phase) in self._peers.items() if phase in phases)
+            if longest := next(waiting, None):
+                return self._give_up(longest)
+        return None
+
+    def _give_up(self, conn: TConn) -> None:
+        """End a connection whose peer has not done its part, and say so if it waits for us."""
+        if self._peers[conn][1] is Phase.READING:
+            with suppress(OSError):
+                conn.sock.send(TOO_SLOW, socket.MSG_DONTWAIT)
+        self._end(conn)
 
     def murder_pending(self) -> None:
         """End what waits for too long; called after each turn of the loop."""
@@ -227,13 +258,10 @@ class Worker(ThreadWorker):
             return
         self._looked_at = now
         for conn in [conn for conn, (until, _) in self._peers.items() if until <= now]:
-            if conn.sock.framing.progress() is Progress.PARTIAL:
-                with suppress(OSError):
-                    conn.sock.send(TOO_SLOW, socket.MSG_DONTWAIT)
-            self._end(conn)
+            self._give_up(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """Let a stop wait for idle connections no longer than that."""
-        for conn, (until, is_idle) in self._peers.items():
-            if is_idle:
-                self._peers[conn] = (min(until, deadline), True)
+        for conn, (until, phase) in self._peers.items():
+            if phase is Phase.IDLE:
+                self._peers[conn] = (min(until, deadline), phase)

@@ -1,6 +1,7 @@
 """Why a callback was refused: every likely mistake, signed for real, is told by its sentence."""
 
 import time
+from itertools import count
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,10 +11,12 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
 from config import Config
-from smstracker.carrier.signatures import Signatures
+from smstracker.carrier.signatures import Secret, Signatures
 from smstracker.extensions import db
+from smstracker.webhooks import diagnosis
 from smstracker.webhooks.diagnosis import diagnose_pending, explain
 from smstracker.webhooks.evidence import Evidence, Refusal
+from smstracker.webhooks.variants import MOST_HASHED
 from tests.conftest import settings
 from tests.signing import (
     ACCOUNT_SID,
@@ -313,6 +316,45 @@ def test_thousands_of_fields_are_explained_in_a_moment() -> None:
     began = time.process_time()
     told(seen(form, f"{PATH}?a=1", token="c" * 32, sent_host="a:1", forwarded_host="b:2"))
     assert time.process_time() - began < 2
+
+
+def test_form_that_is_made_to_cost_has_its_simplest_variants_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashed: list[int] = []
+    sign = Secret.sign
+
+    def counted(secret: Secret, text: str) -> str:
+        hashed.append(len(text))
+        return sign(secret, text)
+
+    monkeypatch.setattr(Secret, "sign", counted)
+    path = f"{PATH}?a=+%2f&b=~'&c=%20&d=/&e=+" + "/~'+" * 400
+    form = {"a": " x", "b": "", "c": "y" * 15_000}
+    evidence = seen(form, path, token="c" * 32, sent_host="a:1", forwarded_host="b:2")
+    assert told(evidence)[0].startswith("No variant fits")
+    assert sum(hashed) < 1.1 * MOST_HASHED
+    evidence = seen(form, path, signed=f"{BASE_URL}{path.replace('?', '/?')}")
+    assert told(evidence)[0].startswith("Valid with a slash")
+
+
+def test_explaining_ends_when_its_time_is_up_and_goes_on_later(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        forge(client, number)
+    monkeypatch.setattr(diagnosis, "monotonic", count(step=diagnosis.LONGEST / 2).__next__)
+    with app.app_context():
+        assert [diagnose_pending() for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_oldest_and_newest_are_explained_in_turn(app: Flask, client: FlaskClient) -> None:
+    for number in range(6):
+        forge(client, number)
+    with app.app_context():
+        diagnose_pending(limit=3)
+        db.session.commit()
+    assert [row.diagnosis is not None for row in kept(app)] == [True, *[False] * 3, True, True]
 
 
 def test_pending_ones_are_explained_once(app: Flask, client: FlaskClient) -> None:

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
 from smstracker import logs
-from smstracker.webhooks import quarantine, writer
+from smstracker.webhooks import quarantine, views, writer
 from smstracker.webhooks.flood import Budget, Lines
 from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, sid, signature
 from tests.test_callbacks import stored
@@ -179,6 +179,22 @@ def test_many_threads_at_once_are_counted_exactly(
     assert refused_count(app) == 160
     assert sum(row.count for row in kept(app)) == 40
     assert len(kept(app)) <= 7
+
+
+def test_failures_that_nobody_signed_for_share_the_lines_of_refusals(
+    make_app: Callable[..., Flask], written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app()
+    client = app.test_client()
+    with monkeypatch.context() as patch:
+        patch.setattr(views, "read_form", lambda _: 1 / 0)
+        for number in range(20):
+            assert call_back(client, fields(sid(number), "sent"), token="f" * 32).status_code == 503
+    assert len(lines(written, "callback_not_stored")) == 10
+    monkeypatch.setattr(views, "read_callback", lambda *_, **__: 1 / 0)
+    for number in range(3):
+        assert call_back(client, fields(sid(number), "sent")).status_code == 503
+    assert len(lines(written, "callback_not_stored")) == 13
 
 
 def test_log_of_refusals_holds_no_number_text_signature_or_path(

@@ -36,6 +36,14 @@ SLOW = {
     "takes nothing": FILE * 40,
 }
 
+BROKEN_CHUNKS = [
+    b"zz\r\n",
+    b"3\r\na=bXX0\r\n\r\n",
+    b"3;=\r\na=b\r\n0\r\n\r\n",
+    b"3;x=" + b"x" * 5_000,
+    b"3\r\na=b\r\n0\r\nno trailer\r\n\r\n",
+]
+
 
 @pytest.fixture(scope="module")
 def server(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
@@ -124,6 +132,14 @@ def test_request_that_comes_in_pieces_is_answered(server: Flask) -> None:
         got = b""
         while got.count(b'{"status":"ok"}') < 2:
             got += peer.recv(4096)
+
+
+@pytest.mark.parametrize("path", [b"/webhooks/twilio/status", b"/sign-in"])
+@pytest.mark.parametrize("chunks", BROKEN_CHUNKS)
+def test_broken_chunks_are_answered_with_400(server: Flask, chunks: bytes, path: bytes) -> None:
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + FORM
+    with connect(server, head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks) as peer:
+        assert peer.recv(13) == b"HTTP/1.1 400 "
 
 
 def test_peer_that_waits_for_leave_to_send_its_body_gets_it(server: Flask) -> None:

@@ -35,6 +35,7 @@ from smstracker.carrier.errors import (
 )
 from smstracker.carrier.http_client import new_client
 from smstracker.carrier.signatures import Signatures, Signer
+from smstracker.waiting import waiting_threads
 
 __all__ = [
     "Ability",
@@ -97,9 +98,12 @@ class Carrier:
         """
         if not self._slots.acquire(blocking=False):
             raise NoSlotError
+        waiting = waiting_threads()
+        waiting.enter()
         try:
             yield
         finally:
+            waiting.leave()
             self._slots.release()
 
     def send(

@@ -18,6 +18,7 @@ from smstracker.dashboard.listing import as_json
 from smstracker.extensions import db, settings
 from smstracker.models import Message, log
 from smstracker.models.log import Filter, Key
+from smstracker.waiting import waiting_threads
 
 BATCH = 1_000
 # An export holds a thread of the server for as long as its reader takes.
@@ -92,6 +93,9 @@ def response(chosen: Filter, kind: str, now: datetime) -> Response:
     lines = as_csv(chosen, now) if kind == "csv" else as_json_text(chosen, now)
     slot = ExitStack()
     slot.callback(_slots.release, chosen.owner_id)
+    waiting = waiting_threads()
+    waiting.enter()
+    slot.callback(waiting.leave)
     answer = Response(stream_with_context(_within(slot, lines)), content_type=TYPES[kind])
     # Also when the reader goes away before the first line.
     answer.call_on_close(slot.close)

@@ -17,6 +17,7 @@ from smstracker.live.stream import MOST_IDS, Stream
 from smstracker.models import feed, log
 from smstracker.models.log import PAGE_SIZE
 from smstracker.models.users import digest
+from smstracker.waiting import waiting_threads
 from smstracker.web.guards import for_programs
 
 bp = Blueprint("live", __name__)
@@ -44,6 +45,9 @@ def stream() -> ResponseReturnValue:
         opened.close()
         raise
     answer = Response(opened, content_type="text/event-stream")
+    waiting = waiting_threads()
+    waiting.enter()
+    answer.call_on_close(waiting.leave)
     # nginx would keep the events back until its buffer is full.
     answer.headers["X-Accel-Buffering"] = "no"
     answer.headers["Cache-Control"] = "no-store"

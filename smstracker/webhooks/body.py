@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from flask import abort, request
 
+from smstracker.security import reading_body
+
 # A status callback has a dozen fields and under 2 KB. The largest webhook that is sent here by
 # mistake carries a text of 1,600 characters, which takes 19 KB when every one is escaped.
 MAX_CALLBACK = 32 * 1024
@@ -27,7 +29,7 @@ def read_beginning() -> Body:
 
 
 def read_callback_body() -> Body:
-    """The body of what may be a status callback. Raises RequestEntityTooLarge."""
+    """The body of what may be a callback. Raises RequestEntityTooLarge, ClientDisconnected."""
     if (request.content_length or 0) > MAX_CALLBACK:
         abort(413)
     content = _read(MAX_CALLBACK + 1)
@@ -38,7 +40,8 @@ def read_callback_body() -> Body:
 
 def _read(most: int) -> bytes:
     parts, left = [], most
-    while left > 0 and (part := request.stream.read(left)):
-        parts.append(part)
-        left -= len(part)
+    with reading_body():
+        while left > 0 and (part := request.stream.read(left)):
+            parts.append(part)
+            left -= len(part)
     return b"".join(parts)

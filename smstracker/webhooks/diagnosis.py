@@ -4,6 +4,9 @@ The sentences are for grouping: none holds a number, a SID of a message, a path 
 """
 
 import re
+from itertools import chain
+from time import monotonic
+from typing import Any
 
 from sqlalchemy import Select, select
 
@@ -29,6 +32,9 @@ from smstracker.webhooks.forms import VERIFIED, find_misfit
 from smstracker.webhooks.variants import REENCODED, REORDERED, Variant, find_variant
 
 Diagnosis = tuple[str, str | None]
+
+# One that is made to cost takes a twentieth of a second; the worker's look-ups wait meanwhile.
+LONGEST = 1.0  # seconds
 
 READY = "Valid with today's settings: replay it."
 UNSIGNED = (
@@ -287,26 +293,40 @@ def _mend_base(found: str) -> str:
 
 
 def diagnose_pending(limit: int = 200) -> int:
-    """Explain the newest that nobody has explained yet; how many. Commit afterwards."""
+    """Explain some that nobody has explained yet, for `LONGEST` seconds; how many. Commit after.
+
+    The newest and the oldest in turn: a flood must keep neither what came before it nor what comes
+    after it waiting. What carries a signature goes before what does not.
+    """
     is_pending = RefusedCallback.diagnosis.is_(None) & RefusedCallback.replayed_at.is_(None)
-    # What carries a signature first: a flood of what does not must not keep it waiting.
-    is_signed = RefusedCallback.signature.is_not(None)
-    pending = select(RefusedCallback).where(is_pending)
-    pending = pending.order_by(is_signed.desc(), RefusedCallback.id.desc())
-    return diagnose(pending.limit(limit).with_only_columns(RefusedCallback.id))
+    pending = select(RefusedCallback.id).where(is_pending).limit(limit)
+    pending = pending.order_by(RefusedCallback.signature.is_not(None).desc())
+    newest = db.session.scalars(pending.order_by(RefusedCallback.id.desc()))
+    oldest = db.session.scalars(pending.order_by(RefusedCallback.id))
+    in_turn = dict.fromkeys(chain.from_iterable(zip(newest, oldest, strict=False)))
+    return _diagnose(list(in_turn)[:limit], monotonic() + LONGEST)
 
 
 def diagnose(wanted: Select[tuple[int]]) -> int:
     """Explain these by today's settings, whatever was said before; how many. Commit afterwards."""
-    columns = select(*RefusedCallback.__table__.columns).where(RefusedCallback.id.in_(wanted))
-    rows = db.session.execute(columns).all()
+    return _diagnose(list(db.session.scalars(wanted)), None)
+
+
+def _diagnose(ids: list[int], until: float | None) -> int:
+    """Explain these in this order, all or until then but one at least."""
+    columns = select(*RefusedCallback.__table__.columns).where(RefusedCallback.id.in_(ids))
+    rows = {row.id: row for row in db.session.execute(columns)}
     # While this thinks, no lock of ours must keep a callback waiting.
     db.session.commit()
     signatures = current_carrier().signatures
-    explained = [(row, explain(Evidence.of(row), settings(), signatures)) for row in rows]
+    explained: list[tuple[Any, Diagnosis]] = []
+    for row in (rows[number] for number in ids if number in rows):
+        if explained and until is not None and monotonic() >= until:
+            break
+        explained.append((row, explain(Evidence.of(row), settings(), signatures)))
     # In the order in which the writer counts repeats, so that neither waits for the other.
-    for row, (sentence, setting) in sorted(explained, key=lambda one: one[0].fingerprint):
+    for row, (sentence, setting) in sorted(explained, key=lambda pair: pair[0].fingerprint):
         db.session.execute(
             RefusedCallback.explained(row.id, sentence, setting, is_proven(sentence))
         )
-    return len(rows)
+    return len(explained)

@@ -2,7 +2,6 @@
 
 import logging
 from datetime import timedelta
-from threading import BoundedSemaphore
 from time import sleep
 
 from flask import Flask, current_app
@@ -11,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
 from smstracker.logs import leave_out_request, name_request
+from smstracker.waiting import waiting_threads
 from smstracker.webhooks.evidence import Evidence, Refusal, evidence
 from smstracker.webhooks.flood import Budget, Lines
 from smstracker.webhooks.writer import current_writer
@@ -23,8 +23,8 @@ STRANGE = (10, 100)
 LINES_PER_MINUTE = 10
 # While the database is gone, strange ones must not take the threads by waiting for it.
 PAUSE = timedelta(seconds=2)
-# While callbacks are being stored, a refused one is held back for so many seconds, on at most three
-# quarters of the threads: beside a flood over 32 connections, 24 of them wait.
+# While callbacks are being stored, a refused one is held back for so many seconds, as long as fewer
+# than three quarters of the threads wait for anything: beside a flood over 32 connections, 24 do.
 HELD = 0.5
 
 
@@ -32,7 +32,7 @@ class Quarantine:
     """One for an app; threads share it."""
 
     def __init__(self, threads: int) -> None:
-        self._holding = BoundedSemaphore(max(threads * 3 // 4, 1))
+        self._most_waiting = max(threads * 3 // 4, 1)
         self._plausible, self._strange = Budget(*PLAUSIBLE), Budget(*STRANGE)
         self._lines = Lines(LINES_PER_MINUTE)
         self._failed_at = utcnow() - PAUSE
@@ -69,11 +69,12 @@ class Quarantine:
 
     def _hold_back(self) -> None:
         """Let what is signed go first: it shares the interpreter with a flood."""
-        if current_writer().is_busy and self._holding.acquire(blocking=False):
+        waiting = waiting_threads()
+        if current_writer().is_busy and waiting.enter_below(self._most_waiting):
             try:
                 sleep(HELD)
             finally:
-                self._holding.release()
+                waiting.leave()
 
     def _not_kept(self, error: Exception) -> bool:
         if self._lines.take():
@@ -82,10 +83,15 @@ class Quarantine:
 
     def name_request(self, reason: str) -> None:
         """Give the request its line in the log, if it may have one."""
-        if self._lines.take():
+        if self.may_log():
             name_request("callback_refused", reason=reason)
-        else:
+
+    def may_log(self) -> bool:
+        """Whether the request has a line in the log to itself; if not, it is left out of it."""
+        has_line = self._lines.take()
+        if not has_line:
             leave_out_request()
+        return has_line
 
     def tell_of_flood(self) -> None:
         """Write one line for all that had none in the last minute."""

@@ -1,0 +1,136 @@
+"""A server with as many connections as it takes still lets in whoever comes next."""
+
+import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack, suppress
+from selectors import DefaultSelector
+from typing import cast
+
+import pytest
+from gunicorn.config import Config
+from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import TConn
+
+from smstracker import web_worker
+from smstracker.web_worker import Worker
+
+MOST = 4
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class Door:
+    """A worker whose loop the test turns; requests are `queued` and no thread answers them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        config = Config()
+        config.set("worker_connections", MOST)
+        self.worker = Worker(0, os.getpid(), [self._listener], None, 30, config, Logger(config))
+        self.worker.poller = stack.enter_context(DefaultSelector())
+        self.queued: list[TConn] = []
+        self.worker.enqueue_req = self.queued.append
+        stack.callback(self.worker.tmp.close)
+        stack.callback(self._close)
+
+    def _close(self) -> None:
+        waiting = [key.fileobj for key in self.worker.poller.get_map().values()]
+        for accepted in waiting + [conn.sock for conn in self.queued]:
+            accepted.close()
+
+    def let_in(self, sent: bytes) -> socket.socket:
+        """A peer whose bytes have arrived when it is accepted."""
+        peer = socket.create_connection(self._listener.getsockname())
+        self._stack.enter_context(peer).settimeout(5)
+        peer.sendall(sent)
+        self.worker.accept(self._listener)
+        return peer
+
+    def turn(self) -> None:
+        self.worker.wait_for_and_dispatch_events(timeout=5)
+
+    @property
+    def is_open(self) -> bool:
+        return cast(int, self.worker.nr_conns) < MOST
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    with ExitStack() as stack:
+        yield Door(stack)
+
+
+def is_ended(peer: socket.socket) -> bool:
+    with suppress(BlockingIOError, ConnectionResetError):
+        peer.setblocking(False)
+        while peer.recv(4096):
+            pass
+        return True
+    return False
+
+
+def answered() -> "Future[bool]":
+    future: Future[bool] = Future()
+    future.set_result(True)
+    return future
+
+
+def test_part_of_a_request_from_each_of_many_leaves_the_door_open(door: Door) -> None:
+    peers = [door.let_in(b"GET") for _ in range(3 * MOST)]
+    assert door.is_open
+    door.let_in(REQUEST)
+    assert len(door.queued) == 1
+    assert [is_ended(peer) for peer in peers[-2:]] == [False, False]
+
+
+def test_full_server_ends_whoever_waits_longest_and_says_why(door: Door) -> None:
+    peers = [door.let_in(sent) for sent in (b"GET", b"", b"POST")]
+    door.let_in(b"")
+    assert peers[0].recv(4096).startswith(b"HTTP/1.1 408 ")
+    assert not is_ended(peers[1])
+    door.let_in(b"")
+    assert peers[1].recv(4096) == b""
+    assert not is_ended(peers[2])
+
+
+def test_connection_that_begins_a_request_no_longer_counts_as_idle_since_long(door: Door) -> None:
+    used, silent = door.let_in(b""), door.let_in(b"")
+    used.sendall(b"GET")
+    door.turn()
+    for _ in range(2):
+        door.let_in(b"")
+    assert is_ended(silent)
+    assert not is_ended(used)
+
+
+def test_full_server_never_ends_what_is_being_answered(door: Door) -> None:
+    peers = [door.let_in(REQUEST) for _ in range(MOST)]
+    assert not door.is_open
+    assert len(door.queued) == MOST
+    assert not any(is_ended(peer) for peer in peers)
+
+
+def test_peers_that_take_no_response_leave_the_door_open(door: Door) -> None:
+    for _ in range(2 * MOST):
+        door.let_in(REQUEST)
+        conn = door.queued.pop()
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        conn.sock.sendall(b"x" * (web_worker.HELD - 1))
+        door.worker.finish_request(conn, answered())
+    assert door.is_open
+
+
+def test_requests_sent_ahead_are_taken_from_the_network_one_piece_at_a_time(door: Door) -> None:
+    peer = door.let_in(b"")
+    peer.setblocking(False)
+    peer.send(REQUEST * 10_000)
+    door.turn()
+    for _ in range(5):
+        conn = door.queued.pop()
+        conn.init()
+        next(conn.parser)
+        door.worker.finish_request(conn, answered())
+    [conn] = door.queued
+    assert len(conn.sock.framing.take(10_000_000)) < web_worker.PIECE
