@@ -11,6 +11,7 @@ from flask import Flask
 from smstracker.clock import utcnow
 from smstracker.models import Message
 from smstracker.simulator import SimulatorServer
+from smstracker.worker import tracing
 from tests.people import Person
 from tests.signing import call_back, fields, sid
 from tests.test_reconcile import HOUR, MINUTE, in_minutes, listing, work
@@ -125,13 +126,14 @@ def test_messages_of_ours_whose_sid_is_known_are_no_match(make_app: MakeApp, ali
     assert (message.status, message.twilio_sid) == ("unknown", None)
 
 
-@pytest.mark.parametrize("minutes", [-20, 20])
-def test_message_of_another_time_is_no_match(
-    make_app: MakeApp, alice: Person, minutes: int
+@pytest.mark.parametrize(("minutes", "is_match"), [(-6, False), (-4, True), (9, True), (11, False)])
+def test_message_is_a_match_only_if_it_was_made_about_then(
+    make_app: MakeApp, alice: Person, minutes: int, is_match: bool
 ) -> None:
     message = alice.has_message(status="unknown")
     made_at: datetime = message.created_at + minutes * MINUTE
-    assert traced(make_app, alice, listed(1, message, made_at=made_at)).twilio_sid is None
+    twilio_sid = traced(make_app, alice, listed(1, message, made_at=made_at)).twilio_sid
+    assert twilio_sid == (sid(1) if is_match else None)
 
 
 def test_nothing_found_over_ten_minutes_is_not_sent_and_safe_to_send_again(
@@ -146,6 +148,31 @@ def test_nothing_found_over_ten_minutes_is_not_sent_and_safe_to_send_again(
     assert "Twilio has no trace of it" in page
     assert "safe to send it again" in page
     assert "Twilio has no trace of it" in alice.get("/messages").text
+
+
+@pytest.mark.parametrize(
+    ("hours", "status"), [(-25, "untraced"), (-23, "unknown"), (23, "unknown"), (25, "untraced")]
+)
+def test_same_text_of_another_day_does_not_keep_it_from_being_not_sent(
+    make_app: MakeApp, alice: Person, hours: int, status: str
+) -> None:
+    message = alice.has_message(status="unknown")
+    other = listed(1, message, made_at=message.created_at + hours * HOUR)
+    for minutes in (2, 11):
+        message = traced(make_app, alice, other, minutes=minutes)
+    assert message.status == status
+
+
+@pytest.mark.parametrize(("most", "status"), [(3, "untraced"), (2, "unknown")])
+def test_list_that_is_too_long_to_be_searched_proves_nothing(
+    make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch, most: int, status: str
+) -> None:
+    monkeypatch.setattr(tracing, "MOST", most)
+    message = alice.has_message(status="unknown")
+    others = [listed(n, message, made_at=message.created_at - n * DAY, body="x") for n in (1, 2, 3)]
+    for minutes in (2, 11):
+        message = traced(make_app, alice, *others, minutes=minutes)
+    assert message.status == status
 
 
 def test_one_look_is_not_enough_however_late(make_app: MakeApp, alice: Person) -> None:
@@ -194,6 +221,24 @@ def test_twins_of_unknown_outcome_are_never_confused(make_app: MakeApp, alice: P
         work(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert {message.status for message in alice.messages()} == {"unknown"}
     assert {message.twilio_sid for message in alice.messages()} == {None}
+
+
+def test_same_text_to_somebody_else_is_no_twin(make_app: MakeApp, alice: Person) -> None:
+    message = alice.has_message(status="unknown")
+    later = {"status": "unknown", "next_lookup_at": message.created_at + HOUR}
+    alice.has_message(**later, recipient="+15558675311")
+    assert traced(make_app, alice, listed(1, message)).twilio_sid == sid(1)
+
+
+@pytest.mark.parametrize(("minutes", "is_twin"), [(-11, False), (-9, True), (9, True), (11, False)])
+def test_same_text_is_a_twin_only_if_it_was_sent_about_then(
+    make_app: MakeApp, alice: Person, minutes: int, is_twin: bool
+) -> None:
+    message = alice.has_message(status="unknown")
+    later = {"status": "unknown", "next_lookup_at": message.created_at + HOUR}
+    alice.has_message(**later, created_at=message.created_at + minutes * MINUTE)
+    twilio_sid = traced(make_app, alice, listed(1, message)).twilio_sid
+    assert twilio_sid == (None if is_twin else sid(1))
 
 
 def test_twins_that_differ_by_a_blank_are_twins(make_app: MakeApp, alice: Person) -> None:

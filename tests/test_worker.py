@@ -135,12 +135,13 @@ def test_database_that_is_away_is_waited_for(
 
 
 def test_one_message_that_breaks_the_look_up_does_not_end_the_worker(
-    make_app: MakeApp, alice: Person
+    make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delitem(loop.CHORES, "listing")
     alice.has_message(twilio_sid=sid(1), status="sent")
     alice.has_message(twilio_sid=sid(2), status="sent")
     fine = answer(200, {"sid": sid(2), "status": "delivered"})
-    with wire(answer(200, {"sid": sid(9)}), listing(), fine) as twilio:
+    with wire(answer(200, {"sid": sid(9)}), fine) as twilio:
         app = make_app(TWILIO_API_BASE_URL=twilio.url, LOOKUPS_PER_SECOND="1")
         with in_minutes(6) as clock:
             work(app)
@@ -170,13 +171,6 @@ def test_look_ups_go_on_while_the_listing_waits_for_twilio(
             assert len(heartbeats(app)) == 1
         hanging.close()
         worker.finish()
-
-
-def test_listing_and_look_ups_share_one_rate(make_app: MakeApp) -> None:
-    with make_app(LOOKUPS_PER_SECOND="2").app_context(), in_minutes(1):
-        assert [Pace().reserve() for _ in range(3)] == [0, 0.5, 1]
-        Pace().back_off([])
-        assert Pace().reserve() >= 1
 
 
 def test_worker_ends_while_its_listing_waits_for_its_turn(

@@ -27,11 +27,15 @@ HANG_UP = b"hang up"  # read the request, then close the connection
 
 
 class Wire:
-    """Each connection gets the next of `answers`; `requests` are the bodies that came."""
+    """Each connection gets the next of `answers`; `requests` are the bodies that came.
+
+    `targets` are the paths and queries they went to.
+    """
 
     def __init__(self, *answers: bytes) -> None:
         self.answers = list(answers)
         self.requests: list[str] = []
+        self.targets: list[str] = []
         self.on_request = lambda: None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
@@ -56,6 +60,7 @@ class Wire:
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
         while len(body) < length:
             body += connection.recv(65536)
+        self.targets.append(head.split(b" ")[1].decode())
         self.requests.append(body.decode())
         self.on_request()
         reply = self.answers.pop(0)

@@ -9,7 +9,7 @@ import click
 from smstracker.carrier import BusyError, InquiryError
 from smstracker.commands.messages import find_message, messages
 from smstracker.database import READS_ONLY
-from smstracker.extensions import db, settings
+from smstracker.extensions import db
 from smstracker.models.work import Open, lease, unsettled
 from smstracker.worker.pace import Pace
 from smstracker.worker.reconcile import Finding, look_up
@@ -69,14 +69,15 @@ def _is_open(one: Open) -> bool:
 
 
 def _patiently(one: Open, pace: Pace) -> Finding:
-    """Look up at the permitted rate, and again after a while if Twilio is busy."""
+    """Look up at the rate that the workers share, and again after a pause if Twilio is busy."""
     for _ in range(BUSY_TRIES):
-        Event().wait(1 / settings().lookups_per_second)
+        Event().wait(pace.reserve())
         try:
             finding = look_up(one)
         except BusyError:
-            Event().wait(pace.failed().total_seconds())
+            pace.back_off([])
             continue
         pace.succeeded()
         return finding
+    Event().wait(pace.reserve())
     return look_up(one)

@@ -22,7 +22,7 @@ from smstracker.models.work import Chore, Heartbeat, Open
 from smstracker.worker.counting import count_ahead
 from smstracker.worker.daily import DAY, reconcile_by_list
 from smstracker.worker.pace import Pace, set_aside
-from smstracker.worker.reconcile import look_up
+from smstracker.worker.reconcile import Finding, look_up
 from smstracker.worker.upkeep import explain_refused, upkeep
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,8 @@ CHORES_EVERY = timedelta(seconds=30)
 CHORE_LEASE = timedelta(minutes=15)
 LONGEST_WAIT = 30.0  # seconds between two tries to reach the database
 IN_A_ROW = 3  # failures after which it is Twilio, and not the message
-PROBLEM_LASTS = timedelta(minutes=15)
+# Longer than the lease, after which a listing that failed is tried again.
+PROBLEM_LASTS = CHORE_LEASE + timedelta(minutes=5)
 
 FINISHING = 10.0  # seconds for the listing's request that is under way when the worker ends
 
@@ -47,6 +48,8 @@ CHORES: dict[str, tuple[Steps, timedelta]] = {
 }
 # Each of its steps is a request to Twilio, and there can be hundreds: done in a thread of its own.
 LISTING = "listing"
+# After a long pause it has many steps: silent messages are looked up between them.
+UPKEEP = "upkeep"
 
 
 class Worker:
@@ -75,11 +78,15 @@ class Worker:
         """Work until `stop`."""
         log.info("worker_started")
         while not self._is_stopping:
-            select.select([self._bell[0]], [], [], self._work_or_wait())
+            self._sleep(self._work_or_wait())
         self._stopped.set()
         self.finish(FINISHING)
         self._say_goodbye()
         log.info("worker_stopped")
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait, but not beyond `stop`."""
+        select.select([self._bell[0]], [], [], seconds)
 
     def finish(self, seconds: float | None = None) -> None:
         """Wait for the listing, if one is under way."""
@@ -126,7 +133,8 @@ class Worker:
                 _log_trouble(error)
 
     def _look_up_silent(self) -> None:
-        claimed = self._pace.claim()
+        claimed, wait = self._pace.claim()
+        self._sleep(wait)
         failures = 0
         for number, one in enumerate(claimed):
             if self._is_stopping:
@@ -141,13 +149,14 @@ class Worker:
     def _look_up(self, one: Open) -> InquiryError | None:
         """What kept Twilio from being asked."""
         try:
-            look_up(one)
+            finding = look_up(one)
         except InquiryError as error:
             self._note(error)
             set_aside(one)
             return error
-        self._problem = None
-        self._pace.succeeded()
+        if finding is not Finding.FOREIGN:
+            self._problem = None
+            self._pace.succeeded()
         return None
 
     def _note(self, error: InquiryError) -> None:
@@ -166,6 +175,8 @@ class Worker:
         try:
             for _ in self._paced(steps(last_done)) if name == LISTING else steps(last_done):
                 self._go_on(name)
+                if name == UPKEEP:
+                    self._look_up_silent()
                 if self._is_stopping:
                     return
         except InquiryError as error:
@@ -173,9 +184,10 @@ class Worker:
                 self._pace.back_off([])
             self._note(error)
             return
-        if self._is_stopping and name == LISTING:
-            return
-        self._problem = None
+        if name == LISTING:
+            if self._is_stopping:
+                return
+            self._problem = None
         with db.engine.begin() as connection:
             Chore.done(connection, name, began_at, every)
 
@@ -197,9 +209,8 @@ class Worker:
     def _beat(self, at_once: bool = False) -> None:
         if not (at_once or _is_past(self._beat_at, BEAT)):
             return
-        if self._problem and _is_past(self._problem[1], PROBLEM_LASTS):
-            self._problem = None
-        problem = self._problem[0] if self._problem else None
+        noted = self._problem  # once: the listing's thread changes it
+        problem = noted[0] if noted and not _is_past(noted[1], PROBLEM_LASTS) else None
         with db.engine.begin() as connection:
             Heartbeat.beat(connection, self.name, self._started_at, problem)
         self._beat_at = utcnow()

@@ -2,16 +2,35 @@
 
 import random
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
 from smstracker.database import READS_ONLY
 from smstracker.extensions import db, settings
-from smstracker.models.work import Chore, Open, claim_silent, is_anything_due, plan_lookups
+from smstracker.models.work import (
+    A_LITTLE,
+    Chore,
+    Open,
+    claim_silent,
+    is_anything_due,
+    plan_lookups,
+)
 
 LOOKUPS = "lookups"
 LONGEST_PAUSE = 60.0  # seconds
 RETRY_AFTER = timedelta(minutes=5)
+# What is reserved further ahead than this is a pause, and no turn that is worth waiting for.
+LONGEST_TURN = timedelta(seconds=5)
+
+
+class Claim(NamedTuple):
+    """The messages to ask about, and the seconds after which the rate allows it."""
+
+    messages: list[Open]
+    wait: float
 
 
 class Pace:
@@ -20,29 +39,32 @@ class Pace:
     def __init__(self) -> None:
         self._failures = 0
 
-    def claim(self) -> list[Open]:
-        """The messages to ask about in the next second; none if it is not time yet."""
+    def claim(self) -> Claim:
+        """The messages to ask about next, at most a second's worth; none during a pause.
+
+        They take their turn among the listing's requests, which would leave no room otherwise.
+        """
         rate = settings().lookups_per_second
-        pause = timedelta(seconds=LONGEST_PAUSE)
         with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
             if not is_anything_due(connection):
-                return []
+                return Claim([], 0)
         with db.engine.begin() as connection:
-            if not Chore.claim(connection, LOOKUPS, timedelta(), every=pause):
-                return []
-            found = claim_silent(connection, rate)
-            Chore.put_off(connection, LOOKUPS, utcnow() + timedelta(seconds=len(found) / rate))
-        return found
+            now = utcnow()
+            turn = _next_turn(connection, now)
+            if turn > now + LONGEST_TURN:
+                return Claim([], 0)
+            messages = claim_silent(connection, rate)
+            Chore.put_off(connection, LOOKUPS, turn + timedelta(seconds=len(messages) / rate))
+        return Claim(messages, (turn - now).total_seconds())
 
     def reserve(self) -> float:
         """Take one request out of the rate; the seconds until it may be made."""
-        now, pause = utcnow(), timedelta(seconds=LONGEST_PAUSE)
         with db.engine.begin() as connection:
-            due_at = Chore.lock(connection, LOOKUPS)
-            at = now if due_at > now + pause else max(due_at, now)
+            now = utcnow()
+            turn = _next_turn(connection, now)
             rate = settings().lookups_per_second
-            Chore.put_off(connection, LOOKUPS, at + timedelta(seconds=1 / rate))
-        return (at - now).total_seconds()
+            Chore.put_off(connection, LOOKUPS, turn + timedelta(seconds=1 / rate))
+        return (turn - now).total_seconds()
 
     def succeeded(self) -> None:
         self._failures = 0
@@ -55,10 +77,22 @@ class Pace:
 
     def back_off(self, unasked: Sequence[Open]) -> None:
         """Let everybody pause. What was claimed and not asked about is due right after."""
-        until = utcnow() + self.failed()
         with db.engine.begin() as connection:
+            now = utcnow()
+            # The longer pause of another worker stays.
+            until = max(_next_turn(connection, now), now + self.failed())
             Chore.put_off(connection, LOOKUPS, until)
             plan_lookups(connection, {one.id: until for one in unasked})
+
+
+def _next_turn(connection: Connection, now: datetime) -> datetime:
+    """When the rate allows the next request; nobody else takes it until the transaction ends.
+
+    A time further away than any pause was set by a clock that was ahead, and counts as now.
+    """
+    due_at = Chore.lock(connection, LOOKUPS)
+    was_ahead = due_at > now + timedelta(seconds=LONGEST_PAUSE) + A_LITTLE
+    return now if was_ahead else max(due_at, now)
 
 
 def set_aside(one: Open) -> None:

@@ -17,10 +17,14 @@ log = logging.getLogger(__name__)
 
 
 class Finding(StrEnum):
-    """What a look-up came to; `CHANGED` means that the status moved."""
+    """What a look-up came to; `CHANGED` means that the status moved.
+
+    `FOREIGN` ones could not be asked about, because their account is not ours (any more).
+    """
 
     CHANGED = "changed"
     UNCHANGED = "unchanged"
+    FOREIGN = "of another account"
 
 
 def look_up(one: Open) -> Finding:
@@ -33,9 +37,9 @@ def look_up(one: Open) -> Finding:
         log.warning("lookup_failed", extra=told)
         if isinstance(error, BusyError) or not _is_foreign(one):
             raise
-        changed = False
         with db.engine.begin() as connection:
             reschedule(connection, one.id)
+        return Finding.FOREIGN
     finding = Finding.CHANGED if changed else Finding.UNCHANGED
     log.info("lookup", extra={"message_sid": one.twilio_sid, "reason": finding.value})
     return finding

@@ -1,6 +1,7 @@
 """Forget what is past its time: never a message, never a status event of a message."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
@@ -20,38 +21,50 @@ from smstracker.models import (
 from smstracker.models.work import Heartbeat
 from smstracker.webhooks.diagnosis import diagnose_pending
 
+# These are deleted a few at a time: there may be many, and callbacks want to be stored meanwhile.
+LARGE = ("refused callbacks", "callbacks of other programs")
+
 
 def purge() -> dict[str, int]:
     """Delete what nobody needs any more; how much of each kind, by its name for people."""
+    counts: Counter[str] = Counter()
+    for kind, count in purge_in_steps():
+        counts[kind] += count
+    return dict(counts)
+
+
+def purge_in_steps() -> Iterator[tuple[str, int]]:
+    """The same a batch at a time, each committed before the next: its kind and how much it was."""
     now = utcnow()
-    refused, orphans = _purge_refused(now), _purge_orphans(now)
-    connection = db.session.connection()
-    counted = {
-        "refused callbacks": refused,
-        "callbacks of other programs": orphans,
-        "counts of callbacks": CallbackTally.purge(now),
-        "killed workers": Heartbeat.purge(connection),
-        "sign-in tokens": SignInToken.purge(),
-        "searches for recipients": RecipientSearch.purge(now),
-        "sessions": UserSession.end_stale(),
-        "limits": RateLimit.purge(connection, now),
+    for kind, purge_batch in _purges(now).items():
+        while True:
+            count = purge_batch()
+            db.session.commit()
+            yield kind, count
+            if not count or kind not in LARGE:
+                break
+
+
+def _purges(now: datetime) -> dict[str, Callable[[], int]]:
+    session = db.session
+    orphaned_before = _orphaned_before(now)
+    session.commit()
+    return {
+        "refused callbacks": lambda: RefusedCallback.purge(now),
+        "callbacks of other programs": lambda: StatusEvent.purge_orphans(
+            session.connection(), orphaned_before
+        ),
+        "counts of callbacks": lambda: CallbackTally.purge(now),
+        "killed workers": lambda: Heartbeat.purge(session.connection()),
+        "sign-in tokens": SignInToken.purge,
+        "searches for recipients": lambda: RecipientSearch.purge(now),
+        "sessions": UserSession.end_stale,
+        "limits": lambda: RateLimit.purge(session.connection(), now),
     }
-    db.session.commit()
-    return counted
 
 
-def _purge_refused(now: datetime) -> int:
-    """A few at a time: they are large, and callbacks want to be stored meanwhile."""
-    purged = 0
-    while batch := RefusedCallback.purge(now):
-        purged += batch
-        db.session.commit()
-    db.session.commit()
-    return purged
-
-
-def _purge_orphans(now: datetime) -> int:
-    """Callbacks that no message has claimed within the receipt window, a few at a time.
+def _orphaned_before(now: datetime) -> datetime:
+    """Callbacks from before that, which no message has claimed, nobody claims any more.
 
     Those stay that may belong to a message whose SID is still being looked for.
     """
@@ -61,18 +74,12 @@ def _purge_orphans(now: datetime) -> int:
             Message.next_lookup_at.is_not(None), Message.twilio_sid.is_(None)
         )
     )
-    before = min(before, oldest) if oldest else before
-    purged = 0
-    while batch := StatusEvent.purge_orphans(db.session.connection(), before):
-        purged += batch
-        db.session.commit()
-    db.session.commit()
-    return purged
+    return min(before, oldest) if oldest else before
 
 
-def upkeep(_last_done: datetime | None) -> Iterator[dict[str, int]]:
+def upkeep(_last_done: datetime | None) -> Iterator[tuple[str, int]]:
     """The daily chore of it."""
-    yield purge()
+    return purge_in_steps()
 
 
 def explain_refused(_last_done: datetime | None) -> Iterator[int]:
