@@ -47,9 +47,7 @@ def test_disk_that_is_nearly_full_is_a_warning(
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
-def test_file_that_others_can_read_is_a_warning(
-    app: Flask, database_url: str, suffix: str
-) -> None:
+def test_file_that_others_can_read_is_a_warning(app: Flask, database_url: str, suffix: str) -> None:
     path = Path(database_url.removeprefix("sqlite:///") + suffix)
     assert findings(app)["permissions"].verdict == "ok"
     path.touch()
