@@ -80,6 +80,8 @@ REAL_SETTINGS = (
     "MAIL_SERVER",
     "SIGN_IN_ALLOW",
 )
+OTHER_SECRETS = ("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER")
+OTHER_SECRETS += ("MAIL_PASSWORD",)
 SHORTEST_SECRET_KEY = 32
 FEWEST_CHARACTERS = 8  # different ones, in a secret key
 _PLACEHOLDER = re.compile(r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…")
@@ -227,7 +229,7 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
     problems: list[str] = []
     if env is None:
         file, problems = read_env_file(ENV_FILE)
-        env = {**file, **os.environ}
+        env = {**file, **os.environ, **_expanded_by_flask(file)}
     read = _Reader(env)
     read.problems += [*problems, *_misspelt(file, env)]
     demo = not (read.text("TWILIO_ACCOUNT_SID") or read.text("TWILIO_AUTH_TOKEN"))
@@ -255,7 +257,16 @@ def read_env_file(path: Path) -> tuple[dict[str, str | None], list[str]]:
         for binding in parse_stream(StringIO(text))
         if binding.error or (binding.key is not None and binding.value is None)
     ]
-    return ({}, broken) if broken else (dict(dotenv_values(stream=StringIO(text))), [])
+    if broken:
+        return {}, broken
+    # A value is what is written: a password may well hold ${x}.
+    return dict(dotenv_values(stream=StringIO(text), interpolate=False)), []
+
+
+def _expanded_by_flask(file: Mapping[str, str | None]) -> dict[str, str | None]:
+    """What Flask's own command has put into the environment with each ${…} replaced."""
+    has_loaded = "FLASK_RUN_FROM_CLI" in os.environ and not os.environ.get("FLASK_SKIP_DOTENV")
+    return {name: value for name, value in file.items() if has_loaded and "${" in (value or "")}
 
 
 def make_private(path: Path, mode: int = 0o600) -> None:
@@ -540,7 +551,7 @@ def _read_secret_key(read: _Reader, demo: bool, instance: Path) -> str:
     name = "SECRET_KEY"
     raw = read.text(name)
     if raw and not demo:
-        weakness = _weakness(raw, (read.text("TWILIO_AUTH_TOKEN"), read.text("MAIL_PASSWORD")))
+        weakness = _weakness(raw, [read.text(other) for other in OTHER_SECRETS])
         if weakness:
             read.problem(name, f"{weakness}; make one with: openssl rand -hex 32")
     if raw:
@@ -551,7 +562,7 @@ def _read_secret_key(read: _Reader, demo: bool, instance: Path) -> str:
     return ""
 
 
-def _weakness(key: str, others: tuple[str | None, ...]) -> str | None:
+def _weakness(key: str, others: list[str | None]) -> str | None:
     """Why somebody could guess the key that signs sessions."""
     if len(key) < SHORTEST_SECRET_KEY:
         return f"must have at least {SHORTEST_SECRET_KEY} characters"

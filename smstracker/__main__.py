@@ -83,7 +83,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 def _commands(settings: Config) -> list[list[str]]:
     web = ["gunicorn", "-c", "python:smstracker.server", "wsgi:app"]
-    worker = ["flask", "--app", "wsgi", "worker"]
+    worker = ["smstracker.command_line", "worker"]
     return [*([SIMULATOR] if settings.demo else []), web, worker]
 
 

@@ -40,7 +40,8 @@ version_option = click.Option(
 
 def main() -> None:
     os.environ.setdefault("FLASK_APP", str(ROOT / "wsgi.py"))
-    # Only `config` reads `.env`: what it says of a broken one is a sentence.
+    # Only `config` reads `.env`: it replaces no ${…}, and says of a broken one what is wrong.
+    os.environ["FLASK_SKIP_DOTENV"] = "1"
     group = Commands(
         name="flask", load_dotenv=False, add_version_option=False, params=[version_option]
     )

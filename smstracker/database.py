@@ -181,8 +181,13 @@ def _protect_files(_dialect: Dialect, _record: object, arguments: Any, _options:
         # SQLite would make it readable by all, and the files beside it by its example.
         with suppress(OSError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        make_private(Path(f"{path}{suffix}"))
+    for file in sqlite_files(path):
+        make_private(file)
+
+
+def sqlite_files(path: Path) -> list[Path]:
+    """The database file and those that SQLite keeps beside it."""
+    return [Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
 
 
 def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:

@@ -180,11 +180,16 @@ SQLSTATES = {
 # A connection that fails has no SQLSTATE, only the words of libpq or of the server; and a pooler
 # says everything as a violation of the protocol.
 PROTOCOL_VIOLATION = "08P01"
+# Names that these words quote, and the one that a pooler does not: "timeout-db" is a host.
+NAMES = r"""(?<!\w)(["']).*?\1(?!\w)|(?<=such database: )\S+|(?<=such user: )\S+"""
 CONNECTING = (
     (r"startup parameter", POOLER),
     (r"invalid (connection option|\w+ value|integer value)", BAD_OPTION),
     (r"statement pooling", STATEMENT_POOLER),
-    (r"password|authentication|pg_hba|role .* does not exist|no such user", NO_ACCESS),
+    (
+        r"password|authentication|pg_hba|role .* does not exist|no such user|permitted to log in",
+        NO_ACCESS,
+    ),
     (r"database .* does not exist|no such database", NO_DATABASE),
     (
         r"too many|connection slots|no more connections|max_client_conn|query_wait_timeout",
@@ -232,7 +237,8 @@ def _of_postgresql(error: psycopg.Error) -> DatabaseProblem | None:
     state = error.sqlstate or ""
     is_of_connection = isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError)
     if is_of_connection and state in ("", PROTOCOL_VIOLATION):
+        text = re.sub(NAMES, "…", str(error))
         for words, problem in CONNECTING:
-            if re.search(words, str(error), re.IGNORECASE):
+            if re.search(words, text, re.IGNORECASE):
                 return problem
     return next((SQLSTATES[state[:n]] for n in (5, 3, 2) if state[:n] in SQLSTATES), None)

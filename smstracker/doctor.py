@@ -32,7 +32,7 @@ def examine() -> Iterator[Finding]:
     yield database
     yield from machine_findings()
     if database.verdict is Verdict.OK:
-        yield durability()
+        yield from durability()
     yield from _twilio()
     yield _public_address()
     yield _callbacks_arrive()

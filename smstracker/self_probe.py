@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass
 from hmac import compare_digest
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 from smstracker.addresses import absolute
 from smstracker.carrier import current_carrier
@@ -25,6 +25,8 @@ TRICKY = {
     "Unicode": "Zoë ✓ 🚀",
     "Plus": "1+1=2 & more",
 }
+
+_NO_REDIRECT = "make the proxy in front of PUBLIC_BASE_URL answer without redirecting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +173,25 @@ def _strange(answer: _Answer) -> Obstacle:
 def _redirected(location: str) -> Obstacle:
     base = settings().public_base_url
     try:
-        parts = urlsplit(location)
+        target = urlsplit(urljoin(base, location))
+        ours, theirs = _endpoint(urlsplit(base)), _endpoint(target)
     except ValueError:
-        parts = urlsplit("")
-    target = f"{parts.scheme or urlsplit(base).scheme}://{parts.netloc.rpartition('@')[2]}"
-    if not parts.netloc or target == base:
+        return Obstacle(f"{base} redirects to another path of itself", _NO_REDIRECT)
+    if ours == theirs:
+        return Obstacle(f"{base} redirects to another path of itself", _NO_REDIRECT)
+    address = f"{target.scheme}://{target.netloc.rpartition('@')[2]}"
+    shown = "".join(character for character in address if character.isprintable())[:100]
+    redirects = f"it redirects from {base} to {shown}"
+    if ours[1].removeprefix("www.") != theirs[1].removeprefix("www."):
         return Obstacle(
-            f"{base} redirects to another path of itself",
-            "make the proxy in front of PUBLIC_BASE_URL answer without redirecting",
+            f"{redirects}: a login or another site stands in front of the app",
+            "let POST requests to /webhooks/twilio/ through to the app without a login or redirect",
         )
-    shown = "".join(one for one in target if one.isprintable())[:100]
-    return Obstacle(
-        f"it redirects from {base} to {shown}",
-        f"set PUBLIC_BASE_URL to the address that does not redirect (perhaps {shown})",
-    )
+    if ours[0] == "https" != theirs[0]:
+        return Obstacle(redirects, _NO_REDIRECT)
+    fix = f"set PUBLIC_BASE_URL to the address that does not redirect (perhaps {shown})"
+    return Obstacle(redirects, fix)
+
+
+def _endpoint(url: SplitResult) -> tuple[str, str, int | None]:
+    return url.scheme, url.hostname or "", url.port or {"http": 80, "https": 443}.get(url.scheme)

@@ -156,6 +156,9 @@ def shown(word: str, since: datetime, *, now: datetime, receipt_window: timedelt
         return Shown(*_NO_RECEIPT, State.NO_RECEIPT)
     if is_silent:
         word = "unknown"
+    # A word that is new to us may be in a database that a newer version has written.
+    if word not in RANK:
+        return Shown(label(word), "neutral", State.UNKNOWN)
     return Shown(*_SHOWN[word], _STATE[word])
 
 

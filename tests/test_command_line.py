@@ -1,20 +1,29 @@
 """`flask` as make installs it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
+from typing import TextIO
+
+import pytest
 
 from config import ROOT
+from smstracker import command_line
 from tests.conftest import free_port
 
 
-def run(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str, stdout: TextIO | int = subprocess.PIPE, **env: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "smstracker.command_line", *words],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"]} | env,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
@@ -37,3 +46,51 @@ def test_wrong_settings_are_listed_without_a_trace() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("smstracker cannot start:\n  - PORT: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def database(migrated_sqlite: Path, tmp_path: Path) -> str:
+    path = tmp_path / "run.sqlite"
+    shutil.copy(migrated_sqlite, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.mark.parametrize(
+    ("command", "unbuffered"),
+    [
+        ("users list", ""),
+        ("users list", "1"),
+        ("--version", "1"),
+        ("users --help", ""),
+        ("db current", ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_said_in_a_sentence(
+    database: str, command: str, unbuffered: str
+) -> None:
+    if command == "users list":
+        run("users", "add", "a@example.org", DATABASE_URL=database)
+    env = {"DATABASE_URL": database, "PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("w") as full:
+        done = run(*command.split(), stdout=full, **env)
+    assert done.returncode == 1
+    sentence = "Error: The output cannot be written (No space left on device). "
+    assert done.stderr == f"{sentence}Look at where it goes.\n"
+
+
+@pytest.mark.parametrize("command", ["users list", "--help"])
+def test_reader_who_has_gone_is_no_news(database: str, command: str) -> None:
+    run("users", "add", "a@example.org", DATABASE_URL=database)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = run(*command.split(), stdout=pipe, DATABASE_URL=database)
+    assert done.stderr == ""
+
+
+def test_flask_is_told_to_read_no_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    environment: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(command_line.Commands, "main", lambda *_args, **_more: None)
+    command_line.main()
+    assert environment["FLASK_SKIP_DOTENV"] == "1"

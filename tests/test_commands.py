@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Callable
 
 import pytest
 from click.testing import Result
 from flask import Flask
 
+from smstracker.clock import utcnow
 from tests.people import Person
 from tests.signing import call_back, fields, sid
 
@@ -96,3 +98,13 @@ def test_message_that_is_not_there_is_said_so(app: Flask) -> None:
     result = run(app, "messages", "show", "SM123")
     assert result.exit_code == 1
     assert "no message" in result.output
+
+
+@pytest.mark.parametrize("spell", [str.lower, str.upper, " {} ".format])
+def test_message_is_found_by_an_id_in_other_capitals(
+    app: Flask, alice: Person, spell: Callable[[str], str]
+) -> None:
+    message = alice.has_message(twilio_sid=sid(0xABCDEF), status="delivered", final_at=utcnow())
+    for typed in (sid(0xABCDEF), str(message.public_id)):
+        assert "Delivered to" in run(app, "messages", "show", spell(typed)).output
+        assert "It is final" in run(app, "messages", "reconcile", spell(typed)).output

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from config import Config, ConfigError, load, make_private
+from config import OTHER_SECRETS, Config, ConfigError, load, make_private
 from tests.live_settings import LIVE
 
 
@@ -196,6 +196,10 @@ def test_postgres_urls_get_the_driver(tmp_path: Path, url: str) -> None:
         ({"DATABASE_URL": "sqlite://"}, "DATABASE_URL"),
         ({"TWILIO_PHONE_NUMBER": ","}, "TWILIO_PHONE_NUMBER"),
         ({"PORT": "9" * 5000}, "PORT"),
+        ({"PORT": "0"}, "PORT: must be a whole number from 1"),
+        ({"SIMULATOR_PORT": "0"}, "SIMULATOR_PORT: must be a whole number from 1"),
+        ({"MAIL_PORT": "0"}, "MAIL_PORT: must be a whole number from 1"),
+        ({"PUBLIC_BASE_URL": "https://a.example:0"}, "PUBLIC_BASE_URL: must be like"),
         ({"RECEIPT_WINDOW_HOURS": "0"}, "RECEIPT_WINDOW_HOURS"),
         ({"SEND_LIMIT_PER_MINUTE": "-1"}, "SEND_LIMIT_PER_MINUTE"),
     ],
@@ -219,6 +223,13 @@ def test_weak_secret_key_is_refused(tmp_path: Path, key: str) -> None:
     said = problems(tmp_path, SECRET_KEY=key)
     assert said.startswith("SECRET_KEY: ")
     assert key not in said
+
+
+@pytest.mark.parametrize("other", OTHER_SECRETS)
+def test_secret_key_that_is_another_secret_too_is_refused(tmp_path: Path, other: str) -> None:
+    key = secrets.token_hex(16)
+    said = problems(tmp_path, **{"MAIL_USERNAME": "u", other: key, "SECRET_KEY": key})
+    assert "SECRET_KEY: must not be the same as another secret" in said
 
 
 def test_random_secret_keys_are_taken(tmp_path: Path) -> None:

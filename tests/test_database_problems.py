@@ -134,6 +134,29 @@ def test_connection_that_fails_has_its_cause(words: str, problem: DatabaseProble
     assert explain(OperationalError("", {}, psycopg.OperationalError(words))) is problem
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ('FATAL:  database "authentication" does not exist', problems.NO_DATABASE),
+        ('FATAL:  database "the "ssl" one" does not exist', problems.NO_DATABASE),
+        ('FATAL:  role "ssl" is not permitted to log in', problems.NO_ACCESS),
+        ('FATAL:  role "too many" does not exist', problems.NO_ACCESS),
+        ("FATAL:  no such database: password", problems.NO_DATABASE),
+        ("FATAL:  no such user: starting up", problems.NO_ACCESS),
+        ('server at "tls.db.example" (192.0.2.1) failed: Connection refused', problems.REFUSED),
+        ('server at "timeout-db", port 5432 failed: Connection refused', problems.REFUSED),
+        ('on socket "/run/tls/.s.PGSQL.1" failed: No such file or directory', problems.REFUSED),
+        ("failed to resolve host 'password': [Errno -2]", problems.UNKNOWN_HOST),
+        ('could not translate host name "pg_hba" to address', problems.UNKNOWN_HOST),
+        ('server certificate for "password" does not match host name "x"', problems.NO_TLS),
+        ('definition of service "refused" not found', problems.NO_SERVICE),
+        ('server at "db-ssl" closed the connection unexpectedly', problems.UNREACHED),
+    ],
+)
+def test_words_inside_names_are_no_cause(words: str, problem: DatabaseProblem) -> None:
+    assert explain(OperationalError("", {}, psycopg.OperationalError(words))) is problem
+
+
 def test_option_that_postgresql_does_not_know_is_said() -> None:
     words = 'invalid connection option "colour"'
     error = DBAPIError("", {}, psycopg.ProgrammingError(words))

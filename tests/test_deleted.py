@@ -155,19 +155,38 @@ def test_migration_asks_once_more_about_what_was_found_deleted_before(
         assert (planned["sent"], planned["delivered"]) == (waiting.created_at, None)
 
 
-def test_migration_back_leaves_no_word_that_the_release_before_lacks(
+def test_migration_back_restores_the_highest_word_that_the_release_before_knows(
     app: Flask, alice: Person
 ) -> None:
-    message = alice.has_message(twilio_sid=sid(1), status="queued")
+    began = utcnow()
+    message = alice.has_message(twilio_sid=sid(1), status="pending", status_at=began)
+    told = ("sent", Source.CALLBACK), ("queued", Source.SEND), ("teleported", Source.CALLBACK)
     with app.app_context():
         with db.engine.begin() as connection:
-            for word in ("sent", "deleted"):
-                record(connection, message.id, News(word, Source.LOOKUP, {}, sid(1)))
+            for minute, (word, source) in enumerate((*told, ("deleted", Source.LOOKUP))):
+                at = began + timedelta(minutes=minute)
+                record(connection, message.id, News(word, source, {}, sid(1), received_at=at))
         downgrade(revision=BEFORE)
         with db.engine.connect() as connection:
             row = connection.execute(text("SELECT status, final_at FROM message")).one()
             events = connection.execute(text("SELECT status FROM status_event ORDER BY id")).all()
         upgrade()
     assert tuple(row) == ("sent", None)
-    assert [event.status for event in events] == ["sent", "gone"]
-    assert alice.message().status == "sent"
+    assert [event.status for event in events] == ["sent", "queued", "teleported", "gone"]
+    message = alice.message()
+    assert (message.status, message.status_source) == ("sent", "callback")
+    assert message.status_at == began
+    assert alice.get("/messages").status_code == 200
+
+
+def test_migration_back_leaves_a_message_without_a_known_word_accepted(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="queued")
+    with app.app_context():
+        with db.engine.begin() as connection:
+            for word in ("teleported", "deleted"):
+                record(connection, message.id, News(word, Source.LOOKUP, {}, sid(1)))
+        downgrade(revision=BEFORE)
+        upgrade()
+    assert alice.message().status == "accepted"

@@ -1,9 +1,11 @@
 """`.env`: what cannot be read of it is one sentence, and a misspelt name is said so."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flask.cli import load_dotenv
 
 import config
 from config import SETTINGS, ConfigError, load
@@ -77,6 +79,60 @@ def test_file_is_shut_to_others(env_file: Path, problems: Load) -> None:
     env_file.chmod(0o644)
     assert problems() == ""
     assert env_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_file_with_a_null_byte_is_named(env_file: Path, problems: Load) -> None:
+    env_file.write_text("PORT=8000\nMAIL_PASSWORD=a\0b\n")
+    assert problems() == ".env: is not UTF-8 text; save it as UTF-8"
+
+
+def test_file_of_a_foreign_owner_keeps_its_rights(
+    env_file: Path, problems: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env_file.write_text("PORT=8000\n")
+    env_file.chmod(0o644)
+    monkeypatch.setattr(os, "geteuid", lambda: env_file.stat().st_uid + 1)
+    assert problems() == ""
+    assert env_file.stat().st_mode & 0o777 == 0o644
+
+
+DOLLARS = "MAIL_PASSWORD='pa${x}ss'\nMAIL_USERNAME=${HOME}\nTWILIO_EDGE=${LATER:-x}\n"
+
+
+def test_value_in_the_file_is_taken_as_it_is_written(env_file: Path) -> None:
+    env_file.write_text(DOLLARS)
+    values = {
+        "MAIL_PASSWORD": "pa${x}ss",
+        "MAIL_USERNAME": "${HOME}",
+        "TWILIO_EDGE": "${LATER:-x}",
+    }
+    assert config.read_env_file(env_file) == (values, [])
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An environment of its own, of a process that was started as Flask's command."""
+    environment = {"FLASK_RUN_FROM_CLI": "true", "HOME": "/home/x"}
+    monkeypatch.setattr(os, "environ", environment)
+    return environment
+
+
+def test_value_that_flask_has_loaded_is_taken_as_it_is_written(
+    env_file: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    env_file.write_text(DOLLARS + "TWILIO_EDGE=dublin\n")
+    load_dotenv(env_file, load_defaults=False)
+    assert environment["MAIL_USERNAME"] == "/home/x"
+    mail = load(instance=tmp_path / "instance").mail
+    assert (mail.username, mail.password) == ("${HOME}", "pa${x}ss")
+
+
+def test_environment_wins_over_the_file_in_our_own_command(
+    env_file: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment |= {"FLASK_SKIP_DOTENV": "1", "MAIL_PASSWORD": "of the process"}
+    env_file.write_text("MAIL_PASSWORD='pa${x}ss'\nMAIL_USERNAME=somebody\n")
+    assert load(instance=tmp_path / "instance").mail.password == "of the process"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 import time_machine
 from flask import Flask
+from sqlalchemy import text
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
@@ -226,3 +227,19 @@ def test_json_is_for_programs(alice: Person) -> None:
     assert message["status_source"] == "callback"
     assert message["reason"] == "Phone unreachable"
     assert message["created_at"].endswith("+00:00")
+
+
+def test_status_word_that_is_new_to_us_is_shown_as_such_on_every_page(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1))
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("UPDATE message SET status = 'teleported'"))
+    for path in ("/messages", f"/messages/{message.public_id}"):
+        assert "“teleported” (a status that is new to us)" in words(alice.get(path).text)
+    for path in ("/messages.json", "/messages/export.csv", "/messages/export.json", "/insights"):
+        assert alice.get(path).status_code == 200, path
+    for query in ("q=Hello", "state=unknown", "state=waiting"):
+        assert alice.get(f"/messages?{query}").status_code == 200, query
+    command = app.test_cli_runner().invoke(args=["messages", "show", sid(1)])
+    assert "has a status that is new to us" in command.output

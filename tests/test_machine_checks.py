@@ -20,7 +20,7 @@ GB = 10**9
 
 def findings(app: Flask) -> dict[str, Finding]:
     with app.app_context():
-        return {finding.check: finding for finding in (*machine_findings(), durability())}
+        return {finding.check: finding for finding in (*machine_findings(), *durability())}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -31,6 +31,8 @@ def findings(app: Flask) -> dict[str, Finding]:
         (GB - 1, 2 * GB, "warning"),
         (9 * GB, 100 * GB, "warning"),
         (0, 100 * GB, "warning"),
+        (300 * GB, 4000 * GB, "warning"),
+        (400 * GB, 4000 * GB, "ok"),
     ],
 )
 def test_disk_that_is_nearly_full_is_a_warning(
@@ -44,9 +46,11 @@ def test_disk_that_is_nearly_full_is_a_warning(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_file_that_others_can_read_is_a_warning(app: Flask, database_url: str) -> None:
-    path = Path(database_url.removeprefix("sqlite:///"))
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
+def test_file_that_others_can_read_is_a_warning(app: Flask, database_url: str, suffix: str) -> None:
+    path = Path(database_url.removeprefix("sqlite:///") + suffix)
     assert findings(app)["permissions"].verdict == "ok"
+    path.touch()
     path.chmod(0o640)
     finding = findings(app)["permissions"]
     assert (finding.verdict, finding.fix) == ("warning", f"chmod go= {path.name}")
@@ -65,8 +69,14 @@ def test_file_whose_rights_cannot_be_changed_does_not_stop_the_app(
     assert app.test_client().get("/readyz").status_code == 200
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_commits_that_last_are_found_so(app: Flask) -> None:
     assert findings(app)["durability"].verdict == "ok"
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_durability_of_our_own_sqlite_is_no_question(app: Flask) -> None:
+    assert "durability" not in findings(app)
 
 
 @pytest.fixture
@@ -81,8 +91,10 @@ def administrator(postgres: str) -> Iterator[Callable[[str], None]]:
             connection.execute(text(statement))
 
     yield run
-    for owner in ("ROLE postgres", "DATABASE postgres", "SYSTEM"):
+    for owner in ("ROLE postgres", "ROLE ALL", "DATABASE postgres", "SYSTEM"):
         run(f"ALTER {owner} RESET synchronous_commit")
+    for name in machine_checks.CRASH_SAFE:
+        run(f"ALTER SYSTEM RESET {name}")
     run("SELECT pg_reload_conf()")
     engine.dispose()
 
@@ -92,6 +104,7 @@ def administrator(postgres: str) -> Iterator[Callable[[str], None]]:
     ("owner", "named"),
     [
         ("ROLE postgres", "the role"),
+        ("ROLE ALL", "every role"),
         ("DATABASE postgres", "the database"),
         ("SYSTEM", "the server"),
     ],
@@ -105,6 +118,31 @@ def test_who_lets_commits_not_wait_is_named(
     assert finding.verdict != "ok"
     assert re.search(rf"\({named}\)|although {named} ", finding.found)
     assert "synchronous_commit" in str(finding.fix)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("lasting", "losing"),
+    [("DATABASE postgres", "ROLE ALL"), ("ROLE postgres", "DATABASE postgres")],
+)
+def test_narrower_setting_that_lets_commits_wait_wins(
+    make_app: MakeApp, administrator: Callable[[str], None], lasting: str, losing: str
+) -> None:
+    administrator(f"ALTER {losing} SET synchronous_commit = off")
+    administrator(f"ALTER {lasting} SET synchronous_commit = local")
+    assert findings(make_app())["durability"].verdict == "ok"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("name", ["fsync", "full_page_writes"])
+def test_server_that_a_crash_can_destroy_is_a_problem(
+    make_app: MakeApp, administrator: Callable[[str], None], name: str
+) -> None:
+    administrator(f"ALTER SYSTEM SET {name} = off")
+    administrator("SELECT pg_reload_conf()")
+    finding = findings(make_app())["durability"]
+    assert finding.verdict == "problem"
+    assert f"{name}=off: a crash can destroy the database" in finding.found
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

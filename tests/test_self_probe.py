@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from smstracker.self_probe import Obstacle, obstacle
+from smstracker.self_probe import Obstacle, _redirected, obstacle
 from smstracker.webhooks.probe import proof
 from tests.conftest import Quiet, free_port
 from tests.signing import SECONDARY, call_back, signature
@@ -156,10 +156,26 @@ def test_proxy_that_rewrites_is_found_out(
     ("answer", "found", "fix"),
     [
         (
-            answering("308 X", Location="https://u:p@www.example.org/webhooks/x?secret"),
-            "it redirects from http",
-            "perhaps https://www.example.org",
+            answering("302 X", Location="https://u:p@team.cloudflareaccess.com/cdn?secret"),
+            "to https://team.cloudflareaccess.com: a login or another site stands in front",
+            "let POST requests to /webhooks/twilio/ through to the app without a login",
         ),
+        (
+            answering("308 X", Location="https://u:p@127.0.0.1/webhooks/x?secret"),
+            "it redirects from http",
+            "perhaps https://127.0.0.1)",
+        ),
+        (
+            answering("301 X", Location="//127.0.0.1:81/x"),
+            "to http",
+            "perhaps http://127.0.0.1:81)",
+        ),
+        (
+            answering("301 X", Location="http://www.127.0.0.1/"),
+            "to",
+            "perhaps http://www.127.0.0.1)",
+        ),
+        (answering("302 X", Location="//127.0.0.1.evil.example/"), "another site", "a login"),
         (answering("301 X", Location="/other"), "another path of itself", "without redirecting"),
         (answering("302 X", Location="http://[bad"), "another path", "without redirecting"),
         (answering("200 OK", b"Welcome to nginx"), "another program", "SECRET_KEY"),
@@ -179,6 +195,8 @@ def test_answer_that_is_not_the_apps_has_its_own_advice(
     assert found in said.found
     assert fix in said.fix
     assert "secret" not in said.found + said.fix
+    for host in ("cloudflareaccess", "evil.example"):
+        assert host not in said.fix, "never the address of somebody else"
 
 
 def test_app_with_another_token_is_told_from_a_proxy_that_rewrites(proxied: Proxied) -> None:
@@ -236,3 +254,25 @@ def test_probe_proves_itself_only_to_whom_the_guard_lets_in(app: Flask) -> None:
         assert answer.json == {"proof": proof("n")}
     assert call_back(client, {"Nonce": "n"}, PATH, token=SECONDARY).status_code == 200
     assert signature(PATH, {"Nonce": "n"}) not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("location", "fix"),
+    [
+        ("https://SMS.example.org:443/login", "answer without redirecting"),
+        ("http://sms.example.org/webhooks/x", "answer without redirecting"),
+        ("https://sms.example.org:8443/", "perhaps https://sms.example.org:8443)"),
+        ("https://www.sms.example.org/", "perhaps https://www.sms.example.org)"),
+        ("https://example.org/", "without a login"),
+        ("https://sms.example.org.evil.example/", "without a login"),
+        ("https://sms.example.org@evil.example/", "without a login"),
+        ("ftp://evil.example/", "without a login"),
+    ],
+)
+def test_redirect_of_an_https_address_has_its_own_advice(
+    make_app: Callable[..., Flask], location: str, fix: str
+) -> None:
+    with make_app(PUBLIC_BASE_URL="https://sms.example.org").app_context():
+        advice = _redirected(location)
+    assert fix in advice.fix
+    assert "evil" not in advice.fix

@@ -11,9 +11,14 @@ down_revision = "0009"
 branch_labels = None
 depends_on = None
 
+# The words from which a message may have moved to "deleted", by rank.
+WAITING = ("pending", "unknown", "scheduled", "accepted", "queued", "sending")
+WAITING += ("sent", "partially_delivered")
+SHOWN = ("status", "status_at", "status_source")
+
 message = sa.table(
     "message",
-    *map(sa.column, ("id", "status", "twilio_sid", "final_at", "next_lookup_at", "created_at")),
+    *map(sa.column, ("id", "twilio_sid", "final_at", "next_lookup_at", "created_at", *SHOWN)),
 )
 event = sa.table(
     "status_event", *map(sa.column, ("id", "message_id", "status", "source", "received_at"))
@@ -35,21 +40,28 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    told = (
-        sa.select(event.c.status)
-        .where(event.c.message_id == message.c.id, event.c.status != "deleted")
-        .order_by(event.c.received_at.desc(), event.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    op.execute(
-        sa.update(message)
-        .where(message.c.status == "deleted")
-        .values(status=sa.func.coalesce(told, "accepted"), final_at=None)
-    )
+    values = {
+        "status": sa.func.coalesce(_before(event.c.status), "accepted"),
+        "status_at": sa.func.coalesce(_before(event.c.received_at), message.c.status_at),
+        "status_source": sa.func.coalesce(_before(event.c.source), message.c.status_source),
+    }
+    is_deleted = message.c.status == "deleted"
+    op.execute(sa.update(message).where(is_deleted).values(final_at=None, **values))
     _rename("deleted", "gone")
     op.drop_column("callback_tally", "not_stored")
     op.drop_column("status_event", "token_mark")
+
+
+def _before(column: sa.ColumnClause) -> sa.ScalarSelect:
+    """A column of the event that the message had its status from before it was deleted."""
+    rank = sa.case({word: rank for rank, word in enumerate(WAITING)}, value=event.c.status)
+    return (
+        sa.select(column)
+        .where(event.c.message_id == message.c.id, event.c.status.in_(WAITING))
+        .order_by(rank.desc(), event.c.received_at, event.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
 
 
 def _rename(old: str, new: str) -> None:

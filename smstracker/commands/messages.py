@@ -32,11 +32,13 @@ def show(id_or_sid: str, wants_json: bool) -> None:
 def find_message(id_or_sid: str) -> Message:
     """A message by our id or Twilio's SID, in a session that takes no write lock."""
     db.session.connection(execution_options={READS_ONLY: True})
+    typed = id_or_sid.strip()
     try:
-        wanted = Message.public_id == uuid.UUID(id_or_sid)
+        is_meant = Message.public_id == uuid.UUID(typed)
     except ValueError:
-        wanted = Message.twilio_sid == id_or_sid
-    message = db.session.scalar(select(Message).where(wanted))
+        # Twilio writes SM or MM, then lower case; both spellings are in the index.
+        is_meant = Message.twilio_sid.in_([typed, typed[:2].upper() + typed[2:].lower()])
+    message = db.session.scalar(select(Message).where(is_meant))
     if message is None:
         raise click.ClickException("There is no message with this id or SID.")
     return message

@@ -49,6 +49,8 @@ def headline(message: Message, now: datetime) -> str:
     waited = in_words(now - message.status_at)
     if message.status == status.DELETED:
         return f"The message to {to} {_gone(message)}; its outcome will not be known"
+    if message.status not in status.RANK:
+        return f"The message to {to} has a status that is new to us"
     if shown.state is State.UNKNOWN:
         return f"We do not know yet whether the message to {to} was sent"
     if shown.state is State.NO_RECEIPT:
@@ -92,7 +94,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
         )
     if message.status == status.DELETED:
         said.append(_SIMULATION_ENDED if message.simulated else _DELETED_THERE)
-    elif message.shown(now).state is State.UNKNOWN:
+    elif message.status in status.RANK and message.shown(now).state is State.UNKNOWN:
         said += _what_is_unknown(events)
     if message.conflicting:
         said.append(
