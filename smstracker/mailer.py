@@ -1,30 +1,23 @@
 """The only file that sends mail: by SMTP with certificates checked, or into the demo mailbox."""
 
-import logging
 import smtplib
 import ssl
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid, parseaddr
-from threading import BoundedSemaphore, Event
 
 from flask import Flask, current_app
 
 from config import Config, MailConfig
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
-
-log = logging.getLogger(__name__)
+from smstracker.mail_threads import MailThreads
 
 TIMEOUT = 15.0  # seconds, for each step of the conversation with the server
 LOGIN_OR_TLS_FIRST = 530  # RFC 4954, RFC 3207
-WAITING_MAILS = 200
-WAIT = 1.0  # seconds
-MOST_WAITERS = 4
 
 
 class MailError(Exception):
@@ -60,34 +53,16 @@ class Mailer:
     def __init__(self, config: Config) -> None:
         self._config = config.mail
         self._is_demo = config.demo
-        self._threads = ThreadPoolExecutor(2, "mail")
-        self._under_way: deque[Future[None]] = deque(maxlen=WAITING_MAILS)
-        self._waiting = BoundedSemaphore(MOST_WAITERS)
+        self.threads = MailThreads()
         self.mailbox: deque[EmailMessage] = deque(maxlen=20)
-
-    def in_background(self, task: Callable[[], None]) -> bool:
-        """Run `task` on a mail thread. When too many are waiting, it is dropped and logged."""
-        while self._under_way and self._under_way[0].done():
-            self._under_way.popleft()
-        if len(self._under_way) == WAITING_MAILS:
-            log.error("mail_dropped")
-            return False
-        self._under_way.append(self._threads.submit(task))
-        return True
 
     def drain(self) -> None:
         """Wait until everything in the background is done."""
-        wait(list(self._under_way))
+        self.threads.drain()
 
     def close(self) -> None:
         """Finish what is under way and end the threads."""
-        self._threads.shutdown()
-
-    def wait_briefly(self, event: Event) -> None:
-        """Wait a second at most, and never with many threads, until a task sets `event`."""
-        if self._waiting.acquire(blocking=False):
-            event.wait(WAIT)
-            self._waiting.release()
+        self.threads.close()
 
     def check(self) -> None:
         """Go as far as a mail would, and send none. Raises MailError, named after its cause."""

@@ -7,7 +7,6 @@ import re
 import shutil
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -20,7 +19,7 @@ from flask import Flask
 from sqlalchemy import delete
 
 from config import load
-from smstracker import create_app, mailer
+from smstracker import create_app
 from smstracker.doctor import examine
 from smstracker.extensions import db
 from smstracker.finding import Finding
@@ -205,21 +204,6 @@ def test_sender_with_a_name_and_an_accented_domain_is_sent_as_a_label(inbox: Inb
         "Zentrale <sms@xn--bcher-kva.example>"
     )
     assert inbox.mails
-
-
-def test_too_many_mails_at_once_are_dropped_and_logged(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(mailer, "WAITING_MAILS", 2)
-    gate, done, full = threading.Event(), [], Mailer(settings())
-    with caplog.at_level(logging.ERROR):
-        for number in range(3):
-            full.in_background(lambda n=number: (gate.wait(), done.append(n)))  # type: ignore[misc]
-    gate.set()
-    full.drain()
-    full.close()
-    assert sorted(done) == [0, 1]
-    assert "mail_dropped" in caplog.messages
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Limits on sign-in: nobody floods, nobody locks others out, and a refusal writes nothing."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -83,15 +83,56 @@ def test_request_that_is_refused_counts_against_nobody(
 ) -> None:
     monkeypatch.setattr(limits, "MAILS_TO_ADDRESS", 7)
     assert codes(app, 20, client="198.51.100.1").count(303) == 5
-    assert codes(app, 3, client="203.0.113.{}") == [303, 303, 429]
+    assert codes(app, 4, client="203.0.113.{}") == [303, 303, 303, 429]
 
 
-def test_address_has_a_limit_of_its_own_for_all_clients(app: Flask) -> None:
+def count_mails(app: Flask, clients: Iterable[str], email: str = ALICE) -> list[bool]:
+    """Whether each of the clients may have a mail, in their order."""
     with app.app_context():
-        for n in range(limits.MAILS_TO_ADDRESS):
-            assert limits.count_mail(ALICE, limits.parse_client(f"198.51.100.{n}")) is None
-    assert ask(app).status_code == 429
-    assert ask(app, "bob@example.org").status_code == 303
+        return [limits.count_mail(email, limits.parse_client(client)) is None for client in clients]
+
+
+@pytest.mark.parametrize(
+    ("client", "most"), [("2001:db8:1:{:x}::1", 40), ("2001:db8:1:{:x}00::1", 80)]
+)
+def test_networks_of_one_ipv6_customer_share_their_mails(
+    app: Flask, client: str, most: int
+) -> None:
+    with app.app_context():
+        accepted = [
+            limits.count_mail(f"x{n}@nowhere.example", limits.parse_client(client.format(n)))
+            is None
+            for n in range(most + 5)
+        ]
+    assert accepted == [True] * most + [False] * 5
+
+
+def test_ipv6_customer_cannot_use_up_the_mails_to_an_address(app: Flask) -> None:
+    strangers = [f"2001:db8:1:{n:x}::1" for n in range(10) for _ in range(5)]
+    assert count_mails(app, strangers).count(True) == 10
+    assert count_mails(app, ["198.51.100.7"] * 6) == [True] * 5 + [False]
+
+
+def test_client_has_one_mail_when_strangers_have_used_up_those_to_its_address(app: Flask) -> None:
+    strangers = [f"198.51.{n}.1" for n in range(10) for _ in range(5)]
+    assert all(count_mails(app, strangers))
+    assert count_mails(app, ["203.0.113.10", "203.0.113.10"]) == [True, False]
+    assert count_mails(app, ["203.0.113.10"], "bob@example.org") == [True]
+
+
+def test_neighbours_share_the_mail_beyond_those_to_an_address(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAILS_TO_ADDRESS", 0)
+    assert count_mails(app, ["198.51.100.1", "198.51.100.2"]) == [True, False]
+    assert count_mails(app, ["2001:db8:1:1::1", "2001:db8:1:2::1"]) == [True, False]
+
+
+def test_mails_to_an_address_have_a_bound_whoever_asks(app: Flask) -> None:
+    strangers = [f"198.51.{n}.1" for n in range(160)]
+    most = limits.MAILS_TO_ADDRESS + limits.MORE_MAILS_TO_ADDRESS
+    assert count_mails(app, strangers) == [True] * most + [False] * (160 - most)
+    assert most * 2 <= MOST_LIVE
 
 
 def test_mails_beyond_five_have_a_link_and_no_code_to_guess(app: Flask, inbox: Inbox) -> None:

@@ -3,7 +3,6 @@
 import logging
 import secrets
 from functools import partial
-from threading import Event
 
 from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -13,10 +12,10 @@ from flask_wtf.csrf import CSRFError
 from smstracker.addresses import own_page
 from smstracker.auth.browser_name import browser_name
 from smstracker.auth.forms import CodeForm, ConfirmForm, SignInForm
-from smstracker.auth.letters import MailRequest, answer
+from smstracker.auth.letters import MailRequest, check_server, look_up
 from smstracker.errors import error_page, too_many
 from smstracker.extensions import db
-from smstracker.limits import count_mail, parse_client
+from smstracker.limits import count_mail, network_key, parse_client
 from smstracker.mailer import can_mail, current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
 from smstracker.models.sign_in import CODE_TRIES, signed_in_by
@@ -59,29 +58,40 @@ def ask_for_mail() -> ResponseReturnValue:
     form = SignInForm()
     if not form.validate():
         return render_template("auth/sign_in.html", form=form), 422
+    if not current_mailer().threads.has_room:
+        return _busy_page(form)
     client = parse_client(request.remote_addr)
     wait = count_mail(form.address, client)
     if wait:
         return too_many(wait)
-    session["browser"] = secrets.token_urlsafe(32)
-    session["tries"] = 0
     asked = MailRequest(
         email=form.address,
-        browser=session["browser"],
+        browser=secrets.token_urlsafe(32),
         next_path=own_page(form.next.data),
         client_address=str(client or "an unknown address"),
+        network=network_key(client),
         browser_name=browser_name(request.user_agent.string),
     )
-    _send_in_background(asked)
+    if not _answer_in_background(asked):
+        return _busy_page(form)
+    session["browser"] = asked.browser
+    session["tries"] = 0
     return redirect(url_for(".sign_in", step="code"), 303)
 
 
-def _send_in_background(asked: MailRequest) -> None:
-    """Hand the mail over; return once it is known whether the server can be used, or soon."""
+def _answer_in_background(asked: MailRequest) -> bool:
+    """Hand the request over; return once it is known whether the server can be used, or soon."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
-    mailer, is_server_known = current_mailer(), Event()
-    if mailer.in_background(partial(answer, app, asked, is_server_known)):
-        mailer.wait_briefly(is_server_known)
+    threads = current_mailer().threads
+    is_taken = threads.look_up(partial(look_up, app, asked))
+    if is_taken:
+        threads.wait_briefly(threads.check(partial(check_server, app)))
+    return is_taken
+
+
+def _busy_page(form: SignInForm) -> ResponseReturnValue:
+    """Nobody's request can be taken now; this one was not counted."""
+    return render_template("auth/sign_in.html", form=form, is_busy=True), 503
 
 
 @bp.get("/link/<token>")

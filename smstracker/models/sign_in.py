@@ -26,7 +26,7 @@ from smstracker.models.users import (
 LIFETIME = timedelta(minutes=15)
 CODE_TRIES = 5
 MOST_CODES = 5  # mails with a code to one address in half an hour
-MOST_LIVE = 100  # more than the limits let anybody ask for while the first of them lives
+MOST_LIVE = 300  # more than the limits let anybody ask for while the first of them lives
 
 
 @dataclass(frozen=True, slots=True)
