@@ -1,11 +1,17 @@
-"""Mail addresses: one spelling for each, and a reason for what is none. Imports nothing of ours.
+"""Mail addresses: one spelling for each, and a reason for what is none. Pure.
 
 Beside `config`, because settings are read before the package can be imported.
 """
 
-import unicodedata
+import re
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+
+from typed_text import is_invisible
+
+# The library refuses what the public internet does not deliver to. An installation may well be in a
+# network of its own, with mail at name@clinic.local or name@home.arpa, so `_is_reserved` decides.
+SPECIAL_USE_DOMAIN_NAMES.clear()
 
 LONGEST = 254
 NOT_AN_ADDRESS = "That does not look like an e-mail address, such as name@example.org."
@@ -26,17 +32,17 @@ def normalize_email(text: str) -> str:
     if reason:
         raise MailAddressError(reason)
     try:
-        # A domain need not be public: a clinic may have mail of its own at name@clinic.
         parts = validate_email(
             address,
             check_deliverability=False,
             allow_smtputf8=False,
             globally_deliverable=False,
-            test_environment=True,
         )
     except EmailNotValidError as error:
         raise MailAddressError(_domain_refusal(address)) from error
     spelling = f"{parts.local_part.lower()}@{parts.ascii_domain}"
+    if _is_reserved(parts.ascii_domain):
+        raise MailAddressError(f"“{parts.domain}” is a reserved name, where nobody has mail.")
     if parts.ascii_domain.rpartition(".")[2].isdecimal():
         raise MailAddressError(_domain_refusal(address))
     if len(spelling) > LONGEST:
@@ -49,6 +55,17 @@ def normalize_domain(text: str) -> str:
     return normalize_email(f"x@{_trim(text)}").partition("@")[2]
 
 
+def refuse_pattern(text: str) -> None:
+    """Raise MailAddressError if whoever wrote this means many addresses, as by `*@` or `@*.`.
+
+    The signs may stand in an address, but hardly do: it would let in nobody, and say nothing of it.
+    """
+    if re.search(r"[*%?^$|\\\[\](){}]", text):
+        raise MailAddressError(
+            "That is a pattern. A whole domain is @example.org in SIGN_IN_ALLOW."
+        )
+
+
 def _trim(text: str) -> str:
     start, end = 0, len(text)
     while start < end and _is_blank(text[start]):
@@ -59,12 +76,13 @@ def _trim(text: str) -> str:
 
 
 def _is_blank(character: str) -> bool:
-    return character.isspace() or _is_invisible(character)
+    return character.isspace() or is_invisible(character)
 
 
-def _is_invisible(character: str) -> bool:
-    """Format characters such as the zero-width space, and variation selectors."""
-    return unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f"
+def _is_reserved(domain: str) -> bool:
+    """Whether nobody can have mail there (RFC 6761, RFC 7686, and reverse look-ups in `arpa`)."""
+    top = domain.rpartition(".")[2]
+    return top in ("invalid", "onion", "arpa") and not f".{domain}".endswith(".home.arpa")
 
 
 def _refusal(address: str) -> str | None:
@@ -72,7 +90,7 @@ def _refusal(address: str) -> str | None:
     local, at, domain = address.rpartition("@")
     if len(address) > LONGEST:
         return "That is too long for an e-mail address."
-    if any(map(_is_invisible, address)):
+    if any(map(is_invisible, address)):
         return "There is an invisible character in this address. Type it by hand."
     if "<" in address or ">" in address:
         return "Type the address alone, without a name or angle brackets."
@@ -97,6 +115,4 @@ def _domain_refusal(address: str) -> str:
     except EmailNotValidError:
         return NOT_AN_ADDRESS
     name = "".join(filter(str.isprintable, domain))
-    if name.lower().rpartition(".")[2] in SPECIAL_USE_DOMAIN_NAMES:
-        return f"“{name}” is a reserved name, where nobody has mail."
     return f"“{name}” is not the name of a mail domain. Check its spelling."

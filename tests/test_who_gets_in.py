@@ -86,7 +86,7 @@ def test_both_spellings_of_a_domain_are_one_user(make_app: MakeApp, inbox: Inbox
     assert "signed out" in run(app, "users", "sign-out", "user@bücher.example")
 
 
-@pytest.mark.parametrize("email", ["müller@example.org", "a@clinic.local", "a@example.org."])
+@pytest.mark.parametrize("email", ["müller@example.org", "a@clinic.invalid", "a@example.org."])
 def test_address_is_refused_by_command_and_form_with_one_reason(app: Flask, email: str) -> None:
     done = app.test_cli_runner().invoke(args=["users", "add", email])
     assert done.exit_code == 1

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import phonenumbers
 
+from typed_text import MixedDigitsError, digits_in_ascii, is_invisible
+
 NO_NUMBER = "Who is it for? Type a phone number."
 SECOND_NUMBER = "That looks like more than one number. Type one number alone."
 _NOT_A_NUMBER = "That is not a phone number. Type it like +1 555 867 5310 or (555) 867-5310."
@@ -16,7 +18,6 @@ _LETTERS = "There are letters in the number. Type digits."
 _DECIMAL = "A spreadsheet has turned that number into a decimal. Type its digits alone."
 _SHORTENED = "A spreadsheet has shortened that number and lost digits. Type it in full."
 _PLUS = "The + belongs at the beginning."
-_MIXED_DIGITS = "The digits come from several scripts. Type all of them in one."
 _LINK = "That link holds more than a phone number. Type the number alone."
 
 _CHANNELS = {"whatsapp": "WhatsApp", "rcs": "RCS", "messenger": "Messenger"}
@@ -76,7 +77,7 @@ def spell_number(typed: str, *, takes_vanity: bool = False) -> Spelling:
 
 def _trim(typed: str) -> str:
     """Without what cannot be seen, quotes and white space at the ends, and a link's scheme."""
-    text = "".join(character for character in typed if not _is_invisible(character))
+    text = "".join(character for character in typed if not is_invisible(character))
     text = _strip(text)
     if len(text) > _LONGEST:  # before any pattern looks at it
         raise PhoneNumberError(_TOO_LONG)
@@ -87,13 +88,6 @@ def _trim(typed: str) -> str:
     if re.search(r"[?=%]", text) and not _EXTENSIONS.search(text):
         raise PhoneNumberError(_LINK)
     return text
-
-
-def _is_invisible(character: str) -> bool:
-    is_variation_selector = character in "\u180b\u180c\u180d\u180f" or (
-        "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
-    )
-    return is_variation_selector or unicodedata.category(character) == "Cf"
 
 
 def _strip(text: str) -> str:
@@ -110,20 +104,14 @@ def _strip(text: str) -> str:
 
 
 def _in_ascii(text: str) -> str:
-    """Digits of any one script, dashes, spaces and full-width forms as their ASCII ones.
-
-    Unicode gives a decimal digit its value, so nothing is guessed; two scripts in one number are
-    a sign of something else, and refused.
-    """
-    zeros = {ord(character) - int(character) for character in text if character.isdecimal()}
-    if len(zeros) > 1:
-        raise PhoneNumberError(_MIXED_DIGITS)
-    return "".join(map(_ascii_form, text))
+    """Digits of any one script, dashes, spaces and full-width forms as their ASCII ones."""
+    try:
+        return "".join(map(_ascii_form, digits_in_ascii(text)))
+    except MixedDigitsError as error:
+        raise PhoneNumberError(str(error)) from error
 
 
 def _ascii_form(character: str) -> str:
-    if character.isdecimal():
-        return str(int(character))
     kind = unicodedata.category(character)
     return {"Pd": "-", "Zs": " "}.get(kind) or _LIKE_ASCII.get(character, character)
 

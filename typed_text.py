@@ -1,0 +1,30 @@
+"""What cannot be seen in typed text, and digits of every script. Imports nothing of ours.
+
+Beside `mail_addresses`, because settings are read before the package can be imported.
+"""
+
+import unicodedata
+
+
+class MixedDigitsError(ValueError):
+    """The digits of one number come from several scripts; says so to whoever typed it."""
+
+
+def is_invisible(character: str) -> bool:
+    """Format characters such as the zero-width space, and variation selectors."""
+    is_variation_selector = character in "\u180b\u180c\u180d\u180f" or (
+        "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+    )
+    return is_variation_selector or unicodedata.category(character) == "Cf"
+
+
+def digits_in_ascii(text: str) -> str:
+    """The text with the digits of any one script as ASCII ones. Raises MixedDigitsError.
+
+    Unicode gives a decimal digit its value, so nothing is guessed; two scripts in one number are
+    a sign of something else.
+    """
+    zeros = {ord(character) - int(character) for character in text if character.isdecimal()}
+    if len(zeros) > 1:
+        raise MixedDigitsError("The digits come from several scripts. Type all of them in one.")
+    return "".join(str(int(c)) if c.isdecimal() else c for c in text)
