@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from email.utils import formataddr, parseaddr
+from email.headerregistry import Address
 from io import StringIO
 from ipaddress import ip_address
 from itertools import pairwise
@@ -26,7 +26,7 @@ from dotenv.parser import parse_stream
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from mail_addresses import MailAddressError, normalize_domain, normalize_email
+from mail_addresses import MailAddressError, normalize_domain, normalize_email, refuse_pattern
 
 ROOT = Path(__file__).parent
 ENV_FILE = ROOT / ".env"
@@ -43,6 +43,12 @@ KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _SENDER = re.compile(
     r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])(?!\+[0-9])[A-Za-z0-9 &+_-]{1,11}"
 )
+# A name or an IP address; two colons at least are IPv6, one would be that of a port.
+_MAIL_HOST = re.compile(r"\w[\w-]*(\.[\w-]+)*\.?|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%\w+)?")
+_MAIL_HOST_SHAPE = "only the host name, such as smtp.example.org; the port belongs into MAIL_PORT"
+# `"Name" <address>` or `Name <address>`. An @ in a name that is not quoted is a second address.
+_NAMED_SENDER = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|((?:[^<>@"]|"[^<>@"]*")*?)) *<([^<>]*)>')
+_NO_HEADER_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 
@@ -577,7 +583,7 @@ def _generated(instance: Path, name: str) -> str:
 
 
 def _read_mail(read: _Reader) -> MailConfig:
-    server = read.text("MAIL_SERVER")
+    server = read.matching("MAIL_SERVER", _MAIL_HOST, _MAIL_HOST_SHAPE)
     tls, ssl = read.flag("MAIL_USE_TLS"), read.flag("MAIL_USE_SSL")
     username, password = read.text("MAIL_USERNAME"), read.text("MAIL_PASSWORD")
     sender = _read_sender(read)
@@ -596,19 +602,23 @@ def _read_mail(read: _Reader) -> MailConfig:
 
 
 def _read_sender(read: _Reader) -> str | None:
-    """MAIL_DEFAULT_SENDER, a name before the address allowed, with the domain as A-label."""
+    """MAIL_DEFAULT_SENDER as a header has it: the name quoted if need be, the domain as A-label."""
     raw = read.text("MAIL_DEFAULT_SENDER")
     if raw is None:
         return None
-    name, address = parseaddr(raw)
-    local, at, domain = address.rpartition("@")
-    if local.isascii() and domain.isascii() and at:
-        return raw
+    match = None if _NO_HEADER_TEXT.search(raw) else _NAMED_SENDER.fullmatch(raw)
+    quoted, plain, address = match.groups() if match else (None, None, raw)
+    name = re.sub(r"\\(.)", r"\1", quoted) if quoted else plain or ""
     try:
-        return formataddr((name, f"{local}@{normalize_domain(domain)}"))
-    except (MailAddressError, UnicodeError):
-        read.problem("MAIL_DEFAULT_SENDER", "must be an address such as sms@example.org")
+        spelling = normalize_email(address)
+    except MailAddressError:
+        read.problem(
+            "MAIL_DEFAULT_SENDER",
+            'must be one address, such as smstracker@example.org or "SMS Team" '
+            "<smstracker@example.org>; quote a name that has an @",
+        )
         return raw
+    return str(Address(name, addr_spec=spelling))
 
 
 def _read_sign_in_allow(read: _Reader, demo: bool) -> tuple[str, ...] | None:
@@ -618,12 +628,16 @@ def _read_sign_in_allow(read: _Reader, demo: bool) -> tuple[str, ...] | None:
         try:
             entries.append(_normalize_entry(entry))
         except MailAddressError:
-            problem = f"must be a comma list of addresses and @domains; entry {number} is neither"
+            problem = (
+                f"must be a comma list of addresses and @domains; entry {number} is neither: for a "
+                "whole domain write @example.org, and each subdomain as an entry of its own"
+            )
             read.problem("SIGN_IN_ALLOW", problem)
     return None if demo and not entries else tuple(entries)
 
 
 def _normalize_entry(entry: str) -> str:
+    refuse_pattern(entry)
     return "@" + normalize_domain(entry[1:]) if entry.startswith("@") else normalize_email(entry)
 
 

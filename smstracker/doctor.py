@@ -173,6 +173,8 @@ def _sent_mail() -> Finding | None:
     if health.refusal and health.refusal_at:
         what = f"the server did not take the newest mail, {ago(health.refusal_at, utcnow())}"
         fix = "see the log of the mail server: the address may not exist, or mail to it is refused"
+        if health.refusal == "SMTPSenderRefused":
+            fix = _mail_fix(health.refusal)
         is_about_address = health.refusal == "SMTPRecipientsRefused"
         judge = warning if is_about_address else problem
         return judge("mail", f"{what} ({health.refusal})", fix)
@@ -185,6 +187,10 @@ def _sent_mail() -> Finding | None:
 def _mail_fix(kind: str) -> str:
     if kind == "SMTPAuthenticationError":
         return "check MAIL_USERNAME and MAIL_PASSWORD"
+    if kind == "SMTPAuthenticationRequired":
+        return "set MAIL_USE_TLS, or MAIL_USERNAME and MAIL_PASSWORD: the server wants them first"
+    if kind == "SMTPSenderRefused":
+        return "check MAIL_DEFAULT_SENDER: the server takes no mail from that address"
     if kind == "SSLCertVerificationError":
         return "MAIL_SERVER has to be the name that is in the server's certificate"
     if kind.startswith(("SSL", "SMTPNotSupported")):

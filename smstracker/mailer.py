@@ -21,6 +21,7 @@ from smstracker.extensions import settings
 log = logging.getLogger(__name__)
 
 TIMEOUT = 15.0  # seconds, for each step of the conversation with the server
+LOGIN_OR_TLS_FIRST = 530  # RFC 4954, RFC 3207
 WAITING_MAILS = 200
 WAIT = 1.0  # seconds
 MOST_WAITERS = 4
@@ -117,6 +118,7 @@ class Mailer:
         mail["From"], mail["To"], mail["Subject"] = self._config.default_sender, to, subject
         mail["Date"] = format_datetime(utcnow())
         mail["Message-ID"] = make_msgid(domain=_sender(self._config).rpartition("@")[2])
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office note comes back
         mail.set_content(text)
         return mail
 
@@ -157,6 +159,8 @@ def _signed_in(config: MailConfig, server: str) -> Iterator[smtplib.SMTP]:
                 smtp.login(config.username, config.password)
             smtp.ehlo_or_helo_if_needed()
             code, reason = smtp.mail(_sender(config))
+            if code == LOGIN_OR_TLS_FIRST:
+                raise MailError("SMTPAuthenticationRequired")
             if code != 250:
                 raise smtplib.SMTPSenderRefused(code, reason, "")
             smtp.rset()

@@ -172,6 +172,29 @@ def test_sender_that_the_server_refuses_is_noticed_without_a_mail(
     server.stop()
     assert "No mail can be sent right now" in page
     assert (finding.verdict, "SMTPSenderRefused" in finding.found) == ("problem", True)
+    assert finding.fix is not None
+    assert "MAIL_DEFAULT_SENDER" in finding.fix
+    assert "MAIL_SERVER" not in finding.fix
+
+
+def test_server_that_wants_a_login_first_is_no_fault_of_the_sender(
+    make_app: Callable[..., Flask], starttls: int
+) -> None:
+    finding = mail_finding(make_app(MAIL_PORT=str(starttls)))
+    assert finding.fix is not None
+    assert finding.fix.startswith("set MAIL_USE_TLS, or MAIL_USERNAME")
+
+
+def test_sender_that_the_server_refused_with_a_mail_is_named_by_the_doctor(
+    make_app: Callable[..., Flask], inbox: Inbox
+) -> None:
+    app = make_app(MAIL_PORT=str(inbox.controller.port))
+    with app.app_context():
+        MailHealth.record_mail("SMTPSenderRefused")
+        db.session.commit()
+    finding = mail_finding(app)
+    assert finding.fix is not None
+    assert finding.fix.startswith("check MAIL_DEFAULT_SENDER")
 
 
 def test_sender_with_a_name_and_an_accented_domain_is_sent_as_a_label(inbox: Inbox) -> None:
@@ -225,6 +248,9 @@ def test_demo_mail_is_printed_and_shown_in_the_mailbox(
     "trouble",
     [
         {"base_url": "http://evil.example"},
+        {"environ_overrides": {"HTTP_HOST": "[x"}},
+        {"environ_overrides": {"HTTP_HOST": "[::1"}},
+        {"environ_overrides": {"HTTP_HOST": "[127.0.0.1]"}},
         {"headers": {"X-Forwarded-For": "198.51.100.1"}},
         {"environ_overrides": {"REMOTE_ADDR": "198.51.100.1"}},
     ],
@@ -244,6 +270,11 @@ def test_mailbox_is_closed_when_the_app_is_public(tmp_path: Path) -> None:
 
 def test_there_is_no_mailbox_in_live_mode(app: Flask) -> None:
     assert app.test_client().get("/auth/mailbox").status_code == 404
+
+
+def test_mail_says_that_a_program_sent_it(demo: Flask) -> None:
+    demo.extensions["mailer"].send("a@example.org", "s", "t")
+    assert demo.extensions["mailer"].mailbox[0]["Auto-Submitted"] == "auto-generated"
 
 
 def test_mail_carries_a_date(demo: Flask) -> None:

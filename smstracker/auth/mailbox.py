@@ -20,13 +20,21 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "V
 def only_from_this_machine() -> None:
     sent = request.environ[SENT_HOST]
     came_directly = not any(name in request.headers for name in FORWARDED)
-    host = (urlsplit(f"//{sent}").hostname or "").strip("[]")
+    host = _host_name(sent)
     # Behind a proxy that says nothing of itself, the public address gives it away.
     is_public = not is_loopback(urlsplit(settings().public_base_url).hostname or "")
     if is_public or not (
         is_loopback(request.remote_addr or "") and is_loopback(host) and came_directly
     ):
         abort(404)
+
+
+def _host_name(sent: str) -> str:
+    """The name in a Host header, without a port; empty for what is none."""
+    try:
+        return urlsplit(f"//{sent}").hostname or ""
+    except ValueError:
+        return ""
 
 
 @bp.get("/auth/mailbox")
