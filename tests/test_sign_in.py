@@ -129,6 +129,53 @@ def test_code_signs_in_the_browser_that_asked(visitor: Person, inbox: Inbox) -> 
     assert is_signed_in(visitor)
 
 
+@pytest.mark.parametrize("zero", ["0", "０", "٠", "۰", "०"])
+def test_code_may_be_typed_in_digits_of_any_script(
+    visitor: Person, inbox: Inbox, zero: str
+) -> None:
+    ask(visitor)
+    code = "".join(chr(ord(zero) + int(digit)) for digit in inbox.code)
+    assert enter(visitor, code).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "{}-{}",
+        "{}–{}",
+        "{}−{}",
+        "{}.{}",
+        "{}{}.",
+        "{}\u200b{}",
+        "\ufeff{}\u00a0{}\u200f",
+        "*{}{}*",
+        "`{}{}`",
+    ],
+)
+def test_code_may_have_separators_and_invisible_characters(
+    visitor: Person, inbox: Inbox, spelling: str
+) -> None:
+    ask(visitor)
+    assert enter(visitor, spelling.format(inbox.code[:3], inbox.code[3:])).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [
+        ("96925٠", "several scripts"),
+        ("9692507", "six digits"),
+        ("a969250", "six digits"),
+        ("96925O", "six digits"),
+        ("96925²", "six digits"),
+        ("\u200b", "six digits"),
+    ],
+)
+def test_what_is_no_code_is_said_so(visitor: Person, inbox: Inbox, typed: str, reason: str) -> None:
+    ask(visitor)
+    answer = enter(visitor, typed)
+    assert (answer.status_code, reason in answer.text) == (422, True)
+
+
 def test_code_is_good_for_nothing_in_another_browser(
     app: Flask, visitor: Person, inbox: Inbox
 ) -> None:

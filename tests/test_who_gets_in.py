@@ -69,7 +69,34 @@ def test_address_of_a_setting_is_spelled_as_typed_addresses_are(make_app: MakeAp
     assert "/auth/link/" in run(app, "users", "sign-in-link", "user@xn--bcher-kva.example")
 
 
-@pytest.mark.parametrize("entry", ["@*.example.org", "@", "müller@example.org", "@a_b.example"])
+PATTERNS = ["*@example.org", ".*@example.org", "%@example.org", "?@example.org", "@*.example.org"]
+PATTERNS += ["@%.example.org", "[a-z]@example.org", "*", "*.example.org", "^a@example.org$"]
+
+
+@pytest.mark.parametrize("entry", [*PATTERNS, "example.org", "@.example.org"])
+def test_entry_that_means_a_domain_is_told_how_to_write_it(entry: str) -> None:
+    with pytest.raises(ConfigError, match=r"entry 1 .* for a whole domain write @example.org"):
+        settings(SIGN_IN_ALLOW=entry)
+
+
+@pytest.mark.parametrize("email", ["*@example.org", "%@example.org"])
+def test_pattern_is_no_user(app: Flask, email: str) -> None:
+    done = app.test_cli_runner().invoke(args=["users", "add", email])
+    assert (done.exit_code, "@example.org in SIGN_IN_ALLOW" in done.output) == (1, True)
+
+
+def test_domain_of_a_private_network_is_let_in_by_setting_form_and_command(
+    make_app: MakeApp, inbox: Inbox
+) -> None:
+    mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(inbox.controller.port)}
+    app = make_app(SIGN_IN_ALLOW="@praxis.local", **mail)
+    ask(app, "ann@praxis.local")
+    assert "may sign in" in run(app, "users", "add", "ben@mail.home.arpa")
+    ask(app, "ben@mail.home.arpa")
+    assert [to for to, _ in inbox.mails] == ["ann@praxis.local", "ben@mail.home.arpa"]
+
+
+@pytest.mark.parametrize("entry", ["@", "müller@example.org", "@a_b.example"])
 def test_entry_that_names_nobody_is_reported_by_its_place(entry: str) -> None:
     with pytest.raises(ConfigError, match=r"SIGN_IN_ALLOW.*entry 2"):
         settings(SIGN_IN_ALLOW=f"a@example.org, {entry}")
@@ -102,6 +129,28 @@ def test_user_of_the_setting_is_out_at_once_when_it_shrinks(app: Flask, alice: P
     assert alice.get("/messages").status_code == 302
     assert "may not sign in" in run(app, "users", "sign-in-link", ALICE)
     assert "out (no longer in SIGN_IN_ALLOW)" in run(app, "users", "list")
+
+
+def test_person_is_shut_out_before_a_first_sign_in(app: Flask) -> None:
+    visitor = Person(app, ALICE)
+    with app.app_context():
+        token = SignInToken.issue(ALICE).token
+        db.session.commit()
+    said = run(app, "users", "deactivate", "Alice@Example.org")
+    assert said == f"{ALICE} is deactivated and cannot sign in for a first time.\n"
+    assert visitor.post(f"/auth/link/{token}").status_code == 410
+    assert "may not sign in" in run(app, "users", "sign-in-link", ALICE)
+    assert f"{ALICE}  sender  deactivated" in run(app, "users", "list")
+    run(app, "users", "add", ALICE)
+    assert is_in(Person.signed_in(app, ALICE))
+
+
+@pytest.mark.parametrize(("email", "reason"), [(ZOE, "no user"), ("nonsense", "does not look")])
+def test_nobody_is_made_to_shut_out_whom_nothing_lets_in(
+    app: Flask, email: str, reason: str
+) -> None:
+    assert reason in run(app, "users", "deactivate", email)
+    assert run(app, "users", "list") == ""
 
 
 def test_open_streams_of_who_is_no_longer_allowed_are_ended(app: Flask, alice: Person) -> None:

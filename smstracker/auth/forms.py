@@ -1,18 +1,18 @@
 """What people type to sign in."""
 
+import re
+import unicodedata
+
 from flask_wtf import FlaskForm
 from wtforms import Field, HiddenField, StringField
-from wtforms.validators import InputRequired, Regexp, ValidationError
+from wtforms.validators import InputRequired, ValidationError
 
 from mail_addresses import MailAddressError, normalize_email
+from typed_text import MixedDigitsError, digits_in_ascii, is_invisible
 
 
 def _stripped(value: str | None) -> str | None:
     return value.strip() if value else value
-
-
-def _without_blanks(value: str | None) -> str | None:
-    return "".join(value.split()) if value else value
 
 
 def _mail_address(_form: FlaskForm, field: Field) -> None:
@@ -20,6 +20,23 @@ def _mail_address(_form: FlaskForm, field: Field) -> None:
         normalize_email(field.data)
     except MailAddressError as error:
         raise ValidationError(str(error)) from error
+
+
+def _code(_form: FlaskForm, field: Field) -> None:
+    """Take the digits alone, from whatever keyboard or mail program they come."""
+    try:
+        typed = digits_in_ascii(field.data)
+    except MixedDigitsError as error:
+        raise ValidationError(str(error)) from error
+    digits = "".join(character for character in typed if not _separates(character))
+    if not re.fullmatch("[0-9]{6}", digits):
+        raise ValidationError("The code has six digits.")
+    field.data = digits
+
+
+def _separates(character: str) -> bool:
+    is_mark = unicodedata.category(character)[0] in "ZP" or character in "−`"
+    return is_mark or character.isspace() or is_invisible(character)
 
 
 class SignInForm(FlaskForm):
@@ -42,14 +59,13 @@ class SignInForm(FlaskForm):
 
 
 class CodeForm(FlaskForm):
-    """The six digits of the mail; blanks do not matter."""
+    """The six digits of the mail; script, separators and invisible characters do not matter."""
 
     code = StringField(
         "Six-digit code",
-        filters=[_without_blanks],
         validators=[
             InputRequired("Type the six digits from the mail."),
-            Regexp(r"[0-9]{6}\Z", message="The code has six digits."),
+            _code,
         ],
     )
 

@@ -2,14 +2,14 @@
 
 import click
 
-from mail_addresses import MailAddressError, normalize_email
+from mail_addresses import MailAddressError, normalize_email, refuse_pattern
 from smstracker.addresses import absolute
 from smstracker.commands.plainly import PlainGroup
 from smstracker.database import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.models import SignInToken, User
 from smstracker.models.sign_in import may_sign_in
-from smstracker.models.users import LetInBy, stored_spelling
+from smstracker.models.users import LetInBy, is_allowed, stored_spelling, user_not_added
 
 users = PlainGroup("users", help="Who may sign in.")
 
@@ -19,6 +19,15 @@ def _user(email: str) -> User:
     if user is None:
         raise click.ClickException("There is no user with this address.")
     return user
+
+
+def _user_to_shut_out(email: str) -> User:
+    """A user made for EMAIL, who has none yet and could sign in nevertheless."""
+    try:
+        address = normalize_email(email)
+    except MailAddressError as error:
+        raise click.ClickException(str(error)) from error
+    return user_not_added(address) if is_allowed(settings(), address) else _user(email)
 
 
 @users.command("add")
@@ -32,6 +41,7 @@ def _user(email: str) -> User:
 def add(email: str, admin: bool | None) -> None:
     """Let EMAIL sign in; a deactivated user is let in again."""
     try:
+        refuse_pattern(email)
         address = normalize_email(email)
     except MailAddressError as error:
         raise click.ClickException(str(error)) from error
@@ -73,11 +83,13 @@ def _admission(user: User) -> str:
 @users.command("deactivate")
 @click.argument("email")
 def deactivate(email: str) -> None:
-    """Shut EMAIL out and end their sessions at once."""
-    user = _user(email)
+    """Shut EMAIL out and end their sessions at once, also before their first sign-in."""
+    user = db.session.scalar(User.by_email(email))
+    outcome = "signed out everywhere" if user else "cannot sign in for a first time"
+    user = user or _user_to_shut_out(email)
     user.deactivate()
     db.session.commit()
-    click.echo(f"{user.email} is deactivated and signed out everywhere.")
+    click.echo(f"{user.email} is deactivated and {outcome}.")
 
 
 @users.command("sign-out")

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database import READS_ONLY, UtcDateTime, insert, rows
+from smstracker.database import READS_ONLY, UtcDateTime, rows
 from smstracker.extensions import Model, db, settings
 from smstracker.models.users import (
     LetInBy,
@@ -20,6 +20,7 @@ from smstracker.models.users import (
     digest,
     is_allowed,
     stored_spelling,
+    user_not_added,
 )
 
 LIFETIME = timedelta(minutes=15)
@@ -171,17 +172,8 @@ def signed_in_by(token: SignInToken) -> User | None:
     """The user that a spent token signs in, made on the first sign-in; None if shut out since."""
     if not may_sign_in(token.email):
         return None
-    demo = settings().demo
-    user = db.session.scalar(User.by_email(token.email))
-    if user is None:
-        let_in_by = LetInBy.DEMO if demo else LetInBy.SETTING
-        # On a laptop there is nobody else to show the connection to.
-        fresh = insert(db.engine, User).values(
-            email=token.email, administrator=demo, let_in_by=let_in_by
-        )
-        db.session.execute(fresh.on_conflict_do_nothing())
-        user = db.session.scalars(User.by_email(token.email)).one()
-    if user.let_in_by == LetInBy.DEMO and not demo:
+    user = db.session.scalar(User.by_email(token.email)) or user_not_added(token.email)
+    if user.let_in_by == LetInBy.DEMO and not settings().demo:
         user.leave_demo()
         user.let_in_by = LetInBy.SETTING
     user.start_session()

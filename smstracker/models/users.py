@@ -14,7 +14,7 @@ from sqlalchemy.sql import ColumnElement
 from config import Config
 from mail_addresses import MailAddressError, normalize_email
 from smstracker.clock import utcnow
-from smstracker.database import UtcDateTime, rows
+from smstracker.database import UtcDateTime, insert, rows
 from smstracker.extensions import Model, db, settings
 
 SESSION_LIFETIME = timedelta(days=14)
@@ -116,6 +116,19 @@ class User(Model):
     def deactivate(self) -> None:
         self.active = False
         self.end_sessions()
+
+
+def user_not_added(email: str) -> User:
+    """The user of an address that needs no adding, as the table has it; made if there is none."""
+    # On a laptop there is nobody else to show the connection to.
+    demo = settings().demo
+    fresh = insert(db.engine, User).values(
+        email=email,
+        administrator=demo,
+        let_in_by=LetInBy.DEMO if demo else LetInBy.SETTING,
+    )
+    db.session.execute(fresh.on_conflict_do_nothing())
+    return db.session.scalars(User.by_email(email)).one()
 
 
 class UserSession(Model):
