@@ -11,7 +11,7 @@ from werkzeug.routing import RequestRedirect
 
 from smstracker.clock import waiting_time
 from smstracker.database import UNAVAILABLE
-from smstracker.database_problems import NOTHING_SAVED, cause, explain
+from smstracker.database_problems import NOT_MIGRATED, NOTHING_SAVED, cause, explain
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def database_error(error: Exception) -> ResponseReturnValue:
     # Where it lies and who may use it is no visitor's business; that nothing can be stored is.
     advice = (
         f"{problem.cause.capitalize()}, so nothing was saved. Tell whoever runs smstracker."
-        if problem in NOTHING_SAVED
+        if problem in (*NOTHING_SAVED, NOT_MIGRATED)
         else None
     )
     page, code, _ = error_page(503, advice)

@@ -13,6 +13,7 @@ from sqlalchemy import text
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
+from smstracker.models import SignInToken
 from tests.people import Person
 
 MAKE = (
@@ -75,6 +76,10 @@ class Before:
             no=False,
             at=self.now,
         )
+
+    def session_owners(self) -> list[int]:
+        with self.app.app_context(), db.engine.connect() as connection:
+            return list(connection.scalars(text("SELECT user_id FROM user_session ORDER BY id")))
 
     def upgrade(self) -> dict[str, str]:
         """Each address and the third and later words of its line in `users list`."""
@@ -150,6 +155,8 @@ def test_upgrade_spells_addresses_alike_and_merges_nobody(
     before.has("ben@xn--bcher-kva.example", last=2)
     before.has("eva@ｂücher.example", last=2)
     before.has("eva@BÜCHER.example".lower(), last=1)
+    before.has("zoe@ｂücher.example", last=1, active=False)
+    before.has("zoe@bücher.example", last=2)
     before.has("müller@work.example")
     same = "deactivated (another spelling of {}@xn--bcher-kva.example)"
     assert before.upgrade() == {
@@ -158,14 +165,52 @@ def test_upgrade_spells_addresses_alike_and_merges_nobody(
         "ben@xn--bcher-kva.example": "active (added)",
         "eva@xn--bcher-kva.example": "active (added)",
         "eva@ｂücher.example": same.format("eva"),
+        "zoe@xn--bcher-kva.example": "active (added)",
+        "zoe@ｂücher.example": same.format("zoe"),
         "müller@work.example": "active (added)",
     }
-    assert "deactivated: 2." in capsys.readouterr().out
+    assert "deactivated: 3." in capsys.readouterr().out
     ben = Person.signed_in(before.app, "ben@bücher.example")
     with before.app.app_context(), db.engine.connect() as connection:
         owner = text("SELECT user_id FROM user_session ORDER BY id DESC")
         assert connection.scalar(owner) == before.ids["ben@xn--bcher-kva.example"]
     assert ben.get("/messages").status_code == 200
+
+
+def test_upgrade_signs_the_second_spelling_of_a_user_out(before: Before) -> None:
+    before.has("ben@bücher.example", made=30, signed_in=1)
+    before.has("ben@xn--bcher-kva.example", made=30, signed_in=2)
+    before.upgrade()
+    assert before.session_owners() == [before.ids["ben@xn--bcher-kva.example"]]
+
+
+def test_upgrade_of_a_demo_reports_no_guests(
+    before: Before, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = before.app.config["SETTINGS"]
+    before.app.config["SETTINGS"] = replace(settings, demo=True, sign_in_allow=None)
+    before.has("guest@home.example", admin=True, made=3, signed_in=3)
+    assert before.upgrade() == {"guest@home.example": "active (demo)"}
+    assert "not let in any more" not in capsys.readouterr().out
+
+
+def test_downgrade_ends_what_signs_in_during_a_demo_alone(before: Before) -> None:
+    before.has("carol@work.example", admin=True)
+    before.upgrade()
+    Person.signed_in(before.app, "carol@work.example")
+    live = before.app.config["SETTINGS"]
+    before.app.config["SETTINGS"] = replace(live, demo=True)
+    Person.signed_in(before.app, "carol@work.example")
+    before.app.config["SETTINGS"] = live
+    assert len(before.session_owners()) == 2
+    with before.app.app_context():
+        SignInToken.issue("carol@work.example")
+        db.session.commit()
+        downgrade(revision="0006")
+        assert db.session.scalar(text("SELECT count(*) FROM sign_in_token")) == 0
+        db.session.rollback()
+    assert len(before.session_owners()) == 1
+    before.upgrade()
 
 
 def test_downgrade_lets_no_guest_of_a_demo_in(before: Before) -> None:

@@ -1,17 +1,23 @@
 """Limits on sign-in: nobody floods, nobody locks others out, and a refusal writes nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 from flask import Flask
-from sqlalchemy import event, text
+from flask_migrate import downgrade, upgrade
+from sqlalchemy import event, select, text
+from sqlalchemy.engine import Connection
 from werkzeug.test import TestResponse
 
 from smstracker import limits
+from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SignInToken
+from smstracker.models.rate_limits import Limit, RateLimit
 from smstracker.models.sign_in import MOST_LIVE
 from tests.inbox import Inbox
 from tests.people import Person, hidden
@@ -37,6 +43,29 @@ def ask(app: Flask, email: str = ALICE, client: str = "203.0.113.10") -> TestRes
 
 def codes(app: Flask, count: int, email: str = ALICE, client: str = "203.0.113.10") -> list[int]:
     return [ask(app, email, client.format(n)).status_code for n in range(count)]
+
+
+def test_network_of_an_ipv6_customer_is_one_client(app: Flask) -> None:
+    assert codes(app, 6, client="2001:db8::{}:1") == [303] * 5 + [429]
+    assert ask(app, client="2001:db8:0:1::1").status_code == 303
+
+
+def test_request_that_others_overtook_is_refused_and_counts_against_nobody(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hit, client = RateLimit.hit, limits.parse_client("203.0.113.10")
+
+    def hit_after_others(connection: Connection, reached: Collection[Limit]) -> None:
+        with db.engine.begin() as other:
+            for _ in range(limits.MAILS_OF_CLIENT_TO_ADDRESS):
+                hit(other, reached)
+        hit(connection, reached)
+
+    monkeypatch.setattr(RateLimit, "hit", hit_after_others)
+    with app.app_context():
+        assert limits.count_mail(ALICE, client) is not None
+        hits = set(db.session.scalars(select(RateLimit.hits)))
+    assert hits == {limits.MAILS_OF_CLIENT_TO_ADDRESS}
 
 
 @pytest.mark.parametrize("client", ["203.0.113.10:4{:03}", "[2001:db8::1]:4{:03}", "_client{}"])
@@ -72,6 +101,30 @@ def test_mails_beyond_five_have_a_link_and_no_code_to_guess(app: Flask, inbox: I
     ask(app)
     assert "has no code" in inbox.newest
     assert Person(app, ALICE).post(inbox.link).status_code == 303
+
+
+@pytest.mark.parametrize(("minutes", "has_code"), [(16, False), (29, False), (31, True)])
+def test_codes_are_counted_for_half_an_hour_and_not_while_they_live(
+    app: Flask, minutes: int, has_code: bool
+) -> None:
+    with app.app_context():
+        assert all(SignInToken.issue(ALICE, f"browser {n}").code for n in range(5))
+        db.session.commit()
+        with time_machine.travel(utcnow() + timedelta(minutes=minutes)):
+            assert (SignInToken.issue(ALICE, "browser").code is not None) is has_code
+
+
+def test_code_guessed_in_the_browser_of_a_mail_without_one_is_wrong(app: Flask) -> None:
+    with app.app_context():
+        for n in range(5):
+            SignInToken.issue(ALICE, f"browser {n}")
+        assert SignInToken.issue(ALICE, "browser").code is None
+        db.session.commit()
+    visitor = Person(app, ALICE)
+    with visitor.client.session_transaction(base_url="https://sms.example.org") as session:
+        session["browser"] = "browser"
+    page = "/auth/sign-in?step=code"
+    assert visitor.post("/auth/code", {"code": "123456"}, page=page).status_code == 422
 
 
 def test_printed_link_works_whatever_strangers_ask_for(app: Flask) -> None:
@@ -170,6 +223,18 @@ def test_sign_in_is_a_503_page_while_the_database_is_read_only(app: Flask) -> No
             assert answer.status_code == 503
             assert "Try again" in answer.text
     assert Person(app, ALICE).post(f"/auth/link/{token}").status_code == 303
+
+
+def test_sign_in_is_a_503_page_while_the_database_is_not_migrated(app: Flask) -> None:
+    with app.app_context():
+        downgrade(revision="base")
+    try:
+        for answer in (ask(app), Person(app, ALICE).post("/auth/link/guessed")):
+            assert answer.status_code == 503
+            assert "The database is not migrated, so nothing was saved." in answer.text
+    finally:
+        with app.app_context():
+            upgrade()
 
 
 def test_limit_that_is_reached_is_a_503_page_while_the_database_is_away(

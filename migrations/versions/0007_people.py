@@ -45,7 +45,10 @@ USER = sa.table(
     sa.column("last_sign_in_at", MOMENT),
 )
 SESSION = sa.table(
-    "user_session", sa.column("user_id", sa.Integer), sa.column("created_at", MOMENT)
+    "user_session",
+    sa.column("user_id", sa.Integer),
+    sa.column("created_at", MOMENT),
+    sa.column("is_demo", sa.Boolean),
 )
 MESSAGE = sa.table("message", sa.column("owner_id", sa.Integer), sa.column("simulated", sa.Boolean))
 
@@ -75,7 +78,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The older version would let the guests of a demo in, as administrators.
+    # The older version would let the guests of a demo in, as administrators, and take a session of
+    # a demo, where anybody can sign in as anybody, for a real one. Tokens are made anew below.
+    op.get_bind().execute(sa.delete(SESSION).where(SESSION.c.is_demo))
     guests = sa.update(USER).where(USER.c.let_in_by == "demo")
     op.get_bind().execute(guests.values(active=sa.false()))
     op.drop_table("mail_health")
