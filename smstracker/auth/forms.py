@@ -22,7 +22,7 @@ def _mail_address(_form: FlaskForm, field: Field) -> None:
         raise ValidationError(str(error)) from error
 
 
-def _code(_form: FlaskForm, field: Field) -> None:
+def _six_digits(_form: FlaskForm, field: Field) -> None:
     """Take the digits alone, from whatever keyboard or mail program they come."""
     try:
         typed = digits_in_ascii(field.data)
@@ -65,7 +65,7 @@ class CodeForm(FlaskForm):
         "Six-digit code",
         validators=[
             InputRequired("Type the six digits from the mail."),
-            _code,
+            _six_digits,
         ],
     )
 
