@@ -13,8 +13,13 @@ from sqlalchemy import event, select
 from smstracker.clock import utcnow
 from smstracker.connection.report import Report, report
 from smstracker.connection.sentence import Kind, sentence
+from smstracker.connection.storage import storage_problem
+from smstracker.database_problems import DISK_FULL
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat
+from smstracker.models.events import News
+from smstracker.status import Source
+from smstracker.webhooks.writer import Callback, CallbackWriter, Done, Waiting, current_writer
 from tests.people import Person, words
 from tests.signing import call_back, fields, sid
 
@@ -122,3 +127,20 @@ def test_lock_that_somebody_holds_is_no_problem_of_the_disk(
         event.listen(db.engine, "connect", hurry)
     with other.app_context(), db.engine.begin():
         assert sentence(judged(app)).kind is Kind.NO_WORKER
+
+
+@pytest.mark.parametrize(("age", "is_told"), [(59, True), (61, False), (-59, True), (-61, False)])
+def test_failure_to_store_is_told_for_a_minute(app: Flask, age: int, is_told: bool) -> None:
+    now = utcnow()
+    with app.app_context():
+        current_writer().failure = (DISK_FULL, now - timedelta(seconds=age))
+        assert storage_problem(now) == (DISK_FULL if is_told else None)
+
+
+def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:
+    writer = CallbackWriter(100)
+    writer.failure = failure = (DISK_FULL, utcnow())
+    news = News("sent", Source.CALLBACK, {}, sid(1))
+    group: list[Waiting] = [(Callback(None, news), Done())]
+    assert writer._leave_to_lines(group, {sid(1)}) == []
+    assert (writer.failure, writer.not_stored) == (failure, 0)

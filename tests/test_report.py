@@ -158,6 +158,22 @@ def test_delay_of_one_message_is_shown_as_few(app: Flask, alice: Person, now: da
     assert delay.p95 == timedelta(seconds=3)
 
 
+def test_callback_that_overtakes_the_answer_took_no_time(
+    app: Flask, alice: Person, now: datetime
+) -> None:
+    with app.app_context():
+        message = a_message(alice.id, now, status="delivered", final_at=now)
+        db.session.add(message)
+        db.session.flush()
+        early = a_callback("delivered", now - timedelta(seconds=2), message_id=message.id)
+        db.session.add(StatusEvent(**early))
+        db.session.commit()
+    numbers = of(app, now)
+    nothing = timedelta(0)
+    assert (numbers.to_first.median, numbers.to_first.p95) == (nothing, nothing)
+    assert (numbers.to_final.median, numbers.to_final.p95) == (nothing, nothing)
+
+
 def test_tally_is_summed_over_processes_and_spans(app: Flask, now: datetime) -> None:
     chance = random.Random(3)
     rows = [

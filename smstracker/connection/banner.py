@@ -3,6 +3,7 @@
 import logging
 from datetime import datetime, timedelta
 from threading import Lock
+from typing import NamedTuple
 
 from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,31 +18,42 @@ log = logging.getLogger(__name__)
 REMEMBERED = timedelta(seconds=30)
 
 
+class Remembered(NamedTuple):
+    """A sentence, when it was computed, and since which `forget` it counts."""
+
+    sentence: Sentence | None
+    at: datetime
+    since: object
+
+
 class Banner:
     """One for an app; threads share it, and at most one of them computes while others go on."""
 
     def __init__(self) -> None:
-        self._said: Sentence | None = None
-        self._at: datetime | None = None
+        self._remembered: Remembered | None = None  # replaced as a whole: other threads read it
+        self._forgotten = object()
         self._computing = Lock()
 
     def sentence(self) -> Sentence | None:
         """The sentence of the last half minute; None if it cannot be had."""
-        now = utcnow()
-        if self._is_stale(now) and self._computing.acquire(blocking=False):
+        now, since, remembered = utcnow(), self._forgotten, self._remembered
+        if _is_stale(remembered, now, since) and self._computing.acquire(blocking=False):
             try:
-                self._said, self._at = _compute(now), now
+                remembered = self._remembered = Remembered(_compute(now), now, since)
             finally:
                 self._computing.release()
-        return self._said
+        return remembered.sentence if remembered else None
 
     def forget(self) -> None:
-        """Compute anew when next asked."""
-        self._at = None
+        """Compute anew when next asked; what is being computed at this moment is too old."""
+        self._forgotten = object()
 
-    def _is_stale(self, now: datetime) -> bool:
-        # A clock that was set back must not make it last for ever.
-        return self._at is None or abs(now - self._at) >= REMEMBERED
+
+def _is_stale(remembered: Remembered | None, now: datetime, since: object) -> bool:
+    if remembered is None or remembered.since is not since:
+        return True
+    # A clock that was set back must not make it last for ever.
+    return abs(now - remembered.at) >= REMEMBERED
 
 
 def _compute(now: datetime) -> Sentence | None:

@@ -22,7 +22,7 @@ def storage_problem(now: datetime) -> DatabaseProblem | None:
     A lock is none: then somebody else writes.
     """
     failure = current_writer().failure
-    recent = failure[0] if failure and now - failure[1] < A_MOMENT else None
+    recent = failure[0] if failure and abs(now - failure[1]) < A_MOMENT else None
     problem = _tried() or _no_room() or recent
     return None if problem is LOCKED else problem
 

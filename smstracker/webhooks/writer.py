@@ -269,6 +269,8 @@ class CallbackWriter:
             self._fail([one], error)
 
     def _fail(self, group: list[Waiting], error: BaseException) -> None:
+        if all(done.done() for _, done in group):
+            return
         lost = [what for what, done in group if isinstance(what, Callback) and not done.done()]
         problem = explain(error)
         with self._guard:

@@ -1,0 +1,77 @@
+"""What a replay of all would do, as the page foretells it: within bounds, the likely ones first."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from flask import Flask
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models import RefusedCallback
+from smstracker.webhooks import replay
+from smstracker.webhooks.forms import Refusal
+from smstracker.webhooks.replay import Forecast, forecast, would_be_applied
+from tests.refusals import refusal
+from tests.signing import STATUS_PATH, fields, sid, signature
+
+MakeApp = Callable[..., Flask]
+
+
+def valid(**columns: Any) -> RefusedCallback:
+    """One that verifies with today's settings."""
+    form = fields(sid(1), "delivered")
+    body = urlencode(form).encode()
+    signed = {"body": body, "body_length": len(body), "signature": signature(STATUS_PATH, form)}
+    return refusal(utcnow(), **(signed | columns))
+
+
+def foretold(app: Flask, *refusals: RefusedCallback) -> Forecast:
+    with app.app_context():
+        for one in refusals:
+            db.session.add(one)
+            db.session.flush()
+        db.session.commit()
+        return forecast(db.session.connection())
+
+
+def test_forecast_counts_what_is_valid_by_now(app: Flask) -> None:
+    refusals = (valid(), refusal(utcnow()), valid(replayed_at=utcnow()), valid())
+    assert foretold(app, *refusals) == Forecast(2, is_whole=True, is_done=False)
+
+
+def test_forecast_looks_at_so_many_and_says_that_there_are_more(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "FORESEEN", 2)
+    assert foretold(app, *(valid() for _ in range(3))) == Forecast(2, False, False)
+
+
+def test_forecast_looks_for_so_long_and_says_that_there_are_more(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "LOOKS_FOR", -1)
+    assert foretold(app, valid()) == Forecast(0, is_whole=False, is_done=False)
+
+
+def test_forecast_looks_first_at_what_names_our_account_then_at_the_newest(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "FORESEEN", 1)
+    older = refusal(utcnow())
+    strange = refusal(utcnow(), is_plausible=False)
+    assert foretold(app, older, valid(), strange).applicable == 1
+
+
+@pytest.mark.parametrize("reason", Refusal)
+def test_refusal_for_whatever_reason_would_be_applied_if_it_is_valid(
+    database_url: str, make_app: MakeApp, reason: Refusal
+) -> None:
+    with make_app().app_context():
+        assert would_be_applied(valid(reason=reason.value))
+
+
+def test_refusal_for_a_reason_of_another_release_is_left_alone(app: Flask) -> None:
+    with app.app_context():
+        assert not would_be_applied(valid(reason="of-another-release"))
