@@ -74,8 +74,12 @@ REAL_SETTINGS = (
     "MAIL_SERVER",
     "SIGN_IN_ALLOW",
 )
-OTHER_SECRETS = ("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER")
-OTHER_SECRETS += ("MAIL_PASSWORD",)
+OTHER_SECRETS = (
+    "TWILIO_AUTH_TOKEN",
+    "TWILIO_AUTH_TOKEN_SECONDARY",
+    "TWILIO_AUTH_TOKEN_FORMER",
+    "MAIL_PASSWORD",
+)
 SHORTEST_SECRET_KEY = 32
 FEWEST_CHARACTERS = 8  # different ones, in a secret key
 _PLACEHOLDER = re.compile(r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…")

@@ -1,10 +1,13 @@
 """The server's worker with limits so short that a test need not wait for them."""
 
+import os
+
 from smstracker import web_worker
 from smstracker.web_worker import Worker
 
 __all__ = ["Worker"]
 
-web_worker.IDLE = web_worker.READING = web_worker.STALLED = 1.0
+web_worker.IDLE = float(os.environ.get("IDLE_SECONDS", "1"))
+web_worker.READING = web_worker.STALLED = 1.0
 web_worker.WRITING = 2.0
 web_worker.CLOSING = 0.3
