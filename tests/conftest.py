@@ -24,9 +24,10 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.simulator import SimulatorServer, create_simulator
 from tests.inbox import Inbox
+from tests.live_settings import live_environment
 from tests.machine import browser_problem, in_ci, need, not_tried
 from tests.people import Client, Person
-from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, SECONDARY, WEBHOOK_KEY
+from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
 
 if TYPE_CHECKING:
     from tests.houses import House
@@ -69,20 +70,14 @@ def browser_type_launch_args() -> dict[str, object]:
 
 def settings(**changed: str) -> Config:
     """Settings of a live installation at BASE_URL, with what a test changes."""
-    env = {
-        "SECRET_KEY": "the tests sign with this: 7f3a9c1e",
-        "PUBLIC_BASE_URL": BASE_URL,
-        "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
-        "TWILIO_AUTH_TOKEN": PRIMARY,
-        "TWILIO_AUTH_TOKEN_SECONDARY": SECONDARY,
-        "TWILIO_PHONE_NUMBER": "+15005550006",
-        "TWILIO_API_BASE_URL": "http://127.0.0.1:9",
-        "SIGN_IN_ALLOW": "@example.org",
-        "MAIL_SERVER": "127.0.0.1",
-        "MAIL_PORT": "9",
-        "MAIL_DEFAULT_SENDER": "smstracker@example.org",
-        "WEB_THREADS": "16",
-    }
+    env = live_environment(
+        TWILIO_AUTH_TOKEN_SECONDARY=SECONDARY,
+        SIGN_IN_ALLOW="@example.org",
+        MAIL_SERVER="127.0.0.1",
+        MAIL_PORT="9",
+        MAIL_DEFAULT_SENDER="smstracker@example.org",
+        WEB_THREADS="16",
+    )
     return load(env | changed)
 
 

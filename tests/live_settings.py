@@ -1,4 +1,8 @@
-"""The least that a real installation has set."""
+"""The least that a real installation has set, and environments of processes that tests start."""
+
+import os
+
+from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY
 
 LIVE = {
     "SECRET_KEY": "not-to-be-seen: 0123456789-qwertz",
@@ -7,3 +11,21 @@ LIVE = {
     "TWILIO_AUTH_TOKEN": "not-to-be-seen-either",
     "TWILIO_PHONE_NUMBER": "+15005550006",
 }
+
+
+def bare_environment(**changed: str) -> dict[str, str]:
+    """What a process needs of its surroundings: nothing of ours is set, so it is a demo."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return kept | changed
+
+
+def live_environment(**changed: str) -> dict[str, str]:
+    """The environment of an installation that the tests sign for, and that reaches no Twilio."""
+    settings = LIVE | {
+        "SECRET_KEY": "the tests sign with this: 7f3a9c1e",
+        "PUBLIC_BASE_URL": BASE_URL,
+        "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
+        "TWILIO_AUTH_TOKEN": PRIMARY,
+        "TWILIO_API_BASE_URL": "http://127.0.0.1:9",
+    }
+    return bare_environment(**settings | changed)

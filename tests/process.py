@@ -1,6 +1,5 @@
 """`python -m smstracker`, or another module, as a process of its own."""
 
-import os
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ import psutil
 
 from config import ROOT
 from tests.conftest import free_port
+from tests.live_settings import bare_environment
 
 STARTING = 40.0
 
@@ -22,12 +22,11 @@ class Process:
 
     def __init__(self, folder: Path, *command: str, **changed: str) -> None:
         self.port = free_port()
-        kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        env = kept | {
-            "PORT": str(self.port),
-            "SIMULATOR_PORT": str(free_port()),
-            "DATABASE_URL": f"sqlite:///{folder / 'run.sqlite'}",
-        }
+        env = bare_environment(
+            PORT=str(self.port),
+            SIMULATOR_PORT=str(free_port()),
+            DATABASE_URL=f"sqlite:///{folder / 'run.sqlite'}",
+        )
         self.url = f"http://127.0.0.1:{self.port}"
         self._process = subprocess.Popen(
             command or [sys.executable, "-m", "smstracker"],

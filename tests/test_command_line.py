@@ -13,6 +13,7 @@ import pytest
 from config import ROOT
 from smstracker import command_line
 from tests.conftest import free_port
+from tests.live_settings import bare_environment
 
 
 def run(
@@ -21,7 +22,7 @@ def run(
     return subprocess.run(
         [sys.executable, "-m", "smstracker.command_line", *words],
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"]} | env,
+        env=bare_environment(**env),
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,

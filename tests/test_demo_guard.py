@@ -1,6 +1,5 @@
 """Demo mode never starts where a real installation is, and the simulator never with credentials."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from smstracker.health import database_problem
 from smstracker.models import Message
 from tests import live_settings
 from tests.conftest import free_port
+from tests.live_settings import bare_environment
 from tests.people import Client, Person
 
 
@@ -136,7 +136,7 @@ def test_every_process_says_it_in_a_sentence(
 ) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "x.sqlite"
     shutil.copy(migrated_sqlite, path)
-    env = {"PATH": os.environ["PATH"], "DATABASE_URL": f"sqlite:///{path}"}
+    env = bare_environment(DATABASE_URL=f"sqlite:///{path}")
     env |= {"PORT": str(free_port()), "SIMULATOR_PORT": str(free_port())}
     if sign == "setting":
         env["SIGN_IN_ALLOW"] = "@example.org"

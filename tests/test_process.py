@@ -1,6 +1,5 @@
 """`make run`: the real server and the carrier are started, used and ended."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -17,6 +16,7 @@ import requests
 
 from config import ROOT
 from tests.conftest import free_port
+from tests.live_settings import bare_environment
 from tests.people import hidden
 from tests.process import Process
 
@@ -137,7 +137,7 @@ def test_database_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("module", ["wsgi", "smstracker.server"])
 def test_server_does_not_start_with_wrong_settings(module: str) -> None:
-    env = {"PATH": os.environ["PATH"], "PORT": "nonsense"}
+    env = bare_environment(PORT="nonsense")
     done = subprocess.run(
         [sys.executable, "-c", f"import {module}"],
         cwd=ROOT,

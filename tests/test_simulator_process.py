@@ -1,6 +1,5 @@
 """The simulated carrier as a process: where it listens, when it refuses, and how it ends."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -14,28 +13,21 @@ import pytest
 import requests
 
 from smstracker.simulator import SimulatorServer, create_simulator
+from tests.live_settings import bare_environment, live_environment
 
 ROOT = Path(__file__).parent.parent
 SID, TOKEN = "AC" + "a1" * 16, "primary-token"
-LIVE = {
-    "TWILIO_ACCOUNT_SID": SID,
-    "TWILIO_AUTH_TOKEN": TOKEN,
-    "TWILIO_PHONE_NUMBER": "+15005550006",
-    "PUBLIC_BASE_URL": "https://sms.example.org",
-    "SECRET_KEY": "the tests sign with this: 7f3a9c1e",
-}
+LIVE = live_environment(TWILIO_ACCOUNT_SID=SID, TWILIO_AUTH_TOKEN=TOKEN)
 
 
 @contextmanager
 def process(settings: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """`python -m smstracker.simulator` with these settings and none of the surroundings'."""
-    ours = ("TWILIO_", "SIMULATOR_", "PUBLIC_", "SECRET_", "DATABASE_", "MAIL_", "PORT")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     command = [sys.executable, "-m", "smstracker.simulator"]
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env=env | settings,
+        env=bare_environment(**settings),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

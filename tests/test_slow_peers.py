@@ -1,13 +1,12 @@
 """Peers that send or take nothing: they cost the real server a socket, and never a thread."""
 
-import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4 as new_id
 
@@ -19,10 +18,13 @@ from config import ROOT
 from smstracker import create_app
 from smstracker.extensions import db
 from smstracker.models import Message
+from smstracker.web_worker import PeerSocket
 from tests.conftest import free_port, settings
+from tests.live_settings import live_environment
 from tests.people import Client, Person
 
 THREADS = 2
+GRACEFUL = 10  # seconds after which gunicorn waits for nobody
 POST = b"POST /webhooks/twilio/status HTTP/1.1\r\nHost: x\r\n"
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
 FILE = b"GET /static/vendor/pico/pico.min.css HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -50,23 +52,24 @@ def server(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """The real server with two threads; the app is another one on the same database."""
     path = tmp_path_factory.mktemp("slow") / "test.sqlite"
     path.write_bytes(migrated_sqlite.read_bytes())
+    with running(path) as (app, _process):
+        yield app
+
+
+@contextmanager
+def running(path: Path, *options: str) -> Iterator[tuple[Flask, subprocess.Popen[bytes]]]:
+    """The server as a process with these options of gunicorn's."""
     port = free_port()
-    env = {
-        "PATH": os.environ["PATH"],
-        "SECRET_KEY": "a secret for tests only, long enough",
+    reached = {
         "PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
-        "PORT": str(port),
         "DATABASE_URL": f"sqlite:///{path}",
-        "TWILIO_ACCOUNT_SID": "AC" + "1" * 32,
-        "TWILIO_AUTH_TOKEN": "1" * 32,
-        "TWILIO_PHONE_NUMBER": "+15005550006",
-        "SIGN_IN_ALLOW": "@example.org",
-        "WEB_THREADS": str(THREADS),
     }
+    env = live_environment(
+        PORT=str(port), WEB_THREADS=str(THREADS), SIGN_IN_ALLOW="@example.org", **reached
+    )
     command = [sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server"]
-    command += ["--worker-class", "tests.hasty_worker.Worker", "wsgi:app"]
-    names = ("SECRET_KEY", "PUBLIC_BASE_URL", "DATABASE_URL")
-    app = create_app(settings(**{name: env[name] for name in names}))
+    command += ["--worker-class", "tests.hasty_worker.Worker", *options, "wsgi:app"]
+    app = create_app(settings(**reached))
     app.test_client_class = Client
     process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
     try:
@@ -74,7 +77,7 @@ def server(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> I
             if answers(port):
                 break
             time.sleep(0.1)
-        yield app
+        yield app, process
     finally:
         process.terminate()
         process.wait(20)
@@ -119,6 +122,40 @@ def test_request_that_never_ends_is_answered_with_408(server: Flask) -> None:
         assert peer.recv(4096).startswith(b"HTTP/1.1 408 ")
         assert peer.recv(4096) == b""
         assert time.monotonic() - began < 3
+
+
+def test_request_that_begins_on_an_idle_connection_is_answered_with_408(server: Flask) -> None:
+    with connect(server, b"") as peer:
+        assert answers(port_of(server), 10), "so the connection before it is accepted and idle"
+        peer.sendall(POST)
+        assert peer.recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+def test_idle_connection_makes_room_and_holds_up_no_stop(
+    migrated_sqlite: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "test.sqlite"
+    path.write_bytes(migrated_sqlite.read_bytes())
+    limits = ["--worker-connections", "4"]
+    with running(path, *limits) as (app, process), ExitStack() as stack:
+        peers = [stack.enter_context(connect(app, b"")) for _ in range(4)]
+        assert peers[0].recv(1) == b"", "the longest idle one is ended for the fourth"
+        assert answers(port_of(app))
+        began = time.monotonic()
+        process.terminate()
+        process.wait(20)
+        assert time.monotonic() - began < GRACEFUL, "it does not wait for the others"
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="of Linux alone")
+def test_kernel_gives_up_a_vanished_peer_in_seconds() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        PeerSocket(listener.accept()[0]) as accepted,
+    ):
+        limit = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert 5_000 <= limit <= 30_000
 
 
 def test_request_that_comes_in_pieces_is_answered(server: Flask) -> None:

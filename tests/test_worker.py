@@ -1,7 +1,6 @@
 """`flask worker`: it says that it lives, waits for what is away, and ends when it is told to."""
 
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -23,8 +22,9 @@ from smstracker.models import Chore, Heartbeat, RefusedCallback, SignInToken
 from smstracker.worker import loop
 from smstracker.worker.loop import Worker
 from smstracker.worker.pace import Pace
+from tests.live_settings import live_environment
 from tests.people import Person
-from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, fields, sid
+from tests.signing import fields, sid
 from tests.test_reconcile import MINUTE, in_minutes, listing, work
 from tests.wire import SILENCE, answer, wire
 
@@ -39,20 +39,9 @@ def heartbeats(app: Flask) -> list[Heartbeat]:
 @contextmanager
 def running(database_url: str, **changed: str) -> Any:
     """`flask worker` as a process of its own."""
-    env = {
-        "PATH": os.environ["PATH"],
-        "SECRET_KEY": "the tests sign with this: 7f3a9c1e",
-        "PUBLIC_BASE_URL": BASE_URL,
-        "TWILIO_ACCOUNT_SID": ACCOUNT_SID,
-        "TWILIO_AUTH_TOKEN": PRIMARY,
-        "TWILIO_PHONE_NUMBER": "+15005550006",
-        "TWILIO_API_BASE_URL": "http://127.0.0.1:9",
-        "DATABASE_URL": database_url,
-    }
+    env = live_environment(DATABASE_URL=database_url, **changed)
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "worker"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=env | changed, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True)
     try:
         yield process
     finally:
