@@ -601,6 +601,20 @@ def test_refused_callback_of_a_shared_key_is_explained(
     assert (row.setting, row.is_proven, row.signature_settings) == (setting, is_proven, header)
 
 
+def test_shared_key_whose_rule_signs_by_an_older_algorithm_is_explained(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(**KEYS)
+    form = fields(sid(1), "sent")
+    headers = {
+        "X-Twilio-Signature": signature(STATUS_PATH, form, SECRET),
+        "X-Twilio-Webhooks-Signature-Settings": f"key={KEY},algorithm=HMAC_SHA1",
+    }
+    answer = app.test_client().post(STATUS_PATH, data=form, headers=headers)
+    assert answer.status_code == 403
+    assert "set HMAC_SHA256 in the rule at Twilio" in explained(app)
+
+
 def test_header_that_a_proxy_adds_is_explained(make_app: Callable[..., Flask]) -> None:
     app = make_app(**KEYS)
     named = {"X_Twilio_Webhooks_Signature_Settings": NAMED}
