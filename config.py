@@ -37,8 +37,8 @@ DEMO_KEY_ID = "webhooks_sharedkey_demo"
 _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 # An Auth Token: one with a curly quote around it could not even be sent.
-_TOKEN = re.compile(r"[!#-&(-_a-~]+")
-_TOKEN_SHAPE = "the token alone, without blanks, quotes and accents"
+_AUTH_TOKEN = re.compile(r"[!#-&(-_a-~]+")
+_UNQUOTED = "the token alone, without blanks, quotes and accents"
 # Of a shared webhook key.
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 # E.164, a short code, or an alphanumeric sender with at least one letter. Which of the other
@@ -204,7 +204,7 @@ class _Reader:
         return raw
 
     def token(self, name: str) -> str | None:
-        return self.matching(name, _TOKEN, _TOKEN_SHAPE)
+        return self.matching(name, _AUTH_TOKEN, _UNQUOTED)
 
     def known(self, name: str, default: T, choose: Callable[[str], T | None], shape: str) -> T:
         raw = self.env.get(name)
@@ -409,8 +409,8 @@ def _read_subaccount_tokens(read: _Reader) -> dict[str, str]:
         if account == read.text("TWILIO_ACCOUNT_SID"):
             read.problem(name, "names TWILIO_ACCOUNT_SID, whose token is TWILIO_AUTH_TOKEN")
             break
-        if not _TOKEN.fullmatch(token):
-            read.problem(name, f"must have after each SID {_TOKEN_SHAPE}")
+        if not _AUTH_TOKEN.fullmatch(token):
+            read.problem(name, f"must have after each SID {_UNQUOTED}")
             break
         tokens[account] = token
     return tokens

@@ -435,7 +435,10 @@ def divisions(draw: st.DrawFn) -> MultiDict[str, str]:
     ends = list(accumulate(len(name + value) for name, value in sorted(CAPTURED.items())))
     cuts = [end for end in ends if draw(st.integers(0, 3))]
     cuts += draw(st.lists(st.integers(1, len(SIGNED) - 1), max_size=2))
-    usual = {end - len(name + CAPTURED[name]): name for end, name in zip(ends, sorted(CAPTURED))}
+    usual = {
+        end - len(name + CAPTURED[name]): name
+        for end, name in zip(ends, sorted(CAPTURED), strict=True)
+    }
     for start, end in pairwise(sorted({0, *cuts, len(SIGNED)})):
         name = usual.get(start, "")
         size = len(name) if name and draw(st.booleans()) else draw(st.integers(1, end - start))

@@ -168,7 +168,9 @@ def _at_home(digits: str, region: str) -> _Number:
         raise PhoneNumberError(_begin_with(trunk))
     if _could_be_abroad(digits, number, region, doubts_mobile=lacks_prefix):
         is_own = digits.startswith(code) and _Number(code, digits[len(code) :]).is_valid
-        doubt = "may begin with the country code" if is_own else "could be a number of another country"
+        doubt = (
+            "may begin with the country code" if is_own else "could be a number of another country"
+        )
         raise PhoneNumberError(f"It {doubt}. {_begin_with(trunk)}")
     return _possible(number)
 

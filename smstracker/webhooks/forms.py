@@ -26,12 +26,11 @@ _DECISIVE = (("AccountSid",), ("MessageSid", "SmsSid"), _STATUSES, ("ErrorCode",
 # Texts may hold any words. In the signed order they stand before the SIDs.
 _TEXTS = ("Body", "ChannelStatusMessage", "ErrorMessage")
 # Values that hold no words: a field inside one of them was glued to it.
-_STRICT = frozenset(
-    """
-    AccountSid ApiVersion ChannelInstallSid ChannelPrefix ChannelToAddress ErrorCode EventType From
-    MessageSid MessageStatus MessagingServiceSid RawDlrDoneDate SmsSid SmsStatus To
-    """.split()
-)
+_STRICT_NAMES = """
+AccountSid ApiVersion ChannelInstallSid ChannelPrefix ChannelToAddress ErrorCode EventType From
+MessageSid MessageStatus MessagingServiceSid RawDlrDoneDate SmsSid SmsStatus To
+"""
+_STRICT = frozenset(_STRICT_NAMES.split())
 # A field and the beginning of its value, run together as they are in the signed text.
 _RUN_TOGETHER = re.compile(
     r"(?P<sid>(?:Message|Sms)Sid)(?:SM|MM)[0-9a-fA-F]{32}"
