@@ -36,6 +36,9 @@ DEMO_KEY_ID = "webhooks_sharedkey_demo"
 
 _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
+# An Auth Token: one with a curly quote around it could not even be sent.
+_AUTH_TOKEN = re.compile(r"[!#-&(-_a-~]+")
+_UNQUOTED = "the token alone, without blanks, quotes and accents"
 # Of a shared webhook key.
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 # E.164, a short code, or an alphanumeric sender with at least one letter. Which of the other
@@ -212,6 +215,9 @@ class _Reader:
             self.problem(name, f"must be {shape}")
         return raw
 
+    def token(self, name: str) -> str | None:
+        return self.matching(name, _AUTH_TOKEN, _UNQUOTED)
+
     def known(self, name: str, default: T, choose: Callable[[str], T | None], shape: str) -> T:
         raw = self.env.get(name)
         if raw is None:
@@ -340,7 +346,7 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
         twilio_account_sid=twilio[0],
         twilio_auth_token=twilio[1],
         twilio_auth_token_secondary=twilio[2],
-        twilio_auth_token_former=read.text("TWILIO_AUTH_TOKEN_FORMER"),
+        twilio_auth_token_former=read.token("TWILIO_AUTH_TOKEN_FORMER"),
         twilio_subaccount_tokens=_read_subaccount_tokens(read),
         twilio_webhook_keys=_read_demo_webhook_keys(read, instance)
         if demo
@@ -382,8 +388,8 @@ def _read_twilio(read: _Reader) -> tuple[str, str, str | None]:
         read.problem(
             "TWILIO_PHONE_NUMBER", "set this or TWILIO_MESSAGING_SERVICE_SID: there is no sender"
         )
-    token = read.text("TWILIO_AUTH_TOKEN")
-    return sid or "", token or "", read.text("TWILIO_AUTH_TOKEN_SECONDARY")
+    token = read.token("TWILIO_AUTH_TOKEN")
+    return sid or "", token or "", read.token("TWILIO_AUTH_TOKEN_SECONDARY")
 
 
 def _refuse_real_settings(read: _Reader) -> None:
@@ -423,6 +429,9 @@ def _read_subaccount_tokens(read: _Reader) -> dict[str, str]:
             break
         if account == read.text("TWILIO_ACCOUNT_SID"):
             read.problem(name, "names TWILIO_ACCOUNT_SID, whose token is TWILIO_AUTH_TOKEN")
+            break
+        if not _AUTH_TOKEN.fullmatch(token):
+            read.problem(name, f"must have after each SID {_UNQUOTED}")
             break
         tokens[account] = token
     return tokens

@@ -291,3 +291,35 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PORT", "8077")
     assert load().port == 8077
+
+
+@pytest.mark.parametrize(
+    "token", ["“0123456789abcdef”", "0123 456789", "0123\u00a0456", "tökén", '"0123"', "'0123'"]
+)
+@pytest.mark.parametrize(
+    ("name", "before"),
+    [
+        ("TWILIO_AUTH_TOKEN", ""),
+        ("TWILIO_AUTH_TOKEN_SECONDARY", ""),
+        ("TWILIO_AUTH_TOKEN_FORMER", ""),
+        ("TWILIO_SUBACCOUNT_TOKENS", "AC" + "5" * 32 + ":"),
+    ],
+)
+def test_token_that_could_not_be_sent_is_named_and_not_shown(
+    tmp_path: Path, name: str, before: str, token: str
+) -> None:
+    sentence = problems(tmp_path, **{name: before + token})
+    assert sentence.startswith(f"{name}: must ")
+    assert "without blanks, quotes and accents" in sentence
+    assert token not in sentence
+
+
+@pytest.mark.parametrize("name", ["TWILIO_ACCOUNT_SID", "TWILIO_MESSAGING_SERVICE_SID"])
+def test_sid_in_curly_quotes_is_named(tmp_path: Path, name: str) -> None:
+    sid = ("AC" if "ACCOUNT" in name else "MG") + "1" * 32
+    assert problems(tmp_path, **{name: f"“{sid}”"}).startswith(f"{name}: must be ")
+
+
+def test_id_of_a_shared_key_in_curly_quotes_is_named(tmp_path: Path) -> None:
+    sentence = problems(tmp_path, TWILIO_WEBHOOK_KEYS="“webhooks_sharedkey_1:secret”")
+    assert sentence.startswith("TWILIO_WEBHOOK_KEYS: must ")

@@ -26,6 +26,7 @@ REGIONS = {
     "AT": Dialling("43", "0"),
     "AU": Dialling("61", "0", "0011"),
     "BR": Dialling("55", "0", "-"),
+    "BY": Dialling("375", "8", "810"),
     "CA": Dialling("1", "1", "011"),
     "CH": Dialling("41", "0"),
     "CN": Dialling("86", "0"),
@@ -80,6 +81,8 @@ def permitted(text: str, region: str) -> set[str]:
     numbers = {home.code + digits}
     if home.trunk and digits.startswith(home.trunk):
         numbers = {home.code + digits[len(home.trunk) :]}
+    if region == "BY" and digits.startswith("80"):
+        numbers.add(home.code + digits[2:])
     if digits.startswith(home.abroad):
         numbers |= abroad(digits[len(home.abroad) :])
     return numbers
@@ -220,6 +223,31 @@ def outcome(text: str, region: str) -> str:
         return parse_recipient(text, region)
     except PhoneNumberError as error:
         return str(error)
+
+
+def test_number_in_both_printed_forms_is_taken_or_refused_with_a_way_out_in_every_region() -> None:
+    kinds = (phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE)
+    styles = phonenumbers.PhoneNumberFormat
+    refused = ""
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        trunk = PhoneMetadata.metadata_for_region(region).national_prefix
+        numbers = (phonenumbers.example_number_for_type(region, kind) for kind in kinds)
+        for parsed in filter(None, numbers):
+            number = phonenumbers.format_number(parsed, styles.E164)
+            local = phonenumbers.format_number(parsed, styles.NATIONAL)
+            abroad = phonenumbers.format_number(parsed, styles.INTERNATIONAL)
+            assert outcome(abroad, region) == number
+            sentence = outcome(local, region)
+            if sentence == number:
+                continue
+            refused += "" if refused.endswith(region) else f" {region}"
+            if region == "AR":
+                assert sentence.endswith(f"Write it as {abroad}.")
+            else:
+                assert sentence.endswith(f"egin with + and the country code, or with {trunk}.")
+                assert outcome(trunk + local, region) == number
+    # They print their numbers without the prefix that tells them from those of other countries.
+    assert refused == " AR BO BR CN CO GD KI LI MC MH MN MS RW SO TC UY"
 
 
 def test_number_abroad_without_its_plus_is_never_completed_where_there_is_a_trunk_prefix() -> None:

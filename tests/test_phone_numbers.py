@@ -34,6 +34,10 @@ from smstracker.sms.phone_numbers import PhoneNumberError, format_international,
         ("512 345 678", "PL", "+48512345678"),
         ("11 96123-4567", "BR", "+5511961234567"),
         ("138 0013 8000", "CN", "+8613800138000"),
+        ("8 029 491 19 11", "BY", "+375294911911"),
+        ("8 (029) 491-19-11", "BY", "+375294911911"),
+        ("80291234567", "BY", "+375291234567"),
+        ("8 29 491 19 11", "BY", "+375294911911"),
     ],
 )
 def test_number_in_the_spelling_of_its_country_is_taken(
@@ -113,6 +117,9 @@ def test_letters_are_refused(typed: str, region: str) -> None:
         "089/123456/57",
         "0151 23456789 (80)",
         "0151 23456789-80",
+        "0151 23456789/2",
+        "0151 23456789 to 80",
+        "0151 23456789 bis 80",
         "0151 23456789 80",
         "++14155552671",
     ],
@@ -170,6 +177,13 @@ def test_address_of_another_channel_is_refused_by_its_name(typed: str, name: str
         ("+1 555 867 5310 99999", "US", "too long"),
         ("+49 1512 3456789 1234", "US", "too long"),
         ("9" * 400, "US", "too long"),
+        ("65 9123 4567", "SG", "may begin with the country code. Begin with \\+"),
+        ("415-555-2671/2", "US", "more than one number"),
+        ("415-555-2671 to 2673", "US", "more than one number"),
+        ("4155552671 tomorrow", "US", "There are letters"),
+        ("²155552671", "US", "no phone number has: “²”"),
+        ("tel:%2B14155552671", "US", "has %2B in place of the \\+"),
+        ("8 0 916 123 45 67", "RU", "has this length"),
         ("867-5310", "US", "area code is missing"),
         ("+1 555 867 5310 ext. 12", "US", "extension"),
         ("+1 555 867 5310 x12", "US", "extension"),
@@ -228,6 +242,34 @@ def test_number_whose_plus_may_be_lost_is_refused_where_there_is_no_trunk_prefix
 ) -> None:
     with pytest.raises(PhoneNumberError, match=r"Begin with \+ and the country code\."):
         parse_recipient(typed, region)
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "shown"),
+    [
+        ("+375 (8-029) 491-19-11", "US", "+375 29 491-19-11"),
+        ("+375 8 029 123 45 67", "BY", "+375 29 123-45-67"),
+        ("+375 029 491 19 11", "US", "+375 29 491-19-11"),
+        ("+7 8 916 123 45 67", "US", "+7 916 123-45-67"),
+        ("+7 8 701 234 5678", "KZ", "+7 701 234 5678"),
+        ("+36 06 20 123 4567", "US", "+36 20 123 4567"),
+        ("+370 8 612 34567", "US", "+370 612 34567"),
+        ("+993 8 66 123456", "US", "+993 66 123456"),
+        ("+1 1 415 555 2671", "US", "+1 415-555-2671"),
+        ("+52 1 55 1234 5678", "US", "+52 55 1234 5678"),
+        ("+52 01 55 1234 5678", "US", "+52 55 1234 5678"),
+        ("044 55 1234 5678", "MX", "+52 55 1234 5678"),
+        ("011 15-2345-6789", "AR", "+54 9 11 2345-6789"),
+        ("+54 11 15-2345-6789", "US", "+54 9 11 2345-6789"),
+    ],
+)
+def test_number_in_the_form_for_calls_within_its_country_is_refused_and_the_other_form_shown(
+    typed: str, region: str, shown: str
+) -> None:
+    with pytest.raises(PhoneNumberError, match="for calls within the country") as refused:
+        parse_recipient(typed, region)
+    assert str(refused.value).endswith(f" Write it as {shown}.")
+    parse_recipient(shown, region)
 
 
 @pytest.mark.parametrize(

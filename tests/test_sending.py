@@ -11,10 +11,20 @@ from urllib.parse import parse_qs
 import pytest
 import time_machine
 from flask import Flask
+from requests.exceptions import (
+    ChunkedEncodingError,
+    InvalidHeader,
+    InvalidSchema,
+    InvalidURL,
+    MissingSchema,
+    ReadTimeout,
+    RequestException,
+)
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
-from smstracker.carrier import http_client
+from smstracker.carrier import OutcomeUnknownError, UnreachedError, http_client
+from smstracker.carrier.errors import create_broken
 from smstracker.clock import utcnow
 from smstracker.dashboard import sending
 from smstracker.extensions import db
@@ -187,6 +197,32 @@ def test_unreached_carrier_means_certainly_not_sent(make_app: MakeApp, url: str)
     message = alice.message()
     assert message.status == "unreached"
     assert "certainly was not sent" in alice.get(f"/messages/{message.public_id}").text
+
+
+def test_request_that_cannot_be_put_into_bytes_was_certainly_not_sent(make_app: MakeApp) -> None:
+    with wire() as twilio:
+        alice = sender_at(make_app, twilio.url)
+        alice.app.extensions["carrier"]._client.auth = ("AC1", "“token”")
+        alice.send()
+        assert twilio.requests == []
+    assert alice.message().status == "unreached"
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (InvalidURL("x"), UnreachedError),
+        (MissingSchema("x"), UnreachedError),
+        (InvalidSchema("x"), UnreachedError),
+        (InvalidHeader("x"), UnreachedError),
+        (ReadTimeout("x"), OutcomeUnknownError),
+        (ChunkedEncodingError("x"), OutcomeUnknownError),
+    ],
+)
+def test_only_what_was_never_written_is_certainly_not_sent(
+    error: RequestException, outcome: type[Exception]
+) -> None:
+    assert type(create_broken(error)) is outcome
 
 
 def test_refused_callback_url_is_sent_once_more_without_one(make_app: MakeApp) -> None:

@@ -9,6 +9,7 @@ from threading import Event
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import MultiDict
@@ -20,9 +21,11 @@ from smstracker.models.events import News
 from smstracker.models.recording import Recorded, record
 from smstracker.status import Source
 from smstracker.webhooks import writer
+from smstracker.webhooks.evidence import Evidence
 from smstracker.webhooks.forms import read_callback
 from tests.people import Person
 from tests.signing import ACCOUNT_SID, fields, sid
+from tests.test_quarantine import kept
 
 SIGNER = Signer(ACCOUNT_SID, "primary")
 
@@ -99,6 +102,59 @@ def test_group_is_written_in_one_order_so_that_processes_cannot_deadlock(
     write(app, *((None, news_of(number, word)) for number, word in came))
     expected = [(1, "sent"), (1, "queued"), (2, "sent"), (2, "delivered")]
     assert written == [(sid(number), word) for number, word in expected]
+
+
+def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_cannot_deadlock(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in ("a", "b", "c"):
+        client.post(f"/webhooks/twilio/{path}", data={"a": "1"})
+    refused = sorted((Evidence.of(row) for row in kept(app)), key=lambda e: e.fingerprint)
+    written: list[str] = []
+
+    def note_kept(_connection: object, row: dict[str, str], _now: object) -> bool:
+        written.append(row["fingerprint"])
+        return False
+
+    def note_stored(*_args: object) -> Recorded:
+        written.append("callback")
+        return Recorded(is_repeated=False, is_matched=True)
+
+    monkeypatch.setattr(writer.RefusedCallback, "keep", note_kept)
+    monkeypatch.setattr(writer, "record_callback", note_stored)
+    group = writer.CallbackWriter(100)
+    group._waiting = [(writer.Callback(None, news_of(1, "sent")), writer.Done())]
+    group._waiting += [(evidence, writer.Done()) for evidence in reversed(refused)]
+    with app.app_context():
+        group._write_all(db.engine)
+    assert written == [*(evidence.fingerprint for evidence in refused), "callback"]
+
+
+def test_callback_of_a_message_that_has_a_line_goes_behind_it(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[tuple[str | None, str]] = []
+
+    def note(_connection: object, _id: object, news: News) -> Recorded:
+        written.append((news.twilio_sid, news.status))
+        return Recorded(is_repeated=False, is_matched=True)
+
+    monkeypatch.setattr(writer, "record_callback", note)
+    shared = writer.CallbackWriter(100, threads=100)
+    came = [(1, "sent"), (2, "sent"), (1, "delivered"), (1, "read")]
+    first, other, *later = [
+        (writer.Callback(None, news_of(number, word)), writer.Done()) for number, word in came
+    ]
+    shared._set_aside([first])  # its thread has not written it yet
+    shared._waiting = [*later, other]
+    with app.app_context():
+        shared._write_all(db.engine)
+        assert written == [(sid(2), "sent")]
+        assert not any(done.done() for _, done in later)
+        shared._write_line(db.engine, sid(1), first[0])
+    assert written[1:] == [(sid(1), word) for word in ("sent", "delivered", "read")]
+    assert [done.result(timeout=0) for _, done in later] == [None, None]
+    assert (shared._lines, shared._aside) == ({}, 0)
 
 
 def test_database_that_fails_the_group_fails_every_callback_of_it(

@@ -142,7 +142,7 @@ class Carrier:
             made = self._client.messages.create(**what)
         except API_ERRORS as error:
             raise create_refused(error.status, error.code) from error
-        except RequestException as error:
+        except (RequestException, UnicodeEncodeError) as error:
             raise create_broken(error) from error
         except Exception as error:  # an answer that cannot be read may still mean "created"
             raise OutcomeUnknownError({"error": type(error).__name__}) from error

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 from ssl import SSLCertVerificationError
 from typing import Any
 
-from requests.exceptions import RequestException
+from requests.exceptions import (
+    InvalidHeader,
+    InvalidSchema,
+    InvalidURL,
+    MissingSchema,
+    RequestException,
+)
 from twilio.base.exceptions import (
     TwilioException,
     TwilioRestException,
@@ -19,6 +25,9 @@ NOT_FOUND = 20404
 
 # The request cannot have left this machine if one of these is at the bottom of an error.
 _NEVER_LEFT = (NewConnectionError, ConnectTimeoutError, SSLCertVerificationError)
+# Nor if the request could not even be put into bytes. (No redirect is followed, which could lead
+# to such an address after the request.)
+_NEVER_WRITTEN = (UnicodeEncodeError, InvalidHeader, InvalidSchema, InvalidURL, MissingSchema)
 
 
 class CarrierError(Exception):
@@ -71,10 +80,11 @@ def create_refused(http_status: int, code: int | None) -> CarrierError:
     return OutcomeUnknownError({"http_status": http_status})
 
 
-def create_broken(error: RequestException) -> CarrierError:
+def create_broken(error: RequestException | UnicodeEncodeError) -> CarrierError:
     chain = list(_causes(error))
     payload = {"error": type(chain[-1]).__name__}
-    if any(isinstance(cause, _NEVER_LEFT) for cause in chain):
+    is_written = not isinstance(error, _NEVER_WRITTEN)
+    if not is_written or any(isinstance(cause, _NEVER_LEFT) for cause in chain):
         return UnreachedError(payload)
     return OutcomeUnknownError(payload)
 

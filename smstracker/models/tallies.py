@@ -33,8 +33,8 @@ class CallbackTally(Model):
     """The callbacks of the five minutes that begin at `began_at`, as one process counted them.
 
     A row for each process, because one row for all would be a lock that all callbacks wait for.
-    `accepted` includes `repeated`, `by_secondary` (signed with the secondary token), `by_key` (with
-    a shared key) and `unmatched` (of no message here). `refused` includes what was not kept.
+    `accepted` includes `repeated`, `by_key` (signed with a shared key) and `unmatched` (of no
+    message here). `refused` includes what was not kept.
     `not_stored` ones were answered with 503: they are no part of `accepted`, and are counted as
     soon as the database takes something again.
     """
@@ -45,6 +45,8 @@ class CallbackTally(Model):
     process: Mapped[str] = mapped_column(String(16), primary_key=True)
     accepted: Mapped[int]
     repeated: Mapped[int]
+    # Always 0, and read by nobody: it is NOT NULL without a default, and processes of the version
+    # before still write it during an upgrade.
     by_secondary: Mapped[int]
     by_key: Mapped[int] = mapped_column(default=0, server_default="0")
     unmatched: Mapped[int] = mapped_column(default=0, server_default="0")
@@ -75,7 +77,7 @@ def _upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
     fresh = insert(CallbackTally)
     numbers: tuple[str, ...] = ("accepted", "repeated", "refused", "not_stored")
-    numbers += ("by_secondary", "by_key", "unmatched")
+    numbers += ("by_key", "unmatched")
     sums = {name: getattr(CallbackTally, name) + fresh.excluded[name] for name in numbers}
     last = func.coalesce(fresh.excluded["last_accepted_at"], CallbackTally.last_accepted_at)
     return fresh.on_conflict_do_update(

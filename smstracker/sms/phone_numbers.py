@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 
 import phonenumbers
-from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberFormat, PhoneNumberType
+from phonenumbers import (
+    NumberParseException,
+    PhoneMetadata,
+    PhoneNumber,
+    PhoneNumberFormat,
+    PhoneNumberType,
+)
 from phonenumbers import ValidationResult as Length
 
 from smstracker.sms.phone_spelling import (
@@ -43,6 +49,7 @@ _BRACKETED_ZERO = "It is not clear whether the (0) belongs to the number. Type i
 _LEADING_ZERO = "No number of that country has a 0 there. Begin with + and the country code."
 # Prefixes that cannot be read in two ways: "00 1 …" and the "001 …" of Mongolia could be.
 _INTERNATIONAL_PREFIXES = {"00", "000", "0011", "010", "011", "119", "810"}
+_MEXICO, _MEXICAN_PREFIX = "52", re.compile("01|04[45]|1")  # all given up in 2019
 _MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 
 
@@ -72,6 +79,11 @@ class _Number:
         return phonenumbers.is_valid_number(self.parsed)
 
     @property
+    def local_digits(self) -> str:
+        formatted = phonenumbers.format_number(self.parsed, PhoneNumberFormat.NATIONAL)
+        return re.sub(r"[^0-9]", "", formatted)
+
+    @property
     def is_mobile(self) -> bool:
         return phonenumbers.number_type(self.parsed) in _MOBILE
 
@@ -79,9 +91,10 @@ class _Number:
 def parse_recipient(typed: str, region: str) -> str:
     """The number that somebody typed, in E.164. Raises PhoneNumberError in their words."""
     spelling = spell_recipient(typed, region)
+    if any(_is_whole_number(part, region) for part in spelling.beginnings):
+        raise PhoneNumberError(SECOND_NUMBER)
     number = _read(spelling.compact, region)
-    parts = spelling.beginnings if number.is_valid else spelling.beginnings + spelling.parts
-    if any(_is_whole_number(part, region) for part in parts):
+    if not number.is_valid and any(_is_whole_number(part, region) for part in spelling.parts):
         raise PhoneNumberError(SECOND_NUMBER)
     return number.e164
 
@@ -147,13 +160,25 @@ def _at_home(digits: str, region: str) -> _Number:
     code, trunk = str(phonenumbers.country_code_for_region(region)), _trunk_prefix(region)
     has_prefix = bool(trunk) and digits.startswith(trunk)
     number = _Number(code, digits[len(trunk) :] if has_prefix else digits)
+    if has_prefix and number.national.startswith("0"):
+        number = _without_printed_zero(number, digits)
     # In North America the 1 is as often left out as typed: it is the country code as well.
     lacks_prefix = bool(trunk) and not has_prefix and code != NORTH_AMERICA
     if lacks_prefix and not (number.is_mobile and _is_written_without_trunk_prefix(number)):
         raise PhoneNumberError(_begin_with(trunk))
     if _could_be_abroad(digits, number, region, doubts_mobile=lacks_prefix):
-        raise PhoneNumberError(f"It could be a number of another country. {_begin_with(trunk)}")
+        is_own = digits.startswith(code) and _Number(code, digits[len(code) :]).is_valid
+        doubt = (
+            "may begin with the country code" if is_own else "could be a number of another country"
+        )
+        raise PhoneNumberError(f"It {doubt}. {_begin_with(trunk)}")
     return _possible(number)
+
+
+def _without_printed_zero(number: _Number, digits: str) -> _Number:
+    """The number of a local form with a 0 after the trunk prefix, as Belarus writes it (8 029)."""
+    candidate = _Number(number.code, number.national[1:])
+    return candidate if candidate.is_valid and candidate.local_digits == digits else number
 
 
 def _could_be_abroad(digits: str, home: _Number, region: str, *, doubts_mobile: bool) -> bool:
@@ -171,6 +196,8 @@ def _possible(number: _Number) -> _Number:
     """The number, unless none can look like that. Twilio is the judge of the rest."""
     if len(number.e164) > 1 + LONGEST:
         raise PhoneNumberError("That number is too long: it has 15 digits at most.")
+    if not number.is_valid:
+        _refuse_domestic_form(number)
     length = phonenumbers.is_possible_number_with_reason(number.parsed)
     if length != Length.IS_POSSIBLE:
         raise PhoneNumberError(_LENGTH_PROBLEMS.get(length, _NO_COUNTRY))
@@ -181,14 +208,37 @@ def _possible(number: _Number) -> _Number:
     return number
 
 
+def _refuse_domestic_form(number: _Number) -> None:
+    """Refuse a number that has what is dialled only within its country, such as the 8 of Belarus.
+
+    The number without it is shown, never taken: nobody has typed that.
+    """
+    meant = _from_abroad(number)
+    trunk = _trunk_prefix(phonenumbers.region_code_for_country_code(int(number.code)))
+    has_second_zero = trunk == "0" and number.national == f"0{meant.national}"
+    if meant.is_valid and meant != number and not has_second_zero:
+        shown = format_international(meant.e164)
+        raise PhoneNumberError(f"That is a form for calls within the country. Write it as {shown}.")
+
+
+def _from_abroad(number: _Number) -> _Number:
+    """The number as it is dialled from abroad; the same if nothing is to be changed."""
+    if number.code == _MEXICO:
+        return _Number(number.code, _MEXICAN_PREFIX.sub("", number.national, count=1))
+    try:
+        parsed = phonenumbers.parse(number.e164)
+    except NumberParseException:
+        return number
+    return _Number(number.code, phonenumbers.national_significant_number(parsed))
+
+
 def _begin_with(trunk: str) -> str:
     return f"Begin with + and the country code{f', or with {trunk}' if trunk else ''}."
 
 
 def _is_written_without_trunk_prefix(number: _Number) -> bool:
     """As in China and Brazil, which have a 0 that nobody writes before a mobile number."""
-    formatted = phonenumbers.format_number(number.parsed, PhoneNumberFormat.NATIONAL)
-    return re.sub(r"[^0-9]", "", formatted) == number.national
+    return number.local_digits == number.national
 
 
 def _country_code(digits: str) -> str | None:

@@ -18,6 +18,7 @@ _LETTERS = "There are letters in the number. Type digits."
 _DECIMAL = "A spreadsheet has turned that number into a decimal. Type its digits alone."
 _SHORTENED = "A spreadsheet has shortened that number and lost digits. Type it in full."
 _PLUS = "The + belongs at the beginning."
+_ESCAPED_PLUS = "That link has %2B in place of the +. Type the number with a +."
 _LINK = "That link holds more than a phone number. Type the number alone."
 
 _CHANNELS = {"whatsapp": "WhatsApp", "rcs": "RCS", "messenger": "Messenger"}
@@ -29,7 +30,7 @@ _LIKE_ASCII = {"＋": "+", "．": ".", "（": "(", "）": ")", "／": "/", "−"
 _LINE_ENDS = re.compile("[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]")
 _EXTENSIONS = re.compile(r"(?:;?\s*ext(?:n|ension)?|[x#]|durchwahl|poste)[\s.:=]*[0-9]+", re.I)
 _SCIENTIFIC = re.compile(r"\+?[0-9]+(?:[.,][0-9]*)?\s*E\s*\+?[0-9]+", re.I)
-_SECOND = re.compile(r"[,;&|、，；]|\b(?:or|and|oder|und|ou|et)\b", re.I)
+_SECOND = re.compile(r"[,;&|、，；]|\b(?:or|and|to|oder|und|bis|ou|et)\b", re.I)
 _SEPARATORS = re.compile(r"[ ().\-/]")
 _BRACKETED_ZERO = re.compile(r"\(\s*0\s*\)")
 # Letters that could have been meant as digits: O and 0, I and 1.
@@ -68,7 +69,7 @@ def spell_number(typed: str, *, takes_vanity: bool = False) -> Spelling:
     """
     text = _in_ascii(_trim(typed))
     _refuse_what_is_no_number(text)
-    if re.search(r"[^\W\d_]", text):
+    if any(map(str.isalpha, text)):
         return Spelling(_read_vanity(text, takes_vanity))
     _refuse_other_characters(text)
     _refuse_decimal(text)
@@ -85,6 +86,8 @@ def _trim(typed: str) -> str:
     if scheme is None:
         return text
     text = _strip(text[scheme.end() :])
+    if re.fullmatch(r"%2B[0-9 ().\-]+", text, re.I):
+        raise PhoneNumberError(_ESCAPED_PLUS)
     if re.search(r"[?=%]", text) and not _EXTENSIONS.search(text):
         raise PhoneNumberError(_LINK)
     return text
@@ -161,7 +164,8 @@ def _read_vanity(text: str, takes_vanity: bool) -> str:
     vanity = _VANITY.fullmatch(compact)
     is_north_american = takes_vanity or compact.startswith("+1")
     if vanity is None or not is_north_american:
-        raise PhoneNumberError(_LETTER_O if re.search(r"O", text, re.I) else _LETTERS)
+        has_lone_o = re.search(r"(?<![^\W\d_])O+(?![^\W\d_])", text, re.I)
+        raise PhoneNumberError(_LETTER_O if has_lone_o else _LETTERS)
     letters = (vanity["last"] or vanity["all"]).upper()
     if set(letters) <= _DIGIT_LIKE:
         raise PhoneNumberError(_LETTER_O if "O" in letters else _LETTERS)

@@ -246,14 +246,17 @@ def _explain_shared_key(
     if is_signature(signature, HMAC_SHA1):
         tokens = signatures.suspects(evidence.account_sid)
         fits = find_variant(evidence, config.public_base_url, tokens, tuple(tokens))
-        return (HEADER_ADDED if fits else ILL_FORMED), None
-    if not is_signature(signature, HMAC_SHA256):
+        if fits:
+            return HEADER_ADDED, None
+    elif not is_signature(signature, HMAC_SHA256):
         return ILL_FORMED, None
     key = settings.key_id
     if not KEY_ID.fullmatch(key) or not settings.algorithm:
         return HEADER_UNREADABLE, None
     if settings.algorithm != HMAC_SHA256:
         return UNKNOWN_ALGORITHM, None
+    if not is_signature(signature, HMAC_SHA256):
+        return ILL_FORMED, None
     variant = find_variant(evidence, config.public_base_url, signatures.keys, (key,))
     if variant is None:
         sentence = KEY_DOES_NOT_FIT if key in signatures.keys else UNKNOWN_KEY

@@ -1,9 +1,11 @@
 """A status callback as it comes, read into news. Its keys vary and grow without notice."""
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from enum import StrEnum
 from io import BytesIO
+from itertools import accumulate, pairwise
 from typing import Any
 from urllib.parse import unquote_plus, urlencode
 
@@ -17,24 +19,27 @@ from smstracker.status import RECEIVED, Source
 _SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 _WORD = re.compile(r"[a-z_]{1,32}")
 _CODE = re.compile(r"[0-9]+")
-_NAME = re.compile(r"[A-Za-z0-9_.\[\]-]{1,128}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]-]{0,127}")
+_STATUSES = ("MessageStatus", "SmsStatus")
 # Fields that decide something: a second value of one of them, or of its older name, is a lie.
-_DECISIVE = (
-    ("AccountSid",),
-    ("MessageSid", "SmsSid"),
-    ("MessageStatus", "SmsStatus"),
-    ("ErrorCode",),
-)
+_DECISIVE = (("AccountSid",), ("MessageSid", "SmsSid"), _STATUSES, ("ErrorCode",))
+# Texts may hold any words. In the signed order they stand before the SIDs.
+_TEXTS = ("Body", "ChannelStatusMessage", "ErrorMessage")
+# Values that hold no words: a field inside one of them was glued to it.
+_STRICT_NAMES = """
+AccountSid ApiVersion ChannelInstallSid ChannelPrefix ChannelToAddress ErrorCode EventType From
+MessageSid MessageStatus MessagingServiceSid RawDlrDoneDate SmsSid SmsStatus To
+"""
+_STRICT = frozenset(_STRICT_NAMES.split())
 # A field and the beginning of its value, run together as they are in the signed text.
 _RUN_TOGETHER = re.compile(
-    r"(?P<name>(?:Message|Sms)Sid)(?:SM|MM)[0-9a-fA-F]{32}"
-    r"|(?P<status>(?:Message|Sms)Status)"
-    r"(?:accepted|scheduled|queued|send|sent|deliver|undeliver|fail|read|cancel|partial|receiv)"
+    r"(?P<sid>(?:Message|Sms)Sid)(?:SM|MM)[0-9a-fA-F]{32}"
+    r"|(?P<status>(?:Message|Sms)Status)[a-z]"
     r"|(?P<account>AccountSid)AC[0-9a-fA-F]{32}"
     r"|(?P<code>ErrorCode|RawDlrDoneDate)[0-9]"
     r"|(?P<version>ApiVersion)[0-9]{4}-"
     r"|(?P<service>MessagingServiceSid)MG"
-    r"|(?P<number>From|To)\+[0-9]{7}"
+    r"|(?P<number>From)\+[0-9]{7}"
 )
 # What is kept of a webhook that is no status callback: what tells which one it is.
 _TELLING = (
@@ -86,18 +91,47 @@ def is_recut(form: MultiDict[str, str], target: str) -> bool:
     """Whether a captured callback may have been divided into other fields.
 
     The signed text has nothing between address, names and values, so every way to divide it
-    verifies. Names that no field has, a field inside another one, and two values for one fact tell.
+    verifies. Names that no field has, a field inside a value without words, a status that the
+    next name goes on with, and two values for one fact tell.
+
+    Words in a text tell nothing, so whoever chose the text of a captured callback (Twilio sends
+    none today) may divide it so that an error code or a carrier's date is missing or is one of
+    his. The SID and the status stay those of the capture: the texts stand before them, so another
+    SID would leave the true one in a field that is no text, which tells too.
     """
     for names in _DECISIVE:
         if len({value for name in names for value in form.getlist(name)}) > 1:
             return True
-    if any(not _NAME.fullmatch(name) for name in form) or _RUN_TOGETHER.search(target):
+    fields = sorted(set(form.items(multi=True)))  # as they are signed
+    if any(not _NAME.fullmatch(name) for name, _ in fields):
         return True
-    return any(
-        match.end(match.lastgroup or 0) != len(name)
-        for name, value in form.items(multi=True)
-        for match in _RUN_TOGETHER.finditer(name + value)
-    )
+    return _is_status_cut(fields) or _has_glued_field(fields, target, read_claims(form)[1])
+
+
+def _is_status_cut(fields: list[tuple[str, str]]) -> bool:
+    """Whether each status may have lost its end to the name that follows it."""
+    names = [name for name, _ in fields]
+    following = [after for name, after in pairwise([*names, ""]) if name in _STATUSES]
+    return bool(following) and all(re.match("[a-z_]", name) for name in following)
+
+
+def _has_glued_field(fields: list[tuple[str, str]], target: str, sid: str) -> bool:
+    """Whether a field begins where none may: in the address, a name or a value without words."""
+    ends = list(accumulate((len(name + value) for name, value in fields), initial=len(target)))
+    text = target + "".join(name + value for name, value in fields)
+    for match in _RUN_TOGETHER.finditer(text):
+        index = bisect_right(ends, match.start()) - 1
+        if index < 0:
+            return True
+        name, end_of_name = fields[index][0], ends[index] + len(fields[index][0])
+        if match.start() < end_of_name:
+            is_misplaced = match.end(match.lastgroup or 0) != end_of_name
+        else:
+            is_other = bool(match["sid"]) and not match[0].endswith(sid)
+            is_misplaced = name in _STRICT or (is_other and name not in _TEXTS)
+        if is_misplaced or match.end() > ends[index + 1]:
+            return True
+    return False
 
 
 def read_callback(

@@ -23,7 +23,7 @@ from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.carrier.signatures import SECONDARY, SHARED_KEY
+from smstracker.carrier.signatures import SHARED_KEY
 from smstracker.clock import utcnow
 from smstracker.database import UNAVAILABLE
 from smstracker.database_problems import DatabaseProblem, explain
@@ -195,7 +195,6 @@ class CallbackWriter:
             recorded = record_callback(connection, public_id, news)
             counts.repeated += recorded.is_repeated
             counts.unmatched += not recorded.is_matched
-            counts.by_secondary += news.signed_with == SECONDARY
             counts.by_key += news.signed_with == SHARED_KEY
             counts.accepted += 1
         counts.last_accepted_at = now if counts.accepted else None
