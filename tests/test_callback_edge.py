@@ -401,6 +401,7 @@ LAST = ("RawDlrDoneDate", "SmsSid", "SmsStatus", "To")
         ("AccountSid", "C111", "SmsSid", "SmsStatus", "To"),
         ("AccountSid", "ApiVersion", "ErrorCode", "From", "MessageS", *LAST),
         (*FIRST, "MessageSid", "MessageStatus", "ivered"),
+        (*FIRST, *MESSAGE, "abab"),
         (*FIRST, "MessageSid", "MessageStatus", "MessagingService", "SmsSid", "SmsStatus", "To"),
     ],
 )

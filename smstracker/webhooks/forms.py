@@ -38,7 +38,7 @@ _RUN_TOGETHER = re.compile(
     r"|(?P<account>AccountSid)AC[0-9a-fA-F]{32}"
     r"|(?P<code>ErrorCode|RawDlrDoneDate)[0-9]"
     r"|(?P<version>ApiVersion)[0-9]{4}-"
-    r"|(?P<service>MessagingServiceSid)MG"
+    r"|(?P<service>MessagingServiceSid)MG[0-9a-fA-F]{32}"
     r"|(?P<number>From)\+[0-9]{7}"
 )
 # What is kept of a webhook that is no status callback: what tells which one it is.
