@@ -102,7 +102,8 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
     (
         WELL,
         SILENT | {"repaired_since": 6},
-        "Twilio has not reached this app for 42 minutes; Twilio was asked about 6 messages instead. "
+        "Twilio has not reached this app for 42 minutes; "
+        "Twilio was asked about 6 messages instead. "
         "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
     ),
     (

@@ -42,6 +42,7 @@ from smstracker.period import Period
 from smstracker.plain_text import cost_advice, plain
 from smstracker.segments import count_segments
 from smstracker.simulator.stories import STORIES
+from smstracker.sms.regions import region_in_a_sentence
 from smstracker.web.guards import for_programs, is_for_programs, sign_in_guard
 
 bp = Blueprint("dashboard", __name__)
@@ -200,6 +201,7 @@ def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple
     context["understood"] = recipient_of_form()[0] if request.method == "POST" else None
     # An MMS has no segments to save.
     context["advice"] = None if form.pictures else cost_advice(form.body.data or "")
+    context["home"] = region_in_a_sentence(settings().default_region)
     context["now"] = utcnow()
     context["stories"] = STORIES if settings().demo else ()
     return render_template("dashboard/new_message.html", **context), code
