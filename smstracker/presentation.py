@@ -68,6 +68,7 @@ def init_app(app: Flask) -> None:
         "offer_line": offer_line,
         "pretty_json": pretty_json,
         "readable": format_international,
+        "mms_line": mms_line,
         "segment_line": segment_line,
     }
     app.jinja_env.globals |= {
@@ -75,7 +76,7 @@ def init_app(app: Flask) -> None:
         "current_user": current_user,
         "documentation": documentation,
         "explaining": explaining,
-        "mms_line": MMS_LINE,
+        "mms_words": MMS_LINE,
         "plain_characters": PLAIN | {"invisible": INVISIBLE, "shown": REPLACEMENTS},
         "State": status.State,
         "state_words": status.STATE_WORDS,
@@ -102,7 +103,12 @@ def brief_source(message: Message) -> str:
 def segment_line(count: Segments) -> str:
     """The forecast while typing: "GSM-7 · 1 segment · 43 of 160"; compose.js writes the same."""
     noun = "segment" if count.count == 1 else "segments"
-    return f"{count.encoding} · {count.count} {noun} · {count.units} of {count.capacity}"
+    return f"{count.encoding} · {count.count} {noun} · {count.units:,} of {count.capacity:,}"
+
+
+def mms_line(text: str, longest: int) -> str:
+    """The forecast while typing of a message with pictures; compose.js writes the same."""
+    return f"{MMS_LINE} · {len(text):,} of {longest:,} characters"
 
 
 def advice_line(advice: CostAdvice) -> str:

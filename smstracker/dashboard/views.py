@@ -29,7 +29,7 @@ from smstracker.dashboard.filters import (
     read_filters,
     read_strictly,
 )
-from smstracker.dashboard.forms import MessageForm, sender_choices
+from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
 from smstracker.dashboard.listing import Page, as_json, listing
 from smstracker.dashboard.notes import notes_on_form, recipient_of_form
 from smstracker.dashboard.sending import save_and_hand_over
@@ -197,6 +197,7 @@ def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnV
 def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple[str, int]:
     context: dict[str, Any] = {"form": form, "notice": notice}
     context["count"] = count_segments(form.body.data or "")
+    context["longest"], context["too_long"] = MAX_CHARACTERS, length_problem(form.body.data or "")
     context["notes"] = notes_on_form() if request.method == "POST" else None
     context["understood"] = recipient_of_form()[0] if request.method == "POST" else None
     # An MMS has no segments to save.
