@@ -17,7 +17,7 @@ from smstracker.extensions import settings
 from smstracker.mailer import can_mail
 from smstracker.models import Message
 from smstracker.plain_text import PLAIN, CostAdvice, Offer
-from smstracker.reasons import documentation
+from smstracker.reasons import as_administrator, documentation
 from smstracker.segments import Segments
 from smstracker.sms.phone_numbers import format_international
 from smstracker.status import Source
@@ -61,6 +61,7 @@ def init_app(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters |= {
         "absolute_time": absolute_time,
+        "addressed": addressed,
         "advice_line": advice_line,
         "ago": clock.ago,
         "brief_source": brief_source,
@@ -92,6 +93,12 @@ def _context() -> dict[str, Any]:
 def absolute_time(moment: datetime) -> str:
     """A moment with its zone; script shows it in the reader's own."""
     return f"{moment:%-d %b %Y, %H:%M:%S} UTC"
+
+
+def addressed(text: str) -> str:
+    """A text that may send its reader to the administrator, for whoever reads it."""
+    is_administrator = current_user.is_authenticated and current_user.administrator
+    return as_administrator(text) if is_administrator else text
 
 
 def brief_source(message: Message) -> str:

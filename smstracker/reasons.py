@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ LONGEST_SHORT = 28
 WHO = {
     "you": "You",
     "administrator": "Your administrator",
+    "you or administrator": "You, or your administrator",
     "recipient": "The recipient",
     "nobody": "Nobody",
 }
@@ -51,6 +52,7 @@ _WHEN = {
 _WHEN_FIXED = {
     "you": "Only after you fix it.",
     "administrator": "Only after your administrator fixes it.",
+    "you or administrator": "Only after you or your administrator fixes it.",
 }
 
 
@@ -141,11 +143,34 @@ _REFUSED_ON_THE_WAY = Reason(
 _UNLISTED = Reason(
     "Unknown error",
     "Twilio gave an error that is not explained here.",
-    "administrator",
-    "Read Twilio's own page on this code, or ask your administrator to.",
+    "you or administrator",
+    "Read Twilio's own page on this code.",
     "no",
     "Not before you know what it means.",
 )
+
+
+# What a text says of the reader's administrator, and what it says to the administrator.
+_SPOKEN_TO_ADMINISTRATOR: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (r"\bAsk your administrator to (\w)", lambda match: match[1].upper()),
+    (r"\bask your administrator to ", lambda _: ""),
+    (r"\bYour administrator has to (\w)", lambda match: match[1].upper()),
+    (r"\b[Yy]ou,? or your administrator( fixes)?", lambda match: _you(match[0], match[1])),
+    (r"\byour administrator (fix|know)(?:es|s)", lambda match: f"you {match[1]}"),
+    (r"\byour administrator may want", lambda _: "you may want"),
+    (r"\bYour administrator\b", lambda _: "You"),
+)
+
+
+def _you(words: str, fixes: str | None) -> str:
+    return words[:3] + (" fix" if fixes else "")
+
+
+def as_administrator(text: str) -> str:
+    """A text of the guide or of a message's page, said to the administrator it speaks of."""
+    for pattern, words in _SPOKEN_TO_ADMINISTRATOR:
+        text = re.sub(pattern, words, text)
+    return text
 
 
 def documentation(code: str | None) -> str | None:

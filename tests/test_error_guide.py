@@ -5,10 +5,12 @@ import re
 import pytest
 
 from smstracker.extensions import db
-from smstracker.models import Message
+from smstracker.models import Message, User
 from smstracker.reasons import (
     REASONS,
+    WHO,
     WORTH_ANOTHER_TRY,
+    as_administrator,
     documentation,
     read_guide,
     reason_for,
@@ -57,6 +59,56 @@ def test_no_sentence_contradicts_its_class() -> None:
             assert reason.again == "ask first", code
         if reason.who == "administrator":
             assert "administrator" in reason.todo, code
+        if reason.who in ("you", "administrator"):
+            assert "or ask your administrator" not in reason.todo, code
+
+
+def test_administrator_is_never_sent_to_the_administrator() -> None:
+    reasons = [*REASONS.values(), reason_for("31999"), reason_for("HTTP 404")]
+    for reason in filter(None, reasons):
+        for text in (reason.what, reason.todo, reason.send_again, WHO[reason.who]):
+            said = as_administrator(text)
+            assert "administrator" not in said, said
+            assert said[0].isupper(), said
+
+
+@pytest.mark.parametrize(
+    ("code", "who", "todo"),
+    [
+        ("20003", "You", "Check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."),
+        ("21606", "You", "Choose another sender, or check the senders in the settings."),
+    ],
+)
+def test_failed_message_tells_an_administrator_the_act_itself(
+    alice: Person, code: str, who: str, todo: str
+) -> None:
+    message = alice.has_message(status="refused", error_code=code)
+    with alice.app.app_context():
+        db.session.query(User).update({"administrator": True})
+        db.session.commit()
+    said = words(alice.get(f"/messages/{message.public_id}").text)
+    assert f"Who can act {who} What to do {todo}" in said
+    assert "administrator" not in said
+    again = words(alice.get(f"/messages/{message.public_id}/again").text)
+    assert todo in again
+    assert "administrator" not in words(alice.get("/help/errors").text)
+
+
+def test_sender_of_another_account_can_be_mended_by_two(alice: Person) -> None:
+    message = alice.has_message(status="refused", error_code="21660")
+    said = words(alice.get(f"/messages/{message.public_id}").text)
+    assert "Who can act You, or your administrator What to do Choose another sender, or ask" in said
+
+
+def test_sender_that_is_not_registered_is_not_taken_for_the_recipient() -> None:
+    assert REASONS["30034"].short == "10DLC: sender not registered"
+
+
+def test_message_that_was_never_sent_promises_no_statuses(alice: Person) -> None:
+    message = alice.has_message(status="refused", error_code="21609", callback_requested=False)
+    said = words(alice.get(f"/messages/{message.public_id}").text)
+    assert "Twilio cannot use the address to which it should report." in said
+    assert "arrive by callback" not in said
 
 
 def test_landline_that_twilio_refuses_is_named_and_not_sent_again() -> None:

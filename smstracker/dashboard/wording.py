@@ -99,7 +99,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
             "The network reported both a failure and a delivery. Both are in the timeline; "
             "the delivery counts."
         )
-    if not message.callback_requested:
+    if not message.callback_requested and message.status not in status.NOT_SENT:
         said.append(
             "Twilio cannot reach this app from outside, so statuses will not arrive by callback. "
             "Your administrator has to set PUBLIC_BASE_URL to a public https address."
