@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 DOCUMENTATION = "https://www.twilio.com/docs/api/errors/"
+SHORTEST_CODE = 5  # digits of an error code
 LONGEST_SHORT = 28
 
 WHO = {
@@ -94,11 +95,16 @@ class Reason:
         return AGAIN[self.again] + self.when
 
 
+def is_code(text: str) -> bool:
+    """Whether it looks like one of Twilio's error codes."""
+    return re.fullmatch(r"[1-9][0-9]{4,5}", text) is not None
+
+
 def read_guide(text: str) -> Mapping[str, Mapping[str, Reason]]:
     """The entries of a guide by group and code. Raises ValueError or TypeError for a faulty one."""
     tables = tomllib.loads(text)
     codes = [code for entries in tables.values() for code in entries]
-    strange = [code for code in codes if not re.fullmatch(r"[1-9][0-9]{4,5}", code)]
+    strange = [code for code in codes if not is_code(code)]
     strange += [code for code in set(codes) if codes.count(code) > 1]
     if strange or not tables.keys() <= GROUPS.keys():
         raise ValueError(f"no error codes or groups: {strange or list(tables)}")
@@ -175,4 +181,4 @@ def as_administrator(text: str) -> str:
 
 def documentation(code: str | None) -> str | None:
     """Twilio's page on an error code."""
-    return DOCUMENTATION + code if code and code.isascii() and code.isdecimal() else None
+    return DOCUMENTATION + code if code and is_code(code) else None

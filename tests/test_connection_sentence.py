@@ -56,12 +56,15 @@ GOOD: list[tuple[Report, dict[str, Any], str]] = [
     # Who knows the account can forge; that is no news unless callbacks are missing.
     (
         WELL,
-        {"hour": window(), "causes": (cause(9, diagnosis="No variant fits.", setting="T"),)},
+        {
+            "hour": window(),
+            "causes": (cause(9, diagnosis="No token of yours.", setting="T"),),
+        },
         "All 124 outcomes of the last 24 hours were called back",
     ),
     (
         WELL,
-        {"causes": (cause(20, diagnosis="No variant fits.", setting="T"),)},
+        {"causes": (cause(20, diagnosis="Signed with no token of yours.", setting="T"),)},
         "All 124 outcomes of the last 24 hours were called back",
     ),
     (
@@ -87,9 +90,9 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
         {
             "hour": window(),
             "unheard": 1,
-            "causes": (cause(1, diagnosis="No variant fits.", setting="T"),),
+            "causes": (cause(1, diagnosis="Signed with no token of yours.", setting="T"),),
         },
-        "1 callback was refused in the last hour: No variant fits (check T)",
+        "1 callback was refused in the last hour: Signed with no token of yours (check T)",
     ),
     (
         WELL,

@@ -137,7 +137,7 @@ def test_no_code_has_no_reason(nothing: str | int | None) -> None:
 
 def test_page_of_twilio_is_linked_for_codes_alone() -> None:
     assert documentation("30003")
-    for other in (None, "", "HTTP 404", "٣٠٠٠٣"):
+    for other in (None, "", "HTTP 404", "٣٠٠٠٣", "2161", "3003430003"):
         assert documentation(other) is None
 
 
@@ -193,6 +193,37 @@ def test_word_that_is_looked_up_shows_the_entries_that_contain_it(alice: Person)
 
 def test_word_that_no_entry_contains_is_said_plainly(alice: Person) -> None:
     assert "No entry contains “xyzzy”." in words(alice.get("/help/errors?q=xyzzy").text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown", "hidden"),
+    [
+        ("2161", ["21610", "21614"], "21608"),
+        ("errors 2161", ["21610"], "21608"),
+        ("30034 30003", ["30003", "30034"], "30004"),
+        ("30034, 30003", ["30003", "30034"], "30004"),
+    ],
+)
+def test_several_codes_or_the_beginning_of_some_show_their_entries(
+    alice: Person, typed: str, shown: list[str], hidden: str
+) -> None:
+    page = alice.client.get("/help/errors", query_string={"q": typed}).text
+    assert all(f'id="{code}"' in page for code in shown)
+    assert f'id="{hidden}"' not in page
+
+
+@pytest.mark.parametrize("typed", ["30034 99999", "3003430003", "9999"])
+def test_what_is_no_code_leads_to_no_page_of_twilio(alice: Person, typed: str) -> None:
+    page = alice.client.get("/help/errors", query_string={"q": typed}).text
+    assert f"No entry contains “{typed}”." in words(page)
+    assert "is not in this guide" not in page
+
+
+def test_message_with_a_code_that_is_not_explained_links_to_twilio_alone(alice: Person) -> None:
+    message = alice.has_message(status="undelivered", error_code="31999")
+    page = alice.get(f"/messages/{message.public_id}").text
+    assert "https://www.twilio.com/docs/api/errors/31999" in page
+    assert "/help/errors/31999" not in page
 
 
 @pytest.mark.parametrize("path", ["/help/errors/31999", "/help/errors/031999"])

@@ -26,7 +26,7 @@ GONE = {"workers": (worker(age=2 * HOUR),)}
 ONE_READY = cause(1, diagnosis=READY, setting=None)
 READY_CAUSE = cause(3, diagnosis=READY, setting=None)
 UNSURE = cause(3, diagnosis=None, setting=None)
-FORGED = cause(3, diagnosis="No variant fits.")
+FORGED = cause(3, diagnosis="Signed with no token of yours.")
 HALF = timedelta(seconds=2)
 UNHEARD = SILENT | {"waiting_since": 1}
 OLD = {"oldest_message_at": NOW - 2 * WEEK}
@@ -187,9 +187,9 @@ SCENES: list[tuple[str, Change, Change]] = [
         {"causes": (FORGED,)} | day(accepted=0),
         {"causes": (replace(FORGED, is_plausible=False),)} | day(accepted=0),
     ),
-    ("refused: 3 in 24 hours, 3 in 7 days: No variant", {"causes": (FORGED,)}, {}),
+    ("refused: 3 in 24 hours, 3 in 7 days: Signed with", {"causes": (FORGED,)}, {}),
     (
-        "3 in 7 days, from strangers: No variant",
+        "3 in 7 days, from strangers: Signed with",
         {"causes": (replace(FORGED, is_plausible=False),)},
         {"causes": (FORGED,)},
     ),
@@ -273,9 +273,9 @@ WORDS: list[tuple[str, str, str]] = [
         wording.prospect(Forecast(0, is_whole=True, is_done=False)),
     ),
     (
-        "None can be applied: none is valid with today's settings. Mend a cause that is named here "
-        "and start the app again, then Replay stands here. What none of your tokens has signed is "
-        "never applied.",
+        "None can be applied: none is valid with today's settings. Fix a cause named above and "
+        "restart: a Replay button then appears here. What none of your tokens or keys has signed "
+        "is never applied.",
         wording.prospect(Forecast(0, is_whole=True, is_done=False)),
         wording.prospect(Forecast(2, is_whole=True, is_done=False)),
     ),
