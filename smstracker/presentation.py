@@ -65,7 +65,7 @@ def init_app(app: Flask) -> None:
         "advice_line": advice_line,
         "ago": clock.ago,
         "brief_source": brief_source,
-        "duration": clock.in_words,
+        "exact_duration": clock.in_exact_words,
         "offer_line": offer_line,
         "pretty_json": pretty_json,
         "readable": format_international,

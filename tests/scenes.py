@@ -93,7 +93,7 @@ def _errors(page: Page, house: House) -> None:
 def _long_text(page: Page, house: House) -> None:
     _type(page, "+44 7700 900123", "An ê, a “quotation” – and 🚀\n" * 60)
     page.get_by_role("button", name="Send", exact=True).click()
-    expect(page.get_by_text("more than the 1,600").first).to_be_visible()
+    expect(page.get_by_text("more than one message can hold").first).to_be_visible()
 
 
 def _signed_out(page: Page, house: House) -> None:

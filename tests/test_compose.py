@@ -50,6 +50,14 @@ def test_check_says_that_the_text_is_too_long_as_the_script_does(alice: Person) 
     assert "not by segments · 1,700 of 1,600 characters" in page
 
 
+def test_each_address_that_is_wrong_has_a_line_of_its_own(alice: Person) -> None:
+    addresses = "ftp://a.example/1.jpg\nhttps://a.example/2.jpg\nnonsense"
+    page = alice.send(media_urls=addresses, body="x" * 1601).text
+    assert page.count("<li>Line ") == 2
+    assert page.count("Line 3 must begin with") == 1
+    assert "Pictures : 2 addresses need mending" in words(page)
+
+
 def test_text_of_the_longest_permitted_length_goes(alice: Person) -> None:
     assert alice.send(body="x" * 1600).status_code == 303
 

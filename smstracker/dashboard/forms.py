@@ -94,7 +94,7 @@ class MessageForm(FlaskForm):
             if (problem := problem_with(address))
         ]
         if problems:
-            raise ValidationError(" ".join(problems))
+            raise ValidationError("\n".join(problems))
 
 
 def length_problem(text: str) -> str | None:

@@ -30,11 +30,11 @@ def purge() -> dict[str, int]:
         "refused callbacks": refused,
         "callbacks of other programs": orphans,
         "counts of callbacks": CallbackTally.purge(now),
-        "killed workers": Heartbeat.purge(connection),
+        "entries of dead workers": Heartbeat.purge(connection),
         "sign-in tokens": SignInToken.purge(),
         "searches for recipients": RecipientSearch.purge(now),
         "sessions": UserSession.end_stale(),
-        "limits": RateLimit.purge(connection, now),
+        "expired rate-limit counters": RateLimit.purge(connection, now),
     }
     db.session.commit()
     return counted
