@@ -25,7 +25,7 @@ def in_exact_words(duration: timedelta) -> str:
     rest = round(duration.total_seconds())
     if duration < timedelta(seconds=1):
         return in_words(duration)
-    words = []
+    words: list[tuple[int, str]] = []
     for size, name in _UNITS:
         count, rest = divmod(rest, size)
         if count or words:
