@@ -8,14 +8,33 @@ def utcnow() -> datetime:
     return datetime.now(UTC)
 
 
+_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
+
+
 def in_words(duration: timedelta) -> str:
     """A duration as people say it: "less than a second", "8 seconds", "3 hours"."""
     seconds = max(duration.total_seconds(), 0)
-    for size, name in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+    for size, name in _UNITS:
         if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {name}{'' if count == 1 else 's'}"
+            return _count(int(seconds // size), name)
     return "less than a second"
+
+
+def in_exact_words(duration: timedelta) -> str:
+    """A duration to be compared with others, in its two largest units: "1 minute 59 seconds"."""
+    rest = round(duration.total_seconds())
+    if duration < timedelta(seconds=1):
+        return in_words(duration)
+    words: list[tuple[int, str]] = []
+    for size, name in _UNITS:
+        count, rest = divmod(rest, size)
+        if count or words:
+            words.append((count, name))
+    return " ".join(_count(count, name) for count, name in words[:2] if count)
+
+
+def _count(count: int, name: str) -> str:
+    return f"{count} {name}{'' if count == 1 else 's'}"
 
 
 def ago(moment: datetime, now: datetime) -> str:

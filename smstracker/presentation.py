@@ -17,7 +17,7 @@ from smstracker.extensions import settings
 from smstracker.mailer import can_mail
 from smstracker.models import Message
 from smstracker.plain_text import PLAIN, CostAdvice, Offer
-from smstracker.reasons import documentation
+from smstracker.reasons import as_administrator, documentation
 from smstracker.segments import Segments
 from smstracker.sms.phone_numbers import format_international
 from smstracker.status import Source
@@ -61,13 +61,15 @@ def init_app(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters |= {
         "absolute_time": absolute_time,
+        "addressed": addressed,
         "advice_line": advice_line,
         "ago": clock.ago,
         "brief_source": brief_source,
-        "duration": clock.in_words,
+        "exact_duration": clock.in_exact_words,
         "offer_line": offer_line,
         "pretty_json": pretty_json,
         "readable": format_international,
+        "mms_line": mms_line,
         "segment_line": segment_line,
     }
     app.jinja_env.globals |= {
@@ -75,7 +77,7 @@ def init_app(app: Flask) -> None:
         "current_user": current_user,
         "documentation": documentation,
         "explaining": explaining,
-        "mms_line": MMS_LINE,
+        "mms_words": MMS_LINE,
         "plain_characters": PLAIN | {"invisible": INVISIBLE, "shown": REPLACEMENTS},
         "State": status.State,
         "state_words": status.STATE_WORDS,
@@ -93,6 +95,12 @@ def absolute_time(moment: datetime) -> str:
     return f"{moment:%-d %b %Y, %H:%M:%S} UTC"
 
 
+def addressed(text: str) -> str:
+    """A text that may send its reader to the administrator, for whoever reads it."""
+    is_administrator = current_user.is_authenticated and current_user.administrator
+    return as_administrator(text) if is_administrator else text
+
+
 def brief_source(message: Message) -> str:
     """How the status of a message is known, in two words."""
     source = message.status_source
@@ -102,7 +110,12 @@ def brief_source(message: Message) -> str:
 def segment_line(count: Segments) -> str:
     """The forecast while typing: "GSM-7 · 1 segment · 43 of 160"; compose.js writes the same."""
     noun = "segment" if count.count == 1 else "segments"
-    return f"{count.encoding} · {count.count} {noun} · {count.units} of {count.capacity}"
+    return f"{count.encoding} · {count.count} {noun} · {count.units:,} of {count.capacity:,}"
+
+
+def mms_line(text: str, longest: int) -> str:
+    """The forecast while typing of a message with pictures; compose.js writes the same."""
+    return f"{MMS_LINE} · {len(text):,} of {longest:,} characters"
 
 
 def advice_line(advice: CostAdvice) -> str:

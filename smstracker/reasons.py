@@ -2,16 +2,18 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 DOCUMENTATION = "https://www.twilio.com/docs/api/errors/"
+SHORTEST_CODE = 5  # digits of an error code
 LONGEST_SHORT = 28
 
 WHO = {
     "you": "You",
     "administrator": "Your administrator",
+    "you or administrator": "You, or your administrator",
     "recipient": "The recipient",
     "nobody": "Nobody",
 }
@@ -51,6 +53,7 @@ _WHEN = {
 _WHEN_FIXED = {
     "you": "Only after you fix it.",
     "administrator": "Only after your administrator fixes it.",
+    "you or administrator": "Only after you or your administrator fixes it.",
 }
 
 
@@ -92,11 +95,16 @@ class Reason:
         return AGAIN[self.again] + self.when
 
 
+def is_code(text: str) -> bool:
+    """Whether it looks like one of Twilio's error codes."""
+    return re.fullmatch(r"[1-9][0-9]{4,5}", text) is not None
+
+
 def read_guide(text: str) -> Mapping[str, Mapping[str, Reason]]:
     """The entries of a guide by group and code. Raises ValueError or TypeError for a faulty one."""
     tables = tomllib.loads(text)
     codes = [code for entries in tables.values() for code in entries]
-    strange = [code for code in codes if not re.fullmatch(r"[1-9][0-9]{4,5}", code)]
+    strange = [code for code in codes if not is_code(code)]
     strange += [code for code in set(codes) if codes.count(code) > 1]
     if strange or not tables.keys() <= GROUPS.keys():
         raise ValueError(f"no error codes or groups: {strange or list(tables)}")
@@ -141,13 +149,36 @@ _REFUSED_ON_THE_WAY = Reason(
 _UNLISTED = Reason(
     "Unknown error",
     "Twilio gave an error that is not explained here.",
-    "administrator",
-    "Read Twilio's own page on this code, or ask your administrator to.",
+    "you or administrator",
+    "Read Twilio's own page on this code.",
     "no",
     "Not before you know what it means.",
 )
 
 
+# What a text says of the reader's administrator, and what it says to the administrator.
+_SPOKEN_TO_ADMINISTRATOR: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (r"\bAsk your administrator to (\w)", lambda match: match[1].upper()),
+    (r"\bask your administrator to ", lambda _: ""),
+    (r"\bYour administrator has to (\w)", lambda match: match[1].upper()),
+    (r"\b[Yy]ou,? or your administrator( fixes)?", lambda match: _you(match[0], match[1])),
+    (r"\byour administrator (fix|know)(?:es|s)", lambda match: f"you {match[1]}"),
+    (r"\byour administrator may want", lambda _: "you may want"),
+    (r"\bYour administrator\b", lambda _: "You"),
+)
+
+
+def _you(words: str, fixes: str | None) -> str:
+    return words[:3] + (" fix" if fixes else "")
+
+
+def as_administrator(text: str) -> str:
+    """A text of the guide or of a message's page, said to the administrator it speaks of."""
+    for pattern, words in _SPOKEN_TO_ADMINISTRATOR:
+        text = re.sub(pattern, words, text)
+    return text
+
+
 def documentation(code: str | None) -> str | None:
     """Twilio's page on an error code."""
-    return DOCUMENTATION + code if code and code.isascii() and code.isdecimal() else None
+    return DOCUMENTATION + code if code and is_code(code) else None

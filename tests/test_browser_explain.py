@@ -10,7 +10,8 @@ from playwright.sync_api import Browser, expect
 
 from smstracker.clock import utcnow
 from smstracker.plain_text import LOOK_ALIKE, PLAIN, SPELLING, cost_advice
-from smstracker.presentation import INVISIBLE, REPLACEMENTS, advice_line, offer_line
+from smstracker.presentation import INVISIBLE, REPLACEMENTS, advice_line, offer_line, segment_line
+from smstracker.segments import count_segments
 from tests.houses import House
 from tests.inbox import Inbox
 from tests.people import Client, Person
@@ -75,8 +76,35 @@ def test_advice_is_shown_only_while_it_saves_a_segment(
     expect(advice).to_contain_text("1 with all of them replaced or left out")
     expect(replace_all).to_be_hidden()
     page.get_by_label("Pictures").fill("https://a.example/1.jpg")
-    expect(page.locator("#segments")).to_have_text("MMS · charged by the message, not by segments")
+    expect(page.locator("#segments")).to_have_text(
+        re.compile("^MMS · charged by the message, not by segments · [0-9]+ of 1,600 characters$")
+    )
     expect(advice).to_be_hidden()
+
+
+def test_text_that_is_too_long_is_told_while_it_is_typed(
+    new_page: NewPage,  # noqa: F811
+    live: Flask,
+    inbox: Inbox,
+) -> None:
+    page = new_page()
+    sign_in(page, live, inbox)
+    compose(page, "x" * 1600)
+    problem = page.locator("#too-long")
+    expect(page.locator("#segments")).to_have_text("GSM-7 · 11 segments · 1,600 of 1,683")
+    expect(problem).to_be_hidden()
+    page.get_by_label("Text").fill("🚀" * 1700)
+    expect(problem).to_have_text("1,700 characters: 100 more than one message can hold.")
+    expect(page.locator("#segments")).to_have_text(segment_line(count_segments("🚀" * 1700)))
+    page.get_by_label("Pictures").fill("https://a.example/1.jpg")
+    expect(page.locator("#segments")).to_contain_text("1,700 of 1,600 characters")
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator("#body-error")).to_have_text(
+        "1,700 characters: 100 more than one message can hold."
+    )
+    expect(problem).to_be_hidden()
+    page.get_by_label("Text").fill("x" * 1601)
+    expect(problem).to_have_text("1,601 characters: 1 more than one message can hold.")
 
 
 def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: F811

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from smstracker.clock import ago, in_words, utcnow, waiting_time
+from smstracker.clock import ago, in_exact_words, in_words, utcnow, waiting_time
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,23 @@ def test_moments_in_words() -> None:
 )
 def test_waiting_time_is_rounded_up(seconds: float, words: str) -> None:
     assert waiting_time(timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "less than a second"),
+        (8.2, "8 seconds"),
+        (119.98, "2 minutes"),
+        (120.02, "2 minutes"),
+        (119, "1 minute 59 seconds"),
+        (3600, "1 hour"),
+        (3599.9, "1 hour"),
+        (3 * 3600 + 5 * 60 + 7, "3 hours 5 minutes"),
+        (86400 + 30, "1 day"),
+    ],
+)
+def test_durations_that_are_compared_are_told_alike_when_they_are_alike(
+    seconds: float, said: str
+) -> None:
+    assert in_exact_words(timedelta(seconds=seconds)) == said

@@ -16,7 +16,7 @@ from tests.people import Person, words
         ({"sender": "+15550000000"}, "Not a valid choice"),
         ({"body": ""}, "Type the text"),
         ({"body": " \r\n "}, "Type the text"),
-        ({"body": "x" * 1601}, "1 more than the 1,600"),
+        ({"body": "x" * 1601}, "1,601 characters: 1 more than one message can hold."),
         ({"body": "a\0b"}, "NUL"),
         ({"media_urls": "http://a.example/1.jpg"}, "Line 1 must begin with https://"),
         ({"media_urls": "https://a.example/1.jpg\r\n\r\nnonsense"}, "Line 3 must begin with"),
@@ -40,6 +40,22 @@ def test_error_keeps_everything_that_was_typed(
 def test_line_ends_of_the_browser_count_once(alice: Person) -> None:
     alice.send(body="one\r\ntwo\rthree")
     assert alice.message().body == "one\ntwo\nthree"
+
+
+def test_check_says_that_the_text_is_too_long_as_the_script_does(alice: Person) -> None:
+    page = words(alice.send(body="🚀" * 1700, check="1").text)
+    assert "UCS-2 · 52 segments · 3,400 of 3,484" in page
+    assert "1,700 characters: 100 more than one message can hold." in page
+    page = words(alice.send(media_urls="https://a.example/1.jpg", body="x" * 1700, check="1").text)
+    assert "not by segments · 1,700 of 1,600 characters" in page
+
+
+def test_each_address_that_is_wrong_has_a_line_of_its_own(alice: Person) -> None:
+    addresses = "ftp://a.example/1.jpg\nhttps://a.example/2.jpg\nnonsense"
+    page = alice.send(media_urls=addresses, body="x" * 1601).text
+    assert page.count("<li>Line ") == 2
+    assert page.count("Line 3 must begin with") == 1
+    assert "Pictures : 2 addresses need mending" in words(page)
 
 
 def test_text_of_the_longest_permitted_length_goes(alice: Person) -> None:

@@ -11,9 +11,9 @@ from smstracker.connection.sentence import sentence
 from tests.reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 
 GOOD: list[tuple[Report, dict[str, Any], str]] = [
-    (WELL, {}, "All 124 expected callbacks arrived in the last 24 hours"),
-    (WELL, {"day": window(1)}, "The one expected callback arrived in the last 24 hours"),
-    (WELL, {"day": window(1234)}, "All 1,234 expected callbacks arrived in the last 24 hours"),
+    (WELL, {}, "All 124 outcomes of the last 24 hours were called back"),
+    (WELL, {"day": window(1)}, "The one outcome of the last 24 hours was called back"),
+    (WELL, {"day": window(1234)}, "All 1,234 outcomes of the last 24 hours were called back"),
     (
         WELL,
         {"day": window(), "sent_in_day": 0},
@@ -22,7 +22,7 @@ GOOD: list[tuple[Report, dict[str, Any], str]] = [
     (
         WELL,
         {"day": window(), "sent_in_day": 2},
-        "No message of the last 24 hours has come to its end, so no last callback was due",
+        "No sent message was finished in the last 24 hours, so there is nothing to judge yet",
     ),
     # An idle week is no silence: nothing was accepted that could have been called back.
     (
@@ -34,45 +34,48 @@ GOOD: list[tuple[Report, dict[str, Any], str]] = [
     (
         NEW,
         {"sent_in_day": 1, "oldest_message_at": NOW - 4 * MINUTE},
-        "No message of the last 24 hours has come to its end, so no last callback was due",
+        "No sent message was finished in the last 24 hours, so there is nothing to judge yet",
     ),
     (
         WELL,
         {"day": window(999, 1)},
-        "1 of 1,000 expected callbacks did not arrive in the last 24 hours; "
-        "its message was repaired by asking",
+        "For 1 of 1,000 messages finished in the last 24 hours no valid callback told the outcome: "
+        "1 did not come in time. Twilio was asked instead",
     ),
     (
         WELL,
         {"day": window(997, 3)},
-        "3 of 1,000 expected callbacks did not arrive in the last 24 hours; "
-        "their messages were repaired by asking",
+        "For 3 of 1,000 messages finished in the last 24 hours no valid callback told the outcome: "
+        "3 did not come in time. Twilio was asked instead",
     ),
     (
         WELL,
         {"causes": (cause(500, is_plausible=False),)},
-        "All 124 expected callbacks arrived in the last 24 hours",
+        "All 124 outcomes of the last 24 hours were called back",
     ),
     # Who knows the account can forge; that is no news unless callbacks are missing.
     (
         WELL,
-        {"hour": window(), "causes": (cause(9, diagnosis="No variant fits.", setting="T"),)},
-        "All 124 expected callbacks arrived in the last 24 hours",
+        {
+            "hour": window(),
+            "causes": (cause(9, diagnosis="No token of yours.", setting="T"),),
+        },
+        "All 124 outcomes of the last 24 hours were called back",
     ),
     (
         WELL,
-        {"causes": (cause(20, diagnosis="No variant fits.", setting="T"),)},
-        "All 124 expected callbacks arrived in the last 24 hours",
+        {"causes": (cause(20, diagnosis="Signed with no token of yours.", setting="T"),)},
+        "All 124 outcomes of the last 24 hours were called back",
     ),
     (
         WELL,
         {"causes": (cause(0, day=9),)},
-        "All 124 expected callbacks arrived in the last 24 hours",
+        "All 124 outcomes of the last 24 hours were called back",
     ),
     (
         WELL,
         {"workers": (worker(), worker(age=DAY, problem="Twilio could not be reached."))},
-        "All 124 expected callbacks arrived in the last 24 hours",
+        "All 124 outcomes of the last 24 hours were called back",
     ),
 ]
 BAD: list[tuple[Report, dict[str, Any], str]] = [
@@ -87,9 +90,9 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
         {
             "hour": window(),
             "unheard": 1,
-            "causes": (cause(1, diagnosis="No variant fits.", setting="T"),),
+            "causes": (cause(1, diagnosis="Signed with no token of yours.", setting="T"),),
         },
-        "1 callback was refused in the last hour: No variant fits (check T)",
+        "1 callback was refused in the last hour: Signed with no token of yours (check T)",
     ),
     (
         WELL,
@@ -102,14 +105,15 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
     (
         WELL,
         SILENT | {"repaired_since": 6},
-        "Twilio has not reached this app for 42 minutes; 6 messages were repaired by asking. "
+        "Twilio has not reached this app for 42 minutes; "
+        "Twilio was asked about 6 messages instead. "
         "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
     ),
     (
         WELL,
         SILENT | {"repaired_since": 1, "waiting_since": 1},
         "Twilio has not reached this app for 42 minutes; 1 message waits for a callback; "
-        "1 message was repaired by asking. "
+        "Twilio was asked about 1 message instead. "
         "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
     ),
     (
@@ -135,19 +139,19 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
     (
         NEW,
         {"repaired_since": 2, "workers": (worker(),)},
-        "No callback has ever come; 2 messages were repaired by asking. "
+        "No callback has ever come; Twilio was asked about 2 messages instead. "
         "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
     ),
     (
         NEW,
         {"repaired_since": 2, "workers": (worker(),), "causes": (cause(0, day=2),)},
-        "No callback has ever been accepted; 2 messages were repaired by asking. "
+        "No callback has ever been accepted; Twilio was asked about 2 messages instead. "
         "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
     ),
     (
         WELL,
         SILENT | {"repaired_since": 2, "causes": (cause(0, day=2),)},
-        "No callback has been accepted for 42 minutes; 2 messages were repaired by asking. "
+        "No callback has been accepted for 42 minutes; Twilio was asked about 2 messages instead. "
         "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
     ),
     (
@@ -169,8 +173,8 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
     (
         WELL,
         {"day": window(121, 3)},
-        "3 of 124 expected callbacks did not arrive in the last 24 hours; "
-        "their messages were repaired by asking",
+        "For 3 of 124 messages finished in the last 24 hours no valid callback told the outcome: "
+        "3 did not come in time. Twilio was asked instead",
     ),
     (
         WELL,
@@ -227,5 +231,5 @@ def test_sentence_names_the_worst_first() -> None:
         assert said.is_bad
         heard.append(said.brief.split()[0])
         everything[name] = mended
-    assert heard == ["14", "Twilio", "Twilio", "The", "The", "9"]
+    assert heard == ["14", "Twilio", "Twilio", "The", "The", "For"]
     assert not sentence(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]

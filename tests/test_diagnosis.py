@@ -147,14 +147,15 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             seen(OF_SUB, token="c" * 32),
-            "No variant fits: another account's token, or not Twilio. If callbacks of yours are "
-            "missing, compare TWILIO_SUBACCOUNT_TOKENS with the Twilio Console.",
+            "Signed with no token of yours: from another account, or not from Twilio. "
+            "If callbacks of yours are missing, compare TWILIO_SUBACCOUNT_TOKENS with the Twilio "
+            "Console.",
             "TWILIO_SUBACCOUNT_TOKENS",
         ),
         (
             seen(FORM, token="c" * 32),
-            "No variant fits: another account's token, or not Twilio. If callbacks of yours are "
-            "missing, compare TWILIO_AUTH_TOKEN with the Twilio Console.",
+            "Signed with no token of yours: from another account, or not from Twilio. "
+            "If callbacks of yours are missing, compare TWILIO_AUTH_TOKEN with the Twilio Console.",
             "TWILIO_AUTH_TOKEN",
         ),
         (
@@ -165,7 +166,7 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             seen(FORM | {"AccountSid": "\x1b[31mAC"}, token="c" * 32),
-            "No variant fits: another account's token, or not Twilio.",
+            "Signed with no token of yours: from another account, or not from Twilio.",
             None,
         ),
         (
@@ -271,7 +272,7 @@ def test_header_of_a_shared_key_that_is_cut_or_missing_is_told() -> None:
 def test_two_mistakes_at_once_are_told_in_one_sentence() -> None:
     signed = f"http://new.example.org:8080{PATH}/"
     evidence = seen(FORM, f"{PATH}?a=1", signed=signed, token=FORMER, sent_host="new.example.org")
-    assert told(evidence)[0].startswith("No variant fits")
+    assert told(evidence)[0].startswith("Signed with no token of yours")
     evidence = seen(
         FORM, f"{PATH}?a=1", signed=signed, token=FORMER, sent_host="new.example.org:8080"
     )
@@ -308,7 +309,7 @@ def test_port_that_is_configured_but_not_signed_is_told() -> None:
 )
 def test_strange_hosts_are_no_explanation_and_no_error(host: str) -> None:
     evidence = seen(FORM, token="c" * 32, sent_host=host, forwarded_host=host)
-    assert told(evidence)[0].startswith("No variant fits")
+    assert told(evidence)[0].startswith("Signed with no token of yours")
 
 
 def test_thousands_of_fields_are_explained_in_a_moment() -> None:

@@ -152,7 +152,7 @@ def test_doctor_tells_what_the_page_tells(live: Flask, simulator: SimulatorServe
     day = "callbacks in 1 day: 7 accepted, 2 of them repeated, 1 refused"
     assert f"{day}; 2 outcomes by callback, 0 by asking (0 %)" in said
     assert re.search(r"time to outcome: half within .+, 95 % within .+ \(2 messages: few", said)
-    assert "warning  refused: 1 in 24 hours, 1 in 7 days: No variant fits" in said
+    assert "warning  refused: 1 in 24 hours, 1 in 7 days: Signed with no token of yours" in said
 
 
 def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> None:  # type: ignore[no-untyped-def]

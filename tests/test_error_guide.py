@@ -5,10 +5,12 @@ import re
 import pytest
 
 from smstracker.extensions import db
-from smstracker.models import Message
+from smstracker.models import Message, User
 from smstracker.reasons import (
     REASONS,
+    WHO,
     WORTH_ANOTHER_TRY,
+    as_administrator,
     documentation,
     read_guide,
     reason_for,
@@ -57,6 +59,56 @@ def test_no_sentence_contradicts_its_class() -> None:
             assert reason.again == "ask first", code
         if reason.who == "administrator":
             assert "administrator" in reason.todo, code
+        if reason.who in ("you", "administrator"):
+            assert "or ask your administrator" not in reason.todo, code
+
+
+def test_administrator_is_never_sent_to_the_administrator() -> None:
+    reasons = [*REASONS.values(), reason_for("31999"), reason_for("HTTP 404")]
+    for reason in filter(None, reasons):
+        for text in (reason.what, reason.todo, reason.send_again, WHO[reason.who]):
+            said = as_administrator(text)
+            assert "administrator" not in said, said
+            assert said[0].isupper(), said
+
+
+@pytest.mark.parametrize(
+    ("code", "who", "todo"),
+    [
+        ("20003", "You", "Check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."),
+        ("21606", "You", "Choose another sender, or check the senders in the settings."),
+    ],
+)
+def test_failed_message_tells_an_administrator_the_act_itself(
+    alice: Person, code: str, who: str, todo: str
+) -> None:
+    message = alice.has_message(status="refused", error_code=code)
+    with alice.app.app_context():
+        db.session.query(User).update({"administrator": True})
+        db.session.commit()
+    said = words(alice.get(f"/messages/{message.public_id}").text)
+    assert f"Who can act {who} What to do {todo}" in said
+    assert "administrator" not in said
+    again = words(alice.get(f"/messages/{message.public_id}/again").text)
+    assert todo in again
+    assert "administrator" not in words(alice.get("/help/errors").text)
+
+
+def test_sender_of_another_account_can_be_mended_by_two(alice: Person) -> None:
+    message = alice.has_message(status="refused", error_code="21660")
+    said = words(alice.get(f"/messages/{message.public_id}").text)
+    assert "Who can act You, or your administrator What to do Choose another sender, or ask" in said
+
+
+def test_sender_that_is_not_registered_is_not_taken_for_the_recipient() -> None:
+    assert REASONS["30034"].short == "10DLC: sender not registered"
+
+
+def test_message_that_was_never_sent_promises_no_statuses(alice: Person) -> None:
+    message = alice.has_message(status="refused", error_code="21609", callback_requested=False)
+    said = words(alice.get(f"/messages/{message.public_id}").text)
+    assert "Twilio cannot use the address to which it should report." in said
+    assert "arrive by callback" not in said
 
 
 def test_landline_that_twilio_refuses_is_named_and_not_sent_again() -> None:
@@ -85,7 +137,7 @@ def test_no_code_has_no_reason(nothing: str | int | None) -> None:
 
 def test_page_of_twilio_is_linked_for_codes_alone() -> None:
     assert documentation("30003")
-    for other in (None, "", "HTTP 404", "٣٠٠٠٣"):
+    for other in (None, "", "HTTP 404", "٣٠٠٠٣", "2161", "3003430003"):
         assert documentation(other) is None
 
 
@@ -141,6 +193,37 @@ def test_word_that_is_looked_up_shows_the_entries_that_contain_it(alice: Person)
 
 def test_word_that_no_entry_contains_is_said_plainly(alice: Person) -> None:
     assert "No entry contains “xyzzy”." in words(alice.get("/help/errors?q=xyzzy").text)
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown", "hidden"),
+    [
+        ("2161", ["21610", "21614"], "21608"),
+        ("errors 2161", ["21610"], "21608"),
+        ("30034 30003", ["30003", "30034"], "30004"),
+        ("30034, 30003", ["30003", "30034"], "30004"),
+    ],
+)
+def test_several_codes_or_the_beginning_of_some_show_their_entries(
+    alice: Person, typed: str, shown: list[str], hidden: str
+) -> None:
+    page = alice.client.get("/help/errors", query_string={"q": typed}).text
+    assert all(f'id="{code}"' in page for code in shown)
+    assert f'id="{hidden}"' not in page
+
+
+@pytest.mark.parametrize("typed", ["30034 99999", "3003430003", "9999"])
+def test_what_is_no_code_leads_to_no_page_of_twilio(alice: Person, typed: str) -> None:
+    page = alice.client.get("/help/errors", query_string={"q": typed}).text
+    assert f"No entry contains “{typed}”." in words(page)
+    assert "is not in this guide" not in page
+
+
+def test_message_with_a_code_that_is_not_explained_links_to_twilio_alone(alice: Person) -> None:
+    message = alice.has_message(status="undelivered", error_code="31999")
+    page = alice.get(f"/messages/{message.public_id}").text
+    assert "https://www.twilio.com/docs/api/errors/31999" in page
+    assert "/help/errors/31999" not in page
 
 
 @pytest.mark.parametrize("path", ["/help/errors/31999", "/help/errors/031999"])

@@ -24,7 +24,7 @@ from smstracker.doctor import examine
 from smstracker.extensions import db
 from smstracker.finding import Finding
 from smstracker.mailer import Mailer, MailError
-from smstracker.models import MailHealth
+from smstracker.models import MailHealth, SignInToken
 from tests.conftest import free_port, settings
 from tests.inbox import Inbox
 from tests.people import Client, Person
@@ -131,7 +131,11 @@ def test_page_says_alike_for_every_address_that_no_mail_can_be_sent(
         with app.app_context():
             db.session.execute(delete(MailHealth))
             db.session.commit()
-        assert "No mail can be sent right now" in ask(app, email)
+        page = ask(app, email)
+        assert "No mail can be sent right now" in page
+        assert "The link of an earlier mail still works." in page
+        assert "autofocus" not in page
+        assert "Try again</a>" in page
     assert ask(app, "alice@example.org") == ask(app, "mallory@elsewhere.example")
 
 
@@ -273,10 +277,15 @@ def test_sign_in_page_without_a_mail_server_has_no_form_but_says_how_to_get_a_li
     visitor = Person(make_app(MAIL_SERVER=""), "alice@example.org")
     page = visitor.get("/auth/sign-in").text
     assert "<form" not in page
-    assert "flask users sign-in-link EMAIL" in page
-    answer = visitor.post("/auth/sign-in", {"email": visitor.email}, page="/auth/link/x")
+    assert "<code>.venv/bin/flask users sign-in-link EMAIL</code>" in page
+    assert "<code>.venv/bin/flask users add EMAIL</code>" in page
+    with visitor.app.app_context():
+        token = SignInToken.issue(visitor.email).token
+        db.session.commit()
+    form = {"email": visitor.email}
+    answer = visitor.post("/auth/sign-in", form, page=f"/auth/link/{token}")
     assert answer.location == "/auth/sign-in"
-    assert "Ask your administrator" in visitor.post("/auth/link/x").text
+    assert "Ask your administrator" in visitor.get("/auth/link/x").text
 
 
 def test_sign_in_page_of_a_demo_has_the_form(demo: Flask) -> None:

@@ -172,7 +172,6 @@ def test_address_of_another_channel_is_refused_by_its_name(typed: str, name: str
         ("+999 123456789", "US", "No country has that code"),
         ("+0049 151 23456789", "US", "No country has that code"),
         ("12", "US", "too short"),
-        ("911", "US", "too short"),
         ("+1 555 867", "US", "too short"),
         ("+1 555 867 5310 99999", "US", "too long"),
         ("+49 1512 3456789 1234", "US", "too long"),
@@ -196,7 +195,7 @@ def test_address_of_another_channel_is_refused_by_its_name(typed: str, name: str
         ("+39 (0)6 1234 5678", "US", "not clear whether the \\(0\\)"),
         ("+49 151 (0) 2345678", "US", "not clear whether the \\(0\\)"),
         ("+49 (0)0151 2345678", "US", "has a 0 there"),
-        ("0415 555 267", "US", "no area code begins with 0"),
+        ("+1 0415 555 267", "US", "no area code begins with 0"),
     ],
 )
 def test_refusal_says_the_reason(typed: str, region: str, problem: str) -> None:
@@ -205,12 +204,42 @@ def test_refusal_says_the_reason(typed: str, region: str, problem: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "region", "problem"),
+    [
+        ("0151 23456789", "US", "not a number of the United States or Canada. .* as in \\+49"),
+        ("07911 123456", "CA", "not a number of the United States or Canada. "),
+        ("0415 555 267", "US", "not a number of the United States or Canada. "),
+        ("555 867 53101", "US", "too long for the United States or Canada. .* as in \\+49"),
+        ("0151 23456789012", "DE", "too long for Germany. .* as in \\+44"),
+        ("020 7946 09588", "GB", "too long for the United Kingdom. "),
+    ],
+)
+def test_number_that_no_number_of_the_region_is_leads_to_the_country_code(
+    typed: str, region: str, problem: str
+) -> None:
+    with pytest.raises(PhoneNumberError, match=problem):
+        parse_recipient(typed, region)
+
+
+@pytest.mark.parametrize(
+    ("typed", "region"),
+    [("911", "US"), ("72345", "US"), ("112", "DE"), ("999", "GB"), ("000", "AU"), ("36180", "FR")],
+)
+def test_short_code_or_emergency_number_is_refused_as_such(typed: str, region: str) -> None:
+    with pytest.raises(PhoneNumberError, match="Short codes and emergency numbers cannot be"):
+        parse_recipient(typed, region)
+
+
+def test_short_number_of_a_small_country_is_taken() -> None:
+    assert parse_recipient("22 12 34", "GL") == "+299221234"
+
+
+@pytest.mark.parametrize(
     ("typed", "region", "prefix"),
     [
         ("4915123456789", "DE", "0"),
         ("15123456789", "DE", "0"),
         ("04915123456789", "DE", "0"),
-        ("112", "DE", "0"),
         ("7911123456", "GB", "0"),
         ("612345678", "FR", "0"),
         ("79161234567", "RU", "8"),

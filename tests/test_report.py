@@ -20,6 +20,7 @@ from smstracker.models.tallies import span_of
 from smstracker.status import FINAL, NOT_CALLED_BACK, NOT_SENT, RANK
 from tests.people import Person
 from tests.refusals import refusal
+from tests.signing import sid
 
 MINUTE = timedelta(minutes=1)
 TALLIED = ("repeated", "refused", "not_stored")
@@ -239,6 +240,30 @@ def test_messages_since_the_last_callback_are_told_apart(
         alice.has_message(status="sent", status_source="send", accepted_at=accepted)
     numbers = of(app, now)
     assert (numbers.repaired_since, numbers.waiting_since, numbers.unheard) == (1, 2, 3)
+
+
+def test_missed_outcome_counts_as_refused_if_a_refused_callback_named_it(
+    app: Flask, alice: Person, now: datetime
+) -> None:
+    ended = {"status": "delivered", "status_source": "lookup"}
+    for number, age in ((1, MINUTE), (2, MINUTE), (3, MINUTE), (4, timedelta(hours=2))):
+        alice.has_message(**ended, twilio_sid=sid(number), final_at=now - age)
+    with app.app_context():
+        db.session.add_all(
+            [
+                refusal(now - MINUTE),
+                refusal(now - MINUTE),
+                refusal(now - MINUTE, twilio_sid=sid(2), status="sent"),
+                refusal(now - MINUTE, twilio_sid=sid(3), is_plausible=False),
+                refusal(now - timedelta(hours=2), twilio_sid=sid(4)),
+            ]
+        )
+        db.session.commit()
+    numbers = of(app, now)
+    assert [(window.missed, window.refused_finals) for window in numbers.windows[:2]] == [
+        (3, 1),
+        (4, 2),
+    ]
 
 
 def test_refusals_are_grouped_by_what_is_behind_them(app: Flask, now: datetime) -> None:

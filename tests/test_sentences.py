@@ -26,7 +26,7 @@ GONE = {"workers": (worker(age=2 * HOUR),)}
 ONE_READY = cause(1, diagnosis=READY, setting=None)
 READY_CAUSE = cause(3, diagnosis=READY, setting=None)
 UNSURE = cause(3, diagnosis=None, setting=None)
-FORGED = cause(3, diagnosis="No variant fits.")
+FORGED = cause(3, diagnosis="Signed with no token of yours.")
 HALF = timedelta(seconds=2)
 UNHEARD = SILENT | {"waiting_since": 1}
 OLD = {"oldest_message_at": NOW - 2 * WEEK}
@@ -83,7 +83,7 @@ SCENES: list[tuple[str, Change, Change]] = [
         SILENT | CANNOT | {"waiting_since": 1},
         UNHEARD,
     ),
-    ("1 message was repaired by asking", SILENT | {"repaired_since": 1}, SILENT),
+    ("Twilio was asked about 1 message instead", SILENT | {"repaired_since": 1}, SILENT),
     (
         "No callback has been accepted for 42 minutes",
         UNHEARD | {"causes": (cause(0),)},
@@ -132,19 +132,34 @@ SCENES: list[tuple[str, Change, Change]] = [
         rotating(Rotation.SETTLING),
     ),
     (
-        "1 of 125 expected callbacks did not arrive in the last 24 hours; its message was",
+        "For 1 of 125 messages finished in the last 24 hours no valid callback told the outcome: "
+        "1 did not come in time. Twilio was asked instead",
         day(missed=1),
         day(missed=0),
     ),
-    ("their messages were repaired by asking", day(missed=2), day(missed=1)),
-    ("All 124 expected callbacks arrived in the last 24 hours", {}, day(missed=1)),
     (
-        "The one expected callback arrived in the last 24 hours",
+        "told the outcome: 1 was refused, 2 did not come in time. Twilio",
+        day(missed=3, refused_finals=1),
+        day(missed=3),
+    ),
+    (
+        "told the outcome: 2 were refused. Twilio",
+        day(missed=2, refused_finals=2),
+        day(missed=3, refused_finals=2),
+    ),
+    (
+        "2 did not come in time or could not be stored",
+        day(missed=2, not_stored=1),
+        day(missed=2),
+    ),
+    ("All 124 outcomes of the last 24 hours were called back", {}, day(missed=1)),
+    (
+        "The one outcome of the last 24 hours was called back",
         {"day": window(1)},
         {"day": window(0, 1)},
     ),
     (
-        "No message of the last 24 hours has come to its end, so no last callback was due",
+        "No sent message was finished in the last 24 hours, so there is nothing to judge yet",
         {"day": window()},
         {"day": window(), "sent_in_day": 0},
     ),
@@ -172,9 +187,9 @@ SCENES: list[tuple[str, Change, Change]] = [
         {"causes": (FORGED,)} | day(accepted=0),
         {"causes": (replace(FORGED, is_plausible=False),)} | day(accepted=0),
     ),
-    ("refused: 3 in 24 hours, 3 in 7 days: No variant", {"causes": (FORGED,)}, {}),
+    ("refused: 3 in 24 hours, 3 in 7 days: Signed with", {"causes": (FORGED,)}, {}),
     (
-        "3 in 7 days, from strangers: No variant",
+        "3 in 7 days, from strangers: Signed with",
         {"causes": (replace(FORGED, is_plausible=False),)},
         {"causes": (FORGED,)},
     ),
@@ -258,9 +273,9 @@ WORDS: list[tuple[str, str, str]] = [
         wording.prospect(Forecast(0, is_whole=True, is_done=False)),
     ),
     (
-        "None can be applied: none is valid with today's settings. Mend a cause that is named here "
-        "and start the app again, then Replay stands here. What none of your tokens has signed is "
-        "never applied.",
+        "None can be applied: none is valid with today's settings. Fix a cause named above and "
+        "restart: a Replay button then appears here. What none of your tokens or keys has signed "
+        "is never applied.",
         wording.prospect(Forecast(0, is_whole=True, is_done=False)),
         wording.prospect(Forecast(2, is_whole=True, is_done=False)),
     ),

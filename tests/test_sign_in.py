@@ -95,6 +95,18 @@ def test_link_works_once(app: Flask, visitor: Person, inbox: Inbox) -> None:
     assert not is_signed_in(other)
 
 
+def test_link_that_is_dead_says_so_before_it_is_pressed(visitor: Person, inbox: Inbox) -> None:
+    made_up = visitor.get("/auth/link/made-up")
+    assert made_up.status_code == 410
+    assert "This link no longer works" in made_up.text
+    assert "One press" not in made_up.text
+    ask(visitor)
+    link = inbox.link
+    assert visitor.get(link).status_code == 200
+    assert visitor.post(link).status_code == 303
+    assert visitor.get(link).status_code == 410
+
+
 def test_link_works_once_even_under_sixteen_parallel_tries(
     app: Flask, visitor: Person, inbox: Inbox
 ) -> None:

@@ -214,7 +214,7 @@ def test_refused_sign_in_takes_no_write_lock(app: Flask) -> None:
         with browser.client.session_transaction(base_url="https://sms.example.org") as session:
             session["browser"] = "none that asked"
         form = {"code": "123456"}
-        assert browser.post("/auth/code", form, page="/auth/link/x").status_code == 422
+        assert browser.post("/auth/code", form, page="/auth/sign-in").status_code == 422
     assert sent
     assert not [one for one in sent if not one.startswith(("SELECT", "BEGIN"))]
     assert "BEGIN IMMEDIATE" not in sent

@@ -12,7 +12,7 @@ from smstracker.clock import utcnow
 from smstracker.models import Message
 from smstracker.simulator import SimulatorServer
 from smstracker.worker import tracing
-from tests.people import Person
+from tests.people import Person, words
 from tests.signing import call_back, fields, sid
 from tests.test_reconcile import HOUR, MINUTE, in_minutes, listing, work
 from tests.wire import answer, wire
@@ -145,7 +145,7 @@ def test_nothing_found_over_ten_minutes_is_not_sent_and_safe_to_send_again(
     message = alice.message()
     page = alice.get(f"/messages/{message.public_id}").text
     assert "Not sent" in page
-    assert "Twilio has no trace of it" in page
+    assert "several searches of its list over ten minutes found no such message" in words(page)
     assert "safe to send it again" in page
     assert "Twilio has no trace of it" in alice.get("/messages").text
 
@@ -208,7 +208,7 @@ def test_two_matches_are_left_to_a_person(make_app: MakeApp, alice: Person) -> N
     message = traced(make_app, alice, *found, minutes=40)
     assert (message.status, message.twilio_sid) == ("unknown", None)
     page = alice.get(f"/messages/{message.public_id}").text
-    assert "Twilio’s list has 2 messages that could be this one" in page
+    assert "Twilio's list has 2 messages that could be this one" in words(page)
     assert sid(1) in page
     assert sid(2) in page
 

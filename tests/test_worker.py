@@ -202,7 +202,7 @@ def test_purge_forgets_what_is_past_its_time_and_no_message(app: Flask, alice: P
     with in_minutes(25 * 60):
         printed = runner.invoke(args=["purge"]).output
     assert heartbeats(app) == []
-    assert "1  killed workers" in printed
+    assert "1  entries of dead workers" in printed
     assert "2  sign-in tokens" in printed
     assert alice.message().id == message.id
 
@@ -251,7 +251,7 @@ def test_reconcile_says_what_kept_it_from_asking(app: Flask, alice: Person) -> N
     alice.has_message(twilio_sid=sid(1), status="sent")
     code, printed = reconcile(app, "--all")
     assert code == 1
-    assert "1 could not be asked" in printed
+    assert "1 could not be looked up" in printed
     assert "Twilio could not be reached" in printed
 
 

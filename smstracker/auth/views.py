@@ -13,6 +13,7 @@ from smstracker.addresses import own_page
 from smstracker.auth.browser_name import browser_name
 from smstracker.auth.forms import CodeForm, ConfirmForm, SignInForm
 from smstracker.auth.letters import MailRequest, check_server, look_up
+from smstracker.database import UNAVAILABLE
 from smstracker.errors import error_page, too_many
 from smstracker.extensions import db
 from smstracker.limits import count_mail, network_key, parse_client
@@ -96,15 +97,22 @@ def _busy_page(form: SignInForm) -> ResponseReturnValue:
 
 @bp.get("/link/<token>")
 def link(token: str) -> ResponseReturnValue:
+    try:
+        is_live = SignInToken.is_live_link(token)
+    except UNAVAILABLE:
+        is_live = True  # unknown until the button is pressed, and the page for that keeps the form
+    if not is_live:
+        return _dead_link()
     return render_template("auth/link.html", form=ConfirmForm(), token=token)
 
 
 @bp.post("/link/<token>")
 def follow_link(token: str) -> ResponseReturnValue:
-    return _signed_in(SignInToken.redeem_link(token)) or (
-        render_template("auth/link_is_dead.html"),
-        410,
-    )
+    return _signed_in(SignInToken.redeem_link(token)) or _dead_link()
+
+
+def _dead_link() -> tuple[str, int]:
+    return render_template("auth/link_is_dead.html"), 410
 
 
 @bp.post("/code")

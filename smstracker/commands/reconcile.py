@@ -30,7 +30,7 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
         return
     failed = _ask_about(found)
     if failed:
-        raise click.ClickException(f"Some could not be asked about: {failed}")
+        raise click.ClickException(f"Some messages could not be looked up: {failed}")
 
 
 def _chosen(id_or_sid: str | None, wants_all: bool) -> Sequence[Open]:
@@ -55,7 +55,7 @@ def _ask_about(found: Sequence[Open]) -> str | None:
             try:
                 came_to[_patiently(one, pace) if _is_open(one) else "settled meanwhile"] += 1
             except InquiryError as error:
-                came_to["could not be asked"] += 1
+                came_to["could not be looked up"] += 1
                 failed = error.reason
     total = sum(came_to.values())
     parts = ", ".join(f"{count} {what}" for what, count in came_to.most_common())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +23,7 @@ from smstracker.models import (
     CallbackTally,
     Heartbeat,
     Message,
+    RefusedCallback,
     StatusEvent,
     User,
 )
@@ -93,9 +95,17 @@ def finals_by_callback(now: datetime, spans: Sequence[timedelta]) -> Select[Any]
 
 
 def finals_by_lookup(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
-    """How many messages a look-up found at their end, for each span."""
+    """How many messages a look-up found at their end, for each span.
+
+    Then, for each span, how many of them a refused callback would have ended.
+    """
     of = and_(Message.final_at > now - max(spans), _was_missed())
-    return select(*_each(Message.final_at, now, spans)).where(of)
+    refused = select(RefusedCallback.twilio_sid).where(
+        RefusedCallback.is_plausible, RefusedCallback.status.in_(status.FINAL)
+    )
+    final_if_refused = case((Message.twilio_sid.in_(refused), Message.final_at))
+    counts = (_each(ended_at, now, spans) for ended_at in (Message.final_at, final_if_refused))
+    return select(*chain.from_iterable(counts)).where(of)
 
 
 def repaired_since(moment: datetime) -> Select[tuple[int]]:

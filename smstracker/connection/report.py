@@ -37,8 +37,8 @@ class Window:
     Of those accepted, `by_key` were signed with a shared key, and `unmatched` are of no message
     here: of other programs of the account. Those `not_stored` were answered with 503, so that
     Twilio sent them again. `told` messages became final by a callback; `missed` ones had to be
-    asked about, because no callback told of their end. A message that cannot have a callback (not
-    sent) is neither.
+    asked about, because no valid callback told of their end in time: for `refused_finals` of these
+    one was refused. A message that cannot have a callback (not sent) is neither.
     """
 
     span: timedelta
@@ -50,6 +50,7 @@ class Window:
     by_key: int = 0
     unmatched: int = 0
     not_stored: int = 0
+    refused_finals: int = 0
 
     @property
     def expected(self) -> int:
@@ -181,6 +182,7 @@ def _windows(connection: Connection, now: datetime, tally: Row[Any]) -> Iterator
         counts = (int(count) for count in tuple(tally)[n * width : (n + 1) * width])
         accepted, repeated, by_key, unmatched, refused, not_stored = counts
         numbers = {"by_key": by_key, "unmatched": unmatched, "not_stored": not_stored + pending}
+        numbers |= {"refused_finals": missed[len(SPANS) + n]}
         yield Window(span, accepted, repeated, refused, told[n], missed[n], **numbers)
 
 

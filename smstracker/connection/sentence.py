@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from smstracker.clock import in_words
 from smstracker.connection.causes import Cause
-from smstracker.connection.report import Report
+from smstracker.connection.report import Report, Window
 from smstracker.connection.rotation import Rotation
 from smstracker.connection.wording import callbacks, messages, were
 from smstracker.webhooks.diagnosis import READY
@@ -117,7 +117,7 @@ def _silent(report: Report) -> Sentence | None:
     elif waiting:
         said.append(f"{messages(waiting)} {_waits(waiting)} for a callback")
     if repaired:
-        said.append(f"{messages(repaired)} {were(repaired)} repaired by asking")
+        said.append(f"Twilio was asked about {messages(repaired)} instead")
     return _bad(Kind.SILENT, "; ".join(said) + _helpless(report), _silence_advice(report))
 
 
@@ -179,14 +179,21 @@ def _missed(report: Report) -> Sentence | None:
     day = report.day
     if not day.missed:
         return None
-    whose = "its message was" if day.missed == 1 else "their messages were"
-    noun = "callback" if day.expected == 1 else "callbacks"
     text = (
-        f"{day.missed:,} of {day.expected:,} expected {noun} did not arrive in the last 24 hours; "
-        f"{whose} repaired by asking"
+        f"For {day.missed:,} of {messages(day.expected)} finished in the last 24 hours no valid "
+        f"callback told the outcome: {_why_missed(day)}. Twilio was asked instead"
     )
     is_bad = day.missed >= MISSED_COUNT and (day.repaired_share or 0) >= MISSED_SHARE
     return Sentence(Kind.MISSED, text, is_bad, text)
+
+
+def _why_missed(day: Window) -> str:
+    refused, absent = day.refused_finals, day.missed - day.refused_finals
+    why = [f"{refused:,} {were(refused)} refused"] if refused else []
+    if absent:
+        stored = " or could not be stored" if day.not_stored else ""
+        why.append(f"{absent:,} did not come in time{stored}")
+    return ", ".join(why)
 
 
 def _secondary(report: Report) -> Sentence | None:
@@ -199,11 +206,11 @@ def _secondary(report: Report) -> Sentence | None:
 def _well(report: Report) -> Sentence:
     expected = report.day.expected
     if expected == 1:
-        text = "The one expected callback arrived in the last 24 hours"
+        text = "The one outcome of the last 24 hours was called back"
     elif expected:
-        text = f"All {expected:,} expected callbacks arrived in the last 24 hours"
+        text = f"All {expected:,} outcomes of the last 24 hours were called back"
     elif report.sent_in_day:
-        text = "No message of the last 24 hours has come to its end, so no last callback was due"
+        text = "No sent message was finished in the last 24 hours, so there is nothing to judge yet"
     else:
         text = "No message was sent in the last 24 hours, so no callback was expected"
     return Sentence(Kind.WELL, text, False, text)

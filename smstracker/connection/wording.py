@@ -68,9 +68,9 @@ def prospect(forecast: Forecast) -> str:
     if count:
         return f"Replay applies the {callbacks(count)} that {_is_valid(count)} by now."
     return (
-        "None can be applied: none is valid with today's settings. Mend a cause that is named "
-        "here and start the app again, then Replay stands here. What none of your tokens has "
-        "signed is never applied."
+        "None can be applied: none is valid with today's settings. Fix a cause named above and "
+        "restart: a Replay button then appears here. What none of your tokens or keys has signed "
+        "is never applied."
     )
 
 

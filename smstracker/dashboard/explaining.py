@@ -5,7 +5,15 @@ from datetime import datetime
 
 from smstracker import status
 from smstracker.models import Message
-from smstracker.reasons import CHARGED, WHO, WORTH_ANOTHER_TRY, Reason, reason_for
+from smstracker.reasons import (
+    CHARGED,
+    REASONS,
+    WHO,
+    WORTH_ANOTHER_TRY,
+    Reason,
+    plain_code,
+    reason_for,
+)
 from smstracker.status import State
 
 _SAFE = "Yes. Nothing was sent, so it is safe."
@@ -58,6 +66,11 @@ def _charged(message: Message, reason: Reason | None) -> str:
     if message.price is not None:
         return f"Yes, {message.price} {message.price_unit or ''}".strip() if message.price else "No"
     return CHARGED[reason.charged if reason else "maybe"]
+
+
+def is_in_guide(code: str) -> bool:
+    """Whether the error guide has a place for the code."""
+    return plain_code(code) in REASONS
 
 
 def refusal_to_send_again(message: Message, now: datetime) -> str | None:

@@ -80,12 +80,8 @@ class MessageForm(FlaskForm):
         text = field.data or ""
         if not text.strip() and not self.pictures:
             raise ValidationError("Type the text to send, or give the address of a picture.")
-        if len(text) > MAX_CHARACTERS:
-            over = len(text) - MAX_CHARACTERS
-            raise ValidationError(
-                f"The text has {len(text):,} characters, {over:,} more than the "
-                f"{MAX_CHARACTERS:,} that one message can hold."
-            )
+        if problem := length_problem(text):
+            raise ValidationError(problem)
         if "\0" in text:
             raise ValidationError("The text holds a character that cannot be sent (NUL).")
 
@@ -98,7 +94,15 @@ class MessageForm(FlaskForm):
             if (problem := problem_with(address))
         ]
         if problems:
-            raise ValidationError(" ".join(problems))
+            raise ValidationError("\n".join(problems))
+
+
+def length_problem(text: str) -> str | None:
+    """Why a text is too long for one message; compose.js writes the same."""
+    over = len(text) - MAX_CHARACTERS
+    if over <= 0:
+        return None
+    return f"{len(text):,} characters: {over:,} more than one message can hold."
 
 
 def describe_recipient(typed: str) -> str:

@@ -29,7 +29,7 @@ from smstracker.dashboard.filters import (
     read_filters,
     read_strictly,
 )
-from smstracker.dashboard.forms import MessageForm, sender_choices
+from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
 from smstracker.dashboard.listing import Page, as_json, listing
 from smstracker.dashboard.notes import notes_on_form, recipient_of_form
 from smstracker.dashboard.sending import save_and_hand_over
@@ -42,6 +42,7 @@ from smstracker.period import Period
 from smstracker.plain_text import cost_advice, plain
 from smstracker.segments import count_segments
 from smstracker.simulator.stories import STORIES
+from smstracker.sms.regions import region_in_a_sentence
 from smstracker.web.guards import for_programs, is_for_programs, sign_in_guard
 
 bp = Blueprint("dashboard", __name__)
@@ -196,10 +197,12 @@ def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnV
 def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple[str, int]:
     context: dict[str, Any] = {"form": form, "notice": notice}
     context["count"] = count_segments(form.body.data or "")
+    context["longest"], context["too_long"] = MAX_CHARACTERS, length_problem(form.body.data or "")
     context["notes"] = notes_on_form() if request.method == "POST" else None
     context["understood"] = recipient_of_form()[0] if request.method == "POST" else None
     # An MMS has no segments to save.
     context["advice"] = None if form.pictures else cost_advice(form.body.data or "")
+    context["home"] = region_in_a_sentence(settings().default_region)
     context["now"] = utcnow()
     context["stories"] = STORIES if settings().demo else ()
     return render_template("dashboard/new_message.html", **context), code

@@ -20,7 +20,7 @@ BUSY = (
     "Nothing was sent or saved. Press Send again in a moment."
 )
 _DELETED_THERE = (
-    "Twilio no longer has this message: a person, a program or Twilio’s retention period deleted "
+    "Twilio no longer has this message: a person, a program or Twilio's retention period deleted "
     "it before its outcome came here. It may have arrived, so ask the recipient before you send "
     "it again. A status callback that still comes counts."
 )
@@ -89,8 +89,8 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
         )
     if message.status == "untraced":
         said.append(
-            "Twilio gave no readable answer, and Twilio has no trace of it: its list was searched "
-            "again and again for ten minutes. It is safe to send it again."
+            "Twilio's answer was unreadable, and several searches of its list over ten minutes "
+            "found no such message. It is safe to send it again."
         )
     if message.status == status.DELETED:
         said.append(_SIMULATION_ENDED if message.simulated else _DELETED_THERE)
@@ -101,7 +101,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
             "The network reported both a failure and a delivery. Both are in the timeline; "
             "the delivery counts."
         )
-    if not message.callback_requested:
+    if not message.callback_requested and message.status not in status.NOT_SENT:
         said.append(
             "Twilio cannot reach this app from outside, so statuses will not arrive by callback. "
             "Your administrator has to set PUBLIC_BASE_URL to a public https address."
@@ -126,7 +126,7 @@ def _what_is_unknown(events: Sequence[StatusEvent]) -> list[str]:
     )
     return [
         *said,
-        f"Twilio’s list has {what}: {', '.join(found or others)}. That cannot be decided from "
+        f"Twilio's list has {what}: {', '.join(found or others)}. That cannot be decided from "
         "here: ask your administrator to look in the Twilio Console.",
     ]
 
@@ -174,7 +174,7 @@ def source_words(message: Message, word: str, source: str | None) -> str:
     """How the status `word` is known."""
     words = status.SOURCE_WORDS[Source(source)] if source else "saved by this app"
     if source == Source.LOOKUP and word in ("unknown", "untraced"):
-        words = "searched Twilio’s list"
+        words = "searched Twilio's list"
     elif word in ("unknown", "unreached"):
         words = "the send request, which got no readable answer"
     return words.replace("Twilio", "the simulated carrier") if message.simulated else words

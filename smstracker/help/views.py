@@ -1,6 +1,7 @@
 """The error guide: every code that is explained here, for whoever is signed in."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -11,9 +12,11 @@ from smstracker.reasons import (
     GROUPS,
     GUIDE,
     REASONS,
+    SHORTEST_CODE,
     WHO,
     Reason,
     documentation,
+    is_code,
     plain_code,
 )
 
@@ -27,19 +30,34 @@ LONGEST_QUERY = 60
 def errors() -> ResponseReturnValue:
     """The guide, one code of it, or the entries that contain what was typed."""
     query = (request.args.get("q") or request.args.get("code") or "").strip()[:LONGEST_QUERY]
-    code = plain_code(query.lower().removeprefix("error"))
-    if code.isdecimal():
+    words = re.sub(r"^(error|code)s?\b", "", query.lower())
+    codes = words.replace(",", " ").split()
+    if len(codes) > 1 and all(word in REASONS for word in codes):
+        return _page(_entries_of(codes), query=query)
+    code = plain_code(words)
+    if is_code(code):
         return redirect(url_for(".error", code=code))
+    if code and code.isascii() and code.isdecimal() and len(code) < SHORTEST_CODE:
+        beginning = [known for known in REASONS if known.startswith(code)]
+        return _page(_entries_of(beginning), query=query)
     return _page(_entries_with(query), query=query)
 
 
 @bp.get("/errors/<code>")
 def error(code: str) -> ResponseReturnValue:
-    """Leads to the code's place in the guide; one that is not there gets told so."""
+    """Lead to the code's place in the guide, or say that it is not there."""
     code = plain_code(code)
     if code in REASONS:
         return redirect(url_for(".errors", _anchor=code))
     return _page(GUIDE, unknown=code), 404
+
+
+def _entries_of(codes: Sequence[str]) -> Mapping[str, Mapping[str, Reason]]:
+    matches = {
+        group: {code: reason for code, reason in entries.items() if code in codes}
+        for group, entries in GUIDE.items()
+    }
+    return {group: entries for group, entries in matches.items() if entries}
 
 
 def _entries_with(query: str) -> Mapping[str, Mapping[str, Reason]]:

@@ -98,6 +98,11 @@ class SignInToken(Model):
         return rows(db.session.execute(delete(cls).where(cls.id.in_(free))))
 
     @classmethod
+    def is_live_link(cls, token: str) -> bool:
+        """Whether the link can still be redeemed; spends nothing and waits for no lock."""
+        return cls._exists(cls.token_hash == digest(token))
+
+    @classmethod
     def redeem_link(cls, token: str) -> "SignInToken | None":
         """Spend the token; of any number of tries at once, one gets it."""
         is_token = cls.token_hash == digest(token)

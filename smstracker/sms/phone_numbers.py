@@ -26,6 +26,7 @@ from smstracker.sms.phone_spelling import (
     Spelling,
     spell_number,
 )
+from smstracker.sms.regions import region_in_a_sentence
 
 __all__ = [
     "NO_NUMBER",
@@ -45,6 +46,10 @@ _LENGTH_PROBLEMS = {
     Length.IS_POSSIBLE_LOCAL_ONLY: "The area code is missing.",
 }
 _NO_COUNTRY = "No country has that code. Begin with + and the country code, for example +44."
+_TOO_SHORT_TO_TEXT = (
+    "That is too short for a phone number. "
+    "Short codes and emergency numbers cannot be texted from here."
+)
 _BRACKETED_ZERO = "It is not clear whether the (0) belongs to the number. Type it without brackets."
 _LEADING_ZERO = "No number of that country has a 0 there. Begin with + and the country code."
 # Prefixes that cannot be read in two ways: "00 1 …" and the "001 …" of Mongolia could be.
@@ -162,6 +167,8 @@ def _at_home(digits: str, region: str) -> _Number:
     number = _Number(code, digits[len(trunk) :] if has_prefix else digits)
     if has_prefix and number.national.startswith("0"):
         number = _without_printed_zero(number, digits)
+    if _is_short_or_emergency(digits, number, region):
+        raise PhoneNumberError(_TOO_SHORT_TO_TEXT)
     # In North America the 1 is as often left out as typed: it is the country code as well.
     lacks_prefix = bool(trunk) and not has_prefix and code != NORTH_AMERICA
     if lacks_prefix and not (number.is_mobile and _is_written_without_trunk_prefix(number)):
@@ -169,9 +176,12 @@ def _at_home(digits: str, region: str) -> _Number:
     if _could_be_abroad(digits, number, region, doubts_mobile=lacks_prefix):
         is_own = digits.startswith(code) and _Number(code, digits[len(code) :]).is_valid
         doubt = (
-            "may begin with the country code" if is_own else "could be a number of another country"
+            "It may begin with the country code"
+            if is_own
+            else "This could be a number of another country"
         )
-        raise PhoneNumberError(f"It {doubt}. {_begin_with(trunk)}")
+        raise PhoneNumberError(f"{doubt}. {_begin_with(trunk)}")
+    _refuse_what_is_of_another_country(digits, number, region)
     return _possible(number)
 
 
@@ -179,6 +189,30 @@ def _without_printed_zero(number: _Number, digits: str) -> _Number:
     """The number of a local form with a 0 after the trunk prefix, as Belarus writes it (8 029)."""
     candidate = _Number(number.code, number.national[1:])
     return candidate if candidate.is_valid and candidate.local_digits == digits else number
+
+
+def _is_short_or_emergency(digits: str, home: _Number, region: str) -> bool:
+    is_short = phonenumbers.is_emergency_number(digits, region) or re.fullmatch(
+        "[1-9][0-9]{2,5}", digits
+    )
+    return bool(is_short) and not home.is_valid
+
+
+def _refuse_what_is_of_another_country(digits: str, home: _Number, region: str) -> None:
+    """Refuse what is dialled otherwise or is longer than any number of the region."""
+    is_too_long = len(home.e164) > 1 + LONGEST or (
+        phonenumbers.is_possible_number_with_reason(home.parsed) == Length.TOO_LONG
+    )
+    other = f"For another country begin with + and its code, as in +{_code_of_another(home.code)}."
+    where = region_in_a_sentence(region)
+    if home.code == NORTH_AMERICA and digits.startswith("0"):
+        raise PhoneNumberError(f"That is not a number of {where}. {other}")
+    if is_too_long:
+        raise PhoneNumberError(f"That number is too long for {where}. {other}")
+
+
+def _code_of_another(home_code: str) -> str:
+    return "44" if home_code == "49" else "49"
 
 
 def _could_be_abroad(digits: str, home: _Number, region: str, *, doubts_mobile: bool) -> bool:

@@ -38,8 +38,22 @@ function filled(sizes, capacity) {
 export function segmentLine({ encoding, count, units }) {
   const [single, multi] = encoding === "GSM-7" ? [160, 153] : [70, 67];
   const room = count <= 1 ? single : multi * count;
-  return `${encoding} · ${count} ${count === 1 ? "segment" : "segments"} · ${units} of ${room}`;
+  const used = `${thousands(units)} of ${thousands(room)}`;
+  return `${encoding} · ${count} ${count === 1 ? "segment" : "segments"} · ${used}`;
 }
+
+export function mmsLine(words, text, longest) {
+  return `${words} · ${thousands([...text].length)} of ${thousands(longest)} characters`;
+}
+
+// The words of forms.py; empty for a text that one message can hold.
+export function lengthProblem(text, longest) {
+  const length = [...text].length;
+  if (length <= longest) return "";
+  return `${thousands(length)} characters: ${thousands(length - longest)} more than one message can hold.`;
+}
+
+const thousands = (number) => number.toLocaleString("en-US");
 
 const isGsm = (text) => [...text].every((c) => GSM_BASIC.has(c) || GSM_EXTENDED.has(c));
 const isMark = (character) => /^\p{M}$/u.test(character);
@@ -169,6 +183,8 @@ function offerPlain(button, body, advice) {
 
 function countWhileTyping(body, pictures) {
   const line = document.getElementById("segments");
+  const tooLong = document.getElementById("too-long");
+  const longest = Number(tooLong.dataset.longest);
   const costly = document.getElementById("costly");
   const announced = document.getElementById("segments-changed");
   const tables = JSON.parse(costly.dataset.plain);
@@ -176,15 +192,23 @@ function countWhileTyping(body, pictures) {
   let said = "";
   let pause = 0;
 
+  // The error of the last attempt, until what it is about changes.
+  const sent = body.value;
+  const isSaidAbove = () => body.value === sent && document.getElementById("body-error") !== null;
+
   function show() {
     const forecast = countSegments(body.value);
     const isMms = pictures.value.trim() !== "";
     const advice = isMms ? null : costAdvice(body.value, tables);
-    line.textContent = isMms ? line.dataset.mms : segmentLine(forecast);
+    line.textContent = isMms ? mmsLine(line.dataset.mms, body.value, longest) : segmentLine(forecast);
+    const problem = lengthProblem(body.value, longest);
+    tooLong.hidden = problem === "" || isSaidAbove();
+    tooLong.textContent = problem;
     costly.hidden = advice === null;
     document.getElementById("advice").textContent = advice ? adviceLine(advice) : "";
     document.getElementById("offers").replaceChildren(...chips(advice?.offers ?? [], tables, body));
     offerPlain(all, body, advice);
+    if (problem) return "More than one message can hold";
     if (isMms) return line.dataset.mms;
     return `${forecast.encoding}, ${forecast.count} ${forecast.count === 1 ? "segment" : "segments"}`;
   }

@@ -86,10 +86,10 @@ STRANGER = (
     "add its token to TWILIO_SUBACCOUNT_TOKENS."
 )
 NOT_OUR_SIGNATURE = (
-    "No variant fits: another account's token, or not Twilio. If callbacks of yours are missing, "
-    "compare {setting} with the Twilio Console."
+    "Signed with no token of yours: from another account, or not from Twilio. "
+    "If callbacks of yours are missing, compare {setting} with the Twilio Console."
 )
-NOTHING_FITS = "No variant fits: another account's token, or not Twilio."
+NOTHING_FITS = "Signed with no token of yours: from another account, or not from Twilio."
 FOR_BASE = "for {found}, but PUBLIC_BASE_URL is {base}"
 SET_BASE = "set PUBLIC_BASE_URL to {found}, or correct the address that Twilio was given"
 USE_HTTPS = "correct the address that Twilio was given, which must begin with https"

@@ -55,11 +55,11 @@ def _purges(now: datetime) -> dict[str, Callable[[], int]]:
             session.connection(), orphaned_before
         ),
         "counts of callbacks": lambda: CallbackTally.purge(now),
-        "killed workers": lambda: Heartbeat.purge(session.connection()),
+        "entries of dead workers": lambda: Heartbeat.purge(session.connection()),
         "sign-in tokens": SignInToken.purge,
         "searches for recipients": lambda: RecipientSearch.purge(now),
         "sessions": UserSession.end_stale,
-        "limits": lambda: RateLimit.purge(session.connection(), now),
+        "expired rate-limit counters": lambda: RateLimit.purge(session.connection(), now),
     }
 
 
