@@ -4,11 +4,13 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +19,8 @@ import pytest
 import requests
 
 from config import ROOT
-from tests.conftest import free_port
+from smstracker.__main__ import COMMANDS, WORKER
+from tests.conftest import free_port, migrate
 from tests.people import hidden
 from tests.process import Process
 
@@ -101,6 +104,49 @@ def test_nothing_is_left_when_it_is_killed(tmp_path: Path, killed: str) -> None:
     _, alive = psutil.wait_procs(family, timeout=15)
     assert alive == []
     process.wait()
+
+
+# No file of the process can grow, as on a full disk.
+FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
+START = "import os, sys; os.execv(sys.executable, [sys.executable, '-m', {}])"
+
+
+def test_worker_of_make_run_waits_for_room_on_a_full_disk(tmp_path: Path) -> None:
+    migrate(f"sqlite:///{tmp_path / 'run.sqlite'}")
+    command = ", ".join(map(repr, COMMANDS[WORKER]))
+    # What holds the database keeps its journal, which could not be made anew.
+    with closing(sqlite3.connect(tmp_path / "run.sqlite")) as holder:
+        holder.execute("SELECT count(*) FROM message")
+        process = Process(tmp_path, sys.executable, "-c", FULL_DISK + START.format(command))
+        try:
+            process.wait_for(r'"event": "worker_waits".*the disk is full')
+        finally:
+            assert process.end() == 0
+    assert "Error" not in process.printed
+
+
+def test_end_of_the_worker_names_what_is_stopped_with_it(demo: Process) -> None:
+    demo.wait_for("worker_started")
+    [worker] = [one for one in demo.family() if "worker" in one.cmdline()]
+    worker.kill()
+    assert demo.wait() == 1
+    assert (
+        "\nThe worker ended: it was killed by SIGKILL. The simulated carrier and the web server "
+        "are stopped with it; callbacks are refused until you start again.\n"
+    ) in demo.printed
+
+
+def test_end_of_the_worker_says_what_is_wrong_with_the_database(
+    demo: Process, tmp_path: Path
+) -> None:
+    demo.wait_for("worker_started")
+    with sqlite3.connect(tmp_path / "run.sqlite") as connection:
+        connection.execute("DELETE FROM alembic_version")
+    connection.close()
+    [worker] = [one for one in demo.family() if "worker" in one.cmdline()]
+    worker.kill()
+    demo.wait()
+    assert "The worker ended: the database is not migrated. Run flask db upgrade. " in demo.printed
 
 
 def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
