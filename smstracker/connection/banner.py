@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.clock import utcnow
 from smstracker.connection.report import report
-from smstracker.connection.sentence import Sentence, sentence
+from smstracker.connection.sentence import Kind, Sentence, sentence
 from smstracker.database_problems import cause
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,10 @@ class Banner:
         self._computing = Lock()
 
     def sentence(self) -> Sentence | None:
-        """The sentence of the last half minute; None if it cannot be had."""
+        """The sentence of the last half minute, or of now while nothing can be stored.
+
+        None if it cannot be had.
+        """
         now = utcnow()
         if self._is_stale(now) and self._computing.acquire(blocking=False):
             try:
@@ -40,6 +43,8 @@ class Banner:
         self._at = None
 
     def _is_stale(self, now: datetime) -> bool:
+        if self._said is not None and self._said.kind is Kind.NOT_STORING:
+            return True
         # A clock that was set back must not make it last for ever.
         return self._at is None or abs(now - self._at) >= REMEMBERED
 
