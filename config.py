@@ -7,8 +7,9 @@ setting's name and never repeats a value: a value may be a secret.
 import os
 import re
 import secrets
+import socket
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -69,8 +70,10 @@ TWILIO_SUBACCOUNT_TOKENS TWILIO_WEBHOOK_KEYS WEB_CONCURRENCY WEB_THREADS
 """
 SETTINGS = frozenset(_NAMES.split())
 # In `.env` every name is meant for us; the environment also holds those of other programs.
-ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.85, 0.9
+ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.85, 0.8
 SHORTEST_ALIKE = 7
+# Two slips only in a long name: MAIL_HOST is no MAIL_PORT.
+LONG_NAME = 12
 # What only a real installation has. A demo that has it is one that lost its credentials.
 REAL_SETTINGS = (
     "TWILIO_PHONE_NUMBER",
@@ -93,6 +96,13 @@ SHORTEST_SECRET_KEY = 32
 FEWEST_CHARACTERS = 8  # different ones, in a secret key
 _PLACEHOLDER = re.compile(r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…")
 _SQLITE_OPTIONS = {"timeout", "detect_types", "check_same_thread", "cached_statements"}
+# What a person was to put a value for. An ellipsis at the end is how instructions write it.
+_UNFILLED = re.compile(r".*(…|\.\.\.)|<.*>")
+_FREE_SETTINGS = (
+    *("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER"),
+    *("TWILIO_SUBACCOUNT_TOKENS", "TWILIO_WEBHOOK_KEYS"),
+    *("MAIL_SERVER", "MAIL_USERNAME", "MAIL_PASSWORD"),
+)
 _EDGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 T = TypeVar("T")
@@ -290,30 +300,85 @@ def make_private(path: Path, mode: int = 0o600) -> None:
 
 
 def _misspelt(file: Mapping[str, str | None], env: Mapping[str, str | None]) -> Iterator[str]:
+    unset = {setting for setting in SETTINGS if not (env.get(setting) or "").strip()}
     for name in sorted(env):
-        unset = {setting for setting in SETTINGS if not (env.get(setting) or "").strip()}
-        meant = (
-            _meant(name, SETTINGS, ALIKE_IN_FILE)
-            if name in file
-            else _meant(name, unset, ALIKE_IN_ENVIRONMENT)
-        )
-        if meant and (env[name] or "").strip():
+        is_ours = name in SETTINGS or name.removesuffix("_FILE") in SETTINGS
+        if is_ours or not (env[name] or "").strip():
+            continue
+        meant = _meant_in_file(name, unset) if name in file else _meant_in_environment(name, unset)
+        # A longer name, as SECRET_KEY_BASE, is another's.
+        if meant and not _is_longer(name, meant):
             yield f"{name}: unknown; is {meant} meant?"
 
 
-def _meant(name: str, settings: frozenset[str] | set[str], alike: float) -> str | None:
-    """The setting that `name` misspells. A longer name, as SECRET_KEY_BASE, is another's."""
-    spelt = re.sub(r"[^A-Z0-9]+", "_", name.upper())
-    if name in SETTINGS or name.removesuffix("_FILE") in SETTINGS or len(spelt) < len("PORT"):
+def _meant_in_file(name: str, unset: set[str]) -> str | None:
+    """The setting that a name in `.env` stands for: respelt, misspelt, or short of one word."""
+    spelt = _spelt(name)
+    if spelt in SETTINGS:
+        return spelt
+    if len(spelt) < SHORTEST_ALIKE:
         return None
-    close = get_close_matches(spelt, settings, 1, alike) if len(spelt) >= SHORTEST_ALIKE else []
-    same = spelt if spelt in settings and ("_" in spelt or alike == ALIKE_IN_FILE) else None
-    meant = same or next(iter(close), None)
-    if meant is None:
+    close = get_close_matches(spelt, SETTINGS, 1, ALIKE_IN_FILE)
+    return next(iter(close), None) or _respelt(spelt, SETTINGS) or _short_of_a_word(spelt, unset)
+
+
+def _meant_in_environment(name: str, unset: set[str]) -> str | None:
+    """The unset setting that a name in the environment misspells by a slip or two."""
+    spelt = _spelt(name)
+    if len(spelt) < SHORTEST_ALIKE:
         return None
-    words, theirs = meant.split("_"), spelt.split("_")
-    is_longer = len(theirs) > len(words) and set(words) <= set(theirs)
-    return None if is_longer else meant
+    close = get_close_matches(spelt, unset, 3, ALIKE_IN_ENVIRONMENT)
+    return _respelt(spelt, unset) or next((s for s in close if _is_slip(spelt, s)), None)
+
+
+def _spelt(name: str) -> str:
+    return re.sub(r"[^A-Z0-9]+", "_", name.upper())
+
+
+def _respelt(spelt: str, settings: Iterable[str]) -> str | None:
+    """The setting that is the same but for underscores and plurals."""
+    return next((s for s in sorted(settings) if _bare(s) == _bare(spelt)), None)
+
+
+def _bare(name: str) -> str:
+    singular = re.sub(r"IES(_|$)", r"Y\1", name)
+    return re.sub(r"S(_|$)", r"\1", singular).replace("_", "")
+
+
+def _short_of_a_word(spelt: str, unset: set[str]) -> str | None:
+    """The setting that has one word more, as TWILIO_AUTH_TOKEN has beside TWILIO_TOKEN."""
+    words = spelt.split("_")
+    for setting in sorted(SETTINGS, key=len):
+        theirs = setting.split("_")
+        shorter = [theirs[:n] + theirs[n + 1 :] for n in range(len(theirs))]
+        is_likely = setting in unset or words[0] == theirs[0]
+        if len(words) > 1 and is_likely and words in shorter:
+            return setting
+    return None
+
+
+def _is_longer(name: str, setting: str) -> bool:
+    words, theirs = setting.split("_"), _spelt(name).split("_")
+    return len(theirs) > len(words) and set(words) <= set(theirs)
+
+
+def _is_slip(spelt: str, setting: str) -> bool:
+    """Whether one edit, or two in a long name that begins alike, make a name the setting."""
+    edits = _edits(spelt, setting)
+    return edits == 1 or (edits == 2 and len(setting) >= LONG_NAME and spelt[0] == setting[0])
+
+
+def _edits(one: str, other: str) -> int:
+    """How many letters were left out, added, changed or swapped with the next."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one):
+        earlier, before, row = before, row, [i + 1]
+        for j, their in enumerate(other):
+            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (letter != their)))
+            if i and j and letter == other[j - 1] and one[i - 1] == their:
+                row[-1] = min(row[-1], earlier[j - 1] + 1)
+    return row[-1]
 
 
 def _build(read: _Reader, demo: bool, instance: Path) -> Config:
@@ -328,13 +393,14 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
     database_url = _read_database_url(read, demo, instance)
     edge = read.matching("TWILIO_EDGE", _EDGE, "an edge of Twilio's such as dublin")
     region = read.matching("TWILIO_REGION", _EDGE, "a region of Twilio's such as ie1")
-    # An address that somebody has set is never rewritten.
-    is_twilio = not demo and not read.text("TWILIO_API_BASE_URL")
+    _refuse_idle_settings(read, demo)
     return Config(
         demo=demo,
         instance=instance,
         port=port,
-        bind_address=read.text("BIND_ADDRESS") or "127.0.0.1",
+        bind_address=read.known(
+            "BIND_ADDRESS", "127.0.0.1", _bind_address, "an IP address of this machine"
+        ),
         web_concurrency=read.number(
             "WEB_CONCURRENCY", 1 if demo or database_url.startswith("sqlite") else 2, 1, 64
         ),
@@ -356,8 +422,8 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
             "TWILIO_MESSAGING_SERVICE_SID", _SERVICE_SID, "MG followed by 32 hexadecimal digits"
         ),
         twilio_api_base_url=api,
-        twilio_edge=edge if is_twilio else None,
-        twilio_region=region if is_twilio else None,
+        twilio_edge=None if demo else edge,
+        twilio_region=None if demo else region,
         simulator_port=simulator_port,
         mail=_read_mail(read),
         sign_in_allow=_read_sign_in_allow(read, demo),
@@ -371,6 +437,35 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
         send_limit_per_minute=read.number("SEND_LIMIT_PER_MINUTE", 30, 1, 1_000_000),
         send_limit_per_day=read.number("SEND_LIMIT_PER_DAY", 1000, 1, 100_000_000),
     )
+
+
+def _refuse_idle_settings(read: _Reader, demo: bool) -> None:
+    """What cannot do what whoever set it expects: a placeholder, or a setting beside another."""
+    for name in _FREE_SETTINGS:
+        if any(_UNFILLED.fullmatch(part) for part in read.words(name)):
+            read.problem(name, "still holds a placeholder; set the real value")
+    if demo:
+        return
+    for name in ("TWILIO_EDGE", "TWILIO_REGION"):
+        # An address that somebody has set is never rewritten.
+        if read.text(name) and read.text("TWILIO_API_BASE_URL"):
+            read.problem(name, "does nothing beside TWILIO_API_BASE_URL; remove one of them")
+    for name in ("MAIL_USERNAME", "MAIL_PASSWORD"):
+        if read.text(name) and not read.text("MAIL_SERVER"):
+            read.problem("MAIL_SERVER", f"required, because {name} is set")
+            break
+
+
+def _bind_address(raw: str) -> str | None:
+    """An IP address, or a name that stands for one here. Whether it is free shows the server."""
+    try:
+        ip_address(raw)
+    except ValueError:
+        try:
+            socket.getaddrinfo(raw, None)
+        except (OSError, UnicodeError):
+            return None
+    return raw
 
 
 def _read_twilio(read: _Reader) -> tuple[str, str, str | None]:

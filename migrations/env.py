@@ -1,6 +1,7 @@
 """Alembic's environment: one history for SQLite and PostgreSQL, run inside the Flask app."""
 
 import time
+from contextlib import nullcontext
 
 import click
 from alembic import context
@@ -10,6 +11,7 @@ from flask import current_app
 
 from smstracker import models
 from smstracker.database import TIME_LIMITS, include_object
+from smstracker.database_file import making_file
 from smstracker.database_problems import DATABASE_ERRORS, NOT_MIGRATED, explain
 from smstracker.extensions import db
 
@@ -86,8 +88,15 @@ def run() -> None:
         progress.tell(before, after)
 
 
+def may_make_file() -> bool:
+    """Whether this is `flask db upgrade` or the upgrade of `make run`."""
+    command = click.get_current_context(silent=True)
+    return command is None or command.info_name == "upgrade"
+
+
 try:
-    run()
+    with making_file() if may_make_file() else nullcontext():
+        run()
 except CommandError as error:
     # Of a revision that we do not have, as in the database of a newer version.
     raise click.ClickException(f"{str(error).rstrip('.')}.") from error

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import FrameType
 
 import click
+from flask import Flask
 from flask_migrate import upgrade
 
 from config import ROOT, Config, ConfigError, load
 from smstracker import create_app
+from smstracker.extensions import db
+from smstracker.health import database_problem
 
 STARTING = 30.0  # seconds until the app has to answer
 STOPPING = 15.0  # seconds until a process that does not stop is killed
@@ -25,7 +28,15 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # make does not pass on that it was killed, so its child has to look.
 END_WITH_PARENT = "--end-with-parent"
 PARENT = os.getppid()
-SIMULATOR = ["smstracker.simulator"]
+SIMULATOR, WEB_SERVER, WORKER = "simulated carrier", "web server", "worker"
+COMMANDS = {
+    SIMULATOR: ["smstracker.simulator"],
+    WEB_SERVER: ["gunicorn", "-c", "python:smstracker.server", "wsgi:app"],
+    # It may not end for what passes: the web server would be stopped with it.
+    WORKER: ["smstracker.command_line", "worker", "--wait"],
+}
+
+Processes = dict[str, "subprocess.Popen[bytes]"]
 
 
 class StopError(Exception):
@@ -44,15 +55,17 @@ def main() -> int:
         if problem:
             return _refuse(f"Cannot listen on port {port}: check BIND_ADDRESS and {name}.")
     try:
-        with create_app(settings).app_context():
+        app = create_app(settings)
+        with app.app_context():
             upgrade()
+            db.engine.dispose()
     except ConfigError as error:
         return _refuse(str(error))
     except click.ClickException as error:  # of migrations/env.py
         return _refuse(error.message)
     for asked_to_end in ENDING:
         signal.signal(asked_to_end, _stop)
-    return _supervise(settings)
+    return _supervise(app, settings)
 
 
 def _refuse(why: str) -> int:
@@ -81,32 +94,52 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     raise StopError
 
 
-def _commands(settings: Config) -> list[list[str]]:
-    web = ["gunicorn", "-c", "python:smstracker.server", "wsgi:app"]
-    worker = ["smstracker.command_line", "worker"]
-    return [*([SIMULATOR] if settings.demo else []), web, worker]
-
-
-def _supervise(settings: Config) -> int:
+def _supervise(app: Flask, settings: Config) -> int:
     """Run the processes; when one ends, or on Ctrl-C, or without a parent, end them all."""
-    processes: list[subprocess.Popen[bytes]] = []
+    processes: Processes = {}
     guard = _start_guard()
     try:
-        for command in _commands(settings):
-            processes.append(_start(command, guard.pid))
-            if command == SIMULATOR:
+        for name, command in COMMANDS.items():
+            if name == SIMULATOR and not settings.demo:
+                continue
+            processes[name] = _start(command, guard.pid)
+            if name == SIMULATOR:
                 # The worker asks it at once, and would say that Twilio cannot be reached.
-                _wait_for_port(settings.simulator_port, processes[0])
-        goes_on = _watch([*processes, guard])
+                _wait_for_port(settings.simulator_port, processes[name])
+        goes_on = _watch([*processes.values(), guard])
         _announce(settings, goes_on)
         while goes_on():
             time.sleep(0.5)
+        sys.stderr.write(_obituary(app, processes))
         return 1
     except StopError:
         return 0
     finally:
-        _end(processes)
+        _end(processes.values())
         guard.kill()
+
+
+def _obituary(app: Flask, processes: Processes) -> str:
+    """Which process ended and why, and what is stopped with it; nothing if all still run."""
+    ended = next((name for name in processes if processes[name].poll() is not None), None)
+    if ended is None:
+        return ""
+    others = [name for name in processes if name != ended]
+    are = "are" if others[1:] else "is"
+    with app.app_context():
+        problem = database_problem() if ended == WORKER else None
+    why = f"{problem.cause}. {problem.fix[0].upper()}{problem.fix[1:]}" if problem else None
+    return (
+        f"\nThe {ended} ended: {why or _end_status(processes[ended].returncode)}. "
+        f"The {' and the '.join(others)} {are} stopped with it; "
+        "callbacks are refused until you start again.\n"
+    )
+
+
+def _end_status(code: int) -> str:
+    if code < 0:
+        return f"it was killed by {signal.Signals(-code).name}"
+    return f"its exit code is {code}, and its last lines say why"
 
 
 def _start_guard() -> subprocess.Popen[bytes]:
@@ -170,7 +203,7 @@ def _announce(settings: Config, goes_on: Callable[[], bool]) -> None:
         return
 
 
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+def _end(processes: Collection["subprocess.Popen[bytes]"]) -> None:
     for asked_again in ENDING:
         signal.signal(asked_again, signal.SIG_IGN)
     for process in processes:

@@ -18,6 +18,12 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
 from config import make_private, sqlite_path
+from smstracker.database_file import (
+    OpenedFile,
+    ReplacedFileError,
+    check_has_tables,
+    check_is_there,
+)
 from smstracker.folding import fold_text
 
 # Raised when the database is gone, locked for too long, full or takes no writes (InternalError on
@@ -132,6 +138,9 @@ def prepare_engine(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "do_connect", _protect_files)
         event.listen(engine, "connect", _set_pragmas)
+        path = sqlite_path(engine.url)
+        if path is not None:
+            _watch_file(engine, OpenedFile(path))
         event.listen(engine, "begin", _begin)
     else:
         event.listen(engine, "connect", _set_session_parameters)
@@ -172,11 +181,25 @@ def _set_config(parameters: dict[str, str], is_local: str) -> str:
     return f"SELECT {', '.join(calls)}"
 
 
+def _watch_file(engine: Engine, file: OpenedFile) -> None:
+    """Let nothing be read from or stored in a file that was deleted or replaced meanwhile."""
+
+    def check(connection: Connection) -> None:
+        try:
+            file.check()
+        except ReplacedFileError as error:
+            raise OperationalError("BEGIN", None, error) from error
+
+    event.listen(engine, "connect", lambda _connection, _record: file.check())
+    event.listen(engine, "begin", check)
+
+
 def _protect_files(_dialect: Dialect, _record: object, arguments: Any, _options: Any) -> None:
     """Shut others out of the database's files before they are opened, and when they are made."""
     path = sqlite_path(URL.create("sqlite", database=arguments[0]))
     if path is None:
         return
+    check_is_there(path)
     if not str(arguments[0]).startswith("file:"):
         # SQLite would make it readable by all, and the files beside it by its example.
         with suppress(OSError):
@@ -193,8 +216,9 @@ def sqlite_files(path: Path) -> list[Path]:
 def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
     # Python's sqlite3 would open the transaction at the first write only, and updates are lost.
     connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT}")
+    check_has_tables(connection)
     for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT}",
         "journal_mode=wal",
         "synchronous=full",
         "foreign_keys=on",

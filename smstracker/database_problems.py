@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from smstracker.database import UNAVAILABLE
+from smstracker.database_file import EmptyFileError, MissingFileError, ReplacedFileError
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,16 @@ DISK_FAILS = DatabaseProblem(
 NOT_OPENED = DatabaseProblem(
     "the database file cannot be opened",
     "check DATABASE_URL, and that the folder exists and lets this user write",
+)
+_IS_IT_NEW = (
+    "if it should hold messages, check DATABASE_URL and whether its disk is mounted; "
+    "for a new installation run flask db upgrade"
+)
+NO_FILE = DatabaseProblem("the database file does not exist (yet)", _IS_IT_NEW)
+EMPTY_FILE = DatabaseProblem("the database file is empty", _IS_IT_NEW)
+REPLACED_FILE = DatabaseProblem(
+    "the database file was deleted or replaced while smstracker ran",
+    "put the right file in its place and start smstracker again",
 )
 DAMAGED = DatabaseProblem(
     "the database is damaged, or the file is none of SQLite's",
@@ -142,6 +153,11 @@ class LiveDatabaseError(Exception):
 DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, LiveDatabaseError)
 NOTHING_SAVED = (DISK_FULL, DISK_FAILS, READ_ONLY_FILE, SERVER_DISK_FULL, READ_ONLY_SERVER)
 
+FILES: dict[type[sqlite3.Error], DatabaseProblem] = {
+    MissingFileError: NO_FILE,
+    EmptyFileError: EMPTY_FILE,
+    ReplacedFileError: REPLACED_FILE,
+}
 # Primary result codes: https://www.sqlite.org/rescode.html
 SQLITE = {
     sqlite3.SQLITE_PERM: READ_ONLY_FILE,
@@ -227,6 +243,8 @@ def cause(error: BaseException) -> str:
 
 
 def _of_sqlite(error: sqlite3.Error) -> DatabaseProblem | None:
+    if type(error) in FILES:
+        return FILES[type(error)]
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code == sqlite3.SQLITE_ERROR and re.search(r"no such (table|column)|no column", str(error)):
         return NOT_MIGRATED

@@ -20,6 +20,7 @@ from smstracker.health import database_problem
 from smstracker.machine_checks import durability, machine_findings
 from smstracker.mailer import MailError, current_mailer
 from smstracker.models import MailHealth
+from smstracker.network_errors import explain_mail_error
 from smstracker.self_probe import obstacle
 
 CLOCK_WARNING, CLOCK_PROBLEM = timedelta(seconds=30), timedelta(minutes=5)
@@ -59,12 +60,13 @@ def _twilio() -> Iterator[Finding]:
     try:
         account = current_carrier().account()
     except InquiryError as error:
-        fix = "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
+        reason, _, advice = phrase(error.reason).partition(": ")
         if settings().demo:
-            fix = "start the demo with make run: the simulated carrier is part of it"
-        elif not isinstance(error, GoneError) and "HTTP 40" not in error.reason:
-            fix = "check the network of this machine and TWILIO_API_BASE_URL"
-        yield problem("credentials", phrase(error.reason), fix)
+            advice = "start the demo with make run: the simulated carrier is part of it"
+        elif isinstance(error, GoneError):
+            advice = "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
+        fix = advice or "check the network of this machine and TWILIO_API_BASE_URL"
+        yield problem("credentials", reason, fix)
         yield warning("senders", "not checked, because Twilio could not be asked")
         yield warning("clock", "not compared, because Twilio could not be asked")
         return
@@ -97,7 +99,7 @@ def _sender(sender: str) -> Finding:
     try:
         ability = current_carrier().ability(sender)
     except InquiryError as error:
-        return problem(check, f"{name} cannot be checked: {phrase(error.reason)}")
+        return _unchecked(name, error)
     if ability is Ability.SENDS:
         return ok(check, f"{name} can send SMS")
     if ability is Ability.NO_SMS:
@@ -114,8 +116,13 @@ def _service(service: str) -> Finding:
         fix = "check TWILIO_MESSAGING_SERVICE_SID"
         return problem("senders", f"the account does not have {name}", fix)
     except InquiryError as error:
-        return problem("senders", f"{name} cannot be checked: {phrase(error.reason)}")
+        return _unchecked(name, error)
     return ok("senders", f"{name} exists")
+
+
+def _unchecked(name: str, error: InquiryError) -> Finding:
+    reason, _, advice = phrase(error.reason).partition(": ")
+    return problem("senders", f"{name} cannot be checked: {reason}", advice or None)
 
 
 def _clock(ahead: timedelta | None) -> Finding:
@@ -147,7 +154,8 @@ def _callbacks_arrive() -> Finding:
         how = f", signed with the Auth Token and with {keys} shared key{'s' * (keys > 1)}"
         arrives = "a signed request through PUBLIC_BASE_URL arrives intact"
         return ok("callbacks", arrives + (how if keys else ""))
-    return problem("callbacks", f"PUBLIC_BASE_URL: {found.found}", found.fix)
+    where = f"PUBLIC_BASE_URL ({settings().public_base_url})"
+    return problem("callbacks", f"{where}: {found.found}", found.fix)
 
 
 def _mail() -> Finding:
@@ -160,7 +168,8 @@ def _mail() -> Finding:
     try:
         current_mailer().check()
     except MailError as error:
-        return problem("mail", f"the server cannot be used ({error})", _mail_fix(str(error)))
+        reason, fix = explain_mail_error(str(error))
+        return problem("mail", f"the server cannot be used: {reason}", fix)
     return _sent_mail() or ok("mail", "the server takes mail from here")
 
 
@@ -174,25 +183,12 @@ def _sent_mail() -> Finding | None:
         what = f"the server did not take the newest mail, {ago(health.refusal_at, utcnow())}"
         fix = "see the log of the mail server: the address may not exist, or mail to it is refused"
         if health.refusal == "SMTPSenderRefused":
-            fix = _mail_fix(health.refusal)
+            fix = explain_mail_error(health.refusal).fix
         is_about_address = health.refusal == "SMTPRecipientsRefused"
         judge = warning if is_about_address else problem
-        return judge("mail", f"{what} ({health.refusal})", fix)
+        return judge("mail", f"{what} ({explain_mail_error(health.refusal).reason})", fix)
     if health.server_problem and health.server_at:
         what = f"the server takes mail now, but did not {ago(health.server_at, utcnow())}"
-        return warning("mail", f"{what} ({health.server_problem})", "ask for a sign-in mail again")
+        reason = explain_mail_error(health.server_problem).reason
+        return warning("mail", f"{what} ({reason})", "ask for a sign-in mail again")
     return None
-
-
-def _mail_fix(kind: str) -> str:
-    if kind == "SMTPAuthenticationError":
-        return "check MAIL_USERNAME and MAIL_PASSWORD"
-    if kind == "SMTPAuthenticationRequired":
-        return "set MAIL_USE_TLS, or MAIL_USERNAME and MAIL_PASSWORD: the server wants them first"
-    if kind == "SMTPSenderRefused":
-        return "check MAIL_DEFAULT_SENDER: the server takes no mail from that address"
-    if kind == "SSLCertVerificationError":
-        return "MAIL_SERVER has to be the name that is in the server's certificate"
-    if kind.startswith(("SSL", "SMTPNotSupported")):
-        return "check MAIL_USE_TLS, MAIL_USE_SSL and MAIL_PORT"
-    return "check MAIL_SERVER, MAIL_PORT, MAIL_USE_TLS and MAIL_USE_SSL"

@@ -12,6 +12,7 @@ from smstracker.addresses import absolute
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE_SETTINGS
 from smstracker.extensions import settings
+from smstracker.network_errors import network_reason
 from smstracker.webhooks.probe import proof
 
 TIMEOUT = 10.0  # seconds to connect, and for each part of the answer
@@ -63,7 +64,7 @@ def obstacle() -> Obstacle | None:
     # A host name that cannot be put into DNS raises ValueError.
     except (OSError, HTTPException, ValueError) as error:
         return Obstacle(
-            f"it cannot be reached from this machine ({type(error).__name__})",
+            f"it cannot be reached from this machine: {network_reason(error)}",
             "start the app and check PUBLIC_BASE_URL, proxy and firewall. Some networks cannot "
             "reach their own public address: then open PUBLIC_BASE_URL/healthz from outside",
         )

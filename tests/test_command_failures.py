@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 
 from smstracker import database, doctor
 from tests.conftest import free_port, migrate
+from tests.signing import call_back, fields, sid
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -109,11 +110,50 @@ def test_locked_file_is_said_by_every_command(make_app: MakeApp, tmp_path: Path)
         holder.close()
 
 
-def test_file_without_tables_is_said_by_every_command_but_the_migrations(
+IS_IT_NEW = (
+    "If it should hold messages, check DATABASE_URL and whether its disk is mounted; "
+    "for a new installation run flask db upgrade."
+)
+
+
+def test_missing_file_is_said_and_not_made_by_every_command_but_the_upgrade(
     make_app: MakeApp, tmp_path: Path
 ) -> None:
-    app = make_app(DATABASE_URL=f"sqlite:///{tmp_path / 'empty.sqlite'}")
-    check(app, "not migrated", [name for name in COMMANDS if name not in MIGRATIONS])
+    path = tmp_path / "missing.sqlite"
+    app = make_app(DATABASE_URL=f"sqlite:///{path}")
+    check(app, "does not exist", [name for name in COMMANDS if name != "db upgrade"])
+    said = run(app, "users list").stderr
+    assert said == f"Error: The database file does not exist (yet). {IS_IT_NEW}\n"
+    assert app.test_client().get("/readyz").status_code == 503
+    assert not path.exists()
+    assert run(app, "db upgrade").exit_code == 0
+
+
+def test_empty_file_is_said_by_every_command_but_the_upgrade(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    path = tmp_path / "empty.sqlite"
+    path.touch()
+    app = make_app(DATABASE_URL=f"sqlite:///{path}")
+    check(app, "file is empty", [name for name in COMMANDS if name != "db upgrade"])
+    assert run(app, "users list").stderr == f"Error: The database file is empty. {IS_IT_NEW}\n"
+    assert path.stat().st_size == 0
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_file_that_is_gone_or_another_one_is_not_ready_and_stores_nothing(
+    make_app: MakeApp, tmp_path: Path, is_replaced: bool
+) -> None:
+    path = tmp_path / "moved.sqlite"
+    migrate(f"sqlite:///{path}")
+    client = make_app(DATABASE_URL=f"sqlite:///{path}").test_client()
+    assert client.get("/readyz").status_code == 200
+    path.rename(tmp_path / "elsewhere.sqlite")
+    if is_replaced:
+        migrate(f"sqlite:///{path}")
+    assert "deleted or replaced" in client.get("/readyz").text
+    assert call_back(client, fields(sid(1), "sent")).status_code == 503
+    assert "deleted or replaced" in client.get("/readyz").text
 
 
 def test_file_that_cannot_be_written_is_said_by_every_command_that_writes(

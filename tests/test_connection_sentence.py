@@ -156,8 +156,8 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
     ),
     (
         WELL,
-        {"workers": (worker(problem="Twilio answered with HTTP 500."),)},
-        "Twilio cannot be asked: Twilio answered with HTTP 500",
+        {"workers": (worker(problem="Twilio answered with HTTP 418."),)},
+        "Twilio cannot be asked: Twilio answered with HTTP 418",
     ),
     (
         WELL,

@@ -16,6 +16,7 @@ from sqlalchemy.exc import StatementError
 from smstracker.clock import utcnow
 from smstracker.dashboard.filters import read_filters
 from smstracker.database import Base, include_object
+from smstracker.database_file import making_file
 from smstracker.extensions import db
 from smstracker.models import Message, RateLimit, StatusEvent, User, log, spans
 from smstracker.models.counts import counts_query
@@ -71,7 +72,7 @@ def test_files_of_sqlite_are_shut_to_others(make_app, tmp_path) -> None:  # type
     def modes() -> set[int]:
         with app.app_context():
             db.engine.dispose()
-            with db.engine.begin() as connection:
+            with making_file(), db.engine.begin() as connection:
                 connection.execute(text("CREATE TABLE IF NOT EXISTS t (x)"))
                 return {file.stat().st_mode & 0o777 for file in tmp_path.glob("wide.sqlite*")}
 

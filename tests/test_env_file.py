@@ -146,6 +146,10 @@ def test_environment_wins_over_the_file_in_our_own_command(
         ("PUBLIC_BASEURL", "PUBLIC_BASE_URL"),
         ("Port", "PORT"),
         ("BIND_ADDR", "BIND_ADDRESS"),
+        ("TWILIO_TOKEN", "TWILIO_AUTH_TOKEN"),
+        ("AUTH_TOKEN", "TWILIO_AUTH_TOKEN"),
+        ("MAIL_TLS", "MAIL_USE_TLS"),
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
     ],
 )
 def test_misspelt_name_in_the_file_is_reported_without_its_value(
@@ -155,9 +159,30 @@ def test_misspelt_name_in_the_file_is_reported_without_its_value(
     assert problems() == f"{name}: unknown; is {meant} meant?"
 
 
-def test_misspelt_name_in_the_environment_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="MAIL_SEVER: unknown; is MAIL_SERVER meant"):
-        load({"MAIL_SEVER": "mail.example.org"}, instance=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MAIL_SEVER", "MAIL_SERVER"),
+        ("MAIL_PROT", "MAIL_PORT"),
+        ("SECRETKEY", "SECRET_KEY"),
+        ("Secret_Key", "SECRET_KEY"),
+        ("LOOKUP_PER_SECOND", "LOOKUPS_PER_SECOND"),
+        ("LOOKUPS_PER_SECNDO", "LOOKUPS_PER_SECOND"),
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+        ("DATABASE_ULR", "DATABASE_URL"),
+    ],
+)
+def test_misspelt_name_in_the_environment_is_reported(
+    tmp_path: Path, name: str, meant: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: unknown; is {meant} meant"):
+        load({name: "visible"}, instance=tmp_path)
+
+
+def test_names_of_other_programs_in_the_environment_are_left_alone(tmp_path: Path) -> None:
+    others = "MAIL MAILTO MAIL_HOST MAIL_PATH HOSTNAME PORTS SPORT REPORT port SECRET_KEY_BASE"
+    others += " EMULATOR_PORT TWILIO_TOKEN TWILIO_API_KEY WEB_PORT AWS_DEFAULT_REGION SECRETS"
+    load(dict.fromkeys(others.split(), "x"), instance=tmp_path)
 
 
 def test_names_of_other_programs_are_left_alone(

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +102,24 @@ def test_callbacks_that_could_not_be_stored_are_counted_with_the_next_one(app: F
         assert said.brief.startswith("3 callbacks could not be stored in the last hour")
         clock.shift(70 * MINUTE)
         assert sentence(judged(app)).kind is not Kind.NOT_STORED
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_full_disk_is_said_before_a_callback_fails_and_no_longer_once_there_is_room(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat(app)
+    said = "Nothing can be stored, and callbacks are answered with 503: the disk is full"
+    with monkeypatch.context() as disk:
+        disk.setattr(
+            import_module("smstracker.health").shutil,
+            "disk_usage",
+            lambda _: SimpleNamespace(free=0),
+        )
+        assert sentence(judged(app)).brief == said
+        assert said in words(alice.get("/messages").text)
+    assert said not in words(alice.get("/messages").text)
+    assert sentence(judged(app)).kind is Kind.WELL
 
 
 def test_worker_that_cannot_store_its_beat_is_not_told_as_gone(app: Flask) -> None:

@@ -1,12 +1,16 @@
 """`make run`: the real server and the carrier are started, used and ended."""
 
+import json
+import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +19,8 @@ import pytest
 import requests
 
 from config import ROOT
-from tests.conftest import free_port
+from smstracker.__main__ import COMMANDS, WORKER
+from tests.conftest import free_port, migrate
 from tests.live_settings import bare_environment
 from tests.people import hidden
 from tests.process import Process
@@ -102,6 +107,49 @@ def test_nothing_is_left_when_it_is_killed(tmp_path: Path, killed: str) -> None:
     process.wait()
 
 
+# No file of the process can grow, as on a full disk.
+FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
+START = "import os, sys; os.execv(sys.executable, [sys.executable, '-m', {}])"
+
+
+def test_worker_of_make_run_waits_for_room_on_a_full_disk(tmp_path: Path) -> None:
+    migrate(f"sqlite:///{tmp_path / 'run.sqlite'}")
+    command = ", ".join(map(repr, COMMANDS[WORKER]))
+    # What holds the database keeps its journal, which could not be made anew.
+    with closing(sqlite3.connect(tmp_path / "run.sqlite")) as holder:
+        holder.execute("SELECT count(*) FROM message")
+        process = Process(tmp_path, sys.executable, "-c", FULL_DISK + START.format(command))
+        try:
+            process.wait_for(r'"event": "worker_waits".*the disk is full')
+        finally:
+            assert process.end() == 0
+    assert "Error" not in process.printed
+
+
+def test_end_of_the_worker_names_what_is_stopped_with_it(demo: Process) -> None:
+    demo.wait_for("worker_started")
+    [worker] = [one for one in demo.family() if "worker" in one.cmdline()]
+    worker.kill()
+    assert demo.wait() == 1
+    assert (
+        "\nThe worker ended: it was killed by SIGKILL. The simulated carrier and the web server "
+        "are stopped with it; callbacks are refused until you start again.\n"
+    ) in demo.printed
+
+
+def test_end_of_the_worker_says_what_is_wrong_with_the_database(
+    demo: Process, tmp_path: Path
+) -> None:
+    demo.wait_for("worker_started")
+    with sqlite3.connect(tmp_path / "run.sqlite") as connection:
+        connection.execute("DELETE FROM alembic_version")
+    connection.close()
+    [worker] = [one for one in demo.family() if "worker" in one.cmdline()]
+    worker.kill()
+    demo.wait()
+    assert "The worker ended: the database is not migrated. Run flask db upgrade. " in demo.printed
+
+
 def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -110,9 +158,8 @@ def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
     assert process.printed == f"Port {port} is in use. Stop what uses it, or set PORT.\n"
 
 
-@pytest.mark.parametrize("address", ["no-such-host.invalid", "203.0.113.7"])
-def test_address_that_is_not_this_machine_is_said_in_one_line(tmp_path: Path, address: str) -> None:
-    process = Process(tmp_path, BIND_ADDRESS=address)
+def test_address_that_is_not_this_machine_is_said_in_one_line(tmp_path: Path) -> None:
+    process = Process(tmp_path, BIND_ADDRESS="203.0.113.7")
     assert process.wait() == 2
     port = process.port
     assert process.printed == f"Cannot listen on port {port}: check BIND_ADDRESS and PORT.\n"
@@ -133,6 +180,25 @@ def test_database_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> No
     assert process.wait() == 2
     assert process.printed.startswith("The database server refuses connections. Check host")
     assert "Traceback" not in process.printed
+
+
+@pytest.mark.parametrize(("options", "is_json"), [(["--json"], True), ([], False)])
+def test_doctor_lists_wrong_settings_for_programs(options: list[str], is_json: bool) -> None:
+    env = {"PATH": os.environ["PATH"], "PORT": "nonsense", "DEFAULT_REGION": "nowhere"}
+    flask = [sys.executable, "-m", "smstracker.command_line", "doctor", *options]
+    done = subprocess.run(flask, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "PORT: must be a whole number" in done.stderr
+    printed = json.loads(done.stdout) if is_json else []
+    assert [(finding["check"], finding["verdict"]) for finding in printed] == [
+        ("settings", "problem")
+    ] * (2 * is_json)
+    assert not is_json or printed[0] == {
+        "check": "settings",
+        "verdict": "problem",
+        "found": "PORT: must be a whole number from 1 to 65535",
+        "fix": None,
+    }
 
 
 @pytest.mark.parametrize("module", ["wsgi", "smstracker.server"])

@@ -9,12 +9,15 @@ from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 from werkzeug.serving import BaseWSGIServer, make_server
 
+from smstracker.extensions import db
+from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.self_probe import Obstacle, _redirected, obstacle
 from smstracker.webhooks.probe import proof
 from tests.conftest import Quiet, free_port
-from tests.signing import SECONDARY, call_back, signature
+from tests.signing import ACCOUNT_SID, SECONDARY, call_back, signature
 
 # What is tested here asks nothing of the database.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -207,6 +210,18 @@ def test_app_with_another_token_is_told_from_a_proxy_that_rewrites(proxied: Prox
     assert "TWILIO_AUTH_TOKEN" in found.fix
 
 
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/", f"{PATH}?escapes=a%2Fb"])
+def test_probe_is_never_kept_nor_counted_as_a_refused_callback(app: Flask, path: str) -> None:
+    client = app.test_client()
+    form = {"Nonce": "n", "AccountSid": ACCOUNT_SID}
+    assert call_back(client, form, path, token="another").status_code == 403
+    assert call_back(client, {"AccountSid": ACCOUNT_SID}, path).status_code == 404
+    assert client.post(path, data=b"{}", content_type="application/json").status_code == 415
+    with app.app_context():
+        assert db.session.scalars(select(RefusedCallback)).all() == []
+        assert db.session.scalars(select(CallbackTally)).all() == []
+
+
 def test_proxy_that_drops_the_header_of_shared_keys_is_found(proxied: Proxied) -> None:
     keys = {"TWILIO_WEBHOOK_KEYS": "one:first, two:second"}
     assert proxied(rewriting(lambda _: None), **keys) is None
@@ -242,7 +257,7 @@ def test_address_that_nobody_answers_at_may_be_reached_from_elsewhere(
     with make_app(PUBLIC_BASE_URL=f"http://127.0.0.1:{free_port()}").app_context():
         found = obstacle()
     assert found
-    assert found.found == "it cannot be reached from this machine (ConnectionRefusedError)"
+    assert found.found == "it cannot be reached from this machine: nothing listens on that port"
     assert "from outside" in found.fix
 
 

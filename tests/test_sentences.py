@@ -365,6 +365,7 @@ def unquoted(module: str, *test_files: str) -> Iterator[str]:
     ("module", "test_files"),
     [
         ("doctor.py", ("test_doctor.py", "test_callback_edge.py")),
+        ("network_errors.py", ("test_network_errors.py", "test_doctor.py", "test_self_probe.py")),
         ("self_probe.py", ("test_self_probe.py", "test_callback_edge.py")),
         ("webhooks/diagnosis.py", ("test_diagnosis.py", "test_callback_edge.py")),
     ],

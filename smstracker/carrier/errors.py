@@ -129,4 +129,8 @@ def _of_status(status: int, code: int | None = None) -> InquiryError:
             f"Twilio did not accept the credentials (HTTP {status}): check "
             "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
         )
+    if status >= 500:
+        return InquiryError(
+            f"Twilio has trouble (HTTP {status}): see status.twilio.com and try again later."
+        )
     return InquiryError(f"Twilio answered with HTTP {status}.")

@@ -1,6 +1,7 @@
 """flask doctor: what is wrong with this installation, and what mends it."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 
 import click
@@ -8,7 +9,7 @@ from flask.cli import with_appcontext
 
 from smstracker.commands.plainly import PlainCommand
 from smstracker.doctor import examine
-from smstracker.finding import Finding, Verdict
+from smstracker.finding import Finding, Verdict, problem
 
 
 @click.command("doctor", cls=PlainCommand)
@@ -33,10 +34,19 @@ def doctor(context: click.Context, wants_json: bool, fail_on: str) -> None:
         if not wants_json:
             click.echo(_line(finding))
     if wants_json:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+        click.echo(_as_json(findings))
     failing = {Verdict.PROBLEM, Verdict(fail_on)}
     if any(finding.verdict in failing for finding in findings):
         context.exit(1)
+
+
+def settings_report(problems: Iterable[str]) -> str:
+    """What `--json` prints when the settings are wrong, so that there is no app to examine."""
+    return _as_json(problem("settings", sentence) for sentence in problems)
+
+
+def _as_json(findings: Iterable[Finding]) -> str:
+    return json.dumps([asdict(finding) for finding in findings], indent=2)
 
 
 def _line(finding: Finding) -> str:

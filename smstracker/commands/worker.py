@@ -16,17 +16,21 @@ PATIENCE = 10
 
 
 @click.command("worker", cls=PlainCommand)
+@click.option("--wait", "is_patient", is_flag=True, help="Wait without end for a database.")
 @with_appcontext
-def worker() -> None:
+def worker(is_patient: bool) -> None:
     """Ask Twilio about messages that have fallen silent, until SIGTERM. Several may run at once."""
-    _wait_for_database()
+    _wait_for_database(is_patient)
     logs.configure()
     run_worker()
 
 
-def _wait_for_database() -> None:
+def _wait_for_database(is_patient: bool) -> None:
+    """Raise ClickException for what does not pass, and after a while for what does."""
     deadline = time.monotonic() + PATIENCE
     while problem := database_problem():
+        if problem.passes and is_patient:
+            return  # its loop waits, and says so in the log
         if not problem.passes or time.monotonic() > deadline:
             raise click.ClickException(problem.sentence)
         time.sleep(1)

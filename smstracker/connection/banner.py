@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.clock import utcnow
 from smstracker.connection.report import report
-from smstracker.connection.sentence import Sentence, sentence
+from smstracker.connection.sentence import Kind, Sentence, sentence
 from smstracker.database_problems import cause
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,10 @@ class Banner:
         self._computing = Lock()
 
     def sentence(self) -> Sentence | None:
-        """The sentence of the last half minute; None if it cannot be had."""
+        """The sentence of the last half minute, or of now while nothing can be stored.
+
+        None if it cannot be had.
+        """
         now, since, remembered = utcnow(), self._forgotten, self._remembered
         if _is_stale(remembered, now, since) and self._computing.acquire(blocking=False):
             try:
@@ -51,6 +54,8 @@ class Banner:
 
 def _is_stale(remembered: Remembered | None, now: datetime, since: object) -> bool:
     if remembered is None or remembered.since is not since:
+        return True
+    if remembered.sentence is not None and remembered.sentence.kind is Kind.NOT_STORING:
         return True
     # A clock that was set back must not make it last for ever.
     return abs(now - remembered.at) >= REMEMBERED

@@ -17,7 +17,7 @@ from smstracker.connection.rotation import (
     newest_callbacks,
     rotation,
 )
-from smstracker.connection.storage import storage_problem
+from smstracker.connection.storage import no_room, storage_problem
 from smstracker.database import READS_ONLY
 from smstracker.database_problems import DatabaseProblem
 from smstracker.extensions import db, settings
@@ -134,9 +134,10 @@ def report(now: datetime) -> Report:
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
         numbers = _report(connection, now)
     # To write costs more than to read, so it is tried only where it would explain something: a
-    # worker that cannot store its beat looks like one that does not run.
+    # worker that cannot store its beat looks like one that does not run. What /readyz looks at
+    # costs little, and tells of a full disk before a callback is lost to it.
     is_doubtful = current_writer().not_stored or (numbers.workers and not numbers.live_workers)
-    return replace(numbers, storage=storage_problem(now)) if is_doubtful else numbers
+    return replace(numbers, storage=storage_problem(now) if is_doubtful else no_room())
 
 
 def _report(connection: Connection, now: datetime) -> Report:

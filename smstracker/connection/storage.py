@@ -13,7 +13,7 @@ from smstracker.webhooks.writer import current_writer
 # A row that is always there, and a change that changes nothing.
 _PROBE = text("UPDATE alembic_version SET version_num = version_num")
 # What is tried is small, and may still find room on a disk that was too full a moment ago.
-A_MOMENT = timedelta(minutes=1)
+A_MOMENT = timedelta(seconds=10)
 
 
 def storage_problem(now: datetime) -> DatabaseProblem | None:
@@ -23,11 +23,12 @@ def storage_problem(now: datetime) -> DatabaseProblem | None:
     """
     failure = current_writer().failure
     recent = failure[0] if failure and abs(now - failure[1]) < A_MOMENT else None
-    problem = _tried() or _no_room() or recent
+    problem = _tried() or no_room() or recent
     return None if problem is LOCKED else problem
 
 
-def _no_room() -> DatabaseProblem | None:
+def no_room() -> DatabaseProblem | None:
+    """What keeps the database from being written, as /readyz sees it: within seconds."""
     problem = database_problem()
     return problem if problem in NOTHING_SAVED else None
 

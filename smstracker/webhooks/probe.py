@@ -22,7 +22,7 @@ def proof(nonce: str) -> str:
     return hmac.new(key, f"probe:{nonce}".encode(errors="replace"), sha256).hexdigest()
 
 
-@bp.post("/probe", provide_automatic_options=False)
+@bp.post("/probe", strict_slashes=False, provide_automatic_options=False)
 def probe() -> ResponseReturnValue:
     """A status callback that was sent here by mistake must not be told that it is stored."""
     nonce = g.callback_form.get("Nonce")

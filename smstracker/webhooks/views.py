@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 bp = Blueprint("webhooks", __name__, url_prefix="/webhooks/twilio")
 
 RETRY_AFTER = 5  # seconds
+# What `flask doctor` posts is no callback: were it kept, the doctor would report its own question.
+PROBE = "webhooks.probe"
 REFUSALS = {
     400: Refusal.UNREADABLE,
     403: Refusal.SIGNATURE,
@@ -118,7 +120,8 @@ def refused(error: HTTPException) -> ResponseReturnValue:
     code = error.code or 400
     plain = {"Content-Type": "text/plain; charset=utf-8"}
     current_quarantine().name_request(error.name)
-    reason = None if isinstance(error, ClientDisconnected) else g.get("refusal", REFUSALS.get(code))
+    is_kept = request.endpoint != PROBE and not isinstance(error, ClientDisconnected)
+    reason = g.get("refusal", REFUSALS.get(code)) if is_kept else None
     if reason and not current_quarantine().keep(reason):
         return "Not stored\n", 503, {"Retry-After": str(RETRY_AFTER), **plain}
     return f"{error.name}\n", code, plain
