@@ -26,7 +26,16 @@ from smstracker.network_errors import explain_mail_error, network_reason
         ),
         ("SSLError", "TLS fails there. check MAIL_USE_TLS, MAIL_USE_SSL and MAIL_PORT"),
         ("SMTPAuthenticationError", "it does not accept user and password. check MAIL_USERNAME"),
-        ("SMTPSenderRefused", "it refuses the sender. check MAIL_DEFAULT_SENDER"),
+        (
+            "SMTPSenderRefused",
+            "it refuses the sender. "
+            "check MAIL_DEFAULT_SENDER: the server takes no mail from that address",
+        ),
+        (
+            "SMTPAuthenticationRequired",
+            "it wants encryption or a login first. "
+            "set MAIL_USE_TLS, or MAIL_USERNAME and MAIL_PASSWORD: the server wants them first",
+        ),
         ("SMTPRecipientsRefused", "it refuses the recipient. check the address"),
         ("SMTPDataError", "it refuses the text. see the log of the mail server"),
         (

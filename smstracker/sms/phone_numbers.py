@@ -181,7 +181,9 @@ def _at_home(digits: str, region: str) -> _Number:
             else "This could be a number of another country"
         )
         raise PhoneNumberError(f"{doubt}. {_begin_with(trunk)}")
-    _refuse_what_is_of_another_country(digits, number, region)
+    if not number.is_valid:
+        _refuse_domestic_form(number)
+        _refuse_what_is_of_another_country(digits, number, region)
     return _possible(number)
 
 
