@@ -363,9 +363,17 @@ def _is_longer(name: str, setting: str) -> bool:
 
 
 def _is_slip(spelt: str, setting: str) -> bool:
-    """Whether one edit, or two in a long name that begins alike, make a name the setting."""
-    edits = _edits(spelt, setting)
-    return edits == 1 or (edits == 2 and len(setting) >= LONG_NAME and spelt[0] == setting[0])
+    """Whether a slip in a word or two makes a name the setting.
+
+    Another word in its place, as in DATABASE_SSL or EMAIL_PORT, is another program's name.
+    """
+    words, theirs = spelt.split("_"), setting.split("_")
+    if len(words) != len(theirs) or spelt[0] != setting[0]:
+        return False
+    edits = [_edits(word, their) for word, their in zip(words, theirs, strict=True)]
+    most = 2 if len(setting) >= LONG_NAME else 1
+    is_near = all(count <= len(their) // 3 for count, their in zip(edits, theirs, strict=True))
+    return is_near and sum(edits) <= most and not spelt.startswith(setting)
 
 
 def _edits(one: str, other: str) -> int:

@@ -26,35 +26,41 @@ def refuse_live_database(engine: Engine) -> None:
 
 
 class DemoGuard:
-    """Judges the new connections of an engine until one has shown a database of demos alone.
+    """Judges each new connection of an engine.
 
-    Not the start alone: the database may be away then, or have no tables yet.
+    Not the start alone: the database may be away then, have no tables yet, or become a live one.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._errors = engine.dialect.loaded_dbapi.Error
-        self._is_harmless = False
         event.listen(engine, "connect", self._judge)
 
     def _judge(self, connection: Any, _record: object) -> None:
-        if self._is_harmless:
-            return
         try:
-            self._is_harmless = not _has_live_message(connection)
+            is_live = _is_live(connection)
         except self._errors as error:
             if explain(error) is NOT_MIGRATED:
                 connection.rollback()
                 return
             connection.close()
             raise
-        if not self._is_harmless:
+        if is_live:
             connection.close()
             raise LiveDatabaseError
 
 
-def _has_live_message(connection: Any) -> bool:
+def _is_live(connection: Any) -> bool:
+    """Whether it has live messages, or users before any demo: an installation without messages."""
+    return _has_row(connection, "SELECT 1 FROM message WHERE NOT simulated LIMIT 1") or (
+        _has_row(connection, """SELECT 1 FROM "user" WHERE let_in_by <> 'demo' LIMIT 1""")
+        and not _has_row(connection, """SELECT 1 FROM "user" WHERE let_in_by = 'demo' LIMIT 1""")
+        and not _has_row(connection, "SELECT 1 FROM message LIMIT 1")
+    )
+
+
+def _has_row(connection: Any, query: str) -> bool:
     cursor = connection.cursor()
-    cursor.execute("SELECT 1 FROM message WHERE NOT simulated LIMIT 1")
+    cursor.execute(query)
     row = cursor.fetchone()
     cursor.close()
     connection.rollback()

@@ -15,10 +15,10 @@ LARGEST_LINE = 4 * 1024
 LARGEST_TRAILERS = 8 * 1024
 LINE_END = b"\r\n"
 HEAD_END = b"\r\n\r\n"
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked[ \t]*\r\n", re.IGNORECASE)
 EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
-CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
+CHUNK_SIZE = re.compile(rb"0*([0-9a-fA-F]{1,8})")
 
 
 class Progress(Enum):
@@ -115,9 +115,9 @@ class Framing:
             if size is None:
                 # No chunk size will become of it: the parser says so.
                 return Progress.COMPLETE
-            self._is_in_trailers = int(size[0], 16) == 0
+            self._is_in_trailers = int(size[1], 16) == 0
             # With no trailers, another CRLF follows that of the last chunk's line at once.
-            following = -len(LINE_END) if self._is_in_trailers else int(size[0], 16) + len(LINE_END)
+            following = -len(LINE_END) if self._is_in_trailers else int(size[1], 16) + len(LINE_END)
             self._part_at = self._searched = end + following
         if self._find(HEAD_END):
             return Progress.COMPLETE

@@ -412,6 +412,12 @@ def test_captured_callback_that_is_divided_within_its_names_is_refused(
     assert kept(app)[0].reason == "recut"
 
 
+@pytest.mark.parametrize("sender", ["CLINIC", "12345", "whatsapp:+15005550006"])
+def test_sender_that_is_glued_to_an_error_code_is_refused(client: FlaskClient, sender: str) -> None:
+    form = fields(sid(1), "undelivered") | {"ErrorCode": f"30003From{sender}"}
+    assert call_back(client, form).status_code == 400
+
+
 def test_status_that_the_next_name_goes_on_with_is_refused(app: Flask, client: FlaskClient) -> None:
     capture = {name: CAPTURED[name] for name in ("AccountSid", "SmsSid", "SmsStatus", "To")}
     form = {"AccountSid": ACCOUNT_SID, "SmsSid": sid(1), "SmsStatus": "un"}

@@ -182,6 +182,8 @@ def test_misspelt_name_in_the_environment_is_reported(
 def test_names_of_other_programs_in_the_environment_are_left_alone(tmp_path: Path) -> None:
     others = "MAIL MAILTO MAIL_HOST MAIL_PATH HOSTNAME PORTS SPORT REPORT port SECRET_KEY_BASE"
     others += " EMULATOR_PORT TWILIO_TOKEN TWILIO_API_KEY WEB_PORT AWS_DEFAULT_REGION SECRETS"
+    others += " EMAIL_SERVER EMAIL_PORT EMAIL_USERNAME EMAIL_USE_TLS GMAIL_PASSWORD"
+    others += " DATABASE_SSL TEAM_LOGO"
     load(dict.fromkeys(others.split(), "x"), instance=tmp_path)
 
 

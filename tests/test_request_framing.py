@@ -21,7 +21,9 @@ REQUESTS = [
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     HEAD + b"Content-Length: 5\r\n\r\na=b&c",
     HEAD + b"content-length:0\r\n\r\n",
+    HEAD + b"Content-Length: 0000000000000000000000005\r\n\r\na=b&c",
     CHUNKED + b"0\r\n\r\n",
+    CHUNKED + b"000000000005\r\na=b&c\r\n0\r\n\r\n",
     CHUNKED + b"5\r\n0\r\n\r\n\r\n3;x=y\r\na=b\r\n0\r\n\r\n",
     CHUNKED + b"1\r\na\r\n0\r\nTrailer: 1\r\n\r\n",
 ]

@@ -153,7 +153,11 @@ def test_limits_count_clients(address: str, counted_as: str) -> None:
     assert client_key(parse_client(address)) == counted_as
 
 
-def test_warnings_of_others_are_logged_without_what_they_quote(captured: "Captured") -> None:
+def test_warnings_of_others_are_logged_without_what_they_quote(
+    captured: "Captured", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # gunicorn's own set-up takes its log lines to itself.
+    monkeypatch.setattr(logging.getLogger("gunicorn.error"), "propagate", True)
     logging.getLogger("gunicorn.error").warning("Invalid request %s", "/auth/link/TOKEN")
     assert "TOKEN" not in captured.getvalue()
     assert captured.lines[0]["logger"] == "gunicorn.error"

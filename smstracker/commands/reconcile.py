@@ -10,6 +10,7 @@ from smstracker.carrier import BusyError, InquiryError
 from smstracker.commands.messages import find_message, messages
 from smstracker.database import READS_ONLY
 from smstracker.extensions import db
+from smstracker.health import database_problem
 from smstracker.models.work import Open, lease, unsettled
 from smstracker.worker.pace import Pace
 from smstracker.worker.reconcile import Finding, look_up
@@ -24,6 +25,9 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
     """Ask Twilio now: about what is due, about one message (our id or the SID), or about all."""
     if id_or_sid and wants_all:
         raise click.UsageError("Give an ID or --all, not both.")
+    problem = database_problem()
+    if problem:
+        raise click.ClickException(problem.sentence)
     found = _chosen(id_or_sid, wants_all)
     if not found:
         click.echo(_nothing_to_do(id_or_sid))

@@ -249,8 +249,11 @@ def _refuse_domestic_form(number: _Number) -> None:
 
     The number without it is shown, never taken: nobody has typed that.
     """
+    region = phonenumbers.region_code_for_country_code(int(number.code))
+    trunk = _trunk_prefix(region)
     meant = _from_abroad(number)
-    trunk = _trunk_prefix(phonenumbers.region_code_for_country_code(int(number.code)))
+    if not meant.is_valid and trunk:
+        meant = _as_dialled_within(f"{trunk}{number.national}", region) or meant
     has_second_zero = trunk == "0" and number.national == f"0{meant.national}"
     if meant.is_valid and meant != number and not has_second_zero:
         shown = format_international(meant.e164)
@@ -266,6 +269,16 @@ def _from_abroad(number: _Number) -> _Number:
     except NumberParseException:
         return number
     return _Number(number.code, phonenumbers.national_significant_number(parsed))
+
+
+def _as_dialled_within(digits: str, region: str) -> _Number | None:
+    """The number that digits reach within the region, a carrier's code among them or not."""
+    try:
+        parsed = phonenumbers.parse(digits, region)
+    except NumberParseException:
+        return None
+    national = phonenumbers.national_significant_number(parsed)
+    return _Number(str(parsed.country_code), national)
 
 
 def _begin_with(trunk: str) -> str:

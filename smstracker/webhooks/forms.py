@@ -19,6 +19,9 @@ from smstracker.status import RECEIVED, Source
 _SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 _WORD = re.compile(r"[a-z_]{1,32}")
 _CODE = re.compile(r"[0-9]+")
+# A number that goes on with the name of a field that was glued to it.
+_NUMBERS = ("ErrorCode", "RawDlrDoneDate")
+_GLUED_NUMBER = re.compile(r"[0-9]+[^0-9].*", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]-]{0,127}")
 _STATUSES = ("MessageStatus", "SmsStatus")
 # Fields that decide something: a second value of one of them, or of its older name, is a lie.
@@ -102,6 +105,8 @@ def is_recut(form: MultiDict[str, str], target: str) -> bool:
     for names in _DECISIVE:
         if len({value for name in names for value in form.getlist(name)}) > 1:
             return True
+    if any(_GLUED_NUMBER.fullmatch(form.get(name, "")) for name in _NUMBERS):
+        return True
     fields = sorted(set(form.items(multi=True)))  # as they are signed
     if any(not _NAME.fullmatch(name) for name, _ in fields):
         return True
