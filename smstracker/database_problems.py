@@ -141,7 +141,7 @@ NO_SERVICE = DatabaseProblem(
 
 LIVE = DatabaseProblem(
     "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are not set, but the database holds messages of a "
-    "live account, or users and no message of a demo",
+    "live account",
     "set both, or give the demo a database of its own",
 )
 

@@ -50,17 +50,8 @@ class DemoGuard:
 
 
 def _is_live(connection: Any) -> bool:
-    """Whether it has live messages, or users before any demo: an installation without messages."""
-    return _has_row(connection, "SELECT 1 FROM message WHERE NOT simulated LIMIT 1") or (
-        _has_row(connection, """SELECT 1 FROM "user" WHERE let_in_by <> 'demo' LIMIT 1""")
-        and not _has_row(connection, """SELECT 1 FROM "user" WHERE let_in_by = 'demo' LIMIT 1""")
-        and not _has_row(connection, "SELECT 1 FROM message LIMIT 1")
-    )
-
-
-def _has_row(connection: Any, query: str) -> bool:
     cursor = connection.cursor()
-    cursor.execute(query)
+    cursor.execute("SELECT 1 FROM message WHERE NOT simulated LIMIT 1")
     row = cursor.fetchone()
     cursor.close()
     connection.rollback()
