@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from flask import Flask
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, insert, update
 from sqlalchemy.orm import Session
 
 from smstracker.clock import utcnow
@@ -49,6 +49,8 @@ def stage(app: Flask, now: datetime, many: int = 1) -> None:
             _tell(connection, ids[owner], ALL_STATES[0], now, None, key=f"of {owner}")
         _fill(connection, ids[MANY], now, many)
         _health(connection, now)
+        if app.config["SETTINGS"].demo:
+            connection.execute(update(Message).values(simulated=True))
 
 
 def make_sick(app: Flask, now: datetime) -> None:
