@@ -22,6 +22,7 @@ from smstracker.models.work import Chore
 from smstracker.simulator import Mishaps, SimulatorServer, create_simulator
 from tests.chaos_machines import WEB, WORKER, Machine, PostgreSQL, database
 from tests.conftest import free_port
+from tests.serving import close
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
 
 SPEED = 10
@@ -195,6 +196,4 @@ def _app(env: Mapping[str, str]) -> Iterator[Flask]:
     with app.app_context():
         upgrade()
     yield app
-    app.extensions["mailer"].close()
-    with app.app_context():
-        db.engine.dispose()
+    close(app)

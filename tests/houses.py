@@ -10,9 +10,9 @@ from flask import Flask
 
 from config import Config, load
 from smstracker import create_app
-from smstracker.extensions import db
-from tests.conftest import free_port, served, settings
+from tests.conftest import free_port, settings
 from tests.people import Client, Person
+from tests.serving import close, served
 from tests.stage import make_sick, stage
 
 KEY = "the pictures sign with this: 4d1b"
@@ -60,7 +60,7 @@ def houses(
             app = create_app(_settings(name, port, path, folder))
             app.test_client_class = Client
             found[name] = House(app, database_is_there=name != "down")
-            stack.callback(_close, app)
+            stack.callback(close, app)
             stack.enter_context(served(app, port))
         for name in ("live", "sick", "demo"):
             stage(found[name].app, now, many if name == "live" else 10_000)
@@ -77,10 +77,3 @@ def _settings(name: str, port: int, path: Path, folder: Path) -> Config:
     senders = "+15005550006, +442079460018, Clinic"
     more = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{port}", "TWILIO_PHONE_NUMBER": senders}
     return settings(**both, **more, **mail)
-
-
-def _close(app: Flask) -> None:
-    app.extensions["mailer"].drain()
-    app.extensions["mailer"].close()
-    with app.app_context():
-        db.engine.dispose()

@@ -17,6 +17,7 @@ from smstracker.models.messages import Content, Message
 from smstracker.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from tests.inbox import Inbox
 from tests.people import Client, Person
+from tests.serving import close
 
 # The pages are the same on both databases, and so is everything that is tested here.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -215,5 +216,4 @@ def test_every_page_of_the_demo_says_that_it_is_simulated(
         for one in paths:
             assert "Simulated carrier: no SMS leaves this machine" in person.get(one).text, one
     assert "Delivered with a warning" in newcomer.get("/messages/new").text
-    with app.app_context():
-        db.engine.dispose()
+    close(app)

@@ -23,6 +23,7 @@ from smstracker.webhooks import replay
 from smstracker.webhooks.diagnosis import diagnose_pending
 from tests.people import Client, Person, words
 from tests.refusals import refusal
+from tests.serving import close
 from tests.signing import STATUS_PATH, call_back, fields, sid, signature
 
 SILENCE = {"status": "sent", "status_source": "send"}
@@ -79,8 +80,7 @@ def test_everybody_in_the_demo_is_an_administrator(tmp_path, migrated_sqlite) ->
     page = Person.signed_in(demo, "me@home.example").get("/callbacks")
     assert page.status_code == 200
     assert "Connection to the simulated carrier" in words(page.text)
-    with demo.app_context():
-        db.engine.dispose()
+    close(demo)
 
 
 def test_page_of_a_fresh_installation_says_why_it_is_empty(admin: Person) -> None:

@@ -21,6 +21,7 @@ from tests import live_settings
 from tests.conftest import free_port
 from tests.live_settings import bare_environment
 from tests.people import Client, Person
+from tests.serving import close
 
 
 @pytest.mark.parametrize(
@@ -70,9 +71,7 @@ def demo(url: str, folder: Path) -> Iterator[Flask]:
     app = create_app(load({"DATABASE_URL": url, **ports}, instance=folder))
     app.test_client_class = Client
     yield app
-    app.extensions["mailer"].close()
-    with app.app_context():
-        db.engine.dispose()
+    close(app)
 
 
 def test_demo_does_not_start_on_messages_of_a_live_account(

@@ -26,6 +26,7 @@ from tests.conftest import free_port
 from tests.inbox import Inbox
 from tests.people import Person
 from tests.refusals import refusal
+from tests.serving import close
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, call_back, fields, sid
 from tests.wire import answer, wire
 
@@ -168,8 +169,7 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
     assert "make run" in one(found, "credentials")[2]
     assert one(found, "mail")[:2] == ("ok", "stays in the demo mailbox")
     assert one(found, "token rotation")[0] == "ok"
-    with app.app_context():
-        db.engine.dispose()
+    close(app)
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,12 @@ from smstracker.models import Message, StatusEvent
 from smstracker.models.events import News
 from smstracker.models.recording import record
 from smstracker.status import Source
-from tests.conftest import free_port, served
+from tests.conftest import free_port
 from tests.people import Person
+from tests.serving import served
 
 MakeApp = Callable[..., Flask]
 IsReady = Callable[[], bool]
-
-
-def stop(app: Flask) -> None:
-    app.extensions["broadcaster"].stop()
-    wait_until(lambda: not app.extensions["broadcaster"]._is_running)
 
 
 @pytest.fixture
@@ -35,7 +31,6 @@ def house(make_app: MakeApp) -> Iterator[Flask]:
     app = make_app(PUBLIC_BASE_URL=f"http://127.0.0.1:{port}")
     with served(app, port):
         yield app
-        stop(app)
 
 
 @pytest.fixture
@@ -261,7 +256,6 @@ def test_streams_stay_below_half_of_the_threads(make_app: MakeApp) -> None:
             refused = ask(person)
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
             refused.close()
-            stop(app)
 
 
 def test_one_user_cannot_keep_every_stream_from_another(
@@ -296,6 +290,13 @@ def test_broadcaster_recovers_from_a_database_that_was_away(
         assert failed.wait(5)
         away.clear()
         assert reader.next() == [str(message.public_id)]
+
+
+def test_closed_broadcaster_asks_the_database_no_more(app: Flask, alice: Person) -> None:
+    feed = app.extensions["broadcaster"]
+    alice.get("/messages/stream", buffered=False).close()
+    feed.close()
+    assert not feed._thread.is_alive()
 
 
 def test_stream_is_for_signed_in_people(app: Flask) -> None:

@@ -12,8 +12,9 @@ from sqlalchemy import insert
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import StatusEvent, feed
-from tests.conftest import free_port, served
+from tests.conftest import free_port
 from tests.people import Person
+from tests.serving import served
 from tests.test_live import MakeApp, ann, house, learn, reading, wait_until  # noqa: F401
 
 

@@ -28,6 +28,7 @@ from smstracker.models import MailHealth, SignInToken
 from tests.conftest import free_port, settings
 from tests.inbox import Inbox
 from tests.people import Client, Person
+from tests.serving import close
 
 
 @pytest.fixture
@@ -216,9 +217,7 @@ def demo(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Flask]:
     app = create_app(load({}, instance=tmp_path))
     app.test_client_class = Client
     yield app
-    app.extensions["mailer"].close()
-    with app.app_context():
-        db.engine.dispose()
+    close(app)
 
 
 def test_demo_mail_is_printed_and_shown_in_the_mailbox(
@@ -252,7 +251,7 @@ def test_mailbox_is_closed_when_the_app_is_public(tmp_path: Path) -> None:
     public = replace(load({}, instance=tmp_path), public_base_url="https://sms.example.org")
     app = create_app(public)
     answer = app.test_client().get("/auth/mailbox", base_url="http://localhost")
-    app.extensions["mailer"].close()
+    close(app)
     assert answer.status_code == 404
 
 

@@ -16,7 +16,8 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.self_probe import Obstacle, _redirected, obstacle
 from smstracker.webhooks.probe import proof
-from tests.conftest import Quiet, free_port
+from tests.conftest import free_port
+from tests.serving import Quiet
 from tests.signing import ACCOUNT_SID, SECONDARY, call_back, signature
 
 # What is tested here asks nothing of the database.

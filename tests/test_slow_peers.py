@@ -22,6 +22,7 @@ from smstracker.web_worker import PeerSocket
 from tests.conftest import free_port, settings
 from tests.live_settings import live_environment
 from tests.people import Client, Person
+from tests.serving import close
 
 THREADS = 2
 GRACEFUL = 10  # seconds after which gunicorn waits for nobody
@@ -81,8 +82,7 @@ def running(path: Path, *options: str) -> Iterator[tuple[Flask, subprocess.Popen
     finally:
         process.terminate()
         process.wait(20)
-        with app.app_context():
-            db.engine.dispose()
+        close(app)
 
 
 def port_of(app: Flask) -> int:

@@ -59,6 +59,7 @@ class Broadcaster:
         self._streams: set[Stream] = set()
         self._guard = Lock()
         self._is_running = False
+        self._thread: Thread | None = None
         self._stopped = Event()
         self._top = 0
         self._missing: dict[int, float] = {}
@@ -110,6 +111,14 @@ class Broadcaster:
         for stream in self._open():
             stream.end()
 
+    def close(self) -> None:
+        """Stop, and wait until the database is asked no more."""
+        self.stop()
+        with self._guard:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
     def _open(self) -> list[Stream]:
         with self._guard:
             return list(self._streams)
@@ -117,7 +126,8 @@ class Broadcaster:
     def _begin(self, engine: Engine, position: int) -> None:
         self.position = self._top = position
         self._missing, self._told = {}, {}
-        Thread(target=self._run, args=[engine], name="broadcaster", daemon=True).start()
+        self._thread = Thread(target=self._run, args=[engine], name="broadcaster", daemon=True)
+        self._thread.start()
         self._is_running = True
 
     def _run(self, engine: Engine) -> None:

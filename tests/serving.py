@@ -1,0 +1,85 @@
+"""Apps over HTTP in this process, and how one is closed without leaving a connection open.
+
+A thread that still asks the database when the engine is disposed of puts its connection back into
+a pool that nobody closes any more.
+"""
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from flask import Flask
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from smstracker.extensions import db
+
+ANSWER = "smstracker.tests.answer"
+ENDING = 30.0  # seconds for the requests that are under way, on a machine however busy
+
+
+class Requests:
+    """The requests that an app is answering; once ended, it gets no more."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._changed = threading.Condition()
+        self._count = 0
+        self._is_ended = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        with self._changed:
+            if self._is_ended:
+                start_response("503 Service Unavailable", [])
+                return []
+            self._count += 1
+        try:
+            answer = environ[ANSWER] = self._app(environ, start_response)
+            return answer
+        finally:
+            with self._changed:
+                self._count -= 1
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        with self._changed:
+            self._is_ended = True
+            assert self._changed.wait_for(lambda: self._count == 0, ENDING)
+
+
+@contextmanager
+def served(app: Flask, port: int) -> Iterator[None]:
+    """The app over HTTP on this machine."""
+    requests = Requests(app)
+    server = make_server("127.0.0.1", port, requests, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+        requests.end()
+
+
+def close(app: Flask) -> None:
+    """End the threads of an app, then its database connections."""
+    app.extensions["broadcaster"].close()
+    app.extensions["mailer"].drain()
+    app.extensions["mailer"].close()
+    with app.app_context():
+        db.engine.dispose()
+
+
+class Quiet(WSGIRequestHandler):
+    """The app logs its requests itself."""
+
+    def log(self, type: str, message: str, *args: object) -> None:
+        pass
+
+    def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
+        """Close the answer, and the file in it: Werkzeug does not if the browser has gone."""
+        close = getattr((environ or {}).get(ANSWER), "close", None)
+        if close:
+            close()
