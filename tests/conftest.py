@@ -1,5 +1,6 @@
 """Real databases, a real carrier, real mail; only the wire to Twilio ends on this machine."""
 
+import os
 import random
 import shutil
 import socket
@@ -15,6 +16,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from flask_migrate import upgrade
+from playwright.sync_api import expect
 from sqlalchemy import create_engine, text
 
 from config import Config, load
@@ -39,6 +41,9 @@ QUIET += ["--disable-sync", "--no-first-run"]
 
 def pytest_configure(config: pytest.Config) -> None:
     """In CI nothing may be skipped: without a browser nothing is run at all."""
+    # Seconds that a busy machine may take for what comes in the end.
+    expect.set_options(timeout=20_000)
+    os.environ.setdefault("AIOSMTPD_CONTROLLER_TIMEOUT", "30")
     problem = browser_problem() if in_ci() and not hasattr(config, "workerinput") else None
     if problem:
         raise pytest.UsageError(problem)

@@ -14,7 +14,7 @@ from config import ROOT
 from tests.conftest import free_port
 from tests.live_settings import bare_environment
 
-STARTING = 40.0
+STARTING = 90.0
 
 
 class Process:

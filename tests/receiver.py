@@ -47,14 +47,14 @@ class Receiver:
             status = self.answers.pop(0) if self.answers else 204
             self.changed.notify_all()
         if request.path == "/hang":
-            self.released.wait(5)
+            self.released.wait(30)
         if status == BROKEN:
             raise ConnectionAbortedError
         return Response(status=status, headers={"Location": "/elsewhere"} if status < 400 else {})
 
     def wait_for(self, count: int) -> bool:
         with self.changed:
-            return self.changed.wait_for(lambda: len(self.received) >= count, 5)
+            return self.changed.wait_for(lambda: len(self.received) >= count, 30)
 
     def statuses(self, sid: str) -> list[str]:
         return [each.status for each in self.received if each.form["MessageSid"] == sid]

@@ -43,13 +43,13 @@ class Door:
     def let_in(self, sent: bytes) -> socket.socket:
         """A peer whose bytes have arrived when it is accepted."""
         peer = socket.create_connection(self._listener.getsockname())
-        self._stack.enter_context(peer).settimeout(5)
+        self._stack.enter_context(peer).settimeout(30)
         peer.sendall(sent)
         self.worker.accept(self._listener)
         return peer
 
     def turn(self) -> None:
-        self.worker.wait_for_and_dispatch_events(timeout=5)
+        self.worker.wait_for_and_dispatch_events(timeout=30)
 
     @property
     def is_open(self) -> bool:

@@ -267,7 +267,7 @@ def until_somebody_waits_for_a_lock() -> None:
     if db.engine.dialect.name == "sqlite":
         return
     waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    for _ in range(1000):
+    for _ in range(20_000):
         with db.engine.connect() as connection:
             if connection.scalar(waiting):
                 return
@@ -291,10 +291,10 @@ def test_look_up_and_callback_of_one_message_do_not_wait_for_each_other(
             record(connection, message.id, News("sent", Source.LOOKUP, {}, sid(1)))
             fill_in(connection, message.id, segments=1)
             done = thread.submit(callback)
-            started.wait(5)
+            started.wait(30)
             until_somebody_waits_for_a_lock()
             reschedule(connection, message.id)
-        assert done.result(10) is None
+        assert done.result(60) is None
     assert alice.message().status == "delivered"
 
 

@@ -46,7 +46,7 @@ def sender(live: Flask) -> Person:
 def send_to(sender: Person, simulator: SimulatorServer, number: str) -> Message:
     """Send and wait until the carrier has nothing left to say."""
     assert sender.send(recipient=number).status_code == 303
-    assert simulator.books.wait_until_idle(20)
+    assert simulator.books.wait_until_idle(30)
     return sender.message()
 
 
@@ -70,7 +70,7 @@ def test_every_acknowledged_callback_is_among_the_events(
 ) -> None:
     for number in ("+15005550102", "+15005550103", "+15005550105", "+15005550110"):
         sender.send(recipient=number)
-    assert simulator.books.wait_until_idle(20)
+    assert simulator.books.wait_until_idle(30)
     for message in sender.messages():
         taken = [
             a for a in simulator.books.attempts(message.twilio_sid) if a.response_status == 204
@@ -95,7 +95,7 @@ def test_story_of_a_shared_key_is_signed_with_it_and_that_of_an_unknown_one_is_r
 ) -> None:
     for number, answer in (("+15005550115", 204), ("+15005550116", 403)):
         sender.send(recipient=number, body=number)
-        assert simulator.books.wait_until_idle(20)
+        assert simulator.books.wait_until_idle(30)
         message = sender.messages()[-1]
         answers = [a.response_status for a in simulator.books.attempts(message.twilio_sid)]
         assert answers == [answer, answer]
@@ -128,7 +128,7 @@ def test_lost_answer_is_settled_by_the_callbacks(
 
 def test_picture_message_and_messaging_service(sender: Person, simulator: SimulatorServer) -> None:
     sender.send(recipient="+15005550006", media_urls="https://pictures.example/one.jpg")
-    assert simulator.books.wait_until_idle(20)
+    assert simulator.books.wait_until_idle(30)
     message = sender.message()
     assert message.status == "delivered"
     assert message.twilio_sid is not None

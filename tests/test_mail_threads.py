@@ -59,8 +59,9 @@ def ask(app: Flask, email: str) -> str:
 
 
 def test_strangers_share_one_conversation_with_the_mail_server(
-    make_app: Callable[..., Flask], counting: Controller
+    make_app: Callable[..., Flask], counting: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(mail_threads, "CHECK_KEPT", 60.0)
     app = make_app(MAIL_PORT=str(counting.port))
     for n in range(10):
         ask(app, f"x{n}@elsewhere.example")
@@ -87,13 +88,13 @@ def test_mail_does_not_wait_for_a_check_that_hangs(
 ) -> None:
     app, is_over = make_app(MAIL_PORT=str(inbox.controller.port)), Event()
     mailer = app.extensions["mailer"]
-    monkeypatch.setattr(mailer, "check", lambda: is_over.wait(20))
+    monkeypatch.setattr(mailer, "check", lambda: is_over.wait(60))
     monkeypatch.setattr(mail_threads, "WAIT", 0.01)
     for n in range(5):
         ask(app, f"x{n}@elsewhere.example")
     ask(app, ALICE)
-    wait(mailer.threads._lookups_under_way, 10)
-    wait(mailer.threads._sends_under_way, 10)
+    wait(mailer.threads._lookups_under_way, 60)
+    wait(mailer.threads._sends_under_way, 60)
     recipients = [to for to, _ in inbox.mails]
     is_over.set()
     assert recipients == [ALICE]
@@ -142,11 +143,11 @@ def sent_after(threads: MailThreads, mails: list[tuple[str, str, bool]]) -> list
     for gate, is_started in zip(gates, started, strict=True):
         threads.send(lambda g=gate, s=is_started: (s.set(), g.wait()), "", "", False)  # type: ignore[misc]
     for is_started in started:
-        assert is_started.wait(10)
+        assert is_started.wait(60)
     for email, network, is_newcomer in mails:
         threads.send(lambda e=email: recipients.append(e), email, network, is_newcomer)  # type: ignore[misc]
     gates[0].set()
-    threads._senders.submit(lambda: None).result(10)
+    threads._senders.submit(lambda: None).result(60)
     gates[1].set()
     threads.drain()
     return recipients

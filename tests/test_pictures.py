@@ -149,7 +149,7 @@ def test_picture_without_text_is_delivered_and_shown(
 ) -> None:
     alice = Person.signed_in(live, "alice@example.org")
     alice.send(recipient="+15005550006", body="", media_urls=A)
-    assert simulator.books.wait_until_idle(10)
+    assert simulator.books.wait_until_idle(30)
     message = alice.message()
     assert message.status == "delivered"
     page = words(alice.get(f"/messages/{message.public_id}").text)

@@ -167,7 +167,7 @@ def test_answer_that_drips_is_not_waited_for_and_its_outcome_is_unknown(
         alice = sender_at(make_app, twilio.url)
         began = time.monotonic()
         assert alice.send().status_code == 303
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20  # at its pace it would take 80
     assert alice.message().status == "unknown"
 
 

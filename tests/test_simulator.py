@@ -32,7 +32,7 @@ def client(server: SimulatorServer) -> Client:
 
 
 def make_client(server: SimulatorServer, sid: str = SID, token: str = TOKEN) -> Client:
-    client = Client(sid, token, http_client=TwilioHttpClient(timeout=5))
+    client = Client(sid, token, http_client=TwilioHttpClient(timeout=30))
     client.api.base_url = server.url
     return client
 
@@ -48,7 +48,7 @@ def refusal(call, *args, **kwargs) -> tuple[int, int]:
 
 def test_create_answers_queued_with_the_fields_and_types_of_twilio(client):
     message = client.messages.create(**OK)
-    raw = requests.get(f"{client.api.base_url}{message.uri}", auth=(SID, TOKEN), timeout=5).json()
+    raw = requests.get(f"{client.api.base_url}{message.uri}", auth=(SID, TOKEN), timeout=30).json()
     assert message.sid[:2] == "SM"
     assert len(message.sid) == 34
     assert message.sid[2:] == f"{int(message.sid[2:], 16):032x}"
@@ -67,7 +67,7 @@ def test_create_answers_queued_with_the_fields_and_types_of_twilio(client):
 
 def test_fetch_tells_the_price_and_the_sending_date_once_delivered(client, server):
     sid = client.messages.create(**{**OK, "body": "x" * 161}).sid
-    assert server.books.wait_until_idle(5)
+    assert server.books.wait_until_idle(30)
     message = client.messages(sid).fetch()
     assert (message.status, message.num_segments) == ("delivered", "2")
     assert (message.price, message.price_unit) == ("-0.01580", "USD")
@@ -78,7 +78,7 @@ def test_create_with_a_service_is_accepted_and_knows_no_sender_yet(client, serve
     message = client.messages.create(to=OK["to"], body="hi", messaging_service_sid=SERVICE)
     assert (message.status, message.from_, message.num_segments) == ("accepted", None, "0")
     assert message.messaging_service_sid == SERVICE
-    assert server.books.wait_until_idle(5)
+    assert server.books.wait_until_idle(30)
     message = client.messages(message.sid).fetch()
     assert (message.status, message.num_segments) == ("delivered", "1")
     assert message.from_.startswith("+1500555")
@@ -143,7 +143,7 @@ def test_rate_limited_create_says_when_to_come_back(client, server):
     assert refusal(client.messages.create, **{**OK, "to": "+15005550109"}) == (429, 20429)
     url = f"{server.url}/2010-04-01/Accounts/{SID}/Messages.json"
     form = {"To": "+15005550109", "From": OK["from_"], "Body": "x"}
-    answer = requests.post(url, form, auth=(SID, TOKEN), timeout=5)
+    answer = requests.post(url, form, auth=(SID, TOKEN), timeout=30)
     assert int(answer.headers["Retry-After"]) > 0
 
 
@@ -175,7 +175,7 @@ def test_credentials_are_checked_and_either_token_opens_the_account(client, serv
     ],
 )
 def test_errors_have_the_body_of_twilio(server, method, path, status, code):
-    answer = requests.request(method, server.url + path, auth=(SID, TOKEN), timeout=5)
+    answer = requests.request(method, server.url + path, auth=(SID, TOKEN), timeout=30)
     body = answer.json()
     assert (answer.status_code, body["status"], body["code"]) == (status, status, code)
     assert body["more_info"] == f"https://www.twilio.com/docs/errors/{code}"
@@ -184,7 +184,7 @@ def test_errors_have_the_body_of_twilio(server, method, path, status, code):
 
 def test_an_oversized_request_is_refused(server):
     url = f"{server.url}/2010-04-01/Accounts/{SID}/Messages.json"
-    answer = requests.post(url, {"Body": "x" * 1_000_001}, auth=(SID, TOKEN), timeout=5)
+    answer = requests.post(url, {"Body": "x" * 1_000_001}, auth=(SID, TOKEN), timeout=30)
     assert (answer.status_code, answer.json()["code"]) == (413, 20413)
 
 
@@ -193,7 +193,7 @@ def test_an_oversized_request_is_refused(server):
 
 def test_a_message_without_a_callback_url_goes_its_way_in_silence(client, server):
     sid = client.messages.create(**OK).sid
-    assert server.books.wait_until_idle(5)
+    assert server.books.wait_until_idle(30)
     assert server.books.get(sid).status == "delivered"
     assert server.books.attempts() == []
 
@@ -201,7 +201,7 @@ def test_a_message_without_a_callback_url_goes_its_way_in_silence(client, server
 def test_books_keep_the_newest_messages_only(client, server):
     for n in range(3):
         client.messages.create(**{**OK, "body": str(n)})
-    assert server.books.wait_until_idle(5)
+    assert server.books.wait_until_idle(30)
     small = Books(limit=2)
     for message in server.books.messages():
         small.enter(message)

@@ -31,7 +31,7 @@ def client(server: SimulatorServer) -> Client:
 
 
 def make_client(server: SimulatorServer) -> Client:
-    client = Client(SID, TOKEN, http_client=TwilioHttpClient(timeout=5))
+    client = Client(SID, TOKEN, http_client=TwilioHttpClient(timeout=30))
     client.api.base_url = server.url
     return client
 
@@ -67,7 +67,7 @@ def test_list_pages_stay_put_while_new_messages_come_and_go(client, server):
     first = client.messages.page(page_size=2)
     assert [m.sid for m in first] == [sids[5], sids[4]]
     assert first.previous_page_url is None
-    assert server.books.wait_until_idle(5)
+    assert server.books.wait_until_idle(30)
     client.messages.create(**OK)
     client.messages(sids[4]).delete()
     second = first.next_page()
@@ -83,10 +83,10 @@ def test_list_page_has_fifty_messages_unless_asked_and_a_thousand_at_most(client
     url = f"{server.url}/2010-04-01/Accounts/{SID}/Messages.json"
     sizes = {None: 50, 7: 7, 5000: 1000}
     for asked, given in sizes.items():
-        page = requests.get(url, {"PageSize": asked}, auth=(SID, TOKEN), timeout=5).json()
+        page = requests.get(url, {"PageSize": asked}, auth=(SID, TOKEN), timeout=30).json()
         assert (page["page"], page["page_size"], page["next_page_uri"]) == (0, given, None)
     for wrong in ({"PageSize": "x"}, {"PageToken": "PASM0"}, {"DateSent": "soon"}):
-        answer = requests.get(url, wrong, auth=(SID, TOKEN), timeout=5)
+        answer = requests.get(url, wrong, auth=(SID, TOKEN), timeout=30)
         assert (answer.status_code, answer.json()["code"]) == (400, 20001)
 
 
@@ -102,7 +102,7 @@ def test_list_filters_by_recipient_and_sender(client):
 def test_list_by_date_finds_what_was_sent_then_and_never_what_is_unsent(client, server):
     noon = datetime(2026, 5, 4, 12, tzinfo=UTC)
     sids = [client.messages.create(**OK).sid for _ in range(4)]
-    assert server.books.wait_until_idle(5)
+    assert server.books.wait_until_idle(30)
     # Half a second past: the API shows whole seconds, and filters by them.
     for sid, day in zip(sids, (-1, 0, 1), strict=False):
         rewrite(server.books, sid, noon + timedelta(days=day, milliseconds=500))
@@ -135,7 +135,7 @@ def test_a_scheduled_message_waits_and_can_be_canceled_once(client, server):
     assert (message.status, message.num_segments) == ("scheduled", "0")
     assert not server.books.wait_until_idle(0)
     assert client.messages(message.sid).update(status="canceled").status == "canceled"
-    assert server.books.wait_until_idle(5)
+    assert server.books.wait_until_idle(30)
     assert client.messages(message.sid).fetch().date_sent is None
     assert refusal(client.messages(message.sid).update, status="canceled") == (409, 30409)
     assert server.books.move(message.sid, "queued") is None
@@ -145,7 +145,7 @@ def test_a_scheduled_message_is_sent_at_its_time(client, server):
     app = create_simulator(account_sid=SID, auth_token=TOKEN, speed=5000)
     with SimulatorServer(app) as hasty:
         sid = schedule(make_client(hasty), send_at=in_future(seconds=310)).sid
-        assert hasty.books.wait_until_idle(5)
+        assert hasty.books.wait_until_idle(30)
         assert hasty.books.get(sid).status == "delivered"
 
 
@@ -175,7 +175,7 @@ def test_redacting_empties_the_text_but_not_the_books(client, server):
     assert refusal(client.messages(waiting).update, body="") == (409, 20009)
     client.messages(waiting).update(status="canceled")
     sid = client.messages.create(**OK).sid
-    assert server.books.wait_until_idle(5)
+    assert server.books.wait_until_idle(30)
     assert client.messages(sid).update(body="").body == ""
     assert client.messages(sid).fetch().body == ""
     assert server.books.count_creates(OK["to"], "hello") == 1
@@ -184,7 +184,7 @@ def test_redacting_empties_the_text_but_not_the_books(client, server):
 def test_delete_works_once_the_message_is_finished(client, server):
     silent = client.messages.create(**{**OK, "to": "+15005550100"}).sid
     sid = client.messages.create(**OK).sid
-    assert server.books.wait_until_idle(5)
+    assert server.books.wait_until_idle(30)
     assert client.messages(sid).delete() is True
     assert refusal(client.messages(sid).fetch) == (404, 20404)
     assert [m.sid for m in client.messages.list()] == [silent]

@@ -51,9 +51,9 @@ def test_server_listens_on_loopback_only():
         assert (host, server.url) == ("127.0.0.1", f"http://127.0.0.1:{port}")
         # All of 127.0.0.0/8 is this machine: a wildcard listener would answer here as well.
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.2", port), timeout=5)
+            socket.create_connection(("127.0.0.2", port), timeout=30)
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=5)
+        socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
 def test_server_says_when_the_port_is_in_use():
@@ -93,7 +93,7 @@ def test_process_serves_until_told_to_stop_and_prints_no_more_than_its_address(e
         assert running.stdout is not None
         assert running.stdout.readline() == f"Simulated carrier on http://127.0.0.1:{free}\n"
         url = f"http://127.0.0.1:{free}/2010-04-01/Accounts/{SID}/Messages.json"
-        answer = requests.post(url, {"To": "+15005550006"}, auth=(SID, "wrong"), timeout=5)
+        answer = requests.post(url, {"To": "+15005550006"}, auth=(SID, "wrong"), timeout=30)
         assert answer.status_code == 401
         running.send_signal(ending)
         out, err = running.communicate(timeout=30)

@@ -27,7 +27,7 @@ def server() -> Iterator[SimulatorServer]:
 
 
 def make_client(server: SimulatorServer, token: str = TOKEN) -> Client:
-    client = Client(SID, token, http_client=TwilioHttpClient(timeout=5))
+    client = Client(SID, token, http_client=TwilioHttpClient(timeout=30))
     client.api.base_url = client.messaging.base_url = server.url
     return client
 
@@ -69,7 +69,7 @@ def test_senders_are_shown_to_the_account_only(server):
     stranger = make_client(server, token="wrong")
     assert refusal(stranger.messaging.v1.services(SERVICE).fetch) == (401, 20003)
     url = f"{server.url}/2010-04-01/Accounts/{SID}/IncomingPhoneNumbers.json"
-    assert requests.get(url, auth=(SID, "wrong"), timeout=5).status_code == 401
+    assert requests.get(url, auth=(SID, "wrong"), timeout=30).status_code == 401
 
 
 # -- the limit of look-ups ---------------------------------------------------------------------
@@ -81,7 +81,7 @@ def test_too_many_lookups_in_a_second_are_refused_and_creates_are_not(server, cl
     client.messages.list()
     assert refusal(client.messages(sids[0]).fetch) == (429, 20429)
     url = f"{server.url}/2010-04-01/Accounts/{SID}/Messages.json"
-    answer = requests.get(url, auth=(SID, TOKEN), timeout=5)
+    answer = requests.get(url, auth=(SID, TOKEN), timeout=30)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
     assert client.messages.create(OWNED[0], from_=OWNED[0], body="x").sid
     assert client.api.accounts(SID).fetch().sid == SID

@@ -74,14 +74,14 @@ def running(path: Path, *options: str) -> Iterator[tuple[Flask, subprocess.Popen
     app.test_client_class = Client
     process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)
     try:
-        for _ in range(200):
+        for _ in range(600):
             if answers(port):
                 break
             time.sleep(0.1)
         yield app, process
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         close(app)
 
 
@@ -112,7 +112,8 @@ def test_slow_peers_keep_nobody_else_waiting(server: Flask, kind: str) -> None:
     with ExitStack() as stack:
         for _ in range(4 * THREADS):
             stack.enter_context(connect(server, SLOW[kind]))
-        assert all(answers(port_of(server)) for _ in range(4))
+        # With two threads held for a second each, eight peers would hold them for four.
+        assert all(answers(port_of(server), 3.5) for _ in range(4))
 
 
 def test_request_that_never_ends_is_answered_with_408(server: Flask) -> None:
@@ -121,7 +122,7 @@ def test_request_that_never_ends_is_answered_with_408(server: Flask) -> None:
         peer.sendall(b"X-Slow: 1\r\n")
         assert peer.recv(4096).startswith(b"HTTP/1.1 408 ")
         assert peer.recv(4096) == b""
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 8
 
 
 def test_request_that_begins_on_an_idle_connection_is_answered_with_408(server: Flask) -> None:
@@ -140,10 +141,10 @@ def test_idle_connection_makes_room_and_holds_up_no_stop(
     with running(path, *limits) as (app, process), ExitStack() as stack:
         peers = [stack.enter_context(connect(app, b"")) for _ in range(4)]
         assert peers[0].recv(1) == b"", "the longest idle one is ended for the fourth"
-        assert answers(port_of(app))
+        assert answers(port_of(app), 10)
         began = time.monotonic()
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         assert time.monotonic() - began < GRACEFUL, "it does not wait for the others"
 
 
@@ -206,7 +207,7 @@ def test_reader_who_takes_nothing_of_an_export_loses_the_place(server: Flask) ->
         assert paused.recv(15) == b"HTTP/1.1 200 OK"
         with connect(server, export) as second:
             assert second.recv(12) == b"HTTP/1.1 503", "one export for each user"
-        for _ in range(60):
+        for _ in range(300):
             with connect(server, export) as third:
                 if third.recv(12) == b"HTTP/1.1 200":
                     return
