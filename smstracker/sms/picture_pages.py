@@ -49,8 +49,9 @@ def hint_on_page(address: str) -> str | None:
     query = {f"{name}={values[-1].lower()}" for name, values in parse_qs(parts.query).items()}
     for name, hosts, paths, raw in _PATTERNS:
         if hosts.fullmatch(host) and paths.fullmatch(path) and not query.intersection(raw):
+            way_out = f"Give the address of the picture itself{_WAYS_OUT.get(name, '')}."
             return (
                 f"looks like a page of {name}, not a picture. Twilio refuses pages, and the "
-                f"message would fail. Give the address of the picture itself{_WAYS_OUT.get(name, '')}."
+                f"message would fail. {way_out}"
             )
     return None
