@@ -50,7 +50,7 @@ _SENDER = re.compile(
 )
 _HOST_NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*\.?")
 # A name that ends in a number is read as an address, and 127.1 or 0x7f.1 as another one.
-_NUMERIC_NAME = re.compile(r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)\.?")
+_NUMERIC_NAME = re.compile(r"(.*\.)?(\d+|0[xX][0-9A-Fa-f]*)\.?")
 _MAIL_HOST_SHAPE = (
     "only the host name or IP address, such as smtp.example.org; the port belongs into MAIL_PORT"
 )

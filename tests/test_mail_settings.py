@@ -80,7 +80,7 @@ def test_mail_of_a_sender_whose_name_has_a_comma_is_taken(inbox: Inbox) -> None:
     [
         *("127.0.0.1:25", "smtp.example.org:587", "[::1]:25", "[::1]", "smtp://smtp.example.org"),
         *("192.168.1.256", "192.168.1", "10.0.0.0.1", "127.1", "2130706433", "0x7f.1", "1:2:3"),
-        *("192.168.01.1", "smtp..example.org", "smtp.example.1"),
+        *("192.168.01.1", "192.168.1.２５６", "smtp..example.org", "smtp.example.1"),
     ],
 )
 def test_mail_server_is_the_host_alone(host: str) -> None:
