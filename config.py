@@ -9,6 +9,7 @@ import re
 import secrets
 import socket
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -47,9 +48,12 @@ KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _SENDER = re.compile(
     r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])(?!\+[0-9])[A-Za-z0-9 &+_-]{1,11}"
 )
-# A name or an IP address; two colons at least are IPv6, one would be that of a port.
-_MAIL_HOST = re.compile(r"\w[\w-]*(\.[\w-]+)*\.?|[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%\w+)?")
-_MAIL_HOST_SHAPE = "only the host name, such as smtp.example.org; the port belongs into MAIL_PORT"
+_HOST_NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*\.?")
+# A name that ends in a number is read as an address, and 127.1 or 0x7f.1 as another one.
+_NUMERIC_NAME = re.compile(r"(.*\.)?(\d+|0[xX][0-9A-Fa-f]*)\.?")
+_MAIL_HOST_SHAPE = (
+    "only the host name or IP address, such as smtp.example.org; the port belongs into MAIL_PORT"
+)
 # `"Name" <address>` or `Name <address>`. An @ in a name that is not quoted is a second address.
 _NAMED_SENDER = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|((?:[^<>@"]|"[^<>@"]*")*?)) *<([^<>]*)>')
 _NO_HEADER_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -74,6 +78,40 @@ ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.85, 0.8
 SHORTEST_ALIKE = 7
 # Two slips only in a long name: MAIL_HOST is no MAIL_PORT.
 LONG_NAME = 12
+# What other programs call the same: wrong in `.env`, theirs in the environment.
+_MAIL_WORDS = {
+    "MAIL_SERVER": "HOST HOSTNAME SERVER SMTP SMTP_HOST SMTP_SERVER RELAY",
+    "MAIL_PORT": "PORT SMTP_PORT",
+    "MAIL_USERNAME": "USER USERNAME LOGIN HOST_USER SMTP_USER",
+    "MAIL_PASSWORD": "PASS PASSWD PASSWORD HOST_PASSWORD SMTP_PASSWORD",
+    "MAIL_USE_TLS": "TLS STARTTLS USE_TLS USE_STARTTLS ENCRYPTION",
+    "MAIL_USE_SSL": "SSL USE_SSL SECURE",
+    "MAIL_DEFAULT_SENDER": "FROM FROM_ADDRESS FROM_EMAIL FROM_NAME SENDER DEFAULT_FROM",
+}
+_OTHER_WORDS = {
+    "BIND_ADDRESS": "BIND BIND_HOST HOST LISTEN LISTEN_ADDRESS",
+    "DATABASE_URL": "DATABASE_URI DATABASE_DSN DB_URL DB_URI POSTGRES_URL SQLALCHEMY_DATABASE_URI",
+    "MAIL_DEFAULT_SENDER": "DEFAULT_FROM_EMAIL DEFAULT_MAIL_SENDER",
+    "PUBLIC_BASE_URL": "BASE_URL PUBLIC_URL SITE_URL APP_URL EXTERNAL_URL",
+    "SECRET_KEY": "FLASK_SECRET_KEY APP_SECRET APP_SECRET_KEY SESSION_SECRET",
+    "SIGN_IN_ALLOW": "ALLOWED_EMAILS ALLOWED_DOMAINS",
+    "TWILIO_ACCOUNT_SID": "TWILIO_SID",
+    "TWILIO_MESSAGING_SERVICE_SID": "TWILIO_SERVICE_SID TWILIO_MESSAGING_SID",
+    "TWILIO_PHONE_NUMBER": "TWILIO_FROM TWILIO_FROM_NUMBER TWILIO_NUMBER TWILIO_SENDER",
+}
+_OTHER_NAMES = {name: setting for setting, names in _OTHER_WORDS.items() for name in names.split()}
+_OTHER_NAMES |= {
+    f"{family}_{word}": setting
+    for setting, words in _MAIL_WORDS.items()
+    for word in words.split()
+    for family in ("MAIL", "EMAIL", "SMTP")
+    if f"{family}_{word}" not in SETTINGS
+}
+# Other programs read these too, so in the environment only a slip of the fingers counts.
+_SHARED = frozenset(name for name in SETTINGS if name.startswith(("MAIL_", "WEB_"))) | {
+    *("SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "SENTRY_DSN"),
+    *("HEARTBEAT_URL", "METRICS_TOKEN", "TEAM_LOG"),
+}
 # What only a real installation has. A demo that has it is one that lost its credentials.
 REAL_SETTINGS = (
     "TWILIO_PHONE_NUMBER",
@@ -306,29 +344,35 @@ def _misspelt(file: Mapping[str, str | None], env: Mapping[str, str | None]) -> 
         if is_ours or not (env[name] or "").strip():
             continue
         meant = _meant_in_file(name, unset) if name in file else _meant_in_environment(name, unset)
-        # A longer name, as SECRET_KEY_BASE, is another's.
-        if meant and not _is_longer(name, meant):
+        if meant:
             yield f"{name}: unknown; is {meant} meant?"
 
 
 def _meant_in_file(name: str, unset: set[str]) -> str | None:
-    """The setting that a name in `.env` stands for: respelt, misspelt, or short of one word."""
+    """The setting that a name in `.env` stands for: respelt, misspelt, or another's name for it."""
     spelt = _spelt(name)
     if spelt in SETTINGS:
         return spelt
+    if _OTHER_NAMES.get(spelt) in unset:
+        return _OTHER_NAMES[spelt]
     if len(spelt) < SHORTEST_ALIKE:
         return None
-    close = get_close_matches(spelt, SETTINGS, 1, ALIKE_IN_FILE)
-    return next(iter(close), None) or _respelt(spelt, SETTINGS) or _short_of_a_word(spelt, unset)
+    close = next(iter(get_close_matches(spelt, SETTINGS, 1, ALIKE_IN_FILE)), None)
+    meant = close or _respelt(spelt, SETTINGS) or _short_of_a_word(spelt, unset)
+    return None if meant is None or _is_longer(spelt, meant) else meant
 
 
 def _meant_in_environment(name: str, unset: set[str]) -> str | None:
     """The unset setting that a name in the environment misspells by a slip or two."""
     spelt = _spelt(name)
-    if len(spelt) < SHORTEST_ALIKE:
+    if len(spelt) < SHORTEST_ALIKE or spelt in _OTHER_NAMES:
         return None
+    if spelt in unset:
+        return spelt
     close = get_close_matches(spelt, unset, 3, ALIKE_IN_ENVIRONMENT)
-    return _respelt(spelt, unset) or next((s for s in close if _is_slip(spelt, s)), None)
+    respelt = _respelt(spelt, unset - _SHARED)
+    meant = respelt or next((s for s in close if _is_slip(spelt, s)), None)
+    return None if meant is None or _is_longer(spelt, meant) else meant
 
 
 def _spelt(name: str) -> str:
@@ -357,8 +401,9 @@ def _short_of_a_word(spelt: str, unset: set[str]) -> str | None:
     return None
 
 
-def _is_longer(name: str, setting: str) -> bool:
-    words, theirs = setting.split("_"), _spelt(name).split("_")
+def _is_longer(spelt: str, setting: str) -> bool:
+    """As SECRET_KEY_BASE, which is another's."""
+    words, theirs = setting.split("_"), spelt.split("_")
     return len(theirs) > len(words) and set(words) <= set(theirs)
 
 
@@ -370,10 +415,17 @@ def _is_slip(spelt: str, setting: str) -> bool:
     words, theirs = spelt.split("_"), setting.split("_")
     if len(words) != len(theirs) or spelt[0] != setting[0]:
         return False
+    if setting in _SHARED and not _lacks_or_swaps_letters(spelt, setting):
+        return False
     edits = [_edits(word, their) for word, their in zip(words, theirs, strict=True)]
     most = 2 if len(setting) >= LONG_NAME else 1
     is_near = all(count <= len(their) // 3 for count, their in zip(edits, theirs, strict=True))
     return is_near and sum(edits) <= most and not spelt.startswith(setting)
+
+
+def _lacks_or_swaps_letters(spelt: str, setting: str) -> bool:
+    """Another letter may make another word, as DATABASE_URI, or a plural."""
+    return not Counter(spelt) - Counter(setting)
 
 
 def _edits(one: str, other: str) -> int:
@@ -464,15 +516,24 @@ def _refuse_idle_settings(read: _Reader, demo: bool) -> None:
             break
 
 
-def _bind_address(raw: str) -> str | None:
-    """An IP address, or a name that stands for one here. Whether it is free shows the server."""
+def _host(raw: str) -> str | None:
+    """A host name or an IP address; 192.168.1.256 is neither."""
     try:
         ip_address(raw)
     except ValueError:
-        try:
-            socket.getaddrinfo(raw, None)
-        except (OSError, UnicodeError):
-            return None
+        is_name = _HOST_NAME.fullmatch(raw) and not _NUMERIC_NAME.fullmatch(raw)
+        return raw if is_name else None
+    return raw
+
+
+def _bind_address(raw: str) -> str | None:
+    """An IP address, or a name that stands for one here. Whether it is free shows the server."""
+    if _host(raw) is None:
+        return None
+    try:
+        socket.getaddrinfo(raw, None)
+    except (OSError, UnicodeError):
+        return None
     return raw
 
 
@@ -603,7 +664,7 @@ def _base_url(raw: str) -> str | None:
     extra = parts.path.rstrip("/") or parts.query or parts.fragment or "@" in parts.netloc
     if parts.scheme not in ("http", "https") or not parts.hostname or extra or port == 0:
         return None
-    if not re.fullmatch(r"[A-Za-z0-9.\-:\[\]]+", parts.netloc):
+    if not re.fullmatch(r"[A-Za-z0-9.\-:\[\]]+", parts.netloc) or not _host(parts.hostname):
         return None
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -645,7 +706,19 @@ def _read_database_url(read: _Reader, demo: bool, instance: Path) -> str:
             read.problem(name, "has an option that SQLite does not know")
     elif url.drivername != "postgresql+psycopg":
         read.problem(name, "must begin with sqlite:/// or postgresql://")
+    elif any(_NUMERIC_NAME.fullmatch(host) and not _host(host) for host in _hosts(url)):
+        read.problem(name, "has a host that is neither a name nor an IP address")
     return raw
+
+
+def _hosts(url: URL) -> list[str]:
+    """The hosts of a PostgreSQL URL, without ports."""
+    query = url.query.get("host", ())
+    listed = [query] if isinstance(query, str) else list(query)
+    hosts = [host for text in (url.host or "", *listed) for host in text.split(",")]
+    return [
+        re.sub(r":[0-9]*$", "", host) if host.count(":") == 1 else host for host in hosts if host
+    ]
 
 
 def sqlite_path(url: URL) -> Path | None:
@@ -710,7 +783,7 @@ def _generated(instance: Path, name: str) -> str:
 
 
 def _read_mail(read: _Reader) -> MailConfig:
-    server = read.matching("MAIL_SERVER", _MAIL_HOST, _MAIL_HOST_SHAPE)
+    server = read.known("MAIL_SERVER", None, _host, _MAIL_HOST_SHAPE)
     tls, ssl = read.flag("MAIL_USE_TLS"), read.flag("MAIL_USE_SSL")
     username, password = read.text("MAIL_USERNAME"), read.text("MAIL_PASSWORD")
     sender = _read_sender(read)

@@ -162,6 +162,10 @@ def test_sender_with_characters_that_some_countries_take_is_left_to_twilio(
         "https://",
         "https://a b",
         "https://a.example:99999",
+        "https://192.168.1.256",
+        "https://10.1:8000",
+        "https://2130706433",
+        "https://a..example",
         "https://[::1",
     ],
 )
@@ -172,6 +176,22 @@ def test_public_base_url_has_to_be_scheme_and_host(tmp_path: Path, base: str) ->
 @pytest.mark.parametrize("base", ["http://127.0.0.1:8000", "http://localhost", "http://[::1]:1"])
 def test_loopback_may_be_http(tmp_path: Path, base: str) -> None:
     assert load(LIVE | {"PUBLIC_BASE_URL": base + "/"}, instance=tmp_path).public_base_url == base
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "10.0.0.30",
+        "[::1]:5432",
+        "db-1",
+        "%2Frun%2Fpostgresql",
+        "/d?host=/tmp/1",
+        "/d?host=a,10.0.0.1",
+    ],
+)
+def test_database_may_be_at_a_name_an_address_or_a_socket(tmp_path: Path, host: str) -> None:
+    url = f"postgresql+psycopg://{host}"
+    assert load(LIVE | {"DATABASE_URL": url}, instance=tmp_path).database_url == url
 
 
 @pytest.mark.parametrize("url", ["postgres://u:p@h/d", "postgresql://u:p@h/d"])
@@ -196,6 +216,11 @@ def test_postgres_urls_get_the_driver(tmp_path: Path, url: str) -> None:
         ({"MAIL_USERNAME": "u"}, "MAIL_SERVER: required, because MAIL_USERNAME is set"),
         ({"MAIL_PASSWORD": "p"}, "MAIL_SERVER: required, because MAIL_PASSWORD is set"),
         ({"BIND_ADDRESS": "nowhere.invalid"}, "BIND_ADDRESS: must be an IP address of this"),
+        ({"BIND_ADDRESS": "127.1"}, "BIND_ADDRESS: must be an IP address of this"),
+        ({"BIND_ADDRESS": "0"}, "BIND_ADDRESS: must be an IP address of this"),
+        ({"DATABASE_URL": "postgresql://u@10.0.0.300:5432/d"}, "DATABASE_URL: has a host that"),
+        ({"DATABASE_URL": "postgresql:///d?host=10.0.0.300:5432"}, "DATABASE_URL: has a host that"),
+        ({"TWILIO_API_BASE_URL": "https://10.0.0.300"}, "TWILIO_API_BASE_URL: must be an address"),
         ({"BIND_ADDRESS": "127.0.0.1:8000"}, "BIND_ADDRESS: must be an IP address of this"),
         ({"TWILIO_API_BASE_URL": "http://api.example.org"}, "TWILIO_API_BASE_URL"),
         ({"TWILIO_API_BASE_URL": "nonsense"}, "TWILIO_API_BASE_URL"),

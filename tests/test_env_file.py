@@ -150,6 +150,19 @@ def test_environment_wins_over_the_file_in_our_own_command(
         ("AUTH_TOKEN", "TWILIO_AUTH_TOKEN"),
         ("MAIL_TLS", "MAIL_USE_TLS"),
         ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+        ("MAIL_HOST", "MAIL_SERVER"),
+        ("MAIL_FROM", "MAIL_DEFAULT_SENDER"),
+        ("MAIL_FROM_ADDRESS", "MAIL_DEFAULT_SENDER"),
+        ("MAIL_ENCRYPTION", "MAIL_USE_TLS"),
+        ("SMTP_HOST", "MAIL_SERVER"),
+        ("EMAIL_HOST_USER", "MAIL_USERNAME"),
+        ("SMTP_PASS", "MAIL_PASSWORD"),
+        ("DATABASE_URI", "DATABASE_URL"),
+        ("SQLALCHEMY_DATABASE_URI", "DATABASE_URL"),
+        ("TWILIO_FROM_NUMBER", "TWILIO_PHONE_NUMBER"),
+        ("TWILIO_SID", "TWILIO_ACCOUNT_SID"),
+        ("FLASK_SECRET_KEY", "SECRET_KEY"),
+        ("BASE_URL", "PUBLIC_BASE_URL"),
     ],
 )
 def test_misspelt_name_in_the_file_is_reported_without_its_value(
@@ -164,7 +177,8 @@ def test_misspelt_name_in_the_file_is_reported_without_its_value(
     [
         ("MAIL_SEVER", "MAIL_SERVER"),
         ("MAIL_PROT", "MAIL_PORT"),
-        ("SECRETKEY", "SECRET_KEY"),
+        ("TWILIO_ACCUONT_SID", "TWILIO_ACCOUNT_SID"),
+        ("TWILIO_PHONENUMBER", "TWILIO_PHONE_NUMBER"),
         ("Secret_Key", "SECRET_KEY"),
         ("LOOKUP_PER_SECOND", "LOOKUPS_PER_SECOND"),
         ("LOOKUPS_PER_SECNDO", "LOOKUPS_PER_SECOND"),
@@ -183,20 +197,31 @@ def test_names_of_other_programs_in_the_environment_are_left_alone(tmp_path: Pat
     others = "MAIL MAILTO MAIL_HOST MAIL_PATH HOSTNAME PORTS SPORT REPORT port SECRET_KEY_BASE"
     others += " EMULATOR_PORT TWILIO_TOKEN TWILIO_API_KEY WEB_PORT AWS_DEFAULT_REGION SECRETS"
     others += " EMAIL_SERVER EMAIL_PORT EMAIL_USERNAME EMAIL_USE_TLS GMAIL_PASSWORD"
-    others += " DATABASE_SSL TEAM_LOGO"
+    others += " DATABASE_SSL TEAM_LOGO DATABASE_URI DATABASE_URLS SECRETKEY SECRET_KEYS MAIL_POST"
+    others += " SMTP_HOST EMAIL_HOST MAIL_FROM MAIL_SERVERS SMTP_PORT FLASK_SECRET_KEY BASE_URL"
+    others += " TWILIO_SID TWILIO_FROM POSTGRES_URL HOST BIND_ADDRESSES"
     load(dict.fromkeys(others.split(), "x"), instance=tmp_path)
 
 
 def test_names_of_other_programs_are_left_alone(
     env_file: Path, problems: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    others = "MAILTO MAIL PORT_8000_TCP TWILIO_API_KEY TWILIO_API_SECRET SECRET_KEY_BASE MAIL_HOST"
-    others += " SENTRY_ENVIRONMENT TWILIO_VERIFY_SERVICE_SID TWILIO_TEST_ACCOUNT_SID MAIL_FROM"
+    others = "MAILTO MAIL PORT_8000_TCP TWILIO_API_KEY TWILIO_API_SECRET SECRET_KEY_BASE"
+    others += " SENTRY_ENVIRONMENT TWILIO_VERIFY_SERVICE_SID TWILIO_TEST_ACCOUNT_SID"
     env_file.write_text("".join(f"{name}=x\n" for name in others.split()))
     assert problems() == ""
     monkeypatch.setenv("port", "x")
     monkeypatch.setenv("DATABASE_URI", "x")  # plausible, while ours is set
     monkeypatch.setenv("DATABASE_URL", "sqlite:////tmp/x.sqlite")
+    assert problems() == ""
+
+
+def test_other_name_in_the_file_is_left_alone_beside_the_setting(
+    env_file: Path, problems: Load
+) -> None:
+    env_file.write_text("BIND_ADDRESS=127.0.0.1\nLISTEN=x\nDATABASE_URL=sqlite:////tmp/x.sqlite\n")
+    with env_file.open("a") as file:
+        file.write("DB_URL=x\n")
     assert problems() == ""
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import unicodedata
 from datetime import timedelta
 
 import pytest
@@ -84,10 +85,35 @@ def test_export_keeps_phone_numbers_as_they_are(app: Flask, alice: Person) -> No
     assert (row["recipient"], row["sender"]) == ("+491512345678", "+15005550006")
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", " =", "\ufeff="])
+STARTS = [
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "\uff1d",
+    " =",
+    "\ufeff=",
+    "\u30fc",
+    "\uff70",
+    "\u3000\u30fc",
+]
+
+
+@pytest.mark.parametrize("start", STARTS)
 def test_export_lets_no_text_become_a_formula(app: Flask, alice: Person, start: str) -> None:
     alice.has_message(body=start + "1")
     assert csv_of(alice)[1][0]["text"] == "'" + start + "1"
+
+
+def test_every_form_of_a_character_that_begins_a_formula_is_guarded() -> None:
+    plain = [*"=+-@", "\u2212", "\u30fc"]
+    forms = [c for c in map(chr, range(0x20000)) if unicodedata.normalize("NFKC", c) in plain]
+    assert [c for c in forms if not exporting.FORMULA.match(c)] == []
+    assert len(forms) > 20
+    assert not exporting.FORMULA.match("アーク")  # the mark inside a word
 
 
 def test_export_guards_a_text_that_is_a_phone_number_and_a_sender_that_is_none(

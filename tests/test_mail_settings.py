@@ -76,17 +76,33 @@ def test_mail_of_a_sender_whose_name_has_a_comma_is_taken(inbox: Inbox) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1:25", "smtp.example.org:587", "[::1]:25", "[::1]", "smtp://smtp.example.org"]
+    "host",
+    [
+        *("127.0.0.1:25", "smtp.example.org:587", "[::1]:25", "[::1]", "smtp://smtp.example.org"),
+        *("192.168.1.256", "192.168.1", "10.0.0.0.1", "127.1", "2130706433", "0x7f.1", "1:2:3"),
+        *("192.168.01.1", "192.168.1.２５６", "smtp..example.org", "smtp.example.1"),
+    ],
 )
 def test_mail_server_is_the_host_alone(host: str) -> None:
-    sentence = "MAIL_SERVER: must be only the host name.*the port belongs into MAIL_PORT"
+    sentence = (
+        "MAIL_SERVER: must be only the host name or IP address.*the port belongs into MAIL_PORT"
+    )
     with pytest.raises(ConfigError, match=sentence) as caught:
         settings(MAIL_SERVER=host)
     assert host not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "host", ["mail_server", "smtp.example.org", "::1", "192.0.2.1", "bücher.de"]
+    "host",
+    [
+        "mail_server",
+        "smtp.example.org",
+        "::1",
+        "192.0.2.1",
+        "bücher.de",
+        "fe80::1%eth0",
+        "1und1.de",
+    ],
 )
 def test_mail_server_is_any_name_or_address_of_a_host(host: str) -> None:
     assert settings(MAIL_SERVER=host).mail.server == host

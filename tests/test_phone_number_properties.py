@@ -14,7 +14,7 @@ from smstracker.sms.phone_numbers import PhoneNumberError, format_international,
 
 @dataclass(frozen=True)
 class Dialling:
-    """What is dialled in a region, written down here by hand."""
+    """What is dialled in a region, written down here by hand; `abroad` is a pattern."""
 
     code: str
     trunk: str = ""
@@ -24,29 +24,32 @@ class Dialling:
 REGIONS = {
     "AR": Dialling("54", "0"),
     "AT": Dialling("43", "0"),
-    "AU": Dialling("61", "0", "0011"),
-    "BR": Dialling("55", "0", "-"),
+    "AU": Dialling("61", "0", r"001[14-9]"),
+    "BR": Dialling("55", "0", r"00[1-69]\d"),
     "BY": Dialling("375", "8", "810"),
     "CA": Dialling("1", "1", "011"),
     "CH": Dialling("41", "0"),
-    "CN": Dialling("86", "0"),
+    "CN": Dialling("86", "0", r"00|1(?:[12]\d|79)\d\d00"),
     "DE": Dialling("49", "0"),
     "DK": Dialling("45"),
     "ES": Dialling("34"),
     "FR": Dialling("33", "0"),
     "GB": Dialling("44", "0"),
-    "HK": Dialling("852", "", "-"),
+    "HK": Dialling("852", "", r"00([126-9]|30|5\d)?"),
     "HU": Dialling("36", "06"),
+    "IL": Dialling("972", "0", r"00|01[2-9]|0105"),
     "IN": Dialling("91", "0"),
     "IT": Dialling("39"),
     "JM": Dialling("1", "1", "011"),
     "JP": Dialling("81", "0", "010"),
+    "KR": Dialling("82", "0", r"00[125689]|00[37]\d\d?\d?"),
     "LU": Dialling("352"),
     "MX": Dialling("52"),
+    "NG": Dialling("234", "0", "009"),
     "NO": Dialling("47"),
     "PL": Dialling("48"),
     "RU": Dialling("7", "8", "810"),
-    "SG": Dialling("65", "", "-"),
+    "SG": Dialling("65", "", r"0[0-3]\d"),
     "US": Dialling("1", "1", "011"),
 }
 TRUNK_ZERO = {
@@ -83,8 +86,9 @@ def permitted(text: str, region: str) -> set[str]:
         numbers = {home.code + digits[len(home.trunk) :]}
     if region == "BY" and digits.startswith("80"):
         numbers.add(home.code + digits[2:])
-    if digits.startswith(home.abroad):
-        numbers |= abroad(digits[len(home.abroad) :])
+    for size in range(2, len(digits)):
+        if re.fullmatch(home.abroad, digits[:size]):
+            numbers |= abroad(digits[size:])
     return numbers
 
 
@@ -195,10 +199,13 @@ TEXTS = spellings() | st.text(ALPHABET, max_size=24) | st.text(max_size=24)
 @example("011 15-2345-6789", "AR")
 @example("+1 415 555 2671 ext. 1", "US")
 @example("1-800-FLOWERS", "US")
+@example("0014155552671", "KR")
+@example("0015 49 151 23456789", "BR")
 def test_accepted_number_has_exactly_the_digits_that_were_typed(text: str, region: str) -> None:
     number = outcome(text, region)
     if not number.startswith("+"):
         assert number.endswith((".", "”."))  # a sentence that says why
+        assert_way_out(text, number, region)
         return
     assert re.fullmatch(r"\+[1-9][0-9]{1,14}", number)
     assert number[1:] in permitted(text, region), (text, number)
@@ -225,29 +232,93 @@ def outcome(text: str, region: str) -> str:
         return str(error)
 
 
-def test_number_in_both_printed_forms_is_taken_or_refused_with_a_way_out_in_every_region() -> None:
-    kinds = (phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE)
+def named(sentence: str) -> list[str]:
+    """The spellings that a refusal shows."""
+    shown = re.search(r"(?:Write it as|country code(?:, or with \d+)?:) (.+)\.$", sentence)
+    return re.split(", | or ", shown[1]) if shown else []
+
+
+def assert_way_out(text: str, sentence: str, region: str) -> None:
+    """Whatever a refusal shows is taken, as exactly that number."""
+    trunk = re.search(r"country code, or with (\d+)\.", sentence)
+    if trunk:
+        assert outcome(trunk[1] + typed_digits(text), region).startswith("+")
+    numbers = ["+" + typed_digits(spelling) for spelling in named(sentence) if "+" in spelling]
+    for spelling in named(sentence):
+        number = outcome(spelling, region)
+        if spelling.startswith("+"):
+            assert number == "+" + typed_digits(spelling), (text, region, sentence)
+        else:  # the same number as it is dialled at home
+            assert number in numbers, (text, region, sentence)
+
+
+KINDS = (phonenumbers.PhoneNumberType.MOBILE, phonenumbers.PhoneNumberType.FIXED_LINE)
+
+
+def printed(region: str) -> dict[str, list[str]]:
+    """Numbers of a region as they are printed there and for callers from abroad."""
     styles = phonenumbers.PhoneNumberFormat
+    numbers = (phonenumbers.example_number_for_type(region, kind) for kind in KINDS)
+    return {
+        phonenumbers.format_number(number, styles.E164): [
+            phonenumbers.format_number(number, style)
+            for style in (styles.NATIONAL, styles.INTERNATIONAL)
+        ]
+        for number in numbers
+        if number
+    }
+
+
+def test_number_in_both_printed_forms_is_taken_or_refused_with_a_way_out_in_every_region() -> None:
     refused = ""
     for region in sorted(phonenumbers.SUPPORTED_REGIONS):
-        trunk = PhoneMetadata.metadata_for_region(region).national_prefix
-        numbers = (phonenumbers.example_number_for_type(region, kind) for kind in kinds)
-        for parsed in filter(None, numbers):
-            number = phonenumbers.format_number(parsed, styles.E164)
-            local = phonenumbers.format_number(parsed, styles.NATIONAL)
-            abroad = phonenumbers.format_number(parsed, styles.INTERNATIONAL)
+        for number, (local, abroad) in printed(region).items():
             assert outcome(abroad, region) == number
             sentence = outcome(local, region)
             if sentence == number:
                 continue
             refused += "" if refused.endswith(region) else f" {region}"
-            if region == "AR":
-                assert sentence.endswith(f"Write it as {abroad}.")
-            else:
-                assert sentence.endswith(f"egin with + and the country code, or with {trunk}.")
-                assert outcome(trunk + local, region) == number
+            assert abroad in named(sentence)
+            assert_way_out(local, sentence, region)
     # They print their numbers without the prefix that tells them from those of other countries.
     assert refused == " AR BO BR CN CO GD KI LI MC MH MN MS RW SO TC UY"
+
+
+# Lost, dialled in some country, or dialled with a carrier's code.
+STARTS = ["", "00", "0", "011", "001", "0011", "009", "012", "8 10 ", "010", "0021", "0xx", "00xx"]
+
+
+def test_whatever_a_refusal_shows_is_taken_as_that_number_in_every_region() -> None:
+    abroad = {
+        n for region in ("BR", "CH", "CN", "DE", "IN", "IT", "RU", "US") for n in printed(region)
+    }
+    shown = 0
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        own = printed(region)
+        texts = {n[1:] for n in abroad | own.keys()} | {local for local, _ in own.values()}
+        for text in {start + text for start in STARTS for text in texts}:
+            sentence = outcome(text, region)
+            if not sentence.startswith("+"):
+                assert_way_out(text, sentence, region)
+                shown += bool(named(sentence))
+    assert shown > 5_000
+
+
+def test_number_behind_an_international_prefix_is_the_right_one_or_shown_in_every_region() -> None:
+    abroad = {n for region in ("DE", "GB", "IN", "SG", "US") for n in printed(region)}
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        for prefix in prefixes_of(region):
+            for number in abroad:
+                sentence = outcome(f"{prefix} {number[1:]}", region)
+                shown = {"+" + typed_digits(spelling) for spelling in named(sentence)}
+                assert sentence == number or number in shown, (region, prefix, number, sentence)
+
+
+def prefixes_of(region: str) -> list[str]:
+    """What is dialled there for the +, up to four digits."""
+    pattern = PhoneMetadata.metadata_for_region(region).international_prefix
+    texts = (f"{value:0{size}}" for size in range(1, 5) for value in range(10**size))
+    return [text for text in texts if re.fullmatch(pattern, text)]
 
 
 def test_number_abroad_without_its_plus_is_never_completed_where_there_is_a_trunk_prefix() -> None:

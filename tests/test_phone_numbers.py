@@ -244,14 +244,11 @@ def test_short_number_of_a_small_country_is_taken() -> None:
         ("612345678", "FR", "0"),
         ("79161234567", "RU", "8"),
         ("36201234567", "HU", "06"),
-        ("13802238000", "CN", "0"),  # also a mobile number of the United States
-        ("6591234567", "US", "1"),  # no number of the US, but one of Singapore
-        ("447911123456", "US", "1"),
     ],
 )
 def test_number_whose_plus_may_be_lost_is_refused(typed: str, region: str, prefix: str) -> None:
     with pytest.raises(
-        PhoneNumberError, match=f"egin with \\+ and the country code, or with {prefix}\\."
+        PhoneNumberError, match=f"egin with \\+ and the country code, or with {prefix}: "
     ):
         parse_recipient(typed, region)
 
@@ -263,13 +260,18 @@ def test_number_whose_plus_may_be_lost_is_refused(typed: str, region: str, prefi
         ("447911123456", "IT"),
         ("33612345678", "LU"),
         ("48512345678", "PL"),
+        ("13802238000", "CN"),  # also a mobile number of the United States
+        ("5511987654321", "BR"),  # nobody writes 0 before a mobile number there
+        ("573101234567", "CO"),
+        ("6591234567", "US"),  # no number of the US, but one of Singapore
+        ("447911123456", "US"),
         ("001 4155552671", "HK"),  # both "00 1 415…" and "001 41…" are dialled there
     ],
 )
-def test_number_whose_plus_may_be_lost_is_refused_where_there_is_no_trunk_prefix(
+def test_number_whose_plus_may_be_lost_is_refused_without_a_trunk_prefix_that_nobody_writes(
     typed: str, region: str
 ) -> None:
-    with pytest.raises(PhoneNumberError, match=r"Begin with \+ and the country code\."):
+    with pytest.raises(PhoneNumberError, match=r"Begin with \+ and the country code: \+"):
         parse_recipient(typed, region)
 
 
@@ -301,6 +303,75 @@ def test_number_in_the_form_for_calls_within_its_country_is_refused_and_the_othe
         parse_recipient(typed, region)
     assert str(refused.value).endswith(f" Write it as {shown}.")
     parse_recipient(shown, region)
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "sentence"),
+    [
+        ("0xx11 98765-4321", "BR", "“xx” stands for the code of a carrier"),
+        ("0 xx 11 98765-4321", "BR", "“xx” stands for the code of a carrier"),
+        ("(0XX11) 98765-4321", "BR", "“XX” stands for the code of a carrier"),
+        ("(0**11) 98765-4321", "BR", "“**” stands for the code of a carrier"),
+        ("+55 0xx11 98765-4321", "US", "“xx” stands for the code of a carrier"),
+        ("8~10 55 11 98765-4321", "RU", "“~” stands for a pause in dialling"),
+        ("00xx55 11 98765-4321", "BR", "“xx” stands for the code of a carrier"),
+    ],
+)
+def test_notation_that_nobody_dials_is_refused_and_the_number_shown(
+    typed: str, region: str, sentence: str
+) -> None:
+    with pytest.raises(PhoneNumberError) as refused:
+        parse_recipient(typed, region)
+    assert str(refused.value) == f"{sentence} and is left out. Write it as +55 11 98765-4321."
+
+
+@pytest.mark.parametrize(
+    ("typed", "region"),
+    [("0xx11 98765-4321", "US"), ("(xx) 98765-4321", "BR"), ("0xx 0151 2345678", "DE")],
+)
+def test_letters_in_the_place_of_digits_are_no_code_of_a_carrier(typed: str, region: str) -> None:
+    with pytest.raises(PhoneNumberError, match=r"“xx” stands for other digits\. Type the number"):
+        parse_recipient(typed, region)
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "number"),
+    [
+        ("009 44 7911 123456", "NG", "+447911123456"),
+        ("001 1 415 555 2671", "KR", "+14155552671"),
+        ("00700 44 7911 123456", "KR", "+447911123456"),
+        ("00 1 415 555 2671", "IL", "+14155552671"),
+        ("012 49 151 23456789", "IL", "+4915123456789"),
+        ("0021 1 415 555 2671", "BR", "+14155552671"),
+        ("010 1 415 555 2671", "JP", "+14155552671"),
+        ("001 44 7911 123456", "SG", "+447911123456"),
+        ("119 1 415 555 2671", "CU", "+14155552671"),
+    ],
+)
+def test_international_prefix_of_the_region_becomes_the_plus(
+    typed: str, region: str, number: str
+) -> None:
+    assert parse_recipient(typed, region) == number
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "shown"),
+    [
+        ("009 1 415 555 2671", "NG", "+1 415-555-2671 or +91 4155 552 671"),
+        ("00 1 415 555 2671", "KR", "+1 415-555-2671"),  # or 001 and Switzerland, one digit short
+        ("00 44 7911 123456", "US", "+44 7911 123456"),
+        ("00 1 415 555 2671", "JP", "+1 415-555-2671"),
+        ("0041 79 123 45 67", "BR", "+41 79 123 45 67"),  # 0041 is dialled there for the +
+        ("994 50 123 45 67", "FI", "+994 50 123 45 67"),
+        ("0 44 7911 123456", "WS", "+44 7911 123456"),
+    ],
+)
+def test_international_prefix_that_may_be_another_one_is_refused_and_the_numbers_shown(
+    typed: str, region: str, shown: str
+) -> None:
+    with pytest.raises(PhoneNumberError) as refused:
+        parse_recipient(typed, region)
+    assert str(refused.value).endswith(f" Begin with + and the country code: {shown}.")
 
 
 @pytest.mark.parametrize(

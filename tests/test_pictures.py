@@ -9,6 +9,7 @@ from flask import Flask
 
 from smstracker.simulator import SimulatorServer
 from smstracker.sms.picture_addresses import LONGEST, problem_with, split_addresses
+from smstracker.sms.picture_pages import hint_on_page
 from tests.people import Person, words
 from tests.signing import sid
 from tests.wire import created, wire
@@ -188,3 +189,68 @@ def test_same_picture_lately_is_told_and_no_other(alice: Person) -> None:
     assert "You sent" not in note(alice, body="", media_urls="https://c.example/3.jpg")
     assert "You sent" not in note(alice, body="")
     assert "You sent" not in note(alice, body="Text", media_urls=A)
+
+
+@pytest.mark.parametrize(
+    ("address", "service"),
+    [
+        ("https://drive.google.com/file/d/1AbC/view?usp=sharing", "Google Drive"),
+        ("https://drive.google.com/open?id=1AbC", "Google Drive"),
+        ("https://www.dropbox.com/scl/fi/x/cat.jpg?rlkey=y&dl=0", "Dropbox"),
+        ("https://www.dropbox.com/s/x/cat.jpg", "Dropbox"),
+        ("https://onedrive.live.com/?id=1&cid=2", "OneDrive"),
+        ("https://1drv.ms/i/s!Abc", "OneDrive"),
+        ("https://contoso-my.sharepoint.com/:i:/g/personal/me/Abc?e=x", "SharePoint"),
+        ("https://www.icloud.com/sharedalbum/B0abc", "iCloud"),
+        ("https://share.icloud.com/photos/0abc", "iCloud"),
+        ("https://photos.google.com/share/AF1Q/photo/AF1Q", "Google Photos"),
+        ("https://photos.app.goo.gl/abc", "Google Photos"),
+        ("https://app.box.com/s/abc", "Box"),
+        ("https://imgur.com/a/abc", "Imgur"),
+        ("https://github.com/a/b/blob/main/cat.png", "GitHub"),
+        ("https://commons.wikimedia.org/wiki/File:Cat.jpg", "Wikipedia"),
+    ],
+)
+def test_page_around_a_picture_is_hinted_at_by_its_service(address: str, service: str) -> None:
+    assert problem_with(address) is None
+    assert f"a page of {service}, not a picture" in str(hint_on_page(address))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        A,
+        "https://drive.google.com/uc?export=download&id=1AbC",
+        "https://www.dropbox.com/scl/fi/x/cat.jpg?rlkey=y&raw=1",
+        "https://www.dropbox.com/s/x/cat.jpg?dl=1",
+        "https://dl.dropboxusercontent.com/s/x/cat.jpg",
+        "https://contoso-my.sharepoint.com/:i:/g/personal/me/Abc?download=1",
+        "https://onedrive.live.com/download?resid=1",
+        "https://lh3.googleusercontent.com/abc",
+        "https://i.imgur.com/abc.jpg",
+        "https://imgur.com/abc.jpg",
+        "https://github.com/a/b/raw/main/cat.png",
+        "https://github.com/a/b/blob/main/cat.png?raw=true",
+        "https://upload.wikimedia.org/wikipedia/commons/a/a0/Cat.jpg",
+        "https://dropbox.com.example.org/s/x/cat.jpg?dl=0",
+    ],
+)
+def test_address_of_the_file_itself_is_not_hinted_at(address: str) -> None:
+    assert hint_on_page(address) is None
+
+
+def test_hint_at_a_page_comes_before_sending_and_keeps_nobody_from_it(alice: Person) -> None:
+    page = "https://www.dropbox.com/s/x/cat.jpg?dl=0"
+    told = note(alice, recipient="", media_urls=f"{A}\r\n{page}")
+    assert "Picture line 2 looks like a page of Dropbox, not a picture." in told
+    assert "with raw=1 in place of dl=0." in told
+    assert "looks like a page of Dropbox" in words(alice.send(media_urls=page, check="1").text)
+    assert alice.send(media_urls=page).status_code == 303
+
+
+def test_hint_at_a_page_is_given_before_it_is_sent_again(alice: Person) -> None:
+    first = alice.has_message(
+        media_urls=["https://photos.app.goo.gl/abc"], status="failed", error_code="30008"
+    )
+    again = words(alice.get(f"/messages/{first.public_id}/again").text)
+    assert "Picture 1 looks like a page of Google Photos, not a picture." in again

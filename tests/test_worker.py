@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -274,6 +275,21 @@ def test_reconcile_refuses_what_makes_no_sense(app: Flask, arguments: tuple[str,
 def test_final_message_is_not_asked_about(app: Flask, alice: Person) -> None:
     alice.has_message(twilio_sid=sid(1), status="delivered", final_at=utcnow())
     assert reconcile(app, sid(1)) == (0, "It is final: there is nothing to ask.\n")
+
+
+def test_message_of_a_demo_is_not_called_final_where_twilio_cannot_be_asked(
+    app: Flask, alice: Person
+) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent", simulated=True)
+    code, printed = reconcile(app, sid(1))
+    assert (code, printed.split(":")[0]) == (0, "It is a demo's message")
+    assert "cannot be asked about it" in printed
+
+
+def test_message_of_twilio_is_not_called_final_in_a_demo(app: Flask, alice: Person) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent", simulated=False)
+    app.config["SETTINGS"] = replace(app.config["SETTINGS"], demo=True)
+    assert "which this demo cannot ask" in reconcile(app, sid(1))[1]
 
 
 def test_worker_explains_what_was_refused(app: Flask) -> None:

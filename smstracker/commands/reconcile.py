@@ -30,7 +30,7 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
         raise click.ClickException(problem.sentence)
     found = _chosen(id_or_sid, wants_all)
     if not found:
-        click.echo(_nothing_to_do(id_or_sid))
+        click.echo(_why_nothing_is_asked(id_or_sid))
         return
     failed = _ask_about(found)
     if failed:
@@ -45,8 +45,15 @@ def _chosen(id_or_sid: str | None, wants_all: bool) -> Sequence[Open]:
         return connection.execute(chosen).all()
 
 
-def _nothing_to_do(id_or_sid: str | None) -> str:
-    return "It is final: there is nothing to ask." if id_or_sid else "Nothing to ask about."
+def _why_nothing_is_asked(id_or_sid: str | None) -> str:
+    if not id_or_sid:
+        return "Nothing to ask about."
+    message = find_message(id_or_sid)
+    if message.final_at is not None:
+        return "It is final: there is nothing to ask."
+    if message.simulated:
+        return "It is a demo's message: it never went to Twilio, which cannot be asked about it."
+    return "It went to Twilio, which this demo cannot ask: set the credentials first."
 
 
 def _ask_about(found: Sequence[Open]) -> str | None:

@@ -18,6 +18,7 @@ from smstracker.extensions import db
 from smstracker.models import Message, SendLimitError
 from smstracker.models.notes import Notes, notes_on
 from smstracker.segments import count_segments
+from smstracker.sms.picture_pages import hint_on_page
 
 bp = Blueprint("again", __name__)
 bp.before_request(only_signed_in)
@@ -101,6 +102,11 @@ def _page(
             and not _is_offered(original),
             count=count_segments(original.body),
             notes=_news_on(original),
+            page_hints=[
+                f"Picture {number} {hint}"
+                for number, address in enumerate(original.media_urls or [], start=1)
+                if (hint := hint_on_page(address))
+            ],
             now=utcnow(),
         ),
         status,

@@ -25,10 +25,15 @@ BATCH = 1_000
 ONE_IN = 8  # threads may do so
 # Behind a proxy that speaks HTTP/1.0 a cut file looks whole, so its last line says that it is not.
 BROKEN_OFF = "INCOMPLETE: this export broke off here. Export again."
-# A spreadsheet takes a cell that begins with one of these for a formula, some also after blanks.
-# An apostrophe keeps it a text; one that stands there already counts, so that taking the first one
-# away always gives the text back.
-FORMULA = re.compile(r"'*(?:[\s\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
+# A spreadsheet takes a cell that begins with one of these for a formula, some also after blanks:
+# Numbers reads every form of = + - @ as the plain one, Excel in Japanese the full-width ones and
+# the long-vowel mark (as a minus). An apostrophe keeps it a text; one that stands there already
+# counts, so that taking the first one away always gives the text back.
+STARTS = (
+    *("=\u207c\u208c\ufe66\uff1d", "+\u207a\u208a\ufb29\ufe62\uff0b", "@\ufe6b\uff20"),
+    *("-\u207b\u208b\u2212\ufe63\uff0d", "\u30fc\uff70"),
+)
+FORMULA = re.compile(rf"'*(?:[\s\u200b\ufeff]*[{re.escape(''.join(STARTS))}]|[\t\r\n])")
 # A plus and digits alone: quoted, it is a text or at worst the same digits as a number.
 PHONE_NUMBER = re.compile(r"\+[0-9]{1,15}")
 NUMBER_COLUMNS = frozenset({"recipient", "sender"})

@@ -11,7 +11,8 @@ from smstracker.extensions import settings
 from smstracker.models.messages import Content
 from smstracker.models.notes import Notes, notes_on
 from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient
-from smstracker.sms.picture_addresses import split_addresses
+from smstracker.sms.picture_addresses import problem_with, split_addresses
+from smstracker.sms.picture_pages import hint_on_page
 
 bp = Blueprint("notes", __name__)
 bp.before_request(only_signed_in)
@@ -26,6 +27,7 @@ def check() -> ResponseReturnValue:
         recipient=recipient,
         problem=problem,
         notes=notes_on_form(),
+        page_hints=page_hints_on_form(),
         now=utcnow(),
     )
 
@@ -54,3 +56,12 @@ def notes_on_form() -> Notes:
     pictures = tuple(address for _line, address in addresses)
     content = Content(number, typed.get("sender", ""), body if body.strip() else "", pictures)
     return notes_on(current_user.id, content, utcnow())
+
+
+def page_hints_on_form() -> list[str]:
+    """One sentence for each line that is a page around a picture; faults are refused elsewhere."""
+    return [
+        f"Picture line {line} {hint}"
+        for line, address in split_addresses(unix_lines(request.form.get("media_urls", "")))
+        if not problem_with(address) and (hint := hint_on_page(address))
+    ]

@@ -31,7 +31,7 @@ from smstracker.dashboard.filters import (
 )
 from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
 from smstracker.dashboard.listing import Page, as_json, listing
-from smstracker.dashboard.notes import notes_on_form, recipient_of_form
+from smstracker.dashboard.notes import notes_on_form, page_hints_on_form, recipient_of_form
 from smstracker.dashboard.sending import save_and_hand_over
 from smstracker.database import UNAVAILABLE
 from smstracker.errors import database_error, error_page
@@ -199,6 +199,7 @@ def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple
     context["count"] = count_segments(form.body.data or "")
     context["longest"], context["too_long"] = MAX_CHARACTERS, length_problem(form.body.data or "")
     context["notes"] = notes_on_form() if request.method == "POST" else None
+    context["page_hints"] = page_hints_on_form()
     context["understood"] = recipient_of_form()[0] if request.method == "POST" else None
     # An MMS has no segments to save.
     context["advice"] = None if form.pictures else cost_advice(form.body.data or "")

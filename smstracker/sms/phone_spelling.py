@@ -10,7 +10,7 @@ from typed_text import MixedDigitsError, digits_in_ascii, is_invisible
 
 NO_NUMBER = "Who is it for? Type a phone number."
 SECOND_NUMBER = "That looks like more than one number. Type one number alone."
-_NOT_A_NUMBER = "That is not a phone number. Type it like +1 555 867 5310 or (555) 867-5310."
+_NOT_A_NUMBER = "That is not a phone number. Type it like +1 555 867 5310."
 _TOO_LONG = "That is too long for a phone number."
 _EXTENSION = "A text message cannot reach an extension. Leave it out."
 _LETTER_O = "There is a letter O in the number. Type a zero if one is meant."
@@ -29,6 +29,12 @@ _QUOTES = "\"'`´ʹʺʻʼʽ′″‴〃〝〞〟＂＇❛❜❝❞❟❠\u2e42\u
 _LIKE_ASCII = {"＋": "+", "．": ".", "（": "(", "）": ")", "／": "/", "−": "-"}
 _LINE_ENDS = re.compile("[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]")
 _EXTENSIONS = re.compile(r"(?:;?\s*ext(?:n|ension)?|[x#]|durchwahl|poste)[\s.:=]*[0-9]+", re.I)
+# "0xx11 98765-4321" and "(0**11)", as Brazil writes a carrier's code; "8~10", as Russia a pause.
+_PLACEHOLDER = re.compile(
+    r"(?P<before>\+?(?:[ ().\-]*[0-9]){0,4}[ ().\-]*)(?P<notation>[x×]{2}|\*\*)"
+    r"(?P<after>[0-9 ().\-/]*)|(?P<pause>[80])~(?P<rest>[0-9 ().\-/]+)",
+    re.I,
+)
 _SCIENTIFIC = re.compile(r"\+?[0-9]+(?:[.,][0-9]*)?\s*E\s*\+?[0-9]+", re.I)
 _SECOND = re.compile(r"[,;&|、，；]|\b(?:or|and|to|oder|und|bis|ou|et)\b", re.I)
 _SEPARATORS = re.compile(r"[ ().\-/]")
@@ -42,6 +48,19 @@ _VANITY = re.compile(
 
 class PhoneNumberError(ValueError):
     """What was typed is not one phone number; says why in the reader's words."""
+
+
+class PlaceholderError(PhoneNumberError):
+    """There is a notation in the number that nobody dials; `compact` is what stands beside it."""
+
+    def __init__(self, notation: str, compact: str) -> None:
+        self.compact, self.is_of_carrier = compact, notation != "~"
+        if self.is_of_carrier:
+            self.meaning = f"“{notation}” stands for the code of a carrier and is left out."
+            super().__init__(f"“{notation}” stands for other digits. Type the number in full.")
+        else:
+            self.meaning = "“~” stands for a pause in dialling and is left out."
+            super().__init__(_other_character("~"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +152,31 @@ def _refuse_what_is_no_number(text: str) -> None:
         raise PhoneNumberError(_SHORTENED)
     if re.fullmatch(r"\+?[0-9]{7,},[0-9]{1,2}", text):
         raise PhoneNumberError(_DECIMAL)
+    _refuse_placeholder(text)
     if _EXTENSIONS.search(text):
         raise PhoneNumberError(_EXTENSION)
     if _LINE_ENDS.search(text) or _SECOND.search(text) or text.count("+") > 1:
         raise PhoneNumberError(SECOND_NUMBER)
 
 
+def _refuse_placeholder(text: str) -> None:
+    match = _PLACEHOLDER.fullmatch(text)
+    if match:
+        beside = f"{match['before'] or match['pause'] or ''}{match['after'] or match['rest'] or ''}"
+        raise PlaceholderError(match["notation"] or "~", _compact(beside))
+
+
 def _refuse_other_characters(text: str) -> None:
     other = re.search(r"[^+0-9 ().\-/]", text)
     if other:
-        shown = f": “{other[0]}”" if other[0].isprintable() else ""
-        raise PhoneNumberError(f"There is a character that no phone number has{shown}.")
+        raise PhoneNumberError(_other_character(other[0]))
     if not re.fullmatch(r"[ (]*\+?[^+]*", text):
         raise PhoneNumberError(_PLUS)
+
+
+def _other_character(character: str) -> str:
+    shown = f": “{character}”" if character.isprintable() else ""
+    return f"There is a character that no phone number has{shown}."
 
 
 def _refuse_decimal(text: str) -> None:

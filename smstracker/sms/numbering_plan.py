@@ -1,0 +1,102 @@
+"""What numbering plans say of digits: country code, trunk prefix, international prefixes. Pure."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+import phonenumbers
+from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberFormat, PhoneNumberType
+
+LONGEST = 15  # digits of E.164, with the country code
+NORTH_AMERICA = "1"
+_MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A country code and the digits after it, leading zeros included."""
+
+    code: str
+    national: str
+
+    @property
+    def e164(self) -> str:
+        return f"+{self.code}{self.national}"
+
+    @property
+    def parsed(self) -> PhoneNumber:
+        zeros = len(self.national[:-1]) - len(self.national[:-1].lstrip("0"))
+        return PhoneNumber(
+            country_code=int(self.code),
+            national_number=int(self.national or "0"),
+            italian_leading_zero=zeros > 0 or None,
+            number_of_leading_zeros=zeros if zeros > 1 else None,
+        )
+
+    @property
+    def is_valid(self) -> bool:
+        return phonenumbers.is_valid_number(self.parsed)
+
+    @property
+    def international(self) -> str:
+        """As people read it in any country; in E.164 if spacing would change a digit."""
+        formatted = phonenumbers.format_number(self.parsed, PhoneNumberFormat.INTERNATIONAL)
+        return formatted if re.sub(r"[^0-9]", "", formatted) == self.e164[1:] else self.e164
+
+    @property
+    def local(self) -> str:
+        """As people write it within its country."""
+        return phonenumbers.format_number(self.parsed, PhoneNumberFormat.NATIONAL)
+
+    @property
+    def local_digits(self) -> str:
+        return re.sub(r"[^0-9]", "", self.local)
+
+    @property
+    def is_mobile(self) -> bool:
+        return phonenumbers.number_type(self.parsed) in _MOBILE
+
+    @property
+    def is_written_without_trunk_prefix(self) -> bool:
+        """As in China and Brazil, which have a 0 that nobody writes before a mobile number."""
+        return self.local_digits == self.national
+
+
+def find_country_code(digits: str) -> str | None:
+    """The country code with which digits begin; None if no country has it."""
+    codes = (digits[:size] for size in (1, 2, 3))
+    return next((code for code in codes if code in _country_codes()), None)
+
+
+def split_country_code(number: str) -> tuple[str, str] | None:
+    """The country code of a number in E.164 and the digits after it; None if no country has it."""
+    code = find_country_code(number.removeprefix("+"))
+    return (code, number.removeprefix("+")[len(code) :]) if code else None
+
+
+def trunk_prefix(region: str) -> str:
+    """What is dialled before a number within the region: 0 in Germany, 8 in Russia."""
+    return _metadata(region).national_prefix or ""
+
+
+def has_carrier_codes(region: str) -> bool:
+    """Whether a carrier's code may be dialled between trunk prefix and number, as in Brazil."""
+    formats = _metadata(region).number_format
+    return any(one.domestic_carrier_code_formatting_rule for one in formats)
+
+
+def international_prefixes(digits: str, region: str) -> list[str]:
+    """What is dialled for the + in the region and begins these digits: several where it may."""
+    pattern = re.compile(_metadata(region).international_prefix or "(?!)")
+    beginnings = (digits[:size] for size in range(1, len(digits)))
+    return [beginning for beginning in beginnings if pattern.fullmatch(beginning)]
+
+
+@cache
+def _country_codes() -> frozenset[str]:
+    return frozenset(map(str, phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
+
+
+def _metadata(region: str) -> PhoneMetadata:
+    # What belongs to no country, such as +800, has no prefixes.
+    return PhoneMetadata.metadata_for_region(region) or PhoneMetadata(region, register=False)

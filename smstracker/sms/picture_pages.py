@@ -1,0 +1,57 @@
+"""Addresses of pages around a picture, as drives and galleries share them. Pure."""
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+# Name, host, path, and what in the query makes the picture itself of it. A path of any length means
+# that the host shows pages alone: its pictures lie on other hosts, such as i.imgur.com.
+_PAGES = [
+    ("Google Drive", r"drive\.google\.com", r"/(?:file|drive|open|folderview)\b.*", ""),
+    ("Google Docs", r"docs\.google\.com", r"/(?!uc\b).*", ""),
+    ("Google Photos", r"photos\.google\.com|photos\.app\.goo\.gl", r"/.+", ""),
+    ("Dropbox", r"(?:www\.)?dropbox\.com|db\.tt", r"/.+", "raw=1 dl=1"),
+    ("OneDrive", r"onedrive\.live\.com", r"/(?!download\b).*", "download=1"),
+    ("OneDrive", r"1drv\.ms", r"/.+", "download=1"),
+    ("SharePoint", r"[a-z0-9-]+\.sharepoint\.com", r"/:[a-z]:/.*", "download=1"),
+    ("iCloud", r"(?:www\.|share\.)?icloud\.com", r"/.+", ""),
+    ("Box", r"(?:[a-z0-9-]+\.)?(?:app\.)?box\.com", r"/(?:s|file|folder|v)/.*", ""),
+    ("WeTransfer", r"we\.tl|(?:www\.)?wetransfer\.com", r"/.+", ""),
+    ("MEGA", r"mega\.(?:nz|io)", r"/.+", ""),
+    ("Imgur", r"(?:www\.|m\.)?imgur\.com", r"/[^.]+", ""),
+    ("Flickr", r"(?:www\.)?flickr\.com|flic\.kr", r"/.+", ""),
+    ("ImgBB", r"ibb\.co", r"/.+", ""),
+    ("Postimages", r"postimg\.cc", r"/.+", ""),
+    ("GitHub", r"github\.com", r"/[^/]+/[^/]+/blob/.*", "raw=true raw=1"),
+    ("Wikipedia", r"[a-z.-]+\.wiki[pm]edia\.org", r"/wiki/(?!Special:(?:FilePath|Redirect)).*", ""),
+    ("Instagram", r"(?:www\.)?instagram\.com", r"/.+", ""),
+    ("Facebook", r"(?:www\.|m\.)?facebook\.com|fb\.me", r"/.+", ""),
+    ("Pinterest", r"(?:[a-z]+\.)?pinterest\.[a-z.]+|pin\.it", r"/.+", ""),
+    ("Giphy", r"(?:www\.)?giphy\.com", r"/(?:gifs|stickers|clips)/.*", ""),
+    ("Tenor", r"(?:www\.)?tenor\.com", r"/view/.*", ""),
+]
+_PATTERNS = [
+    (name, re.compile(host), re.compile(path), raw.split()) for name, host, path, raw in _PAGES
+]
+# As the help pages of these services say.
+_WAYS_OUT = {
+    "Dropbox": "; on Dropbox that is the same one with raw=1 in place of dl=0",
+    "GitHub": "; on GitHub that is the same one with ?raw=true behind it",
+}
+
+
+def hint_on_page(address: str) -> str | None:
+    """What to say of an address that shows a picture in a page, to follow "Line 2 "."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return None
+    host, path = (parts.hostname or "").removesuffix("."), parts.path or "/"
+    query = {f"{name}={values[-1].lower()}" for name, values in parse_qs(parts.query).items()}
+    for name, hosts, paths, raw in _PATTERNS:
+        if hosts.fullmatch(host) and paths.fullmatch(path) and not query.intersection(raw):
+            way_out = f"Give the address of the picture itself{_WAYS_OUT.get(name, '')}."
+            return (
+                f"looks like a page of {name}, not a picture. Twilio refuses pages, and the "
+                f"message would fail. {way_out}"
+            )
+    return None
