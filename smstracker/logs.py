@@ -41,7 +41,8 @@ class JsonFormatter(logging.Formatter):
         }
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if event == FOREIGN and (reason := explain_warning(record)):
-            line |= {"event": "server_warning", "reason": reason}
+            # The id is that of the request which this thread answered last.
+            line |= {"event": "server_warning", "reason": reason, "request_id": None}
         if record.exc_info and record.exc_info[0]:
             line |= _described(record.exc_info[0], record.exc_info[2])
         return json.dumps({name: value for name, value in line.items() if value is not None})

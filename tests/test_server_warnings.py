@@ -17,7 +17,7 @@ import gunicorn.workers.gthread
 import psutil
 import pytest
 
-from smstracker.logs import JsonFormatter
+from smstracker.logs import JsonFormatter, request_id
 from smstracker.server_warnings import MEANINGS
 from tests.live_settings import live_environment
 from tests.process import Process
@@ -39,7 +39,10 @@ def logged(message: str, *arguments: object, name: str = "gunicorn.error") -> di
 
 
 def test_warning_of_the_server_is_said_without_what_it_quotes() -> None:
+    token = request_id.set("of the request before")
     line = logged("Error handling request %s", "/auth/link/a-token")
+    request_id.reset(token)
+    assert "request_id" not in line
     assert line["event"] == "server_warning"
     assert line["reason"] == "a request failed in the web server"
     assert "token" not in json.dumps(line)
