@@ -141,7 +141,7 @@ NO_SERVICE = DatabaseProblem(
 
 LIVE = DatabaseProblem(
     "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are not set, but the database holds messages of a "
-    "live account",
+    "live account, or users of a live installation",
     "set both, or give the demo a database of its own",
 )
 

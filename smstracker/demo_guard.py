@@ -9,6 +9,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import ConfigError
 from smstracker.database_problems import LIVE, NOT_MIGRATED, LiveDatabaseError, explain
 
+# Messages of a live account; whom a live installation let in, by command or by SIGN_IN_ALLOW; who
+# is signed in there. The first can be asked of a database of any version, so it comes first.
+SIGNS = (
+    "SELECT 1 FROM message WHERE NOT simulated LIMIT 1",
+    """SELECT 1 FROM "user" WHERE let_in_by IN ('added-live', 'setting') LIMIT 1""",
+    "SELECT 1 FROM user_session WHERE NOT is_demo LIMIT 1",
+)
+
 
 def refuse_live_database(engine: Engine) -> None:
     """Raise ConfigError if the database is a real installation's.
@@ -37,7 +45,7 @@ class DemoGuard:
 
     def _judge(self, connection: Any, _record: object) -> None:
         try:
-            is_live = _is_live(connection)
+            is_live = any(_has_row(connection, query) for query in SIGNS)
         except self._errors as error:
             if explain(error) is NOT_MIGRATED:
                 connection.rollback()
@@ -49,9 +57,9 @@ class DemoGuard:
             raise LiveDatabaseError
 
 
-def _is_live(connection: Any) -> bool:
+def _has_row(connection: Any, query: str) -> bool:
     cursor = connection.cursor()
-    cursor.execute("SELECT 1 FROM message WHERE NOT simulated LIMIT 1")
+    cursor.execute(query)
     row = cursor.fetchone()
     cursor.close()
     connection.rollback()

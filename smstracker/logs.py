@@ -13,6 +13,8 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 
+from smstracker.server_warnings import explain_warning
+
 log = logging.getLogger(__name__)
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -22,20 +24,25 @@ FIELDS = (
     *("method", "route", "http_status", "ms", "message_sid", "message_id", "code", "reason"),
     "count",
 )
+FOREIGN = "foreign_warning"
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line. Exceptions give their type and frames but never their text."""
 
     def format(self, record: logging.LogRecord) -> str:
+        event = self._event(record)
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "event": self._event(record),
+            "event": event,
             "request_id": request_id.get(),
         }
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+        if event == FOREIGN and (reason := explain_warning(record)):
+            # The id is that of the request which this thread answered last.
+            line |= {"event": "server_warning", "reason": reason, "request_id": None}
         if record.exc_info and record.exc_info[0]:
             line |= _described(record.exc_info[0], record.exc_info[2])
         return json.dumps({name: value for name, value in line.items() if value is not None})
@@ -45,7 +52,7 @@ class JsonFormatter(logging.Formatter):
         """Ours by name. The warnings of others quote paths, and a path may hold a token."""
         if record.name.startswith("smstracker."):
             return str(record.msg)
-        return record.getMessage() if record.levelno < logging.WARNING else "foreign_warning"
+        return record.getMessage() if record.levelno < logging.WARNING else FOREIGN
 
 
 def _described(kind: type[BaseException], trace: TracebackType | None) -> dict[str, Any]:

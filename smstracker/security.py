@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, request
-from werkzeug.exceptions import ClientDisconnected, HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Config
 from smstracker.models.users import SESSION_LIFETIME
+from smstracker.request_framing import LARGEST_BODY
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-# The send form is the largest thing that anybody posts: 1,600 characters and ten addresses.
-MAX_BODY = 128 * 1024
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -55,8 +53,8 @@ def flask_settings(config: Config) -> dict[str, Any]:
         "SESSION_COOKIE_SAMESITE": "Lax",
         "PERMANENT_SESSION_LIFETIME": SESSION_LIFETIME,
         "SESSION_REFRESH_EACH_REQUEST": False,
-        "MAX_CONTENT_LENGTH": MAX_BODY,
-        "MAX_FORM_MEMORY_SIZE": MAX_BODY,
+        "MAX_CONTENT_LENGTH": LARGEST_BODY,
+        "MAX_FORM_MEMORY_SIZE": LARGEST_BODY,
         # A form may stay open for long; its token ends with the session.
         "WTF_CSRF_TIME_LIMIT": None,
         # It would compare the Referer with the Host header, which we never trust.
@@ -67,15 +65,19 @@ def flask_settings(config: Config) -> dict[str, Any]:
 
 @contextmanager
 def reading_body() -> Iterator[None]:
-    """Turn what the server's parser says of a broken body into a 400. Raises ClientDisconnected.
+    """Turn what the server's parser says of a broken body into a 400, or a 413 if it is too large.
 
     Its errors have no class in common: of chunks, of trailers, of an end that comes too early.
+    Raises ClientDisconnected, RequestEntityTooLarge.
     """
     try:
         yield
-    except HTTPException:
-        raise
     except Exception as error:
+        if isinstance(error, HTTPException) and not isinstance(error, ClientDisconnected):
+            raise
+        framing = getattr(request.environ.get("gunicorn.socket"), "framing", None)
+        if framing and framing.has_large_body:
+            raise RequestEntityTooLarge from error
         raise ClientDisconnected from error
 
 

@@ -1,6 +1,7 @@
 """Counts the threads that wait for somebody outside: for Twilio, for a reader, for a flood to pass.
 
-Each kind has its own limit; together they could take every thread, and callbacks would wait.
+Each kind has its own limit, and all have one together: a quarter of the threads stays for callbacks
+and for requests that end at once.
 """
 
 from threading import Lock
@@ -11,13 +12,14 @@ from flask import Flask, current_app
 class WaitingThreads:
     """One for an app; whoever enters leaves again."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
         self._guard = Lock()
+        self._most = max(threads - max(threads // 4, 1), 1)
         self.count = 0
 
-    def enter(self) -> None:
-        with self._guard:
-            self.count += 1
+    def enter(self) -> bool:
+        """Enter if a quarter of the threads does not wait; whether that was so."""
+        return self.enter_below(self._most)
 
     def enter_below(self, most: int) -> bool:
         """Enter if fewer than `most` wait; whether that was so."""
@@ -32,7 +34,7 @@ class WaitingThreads:
 
 
 def init_app(app: Flask) -> None:
-    app.extensions["waiting_threads"] = WaitingThreads()
+    app.extensions["waiting_threads"] = WaitingThreads(app.config["SETTINGS"].web_threads)
 
 
 def waiting_threads() -> WaitingThreads:

@@ -167,6 +167,11 @@ class Worker(ThreadWorker):
         is_over = piece == b"" and progress is not Progress.COMPLETE
         return Progress.ENDED if is_over else progress
 
+    def handle_request(self, req: Any, conn: TConn) -> bool:
+        # Leave to send the body was given when it was waited for, and has been used by now.
+        req._expected_100_continue = False
+        return bool(super().handle_request(req, conn))
+
     def finish_request(self, conn: TConn, done: "Future[bool]") -> None:
         """Send what is left of the response, then read the next request or close."""
         stays = not done.cancelled() and done.exception() is None and done.result()

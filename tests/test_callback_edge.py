@@ -19,8 +19,9 @@ from smstracker.carrier.signatures import Signer, signed_fields
 from smstracker.extensions import db
 from smstracker.models import CallbackTally
 from smstracker.models.events import News
+from smstracker.request_framing import LARGEST_CALLBACK
 from smstracker.webhooks import forms, quarantine, views
-from smstracker.webhooks.body import MAX_CALLBACK, MAX_FIELDS
+from smstracker.webhooks.body import MAX_FIELDS
 from smstracker.webhooks.diagnosis import diagnose_pending
 from smstracker.webhooks.writer import CallbackWriter
 from tests.people import Person, words
@@ -140,7 +141,7 @@ def test_unsigned_body_is_read_no_further_than_it_is_kept(client: FlaskClient) -
 @pytest.mark.parametrize(
     ("form", "code"),
     [
-        ({"Huge": "x" * MAX_CALLBACK}, 413),
+        ({"Huge": "x" * LARGEST_CALLBACK}, 413),
         ({f"F{n}": "" for n in range(MAX_FIELDS)}, 413),
         ({"Text": "🎉" * 1600}, 204),
         ({f"F{n}": "" for n in range(MAX_FIELDS - 20)}, 204),

@@ -16,7 +16,7 @@ from smstracker import create_app
 from smstracker.database_problems import LIVE
 from smstracker.extensions import db
 from smstracker.health import database_problem
-from smstracker.models import Message
+from smstracker.models import Message, User
 from tests import live_settings
 from tests.conftest import free_port
 from tests.live_settings import bare_environment
@@ -61,6 +61,26 @@ def test_demo_and_live_have_a_file_each(tmp_path: Path) -> None:
     assert load(live_settings.LIVE, instance=tmp_path).database_url.endswith("/smstracker.sqlite")
 
 
+LET_IN = {
+    "users add": lambda app: invoke(app, "users", "add", "boss@work.example"),
+    "users add --admin": lambda app: invoke(app, "users", "add", "boss@work.example", "--admin"),
+    "SIGN_IN_ALLOW": lambda app: Person.signed_in(app, "alice@example.org"),
+    "shut out": lambda app: invoke(app, "users", "deactivate", "alice@example.org"),
+}
+
+
+def invoke(app: Flask, *arguments: str) -> None:
+    done = app.test_cli_runner().invoke(args=arguments)
+    assert done.exit_code == 0, done.output
+
+
+def add_as_before(app: Flask, email: str) -> None:
+    """Add a user as versions did that marked demo and live alike."""
+    with app.app_context():
+        db.session.add(User(email=email, administrator=True))
+        db.session.commit()
+
+
 def make_live(app: Flask) -> None:
     Person.signed_in(app, "alice@example.org").has_message()
 
@@ -86,13 +106,74 @@ def test_demo_does_not_start_on_messages_of_a_live_account(
         pass
 
 
+@pytest.mark.parametrize("way", LET_IN)
+def test_demo_does_not_start_where_a_live_installation_let_somebody_in(
+    app: Flask, database_url: str, tmp_path: Path, way: str
+) -> None:
+    LET_IN[way](app)
+    with (
+        pytest.raises(ConfigError, match="or users of a live installation"),
+        demo(database_url, tmp_path),
+    ):
+        pass
+
+
+def test_demo_does_not_start_where_an_earlier_version_added_somebody_who_has_signed_in_since(
+    app: Flask, database_url: str, tmp_path: Path
+) -> None:
+    add_as_before(app, "boss@work.example")
+    boss = Person.signed_in(app, "boss@work.example")
+    boss.post("/auth/sign-out", page="/messages")
+    with (
+        pytest.raises(ConfigError, match="or users of a live installation"),
+        demo(database_url, tmp_path),
+    ):
+        pass
+
+
+def test_demo_does_not_start_where_somebody_is_signed_in_since_an_earlier_version(
+    app: Flask, database_url: str, tmp_path: Path
+) -> None:
+    Person.signed_in(app, "alice@example.org")
+    with app.app_context():
+        db.session.execute(update(User).values(let_in_by="added"))
+        db.session.commit()
+    with pytest.raises(ConfigError, match="or users of"), demo(database_url, tmp_path):
+        pass
+
+
+def test_demo_goes_on_with_whom_it_added_and_whom_an_earlier_version_did(
+    app: Flask, database_url: str, tmp_path: Path
+) -> None:
+    with demo(database_url, tmp_path) as started:
+        invoke(started, "users", "add", "boss@work.example", "--admin")
+        add_as_before(started, "ann@work.example")
+        for email in ("boss@work.example", "ann@work.example", "guest@work.example"):
+            Person.signed_in(started, email)
+    with demo(database_url, tmp_path) as started, started.app_context():
+        assert database_problem() is None
+
+
+def test_whom_a_demo_added_is_let_in_by_the_live_installation_and_makes_it_one(
+    app: Flask, database_url: str, tmp_path: Path
+) -> None:
+    with demo(database_url, tmp_path) as started:
+        invoke(started, "users", "add", "boss@work.example")
+    assert Person.signed_in(app, "boss@work.example").get("/messages").status_code == 200
+    listed = app.test_cli_runner().invoke(args=["users", "list"]).output
+    assert "boss@work.example  sender  active (added)" in listed
+    with pytest.raises(ConfigError), demo(database_url, tmp_path):
+        pass
+
+
 def test_demo_goes_on_with_what_a_demo_has_sent(
     app: Flask, database_url: str, tmp_path: Path
 ) -> None:
-    make_live(app)
-    with app.app_context():
-        db.session.execute(update(Message).values(simulated=True))
-        db.session.commit()
+    with demo(database_url, tmp_path) as started:
+        make_live(started)
+        with started.app_context():
+            db.session.execute(update(Message).values(simulated=True))
+            db.session.commit()
     with demo(database_url, tmp_path) as started, started.app_context():
         assert database_problem() is None
 

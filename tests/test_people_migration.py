@@ -194,6 +194,15 @@ def test_upgrade_of_a_demo_reports_no_guests(
     assert "not let in any more" not in capsys.readouterr().out
 
 
+def test_upgrade_of_a_demo_that_made_nobody_an_administrator_leaves_it_one(before: Before) -> None:
+    settings = before.app.config["SETTINGS"]
+    before.app.config["SETTINGS"] = replace(settings, demo=True, sign_in_allow=None)
+    before.has("guest@home.example", made=3, signed_in=3)
+    before.upgrade()
+    with before.app.app_context():
+        assert db.session.scalar(text('SELECT let_in_by FROM "user"')) == "demo"
+
+
 def test_downgrade_ends_what_signs_in_during_a_demo_alone(before: Before) -> None:
     before.has("carol@work.example", admin=True)
     before.upgrade()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from smstracker.request_framing import (
     LARGEST_BODY,
+    LARGEST_CALLBACK,
     LARGEST_HEAD,
     LARGEST_LINE,
     LARGEST_TRAILERS,
@@ -16,6 +17,7 @@ from smstracker.request_framing import (
 )
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"
+WEBHOOK = b"POST /webhooks/twilio/status HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 REQUESTS = [
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -66,7 +68,16 @@ def test_what_follows_a_request_belongs_to_the_next() -> None:
     [
         b"GET / HTTP/1.1\r\nX: " + b"x" * LARGEST_HEAD,
         HEAD + b"Content-Length: %d\r\n\r\n" % (LARGEST_BODY + 1),
-        CHUNKED + b"FFFFFF\r\n" + b"x" * (LARGEST_BODY + 1),
+        CHUNKED + b"FFFFFF\r\n" + b"x" * (LARGEST_BODY * 5 // 4),
+        CHUNKED + b"1\r\nx\r\n" * (LARGEST_BODY // 4),
+        WEBHOOK + b"Content-Length: %d\r\n\r\n" % (LARGEST_BODY + 1),
+        WEBHOOK + b"Content-Length: 90000\r\n\r\n" + b"x" * (LARGEST_CALLBACK + 1),
+        WEBHOOK.replace(b" /", b" //")
+        + b"Content-Length: 90000\r\n\r\n"
+        + b"x" * (LARGEST_CALLBACK + 1),
+        WEBHOOK
+        + b"Transfer-Encoding: chunked\r\n\r\nFFFFFF\r\n"
+        + b"x" * (LARGEST_CALLBACK * 5 // 4),
         CHUNKED + b"1;" + b"x" * LARGEST_LINE,
         CHUNKED + b"5\r\na=b&c\r\n" + b"0" * (LARGEST_LINE + 1),
         CHUNKED + b"0\r\nX: " + b"x" * LARGEST_TRAILERS,
@@ -78,6 +89,28 @@ def test_what_is_too_large_is_not_waited_for_and_ends_the_connection(request_: b
     framing.add(request_)
     assert framing.progress() is Progress.COMPLETE
     assert not framing.begin_next(b"")
+
+
+@pytest.mark.parametrize(
+    ("head", "most"), [(HEAD, LARGEST_BODY), (WEBHOOK, LARGEST_CALLBACK)], ids=["form", "callback"]
+)
+def test_largest_body_is_waited_for(head: bytes, most: int) -> None:
+    framing = Framing()
+    framing.add(head + b"Content-Length: %d\r\n\r\n" % most + b"x" * (most - 1))
+    assert framing.progress() is Progress.PARTIAL
+    framing.add(b"x")
+    assert framing.progress() is Progress.COMPLETE
+    assert framing.begin_next(b""), "its end is certain"
+
+
+def test_expectation_of_the_version_before_is_ignored() -> None:
+    for version, awaits in ((b"1.1", True), (b"1.0", False)):
+        framing = Framing()
+        framing.add(
+            HEAD.replace(b"1.1", version) + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+        )
+        assert framing.progress() is Progress.PARTIAL
+        assert framing.take_expectation() is awaits
 
 
 class CountedBytes(bytearray):

@@ -180,15 +180,48 @@ def test_broken_chunks_are_answered_with_400(server: Flask, chunks: bytes, path:
         assert peer.recv(13) == b"HTTP/1.1 400 "
 
 
+def read_until(peer: socket.socket, ending: bytes) -> bytes:
+    answer = b""
+    while ending not in answer:
+        piece = peer.recv(4096)
+        assert piece, answer
+        answer += piece
+    return answer
+
+
+TOO_LARGE = {
+    "announced": b"Content-Length: 97000000\r\n\r\n",
+    "in one chunk": b"Transfer-Encoding: chunked\r\n\r\nFFFFFF\r\n" + b"x" * 165_000,
+    "in tiny chunks": b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 35_000,
+}
+
+
+@pytest.mark.parametrize("kind", TOO_LARGE)
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (b"/auth/sign-in", b"That is too large"),
+        (b"/webhooks/twilio/status", b"Request Entity Too Large"),
+    ],
+)
+def test_too_large_body_is_answered_with_413_before_it_has_come(
+    server: Flask, kind: str, path: bytes, said: bytes
+) -> None:
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\n" + FORM
+    head += b"X-Twilio-Signature: " + b"A" * 27 + b"=\r\n"
+    with connect(server, head + b"Expect: 100-continue\r\n" + TOO_LARGE[kind]) as peer:
+        answer = read_until(peer, said)
+    assert b"HTTP/1.1 413 " in answer
+
+
 def test_peer_that_waits_for_leave_to_send_its_body_gets_it(server: Flask) -> None:
     with connect(
         server, POST + FORM + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
     ) as peer:
         assert peer.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
         peer.sendall(b"a=b")
-        got = b""
-        while b"Forbidden" not in got:
-            got += peer.recv(4096)
+        answer = read_until(peer, b"Forbidden")
+    assert b"100 Continue" not in answer, "it is given once"
 
 
 def test_reader_who_takes_nothing_of_an_export_loses_the_place(server: Flask) -> None:

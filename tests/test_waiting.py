@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from smstracker.carrier import current_carrier
+from smstracker.carrier import NoSlotError, current_carrier
 from smstracker.waiting import WaitingThreads
 from smstracker.webhooks import quarantine
 from smstracker.webhooks.writer import CallbackWriter
@@ -37,6 +37,31 @@ def test_hand_over_to_twilio_counts_until_it_ends(app: Flask) -> None:
     assert waiting(app).count == 0
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_quarter_of_the_threads_waits_for_nobody(make_app: Callable[..., Flask]) -> None:
+    """Streams, exports and hand-overs together; each kind alone has room left."""
+    app = make_app(WEB_THREADS="16")
+    alice, bob = (Person.signed_in(app, f"{name}@example.org") for name in ("alice", "bob"))
+    streams = [alice.client.get("/messages/stream", buffered=False) for _ in range(4)]
+    assert [waiting(app).enter() for _ in range(9)] == [True] * 8 + [False]
+    with app.app_context():
+        for _ in range(20):
+            with pytest.raises(NoSlotError), current_carrier().slot():
+                pass
+    assert bob.get("/messages/stream").status_code == 503
+    refused = bob.get("/messages/export.csv")
+    assert (refused.status_code, "Too many wait" in refused.text) == (503, True)
+    assert waiting(app).count == 12
+    streams.pop().close()
+    again = bob.client.get("/messages/export.csv", buffered=False)
+    assert again.status_code == 200, "it has kept no slot"
+    for answer in (*streams, again):
+        answer.close()
+    assert waiting(app).count == 8
+    with app.app_context(), current_carrier().slot():
+        assert waiting(app).count == 9
+
+
 def test_refused_callbacks_are_held_back_only_beside_few_that_wait(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,5 +71,5 @@ def test_refused_callbacks_are_held_back_only_beside_few_that_wait(
     monkeypatch.setattr(quarantine, "sleep", lambda _: held.append(waiting(app).count))
     for _ in range(8):
         app.test_client().post(STATUS_PATH, data={"a": "1"})
-        waiting(app).enter()
+        waiting(app).enter_below(8)
     assert held == [1, 2, 3, 4, 5, 6]

@@ -1,6 +1,8 @@
 """Group commit: callbacks share a transaction, and none costs another its place."""
 
 import random
+import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,7 +11,7 @@ from threading import Event
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import MultiDict
 
@@ -47,7 +49,7 @@ def write(app: Flask, *waiting: tuple[Message | None, News]) -> list[BaseExcepti
     """Write callbacks as one group, as a process of its own would; the error of each."""
     group = writer.CallbackWriter(100, threads=100)
     group._waiting = [
-        (writer.Callback(message.public_id if message else None, news), writer.Future())
+        (writer.Callback(message.public_id if message else None, news), writer.Done())
         for message, news in waiting
     ]
     pending = list(group._waiting)
@@ -251,8 +253,66 @@ def test_few_wait_for_locked_messages_and_the_rest_is_not_stored_at_once(
             connection.execute(update(Message).values(body="held"))
             group._write_all(db.engine)
         errors = [outcome(group, *one) for one in callbacks]
-    assert [type(error).__name__ for error in errors] == [*["NoneType"] * 2, *["StuckError"] * 2]
+    assert [type(error).__name__ for error in errors] == [*["NoneType"] * 2, *["NoRoomError"] * 2]
     assert [event.status for event in alice.events(message)] == ["delivered", "sent"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_message_that_is_locked_for_a_moment_is_stored_also_if_no_thread_may_wait_for_it(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another process stores a callback of it, beside messages that are held for long."""
+    held, busy = (alice.has_message(twilio_sid=sid(number)) for number in (1, 2))
+    shared, is_refused = writer.CallbackWriter(100, threads=4), Event()
+    real = shared._write_in_group
+
+    def note(what: writer.Callback, done: writer.Done) -> None:
+        try:
+            real(what, done)
+        except writer.NoRoomError:
+            is_refused.set()
+            raise
+
+    def store(number: int) -> None:
+        with app.app_context():
+            shared.store(None, news_of(number, "sent"))
+
+    monkeypatch.setattr(shared, "_write_in_group", note)
+    with app.app_context():
+        engine = db.engine
+    with ThreadPoolExecutor(2) as threads, engine.begin() as connection:
+        connection.execute(update(Message).where(Message.id == held.id).values(body="held"))
+        first = threads.submit(store, 1)
+        wait_until(lambda: shared._aside == 1)
+        with engine.begin() as moment:
+            moment.execute(update(Message).where(Message.id == busy.id).values(body="held"))
+            second = threads.submit(store, 2)
+            assert is_refused.wait(5)
+        assert second.result() is None
+        assert not first.done()
+    assert first.result() is None
+    assert shared.not_stored == 0
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_lock_on_no_message_costs_its_own_callback_the_wait_and_no_others(
+    app: Flask, alice: Person
+) -> None:
+    """Such as the lock on a SID, which the answer to a send request takes in another process."""
+    for number in range(2, 9):
+        alice.has_message(twilio_sid=sid(number))
+    group = writer.CallbackWriter(100, threads=4)
+    callbacks = [
+        (writer.Callback(None, news_of(number, "sent")), writer.Done()) for number in range(1, 9)
+    ]
+    group._waiting = list(callbacks)
+    with app.app_context():
+        key = zlib.crc32(sid(1).encode())
+        with db.engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
+            group._write_all(db.engine)
+        errors = [outcome(group, *one) for one in callbacks]
+    assert errors == [None] * 8
 
 
 def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_other(

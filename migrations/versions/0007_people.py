@@ -10,6 +10,7 @@ or the instance folder holds the secrets of one) and
 
 Other administrators were added. Whoever is no administrator came by SIGN_IN_ALLOW if that named
 them as it was read until now, or if signing in made the row, and was added otherwise.
+In a demo, which has no such setting and once made nobody an administrator, the former is a guest.
 
 All sessions end if there was a demo, where anybody can sign in as anybody.
 """
@@ -145,7 +146,7 @@ def _say_who_was_let_in(connection: sa.Connection) -> int:
             guests += is_guest
         else:
             is_allowed = _is_made_by_sign_in(user, times[user.id]) or _was_allowed(user.email)
-            way = "setting" if is_allowed else "added"
+            way = ("demo" if settings.demo else "setting") if is_allowed else "added"
         connection.execute(sa.update(USER).where(USER.c.id == user.id).values(let_in_by=way))
     if was_demo:
         connection.execute(sa.delete(SESSION))

@@ -99,7 +99,9 @@ class Carrier:
         if not self._slots.acquire(blocking=False):
             raise NoSlotError
         waiting = waiting_threads()
-        waiting.enter()
+        if not waiting.enter():
+            self._slots.release()
+            raise NoSlotError
         try:
             yield
         finally:

@@ -9,7 +9,7 @@ from smstracker.database import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.models import SignInToken, User
 from smstracker.models.sign_in import may_sign_in
-from smstracker.models.users import LetInBy, is_allowed, stored_spelling, user_not_added
+from smstracker.models.users import FOR_GOOD, LetInBy, is_allowed, stored_spelling, user_not_added
 
 users = PlainGroup("users", help="Who may sign in.")
 
@@ -71,7 +71,7 @@ def _admission(user: User) -> str:
         return f"deactivated (another spelling of {stored_spelling(user.email)})"
     if not user.active:
         return "deactivated"
-    if user.let_in_by == LetInBy.ADDED:
+    if user.let_in_by in FOR_GOOD:
         return "active (added)"
     if user.is_let_in(settings()):
         return f"active ({'demo' if settings().demo else 'SIGN_IN_ALLOW'})"

@@ -99,7 +99,9 @@ def response(chosen: Filter, kind: str, now: datetime) -> Response:
     slot = ExitStack()
     slot.callback(_slots.release, chosen.owner_id)
     waiting = waiting_threads()
-    waiting.enter()
+    if not waiting.enter():
+        slot.close()
+        raise BusyError("Too many wait for something slow. Try again in a minute.")
     slot.callback(waiting.leave)
     answer = Response(stream_with_context(_within(slot, lines)), content_type=TYPES[kind])
     # Also when the reader goes away before the first line.

@@ -35,23 +35,30 @@ def stream() -> ResponseReturnValue:
     session_hash = digest(current_user.session_key)
     opened = Stream(broadcaster, current_user.id, session_hash, _socket_number())
     position = feed.settled_position()
+    waiting = waiting_threads()
+    if not waiting.enter():
+        return _too_many()
     try:
         # Joined before the past is looked up, so that nothing falls between the two.
         broadcaster.join(opened, db.engine, position)
         _catch_up(opened, position)
     except FullError:
-        return {"error": "Too many pages are open. Use Refresh."}, 503, {"Retry-After": "60"}
+        waiting.leave()
+        return _too_many()
     except BaseException:
+        waiting.leave()
         opened.close()
         raise
     answer = Response(opened, content_type="text/event-stream")
-    waiting = waiting_threads()
-    waiting.enter()
     answer.call_on_close(waiting.leave)
     # nginx would keep the events back until its buffer is full.
     answer.headers["X-Accel-Buffering"] = "no"
     answer.headers["Cache-Control"] = "no-store"
     return answer
+
+
+def _too_many() -> ResponseReturnValue:
+    return {"error": "Too many pages are open. Use Refresh."}, 503, {"Retry-After": "60"}
 
 
 @bp.get("/messages/rows")

@@ -28,9 +28,13 @@ def digest(secret: str) -> str:
 class LetInBy(StrEnum):
     """What lets somebody sign in."""
 
-    ADDED = "added"  # flask users add
-    SETTING = "setting"  # SIGN_IN_ALLOW, for as long as it names them
+    ADDED = "added"  # flask users add, in a demo or by a version that did not tell the two apart
+    ADDED_LIVE = "added-live"  # flask users add, or a sign-in since, in a live installation
+    SETTING = "setting"  # SIGN_IN_ALLOW, for as long as it names them; a demo has none
     DEMO = "demo"  # a demo lets everyone in, and nobody into a live installation
+
+
+FOR_GOOD = (LetInBy.ADDED, LetInBy.ADDED_LIVE)
 
 
 def stored_spelling(email: str) -> str:
@@ -49,7 +53,7 @@ def is_allowed(config: Config, email: str) -> bool:
 
 def is_let_in(config: Config, let_in_by: str, email: str) -> bool:
     """Whether what let somebody in still does."""
-    return let_in_by == LetInBy.ADDED or is_allowed(config, email)
+    return let_in_by in FOR_GOOD or is_allowed(config, email)
 
 
 class User(Model):
@@ -92,7 +96,8 @@ class User(Model):
         """Let this user in for good; None leaves the administrator's right as it is."""
         if self.let_in_by == LetInBy.DEMO:
             self.leave_demo()
-        self.active, self.let_in_by = True, LetInBy.ADDED
+        self.active = True
+        self.let_in_by = LetInBy.ADDED if settings().demo else LetInBy.ADDED_LIVE
         if administrator is not None:
             self.administrator = administrator
 
@@ -106,6 +111,8 @@ class User(Model):
         self.last_sign_in_at = utcnow()
         self.session_key = secrets.token_urlsafe(32)
         key_hash, is_demo = digest(self.session_key), settings().demo
+        if self.let_in_by == LetInBy.ADDED and not is_demo:
+            self.let_in_by = LetInBy.ADDED_LIVE
         db.session.add(UserSession(key_hash=key_hash, user=self, is_demo=is_demo))
         db.session.flush()
 

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 from flask import abort, request
 
+from smstracker.request_framing import LARGEST_CALLBACK
 from smstracker.security import reading_body
 
-# A status callback has a dozen fields and under 2 KB. The largest webhook that is sent here by
-# mistake carries a text of 1,600 characters, which takes 19 KB when every one is escaped.
-MAX_CALLBACK = 32 * 1024
 # Each field that is read costs two microseconds, also if the signature is wrong.
 MAX_FIELDS = 600
 BODY_KEPT = 16 * 1024
@@ -30,10 +28,10 @@ def read_beginning() -> Body:
 
 def read_callback_body() -> Body:
     """The body of what may be a callback. Raises RequestEntityTooLarge, ClientDisconnected."""
-    if (request.content_length or 0) > MAX_CALLBACK:
+    if (request.content_length or 0) > LARGEST_CALLBACK:
         abort(413)
-    content = _read(MAX_CALLBACK + 1)
-    if len(content) > MAX_CALLBACK or content.count(b"&") >= MAX_FIELDS:
+    content = _read(LARGEST_CALLBACK + 1)
+    if len(content) > LARGEST_CALLBACK or content.count(b"&") >= MAX_FIELDS:
         abort(413)
     return Body(content, len(content))
 

@@ -13,8 +13,9 @@ from werkzeug.datastructures import MultiDict
 
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.models import RefusedCallback
+from smstracker.request_framing import LARGEST_CALLBACK
 from smstracker.security import SENT_HOST
-from smstracker.webhooks.body import BODY_KEPT, MAX_CALLBACK, Body
+from smstracker.webhooks.body import BODY_KEPT, Body
 from smstracker.webhooks.forms import (
     VERIFIED,
     Refusal,
@@ -135,7 +136,7 @@ def _length(reason: Refusal, body: Body) -> int:
     """As announced, if the body was too long to be read."""
     length = body.length
     if reason is Refusal.TOO_LARGE:
-        length = request.content_length or MAX_CALLBACK + 1
+        length = request.content_length or LARGEST_CALLBACK + 1
     return min(length, LARGEST_LENGTH)
 
 

@@ -14,7 +14,7 @@ from smstracker.carrier.token_marks import token_marks
 from smstracker.database_problems import cause
 from smstracker.extensions import settings
 from smstracker.logs import name_request
-from smstracker.security import MAX_BODY
+from smstracker.request_framing import LARGEST_BODY
 from smstracker.webhooks.body import read_beginning, read_callback_body
 from smstracker.webhooks.evidence import raw_target
 from smstracker.webhooks.forms import Refusal, find_misfit, read_callback, read_form
@@ -43,7 +43,7 @@ def only_from_twilio() -> None:
     The headers alone refuse what cannot verify, so that it costs neither a parser nor a hash.
     """
     current_quarantine().tell_of_flood()
-    if (request.content_length or 0) > MAX_BODY:
+    if (request.content_length or 0) > LARGEST_BODY:
         abort(413)
     signature = request.headers.get(SIGNATURE, "")
     settings_header = request.headers.get(SIGNATURE_SETTINGS)

@@ -7,7 +7,9 @@ view: see bench/callbacks for what it gains.) What was refused is kept in the sa
 that it costs no commit of its own.
 
 A message that another transaction holds costs its own callbacks the wait and no others: they leave
-the group and are written, in their order, by the thread of the first of them.
+the group and are written, in their order, by the thread of the first of them. Only few threads wait
+that way; what finds no room tries once more, because another process of ours holds a row just as
+well, for the moment of its commit.
 """
 
 import secrets
@@ -44,10 +46,18 @@ STUCK_AFTER = 1.0  # seconds of one commit
 # So long a group waits for a row before it is looked up which message is locked.
 LOCK_PATIENCE = "100ms"
 LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code for lock_timeout
+# So long after a lock was met, each group looks for locked messages before it writes: while it
+# waits for one of them, it holds the rows that it has written, and so holds up other processes.
+ON_GUARD = 5.0  # seconds
+HELD_PAUSE = 0.2  # seconds until a callback without room in a line tries once more
 
 
 class StuckError(SQLAlchemyError):
     """So many wait for the database already that one more would keep a thread for nothing."""
+
+
+class NoRoomError(StuckError):
+    """The message is locked and no thread is left to wait. It may be free a moment later."""
 
 
 class Callback(NamedTuple):
@@ -57,8 +67,17 @@ class Callback(NamedTuple):
     news: News
 
 
-# Its result is None once it is stored, or the message whose line its own thread is to write.
-Done = Future[str | None]
+class Done(Future[str | None]):
+    """The result is None once it is stored, or the message whose line its own thread is to write.
+
+    The last try of a callback is counted as not stored if it finds no room in a line.
+    """
+
+    def __init__(self, is_last: bool = True) -> None:
+        super().__init__()
+        self.is_last = is_last
+
+
 Waiting = tuple[Callback | Evidence, Done]
 
 
@@ -84,6 +103,7 @@ class CallbackWriter:
         self._most_aside = max(threads // 4, 1)
         self._lines: dict[str, list[Waiting]] = {}  # by message, behind the one being written
         self._aside = 0
+        self._locked_at = -ON_GUARD
 
     def store(self, public_id: uuid.UUID | None, news: News) -> None:
         """Return when the callback is durably stored; raise what kept it from being stored."""
@@ -116,7 +136,13 @@ class CallbackWriter:
             self._writing.release()
 
     def _write(self, what: Callback | Evidence) -> None:
-        done = Done()
+        try:
+            self._write_in_group(what, Done(is_last=False))
+        except NoRoomError:
+            time.sleep(HELD_PAUSE)
+            self._write_in_group(what, Done())
+
+    def _write_in_group(self, what: Callback | Evidence, done: Done) -> None:
         with self._guard:
             self._refuse_if_stuck(what)
             self._waiting.append((what, done))
@@ -139,22 +165,15 @@ class CallbackWriter:
         if sum(isinstance(what, Callback) for what, _ in group) > 1:
             self._crowded_at = time.monotonic()
         try:
-            group = self._leave_to_lines(group, self._lines.keys())
-            try:
-                self._commit(engine, group, LOCK_PATIENCE)
-            except UNAVAILABLE as error:
-                if not _is_lock(error):
-                    raise
-                group = self._leave_to_lines(group, _locked_messages(engine, group))
-                self._commit(engine, group)
+            self._leave_to_lines(group, self._lines.keys())
+            self._commit_around_locks(engine, group)
         except UNAVAILABLE as error:
             # Whoever came meanwhile would wait as long again.
-            group = self._set_aside(group) if _is_lock(error) else group + self._take_waiting()
-            self._fail(group, error)
+            self._fail(group + self._take_waiting(), error)
         except Exception as error:
             # One of them cannot be stored; that must not cost the others their place.
-            for one in group if len(group) > 1 else ():
-                self._commit_alone(engine, one)
+            if len(group) > 1:
+                self._commit_each(engine, group)
             self._fail(group, error)
         finally:
             # From its end, or what failed after seconds would be tried again at once.
@@ -166,14 +185,38 @@ class CallbackWriter:
             group, self._waiting = self._waiting, []
         return group
 
-    def _commit(
-        self, engine: Engine, group: list[Waiting], lock_timeout: str | None = None
-    ) -> None:
+    def _commit_around_locks(self, engine: Engine, group: list[Waiting]) -> None:
+        """Commit the group but what is locked elsewhere, which leaves it."""
+        if time.monotonic() - self._locked_at < ON_GUARD:
+            self._leave_locked(engine, group)
+        for _ in range(2):
+            try:
+                return self._commit(engine, group)
+            except UNAVAILABLE as error:
+                if not _is_lock(error):
+                    raise
+            self._locked_at = time.monotonic()
+            self._leave_locked(engine, group)
+        # What is in the way is no message that can be seen as locked.
+        return self._commit_each(engine, group)
+
+    def _leave_locked(self, engine: Engine, group: list[Waiting]) -> None:
+        locked = _locked_messages(engine, group)
+        if locked:
+            self._locked_at = time.monotonic()
+        self._leave_to_lines(group, locked)
+
+    def _commit_each(self, engine: Engine, group: list[Waiting]) -> None:
+        """Empty the group, with a commit for each."""
+        while group:
+            self._commit_alone(engine, group.pop(0))
+
+    def _commit(self, engine: Engine, group: list[Waiting]) -> None:
         now, uncounted, not_stored = utcnow(), self._uncounted, self.not_stored
         counts = Counts(refused=uncounted, not_stored=not_stored)
         with engine.begin() as connection:
-            if lock_timeout and engine.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout}'")
+            if engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE}'")
             # Refused ones first, in every process, so that none ever waits in a circle.
             room = self._keep(connection, group, counts, now)
             self._record(connection, group, counts, now)
@@ -200,15 +243,15 @@ class CallbackWriter:
         counts.last_accepted_at = now if counts.accepted else None
         CallbackTally.add(connection, self._process, counts, now)
 
-    def _leave_to_lines(
-        self, group: list[Waiting], locked: Collection[str | None]
-    ) -> list[Waiting]:
-        """The group without the callbacks of `locked` messages, which are set aside."""
+    def _leave_to_lines(self, group: list[Waiting], locked: Collection[str | None]) -> None:
+        """Take the callbacks of `locked` messages out of the group and set them aside."""
         if not locked:
-            return group
+            return
         held = [one for one in group if _sid_of(one[0]) in locked]
-        self._fail(self._set_aside(held), StuckError())
-        return [one for one in group if _sid_of(one[0]) not in locked]
+        group[:] = [one for one in group if _sid_of(one[0]) not in locked]
+        left = self._set_aside(held)
+        _settle([one for one in left if not one[1].is_last], NoRoomError())
+        self._fail(left, NoRoomError())
 
     def _set_aside(self, group: list[Waiting]) -> list[Waiting]:
         """Let each message's callbacks be written in a line of their own; those without room."""
@@ -265,7 +308,11 @@ class CallbackWriter:
         try:
             self._commit(engine, [one])
         except Exception as error:
-            self._fail([one], error)
+            message = _sid_of(one[0])
+            if message and _is_lock(error):
+                self._leave_to_lines([one], {message})
+            else:
+                self._fail([one], error)
 
     def _fail(self, group: list[Waiting], error: BaseException) -> None:
         if all(done.done() for _, done in group):
