@@ -1,7 +1,6 @@
 """Group commit: callbacks share a transaction, and none costs another its place."""
 
 import random
-import time
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
