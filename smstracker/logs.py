@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 
-from smstracker.server_warnings import explain_warning
+from smstracker.web.server_warnings import explain_warning
 
 log = logging.getLogger(__name__)
 

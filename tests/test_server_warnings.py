@@ -18,9 +18,9 @@ import psutil
 import pytest
 
 from smstracker.logs import JsonFormatter, request_id
-from smstracker.server_warnings import MEANINGS
+from smstracker.web.server_warnings import MEANINGS
+from tests.app_process import Process
 from tests.live_settings import live_environment
-from tests.process import Process
 
 SERVER = (sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server", "wsgi:app")
 MODULES = (

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from flask import abort, request
 
-from smstracker.request_framing import LARGEST_CALLBACK
-from smstracker.security import reading_body
+from smstracker.web.request_framing import LARGEST_CALLBACK
+from smstracker.web.security import reading_body
 
 # Each field that is read costs two microseconds, also if the signature is wrong.
 MAX_FIELDS = 600

@@ -1,0 +1,135 @@
+"""What every response carries to keep the browser safe, and the cookie settings."""
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, abort, request
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from config import Config
+from smstracker.models.users import SESSION_LIFETIME
+from smstracker.web.request_framing import LARGEST_BODY
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        # Pico draws its select arrow and its marks for invalid fields as data images.
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+HSTS = f"max-age={int(timedelta(days=365).total_seconds())}"
+
+
+def flask_settings(config: Config) -> dict[str, Any]:
+    """The settings of Flask and Flask-WTF that follow from ours."""
+    return {
+        "SECRET_KEY": config.secret_key,
+        # A cookie with this prefix cannot be set by a neighbouring host or without https.
+        "SESSION_COOKIE_NAME": "__Host-session" if config.is_https else "smstracker_session",
+        "SESSION_COOKIE_SECURE": config.is_https,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "PERMANENT_SESSION_LIFETIME": SESSION_LIFETIME,
+        "SESSION_REFRESH_EACH_REQUEST": False,
+        "MAX_CONTENT_LENGTH": LARGEST_BODY,
+        "MAX_FORM_MEMORY_SIZE": LARGEST_BODY,
+        # A form may stay open for long; its token ends with the session.
+        "WTF_CSRF_TIME_LIMIT": None,
+        # It would compare the Referer with the Host header, which we never trust.
+        "WTF_CSRF_SSL_STRICT": False,
+        "SEND_FILE_MAX_AGE_DEFAULT": timedelta(days=365),
+    }
+
+
+@contextmanager
+def reading_body() -> Iterator[None]:
+    """Turn what the server's parser says of a broken body into a 400, or a 413 if it is too large.
+
+    Its errors have no class in common: of chunks, of trailers, of an end that comes too early.
+    Raises ClientDisconnected, RequestEntityTooLarge.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, HTTPException) and not isinstance(error, ClientDisconnected):
+            raise
+        framing = getattr(request.environ.get("gunicorn.socket"), "framing", None)
+        if framing and framing.has_large_body:
+            raise RequestEntityTooLarge from error
+        raise ClientDisconnected from error
+
+
+def _refuse_cut_body() -> None:
+    """Werkzeug cuts a body of no stated length at the limit, and would hand on the beginning.
+
+    A callback's body is read by its own guard, with a smaller limit and after the signature's form.
+    """
+    if "Transfer-Encoding" in request.headers and request.blueprint != "webhooks":
+        with reading_body():
+            request.get_data()
+            is_cut = request.environ["wsgi.input"].read(1)
+        if is_cut:
+            abort(413)
+
+
+SENT_HOST = "smstracker.sent_host"
+
+
+def _with_own_host(app: "WSGIApplication", base_url: str) -> "WSGIApplication":
+    """Put our own host in place of the Host header: a bad one would break even the error pages.
+
+    And find the route of a path with doubled slashes, to which the router would answer with a
+    redirect: a callback would be lost. Its signature is checked over the path as it was sent.
+    """
+    own = urlsplit(base_url).netloc
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        environ[SENT_HOST] = environ.get("HTTP_HOST", "")
+        environ["HTTP_HOST"] = own
+        environ["PATH_INFO"] = re.sub("/{2,}", "/", environ.get("PATH_INFO", ""))
+        return app(environ, start_response)
+
+    return answer
+
+
+def init_app(app: Flask) -> None:
+    config: Config = app.config["SETTINGS"]
+    own_host = _with_own_host(app.wsgi_app, config.public_base_url)
+    app.wsgi_app = own_host  # type: ignore[method-assign, assignment]
+    if config.trusted_proxies:
+        n = config.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=0, x_host=0)  # type: ignore[method-assign]
+
+    app.before_request(_refuse_cut_body)
+
+    def harden(response: Response) -> Response:
+        response.headers.extend(HEADERS)
+        if config.is_https:
+            response.headers["Strict-Transport-Security"] = HSTS
+        if request.endpoint != "static":
+            response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    app.after_request(harden)
