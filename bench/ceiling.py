@@ -3,7 +3,7 @@
 from flask import abort, g
 
 from smstracker import create_app, logs
-from smstracker.webhooks.forms import read_callback
+from smstracker.refused.payload import read_callback
 
 logs.configure()
 app = create_app()

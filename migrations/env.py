@@ -10,9 +10,9 @@ from alembic.util import CommandError
 from flask import current_app
 
 from smstracker import models
-from smstracker.database import TIME_LIMITS, include_object
-from smstracker.database_file import making_file
-from smstracker.database_problems import DATABASE_ERRORS, NOT_MIGRATED, explain
+from smstracker.database.engine import TIME_LIMITS, include_object
+from smstracker.database.problems import DATABASE_ERRORS, NOT_MIGRATED, explain
+from smstracker.database.sqlite_file import making_file
 from smstracker.extensions import db
 
 __all__ = ["models"]  # imported, because the tables register themselves

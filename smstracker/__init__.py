@@ -3,24 +3,25 @@
 from flask import Flask
 
 import config
-from smstracker import carrier, errors, logs, mailer, presentation, security, waiting
-from smstracker.auth import mailbox
+from smstracker import carrier, logs, mailer, web_templates
+from smstracker.auth import demo_mailbox
 from smstracker.auth.views import bp as auth
 from smstracker.commands import COMMANDS
 from smstracker.connection import banner
 from smstracker.connection.views import bp as connection
-from smstracker.dashboard.again import bp as again
-from smstracker.dashboard.notes import bp as notes
+from smstracker.dashboard.error_codes import bp as help_pages
+from smstracker.dashboard.form_check import bp as notes
+from smstracker.dashboard.resend import bp as again
 from smstracker.dashboard.views import bp as dashboard
-from smstracker.database import engine_options, prepare_engine
-from smstracker.demo_guard import refuse_live_database
+from smstracker.database.demo_guard import refuse_live_database
+from smstracker.database.engine import engine_options, prepare_engine
 from smstracker.extensions import csrf, db, login_manager, migrate
-from smstracker.health import bp as health
-from smstracker.help.views import bp as help_pages
 from smstracker.insights.views import bp as insights
 from smstracker.live import broadcaster
 from smstracker.live.views import bp as live_pages
 from smstracker.models.users import signed_in_user
+from smstracker.web import error_pages, security, waiting_threads
+from smstracker.web.health import bp as health
 from smstracker.webhooks import quarantine, writer
 from smstracker.webhooks.probe import bp as webhooks
 
@@ -38,7 +39,17 @@ def create_app(settings: config.Config | None = None) -> Flask:
         settings.database_url, settings.web_threads
     )
 
-    parts = (logs, security, errors, waiting, carrier, mailer, writer, quarantine, presentation)
+    parts = (
+        logs,
+        security,
+        error_pages,
+        waiting_threads,
+        carrier,
+        mailer,
+        writer,
+        quarantine,
+        web_templates,
+    )
     for part in (*parts, banner, broadcaster):
         part.init_app(app)
     _bind_extensions(app)
@@ -47,7 +58,7 @@ def create_app(settings: config.Config | None = None) -> Flask:
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:
-        app.register_blueprint(mailbox.bp)
+        app.register_blueprint(demo_mailbox.bp)
     for command in COMMANDS:
         app.cli.add_command(command)
     return app

@@ -18,7 +18,7 @@ from flask_migrate import upgrade
 from config import ROOT, Config, ConfigError, load
 from smstracker import create_app
 from smstracker.extensions import db
-from smstracker.health import database_problem
+from smstracker.web.health import database_problem
 
 STARTING = 30.0  # seconds until the app has to answer
 STOPPING = 15.0  # seconds until a process that does not stop is killed

@@ -12,7 +12,7 @@ import click
 from flask.cli import FlaskGroup
 
 from config import ROOT
-from smstracker.commands.plainly import Plainly
+from smstracker.commands.database_errors import Plainly
 from smstracker.version import version
 
 

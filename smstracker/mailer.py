@@ -12,9 +12,9 @@ from email.utils import format_datetime, make_msgid, parseaddr
 from flask import Flask, current_app
 
 from config import Config, MailConfig
+from smstracker.auth.mail_threads import MailThreads
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
-from smstracker.mail_threads import MailThreads
 
 TIMEOUT = 15.0  # seconds, for each step of the conversation with the server
 LOGIN_OR_TLS_FIRST = 530  # RFC 4954, RFC 3207

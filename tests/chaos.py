@@ -18,8 +18,8 @@ from smstracker.extensions import db
 from smstracker.models import SignInToken
 from smstracker.simulator import STORIES
 from tests.chaos_checks import CHECKS, count_callbacks, gather, untrue, waiting
+from tests.chaos_environment import Stage, stage, wait_until
 from tests.chaos_senders import Crowd, Form, Sender
-from tests.chaos_stage import Stage, stage, wait_until
 from tests.conftest import DATABASES
 
 SENDERS = 6

@@ -9,9 +9,9 @@ from sqlalchemy import select
 
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
-from smstracker.simulator.books import Books, CallbackAttempt
-from smstracker.simulator.stories import Key
-from smstracker.status import FINAL
+from smstracker.simulator.ledger import Books, CallbackAttempt
+from smstracker.simulator.scenarios import Key
+from smstracker.sms.status import FINAL
 
 NOT_SENT = frozenset({"refused", "unreached", "untraced"})
 OPEN = frozenset({"pending", "unknown"})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import requests
 
-from tests.people import hidden
+from tests.clients import hidden
 
 PATIENCE = 120.0  # seconds for one form
 PAUSE = 0.1

@@ -23,14 +23,14 @@ from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.simulator import SimulatorServer, create_simulator
-from tests.inbox import Inbox
+from tests.clients import Client, Person
 from tests.live_settings import live_environment
 from tests.machine import browser_problem, in_ci, need, not_tried
-from tests.people import Client, Person
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
+from tests.smtp_server import Inbox
 
 if TYPE_CHECKING:
-    from tests.houses import House
+    from tests.served_apps import House
 
 DATABASES = ("sqlite", "postgresql")
 ANSWER = "smstracker.tests.answer"
@@ -278,8 +278,8 @@ class Quiet(WSGIRequestHandler):
 def street(
     migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, "House"]]:
-    """The houses of `tests.houses`, staged once: no test may change for good what they hold."""
-    from tests.houses import houses  # they are built of what stands above
+    """The houses of `tests.served_apps`, staged once: no test may change for good what they hold."""
+    from tests.served_apps import houses  # they are built of what stands above
 
     with houses(migrated_sqlite, tmp_path_factory.mktemp("street"), utcnow(), many=400) as found:
         yield found

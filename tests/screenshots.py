@@ -1,7 +1,7 @@
 """Pictures of every page, light and dark, on a desk and on a phone: `make screenshots`.
 
 `make screenshots ONLY=log` takes those alone whose names begin so. What is to be seen is a line
-in `tests.scenes`.
+in `tests.page_list`.
 """
 
 import logging
@@ -15,8 +15,8 @@ import time_machine
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import migrate
-from tests.houses import House, houses
-from tests.scenes import MOMENTS, SCENES, Scene, look_in
+from tests.page_list import MOMENTS, SCENES, Scene, look_in
+from tests.served_apps import House, houses
 
 FOLDER = Path(__file__).parent / "screenshots"
 # The same moment every time, so that a picture changes only when its page does.

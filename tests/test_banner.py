@@ -10,7 +10,7 @@ import time_machine
 
 from smstracker.connection import banner
 from smstracker.connection.banner import REMEMBERED, Banner
-from smstracker.connection.sentence import Kind, Sentence
+from smstracker.connection.summary import Kind, Sentence
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -12,13 +12,20 @@ from sqlalchemy import event as sql_event
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
+from smstracker.messages.send_warnings import notes_on
 from smstracker.models import StatusEvent
 from smstracker.models.messages import Content
-from smstracker.models.notes import notes_on
-from smstracker.plain_text import LOOK_ALIKE, SPELLING, cost_advice, look_alike, pieces, plain
-from smstracker.presentation import advice_line, offer_line
-from smstracker.segments import GSM_BASIC, GSM_EXTENDED, count_segments
-from tests.people import Person, hidden, words
+from smstracker.sms.gsm_replacements import (
+    LOOK_ALIKE,
+    SPELLING,
+    cost_advice,
+    look_alike,
+    pieces,
+    plain,
+)
+from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
+from smstracker.web_templates import advice_line, offer_line
+from tests.clients import Person, hidden, words
 
 SERVICE = "MG" + "a" * 32
 

@@ -14,9 +14,9 @@ from config import load
 from smstracker import create_app
 from smstracker.extensions import db
 from smstracker.models.messages import Content, Message
-from smstracker.segments import GSM_BASIC, GSM_EXTENDED, count_segments
-from tests.inbox import Inbox
-from tests.people import Client, Person
+from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
+from tests.clients import Client, Person
+from tests.smtp_server import Inbox
 
 # The pages are the same on both databases, and so is everything that is tested here.
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

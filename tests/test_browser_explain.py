@@ -9,14 +9,15 @@ from flask import Flask
 from playwright.sync_api import Browser, expect
 
 from smstracker.clock import utcnow
-from smstracker.plain_text import LOOK_ALIKE, PLAIN, SPELLING, cost_advice
-from smstracker.presentation import INVISIBLE, REPLACEMENTS, advice_line, offer_line, segment_line
-from smstracker.segments import count_segments
-from tests.houses import House
-from tests.inbox import Inbox
-from tests.people import Client, Person
-from tests.scenes import Scene, look_in
-from tests.stage import ALICE
+from smstracker.sms.gsm_replacements import LOOK_ALIKE, PLAIN, SPELLING, cost_advice
+from smstracker.sms.segments import count_segments
+from smstracker.web_templates import INVISIBLE, REPLACEMENTS, advice_line, offer_line, segment_line
+from tests.clients import Client, Person
+from tests.page_list import Scene, look_in
+from tests.sample_messages import ALICE
+from tests.served_apps import House
+from tests.smtp_server import Inbox
+from tests.test_accessibility import ALL_RULES, examine
 from tests.test_before_sending import opt_out
 from tests.test_browser import (  # noqa: F401
     NewPage,
@@ -24,7 +25,6 @@ from tests.test_browser import (  # noqa: F401
     new_page,
     sign_in,
 )
-from tests.test_seen import ALL_RULES, examine
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.houses import House
-from tests.scenes import Scene, look_in
-from tests.stage import ALICE, MANY
+from tests.page_list import Scene, look_in
+from tests.sample_messages import ALICE, MANY
+from tests.served_apps import House
 
 # How tall each part of each bar is drawn, in pixels of the screen.
 HEIGHTS = """() => [...document.querySelectorAll(".chart .segment")]

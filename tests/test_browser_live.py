@@ -7,11 +7,11 @@ from flask import Flask
 from playwright.sync_api import Page, expect
 
 from smstracker.clock import utcnow
-from smstracker.live import stream
+from smstracker.live import event_stream
 from smstracker.models.messages import Message
-from smstracker.status import PENDING_IS_UNKNOWN_AFTER
-from tests.inbox import Inbox
-from tests.people import Person
+from smstracker.sms.status import PENDING_IS_UNKNOWN_AFTER
+from tests.clients import Person
+from tests.smtp_server import Inbox
 from tests.test_browser import NewPage, new_page, sign_in  # noqa: F401
 from tests.test_live import learn
 
@@ -155,7 +155,7 @@ def test_page_turns_live_again_after_the_server_was_away(
 def test_page_of_a_message_shows_what_time_alone_makes_of_it(
     page: Page, live: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "LIFETIME", 1.5)
+    monkeypatch.setattr(event_stream, "LIFETIME", 1.5)
     long_ago = utcnow() - PENDING_IS_UNKNOWN_AFTER + timedelta(seconds=3)
     message = alice.has_message(status="pending", status_at=long_ago)
     page.goto(f"/messages/{message.public_id}")
@@ -166,7 +166,7 @@ def test_page_of_a_message_shows_what_time_alone_makes_of_it(
 def test_log_shows_what_time_alone_makes_of_a_message(
     page: Page, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "LIFETIME", 1.5)
+    monkeypatch.setattr(event_stream, "LIFETIME", 1.5)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url.partition("?")[0][-14:]))
     long_ago = utcnow() - timedelta(hours=72) + timedelta(seconds=4)

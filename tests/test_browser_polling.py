@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Page, Route, expect
 
-from smstracker.live import stream
+from smstracker.live import event_stream
 from smstracker.models.messages import Message
 from tests.test_browser import new_page  # noqa: F401
 from tests.test_browser_live import alice, message, page, row  # noqa: F401
@@ -84,7 +84,7 @@ def test_stream_that_is_there_again_is_kept(
     message: Message,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream, "LIFETIME", 1.0)
+    monkeypatch.setattr(event_stream, "LIFETIME", 1.0)
     page.clock.install()
     page.route(STREAM, lambda route: route.fulfill(body=CUT, content_type="text/event-stream"))
     with page.expect_request(ROWS):  # it has turned to asking
@@ -119,7 +119,7 @@ def test_stream_that_outlives_itself_is_opened_again(
     page: Page,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream, "LIFETIME", 1000.0)
+    monkeypatch.setattr(event_stream, "LIFETIME", 1000.0)
     page.clock.install()
     with page.expect_response(STREAM):
         page.reload()

@@ -9,7 +9,7 @@ from click.testing import Result
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.people import Person
+from tests.clients import Person
 from tests.signing import STATUS_PATH, call_back, fields, sid
 from tests.test_quarantine import NOON, forge, kept
 from tests.test_replay import replayed

@@ -19,11 +19,12 @@ from smstracker.carrier.signatures import Signer, signed_fields
 from smstracker.extensions import db
 from smstracker.models import CallbackTally
 from smstracker.models.events import News
-from smstracker.webhooks import forms, quarantine, views
+from smstracker.refused import payload
+from smstracker.refused.diagnosis import diagnose_pending
+from smstracker.webhooks import quarantine, views
 from smstracker.webhooks.body import MAX_CALLBACK, MAX_FIELDS
-from smstracker.webhooks.diagnosis import diagnose_pending
 from smstracker.webhooks.writer import CallbackWriter
-from tests.people import Person, words
+from tests.clients import Person, words
 from tests.signing import (
     ACCOUNT_SID,
     BASE_URL,
@@ -237,7 +238,7 @@ SIGNED = "".join(name + value for name, value in sorted(CAPTURED.items()))
 
 
 def read(form: Mapping[str, str]) -> News | None:
-    return forms.read_callback(MultiDict(form), Signer(ACCOUNT_SID, "primary"), None)
+    return payload.read_callback(MultiDict(form), Signer(ACCOUNT_SID, "primary"), None)
 
 
 def recut(client: FlaskClient, form: dict[str, str], path: str = STATUS_PATH) -> int:
@@ -321,11 +322,11 @@ def test_callback_with_words_in_its_text_moves_its_message(
 def test_callback_that_was_refused_for_words_in_its_text_is_applied_by_a_replay(
     app: Flask, client: FlaskClient, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from smstracker.webhooks.replay import replay
+    from smstracker.refused.replay import replay
 
     message = alice.has_message(twilio_sid=sid(1))
     with monkeypatch.context() as former:
-        former.setattr(forms, "is_recut", lambda *_: True)
+        former.setattr(payload, "is_recut", lambda *_: True)
         form = fields(sid(1), "sent", Body="From+4915123456789")
         assert call_back(client, form, path_of(message)).status_code == 400
     with app.app_context():
@@ -635,7 +636,7 @@ def test_header_that_a_proxy_adds_is_explained(make_app: Callable[..., Flask]) -
 def test_callback_of_a_shared_key_is_replayed_once_the_key_is_set(
     make_app: Callable[..., Flask], alice: Person
 ) -> None:
-    from smstracker.webhooks.replay import replay
+    from smstracker.refused.replay import replay
 
     message = alice.has_message(twilio_sid=sid(1))
     assert post_by_key(make_app().test_client(), fields(sid(1), "delivered")) == 403

@@ -14,10 +14,10 @@ from sqlalchemy import select, update
 
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
+from smstracker.models.event_store import record
 from smstracker.models.events import News
-from smstracker.models.recording import record
-from smstracker.status import Effect, Source, effects
-from tests.people import Person
+from smstracker.sms.status import Effect, Source, effects
+from tests.clients import Person
 from tests.signing import STATUS_PATH, call_back, fields, sid
 
 

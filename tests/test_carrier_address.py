@@ -9,9 +9,9 @@ from flask import Flask
 
 from config import TWILIO_API
 from smstracker.carrier import InquiryError, current_carrier
-from tests.people import Person
+from tests.clients import Person
 from tests.signing import sid
-from tests.wire import created, wire
+from tests.twilio_stub import created, wire
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 

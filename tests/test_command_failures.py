@@ -13,7 +13,8 @@ from flask import Flask
 from flask_migrate.cli import db as migrations
 from sqlalchemy import create_engine, text
 
-from smstracker import database, doctor
+from smstracker.database.engine import engine
+from smstracker.doctor.checks import checks
 from tests.conftest import free_port, migrate
 from tests.signing import call_back, fields, sid
 
@@ -49,9 +50,9 @@ WRITING = ["users add", "purge", "worker", "doctor", "db downgrade"]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits long, and the doctor leaves the network alone."""
-    monkeypatch.setattr(database, "BUSY_TIMEOUT", 20)
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT", 20)
     monkeypatch.setattr(import_module("smstracker.commands.worker"), "PATIENCE", -1)
-    monkeypatch.setattr(doctor, "obstacle", lambda: None)
+    monkeypatch.setattr(checks, "obstacle", lambda: None)
 
 
 def run(app: Flask, name: str) -> Result:

@@ -9,7 +9,7 @@ from click.testing import Result
 from flask import Flask
 
 from smstracker.clock import utcnow
-from tests.people import Person
+from tests.clients import Person
 from tests.signing import call_back, fields, sid
 
 ALICE = "alice@example.org"

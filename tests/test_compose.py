@@ -5,7 +5,7 @@ import re
 import pytest
 from flask import Flask
 
-from tests.people import Person, words
+from tests.clients import Person, words
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,15 @@ from sqlalchemy.exc import OperationalError
 from config import load
 from smstracker import create_app
 from smstracker.clock import utcnow
-from smstracker.connection import banner, quarantine
+from smstracker.connection import banner, refused_page
 from smstracker.connection.report import report
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, RefusedCallback, User
-from smstracker.models.tallies import span_of
-from smstracker.webhooks import replay
-from smstracker.webhooks.diagnosis import diagnose_pending
-from tests.people import Client, Person, words
-from tests.refusals import refusal
+from smstracker.models.callback_counts import span_of
+from smstracker.refused import replay
+from smstracker.refused.diagnosis import diagnose_pending
+from tests.clients import Client, Person, words
+from tests.refused_callbacks import refusal
 from tests.signing import STATUS_PATH, call_back, fields, sid, signature
 
 SILENCE = {"status": "sent", "status_source": "send"}
@@ -65,7 +65,7 @@ def test_replay_is_for_administrators_with_a_token(app: Flask, bob: Person, admi
 
 
 def test_sign_in_leads_back_to_the_page(app: Flask) -> None:
-    from smstracker.addresses import own_page
+    from smstracker.web.urls import own_page
 
     with app.app_context():
         assert own_page("/callbacks") == "/callbacks"
@@ -197,7 +197,7 @@ def test_what_came_shows_no_whole_phone_number(app: Flask, admin: Person) -> Non
 
 def test_body_is_cut_where_it_would_weigh_down_the_page(app: Flask) -> None:
     long = refusal(utcnow(), body=b"A=" + b"x" * 16000)
-    assert len(quarantine.body(long)) < quarantine.SHOWN_CHARACTERS + 100
+    assert len(refused_page.body(long)) < refused_page.SHOWN_CHARACTERS + 100
 
 
 def test_page_costs_the_same_whatever_is_kept(app: Flask, alice: Person, admin: Person) -> None:

@@ -14,18 +14,19 @@ from sqlalchemy import event, inspect, select, text, update
 from sqlalchemy.exc import StatementError
 
 from smstracker.clock import utcnow
-from smstracker.dashboard.filters import read_filters
-from smstracker.database import Base, include_object
-from smstracker.database_file import making_file
+from smstracker.database.engine import Base, include_object
+from smstracker.database.sqlite_file import making_file
 from smstracker.extensions import db
-from smstracker.models import Message, RateLimit, StatusEvent, User, log, spans
-from smstracker.models.counts import counts_query
-from smstracker.models.log import Filter
+from smstracker.messages import search
+from smstracker.messages.search import Filter
+from smstracker.messages.state_counts import counts_query
+from smstracker.messages.url_filters import read_filters
+from smstracker.models import Message, RateLimit, StatusEvent, User, insight_buckets
+from smstracker.models.event_store import _APPEND_CALLBACK
 from smstracker.models.messages import Content
-from smstracker.models.moves import conditional_update
-from smstracker.models.recording import _APPEND_CALLBACK
-from smstracker.status import State
-from tests.people import Person
+from smstracker.models.status_transitions import conditional_update
+from smstracker.sms.status import State
+from tests.clients import Person
 from tests.signing import call_back, fields, sid
 
 
@@ -213,14 +214,14 @@ def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None
     me, now, callback = alice.id, utcnow(), fields(sid(1), "sent")
     with many.app_context():
         queries = {
-            "first page": log.page_query(Filter(me)),
-            "later page": log.page_query(Filter(me), (now - timedelta(seconds=1500), 5)),
-            "one state": log.page_query(Filter(me, State.FAILED)),
+            "first page": search.page_query(Filter(me)),
+            "later page": search.page_query(Filter(me), (now - timedelta(seconds=1500), 5)),
+            "one state": search.page_query(Filter(me, State.FAILED)),
             "one message": Message.of_owner(me).where(Message.public_id == _uuid(7)),
             "counts": counts_query(Filter(me)),
             "send limit": Message.newest_since(me, now - timedelta(minutes=1)).offset(29).limit(1),
             "events": StatusEvent.of_message(7),
-            "first of everyone": spans.first_made_query(None),
+            "first of everyone": insight_buckets.first_made_query(None),
         }
         for name, query in queries.items():
             assert not is_scan(plan(query)), (name, plan(query))
@@ -275,7 +276,7 @@ FILTERS = {
 def test_each_filter_of_the_log_reads_from_an_index(many: Flask, alice: Person, name: str) -> None:
     with many.app_context():
         chosen = read_filters(alice.id, {name: FILTERS[name]}, utcnow()).filter
-        for query in (log.page_query(chosen), log.page_query(chosen, (utcnow(), 5))):
+        for query in (search.page_query(chosen), search.page_query(chosen, (utcnow(), 5))):
             assert not is_scan(plan(query)), plan(query)
 
 

@@ -13,11 +13,11 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from smstracker import database_problems as problems
-from smstracker.database_problems import DatabaseProblem, explain
+from smstracker.database.engine import problems
+from smstracker.database.problems import DatabaseProblem, explain
 from smstracker.extensions import db
-from smstracker.health import database_problem
-from tests.people import Person
+from smstracker.web.health import database_problem
+from tests.clients import Person
 from tests.signing import call_back, fields, sid
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -14,16 +14,16 @@ from sqlalchemy import insert, select, text
 from smstracker.clock import utcnow
 from smstracker.connection.report import report
 from smstracker.extensions import db
+from smstracker.insights.query import measure
 from smstracker.models import Message, StatusEvent
+from smstracker.models.event_store import record
 from smstracker.models.events import News
-from smstracker.models.insights import measure
-from smstracker.models.recording import record
-from smstracker.period import Period
-from smstracker.status import Source, State
+from smstracker.sms.status import Source, State
+from smstracker.web.time_range import Period
 from smstracker.worker.loop import Worker
-from tests.people import Person, words
+from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
-from tests.wire import answer, wire
+from tests.twilio_stub import answer, wire
 
 BEFORE = "0010-1"
 NO_LISTING = answer(200, {"messages": [], "next_page_uri": None, "page_size": 1000, "page": 0})

@@ -13,14 +13,14 @@ from sqlalchemy import update
 
 from config import ROOT, ConfigError, load
 from smstracker import create_app
-from smstracker.database_problems import LIVE
+from smstracker.database.problems import LIVE
 from smstracker.extensions import db
-from smstracker.health import database_problem
 from smstracker.models import Message
+from smstracker.web.health import database_problem
 from tests import live_settings
+from tests.clients import Client, Person
 from tests.conftest import free_port
 from tests.live_settings import bare_environment
-from tests.people import Client, Person
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from werkzeug.datastructures import MultiDict
 from config import Config
 from smstracker.carrier.signatures import Secret, Signatures
 from smstracker.extensions import db
-from smstracker.webhooks import diagnosis
-from smstracker.webhooks.diagnosis import diagnose_pending, explain
-from smstracker.webhooks.evidence import Evidence, Refusal
-from smstracker.webhooks.variants import MOST_HASHED
+from smstracker.refused import diagnosis
+from smstracker.refused.diagnosis import diagnose_pending, explain
+from smstracker.refused.request import Evidence, Refusal
+from smstracker.refused.signature_variants import MOST_HASHED
 from tests.conftest import settings
 from tests.signing import (
     ACCOUNT_SID,

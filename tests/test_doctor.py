@@ -17,17 +17,18 @@ from flask import Flask
 from sqlalchemy import text
 
 from config import load
-from smstracker import create_app, doctor
+from smstracker import create_app
 from smstracker.clock import utcnow
+from smstracker.doctor.checks import checks
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, MailHealth, Message
 from smstracker.simulator import SimulatorServer
+from tests.clients import Person
 from tests.conftest import free_port
-from tests.inbox import Inbox
-from tests.people import Person
-from tests.refusals import refusal
+from tests.refused_callbacks import refusal
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, call_back, fields, sid
-from tests.wire import answer, wire
+from tests.smtp_server import Inbox
+from tests.twilio_stub import answer, wire
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -79,7 +80,7 @@ Asked = Callable[..., Findings]
 @pytest.fixture
 def asked(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> Asked:
     """The findings when Twilio gives these answers; the other network is left out."""
-    monkeypatch.setattr(doctor, "obstacle", lambda: None)
+    monkeypatch.setattr(checks, "obstacle", lambda: None)
 
     def ask(*answers: bytes, **changed: str) -> Findings:
         with wire(*answers) as twilio:
@@ -293,7 +294,7 @@ def test_probe_tells_of_the_shared_keys_it_has_tried(asked: Asked, keys: str, sa
 def test_loopback_is_no_address_for_the_real_twilio(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "_twilio", lambda: iter(()))
+    monkeypatch.setattr(checks, "_twilio", lambda: iter(()))
     base = f"http://127.0.0.1:{free_port()}"
     found = examine(
         make_app(PUBLIC_BASE_URL=base, TWILIO_API_BASE_URL="https://api.example.org"), 1

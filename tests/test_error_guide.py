@@ -6,7 +6,7 @@ import pytest
 
 from smstracker.extensions import db
 from smstracker.models import Message, User
-from smstracker.reasons import (
+from smstracker.sms.error_guide import (
     REASONS,
     WHO,
     WORTH_ANOTHER_TRY,
@@ -15,7 +15,7 @@ from smstracker.reasons import (
     read_guide,
     reason_for,
 )
-from tests.people import Person, words
+from tests.clients import Person, words
 from tests.twilio_codes import EXPLAINED, LEFT_OUT, read_codes
 
 ENTRY = """

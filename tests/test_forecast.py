@@ -10,10 +10,10 @@ from flask import Flask
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
-from smstracker.webhooks import replay
-from smstracker.webhooks.forms import Refusal
-from smstracker.webhooks.replay import Forecast, forecast, would_be_applied
-from tests.refusals import refusal
+from smstracker.refused import replay
+from smstracker.refused.payload import Refusal
+from smstracker.refused.replay import Forecast, forecast, would_be_applied
+from tests.refused_callbacks import refusal
 from tests.signing import STATUS_PATH, fields, sid, signature
 
 MakeApp = Callable[..., Flask]

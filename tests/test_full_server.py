@@ -13,8 +13,8 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
-from smstracker import web_worker
-from smstracker.web_worker import Worker
+from smstracker.web import gunicorn_worker
+from smstracker.web.gunicorn_worker import Worker
 
 MOST = 4
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -117,7 +117,7 @@ def test_peers_that_take_no_response_leave_the_door_open(door: Door) -> None:
         door.let_in(REQUEST)
         conn = door.queued.pop()
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        conn.sock.sendall(b"x" * (web_worker.HELD - 1))
+        conn.sock.sendall(b"x" * (gunicorn_worker.HELD - 1))
         door.worker.finish_request(conn, answered())
     assert door.is_open
 
@@ -133,4 +133,4 @@ def test_requests_sent_ahead_are_taken_from_the_network_one_piece_at_a_time(door
         next(conn.parser)
         door.worker.finish_request(conn, answered())
     [conn] = door.queued
-    assert len(conn.sock.framing.take(10_000_000)) < web_worker.PIECE
+    assert len(conn.sock.framing.take(10_000_000)) < gunicorn_worker.PIECE

@@ -14,15 +14,15 @@ from sqlalchemy import update
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.insights import figures
+from smstracker.insights import charts
 from smstracker.insights.page import percent
+from smstracker.insights.query import Outcomes, measure
 from smstracker.models import Message, User
+from smstracker.models.event_store import record
 from smstracker.models.events import News
-from smstracker.models.insights import Outcomes, measure
-from smstracker.models.recording import record
-from smstracker.period import Period, read_period
-from smstracker.status import RANK, Source, State
-from tests.people import Person, hidden, words
+from smstracker.sms.status import RANK, Source, State
+from smstracker.web.time_range import Period, read_period
+from tests.clients import Person, hidden, words
 
 
 def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) -> None:
@@ -41,9 +41,9 @@ def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) ->
             for message in db.session.query(Message).filter(Message.owner_id == owner)
             if message.created_at >= period.since  # type: ignore[operator]
         )
-        unit, starts = figures.starts(period, None, now)
+        unit, starts = charts.starts(period, None, now)
         found = measure(owner, period, utcnow(), starts).outcomes
-        counted, bars = figures.totals(found), figures.bars(found, unit, starts, ZoneInfo("UTC"))
+        counted, bars = charts.totals(found), charts.bars(found, unit, starts, ZoneInfo("UTC"))
     assert counted == {state: plain[state] for state in State}
     assert sum(bar.total for bar in bars) == plain.total()
 
@@ -52,7 +52,7 @@ def test_silence_becomes_no_receipt(app: Flask, alice: Person) -> None:
     alice.has_message(status="sent")
     owner = alice.id
     with time_machine.travel(utcnow() + timedelta(days=5)), app.app_context():
-        assert figures.totals(measure(owner, Period(), utcnow()).outcomes)[State.NO_RECEIPT] == 1
+        assert charts.totals(measure(owner, Period(), utcnow()).outcomes)[State.NO_RECEIPT] == 1
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_silence_becomes_no_receipt(app: Flask, alice: Person) -> None:
 def test_a_day_has_the_hours_of_its_zone(day: str, hours: int) -> None:
     now = datetime(2026, 12, 1, tzinfo=UTC)
     period = read_period({"from": day, "to": day, "zone": "Europe/Berlin"}, now)
-    unit, starts = figures.starts(period, None, now)
+    unit, starts = charts.starts(period, None, now)
     assert (unit, len(starts)) == ("hour", hours)
 
 
@@ -72,10 +72,10 @@ def test_hours_stay_whole_where_the_clocks_move_by_half_an_hour(day: str) -> Non
     period = read_period({"from": day, "to": day, "zone": zone}, now)
     assert period.since
     assert period.until
-    unit, starts = figures.starts(period, None, now)
+    unit, starts = charts.starts(period, None, now)
     halves = range(int(period.since.timestamp()), int(period.until.timestamp()), 1800)
     each = [Outcomes(datetime.fromtimestamp(at, UTC), State.FAILED, None, 1) for at in halves]
-    bars = figures.bars(each, unit, starts, ZoneInfo(zone))
+    bars = charts.bars(each, unit, starts, ZoneInfo(zone))
     assert sum(bar.total for bar in bars) == len(halves)
     # One of them has lost or won half an hour.
     assert sum(bar.total != 2 for bar in bars) == 1
@@ -85,13 +85,13 @@ def test_hours_stay_whole_where_the_clocks_move_by_half_an_hour(day: str) -> Non
 def test_a_long_range_of_a_young_log_is_shown_by_days() -> None:
     now = datetime(2026, 12, 1, tzinfo=UTC)
     period = read_period({"from": "2026-01-01"}, now)
-    unit, starts = figures.starts(period, now - timedelta(days=9), now)
+    unit, starts = charts.starts(period, now - timedelta(days=9), now)
     assert (unit, len(starts)) == ("day", 9)
 
 
 def test_few_samples_give_no_figure() -> None:
-    assert figures.percentiles(Counter({3: 19})) is None
-    assert figures.percentiles(Counter(range(1, 101))) == (50, 90, 99)
+    assert charts.percentiles(Counter({3: 19})) is None
+    assert charts.percentiles(Counter(range(1, 101))) == (50, 90, 99)
 
 
 def test_deliveries_learned_by_asking_are_left_out(app: Flask, alice: Person) -> None:
@@ -128,7 +128,7 @@ def test_a_receipt_that_is_the_first_news_is_no_delivery_in_no_time(
         with db.engine.begin() as connection:
             record(connection, message.id, News("delivered", Source.CALLBACK, {}))
         found = measure(owner, Period(), utcnow())
-    assert figures.totals(found.outcomes)[State.DELIVERED] == 1
+    assert charts.totals(found.outcomes)[State.DELIVERED] == 1
     assert not found.sums.by_sender
     assert not found.sums.by_code
 
@@ -139,8 +139,8 @@ def test_spend_is_by_currency_and_counts_what_has_no_price(app: Flask, alice: Pe
     owner = alice.id
     with app.app_context():
         spend = measure(owner, Period(), utcnow()).sums.spend
-    [(unit, total, count)] = figures.prices(spend)
-    assert (unit, figures.money(total), count) == ("USD", "0.0075", 1)
+    [(unit, total, count)] = charts.prices(spend)
+    assert (unit, charts.money(total), count) == ("USD", "0.0075", 1)
     assert spend[None] == (0, 1)
 
 
@@ -183,7 +183,7 @@ def make_administrator(app: Flask, person: Person) -> None:
 
 def test_administrators_see_the_last_digits_of_a_sender_or_its_name() -> None:
     senders = {"+15005550006": Counter({3: 2}), "Clinic": Counter({3: 1}), None: Counter({3: 1})}
-    of_everyone = figures.by_sender(senders, readable=False)
+    of_everyone = charts.by_sender(senders, readable=False)
     assert [one.name for one in of_everyone] == ["…0006", "Clinic", "Messaging Service"]
 
 
@@ -238,6 +238,6 @@ def test_all_time_is_a_range_as_in_the_log(app: Flask, alice: Person) -> None:
 
 @pytest.mark.parametrize("highest", [0, 1, 3, 17, 99_999])
 def test_the_axis_reaches_the_highest_bar_in_few_steps(highest: int) -> None:
-    values = figures.axis(highest)
+    values = charts.axis(highest)
     assert values[-1] >= highest
     assert len(values) <= 6

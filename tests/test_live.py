@@ -12,13 +12,13 @@ from flask import Flask
 from sqlalchemy import insert, text
 
 from smstracker.extensions import db
-from smstracker.live import broadcaster, stream
+from smstracker.live import broadcaster, event_stream
 from smstracker.models import Message, StatusEvent
+from smstracker.models.event_store import record
 from smstracker.models.events import News
-from smstracker.models.recording import record
-from smstracker.status import Source
+from smstracker.sms.status import Source
+from tests.clients import Person
 from tests.conftest import free_port, served
-from tests.people import Person
 
 MakeApp = Callable[..., Flask]
 IsReady = Callable[[], bool]
@@ -152,7 +152,7 @@ def test_stream_far_behind_is_told_to_look_at_everything(
 def test_what_comes_soon_after_an_event_is_told_in_the_next_one(
     house: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "PAUSE", 2.0)
+    monkeypatch.setattr(event_stream, "PAUSE", 2.0)
     first, *rest = [ann.has_message() for _ in range(3)]
     with reading(ann) as reader:
         learn(house, first)
@@ -165,7 +165,7 @@ def test_what_comes_soon_after_an_event_is_told_in_the_next_one(
 def test_while_much_is_stored_a_stream_rests_longer(
     house: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "PAUSE_WHEN_BUSY", 30.0)
+    monkeypatch.setattr(event_stream, "PAUSE_WHEN_BUSY", 30.0)
     feed, message = house.extensions["broadcaster"], ann.has_message()
     with reading(ann) as reader:
         learn(house, message)
@@ -243,7 +243,7 @@ def test_sign_out_in_another_process_ends_the_stream(
 def test_stream_ends_by_itself_and_the_thread_with_the_last(
     house: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stream, "LIFETIME", 0.2)
+    monkeypatch.setattr(event_stream, "LIFETIME", 0.2)
     with reading(ann) as reader:
         assert reader.next() == []
         assert reader.id == "0"

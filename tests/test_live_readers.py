@@ -11,9 +11,9 @@ from sqlalchemy import insert
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import StatusEvent, feed
+from smstracker.models import StatusEvent, event_feed
+from tests.clients import Person
 from tests.conftest import free_port, served
-from tests.people import Person
 from tests.test_live import MakeApp, ann, house, learn, reading, wait_until  # noqa: F401
 
 
@@ -38,15 +38,15 @@ def test_event_that_was_rolled_back_long_ago_holds_no_page_back(app: Flask, alic
     message, now = alice.has_message(), utcnow()
     row = {"message_id": message.id, "status": "sent", "source": "callback", "payload": {}}
     with app.app_context(), db.engine.begin() as connection:
-        assert feed.settled_position() == 0
+        assert event_feed.settled_position() == 0
         # 4 was rolled back a minute ago; 7 may be on its way.
         for number, age in ((3, 61), (5, 60), (6, 2), (8, 1), (9, 1)):
             received = {"id": number, "received_at": now - timedelta(seconds=age)}
             connection.execute(insert(StatusEvent).values(**row, **received))
     with app.app_context():
-        assert feed.settled_position() == 6
+        assert event_feed.settled_position() == 6
         with time_machine.travel(now + timedelta(minutes=1), tick=False):
-            assert feed.settled_position() == 9
+            assert event_feed.settled_position() == 9
 
 
 def test_what_is_committed_while_a_stream_opens_is_told_by_it(
@@ -54,7 +54,7 @@ def test_what_is_committed_while_a_stream_opens_is_told_by_it(
     ann: Person,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    message, settled_position = ann.has_message(), feed.settled_position
+    message, settled_position = ann.has_message(), event_feed.settled_position
     feed_of_others = house.extensions["broadcaster"]
 
     def slowly() -> int:
@@ -65,6 +65,6 @@ def test_what_is_committed_while_a_stream_opens_is_told_by_it(
         return position
 
     with reading(ann):  # so that events are followed already
-        monkeypatch.setattr(feed, "settled_position", slowly)
+        monkeypatch.setattr(event_feed, "settled_position", slowly)
         with reading(ann, "/messages/stream?since=0&is=slow") as reader:
             assert reader.next() == [str(message.public_id)]

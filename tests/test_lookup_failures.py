@@ -17,17 +17,17 @@ from smstracker.carrier import InquiryError
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, RateLimit
+from smstracker.models.event_store import fill_in, record, record_callback
 from smstracker.models.events import News
-from smstracker.models.recording import fill_in, record, record_callback
-from smstracker.models.work import reschedule
-from smstracker.status import Source
+from smstracker.models.lookup_queue import reschedule
+from smstracker.sms.status import Source
 from smstracker.worker import loop
+from smstracker.worker.lookup_throttle import Pace
 from smstracker.worker.loop import Worker
-from smstracker.worker.pace import Pace
-from tests.people import Person
+from tests.clients import Person
 from tests.signing import ACCOUNT_SID, call_back, fields, sid
 from tests.test_reconcile import HOUR, in_minutes, listing, work
-from tests.wire import answer, wire
+from tests.twilio_stub import answer, wire
 
 MakeApp = Callable[..., Flask]
 

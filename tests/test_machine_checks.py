@@ -9,10 +9,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, text
 
-from smstracker import machine_checks
+from smstracker.doctor.check_result import Finding
+from smstracker.doctor.checks import machine_checks
+from smstracker.doctor.machine_checks import durability, machine_findings
 from smstracker.extensions import db
-from smstracker.finding import Finding
-from smstracker.machine_checks import durability, machine_findings
 
 MakeApp = Callable[..., Flask]
 GB = 10**9

@@ -7,7 +7,7 @@ import pytest
 from config import ConfigError
 from smstracker.mailer import Mailer
 from tests.conftest import settings
-from tests.inbox import Inbox
+from tests.smtp_server import Inbox
 
 
 def sender_of(setting: str) -> list[tuple[str, str]]:

@@ -11,13 +11,13 @@ from aiosmtpd.controller import Controller
 from flask import Flask
 from sqlalchemy import select
 
-from smstracker import mail_threads
+from smstracker.auth import mail_threads
+from smstracker.auth.mail_threads import MailThreads
 from smstracker.extensions import db
-from smstracker.mail_threads import MailThreads
 from smstracker.models import RateLimit
+from tests.clients import Person
 from tests.conftest import free_port
-from tests.inbox import Inbox
-from tests.people import Person
+from tests.smtp_server import Inbox
 
 ALICE = "alice@example.org"
 STRANGER = "mallory@elsewhere.example"

@@ -20,14 +20,14 @@ from sqlalchemy import delete
 
 from config import load
 from smstracker import create_app
-from smstracker.doctor import examine
+from smstracker.doctor.check_result import Finding
+from smstracker.doctor.checks import examine
 from smstracker.extensions import db
-from smstracker.finding import Finding
 from smstracker.mailer import Mailer, MailError
 from smstracker.models import MailHealth, SignInToken
+from tests.clients import Client, Person
 from tests.conftest import free_port, settings
-from tests.inbox import Inbox
-from tests.people import Client, Person
+from tests.smtp_server import Inbox
 
 
 @pytest.fixture

@@ -14,15 +14,15 @@ from sqlalchemy import event, select
 
 from smstracker.clock import utcnow
 from smstracker.connection.report import Report, report
-from smstracker.connection.sentence import Kind, sentence
-from smstracker.connection.storage import storage_problem
-from smstracker.database_problems import DISK_FULL
+from smstracker.connection.storage_probe import storage_problem
+from smstracker.connection.summary import Kind, sentence
+from smstracker.database.problems import DISK_FULL
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat
 from smstracker.models.events import News
-from smstracker.status import Source
+from smstracker.sms.status import Source
 from smstracker.webhooks.writer import Callback, CallbackWriter, Done, Waiting, current_writer
-from tests.people import Person, words
+from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
 
 MINUTE = timedelta(minutes=1)
@@ -112,7 +112,7 @@ def test_full_disk_is_said_before_a_callback_fails_and_no_longer_once_there_is_r
     said = "Nothing can be stored, and callbacks are answered with 503: the disk is full"
     with monkeypatch.context() as disk:
         disk.setattr(
-            import_module("smstracker.health").shutil,
+            import_module("smstracker.web.health").shutil,
             "disk_usage",
             lambda _: SimpleNamespace(free=0),
         )

@@ -10,8 +10,8 @@ from flask import Flask
 from hypothesis import strategies
 from schemathesis import GenerationMode
 
-from smstracker.dashboard import exporting
-from tests.people import Person
+from smstracker.messages import log_export
+from tests.clients import Person
 
 FILE = Path(__file__).parent.parent / "smstracker" / "static" / "openapi.yaml"
 PATHS = ("/messages.json", "/messages/export.json", "/messages/export.csv")
@@ -89,8 +89,8 @@ def test_every_error_of_the_interface_is_told_in_json(
 
 def test_columns_of_an_export_are_those_described() -> None:
     message = described()["components"]["schemas"]["Message"]
-    assert tuple(message["required"]) == exporting.COLUMNS
-    assert tuple(message["properties"]) == exporting.COLUMNS
+    assert tuple(message["required"]) == log_export.COLUMNS
+    assert tuple(message["properties"]) == log_export.COLUMNS
 
 
 def test_description_has_a_stable_address(client: Any) -> None:

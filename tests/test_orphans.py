@@ -8,8 +8,8 @@ import time_machine
 from flask import Flask
 
 from smstracker.models.events import StatusEvent
-from smstracker.worker import upkeep
-from tests.people import Person, words
+from smstracker.worker import maintenance
+from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
 from tests.test_callbacks import path_of, stored
 
@@ -18,7 +18,7 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 def purge(app: Flask) -> int:
     with app.app_context():
-        return upkeep.purge()["callbacks of other programs"]
+        return maintenance.purge()["callbacks of other programs"]
 
 
 def test_callbacks_of_other_programs_are_purged_after_the_receipt_window(

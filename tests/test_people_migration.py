@@ -14,7 +14,7 @@ from sqlalchemy import text
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SignInToken
-from tests.people import Person
+from tests.clients import Person
 
 MAKE = (
     'INSERT INTO "user" (id, email, active, administrator, created_at, last_sign_in_at) '

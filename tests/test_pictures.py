@@ -9,9 +9,9 @@ from flask import Flask
 
 from smstracker.simulator import SimulatorServer
 from smstracker.sms.picture_addresses import LONGEST, problem_with, split_addresses
-from tests.people import Person, words
+from tests.clients import Person, words
 from tests.signing import sid
-from tests.wire import created, wire
+from tests.twilio_stub import created, wire
 
 A, B = "https://a.example/1.jpg", "https://b.example/2.jpg"
 MakeApp = Callable[..., Flask]

@@ -11,12 +11,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, text
 
-from smstracker import database_problems
-from smstracker.database import engine_options, prepare_engine
+from smstracker.database.engine import engine_options, prepare_engine, problems
 from smstracker.extensions import db
-from smstracker.health import database_problem
+from smstracker.web.health import database_problem
+from tests.clients import Person
 from tests.conftest import empty, migrate
-from tests.people import Person
 
 MakeApp = Callable[..., Flask]
 
@@ -167,12 +166,12 @@ def pooler() -> Iterator[Pooler]:
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ("", database_problems.NO_CONNECTIONS),
-        ("?options=-csearch_path%3Dsms", database_problems.POOLER),
+        ("", problems.NO_CONNECTIONS),
+        ("?options=-csearch_path%3Dsms", problems.POOLER),
     ],
 )
 def test_startup_options_are_only_sent_if_the_url_has_them(
-    make_app: MakeApp, query: str, problem: database_problems.DatabaseProblem
+    make_app: MakeApp, query: str, problem: problems.DatabaseProblem
 ) -> None:
     with pooler() as server:
         app = make_app(DATABASE_URL=f"postgresql://u@127.0.0.1:{server.port}/d{query}")

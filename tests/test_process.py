@@ -20,10 +20,10 @@ import requests
 
 from config import ROOT
 from smstracker.__main__ import COMMANDS, WORKER
+from tests.app_process import Process
+from tests.clients import hidden
 from tests.conftest import free_port, migrate
 from tests.live_settings import bare_environment
-from tests.people import hidden
-from tests.process import Process
 
 
 @pytest.fixture

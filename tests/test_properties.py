@@ -14,10 +14,10 @@ from sqlalchemy import insert, select
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message
+from smstracker.models.event_store import record_callback
 from smstracker.models.events import News
-from smstracker.models.recording import record_callback
-from smstracker.status import Source
-from tests.people import Person
+from smstracker.sms.status import Source
+from tests.clients import Person
 from tests.signing import ACCOUNT_SID, STATUS_PATH, sid, signature
 
 Callback = tuple[str, str | None]

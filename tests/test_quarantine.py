@@ -18,9 +18,9 @@ from werkzeug.test import TestResponse
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback, StatusEvent
+from smstracker.refused.diagnosis import diagnose_pending
 from smstracker.webhooks import quarantine, writer
-from smstracker.webhooks.diagnosis import diagnose_pending
-from tests.people import Person
+from tests.clients import Person
 from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, sid
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -10,17 +10,17 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import update
 
-from smstracker import schedule
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Chore, Message
-from smstracker.models.work import claim_silent
-from smstracker.schedule import next_lookup
+from smstracker.models.lookup_queue import claim_silent
 from smstracker.simulator import SimulatorServer
+from smstracker.sms import lookup_schedule
+from smstracker.sms.lookup_schedule import next_lookup
 from smstracker.worker.loop import Worker
-from tests.people import Person
+from tests.clients import Person
 from tests.signing import call_back, fields, sid
-from tests.wire import answer, wire
+from tests.twilio_stub import answer, wire
 
 NOON = datetime(2026, 5, 3, 12, tzinfo=UTC)
 WINDOW = timedelta(hours=72)
@@ -193,7 +193,7 @@ def test_claim_of_a_killed_worker_lapses(app: Flask, alice: Person) -> None:
         for expected in (1, 0, 1):
             with db.engine.begin() as connection:
                 assert len(claim_silent(connection, 5)) == expected
-            clock.shift(schedule.LEASE / 1.9)
+            clock.shift(lookup_schedule.LEASE / 1.9)
 
 
 def test_simulated_messages_are_not_asked_of_twilio(app: Flask, alice: Person) -> None:

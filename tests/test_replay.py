@@ -10,15 +10,15 @@ from flask import Flask
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
-from smstracker.dashboard.wording import timeline
 from smstracker.extensions import db
+from smstracker.messages.describe import timeline
 from smstracker.models import CallbackTally
+from smstracker.models.event_store import record
 from smstracker.models.events import News
-from smstracker.models.recording import record
-from smstracker.status import Source
-from smstracker.webhooks import replay as replaying
-from smstracker.webhooks.replay import Replayed, replay
-from tests.people import Person
+from smstracker.refused import replay as replaying
+from smstracker.refused.replay import Replayed, replay
+from smstracker.sms.status import Source
+from tests.clients import Person
 from tests.signing import BASE_URL, SECONDARY, call_back, fields, sid
 from tests.test_callbacks import path_of, stored
 from tests.test_quarantine import forge, kept

@@ -15,11 +15,11 @@ from smstracker.clock import utcnow
 from smstracker.connection.report import SPANS, Report, report
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, Message, StatusEvent
+from smstracker.models.callback_counts import span_of
 from smstracker.models.messages import Content
-from smstracker.models.tallies import span_of
-from smstracker.status import FINAL, NOT_CALLED_BACK, NOT_SENT, RANK
-from tests.people import Person
-from tests.refusals import refusal
+from smstracker.sms.status import FINAL, NOT_CALLED_BACK, NOT_SENT, RANK
+from tests.clients import Person
+from tests.refused_callbacks import refusal
 from tests.signing import sid
 
 MINUTE = timedelta(minutes=1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smstracker.request_framing import (
+from smstracker.web.request_framing import (
     LARGEST_BODY,
     LARGEST_HEAD,
     LARGEST_LINE,

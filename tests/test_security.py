@@ -14,10 +14,10 @@ from sqlalchemy.exc import OperationalError
 
 from smstracker import logs
 from smstracker.auth import views as auth_views
+from smstracker.auth.sign_in_limits import client_key, parse_client
 from smstracker.extensions import db
-from smstracker.limits import client_key, parse_client
 from smstracker.models import Message
-from tests.people import Client, Person, hidden
+from tests.clients import Client, Person, hidden
 from tests.signing import PRIMARY, SECONDARY, STATUS_PATH, call_back, fields, sid, signature
 
 PUBLIC = {
@@ -166,7 +166,7 @@ def test_warnings_of_others_are_logged_without_what_they_quote(
 def test_mail_and_callback_addresses_use_the_configured_base(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from smstracker.addresses import absolute
+    from smstracker.web.urls import absolute
 
     with app.test_request_context(base_url="https://evil.example"):
         assert absolute("auth.link", token="t") == "https://sms.example.org/auth/link/t"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from smstracker.segments import count_segments
+from smstracker.sms.segments import count_segments
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from werkzeug.test import TestResponse
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
-from tests.people import Person, hidden, words
+from tests.clients import Person, hidden, words
 from tests.signing import sid
-from tests.wire import created, wire
+from tests.twilio_stub import created, wire
 
 MakeApp = Callable[..., Flask]
 

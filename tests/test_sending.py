@@ -26,12 +26,12 @@ from werkzeug.test import TestResponse
 from smstracker.carrier import OutcomeUnknownError, UnreachedError, http_client
 from smstracker.carrier.errors import create_broken
 from smstracker.clock import utcnow
-from smstracker.dashboard import sending
 from smstracker.extensions import db
+from smstracker.messages import sending
 from smstracker.simulator import SimulatorServer
-from tests.people import Person
+from tests.clients import Person
 from tests.signing import call_back, fields, sid
-from tests.wire import DRIP, HANG_UP, SILENCE, answer, created, wire
+from tests.twilio_stub import DRIP, HANG_UP, SILENCE, answer, created, wire
 
 MakeApp = Callable[..., Flask]
 

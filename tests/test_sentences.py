@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from smstracker.connection import findings, wording
+from smstracker.connection import wording
 from smstracker.connection.report import HOUR, WEEK, Delay, Report
-from smstracker.connection.rotation import Rotation
-from smstracker.connection.sentence import Kind, sentence
-from smstracker.database_problems import DISK_FULL
-from smstracker.webhooks.diagnosis import READY
-from smstracker.webhooks.replay import Forecast
-from tests.reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
-from tests.sentences import quoted, sentences
+from smstracker.connection.summary import Kind, sentence
+from smstracker.connection.token_rotation import Rotation
+from smstracker.database.problems import DISK_FULL
+from smstracker.doctor.checks import connection_checks
+from smstracker.refused.diagnosis import READY
+from smstracker.refused.replay import Forecast
+from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
+from tests.source_sentences import quoted, sentences
 
 Change = dict[str, Any]
 REFUSED = {"causes": (cause(),)}
@@ -306,8 +307,8 @@ def lines(change: Change) -> str:
     """What banner, page and flask doctor say of a scene."""
     report = report_of(change)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(findings, "report", lambda _now: report)
-        told = list(findings.findings())
+        patch.setattr(connection_checks, "report", lambda _now: report)
+        told = list(connection_checks.findings())
     parts = [f"{one.verdict} {one.check}: {one.found}. {one.fix or ''}" for one in told]
     return "\n".join([sentence(report).text, *parts])
 
@@ -348,8 +349,8 @@ def test_connection_that_cannot_be_judged_is_a_problem(monkeypatch: pytest.Monke
     def fail(_now: object) -> Report:
         raise OperationalError("SELECT", {}, Exception())
 
-    monkeypatch.setattr(findings, "report", fail)
-    [finding] = findings.findings()
+    monkeypatch.setattr(connection_checks, "report", fail)
+    [finding] = connection_checks.findings()
     assert (finding.verdict, finding.check) == ("problem", "connection")
     assert finding.found.startswith("cannot be judged (")
 

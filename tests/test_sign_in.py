@@ -15,8 +15,8 @@ from smstracker.auth.browser_name import browser_name
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SignInToken, User, UserSession
-from tests.inbox import Inbox
-from tests.people import Person, hidden
+from tests.clients import Person, hidden
+from tests.smtp_server import Inbox
 
 ALICE = "alice@example.org"
 ID = "00000000-0000-0000-0000-000000000001"

@@ -13,14 +13,14 @@ from sqlalchemy import event, select, text
 from sqlalchemy.engine import Connection
 from werkzeug.test import TestResponse
 
-from smstracker import limits
+from smstracker.auth import sign_in_limits
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SignInToken
 from smstracker.models.rate_limits import Limit, RateLimit
 from smstracker.models.sign_in import MOST_LIVE
-from tests.inbox import Inbox
-from tests.people import Person, hidden
+from tests.clients import Person, hidden
+from tests.smtp_server import Inbox
 
 ALICE = "alice@example.org"
 
@@ -53,19 +53,19 @@ def test_network_of_an_ipv6_customer_is_one_client(app: Flask) -> None:
 def test_request_that_others_overtook_is_refused_and_counts_against_nobody(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hit, client = RateLimit.hit, limits.parse_client("203.0.113.10")
+    hit, client = RateLimit.hit, sign_in_limits.parse_client("203.0.113.10")
 
     def hit_after_others(connection: Connection, reached: Collection[Limit]) -> None:
         with db.engine.begin() as other:
-            for _ in range(limits.MAILS_OF_CLIENT_TO_ADDRESS):
+            for _ in range(sign_in_limits.MAILS_OF_CLIENT_TO_ADDRESS):
                 hit(other, reached)
         hit(connection, reached)
 
     monkeypatch.setattr(RateLimit, "hit", hit_after_others)
     with app.app_context():
-        assert limits.count_mail(ALICE, client) is not None
+        assert sign_in_limits.count_mail(ALICE, client) is not None
         hits = set(db.session.scalars(select(RateLimit.hits)))
-    assert hits == {limits.MAILS_OF_CLIENT_TO_ADDRESS}
+    assert hits == {sign_in_limits.MAILS_OF_CLIENT_TO_ADDRESS}
 
 
 @pytest.mark.parametrize("client", ["203.0.113.10:4{:03}", "[2001:db8::1]:4{:03}", "_client{}"])
@@ -81,7 +81,7 @@ def test_strangers_cannot_use_up_the_mails_of_another_client(app: Flask) -> None
 def test_request_that_is_refused_counts_against_nobody(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MAILS_TO_ADDRESS", 7)
+    monkeypatch.setattr(sign_in_limits, "MAILS_TO_ADDRESS", 7)
     assert codes(app, 20, client="198.51.100.1").count(303) == 5
     assert codes(app, 4, client="203.0.113.{}") == [303, 303, 303, 429]
 
@@ -89,7 +89,10 @@ def test_request_that_is_refused_counts_against_nobody(
 def count_mails(app: Flask, clients: Iterable[str], email: str = ALICE) -> list[bool]:
     """Whether each of the clients may have a mail, in their order."""
     with app.app_context():
-        return [limits.count_mail(email, limits.parse_client(client)) is None for client in clients]
+        return [
+            sign_in_limits.count_mail(email, sign_in_limits.parse_client(client)) is None
+            for client in clients
+        ]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,9 @@ def test_networks_of_one_ipv6_customer_share_their_mails(
 ) -> None:
     with app.app_context():
         accepted = [
-            limits.count_mail(f"x{n}@nowhere.example", limits.parse_client(client.format(n)))
+            sign_in_limits.count_mail(
+                f"x{n}@nowhere.example", sign_in_limits.parse_client(client.format(n))
+            )
             is None
             for n in range(most + 5)
         ]
@@ -123,14 +128,14 @@ def test_client_has_one_mail_when_strangers_have_used_up_those_to_its_address(ap
 def test_neighbours_share_the_mail_beyond_those_to_an_address(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MAILS_TO_ADDRESS", 0)
+    monkeypatch.setattr(sign_in_limits, "MAILS_TO_ADDRESS", 0)
     assert count_mails(app, ["198.51.100.1", "198.51.100.2"]) == [True, False]
     assert count_mails(app, ["2001:db8:1:1::1", "2001:db8:1:2::1"]) == [True, False]
 
 
 def test_mails_to_an_address_have_a_bound_whoever_asks(app: Flask) -> None:
     strangers = [f"198.51.{n}.1" for n in range(160)]
-    most = limits.MAILS_TO_ADDRESS + limits.MORE_MAILS_TO_ADDRESS
+    most = sign_in_limits.MAILS_TO_ADDRESS + sign_in_limits.MORE_MAILS_TO_ADDRESS
     assert count_mails(app, strangers) == [True] * most + [False] * (160 - most)
     assert most * 2 <= MOST_LIVE
 

@@ -10,7 +10,7 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from smstracker.simulator import STORIES, SimulatorServer, create_simulator
-from smstracker.simulator.books import Books
+from smstracker.simulator.ledger import Books
 
 SID, TOKEN, SECONDARY = "AC" + "a1" * 16, "primary-token", "secondary-token"
 SERVICE = "MG" + "b2" * 16

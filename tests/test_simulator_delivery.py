@@ -11,8 +11,8 @@ from twilio.rest import Client
 
 from smstracker.simulator import SimulatorServer, create_simulator
 from smstracker.simulator.callback_url import CallbackUrlError, parse_callback_url
-from smstracker.simulator.stories import Key
-from tests.receiver import BROKEN, Receiver, receiving
+from smstracker.simulator.scenarios import Key
+from tests.callback_receiver import BROKEN, Receiver, receiving
 
 SID, TOKEN, OTHER = "AC" + "a1" * 16, "primary-token", "secondary-token"
 SERVICE = "MG" + "b2" * 16

@@ -18,10 +18,10 @@ from config import ROOT
 from smstracker import create_app
 from smstracker.extensions import db
 from smstracker.models import Message
-from smstracker.web_worker import PeerSocket
+from smstracker.web.gunicorn_worker import PeerSocket
+from tests.clients import Client, Person
 from tests.conftest import free_port, settings
 from tests.live_settings import live_environment
-from tests.people import Client, Person
 
 THREADS = 2
 GRACEFUL = 10  # seconds after which gunicorn waits for nobody

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from smstracker import status
-from smstracker.status import Effect, State, below, effects, same_outcome, shown
+from smstracker.sms import status
+from smstracker.sms.status import Effect, State, below, effects, same_outcome, shown
 
 NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
 WINDOW = timedelta(hours=72)

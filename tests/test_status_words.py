@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import smstracker
-from smstracker import status
-from smstracker.status import Effect
+from smstracker.sms import status
+from smstracker.sms.status import Effect
 
 PACKAGE = Path(smstracker.__file__).parent
 # https://www.twilio.com/docs/messaging/api/message-resource#message-status-values, outbound ones

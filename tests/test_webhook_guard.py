@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from smstracker.extensions import db
 from smstracker.models import StatusEvent
-from tests.people import Person
+from tests.clients import Person
 from tests.signing import (
     BASE_URL,
     SECONDARY,

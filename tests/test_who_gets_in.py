@@ -12,9 +12,9 @@ from config import ConfigError
 from smstracker.extensions import db
 from smstracker.models import SignInToken, User
 from smstracker.models.users import digest, open_sessions
+from tests.clients import Person
 from tests.conftest import settings
-from tests.inbox import Inbox
-from tests.people import Person
+from tests.smtp_server import Inbox
 
 ALICE, ZOE = "alice@example.org", "zoe@elsewhere.example"
 MakeApp = Callable[..., Flask]

@@ -20,13 +20,13 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Chore, Heartbeat, RefusedCallback, SignInToken
 from smstracker.worker import loop
+from smstracker.worker.lookup_throttle import Pace
 from smstracker.worker.loop import Worker
-from smstracker.worker.pace import Pace
+from tests.clients import Person
 from tests.live_settings import live_environment
-from tests.people import Person
 from tests.signing import fields, sid
 from tests.test_reconcile import MINUTE, in_minutes, listing, work
-from tests.wire import SILENCE, answer, wire
+from tests.twilio_stub import SILENCE, answer, wire
 
 MakeApp = Callable[..., Flask]
 
@@ -258,7 +258,7 @@ def test_reconcile_says_what_kept_it_from_asking(app: Flask, alice: Person) -> N
 def test_reconcile_waits_for_a_busy_twilio(
     make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smstracker.worker.pace.LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("smstracker.worker.lookup_throttle.LONGEST_PAUSE", 0.01)
     alice.has_message(twilio_sid=sid(1), status="sent")
     busy = answer(429, {"code": 20429, "message": "x", "status": 429})
     with wire(busy, busy, answer(200, {"sid": sid(1), "status": "delivered"})) as twilio:

@@ -12,10 +12,10 @@ from time_machine import Traveller
 from smstracker.extensions import db
 from smstracker.models import Heartbeat
 from smstracker.worker.loop import CHORE_LEASE, CHORES, PROBLEM_LASTS, Worker
-from tests.people import Person
+from tests.clients import Person
 from tests.signing import sid
 from tests.test_reconcile import MINUTE, in_minutes, listing
-from tests.wire import Wire, answer, wire
+from tests.twilio_stub import Wire, answer, wire
 
 MakeApp = Callable[..., Flask]
 REFUSED = answer(401, {"code": 20003, "message": "x", "status": 401})

@@ -17,13 +17,13 @@ from werkzeug.datastructures import MultiDict
 from smstracker.carrier import Signer
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
+from smstracker.models.event_store import Recorded, record
 from smstracker.models.events import News
-from smstracker.models.recording import Recorded, record
-from smstracker.status import Source
+from smstracker.refused.payload import read_callback
+from smstracker.refused.request import Evidence
+from smstracker.sms.status import Source
 from smstracker.webhooks import writer
-from smstracker.webhooks.evidence import Evidence
-from smstracker.webhooks.forms import read_callback
-from tests.people import Person
+from tests.clients import Person
 from tests.signing import ACCOUNT_SID, fields, sid
 from tests.test_quarantine import kept
 

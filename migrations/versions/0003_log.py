@@ -4,7 +4,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from smstracker.folding import CAPITALS, SMALL
+from smstracker.database.case_folding import CAPITALS, SMALL
 
 revision = "0003"
 down_revision = "0002"

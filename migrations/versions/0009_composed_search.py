@@ -9,7 +9,7 @@ import unicodedata
 import sqlalchemy as sa
 from alembic import op
 
-from smstracker.folding import CAPITALS, SMALL
+from smstracker.database.case_folding import CAPITALS, SMALL
 
 revision = "0009"
 down_revision = "0008"

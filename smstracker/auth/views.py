@@ -9,17 +9,17 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError
 
-from smstracker.addresses import own_page
 from smstracker.auth.browser_name import browser_name
 from smstracker.auth.forms import CodeForm, ConfirmForm, SignInForm
-from smstracker.auth.letters import MailRequest, check_server, look_up
-from smstracker.database import UNAVAILABLE
-from smstracker.errors import error_page, too_many
+from smstracker.auth.sign_in_limits import count_mail, network_key, parse_client
+from smstracker.auth.sign_in_mail import MailRequest, check_server, look_up
+from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db
-from smstracker.limits import count_mail, network_key, parse_client
 from smstracker.mailer import can_mail, current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
 from smstracker.models.sign_in import CODE_TRIES, signed_in_by
+from smstracker.web.error_pages import error_page, too_many
+from smstracker.web.urls import own_page
 
 log = logging.getLogger(__name__)
 bp = Blueprint("auth", __name__, url_prefix="/auth")

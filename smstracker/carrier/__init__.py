@@ -17,9 +17,9 @@ from twilio.rest import Client
 from twilio.rest.api.v2010.account import AccountContext
 
 from config import TWILIO_API, Config, is_loopback
-from smstracker.carrier import checkup
-from smstracker.carrier.answers import Answer, read_answer
-from smstracker.carrier.checkup import Ability, Account
+from smstracker.carrier import account_checks
+from smstracker.carrier.account_checks import Ability, Account
+from smstracker.carrier.carrier_message import Answer, read_answer
 from smstracker.carrier.errors import (
     API_ERRORS,
     BusyError,
@@ -35,7 +35,7 @@ from smstracker.carrier.errors import (
 )
 from smstracker.carrier.http_client import new_client
 from smstracker.carrier.signatures import Signatures, Signer
-from smstracker.waiting import waiting_threads
+from smstracker.web.waiting_threads import waiting_threads
 
 __all__ = [
     "Ability",
@@ -178,15 +178,15 @@ class Carrier:
 
     def account(self) -> Account:
         """Our account, which shows that the credentials are right. Raises InquiryError."""
-        return _ask(lambda: checkup.fetch_account(self._client, self._account_sid))
+        return _ask(lambda: account_checks.fetch_account(self._client, self._account_sid))
 
     def ability(self, number: str) -> Ability:
         """Whether a phone number can send for us. Raises InquiryError."""
-        return _ask(lambda: checkup.ability(self._client, self._account_sid, number))
+        return _ask(lambda: account_checks.ability(self._client, self._account_sid, number))
 
     def check_service(self, service_sid: str) -> None:
         """Whether there is this Messaging Service. Raises InquiryError; GoneError if not."""
-        _ask(lambda: checkup.fetch_service(self._client, service_sid))
+        _ask(lambda: account_checks.fetch_service(self._client, service_sid))
 
     def _account(self, account_sid: str | None) -> AccountContext:
         return self._client.api.v2010.accounts(account_sid or self._account_sid)

@@ -6,11 +6,11 @@ from datetime import datetime
 import click
 from sqlalchemy import func, select
 
-from smstracker.commands.plainly import PlainGroup
+from smstracker.commands.database_errors import PlainGroup
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
-from smstracker.webhooks.diagnosis import diagnose
-from smstracker.webhooks.replay import replay, still_refused
+from smstracker.refused.diagnosis import diagnose
+from smstracker.refused.replay import replay, still_refused
 
 callbacks = PlainGroup("callbacks", help="Callbacks that were refused.")
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 import click
 from flask.cli import with_appcontext
 
-from smstracker.commands.plainly import PlainCommand
-from smstracker.doctor import examine
-from smstracker.finding import Finding, Verdict, problem
+from smstracker.commands.database_errors import PlainCommand
+from smstracker.doctor.check_result import Finding, Verdict, problem
+from smstracker.doctor.checks import examine
 
 
 @click.command("doctor", cls=PlainCommand)

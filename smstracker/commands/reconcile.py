@@ -7,13 +7,13 @@ from threading import Event
 import click
 
 from smstracker.carrier import BusyError, InquiryError
-from smstracker.commands.messages import find_message, messages
-from smstracker.database import READS_ONLY
+from smstracker.commands.message_status import find_message, messages
+from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
-from smstracker.health import database_problem
-from smstracker.models.work import Open, lease, unsettled
-from smstracker.worker.pace import Pace
-from smstracker.worker.reconcile import Finding, look_up
+from smstracker.models.lookup_queue import Open, lease, unsettled
+from smstracker.web.health import database_problem
+from smstracker.worker.lookup import Finding, look_up
+from smstracker.worker.lookup_throttle import Pace
 
 BUSY_TRIES = 5
 

@@ -6,10 +6,10 @@ import click
 from flask.cli import with_appcontext
 
 from smstracker import logs
-from smstracker.commands.plainly import PlainCommand
-from smstracker.health import database_problem
+from smstracker.commands.database_errors import PlainCommand
+from smstracker.web.health import database_problem
 from smstracker.worker.loop import run_worker
-from smstracker.worker.upkeep import purge as purge_now
+from smstracker.worker.maintenance import purge as purge_now
 
 # Seconds in which a database that is just starting may come. Later on it is waited for without end.
 PATIENCE = 10

@@ -10,8 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.clock import utcnow
 from smstracker.connection.report import report
-from smstracker.connection.sentence import Kind, Sentence, sentence
-from smstracker.database_problems import cause
+from smstracker.connection.summary import Kind, Sentence, sentence
+from smstracker.database.problems import cause
 
 log = logging.getLogger(__name__)
 

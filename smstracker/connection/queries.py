@@ -18,7 +18,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import ColumnElement
 
-from smstracker import status
 from smstracker.models import (
     CallbackTally,
     Heartbeat,
@@ -27,8 +26,9 @@ from smstracker.models import (
     StatusEvent,
     User,
 )
-from smstracker.models.tallies import span_of
-from smstracker.status import Source, State
+from smstracker.models.callback_counts import span_of
+from smstracker.sms import status
+from smstracker.sms.status import Source, State
 
 SAMPLE = 2000
 UNKNOWN_AFTER = timedelta(minutes=10)

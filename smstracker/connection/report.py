@@ -10,16 +10,16 @@ from sqlalchemy.engine import Connection, Row
 
 from smstracker.carrier.token_marks import token_marks
 from smstracker.connection import queries
-from smstracker.connection.causes import Cause, causes_of
-from smstracker.connection.rotation import (
+from smstracker.connection.refusal_causes import Cause, causes_of
+from smstracker.connection.storage_probe import no_room, storage_problem
+from smstracker.connection.token_rotation import (
     Rotation,
     SignedCallback,
     newest_callbacks,
     rotation,
 )
-from smstracker.connection.storage import no_room, storage_problem
-from smstracker.database import READS_ONLY
-from smstracker.database_problems import DatabaseProblem
+from smstracker.database.engine import READS_ONLY
+from smstracker.database.problems import DatabaseProblem
 from smstracker.extensions import db, settings
 from smstracker.webhooks.writer import current_writer
 

@@ -5,14 +5,14 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from smstracker.clock import utcnow
-from smstracker.connection import quarantine, wording
+from smstracker.connection import refused_page, wording
 from smstracker.connection.banner import current_banner
 from smstracker.connection.report import report
-from smstracker.connection.sentence import sentence
+from smstracker.connection.summary import sentence
 from smstracker.extensions import db, login_manager
+from smstracker.refused.replay import forecast, still_refused
+from smstracker.refused.replay import replay as replay_refused
 from smstracker.web.guards import sign_in_guard
-from smstracker.webhooks.replay import forecast, still_refused
-from smstracker.webhooks.replay import replay as replay_refused
 
 bp = Blueprint("connection", __name__, url_prefix="/callbacks")
 
@@ -31,17 +31,17 @@ def only_administrators() -> ResponseReturnValue | None:
 @bp.get("")
 def callbacks() -> ResponseReturnValue:
     now, kind = utcnow(), request.args.get("kind")
-    if kind is not None and kind not in quarantine.KINDS:
+    if kind is not None and kind not in refused_page.KINDS:
         abort(404)
     numbers = report(now)
     return render_template(
         "connection/callbacks.html",
         report=numbers,
         sentence=sentence(numbers),
-        page=quarantine.page(kind, _row_id(request.args.get("before"))),
+        page=refused_page.page(kind, _row_id(request.args.get("before"))),
         forecast=forecast(db.session.connection()),
         kind=kind,
-        quarantine=quarantine,
+        quarantine=refused_page,
         say=wording,
         now=now,
     )
@@ -55,7 +55,7 @@ def replay() -> ResponseReturnValue:
     ids = None if chosen is None else [chosen]
     done = replay_refused(ids)
     current_banner().forget()
-    reasons = [(quarantine.visible(sentence), count) for sentence, count in still_refused(ids)]
+    reasons = [(refused_page.visible(sentence), count) for sentence, count in still_refused(ids)]
     flash(wording.replayed(done.applied, done.refused, reasons))
     return redirect(url_for(".callbacks"), 303)
 
@@ -64,5 +64,5 @@ def _row_id(text: str | None) -> int | None:
     """The row that a request names, None if it names none; what cannot be one is a 404."""
     if text is None:
         return None
-    found = quarantine.row_id(text)
+    found = refused_page.row_id(text)
     return abort(404) if found is None else found

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from smstracker.clock import in_words
-from smstracker.connection.causes import Cause
+from smstracker.connection.refusal_causes import Cause
 from smstracker.extensions import settings
-from smstracker.webhooks.replay import Forecast
+from smstracker.refused.replay import Forecast
 
 REASONS_TOLD = 3
 # For what strangers post, which is explained one by one.

@@ -21,29 +21,29 @@ from flask_wtf.csrf import CSRFError
 
 from smstracker.carrier import NoSlotError
 from smstracker.clock import utcnow
-from smstracker.dashboard import exporting, wording
-from smstracker.dashboard.filters import (
+from smstracker.dashboard.form_check import notes_on_form, recipient_of_form
+from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
+from smstracker.database.engine import UNAVAILABLE
+from smstracker.extensions import db, login_manager, settings
+from smstracker.messages import describe, log_export, search
+from smstracker.messages.pagination import Page, as_json, listing
+from smstracker.messages.search import Filter
+from smstracker.messages.sending import save_and_hand_over
+from smstracker.messages.url_filters import (
     Chosen,
     FilterError,
     arguments_of_form,
     read_filters,
     read_strictly,
 )
-from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
-from smstracker.dashboard.listing import Page, as_json, listing
-from smstracker.dashboard.notes import notes_on_form, recipient_of_form
-from smstracker.dashboard.sending import save_and_hand_over
-from smstracker.database import UNAVAILABLE
-from smstracker.errors import database_error, error_page
-from smstracker.extensions import db, login_manager, settings
-from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, feed, log
-from smstracker.models.log import Filter
-from smstracker.period import Period
-from smstracker.plain_text import cost_advice, plain
-from smstracker.segments import count_segments
-from smstracker.simulator.stories import STORIES
+from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, event_feed
+from smstracker.simulator.scenarios import STORIES
+from smstracker.sms.gsm_replacements import cost_advice, plain
 from smstracker.sms.regions import region_in_a_sentence
+from smstracker.sms.segments import count_segments
+from smstracker.web.error_pages import database_error, error_page
 from smstracker.web.guards import for_programs, is_for_programs, sign_in_guard
+from smstracker.web.time_range import Period
 
 bp = Blueprint("dashboard", __name__)
 
@@ -89,7 +89,9 @@ def messages() -> ResponseReturnValue:
         chosen = read_filters(current_user.id, request.args, utcnow())
     except FilterError as error:
         return _log_page(request.args, str(error)), 422
-    position = feed.settled_position()  # before the rows: what changes meanwhile is told again
+    position = (
+        event_feed.settled_position()
+    )  # before the rows: what changes meanwhile is told again
     page = listing(chosen.filter, request.args.get("before"), request.args.get("after"))
     return _log_page(_typed(chosen), None, chosen, page, position), 200
 
@@ -125,10 +127,10 @@ def export(kind: str) -> ResponseReturnValue:
     now = utcnow()
     try:
         chosen = read_strictly(current_user.id, request.args, now)
-        return exporting.response(chosen.filter, kind, now)
+        return log_export.response(chosen.filter, kind, now)
     except FilterError as error:
         return {"error": str(error)}, 422
-    except exporting.BusyError as error:
+    except log_export.BusyError as error:
         return {"error": str(error)}, 503, {"Retry-After": "60"}
 
 
@@ -155,17 +157,17 @@ def send() -> ResponseReturnValue:
         return _already_sent(form, error)
     except SendLimitError as error:
         db.session.rollback()
-        return _form_page(form, 429, wording.limit_notice(error))
+        return _form_page(form, 429, describe.limit_notice(error))
     try:
         save_and_hand_over(message)
     except NoSlotError:
-        return *_form_page(form, 503, wording.BUSY), {"Retry-After": "10"}
+        return *_form_page(form, 503, describe.BUSY), {"Retry-After": "10"}
     return redirect(url_for(".message", public_id=message.public_id), 303)
 
 
 @bp.get("/messages/<uuid:public_id>")
 def message(public_id: uuid.UUID) -> ResponseReturnValue:
-    position = feed.settled_position()
+    position = event_feed.settled_position()
     found = db.session.scalar(
         Message.of_owner(current_user.id).where(Message.public_id == public_id)
     )
@@ -176,7 +178,7 @@ def message(public_id: uuid.UUID) -> ResponseReturnValue:
         "dashboard/message.html",
         message=found,
         events=events,
-        steps=wording.timeline(found, events),
+        steps=describe.timeline(found, events),
         count=count_segments(found.body),
         first_try=found.first_try(),
         second_try=found.second_try(),
@@ -221,7 +223,7 @@ def _log_page(
     page: Page | None = None,
     position: int | None = None,
 ) -> str:
-    counts = log.counts(chosen.filter) if chosen else {}
+    counts = search.counts(chosen.filter) if chosen else {}
     chosen = chosen or Chosen(Filter(current_user.id), Period(), {})
     return render_template(
         "dashboard/messages.html",
@@ -230,7 +232,7 @@ def _log_page(
         chosen=chosen,
         page=page or Page([], None),
         counts=counts,
-        total=log.total(counts),
+        total=search.total(counts),
         senders=sender_choices(),
         position=position,
         now=chosen.filter.at,

@@ -5,13 +5,13 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from smstracker.insights import figures
-from smstracker.insights.figures import Bar, Times
-from smstracker.models.filter import NO_CODE
-from smstracker.models.insights import first_made, measure
-from smstracker.period import Period
-from smstracker.reasons import reason_for
-from smstracker.status import State
+from smstracker.insights import charts
+from smstracker.insights.charts import Bar, Times
+from smstracker.insights.query import first_made, measure
+from smstracker.messages.search_filters import NO_CODE
+from smstracker.sms.error_guide import reason_for
+from smstracker.sms.status import State
+from smstracker.web.time_range import Period
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +59,27 @@ class Insights:
 
 def insights(owner_id: int | None, period: Period, now: datetime) -> Insights:
     """Of one owner, or of everyone if that is None."""
-    unit, starts = figures.starts(period, first_made(owner_id), now)
+    unit, starts = charts.starts(period, first_made(owner_id), now)
     found = measure(owner_id, period, now, starts)
-    totals = figures.totals(found.outcomes)
-    bars = figures.bars(found.outcomes, unit, starts, ZoneInfo(period.zone))
+    totals = charts.totals(found.outcomes)
+    bars = charts.bars(found.outcomes, unit, starts, ZoneInfo(period.zone))
     return Insights(
         period=period,
         everyone=owner_id is None,
         totals=totals,
-        ended=sum(totals[state] for state in figures.ENDED),
+        ended=sum(totals[state] for state in charts.ENDED),
         since=starts[0],
         unit=unit,
         bars=bars,
-        axis=figures.axis(max(bar.total for bar in bars)),
+        axis=charts.axis(max(bar.total for bar in bars)),
         failures=[
             _failure(code, count, totals[State.FAILED])
-            for code, count in figures.failures(found.outcomes)
+            for code, count in charts.failures(found.outcomes)
         ],
-        by_sender=figures.by_sender(found.sums.by_sender, readable=owner_id is not None),
-        by_country=figures.by_country(found.sums.by_code),
-        is_cut=figures.is_cut(starts),
-        prices=figures.prices(found.sums.spend),
+        by_sender=charts.by_sender(found.sums.by_sender, readable=owner_id is not None),
+        by_country=charts.by_country(found.sums.by_code),
+        is_cut=charts.is_cut(starts),
+        prices=charts.prices(found.sums.spend),
         as_of=found.as_of,
         complete_since=found.complete_since,
     )

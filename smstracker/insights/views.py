@@ -8,9 +8,9 @@ from flask_login import current_user
 
 from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
-from smstracker.insights.figures import money
+from smstracker.insights.charts import money
 from smstracker.insights.page import insights
-from smstracker.period import Period, PeriodError, read_period
+from smstracker.web.time_range import Period, PeriodError, read_period
 
 DEFAULT = "7d"
 

@@ -16,10 +16,10 @@ from flask import Flask
 from sqlalchemy import Engine, Select
 
 from config import Config
-from smstracker.database import READS_ONLY
-from smstracker.live.bell import Bell
-from smstracker.live.stream import Stream, abandoned
-from smstracker.models import feed
+from smstracker.database.engine import READS_ONLY
+from smstracker.live.commit_watcher import Bell
+from smstracker.live.event_stream import Stream, abandoned
+from smstracker.models import event_feed
 from smstracker.models.users import open_sessions
 
 log = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ class Broadcaster:
         seen = 0
         while True:
             now = time.monotonic()
-            found = _read(engine, feed.changes(self._top, self._missing, AT_ONCE))
+            found = _read(engine, event_feed.changes(self._top, self._missing, AT_ONCE))
             news: defaultdict[int, set[str]] = defaultdict(set)
             for number, owner_id, public_id in found:
                 self._note(number, now)

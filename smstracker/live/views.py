@@ -10,15 +10,16 @@ from flask_login import current_user
 
 from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
-from smstracker.dashboard.filters import FilterError, read_filters
 from smstracker.extensions import db
 from smstracker.live.broadcaster import Broadcaster, FullError
-from smstracker.live.stream import MOST_IDS, Stream
-from smstracker.models import feed, log
-from smstracker.models.log import PAGE_SIZE
+from smstracker.live.event_stream import MOST_IDS, Stream
+from smstracker.messages import search
+from smstracker.messages.search import PAGE_SIZE
+from smstracker.messages.url_filters import FilterError, read_filters
+from smstracker.models import event_feed
 from smstracker.models.users import digest
-from smstracker.waiting import waiting_threads
 from smstracker.web.guards import for_programs
+from smstracker.web.waiting_threads import waiting_threads
 
 bp = Blueprint("live", __name__)
 bp.before_request(only_signed_in)
@@ -34,7 +35,7 @@ def stream() -> ResponseReturnValue:
     broadcaster = cast(Broadcaster, current_app.extensions["broadcaster"])
     session_hash = digest(current_user.session_key)
     opened = Stream(broadcaster, current_user.id, session_hash, _socket_number())
-    position = feed.settled_position()
+    position = event_feed.settled_position()
     try:
         # Joined before the past is looked up, so that nothing falls between the two.
         broadcaster.join(opened, db.engine, position)
@@ -63,13 +64,13 @@ def rows() -> ResponseReturnValue:
     except FilterError as error:
         return {"error": str(error)}, 422
     ids = _ids()
-    counts = log.counts(chosen.filter)
+    counts = search.counts(chosen.filter)
     return render_template(
         "live/rows.html",
-        messages=log.of_ids(current_user.id, ids),
-        fitting=log.fitting(chosen.filter, ids),
+        messages=search.of_ids(current_user.id, ids),
+        fitting=search.fitting(chosen.filter, ids),
         counts=counts,
-        total=log.total(counts),
+        total=search.total(counts),
         chosen=chosen,
         new=_new(chosen.filter),
         most_new=MOST_NEW,
@@ -93,7 +94,7 @@ def _catch_up(opened: Stream, position: int) -> None:
     if position - since > MOST_BEHIND:
         opened.tell_all()
         return
-    missed = feed.changed_since(opened.owner_id, since, MOST_IDS + 1)
+    missed = event_feed.changed_since(opened.owner_id, since, MOST_IDS + 1)
     found = db.session.scalars(missed).all()
     if found:
         opened.tell(str(public_id) for public_id in found)
@@ -115,7 +116,7 @@ def _ids() -> list[uuid.UUID]:
         abort(404)
 
 
-def _new(chosen: log.Filter) -> int:
+def _new(chosen: search.Filter) -> int:
     """How many messages that pass are newer than the page's first; at most one over MOST_NEW.
 
     A page that does not begin with the newest names none, and is told of none.
@@ -126,9 +127,9 @@ def _new(chosen: log.Filter) -> int:
     key = None
     if newest:
         try:
-            key = log.key_of(chosen.owner_id, uuid.UUID(newest))
+            key = search.key_of(chosen.owner_id, uuid.UUID(newest))
         except ValueError:
             abort(404)
         if key is None:
             abort(404)
-    return len(log.page(chosen, after=key, size=MOST_NEW + 1))
+    return len(search.page(chosen, after=key, size=MOST_NEW + 1))

@@ -19,10 +19,10 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database import UtcDateTime
+from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId
-from smstracker.status import Source
+from smstracker.sms.status import Source
 
 IS_ORPHAN = text("message_id IS NULL")
 

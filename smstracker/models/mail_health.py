@@ -6,7 +6,7 @@ from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database import READS_ONLY, UtcDateTime, insert
+from smstracker.database.engine import READS_ONLY, UtcDateTime, insert
 from smstracker.extensions import Model, db
 
 # Nobody has asked for a mail for so long that the trouble may have passed.

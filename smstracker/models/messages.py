@@ -21,13 +21,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker import status
 from smstracker.clock import utcnow
-from smstracker.database import UtcDateTime
+from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model, db, settings
 from smstracker.models.users import User
-from smstracker.schedule import first_lookup
-from smstracker.status import Shown
+from smstracker.sms import status
+from smstracker.sms.lookup_schedule import first_lookup
+from smstracker.sms.status import Shown
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
 HAS_SID = text("twilio_sid IS NOT NULL")

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database import insert, rows
+from smstracker.database.engine import insert, rows
 from smstracker.extensions import Model
 
 WINDOW = timedelta(hours=1)

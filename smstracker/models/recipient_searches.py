@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, String, UniqueConstraint, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database import UtcDateTime, insert, rows
+from smstracker.database.engine import UtcDateTime, insert, rows
 from smstracker.extensions import Model, db
 
 # A bookmark of a search lives as long as it was typed again within this time.

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.database import UtcDateTime
+from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database import READS_ONLY, UtcDateTime, rows
+from smstracker.database.engine import READS_ONLY, UtcDateTime, rows
 from smstracker.extensions import Model, db, settings
 from smstracker.models.users import (
     LetInBy,

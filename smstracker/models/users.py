@@ -14,7 +14,7 @@ from sqlalchemy.sql import ColumnElement
 from config import Config
 from mail_addresses import MailAddressError, normalize_email
 from smstracker.clock import utcnow
-from smstracker.database import UtcDateTime, insert, rows
+from smstracker.database.engine import UtcDateTime, insert, rows
 from smstracker.extensions import Model, db, settings
 
 SESSION_LIFETIME = timedelta(days=14)

@@ -10,16 +10,17 @@ from collections.abc import Mapping
 
 from flask import Flask
 
-from . import errors
+from smstracker.simulator import api_errors
+from smstracker.simulator.callback_client import Courier, Signing
+from smstracker.simulator.fault_injection import Chance, Mishaps
+from smstracker.simulator.http_server import SimulatorServer
+from smstracker.simulator.ledger import Books
+from smstracker.simulator.scenarios import STORIES, Key
+
 from .access import LookupLimit
 from .api import api
-from .books import Books
-from .courier import Courier, Signing
 from .delivery import Delivery
-from .mishaps import Chance, Mishaps
 from .senders import senders
-from .server import SimulatorServer
-from .stories import STORIES, Key
 
 __all__ = ["STORIES", "Mishaps", "SimulatorServer", "create_simulator"]
 
@@ -69,7 +70,7 @@ def create_simulator(
     _start_carrier(app, signings, mishaps or Mishaps(), speed)
     app.register_blueprint(api)
     app.register_blueprint(senders)
-    errors.register(app)
+    api_errors.register(app)
     return app
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from flask import Blueprint, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from .errors import ApiError
+from smstracker.simulator.api_errors import ApiError
 
 LOOKUPS = frozenset({"api.fetch_message", "api.list_messages"})
 

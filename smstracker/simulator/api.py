@@ -5,15 +5,16 @@ from typing import NoReturn
 from flask import Blueprint, Response, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from smstracker.simulator.api_errors import ApiError
+from smstracker.simulator.create_request import read_draft
+from smstracker.simulator.fault_injection import Chance
+from smstracker.simulator.ledger import Books, Message
+from smstracker.simulator.list_request import list_resource
+from smstracker.simulator.scenarios import CANCELED, QUEUED, Answer, Step, Story, story_for
+
 from .access import guard
-from .books import Books, Message
 from .delivery import Delivery
-from .drafts import read_draft
-from .errors import ApiError
-from .listing import list_resource
-from .mishaps import Chance
 from .resources import account_resource, message_resource
-from .stories import CANCELED, QUEUED, Answer, Step, Story, story_for
 
 api = Blueprint("api", __name__, url_prefix="/2010-04-01/Accounts")
 guard(api)

@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from .books import Books, Message
-from .courier import Courier, Event, event_of
-from .mishaps import Chance, false_step
-from .stories import Step, Story
+from smstracker.simulator.callback_client import Courier, Event, event_of
+from smstracker.simulator.fault_injection import Chance, false_step
+from smstracker.simulator.ledger import Books, Message
+from smstracker.simulator.scenarios import Step, Story
 
 SENDER_THREADS = 16
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import format_datetime as rfc_2822
 
-from .books import Message
-from .errors import OUTCOMES
+from smstracker.simulator.api_errors import OUTCOMES
+from smstracker.simulator.ledger import Message
 
 API_VERSION = "2010-04-01"
 

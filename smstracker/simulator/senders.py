@@ -7,8 +7,9 @@ from email.utils import format_datetime as rfc_2822
 from flask import Blueprint, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from smstracker.simulator.api_errors import ApiError
+
 from .access import guard
-from .errors import ApiError
 from .resources import STARTED_AT, Resource, account_uri
 
 SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flask import abort, request
 
-from smstracker.security import reading_body
+from smstracker.web.security import reading_body
 
 # A status callback has a dozen fields and under 2 KB. The largest webhook that is sent here by
 # mistake carries a text of 1,600 characters, which takes 19 KB when every one is escaped.

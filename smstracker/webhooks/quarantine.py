@@ -10,9 +10,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
 from smstracker.logs import leave_out_request, name_request
-from smstracker.waiting import waiting_threads
-from smstracker.webhooks.evidence import Evidence, Refusal, evidence
-from smstracker.webhooks.flood import Budget, Lines
+from smstracker.refused.request import Evidence, Refusal, evidence
+from smstracker.web.waiting_threads import waiting_threads
+from smstracker.webhooks.throttle import Budget, Lines
 from smstracker.webhooks.writer import current_writer
 
 log = logging.getLogger(__name__)

@@ -11,13 +11,13 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.carrier.token_marks import token_marks
-from smstracker.database_problems import cause
+from smstracker.database.problems import cause
 from smstracker.extensions import settings
 from smstracker.logs import name_request
-from smstracker.security import MAX_BODY
+from smstracker.refused.payload import Refusal, find_misfit, read_callback, read_form
+from smstracker.refused.request import raw_target
+from smstracker.web.security import MAX_BODY
 from smstracker.webhooks.body import read_beginning, read_callback_body
-from smstracker.webhooks.evidence import raw_target
-from smstracker.webhooks.forms import Refusal, find_misfit, read_callback, read_form
 from smstracker.webhooks.quarantine import current_quarantine
 from smstracker.webhooks.writer import current_writer
 

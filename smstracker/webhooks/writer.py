@@ -25,14 +25,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier.signatures import SHARED_KEY
 from smstracker.clock import utcnow
-from smstracker.database import UNAVAILABLE
-from smstracker.database_problems import DatabaseProblem, explain
+from smstracker.database.engine import UNAVAILABLE
+from smstracker.database.problems import DatabaseProblem, explain
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
+from smstracker.models.callback_counts import Counts
+from smstracker.models.event_store import locked_elsewhere, record_callback
 from smstracker.models.events import News
-from smstracker.models.recording import locked_elsewhere, record_callback
-from smstracker.models.tallies import Counts
-from smstracker.webhooks.evidence import Evidence
+from smstracker.refused.request import Evidence
 
 FLUSH_AFTER = timedelta(seconds=1)
 LONGEST_TURN = 0.05  # seconds

@@ -16,14 +16,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import BusyError, InquiryError
 from smstracker.clock import utcnow
-from smstracker.database_problems import cause, explain
+from smstracker.database.problems import cause, explain
 from smstracker.extensions import db
-from smstracker.models.work import Chore, Heartbeat, Open
-from smstracker.worker.counting import count_ahead
-from smstracker.worker.daily import DAY, reconcile_by_list
-from smstracker.worker.pace import Pace, set_aside
-from smstracker.worker.reconcile import Finding, look_up
-from smstracker.worker.upkeep import explain_refused, upkeep
+from smstracker.insights.rollup_job import count_ahead
+from smstracker.models.lookup_queue import Chore, Heartbeat, Open
+from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
+from smstracker.worker.lookup import Finding, look_up
+from smstracker.worker.lookup_throttle import Pace, set_aside
+from smstracker.worker.maintenance import explain_refused, upkeep
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,114 @@
+"""flask users: who may sign in."""
+
+import click
+
+from mail_addresses import MailAddressError, normalize_email, refuse_pattern
+from smstracker.commands.database_errors import PlainGroup
+from smstracker.database.engine import READS_ONLY
+from smstracker.extensions import db, settings
+from smstracker.models import SignInToken, User
+from smstracker.models.sign_in import may_sign_in
+from smstracker.models.users import LetInBy, is_allowed, stored_spelling, user_not_added
+from smstracker.web.urls import absolute
+
+users = PlainGroup("users", help="Who may sign in.")
+
+
+def _user(email: str) -> User:
+    user = db.session.scalar(User.by_email(email))
+    if user is None:
+        raise click.ClickException("There is no user with this address.")
+    return user
+
+
+def _user_to_shut_out(email: str) -> User:
+    """A user made for EMAIL, who has none yet and could sign in nevertheless."""
+    try:
+        address = normalize_email(email)
+    except MailAddressError as error:
+        raise click.ClickException(str(error)) from error
+    return user_not_added(address) if is_allowed(settings(), address) else _user(email)
+
+
+@users.command("add")
+@click.argument("email")
+@click.option(
+    "--admin/--no-admin",
+    "admin",
+    default=None,
+    help="May see the health of the connection to Twilio, or may no longer.",
+)
+def add(email: str, admin: bool | None) -> None:
+    """Let EMAIL sign in; a deactivated user is let in again."""
+    try:
+        refuse_pattern(email)
+        address = normalize_email(email)
+    except MailAddressError as error:
+        raise click.ClickException(str(error)) from error
+    user = db.session.scalar(User.by_email(address))
+    if user is None:
+        user = User(email=address, administrator=False)
+        db.session.add(user)
+    user.add(admin)
+    db.session.commit()
+    click.echo(f"{user.email} may sign in{' as an administrator' if user.administrator else ''}.")
+
+
+@users.command("list")
+def list_() -> None:
+    """One line for each user: whether and why they may sign in, and when they last did."""
+    db.session.connection(execution_options={READS_ONLY: True})
+    for user in db.session.scalars(db.select(User).order_by(User.email)):
+        role = "administrator" if user.administrator else "sender"
+        last = user.last_sign_in_at
+        seen = f"last sign-in {last:%Y-%m-%d %H:%M} UTC" if last else "never signed in"
+        click.echo(f"{user.email}  {role}  {_admission(user)}  {seen}")
+
+
+def _admission(user: User) -> str:
+    """What lets this user in, or keeps them out."""
+    if stored_spelling(user.email) != user.email:
+        return f"deactivated (another spelling of {stored_spelling(user.email)})"
+    if not user.active:
+        return "deactivated"
+    if user.let_in_by == LetInBy.ADDED:
+        return "active (added)"
+    if user.is_let_in(settings()):
+        return f"active ({'demo' if settings().demo else 'SIGN_IN_ALLOW'})"
+    if user.let_in_by == LetInBy.DEMO:
+        return "out (from a demo)"
+    return "out (no longer in SIGN_IN_ALLOW)"
+
+
+@users.command("deactivate")
+@click.argument("email")
+def deactivate(email: str) -> None:
+    """Shut EMAIL out and end their sessions at once, also before their first sign-in."""
+    user = db.session.scalar(User.by_email(email))
+    outcome = "signed out everywhere" if user else "cannot sign in for a first time"
+    user = user or _user_to_shut_out(email)
+    user.deactivate()
+    db.session.commit()
+    click.echo(f"{user.email} is deactivated and {outcome}.")
+
+
+@users.command("sign-out")
+@click.argument("email")
+def sign_out(email: str) -> None:
+    """End all sessions of EMAIL at once; they may sign in again."""
+    user = _user(email)
+    user.end_sessions()
+    db.session.commit()
+    click.echo(f"{user.email} is signed out everywhere.")
+
+
+@users.command("sign-in-link")
+@click.argument("email")
+def sign_in_link(email: str) -> None:
+    """Print a link that signs EMAIL in once: the way in when mail is down."""
+    if not may_sign_in(email):
+        raise click.ClickException("This address may not sign in. Run flask users add first.")
+    issued = SignInToken.issue(email)
+    db.session.commit()
+    click.echo(absolute("auth.link", token=issued.token))
+    click.echo("(valid 15 minutes, once)")

@@ -1,0 +1,262 @@
+"""Why the database cannot be used, as one sentence with what to do.
+
+Nothing of the driver's own text is repeated: it may quote a host, a user or a value.
+"""
+
+import re
+import sqlite3
+from dataclasses import dataclass
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from smstracker.database.engine import UNAVAILABLE
+from smstracker.database.sqlite_file import EmptyFileError, MissingFileError, ReplacedFileError
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseProblem:
+    """`cause` and `fix` are clauses; `fix` names the setting or the command that helps.
+
+    What `passes` may be over in a moment, with nobody's doing.
+    """
+
+    cause: str
+    fix: str
+    passes: bool = False
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.cause[0].upper()}{self.cause[1:]}. {self.fix[0].upper()}{self.fix[1:]}."
+
+    def __str__(self) -> str:
+        return f"{self.cause}: {self.fix}"
+
+
+UNREACHED = DatabaseProblem(
+    "the database cannot be reached", "check DATABASE_URL and whether it runs", passes=True
+)
+NOT_MIGRATED = DatabaseProblem("the database is not migrated", "run flask db upgrade")
+NEWER = DatabaseProblem(
+    "the database belongs to a newer version of smstracker",
+    "install that version, or restore a backup",
+)
+LOCKED = DatabaseProblem(
+    "the database is locked", "end the program that holds it, or try again in a moment", passes=True
+)
+DISK_FULL = DatabaseProblem("the disk is full", "free space where the database lies", passes=True)
+READ_ONLY_FILE = DatabaseProblem(
+    "the database file cannot be written",
+    "let this user write to the file and its folder; the disk may be mounted read-only",
+)
+DISK_FAILS = DatabaseProblem(
+    "the disk is full or fails",
+    "check the disk where the database lies, and its quota",
+    passes=True,
+)
+NOT_OPENED = DatabaseProblem(
+    "the database file cannot be opened",
+    "check DATABASE_URL, and that the folder exists and lets this user write",
+)
+_IS_IT_NEW = (
+    "if it should hold messages, check DATABASE_URL and whether its disk is mounted; "
+    "for a new installation run flask db upgrade"
+)
+NO_FILE = DatabaseProblem("the database file does not exist (yet)", _IS_IT_NEW)
+EMPTY_FILE = DatabaseProblem("the database file is empty", _IS_IT_NEW)
+REPLACED_FILE = DatabaseProblem(
+    "the database file was deleted or replaced while smstracker ran",
+    "put the right file in its place and start smstracker again",
+)
+DAMAGED = DatabaseProblem(
+    "the database is damaged, or the file is none of SQLite's",
+    "check DATABASE_URL, or restore a backup",
+)
+SERVER_DISK_FULL = DatabaseProblem(
+    "the disk is full on the database server", "free space on that server", passes=True
+)
+READ_ONLY_SERVER = DatabaseProblem(
+    "the database is read-only",
+    "name the primary server in DATABASE_URL: a replica takes no writes",
+)
+NO_ACCESS = DatabaseProblem(
+    "the database server refuses the user or the password",
+    "check both in DATABASE_URL, and pg_hba.conf on the server",
+)
+NO_DATABASE = DatabaseProblem(
+    "the database server has no database of this name", "create it, or check DATABASE_URL"
+)
+NO_SCHEMA = DatabaseProblem(
+    "the schema for the tables is missing", "create it, or check search_path in DATABASE_URL"
+)
+NO_RIGHT = DatabaseProblem(
+    "the user of the database lacks a right", "make it the owner of the schema and its tables"
+)
+NO_CONNECTIONS = DatabaseProblem(
+    "the database has no connection left",
+    "lower WEB_CONCURRENCY and WEB_THREADS, or raise max_connections on the server",
+    passes=True,
+)
+ALL_IN_USE = DatabaseProblem(
+    "all database connections of this process are in use",
+    "try again in a moment, or raise WEB_CONCURRENCY",
+    passes=True,
+)
+RESTARTS = DatabaseProblem(
+    "the database server is starting or stopping", "try again in a moment", passes=True
+)
+TOO_SLOW = DatabaseProblem(
+    "the database took too long",
+    "try again in a moment, and look at the load of the server",
+    passes=True,
+)
+REFUSED = DatabaseProblem(
+    "the database server refuses connections",
+    "check host and port in DATABASE_URL and whether it runs",
+    passes=True,
+)
+UNKNOWN_HOST = DatabaseProblem(
+    "the host of the database is not known", "check the host in DATABASE_URL, and DNS", passes=True
+)
+SILENT = DatabaseProblem(
+    "the database server does not answer in time", "check host, port and firewall", passes=True
+)
+NO_TLS = DatabaseProblem(
+    "the TLS connection to the database fails", "check sslmode and sslrootcert in DATABASE_URL"
+)
+POOLER = DatabaseProblem(
+    "the connection pooler refuses a startup parameter of DATABASE_URL",
+    "take options out of DATABASE_URL and set them for the role by ALTER ROLE",
+)
+BAD_OPTION = DatabaseProblem(
+    "DATABASE_URL has an option that PostgreSQL does not know", "check what stands after its ?"
+)
+STATEMENT_POOLER = DatabaseProblem(
+    "the connection pooler allows no transactions", "set its pool_mode to session or transaction"
+)
+NO_SERVICE = DatabaseProblem(
+    "the service that DATABASE_URL names is not defined", "check pg_service.conf"
+)
+
+LIVE = DatabaseProblem(
+    "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are not set, but the database holds messages of a "
+    "live account",
+    "set both, or give the demo a database of its own",
+)
+
+
+class LiveDatabaseError(Exception):
+    """Demo mode meets the database of a real installation."""
+
+
+DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, LiveDatabaseError)
+NOTHING_SAVED = (DISK_FULL, DISK_FAILS, READ_ONLY_FILE, SERVER_DISK_FULL, READ_ONLY_SERVER)
+
+FILES: dict[type[sqlite3.Error], DatabaseProblem] = {
+    MissingFileError: NO_FILE,
+    EmptyFileError: EMPTY_FILE,
+    ReplacedFileError: REPLACED_FILE,
+}
+# Primary result codes: https://www.sqlite.org/rescode.html
+SQLITE = {
+    sqlite3.SQLITE_PERM: READ_ONLY_FILE,
+    sqlite3.SQLITE_BUSY: LOCKED,
+    sqlite3.SQLITE_LOCKED: LOCKED,
+    sqlite3.SQLITE_READONLY: READ_ONLY_FILE,
+    sqlite3.SQLITE_IOERR: DISK_FAILS,
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
+    sqlite3.SQLITE_FULL: DISK_FULL,
+    sqlite3.SQLITE_CANTOPEN: NOT_OPENED,
+    sqlite3.SQLITE_NOTADB: DAMAGED,
+}
+# https://www.postgresql.org/docs/current/errcodes-appendix.html; a prefix stands for its class.
+SQLSTATES = {
+    "53100": SERVER_DISK_FULL,
+    "53300": NO_CONNECTIONS,
+    "53": DatabaseProblem("the database server is out of resources", "look at its log"),
+    "25006": READ_ONLY_SERVER,
+    "28": NO_ACCESS,
+    "3D000": NO_DATABASE,
+    "3F000": NO_SCHEMA,
+    "42P01": NOT_MIGRATED,
+    "42703": NOT_MIGRATED,
+    "42883": NOT_MIGRATED,
+    "42501": NO_RIGHT,
+    "55P03": LOCKED,
+    "40P01": LOCKED,
+    "57014": TOO_SLOW,
+    "25P03": TOO_SLOW,
+    "57P": RESTARTS,
+    "58": DatabaseProblem("the disk of the database server fails", "look at its log"),
+    "XX001": DAMAGED,
+    "XX002": DAMAGED,
+    "08": UNREACHED,
+}
+# A connection that fails has no SQLSTATE, only the words of libpq or of the server; and a pooler
+# says everything as a violation of the protocol.
+PROTOCOL_VIOLATION = "08P01"
+# Names that these words quote, and the one that a pooler does not: "timeout-db" is a host.
+NAMES = r"""(?<!\w)(["']).*?\1(?!\w)|(?<=such database: )\S+|(?<=such user: )\S+"""
+CONNECTING = (
+    (r"startup parameter", POOLER),
+    (r"invalid (connection option|\w+ value|integer value)", BAD_OPTION),
+    (r"statement pooling", STATEMENT_POOLER),
+    (
+        r"password|authentication|pg_hba|role .* does not exist|no such user|permitted to log in",
+        NO_ACCESS,
+    ),
+    (r"database .* does not exist|no such database", NO_DATABASE),
+    (
+        r"too many|connection slots|no more connections|max_client_conn|query_wait_timeout",
+        NO_CONNECTIONS,
+    ),
+    (r"starting up|shutting down|recovery mode|not yet accepting", RESTARTS),
+    (r"translate host|resolve|name or service|getaddrinfo|nodename", UNKNOWN_HOST),
+    (r"certificate|\bSSL\b|\bTLS\b", NO_TLS),
+    (r"definition of service|service file", NO_SERVICE),
+    (r"read-only|read-write", READ_ONLY_SERVER),
+    (r"timeout|timed out|unreachable|no route", SILENT),
+    (r"refused|no such file", REFUSED),
+)
+
+
+def explain(error: BaseException) -> DatabaseProblem | None:
+    """What keeps the database from being used; None if `error` is a fault of the program."""
+    if isinstance(error, PoolTimeoutError):
+        return ALL_IN_USE
+    if isinstance(error, LiveDatabaseError):
+        return LIVE
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    problem = None
+    if isinstance(cause, sqlite3.Error):
+        problem = _of_sqlite(cause)
+    elif isinstance(cause, psycopg.Error):
+        problem = _of_postgresql(cause)
+    return problem or (UNREACHED if isinstance(error, UNAVAILABLE) else None)
+
+
+def cause(error: BaseException) -> str:
+    """What to write into the log: the cause, or the type of the error."""
+    problem = explain(error)
+    return problem.cause if problem else type(error).__name__
+
+
+def _of_sqlite(error: sqlite3.Error) -> DatabaseProblem | None:
+    if type(error) in FILES:
+        return FILES[type(error)]
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    if code == sqlite3.SQLITE_ERROR and re.search(r"no such (table|column)|no column", str(error)):
+        return NOT_MIGRATED
+    return SQLITE.get(code)
+
+
+def _of_postgresql(error: psycopg.Error) -> DatabaseProblem | None:
+    state = error.sqlstate or ""
+    is_of_connection = isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError)
+    if is_of_connection and state in ("", PROTOCOL_VIOLATION):
+        text = re.sub(NAMES, "…", str(error))
+        for words, problem in CONNECTING:
+            if re.search(words, text, re.IGNORECASE):
+                return problem
+    return next((SQLSTATES[state[:n]] for n in (5, 3, 2) if state[:n] in SQLSTATES), None)

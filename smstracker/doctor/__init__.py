@@ -1,0 +1,1 @@
+"""Checks of `flask doctor`: settings, database, Twilio, callbacks, mail, machine."""

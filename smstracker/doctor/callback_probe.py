@@ -1,0 +1,198 @@
+"""Call this app through its public address as Twilio would, and say what is in the way."""
+
+import json
+import secrets
+import ssl
+from dataclasses import dataclass
+from hmac import compare_digest
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
+
+from smstracker.carrier import current_carrier
+from smstracker.carrier.signatures import SIGNATURE_SETTINGS
+from smstracker.extensions import settings
+from smstracker.network_errors import network_reason
+from smstracker.web.urls import absolute
+from smstracker.webhooks.probe import proof
+
+TIMEOUT = 10.0  # seconds to connect, and for each part of the answer
+LARGEST = 4096  # bytes of an answer that are read
+
+# What proxies like to tidy up; each of these changes a signature.
+QUERY = "?escapes=a%2Fb%7Ec%27d%C3%A9&blank=&plus=1+1%2B1"
+TRICKY = {
+    "Blank": "",
+    "Spaces": "  at both ends ",
+    "Unicode": "Zoë ✓ 🚀",
+    "Plus": "1+1=2 & more",
+}
+
+_NO_REDIRECT = "make the proxy in front of PUBLIC_BASE_URL answer without redirecting"
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """What was found in the way, and the advice."""
+
+    found: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    location: str
+    text: str
+    is_proven: bool
+
+
+def obstacle() -> Obstacle | None:
+    """What keeps Twilio's callbacks from reaching this app intact; None if nothing does.
+
+    It is signed with the Auth Token, and once that arrives, with each shared key too.
+    """
+    try:
+        answer = _call(QUERY, TRICKY)
+        if answer.is_proven:
+            return _key_obstacle()
+        return _refused(answer) if answer.status == 403 else _strange(answer)
+    except ssl.SSLCertVerificationError:
+        return Obstacle(
+            "its certificate does not verify, so Twilio hangs up",
+            "give the host of PUBLIC_BASE_URL a valid certificate, with its whole chain",
+        )
+    # A host name that cannot be put into DNS raises ValueError.
+    except (OSError, HTTPException, ValueError) as error:
+        return Obstacle(
+            f"it cannot be reached from this machine: {network_reason(error)}",
+            "start the app and check PUBLIC_BASE_URL, proxy and firewall. Some networks cannot "
+            "reach their own public address: then open PUBLIC_BASE_URL/healthz from outside",
+        )
+
+
+def _key_obstacle() -> Obstacle | None:
+    for key_id in settings().twilio_webhook_keys:
+        if not _call(QUERY, TRICKY, key_id).is_proven:
+            return Obstacle(
+                f"a request that is signed with the shared key {key_id} does not arrive as sent, "
+                "while one that is signed with the Auth Token does",
+                f"make the proxy pass on the header {SIGNATURE_SETTINGS}, and start the app again "
+                "if TWILIO_WEBHOOK_KEYS has changed",
+            )
+    return None
+
+
+def _call(query: str, fields: dict[str, str], key_id: str | None = None) -> _Answer:
+    nonce = secrets.token_hex(16)
+    form = {"Nonce": nonce, "AccountSid": settings().twilio_account_sid, **fields}
+    url = absolute("webhooks.probe") + query
+    parts = urlsplit(url)
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "User-Agent": "smstracker-doctor",
+        **current_carrier().signatures.headers(url, form, key_id),
+    }
+    connection = _connection()
+    try:
+        connection.request("POST", f"{parts.path}{query}", urlencode(form), headers)
+        response = connection.getresponse()
+        text = response.read(LARGEST).decode(errors="replace")
+        is_proven = response.status == 200 and _proves(text, nonce)
+        return _Answer(response.status, response.headers.get("Location", ""), text, is_proven)
+    finally:
+        connection.close()
+
+
+def _connection() -> HTTPConnection:
+    base = urlsplit(settings().public_base_url)
+    host = base.hostname or ""
+    if base.scheme == "https":
+        context = ssl.create_default_context()
+        return HTTPSConnection(host, base.port, timeout=TIMEOUT, context=context)
+    return HTTPConnection(host, base.port, timeout=TIMEOUT)
+
+
+def _proves(text: str, nonce: str) -> bool:
+    try:
+        said = json.loads(text)["proof"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return compare_digest(str(said).encode(), proof(nonce).encode())
+
+
+def _refused(answer: _Answer) -> Obstacle:
+    if not answer.text.startswith("Forbidden"):
+        return Obstacle(
+            "something in front of the app answers with 403",
+            "let POST requests to /webhooks/twilio/ through the proxy or firewall unhindered",
+        )
+    if not _call("", {}).is_proven:
+        return Obstacle(
+            "the app there refuses a signature that fits the settings of this command",
+            "start the app again, so that it and this command have the same TWILIO_AUTH_TOKEN "
+            "and PUBLIC_BASE_URL; if they have, the proxy changes the path",
+        )
+    spoilt = [
+        what
+        for what, query, fields in (("query string", QUERY, {}), ("form", "", TRICKY))
+        if not _call(query, fields).is_proven
+    ]
+    does = "do" if len(spoilt) == 2 else "does"
+    return Obstacle(
+        f"the {' and the '.join(spoilt) or 'request'} {does} not arrive as sent, "
+        "so signatures do not verify",
+        "make the proxy in front of PUBLIC_BASE_URL pass path, query and body on unchanged",
+    )
+
+
+def _strange(answer: _Answer) -> Obstacle:
+    status = answer.status
+    if 300 <= status < 400:
+        return _redirected(answer.location)
+    if status == 200:
+        return Obstacle(
+            "another program or installation answers there, or one with another SECRET_KEY",
+            "point PUBLIC_BASE_URL at this app and give all its processes one SECRET_KEY",
+        )
+    if status == 404:
+        return Obstacle(
+            "a server answers there, but does not know the app's addresses (404)",
+            "check PUBLIC_BASE_URL and that the proxy passes /webhooks/twilio/ on to this version",
+        )
+    if status >= 500:
+        return Obstacle(
+            f"it answers with {status}",
+            "check that the app runs, that the proxy in front of PUBLIC_BASE_URL reaches it, and "
+            "the app's log",
+        )
+    return Obstacle(
+        f"it answers with {status} before the app is asked",
+        "let POST requests to /webhooks/twilio/ through, without password, limit or filter",
+    )
+
+
+def _redirected(location: str) -> Obstacle:
+    base = settings().public_base_url
+    try:
+        target = urlsplit(urljoin(base, location))
+        ours, theirs = _endpoint(urlsplit(base)), _endpoint(target)
+    except ValueError:
+        return Obstacle(f"{base} redirects to another path of itself", _NO_REDIRECT)
+    if ours == theirs:
+        return Obstacle(f"{base} redirects to another path of itself", _NO_REDIRECT)
+    address = f"{target.scheme}://{target.netloc.rpartition('@')[2]}"
+    shown = "".join(character for character in address if character.isprintable())[:100]
+    redirects = f"it redirects from {base} to {shown}"
+    if ours[1].removeprefix("www.") != theirs[1].removeprefix("www."):
+        return Obstacle(
+            f"{redirects}: a login or another site stands in front of the app",
+            "let POST requests to /webhooks/twilio/ through to the app without a login or redirect",
+        )
+    if ours[0] == "https" != theirs[0]:
+        return Obstacle(redirects, _NO_REDIRECT)
+    fix = f"set PUBLIC_BASE_URL to the address that does not redirect (perhaps {shown})"
+    return Obstacle(redirects, fix)
+
+
+def _endpoint(url: SplitResult) -> tuple[str, str, int | None]:
+    return url.scheme, url.hostname or "", url.port or {"http": 80, "https": 443}.get(url.scheme)

@@ -1,1 +1,0 @@
-"""What the app explains beyond the message at hand."""

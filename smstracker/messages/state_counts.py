@@ -1,0 +1,128 @@
+"""How many messages are in each state: exact as far as an index can tell in a few milliseconds,
+then "10,000+" of all, and "1,234+" where each of the newest had to be looked at.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Select, and_, func, literal, select, union_all
+
+from smstracker.extensions import db
+from smstracker.messages import text_index
+from smstracker.messages.search_filters import (
+    EXAMINED,
+    Filter,
+    driver_of,
+    drivers,
+    matched,
+    of_time,
+    others_of,
+)
+from smstracker.models.display_state import branches, is_silent, receipt_window
+from smstracker.models.messages import Message
+from smstracker.sms import status
+from smstracker.sms.status import State
+
+# How far people want to count.
+COUNT_CAP = 10_000
+# Of a frequent text so many of the newest are looked through; one that not every fifth of them
+# holds may still have few enough for the index.
+TEXTS_EXAMINED = 5_000
+RARE = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many there are, or at least are."""
+
+    value: int = 0
+    is_exact: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.value:,}" + ("" if self.is_exact else "+")
+
+    def __bool__(self) -> bool:
+        return bool(self.value) or not self.is_exact
+
+    def __add__(self, other: "Count") -> "Count":
+        value, is_exact = self.value + other.value, self.is_exact and other.is_exact
+        return Count(min(value, COUNT_CAP), is_exact and value <= COUNT_CAP)
+
+
+def counts(chosen: Filter) -> dict[State, Count]:
+    """How many messages that pass are in each state, whatever state the filter asks for."""
+    others = replace(chosen, state=None)
+    if others.text:
+        return _counts_by_text(others, others.text)
+    if others_of(others, None, Message):
+        return _counts_of_examined(others, EXAMINED)
+    return {
+        State(state): Count(min(value, COUNT_CAP), value <= COUNT_CAP)
+        for state, value in db.session.execute(counts_query(others))
+    }
+
+
+def total(counted: dict[State, Count]) -> Count:
+    return sum(counted.values(), Count())
+
+
+def counts_query(chosen: Filter) -> Select[tuple[str, int]]:
+    """(state, how many) for a filter of nothing but time; each read from an index, up to a cap."""
+    found = []
+    for state in State:
+        each = [
+            select(Message.id).where(*of_time(chosen), condition)
+            for condition in branches(state, chosen.at)
+        ]
+        some = union_all(*each).limit(COUNT_CAP + 1).subquery()
+        counted = select(func.count()).select_from(some).scalar_subquery()
+        found.append(select(literal(state.value).label("state"), counted.label("count")))
+    return select(*union_all(*found).subquery().c)
+
+
+def _counts_of_examined(chosen: Filter, most: int) -> dict[State, Count]:
+    """The states of the newest messages that one index finds, after the other filters."""
+    driver = driver_of(chosen)
+    conditions = [*of_time(chosen), *drivers(chosen)[driver]] if driver else of_time(chosen)
+    # As for a page: keys first, rows after.
+    newest = select(Message.created_at, Message.id).where(*conditions)
+    newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(most)
+    row, joined = text_index.rows_of(newest.subquery())
+    others = others_of(chosen, driver, row)
+    if chosen.text:
+        others.append(text_index.contains(chosen.text, row))
+    seen = select(row.status, is_silent(chosen.at, row), and_(literal(True), *others))
+    one = seen.select_from(joined).subquery()
+    counted = select(*one.c, func.count()).group_by(*one.c)
+    return _by_state([tuple(one) for one in db.session.execute(counted)], most, chosen.at)
+
+
+def _counts_by_text(chosen: Filter, term: str) -> dict[State, Count]:
+    """A text is looked for in the newest; what is rare among them is counted by its index, which
+    has too many of what is frequent.
+    """
+    newest = _counts_of_examined(chosen, TEXTS_EXAMINED)
+    seen = total(newest)
+    if seen.is_exact or seen.value >= TEXTS_EXAMINED // RARE:
+        return newest
+    text_index.ask_index()
+    if text_index.is_frequent(chosen.owner_id, term, COUNT_CAP):
+        return newest
+    found = matched(chosen)
+    silent = is_silent(chosen.at, found.c)
+    some = select(found.c.status, silent.label("silent")).limit(COUNT_CAP).subquery()
+    counted = select(some.c.status, some.c.silent, literal(True), func.count())
+    counted = counted.group_by(some.c.status, some.c.silent)
+    return _by_state([tuple(one) for one in db.session.execute(counted)], COUNT_CAP, chosen.at)
+
+
+def _by_state(
+    found: list[tuple[str, bool, bool, int]], cap: int, now: datetime
+) -> dict[State, Count]:
+    is_exact = sum(row[3] for row in found) < cap
+    totals = dict.fromkeys(State, Count(0, is_exact))
+    for word, silent, passes, value in found:
+        since = datetime.min.replace(tzinfo=now.tzinfo) if silent else now
+        state = status.shown(word, since, now=now, receipt_window=receipt_window()).state
+        totals[state] += Count(value if passes else 0, is_exact)
+    return totals

@@ -1,0 +1,107 @@
+"""The one way in which a status moves: a single conditional UPDATE, derived from `status.RANK`."""
+
+from datetime import datetime
+from functools import cache
+
+from sqlalchemy import (
+    String,
+    and_,
+    bindparam,
+    case,
+    exists,
+    false,
+    func,
+    literal_column,
+    null,
+    or_,
+    update,
+)
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from smstracker.database.engine import UtcDateTime
+from smstracker.models.events import News, StatusEvent
+from smstracker.models.messages import Message
+from smstracker.sms import status
+from smstracker.sms.lookup_schedule import first_lookup
+
+
+def move(connection: Connection, message_id: int, news: News) -> bool:
+    """Move a message if the news rank above what is known of it; whether they did."""
+    if news.status not in status.RANK:
+        return False
+    moved = connection.execute(
+        conditional_update(news.status),
+        {
+            "of": message_id,
+            "code": news.error_code,
+            "at": news.received_at,
+            "source": news.source,
+            "ask_at": first_lookup(news.status, news.received_at),
+        },
+    ).first()
+    learned = (news.status, news.received_at, news.source)
+    return moved is not None and tuple(moved) == learned
+
+
+@cache
+def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | None]]:
+    """UPDATE to `word` if the stored status ranks below it.
+
+    The same outcome only fills in a missing error code. A contradiction is marked and nothing more;
+    it is looked for in the status, which another transaction may just have changed, and in the
+    events, because the status forgets (failed, delivered, read).
+    """
+    at = bindparam("at", type_=UtcDateTime())
+    code = bindparam("code", type_=String())
+    rises = _is_one_of(status.below(word))
+    contradicts = _contradicts(word)
+    fills = and_(
+        _is_one_of(status.same_outcome(word)),
+        Message.error_code.is_(None),
+        code.is_not(None),
+    )
+    final = at if word in status.FINAL else null()
+    # One that was given up is asked about again when there is news of it.
+    ask_at = bindparam("ask_at", type_=UtcDateTime())
+    planned = null() if word in status.FINAL else func.coalesce(Message.next_lookup_at, ask_at)
+    accepted = null() if word in (*status.OUTCOME_OPEN, *status.NOT_SENT) else at
+    return (
+        update(Message)
+        .where(
+            Message.id == bindparam("of"),
+            or_(rises, fills, and_(contradicts, ~Message.conflicting)),
+        )
+        .values(
+            status=case((rises, word), else_=Message.status),
+            status_at=case((rises, at), else_=Message.status_at),
+            status_source=case(
+                (rises, bindparam("source", type_=String())), else_=Message.status_source
+            ),
+            error_code=case((or_(rises, fills), code), else_=Message.error_code),
+            final_at=case((rises, final), else_=Message.final_at),
+            accepted_at=func.coalesce(Message.accepted_at, accepted),
+            conflicting=or_(Message.conflicting, contradicts),
+            next_lookup_at=case((rises, planned), else_=Message.next_lookup_at),
+        )
+        .returning(Message.status, Message.status_at, Message.status_source)
+    )
+
+
+def _contradicts(word: str) -> ColumnElement[bool]:
+    opposite = status.contradicting(word)
+    if not opposite:
+        return false()
+    told = exists().where(
+        StatusEvent.message_id == bindparam("of"), _is_one_of(opposite, StatusEvent.status)
+    )
+    return or_(_is_one_of(opposite), told)
+
+
+def _is_one_of(
+    words: tuple[str, ...], column: InstrumentedAttribute[str] = Message.status
+) -> ColumnElement[bool]:
+    # Written out, because a list of parameters would be expanded again at each execution.
+    return column.in_([literal_column(f"'{word}'") for word in words])

@@ -1,0 +1,149 @@
+"""Checks the form of a create request, in the order and with the codes of Twilio."""
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from werkzeug.datastructures import MultiDict
+
+from smstracker.simulator.api_errors import ApiError
+from smstracker.simulator.ledger import Message, count_message_segments
+
+from .callback_url import CallbackUrl, CallbackUrlError, parse_callback_url
+from .senders import SERVICE_SID
+
+MAX_BODY = 1600
+MAX_MEDIA = 10
+EARLIEST = timedelta(seconds=300)
+LATEST = timedelta(days=35)
+
+_CHANNEL = r"(?:[a-z]+:)?"
+_RECIPIENT = re.compile(_CHANNEL + r"\+[1-9][0-9]{6,14}")
+# E.164, a short code, or an alphanumeric sender with at least one letter.
+_SENDER = re.compile(
+    _CHANNEL + r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}"
+)
+_MEDIA = re.compile(r"https?://[^\s/?#]+\S*")
+
+Form = MultiDict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A create request that passed every check."""
+
+    to: str
+    sender: str | None
+    service_sid: str | None
+    body: str
+    media: tuple[str, ...]
+    callback: CallbackUrl | None
+    send_at: datetime | None
+
+    @property
+    def first_status(self) -> str:
+        if self.send_at:
+            return "scheduled"
+        return "accepted" if self.service_sid else "queued"
+
+    def message(self) -> Message:
+        """A new message of the books, with a SID of its own."""
+        now = datetime.now(UTC)
+        return Message(
+            sid=("MM" if self.media else "SM") + secrets.token_hex(16),
+            to=self.to,
+            sender=self.sender,
+            service_sid=self.service_sid,
+            body=self.body,
+            media=self.media,
+            callback=self.callback,
+            status=self.first_status,
+            segments=0 if self.service_sid else count_message_segments(self.body),
+            created_at=now,
+            updated_at=now,
+            send_at=self.send_at,
+        )
+
+
+def read_draft(form: Form, *, reject_unreachable_callbacks: bool) -> Draft:
+    """Raises `ApiError`."""
+    to = _matching(form, "To", _RECIPIENT, missing=21604, invalid=21211)
+    sender, service_sid = _read_sender(form)
+    body, media = _read_content(form)
+    callback = _read_callback(form, reject_unreachable_callbacks)
+    return Draft(
+        to=to,
+        sender=sender,
+        service_sid=service_sid,
+        body=body,
+        media=media,
+        callback=callback,
+        send_at=_read_send_at(form, service_sid),
+    )
+
+
+def _matching(
+    form: Form, name: str, pattern: re.Pattern[str], *, missing: int, invalid: int
+) -> str:
+    value = form.get(name, "").strip()
+    if not value:
+        raise ApiError(missing)
+    if not pattern.fullmatch(value):
+        raise ApiError(invalid)
+    return value
+
+
+def _read_sender(form: Form) -> tuple[str | None, str | None]:
+    """The sender and the Messaging Service; at least one of them is there."""
+    sender = service = None
+    if form.get("MessagingServiceSid"):
+        service = _matching(form, "MessagingServiceSid", SERVICE_SID, missing=21705, invalid=21705)
+    if form.get("From") or service is None:
+        sender = _matching(form, "From", _SENDER, missing=21603, invalid=21212)
+    return sender, service
+
+
+def _read_content(form: Form) -> tuple[str, tuple[str, ...]]:
+    body, media = form.get("Body", ""), tuple(form.getlist("MediaUrl"))
+    _require(bool(body or media or form.get("ContentSid")), 21602)
+    _require(len(body) <= MAX_BODY, 21617)
+    _require(len(media) <= MAX_MEDIA, 21623)
+    _require(all(_MEDIA.fullmatch(url) for url in media), 21620)
+    return body, media
+
+
+def _read_callback(form: Form, reject_unreachable: bool) -> CallbackUrl | None:
+    url = form.get("StatusCallback")
+    if not url:
+        return None
+    try:
+        callback = parse_callback_url(url)
+    except CallbackUrlError:
+        raise ApiError(21609) from None
+    _require(not (reject_unreachable and callback.is_loopback), 21609)
+    return callback
+
+
+def _read_send_at(form: Form, service_sid: str | None) -> datetime | None:
+    if form.get("ScheduleType") != "fixed":
+        return None
+    _require(service_sid is not None, 35118)
+    send_at = read_time(form.get("SendAt", ""), missing=35111, invalid=35114)
+    _require(EARLIEST < send_at - datetime.now(UTC) <= LATEST, 35115)
+    return send_at
+
+
+def read_time(value: str, *, missing: int, invalid: int) -> datetime:
+    """An ISO 8601 time; without an offset it is GMT."""
+    _require(bool(value), missing)
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ApiError(invalid) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _require(fulfilled: bool, code: int) -> None:
+    if not fulfilled:
+        raise ApiError(code)

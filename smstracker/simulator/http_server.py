@@ -1,0 +1,68 @@
+"""Serves the simulator to this machine, and to no other."""
+
+import socket
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+from flask import Flask
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from smstracker.simulator.ledger import Books
+
+from .delivery import Delivery
+
+LOOPBACK = "127.0.0.1"
+
+
+class _Handler(WSGIRequestHandler):
+    """Logs nothing: request lines and tracebacks can hold numbers."""
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        pass
+
+    def connection_dropped(
+        self, error: BaseException, environ: dict[str, Any] | None = None
+    ) -> None:
+        # Without this, a dropped HTTP/1.1 connection would stay open for the next request.
+        self.close_connection = True
+
+
+class SimulatorServer:
+    """Listens from its making until `close()`, which also stops the carrier.
+
+    Port 0 is any free one. Raises OSError if the port is in use.
+    """
+
+    def __init__(self, app: Flask, port: int = 0) -> None:
+        self.books: Books = app.extensions["books"]
+        self._delivery: Delivery = app.extensions["delivery"]
+        # Werkzeug ends the whole process when it cannot bind, so that is done here.
+        with socket.create_server((LOOPBACK, port)) as listener:
+            self._server = make_server(
+                LOOPBACK,
+                port,
+                app,
+                threaded=True,
+                request_handler=_Handler,
+                fd=listener.fileno(),
+            )
+        self.url = f"http://{LOOPBACK}:{self._server.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._delivery.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

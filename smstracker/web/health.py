@@ -1,0 +1,100 @@
+"""Whether the process lives, and whether it can do its work."""
+
+import logging
+import shutil
+import sqlite3
+import time
+from functools import cache
+
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from flask import Blueprint, current_app
+from flask.typing import ResponseReturnValue
+from sqlalchemy import PoolProxiedConnection
+
+from config import sqlite_path
+from smstracker.database.engine import BUSY_TIMEOUT, READS_ONLY
+from smstracker.database.problems import (
+    DISK_FULL,
+    LOCKED,
+    NEWER,
+    NOT_MIGRATED,
+    READ_ONLY_SERVER,
+    UNREACHED,
+    DatabaseProblem,
+    explain,
+)
+from smstracker.extensions import db
+
+log = logging.getLogger(__name__)
+bp = Blueprint("health", __name__)
+
+WRITE_EVERY = 5.0  # seconds: whoever asks more often must not wear out the disk
+WRITTEN_AT = "smstracker_health_written_at"
+LEAST_FREE = 1024 * 1024  # bytes of the disk
+
+
+@bp.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    return {"status": "ok"}
+
+
+@bp.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    problem = database_problem()
+    if problem:
+        log.warning("not_ready", extra={"reason": problem.cause})
+        return {"status": "unavailable", "problem": str(problem)}, 503
+    return {"status": "ok"}
+
+
+def database_problem() -> DatabaseProblem | None:
+    """What keeps the database from being used, None if nothing does."""
+    try:
+        with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+            current = MigrationContext.configure(connection).get_current_heads()
+            connection.rollback()
+            if set(current) != set(_script().get_heads()):
+                return _migration_problem(current)
+            if connection.dialect.name == "sqlite":
+                return _write_problem(connection.connection)
+            if connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on":
+                return READ_ONLY_SERVER
+    except Exception as error:
+        return explain(error) or UNREACHED
+    return None
+
+
+def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
+    """What keeps SQLite from writing, found by writing again what is there. A lock is no problem:
+    somebody else writes.
+    """
+    path = sqlite_path(db.engine.url)
+    if path and shutil.disk_usage(path.parent).free < LEAST_FREE:
+        return DISK_FULL
+    if time.monotonic() - current_app.extensions.get(WRITTEN_AT, -WRITE_EVERY) < WRITE_EVERY:
+        return None
+    cursor = connection.cursor()
+    try:
+        cursor.execute("PRAGMA busy_timeout = 0")
+        [version] = cursor.execute("PRAGMA user_version").fetchone()
+        cursor.execute(f"PRAGMA user_version = {version}")
+    except sqlite3.OperationalError as error:
+        problem = explain(error)
+        return None if problem is LOCKED else problem or UNREACHED
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        cursor.close()
+    current_app.extensions[WRITTEN_AT] = time.monotonic()
+    return None
+
+
+def _migration_problem(current: tuple[str, ...]) -> DatabaseProblem:
+    ours = {script.revision for script in _script().walk_revisions()}
+    return NOT_MIGRATED if ours.issuperset(current) else NEWER
+
+
+@cache
+def _script() -> ScriptDirectory:
+    config = current_app.extensions["migrate"].migrate.get_config()
+    return ScriptDirectory.from_config(config)

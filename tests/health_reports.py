@@ -1,0 +1,61 @@
+"""Reports on the connection, made up: what the numbers could be."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from smstracker.connection.refusal_causes import Cause
+from smstracker.connection.report import DAY, HOUR, WEEK, Delay, Report, Window, Worker
+from smstracker.connection.token_rotation import Rotation
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+QUIET = Delay(None, None, 0)
+
+
+def window(told: int = 0, missed: int = 0, span: timedelta = DAY) -> Window:
+    return Window(span, told * 2, 0, 0, told, missed)
+
+
+def worker(age: timedelta = MINUTE / 30, problem: str | None = None) -> Worker:
+    return Worker("w", NOW - WEEK, NOW - age, problem, age <= MINUTE)
+
+
+def cause(hour: int = 14, **columns: Any) -> Cause:
+    facts = {"diagnosis": "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example"}
+    proven = columns.pop("is_proven", "Valid" in (columns.get("diagnosis", "Valid") or ""))
+    named = {"reason": "signature", "setting": "PUBLIC_BASE_URL", "is_plausible": True}
+    named |= {"is_proven": proven}
+    counts = {"hour": hour, "day": hour, "week": hour, "newest_at": NOW - MINUTE}
+    return Cause(**(facts | named | counts | columns))
+
+
+# A healthy day: Twilio calls, a worker runs, messages are sent.
+WELL = Report(
+    at=NOW,
+    last_callback_at=NOW - MINUTE,
+    hour=window(10, span=HOUR),
+    day=window(124),
+    week=window(600, span=WEEK),
+    to_first=QUIET,
+    to_final=QUIET,
+    sent_in_day=130,
+    oldest_message_at=NOW - WEEK,
+    unknown=0,
+    unheard=0,
+    waiting_since=0,
+    repaired_since=0,
+    rotation=Rotation.PRIMARY_SIGNS,
+    causes=(),
+    workers=(worker(),),
+)
+NEW = replace(
+    WELL,
+    last_callback_at=None,
+    hour=window(),
+    day=window(),
+    sent_in_day=0,
+    oldest_message_at=None,
+    workers=(),
+)
+SILENT = {"last_callback_at": NOW - 42 * MINUTE}

@@ -1,0 +1,103 @@
+"""In a real Chromium: what axe, the eye and the Tab key find on every page that there is."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.page_list import SCENES, Scene, look_in
+from tests.served_apps import House
+
+# 24 pixels for a finger is a rule of WCAG 2.2 that axe leaves out unless it is asked.
+ALL_RULES = {"rules": {"target-size": {"enabled": True}}}
+# Of the rules, those whose outcome another scheme or another width can change.
+RULES_OF_STYLE = {"runOnly": ["color-contrast", "target-size", "scrollable-region-focusable"]}
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+
+# Everything that can have the focus and whether its ring can be told from what it lies on.
+RINGS = """() => {
+  const luminance = ([r, g, b]) => {
+    const [x, y, z] = [r, g, b].map((c) => c / 255)
+      .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
+  };
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const ground = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const [r, g, b, a = 1] = numbers(getComputedStyle(at).backgroundColor);
+      if (a > 0.5) return [r, g, b];
+    }
+    return [255, 255, 255];
+  };
+  const missing = [];
+  const kinds = "a[href], button, input:not([type=hidden]), select, summary, textarea";
+  for (const element of document.querySelectorAll(kinds)) {
+    if (element.disabled || !element.checkVisibility({ visibilityProperty: true })) continue;
+    element.focus({ preventScroll: true });
+    const row = element.closest(".log > li");
+    const style = getComputedStyle(element, row ? "::after" : null);
+    const [light, dark] = [numbers(style.outlineColor), ground(element.parentElement)]
+      .map((colour) => luminance(colour) + 0.05).sort((a, b) => b - a);
+    const isSeen = style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2;
+    if (document.activeElement !== element || !isSeen || light / dark < 3)
+      missing.push(`${element.outerHTML.slice(0, 120)} ${style.outline} ${light / dark}`);
+  }
+  return missing;
+}"""
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """What the console said: a breach of the content security policy is among it."""
+    return []
+
+
+def open_window(
+    browser: Browser,
+    street: dict[str, House],
+    scene: Scene,
+    complaints: list[str],
+    **options: object,
+) -> Page:
+    # Without motion, or axe would see the colours on their way from one scheme to the other.
+    page = look_in(browser, scene, street[scene.house], reduced_motion="reduce", **options)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    # A page that answers 4xx or 5xx says so in the console; some of these are meant to.
+    page.on(
+        "console",
+        lambda said: (
+            said.type in ("error", "warning")
+            and "the server responded with a status of" not in said.text
+            and complaints.append(said.text)
+        ),
+    )
+    return page
+
+
+def examine(page: Page, where: str, rules: dict[str, object]) -> None:
+    found = Axe().run(page, options=rules)
+    assert found.violations_count == 0, f"{where}\n{found.generate_report()}"
+    wide = page.evaluate(
+        "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+    )
+    assert wide <= 0, f"{where} scrolls sideways by {wide} pixels"
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+def test_page_is_accessible_in_both_schemes_and_widths(
+    browser: Browser, street: dict[str, House], scene: Scene, complaints: list[str]
+) -> None:
+    page = open_window(browser, street, scene, complaints, color_scheme="light", viewport=DESK)
+    scene.open(page, street[scene.house])
+    if not scene.is_variant:
+        examine(page, "light, on a desk", ALL_RULES)
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size(PHONE)  # type: ignore[arg-type]
+    examine(page, "dark, on a phone", RULES_OF_STYLE)
+    assert page.locator("[tabindex]:not([tabindex='0'], [tabindex='-1'])").count() == 0
+    if not page.locator("dialog[open]").count():
+        page.keyboard.press("Shift+Tab")  # from here on the focus is a keyboard's
+        assert page.evaluate(RINGS) == []
+        page.emulate_media(color_scheme="light")
+        assert page.evaluate(RINGS) == []
+    page.context.close()
+    assert complaints == []

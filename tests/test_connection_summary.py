@@ -1,0 +1,235 @@
+"""One sentence for each state of the connection: the worst first, and quiet when there is none."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from smstracker.connection.report import DAY, HOUR, WEEK, Report
+from smstracker.connection.summary import sentence
+from smstracker.connection.token_rotation import Rotation
+from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
+
+GOOD: list[tuple[Report, dict[str, Any], str]] = [
+    (WELL, {}, "All 124 outcomes of the last 24 hours were called back"),
+    (WELL, {"day": window(1)}, "The one outcome of the last 24 hours was called back"),
+    (WELL, {"day": window(1234)}, "All 1,234 outcomes of the last 24 hours were called back"),
+    (
+        WELL,
+        {"day": window(), "sent_in_day": 0},
+        "No message was sent in the last 24 hours, so no callback was expected",
+    ),
+    (
+        WELL,
+        {"day": window(), "sent_in_day": 2},
+        "No sent message was finished in the last 24 hours, so there is nothing to judge yet",
+    ),
+    # An idle week is no silence: nothing was accepted that could have been called back.
+    (
+        WELL,
+        {"last_callback_at": NOW - WEEK, "day": window(), "sent_in_day": 0},
+        "No message was sent in the last 24 hours, so no callback was expected",
+    ),
+    (NEW, {}, "No message was sent in the last 24 hours, so no callback was expected"),
+    (
+        NEW,
+        {"sent_in_day": 1, "oldest_message_at": NOW - 4 * MINUTE},
+        "No sent message was finished in the last 24 hours, so there is nothing to judge yet",
+    ),
+    (
+        WELL,
+        {"day": window(999, 1)},
+        "For 1 of 1,000 messages finished in the last 24 hours no valid callback told the outcome: "
+        "1 did not come in time. Twilio was asked instead",
+    ),
+    (
+        WELL,
+        {"day": window(997, 3)},
+        "For 3 of 1,000 messages finished in the last 24 hours no valid callback told the outcome: "
+        "3 did not come in time. Twilio was asked instead",
+    ),
+    (
+        WELL,
+        {"causes": (cause(500, is_plausible=False),)},
+        "All 124 outcomes of the last 24 hours were called back",
+    ),
+    # Who knows the account can forge; that is no news unless callbacks are missing.
+    (
+        WELL,
+        {
+            "hour": window(),
+            "causes": (cause(9, diagnosis="No token of yours.", setting="T"),),
+        },
+        "All 124 outcomes of the last 24 hours were called back",
+    ),
+    (
+        WELL,
+        {"causes": (cause(20, diagnosis="Signed with no token of yours.", setting="T"),)},
+        "All 124 outcomes of the last 24 hours were called back",
+    ),
+    (
+        WELL,
+        {"causes": (cause(0, day=9),)},
+        "All 124 outcomes of the last 24 hours were called back",
+    ),
+    (
+        WELL,
+        {"workers": (worker(), worker(age=DAY, problem="Twilio could not be reached."))},
+        "All 124 outcomes of the last 24 hours were called back",
+    ),
+]
+BAD: list[tuple[Report, dict[str, Any], str]] = [
+    (
+        WELL,
+        {"causes": (cause(),)},
+        "14 callbacks were refused in the last hour: "
+        "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example",
+    ),
+    (
+        WELL,
+        {
+            "hour": window(),
+            "unheard": 1,
+            "causes": (cause(1, diagnosis="Signed with no token of yours.", setting="T"),),
+        },
+        "1 callback was refused in the last hour: Signed with no token of yours (check T)",
+    ),
+    (
+        WELL,
+        {
+            "hour": window(missed=1),
+            "causes": (cause(2, diagnosis=None, setting=None),),
+        },
+        "2 callbacks were refused in the last hour: why is not known yet",
+    ),
+    (
+        WELL,
+        SILENT | {"repaired_since": 6},
+        "Twilio has not reached this app for 42 minutes; "
+        "Twilio was asked about 6 messages instead. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        WELL,
+        SILENT | {"repaired_since": 1, "waiting_since": 1},
+        "Twilio has not reached this app for 42 minutes; 1 message waits for a callback; "
+        "Twilio was asked about 1 message instead. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        WELL,
+        SILENT | {"waiting_since": 2, "workers": ()},
+        "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback, "
+        "and no worker runs to ask Twilio. Check with flask doctor that PUBLIC_BASE_URL is "
+        "reached from outside, and start flask worker",
+    ),
+    (
+        WELL,
+        SILENT | {"waiting_since": 2, "workers": (worker(problem="Credentials."),)},
+        "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback, "
+        "and Twilio cannot be asked. Check with flask doctor that PUBLIC_BASE_URL is "
+        "reached from outside. Credentials",
+    ),
+    (
+        NEW,
+        {"waiting_since": 3, "workers": (worker(),)},
+        "No callback has ever come, though 3 messages wait for one. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        NEW,
+        {"repaired_since": 2, "workers": (worker(),)},
+        "No callback has ever come; Twilio was asked about 2 messages instead. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        NEW,
+        {"repaired_since": 2, "workers": (worker(),), "causes": (cause(0, day=2),)},
+        "No callback has ever been accepted; Twilio was asked about 2 messages instead. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        WELL,
+        SILENT | {"repaired_since": 2, "causes": (cause(0, day=2),)},
+        "No callback has been accepted for 42 minutes; Twilio was asked about 2 messages instead. "
+        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+    ),
+    (
+        WELL,
+        {"workers": (worker(problem="Twilio answered with HTTP 418."),)},
+        "Twilio cannot be asked: Twilio answered with HTTP 418",
+    ),
+    (
+        WELL,
+        {"workers": (worker(age=2 * HOUR, problem="Old."),)},
+        "The worker has not run for 2 hours: what Twilio does not report is not fetched. "
+        "Start flask worker",
+    ),
+    (
+        NEW,
+        {"sent_in_day": 1, "oldest_message_at": NOW - 5 * MINUTE},
+        "No worker runs: what Twilio does not report is not fetched. Start flask worker",
+    ),
+    (
+        WELL,
+        {"day": window(121, 3)},
+        "For 3 of 124 messages finished in the last 24 hours no valid callback told the outcome: "
+        "3 did not come in time. Twilio was asked instead",
+    ),
+    (
+        WELL,
+        {"rotation": Rotation.PROMOTED},
+        "The newest callbacks are signed with the secondary token: Twilio has promoted it. "
+        "Set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to the old one",
+    ),
+]
+
+
+@pytest.mark.parametrize(("state", "changed", "text"), GOOD)
+def test_sentence_is_quiet_while_nothing_is_wrong(
+    state: Report, changed: dict[str, Any], text: str
+) -> None:
+    said = sentence(replace(state, **changed))
+    assert (said.text, said.brief, said.is_bad) == (text, text, False)
+
+
+@pytest.mark.parametrize(("state", "changed", "text"), BAD)
+def test_sentence_says_what_is_wrong(state: Report, changed: dict[str, Any], text: str) -> None:
+    said = sentence(replace(state, **changed))
+    assert (said.text, said.is_bad) == (text, True)
+    assert text.startswith(said.brief)
+
+
+@pytest.mark.parametrize(("state", "changed", "text"), BAD)
+def test_sentence_for_everybody_names_no_setting(
+    state: Report, changed: dict[str, Any], text: str
+) -> None:
+    brief = sentence(replace(state, **changed)).brief
+    assert "_URL" not in brief
+    assert "TOKEN" not in brief
+    assert "flask" not in brief
+
+
+def test_sentence_names_the_worst_first() -> None:
+    everything = {
+        "causes": (cause(),),
+        "repaired_since": 1,
+        "workers": (worker(problem="Credentials."),),
+        "rotation": Rotation.PROMOTED,
+        "day": window(1, 9),
+    }
+    heard = []
+    for name, mended in (
+        ("causes", ()),
+        ("repaired_since", 0),
+        ("workers", (worker(age=HOUR),)),
+        ("workers", (worker(),)),
+        ("rotation", Rotation.SETTLING),
+        ("day", window(10)),
+    ):
+        said = sentence(replace(WELL, **everything))  # type: ignore[arg-type]
+        assert said.is_bad
+        heard.append(said.brief.split()[0])
+        everything[name] = mended
+    assert heard == ["14", "Twilio", "Twilio", "The", "The", "For"]
+    assert not sentence(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]

@@ -1,0 +1,118 @@
+"""Exports while they are made: time passes, readers stall, the database goes away."""
+
+import csv
+import io
+import json
+from datetime import timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+
+from smstracker.clock import utcnow
+from smstracker.messages import log_export, search
+from tests.clients import Person
+
+
+def test_export_and_its_rows_reckon_silence_at_one_moment(app: Flask, alice: Person) -> None:
+    alice.has_message(status="sent")
+    almost = utcnow() + timedelta(hours=71, minutes=59)
+    for state, count in (("no-receipt", 0), ("waiting", 1)):
+        with time_machine.travel(almost, tick=False) as clock:
+            answer = alice.client.get(f"/messages/export.csv?state={state}", buffered=False)
+            pieces = [next(answer.iter_encoded())]
+            clock.shift(timedelta(hours=1))
+            pieces += answer.iter_encoded()
+        rows = list(csv.DictReader(io.StringIO(b"".join(pieces).decode("utf-8-sig"))))
+        assert [row["state"] for row in rows] == [state] * count
+
+
+def test_export_that_breaks_off_does_not_look_whole(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        alice.has_message()
+    monkeypatch.setattr(log_export, "BATCH", 2)
+    real = search.page
+
+    def once(*args: object, **named: object) -> object:
+        if named["before"]:
+            raise ConnectionError
+        return real(*args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(search, "page", once)
+    for kind in ("csv", "json"):
+        pieces: list[bytes] = []
+        answer = alice.client.get(f"/messages/export.{kind}", buffered=False)
+        with pytest.raises(ConnectionError):
+            pieces.extend(answer.iter_encoded())
+        answer.close()
+        got = b"".join(pieces).decode("utf-8-sig")
+        if kind == "csv":
+            rows = list(csv.reader(io.StringIO(got)))
+            assert len(rows) == 4
+            assert rows[-1] == [log_export.BROKEN_OFF]
+        else:
+            with pytest.raises(json.JSONDecodeError):
+                json.loads(got)
+    assert not log_export._slots._owners, "a broken export holds no place"
+
+
+def csv_of(person: Person) -> tuple[str, list[dict[str, str]]]:
+    """The export as it is sent, and its rows, oldest first, as Python reads them."""
+    sent = person.get("/messages/export.csv").text.removeprefix("\ufeff")
+    return sent, list(csv.DictReader(io.StringIO(sent)))[::-1]
+
+
+def test_export_quotes_every_text_and_no_number(app: Flask, alice: Person) -> None:
+    alice.has_message(body="hi;=1+1", segments=2, price_micros=7_900, price_unit="USD")
+    sent, [row] = csv_of(alice)
+    assert '"hi;=1+1"' in sent
+    header, line = sent.splitlines()
+    # As a reader that knows no quotes would take it apart.
+    bare = [cell for cell in line.split(",") if not cell.startswith('"')]
+    assert bare == ["2", "0.0079"]
+    assert all(name.startswith('"') for name in header.split(","))
+    assert (row["text"], row["segments"], row["price"]) == ("hi;=1+1", "2", "0.0079")
+
+
+def test_export_keeps_phone_numbers_as_they_are(app: Flask, alice: Person) -> None:
+    alice.has_message(recipient="+491512345678", sender="+15005550006")
+    sent, [row] = csv_of(alice)
+    assert '"+491512345678"' in sent
+    assert (row["recipient"], row["sender"]) == ("+491512345678", "+15005550006")
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", " =", "\ufeff="])
+def test_export_lets_no_text_become_a_formula(app: Flask, alice: Person, start: str) -> None:
+    alice.has_message(body=start + "1")
+    assert csv_of(alice)[1][0]["text"] == "'" + start + "1"
+
+
+def test_export_guards_a_text_that_is_a_phone_number_and_a_sender_that_is_none(
+    app: Flask, alice: Person
+) -> None:
+    alice.has_message(body="+15551234567", sender="+A1&B1")
+    [row] = csv_of(alice)[1]
+    assert (row["text"], row["sender"]) == ("'+15551234567", "'+A1&B1")
+
+
+def test_text_comes_back_from_an_export_without_its_first_apostrophe(
+    app: Flask, alice: Person
+) -> None:
+    texts = ["'=1", "''-1", "'tis", "=1", "plain", 'say "hi", you', "two\nlines", "'"]
+    for text in texts:
+        alice.has_message(body=text)
+    rows = csv_of(alice)[1]
+    guard = log_export.FORMULA
+    read = [t[1:] if t[:1] == "'" and guard.match(t[1:]) else t for t in (r["text"] for r in rows)]
+    assert read == texts
+
+
+def test_json_export_holds_numbers_and_texts_as_they_are_stored(app: Flask, alice: Person) -> None:
+    texts = ["=1+1", "'=1", "hi;=1+1", "e\u0301 \u2019", "\t@x"]
+    for text in texts:
+        alice.has_message(body=text, recipient="+491512345678")
+    listed = alice.get("/messages/export.json").json["messages"]  # type: ignore[index]
+    assert [one["text"] for one in listed] == texts[::-1]
+    assert {one["recipient"] for one in listed} == {"+491512345678"}

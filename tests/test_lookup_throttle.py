@@ -1,0 +1,178 @@
+"""The rate at which Twilio is asked, shared by look-ups, listing and commands, and the pauses."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+
+from smstracker.clock import utcnow
+from smstracker.commands import reconcile as command
+from smstracker.extensions import db
+from smstracker.models import Chore
+from smstracker.worker.lookup_throttle import LONGEST_TURN, Claim, Pace
+from smstracker.worker.loop import IN_A_ROW, Worker
+from tests.clients import Person
+from tests.signing import sid
+from tests.test_reconcile import in_minutes
+from tests.twilio_stub import answer, wire
+
+MakeApp = Callable[..., Flask]
+YEAR = 60 * 24 * 365
+
+
+def silent_messages(alice: Person, count: int) -> None:
+    for number in range(count):
+        alice.has_message(twilio_sid=sid(number), status="sent")
+
+
+def due_in() -> timedelta:
+    """How far ahead the next request may be made."""
+    with db.engine.connect() as connection:
+        return Chore.lock(connection, "lookups") - utcnow()
+
+
+def test_look_ups_take_their_turn_among_the_requests_of_a_listing(
+    make_app: MakeApp, alice: Person
+) -> None:
+    silent_messages(alice, 9)
+    with make_app(LOOKUPS_PER_SECOND="1").app_context(), in_minutes(6) as clock:
+        looked_up = 0
+        for _page in range(6):
+            clock.shift(Pace().reserve() + 0.2)
+            looked_up += len(Pace().claim().messages)
+        assert looked_up == 6
+
+
+def test_look_ups_and_listing_share_one_rate(make_app: MakeApp, alice: Person) -> None:
+    silent_messages(alice, 5)
+    with make_app(LOOKUPS_PER_SECOND="2").app_context(), in_minutes(6):
+        turns = [Pace().reserve()]
+        for _ in range(3):
+            messages, wait = Pace().claim()
+            turns += [wait] * len(messages)
+            turns.append(Pace().reserve())
+        assert turns == [0, 0.5, 0.5, 1.5, 2, 2, 3, 3.5, 4]
+
+
+def test_claim_waits_for_no_turn_that_is_far_away(make_app: MakeApp, alice: Person) -> None:
+    silent_messages(alice, 9)
+    with make_app(LOOKUPS_PER_SECOND="1").app_context(), in_minutes(6):
+        claims = [Pace().claim() for _ in range(9)]
+        assert sum(len(claim.messages) for claim in claims) == 6
+        assert max(claim.wait for claim in claims) == LONGEST_TURN.total_seconds()
+
+
+def test_pause_holds_for_listing_and_look_ups(app: Flask, alice: Person) -> None:
+    silent_messages(alice, 1)
+    with app.app_context(), in_minutes(6):
+        pace = Pace()
+        for _ in range(10):
+            pace.back_off([])
+        assert Pace().claim() == Claim([], 0)
+        assert Pace().reserve() >= 30
+
+
+def test_short_pause_does_not_cut_a_long_one_short(app: Flask) -> None:
+    with app.app_context(), in_minutes(0):
+        pace = Pace()
+        for _ in range(10):
+            pace.back_off([])
+        Pace().back_off([])
+        assert Pace().reserve() >= 30
+
+
+def test_clock_that_was_ahead_does_not_stop_the_listing(app: Flask) -> None:
+    with app.app_context():
+        with in_minutes(YEAR):
+            Pace().back_off([])
+        with in_minutes(0):
+            assert Pace().reserve() == 0
+
+
+def test_pauses_grow_until_twilio_answers_again(app: Flask) -> None:
+    pace = Pace()
+    for _ in range(6):
+        pace.failed()
+    assert pace.failed() >= timedelta(seconds=30)
+    pace.succeeded()
+    assert pace.failed() <= timedelta(seconds=2)
+
+
+def test_worker_that_was_answered_pauses_briefly_again(make_app: MakeApp, alice: Person) -> None:
+    silent_messages(alice, 1)
+    with (
+        wire(answer(200, {"sid": sid(0), "status": "delivered"})) as twilio,
+        make_app(TWILIO_API_BASE_URL=twilio.url).app_context(),
+        in_minutes(6),
+    ):
+        worker = Worker()
+        for _ in range(9):
+            worker._pace.failed()
+        worker._look_up_silent()
+        assert worker._pace.failed() <= timedelta(seconds=2)
+
+
+def test_failures_in_a_row_end_the_asking_until_after_a_pause(
+    make_app: MakeApp, alice: Person
+) -> None:
+    assert IN_A_ROW == 3
+    silent_messages(alice, 5)
+    with wire(*[answer(500, {})] * 3) as twilio, in_minutes(6):
+        with make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
+            Worker()._look_up_silent()
+            assert len(twilio.requests) == 3
+            until = utcnow() + due_in()
+        unasked = alice.messages()[3:]
+        assert [message.next_lookup_at for message in unasked] == [until, until]
+        assert until > utcnow()
+
+
+def test_worker_waits_for_the_turn_of_its_look_ups(
+    make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent_messages(alice, 1)
+    waits: list[float] = []
+    with (
+        wire(answer(200, {"sid": sid(0), "status": "delivered"})) as twilio,
+        make_app(TWILIO_API_BASE_URL=twilio.url, LOOKUPS_PER_SECOND="1").app_context(),
+        in_minutes(6),
+    ):
+        worker = Worker()
+        monkeypatch.setattr(worker, "_sleep", waits.append)
+        worker._pace.reserve()
+        worker._look_up_silent()
+    assert (waits, alice.message().status) == ([1], "delivered")
+
+
+def test_worker_ends_while_its_look_ups_wait_for_their_turn(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent_messages(alice, 1)
+    monkeypatch.setattr(Pace, "claim", lambda _self: Claim([alice.message()], 60))  # type: ignore[list-item]
+    with app.app_context():
+        worker = Worker()
+        worker.stop()
+        worker._look_up_silent()
+    assert alice.events(alice.message()) == []
+
+
+def test_command_keeps_to_the_rate_of_the_workers(
+    make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent_messages(alice, 2)
+    waits: list[float] = []
+
+    class Clock:
+        def wait(self, seconds: float) -> None:
+            waits.append(seconds)
+
+    monkeypatch.setattr(command, "Event", Clock)
+    same = answer(200, {"sid": sid(0), "status": "sent"})
+    with wire(same, *[answer(429, {"code": 20429})] * 3, same) as twilio, in_minutes(1):
+        app = make_app(TWILIO_API_BASE_URL=twilio.url, LOOKUPS_PER_SECOND="2")
+        with app.app_context():
+            Pace().reserve()
+        app.test_cli_runner().invoke(args=["messages", "reconcile", "--all"])
+    assert waits[:2] == [0.5, 1]
+    assert waits[4] >= 4  # the pause is everybody's

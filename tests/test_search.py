@@ -1,0 +1,234 @@
+"""Finding messages in the log: filters against a plain reference, handles, paging, export."""
+
+import csv
+import io
+import itertools
+import random
+import re
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+from markupsafe import escape
+
+from smstracker.clock import utcnow
+from smstracker.database.case_folding import CAPITALS, fold_text
+from smstracker.extensions import db
+from smstracker.messages import log_export, search
+from smstracker.messages.search import Count, Filter
+from smstracker.messages.search_filters import NO_CODE, matched
+from smstracker.models import Message
+from smstracker.models.messages import Content
+from smstracker.sms.status import Source, State
+from tests.clients import Person, words
+
+SERVICE = "MG" + "1" * 32
+TEXTS = ["Grüße, ÉCOLE!", 'say "50%_off" \\o/', "شكرا جزيلا 👍🏽", "plain text", "STRASSE Straße"]
+
+
+def fill(app: Flask, owner_id: int, count: int = 60) -> None:
+    now = utcnow()
+    statuses = ["delivered", "sent", "undelivered", "queued", "pending", "refused"]
+    with app.app_context():
+        for n in range(count):
+            at = now - timedelta(hours=n * 3)
+            one = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
+            sender = SERVICE if n % 7 == 0 else f"+1500555000{n % 3}"
+            one._fill(Content(f"+1555867{5300 + n % 4 * 110:04d}", sender, TEXTS[n % 5]))
+            one.status = statuses[n % 6]
+            one.error_code = "30003" if n % 6 == 2 else None
+            one.status_source = (None, "send", "callback", "lookup")[n % 4]
+            db.session.add(one)
+        db.session.commit()
+
+
+def passes(one: Message, f: Filter, now: datetime) -> bool:
+    return (
+        (f.state is None or one.shown(now).state is f.state)
+        and (f.error_code is None or (one.error_code or NO_CODE) == f.error_code)
+        and (f.sender is None or f.sender in (one.sender, one.messaging_service_sid))
+        and (f.source is None or one.status_source == f.source)
+        and (f.since is None or one.created_at >= f.since)
+        and (f.until is None or one.created_at < f.until)
+        and (f.text is None or fold_text(f.text) in fold_text(one.body))
+        and (f.digits is None or one.recipient.endswith(f.digits))
+    )
+
+
+def test_every_combination_of_filters_finds_what_a_plain_search_finds(
+    app: Flask, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(app, alice.id)
+    fill(app, bob.id, 20)
+    me = alice.id
+    every, now, found_any = alice.messages(), utcnow(), 0
+    monkeypatch.setattr(search, "LOOKED_THROUGH", 3)  # so that the index of texts is asked too
+    with app.app_context(), time_machine.travel(now, tick=False):
+        for changed in combinations(now):
+            f = Filter(me, **changed)  # type: ignore[arg-type]
+            expected = [one.id for one in reversed(every) if passes(one, f, now)]
+            expected.sort()
+            assert [one.id for one in search.page(f, size=100)] == expected, f
+            if f.state:
+                assert search.counts(f)[f.state] == Count(len(expected)), f
+            found_any += bool(expected)
+    assert found_any > 20
+
+
+def combinations(now: datetime) -> list[dict[str, object]]:
+    """Each filter alone, each two values together, and some of more, always the same ones."""
+    values: dict[str, tuple[object, ...]] = {
+        "state": (State.NO_RECEIPT, State.FAILED, State.UNKNOWN),
+        "error_code": ("30003", NO_CODE),
+        "sender": (SERVICE, "+15005550001"),
+        "source": (Source.CALLBACK, Source.LOOKUP),
+        "since": (now - timedelta(days=4),),
+        "text": ("straße", "50%_"),
+        "digits": ("300",),
+    }
+    pairs = [(name, value) for name, some in values.items() for value in some]
+    chosen = [dict([one]) for one in pairs]
+    chosen += [
+        {a[0]: a[1], b[0]: b[1]} for a, b in itertools.combinations(pairs, 2) if a[0] != b[0]
+    ]
+    chance = random.Random(1)
+    for _ in range(12):
+        names = chance.sample(list(values), chance.randint(3, 5))
+        chosen.append({name: chance.choice(values[name]) for name in names})
+    return [{}, *chosen]
+
+
+@pytest.mark.parametrize(
+    ("term", "count"),
+    [
+        *(("GRÜSSE", 0), ("grüße", 1), ("école", 1), ('"50%_', 1), ("\\O/", 1), ("0%x", 0)),
+        *(("جزيلا", 1), ("ا 👍🏽", 1), ("AIN TEX", 1), ("' OR", 0), ("STRASSE", 1)),
+    ],
+)
+def test_text_is_found_as_it_is_on_both_databases(
+    app: Flask, alice: Person, term: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(app, alice.id, 5)
+    if len(term) < 3:
+        assert alice.get("/messages.json", query_string={"text": term}).status_code == 422
+        return
+    for looked_through in (2_000, 1):
+        monkeypatch.setattr(search, "LOOKED_THROUGH", looked_through)
+        found = alice.get("/messages.json", query_string={"text": term}).json
+        assert len(found["messages"]) == count  # type: ignore[index]
+
+
+def test_capitals_are_folded_alike_everywhere(app: Flask, alice: Person) -> None:
+    alice.has_message(body=CAPITALS)
+    me = alice.id
+    with app.app_context():
+        assert db.session.scalar(db.select(db.func.fold_text(CAPITALS))) == fold_text(CAPITALS)
+        found = matched(Filter(me, text=fold_text(CAPITALS)))
+        assert len(db.session.execute(db.select(found.c.id)).all()) == 1
+
+
+def test_typed_number_is_in_no_address(app: Flask, alice: Person) -> None:
+    fill(app, alice.id)
+    form = {"number": "(555) 867-5300", "text": "plain", "period": "30d", "zone": "Europe/Paris"}
+    answer = alice.post("/messages/filter", form, page="/messages")
+    assert answer.status_code == 303
+    page = alice.get(answer.location).text
+    addresses = [answer.location, *re.findall(r'(?:href|action)="([^"]+)"', page)]
+    # As many digits as no id has by chance.
+    assert not any("8675300" in re.sub(r"\D", "", address) for address in addresses)
+    assert "To +1 555-867-5300" in words(page)
+    assert "Remove filter Text contains “plain”" in words(page)
+    again = alice.post("/messages/filter", form, page="/messages")
+    assert again.location == answer.location
+
+
+def test_handle_of_another_is_a_404(alice: Person, bob: Person) -> None:
+    alice.has_message()
+    found = alice.post("/messages/filter", {"number": "5310"}, page="/messages").location
+    assert len(alice.get(found.replace("messages", "messages.json")).json["messages"]) == 1  # type: ignore[index]
+    assert bob.get(found).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("typed", "problem"),
+    [
+        ({"text": "ab"}, "at least 3 characters"),
+        ({"number": "12"}, "at least the last 3 digits"),
+        ({"period": "custom", "from": "yesterday"}, "Type each day like"),
+        ({"error": "3000<3"}, "An error code is a number"),
+        ({"sender": "<b>"}, "no sender"),
+        ({"source": "rumour"}, "send, callback or lookup"),
+    ],
+)
+def test_bad_filter_is_explained_and_nothing_typed_is_lost(
+    alice: Person, typed: dict[str, str], problem: str
+) -> None:
+    alice.has_message()
+    answer = alice.post("/messages/filter", {"zone": "UTC", **typed}, page="/messages")
+    assert answer.status_code == 422
+    assert problem in words(answer.text)
+    kept = [value for name, value in typed.items() if name != "source"]
+    assert all(f'value="{escape(value)}"' in answer.text for value in kept)
+
+
+def test_paging_goes_both_ways_while_messages_arrive(app: Flask, alice: Person) -> None:
+    fill(app, alice.id, 120)
+    first = alice.get("/messages").text
+    assert 'class="newer"' not in first
+    second = alice.get(link(first, "older")).text
+    alice.has_message()
+    back = alice.get(link(second, "newer")).text
+    assert re.findall(r'data-id="([^"]+)"', back) == re.findall(r'data-id="([^"]+)"', first)
+    assert 'data-id="' in alice.get(link(back, "newer")).text
+
+
+def link(page: str, name: str) -> str:
+    found = re.search(rf'class="{name}" href="([^"]+)"', page)
+    assert found, name
+    return found[1].replace("&amp;", "&")
+
+
+def test_export_holds_what_is_filtered_and_no_formula(app: Flask, alice: Person) -> None:
+    fill(app, alice.id)
+    alice.has_message(body="=1+1", status="undelivered")
+    answer = alice.get("/messages/export.csv?state=failed")
+    assert "messages-20" in answer.headers["content-disposition"]
+    rows = list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+    in_csv = [row["id"] for row in rows]
+    for path in ("/messages.json", "/messages/export.json"):
+        listed = alice.get(f"{path}?state=failed").json["messages"]  # type: ignore[index]
+        assert [one["id"] for one in listed] == in_csv
+    assert all(row["recipient"].startswith("+1555867") for row in rows)
+    assert "'=1+1" in [row["text"] for row in rows]
+
+
+def test_export_is_made_in_batches_one_for_each_user(
+    app: Flask, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_export, "BATCH", 7)
+    fill(app, alice.id, 30)
+    assert len(alice.get("/messages/export.json").json["messages"]) == 30  # type: ignore[index]
+    assert not log_export._slots._owners, "a finished export holds no place"
+    log_export._slots.take(alice.id, most=1)
+    assert "Your other export" in alice.get("/messages/export.csv").text
+    assert bob.get("/messages/export.csv").status_code == 200
+    log_export._slots.release(alice.id)
+    assert alice.get("/messages/export.csv").status_code == 200
+
+
+def test_few_exports_are_made_at_once(make_app: Callable[..., Flask]) -> None:
+    app = make_app(WEB_THREADS="8")
+    ann, ben = (Person.signed_in(app, f"{name}@example.org") for name in ("ann", "ben"))
+    log_export._slots.take(ann.id, most=1)
+    refused = ben.get("/messages/export.csv")
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
+    assert "Other exports" in refused.text
+    log_export._slots.release(ann.id)
+
+
+def test_count_beyond_the_cap_says_so() -> None:
+    assert str(Count(9_999) + Count(5)) == "10,000+"
+    assert str(Count(1_234)) == "1,234"

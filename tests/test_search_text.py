@@ -1,0 +1,85 @@
+"""Finding by text where much of it fits: by the index on both databases, and counted with a cap."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import event
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.messages import search, state_counts
+from smstracker.messages.search import Filter
+from smstracker.messages.state_counts import Count
+from smstracker.models import Message
+from smstracker.models.messages import Content
+from smstracker.sms.status import State
+from tests.clients import Person
+
+
+def campaign(app: Flask, owner_id: int, count: int) -> None:
+    """Messages of one text, an hour apart; every fifth of them has failed."""
+    with app.app_context():
+        for number in range(count):
+            at = utcnow() - timedelta(hours=number + 1)
+            one = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
+            one._fill(Content("+15558675310", "+15005550006", f"abcab, appointment {number}"))
+            one.status = "undelivered" if number % 5 == 0 else "delivered"
+            db.session.add(one)
+        db.session.commit()
+
+
+def plans_of(app: Flask, chosen: Filter) -> list[str]:
+    """How the database runs what a page and its counts ask of the index of texts."""
+    found: list[str] = []
+
+    def look(connection: Any, _cursor: Any, sql: str, values: Any, *_: Any) -> None:
+        if "text_grams(" in sql or "message_fts" in sql:
+            explain = "EXPLAIN " if "text_grams(" in sql else "EXPLAIN QUERY PLAN "
+            own = connection.connection.cursor()
+            found.append(str(own.execute(explain + sql, values).fetchall()))
+
+    with app.app_context():
+        event.listen(db.engine, "before_cursor_execute", look)
+        search.page(chosen)
+        db.session.rollback()  # each does without what the other has set for its transaction
+        search.counts(chosen)
+        event.remove(db.engine, "before_cursor_execute", look)
+    return found
+
+
+def test_index_of_texts_is_asked_though_every_text_has_the_grams(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign(app, alice.id, 60)
+    with app.app_context():
+        db.session.execute(db.text("ANALYZE"))
+        db.session.commit()
+    monkeypatch.setattr(search, "LOOKED_THROUGH", 1)
+    monkeypatch.setattr(state_counts, "TEXTS_EXAMINED", 10)
+    plans = plans_of(app, Filter(alice.id, text="abcabc"))
+    assert len(plans) >= 3
+    for plan in plans:
+        assert "ix_message_text_grams" in plan or "VIRTUAL TABLE INDEX" in plan
+        assert "Seq Scan on message_text" not in plan
+
+
+def test_frequent_text_is_counted_among_the_newest_and_says_so(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = alice.id
+    campaign(app, me, 60)
+    monkeypatch.setattr(state_counts, "COUNT_CAP", 50)
+    monkeypatch.setattr(state_counts, "TEXTS_EXAMINED", 20)
+    with app.app_context():
+        every = search.counts(Filter(me, text="appointment"))
+        assert every[State.DELIVERED] == Count(16, is_exact=False)
+        assert every[State.FAILED] == Count(4, is_exact=False)
+        assert str(search.total(every)) == "20+"
+        # So few messages of that day that all of them are looked at.
+        day = Filter(me, text="appointment", since=utcnow() - timedelta(hours=10, minutes=30))
+        assert str(search.total(search.counts(day))) == "10"
+        rare = search.counts(Filter(me, text="appointment 5"))
+        assert str(search.total(rare)) == "11"

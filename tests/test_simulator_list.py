@@ -1,0 +1,193 @@
+"""The simulated carrier as twilio's own client sees it: listing, canceling, redacting, deleting."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+import requests
+from twilio.base.exceptions import TwilioRestException
+from twilio.http.http_client import TwilioHttpClient
+from twilio.rest import Client
+
+from smstracker.simulator import SimulatorServer, create_simulator
+from smstracker.simulator.ledger import Books
+
+SID, TOKEN = "AC" + "a1" * 16, "primary-token"
+SERVICE = "MG" + "b2" * 16
+OK = {"to": "+15005550006", "from_": "+15005550006", "body": "hello"}
+
+
+@pytest.fixture
+def server() -> Iterator[SimulatorServer]:
+    app = create_simulator(account_sid=SID, auth_token=TOKEN, speed=200)
+    with SimulatorServer(app) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: SimulatorServer) -> Client:
+    return make_client(server)
+
+
+def make_client(server: SimulatorServer) -> Client:
+    client = Client(SID, TOKEN, http_client=TwilioHttpClient(timeout=5))
+    client.api.base_url = server.url
+    return client
+
+
+def in_future(**delta: float) -> datetime:
+    return datetime.now(UTC) + timedelta(**delta)
+
+
+def schedule(client: Client, **changes: object):
+    wanted = {"schedule_type": "fixed", "send_at": in_future(days=1)}
+    return client.messages.create(
+        to=OK["to"], body="later", messaging_service_sid=SERVICE, **{**wanted, **changes}
+    )
+
+
+def refusal(call, *args, **kwargs) -> tuple[int, int]:
+    with pytest.raises(TwilioRestException) as caught:
+        call(*args, **kwargs)
+    return caught.value.status, caught.value.code
+
+
+# -- list --------------------------------------------------------------------------------------
+
+
+def test_list_pages_through_all_messages_newest_first(client):
+    sids = [client.messages.create(**{**OK, "body": str(n)}).sid for n in range(7)]
+    assert [m.sid for m in client.messages.list(page_size=3)] == sids[::-1]
+    assert [m.sid for m in client.messages.stream(page_size=2, limit=5)] == sids[:1:-1]
+
+
+def test_list_pages_stay_put_while_new_messages_come_and_go(client, server):
+    sids = [client.messages.create(**OK).sid for _ in range(6)]
+    first = client.messages.page(page_size=2)
+    assert [m.sid for m in first] == [sids[5], sids[4]]
+    assert first.previous_page_url is None
+    assert server.books.wait_until_idle(5)
+    client.messages.create(**OK)
+    client.messages(sids[4]).delete()
+    second = first.next_page()
+    assert [m.sid for m in second] == [sids[3], sids[2]]
+    third = second.next_page()
+    assert [m.sid for m in third] == [sids[1], sids[0]]
+    assert third.next_page_url is None
+    assert [m.sid for m in third.previous_page()] == [sids[3], sids[2]]
+
+
+def test_list_page_has_fifty_messages_unless_asked_and_a_thousand_at_most(client, server):
+    client.messages.create(**OK)
+    url = f"{server.url}/2010-04-01/Accounts/{SID}/Messages.json"
+    sizes = {None: 50, 7: 7, 5000: 1000}
+    for asked, given in sizes.items():
+        page = requests.get(url, {"PageSize": asked}, auth=(SID, TOKEN), timeout=5).json()
+        assert (page["page"], page["page_size"], page["next_page_uri"]) == (0, given, None)
+    for wrong in ({"PageSize": "x"}, {"PageToken": "PASM0"}, {"DateSent": "soon"}):
+        answer = requests.get(url, wrong, auth=(SID, TOKEN), timeout=5)
+        assert (answer.status_code, answer.json()["code"]) == (400, 20001)
+
+
+def test_list_filters_by_recipient_and_sender(client):
+    first = client.messages.create(to="+15005550006", from_="+15005550010", body="1")
+    second = client.messages.create(to="+15005550104", from_="+15005550010", body="2")
+    third = client.messages.create(to="+15005550104", from_="Clinic", body="3")
+    found = client.messages.list(to="+15005550104", page_size=1)
+    assert [m.sid for m in found] == [third.sid, second.sid]
+    assert [m.sid for m in client.messages.list(from_="+15005550010", to=first.to)] == [first.sid]
+
+
+def test_list_by_date_finds_what_was_sent_then_and_never_what_is_unsent(client, server):
+    noon = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    sids = [client.messages.create(**OK).sid for _ in range(4)]
+    assert server.books.wait_until_idle(5)
+    # Half a second past: the API shows whole seconds, and filters by them.
+    for sid, day in zip(sids, (-1, 0, 1), strict=False):
+        rewrite(server.books, sid, noon + timedelta(days=day, milliseconds=500))
+    rewrite(server.books, sids[3], None)
+
+    def found(**filters: object) -> list[str]:
+        return [m.sid for m in client.messages.list(**filters)][::-1]
+
+    assert found(date_sent=date(2026, 5, 4)) == found(date_sent="2026-05-04") == sids[1:2]
+    assert found(date_sent_before=noon) == found(date_sent_before="2026-05-04") == sids[:2]
+    assert found(date_sent_before=noon - timedelta(seconds=1)) == sids[:1]
+    assert found(date_sent_after=noon) == found(date_sent_after="2026-05-04") == sids[1:3]
+    assert found(date_sent_after=noon + timedelta(seconds=1)) == sids[2:3]
+    assert found(date_sent_after="2026-05-04", date_sent_before="2026-05-04") == sids[1:2]
+    assert found() == sids
+
+
+def rewrite(books: Books, sid: str, sent_at: datetime | None) -> None:
+    """Books are truth, and cannot be told another date: they are given the message anew."""
+    message = books.get(sid)
+    assert message is not None
+    books.enter(replace(message, sent_at=sent_at))
+
+
+# -- cancel, redact, delete --------------------------------------------------------------------
+
+
+def test_a_scheduled_message_waits_and_can_be_canceled_once(client, server):
+    message = schedule(client)
+    assert (message.status, message.num_segments) == ("scheduled", "0")
+    assert not server.books.wait_until_idle(0)
+    assert client.messages(message.sid).update(status="canceled").status == "canceled"
+    assert server.books.wait_until_idle(5)
+    assert client.messages(message.sid).fetch().date_sent is None
+    assert refusal(client.messages(message.sid).update, status="canceled") == (409, 30409)
+    assert server.books.move(message.sid, "queued") is None
+
+
+def test_a_scheduled_message_is_sent_at_its_time(client, server):
+    app = create_simulator(account_sid=SID, auth_token=TOKEN, speed=5000)
+    with SimulatorServer(app) as hasty:
+        sid = schedule(make_client(hasty), send_at=in_future(seconds=310)).sid
+        assert hasty.books.wait_until_idle(5)
+        assert hasty.books.get(sid).status == "delivered"
+
+
+@pytest.mark.parametrize(
+    ("send_at", "code"),
+    [
+        (None, 35111),
+        ("soon", 35114),
+        (timedelta(seconds=299), 35115),
+        (timedelta(days=35, seconds=9), 35115),
+    ],
+)
+def test_a_schedule_needs_a_time_that_twilio_accepts(client, send_at, code):
+    if isinstance(send_at, timedelta):
+        send_at = datetime.now(UTC) + send_at
+    assert refusal(schedule, client, send_at=send_at) == (400, code)
+
+
+def test_only_a_scheduled_message_can_be_canceled(client):
+    sid = client.messages.create(**OK).sid
+    assert refusal(client.messages(sid).update, status="canceled") == (409, 30409)
+    assert refusal(client.messages(sid).update, body="other words") == (400, 20001)
+
+
+def test_redacting_empties_the_text_but_not_the_books(client, server):
+    waiting = schedule(client).sid
+    assert refusal(client.messages(waiting).update, body="") == (409, 20009)
+    client.messages(waiting).update(status="canceled")
+    sid = client.messages.create(**OK).sid
+    assert server.books.wait_until_idle(5)
+    assert client.messages(sid).update(body="").body == ""
+    assert client.messages(sid).fetch().body == ""
+    assert server.books.count_creates(OK["to"], "hello") == 1
+
+
+def test_delete_works_once_the_message_is_finished(client, server):
+    silent = client.messages.create(**{**OK, "to": "+15005550100"}).sid
+    sid = client.messages.create(**OK).sid
+    assert server.books.wait_until_idle(5)
+    assert client.messages(sid).delete() is True
+    assert refusal(client.messages(sid).fetch) == (404, 20404)
+    assert [m.sid for m in client.messages.list()] == [silent]
+    assert refusal(client.messages(silent).delete) == (409, 20009)
+    assert server.books.get(sid).deleted
+    assert server.books.count_creates(OK["to"], "hello") == 1

@@ -1,0 +1,50 @@
+"""A flood is held back only on threads that nothing else keeps waiting."""
+
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from smstracker.carrier import current_carrier
+from smstracker.web.waiting_threads import WaitingThreads
+from smstracker.webhooks import quarantine
+from smstracker.webhooks.writer import CallbackWriter
+from tests.clients import Person
+from tests.signing import STATUS_PATH
+
+
+def waiting(app: Flask) -> WaitingThreads:
+    threads: WaitingThreads = app.extensions["waiting_threads"]
+    return threads
+
+
+@pytest.mark.parametrize("path", ["/messages/stream", "/messages/export.csv"])
+def test_response_that_waits_for_its_reader_counts_until_it_is_closed(
+    app: Flask, alice: Person, path: str
+) -> None:
+    answer: TestResponse = alice.client.get(path, buffered=False)
+    assert (answer.status_code, waiting(app).count) == (200, 1)
+    answer.close()
+    assert waiting(app).count == 0
+    alice.client.head(path).close()
+    assert waiting(app).count == 0
+
+
+def test_hand_over_to_twilio_counts_until_it_ends(app: Flask) -> None:
+    with app.app_context(), current_carrier().slot():
+        assert waiting(app).count == 1
+    assert waiting(app).count == 0
+
+
+def test_refused_callbacks_are_held_back_only_beside_few_that_wait(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(WEB_THREADS="8")
+    held: list[int] = []
+    monkeypatch.setattr(CallbackWriter, "is_busy", True)
+    monkeypatch.setattr(quarantine, "sleep", lambda _: held.append(waiting(app).count))
+    for _ in range(8):
+        app.test_client().post(STATUS_PATH, data={"a": "1"})
+        waiting(app).enter()
+    assert held == [1, 2, 3, 4, 5, 6]
