@@ -12,11 +12,11 @@ import click
 from flask.cli import FlaskGroup
 
 from config import ROOT
-from smstracker.commands.database_errors import Plainly
+from smstracker.commands.database_errors import ReportsDatabaseErrors
 from smstracker.version import version
 
 
-class Commands(Plainly, FlaskGroup):
+class Commands(ReportsDatabaseErrors, FlaskGroup):
     """Our commands, and those of Flask and its extensions."""
 
 

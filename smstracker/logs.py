@@ -75,12 +75,12 @@ def _is_no_request_line(record: logging.LogRecord) -> bool:
     return " - - [" not in record.getMessage()
 
 
-def name_request(event: str, **fields: str | None) -> None:
+def set_log_event(event: str, **fields: str | None) -> None:
     """Give the log line of this request its event name and fields of `FIELDS`."""
     g.log_event, g.log_fields = event, fields
 
 
-def leave_out_request() -> None:
+def suppress_log_line() -> None:
     """Write no line for this request: it is one of a flood that is told of in one line."""
     g.log_left_out = True
 

@@ -18,7 +18,7 @@ except ConfigError as error:
     sys.exit(str(error))
 
 bind = _settings.listen
-worker_class = "smstracker.web.gunicorn_worker.Worker"
+worker_class = "smstracker.web.gunicorn_worker.DeadlineWorker"
 # Several processes contend for one SQLite file: there, one process with threads is faster.
 workers = _settings.web_concurrency
 threads = _settings.web_threads

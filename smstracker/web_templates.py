@@ -18,7 +18,7 @@ from smstracker.messages import describe, failure_advice
 from smstracker.models import Message
 from smstracker.sms import status
 from smstracker.sms.error_guide import as_administrator, documentation
-from smstracker.sms.gsm_replacements import PLAIN, CostAdvice, Offer
+from smstracker.sms.gsm_replacements import PLAIN, CostAdvice, Replacement
 from smstracker.sms.phone_numbers import format_international
 from smstracker.sms.segments import Segments
 from smstracker.sms.status import Source
@@ -64,9 +64,9 @@ def init_app(app: Flask) -> None:
         "absolute_time": absolute_time,
         "addressed": addressed,
         "advice_line": advice_line,
-        "ago": clock.ago,
+        "age": clock.format_age,
         "brief_source": brief_source,
-        "exact_duration": clock.in_exact_words,
+        "exact_duration": clock.format_exact_duration,
         "offer_line": offer_line,
         "pretty_json": pretty_json,
         "readable": format_international,
@@ -77,12 +77,12 @@ def init_app(app: Flask) -> None:
         "asset": asset,
         "current_user": current_user,
         "documentation": documentation,
-        "explaining": failure_advice,
+        "failure_advice": failure_advice,
         "mms_words": MMS_LINE,
         "plain_characters": PLAIN | {"invisible": INVISIBLE, "shown": REPLACEMENTS},
         "State": status.State,
         "state_words": status.STATE_WORDS,
-        "wording": describe,
+        "describe": describe,
     }
     app.context_processor(_context)
 
@@ -128,7 +128,7 @@ def advice_line(advice: CostAdvice) -> str:
     return f"These characters make it cost more ({advice.before} segments, {advice.after} {way}):"
 
 
-def offer_line(offer: Offer) -> str:
+def offer_line(offer: Replacement) -> str:
     """A costly piece, how often it occurs and what would replace it; compose.js writes the same."""
     words = f"{named(offer.piece)} ×{offer.times}"
     if offer.replacement is None:

@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
-from smstracker.simulator.ledger import Books, CallbackAttempt
-from smstracker.simulator.scenarios import Key
+from smstracker.simulator.ledger import CallbackAttempt, Ledger
+from smstracker.simulator.scenarios import SigningKey
 from smstracker.sms.status import FINAL
 
 NOT_SENT = frozenset({"refused", "unreached", "untraced"})
@@ -31,7 +31,7 @@ class Evidence:
     events: frozenset[tuple[str | None, str, str | None]]
 
 
-def gather(app: Flask, books: Books, sent: Sequence[str]) -> Evidence:
+def gather(app: Flask, books: Ledger, sent: Sequence[str]) -> Evidence:
     told = select(StatusEvent.twilio_sid, StatusEvent.status, StatusEvent.idempotency_token)
     with app.app_context():
         shown = db.session.execute(select(Message.body, Message.status)).all()
@@ -93,7 +93,7 @@ def believed(found: Evidence) -> list[str]:
     return [
         f"{attempt.sid} {attempt.status}"
         for attempt in found.attempts
-        if attempt.signed_with is Key.WRONG
+        if attempt.signed_with is SigningKey.WRONG
         and (is_acknowledged(attempt) or attempt.idempotency_token in stored)
     ]
 

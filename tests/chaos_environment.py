@@ -18,8 +18,8 @@ from config import load
 from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models.lookup_queue import Chore
-from smstracker.simulator import Mishaps, SimulatorServer, create_simulator
+from smstracker.models.lookup_queue import ScheduledJob
+from smstracker.simulator import Faults, SimulatorServer, create_simulator
 from tests.chaos_processes import WEB, WORKER, Machine, PostgreSQL, database
 from tests.conftest import free_port
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
@@ -95,7 +95,7 @@ class Stage:
     def let_a_day_pass(self) -> None:
         """As far as the worker can tell: what it does once a day is due."""
         with self.app.app_context(), db.engine.begin() as connection:
-            listing = update(Chore).where(Chore.name == "listing")
+            listing = update(ScheduledJob).where(ScheduledJob.name == "listing")
             connection.execute(listing.values(due_at=utcnow()))
 
     def note_deaths(self) -> None:
@@ -164,7 +164,7 @@ def _simulator(seed: int) -> Flask:
         auth_token_secondary=SECONDARY,
         auth_token_former="the token of before the last rotation",
         speed=SPEED,
-        mishaps=Mishaps(**SHARES, seed=seed),
+        mishaps=Faults(**SHARES, seed=seed),
         lookups_per_second=LOOKUPS_PER_SECOND,
     )
 

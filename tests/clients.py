@@ -95,14 +95,14 @@ class Person:
 
     def events(self, message: Message) -> list[StatusEvent]:
         with self.app.app_context():
-            return list(db.session.scalars(StatusEvent.of_message(message.id)))
+            return list(db.session.scalars(StatusEvent.select_for_message(message.id)))
 
     def has_message(self, **columns: Any) -> Message:
         """Give this person a message that has been sent, without sending it."""
         with self.app.app_context():
             owner = db.session.scalars(select(User).where(User.email == self.email)).one()
             content = Content("+15558675310", "+15005550006", "Hello")
-            message = Message.draft(owner.id, uuid.uuid4(), content)
+            message = Message.create_pending(owner.id, uuid.uuid4(), content)
             for name, value in ({"status": "queued"} | columns).items():
                 setattr(message, name, value)
             db.session.commit()

@@ -30,7 +30,7 @@ from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
 from tests.smtp_server import Inbox
 
 if TYPE_CHECKING:
-    from tests.served_apps import House
+    from tests.served_apps import ServedApp
 
 DATABASES = ("sqlite", "postgresql")
 ANSWER = "smstracker.tests.answer"
@@ -277,7 +277,7 @@ class Quiet(WSGIRequestHandler):
 @pytest.fixture(scope="session")
 def street(
     migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, "House"]]:
+) -> Iterator[dict[str, "ServedApp"]]:
     """The houses of `tests.served_apps`, staged once: no test may change for good what they hold."""
     from tests.served_apps import houses  # they are built of what stands above
 

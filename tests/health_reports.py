@@ -4,8 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from smstracker.connection.refusal_causes import Cause
-from smstracker.connection.report import DAY, HOUR, WEEK, Delay, Report, Window, Worker
+from smstracker.connection.refusal_causes import RefusalCause
+from smstracker.connection.report import (
+    DAY,
+    HOUR,
+    WEEK,
+    ConnectionReport,
+    Delay,
+    Window,
+    WorkerStatus,
+)
 from smstracker.connection.token_rotation import Rotation
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -17,21 +25,21 @@ def window(told: int = 0, missed: int = 0, span: timedelta = DAY) -> Window:
     return Window(span, told * 2, 0, 0, told, missed)
 
 
-def worker(age: timedelta = MINUTE / 30, problem: str | None = None) -> Worker:
-    return Worker("w", NOW - WEEK, NOW - age, problem, age <= MINUTE)
+def worker(age: timedelta = MINUTE / 30, problem: str | None = None) -> WorkerStatus:
+    return WorkerStatus("w", NOW - WEEK, NOW - age, problem, age <= MINUTE)
 
 
-def cause(hour: int = 14, **columns: Any) -> Cause:
+def cause(hour: int = 14, **columns: Any) -> RefusalCause:
     facts = {"diagnosis": "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example"}
     proven = columns.pop("is_proven", "Valid" in (columns.get("diagnosis", "Valid") or ""))
     named = {"reason": "signature", "setting": "PUBLIC_BASE_URL", "is_plausible": True}
     named |= {"is_proven": proven}
     counts = {"hour": hour, "day": hour, "week": hour, "newest_at": NOW - MINUTE}
-    return Cause(**(facts | named | counts | columns))
+    return RefusalCause(**(facts | named | counts | columns))
 
 
 # A healthy day: Twilio calls, a worker runs, messages are sent.
-WELL = Report(
+WELL = ConnectionReport(
     at=NOW,
     last_callback_at=NOW - MINUTE,
     hour=window(10, span=HOUR),

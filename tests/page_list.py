@@ -22,7 +22,7 @@ from tests.sample_messages import (
     public_id,
     put_replayable,
 )
-from tests.served_apps import House
+from tests.served_apps import ServedApp
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class Scene:
     """
 
     name: str
-    where: str | Callable[[Page, House], None]
+    where: str | Callable[[Page, ServedApp], None]
     who: str | None = None
     house: str = "live"
     is_variant: bool = False
 
-    def open(self, page: Page, house: House) -> None:
+    def open(self, page: Page, house: ServedApp) -> None:
         """Go there, and wait until everything has been drawn."""
         if callable(self.where):
             self.where(page, house)
@@ -54,7 +54,7 @@ class _Ids(dict[str, str]):
         return str(public_id(key))
 
 
-def _code(page: Page, house: House) -> None:
+def _code(page: Page, house: ServedApp) -> None:
     page.goto("/auth/sign-in")
     page.get_by_label("E-mail address").fill("me@home.example")
     page.get_by_role("button", name="Send the mail").click()
@@ -62,20 +62,20 @@ def _code(page: Page, house: House) -> None:
     house.app.extensions["mailer"].drain()
 
 
-def _wrong_code(page: Page, house: House) -> None:
+def _wrong_code(page: Page, house: ServedApp) -> None:
     _code(page, house)
     page.get_by_label("Six-digit code").fill("12 34")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_text("The code has six digits")).to_be_visible()
 
 
-def _mailbox(page: Page, house: House) -> None:
+def _mailbox(page: Page, house: ServedApp) -> None:
     _code(page, house)
     page.get_by_role("link", name="mailbox").click()
     expect(page.get_by_role("heading", level=2).first).to_be_visible()
 
 
-def _link(page: Page, house: House) -> None:
+def _link(page: Page, house: ServedApp) -> None:
     with house.app.app_context():
         token = SignInToken.issue(ALICE).token
         db.session.commit()
@@ -83,12 +83,12 @@ def _link(page: Page, house: House) -> None:
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
-def _dead_link(page: Page, house: House) -> None:
+def _dead_link(page: Page, house: ServedApp) -> None:
     page.goto("/auth/link/used")
     expect(page.get_by_role("heading", name="no longer works")).to_be_visible()
 
 
-def _wrong_address(page: Page, house: House) -> None:
+def _wrong_address(page: Page, house: ServedApp) -> None:
     page.goto("/auth/sign-in")
     page.get_by_label("E-mail address").fill("nonsense")
     page.keyboard.press("Enter")
@@ -101,27 +101,27 @@ def _type(page: Page, to: str, text: str) -> None:
     page.get_by_label("Text").fill(text)
 
 
-def _errors(page: Page, house: House) -> None:
+def _errors(page: Page, house: ServedApp) -> None:
     _type(page, "12", "")
     page.get_by_label("Pictures").fill("ftp://pictures.example/x")
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_text("too short").first).to_be_visible()
 
 
-def _long_text(page: Page, house: House) -> None:
+def _long_text(page: Page, house: ServedApp) -> None:
     _type(page, "+44 7700 900123", "An ê, a “quotation” – and 🚀\n" * 60)
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_text("more than one message can hold").first).to_be_visible()
 
 
-def _signed_out(page: Page, house: House) -> None:
+def _signed_out(page: Page, house: ServedApp) -> None:
     _type(page, "+1 202 555 0123", "A long story that must not be lost.\n" * 3)
     page.context.clear_cookies()
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_role("heading", name="signed out")).to_be_visible()
 
 
-def _kept(page: Page, house: House) -> None:
+def _kept(page: Page, house: ServedApp) -> None:
     page.goto("/auth/link/x")  # the only form that asks nothing of the database
     page.evaluate("""() => {
         const form = document.querySelector("form");
@@ -134,8 +134,8 @@ def _kept(page: Page, house: House) -> None:
     expect(page.get_by_role("heading", name="cannot do this right now")).to_be_visible()
 
 
-def _open_details(path: str) -> Callable[[Page, House], None]:
-    def open(page: Page, house: House) -> None:
+def _open_details(path: str) -> Callable[[Page, ServedApp], None]:
+    def open(page: Page, house: ServedApp) -> None:
         page.goto(path.format_map(_Ids()))
         for summary in page.locator("main summary").all():
             summary.click()
@@ -143,7 +143,7 @@ def _open_details(path: str) -> Callable[[Page, House], None]:
     return open
 
 
-def _keys(page: Page, house: House) -> None:
+def _keys(page: Page, house: ServedApp) -> None:
     page.goto("/messages")
     page.keyboard.press("j")
     page.keyboard.press("j")
@@ -151,37 +151,37 @@ def _keys(page: Page, house: House) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
 
 
-def _focused(page: Page, house: House) -> None:
+def _focused(page: Page, house: ServedApp) -> None:
     page.goto("/messages")
     page.keyboard.press("j")
     page.keyboard.press("j")
 
 
-def _exact(page: Page, house: House) -> None:
+def _exact(page: Page, house: ServedApp) -> None:
     page.goto("/messages")
     page.keyboard.press("t")
 
 
-def _bad_filter(page: Page, house: House) -> None:
+def _bad_filter(page: Page, house: ServedApp) -> None:
     page.goto("/messages")
     page.get_by_label("Text contains").fill("ab")
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("alert")).to_be_visible()
 
 
-def _skip(page: Page, house: House) -> None:
+def _skip(page: Page, house: ServedApp) -> None:
     page.goto("/messages")
     page.keyboard.press("Tab")
 
 
-def _replayed(page: Page, house: House) -> None:
+def _replayed(page: Page, house: ServedApp) -> None:
     put_replayable(house.app)
     page.goto("/callbacks")
     page.get_by_role("button", name="Replay all").click()
     expect(page.get_by_role("status").first).to_contain_text("refused")
 
 
-def _replayable(page: Page, house: House) -> None:
+def _replayable(page: Page, house: ServedApp) -> None:
     put_replayable(house.app)
     page.goto("/callbacks")
     expect(page.get_by_role("button", name="Replay all")).to_be_visible()
@@ -252,7 +252,7 @@ MOMENTS = (
 )
 
 
-def look_in(browser: Browser, scene: Scene, house: House, **options: object) -> Page:
+def look_in(browser: Browser, scene: Scene, house: ServedApp, **options: object) -> Page:
     """A window of its own in the house of a scene, signed in as the one who looks."""
     context = browser.new_context(base_url=house.url, **options)  # type: ignore[arg-type]
     context.set_default_timeout(10_000)

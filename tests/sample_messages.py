@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, Message, StatusEvent, User
-from smstracker.models.callback_counts import span_of
+from smstracker.models.callback_counts import bucket_start
 from tests.refused_callbacks import refusal
 from tests.sample_histories import ALL_STATES, Told
 from tests.signing import ACCOUNT_SID, STATUS_PATH, fields, sid, signature
@@ -167,7 +167,7 @@ def _health(connection: Connection, now: datetime) -> None:
     connection.execute(insert(Heartbeat), [{"worker": "clinic-1:4711", "problem": None, **beat}])
     rows = []
     for number in range(288):
-        began = span_of(now) - timedelta(minutes=5 * number)
+        began = bucket_start(now) - timedelta(minutes=5 * number)
         counts = {"accepted": 347, "repeated": 3, "by_secondary": 0, "refused": 0}
         rows.append({"began_at": began, "process": "p", "last_accepted_at": began, **counts})
     connection.execute(insert(CallbackTally), rows)

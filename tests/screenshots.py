@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.conftest import migrate
 from tests.page_list import MOMENTS, SCENES, Scene, look_in
-from tests.served_apps import House, houses
+from tests.served_apps import ServedApp, houses
 
 FOLDER = Path(__file__).parent / "screenshots"
 # The same moment every time, so that a picture changes only when its page does.
@@ -32,7 +32,7 @@ README = {
 }
 
 
-def take(browser: Browser, scene: Scene, house: House) -> None:
+def take(browser: Browser, scene: Scene, house: ServedApp) -> None:
     page = look_in(browser, scene, house, timezone_id="UTC", reduced_motion="reduce")
     scene.open(page, house)
     for width in WIDTHS:

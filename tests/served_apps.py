@@ -18,7 +18,7 @@ from tests.sample_messages import make_sick, stage
 KEY = "the pictures sign with this: 4d1b"
 
 
-class House:
+class ServedApp:
     """A served app and who is signed in to it."""
 
     def __init__(self, app: Flask, database_is_there: bool) -> None:
@@ -48,7 +48,7 @@ def _cookie_of(client: Client) -> str:  # type: ignore[type-arg]
 @contextmanager
 def houses(
     migrated: Path, folder: Path, now: datetime, many: int = 1
-) -> Iterator[dict[str, House]]:
+) -> Iterator[dict[str, ServedApp]]:
     """The four houses, staged at `now`; `migrated` is an empty SQLite database."""
     with ExitStack() as stack:
         found = {}
@@ -59,7 +59,7 @@ def houses(
                 shutil.copy(migrated, path)
             app = create_app(_settings(name, port, path, folder))
             app.test_client_class = Client
-            found[name] = House(app, database_is_there=name != "down")
+            found[name] = ServedApp(app, database_is_there=name != "down")
             stack.callback(_close, app)
             stack.enter_context(served(app, port))
         for name in ("live", "sick", "demo"):

@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from tests.page_list import SCENES, Scene, look_in
-from tests.served_apps import House
+from tests.served_apps import ServedApp
 
 # 24 pixels for a finger is a rule of WCAG 2.2 that axe leaves out unless it is asked.
 ALL_RULES = {"rules": {"target-size": {"enabled": True}}}
@@ -53,7 +53,7 @@ def complaints() -> list[str]:
 
 def open_window(
     browser: Browser,
-    street: dict[str, House],
+    street: dict[str, ServedApp],
     scene: Scene,
     complaints: list[str],
     **options: object,
@@ -84,7 +84,7 @@ def examine(page: Page, where: str, rules: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 def test_page_is_accessible_in_both_schemes_and_widths(
-    browser: Browser, street: dict[str, House], scene: Scene, complaints: list[str]
+    browser: Browser, street: dict[str, ServedApp], scene: Scene, complaints: list[str]
 ) -> None:
     page = open_window(browser, street, scene, complaints, color_scheme="light", viewport=DESK)
     scene.open(page, street[scene.house])

@@ -10,7 +10,7 @@ import time_machine
 
 from smstracker.connection import banner
 from smstracker.connection.banner import REMEMBERED, Banner
-from smstracker.connection.summary import Kind, Sentence
+from smstracker.connection.summary import HealthSummary, SummaryKind
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -20,10 +20,10 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     """When a sentence was computed; it is numbered."""
     times: list[datetime] = []
 
-    def compute(now: datetime) -> Sentence:
+    def compute(now: datetime) -> HealthSummary:
         times.append(now)
         text = f"Sentence {len(times)}"
-        return Sentence(Kind.WELL, text, False, text)
+        return HealthSummary(SummaryKind.WELL, text, False, text)
 
     monkeypatch.setattr(banner, "_compute", compute)
     return times
@@ -66,7 +66,7 @@ def test_sentence_that_was_being_computed_when_it_was_forgotten_is_not_kept(
 ) -> None:
     remembering, compute = Banner(), banner._compute
 
-    def replay_meanwhile(now: datetime) -> Sentence | None:
+    def replay_meanwhile(now: datetime) -> HealthSummary | None:
         sentence = compute(now)
         if len(computed) == 1:
             remembering.forget()
@@ -83,7 +83,7 @@ def test_others_get_the_former_sentence_while_one_computes(
     remembering, compute = Banner(), banner._compute
     meanwhile: list[str | None] = []
 
-    def look_meanwhile(now: datetime) -> Sentence | None:
+    def look_meanwhile(now: datetime) -> HealthSummary | None:
         meanwhile.append(said(remembering))
         return compute(now)
 

@@ -12,7 +12,7 @@ from sqlalchemy import event as sql_event
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.messages.send_warnings import notes_on
+from smstracker.messages.send_warnings import find_warnings
 from smstracker.models import StatusEvent
 from smstracker.models.messages import Content
 from smstracker.sms.gsm_replacements import (
@@ -21,7 +21,7 @@ from smstracker.sms.gsm_replacements import (
     cost_advice,
     look_alike,
     pieces,
-    plain,
+    replace_characters,
 )
 from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from smstracker.web_templates import advice_line, offer_line
@@ -55,9 +55,9 @@ LONG = "a" * 80
 
 
 def test_plain_text_keeps_spelling_and_emoji() -> None:
-    assert plain(f"“It’s” – voilà… {LONG}") == f'"It\'s" - voilà... {LONG}'
-    assert plain(f"“It’s” – ça va… {LONG}") == f"“It’s” – ça va… {LONG}"
-    assert plain(f"“It’s” 🚀 {LONG}") == f"“It’s” 🚀 {LONG}"
+    assert replace_characters(f"“It’s” – voilà… {LONG}") == f'"It\'s" - voilà... {LONG}'
+    assert replace_characters(f"“It’s” – ça va… {LONG}") == f"“It’s” – ça va… {LONG}"
+    assert replace_characters(f"“It’s” 🚀 {LONG}") == f"“It’s” 🚀 {LONG}"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_plain_text_keeps_spelling_and_emoji() -> None:
 )
 def test_no_advice_where_nothing_saves_a_segment(text: str) -> None:
     assert cost_advice(text) is None
-    assert plain(text) == text
+    assert replace_characters(text) == text
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_notes_take_three_statements(alice: Person) -> None:
     owner_id, seen = alice.id, []
     with alice.app.app_context():
         sql_event.listen(db.engine, "before_cursor_execute", lambda *args: seen.append(args[2]))
-        notes_on(owner_id, Content("+15558675310", "+15005550006", "Hello"), utcnow())
+        find_warnings(owner_id, Content("+15558675310", "+15005550006", "Hello"), utcnow())
     assert len([one for one in seen if one.lstrip().startswith("SELECT")]) == 3
 
 

@@ -202,7 +202,7 @@ def test_every_page_of_the_demo_says_that_it_is_simulated(
     app.test_client_class = Client
     newcomer = Person.signed_in(app, "me@home.example")
     with app.app_context():
-        message = Message.draft(
+        message = Message.create_pending(
             newcomer.id, uuid.uuid4(), Content("+15005550006", "+15005550006", "x")
         )
         db.session.commit()

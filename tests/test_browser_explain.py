@@ -15,7 +15,7 @@ from smstracker.web_templates import INVISIBLE, REPLACEMENTS, advice_line, offer
 from tests.clients import Client, Person
 from tests.page_list import Scene, look_in
 from tests.sample_messages import ALICE
-from tests.served_apps import House
+from tests.served_apps import ServedApp
 from tests.smtp_server import Inbox
 from tests.test_accessibility import ALL_RULES, examine
 from tests.test_before_sending import opt_out
@@ -226,7 +226,7 @@ def test_enter_without_script_sends(
 
 
 def test_number_of_a_story_is_checked_too(
-    street: dict[str, House],
+    street: dict[str, ServedApp],
     browser: Browser,
     database_url: str,
 ) -> None:

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.page_list import Scene, look_in
 from tests.sample_messages import ALICE, MANY
-from tests.served_apps import House
+from tests.served_apps import ServedApp
 
 # How tall each part of each bar is drawn, in pixels of the screen.
 HEIGHTS = """() => [...document.querySelectorAll(".chart .segment")]
@@ -20,7 +20,7 @@ PRINTED = """() => [
 ]"""
 
 
-def look(browser: Browser, street: dict[str, House], who: str, **options: object) -> Page:
+def look(browser: Browser, street: dict[str, ServedApp], who: str, **options: object) -> Page:
     scene = Scene("figures", "/insights?period=30d&zone=UTC", who)
     page = look_in(browser, scene, street["live"], **options)
     scene.open(page, street["live"])
@@ -28,7 +28,7 @@ def look(browser: Browser, street: dict[str, House], who: str, **options: object
 
 
 def test_one_message_among_many_is_seen_in_the_chart(
-    browser: Browser, street: dict[str, House]
+    browser: Browser, street: dict[str, ServedApp]
 ) -> None:
     page = look(browser, street, MANY)
     heights = page.evaluate(HEIGHTS)
@@ -36,7 +36,7 @@ def test_one_message_among_many_is_seen_in_the_chart(
     page.context.close()
 
 
-def test_a_phone_shows_the_newest_bar_first(browser: Browser, street: dict[str, House]) -> None:
+def test_a_phone_shows_the_newest_bar_first(browser: Browser, street: dict[str, ServedApp]) -> None:
     page = look(browser, street, MANY, viewport={"width": 360, "height": 740})
     newest = page.locator(".chart .segment").last.bounding_box()
     axis = page.locator(".chart .axis").first.bounding_box()
@@ -48,7 +48,7 @@ def test_a_phone_shows_the_newest_bar_first(browser: Browser, street: dict[str, 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_paper_is_light_and_has_the_numbers(
-    browser: Browser, street: dict[str, House], scheme: str
+    browser: Browser, street: dict[str, ServedApp], scheme: str
 ) -> None:
     page = look(browser, street, ALICE, color_scheme=scheme)
     assert page.evaluate(PRINTED)[0] is False
@@ -58,7 +58,7 @@ def test_paper_is_light_and_has_the_numbers(
 
 
 def test_browser_that_does_not_know_its_zone_shows_utc_and_says_so(
-    browser: Browser, street: dict[str, House]
+    browser: Browser, street: dict[str, ServedApp]
 ) -> None:
     scene = Scene("log", "/messages", ALICE)
     page = look_in(browser, scene, street["live"], timezone_id="Etc/Unknown")

@@ -18,7 +18,7 @@ from werkzeug.datastructures import MultiDict
 from smstracker.carrier.signatures import Signer, signed_fields
 from smstracker.extensions import db
 from smstracker.models import CallbackTally
-from smstracker.models.events import News
+from smstracker.models.events import StatusUpdate
 from smstracker.refused import payload
 from smstracker.refused.diagnosis import diagnose_pending
 from smstracker.webhooks import quarantine, views
@@ -237,7 +237,7 @@ CAPTURED = fields(
 SIGNED = "".join(name + value for name, value in sorted(CAPTURED.items()))
 
 
-def read(form: Mapping[str, str]) -> News | None:
+def read(form: Mapping[str, str]) -> StatusUpdate | None:
     return payload.read_callback(MultiDict(form), Signer(ACCOUNT_SID, "primary"), None)
 
 

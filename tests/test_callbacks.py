@@ -14,8 +14,8 @@ from sqlalchemy import select, update
 
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
-from smstracker.models.event_store import record
-from smstracker.models.events import News
+from smstracker.models.event_store import append_event
+from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Effect, Source, effects
 from tests.clients import Person
 from tests.signing import STATUS_PATH, call_back, fields, sid
@@ -222,8 +222,8 @@ def test_callback_and_send_answer_at_once_never_miss_one_another(app: Flask, ali
 
     def answer(number: int) -> None:
         with engine.begin() as connection:
-            news = News("queued", Source.SEND, {}, sid(number))
-            record(connection, messages[number].id, news)
+            news = StatusUpdate("queued", Source.SEND, {}, sid(number))
+            append_event(connection, messages[number].id, news)
 
     def callback(number: int) -> None:
         assert call_back(app.test_client(), fields(sid(number), "delivered")).status_code == 204

@@ -8,7 +8,7 @@ import responses
 from flask import Flask
 
 from config import TWILIO_API
-from smstracker.carrier import InquiryError, current_carrier
+from smstracker.carrier import CarrierQueryError, current_carrier
 from tests.clients import Person
 from tests.signing import sid
 from tests.twilio_stub import created, wire
@@ -35,7 +35,7 @@ def hosts(app: Flask) -> list[str]:
             lambda: current_carrier().fetch(sid(1)),
             lambda: current_carrier().check_service("MG" + "a" * 32),
         ):
-            with pytest.raises(InquiryError):
+            with pytest.raises(CarrierQueryError):
                 ask()
         return [str(call.request.url).split("/")[2] for call in twilio.calls]
 

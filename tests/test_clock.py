@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from smstracker.clock import ago, in_exact_words, in_words, utcnow, waiting_time
+from smstracker.clock import format_age, format_duration, format_exact_duration, format_wait, utcnow
 
 
 @pytest.mark.parametrize(
@@ -21,13 +21,13 @@ from smstracker.clock import ago, in_exact_words, in_words, utcnow, waiting_time
     ],
 )
 def test_duration_in_words(seconds: float, words: str) -> None:
-    assert in_words(timedelta(seconds=seconds)) == words
+    assert format_duration(timedelta(seconds=seconds)) == words
 
 
 def test_moments_in_words() -> None:
     now = utcnow()
-    assert ago(now, now) == "just now"
-    assert ago(now - timedelta(minutes=5), now) == "5 minutes ago"
+    assert format_age(now, now) == "just now"
+    assert format_age(now - timedelta(minutes=5), now) == "5 minutes ago"
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_moments_in_words() -> None:
     [(0, "1 second"), (1.2, "2 seconds"), (61, "2 minutes"), (3601, "2 hours"), (86400, "1 day")],
 )
 def test_waiting_time_is_rounded_up(seconds: float, words: str) -> None:
-    assert waiting_time(timedelta(seconds=seconds)) == words
+    assert format_wait(timedelta(seconds=seconds)) == words
 
 
 @pytest.mark.parametrize(
@@ -55,4 +55,4 @@ def test_waiting_time_is_rounded_up(seconds: float, words: str) -> None:
 def test_durations_that_are_compared_are_told_alike_when_they_are_alike(
     seconds: float, said: str
 ) -> None:
-    assert in_exact_words(timedelta(seconds=seconds)) == said
+    assert format_exact_duration(timedelta(seconds=seconds)) == said

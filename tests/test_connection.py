@@ -15,10 +15,10 @@ from config import load
 from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.connection import banner, refused_page
-from smstracker.connection.report import report
+from smstracker.connection.report import build_report
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, RefusedCallback, User
-from smstracker.models.callback_counts import span_of
+from smstracker.models.callback_counts import bucket_start
 from smstracker.refused import replay
 from smstracker.refused.diagnosis import diagnose_pending
 from tests.clients import Client, Person, words
@@ -65,11 +65,11 @@ def test_replay_is_for_administrators_with_a_token(app: Flask, bob: Person, admi
 
 
 def test_sign_in_leads_back_to_the_page(app: Flask) -> None:
-    from smstracker.web.urls import own_page
+    from smstracker.web.urls import safe_next_path
 
     with app.app_context():
-        assert own_page("/callbacks") == "/callbacks"
-        assert own_page("/callbacks/replay") is None
+        assert safe_next_path("/callbacks") == "/callbacks"
+        assert safe_next_path("/callbacks/replay") is None
 
 
 def test_everybody_in_the_demo_is_an_administrator(tmp_path, migrated_sqlite) -> None:  # type: ignore[no-untyped-def]
@@ -112,7 +112,7 @@ def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admi
 def test_page_counts_what_could_not_be_stored_if_there_is_any(app: Flask, admin: Person) -> None:
     assert "Could not be stored" not in words(admin.get("/callbacks").text)
     counts = {"accepted": 9, "repeated": 0, "by_secondary": 0, "refused": 0, "not_stored": 2}
-    store(app, CallbackTally(began_at=span_of(utcnow()), process="p", **counts))
+    store(app, CallbackTally(began_at=bucket_start(utcnow()), process="p", **counts))
     assert "Could not be stored 2 2 2" in words(admin.get("/callbacks").text)
 
 
@@ -350,6 +350,6 @@ def test_one_reason_is_told_once_whether_it_is_written_down_or_not(
                 diagnose_pending()
                 db.session.commit()
     with app.app_context():
-        [cause] = report(utcnow()).causes
+        [cause] = build_report(utcnow()).causes
     assert (cause.hour, cause.day, cause.week) == (2, 2, 2)
     assert words(admin.get("/callbacks").text).count("2 in 1 h") == 1

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from smstracker.connection.report import DAY, HOUR, WEEK, Report
-from smstracker.connection.summary import sentence
+from smstracker.connection.report import DAY, HOUR, WEEK, ConnectionReport
+from smstracker.connection.summary import summarize
 from smstracker.connection.token_rotation import Rotation
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 
-GOOD: list[tuple[Report, dict[str, Any], str]] = [
+GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (WELL, {}, "All 124 outcomes of the last 24 hours were called back"),
     (WELL, {"day": window(1)}, "The one outcome of the last 24 hours was called back"),
     (WELL, {"day": window(1234)}, "All 1,234 outcomes of the last 24 hours were called back"),
@@ -78,7 +78,7 @@ GOOD: list[tuple[Report, dict[str, Any], str]] = [
         "All 124 outcomes of the last 24 hours were called back",
     ),
 ]
-BAD: list[tuple[Report, dict[str, Any], str]] = [
+BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         WELL,
         {"causes": (cause(),)},
@@ -187,24 +187,26 @@ BAD: list[tuple[Report, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("state", "changed", "text"), GOOD)
 def test_sentence_is_quiet_while_nothing_is_wrong(
-    state: Report, changed: dict[str, Any], text: str
+    state: ConnectionReport, changed: dict[str, Any], text: str
 ) -> None:
-    said = sentence(replace(state, **changed))
+    said = summarize(replace(state, **changed))
     assert (said.text, said.brief, said.is_bad) == (text, text, False)
 
 
 @pytest.mark.parametrize(("state", "changed", "text"), BAD)
-def test_sentence_says_what_is_wrong(state: Report, changed: dict[str, Any], text: str) -> None:
-    said = sentence(replace(state, **changed))
+def test_sentence_says_what_is_wrong(
+    state: ConnectionReport, changed: dict[str, Any], text: str
+) -> None:
+    said = summarize(replace(state, **changed))
     assert (said.text, said.is_bad) == (text, True)
     assert text.startswith(said.brief)
 
 
 @pytest.mark.parametrize(("state", "changed", "text"), BAD)
 def test_sentence_for_everybody_names_no_setting(
-    state: Report, changed: dict[str, Any], text: str
+    state: ConnectionReport, changed: dict[str, Any], text: str
 ) -> None:
-    brief = sentence(replace(state, **changed)).brief
+    brief = summarize(replace(state, **changed)).brief
     assert "_URL" not in brief
     assert "TOKEN" not in brief
     assert "flask" not in brief
@@ -227,9 +229,9 @@ def test_sentence_names_the_worst_first() -> None:
         ("rotation", Rotation.SETTLING),
         ("day", window(10)),
     ):
-        said = sentence(replace(WELL, **everything))  # type: ignore[arg-type]
+        said = summarize(replace(WELL, **everything))  # type: ignore[arg-type]
         assert said.is_bad
         heard.append(said.brief.split()[0])
         everything[name] = mended
     assert heard == ["14", "Twilio", "Twilio", "The", "The", "For"]
-    assert not sentence(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]
+    assert not summarize(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from smstracker.database.engine import Base, include_object
 from smstracker.database.sqlite_file import making_file
 from smstracker.extensions import db
 from smstracker.messages import search
-from smstracker.messages.search import Filter
+from smstracker.messages.search import SearchFilters
 from smstracker.messages.state_counts import counts_query
 from smstracker.messages.url_filters import read_filters
 from smstracker.models import Message, RateLimit, StatusEvent, User, insight_buckets
@@ -214,13 +214,15 @@ def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None
     me, now, callback = alice.id, utcnow(), fields(sid(1), "sent")
     with many.app_context():
         queries = {
-            "first page": search.page_query(Filter(me)),
-            "later page": search.page_query(Filter(me), (now - timedelta(seconds=1500), 5)),
-            "one state": search.page_query(Filter(me, State.FAILED)),
-            "one message": Message.of_owner(me).where(Message.public_id == _uuid(7)),
-            "counts": counts_query(Filter(me)),
-            "send limit": Message.newest_since(me, now - timedelta(minutes=1)).offset(29).limit(1),
-            "events": StatusEvent.of_message(7),
+            "first page": search.page_query(SearchFilters(me)),
+            "later page": search.page_query(SearchFilters(me), (now - timedelta(seconds=1500), 5)),
+            "one state": search.page_query(SearchFilters(me, State.FAILED)),
+            "one message": Message.select_owned(me).where(Message.public_id == _uuid(7)),
+            "counts": counts_query(SearchFilters(me)),
+            "send limit": Message.select_created_since(me, now - timedelta(minutes=1))
+            .offset(29)
+            .limit(1),
+            "events": StatusEvent.select_for_message(7),
             "first of everyone": insight_buckets.first_made_query(None),
         }
         for name, query in queries.items():

@@ -12,14 +12,14 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import insert, select, text
 
 from smstracker.clock import utcnow
-from smstracker.connection.report import report
+from smstracker.connection.report import build_report
 from smstracker.extensions import db
 from smstracker.insights.query import measure
 from smstracker.models import Message, StatusEvent
-from smstracker.models.event_store import record
-from smstracker.models.events import News
+from smstracker.models.event_store import append_event
+from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source, State
-from smstracker.web.time_range import Period
+from smstracker.web.time_range import TimeRange
 from smstracker.worker.loop import Worker
 from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
@@ -67,7 +67,7 @@ def test_deleted_message_counts_as_unknown_everywhere(app_of_deleted: Flask, ali
     assert (cells["status"], cells["state"], cells["reason"]) == (told[0], told[2], told[3])
     owner = alice.id
     with app_of_deleted.app_context():
-        [outcome] = measure(owner, Period(), utcnow()).outcomes
+        [outcome] = measure(owner, TimeRange(), utcnow()).outcomes
     assert (outcome.state, outcome.count) == (State.UNKNOWN, 1)
     assert "Unknown 1" in words(alice.get("/messages?state=unknown").text)
     assert str(alice.message().public_id) in alice.get("/messages?state=unknown").text
@@ -84,7 +84,7 @@ def test_deleted_message_is_not_asked_about_again(app_of_deleted: Flask, alice: 
 
 def test_deleted_message_is_no_callback_that_was_missed(app_of_deleted: Flask) -> None:
     with app_of_deleted.app_context():
-        numbers = report(utcnow())
+        numbers = build_report(utcnow())
     assert (numbers.day.missed, numbers.repaired_since, numbers.unheard) == (0, 0, 0)
 
 
@@ -132,7 +132,9 @@ def test_late_callback_still_counts_for_a_deleted_message(
 def test_deletion_takes_no_outcome_back(app: Flask, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="delivered", final_at=utcnow())
     with app.app_context(), db.engine.begin() as connection:
-        assert not record(connection, message.id, News("deleted", Source.LOOKUP, {}, sid(1)))
+        assert not append_event(
+            connection, message.id, StatusUpdate("deleted", Source.LOOKUP, {}, sid(1))
+        )
     assert alice.message().status == "delivered"
 
 
@@ -165,7 +167,9 @@ def test_migration_back_restores_the_highest_word_that_the_release_before_knows(
         with db.engine.begin() as connection:
             for minute, (word, source) in enumerate((*told, ("deleted", Source.LOOKUP))):
                 at = began + timedelta(minutes=minute)
-                record(connection, message.id, News(word, source, {}, sid(1), received_at=at))
+                append_event(
+                    connection, message.id, StatusUpdate(word, source, {}, sid(1), received_at=at)
+                )
         downgrade(revision=BEFORE)
         with db.engine.connect() as connection:
             row = connection.execute(text("SELECT status, final_at FROM message")).one()
@@ -186,7 +190,7 @@ def test_migration_back_leaves_a_message_without_a_known_word_accepted(
     with app.app_context():
         with db.engine.begin() as connection:
             for word in ("teleported", "deleted"):
-                record(connection, message.id, News(word, Source.LOOKUP, {}, sid(1)))
+                append_event(connection, message.id, StatusUpdate(word, Source.LOOKUP, {}, sid(1)))
         downgrade(revision=BEFORE)
         upgrade()
     assert alice.message().status == "accepted"

@@ -15,7 +15,7 @@ from smstracker.carrier.signatures import Secret, Signatures
 from smstracker.extensions import db
 from smstracker.refused import diagnosis
 from smstracker.refused.diagnosis import diagnose_pending, explain
-from smstracker.refused.request import Evidence, Refusal
+from smstracker.refused.request import Refusal, RefusedRequest
 from smstracker.refused.signature_variants import MOST_HASHED
 from tests.conftest import settings
 from tests.signing import (
@@ -40,7 +40,7 @@ ALL = {
 }
 
 
-def seen(form: dict[str, str], path: str = PATH, **more: Any) -> Evidence:
+def seen(form: dict[str, str], path: str = PATH, **more: Any) -> RefusedRequest:
     """What arrived here, signed over `signed` (address and path) with `token`."""
     signed = more.pop("signed", BASE_URL + path)
     over = more.pop("over", form)
@@ -61,10 +61,10 @@ def seen(form: dict[str, str], path: str = PATH, **more: Any) -> Evidence:
         "twilio_sid": form.get("MessageSid"),
         "status": form.get("MessageStatus"),
     }
-    return Evidence(**what | more)
+    return RefusedRequest(**what | more)
 
 
-def told(evidence: Evidence, **changed: str) -> tuple[str, str | None]:
+def told(evidence: RefusedRequest, **changed: str) -> tuple[str, str | None]:
     config: Config = settings(**ALL | changed)
     return explain(evidence, config, Signatures(config))
 
@@ -226,7 +226,7 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
     ],
 )
 def test_refusal_is_told_by_its_sentence(
-    evidence: Evidence, sentence: str, setting: str | None
+    evidence: RefusedRequest, sentence: str, setting: str | None
 ) -> None:
     said, about = told(evidence)
     assert said.startswith(sentence)

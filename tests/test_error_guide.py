@@ -12,8 +12,8 @@ from smstracker.sms.error_guide import (
     WORTH_ANOTHER_TRY,
     as_administrator,
     documentation,
+    explain_code,
     read_guide,
-    reason_for,
 )
 from tests.clients import Person, words
 from tests.twilio_codes import EXPLAINED, LEFT_OUT, read_codes
@@ -64,7 +64,7 @@ def test_no_sentence_contradicts_its_class() -> None:
 
 
 def test_administrator_is_never_sent_to_the_administrator() -> None:
-    reasons = [*REASONS.values(), reason_for("31999"), reason_for("HTTP 404")]
+    reasons = [*REASONS.values(), explain_code("31999"), explain_code("HTTP 404")]
     for reason in filter(None, reasons):
         for text in (reason.what, reason.todo, reason.send_again, WHO[reason.who]):
             said = as_administrator(text)
@@ -120,19 +120,19 @@ def test_landline_that_twilio_refuses_is_named_and_not_sent_again() -> None:
 
 def test_code_that_is_not_listed_is_no_reason_to_send_again() -> None:
     for code in ("31999", "HTTP 404"):
-        reason = reason_for(code)
+        reason = explain_code(code)
         assert reason
         assert reason.again not in WORTH_ANOTHER_TRY
 
 
 @pytest.mark.parametrize("spelling", [30003, "30003 ", "030003", " 30 003"])
 def test_code_means_the_same_in_every_spelling(spelling: str | int) -> None:
-    assert reason_for(spelling) is REASONS["30003"]
+    assert explain_code(spelling) is REASONS["30003"]
 
 
 @pytest.mark.parametrize("nothing", [None, "", 0])
 def test_no_code_has_no_reason(nothing: str | int | None) -> None:
-    assert reason_for(nothing) is None
+    assert explain_code(nothing) is None
 
 
 def test_page_of_twilio_is_linked_for_codes_alone() -> None:

@@ -12,7 +12,7 @@ from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.refused import replay
 from smstracker.refused.payload import Refusal
-from smstracker.refused.replay import Forecast, forecast, would_be_applied
+from smstracker.refused.replay import ReplayForecast, forecast, would_be_applied
 from tests.refused_callbacks import refusal
 from tests.signing import STATUS_PATH, fields, sid, signature
 
@@ -27,7 +27,7 @@ def valid(**columns: Any) -> RefusedCallback:
     return refusal(utcnow(), **(signed | columns))
 
 
-def foretold(app: Flask, *refusals: RefusedCallback) -> Forecast:
+def foretold(app: Flask, *refusals: RefusedCallback) -> ReplayForecast:
     with app.app_context():
         for one in refusals:
             db.session.add(one)
@@ -38,21 +38,21 @@ def foretold(app: Flask, *refusals: RefusedCallback) -> Forecast:
 
 def test_forecast_counts_what_is_valid_by_now(app: Flask) -> None:
     refusals = (valid(), refusal(utcnow()), valid(replayed_at=utcnow()), valid())
-    assert foretold(app, *refusals) == Forecast(2, is_whole=True, is_done=False)
+    assert foretold(app, *refusals) == ReplayForecast(2, is_whole=True, is_done=False)
 
 
 def test_forecast_looks_at_so_many_and_says_that_there_are_more(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "FORESEEN", 2)
-    assert foretold(app, *(valid() for _ in range(3))) == Forecast(2, False, False)
+    assert foretold(app, *(valid() for _ in range(3))) == ReplayForecast(2, False, False)
 
 
 def test_forecast_looks_for_so_long_and_says_that_there_are_more(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "LOOKS_FOR", -1)
-    assert foretold(app, valid()) == Forecast(0, is_whole=False, is_done=False)
+    assert foretold(app, valid()) == ReplayForecast(0, is_whole=False, is_done=False)
 
 
 def test_forecast_looks_first_at_what_names_our_account_then_at_the_newest(

@@ -14,7 +14,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
 from smstracker.web import gunicorn_worker
-from smstracker.web.gunicorn_worker import Worker
+from smstracker.web.gunicorn_worker import DeadlineWorker
 
 MOST = 4
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -28,7 +28,9 @@ class Door:
         self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         config = Config()
         config.set("worker_connections", MOST)
-        self.worker = Worker(0, os.getpid(), [self._listener], None, 30, config, Logger(config))
+        self.worker = DeadlineWorker(
+            0, os.getpid(), [self._listener], None, 30, config, Logger(config)
+        )
         self.worker.poller = stack.enter_context(DefaultSelector())
         self.queued: list[TConn] = []
         self.worker.enqueue_req = self.queued.append

@@ -18,23 +18,23 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.insights import charts, rollup_job
 from smstracker.insights import query as reading
-from smstracker.insights.query import Measured, measure
-from smstracker.models import InsightChange, InsightSpan, InsightTally, Message, User
-from smstracker.models.event_store import fill_in, record
-from smstracker.models.events import News
+from smstracker.insights.query import InsightsResult, measure
+from smstracker.models import InsightBucket, InsightChange, InsightTally, Message, User
+from smstracker.models.event_store import append_event, update_message_facts
+from smstracker.models.events import StatusUpdate
 from smstracker.models.insight_rollups import DAY, HALF_HOUR
-from smstracker.models.message_totals import Took, bin_of
+from smstracker.models.message_totals import Took, duration_bin
 from smstracker.sms.status import RANK, Source
-from smstracker.web.time_range import Period, read_period
+from smstracker.web.time_range import TimeRange, read_period
 from tests.clients import Person, words
 
 Clock = Any  # what time_machine gives
 NOON = datetime(2026, 11, 20, 12, 10, tzinfo=UTC)
-MONTH = Period("30d", since=NOON - timedelta(days=30))
+MONTH = TimeRange("30d", since=NOON - timedelta(days=30))
 CALLED_BACK = ("sent", "delivered", "undelivered", "read")
 
 
-def plain(owner_id: int | None, period: Period) -> list[object]:
+def plain(owner_id: int | None, period: TimeRange) -> list[object]:
     """The figures, one message after the other."""
     outcomes: Counter[object] = Counter()
     by_sender: Took[str | None] = defaultdict(Counter)
@@ -42,23 +42,23 @@ def plain(owner_id: int | None, period: Period) -> list[object]:
     spend: dict[str | None, tuple[int, int]] = {}
     for one in db.session.scalars(select(Message)):
         if owner_id in (None, one.owner_id) and is_in(period, one.created_at):
-            outcomes[str(one.shown(utcnow()).state), one.error_code] += 1
+            outcomes[str(one.display_status(utcnow()).state), one.error_code] += 1
             micros, count = spend.get(one.price_unit, (0, 0))
             spend[one.price_unit] = (micros + (one.price_micros or 0), count + 1)
             is_told = one.status == "delivered" and one.status_source == Source.CALLBACK
             if is_told and one.final_at and one.accepted_at and one.final_at > one.accepted_at:
                 took = int(one.final_at.timestamp()) - int(one.accepted_at.timestamp())
-                by_sender[one.sender][bin_of(took)] += 1
-                by_code[one.recipient[1:4]][bin_of(took)] += 1
+                by_sender[one.sender][duration_bin(took)] += 1
+                by_code[one.recipient[1:4]][duration_bin(took)] += 1
     db.session.rollback()
     return [outcomes, by_sender, by_code, spend]
 
 
-def is_in(period: Period, made: datetime) -> bool:
+def is_in(period: TimeRange, made: datetime) -> bool:
     return (not period.since or made >= period.since) and (not period.until or made < period.until)
 
 
-def found(measured: Measured) -> list[object]:
+def found(measured: InsightsResult) -> list[object]:
     outcomes: Counter[object] = Counter()
     for one in measured.outcomes:
         outcomes[str(one.state), one.error_code] += one.count
@@ -68,7 +68,7 @@ def found(measured: Measured) -> list[object]:
 def check(app: Flask, *owners: int | None) -> None:
     with app.app_context():
         for owner in owners:
-            for period in (Period(), MONTH):
+            for period in (TimeRange(), MONTH):
                 measured = measure(owner, period, utcnow())
                 assert measured.as_of is None
                 assert found(measured) == plain(owner, period)
@@ -79,7 +79,7 @@ def work(app: Flask, clock: Clock, times: int = 3) -> None:
     with app.app_context():
         for _ in range(times):
             clock.shift(31)
-            list(rollup_job.count_ahead(None))
+            list(rollup_job.roll_up(None))
 
 
 def has_history(rng: random.Random, *people: Person) -> None:
@@ -126,7 +126,7 @@ def test_tallies_equal_a_plain_count_through_a_history(
         with app.app_context():
             widths = dict(
                 db.session.execute(
-                    select(InsightSpan.width, func.count()).group_by(InsightSpan.width)
+                    select(InsightBucket.width, func.count()).group_by(InsightBucket.width)
                 ).all()  # type: ignore[arg-type]
             )
         assert widths[HALF_HOUR] > 100
@@ -145,10 +145,12 @@ def _something_happens(rng: random.Random, app: Flask) -> None:
     with app.app_context(), db.engine.begin() as connection:
         ids = list(connection.scalars(select(Message.id)))
         for of in rng.sample(ids, 8):
-            news = News(rng.choice(CALLED_BACK), Source.CALLBACK, {}, error_code="30005")
-            record(connection, of, news)
+            news = StatusUpdate(rng.choice(CALLED_BACK), Source.CALLBACK, {}, error_code="30005")
+            append_event(connection, of, news)
         for of in rng.sample(ids, 4):
-            fill_in(connection, of, price_micros=-rng.randrange(9999), price_unit="EUR")
+            update_message_facts(
+                connection, of, price_micros=-rng.randrange(9999), price_unit="EUR"
+            )
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/St_Johns", "UTC"])
@@ -162,7 +164,7 @@ def test_ranges_that_cut_half_hours_equal_a_plain_count(
         me = alice.id
         work(app, clock)
         minutes = [NOON - timedelta(minutes=rng.randrange(3 * 1440)) for _ in range(10)]
-        ranges = [Period(since=min(two), until=max(two)) for two in itertools.pairwise(minutes)]
+        ranges = [TimeRange(since=min(two), until=max(two)) for two in itertools.pairwise(minutes)]
         for period in (*ranges, read_period(asked, utcnow()), read_period({}, utcnow(), "24h")):
             unit, starts = charts.starts(period, NOON - timedelta(days=3), utcnow())
             measured = measure(me, period, utcnow(), starts)
@@ -177,7 +179,7 @@ def test_tallies_are_what_the_page_reads(app: Flask, alice: Person) -> None:
         has_history(random.Random(3), alice)
         work(app, clock)
         with app.app_context():
-            before = found(measure(alice.id, Period(), utcnow()))
+            before = found(measure(alice.id, TimeRange(), utcnow()))
             # No event tells of this, so only what was counted ahead can be what is shown.
             db.session.execute(
                 update(Message)
@@ -185,7 +187,7 @@ def test_tallies_are_what_the_page_reads(app: Flask, alice: Person) -> None:
                 .values(status="failed")
             )
             db.session.commit()
-            assert found(measure(alice.id, Period(), utcnow())) == before
+            assert found(measure(alice.id, TimeRange(), utcnow())) == before
 
 
 def test_another_receipt_window_is_counted_anew(
@@ -210,7 +212,7 @@ def test_what_another_worker_wrote_meanwhile_stays(
         me = alice.id
         work(app, clock, 2)
         with db.engine.begin() as connection:
-            connection.execute(delete(InsightSpan))
+            connection.execute(delete(InsightBucket))
 
         def count_late(*args: object) -> object:
             old = count(*args)  # type: ignore[arg-type]
@@ -231,11 +233,11 @@ def test_an_event_that_is_committed_late_is_not_passed_over(app: Flask, alice: P
         work(app, clock)
         # The newest is at once above what counts as complete.
         _something_happens(random.Random(6), app)
-        list(rollup_job.count_ahead(None))
+        list(rollup_job.roll_up(None))
         clock.shift(29)
-        list(rollup_job.count_ahead(None))
+        list(rollup_job.roll_up(None))
         with db.engine.connect() as connection:
-            assert rollup_job.insight_buckets.touched_since(
+            assert rollup_job.insight_buckets.touched_messages(
                 connection, rollup_job.insight_buckets.cursor(connection)
             )
         check(app, me, None)
@@ -300,12 +302,12 @@ def test_news_that_cannot_be_counted_at_once_leaves_what_was_known(
         work(app, clock)
         alice.has_message()
         monkeypatch.setattr(reading, "LIVE_MOST", 0)
-        before, learned = measure(me, Period(), utcnow()), utcnow()
+        before, learned = measure(me, TimeRange(), utcnow()), utcnow()
         db.session.rollback()
         _something_happens(random.Random(13), app)
         clock.shift(3600)
         for _ in range(3):  # looked at, followed, and not counted anew yet
-            late = measure(me, Period(), utcnow())
+            late = measure(me, TimeRange(), utcnow())
             assert found(late) == found(before)
             assert late.as_of is not None
             assert late.as_of <= learned
@@ -325,14 +327,14 @@ def test_what_is_left_out_lies_before_the_moment_that_is_told(
         work(app, clock)
         hole = int(NOON.timestamp()) // DAY * DAY - 2 * HALF_HOUR
         with db.engine.begin() as connection:
-            connection.execute(delete(InsightSpan).where(InsightSpan.began == hole))
-            connection.execute(delete(InsightSpan).where(InsightSpan.width == DAY))
+            connection.execute(delete(InsightBucket).where(InsightBucket.began == hole))
+            connection.execute(delete(InsightBucket).where(InsightBucket.width == DAY))
         monkeypatch.setattr(reading, "LIVE_MOST", 0)
-        measured = measure(me, Period(), utcnow())
+        measured = measure(me, TimeRange(), utcnow())
         assert measured.as_of
         assert measured.complete_since
         assert measured.complete_since.timestamp() == hole + HALF_HOUR
-        shown = Period(since=measured.complete_since, until=measured.as_of)
+        shown = TimeRange(since=measured.complete_since, until=measured.as_of)
         assert found(measured) == plain(me, shown)
 
 

@@ -18,10 +18,10 @@ from smstracker.insights import charts
 from smstracker.insights.page import percent
 from smstracker.insights.query import Outcomes, measure
 from smstracker.models import Message, User
-from smstracker.models.event_store import record
-from smstracker.models.events import News
+from smstracker.models.event_store import append_event
+from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import RANK, Source, State
-from smstracker.web.time_range import Period, read_period
+from smstracker.web.time_range import TimeRange, read_period
 from tests.clients import Person, hidden, words
 
 
@@ -35,9 +35,9 @@ def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) ->
         person.has_message(status=word, created_at=moved, status_at=moved)
     owner = alice.id
     with app.app_context():
-        period = Period("7d", since=now - timedelta(days=7))
+        period = TimeRange("7d", since=now - timedelta(days=7))
         plain = Counter(
-            message.shown(utcnow()).state
+            message.display_status(utcnow()).state
             for message in db.session.query(Message).filter(Message.owner_id == owner)
             if message.created_at >= period.since  # type: ignore[operator]
         )
@@ -52,7 +52,7 @@ def test_silence_becomes_no_receipt(app: Flask, alice: Person) -> None:
     alice.has_message(status="sent")
     owner = alice.id
     with time_machine.travel(utcnow() + timedelta(days=5)), app.app_context():
-        assert charts.totals(measure(owner, Period(), utcnow()).outcomes)[State.NO_RECEIPT] == 1
+        assert charts.totals(measure(owner, TimeRange(), utcnow()).outcomes)[State.NO_RECEIPT] == 1
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_deliveries_learned_by_asking_are_left_out(app: Flask, alice: Person) ->
         )
     owner = alice.id
     with app.app_context():
-        found = measure(owner, Period(), utcnow()).sums
+        found = measure(owner, TimeRange(), utcnow()).sums
     assert found.by_sender == {"+15005550006": {7: 1}}
     assert found.by_code == {"155": {7: 1}}
 
@@ -116,7 +116,7 @@ def test_the_time_of_reading_is_not_taken_for_that_of_delivery(app: Flask, alice
     alice.has_message(status="read", **told)
     owner = alice.id
     with app.app_context():
-        assert not measure(owner, Period(), utcnow()).sums.by_sender
+        assert not measure(owner, TimeRange(), utcnow()).sums.by_sender
 
 
 def test_a_receipt_that_is_the_first_news_is_no_delivery_in_no_time(
@@ -126,8 +126,8 @@ def test_a_receipt_that_is_the_first_news_is_no_delivery_in_no_time(
     owner = alice.id
     with app.app_context():
         with db.engine.begin() as connection:
-            record(connection, message.id, News("delivered", Source.CALLBACK, {}))
-        found = measure(owner, Period(), utcnow())
+            append_event(connection, message.id, StatusUpdate("delivered", Source.CALLBACK, {}))
+        found = measure(owner, TimeRange(), utcnow())
     assert charts.totals(found.outcomes)[State.DELIVERED] == 1
     assert not found.sums.by_sender
     assert not found.sums.by_code
@@ -138,7 +138,7 @@ def test_spend_is_by_currency_and_counts_what_has_no_price(app: Flask, alice: Pe
     alice.has_message()
     owner = alice.id
     with app.app_context():
-        spend = measure(owner, Period(), utcnow()).sums.spend
+        spend = measure(owner, TimeRange(), utcnow()).sums.spend
     [(unit, total, count)] = charts.prices(spend)
     assert (unit, charts.money(total), count) == ("USD", "0.0075", 1)
     assert spend[None] == (0, 1)

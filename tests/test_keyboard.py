@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.page_list import Scene, look_in
 from tests.sample_messages import ALICE
-from tests.served_apps import House
+from tests.served_apps import ServedApp
 
 ROW_IS_IN_SIGHT = """row => {
   const { top, bottom } = row.getBoundingClientRect();
@@ -17,7 +17,7 @@ ROW_IS_IN_SIGHT = """row => {
 
 
 @pytest.fixture
-def page(browser: Browser, street: dict[str, House]) -> Iterator[Page]:
+def page(browser: Browser, street: dict[str, ServedApp]) -> Iterator[Page]:
     """Alice at her log of seventeen messages, in a low window."""
     window = {"width": 1000, "height": 400}
     page = look_in(browser, Scene("log", "/messages", ALICE), street["live"], viewport=window)
@@ -152,7 +152,9 @@ def test_far_too_long_text_is_not_sent_and_stays(page: Page) -> None:
     assert page.url.endswith("/messages/new")
 
 
-def test_without_script_nothing_tells_of_keys(browser: Browser, street: dict[str, House]) -> None:
+def test_without_script_nothing_tells_of_keys(
+    browser: Browser, street: dict[str, ServedApp]
+) -> None:
     scene = Scene("log", "/messages", ALICE)
     page = look_in(browser, scene, street["live"], java_script_enabled=False)
     page.goto("/messages")

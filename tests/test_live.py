@@ -14,8 +14,8 @@ from sqlalchemy import insert, text
 from smstracker.extensions import db
 from smstracker.live import broadcaster, event_stream
 from smstracker.models import Message, StatusEvent
-from smstracker.models.event_store import record
-from smstracker.models.events import News
+from smstracker.models.event_store import append_event
+from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 from tests.clients import Person
 from tests.conftest import free_port, served
@@ -45,7 +45,7 @@ def ann(house: Flask) -> Person:
 
 def learn(app: Flask, message: Message, word: str = "sent") -> None:
     with app.app_context(), db.engine.begin() as connection:
-        record(connection, message.id, News(word, Source.LOOKUP, {}))
+        append_event(connection, message.id, StatusUpdate(word, Source.LOOKUP, {}))
 
 
 def ask(person: Person, path: str = "/messages/stream", **headers: str) -> requests.Response:
@@ -196,7 +196,7 @@ def test_event_that_commits_late_is_told_and_never_skipped_by_a_position(
     house: Flask, ann: Person
 ) -> None:
     early, late = ann.has_message(), ann.has_message()
-    news = News("sent", Source.LOOKUP, {}).row()
+    news = StatusUpdate("sent", Source.LOOKUP, {}).row()
     with reading(ann) as reader:
         with house.app_context(), db.engine.connect() as slow:
             slow.execute(insert(StatusEvent).values(message_id=late.id, **news))

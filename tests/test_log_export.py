@@ -33,7 +33,7 @@ def test_export_that_breaks_off_does_not_look_whole(
     for _ in range(3):
         alice.has_message()
     monkeypatch.setattr(log_export, "BATCH", 2)
-    real = search.page
+    real = search.find_page
 
     def once(*args: object, **named: object) -> object:
         if named["before"]:

@@ -13,16 +13,16 @@ from flask import Flask
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
-from smstracker.carrier import InquiryError
+from smstracker.carrier import CarrierQueryError
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, RateLimit
-from smstracker.models.event_store import fill_in, record, record_callback
-from smstracker.models.events import News
+from smstracker.models.event_store import append_event, store_callback, update_message_facts
+from smstracker.models.events import StatusUpdate
 from smstracker.models.lookup_queue import reschedule
 from smstracker.sms.status import Source
 from smstracker.worker import loop
-from smstracker.worker.lookup_throttle import Pace
+from smstracker.worker.lookup_throttle import LookupThrottle
 from smstracker.worker.loop import Worker
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, call_back, fields, sid
@@ -160,7 +160,7 @@ def test_listing_goes_back_to_the_last_one_that_succeeded(
 
     def listing_of(last_done: datetime | None) -> Iterator[int]:
         if fails[0]:
-            raise InquiryError("Twilio could not be reached.")
+            raise CarrierQueryError("Twilio could not be reached.")
         since.append(last_done)
         yield 0
 
@@ -246,9 +246,9 @@ def test_clock_that_was_ahead_does_not_stop_the_work(app: Flask, alice: Person) 
     alice.has_message(status="sent", twilio_sid=sid(1))
     with app.app_context():
         with in_minutes(60 * 24 * 365):
-            Pace().back_off([])
+            LookupThrottle().back_off([])
         with in_minutes(60):
-            assert len(Pace().claim().messages) == 1
+            assert len(LookupThrottle().claim().messages) == 1
 
 
 def test_clock_that_is_set_back_does_not_stop_the_heartbeat(app: Flask) -> None:
@@ -281,15 +281,15 @@ def test_look_up_and_callback_of_one_message_do_not_wait_for_each_other(
     started = threading.Event()
 
     def callback() -> None:
-        news = News("delivered", Source.CALLBACK, {}, sid(1), account_sid=ACCOUNT_SID)
+        news = StatusUpdate("delivered", Source.CALLBACK, {}, sid(1), account_sid=ACCOUNT_SID)
         started.set()
         with app.app_context(), db.engine.begin() as connection:
-            record_callback(connection, None, news)
+            store_callback(connection, None, news)
 
     with app.app_context(), ThreadPoolExecutor(1) as thread:
         with db.engine.begin() as connection:
-            record(connection, message.id, News("sent", Source.LOOKUP, {}, sid(1)))
-            fill_in(connection, message.id, segments=1)
+            append_event(connection, message.id, StatusUpdate("sent", Source.LOOKUP, {}, sid(1)))
+            update_message_facts(connection, message.id, segments=1)
             done = thread.submit(callback)
             started.wait(5)
             until_somebody_waits_for_a_lock()
@@ -302,12 +302,12 @@ def test_callback_of_another_account_moves_nothing_even_if_it_comes_first(
     app: Flask, alice: Person
 ) -> None:
     message = alice.has_message(status="pending")
-    foreign = News("delivered", Source.CALLBACK, {}, sid(1), account_sid="AC" + "2" * 32)
+    foreign = StatusUpdate("delivered", Source.CALLBACK, {}, sid(1), account_sid="AC" + "2" * 32)
     with app.app_context():
         with db.engine.begin() as connection:
-            record_callback(connection, None, foreign)
-            record(connection, message.id, News("queued", Source.SEND, {}, sid(1)))
+            store_callback(connection, None, foreign)
+            append_event(connection, message.id, StatusUpdate("queued", Source.SEND, {}, sid(1)))
         with db.engine.begin() as connection:
-            record_callback(connection, message.public_id, foreign)
+            store_callback(connection, message.public_id, foreign)
     assert alice.message().status == "queued"
     assert {event.source for event in alice.events(message)} == {"send"}

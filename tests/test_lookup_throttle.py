@@ -9,8 +9,8 @@ from flask import Flask
 from smstracker.clock import utcnow
 from smstracker.commands import reconcile as command
 from smstracker.extensions import db
-from smstracker.models import Chore
-from smstracker.worker.lookup_throttle import LONGEST_TURN, Claim, Pace
+from smstracker.models import ScheduledJob
+from smstracker.worker.lookup_throttle import LONGEST_TURN, LookupBatch, LookupThrottle
 from smstracker.worker.loop import IN_A_ROW, Worker
 from tests.clients import Person
 from tests.signing import sid
@@ -29,7 +29,7 @@ def silent_messages(alice: Person, count: int) -> None:
 def due_in() -> timedelta:
     """How far ahead the next request may be made."""
     with db.engine.connect() as connection:
-        return Chore.lock(connection, "lookups") - utcnow()
+        return ScheduledJob.lock(connection, "lookups") - utcnow()
 
 
 def test_look_ups_take_their_turn_among_the_requests_of_a_listing(
@@ -39,26 +39,26 @@ def test_look_ups_take_their_turn_among_the_requests_of_a_listing(
     with make_app(LOOKUPS_PER_SECOND="1").app_context(), in_minutes(6) as clock:
         looked_up = 0
         for _page in range(6):
-            clock.shift(Pace().reserve() + 0.2)
-            looked_up += len(Pace().claim().messages)
+            clock.shift(LookupThrottle().reserve() + 0.2)
+            looked_up += len(LookupThrottle().claim().messages)
         assert looked_up == 6
 
 
 def test_look_ups_and_listing_share_one_rate(make_app: MakeApp, alice: Person) -> None:
     silent_messages(alice, 5)
     with make_app(LOOKUPS_PER_SECOND="2").app_context(), in_minutes(6):
-        turns = [Pace().reserve()]
+        turns = [LookupThrottle().reserve()]
         for _ in range(3):
-            messages, wait = Pace().claim()
+            messages, wait = LookupThrottle().claim()
             turns += [wait] * len(messages)
-            turns.append(Pace().reserve())
+            turns.append(LookupThrottle().reserve())
         assert turns == [0, 0.5, 0.5, 1.5, 2, 2, 3, 3.5, 4]
 
 
 def test_claim_waits_for_no_turn_that_is_far_away(make_app: MakeApp, alice: Person) -> None:
     silent_messages(alice, 9)
     with make_app(LOOKUPS_PER_SECOND="1").app_context(), in_minutes(6):
-        claims = [Pace().claim() for _ in range(9)]
+        claims = [LookupThrottle().claim() for _ in range(9)]
         assert sum(len(claim.messages) for claim in claims) == 6
         assert max(claim.wait for claim in claims) == LONGEST_TURN.total_seconds()
 
@@ -66,32 +66,32 @@ def test_claim_waits_for_no_turn_that_is_far_away(make_app: MakeApp, alice: Pers
 def test_pause_holds_for_listing_and_look_ups(app: Flask, alice: Person) -> None:
     silent_messages(alice, 1)
     with app.app_context(), in_minutes(6):
-        pace = Pace()
+        pace = LookupThrottle()
         for _ in range(10):
             pace.back_off([])
-        assert Pace().claim() == Claim([], 0)
-        assert Pace().reserve() >= 30
+        assert LookupThrottle().claim() == LookupBatch([], 0)
+        assert LookupThrottle().reserve() >= 30
 
 
 def test_short_pause_does_not_cut_a_long_one_short(app: Flask) -> None:
     with app.app_context(), in_minutes(0):
-        pace = Pace()
+        pace = LookupThrottle()
         for _ in range(10):
             pace.back_off([])
-        Pace().back_off([])
-        assert Pace().reserve() >= 30
+        LookupThrottle().back_off([])
+        assert LookupThrottle().reserve() >= 30
 
 
 def test_clock_that_was_ahead_does_not_stop_the_listing(app: Flask) -> None:
     with app.app_context():
         with in_minutes(YEAR):
-            Pace().back_off([])
+            LookupThrottle().back_off([])
         with in_minutes(0):
-            assert Pace().reserve() == 0
+            assert LookupThrottle().reserve() == 0
 
 
 def test_pauses_grow_until_twilio_answers_again(app: Flask) -> None:
-    pace = Pace()
+    pace = LookupThrottle()
     for _ in range(6):
         pace.failed()
     assert pace.failed() >= timedelta(seconds=30)
@@ -149,7 +149,7 @@ def test_worker_ends_while_its_look_ups_wait_for_their_turn(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     silent_messages(alice, 1)
-    monkeypatch.setattr(Pace, "claim", lambda _self: Claim([alice.message()], 60))  # type: ignore[list-item]
+    monkeypatch.setattr(LookupThrottle, "claim", lambda _self: LookupBatch([alice.message()], 60))  # type: ignore[list-item]
     with app.app_context():
         worker = Worker()
         worker.stop()
@@ -172,7 +172,7 @@ def test_command_keeps_to_the_rate_of_the_workers(
     with wire(same, *[answer(429, {"code": 20429})] * 3, same) as twilio, in_minutes(1):
         app = make_app(TWILIO_API_BASE_URL=twilio.url, LOOKUPS_PER_SECOND="2")
         with app.app_context():
-            Pace().reserve()
+            LookupThrottle().reserve()
         app.test_cli_runner().invoke(args=["messages", "reconcile", "--all"])
     assert waits[:2] == [0.5, 1]
     assert waits[4] >= 4  # the pause is everybody's

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, text
 
-from smstracker.doctor.check_result import Finding
+from smstracker.doctor.check_result import CheckResult
 from smstracker.doctor.checks import machine_checks
 from smstracker.doctor.machine_checks import durability, machine_findings
 from smstracker.extensions import db
@@ -18,7 +18,7 @@ MakeApp = Callable[..., Flask]
 GB = 10**9
 
 
-def findings(app: Flask) -> dict[str, Finding]:
+def findings(app: Flask) -> dict[str, CheckResult]:
     with app.app_context():
         return {finding.check: finding for finding in (*machine_findings(), *durability())}
 

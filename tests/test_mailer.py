@@ -20,7 +20,7 @@ from sqlalchemy import delete
 
 from config import load
 from smstracker import create_app
-from smstracker.doctor.check_result import Finding
+from smstracker.doctor.check_result import CheckResult
 from smstracker.doctor.checks import examine
 from smstracker.extensions import db
 from smstracker.mailer import Mailer, MailError
@@ -118,7 +118,7 @@ def ask(app: Flask, email: str) -> str:
     return re.sub(r'value="[^"]*"', "", person.get(answer.location).text)
 
 
-def mail_finding(app: Flask) -> Finding:
+def mail_finding(app: Flask) -> CheckResult:
     with app.app_context():
         return next(finding for finding in examine() if finding.check == "mail")
 

@@ -12,10 +12,10 @@ from sqlalchemy import text
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages import search
-from smstracker.messages.search import PAGE_SIZE, Filter
+from smstracker.messages.search import PAGE_SIZE, SearchFilters
 from smstracker.models import Message, User
-from smstracker.models.event_store import record
-from smstracker.models.events import News
+from smstracker.models.event_store import append_event
+from smstracker.models.events import StatusUpdate
 from smstracker.models.messages import Content
 from smstracker.sms.status import Source
 from tests.clients import Person, words
@@ -103,7 +103,10 @@ def test_pills_count_and_filter_by_state(app: Flask, alice: Person) -> None:
             db.session.execute(db.update(Message).where(chosen).values(status_at=at))
             db.session.commit()
     with app.app_context():
-        counts = {state: count.value for state, count in search.counts(Filter(alice.id)).items()}
+        counts = {
+            state: count.value
+            for state, count in search.count_states(SearchFilters(alice.id)).items()
+        }
     expected = {"waiting": 3, "delivered": 4, "failed": 11, "no-receipt": 3}
     expected |= {"unknown": 15, "cancelled": 9}
     assert counts == expected
@@ -159,7 +162,7 @@ def test_message_page_tells_the_whole_story(app: Flask, alice: Person) -> None:
         path = f"/messages/{message.public_id}"
         callback = f"/webhooks/twilio/status/{message.public_id}"
         with app.app_context(), db.engine.begin() as connection:
-            record(connection, message.id, News("queued", Source.SEND, {}, sid(1)))
+            append_event(connection, message.id, StatusUpdate("queued", Source.SEND, {}, sid(1)))
         assert "On its way to +1 555-867-5310" in words(alice.get(path).text)
         clock.shift(3)
         call_back(alice.client, fields(sid(1), "sent"), callback)

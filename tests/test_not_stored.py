@@ -13,13 +13,13 @@ from flask import Flask
 from sqlalchemy import event, select
 
 from smstracker.clock import utcnow
-from smstracker.connection.report import Report, report
+from smstracker.connection.report import ConnectionReport, build_report
 from smstracker.connection.storage_probe import storage_problem
-from smstracker.connection.summary import Kind, sentence
+from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.database.problems import DISK_FULL
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat
-from smstracker.models.events import News
+from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 from smstracker.webhooks.writer import Callback, CallbackWriter, Done, Waiting, current_writer
 from tests.clients import Person, words
@@ -50,9 +50,9 @@ def read_only(app: Flask) -> Iterator[None]:
         engine.dispose()
 
 
-def judged(app: Flask) -> Report:
+def judged(app: Flask) -> ConnectionReport:
     with app.app_context():
-        return report(utcnow())
+        return build_report(utcnow())
 
 
 def beat(app: Flask, age: timedelta = timedelta()) -> None:
@@ -70,9 +70,9 @@ def test_callbacks_that_cannot_be_stored_are_not_told_as_silence(app: Flask, ali
     with time_machine.travel(utcnow() + 30 * MINUTE, tick=False), read_only(app):
         assert call_back(client, fields(sid(2), "sent")).status_code == 503
         numbers = judged(app)
-        said = sentence(numbers)
+        said = summarize(numbers)
         assert numbers.waiting_since == 1
-        assert said.kind is Kind.NOT_STORING
+        assert said.kind is SummaryKind.NOT_STORING
         assert said.brief.endswith(
             "the database file cannot be written"
             if app.config["SETTINGS"].database_url.startswith("sqlite")
@@ -83,7 +83,7 @@ def test_callbacks_that_cannot_be_stored_are_not_told_as_silence(app: Flask, ali
         assert "Twilio has not reached this app" not in page
     with time_machine.travel(utcnow() + 30 * MINUTE, tick=False):  # it beats no more, and can write
         app.extensions["callback_writer"].failure = None
-        assert sentence(judged(app)).kind is Kind.NOT_STORED
+        assert summarize(judged(app)).kind is SummaryKind.NOT_STORED
 
 
 def test_callbacks_that_could_not_be_stored_are_counted_with_the_next_one(app: Flask) -> None:
@@ -97,11 +97,11 @@ def test_callbacks_that_could_not_be_stored_are_counted_with_the_next_one(app: F
         call_back(client, fields(sid(9), "sent"))
         with app.app_context():
             assert db.session.scalars(select(CallbackTally.not_stored)).all() == [3]
-        said = sentence(judged(app))
-        assert (said.kind, judged(app).hour.not_stored) == (Kind.NOT_STORED, 3)
+        said = summarize(judged(app))
+        assert (said.kind, judged(app).hour.not_stored) == (SummaryKind.NOT_STORED, 3)
         assert said.brief.startswith("3 callbacks could not be stored in the last hour")
         clock.shift(70 * MINUTE)
-        assert sentence(judged(app)).kind is not Kind.NOT_STORED
+        assert summarize(judged(app)).kind is not SummaryKind.NOT_STORED
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -116,17 +116,17 @@ def test_full_disk_is_said_before_a_callback_fails_and_no_longer_once_there_is_r
             "disk_usage",
             lambda _: SimpleNamespace(free=0),
         )
-        assert sentence(judged(app)).brief == said
+        assert summarize(judged(app)).brief == said
         assert said in words(alice.get("/messages").text)
     assert said not in words(alice.get("/messages").text)
-    assert sentence(judged(app)).kind is Kind.WELL
+    assert summarize(judged(app)).kind is SummaryKind.WELL
 
 
 def test_worker_that_cannot_store_its_beat_is_not_told_as_gone(app: Flask) -> None:
     beat(app, age=10 * MINUTE)
-    assert sentence(judged(app)).kind is Kind.NO_WORKER
+    assert summarize(judged(app)).kind is SummaryKind.NO_WORKER
     with read_only(app):
-        assert sentence(judged(app)).kind is Kind.NOT_STORING
+        assert summarize(judged(app)).kind is SummaryKind.NOT_STORING
         said = app.test_cli_runner().invoke(args=["doctor"]).stdout
     assert "worker: none has run" not in said
     assert "start flask worker" not in said
@@ -146,7 +146,7 @@ def test_lock_that_somebody_holds_is_no_problem_of_the_disk(
         db.engine.dispose()
         event.listen(db.engine, "connect", hurry)
     with other.app_context(), db.engine.begin():
-        assert sentence(judged(app)).kind is Kind.NO_WORKER
+        assert summarize(judged(app)).kind is SummaryKind.NO_WORKER
 
 
 @pytest.mark.parametrize(("age", "is_told"), [(9, True), (11, False), (-9, True), (-11, False)])
@@ -160,7 +160,7 @@ def test_failure_to_store_is_told_for_a_moment(app: Flask, age: int, is_told: bo
 def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:
     writer = CallbackWriter(100)
     writer.failure = failure = (DISK_FULL, utcnow())
-    news = News("sent", Source.CALLBACK, {}, sid(1))
+    news = StatusUpdate("sent", Source.CALLBACK, {}, sid(1))
     group: list[Waiting] = [(Callback(None, news), Done())]
     assert writer._leave_to_lines(group, {sid(1)}) == []
     assert (writer.failure, writer.not_stored) == (failure, 0)

@@ -14,8 +14,8 @@ from sqlalchemy import insert, select
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message
-from smstracker.models.event_store import record_callback
-from smstracker.models.events import News
+from smstracker.models.event_store import store_callback
+from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, STATUS_PATH, sid, signature
@@ -65,9 +65,9 @@ def shuffles(draw: st.DrawFn) -> tuple[list[Callback], list[Callback]]:
     return ordered, draw(st.permutations(ordered + repeats))
 
 
-def news(number: int, callback: Callback) -> News:
+def news(number: int, callback: Callback) -> StatusUpdate:
     word, code = callback
-    return News(word, Source.CALLBACK, {}, sid(number), code, account_sid=ACCOUNT_SID)
+    return StatusUpdate(word, Source.CALLBACK, {}, sid(number), code, account_sid=ACCOUNT_SID)
 
 
 class Book:
@@ -91,7 +91,7 @@ class Book:
     def apply(self, number: int, callbacks: Sequence[Callback]) -> None:
         for callback in callbacks:
             with db.engine.begin() as connection:
-                record_callback(connection, None, news(number, callback))
+                store_callback(connection, None, news(number, callback))
 
     def apply_at_once(self, number: int, callbacks: Sequence[Callback]) -> None:
         def one(callback: Callback) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from smstracker import logs
 from smstracker.webhooks import quarantine, views, writer
-from smstracker.webhooks.throttle import Budget, Lines
+from smstracker.webhooks.throttle import LogThrottle, TokenBucket
 from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, sid, signature
 from tests.test_callbacks import stored
 from tests.test_quarantine import STRANGER, forge, kept, refused_count
@@ -216,7 +216,7 @@ def test_log_of_refusals_holds_no_number_text_signature_or_path(
 
 def test_budget_survives_a_clock_that_is_set_back() -> None:
     with time_machine.travel(NOON, tick=False) as clock:
-        budget = Budget(per_second=1, burst=2)
+        budget = TokenBucket(per_second=1, burst=2)
         assert [budget.take() for _ in range(3)] == [True, True, False]
         clock.shift(timedelta(hours=-1))
         assert not budget.take()
@@ -226,9 +226,9 @@ def test_budget_survives_a_clock_that_is_set_back() -> None:
 
 def test_lines_tell_once_how_many_got_none() -> None:
     with time_machine.travel(NOON, tick=False) as clock:
-        some = Lines(per_minute=2)
+        some = LogThrottle(per_minute=2)
         assert [some.take() for _ in range(5)] == [True, True, False, False, False]
-        assert some.left_out() == 0
+        assert some.suppressed_count() == 0
         clock.shift(60)
-        assert [some.left_out(), some.left_out()] == [3, 0]
+        assert [some.suppressed_count(), some.suppressed_count()] == [3, 0]
         assert some.take()

@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Chore, Message
+from smstracker.models import Message, ScheduledJob
 from smstracker.models.lookup_queue import claim_silent
 from smstracker.simulator import SimulatorServer
 from smstracker.sms import lookup_schedule
@@ -152,7 +152,7 @@ def test_busy_twilio_is_left_alone_by_every_worker(
         work(app)
         assert len(twilio.requests) == 2
         with app.app_context():
-            pause = db.session.get_one(Chore, "lookups").due_at - utcnow()
+            pause = db.session.get_one(ScheduledJob, "lookups").due_at - utcnow()
         assert timedelta(seconds=0.9) < pause < timedelta(seconds=2.5)  # the listing waits too
     assert {message.status for message in alice.messages()} == {"sent"}
 

@@ -13,10 +13,10 @@ from sqlalchemy.exc import OperationalError
 from smstracker.extensions import db
 from smstracker.messages.describe import timeline
 from smstracker.models import CallbackTally
-from smstracker.models.event_store import record
-from smstracker.models.events import News
+from smstracker.models.event_store import append_event
+from smstracker.models.events import StatusUpdate
 from smstracker.refused import replay as replaying
-from smstracker.refused.replay import Replayed, replay
+from smstracker.refused.replay import ReplayResult, replay
 from smstracker.sms.status import Source
 from tests.clients import Person
 from tests.signing import BASE_URL, SECONDARY, call_back, fields, sid
@@ -31,7 +31,7 @@ Make = Callable[..., Flask]
 
 def replayed(app: Flask, ids: Sequence[int] | None = None) -> tuple[int, int]:
     with app.app_context():
-        done: Replayed = replay(ids)
+        done: ReplayResult = replay(ids)
     return done.applied, done.refused
 
 
@@ -211,7 +211,7 @@ def test_late_replay_does_not_move_a_message_backwards(make_app: Make, alice: Pe
     old = make_app(PUBLIC_BASE_URL="https://old.example.org").test_client()
     call_back(old, fields(sid(1), "sent"), path_of(message))
     with alice.app.app_context(), db.engine.begin() as connection:
-        record(connection, message.id, News("delivered", Source.LOOKUP, {}, sid(1)))
+        append_event(connection, message.id, StatusUpdate("delivered", Source.LOOKUP, {}, sid(1)))
     assert replayed(make_app()) == (1, 0)
     assert (alice.message().status, alice.message().status_source) == ("delivered", "lookup")
 
@@ -223,7 +223,7 @@ def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
     for number in range(3):
         call_back(old, fields(sid(number), "sent"), token=SECONDARY)
     app = make_app()
-    real = replaying.record_callback
+    real = replaying.store_callback
 
     def failing(connection, public_id, news) -> bool:  # type: ignore[no-untyped-def]
         if news.twilio_sid == sid(1):

@@ -12,10 +12,10 @@ from flask import Flask
 from sqlalchemy import event
 
 from smstracker.clock import utcnow
-from smstracker.connection.report import SPANS, Report, report
+from smstracker.connection.report import SPANS, ConnectionReport, build_report
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, Message, StatusEvent
-from smstracker.models.callback_counts import span_of
+from smstracker.models.callback_counts import bucket_start
 from smstracker.models.messages import Content
 from smstracker.sms.status import FINAL, NOT_CALLED_BACK, NOT_SENT, RANK
 from tests.clients import Person
@@ -86,9 +86,9 @@ def events(app: Flask, alice: Person, bob: Person, now: datetime) -> list[dict[s
     return told
 
 
-def of(app: Flask, now: datetime) -> Report:
+def of(app: Flask, now: datetime) -> ConnectionReport:
     with app.app_context():
-        return report(now)
+        return build_report(now)
 
 
 def test_report_counts_what_callbacks_and_look_ups_ended(
@@ -179,7 +179,7 @@ def test_tally_is_summed_over_processes_and_spans(app: Flask, now: datetime) -> 
     chance = random.Random(3)
     rows = [
         {
-            "began_at": span_of(now - timedelta(minutes=chance.randrange(8 * 1440))),
+            "began_at": bucket_start(now - timedelta(minutes=chance.randrange(8 * 1440))),
             "process": f"p{number}",
             **{
                 name: chance.randrange(50)
@@ -195,7 +195,7 @@ def test_tally_is_summed_over_processes_and_spans(app: Flask, now: datetime) -> 
         db.session.commit()
     found = of(app, now)
     for window, span in zip(found.windows, SPANS, strict=True):
-        within = [row for row in rows if row["began_at"] >= span_of(now - span)]
+        within = [row for row in rows if row["began_at"] >= bucket_start(now - span)]
         for name in ("accepted", *TALLIED):
             assert getattr(window, name) == sum(row[name] for row in within)
 
@@ -205,14 +205,14 @@ def tally(app: Flask, at: datetime, process: str = "p", **columns: object) -> No
         ("accepted", "repeated", "by_secondary", "refused"), 0
     )
     with app.app_context():
-        row = CallbackTally(began_at=span_of(at), process=process, **(counts | columns))
+        row = CallbackTally(began_at=bucket_start(at), process=process, **(counts | columns))
         db.session.add(row)
         db.session.commit()
 
 
 def test_last_callback_is_the_newest_of_all_processes(app: Flask, now: datetime) -> None:
     assert of(app, now).last_callback_at is None
-    at = span_of(now - 20 * MINUTE)
+    at = bucket_start(now - 20 * MINUTE)
     for process, moment in (("a", at + MINUTE), ("b", at + 2 * MINUTE)):
         tally(app, at, process, accepted=1, last_accepted_at=moment)
     tally(app, now, "c", refused=3)
@@ -307,6 +307,6 @@ def test_report_costs_the_same_few_statements_whatever_there_is(
         event.listen(
             db.engine, "before_cursor_execute", lambda _c, _cursor, sql, *_rest: seen.append(sql)
         )
-        report(now)
+        build_report(now)
     assert "BEGIN IMMEDIATE" not in seen
     assert 0 < len([sql for sql in seen if sql.startswith("SELECT")]) <= 13

@@ -18,8 +18,8 @@ from smstracker.clock import utcnow
 from smstracker.database.case_folding import CAPITALS, fold_text
 from smstracker.extensions import db
 from smstracker.messages import log_export, search
-from smstracker.messages.search import Count, Filter
-from smstracker.messages.search_filters import NO_CODE, matched
+from smstracker.messages.search import CappedCount, SearchFilters
+from smstracker.messages.search_filters import NO_CODE, match_all
 from smstracker.models import Message
 from smstracker.models.messages import Content
 from smstracker.sms.status import Source, State
@@ -45,9 +45,9 @@ def fill(app: Flask, owner_id: int, count: int = 60) -> None:
         db.session.commit()
 
 
-def passes(one: Message, f: Filter, now: datetime) -> bool:
+def passes(one: Message, f: SearchFilters, now: datetime) -> bool:
     return (
-        (f.state is None or one.shown(now).state is f.state)
+        (f.state is None or one.display_status(now).state is f.state)
         and (f.error_code is None or (one.error_code or NO_CODE) == f.error_code)
         and (f.sender is None or f.sender in (one.sender, one.messaging_service_sid))
         and (f.source is None or one.status_source == f.source)
@@ -68,12 +68,12 @@ def test_every_combination_of_filters_finds_what_a_plain_search_finds(
     monkeypatch.setattr(search, "LOOKED_THROUGH", 3)  # so that the index of texts is asked too
     with app.app_context(), time_machine.travel(now, tick=False):
         for changed in combinations(now):
-            f = Filter(me, **changed)  # type: ignore[arg-type]
+            f = SearchFilters(me, **changed)  # type: ignore[arg-type]
             expected = [one.id for one in reversed(every) if passes(one, f, now)]
             expected.sort()
-            assert [one.id for one in search.page(f, size=100)] == expected, f
+            assert [one.id for one in search.find_page(f, size=100)] == expected, f
             if f.state:
-                assert search.counts(f)[f.state] == Count(len(expected)), f
+                assert search.count_states(f)[f.state] == CappedCount(len(expected)), f
             found_any += bool(expected)
     assert found_any > 20
 
@@ -126,7 +126,7 @@ def test_capitals_are_folded_alike_everywhere(app: Flask, alice: Person) -> None
     me = alice.id
     with app.app_context():
         assert db.session.scalar(db.select(db.func.fold_text(CAPITALS))) == fold_text(CAPITALS)
-        found = matched(Filter(me, text=fold_text(CAPITALS)))
+        found = match_all(SearchFilters(me, text=fold_text(CAPITALS)))
         assert len(db.session.execute(db.select(found.c.id)).all()) == 1
 
 
@@ -230,5 +230,5 @@ def test_few_exports_are_made_at_once(make_app: Callable[..., Flask]) -> None:
 
 
 def test_count_beyond_the_cap_says_so() -> None:
-    assert str(Count(9_999) + Count(5)) == "10,000+"
-    assert str(Count(1_234)) == "1,234"
+    assert str(CappedCount(9_999) + CappedCount(5)) == "10,000+"
+    assert str(CappedCount(1_234)) == "1,234"

@@ -11,8 +11,8 @@ from sqlalchemy import event
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages import search, state_counts
-from smstracker.messages.search import Filter
-from smstracker.messages.state_counts import Count
+from smstracker.messages.search import SearchFilters
+from smstracker.messages.state_counts import CappedCount
 from smstracker.models import Message
 from smstracker.models.messages import Content
 from smstracker.sms.status import State
@@ -31,7 +31,7 @@ def campaign(app: Flask, owner_id: int, count: int) -> None:
         db.session.commit()
 
 
-def plans_of(app: Flask, chosen: Filter) -> list[str]:
+def plans_of(app: Flask, chosen: SearchFilters) -> list[str]:
     """How the database runs what a page and its counts ask of the index of texts."""
     found: list[str] = []
 
@@ -43,9 +43,9 @@ def plans_of(app: Flask, chosen: Filter) -> list[str]:
 
     with app.app_context():
         event.listen(db.engine, "before_cursor_execute", look)
-        search.page(chosen)
+        search.find_page(chosen)
         db.session.rollback()  # each does without what the other has set for its transaction
-        search.counts(chosen)
+        search.count_states(chosen)
         event.remove(db.engine, "before_cursor_execute", look)
     return found
 
@@ -59,7 +59,7 @@ def test_index_of_texts_is_asked_though_every_text_has_the_grams(
         db.session.commit()
     monkeypatch.setattr(search, "LOOKED_THROUGH", 1)
     monkeypatch.setattr(state_counts, "TEXTS_EXAMINED", 10)
-    plans = plans_of(app, Filter(alice.id, text="abcabc"))
+    plans = plans_of(app, SearchFilters(alice.id, text="abcabc"))
     assert len(plans) >= 3
     for plan in plans:
         assert "ix_message_text_grams" in plan or "VIRTUAL TABLE INDEX" in plan
@@ -74,12 +74,14 @@ def test_frequent_text_is_counted_among_the_newest_and_says_so(
     monkeypatch.setattr(state_counts, "COUNT_CAP", 50)
     monkeypatch.setattr(state_counts, "TEXTS_EXAMINED", 20)
     with app.app_context():
-        every = search.counts(Filter(me, text="appointment"))
-        assert every[State.DELIVERED] == Count(16, is_exact=False)
-        assert every[State.FAILED] == Count(4, is_exact=False)
-        assert str(search.total(every)) == "20+"
+        every = search.count_states(SearchFilters(me, text="appointment"))
+        assert every[State.DELIVERED] == CappedCount(16, is_exact=False)
+        assert every[State.FAILED] == CappedCount(4, is_exact=False)
+        assert str(search.sum_counts(every)) == "20+"
         # So few messages of that day that all of them are looked at.
-        day = Filter(me, text="appointment", since=utcnow() - timedelta(hours=10, minutes=30))
-        assert str(search.total(search.counts(day))) == "10"
-        rare = search.counts(Filter(me, text="appointment 5"))
-        assert str(search.total(rare)) == "11"
+        day = SearchFilters(
+            me, text="appointment", since=utcnow() - timedelta(hours=10, minutes=30)
+        )
+        assert str(search.sum_counts(search.count_states(day))) == "10"
+        rare = search.count_states(SearchFilters(me, text="appointment 5"))
+        assert str(search.sum_counts(rare)) == "11"

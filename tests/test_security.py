@@ -166,10 +166,10 @@ def test_warnings_of_others_are_logged_without_what_they_quote(
 def test_mail_and_callback_addresses_use_the_configured_base(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from smstracker.web.urls import absolute
+    from smstracker.web.urls import external_url
 
     with app.test_request_context(base_url="https://evil.example"):
-        assert absolute("auth.link", token="t") == "https://sms.example.org/auth/link/t"
+        assert external_url("auth.link", token="t") == "https://sms.example.org/auth/link/t"
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_logs_hold_no_number_text_token_or_signature(
     def broken(_self: object, _now: object) -> None:
         raise ValueError(f"with {message.recipient} and {message.body}")
 
-    monkeypatch.setattr(Message, "shown", broken)
+    monkeypatch.setattr(Message, "display_status", broken)
     assert alice.get(f"/messages/{message.public_id}").status_code == 500
     written = captured.getvalue()
     for secret in (

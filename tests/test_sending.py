@@ -23,7 +23,7 @@ from requests.exceptions import (
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
-from smstracker.carrier import OutcomeUnknownError, UnreachedError, http_client
+from smstracker.carrier import CarrierUnreachableError, OutcomeUnknownError, http_client
 from smstracker.carrier.errors import create_broken
 from smstracker.clock import utcnow
 from smstracker.extensions import db
@@ -211,10 +211,10 @@ def test_request_that_cannot_be_put_into_bytes_was_certainly_not_sent(make_app: 
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        (InvalidURL("x"), UnreachedError),
-        (MissingSchema("x"), UnreachedError),
-        (InvalidSchema("x"), UnreachedError),
-        (InvalidHeader("x"), UnreachedError),
+        (InvalidURL("x"), CarrierUnreachableError),
+        (MissingSchema("x"), CarrierUnreachableError),
+        (InvalidSchema("x"), CarrierUnreachableError),
+        (InvalidHeader("x"), CarrierUnreachableError),
         (ReadTimeout("x"), OutcomeUnknownError),
         (ChunkedEncodingError("x"), OutcomeUnknownError),
     ],
@@ -339,7 +339,7 @@ def test_send_limit_is_each_users_own(make_app: MakeApp, simulator: SimulatorSer
 def test_outcome_that_cannot_be_recorded_at_first_is_recorded_on_the_second_try(
     make_app: MakeApp, simulator: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alice, real, calls = sender_at(make_app, simulator.url), sending.record, []
+    alice, real, calls = sender_at(make_app, simulator.url), sending.append_event, []
 
     def once_gone(*arguments: object) -> None:
         calls.append(arguments)
@@ -347,7 +347,7 @@ def test_outcome_that_cannot_be_recorded_at_first_is_recorded_on_the_second_try(
             raise OperationalError("INSERT", {}, Exception("gone"))
         real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sending, "record", once_gone)
+    monkeypatch.setattr(sending, "append_event", once_gone)
     alice.send()
     assert alice.message().status == "queued"
 
@@ -358,7 +358,7 @@ def test_outcome_that_cannot_be_recorded_turns_unknown_by_itself(
     def gone(*_arguments: object) -> None:
         raise OperationalError("INSERT", {}, Exception("gone"))
 
-    monkeypatch.setattr(sending, "record", gone)
+    monkeypatch.setattr(sending, "append_event", gone)
     alice = sender_at(make_app, simulator.url)
     assert alice.send().status_code == 303
     message = alice.message()

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from smstracker.connection import wording
-from smstracker.connection.report import HOUR, WEEK, Delay, Report
-from smstracker.connection.summary import Kind, sentence
+from smstracker.connection.report import HOUR, WEEK, ConnectionReport, Delay
+from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
 from smstracker.database.problems import DISK_FULL
 from smstracker.doctor.checks import connection_checks
 from smstracker.refused.diagnosis import READY
-from smstracker.refused.replay import Forecast
+from smstracker.refused.replay import ReplayForecast
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 from tests.source_sentences import quoted, sentences
 
@@ -45,7 +45,7 @@ def rotating(how: Rotation) -> Change:
     return {"rotation": how}
 
 
-def report_of(change: Change) -> Report:
+def report_of(change: Change) -> ConnectionReport:
     changed = dict(change)
     base = NEW if changed.pop("new", False) else WELL
     return replace(base, **changed)
@@ -260,25 +260,25 @@ WORDS: list[tuple[str, str, str]] = [
     ),
     (
         "All that was refused has been applied since.",
-        wording.prospect(Forecast(0, is_whole=True, is_done=True)),
-        wording.prospect(Forecast(0, is_whole=True, is_done=False)),
+        wording.prospect(ReplayForecast(0, is_whole=True, is_done=True)),
+        wording.prospect(ReplayForecast(0, is_whole=True, is_done=False)),
     ),
     (
         "Replay applies all that is valid with today's settings, and nothing else.",
-        wording.prospect(Forecast(0, is_whole=False, is_done=False)),
-        wording.prospect(Forecast(1, is_whole=True, is_done=False)),
+        wording.prospect(ReplayForecast(0, is_whole=False, is_done=False)),
+        wording.prospect(ReplayForecast(1, is_whole=True, is_done=False)),
     ),
     (
         "Replay applies the 1 callback that is valid by now.",
-        wording.prospect(Forecast(1, is_whole=True, is_done=False)),
-        wording.prospect(Forecast(0, is_whole=True, is_done=False)),
+        wording.prospect(ReplayForecast(1, is_whole=True, is_done=False)),
+        wording.prospect(ReplayForecast(0, is_whole=True, is_done=False)),
     ),
     (
         "None can be applied: none is valid with today's settings. Fix a cause named above and "
         "restart: a Replay button then appears here. What none of your tokens or keys has signed "
         "is never applied.",
-        wording.prospect(Forecast(0, is_whole=True, is_done=False)),
-        wording.prospect(Forecast(2, is_whole=True, is_done=False)),
+        wording.prospect(ReplayForecast(0, is_whole=True, is_done=False)),
+        wording.prospect(ReplayForecast(2, is_whole=True, is_done=False)),
     ),
     ("< 1 %", wording.share(0.004), wording.share(0)),
     ("> 99 %", wording.share(0.996), wording.share(1)),
@@ -310,7 +310,7 @@ def lines(change: Change) -> str:
         patch.setattr(connection_checks, "report", lambda _now: report)
         told = list(connection_checks.findings())
     parts = [f"{one.verdict} {one.check}: {one.found}. {one.fix or ''}" for one in told]
-    return "\n".join([sentence(report).text, *parts])
+    return "\n".join([summarize(report).text, *parts])
 
 
 @cache
@@ -342,11 +342,11 @@ def test_no_sentence_on_the_connection_lacks_its_scenes(module: str) -> None:
 
 
 def test_every_kind_of_sentence_has_a_scene() -> None:
-    assert {sentence(report_of(true)).kind for _, true, _ in SCENES} == set(Kind)
+    assert {summarize(report_of(true)).kind for _, true, _ in SCENES} == set(SummaryKind)
 
 
 def test_connection_that_cannot_be_judged_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_now: object) -> Report:
+    def fail(_now: object) -> ConnectionReport:
         raise OperationalError("SELECT", {}, Exception())
 
     monkeypatch.setattr(connection_checks, "report", fail)

@@ -17,7 +17,7 @@ from smstracker.auth import sign_in_limits
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SignInToken
-from smstracker.models.rate_limits import Limit, RateLimit
+from smstracker.models.rate_limits import RateLimit, RateLimitRule
 from smstracker.models.sign_in import MOST_LIVE
 from tests.clients import Person, hidden
 from tests.smtp_server import Inbox
@@ -55,7 +55,7 @@ def test_request_that_others_overtook_is_refused_and_counts_against_nobody(
 ) -> None:
     hit, client = RateLimit.hit, sign_in_limits.parse_client("203.0.113.10")
 
-    def hit_after_others(connection: Connection, reached: Collection[Limit]) -> None:
+    def hit_after_others(connection: Connection, reached: Collection[RateLimitRule]) -> None:
         with db.engine.begin() as other:
             for _ in range(sign_in_limits.MAILS_OF_CLIENT_TO_ADDRESS):
                 hit(other, reached)

@@ -43,7 +43,7 @@ def documented(
 def signer(
     signature: str, settings_header: str | None = None, form: MultiDict[str, str] = FORM
 ) -> Signer | None:
-    return SIGNATURES.signer(URL, form, signature, settings_header)
+    return SIGNATURES.identify_signer(URL, form, signature, settings_header)
 
 
 def by_key(form: MultiDict[str, str] = FORM, secret: str = SECRET) -> str:
@@ -55,7 +55,7 @@ def test_documented_vector_verifies() -> None:
     form |= {"From": "+14158675310", "To": "+18005551212"}
     url = "https://example.com/myapp.php?foo=1&bar=2"
     assert documented("12345", url, form.items()) == "L/OH5YylLD5NRKLltdqwSvS0BnU="
-    verified = Signatures(settings(TWILIO_AUTH_TOKEN="12345")).signer(
+    verified = Signatures(settings(TWILIO_AUTH_TOKEN="12345")).identify_signer(
         url, MultiDict(form), "L/OH5YylLD5NRKLltdqwSvS0BnU="
     )
     assert verified == Signer(ACCOUNT_SID, "primary")
@@ -198,7 +198,7 @@ def test_verdict_is_that_of_the_request_validator(
     oracle = any(
         RequestValidator(secret).validate(url, form, signature) for secret in (PRIMARY, SECONDARY)
     )
-    assert (SIGNATURES.signer(url, form, signature) is not None) == oracle
+    assert (SIGNATURES.identify_signer(url, form, signature) is not None) == oracle
 
 
 @pytest.mark.parametrize("asked", ["", "?"])
@@ -208,7 +208,7 @@ def test_lone_question_mark_and_default_port_are_no_difference(
     asked: str, signed: str, port: str
 ) -> None:
     signature = documented(PRIMARY, f"{BASE_URL}{port}{STATUS_PATH}{signed}", FORM.items())
-    assert SIGNATURES.signer(URL + asked, FORM, signature) is not None
+    assert SIGNATURES.identify_signer(URL + asked, FORM, signature) is not None
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_another_address_is_a_difference(signed: str) -> None:
 def test_ipv6_address_with_a_port_verifies() -> None:
     url = "http://[::1]:8000/webhooks/twilio/status"
     signature = documented(PRIMARY, url, FORM.items())
-    assert SIGNATURES.signer(url, FORM, signature) is not None
+    assert SIGNATURES.identify_signer(url, FORM, signature) is not None
 
 
 def test_header_of_our_own_signature_is_the_documented_one() -> None:

@@ -10,7 +10,7 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from smstracker.simulator import STORIES, SimulatorServer, create_simulator
-from smstracker.simulator.ledger import Books
+from smstracker.simulator.ledger import Ledger
 
 SID, TOKEN, SECONDARY = "AC" + "a1" * 16, "primary-token", "secondary-token"
 SERVICE = "MG" + "b2" * 16
@@ -202,9 +202,9 @@ def test_books_keep_the_newest_messages_only(client, server):
     for n in range(3):
         client.messages.create(**{**OK, "body": str(n)})
     assert server.books.wait_until_idle(5)
-    small = Books(limit=2)
+    small = Ledger(limit=2)
     for message in server.books.messages():
-        small.enter(message)
+        small.add(message)
     assert [message.body for message in small.messages()] == ["1", "2"]
 
 

@@ -11,7 +11,7 @@ from twilio.rest import Client
 
 from smstracker.simulator import SimulatorServer, create_simulator
 from smstracker.simulator.callback_url import CallbackUrlError, parse_callback_url
-from smstracker.simulator.scenarios import Key
+from smstracker.simulator.scenarios import SigningKey
 from tests.callback_receiver import BROKEN, Receiver, receiving
 
 SID, TOKEN, OTHER = "AC" + "a1" * 16, "primary-token", "secondary-token"
@@ -147,7 +147,7 @@ def test_forged_callback_does_not_verify_with_any_token(server, receiver, send):
     assert not forged.is_signed_with(TOKEN)
     assert not forged.is_signed_with(OTHER)
     keys = [attempt.signed_with for attempt in server.books.attempts(sid)]
-    assert keys == [Key.PRIMARY, Key.WRONG]
+    assert keys == [SigningKey.PRIMARY, SigningKey.WRONG]
 
 
 def test_secondary_story_signs_with_the_secondary_token(server, receiver, send):

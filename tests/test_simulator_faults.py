@@ -8,8 +8,8 @@ import requests
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
-from smstracker.simulator import Mishaps, SimulatorServer, create_simulator
-from smstracker.simulator.scenarios import Key
+from smstracker.simulator import Faults, SimulatorServer, create_simulator
+from smstracker.simulator.scenarios import SigningKey
 from tests.callback_receiver import Receiver, receiving
 
 SID, TOKEN, FORMER = "AC" + "a1" * 16, "primary-token", "former-token"
@@ -35,7 +35,7 @@ def carrier(
         auth_token=TOKEN,
         auth_token_former=FORMER,
         speed=speed,
-        mishaps=Mishaps(**shares),
+        mishaps=Faults(**shares),
     )
     with SimulatorServer(app) as server:
         client = Client(SID, TOKEN, http_client=TwilioHttpClient(timeout=5))
@@ -100,7 +100,7 @@ def test_forged_callback_lies_and_verifies_with_no_token(receiver, number, lies)
     with carrier(receiver, forged=ALWAYS) as (server, send):
         sid = send(number)
         assert server.books.wait_until_idle(5)
-        forged = [a for a in server.books.attempts(sid) if a.signed_with is Key.WRONG]
+        forged = [a for a in server.books.attempts(sid) if a.signed_with is SigningKey.WRONG]
         assert [attempt.status for attempt in forged] == lies
         tokens = {attempt.idempotency_token for attempt in forged}
         received = [each for each in receiver.received if each.token in tokens]
@@ -115,7 +115,7 @@ def test_old_token_signs_in_place_of_the_present_one(receiver):
         assert server.books.wait_until_idle(5)
         assert [each.is_signed_with(FORMER) for each in receiver.received] == [True, True]
         assert [each.is_signed_with(TOKEN) for each in receiver.received] == [False, False]
-        assert {a.signed_with for a in server.books.attempts(sid)} == {Key.FORMER}
+        assert {a.signed_with for a in server.books.attempts(sid)} == {SigningKey.FORMER}
 
 
 def test_lost_answer_breaks_the_connection_but_the_message_goes_its_way(receiver):
@@ -135,12 +135,15 @@ def test_mishaps_together_strike_about_as_often_as_asked_and_leave_nothing_owed(
         attempts = server.books.attempts()
         assert len(receiver.received) == len(attempts)
         keys = [attempt.signed_with for attempt in attempts]
-        assert 5 <= keys.count(Key.WRONG) <= 45
-        assert 5 <= keys.count(Key.FORMER) <= 45
-        assert len({a.idempotency_token for a in attempts if a.signed_with is not Key.WRONG}) < 190
+        assert 5 <= keys.count(SigningKey.WRONG) <= 45
+        assert 5 <= keys.count(SigningKey.FORMER) <= 45
+        assert (
+            len({a.idempotency_token for a in attempts if a.signed_with is not SigningKey.WRONG})
+            < 190
+        )
         assert {server.books.get(sid).status for sid in sids} == {"delivered"}
 
 
 def test_a_share_is_between_0_and_1():
     with pytest.raises(ValueError, match="not between 0 and 1: lost, forged"):
-        Mishaps(lost=1.1, forged=-0.1, seed=12)
+        Faults(lost=1.1, forged=-0.1, seed=12)

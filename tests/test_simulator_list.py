@@ -11,7 +11,7 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from smstracker.simulator import SimulatorServer, create_simulator
-from smstracker.simulator.ledger import Books
+from smstracker.simulator.ledger import Ledger
 
 SID, TOKEN = "AC" + "a1" * 16, "primary-token"
 SERVICE = "MG" + "b2" * 16
@@ -120,11 +120,11 @@ def test_list_by_date_finds_what_was_sent_then_and_never_what_is_unsent(client, 
     assert found() == sids
 
 
-def rewrite(books: Books, sid: str, sent_at: datetime | None) -> None:
+def rewrite(books: Ledger, sid: str, sent_at: datetime | None) -> None:
     """Books are truth, and cannot be told another date: they are given the message anew."""
     message = books.get(sid)
     assert message is not None
-    books.enter(replace(message, sent_at=sent_at))
+    books.add(replace(message, sent_at=sent_at))
 
 
 # -- cancel, redact, delete --------------------------------------------------------------------

@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from smstracker.sms import status
-from smstracker.sms.status import Effect, State, below, effects, same_outcome, shown
+from smstracker.sms.status import Effect, State, display_status, effects, lower_ranked, same_outcome
 
 NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
 WINDOW = timedelta(hours=72)
 
 
-def show(word: str, age: timedelta = timedelta()) -> status.Shown:
-    return shown(word, NOW - age, now=NOW, receipt_window=WINDOW)
+def show(word: str, age: timedelta = timedelta()) -> status.DisplayStatus:
+    return display_status(word, NOW - age, now=NOW, receipt_window=WINDOW)
 
 
 def test_order_is_the_one_of_the_carrier() -> None:
@@ -22,18 +22,18 @@ def test_order_is_the_one_of_the_carrier() -> None:
 
 
 def test_negative_ends_share_a_rank_and_cancelling_is_no_failure() -> None:
-    assert below("failed") == below("undelivered") == below("canceled")
+    assert lower_ranked("failed") == lower_ranked("undelivered") == lower_ranked("canceled")
     assert same_outcome("failed") == same_outcome("undelivered") == ("failed", "undelivered")
     assert same_outcome("canceled") == ("canceled",)
 
 
 @pytest.mark.parametrize("word", ["pending", "unknown", "refused", "unreached", "untraced"])
 def test_every_word_of_twilio_outranks_ours(word: str) -> None:
-    assert word in below("scheduled")
+    assert word in lower_ranked("scheduled")
 
 
 def test_unknown_word_moves_nothing() -> None:
-    assert below("teleported") == ()
+    assert lower_ranked("teleported") == ()
     assert same_outcome("teleported") == ()
 
 
@@ -72,7 +72,7 @@ def test_pending_is_shown_as_unknown_when_nobody_recorded_an_outcome() -> None:
 
 
 def test_every_word_has_a_state_and_counts_once() -> None:
-    counted = [word for state in State for word in status.words_of(state)]
+    counted = [word for state in State for word in status.statuses_in(state)]
     assert sorted(counted) == sorted(status.RANK)
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from smstracker.web.time_range import PeriodError, read_period
+from smstracker.web.time_range import TimeRangeError, read_period
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 
@@ -65,7 +65,7 @@ def test_zones_are_looked_for_on_the_disk_once(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_what_is_no_period_is_refused_in_words(asked: dict[str, str]) -> None:
-    with pytest.raises(PeriodError):
+    with pytest.raises(TimeRangeError):
         read_period(asked, NOW)
 
 

@@ -9,8 +9,8 @@ from flask import Flask
 
 from smstracker.carrier.token_marks import token_marks
 from smstracker.clock import utcnow
-from smstracker.connection.report import report
-from smstracker.connection.summary import Kind, sentence
+from smstracker.connection.report import build_report
+from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation, SignedCallback, rotation
 from tests.conftest import settings
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, call_back, fields, sid
@@ -93,10 +93,10 @@ class Twilio:
             self._clock.shift(1)
 
 
-def judged(app: Flask) -> tuple[Rotation, Kind]:
+def judged(app: Flask) -> tuple[Rotation, SummaryKind]:
     with app.app_context():
-        numbers = report(utcnow())
-    return numbers.rotation, sentence(numbers).kind
+        numbers = build_report(utcnow())
+    return numbers.rotation, summarize(numbers).kind
 
 
 def test_late_callback_under_the_old_token_raises_no_advice(make_app: MakeApp) -> None:
@@ -107,7 +107,7 @@ def test_late_callback_under_the_old_token_raises_no_advice(make_app: MakeApp) -
         twilio.calls_back(app, SECONDARY)
         rotation_now, kind = judged(app)
         assert rotation_now is Rotation.SETTLING
-        assert kind is not Kind.PROMOTED
+        assert kind is not SummaryKind.PROMOTED
         clock.shift(timedelta(hours=20))
         assert judged(app)[0] is Rotation.SETTLING
         twilio.calls_back(app, PRIMARY)
@@ -125,7 +125,7 @@ def test_promotion_is_seen_and_the_advice_ends_with_the_change_of_the_settings(
         twilio = Twilio(clock)
         twilio.calls_back(before, PRIMARY, 4)
         twilio.calls_back(before, SECONDARY, 5)
-        assert judged(before) == (Rotation.PROMOTED, Kind.PROMOTED)
+        assert judged(before) == (Rotation.PROMOTED, SummaryKind.PROMOTED)
         assert judged(after)[0] is Rotation.UNSEEN  # at once, before anything has come
         twilio.calls_back(after, PRIMARY, 2)  # late ones under what is now the secondary token
         assert judged(after)[0] is Rotation.SETTLING

@@ -18,9 +18,9 @@ from sqlalchemy.exc import OperationalError
 from config import ROOT
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Chore, Heartbeat, RefusedCallback, SignInToken
+from smstracker.models import Heartbeat, RefusedCallback, ScheduledJob, SignInToken
 from smstracker.worker import loop
-from smstracker.worker.lookup_throttle import Pace
+from smstracker.worker.lookup_throttle import LookupThrottle
 from smstracker.worker.loop import Worker
 from tests.clients import Person
 from tests.live_settings import live_environment
@@ -167,7 +167,7 @@ def test_worker_ends_while_its_listing_waits_for_its_turn(
 ) -> None:
     pages: list[object] = []
     monkeypatch.setitem(loop.CHORES, "listing", (lambda _: pages, loop.DAY))
-    monkeypatch.setattr(Pace, "reserve", lambda _self: 60.0)
+    monkeypatch.setattr(LookupThrottle, "reserve", lambda _self: 60.0)
     with app.app_context():
         worker = Worker()
         worker.work()
@@ -175,7 +175,7 @@ def test_worker_ends_while_its_listing_waits_for_its_turn(
         worker.run()
         assert worker._listing is not None
         assert not worker._listing.is_alive()
-        assert Chore.last_done(db.session.connection(), "listing") is None
+        assert ScheduledJob.last_done(db.session.connection(), "listing") is None
         db.session.remove()
 
 
@@ -185,7 +185,7 @@ def test_chore_is_done_by_one_worker_and_not_again_before_it_is_due(app: Flask) 
         for minutes in (0, 10, 20):
             clock.move_to(utcnow() + minutes * MINUTE)
             with db.engine.begin() as connection:
-                claimed.append(Chore.claim(connection, "x", loop.CHORE_LEASE, loop.DAY))
+                claimed.append(ScheduledJob.claim(connection, "x", loop.CHORE_LEASE, loop.DAY))
         assert claimed == [True, False, True]
 
 

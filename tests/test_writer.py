@@ -17,10 +17,10 @@ from werkzeug.datastructures import MultiDict
 from smstracker.carrier import Signer
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
-from smstracker.models.event_store import Recorded, record
-from smstracker.models.events import News
+from smstracker.models.event_store import StoredCallback, append_event
+from smstracker.models.events import StatusUpdate
 from smstracker.refused.payload import read_callback
-from smstracker.refused.request import Evidence
+from smstracker.refused.request import RefusedRequest
 from smstracker.sms.status import Source
 from smstracker.webhooks import writer
 from tests.clients import Person
@@ -38,13 +38,13 @@ def wait_until(is_ready: Callable[[], bool]) -> None:
     raise AssertionError("it never came about")
 
 
-def news_of(number: int, word: str) -> News:
+def news_of(number: int, word: str) -> StatusUpdate:
     news = read_callback(MultiDict(fields(sid(number), word)), SIGNER, None)
     assert news is not None
     return news
 
 
-def write(app: Flask, *waiting: tuple[Message | None, News]) -> list[BaseException | None]:
+def write(app: Flask, *waiting: tuple[Message | None, StatusUpdate]) -> list[BaseException | None]:
     """Write callbacks as one group, as a process of its own would; the error of each."""
     group = writer.CallbackWriter(100, threads=100)
     group._waiting = [
@@ -58,7 +58,7 @@ def write(app: Flask, *waiting: tuple[Message | None, News]) -> list[BaseExcepti
 
 
 def outcome(
-    group: writer.CallbackWriter, what: writer.Callback | writer.Evidence, done: writer.Done
+    group: writer.CallbackWriter, what: writer.Callback | writer.RefusedRequest, done: writer.Done
 ) -> BaseException | None:
     """What a callback's own thread comes to; it writes those of a message that was locked."""
     try:
@@ -73,14 +73,14 @@ def outcome(
 def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = writer.record_callback
+    real = writer.store_callback
 
-    def failing(connection, public_id, news) -> Recorded:  # type: ignore[no-untyped-def]
+    def failing(connection, public_id, news) -> StoredCallback:  # type: ignore[no-untyped-def]
         if news.twilio_sid == sid(1):
             raise ValueError("cannot be stored")
         return real(connection, public_id, news)
 
-    monkeypatch.setattr(writer, "record_callback", failing)
+    monkeypatch.setattr(writer, "store_callback", failing)
     bad, good = write(app, (None, news_of(1, "sent")), (None, news_of(2, "sent")))
     assert isinstance(bad, ValueError)
     assert good is None
@@ -93,11 +93,11 @@ def test_group_is_written_in_one_order_so_that_processes_cannot_deadlock(
 ) -> None:
     written: list[tuple[str | None, str]] = []
 
-    def note(_connection: object, _id: object, news: News) -> Recorded:
+    def note(_connection: object, _id: object, news: StatusUpdate) -> StoredCallback:
         written.append((news.twilio_sid, news.status))
-        return Recorded(is_repeated=False, is_matched=True)
+        return StoredCallback(is_repeated=False, is_matched=True)
 
-    monkeypatch.setattr(writer, "record_callback", note)
+    monkeypatch.setattr(writer, "store_callback", note)
     came = [(2, "sent"), (1, "sent"), (2, "delivered"), (1, "queued")]
     write(app, *((None, news_of(number, word)) for number, word in came))
     expected = [(1, "sent"), (1, "queued"), (2, "sent"), (2, "delivered")]
@@ -109,19 +109,19 @@ def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_
 ) -> None:
     for path in ("a", "b", "c"):
         client.post(f"/webhooks/twilio/{path}", data={"a": "1"})
-    refused = sorted((Evidence.of(row) for row in kept(app)), key=lambda e: e.fingerprint)
+    refused = sorted((RefusedRequest.of(row) for row in kept(app)), key=lambda e: e.fingerprint)
     written: list[str] = []
 
     def note_kept(_connection: object, row: dict[str, str], _now: object) -> bool:
         written.append(row["fingerprint"])
         return False
 
-    def note_stored(*_args: object) -> Recorded:
+    def note_stored(*_args: object) -> StoredCallback:
         written.append("callback")
-        return Recorded(is_repeated=False, is_matched=True)
+        return StoredCallback(is_repeated=False, is_matched=True)
 
     monkeypatch.setattr(writer.RefusedCallback, "keep", note_kept)
-    monkeypatch.setattr(writer, "record_callback", note_stored)
+    monkeypatch.setattr(writer, "store_callback", note_stored)
     group = writer.CallbackWriter(100)
     group._waiting = [(writer.Callback(None, news_of(1, "sent")), writer.Done())]
     group._waiting += [(evidence, writer.Done()) for evidence in reversed(refused)]
@@ -135,11 +135,11 @@ def test_callback_of_a_message_that_has_a_line_goes_behind_it(
 ) -> None:
     written: list[tuple[str | None, str]] = []
 
-    def note(_connection: object, _id: object, news: News) -> Recorded:
+    def note(_connection: object, _id: object, news: StatusUpdate) -> StoredCallback:
         written.append((news.twilio_sid, news.status))
-        return Recorded(is_repeated=False, is_matched=True)
+        return StoredCallback(is_repeated=False, is_matched=True)
 
-    monkeypatch.setattr(writer, "record_callback", note)
+    monkeypatch.setattr(writer, "store_callback", note)
     shared = writer.CallbackWriter(100, threads=100)
     came = [(1, "sent"), (2, "sent"), (1, "delivered"), (1, "read")]
     first, other, *later = [
@@ -163,7 +163,7 @@ def test_database_that_fails_the_group_fails_every_callback_of_it(
     def gone(*_args: object) -> None:
         raise OperationalError("INSERT", {}, Exception("gone"))
 
-    monkeypatch.setattr(writer, "record_callback", gone)
+    monkeypatch.setattr(writer, "store_callback", gone)
     errors = write(app, *((None, news_of(number, "sent")) for number in (1, 2)))
     assert all(isinstance(error, OperationalError) for error in errors)
 
@@ -191,7 +191,11 @@ def test_many_processes_at_once_neither_deadlock_nor_lose_anything(
 
     def send_answer(number: int) -> None:
         with app.app_context(), db.engine.begin() as connection:
-            record(connection, messages[number].id, News("queued", Source.SEND, {}, sid(number)))
+            append_event(
+                connection,
+                messages[number].id,
+                StatusUpdate("queued", Source.SEND, {}, sid(number)),
+            )
 
     with ThreadPoolExecutor(8) as threads:
         done = [threads.submit(one_group, callbacks[at : at + 5]) for at in range(0, 72, 5)]
@@ -267,7 +271,7 @@ def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_ot
         with app.app_context():
             shared.store(None, news_of(number, "sent"))
 
-    monkeypatch.setattr(writer, "record_callback", hang)
+    monkeypatch.setattr(writer, "store_callback", hang)
     monkeypatch.setattr(writer, "STUCK_AFTER", 0)
     with ThreadPoolExecutor(3) as threads:
         waiting = [threads.submit(store, 1)]

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from smstracker.clock import utcnow
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
-from smstracker.models.rate_limits import Limit, RateLimit
+from smstracker.models.rate_limits import RateLimit, RateLimitRule
 
 MAILS_OF_CLIENT = 20
 MAILS_OF_CLIENT_TO_ADDRESS = 5
@@ -81,27 +81,27 @@ def count_mail(email: str, client: IPAddress | None) -> timedelta | None:
     """
     address = hashlib.sha256(email.encode()).hexdigest()
     own = _limits_of_client(address, client)
-    wait = _count([*own, Limit(f"sign-in/address/{address}", MAILS_TO_ADDRESS)])
+    wait = _count([*own, RateLimitRule(f"sign-in/address/{address}", MAILS_TO_ADDRESS)])
     if wait is None:
         return None
     more = (
-        Limit(f"sign-in/more/{network_key(client)}/{address}", MORE_MAILS_OF_NETWORK),
-        Limit(f"sign-in/more/{address}", MORE_MAILS_TO_ADDRESS),
+        RateLimitRule(f"sign-in/more/{network_key(client)}/{address}", MORE_MAILS_OF_NETWORK),
+        RateLimitRule(f"sign-in/more/{address}", MORE_MAILS_TO_ADDRESS),
     )
     longer_wait = _count([*own, *more])
     return longer_wait and min(wait, longer_wait)
 
 
-def _limits_of_client(address: str, client: IPAddress | None) -> list[Limit]:
+def _limits_of_client(address: str, client: IPAddress | None) -> list[RateLimitRule]:
     limits = []
     for key, times in _shares(client):
-        limits.append(Limit(f"sign-in/client/{key}", MAILS_OF_CLIENT * times))
+        limits.append(RateLimitRule(f"sign-in/client/{key}", MAILS_OF_CLIENT * times))
         most = MAILS_OF_CLIENT_TO_ADDRESS * times
-        limits.append(Limit(f"sign-in/client-address/{key}/{address}", most))
+        limits.append(RateLimitRule(f"sign-in/client-address/{key}/{address}", most))
     return limits
 
 
-def _count(limits: list[Limit]) -> timedelta | None:
+def _count(limits: list[RateLimitRule]) -> timedelta | None:
     """Count against all of the limits, or against none; how long to wait if one is reached."""
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
         wait = RateLimit.wait(connection, limits)

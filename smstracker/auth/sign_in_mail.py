@@ -10,7 +10,7 @@ from smstracker.extensions import db
 from smstracker.mailer import MailError, MailRefusedError, Outgoing, current_mailer
 from smstracker.models import MailHealth, SignInToken, User
 from smstracker.models.sign_in import may_sign_in
-from smstracker.web.urls import absolute
+from smstracker.web.urls import external_url
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def _send(app: Flask, asked: MailRequest) -> None:
 def _write(outgoing: Outgoing, asked: MailRequest) -> None:
     issued = SignInToken.issue(asked.email, asked.browser, asked.next_path)
     db.session.commit()
-    link = absolute("auth.link", token=issued.token)
+    link = external_url("auth.link", token=issued.token)
     text = render_template("mail/sign_in.txt", link=link, code=issued.code, asked=asked)
     code = issued.code
     subject = f"{code} is your smstracker sign-in code" if code else "Your smstracker sign-in link"

@@ -17,9 +17,9 @@ from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db
 from smstracker.mailer import can_mail, current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
-from smstracker.models.sign_in import CODE_TRIES, signed_in_by
+from smstracker.models.sign_in import CODE_TRIES, find_signed_in_user
 from smstracker.web.error_pages import error_page, too_many
-from smstracker.web.urls import own_page
+from smstracker.web.urls import safe_next_path
 
 log = logging.getLogger(__name__)
 bp = Blueprint("auth", __name__, url_prefix="/auth")
@@ -47,7 +47,7 @@ def sign_in() -> ResponseReturnValue:
         return redirect(url_for("dashboard.messages"))
     if request.args.get("step") == "code" and "browser" in session:
         return _code_page(CodeForm())
-    form = SignInForm(next=own_page(request.args.get("next")))
+    form = SignInForm(next=safe_next_path(request.args.get("next")))
     return render_template("auth/sign_in.html", form=form)
 
 
@@ -68,7 +68,7 @@ def ask_for_mail() -> ResponseReturnValue:
     asked = MailRequest(
         email=form.address,
         browser=secrets.token_urlsafe(32),
-        next_path=own_page(form.next.data),
+        next_path=safe_next_path(form.next.data),
         client_address=str(client or "an unknown address"),
         network=network_key(client),
         browser_name=browser_name(request.user_agent.string),
@@ -142,7 +142,7 @@ def sign_out() -> ResponseReturnValue:
 
 def _signed_in(token: SignInToken | None) -> ResponseReturnValue | None:
     """Start a session for a spent token; None (after counting the try) if it cannot be had."""
-    user = signed_in_by(token) if token else None
+    user = find_signed_in_user(token) if token else None
     db.session.commit()
     if user is None or token is None:
         log.info("sign_in_failed")
@@ -152,7 +152,7 @@ def _signed_in(token: SignInToken | None) -> ResponseReturnValue | None:
     session.permanent = True
     login_user(user)
     log.info("signed_in")
-    return redirect(own_page(token.next_path) or url_for("dashboard.messages"), 303)
+    return redirect(safe_next_path(token.next_path) or url_for("dashboard.messages"), 303)
 
 
 def _code_page(form: CodeForm, is_stale: bool = False) -> str:

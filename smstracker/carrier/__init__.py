@@ -18,17 +18,17 @@ from twilio.rest.api.v2010.account import AccountContext
 
 from config import TWILIO_API, Config, is_loopback
 from smstracker.carrier import account_checks
-from smstracker.carrier.account_checks import Ability, Account
-from smstracker.carrier.carrier_message import Answer, read_answer
+from smstracker.carrier.account_checks import Account, SenderAbility
+from smstracker.carrier.carrier_message import CarrierMessage, read_carrier_message
 from smstracker.carrier.errors import (
     API_ERRORS,
-    BusyError,
+    CarrierBusyError,
     CarrierError,
-    GoneError,
-    InquiryError,
+    CarrierQueryError,
+    CarrierUnreachableError,
+    NotFoundAtCarrierError,
     OutcomeUnknownError,
     RefusedError,
-    UnreachedError,
     create_broken,
     create_refused,
     inquiry_failed,
@@ -38,19 +38,19 @@ from smstracker.carrier.signatures import Signatures, Signer
 from smstracker.web.waiting_threads import waiting_threads
 
 __all__ = [
-    "Ability",
     "Account",
-    "Answer",
-    "BusyError",
     "Carrier",
+    "CarrierBusyError",
     "CarrierError",
-    "GoneError",
-    "InquiryError",
+    "CarrierMessage",
+    "CarrierQueryError",
+    "CarrierUnreachableError",
     "NoSlotError",
+    "NotFoundAtCarrierError",
     "OutcomeUnknownError",
     "RefusedError",
+    "SenderAbility",
     "Signer",
-    "UnreachedError",
     "current_carrier",
 ]
 
@@ -115,8 +115,8 @@ class Carrier:
         body: str,
         media_urls: list[str],
         status_callback: str,
-    ) -> Answer:
-        """Create a message, once. Raises RefusedError, UnreachedError or OutcomeUnknownError.
+    ) -> CarrierMessage:
+        """Create a message, once. Raises RefusedError, CarrierUnreachableError or OutcomeUnknownError.
 
         If Twilio refuses the callback URL, nothing was created: it is sent again without one.
         """
@@ -137,7 +137,7 @@ class Carrier:
             error.callback_requested = False
             raise
 
-    def _create(self, what: dict[str, Any], callback_requested: bool) -> Answer:
+    def _create(self, what: dict[str, Any], callback_requested: bool) -> CarrierMessage:
         try:
             made = self._client.messages.create(**what)
         except API_ERRORS as error:
@@ -146,27 +146,31 @@ class Carrier:
             raise create_broken(error) from error
         except Exception as error:  # an answer that cannot be read may still mean "created"
             raise OutcomeUnknownError({"error": type(error).__name__}) from error
-        answer = read_answer(made, callback_requested)
+        answer = read_carrier_message(made, callback_requested)
         if answer is None:
             raise OutcomeUnknownError({"error": "no SID in the answer"})
         return answer
 
-    def fetch(self, sid: str, account_sid: str | None = None) -> Answer:
-        """A message by its SID. Raises InquiryError; GoneError if Twilio has deleted it."""
-        answer = _ask(lambda: read_answer(self._account(account_sid).messages(sid).fetch()))
+    def fetch(self, sid: str, account_sid: str | None = None) -> CarrierMessage:
+        """A message by its SID. Raises CarrierQueryError; NotFoundAtCarrierError if Twilio has deleted it."""
+        answer = _ask(
+            lambda: read_carrier_message(self._account(account_sid).messages(sid).fetch())
+        )
         if answer is None or answer.sid != sid:
-            raise InquiryError("Twilio's answer could not be read.")
+            raise CarrierQueryError("Twilio's answer could not be read.")
         return answer
 
-    def to_recipient(self, recipient: str, account_sid: str | None = None) -> Iterator[Answer]:
-        """The messages to a number, newest first, those not yet sent too. Raises InquiryError."""
+    def list_sent_to(
+        self, recipient: str, account_sid: str | None = None
+    ) -> Iterator[CarrierMessage]:
+        """The messages to a number, newest first, those not yet sent too. Raises CarrierQueryError."""
         messages = self._account(account_sid).messages
         return _ask_on(lambda: messages.stream(to=recipient, page_size=PAGE_SIZE))
 
-    def sent_since(self, moment: datetime) -> Iterator[list[Answer]]:
+    def list_sent(self, moment: datetime) -> Iterator[list[CarrierMessage]]:
         """The account's messages that were sent since `moment`, a request for each list.
 
-        Raises InquiryError.
+        Raises CarrierQueryError.
         """
         # The client would write an aware datetime with a Z and not convert it.
         since = moment.astimezone(UTC)
@@ -176,16 +180,16 @@ class Carrier:
             yield _readable(page)
             page = _ask(page.next_page)
 
-    def account(self) -> Account:
-        """Our account, which shows that the credentials are right. Raises InquiryError."""
+    def fetch_account(self) -> Account:
+        """Our account, which shows that the credentials are right. Raises CarrierQueryError."""
         return _ask(lambda: account_checks.fetch_account(self._client, self._account_sid))
 
-    def ability(self, number: str) -> Ability:
-        """Whether a phone number can send for us. Raises InquiryError."""
-        return _ask(lambda: account_checks.ability(self._client, self._account_sid, number))
+    def sender_ability(self, number: str) -> SenderAbility:
+        """Whether a phone number can send for us. Raises CarrierQueryError."""
+        return _ask(lambda: account_checks.sender_ability(self._client, self._account_sid, number))
 
     def check_service(self, service_sid: str) -> None:
-        """Whether there is this Messaging Service. Raises InquiryError; GoneError if not."""
+        """Whether there is this Messaging Service. Raises CarrierQueryError; NotFoundAtCarrierError if not."""
         _ask(lambda: account_checks.fetch_service(self._client, service_sid))
 
     def _account(self, account_sid: str | None) -> AccountContext:
@@ -199,19 +203,19 @@ def _ask(question: Callable[[], T]) -> T:
         raise inquiry_failed(error) from error
 
 
-def _readable(page: Iterator[Any]) -> list[Answer]:
-    answers = _ask(lambda: [read_answer(record) for record in page])
+def _readable(page: Iterator[Any]) -> list[CarrierMessage]:
+    answers = _ask(lambda: [read_carrier_message(record) for record in page])
     return [answer for answer in answers if answer is not None]
 
 
-def _ask_on(question: Callable[[], Iterator[Any]]) -> Iterator[Answer]:
+def _ask_on(question: Callable[[], Iterator[Any]]) -> Iterator[CarrierMessage]:
     """The readable answers of a list; a page that cannot be had ends it with an error."""
     found = _ask(question)
     while True:
         made = _ask(lambda: next(found, None))
         if made is None:
             return
-        answer = read_answer(made)
+        answer = read_carrier_message(made)
         if answer is not None:
             yield answer
 

@@ -20,7 +20,7 @@ class Account:
     clock_ahead: timedelta | None
 
 
-class Ability(StrEnum):
+class SenderAbility(StrEnum):
     """What Twilio says of a phone number as a sender."""
 
     SENDS = "sends"
@@ -50,15 +50,15 @@ def _date(headers: Any) -> datetime | None:
     return aware + timedelta(seconds=0.5)
 
 
-def ability(client: Client, account_sid: str, number: str) -> Ability:
+def sender_ability(client: Client, account_sid: str, number: str) -> SenderAbility:
     """Whether a phone number in E.164 is the account's and can send SMS."""
     numbers = client.api.v2010.accounts(account_sid).incoming_phone_numbers
     for found in numbers.list(phone_number=number, limit=1):
         if found.phone_number == number:
             can = found.capabilities
             sms = can.get("sms") if isinstance(can, dict) else getattr(can, "sms", None)
-            return Ability.SENDS if sms else Ability.NO_SMS
-    return Ability.NOT_OURS
+            return SenderAbility.SENDS if sms else SenderAbility.NO_SMS
+    return SenderAbility.NOT_OURS
 
 
 def fetch_service(client: Client, service_sid: str) -> None:

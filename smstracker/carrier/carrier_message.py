@@ -16,7 +16,7 @@ MICRO = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CarrierMessage:
     """`sender` is None until a Messaging Service chose one. `price_micros` is what was charged, in
     millionths of `price_unit`; it is known only some time after the message was sent.
     """
@@ -36,12 +36,14 @@ class Answer:
     callback_requested: bool = True
 
 
-def read_answer(made: MessageInstance, callback_requested: bool = True) -> Answer | None:
+def read_carrier_message(
+    made: MessageInstance, callback_requested: bool = True
+) -> CarrierMessage | None:
     """The answer in a resource of the client; None if it has no usable SID."""
     if not isinstance(made.sid, str) or not made.sid.isalnum() or len(made.sid) > 64:
         return None
     price = _micros(made.price)
-    return Answer(
+    return CarrierMessage(
         sid=made.sid,
         status=str(made.status)[:64],
         error_code=str(made.error_code)[:16] if made.error_code else None,

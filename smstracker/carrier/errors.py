@@ -47,7 +47,7 @@ class RefusedError(CarrierError):
         self.code = code
 
 
-class UnreachedError(CarrierError):
+class CarrierUnreachableError(CarrierError):
     """The request certainly never arrived: the message was not sent."""
 
 
@@ -55,7 +55,7 @@ class OutcomeUnknownError(CarrierError):
     """Twilio may or may not have created the message. The call must never be repeated."""
 
 
-class InquiryError(Exception):
+class CarrierQueryError(Exception):
     """Twilio could not be asked, or gave no readable answer; `reason` says why, in words."""
 
     def __init__(self, reason: str) -> None:
@@ -63,11 +63,11 @@ class InquiryError(Exception):
         self.reason = reason
 
 
-class BusyError(InquiryError):
+class CarrierBusyError(CarrierQueryError):
     """Twilio asks for fewer requests (429)."""
 
 
-class GoneError(InquiryError):
+class NotFoundAtCarrierError(CarrierQueryError):
     """Twilio has no such resource (any more)."""
 
 
@@ -85,7 +85,7 @@ def create_broken(error: RequestException | UnicodeEncodeError) -> CarrierError:
     payload = {"error": type(chain[-1]).__name__}
     is_written = not isinstance(error, _NEVER_WRITTEN)
     if not is_written or any(isinstance(cause, _NEVER_LEFT) for cause in chain):
-        return UnreachedError(payload)
+        return CarrierUnreachableError(payload)
     return OutcomeUnknownError(payload)
 
 
@@ -101,14 +101,16 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     yield from found
 
 
-def inquiry_failed(error: Exception) -> InquiryError:
+def inquiry_failed(error: Exception) -> CarrierQueryError:
     """What kept Twilio from answering a question."""
     if isinstance(error, RequestException):
-        return InquiryError("Twilio could not be reached.")
+        return CarrierQueryError("Twilio could not be reached.")
     if isinstance(error, API_ERRORS):
-        return _of_status(error.status, error.code)
+        return _query_error(error.status, error.code)
     status = _status_of_list(error)
-    return _of_status(status) if status else InquiryError("Twilio's answer could not be read.")
+    return (
+        _query_error(status) if status else CarrierQueryError("Twilio's answer could not be read.")
+    )
 
 
 def _status_of_list(error: Exception) -> int | None:
@@ -118,19 +120,19 @@ def _status_of_list(error: Exception) -> int | None:
     return status if status != 200 else None
 
 
-def _of_status(status: int, code: int | None = None) -> InquiryError:
+def _query_error(status: int, code: int | None = None) -> CarrierQueryError:
     if status == 429:
-        return BusyError("Twilio asks for fewer requests (429).")
+        return CarrierBusyError("Twilio asks for fewer requests (429).")
     # A 404 of something in between, or of a wrong address, has no code of Twilio's.
     if status == 404 and code == NOT_FOUND:
-        return GoneError("Twilio does not have it.")
+        return NotFoundAtCarrierError("Twilio does not have it.")
     if status in (401, 403):
-        return InquiryError(
+        return CarrierQueryError(
             f"Twilio did not accept the credentials (HTTP {status}): check "
             "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
         )
     if status >= 500:
-        return InquiryError(
+        return CarrierQueryError(
             f"Twilio has trouble (HTTP {status}): see status.twilio.com and try again later."
         )
-    return InquiryError(f"Twilio answered with HTTP {status}.")
+    return CarrierQueryError(f"Twilio answered with HTTP {status}.")

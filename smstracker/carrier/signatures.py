@@ -106,7 +106,7 @@ class Signatures:
             for key_id, secret in config.twilio_webhook_keys.items()
         }
 
-    def knows(self, account_sid: str | None) -> bool:
+    def has_token_for(self, account_sid: str | None) -> bool:
         """Whether callbacks of this account can verify at all."""
         return account_sid == self._account or account_sid in self._subaccounts
 
@@ -117,7 +117,7 @@ class Signatures:
             return is_signature(signature, HMAC_SHA1)
         return self._key(settings) is not None and is_signature(signature, HMAC_SHA256)
 
-    def signer(
+    def identify_signer(
         self, url: str, form: Form, signature: str, settings_header: str | None = None
     ) -> Signer | None:
         """Who signed a callback to `url`, as it was asked for; None if it does not verify."""
@@ -168,7 +168,7 @@ class Signatures:
         named = f"key={key_id},algorithm={HMAC_SHA256}"
         return {SIGNATURE: self.keys[key_id].sign(text), SIGNATURE_SETTINGS: named}
 
-    def suspects(self, account_sid: str | None) -> dict[str, Secret]:
+    def diagnostic_tokens(self, account_sid: str | None) -> dict[str, Secret]:
         """The tokens to try when explaining a refusal; a former one never verifies a callback."""
         own = self._own | self._former
         if account_sid in self._subaccounts:

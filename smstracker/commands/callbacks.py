@@ -6,13 +6,13 @@ from datetime import datetime
 import click
 from sqlalchemy import func, select
 
-from smstracker.commands.database_errors import PlainGroup
+from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import diagnose
 from smstracker.refused.replay import replay, still_refused
 
-callbacks = PlainGroup("callbacks", help="Callbacks that were refused.")
+callbacks = DatabaseErrorGroup("callbacks", help="Callbacks that were refused.")
 
 SHOWN = 50
 BATCH = 200

@@ -16,7 +16,7 @@ from flask.cli import AppGroup
 from smstracker.database.problems import DATABASE_ERRORS, explain
 
 
-class Plainly(click.Command):
+class ReportsDatabaseErrors(click.Command):
     """Says a problem of the database or of its output in a sentence and ends with 1."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
@@ -59,9 +59,9 @@ def _output_fails() -> bool:
     return False
 
 
-class PlainCommand(Plainly):
+class DatabaseErrorCommand(ReportsDatabaseErrors):
     """A command of its own."""
 
 
-class PlainGroup(Plainly, AppGroup):
+class DatabaseErrorGroup(ReportsDatabaseErrors, AppGroup):
     """Commands under one name."""

@@ -7,17 +7,17 @@ from dataclasses import asdict
 import click
 from flask.cli import with_appcontext
 
-from smstracker.commands.database_errors import PlainCommand
-from smstracker.doctor.check_result import Finding, Verdict, problem
+from smstracker.commands.database_errors import DatabaseErrorCommand
+from smstracker.doctor.check_result import CheckOutcome, CheckResult, problem
 from smstracker.doctor.checks import examine
 
 
-@click.command("doctor", cls=PlainCommand)
+@click.command("doctor", cls=DatabaseErrorCommand)
 @click.option("--json", "wants_json", is_flag=True, help="For programs.")
 @click.option(
     "--fail-on",
-    type=click.Choice([Verdict.PROBLEM.value, Verdict.WARNING.value]),
-    default=Verdict.PROBLEM.value,
+    type=click.Choice([CheckOutcome.PROBLEM.value, CheckOutcome.WARNING.value]),
+    default=CheckOutcome.PROBLEM.value,
     show_default=True,
     help="The mildest finding that makes it end with 1.",
 )
@@ -35,7 +35,7 @@ def doctor(context: click.Context, wants_json: bool, fail_on: str) -> None:
             click.echo(_line(finding))
     if wants_json:
         click.echo(_as_json(findings))
-    failing = {Verdict.PROBLEM, Verdict(fail_on)}
+    failing = {CheckOutcome.PROBLEM, CheckOutcome(fail_on)}
     if any(finding.verdict in failing for finding in findings):
         context.exit(1)
 
@@ -45,10 +45,10 @@ def settings_report(problems: Iterable[str]) -> str:
     return _as_json(problem("settings", sentence) for sentence in problems)
 
 
-def _as_json(findings: Iterable[Finding]) -> str:
+def _as_json(findings: Iterable[CheckResult]) -> str:
     return json.dumps([asdict(finding) for finding in findings], indent=2)
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: CheckResult) -> str:
     fix = f". Fix: {finding.fix}" if finding.fix else ""
     return f"{finding.verdict:<8} {finding.check}: {finding.found}{fix}"

@@ -6,8 +6,8 @@ import uuid
 import click
 from sqlalchemy import select
 
-from smstracker.clock import in_words, utcnow
-from smstracker.commands.database_errors import PlainGroup
+from smstracker.clock import format_duration, utcnow
+from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
 from smstracker.messages.describe import headline, timeline
@@ -16,7 +16,7 @@ from smstracker.models import Message, StatusEvent
 from smstracker.sms import status
 from smstracker.web_templates import absolute_time
 
-messages = PlainGroup("messages", help="What became of the messages.")
+messages = DatabaseErrorGroup("messages", help="What became of the messages.")
 
 
 @messages.command("show")
@@ -25,7 +25,7 @@ messages = PlainGroup("messages", help="What became of the messages.")
 def show(id_or_sid: str, wants_json: bool) -> None:
     """The status of a message and every event, by our id or Twilio's SID."""
     message = find_message(id_or_sid)
-    events = db.session.scalars(StatusEvent.of_message(message.id)).all()
+    events = db.session.scalars(StatusEvent.select_for_message(message.id)).all()
     click.echo(_json(message, list(events)) if wants_json else _text(message, list(events)))
 
 
@@ -65,7 +65,7 @@ def _json(message: Message, events: list[StatusEvent]) -> str:
 def _text(message: Message, events: list[StatusEvent]) -> str:
     lines = [headline(message, utcnow()), f"SID {message.twilio_sid or 'not known'}", ""]
     for step in timeline(message, events):
-        since = f"  +{in_words(step.since)}" if step.since is not None else ""
+        since = f"  +{format_duration(step.since)}" if step.since is not None else ""
         notes = ", ".join(note for note in (step.reason, step.effect.value) if note)
         lines.append(
             f"{absolute_time(step.at)}  {step.label}{f' ({notes})' if notes else ''}"

@@ -6,14 +6,14 @@ from threading import Event
 
 import click
 
-from smstracker.carrier import BusyError, InquiryError
+from smstracker.carrier import CarrierBusyError, CarrierQueryError
 from smstracker.commands.message_status import find_message, messages
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
-from smstracker.models.lookup_queue import Open, lease, unsettled
+from smstracker.models.lookup_queue import OpenMessage, lease, unsettled
 from smstracker.web.health import database_problem
-from smstracker.worker.lookup import Finding, look_up
-from smstracker.worker.lookup_throttle import Pace
+from smstracker.worker.lookup import LookupOutcome, look_up_message
+from smstracker.worker.lookup_throttle import LookupThrottle
 
 BUSY_TRIES = 5
 
@@ -37,7 +37,7 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
         raise click.ClickException(f"Some messages could not be looked up: {failed}")
 
 
-def _chosen(id_or_sid: str | None, wants_all: bool) -> Sequence[Open]:
+def _chosen(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMessage]:
     only = find_message(id_or_sid).id if id_or_sid else None
     db.session.rollback()
     chosen = unsettled(only, only_due=only is None and not wants_all)
@@ -49,16 +49,16 @@ def _nothing_to_do(id_or_sid: str | None) -> str:
     return "It is final: there is nothing to ask." if id_or_sid else "Nothing to ask about."
 
 
-def _ask_about(found: Sequence[Open]) -> str | None:
+def _ask_about(found: Sequence[OpenMessage]) -> str | None:
     """Ask, show the progress, sum up; the last reason for which something could not be asked."""
     came_to: Counter[str] = Counter()
     failed = None
-    pace = Pace()
+    pace = LookupThrottle()
     with click.progressbar(found, label="Asking Twilio", show_pos=True) as bar:
         for one in bar:
             try:
                 came_to[_patiently(one, pace) if _is_open(one) else "settled meanwhile"] += 1
-            except InquiryError as error:
+            except CarrierQueryError as error:
                 came_to["could not be looked up"] += 1
                 failed = error.reason
     total = sum(came_to.values())
@@ -67,21 +67,21 @@ def _ask_about(found: Sequence[Open]) -> str | None:
     return failed
 
 
-def _is_open(one: Open) -> bool:
+def _is_open(one: OpenMessage) -> bool:
     with db.engine.begin() as connection:
         return lease(connection, one)
 
 
-def _patiently(one: Open, pace: Pace) -> Finding:
+def _patiently(one: OpenMessage, pace: LookupThrottle) -> LookupOutcome:
     """Look up at the rate that the workers share, and again after a pause if Twilio is busy."""
     for _ in range(BUSY_TRIES):
         Event().wait(pace.reserve())
         try:
-            finding = look_up(one)
-        except BusyError:
+            finding = look_up_message(one)
+        except CarrierBusyError:
             pace.back_off([])
             continue
         pace.succeeded()
         return finding
     Event().wait(pace.reserve())
-    return look_up(one)
+    return look_up_message(one)

@@ -3,15 +3,15 @@
 import click
 
 from mail_addresses import MailAddressError, normalize_email, refuse_pattern
-from smstracker.commands.database_errors import PlainGroup
+from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.models import SignInToken, User
 from smstracker.models.sign_in import may_sign_in
 from smstracker.models.users import LetInBy, is_allowed, stored_spelling, user_not_added
-from smstracker.web.urls import absolute
+from smstracker.web.urls import external_url
 
-users = PlainGroup("users", help="Who may sign in.")
+users = DatabaseErrorGroup("users", help="Who may sign in.")
 
 
 def _user(email: str) -> User:
@@ -110,5 +110,5 @@ def sign_in_link(email: str) -> None:
         raise click.ClickException("This address may not sign in. Run flask users add first.")
     issued = SignInToken.issue(email)
     db.session.commit()
-    click.echo(absolute("auth.link", token=issued.token))
+    click.echo(external_url("auth.link", token=issued.token))
     click.echo("(valid 15 minutes, once)")

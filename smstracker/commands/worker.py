@@ -6,7 +6,7 @@ import click
 from flask.cli import with_appcontext
 
 from smstracker import logs
-from smstracker.commands.database_errors import PlainCommand
+from smstracker.commands.database_errors import DatabaseErrorCommand
 from smstracker.web.health import database_problem
 from smstracker.worker.loop import run_worker
 from smstracker.worker.maintenance import purge as purge_now
@@ -15,7 +15,7 @@ from smstracker.worker.maintenance import purge as purge_now
 PATIENCE = 10
 
 
-@click.command("worker", cls=PlainCommand)
+@click.command("worker", cls=DatabaseErrorCommand)
 @click.option("--wait", "is_patient", is_flag=True, help="Wait without end for a database.")
 @with_appcontext
 def worker(is_patient: bool) -> None:
@@ -36,7 +36,7 @@ def _wait_for_database(is_patient: bool) -> None:
         time.sleep(1)
 
 
-@click.command("purge", cls=PlainCommand)
+@click.command("purge", cls=DatabaseErrorCommand)
 @with_appcontext
 def purge() -> None:
     """Delete what is past its time: refused callbacks, counts, sign-in tokens. Never a message."""

@@ -9,8 +9,8 @@ from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.clock import utcnow
-from smstracker.connection.report import report
-from smstracker.connection.summary import Kind, Sentence, sentence
+from smstracker.connection.report import build_report
+from smstracker.connection.summary import HealthSummary, SummaryKind, summarize
 from smstracker.database.problems import cause
 
 log = logging.getLogger(__name__)
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 REMEMBERED = timedelta(seconds=30)
 
 
-class Remembered(NamedTuple):
+class CachedSummary(NamedTuple):
     """A sentence, when it was computed, and since which `forget` it counts."""
 
-    sentence: Sentence | None
+    sentence: HealthSummary | None
     at: datetime
     since: object
 
@@ -30,11 +30,11 @@ class Banner:
     """One for an app; threads share it, and at most one of them computes while others go on."""
 
     def __init__(self) -> None:
-        self._remembered: Remembered | None = None  # replaced as a whole: other threads read it
+        self._remembered: CachedSummary | None = None  # replaced as a whole: other threads read it
         self._forgotten = object()
         self._computing = Lock()
 
-    def sentence(self) -> Sentence | None:
+    def sentence(self) -> HealthSummary | None:
         """The sentence of the last half minute, or of now while nothing can be stored.
 
         None if it cannot be had.
@@ -42,7 +42,7 @@ class Banner:
         now, since, remembered = utcnow(), self._forgotten, self._remembered
         if _is_stale(remembered, now, since) and self._computing.acquire(blocking=False):
             try:
-                remembered = self._remembered = Remembered(_compute(now), now, since)
+                remembered = self._remembered = CachedSummary(_compute(now), now, since)
             finally:
                 self._computing.release()
         return remembered.sentence if remembered else None
@@ -52,18 +52,18 @@ class Banner:
         self._forgotten = object()
 
 
-def _is_stale(remembered: Remembered | None, now: datetime, since: object) -> bool:
+def _is_stale(remembered: CachedSummary | None, now: datetime, since: object) -> bool:
     if remembered is None or remembered.since is not since:
         return True
-    if remembered.sentence is not None and remembered.sentence.kind is Kind.NOT_STORING:
+    if remembered.sentence is not None and remembered.sentence.kind is SummaryKind.NOT_STORING:
         return True
     # A clock that was set back must not make it last for ever.
     return abs(now - remembered.at) >= REMEMBERED
 
 
-def _compute(now: datetime) -> Sentence | None:
+def _compute(now: datetime) -> HealthSummary | None:
     try:
-        return sentence(report(now))
+        return summarize(build_report(now))
     except SQLAlchemyError as error:
         log.warning("connection_not_judged", extra={"reason": cause(error)})
         return None

@@ -26,7 +26,7 @@ from smstracker.models import (
     StatusEvent,
     User,
 )
-from smstracker.models.callback_counts import span_of
+from smstracker.models.callback_counts import bucket_start
 from smstracker.sms import status
 from smstracker.sms.status import Source, State
 
@@ -37,7 +37,7 @@ UNHEARD_WITHIN = timedelta(days=7)
 
 # Accepted by Twilio and on their way. Of a scheduled message no callback is due for days.
 _ON_THE_WAY = tuple(
-    word for word in status.words_of(State.WAITING) if word not in ("pending", "scheduled")
+    word for word in status.statuses_in(State.WAITING) if word not in ("pending", "scheduled")
 )
 
 
@@ -56,7 +56,7 @@ def tally(now: datetime, spans: Iterable[timedelta]) -> Select[Any]:
     sums: list[ColumnElement[Any]] = []
     longest = now
     for span in spans:
-        since = span_of(now - span)
+        since = bucket_start(now - span)
         longest = min(longest, since)
         for column in TALLIED:
             sums.append(sum_if(CallbackTally.began_at >= since, column))
@@ -108,7 +108,7 @@ def finals_by_lookup(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
     return select(*chain.from_iterable(counts)).where(of)
 
 
-def repaired_since(moment: datetime) -> Select[tuple[int]]:
+def count_repaired(moment: datetime) -> Select[tuple[int]]:
     """How many messages that Twilio accepted after `moment` a look-up found at their end."""
     found = select(func.count()).select_from(Message)
     return found.where(Message.final_at > moment, Message.accepted_at > moment, _was_missed())
@@ -145,10 +145,10 @@ def message_counts(now: datetime, last: datetime | None) -> Select[Any]:
     unheard = _is_unheard(now)
     since = Message.accepted_at > last if last else true()
     return select(
-        func.sum(_of_owner(Message.created_at > now - timedelta(days=1))).label("sent"),
-        func.sum(_of_owner(_is_unknown(now))).label("unknown"),
-        func.sum(_of_owner(unheard)).label("unheard"),
-        func.sum(_of_owner(and_(unheard, since))).label("waiting_since"),
+        func.sum(_join_owner(Message.created_at > now - timedelta(days=1))).label("sent"),
+        func.sum(_join_owner(_is_unknown(now))).label("unknown"),
+        func.sum(_join_owner(unheard)).label("unheard"),
+        func.sum(_join_owner(and_(unheard, since))).label("waiting_since"),
     ).select_from(User)
 
 
@@ -191,7 +191,7 @@ def _is_unheard(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _of_owner(condition: ColumnElement[bool]) -> ScalarSelect[int]:
+def _join_owner(condition: ColumnElement[bool]) -> ScalarSelect[int]:
     of = select(func.count()).select_from(Message)
     return of.where(Message.owner_id == User.id, condition).correlate(User).scalar_subquery()
 

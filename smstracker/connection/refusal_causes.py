@@ -15,7 +15,7 @@ from smstracker.extensions import settings
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import READY, explain, is_proven
 from smstracker.refused.replay import would_be_applied
-from smstracker.refused.request import Evidence
+from smstracker.refused.request import RefusedRequest
 
 MANY_CAUSES = 50
 UNEXPLAINED = 20
@@ -24,7 +24,7 @@ Diagnosis = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class RefusalCause:
     """Why callbacks were refused that have not been replayed; counts of 1 h, 24 h and 7 d.
 
     `is_proven` ones were signed by one of our tokens, so they are Twilio's.
@@ -41,12 +41,12 @@ class Cause:
     newest_at: datetime
 
 
-def causes_of(
+def refusal_causes(
     connection: Connection, now: datetime, spans: Sequence[timedelta]
-) -> tuple[Cause, ...]:
+) -> tuple[RefusalCause, ...]:
     """By what is behind it; the likely ones and the most frequent first."""
 
-    def rank(cause: Cause) -> tuple[bool, int, int, int, float]:
+    def rank(cause: RefusalCause) -> tuple[bool, int, int, int, float]:
         age = -cause.newest_at.timestamp()
         return not cause.is_plausible, -cause.hour, -cause.day, -cause.week, age
 
@@ -64,9 +64,9 @@ def _mended(connection: Connection, ids: Sequence[int]) -> set[int]:
     return {row.id for row in connection.execute(columns) if would_be_applied(row)}
 
 
-def _merged(causes: Iterable[Cause]) -> Iterable[Cause]:
+def _merged(causes: Iterable[RefusalCause]) -> Iterable[RefusalCause]:
     """One for each explanation, whether it was written down or has just been found."""
-    merged: dict[tuple[Any, ...], Cause] = {}
+    merged: dict[tuple[Any, ...], RefusalCause] = {}
     for one in causes:
         key = (one.reason, one.diagnosis, one.setting, one.is_plausible)
         same = merged.get(key)
@@ -74,7 +74,7 @@ def _merged(causes: Iterable[Cause]) -> Iterable[Cause]:
     return merged.values()
 
 
-def _sum(one: Cause, other: Cause) -> Cause:
+def _sum(one: RefusalCause, other: RefusalCause) -> RefusalCause:
     return replace(
         one,
         hour=one.hour + other.hour,
@@ -84,9 +84,9 @@ def _sum(one: Cause, other: Cause) -> Cause:
     )
 
 
-def _explained(connection: Connection, row: Row[Any], is_mended: bool) -> Cause:
+def _explained(connection: Connection, row: Row[Any], is_mended: bool) -> RefusalCause:
     columns = {name: value for name, value in row._mapping.items() if name != "newest_id"}
-    cause = Cause(**columns)
+    cause = RefusalCause(**columns)
     if is_mended:
         return replace(cause, diagnosis=READY, setting=None, is_proven=True)
     if cause.diagnosis or not cause.is_plausible:
@@ -95,11 +95,11 @@ def _explained(connection: Connection, row: Row[Any], is_mended: bool) -> Cause:
     return replace(cause, diagnosis=said, setting=setting, is_proven=is_proven(said))
 
 
-def diagnosis_of(refusal: Any) -> Diagnosis:
+def current_diagnosis(refusal: Any) -> Diagnosis:
     """The sentence and the setting of a stored refusal, found now if it has none or is mended."""
     if refusal.replayed_at or (refusal.diagnosis and not would_be_applied(refusal)):
         return refusal.diagnosis, refusal.setting
-    return explain(Evidence.of(refusal), settings(), current_carrier().signatures)
+    return explain(RefusedRequest.of(refusal), settings(), current_carrier().signatures)
 
 
 def _diagnosis_of_sample(connection: Connection, reason: str) -> Diagnosis:
@@ -108,7 +108,7 @@ def _diagnosis_of_sample(connection: Connection, reason: str) -> Diagnosis:
     It stands for the others of its kind until they are explained one by one.
     """
     sample = connection.execute(_unexplained(reason)).all()
-    found = [diagnosis_of(refusal) for refusal in sample]
+    found = [current_diagnosis(refusal) for refusal in sample]
     proven = [one for one in found if is_proven(one[0])]
     return next(iter(proven + found), (None, None))
 
@@ -123,7 +123,7 @@ def _causes(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
         RefusedCallback.is_proven,
     )
     counts = [
-        _refused_since(now - span).label(name)
+        _select_recent(now - span).label(name)
         for span, name in zip(spans, ("hour", "day", "week"), strict=True)
     ]
     newest = func.max(RefusedCallback.last_at).label("newest_at")
@@ -151,7 +151,7 @@ def _unexplained(reason: str) -> Select[Any]:
     )
 
 
-def _refused_since(since: datetime) -> ColumnElement[Any]:
+def _select_recent(since: datetime) -> ColumnElement[Any]:
     # Of one that came again and again since earlier, only the last time is known.
     came = case((RefusedCallback.first_at > since, RefusedCallback.count), else_=1)
     return sum_if(RefusedCallback.last_at > since, came)

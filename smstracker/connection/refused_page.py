@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from sqlalchemy import Select, select
 
-from smstracker.connection.refusal_causes import diagnosis_of
+from smstracker.connection.refusal_causes import current_diagnosis
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.refused.replay import would_be_applied
@@ -28,18 +28,18 @@ _BIGGEST_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RefusedPage:
     """`next` is the cursor of the following page, None on the last one."""
 
     refusals: Sequence[RefusedCallback]
     next: int | None
 
 
-def page(kind: str | None, before: int | None) -> Page:
+def read_refused_page(kind: str | None, before: int | None) -> RefusedPage:
     """The newest refusals, all or of one kind, with an id below `before`."""
     found = db.session.scalars(_select(kind, before)).all()
     shown = found[:PAGE_SIZE]
-    return Page(shown, shown[-1].id if len(found) > PAGE_SIZE else None)
+    return RefusedPage(shown, shown[-1].id if len(found) > PAGE_SIZE else None)
 
 
 def _select(kind: str | None, before: int | None) -> Select[tuple[RefusedCallback]]:
@@ -55,9 +55,9 @@ def row_id(text: str) -> int | None:
     return int(text) if is_number and 0 < int(text) <= _BIGGEST_ID else None
 
 
-def why(refusal: RefusedCallback) -> tuple[str, str | None]:
+def explain_refusal(refusal: RefusedCallback) -> tuple[str, str | None]:
     """Why it was refused, in a sentence, and the setting that it is about."""
-    diagnosis, setting = diagnosis_of(refusal)
+    diagnosis, setting = current_diagnosis(refusal)
     unexplained = "It was valid when it was replayed." if refusal.replayed_at else "It was refused."
     return visible(diagnosis or unexplained), setting
 
@@ -67,7 +67,7 @@ def is_applicable(refusal: RefusedCallback) -> bool:
     return would_be_applied(refusal)
 
 
-def came(refusal: RefusedCallback) -> list[tuple[str, str]]:
+def describe_request(refusal: RefusedCallback) -> list[tuple[str, str]]:
     """What came, each with its name: made visible, cut, and without whole phone numbers."""
     signature = refusal.signature
     length = f"{refusal.body_length:,} bytes"

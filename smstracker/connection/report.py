@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection, Row
 
 from smstracker.carrier.token_marks import token_marks
 from smstracker.connection import queries
-from smstracker.connection.refusal_causes import Cause, causes_of
+from smstracker.connection.refusal_causes import RefusalCause, refusal_causes
 from smstracker.connection.storage_probe import no_room, storage_problem
 from smstracker.connection.token_rotation import (
     Rotation,
@@ -76,7 +76,7 @@ class Delay:
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WorkerStatus:
     name: str
     started_at: datetime
     beat_at: datetime
@@ -85,7 +85,7 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ConnectionReport:
     """The connection as it was `at` a moment.
 
     `unknown` messages have had an unknown outcome for ten minutes or more. `unheard` ones wait,
@@ -109,8 +109,8 @@ class Report:
     waiting_since: int
     repaired_since: int
     rotation: Rotation
-    causes: tuple[Cause, ...]
-    workers: tuple[Worker, ...]
+    causes: tuple[RefusalCause, ...]
+    workers: tuple[WorkerStatus, ...]
     storage: DatabaseProblem | None = None
 
     @property
@@ -124,11 +124,11 @@ class Report:
         return self.hour, self.day, self.week
 
     @property
-    def live_workers(self) -> tuple[Worker, ...]:
+    def live_workers(self) -> tuple[WorkerStatus, ...]:
         return tuple(worker for worker in self.workers if worker.is_alive)
 
 
-def report(now: datetime) -> Report:
+def build_report(now: datetime) -> ConnectionReport:
     """The health of the connection at `now`. Raises SQLAlchemyError."""
     # On a connection of its own: a failure here must not spoil the transaction of a request.
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
@@ -140,13 +140,13 @@ def report(now: datetime) -> Report:
     return replace(numbers, storage=storage_problem(now) if is_doubtful else no_room())
 
 
-def _report(connection: Connection, now: datetime) -> Report:
+def _report(connection: Connection, now: datetime) -> ConnectionReport:
     tally = connection.execute(queries.tally(now, SPANS)).one()
     last = connection.scalar(queries.last_callback(now - WEEK))
     hour, day, week = _windows(connection, now, tally)
     counts = connection.execute(queries.message_counts(now, last)).one()
     to_first, to_final = _delays(connection, now)
-    return Report(
+    return ConnectionReport(
         now,
         last,
         hour,
@@ -159,9 +159,9 @@ def _report(connection: Connection, now: datetime) -> Report:
         unknown=int(counts.unknown or 0),
         unheard=int(counts.unheard or 0),
         waiting_since=int(counts.waiting_since or 0),
-        repaired_since=connection.scalar(queries.repaired_since(last or now - WEEK)) or 0,
+        repaired_since=connection.scalar(queries.count_repaired(last or now - WEEK)) or 0,
         rotation=_rotation(connection, now),
-        causes=causes_of(connection, now, SPANS),
+        causes=refusal_causes(connection, now, SPANS),
         workers=_workers(connection, now),
     )
 
@@ -205,10 +205,10 @@ def _delay(found: list[timedelta]) -> Delay:
     return Delay(timedelta(seconds=median), ordered[-(-len(ordered) * 95 // 100) - 1], len(found))
 
 
-def _workers(connection: Connection, now: datetime) -> tuple[Worker, ...]:
+def _workers(connection: Connection, now: datetime) -> tuple[WorkerStatus, ...]:
     return tuple(_worker(row, now) for row in connection.execute(queries.workers()))
 
 
-def _worker(row: Row[tuple[str, datetime, datetime, str | None]], now: datetime) -> Worker:
+def _worker(row: Row[tuple[str, datetime, datetime, str | None]], now: datetime) -> WorkerStatus:
     name, started_at, beat_at, problem = row
-    return Worker(name, started_at, beat_at, problem, now - beat_at <= WORKER_GONE_AFTER)
+    return WorkerStatus(name, started_at, beat_at, problem, now - beat_at <= WORKER_GONE_AFTER)

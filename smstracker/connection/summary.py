@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from smstracker.clock import in_words
-from smstracker.connection.refusal_causes import Cause
-from smstracker.connection.report import Report, Window
+from smstracker.clock import format_duration
+from smstracker.connection.refusal_causes import RefusalCause
+from smstracker.connection.report import ConnectionReport, Window
 from smstracker.connection.token_rotation import Rotation
 from smstracker.connection.wording import callbacks, messages, were
 from smstracker.refused.diagnosis import READY
@@ -21,7 +21,7 @@ WORKER_EXPECTED_AFTER = timedelta(minutes=5)
 MAKE_PRIMARY = "Set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to the old one"
 
 
-class Kind(StrEnum):
+class SummaryKind(StrEnum):
     """What a sentence is about."""
 
     NOT_STORING = "not storing"
@@ -36,24 +36,24 @@ class Kind(StrEnum):
 
 
 # While one of these lasts, no status arrives by callback.
-BROKEN = (Kind.NOT_STORING, Kind.SILENT)
+BROKEN = (SummaryKind.NOT_STORING, SummaryKind.SILENT)
 
 
 @dataclass(frozen=True, slots=True)
-class Sentence:
+class HealthSummary:
     """`text` is for administrators; `brief` is the same without what only they can mend."""
 
-    kind: Kind
+    kind: SummaryKind
     text: str
     is_bad: bool
     brief: str
 
 
-def _bad(kind: Kind, brief: str, advice: str, joint: str = ". ") -> Sentence:
-    return Sentence(kind, brief + joint + advice, True, brief)
+def _bad(kind: SummaryKind, brief: str, advice: str, joint: str = ". ") -> HealthSummary:
+    return HealthSummary(kind, brief + joint + advice, True, brief)
 
 
-def sentence(report: Report) -> Sentence:
+def summarize(report: ConnectionReport) -> HealthSummary:
     """The worst that there is to say of the connection, or how well it does."""
     for said in _BY_WEIGHT:
         found = said(report)
@@ -62,15 +62,15 @@ def sentence(report: Report) -> Sentence:
     return _well(report)
 
 
-def _not_storing(report: Report) -> Sentence | None:
+def _not_storing(report: ConnectionReport) -> HealthSummary | None:
     if report.storage is None:
         return None
     brief = f"Nothing can be stored, and callbacks are answered with 503: {report.storage.cause}"
     fix = report.storage.fix
-    return _bad(Kind.NOT_STORING, brief, fix[0].upper() + fix[1:])
+    return _bad(SummaryKind.NOT_STORING, brief, fix[0].upper() + fix[1:])
 
 
-def _refused(report: Report) -> Sentence | None:
+def _refused(report: ConnectionReport) -> HealthSummary | None:
     # What does not even claim to be of our account must not be able to alarm anybody; what only
     # claims to be (a forger can know the account) not unless callbacks are missing as well.
     claimed = [cause for cause in report.causes if cause.is_plausible and cause.hour]
@@ -83,10 +83,10 @@ def _refused(report: Report) -> Sentence | None:
     count = sum(cause.hour for cause in causes)
     brief = f"{callbacks(count)} {were(count)} refused in the last hour"
     worst = max(causes, key=lambda cause: (cause.is_proven, cause.hour))
-    return _bad(Kind.REFUSED, brief, _fix(worst), ": ")
+    return _bad(SummaryKind.REFUSED, brief, _fix(worst), ": ")
 
 
-def _fix(cause: Cause) -> str:
+def _fix(cause: RefusalCause) -> str:
     if cause.diagnosis == READY:
         return f"valid with today's settings. Replay {'it' if cause.hour == 1 else 'them'}"
     if not cause.diagnosis:
@@ -96,16 +96,16 @@ def _fix(cause: Cause) -> str:
     return said if named else f"{said} (check {cause.setting})"
 
 
-def _not_stored(report: Report) -> Sentence | None:
+def _not_stored(report: ConnectionReport) -> HealthSummary | None:
     count = report.hour.not_stored
     if not count:
         return None
     brief = f"{callbacks(count)} could not be stored in the last hour and {were(count)} refused"
     brief += " with 503, so that Twilio sends them again"
-    return _bad(Kind.NOT_STORED, brief, "The app's log says why at callback_not_stored")
+    return _bad(SummaryKind.NOT_STORED, brief, "The app's log says why at callback_not_stored")
 
 
-def _silent(report: Report) -> Sentence | None:
+def _silent(report: ConnectionReport) -> HealthSummary | None:
     """Messages that Twilio accepted after its last callback, and not one came for them."""
     waiting, repaired = report.waiting_since, report.repaired_since
     if not (waiting or repaired):
@@ -118,10 +118,10 @@ def _silent(report: Report) -> Sentence | None:
         said.append(f"{messages(waiting)} {_waits(waiting)} for a callback")
     if repaired:
         said.append(f"Twilio was asked about {messages(repaired)} instead")
-    return _bad(Kind.SILENT, "; ".join(said) + _helpless(report), _silence_advice(report))
+    return _bad(SummaryKind.SILENT, "; ".join(said) + _helpless(report), _silence_advice(report))
 
 
-def _silence(report: Report) -> str:
+def _silence(report: ConnectionReport) -> str:
     last = report.last_callback_at
     refused = [c for c in report.causes if c.is_plausible and (not last or c.newest_at > last)]
     if last is None:
@@ -129,20 +129,20 @@ def _silence(report: Report) -> str:
         return (
             f"No callback has ever {what}" if report.is_young else f"No callback has {what} {_LONG}"
         )
-    since = in_words(report.at - last)
+    since = format_duration(report.at - last)
     if refused:
         return f"No callback has been accepted for {since}"
     return f"Twilio has not reached this app for {since}"
 
 
-def _helpless(report: Report) -> str:
+def _helpless(report: ConnectionReport) -> str:
     """What makes silence worse: nobody asks instead."""
     if not report.live_workers:
         return ", and no worker runs to ask Twilio"
     return ", and Twilio cannot be asked" if _problem(report) else ""
 
 
-def _silence_advice(report: Report) -> str:
+def _silence_advice(report: ConnectionReport) -> str:
     advice = "Check with flask doctor that PUBLIC_BASE_URL is reached from outside"
     if not report.live_workers:
         return advice + ", and start flask worker"
@@ -150,32 +150,34 @@ def _silence_advice(report: Report) -> str:
     return f"{advice}. {problem}" if problem else advice
 
 
-def _cannot_ask(report: Report) -> Sentence | None:
+def _cannot_ask(report: ConnectionReport) -> HealthSummary | None:
     problem = _problem(report)
-    return _bad(Kind.CANNOT_ASK, "Twilio cannot be asked", problem, ": ") if problem else None
+    return (
+        _bad(SummaryKind.CANNOT_ASK, "Twilio cannot be asked", problem, ": ") if problem else None
+    )
 
 
-def _problem(report: Report) -> str | None:
+def _problem(report: ConnectionReport) -> str | None:
     problems = (worker.problem for worker in report.live_workers)
     found = next((problem for problem in problems if problem), None)
     return found.strip().rstrip(".") if found else None
 
 
-def _no_worker(report: Report) -> Sentence | None:
+def _no_worker(report: ConnectionReport) -> HealthSummary | None:
     if report.live_workers:
         return None
     effect = "what Twilio does not report is not fetched"
     if report.workers:
-        since = in_words(report.at - report.workers[0].beat_at)
+        since = format_duration(report.at - report.workers[0].beat_at)
         brief = f"The worker has not run for {since}: {effect}"
-        return _bad(Kind.NO_WORKER, brief, "Start flask worker")
+        return _bad(SummaryKind.NO_WORKER, brief, "Start flask worker")
     oldest = report.oldest_message_at
     if oldest is None or report.at - oldest < WORKER_EXPECTED_AFTER:
         return None
-    return _bad(Kind.NO_WORKER, f"No worker runs: {effect}", "Start flask worker")
+    return _bad(SummaryKind.NO_WORKER, f"No worker runs: {effect}", "Start flask worker")
 
 
-def _missed(report: Report) -> Sentence | None:
+def _missed(report: ConnectionReport) -> HealthSummary | None:
     day = report.day
     if not day.missed:
         return None
@@ -184,7 +186,7 @@ def _missed(report: Report) -> Sentence | None:
         f"callback told the outcome: {_why_missed(day)}. Twilio was asked instead"
     )
     is_bad = day.missed >= MISSED_COUNT and (day.repaired_share or 0) >= MISSED_SHARE
-    return Sentence(Kind.MISSED, text, is_bad, text)
+    return HealthSummary(SummaryKind.MISSED, text, is_bad, text)
 
 
 def _why_missed(day: Window) -> str:
@@ -196,14 +198,14 @@ def _why_missed(day: Window) -> str:
     return ", ".join(why)
 
 
-def _secondary(report: Report) -> Sentence | None:
+def _secondary(report: ConnectionReport) -> HealthSummary | None:
     if report.rotation is not Rotation.PROMOTED:
         return None
     brief = "The newest callbacks are signed with the secondary token: Twilio has promoted it"
-    return _bad(Kind.PROMOTED, brief, MAKE_PRIMARY)
+    return _bad(SummaryKind.PROMOTED, brief, MAKE_PRIMARY)
 
 
-def _well(report: Report) -> Sentence:
+def _well(report: ConnectionReport) -> HealthSummary:
     expected = report.day.expected
     if expected == 1:
         text = "The one outcome of the last 24 hours was called back"
@@ -213,14 +215,14 @@ def _well(report: Report) -> Sentence:
         text = "No sent message was finished in the last 24 hours, so there is nothing to judge yet"
     else:
         text = "No message was sent in the last 24 hours, so no callback was expected"
-    return Sentence(Kind.WELL, text, False, text)
+    return HealthSummary(SummaryKind.WELL, text, False, text)
 
 
 def _waits(count: int) -> str:
     return "waits" if count == 1 else "wait"
 
 
-_BY_WEIGHT: tuple[Callable[[Report], Sentence | None], ...] = (
+_BY_WEIGHT: tuple[Callable[[ConnectionReport], HealthSummary | None], ...] = (
     _not_storing,
     _refused,
     _not_stored,

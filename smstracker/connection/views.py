@@ -7,8 +7,8 @@ from flask_login import current_user
 from smstracker.clock import utcnow
 from smstracker.connection import refused_page, wording
 from smstracker.connection.banner import current_banner
-from smstracker.connection.report import report
-from smstracker.connection.summary import sentence
+from smstracker.connection.report import build_report
+from smstracker.connection.summary import summarize
 from smstracker.extensions import db, login_manager
 from smstracker.refused.replay import forecast, still_refused
 from smstracker.refused.replay import replay as replay_refused
@@ -33,12 +33,12 @@ def callbacks() -> ResponseReturnValue:
     now, kind = utcnow(), request.args.get("kind")
     if kind is not None and kind not in refused_page.KINDS:
         abort(404)
-    numbers = report(now)
+    numbers = build_report(now)
     return render_template(
         "connection/callbacks.html",
         report=numbers,
-        sentence=sentence(numbers),
-        page=refused_page.page(kind, _row_id(request.args.get("before"))),
+        sentence=summarize(numbers),
+        page=refused_page.read_refused_page(kind, _row_id(request.args.get("before"))),
         forecast=forecast(db.session.connection()),
         kind=kind,
         quarantine=refused_page,

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from smstracker.clock import in_words
-from smstracker.connection.refusal_causes import Cause
+from smstracker.clock import format_duration
+from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.extensions import settings
-from smstracker.refused.replay import Forecast
+from smstracker.refused.replay import ReplayForecast
 
 REASONS_TOLD = 3
 # For what strangers post, which is explained one by one.
@@ -39,7 +39,7 @@ def were(count: int) -> str:
 
 def receipt_window() -> str:
     """How long a callback of no message here is kept."""
-    return in_words(timedelta(hours=settings().receipt_window_hours))
+    return format_duration(timedelta(hours=settings().receipt_window_hours))
 
 
 def replayed(applied: int, refused: int, reasons: Sequence[tuple[str, int]] = ()) -> str:
@@ -58,7 +58,7 @@ def replayed(applied: int, refused: int, reasons: Sequence[tuple[str, int]] = ()
     return " ".join(said)
 
 
-def prospect(forecast: Forecast) -> str:
+def prospect(forecast: ReplayForecast) -> str:
     """What a replay of all would do, and what would let it do more."""
     if forecast.is_done:
         return "All that was refused has been applied since."
@@ -78,7 +78,7 @@ def _is_valid(count: int) -> str:
     return "is valid" if count == 1 else "are valid"
 
 
-def why(cause: Cause) -> str:
+def why(cause: RefusalCause) -> str:
     """What is behind refusals, in a sentence."""
     return cause.diagnosis or _REASONS.get(cause.reason, "They were refused.")
 
@@ -96,5 +96,5 @@ def brief_time(duration: timedelta) -> str:
     """A delay, exact where it matters: "0.8 s", "42 s", "3 minutes"."""
     seconds = duration.total_seconds()
     if seconds >= 60:
-        return in_words(duration)
+        return format_duration(duration)
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -14,7 +14,7 @@ from smstracker.sms.error_guide import (
     REASONS,
     SHORTEST_CODE,
     WHO,
-    Reason,
+    ErrorExplanation,
     documentation,
     is_code,
     plain_code,
@@ -33,14 +33,14 @@ def errors() -> ResponseReturnValue:
     words = re.sub(r"^(error|code)s?\b", "", query.lower())
     codes = words.replace(",", " ").split()
     if len(codes) > 1 and all(word in REASONS for word in codes):
-        return _page(_entries_of(codes), query=query)
+        return _page(_select_entries(codes), query=query)
     code = plain_code(words)
     if is_code(code):
         return redirect(url_for(".error", code=code))
     if code and code.isascii() and code.isdecimal() and len(code) < SHORTEST_CODE:
         beginning = [known for known in REASONS if known.startswith(code)]
-        return _page(_entries_of(beginning), query=query)
-    return _page(_entries_with(query), query=query)
+        return _page(_select_entries(beginning), query=query)
+    return _page(_search_entries(query), query=query)
 
 
 @bp.get("/errors/<code>")
@@ -52,7 +52,7 @@ def error(code: str) -> ResponseReturnValue:
     return _page(GUIDE, unknown=code), 404
 
 
-def _entries_of(codes: Sequence[str]) -> Mapping[str, Mapping[str, Reason]]:
+def _select_entries(codes: Sequence[str]) -> Mapping[str, Mapping[str, ErrorExplanation]]:
     matches = {
         group: {code: reason for code, reason in entries.items() if code in codes}
         for group, entries in GUIDE.items()
@@ -60,7 +60,7 @@ def _entries_of(codes: Sequence[str]) -> Mapping[str, Mapping[str, Reason]]:
     return {group: entries for group, entries in matches.items() if entries}
 
 
-def _entries_with(query: str) -> Mapping[str, Mapping[str, Reason]]:
+def _search_entries(query: str) -> Mapping[str, Mapping[str, ErrorExplanation]]:
     """The entries that contain each word of `query`, by group."""
     words = query.casefold().split()
     matches = {
@@ -70,13 +70,15 @@ def _entries_with(query: str) -> Mapping[str, Mapping[str, Reason]]:
     return {group: entries for group, entries in matches.items() if entries}
 
 
-def _contains(reason: Reason, words: list[str]) -> bool:
+def _contains(reason: ErrorExplanation, words: list[str]) -> bool:
     text = f"{reason.short} {reason.what} {reason.todo}".casefold()
     return all(word in text for word in words)
 
 
 def _page(
-    entries: Mapping[str, Mapping[str, Reason]], query: str = "", unknown: str | None = None
+    entries: Mapping[str, Mapping[str, ErrorExplanation]],
+    query: str = "",
+    unknown: str | None = None,
 ) -> str:
     return render_template(
         "dashboard/error_codes.html",

@@ -8,7 +8,7 @@ from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.dashboard.forms import describe_recipient, unix_lines
 from smstracker.extensions import settings
-from smstracker.messages.send_warnings import Notes, notes_on
+from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.models.messages import Content
 from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient
 from smstracker.sms.picture_addresses import split_addresses
@@ -39,18 +39,18 @@ def recipient_of_form() -> tuple[str | None, str | None]:
         return None, str(error)
 
 
-def notes_on_form() -> Notes:
+def notes_on_form() -> SendWarnings:
     """The notes on what stands in the form; none while it names no number."""
     typed = request.form
     try:
         number = parse_recipient(typed.get("recipient", ""), settings().default_region)
     except PhoneNumberError:
-        return Notes()
+        return SendWarnings()
     # PostgreSQL takes no NUL, and the form refuses it.
     if "\0" in typed.get("body", "") + typed.get("sender", ""):
-        return Notes()
+        return SendWarnings()
     body = unix_lines(typed.get("body", ""))
     addresses = split_addresses(unix_lines(typed.get("media_urls", "")))
     pictures = tuple(address for _line, address in addresses)
     content = Content(number, typed.get("sender", ""), body if body.strip() else "", pictures)
-    return notes_on(current_user.id, content, utcnow())
+    return find_warnings(current_user.id, content, utcnow())

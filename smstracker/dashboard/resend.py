@@ -14,8 +14,8 @@ from smstracker.dashboard.forms import sender_choices
 from smstracker.extensions import db
 from smstracker.messages.describe import BUSY, limit_notice
 from smstracker.messages.failure_advice import refusal_to_send_again
-from smstracker.messages.send_warnings import Notes, notes_on
-from smstracker.messages.sending import save_and_hand_over
+from smstracker.messages.send_warnings import SendWarnings, find_warnings
+from smstracker.messages.sending import save_and_submit
 from smstracker.models import Message, SendLimitError
 from smstracker.sms.segments import count_segments
 
@@ -26,7 +26,7 @@ bp.before_request(only_signed_in)
 @bp.get("/messages/<uuid:public_id>/again")
 def ask(public_id: uuid.UUID) -> ResponseReturnValue:
     original = _own(public_id)
-    made = original.second_try()
+    made = original.resend()
     if made is not None:
         return _show(made, 302)
     refusal = _refusal(original)
@@ -37,7 +37,7 @@ def ask(public_id: uuid.UUID) -> ResponseReturnValue:
 def send(public_id: uuid.UUID) -> ResponseReturnValue:
     # Locked, so that neither a second click nor a receipt can come between looking and saving.
     original = _own(public_id, lock=True)
-    made = original.second_try()
+    made = original.resend()
     if made is not None:
         db.session.rollback()
         return _show(made)
@@ -45,12 +45,12 @@ def send(public_id: uuid.UUID) -> ResponseReturnValue:
     if refusal:
         return _page(original, 409, refusal)
     try:
-        message = Message.draft_again(original)
+        message = Message.create_resend(original)
     except SendLimitError as error:
         db.session.rollback()
         return _page(_own(public_id), 429, limit_notice(error), may_try=True)
     try:
-        save_and_hand_over(message)
+        save_and_submit(message)
     except NoSlotError:
         page, code = _page(_own(public_id), 503, BUSY, may_try=True)
         return page, code, {"Retry-After": "10"}
@@ -58,7 +58,7 @@ def send(public_id: uuid.UUID) -> ResponseReturnValue:
 
 
 def _own(public_id: uuid.UUID, lock: bool = False) -> Message:
-    wanted = Message.of_owner(current_user.id).where(Message.public_id == public_id)
+    wanted = Message.select_owned(current_user.id).where(Message.public_id == public_id)
     found = db.session.scalar(wanted.with_for_update() if lock else wanted)
     if found is None:
         abort(404)
@@ -72,9 +72,9 @@ def _refusal(original: Message) -> str | None:
     return refusal
 
 
-def _news_on(original: Message) -> Notes:
+def _news_on(original: Message) -> SendWarnings:
     """What was learned since: an opt-out, the same text sent once more in another way."""
-    notes = notes_on(original.owner_id, original.content, utcnow())
+    notes = find_warnings(original.owner_id, original.content, utcnow())
     same = notes.same_text
     is_news = same is not None and same.id != original.id
     return notes if is_news else replace(notes, same_text=None)

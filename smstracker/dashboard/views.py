@@ -26,24 +26,24 @@ from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_probl
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db, login_manager, settings
 from smstracker.messages import describe, log_export, search
-from smstracker.messages.pagination import Page, as_json, listing
-from smstracker.messages.search import Filter
-from smstracker.messages.sending import save_and_hand_over
+from smstracker.messages.pagination import LogPage, as_json, read_page
+from smstracker.messages.search import SearchFilters
+from smstracker.messages.sending import save_and_submit
 from smstracker.messages.url_filters import (
-    Chosen,
     FilterError,
+    LogFilters,
     arguments_of_form,
     read_filters,
     read_strictly,
 )
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, event_feed
 from smstracker.simulator.scenarios import STORIES
-from smstracker.sms.gsm_replacements import cost_advice, plain
+from smstracker.sms.gsm_replacements import cost_advice, replace_characters
 from smstracker.sms.regions import region_in_a_sentence
 from smstracker.sms.segments import count_segments
 from smstracker.web.error_pages import database_error, error_page
 from smstracker.web.guards import for_programs, is_for_programs, sign_in_guard
-from smstracker.web.time_range import Period
+from smstracker.web.time_range import TimeRange
 
 bp = Blueprint("dashboard", __name__)
 
@@ -92,7 +92,7 @@ def messages() -> ResponseReturnValue:
     position = (
         event_feed.settled_position()
     )  # before the rows: what changes meanwhile is told again
-    page = listing(chosen.filter, request.args.get("before"), request.args.get("after"))
+    page = read_page(chosen.filter, request.args.get("before"), request.args.get("after"))
     return _log_page(_typed(chosen), None, chosen, page, position), 200
 
 
@@ -116,7 +116,7 @@ def messages_json() -> ResponseReturnValue:
         chosen = read_strictly(current_user.id, request.args, now, "before")
     except FilterError as error:
         return {"error": str(error)}, 422
-    page = listing(chosen.filter, request.args.get("before"))
+    page = read_page(chosen.filter, request.args.get("before"))
     return jsonify(messages=[as_json(m, now) for m in page.messages], next=page.next)
 
 
@@ -130,7 +130,7 @@ def export(kind: str) -> ResponseReturnValue:
         return log_export.response(chosen.filter, kind, now)
     except FilterError as error:
         return {"error": str(error)}, 422
-    except log_export.BusyError as error:
+    except log_export.TooManyExportsError as error:
         return {"error": str(error)}, 503, {"Retry-After": "60"}
 
 
@@ -144,7 +144,7 @@ def send() -> ResponseReturnValue:
     """Save, commit, hand over with no transaction open, show."""
     form = MessageForm()
     if "plain" in request.form:
-        form.body.data = plain(form.body.data or "")
+        form.body.data = replace_characters(form.body.data or "")
         return _form_page(form, 200)
     if "check" in request.form:
         form.validate()
@@ -152,14 +152,14 @@ def send() -> ResponseReturnValue:
     if not form.validate():
         return _form_page(form, 422)
     try:
-        message = Message.draft(current_user.id, form.instance, form.content)
+        message = Message.create_pending(current_user.id, form.instance, form.content)
     except AlreadySentError as error:
         return _already_sent(form, error)
     except SendLimitError as error:
         db.session.rollback()
         return _form_page(form, 429, describe.limit_notice(error))
     try:
-        save_and_hand_over(message)
+        save_and_submit(message)
     except NoSlotError:
         return *_form_page(form, 503, describe.BUSY), {"Retry-After": "10"}
     return redirect(url_for(".message", public_id=message.public_id), 303)
@@ -169,19 +169,19 @@ def send() -> ResponseReturnValue:
 def message(public_id: uuid.UUID) -> ResponseReturnValue:
     position = event_feed.settled_position()
     found = db.session.scalar(
-        Message.of_owner(current_user.id).where(Message.public_id == public_id)
+        Message.select_owned(current_user.id).where(Message.public_id == public_id)
     )
     if found is None:
         abort(404)
-    events = db.session.scalars(StatusEvent.of_message(found.id)).all()
+    events = db.session.scalars(StatusEvent.select_for_message(found.id)).all()
     return render_template(
         "dashboard/message.html",
         message=found,
         events=events,
         steps=describe.timeline(found, events),
         count=count_segments(found.body),
-        first_try=found.first_try(),
-        second_try=found.second_try(),
+        original=found.original(),
+        resend=found.resend(),
         position=position,
         now=utcnow(),
     )
@@ -210,7 +210,7 @@ def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple
     return render_template("dashboard/new_message.html", **context), code
 
 
-def _typed(chosen: Chosen) -> dict[str, str]:
+def _typed(chosen: LogFilters) -> dict[str, str]:
     """The fields of the form; the number is in none of its addresses, but the reader sees it."""
     digits, plus = chosen.filter.digits or "", "+" if chosen.filter.is_full else ""
     return chosen.arguments | {"number": f"{plus}{digits}"}
@@ -219,20 +219,20 @@ def _typed(chosen: Chosen) -> dict[str, str]:
 def _log_page(
     typed: Mapping[str, str],
     problem: str | None,
-    chosen: Chosen | None = None,
-    page: Page | None = None,
+    chosen: LogFilters | None = None,
+    page: LogPage | None = None,
     position: int | None = None,
 ) -> str:
-    counts = search.counts(chosen.filter) if chosen else {}
-    chosen = chosen or Chosen(Filter(current_user.id), Period(), {})
+    counts = search.count_states(chosen.filter) if chosen else {}
+    chosen = chosen or LogFilters(SearchFilters(current_user.id), TimeRange(), {})
     return render_template(
         "dashboard/messages.html",
         typed=typed,
         problem=problem,
         chosen=chosen,
-        page=page or Page([], None),
+        page=page or LogPage([], None),
         counts=counts,
-        total=search.total(counts),
+        total=search.sum_counts(counts),
         senders=sender_choices(),
         position=position,
         now=chosen.filter.at,

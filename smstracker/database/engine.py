@@ -20,7 +20,7 @@ from sqlalchemy.types import TypeDecorator
 from config import make_private, sqlite_path
 from smstracker.database.case_folding import fold_text
 from smstracker.database.sqlite_file import (
-    OpenedFile,
+    OpenSQLiteFile,
     ReplacedFileError,
     check_has_tables,
     check_is_there,
@@ -90,14 +90,14 @@ def include_object(_item: object, name: str, kind: str, _reflected: bool, _other
     )
 
 
-def insert(engine: Engine, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
+def dialect_insert(engine: Engine, table: type[Base]) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that knows ON CONFLICT, which the standard one of SQLAlchemy does not."""
     if engine.dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
 
 
-def rows(result: Result[Any]) -> int:
+def affected_rows(result: Result[Any]) -> int:
     """How many rows an UPDATE or DELETE has changed."""
     return result.rowcount if isinstance(result, CursorResult) else 0
 
@@ -140,7 +140,7 @@ def prepare_engine(engine: Engine) -> None:
         event.listen(engine, "connect", _set_pragmas)
         path = sqlite_path(engine.url)
         if path is not None:
-            _watch_file(engine, OpenedFile(path))
+            _watch_file(engine, OpenSQLiteFile(path))
         event.listen(engine, "begin", _begin)
     else:
         event.listen(engine, "connect", _set_session_parameters)
@@ -181,7 +181,7 @@ def _set_config(parameters: dict[str, str], is_local: str) -> str:
     return f"SELECT {', '.join(calls)}"
 
 
-def _watch_file(engine: Engine, file: OpenedFile) -> None:
+def _watch_file(engine: Engine, file: OpenSQLiteFile) -> None:
     """Let nothing be read from or stored in a file that was deleted or replaced meanwhile."""
 
     def check(connection: Connection) -> None:

@@ -230,9 +230,9 @@ def explain(error: BaseException) -> DatabaseProblem | None:
     cause = error.orig if isinstance(error, DBAPIError) else error
     problem = None
     if isinstance(cause, sqlite3.Error):
-        problem = _of_sqlite(cause)
+        problem = _sqlite_problem(cause)
     elif isinstance(cause, psycopg.Error):
-        problem = _of_postgresql(cause)
+        problem = _postgresql_problem(cause)
     return problem or (UNREACHED if isinstance(error, UNAVAILABLE) else None)
 
 
@@ -242,7 +242,7 @@ def cause(error: BaseException) -> str:
     return problem.cause if problem else type(error).__name__
 
 
-def _of_sqlite(error: sqlite3.Error) -> DatabaseProblem | None:
+def _sqlite_problem(error: sqlite3.Error) -> DatabaseProblem | None:
     if type(error) in FILES:
         return FILES[type(error)]
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
@@ -251,7 +251,7 @@ def _of_sqlite(error: sqlite3.Error) -> DatabaseProblem | None:
     return SQLITE.get(code)
 
 
-def _of_postgresql(error: psycopg.Error) -> DatabaseProblem | None:
+def _postgresql_problem(error: psycopg.Error) -> DatabaseProblem | None:
     state = error.sqlstate or ""
     is_of_connection = isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError)
     if is_of_connection and state in ("", PROTOCOL_VIOLATION):

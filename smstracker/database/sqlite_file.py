@@ -50,7 +50,7 @@ def check_has_tables(connection: sqlite3.Connection) -> None:
         raise EmptyFileError
 
 
-class OpenedFile:
+class OpenSQLiteFile:
     """Remembers which file an engine opened first."""
 
     def __init__(self, path: Path) -> None:

@@ -12,7 +12,7 @@ from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE_SETTINGS
 from smstracker.extensions import settings
 from smstracker.network_errors import network_reason
-from smstracker.web.urls import absolute
+from smstracker.web.urls import external_url
 from smstracker.webhooks.probe import proof
 
 TIMEOUT = 10.0  # seconds to connect, and for each part of the answer
@@ -39,7 +39,7 @@ class Obstacle:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _ProbeResponse:
     status: int
     location: str
     text: str
@@ -82,10 +82,10 @@ def _key_obstacle() -> Obstacle | None:
     return None
 
 
-def _call(query: str, fields: dict[str, str], key_id: str | None = None) -> _Answer:
+def _call(query: str, fields: dict[str, str], key_id: str | None = None) -> _ProbeResponse:
     nonce = secrets.token_hex(16)
     form = {"Nonce": nonce, "AccountSid": settings().twilio_account_sid, **fields}
-    url = absolute("webhooks.probe") + query
+    url = external_url("webhooks.probe") + query
     parts = urlsplit(url)
     headers = {
         "Content-Type": "application/x-www-form-urlencoded",
@@ -98,7 +98,9 @@ def _call(query: str, fields: dict[str, str], key_id: str | None = None) -> _Ans
         response = connection.getresponse()
         text = response.read(LARGEST).decode(errors="replace")
         is_proven = response.status == 200 and _proves(text, nonce)
-        return _Answer(response.status, response.headers.get("Location", ""), text, is_proven)
+        return _ProbeResponse(
+            response.status, response.headers.get("Location", ""), text, is_proven
+        )
     finally:
         connection.close()
 
@@ -120,7 +122,7 @@ def _proves(text: str, nonce: str) -> bool:
     return compare_digest(str(said).encode(), proof(nonce).encode())
 
 
-def _refused(answer: _Answer) -> Obstacle:
+def _refused(answer: _ProbeResponse) -> Obstacle:
     if not answer.text.startswith("Forbidden"):
         return Obstacle(
             "something in front of the app answers with 403",
@@ -145,7 +147,7 @@ def _refused(answer: _Answer) -> Obstacle:
     )
 
 
-def _strange(answer: _Answer) -> Obstacle:
+def _strange(answer: _ProbeResponse) -> Obstacle:
     status = answer.status
     if 300 <= status < 400:
         return _redirected(answer.location)

@@ -4,32 +4,32 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class CheckOutcome(StrEnum):
     OK = "ok"
     WARNING = "warning"
     PROBLEM = "problem"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """`fix` names the setting or the command that helps."""
 
     check: str
-    verdict: Verdict
+    verdict: CheckOutcome
     found: str
     fix: str | None = None
 
 
-def ok(check: str, found: str) -> Finding:
-    return Finding(check, Verdict.OK, found)
+def ok(check: str, found: str) -> CheckResult:
+    return CheckResult(check, CheckOutcome.OK, found)
 
 
-def warning(check: str, found: str, fix: str | None = None) -> Finding:
-    return Finding(check, Verdict.WARNING, found, fix)
+def warning(check: str, found: str, fix: str | None = None) -> CheckResult:
+    return CheckResult(check, CheckOutcome.WARNING, found, fix)
 
 
-def problem(check: str, found: str, fix: str | None = None) -> Finding:
-    return Finding(check, Verdict.PROBLEM, found, fix)
+def problem(check: str, found: str, fix: str | None = None) -> CheckResult:
+    return CheckResult(check, CheckOutcome.PROBLEM, found, fix)
 
 
 def phrase(text: str) -> str:

@@ -11,10 +11,16 @@ from urllib.parse import urlsplit
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import is_loopback
-from smstracker.carrier import Ability, Account, GoneError, InquiryError, current_carrier
-from smstracker.clock import ago, in_words, utcnow
+from smstracker.carrier import (
+    Account,
+    CarrierQueryError,
+    NotFoundAtCarrierError,
+    SenderAbility,
+    current_carrier,
+)
+from smstracker.clock import format_age, format_duration, utcnow
 from smstracker.doctor.callback_probe import obstacle
-from smstracker.doctor.check_result import Finding, Verdict, ok, phrase, problem, warning
+from smstracker.doctor.check_result import CheckOutcome, CheckResult, ok, phrase, problem, warning
 from smstracker.doctor.connection_checks import findings as connection_findings
 from smstracker.doctor.machine_checks import durability, machine_findings
 from smstracker.extensions import settings
@@ -26,44 +32,44 @@ from smstracker.web.health import database_problem
 CLOCK_WARNING, CLOCK_PROBLEM = timedelta(seconds=30), timedelta(minutes=5)
 
 
-def examine() -> Iterator[Finding]:
+def examine() -> Iterator[CheckResult]:
     """Every check in turn. It changes nothing and sends nothing but questions."""
     yield _settings()
     database = _database()
     yield database
     yield from machine_findings()
-    if database.verdict is Verdict.OK:
+    if database.verdict is CheckOutcome.OK:
         yield from durability()
     yield from _twilio()
     yield _public_address()
     yield _callbacks_arrive()
     yield _mail()
-    if database.verdict is Verdict.OK:
+    if database.verdict is CheckOutcome.OK:
         yield from connection_findings()
 
 
-def _settings() -> Finding:
+def _settings() -> CheckResult:
     if settings().demo:
         return ok("settings", "demo mode: a simulated carrier, no SMS leaves this machine")
     account = settings().twilio_account_sid[-4:]
     return ok("settings", f"live, with the Twilio account that ends in {account}")
 
 
-def _database() -> Finding:
+def _database() -> CheckResult:
     trouble = database_problem()
     if trouble is None:
         return ok("database", "reached and migrated")
     return problem("database", trouble.cause, trouble.fix)
 
 
-def _twilio() -> Iterator[Finding]:
+def _twilio() -> Iterator[CheckResult]:
     try:
-        account = current_carrier().account()
-    except InquiryError as error:
+        account = current_carrier().fetch_account()
+    except CarrierQueryError as error:
         reason, _, advice = phrase(error.reason).partition(": ")
         if settings().demo:
             advice = "start the demo with make run: the simulated carrier is part of it"
-        elif isinstance(error, GoneError):
+        elif isinstance(error, NotFoundAtCarrierError):
             advice = "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
         fix = advice or "check the network of this machine and TWILIO_API_BASE_URL"
         yield problem("credentials", reason, fix)
@@ -75,7 +81,7 @@ def _twilio() -> Iterator[Finding]:
     yield _clock(account.clock_ahead)
 
 
-def _account(account: Account) -> Finding:
+def _account(account: Account) -> CheckResult:
     if account.status != "active":
         fix = "see the Twilio Console: payment, or a review of the account"
         return problem("credentials", f"accepted, but the account is {account.status[:20]}", fix)
@@ -83,7 +89,7 @@ def _account(account: Account) -> Finding:
     return ok("credentials", f"accepted, the account is active{trial}")
 
 
-def _senders() -> Iterator[Finding]:
+def _senders() -> Iterator[CheckResult]:
     for sender in settings().twilio_phone_numbers:
         yield _sender(sender)
     service = settings().twilio_messaging_service_sid
@@ -91,52 +97,52 @@ def _senders() -> Iterator[Finding]:
         yield _service(service)
 
 
-def _sender(sender: str) -> Finding:
+def _sender(sender: str) -> CheckResult:
     check, name = "senders", f"the number that ends in {sender[-4:]}"
     if not re.fullmatch(r"\+[0-9]+", sender):
         kind = f"the short code {sender}" if sender.isdecimal() else f"the sender {sender!r}"
         return ok(check, f"{kind} cannot be checked this way; Twilio judges it when it sends")
     try:
-        ability = current_carrier().ability(sender)
-    except InquiryError as error:
+        ability = current_carrier().sender_ability(sender)
+    except CarrierQueryError as error:
         return _unchecked(name, error)
-    if ability is Ability.SENDS:
+    if ability is SenderAbility.SENDS:
         return ok(check, f"{name} can send SMS")
-    if ability is Ability.NO_SMS:
+    if ability is SenderAbility.NO_SMS:
         return problem(check, f"{name} cannot send SMS", "set TWILIO_PHONE_NUMBER to one that can")
     fix = "check TWILIO_PHONE_NUMBER: it has to be a number of TWILIO_ACCOUNT_SID"
     return problem(check, f"the account does not have {name}", fix)
 
 
-def _service(service: str) -> Finding:
+def _service(service: str) -> CheckResult:
     name = f"the Messaging Service that ends in {service[-4:]}"
     try:
         current_carrier().check_service(service)
-    except GoneError:
+    except NotFoundAtCarrierError:
         fix = "check TWILIO_MESSAGING_SERVICE_SID"
         return problem("senders", f"the account does not have {name}", fix)
-    except InquiryError as error:
+    except CarrierQueryError as error:
         return _unchecked(name, error)
     return ok("senders", f"{name} exists")
 
 
-def _unchecked(name: str, error: InquiryError) -> Finding:
+def _unchecked(name: str, error: CarrierQueryError) -> CheckResult:
     reason, _, advice = phrase(error.reason).partition(": ")
     return problem("senders", f"{name} cannot be checked: {reason}", advice or None)
 
 
-def _clock(ahead: timedelta | None) -> Finding:
+def _clock(ahead: timedelta | None) -> CheckResult:
     if ahead is None:
         return warning("clock", "not compared, because Twilio's answer had no date")
     off = abs(ahead)
     if off <= CLOCK_WARNING:
         return ok("clock", "agrees with Twilio's")
-    found = f"{in_words(off)} {'ahead of' if ahead > timedelta(0) else 'behind'} Twilio's"
-    verdict = Verdict.PROBLEM if off > CLOCK_PROBLEM else Verdict.WARNING
-    return Finding("clock", verdict, found, "let this machine keep its time by NTP")
+    found = f"{format_duration(off)} {'ahead of' if ahead > timedelta(0) else 'behind'} Twilio's"
+    verdict = CheckOutcome.PROBLEM if off > CLOCK_PROBLEM else CheckOutcome.WARNING
+    return CheckResult("clock", verdict, found, "let this machine keep its time by NTP")
 
 
-def _public_address() -> Finding:
+def _public_address() -> CheckResult:
     check, base = "public address", settings().public_base_url
     if not is_loopback(urlsplit(base).hostname or ""):
         return ok(check, f"{base} uses https")
@@ -147,7 +153,7 @@ def _public_address() -> Finding:
     return problem(check, f"{base} is this machine: Twilio cannot reach it", fix)
 
 
-def _callbacks_arrive() -> Finding:
+def _callbacks_arrive() -> CheckResult:
     found = obstacle()
     if found is None:
         keys = len(settings().twilio_webhook_keys)
@@ -158,7 +164,7 @@ def _callbacks_arrive() -> Finding:
     return problem("callbacks", f"{where}: {found.found}", found.fix)
 
 
-def _mail() -> Finding:
+def _mail() -> CheckResult:
     server = settings().mail.server
     if not server and settings().demo:
         return ok("mail", "stays in the demo mailbox")
@@ -173,14 +179,14 @@ def _mail() -> Finding:
     return _sent_mail() or ok("mail", "the server takes mail from here")
 
 
-def _sent_mail() -> Finding | None:
+def _sent_mail() -> CheckResult | None:
     """What went wrong with the newest mail, although the server can be used now."""
     try:
         health = MailHealth.latest()
     except SQLAlchemyError:  # said by the check of the database
         return None
     if health.refusal and health.refusal_at:
-        what = f"the server did not take the newest mail, {ago(health.refusal_at, utcnow())}"
+        what = f"the server did not take the newest mail, {format_age(health.refusal_at, utcnow())}"
         fix = "see the log of the mail server: the address may not exist, or mail to it is refused"
         if health.refusal == "SMTPSenderRefused":
             fix = explain_mail_error(health.refusal).fix
@@ -188,7 +194,7 @@ def _sent_mail() -> Finding | None:
         judge = warning if is_about_address else problem
         return judge("mail", f"{what} ({explain_mail_error(health.refusal).reason})", fix)
     if health.server_problem and health.server_at:
-        what = f"the server takes mail now, but did not {ago(health.server_at, utcnow())}"
+        what = f"the server takes mail now, but did not {format_age(health.server_at, utcnow())}"
         reason = explain_mail_error(health.server_problem).reason
         return warning("mail", f"{what} ({reason})", "ask for a sign-in mail again")
     return None

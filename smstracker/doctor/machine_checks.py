@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 
 from config import ENV_FILE, sqlite_path
 from smstracker.database.engine import sqlite_files
-from smstracker.doctor.check_result import Finding, ok, problem, warning
+from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
 
 LEAST_FREE = 1_000_000_000  # bytes
@@ -19,13 +19,13 @@ CRASH_SAFE = ("fsync", "full_page_writes")
 LASTS_NOT = ("off",)  # values of synchronous_commit
 
 
-def machine_findings() -> Iterator[Finding]:
+def machine_findings() -> Iterator[CheckResult]:
     """A finding for the disk and one for the rights of files; they need no database."""
     yield _disk()
     yield _permissions()
 
 
-def durability() -> Iterator[Finding]:
+def durability() -> Iterator[CheckResult]:
     """A finding on what a crash of the database server loses; it has to answer.
 
     Nothing for SQLite: each connection of ours is set to wait for the disk.
@@ -35,7 +35,7 @@ def durability() -> Iterator[Finding]:
             yield _postgresql_durability(connection)
 
 
-def _disk() -> Finding:
+def _disk() -> CheckResult:
     folders = {folder: shutil.disk_usage(folder) for folder in _folders()}
     for folder, usage in folders.items():
         share = usage.free / usage.total if usage.total else 0
@@ -63,7 +63,7 @@ def _size(size: int) -> str:
     return f"{size / 1e9:.1f} GB" if size >= LEAST_FREE else f"{size / 1e6:.0f} MB"
 
 
-def _permissions() -> Finding:
+def _permissions() -> CheckResult:
     check = "permissions"
     path = sqlite_path(db.engine.url) if settings().is_sqlite else None
     files = sqlite_files(path) if path else []
@@ -82,7 +82,7 @@ def _is_open_to_others(file: Path) -> bool:
         return False
 
 
-def _postgresql_durability(connection: Connection) -> Finding:
+def _postgresql_durability(connection: Connection) -> CheckResult:
     check = "durability"
     for name in CRASH_SAFE:
         if connection.execute(text(f"SHOW {name}")).scalar() == "off":

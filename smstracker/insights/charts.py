@@ -13,7 +13,7 @@ import phonenumbers
 from smstracker.insights.query import Outcomes
 from smstracker.models.insight_rollups import HALF_HOUR
 from smstracker.sms.status import State
-from smstracker.web.time_range import Period
+from smstracker.web.time_range import TimeRange
 
 FEWEST_SAMPLES = 20
 HOURS_UP_TO = timedelta(hours=49)  # two days, one of which may have 25 hours
@@ -36,7 +36,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class DurationStats:
     """How long deliveries took, in seconds; None below FEWEST_SAMPLES."""
 
     name: str
@@ -61,7 +61,7 @@ def failures(counted: Iterable[Outcomes]) -> list[tuple[str | None, int]]:
     return sorted(found.items(), key=lambda item: (-item[1], item[0] or ""))
 
 
-def starts(period: Period, first: datetime | None, now: datetime) -> tuple[str, list[datetime]]:
+def starts(period: TimeRange, first: datetime | None, now: datetime) -> tuple[str, list[datetime]]:
     """("hour", "day" or "week", where each begins); `first` is when the first message was made."""
     zone = ZoneInfo(period.zone)
     since = period.since or first or now
@@ -126,12 +126,12 @@ def _bar(unit: str, local: datetime, counts: Counter[State]) -> Bar:
     return Bar(label, tick, {state: counts[state] for state in State})
 
 
-def by_sender(found: Mapping[str | None, Counter[int]], *, readable: bool) -> list[Times]:
+def by_sender(found: Mapping[str | None, Counter[int]], *, readable: bool) -> list[DurationStats]:
     """For each sender; of a number its last digits alone unless it may be `readable`."""
     return _times((_sender(name, readable), took) for name, took in found.items())
 
 
-def by_country(found: Mapping[str, Counter[int]]) -> list[Times]:
+def by_country(found: Mapping[str, Counter[int]]) -> list[DurationStats]:
     """For each calling code."""
     return _times((country(digits), took) for digits, took in found.items())
 
@@ -153,11 +153,14 @@ def country(number_begins: str) -> str:
     return f"+{number_begins}"
 
 
-def _times(named: Iterable[tuple[str, Counter[int]]]) -> list[Times]:
+def _times(named: Iterable[tuple[str, Counter[int]]]) -> list[DurationStats]:
     groups: dict[str, Counter[int]] = {}
     for name, seconds in named:
         groups.setdefault(name, Counter()).update(seconds)
-    made = [Times(name, seconds.total(), percentiles(seconds)) for name, seconds in groups.items()]
+    made = [
+        DurationStats(name, seconds.total(), percentiles(seconds))
+        for name, seconds in groups.items()
+    ]
     return sorted(made, key=lambda times: (-times.samples, times.name))
 
 

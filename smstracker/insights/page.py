@@ -6,12 +6,12 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from smstracker.insights import charts
-from smstracker.insights.charts import Bar, Times
+from smstracker.insights.charts import Bar, DurationStats
 from smstracker.insights.query import first_made, measure
 from smstracker.messages.search_filters import NO_CODE
-from smstracker.sms.error_guide import reason_for
+from smstracker.sms.error_guide import explain_code
 from smstracker.sms.status import State
-from smstracker.web.time_range import Period
+from smstracker.web.time_range import TimeRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Failure:
 class Insights:
     """`ended` is what the rates are a share of."""
 
-    period: Period
+    period: TimeRange
     everyone: bool
     totals: dict[State, int]
     ended: int
@@ -41,8 +41,8 @@ class Insights:
     bars: list[Bar]
     axis: list[int]
     failures: list[Failure]
-    by_sender: list[Times]
-    by_country: list[Times]
+    by_sender: list[DurationStats]
+    by_country: list[DurationStats]
     is_cut: bool
     prices: list[tuple[str, Decimal, int]]
     as_of: datetime | None
@@ -57,7 +57,7 @@ class Insights:
         return percent(self.totals[state], self.ended)
 
 
-def insights(owner_id: int | None, period: Period, now: datetime) -> Insights:
+def insights(owner_id: int | None, period: TimeRange, now: datetime) -> Insights:
     """Of one owner, or of everyone if that is None."""
     unit, starts = charts.starts(period, first_made(owner_id), now)
     found = measure(owner_id, period, now, starts)
@@ -99,6 +99,6 @@ def percent(part: int, whole: int) -> str:
 
 def _failure(code: str | None, count: int, failed: int) -> Failure:
     # Among these are some that never reached Twilio, so there was nobody to give a reason.
-    reason = reason_for(code)
+    reason = explain_code(code)
     short = reason.short if reason else "Without an error code"
     return Failure(code, short, count, percent(count, failed))

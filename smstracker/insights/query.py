@@ -14,10 +14,16 @@ from sqlalchemy import and_, func, literal, literal_column, select, union_all
 
 from smstracker.extensions import db
 from smstracker.models import insight_buckets
-from smstracker.models.insight_rollups import DAY, EVERYONE, HALF_HOUR, InsightSpan, InsightTally
-from smstracker.models.message_totals import Counts, Range, count_messages, made_in, moment
+from smstracker.models.insight_rollups import DAY, EVERYONE, HALF_HOUR, InsightBucket, InsightTally
+from smstracker.models.message_totals import (
+    MessageTotals,
+    Range,
+    count_messages,
+    created_within,
+    moment,
+)
 from smstracker.sms.status import State
-from smstracker.web.time_range import Period
+from smstracker.web.time_range import TimeRange
 
 # More than this is not counted while somebody waits.
 LIVE_MOST = 20_000
@@ -36,7 +42,7 @@ class Outcomes:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class InsightsResult:
     """The figures of a range.
 
     `as_of` is None if they are those of now; otherwise what was learned after it is left out, and
@@ -44,7 +50,7 @@ class Measured:
     """
 
     outcomes: list[Outcomes]
-    sums: Counts
+    sums: MessageTotals
     as_of: datetime | None = None
     complete_since: datetime | None = None
 
@@ -56,7 +62,7 @@ Packed = tuple[str | None, str | None]
 
 
 @dataclass(slots=True)
-class _Known:
+class _CountedBuckets:
     """What was counted ahead: the spans that are still true, and those that are outdated, with
     when they began to be. A day may have only its sums here, and its outcomes by half hours.
     """
@@ -73,18 +79,18 @@ def first_made(owner_id: int | None) -> datetime | None:
 
 
 def measure(
-    owner_id: int | None, period: Period, now: datetime, starts: Sequence[datetime] = ()
-) -> Measured:
+    owner_id: int | None, period: TimeRange, now: datetime, starts: Sequence[datetime] = ()
+) -> InsightsResult:
     """Of one owner, or of everyone if that is None. `starts` are where the bars begin."""
     connection = db.session.connection()
     since, until = _bounds(owner_id, period, now)
     cursor = insight_buckets.cursor(connection)
     news: set[int] | None = set()
     if cursor is not None and cursor.event_id is not None:
-        news = insight_buckets.touched_since(connection, cursor)
+        news = insight_buckets.touched_messages(connection, cursor)
     begins, ends = _grid(since, until, now)
     whose = EVERYONE if owner_id is None else owner_id
-    known = _Known()
+    known = _CountedBuckets()
     if cursor is not None:
         known = _known(whose, begins, ends, now, news or set(), starts)
     covered = {*known.good, *_halves(known.days)}
@@ -97,7 +103,7 @@ def measure(
     return _put_together(known, count_messages(connection, live, owner_id, now))
 
 
-def _bounds(owner_id: int | None, period: Period, now: datetime) -> Range:
+def _bounds(owner_id: int | None, period: TimeRange, now: datetime) -> Range:
     made = (first_made(owner_id) or now).timestamp()
     # A whole half hour can be taken from what was counted ahead.
     first = moment(int(made // HALF_HOUR * HALF_HOUR))
@@ -114,18 +120,18 @@ def _grid(since: datetime, until: datetime, now: datetime) -> tuple[int, int]:
 
 def _known(
     whose: int, begins: int, ends: int, now: datetime, news: set[int], starts: Iterable[datetime]
-) -> _Known:
+) -> _CountedBuckets:
     cut = {int(at.timestamp()) // DAY * DAY for at in starts if at.timestamp() % DAY}
     with_news = {one - one % DAY for one in news}
-    known = _Known()
-    for one in _tallies(whose, DAY, InsightSpan.day >= begins, InsightSpan.day + DAY <= ends):
+    known = _CountedBuckets()
+    for one in _tallies(whose, DAY, InsightBucket.day >= begins, InsightBucket.day + DAY <= ends):
         if insight_buckets.is_good(one, now) and one.day not in with_news:
             known.days[one.day] = (None if one.day in cut else one.outcomes, one.sums)
-    apart = InsightSpan.day.in_(cut & known.days.keys())
+    apart = InsightBucket.day.in_(cut & known.days.keys())
     for one in _tallies(whose, HALF_HOUR, apart, sums=literal(None)):
         known.good[one.began] = (one.outcomes, None)
     days = range(begins // DAY * DAY, ends, DAY)
-    others = InsightSpan.day.in_([day for day in days if day not in known.days])
+    others = InsightBucket.day.in_([day for day in days if day not in known.days])
     for one in _tallies(whose, HALF_HOUR, others):
         if begins <= one.began < ends and insight_buckets.is_true(one, now):
             is_good = insight_buckets.is_good(one, now) and one.began not in news
@@ -135,7 +141,7 @@ def _known(
 
 
 def _tallies(whose: int, width: int, *where: Any, sums: Any = InsightTally.sums) -> Iterable[Any]:
-    tally, span = InsightTally, InsightSpan
+    tally, span = InsightTally, InsightBucket
     same = (tally.width == span.width, tally.day == span.day, tally.began == span.began)
     found = select(*span.__table__.c, tally.outcomes, sums.label("sums"))
     found = found.outerjoin(tally, and_(tally.owner_id == whose, *same))
@@ -149,17 +155,21 @@ def _halves(days: Iterable[int]) -> Iterable[int]:
 def _is_too_much(live: Sequence[Range], owner_id: int | None) -> bool:
     if not live:
         return False
-    parts = [made_in(select(literal_column("1").label("one")), *one, owner_id) for one in live]
+    parts = [
+        created_within(select(literal_column("1").label("one")), *one, owner_id) for one in live
+    ]
     found = union_all(*parts).limit(LIVE_MOST + 1).subquery()
     return (db.session.scalar(select(func.count()).select_from(found)) or 0) > LIVE_MOST
 
 
-def _behind(known: _Known, covered: set[int], cursor: Any, now: datetime) -> Measured:
+def _behind(
+    known: _CountedBuckets, covered: set[int], cursor: Any, now: datetime
+) -> InsightsResult:
     """The newest spans without a gap, as they were when the first news came that is left out."""
     known.good |= known.old
     counted = {*covered, *known.old}
     if cursor is None or not counted:
-        return Measured([], Counts(), now, now)
+        return InsightsResult([], MessageTotals(), now, now)
     begins = ends = max(counted) + HALF_HOUR
     while begins - HALF_HOUR in counted:
         begins -= HALF_HOUR
@@ -170,12 +180,12 @@ def _behind(known: _Known, covered: set[int], cursor: Any, now: datetime) -> Mea
     left_out = insight_buckets.news_began(db.session.connection(), cursor) or now
     as_of = min(left_out, now, moment(min([ends, *until])))
     found = _put_together(known, {})
-    return Measured(found.outcomes, found.sums, as_of, moment(begins))
+    return InsightsResult(found.outcomes, found.sums, as_of, moment(begins))
 
 
-def _put_together(known: _Known, live: dict[int, Counts]) -> Measured:
+def _put_together(known: _CountedBuckets, live: dict[int, MessageTotals]) -> InsightsResult:
     outcomes: list[Outcomes] = []
-    sums = Counts()
+    sums = MessageTotals()
     for began, (packed, packed_sums) in (*known.days.items(), *known.good.items()):
         at = moment(began)
         for state, code, count in json.loads(packed or "[]"):
@@ -186,4 +196,4 @@ def _put_together(known: _Known, live: dict[int, Counts]) -> Measured:
         for (state, code), count in counts.outcomes.items():
             outcomes.append(Outcomes(moment(began), STATES[state], code, count))
         sums.add_sums(counts)
-    return Measured(outcomes, sums)
+    return InsightsResult(outcomes, sums)

@@ -24,7 +24,7 @@ DAYS_AT_ONCE = 2
 BUDGET = 5.0  # seconds of one run, because silent messages wait for the same worker
 
 
-def count_ahead(_last_done: datetime | None) -> Iterator[int]:
+def roll_up(_last_done: datetime | None) -> Iterator[int]:
     """Count what is new or has changed, the newest first; of each step, how many spans."""
     ends_at = monotonic() + BUDGET
     for step in (follow, count_spans, add_up_days):
@@ -38,7 +38,7 @@ def follow(now: datetime) -> int:
     """Count the spans anew about whose messages there was news; how much was followed."""
     with _reading() as connection:
         cursor = insight_buckets.cursor(connection)
-        ahead = insight_buckets.ahead_of(connection, cursor, now)
+        ahead = insight_buckets.events_ahead(connection, cursor, now)
         touched = insight_buckets.touched(connection, cursor, ahead) if cursor and ahead else set()
         came = insight_buckets.news_began(connection, cursor) if touched and cursor else None
     if ahead is None:
@@ -60,7 +60,7 @@ def count_spans(now: datetime) -> int:
         wanted = insight_buckets.uncounted(connection, now, now - KEPT_LIVE)[:SPANS_AT_ONCE]
         ranges = [(moment(began), moment(began + HALF_HOUR)) for began in wanted]
         counted = count_by_owner(connection, insight_buckets.merged(ranges), now)
-    made = [insight_buckets.Made(began, HALF_HOUR) for began in wanted]
+    made = [insight_buckets.CountedBucket(began, HALF_HOUR) for began in wanted]
     for (owner_id, began), counts in counted.items():
         made[wanted.index(began)].put(owner_id, counts)
     return _write(cursor, made, now)
@@ -73,15 +73,15 @@ def add_up_days(now: datetime) -> int:
         if cursor is None or cursor.event_id is None:
             return 0
         wanted = insight_buckets.days_to_add_up(connection, now)[:DAYS_AT_ONCE]
-        made = [insight_buckets.Made(day, DAY, stale_at) for day, stale_at in wanted]
+        made = [insight_buckets.CountedBucket(day, DAY, stale_at) for day, stale_at in wanted]
         for one in made:
-            for owner_id, counts in insight_buckets.tallies_of(connection, one.began):
+            for owner_id, counts in insight_buckets.day_rollups(connection, one.began):
                 one.put(owner_id, counts)
     return _write(cursor, made, now)
 
 
 def _write(
-    cursor: insight_buckets.Cursor, made: Sequence[insight_buckets.Made], now: datetime
+    cursor: insight_buckets.Cursor, made: Sequence[insight_buckets.CountedBucket], now: datetime
 ) -> int:
     if not made:
         return 0

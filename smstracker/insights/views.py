@@ -10,7 +10,7 @@ from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.insights.charts import money
 from smstracker.insights.page import insights
-from smstracker.web.time_range import Period, PeriodError, read_period
+from smstracker.web.time_range import TimeRange, TimeRangeError, read_period
 
 DEFAULT = "7d"
 
@@ -30,9 +30,9 @@ def overview() -> ResponseReturnValue:
     return render_template("insights/overview.html", **given), 422 if problem else 200
 
 
-def _period(now: datetime) -> tuple[Period, str | None]:
+def _period(now: datetime) -> tuple[TimeRange, str | None]:
     """The range of time that is asked for; if there is none, the usual one and what is wrong."""
     try:
         return read_period(request.args, now, DEFAULT), None
-    except PeriodError as error:
+    except TimeRangeError as error:
         return read_period({"zone": request.args.get("zone", "")}, now, DEFAULT), str(error)

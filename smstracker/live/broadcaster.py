@@ -17,7 +17,7 @@ from sqlalchemy import Engine, Select
 
 from config import Config
 from smstracker.database.engine import READS_ONLY
-from smstracker.live.commit_watcher import Bell
+from smstracker.live.commit_watcher import CommitWatcher
 from smstracker.live.event_stream import Stream, abandoned
 from smstracker.models import event_feed
 from smstracker.models.users import open_sessions
@@ -42,7 +42,7 @@ MISSING_FOR = 15.0
 MOST_MISSING = 500
 
 
-class FullError(Exception):
+class TooManyStreamsError(Exception):
     """No more streams: their threads are needed for requests that end."""
 
 
@@ -72,10 +72,10 @@ class Broadcaster:
         return self._rate > BUSY
 
     def join(self, stream: Stream, engine: Engine, position: int) -> None:
-        """Tell `stream` of everything after `position`, read a moment ago. Raises FullError."""
+        """Tell `stream` of everything after `position`, read a moment ago. Raises TooManyStreamsError."""
         with self._guard:
             if self._stopped.is_set():
-                raise FullError
+                raise TooManyStreamsError
             if len(self._streams) >= self._most:
                 self._end_abandoned()
             if len(self._streams) >= self._most:
@@ -85,11 +85,11 @@ class Broadcaster:
                 self._begin(engine, position)
 
     def _make_room(self, owner_id: int) -> None:
-        """End a stream of whoever has the most, so that nobody can take all; or FullError."""
+        """End a stream of whoever has the most, so that nobody can take all; or TooManyStreamsError."""
         counts = Counter(one.owner_id for one in self._streams)
         [(greediest, most)] = counts.most_common(1) or [(owner_id, 0)]
         if most <= counts[owner_id] + 1:
-            raise FullError
+            raise TooManyStreamsError
         ended = next(one for one in self._streams if one.owner_id == greediest)
         self._streams.discard(ended)
         ended.end()
@@ -122,7 +122,7 @@ class Broadcaster:
 
     def _run(self, engine: Engine) -> None:
         pause = EVERY
-        bell = Bell(engine)
+        bell = CommitWatcher(engine)
         while self._goes_on():
             try:
                 self._weigh(self._look(engine) if bell.has_rung() else 0)

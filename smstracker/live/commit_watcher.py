@@ -6,7 +6,7 @@ from contextlib import suppress
 from sqlalchemy import Engine
 
 
-class Bell:
+class CommitWatcher:
     """Tells cheaply whether there may be something new: SQLite counts its commits.
 
     On a connection of its own, because the count is that of others' commits since.

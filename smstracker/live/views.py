@@ -11,7 +11,7 @@ from flask_login import current_user
 from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.live.broadcaster import Broadcaster, FullError
+from smstracker.live.broadcaster import Broadcaster, TooManyStreamsError
 from smstracker.live.event_stream import MOST_IDS, Stream
 from smstracker.messages import search
 from smstracker.messages.search import PAGE_SIZE
@@ -40,7 +40,7 @@ def stream() -> ResponseReturnValue:
         # Joined before the past is looked up, so that nothing falls between the two.
         broadcaster.join(opened, db.engine, position)
         _catch_up(opened, position)
-    except FullError:
+    except TooManyStreamsError:
         return {"error": "Too many pages are open. Use Refresh."}, 503, {"Retry-After": "60"}
     except BaseException:
         opened.close()
@@ -64,13 +64,13 @@ def rows() -> ResponseReturnValue:
     except FilterError as error:
         return {"error": str(error)}, 422
     ids = _ids()
-    counts = search.counts(chosen.filter)
+    counts = search.count_states(chosen.filter)
     return render_template(
         "live/rows.html",
-        messages=search.of_ids(current_user.id, ids),
-        fitting=search.fitting(chosen.filter, ids),
+        messages=search.find_by_ids(current_user.id, ids),
+        fitting=search.matching_ids(chosen.filter, ids),
         counts=counts,
-        total=search.total(counts),
+        total=search.sum_counts(counts),
         chosen=chosen,
         new=_new(chosen.filter),
         most_new=MOST_NEW,
@@ -94,7 +94,7 @@ def _catch_up(opened: Stream, position: int) -> None:
     if position - since > MOST_BEHIND:
         opened.tell_all()
         return
-    missed = event_feed.changed_since(opened.owner_id, since, MOST_IDS + 1)
+    missed = event_feed.changed_messages(opened.owner_id, since, MOST_IDS + 1)
     found = db.session.scalars(missed).all()
     if found:
         opened.tell(str(public_id) for public_id in found)
@@ -116,7 +116,7 @@ def _ids() -> list[uuid.UUID]:
         abort(404)
 
 
-def _new(chosen: search.Filter) -> int:
+def _new(chosen: search.SearchFilters) -> int:
     """How many messages that pass are newer than the page's first; at most one over MOST_NEW.
 
     A page that does not begin with the newest names none, and is told of none.
@@ -127,9 +127,9 @@ def _new(chosen: search.Filter) -> int:
     key = None
     if newest:
         try:
-            key = search.key_of(chosen.owner_id, uuid.UUID(newest))
+            key = search.find_cursor(chosen.owner_id, uuid.UUID(newest))
         except ValueError:
             abort(404)
         if key is None:
             abort(404)
-    return len(search.page(chosen, after=key, size=MOST_NEW + 1))
+    return len(search.find_page(chosen, after=key, size=MOST_NEW + 1))

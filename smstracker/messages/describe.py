@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from smstracker.clock import in_words, waiting_time
+from smstracker.clock import format_duration, format_wait
 from smstracker.models import Message, SendLimitError, StatusEvent
 from smstracker.sms import status
-from smstracker.sms.error_guide import reason_for
+from smstracker.sms.error_guide import explain_code
 from smstracker.sms.phone_numbers import format_international
 from smstracker.sms.status import Effect, Source, State
 
@@ -29,7 +29,7 @@ _OUTCOME_LOST = "Its outcome will not be known"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimelineStep:
     """One line of the timeline; `since` is the time since the step before."""
 
     label: str
@@ -44,9 +44,9 @@ class Step:
 def headline(message: Message, now: datetime) -> str:
     """The outcome in one sentence."""
     to = format_international(message.recipient)
-    shown = message.shown(now)
-    took = in_words(message.status_at - message.created_at)
-    waited = in_words(now - message.status_at)
+    shown = message.display_status(now)
+    took = format_duration(message.status_at - message.created_at)
+    waited = format_duration(now - message.status_at)
     if message.status == status.DELETED:
         return f"The message to {to} {_gone(message)}; its outcome will not be known"
     if message.status not in status.RANK:
@@ -79,7 +79,7 @@ def _gone(message: Message) -> str:
 def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) -> list[str]:
     """What is behind the headline and what to do, each a sentence or two."""
     said: list[str] = []
-    reason = reason_for(message.error_code)
+    reason = explain_code(message.error_code)
     if reason is not None:
         said.append(reason.what)
     if message.status == "unreached":
@@ -94,7 +94,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
         )
     if message.status == status.DELETED:
         said.append(_SIMULATION_ENDED if message.simulated else _DELETED_THERE)
-    elif message.status in status.RANK and message.shown(now).state is State.UNKNOWN:
+    elif message.status in status.RANK and message.display_status(now).state is State.UNKNOWN:
         said += _what_is_unknown(events)
     if message.conflicting:
         said.append(
@@ -138,13 +138,15 @@ def _listed(events: Sequence[StatusEvent], kind: str) -> list[str]:
     return [str(sid) for sid in last.payload.get(kind, [])] if last else []
 
 
-def timeline(message: Message, events: Sequence[StatusEvent]) -> list[Step]:
+def timeline(message: Message, events: Sequence[StatusEvent]) -> list[TimelineStep]:
     """Every step in order of receipt, from the moment the message was saved here."""
-    steps = [Step("Saved here", message.created_at, "this app", None, Effect.MOVED, None, None)]
+    steps = [
+        TimelineStep("Saved here", message.created_at, "this app", None, Effect.MOVED, None, None)
+    ]
     effects = status.effects((event.status, event.error_code) for event in events)
     for event, effect in zip(events, effects, strict=True):
         steps.append(
-            Step(
+            TimelineStep(
                 _label(event),
                 event.received_at,
                 _source_of_event(message, event),
@@ -196,11 +198,11 @@ def short_reason(message: Message) -> str | None:
 
 
 def _short(code: str | None) -> str | None:
-    reason = reason_for(code)
+    reason = explain_code(code)
     return reason.short if reason else None
 
 
-def pictures_alone(message: Message) -> str | None:
+def describe_pictures_only(message: Message) -> str | None:
     """What stands for the text of a message that has none."""
     if message.body:
         return None
@@ -211,5 +213,5 @@ def pictures_alone(message: Message) -> str | None:
 def limit_notice(error: SendLimitError) -> str:
     return (
         f"You have sent {error.limit:,} messages in a {error.period}, which is the limit. "
-        f"Nothing was sent; try again in {waiting_time(error.wait)}."
+        f"Nothing was sent; try again in {format_wait(error.wait)}."
     )

@@ -10,9 +10,9 @@ from smstracker.sms.error_guide import (
     REASONS,
     WHO,
     WORTH_ANOTHER_TRY,
-    Reason,
+    ErrorExplanation,
+    explain_code,
     plain_code,
-    reason_for,
 )
 from smstracker.sms.status import State
 
@@ -48,11 +48,11 @@ def advice(message: Message, second_try: Message | None = None) -> Advice | None
     return Advice(title, (*who, ("Send again?", again), ("Charged?", _charged(message, reason))))
 
 
-def _reason(message: Message) -> Reason | None:
-    return None if message.status in _NEVER_ARRIVED else reason_for(message.error_code)
+def _reason(message: Message) -> ErrorExplanation | None:
+    return None if message.status in _NEVER_ARRIVED else explain_code(message.error_code)
 
 
-def _again(message: Message, reason: Reason | None) -> str:
+def _again(message: Message, reason: ErrorExplanation | None) -> str:
     if reason is None:
         return _SAFE if message.status in _NEVER_ARRIVED else _UNEXPLAINED
     if _was_tried_twice(message, reason):
@@ -60,7 +60,7 @@ def _again(message: Message, reason: Reason | None) -> str:
     return reason.send_again
 
 
-def _charged(message: Message, reason: Reason | None) -> str:
+def _charged(message: Message, reason: ErrorExplanation | None) -> str:
     if message.status in status.NOT_SENT:
         return "No"
     if message.price is not None:
@@ -75,7 +75,7 @@ def is_in_guide(code: str) -> bool:
 
 def refusal_to_send_again(message: Message, now: datetime) -> str | None:
     """Why this message is not to be sent again; None if it may be."""
-    state = message.shown(now).state
+    state = message.display_status(now).state
     if message.status == status.DELETED:
         return "It was deleted at Twilio and may have arrived: ask the recipient first."
     if state is State.UNKNOWN:
@@ -90,8 +90,8 @@ def refusal_to_send_again(message: Message, now: datetime) -> str | None:
     return _TRIED_TWICE if _was_tried_twice(message, reason) else None
 
 
-def _was_tried_twice(message: Message, reason: Reason) -> bool:
+def _was_tried_twice(message: Message, reason: ErrorExplanation) -> bool:
     """Whether what is worth one more try has been met by the first try and by the second."""
-    first = message.first_try() if reason.again == "once" else None
+    first = message.original() if reason.again == "once" else None
     earlier = _reason(first) if first else None
     return earlier is not None and earlier.again == "once"

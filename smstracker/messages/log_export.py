@@ -17,7 +17,7 @@ from flask import Response, stream_with_context
 from smstracker.extensions import db, settings
 from smstracker.messages import search
 from smstracker.messages.pagination import as_json
-from smstracker.messages.search import Filter, Key
+from smstracker.messages.search import Cursor, SearchFilters
 from smstracker.models import Message
 from smstracker.web.waiting_threads import waiting_threads
 
@@ -60,11 +60,11 @@ COLUMNS = (
 TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 
 
-class BusyError(Exception):
+class TooManyExportsError(Exception):
     """No further export now; the text says why."""
 
 
-class Slots:
+class ExportSlots:
     """Whose exports this process is making: one for each user, so that a slow reader has one."""
 
     def __init__(self) -> None:
@@ -75,9 +75,11 @@ class Slots:
         """Raises BusyError."""
         with self._guard:
             if owner_id in self._owners:
-                raise BusyError("Your other export is still being made. Try again when it is done.")
+                raise TooManyExportsError(
+                    "Your other export is still being made. Try again when it is done."
+                )
             if len(self._owners) >= most:
-                raise BusyError("Other exports are being made. Try again in a minute.")
+                raise TooManyExportsError("Other exports are being made. Try again in a minute.")
             self._owners.add(owner_id)
 
     def release(self, owner_id: int) -> None:
@@ -85,10 +87,10 @@ class Slots:
             self._owners.discard(owner_id)
 
 
-_slots = Slots()
+_slots = ExportSlots()
 
 
-def response(chosen: Filter, kind: str, now: datetime) -> Response:
+def response(chosen: SearchFilters, kind: str, now: datetime) -> Response:
     """The file, in the kind "csv" or "json". Raises BusyError."""
     _slots.take(chosen.owner_id, max(settings().web_threads // ONE_IN, 1))
     lines = as_csv(chosen, now) if kind == "csv" else as_json_text(chosen, now)
@@ -110,7 +112,7 @@ def _within(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:
         yield from lines
 
 
-def as_csv(chosen: Filter, now: datetime) -> Iterator[str]:
+def as_csv(chosen: SearchFilters, now: datetime) -> Iterator[str]:
     """With a byte order mark, without which Excel takes the file for Latin-1."""
     yield "\ufeff" + _csv([COLUMNS])
     try:
@@ -122,7 +124,7 @@ def as_csv(chosen: Filter, now: datetime) -> Iterator[str]:
         raise
 
 
-def as_json_text(chosen: Filter, now: datetime) -> Iterator[str]:
+def as_json_text(chosen: SearchFilters, now: datetime) -> Iterator[str]:
     """One object with the list of `messages`, one a line; no JSON at all if it breaks off."""
     yield '{"messages": ['
     comma = "\n"
@@ -133,13 +135,13 @@ def as_json_text(chosen: Filter, now: datetime) -> Iterator[str]:
     yield "\n]}\n"
 
 
-def batches(chosen: Filter, now: datetime) -> Iterator[list[Message]]:
+def batches(chosen: SearchFilters, now: datetime) -> Iterator[list[Message]]:
     """What there was at `now`, newest first; between batches no connection is held."""
     until = min(chosen.until, now) if chosen.until else now
     bounded = replace(chosen, until=until)
-    before: Key | None = None
+    before: Cursor | None = None
     while True:
-        found = list(search.page(bounded, before=before, size=BATCH))
+        found = list(search.find_page(bounded, before=before, size=BATCH))
         db.session.remove()
         if found:
             yield found

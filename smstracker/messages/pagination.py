@@ -10,12 +10,12 @@ from flask import abort
 
 from smstracker.messages import search
 from smstracker.messages.describe import short_reason
-from smstracker.messages.search import PAGE_SIZE, Filter
+from smstracker.messages.search import PAGE_SIZE, SearchFilters
 from smstracker.models import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class LogPage:
     """`next` is the cursor of older messages, `newer` of newer ones; None where there are none."""
 
     messages: Sequence[Message]
@@ -23,26 +23,28 @@ class Page:
     newer: str | None = None
 
 
-def listing(chosen: Filter, before: str | None = None, after: str | None = None) -> Page:
+def read_page(
+    chosen: SearchFilters, before: str | None = None, after: str | None = None
+) -> LogPage:
     """One page of an owner's messages, newest first.
 
     A cursor is the public id of the last message seen; one that is not one's own is a 404.
     """
     if after:
-        found = search.page(chosen, after=_key(chosen.owner_id, after))
+        found = search.find_page(chosen, after=_key(chosen.owner_id, after))
         if len(found) > PAGE_SIZE:
             messages = list(reversed(found[:PAGE_SIZE]))
-            return Page(messages, str(messages[-1].public_id), str(messages[0].public_id))
+            return LogPage(messages, str(messages[-1].public_id), str(messages[0].public_id))
         before = None  # nothing newer than these: it is the first page
-    found = search.page(chosen, before=_key(chosen.owner_id, before) if before else None)
+    found = search.find_page(chosen, before=_key(chosen.owner_id, before) if before else None)
     messages = list(found[:PAGE_SIZE])
     older = str(messages[-1].public_id) if len(found) > PAGE_SIZE else None
-    return Page(messages, older, str(messages[0].public_id) if before and messages else None)
+    return LogPage(messages, older, str(messages[0].public_id) if before and messages else None)
 
 
 def _key(owner_id: int, cursor: str) -> tuple[datetime, int]:
     try:
-        key = search.key_of(owner_id, uuid.UUID(cursor))
+        key = search.find_cursor(owner_id, uuid.UUID(cursor))
     except ValueError:
         key = None
     return key or abort(404)
@@ -50,7 +52,7 @@ def _key(owner_id: int, cursor: str) -> tuple[datetime, int]:
 
 def as_json(message: Message, now: datetime) -> dict[str, Any]:
     """A message for programs. Times are ISO 8601 in UTC; `status` is Twilio's word or ours."""
-    shown = message.shown(now)
+    shown = message.display_status(now)
     return {
         "id": str(message.public_id),
         "sid": message.twilio_sid,

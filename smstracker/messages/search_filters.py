@@ -15,7 +15,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import db
 from smstracker.messages import text_index
-from smstracker.models.display_state import Conditions, branches, in_state
+from smstracker.models.display_state import Conditions, branches, state_condition
 from smstracker.models.messages import Message
 from smstracker.sms.status import Source, State
 
@@ -23,11 +23,11 @@ from smstracker.sms.status import Source, State
 EXAMINED = 1_000
 # The error code of what has none.
 NO_CODE = "none"
-Key = tuple[datetime, int]
+Cursor = tuple[datetime, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class SearchFilters:
     """What somebody wants to see of their messages; None leaves out nothing.
 
     `since` is inclusive, `until` exclusive. `error_code` may be NO_CODE. `digits` is a whole number
@@ -48,7 +48,7 @@ class Filter:
     at: datetime = field(default_factory=utcnow, compare=False)
 
 
-def drivers(chosen: Filter) -> dict[str, Conditions]:
+def index_conditions(chosen: SearchFilters) -> dict[str, Conditions]:
     """The filters that have an index, most telling first, as it wants them asked."""
     found: dict[str, Conditions] = {}
     if chosen.digits:
@@ -67,9 +67,9 @@ def drivers(chosen: Filter) -> dict[str, Conditions]:
     return found
 
 
-def driver_of(chosen: Filter) -> str | None:
+def choose_index(chosen: SearchFilters) -> str | None:
     """The filter with the fewest messages; asked of the indexes, each up to a cap."""
-    candidates = drivers(chosen)
+    candidates = index_conditions(chosen)
     if len(candidates) < 2:
         return next(iter(candidates), None)
     probes = []
@@ -81,12 +81,12 @@ def driver_of(chosen: Filter) -> str | None:
     return min(zip(sizes_found, candidates, strict=True), key=lambda one: one[0])[1]
 
 
-def _size(chosen: Filter, condition: ColumnElement[bool]) -> ColumnElement[int]:
-    some = select(Message.id).where(*of_time(chosen), condition).limit(EXAMINED).subquery()
+def _size(chosen: SearchFilters, condition: ColumnElement[bool]) -> ColumnElement[int]:
+    some = select(Message.id).where(*time_conditions(chosen), condition).limit(EXAMINED).subquery()
     return select(func.count()).select_from(some).scalar_subquery()
 
 
-def others_of(chosen: Filter, driver: str | None, row: Any) -> Conditions:
+def remaining_filters(chosen: SearchFilters, driver: str | None, row: Any) -> Conditions:
     """The filters beside the driver. No index answers to coalesce, so no planner is tempted."""
     found: Conditions = []
     if chosen.digits and driver != "recipient":
@@ -97,18 +97,18 @@ def others_of(chosen: Filter, driver: str | None, row: Any) -> Conditions:
     if chosen.source and driver != "source":
         found.append(func.coalesce(row.status_source, "") == chosen.source.value)
     if chosen.state and driver != "state":
-        found.append(in_state(chosen.state, chosen.at, row))
+        found.append(state_condition(chosen.state, chosen.at, row))
     if chosen.sender and driver != "sender":
         found.append(func.coalesce(_sender_column(chosen, row), "") == chosen.sender)
     return found
 
 
-def _sender_column(chosen: Filter, row: Any) -> Any:
+def _sender_column(chosen: SearchFilters, row: Any) -> Any:
     is_service = (chosen.sender or "").startswith("MG")
     return row.messaging_service_sid if is_service else row.sender
 
 
-def _recipient(chosen: Filter, column: Any) -> ColumnElement[bool]:
+def _recipient(chosen: SearchFilters, column: Any) -> ColumnElement[bool]:
     backwards = (chosen.digits or "")[::-1]
     if chosen.is_full:
         return cast("ColumnElement[bool]", column == backwards)
@@ -118,7 +118,7 @@ def _recipient(chosen: Filter, column: Any) -> ColumnElement[bool]:
     return and_(column >= backwards, column < end) if end != ":" else column >= backwards
 
 
-def of_time(chosen: Filter, row: Any = Message) -> Conditions:
+def time_conditions(chosen: SearchFilters, row: Any = Message) -> Conditions:
     found: Conditions = [row.owner_id == chosen.owner_id]
     if chosen.since:
         found.append(row.created_at >= literal(chosen.since, UtcDateTime))
@@ -127,7 +127,7 @@ def of_time(chosen: Filter, row: Any = Message) -> Conditions:
     return found
 
 
-def beyond(before: Key | None, after: Key | None, row: Any) -> Conditions:
+def cursor_conditions(before: Cursor | None, after: Cursor | None, row: Any) -> Conditions:
     found: Conditions = []
     key = tuple_(row.created_at, row.id)
     if before:
@@ -137,16 +137,16 @@ def beyond(before: Key | None, after: Key | None, row: Any) -> Conditions:
     return found
 
 
-def in_order(
-    made: Any, number: Any, after: Key | None
+def sort_order(
+    made: Any, number: Any, after: Cursor | None
 ) -> tuple[ColumnElement[object], ColumnElement[object]]:
     if after:
         return made.asc(), number.asc()
     return made.desc(), number.desc()
 
 
-def matched(chosen: Filter) -> Subquery:
+def match_all(chosen: SearchFilters) -> Subquery:
     """The messages whose text passes, by the index of texts, with every other filter applied."""
     row = text_index.matching(chosen.owner_id, chosen.text or "")
-    passes = [*others_of(chosen, None, row.c), *of_time(chosen, row.c)]
+    passes = [*remaining_filters(chosen, None, row.c), *time_conditions(chosen, row.c)]
     return select(row).where(*passes).subquery()

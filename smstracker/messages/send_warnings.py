@@ -20,7 +20,7 @@ _LET_THROUGH = (*status.POSITIVE, *status.AWAITING_RECEIPT)
 
 
 @dataclass(frozen=True, slots=True)
-class Notes:
+class SendWarnings:
     """`same_text` is the last message alike: of the same text, or of the same pictures if there is
     none; `opt_out` is the event of `opted_out` that proves it.
     """
@@ -30,11 +30,11 @@ class Notes:
     opt_out: StatusEvent | None = None
 
 
-def notes_on(owner_id: int, content: Content, now: datetime) -> Notes:
+def find_warnings(owner_id: int, content: Content, now: datetime) -> SendWarnings:
     """What is known of sending `content`; own messages only."""
-    to = Message.to_recipient(owner_id, content.recipient)
+    to = Message.select_sent_to(owner_id, content.recipient)
     message, event = _opt_out(to, content.sender)
-    return Notes(_same_content(to, content, now), message, event)
+    return SendWarnings(_same_content(to, content, now), message, event)
 
 
 def _same_content(to: Select[tuple[Message]], content: Content, now: datetime) -> Message | None:

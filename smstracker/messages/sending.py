@@ -6,34 +6,34 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import (
-    Answer,
     CarrierError,
+    CarrierMessage,
+    CarrierUnreachableError,
     NoSlotError,
     OutcomeUnknownError,
     RefusedError,
-    UnreachedError,
     current_carrier,
 )
 from smstracker.database.problems import cause
 from smstracker.extensions import db
 from smstracker.models import Message
-from smstracker.models.event_store import fill_in, record
-from smstracker.models.events import News
+from smstracker.models.event_store import append_event, update_message_facts
+from smstracker.models.events import StatusUpdate
 from smstracker.models.lookup_queue import plan_lookups
 from smstracker.sms.lookup_schedule import first_lookup
 from smstracker.sms.status import RANK, Source
-from smstracker.web.urls import absolute
+from smstracker.web.urls import external_url
 
 log = logging.getLogger(__name__)
 
 _OUTCOMES: dict[type[CarrierError], str] = {
     RefusedError: "refused",
-    UnreachedError: "unreached",
+    CarrierUnreachableError: "unreached",
     OutcomeUnknownError: "unknown",
 }
 
 
-def save_and_hand_over(message: Message) -> None:
+def save_and_submit(message: Message) -> None:
     """Commit a drafted message and send it; NoSlotError if Twilio keeps too many others waiting.
 
     Then nothing is saved, so that the same form can be sent again.
@@ -41,13 +41,13 @@ def save_and_hand_over(message: Message) -> None:
     try:
         with current_carrier().slot():
             db.session.commit()
-            hand_over(message)
+            submit(message)
     except NoSlotError:
         db.session.rollback()
         raise
 
 
-def hand_over(message: Message) -> None:
+def submit(message: Message) -> None:
     """Send a message that has been committed. No transaction may be open: Twilio can be slow.
 
     If the outcome cannot be stored, the message stays as it is and turns to "unknown" by itself.
@@ -57,7 +57,7 @@ def hand_over(message: Message) -> None:
     except CarrierError as error:
         word = _OUTCOMES[type(error)]
         code = error.code if isinstance(error, RefusedError) else None
-        news = News(word, Source.SEND, error.payload, error_code=code)
+        news = StatusUpdate(word, Source.SEND, error.payload, error_code=code)
         facts: dict[str, Any] = {"callback_requested": error.callback_requested}
     else:
         news, facts = _accepted(answer)
@@ -68,21 +68,23 @@ def hand_over(message: Message) -> None:
     _record(message.id, news, facts)
 
 
-def _send(message: Message) -> Answer:
+def _send(message: Message) -> CarrierMessage:
     return current_carrier().send(
         to=message.recipient,
         sender=message.sender,
         messaging_service_sid=message.messaging_service_sid,
         body=message.body,
         media_urls=message.media_urls,
-        status_callback=absolute("webhooks.status_of_message", public_id=str(message.public_id)),
+        status_callback=external_url(
+            "webhooks.status_of_message", public_id=str(message.public_id)
+        ),
     )
 
 
-def _accepted(answer: Answer) -> tuple[News, dict[str, Any]]:
+def _accepted(answer: CarrierMessage) -> tuple[StatusUpdate, dict[str, Any]]:
     # A word that we do not know moves nothing, but there is a SID: Twilio has accepted it.
     word = answer.status if answer.status in RANK else "accepted"
-    news = News(word, Source.SEND, answer.payload, answer.sid, answer.error_code)
+    news = StatusUpdate(word, Source.SEND, answer.payload, answer.sid, answer.error_code)
     facts = {
         "segments": answer.segments,
         "sender": answer.sender,
@@ -91,13 +93,13 @@ def _accepted(answer: Answer) -> tuple[News, dict[str, Any]]:
     return news, facts
 
 
-def _record(message_id: int, news: News, facts: dict[str, Any]) -> None:
+def _record(message_id: int, news: StatusUpdate, facts: dict[str, Any]) -> None:
     # A second try, on a new connection, survives a restart of the database.
     for is_last in (False, True):
         try:
             with db.engine.begin() as connection:
-                record(connection, message_id, news)
-                fill_in(connection, message_id, **facts)
+                append_event(connection, message_id, news)
+                update_message_facts(connection, message_id, **facts)
                 plan_lookups(connection, {message_id: first_lookup(news.status, news.received_at)})
             return
         except SQLAlchemyError as error:

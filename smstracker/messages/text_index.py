@@ -39,7 +39,7 @@ message_text = Table(
 )
 
 
-def rows_of(keys: FromClause) -> tuple[type[Message], FromClause]:
+def select_rows(keys: FromClause) -> tuple[type[Message], FromClause]:
     """Messages by the `id` of each row of `keys`, and the two joined.
 
     PostgreSQL is made to look up one at a time: a plain join tempts it to read the whole table.
@@ -64,7 +64,7 @@ def matching(owner_id: int, term: str) -> Subquery:
     hits, folded = _hits(owner_id, term), fold_text(term)
     if not _is_sqlite():  # here and not of each row, which would be looked up for nothing
         hits = hits.where(func.strpos(message_text.c.body, folded) > 0)
-    row, joined = rows_of(hits.cte("hits"))
+    row, joined = select_rows(hits.cte("hits"))
     found = select(row).select_from(joined)
     return (found.where(contains(term, row)) if _is_sqlite() else found).subquery()
 

@@ -10,11 +10,11 @@ from werkzeug.datastructures import MultiDict
 
 from smstracker.database.case_folding import fold_text
 from smstracker.extensions import settings
-from smstracker.messages.search import Filter
+from smstracker.messages.search import SearchFilters
 from smstracker.messages.search_filters import NO_CODE
 from smstracker.messages.text_index import SHORTEST
 from smstracker.models import RecipientSearch
-from smstracker.sms.error_guide import plain_code, reason_for
+from smstracker.sms.error_guide import explain_code, plain_code
 from smstracker.sms.phone_numbers import (
     PhoneNumberError,
     format_international,
@@ -22,7 +22,7 @@ from smstracker.sms.phone_numbers import (
     spell_recipient,
 )
 from smstracker.sms.status import Source, State
-from smstracker.web.time_range import Period, PeriodError, read_period
+from smstracker.web.time_range import TimeRange, TimeRangeError, read_period
 
 OF_TIME = ("period", "from", "to", "zone")
 ARGUMENTS = ("state", "error", "sender", "source", *OF_TIME, "text", "recipient")
@@ -48,11 +48,11 @@ class FilterError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class LogFilters:
     """Filters that were understood; `arguments` stand for them in a URL."""
 
-    filter: Filter
-    period: Period
+    filter: SearchFilters
+    period: TimeRange
     arguments: dict[str, str]
 
     def link(self, **changed: str | None) -> dict[str, str]:
@@ -76,7 +76,7 @@ class Chosen:
         if one.error_code == NO_CODE:
             found.append(("Without an error code", self._without("error")))
         elif one.error_code:
-            reason = reason_for(one.error_code)
+            reason = explain_code(one.error_code)
             short = reason.short if reason else ""
             words = "" if not short or one.error_code in short else f" ({short})"
             found.append((f"Error {one.error_code}{words}", self._without("error")))
@@ -93,15 +93,15 @@ class Chosen:
         return self.link(**dict.fromkeys(names))
 
 
-def read_filters(owner_id: int, given: Mapping[str, str], now: datetime) -> Chosen:
+def read_filters(owner_id: int, given: Mapping[str, str], now: datetime) -> LogFilters:
     """The filters that a URL asks for. Raises FilterError; an unknown state or handle is a 404."""
     typed = {name: given.get(name, "").strip() for name in ARGUMENTS}
     try:
         period = read_period(typed, now)
-    except PeriodError as error:
+    except TimeRangeError as error:
         raise FilterError(str(error)) from error
     search = _search(owner_id, typed["recipient"])
-    found = Filter(
+    found = SearchFilters(
         owner_id,
         state=_state(typed["state"]),
         error_code=_shaped(plain_code(typed["error"]), ERROR_CODE, NO_SUCH_CODE),
@@ -115,10 +115,12 @@ def read_filters(owner_id: int, given: Mapping[str, str], now: datetime) -> Chos
         at=now,
     )
     names = [name for name in ARGUMENTS if name not in OF_TIME and typed[name]]
-    return Chosen(found, period, {name: typed[name] for name in names} | period.arguments)
+    return LogFilters(found, period, {name: typed[name] for name in names} | period.arguments)
 
 
-def read_strictly(owner_id: int, given: MultiDict[str, str], now: datetime, *more: str) -> Chosen:
+def read_strictly(
+    owner_id: int, given: MultiDict[str, str], now: datetime, *more: str
+) -> LogFilters:
     """The filters for a program: a misspelt one must not pass for no filter. Raises FilterError."""
     for name, values in given.lists():
         if name not in (*ARGUMENTS, *more):
@@ -183,7 +185,7 @@ def _source(wanted: str) -> Source | None:
 
 
 def _search(owner_id: int, handle: str) -> RecipientSearch | None:
-    found = RecipientSearch.of_handle(owner_id, handle) if handle else None
+    found = RecipientSearch.find_by_handle(owner_id, handle) if handle else None
     if handle and found is None:
         abort(404)
     return found

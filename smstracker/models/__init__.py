@@ -4,12 +4,12 @@ from smstracker.messages.text_index import message_text
 from smstracker.models.callback_counts import CallbackTally
 from smstracker.models.events import StatusEvent
 from smstracker.models.insight_rollups import (
+    InsightBucket,
     InsightChange,
     InsightCursor,
-    InsightSpan,
     InsightTally,
 )
-from smstracker.models.lookup_queue import Chore, Heartbeat
+from smstracker.models.lookup_queue import Heartbeat, ScheduledJob
 from smstracker.models.mail_health import MailHealth
 from smstracker.models.messages import AlreadySentError, Message, SendLimitError
 from smstracker.models.rate_limits import RateLimit
@@ -21,17 +21,17 @@ from smstracker.models.users import User, UserSession
 __all__ = [
     "AlreadySentError",
     "CallbackTally",
-    "Chore",
     "Heartbeat",
+    "InsightBucket",
     "InsightChange",
     "InsightCursor",
-    "InsightSpan",
     "InsightTally",
     "MailHealth",
     "Message",
     "RateLimit",
     "RecipientSearch",
     "RefusedCallback",
+    "ScheduledJob",
     "SendLimitError",
     "SignInToken",
     "StatusEvent",

@@ -16,7 +16,7 @@ KEPT = timedelta(days=8)
 
 
 @dataclass(slots=True)
-class Counts:
+class CallbackCounts:
     """What one transaction adds to a tally."""
 
     accepted: int = 0
@@ -55,9 +55,11 @@ class CallbackTally(Model):
     last_accepted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     @classmethod
-    def add(cls, connection: Connection, process: str, counts: Counts, now: datetime) -> None:
+    def add(
+        cls, connection: Connection, process: str, counts: CallbackCounts, now: datetime
+    ) -> None:
         """Add to the row of this span and process, with one statement."""
-        row = {"began_at": span_of(now), "process": process, **asdict(counts)}
+        row = {"began_at": bucket_start(now), "process": process, **asdict(counts)}
         connection.execute(_upsert(connection.dialect.name), row)
 
     @classmethod
@@ -67,7 +69,7 @@ class CallbackTally(Model):
         return len(gone.all())
 
 
-def span_of(moment: datetime) -> datetime:
+def bucket_start(moment: datetime) -> datetime:
     """When the span that holds `moment` began."""
     return moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % SPAN
 

@@ -19,14 +19,14 @@ HELD_AT_MOST = timedelta(days=35)
 Conditions = list[ColumnElement[bool]]
 
 
-def in_state(state: State, now: datetime, row: Any = Message) -> ColumnElement[bool]:
+def state_condition(state: State, now: datetime, row: Any = Message) -> ColumnElement[bool]:
     """The condition that a message counts as `state` at `now`; the SQL of `status.shown`."""
     silent, word = is_silent(now, row), func.coalesce(row.status, "")
     if state is State.NO_RECEIPT:
         return and_(word.in_(status.AWAITING_RECEIPT), silent)
     if state is State.UNKNOWN:
-        return or_(word.in_(status.words_of(state)), and_(word == "pending", silent))
-    counted = word.in_(status.words_of(state))
+        return or_(word.in_(status.statuses_in(state)), and_(word == "pending", silent))
+    counted = word.in_(status.statuses_in(state))
     return and_(counted, ~silent) if state is State.WAITING else counted
 
 
@@ -45,13 +45,16 @@ def branches(state: State, now: datetime) -> Conditions:
     """The state as one condition for each status word, so that each is a range of the index."""
     found: Conditions = []
     for word in status.RANK:
-        silent = _silent_since(word, now)
+        silent = _silence_began(word, now)
         is_word = Message.status == word
         if silent is None:
-            if word in status.words_of(state):
+            if word in status.statuses_in(state):
                 found.append(is_word)
             continue
-        if status.shown(word, now, now=now, receipt_window=receipt_window()).state is state:
+        if (
+            status.display_status(word, now, now=now, receipt_window=receipt_window()).state
+            is state
+        ):
             # The second is implied, and spares looking through the silent ones of all years.
             recent = Message.created_at >= literal(silent - HELD_AT_MOST, UtcDateTime)
             found.append(and_(is_word, Message.status_at >= literal(silent, UtcDateTime), recent))
@@ -60,7 +63,7 @@ def branches(state: State, now: datetime) -> Conditions:
     return found
 
 
-def _silent_since(word: str, now: datetime) -> datetime | None:
+def _silence_began(word: str, now: datetime) -> datetime | None:
     """Without news since before this moment, the word is shown as something else."""
     if word == "pending":
         return now - status.PENDING_IS_UNKNOWN_AFTER

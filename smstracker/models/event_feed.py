@@ -61,7 +61,7 @@ def changes(after: int, missing: Iterable[int], limit: int) -> Select[tuple[int,
     return query.order_by(StatusEvent.id).limit(limit)
 
 
-def changed_since(owner_id: int, position: int, limit: int) -> Select[tuple[uuid.UUID]]:
+def changed_messages(owner_id: int, position: int, limit: int) -> Select[tuple[uuid.UUID]]:
     """An owner's messages of which there is news after a position."""
     query = select(Message.public_id).join(StatusEvent, StatusEvent.message_id == Message.id)
     query = query.where(StatusEvent.id > position, Message.owner_id == owner_id)

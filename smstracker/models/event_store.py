@@ -29,10 +29,10 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import ColumnElement
 
-from smstracker.models.events import News, StatusEvent
+from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.insight_rollups import InsightChange
 from smstracker.models.messages import Message
-from smstracker.models.status_transitions import move
+from smstracker.models.status_transitions import apply_transition
 from smstracker.sms.status import Source
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 COUNTED = frozenset({"price_micros", "price_unit", "sender"})
 
 
-def _by_sid(sid: Any) -> Select[tuple[int]]:
+def _message_with_sid(sid: Any) -> Select[tuple[int]]:
     other = aliased(Message)
     return select(other.id).where(other.twilio_sid == sid)
 
@@ -98,20 +98,20 @@ def _has_earlier(*conditions: ColumnElement[bool], skipped: int = 0) -> Any:
 
 _FROM_NEWS = tuple(
     bindparam(name, None, type_=StatusEvent.__table__.c[name].type).label(name)
-    for name in News.__slots__
+    for name in StatusUpdate.__slots__
 )
 _IS_NEW = not_(or_(_has_earlier(_IS_SAME_TOKEN), _has_earlier(skipped=MOST_REPEATS - 1)))
 _APPEND_CALLBACK = (
     insert(StatusEvent)
     .from_select(
-        ["message_id", "is_repeated", *News.__slots__],
+        ["message_id", "is_repeated", *StatusUpdate.__slots__],
         select(_MESSAGE, _has_earlier(), *_FROM_NEWS).select_from(_FOUND).where(_IS_NEW),
         include_defaults=False,
     )
     .returning(
         StatusEvent.message_id,
         StatusEvent.is_repeated,
-        exists(_by_sid(_SID)).label("sid_is_known"),
+        exists(_message_with_sid(_SID)).label("sid_is_known"),
     )
 )
 _SAME = select(_EARLIER.id).where(_IS_SAME_STATUS)
@@ -129,14 +129,16 @@ _COUNT_AGAIN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class StoredCallback:
     """Whether a callback told its status before, and whether there is a message for it."""
 
     is_repeated: bool
     is_matched: bool
 
 
-def record_callback(connection: Connection, public_id: uuid.UUID | None, news: News) -> Recorded:
+def store_callback(
+    connection: Connection, public_id: uuid.UUID | None, news: StatusUpdate
+) -> StoredCallback:
     """Store a callback and move the message that it is about, if there is one yet.
 
     The very same event (SID, status, error code and idempotency token) is only counted.
@@ -148,13 +150,13 @@ def record_callback(connection: Connection, public_id: uuid.UUID | None, news: N
     if stored is None:
         # None if it has just been purged: then the error makes Twilio repeat what is lost.
         message_id = connection.execute(_COUNT_AGAIN, known).scalar_one()
-        return Recorded(is_repeated=True, is_matched=message_id is not None)
+        return StoredCallback(is_repeated=True, is_matched=message_id is not None)
     if not stored.sid_is_known and news.twilio_sid:
         # If its message has become known meanwhile, this attaches it and moves the message.
         _settle_sid(connection, stored.message_id, news.twilio_sid)
     if stored.message_id is not None:
-        move(connection, stored.message_id, news)
-    return Recorded(bool(stored.is_repeated), stored.message_id is not None)
+        apply_transition(connection, stored.message_id, news)
+    return StoredCallback(bool(stored.is_repeated), stored.message_id is not None)
 
 
 def locked_elsewhere(
@@ -185,23 +187,23 @@ def locked_elsewhere(
     return {sid for public_id, sid in doubtful if public_id in held_ids or sid in held_sids}
 
 
-def record(connection: Connection, message_id: int, news: News) -> bool:
+def append_event(connection: Connection, message_id: int, news: StatusUpdate) -> bool:
     """Store what the send answer or a look-up said of a message; whether that moved it."""
     connection.execute(insert(StatusEvent).values(message_id=message_id, **news.row()))
     if news.twilio_sid:
         _settle_sid(connection, message_id, news.twilio_sid)
-    return move(connection, message_id, news)
+    return apply_transition(connection, message_id, news)
 
 
-def adopt(connection: Connection, message_id: int, news: News) -> bool:
+def link_to_sid(connection: Connection, message_id: int, news: StatusUpdate) -> bool:
     """Take what Twilio's list has as this message, unless its SID is already another one's."""
     if not news.twilio_sid or _settle_sid(connection, message_id, news.twilio_sid) != message_id:
         return False
-    record(connection, message_id, news)
+    append_event(connection, message_id, news)
     return True
 
 
-def fill_in(connection: Connection, message_id: int, **facts: Any) -> None:
+def update_message_facts(connection: Connection, message_id: int, **facts: Any) -> None:
     """Set the columns of a message about which there is news beside the status; None is no news."""
     known = {name: value for name, value in facts.items() if value is not None}
     if known:
@@ -219,7 +221,7 @@ def _settle_sid(connection: Connection, message_id: int | None, sid: str) -> int
     if connection.dialect.name == "postgresql":
         key = zlib.crc32(sid.encode())
         connection.execute(select(func.pg_advisory_xact_lock(key)))
-    holder = connection.scalar(_by_sid(sid))
+    holder = connection.scalar(_message_with_sid(sid))
     if holder is None and message_id is not None:
         mine = and_(Message.id == message_id, Message.twilio_sid.is_(None))
         connection.execute(update(Message).where(mine).values(twilio_sid=sid))
@@ -243,4 +245,8 @@ def _attach_orphans(connection: Connection, message_id: int, sid: str) -> None:
         .returning(StatusEvent.status, StatusEvent.error_code, StatusEvent.received_at)
     )
     for word, code, at in sorted(connection.execute(orphans), key=lambda row: row.received_at):
-        move(connection, message_id, News(word, Source.CALLBACK, {}, sid, code, received_at=at))
+        apply_transition(
+            connection,
+            message_id,
+            StatusUpdate(word, Source.CALLBACK, {}, sid, code, received_at=at),
+        )

@@ -62,7 +62,7 @@ class StatusEvent(Model):
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     @classmethod
-    def of_message(cls, message_id: int) -> Select[tuple["StatusEvent"]]:
+    def select_for_message(cls, message_id: int) -> Select[tuple["StatusEvent"]]:
         return select(cls).where(cls.message_id == message_id).order_by(cls.received_at, cls.id)
 
     @classmethod
@@ -77,7 +77,7 @@ class StatusEvent(Model):
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class StatusUpdate:
     """A status that has been learned, from whatever source, before it is stored."""
 
     status: str

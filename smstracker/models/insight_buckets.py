@@ -18,20 +18,20 @@ from sqlalchemy import (
     update,
 )
 
-from smstracker.database.engine import insert as insert_unless
-from smstracker.database.engine import rows
+from smstracker.database.engine import affected_rows
+from smstracker.database.engine import dialect_insert as insert_unless
 from smstracker.extensions import settings
 from smstracker.models.events import StatusEvent
 from smstracker.models.insight_rollups import (
     DAY,
     EVERYONE,
     HALF_HOUR,
+    InsightBucket,
     InsightChange,
     InsightCursor,
-    InsightSpan,
     InsightTally,
 )
-from smstracker.models.message_totals import NEVER, Counts, EpochSeconds, Range
+from smstracker.models.message_totals import NEVER, EpochSeconds, MessageTotals, Range
 from smstracker.models.messages import Message
 from smstracker.models.users import User
 
@@ -44,21 +44,21 @@ FOLLOWED_AT_ONCE = 5_000
 Cursor = Row[Any]
 Ahead = dict[str, int | None]
 _ROW = InsightCursor.__table__
-_MARK = InsightSpan.__table__.c
+_MARK = InsightBucket.__table__.c
 
 
 @dataclass(slots=True)
-class Made:
+class CountedBucket:
     """What was counted of one span, by owner."""
 
     began: int
     width: int
     stale_at: int | None = None
-    by_owner: dict[int, Counts] = field(default_factory=dict)
+    by_owner: dict[int, MessageTotals] = field(default_factory=dict)
 
-    def put(self, owner_id: int, counts: Counts) -> None:
+    def put(self, owner_id: int, counts: MessageTotals) -> None:
         """Add to those of an owner."""
-        mine = self.by_owner.setdefault(owner_id, Counts())
+        mine = self.by_owner.setdefault(owner_id, MessageTotals())
         mine.add(counts)
         mine.stale_at = min(mine.stale_at, counts.stale_at)
 
@@ -71,7 +71,7 @@ def cursor(connection: Connection) -> Cursor | None:
     return connection.execute(select(*_ROW.c)).one_or_none()
 
 
-def ahead_of(connection: Connection, at: Cursor | None, now: datetime) -> Ahead | None:
+def events_ahead(connection: Connection, at: Cursor | None, now: datetime) -> Ahead | None:
     """Where the cursor is to stand next; None if it has to wait, or there is nothing new."""
     newest = connection.execute(
         select(
@@ -117,7 +117,9 @@ def begin(connection: Connection, ahead: Ahead) -> None:
 def advance(connection: Connection, at: Cursor, ahead: Ahead | None = None) -> bool:
     """Whether nobody wrote since `at` was read; nobody can then until the transaction ends."""
     mine = update(InsightCursor).where(InsightCursor.version == at.version)
-    return rows(connection.execute(mine.values(version=at.version + 1, **(ahead or {})))) == 1
+    return (
+        affected_rows(connection.execute(mine.values(version=at.version + 1, **(ahead or {})))) == 1
+    )
 
 
 def touched(connection: Connection, at: Cursor, ahead: Ahead) -> set[int]:
@@ -130,10 +132,10 @@ def touched(connection: Connection, at: Cursor, ahead: Ahead) -> set[int]:
     changes = select(InsightChange.message_id).where(
         InsightChange.id > at.change_id, InsightChange.id <= ahead["change_id"]
     )
-    return _spans_of(connection, events.union_all(changes))
+    return _buckets_of_messages(connection, events.union_all(changes))
 
 
-def touched_since(connection: Connection, at: Cursor) -> set[int] | None:
+def touched_messages(connection: Connection, at: Cursor) -> set[int] | None:
     """The half hours with news that was not followed yet; None if it is too much of it."""
     is_known = StatusEvent.message_id.is_not(None)
     events = select(StatusEvent.message_id).where(StatusEvent.id > at.event_id, is_known)
@@ -155,7 +157,7 @@ def _half_hour() -> Any:
     return (made - made % HALF_HOUR).label("span")
 
 
-def _spans_of(connection: Connection, message_ids: Any) -> set[int]:
+def _buckets_of_messages(connection: Connection, message_ids: Any) -> set[int]:
     news = message_ids.subquery()
     found = select(_half_hour()).select_from(news)
     found = found.join(Message, Message.id == news.c.message_id).distinct()
@@ -184,11 +186,11 @@ def outdate(
         connection.execute(delete(InsightChange).where(InsightChange.id <= ahead["change_id"]))
     keys = [(HALF_HOUR, one - one % DAY, one) for one in half_hours]
     for day in sorted({day for _, day, _ in keys}):
-        connection.execute(delete(InsightSpan).where(*_is(InsightSpan, (DAY, day, day))))
-    stale, at = InsightSpan.stale_at, int(came.timestamp())
+        connection.execute(delete(InsightBucket).where(*_is(InsightBucket, (DAY, day, day))))
+    stale, at = InsightBucket.stale_at, int(came.timestamp())
     earlier = case((stale < 0, stale), (stale < at, -stale), else_=-at)
     for key in sorted(keys):
-        mark = update(InsightSpan).where(*_is(InsightSpan, key))
+        mark = update(InsightBucket).where(*_is(InsightBucket, key))
         connection.execute(mark.values(stale_at=earlier))
 
 
@@ -235,11 +237,11 @@ def uncounted(connection: Connection, now: datetime, until: datetime) -> list[in
     begins = int(first.timestamp()) // HALF_HOUR * HALF_HOUR
     ends = int(until.timestamp()) // HALF_HOUR * HALF_HOUR
     # What `is_good` says, asked here of every half hour that there is.
-    marks = select(InsightSpan.began).where(
-        InsightSpan.width == HALF_HOUR,
-        InsightSpan.stale_at >= now.timestamp(),
-        InsightSpan.made_at <= now.timestamp() + CLOCKS_DIFFER,
-        InsightSpan.window_hours == settings().receipt_window_hours,
+    marks = select(InsightBucket.began).where(
+        InsightBucket.width == HALF_HOUR,
+        InsightBucket.stale_at >= now.timestamp(),
+        InsightBucket.made_at <= now.timestamp() + CLOCKS_DIFFER,
+        InsightBucket.window_hours == settings().receipt_window_hours,
     )
     good = set(connection.scalars(marks))
     return [one for one in range(ends - HALF_HOUR, begins - 1, -HALF_HOUR) if one not in good]
@@ -259,28 +261,31 @@ def days_to_add_up(connection: Connection, now: datetime) -> list[tuple[int, int
     return sorted(((day, at) for day, at in full.items() if day not in done), reverse=True)
 
 
-def tallies_of(connection: Connection, day: int) -> list[tuple[int, Counts]]:
+def day_rollups(connection: Connection, day: int) -> list[tuple[int, MessageTotals]]:
     """What was counted of the half hours of a day; everyone's is made of it again."""
     which = select(InsightTally.owner_id, InsightTally.outcomes, InsightTally.sums).where(
         InsightTally.width == HALF_HOUR, InsightTally.day == day, InsightTally.owner_id != EVERYONE
     )
-    return [(owner_id, Counts.unpacked(*packed)) for owner_id, *packed in connection.execute(which)]
+    return [
+        (owner_id, MessageTotals.unpacked(*packed))
+        for owner_id, *packed in connection.execute(which)
+    ]
 
 
-def keep(connection: Connection, made: Sequence[Made], now: datetime) -> None:
+def keep(connection: Connection, made: Sequence[CountedBucket], now: datetime) -> None:
     """Put what was counted in the place of what was known of these spans."""
     keys = [(one.width, one.day, one.began) for one in made]
     days = [(DAY, one.day, one.day) for one in made if one.width == HALF_HOUR]
     for key in sorted({*keys, *days}):
-        connection.execute(delete(InsightSpan).where(*_is(InsightSpan, key)))
+        connection.execute(delete(InsightBucket).where(*_is(InsightBucket, key)))
     for key in keys:
         connection.execute(delete(InsightTally).where(*_is(InsightTally, key)))
-    connection.execute(insert(InsightSpan), [_span_row(one, now) for one in made])
+    connection.execute(insert(InsightBucket), [_span_row(one, now) for one in made])
     if tallies := [row for one in made for row in _tally_rows(one)]:
         connection.execute(insert(InsightTally), tallies)
 
 
-def _span_row(made: Made, now: datetime) -> dict[str, int]:
+def _span_row(made: CountedBucket, now: datetime) -> dict[str, int]:
     stale = [counts.stale_at for counts in made.by_owner.values()]
     return {
         **_key(made),
@@ -290,15 +295,15 @@ def _span_row(made: Made, now: datetime) -> dict[str, int]:
     }
 
 
-def _tally_rows(made: Made) -> list[dict[str, Any]]:
-    everyone = Counts()
+def _tally_rows(made: CountedBucket) -> list[dict[str, Any]]:
+    everyone = MessageTotals()
     for counts in made.by_owner.values():
         everyone.add(counts)
     all_of = {**made.by_owner, EVERYONE: everyone} if made.by_owner else {}
     return [{**_key(made), "owner_id": of, **one.packed()} for of, one in all_of.items()]
 
 
-def _key(made: Made) -> dict[str, int]:
+def _key(made: CountedBucket) -> dict[str, int]:
     return {"width": made.width, "day": made.day, "began": made.began}
 
 

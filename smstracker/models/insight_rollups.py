@@ -14,7 +14,7 @@ HALF_HOUR = 1800
 DAY = 86_400
 
 
-class InsightSpan(Model):
+class InsightBucket(Model):
     """The `width` seconds from `began` are counted, for all owners.
 
     From `stale_at` on, silence alone changes what was counted with this receipt window; if it is

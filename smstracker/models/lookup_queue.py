@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime, insert, rows
+from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert
 from smstracker.extensions import Model, settings
 from smstracker.models.messages import Message
 from smstracker.sms import lookup_schedule, status
@@ -36,7 +36,9 @@ class Heartbeat(Model):
     ) -> None:
         """Say that this worker lives."""
         news = {"beat_at": utcnow(), "problem": problem}
-        first = insert(connection.engine, cls).values(worker=worker, started_at=started_at, **news)
+        first = dialect_insert(connection.engine, cls).values(
+            worker=worker, started_at=started_at, **news
+        )
         connection.execute(first.on_conflict_do_update(index_elements=["worker"], set_=news))
 
     @classmethod
@@ -47,10 +49,10 @@ class Heartbeat(Model):
     def purge(cls, connection: Connection) -> int:
         """Forget the workers that were killed."""
         dead = delete(cls).where(cls.beat_at < utcnow() - FORGOTTEN_AFTER)
-        return rows(connection.execute(dead))
+        return affected_rows(connection.execute(dead))
 
 
-class Chore(Model):
+class ScheduledJob(Model):
     """Something that one worker at a time does; `due_at` doubles as the end of a lease."""
 
     __tablename__ = "chore"
@@ -66,25 +68,25 @@ class Chore(Model):
         A time further away than `every` was set by a clock that went wrong, and counts as due.
         """
         now = utcnow()
-        first = insert(connection.engine, cls).values(name=name, due_at=now)
+        first = dialect_insert(connection.engine, cls).values(name=name, due_at=now)
         connection.execute(first.on_conflict_do_nothing())
         is_due = or_(cls.due_at <= now, cls.due_at > now + max(every, lease) + A_LITTLE)
         free = select(cls.name).where(cls.name == name, is_due).with_for_update(skip_locked=True)
         if connection.scalar(free) is None:
             return False
-        cls.put_off(connection, name, now + lease)
+        cls.postpone(connection, name, now + lease)
         return True
 
     @classmethod
     def lock(cls, connection: Connection, name: str) -> datetime:
         """When it is due; until the transaction ends nobody else changes that."""
-        first = insert(connection.engine, cls).values(name=name, due_at=utcnow())
+        first = dialect_insert(connection.engine, cls).values(name=name, due_at=utcnow())
         connection.execute(first.on_conflict_do_nothing())
         due_at = select(cls.due_at).where(cls.name == name).with_for_update()
         return connection.execute(due_at).scalar_one()
 
     @classmethod
-    def put_off(cls, connection: Connection, name: str, until: datetime) -> None:
+    def postpone(cls, connection: Connection, name: str, until: datetime) -> None:
         """Not before `until`."""
         connection.execute(update(cls).where(cls.name == name).values(due_at=until))
 
@@ -106,7 +108,7 @@ OPEN_COLUMNS = (
     *(Message.recipient, Message.sender, Message.messaging_service_sid),
     *(Message.body, Message.media_urls),
 )
-Open = Row[Any]
+OpenMessage = Row[Any]
 
 
 def is_askable() -> ColumnElement[bool]:
@@ -114,7 +116,7 @@ def is_askable() -> ColumnElement[bool]:
     return Message.simulated == settings().demo
 
 
-def claim_silent(connection: Connection, limit: int) -> list[Open]:
+def claim_silent(connection: Connection, limit: int) -> list[OpenMessage]:
     """The messages to ask about now, at most `limit`, each to one worker alone for the lease.
 
     Those about which there was news in the meantime are put off instead.
@@ -130,7 +132,7 @@ def claim_silent(connection: Connection, limit: int) -> list[Open]:
     return silent
 
 
-def _not_before(one: Open) -> datetime:
+def _not_before(one: OpenMessage) -> datetime:
     """The earliest time to ask: a message that was just saved or just moved is not silent."""
     if one.status not in status.OUTCOME_OPEN:
         moved_at: datetime = one.status_at
@@ -156,11 +158,14 @@ def unsettled(message_id: int | None = None, *, only_due: bool = False) -> Selec
     return found.order_by(Message.id)
 
 
-def lease(connection: Connection, one: Open) -> bool:
+def lease(connection: Connection, one: OpenMessage) -> bool:
     """Keep the workers from asking about it at the same time; False if it is settled by now."""
     mine = update(Message).where(Message.id == one.id, Message.final_at.is_(None))
     return (
-        rows(connection.execute(mine.values(next_lookup_at=utcnow() + lookup_schedule.LEASE))) == 1
+        affected_rows(
+            connection.execute(mine.values(next_lookup_at=utcnow() + lookup_schedule.LEASE))
+        )
+        == 1
     )
 
 

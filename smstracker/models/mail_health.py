@@ -6,7 +6,7 @@ from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import READS_ONLY, UtcDateTime, insert
+from smstracker.database.engine import READS_ONLY, UtcDateTime, dialect_insert
 from smstracker.extensions import Model, db
 
 # Nobody has asked for a mail for so long that the trouble may have passed.
@@ -42,7 +42,7 @@ class MailHealth(Model):
 
     @classmethod
     def _record(cls, **news: str | datetime | None) -> None:
-        first = insert(db.engine, cls).values(id=ONLY_ROW, **news)
+        first = dialect_insert(db.engine, cls).values(id=ONLY_ROW, **news)
         db.session.execute(first.on_conflict_do_update(index_elements=["id"], set_=news))
 
     @classmethod

@@ -61,7 +61,7 @@ def _epoch_on_postgresql(element: Any, compiler: Any, **kw: Any) -> str:
 
 
 @dataclass(slots=True)
-class Counts:
+class MessageTotals:
     """The figures of some messages; they can be added up.
 
     `by_sender` and `by_code` say how many deliveries took how many seconds, for each sender and
@@ -74,11 +74,11 @@ class Counts:
     spend: dict[str | None, tuple[int, int]] = field(default_factory=dict)
     stale_at: int = NEVER
 
-    def add(self, other: "Counts") -> None:
+    def add(self, other: "MessageTotals") -> None:
         self.outcomes.update(other.outcomes)
         self.add_sums(other)
 
-    def add_sums(self, other: "Counts") -> None:
+    def add_sums(self, other: "MessageTotals") -> None:
         """Add all but the outcomes, which people want to see by the hour or day."""
         for sender, took in other.by_sender.items():
             self.by_sender[sender].update(took)
@@ -100,7 +100,7 @@ class Counts:
         return {name: json.dumps(one, separators=(",", ":")) for name, one in columns.items()}
 
     @classmethod
-    def unpacked(cls, outcomes: str, sums: str) -> "Counts":
+    def unpacked(cls, outcomes: str, sums: str) -> "MessageTotals":
         found = cls(Counter({(state, code): n for state, code, n in json.loads(outcomes)}))
         found.add_packed(sums)
         return found
@@ -126,7 +126,7 @@ def _add_flat(counter: Counter[int], took: list[int]) -> None:
         counter[seconds] += count
 
 
-def bin_of(seconds: int) -> int:
+def duration_bin(seconds: int) -> int:
     """The longest time that is counted as the same as this one."""
     step = 1
     while seconds >= FINE_UP_TO * step:
@@ -136,19 +136,21 @@ def bin_of(seconds: int) -> int:
 
 def count_messages(
     connection: Connection, ranges: Sequence[Range], owner_id: int | None, now: datetime
-) -> dict[int, Counts]:
+) -> dict[int, MessageTotals]:
     """The messages made in `ranges`, by half hour; of everyone if there is no owner."""
     return {began: one for (_, began), one in _count(connection, ranges, owner_id, now, False)}
 
 
 def count_by_owner(
     connection: Connection, ranges: Sequence[Range], now: datetime
-) -> dict[tuple[int, int], Counts]:
+) -> dict[tuple[int, int], MessageTotals]:
     """The messages of everyone made in `ranges`, by owner and half hour."""
     return dict(_count(connection, ranges, None, now, True))
 
 
-def made_in(chosen: Select[Any], since: datetime, until: datetime, owner_id: int | None) -> Any:
+def created_within(
+    chosen: Select[Any], since: datetime, until: datetime, owner_id: int | None
+) -> Any:
     """By the index of each owner: one led by the time would cost every callback."""
     at = (Message.created_at >= since, Message.created_at < until)
     if owner_id is not None:
@@ -163,7 +165,7 @@ def _count(
     now: datetime,
     apart: bool,
 ) -> Any:
-    found: defaultdict[tuple[int, int], Counts] = defaultdict(Counts)
+    found: defaultdict[tuple[int, int], MessageTotals] = defaultdict(MessageTotals)
     if ranges:
         which = _columns(now, apart)
         sums = (
@@ -172,7 +174,7 @@ def _count(
             func.min(EpochSeconds(Message.status_at)).label("status_at"),
         )
         chosen = select(*which, *sums)
-        parts = [made_in(chosen, *one, owner_id).group_by(*which) for one in ranges]
+        parts = [created_within(chosen, *one, owner_id).group_by(*which) for one in ranges]
         for row in connection.execute(union_all(*parts)):
             _add_row(found[row[0], row[1]], row, now)
     return found.items()
@@ -201,16 +203,16 @@ def _columns(now: datetime, apart: bool) -> tuple[ColumnElement[Any], ...]:
     )
 
 
-def _add_row(counts: Counts, row: Any, now: datetime) -> None:
+def _add_row(counts: MessageTotals, row: Any, now: datetime) -> None:
     _, _, word, silent, code, unit, sender, begins, took, count, micros, status_at = row
     window = timedelta(hours=settings().receipt_window_hours)
     since = LONG_AGO if silent else now
-    state = status.shown(word, since, now=now, receipt_window=window).state
+    state = status.display_status(word, since, now=now, receipt_window=window).state
     counts.outcomes[state, code] += count
     counts.spend_more(unit, int(micros), count)
     if took is not None:
-        counts.by_sender[sender][bin_of(took)] += count
-        counts.by_code[begins][bin_of(took)] += count
+        counts.by_sender[sender][duration_bin(took)] += count
+        counts.by_code[begins][duration_bin(took)] += count
     if not silent and (word == "pending" or word in status.AWAITING_RECEIPT):
         patience = status.PENDING_IS_UNKNOWN_AFTER if word == "pending" else window
         counts.stale_at = min(counts.stale_at, status_at + int(patience.total_seconds()))

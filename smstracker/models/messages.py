@@ -27,7 +27,7 @@ from smstracker.extensions import Model, db, settings
 from smstracker.models.users import User
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
-from smstracker.sms.status import Shown
+from smstracker.sms.status import DisplayStatus
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
 HAS_SID = text("twilio_sid IS NOT NULL")
@@ -44,7 +44,7 @@ SOMETIMES_SET = {
 }
 
 
-def _backwards(context: Any) -> str:
+def _reversed(context: Any) -> str:
     """The digits of the recipient from the last to the first: the last ones are a range then."""
     recipient: str = context.get_current_parameters()["recipient"]
     return recipient[:0:-1]
@@ -106,7 +106,7 @@ class Message(Model):
     form_id: Mapped[uuid.UUID]
     recipient: Mapped[str] = mapped_column(String(16))
     recipient_backwards: Mapped[str] = mapped_column(
-        String(16), default=_backwards, server_default=""
+        String(16), default=_reversed, server_default=""
     )
     sender: Mapped[str | None] = mapped_column(String(34))
     messaging_service_sid: Mapped[str | None] = mapped_column(String(34))
@@ -142,17 +142,19 @@ class Message(Model):
             return None
         return (Decimal(self.price_micros) / 1_000_000).normalize() + Decimal("0.00")
 
-    def shown(self, now: datetime) -> Shown:
+    def display_status(self, now: datetime) -> DisplayStatus:
         """The status as people read it at `now`."""
-        return status.shown(self.status, self.status_at, now=now, receipt_window=_receipt_window())
+        return status.display_status(
+            self.status, self.status_at, now=now, receipt_window=_receipt_window()
+        )
 
-    def turns_at(self, now: datetime) -> datetime | None:
+    def display_changes_at(self, now: datetime) -> datetime | None:
         """When it will be shown as something else, should nothing more be heard of it."""
-        turn = status.turns_at(self.status, self.status_at, _receipt_window())
+        turn = status.display_changes_at(self.status, self.status_at, _receipt_window())
         return turn if turn and turn > now else None
 
     @classmethod
-    def draft(cls, owner_id: int, form_id: uuid.UUID, content: Content) -> "Message":
+    def create_pending(cls, owner_id: int, form_id: uuid.UUID, content: Content) -> "Message":
         """Save what is about to be sent, once for each `form_id` and within the send limits.
 
         Raises AlreadySentError and SendLimitError; nothing is saved then.
@@ -174,18 +176,18 @@ class Message(Model):
         return message
 
     @classmethod
-    def draft_again(cls, original: "Message") -> "Message":
+    def create_resend(cls, original: "Message") -> "Message":
         """Save the second try of `original`; there can be only one. Raises as `draft` does."""
         form_id = uuid.uuid5(original.public_id, "again")
-        message = cls.draft(original.owner_id, form_id, original.content)
+        message = cls.create_pending(original.owner_id, form_id, original.content)
         message.again_of_id = original.id
         return message
 
-    def first_try(self) -> "Message | None":
+    def original(self) -> "Message | None":
         """The message of which this is the second try."""
         return db.session.get(Message, self.again_of_id) if self.again_of_id else None
 
-    def second_try(self) -> "Message | None":
+    def resend(self) -> "Message | None":
         """The message that was made by sending this one again."""
         return db.session.scalar(select(Message).where(Message.again_of_id == self.id))
 
@@ -199,17 +201,17 @@ class Message(Model):
         self.account_sid = settings().twilio_account_sid
 
     @classmethod
-    def of_owner(cls, owner_id: int) -> Select[tuple["Message"]]:
+    def select_owned(cls, owner_id: int) -> Select[tuple["Message"]]:
         return select(cls).where(cls.owner_id == owner_id)
 
     @classmethod
-    def to_recipient(cls, owner_id: int, number: str) -> Select[tuple["Message"]]:
+    def select_sent_to(cls, owner_id: int, number: str) -> Select[tuple["Message"]]:
         """An owner's messages to one number (E.164), in no order."""
         backwards = number[:0:-1]
-        return cls.of_owner(owner_id).where(cls.recipient_backwards == backwards)
+        return cls.select_owned(owner_id).where(cls.recipient_backwards == backwards)
 
     @classmethod
-    def newest_since(cls, owner_id: int, since: datetime) -> Select[tuple[datetime]]:
+    def select_created_since(cls, owner_id: int, since: datetime) -> Select[tuple[datetime]]:
         """When an owner's messages since a moment were made, newest first."""
         made = select(cls.created_at).where(cls.owner_id == owner_id, cls.created_at > since)
         return made.order_by(cls.created_at.desc(), cls.id.desc())
@@ -226,7 +228,7 @@ def _check_send_limits(owner_id: int, now: datetime) -> None:
         (day, "day", timedelta(days=1)),
     ):
         # The limit-th newest message of the span is the one that has to leave it first.
-        newest = Message.newest_since(owner_id, now - span)
+        newest = Message.select_created_since(owner_id, now - span)
         blocking = db.session.scalar(newest.offset(limit - 1).limit(1))
         if blocking is not None:
             raise SendLimitError(limit, period, blocking + span - now)

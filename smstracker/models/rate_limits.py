@@ -9,14 +9,14 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import insert, rows
+from smstracker.database.engine import affected_rows, dialect_insert
 from smstracker.extensions import Model
 
 WINDOW = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class RateLimitRule:
     """At most `most` hits of `key` in a window, which begins with the first of them."""
 
     key: str
@@ -35,7 +35,7 @@ class RateLimit(Model):
 
     @classmethod
     def wait(
-        cls, connection: Connection, limits: Collection[Limit], own: int = 0
+        cls, connection: Connection, limits: Collection[RateLimitRule], own: int = 0
     ) -> timedelta | None:
         """How long until the last of the reached limits ends; `own` hits count for nothing."""
         now = utcnow().timestamp()
@@ -49,7 +49,7 @@ class RateLimit(Model):
         return timedelta(seconds=int(max(ends) - now) + 1) if ends else None
 
     @classmethod
-    def hit(cls, connection: Connection, limits: Collection[Limit]) -> None:
+    def hit(cls, connection: Connection, limits: Collection[RateLimitRule]) -> None:
         """Count one hit against each, in one order: two clients must not wait for each other."""
         now = utcnow().timestamp()
         ends, is_over = now + WINDOW.total_seconds(), cls.expires_at <= now
@@ -58,7 +58,7 @@ class RateLimit(Model):
             "expires_at": case((is_over, ends), else_=cls.expires_at),
         }
         for key in sorted(limit.key for limit in limits):
-            first = insert(connection.engine, cls).values(key=key, hits=1, expires_at=ends)
+            first = dialect_insert(connection.engine, cls).values(key=key, hits=1, expires_at=ends)
             connection.execute(first.on_conflict_do_update(index_elements=[cls.key], set_=news))
 
     @classmethod
@@ -69,4 +69,4 @@ class RateLimit(Model):
         """
         stale = select(cls.key).where(cls.expires_at <= now.timestamp())
         free = stale.with_for_update(skip_locked=True)
-        return rows(connection.execute(delete(cls).where(cls.key.in_(free))))
+        return affected_rows(connection.execute(delete(cls).where(cls.key.in_(free))))

@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, String, UniqueConstraint, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime, insert, rows
+from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert
 from smstracker.extensions import Model, db
 
 # A bookmark of a search lives as long as it was typed again within this time.
@@ -29,7 +29,7 @@ class RecipientSearch(Model):
     @classmethod
     def remember(cls, owner_id: int, digits: str, is_full: bool) -> "RecipientSearch":
         """The search for these digits, the same one each time."""
-        fresh = insert(db.engine, cls).values(
+        fresh = dialect_insert(db.engine, cls).values(
             handle=secrets.token_urlsafe(12),
             owner_id=owner_id,
             digits=digits,
@@ -45,7 +45,7 @@ class RecipientSearch(Model):
         return fetched.one()
 
     @classmethod
-    def of_handle(cls, owner_id: int, handle: str) -> "RecipientSearch | None":
+    def find_by_handle(cls, owner_id: int, handle: str) -> "RecipientSearch | None":
         """One's own search, None for another's."""
         if "\0" in handle:  # PostgreSQL has no such text
             return None
@@ -53,4 +53,4 @@ class RecipientSearch(Model):
 
     @classmethod
     def purge(cls, now: datetime) -> int:
-        return rows(db.session.execute(delete(cls).where(cls.used_at < now - KEPT)))
+        return affected_rows(db.session.execute(delete(cls).where(cls.used_at < now - KEPT)))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import READS_ONLY, UtcDateTime, rows
+from smstracker.database.engine import READS_ONLY, UtcDateTime, affected_rows
 from smstracker.extensions import Model, db, settings
 from smstracker.models.users import (
     LetInBy,
@@ -30,7 +30,7 @@ MOST_LIVE = 300  # more than the limits let anybody ask for while the first of t
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
+class NewToken:
     """What goes into the mail and is stored nowhere: the link's token, mostly a six-digit code."""
 
     token: str
@@ -58,10 +58,12 @@ class SignInToken(Model):
     is_demo: Mapped[bool]
 
     @classmethod
-    def issue(cls, email: str, browser: str | None = None, next_path: str | None = None) -> Issued:
+    def issue(
+        cls, email: str, browser: str | None = None, next_path: str | None = None
+    ) -> NewToken:
         """Make a token of `email`; its code is for the `browser` that asked, if any did."""
         code = _new_code() if browser and _may_have_code(email) else None
-        issued = Issued(secrets.token_urlsafe(32), code)
+        issued = NewToken(secrets.token_urlsafe(32), code)
         db.session.add(
             cls(
                 email=stored_spelling(email),
@@ -95,7 +97,7 @@ class SignInToken(Model):
         """Forget the tokens that are long dead; how many."""
         stale = select(cls.id).where(cls.expires_at < utcnow() - LIFETIME)
         free = stale.with_for_update(skip_locked=True)
-        return rows(db.session.execute(delete(cls).where(cls.id.in_(free))))
+        return affected_rows(db.session.execute(delete(cls).where(cls.id.in_(free))))
 
     @classmethod
     def is_live_link(cls, token: str) -> bool:
@@ -173,7 +175,7 @@ def may_sign_in(email: str) -> bool:
     return user.is_let_in(settings()) if user else is_allowed(settings(), stored_spelling(email))
 
 
-def signed_in_by(token: SignInToken) -> User | None:
+def find_signed_in_user(token: SignInToken) -> User | None:
     """The user that a spent token signs in, made on the first sign-in; None if shut out since."""
     if not may_sign_in(token.email):
         return None

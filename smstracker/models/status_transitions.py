@@ -22,13 +22,13 @@ from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from smstracker.database.engine import UtcDateTime
-from smstracker.models.events import News, StatusEvent
+from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.messages import Message
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
 
 
-def move(connection: Connection, message_id: int, news: News) -> bool:
+def apply_transition(connection: Connection, message_id: int, news: StatusUpdate) -> bool:
     """Move a message if the news rank above what is known of it; whether they did."""
     if news.status not in status.RANK:
         return False
@@ -56,10 +56,10 @@ def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | 
     """
     at = bindparam("at", type_=UtcDateTime())
     code = bindparam("code", type_=String())
-    rises = _is_one_of(status.below(word))
+    rises = _matches_any(status.lower_ranked(word))
     contradicts = _contradicts(word)
     fills = and_(
-        _is_one_of(status.same_outcome(word)),
+        _matches_any(status.same_outcome(word)),
         Message.error_code.is_(None),
         code.is_not(None),
     )
@@ -95,12 +95,12 @@ def _contradicts(word: str) -> ColumnElement[bool]:
     if not opposite:
         return false()
     told = exists().where(
-        StatusEvent.message_id == bindparam("of"), _is_one_of(opposite, StatusEvent.status)
+        StatusEvent.message_id == bindparam("of"), _matches_any(opposite, StatusEvent.status)
     )
-    return or_(_is_one_of(opposite), told)
+    return or_(_matches_any(opposite), told)
 
 
-def _is_one_of(
+def _matches_any(
     words: tuple[str, ...], column: InstrumentedAttribute[str] = Message.status
 ) -> ColumnElement[bool]:
     # Written out, because a list of parameters would be expanded again at each execution.

@@ -14,7 +14,7 @@ from sqlalchemy.sql import ColumnElement
 from config import Config
 from mail_addresses import MailAddressError, normalize_email
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime, insert, rows
+from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert
 from smstracker.extensions import Model, db, settings
 
 SESSION_LIFETIME = timedelta(days=14)
@@ -47,7 +47,7 @@ def is_allowed(config: Config, email: str) -> bool:
     return allow is None or email in allow or "@" + email.rpartition("@")[2] in allow
 
 
-def is_let_in(config: Config, let_in_by: str, email: str) -> bool:
+def matches_admission(config: Config, let_in_by: str, email: str) -> bool:
     """Whether what let somebody in still does."""
     return let_in_by == LetInBy.ADDED or is_allowed(config, email)
 
@@ -86,7 +86,7 @@ class User(Model):
 
     def is_let_in(self, config: Config) -> bool:
         """Whether this user may be here: active, and added or still named by SIGN_IN_ALLOW."""
-        return self.active and is_let_in(config, self.let_in_by, self.email)
+        return self.active and matches_admission(config, self.let_in_by, self.email)
 
     def add(self, administrator: bool | None) -> None:
         """Let this user in for good; None leaves the administrator's right as it is."""
@@ -122,7 +122,7 @@ def user_not_added(email: str) -> User:
     """The user of an address that needs no adding, as the table has it; made if there is none."""
     # On a laptop there is nobody else to show the connection to.
     demo = settings().demo
-    fresh = insert(db.engine, User).values(
+    fresh = dialect_insert(db.engine, User).values(
         email=email,
         administrator=demo,
         let_in_by=LetInBy.DEMO if demo else LetInBy.SETTING,
@@ -154,7 +154,7 @@ class UserSession(Model):
         """Forget the sessions that have run out; how many."""
         stale = select(cls.id).where(cls.created_at < utcnow() - SESSION_LIFETIME)
         free = stale.with_for_update(skip_locked=True)
-        return rows(db.session.execute(delete(cls).where(cls.id.in_(free))))
+        return affected_rows(db.session.execute(delete(cls).where(cls.id.in_(free))))
 
 
 def open_sessions(connection: Connection, config: Config, key_hashes: Collection[str]) -> set[str]:
@@ -162,7 +162,7 @@ def open_sessions(connection: Connection, config: Config, key_hashes: Collection
     columns = (UserSession.key_hash, User.let_in_by, User.email)
     query = select(*columns).join(User, UserSession.user_id == User.id).where(_is_open(config))
     rows = connection.execute(query.where(UserSession.key_hash.in_(key_hashes)))
-    return {row.key_hash for row in rows if is_let_in(config, row.let_in_by, row.email)}
+    return {row.key_hash for row in rows if matches_admission(config, row.let_in_by, row.email)}
 
 
 def signed_in_user(key: str) -> User | None:

@@ -28,7 +28,7 @@ from smstracker.carrier.signatures import (
 from smstracker.extensions import db, settings
 from smstracker.models import RefusedCallback
 from smstracker.refused.payload import VERIFIED, find_misfit
-from smstracker.refused.request import Evidence, Refusal
+from smstracker.refused.request import Refusal, RefusedRequest
 from smstracker.refused.signature_variants import REENCODED, REORDERED, Variant, find_variant
 
 Diagnosis = tuple[str, str | None]
@@ -156,16 +156,16 @@ def is_proven(diagnosis: str | None) -> bool:
     return diagnosis is not None and diagnosis.startswith(("Valid ", SIGNED))
 
 
-def signer_today(evidence: Evidence, config: Config, signatures: Signatures) -> Signer | None:
+def signer_today(evidence: RefusedRequest, config: Config, signatures: Signatures) -> Signer | None:
     """Who signed it by today's settings; None if it does not verify or was cut."""
     if not evidence.is_whole:
         return None
     url = config.public_base_url + evidence.target
     signature = evidence.signature or ""
-    return signatures.signer(url, evidence.form, signature, evidence.signature_settings)
+    return signatures.identify_signer(url, evidence.form, signature, evidence.signature_settings)
 
 
-def explain(evidence: Evidence, config: Config, signatures: Signatures) -> Diagnosis:
+def explain(evidence: RefusedRequest, config: Config, signatures: Signatures) -> Diagnosis:
     """The sentence, and the name of the setting that it is about, if it is about one."""
     if evidence.reason is Refusal.TOO_LARGE:
         return TOO_LARGE, None
@@ -185,7 +185,7 @@ def explain(evidence: Evidence, config: Config, signatures: Signatures) -> Diagn
     return _explain_signature(evidence, config, signatures)
 
 
-def _explain_signed(evidence: Evidence, config: Config) -> str:
+def _explain_signed(evidence: RefusedRequest, config: Config) -> str:
     misfit = find_misfit(evidence.form, evidence.target)
     if misfit:
         return _explain_misfit(evidence, misfit)
@@ -194,7 +194,7 @@ def _explain_signed(evidence: Evidence, config: Config) -> str:
     return READY
 
 
-def _explain_misfit(evidence: Evidence, misfit: Refusal) -> str:
+def _explain_misfit(evidence: RefusedRequest, misfit: Refusal) -> str:
     """Which webhook of Twilio's it is, or that it is none."""
     if misfit is Refusal.INBOUND:
         return INBOUND
@@ -209,7 +209,9 @@ def _explain_misfit(evidence: Evidence, misfit: Refusal) -> str:
     return kind + GIVE_ANOTHER if kind else UNREADABLE
 
 
-def _explain_signature(evidence: Evidence, config: Config, signatures: Signatures) -> Diagnosis:
+def _explain_signature(
+    evidence: RefusedRequest, config: Config, signatures: Signatures
+) -> Diagnosis:
     signature = evidence.signature or ""
     settings = SignatureSettings.parse(evidence.signature_settings)
     if settings is not None:
@@ -222,14 +224,14 @@ def _explain_signature(evidence: Evidence, config: Config, signatures: Signature
     return _explain_token(evidence, config, signatures)
 
 
-def _explain_token(evidence: Evidence, config: Config, signatures: Signatures) -> Diagnosis:
+def _explain_token(evidence: RefusedRequest, config: Config, signatures: Signatures) -> Diagnosis:
     account = evidence.account_sid or ""
-    tokens = signatures.suspects(account)
+    tokens = signatures.diagnostic_tokens(account)
     usual = (SUBACCOUNT,) if SUBACCOUNT in tokens else (PRIMARY, SECONDARY)
     variant = find_variant(evidence, config.public_base_url, tokens, usual)
     if variant:
         return _explain_variant(variant, config, usual)
-    if signatures.knows(account):
+    if signatures.has_token_for(account):
         own = account == config.twilio_account_sid
         setting = "TWILIO_AUTH_TOKEN" if own else "TWILIO_SUBACCOUNT_TOKENS"
         return NOT_OUR_SIGNATURE.format(setting=setting), setting
@@ -239,12 +241,12 @@ def _explain_token(evidence: Evidence, config: Config, signatures: Signatures) -
 
 
 def _explain_shared_key(
-    evidence: Evidence, config: Config, signatures: Signatures, settings: SignatureSettings
+    evidence: RefusedRequest, config: Config, signatures: Signatures, settings: SignatureSettings
 ) -> Diagnosis:
     """Why what names a shared key does not verify. Naming a key proves nothing."""
     signature = evidence.signature or ""
     if is_signature(signature, HMAC_SHA1):
-        tokens = signatures.suspects(evidence.account_sid)
+        tokens = signatures.diagnostic_tokens(evidence.account_sid)
         fits = find_variant(evidence, config.public_base_url, tokens, tuple(tokens))
         if fits:
             return HEADER_ADDED, None
@@ -326,7 +328,7 @@ def _diagnose(ids: list[int], until: float | None) -> int:
     for row in (rows[number] for number in ids if number in rows):
         if explained and until is not None and monotonic() >= until:
             break
-        explained.append((row, explain(Evidence.of(row), settings(), signatures)))
+        explained.append((row, explain(RefusedRequest.of(row), settings(), signatures)))
     # In the order in which the writer counts repeats, so that neither waits for the other.
     for row, (sentence, setting) in sorted(explained, key=lambda pair: pair[0].fingerprint):
         db.session.execute(

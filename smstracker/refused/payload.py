@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.formparser import FormDataParser
 
 from smstracker.carrier import Signer
-from smstracker.models.events import News
+from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import RECEIVED, Source
 
 _SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
@@ -82,7 +82,7 @@ VERIFIED = frozenset({Refusal.INBOUND, Refusal.JSON, Refusal.RECUT, Refusal.UNRE
 
 def find_misfit(form: MultiDict[str, str], target: str) -> Refusal | None:
     """Why a form that verifies is no status callback; None if it is one."""
-    _, sid, word = read_claims(form)
+    _, sid, word = read_ids(form)
     if word in RECEIVED or (not word and ("Body" in form or "NumMedia" in form)):
         return Refusal.INBOUND
     if is_recut(form, target):
@@ -110,7 +110,7 @@ def is_recut(form: MultiDict[str, str], target: str) -> bool:
     fields = sorted(set(form.items(multi=True)))  # as they are signed
     if any(not _NAME.fullmatch(name) for name, _ in fields):
         return True
-    return _is_status_cut(fields) or _has_glued_field(fields, target, read_claims(form)[1])
+    return _is_status_cut(fields) or _has_glued_field(fields, target, read_ids(form)[1])
 
 
 def _is_status_cut(fields: list[tuple[str, str]]) -> bool:
@@ -145,34 +145,34 @@ def read_callback(
     idempotency_token: str | None,
     target: str = "",
     **more: Any,
-) -> News | None:
+) -> StatusUpdate | None:
     """The news in a verified callback, or None if it is no status callback."""
     if find_misfit(form, target):
         return None
-    _, sid, word = read_claims(form)
+    _, sid, word = read_ids(form)
     code = form.get("ErrorCode", "")
-    return News(
+    return StatusUpdate(
         status=word,
         source=Source.CALLBACK,
         payload=_payload(form),
         twilio_sid=sid,
-        error_code=fitting(code, 16) if _CODE.fullmatch(code) else None,
-        carrier_done_at=fitting(form.get("RawDlrDoneDate"), 32),
-        idempotency_token=fitting(idempotency_token, 128),
+        error_code=truncate_for_column(code, 16) if _CODE.fullmatch(code) else None,
+        carrier_done_at=truncate_for_column(form.get("RawDlrDoneDate"), 32),
+        idempotency_token=truncate_for_column(idempotency_token, 128),
         account_sid=signer.account_sid,
         signed_with=signer.token,
         **more,
     )
 
 
-def read_claims(form: MultiDict[str, str]) -> tuple[str, str, str]:
+def read_ids(form: MultiDict[str, str]) -> tuple[str, str, str]:
     """The account, SID and status that a form names; what it does not name is empty."""
     sid = form.get("MessageSid") or form.get("SmsSid") or ""
     word = form.get("MessageStatus") or form.get("SmsStatus") or ""
     return form.get("AccountSid", ""), sid, word
 
 
-def find_claims(body: bytes) -> tuple[str, str, str]:
+def find_ids(body: bytes) -> tuple[str, str, str]:
     """The same from the beginning of a body that nobody has verified, without parsing it."""
     account, *pairs = (
         _find_value(body, name)
@@ -218,7 +218,7 @@ def _payload(form: MultiDict[str, str]) -> dict[str, Any]:
     }
 
 
-def fitting(value: str | None, length: int) -> str | None:
+def truncate_for_column(value: str | None, length: int) -> str | None:
     """A value as a column of either database can hold it: no NUL, no half of a surrogate pair."""
     if not value:
         return None

@@ -20,11 +20,11 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db, settings
 from smstracker.models import RefusedCallback
-from smstracker.models.event_store import record_callback
-from smstracker.models.events import News
+from smstracker.models.event_store import store_callback
+from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import explain, is_proven, signer_today
 from smstracker.refused.payload import read_callback
-from smstracker.refused.request import Evidence, Refusal
+from smstracker.refused.request import Refusal, RefusedRequest
 
 log = logging.getLogger(__name__)
 
@@ -40,18 +40,18 @@ _MESSAGE_PATH = re.compile(r"/+webhooks/+twilio/+status/+([^/]+)/*")
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """How many were applied and how many stay refused."""
 
     applied: int = 0
     refused: int = 0
 
-    def __add__(self, other: "Replayed") -> "Replayed":
-        return Replayed(self.applied + other.applied, self.refused + other.refused)
+    def __add__(self, other: "ReplayResult") -> "ReplayResult":
+        return ReplayResult(self.applied + other.applied, self.refused + other.refused)
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class ReplayForecast:
     """How many a replay would apply; `is_whole` unless there are more than were looked at.
 
     `is_done` if there is none that was not applied yet.
@@ -63,12 +63,12 @@ class Forecast:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ReplayDecision:
     """What a row comes to today: news of a message, or why it is still refused."""
 
     row: Row[Any]
     public_id: uuid.UUID | None
-    news: News | None
+    news: StatusUpdate | None
     diagnosis: tuple[str | None, str | None] | None
 
     @property
@@ -76,14 +76,14 @@ class Verdict:
         return (self.news and self.news.twilio_sid) or ""
 
 
-def replay(ids: Sequence[int] | None) -> Replayed:
+def replay(ids: Sequence[int] | None) -> ReplayResult:
     """Replay these, or all, in the order in which they came; what was applied before is left out.
 
     Commits after each batch, so what an error interrupts may simply be done again.
     """
     waiting = db.session.scalars(RefusedCallback.waiting(ids)).all()
     db.session.commit()
-    replayed = Replayed()
+    replayed = ReplayResult()
     for at in range(0, len(waiting), BATCH):
         explains = len(waiting) <= EXPLAINED
         verdicts = list(_verdicts(waiting[at : at + BATCH], utcnow(), explains))
@@ -95,10 +95,10 @@ def would_be_applied(refusal: Any) -> bool:
     """Whether a replay would apply a stored refusal: far quicker to tell than why not."""
     if not refusal.signature or refusal.reason not in _REASONS:
         return False
-    return _news(Evidence.of(refusal), refusal.first_at, refusal.first_at) is not None
+    return _news(RefusedRequest.of(refusal), refusal.first_at, refusal.first_at) is not None
 
 
-def forecast(connection: Connection) -> Forecast:
+def forecast(connection: Connection) -> ReplayForecast:
     """What a replay of all would come to now."""
     waits = RefusedCallback.replayed_at.is_(None)
     signed = select(*RefusedCallback.__table__.columns).where(
@@ -114,7 +114,7 @@ def forecast(connection: Connection) -> Forecast:
             break
         looked_at += 1
         applicable += would_be_applied(refusal)
-    return Forecast(
+    return ReplayForecast(
         applicable,
         is_whole=looked_at == len(refusals),
         is_done=not refusals and not connection.scalar(select(exists().where(waits))),
@@ -130,7 +130,7 @@ def still_refused(ids: Sequence[int] | None) -> list[tuple[str, int]]:
     return [(sentence, count) for sentence, count in rows]
 
 
-def _verdicts(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[Verdict]:
+def _verdicts(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[ReplayDecision]:
     """What is to be done, found before the transaction: verifying must keep nobody waiting."""
     table = RefusedCallback.__table__
     columns = select(*table.columns).where(RefusedCallback.id.in_(ids))
@@ -138,15 +138,15 @@ def _verdicts(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[Ver
     db.session.commit()
     signatures = current_carrier().signatures
     for row in rows:
-        evidence = Evidence.of(row)
+        evidence = RefusedRequest.of(row)
         news = _news(evidence, row.first_at, now)
         diagnosis = None
         if news is None:
             diagnosis = explain(evidence, settings(), signatures) if explains else (None, None)
-        yield Verdict(row, _public_id(evidence.target), news, diagnosis)
+        yield ReplayDecision(row, _public_id(evidence.target), news, diagnosis)
 
 
-def _news(evidence: Evidence, received_at: datetime, now: datetime) -> News | None:
+def _news(evidence: RefusedRequest, received_at: datetime, now: datetime) -> StatusUpdate | None:
     """The news in a callback that verifies today and can be read."""
     signer = signer_today(evidence, settings(), current_carrier().signatures)
     if signer is None:
@@ -164,7 +164,7 @@ def _public_id(target: str) -> uuid.UUID | None:
         return None
 
 
-def _replay(verdicts: list[Verdict]) -> Replayed:
+def _replay(verdicts: list[ReplayDecision]) -> ReplayResult:
     """It is not counted as accepted: that would tell of a connection that refused it."""
     connection, applied = db.session.connection(), 0
     mine = set(connection.scalars(RefusedCallback.locked([verdict.row.id for verdict in verdicts])))
@@ -177,16 +177,16 @@ def _replay(verdicts: list[Verdict]) -> Replayed:
             explained = (verdict.row.id, sentence, setting, is_proven(sentence))
             connection.execute(RefusedCallback.explained(*explained))
     db.session.commit()
-    return Replayed(applied, len(mine) - applied)
+    return ReplayResult(applied, len(mine) - applied)
 
 
-def _applied(verdict: Verdict, news: News) -> bool:
+def _applied(verdict: ReplayDecision, news: StatusUpdate) -> bool:
     """Store it; one that cannot be stored must not cost the others their place."""
     connection = db.session.connection()
     try:
         with connection.begin_nested():
             connection.execute(RefusedCallback.replayed(verdict.row.id, news.replayed_at))
-            record_callback(connection, verdict.public_id, news)
+            store_callback(connection, verdict.public_id, news)
     except UNAVAILABLE:
         raise
     except Exception as error:

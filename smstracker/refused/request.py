@@ -16,16 +16,16 @@ from smstracker.models import RefusedCallback
 from smstracker.refused.payload import (
     VERIFIED,
     Refusal,
-    find_claims,
-    fitting,
-    read_claims,
+    find_ids,
     read_form,
+    read_ids,
     redact,
+    truncate_for_column,
 )
 from smstracker.web.security import SENT_HOST
 from smstracker.webhooks.body import BODY_KEPT, MAX_CALLBACK, Body
 
-__all__ = ["Evidence", "Refusal", "evidence", "raw_target"]
+__all__ = ["Refusal", "RefusedRequest", "raw_target", "read_refused_request"]
 
 LARGEST_LENGTH = 2**31 - 1  # that a column holds
 _LENGTHS = {
@@ -38,7 +38,7 @@ _NO_DIFFERENCE = ("idempotency_token", "is_plausible")
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RefusedRequest:
     """A refused request; every field fits its column of `RefusedCallback`."""
 
     reason: Refusal
@@ -58,7 +58,7 @@ class Evidence:
     signature_settings: str | None = None
 
     @classmethod
-    def of(cls, row: Any) -> "Evidence":
+    def of(cls, row: Any) -> "RefusedRequest":
         """What a row of the quarantine holds."""
         held = {field.name: getattr(row, field.name) for field in fields(cls)}
         return cls(**held | {"reason": Refusal(row.reason)})
@@ -82,18 +82,18 @@ class Evidence:
         return asdict(self)
 
 
-def evidence(reason: Refusal, knows: Callable[[str | None], bool]) -> Evidence:
+def read_refused_request(reason: Refusal, knows: Callable[[str | None], bool]) -> RefusedRequest:
     """The evidence of the current request; `knows` tells which accounts could be ours."""
     body: Body = g.get("callback_body", Body())
     header = request.headers.get
     # Not the form of the request: a body that is declared as something else may still be one.
-    account, sid, word = find_claims(body.content[:BODY_KEPT])
-    return Evidence(
+    account, sid, word = find_ids(body.content[:BODY_KEPT])
+    return RefusedRequest(
         reason=reason,
         is_plausible=reason in VERIFIED or knows(account),
         body=_kept_body(reason, body),
         body_length=_length(reason, body),
-        target=fitting(raw_target(), _LENGTHS["target"]) or "",
+        target=truncate_for_column(raw_target(), _LENGTHS["target"]) or "",
         **_cut(
             sent_host=request.environ.get(SENT_HOST),
             forwarded_host=header("X-Forwarded-Host"),
@@ -124,7 +124,7 @@ def _kept_body(reason: Refusal, body: Body) -> bytes:
     if reason in (Refusal.TOO_LARGE, Refusal.JSON):
         return b""
     form: MultiDict[str, str] = g.get("callback_form", MultiDict())
-    _, sid, word = read_claims(form)
+    _, sid, word = read_ids(form)
     # What names both may be a status callback of a kind that a later version understands.
     if reason is Refusal.INBOUND or (reason is Refusal.UNREADABLE and not (sid and word)):
         return redact(form)[:BODY_KEPT]
@@ -140,4 +140,4 @@ def _length(reason: Refusal, body: Body) -> int:
 
 
 def _cut(**values: str | None) -> dict[str, str | None]:
-    return {name: fitting(value, _LENGTHS[name]) for name, value in values.items()}
+    return {name: truncate_for_column(value, _LENGTHS[name]) for name, value in values.items()}

@@ -15,7 +15,7 @@ from smstracker.carrier.signatures import (
     is_signature,
     signed_fields,
 )
-from smstracker.refused.request import Evidence
+from smstracker.refused.request import RefusedRequest
 
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -45,7 +45,7 @@ class Variant:
 
 
 def find_variant(
-    evidence: Evidence,
+    evidence: RefusedRequest,
     base_url: str,
     secrets: Mapping[str, Secret],
     usual: tuple[str, ...],
@@ -92,7 +92,7 @@ def _is_likely(parts: tuple[Choice, ...]) -> bool:
     return parts[2][1] not in _MANIFOLD or _changes(parts) <= 1 + MOST_BESIDE
 
 
-def _bases(evidence: Evidence, configured: str) -> Iterator[Choice]:
+def _bases(evidence: RefusedRequest, configured: str) -> Iterator[Choice]:
     """Scheme, host and port: as configured, as seen here, as a proxy says it saw them."""
     scheme, _, netloc = configured.partition("://")
     own_host, own_port = _host_and_port(netloc) or (netloc, "")
@@ -159,7 +159,7 @@ def _reencoded(query: str) -> Iterator[tuple[str, str]]:
         yield other, REENCODED
 
 
-def _in_parts(rewrite: Callable[[str], str]) -> Callable[[str], str]:
+def _rewrite_parts(rewrite: Callable[[str], str]) -> Callable[[str], str]:
     """A change of names and values that leaves the `&` and `=` between them."""
     return lambda query: "".join(
         part if part in "&=" else rewrite(part) for part in re.split("([&=])", query)
@@ -176,13 +176,13 @@ _REWRITES: tuple[Callable[[str], str], ...] = (
     _escapes(str.lower),
     lambda query: query.replace("+", "%20"),
     lambda query: query.replace("%20", "+"),
-    _in_parts(lambda part: part.replace("/", "%2F")),
+    _rewrite_parts(lambda part: part.replace("/", "%2F")),
     lambda query: query.replace("~", "%7E"),
     lambda query: query.replace("'", "%27"),
-    _in_parts(lambda part: quote(unquote(part), safe="")),
-    _in_parts(lambda part: quote(unquote(part), safe="/:@!$'()*,;")),
-    _in_parts(lambda part: quote_plus(unquote_plus(part))),
-    _in_parts(lambda part: quote(unquote_plus(part), safe="")),
+    _rewrite_parts(lambda part: quote(unquote(part), safe="")),
+    _rewrite_parts(lambda part: quote(unquote(part), safe="/:@!$'()*,;")),
+    _rewrite_parts(lambda part: quote_plus(unquote_plus(part))),
+    _rewrite_parts(lambda part: quote(unquote_plus(part), safe="")),
     lambda query: query.removesuffix("="),
     lambda query: query.replace("=&", "&"),
 )

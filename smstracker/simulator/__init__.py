@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from flask import Flask
 
 from smstracker.simulator import api_errors
-from smstracker.simulator.callback_client import Courier, Signing
-from smstracker.simulator.fault_injection import Chance, Mishaps
+from smstracker.simulator.callback_client import CallbackClient, Signing
+from smstracker.simulator.fault_injection import FaultInjector, Faults
 from smstracker.simulator.http_server import SimulatorServer
-from smstracker.simulator.ledger import Books
-from smstracker.simulator.scenarios import STORIES, Key
+from smstracker.simulator.ledger import Ledger
+from smstracker.simulator.scenarios import STORIES, SigningKey
 
 from .access import LookupLimit
 from .api import api
 from .delivery import Delivery
 from .senders import senders
 
-__all__ = ["STORIES", "Mishaps", "SimulatorServer", "create_simulator"]
+__all__ = ["STORIES", "Faults", "SimulatorServer", "create_simulator"]
 
 MAX_REQUEST_BYTES = 1_000_000
 UNKNOWN_KEY_ID = "webhooks_sharedkey_unknown"
@@ -38,7 +38,7 @@ def create_simulator(
     phone_numbers: tuple[str, ...] = ("+15005550006",),
     speed: float = 1.0,
     reject_unreachable_callbacks: bool = False,
-    mishaps: Mishaps | None = None,
+    mishaps: Faults | None = None,
     lookups_per_second: float | None = None,
 ) -> Flask:
     """The carrier as a WSGI app. Its threads run until `app.extensions["delivery"].close()`.
@@ -59,15 +59,15 @@ def create_simulator(
     )
     key_id, key_secret = webhook_key or (UNKNOWN_KEY_ID, secrets.token_hex(16))
     signings = {
-        Key.PRIMARY: Signing(auth_token),
-        Key.SECONDARY: Signing(auth_token_secondary or secrets.token_hex(16)),
-        Key.FORMER: Signing(auth_token_former or secrets.token_hex(16)),
-        Key.WRONG: Signing(secrets.token_hex(16)),
-        Key.SHARED: Signing(key_secret, key_id),
-        Key.UNKNOWN_SHARED: Signing(secrets.token_hex(16), UNKNOWN_KEY_ID),
+        SigningKey.PRIMARY: Signing(auth_token),
+        SigningKey.SECONDARY: Signing(auth_token_secondary or secrets.token_hex(16)),
+        SigningKey.FORMER: Signing(auth_token_former or secrets.token_hex(16)),
+        SigningKey.WRONG: Signing(secrets.token_hex(16)),
+        SigningKey.SHARED: Signing(key_secret, key_id),
+        SigningKey.UNKNOWN_SHARED: Signing(secrets.token_hex(16), UNKNOWN_KEY_ID),
     }
     app.extensions["lookup_limit"] = LookupLimit(lookups_per_second)
-    _start_carrier(app, signings, mishaps or Mishaps(), speed)
+    _start_carrier(app, signings, mishaps or Faults(), speed)
     app.register_blueprint(api)
     app.register_blueprint(senders)
     api_errors.register(app)
@@ -75,9 +75,9 @@ def create_simulator(
 
 
 def _start_carrier(
-    app: Flask, signings: Mapping[Key, Signing], mishaps: Mishaps, speed: float
+    app: Flask, signings: Mapping[SigningKey, Signing], mishaps: Faults, speed: float
 ) -> None:
-    books, chance = Books(), Chance(mishaps)
-    courier = Courier(books, signings, speed)
+    books, chance = Ledger(), FaultInjector(mishaps)
+    courier = CallbackClient(books, signings, speed)
     delivery = Delivery(app.config["ACCOUNT_SID"], books, courier, chance, speed)
     app.extensions.update(books=books, chance=chance, delivery=delivery)

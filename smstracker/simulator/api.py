@@ -7,10 +7,17 @@ from flask.typing import ResponseReturnValue
 
 from smstracker.simulator.api_errors import ApiError
 from smstracker.simulator.create_request import read_draft
-from smstracker.simulator.fault_injection import Chance
-from smstracker.simulator.ledger import Books, Message
+from smstracker.simulator.fault_injection import FaultInjector
+from smstracker.simulator.ledger import Ledger, SimulatedMessage
 from smstracker.simulator.list_request import list_resource
-from smstracker.simulator.scenarios import CANCELED, QUEUED, Answer, Step, Story, story_for
+from smstracker.simulator.scenarios import (
+    CANCELED,
+    QUEUED,
+    CreateAnswer,
+    Scenario,
+    ScenarioStep,
+    find_scenario,
+)
 
 from .access import guard
 from .delivery import Delivery
@@ -36,13 +43,13 @@ def fetch_account(account_sid: str) -> ResponseReturnValue:
 def create_message(account_sid: str) -> ResponseReturnValue:
     unreachable = current_app.config["REJECT_UNREACHABLE_CALLBACKS"]
     draft = read_draft(request.form, reject_unreachable_callbacks=unreachable)
-    story = story_for(draft.to)
+    story = find_scenario(draft.to)
     if story.refusal:
         raise ApiError(story.refusal)
     message = draft.message()
-    _books().enter(message)
+    _books().add(message)
     _begin(message, story)
-    if story.answer is Answer.NEVER or _chance().loses_answer():
+    if story.answer is CreateAnswer.NEVER or _chance().loses_answer():
         return LostAnswer()
     return jsonify(message_resource(account_sid, message)), 201
 
@@ -75,8 +82,8 @@ def delete_message(account_sid: str, sid: str) -> ResponseReturnValue:
     return "", 204
 
 
-def _books() -> Books:
-    books: Books = current_app.extensions["books"]
+def _books() -> Ledger:
+    books: Ledger = current_app.extensions["books"]
     return books
 
 
@@ -85,45 +92,45 @@ def _delivery() -> Delivery:
     return delivery
 
 
-def _chance() -> Chance:
-    chance: Chance = current_app.extensions["chance"]
+def _chance() -> FaultInjector:
+    chance: FaultInjector = current_app.extensions["chance"]
     return chance
 
 
-def _existing(sid: str) -> Message:
+def _existing(sid: str) -> SimulatedMessage:
     message = _books().get(sid)
     if message is None or message.deleted:
         raise ApiError(20404)
     return message
 
 
-def _finished(message: Message | None) -> Message:
+def _finished(message: SimulatedMessage | None) -> SimulatedMessage:
     if message is None:
         raise ApiError(20009)
     return message
 
 
-def _cancel(sid: str) -> Message:
+def _cancel(sid: str) -> SimulatedMessage:
     canceled = _books().cancel(sid)
     if canceled is None:
         raise ApiError(30409)
     _delivery().drop(sid)
-    _delivery().begin(sid, story_for(canceled.to), (CANCELED,))
+    _delivery().begin(sid, find_scenario(canceled.to), (CANCELED,))
     return canceled
 
 
-def _begin(message: Message, story: Story) -> None:
+def _begin(message: SimulatedMessage, story: Scenario) -> None:
     steps = _steps(message, story)
     wait = 0.0
     if message.send_at:
         wait = (message.send_at - message.created_at).total_seconds()
-    elif story.answer is Answer.AFTER_SENT:
+    elif story.answer is CreateAnswer.AFTER_SENT:
         early = 1 + next(i for i, step in enumerate(steps) if step.status == "sent")
         _delivery().perform(message.sid, story, steps[:early])
         steps = steps[early:]
     _delivery().begin(message.sid, story, steps, wait)
 
 
-def _steps(message: Message, story: Story) -> tuple[Step, ...]:
+def _steps(message: SimulatedMessage, story: Scenario) -> tuple[ScenarioStep, ...]:
     """With a Messaging Service, queued is a change after the first status, and called back."""
     return (QUEUED, *story.steps) if message.service_sid else story.steps

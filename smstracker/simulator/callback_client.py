@@ -17,8 +17,8 @@ from twilio.request_validator import (
     RequestValidator,
 )
 
-from smstracker.simulator.ledger import Books, CallbackAttempt, Message
-from smstracker.simulator.scenarios import Key, Step, Story
+from smstracker.simulator.ledger import CallbackAttempt, Ledger, SimulatedMessage
+from smstracker.simulator.scenarios import Scenario, ScenarioStep, SigningKey
 
 from .callback_url import CallbackUrl
 
@@ -27,28 +27,30 @@ MAX_ANSWER_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class CallbackRequest:
     """One change of status to tell. A repetition of an event has the same idempotency token."""
 
     sid: str
     status: str
     url: CallbackUrl
     params: Mapping[str, str]
-    key: Key
+    key: SigningKey
     idempotency_token: str
 
 
-def event_of(account_sid: str, message: Message, story: Story, step: Step) -> Event:
+def build_callback(
+    account_sid: str, message: SimulatedMessage, story: Scenario, step: ScenarioStep
+) -> CallbackRequest:
     """What a step tells about its message, which must have a callback URL."""
     if message.callback is None:
         raise ValueError("a message without a callback URL has no events")
-    key = Key.WRONG if step.forged else story.key
+    key = SigningKey.WRONG if step.forged else story.key
     params = _params(account_sid, message, step)
     token = str(uuid.uuid4())
-    return Event(message.sid, step.status, message.callback, params, key, token)
+    return CallbackRequest(message.sid, step.status, message.callback, params, key, token)
 
 
-def _params(account_sid: str, message: Message, step: Step) -> dict[str, str]:
+def _params(account_sid: str, message: SimulatedMessage, step: ScenarioStep) -> dict[str, str]:
     params = {
         "SmsSid": message.sid,
         "SmsStatus": step.status,
@@ -93,16 +95,16 @@ class Signing:
         }
 
 
-class Courier:
+class CallbackClient:
     """Thread safe. `close()` ends the pauses between retries."""
 
-    def __init__(self, books: Books, signings: Mapping[Key, Signing], speed: float) -> None:
+    def __init__(self, books: Ledger, signings: Mapping[SigningKey, Signing], speed: float) -> None:
         self._books = books
         self._signings = signings
         self._speed = speed
         self._closed = threading.Event()
 
-    def post(self, event: Event) -> None:
+    def post(self, event: CallbackRequest) -> None:
         """Returns when the event is delivered or given up; how it went is in the books."""
         overrides = event.url.overrides
         deadline = time.monotonic() + overrides.total
@@ -117,7 +119,7 @@ class Courier:
     def close(self) -> None:
         self._closed.set()
 
-    def _attempt(self, event: Event, budget: float) -> _Outcome:
+    def _attempt(self, event: CallbackRequest, budget: float) -> _Outcome:
         at = datetime.now(UTC)
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",

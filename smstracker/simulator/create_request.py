@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from werkzeug.datastructures import MultiDict
 
 from smstracker.simulator.api_errors import ApiError
-from smstracker.simulator.ledger import Message, count_message_segments
+from smstracker.simulator.ledger import SimulatedMessage, count_message_segments
 
 from .callback_url import CallbackUrl, CallbackUrlError, parse_callback_url
 from .senders import SERVICE_SID
@@ -30,7 +30,7 @@ Form = MultiDict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class CreateRequest:
     """A create request that passed every check."""
 
     to: str
@@ -47,10 +47,10 @@ class Draft:
             return "scheduled"
         return "accepted" if self.service_sid else "queued"
 
-    def message(self) -> Message:
+    def message(self) -> SimulatedMessage:
         """A new message of the books, with a SID of its own."""
         now = datetime.now(UTC)
-        return Message(
+        return SimulatedMessage(
             sid=("MM" if self.media else "SM") + secrets.token_hex(16),
             to=self.to,
             sender=self.sender,
@@ -66,13 +66,13 @@ class Draft:
         )
 
 
-def read_draft(form: Form, *, reject_unreachable_callbacks: bool) -> Draft:
+def read_draft(form: Form, *, reject_unreachable_callbacks: bool) -> CreateRequest:
     """Raises `ApiError`."""
     to = _matching(form, "To", _RECIPIENT, missing=21604, invalid=21211)
     sender, service_sid = _read_sender(form)
     body, media = _read_content(form)
     callback = _read_callback(form, reject_unreachable_callbacks)
-    return Draft(
+    return CreateRequest(
         to=to,
         sender=sender,
         service_sid=service_sid,

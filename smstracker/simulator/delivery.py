@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from smstracker.simulator.callback_client import Courier, Event, event_of
-from smstracker.simulator.fault_injection import Chance, false_step
-from smstracker.simulator.ledger import Books, Message
-from smstracker.simulator.scenarios import Step, Story
+from smstracker.simulator.callback_client import CallbackClient, CallbackRequest, build_callback
+from smstracker.simulator.fault_injection import FaultInjector, false_step
+from smstracker.simulator.ledger import Ledger, SimulatedMessage
+from smstracker.simulator.scenarios import Scenario, ScenarioStep
 
 SENDER_THREADS = 16
 
-Tell = Callable[[Event], None]
+Tell = Callable[[CallbackRequest], None]
 
 
 @dataclass(order=True, frozen=True, slots=True)
@@ -24,8 +24,8 @@ class _Appointment:
     due: float
     turn: int
     sid: str = field(compare=False)
-    story: Story = field(compare=False)
-    step: Step = field(compare=False)
+    story: Scenario = field(compare=False)
+    step: ScenarioStep = field(compare=False)
     is_last: bool = field(compare=False)
 
 
@@ -34,7 +34,7 @@ class Outbox:
 
     def __init__(self, post: Tell, threads: int) -> None:
         self._post = post
-        self._waiting: dict[str, deque[Event]] = {}
+        self._waiting: dict[str, deque[CallbackRequest]] = {}
         self._ready: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
@@ -42,7 +42,7 @@ class Outbox:
         for thread in self._threads:
             thread.start()
 
-    def put(self, event: Event) -> None:
+    def put(self, event: CallbackRequest) -> None:
         with self._lock:
             waiting = self._waiting.setdefault(event.sid, deque())
             waiting.append(event)
@@ -80,7 +80,12 @@ class Delivery:
     """
 
     def __init__(
-        self, account_sid: str, books: Books, courier: Courier, chance: Chance, speed: float
+        self,
+        account_sid: str,
+        books: Ledger,
+        courier: CallbackClient,
+        chance: FaultInjector,
+        speed: float,
     ) -> None:
         self._account_sid = account_sid
         self._books = books
@@ -95,7 +100,9 @@ class Delivery:
         self._clock = threading.Thread(target=self._keep_time, daemon=True)
         self._clock.start()
 
-    def begin(self, sid: str, story: Story, steps: Sequence[Step], wait: float = 0) -> None:
+    def begin(
+        self, sid: str, story: Scenario, steps: Sequence[ScenarioStep], wait: float = 0
+    ) -> None:
         """Plan the steps, the first of them `wait` seconds and its own delay from now."""
         due = time.monotonic() + wait / self._speed
         with self._changed:
@@ -106,7 +113,7 @@ class Delivery:
                 self._books.owe(1)
             self._changed.notify()
 
-    def perform(self, sid: str, story: Story, steps: Iterable[Step]) -> None:
+    def perform(self, sid: str, story: Scenario, steps: Iterable[ScenarioStep]) -> None:
         """Take the steps now and return when their callbacks are answered."""
         for step in steps:
             self._books.owe(1)
@@ -144,7 +151,9 @@ class Delivery:
                 self._changed.wait(left)
         return None
 
-    def _take(self, sid: str, story: Story, step: Step, tell: Tell, is_last: bool = False) -> None:
+    def _take(
+        self, sid: str, story: Scenario, step: ScenarioStep, tell: Tell, is_last: bool = False
+    ) -> None:
         message = self._books.get(sid)
         if step.recorded:
             message = self._books.move(sid, step.status, step.error_code)
@@ -155,19 +164,21 @@ class Delivery:
         # Last, so that what is held back until then never leaves the books idle.
         self._books.settle()
 
-    def _events(self, message: Message, story: Story, step: Step) -> list[Event]:
-        event = event_of(self._account_sid, message, story, step)
+    def _events(
+        self, message: SimulatedMessage, story: Scenario, step: ScenarioStep
+    ) -> list[CallbackRequest]:
+        event = build_callback(self._account_sid, message, story, step)
         events = self._chance.befall(event, story.copies)
         if self._chance.forges():
-            events.append(event_of(self._account_sid, message, story, false_step(story)))
+            events.append(build_callback(self._account_sid, message, story, false_step(story)))
         return events
 
-    def _put(self, events: Sequence[Event], tell: Tell) -> None:
+    def _put(self, events: Sequence[CallbackRequest], tell: Tell) -> None:
         self._books.owe(len(events))
         for event in events:
             tell(event)
 
-    def _post(self, event: Event) -> None:
+    def _post(self, event: CallbackRequest) -> None:
         try:
             self._courier.post(event)
         finally:

@@ -3,12 +3,12 @@
 import random
 from dataclasses import dataclass, fields, replace
 
-from smstracker.simulator.callback_client import Event
-from smstracker.simulator.scenarios import Key, Step, Story
+from smstracker.simulator.callback_client import CallbackRequest
+from smstracker.simulator.scenarios import Scenario, ScenarioStep, SigningKey
 
 
 @dataclass(frozen=True, slots=True)
-class Mishaps:
+class Faults:
     """How often what goes wrong: shares from 0 to 1 of all callbacks, or of all create calls.
 
     A `swapped` callback is posted after the next one of its message, or as usual if none comes.
@@ -30,13 +30,13 @@ class Mishaps:
             raise ValueError(f"not between 0 and 1: {', '.join(wrong)}")
 
 
-class Chance:
+class FaultInjector:
     """Turns what a story tells into what is posted. For any one message, not thread safe."""
 
-    def __init__(self, mishaps: Mishaps) -> None:
+    def __init__(self, mishaps: Faults) -> None:
         self._mishaps = mishaps
         self._random = random.Random(mishaps.seed)
-        self._held: dict[str, list[Event]] = {}
+        self._held: dict[str, list[CallbackRequest]] = {}
 
     def loses_answer(self) -> bool:
         return self._strikes(self._mishaps.answer_lost)
@@ -44,7 +44,7 @@ class Chance:
     def forges(self) -> bool:
         return self._strikes(self._mishaps.forged)
 
-    def befall(self, event: Event, copies: int) -> list[Event]:
+    def befall(self, event: CallbackRequest, copies: int) -> list[CallbackRequest]:
         """What is to be posted now, in this order."""
         posted = self._spoil(event, copies)
         if posted and event.sid not in self._held and self._strikes(self._mishaps.swapped):
@@ -52,24 +52,24 @@ class Chance:
             return []
         return posted + self.release(event.sid) if posted else []
 
-    def release(self, sid: str) -> list[Event]:
+    def release(self, sid: str) -> list[CallbackRequest]:
         """What was held back for the next callback of this message."""
         return self._held.pop(sid, [])
 
-    def _spoil(self, event: Event, copies: int) -> list[Event]:
+    def _spoil(self, event: CallbackRequest, copies: int) -> list[CallbackRequest]:
         if self._strikes(self._mishaps.lost):
             return []
-        if event.key is not Key.WRONG and self._strikes(self._mishaps.old_token):
-            event = replace(event, key=Key.FORMER)
+        if event.key is not SigningKey.WRONG and self._strikes(self._mishaps.old_token):
+            event = replace(event, key=SigningKey.FORMER)
         return [event] * (copies + (copies > 0 and self._strikes(self._mishaps.doubled)))
 
     def _strikes(self, share: float) -> bool:
         return self._random.random() < share
 
 
-def false_step(story: Story) -> Step:
+def false_step(story: Scenario) -> ScenarioStep:
     """What a forger claims: a final status that this story never has."""
     true = {step.status for step in story.steps if step.recorded}
     if "delivered" in true:
-        return Step(0, "undelivered", error_code=30003, recorded=False, forged=True)
-    return Step(0, "delivered", recorded=False, forged=True)
+        return ScenarioStep(0, "undelivered", error_code=30003, recorded=False, forged=True)
+    return ScenarioStep(0, "delivered", recorded=False, forged=True)

@@ -8,7 +8,7 @@ from typing import Any, Self
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from smstracker.simulator.ledger import Books
+from smstracker.simulator.ledger import Ledger
 
 from .delivery import Delivery
 
@@ -35,7 +35,7 @@ class SimulatorServer:
     """
 
     def __init__(self, app: Flask, port: int = 0) -> None:
-        self.books: Books = app.extensions["books"]
+        self.books: Ledger = app.extensions["books"]
         self._delivery: Delivery = app.extensions["delivery"]
         # Werkzeug ends the whole process when it cannot bind, so that is done here.
         with socket.create_server((LOOPBACK, port)) as listener:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from smstracker.simulator.scenarios import Key
+from smstracker.simulator.scenarios import SigningKey
 from smstracker.sms.segments import count_segments
 
 from .callback_url import CallbackUrl
@@ -18,7 +18,7 @@ UNFINISHED = frozenset({"accepted", "scheduled", "queued", "sending", "sent"})
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SimulatedMessage:
     """What is true of a message at one moment.
 
     With a Messaging Service the sender is None and the segments are 0 until it is queued.
@@ -43,7 +43,7 @@ class Message:
     redacted: bool = False
     deleted: bool = False
 
-    def moved(self, status: str, error_code: int | None = None) -> "Message":
+    def moved(self, status: str, error_code: int | None = None) -> "SimulatedMessage":
         """The message with another status, and with all that becomes known along with it."""
         now = datetime.now(UTC)
         moved = replace(self, status=status, error_code=error_code, updated_at=now)
@@ -64,24 +64,24 @@ class CallbackAttempt:
     status: str
     url: str
     params: Mapping[str, str]
-    signed_with: Key
+    signed_with: SigningKey
     idempotency_token: str
     at: datetime
     response_status: int | None
     error: str | None
 
 
-class Books:
+class Ledger:
     """Thread safe. Holds the newest `limit` messages; older ones are forgotten entirely."""
 
     def __init__(self, limit: int = 100_000) -> None:
         self._limit = limit
-        self._messages: OrderedDict[str, Message] = OrderedDict()
+        self._messages: OrderedDict[str, SimulatedMessage] = OrderedDict()
         self._attempts: dict[str, list[CallbackAttempt]] = {}
         self._owed = 0
         self._changed = threading.Condition()
 
-    def enter(self, message: Message) -> None:
+    def add(self, message: SimulatedMessage) -> None:
         with self._changed:
             self._messages[message.sid] = message
             self._attempts[message.sid] = []
@@ -89,12 +89,12 @@ class Books:
                 oldest, _ = self._messages.popitem(last=False)
                 del self._attempts[oldest]
 
-    def get(self, sid: str) -> Message | None:
+    def get(self, sid: str) -> SimulatedMessage | None:
         """A message that was deleted through the API is still here, marked as such."""
         with self._changed:
             return self._messages.get(sid)
 
-    def messages(self) -> list[Message]:
+    def messages(self) -> list[SimulatedMessage]:
         """All messages, oldest first, the deleted ones too."""
         with self._changed:
             return list(self._messages.values())
@@ -103,7 +103,7 @@ class Books:
         """How many messages with this recipient and this text were ever accepted."""
         return sum(message.to == to and message.body == body for message in self.messages())
 
-    def move(self, sid: str, status: str, error_code: int | None = None) -> Message | None:
+    def move(self, sid: str, status: str, error_code: int | None = None) -> SimulatedMessage | None:
         """None, and no change, if the message is canceled, deleted or forgotten."""
         with self._changed:
             message = self._messages.get(sid)
@@ -112,7 +112,7 @@ class Books:
             self._messages[sid] = moved = message.moved(status, error_code)
             return moved
 
-    def cancel(self, sid: str) -> Message | None:
+    def cancel(self, sid: str) -> SimulatedMessage | None:
         """None, and no change, if the message is not waiting for its time."""
         with self._changed:
             message = self._messages.get(sid)
@@ -121,14 +121,14 @@ class Books:
             self._messages[sid] = canceled = message.moved("canceled")
             return canceled
 
-    def redact(self, sid: str) -> Message | None:
+    def redact(self, sid: str) -> SimulatedMessage | None:
         return self._mark(sid, UNFINISHED - {"sent"}, redacted=True)
 
-    def delete(self, sid: str) -> Message | None:
+    def delete(self, sid: str) -> SimulatedMessage | None:
         """None, and no change, before the message is finished: a sent one still is not."""
         return self._mark(sid, UNFINISHED, deleted=True)
 
-    def _mark(self, sid: str, too_early: frozenset[str], **marks: bool) -> Message | None:
+    def _mark(self, sid: str, too_early: frozenset[str], **marks: bool) -> SimulatedMessage | None:
         with self._changed:
             message = self._messages.get(sid)
             if message is None or message.status in too_early:

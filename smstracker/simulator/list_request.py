@@ -9,7 +9,7 @@ from werkzeug.datastructures import MultiDict
 
 from smstracker.simulator.api_errors import ApiError
 from smstracker.simulator.create_request import read_time
-from smstracker.simulator.ledger import Message
+from smstracker.simulator.ledger import SimulatedMessage
 
 from .resources import Resource, account_uri, message_resource
 
@@ -17,19 +17,19 @@ DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 
 Args = MultiDict[str, str]
-Filter = Callable[[Message], bool]
+Filter = Callable[[SimulatedMessage], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class _ListPage:
     """Messages, newest first, and whether there are newer and older ones."""
 
-    messages: list[Message]
+    messages: list[SimulatedMessage]
     newer: bool
     older: bool
 
 
-def list_resource(account_sid: str, messages: Sequence[Message], args: Args) -> Resource:
+def list_resource(account_sid: str, messages: Sequence[SimulatedMessage], args: Args) -> Resource:
     """The page that `args` asks for, out of `messages`, which come oldest first."""
     size = min(max(1, _whole(args, "PageSize", DEFAULT_PAGE_SIZE)), MAX_PAGE_SIZE)
     number = _whole(args, "Page", 0)
@@ -67,27 +67,27 @@ class _Uri:
 
 
 def _cut(
-    newest_first: Sequence[Message], wanted: list[Filter], token: str | None, size: int
-) -> _Page:
+    newest_first: Sequence[SimulatedMessage], wanted: list[Filter], token: str | None, size: int
+) -> _ListPage:
     """A token names a message: PA asks for the page after it, PB for the one before it.
 
     So the pages stay put while new messages come in.
     """
     if token is None:
         found = _pick(newest_first, wanted)
-        return _Page(found[:size], newer=False, older=len(found) > size)
+        return _ListPage(found[:size], newer=False, older=len(found) > size)
     direction, sid = token[:2], token[2:]
     at = next((i for i, message in enumerate(newest_first) if message.sid == sid), None)
     if at is None or direction not in ("PA", "PB"):
         raise ApiError(20001)
     if direction == "PA":
         found = _pick(newest_first[at + 1 :], wanted)
-        return _Page(found[:size], newer=True, older=len(found) > size)
+        return _ListPage(found[:size], newer=True, older=len(found) > size)
     found = _pick(newest_first[:at], wanted)
-    return _Page(found[-size:], newer=len(found) > size, older=bool(found))
+    return _ListPage(found[-size:], newer=len(found) > size, older=bool(found))
 
 
-def _pick(messages: Sequence[Message], wanted: list[Filter]) -> list[Message]:
+def _pick(messages: Sequence[SimulatedMessage], wanted: list[Filter]) -> list[SimulatedMessage]:
     return [m for m in messages if not m.deleted and all(passes(m) for passes in wanted)]
 
 
@@ -114,7 +114,7 @@ def _date_filter(name: str, value: str) -> Filter:
         start = start.replace(hour=0, minute=0, second=0, microsecond=0)
         end = start + timedelta(days=1)
 
-    def passes(message: Message) -> bool:
+    def passes(message: SimulatedMessage) -> bool:
         if message.sent_at is None:
             return False
         early_enough = name == "DateSent>" or message.sent_at < end

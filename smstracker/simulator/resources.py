@@ -5,7 +5,7 @@ from decimal import Decimal
 from email.utils import format_datetime as rfc_2822
 
 from smstracker.simulator.api_errors import OUTCOMES
-from smstracker.simulator.ledger import Message
+from smstracker.simulator.ledger import SimulatedMessage
 
 API_VERSION = "2010-04-01"
 
@@ -35,7 +35,7 @@ def account_resource(account_sid: str) -> Resource:
     }
 
 
-def message_resource(account_sid: str, message: Message) -> Resource:
+def message_resource(account_sid: str, message: SimulatedMessage) -> Resource:
     """Counts and the price are strings; dates are RFC 2822."""
     uri = f"{account_uri(account_sid)}/Messages/{message.sid}"
     code = message.error_code

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class Key(Enum):
+class SigningKey(Enum):
     """The auth token or shared key that a callback is signed with."""
 
     PRIMARY = "primary"
@@ -15,7 +15,7 @@ class Key(Enum):
     UNKNOWN_SHARED = "unknown shared key"
 
 
-class Answer(Enum):
+class CreateAnswer(Enum):
     """When the call that creates the message is answered."""
 
     AT_ONCE = "at once"
@@ -24,7 +24,7 @@ class Answer(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ScenarioStep:
     """One change of status, `after` seconds from the step before it.
 
     `recorded` is false when nothing becomes true and only a callback is posted.
@@ -39,35 +39,35 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Scenario:
     """`copies` is how often each callback is posted; `refusal` is the code of a refused create."""
 
     number: str
     title: str
     description: str
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ScenarioStep, ...] = ()
     copies: int = 1
-    key: Key = Key.PRIMARY
-    answer: Answer = Answer.AT_ONCE
+    key: SigningKey = SigningKey.PRIMARY
+    answer: CreateAnswer = CreateAnswer.AT_ONCE
     refusal: int | None = None
 
 
-QUEUED = Step(0.3, "queued")
-CANCELED = Step(0, "canceled", recorded=False)
+QUEUED = ScenarioStep(0.3, "queued")
+CANCELED = ScenarioStep(0, "canceled", recorded=False)
 
-_SENDING = Step(0.5, "sending", called_back=False)
-_SENT = Step(0.5, "sent")
-_DELIVERED = Step(2.5, "delivered")
+_SENDING = ScenarioStep(0.5, "sending", called_back=False)
+_SENT = ScenarioStep(0.5, "sent")
+_DELIVERED = ScenarioStep(2.5, "delivered")
 _NORMAL = (_SENDING, _SENT, _DELIVERED)
 
 
-def _undelivered(number: str, code: int, why: str, description: str) -> Story:
-    steps = (_SENDING, _SENT, Step(2.5, "undelivered", error_code=code))
-    return Story(number, f"Undelivered: {why}", description, steps)
+def _undelivered(number: str, code: int, why: str, description: str) -> Scenario:
+    steps = (_SENDING, _SENT, ScenarioStep(2.5, "undelivered", error_code=code))
+    return Scenario(number, f"Undelivered: {why}", description, steps)
 
 
-STORIES: tuple[Story, ...] = (
-    Story(
+STORIES: tuple[Scenario, ...] = (
+    Scenario(
         "+15005550006",
         "Delivered",
         "The carrier takes the message and confirms its delivery a few seconds later.",
@@ -94,132 +94,132 @@ STORIES: tuple[Story, ...] = (
         "sender not registered",
         "The carrier blocks the message, because its sender is not registered.",
     ),
-    Story(
+    Scenario(
         "+15005550001",
         "Refused: invalid number",
         "Nothing is sent: the number is not valid.",
         refusal=21211,
     ),
-    Story(
+    Scenario(
         "+15005550004",
         "Refused: opted out",
         "Nothing is sent: the recipient has replied STOP.",
         refusal=21610,
     ),
-    Story(
+    Scenario(
         "+15005550100",
         "Sent, then silence",
         "The carrier takes the message and never says what became of it.",
         (_SENDING, _SENT),
     ),
-    Story(
+    Scenario(
         "+15005550101",
         "Late receipt",
         "The delivery receipt comes half a minute after the message was sent.",
-        (_SENDING, _SENT, Step(30, "delivered")),
+        (_SENDING, _SENT, ScenarioStep(30, "delivered")),
     ),
-    Story(
+    Scenario(
         "+15005550102",
         "Doubled callbacks",
         "Every status callback is posted twice.",
         _NORMAL,
         copies=2,
     ),
-    Story(
+    Scenario(
         "+15005550103",
         "Swapped order",
         "The callback for delivered arrives before the one for sent.",
         (
             _SENDING,
-            Step(0.5, "sent", called_back=False),
+            ScenarioStep(0.5, "sent", called_back=False),
             _DELIVERED,
-            Step(0.5, "sent", recorded=False),
+            ScenarioStep(0.5, "sent", recorded=False),
         ),
     ),
-    Story(
+    Scenario(
         "+15005550104",
         "Lost callbacks",
         "The message is delivered, but no callback ever says so.",
         _NORMAL,
         copies=0,
     ),
-    Story(
+    Scenario(
         "+15005550105",
         "Forged callback",
         "After sent, someone without the auth token claims that the message was delivered.",
-        (_SENDING, _SENT, Step(1, "delivered", recorded=False, forged=True)),
+        (_SENDING, _SENT, ScenarioStep(1, "delivered", recorded=False, forged=True)),
     ),
-    Story(
+    Scenario(
         "+15005550106",
         "Secondary token",
         "The callbacks are signed with the secondary auth token, as after a token rotation.",
         _NORMAL,
-        key=Key.SECONDARY,
+        key=SigningKey.SECONDARY,
     ),
-    Story(
+    Scenario(
         "+15005550107",
         "Answer lost",
         "The carrier takes the message, but the connection breaks before it can say so.",
         _NORMAL,
-        answer=Answer.NEVER,
+        answer=CreateAnswer.NEVER,
     ),
-    Story(
+    Scenario(
         "+15005550108",
         "Callback before the answer",
         "The callback for sent arrives while the request to send is still waiting for its answer.",
         _NORMAL,
-        answer=Answer.AFTER_SENT,
+        answer=CreateAnswer.AFTER_SENT,
     ),
-    Story(
+    Scenario(
         "+15005550109",
         "Rate limited",
         "Nothing is sent: too many requests at once, with a time after which to try again.",
         refusal=20429,
     ),
-    Story(
+    Scenario(
         "+15005550110",
         "Failed, then delivered",
         "The message is reported as failed, and a moment later as delivered.",
-        (_SENDING, Step(0.5, "failed", error_code=30008), Step(2.5, "delivered")),
+        (_SENDING, ScenarioStep(0.5, "failed", error_code=30008), ScenarioStep(2.5, "delivered")),
     ),
-    Story(
+    Scenario(
         "+15005550111",
         "Delivered with a warning",
         "The message is delivered; a code warns that the sender should be registered.",
-        (_SENDING, _SENT, Step(2.5, "delivered", error_code=30018)),
+        (_SENDING, _SENT, ScenarioStep(2.5, "delivered", error_code=30018)),
     ),
-    Story(
+    Scenario(
         "+15005550112",
         "Server error",
         "Nothing is sent, but the answer, an error of the carrier's server, does not say so.",
         refusal=20500,
     ),
-    Story(
+    Scenario(
         "+15005550115",
         "Signed with a shared key",
         "The callbacks are signed with a shared webhook key, as a rule at Twilio can ask for.",
         _NORMAL,
-        key=Key.SHARED,
+        key=SigningKey.SHARED,
     ),
-    Story(
+    Scenario(
         "+15005550116",
         "Signed with an unknown shared key",
         "The callbacks name a shared key that is not in the settings: they are refused, and one "
         "has to ask.",
         _NORMAL,
-        key=Key.UNKNOWN_SHARED,
+        key=SigningKey.UNKNOWN_SHARED,
     ),
-    Story(
+    Scenario(
         "+15005550114",
         "Receipt only by asking",
         "The message is delivered; only the callback for sent comes, so that one has to ask.",
-        (_SENDING, _SENT, Step(2.5, "delivered", called_back=False)),
+        (_SENDING, _SENT, ScenarioStep(2.5, "delivered", called_back=False)),
     ),
 )
 
 _BY_NUMBER = {story.number: story for story in STORIES}
 
 
-def story_for(recipient: str) -> Story:
+def find_scenario(recipient: str) -> Scenario:
     """The story of a number, with or without a channel prefix; delivered when it has none."""
     return _BY_NUMBER.get(recipient.rpartition(":")[2], STORIES[0])

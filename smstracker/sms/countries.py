@@ -13,10 +13,10 @@ NO_COUNTRY = "No single country"
 
 def describe_number(number: str) -> str:
     """A number in E.164 for people: "Germany: +49 1512 3456789"."""
-    return f"{countries_of(number)}: {format_international(number)}"
+    return f"{possible_countries(number)}: {format_international(number)}"
 
 
-def countries_of(number: str) -> str:
+def possible_countries(number: str) -> str:
     """Every country that a number in E.164 may belong to: "United States or Canada"."""
     code, national = split_country_code(number) or ("0", "")
     names = [region_names()[region] for region in _regions(int(code), national)]

@@ -58,7 +58,7 @@ _WHEN_FIXED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class ErrorExplanation:
     """`short` fits into a list; `who`, `again` and `charged` are keys of the tables above.
 
     `when` says in a sentence when sending again makes sense, or why it does not. "once" is for what
@@ -100,7 +100,7 @@ def is_code(text: str) -> bool:
     return re.fullmatch(r"[1-9][0-9]{4,5}", text) is not None
 
 
-def read_guide(text: str) -> Mapping[str, Mapping[str, Reason]]:
+def read_guide(text: str) -> Mapping[str, Mapping[str, ErrorExplanation]]:
     """The entries of a guide by group and code. Raises ValueError or TypeError for a faulty one."""
     tables = tomllib.loads(text)
     codes = [code for entries in tables.values() for code in entries]
@@ -109,7 +109,9 @@ def read_guide(text: str) -> Mapping[str, Mapping[str, Reason]]:
     if strange or not tables.keys() <= GROUPS.keys():
         raise ValueError(f"no error codes or groups: {strange or list(tables)}")
     return {
-        group: {code: Reason(**tables[group][code]) for code in sorted(tables[group], key=int)}
+        group: {
+            code: ErrorExplanation(**tables[group][code]) for code in sorted(tables[group], key=int)
+        }
         for group in GROUPS
         if group in tables
     }
@@ -126,7 +128,7 @@ def plain_code(code: str | int) -> str:
     return digits.lstrip("0") if digits.isascii() and digits.isdecimal() else text
 
 
-def reason_for(code: str | int | None) -> Reason | None:
+def explain_code(code: str | int | None) -> ErrorExplanation | None:
     """The reason for an error code; for a code that is not listed, one that says so."""
     code = "" if code is None else plain_code(code)[:16]
     if not code or code in REASONS:
@@ -137,7 +139,7 @@ def reason_for(code: str | int | None) -> Reason | None:
     return replace(_UNLISTED, short=f"Error {code}", what=what)
 
 
-_REFUSED_ON_THE_WAY = Reason(
+_REFUSED_ON_THE_WAY = ErrorExplanation(
     "Refused",
     "The answer did not come from Twilio's messaging API: something in between, or a wrong "
     "address, refused the request. Nothing was sent.",
@@ -146,7 +148,7 @@ _REFUSED_ON_THE_WAY = Reason(
     "after a fix",
     charged="no",
 )
-_UNLISTED = Reason(
+_UNLISTED = ErrorExplanation(
     "Unknown error",
     "Twilio gave an error that is not explained here.",
     "you or administrator",

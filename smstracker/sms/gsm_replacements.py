@@ -49,7 +49,7 @@ _JAMO = range(0x1160, 0x1200)  # vowels and finals, which follow a consonant
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class Replacement:
     """A piece that costs more and its replacement, None if there is none; it occurs `times`."""
 
     piece: str
@@ -68,7 +68,7 @@ class CostAdvice:
 
     before: int
     after: int
-    offers: tuple[Offer, ...]
+    offers: tuple[Replacement, ...]
     plain: str | None = None
 
 
@@ -84,7 +84,7 @@ def cost_advice(text: str) -> CostAdvice | None:
     return _advice(before, parts, spelled) or _advice(before, parts, left_out)
 
 
-def plain(text: str) -> str:
+def replace_characters(text: str) -> str:
     """`text` with cheaper characters that look alike, if that saves a segment."""
     advice = cost_advice(text)
     return text if advice is None or advice.plain is None else advice.plain
@@ -154,11 +154,11 @@ def _advice(before: int, parts: list[str], change: Callable[[str], str]) -> Cost
     return CostAdvice(before, after, offers, text if is_plain else None)
 
 
-def _offer(piece: str, times: int, replacement: str) -> Offer:
+def _offer(piece: str, times: int, replacement: str) -> Replacement:
     looks, spelling = look_alike(piece), spelled(piece)
     if replacement not in (looks, spelling):
-        return Offer(piece, times, None)
-    return Offer(piece, times, replacement, changes_spelling=replacement != looks)
+        return Replacement(piece, times, None)
+    return Replacement(piece, times, replacement, changes_spelling=replacement != looks)
 
 
 def _letter(character: str) -> str:

@@ -48,14 +48,14 @@ def next_lookup(
         return None
     age = now - since
     early = TRACED_AFTER if word in status.OUTCOME_OPEN else ()
-    steps: list[timedelta] = sorted({*early, *_up_to(receipt_window)})
+    steps: list[timedelta] = sorted({*early, *_delays_within(receipt_window)})
     for step in steps:
         if step > age:
             return since + step
     return None
 
 
-def _up_to(window: timedelta) -> tuple[timedelta, ...]:
+def _delays_within(window: timedelta) -> tuple[timedelta, ...]:
     """The ages of look-ups within a receipt window, the end of the window the last of them."""
     day = SILENT_AFTER[-1]
     daily = (day * n for n in range(2, window // day + 1))

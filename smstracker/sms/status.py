@@ -113,7 +113,7 @@ _NO_RECEIPT = ("Sent, no receipt", "grey-blue")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class DisplayStatus:
     """A status as people read it."""
 
     label: str
@@ -122,7 +122,7 @@ class Shown:
 
 
 @cache
-def below(word: str) -> tuple[str, ...]:
+def lower_ranked(word: str) -> tuple[str, ...]:
     """The words from which a message may move to `word`; none for a word that we do not know."""
     rank = RANK.get(word, -1)
     return tuple(other for other, at in RANK.items() if at < rank)
@@ -143,26 +143,28 @@ def contradicting(word: str) -> tuple[str, ...]:
     return POSITIVE if word in NEGATIVE else ()
 
 
-def words_of(state: State) -> tuple[str, ...]:
+def statuses_in(state: State) -> tuple[str, ...]:
     """The words that count as `state`, silence left aside."""
     return tuple(word for word, of in _STATE.items() if of is state)
 
 
-def shown(word: str, since: datetime, *, now: datetime, receipt_window: timedelta) -> Shown:
+def display_status(
+    word: str, since: datetime, *, now: datetime, receipt_window: timedelta
+) -> DisplayStatus:
     """How a message that has had the status `word` since `since` is shown at `now`."""
-    turn = turns_at(word, since, receipt_window)
+    turn = display_changes_at(word, since, receipt_window)
     is_silent = turn is not None and now > turn
     if is_silent and word in AWAITING_RECEIPT:
-        return Shown(*_NO_RECEIPT, State.NO_RECEIPT)
+        return DisplayStatus(*_NO_RECEIPT, State.NO_RECEIPT)
     if is_silent:
         word = "unknown"
     # A word that is new to us may be in a database that a newer version has written.
     if word not in RANK:
-        return Shown(label(word), "neutral", State.UNKNOWN)
-    return Shown(*_SHOWN[word], _STATE[word])
+        return DisplayStatus(label(word), "neutral", State.UNKNOWN)
+    return DisplayStatus(*_SHOWN[word], _STATE[word])
 
 
-def turns_at(word: str, since: datetime, receipt_window: timedelta) -> datetime | None:
+def display_changes_at(word: str, since: datetime, receipt_window: timedelta) -> datetime | None:
     """When the silence since `since` makes of the status what no event tells of."""
     if word in AWAITING_RECEIPT:
         return since + receipt_window

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
-from smstracker.clock import waiting_time
+from smstracker.clock import format_wait
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import NOT_MIGRATED, NOTHING_SAVED, cause, explain
 
@@ -90,7 +90,7 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
 def too_many(wait: timedelta) -> ResponseReturnValue:
     """The answer to one request too many; after `wait` another one may come."""
     log.warning("rate_limited", extra={"reason": request.endpoint})
-    page, code, _ = error_page(429, f"Try again in {waiting_time(wait)}.")
+    page, code, _ = error_page(429, f"Try again in {format_wait(wait)}.")
     return page, code, {"Retry-After": str(int(wait.total_seconds()))}
 
 

@@ -105,7 +105,7 @@ class PeerSocket(socket.socket):
         return not self._unsent
 
 
-class Worker(ThreadWorker):
+class DeadlineWorker(ThreadWorker):
     """`_peers` are the connections that no thread has: until when each may wait, and for what.
 
     The one that has waited longest for its peer comes first.

@@ -74,14 +74,14 @@ class Framing:
         if not self._bytes:
             return Progress.IDLE
         if not self._body_at and not self._find_head():
-            return self._partial_up_to(LARGEST_HEAD)
+            return self._partial_progress(LARGEST_HEAD)
         if self._length is None:
             return self._progress_in_chunks()
         if len(self._bytes) >= self._body_at + self._length:
             return Progress.COMPLETE
-        return self._partial_up_to(self._body_at + LARGEST_BODY, self._length)
+        return self._partial_progress(self._body_at + LARGEST_BODY, self._length)
 
-    def _partial_up_to(self, most: int, announced: int = 0) -> Progress:
+    def _partial_progress(self, most: int, announced: int = 0) -> Progress:
         self._is_too_large = len(self._bytes) > most or announced > LARGEST_BODY
         return Progress.COMPLETE if self._is_too_large else Progress.PARTIAL
 
@@ -110,7 +110,7 @@ class Framing:
         while not self._is_in_trailers:
             end = self._find(LINE_END)
             if not end:
-                return self._partial_up_to(min(most, self._part_at + LARGEST_LINE))
+                return self._partial_progress(min(most, self._part_at + LARGEST_LINE))
             size = CHUNK_SIZE.match(self._bytes, self._part_at)
             if size is None:
                 # No chunk size will become of it: the parser says so.
@@ -121,4 +121,4 @@ class Framing:
             self._part_at = self._searched = end + following
         if self._find(HEAD_END):
             return Progress.COMPLETE
-        return self._partial_up_to(self._part_at + LARGEST_TRAILERS)
+        return self._partial_progress(self._part_at + LARGEST_TRAILERS)

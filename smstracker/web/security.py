@@ -95,7 +95,7 @@ def _refuse_cut_body() -> None:
 SENT_HOST = "smstracker.sent_host"
 
 
-def _with_own_host(app: "WSGIApplication", base_url: str) -> "WSGIApplication":
+def _use_own_host(app: "WSGIApplication", base_url: str) -> "WSGIApplication":
     """Put our own host in place of the Host header: a bad one would break even the error pages.
 
     And find the route of a path with doubled slashes, to which the router would answer with a
@@ -114,7 +114,7 @@ def _with_own_host(app: "WSGIApplication", base_url: str) -> "WSGIApplication":
 
 def init_app(app: Flask) -> None:
     config: Config = app.config["SETTINGS"]
-    own_host = _with_own_host(app.wsgi_app, config.public_base_url)
+    own_host = _use_own_host(app.wsgi_app, config.public_base_url)
     app.wsgi_app = own_host  # type: ignore[method-assign, assignment]
     if config.trusted_proxies:
         n = config.trusted_proxies

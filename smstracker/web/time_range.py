@@ -23,12 +23,12 @@ UNNAMED_ZONE = "Etc/Unknown"  # as browsers say it
 EARLIEST, LATEST = date(1900, 1, 1), date(9000, 1, 1)
 
 
-class PeriodError(ValueError):
+class TimeRangeError(ValueError):
     """What was asked for is no range of time; says so in the reader's words."""
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
+class TimeRange:
     """From `since`, inclusive, to `until`, exclusive; both in UTC, None without a bound.
 
     `name` is one of PERIODS, CUSTOM, or None for all time; `first` and `last` are the days of a
@@ -75,8 +75,10 @@ class Period:
         return f"{first} to {last} ({self.zone})"
 
 
-def read_period(arguments: Mapping[str, str], now: datetime, default: str | None = None) -> Period:
-    """The range that the arguments of a URL ask for. Raises PeriodError.
+def read_period(
+    arguments: Mapping[str, str], now: datetime, default: str | None = None
+) -> TimeRange:
+    """The range that the arguments of a URL ask for. Raises TimeRangeError.
 
     Days alone mean a custom range, so that a form works without naming it.
     """
@@ -85,17 +87,19 @@ def read_period(arguments: Mapping[str, str], now: datetime, default: str | None
     name = arguments.get("period") or (CUSTOM if any(days) else default)
     if name in PERIODS:
         since = now - PERIODS[name][0]
-        return Period(name, since=since, zone=zone, unknown_zone=unknown_zone)
+        return TimeRange(name, since=since, zone=zone, unknown_zone=unknown_zone)
     if name != CUSTOM:
         if name in (None, "all"):
-            return Period(zone=zone, unknown_zone=unknown_zone)
-        raise PeriodError("There is no such range of time. Choose one of those that are offered.")
+            return TimeRange(zone=zone, unknown_zone=unknown_zone)
+        raise TimeRangeError(
+            "There is no such range of time. Choose one of those that are offered."
+        )
     first, last = (_day(day) for day in days)
     if first is None and last is None:
-        raise PeriodError("Choose the first or the last day of the range.")
+        raise TimeRangeError("Choose the first or the last day of the range.")
     if first and last and first > last:
-        raise PeriodError("The range ends before it begins.")
-    return Period(
+        raise TimeRangeError("The range ends before it begins.")
+    return TimeRange(
         CUSTOM,
         since=_midnight(first, zone) if first else None,
         until=_midnight(last + timedelta(days=1), zone) if last else None,
@@ -131,7 +135,7 @@ def _day(typed: str) -> date | None:
     except ValueError:
         day = None
     if day is None or not EARLIEST <= day <= LATEST:
-        raise PeriodError("Type each day like 2026-05-03.")
+        raise TimeRangeError("Type each day like 2026-05-03.")
     return day
 
 

@@ -10,13 +10,13 @@ from smstracker.extensions import settings
 from smstracker.web.guards import is_page
 
 
-def absolute(endpoint: str, **values: str) -> str:
+def external_url(endpoint: str, **values: str) -> str:
     """The absolute address of an endpoint: PUBLIC_BASE_URL and its path, never the Host header."""
     urls = current_app.url_map.bind("localhost")
     return settings().public_base_url + urls.build(endpoint, values)
 
 
-def own_page(wanted: str | None) -> str | None:
+def safe_next_path(wanted: str | None) -> str | None:
     """`wanted` if it is the path of a page for people in this app, otherwise None."""
     if not wanted or not wanted.startswith("/") or not wanted.isprintable() or "\\" in wanted:
         return None

@@ -9,10 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
-from smstracker.logs import leave_out_request, name_request
-from smstracker.refused.request import Evidence, Refusal, evidence
+from smstracker.logs import set_log_event, suppress_log_line
+from smstracker.refused.request import Refusal, RefusedRequest, read_refused_request
 from smstracker.web.waiting_threads import waiting_threads
-from smstracker.webhooks.throttle import Budget, Lines
+from smstracker.webhooks.throttle import LogThrottle, TokenBucket
 from smstracker.webhooks.writer import current_writer
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,8 @@ class Quarantine:
 
     def __init__(self, threads: int) -> None:
         self._most_waiting = max(threads * 3 // 4, 1)
-        self._plausible, self._strange = Budget(*PLAUSIBLE), Budget(*STRANGE)
-        self._lines = Lines(LINES_PER_MINUTE)
+        self._plausible, self._strange = TokenBucket(*PLAUSIBLE), TokenBucket(*STRANGE)
+        self._lines = LogThrottle(LINES_PER_MINUTE)
         self._failed_at = utcnow() - PAUSE
 
     def keep(self, reason: Refusal) -> bool:
@@ -43,7 +43,7 @@ class Quarantine:
         That is so if it may be Twilio's. Whatever else goes wrong, it stays refused.
         """
         try:
-            found = evidence(reason, current_carrier().signatures.knows)
+            found = read_refused_request(reason, current_carrier().signatures.has_token_for)
         except Exception as error:
             return self._not_kept(error)
         try:
@@ -55,7 +55,7 @@ class Quarantine:
         except Exception as error:
             return self._not_kept(error)
 
-    def _store(self, found: Evidence) -> bool:
+    def _store(self, found: RefusedRequest) -> bool:
         """False if there is no room for what may be Twilio's: it may come again."""
         budget = self._plausible if found.is_plausible else self._strange
         paused = not found.is_plausible and abs(utcnow() - self._failed_at) < PAUSE
@@ -84,18 +84,18 @@ class Quarantine:
     def name_request(self, reason: str) -> None:
         """Give the request its line in the log, if it may have one."""
         if self.may_log():
-            name_request("callback_refused", reason=reason)
+            set_log_event("callback_refused", reason=reason)
 
     def may_log(self) -> bool:
         """Whether the request has a line in the log to itself; if not, it is left out of it."""
         has_line = self._lines.take()
         if not has_line:
-            leave_out_request()
+            suppress_log_line()
         return has_line
 
-    def tell_of_flood(self) -> None:
+    def log_suppressed_refusals(self) -> None:
         """Write one line for all that had none in the last minute."""
-        left_out = self._lines.left_out()
+        left_out = self._lines.suppressed_count()
         if left_out:
             log.warning("callbacks_refused", extra={"count": left_out})
 

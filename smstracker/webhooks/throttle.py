@@ -8,7 +8,7 @@ from smstracker.clock import utcnow
 MINUTE = timedelta(minutes=1)
 
 
-class Budget:
+class TokenBucket:
     """So many a second, and a `burst` at once after a quiet time; threads share it."""
 
     def __init__(self, per_second: float, burst: float) -> None:
@@ -31,7 +31,7 @@ class Budget:
             return True
 
 
-class Lines:
+class LogThrottle:
     """A few log lines a minute, and the number of those that got none; threads share it."""
 
     def __init__(self, per_minute: int) -> None:
@@ -46,7 +46,7 @@ class Lines:
             self._wanted += 1
             return self._wanted <= self._per_minute
 
-    def left_out(self) -> int:
+    def suppressed_count(self) -> int:
         """How many got no line in the minute that has just ended; 0 while it lasts."""
         with self._guard:
             now = utcnow()

@@ -13,7 +13,7 @@ from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.carrier.token_marks import token_marks
 from smstracker.database.problems import cause
 from smstracker.extensions import settings
-from smstracker.logs import name_request
+from smstracker.logs import set_log_event
 from smstracker.refused.payload import Refusal, find_misfit, read_callback, read_form
 from smstracker.refused.request import raw_target
 from smstracker.web.security import MAX_BODY
@@ -42,7 +42,7 @@ def only_from_twilio() -> None:
 
     The headers alone refuse what cannot verify, so that it costs neither a parser nor a hash.
     """
-    current_quarantine().tell_of_flood()
+    current_quarantine().log_suppressed_refusals()
     if (request.content_length or 0) > MAX_BODY:
         abort(413)
     signature = request.headers.get(SIGNATURE, "")
@@ -58,14 +58,14 @@ def only_from_twilio() -> None:
         abort(_refusal_code(403 if is_form else 415))
     g.callback_body = read_callback_body()
     g.callback_form = read_form(g.callback_body.content)
-    g.signer = signatures.signer(url, g.callback_form, signature, settings_header)
+    g.signer = signatures.identify_signer(url, g.callback_form, signature, settings_header)
     if g.signer is None:
         abort(_refusal_code(403))
 
 
 def _refusal_code(code: int) -> int:
     """An address that is none of ours is said first: it may be all that is wrong."""
-    return 404 if request.endpoint == "webhooks.elsewhere" and code == 403 else code
+    return 404 if request.endpoint == "webhooks.unknown_path" and code == 403 else code
 
 
 def refuse_misfit(code: int) -> NoReturn:
@@ -92,7 +92,7 @@ def status_of_message(public_id: str) -> ResponseReturnValue:
 
 @bp.post("/", defaults={"rest": ""}, strict_slashes=False, provide_automatic_options=False)
 @bp.post("/<path:rest>", provide_automatic_options=False)
-def elsewhere(rest: str) -> ResponseReturnValue:
+def unknown_path(rest: str) -> ResponseReturnValue:
     """An address that is none of ours, so that what Twilio sends there is kept as refused too."""
     refuse_misfit(404)
 
@@ -111,7 +111,7 @@ def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
     if news is None:
         refuse_misfit(400)
     current_writer().store(public_id, news)
-    name_request("callback_stored", message_sid=news.twilio_sid)
+    set_log_event("callback_stored", message_sid=news.twilio_sid)
     return "", 204
 
 

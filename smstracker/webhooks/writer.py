@@ -29,10 +29,10 @@ from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import DatabaseProblem, explain
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
-from smstracker.models.callback_counts import Counts
-from smstracker.models.event_store import locked_elsewhere, record_callback
-from smstracker.models.events import News
-from smstracker.refused.request import Evidence
+from smstracker.models.callback_counts import CallbackCounts
+from smstracker.models.event_store import locked_elsewhere, store_callback
+from smstracker.models.events import StatusUpdate
+from smstracker.refused.request import RefusedRequest
 
 FLUSH_AFTER = timedelta(seconds=1)
 LONGEST_TURN = 0.05  # seconds
@@ -54,12 +54,12 @@ class Callback(NamedTuple):
     """A verified callback, and the message in its path."""
 
     public_id: uuid.UUID | None
-    news: News
+    news: StatusUpdate
 
 
 # Its result is None once it is stored, or the message whose line its own thread is to write.
 Done = Future[str | None]
-Waiting = tuple[Callback | Evidence, Done]
+Waiting = tuple[Callback | RefusedRequest, Done]
 
 
 class CallbackWriter:
@@ -85,11 +85,11 @@ class CallbackWriter:
         self._lines: dict[str, list[Waiting]] = {}  # by message, behind the one being written
         self._aside = 0
 
-    def store(self, public_id: uuid.UUID | None, news: News) -> None:
+    def store(self, public_id: uuid.UUID | None, news: StatusUpdate) -> None:
         """Return when the callback is durably stored; raise what kept it from being stored."""
         self._write(Callback(public_id, news))
 
-    def keep(self, evidence: Evidence) -> None:
+    def keep(self, evidence: RefusedRequest) -> None:
         """The same for a refused callback."""
         self._write(evidence)
 
@@ -115,7 +115,7 @@ class CallbackWriter:
         finally:
             self._writing.release()
 
-    def _write(self, what: Callback | Evidence) -> None:
+    def _write(self, what: Callback | RefusedRequest) -> None:
         done = Done()
         with self._guard:
             self._refuse_if_stuck(what)
@@ -127,7 +127,7 @@ class CallbackWriter:
         if message is not None:
             self._write_line(db.engine, message, what)
 
-    def _refuse_if_stuck(self, what: Callback | Evidence) -> None:
+    def _refuse_if_stuck(self, what: Callback | RefusedRequest) -> None:
         is_slow = self._began is not None and time.monotonic() - self._began > STUCK_AFTER
         if is_slow and len(self._waiting) >= self._most_waiting:
             self.not_stored += isinstance(what, Callback)
@@ -170,7 +170,7 @@ class CallbackWriter:
         self, engine: Engine, group: list[Waiting], lock_timeout: str | None = None
     ) -> None:
         now, uncounted, not_stored = utcnow(), self._uncounted, self.not_stored
-        counts = Counts(refused=uncounted, not_stored=not_stored)
+        counts = CallbackCounts(refused=uncounted, not_stored=not_stored)
         with engine.begin() as connection:
             if lock_timeout and engine.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout}'")
@@ -185,14 +185,14 @@ class CallbackWriter:
         _settle(group)
 
     def _record(
-        self, connection: Connection, group: list[Waiting], counts: Counts, now: datetime
+        self, connection: Connection, group: list[Waiting], counts: CallbackCounts, now: datetime
     ) -> None:
         """Store the callbacks of the group, and add to the tally what it was."""
         # In the order of the SIDs, so that two processes never wait for one another's rows; the
         # sort keeps what belongs to one message in the order in which it came.
         callbacks = [what for what, _ in group if isinstance(what, Callback)]
         for public_id, news in sorted(callbacks, key=lambda one: one.news.twilio_sid or ""):
-            recorded = record_callback(connection, public_id, news)
+            recorded = store_callback(connection, public_id, news)
             counts.repeated += recorded.is_repeated
             counts.unmatched += not recorded.is_matched
             counts.by_key += news.signed_with == SHARED_KEY
@@ -206,16 +206,16 @@ class CallbackWriter:
         """The group without the callbacks of `locked` messages, which are set aside."""
         if not locked:
             return group
-        held = [one for one in group if _sid_of(one[0]) in locked]
+        held = [one for one in group if _message_sid(one[0]) in locked]
         self._fail(self._set_aside(held), StuckError())
-        return [one for one in group if _sid_of(one[0]) not in locked]
+        return [one for one in group if _message_sid(one[0]) not in locked]
 
     def _set_aside(self, group: list[Waiting]) -> list[Waiting]:
         """Let each message's callbacks be written in a line of their own; those without room."""
         left = []
         with self._guard:
             for what, done in group:
-                message = _sid_of(what)
+                message = _message_sid(what)
                 if message is None or self._aside >= self._most_aside:
                     left.append((what, done))
                     continue
@@ -227,14 +227,14 @@ class CallbackWriter:
                     done.set_result(message)
         return left
 
-    def _write_line(self, engine: Engine, message: str, what: Callback | Evidence) -> None:
+    def _write_line(self, engine: Engine, message: str, what: Callback | RefusedRequest) -> None:
         """Write a callback and those that came behind it, then let the next one's thread go on."""
         first: Waiting = (what, Done())
         with self._guard:
             group, self._lines[message] = [first, *self._lines[message]], []
         try:
             with engine.begin() as connection:
-                self._record(connection, group, Counts(), utcnow())
+                self._record(connection, group, CallbackCounts(), utcnow())
             _settle(group)
         except Exception as error:
             self._fail(group, error)
@@ -248,11 +248,11 @@ class CallbackWriter:
         first[1].result()
 
     def _keep(
-        self, connection: Connection, group: list[Waiting], counts: Counts, now: datetime
+        self, connection: Connection, group: list[Waiting], counts: CallbackCounts, now: datetime
     ) -> int:
         """Keep what was refused; how many more this process may keep before it has to look."""
         room = self._room
-        refused = [what for what, _ in group if isinstance(what, Evidence)]
+        refused = [what for what, _ in group if isinstance(what, RefusedRequest)]
         for evidence in sorted(refused, key=lambda one: one.fingerprint):
             row = {**evidence.row(), "fingerprint": evidence.fingerprint}
             room -= RefusedCallback.keep(connection, row, now)
@@ -288,7 +288,7 @@ def _locked_messages(engine: Engine, group: list[Waiting]) -> set[str | None]:
         return locked_elsewhere(connection, named)
 
 
-def _sid_of(what: Callback | Evidence) -> str | None:
+def _message_sid(what: Callback | RefusedRequest) -> str | None:
     return what.news.twilio_sid if isinstance(what, Callback) else None
 
 

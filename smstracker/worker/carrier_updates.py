@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from smstracker.carrier import Answer
-from smstracker.models.events import News
+from smstracker.carrier import CarrierMessage
+from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 
 
-def news_of(answer: Answer) -> News:
+def status_update(answer: CarrierMessage) -> StatusUpdate:
     """The status that Twilio gives when asked."""
-    return News(answer.status, Source.LOOKUP, answer.payload, answer.sid, answer.error_code)
+    return StatusUpdate(answer.status, Source.LOOKUP, answer.payload, answer.sid, answer.error_code)
 
 
-def facts_of(answer: Answer) -> dict[str, Any]:
+def message_facts(answer: CarrierMessage) -> dict[str, Any]:
     """The columns that an answer fills in beside the status; None is no news."""
     return {
         "segments": answer.segments,

@@ -9,14 +9,14 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.engine import Connection
 
-from smstracker.carrier import Answer, current_carrier
+from smstracker.carrier import CarrierMessage, current_carrier
 from smstracker.clock import utcnow
 from smstracker.extensions import db, settings
 from smstracker.models import Message
-from smstracker.models.event_store import fill_in, record
+from smstracker.models.event_store import append_event, update_message_facts
 from smstracker.models.lookup_queue import is_askable
 from smstracker.sms import status
-from smstracker.worker.carrier_updates import facts_of, news_of
+from smstracker.worker.carrier_updates import message_facts, status_update
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ BATCH = 200  # messages in one transaction: it must not hold up callbacks
 def reconcile_by_list(last_done: datetime | None) -> Iterator[int]:
     """Go through what was sent since the last listing; of each page, how many statuses it moved.
 
-    A page is one request. Raises InquiryError; what was stored until then stays.
+    A page is one request. Raises CarrierQueryError; what was stored until then stays.
     """
     window = timedelta(hours=settings().receipt_window_hours)
     now = utcnow()
@@ -36,7 +36,7 @@ def reconcile_by_list(last_done: datetime | None) -> Iterator[int]:
     since = now - max(window, DAY + OVERLAP)
     if last_done is not None:
         since = max(since, min(last_done, now) - DAY - OVERLAP)
-    for page in current_carrier().sent_since(since):
+    for page in current_carrier().list_sent(since):
         moved = 0
         for batch in _batches(page):
             with db.engine.begin() as connection:
@@ -45,13 +45,13 @@ def reconcile_by_list(last_done: datetime | None) -> Iterator[int]:
         yield moved
 
 
-def _batches(answers: Iterable[Answer]) -> Iterator[list[Answer]]:
+def _batches(answers: Iterable[CarrierMessage]) -> Iterator[list[CarrierMessage]]:
     following = iter(answers)
     while batch := list(islice(following, BATCH)):
         yield batch
 
 
-def _compare(connection: Connection, listed: dict[str, Answer]) -> int:
+def _compare(connection: Connection, listed: dict[str, CarrierMessage]) -> int:
     which = (Message.id, Message.twilio_sid, Message.status, Message.error_code)
     ours = select(*which, Message.price_micros).where(
         Message.twilio_sid.in_(list(listed)), is_askable()
@@ -60,12 +60,12 @@ def _compare(connection: Connection, listed: dict[str, Answer]) -> int:
     return sum(_learn(connection, one, listed[one.twilio_sid]) for one in found)
 
 
-def _learn(connection: Connection, one: Row[Any], answer: Answer) -> bool:
+def _learn(connection: Connection, one: Row[Any], answer: CarrierMessage) -> bool:
     """An event only if it tells something: most of the list is what callbacks have said."""
     if one.price_micros is None and answer.price_micros is not None:
-        fill_in(connection, one.id, **facts_of(answer))
-    rises = one.status in status.below(answer.status)
+        update_message_facts(connection, one.id, **message_facts(answer))
+    rises = one.status in status.lower_ranked(answer.status)
     is_reason = answer.status == one.status and answer.error_code and not one.error_code
     if not (rises or is_reason):
         return False
-    return record(connection, one.id, news_of(answer))
+    return append_event(connection, one.id, status_update(answer))

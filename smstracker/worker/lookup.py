@@ -4,19 +4,24 @@ import logging
 from collections.abc import Callable
 from enum import StrEnum
 
-from smstracker.carrier import BusyError, GoneError, InquiryError, current_carrier
+from smstracker.carrier import (
+    CarrierBusyError,
+    CarrierQueryError,
+    NotFoundAtCarrierError,
+    current_carrier,
+)
 from smstracker.extensions import db
-from smstracker.models.event_store import fill_in, record
-from smstracker.models.events import News
-from smstracker.models.lookup_queue import Open, reschedule
+from smstracker.models.event_store import append_event, update_message_facts
+from smstracker.models.events import StatusUpdate
+from smstracker.models.lookup_queue import OpenMessage, reschedule
 from smstracker.sms.status import DELETED, Source
-from smstracker.worker.carrier_updates import facts_of, news_of
-from smstracker.worker.unknown_outcomes import trace
+from smstracker.worker.carrier_updates import message_facts, status_update
+from smstracker.worker.unknown_outcomes import resolve_unknown
 
 log = logging.getLogger(__name__)
 
 
-class Finding(StrEnum):
+class LookupOutcome(StrEnum):
     """What a look-up came to; `CHANGED` means that the status moved.
 
     `FOREIGN` ones could not be asked about, because their account is not ours (any more).
@@ -27,40 +32,44 @@ class Finding(StrEnum):
     FOREIGN = "of another account"
 
 
-def look_up(one: Open) -> Finding:
-    """Ask about a message and plan the next look-up. Raises InquiryError if it cannot be asked."""
-    settle: Callable[[Open], bool] = trace if one.twilio_sid is None else _fetch
+def look_up_message(one: OpenMessage) -> LookupOutcome:
+    """Ask about a message and plan the next look-up. Raises CarrierQueryError if it cannot be asked."""
+    settle: Callable[[OpenMessage], bool] = resolve_unknown if one.twilio_sid is None else _fetch
     try:
         changed = settle(one)
-    except InquiryError as error:
+    except CarrierQueryError as error:
         told = {"message_sid": one.twilio_sid, "reason": error.reason}
         log.warning("lookup_failed", extra=told)
-        if isinstance(error, BusyError) or not _is_foreign(one):
+        if isinstance(error, CarrierBusyError) or not _is_foreign(one):
             raise
         with db.engine.begin() as connection:
             reschedule(connection, one.id)
-        return Finding.FOREIGN
-    finding = Finding.CHANGED if changed else Finding.UNCHANGED
+        return LookupOutcome.FOREIGN
+    finding = LookupOutcome.CHANGED if changed else LookupOutcome.UNCHANGED
     log.info("lookup", extra={"message_sid": one.twilio_sid, "reason": finding.value})
     return finding
 
 
-def _is_foreign(one: Open) -> bool:
+def _is_foreign(one: OpenMessage) -> bool:
     """Whether it was sent by an account that is not ours (any more): no reason to worry."""
-    return one.account_sid is not None and not current_carrier().signatures.knows(one.account_sid)
+    return one.account_sid is not None and not current_carrier().signatures.has_token_for(
+        one.account_sid
+    )
 
 
-def _fetch(one: Open) -> bool:
+def _fetch(one: OpenMessage) -> bool:
     """No transaction is open while Twilio is asked."""
     try:
         answer = current_carrier().fetch(one.twilio_sid, one.account_sid)
-    except GoneError:
+    except NotFoundAtCarrierError:
         if _is_foreign(one):
             raise
         with db.engine.begin() as connection:
-            return record(connection, one.id, News(DELETED, Source.LOOKUP, {}, one.twilio_sid))
+            return append_event(
+                connection, one.id, StatusUpdate(DELETED, Source.LOOKUP, {}, one.twilio_sid)
+            )
     with db.engine.begin() as connection:
-        moved = record(connection, one.id, news_of(answer))
-        fill_in(connection, one.id, **facts_of(answer))
+        moved = append_event(connection, one.id, status_update(answer))
+        update_message_facts(connection, one.id, **message_facts(answer))
         reschedule(connection, one.id)
     return moved

@@ -12,8 +12,8 @@ from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.models.lookup_queue import (
     A_LITTLE,
-    Chore,
-    Open,
+    OpenMessage,
+    ScheduledJob,
     claim_silent,
     is_anything_due,
     plan_lookups,
@@ -26,20 +26,20 @@ RETRY_AFTER = timedelta(minutes=5)
 LONGEST_TURN = timedelta(seconds=5)
 
 
-class Claim(NamedTuple):
+class LookupBatch(NamedTuple):
     """The messages to ask about, and the seconds after which the rate allows it."""
 
-    messages: list[Open]
+    messages: list[OpenMessage]
     wait: float
 
 
-class Pace:
+class LookupThrottle:
     """Back-off of one worker; its pauses hold for the others too, because they share a row."""
 
     def __init__(self) -> None:
         self._failures = 0
 
-    def claim(self) -> Claim:
+    def claim(self) -> LookupBatch:
         """The messages to ask about next, at most a second's worth; none during a pause.
 
         They take their turn among the listing's requests, which would leave no room otherwise.
@@ -47,15 +47,17 @@ class Pace:
         rate = settings().lookups_per_second
         with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
             if not is_anything_due(connection):
-                return Claim([], 0)
+                return LookupBatch([], 0)
         with db.engine.begin() as connection:
             now = utcnow()
             turn = _next_turn(connection, now)
             if turn > now + LONGEST_TURN:
-                return Claim([], 0)
+                return LookupBatch([], 0)
             messages = claim_silent(connection, rate)
-            Chore.put_off(connection, LOOKUPS, turn + timedelta(seconds=len(messages) / rate))
-        return Claim(messages, (turn - now).total_seconds())
+            ScheduledJob.postpone(
+                connection, LOOKUPS, turn + timedelta(seconds=len(messages) / rate)
+            )
+        return LookupBatch(messages, (turn - now).total_seconds())
 
     def reserve(self) -> float:
         """Take one request out of the rate; the seconds until it may be made."""
@@ -63,7 +65,7 @@ class Pace:
             now = utcnow()
             turn = _next_turn(connection, now)
             rate = settings().lookups_per_second
-            Chore.put_off(connection, LOOKUPS, turn + timedelta(seconds=1 / rate))
+            ScheduledJob.postpone(connection, LOOKUPS, turn + timedelta(seconds=1 / rate))
         return (turn - now).total_seconds()
 
     def succeeded(self) -> None:
@@ -75,13 +77,13 @@ class Pace:
         pause = min(2.0 ** min(self._failures, 10), LONGEST_PAUSE) * random.uniform(0.5, 1.0)
         return timedelta(seconds=pause)
 
-    def back_off(self, unasked: Sequence[Open]) -> None:
+    def back_off(self, unasked: Sequence[OpenMessage]) -> None:
         """Let everybody pause. What was claimed and not asked about is due right after."""
         with db.engine.begin() as connection:
             now = utcnow()
             # The longer pause of another worker stays.
             until = max(_next_turn(connection, now), now + self.failed())
-            Chore.put_off(connection, LOOKUPS, until)
+            ScheduledJob.postpone(connection, LOOKUPS, until)
             plan_lookups(connection, {one.id: until for one in unasked})
 
 
@@ -90,12 +92,12 @@ def _next_turn(connection: Connection, now: datetime) -> datetime:
 
     A time further away than any pause was set by a clock that was ahead, and counts as now.
     """
-    due_at = Chore.lock(connection, LOOKUPS)
+    due_at = ScheduledJob.lock(connection, LOOKUPS)
     was_ahead = due_at > now + timedelta(seconds=LONGEST_PAUSE) + A_LITTLE
     return now if was_ahead else max(due_at, now)
 
 
-def set_aside(one: Open) -> None:
+def postpone(one: OpenMessage) -> None:
     """Ask about it later, so that one that cannot be asked about does not stand before others.
 
     The longer it has been open the later, and not for ever.

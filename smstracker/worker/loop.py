@@ -14,15 +14,15 @@ from types import FrameType
 from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.carrier import BusyError, InquiryError
+from smstracker.carrier import CarrierBusyError, CarrierQueryError
 from smstracker.clock import utcnow
 from smstracker.database.problems import cause, explain
 from smstracker.extensions import db
-from smstracker.insights.rollup_job import count_ahead
-from smstracker.models.lookup_queue import Chore, Heartbeat, Open
+from smstracker.insights.rollup_job import roll_up
+from smstracker.models.lookup_queue import Heartbeat, OpenMessage, ScheduledJob
 from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
-from smstracker.worker.lookup import Finding, look_up
-from smstracker.worker.lookup_throttle import Pace, set_aside
+from smstracker.worker.lookup import LookupOutcome, look_up_message
+from smstracker.worker.lookup_throttle import LookupThrottle, postpone
 from smstracker.worker.maintenance import explain_refused, upkeep
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ CHORES: dict[str, tuple[Steps, timedelta]] = {
     "listing": (reconcile_by_list, DAY),
     "upkeep": (upkeep, DAY),
     "explaining": (explain_refused, timedelta(minutes=1)),
-    "counting": (count_ahead, timedelta(seconds=30)),
+    "counting": (roll_up, timedelta(seconds=30)),
 }
 # Each of its steps is a request to Twilio, and there can be hundreds: done in a thread of its own.
 LISTING = "listing"
@@ -61,7 +61,7 @@ class Worker:
         self._beat_at: datetime | None = None
         self._chores_at: datetime | None = None
         self._problem: tuple[str, datetime] | None = None
-        self._pace = Pace()
+        self._pace = LookupThrottle()
         self._troubles = 0
         self._is_stopping = False
         self._bell = os.pipe()
@@ -141,27 +141,27 @@ class Worker:
                 return  # what is left falls due again when its lease ends
             error = self._look_up(one)
             failures = failures + 1 if error else 0
-            if isinstance(error, BusyError) or failures == IN_A_ROW:
+            if isinstance(error, CarrierBusyError) or failures == IN_A_ROW:
                 self._pace.back_off(claimed[number + 1 :])
                 return
             self._beat()
 
-    def _look_up(self, one: Open) -> InquiryError | None:
+    def _look_up(self, one: OpenMessage) -> CarrierQueryError | None:
         """What kept Twilio from being asked."""
         try:
-            finding = look_up(one)
-        except InquiryError as error:
+            finding = look_up_message(one)
+        except CarrierQueryError as error:
             self._note(error)
-            set_aside(one)
+            postpone(one)
             return error
-        if finding is not Finding.FOREIGN:
+        if finding is not LookupOutcome.FOREIGN:
             self._problem = None
             self._pace.succeeded()
         return None
 
-    def _note(self, error: InquiryError) -> None:
+    def _note(self, error: CarrierQueryError) -> None:
         # Being asked to slow down is no trouble that a person has to mend.
-        self._problem = None if isinstance(error, BusyError) else (error.reason, utcnow())
+        self._problem = None if isinstance(error, CarrierBusyError) else (error.reason, utcnow())
         self._beat(at_once=True)
 
     def _do_chore(self, name: str) -> None:
@@ -169,9 +169,9 @@ class Worker:
         steps, every = CHORES[name]
         began_at = utcnow()
         with db.engine.begin() as connection:
-            if not Chore.claim(connection, name, CHORE_LEASE, every):
+            if not ScheduledJob.claim(connection, name, CHORE_LEASE, every):
                 return
-            last_done = Chore.last_done(connection, name)
+            last_done = ScheduledJob.last_done(connection, name)
         try:
             for _ in self._paced(steps(last_done)) if name == LISTING else steps(last_done):
                 self._go_on(name)
@@ -179,8 +179,8 @@ class Worker:
                     self._look_up_silent()
                 if self._is_stopping:
                     return
-        except InquiryError as error:
-            if isinstance(error, BusyError):
+        except CarrierQueryError as error:
+            if isinstance(error, CarrierBusyError):
                 self._pace.back_off([])
             self._note(error)
             return
@@ -189,7 +189,7 @@ class Worker:
                 return
             self._problem = None
         with db.engine.begin() as connection:
-            Chore.done(connection, name, began_at, every)
+            ScheduledJob.done(connection, name, began_at, every)
 
     def _paced(self, requests: Iterable[object]) -> Iterator[object]:
         """Make each request when the rate that look-ups keep to allows it, until `stop`."""
@@ -204,7 +204,7 @@ class Worker:
         """Live on, and keep the chore, between two steps of it."""
         self._beat()
         with db.engine.begin() as connection:
-            Chore.put_off(connection, name, utcnow() + CHORE_LEASE)
+            ScheduledJob.postpone(connection, name, utcnow() + CHORE_LEASE)
 
     def _beat(self, at_once: bool = False) -> None:
         if not (at_once or _is_past(self._beat_at, BEAT)):

@@ -12,16 +12,16 @@ from itertools import islice
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
-from smstracker.carrier import Answer, current_carrier
+from smstracker.carrier import CarrierMessage, current_carrier
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
-from smstracker.models.event_store import adopt, fill_in, record
-from smstracker.models.events import News
-from smstracker.models.lookup_queue import Open, reschedule
+from smstracker.models.event_store import append_event, link_to_sid, update_message_facts
+from smstracker.models.events import StatusUpdate
+from smstracker.models.lookup_queue import OpenMessage, reschedule
 from smstracker.sms import lookup_schedule, status
 from smstracker.sms.status import Source
-from smstracker.worker.carrier_updates import facts_of, news_of
+from smstracker.worker.carrier_updates import message_facts, status_update
 
 # How far Twilio's time of creation may lie from ours: the clocks differ, and the call takes time.
 BEFORE = timedelta(minutes=5)
@@ -32,9 +32,9 @@ MOST = 5000  # messages to one recipient that are looked through
 TRIAL_PREFIX = "Sent from your Twilio trial account -"
 
 
-def trace(one: Open) -> bool:
-    """Look for the message in Twilio's list; whether that settled it. Raises InquiryError."""
-    answers = current_carrier().to_recipient(one.recipient, one.account_sid)
+def resolve_unknown(one: OpenMessage) -> bool:
+    """Look for the message in Twilio's list; whether that settled it. Raises CarrierQueryError."""
+    answers = current_carrier().list_sent_to(one.recipient, one.account_sid)
     listed = list(islice(answers, MOST + 1))
     with db.engine.begin() as connection:
         if _is_settled(connection, one):
@@ -51,13 +51,13 @@ def trace(one: Open) -> bool:
         found: dict[str, list[str]] = {"found": [], "others": []}
         for answer in unaccounted:
             found["found" if _has_text(one, answer) else "others"].append(answer.sid)
-        record(connection, one.id, News(word, Source.LOOKUP, found))
+        append_event(connection, one.id, StatusUpdate(word, Source.LOOKUP, found))
         # After a long absence of the workers, the second look need not wait for hours.
         reschedule(connection, one.id, within=lookup_schedule.TRACED_AFTER[-1] if nothing else None)
     return settled
 
 
-def _is_settled(connection: Connection, one: Open) -> bool:
+def _is_settled(connection: Connection, one: OpenMessage) -> bool:
     """Whether a callback came while Twilio was asked."""
     still_open = select(Message.id).where(
         Message.id == one.id,
@@ -67,7 +67,7 @@ def _is_settled(connection: Connection, one: Open) -> bool:
     return connection.scalar(still_open) is None
 
 
-def _is_near(one: Open, answer: Answer) -> bool:
+def _is_near(one: OpenMessage, answer: CarrierMessage) -> bool:
     """Whether it was sent about when the message was saved; the same text, within a day."""
     if answer.payload.get("direction") == "inbound":
         return False
@@ -77,25 +77,25 @@ def _is_near(one: Open, answer: Answer) -> bool:
     return bool(_has_text(one, answer) and abs(made_at - one.created_at) < DOUBTFUL)
 
 
-def _is_of_the_time(one: Open, made_at: datetime) -> bool:
+def _is_of_the_time(one: OpenMessage, made_at: datetime) -> bool:
     return bool(-BEFORE <= made_at - one.created_at <= AFTER)
 
 
-def _unaccounted(connection: Connection, listed: Sequence[Answer]) -> list[Answer]:
+def _unaccounted(connection: Connection, listed: Sequence[CarrierMessage]) -> list[CarrierMessage]:
     """Those that are not known to be another message of ours."""
     sids = [answer.sid for answer in listed]
     held = set(connection.scalars(select(Message.twilio_sid).where(Message.twilio_sid.in_(sids))))
     return [answer for answer in listed if answer.sid not in held]
 
 
-def _has_text(one: Open, answer: Answer) -> bool:
+def _has_text(one: OpenMessage, answer: CarrierMessage) -> bool:
     """Whether the texts are alike; of pictures without text, their number has to be."""
     if _bare(answer.body or "") != _bare(one.body):
         return False
     return bool(one.body) or answer.payload.get("num_media") in (None, _picture_count(one))
 
 
-def _picture_count(one: Open) -> str:
+def _picture_count(one: OpenMessage) -> str:
     return str(len(one.media_urls))
 
 
@@ -103,7 +103,7 @@ def _bare(text: str) -> str:
     return text.strip().removeprefix(TRIAL_PREFIX).strip()
 
 
-def _is_match(one: Open, answer: Answer) -> bool:
+def _is_match(one: OpenMessage, answer: CarrierMessage) -> bool:
     """Whether it can be this message: made at the time, the same text, sender and pictures."""
     if answer.created_at is None or not _is_of_the_time(one, answer.created_at):
         return False
@@ -119,7 +119,7 @@ def _is_match(one: Open, answer: Answer) -> bool:
     return _has_text(one, answer) and same_sender and same_media
 
 
-def _has_twin(connection: Connection, one: Open) -> bool:
+def _has_twin(connection: Connection, one: OpenMessage) -> bool:
     """Whether another message of unknown outcome could be the one that was found."""
     others = select(Message.body).where(
         Message.id != one.id,
@@ -132,7 +132,7 @@ def _has_twin(connection: Connection, one: Open) -> bool:
     return any(_bare(body) == _bare(one.body) for body in connection.scalars(others))
 
 
-def _is_untraced(connection: Connection, one: Open) -> bool:
+def _is_untraced(connection: Connection, one: OpenMessage) -> bool:
     """Whether it has been looked for long enough, and before in earnest, not just now."""
     now = utcnow()
     first = select(func.min(StatusEvent.received_at)).where(
@@ -145,9 +145,9 @@ def _is_untraced(connection: Connection, one: Open) -> bool:
     )
 
 
-def _adopt(connection: Connection, one: Open, answer: Answer) -> bool:
-    adopted = adopt(connection, one.id, news_of(answer))
+def _adopt(connection: Connection, one: OpenMessage, answer: CarrierMessage) -> bool:
+    adopted = link_to_sid(connection, one.id, status_update(answer))
     if adopted:
-        fill_in(connection, one.id, **facts_of(answer))
+        update_message_facts(connection, one.id, **message_facts(answer))
     reschedule(connection, one.id)
     return adopted
