@@ -259,7 +259,7 @@ def test_log_does_not_break_when_the_connection_cannot_be_judged(
     def fail(*_: object) -> None:
         raise OperationalError("SELECT", {}, Exception())
 
-    monkeypatch.setattr(banner, "report", fail)
+    monkeypatch.setattr(banner, "build_report", fail)
     with time_machine.travel(utcnow() + timedelta(minutes=1)):
         assert alice.get("/messages").status_code == 200
 

@@ -231,7 +231,7 @@ def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
         return real(connection, public_id, news)
 
     with monkeypatch.context() as patch:
-        patch.setattr(replaying, "record_callback", failing)
+        patch.setattr(replaying, "store_callback", failing)
         assert replayed(app) == (2, 1)
     assert replayed(app) == (1, 0)
 
@@ -247,7 +247,7 @@ def test_database_that_fails_during_a_replay_leaves_it_to_be_done_again(
         raise OperationalError("INSERT", {}, Exception("gone"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(replaying, "record_callback", gone)
+        patch.setattr(replaying, "store_callback", gone)
         with pytest.raises(OperationalError):
             replayed(app)
     assert kept(app)[0].replayed_at is None
