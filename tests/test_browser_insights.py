@@ -71,5 +71,5 @@ def test_browser_that_does_not_know_its_zone_shows_utc_and_says_so(
     page.get_by_role("button", name="Apply filters").click()
     expect(page.get_by_text("is not known here, so the days are UTC days")).to_be_visible()
     page.goto("/insights")
-    expect(page.get_by_text("Days and hours are those of UTC")).to_be_visible()
+    expect(page.get_by_text("Days and hours are in the time zone UTC")).to_be_visible()
     page.context.close()
