@@ -47,7 +47,7 @@ def plain_figures(owner_id: int | None, period: TimeRange) -> list[object]:
     by_prefix: Durations[str] = defaultdict(Counter)
     spend: dict[str | None, tuple[int, int]] = {}
     for message in db.session.scalars(select(Message)):
-        if owner_id in (None, message.owner_id) and is_in(period, message.created_at):
+        if owner_id in (None, message.owner_id) and is_within(period, message.created_at):
             outcomes[str(message.display_status(utcnow()).state), message.error_code] += 1
             micros, count = spend.get(message.price_unit, (0, 0))
             spend[message.price_unit] = (micros + (message.price_micros or 0), count + 1)
@@ -68,7 +68,7 @@ def seconds_to_delivery(message: Message) -> int | None:
     return int(final_at.timestamp()) - int(accepted_at.timestamp())
 
 
-def is_in(period: TimeRange, moment: datetime) -> bool:
+def is_within(period: TimeRange, moment: datetime) -> bool:
     after_start = not period.since or moment >= period.since
     return after_start and (not period.until or moment < period.until)
 
@@ -181,7 +181,9 @@ def test_ranges_that_cut_half_hours_equal_a_plain_count(
         me = alice.id
         run_job(app, clock)
         minutes = [NOON - timedelta(minutes=rng.randrange(3 * 1440)) for _ in range(10)]
-        ranges = [TimeRange(since=min(two), until=max(two)) for two in itertools.pairwise(minutes)]
+        ranges = [
+            TimeRange(since=min(pair), until=max(pair)) for pair in itertools.pairwise(minutes)
+        ]
         for period in (*ranges, read_period(arguments, utcnow()), read_period({}, utcnow(), "24h")):
             unit, starts = charts.bar_starts(period, NOON - timedelta(days=3), utcnow())
             result = measure(me, period, utcnow(), starts)
@@ -329,11 +331,11 @@ def test_changes_that_cannot_be_counted_at_once_leave_the_old_figures(
         _add_changes(random.Random(13), app)
         clock.shift(3600)
         for _ in range(3):  # seen, followed, and not counted again yet
-            late = measure(me, TimeRange(), utcnow())
-            assert figures(late) == figures(before)
-            assert late.as_of is not None
-            assert late.as_of <= measured_at
-            assert late.complete_since == before.complete_since
+            result = measure(me, TimeRange(), utcnow())
+            assert figures(result) == figures(before)
+            assert result.as_of is not None
+            assert result.as_of <= measured_at
+            assert result.complete_since == before.complete_since
             db.session.rollback()
             clock.shift(31)
             rollup_job.follow_changes(utcnow())

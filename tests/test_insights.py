@@ -14,7 +14,7 @@ from sqlalchemy import update
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.insights import charts
+from smstracker.insights import charts, figures
 from smstracker.insights.page import format_share
 from smstracker.insights.query import OutcomeCount, measure
 from smstracker.models import Message, User
@@ -43,7 +43,7 @@ def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) ->
         )
         unit, starts = charts.bar_starts(period, None, now)
         outcomes = measure(owner, period, utcnow(), starts).outcomes
-        totals = charts.totals_by_state(outcomes)
+        totals = figures.totals_by_state(outcomes)
         bars = charts.bars(outcomes, unit, starts, ZoneInfo("UTC"))
     assert totals == {state: plain[state] for state in State}
     assert sum(bar.total for bar in bars) == plain.total()
@@ -54,7 +54,7 @@ def test_silence_becomes_no_receipt(app: Flask, alice: Person) -> None:
     owner = alice.id
     with time_machine.travel(utcnow() + timedelta(days=5)), app.app_context():
         outcomes = measure(owner, TimeRange(), utcnow()).outcomes
-        assert charts.totals_by_state(outcomes)[State.NO_RECEIPT] == 1
+        assert figures.totals_by_state(outcomes)[State.NO_RECEIPT] == 1
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_a_long_range_of_a_young_log_is_shown_by_days() -> None:
 
 
 def test_percentiles_need_enough_samples() -> None:
-    assert charts.percentiles(Counter({3: 19})) is None
-    assert charts.percentiles(Counter(range(1, 101))) == (50, 90, 99)
+    assert figures.percentiles(Counter({3: 19})) is None
+    assert figures.percentiles(Counter(range(1, 101))) == (50, 90, 99)
 
 
 def test_durations_leave_out_deliveries_learned_by_look_up(app: Flask, alice: Person) -> None:
@@ -130,7 +130,7 @@ def test_durations_leave_out_a_receipt_that_comes_first(app: Flask, alice: Perso
         with db.engine.begin() as connection:
             append_event(connection, message.id, StatusUpdate("delivered", Source.CALLBACK, {}))
         result = measure(owner, TimeRange(), utcnow())
-    assert charts.totals_by_state(result.outcomes)[State.DELIVERED] == 1
+    assert figures.totals_by_state(result.outcomes)[State.DELIVERED] == 1
     assert not result.sums.by_sender
     assert not result.sums.by_prefix
 
@@ -141,8 +141,8 @@ def test_spend_counts_by_currency_and_without_a_price(app: Flask, alice: Person)
     owner = alice.id
     with app.app_context():
         spend = measure(owner, TimeRange(), utcnow()).sums.spend
-    [(currency, total, count)] = charts.prices(spend)
-    assert (currency, charts.format_money(total), count) == ("USD", "0.0075", 1)
+    [(currency, total, count)] = figures.prices(spend)
+    assert (currency, figures.format_money(total), count) == ("USD", "0.0075", 1)
     assert spend[None] == (0, 1)
 
 
@@ -185,7 +185,7 @@ def make_administrator(app: Flask, person: Person) -> None:
 
 def test_senders_without_numbers_show_the_last_digits_or_the_name() -> None:
     senders = {"+15005550006": Counter({3: 2}), "Clinic": Counter({3: 1}), None: Counter({3: 1})}
-    rows = charts.durations_by_sender(senders, show_numbers=False)
+    rows = figures.durations_by_sender(senders, show_numbers=False)
     assert [row.name for row in rows] == ["…0006", "Clinic", "Messaging Service"]
 
 

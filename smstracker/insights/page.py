@@ -5,8 +5,9 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from smstracker.insights import charts
-from smstracker.insights.charts import Bar, DurationStats
+from smstracker.insights import charts, figures
+from smstracker.insights.charts import Bar
+from smstracker.insights.figures import DurationStats
 from smstracker.insights.query import first_message_at, measure
 from smstracker.messages.search_filters import NO_CODE
 from smstracker.sms.error_guide import explain_code
@@ -61,26 +62,26 @@ def build_insights(owner_id: int | None, period: TimeRange, now: datetime) -> In
     """The page of one owner, or of all if `owner_id` is None."""
     unit, starts = charts.bar_starts(period, first_message_at(owner_id), now)
     result = measure(owner_id, period, now, starts)
-    totals = charts.totals_by_state(result.outcomes)
+    totals = figures.totals_by_state(result.outcomes)
     bars = charts.bars(result.outcomes, unit, starts, ZoneInfo(period.zone))
     show_numbers = owner_id is not None
     return Insights(
         period=period,
         everyone=owner_id is None,
         totals=totals,
-        rate_base=sum(totals[state] for state in charts.RATE_STATES),
+        rate_base=sum(totals[state] for state in figures.RATE_STATES),
         since=starts[0],
         unit=unit,
         bars=bars,
         axis=charts.axis(max(bar.total for bar in bars)),
         failures=[
             _failure_row(code, count, totals[State.FAILED])
-            for code, count in charts.failures_by_code(result.outcomes)
+            for code, count in figures.failures_by_code(result.outcomes)
         ],
-        by_sender=charts.durations_by_sender(result.sums.by_sender, show_numbers=show_numbers),
-        by_country=charts.durations_by_country(result.sums.by_prefix),
+        by_sender=figures.durations_by_sender(result.sums.by_sender, show_numbers=show_numbers),
+        by_country=figures.durations_by_country(result.sums.by_prefix),
         splits_half_hours=charts.splits_half_hours(starts),
-        prices=charts.prices(result.sums.spend),
+        prices=figures.prices(result.sums.spend),
         as_of=result.as_of,
         complete_since=result.complete_since,
     )

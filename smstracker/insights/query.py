@@ -5,23 +5,18 @@ that the figures always equal a plain count.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, literal, literal_column, select, union_all
+from sqlalchemy import Select, func, literal_column, select, union_all
 
 from smstracker.extensions import db
-from smstracker.models import insight_buckets, insight_cursor, totals_query
+from smstracker.insights.rollup_query import CountedRollups, read_rollups
+from smstracker.models import insight_cursor, totals_query
 from smstracker.models.insight_cursor import RollupCursor
-from smstracker.models.insight_rollups import (
-    DAY,
-    EVERYONE,
-    HALF_HOUR,
-    InsightBucket,
-    InsightRollup,
-)
+from smstracker.models.insight_rollups import EVERYONE, HALF_HOUR
 from smstracker.models.message_totals import MessageTotals
 from smstracker.models.totals_query import (
     Range,
@@ -65,31 +60,6 @@ class InsightsResult:
 
 # A lookup is faster than a call of State, of which a page would need thousands.
 STATES = {state.value: state for state in State}
-# The columns `outcomes` and `sums` of a rollup; None if empty or counted elsewhere.
-Packed = tuple[str | None, str | None]
-
-
-@dataclass(slots=True)
-class _CountedBuckets:
-    """Rollups by the start of their bucket.
-
-    `current` and `stale` are half hours; of a stale one, `valid_until` says until when its counts
-    were right. A day in `days` may have only its sums there, and its outcomes in `current`.
-    """
-
-    current: dict[int, Packed] = field(default_factory=dict)
-    stale: dict[int, Packed] = field(default_factory=dict)
-    days: dict[int, Packed] = field(default_factory=dict)
-    valid_until: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def covered(self) -> set[int]:
-        """The half hours that need no count."""
-        return {*self.current, *_half_hours(self.days)}
-
-    def drop_before(self, start: int) -> None:
-        self.current = {at: packed for at, packed in self.current.items() if at >= start}
-        self.days = {at: packed for at, packed in self.days.items() if at >= start}
 
 
 def first_message_at(owner_id: int | None) -> datetime | None:
@@ -108,10 +78,10 @@ def measure(
     changed: set[int] | None = set()
     if cursor is not None and cursor.is_started:
         changed = insight_cursor.unfollowed_buckets(connection, cursor)
-    counted = _CountedBuckets()
+    counted = CountedRollups()
     if cursor is not None:
         rollup_owner = EVERYONE if owner_id is None else owner_id
-        counted = _read_rollups(rollup_owner, start, end, now, changed or set(), bar_starts)
+        counted = read_rollups(rollup_owner, start, end, now, changed or set(), bar_starts)
     covered = counted.covered
     missing = [at for at in range(start, end, HALF_HOUR) if at not in covered]
     live = merge_ranges(
@@ -141,54 +111,6 @@ def _whole_half_hours(since: datetime, until: datetime, now: datetime) -> tuple[
     return start, max(start, end)
 
 
-def _read_rollups(
-    owner_id: int,
-    start: int,
-    end: int,
-    now: datetime,
-    changed: set[int],
-    bar_starts: Iterable[datetime],
-) -> _CountedBuckets:
-    split_days = {int(at.timestamp()) // DAY * DAY for at in bar_starts if at.timestamp() % DAY}
-    changed_days = {at - at % DAY for at in changed}
-    counted = _CountedBuckets()
-    in_range = (InsightBucket.day >= start, InsightBucket.day + DAY <= end)
-    for row in _select_rollups(owner_id, DAY, *in_range):
-        if insight_buckets.is_current(row, now) and row.day not in changed_days:
-            outcomes = None if row.day in split_days else row.outcomes
-            counted.days[row.day] = (outcomes, row.sums)
-    is_split = InsightBucket.day.in_(split_days & counted.days.keys())
-    for row in _select_rollups(owner_id, HALF_HOUR, is_split, sums=literal(None)):
-        counted.current[row.began] = (row.outcomes, None)
-    other_days = [day for day in range(start // DAY * DAY, end, DAY) if day not in counted.days]
-    for row in _select_rollups(owner_id, HALF_HOUR, InsightBucket.day.in_(other_days)):
-        if start <= row.began < end and insight_buckets.is_usable(row, now):
-            is_current = insight_buckets.is_current(row, now) and row.began not in changed
-            rollups = counted.current if is_current else counted.stale
-            rollups[row.began] = (row.outcomes, row.sums)
-            counted.valid_until[row.began] = abs(row.stale_at)
-    return counted
-
-
-def _select_rollups(
-    owner_id: int, width: int, *where: Any, sums: Any = InsightRollup.sums
-) -> Iterable[Row[Any]]:
-    """Rows with the columns of InsightBucket, `outcomes` and `sums`."""
-    rollup, bucket = InsightRollup, InsightBucket
-    same_bucket = (
-        rollup.width == bucket.width,
-        rollup.day == bucket.day,
-        rollup.began == bucket.began,
-    )
-    query = select(*bucket.__table__.c, rollup.outcomes, sums.label("sums"))
-    query = query.outerjoin(rollup, and_(rollup.owner_id == owner_id, *same_bucket))
-    return db.session.execute(query.where(bucket.width == width, *where))
-
-
-def _half_hours(days: Iterable[int]) -> Iterable[int]:
-    return (at for day in days for at in range(day, day + DAY, HALF_HOUR))
-
-
 def _has_too_many(ranges: Sequence[Range], owner_id: int | None) -> bool:
     if not ranges:
         return False
@@ -200,7 +122,7 @@ def _has_too_many(ranges: Sequence[Range], owner_id: int | None) -> bool:
 
 
 def _stale_result(
-    counted: _CountedBuckets, cursor: RollupCursor | None, now: datetime
+    counted: CountedRollups, cursor: RollupCursor | None, now: datetime
 ) -> InsightsResult:
     """The newest rollups without a gap, as of before the first change that they miss."""
     covered = counted.covered | counted.stale.keys()
@@ -218,7 +140,7 @@ def _stale_result(
     return InsightsResult(result.outcomes, result.sums, as_of, from_epoch(start))
 
 
-def _combine(counted: _CountedBuckets, live: dict[int, MessageTotals]) -> InsightsResult:
+def _combine(counted: CountedRollups, live: dict[int, MessageTotals]) -> InsightsResult:
     outcomes: list[OutcomeCount] = []
     sums = MessageTotals()
     for start, (packed, packed_sums) in (*counted.days.items(), *counted.current.items()):

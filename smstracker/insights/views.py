@@ -8,7 +8,7 @@ from flask_login import current_user
 
 from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
-from smstracker.insights.charts import format_money
+from smstracker.insights.figures import format_money
 from smstracker.insights.page import build_insights
 from smstracker.web.time_range import PERIODS, TimeRange, TimeRangeError, read_period
 

@@ -55,11 +55,11 @@ def next_cursor(
         return RollupCursor(0, None, 0, newest_event, newest_change, seen_at)
     if abs(now.timestamp() - cursor.seen_at) < SETTLED_AFTER:
         return None
-    seen = (cursor.seen_event_id, cursor.seen_change_id)
+    complete_event, complete_change = cursor.seen_event_id, cursor.seen_change_id
     if cursor.event_id is None:
         # No bucket is counted yet that earlier events could change.
-        return replace(cursor, event_id=seen[0], change_id=seen[1])
-    if (cursor.event_id, cursor.change_id) == seen:
+        return replace(cursor, event_id=complete_event, change_id=complete_change)
+    if (cursor.event_id, cursor.change_id) == (complete_event, complete_change):
         if newest_event <= cursor.event_id and newest_change <= cursor.change_id:
             return None
         # The table of changes is emptied, but its ids go on.
@@ -69,8 +69,8 @@ def next_cursor(
         )
     return replace(
         cursor,
-        event_id=min(seen[0], cursor.event_id + MAX_FOLLOWED),
-        change_id=min(seen[1], cursor.change_id + MAX_FOLLOWED),
+        event_id=min(complete_event, cursor.event_id + MAX_FOLLOWED),
+        change_id=min(complete_change, cursor.change_id + MAX_FOLLOWED),
     )
 
 
