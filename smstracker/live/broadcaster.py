@@ -194,10 +194,10 @@ class Broadcaster:
         streams = self._open_streams()
         hashes = {stream.session_hash for stream in streams}
         with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-            still_open = open_sessions(connection, self._config, hashes)
+            open_hashes = open_sessions(connection, self._config, hashes)
         self._checked_at = now
         for stream in streams:
-            if stream.session_hash not in still_open:
+            if stream.session_hash not in open_hashes:
                 stream.end()
 
 

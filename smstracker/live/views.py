@@ -34,18 +34,18 @@ def stream() -> ResponseReturnValue:
     """Server-sent events: `changed` with the public ids of messages, or `all`."""
     broadcaster = cast(Broadcaster, current_app.extensions["broadcaster"])
     session_hash = digest(current_user.session_key)
-    opened = Stream(broadcaster, current_user.id, session_hash, _socket_number())
+    event_stream = Stream(broadcaster, current_user.id, session_hash, _socket_number())
     position = event_feed.settled_position()
     try:
         # Join before reading earlier events, so that none is missed between the two.
-        broadcaster.join(opened, db.engine, position)
-        _catch_up(opened, position)
+        broadcaster.join(event_stream, db.engine, position)
+        _catch_up(event_stream, position)
     except TooManyStreamsError:
         return {"error": "Too many pages are open. Use Refresh."}, 503, {"Retry-After": "60"}
     except BaseException:
-        opened.close()
+        event_stream.close()
         raise
-    response = Response(opened, content_type="text/event-stream")
+    response = Response(event_stream, content_type="text/event-stream")
     waiting = waiting_threads()
     waiting.enter()
     response.call_on_close(waiting.leave)
@@ -84,20 +84,20 @@ def _socket_number() -> int | None:
     return connection.fileno() if isinstance(connection, socket) else None
 
 
-def _catch_up(opened: Stream, position: int) -> None:
+def _catch_up(event_stream: Stream, position: int) -> None:
     """Add the changes between the page, or the end of its last stream, and `position`."""
     # On SQLite, the request's transaction began before this stream joined the broadcaster: without
     # a new one, what was committed in between would be read by neither.
     db.session.rollback()
-    opened.start_position = position
+    event_stream.start_position = position
     since = _requested_position(position)
     if position - since > MAX_EVENTS_BEHIND:
-        opened.mark_all_changed()
+        event_stream.mark_all_changed()
         return
-    query = event_feed.select_changed_messages(opened.owner_id, since, MAX_IDS + 1)
+    query = event_feed.select_changed_messages(event_stream.owner_id, since, MAX_IDS + 1)
     public_ids = db.session.scalars(query).all()
     if public_ids:
-        opened.add_changes(str(public_id) for public_id in public_ids)
+        event_stream.add_changes(str(public_id) for public_id in public_ids)
 
 
 def _requested_position(default: int) -> int:
