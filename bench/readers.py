@@ -1,6 +1,6 @@
 """Readers of event streams: people who are signed in, each with open pages.
 
-As a program it holds streams open, for the process that is measured has no processor to spare.
+Run as a program, it holds streams open, so that the measured process need not.
 """
 
 import atexit
@@ -20,16 +20,16 @@ from smstracker import create_app
 from smstracker.extensions import db
 from smstracker.models import Message, User
 
-# Coprime to the number of rounds, so that each round's share of the messages is of all of them.
-PEOPLE = 19
+# Coprime to the number of rounds, so that each round has messages of every person.
+PERSON_COUNT = 19
 
 
-def people_of(on: rig.Shape) -> list[str]:
-    """Give the messages to all the people; a cookie of each."""
-    app = create_app(load(rig.environment(on.url)))
+def assign_messages_to_people(shape: rig.Shape) -> list[str]:
+    """Spread the messages over PERSON_COUNT people; the session cookie of each."""
+    app = create_app(load(rig.environment(shape.url)))
     cookies = []
     with app.app_context():
-        for number in range(1, PEOPLE + 1):
+        for number in range(1, PERSON_COUNT + 1):
             user = db.session.get(User, number) or User(id=number, email=f"{number}@example.org")
             db.session.add(user)
             db.session.flush()
@@ -37,7 +37,7 @@ def people_of(on: rig.Shape) -> list[str]:
             session = {"_user_id": user.session_key, "_fresh": True}
             signer = app.session_interface.get_signing_serializer(app)  # type: ignore[attr-defined]
             cookies.append(signer.dumps(session))
-        db.session.execute(update(Message).values(owner_id=Message.id % PEOPLE + 1))
+        db.session.execute(update(Message).values(owner_id=Message.id % PERSON_COUNT + 1))
         db.session.commit()
         db.session.remove()
         db.engine.dispose()
@@ -45,7 +45,7 @@ def people_of(on: rig.Shape) -> list[str]:
 
 
 class Streams:
-    """Open streams, read by a process of its own: the measured one's processor is dear enough."""
+    """Open streams, read by a process of their own."""
 
     def __init__(self, cookies: list[str], number: int) -> None:
         command = [sys.executable, __file__, str(number), *cookies]
@@ -54,39 +54,39 @@ class Streams:
         self.opened = self._process.stdout.readline().strip()
 
     def close(self) -> int:
-        """How many events they have been sent."""
+        """End the streams; the number of events that they were sent."""
         self._process.terminate()
-        told, _ = self._process.communicate()
-        return int(told)
+        output, _ = self._process.communicate()
+        return int(output)
 
 
 def read_streams(number: int, cookies: list[str]) -> None:
-    """Keep `number` streams open, and open again each that ends."""
+    """Keep `number` streams open, opening again each that ends; print the events at exit."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-    waiting, told = selectors.DefaultSelector(), 0
-    atexit.register(lambda: print(told))
-    for at in range(number):
-        _open(waiting, cookies[at % len(cookies)])
+    selector, event_count = selectors.DefaultSelector(), 0
+    atexit.register(lambda: print(event_count))
+    for index in range(number):
+        _open(selector, cookies[index % len(cookies)])
     print(f"{number} streams", flush=True)
     while True:
-        for key, _ in waiting.select(1):
+        for key, _ in selector.select(1):
             data = key.fileobj.recv(65536)  # type: ignore[union-attr]
-            told += data.count(b"event: ")
+            event_count += data.count(b"event: ")
             if not data or data.endswith(b"\r\n0\r\n\r\n"):
-                waiting.unregister(key.fileobj)
+                selector.unregister(key.fileobj)
                 key.fileobj.close()  # type: ignore[union-attr]
-                _open(waiting, key.data)
+                _open(selector, key.data)
 
 
-def _open(waiting: selectors.BaseSelector, cookie: str) -> None:
-    """Try until a process has room: a connection goes to whichever takes it first."""
+def _open(selector: selectors.BaseSelector, cookie: str) -> None:
+    """Try until a process with room takes the connection."""
     lines = "GET /messages/stream HTTP/1.1\r\nHost: 127.0.0.1\r\n"
     while True:
         stream = socket.create_connection(("127.0.0.1", rig.PORT))
         with suppress(ConnectionError):
             stream.sendall(f"{lines}Cookie: {rig.COOKIE}={cookie}\r\n\r\n".encode())
             if b" 200 " in stream.recv(65536).partition(b"\r\n")[0]:
-                waiting.register(stream, selectors.EVENT_READ, cookie)
+                selector.register(stream, selectors.EVENT_READ, cookie)
                 return
         stream.close()
         time.sleep(0.05)

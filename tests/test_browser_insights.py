@@ -1,4 +1,4 @@
-"""In a real Chromium: the chart of the figures, on the screen and on paper."""
+"""In Chromium: the chart of /insights, on screen and on paper."""
 
 import re
 
@@ -9,10 +9,10 @@ from tests.page_list import Scene, look_in
 from tests.sample_messages import ALICE, MANY
 from tests.served_apps import ServedApp
 
-# How tall each part of each bar is drawn, in pixels of the screen.
+# The height of each part of each bar, in pixels of the screen.
 HEIGHTS = """() => [...document.querySelectorAll(".chart .segment")]
   .map((part) => part.getBoundingClientRect().height)"""
-# Whether the numbers can be seen, and the lightness of the paper and of the ink.
+# Whether the table is visible, and the colour of the page.
 PRINTED = """() => [
   document.querySelector(".numbers table").getBoundingClientRect().height > 0
     && document.querySelector(".numbers td").checkVisibility({ contentVisibilityAuto: true }),
@@ -20,24 +20,26 @@ PRINTED = """() => [
 ]"""
 
 
-def look(browser: Browser, street: dict[str, ServedApp], who: str, **options: object) -> Page:
-    scene = Scene("figures", "/insights?period=30d&zone=UTC", who)
+def open_insights(
+    browser: Browser, street: dict[str, ServedApp], email: str, **options: object
+) -> Page:
+    scene = Scene("figures", "/insights?period=30d&zone=UTC", email)
     page = look_in(browser, scene, street["live"], **options)
     scene.open(page, street["live"])
     return page
 
 
-def test_one_message_among_many_is_seen_in_the_chart(
+def test_single_message_among_many_is_visible_in_the_chart(
     browser: Browser, street: dict[str, ServedApp]
 ) -> None:
-    page = look(browser, street, MANY)
+    page = open_insights(browser, street, MANY)
     heights = page.evaluate(HEIGHTS)
     assert min(heights) >= 2.5
     page.context.close()
 
 
 def test_a_phone_shows_the_newest_bar_first(browser: Browser, street: dict[str, ServedApp]) -> None:
-    page = look(browser, street, MANY, viewport={"width": 360, "height": 740})
+    page = open_insights(browser, street, MANY, viewport={"width": 360, "height": 740})
     newest = page.locator(".chart .segment").last.bounding_box()
     axis = page.locator(".chart .axis").first.bounding_box()
     assert newest
@@ -47,10 +49,10 @@ def test_a_phone_shows_the_newest_bar_first(browser: Browser, street: dict[str, 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_paper_is_light_and_has_the_numbers(
+def test_print_is_light_and_has_the_table(
     browser: Browser, street: dict[str, ServedApp], scheme: str
 ) -> None:
-    page = look(browser, street, ALICE, color_scheme=scheme)
+    page = open_insights(browser, street, ALICE, color_scheme=scheme)
     assert page.evaluate(PRINTED)[0] is False
     page.emulate_media(media="print")
     assert page.evaluate(PRINTED) == [True, "#fbfbfa"]
@@ -71,5 +73,5 @@ def test_browser_that_does_not_know_its_zone_shows_utc_and_says_so(
     page.get_by_role("button", name="Apply filters").click()
     expect(page.get_by_text("is not known here, so the days are UTC days")).to_be_visible()
     page.goto("/insights")
-    expect(page.get_by_text("Days and hours are those of UTC")).to_be_visible()
+    expect(page.get_by_text("Days and hours are in the time zone UTC")).to_be_visible()
     page.context.close()

@@ -1,4 +1,4 @@
-"""In Chromium: the log and the page of a message change by themselves, and only where they may."""
+"""In Chromium: the log and the page of a message update themselves, and nothing else moves."""
 
 from datetime import timedelta
 
@@ -13,8 +13,8 @@ from smstracker.models.messages import Message
 from smstracker.sms.status import PENDING_IS_UNKNOWN_AFTER
 from tests.clients import Person
 from tests.smtp_server import Inbox
+from tests.stream_readers import append_status
 from tests.test_browser import NewPage, new_page, sign_in  # noqa: F401
-from tests.test_live import learn
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -46,19 +46,19 @@ def row(page: Page, message: Message):  # type: ignore[no-untyped-def]
     return page.locator(f'[data-id="{message.public_id}"]')
 
 
-def test_log_changes_by_itself_and_new_messages_are_only_announced(
+def test_log_updates_by_itself_and_only_announces_new_messages(
     page: Page, live: Flask, alice: Person, message: Message
 ) -> None:
     expect(row(page, message).locator(".status")).to_have_text("Waiting")
     row(page, message).get_by_role("link").focus()
     page.wait_for_timeout(600)  # the stream is open and idle, as it is for a reader
-    learn(live, message, "delivered")
+    append_status(live, message, "delivered")
     expect(row(page, message).locator(".status")).to_have_text("Delivered")
     expect(page.get_by_role("link", name="Delivered 1")).to_be_visible()
-    expect(page.locator("#live-news")).to_contain_text("Message to +1 555-867-5310: Delivered")
+    expect(page.locator("#live-status")).to_contain_text("Message to +1 555-867-5310: Delivered")
     expect(row(page, message).get_by_role("link")).to_be_focused()
     new = alice.has_message()
-    learn(live, new)
+    append_status(live, new)
     expect(page.get_by_role("link", name="1 new message")).to_be_visible()
     expect(row(page, new)).to_have_count(0)
     assert page.evaluate("window.sameDocument") is True
@@ -70,36 +70,36 @@ def test_row_that_leaves_the_filter_stays_and_says_so(
     page: Page, live: Flask, message: Message
 ) -> None:
     page.goto("/messages?state=waiting")
-    learn(live, message, "delivered")
+    append_status(live, message, "delivered")
     expect(row(page, message)).to_contain_text("no longer in this list")
     expect(row(page, message)).to_contain_text("Delivered")
 
 
-def test_pause_holds_still_and_is_remembered(page: Page, live: Flask, message: Message) -> None:
+def test_pause_stops_updates_and_is_remembered(page: Page, live: Flask, message: Message) -> None:
     switch = page.get_by_role("button", name="Pause updates")
     switch.click()
     expect(switch).to_have_attribute("aria-pressed", "true")
     with page.expect_event("load"):
         page.reload()
     expect(switch).to_have_attribute("aria-pressed", "true")
-    learn(live, message, "delivered")
+    append_status(live, message, "delivered")
     page.wait_for_timeout(1000)
     expect(row(page, message).locator(".status")).to_have_text("Waiting")
     switch.click()
     expect(row(page, message).locator(".status")).to_have_text("Delivered")
 
 
-def test_without_a_stream_the_page_asks_until_nothing_waits(
+def test_page_without_a_stream_polls_until_nothing_waits(
     page: Page, live: Flask, message: Message
 ) -> None:
-    asked = 0
+    polls = 0
 
     def refuse(route) -> None:  # type: ignore[no-untyped-def]
         route.fulfill(status=204)
 
     def count(route) -> None:  # type: ignore[no-untyped-def]
-        nonlocal asked
-        asked += 1
+        nonlocal polls
+        polls += 1
         route.continue_()
 
     page.route("**/messages/stream*", refuse)
@@ -107,53 +107,53 @@ def test_without_a_stream_the_page_asks_until_nothing_waits(
     page.clock.install()
     page.reload()
     expect(row(page, message).locator(".status")).to_have_text("Waiting")
-    learn(live, message, "delivered")
+    append_status(live, message, "delivered")
     page.clock.run_for(3000)
     expect(row(page, message).locator(".status")).to_have_text("Delivered")
     for _ in range(10):
         page.clock.run_for(12_000)
         page.wait_for_load_state("networkidle")
-    seen = asked
-    assert 2 <= seen <= 12
+    before = polls
+    assert 2 <= before <= 12
     page.clock.run_for(120_000)
-    assert asked - seen <= 12
+    assert polls - before <= 12
 
 
-def test_page_of_a_message_changes_by_the_stream(page: Page, live: Flask, message: Message) -> None:
+def test_page_of_a_message_updates_by_the_stream(page: Page, live: Flask, message: Message) -> None:
     page.goto(f"/messages/{message.public_id}")
-    learn(live, message, "sent")
+    append_status(live, message, "sent")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Sent")
     page.get_by_text("Technical details").last.click()
-    learn(live, message, "delivered")
+    append_status(live, message, "delivered")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered")
     expect(page.locator("details").first).to_have_attribute("open", "")
 
 
-def test_page_turns_live_again_after_the_server_was_away(
+def test_page_opens_a_stream_again_when_the_server_is_back(
     page: Page, live: Flask, message: Message
 ) -> None:
-    learn(live, message, "delivered")
+    append_status(live, message, "delivered")
     page.route("**/messages/stream*", lambda route: route.fulfill(status=204))
     page.clock.install()
     page.reload()
     expect(row(page, message).locator(".status")).to_have_text("Delivered")
-    looks: list[bool] = []
-    page.on("request", lambda request: looks.append("/rows" in request.url))
+    are_polls: list[bool] = []
+    page.on("request", lambda request: are_polls.append("/rows" in request.url))
     for _ in range(10):
         page.clock.run_for(4000)
         page.wait_for_timeout(100)
-    assert 1 <= sum(looks) <= 4  # nothing waits, so that is all
+    assert 1 <= sum(are_polls) <= 4  # nothing waits, so that is all
     page.unroute("**/messages/stream*")
-    with page.expect_response("**/messages/stream*") as answer:
+    with page.expect_response("**/messages/stream*") as response:
         page.clock.run_for(21_000)  # a minute since there was no stream, and no more
-    assert answer.value.status == 200
+    assert response.value.status == 200
     page.wait_for_timeout(300)
-    learn(live, message, "read")
+    append_status(live, message, "read")
     page.clock.run_for(1000)
     expect(row(page, message).locator(".status")).to_have_text("Read")
 
 
-def test_page_of_a_message_shows_what_time_alone_makes_of_it(
+def test_page_of_a_message_shows_a_change_by_time_alone(
     page: Page, live: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_stream, "LIFETIME", 1.5)
@@ -164,12 +164,12 @@ def test_page_of_a_message_shows_what_time_alone_makes_of_it(
         expect(page.locator("#live .status").first).to_contain_text("Outcome unknown")
 
 
-def test_log_shows_what_time_alone_makes_of_a_message(
+def test_log_shows_a_change_by_time_alone(
     page: Page, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(event_stream, "LIFETIME", 1.5)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url.partition("?")[0][-14:]))
+    paths: list[str] = []
+    page.on("request", lambda request: paths.append(request.url.partition("?")[0][-14:]))
     long_ago = utcnow() - timedelta(hours=71)
     silent = alice.has_message(status="sent", status_at=long_ago)
     page.reload()
@@ -177,7 +177,7 @@ def test_log_shows_what_time_alone_makes_of_a_message(
     with time_machine.travel(utcnow() + timedelta(hours=1, seconds=1)):
         expect(row(page, silent).locator(".status")).to_have_text("Sent, no receipt")
         expect(page.get_by_role("link", name="No receipt 1")).to_be_visible()
-    assert asked.count("/messages/rows") == 1
+    assert paths.count("/messages/rows") == 1
 
 
 @pytest.mark.parametrize("width", [360, 1280])
@@ -185,23 +185,23 @@ def test_announcement_moves_no_row(page: Page, live: Flask, alice: Person, width
     message = alice.messages()[0]
     page.set_viewport_size({"width": width, "height": 760})
     before = row(page, message).bounding_box()
-    learn(live, alice.has_message(), "sent")
+    append_status(live, alice.has_message(), "sent")
     announcement = page.get_by_role("link", name="1 new message")
     expect(announcement).to_be_visible()
     assert row(page, message).bounding_box() == before
-    for beside in (row(page, message).locator("p").first, page.get_by_role("link", name="All")):
-        boxes = [announcement.bounding_box(), beside.bounding_box()]
+    for neighbour in (row(page, message).locator("p").first, page.get_by_role("link", name="All")):
+        boxes = [announcement.bounding_box(), neighbour.bounding_box()]
         above, below = sorted(boxes, key=lambda box: box["y"])
         assert above["y"] + above["height"] <= below["y"]
 
 
-def test_what_is_selected_stays(page: Page, live: Flask, message: Message) -> None:
-    learn(live, message, "undelivered")
+def test_selected_text_stays(page: Page, live: Flask, message: Message) -> None:
+    append_status(live, message, "undelivered")
     page.goto(f"/messages/{message.public_id}")
     page.get_by_text("Technical details").first.click()
     page.evaluate("getSelection().selectAllChildren(document.querySelector('details dl'))")
     selected = page.evaluate("String(getSelection())")
-    learn(live, message, "delivered")
+    append_status(live, message, "delivered")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered")
     assert page.evaluate("String(getSelection())") == selected
     expect(page.get_by_text("conflicting")).to_have_count(0)
@@ -209,13 +209,13 @@ def test_what_is_selected_stays(page: Page, live: Flask, message: Message) -> No
     expect(page.locator(".timeline")).to_contain_text("conflicting")
 
 
-def test_focus_stays_on_its_pill_when_another_one_goes(
+def test_focus_stays_on_its_pill_when_another_pill_goes(
     page: Page, live: Flask, alice: Person
 ) -> None:
     alice.has_message(status="canceled")
     unknown = alice.has_message(status="unknown")
     page.reload()
     page.get_by_role("link", name="Cancelled 1").focus()
-    learn(live, unknown, "delivered")
+    append_status(live, unknown, "delivered")
     expect(page.get_by_role("link", name="Unknown 1")).to_have_count(0)
     expect(page.get_by_role("link", name="Cancelled 1")).to_be_focused()

@@ -21,7 +21,7 @@ from smstracker.messages import search
 from smstracker.messages.search import SearchFilters
 from smstracker.messages.state_counts import counts_query
 from smstracker.messages.url_filters import read_filters
-from smstracker.models import Message, RateLimit, StatusEvent, User, insight_buckets
+from smstracker.models import Message, RateLimit, StatusEvent, User, totals_query
 from smstracker.models.event_store import _APPEND_CALLBACK
 from smstracker.models.messages import Content
 from smstracker.models.status_transitions import conditional_update
@@ -223,7 +223,7 @@ def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None
             .offset(29)
             .limit(1),
             "events": StatusEvent.select_for_message(7),
-            "first of everyone": insight_buckets.first_made_query(None),
+            "first of everyone": totals_query.first_message_query(None),
         }
         for name, query in queries.items():
             assert not is_scan(plan(query)), (name, plan(query))

@@ -1,4 +1,4 @@
-"""The numbers of /insights, on both databases."""
+"""The figures of /insights, on both databases."""
 
 import html
 import random
@@ -14,9 +14,9 @@ from sqlalchemy import update
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.insights import charts
-from smstracker.insights.page import percent
-from smstracker.insights.query import Outcomes, measure
+from smstracker.insights import charts, figures
+from smstracker.insights.page import format_share
+from smstracker.insights.query import OutcomeCount, measure
 from smstracker.models import Message, User
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
@@ -29,10 +29,10 @@ def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) ->
     rng = random.Random(4)
     now = utcnow()
     for number in range(60):
-        moved = now - timedelta(minutes=rng.randrange(60 * 24 * 9))
+        created_at = now - timedelta(minutes=rng.randrange(60 * 24 * 9))
         person = alice if number % 3 else bob
         word = rng.choice(list(RANK))
-        person.has_message(status=word, created_at=moved, status_at=moved)
+        person.has_message(status=word, created_at=created_at, status_at=created_at)
     owner = alice.id
     with app.app_context():
         period = TimeRange("7d", since=now - timedelta(days=7))
@@ -41,10 +41,11 @@ def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) ->
             for message in db.session.query(Message).filter(Message.owner_id == owner)
             if message.created_at >= period.since  # type: ignore[operator]
         )
-        unit, starts = charts.starts(period, None, now)
-        found = measure(owner, period, utcnow(), starts).outcomes
-        counted, bars = charts.totals(found), charts.bars(found, unit, starts, ZoneInfo("UTC"))
-    assert counted == {state: plain[state] for state in State}
+        unit, starts = charts.bar_starts(period, None, now)
+        outcomes = measure(owner, period, utcnow(), starts).outcomes
+        totals = figures.totals_by_state(outcomes)
+        bars = charts.bars(outcomes, unit, starts, ZoneInfo("UTC"))
+    assert totals == {state: plain[state] for state in State}
     assert sum(bar.total for bar in bars) == plain.total()
 
 
@@ -52,7 +53,8 @@ def test_silence_becomes_no_receipt(app: Flask, alice: Person) -> None:
     alice.has_message(status="sent")
     owner = alice.id
     with time_machine.travel(utcnow() + timedelta(days=5)), app.app_context():
-        assert charts.totals(measure(owner, TimeRange(), utcnow()).outcomes)[State.NO_RECEIPT] == 1
+        outcomes = measure(owner, TimeRange(), utcnow()).outcomes
+        assert figures.totals_by_state(outcomes)[State.NO_RECEIPT] == 1
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_silence_becomes_no_receipt(app: Flask, alice: Person) -> None:
 def test_a_day_has_the_hours_of_its_zone(day: str, hours: int) -> None:
     now = datetime(2026, 12, 1, tzinfo=UTC)
     period = read_period({"from": day, "to": day, "zone": "Europe/Berlin"}, now)
-    unit, starts = charts.starts(period, None, now)
+    unit, starts = charts.bar_starts(period, None, now)
     assert (unit, len(starts)) == ("hour", hours)
 
 
@@ -72,12 +74,14 @@ def test_hours_stay_whole_where_the_clocks_move_by_half_an_hour(day: str) -> Non
     period = read_period({"from": day, "to": day, "zone": zone}, now)
     assert period.since
     assert period.until
-    unit, starts = charts.starts(period, None, now)
+    unit, starts = charts.bar_starts(period, None, now)
     halves = range(int(period.since.timestamp()), int(period.until.timestamp()), 1800)
-    each = [Outcomes(datetime.fromtimestamp(at, UTC), State.FAILED, None, 1) for at in halves]
-    bars = charts.bars(each, unit, starts, ZoneInfo(zone))
+    outcomes = [
+        OutcomeCount(datetime.fromtimestamp(at, UTC), State.FAILED, None, 1) for at in halves
+    ]
+    bars = charts.bars(outcomes, unit, starts, ZoneInfo(zone))
     assert sum(bar.total for bar in bars) == len(halves)
-    # One of them has lost or won half an hour.
+    # One hour has lost or won half an hour.
     assert sum(bar.total != 2 for bar in bars) == 1
     assert bars[-1].tick == "23:00"
 
@@ -85,16 +89,16 @@ def test_hours_stay_whole_where_the_clocks_move_by_half_an_hour(day: str) -> Non
 def test_a_long_range_of_a_young_log_is_shown_by_days() -> None:
     now = datetime(2026, 12, 1, tzinfo=UTC)
     period = read_period({"from": "2026-01-01"}, now)
-    unit, starts = charts.starts(period, now - timedelta(days=9), now)
+    unit, starts = charts.bar_starts(period, now - timedelta(days=9), now)
     assert (unit, len(starts)) == ("day", 9)
 
 
-def test_few_samples_give_no_figure() -> None:
-    assert charts.percentiles(Counter({3: 19})) is None
-    assert charts.percentiles(Counter(range(1, 101))) == (50, 90, 99)
+def test_percentiles_need_enough_samples() -> None:
+    assert figures.percentiles(Counter({3: 19})) is None
+    assert figures.percentiles(Counter(range(1, 101))) == (50, 90, 99)
 
 
-def test_deliveries_learned_by_asking_are_left_out(app: Flask, alice: Person) -> None:
+def test_durations_leave_out_deliveries_learned_by_look_up(app: Flask, alice: Person) -> None:
     now = utcnow()
     for source in (Source.CALLBACK, Source.LOOKUP):
         alice.has_message(
@@ -105,42 +109,40 @@ def test_deliveries_learned_by_asking_are_left_out(app: Flask, alice: Person) ->
         )
     owner = alice.id
     with app.app_context():
-        found = measure(owner, TimeRange(), utcnow()).sums
-    assert found.by_sender == {"+15005550006": {7: 1}}
-    assert found.by_code == {"155": {7: 1}}
+        sums = measure(owner, TimeRange(), utcnow()).sums
+    assert sums.by_sender == {"+15005550006": {7: 1}}
+    assert sums.by_prefix == {"155": {7: 1}}
 
 
-def test_the_time_of_reading_is_not_taken_for_that_of_delivery(app: Flask, alice: Person) -> None:
+def test_durations_leave_out_read_messages(app: Flask, alice: Person) -> None:
     now = utcnow()
-    told = {"status_source": Source.CALLBACK, "accepted_at": now, "final_at": now}
-    alice.has_message(status="read", **told)
+    times = {"status_source": Source.CALLBACK, "accepted_at": now, "final_at": now}
+    alice.has_message(status="read", **times)
     owner = alice.id
     with app.app_context():
         assert not measure(owner, TimeRange(), utcnow()).sums.by_sender
 
 
-def test_a_receipt_that_is_the_first_news_is_no_delivery_in_no_time(
-    app: Flask, alice: Person
-) -> None:
+def test_durations_leave_out_a_receipt_that_comes_first(app: Flask, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     owner = alice.id
     with app.app_context():
         with db.engine.begin() as connection:
             append_event(connection, message.id, StatusUpdate("delivered", Source.CALLBACK, {}))
-        found = measure(owner, TimeRange(), utcnow())
-    assert charts.totals(found.outcomes)[State.DELIVERED] == 1
-    assert not found.sums.by_sender
-    assert not found.sums.by_code
+        result = measure(owner, TimeRange(), utcnow())
+    assert figures.totals_by_state(result.outcomes)[State.DELIVERED] == 1
+    assert not result.sums.by_sender
+    assert not result.sums.by_prefix
 
 
-def test_spend_is_by_currency_and_counts_what_has_no_price(app: Flask, alice: Person) -> None:
+def test_spend_counts_by_currency_and_without_a_price(app: Flask, alice: Person) -> None:
     alice.has_message(price_micros=7500, price_unit="USD")
     alice.has_message()
     owner = alice.id
     with app.app_context():
         spend = measure(owner, TimeRange(), utcnow()).sums.spend
-    [(unit, total, count)] = charts.prices(spend)
-    assert (unit, charts.money(total), count) == ("USD", "0.0075", 1)
+    [(currency, total, count)] = figures.prices(spend)
+    assert (currency, figures.format_money(total), count) == ("USD", "0.0075", 1)
     assert spend[None] == (0, 1)
 
 
@@ -162,29 +164,29 @@ def test_failures_without_a_code_link_to_as_many_messages(alice: Person, word: s
     assert log.count("<li data-id=") == 1
 
 
-def test_a_rare_failure_is_not_shown_as_none() -> None:
-    assert percent(1, 10_000) == "under 0.1 %"
-    assert percent(9_999, 10_000) == "over 99.9 %"
-    assert percent(0, 0) == "–"
+def test_share_rounds_little_not_to_nothing_and_much_not_to_all() -> None:
+    assert format_share(1, 10_000) == "under 0.1 %"
+    assert format_share(9_999, 10_000) == "over 99.9 %"
+    assert format_share(0, 0) == "–"
 
 
 def test_users_do_not_see_the_totals_of_others(alice: Person, bob: Person) -> None:
     bob.has_message(status="delivered")
-    assert "Nothing was sent" in words(alice.get("/insights").text)
+    assert "No messages in this range" in words(alice.get("/insights").text)
     assert alice.get("/insights?everyone=1").status_code == 404
 
 
 def make_administrator(app: Flask, person: Person) -> None:
     with app.app_context():
-        mine = update(User).where(User.email == person.email)
-        db.session.execute(mine.values(administrator=True))
+        statement = update(User).where(User.email == person.email)
+        db.session.execute(statement.values(administrator=True))
         db.session.commit()
 
 
-def test_administrators_see_the_last_digits_of_a_sender_or_its_name() -> None:
+def test_senders_without_numbers_show_the_last_digits_or_the_name() -> None:
     senders = {"+15005550006": Counter({3: 2}), "Clinic": Counter({3: 1}), None: Counter({3: 1})}
-    of_everyone = charts.by_sender(senders, readable=False)
-    assert [one.name for one in of_everyone] == ["…0006", "Clinic", "Messaging Service"]
+    rows = figures.durations_by_sender(senders, show_numbers=False)
+    assert [row.name for row in rows] == ["…0006", "Clinic", "Messaging Service"]
 
 
 def test_administrators_see_totals_without_numbers_or_texts(
@@ -207,21 +209,21 @@ def test_administrators_see_totals_without_numbers_or_texts(
         ("2026-05-03", "soon", "Asia/Tokyo", "Type each day like"),
     ],
 )
-def test_a_range_that_makes_no_sense_is_explained_and_what_was_typed_is_kept(
+def test_invalid_range_is_explained_and_stays_in_the_form(
     alice: Person, from_: str, to: str, zone: str, problem: str
 ) -> None:
     answer = alice.get(f"/insights?from={from_}&to={to}&zone={zone}")
     assert answer.status_code == 422
     assert problem in words(answer.text)
     assert [hidden(answer.text, name) for name in ("from", "to", "zone")] == [from_, to, zone]
-    assert f"Days and hours are those of {zone}" in words(answer.text)
+    assert f"Days and hours are in the time zone {zone}" in words(answer.text)
 
 
-def test_zone_that_is_not_known_counts_as_utc_and_stays_in_the_form(alice: Person) -> None:
+def test_unknown_zone_counts_as_utc_and_stays_in_the_form(alice: Person) -> None:
     answer = alice.get("/insights?from=2026-05-03&to=2026-05-04&zone=Etc/Unknown")
     assert answer.status_code == 200
     assert "“Etc/Unknown” is not known here" in words(answer.text)
-    assert "Days and hours are those of UTC" in words(answer.text)
+    assert "Days and hours are in the time zone UTC" in words(answer.text)
     assert hidden(answer.text, "zone") == "Etc/Unknown"
     assert "period=30d&amp;zone=Etc/Unknown" in answer.text.replace("%2F", "/")
 

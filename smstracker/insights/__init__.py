@@ -1,1 +1,1 @@
-"""What became of the messages, in numbers and charts."""
+"""Insights: outcomes, failures, delivery times and spend, in numbers and charts."""

@@ -5,9 +5,10 @@ from datetime import datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from smstracker.insights import charts
-from smstracker.insights.charts import Bar, DurationStats
-from smstracker.insights.query import first_made, measure
+from smstracker.insights import charts, figures
+from smstracker.insights.charts import Bar
+from smstracker.insights.figures import DurationStats
+from smstracker.insights.query import first_message_at, measure
 from smstracker.messages.search_filters import NO_CODE
 from smstracker.sms.error_guide import explain_code
 from smstracker.sms.status import State
@@ -15,8 +16,8 @@ from smstracker.web.time_range import TimeRange
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """`filter` is what the log calls those with this code."""
+class FailureRow:
+    """Failures with one error code."""
 
     code: str | None
     reason: str
@@ -25,25 +26,26 @@ class Failure:
 
     @property
     def filter(self) -> str:
+        """The code as the log's filter names it."""
         return self.code or NO_CODE
 
 
 @dataclass(frozen=True, slots=True)
 class Insights:
-    """`ended` is what the rates are a share of."""
+    """The page. Rates are shares of `rate_base`, the messages in RATE_STATES."""
 
     period: TimeRange
     everyone: bool
     totals: dict[State, int]
-    ended: int
+    rate_base: int
     since: datetime
     unit: str
     bars: list[Bar]
     axis: list[int]
-    failures: list[Failure]
+    failures: list[FailureRow]
     by_sender: list[DurationStats]
     by_country: list[DurationStats]
-    is_cut: bool
+    splits_half_hours: bool
     prices: list[tuple[str, Decimal, int]]
     as_of: datetime | None
     complete_since: datetime | None
@@ -53,52 +55,52 @@ class Insights:
         return sum(self.totals.values())
 
     def share(self, state: State) -> str:
-        """Of those that have ended, as people read it."""
-        return percent(self.totals[state], self.ended)
+        return format_share(self.totals[state], self.rate_base)
 
 
-def insights(owner_id: int | None, period: TimeRange, now: datetime) -> Insights:
-    """Of one owner, or of everyone if that is None."""
-    unit, starts = charts.starts(period, first_made(owner_id), now)
-    found = measure(owner_id, period, now, starts)
-    totals = charts.totals(found.outcomes)
-    bars = charts.bars(found.outcomes, unit, starts, ZoneInfo(period.zone))
+def build_insights(owner_id: int | None, period: TimeRange, now: datetime) -> Insights:
+    """The page of one owner, or of all if `owner_id` is None."""
+    unit, starts = charts.bar_starts(period, first_message_at(owner_id), now)
+    result = measure(owner_id, period, now, starts)
+    totals = figures.totals_by_state(result.outcomes)
+    bars = charts.bars(result.outcomes, unit, starts, ZoneInfo(period.zone))
+    show_numbers = owner_id is not None
     return Insights(
         period=period,
         everyone=owner_id is None,
         totals=totals,
-        ended=sum(totals[state] for state in charts.ENDED),
+        rate_base=sum(totals[state] for state in figures.RATE_STATES),
         since=starts[0],
         unit=unit,
         bars=bars,
         axis=charts.axis(max(bar.total for bar in bars)),
         failures=[
-            _failure(code, count, totals[State.FAILED])
-            for code, count in charts.failures(found.outcomes)
+            _failure_row(code, count, totals[State.FAILED])
+            for code, count in figures.failures_by_code(result.outcomes)
         ],
-        by_sender=charts.by_sender(found.sums.by_sender, readable=owner_id is not None),
-        by_country=charts.by_country(found.sums.by_code),
-        is_cut=charts.is_cut(starts),
-        prices=charts.prices(found.sums.spend),
-        as_of=found.as_of,
-        complete_since=found.complete_since,
+        by_sender=figures.durations_by_sender(result.sums.by_sender, show_numbers=show_numbers),
+        by_country=figures.durations_by_country(result.sums.by_prefix),
+        splits_half_hours=charts.splits_half_hours(starts),
+        prices=figures.prices(result.sums.spend),
+        as_of=result.as_of,
+        complete_since=result.complete_since,
     )
 
 
-def percent(part: int, whole: int) -> str:
-    """A share; what is little is not shown as nothing, nor what is much as all."""
+def format_share(part: int, whole: int) -> str:
+    """A percentage; little is not rounded to nothing, nor much to all."""
     if not whole:
         return "–"
-    share = 100 * part / whole
-    if 0 < share < 0.1:
+    percent = 100 * part / whole
+    if 0 < percent < 0.1:
         return "under 0.1 %"
-    if 99.9 < share < 100:
+    if 99.9 < percent < 100:
         return "over 99.9 %"
-    return f"{share:.1f} %"
+    return f"{percent:.1f} %"
 
 
-def _failure(code: str | None, count: int, failed: int) -> Failure:
-    # Among these are some that never reached Twilio, so there was nobody to give a reason.
-    reason = explain_code(code)
-    short = reason.short if reason else "Without an error code"
-    return Failure(code, short, count, percent(count, failed))
+def _failure_row(code: str | None, count: int, failed: int) -> FailureRow:
+    # A message that never reached Twilio has no code, because nobody gave a reason.
+    explanation = explain_code(code)
+    reason = explanation.short if explanation else "Without an error code"
+    return FailureRow(code, reason, count, format_share(count, failed))

@@ -1,7 +1,7 @@
-"""Count ahead for /insights what does not change every minute.
+"""The worker job that rolls up for /insights what does not change every minute.
 
-Reads come first, then one short transaction writes; it writes nothing if another worker wrote
-meanwhile, so that what is kept is never older than the cursor says.
+Each step reads first and writes in one short transaction; it writes nothing if another worker has
+written since the read, so that no rollup is older than the cursor says.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,82 +13,88 @@ from sqlalchemy import Connection
 from smstracker.clock import utcnow
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
-from smstracker.models import insight_buckets
+from smstracker.models import insight_buckets, insight_cursor
+from smstracker.models.insight_buckets import CountedBucket
+from smstracker.models.insight_cursor import RollupCursor
 from smstracker.models.insight_rollups import DAY, HALF_HOUR
-from smstracker.models.message_totals import count_by_owner, moment
+from smstracker.models.totals_query import count_by_owner, from_epoch, merge_ranges
 
-# The newest change too often, and new messages may still come into them.
-KEPT_LIVE = timedelta(hours=1)
-SPANS_AT_ONCE = 24
-DAYS_AT_ONCE = 2
-BUDGET = 5.0  # seconds of one run, because silent messages wait for the same worker
+# Newer messages change too often, and more of them are created.
+MIN_AGE = timedelta(hours=1)
+MAX_HALF_HOURS = 24  # in one step
+MAX_DAYS = 2  # in one step
+MAX_RUN_SECONDS = 5.0  # because silent messages wait for the same worker
 
 
 def roll_up(_last_done: datetime | None) -> Iterator[int]:
-    """Count what is new or has changed, the newest first; of each step, how many spans."""
-    ends_at = monotonic() + BUDGET
-    for step in (follow, count_spans, add_up_days):
+    """Count new and changed buckets, newest first; yields the amount of work of each step."""
+    ends_at = monotonic() + MAX_RUN_SECONDS
+    for step in (follow_changes, count_half_hours, roll_up_days):
         while done := step(utcnow()):
             yield done
             if monotonic() > ends_at:
                 return
 
 
-def follow(now: datetime) -> int:
-    """Count the spans anew about whose messages there was news; how much was followed."""
+def follow_changes(now: datetime) -> int:
+    """Mark the buckets that events have changed; the number of events and changes followed."""
+    changed: set[int] = set()
+    changed_at = None
     with _reading() as connection:
-        cursor = insight_buckets.cursor(connection)
-        ahead = insight_buckets.events_ahead(connection, cursor, now)
-        touched = insight_buckets.touched(connection, cursor, ahead) if cursor and ahead else set()
-        came = insight_buckets.news_began(connection, cursor) if touched and cursor else None
-    if ahead is None:
+        before = insight_cursor.read_cursor(connection)
+        after = insight_cursor.next_cursor(connection, before, now)
+        if before and after:
+            changed = insight_cursor.changed_buckets(connection, before, after)
+            if changed:
+                changed_at = insight_cursor.first_unfollowed_at(connection, before)
+    if after is None:
         return 0
     with db.engine.begin() as connection:
-        if cursor is None:
-            insight_buckets.begin(connection, ahead)
-        elif insight_buckets.advance(connection, cursor, ahead):
-            insight_buckets.outdate(connection, touched, ahead, came or now)
-    return insight_buckets.followed(cursor, ahead)
+        if before is None:
+            insight_cursor.create_cursor(connection, after)
+        elif insight_cursor.advance(connection, before, after):
+            insight_cursor.delete_followed_changes(connection, after)
+            insight_buckets.mark_changed(connection, changed, changed_at or now)
+    return insight_cursor.count_followed(before, after)
 
 
-def count_spans(now: datetime) -> int:
-    """Count a few half hours that are not counted, or of which silence has changed something."""
+def count_half_hours(now: datetime) -> int:
+    """Count the newest half hours without current counts; their number."""
     with _reading() as connection:
-        cursor = insight_buckets.cursor(connection)
-        if cursor is None or cursor.event_id is None:
+        cursor = insight_cursor.read_cursor(connection)
+        if cursor is None or not cursor.is_started:
             return 0
-        wanted = insight_buckets.uncounted(connection, now, now - KEPT_LIVE)[:SPANS_AT_ONCE]
-        ranges = [(moment(began), moment(began + HALF_HOUR)) for began in wanted]
-        counted = count_by_owner(connection, insight_buckets.merged(ranges), now)
-    made = [insight_buckets.CountedBucket(began, HALF_HOUR) for began in wanted]
-    for (owner_id, began), counts in counted.items():
-        made[wanted.index(began)].put(owner_id, counts)
-    return _write(cursor, made, now)
+        starts = insight_buckets.uncounted_half_hours(connection, now, now - MIN_AGE)
+        starts = starts[:MAX_HALF_HOURS]
+        ranges = [(from_epoch(start), from_epoch(start + HALF_HOUR)) for start in starts]
+        totals_by_key = count_by_owner(connection, merge_ranges(ranges), now)
+    buckets = {start: CountedBucket(start, HALF_HOUR) for start in starts}
+    for (owner_id, start), totals in totals_by_key.items():
+        buckets[start].add(owner_id, totals)
+    return _store(cursor, list(buckets.values()), now)
 
 
-def add_up_days(now: datetime) -> int:
-    """Add up the half hours of a few days that are counted as a whole."""
+def roll_up_days(now: datetime) -> int:
+    """Roll up the newest days whose half hours are all counted; their number."""
     with _reading() as connection:
-        cursor = insight_buckets.cursor(connection)
-        if cursor is None or cursor.event_id is None:
+        cursor = insight_cursor.read_cursor(connection)
+        if cursor is None or not cursor.is_started:
             return 0
-        wanted = insight_buckets.days_to_add_up(connection, now)[:DAYS_AT_ONCE]
-        made = [insight_buckets.CountedBucket(day, DAY, stale_at) for day, stale_at in wanted]
-        for one in made:
-            for owner_id, counts in insight_buckets.day_rollups(connection, one.began):
-                one.put(owner_id, counts)
-    return _write(cursor, made, now)
+        days = insight_buckets.days_to_roll_up(connection, now)[:MAX_DAYS]
+        buckets = [CountedBucket(day, DAY, stale_at) for day, stale_at in days]
+        for bucket in buckets:
+            for owner_id, totals in insight_buckets.half_hour_rollups(connection, bucket.start):
+                bucket.add(owner_id, totals)
+    return _store(cursor, buckets, now)
 
 
-def _write(
-    cursor: insight_buckets.Cursor, made: Sequence[insight_buckets.CountedBucket], now: datetime
-) -> int:
-    if not made:
+def _store(cursor: RollupCursor, buckets: Sequence[CountedBucket], now: datetime) -> int:
+    if not buckets:
         return 0
     with db.engine.begin() as connection:
-        if insight_buckets.advance(connection, cursor):
-            insight_buckets.keep(connection, made, now)
-    return len(made)
+        if insight_cursor.advance(connection, cursor):
+            insight_buckets.store_buckets(connection, buckets, now)
+    return len(buckets)
 
 
 def _reading() -> Connection:

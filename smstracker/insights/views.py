@@ -1,4 +1,4 @@
-"""Whether deliveries are healthy: one's own messages, or everyone's totals for administrators."""
+"""The page of a user's own figures, or of everyone's totals for administrators."""
 
 from datetime import datetime
 
@@ -8,11 +8,11 @@ from flask_login import current_user
 
 from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
-from smstracker.insights.charts import money
-from smstracker.insights.page import insights
-from smstracker.web.time_range import TimeRange, TimeRangeError, read_period
+from smstracker.insights.figures import format_money
+from smstracker.insights.page import build_insights
+from smstracker.web.time_range import PERIODS, TimeRange, TimeRangeError, read_period
 
-DEFAULT = "7d"
+DEFAULT_PERIOD = "7d"
 
 bp = Blueprint("insights", __name__, url_prefix="/insights")
 bp.before_request(only_signed_in)
@@ -25,14 +25,22 @@ def overview() -> ResponseReturnValue:
         abort(404)
     now = utcnow()
     period, problem = _period(now)
-    page = insights(None if everyone else current_user.id, period, now)
-    given = {"page": page, "problem": problem, "typed": request.args, "now": now, "money": money}
-    return render_template("insights/overview.html", **given), 422 if problem else 200
+    html = render_template(
+        "insights/overview.html",
+        periods={name: words for name, (_, words) in PERIODS.items()} | {"all": "All time"},
+        page=build_insights(None if everyone else current_user.id, period, now),
+        problem=problem,
+        typed=request.args,
+        now=now,
+        format_money=format_money,
+    )
+    return html, 422 if problem else 200
 
 
 def _period(now: datetime) -> tuple[TimeRange, str | None]:
-    """The range of time that is asked for; if there is none, the usual one and what is wrong."""
+    """The requested range, or the default one and the problem to show."""
     try:
-        return read_period(request.args, now, DEFAULT), None
+        return read_period(request.args, now, DEFAULT_PERIOD), None
     except TimeRangeError as error:
-        return read_period({"zone": request.args.get("zone", "")}, now, DEFAULT), str(error)
+        zone = {"zone": request.args.get("zone", "")}
+        return read_period(zone, now, DEFAULT_PERIOD), str(error)

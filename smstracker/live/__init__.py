@@ -1,1 +1,1 @@
-"""Telling open pages which messages have changed."""
+"""Live pages: open pages learn which messages have changed."""

@@ -1,9 +1,9 @@
-"""Follows the status events for all open streams of this process, with one thread.
+"""Follows the status events for all open streams of this process, in one thread.
 
-The events are asked for again and again instead of being announced by the database: PostgreSQL's
-NOTIFY takes a lock of the whole instance at every commit and does not pass PgBouncer, and SQLite
-has nothing of the kind. So nothing is added to the path of the callbacks, any number of processes
-can follow, and both databases are read by the same code. Nothing is held between two looks.
+It polls the events instead of having the database announce them: PostgreSQL's NOTIFY takes a lock
+of the whole instance at every commit and does not pass PgBouncer, and SQLite has no such thing. So
+callbacks pay nothing, any number of processes can follow, and the same code reads both databases.
+It holds no connection and no transaction between two polls.
 """
 
 import logging
@@ -18,201 +18,196 @@ from sqlalchemy import Engine, Select
 from config import Config
 from smstracker.database.engine import READS_ONLY
 from smstracker.live.commit_watcher import CommitWatcher
-from smstracker.live.event_stream import Stream, abandoned
+from smstracker.live.event_gaps import EventGaps
+from smstracker.live.event_stream import Stream, abandoned_streams
 from smstracker.models import event_feed
 from smstracker.models.users import open_sessions
 
 log = logging.getLogger(__name__)
 
-EVERY, EVERY_WHEN_BUSY = 0.1, 0.5  # seconds between two looks
-CHECK_EVERY = 1.0
-# Each stream that has something to write is a thread that wants the interpreter, and many at once
-# would take it from those that store callbacks: so they are woken in turn, a few at each beat, and
-# fewer if the beat is late, because then others wait for the interpreter already.
-BEAT = 0.02  # seconds
-LATE = 0.005
-WOKEN_AT_A_BEAT = 8
-WOKEN_WHEN_LATE = 2
-# So many events a second, taken over two seconds: the open pages can wait a little then.
-BUSY, BUSY_OVER = 100, 2.0
-SLOWEST = 5.0  # seconds between two tries while the database is away
-AT_ONCE = 1_000
-# Transactions end sooner (see statement_timeout): what is still missing then was rolled back.
-MISSING_FOR = 15.0
-MOST_MISSING = 500
+POLL_INTERVAL, POLL_INTERVAL_BUSY = 0.1, 0.5  # seconds
+SESSION_CHECK_INTERVAL = 1.0  # seconds
+MAX_RETRY_INTERVAL = 5.0  # seconds, while the database is away
+BATCH_SIZE = 1_000  # events
+# Each stream that writes is a thread that wants the interpreter, and many at once would take it
+# from those that store callbacks. So a few are woken at a time, and fewer if the broadcaster itself
+# is late, because then other threads already wait for the interpreter.
+WAKE_INTERVAL = 0.02  # seconds
+WAKE_TOLERANCE = 0.005  # seconds
+MAX_WAKES = 8
+MAX_WAKES_LATE = 2
+# Above this rate, open pages can wait a little longer.
+BUSY_RATE = 100  # events a second
+RATE_WINDOW = 2.0  # seconds
 
 
 class TooManyStreamsError(Exception):
-    """No more streams: their threads are needed for requests that end."""
+    """No thread is left for a stream: the others are needed for requests that end."""
 
 
 class Broadcaster:
-    """One for an app; its thread lives while a stream is open.
+    """Hands events to the streams of an app; its thread lives while a stream is open.
 
-    `position` is settled: whatever lies at or before it has been told to the streams.
+    Every event up to `position` has been handed to the streams.
     """
 
     def __init__(self, config: Config) -> None:
         self.position = 0
         self._config = config
-        self._most = max(config.web_threads - 2, 0) // 2
+        self._max_streams = max(config.web_threads - 2, 0) // 2
         self._streams: set[Stream] = set()
-        self._guard = Lock()
+        self._lock = Lock()
         self._is_running = False
         self._thread: Thread | None = None
         self._stopped = Event()
-        self._top = 0
-        self._missing: dict[int, float] = {}
-        self._told: dict[Stream, None] = {}  # and not woken yet, the longest waiting first
+        self._gaps = EventGaps(0)
+        self._to_wake: dict[Stream, None] = {}  # the longest waiting first
         self._checked_at = 0.0
         self._rate = 0.0  # events a second
-        self._weighed_at = 0.0
+        self._rated_at = 0.0
 
     @property
     def is_busy(self) -> bool:
-        return self._rate > BUSY
+        return self._rate > BUSY_RATE
 
     def join(self, stream: Stream, engine: Engine, position: int) -> None:
-        """Tell `stream` of everything after `position`, read a moment ago. Raises TooManyStreamsError."""
-        with self._guard:
+        """Hand `stream` every event after `position`, which was read a moment ago.
+
+        Raises TooManyStreamsError.
+        """
+        with self._lock:
             if self._stopped.is_set():
                 raise TooManyStreamsError
-            if len(self._streams) >= self._most:
+            if len(self._streams) >= self._max_streams:
                 self._end_abandoned()
-            if len(self._streams) >= self._most:
+            if len(self._streams) >= self._max_streams:
                 self._make_room(stream.owner_id)
             self._streams.add(stream)
             if not self._is_running:
-                self._begin(engine, position)
+                self._start(engine, position)
 
     def _make_room(self, owner_id: int) -> None:
-        """End a stream of whoever has the most, so that nobody can take all; or TooManyStreamsError."""
-        counts = Counter(one.owner_id for one in self._streams)
-        [(greediest, most)] = counts.most_common(1) or [(owner_id, 0)]
-        if most <= counts[owner_id] + 1:
+        """End a stream of the owner with most, so that nobody can take all.
+
+        Raises TooManyStreamsError if `owner_id` would then have the most.
+        """
+        counts = Counter(stream.owner_id for stream in self._streams)
+        [(greediest_owner, count)] = counts.most_common(1) or [(owner_id, 0)]
+        if count <= counts[owner_id] + 1:
             raise TooManyStreamsError
-        ended = next(one for one in self._streams if one.owner_id == greediest)
-        self._streams.discard(ended)
-        ended.end()
+        stream = next(stream for stream in self._streams if stream.owner_id == greediest_owner)
+        self._streams.discard(stream)
+        stream.end()
 
     def _end_abandoned(self) -> None:
-        """Whoever goes to another page leaves a stream, which must not keep others from theirs."""
-        for stream in abandoned(self._streams):
+        """End the streams that readers leave behind when they go to another page."""
+        for stream in abandoned_streams(self._streams):
             self._streams.discard(stream)
             stream.end()
 
     def leave(self, stream: Stream) -> None:
-        with self._guard:
+        with self._lock:
             self._streams.discard(stream)
 
     def stop(self) -> None:
-        """End every stream, for good: this process is about to end."""
+        """End every stream and admit no more: this process is about to end."""
         self._stopped.set()
-        for stream in self._open():
+        for stream in self._open_streams():
             stream.end()
 
     def close(self) -> None:
-        """Stop, and wait until the database is asked no more."""
+        """Stop, and wait until the thread no longer reads the database."""
         self.stop()
-        with self._guard:
+        with self._lock:
             thread = self._thread
         if thread is not None:
             thread.join()
 
-    def _open(self) -> list[Stream]:
-        with self._guard:
+    def _open_streams(self) -> list[Stream]:
+        with self._lock:
             return list(self._streams)
 
-    def _begin(self, engine: Engine, position: int) -> None:
-        self.position = self._top = position
-        self._missing, self._told = {}, {}
+    def _start(self, engine: Engine, position: int) -> None:
+        self.position, self._gaps, self._to_wake = position, EventGaps(position), {}
         self._thread = Thread(target=self._run, args=[engine], name="broadcaster", daemon=True)
         self._thread.start()
         self._is_running = True
 
     def _run(self, engine: Engine) -> None:
-        pause = EVERY
-        bell = CommitWatcher(engine)
-        while self._goes_on():
+        interval = POLL_INTERVAL
+        watcher = CommitWatcher(engine)
+        while self._should_run():
             try:
-                self._weigh(self._look(engine) if bell.has_rung() else 0)
-                self._check(engine)
-                pause = EVERY_WHEN_BUSY if self.is_busy else EVERY
+                self._update_rate(self._poll(engine) if watcher.has_changed() else 0)
+                self._check_sessions(engine)
+                interval = POLL_INTERVAL_BUSY if self.is_busy else POLL_INTERVAL
             except Exception:
-                # Whatever it is, the pages must not wait for ever: it is tried again.
-                pause = min(pause * 2, SLOWEST)
-                bell.reset()
+                # Retry whatever it is, or the pages would wait for ever.
+                interval = min(interval * 2, MAX_RETRY_INTERVAL)
+                watcher.reset()
                 log.warning("broadcast_failed", exc_info=True)
-            self._wake_in_turn(time.monotonic() + pause)
-        bell.close()
+            self._wake_streams(time.monotonic() + interval)
+        watcher.close()
 
-    def _wake_in_turn(self, until: float) -> None:
-        """Wake who was told something, each when it is due, until the next look."""
-        beat = time.monotonic()
+    def _wake_streams(self, until: float) -> None:
+        """Wake the streams that have changes to write, each when it is due, until the next poll."""
+        due_at = time.monotonic()
         while (now := time.monotonic()) < until and not self._stopped.is_set():
-            most = WOKEN_AT_A_BEAT if now < beat + LATE else WOKEN_WHEN_LATE
-            for stream in [one for one in self._told if not one.rests(now)][:most]:
-                del self._told[stream]
+            limit = MAX_WAKES if now < due_at + WAKE_TOLERANCE else MAX_WAKES_LATE
+            ready = [stream for stream in self._to_wake if not stream.is_throttled(now)]
+            for stream in ready[:limit]:
+                del self._to_wake[stream]
                 stream.wake()
-            beat = min(now + BEAT, until) if self._told else until
-            self._stopped.wait(beat - now)
+            due_at = min(now + WAKE_INTERVAL, until) if self._to_wake else until
+            self._stopped.wait(due_at - now)
 
-    def _goes_on(self) -> bool:
-        with self._guard:
+    def _should_run(self) -> bool:
+        with self._lock:
             self._is_running = bool(self._streams) and not self._stopped.is_set()
             return self._is_running
 
-    def _weigh(self, seen: int) -> None:
-        """Take so many events into the rate."""
+    def _update_rate(self, event_count: int) -> None:
         now = time.monotonic()
-        passed, self._weighed_at = now - self._weighed_at, now
-        self._rate += (seen / passed - self._rate) * min(passed / BUSY_OVER, 1)
+        elapsed, self._rated_at = now - self._rated_at, now
+        self._rate += (event_count / elapsed - self._rate) * min(elapsed / RATE_WINDOW, 1)
 
-    def _look(self, engine: Engine) -> int:
-        """Tell the streams of what has become visible since the last look, and how much it was."""
-        seen = 0
+    def _poll(self, engine: Engine) -> int:
+        """Hand the streams what has become visible since the last poll; the number of events."""
+        count = 0
         while True:
             now = time.monotonic()
-            found = _read(engine, event_feed.changes(self._top, self._missing, AT_ONCE))
-            news: defaultdict[int, set[str]] = defaultdict(set)
-            for number, owner_id, public_id in found:
-                self._note(number, now)
+            gaps = self._gaps
+            query = event_feed.select_changes(gaps.newest_id, gaps.missing_ids, BATCH_SIZE)
+            rows = _read(engine, query)
+            changed: defaultdict[int, set[str]] = defaultdict(set)
+            for event_id, owner_id, public_id in rows:
+                gaps.add(event_id, now)
                 if owner_id is not None:
-                    news[owner_id].add(str(public_id))
-            for stream in self._open() if news else ():
-                if stream.owner_id in news:
-                    stream.tell(news[stream.owner_id])
-                    self._told.setdefault(stream)
-            self._settle(now)
-            seen += len(found)
-            if len(found) < AT_ONCE:
-                return seen
+                    changed[owner_id].add(str(public_id))
+            for stream in self._open_streams() if changed else ():
+                if stream.owner_id in changed:
+                    stream.add_changes(changed[stream.owner_id])
+                    self._to_wake.setdefault(stream)
+            gaps.expire(now)
+            self.position = gaps.position
+            count += len(rows)
+            if len(rows) < BATCH_SIZE:
+                return count
 
-    def _note(self, number: int, now: float) -> None:
-        if self._missing.pop(number, None) is None and number > self._top:
-            first = max(self._top + 1, number - MOST_MISSING)
-            self._missing |= dict.fromkeys(range(first, number), now + MISSING_FOR)
-            self._top = number
-
-    def _settle(self, now: float) -> None:
-        kept = sorted(number for number, until in self._missing.items() if until > now)
-        self._missing = {number: self._missing[number] for number in kept[-MOST_MISSING:]}
-        self.position = min(self._missing, default=self._top + 1) - 1
-
-    def _check(self, engine: Engine) -> None:
+    def _check_sessions(self, engine: Engine) -> None:
         """End the streams of readers who have gone, are signed out or no longer let in."""
         now = time.monotonic()
-        if now - self._checked_at < CHECK_EVERY:
+        if now - self._checked_at < SESSION_CHECK_INTERVAL:
             return
-        with self._guard:
+        with self._lock:
             self._end_abandoned()
-        streams = self._open()
+        streams = self._open_streams()
         hashes = {stream.session_hash for stream in streams}
         with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-            still_open = open_sessions(connection, self._config, hashes)
+            open_hashes = open_sessions(connection, self._config, hashes)
         self._checked_at = now
         for stream in streams:
-            if stream.session_hash not in still_open:
+            if stream.session_hash not in open_hashes:
                 stream.end()
 
 

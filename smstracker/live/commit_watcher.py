@@ -1,4 +1,4 @@
-"""Whether it is worth asking the database at all."""
+"""Tells cheaply whether the database may have changed."""
 
 import sqlite3
 from contextlib import suppress
@@ -7,9 +7,9 @@ from sqlalchemy import Engine
 
 
 class CommitWatcher:
-    """Tells cheaply whether there may be something new: SQLite counts its commits.
+    """Watches SQLite's count of commits; on PostgreSQL, always reports a change.
 
-    On a connection of its own, because the count is that of others' commits since.
+    Has a connection of its own, because SQLite counts the commits of other connections.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -17,18 +17,18 @@ class CommitWatcher:
         self._connection: sqlite3.Connection | None = None
         self._version: int | None = None
 
-    def has_rung(self) -> bool:
+    def has_changed(self) -> bool:
         if self._path is None:
             return True
         if self._connection is None:
             is_uri = self._path.startswith("file:")
             self._connection = sqlite3.connect(self._path, isolation_level=None, uri=is_uri)
         version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        has_rung, self._version = version != self._version, version
-        return has_rung
+        has_changed, self._version = version != self._version, version
+        return has_changed
 
     def reset(self) -> None:
-        """What was rung for was not read."""
+        """Report a change again, because the last one could not be read."""
         self.close()
         self._connection, self._version = None, None
 

@@ -1,4 +1,4 @@
-"""One open event stream: what a reader still has to be told, written as server-sent events."""
+"""One open event stream: changes that its reader has not been sent, as server-sent events."""
 
 import json
 import random
@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from smstracker.live.broadcaster import Broadcaster
 
-RETRY_AFTER = 2000  # ms that a browser waits before it opens a broken stream again
-# A stream that ends by plan is opened again at once, or every reader were late by seconds.
-RESUME_AFTER = 100  # ms
-HEARTBEAT = 15.0  # seconds; shorter than the patience of any proxy
-LIFETIME = 45.0  # seconds, give or take a fifth, so that not all come back at once
-# Between two writes; the page would not fetch more often. While much is stored, what is written
-# would take from that.
-PAUSE, PAUSE_WHEN_BUSY = 0.5, 2.0  # seconds
-# With more than this many changes a page does better to look at all of its rows.
-MOST_IDS = 500
-# Linux tells at once that the other side has closed; elsewhere a write that fails does, later.
-HUNG_UP = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+RETRY_MS = 2000  # before the browser opens a broken stream again
+# A stream that ends as planned is opened again at once, or its reader would miss seconds.
+RESUME_MS = 100
+HEARTBEAT = 15.0  # seconds; shorter than the timeout of any proxy
+LIFETIME = 45.0  # seconds, plus or minus a fifth, so that not all come back at once
+# Seconds between two writes; the page would not fetch more often. Under load, writes would take
+# time from storing callbacks.
+MIN_INTERVAL, MIN_INTERVAL_BUSY = 0.5, 2.0
+# A page with more changes than this reloads all its rows.
+MAX_IDS = 500
+# Linux reports at once that the reader has closed; elsewhere only a failing write does.
+HANG_UP_EVENTS = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 class Stream:
-    """Iterated by the thread of its request; told of changes by the broadcaster's."""
+    """Iterated by the thread of its request; the broadcaster's thread adds changes."""
 
     def __init__(
         self,
@@ -38,81 +38,83 @@ class Stream:
         self.owner_id = owner_id
         self.session_hash = session_hash
         self.socket_number = socket_number
-        self.caught_up_to = 0  # told of by whoever opened the stream
+        self.start_position = 0  # whoever opens the stream adds the changes up to here
         self._broadcaster = broadcaster
         self._ids: set[str] = set()
-        self._is_all = False
-        self._rests_until = 0.0
-        self._news = Condition()
+        self._all_changed = False
+        self._next_write_at = 0.0
+        self._condition = Condition()
         self._ended = False
-        self._until = time.monotonic() + LIFETIME * random.uniform(0.8, 1.2)
+        self._ends_at = time.monotonic() + LIFETIME * random.uniform(0.8, 1.2)
 
-    def tell(self, ids: Iterable[str]) -> None:
-        """These messages have changed; said once it is woken, or is not asleep yet."""
-        with self._news:
+    def add_changes(self, ids: Iterable[str]) -> None:
+        """Note changed messages; written at the next `wake`, or at once if the stream is awake."""
+        with self._condition:
             self._ids.update(ids)
-            if len(self._ids) > MOST_IDS:
-                self.tell_all()
+            if len(self._ids) > MAX_IDS:
+                self.mark_all_changed()
 
-    def tell_all(self) -> None:
-        """Any message may have changed."""
-        self._ids, self._is_all = set(), True
+    def mark_all_changed(self) -> None:
+        """Note that any message may have changed."""
+        self._ids, self._all_changed = set(), True
 
-    def rests(self, now: float) -> bool:
-        """Whether it has written so short a time ago that it is not to be woken yet."""
-        return now < self._rests_until
+    def is_throttled(self, now: float) -> bool:
+        """Whether the last write is too recent for another one."""
+        return now < self._next_write_at
 
     def wake(self) -> None:
-        """Write what was told."""
-        with self._news:
-            self._news.notify()
+        """Have the stream write its changes."""
+        with self._condition:
+            self._condition.notify()
 
     def end(self) -> None:
-        with self._news:
+        with self._condition:
             self._ended = True
-            self._news.notify()
+            self._condition.notify()
 
     def close(self) -> None:
-        """The reader is gone, or the stream was never begun: called by the WSGI server."""
+        """Leave the broadcaster; called by the WSGI server when the response is over."""
         self._broadcaster.leave(self)
 
     def __iter__(self) -> Iterator[bytes]:
-        yield f"retry: {RETRY_AFTER}\n\n".encode()
+        yield f"retry: {RETRY_MS}\n\n".encode()
         while not self._ended:
-            rest = self._until - time.monotonic()
-            if rest <= 0:
-                yield f"retry: {RESUME_AFTER}\n".encode() + self._event()
+            remaining = self._ends_at - time.monotonic()
+            if remaining <= 0:
+                yield f"retry: {RESUME_MS}\n".encode() + self._event()
                 return
-            with self._news:
-                self._news.wait_for(self._is_due, min(HEARTBEAT, rest))
+            with self._condition:
+                self._condition.wait_for(self._is_due, min(HEARTBEAT, remaining))
             if not self._ended:
                 yield self._event()
 
     def _is_due(self) -> bool:
-        has_news = bool(self._ids) or self._is_all
-        return self._ended or (has_news and not self.rests(time.monotonic()))
+        has_changes = bool(self._ids) or self._all_changed
+        return self._ended or (has_changes and not self.is_throttled(time.monotonic()))
 
     def _event(self) -> bytes:
-        # The position first: whatever came up to it has been told before, and so goes with it.
-        position = max(self._broadcaster.position, self.caught_up_to)
-        with self._news:
+        # Read the position before the changes: those up to it are then among them.
+        position = max(self._broadcaster.position, self.start_position)
+        with self._condition:
             ids, self._ids = self._ids, set()
-            is_all, self._is_all = self._is_all, False
-        # Before it is written: what comes meanwhile is said after the pause.
-        pause = PAUSE_WHEN_BUSY if self._broadcaster.is_busy else PAUSE
-        self._rests_until = time.monotonic() + pause
-        words = ": still here\n"
-        if is_all:
-            words = "event: all\ndata: all\n"
+            all_changed, self._all_changed = self._all_changed, False
+        # Set before the write: what changes during it is written after the interval.
+        interval = MIN_INTERVAL_BUSY if self._broadcaster.is_busy else MIN_INTERVAL
+        self._next_write_at = time.monotonic() + interval
+        lines = ": still here\n"
+        if all_changed:
+            lines = "event: all\ndata: all\n"
         elif ids:
-            words = f"event: changed\ndata: {json.dumps(sorted(ids))}\n"
-        return f"{words}id: {position}\n\n".encode()
+            lines = f"event: changed\ndata: {json.dumps(sorted(ids))}\n"
+        return f"{lines}id: {position}\n\n".encode()
 
 
-def abandoned(streams: Iterable[Stream]) -> list[Stream]:
-    """Those whose readers have closed the connection; else only the next heartbeat would tell."""
+def abandoned_streams(streams: Iterable[Stream]) -> list[Stream]:
+    """Streams whose readers have closed the connection, before the next heartbeat fails."""
     poll = select.poll()
-    by_socket = {one.socket_number: one for one in streams if one.socket_number is not None}
+    by_socket = {
+        stream.socket_number: stream for stream in streams if stream.socket_number is not None
+    }
     for number in by_socket:
-        poll.register(number, HUNG_UP)
+        poll.register(number, HANG_UP_EVENTS)
     return [by_socket[number] for number, _ in poll.poll(0)]

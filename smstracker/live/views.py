@@ -1,4 +1,4 @@
-"""The event stream of a page, and the rows that it then fetches: one's own, always."""
+"""The event stream of a page and the rows that it then fetches; only of own messages."""
 
 import uuid
 from socket import socket
@@ -12,7 +12,7 @@ from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.live.broadcaster import Broadcaster, TooManyStreamsError
-from smstracker.live.event_stream import MOST_IDS, Stream
+from smstracker.live.event_stream import MAX_IDS, Stream
 from smstracker.messages import search
 from smstracker.messages.search import PAGE_SIZE
 from smstracker.messages.url_filters import FilterError, read_filters
@@ -24,8 +24,8 @@ from smstracker.web.waiting_threads import waiting_threads
 bp = Blueprint("live", __name__)
 bp.before_request(only_signed_in)
 
-MOST_BEHIND = 10_000  # events; looking through more costs more than the page itself
-MOST_NEW = 99
+MAX_EVENTS_BEHIND = 10_000  # reading more costs more than the page itself
+MAX_NEW = 99  # the largest number of new messages that a page shows
 
 
 @bp.get("/messages/stream")
@@ -34,28 +34,28 @@ def stream() -> ResponseReturnValue:
     """Server-sent events: `changed` with the public ids of messages, or `all`."""
     broadcaster = cast(Broadcaster, current_app.extensions["broadcaster"])
     session_hash = digest(current_user.session_key)
-    opened = Stream(broadcaster, current_user.id, session_hash, _socket_number())
+    event_stream = Stream(broadcaster, current_user.id, session_hash, _socket_number())
     position = event_feed.settled_position()
     waiting = waiting_threads()
     if not waiting.enter():
         return _too_many()
     try:
-        # Joined before the past is looked up, so that nothing falls between the two.
-        broadcaster.join(opened, db.engine, position)
-        _catch_up(opened, position)
+        # Join before reading earlier events, so that none is missed between the two.
+        broadcaster.join(event_stream, db.engine, position)
+        _catch_up(event_stream, position)
     except TooManyStreamsError:
         waiting.leave()
         return _too_many()
     except BaseException:
         waiting.leave()
-        opened.close()
+        event_stream.close()
         raise
-    answer = Response(opened, content_type="text/event-stream")
-    answer.call_on_close(waiting.leave)
-    # nginx would keep the events back until its buffer is full.
-    answer.headers["X-Accel-Buffering"] = "no"
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+    response = Response(event_stream, content_type="text/event-stream")
+    response.call_on_close(waiting.leave)
+    # nginx would hold events back until its buffer is full.
+    response.headers["X-Accel-Buffering"] = "no"
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _too_many() -> ResponseReturnValue:
@@ -65,78 +65,78 @@ def _too_many() -> ResponseReturnValue:
 @bp.get("/messages/rows")
 @for_programs
 def rows() -> ResponseReturnValue:
-    """What has changed on a page of the log, as HTML."""
+    """The changed parts of a page of the log, as HTML."""
     try:
-        chosen = read_filters(current_user.id, request.args, utcnow())
+        log_filters = read_filters(current_user.id, request.args, utcnow())
     except FilterError as error:
         return {"error": str(error)}, 422
-    ids = _ids()
-    counts = search.count_states(chosen.filter)
+    ids = _requested_ids()
+    counts = search.count_states(log_filters.filter)
     return render_template(
         "live/rows.html",
         messages=search.find_by_ids(current_user.id, ids),
-        fitting=search.matching_ids(chosen.filter, ids),
+        matching_ids=search.matching_ids(log_filters.filter, ids),
         counts=counts,
         total=search.sum_counts(counts),
-        chosen=chosen,
-        new=_new(chosen.filter),
-        most_new=MOST_NEW,
-        now=chosen.filter.at,
+        log_filters=log_filters,
+        new_count=_count_new(log_filters.filter),
+        max_new=MAX_NEW,
+        now=log_filters.filter.at,
     )
 
 
 def _socket_number() -> int | None:
-    """The reader's connection, if the server tells which it is."""
+    """The file descriptor of the connection; None if the server does not provide it."""
     connection = request.environ.get("gunicorn.socket", request.environ.get("werkzeug.socket"))
     return connection.fileno() if isinstance(connection, socket) else None
 
 
-def _catch_up(opened: Stream, position: int) -> None:
-    """Tell of what came between the page, or the end of its last stream, and now."""
-    # SQLite shows a transaction what was there when it began, and the request's began before the
-    # broadcaster told this stream of anything: what was committed between would be told by neither.
+def _catch_up(event_stream: Stream, position: int) -> None:
+    """Add the changes between the page, or the end of its last stream, and `position`."""
+    # On SQLite, the request's transaction began before this stream joined the broadcaster: without
+    # a new one, what was committed in between would be read by neither.
     db.session.rollback()
-    opened.caught_up_to = position
-    since = _since(position)
-    if position - since > MOST_BEHIND:
-        opened.tell_all()
+    event_stream.start_position = position
+    since = _requested_position(position)
+    if position - since > MAX_EVENTS_BEHIND:
+        event_stream.mark_all_changed()
         return
-    missed = event_feed.changed_messages(opened.owner_id, since, MOST_IDS + 1)
-    found = db.session.scalars(missed).all()
-    if found:
-        opened.tell(str(public_id) for public_id in found)
+    query = event_feed.select_changed_messages(event_stream.owner_id, since, MAX_IDS + 1)
+    public_ids = db.session.scalars(query).all()
+    if public_ids:
+        event_stream.add_changes(str(public_id) for public_id in public_ids)
 
 
-def _since(position: int) -> int:
-    given = request.headers.get("Last-Event-ID") or request.args.get("since", "")
-    is_number = given.isascii() and given.isdecimal() and len(given) < 19
-    return int(given) if is_number else position
+def _requested_position(default: int) -> int:
+    position = request.headers.get("Last-Event-ID") or request.args.get("since", "")
+    is_number = position.isascii() and position.isdecimal() and len(position) < 19
+    return int(position) if is_number else default
 
 
-def _ids() -> list[uuid.UUID]:
-    given = [one for one in request.args.get("ids", "").split(",") if one]
-    if len(given) > PAGE_SIZE:
+def _requested_ids() -> list[uuid.UUID]:
+    ids = [public_id for public_id in request.args.get("ids", "").split(",") if public_id]
+    if len(ids) > PAGE_SIZE:
         abort(400)
     try:
-        return [uuid.UUID(one) for one in given]
+        return [uuid.UUID(public_id) for public_id in ids]
     except ValueError:
         abort(404)
 
 
-def _new(chosen: search.SearchFilters) -> int:
-    """How many messages that pass are newer than the page's first; at most one over MOST_NEW.
+def _count_new(filters: search.SearchFilters) -> int:
+    """How many matching messages are newer than the first of the page; at most MAX_NEW + 1.
 
-    A page that does not begin with the newest names none, and is told of none.
+    A page that does not begin with the newest messages sends no `newest` and gets 0.
     """
     newest = request.args.get("newest")
     if newest is None:
         return 0
-    key = None
+    cursor = None
     if newest:
         try:
-            key = search.find_cursor(chosen.owner_id, uuid.UUID(newest))
+            cursor = search.find_cursor(filters.owner_id, uuid.UUID(newest))
         except ValueError:
             abort(404)
-        if key is None:
+        if cursor is None:
             abort(404)
-    return len(search.find_page(chosen, after=key, size=MOST_NEW + 1))
+    return len(search.find_page(filters, after=cursor, size=MAX_NEW + 1))

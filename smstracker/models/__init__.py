@@ -7,7 +7,7 @@ from smstracker.models.insight_rollups import (
     InsightBucket,
     InsightChange,
     InsightCursor,
-    InsightTally,
+    InsightRollup,
 )
 from smstracker.models.lookup_queue import Heartbeat, ScheduledJob
 from smstracker.models.mail_health import MailHealth
@@ -25,7 +25,7 @@ __all__ = [
     "InsightBucket",
     "InsightChange",
     "InsightCursor",
-    "InsightTally",
+    "InsightRollup",
     "MailHealth",
     "Message",
     "RateLimit",

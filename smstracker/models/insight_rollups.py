@@ -1,6 +1,6 @@
-"""What was counted ahead for /insights: by half hours, and by days of UTC made of them.
+"""Tables of the rollups for /insights: by half hour, and by UTC day.
 
-Moments are whole seconds since 1970, because a year of them is read for one page.
+Times are whole seconds since 1970, because one page reads a year of them.
 """
 
 from sqlalchemy import BigInteger, Integer, String, Text
@@ -9,16 +9,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId
 
-EVERYONE = 0  # the owner of the rows that count all messages
+EVERYONE = 0  # the owner_id of rollups of all messages
 HALF_HOUR = 1800
 DAY = 86_400
 
 
 class InsightBucket(Model):
-    """The `width` seconds from `began` are counted, for all owners.
+    """A bucket that is counted for all owners: the `width` seconds from `began`.
 
-    From `stale_at` on, silence alone changes what was counted with this receipt window; if it is
-    negative, there has been news since -`stale_at`.
+    From `stale_at` on, silence alone changes its counts, given this receipt window. A negative
+    `stale_at` means that messages of the bucket have changed since -`stale_at`.
     """
 
     __tablename__ = "insight_span"
@@ -31,10 +31,11 @@ class InsightBucket(Model):
     made_at: Mapped[int] = mapped_column(BigInteger)
 
 
-class InsightTally(Model):
-    """The counts of one owner in one span, as `Counts.packed`; no row where there is no message.
+class InsightRollup(Model):
+    """The totals of one owner in one bucket, as `MessageTotals.packed_columns`.
 
-    The outcomes are apart, because a day's bars may want them by half hours, and the rest not.
+    An owner without messages in the bucket has no row. The outcomes have a column of their own,
+    because bars that split a day read only them by half hour.
     """
 
     __tablename__ = "insight_tally"
@@ -48,10 +49,10 @@ class InsightTally(Model):
 
 
 class InsightChange(Model):
-    """A message whose price or sender became known without a status event."""
+    """A change of a message's price or sender that no status event records."""
 
     __tablename__ = "insight_change"
-    # The numbers of rows that are gone must not come again: they are followed by number.
+    # The cursor follows the ids, so those of deleted rows must not be used again.
     __table_args__ = {"sqlite_autoincrement": True}
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -59,11 +60,11 @@ class InsightChange(Model):
 
 
 class InsightCursor(Model):
-    """How far the events and changes have been followed; the one row is named "insights".
+    """The position of the rollup job in events and changes; one row, named "insights".
 
-    On PostgreSQL a lower number may be committed after a higher one: what was `seen` counts as
-    complete when every transaction of then must be over. `version` lets one worker write only
-    what it has counted since nobody else wrote.
+    On PostgreSQL a lower id may be committed after a higher one: ids up to the `seen_` ones are
+    complete once every transaction of `seen_at` must have ended. `version` detects a write of
+    another worker. `event_id` is None until the first `seen_` ids are complete.
     """
 
     __tablename__ = "insight_cursor"

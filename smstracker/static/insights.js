@@ -1,4 +1,4 @@
-// Counts days and hours in the reader's own zone, where the address names none.
+// Adds the browser's time zone to the address if the address names none.
 
 const address = new URL(location.href);
 if (!address.searchParams.has("zone")) {

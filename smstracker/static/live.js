@@ -1,108 +1,109 @@
-// Tells the scripts of the page which messages have changed, as long as somebody looks at it.
+// Tells the scripts of the page which messages have changed while the page is visible.
 //
-// One event stream while the tab is visible. Where there is none to be had (the server has no room,
-// a proxy cuts it or keeps it back), it asks again and again, ever more slowly, until nothing is
-// waiting or its patience is at an end; then the reader has the Refresh link, until there is a
-// stream again. What has changed is handed on as an event of the document, "messages-changed":
-// `ids` is null for all, `signal` ends the look, and the page promises an answer in `look`:
-// "changed", "same", or false when it can show nothing any more (signed out, another version).
+// Opens one event stream. Without a stream (the server has no room, or a proxy cuts or buffers it),
+// polls ever more slowly, until nothing waits or MAX_POLLING is over, and keeps trying for a stream.
+// Dispatches "messages-changed" on the document: `ids` is null for all messages, `signal` aborts the
+// fetch, and the page sets `refresh` to a promise of "changed", "same", or false when it can update
+// no more (signed out, another version).
 
-const MEMORY = "live"; // "paused" in the browser's own memory
-const FIRST_FETCH = 100; // ms, so that changes that come together are fetched together
-const FETCH_EVERY = 300;
-const LATE = 15_000; // an answer that has not come by now never will
-const BREAKS = 3; // in a row, without a single event between
-const STREAM_AGAIN = 60_000;
+const STORAGE_KEY = "live"; // "paused" or "live"
+const FETCH_DELAY = 100; // ms, so that changes that come together are fetched together
+const FETCH_INTERVAL = 300;
+const FETCH_TIMEOUT = 15_000;
+const MAX_BREAKS = 3; // in a row, without an event between
+const OPEN_TIMEOUT = 10_000;
+const STABLE_AFTER = 10_000;
+const STREAM_RETRY = 60_000;
 // The server ends a stream within 54 seconds, so an older one has lost its connection unnoticed.
-const OLDEST = 75_000;
-const FASTEST = 2_000; // ms between two looks without a stream
-const SLOWEST = 10_000;
-const SLOWING = 1.25;
-const PATIENCE = 10 * 60_000;
-// A failure is at times followed by a delivery, and any report by its double.
-const LAST_LOOKS = 4;
+const MAX_STREAM_AGE = 75_000;
+const MIN_POLL_INTERVAL = 2_000;
+const MAX_POLL_INTERVAL = 10_000;
+const BACKOFF = 1.25;
+const MAX_POLLING = 10 * 60_000;
+// A delivery may follow a failure, so polling goes on a little after nothing waits.
+const FINAL_POLLS = 4;
 
 const bar = document.getElementById("live-bar");
 
 let { position, stream } = bar?.dataset ?? {};
-// How far the reader's clock is ahead of the server's, in ms.
-const ahead = bar ? Date.now() - Date.parse(bar.querySelector("time").dateTime) : 0;
+// By how much the reader's clock is ahead of the server's, in ms.
+const clockSkew = bar ? Date.now() - Date.parse(bar.querySelector("time").dateTime) : 0;
 let source = null;
 let breaks = 0;
-let again = 0; // the timer of the next try for a stream
-let watch = 0; // the timer that ends a stream in which nothing happens
+let retryTimer = 0; // of the next try for a stream
+let watchdog = 0; // replaces a stream that does not open or grows too old
 let changed = new Set();
 let isAll = false;
 let fetchTimer = 0;
 let fetchedAt = 0;
-let fetching = null; // what ends the look that is under way
-let isPaused = remembered() === "paused";
+let fetching = null; // the AbortController of the fetch under way
+let isPaused = storedMode() === "paused";
 let isOver = false;
-// { timer, pause, deadline, looks } since there is no stream; `looks` once nothing is waiting. It is
-// kept while a stream is tried for, or its patience would begin anew every minute.
+// { timer, interval, deadline, remaining } while there is no stable stream; `remaining` counts polls
+// once nothing waits. Survives tries for a stream, or MAX_POLLING would start over every minute.
 let poll = null;
 
-function remembered() {
+function storedMode() {
   try {
-    return localStorage.getItem(MEMORY);
+    return localStorage.getItem(STORAGE_KEY);
   } catch {
-    return null; // the browser keeps nothing for us: then the choice lasts for this page
+    return null; // without storage, the choice lasts for this page
   }
 }
 
-function remember(word) {
+function storeMode(mode) {
   try {
-    localStorage.setItem(MEMORY, word);
+    localStorage.setItem(STORAGE_KEY, mode);
   } catch {
-    // as above
+    // Without storage, the choice lasts for this page.
   }
 }
 
 // ---- Fetching ----
 
-function note(ids) {
-  keep(ids);
-  schedule();
+function addChanges(ids) {
+  collect(ids);
+  scheduleFetch();
 }
 
-function keep(ids) {
+function collect(ids) {
   if (ids) for (const id of ids) changed.add(id);
   else isAll = true;
 }
 
-function schedule() {
+function scheduleFetch() {
   if (fetching || fetchTimer || isPaused || isOver) return;
-  const rest = FETCH_EVERY - (Date.now() - fetchedAt);
-  fetchTimer = setTimeout(hand, Math.max(FIRST_FETCH, rest));
+  const remaining = FETCH_INTERVAL - (Date.now() - fetchedAt);
+  fetchTimer = setTimeout(fetchChanges, Math.max(FETCH_DELAY, remaining));
 }
 
-async function hand() {
+async function fetchChanges() {
   fetchTimer = 0;
   fetching = new AbortController();
   const ids = isAll ? null : [...changed];
   changed = new Set();
   isAll = false;
-  const answer = await look({ ids, signal: fetching.signal });
+  const result = await refreshPage({ ids, signal: fetching.signal });
   fetching = null;
   fetchedAt = Date.now();
-  if (answer === false) return end();
-  // No connection, or the server has trouble: what was learned of has still to be shown.
-  if (answer === null) keep(ids);
-  if (answer === null && source) fetchedAt += SLOWEST;
-  if ((changed.size || isAll) && (answer !== null || source)) schedule();
-  if (poll && source?.readyState !== EventSource.OPEN) lookLater(answer === "changed");
+  if (result === false) return end();
+  // Without a response, the changes are still to be shown.
+  if (result === null) collect(ids);
+  if (result === null && source) fetchedAt += MAX_POLL_INTERVAL;
+  if ((changed.size || isAll) && (result !== null || source)) scheduleFetch();
+  if (poll && source?.readyState !== EventSource.OPEN) schedulePoll(result === "changed");
 }
 
-// The answer of the page; null when it could not look.
-async function look(detail) {
-  const late = setTimeout(() => fetching.abort(), LATE);
+// The result of the page; null when it got no response.
+async function refreshPage(detail) {
+  const timeout = setTimeout(() => fetching.abort(), FETCH_TIMEOUT);
   try {
     document.dispatchEvent(new CustomEvent("messages-changed", { detail }));
-    return await detail.look;
+    return await detail.refresh;
   } catch {
     return null;
   } finally {
-    clearTimeout(late);
+    clearTimeout(timeout);
   }
 }
 
@@ -113,109 +114,111 @@ function end() {
 
 // ---- The stream ----
 
-// The reader begins to look at the page, or looks again.
+// Called when the page becomes visible and when updates resume.
 function open() {
   close();
   if (isPaused || isOver || document.hidden) return;
   connect();
-  fetchedAt = 0; // the reader does not wait for what did not work before
-  if (changed.size || isAll) schedule(); // learned of before, and not shown yet
+  fetchedAt = 0; // do not delay the reader after an earlier failure
+  if (changed.size || isAll) scheduleFetch();
 }
 
 function connect() {
   breaks = 0;
   source = new EventSource(`${stream}?since=${position}`);
-  source.addEventListener("open", opened);
-  source.addEventListener("changed", (event) => take(event, JSON.parse(event.data)));
-  source.addEventListener("all", (event) => take(event, null));
-  source.addEventListener("error", broken);
-  expectOpen();
+  source.addEventListener("open", onOpen);
+  source.addEventListener("changed", (event) => receive(event, JSON.parse(event.data)));
+  source.addEventListener("all", (event) => receive(event, null));
+  source.addEventListener("error", onError);
+  awaitOpen();
 }
 
-function expectOpen() {
-  clearTimeout(watch);
-  watch = setTimeout(doWithout, SLOWEST);
+function awaitOpen() {
+  clearTimeout(watchdog);
+  watchdog = setTimeout(fallBackToPolling, OPEN_TIMEOUT);
 }
 
-// Time alone makes an unsettled message something else, and no event tells of that. The pages say
-// when: then they look again, with the next stream.
-function isDue() {
-  const turns = [...document.querySelectorAll("main [data-turns]")].map((one) => one.dataset.turns);
-  return turns.some((moment) => Date.parse(moment) < Date.now() - ahead);
+// Whether time alone has changed the display of a message: no event reports that, so the page
+// refreshes when the next stream opens.
+function isOutdated() {
+  const parts = [...document.querySelectorAll("main [data-turns]")];
+  return parts.some((part) => Date.parse(part.dataset.turns) < Date.now() - clockSkew);
 }
 
-function opened() {
+function onOpen() {
   clearTimeout(poll?.timer);
-  clearTimeout(watch);
-  watch = setTimeout(connectAgain, OLDEST);
-  setTimeout(() => source?.readyState === EventSource.OPEN && trust(), SLOWEST);
-  if (isDue()) note(null);
+  clearTimeout(watchdog);
+  watchdog = setTimeout(reconnect, MAX_STREAM_AGE);
+  setTimeout(() => source?.readyState === EventSource.OPEN && markStable(), STABLE_AFTER);
+  if (isOutdated()) addChanges(null);
 }
 
-// This stream is one that stays.
-function trust() {
+function markStable() {
   breaks = 0;
   poll = null;
 }
 
-function take(event, ids) {
-  trust();
+function receive(event, ids) {
+  markStable();
   position = event.lastEventId || position;
-  note(ids);
+  addChanges(ids);
 }
 
-// The browser opens a stream that broke again by itself, unless the answer was none at all.
-function broken() {
+// The browser reopens a broken stream by itself, unless the response was not a stream.
+function onError() {
   breaks += 1;
-  if (source.readyState === EventSource.CLOSED || breaks === BREAKS) doWithout();
-  else expectOpen();
+  if (source.readyState === EventSource.CLOSED || breaks === MAX_BREAKS) fallBackToPolling();
+  else awaitOpen();
 }
 
-function doWithout() {
-  hangUp();
-  keepAsking();
-  again = setTimeout(connect, STREAM_AGAIN);
+function fallBackToPolling() {
+  disconnect();
+  startPolling();
+  retryTimer = setTimeout(connect, STREAM_RETRY);
 }
 
-function connectAgain() {
-  hangUp();
+function reconnect() {
+  disconnect();
   connect();
 }
 
-function hangUp() {
+function disconnect() {
   source?.close();
   source = null;
-  clearTimeout(watch);
+  clearTimeout(watchdog);
 }
 
 function close() {
-  hangUp();
-  clearTimeout(again);
+  disconnect();
+  clearTimeout(retryTimer);
   clearTimeout(fetchTimer);
   fetchTimer = 0;
   clearTimeout(poll?.timer);
   poll = null;
 }
 
-// ---- Without it ----
+// ---- Polling ----
 
-function keepAsking() {
+function startPolling() {
   const isNew = poll === null;
-  poll ??= { timer: 0, pause: FASTEST, deadline: Date.now() + PATIENCE, looks: Infinity };
-  lookLater(isNew);
+  const deadline = Date.now() + MAX_POLLING;
+  poll ??= { timer: 0, interval: MIN_POLL_INTERVAL, deadline, remaining: Infinity };
+  schedulePoll(isNew);
 }
 
-// In the end nothing is asked for but a stream: the server may only have been restarted.
-function lookLater(hasChanged) {
+// Once polling is over, tries for a stream go on: the server may only have been restarted.
+function schedulePoll(hasChanged) {
   const isWaiting = document.querySelector("main [data-waiting]") !== null;
-  poll.looks = isWaiting ? Infinity : Math.min(poll.looks, LAST_LOOKS) - 1;
-  poll.pause = hasChanged ? FASTEST : Math.min(poll.pause * SLOWING, SLOWEST);
+  poll.remaining = isWaiting ? Infinity : Math.min(poll.remaining, FINAL_POLLS) - 1;
+  poll.interval = hasChanged
+    ? MIN_POLL_INTERVAL
+    : Math.min(poll.interval * BACKOFF, MAX_POLL_INTERVAL);
   clearTimeout(poll.timer);
-  if (poll.looks <= 0 || Date.now() >= poll.deadline) return;
-  poll.timer = setTimeout(() => note(null), poll.pause);
+  if (poll.remaining <= 0 || Date.now() >= poll.deadline) return;
+  poll.timer = setTimeout(() => addChanges(null), poll.interval);
 }
 
-// ---- The reader's switch ----
+// ---- The switch of the reader ----
 
 function offerPause() {
   const button = document.createElement("button");
@@ -223,24 +226,24 @@ function offerPause() {
   button.id = "live-switch";
   button.className = "quiet";
   button.textContent = "Pause updates";
-  const mark = () => button.setAttribute("aria-pressed", isPaused);
+  const showState = () => button.setAttribute("aria-pressed", isPaused);
   button.addEventListener("click", () => {
     isPaused = !isPaused;
-    remember(isPaused ? "paused" : "live");
-    mark();
+    storeMode(isPaused ? "paused" : "live");
+    showState();
     if (!isPaused) return open();
     fetching?.abort();
     close();
   });
-  mark();
+  showState();
   bar.append(" ", button);
 }
 
 if (bar) {
   offerPause();
   open();
-  // Nobody reads a hidden tab, and its stream would keep others from having one. What was missed
-  // is told when it opens again, from the position that was reached.
+  // A hidden tab would take a stream from other readers. When it is visible again, its next stream
+  // resumes at the position.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) close();
     else open();

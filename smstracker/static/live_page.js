@@ -1,15 +1,14 @@
-// Shows what has changed, on the page of a message and in the log: puts the parts of a fresh page in
-// the place of those that have changed, and only of those. What the reader has opened, focused or
-// selected stays as it is, and no row ever moves under the reader's eyes.
+// Updates the page of a message and the log: replaces the parts that have changed with those of a
+// new response. What the reader has opened, focused or selected stays, and no row moves.
 
-const ANNOUNCE_EVERY = 2_000; // ms; a screen reader could not keep up with every change
+const ANNOUNCE_INTERVAL = 2_000; // ms; a screen reader could not keep up with every change
 
-const news = document.getElementById("live-news");
+const statusRegion = document.getElementById("live-status");
 const page = document.getElementById("live");
 const announcement = document.getElementById("live-announcement");
 
-// What a part says, without what scripts and readers have changed and what time alone changes.
-function essence(part) {
+// The markup of a part without what scripts, readers and time alone change in it.
+function stableMarkup(part) {
   const copy = part.cloneNode(true);
   for (const time of copy.querySelectorAll("time")) {
     time.textContent = "";
@@ -19,21 +18,22 @@ function essence(part) {
   return copy.innerHTML;
 }
 
-function keepOpen(before, after) {
+function copyOpenDetails(before, after) {
   for (const details of before.querySelectorAll("details[open]")) {
-    const same = after.querySelector(`details[data-event="${details.dataset.event}"]`);
-    if (same) same.open = true;
+    const successor = after.querySelector(`details[data-event="${details.dataset.event}"]`);
+    if (successor) successor.open = true;
   }
 }
 
-// Puts the keyboard back on what it was on: the same link, or the details of the same event.
-function focusKeeper(part) {
+// Returns a function that restores the focus: on the same link, or the details of the same event.
+function saveFocus(part) {
   const focused = document.activeElement;
-  const name = (one) => one.href ?? one.closest("details")?.dataset.event;
+  const name = (element) => element.href ?? element.closest("details")?.dataset.event;
   if (!part.contains(focused)) return () => {};
   return (successor) => {
-    const all = [...successor.querySelectorAll("a, summary")];
-    all.find((one) => name(one) === name(focused))?.focus({ preventScroll: true });
+    const candidates = [...successor.querySelectorAll("a, summary")];
+    const target = candidates.find((element) => name(element) === name(focused));
+    target?.focus({ preventScroll: true });
   };
 }
 
@@ -42,131 +42,139 @@ function isSelected(part) {
   return !selection.isCollapsed && selection.containsNode(part, true);
 }
 
-function takeOver(stale, fresh) {
+function copyAttributes(before, after) {
   for (const name of ["data-waiting", "data-gone", "data-turns"]) {
-    if (fresh.hasAttribute(name)) stale.setAttribute(name, fresh.getAttribute(name));
-    else stale.removeAttribute(name);
+    if (after.hasAttribute(name)) before.setAttribute(name, after.getAttribute(name));
+    else before.removeAttribute(name);
   }
 }
 
-// Its time comes when nothing is selected any more.
-function replaceLater(replace) {
+// Tries again when the selection changes.
+function postponeReplacement(replace) {
   document.addEventListener("selectionchange", replace, { once: true });
   return false;
 }
 
-// Tells whether anything was replaced. Both have the same number of children.
-function replaceChanged(stale, fresh) {
-  // A list of its own: a successor that is put in place leaves the fresh page.
-  return [...fresh.children].map((successor, index) => replaceChild(stale, index, successor)).some(Boolean);
+// Returns whether any child was replaced; both parents have the same number of children.
+function replaceChanged(before, after) {
+  // Copy the list: a successor that is put in place leaves its parent.
+  const successors = [...after.children];
+  return successors.map((successor, index) => replaceChild(before, index, successor)).some(Boolean);
 }
 
 function replaceChild(parent, index, successor) {
   const part = parent.children[index];
-  if (essence(part) === essence(successor)) return false;
-  if (isSelected(part)) return replaceLater(() => replaceChild(parent, index, successor));
-  keepOpen(part, successor);
-  const refocus = focusKeeper(part);
+  if (stableMarkup(part) === stableMarkup(successor)) return false;
+  if (isSelected(part)) return postponeReplacement(() => replaceChild(parent, index, successor));
+  copyOpenDetails(part, successor);
+  const restoreFocus = saveFocus(part);
   part.replaceWith(successor);
-  refocus(successor);
+  restoreFocus(successor);
   return true;
 }
 
-// The page at an address; throws when there is no connection or the server has trouble.
-async function fetchPage(address, signal) {
-  const answer = await fetch(address, { headers: { Accept: "text/html" }, signal });
-  if (answer.status >= 500) throw new Error("the server has trouble");
-  return new DOMParser().parseFromString(await answer.text(), "text/html");
+// Returns the document at an address; throws without a connection and on a server error.
+async function fetchDocument(address, signal) {
+  const response = await fetch(address, { headers: { Accept: "text/html" }, signal });
+  if (response.status >= 500) throw new Error(`status ${response.status}`);
+  return new DOMParser().parseFromString(await response.text(), "text/html");
 }
 
-// The moment of which the page tells, for all who reckon with it.
-function setUpdated(fresh) {
-  const now = fresh.querySelector("time[data-now]");
+// Sets the time of the page, from which other scripts compute ages.
+function setPageTime(update) {
+  const now = update.querySelector("time[data-now]");
   document.querySelector(".updated time").dateTime = now.dateTime;
   document.dispatchEvent(new Event("page-changed"));
 }
 
 // ---- The page of one message ----
 
-async function lookAtMessage(signal) {
-  const document_ = await fetchPage(location.href, signal);
-  const fresh = document_.getElementById("live");
+async function refreshMessage(signal) {
+  const response = await fetchDocument(location.href, signal);
+  const update = response.getElementById("live");
   // Signed out, or a page of another version: the reader has to press Refresh.
-  if (!fresh || fresh.children.length !== page.children.length) return false;
-  const headline = (one) => one.querySelector("h1").textContent;
-  const [before, after] = [headline(page), headline(fresh)];
-  takeOver(page, fresh);
-  const changed = replaceChanged(page, fresh);
-  if (before !== after) news.textContent = after;
-  document.title = document_.title;
-  setUpdated(document_);
-  return changed ? "changed" : "same";
+  if (!update || update.children.length !== page.children.length) return false;
+  const headline = (part) => part.querySelector("h1").textContent;
+  const [before, after] = [headline(page), headline(update)];
+  copyAttributes(page, update);
+  const hasChanged = replaceChanged(page, update);
+  if (before !== after) statusRegion.textContent = after;
+  document.title = response.title;
+  setPageTime(response);
+  return hasChanged ? "changed" : "same";
 }
 
 // ---- The log ----
 
-const said = new Map(); // what became of which message since the last announcement
-let saidAt = 0;
-let sayTimer = 0;
+const announcements = new Map(); // by message id, since the last announcement
+let announcedAt = 0;
+let announceTimer = 0;
 
-function row(id) {
+function findRow(id) {
   return document.querySelector(`#log > [data-id="${CSS.escape(id)}"]`);
 }
 
 function replaceRow(successor) {
-  const stale = row(successor.dataset.id);
-  if (!stale) return false;
+  const row = findRow(successor.dataset.id);
+  if (!row) return false;
   const label = (part) => part.querySelector(".status").textContent.trim();
-  const before = label(stale);
-  if (isSelected(stale.querySelector(".state"))) return replaceLater(() => replaceRow(successor));
-  takeOver(stale, successor);
+  const before = label(row);
+  if (isSelected(row.querySelector(".state"))) return postponeReplacement(() => replaceRow(successor));
+  copyAttributes(row, successor);
   const after = label(successor);
-  const changed = replaceChanged(stale, successor);
-  if (before !== after) say(stale.dataset.id, `Message to ${stale.querySelector("a").textContent}: ${after}`);
-  return changed;
+  const hasChanged = replaceChanged(row, successor);
+  const recipient = row.querySelector("a").textContent;
+  if (before !== after) queueAnnouncement(row.dataset.id, `Message to ${recipient}: ${after}`);
+  return hasChanged;
 }
 
-function say(id, words) {
-  said.set(id, words);
-  const rest = ANNOUNCE_EVERY - (Date.now() - saidAt);
-  sayTimer ||= setTimeout(announce, Math.max(0, rest));
+function queueAnnouncement(id, text) {
+  announcements.set(id, text);
+  const remaining = ANNOUNCE_INTERVAL - (Date.now() - announcedAt);
+  announceTimer ||= setTimeout(announce, Math.max(0, remaining));
 }
 
 function announce() {
-  news.textContent = said.size === 1 ? [...said.values()][0] : `${said.size} messages changed`;
-  said.clear();
-  sayTimer = 0;
-  saidAt = Date.now();
+  const [text] = announcements.values();
+  const { size } = announcements;
+  statusRegion.textContent = size === 1 ? text : `${size} messages changed`;
+  announcements.clear();
+  announceTimer = 0;
+  announcedAt = Date.now();
 }
 
-function replacePills(fresh) {
-  const [stale, pills] = [document.getElementById("pills"), fresh.querySelector("#pills")];
-  if (!stale || !pills || essence(stale) === essence(pills)) return;
-  const refocus = focusKeeper(stale);
-  stale.replaceWith(pills);
-  refocus(pills);
+function replacePills(update) {
+  const [pills, successor] = [document.getElementById("pills"), update.querySelector("#pills")];
+  if (!pills || !successor || stableMarkup(pills) === stableMarkup(successor)) return;
+  const restoreFocus = saveFocus(pills);
+  pills.replaceWith(successor);
+  restoreFocus(successor);
 }
 
 function offerNew(count) {
   const link = document.getElementById("live-new");
   link.hidden = count === "0";
-  const words = link.hidden ? "" : `${count} new ${count === "1" ? "message" : "messages"}`;
-  if (link.textContent !== words) link.textContent = words;
+  const text = link.hidden ? "" : `${count} new ${count === "1" ? "message" : "messages"}`;
+  if (link.textContent !== text) link.textContent = text;
 }
 
-async function lookAtLog(ids, signal) {
+function displayedIds() {
+  return [...document.querySelectorAll("#log > [data-id]")].map((row) => row.dataset.id);
+}
+
+async function refreshLog(ids, signal) {
   const { rows, newest } = announcement.dataset;
   const address = new URL(rows, location.href);
-  const shown = ids ? ids.filter(row) : [...document.querySelectorAll("#log > [data-id]")].map((one) => one.dataset.id);
-  if (shown.length) address.searchParams.set("ids", shown.join(","));
+  const rowIds = ids ? ids.filter(findRow) : displayedIds();
+  if (rowIds.length) address.searchParams.set("ids", rowIds.join(","));
   if (newest !== undefined) address.searchParams.set("newest", newest);
-  const fresh = (await fetchPage(address, signal)).getElementById("changes");
-  if (!fresh) return false; // signed out, or another version
-  const changed = [...fresh.querySelectorAll("li[data-id]")].map(replaceRow).some(Boolean);
-  replacePills(fresh);
-  offerNew(fresh.dataset.new);
-  setUpdated(fresh);
-  return changed ? "changed" : "same";
+  const update = (await fetchDocument(address, signal)).getElementById("changes");
+  if (!update) return false; // signed out, or another version
+  const hasChanged = [...update.querySelectorAll("li[data-id]")].map(replaceRow).some(Boolean);
+  replacePills(update);
+  offerNew(update.dataset.new);
+  setPageTime(update);
+  return hasChanged ? "changed" : "same";
 }
 
 function isAboutThisMessage(ids) {
@@ -174,6 +182,6 @@ function isAboutThisMessage(ids) {
 }
 
 document.addEventListener("messages-changed", ({ detail }) => {
-  if (announcement) detail.look = lookAtLog(detail.ids, detail.signal);
-  else if (page && isAboutThisMessage(detail.ids)) detail.look = lookAtMessage(detail.signal);
+  if (announcement) detail.refresh = refreshLog(detail.ids, detail.signal);
+  else if (page && isAboutThisMessage(detail.ids)) detail.refresh = refreshMessage(detail.signal);
 });
