@@ -1,5 +1,6 @@
 """The Flask extensions, unbound: the only state at module level."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from flask import current_app
@@ -26,3 +27,8 @@ else:
 def settings() -> Config:
     """The settings of the current app."""
     return cast(Config, current_app.config["SETTINGS"])
+
+
+def receipt_window() -> timedelta:
+    """How long a sent message may await its delivery receipt before it counts as "no receipt"."""
+    return timedelta(hours=settings().receipt_window_hours)

@@ -20,8 +20,8 @@ from smstracker.sms.gsm_replacements import (
     SPELLING,
     cost_advice,
     look_alike,
-    pieces,
     replace_characters,
+    split_pieces,
 )
 from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from smstracker.web_templates import advice_line, offer_line
@@ -90,12 +90,12 @@ def test_no_advice_where_nothing_saves_a_segment(text: str) -> None:
     ],
 )
 def test_composed_and_compatibility_forms_are_offered(text: str, cheaper: str) -> None:
-    assert "".join(look_alike(piece) for piece in pieces(text)) == cheaper
+    assert "".join(look_alike(piece) for piece in split_pieces(text)) == cheaper
 
 
 @pytest.mark.parametrize("text", ["x²", "1½", "①", "日本", "👩‍🚀", "❤\ufe0f", "א\u05b8"])
 def test_what_would_say_something_else_has_no_look_alike(text: str) -> None:
-    assert "".join(look_alike(piece) for piece in pieces(text)) == text
+    assert "".join(look_alike(piece) for piece in split_pieces(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_advice_always_saves_what_it_says(text: str) -> None:
     if advice is None:
         return
     instead = {offer.piece: offer.replacement or "" for offer in advice.offers}
-    changed = "".join(instead.get(piece, piece) for piece in pieces(text))
+    changed = "".join(instead.get(piece, piece) for piece in split_pieces(text))
     assert count_segments(changed).count == advice.after < advice.before
     assert advice.plain in (None, changed)
 

@@ -20,7 +20,7 @@ from smstracker.database.engine import READS_ONLY
 from smstracker.live.commit_watcher import CommitWatcher
 from smstracker.live.event_stream import Stream, abandoned
 from smstracker.models import event_feed
-from smstracker.models.users import open_sessions
+from smstracker.models.users import live_key_hashes
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ class Broadcaster:
         streams = self._open()
         hashes = {stream.session_hash for stream in streams}
         with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-            still_open = open_sessions(connection, self._config, hashes)
+            still_open = live_key_hashes(connection, self._config, hashes)
         self._checked_at = now
         for stream in streams:
             if stream.session_hash not in still_open:

@@ -15,8 +15,9 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import db
 from smstracker.messages import text_index
-from smstracker.models.display_state import Conditions, branches, state_condition
+from smstracker.models.display_state import Conditions, conditions_by_status, state_condition
 from smstracker.models.messages import Message
+from smstracker.sms.senders import is_messaging_service
 from smstracker.sms.status import Source, State
 
 # How many of the newest are looked through, where the rows themselves have to be counted.
@@ -61,7 +62,7 @@ def index_conditions(chosen: SearchFilters) -> dict[str, Conditions]:
         is_not_callback: ColumnElement[bool] = literal_column("message.status_source <> 'callback'")
         found["source"] = [Message.status_source == chosen.source.value, is_not_callback]
     if chosen.state:
-        found["state"] = branches(chosen.state, chosen.at)
+        found["state"] = conditions_by_status(chosen.state, chosen.at)
     if chosen.sender:
         found["sender"] = [_sender_column(chosen, Message) == chosen.sender]
     return found
@@ -104,7 +105,7 @@ def remaining_filters(chosen: SearchFilters, driver: str | None, row: Any) -> Co
 
 
 def _sender_column(chosen: SearchFilters, row: Any) -> Any:
-    is_service = (chosen.sender or "").startswith("MG")
+    is_service = is_messaging_service(chosen.sender or "")
     return row.messaging_service_sid if is_service else row.sender
 
 

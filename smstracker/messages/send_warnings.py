@@ -10,6 +10,7 @@ from smstracker.extensions import db
 from smstracker.models.events import StatusEvent
 from smstracker.models.messages import Content, Message
 from smstracker.sms import status
+from smstracker.sms.senders import is_messaging_service
 
 OPTED_OUT = "21610"
 SAME_TEXT_WITHIN = timedelta(days=1)
@@ -32,7 +33,7 @@ class SendWarnings:
 
 def find_warnings(owner_id: int, content: Content, now: datetime) -> SendWarnings:
     """What is known of sending `content`; own messages only."""
-    to = Message.select_sent_to(owner_id, content.recipient)
+    to = Message.select_by_recipient(owner_id, content.recipient)
     message, event = _opt_out(to, content.sender)
     return SendWarnings(_same_content(to, content, now), message, event)
 
@@ -76,6 +77,6 @@ def _opt_out(to: Select[tuple[Message]], sender: str) -> tuple[Message | None, S
 
 def _is_from(sender: str) -> ColumnElement[bool]:
     """STOP holds for this very number or service, and for no other."""
-    if sender.startswith("MG") and len(sender) == 34:
+    if is_messaging_service(sender):
         return Message.messaging_service_sid == sender
     return (Message.sender == sender) & Message.messaging_service_sid.is_(None)

@@ -21,16 +21,12 @@ from smstracker.sms.phone_numbers import (
     parse_recipient,
     spell_recipient,
 )
-from smstracker.sms.status import Source, State
+from smstracker.sms.senders import is_messaging_service
+from smstracker.sms.status import SOURCE_LABELS, Source, State
 from smstracker.web.time_range import TimeRange, TimeRangeError, read_period
 
 OF_TIME = ("period", "from", "to", "zone")
 ARGUMENTS = ("state", "error", "sender", "source", *OF_TIME, "text", "recipient")
-SOURCES = {
-    Source.SEND: "send request",
-    Source.CALLBACK: "status callback",
-    Source.LOOKUP: "look-up",
-}
 LONGEST = 200
 # Fewer digits than these, with no + and no leading 0, are the last ones of a number: in many
 # countries they would pass for a whole one, of which nothing would be found.
@@ -81,10 +77,10 @@ class LogFilters:
             words = "" if not short or one.error_code in short else f" ({short})"
             found.append((f"Error {one.error_code}{words}", self._without("error")))
         if one.sender:
-            name = SERVICE if one.sender.startswith("MG") else format_international(one.sender)
+            name = SERVICE if is_messaging_service(one.sender) else format_international(one.sender)
             found.append((f"From {name}", self._without("sender")))
         if one.source:
-            found.append((f"Known by {SOURCES[one.source]}", self._without("source")))
+            found.append((f"Known by {SOURCE_LABELS[one.source]}", self._without("source")))
         if self.period.name:
             found.append((self.period.words, self._without(*OF_TIME)))
         return found
@@ -147,13 +143,13 @@ def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
         if digits.isdecimal() and len(digits) < SHORTEST:
             raise FilterError("Type at least the last 3 digits of the recipient’s number.")
         if re.fullmatch(rf"[0-9]{{1,6}}|[1-9][0-9]{{5,{SHORTEST_WHOLE - 2}}}", digits):
-            return RecipientSearch.remember(owner_id, digits, is_full=False)
+            return RecipientSearch.get_or_create(owner_id, digits, is_full=False)
         full = _whole_number(number, digits, region)
     except PhoneNumberError as error:
         raise FilterError(f"Recipient: {error}") from error
     if full is None:
-        return RecipientSearch.remember(owner_id, digits, is_full=False)
-    return RecipientSearch.remember(owner_id, full[1:], is_full=True)
+        return RecipientSearch.get_or_create(owner_id, digits, is_full=False)
+    return RecipientSearch.get_or_create(owner_id, full[1:], is_full=True)
 
 
 def _whole_number(number: str, digits: str, region: str) -> str | None:
