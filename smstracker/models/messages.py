@@ -45,10 +45,13 @@ PARTIAL_INDEXES = {
 }
 
 
+def reverse_digits(number: str) -> str:
+    """Reverse the digits of an E.164 number, so that a search for the last ones is a range."""
+    return number[:0:-1]
+
+
 def _reversed_recipient(context: Any) -> str:
-    """Reverse the recipient's digits, which makes a search for the last ones a range."""
-    recipient: str = context.get_current_parameters()["recipient"]
-    return recipient[:0:-1]
+    return reverse_digits(context.get_current_parameters()["recipient"])
 
 
 class AlreadySentError(Exception):
@@ -208,8 +211,8 @@ class Message(Model):
     @classmethod
     def select_by_recipient(cls, owner_id: int, number: str) -> Select[tuple["Message"]]:
         """Select an owner's messages to an E.164 number, in no order."""
-        backwards = number[:0:-1]
-        return cls.select_owned(owner_id).where(cls.recipient_backwards == backwards)
+        is_recipient = cls.recipient_backwards == reverse_digits(number)
+        return cls.select_owned(owner_id).where(is_recipient)
 
     @classmethod
     def select_creation_times(cls, owner_id: int, since: datetime) -> Select[tuple[datetime]]:

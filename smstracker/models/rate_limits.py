@@ -52,14 +52,14 @@ class RateLimit(Model):
     def hit(cls, connection: Connection, rules: Collection[RateLimitRule]) -> None:
         """Count one hit for each rule, sorted by key: two clients must not deadlock."""
         now = utcnow().timestamp()
-        ends, is_over = now + WINDOW.total_seconds(), cls.expires_at <= now
+        expires_at, is_over = now + WINDOW.total_seconds(), cls.expires_at <= now
         changes = {
             "hits": case((is_over, 1), else_=cls.hits + 1),
-            "expires_at": case((is_over, ends), else_=cls.expires_at),
+            "expires_at": case((is_over, expires_at), else_=cls.expires_at),
         }
         statement = upsert(connection.dialect.name, cls, ("key",), changes)
         for key in sorted(rule.key for rule in rules):
-            connection.execute(statement.values(key=key, hits=1, expires_at=ends))
+            connection.execute(statement.values(key=key, hits=1, expires_at=expires_at))
 
     @classmethod
     def purge(cls, connection: Connection, now: datetime) -> int:
