@@ -133,11 +133,13 @@ def test_read_then_write_loses_no_update(app: Flask) -> None:
 
 
 def test_pages_that_only_read_do_not_wait_for_a_writer(app: Flask, alice: Person) -> None:
-    message = alice.has_message()
+    message, form = alice.has_message(), alice.compose()
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(update(User).values(administrator=True))
         for path in ("/messages", f"/messages/{message.public_id}", "/messages.json", "/readyz"):
             assert alice.get(path).status_code == 200
+        check = alice.client.post("/messages/check", data=form)
+        assert check.status_code == 200
 
 
 def test_datetimes_are_stored_in_utc_whatever_their_zone(app: Flask) -> None:

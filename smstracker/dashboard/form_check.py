@@ -12,6 +12,7 @@ from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.models.messages import Content
 from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient
 from smstracker.sms.picture_addresses import split_addresses
+from smstracker.web.guards import reads_only
 
 bp = Blueprint("notes", __name__)
 bp.before_request(only_signed_in)
@@ -19,6 +20,7 @@ bp.before_request(only_signed_in)
 
 # By POST, because a number may not stand in an address.
 @bp.post("/messages/check")
+@reads_only
 def check() -> ResponseReturnValue:
     recipient, problem = recipient_of_form()
     return render_template(

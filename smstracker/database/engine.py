@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
 from typing import Any
 
-from flask import has_request_context, request
+from flask import current_app, has_request_context, request
 from sqlalchemy import (
     ColumnClause,
     CursorResult,
@@ -46,7 +46,8 @@ from smstracker.database.sqlite_file import (
 UNAVAILABLE = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 BUSY_TIMEOUT_MS = 5000  # SQLite's wait for a lock
 MAX_CONNECTIONS = 32  # of a process
-READS_ONLY = "smstracker_reads_only"  # execution option: BEGIN without the write lock
+# Execution option of a connection, or attribute of a POST view: BEGIN without the write lock.
+READS_ONLY = "smstracker_reads_only"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # SQLite can only alter named constraints in a later migration.
@@ -221,8 +222,8 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
 
 def _begin_transaction(connection: Connection) -> None:
     """Take the write lock at once, except in requests and connections that only read."""
-    reads_only = connection.get_execution_options().get(READS_ONLY, False) or (
-        has_request_context()
-        and (request.method in SAFE_METHODS or request.endpoint == "notes.check")
-    )
+    reads_only = connection.get_execution_options().get(READS_ONLY, False)
+    if not reads_only and has_request_context():
+        view = current_app.view_functions.get(request.endpoint or "")
+        reads_only = request.method in SAFE_METHODS or hasattr(view, READS_ONLY)
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
