@@ -1,4 +1,4 @@
-"""The Flask extensions, unbound: the only state at module level."""
+"""The unbound Flask extensions, and the settings of the current app."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
@@ -17,7 +17,7 @@ migrate = Migrate(db=db, render_as_batch=True)
 login_manager = LoginManager()
 csrf = CSRFProtect()
 
-# Flask-SQLAlchemy makes its Model at run time, which mypy cannot follow.
+# Flask-SQLAlchemy creates its Model at run time, which mypy cannot follow.
 if TYPE_CHECKING:
     Model = Base
 else:
@@ -30,5 +30,5 @@ def settings() -> Config:
 
 
 def receipt_window() -> timedelta:
-    """How long a sent message may await its delivery receipt before it counts as "no receipt"."""
+    """How long a delivery receipt may take before a sent message counts as "no receipt"."""
     return timedelta(hours=settings().receipt_window_hours)

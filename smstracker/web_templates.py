@@ -21,8 +21,14 @@ from smstracker.sms.error_guide import address_administrator, documentation_url
 from smstracker.sms.gsm_replacements import BROWSER_TABLES, CostAdvice, Replacement
 from smstracker.sms.phone_numbers import format_international
 from smstracker.sms.segments import Segments
-from smstracker.sms.status import SOURCE_LABELS, Source
+from smstracker.sms.status import Source
 
+# Short enough for a row of the log; the page of the message has the full words.
+_BRIEF_SOURCES = {
+    Source.SEND: "send request",
+    Source.CALLBACK: "status callback",
+    Source.LOOKUP: "look-up",
+}
 # Characters that cost and cannot be seen. compose.js gets them with the page.
 INVISIBLE = {
     "\t": "tab",
@@ -99,7 +105,7 @@ def addressed(text: str) -> str:
 def brief_source(message: Message) -> str:
     """How the status of a message is known, in two words."""
     source = message.status_source
-    return SOURCE_LABELS[Source(source)] if source else "saved here"
+    return _BRIEF_SOURCES[Source(source)] if source else "saved here"
 
 
 def segment_line(count: Segments) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from smstracker import extensions
 from smstracker.clock import format_duration
 from smstracker.connection.refusal_causes import RefusalCause
+from smstracker.extensions import settings
 from smstracker.refused.replay import ReplayForecast
 
 REASONS_TOLD = 3
@@ -39,7 +39,7 @@ def were(count: int) -> str:
 
 def receipt_window() -> str:
     """How long a callback of no message here is kept."""
-    return format_duration(extensions.receipt_window())
+    return format_duration(timedelta(hours=settings().receipt_window_hours))
 
 
 def replayed(applied: int, refused: int, reasons: Sequence[tuple[str, int]] = ()) -> str:

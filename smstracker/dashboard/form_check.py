@@ -7,12 +7,12 @@ from flask_login import current_user
 from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.dashboard.forms import describe_recipient, unix_lines
+from smstracker.database.engine import reads_only
 from smstracker.extensions import settings
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.models.messages import Content
 from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient
 from smstracker.sms.picture_addresses import split_addresses
-from smstracker.web.guards import reads_only
 
 bp = Blueprint("notes", __name__)
 bp.before_request(only_signed_in)

@@ -1,12 +1,12 @@
 """Engine set-up, column types and upsert for SQLite and PostgreSQL."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import current_app, has_request_context, request
 from sqlalchemy import (
@@ -58,6 +58,9 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Base(DeclarativeBase):
@@ -220,10 +223,19 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
     connection.create_function("fold_text", 1, fold_text, deterministic=True)
 
 
+def reads_only(view: View) -> View:
+    """Mark a view that writes nothing although its method is POST."""
+    setattr(view, READS_ONLY, True)
+    return view
+
+
+def _is_reading_view() -> bool:
+    return hasattr(current_app.view_functions.get(request.endpoint or ""), READS_ONLY)
+
+
 def _begin_transaction(connection: Connection) -> None:
     """Take the write lock at once, except in requests and connections that only read."""
-    reads_only = connection.get_execution_options().get(READS_ONLY, False)
-    if not reads_only and has_request_context():
-        view = current_app.view_functions.get(request.endpoint or "")
-        reads_only = request.method in SAFE_METHODS or hasattr(view, READS_ONLY)
+    reads_only = connection.get_execution_options().get(READS_ONLY, False) or (
+        has_request_context() and (request.method in SAFE_METHODS or _is_reading_view())
+    )
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

@@ -17,7 +17,6 @@ from smstracker.extensions import db
 from smstracker.messages import text_index
 from smstracker.models.display_state import Conditions, conditions_by_status, state_condition
 from smstracker.models.messages import Message
-from smstracker.sms.senders import is_messaging_service
 from smstracker.sms.status import Source, State
 
 # How many of the newest are looked through, where the rows themselves have to be counted.
@@ -105,7 +104,7 @@ def remaining_filters(chosen: SearchFilters, driver: str | None, row: Any) -> Co
 
 
 def _sender_column(chosen: SearchFilters, row: Any) -> Any:
-    is_service = is_messaging_service(chosen.sender or "")
+    is_service = (chosen.sender or "").startswith("MG")
     return row.messaging_service_sid if is_service else row.sender
 
 

@@ -10,7 +10,6 @@ from smstracker.extensions import db
 from smstracker.models.events import StatusEvent
 from smstracker.models.messages import Content, Message
 from smstracker.sms import status
-from smstracker.sms.senders import is_messaging_service
 
 OPTED_OUT = "21610"
 SAME_TEXT_WITHIN = timedelta(days=1)
@@ -77,6 +76,6 @@ def _opt_out(to: Select[tuple[Message]], sender: str) -> tuple[Message | None, S
 
 def _is_from(sender: str) -> ColumnElement[bool]:
     """STOP holds for this very number or service, and for no other."""
-    if is_messaging_service(sender):
+    if sender.startswith("MG") and len(sender) == 34:
         return Message.messaging_service_sid == sender
     return (Message.sender == sender) & Message.messaging_service_sid.is_(None)

@@ -21,12 +21,16 @@ from smstracker.sms.phone_numbers import (
     parse_recipient,
     spell_recipient,
 )
-from smstracker.sms.senders import is_messaging_service
-from smstracker.sms.status import SOURCE_LABELS, Source, State
+from smstracker.sms.status import Source, State
 from smstracker.web.time_range import TimeRange, TimeRangeError, read_period
 
 OF_TIME = ("period", "from", "to", "zone")
 ARGUMENTS = ("state", "error", "sender", "source", *OF_TIME, "text", "recipient")
+SOURCES = {
+    Source.SEND: "send request",
+    Source.CALLBACK: "status callback",
+    Source.LOOKUP: "look-up",
+}
 LONGEST = 200
 # Fewer digits than these, with no + and no leading 0, are the last ones of a number: in many
 # countries they would pass for a whole one, of which nothing would be found.
@@ -77,10 +81,10 @@ class LogFilters:
             words = "" if not short or one.error_code in short else f" ({short})"
             found.append((f"Error {one.error_code}{words}", self._without("error")))
         if one.sender:
-            name = SERVICE if is_messaging_service(one.sender) else format_international(one.sender)
+            name = SERVICE if one.sender.startswith("MG") else format_international(one.sender)
             found.append((f"From {name}", self._without("sender")))
         if one.source:
-            found.append((f"Known by {SOURCE_LABELS[one.source]}", self._without("source")))
+            found.append((f"Known by {SOURCES[one.source]}", self._without("source")))
         if self.period.name:
             found.append((self.period.words, self._without(*OF_TIME)))
         return found

@@ -27,7 +27,7 @@ from smstracker.extensions import Model, db, receipt_window, settings
 from smstracker.models.users import User
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
-from smstracker.sms.senders import is_messaging_service
+from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import DisplayStatus
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
@@ -196,9 +196,9 @@ class Message(Model):
         return db.session.scalar(select(Message).where(Message.again_of_id == self.id))
 
     def _set_content(self, content: Content) -> None:
-        is_service = is_messaging_service(content.sender)
-        self.messaging_service_sid = content.sender if is_service else None
-        self.sender = None if is_service else content.sender
+        service = is_messaging_service(content.sender)
+        self.messaging_service_sid = content.sender if service else None
+        self.sender = None if service else content.sender
         self.recipient, self.body = content.recipient, content.body
         self.media_urls = list(content.media_urls)
         self.simulated = settings().demo

@@ -58,12 +58,6 @@ class Source(StrEnum):
     LOOKUP = "lookup"
 
 
-# For a row of the log or a filter; SOURCE_WORDS for the page of a message.
-SOURCE_LABELS = {
-    Source.SEND: "send request",
-    Source.CALLBACK: "status callback",
-    Source.LOOKUP: "look-up",
-}
 SOURCE_WORDS = {
     Source.SEND: "Twilio's answer to the send request",
     Source.CALLBACK: "status callback from Twilio",

@@ -5,8 +5,6 @@ from typing import Any, TypeVar
 
 from flask import Flask
 
-from smstracker.database.engine import READS_ONLY
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _GUARD, _FOR_PROGRAMS = "_is_sign_in_guard", "_is_for_programs"
@@ -33,9 +31,3 @@ def is_page(app: Flask, endpoint: str) -> bool:
     blueprint = endpoint.rpartition(".")[0]
     guards = app.before_request_funcs.get(blueprint, ())
     return any(hasattr(guard, _GUARD) for guard in guards) and not is_for_programs(app, endpoint)
-
-
-def reads_only(view: Function) -> Function:
-    """Mark a POST view that never writes: its transactions take no write lock."""
-    setattr(view, READS_ONLY, True)
-    return view

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import READS_ONLY
-from smstracker.extensions import db, receipt_window, settings
+from smstracker.extensions import db, settings
 from smstracker.models.jobs import CLOCK_TOLERANCE, ScheduledJob
 from smstracker.models.lookup_queue import (
     OpenMessage,
@@ -103,7 +103,7 @@ def postpone(one: OpenMessage) -> None:
     """
     now = utcnow()
     age: timedelta = now - one.created_at
-    is_hopeless = age > receipt_window()
+    is_hopeless = age > timedelta(hours=settings().receipt_window_hours)
     later = None if is_hopeless else now + max(RETRY_AFTER, age / 2)
     with db.engine.begin() as connection:
         set_lookup_times(connection, {one.id: later})
