@@ -229,7 +229,13 @@ def test_hot_queries_never_scan_the_messages(many_messages: Flask, alice: Person
         }
         for name, query in queries.items():
             assert not is_scan(plan(query)), (name, plan(query))
-        parameters = {"message_id": 7, "code": None, "at": now, "ask_at": now, "source": "callback"}
+        parameters = {
+            "message_id": 7,
+            "code": None,
+            "at": now,
+            "first_lookup_at": now,
+            "source": "callback",
+        }
         assert not is_scan(plan(conditional_update("sent"), parameters))
         stored = {"payload": callback, "received_at": now, "status": "sent", "source": "callback"}
         stored |= {"of_sid": sid(1), "in_path": _uuid(1), "twilio_sid": sid(1)}

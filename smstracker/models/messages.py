@@ -229,6 +229,6 @@ def _check_send_limits(owner_id: int, now: datetime) -> None:
     ):
         # The limit-th newest message of the period blocks until it is older than the period.
         newest = Message.select_creation_times(owner_id, now - width)
-        blocking = db.session.scalar(newest.offset(limit - 1).limit(1))
-        if blocking is not None:
-            raise SendLimitError(limit, period, blocking + width - now)
+        blocked_since = db.session.scalar(newest.offset(limit - 1).limit(1))
+        if blocked_since is not None:
+            raise SendLimitError(limit, period, blocked_since + width - now)

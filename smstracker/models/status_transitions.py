@@ -39,7 +39,7 @@ def apply_transition(connection: Connection, message_id: int, status_update: Sta
             "code": status_update.error_code,
             "at": status_update.received_at,
             "source": status_update.source,
-            "ask_at": first_lookup(status_update.status, status_update.received_at),
+            "first_lookup_at": first_lookup(status_update.status, status_update.received_at),
         },
     ).first()
     expected = (status_update.status, status_update.received_at, status_update.source)
@@ -58,21 +58,23 @@ def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | 
     code = bindparam("code", type_=String())
     rises = _matches_any(status.lower_ranked(word))
     contradicts = _contradicts(word)
-    fills = and_(
+    fills_in = and_(
         _matches_any(status.same_outcome(word)),
         Message.error_code.is_(None),
         code.is_not(None),
     )
     final = at if word in status.FINAL else null()
     # An update resumes the look-ups of a message that was given up.
-    ask_at = bindparam("ask_at", type_=UtcDateTime())
-    planned = null() if word in status.FINAL else func.coalesce(Message.next_lookup_at, ask_at)
+    first_lookup_at = bindparam("first_lookup_at", type_=UtcDateTime())
+    lookup_at = (
+        null() if word in status.FINAL else func.coalesce(Message.next_lookup_at, first_lookup_at)
+    )
     accepted = null() if word in (*status.OUTCOME_OPEN, *status.NOT_SENT) else at
     return (
         update(Message)
         .where(
             Message.id == bindparam("message_id"),
-            or_(rises, fills, and_(contradicts, ~Message.conflicting)),
+            or_(rises, fills_in, and_(contradicts, ~Message.conflicting)),
         )
         .values(
             status=case((rises, word), else_=Message.status),
@@ -80,11 +82,11 @@ def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | 
             status_source=case(
                 (rises, bindparam("source", type_=String())), else_=Message.status_source
             ),
-            error_code=case((or_(rises, fills), code), else_=Message.error_code),
+            error_code=case((or_(rises, fills_in), code), else_=Message.error_code),
             final_at=case((rises, final), else_=Message.final_at),
             accepted_at=func.coalesce(Message.accepted_at, accepted),
             conflicting=or_(Message.conflicting, contradicts),
-            next_lookup_at=case((rises, planned), else_=Message.next_lookup_at),
+            next_lookup_at=case((rises, lookup_at), else_=Message.next_lookup_at),
         )
         .returning(Message.status, Message.status_at, Message.status_source)
     )

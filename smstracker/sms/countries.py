@@ -27,9 +27,11 @@ def possible_countries(number: str) -> str:
 def _regions(code: int, national: str) -> list[str]:
     """Return the region with these leading digits, else the main one and those without any."""
     regions = phonenumbers.region_codes_for_country_code(code)
-    sharing = [region for region in regions if region in region_names()]
-    alone = [r for r in sharing[1:] if (own := _leading_digits(r)) and re.match(own, national)]
-    return alone[:1] or [r for r in sharing if r == sharing[0] or not _leading_digits(r)]
+    named = [region for region in regions if region in region_names()]
+    for region in named[1:]:
+        if (pattern := _leading_digits(region)) and re.match(pattern, national):
+            return [region]
+    return named[:1] + [region for region in named[1:] if not _leading_digits(region)]
 
 
 def _leading_digits(region: str) -> str | None:
