@@ -10,9 +10,10 @@ from alembic.util import CommandError
 from flask import current_app
 
 from smstracker import models
-from smstracker.database.engine import TIME_LIMITS, include_object
+from smstracker.database.engine import include_object
+from smstracker.database.postgresql_session import TIME_LIMITS
 from smstracker.database.problems import DATABASE_ERRORS, NOT_MIGRATED, explain
-from smstracker.database.sqlite_file import making_file
+from smstracker.database.sqlite_file import allow_new_file
 from smstracker.extensions import db
 
 __all__ = ["models"]  # imported, because the tables register themselves
@@ -95,7 +96,7 @@ def may_make_file() -> bool:
 
 
 try:
-    with making_file() if may_make_file() else nullcontext():
+    with allow_new_file() if may_make_file() else nullcontext():
         run()
 except CommandError as error:
     # Of a revision that we do not have, as in the database of a newer version.

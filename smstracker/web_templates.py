@@ -17,8 +17,8 @@ from smstracker.mailer import can_mail
 from smstracker.messages import describe, failure_advice
 from smstracker.models import Message
 from smstracker.sms import status
-from smstracker.sms.error_guide import as_administrator, documentation
-from smstracker.sms.gsm_replacements import PLAIN, CostAdvice, Replacement
+from smstracker.sms.error_guide import address_administrator, documentation_url
+from smstracker.sms.gsm_replacements import BROWSER_TABLES, CostAdvice, Replacement
 from smstracker.sms.phone_numbers import format_international
 from smstracker.sms.segments import Segments
 from smstracker.sms.status import Source
@@ -76,10 +76,10 @@ def init_app(app: Flask) -> None:
     app.jinja_env.globals |= {
         "asset": asset,
         "current_user": current_user,
-        "documentation": documentation,
+        "documentation": documentation_url,
         "failure_advice": failure_advice,
         "mms_words": MMS_LINE,
-        "plain_characters": PLAIN | {"invisible": INVISIBLE, "shown": REPLACEMENTS},
+        "plain_characters": BROWSER_TABLES | {"invisible": INVISIBLE, "shown": REPLACEMENTS},
         "State": status.State,
         "state_words": status.STATE_WORDS,
         "describe": describe,
@@ -99,7 +99,7 @@ def absolute_time(moment: datetime) -> str:
 def addressed(text: str) -> str:
     """A text that may send its reader to the administrator, for whoever reads it."""
     is_administrator = current_user.is_authenticated and current_user.administrator
-    return as_administrator(text) if is_administrator else text
+    return address_administrator(text) if is_administrator else text
 
 
 def brief_source(message: Message) -> str:

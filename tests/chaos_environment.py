@@ -18,7 +18,7 @@ from config import load
 from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models.lookup_queue import ScheduledJob
+from smstracker.models.jobs import ScheduledJob
 from smstracker.simulator import Faults, SimulatorServer, create_simulator
 from tests.chaos_processes import WEB, WORKER, Machine, PostgreSQL, database
 from tests.conftest import free_port

@@ -12,7 +12,7 @@ from smstracker.sms import lookup_schedule, status
 from smstracker.worker import loop
 
 TIMES = {
-    lookup_schedule: ("SILENT_AFTER", "TRACED_AFTER", "LEASE"),
+    lookup_schedule: ("SILENCE_AGES", "SEARCH_AGES", "LEASE"),
     status: ("PENDING_IS_UNKNOWN_AFTER",),
     loop: ("CHORES_EVERY",),
 }

@@ -1,4 +1,4 @@
-"""Before sending: plain characters for costly ones, the same text lately, an opt-out."""
+"""Before sending: cheaper characters, the same text sent lately, an opt-out."""
 
 import re
 from datetime import timedelta
@@ -20,8 +20,8 @@ from smstracker.sms.gsm_replacements import (
     SPELLING,
     cost_advice,
     look_alike,
-    pieces,
     replace_characters,
+    split_pieces,
 )
 from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from smstracker.web_templates import advice_line, offer_line
@@ -30,18 +30,19 @@ from tests.clients import Person, hidden, words
 SERVICE = "MG" + "a" * 32
 
 
-def notes(person: Person, **typed: Any) -> str:
-    return words(person.client.post("/messages/check", data=person.compose(**typed)).text)
+def notes(person: Person, **fields: Any) -> str:
+    return words(person.client.post("/messages/check", data=person.compose(**fields)).text)
 
 
 def opt_out(person: Person, **columns: Any) -> int:
+    """Store a message that an opt-out refused; return the id of its event."""
     message = person.has_message(**({"status": "refused", "error_code": "21610"} | columns))
     with person.app.app_context():
-        proof = StatusEvent(message_id=message.id, status="refused", error_code="21610")
-        proof.source, proof.payload, proof.received_at = "send", {}, utcnow()
-        db.session.add(proof)
+        event = StatusEvent(message_id=message.id, status="refused", error_code="21610")
+        event.source, event.payload, event.received_at = "send", {}, utcnow()
+        db.session.add(event)
         db.session.commit()
-        return proof.id
+        return event.id
 
 
 def test_replacements_cost_nothing_and_only_the_costly_are_replaced() -> None:
@@ -68,7 +69,7 @@ def test_plain_text_keeps_spelling_and_emoji() -> None:
         "🚀" * 100,  # nothing would be left
         "你好" * 40,
         "’" + "a" * 10_000,  # far too long to be sent
-        f"ж’{LONG}",  # a letter stays, and with it the price
+        f"ж’{LONG}",  # a letter stays, and with it UCS-2
     ],
 )
 def test_no_advice_where_nothing_saves_a_segment(text: str) -> None:
@@ -90,12 +91,12 @@ def test_no_advice_where_nothing_saves_a_segment(text: str) -> None:
     ],
 )
 def test_composed_and_compatibility_forms_are_offered(text: str, cheaper: str) -> None:
-    assert "".join(look_alike(piece) for piece in pieces(text)) == cheaper
+    assert "".join(look_alike(piece) for piece in split_pieces(text)) == cheaper
 
 
 @pytest.mark.parametrize("text", ["x²", "1½", "①", "日本", "👩‍🚀", "❤\ufe0f", "א\u05b8"])
-def test_what_would_say_something_else_has_no_look_alike(text: str) -> None:
-    assert "".join(look_alike(piece) for piece in pieces(text)) == text
+def test_character_with_another_meaning_has_no_look_alike(text: str) -> None:
+    assert "".join(look_alike(piece) for piece in split_pieces(text)) == text
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,8 @@ def test_advice_always_saves_what_it_says(text: str) -> None:
     advice = cost_advice(text)
     if advice is None:
         return
-    instead = {offer.piece: offer.replacement or "" for offer in advice.offers}
-    changed = "".join(instead.get(piece, piece) for piece in pieces(text))
+    replacements = {offer.piece: offer.replacement or "" for offer in advice.offers}
+    changed = "".join(replacements.get(piece, piece) for piece in split_pieces(text))
     assert count_segments(changed).count == advice.after < advice.before
     assert advice.plain in (None, changed)
 
@@ -158,7 +159,7 @@ def test_what_is_typed_is_what_is_sent(alice: Person) -> None:
     assert alice.message().body == "cafe\u0301 ﬁne’ " + LONG
 
 
-def test_same_text_lately_is_told(alice: Person, bob: Person) -> None:
+def test_same_text_lately_is_reported(alice: Person, bob: Person) -> None:
     with time_machine.travel(utcnow(), tick=False):
         alice.has_message(created_at=utcnow() - timedelta(seconds=40))
         assert "You sent this text to this number 40 seconds ago" in notes(alice)
@@ -167,19 +168,19 @@ def test_same_text_lately_is_told(alice: Person, bob: Person) -> None:
     assert "You sent" not in notes(bob)
 
 
-def test_what_never_left_or_is_long_ago_is_no_first_copy(alice: Person) -> None:
+def test_unsent_or_old_message_is_no_first_copy(alice: Person) -> None:
     alice.has_message(status="unreached")
     alice.has_message(created_at=utcnow() - timedelta(days=2))
     assert "You sent" not in notes(alice)
 
 
-def test_opt_out_is_told_with_the_event_that_proves_it(alice: Person, bob: Person) -> None:
-    proof = opt_out(alice)
+def test_opt_out_is_reported_with_the_event_that_proves_it(alice: Person, bob: Person) -> None:
+    event_id = opt_out(alice)
     page = alice.client.post("/messages/check", data=alice.compose()).text
     assert re.search(r"Opted out of this sender on \d+ \w+ \d{4}, [\d:]+ UTC", words(page))
     [message] = alice.messages()
-    assert f"/messages/{message.public_id}#event-{proof}" in page
-    assert f'id="event-{proof}"' in alice.get(f"/messages/{message.public_id}").text
+    assert f"/messages/{message.public_id}#event-{event_id}" in page
+    assert f'id="event-{event_id}"' in alice.get(f"/messages/{message.public_id}").text
     assert "Opted out" not in notes(bob)
 
 
@@ -190,7 +191,7 @@ def test_opt_out_is_never_widened(alice: Person) -> None:
     assert "Opted out" not in notes(alice, recipient="+1 555 867 5311")
 
 
-def test_opt_out_of_a_service_is_none_of_its_number(alice: Person) -> None:
+def test_opt_out_of_a_service_does_not_hold_for_a_number(alice: Person) -> None:
     opt_out(alice, messaging_service_sid=SERVICE)
     assert "Opted out" in notes(alice, sender=SERVICE)
     assert "Opted out" not in notes(alice)
@@ -210,11 +211,13 @@ def test_later_message_that_went_out_ends_an_opt_out(alice: Person, word: str) -
 
 def test_notes_take_three_statements(alice: Person) -> None:
     opt_out(alice)
-    owner_id, seen = alice.id, []
+    owner_id, statements = alice.id, []
     with alice.app.app_context():
-        sql_event.listen(db.engine, "before_cursor_execute", lambda *args: seen.append(args[2]))
+        sql_event.listen(
+            db.engine, "before_cursor_execute", lambda *args: statements.append(args[2])
+        )
         find_warnings(owner_id, Content("+15558675310", "+15005550006", "Hello"), utcnow())
-    assert len([one for one in seen if one.lstrip().startswith("SELECT")]) == 3
+    assert len([sql for sql in statements if sql.lstrip().startswith("SELECT")]) == 3
 
 
 def test_check_says_how_the_recipient_is_understood(alice: Person) -> None:

@@ -9,7 +9,7 @@ from flask import Flask
 from playwright.sync_api import Browser, expect
 
 from smstracker.clock import utcnow
-from smstracker.sms.gsm_replacements import LOOK_ALIKE, PLAIN, SPELLING, cost_advice
+from smstracker.sms.gsm_replacements import BROWSER_TABLES, LOOK_ALIKE, SPELLING, cost_advice
 from smstracker.sms.segments import count_segments
 from smstracker.web_templates import INVISIBLE, REPLACEMENTS, advice_line, offer_line, segment_line
 from tests.clients import Client, Person
@@ -144,7 +144,7 @@ def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: 
                     ...advice.offers.map((offer) => offerLine(offer, tables))];
             });
         }""",
-        [texts, PLAIN | {"invisible": INVISIBLE, "shown": REPLACEMENTS}],
+        [texts, BROWSER_TABLES | {"invisible": INVISIBLE, "shown": REPLACEMENTS}],
     )
     assert found == [lines(text) for text in texts]
     assert sum(advice is not None for advice in found) > 300

@@ -1,4 +1,4 @@
-"""How many callbacks came: counted as they are stored, a row for each process and five minutes."""
+"""Callback counts: a row for each process and five minutes."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -40,13 +40,13 @@ def test_stored_callbacks_are_counted_with_their_repeats(
 
 
 def test_each_five_minutes_and_each_process_has_a_row(make_app: Callable[..., Flask]) -> None:
-    one, other = make_app(), make_app()
+    first_app, second_app = make_app(), make_app()
     with time_machine.travel(NOON, tick=False) as clock:
-        call_back(one.test_client(), fields(sid(1), "sent"))
-        call_back(other.test_client(), fields(sid(2), "sent"))
+        call_back(first_app.test_client(), fields(sid(1), "sent"))
+        call_back(second_app.test_client(), fields(sid(2), "sent"))
         clock.shift(300)
-        call_back(one.test_client(), fields(sid(3), "sent"))
-    rows = tallies(one)
+        call_back(first_app.test_client(), fields(sid(3), "sent"))
+    rows = tallies(first_app)
     assert [row.began_at - NOON for row in rows] == [timedelta(0)] * 2 + [timedelta(minutes=5)]
     assert len({row.process for row in rows}) == 2
     assert [row.accepted for row in rows] == [1, 1, 1]
@@ -55,10 +55,10 @@ def test_each_five_minutes_and_each_process_has_a_row(make_app: Callable[..., Fl
 def test_callback_that_was_not_stored_is_not_counted(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(*_args: object) -> None:
+    def fail(*_args: object) -> None:
         raise OperationalError("INSERT", {}, Exception("gone"))
 
-    monkeypatch.setattr(writer.CallbackTally, "add", gone)
+    monkeypatch.setattr(writer.CallbackTally, "add", fail)
     assert call_back(client, fields(sid(1), "sent")).status_code == 503
     assert tallies(app) == []
 

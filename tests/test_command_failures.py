@@ -13,7 +13,7 @@ from flask import Flask
 from flask_migrate.cli import db as migrations
 from sqlalchemy import create_engine, text
 
-from smstracker.database.engine import engine
+from smstracker.database import engine
 from smstracker.doctor.checks import checks
 from tests.conftest import free_port, migrate
 from tests.signing import call_back, fields, sid
@@ -50,7 +50,7 @@ WRITING = ["users add", "purge", "worker", "doctor", "db downgrade"]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits long, and the doctor leaves the network alone."""
-    monkeypatch.setattr(engine, "BUSY_TIMEOUT", 20)
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 20)
     monkeypatch.setattr(import_module("smstracker.commands.worker"), "PATIENCE", -1)
     monkeypatch.setattr(checks, "obstacle", lambda: None)
 
@@ -94,7 +94,7 @@ def test_missing_folder_is_said_by_every_command(make_app: MakeApp) -> None:
 def test_foreign_file_is_said_by_every_command(make_app: MakeApp, tmp_path: Path) -> None:
     path = tmp_path / "letter.sqlite"
     path.write_bytes(b"Dear Sir or Madam, " * 100)
-    check(make_app(DATABASE_URL=f"sqlite:///{path}"), "none of SQLite's")
+    check(make_app(DATABASE_URL=f"sqlite:///{path}"), "not a SQLite database")
 
 
 def test_locked_file_is_said_by_every_command(make_app: MakeApp, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def admin(app: Flask) -> Person:
     """Carol, who connects Twilio."""
     carol = Person.signed_in(app, "carol@example.org")
     with app.app_context():
-        db.session.scalars(User.by_email(carol.email)).one().administrator = True
+        db.session.scalars(User.select_by_email(carol.email)).one().administrator = True
         db.session.commit()
     return carol
 

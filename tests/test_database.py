@@ -1,4 +1,4 @@
-"""One migration history and one way of working on SQLite and PostgreSQL."""
+"""Migrations, transactions and query plans on SQLite and PostgreSQL."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from sqlalchemy.exc import StatementError
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import Base, include_object
-from smstracker.database.sqlite_file import making_file
+from smstracker.database.sqlite_file import allow_new_file
 from smstracker.extensions import db
 from smstracker.messages import search
 from smstracker.messages.search import SearchFilters
@@ -37,7 +37,7 @@ def differences(app: Flask) -> list[object]:
         return list(compare_metadata(context, Base.metadata))
 
 
-def test_migrations_make_what_the_models_say(app: Flask) -> None:
+def test_migrations_match_the_models(app: Flask) -> None:
     assert differences(app) == []
 
 
@@ -61,19 +61,20 @@ def test_sqlite_is_durable(app: Flask) -> None:
         if connection.dialect.name != "sqlite":
             assert connection.scalar(text("SHOW synchronous_commit")) == "on"
             return
-        found = {p: connection.scalar(text(f"PRAGMA {p}")) for p in ("journal_mode", "synchronous")}
-        assert found == {"journal_mode": "wal", "synchronous": 2}
+        pragmas = ("journal_mode", "synchronous")
+        values = {name: connection.scalar(text(f"PRAGMA {name}")) for name in pragmas}
+        assert values == {"journal_mode": "wal", "synchronous": 2}
         assert connection.scalar(text("PRAGMA foreign_keys")) == 1
 
 
-def test_files_of_sqlite_are_shut_to_others(make_app, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_sqlite_files_are_private(make_app, tmp_path) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "wide.sqlite"
     app = make_app(DATABASE_URL=f"sqlite:///{path}")
 
     def modes() -> set[int]:
         with app.app_context():
             db.engine.dispose()
-            with making_file(), db.engine.begin() as connection:
+            with allow_new_file(), db.engine.begin() as connection:
                 connection.execute(text("CREATE TABLE IF NOT EXISTS t (x)"))
                 return {file.stat().st_mode & 0o777 for file in tmp_path.glob("wide.sqlite*")}
 
@@ -84,7 +85,7 @@ def test_files_of_sqlite_are_shut_to_others(make_app, tmp_path) -> None:  # type
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize(
-    ("default", "set_for", "shown"),
+    ("default", "set_for", "expected"),
     [
         ("off", "ROLE", "on"),
         ("off", "DATABASE", "on"),
@@ -93,7 +94,7 @@ def test_files_of_sqlite_are_shut_to_others(make_app, tmp_path) -> None:  # type
     ],
 )
 def test_postgresql_is_durable_whatever_its_default(
-    make_app: Callable[..., Flask], default: str, set_for: str, shown: str
+    make_app: Callable[..., Flask], default: str, set_for: str, expected: str
 ) -> None:
     with make_app().app_context(), db.engine.connect() as connection:
         user, database = connection.execute(text("SELECT current_user, current_database()")).one()
@@ -106,7 +107,7 @@ def test_postgresql_is_durable_whatever_its_default(
             db.engine.dispose()
             for _ in range(2):  # what ends a transaction undoes nothing
                 setting = db.session.execute(text("SHOW synchronous_commit")).scalar()
-                assert setting == shown
+                assert setting == expected
                 db.session.rollback()
     finally:
         with make_app().app_context(), db.engine.begin() as connection:
@@ -121,8 +122,8 @@ def test_read_then_write_loses_no_update(app: Flask) -> None:
 
     def count(_number: int) -> None:
         with engine.begin() as connection:
-            chosen = select(RateLimit.hits).where(RateLimit.key == "counter").with_for_update()
-            hits = connection.scalar(chosen)
+            query = select(RateLimit.hits).where(RateLimit.key == "counter").with_for_update()
+            hits = connection.scalar(query)
             connection.execute(update(RateLimit).values(hits=hits + 1))  # type: ignore[operator]
 
     with ThreadPoolExecutor(8) as threads:
@@ -132,9 +133,10 @@ def test_read_then_write_loses_no_update(app: Flask) -> None:
 
 
 def test_pages_that_only_read_do_not_wait_for_a_writer(app: Flask, alice: Person) -> None:
-    message = alice.has_message()
+    message, form = alice.has_message(), alice.compose()
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(update(User).values(administrator=True))
+        assert alice.client.post("/messages/check", data=form).status_code == 200
         for path in ("/messages", f"/messages/{message.public_id}", "/messages.json", "/readyz"):
             assert alice.get(path).status_code == 200
 
@@ -145,9 +147,9 @@ def test_datetimes_are_stored_in_utc_whatever_their_zone(app: Flask) -> None:
         db.session.add(User(email="a@example.org", created_at=east))
         db.session.commit()
         db.session.expire_all()
-        found = db.session.scalars(select(User.created_at)).one()
-    assert found == datetime(2026, 5, 3, 7, tzinfo=UTC)
-    assert found.tzinfo is UTC
+        created_at = db.session.scalars(select(User.created_at)).one()
+    assert created_at == datetime(2026, 5, 3, 7, tzinfo=UTC)
+    assert created_at.tzinfo is UTC
 
 
 def test_datetime_without_a_zone_is_refused(app: Flask) -> None:
@@ -157,8 +159,8 @@ def test_datetime_without_a_zone_is_refused(app: Flask) -> None:
 
 
 @pytest.fixture
-def many(app: Flask, alice: Person, bob: Person) -> Flask:
-    """Enough messages of several people that a scan would cost more than an index."""
+def many_messages(app: Flask, alice: Person, bob: Person) -> Flask:
+    """Messages of several users, so many that a scan would cost more than an index."""
     now, owners, statuses = utcnow(), [alice.id, *[bob.id] * 9], ["delivered", "failed", "sent"]
     with app.app_context():
         rows = []
@@ -172,7 +174,7 @@ def many(app: Flask, alice: Person, bob: Person) -> Flask:
                 status=statuses[number % 3],
                 twilio_sid=sid(number),
             )
-            message._fill(Content("+15558675310", "+15005550006", "Hello"))
+            message._set_content(Content("+15558675310", "+15005550006", "Hello"))
             rows.append(message)
         db.session.add_all(rows)
         db.session.commit()
@@ -190,7 +192,7 @@ def _uuid(number: int):  # type: ignore[no-untyped-def]
 
 
 def plan(statement: object, parameters: dict[str, object] | None = None) -> str:
-    """The plan of the statement as it is run on this database."""
+    """Return the plan of the statement as this database runs it."""
     with db.engine.begin() as connection:
         explain = "EXPLAIN " if connection.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN "
         compiled: list[tuple[str, object]] = []
@@ -206,20 +208,20 @@ def plan(statement: object, parameters: dict[str, object] | None = None) -> str:
         return "\n".join(str(row) for row in rows)
 
 
-def is_scan(plan_of: str) -> bool:
-    return "Seq Scan on message" in plan_of or "SCAN message" in plan_of
+def is_scan(query_plan: str) -> bool:
+    return "Seq Scan on message" in query_plan or "SCAN message" in query_plan
 
 
-def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None:
+def test_hot_queries_never_scan_the_messages(many_messages: Flask, alice: Person) -> None:
     me, now, callback = alice.id, utcnow(), fields(sid(1), "sent")
-    with many.app_context():
+    with many_messages.app_context():
         queries = {
             "first page": search.page_query(SearchFilters(me)),
             "later page": search.page_query(SearchFilters(me), (now - timedelta(seconds=1500), 5)),
             "one state": search.page_query(SearchFilters(me, State.FAILED)),
             "one message": Message.select_owned(me).where(Message.public_id == _uuid(7)),
             "counts": counts_query(SearchFilters(me)),
-            "send limit": Message.select_created_since(me, now - timedelta(minutes=1))
+            "send limit": Message.select_creation_times(me, now - timedelta(minutes=1))
             .offset(29)
             .limit(1),
             "events": StatusEvent.select_for_message(7),
@@ -227,8 +229,14 @@ def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None
         }
         for name, query in queries.items():
             assert not is_scan(plan(query)), (name, plan(query))
-        moved = {"of": 7, "code": None, "at": now, "ask_at": now, "source": "callback"}
-        assert not is_scan(plan(conditional_update("sent"), moved))
+        parameters = {
+            "message_id": 7,
+            "code": None,
+            "at": now,
+            "first_lookup_at": now,
+            "source": "callback",
+        }
+        assert not is_scan(plan(conditional_update("sent"), parameters))
         stored = {"payload": callback, "received_at": now, "status": "sent", "source": "callback"}
         stored |= {"of_sid": sid(1), "in_path": _uuid(1), "twilio_sid": sid(1)}
         stored |= {"of_account": None, "of_status": "sent", "of_code": None}
@@ -236,33 +244,34 @@ def test_hot_queries_never_scan_the_messages(many: Flask, alice: Person) -> None
 
 
 def statements(app: Flask) -> list[str]:
-    seen: list[str] = []
+    """Return a list to which the first word of each statement is added."""
+    commands: list[str] = []
     with app.app_context():
         engine = db.engine
 
     def before(_c, _cursor, sql, *_rest):  # type: ignore[no-untyped-def]
-        seen.append(sql.split()[0])
+        commands.append(sql.split()[0])
 
     event.listen(engine, "before_cursor_execute", before)
-    return seen
+    return commands
 
 
 def test_callback_costs_an_insert_an_update_and_a_tally(app: Flask, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1))
-    seen = statements(app)
+    commands = statements(app)
     path = f"/webhooks/twilio/status/{message.public_id}"
     assert call_back(app.test_client(), fields(sid(1), "sent"), path).status_code == 204
     # PostgreSQL waits for no locked row for long.
-    patience = ["SET"] if app.config["SETTINGS"].database_url.startswith("postgresql") else []
-    stored = [word for word in seen if word not in ("BEGIN", "ROLLBACK")]
-    assert stored == [*patience, "INSERT", "UPDATE", "INSERT"]
+    time_limits = ["SET"] if app.config["SETTINGS"].database_url.startswith("postgresql") else []
+    stored = [word for word in commands if word not in ("BEGIN", "ROLLBACK")]
+    assert stored == [*time_limits, "INSERT", "UPDATE", "INSERT"]
 
 
-def test_log_costs_four_statements_whatever_its_length(many: Flask, alice: Person) -> None:
-    alice.get("/messages")  # from here on the sentence on the connection is remembered
-    seen = statements(many)
+def test_log_costs_four_statements_whatever_its_length(many_messages: Flask, alice: Person) -> None:
+    alice.get("/messages")  # fills the cache of the connection banner
+    commands = statements(many_messages)
     assert alice.get("/messages").status_code == 200
-    assert [word for word in seen if word != "BEGIN"] == ["SELECT"] * 4
+    assert [word for word in commands if word != "BEGIN"] == ["SELECT"] * 4
 
 
 FILTERS = {
@@ -275,25 +284,27 @@ FILTERS = {
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_each_filter_of_the_log_reads_from_an_index(many: Flask, alice: Person, name: str) -> None:
-    with many.app_context():
-        chosen = read_filters(alice.id, {name: FILTERS[name]}, utcnow()).filter
-        for query in (search.page_query(chosen), search.page_query(chosen, (utcnow(), 5))):
+def test_each_filter_of_the_log_reads_from_an_index(
+    many_messages: Flask, alice: Person, name: str
+) -> None:
+    with many_messages.app_context():
+        filters = read_filters(alice.id, {name: FILTERS[name]}, utcnow()).filter
+        for query in (search.page_query(filters), search.page_query(filters, (utcnow(), 5))):
             assert not is_scan(plan(query)), plan(query)
 
 
 def test_filtered_log_costs_two_statements_more_whatever_its_length(
-    many: Flask, alice: Person
+    many_messages: Flask, alice: Person
 ) -> None:
-    """They weigh the indexes: for the page, and without the state for the counts."""
+    """Both choose an index: for the page, and without the state for the counts."""
     alice.get("/messages")
-    seen = statements(many)
+    commands = statements(many_messages)
     path = "/messages?" + urlencode(FILTERS)
     assert alice.get(path).status_code == 200
-    assert [word for word in seen if word != "BEGIN"] == ["SELECT"] * 6
+    assert [word for word in commands if word != "BEGIN"] == ["SELECT"] * 6
 
 
-def test_unready_database_is_told_from_a_ready_one(app: Flask) -> None:
+def test_readyz_reports_a_database_that_is_not_migrated(app: Flask) -> None:
     client = app.test_client()
     assert client.get("/healthz").json == {"status": "ok"}
     assert client.get("/readyz").status_code == 200

@@ -1,4 +1,4 @@
-"""Each way in which a database fails has its own cause, on pages, in the log and for probes."""
+"""Each database failure has its own cause: on pages, in the log and for probes."""
 
 import logging
 import resource
@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from smstracker.database.engine import problems
+from smstracker.database import problems
 from smstracker.database.problems import DatabaseProblem, explain
 from smstracker.extensions import db
 from smstracker.web.health import database_problem
@@ -35,7 +35,7 @@ def full_disk() -> Iterator[None]:
 
 
 @on_sqlite
-def test_full_disk_is_said_by_callbacks_pages_probe_and_command(
+def test_full_disk_is_reported_by_callbacks_pages_probe_and_command(
     app: Flask, caplog: pytest.LogCaptureFixture
 ) -> None:
     stranger = Person(app, "a@example.org")
@@ -123,11 +123,11 @@ def test_sqlstate_has_its_cause(state: str, problem: DatabaseProblem | None) -> 
         ("[Errno -2] Name or service not known", problems.UNKNOWN_HOST),
         ("server does not support SSL, but SSL was required", problems.NO_TLS),
         ("SSL error: certificate verify failed", problems.NO_TLS),
-        ("connection timeout expired", problems.SILENT),
+        ("connection timeout expired", problems.NO_ANSWER),
         ("connection to server failed: Connection refused", problems.REFUSED),
         ('definition of service "sms" not found', problems.NO_SERVICE),
         ('invalid sslmode value: "sometimes"', problems.BAD_OPTION),
-        ("server closed the connection unexpectedly", problems.UNREACHED),
+        ("server closed the connection unexpectedly", problems.UNREACHABLE),
     ],
 )
 def test_connection_that_fails_has_its_cause(words: str, problem: DatabaseProblem) -> None:
@@ -150,30 +150,32 @@ def test_connection_that_fails_has_its_cause(words: str, problem: DatabaseProble
         ('could not translate host name "pg_hba" to address', problems.UNKNOWN_HOST),
         ('server certificate for "password" does not match host name "x"', problems.NO_TLS),
         ('definition of service "refused" not found', problems.NO_SERVICE),
-        ('server at "db-ssl" closed the connection unexpectedly', problems.UNREACHED),
+        ('server at "db-ssl" closed the connection unexpectedly', problems.UNREACHABLE),
     ],
 )
-def test_words_inside_names_are_no_cause(words: str, problem: DatabaseProblem) -> None:
+def test_words_inside_quoted_names_are_ignored(words: str, problem: DatabaseProblem) -> None:
     assert explain(OperationalError("", {}, psycopg.OperationalError(words))) is problem
 
 
-def test_option_that_postgresql_does_not_know_is_said() -> None:
+def test_option_that_postgresql_does_not_know_is_reported() -> None:
     words = 'invalid connection option "colour"'
     error = DBAPIError("", {}, psycopg.ProgrammingError(words))
     assert explain(error) is problems.BAD_OPTION
 
 
-def test_other_errors_are_faults_of_the_program() -> None:
+def test_other_errors_have_no_database_problem() -> None:
     assert explain(ValueError("x")) is None
     assert explain(DBAPIError("", {}, psycopg.ProgrammingError("the cursor is closed"))) is None
     assert explain(IntegrityError("", {}, sqlite3.IntegrityError("UNIQUE"))) is None
-    assert explain(PoolTimeoutError()) is problems.ALL_IN_USE
+    assert explain(PoolTimeoutError()) is problems.POOL_EXHAUSTED
 
 
-def test_sentences_are_fit_for_people() -> None:
-    every = [value for value in vars(problems).values() if isinstance(value, DatabaseProblem)]
-    assert len(every) > 20
-    for problem in every:
+def test_causes_and_fixes_are_clauses() -> None:
+    database_problems = [
+        value for value in vars(problems).values() if isinstance(value, DatabaseProblem)
+    ]
+    assert len(database_problems) > 20
+    for problem in database_problems:
         assert problem.cause[0].islower() or problem.cause.startswith(("TWILIO_", "DATABASE_"))
         assert not problem.cause.endswith(".")
         assert not problem.fix.endswith(".")

@@ -19,7 +19,7 @@ from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, RateLimit
 from smstracker.models.event_store import append_event, store_callback, update_message_facts
 from smstracker.models.events import StatusUpdate
-from smstracker.models.lookup_queue import reschedule
+from smstracker.models.lookup_queue import schedule_next_lookup
 from smstracker.sms.status import Source
 from smstracker.worker import loop
 from smstracker.worker.lookup_throttle import LookupThrottle
@@ -293,7 +293,7 @@ def test_look_up_and_callback_of_one_message_do_not_wait_for_each_other(
             done = thread.submit(callback)
             started.wait(30)
             until_somebody_waits_for_a_lock()
-            reschedule(connection, message.id)
+            schedule_next_lookup(connection, message.id)
         assert done.result(60) is None
     assert alice.message().status == "delivered"
 

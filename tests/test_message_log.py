@@ -26,7 +26,7 @@ def fill(app: Flask, person: Person, count: int, **columns: object) -> list[str]
     """Messages numbered by their text, all of one moment; their public ids, oldest first."""
     now = utcnow()
     with app.app_context():
-        owner = db.session.scalars(User.by_email(person.email)).one()
+        owner = db.session.scalars(User.select_by_email(person.email)).one()
         rows = []
         for number in range(count):
             message = Message(
@@ -36,7 +36,7 @@ def fill(app: Flask, person: Person, count: int, **columns: object) -> list[str]
                 status_at=now,
                 **{"status": "queued", **columns},
             )
-            message._fill(Content("+15558675310", "+15005550006", f"Text number {number}."))
+            message._set_content(Content("+15558675310", "+15005550006", f"Text number {number}."))
             rows.append(message)
         db.session.add_all(rows)
         db.session.commit()
@@ -240,7 +240,7 @@ def test_status_word_that_is_new_to_us_is_shown_as_such_on_every_page(
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(text("UPDATE message SET status = 'teleported'"))
     for path in ("/messages", f"/messages/{message.public_id}"):
-        assert "“teleported” (a status that is new to us)" in words(alice.get(path).text)
+        assert "“teleported” (unknown status)" in words(alice.get(path).text)
     for path in ("/messages.json", "/messages/export.csv", "/messages/export.json", "/insights"):
         assert alice.get(path).status_code == 200, path
     for query in ("q=Hello", "state=unknown", "state=waiting"):

@@ -1,4 +1,4 @@
-"""What a session on PostgreSQL is told: the URL wins, the rest is ours, also behind a pooler."""
+"""PostgreSQL session parameters: the URL wins, the rest is ours, also behind a pooler."""
 
 import socket
 import struct
@@ -11,7 +11,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, text
 
-from smstracker.database.engine import engine_options, prepare_engine, problems
+from smstracker.database import problems
+from smstracker.database.engine import engine_options, prepare_engine
 from smstracker.extensions import db
 from smstracker.web.health import database_problem
 from tests.clients import Person
@@ -22,21 +23,21 @@ MakeApp = Callable[..., Flask]
 
 @pytest.fixture
 def database_url(postgres: str) -> str:
-    """These are of PostgreSQL alone."""
+    """PostgreSQL only."""
     empty(postgres)
     return postgres
 
 
-OURS = {
+SESSION_PARAMETERS = {
     "lock_timeout": "2s",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "15s",
 }
 
 
-def session(app: Flask) -> dict[str, str]:
-    """Our parameters as a session sees them after a transaction that was rolled back."""
-    names = [*OURS, "search_path", "application_name"]
+def show_parameters(app: Flask) -> dict[str, str]:
+    """Return the parameters of a session after a rollback."""
+    names = [*SESSION_PARAMETERS, "search_path", "application_name"]
     with app.app_context(), db.engine.connect() as connection:
         connection.execute(text("SELECT 1"))
         connection.rollback()
@@ -44,20 +45,27 @@ def session(app: Flask) -> dict[str, str]:
 
 
 def test_session_has_our_limits_and_keeps_them_after_a_rollback(app: Flask) -> None:
-    assert session(app).items() >= {**OURS, "application_name": "smstracker"}.items()
+    assert (
+        show_parameters(app).items()
+        >= {**SESSION_PARAMETERS, "application_name": "smstracker"}.items()
+    )
 
 
-def test_what_the_url_says_wins_and_the_rest_is_ours(make_app: MakeApp, postgres: str) -> None:
+def test_parameters_of_the_url_win(make_app: MakeApp, postgres: str) -> None:
     options = "-c%20lock_timeout%3D7s%20--statement-timeout%3D0"
     url = f"{postgres}&options={options}&application_name=desk"
-    expected = OURS | {"lock_timeout": "7s", "statement_timeout": "0", "application_name": "desk"}
-    assert session(make_app(DATABASE_URL=url)).items() >= expected.items()
+    expected = SESSION_PARAMETERS | {
+        "lock_timeout": "7s",
+        "statement_timeout": "0",
+        "application_name": "desk",
+    }
+    assert show_parameters(make_app(DATABASE_URL=url)).items() >= expected.items()
 
 
 def test_options_that_are_repeated_are_all_used(make_app: MakeApp, postgres: str) -> None:
     url = f"{postgres}&options=-clock_timeout%3D7s&options=-csearch_path%3Dsms"
     assert (
-        session(make_app(DATABASE_URL=url)).items()
+        show_parameters(make_app(DATABASE_URL=url)).items()
         >= {
             "lock_timeout": "7s",
             "search_path": "sms",
@@ -119,7 +127,7 @@ def test_behind_a_pooler_each_transaction_has_our_limits_and_the_session_none(
 
 
 class Pooler:
-    """Refuses whoever sends startup options; `parameters` is what the last client sent."""
+    """Refuses startup options; `parameters` is what the last client sent."""
 
     def __init__(self) -> None:
         self.parameters: list[bytes] = []
@@ -143,10 +151,10 @@ class Pooler:
                 break
             connection.sendall(b"N")
         self.parameters = connection.recv(length - 8).split(b"\0")
-        word = b"unsupported startup parameter: options"
+        message = b"unsupported startup parameter: options"
         if b"options" not in self.parameters:
-            word = b"no more connections allowed (max_client_conn)"
-        fields = b"SFATAL\0C08P01\0M" + word + b"\0\0"
+            message = b"no more connections allowed (max_client_conn)"
+        fields = b"SFATAL\0C08P01\0M" + message + b"\0\0"
         connection.sendall(b"E" + struct.pack("!I", len(fields) + 4) + fields)
 
     def close(self) -> None:

@@ -229,7 +229,7 @@ def test_one_that_cannot_be_kept_stays_refused_and_costs_no_other_its_place(
     def unfit(*_args: object) -> bool:
         raise ValueError("does not fit")
 
-    monkeypatch.setattr(writer.RefusedCallback, "keep", unfit)
+    monkeypatch.setattr(writer.RefusedCallback, "store", unfit)
     assert forge(client).status_code == 403
     assert call_back(client, fields(sid(1), "sent")).status_code == 204
     monkeypatch.setattr(quarantine, "evidence", unfit)
@@ -277,7 +277,7 @@ def test_plausible_one_that_cannot_be_kept_is_asked_for_again(
     def read_only(*_args: object) -> bool:
         raise InternalError("INSERT", {}, Exception("read-only transaction"))
 
-    monkeypatch.setattr(RefusedCallback, "keep", read_only)
+    monkeypatch.setattr(RefusedCallback, "store", read_only)
     assert call_back(client, fields(sid(1), "sent"), token="f" * 32).status_code == 503
     strange = fields(sid(1), "sent", AccountSid="AC" + "9" * 32)
     assert call_back(client, strange, token="f" * 32).status_code == 403

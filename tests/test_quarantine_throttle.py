@@ -120,7 +120,7 @@ def test_strange_ones_do_not_wait_for_a_dead_database(
         app = make_app()
         client = app.test_client()
         with monkeypatch.context() as patch:
-            patch.setattr(writer.RefusedCallback, "keep", gone)
+            patch.setattr(writer.RefusedCallback, "store", gone)
             assert [forge(client, n, STRANGER).status_code for n in range(5)] == [403] * 5
             assert len(tried) == 1
             assert [forge(client, n).status_code for n in range(5)] == [503] * 5
@@ -142,7 +142,7 @@ def test_strange_ones_do_not_queue_behind_a_database_that_takes_long_to_fail(
             clock.shift(5)
             raise OperationalError("UPDATE", {}, Exception("gone"))
 
-        monkeypatch.setattr(writer.RefusedCallback, "keep", slowly_gone)
+        monkeypatch.setattr(writer.RefusedCallback, "store", slowly_gone)
         monkeypatch.setattr(writer.CallbackTally, "add", slowly_gone)
         for number in range(6):
             forge(app.test_client(), number, STRANGER)

@@ -13,7 +13,7 @@ from sqlalchemy import update
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, ScheduledJob
-from smstracker.models.lookup_queue import claim_silent
+from smstracker.models.lookup_queue import claim_due_messages
 from smstracker.simulator import SimulatorServer
 from smstracker.sms import lookup_schedule
 from smstracker.sms.lookup_schedule import next_lookup
@@ -162,9 +162,9 @@ def test_two_workers_share_the_work_and_never_ask_twice(app: Flask, alice: Perso
         alice.has_message(twilio_sid=sid(number), status="sent")
     with app.app_context(), in_minutes(6):
         with db.engine.begin() as connection:
-            first = claim_silent(connection, 5)
+            first = claim_due_messages(connection, 5)
         with db.engine.begin() as connection:
-            second = claim_silent(connection, 5)
+            second = claim_due_messages(connection, 5)
         assert (len(first), len(second)) == (5, 3)
         assert not {one.id for one in first} & {one.id for one in second}
 
@@ -178,7 +178,7 @@ def test_many_workers_at_once_claim_each_message_once(app: Flask, alice: Person)
         with app.app_context():
             for _ in range(10):
                 with db.engine.begin() as connection:
-                    claimed += [one.id for one in claim_silent(connection, 3)]
+                    claimed += [one.id for one in claim_due_messages(connection, 3)]
         return claimed
 
     with in_minutes(6), ThreadPoolExecutor(4) as threads:
@@ -192,14 +192,14 @@ def test_claim_of_a_killed_worker_lapses(app: Flask, alice: Person) -> None:
     with app.app_context(), in_minutes(6) as clock:
         for expected in (1, 0, 1):
             with db.engine.begin() as connection:
-                assert len(claim_silent(connection, 5)) == expected
+                assert len(claim_due_messages(connection, 5)) == expected
             clock.shift(lookup_schedule.LEASE / 1.9)
 
 
 def test_simulated_messages_are_not_asked_of_twilio(app: Flask, alice: Person) -> None:
     alice.has_message(twilio_sid=sid(1), status="sent", simulated=True)
     with app.app_context(), in_minutes(6), db.engine.begin() as connection:
-        assert claim_silent(connection, 5) == []
+        assert claim_due_messages(connection, 5) == []
 
 
 def test_daily_listing_catches_what_look_ups_missed_and_learns_prices(

@@ -37,7 +37,7 @@ def fill(app: Flask, owner_id: int, count: int = 60) -> None:
             at = now - timedelta(hours=n * 3)
             one = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
             sender = SERVICE if n % 7 == 0 else f"+1500555000{n % 3}"
-            one._fill(Content(f"+1555867{5300 + n % 4 * 110:04d}", sender, TEXTS[n % 5]))
+            one._set_content(Content(f"+1555867{5300 + n % 4 * 110:04d}", sender, TEXTS[n % 5]))
             one.status = statuses[n % 6]
             one.error_code = "30003" if n % 6 == 2 else None
             one.status_source = (None, "send", "callback", "lookup")[n % 4]

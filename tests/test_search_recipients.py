@@ -18,13 +18,13 @@ def test_same_search_twice_at_once_gets_one_handle(app: Flask, alice: Person) ->
     def again() -> None:
         with app.test_request_context(method="POST"):
             first_is_stored.wait(30)
-            found.append(RecipientSearch.remember(me, "5310", is_full=False).handle)
+            found.append(RecipientSearch.get_or_create(me, "5310", is_full=False).handle)
             db.session.commit()
 
     other = threading.Thread(target=again)
     other.start()
     with app.test_request_context(method="POST"):
-        found.append(RecipientSearch.remember(me, "5310", is_full=False).handle)
+        found.append(RecipientSearch.get_or_create(me, "5310", is_full=False).handle)
         first_is_stored.set()
         other.join(0.3)  # it waits for the row, or has got one of its own
         db.session.commit()

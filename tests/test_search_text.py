@@ -25,7 +25,9 @@ def campaign(app: Flask, owner_id: int, count: int) -> None:
         for number in range(count):
             at = utcnow() - timedelta(hours=number + 1)
             one = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
-            one._fill(Content("+15558675310", "+15005550006", f"abcab, appointment {number}"))
+            one._set_content(
+                Content("+15558675310", "+15005550006", f"abcab, appointment {number}")
+            )
             one.status = "undelivered" if number % 5 == 0 else "delivered"
             db.session.add(one)
         db.session.commit()

@@ -1,4 +1,4 @@
-"""Segments, against what is known of Twilio's own calculator."""
+"""Segments, compared with Twilio's own calculator."""
 
 import pytest
 
@@ -27,19 +27,19 @@ from smstracker.sms.segments import count_segments
     ],
 )
 def test_segments(text: str, encoding: str, count: int, units: int) -> None:
-    found = count_segments(text)
-    assert (found.encoding, found.count, found.units) == (encoding, count, units)
+    segments = count_segments(text)
+    assert (segments.encoding, segments.count, segments.units) == (encoding, count, units)
 
 
-def test_costly_characters_are_named_once_each() -> None:
+def test_each_costly_character_is_listed_once() -> None:
     assert count_segments("“Café” ça va ✓✓").costly == ("ç", "“", "”", "✓")
 
 
 @pytest.mark.parametrize("text", ["Ç", "[]{}^~|\\€", "ÄÖÑÜ§¿äöñüà", "\n\r\f"])
-def test_these_cost_nothing_extra(text: str) -> None:
+def test_gsm_characters_keep_gsm_7(text: str) -> None:
     assert count_segments(text).encoding == "GSM-7"
 
 
 @pytest.mark.parametrize("text", ["ç", "`", "’", "\t", "\u200b", "e\u0301"])
-def test_these_do(text: str) -> None:
+def test_other_characters_force_ucs_2(text: str) -> None:
     assert count_segments(text).encoding == "UCS-2"

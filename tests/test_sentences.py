@@ -55,7 +55,7 @@ def report_of(change: Change) -> ConnectionReport:
 SCENES: list[tuple[str, Change, Change]] = [
     (
         "Nothing can be stored, and callbacks are answered with 503: the disk is full. "
-        "Free space where the database lies",
+        "Free space on the disk of the database",
         {"storage": DISK_FULL} | GONE | UNHEARD,
         GONE | UNHEARD,
     ),

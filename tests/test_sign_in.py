@@ -436,7 +436,7 @@ def test_user_shut_out_after_the_mail_cannot_use_it(
     Person.signed_in(app, ALICE)
     ask(visitor)
     with app.app_context():
-        db.session.scalars(User.by_email(ALICE)).one().deactivate()
+        db.session.scalars(User.select_by_email(ALICE)).one().deactivate()
         db.session.commit()
     assert visitor.post(inbox.link).status_code == 410
 

@@ -18,7 +18,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SignInToken
 from smstracker.models.rate_limits import RateLimit, RateLimitRule
-from smstracker.models.sign_in import MOST_LIVE
+from smstracker.models.sign_in import MAX_TOKENS_PER_ADDRESS
 from tests.clients import Person, hidden
 from tests.smtp_server import Inbox
 
@@ -137,7 +137,7 @@ def test_mails_to_an_address_have_a_bound_whoever_asks(app: Flask) -> None:
     strangers = [f"198.51.{n}.1" for n in range(160)]
     most = sign_in_limits.MAILS_TO_ADDRESS + sign_in_limits.MORE_MAILS_TO_ADDRESS
     assert count_mails(app, strangers) == [True] * most + [False] * (160 - most)
-    assert most * 2 <= MOST_LIVE
+    assert most * 2 <= MAX_TOKENS_PER_ADDRESS
 
 
 def test_mails_beyond_five_have_a_link_and_no_code_to_guess(app: Flask, inbox: Inbox) -> None:
@@ -185,7 +185,7 @@ def test_printed_link_works_whatever_strangers_ask_for(app: Flask) -> None:
 def test_live_links_of_an_address_have_a_bound(app: Flask) -> None:
     with app.app_context():
         mailed = SignInToken.issue(ALICE, "browser").token
-        printed = [SignInToken.issue(ALICE).token for _ in range(MOST_LIVE + 1)]
+        printed = [SignInToken.issue(ALICE).token for _ in range(MAX_TOKENS_PER_ADDRESS + 1)]
         db.session.commit()
         assert SignInToken.redeem_link(printed[0]) is None
         assert SignInToken.redeem_link(printed[1])

@@ -1,4 +1,4 @@
-"""The order of the status words, and how they are shown."""
+"""The rank of the status words, and their display."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,13 +15,13 @@ def show(word: str, age: timedelta = timedelta()) -> status.DisplayStatus:
     return display_status(word, NOW - age, now=NOW, receipt_window=WINDOW)
 
 
-def test_order_is_the_one_of_the_carrier() -> None:
+def test_ranks_follow_the_order_of_the_carrier() -> None:
     words = ["scheduled", "accepted", "queued", "sending", "sent", "partially_delivered"]
     words += ["deleted", "failed", "delivered", "read"]
     assert sorted(words, key=status.RANK.__getitem__) == words
 
 
-def test_negative_ends_share_a_rank_and_cancelling_is_no_failure() -> None:
+def test_negative_outcomes_share_a_rank_and_cancelling_is_no_failure() -> None:
     assert lower_ranked("failed") == lower_ranked("undelivered") == lower_ranked("canceled")
     assert same_outcome("failed") == same_outcome("undelivered") == ("failed", "undelivered")
     assert same_outcome("canceled") == ("canceled",)
@@ -57,22 +57,22 @@ def test_unknown_word_moves_nothing() -> None:
         ("deleted", "Deleted at Twilio", State.UNKNOWN),
     ],
 )
-def test_word_is_shown_in_plain_words(word: str, label: str, state: State) -> None:
+def test_word_has_its_label_and_state(word: str, label: str, state: State) -> None:
     assert (show(word).label, show(word).state) == (label, state)
 
 
-def test_sent_is_shown_as_no_receipt_after_the_window() -> None:
+def test_sent_is_shown_as_no_receipt_after_the_receipt_window() -> None:
     assert show("sent", WINDOW).state is State.WAITING
     late = show("sent", WINDOW + timedelta(seconds=1))
     assert (late.label, late.state) == ("Sent, no receipt", State.NO_RECEIPT)
 
 
-def test_pending_is_shown_as_unknown_when_nobody_recorded_an_outcome() -> None:
+def test_pending_is_shown_as_unknown_after_two_minutes() -> None:
     assert show("pending", timedelta(minutes=3)).state is State.UNKNOWN
 
 
 def test_every_word_has_a_state_and_counts_once() -> None:
-    counted = [word for state in State for word in status.statuses_in(state)]
+    counted = [word for state in State for word in status.counted_statuses(state)]
     assert sorted(counted) == sorted(status.RANK)
 
 

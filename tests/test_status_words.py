@@ -1,4 +1,4 @@
-"""Every status word that the code or Twilio can put into an event is known, and has words."""
+"""Every status word that the code or Twilio can put into an event has a rank and a label."""
 
 import ast
 from collections.abc import Iterator
@@ -12,24 +12,28 @@ from smstracker.sms.status import Effect
 
 PACKAGE = Path(smstracker.__file__).parent
 # https://www.twilio.com/docs/messaging/api/message-resource#message-status-values, outbound ones
-OF_TWILIO = {"accepted", "scheduled", "queued", "sending", "sent", "delivered", "undelivered"}
-OF_TWILIO |= {"failed", "read", "canceled", "partially_delivered"}
+TWILIO_WORDS = {"accepted", "scheduled", "queued", "sending", "sent", "delivered", "undelivered"}
+TWILIO_WORDS |= {"failed", "read", "canceled", "partially_delivered"}
 
 
 def words_written() -> set[str]:
-    """The constants that the code gives as the status of news: written there, or by a name."""
+    """Return the constants that the code passes as a StatusUpdate's status."""
     trees = [ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")]
-    return {word for tree in trees for word in _of_module(tree)} | {"pending"}
+    return {word for tree in trees for word in _module_words(tree)} | {"pending"}
 
 
-def _of_module(tree: ast.Module) -> Iterator[str]:
+def _module_words(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "News" and node.args:
+        if (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "id", "") == "StatusUpdate"
+            and node.args
+        ):
             yield from _constants(node.args[0], tree)
 
 
 def _constants(node: ast.expr, tree: ast.Module) -> Iterator[str]:
-    """The words that an expression can be, as far as the module says."""
+    """Return the values that an expression can have, as far as the module tells."""
     if isinstance(node, ast.Constant):
         yield str(node.value)
     elif isinstance(node, ast.IfExp):
@@ -44,9 +48,9 @@ def _constants(node: ast.expr, tree: ast.Module) -> Iterator[str]:
 
 
 def _assigned(name: str, tree: ast.Module) -> Iterator[str]:
-    known = getattr(status, name, None)
-    if isinstance(known, str):
-        yield known
+    constant = getattr(status, name, None)
+    if isinstance(constant, str):
+        yield constant
     for node in ast.walk(tree):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
@@ -58,15 +62,15 @@ def test_words_that_the_code_writes_are_found() -> None:
     assert words_written() >= {"refused", "unreached", "untraced", "unknown", "deleted", "accepted"}
 
 
-@pytest.mark.parametrize("word", sorted(words_written() | OF_TWILIO))
+@pytest.mark.parametrize("word", sorted(words_written() | TWILIO_WORDS))
 def test_word_that_can_be_written_has_a_rank_a_badge_and_a_label(word: str) -> None:
     assert word in status.RANK
-    assert "new to us" not in status.label(word)
+    assert "unknown status" not in status.label(word)
     assert status.effects([(word, None)]) == [Effect.MOVED]
 
 
 def test_each_word_of_ours_has_a_label_of_its_own_beside_those_of_twilio() -> None:
-    ours = ("pending", "unknown", "unreached", "deleted")
-    labels = {word: status.label(word) for word in (*ours, *OF_TWILIO)}
-    assert len({labels[word] for word in ours}) == len(ours)
-    assert not {labels[word] for word in ours} & {labels[word] for word in OF_TWILIO}
+    own_words = ("pending", "unknown", "unreached", "deleted")
+    labels = {word: status.label(word) for word in (*own_words, *TWILIO_WORDS)}
+    assert len({labels[word] for word in own_words}) == len(own_words)
+    assert not {labels[word] for word in own_words} & {labels[word] for word in TWILIO_WORDS}

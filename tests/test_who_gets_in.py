@@ -11,7 +11,7 @@ from sqlalchemy import select
 from config import ConfigError
 from smstracker.extensions import db
 from smstracker.models import SignInToken, User
-from smstracker.models.users import digest, open_sessions
+from smstracker.models.users import digest, live_key_hashes
 from tests.clients import Person
 from tests.conftest import settings
 from tests.smtp_server import Inbox
@@ -157,8 +157,8 @@ def test_open_streams_of_who_is_no_longer_allowed_are_ended(app: Flask, alice: P
     with alice.client.session_transaction(base_url="https://sms.example.org") as session:
         key = digest(session["_user_id"])
     with app.app_context(), db.engine.connect() as connection:
-        assert open_sessions(connection, settings(), [key]) == {key}
-        assert open_sessions(connection, settings(SIGN_IN_ALLOW="b@example.org"), [key]) == set()
+        assert live_key_hashes(connection, settings(), [key]) == {key}
+        assert live_key_hashes(connection, settings(SIGN_IN_ALLOW="b@example.org"), [key]) == set()
 
 
 def test_added_user_stays_when_the_setting_shrinks(app: Flask, alice: Person) -> None:

@@ -176,7 +176,7 @@ def test_worker_ends_while_its_listing_waits_for_its_turn(
         worker.run()
         assert worker._listing is not None
         assert not worker._listing.is_alive()
-        assert ScheduledJob.last_done(db.session.connection(), "listing") is None
+        assert ScheduledJob.last_done_at(db.session.connection(), "listing") is None
         db.session.remove()
 
 

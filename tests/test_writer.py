@@ -120,7 +120,7 @@ def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_
         written.append("callback")
         return StoredCallback(is_repeated=False, is_matched=True)
 
-    monkeypatch.setattr(writer.RefusedCallback, "keep", note_kept)
+    monkeypatch.setattr(writer.RefusedCallback, "store", note_kept)
     monkeypatch.setattr(writer, "store_callback", note_stored)
     group = writer.CallbackWriter(100)
     group._waiting = [(writer.Callback(None, news_of(1, "sent")), writer.Done())]

@@ -104,12 +104,14 @@ def _limits_of_client(address: str, client: IPAddress | None) -> list[RateLimitR
 def _count(limits: list[RateLimitRule]) -> timedelta | None:
     """Count against all of the limits, or against none; how long to wait if one is reached."""
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-        wait = RateLimit.wait(connection, limits)
+        wait = RateLimit.retry_after(connection, limits)
     if wait:
         return wait
     with db.engine.connect() as connection:
         RateLimit.hit(connection, limits)
-        wait = RateLimit.wait(connection, limits, own=1)  # others were counted meanwhile
+        wait = RateLimit.retry_after(
+            connection, limits, own_hits=1
+        )  # others were counted meanwhile
         if wait is None:
             RateLimit.purge(connection, utcnow())
             connection.commit()

@@ -41,7 +41,7 @@ def look_up(app: Flask, asked: MailRequest) -> None:
             if not may_sign_in(asked.email):
                 log.info("sign_in_not_allowed")
                 return
-            is_newcomer = db.session.scalar(User.by_email(asked.email)) is None
+            is_newcomer = db.session.scalar(User.select_by_email(asked.email)) is None
             current_mailer().threads.send(
                 partial(_send, app, asked), asked.email, asked.network, is_newcomer
             )

@@ -17,7 +17,7 @@ from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db
 from smstracker.mailer import can_mail, current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
-from smstracker.models.sign_in import CODE_TRIES, find_signed_in_user
+from smstracker.models.sign_in import CODE_ATTEMPTS, find_signed_in_user
 from smstracker.web.error_pages import error_page, too_many
 from smstracker.web.urls import safe_next_path
 
@@ -125,7 +125,7 @@ def enter_code() -> ResponseReturnValue:
     session["tries"] = session.get("tries", 0) + 1
     done = _signed_in(SignInToken.redeem_code(form.code.data or "", session["browser"]))
     if done is None:
-        form.code.errors = [_wrong_code(CODE_TRIES - session["tries"])]
+        form.code.errors = [_wrong_code(CODE_ATTEMPTS - session["tries"])]
         return _code_page(form), 422
     return done
 

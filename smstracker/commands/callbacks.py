@@ -37,7 +37,7 @@ REASONS = {
 @click.option("--all", "wants_all", is_flag=True, help=f"Not only the newest {SHOWN}.")
 def list_(wants_all: bool) -> None:
     """One line for each, newest first: when, why it was refused, and the fix."""
-    newest = RefusedCallback.newest().with_only_columns(RefusedCallback.id)
+    newest = RefusedCallback.select_newest().with_only_columns(RefusedCallback.id)
     ids = db.session.scalars(newest if wants_all else newest.limit(SHOWN)).all()
     for row in _explained(ids):
         click.echo(_line(row))
@@ -96,7 +96,7 @@ def _explained(ids: Sequence[int]) -> Iterator[RefusedCallback]:
         some = RefusedCallback.id.in_(ids[at : at + BATCH])
         diagnose(select(RefusedCallback.id).where(some, RefusedCallback.replayed_at.is_(None)))
         db.session.commit()
-        yield from db.session.scalars(RefusedCallback.newest().where(some)).all()
+        yield from db.session.scalars(RefusedCallback.select_newest().where(some)).all()
 
 
 def _line(row: RefusedCallback) -> str:

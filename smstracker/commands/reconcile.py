@@ -10,7 +10,7 @@ from smstracker.carrier import CarrierBusyError, CarrierQueryError
 from smstracker.commands.message_status import find_message, messages
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
-from smstracker.models.lookup_queue import OpenMessage, lease, unsettled
+from smstracker.models.lookup_queue import OpenMessage, lease_lookup, select_open
 from smstracker.web.health import database_problem
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle
@@ -40,7 +40,7 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
 def _chosen(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMessage]:
     only = find_message(id_or_sid).id if id_or_sid else None
     db.session.rollback()
-    chosen = unsettled(only, only_due=only is None and not wants_all)
+    chosen = select_open(only, only_due=only is None and not wants_all)
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
         return connection.execute(chosen).all()
 
@@ -76,7 +76,7 @@ def _ask_about(found: Sequence[OpenMessage]) -> str | None:
 
 def _is_open(one: OpenMessage) -> bool:
     with db.engine.begin() as connection:
-        return lease(connection, one)
+        return lease_lookup(connection, one)
 
 
 def _patiently(one: OpenMessage, pace: LookupThrottle) -> LookupOutcome:

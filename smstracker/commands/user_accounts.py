@@ -8,14 +8,14 @@ from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.models import SignInToken, User
 from smstracker.models.sign_in import may_sign_in
-from smstracker.models.users import FOR_GOOD, LetInBy, is_allowed, stored_spelling, user_not_added
+from smstracker.models.users import FOR_GOOD, LetInBy, get_or_create_user, is_allowed, stored_email
 from smstracker.web.urls import external_url
 
 users = DatabaseErrorGroup("users", help="Who may sign in.")
 
 
 def _user(email: str) -> User:
-    user = db.session.scalar(User.by_email(email))
+    user = db.session.scalar(User.select_by_email(email))
     if user is None:
         raise click.ClickException("There is no user with this address.")
     return user
@@ -27,7 +27,7 @@ def _user_to_shut_out(email: str) -> User:
         address = normalize_email(email)
     except MailAddressError as error:
         raise click.ClickException(str(error)) from error
-    return user_not_added(address) if is_allowed(settings(), address) else _user(email)
+    return get_or_create_user(address) if is_allowed(settings(), address) else _user(email)
 
 
 @users.command("add")
@@ -45,7 +45,7 @@ def add(email: str, admin: bool | None) -> None:
         address = normalize_email(email)
     except MailAddressError as error:
         raise click.ClickException(str(error)) from error
-    user = db.session.scalar(User.by_email(address))
+    user = db.session.scalar(User.select_by_email(address))
     if user is None:
         user = User(email=address, administrator=False)
         db.session.add(user)
@@ -67,13 +67,13 @@ def list_() -> None:
 
 def _admission(user: User) -> str:
     """What lets this user in, or keeps them out."""
-    if stored_spelling(user.email) != user.email:
-        return f"deactivated (another spelling of {stored_spelling(user.email)})"
+    if stored_email(user.email) != user.email:
+        return f"deactivated (another spelling of {stored_email(user.email)})"
     if not user.active:
         return "deactivated"
     if user.let_in_by in FOR_GOOD:
         return "active (added)"
-    if user.is_let_in(settings()):
+    if user.has_access(settings()):
         return f"active ({'demo' if settings().demo else 'SIGN_IN_ALLOW'})"
     if user.let_in_by == LetInBy.DEMO:
         return "out (from a demo)"
@@ -84,7 +84,7 @@ def _admission(user: User) -> str:
 @click.argument("email")
 def deactivate(email: str) -> None:
     """Shut EMAIL out and end their sessions at once, also before their first sign-in."""
-    user = db.session.scalar(User.by_email(email))
+    user = db.session.scalar(User.select_by_email(email))
     outcome = "signed out everywhere" if user else "cannot sign in for a first time"
     user = user or _user_to_shut_out(email)
     user.deactivate()

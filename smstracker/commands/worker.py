@@ -29,9 +29,9 @@ def _wait_for_database(is_patient: bool) -> None:
     """Raise ClickException for what does not pass, and after a while for what does."""
     deadline = time.monotonic() + PATIENCE
     while problem := database_problem():
-        if problem.passes and is_patient:
+        if problem.is_temporary and is_patient:
             return  # its loop waits, and says so in the log
-        if not problem.passes or time.monotonic() > deadline:
+        if not problem.is_temporary or time.monotonic() > deadline:
             raise click.ClickException(problem.sentence)
         time.sleep(1)
 

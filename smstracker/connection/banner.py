@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from smstracker.clock import utcnow
 from smstracker.connection.report import build_report
 from smstracker.connection.summary import HealthSummary, SummaryKind, summarize
-from smstracker.database.problems import cause
+from smstracker.database.problems import log_reason
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _compute(now: datetime) -> HealthSummary | None:
     try:
         return summarize(build_report(now))
     except SQLAlchemyError as error:
-        log.warning("connection_not_judged", extra={"reason": cause(error)})
+        log.warning("connection_not_judged", extra={"reason": log_reason(error)})
         return None
 
 

@@ -37,7 +37,7 @@ UNHEARD_WITHIN = timedelta(days=7)
 
 # Accepted by Twilio and on their way. Of a scheduled message no callback is due for days.
 _ON_THE_WAY = tuple(
-    word for word in status.statuses_in(State.WAITING) if word not in ("pending", "scheduled")
+    word for word in status.counted_statuses(State.WAITING) if word not in ("pending", "scheduled")
 )
 
 

@@ -5,7 +5,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.database.problems import LOCKED, NOTHING_SAVED, UNREACHED, DatabaseProblem, explain
+from smstracker.database.problems import (
+    LOCKED,
+    UNREACHABLE,
+    WRITE_PROBLEMS,
+    DatabaseProblem,
+    explain,
+)
 from smstracker.extensions import db
 from smstracker.web.health import database_problem
 from smstracker.webhooks.writer import current_writer
@@ -30,7 +36,7 @@ def storage_problem(now: datetime) -> DatabaseProblem | None:
 def no_room() -> DatabaseProblem | None:
     """What keeps the database from being written, as /readyz sees it: within seconds."""
     problem = database_problem()
-    return problem if problem in NOTHING_SAVED else None
+    return problem if problem in WRITE_PROBLEMS else None
 
 
 def _tried() -> DatabaseProblem | None:
@@ -38,5 +44,5 @@ def _tried() -> DatabaseProblem | None:
         with db.engine.begin() as connection:
             connection.execute(_PROBE)
     except SQLAlchemyError as error:
-        return explain(error) or UNREACHED
+        return explain(error) or UNREACHABLE
     return None

@@ -8,14 +8,14 @@ from flask.typing import ResponseReturnValue
 
 from smstracker.auth.gate import only_signed_in
 from smstracker.sms.error_guide import (
+    ACTORS,
     CHARGED,
+    EXPLANATIONS,
     GROUPS,
     GUIDE,
-    REASONS,
-    SHORTEST_CODE,
-    WHO,
+    MIN_CODE_DIGITS,
     ErrorExplanation,
-    documentation,
+    documentation_url,
     is_code,
     plain_code,
 )
@@ -32,13 +32,13 @@ def errors() -> ResponseReturnValue:
     query = (request.args.get("q") or request.args.get("code") or "").strip()[:LONGEST_QUERY]
     words = re.sub(r"^(error|code)s?\b", "", query.lower())
     codes = words.replace(",", " ").split()
-    if len(codes) > 1 and all(word in REASONS for word in codes):
+    if len(codes) > 1 and all(word in EXPLANATIONS for word in codes):
         return _page(_select_entries(codes), query=query)
     code = plain_code(words)
     if is_code(code):
         return redirect(url_for(".error", code=code))
-    if code and code.isascii() and code.isdecimal() and len(code) < SHORTEST_CODE:
-        beginning = [known for known in REASONS if known.startswith(code)]
+    if code and code.isascii() and code.isdecimal() and len(code) < MIN_CODE_DIGITS:
+        beginning = [known for known in EXPLANATIONS if known.startswith(code)]
         return _page(_select_entries(beginning), query=query)
     return _page(_search_entries(query), query=query)
 
@@ -47,7 +47,7 @@ def errors() -> ResponseReturnValue:
 def error(code: str) -> ResponseReturnValue:
     """Lead to the code's place in the guide, or say that it is not there."""
     code = plain_code(code)
-    if code in REASONS:
+    if code in EXPLANATIONS:
         return redirect(url_for(".errors", _anchor=code))
     return _page(GUIDE, unknown=code), 404
 
@@ -71,7 +71,7 @@ def _search_entries(query: str) -> Mapping[str, Mapping[str, ErrorExplanation]]:
 
 
 def _contains(reason: ErrorExplanation, words: list[str]) -> bool:
-    text = f"{reason.short} {reason.what} {reason.todo}".casefold()
+    text = f"{reason.short} {reason.cause} {reason.action}".casefold()
     return all(word in text for word in words)
 
 
@@ -85,10 +85,10 @@ def _page(
         guide=entries,
         groups=GROUPS,
         shown=sum(len(group) for group in entries.values()),
-        total=len(REASONS),
-        who=WHO,
+        total=len(EXPLANATIONS),
+        who=ACTORS,
         charged=CHARGED,
         query=query,
         unknown=unknown,
-        more=documentation(unknown),
+        more=documentation_url(unknown),
     )

@@ -7,6 +7,7 @@ from flask_login import current_user
 from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.dashboard.forms import describe_recipient, unix_lines
+from smstracker.database.engine import reads_only
 from smstracker.extensions import settings
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.models.messages import Content
@@ -20,6 +21,7 @@ bp.before_request(only_signed_in)
 
 # By POST, because a number may not stand in an address.
 @bp.post("/messages/check")
+@reads_only
 def check() -> ResponseReturnValue:
     recipient, problem = recipient_of_form()
     return render_template(

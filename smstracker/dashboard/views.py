@@ -189,7 +189,7 @@ def message(public_id: uuid.UUID) -> ResponseReturnValue:
 
 def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnValue:
     db.session.rollback()
-    if error.same:
+    if error.is_same_content:
         return redirect(url_for(".message", public_id=error.message.public_id), 303)
     form.renew()
     notice = "This form has already sent a message, so nothing was sent now. "

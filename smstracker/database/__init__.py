@@ -1,1 +1,1 @@
-"""What stands between the app and its database: engines, the SQLite file, problems in words."""
+"""Database engines, the SQLite file, and database errors explained."""

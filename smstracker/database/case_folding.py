@@ -1,13 +1,13 @@
-"""Texts folded for the search, alike in Python, SQLite and PostgreSQL. Pure.
+"""Case folding for the search, the same in Python, SQLite and PostgreSQL. Pure.
 
-Letters and their accents are composed (Unicode NFC), and capitals made small: Latin, Greek,
-Cyrillic and Armenian letters, one for one; an accent stays, and ß is not ss. Migrations hold the
-same for PostgreSQL and call `fold_text` from SQLite's triggers, so it must not change without one.
+Composes letters and accents (Unicode NFC) and lowers Latin, Greek, Cyrillic and Armenian capitals,
+one for one: accents stay, and ß does not become ss. Changing it needs a migration: PostgreSQL has
+its own copy, and SQLite's triggers call `fold_text`.
 """
 
 import unicodedata
 
-# Letters that the tables of SQLite are too old for.
+# Letters that SQLite's Unicode tables lack.
 _TOO_NEW = (0x37F, 0x528, 0x52A, 0x52C, 0x52E)
 CAPITALS = "".join(
     chr(code)

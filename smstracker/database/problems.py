@@ -1,6 +1,6 @@
-"""Why the database cannot be used, as one sentence with what to do.
+"""Database errors explained: the cause and what to do.
 
-Nothing of the driver's own text is repeated: it may quote a host, a user or a value.
+Never repeats the driver's own text: it may quote a host, a user or a value.
 """
 
 import re
@@ -19,12 +19,12 @@ from smstracker.database.sqlite_file import EmptyFileError, MissingFileError, Re
 class DatabaseProblem:
     """`cause` and `fix` are clauses; `fix` names the setting or the command that helps.
 
-    What `passes` may be over in a moment, with nobody's doing.
+    `is_temporary` if it may pass without anybody's doing.
     """
 
     cause: str
     fix: str
-    passes: bool = False
+    is_temporary: bool = False
 
     @property
     def sentence(self) -> str:
@@ -34,47 +34,51 @@ class DatabaseProblem:
         return f"{self.cause}: {self.fix}"
 
 
-UNREACHED = DatabaseProblem(
-    "the database cannot be reached", "check DATABASE_URL and whether it runs", passes=True
+UNREACHABLE = DatabaseProblem(
+    "the database cannot be reached", "check DATABASE_URL and whether it runs", is_temporary=True
 )
 NOT_MIGRATED = DatabaseProblem("the database is not migrated", "run flask db upgrade")
-NEWER = DatabaseProblem(
+NEWER_VERSION = DatabaseProblem(
     "the database belongs to a newer version of smstracker",
     "install that version, or restore a backup",
 )
 LOCKED = DatabaseProblem(
-    "the database is locked", "end the program that holds it, or try again in a moment", passes=True
+    "the database is locked",
+    "end the program that holds it, or try again in a moment",
+    is_temporary=True,
 )
-DISK_FULL = DatabaseProblem("the disk is full", "free space where the database lies", passes=True)
+DISK_FULL = DatabaseProblem(
+    "the disk is full", "free space on the disk of the database", is_temporary=True
+)
 READ_ONLY_FILE = DatabaseProblem(
     "the database file cannot be written",
     "let this user write to the file and its folder; the disk may be mounted read-only",
 )
-DISK_FAILS = DatabaseProblem(
+DISK_FULL_OR_FAILING = DatabaseProblem(
     "the disk is full or fails",
-    "check the disk where the database lies, and its quota",
-    passes=True,
+    "check the disk of the database, and its quota",
+    is_temporary=True,
 )
 NOT_OPENED = DatabaseProblem(
     "the database file cannot be opened",
     "check DATABASE_URL, and that the folder exists and lets this user write",
 )
-_IS_IT_NEW = (
+_CHECK_URL_OR_MIGRATE = (
     "if it should hold messages, check DATABASE_URL and whether its disk is mounted; "
     "for a new installation run flask db upgrade"
 )
-NO_FILE = DatabaseProblem("the database file does not exist (yet)", _IS_IT_NEW)
-EMPTY_FILE = DatabaseProblem("the database file is empty", _IS_IT_NEW)
+NO_FILE = DatabaseProblem("the database file does not exist (yet)", _CHECK_URL_OR_MIGRATE)
+EMPTY_FILE = DatabaseProblem("the database file is empty", _CHECK_URL_OR_MIGRATE)
 REPLACED_FILE = DatabaseProblem(
-    "the database file was deleted or replaced while smstracker ran",
+    "the database file was deleted or replaced while smstracker was running",
     "put the right file in its place and start smstracker again",
 )
 DAMAGED = DatabaseProblem(
-    "the database is damaged, or the file is none of SQLite's",
+    "the database file is damaged or not a SQLite database",
     "check DATABASE_URL, or restore a backup",
 )
 SERVER_DISK_FULL = DatabaseProblem(
-    "the disk is full on the database server", "free space on that server", passes=True
+    "the disk is full on the database server", "free space on that server", is_temporary=True
 )
 READ_ONLY_SERVER = DatabaseProblem(
     "the database is read-only",
@@ -94,43 +98,47 @@ NO_RIGHT = DatabaseProblem(
     "the user of the database lacks a right", "make it the owner of the schema and its tables"
 )
 NO_CONNECTIONS = DatabaseProblem(
-    "the database has no connection left",
+    "the database server has no free connection",
     "lower WEB_CONCURRENCY and WEB_THREADS, or raise max_connections on the server",
-    passes=True,
+    is_temporary=True,
 )
-ALL_IN_USE = DatabaseProblem(
+POOL_EXHAUSTED = DatabaseProblem(
     "all database connections of this process are in use",
     "try again in a moment, or raise WEB_CONCURRENCY",
-    passes=True,
+    is_temporary=True,
 )
 RESTARTS = DatabaseProblem(
-    "the database server is starting or stopping", "try again in a moment", passes=True
+    "the database server is starting or stopping", "try again in a moment", is_temporary=True
 )
 TOO_SLOW = DatabaseProblem(
     "the database took too long",
     "try again in a moment, and look at the load of the server",
-    passes=True,
+    is_temporary=True,
 )
 REFUSED = DatabaseProblem(
     "the database server refuses connections",
     "check host and port in DATABASE_URL and whether it runs",
-    passes=True,
+    is_temporary=True,
 )
 UNKNOWN_HOST = DatabaseProblem(
-    "the host of the database is not known", "check the host in DATABASE_URL, and DNS", passes=True
+    "the host of the database is unknown",
+    "check the host in DATABASE_URL, and DNS",
+    is_temporary=True,
 )
-SILENT = DatabaseProblem(
-    "the database server does not answer in time", "check host, port and firewall", passes=True
+NO_ANSWER = DatabaseProblem(
+    "the database server does not answer in time",
+    "check host, port and firewall",
+    is_temporary=True,
 )
 NO_TLS = DatabaseProblem(
     "the TLS connection to the database fails", "check sslmode and sslrootcert in DATABASE_URL"
 )
 POOLER = DatabaseProblem(
     "the connection pooler refuses a startup parameter of DATABASE_URL",
-    "take options out of DATABASE_URL and set them for the role by ALTER ROLE",
+    "remove options from DATABASE_URL and set them with ALTER ROLE",
 )
 BAD_OPTION = DatabaseProblem(
-    "DATABASE_URL has an option that PostgreSQL does not know", "check what stands after its ?"
+    "DATABASE_URL has an option that PostgreSQL does not know", "check the part after its ?"
 )
 STATEMENT_POOLER = DatabaseProblem(
     "the connection pooler allows no transactions", "set its pool_mode to session or transaction"
@@ -147,31 +155,37 @@ LIVE = DatabaseProblem(
 
 
 class LiveDatabaseError(Exception):
-    """Demo mode meets the database of a real installation."""
+    """Demo mode was started on the database of a live installation."""
 
 
 DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, LiveDatabaseError)
-NOTHING_SAVED = (DISK_FULL, DISK_FAILS, READ_ONLY_FILE, SERVER_DISK_FULL, READ_ONLY_SERVER)
+WRITE_PROBLEMS = (
+    DISK_FULL,
+    DISK_FULL_OR_FAILING,
+    READ_ONLY_FILE,
+    SERVER_DISK_FULL,
+    READ_ONLY_SERVER,
+)
 
-FILES: dict[type[sqlite3.Error], DatabaseProblem] = {
+FILE_PROBLEMS: dict[type[sqlite3.Error], DatabaseProblem] = {
     MissingFileError: NO_FILE,
     EmptyFileError: EMPTY_FILE,
     ReplacedFileError: REPLACED_FILE,
 }
 # Primary result codes: https://www.sqlite.org/rescode.html
-SQLITE = {
+SQLITE_PROBLEMS = {
     sqlite3.SQLITE_PERM: READ_ONLY_FILE,
     sqlite3.SQLITE_BUSY: LOCKED,
     sqlite3.SQLITE_LOCKED: LOCKED,
     sqlite3.SQLITE_READONLY: READ_ONLY_FILE,
-    sqlite3.SQLITE_IOERR: DISK_FAILS,
+    sqlite3.SQLITE_IOERR: DISK_FULL_OR_FAILING,
     sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_FULL: DISK_FULL,
     sqlite3.SQLITE_CANTOPEN: NOT_OPENED,
     sqlite3.SQLITE_NOTADB: DAMAGED,
 }
 # https://www.postgresql.org/docs/current/errcodes-appendix.html; a prefix stands for its class.
-SQLSTATES = {
+SQLSTATE_PROBLEMS = {
     "53100": SERVER_DISK_FULL,
     "53300": NO_CONNECTIONS,
     "53": DatabaseProblem("the database server is out of resources", "look at its log"),
@@ -191,14 +205,14 @@ SQLSTATES = {
     "58": DatabaseProblem("the disk of the database server fails", "look at its log"),
     "XX001": DAMAGED,
     "XX002": DAMAGED,
-    "08": UNREACHED,
+    "08": UNREACHABLE,
 }
-# A connection that fails has no SQLSTATE, only the words of libpq or of the server; and a pooler
-# says everything as a violation of the protocol.
+# A failed connection has no SQLSTATE, only the text of libpq or the server; a pooler reports
+# everything as a protocol violation.
 PROTOCOL_VIOLATION = "08P01"
-# Names that these words quote, and the one that a pooler does not: "timeout-db" is a host.
-NAMES = r"""(?<!\w)(["']).*?\1(?!\w)|(?<=such database: )\S+|(?<=such user: )\S+"""
-CONNECTING = (
+# Names within that text, masked before the search: "timeout-db" is a host. Poolers do not quote.
+QUOTED_NAMES = r"""(?<!\w)(["']).*?\1(?!\w)|(?<=such database: )\S+|(?<=such user: )\S+"""
+CONNECTION_PROBLEMS = (
     (r"startup parameter", POOLER),
     (r"invalid (connection option|\w+ value|integer value)", BAD_OPTION),
     (r"statement pooling", STATEMENT_POOLER),
@@ -216,15 +230,15 @@ CONNECTING = (
     (r"certificate|\bSSL\b|\bTLS\b", NO_TLS),
     (r"definition of service|service file", NO_SERVICE),
     (r"read-only|read-write", READ_ONLY_SERVER),
-    (r"timeout|timed out|unreachable|no route", SILENT),
+    (r"timeout|timed out|unreachable|no route", NO_ANSWER),
     (r"refused|no such file", REFUSED),
 )
 
 
 def explain(error: BaseException) -> DatabaseProblem | None:
-    """What keeps the database from being used; None if `error` is a fault of the program."""
+    """Return the problem behind a database error; None for an error of the program."""
     if isinstance(error, PoolTimeoutError):
-        return ALL_IN_USE
+        return POOL_EXHAUSTED
     if isinstance(error, LiveDatabaseError):
         return LIVE
     cause = error.orig if isinstance(error, DBAPIError) else error
@@ -233,30 +247,32 @@ def explain(error: BaseException) -> DatabaseProblem | None:
         problem = _sqlite_problem(cause)
     elif isinstance(cause, psycopg.Error):
         problem = _postgresql_problem(cause)
-    return problem or (UNREACHED if isinstance(error, UNAVAILABLE) else None)
+    return problem or (UNREACHABLE if isinstance(error, UNAVAILABLE) else None)
 
 
-def cause(error: BaseException) -> str:
-    """What to write into the log: the cause, or the type of the error."""
+def log_reason(error: BaseException) -> str:
+    """Return what the log says of an error: its cause, or its type."""
     problem = explain(error)
     return problem.cause if problem else type(error).__name__
 
 
 def _sqlite_problem(error: sqlite3.Error) -> DatabaseProblem | None:
-    if type(error) in FILES:
-        return FILES[type(error)]
+    if type(error) in FILE_PROBLEMS:
+        return FILE_PROBLEMS[type(error)]
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     if code == sqlite3.SQLITE_ERROR and re.search(r"no such (table|column)|no column", str(error)):
         return NOT_MIGRATED
-    return SQLITE.get(code)
+    return SQLITE_PROBLEMS.get(code)
 
 
 def _postgresql_problem(error: psycopg.Error) -> DatabaseProblem | None:
     state = error.sqlstate or ""
-    is_of_connection = isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError)
-    if is_of_connection and state in ("", PROTOCOL_VIOLATION):
-        text = re.sub(NAMES, "…", str(error))
-        for words, problem in CONNECTING:
+    may_be_connection = isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError)
+    if may_be_connection and state in ("", PROTOCOL_VIOLATION):
+        text = re.sub(QUOTED_NAMES, "…", str(error))
+        for words, problem in CONNECTION_PROBLEMS:
             if re.search(words, text, re.IGNORECASE):
                 return problem
-    return next((SQLSTATES[state[:n]] for n in (5, 3, 2) if state[:n] in SQLSTATES), None)
+    return next(
+        (SQLSTATE_PROBLEMS[state[:n]] for n in (5, 3, 2) if state[:n] in SQLSTATE_PROBLEMS), None
+    )

@@ -1,4 +1,4 @@
-"""The file of SQLite: made by a migration alone, and the same for as long as a process runs."""
+"""SQLite file checks: only a migration creates it, and it must stay the same file."""
 
 import os
 import sqlite3
@@ -7,64 +7,64 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-_may_be_made: ContextVar[bool] = ContextVar("may_be_made", default=False)
-Identity = tuple[int, int]
+_may_create: ContextVar[bool] = ContextVar("may_be_made", default=False)
+FileIdentity = tuple[int, int]
 
 
 class FileError(sqlite3.OperationalError):
-    """The file is not the one that holds the messages."""
+    """The file is not the expected database."""
 
 
 class MissingFileError(FileError):
-    """There is no file, and nobody asked for one."""
+    """The file does not exist, and no migration is running."""
 
 
 class EmptyFileError(FileError):
-    """The file has no table, and nobody asked for any."""
+    """The file has no tables, and no migration is running."""
 
 
 class ReplacedFileError(FileError):
-    """The file is gone, or another one than was opened first."""
+    """The file was deleted or replaced after it was first opened."""
 
 
 @contextmanager
-def making_file() -> Iterator[None]:
-    """Let connections make the file, and find no table in it."""
-    token = _may_be_made.set(True)
+def allow_new_file() -> Iterator[None]:
+    """Let connections create the file, or find it empty."""
+    token = _may_create.set(True)
     try:
         yield
     finally:
-        _may_be_made.reset(token)
+        _may_create.reset(token)
 
 
-def check_is_there(path: Path) -> None:
-    """Raise MissingFileError. That the folder is missing says SQLite itself."""
-    if not _may_be_made.get() and path.parent.is_dir() and not path.exists():
+def check_exists(path: Path) -> None:
+    """Raise MissingFileError if the folder exists without it; SQLite reports a missing folder."""
+    if not _may_create.get() and path.parent.is_dir() and not path.exists():
         raise MissingFileError
 
 
 def check_has_tables(connection: sqlite3.Connection) -> None:
-    """Raise EmptyFileError."""
+    """Raise EmptyFileError if the database has no tables."""
     query = "SELECT 1 FROM sqlite_master LIMIT 1"
-    if not _may_be_made.get() and connection.execute(query).fetchone() is None:
+    if not _may_create.get() and connection.execute(query).fetchone() is None:
         raise EmptyFileError
 
 
 class OpenSQLiteFile:
-    """Remembers which file an engine opened first."""
+    """The file that an engine opened first."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._first: Identity | None = None
+        self._identity: FileIdentity | None = None
 
     def check(self) -> None:
-        """Raise ReplacedFileError if the file is gone or another one."""
+        """Raise ReplacedFileError if the file was deleted or replaced."""
         try:
             status = os.stat(self._path)
         except OSError:
             raise ReplacedFileError from None
         identity = status.st_dev, status.st_ino
-        if self._first is None:
-            self._first = identity
-        elif identity != self._first:
+        if self._identity is None:
+            self._identity = identity
+        elif identity != self._identity:
             raise ReplacedFileError

@@ -16,7 +16,7 @@ from smstracker.connection.summary import (
 )
 from smstracker.connection.token_rotation import Rotation
 from smstracker.connection.wording import brief_time, callbacks, share, were, why
-from smstracker.database.problems import cause as database_cause
+from smstracker.database.problems import log_reason as database_cause
 from smstracker.doctor.check_result import CheckOutcome, CheckResult, ok, phrase, problem, warning
 from smstracker.refused.diagnosis import READY
 

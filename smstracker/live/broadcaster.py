@@ -21,7 +21,7 @@ from smstracker.live.commit_watcher import CommitWatcher
 from smstracker.live.event_gaps import EventGaps
 from smstracker.live.event_stream import Stream, abandoned_streams
 from smstracker.models import event_feed
-from smstracker.models.users import open_sessions
+from smstracker.models.users import live_key_hashes
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +204,7 @@ class Broadcaster:
         streams = self._open_streams()
         hashes = {stream.session_hash for stream in streams}
         with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-            open_hashes = open_sessions(connection, self._config, hashes)
+            open_hashes = live_key_hashes(connection, self._config, hashes)
         self._checked_at = now
         for stream in streams:
             if stream.session_hash not in open_hashes:

@@ -81,7 +81,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
     said: list[str] = []
     reason = explain_code(message.error_code)
     if reason is not None:
-        said.append(reason.what)
+        said.append(reason.cause)
     if message.status == "unreached":
         said.append(
             "This app could not connect to Twilio, so the message certainly was not sent. "

@@ -6,10 +6,10 @@ from datetime import datetime
 from smstracker.models import Message
 from smstracker.sms import status
 from smstracker.sms.error_guide import (
+    ACTORS,
     CHARGED,
-    REASONS,
-    WHO,
-    WORTH_ANOTHER_TRY,
+    EXPLANATIONS,
+    RESENDABLE,
     ErrorExplanation,
     explain_code,
     plain_code,
@@ -21,9 +21,9 @@ _UNEXPLAINED = "Not from here: without a reason, ask the recipient first whether
 _TRIED_TWICE = "This was a second try already; another one is not likely to help."
 # Why the very same message is not to be sent once more, by the class of its error.
 _REFUSALS = {
-    "after a fix": "The same message would fail in the same way. {0.todo}",
-    "ask first": "It may have arrived, so it is not sent again from here. {0.todo}",
-    "no": "Sending it again does not help. {0.when}",
+    "after a fix": "The same message would fail in the same way. {0.action}",
+    "ask first": "It may have arrived, so it is not sent again from here. {0.action}",
+    "no": "Sending it again does not help. {0.resend_note}",
 }
 # Words of ours, which have no error code.
 _NEVER_ARRIVED = {"unreached": "Twilio was not reached", "untraced": "Twilio has no trace"}
@@ -43,7 +43,7 @@ def advice(message: Message, second_try: Message | None = None) -> Advice | None
         return None
     reason = _reason(message)
     title = reason.short if reason else _NEVER_ARRIVED.get(message.status, "No reason given")
-    who = (("Who can act", WHO[reason.who]), ("What to do", reason.todo)) if reason else ()
+    who = (("Who can act", ACTORS[reason.actor]), ("What to do", reason.action)) if reason else ()
     again = "It has been sent again." if second_try else _again(message, reason)
     return Advice(title, (*who, ("Send again?", again), ("Charged?", _charged(message, reason))))
 
@@ -70,7 +70,7 @@ def _charged(message: Message, reason: ErrorExplanation | None) -> str:
 
 def is_in_guide(code: str) -> bool:
     """Whether the error guide has a place for the code."""
-    return plain_code(code) in REASONS
+    return plain_code(code) in EXPLANATIONS
 
 
 def refusal_to_send_again(message: Message, now: datetime) -> str | None:
@@ -85,13 +85,13 @@ def refusal_to_send_again(message: Message, now: datetime) -> str | None:
     reason = _reason(message)
     if reason is None:
         return None if message.status in _NEVER_ARRIVED else _UNEXPLAINED
-    if reason.again not in WORTH_ANOTHER_TRY:
-        return _REFUSALS[reason.again].format(reason)
+    if reason.resend not in RESENDABLE:
+        return _REFUSALS[reason.resend].format(reason)
     return _TRIED_TWICE if _was_tried_twice(message, reason) else None
 
 
 def _was_tried_twice(message: Message, reason: ErrorExplanation) -> bool:
     """Whether what is worth one more try has been met by the first try and by the second."""
-    first = message.original() if reason.again == "once" else None
+    first = message.original() if reason.resend == "once" else None
     earlier = _reason(first) if first else None
-    return earlier is not None and earlier.again == "once"
+    return earlier is not None and earlier.resend == "once"

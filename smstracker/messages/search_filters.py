@@ -15,7 +15,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import db
 from smstracker.messages import text_index
-from smstracker.models.display_state import Conditions, branches, state_condition
+from smstracker.models.display_state import Conditions, conditions_by_status, state_condition
 from smstracker.models.messages import Message
 from smstracker.sms.status import Source, State
 
@@ -61,7 +61,7 @@ def index_conditions(chosen: SearchFilters) -> dict[str, Conditions]:
         is_not_callback: ColumnElement[bool] = literal_column("message.status_source <> 'callback'")
         found["source"] = [Message.status_source == chosen.source.value, is_not_callback]
     if chosen.state:
-        found["state"] = branches(chosen.state, chosen.at)
+        found["state"] = conditions_by_status(chosen.state, chosen.at)
     if chosen.sender:
         found["sender"] = [_sender_column(chosen, Message) == chosen.sender]
     return found

@@ -32,7 +32,7 @@ class SendWarnings:
 
 def find_warnings(owner_id: int, content: Content, now: datetime) -> SendWarnings:
     """What is known of sending `content`; own messages only."""
-    to = Message.select_sent_to(owner_id, content.recipient)
+    to = Message.select_by_recipient(owner_id, content.recipient)
     message, event = _opt_out(to, content.sender)
     return SendWarnings(_same_content(to, content, now), message, event)
 

@@ -14,12 +14,12 @@ from smstracker.carrier import (
     RefusedError,
     current_carrier,
 )
-from smstracker.database.problems import cause
+from smstracker.database.problems import log_reason
 from smstracker.extensions import db
 from smstracker.models import Message
 from smstracker.models.event_store import append_event, update_message_facts
 from smstracker.models.events import StatusUpdate
-from smstracker.models.lookup_queue import plan_lookups
+from smstracker.models.lookup_queue import set_lookup_times
 from smstracker.sms.lookup_schedule import first_lookup
 from smstracker.sms.status import RANK, Source
 from smstracker.web.urls import external_url
@@ -100,11 +100,13 @@ def _record(message_id: int, news: StatusUpdate, facts: dict[str, Any]) -> None:
             with db.engine.begin() as connection:
                 append_event(connection, message_id, news)
                 update_message_facts(connection, message_id, **facts)
-                plan_lookups(connection, {message_id: first_lookup(news.status, news.received_at)})
+                set_lookup_times(
+                    connection, {message_id: first_lookup(news.status, news.received_at)}
+                )
             return
         except SQLAlchemyError as error:
             log.log(
                 logging.ERROR if is_last else logging.WARNING,
                 "send_outcome_not_recorded",
-                extra={"message_sid": news.twilio_sid, "reason": cause(error)},
+                extra={"message_sid": news.twilio_sid, "reason": log_reason(error)},
             )

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Select, and_, func, literal, select, union_all
 
-from smstracker.extensions import db
+from smstracker.extensions import db, receipt_window
 from smstracker.messages import text_index
 from smstracker.messages.search_filters import (
     EXAMINED,
@@ -18,7 +18,7 @@ from smstracker.messages.search_filters import (
     remaining_filters,
     time_conditions,
 )
-from smstracker.models.display_state import branches, is_silent, receipt_window
+from smstracker.models.display_state import conditions_by_status, is_silent
 from smstracker.models.messages import Message
 from smstracker.sms import status
 from smstracker.sms.status import State
@@ -72,7 +72,7 @@ def counts_query(chosen: SearchFilters) -> Select[tuple[str, int]]:
     for state in State:
         each = [
             select(Message.id).where(*time_conditions(chosen), condition)
-            for condition in branches(state, chosen.at)
+            for condition in conditions_by_status(state, chosen.at)
         ]
         some = union_all(*each).limit(COUNT_CAP + 1).subquery()
         counted = select(func.count()).select_from(some).scalar_subquery()

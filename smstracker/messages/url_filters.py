@@ -147,13 +147,13 @@ def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
         if digits.isdecimal() and len(digits) < SHORTEST:
             raise FilterError("Type at least the last 3 digits of the recipient’s number.")
         if re.fullmatch(rf"[0-9]{{1,6}}|[1-9][0-9]{{5,{SHORTEST_WHOLE - 2}}}", digits):
-            return RecipientSearch.remember(owner_id, digits, is_full=False)
+            return RecipientSearch.get_or_create(owner_id, digits, is_full=False)
         full = _whole_number(number, digits, region)
     except PhoneNumberError as error:
         raise FilterError(f"Recipient: {error}") from error
     if full is None:
-        return RecipientSearch.remember(owner_id, digits, is_full=False)
-    return RecipientSearch.remember(owner_id, full[1:], is_full=True)
+        return RecipientSearch.get_or_create(owner_id, digits, is_full=False)
+    return RecipientSearch.get_or_create(owner_id, full[1:], is_full=True)
 
 
 def _whole_number(number: str, digits: str, region: str) -> str | None:

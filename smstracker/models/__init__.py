@@ -1,4 +1,4 @@
-"""The tables, the questions about them (selects) and their state changes. Nothing here commits."""
+"""Tables, their selects and state changes. Nothing here commits."""
 
 from smstracker.messages.text_index import message_text
 from smstracker.models.callback_counts import CallbackTally
@@ -9,7 +9,7 @@ from smstracker.models.insight_rollups import (
     InsightCursor,
     InsightRollup,
 )
-from smstracker.models.lookup_queue import Heartbeat, ScheduledJob
+from smstracker.models.jobs import Heartbeat, ScheduledJob
 from smstracker.models.mail_health import MailHealth
 from smstracker.models.messages import AlreadySentError, Message, SendLimitError
 from smstracker.models.rate_limits import RateLimit

@@ -1,23 +1,22 @@
-"""How many callbacks came, counted as they are stored, so that nobody has to count events."""
+"""Callback counts, kept up to date as callbacks are stored, so that no page counts events."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cache
 
 from sqlalchemy import Connection, String, delete, func
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.database.engine import UtcDateTime
+from smstracker.database.engine import Insert, UtcDateTime, affected_rows, excluded, upsert
 from smstracker.extensions import Model, db
 
-SPAN = timedelta(minutes=5)
-KEPT = timedelta(days=8)
+BUCKET_WIDTH = timedelta(minutes=5)
+RETENTION = timedelta(days=8)
 
 
 @dataclass(slots=True)
 class CallbackCounts:
-    """What one transaction adds to a tally."""
+    """Counts that one transaction adds to a tally."""
 
     accepted: int = 0
     repeated: int = 0
@@ -30,13 +29,13 @@ class CallbackCounts:
 
 
 class CallbackTally(Model):
-    """The callbacks of the five minutes that begin at `began_at`, as one process counted them.
+    """Callbacks of the five minutes from `began_at`, as one process counted them.
 
-    A row for each process, because one row for all would be a lock that all callbacks wait for.
+    One row for all processes would be a lock that every callback waits for.
     `accepted` includes `repeated`, `by_key` (signed with a shared key) and `unmatched` (of no
-    message here). `refused` includes what was not kept.
-    `not_stored` ones were answered with 503: they are no part of `accepted`, and are counted as
-    soon as the database takes something again.
+    message here). `refused` includes callbacks that the quarantine did not store.
+    `not_stored` were answered with 503: they are not in `accepted`, and are counted as soon as
+    the database can be written again.
     """
 
     __tablename__ = "callback_tally"
@@ -45,8 +44,8 @@ class CallbackTally(Model):
     process: Mapped[str] = mapped_column(String(16), primary_key=True)
     accepted: Mapped[int]
     repeated: Mapped[int]
-    # Always 0, and read by nobody: it is NOT NULL without a default, and processes of the version
-    # before still write it during an upgrade.
+    # Unused, always 0: NOT NULL without a default, and written by the previous version during an
+    # upgrade.
     by_secondary: Mapped[int]
     by_key: Mapped[int] = mapped_column(default=0, server_default="0")
     unmatched: Mapped[int] = mapped_column(default=0, server_default="0")
@@ -58,31 +57,25 @@ class CallbackTally(Model):
     def add(
         cls, connection: Connection, process: str, counts: CallbackCounts, now: datetime
     ) -> None:
-        """Add to the row of this span and process, with one statement."""
+        """Add to the row of this bucket and process, in one statement."""
         row = {"began_at": bucket_start(now), "process": process, **asdict(counts)}
         connection.execute(_upsert(connection.dialect.name), row)
 
     @classmethod
     def purge(cls, now: datetime) -> int:
-        """Delete the tallies that nobody looks at any more; how many they were."""
-        gone = db.session.execute(delete(cls).where(cls.began_at < now - KEPT).returning(1))
-        return len(gone.all())
+        """Delete tallies older than RETENTION; return how many."""
+        return affected_rows(db.session.execute(delete(cls).where(cls.began_at < now - RETENTION)))
 
 
 def bucket_start(moment: datetime) -> datetime:
-    """When the span that holds `moment` began."""
-    return moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % SPAN
+    """Return the start of the bucket that contains `moment`."""
+    return moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % BUCKET_WIDTH
 
 
 @cache
-def _upsert(dialect: str) -> postgresql.Insert | sqlite.Insert:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    fresh = insert(CallbackTally)
-    numbers: tuple[str, ...] = ("accepted", "repeated", "refused", "not_stored")
-    numbers += ("by_key", "unmatched")
-    sums = {name: getattr(CallbackTally, name) + fresh.excluded[name] for name in numbers}
-    last = func.coalesce(fresh.excluded["last_accepted_at"], CallbackTally.last_accepted_at)
-    return fresh.on_conflict_do_update(
-        index_elements=[CallbackTally.began_at, CallbackTally.process],
-        set_=sums | {"last_accepted_at": last},
-    )
+def _upsert(dialect_name: str) -> Insert:
+    counters = ("accepted", "repeated", "refused", "not_stored", "by_key", "unmatched")
+    changes = {name: getattr(CallbackTally, name) + excluded(name) for name in counters}
+    newest = func.coalesce(excluded("last_accepted_at"), CallbackTally.last_accepted_at)
+    changes["last_accepted_at"] = newest
+    return upsert(dialect_name, CallbackTally, ("began_at", "process"), changes)

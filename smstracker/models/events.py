@@ -1,4 +1,4 @@
-"""Status events, append-only: what was learned of a message, from whom and when."""
+"""Status events, append-only: each status learned of a message, with source and time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,14 +28,14 @@ IS_ORPHAN = text("message_id IS NULL")
 
 
 class StatusEvent(Model):
-    """One thing that was learned about a message, kept as it came.
+    """One status learned of a message, with its raw payload.
 
-    `carrier_done_at` is the carrier's own date as given: it has no zone and is never computed with.
-    `signed_with` names the secret of a callback ("primary", "secondary", "subaccount", "shared
-    key") as it was set then, and `token_mark` tells whether it is the token that is set now. One
-    that was refused at first and accepted later has a `replayed_at`. `is_repeated` tells of a
-    callback whose status and error code had been called back before; `repeats` counts those that
-    were the very same event and have no row of their own.
+    `carrier_done_at` is the carrier's own date, without a zone: never compute with it.
+    `signed_with` names the secret that signed a callback ("primary", "secondary", "subaccount",
+    "shared key") as configured then; `token_mark` tells whether it is the token configured now.
+    `replayed_at` is set on a callback that was refused at first. `is_repeated` marks a callback
+    whose status and error code were called back before; `repeats` counts identical callbacks,
+    which have no row of their own.
     """
 
     __tablename__ = "status_event"
@@ -67,18 +67,18 @@ class StatusEvent(Model):
 
     @classmethod
     def purge_orphans(cls, connection: Connection, before: datetime, limit: int = 500) -> int:
-        """Delete some of the callbacks from `before` that are of no message here; how many."""
+        """Delete up to `limit` callbacks of no message from `before`; return how many."""
         is_old = (cls.message_id.is_(None)) & (cls.received_at < before)
-        # What another transaction is just attaching is left alone.
-        old = select(cls.id).where(is_old).order_by(cls.received_at).limit(limit)
-        free = old.with_for_update(skip_locked=True).cte()
-        gone = delete(cls).where(cls.id.in_(select(free.c.id)), cls.message_id.is_(None))
-        return len(connection.execute(gone.returning(cls.id)).all())
+        # Skips rows that another transaction is linking to a message.
+        oldest = select(cls.id).where(is_old).order_by(cls.received_at).limit(limit)
+        unlocked = oldest.with_for_update(skip_locked=True).cte()
+        deletion = delete(cls).where(cls.id.in_(select(unlocked.c.id)), cls.message_id.is_(None))
+        return len(connection.execute(deletion.returning(cls.id)).all())
 
 
 @dataclass(frozen=True, slots=True)
 class StatusUpdate:
-    """A status that has been learned, from whatever source, before it is stored."""
+    """A status learned from any source, before it is stored."""
 
     status: str
     source: Source
@@ -94,5 +94,5 @@ class StatusUpdate:
     received_at: datetime = field(default_factory=utcnow)
 
     def row(self) -> dict[str, Any]:
-        """The columns of the event."""
+        """Return the columns of the event."""
         return {name: getattr(self, name) for name in self.__slots__}

@@ -1,4 +1,4 @@
-"""Messages: saved before they are sent, listed for their owner, counted by state."""
+"""Messages: saved before they are sent, and read by their owner."""
 
 import uuid
 from dataclasses import dataclass
@@ -23,20 +23,21 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
-from smstracker.extensions import Model, db, settings
+from smstracker.extensions import Model, db, receipt_window, settings
 from smstracker.models.users import User
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
+from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import DisplayStatus
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
 HAS_SID = text("twilio_sid IS NOT NULL")
 IS_FINAL = text("final_at IS NOT NULL")
-IS_AGAIN = text("again_of_id IS NOT NULL")
+IS_RESEND = text("again_of_id IS NOT NULL")
 IS_OPEN = text("next_lookup_at IS NOT NULL")
-# Filters of the log. Callbacks are the common source: looking through the newest finds them, and
-# no callback has to touch that index.
-SOMETIMES_SET = {
+# Filters of the log that have an index. Callbacks, the common source, are left out of it: a scan of
+# the newest messages finds them, and storing a callback need not write the index.
+PARTIAL_INDEXES = {
     "error_code": text("error_code IS NOT NULL"),
     "sender": text("sender IS NOT NULL"),
     "messaging_service_sid": text("messaging_service_sid IS NOT NULL"),
@@ -44,23 +45,26 @@ SOMETIMES_SET = {
 }
 
 
-def _reversed(context: Any) -> str:
-    """The digits of the recipient from the last to the first: the last ones are a range then."""
-    recipient: str = context.get_current_parameters()["recipient"]
-    return recipient[:0:-1]
+def reverse_digits(number: str) -> str:
+    """Reverse the digits of an E.164 number, so that a search for the last ones is a range."""
+    return number[:0:-1]
+
+
+def _reversed_recipient(context: Any) -> str:
+    return reverse_digits(context.get_current_parameters()["recipient"])
 
 
 class AlreadySentError(Exception):
-    """This form instance has made its message; `same` tells whether the content is unchanged."""
+    """This form instance was sent before; `message` is the one it created."""
 
-    def __init__(self, message: "Message", same: bool) -> None:
+    def __init__(self, message: "Message", is_same_content: bool) -> None:
         super().__init__("the form was sent before")
         self.message = message
-        self.same = same
+        self.is_same_content = is_same_content
 
 
 class SendLimitError(Exception):
-    """The user has sent `limit` messages in a `period`; after `wait` the next one may go."""
+    """The user has sent `limit` messages in a `period`; the next may be sent after `wait`."""
 
     def __init__(self, limit: int, period: str, wait: timedelta) -> None:
         super().__init__("the send limit is reached")
@@ -71,7 +75,7 @@ class SendLimitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What somebody asks to be sent: `sender` is a number or a Messaging Service SID."""
+    """What to send, to whom, from whom: `sender` is a number or a Messaging Service SID."""
 
     recipient: str
     sender: str
@@ -80,22 +84,22 @@ class Content:
 
 
 class Message(Model):
-    """One message of one owner. Its status moves only by `models.moves`."""
+    """One message of one owner. Only `models.status_transitions` changes its status."""
 
     __tablename__ = "message"
     __table_args__ = (
         UniqueConstraint("owner_id", "form_id"),
         Index(None, "owner_id", "created_at", "id"),
-        # The status time is there so that counting need not read the rows.
+        # With status_at, counts need not read the rows.
         Index(None, "owner_id", "status", "created_at", "id", "status_at"),
         Index(None, "owner_id", "recipient_backwards", "created_at", "id"),
         *(
-            Index(None, "owner_id", column, "created_at", "id", sqlite_where=w, postgresql_where=w)
-            for column, w in SOMETIMES_SET.items()
+            Index(None, "owner_id", name, "created_at", "id", sqlite_where=w, postgresql_where=w)
+            for name, w in PARTIAL_INDEXES.items()
         ),
-        # Partial, so that setting it does not wait for the foreign-key locks of new events.
+        # Partial, so that setting a SID does not wait for the foreign-key locks of new events.
         Index(None, "twilio_sid", unique=True, sqlite_where=HAS_SID, postgresql_where=HAS_SID),
-        Index(None, "again_of_id", unique=True, sqlite_where=IS_AGAIN, postgresql_where=IS_AGAIN),
+        Index(None, "again_of_id", unique=True, sqlite_where=IS_RESEND, postgresql_where=IS_RESEND),
         Index(None, "next_lookup_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
         Index(None, "final_at", "status_source", sqlite_where=IS_FINAL, postgresql_where=IS_FINAL),
     )
@@ -106,7 +110,7 @@ class Message(Model):
     form_id: Mapped[uuid.UUID]
     recipient: Mapped[str] = mapped_column(String(16))
     recipient_backwards: Mapped[str] = mapped_column(
-        String(16), default=_reversed, server_default=""
+        String(16), default=_reversed_recipient, server_default=""
     )
     sender: Mapped[str | None] = mapped_column(String(34))
     messaging_service_sid: Mapped[str | None] = mapped_column(String(34))
@@ -137,62 +141,62 @@ class Message(Model):
 
     @property
     def price(self) -> Decimal | None:
-        """What Twilio charged, in `price_unit`; known only when Twilio was asked late enough."""
+        """Twilio's charge in `price_unit`; None until Twilio has told it."""
         if self.price_micros is None:
             return None
         return (Decimal(self.price_micros) / 1_000_000).normalize() + Decimal("0.00")
 
     def display_status(self, now: datetime) -> DisplayStatus:
-        """The status as people read it at `now`."""
+        """Return the status as shown at `now`."""
         return status.display_status(
-            self.status, self.status_at, now=now, receipt_window=_receipt_window()
+            self.status, self.status_at, now=now, receipt_window=receipt_window()
         )
 
     def display_changes_at(self, now: datetime) -> datetime | None:
-        """When it will be shown as something else, should nothing more be heard of it."""
-        turn = status.display_changes_at(self.status, self.status_at, _receipt_window())
-        return turn if turn and turn > now else None
+        """Return when silence alone will change what is shown; None if it never will."""
+        changes_at = status.display_changes_at(self.status, self.status_at, receipt_window())
+        return changes_at if changes_at and changes_at > now else None
 
     @classmethod
     def create_pending(cls, owner_id: int, form_id: uuid.UUID, content: Content) -> "Message":
-        """Save what is about to be sent, once for each `form_id` and within the send limits.
+        """Save a message to be sent, once for each `form_id` and within the send limits.
 
-        Raises AlreadySentError and SendLimitError; nothing is saved then.
+        Raises AlreadySentError or SendLimitError; nothing is saved then.
         """
-        # One draft of an owner at a time, so that two at once can pass neither check.
+        # One message of an owner at a time: two at once could both pass a check.
         db.session.execute(select(User.id).where(User.id == owner_id).with_for_update())
         earlier = db.session.scalar(
             select(cls).where(cls.owner_id == owner_id, cls.form_id == form_id)
         )
         if earlier is not None:
-            raise AlreadySentError(earlier, same=earlier.content == content)
+            raise AlreadySentError(earlier, is_same_content=earlier.content == content)
         now = utcnow()
         _check_send_limits(owner_id, now)
         message = cls(owner_id=owner_id, form_id=form_id, created_at=now, status_at=now)
         message.next_lookup_at = first_lookup("pending", now)
-        message._fill(content)
+        message._set_content(content)
         db.session.add(message)
         db.session.flush()
         return message
 
     @classmethod
     def create_resend(cls, original: "Message") -> "Message":
-        """Save the second try of `original`; there can be only one. Raises as `draft` does."""
+        """Save the one resend of `original`. Raises as `create_pending` does."""
         form_id = uuid.uuid5(original.public_id, "again")
         message = cls.create_pending(original.owner_id, form_id, original.content)
         message.again_of_id = original.id
         return message
 
     def original(self) -> "Message | None":
-        """The message of which this is the second try."""
+        """Return the message of which this is the resend."""
         return db.session.get(Message, self.again_of_id) if self.again_of_id else None
 
     def resend(self) -> "Message | None":
-        """The message that was made by sending this one again."""
+        """Return the resend of this message."""
         return db.session.scalar(select(Message).where(Message.again_of_id == self.id))
 
-    def _fill(self, content: Content) -> None:
-        service = content.sender.startswith("MG") and len(content.sender) == 34
+    def _set_content(self, content: Content) -> None:
+        service = is_messaging_service(content.sender)
         self.messaging_service_sid = content.sender if service else None
         self.sender = None if service else content.sender
         self.recipient, self.body = content.recipient, content.body
@@ -205,30 +209,26 @@ class Message(Model):
         return select(cls).where(cls.owner_id == owner_id)
 
     @classmethod
-    def select_sent_to(cls, owner_id: int, number: str) -> Select[tuple["Message"]]:
-        """An owner's messages to one number (E.164), in no order."""
-        backwards = number[:0:-1]
-        return cls.select_owned(owner_id).where(cls.recipient_backwards == backwards)
+    def select_by_recipient(cls, owner_id: int, number: str) -> Select[tuple["Message"]]:
+        """Select an owner's messages to an E.164 number, in no order."""
+        is_recipient = cls.recipient_backwards == reverse_digits(number)
+        return cls.select_owned(owner_id).where(is_recipient)
 
     @classmethod
-    def select_created_since(cls, owner_id: int, since: datetime) -> Select[tuple[datetime]]:
-        """When an owner's messages since a moment were made, newest first."""
-        made = select(cls.created_at).where(cls.owner_id == owner_id, cls.created_at > since)
-        return made.order_by(cls.created_at.desc(), cls.id.desc())
-
-
-def _receipt_window() -> timedelta:
-    return timedelta(hours=settings().receipt_window_hours)
+    def select_creation_times(cls, owner_id: int, since: datetime) -> Select[tuple[datetime]]:
+        """Select when an owner's messages after `since` were created, newest first."""
+        query = select(cls.created_at).where(cls.owner_id == owner_id, cls.created_at > since)
+        return query.order_by(cls.created_at.desc(), cls.id.desc())
 
 
 def _check_send_limits(owner_id: int, now: datetime) -> None:
     minute, day = settings().send_limit_per_minute, settings().send_limit_per_day
-    for limit, period, span in (
+    for limit, period, width in (
         (minute, "minute", timedelta(minutes=1)),
         (day, "day", timedelta(days=1)),
     ):
-        # The limit-th newest message of the span is the one that has to leave it first.
-        newest = Message.select_created_since(owner_id, now - span)
-        blocking = db.session.scalar(newest.offset(limit - 1).limit(1))
-        if blocking is not None:
-            raise SendLimitError(limit, period, blocking + span - now)
+        # The limit-th newest message of the period blocks until it is older than the period.
+        newest = Message.select_creation_times(owner_id, now - width)
+        blocked_since = db.session.scalar(newest.offset(limit - 1).limit(1))
+        if blocked_since is not None:
+            raise SendLimitError(limit, period, blocked_since + width - now)

@@ -1,4 +1,4 @@
-"""Counters of the sign-in limits, shared by every process."""
+"""Rate limits of the sign-in, counted for all processes together."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import affected_rows, dialect_insert
+from smstracker.database.engine import affected_rows, upsert
 from smstracker.extensions import Model
 
 WINDOW = timedelta(hours=1)
@@ -17,14 +17,14 @@ WINDOW = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class RateLimitRule:
-    """At most `most` hits of `key` in a window, which begins with the first of them."""
+    """At most `max_hits` of `key` in a window that begins with the first hit."""
 
     key: str
-    most: int
+    max_hits: int
 
 
 class RateLimit(Model):
-    """Hits of one key in the window that ends at `expires_at`, in seconds since 1970."""
+    """Hits of one key in the window that ends at `expires_at`, seconds since 1970."""
 
     __tablename__ = "rate_limit"
     __table_args__ = (Index(None, "expires_at"),)
@@ -34,39 +34,39 @@ class RateLimit(Model):
     expires_at: Mapped[float]
 
     @classmethod
-    def wait(
-        cls, connection: Connection, limits: Collection[RateLimitRule], own: int = 0
+    def retry_after(
+        cls, connection: Connection, rules: Collection[RateLimitRule], own_hits: int = 0
     ) -> timedelta | None:
-        """How long until the last of the reached limits ends; `own` hits count for nothing."""
+        """Return the time until no limit is reached, not counting `own_hits`; None for now."""
         now = utcnow().timestamp()
-        most = {limit.key: limit.most for limit in limits}
-        live = select(cls.key, cls.hits, cls.expires_at).where(cls.key.in_(most))
+        max_hits = {rule.key: rule.max_hits for rule in rules}
+        live = select(cls.key, cls.hits, cls.expires_at).where(cls.key.in_(max_hits))
         ends = [
             row.expires_at
             for row in connection.execute(live.where(cls.expires_at > now))
-            if row.hits - own >= most[row.key]
+            if row.hits - own_hits >= max_hits[row.key]
         ]
         return timedelta(seconds=int(max(ends) - now) + 1) if ends else None
 
     @classmethod
-    def hit(cls, connection: Connection, limits: Collection[RateLimitRule]) -> None:
-        """Count one hit against each, in one order: two clients must not wait for each other."""
+    def hit(cls, connection: Connection, rules: Collection[RateLimitRule]) -> None:
+        """Count one hit for each rule, sorted by key: two clients must not deadlock."""
         now = utcnow().timestamp()
-        ends, is_over = now + WINDOW.total_seconds(), cls.expires_at <= now
-        news = {
+        expires_at, is_over = now + WINDOW.total_seconds(), cls.expires_at <= now
+        changes = {
             "hits": case((is_over, 1), else_=cls.hits + 1),
-            "expires_at": case((is_over, ends), else_=cls.expires_at),
+            "expires_at": case((is_over, expires_at), else_=cls.expires_at),
         }
-        for key in sorted(limit.key for limit in limits):
-            first = dialect_insert(connection.engine, cls).values(key=key, hits=1, expires_at=ends)
-            connection.execute(first.on_conflict_do_update(index_elements=[cls.key], set_=news))
+        statement = upsert(connection.dialect.name, cls, ("key",), changes)
+        for key in sorted(rule.key for rule in rules):
+            connection.execute(statement.values(key=key, hits=1, expires_at=expires_at))
 
     @classmethod
     def purge(cls, connection: Connection, now: datetime) -> int:
-        """Forget the windows that have ended; how many.
+        """Delete the windows that have ended; return how many.
 
-        What another client is just counting is left alone: waiting for it could deadlock.
+        Skips rows that another client is counting: waiting for them could deadlock.
         """
-        stale = select(cls.key).where(cls.expires_at <= now.timestamp())
-        free = stale.with_for_update(skip_locked=True)
-        return affected_rows(connection.execute(delete(cls).where(cls.key.in_(free))))
+        expired = select(cls.key).where(cls.expires_at <= now.timestamp())
+        unlocked = expired.with_for_update(skip_locked=True)
+        return affected_rows(connection.execute(delete(cls).where(cls.key.in_(unlocked))))

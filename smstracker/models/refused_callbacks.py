@@ -1,4 +1,4 @@
-"""Quarantine: callbacks that were refused, kept as they came so that they can be explained."""
+"""Quarantine: refused callbacks, stored as received so that they can be explained and replayed."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -20,23 +20,21 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.database.engine import UtcDateTime
+from smstracker.database.engine import Insert, UtcDateTime, excluded, upsert
 from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId
 
 
 class RefusedCallback(Model):
-    """One refused request; `count` tells how often the very same one came.
+    """One refused request; `count` is how often the identical request was received.
 
-    `reason` is a word of `webhooks.forms.Refusal`. `target` is path and query as they were sent,
-    `body` the first 16 KB, of an incoming message without text and numbers. `is_plausible` is false
-    if it does not even claim to be for our account. What it claims (`account_sid`, `twilio_sid`,
-    `status`) is not verified. `is_proven` tells that one of our secrets has signed it: so it is
-    Twilio's, and a setting or a proxy is at fault. `signature_settings` is the header that names a
-    shared key.
+    `reason` is a word of `refused.payload.Refusal`. `target` is path and query as sent, `body` the
+    first 16 KB, of an incoming message without text and numbers. `is_plausible` is false if it does
+    not even claim to be for our account. Its claims (`account_sid`, `twilio_sid`, `status`) are not
+    verified. `is_proven` if one of our secrets signed it: it is Twilio's, and a setting or a proxy
+    is at fault. `signature_settings` is the header that names a shared key.
     """
 
     __tablename__ = "refused_callback"
@@ -68,58 +66,60 @@ class RefusedCallback(Model):
     replayed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     @classmethod
-    def newest(cls) -> Select[tuple["RefusedCallback"]]:
+    def select_newest(cls) -> Select[tuple["RefusedCallback"]]:
         return select(cls).order_by(cls.id.desc())
 
     @classmethod
-    def waiting(cls, ids: Sequence[int] | None) -> Select[tuple[int]]:
-        """Those of `ids` (None: of all) that were not applied yet, in the order of arrival."""
-        waiting = select(cls.id).where(cls.replayed_at.is_(None))
-        chosen = waiting if ids is None else waiting.where(cls.id.in_(ids))
-        return chosen.order_by(cls.first_at, cls.id)
+    def select_unapplied(cls, ids: Sequence[int] | None) -> Select[tuple[int]]:
+        """Select those of `ids` (None for all) not applied yet, in order of receipt."""
+        query = select(cls.id).where(cls.replayed_at.is_(None))
+        if ids is not None:
+            query = query.where(cls.id.in_(ids))
+        return query.order_by(cls.first_at, cls.id)
 
     @classmethod
-    def locked(cls, ids: Sequence[int]) -> Select[tuple[int]]:
-        """Those of `ids` that were not applied yet, and nobody else can apply them meanwhile."""
-        mine = select(cls.id).where(cls.id.in_(ids), cls.replayed_at.is_(None))
-        return mine.order_by(cls.fingerprint).with_for_update()
+    def lock_unapplied(cls, ids: Sequence[int]) -> Select[tuple[int]]:
+        """Select those of `ids` not applied yet, locked so that nobody else applies them."""
+        query = select(cls.id).where(cls.id.in_(ids), cls.replayed_at.is_(None))
+        return query.order_by(cls.fingerprint).with_for_update()
 
     @classmethod
-    def replayed(cls, id: int, now: datetime | None) -> Update:
-        """Note that it has been applied."""
+    def mark_replayed(cls, id: int, now: datetime | None) -> Update:
+        """Return the UPDATE that marks one as applied."""
         return update(cls).where(cls.id == id, cls.replayed_at.is_(None)).values(replayed_at=now)
 
     @classmethod
-    def keep(cls, connection: Connection, row: Mapping[str, Any], now: datetime) -> bool:
-        """Keep one that was refused, or count it if the very same came before; whether it is new.
+    def store(cls, connection: Connection, row: Mapping[str, Any], now: datetime) -> bool:
+        """Store a refused callback, or count it if it repeats an earlier one; True if new.
 
-        `row` has all columns that tell what came, and the fingerprint.
+        `row` has the fingerprint and all columns that describe the request.
         """
-        again = {"of_fingerprint": row["fingerprint"], "now": now}
+        repeat = {"repeated_fingerprint": row["fingerprint"], "now": now}
         # An INSERT that meets a conflict would use up an id for each repeat.
-        if connection.execute(_count_again(), again).rowcount:
+        if connection.execute(_count_repeat(), repeat).rowcount:
             return False
-        fresh = {**row, "count": 1, "first_at": now, "last_at": now}
-        connection.execute(_insert(connection.dialect.name), fresh)
+        new_row = {**row, "count": 1, "first_at": now, "last_at": now}
+        connection.execute(_upsert(connection.dialect.name), new_row)
         return True
 
     @classmethod
-    def explained(
+    def set_diagnosis(
         cls, id: int, diagnosis: str | None, setting: str | None, is_proven: bool
     ) -> Update:
-        """Note why it is refused (None: to be explained), unless it has been applied meanwhile."""
-        mine = (cls.id == id) & cls.replayed_at.is_(None)
-        told = {"diagnosis": diagnosis, "setting": setting, "is_proven": is_proven}
-        return update(cls).where(mine).values(told)
+        """Return the UPDATE that stores why one was refused, unless it was applied meanwhile.
+
+        A `diagnosis` of None leaves it to be diagnosed again.
+        """
+        columns = {"diagnosis": diagnosis, "setting": setting, "is_proven": is_proven}
+        return update(cls).where(cls.id == id, cls.replayed_at.is_(None)).values(columns)
 
     @classmethod
     def evict(cls, connection: Connection, limit: int) -> int:
-        """Delete what is over `limit`, what matters least first; how many more fit.
+        """Delete the rows above `limit` and 2 % more; return how many more fit.
 
-        Least matters what was applied, then what strangers sent, then what is not signed, and most
-        what one of our tokens has signed; among equals, the oldest goes first.
-
-        A little more is deleted, so that a full quarantine is not counted for each newcomer.
+        Deletes applied ones first, then those of strangers, then unsigned ones, and last those that
+        one of our tokens signed; the oldest first among equals. The 2 % spare a full quarantine
+        a count for each new row.
         """
         count = connection.execute(select(func.count()).select_from(cls)).scalar_one()
         if count <= limit:
@@ -131,30 +131,28 @@ class RefusedCallback(Model):
 
     @classmethod
     def purge(cls, now: datetime, limit: int = 500) -> int:
-        """Delete some of what did not come again within REFUSED_CALLBACKS_DAYS; how many."""
-        since = now - timedelta(days=settings().refused_callbacks_days)
-        old = select(cls.id).where(cls.last_at < since).limit(limit)
-        return cls._delete(db.session.connection(), old)
+        """Delete up to `limit` not received again for REFUSED_CALLBACKS_DAYS; return how many."""
+        oldest_kept = now - timedelta(days=settings().refused_callbacks_days)
+        outdated = select(cls.id).where(cls.last_at < oldest_kept).limit(limit)
+        return cls._delete(db.session.connection(), outdated)
 
     @classmethod
-    def _delete(cls, connection: Connection, doomed: Select[tuple[int]]) -> int:
-        # What another transaction is just counting is left alone: waiting for it could deadlock.
-        # A CTE, because PostgreSQL may ask a subselect twice and would then delete too many.
-        free = doomed.with_for_update(skip_locked=True).cte()
-        gone = delete(cls).where(cls.id.in_(select(free.c.id))).returning(cls.id)
-        return len(connection.execute(gone).all())
+    def _delete(cls, connection: Connection, query: Select[tuple[int]]) -> int:
+        # Skips rows that another transaction is counting: waiting for them could deadlock.
+        # A CTE, because PostgreSQL may run a subselect twice and would then delete too many.
+        unlocked = query.with_for_update(skip_locked=True).cte()
+        deletion = delete(cls).where(cls.id.in_(select(unlocked.c.id))).returning(cls.id)
+        return len(connection.execute(deletion).all())
 
 
 @cache
-def _count_again() -> Update:
-    same = RefusedCallback.fingerprint == bindparam("of_fingerprint", type_=String())
+def _count_repeat() -> Update:
+    same = RefusedCallback.fingerprint == bindparam("repeated_fingerprint", type_=String())
     now = bindparam("now", type_=UtcDateTime())
     return update(RefusedCallback).where(same).values(count=RefusedCallback.count + 1, last_at=now)
 
 
 @cache
-def _insert(dialect: str) -> postgresql.Insert | sqlite.Insert:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    fresh = insert(RefusedCallback)
-    again = {"count": RefusedCallback.count + 1, "last_at": fresh.excluded["last_at"]}
-    return fresh.on_conflict_do_update(index_elements=[RefusedCallback.fingerprint], set_=again)
+def _upsert(dialect_name: str) -> Insert:
+    changes = {"count": RefusedCallback.count + 1, "last_at": excluded("last_at")}
+    return upsert(dialect_name, RefusedCallback, ("fingerprint",), changes)

@@ -1,4 +1,4 @@
-"""Sign-in by e-mail: tokens that live for minutes, stored only as digests."""
+"""Sign-in by e-mail: short-lived tokens, stored only as digests."""
 
 import hmac
 import secrets
@@ -18,30 +18,30 @@ from smstracker.models.users import (
     User,
     UserSession,
     digest,
+    get_or_create_user,
     is_allowed,
-    stored_spelling,
-    user_not_added,
+    stored_email,
 )
 
 LIFETIME = timedelta(minutes=15)
-CODE_TRIES = 5
-MOST_CODES = 5  # mails with a code to one address in half an hour
-MOST_LIVE = 300  # more than the limits let anybody ask for while the first of them lives
+CODE_ATTEMPTS = 5
+MAX_CODES_PER_ADDRESS = 5  # in half an hour
+MAX_TOKENS_PER_ADDRESS = 300  # more than the rate limits allow within LIFETIME
 
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """What goes into the mail and is stored nowhere: the link's token, mostly a six-digit code."""
+    """Contents of a mail, stored nowhere: the link's token and usually a six-digit code."""
 
     token: str
     code: str | None
 
 
 class SignInToken(Model):
-    """One sign-in link, and in a mail its code. Several of an address may live at once.
+    """One sign-in link and, if mailed, its code. Several of an address may be live at once.
 
-    So a stranger who asks for a mail cancels neither the mail that the owner got nor a link of
-    the command. A browser's code is that of its newest mail: it remembers no older one.
+    A stranger who asks for a mail therefore cancels neither the owner's mail nor a link of the
+    command. A browser only remembers its newest mail, so only that mail's code works in it.
     """
 
     __tablename__ = "sign_in_token"
@@ -61,68 +61,68 @@ class SignInToken(Model):
     def issue(
         cls, email: str, browser: str | None = None, next_path: str | None = None
     ) -> NewToken:
-        """Make a token of `email`; its code is for the `browser` that asked, if any did."""
+        """Create a token for `email`, with a code if a `browser` asked for it."""
         code = _new_code() if browser and _may_have_code(email) else None
-        issued = NewToken(secrets.token_urlsafe(32), code)
+        new_token = NewToken(secrets.token_urlsafe(32), code)
         db.session.add(
             cls(
-                email=stored_spelling(email),
-                token_hash=digest(issued.token),
+                email=stored_email(email),
+                token_hash=digest(new_token.token),
                 code_hash=_code_hash(code, browser) if code and browser else None,
                 browser_hash=digest(browser) if browser else None,
-                attempts_left=CODE_TRIES if code else 0,
+                attempts_left=CODE_ATTEMPTS if code else 0,
                 next_path=next_path,
                 expires_at=utcnow() + LIFETIME,
                 is_demo=settings().demo,
             )
         )
         db.session.flush()
-        cls._forget_oldest(email, browser is not None)
+        cls._delete_oldest(email, browser is not None)
         cls.purge()
-        UserSession.end_stale()
-        return issued
+        UserSession.purge()
+        return new_token
 
     @classmethod
-    def _forget_oldest(cls, email: str, is_mailed: bool) -> None:
-        """Keep the newest MOST_LIVE of the address: mails and printed links apart."""
+    def _delete_oldest(cls, email: str, is_mailed: bool) -> None:
+        """Delete all but the newest MAX_TOKENS_PER_ADDRESS; mailed and printed ones count apart."""
         kind = cls.browser_hash.is_not(None) if is_mailed else cls.browser_hash.is_(None)
-        newest = select(cls.id).where(cls.email == stored_spelling(email), kind)
-        oldest = newest.order_by(cls.id.desc()).offset(MOST_LIVE)
+        newest = select(cls.id).where(cls.email == stored_email(email), kind)
+        oldest = newest.order_by(cls.id.desc()).offset(MAX_TOKENS_PER_ADDRESS)
         ids = db.session.scalars(oldest).all()
         if ids:
             db.session.execute(delete(cls).where(cls.id.in_(ids)))
 
     @classmethod
     def purge(cls) -> int:
-        """Forget the tokens that are long dead; how many."""
-        stale = select(cls.id).where(cls.expires_at < utcnow() - LIFETIME)
-        free = stale.with_for_update(skip_locked=True)
-        return affected_rows(db.session.execute(delete(cls).where(cls.id.in_(free))))
+        """Delete tokens long expired; return how many."""
+        expired = select(cls.id).where(cls.expires_at < utcnow() - LIFETIME)
+        unlocked = expired.with_for_update(skip_locked=True)
+        return affected_rows(db.session.execute(delete(cls).where(cls.id.in_(unlocked))))
 
     @classmethod
     def is_live_link(cls, token: str) -> bool:
-        """Whether the link can still be redeemed; spends nothing and waits for no lock."""
+        """Check that the link can be redeemed, without spending it or waiting for a lock."""
         return cls._exists(cls.token_hash == digest(token))
 
     @classmethod
     def redeem_link(cls, token: str) -> "SignInToken | None":
-        """Spend the token; of any number of tries at once, one gets it."""
+        """Spend the token; one of several concurrent attempts gets it."""
         is_token = cls.token_hash == digest(token)
         return cls._spend(is_token) if cls._exists(is_token) else None
 
     @classmethod
     def redeem_code(cls, code: str, browser: str) -> "SignInToken | None":
-        """Spend the token by its code, in the browser that asked; each call costs one try."""
+        """Spend the token by its code in the browser that asked; each call costs an attempt."""
         condition = (cls.browser_hash == digest(browser)) & (cls.attempts_left > 0)
         if not cls._exists(condition):
             return None
-        counted = (
+        attempt = (
             update(cls)
             .where(condition, cls.is_live())
             .values(attempts_left=cls.attempts_left - 1)
             .returning(cls.token_hash, cls.code_hash)
         )
-        row = db.session.execute(counted).first()
+        row = db.session.execute(attempt).first()
         if row is None or not hmac.compare_digest(row.code_hash, _code_hash(code, browser)):
             return None
         return cls._spend(cls.token_hash == row.token_hash)
@@ -135,12 +135,12 @@ class SignInToken(Model):
 
     @classmethod
     def _spend(cls, condition: ColumnElement[bool]) -> "SignInToken | None":
-        spent = update(cls).where(condition, cls.is_live()).values(used_at=utcnow())
-        return db.session.scalar(spent.returning(cls))
+        statement = update(cls).where(condition, cls.is_live()).values(used_at=utcnow())
+        return db.session.scalar(statement.returning(cls))
 
     @classmethod
     def _exists(cls, condition: ColumnElement[bool]) -> bool:
-        """Look without a lock first: a stranger's guesses must not keep others from writing."""
+        """Check without a lock: a stranger's guesses must not block other writers."""
         with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
             return connection.scalar(select(cls.id).where(condition, cls.is_live())) is not None
 
@@ -150,36 +150,36 @@ def _new_code() -> str:
 
 
 def _may_have_code(email: str) -> bool:
-    """Whether few mails with a code went to this address lately.
+    """Check that fewer than MAX_CODES_PER_ADDRESS went to this address lately.
 
-    Strangers may ask for mails from many clients, and each code is worth CODE_TRIES guesses. The
-    link of a mail cannot be guessed, so that is what the mails beyond have alone.
+    Strangers may ask for mails from many clients, and each code allows CODE_ATTEMPTS guesses.
+    Further mails have only the link, which cannot be guessed.
     """
     codes = select(func.count()).where(
-        SignInToken.email == stored_spelling(email),
+        SignInToken.email == stored_email(email),
         SignInToken.code_hash.is_not(None),
         SignInToken.expires_at > utcnow() - LIFETIME,
     )
-    return (db.session.scalar(codes) or 0) < MOST_CODES
+    return (db.session.scalar(codes) or 0) < MAX_CODES_PER_ADDRESS
 
 
 def _code_hash(code: str, browser: str) -> str:
-    """A million codes are tried in no time, so the digest is keyed with what a thief lacks."""
+    """Digest a code with the secret key: without it, a million codes are tried in no time."""
     key = settings().secret_key.encode()
     return hmac.new(key, f"{browser}:{code}".encode(errors="replace"), sha256).hexdigest()
 
 
 def may_sign_in(email: str) -> bool:
-    """Whether this address is of an active user who is let in, or named by SIGN_IN_ALLOW."""
-    user = db.session.scalar(User.by_email(email))
-    return user.is_let_in(settings()) if user else is_allowed(settings(), stored_spelling(email))
+    """Check that the address is of an active user with access, or named by SIGN_IN_ALLOW."""
+    user = db.session.scalar(User.select_by_email(email))
+    return user.has_access(settings()) if user else is_allowed(settings(), stored_email(email))
 
 
 def find_signed_in_user(token: SignInToken) -> User | None:
-    """The user that a spent token signs in, made on the first sign-in; None if shut out since."""
+    """Return the user of a spent token, created at first sign-in; None if access was withdrawn."""
     if not may_sign_in(token.email):
         return None
-    user = db.session.scalar(User.by_email(token.email)) or user_not_added(token.email)
+    user = db.session.scalar(User.select_by_email(token.email)) or get_or_create_user(token.email)
     if user.let_in_by == LetInBy.DEMO and not settings().demo:
         user.leave_demo()
         user.let_in_by = LetInBy.SETTING

@@ -1,4 +1,4 @@
-"""The one way in which a status moves: a single conditional UPDATE, derived from `status.RANK`."""
+"""Status changes: a single conditional UPDATE, derived from `status.RANK`."""
 
 from datetime import datetime
 from functools import cache
@@ -28,51 +28,53 @@ from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
 
 
-def apply_transition(connection: Connection, message_id: int, news: StatusUpdate) -> bool:
-    """Move a message if the news rank above what is known of it; whether they did."""
-    if news.status not in status.RANK:
+def apply_transition(connection: Connection, message_id: int, status_update: StatusUpdate) -> bool:
+    """Change a message's status if the update ranks higher; True if it did."""
+    if status_update.status not in status.RANK:
         return False
-    moved = connection.execute(
-        conditional_update(news.status),
+    stored = connection.execute(
+        conditional_update(status_update.status),
         {
-            "of": message_id,
-            "code": news.error_code,
-            "at": news.received_at,
-            "source": news.source,
-            "ask_at": first_lookup(news.status, news.received_at),
+            "message_id": message_id,
+            "code": status_update.error_code,
+            "at": status_update.received_at,
+            "source": status_update.source,
+            "first_lookup_at": first_lookup(status_update.status, status_update.received_at),
         },
     ).first()
-    learned = (news.status, news.received_at, news.source)
-    return moved is not None and tuple(moved) == learned
+    expected = (status_update.status, status_update.received_at, status_update.source)
+    return stored is not None and tuple(stored) == expected
 
 
 @cache
 def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | None]]:
-    """UPDATE to `word` if the stored status ranks below it.
+    """Return the UPDATE to `word`, which applies if the stored status ranks below it.
 
-    The same outcome only fills in a missing error code. A contradiction is marked and nothing more;
+    The same outcome only fills in a missing error code. A contradiction only sets `conflicting`;
     it is looked for in the status, which another transaction may just have changed, and in the
-    events, because the status forgets (failed, delivered, read).
+    events, because the status keeps only the last outcome (failed, delivered, read).
     """
     at = bindparam("at", type_=UtcDateTime())
     code = bindparam("code", type_=String())
     rises = _matches_any(status.lower_ranked(word))
     contradicts = _contradicts(word)
-    fills = and_(
+    fills_in = and_(
         _matches_any(status.same_outcome(word)),
         Message.error_code.is_(None),
         code.is_not(None),
     )
     final = at if word in status.FINAL else null()
-    # One that was given up is asked about again when there is news of it.
-    ask_at = bindparam("ask_at", type_=UtcDateTime())
-    planned = null() if word in status.FINAL else func.coalesce(Message.next_lookup_at, ask_at)
+    # An update resumes the look-ups of a message that was given up.
+    first_lookup_at = bindparam("first_lookup_at", type_=UtcDateTime())
+    lookup_at = (
+        null() if word in status.FINAL else func.coalesce(Message.next_lookup_at, first_lookup_at)
+    )
     accepted = null() if word in (*status.OUTCOME_OPEN, *status.NOT_SENT) else at
     return (
         update(Message)
         .where(
-            Message.id == bindparam("of"),
-            or_(rises, fills, and_(contradicts, ~Message.conflicting)),
+            Message.id == bindparam("message_id"),
+            or_(rises, fills_in, and_(contradicts, ~Message.conflicting)),
         )
         .values(
             status=case((rises, word), else_=Message.status),
@@ -80,11 +82,11 @@ def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | 
             status_source=case(
                 (rises, bindparam("source", type_=String())), else_=Message.status_source
             ),
-            error_code=case((or_(rises, fills), code), else_=Message.error_code),
+            error_code=case((or_(rises, fills_in), code), else_=Message.error_code),
             final_at=case((rises, final), else_=Message.final_at),
             accepted_at=func.coalesce(Message.accepted_at, accepted),
             conflicting=or_(Message.conflicting, contradicts),
-            next_lookup_at=case((rises, planned), else_=Message.next_lookup_at),
+            next_lookup_at=case((rises, lookup_at), else_=Message.next_lookup_at),
         )
         .returning(Message.status, Message.status_at, Message.status_source)
     )
@@ -94,14 +96,15 @@ def _contradicts(word: str) -> ColumnElement[bool]:
     opposite = status.contradicting(word)
     if not opposite:
         return false()
-    told = exists().where(
-        StatusEvent.message_id == bindparam("of"), _matches_any(opposite, StatusEvent.status)
+    event_contradicts = exists().where(
+        StatusEvent.message_id == bindparam("message_id"),
+        _matches_any(opposite, StatusEvent.status),
     )
-    return or_(_matches_any(opposite), told)
+    return or_(_matches_any(opposite), event_contradicts)
 
 
 def _matches_any(
     words: tuple[str, ...], column: InstrumentedAttribute[str] = Message.status
 ) -> ColumnElement[bool]:
-    # Written out, because a list of parameters would be expanded again at each execution.
+    # Literals: SQLAlchemy would expand a list of parameters anew at each execution.
     return column.in_([literal_column(f"'{word}'") for word in words])

@@ -1,4 +1,4 @@
-"""People and their sessions."""
+"""Users and their sessions."""
 
 import hashlib
 import secrets
@@ -21,24 +21,24 @@ SESSION_LIFETIME = timedelta(days=14)
 
 
 def digest(secret: str) -> str:
-    """The form in which a random secret is stored; enough for 256 random bits."""
+    """Hash a random secret for storage; a plain hash is enough for 256 random bits."""
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
 class LetInBy(StrEnum):
-    """What lets somebody sign in."""
+    """Why a user may sign in."""
 
-    ADDED = "added"  # flask users add, in a demo or by a version that did not tell the two apart
+    ADDED = "added"  # flask users add, in a demo or by a version that marked demo and live alike
     ADDED_LIVE = "added-live"  # flask users add, or a sign-in since, in a live installation
-    SETTING = "setting"  # SIGN_IN_ALLOW, for as long as it names them; a demo has none
-    DEMO = "demo"  # a demo lets everyone in, and nobody into a live installation
+    SETTING = "setting"  # SIGN_IN_ALLOW, while it names them; a demo has none
+    DEMO = "demo"  # everyone in a demo, nobody in a live installation
 
 
 FOR_GOOD = (LetInBy.ADDED, LetInBy.ADDED_LIVE)
 
 
-def stored_spelling(email: str) -> str:
-    """An address as the table has it; what was added before addresses were checked stands as is."""
+def stored_email(email: str) -> str:
+    """Return an address as stored; those added before addresses were checked are as typed."""
     try:
         return normalize_email(email)
     except MailAddressError:
@@ -46,18 +46,18 @@ def stored_spelling(email: str) -> str:
 
 
 def is_allowed(config: Config, email: str) -> bool:
-    """Whether SIGN_IN_ALLOW names this address, in its one spelling, or its domain."""
+    """Check that SIGN_IN_ALLOW names this normalized address or its domain."""
     allow = config.sign_in_allow
     return allow is None or email in allow or "@" + email.rpartition("@")[2] in allow
 
 
 def matches_admission(config: Config, let_in_by: str, email: str) -> bool:
-    """Whether what let somebody in still does."""
+    """Check that the reason for which a user was admitted still holds."""
     return let_in_by in FOR_GOOD or is_allowed(config, email)
 
 
 class User(Model):
-    """Somebody who may sign in; `session_key` is the cookie's half of the current session."""
+    """Somebody who may sign in; `session_key` is the cookie's secret of the current session."""
 
     __tablename__ = "user"
 
@@ -71,7 +71,7 @@ class User(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
     last_sign_in_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
-    # What Flask-Login asks of a user.
+    # Required by Flask-Login.
     session_key = ""
     is_authenticated = True
     is_anonymous = False
@@ -81,19 +81,19 @@ class User(Model):
         return self.active
 
     def get_id(self) -> str:
-        """What the cookie carries: not who, but which session, so that it can be ended here."""
+        """Return the session key for the cookie: a session, unlike a user, can be ended here."""
         return self.session_key
 
     @classmethod
-    def by_email(cls, email: str) -> Select[tuple["User"]]:
-        return select(cls).where(cls.email == stored_spelling(email))
+    def select_by_email(cls, email: str) -> Select[tuple["User"]]:
+        return select(cls).where(cls.email == stored_email(email))
 
-    def is_let_in(self, config: Config) -> bool:
-        """Whether this user may be here: active, and added or still named by SIGN_IN_ALLOW."""
+    def has_access(self, config: Config) -> bool:
+        """Check that the user is active, and added or still named by SIGN_IN_ALLOW."""
         return self.active and matches_admission(config, self.let_in_by, self.email)
 
     def add(self, administrator: bool | None) -> None:
-        """Let this user in for good; None leaves the administrator's right as it is."""
+        """Give lasting access; `administrator=None` leaves that right unchanged."""
         if self.let_in_by == LetInBy.DEMO:
             self.leave_demo()
         self.active = True
@@ -102,12 +102,12 @@ class User(Model):
             self.administrator = administrator
 
     def leave_demo(self) -> None:
-        """Take away what everybody has in a demo, where anybody can sign in as anybody."""
+        """Withdraw the rights and sessions of a demo, where anybody can sign in as anybody."""
         self.administrator = False
         self.end_sessions()
 
     def start_session(self) -> None:
-        """Give this user a new session with a new key."""
+        """Start a session with a new key."""
         self.last_sign_in_at = utcnow()
         self.session_key = secrets.token_urlsafe(32)
         key_hash, is_demo = digest(self.session_key), settings().demo
@@ -117,7 +117,7 @@ class User(Model):
         db.session.flush()
 
     def end_sessions(self) -> None:
-        """Sign this user out everywhere, at once."""
+        """Sign the user out everywhere, at once."""
         db.session.execute(delete(UserSession).where(UserSession.user_id == self.id))
 
     def deactivate(self) -> None:
@@ -125,21 +125,21 @@ class User(Model):
         self.end_sessions()
 
 
-def user_not_added(email: str) -> User:
-    """The user of an address that needs no adding, as the table has it; made if there is none."""
-    # On a laptop there is nobody else to show the connection to.
+def get_or_create_user(email: str) -> User:
+    """Return the user of an address that a demo or SIGN_IN_ALLOW admits; create a missing one."""
+    # In a demo everybody is an administrator, to see the page of the connection.
     demo = settings().demo
-    fresh = dialect_insert(db.engine, User).values(
+    insert = dialect_insert(db.engine, User).values(
         email=email,
         administrator=demo,
         let_in_by=LetInBy.DEMO if demo else LetInBy.SETTING,
     )
-    db.session.execute(fresh.on_conflict_do_nothing())
-    return db.session.scalars(User.by_email(email)).one()
+    db.session.execute(insert.on_conflict_do_nothing())
+    return db.session.scalars(User.select_by_email(email)).one()
 
 
 class UserSession(Model):
-    """One signed-in browser. Deleting the row signs it out, whatever cookie it still holds."""
+    """One signed-in browser. Deleting the row signs it out, whatever cookie it has."""
 
     __tablename__ = "user_session"
 
@@ -147,7 +147,7 @@ class UserSession(Model):
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow, index=True)
-    # In a demo anybody signs in as anybody, so its sessions are worth nothing outside of it.
+    # Valid only in a demo, where anybody signs in as anybody.
     is_demo: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     user: Mapped[User] = relationship()
@@ -157,31 +157,33 @@ class UserSession(Model):
         db.session.execute(delete(cls).where(cls.key_hash == digest(key)))
 
     @classmethod
-    def end_stale(cls) -> int:
-        """Forget the sessions that have run out; how many."""
-        stale = select(cls.id).where(cls.created_at < utcnow() - SESSION_LIFETIME)
-        free = stale.with_for_update(skip_locked=True)
-        return affected_rows(db.session.execute(delete(cls).where(cls.id.in_(free))))
+    def purge(cls) -> int:
+        """Delete expired sessions; return how many."""
+        expired = select(cls.id).where(cls.created_at < utcnow() - SESSION_LIFETIME)
+        unlocked = expired.with_for_update(skip_locked=True)
+        return affected_rows(db.session.execute(delete(cls).where(cls.id.in_(unlocked))))
 
 
-def open_sessions(connection: Connection, config: Config, key_hashes: Collection[str]) -> set[str]:
-    """Those of the sessions that have not ended, and whose users are still let in."""
+def live_key_hashes(
+    connection: Connection, config: Config, key_hashes: Collection[str]
+) -> set[str]:
+    """Return those of `key_hashes` whose session is live and whose user still has access."""
     columns = (UserSession.key_hash, User.let_in_by, User.email)
-    query = select(*columns).join(User, UserSession.user_id == User.id).where(_is_open(config))
+    query = select(*columns).join(User, UserSession.user_id == User.id).where(_is_live(config))
     rows = connection.execute(query.where(UserSession.key_hash.in_(key_hashes)))
     return {row.key_hash for row in rows if matches_admission(config, row.let_in_by, row.email)}
 
 
 def signed_in_user(key: str) -> User | None:
-    """The user of the session with this key; None if it has ended or they are let in no longer."""
-    query = select(User).join(UserSession).where(_is_open(settings()))
+    """Return the user of a session; None if it has ended or the user has no access."""
+    query = select(User).join(UserSession).where(_is_live(settings()))
     user = db.session.scalar(query.where(UserSession.key_hash == digest(key)))
-    if user is None or not user.is_let_in(settings()):
+    if user is None or not user.has_access(settings()):
         return None
     user.session_key = key
     return user
 
 
-def _is_open(config: Config) -> ColumnElement[bool]:
-    is_fresh = UserSession.created_at > utcnow() - SESSION_LIFETIME
-    return and_(is_fresh, UserSession.is_demo == config.demo, User.active)
+def _is_live(config: Config) -> ColumnElement[bool]:
+    has_time_left = UserSession.created_at > utcnow() - SESSION_LIFETIME
+    return and_(has_time_left, UserSession.is_demo == config.demo, User.active)

@@ -332,6 +332,6 @@ def _diagnose(ids: list[int], until: float | None) -> int:
     # In the order in which the writer counts repeats, so that neither waits for the other.
     for row, (sentence, setting) in sorted(explained, key=lambda pair: pair[0].fingerprint):
         db.session.execute(
-            RefusedCallback.explained(row.id, sentence, setting, is_proven(sentence))
+            RefusedCallback.set_diagnosis(row.id, sentence, setting, is_proven(sentence))
         )
     return len(explained)

@@ -81,7 +81,7 @@ def replay(ids: Sequence[int] | None) -> ReplayResult:
 
     Commits after each batch, so what an error interrupts may simply be done again.
     """
-    waiting = db.session.scalars(RefusedCallback.waiting(ids)).all()
+    waiting = db.session.scalars(RefusedCallback.select_unapplied(ids)).all()
     db.session.commit()
     replayed = ReplayResult()
     for at in range(0, len(waiting), BATCH):
@@ -124,7 +124,7 @@ def forecast(connection: Connection) -> ReplayForecast:
 def still_refused(ids: Sequence[int] | None) -> list[tuple[str, int]]:
     """Why those of `ids` (None: of all) are still refused, and how many for it; most first."""
     reason = func.coalesce(RefusedCallback.diagnosis, UNEXPLAINED)
-    waiting = RefusedCallback.waiting(ids).order_by(None)
+    waiting = RefusedCallback.select_unapplied(ids).order_by(None)
     counted = select(reason, func.count()).where(RefusedCallback.id.in_(waiting)).group_by(reason)
     rows = db.session.execute(counted.order_by(func.count().desc(), reason)).all()
     return [(sentence, count) for sentence, count in rows]
@@ -167,7 +167,9 @@ def _public_id(target: str) -> uuid.UUID | None:
 def _replay(verdicts: list[ReplayDecision]) -> ReplayResult:
     """It is not counted as accepted: that would tell of a connection that refused it."""
     connection, applied = db.session.connection(), 0
-    mine = set(connection.scalars(RefusedCallback.locked([verdict.row.id for verdict in verdicts])))
+    mine = set(
+        connection.scalars(RefusedCallback.lock_unapplied([verdict.row.id for verdict in verdicts]))
+    )
     # Rows by fingerprint, then messages by SID: the writer takes its locks in the same order.
     for verdict in sorted((v for v in verdicts if v.row.id in mine), key=lambda v: v.order):
         if verdict.news and _applied(verdict, verdict.news):
@@ -175,7 +177,7 @@ def _replay(verdicts: list[ReplayDecision]) -> ReplayResult:
         elif verdict.diagnosis:
             sentence, setting = verdict.diagnosis
             explained = (verdict.row.id, sentence, setting, is_proven(sentence))
-            connection.execute(RefusedCallback.explained(*explained))
+            connection.execute(RefusedCallback.set_diagnosis(*explained))
     db.session.commit()
     return ReplayResult(applied, len(mine) - applied)
 
@@ -185,7 +187,7 @@ def _applied(verdict: ReplayDecision, news: StatusUpdate) -> bool:
     connection = db.session.connection()
     try:
         with connection.begin_nested():
-            connection.execute(RefusedCallback.replayed(verdict.row.id, news.replayed_at))
+            connection.execute(RefusedCallback.mark_replayed(verdict.row.id, news.replayed_at))
             store_callback(connection, verdict.public_id, news)
     except UNAVAILABLE:
         raise

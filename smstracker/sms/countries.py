@@ -1,4 +1,4 @@
-"""The country of a phone number in words, without claiming more than its digits say."""
+"""Countries that a phone number may belong to, as far as its digits tell."""
 
 import re
 
@@ -12,27 +12,29 @@ NO_COUNTRY = "No single country"
 
 
 def describe_number(number: str) -> str:
-    """A number in E.164 for people: "Germany: +49 1512 3456789"."""
+    """Describe an E.164 number: "Germany: +49 1512 3456789"."""
     return f"{possible_countries(number)}: {format_international(number)}"
 
 
 def possible_countries(number: str) -> str:
-    """Every country that a number in E.164 may belong to: "United States or Canada"."""
+    """Name the countries that an E.164 number may belong to: "United States or Canada"."""
     code, national = split_country_code(number) or ("0", "")
     names = [region_names()[region] for region in _regions(int(code), national)]
-    *others, last = names or [NO_COUNTRY]
-    return f"{', '.join(others)} or {last}" if others else last
+    *leading, last = names or [NO_COUNTRY]
+    return f"{', '.join(leading)} or {last}" if leading else last
 
 
 def _regions(code: int, national: str) -> list[str]:
-    """The one whose own digits these are, or the main one and all that have none of their own."""
+    """Return the region with these leading digits, else the main one and those without any."""
     regions = phonenumbers.region_codes_for_country_code(code)
-    sharing = [region for region in regions if region in region_names()]
-    alone = [r for r in sharing[1:] if (own := _own_digits(r)) and re.match(own, national)]
-    return alone[:1] or [r for r in sharing if r == sharing[0] or not _own_digits(r)]
+    named = [region for region in regions if region in region_names()]
+    for region in named[1:]:
+        if (pattern := _leading_digits(region)) and re.match(pattern, national):
+            return [region]
+    return named[:1] + [region for region in named[1:] if not _leading_digits(region)]
 
 
-def _own_digits(region: str) -> str | None:
-    """A pattern of the first digits that a region shares with no other one."""
+def _leading_digits(region: str) -> str | None:
+    """Return the pattern of the leading digits that only this region has."""
     metadata = PhoneMetadata.metadata_for_region(region)
     return metadata.leading_digits if metadata else None

@@ -1,6 +1,6 @@
-"""Cheaper characters for costly ones, and whether they save a segment. Pure.
+"""Cheaper characters for costly ones, if they save a segment. Pure.
 
-compose.js follows the same rules while somebody types, with the tables of here.
+compose.js applies the same rules and tables while somebody types.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from smstracker.sms.segments import count_segments, is_gsm
 
-# The same text to a reader's eye: quotes, dashes, dots and blanks. All of GSM-7.
+# Look the same to a reader: quotes, dashes, dots and blanks. All values are GSM-7.
 LOOK_ALIKE = (
     dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2035`\u00b4\u02b9\u02bc", "'")
     | dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"')
@@ -25,14 +25,14 @@ LOOK_ALIKE = (
     | dict.fromkeys("\u00ad\u200b\u2060\ufeff", "")
 )
 # Characters whose compatibility form (NFKC) looks the same: dots, ligatures, digraphs, numerals,
-# full-width letters, letters of mathematics. Not ², ½ or ①, which would make another number.
+# full-width letters, mathematical letters. Not ², ½ or ①, which would become another number.
 COMPATIBLE = (
     "\u0132\u0133\u0149\u01c7-\u01cc\u01f1-\u01f3\u2024-\u2026\u203c\u2047-\u2049"
     "\u2102\u210a-\u210e\u2110-\u2113\u2115\u2119-\u211d\u2124\u2128\u212c\u212d\u212f-\u2131"
     "\u2133\u2134\u2139\u2160-\u217f\ufb00-\ufb06\uff01-\uff5e\uffe1\uffe5\U0001d400-\U0001d7ff"
 )
-# Another spelling, so it is offered letter by letter and never replaced with all the rest. Beside
-# these, any letter without its accents.
+# Change the spelling, so they are offered one by one and never replaced with the look-alikes. Any
+# letter without its accents belongs to these.
 SPELLING = {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "ı": "i"} | {
     "œ": "oe",
     "Œ": "OE",
@@ -40,9 +40,9 @@ SPELLING = {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "�
     "µ": "u",
     "μ": "u",
 }
-LONGEST = 10_000  # characters that are looked at; far more than can be sent
-PLAIN = {"lookAlike": LOOK_ALIKE, "compatible": COMPATIBLE, "spelling": SPELLING} | {
-    "longest": LONGEST
+MAX_CHARACTERS = 10_000  # far more than can be sent
+BROWSER_TABLES = {"lookAlike": LOOK_ALIKE, "compatible": COMPATIBLE, "spelling": SPELLING} | {
+    "longest": MAX_CHARACTERS
 }
 _COMPATIBLE = re.compile(f"[{COMPATIBLE}]")
 _JAMO = range(0x1160, 0x1200)  # vowels and finals, which follow a consonant
@@ -50,7 +50,7 @@ _JAMO = range(0x1160, 0x1200)  # vowels and finals, which follow a consonant
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """A piece that costs more and its replacement, None if there is none; it occurs `times`."""
+    """A costly piece that occurs `times`, and its replacement; None to leave the piece out."""
 
     piece: str
     times: int
@@ -60,10 +60,9 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class CostAdvice:
-    """With all of `offers` the text has `after` segments, fewer than `before`.
+    """All `offers` together reduce the text from `before` to `after` segments.
 
-    `plain` is that text if nothing in it is spelled in another way or left out. An offer without a
-    replacement has to be left out.
+    `plain` is the resulting text, None if that changes spelling or leaves something out.
     """
 
     before: int
@@ -73,36 +72,35 @@ class CostAdvice:
 
 
 def cost_advice(text: str) -> CostAdvice | None:
-    """The least change that saves a segment; None if nothing does, or the text is no message."""
-    if len(text) > LONGEST:
+    """Return the least change that saves a segment; None if none does or the text is too long."""
+    if len(text) > MAX_CHARACTERS:
         return None
-    before, parts = count_segments(text).count, pieces(text)
-    looks = [_advice(before, parts, change) for change in (shorter, look_alike)]
-    saving = [advice for advice in looks if advice]
-    if saving:
+    before, parts = count_segments(text).count, split_pieces(text)
+    harmless = [_advice(before, parts, change) for change in (shorter_look_alike, look_alike)]
+    if saving := [advice for advice in harmless if advice]:
         return min(saving, key=lambda advice: advice.after)
-    return _advice(before, parts, spelled) or _advice(before, parts, left_out)
+    return _advice(before, parts, without_accents) or _advice(before, parts, without_symbol)
 
 
 def replace_characters(text: str) -> str:
-    """`text` with cheaper characters that look alike, if that saves a segment."""
+    """Replace costly characters by look-alikes if that saves a segment."""
     advice = cost_advice(text)
     return text if advice is None or advice.plain is None else advice.plain
 
 
-def pieces(text: str) -> list[str]:
-    """The characters, each with the marks and vowels that belong to it."""
-    found: list[str] = []
+def split_pieces(text: str) -> list[str]:
+    """Split a text into characters, each with its combining marks and vowels."""
+    pieces: list[str] = []
     for character in text:
-        if found and (_is_mark(character) or ord(character) in _JAMO):
-            found[-1] += character
+        if pieces and (_is_mark(character) or ord(character) in _JAMO):
+            pieces[-1] += character
         else:
-            found.append(character)
-    return found
+            pieces.append(character)
+    return pieces
 
 
 def look_alike(piece: str) -> str:
-    """What looks the same and costs less, or `piece` itself."""
+    """Return a cheaper look-alike, or `piece` itself."""
     if is_gsm(piece):
         return piece
     composed = unicodedata.normalize("NFC", piece)
@@ -112,14 +110,14 @@ def look_alike(piece: str) -> str:
     return piece
 
 
-def shorter(piece: str) -> str:
-    """The look-alike where it also saves room beside characters that stay costly."""
+def shorter_look_alike(piece: str) -> str:
+    """Return the look-alike if it is shorter: that saves room even in UCS-2."""
     replacement = look_alike(piece)
     return replacement if _length(replacement) < _length(piece) else piece
 
 
-def spelled(piece: str) -> str:
-    """The look-alike or, if there is none that costs nothing, a spelling without accents."""
+def without_accents(piece: str) -> str:
+    """Return the GSM-7 look-alike or, if there is none, the spelling without accents."""
     replacement = look_alike(piece)
     if is_gsm(replacement):
         return replacement
@@ -128,37 +126,37 @@ def spelled(piece: str) -> str:
     return bare if is_gsm(bare) and all(map(_is_mark, marks)) else replacement
 
 
-def left_out(piece: str) -> str:
-    """The other spelling, or nothing for a symbol that has none; letters stay."""
-    replacement = spelled(piece)
+def without_symbol(piece: str) -> str:
+    """Return the spelling without accents, or nothing for a costly symbol; letters stay."""
+    replacement = without_accents(piece)
     has_letter = any(unicodedata.category(character).startswith("L") for character in piece)
     return replacement if is_gsm(replacement) or has_letter else ""
 
 
 def _advice(before: int, parts: list[str], change: Callable[[str], str]) -> CostAdvice | None:
-    """What changing each piece so comes to; None if that saves no segment.
+    """Advise on changing each piece by `change`; None if that saves no segment.
 
-    While any costly character stays, only what is shorter saves room.
+    While a costly character stays, only shorter look-alikes save room.
     """
     changed = {part: change(part) for part in dict.fromkeys(parts)}
     text, times = "".join(changed[part] for part in parts), Counter(parts)
     after = count_segments(text).count
-    if after >= before or not text.strip() or not (change is shorter or is_gsm(text)):
+    if after >= before or not text.strip() or not (change is shorter_look_alike or is_gsm(text)):
         return None
     offers = tuple(
         _offer(part, times[part], replacement)
         for part, replacement in changed.items()
         if replacement != part
     )
-    is_plain = change in (shorter, look_alike)
+    is_plain = change in (shorter_look_alike, look_alike)
     return CostAdvice(before, after, offers, text if is_plain else None)
 
 
 def _offer(piece: str, times: int, replacement: str) -> Replacement:
-    looks, spelling = look_alike(piece), spelled(piece)
-    if replacement not in (looks, spelling):
+    same_look, spelling = look_alike(piece), without_accents(piece)
+    if replacement not in (same_look, spelling):
         return Replacement(piece, times, None)
-    return Replacement(piece, times, replacement, changes_spelling=replacement != looks)
+    return Replacement(piece, times, replacement, changes_spelling=replacement != same_look)
 
 
 def _letter(character: str) -> str:

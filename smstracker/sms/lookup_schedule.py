@@ -1,62 +1,62 @@
-"""When to ask Twilio about a message that no callback has settled. Pure; times are durations.
+"""When to ask Twilio about a message without a final status. Pure.
 
-There is no counter of attempts: the next look-up follows from how long the silence has lasted, so
-a worker that was down for a day asks once and goes on from there.
+The length of the silence decides, not a count of attempts: a worker that was down for a day asks
+once and goes on from there.
 """
 
 from datetime import datetime, timedelta
 
 from smstracker.sms import status
 
-# Ages of the silence, counted from the last change of the status, at which Twilio is asked; after
-# the last one daily, and for the last time when the receipt window ends.
-SILENT_AFTER = (
+# Time since the last status change at which Twilio is asked; then daily, and for the last time
+# when the receipt window ends.
+SILENCE_AGES = (
     timedelta(minutes=5),
     timedelta(minutes=15),
     timedelta(hours=1),
     timedelta(hours=6),
     timedelta(hours=24),
 )
-# Ages of a message whose outcome is unknown at which it is looked for in Twilio's list. Only after
-# the last of these may "nothing found" become "not sent".
-TRACED_AFTER = (
+# Time since the message was saved at which one of unknown outcome is searched for in Twilio's list.
+# Only after the last search may "not found" become "not sent".
+SEARCH_AGES = (
     timedelta(minutes=1),
     timedelta(minutes=3),
     timedelta(minutes=6),
     timedelta(minutes=10),
 )
-# How long a worker may take for what it has claimed, before another one takes it up.
+# How long a worker may take for its claimed messages before another worker gets them.
 LEASE = timedelta(minutes=2)
 
 
 def first_lookup(word: str, since: datetime) -> datetime | None:
-    """When to ask first about a message that has had the status `word` since `since`."""
+    """Return when to ask first about a message with status `word` since `since`."""
     if word in status.FINAL:
         return None
-    steps = TRACED_AFTER if word in status.OUTCOME_OPEN else SILENT_AFTER
-    return since + steps[0]
+    ages = SEARCH_AGES if word in status.OUTCOME_OPEN else SILENCE_AGES
+    return since + ages[0]
 
 
 def next_lookup(
     word: str, since: datetime, *, now: datetime, receipt_window: timedelta
 ) -> datetime | None:
-    """When to ask again about a message that has been silent since `since`; None for never.
+    """Return when to ask again about a message silent since `since`; None for never.
 
-    For an outcome that is not known, `since` is when the message was saved.
+    For an unknown outcome, `since` is when the message was saved.
     """
     if word in status.FINAL:
         return None
     age = now - since
-    early = TRACED_AFTER if word in status.OUTCOME_OPEN else ()
-    steps: list[timedelta] = sorted({*early, *_delays_within(receipt_window)})
-    for step in steps:
-        if step > age:
-            return since + step
+    search_ages = SEARCH_AGES if word in status.OUTCOME_OPEN else ()
+    ages: list[timedelta] = sorted({*search_ages, *_ages_until(receipt_window)})
+    for lookup_age in ages:
+        if lookup_age > age:
+            return since + lookup_age
     return None
 
 
-def _delays_within(window: timedelta) -> tuple[timedelta, ...]:
-    """The ages of look-ups within a receipt window, the end of the window the last of them."""
-    day = SILENT_AFTER[-1]
+def _ages_until(window: timedelta) -> tuple[timedelta, ...]:
+    """Return the ages of look-ups within a receipt window; its end is the last."""
+    day = SILENCE_AGES[-1]
     daily = (day * n for n in range(2, window // day + 1))
-    return (*(step for step in (*SILENT_AFTER, *daily) if step < window), window)
+    return (*(step for step in (*SILENCE_AGES, *daily) if step < window), window)

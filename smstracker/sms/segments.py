@@ -1,4 +1,4 @@
-"""How a text is split into SMS segments: 3GPP TS 23.038 as Twilio applies it. Pure."""
+"""SMS segments of a text: 3GPP TS 23.038 as Twilio applies it. Pure."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ GSM_BASIC = frozenset(
 )
 GSM_EXTENDED = frozenset("\f^{}\\[~]|€")
 GSM = GSM_BASIC | GSM_EXTENDED
-# Units in a segment that stands alone, and in each of several.
+# Units in a single segment, and in each of several.
 CAPACITY = {"GSM-7": (160, 153), "UCS-2": (70, 67)}
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """`units` are septets in GSM-7 and UTF-16 code units in UCS-2; `costly` forced UCS-2."""
+    """`units`: septets in GSM-7, UTF-16 code units in UCS-2; `costly` characters forced UCS-2."""
 
     encoding: str
     count: int
@@ -23,32 +23,32 @@ class Segments:
 
     @property
     def capacity(self) -> int:
-        """The units that fit into as many segments."""
+        """The units that fit into `count` segments."""
         single, multi = CAPACITY[self.encoding]
         return single if self.count <= 1 else multi * self.count
 
 
 def is_gsm(text: str) -> bool:
-    """Whether GSM-7 has every character of `text`."""
+    """Check that GSM-7 has every character of `text`."""
     return GSM.issuperset(text)
 
 
 def count_segments(text: str) -> Segments:
-    """The segments of `text`. Twilio's own `num_segments` is the truth; this is the forecast.
+    """Forecast the segments of `text`; Twilio's own `num_segments` is authoritative.
 
-    A pair (an escaped GSM character, a surrogate pair) is never split over two segments, so a
-    division by the segment size would count too few.
+    A pair (escaped GSM character, surrogate pair) is never split over two segments, so dividing
+    by the segment size would count too few.
     """
     costly = tuple(sorted({c for c in text if c not in GSM}))
     encoding = "UCS-2" if costly else "GSM-7"
     single, multi = CAPACITY[encoding]
     sizes = [2 if (ord(c) > 0xFFFF if costly else c in GSM_EXTENDED) else 1 for c in text]
     units = sum(sizes)
-    count = int(bool(text)) if units <= single else _filled(sizes, multi)
+    count = int(bool(text)) if units <= single else _count_filled(sizes, multi)
     return Segments(encoding, count, units, costly)
 
 
-def _filled(sizes: list[int], capacity: int) -> int:
+def _count_filled(sizes: list[int], capacity: int) -> int:
     count, used = 1, 0
     for size in sizes:
         if used + size > capacity:

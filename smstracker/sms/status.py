@@ -1,7 +1,6 @@
-"""The status words of a message: their order, what people read, and how they are counted.
+"""Status words of a message: their rank, their display, and how they are counted. Pure.
 
-Pure: the SQL that moves a message (`models.moves`) and the timeline are derived from `RANK`.
-Twilio's words stay Twilio's in the data; the words of ours are named at `RANK`.
+The SQL that changes a status (`models.status_transitions`) and the timeline derive from `RANK`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,12 +9,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
 
-# A message moves only to a word of higher rank. Words of ours: pending (saved, not yet handed
-# over), unknown (the create call gave no readable answer), refused (by Twilio's API), unreached
-# (the call certainly never arrived), untraced (an unknown one that Twilio's list never had). A
-# callback proves that Twilio took the message, so it outranks them all. Also ours is deleted (a
-# look-up found that Twilio has the message no more): it ends the waiting, and every outcome that
-# a late callback still tells outranks it.
+# A status changes only to a higher rank. The words are Twilio's, except these of ours:
+# pending (saved, not yet handed over), unknown (the create call gave no readable answer), refused
+# (by Twilio's API), unreached (the call certainly never arrived), untraced (unknown, and never in
+# Twilio's list). A callback proves that Twilio took the message, so it outranks these.
+# deleted (a look-up found that Twilio has deleted the message) is final, but the outcome of a
+# late callback outranks it.
 RANK = {
     "pending": 0,
     "unknown": 1,
@@ -41,18 +40,18 @@ NEGATIVE = ("failed", "undelivered")
 POSITIVE = ("delivered", "read")
 DELETED = "deleted"
 FINAL = (*NOT_SENT, *NEGATIVE, *POSITIVE, "canceled", DELETED)
-# Known without a callback because none can be due: no look-up of these repairs a missed one.
+# No callback is due for these, so a look-up that finds one does not mean a missed callback.
 NOT_CALLED_BACK = (*NOT_SENT, DELETED)
-# Twilio's words for a message that was sent to us: none of ours.
+# Twilio's words for incoming messages.
 RECEIVED = ("receiving", "received")
 AWAITING_RECEIPT = ("sent", "partially_delivered")
 
-# A process that dies between saving a message and recording Twilio's answer leaves "pending".
+# A process that dies between saving a message and storing Twilio's answer leaves "pending".
 PENDING_IS_UNKNOWN_AFTER = timedelta(minutes=2)
 
 
 class Source(StrEnum):
-    """How a status is known."""
+    """Where a status was learned."""
 
     SEND = "send"
     CALLBACK = "callback"
@@ -67,7 +66,7 @@ SOURCE_WORDS = {
 
 
 class State(StrEnum):
-    """The six honest totals; every message is in exactly one of them."""
+    """The six totals; every message counts in exactly one."""
 
     WAITING = "waiting"
     DELIVERED = "delivered"
@@ -89,12 +88,12 @@ STATE_WORDS = {
 _STATE = dict.fromkeys(RANK, State.WAITING)
 _STATE |= dict.fromkeys((*NOT_SENT, *NEGATIVE), State.FAILED)
 _STATE |= dict.fromkeys(POSITIVE, State.DELIVERED)
-# A deleted message is not "no receipt", which says that it was sent: it may as well have failed.
+# Not "no receipt", which says that it was sent: a deleted message may have failed.
 _STATE |= {"unknown": State.UNKNOWN, DELETED: State.UNKNOWN, "canceled": State.CANCELLED}
 
-# What people read, and the tone that only supports it.
-_SHOWN = dict.fromkeys(RANK, ("Waiting", "neutral"))
-_SHOWN |= {
+# Label and tone by status word.
+_DISPLAY = dict.fromkeys(RANK, ("Waiting", "neutral"))
+_DISPLAY |= {
     "scheduled": ("Scheduled", "neutral"),
     "sent": ("Sent, awaiting receipt", "blue"),
     "partially_delivered": ("Sent, awaiting receipt", "blue"),
@@ -114,7 +113,7 @@ _NO_RECEIPT = ("Sent, no receipt", "grey-blue")
 
 @dataclass(frozen=True, slots=True)
 class DisplayStatus:
-    """A status as people read it."""
+    """A status as shown: `label` says it, `tone` names its colour, `state` its total."""
 
     label: str
     tone: str
@@ -123,13 +122,13 @@ class DisplayStatus:
 
 @cache
 def lower_ranked(word: str) -> tuple[str, ...]:
-    """The words from which a message may move to `word`; none for a word that we do not know."""
+    """Return the words from which a status may change to `word`; none for an unknown word."""
     rank = RANK.get(word, -1)
-    return tuple(other for other, at in RANK.items() if at < rank)
+    return tuple(other for other, other_rank in RANK.items() if other_rank < rank)
 
 
 def same_outcome(word: str) -> tuple[str, ...]:
-    """The words of the same rank and meaning: an event of one only fills in what is missing."""
+    """Return the words that mean the same outcome: such an event only fills in missing facts."""
     if word not in RANK:
         return ()
     return NEGATIVE if word in NEGATIVE else (word,)
@@ -137,51 +136,51 @@ def same_outcome(word: str) -> tuple[str, ...]:
 
 @cache
 def contradicting(word: str) -> tuple[str, ...]:
-    """The words that say the opposite of `word`: not delivered against delivered."""
+    """Return the words for the opposite outcome: delivered against not delivered."""
     if word in POSITIVE:
         return NEGATIVE
     return POSITIVE if word in NEGATIVE else ()
 
 
-def statuses_in(state: State) -> tuple[str, ...]:
-    """The words that count as `state`, silence left aside."""
-    return tuple(word for word, of in _STATE.items() if of is state)
+def counted_statuses(state: State) -> tuple[str, ...]:
+    """Return the words that count as `state` while they are not silent."""
+    return tuple(word for word, counted_as in _STATE.items() if counted_as is state)
 
 
 def display_status(
     word: str, since: datetime, *, now: datetime, receipt_window: timedelta
 ) -> DisplayStatus:
-    """How a message that has had the status `word` since `since` is shown at `now`."""
-    turn = display_changes_at(word, since, receipt_window)
-    is_silent = turn is not None and now > turn
+    """Return how `word`, a message's status since `since`, is shown at `now`."""
+    changes_at = display_changes_at(word, since, receipt_window)
+    is_silent = changes_at is not None and now > changes_at
     if is_silent and word in AWAITING_RECEIPT:
         return DisplayStatus(*_NO_RECEIPT, State.NO_RECEIPT)
     if is_silent:
         word = "unknown"
-    # A word that is new to us may be in a database that a newer version has written.
+    # A newer version may have written a word that this one does not know.
     if word not in RANK:
         return DisplayStatus(label(word), "neutral", State.UNKNOWN)
-    return DisplayStatus(*_SHOWN[word], _STATE[word])
+    return DisplayStatus(*_DISPLAY[word], _STATE[word])
 
 
 def display_changes_at(word: str, since: datetime, receipt_window: timedelta) -> datetime | None:
-    """When the silence since `since` makes of the status what no event tells of."""
+    """Return when silence alone changes what is shown; None if it never does."""
     if word in AWAITING_RECEIPT:
         return since + receipt_window
     return since + PENDING_IS_UNKNOWN_AFTER if word == "pending" else None
 
 
 def label(word: str) -> str:
-    """What people read for the word of one event; a word that we do not know is quoted."""
-    step = {"accepted": "Accepted by Twilio", "queued": "Queued", "sending": "Sending"}
-    step |= {"sent": "Sent", "pending": "Saved here", "unknown": "Outcome unknown"}
-    if word in step:
-        return step[word]
-    return _SHOWN[word][0] if word in _SHOWN else f"“{word}” (a status that is new to us)"
+    """Return the label of one event in a timeline; an unknown word is quoted."""
+    event_labels = {"accepted": "Accepted by Twilio", "queued": "Queued", "sending": "Sending"}
+    event_labels |= {"sent": "Sent", "pending": "Saved here", "unknown": "Outcome unknown"}
+    if word in event_labels:
+        return event_labels[word]
+    return _DISPLAY[word][0] if word in _DISPLAY else f"“{word}” (unknown status)"
 
 
 class Effect(StrEnum):
-    """What one event of a timeline did to the message."""
+    """What an event did to the status of its message."""
 
     MOVED = ""
     REPEATED = "repeated"
@@ -192,22 +191,24 @@ class Effect(StrEnum):
 
 
 def effects(events: Iterable[tuple[str, str | None]]) -> Sequence[Effect]:
-    """The effect of each (word, error code), in order of receipt."""
-    found: list[Effect] = []
-    seen: list[tuple[str, str | None]] = []
+    """Return the effect of each (word, error code), in order of receipt."""
+    results: list[Effect] = []
+    earlier_events: list[tuple[str, str | None]] = []
     for word, code in events:
-        found.append(_effect(word, code, seen))
-        seen.append((word, code))
-    return found
+        results.append(_effect(word, code, earlier_events))
+        earlier_events.append((word, code))
+    return results
 
 
-def _effect(word: str, code: str | None, seen: Sequence[tuple[str, str | None]]) -> Effect:
-    words = {earlier for earlier, _ in seen}
+def _effect(
+    word: str, code: str | None, earlier_events: Sequence[tuple[str, str | None]]
+) -> Effect:
+    earlier_words = {earlier for earlier, _ in earlier_events}
     if word not in RANK:
         return Effect.UNKNOWN_WORD
-    if (word, code) in seen:
+    if (word, code) in earlier_events:
         return Effect.REPEATED
-    if words.intersection(contradicting(word)):
+    if earlier_words.intersection(contradicting(word)):
         return Effect.CONFLICTING
-    highest = max((RANK.get(earlier, -1) for earlier in words), default=-1)
+    highest = max((RANK.get(earlier, -1) for earlier in earlier_words), default=-1)
     return Effect.LATE if RANK[word] < highest else Effect.MOVED

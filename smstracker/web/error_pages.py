@@ -11,7 +11,7 @@ from werkzeug.routing import RequestRedirect
 
 from smstracker.clock import format_wait
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.database.problems import NOT_MIGRATED, NOTHING_SAVED, cause, explain
+from smstracker.database.problems import NOT_MIGRATED, WRITE_PROBLEMS, explain, log_reason
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +96,12 @@ def too_many(wait: timedelta) -> ResponseReturnValue:
 
 def database_error(error: Exception) -> ResponseReturnValue:
     """The answer when the database cannot be used."""
-    log.error("database_error", exc_info=error, extra={"reason": cause(error)})
+    log.error("database_error", exc_info=error, extra={"reason": log_reason(error)})
     problem = explain(error)
     # Where it lies and who may use it is no visitor's business; that nothing can be stored is.
     advice = (
         f"{problem.cause.capitalize()}, so nothing was saved. Tell whoever runs smstracker."
-        if problem in (*NOTHING_SAVED, NOT_MIGRATED)
+        if problem in (*WRITE_PROBLEMS, NOT_MIGRATED)
         else None
     )
     page, code, _ = error_page(503, advice)

@@ -13,14 +13,14 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy import PoolProxiedConnection
 
 from config import sqlite_path
-from smstracker.database.engine import BUSY_TIMEOUT, READS_ONLY
+from smstracker.database.engine import BUSY_TIMEOUT_MS, READS_ONLY
 from smstracker.database.problems import (
     DISK_FULL,
     LOCKED,
-    NEWER,
+    NEWER_VERSION,
     NOT_MIGRATED,
     READ_ONLY_SERVER,
-    UNREACHED,
+    UNREACHABLE,
     DatabaseProblem,
     explain,
 )
@@ -61,7 +61,7 @@ def database_problem() -> DatabaseProblem | None:
             if connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on":
                 return READ_ONLY_SERVER
     except Exception as error:
-        return explain(error) or UNREACHED
+        return explain(error) or UNREACHABLE
     return None
 
 
@@ -81,9 +81,9 @@ def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
         cursor.execute(f"PRAGMA user_version = {version}")
     except sqlite3.OperationalError as error:
         problem = explain(error)
-        return None if problem is LOCKED else problem or UNREACHED
+        return None if problem is LOCKED else problem or UNREACHABLE
     finally:
-        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         cursor.close()
     current_app.extensions[WRITTEN_AT] = time.monotonic()
     return None
@@ -91,7 +91,7 @@ def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
 
 def _migration_problem(current: tuple[str, ...]) -> DatabaseProblem:
     ours = {script.revision for script in _script().walk_revisions()}
-    return NOT_MIGRATED if ours.issuperset(current) else NEWER
+    return NOT_MIGRATED if ours.issuperset(current) else NEWER_VERSION
 
 
 @cache

@@ -11,7 +11,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.carrier.token_marks import token_marks
-from smstracker.database.problems import cause
+from smstracker.database.problems import log_reason
 from smstracker.extensions import settings
 from smstracker.logs import set_log_event
 from smstracker.refused.payload import Refusal, find_misfit, read_callback, read_form
@@ -132,6 +132,6 @@ def not_stored(error: Exception) -> ResponseReturnValue:
     """Anything but 503 would lose the callback: Twilio repeats it, as the callback URL asks."""
     # Whoever can make us fail without a signature must not fill the log by it.
     if g.get("signer") or current_quarantine().may_log():
-        log.error("callback_not_stored", exc_info=error, extra={"reason": cause(error)})
+        log.error("callback_not_stored", exc_info=error, extra={"reason": log_reason(error)})
     headers = {"Retry-After": str(RETRY_AFTER), "Content-Type": "text/plain; charset=utf-8"}
     return "Not stored\n", 503, headers

@@ -298,7 +298,7 @@ class CallbackWriter:
         refused = [what for what, _ in group if isinstance(what, RefusedRequest)]
         for evidence in sorted(refused, key=lambda one: one.fingerprint):
             row = {**evidence.row(), "fingerprint": evidence.fingerprint}
-            room -= RefusedCallback.keep(connection, row, now)
+            room -= RefusedCallback.store(connection, row, now)
             counts.refused += 1
         if room < 0:
             room = max(RefusedCallback.evict(connection, self._kept), 0) // SHARE

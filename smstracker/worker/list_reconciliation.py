@@ -11,10 +11,10 @@ from sqlalchemy.engine import Connection
 
 from smstracker.carrier import CarrierMessage, current_carrier
 from smstracker.clock import utcnow
-from smstracker.extensions import db, settings
+from smstracker.extensions import db, receipt_window
 from smstracker.models import Message
 from smstracker.models.event_store import append_event, update_message_facts
-from smstracker.models.lookup_queue import is_askable
+from smstracker.models.lookup_queue import matches_carrier
 from smstracker.sms import status
 from smstracker.worker.carrier_updates import message_facts, status_update
 
@@ -30,10 +30,9 @@ def reconcile_by_list(last_done: datetime | None) -> Iterator[int]:
 
     A page is one request. Raises CarrierQueryError; what was stored until then stays.
     """
-    window = timedelta(hours=settings().receipt_window_hours)
     now = utcnow()
     # What was sent before the last listing may have come to its end since.
-    since = now - max(window, DAY + OVERLAP)
+    since = now - max(receipt_window(), DAY + OVERLAP)
     if last_done is not None:
         since = max(since, min(last_done, now) - DAY - OVERLAP)
     for page in current_carrier().list_sent(since):
@@ -54,7 +53,7 @@ def _batches(answers: Iterable[CarrierMessage]) -> Iterator[list[CarrierMessage]
 def _compare(connection: Connection, listed: dict[str, CarrierMessage]) -> int:
     which = (Message.id, Message.twilio_sid, Message.status, Message.error_code)
     ours = select(*which, Message.price_micros).where(
-        Message.twilio_sid.in_(list(listed)), is_askable()
+        Message.twilio_sid.in_(list(listed)), matches_carrier()
     )
     found = connection.execute(ours.order_by(Message.twilio_sid)).all()
     return sum(_learn(connection, one, listed[one.twilio_sid]) for one in found)

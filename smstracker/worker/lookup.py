@@ -13,7 +13,7 @@ from smstracker.carrier import (
 from smstracker.extensions import db
 from smstracker.models.event_store import append_event, update_message_facts
 from smstracker.models.events import StatusUpdate
-from smstracker.models.lookup_queue import OpenMessage, reschedule
+from smstracker.models.lookup_queue import OpenMessage, schedule_next_lookup
 from smstracker.sms.status import DELETED, Source
 from smstracker.worker.carrier_updates import message_facts, status_update
 from smstracker.worker.unknown_outcomes import resolve_unknown
@@ -43,7 +43,7 @@ def look_up_message(one: OpenMessage) -> LookupOutcome:
         if isinstance(error, CarrierBusyError) or not _is_foreign(one):
             raise
         with db.engine.begin() as connection:
-            reschedule(connection, one.id)
+            schedule_next_lookup(connection, one.id)
         return LookupOutcome.FOREIGN
     finding = LookupOutcome.CHANGED if changed else LookupOutcome.UNCHANGED
     log.info("lookup", extra={"message_sid": one.twilio_sid, "reason": finding.value})
@@ -71,5 +71,5 @@ def _fetch(one: OpenMessage) -> bool:
     with db.engine.begin() as connection:
         moved = append_event(connection, one.id, status_update(answer))
         update_message_facts(connection, one.id, **message_facts(answer))
-        reschedule(connection, one.id)
+        schedule_next_lookup(connection, one.id)
     return moved

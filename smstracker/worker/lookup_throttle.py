@@ -10,13 +10,12 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import utcnow
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
+from smstracker.models.jobs import CLOCK_TOLERANCE, ScheduledJob
 from smstracker.models.lookup_queue import (
-    A_LITTLE,
     OpenMessage,
-    ScheduledJob,
-    claim_silent,
+    claim_due_messages,
     is_anything_due,
-    plan_lookups,
+    set_lookup_times,
 )
 
 LOOKUPS = "lookups"
@@ -53,7 +52,7 @@ class LookupThrottle:
             turn = _next_turn(connection, now)
             if turn > now + LONGEST_TURN:
                 return LookupBatch([], 0)
-            messages = claim_silent(connection, rate)
+            messages = claim_due_messages(connection, rate)
             ScheduledJob.postpone(
                 connection, LOOKUPS, turn + timedelta(seconds=len(messages) / rate)
             )
@@ -84,7 +83,7 @@ class LookupThrottle:
             # The longer pause of another worker stays.
             until = max(_next_turn(connection, now), now + self.failed())
             ScheduledJob.postpone(connection, LOOKUPS, until)
-            plan_lookups(connection, {one.id: until for one in unasked})
+            set_lookup_times(connection, {one.id: until for one in unasked})
 
 
 def _next_turn(connection: Connection, now: datetime) -> datetime:
@@ -93,7 +92,7 @@ def _next_turn(connection: Connection, now: datetime) -> datetime:
     A time further away than any pause was set by a clock that was ahead, and counts as now.
     """
     due_at = ScheduledJob.lock(connection, LOOKUPS)
-    was_ahead = due_at > now + timedelta(seconds=LONGEST_PAUSE) + A_LITTLE
+    was_ahead = due_at > now + timedelta(seconds=LONGEST_PAUSE) + CLOCK_TOLERANCE
     return now if was_ahead else max(due_at, now)
 
 
@@ -107,4 +106,4 @@ def postpone(one: OpenMessage) -> None:
     is_hopeless = age > timedelta(hours=settings().receipt_window_hours)
     later = None if is_hopeless else now + max(RETRY_AFTER, age / 2)
     with db.engine.begin() as connection:
-        plan_lookups(connection, {one.id: later})
+        set_lookup_times(connection, {one.id: later})

@@ -16,10 +16,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import CarrierBusyError, CarrierQueryError
 from smstracker.clock import utcnow
-from smstracker.database.problems import cause, explain
+from smstracker.database.problems import explain, log_reason
 from smstracker.extensions import db
 from smstracker.insights.rollup_job import roll_up
-from smstracker.models.lookup_queue import Heartbeat, OpenMessage, ScheduledJob
+from smstracker.models.jobs import Heartbeat, ScheduledJob
+from smstracker.models.lookup_queue import OpenMessage
 from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle, postpone
@@ -171,7 +172,7 @@ class Worker:
         with db.engine.begin() as connection:
             if not ScheduledJob.claim(connection, name, CHORE_LEASE, every):
                 return
-            last_done = ScheduledJob.last_done(connection, name)
+            last_done = ScheduledJob.last_done_at(connection, name)
         try:
             for _ in self._paced(steps(last_done)) if name == LISTING else steps(last_done):
                 self._go_on(name)
@@ -189,7 +190,7 @@ class Worker:
                 return
             self._problem = None
         with db.engine.begin() as connection:
-            ScheduledJob.done(connection, name, began_at, every)
+            ScheduledJob.mark_done(connection, name, began_at, every)
 
     def _paced(self, requests: Iterable[object]) -> Iterator[object]:
         """Make each request when the rate that look-ups keep to allows it, until `stop`."""
@@ -220,13 +221,13 @@ class Worker:
             with db.engine.begin() as connection:
                 Heartbeat.end(connection, self.name)
         except SQLAlchemyError as error:
-            log.warning("worker_waits", extra={"reason": cause(error)})
+            log.warning("worker_waits", extra={"reason": log_reason(error)})
 
 
 def _log_trouble(error: Exception) -> None:
     is_expected = isinstance(error, SQLAlchemyError) or explain(error) is not None
     level = logging.WARNING if is_expected else logging.ERROR
-    reason = {"reason": cause(error)}
+    reason = {"reason": log_reason(error)}
     log.log(level, "worker_waits", exc_info=None if is_expected else error, extra=reason)
 
 

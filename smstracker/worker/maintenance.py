@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import func, select
 
 from smstracker.clock import utcnow
-from smstracker.extensions import db, settings
+from smstracker.extensions import db, receipt_window
 from smstracker.models import (
     CallbackTally,
     Message,
@@ -18,7 +18,7 @@ from smstracker.models import (
     StatusEvent,
     UserSession,
 )
-from smstracker.models.lookup_queue import Heartbeat
+from smstracker.models.jobs import Heartbeat
 from smstracker.refused.diagnosis import diagnose_pending
 
 # These are deleted a few at a time: there may be many, and callbacks want to be stored meanwhile.
@@ -58,7 +58,7 @@ def _purges(now: datetime) -> dict[str, Callable[[], int]]:
         "entries of dead workers": lambda: Heartbeat.purge(session.connection()),
         "sign-in tokens": SignInToken.purge,
         "searches for recipients": lambda: RecipientSearch.purge(now),
-        "sessions": UserSession.end_stale,
+        "sessions": UserSession.purge,
         "expired rate-limit counters": lambda: RateLimit.purge(session.connection(), now),
     }
 
@@ -68,7 +68,7 @@ def _orphaned_before(now: datetime) -> datetime:
 
     Those stay that may belong to a message whose SID is still being looked for.
     """
-    before = now - timedelta(hours=settings().receipt_window_hours)
+    before = now - receipt_window()
     oldest = db.session.scalar(
         select(func.min(Message.created_at)).where(
             Message.next_lookup_at.is_not(None), Message.twilio_sid.is_(None)

@@ -18,7 +18,7 @@ from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.models.event_store import append_event, link_to_sid, update_message_facts
 from smstracker.models.events import StatusUpdate
-from smstracker.models.lookup_queue import OpenMessage, reschedule
+from smstracker.models.lookup_queue import OpenMessage, schedule_next_lookup
 from smstracker.sms import lookup_schedule, status
 from smstracker.sms.status import Source
 from smstracker.worker.carrier_updates import message_facts, status_update
@@ -38,7 +38,7 @@ def resolve_unknown(one: OpenMessage) -> bool:
     listed = list(islice(answers, MOST + 1))
     with db.engine.begin() as connection:
         if _is_settled(connection, one):
-            reschedule(connection, one.id)
+            schedule_next_lookup(connection, one.id)
             return False
         unaccounted = _unaccounted(connection, [a for a in listed if _is_near(one, a)])
         matches = [answer for answer in unaccounted if _is_match(one, answer)]
@@ -53,7 +53,9 @@ def resolve_unknown(one: OpenMessage) -> bool:
             found["found" if _has_text(one, answer) else "others"].append(answer.sid)
         append_event(connection, one.id, StatusUpdate(word, Source.LOOKUP, found))
         # After a long absence of the workers, the second look need not wait for hours.
-        reschedule(connection, one.id, within=lookup_schedule.TRACED_AFTER[-1] if nothing else None)
+        schedule_next_lookup(
+            connection, one.id, within=lookup_schedule.SEARCH_AGES[-1] if nothing else None
+        )
     return settled
 
 
@@ -139,9 +141,9 @@ def _is_untraced(connection: Connection, one: OpenMessage) -> bool:
         StatusEvent.message_id == one.id, StatusEvent.source == Source.LOOKUP
     )
     looked_at = connection.scalar(first)
-    old_enough = bool(now - one.created_at >= lookup_schedule.TRACED_AFTER[-1])
+    old_enough = bool(now - one.created_at >= lookup_schedule.SEARCH_AGES[-1])
     return (
-        old_enough and looked_at is not None and now - looked_at >= lookup_schedule.TRACED_AFTER[1]
+        old_enough and looked_at is not None and now - looked_at >= lookup_schedule.SEARCH_AGES[1]
     )
 
 
@@ -149,5 +151,5 @@ def _adopt(connection: Connection, one: OpenMessage, answer: CarrierMessage) -> 
     adopted = link_to_sid(connection, one.id, status_update(answer))
     if adopted:
         update_message_facts(connection, one.id, **message_facts(answer))
-    reschedule(connection, one.id)
+    schedule_next_lookup(connection, one.id)
     return adopted

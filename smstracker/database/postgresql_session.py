@@ -1,0 +1,55 @@
+"""Time limits and durability of each PostgreSQL session, behind a connection pooler too."""
+
+from typing import Any
+
+import psycopg
+from sqlalchemy.engine import Connection
+
+# SQL expressions. The URL wins over the time limits: one locked row must not hold up every
+# callback that waits behind it.
+TIME_LIMITS = {
+    "lock_timeout": "'2s'",
+    "statement_timeout": "'10s'",
+    "idle_in_transaction_session_timeout": "'15s'",
+}
+# Nothing wins over this: an answered commit is on the disk, with `remote_apply` on the standby too.
+DURABILITY = {
+    "synchronous_commit": "CASE current_setting('synchronous_commit')"
+    " WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END",
+}
+# Key of a pooled connection's `info`: the parameters to set in each transaction.
+SESSION_PARAMETERS = "session_parameters"
+
+
+def set_session_parameters(connection: psycopg.Connection[Any], record: Any) -> None:
+    """Set time limits and durability by SQL, outside of a transaction: no rollback undoes it.
+
+    Parameters set by the URL, a service or PGOPTIONS have the source `client` and stay. A pooler
+    lends another session to each transaction, which must keep neither our parameters nor a prepared
+    statement. Its process id gives it away: it differs from the session's.
+    """
+    connection.autocommit = True
+    query = "SELECT pg_backend_pid(), name FROM pg_settings WHERE name = ANY(%s)"
+    rows = connection.execute(
+        f"{query} AND source <> 'client' UNION SELECT pg_backend_pid(), NULL", [[*TIME_LIMITS]]
+    ).fetchall()
+    parameters = DURABILITY | {name: TIME_LIMITS[name] for _, name in rows if name}
+    if connection.info.backend_pid != rows[0][0]:
+        connection.prepare_threshold = None
+        record.info[SESSION_PARAMETERS] = parameters
+    else:
+        connection.execute(_set_config(parameters, "false"))
+    connection.autocommit = False
+
+
+def set_transaction_parameters(connection: Connection) -> None:
+    """Set time limits and durability in each transaction behind a pooler."""
+    parameters = connection.info.get(SESSION_PARAMETERS)
+    if parameters:
+        connection.exec_driver_sql(_set_config(parameters, "true"))
+
+
+def _set_config(parameters: dict[str, str], is_local: str) -> str:
+    """Return a SELECT that sets the parameters to their SQL expressions, all of them ours."""
+    calls = [f"set_config('{name}', {value}, {is_local})" for name, value in parameters.items()]
+    return f"SELECT {', '.join(calls)}"

@@ -1,0 +1,99 @@
+"""Heartbeats of the workers, and the jobs that one worker at a time runs."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import String, Text, delete, or_, select, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Mapped, mapped_column
+
+from smstracker.clock import utcnow
+from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert, upsert
+from smstracker.extensions import Model
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+HEARTBEAT_RETENTION = timedelta(days=1)
+
+
+class Heartbeat(Model):
+    """One running worker. `problem` is what keeps it from asking Twilio, as a sentence."""
+
+    __tablename__ = "heartbeat"
+
+    worker: Mapped[str] = mapped_column(String(64), primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    beat_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    problem: Mapped[str | None] = mapped_column(Text)
+
+    @classmethod
+    def beat(
+        cls, connection: Connection, worker: str, started_at: datetime, problem: str | None
+    ) -> None:
+        """Store that this worker is alive."""
+        changes = {"beat_at": utcnow(), "problem": problem}
+        statement = upsert(connection.dialect.name, cls, ("worker",), changes)
+        connection.execute(statement.values(worker=worker, started_at=started_at, **changes))
+
+    @classmethod
+    def end(cls, connection: Connection, worker: str) -> None:
+        connection.execute(delete(cls).where(cls.worker == worker))
+
+    @classmethod
+    def purge(cls, connection: Connection) -> int:
+        """Delete the heartbeats of killed workers; return how many."""
+        killed = delete(cls).where(cls.beat_at < utcnow() - HEARTBEAT_RETENTION)
+        return affected_rows(connection.execute(killed))
+
+
+class ScheduledJob(Model):
+    """A job that one worker at a time runs; `due_at` doubles as the end of a lease."""
+
+    __tablename__ = "chore"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    @classmethod
+    def claim(
+        cls, connection: Connection, name: str, lease: timedelta, interval: timedelta
+    ) -> bool:
+        """Take a due job for `lease`; False if it is not due or another worker has it.
+
+        A due time further away than `interval` was set by a wrong clock, and counts as due.
+        """
+        now = utcnow()
+        cls._ensure_exists(connection, name, now)
+        is_due = or_(cls.due_at <= now, cls.due_at > now + max(interval, lease) + CLOCK_TOLERANCE)
+        job = select(cls.name).where(cls.name == name, is_due)
+        if connection.scalar(job.with_for_update(skip_locked=True)) is None:
+            return False
+        cls.postpone(connection, name, now + lease)
+        return True
+
+    @classmethod
+    def lock(cls, connection: Connection, name: str) -> datetime:
+        """Return when the job is due; nobody else can change that until the transaction ends."""
+        cls._ensure_exists(connection, name, utcnow())
+        due_at = select(cls.due_at).where(cls.name == name).with_for_update()
+        return connection.execute(due_at).scalar_one()
+
+    @classmethod
+    def _ensure_exists(cls, connection: Connection, name: str, due_at: datetime) -> None:
+        insert = dialect_insert(connection, cls).values(name=name, due_at=due_at)
+        connection.execute(insert.on_conflict_do_nothing())
+
+    @classmethod
+    def postpone(cls, connection: Connection, name: str, until: datetime) -> None:
+        connection.execute(update(cls).where(cls.name == name).values(due_at=until))
+
+    @classmethod
+    def mark_done(
+        cls, connection: Connection, name: str, started_at: datetime, interval: timedelta
+    ) -> None:
+        """Store that everything up to `started_at` is done; the job is due after `interval`."""
+        job = update(cls).where(cls.name == name)
+        connection.execute(job.values(done_at=started_at, due_at=started_at + interval))
+
+    @classmethod
+    def last_done_at(cls, connection: Connection, name: str) -> datetime | None:
+        return connection.scalar(select(cls.done_at).where(cls.name == name))
