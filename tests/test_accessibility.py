@@ -4,7 +4,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from tests.page_list import SCENES, Scene, look_in
+from tests.page_list import PAGE_VIEWS, PageView, open_page
 from tests.served_apps import ServedApp
 
 # 24 pixels for a finger is a rule of WCAG 2.2 that axe leaves out unless it is asked.
@@ -54,12 +54,12 @@ def complaints() -> list[str]:
 def open_window(
     browser: Browser,
     street: dict[str, ServedApp],
-    scene: Scene,
+    scene: PageView,
     complaints: list[str],
     **options: object,
 ) -> Page:
     # Without motion, or axe would see the colours on their way from one scheme to the other.
-    page = look_in(browser, scene, street[scene.house], reduced_motion="reduce", **options)
+    page = open_page(browser, scene, street[scene.installation], reduced_motion="reduce", **options)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     # A page that answers 4xx or 5xx says so in the console; some of these are meant to.
     page.on(
@@ -82,12 +82,12 @@ def examine(page: Page, where: str, rules: dict[str, object]) -> None:
     assert wide <= 0, f"{where} scrolls sideways by {wide} pixels"
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+@pytest.mark.parametrize("scene", PAGE_VIEWS, ids=lambda scene: scene.name)
 def test_page_is_accessible_in_both_schemes_and_widths(
-    browser: Browser, street: dict[str, ServedApp], scene: Scene, complaints: list[str]
+    browser: Browser, street: dict[str, ServedApp], scene: PageView, complaints: list[str]
 ) -> None:
     page = open_window(browser, street, scene, complaints, color_scheme="light", viewport=DESK)
-    scene.open(page, street[scene.house])
+    scene.show(page, street[scene.installation])
     if not scene.is_variant:
         examine(page, "light, on a desk", ALL_RULES)
     page.emulate_media(color_scheme="dark")

@@ -11,18 +11,23 @@ from playwright.sync_api import Browser, expect
 from smstracker.clock import utcnow
 from smstracker.sms.gsm_replacements import LOOK_ALIKE, PLAIN, SPELLING, cost_advice
 from smstracker.sms.segments import count_segments
-from smstracker.web_templates import INVISIBLE, REPLACEMENTS, advice_line, offer_line, segment_line
+from smstracker.web_templates import (
+    INVISIBLE,
+    INVISIBLE_REPLACEMENTS,
+    advice_line,
+    offer_line,
+    segment_line,
+)
 from tests.clients import Client, Person
-from tests.page_list import Scene, look_in
+from tests.page_list import PageView, open_page
 from tests.sample_messages import ALICE
 from tests.served_apps import ServedApp
 from tests.smtp_server import Inbox
 from tests.test_accessibility import ALL_RULES, examine
 from tests.test_before_sending import opt_out
-from tests.test_browser import (  # noqa: F401
+from tests.test_browser import (
     NewPage,
     compose,
-    new_page,
     sign_in,
 )
 
@@ -30,7 +35,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def test_one_click_makes_it_plain_and_undo_brings_it_back(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -48,12 +53,12 @@ def test_one_click_makes_it_plain_and_undo_brings_it_back(
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
     compose(page, "Same text")
-    expect(page.locator("#notes")).to_contain_text("You sent this text to this number")
+    expect(page.locator("#warnings")).to_contain_text("You sent this text to this number")
     examine(page, "compose with a note", ALL_RULES)
 
 
 def test_advice_is_shown_only_while_it_saves_a_segment(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -83,7 +88,7 @@ def test_advice_is_shown_only_while_it_saves_a_segment(
 
 
 def test_text_that_is_too_long_is_told_while_it_is_typed(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -107,7 +112,7 @@ def test_text_that_is_too_long_is_told_while_it_is_typed(
     expect(problem).to_have_text("1,601 characters: 1 more than one message can hold.")
 
 
-def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: F811
+def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:
     page = new_page()
     page.goto("/auth/sign-in")
     chance = random.Random(5)
@@ -144,7 +149,7 @@ def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: 
                     ...advice.offers.map((offer) => offerLine(offer, tables))];
             });
         }""",
-        [texts, PLAIN | {"invisible": INVISIBLE, "shown": REPLACEMENTS}],
+        [texts, PLAIN | {"invisible": INVISIBLE, "invisible_replacements": INVISIBLE_REPLACEMENTS}],
     )
     assert found == [lines(text) for text in texts]
     assert sum(advice is not None for advice in found) > 300
@@ -156,7 +161,7 @@ def lines(text: str) -> list[str | None] | None:
 
 
 def test_note_is_in_the_readers_zone_and_announced_once(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -166,7 +171,7 @@ def test_note_is_in_the_readers_zone_and_announced_once(
     sign_in(page, live, inbox)
     compose(page, "One")
     page.get_by_label("To").fill("+1 555 867 5310")
-    note, said = page.locator("#notes"), page.locator("#notes-changed")
+    note, said = page.locator("#warnings"), page.locator("#warnings-changed")
     expect(note).to_contain_text("GMT+5:30")
     expect(said).to_contain_text("Opted out of this sender")
     # Each would be read out by a screen reader.
@@ -174,7 +179,7 @@ def test_note_is_in_the_readers_zone_and_announced_once(
         """() => {
             window.changes = 0;
             const watch = new MutationObserver((all) => { window.changes += all.length; });
-            for (const id of ["notes", "notes-changed"]) {
+            for (const id of ["warnings", "warnings-changed"]) {
                 watch.observe(document.getElementById(id), { childList: true, subtree: true });
             }
         }"""
@@ -189,7 +194,7 @@ def test_note_is_in_the_readers_zone_and_announced_once(
 
 
 def test_time_of_the_same_text_stays_true(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -202,7 +207,7 @@ def test_time_of_the_same_text_stays_true(
     compose(page, "Hello")
     page.get_by_label("To").fill("+1 555 867 5310")
     page.clock.run_for(1_000)
-    time = page.locator("#notes time[data-relative]:visible")
+    time = page.locator("#warnings time[data-relative]:visible")
     expect(time).to_contain_text("4")
     expect(time).to_contain_text("seconds ago")
     page.clock.run_for(600_000)
@@ -211,7 +216,7 @@ def test_time_of_the_same_text_stays_true(
 
 
 def test_enter_without_script_sends(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -230,9 +235,9 @@ def test_number_of_a_story_is_checked_too(
     browser: Browser,
     database_url: str,
 ) -> None:
-    scene = Scene("stories", "/messages/new", ALICE, "demo")
-    page = look_in(browser, scene, street["demo"])
-    scene.open(page, street["demo"])
+    scene = PageView("stories", "/messages/new", ALICE, "demo")
+    page = open_page(browser, scene, street["demo"])
+    scene.show(page, street["demo"])
     with page.expect_response("**/messages/check"):
         page.get_by_label("Text").fill("First the text, then the story")
     with page.expect_response("**/messages/check") as found:
@@ -242,14 +247,14 @@ def test_number_of_a_story_is_checked_too(
 
 
 def test_form_shows_country_and_number_before_sending(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
     page = new_page(viewport={"width": 360, "height": 800})
     sign_in(page, live, inbox)
     page.goto("/messages/new")
-    recipient, understood = page.get_by_label("To", exact=True), page.locator("#understood")
+    recipient, understood = page.get_by_label("To", exact=True), page.locator("#recipient-summary")
     body = page.get_by_label("Text")
     place = body.bounding_box()
     recipient.fill("+44 (0)7911 123456")
@@ -268,7 +273,7 @@ def test_form_shows_country_and_number_before_sending(
 
 @pytest.mark.parametrize("script", [True, False])
 def test_failed_message_is_sent_again(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
     script: bool,
@@ -283,7 +288,7 @@ def test_failed_message_is_sent_again(
     if script:
         examine(page, "send again?", ALL_RULES)
     page.get_by_role("button", name="Send again").click()
-    expect(page.get_by_text("This is a second try of")).to_be_visible()
+    expect(page.get_by_text("This is the second try of")).to_be_visible()
     page.goto("/help/errors")
     page.get_by_text("Pictures (").click()
     if script:

@@ -277,7 +277,7 @@ FILTERS = {
 @pytest.mark.parametrize("name", FILTERS)
 def test_each_filter_of_the_log_reads_from_an_index(many: Flask, alice: Person, name: str) -> None:
     with many.app_context():
-        chosen = read_filters(alice.id, {name: FILTERS[name]}, utcnow()).filter
+        chosen = read_filters(alice.id, {name: FILTERS[name]}, utcnow()).search_filters
         for query in (search.page_query(chosen), search.page_query(chosen, (utcnow(), 5))):
             assert not is_scan(plan(query)), plan(query)
 

@@ -329,5 +329,5 @@ def test_page_with_nothing_older_takes_nothing_for_new(alice: Person) -> None:
     alice.has_message()
     assert f'data-newest="{alice.messages()[1].public_id}"' in alice.get("/messages").text
     page = alice.get(f"/messages?before={oldest.public_id}").text
-    assert "Nothing older" in page
+    assert "No older messages" in page
     assert "data-newest" not in page

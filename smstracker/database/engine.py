@@ -1,14 +1,15 @@
 """What SQLite and PostgreSQL need so that one code base is safe on both."""
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
-from flask import has_request_context, request
+from flask import current_app, has_request_context, request
 from sqlalchemy import CursorResult, DateTime, Dialect, Engine, MetaData, Result, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection
@@ -55,6 +56,8 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Base(DeclarativeBase):
@@ -229,13 +232,23 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
     connection.create_function("fold_text", 1, fold_text, deterministic=True)
 
 
+def reads_only(view: View) -> View:
+    """Mark a view that writes nothing although its method is POST."""
+    setattr(view, READS_ONLY, True)
+    return view
+
+
+def _is_reading_view() -> bool:
+    return hasattr(current_app.view_functions.get(request.endpoint or ""), READS_ONLY)
+
+
 def _begin(connection: Connection) -> None:
     """Take the write lock at once, except where nothing is ever written.
 
-    That is a request by its method, or a connection with the execution option READS_ONLY.
+    That is a request by its method or its view, or a connection with the execution option
+    READS_ONLY.
     """
     reads_only = connection.get_execution_options().get(READS_ONLY, False) or (
-        has_request_context()
-        and (request.method in SAFE_METHODS or request.endpoint == "notes.check")
+        has_request_context() and (request.method in SAFE_METHODS or _is_reading_view())
     )
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

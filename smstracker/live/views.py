@@ -8,21 +8,21 @@ from flask import Blueprint, Response, abort, current_app, render_template, requ
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.live.broadcaster import Broadcaster, TooManyStreamsError
 from smstracker.live.event_stream import MOST_IDS, Stream
 from smstracker.messages import search
+from smstracker.messages.log_filters import FilterError
 from smstracker.messages.search import PAGE_SIZE
-from smstracker.messages.url_filters import FilterError, read_filters
+from smstracker.messages.url_filters import read_filters
 from smstracker.models import event_feed
 from smstracker.models.users import digest
-from smstracker.web.guards import for_programs
+from smstracker.web.guards import for_programs, require_sign_in
 from smstracker.web.waiting_threads import waiting_threads
 
 bp = Blueprint("live", __name__)
-bp.before_request(only_signed_in)
+bp.before_request(require_sign_in)
 
 MOST_BEHIND = 10_000  # events; looking through more costs more than the page itself
 MOST_NEW = 99
@@ -64,17 +64,17 @@ def rows() -> ResponseReturnValue:
     except FilterError as error:
         return {"error": str(error)}, 422
     ids = _ids()
-    counts = search.count_states(chosen.filter)
+    counts = search.count_states(chosen.search_filters)
     return render_template(
         "live/rows.html",
         messages=search.find_by_ids(current_user.id, ids),
-        fitting=search.matching_ids(chosen.filter, ids),
+        fitting=search.matching_ids(chosen.search_filters, ids),
         counts=counts,
         total=search.sum_counts(counts),
         chosen=chosen,
-        new=_new(chosen.filter),
+        new=_new(chosen.search_filters),
         most_new=MOST_NEW,
-        now=chosen.filter.at,
+        now=chosen.search_filters.at,
     )
 
 

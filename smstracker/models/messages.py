@@ -27,6 +27,7 @@ from smstracker.extensions import Model, db, settings
 from smstracker.models.users import User
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
+from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import DisplayStatus
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
@@ -192,7 +193,7 @@ class Message(Model):
         return db.session.scalar(select(Message).where(Message.again_of_id == self.id))
 
     def _fill(self, content: Content) -> None:
-        service = content.sender.startswith("MG") and len(content.sender) == 34
+        service = is_messaging_service(content.sender)
         self.messaging_service_sid = content.sender if service else None
         self.sender = None if service else content.sender
         self.recipient, self.body = content.recipient, content.body
