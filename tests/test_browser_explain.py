@@ -25,9 +25,10 @@ from tests.served_apps import ServedApp
 from tests.smtp_server import Inbox
 from tests.test_accessibility import ALL_RULES, examine
 from tests.test_before_sending import opt_out
-from tests.test_browser import (
+from tests.test_browser import (  # noqa: F401
     NewPage,
     compose,
+    new_page,
     sign_in,
 )
 
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def test_one_click_makes_it_plain_and_undo_brings_it_back(
-    new_page: NewPage,
+    new_page: NewPage,  # noqa: F811
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -58,7 +59,7 @@ def test_one_click_makes_it_plain_and_undo_brings_it_back(
 
 
 def test_advice_is_shown_only_while_it_saves_a_segment(
-    new_page: NewPage,
+    new_page: NewPage,  # noqa: F811
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -88,7 +89,7 @@ def test_advice_is_shown_only_while_it_saves_a_segment(
 
 
 def test_text_that_is_too_long_is_told_while_it_is_typed(
-    new_page: NewPage,
+    new_page: NewPage,  # noqa: F811
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -112,7 +113,7 @@ def test_text_that_is_too_long_is_told_while_it_is_typed(
     expect(problem).to_have_text("1,601 characters: 1 more than one message can hold.")
 
 
-def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:
+def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: F811
     page = new_page()
     page.goto("/auth/sign-in")
     chance = random.Random(5)
@@ -161,7 +162,7 @@ def lines(text: str) -> list[str | None] | None:
 
 
 def test_note_is_in_the_readers_zone_and_announced_once(
-    new_page: NewPage,
+    new_page: NewPage,  # noqa: F811
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -171,9 +172,9 @@ def test_note_is_in_the_readers_zone_and_announced_once(
     sign_in(page, live, inbox)
     compose(page, "One")
     page.get_by_label("To").fill("+1 555 867 5310")
-    note, said = page.locator("#warnings"), page.locator("#warnings-changed")
-    expect(note).to_contain_text("GMT+5:30")
-    expect(said).to_contain_text("Opted out of this sender")
+    warnings, announcement = page.locator("#warnings"), page.locator("#warnings-changed")
+    expect(warnings).to_contain_text("GMT+5:30")
+    expect(announcement).to_contain_text("Opted out of this sender")
     # Each would be read out by a screen reader.
     page.evaluate(
         """() => {
@@ -186,15 +187,15 @@ def test_note_is_in_the_readers_zone_and_announced_once(
     )
     with page.expect_response("**/messages/check"):
         page.get_by_label("Text").press_sequentially(" and two")
-    expect(note).to_contain_text("GMT+5:30")
+    expect(warnings).to_contain_text("GMT+5:30")
     assert page.evaluate("changes") == 0
     page.get_by_label("To").fill("+1 555 867 5311")
-    expect(note).to_be_hidden()
-    expect(said).to_be_empty()
+    expect(warnings).to_be_hidden()
+    expect(announcement).to_be_empty()
 
 
 def test_time_of_the_same_text_stays_true(
-    new_page: NewPage,
+    new_page: NewPage,  # noqa: F811
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -216,7 +217,7 @@ def test_time_of_the_same_text_stays_true(
 
 
 def test_enter_without_script_sends(
-    new_page: NewPage,
+    new_page: NewPage,  # noqa: F811
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -230,50 +231,50 @@ def test_enter_without_script_sends(
     expect(page.get_by_text("“Quoted” aaa")).to_be_visible()
 
 
-def test_number_of_a_story_is_checked_too(
+def test_number_of_a_scenario_is_checked_too(
     street: dict[str, ServedApp],
     browser: Browser,
     database_url: str,
 ) -> None:
-    scene = PageView("stories", "/messages/new", ALICE, "demo")
-    page = open_page(browser, scene, street["demo"])
-    scene.show(page, street["demo"])
+    view = PageView("scenarios", "/messages/new", ALICE, "demo")
+    page = open_page(browser, view, street["demo"])
+    view.show(page, street["demo"])
     with page.expect_response("**/messages/check"):
-        page.get_by_label("Text").fill("First the text, then the story")
-    with page.expect_response("**/messages/check") as found:
+        page.get_by_label("Text").fill("First the text, then the scenario")
+    with page.expect_response("**/messages/check") as response:
         page.locator("[data-number] button").first.click()
-    assert "recipient=%2B" in (found.value.request.post_data or "")
+    assert "recipient=%2B" in (response.value.request.post_data or "")
     page.context.close()
 
 
 def test_form_shows_country_and_number_before_sending(
-    new_page: NewPage,
+    new_page: NewPage,  # noqa: F811
     live: Flask,
     inbox: Inbox,
 ) -> None:
     page = new_page(viewport={"width": 360, "height": 800})
     sign_in(page, live, inbox)
     page.goto("/messages/new")
-    recipient, understood = page.get_by_label("To", exact=True), page.locator("#recipient-summary")
+    recipient, summary = page.get_by_label("To", exact=True), page.locator("#recipient-summary")
     body = page.get_by_label("Text")
     place = body.bounding_box()
     recipient.fill("+44 (0)7911 123456")
-    expect(understood).to_have_text("United Kingdom, Guernsey or Jersey: +44 7911 123456")
-    examine(page, "understood", ALL_RULES)
+    expect(summary).to_have_text("United Kingdom, Guernsey or Jersey: +44 7911 123456")
+    examine(page, "recipient-summary", ALL_RULES)
     # What is typed on makes it another number, so the old one is gone at once.
     recipient.press("End")
     recipient.press("0")
-    assert understood.inner_text() == ""
+    assert summary.inner_text() == ""
     recipient.fill("+491512345678.0")
     with page.expect_response("**/messages/check"):
         body.focus()
-    expect(understood).to_contain_text("A spreadsheet has turned that number into a decimal")
+    expect(summary).to_contain_text("A spreadsheet has turned that number into a decimal")
     assert body.bounding_box() == place
 
 
 @pytest.mark.parametrize("script", [True, False])
 def test_failed_message_is_sent_again(
-    new_page: NewPage,
+    new_page: NewPage,  # noqa: F811
     live: Flask,
     inbox: Inbox,
     script: bool,

@@ -1,4 +1,4 @@
-"""In a real Chromium: single keys, the list of them and how they are switched off; exact times."""
+"""In Chromium: keyboard shortcuts, their list and switch; exact times."""
 
 import re
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ def test_list_of_keys_has_a_name_and_gives_the_focus_back(page: Page) -> None:
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(dialog).to_be_visible()
-    expect(dialog).to_contain_text("Next message of the list")
+    expect(dialog).to_contain_text("Next message")
     page.keyboard.press("j")
     expect(dialog.locator(":focus")).to_have_count(1)
     page.keyboard.press("Escape")
@@ -112,7 +112,7 @@ def test_list_of_keys_has_a_name_and_gives_the_focus_back(page: Page) -> None:
 
 def test_keys_are_switched_off_for_good_and_on_again(page: Page) -> None:
     page.keyboard.press("?")
-    page.get_by_role("switch", name="Use single keys").press("Space")
+    page.get_by_role("switch", name="Use these shortcuts").press("Space")
     page.keyboard.press("Escape")
     for again in (False, True):
         if again:

@@ -38,32 +38,25 @@ def require_administrator() -> ResponseReturnValue | None:
     return refusal
 
 
-def for_programs(view: View) -> View:
-    """Mark a view that answers with something else than a page: data, a file, a stream."""
-    setattr(view, _FOR_PROGRAMS, True)
-    return view
+def _marker(name: str, value: object = True) -> Callable[[View], View]:
+    def mark(view: View) -> View:
+        setattr(view, name, value)
+        return view
+
+    return mark
 
 
-def open_to_all(view: View) -> View:
-    """Mark a view that needs no sign-in although its blueprint does."""
-    setattr(view, _OPEN_TO_ALL, True)
-    return view
-
-
-def shows_typed_fields(view: View) -> View:
-    """Mark a view whose form an error page shows filled in, so that people see what they send."""
-    setattr(view, _SHOWS_TYPED_FIELDS, True)
-    return view
+# The view answers with something else than a page: data, a file, a stream.
+for_programs = _marker(_FOR_PROGRAMS)
+# The view needs no sign-in although its blueprint does.
+open_to_all = _marker(_OPEN_TO_ALL)
+# An error page shows the form of the view filled in, so that people see what they send.
+shows_typed_fields = _marker(_SHOWS_TYPED_FIELDS)
 
 
 def answers_signed_out(answer: SignedOutAnswer) -> Callable[[View], View]:
     """Mark a view with its answer to signed-out people; by default they are sent to sign in."""
-
-    def mark(view: View) -> View:
-        setattr(view, _SIGNED_OUT_ANSWER, answer)
-        return view
-
-    return mark
+    return _marker(_SIGNED_OUT_ANSWER, answer)
 
 
 def current_view() -> Callable[..., Any] | None:
