@@ -9,9 +9,9 @@ from smstracker.auth.views import bp as auth
 from smstracker.commands import COMMANDS
 from smstracker.connection import banner
 from smstracker.connection.views import bp as connection
-from smstracker.dashboard.error_codes import bp as help_pages
-from smstracker.dashboard.form_check import bp as notes
-from smstracker.dashboard.resend import bp as again
+from smstracker.dashboard.error_codes import bp as error_guide
+from smstracker.dashboard.form_check import bp as form_check
+from smstracker.dashboard.resend import bp as resend
 from smstracker.dashboard.views import bp as dashboard
 from smstracker.database.demo_guard import refuse_live_database
 from smstracker.database.engine import engine_options, prepare_engine
@@ -53,8 +53,8 @@ def create_app(settings: config.Config | None = None) -> Flask:
     for part in (*parts, banner, broadcaster):
         part.init_app(app)
     _bind_extensions(app)
-    blueprints = (auth, dashboard, again, notes, insights, connection, help_pages, webhooks, health)
-    for blueprint in (*blueprints, live_pages):
+    blueprints = (auth, dashboard, resend, form_check, insights, connection, error_guide)
+    for blueprint in (*blueprints, live_pages, webhooks, health):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:

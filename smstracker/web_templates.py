@@ -1,4 +1,4 @@
-"""What every template is given: filters for times and numbers, wording, asset addresses."""
+"""Filters and globals of the templates: times, numbers, wording, asset URLs."""
 
 import hashlib
 import json
@@ -23,13 +23,7 @@ from smstracker.sms.phone_numbers import format_international
 from smstracker.sms.segments import Segments
 from smstracker.sms.status import Source
 
-# Short enough for a row of the log; the page of the message has the full words.
-_BRIEF_SOURCES = {
-    Source.SEND: "send request",
-    Source.CALLBACK: "status callback",
-    Source.LOOKUP: "look-up",
-}
-# Characters that cost and cannot be seen. compose.js gets them with the page.
+# Invisible characters that cost; the page passes them to compose.js.
 INVISIBLE = {
     "\t": "tab",
     "\x0b": "vertical tab",
@@ -51,18 +45,17 @@ INVISIBLE = {
     "\ufe0f": "emoji variation selector",
     "\ufeff": "byte order mark",
 }
-
 # Replacements that cannot be seen.
-REPLACEMENTS = {"": "nothing", " ": "a blank", "\n": "a line break"}
-# The forecast of a message with pictures, which has no segments; compose.js gets it with the page.
+INVISIBLE_REPLACEMENTS = {"": "nothing", " ": "a blank", "\n": "a line break"}
+# The forecast of an MMS, which has no segments; the page passes it to compose.js.
 MMS_LINE = "MMS · charged by the message, not by segments"
 
 
 def init_app(app: Flask) -> None:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters |= {
-        "absolute_time": absolute_time,
-        "addressed": addressed,
+        "absolute_time": format_absolute_time,
+        "adapt_to_reader": adapt_to_reader,
         "advice_line": advice_line,
         "age": clock.format_age,
         "brief_source": brief_source,
@@ -78,8 +71,9 @@ def init_app(app: Flask) -> None:
         "current_user": current_user,
         "documentation": documentation_url,
         "failure_advice": failure_advice,
-        "mms_words": MMS_LINE,
-        "plain_characters": BROWSER_TABLES | {"invisible": INVISIBLE, "shown": REPLACEMENTS},
+        "mms_label": MMS_LINE,
+        "plain_characters": BROWSER_TABLES
+        | {"invisible": INVISIBLE, "invisible_replacements": INVISIBLE_REPLACEMENTS},
         "State": status.State,
         "state_words": status.STATE_WORDS,
         "describe": describe,
@@ -91,54 +85,54 @@ def _context() -> dict[str, Any]:
     return {"demo": settings().demo, "can_mail": can_mail()}
 
 
-def absolute_time(moment: datetime) -> str:
-    """A moment with its zone; script shows it in the reader's own."""
+def format_absolute_time(moment: datetime) -> str:
+    """A time in UTC; times.js shows it in the reader's zone."""
     return f"{moment:%-d %b %Y, %H:%M:%S} UTC"
 
 
-def addressed(text: str) -> str:
-    """A text that may send its reader to the administrator, for whoever reads it."""
+def adapt_to_reader(text: str) -> str:
+    """A text that mentions the administrator, in the second person for administrators."""
     is_administrator = current_user.is_authenticated and current_user.administrator
     return address_administrator(text) if is_administrator else text
 
 
 def brief_source(message: Message) -> str:
-    """How the status of a message is known, in two words."""
+    """How the status of a message is known, short enough for a row of the log."""
     source = message.status_source
-    return _BRIEF_SOURCES[Source(source)] if source else "saved here"
+    return describe.SOURCE_NAMES[Source(source)] if source else "saved here"
 
 
 def segment_line(count: Segments) -> str:
-    """The forecast while typing: "GSM-7 · 1 segment · 43 of 160"; compose.js writes the same."""
+    """The forecast of a text: "GSM-7 · 1 segment · 43 of 160"; compose.js writes the same."""
     noun = "segment" if count.count == 1 else "segments"
     return f"{count.encoding} · {count.count} {noun} · {count.units:,} of {count.capacity:,}"
 
 
-def mms_line(text: str, longest: int) -> str:
-    """The forecast while typing of a message with pictures; compose.js writes the same."""
-    return f"{MMS_LINE} · {len(text):,} of {longest:,} characters"
+def mms_line(text: str, max_characters: int) -> str:
+    """The forecast of a message with pictures; compose.js writes the same."""
+    return f"{MMS_LINE} · {len(text):,} of {max_characters:,} characters"
 
 
 def advice_line(advice: CostAdvice) -> str:
-    """What the characters after it cost; compose.js writes the same."""
-    kept = [offer.replacement is not None for offer in advice.offers]
-    way = "with all of them replaced" if any(kept) else "without them"
-    if any(kept) and not all(kept):
+    """The cost of the characters listed after it; compose.js writes the same."""
+    are_replaceable = [offer.replacement is not None for offer in advice.offers]
+    way = "with all of them replaced" if any(are_replaceable) else "without them"
+    if any(are_replaceable) and not all(are_replaceable):
         way += " or left out"
     return f"These characters make it cost more ({advice.before} segments, {advice.after} {way}):"
 
 
 def offer_line(offer: Replacement) -> str:
-    """A costly piece, how often it occurs and what would replace it; compose.js writes the same."""
-    words = f"{named(offer.piece)} ×{offer.times}"
+    """A costly piece, its number and its replacement; compose.js writes the same."""
+    words = f"{describe_piece(offer.piece)} ×{offer.times}"
     if offer.replacement is None:
         return words
-    shown = REPLACEMENTS.get(offer.replacement, offer.replacement)
-    return f"{words} → {shown}{' (changes the spelling)' if offer.changes_spelling else ''}"
+    replacement = INVISIBLE_REPLACEMENTS.get(offer.replacement, offer.replacement)
+    return f"{words} → {replacement}{' (changes the spelling)' if offer.changes_spelling else ''}"
 
 
-def named(piece: str) -> str:
-    """A character and its marks as people can see them, or their code points and name."""
+def describe_piece(piece: str) -> str:
+    """A character and its marks if visible, otherwise its name and code points."""
     code_points = " ".join(f"U+{ord(character):04X}" for character in piece)
     if all(unicodedata.category(character)[0] in "CMZ" for character in piece):
         name = INVISIBLE.get(piece)
@@ -148,12 +142,12 @@ def named(piece: str) -> str:
 
 
 def pretty_json(value: Any) -> str:
-    """JSON for people: indented, and every letter as itself."""
+    """JSON, indented, with letters unescaped."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def asset(name: str) -> str:
-    """The address of a static file, which changes with its content and so may be kept for long."""
+    """The URL of a static file, with a hash of its content: browsers may cache it for long."""
     return url_for("static", filename=name, v=_fingerprint(name))
 
 

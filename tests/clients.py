@@ -1,4 +1,4 @@
-"""People at their browsers: signed in, with cookies and CSRF tokens as a browser has them."""
+"""Users with a browser: signed in, with its cookies and CSRF tokens."""
 
 import html
 import re
@@ -16,7 +16,7 @@ from smstracker.models.messages import Content
 
 
 class Client(FlaskClient):
-    """A test client at the app's public address; its cookies are Secure there."""
+    """A test client at the app's public URL, where cookies are Secure."""
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
         kwargs.setdefault("base_url", self.application.config["SETTINGS"].public_base_url)
@@ -32,13 +32,13 @@ def hidden(page: str, name: str) -> str:
 
 
 def words(page: str) -> str:
-    """What a page says, without its markup."""
+    """The text of a page, without its markup."""
     body = re.sub(r"</?span[^>]*>", "", page.partition("<main")[2] or page)
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", body)).split())
 
 
 class Person:
-    """A browser and who sits at it."""
+    """A user and their browser."""
 
     def __init__(self, app: Flask, email: str) -> None:
         self.app = app
@@ -49,9 +49,9 @@ class Person:
     def signed_in(cls, app: Flask, email: str) -> "Person":
         person = cls(app, email)
         with app.app_context():
-            issued = SignInToken.issue(email)
+            sign_in_token = SignInToken.issue(email)
             db.session.commit()
-        answer = person.post(f"/auth/link/{issued.token}")
+        answer = person.post(f"/auth/link/{sign_in_token.token}")
         assert answer.status_code == 303, answer.text
         return person
 
@@ -64,7 +64,7 @@ class Person:
         return self.client.get(path, **kwargs)
 
     def post(self, path: str, form: dict[str, Any] | None = None, **kwargs: Any) -> TestResponse:
-        """Post with the CSRF token of a page; `page` is where the form stands."""
+        """Post with the CSRF token of `page`, by default that of the path."""
         page = kwargs.pop("page", path)
         text = self.get(page).text
         if "csrf_token" not in text:  # such as the page of a dead link
@@ -72,24 +72,24 @@ class Person:
         token = hidden(text, "csrf_token")
         return self.client.post(path, data={"csrf_token": token, **(form or {})}, **kwargs)
 
-    def compose(self, **typed: Any) -> dict[str, Any]:
-        """The fields of a fresh send form as filled in."""
+    def compose(self, **fields: Any) -> dict[str, Any]:
+        """The fields of a new send form, filled in."""
         page = self.get("/messages/new").text
         form = {name: hidden(page, name) for name in ("csrf_token", "form_id")}
         form |= {"recipient": "+1 555 867 5310", "sender": "+15005550006", "body": "Hello"}
-        return form | typed
+        return form | fields
 
-    def send(self, **typed: Any) -> TestResponse:
-        return self.client.post("/messages", data=self.compose(**typed))
+    def send(self, **fields: Any) -> TestResponse:
+        return self.client.post("/messages", data=self.compose(**fields))
 
     def messages(self) -> list[Message]:
-        """This person's messages, oldest first, as they are stored."""
+        """This user's messages, oldest first."""
         with self.app.app_context():
-            mine = select(Message).join(User).where(User.email == self.email)
-            return list(db.session.scalars(mine.order_by(Message.id)))
+            query = select(Message).join(User).where(User.email == self.email)
+            return list(db.session.scalars(query.order_by(Message.id)))
 
     def message(self) -> Message:
-        """This person's only message."""
+        """This user's only message."""
         [message] = self.messages()
         return message
 
@@ -98,7 +98,7 @@ class Person:
             return list(db.session.scalars(StatusEvent.select_for_message(message.id)))
 
     def has_message(self, **columns: Any) -> Message:
-        """Give this person a message that has been sent, without sending it."""
+        """Store a message of this user as sent, without sending it."""
         with self.app.app_context():
             owner = db.session.scalars(select(User).where(User.email == self.email)).one()
             content = Content("+15558675310", "+15005550006", "Hello")

@@ -251,7 +251,9 @@ def street(
     migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, "ServedApp"]]:
     """The houses of `tests.served_apps`, staged once: no test may change for good what they hold."""
-    from tests.served_apps import houses  # they are built of what stands above
+    from tests.served_apps import serve_installations  # they are built of what stands above
 
-    with houses(migrated_sqlite, tmp_path_factory.mktemp("street"), utcnow(), many=400) as found:
+    with serve_installations(
+        migrated_sqlite, tmp_path_factory.mktemp("street"), utcnow(), divisor=400
+    ) as found:
         yield found

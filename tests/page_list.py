@@ -1,8 +1,8 @@
-"""Every page that there is to see, one line each: for `make screenshots` and for axe.
+"""Every page of the app, one line each: for `make screenshots` and for axe.
 
-To add a page, add a line to SCENES. A path may name staged messages of Alice's: `{failed}` is the
-public id of the one that `tests.sample_histories` calls "failed". Where a path is not enough, a function
-brings the page about.
+To add a page, add a line to PAGE_VIEWS. A path may name sample messages of Alice's: `{failed}` is
+the public id of the one that `tests.sample_histories` calls "failed". Where a path is not enough,
+a function opens the page.
 """
 
 from collections.abc import Callable
@@ -19,32 +19,32 @@ from tests.sample_messages import (
     LONG_NAME,
     MANY,
     ONE,
+    add_replayable_callback,
     public_id,
-    put_replayable,
 )
 from tests.served_apps import ServedApp
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """A page: where it is, who looks at it, and in which house it stands.
+class PageView:
+    """A page: its location, the e-mail address of its reader, and the installation.
 
-    Houses: "live", "demo", "sick" (everything is wrong with the connection), "down" (no database).
-    A variant has the markup of another scene, so the test looks only at its colours and measures.
+    Installations: "live", "demo", "broken" (everything is wrong with the connection) and "down" (no
+    database). A variant has the markup of another view, so only its colours and sizes are tested.
     """
 
     name: str
-    where: str | Callable[[Page, ServedApp], None]
-    who: str | None = None
-    house: str = "live"
+    location: str | Callable[[Page, ServedApp], None]
+    email: str | None = None
+    installation: str = "live"
     is_variant: bool = False
 
-    def open(self, page: Page, house: ServedApp) -> None:
-        """Go there, and wait until everything has been drawn."""
-        if callable(self.where):
-            self.where(page, house)
+    def show(self, page: Page, served_app: ServedApp) -> None:
+        """Open the page and wait until it is drawn."""
+        if callable(self.location):
+            self.location(page, served_app)
         else:
-            page.goto(self.where.format_map(_Ids()))
+            page.goto(self.location.format_map(_Ids()))
         page.wait_for_load_state("load")
         page.evaluate("document.fonts.ready")
 
@@ -54,75 +54,75 @@ class _Ids(dict[str, str]):
         return str(public_id(key))
 
 
-def _code(page: Page, house: ServedApp) -> None:
+def _ask_for_code(page: Page, served_app: ServedApp) -> None:
     page.goto("/auth/sign-in")
     page.get_by_label("E-mail address").fill("me@home.example")
     page.get_by_role("button", name="Send the mail").click()
     expect(page.get_by_label("Six-digit code")).to_be_visible()
-    house.app.extensions["mailer"].drain()
+    served_app.app.extensions["mailer"].drain()
 
 
-def _wrong_code(page: Page, house: ServedApp) -> None:
-    _code(page, house)
+def _enter_wrong_code(page: Page, served_app: ServedApp) -> None:
+    _ask_for_code(page, served_app)
     page.get_by_label("Six-digit code").fill("12 34")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_text("The code has six digits")).to_be_visible()
 
 
-def _mailbox(page: Page, house: ServedApp) -> None:
-    _code(page, house)
+def _open_mailbox(page: Page, served_app: ServedApp) -> None:
+    _ask_for_code(page, served_app)
     page.get_by_role("link", name="mailbox").click()
     expect(page.get_by_role("heading", level=2).first).to_be_visible()
 
 
-def _link(page: Page, house: ServedApp) -> None:
-    with house.app.app_context():
+def _open_link(page: Page, served_app: ServedApp) -> None:
+    with served_app.app.app_context():
         token = SignInToken.issue(ALICE).token
         db.session.commit()
     page.goto(f"/auth/link/{token}")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
-def _dead_link(page: Page, house: ServedApp) -> None:
+def _open_dead_link(page: Page, served_app: ServedApp) -> None:
     page.goto("/auth/link/used")
     expect(page.get_by_role("heading", name="no longer works")).to_be_visible()
 
 
-def _wrong_address(page: Page, house: ServedApp) -> None:
+def _enter_wrong_address(page: Page, served_app: ServedApp) -> None:
     page.goto("/auth/sign-in")
     page.get_by_label("E-mail address").fill("nonsense")
     page.keyboard.press("Enter")
     expect(page.get_by_text("does not look like")).to_be_visible()
 
 
-def _type(page: Page, to: str, text: str) -> None:
+def _fill_form(page: Page, recipient: str, text: str) -> None:
     page.goto("/messages/new")
-    page.get_by_label("To", exact=True).fill(to)
+    page.get_by_label("To", exact=True).fill(recipient)
     page.get_by_label("Text").fill(text)
 
 
-def _errors(page: Page, house: ServedApp) -> None:
-    _type(page, "12", "")
+def _send_invalid_form(page: Page, served_app: ServedApp) -> None:
+    _fill_form(page, "12", "")
     page.get_by_label("Pictures").fill("ftp://pictures.example/x")
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_text("too short").first).to_be_visible()
 
 
-def _long_text(page: Page, house: ServedApp) -> None:
-    _type(page, "+44 7700 900123", "An ê, a “quotation” – and 🚀\n" * 60)
+def _send_long_text(page: Page, served_app: ServedApp) -> None:
+    _fill_form(page, "+44 7700 900123", "An ê, a “quotation” – and 🚀\n" * 60)
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_text("more than one message can hold").first).to_be_visible()
 
 
-def _signed_out(page: Page, house: ServedApp) -> None:
-    _type(page, "+1 202 555 0123", "A long story that must not be lost.\n" * 3)
+def _send_signed_out(page: Page, served_app: ServedApp) -> None:
+    _fill_form(page, "+1 202 555 0123", "A long story that must not be lost.\n" * 3)
     page.context.clear_cookies()
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_role("heading", name="signed out")).to_be_visible()
 
 
-def _kept(page: Page, house: ServedApp) -> None:
-    page.goto("/auth/link/x")  # the only form that asks nothing of the database
+def _show_kept_form(page: Page, served_app: ServedApp) -> None:
+    page.goto("/auth/link/x")  # the only form without a query
     page.evaluate("""() => {
         const form = document.querySelector("form");
         form.action = "/messages";
@@ -135,7 +135,7 @@ def _kept(page: Page, house: ServedApp) -> None:
 
 
 def _open_details(path: str) -> Callable[[Page, ServedApp], None]:
-    def open(page: Page, house: ServedApp) -> None:
+    def open(page: Page, served_app: ServedApp) -> None:
         page.goto(path.format_map(_Ids()))
         for summary in page.locator("main summary").all():
             summary.click()
@@ -143,7 +143,7 @@ def _open_details(path: str) -> Callable[[Page, ServedApp], None]:
     return open
 
 
-def _keys(page: Page, house: ServedApp) -> None:
+def _open_shortcuts(page: Page, served_app: ServedApp) -> None:
     page.goto("/messages")
     page.keyboard.press("j")
     page.keyboard.press("j")
@@ -151,112 +151,118 @@ def _keys(page: Page, house: ServedApp) -> None:
     expect(page.get_by_role("dialog")).to_be_visible()
 
 
-def _focused(page: Page, house: ServedApp) -> None:
+def _focus_row(page: Page, served_app: ServedApp) -> None:
     page.goto("/messages")
     page.keyboard.press("j")
     page.keyboard.press("j")
 
 
-def _exact(page: Page, house: ServedApp) -> None:
+def _show_exact_times(page: Page, served_app: ServedApp) -> None:
     page.goto("/messages")
     page.keyboard.press("t")
 
 
-def _bad_filter(page: Page, house: ServedApp) -> None:
+def _search_short_text(page: Page, served_app: ServedApp) -> None:
     page.goto("/messages")
     page.get_by_label("Text contains").fill("ab")
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("alert")).to_be_visible()
 
 
-def _skip(page: Page, house: ServedApp) -> None:
+def _focus_skip_link(page: Page, served_app: ServedApp) -> None:
     page.goto("/messages")
     page.keyboard.press("Tab")
 
 
-def _replayed(page: Page, house: ServedApp) -> None:
-    put_replayable(house.app)
+def _replay_all(page: Page, served_app: ServedApp) -> None:
+    add_replayable_callback(served_app.app)
     page.goto("/callbacks")
     page.get_by_role("button", name="Replay all").click()
     expect(page.get_by_role("status").first).to_contain_text("refused")
 
 
-def _replayable(page: Page, house: ServedApp) -> None:
-    put_replayable(house.app)
+def _show_replayable(page: Page, served_app: ServedApp) -> None:
+    add_replayable_callback(served_app.app)
     page.goto("/callbacks")
     expect(page.get_by_role("button", name="Replay all")).to_be_visible()
 
 
-SCENES = (
-    Scene("sign-in", "/auth/sign-in"),
-    Scene("sign-in-error", _wrong_address),
-    Scene("sign-in-without-mail", "/auth/sign-in", house="sick", is_variant=True),
-    Scene("code", _code, house="demo"),
-    Scene("code-mail-down", _code, is_variant=True),
-    Scene("code-error", _wrong_code, house="demo"),
-    Scene("mailbox", _mailbox, house="demo"),
-    Scene("mailbox-signed-in", "/auth/mailbox", ALICE, "demo", is_variant=True),
-    Scene("link", _link),
-    Scene("link-dead", _dead_link),
-    Scene("log", "/messages", ALICE),
-    Scene("log-empty", "/messages", EMPTY),
-    Scene("log-one", "/messages", ONE, is_variant=True),
-    Scene("log-many", "/messages", MANY),
-    Scene("log-nothing-of-this-state", "/messages?state=failed", ONE),
-    Scene("log-long-name", "/messages", LONG_NAME, is_variant=True),
-    Scene("log-sick", "/messages", ADMIN, "sick", is_variant=True),
-    Scene("keys", _keys, ALICE),
-    Scene("message-delivered", "/messages/{delivered}", ALICE, is_variant=True),
-    Scene("message-waiting", "/messages/{waiting}", ALICE, is_variant=True),
-    Scene("message-failed", "/messages/{failed}", ALICE),
-    Scene("message-refused", "/messages/{refused}", ALICE, is_variant=True),
-    Scene("message-unknown", "/messages/{unknown}", ALICE, is_variant=True),
-    Scene("message-no-receipt", "/messages/{no-receipt}", ALICE, is_variant=True),
-    Scene("message-conflicting", _open_details("/messages/{conflicting}"), ALICE),
-    Scene("message-deleted", "/messages/{deleted}", ALICE, is_variant=True),
-    Scene("message-long-text", "/messages/{long-text}", ALICE, is_variant=True),
-    Scene("message-long-word", "/messages/{long-word}", ALICE, is_variant=True),
-    Scene("message-arabic", "/messages/{arabic}", ALICE, is_variant=True),
-    Scene("message-emoji", "/messages/{emoji}", ALICE, is_variant=True),
-    Scene("new", "/messages/new", ALICE),
-    Scene("new-demo", "/messages/new", ALICE, "demo"),
-    Scene("new-errors", _errors, ALICE),
-    Scene("new-long-text", _long_text, ALICE, is_variant=True),
-    Scene("signed-out", _signed_out, ALICE),
-    Scene("log-filtered", "/messages?error=30006&source=callback&period=7d", ALICE),
-    Scene("log-bad-filter", _bad_filter, ALICE),
-    Scene("again", "/messages/{unreached}/again", ALICE),
-    Scene("help-errors", "/help/errors", ALICE),
-    Scene("help-unknown", "/help/errors/39999", ALICE, is_variant=True),
-    Scene("insights", "/insights?period=7d&zone=UTC", ALICE),
-    Scene("insights-many", "/insights?period=30d&zone=UTC", MANY, is_variant=True),
-    Scene("insights-day", "/insights?period=24h&zone=UTC", MANY, is_variant=True),
-    Scene("insights-empty", "/insights?zone=UTC", EMPTY, is_variant=True),
-    Scene("insights-everyone", "/insights?everyone=1&period=30d&zone=UTC", ADMIN),
-    Scene("callbacks", "/callbacks", ADMIN, is_variant=True),
-    Scene("callbacks-sick", _open_details("/callbacks"), ADMIN, "sick"),
-    Scene("callbacks-replayed", _replayed, ADMIN, "sick", is_variant=True),
-    Scene("callbacks-nothing-older", "/callbacks?kind=strangers&before=1", ADMIN, is_variant=True),
-    Scene("error-404", "/no/such/page"),
-    Scene("error-403", "/callbacks", ALICE, is_variant=True),
-    Scene("error-503-kept", _kept, ALICE, "down"),
-    Scene("error-503", "/messages", ALICE, "down", is_variant=True),
+PAGE_VIEWS = (
+    PageView("sign-in", "/auth/sign-in"),
+    PageView("sign-in-error", _enter_wrong_address),
+    PageView("sign-in-without-mail", "/auth/sign-in", installation="broken", is_variant=True),
+    PageView("code", _ask_for_code, installation="demo"),
+    PageView("code-mail-down", _ask_for_code, is_variant=True),
+    PageView("code-error", _enter_wrong_code, installation="demo"),
+    PageView("mailbox", _open_mailbox, installation="demo"),
+    PageView("mailbox-signed-in", "/auth/mailbox", ALICE, "demo", is_variant=True),
+    PageView("link", _open_link),
+    PageView("link-dead", _open_dead_link),
+    PageView("log", "/messages", ALICE),
+    PageView("log-empty", "/messages", EMPTY),
+    PageView("log-one", "/messages", ONE, is_variant=True),
+    PageView("log-many", "/messages", MANY),
+    PageView("log-nothing-of-this-state", "/messages?state=failed", ONE),
+    PageView("log-long-name", "/messages", LONG_NAME, is_variant=True),
+    PageView("log-broken", "/messages", ADMIN, "broken", is_variant=True),
+    PageView("keys", _open_shortcuts, ALICE),
+    PageView("message-delivered", "/messages/{delivered}", ALICE, is_variant=True),
+    PageView("message-waiting", "/messages/{waiting}", ALICE, is_variant=True),
+    PageView("message-failed", "/messages/{failed}", ALICE),
+    PageView("message-refused", "/messages/{refused}", ALICE, is_variant=True),
+    PageView("message-unknown", "/messages/{unknown}", ALICE, is_variant=True),
+    PageView("message-no-receipt", "/messages/{no-receipt}", ALICE, is_variant=True),
+    PageView("message-conflicting", _open_details("/messages/{conflicting}"), ALICE),
+    PageView("message-deleted", "/messages/{deleted}", ALICE, is_variant=True),
+    PageView("message-long-text", "/messages/{long-text}", ALICE, is_variant=True),
+    PageView("message-long-word", "/messages/{long-word}", ALICE, is_variant=True),
+    PageView("message-arabic", "/messages/{arabic}", ALICE, is_variant=True),
+    PageView("message-emoji", "/messages/{emoji}", ALICE, is_variant=True),
+    PageView("new", "/messages/new", ALICE),
+    PageView("new-demo", "/messages/new", ALICE, "demo"),
+    PageView("new-errors", _send_invalid_form, ALICE),
+    PageView("new-long-text", _send_long_text, ALICE, is_variant=True),
+    PageView("signed-out", _send_signed_out, ALICE),
+    PageView("log-filtered", "/messages?error=30006&source=callback&period=7d", ALICE),
+    PageView("log-bad-filter", _search_short_text, ALICE),
+    PageView("again", "/messages/{unreached}/again", ALICE),
+    PageView("help-errors", "/help/errors", ALICE),
+    PageView("help-unknown", "/help/errors/39999", ALICE, is_variant=True),
+    PageView("insights", "/insights?period=7d&zone=UTC", ALICE),
+    PageView("insights-many", "/insights?period=30d&zone=UTC", MANY, is_variant=True),
+    PageView("insights-day", "/insights?period=24h&zone=UTC", MANY, is_variant=True),
+    PageView("insights-empty", "/insights?zone=UTC", EMPTY, is_variant=True),
+    PageView("insights-everyone", "/insights?everyone=1&period=30d&zone=UTC", ADMIN),
+    PageView("callbacks", "/callbacks", ADMIN, is_variant=True),
+    PageView("callbacks-broken", _open_details("/callbacks"), ADMIN, "broken"),
+    PageView("callbacks-replayed", _replay_all, ADMIN, "broken", is_variant=True),
+    PageView(
+        "callbacks-nothing-older", "/callbacks?kind=strangers&before=1", ADMIN, is_variant=True
+    ),
+    PageView("error-404", "/no/such/page"),
+    PageView("error-403", "/callbacks", ALICE, is_variant=True),
+    PageView("error-503-kept", _show_kept_form, ALICE, "down"),
+    PageView("error-503", "/messages", ALICE, "down", is_variant=True),
 )
 
-# Pages of the above at a moment that only the eye can judge: for pictures alone.
-MOMENTS = (
-    Scene("log-focused", _focused, ALICE),
-    Scene("log-exact-times", _exact, ALICE),
-    Scene("log-skip-link", _skip, ALICE),
-    Scene("callbacks-replayable", _replayable, ADMIN, "sick"),
+# States of these pages that only people can judge: for pictures alone.
+PICTURE_ONLY_VIEWS = (
+    PageView("log-focused", _focus_row, ALICE),
+    PageView("log-exact-times", _show_exact_times, ALICE),
+    PageView("log-skip-link", _focus_skip_link, ALICE),
+    PageView("callbacks-replayable", _show_replayable, ADMIN, "broken"),
 )
 
 
-def look_in(browser: Browser, scene: Scene, house: ServedApp, **options: object) -> Page:
-    """A window of its own in the house of a scene, signed in as the one who looks."""
-    context = browser.new_context(base_url=house.url, **options)  # type: ignore[arg-type]
+def open_page(browser: Browser, view: PageView, served_app: ServedApp, **options: object) -> Page:
+    """A page in a new browser context of an installation, signed in as the reader of a view."""
+    context = browser.new_context(base_url=served_app.url, **options)  # type: ignore[arg-type]
     context.set_default_timeout(10_000)
-    if scene.who:
-        cookie = {"name": "smstracker_session", "url": house.url, "value": house.cookie(scene.who)}
+    if view.email:
+        cookie = {
+            "name": "smstracker_session",
+            "url": served_app.url,
+            "value": served_app.cookie(view.email),
+        }
         context.add_cookies([cookie])  # type: ignore[list-item]
     return context.new_page()

@@ -1,4 +1,4 @@
-"""What became of the staged messages: one of every state, and the texts that strain a page."""
+"""The sample messages and their events: one of every state, and texts that strain the layout."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,26 +17,26 @@ EMOJI = "🎉🎂 Happy birthday, Zoë! 👩‍👩‍👧‍👦🏳️‍🌈 
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """Something that was learned `after` so many seconds."""
+class SampleStep:
+    """A status event, `delay` seconds after the message."""
 
-    word: str
-    after: float
+    status: str
+    delay: float
     source: str = "callback"
-    code: str | None = None
+    error_code: str | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A message that was sent `ago`, and what was learned of it."""
+class SampleMessage:
+    """A message that was sent `age` ago, and its events."""
 
     key: str
     status: str
-    ago: timedelta
+    age: timedelta
     body: str
-    steps: tuple[Step, ...] = ()
-    to: str = "+12025550123"
+    steps: tuple[SampleStep, ...] = ()
+    recipient: str = "+12025550123"
     code: str | None = None
     conflicting: bool = False
     service: str | None = None
@@ -45,22 +45,22 @@ class Told:
 
     @property
     def has_sid(self) -> bool:
-        return any(step.word not in ("refused", "unknown", "unreached") for step in self.steps)
+        return any(step.status not in ("refused", "unknown", "unreached") for step in self.steps)
 
-    def columns(self, created: datetime) -> dict[str, Any]:
-        """The columns of the message."""
-        mine = [step for step in self.steps if step.word == self.status]
-        moved = mine[0] if mine else Step(self.status, 0.0)
-        moved_at = created + timedelta(seconds=moved.after)
+    def columns_at(self, created: datetime) -> dict[str, Any]:
+        """The columns of the message, created at `created`."""
+        current_steps = [step for step in self.steps if step.status == self.status]
+        current_step = current_steps[0] if current_steps else SampleStep(self.status, 0.0)
+        moved_at = created + timedelta(seconds=current_step.delay)
         return {
-            "recipient": self.to,
+            "recipient": self.recipient,
             "sender": None if self.service else SENDER,
             "messaging_service_sid": self.service,
             "body": self.body,
             "media_urls": list(self.pictures),
             "status": self.status,
             "status_at": moved_at,
-            "status_source": moved.source if mine else None,
+            "status_source": current_step.source if current_steps else None,
             "error_code": self.code,
             "conflicting": self.conflicting,
             "segments": 1,
@@ -71,25 +71,25 @@ class Told:
         }
 
 
-QUEUED = Step("queued", 0.4, "send")
-SENT = Step("sent", 2.1)
+QUEUED = SampleStep("queued", 0.4, "send")
+SENT = SampleStep("sent", 2.1)
 DONE = {"RawDlrDoneDate": "2611240615", "ErrorCode": ""}
-DELIVERED = Step("delivered", 8.3, payload=DONE)
+DELIVERED = SampleStep("delivered", 8.3, payload=DONE)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-LONG_STORY = (
+CONFLICTING_STEPS = (
     QUEUED,
     SENT,
-    Step("sent", 2.2),
-    Step("failed", 31, code="30008", payload={"Long": "x" * 300}),
-    Step("delivered", 95, payload=DONE),
-    Step("queued", 96),
-    Step("teleported", 97),
-    *(Step("delivered", 100 + 600 * number, "lookup") for number in range(12)),
+    SampleStep("sent", 2.2),
+    SampleStep("failed", 31, error_code="30008", payload={"Long": "x" * 300}),
+    SampleStep("delivered", 95, payload=DONE),
+    SampleStep("queued", 96),
+    SampleStep("teleported", 97),
+    *(SampleStep("delivered", 100 + 600 * number, "lookup") for number in range(12)),
 )
-LOST = Step("unknown", 30, "send")
+LOST_ANSWER = SampleStep("unknown", 30, "send")
 
-ALL_STATES = (
-    Told(
+SAMPLE_MESSAGES = (
+    SampleMessage(
         "delivered",
         "delivered",
         1 * MINUTE,
@@ -97,92 +97,122 @@ ALL_STATES = (
         (QUEUED, SENT, DELIVERED),
         price_micros=7_900,
     ),
-    Told("waiting", "queued", 0 * MINUTE, "The workshop is closed on Friday.", (QUEUED,)),
-    Told(
-        "sent", "sent", 2 * MINUTE, "Your parcel is at the door.", (QUEUED, SENT), to="+12025550147"
+    SampleMessage("waiting", "queued", 0 * MINUTE, "The workshop is closed on Friday.", (QUEUED,)),
+    SampleMessage(
+        "sent",
+        "sent",
+        2 * MINUTE,
+        "Your parcel is at the door.",
+        (QUEUED, SENT),
+        recipient="+12025550147",
     ),
-    Told(
+    SampleMessage(
         "failed",
         "undelivered",
         4 * MINUTE,
         "Please call us back about your appointment.",
-        (QUEUED, SENT, Step("undelivered", 12, code="30006")),
+        (QUEUED, SENT, SampleStep("undelivered", 12, error_code="30006")),
         code="30006",
-        to="+12025550181",
+        recipient="+12025550181",
     ),
-    Told(
-        "unknown", "unknown", 6 * MINUTE, "Your test results are here.", (LOST,), to="+16465550112"
+    SampleMessage(
+        "unknown",
+        "unknown",
+        6 * MINUTE,
+        "Your test results are here.",
+        (LOST_ANSWER,),
+        recipient="+16465550112",
     ),
-    Told(
+    SampleMessage(
         "refused",
         "refused",
         9 * MINUTE,
         "Your order has been sent.",
-        (Step("refused", 0.6, "send", "21610"),),
+        (SampleStep("refused", 0.6, "send", "21610"),),
         code="21610",
-        to="+12025550168",
+        recipient="+12025550168",
     ),
-    Told(
+    SampleMessage(
         "unreached",
         "unreached",
         11 * MINUTE,
         "Hello?",
-        (Step("unreached", 0.6, "send"),),
-        to="+447700900123",
+        (SampleStep("unreached", 0.6, "send"),),
+        recipient="+447700900123",
     ),
-    Told(
+    SampleMessage(
         "conflicting",
         "delivered",
         3 * HOUR,
         "Reported failed, then delivered.",
-        LONG_STORY,
+        CONFLICTING_STEPS,
         conflicting=True,
     ),
-    Told("arabic", "delivered", 4 * HOUR, ARABIC, (QUEUED, SENT, DELIVERED), to="+966501234567"),
-    Told("hebrew", "delivered", 5 * HOUR, HEBREW, (QUEUED, SENT, DELIVERED), to="+972502345678"),
-    Told(
+    SampleMessage(
+        "arabic",
+        "delivered",
+        4 * HOUR,
+        ARABIC,
+        (QUEUED, SENT, DELIVERED),
+        recipient="+966501234567",
+    ),
+    SampleMessage(
+        "hebrew",
+        "delivered",
+        5 * HOUR,
+        HEBREW,
+        (QUEUED, SENT, DELIVERED),
+        recipient="+972502345678",
+    ),
+    SampleMessage(
         "emoji",
         "read",
         6 * HOUR,
         EMOJI,
-        (QUEUED, SENT, DELIVERED, Step("read", 65)),
-        to="+436601234567",
+        (QUEUED, SENT, DELIVERED, SampleStep("read", 65)),
+        recipient="+436601234567",
     ),
-    Told(
+    SampleMessage(
         "long-word",
         "delivered",
         7 * HOUR,
         f"{LONG_WORD}{LONG_WORD} https://clinic.example/{'a' * 200}",
         (QUEUED, SENT, DELIVERED),
         service=SERVICE,
-        to="+4915112345678",
+        recipient="+4915112345678",
     ),
-    Told(
+    SampleMessage(
         "long-text",
         "failed",
         8 * HOUR,
         LONG_TEXT,
-        (QUEUED, Step("failed", 5, code="39999")),
+        (QUEUED, SampleStep("failed", 5, error_code="39999")),
         code="39999",
         pictures=("https://pictures.example/" + "x" * 200, "https://pictures.example/two.jpg"),
     ),
-    Told(
+    SampleMessage(
         "lines",
         "delivered",
         9 * HOUR,
         "One\n\n\nTwo\n  Three",
         (QUEUED, SENT, DELIVERED),
-        to="+12025550190",
+        recipient="+12025550190",
     ),
-    Told("scheduled", "scheduled", 1 * DAY, "Next week’s reminder.", (Step("scheduled", 1),)),
-    Told("cancelled", "canceled", 2 * DAY, "Never mind.", (QUEUED, Step("canceled", 30))),
-    Told(
+    SampleMessage(
+        "scheduled", "scheduled", 1 * DAY, "Next week’s reminder.", (SampleStep("scheduled", 1),)
+    ),
+    SampleMessage(
+        "cancelled", "canceled", 2 * DAY, "Never mind.", (QUEUED, SampleStep("canceled", 30))
+    ),
+    SampleMessage(
         "deleted",
         "deleted",
         3 * DAY,
         "Your invoice is ready.",
-        (QUEUED, SENT, Step("deleted", 300, "lookup")),
-        to="+12025550175",
+        (QUEUED, SENT, SampleStep("deleted", 300, "lookup")),
+        recipient="+12025550175",
     ),
-    Told("no-receipt", "sent", 4 * DAY, "Is anybody there?", (QUEUED, SENT), to="+3912345678"),
+    SampleMessage(
+        "no-receipt", "sent", 4 * DAY, "Is anybody there?", (QUEUED, SENT), recipient="+3912345678"
+    ),
 )

@@ -1,7 +1,6 @@
-"""A stage for pictures and for axe: people whose pages show everything that a page may have to.
+"""Sample data for pictures and for axe: users whose pages show everything that a page can show.
 
-Everything is put into the database directly and in bulk, and is the same each time but for the
-clock: what the pages show is told relative to `now`.
+It is inserted in bulk and always the same, except that its times are relative to `now`.
 """
 
 import uuid
@@ -20,104 +19,106 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, Message, StatusEvent, User
 from smstracker.models.callback_counts import bucket_start
 from tests.refused_callbacks import refusal
-from tests.sample_histories import ALL_STATES, Told
+from tests.sample_histories import SAMPLE_MESSAGES, SampleMessage
 from tests.signing import ACCOUNT_SID, STATUS_PATH, fields, sid, signature
 
 ADMIN, ALICE = "carol@clinic.example.org", "alice@example.org"
 EMPTY, ONE, MANY = "new@example.org", "one@example.org", "many@example.org"
 LONG_NAME = "a.very.long.name.indeed.that.somebody.has.at.a.long.department@clinic.example.org"
-# Half a minute and half a second off every edge: no words change while the pictures are taken.
-ODD = timedelta(seconds=30, milliseconds=500)
-# Chosen for the pills: the widest that a busy year makes.
+# Half a minute and half a second off every limit, so no relative time changes meanwhile.
+OFFSET = timedelta(seconds=30, milliseconds=500)
 NO_PRICE = {"price_micros": None, "price_unit": None}
-MANY_OF = {"delivered": 99_999, "failed": 1_204, "sent": 38, "queued": 12}
+# The widest counts that a busy year puts into the pills.
+STATUS_COUNTS = {"delivered": 99_999, "failed": 1_204, "sent": 38, "queued": 12}
 
 
 def public_id(key: str) -> uuid.UUID:
-    """The id of the staged message with this name."""
+    """The id of the sample message with this key."""
     return uuid.uuid5(uuid.NAMESPACE_OID, key)
 
 
-def stage(app: Flask, now: datetime, many: int = 1) -> None:
-    """Fill an empty database; `many` divides the number of messages of the busiest person."""
+def fill_database(app: Flask, now: datetime, divisor: int = 1) -> None:
+    """Fill an empty database; `divisor` divides the number of messages of the busiest user."""
     with app.app_context(), db.engine.begin() as connection:
-        ids = _people(connection, now)
-        for told in ALL_STATES:
-            _tell(connection, ids[ALICE], told, now, _sid_of(told))
-        # A SID is of one message only, so those that look like Alice's have none.
+        ids = _insert_users(connection, now)
+        for sample in SAMPLE_MESSAGES:
+            _insert_sample(connection, ids[ALICE], sample, now, _sample_sid(sample))
+        # A SID belongs to one message, so the copies of Alice's have none.
         for owner in (ONE, ADMIN):
-            _tell(connection, ids[owner], ALL_STATES[0], now, None, key=f"of {owner}")
-        _fill(connection, ids[MANY], now, many)
-        _health(connection, now)
+            _insert_sample(connection, ids[owner], SAMPLE_MESSAGES[0], now, None, key=f"of {owner}")
+        _insert_many(connection, ids[MANY], now, divisor)
+        _insert_healthy_connection(connection, now)
         if app.config["SETTINGS"].demo:
             connection.execute(update(Message).values(simulated=True))
 
 
-def make_sick(app: Flask, now: datetime) -> None:
-    """Everything wrong with the connection at once, the longest words that can be included."""
+def break_connection(app: Flask, now: datetime) -> None:
+    """Everything wrong with the connection at once, in the longest words possible."""
     long = {"target": "/webhooks/" + "x" * 2000, "sent_host": "h" * 250, "count": 99_999}
-    mended = "Valid for http://sms.clinic.example: PUBLIC_BASE_URL says https."
+    diagnosis = "Valid for http://sms.clinic.example: PUBLIC_BASE_URL says https."
     with app.app_context(), Session(db.engine) as session:
         beat = {"started_at": now - timedelta(days=3), "beat_at": now - timedelta(seconds=2)}
         problem = "Twilio does not accept the credentials, so nothing can be asked."
         session.add(Heartbeat(worker="clinic-2:" + "w" * 40, problem=problem, **beat))
         session.add_all(
             [
-                refusal(now - ODD, diagnosis=mended, setting="PUBLIC_BASE_URL", is_proven=True),
-                refusal(now - 9 * ODD, diagnosis="very-long-name." * 60, **long),
-                refusal(now - 70 * ODD, diagnosis="שלום: \u202eabc", count=17),
-                refusal(now - 200 * ODD, is_plausible=False, diagnosis=None, signature=None),
-                refusal(now - 300 * ODD, diagnosis=mended, replayed_at=now - 100 * ODD),
+                refusal(
+                    now - OFFSET, diagnosis=diagnosis, setting="PUBLIC_BASE_URL", is_proven=True
+                ),
+                refusal(now - 9 * OFFSET, diagnosis="very-long-name." * 60, **long),
+                refusal(now - 70 * OFFSET, diagnosis="שלום: \u202eabc", count=17),
+                refusal(now - 200 * OFFSET, is_plausible=False, diagnosis=None, signature=None),
+                refusal(now - 300 * OFFSET, diagnosis=diagnosis, replayed_at=now - 100 * OFFSET),
             ]
         )
         session.commit()
 
 
-def put_replayable(app: Flask) -> None:
-    """Add a refused callback that is valid by now."""
+def add_replayable_callback(app: Flask) -> None:
+    """Add a refused callback that is valid now."""
     form = fields(sid(4711), "delivered")
     base = app.config["SETTINGS"].public_base_url
     signed = {"signature": signature(STATUS_PATH, form, base=base), "diagnosis": None}
     body = urlencode(form).encode()
     with app.app_context(), Session(db.engine) as session:
         row = refusal(
-            utcnow() - ODD, body=body, body_length=len(body), target=STATUS_PATH, **signed
+            utcnow() - OFFSET, body=body, body_length=len(body), target=STATUS_PATH, **signed
         )
         session.add(row)
         session.commit()
 
 
-def _people(connection: Connection, now: datetime) -> dict[str, int]:
+def _insert_users(connection: Connection, now: datetime) -> dict[str, int]:
     emails = (ADMIN, ALICE, EMPTY, ONE, MANY, LONG_NAME)
     rows = [{"email": e, "administrator": e == ADMIN, "created_at": now} for e in emails]
     connection.execute(insert(User), rows)
-    found = connection.execute(db.select(User.email, User.id))
-    return {row.email: row.id for row in found}
+    rows_inserted = connection.execute(db.select(User.email, User.id))
+    return {row.email: row.id for row in rows_inserted}
 
 
-def _sid_of(told: Told) -> str | None:
-    return sid(public_id(told.key).int % 10**12) if told.has_sid else None
+def _sample_sid(sample: SampleMessage) -> str | None:
+    return sid(public_id(sample.key).int % 10**12) if sample.has_sid else None
 
 
-def _tell(
+def _insert_sample(
     connection: Connection,
     owner: int,
-    told: Told,
+    sample: SampleMessage,
     now: datetime,
     twilio_sid: str | None,
     key: str | None = None,
 ) -> None:
-    """Save one message and its events."""
-    created = now - told.ago - ODD
-    row = _message(owner, key or told.key, created) | told.columns(created)
+    """Insert a message and its events."""
+    created = now - sample.age - OFFSET
+    row = _message_columns(owner, key or sample.key, created) | sample.columns_at(created)
     row |= {"twilio_sid": twilio_sid}
     number = connection.execute(insert(Message).values(row)).inserted_primary_key
-    events = list(_events(told, created, twilio_sid))
+    events = list(_event_columns(sample, created, twilio_sid))
     if number and events:
         connection.execute(insert(StatusEvent), [{"message_id": number[0], **e} for e in events])
 
 
-def _message(owner: int, key: str, created: datetime) -> dict[str, Any]:
+def _message_columns(owner: int, key: str, created: datetime) -> dict[str, Any]:
     return {
         "public_id": public_id(key),
         "owner_id": owner,
@@ -129,42 +130,46 @@ def _message(owner: int, key: str, created: datetime) -> dict[str, Any]:
     }
 
 
-def _events(told: Told, created: datetime, twilio_sid: str | None) -> Iterator[Mapping[str, Any]]:
-    for step in told.steps:
-        payload = {"MessageStatus": step.word, "MessageSid": twilio_sid, **step.payload}
+def _event_columns(
+    sample: SampleMessage, created: datetime, twilio_sid: str | None
+) -> Iterator[Mapping[str, Any]]:
+    for step in sample.steps:
+        payload = {"MessageStatus": step.status, "MessageSid": twilio_sid, **step.payload}
         yield {
-            "status": step.word,
+            "status": step.status,
             "source": step.source,
-            "error_code": step.code,
+            "error_code": step.error_code,
             "payload": payload,
             "twilio_sid": twilio_sid,
             "carrier_done_at": step.payload.get("RawDlrDoneDate"),
-            "received_at": created + timedelta(seconds=step.after),
+            "received_at": created + timedelta(seconds=step.delay),
         }
 
 
-def _fill(connection: Connection, owner: int, now: datetime, divisor: int) -> None:
-    """So many messages that every count has its longest form."""
-    all_words = [word for word, count in MANY_OF.items() for _ in range(-(-count // divisor))]
-    Random(7).shuffle(all_words)
+def _insert_many(connection: Connection, owner: int, now: datetime, divisor: int) -> None:
+    """Insert so many messages that every count has its longest form."""
+    statuses = [
+        status for status, count in STATUS_COUNTS.items() for _ in range(-(-count // divisor))
+    ]
+    Random(7).shuffle(statuses)
     rows = []
-    for number, word in enumerate(all_words, start=1):
-        created = now - ODD - timedelta(minutes=7 * number)
-        row = _message(owner, f"many {number}", created)
+    for number, word in enumerate(statuses, start=1):
+        created = now - OFFSET - timedelta(minutes=7 * number)
+        row = _message_columns(owner, f"many {number}", created)
         row |= {"recipient": f"+1202555{100 + number % 100:04}", "sender": "+15005550006"}
         row |= {"body": f"Reminder {number:,}: your visit is tomorrow at 9.", "status": word}
-        # What still waits has been told of lately, or it would count as having no receipt.
-        moved = now - ODD if word == "queued" else created
+        # A waiting message has a recent status, or it would count as having no receipt.
+        moved = now - OFFSET if word == "queued" else created
         row |= {"status_at": moved, "status_source": "callback"}
-        took = timedelta(seconds=number % 17 + 2) if word == "delivered" else None
-        row |= {"accepted_at": created, "final_at": created + took if took else None}
-        row |= {"price_micros": 7_900, "price_unit": "USD"} if took else NO_PRICE
+        delay = timedelta(seconds=number % 17 + 2) if word == "delivered" else None
+        row |= {"accepted_at": created, "final_at": created + delay if delay else None}
+        row |= {"price_micros": 7_900, "price_unit": "USD"} if delay else NO_PRICE
         rows.append(row | {"error_code": "30003" if word == "failed" else None})
     connection.execute(insert(Message), rows)
 
 
-def _health(connection: Connection, now: datetime) -> None:
-    """Callbacks came in every five minutes of the last day, and a worker runs."""
+def _insert_healthy_connection(connection: Connection, now: datetime) -> None:
+    """Insert callbacks in every five minutes of the last day, and a running worker."""
     beat = {"started_at": now - timedelta(days=3), "beat_at": now - timedelta(seconds=2)}
     connection.execute(insert(Heartbeat), [{"worker": "clinic-1:4711", "problem": None, **beat}])
     rows = []

@@ -1,4 +1,4 @@
-"""The houses in which the pages stand: the app served in four conditions, each with a database."""
+"""Four served installations of the app, in four conditions, each with a database of its own."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,68 +12,68 @@ from config import Config, load
 from smstracker import create_app
 from tests.clients import Client, Person
 from tests.conftest import free_port, settings
-from tests.sample_messages import make_sick, stage
+from tests.sample_messages import break_connection, fill_database
 from tests.serving import close, served
 
 KEY = "the pictures sign with this: 4d1b"
 
 
 class ServedApp:
-    """A served app and who is signed in to it."""
+    """A served app and the session cookies of its users."""
 
-    def __init__(self, app: Flask, database_is_there: bool) -> None:
+    def __init__(self, app: Flask, has_database: bool) -> None:
         self.app = app
         self.url: str = app.config["SETTINGS"].public_base_url
-        self.has_database = database_is_there
+        self.has_database = has_database
         self._cookies: dict[str, str] = {}
 
     def cookie(self, email: str) -> str:
-        """The session cookie of somebody who is signed in; any will do where nobody can tell."""
+        """The session cookie of a signed-in user; without a database, any will do."""
         if not self.has_database:
             client = self.app.test_client()
             with client.session_transaction(base_url=self.url) as session:
                 session["_user_id"] = "somebody"
-            return _cookie_of(client)
+            return _session_cookie(client)
         if email not in self._cookies:
-            self._cookies[email] = _cookie_of(Person.signed_in(self.app, email).client)
+            self._cookies[email] = _session_cookie(Person.signed_in(self.app, email).client)
         return self._cookies[email]
 
 
-def _cookie_of(client: Client) -> str:  # type: ignore[type-arg]
+def _session_cookie(client: Client) -> str:  # type: ignore[type-arg]
     cookie = client.get_cookie("smstracker_session", domain="127.0.0.1")
     assert cookie
     return cookie.value
 
 
 @contextmanager
-def houses(
-    migrated: Path, folder: Path, now: datetime, many: int = 1
+def serve_installations(
+    migrated: Path, folder: Path, now: datetime, divisor: int = 1
 ) -> Iterator[dict[str, ServedApp]]:
-    """The four houses, staged at `now`; `migrated` is an empty SQLite database."""
+    """Serve the installations, with samples of `now`; `migrated` is an empty SQLite database."""
     with ExitStack() as stack:
-        found = {}
-        for name in ("live", "sick", "demo", "down"):
+        served_apps = {}
+        for name in ("live", "broken", "demo", "down"):
             port = free_port()
             path = folder / f"{name}.sqlite"
             if name != "down":
                 shutil.copy(migrated, path)
             app = create_app(_settings(name, port, path, folder))
             app.test_client_class = Client
-            found[name] = ServedApp(app, database_is_there=name != "down")
+            served_apps[name] = ServedApp(app, has_database=name != "down")
             stack.callback(close, app)
             stack.enter_context(served(app, port))
-        for name in ("live", "sick", "demo"):
-            stage(found[name].app, now, many if name == "live" else 10_000)
-        make_sick(found["sick"].app, now)
-        yield found
+        for name in ("live", "broken", "demo"):
+            fill_database(served_apps[name].app, now, divisor if name == "live" else 10_000)
+        break_connection(served_apps["broken"].app, now)
+        yield served_apps
 
 
 def _settings(name: str, port: int, path: Path, folder: Path) -> Config:
-    where = folder / "missing" / "x.sqlite" if name == "down" else path
-    both = {"SECRET_KEY": KEY, "DATABASE_URL": f"sqlite:///{where}", "PORT": str(port)}
+    database_path = folder / "missing" / "x.sqlite" if name == "down" else path
+    common = {"SECRET_KEY": KEY, "DATABASE_URL": f"sqlite:///{database_path}", "PORT": str(port)}
     if name == "demo":
-        return load(both, instance=folder)
+        return load(common, instance=folder)
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": "9"} if name == "live" else {"MAIL_SERVER": ""}
     senders = "+15005550006, +442079460018, Clinic"
-    more = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{port}", "TWILIO_PHONE_NUMBER": senders}
-    return settings(**both, **more, **mail)
+    twilio = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{port}", "TWILIO_PHONE_NUMBER": senders}
+    return settings(**common, **twilio, **mail)

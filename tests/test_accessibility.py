@@ -1,19 +1,19 @@
-"""In a real Chromium: what axe, the eye and the Tab key find on every page that there is."""
+"""In Chromium: every page by the rules of axe, its width and the focus rings of the Tab key."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from tests.page_list import SCENES, Scene, look_in
+from tests.page_list import PAGE_VIEWS, PageView, open_page
 from tests.served_apps import ServedApp
 
-# 24 pixels for a finger is a rule of WCAG 2.2 that axe leaves out unless it is asked.
+# Targets of 24 pixels are a rule of WCAG 2.2 that axe skips by default.
 ALL_RULES = {"rules": {"target-size": {"enabled": True}}}
-# Of the rules, those whose outcome another scheme or another width can change.
+# The rules whose result depends on the colour scheme or the width.
 RULES_OF_STYLE = {"runOnly": ["color-contrast", "target-size", "scrollable-region-focusable"]}
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 
-# Everything that can have the focus and whether its ring can be told from what it lies on.
+# Every focusable element without a visible focus ring.
 RINGS = """() => {
   const luminance = ([r, g, b]) => {
     const [x, y, z] = [r, g, b].map((c) => c / 255)
@@ -47,48 +47,48 @@ RINGS = """() => {
 
 @pytest.fixture
 def complaints() -> list[str]:
-    """What the console said: a breach of the content security policy is among it."""
+    """The errors of the console, among them breaches of the content security policy."""
     return []
 
 
 def open_window(
     browser: Browser,
     street: dict[str, ServedApp],
-    scene: Scene,
+    view: PageView,
     complaints: list[str],
     **options: object,
 ) -> Page:
-    # Without motion, or axe would see the colours on their way from one scheme to the other.
-    page = look_in(browser, scene, street[scene.house], reduced_motion="reduce", **options)
+    # Without motion, or axe would see colours in transition between the schemes.
+    page = open_page(browser, view, street[view.installation], reduced_motion="reduce", **options)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    # A page that answers 4xx or 5xx says so in the console; some of these are meant to.
+    # Pages of 4xx or 5xx appear in the console; some views are such pages.
     page.on(
         "console",
-        lambda said: (
-            said.type in ("error", "warning")
-            and "the server responded with a status of" not in said.text
-            and complaints.append(said.text)
+        lambda message: (
+            message.type in ("error", "warning")
+            and "the server responded with a status of" not in message.text
+            and complaints.append(message.text)
         ),
     )
     return page
 
 
 def examine(page: Page, where: str, rules: dict[str, object]) -> None:
-    found = Axe().run(page, options=rules)
-    assert found.violations_count == 0, f"{where}\n{found.generate_report()}"
+    report = Axe().run(page, options=rules)
+    assert report.violations_count == 0, f"{where}\n{report.generate_report()}"
     wide = page.evaluate(
         "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
     )
     assert wide <= 0, f"{where} scrolls sideways by {wide} pixels"
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+@pytest.mark.parametrize("view", PAGE_VIEWS, ids=lambda view: view.name)
 def test_page_is_accessible_in_both_schemes_and_widths(
-    browser: Browser, street: dict[str, ServedApp], scene: Scene, complaints: list[str]
+    browser: Browser, street: dict[str, ServedApp], view: PageView, complaints: list[str]
 ) -> None:
-    page = open_window(browser, street, scene, complaints, color_scheme="light", viewport=DESK)
-    scene.open(page, street[scene.house])
-    if not scene.is_variant:
+    page = open_window(browser, street, view, complaints, color_scheme="light", viewport=DESK)
+    view.show(page, street[view.installation])
+    if not view.is_variant:
         examine(page, "light, on a desk", ALL_RULES)
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ from tests.clients import Person, hidden, words
 SERVICE = "MG" + "a" * 32
 
 
-def notes(person: Person, **fields: Any) -> str:
+def check_form(person: Person, **fields: Any) -> str:
     return words(person.client.post("/messages/check", data=person.compose(**fields)).text)
 
 
@@ -162,16 +162,16 @@ def test_what_is_typed_is_what_is_sent(alice: Person) -> None:
 def test_same_text_lately_is_reported(alice: Person, bob: Person) -> None:
     with time_machine.travel(utcnow(), tick=False):
         alice.has_message(created_at=utcnow() - timedelta(seconds=40))
-        assert "You sent this text to this number 40 seconds ago" in notes(alice)
+        assert "You sent this text to this number 40 seconds ago" in check_form(alice)
     assert "You sent this text" in alice.send(check="1").text
-    assert "You sent" not in notes(alice, body="Another")
-    assert "You sent" not in notes(bob)
+    assert "You sent" not in check_form(alice, body="Another")
+    assert "You sent" not in check_form(bob)
 
 
 def test_unsent_or_old_message_is_no_first_copy(alice: Person) -> None:
     alice.has_message(status="unreached")
     alice.has_message(created_at=utcnow() - timedelta(days=2))
-    assert "You sent" not in notes(alice)
+    assert "You sent" not in check_form(alice)
 
 
 def test_opt_out_is_reported_with_the_event_that_proves_it(alice: Person, bob: Person) -> None:
@@ -181,35 +181,35 @@ def test_opt_out_is_reported_with_the_event_that_proves_it(alice: Person, bob: P
     [message] = alice.messages()
     assert f"/messages/{message.public_id}#event-{event_id}" in page
     assert f'id="event-{event_id}"' in alice.get(f"/messages/{message.public_id}").text
-    assert "Opted out" not in notes(bob)
+    assert "Opted out" not in check_form(bob)
 
 
 def test_opt_out_is_never_widened(alice: Person) -> None:
     opt_out(alice)
-    assert "Opted out" not in notes(alice, sender=SERVICE)
-    assert "Opted out" not in notes(alice, sender="+15005550007")
-    assert "Opted out" not in notes(alice, recipient="+1 555 867 5311")
+    assert "Opted out" not in check_form(alice, sender=SERVICE)
+    assert "Opted out" not in check_form(alice, sender="+15005550007")
+    assert "Opted out" not in check_form(alice, recipient="+1 555 867 5311")
 
 
 def test_opt_out_of_a_service_does_not_hold_for_a_number(alice: Person) -> None:
     opt_out(alice, messaging_service_sid=SERVICE)
-    assert "Opted out" in notes(alice, sender=SERVICE)
-    assert "Opted out" not in notes(alice)
+    assert "Opted out" in check_form(alice, sender=SERVICE)
+    assert "Opted out" not in check_form(alice)
 
 
 @pytest.mark.parametrize("word", ["sent", "delivered", "read"])
 def test_later_message_that_went_out_ends_an_opt_out(alice: Person, word: str) -> None:
     opt_out(alice)
     alice.has_message(status="delivered", body="Earlier", created_at=utcnow() - timedelta(hours=1))
-    assert "Opted out" in notes(alice)
+    assert "Opted out" in check_form(alice)
     alice.has_message(status="queued", body="Later")
     alice.has_message(status="undelivered", error_code="30004", body="Later")
-    assert "Opted out" in notes(alice)
+    assert "Opted out" in check_form(alice)
     alice.has_message(status=word, body="Later")
-    assert "Opted out" not in notes(alice)
+    assert "Opted out" not in check_form(alice)
 
 
-def test_notes_take_three_statements(alice: Person) -> None:
+def test_warnings_take_three_statements(alice: Person) -> None:
     opt_out(alice)
     owner_id, statements = alice.id, []
     with alice.app.app_context():
@@ -221,9 +221,9 @@ def test_notes_take_three_statements(alice: Person) -> None:
 
 
 def test_check_says_how_the_recipient_is_understood(alice: Person) -> None:
-    assert "Germany: +49 1512 3456789" in notes(alice, recipient="+49 (0)151 23456789")
-    assert "SMS and MMS, not WhatsApp" in notes(alice, recipient="whatsapp:+14155552671")
-    assert notes(alice, recipient=" ") == ""
+    assert "Germany: +49 1512 3456789" in check_form(alice, recipient="+49 (0)151 23456789")
+    assert "SMS and MMS, not WhatsApp" in check_form(alice, recipient="whatsapp:+14155552671")
+    assert check_form(alice, recipient=" ") == ""
 
 
 def test_check_needs_a_token_and_a_session(alice: Person) -> None:

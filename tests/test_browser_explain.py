@@ -11,9 +11,15 @@ from playwright.sync_api import Browser, expect
 from smstracker.clock import utcnow
 from smstracker.sms.gsm_replacements import BROWSER_TABLES, LOOK_ALIKE, SPELLING, cost_advice
 from smstracker.sms.segments import count_segments
-from smstracker.web_templates import INVISIBLE, REPLACEMENTS, advice_line, offer_line, segment_line
+from smstracker.web_templates import (
+    INVISIBLE,
+    INVISIBLE_REPLACEMENTS,
+    advice_line,
+    offer_line,
+    segment_line,
+)
 from tests.clients import Client, Person
-from tests.page_list import Scene, look_in
+from tests.page_list import PageView, open_page
 from tests.sample_messages import ALICE
 from tests.served_apps import ServedApp
 from tests.smtp_server import Inbox
@@ -48,7 +54,7 @@ def test_one_click_makes_it_plain_and_undo_brings_it_back(
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
     compose(page, "Same text")
-    expect(page.locator("#notes")).to_contain_text("You sent this text to this number")
+    expect(page.locator("#warnings")).to_contain_text("You sent this text to this number")
     examine(page, "compose with a note", ALL_RULES)
 
 
@@ -144,7 +150,11 @@ def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: 
                     ...advice.offers.map((offer) => offerLine(offer, tables))];
             });
         }""",
-        [texts, BROWSER_TABLES | {"invisible": INVISIBLE, "shown": REPLACEMENTS}],
+        [
+            texts,
+            BROWSER_TABLES
+            | {"invisible": INVISIBLE, "invisible_replacements": INVISIBLE_REPLACEMENTS},
+        ],
     )
     assert found == [lines(text) for text in texts]
     assert sum(advice is not None for advice in found) > 300
@@ -166,26 +176,26 @@ def test_note_is_in_the_readers_zone_and_announced_once(
     sign_in(page, live, inbox)
     compose(page, "One")
     page.get_by_label("To").fill("+1 555 867 5310")
-    note, said = page.locator("#notes"), page.locator("#notes-changed")
-    expect(note).to_contain_text("GMT+5:30")
-    expect(said).to_contain_text("Opted out of this sender")
+    warnings, announcement = page.locator("#warnings"), page.locator("#warnings-changed")
+    expect(warnings).to_contain_text("GMT+5:30")
+    expect(announcement).to_contain_text("Opted out of this sender")
     # Each would be read out by a screen reader.
     page.evaluate(
         """() => {
             window.changes = 0;
             const watch = new MutationObserver((all) => { window.changes += all.length; });
-            for (const id of ["notes", "notes-changed"]) {
+            for (const id of ["warnings", "warnings-changed"]) {
                 watch.observe(document.getElementById(id), { childList: true, subtree: true });
             }
         }"""
     )
     with page.expect_response("**/messages/check"):
         page.get_by_label("Text").press_sequentially(" and two")
-    expect(note).to_contain_text("GMT+5:30")
+    expect(warnings).to_contain_text("GMT+5:30")
     assert page.evaluate("changes") == 0
     page.get_by_label("To").fill("+1 555 867 5311")
-    expect(note).to_be_hidden()
-    expect(said).to_be_empty()
+    expect(warnings).to_be_hidden()
+    expect(announcement).to_be_empty()
 
 
 def test_time_of_the_same_text_stays_true(
@@ -202,7 +212,7 @@ def test_time_of_the_same_text_stays_true(
     compose(page, "Hello")
     page.get_by_label("To").fill("+1 555 867 5310")
     page.clock.run_for(1_000)
-    time = page.locator("#notes time[data-relative]:visible")
+    time = page.locator("#warnings time[data-relative]:visible")
     expect(time).to_contain_text("4")
     expect(time).to_contain_text("seconds ago")
     page.clock.run_for(600_000)
@@ -225,19 +235,19 @@ def test_enter_without_script_sends(
     expect(page.get_by_text("“Quoted” aaa")).to_be_visible()
 
 
-def test_number_of_a_story_is_checked_too(
+def test_number_of_a_scenario_is_checked_too(
     street: dict[str, ServedApp],
     browser: Browser,
     database_url: str,
 ) -> None:
-    scene = Scene("stories", "/messages/new", ALICE, "demo")
-    page = look_in(browser, scene, street["demo"])
-    scene.open(page, street["demo"])
+    view = PageView("scenarios", "/messages/new", ALICE, "demo")
+    page = open_page(browser, view, street["demo"])
+    view.show(page, street["demo"])
     with page.expect_response("**/messages/check"):
-        page.get_by_label("Text").fill("First the text, then the story")
-    with page.expect_response("**/messages/check") as found:
+        page.get_by_label("Text").fill("First the text, then the scenario")
+    with page.expect_response("**/messages/check") as response:
         page.locator("[data-number] button").first.click()
-    assert "recipient=%2B" in (found.value.request.post_data or "")
+    assert "recipient=%2B" in (response.value.request.post_data or "")
     page.context.close()
 
 
@@ -249,20 +259,20 @@ def test_form_shows_country_and_number_before_sending(
     page = new_page(viewport={"width": 360, "height": 800})
     sign_in(page, live, inbox)
     page.goto("/messages/new")
-    recipient, understood = page.get_by_label("To", exact=True), page.locator("#understood")
+    recipient, summary = page.get_by_label("To", exact=True), page.locator("#recipient-summary")
     body = page.get_by_label("Text")
     place = body.bounding_box()
     recipient.fill("+44 (0)7911 123456")
-    expect(understood).to_have_text("United Kingdom, Guernsey or Jersey: +44 7911 123456")
-    examine(page, "understood", ALL_RULES)
+    expect(summary).to_have_text("United Kingdom, Guernsey or Jersey: +44 7911 123456")
+    examine(page, "recipient-summary", ALL_RULES)
     # What is typed on makes it another number, so the old one is gone at once.
     recipient.press("End")
     recipient.press("0")
-    assert understood.inner_text() == ""
+    assert summary.inner_text() == ""
     recipient.fill("+491512345678.0")
     with page.expect_response("**/messages/check"):
         body.focus()
-    expect(understood).to_contain_text("A spreadsheet has turned that number into a decimal")
+    expect(summary).to_contain_text("A spreadsheet has turned that number into a decimal")
     assert body.bounding_box() == place
 
 
@@ -283,7 +293,7 @@ def test_failed_message_is_sent_again(
     if script:
         examine(page, "send again?", ALL_RULES)
     page.get_by_role("button", name="Send again").click()
-    expect(page.get_by_text("This is a second try of")).to_be_visible()
+    expect(page.get_by_text("This is the second try of")).to_be_visible()
     page.goto("/help/errors")
     page.get_by_text("Pictures (").click()
     if script:

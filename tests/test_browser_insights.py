@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.page_list import Scene, look_in
+from tests.page_list import PageView, open_page
 from tests.sample_messages import ALICE, MANY
 from tests.served_apps import ServedApp
 
@@ -23,9 +23,9 @@ PRINTED = """() => [
 def open_insights(
     browser: Browser, street: dict[str, ServedApp], email: str, **options: object
 ) -> Page:
-    scene = Scene("figures", "/insights?period=30d&zone=UTC", email)
-    page = look_in(browser, scene, street["live"], **options)
-    scene.open(page, street["live"])
+    scene = PageView("figures", "/insights?period=30d&zone=UTC", email)
+    page = open_page(browser, scene, street["live"], **options)
+    scene.show(page, street["live"])
     return page
 
 
@@ -62,9 +62,9 @@ def test_print_is_light_and_has_the_table(
 def test_browser_that_does_not_know_its_zone_shows_utc_and_says_so(
     browser: Browser, street: dict[str, ServedApp]
 ) -> None:
-    scene = Scene("log", "/messages", ALICE)
-    page = look_in(browser, scene, street["live"], timezone_id="Etc/Unknown")
-    scene.open(page, street["live"])
+    scene = PageView("log", "/messages", ALICE)
+    page = open_page(browser, scene, street["live"], timezone_id="Etc/Unknown")
+    scene.show(page, street["live"])
     footer = "Times are in UTC, because your browser does not know your time zone."
     expect(page.locator("#zone")).to_contain_text(footer)
     expect(page.locator("#log time").first).to_have_attribute("title", re.compile(r"\(UTC\)$"))

@@ -14,13 +14,13 @@ from tests.clients import Person, words
         ({"recipient": ""}, "Type a phone number"),
         ({"recipient": "12"}, "too short"),
         ({"sender": "+15550000000"}, "Not a valid choice"),
-        ({"body": ""}, "Type the text"),
-        ({"body": " \r\n "}, "Type the text"),
+        ({"body": ""}, "Type a text"),
+        ({"body": " \r\n "}, "Type a text"),
         ({"body": "x" * 1601}, "1,601 characters: 1 more than one message can hold."),
         ({"body": "a\0b"}, "NUL"),
         ({"media_urls": "http://a.example/1.jpg"}, "Line 1 must begin with https://"),
         ({"media_urls": "https://a.example/1.jpg\r\n\r\nnonsense"}, "Line 3 must begin with"),
-        ({"media_urls": "https://a.example/1.jpg\r\n" * 11}, "At most 10"),
+        ({"media_urls": "https://a.example/1.jpg\r\n" * 11}, "One message can hold 10 pictures"),
     ],
 )
 def test_error_keeps_everything_that_was_typed(
@@ -55,7 +55,7 @@ def test_each_address_that_is_wrong_has_a_line_of_its_own(alice: Person) -> None
     page = alice.send(media_urls=addresses, body="x" * 1601).text
     assert page.count("<li>Line ") == 2
     assert page.count("Line 3 must begin with") == 1
-    assert "Pictures : 2 addresses need mending" in words(page)
+    assert "Pictures : 2 addresses cannot be used" in words(page)
 
 
 def test_text_of_the_longest_permitted_length_goes(alice: Person) -> None:

@@ -288,7 +288,7 @@ def test_each_filter_of_the_log_reads_from_an_index(
     many_messages: Flask, alice: Person, name: str
 ) -> None:
     with many_messages.app_context():
-        filters = read_filters(alice.id, {name: FILTERS[name]}, utcnow()).filter
+        filters = read_filters(alice.id, {name: FILTERS[name]}, utcnow()).search_filters
         for query in (search.page_query(filters), search.page_query(filters, (utcnow(), 5))):
             assert not is_scan(plan(query)), plan(query)
 

@@ -89,7 +89,7 @@ def test_hidden_fields_of_a_stranger_get_no_good_token(app: Flask, alice: Person
 def test_too_large_form_says_where_the_text_may_be(alice: Person) -> None:
     answer = alice.send(body="x" * 300_000)
     assert answer.status_code == 413
-    assert "Go back, where your browser may still have it" in words(answer.text)
+    assert "shorten it if your browser still has it" in words(answer.text)
 
 
 def test_replay_can_be_tried_again_when_the_database_is_away(app: Flask, alice: Person) -> None:

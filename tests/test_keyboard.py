@@ -1,4 +1,4 @@
-"""In a real Chromium: single keys, the list of them and how they are switched off; exact times."""
+"""In Chromium: keyboard shortcuts, their list and switch; exact times."""
 
 import re
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.page_list import Scene, look_in
+from tests.page_list import PageView, open_page
 from tests.sample_messages import ALICE
 from tests.served_apps import ServedApp
 
@@ -20,7 +20,7 @@ ROW_IS_IN_SIGHT = """row => {
 def page(browser: Browser, street: dict[str, ServedApp]) -> Iterator[Page]:
     """Alice at her log of seventeen messages, in a low window."""
     window = {"width": 1000, "height": 400}
-    page = look_in(browser, Scene("log", "/messages", ALICE), street["live"], viewport=window)
+    page = open_page(browser, PageView("log", "/messages", ALICE), street["live"], viewport=window)
     page.goto("/messages")
     yield page
     page.context.close()
@@ -102,7 +102,7 @@ def test_list_of_keys_has_a_name_and_gives_the_focus_back(page: Page) -> None:
     page.keyboard.press("?")
     dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
     expect(dialog).to_be_visible()
-    expect(dialog).to_contain_text("Next message of the list")
+    expect(dialog).to_contain_text("Next message")
     page.keyboard.press("j")
     expect(dialog.locator(":focus")).to_have_count(1)
     page.keyboard.press("Escape")
@@ -112,7 +112,7 @@ def test_list_of_keys_has_a_name_and_gives_the_focus_back(page: Page) -> None:
 
 def test_keys_are_switched_off_for_good_and_on_again(page: Page) -> None:
     page.keyboard.press("?")
-    page.get_by_role("switch", name="Use single keys").press("Space")
+    page.get_by_role("switch", name="Use these shortcuts").press("Space")
     page.keyboard.press("Escape")
     for again in (False, True):
         if again:
@@ -155,8 +155,8 @@ def test_far_too_long_text_is_not_sent_and_stays(page: Page) -> None:
 def test_without_script_nothing_tells_of_keys(
     browser: Browser, street: dict[str, ServedApp]
 ) -> None:
-    scene = Scene("log", "/messages", ALICE)
-    page = look_in(browser, scene, street["live"], java_script_enabled=False)
+    scene = PageView("log", "/messages", ALICE)
+    page = open_page(browser, scene, street["live"], java_script_enabled=False)
     page.goto("/messages")
     page.keyboard.press("?")
     for gone in ("Keyboard shortcuts", "Exact times", "Switch off"):

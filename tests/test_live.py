@@ -266,5 +266,5 @@ def test_page_beyond_the_oldest_message_offers_no_new_ones(alice: Person) -> Non
     alice.has_message()
     assert f'data-newest="{alice.messages()[1].public_id}"' in alice.get("/messages").text
     page = alice.get(f"/messages?before={oldest.public_id}").text
-    assert "Nothing older" in page
+    assert "No older messages" in page
     assert "data-newest" not in page

@@ -33,15 +33,15 @@ def test_export_that_breaks_off_does_not_look_whole(
 ) -> None:
     for _ in range(3):
         alice.has_message()
-    monkeypatch.setattr(log_export, "BATCH", 2)
+    monkeypatch.setattr(log_export, "BATCH_SIZE", 2)
     real = search.find_page
 
-    def once(*args: object, **named: object) -> object:
+    def fail_on_second_batch(*args: object, **named: object) -> object:
         if named["before"]:
             raise ConnectionError
         return real(*args, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(search, "page", once)
+    monkeypatch.setattr(search, "find_page", fail_on_second_batch)
     for kind in ("csv", "json"):
         pieces: list[bytes] = []
         answer = alice.client.get(f"/messages/export.{kind}", buffered=False)
@@ -52,7 +52,7 @@ def test_export_that_breaks_off_does_not_look_whole(
         if kind == "csv":
             rows = list(csv.reader(io.StringIO(got)))
             assert len(rows) == 4
-            assert rows[-1] == [log_export.BROKEN_OFF]
+            assert rows[-1] == [log_export.INCOMPLETE_LINE]
         else:
             with pytest.raises(json.JSONDecodeError):
                 json.loads(got)
@@ -140,5 +140,5 @@ def test_json_export_holds_numbers_and_texts_as_they_are_stored(app: Flask, alic
     for text in texts:
         alice.has_message(body=text, recipient="+491512345678")
     listed = alice.get("/messages/export.json").json["messages"]  # type: ignore[index]
-    assert [one["text"] for one in listed] == texts[::-1]
+    assert [message["text"] for message in listed] == texts[::-1]
     assert {one["recipient"] for one in listed} == {"+491512345678"}

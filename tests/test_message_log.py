@@ -55,17 +55,17 @@ def test_log_is_empty_at_first_and_says_what_to_do(alice: Person) -> None:
 
 def test_log_shows_the_newest_first_fifty_a_page(app: Flask, alice: Person) -> None:
     fill(app, alice, PAGE_SIZE * 2 + 5)
-    seen: list[int] = []
+    message_numbers: list[int] = []
     path: str | None = "/messages"
     sizes = []
     while path:
         page = alice.get(path).text
         sizes.append(len(numbers(page)))
-        seen += numbers(page)
+        message_numbers += numbers(page)
         older = re.search(r'class="older" href="([^"]+)"', page)
         path = older[1].replace("&amp;", "&") if older else None
     assert sizes == [50, 50, 5]
-    assert seen == sorted(seen, reverse=True) == list(range(104, -1, -1))
+    assert message_numbers == sorted(message_numbers, reverse=True) == list(range(104, -1, -1))
 
 
 def test_paging_is_stable_when_messages_arrive(app: Flask, alice: Person) -> None:
@@ -99,8 +99,8 @@ def test_pills_count_and_filter_by_state(app: Flask, alice: Person) -> None:
     ):
         ids = fill(app, alice, count, status=word)
         with app.app_context():
-            chosen = Message.public_id.in_([uuid.UUID(one) for one in ids])
-            db.session.execute(db.update(Message).where(chosen).values(status_at=at))
+            is_new = Message.public_id.in_([uuid.UUID(public_id) for public_id in ids])
+            db.session.execute(db.update(Message).where(is_new).values(status_at=at))
             db.session.commit()
     with app.app_context():
         counts = {

@@ -125,13 +125,13 @@ def test_addresses_joined_on_one_line_are_sent_as_two(make_app: MakeApp) -> None
 def test_neither_text_nor_picture_is_refused(alice: Person) -> None:
     answer = alice.send(body=" \r\n ", media_urls=" \r\n ")
     assert answer.status_code == 422
-    assert "Type the text to send, or give the address of a picture." in words(answer.text)
+    assert "Type a text, or add the address of a picture." in words(answer.text)
 
 
 def test_bad_picture_without_text_is_told_once(alice: Person) -> None:
     page = words(alice.send(body="", media_urls="nonsense").text)
     assert "Line 1 must begin with" in page
-    assert "Type the text" not in page
+    assert "Type a text" not in page
 
 
 @pytest.mark.parametrize("body", ["", " \r\n"])

@@ -90,7 +90,7 @@ def test_lost_receipt_is_fetched_with_its_source_price_and_segments(
     assert (event.status, event.source) == ("delivered", "lookup")
     page = alice.get(f"/messages/{message.public_id}").text
     assert "asked Twilio" in page
-    assert "as we learned by asking 6 minutes after you sent it" in page
+    assert "found by a look-up 6 minutes after you sent it" in page
 
 
 def test_sent_message_is_asked_about_too_and_a_failure_keeps_its_code(

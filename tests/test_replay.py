@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from smstracker.extensions import db
-from smstracker.messages.describe import timeline
+from smstracker.messages.timeline import build_timeline
 from smstracker.models import CallbackTally
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
@@ -83,7 +83,7 @@ def test_replayed_event_says_that_it_was_refused_first(make_app: Make, alice: Pe
     call_back(old.test_client(), fields(sid(1), "sent"), path_of(message))
     call_back(make_app().test_client(), fields(sid(1), "delivered"), path_of(message))
     replayed(alice.app)
-    steps = timeline(alice.message(), alice.events(message))
+    steps = build_timeline(alice.message(), alice.events(message))
     assert [step.source for step in steps[1:]] == [
         "status callback from Twilio, refused at first, accepted later",
         "status callback from Twilio",

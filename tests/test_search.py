@@ -19,7 +19,7 @@ from smstracker.database.case_folding import CAPITALS, fold_text
 from smstracker.extensions import db
 from smstracker.messages import log_export, search
 from smstracker.messages.search import CappedCount, SearchFilters
-from smstracker.messages.search_filters import NO_CODE, match_all
+from smstracker.messages.search_filters import NO_CODE, matching_messages
 from smstracker.models import Message
 from smstracker.models.messages import Content
 from smstracker.sms.status import Source, State
@@ -35,26 +35,29 @@ def fill(app: Flask, owner_id: int, count: int = 60) -> None:
     with app.app_context():
         for n in range(count):
             at = now - timedelta(hours=n * 3)
-            one = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
+            message = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
             sender = SERVICE if n % 7 == 0 else f"+1500555000{n % 3}"
-            one._set_content(Content(f"+1555867{5300 + n % 4 * 110:04d}", sender, TEXTS[n % 5]))
-            one.status = statuses[n % 6]
-            one.error_code = "30003" if n % 6 == 2 else None
-            one.status_source = (None, "send", "callback", "lookup")[n % 4]
-            db.session.add(one)
+            message._set_content(Content(f"+1555867{5300 + n % 4 * 110:04d}", sender, TEXTS[n % 5]))
+            message.status = statuses[n % 6]
+            message.error_code = "30003" if n % 6 == 2 else None
+            message.status_source = (None, "send", "callback", "lookup")[n % 4]
+            db.session.add(message)
         db.session.commit()
 
 
-def passes(one: Message, f: SearchFilters, now: datetime) -> bool:
+def matches(message: Message, filters: SearchFilters, now: datetime) -> bool:
     return (
-        (f.state is None or one.display_status(now).state is f.state)
-        and (f.error_code is None or (one.error_code or NO_CODE) == f.error_code)
-        and (f.sender is None or f.sender in (one.sender, one.messaging_service_sid))
-        and (f.source is None or one.status_source == f.source)
-        and (f.since is None or one.created_at >= f.since)
-        and (f.until is None or one.created_at < f.until)
-        and (f.text is None or fold_text(f.text) in fold_text(one.body))
-        and (f.digits is None or one.recipient.endswith(f.digits))
+        (filters.state is None or message.display_status(now).state is filters.state)
+        and (filters.error_code is None or (message.error_code or NO_CODE) == filters.error_code)
+        and (
+            filters.sender is None
+            or filters.sender in (message.sender, message.messaging_service_sid)
+        )
+        and (filters.source is None or message.status_source == filters.source)
+        and (filters.since is None or message.created_at >= filters.since)
+        and (filters.until is None or message.created_at < filters.until)
+        and (filters.text is None or fold_text(filters.text) in fold_text(message.body))
+        and (filters.digits is None or message.recipient.endswith(filters.digits))
     )
 
 
@@ -64,18 +67,24 @@ def test_every_combination_of_filters_finds_what_a_plain_search_finds(
     fill(app, alice.id)
     fill(app, bob.id, 20)
     me = alice.id
-    every, now, found_any = alice.messages(), utcnow(), 0
-    monkeypatch.setattr(search, "LOOKED_THROUGH", 3)  # so that the index of texts is asked too
+    messages, now, matching_filters = alice.messages(), utcnow(), 0
+    monkeypatch.setattr(
+        search, "TEXT_PAGE_SCAN_LIMIT", 3
+    )  # so that the index of texts is asked too
     with app.app_context(), time_machine.travel(now, tick=False):
-        for changed in combinations(now):
-            f = SearchFilters(me, **changed)  # type: ignore[arg-type]
-            expected = [one.id for one in reversed(every) if passes(one, f, now)]
+        for arguments in combinations(now):
+            filters = SearchFilters(me, **arguments)  # type: ignore[arg-type]
+            expected = [
+                message.id for message in reversed(messages) if matches(message, filters, now)
+            ]
             expected.sort()
-            assert [one.id for one in search.find_page(f, size=100)] == expected, f
-            if f.state:
-                assert search.count_states(f)[f.state] == CappedCount(len(expected)), f
-            found_any += bool(expected)
-    assert found_any > 20
+            assert [one.id for one in search.find_page(filters, size=100)] == expected, filters
+            if filters.state:
+                assert search.count_states(filters)[filters.state] == CappedCount(len(expected)), (
+                    filters
+                )
+            matching_filters += bool(expected)
+    assert matching_filters > 20
 
 
 def combinations(now: datetime) -> list[dict[str, object]]:
@@ -89,16 +98,18 @@ def combinations(now: datetime) -> list[dict[str, object]]:
         "text": ("straße", "50%_"),
         "digits": ("300",),
     }
-    pairs = [(name, value) for name, some in values.items() for value in some]
-    chosen = [dict([one]) for one in pairs]
-    chosen += [
-        {a[0]: a[1], b[0]: b[1]} for a, b in itertools.combinations(pairs, 2) if a[0] != b[0]
+    pairs = [(name, value) for name, choices in values.items() for value in choices]
+    filter_sets = [dict([pair]) for pair in pairs]
+    filter_sets += [
+        {first[0]: first[1], second[0]: second[1]}
+        for first, second in itertools.combinations(pairs, 2)
+        if first[0] != second[0]
     ]
     chance = random.Random(1)
     for _ in range(12):
         names = chance.sample(list(values), chance.randint(3, 5))
-        chosen.append({name: chance.choice(values[name]) for name in names})
-    return [{}, *chosen]
+        filter_sets.append({name: chance.choice(values[name]) for name in names})
+    return [{}, *filter_sets]
 
 
 @pytest.mark.parametrize(
@@ -115,10 +126,10 @@ def test_text_is_found_as_it_is_on_both_databases(
     if len(term) < 3:
         assert alice.get("/messages.json", query_string={"text": term}).status_code == 422
         return
-    for looked_through in (2_000, 1):
-        monkeypatch.setattr(search, "LOOKED_THROUGH", looked_through)
-        found = alice.get("/messages.json", query_string={"text": term}).json
-        assert len(found["messages"]) == count  # type: ignore[index]
+    for limit in (2_000, 1):
+        monkeypatch.setattr(search, "TEXT_PAGE_SCAN_LIMIT", limit)
+        listing = alice.get("/messages.json", query_string={"text": term}).json
+        assert len(listing["messages"]) == count  # type: ignore[index]
 
 
 def test_capitals_are_folded_alike_everywhere(app: Flask, alice: Person) -> None:
@@ -126,8 +137,8 @@ def test_capitals_are_folded_alike_everywhere(app: Flask, alice: Person) -> None
     me = alice.id
     with app.app_context():
         assert db.session.scalar(db.select(db.func.fold_text(CAPITALS))) == fold_text(CAPITALS)
-        found = match_all(SearchFilters(me, text=fold_text(CAPITALS)))
-        assert len(db.session.execute(db.select(found.c.id)).all()) == 1
+        matches = matching_messages(SearchFilters(me, text=fold_text(CAPITALS)))
+        assert len(db.session.execute(db.select(matches.c.id)).all()) == 1
 
 
 def test_typed_number_is_in_no_address(app: Flask, alice: Person) -> None:
@@ -147,9 +158,9 @@ def test_typed_number_is_in_no_address(app: Flask, alice: Person) -> None:
 
 def test_handle_of_another_is_a_404(alice: Person, bob: Person) -> None:
     alice.has_message()
-    found = alice.post("/messages/filter", {"number": "5310"}, page="/messages").location
-    assert len(alice.get(found.replace("messages", "messages.json")).json["messages"]) == 1  # type: ignore[index]
-    assert bob.get(found).status_code == 404
+    response = alice.post("/messages/filter", {"number": "5310"}, page="/messages").location
+    assert len(alice.get(response.replace("messages", "messages.json")).json["messages"]) == 1  # type: ignore[index]
+    assert bob.get(response).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -159,7 +170,7 @@ def test_handle_of_another_is_a_404(alice: Person, bob: Person) -> None:
         ({"number": "12"}, "at least the last 3 digits"),
         ({"period": "custom", "from": "yesterday"}, "Type each day like"),
         ({"error": "3000<3"}, "An error code is a number"),
-        ({"sender": "<b>"}, "no sender"),
+        ({"sender": "<b>"}, "not a sender"),
         ({"source": "rumour"}, "send, callback or lookup"),
     ],
 )
@@ -170,25 +181,25 @@ def test_bad_filter_is_explained_and_nothing_typed_is_lost(
     answer = alice.post("/messages/filter", {"zone": "UTC", **typed}, page="/messages")
     assert answer.status_code == 422
     assert problem in words(answer.text)
-    kept = [value for name, value in typed.items() if name != "source"]
-    assert all(f'value="{escape(value)}"' in answer.text for value in kept)
+    values = [value for name, value in typed.items() if name != "source"]
+    assert all(f'value="{escape(value)}"' in answer.text for value in values)
 
 
 def test_paging_goes_both_ways_while_messages_arrive(app: Flask, alice: Person) -> None:
     fill(app, alice.id, 120)
-    first = alice.get("/messages").text
-    assert 'class="newer"' not in first
-    second = alice.get(link(first, "older")).text
+    first_page = alice.get("/messages").text
+    assert 'class="newer"' not in first_page
+    second_page = alice.get(link(first_page, "older")).text
     alice.has_message()
-    back = alice.get(link(second, "newer")).text
-    assert re.findall(r'data-id="([^"]+)"', back) == re.findall(r'data-id="([^"]+)"', first)
+    back = alice.get(link(second_page, "newer")).text
+    assert re.findall(r'data-id="([^"]+)"', back) == re.findall(r'data-id="([^"]+)"', first_page)
     assert 'data-id="' in alice.get(link(back, "newer")).text
 
 
 def link(page: str, name: str) -> str:
-    found = re.search(rf'class="{name}" href="([^"]+)"', page)
-    assert found, name
-    return found[1].replace("&amp;", "&")
+    match = re.search(rf'class="{name}" href="([^"]+)"', page)
+    assert match, name
+    return match[1].replace("&amp;", "&")
 
 
 def test_export_holds_what_is_filtered_and_no_formula(app: Flask, alice: Person) -> None:
@@ -200,7 +211,7 @@ def test_export_holds_what_is_filtered_and_no_formula(app: Flask, alice: Person)
     in_csv = [row["id"] for row in rows]
     for path in ("/messages.json", "/messages/export.json"):
         listed = alice.get(f"{path}?state=failed").json["messages"]  # type: ignore[index]
-        assert [one["id"] for one in listed] == in_csv
+        assert [message["id"] for message in listed] == in_csv
     assert all(row["recipient"].startswith("+1555867") for row in rows)
     assert "'=1+1" in [row["text"] for row in rows]
 
@@ -208,11 +219,11 @@ def test_export_holds_what_is_filtered_and_no_formula(app: Flask, alice: Person)
 def test_export_is_made_in_batches_one_for_each_user(
     app: Flask, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_export, "BATCH", 7)
+    monkeypatch.setattr(log_export, "BATCH_SIZE", 7)
     fill(app, alice.id, 30)
     assert len(alice.get("/messages/export.json").json["messages"]) == 30  # type: ignore[index]
     assert not log_export._slots._owners, "a finished export holds no place"
-    log_export._slots.take(alice.id, most=1)
+    log_export._slots.take(alice.id, limit=1)
     assert "Your other export" in alice.get("/messages/export.csv").text
     assert bob.get("/messages/export.csv").status_code == 200
     log_export._slots.release(alice.id)
@@ -222,10 +233,10 @@ def test_export_is_made_in_batches_one_for_each_user(
 def test_few_exports_are_made_at_once(make_app: Callable[..., Flask]) -> None:
     app = make_app(WEB_THREADS="8")
     ann, ben = (Person.signed_in(app, f"{name}@example.org") for name in ("ann", "ben"))
-    log_export._slots.take(ann.id, most=1)
+    log_export._slots.take(ann.id, limit=1)
     refused = ben.get("/messages/export.csv")
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "60")
-    assert "Other exports" in refused.text
+    assert "Too many exports" in refused.text
     log_export._slots.release(ann.id)
 
 

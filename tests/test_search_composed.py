@@ -15,7 +15,7 @@ APART = "Cafe\u0301 for E\u0301lodie, \u1112\u1161\u11ab\u1100\u1173\u11af, 5 \u
 COMPOSED = unicodedata.normalize("NFC", APART)
 
 
-def found(person: Person, term: str) -> list[str]:
+def find_texts(person: Person, term: str) -> list[str]:
     listed = person.get("/messages.json", query_string={"text": term}).json
     return [message["text"] for message in listed["messages"]]  # type: ignore[index]
 
@@ -23,7 +23,7 @@ def found(person: Person, term: str) -> list[str]:
 @pytest.fixture(params=[2_000, 1], ids=["newest", "index"])
 def looked_through(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts found among the newest messages, and by the index."""
-    monkeypatch.setattr(search, "LOOKED_THROUGH", request.param)
+    monkeypatch.setattr(search, "TEXT_PAGE_SCAN_LIMIT", request.param)
 
 
 @pytest.mark.parametrize("stored", [APART, COMPOSED], ids=["apart", "composed"])
@@ -32,8 +32,8 @@ def test_text_is_found_however_its_accents_are_spelled(alice: Person, stored: st
     alice.has_message(body=stored)
     for whole in (APART, COMPOSED):
         for term in (whole, whole[3:9], whole.upper(), whole.split("lodie")[1]):
-            assert found(alice, term) == [stored], term
-    assert found(alice, "cafe for") == []
+            assert find_texts(alice, term) == [stored], term
+    assert find_texts(alice, "cafe for") == []
 
 
 def test_text_stays_as_it_was_typed(alice: Person) -> None:
@@ -48,8 +48,8 @@ def test_changed_text_is_found_by_what_it_says_now(app: Flask, alice: Person) ->
         db.session.execute(text("UPDATE message SET body = 'Man\u0303ana'"))
         db.session.commit()
     assert message.id
-    assert found(alice, "Café") == []
-    assert found(alice, "mañana") == ["Man\u0303ana"]
+    assert find_texts(alice, "Café") == []
+    assert find_texts(alice, "mañana") == ["Man\u0303ana"]
 
 
 def test_term_that_is_too_short_when_composed_is_refused(alice: Person) -> None:

@@ -25,9 +25,9 @@ def test_zone_that_is_not_known_stops_no_filter_and_is_said(alice: Person) -> No
 def test_any_time_sets_aside_the_days_that_stand_in_the_form(alice: Person) -> None:
     alice.has_message()
     days = {"from": "2026-05-03", "to": "2026-05-04", "zone": "Europe/Paris"}
-    chosen = alice.post("/messages/filter", {"period": "", **days}, page="/messages").location
-    assert "period=custom" in chosen, "days alone mean a range"
-    form = alice.get(chosen).text
+    location = alice.post("/messages/filter", {"period": "", **days}, page="/messages").location
+    assert "period=custom" in location, "days alone mean a range"
+    form = alice.get(location).text
     any_time = re.search(r'<option value="(\w*)">Any time', form)
     assert any_time
     again = alice.post("/messages/filter", {"period": any_time[1], **days}, page="/messages")
@@ -53,5 +53,5 @@ def test_messages_of_every_permitted_sender_are_found(alice: Person, sender: str
     alice.has_message(sender=sender)
     alice.has_message(sender="Other")
     address = alice.post("/messages/filter", {"sender": sender}, page="/messages").location
-    found = alice.get(address.replace("/messages", "/messages.json")).json
-    assert [message["sender"] for message in found["messages"]] == [sender]  # type: ignore[index]
+    listing = alice.get(address.replace("/messages", "/messages.json")).json
+    assert [message["sender"] for message in listing["messages"]] == [sender]  # type: ignore[index]

@@ -13,24 +13,24 @@ from tests.clients import Person
 
 def test_same_search_twice_at_once_gets_one_handle(app: Flask, alice: Person) -> None:
     me, first_is_stored = alice.id, threading.Event()
-    found: list[str] = []
+    handles: list[str] = []
 
     def again() -> None:
         with app.test_request_context(method="POST"):
             first_is_stored.wait(30)
-            found.append(RecipientSearch.get_or_create(me, "5310", is_full=False).handle)
+            handles.append(RecipientSearch.get_or_create(me, "5310", is_full=False).handle)
             db.session.commit()
 
     other = threading.Thread(target=again)
     other.start()
     with app.test_request_context(method="POST"):
-        found.append(RecipientSearch.get_or_create(me, "5310", is_full=False).handle)
+        handles.append(RecipientSearch.get_or_create(me, "5310", is_full=False).handle)
         first_is_stored.set()
         other.join(0.3)  # it waits for the row, or has got one of its own
         db.session.commit()
     other.join(30)
-    assert len(found) == 2
-    assert len(set(found)) == 1
+    assert len(handles) == 2
+    assert len(set(handles)) == 1
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_recipient_is_found_by_last_digits_in_every_country(
     number = "+15558670555" if typed == "0555" else "+15558675310"
     anna.has_message(recipient=number, recipient_backwards=number[:0:-1])
     address = anna.post("/messages/filter", {"number": typed}, page="/messages").location
-    found = anna.get(address.replace("/messages", "/messages.json")).json
-    assert len(found["messages"]) == 1  # type: ignore[index]
+    listing = anna.get(address.replace("/messages", "/messages.json")).json
+    assert len(listing["messages"]) == 1  # type: ignore[index]
 
 
 @pytest.mark.parametrize("typed", ["4915123456789", "+49 151\u200e23456789", "tel:+4915123456789"])
@@ -60,8 +60,8 @@ def test_recipient_is_found_by_every_spelling_that_the_form_takes(
     number = "+4915123456789"
     anna.has_message(recipient=number, recipient_backwards=number[:0:-1])
     address = anna.post("/messages/filter", {"number": typed}, page="/messages").location
-    found = anna.get(address.replace("/messages", "/messages.json")).json
-    assert len(found["messages"]) == 1  # type: ignore[index]
+    listing = anna.get(address.replace("/messages", "/messages.json")).json
+    assert len(listing["messages"]) == 1  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -19,49 +19,49 @@ from smstracker.sms.status import State
 from tests.clients import Person
 
 
-def campaign(app: Flask, owner_id: int, count: int) -> None:
+def add_campaign(app: Flask, owner_id: int, count: int) -> None:
     """Messages of one text, an hour apart; every fifth of them has failed."""
     with app.app_context():
         for number in range(count):
             at = utcnow() - timedelta(hours=number + 1)
-            one = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
-            one._set_content(
+            message = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
+            message._set_content(
                 Content("+15558675310", "+15005550006", f"abcab, appointment {number}")
             )
-            one.status = "undelivered" if number % 5 == 0 else "delivered"
-            db.session.add(one)
+            message.status = "undelivered" if number % 5 == 0 else "delivered"
+            db.session.add(message)
         db.session.commit()
 
 
-def plans_of(app: Flask, chosen: SearchFilters) -> list[str]:
-    """How the database runs what a page and its counts ask of the index of texts."""
-    found: list[str] = []
+def explain_search(app: Flask, filters: SearchFilters) -> list[str]:
+    """The plans of the queries that a page and its counts send to the index of texts."""
+    plans: list[str] = []
 
-    def look(connection: Any, _cursor: Any, sql: str, values: Any, *_: Any) -> None:
+    def explain_statement(connection: Any, _cursor: Any, sql: str, values: Any, *_: Any) -> None:
         if "text_grams(" in sql or "message_fts" in sql:
             explain = "EXPLAIN " if "text_grams(" in sql else "EXPLAIN QUERY PLAN "
             own = connection.connection.cursor()
-            found.append(str(own.execute(explain + sql, values).fetchall()))
+            plans.append(str(own.execute(explain + sql, values).fetchall()))
 
     with app.app_context():
-        event.listen(db.engine, "before_cursor_execute", look)
-        search.find_page(chosen)
-        db.session.rollback()  # each does without what the other has set for its transaction
-        search.count_states(chosen)
-        event.remove(db.engine, "before_cursor_execute", look)
-    return found
+        event.listen(db.engine, "before_cursor_execute", explain_statement)
+        search.find_page(filters)
+        db.session.rollback()  # neither may depend on the transaction settings of the other
+        search.count_states(filters)
+        event.remove(db.engine, "before_cursor_execute", explain_statement)
+    return plans
 
 
 def test_index_of_texts_is_asked_though_every_text_has_the_grams(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign(app, alice.id, 60)
+    add_campaign(app, alice.id, 60)
     with app.app_context():
         db.session.execute(db.text("ANALYZE"))
         db.session.commit()
-    monkeypatch.setattr(search, "LOOKED_THROUGH", 1)
-    monkeypatch.setattr(state_counts, "TEXTS_EXAMINED", 10)
-    plans = plans_of(app, SearchFilters(alice.id, text="abcabc"))
+    monkeypatch.setattr(search, "TEXT_PAGE_SCAN_LIMIT", 1)
+    monkeypatch.setattr(state_counts, "TEXT_SCAN_LIMIT", 10)
+    plans = explain_search(app, SearchFilters(alice.id, text="abcabc"))
     assert len(plans) >= 3
     for plan in plans:
         assert "ix_message_text_grams" in plan or "VIRTUAL TABLE INDEX" in plan
@@ -72,14 +72,14 @@ def test_frequent_text_is_counted_among_the_newest_and_says_so(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     me = alice.id
-    campaign(app, me, 60)
+    add_campaign(app, me, 60)
     monkeypatch.setattr(state_counts, "COUNT_CAP", 50)
-    monkeypatch.setattr(state_counts, "TEXTS_EXAMINED", 20)
+    monkeypatch.setattr(state_counts, "TEXT_SCAN_LIMIT", 20)
     with app.app_context():
-        every = search.count_states(SearchFilters(me, text="appointment"))
-        assert every[State.DELIVERED] == CappedCount(16, is_exact=False)
-        assert every[State.FAILED] == CappedCount(4, is_exact=False)
-        assert str(search.sum_counts(every)) == "20+"
+        counts = search.count_states(SearchFilters(me, text="appointment"))
+        assert counts[State.DELIVERED] == CappedCount(16, is_exact=False)
+        assert counts[State.FAILED] == CappedCount(4, is_exact=False)
+        assert str(search.sum_counts(counts)) == "20+"
         # So few messages of that day that all of them are looked at.
         day = SearchFilters(
             me, text="appointment", since=utcnow() - timedelta(hours=10, minutes=30)

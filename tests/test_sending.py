@@ -49,7 +49,7 @@ def test_accepted_message_has_sid_status_and_segments(
     assert reply.status_code == 303
     assert reply.location == f"/messages/{message.public_id}"
     assert (message.status, message.status_source, message.segments) == ("queued", "send", 2)
-    assert message.twilio_sid in {made.sid for made in simulator.books.messages()}
+    assert message.twilio_sid in {message.sid for message in simulator.books.messages()}
     [event] = alice.events(message)
     assert (event.status, event.source) == ("queued", "send")
 
@@ -58,13 +58,13 @@ def test_request_asks_for_a_callback_with_retries(make_app: MakeApp) -> None:
     with wire(created(sid(1))) as twilio:
         alice = sender_at(make_app, twilio.url)
         alice.send(media_urls="https://a.example/1.jpg\r\n\r\n https://a.example/2.jpg ")
-        asked = parse_qs(twilio.requests[0])
-    assert asked["StatusCallback"] == [
+        parameters = parse_qs(twilio.requests[0])
+    assert parameters["StatusCallback"] == [
         f"https://sms.example.org/webhooks/twilio/status/{alice.message().public_id}"
         "#rc=5&rp=ct,rt,5xx&ct=2000&rt=2500"
     ]
-    assert asked["MediaUrl"] == ["https://a.example/1.jpg", "https://a.example/2.jpg"]
-    assert (asked["To"], asked["From"]) == (["+15558675310"], ["+15005550006"])
+    assert parameters["MediaUrl"] == ["https://a.example/1.jpg", "https://a.example/2.jpg"]
+    assert (parameters["To"], parameters["From"]) == (["+15558675310"], ["+15005550006"])
 
 
 def test_loopback_carrier_is_reached_past_any_proxy(
@@ -83,26 +83,26 @@ def test_messaging_service_sends_and_the_number_comes_later(make_app: MakeApp) -
     with wire(created(sid(1), status="accepted", num_segments="0", **{"from": None})) as twilio:
         alice = sender_at(make_app, twilio.url, TWILIO_MESSAGING_SERVICE_SID=service)
         alice.send(sender=service)
-        asked = parse_qs(twilio.requests[0])
+        parameters = parse_qs(twilio.requests[0])
     message = alice.message()
-    assert asked["MessagingServiceSid"] == [service]
-    assert "From" not in asked
+    assert parameters["MessagingServiceSid"] == [service]
+    assert "From" not in parameters
     assert (message.status, message.sender, message.segments) == ("accepted", None, None)
 
 
 def test_row_is_committed_and_no_transaction_is_open_during_the_call(make_app: MakeApp) -> None:
-    seen: list[tuple[int, int]] = []
+    observations: list[tuple[int, int]] = []
     with wire(created(sid(1))) as twilio:
         alice = sender_at(make_app, twilio.url)
 
         def look() -> None:
             with alice.app.app_context():
                 in_use = db.engine.pool.checkedout()  # type: ignore[attr-defined]
-            seen.append((len(alice.messages()), in_use))
+            observations.append((len(alice.messages()), in_use))
 
         twilio.on_request = look
         alice.send()
-    assert seen == [(1, 0)]
+    assert observations == [(1, 0)]
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ def test_answer_that_drips_is_not_waited_for_and_its_outcome_is_unknown(
     monkeypatch.setattr(http_client, "ANSWER_WITHIN", 0.5)
     with wire(DRIP + reply) as twilio:
         alice = sender_at(make_app, twilio.url)
-        began = time.monotonic()
+        started_at = time.monotonic()
         assert alice.send().status_code == 303
-        assert time.monotonic() - began < 20  # at its pace it would take 80
+        assert time.monotonic() - started_at < 20  # at its pace it would take 80
     assert alice.message().status == "unknown"
 
 
@@ -196,7 +196,7 @@ def test_unreached_carrier_means_certainly_not_sent(make_app: MakeApp, url: str)
     assert alice.send().status_code == 303
     message = alice.message()
     assert message.status == "unreached"
-    assert "certainly was not sent" in alice.get(f"/messages/{message.public_id}").text
+    assert "so the message was not sent" in alice.get(f"/messages/{message.public_id}").text
 
 
 def test_request_that_cannot_be_put_into_bytes_was_certainly_not_sent(make_app: MakeApp) -> None:
@@ -271,9 +271,9 @@ def test_same_form_twice_makes_one_message(make_app: MakeApp) -> None:
     with wire(created(sid(1))) as twilio:
         alice = sender_at(make_app, twilio.url)
         form = alice.compose()
-        first, second = (alice.client.post("/messages", data=form) for _ in range(2))
+        first_reply, second = (alice.client.post("/messages", data=form) for _ in range(2))
         assert len(twilio.requests) == 1
-    assert first.location == second.location
+    assert first_reply.location == second.location
     assert len(alice.messages()) == 1
 
 
@@ -315,7 +315,7 @@ def test_send_limit_counts_messages_and_tells_the_wait(
         assert alice.send().status_code == 303
         reply = alice.send(body="The typed text")
         assert reply.status_code == 429
-        assert "try again in 40 seconds" in reply.text
+        assert "Try again in 40 seconds" in reply.text
         assert "The typed text" in reply.text
         assert len(alice.messages()) == 2
         clock.shift(timedelta(seconds=40))
@@ -327,7 +327,7 @@ def test_send_limit_of_a_day(make_app: MakeApp, simulator: SimulatorServer) -> N
     assert alice.send().status_code == 303
     reply = alice.send()
     assert reply.status_code == 429
-    assert "try again in 1 day" in reply.text
+    assert "Try again in 1 day" in reply.text
 
 
 def test_send_limit_is_each_users_own(make_app: MakeApp, simulator: SimulatorServer) -> None:

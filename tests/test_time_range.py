@@ -23,8 +23,8 @@ def test_period_of_hours_ends_now() -> None:
 
 def test_custom_period_holds_whole_days_of_the_readers_zone() -> None:
     # The clocks of Berlin went back on 25 October 2026: that day has 25 hours.
-    asked = {"from": "2026-10-25", "to": "2026-10-25", "zone": "Europe/Berlin"}
-    period = read_period(asked, NOW)
+    arguments = {"from": "2026-10-25", "to": "2026-10-25", "zone": "Europe/Berlin"}
+    period = read_period(arguments, NOW)
     assert period.since == datetime(2026, 10, 24, 22, tzinfo=UTC)
     assert period.until == datetime(2026, 10, 25, 23, tzinfo=UTC)
     assert period.words == "25 Oct 2026 (Europe/Berlin)"
@@ -32,15 +32,15 @@ def test_custom_period_holds_whole_days_of_the_readers_zone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "words"),
+    ("arguments", "words"),
     [
         ({"from": "2026-05-03"}, "since 3 May 2026 (UTC)"),
         ({"to": "2026-05-03"}, "until 3 May 2026 (UTC)"),
         ({"from": "2026-05-03", "to": "2026-05-09"}, "3 May 2026 to 9 May 2026 (UTC)"),
     ],
 )
-def test_custom_period_may_be_open(asked: dict[str, str], words: str) -> None:
-    assert read_period(asked, NOW).words == words
+def test_custom_period_may_be_open(arguments: dict[str, str], words: str) -> None:
+    assert read_period(arguments, NOW).words == words
 
 
 def test_zones_are_looked_for_on_the_disk_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,7 +54,7 @@ def test_zones_are_looked_for_on_the_disk_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "arguments",
     [
         {"period": "custom"},
         {"period": "fortnight"},
@@ -64,9 +64,9 @@ def test_zones_are_looked_for_on_the_disk_once(monkeypatch: pytest.MonkeyPatch) 
         {"from": "2026-05-09", "to": "2026-05-03"},
     ],
 )
-def test_what_is_no_period_is_refused_in_words(asked: dict[str, str]) -> None:
+def test_what_is_no_period_is_refused_in_words(arguments: dict[str, str]) -> None:
     with pytest.raises(TimeRangeError):
-        read_period(asked, NOW)
+        read_period(arguments, NOW)
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,15 @@ def test_zone_that_is_not_known_counts_as_utc_and_is_said(zone: str) -> None:
     assert read_period(period.arguments, NOW) == period
 
 
-@pytest.mark.parametrize(("zone", "shown"), [("x" * 5_000, "x" * 64), ("\0\n\x1b", "Etc/Unknown")])
-def test_zone_that_is_no_name_is_cut_before_it_is_shown(zone: str, shown: str) -> None:
-    assert read_period({"from": "2026-05-03", "zone": zone}, NOW).unknown_zone == shown
+@pytest.mark.parametrize(
+    ("zone", "unknown_zone"), [("x" * 5_000, "x" * 64), ("\0\n\x1b", "Etc/Unknown")]
+)
+def test_zone_that_is_no_name_is_cut_before_it_is_shown(zone: str, unknown_zone: str) -> None:
+    assert read_period({"from": "2026-05-03", "zone": zone}, NOW).unknown_zone == unknown_zone
 
 
 @pytest.mark.parametrize(
-    ("given", "zone"),
+    ("name", "zone"),
     [
         ("europe/berlin", "Europe/Berlin"),
         ("UTC", "UTC"),
@@ -98,6 +100,6 @@ def test_zone_that_is_no_name_is_cut_before_it_is_shown(zone: str, shown: str) -
         ("", "UTC"),
     ],
 )
-def test_zone_may_be_spelled_as_any_browser_does(given: str, zone: str) -> None:
-    period = read_period({"from": "2026-05-03", "zone": given}, NOW)
+def test_zone_may_be_spelled_as_any_browser_does(name: str, zone: str) -> None:
+    period = read_period({"from": "2026-05-03", "zone": name}, NOW)
     assert (period.zone, period.zone_note) == (zone, "")

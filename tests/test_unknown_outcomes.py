@@ -145,7 +145,7 @@ def test_nothing_found_over_ten_minutes_is_not_sent_and_safe_to_send_again(
     message = alice.message()
     page = alice.get(f"/messages/{message.public_id}").text
     assert "Not sent" in page
-    assert "several searches of its list over ten minutes found no such message" in words(page)
+    assert "several searches of its list over ten minutes did not find the message" in words(page)
     assert "safe to send it again" in page
     assert "Twilio has no trace of it" in alice.get("/messages").text
 

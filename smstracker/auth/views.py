@@ -18,7 +18,7 @@ from smstracker.extensions import db
 from smstracker.mailer import can_mail, current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
 from smstracker.models.sign_in import CODE_ATTEMPTS, find_signed_in_user
-from smstracker.web.error_pages import error_page, too_many
+from smstracker.web.error_pages import error_page, too_many_requests
 from smstracker.web.urls import safe_next_path
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def ask_for_mail() -> ResponseReturnValue:
     client = parse_client(request.remote_addr)
     wait = count_mail(form.address, client)
     if wait:
-        return too_many(wait)
+        return too_many_requests(wait)
     asked = MailRequest(
         email=form.address,
         browser=secrets.token_urlsafe(32),

@@ -10,11 +10,12 @@ from smstracker.clock import format_duration, utcnow
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
-from smstracker.messages.describe import headline, timeline
-from smstracker.messages.pagination import as_json
+from smstracker.messages.describe import headline
+from smstracker.messages.pagination import message_to_json
+from smstracker.messages.timeline import build_timeline
 from smstracker.models import Message, StatusEvent
 from smstracker.sms import status
-from smstracker.web_templates import absolute_time
+from smstracker.web_templates import format_absolute_time
 
 messages = DatabaseErrorGroup("messages", help="What became of the messages.")
 
@@ -45,7 +46,7 @@ def find_message(id_or_sid: str) -> Message:
 
 
 def _json(message: Message, events: list[StatusEvent]) -> str:
-    shown = as_json(message, utcnow())
+    shown = message_to_json(message, utcnow())
     effects = status.effects((event.status, event.error_code) for event in events)
     shown["events"] = [
         {
@@ -64,11 +65,11 @@ def _json(message: Message, events: list[StatusEvent]) -> str:
 
 def _text(message: Message, events: list[StatusEvent]) -> str:
     lines = [headline(message, utcnow()), f"SID {message.twilio_sid or 'not known'}", ""]
-    for step in timeline(message, events):
+    for step in build_timeline(message, events):
         since = f"  +{format_duration(step.since)}" if step.since is not None else ""
         notes = ", ".join(note for note in (step.reason, step.effect.value) if note)
         lines.append(
-            f"{absolute_time(step.at)}  {step.label}{f' ({notes})' if notes else ''}"
+            f"{format_absolute_time(step.at)}  {step.label}{f' ({notes})' if notes else ''}"
             f"  [{step.source}]{since}"
         )
     return "\n".join(lines)

@@ -2,30 +2,19 @@
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user
 
 from smstracker.clock import utcnow
 from smstracker.connection import refused_page, wording
 from smstracker.connection.banner import current_banner
 from smstracker.connection.report import build_report
 from smstracker.connection.summary import summarize
-from smstracker.extensions import db, login_manager
+from smstracker.extensions import db
 from smstracker.refused.replay import forecast, still_refused
 from smstracker.refused.replay import replay as replay_refused
-from smstracker.web.guards import sign_in_guard
+from smstracker.web.guards import require_administrator
 
 bp = Blueprint("connection", __name__, url_prefix="/callbacks")
-
-
-@bp.before_request
-@sign_in_guard
-def only_administrators() -> ResponseReturnValue | None:
-    if not current_user.is_authenticated:
-        unauthorized: ResponseReturnValue = login_manager.unauthorized()
-        return unauthorized
-    if not current_user.administrator:
-        abort(403)
-    return None
+bp.before_request(require_administrator)
 
 
 @bp.get("")

@@ -1,4 +1,4 @@
-"""The error guide: every code that is explained here, for whoever is signed in."""
+"""The pages of the error guide: the codes that are explained here, and the search for one."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from smstracker.auth.gate import only_signed_in
 from smstracker.sms.error_guide import (
     ACTORS,
     CHARGED,
@@ -19,37 +18,38 @@ from smstracker.sms.error_guide import (
     is_code,
     plain_code,
 )
+from smstracker.web.guards import require_sign_in
 
-bp = Blueprint("help", __name__, url_prefix="/help")
-bp.before_request(only_signed_in)
+bp = Blueprint("error_guide", __name__, url_prefix="/help")
+bp.before_request(require_sign_in)
 
-LONGEST_QUERY = 60
+MAX_QUERY_LENGTH = 60
 
 
 @bp.get("/errors")
-def errors() -> ResponseReturnValue:
-    """The guide, one code of it, or the entries that contain what was typed."""
-    query = (request.args.get("q") or request.args.get("code") or "").strip()[:LONGEST_QUERY]
+def search() -> ResponseReturnValue:
+    """The guide, the entry of one code, or the entries that contain the query."""
+    query = (request.args.get("q") or request.args.get("code") or "").strip()[:MAX_QUERY_LENGTH]
     words = re.sub(r"^(error|code)s?\b", "", query.lower())
     codes = words.replace(",", " ").split()
     if len(codes) > 1 and all(word in EXPLANATIONS for word in codes):
-        return _page(_select_entries(codes), query=query)
+        return _render(_select_entries(codes), query=query)
     code = plain_code(words)
     if is_code(code):
-        return redirect(url_for(".error", code=code))
+        return redirect(url_for(".entry", code=code))
     if code and code.isascii() and code.isdecimal() and len(code) < MIN_CODE_DIGITS:
-        beginning = [known for known in EXPLANATIONS if known.startswith(code)]
-        return _page(_select_entries(beginning), query=query)
-    return _page(_search_entries(query), query=query)
+        longer_codes = [listed for listed in EXPLANATIONS if listed.startswith(code)]
+        return _render(_select_entries(longer_codes), query=query)
+    return _render(_search_entries(query), query=query)
 
 
 @bp.get("/errors/<code>")
-def error(code: str) -> ResponseReturnValue:
-    """Lead to the code's place in the guide, or say that it is not there."""
+def entry(code: str) -> ResponseReturnValue:
+    """Redirect to the entry of a code; a 404 if there is none."""
     code = plain_code(code)
     if code in EXPLANATIONS:
-        return redirect(url_for(".errors", _anchor=code))
-    return _page(GUIDE, unknown=code), 404
+        return redirect(url_for(".search", _anchor=code))
+    return _render(GUIDE, unknown=code), 404
 
 
 def _select_entries(codes: Sequence[str]) -> Mapping[str, Mapping[str, ErrorExplanation]]:
@@ -75,7 +75,7 @@ def _contains(reason: ErrorExplanation, words: list[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _page(
+def _render(
     entries: Mapping[str, Mapping[str, ErrorExplanation]],
     query: str = "",
     unknown: str | None = None,
@@ -84,11 +84,11 @@ def _page(
         "dashboard/error_codes.html",
         guide=entries,
         groups=GROUPS,
-        shown=sum(len(group) for group in entries.values()),
+        match_count=sum(len(group) for group in entries.values()),
         total=len(EXPLANATIONS),
-        who=ACTORS,
+        actors=ACTORS,
         charged=CHARGED,
         query=query,
         unknown=unknown,
-        more=documentation_url(unknown),
+        twilio_page=documentation_url(unknown),
     )

@@ -1,10 +1,9 @@
-"""Notes beside the send form, before anything is sent: the same text lately, an opt-out."""
+"""The check of the send form while it is filled in: the recipient, the same text, an opt-out."""
 
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.dashboard.forms import describe_recipient, unix_lines
 from smstracker.database.engine import reads_only
@@ -14,49 +13,50 @@ from smstracker.models.messages import Content
 from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient
 from smstracker.sms.picture_addresses import problem_with, split_addresses
 from smstracker.sms.picture_pages import hint_on_page
+from smstracker.web.guards import require_sign_in
 
-bp = Blueprint("notes", __name__)
-bp.before_request(only_signed_in)
+bp = Blueprint("form_check", __name__)
+bp.before_request(require_sign_in)
 
 
-# By POST, because a number may not stand in an address.
+# By POST, because a number may not stand in a URL.
 @bp.post("/messages/check")
 @reads_only
 def check() -> ResponseReturnValue:
-    recipient, problem = recipient_of_form()
+    recipient, problem = describe_form_recipient()
     return render_template(
-        "dashboard/_check.html",
+        "dashboard/_form_check.html",
         recipient=recipient,
         problem=problem,
-        notes=notes_on_form(),
+        warnings=find_form_warnings(),
         page_hints=page_hints_on_form(),
         now=utcnow(),
     )
 
 
-def recipient_of_form() -> tuple[str | None, str | None]:
-    """How the recipient in the form is understood, or why it is not; nothing of an empty one."""
-    typed = request.form.get("recipient", "")
+def describe_form_recipient() -> tuple[str | None, str | None]:
+    """Country and number of the recipient field, or what is wrong with it; neither if empty."""
+    text = request.form.get("recipient", "")
     try:
-        return (describe_recipient(typed), None) if typed.strip() else (None, None)
+        return (describe_recipient(text), None) if text.strip() else (None, None)
     except PhoneNumberError as error:
         return None, str(error)
 
 
-def notes_on_form() -> SendWarnings:
-    """The notes on what stands in the form; none while it names no number."""
-    typed = request.form
+def find_form_warnings() -> SendWarnings:
+    """Warnings about the message in the form; none until its recipient is a number."""
+    form = request.form
     try:
-        number = parse_recipient(typed.get("recipient", ""), settings().default_region)
+        number = parse_recipient(form.get("recipient", ""), settings().default_region)
     except PhoneNumberError:
         return SendWarnings()
     # PostgreSQL takes no NUL, and the form refuses it.
-    if "\0" in typed.get("body", "") + typed.get("sender", ""):
+    if "\0" in form.get("body", "") + form.get("sender", ""):
         return SendWarnings()
-    body = unix_lines(typed.get("body", ""))
-    addresses = split_addresses(unix_lines(typed.get("media_urls", "")))
+    body = unix_lines(form.get("body", ""))
+    addresses = split_addresses(unix_lines(form.get("media_urls", "")))
     pictures = tuple(address for _line, address in addresses)
-    content = Content(number, typed.get("sender", ""), body if body.strip() else "", pictures)
+    content = Content(number, form.get("sender", ""), body if body.strip() else "", pictures)
     return find_warnings(current_user.id, content, utcnow())
 
 

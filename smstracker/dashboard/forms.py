@@ -1,4 +1,4 @@
-"""The send form: what people type, checked in their words."""
+"""The send form and its checks."""
 
 import re
 import uuid
@@ -23,12 +23,12 @@ MAX_PICTURES = 10
 
 
 def unix_lines(value: str | None) -> str:
-    # Browsers send CR LF for each line end, which would count, and cost, twice.
+    # Browsers send CR LF for a line end, which would count, and cost, as two characters.
     return re.sub(r"\r\n?", "\n", value or "")
 
 
 class MessageForm(FlaskForm):
-    """`form_id` marks the instance of the form: it makes one message, however often it is sent."""
+    """The send form; `form_id` is its idempotency key: one message, however often it is sent."""
 
     form_id = HiddenField()
     recipient = StringField("To", validators=[InputRequired(NO_NUMBER)])
@@ -47,7 +47,7 @@ class MessageForm(FlaskForm):
 
     @property
     def content(self) -> Content:
-        """What is to be sent; only after the form was found valid. Blanks alone are no text."""
+        """The content of a valid form; a text of blanks alone is none."""
         number = parse_recipient(self.recipient.data or "", settings().default_region)
         text = self.body.data or ""
         body = text if text.strip() else ""
@@ -58,7 +58,7 @@ class MessageForm(FlaskForm):
         return [address for _line, address in split_addresses(self.media_urls.data or "")]
 
     def renew(self) -> None:
-        """Make this a new instance of the form, with everything that was typed."""
+        """Take a new idempotency key and keep the fields."""
         self.form_id.data = uuid.uuid4().hex
 
     def validate_form_id(self, field: Field) -> None:
@@ -69,8 +69,8 @@ class MessageForm(FlaskForm):
             raise ValidationError("The form was incomplete. Check it and send it again.") from None
 
     def validate_recipient(self, field: Field) -> None:
-        # Only what no number can be is refused: numbering plans change faster than any table of
-        # them, and Twilio is the judge of the rest.
+        # Only the impossible is refused: numbering plans change faster than any table of them, and
+        # Twilio judges the rest.
         try:
             parse_recipient(field.data, settings().default_region)
         except PhoneNumberError as error:
@@ -79,15 +79,15 @@ class MessageForm(FlaskForm):
     def validate_body(self, field: Field) -> None:
         text = field.data or ""
         if not text.strip() and not self.pictures:
-            raise ValidationError("Type the text to send, or give the address of a picture.")
+            raise ValidationError("Type a text, or add the address of a picture.")
         if problem := length_problem(text):
             raise ValidationError(problem)
         if "\0" in text:
-            raise ValidationError("The text holds a character that cannot be sent (NUL).")
+            raise ValidationError("The text contains a character (NUL) that cannot be sent.")
 
     def validate_media_urls(self, _field: Field) -> None:
         if len(self.pictures) > MAX_PICTURES:
-            raise ValidationError(f"At most {MAX_PICTURES} pictures go into one message.")
+            raise ValidationError(f"One message can hold {MAX_PICTURES} pictures. Remove some.")
         problems = [
             f"Line {line} {problem}"
             for line, address in split_addresses(self.media_urls.data or "")
@@ -99,19 +99,19 @@ class MessageForm(FlaskForm):
 
 def length_problem(text: str) -> str | None:
     """Why a text is too long for one message; compose.js writes the same."""
-    over = len(text) - MAX_CHARACTERS
-    if over <= 0:
+    excess = len(text) - MAX_CHARACTERS
+    if excess <= 0:
         return None
-    return f"{len(text):,} characters: {over:,} more than one message can hold."
+    return f"{len(text):,} characters: {excess:,} more than one message can hold."
 
 
-def describe_recipient(typed: str) -> str:
-    """Country and number that a message would go to. Raises PhoneNumberError."""
-    return describe_number(parse_recipient(typed, settings().default_region))
+def describe_recipient(number: str) -> str:
+    """Country and number of a recipient. Raises PhoneNumberError."""
+    return describe_number(parse_recipient(number, settings().default_region))
 
 
 def sender_choices() -> list[tuple[str, str]]:
-    """What may send: the numbers and the Messaging Service of the settings."""
+    """The senders of the settings: the Messaging Service and the numbers, each with its label."""
     choices = [(number, format_international(number)) for number in settings().twilio_phone_numbers]
     service = settings().twilio_messaging_service_sid
     if service:

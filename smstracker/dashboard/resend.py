@@ -1,107 +1,99 @@
-"""Sending a failed message again: asks once, makes one new message, never two."""
+"""Send a failed message again: after one question, as one new message."""
 
 import uuid
 from dataclasses import replace
 
-from flask import Blueprint, abort, redirect, render_template, url_for
+from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
-from flask_login import current_user
 
-from smstracker.auth.gate import only_signed_in
 from smstracker.carrier import NoSlotError
 from smstracker.clock import utcnow
 from smstracker.dashboard.forms import sender_choices
+from smstracker.dashboard.pages import get_own_message
 from smstracker.extensions import db
-from smstracker.messages.describe import BUSY, limit_notice
-from smstracker.messages.failure_advice import refusal_to_send_again
+from smstracker.messages.describe import CARRIER_BUSY, send_limit_notice
+from smstracker.messages.failure_advice import resend_refusal
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.messages.sending import save_and_submit
 from smstracker.models import Message, SendLimitError
 from smstracker.sms.picture_pages import hint_on_page
 from smstracker.sms.segments import count_segments
+from smstracker.web.guards import require_sign_in
 
-bp = Blueprint("again", __name__)
-bp.before_request(only_signed_in)
+bp = Blueprint("resend", __name__)
+bp.before_request(require_sign_in)
 
 
 @bp.get("/messages/<uuid:public_id>/again")
-def ask(public_id: uuid.UUID) -> ResponseReturnValue:
-    original = _own(public_id)
-    made = original.resend()
-    if made is not None:
-        return _show(made, 302)
+def confirm(public_id: uuid.UUID) -> ResponseReturnValue:
+    original = get_own_message(public_id)
+    resend = original.resend()
+    if resend is not None:
+        return _show_message(resend, 302)
     refusal = _refusal(original)
-    return _page(original, 409 if refusal else 200, refusal)
+    return _render(original, 409 if refusal else 200, refusal)
 
 
 @bp.post("/messages/<uuid:public_id>/again")
 def send(public_id: uuid.UUID) -> ResponseReturnValue:
-    # Locked, so that neither a second click nor a receipt can come between looking and saving.
-    original = _own(public_id, lock=True)
-    made = original.resend()
-    if made is not None:
+    # Locked: a second click or a receipt may come between the check and the commit.
+    original = get_own_message(public_id, lock=True)
+    resend = original.resend()
+    if resend is not None:
         db.session.rollback()
-        return _show(made)
+        return _show_message(resend)
     refusal = _refusal(original)
     if refusal:
-        return _page(original, 409, refusal)
+        return _render(original, 409, refusal)
     try:
         message = Message.create_resend(original)
     except SendLimitError as error:
         db.session.rollback()
-        return _page(_own(public_id), 429, limit_notice(error), may_try=True)
+        return _render(get_own_message(public_id), 429, send_limit_notice(error), may_send=True)
     try:
         save_and_submit(message)
     except NoSlotError:
-        page, code = _page(_own(public_id), 503, BUSY, may_try=True)
+        page, code = _render(get_own_message(public_id), 503, CARRIER_BUSY, may_send=True)
         return page, code, {"Retry-After": "10"}
-    return _show(message)
-
-
-def _own(public_id: uuid.UUID, lock: bool = False) -> Message:
-    wanted = Message.select_owned(current_user.id).where(Message.public_id == public_id)
-    found = db.session.scalar(wanted.with_for_update() if lock else wanted)
-    if found is None:
-        abort(404)
-    return found
+    return _show_message(message)
 
 
 def _refusal(original: Message) -> str | None:
-    refusal = refusal_to_send_again(original, utcnow())
-    if refusal is None and not _is_offered(original):
-        return "The sender of this message is no longer offered here. Choose another one."
+    refusal = resend_refusal(original, utcnow())
+    if refusal is None and not _is_sender_offered(original):
+        return "The sender of this message is no longer available. Choose another one."
     return refusal
 
 
-def _news_on(original: Message) -> SendWarnings:
-    """What was learned since: an opt-out, the same text sent once more in another way."""
-    notes = find_warnings(original.owner_id, original.content, utcnow())
-    same = notes.same_text
-    is_news = same is not None and same.id != original.id
-    return notes if is_news else replace(notes, same_text=None)
+def _new_warnings(original: Message) -> SendWarnings:
+    """The warnings beside the original itself: an opt-out, the same text in a later message."""
+    warnings = find_warnings(original.owner_id, original.content, utcnow())
+    same = warnings.same_text
+    is_original = same is not None and same.id == original.id
+    return replace(warnings, same_text=None) if is_original else warnings
 
 
-def _is_offered(original: Message) -> bool:
+def _is_sender_offered(original: Message) -> bool:
     return original.content.sender in dict(sender_choices())
 
 
-def _show(message: Message, status: int = 303) -> ResponseReturnValue:
+def _show_message(message: Message, status: int = 303) -> ResponseReturnValue:
     return redirect(url_for("dashboard.message", public_id=message.public_id), status)
 
 
-def _page(
-    original: Message, status: int, notice: str | None = None, *, may_try: bool = False
+def _render(
+    original: Message, status: int, notice: str | None = None, *, may_send: bool = False
 ) -> tuple[str, int]:
     return (
         render_template(
-            "dashboard/again.html",
+            "dashboard/resend.html",
             message=original,
             notice=notice,
-            may_send=notice is None or may_try,
-            lacks_sender=not refusal_to_send_again(original, utcnow())
-            and not _is_offered(original),
+            may_send=notice is None or may_send,
+            lacks_sender=not resend_refusal(original, utcnow())
+            and not _is_sender_offered(original),
             count=count_segments(original.body),
-            notes=_news_on(original),
+            warnings=_new_warnings(original),
             page_hints=[
                 f"Picture {number} {hint}"
                 for number, address in enumerate(original.media_urls or [], start=1)

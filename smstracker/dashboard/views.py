@@ -1,84 +1,80 @@
 """The message log, the send form and the page of one message: one's own, always."""
 
 import uuid
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import urlencode
 
-from flask import (
-    Blueprint,
-    abort,
-    current_app,
-    jsonify,
-    redirect,
-    render_template,
-    request,
-    url_for,
-)
+from flask import Blueprint, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 
 from smstracker.carrier import NoSlotError
 from smstracker.clock import utcnow
-from smstracker.dashboard.form_check import notes_on_form, page_hints_on_form, recipient_of_form
-from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
+from smstracker.dashboard.forms import MessageForm
+from smstracker.dashboard.pages import (
+    get_own_message,
+    render_log,
+    render_log_problem,
+    render_send_form,
+)
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.extensions import db, login_manager, settings
-from smstracker.messages import describe, log_export, search
-from smstracker.messages.pagination import LogPage, as_json, read_page
-from smstracker.messages.search import SearchFilters
+from smstracker.extensions import db
+from smstracker.messages import describe, log_export
+from smstracker.messages.log_filters import FilterError
+from smstracker.messages.pagination import message_to_json, read_page
 from smstracker.messages.sending import save_and_submit
+from smstracker.messages.timeline import build_timeline
 from smstracker.messages.url_filters import (
-    FilterError,
-    LogFilters,
-    arguments_of_form,
+    form_to_arguments,
     read_filters,
-    read_strictly,
+    read_filters_strictly,
 )
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, event_feed
-from smstracker.simulator.scenarios import STORIES
-from smstracker.sms.gsm_replacements import cost_advice, replace_characters
-from smstracker.sms.regions import region_in_a_sentence
+from smstracker.sms.gsm_replacements import replace_characters
 from smstracker.sms.segments import count_segments
 from smstracker.web.error_pages import database_error, error_page
-from smstracker.web.guards import for_programs, is_for_programs, sign_in_guard
-from smstracker.web.time_range import TimeRange
+from smstracker.web.guards import (
+    answers_signed_out,
+    current_view,
+    for_programs,
+    open_to_all,
+    require_sign_in,
+    shows_typed_fields,
+    signed_out_answer,
+)
 
 bp = Blueprint("dashboard", __name__)
-
-
-@bp.before_request
-@sign_in_guard
-def only_signed_in() -> ResponseReturnValue | None:
-    if current_user.is_authenticated or request.endpoint == "dashboard.home":
-        return None
-    if is_for_programs(current_app, request.endpoint):
-        return {"error": "Sign in first."}, 401
-    if request.endpoint == "dashboard.send":
-        return render_template("dashboard/signed_out.html", typed=request.form), 401
-    unauthorized: ResponseReturnValue = login_manager.unauthorized()
-    return unauthorized
+bp.before_request(require_sign_in)
 
 
 @bp.errorhandler(CSRFError)
 def stale_form(_error: CSRFError) -> ResponseReturnValue:
-    """The form came from a session that has ended: nothing is sent, nothing typed is lost."""
+    """Show the form of an ended session again: nothing is sent, nothing typed is lost."""
     try:
         is_signed_in = current_user.is_authenticated
     except UNAVAILABLE as error:  # Flask looks for no handler of what another handler raises
         return database_error(error)
-    if not is_signed_in and request.endpoint == "dashboard.send":
-        return render_template("dashboard/signed_out.html", typed=request.form), 401
     if not is_signed_in:
-        return error_page(400)
+        answer = signed_out_answer(current_view())
+        return answer() if answer else error_page(400)
     if request.endpoint == "dashboard.filter_messages":
-        return _log_page(request.form, "This page was out of date. Press Search again."), 400
+        problem = "This page was out of date. Press Search again."
+        return render_log_problem(request.form, problem), 400
     notice = "This page was out of date, so nothing was sent. Check your message and send it again."
-    return _form_page(MessageForm(), 400, notice)
+    return render_send_form(MessageForm(), 400, notice)
+
+
+def _signed_out_json() -> ResponseReturnValue:
+    return {"error": "Sign in first."}, 401
+
+
+def _signed_out_page() -> ResponseReturnValue:
+    """The message as it was typed, to be sent after a new sign-in."""
+    return render_template("dashboard/signed_out.html", fields=request.form), 401
 
 
 @bp.get("/")
+@open_to_all
 def home() -> ResponseReturnValue:
     return redirect(url_for(".messages"))
 
@@ -86,48 +82,50 @@ def home() -> ResponseReturnValue:
 @bp.get("/messages")
 def messages() -> ResponseReturnValue:
     try:
-        chosen = read_filters(current_user.id, request.args, utcnow())
+        log_filters = read_filters(current_user.id, request.args, utcnow())
     except FilterError as error:
-        return _log_page(request.args, str(error)), 422
-    position = (
-        event_feed.settled_position()
-    )  # before the rows: what changes meanwhile is told again
-    page = read_page(chosen.filter, request.args.get("before"), request.args.get("after"))
-    return _log_page(_typed(chosen), None, chosen, page, position), 200
+        return render_log_problem(request.args, str(error)), 422
+    # Before the rows are read: what changes meanwhile is streamed again.
+    position = event_feed.settled_position()
+    before, after = request.args.get("before"), request.args.get("after")
+    return render_log(log_filters, read_page(log_filters.search_filters, before, after), position)
 
 
 @bp.post("/messages/filter")
 def filter_messages() -> ResponseReturnValue:
-    """To the address of the filtered log; a number that was typed is stored, never in a URL."""
+    """Redirect to the URL of the filtered log, in which a handle stands for a number."""
     try:
-        arguments = arguments_of_form(current_user.id, request.form, utcnow())
+        arguments = form_to_arguments(current_user.id, request.form, utcnow())
     except FilterError as error:
-        return _log_page(request.form, str(error)), 422
+        return render_log_problem(request.form, str(error)), 422
     db.session.commit()
-    address = url_for(".messages") + (f"?{urlencode(arguments)}" if arguments else "")
-    return redirect(address, 303)
+    query = f"?{urlencode(arguments)}" if arguments else ""
+    return redirect(url_for(".messages") + query, 303)
 
 
 @bp.get("/messages.json")
 @for_programs
+@answers_signed_out(_signed_out_json)
 def messages_json() -> ResponseReturnValue:
     now = utcnow()
     try:
-        chosen = read_strictly(current_user.id, request.args, now, "before")
+        log_filters = read_filters_strictly(current_user.id, request.args, now, "before")
     except FilterError as error:
         return {"error": str(error)}, 422
-    page = read_page(chosen.filter, request.args.get("before"))
-    return jsonify(messages=[as_json(m, now) for m in page.messages], next=page.next)
+    page = read_page(log_filters.search_filters, request.args.get("before"))
+    messages = [message_to_json(message, now) for message in page.messages]
+    return jsonify(messages=messages, next=page.older_cursor)
 
 
 @bp.get("/messages/export.<any(csv, json):kind>")
 @for_programs
+@answers_signed_out(_signed_out_json)
 def export(kind: str) -> ResponseReturnValue:
-    """What is filtered, and all of it; made while it is sent."""
+    """The whole filtered log as a file, made while it is sent."""
     now = utcnow()
     try:
-        chosen = read_strictly(current_user.id, request.args, now)
-        return log_export.response(chosen.filter, kind, now)
+        log_filters = read_filters_strictly(current_user.id, request.args, now)
+        return log_export.export_response(log_filters.search_filters, kind, now)
     except FilterError as error:
         return {"error": str(error)}, 422
     except log_export.TooManyExportsError as error:
@@ -136,52 +134,50 @@ def export(kind: str) -> ResponseReturnValue:
 
 @bp.get("/messages/new")
 def new_message() -> ResponseReturnValue:
-    return _form_page(MessageForm(), 200)
+    return render_send_form(MessageForm(), 200)
 
 
 @bp.post("/messages")
+@shows_typed_fields
+@answers_signed_out(_signed_out_page)
 def send() -> ResponseReturnValue:
-    """Save, commit, hand over with no transaction open, show."""
+    """Save, commit, submit with no transaction open, redirect to the message."""
     form = MessageForm()
     if "plain" in request.form:
         form.body.data = replace_characters(form.body.data or "")
-        return _form_page(form, 200)
+        return render_send_form(form, 200)
     if "check" in request.form:
         form.validate()
-        return _form_page(form, 200)
+        return render_send_form(form, 200)
     if not form.validate():
-        return _form_page(form, 422)
+        return render_send_form(form, 422)
     try:
         message = Message.create_pending(current_user.id, form.instance, form.content)
     except AlreadySentError as error:
         return _already_sent(form, error)
     except SendLimitError as error:
         db.session.rollback()
-        return _form_page(form, 429, describe.limit_notice(error))
+        return render_send_form(form, 429, describe.send_limit_notice(error))
     try:
         save_and_submit(message)
     except NoSlotError:
-        return *_form_page(form, 503, describe.BUSY), {"Retry-After": "10"}
+        return *render_send_form(form, 503, describe.CARRIER_BUSY), {"Retry-After": "10"}
     return redirect(url_for(".message", public_id=message.public_id), 303)
 
 
 @bp.get("/messages/<uuid:public_id>")
 def message(public_id: uuid.UUID) -> ResponseReturnValue:
     position = event_feed.settled_position()
-    found = db.session.scalar(
-        Message.select_owned(current_user.id).where(Message.public_id == public_id)
-    )
-    if found is None:
-        abort(404)
-    events = db.session.scalars(StatusEvent.select_for_message(found.id)).all()
+    message = get_own_message(public_id)
+    events = db.session.scalars(StatusEvent.select_for_message(message.id)).all()
     return render_template(
         "dashboard/message.html",
-        message=found,
+        message=message,
         events=events,
-        steps=describe.timeline(found, events),
-        count=count_segments(found.body),
-        original=found.original(),
-        resend=found.resend(),
+        steps=build_timeline(message, events),
+        count=count_segments(message.body),
+        original=message.original(),
+        resend=message.resend(),
         position=position,
         now=utcnow(),
     )
@@ -192,49 +188,8 @@ def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnV
     if error.is_same_content:
         return redirect(url_for(".message", public_id=error.message.public_id), 303)
     form.renew()
-    notice = "This form has already sent a message, so nothing was sent now. "
-    return _form_page(form, 409, notice + "To send what stands here as another one, press Send.")
-
-
-def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple[str, int]:
-    context: dict[str, Any] = {"form": form, "notice": notice}
-    context["count"] = count_segments(form.body.data or "")
-    context["longest"], context["too_long"] = MAX_CHARACTERS, length_problem(form.body.data or "")
-    context["notes"] = notes_on_form() if request.method == "POST" else None
-    context["page_hints"] = page_hints_on_form()
-    context["understood"] = recipient_of_form()[0] if request.method == "POST" else None
-    # An MMS has no segments to save.
-    context["advice"] = None if form.pictures else cost_advice(form.body.data or "")
-    context["home"] = region_in_a_sentence(settings().default_region)
-    context["now"] = utcnow()
-    context["stories"] = STORIES if settings().demo else ()
-    return render_template("dashboard/new_message.html", **context), code
-
-
-def _typed(chosen: LogFilters) -> dict[str, str]:
-    """The fields of the form; the number is in none of its addresses, but the reader sees it."""
-    digits, plus = chosen.filter.digits or "", "+" if chosen.filter.is_full else ""
-    return chosen.arguments | {"number": f"{plus}{digits}"}
-
-
-def _log_page(
-    typed: Mapping[str, str],
-    problem: str | None,
-    chosen: LogFilters | None = None,
-    page: LogPage | None = None,
-    position: int | None = None,
-) -> str:
-    counts = search.count_states(chosen.filter) if chosen else {}
-    chosen = chosen or LogFilters(SearchFilters(current_user.id), TimeRange(), {})
-    return render_template(
-        "dashboard/messages.html",
-        typed=typed,
-        problem=problem,
-        chosen=chosen,
-        page=page or LogPage([], None),
-        counts=counts,
-        total=search.sum_counts(counts),
-        senders=sender_choices(),
-        position=position,
-        now=chosen.filter.at,
+    notice = (
+        "This form has sent its message already, so nothing was sent now. "
+        "To send this as another message, press Send."
     )
+    return render_send_form(form, 409, notice)

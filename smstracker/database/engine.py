@@ -59,7 +59,6 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-
 View = TypeVar("View", bound=Callable[..., Any])
 
 

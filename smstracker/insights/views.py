@@ -6,16 +6,16 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.insights.figures import format_money
 from smstracker.insights.page import build_insights
+from smstracker.web.guards import require_sign_in
 from smstracker.web.time_range import PERIODS, TimeRange, TimeRangeError, read_period
 
 DEFAULT_PERIOD = "7d"
 
 bp = Blueprint("insights", __name__, url_prefix="/insights")
-bp.before_request(only_signed_in)
+bp.before_request(require_sign_in)
 
 
 @bp.get("")

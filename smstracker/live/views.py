@@ -8,21 +8,21 @@ from flask import Blueprint, Response, abort, current_app, render_template, requ
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.auth.gate import only_signed_in
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.live.broadcaster import Broadcaster, TooManyStreamsError
 from smstracker.live.event_stream import MAX_IDS, Stream
 from smstracker.messages import search
+from smstracker.messages.log_filters import FilterError
 from smstracker.messages.search import PAGE_SIZE
-from smstracker.messages.url_filters import FilterError, read_filters
+from smstracker.messages.url_filters import read_filters
 from smstracker.models import event_feed
 from smstracker.models.users import digest
-from smstracker.web.guards import for_programs
+from smstracker.web.guards import for_programs, require_sign_in
 from smstracker.web.waiting_threads import waiting_threads
 
 bp = Blueprint("live", __name__)
-bp.before_request(only_signed_in)
+bp.before_request(require_sign_in)
 
 MAX_EVENTS_BEHIND = 10_000  # reading more costs more than the page itself
 MAX_NEW = 99  # the largest number of new messages that a page shows
@@ -71,17 +71,17 @@ def rows() -> ResponseReturnValue:
     except FilterError as error:
         return {"error": str(error)}, 422
     ids = _requested_ids()
-    counts = search.count_states(log_filters.filter)
+    counts = search.count_states(log_filters.search_filters)
     return render_template(
         "live/rows.html",
         messages=search.find_by_ids(current_user.id, ids),
-        matching_ids=search.matching_ids(log_filters.filter, ids),
+        matching_ids=search.matching_ids(log_filters.search_filters, ids),
         counts=counts,
         total=search.sum_counts(counts),
         log_filters=log_filters,
-        new_count=_count_new(log_filters.filter),
+        new_count=_count_new(log_filters.search_filters),
         max_new=MAX_NEW,
-        now=log_filters.filter.at,
+        now=log_filters.search_filters.at,
     )
 
 

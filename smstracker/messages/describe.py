@@ -1,217 +1,172 @@
-"""The sentences of the message page: what became of it, and what to do."""
+"""What became of a message and what to do, in sentences for its page and the log."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from smstracker.clock import format_duration, format_wait
 from smstracker.models import Message, SendLimitError, StatusEvent
 from smstracker.sms import status
 from smstracker.sms.error_guide import explain_code
 from smstracker.sms.phone_numbers import format_international
-from smstracker.sms.status import Effect, Source, State
+from smstracker.sms.status import Source, State
 
-_NOT_SENT_BECAUSE = {
+# How a status is known, in short; its full words are SOURCE_WORDS.
+SOURCE_NAMES = {
+    Source.SEND: "send request",
+    Source.CALLBACK: "status callback",
+    Source.LOOKUP: "look-up",
+}
+# Reasons of statuses that have no error code.
+NOT_SENT_REASONS = {
     "unreached": "Twilio was not reached",
     "untraced": "Twilio has no trace of it",
 }
-BUSY = (
-    "Twilio is answering slowly, and many messages are waiting for it. "
+CARRIER_BUSY = (
+    "Twilio answers slowly, and too many messages are waiting for it. "
     "Nothing was sent or saved. Press Send again in a moment."
 )
-_DELETED_THERE = (
+_DELETED_AT_TWILIO = (
     "Twilio no longer has this message: a person, a program or Twilio's retention period deleted "
-    "it before its outcome came here. It may have arrived, so ask the recipient before you send "
-    "it again. A status callback that still comes counts."
+    "it before its outcome arrived here. The message may have been delivered, so ask the recipient "
+    "before you send it again. A status callback that still arrives is counted."
 )
-_SIMULATION_ENDED = "The simulated carrier forgets every message when it is started again."
+_SIMULATION_ENDED = "The simulated carrier forgets all messages when it restarts."
 _OUTCOME_LOST = "Its outcome will not be known"
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineStep:
-    """One line of the timeline; `since` is the time since the step before."""
-
-    label: str
-    at: datetime
-    source: str
-    since: timedelta | None
-    effect: Effect
-    event: StatusEvent | None
-    reason: str | None
 
 
 def headline(message: Message, now: datetime) -> str:
     """The outcome in one sentence."""
-    to = format_international(message.recipient)
-    shown = message.display_status(now)
-    took = format_duration(message.status_at - message.created_at)
-    waited = format_duration(now - message.status_at)
+    recipient = format_international(message.recipient)
+    display = message.display_status(now)
+    delay = format_duration(message.status_at - message.created_at)
+    silence = format_duration(now - message.status_at)
     if message.status == status.DELETED:
-        return f"The message to {to} {_gone(message)}; its outcome will not be known"
+        fate = "is lost to the simulated carrier" if message.simulated else "was deleted at Twilio"
+        return f"The message to {recipient} {fate}; its outcome will not be known"
     if message.status not in status.RANK:
-        return f"The message to {to} has a status that is new to us"
-    if shown.state is State.UNKNOWN:
-        return f"We do not know yet whether the message to {to} was sent"
-    if shown.state is State.NO_RECEIPT:
-        return f"Sent to {to}, but no receipt came in {waited}"
+        return f"The message to {recipient} has a status that is new to us"
+    if display.state is State.UNKNOWN:
+        return f"We do not know yet whether the message to {recipient} was sent"
+    if display.state is State.NO_RECEIPT:
+        return f"Sent to {recipient}, but no receipt came in {silence}"
     if message.status in status.POSITIVE:
         verb = "Read by" if message.status == "read" else "Delivered to"
         if message.status_source == Source.LOOKUP:
-            # When it was delivered is not known, only when Twilio was asked.
-            return f"{verb} {to}, as we learned by asking {took} after you sent it"
-        return f"{verb} {to}, {took} after you sent it"
+            # The time of delivery is not known, only that of the look-up.
+            return f"{verb} {recipient}, found by a look-up {delay} after you sent it"
+        return f"{verb} {recipient}, {delay} after you sent it"
     if message.status in status.NEGATIVE:
-        return f"Not delivered to {to}"
+        return f"Not delivered to {recipient}"
     if message.status in status.NOT_SENT:
-        return f"Not sent to {to}"
+        return f"Not sent to {recipient}"
     if message.status == "canceled":
-        return f"Cancelled before it was sent to {to}"
+        return f"Cancelled before it was sent to {recipient}"
     if message.status in status.AWAITING_RECEIPT:
-        return f"Sent to {to}, waiting for the receipt"
-    return f"On its way to {to}"
-
-
-def _gone(message: Message) -> str:
-    return "is lost to the simulated carrier" if message.simulated else "was deleted at Twilio"
+        return f"Sent to {recipient}, waiting for the receipt"
+    return f"On its way to {recipient}"
 
 
 def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) -> list[str]:
-    """What is behind the headline and what to do, each a sentence or two."""
-    said: list[str] = []
+    """The reasons behind the headline and what to do, each in a sentence or two."""
+    sentences: list[str] = []
     reason = explain_code(message.error_code)
     if reason is not None:
-        said.append(reason.cause)
+        sentences.append(reason.cause)
     if message.status == "unreached":
-        said.append(
-            "This app could not connect to Twilio, so the message certainly was not sent. "
+        sentences.append(
+            "This app could not connect to Twilio, so the message was not sent. "
             "It is safe to send it again."
         )
     if message.status == "untraced":
-        said.append(
-            "Twilio's answer was unreadable, and several searches of its list over ten minutes "
-            "found no such message. It is safe to send it again."
+        sentences.append(
+            "Twilio gave no readable answer, and several searches of its list over ten minutes did "
+            "not find the message. It is safe to send it again."
         )
     if message.status == status.DELETED:
-        said.append(_SIMULATION_ENDED if message.simulated else _DELETED_THERE)
+        sentences.append(_SIMULATION_ENDED if message.simulated else _DELETED_AT_TWILIO)
     elif message.status in status.RANK and message.display_status(now).state is State.UNKNOWN:
-        said += _what_is_unknown(events)
+        sentences += _explain_unknown(events)
     if message.conflicting:
-        said.append(
-            "The network reported both a failure and a delivery. Both are in the timeline; "
+        sentences.append(
+            "The network reported both a failure and a delivery. The timeline shows both; "
             "the delivery counts."
         )
     if not message.callback_requested and message.status not in status.NOT_SENT:
-        said.append(
+        sentences.append(
             "Twilio cannot reach this app from outside, so statuses will not arrive by callback. "
             "Your administrator has to set PUBLIC_BASE_URL to a public https address."
         )
-    return said
+    return sentences
 
 
-def _what_is_unknown(events: Sequence[StatusEvent]) -> list[str]:
-    said = [
+def _explain_unknown(events: Sequence[StatusEvent]) -> list[str]:
+    sentences = [
         "Twilio gave no readable answer. The message may have been sent, so do not send it "
         "again yet."
     ]
-    found, others = _listed(events, "found"), _listed(events, "others")
-    if not found and not others:
-        wait = "This page changes as soon as Twilio reports or the message is found in its list"
-        return [*said, f"{wait}, which mostly takes less than ten minutes."]
-    many = "1 message" if len(found or others) == 1 else f"{len(found or others)} messages"
-    what = (
-        f"{many} that could be this one"
-        if found
-        else f"{many} of another text to this recipient from about that time"
+    candidates = _sids_in_last_search(events, "found")
+    sids = candidates or _sids_in_last_search(events, "others")
+    if not sids:
+        return [
+            *sentences,
+            "This page is updated when Twilio reports the message or its list shows it, mostly "
+            "within ten minutes.",
+        ]
+    count = "1 message" if len(sids) == 1 else f"{len(sids)} messages"
+    phrase = (
+        f"{count} that could be this one"
+        if candidates
+        else f"{count} with another text to this recipient from about that time"
     )
     return [
-        *said,
-        f"Twilio's list has {what}: {', '.join(found or others)}. That cannot be decided from "
-        "here: ask your administrator to look in the Twilio Console.",
+        *sentences,
+        f"Twilio's list has {phrase}: {', '.join(sids)}. This app cannot tell which is yours: ask "
+        "your administrator to look in the Twilio Console.",
     ]
 
 
-def _listed(events: Sequence[StatusEvent], kind: str) -> list[str]:
-    """The SIDs that the last search of Twilio's list could not tell from this message."""
-    looks = (e for e in reversed(events) if e.source == Source.LOOKUP and e.status == "unknown")
-    last = next(looks, None)
-    return [str(sid) for sid in last.payload.get(kind, [])] if last else []
+def _sids_in_last_search(events: Sequence[StatusEvent], kind: str) -> list[str]:
+    """The SIDs of `kind` in the payload of the last search of Twilio's list."""
+    searches = (e for e in reversed(events) if e.source == Source.LOOKUP and e.status == "unknown")
+    last_search = next(searches, None)
+    return [str(sid) for sid in last_search.payload.get(kind, [])] if last_search else []
 
 
-def timeline(message: Message, events: Sequence[StatusEvent]) -> list[TimelineStep]:
-    """Every step in order of receipt, from the moment the message was saved here."""
-    steps = [
-        TimelineStep("Saved here", message.created_at, "this app", None, Effect.MOVED, None, None)
-    ]
-    effects = status.effects((event.status, event.error_code) for event in events)
-    for event, effect in zip(events, effects, strict=True):
-        steps.append(
-            TimelineStep(
-                _label(event),
-                event.received_at,
-                _source_of_event(message, event),
-                event.received_at - steps[-1].at,
-                _effect(event, effect),
-                event,
-                _short(event.error_code),
-            )
-        )
-    return steps
-
-
-def _label(event: StatusEvent) -> str:
-    if event.source == Source.LOOKUP and event.status == "unknown":
-        return "Perhaps found" if event.payload.get("found") else "Not found"
-    return status.label(event.status)
-
-
-def _effect(event: StatusEvent, effect: Effect) -> Effect:
-    """An answer that says nothing new was asked for; it is no repetition of Twilio's."""
-    if event.source != Source.LOOKUP or effect is not Effect.REPEATED:
-        return effect
-    return Effect.MOVED if event.payload.get("found") else Effect.NOTHING_NEW
-
-
-def source_words(message: Message, word: str, source: str | None) -> str:
-    """How the status `word` is known."""
-    words = status.SOURCE_WORDS[Source(source)] if source else "saved by this app"
-    if source == Source.LOOKUP and word in ("unknown", "untraced"):
-        words = "searched Twilio's list"
-    elif word in ("unknown", "unreached"):
-        words = "the send request, which got no readable answer"
-    return words.replace("Twilio", "the simulated carrier") if message.simulated else words
-
-
-def _source_of_event(message: Message, event: StatusEvent) -> str:
-    words = source_words(message, event.status, event.source)
-    return f"{words}, refused at first, accepted later" if event.replayed_at else words
+def source_phrase(message: Message, status_word: str, source: str | None) -> str:
+    """How the status `status_word` of a message is known."""
+    phrase = status.SOURCE_WORDS[Source(source)] if source else "saved by this app"
+    if source == Source.LOOKUP and status_word in ("unknown", "untraced"):
+        phrase = "searched Twilio's list"
+    elif status_word in ("unknown", "unreached"):
+        phrase = "the send request, which got no readable answer"
+    return phrase.replace("Twilio", "the simulated carrier") if message.simulated else phrase
 
 
 def short_reason(message: Message) -> str | None:
     """The reason beside a status in the log."""
-    if message.status in _NOT_SENT_BECAUSE:
-        return _NOT_SENT_BECAUSE[message.status]
+    if message.status in NOT_SENT_REASONS:
+        return NOT_SENT_REASONS[message.status]
     if message.status == status.DELETED:
         return _OUTCOME_LOST
-    failed = message.status in (*status.NEGATIVE, *status.NOT_SENT)
-    return _short(message.error_code) if failed else None
+    has_failed = message.status in (*status.NEGATIVE, *status.NOT_SENT)
+    return short_code_reason(message.error_code) if has_failed else None
 
 
-def _short(code: str | None) -> str | None:
+def short_code_reason(code: str | None) -> str | None:
     reason = explain_code(code)
     return reason.short if reason else None
 
 
-def describe_pictures_only(message: Message) -> str | None:
-    """What stands for the text of a message that has none."""
+def pictures_phrase(message: Message) -> str | None:
+    """The words in place of the text of a message that has none."""
     if message.body:
         return None
     count = len(message.media_urls)
     return "1 picture without text" if count == 1 else f"{count} pictures without text"
 
 
-def limit_notice(error: SendLimitError) -> str:
+def send_limit_notice(error: SendLimitError) -> str:
     return (
-        f"You have sent {error.limit:,} messages in a {error.period}, which is the limit. "
-        f"Nothing was sent; try again in {format_wait(error.wait)}."
+        f"You have reached the limit of {error.limit:,} messages in a {error.period}. "
+        f"Nothing was sent. Try again in {format_wait(error.wait)}."
     )

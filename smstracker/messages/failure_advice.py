@@ -1,8 +1,9 @@
-"""What to do about a message that failed: who can act, how, and whether to send it again."""
+"""Advice on a failed message: who can act, what to do, and whether to send it again."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from smstracker.messages.describe import NOT_SENT_REASONS
 from smstracker.models import Message
 from smstracker.sms import status
 from smstracker.sms.error_guide import (
@@ -16,51 +17,52 @@ from smstracker.sms.error_guide import (
 )
 from smstracker.sms.status import State
 
-_SAFE = "Yes. Nothing was sent, so it is safe."
-_UNEXPLAINED = "Not from here: without a reason, ask the recipient first whether it arrived."
-_TRIED_TWICE = "This was a second try already; another one is not likely to help."
-# Why the very same message is not to be sent once more, by the class of its error.
+_SAFE_TO_RESEND = "Yes. Nothing was sent, so it is safe."
+_UNEXPLAINED = "Not from here. No reason was given, so ask the recipient whether it arrived."
+_ALREADY_RESENT = "This was the second try. A third is not likely to help."
+# Why a message is not sent again, by the class of its error.
 _REFUSALS = {
-    "after a fix": "The same message would fail in the same way. {0.action}",
+    "after a fix": "The same message would fail again. {0.action}",
     "ask first": "It may have arrived, so it is not sent again from here. {0.action}",
     "no": "Sending it again does not help. {0.resend_note}",
 }
-# Words of ours, which have no error code.
-_NEVER_ARRIVED = {"unreached": "Twilio was not reached", "untraced": "Twilio has no trace"}
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """`title` is the reason as a heading; `lines` are labels with their words."""
+    """`title` is the reason; `lines` are pairs of a label and a text."""
 
     title: str
     lines: tuple[tuple[str, str], ...]
 
 
-def advice(message: Message, second_try: Message | None = None) -> Advice | None:
-    """What the message page says of a failure; None for a message that has not failed."""
+def find_advice(message: Message, resend: Message | None = None) -> Advice | None:
+    """The advice on a failed message; None for any other."""
     if message.status not in (*status.NEGATIVE, *status.NOT_SENT):
         return None
-    reason = _reason(message)
-    title = reason.short if reason else _NEVER_ARRIVED.get(message.status, "No reason given")
-    who = (("Who can act", ACTORS[reason.actor]), ("What to do", reason.action)) if reason else ()
-    again = "It has been sent again." if second_try else _again(message, reason)
-    return Advice(title, (*who, ("Send again?", again), ("Charged?", _charged(message, reason))))
+    reason = _explain(message)
+    title = reason.short if reason else NOT_SENT_REASONS.get(message.status, "No reason given")
+    actor_lines = (
+        (("Who can act", ACTORS[reason.actor]), ("What to do", reason.action)) if reason else ()
+    )
+    resend_line = "It has been sent again." if resend else _describe_resend(message, reason)
+    charge_line = ("Charged?", _describe_charge(message, reason))
+    return Advice(title, (*actor_lines, ("Send again?", resend_line), charge_line))
 
 
-def _reason(message: Message) -> ErrorExplanation | None:
-    return None if message.status in _NEVER_ARRIVED else explain_code(message.error_code)
+def _explain(message: Message) -> ErrorExplanation | None:
+    return None if message.status in NOT_SENT_REASONS else explain_code(message.error_code)
 
 
-def _again(message: Message, reason: ErrorExplanation | None) -> str:
+def _describe_resend(message: Message, reason: ErrorExplanation | None) -> str:
     if reason is None:
-        return _SAFE if message.status in _NEVER_ARRIVED else _UNEXPLAINED
-    if _was_tried_twice(message, reason):
-        return f"No. {_TRIED_TWICE}"
+        return _SAFE_TO_RESEND if message.status in NOT_SENT_REASONS else _UNEXPLAINED
+    if _failed_twice(message, reason):
+        return f"No. {_ALREADY_RESENT}"
     return reason.send_again
 
 
-def _charged(message: Message, reason: ErrorExplanation | None) -> str:
+def _describe_charge(message: Message, reason: ErrorExplanation | None) -> str:
     if message.status in status.NOT_SENT:
         return "No"
     if message.price is not None:
@@ -73,25 +75,25 @@ def is_in_guide(code: str) -> bool:
     return plain_code(code) in EXPLANATIONS
 
 
-def refusal_to_send_again(message: Message, now: datetime) -> str | None:
-    """Why this message is not to be sent again; None if it may be."""
+def resend_refusal(message: Message, now: datetime) -> str | None:
+    """Why a message must not be sent again; None if it may be."""
     state = message.display_status(now).state
     if message.status == status.DELETED:
-        return "It was deleted at Twilio and may have arrived: ask the recipient first."
+        return "It was deleted at Twilio and may have arrived. Ask the recipient first."
     if state is State.UNKNOWN:
-        return "It is not known whether it was sent. It may have been, so it is not sent again."
+        return "It may have been sent, so it is not sent again."
     if state is not State.FAILED:
-        return "Only a message that failed can be sent again."
-    reason = _reason(message)
+        return "Only a failed message can be sent again."
+    reason = _explain(message)
     if reason is None:
-        return None if message.status in _NEVER_ARRIVED else _UNEXPLAINED
+        return None if message.status in NOT_SENT_REASONS else _UNEXPLAINED
     if reason.resend not in RESENDABLE:
         return _REFUSALS[reason.resend].format(reason)
-    return _TRIED_TWICE if _was_tried_twice(message, reason) else None
+    return _ALREADY_RESENT if _failed_twice(message, reason) else None
 
 
-def _was_tried_twice(message: Message, reason: ErrorExplanation) -> bool:
-    """Whether what is worth one more try has been met by the first try and by the second."""
-    first = message.original() if reason.resend == "once" else None
-    earlier = _reason(first) if first else None
-    return earlier is not None and earlier.resend == "once"
+def _failed_twice(message: Message, reason: ErrorExplanation) -> bool:
+    """Whether both the message and its original failed with an error worth only one retry."""
+    original = message.original() if reason.resend == "once" else None
+    original_reason = _explain(original) if original else None
+    return original_reason is not None and original_reason.resend == "once"

@@ -16,16 +16,16 @@ from flask import Response, stream_with_context
 
 from smstracker.extensions import db, settings
 from smstracker.messages import search
-from smstracker.messages.pagination import as_json
+from smstracker.messages.pagination import message_to_json
 from smstracker.messages.search import Cursor, SearchFilters
 from smstracker.models import Message
 from smstracker.web.waiting_threads import waiting_threads
 
-BATCH = 1_000
-# An export holds a thread of the server for as long as its reader takes.
-ONE_IN = 8  # threads may do so
-# Behind a proxy that speaks HTTP/1.0 a cut file looks whole, so its last line says that it is not.
-BROKEN_OFF = "INCOMPLETE: this export broke off here. Export again."
+BATCH_SIZE = 1_000
+# An export occupies a thread of the server for as long as its reader takes.
+THREADS_PER_EXPORT = 8
+# Behind an HTTP/1.0 proxy a cut file looks complete, so its last line says that it is not.
+INCOMPLETE_LINE = "INCOMPLETE: this export was interrupted here. Export again."
 # A spreadsheet takes a cell that begins with one of these for a formula, some also after blanks:
 # Numbers reads every form of = + - @ as the plain one, Excel in Japanese the full-width ones and
 # the long-vowel mark (as a minus). An apostrophe keeps it a text; one that stands there already
@@ -62,106 +62,108 @@ COLUMNS = (
     "accepted_at",
     "final_at",
 )
-TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
+CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 
 
 class TooManyExportsError(Exception):
-    """No further export now; the text says why."""
+    """There is no slot for another export; the text says why."""
 
 
 class ExportSlots:
-    """Whose exports this process is making: one for each user, so that a slow reader has one."""
+    """The exports that this process is making: at most one for each user."""
 
     def __init__(self) -> None:
-        self._guard = Lock()
+        self._lock = Lock()
         self._owners: set[int] = set()
 
-    def take(self, owner_id: int, most: int) -> None:
-        """Raises BusyError."""
-        with self._guard:
+    def take(self, owner_id: int, limit: int) -> None:
+        """Occupy a slot. Raises TooManyExportsError."""
+        with self._lock:
             if owner_id in self._owners:
                 raise TooManyExportsError(
-                    "Your other export is still being made. Try again when it is done."
+                    "Your other export is not finished. Try again when it is."
                 )
-            if len(self._owners) >= most:
-                raise TooManyExportsError("Other exports are being made. Try again in a minute.")
+            if len(self._owners) >= limit:
+                raise TooManyExportsError("Too many exports are running. Try again in a minute.")
             self._owners.add(owner_id)
 
     def release(self, owner_id: int) -> None:
-        with self._guard:
+        with self._lock:
             self._owners.discard(owner_id)
 
 
 _slots = ExportSlots()
 
 
-def response(chosen: SearchFilters, kind: str, now: datetime) -> Response:
-    """The file, in the kind "csv" or "json". Raises BusyError."""
-    _slots.take(chosen.owner_id, max(settings().web_threads // ONE_IN, 1))
-    lines = as_csv(chosen, now) if kind == "csv" else as_json_text(chosen, now)
+def export_response(filters: SearchFilters, kind: str, now: datetime) -> Response:
+    """The file, of the kind "csv" or "json". Raises TooManyExportsError."""
+    _slots.take(filters.owner_id, max(settings().web_threads // THREADS_PER_EXPORT, 1))
+    lines = csv_lines(filters, now) if kind == "csv" else json_lines(filters, now)
     slot = ExitStack()
-    slot.callback(_slots.release, chosen.owner_id)
-    waiting = waiting_threads()
-    if not waiting.enter():
+    slot.callback(_slots.release, filters.owner_id)
+    threads = waiting_threads()
+    if not threads.enter():
         slot.close()
         raise TooManyExportsError("Too many wait for something slow. Try again in a minute.")
-    slot.callback(waiting.leave)
-    answer = Response(stream_with_context(_within(slot, lines)), content_type=TYPES[kind])
-    # Also when the reader goes away before the first line.
-    answer.call_on_close(slot.close)
+    slot.callback(threads.leave)
+    response = Response(
+        stream_with_context(_hold_slot(slot, lines)), content_type=CONTENT_TYPES[kind]
+    )
+    # Also closes when the reader disconnects before the first line.
+    response.call_on_close(slot.close)
     name = f"messages-{now:%Y-%m-%d}.{kind}"
-    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return answer
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
 
 
-def _within(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:
+def _hold_slot(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:
     with slot:
         yield from lines
 
 
-def as_csv(chosen: SearchFilters, now: datetime) -> Iterator[str]:
-    """With a byte order mark, without which Excel takes the file for Latin-1."""
-    yield "\ufeff" + _csv([COLUMNS])
+def csv_lines(filters: SearchFilters, now: datetime) -> Iterator[str]:
+    """The CSV file, with a byte order mark: without it, Excel reads Latin-1."""
+    yield "\ufeff" + _format_csv([COLUMNS])
     try:
-        for batch in batches(chosen, now):
-            rows = [as_json(message, now) for message in batch]
-            yield _csv([[_cell(name, row[name]) for name in COLUMNS] for row in rows])
+        for batch in read_batches(filters, now):
+            rows = [message_to_json(message, now) for message in batch]
+            yield _format_csv([[_cell(name, row[name]) for name in COLUMNS] for row in rows])
     except Exception:
-        yield _csv([[BROKEN_OFF]])
+        yield _format_csv([[INCOMPLETE_LINE]])
         raise
 
 
-def as_json_text(chosen: SearchFilters, now: datetime) -> Iterator[str]:
-    """One object with the list of `messages`, one a line; no JSON at all if it breaks off."""
+def json_lines(filters: SearchFilters, now: datetime) -> Iterator[str]:
+    """A JSON object with the list `messages`, one a line; invalid JSON if it is interrupted."""
     yield '{"messages": ['
     comma = "\n"
-    for batch in batches(chosen, now):
-        lines = [json.dumps(as_json(m, now), ensure_ascii=False) for m in batch]
+    for batch in read_batches(filters, now):
+        lines = [json.dumps(message_to_json(m, now), ensure_ascii=False) for m in batch]
         yield comma + ",\n".join(lines)
         comma = ",\n"
     yield "\n]}\n"
 
 
-def batches(chosen: SearchFilters, now: datetime) -> Iterator[list[Message]]:
-    """What there was at `now`, newest first; between batches no connection is held."""
-    until = min(chosen.until, now) if chosen.until else now
-    bounded = replace(chosen, until=until)
+def read_batches(filters: SearchFilters, now: datetime) -> Iterator[list[Message]]:
+    """The messages until `now`, newest first; no connection is held between batches."""
+    until = min(filters.until, now) if filters.until else now
+    bounded = replace(filters, until=until)
     before: Cursor | None = None
     while True:
-        found = list(search.find_page(bounded, before=before, size=BATCH))
+        messages = list(search.find_page(bounded, before=before, size=BATCH_SIZE))
         db.session.remove()
-        if found:
-            yield found
-        if len(found) < BATCH:
+        if messages:
+            yield messages
+        if len(messages) < BATCH_SIZE:
             return
-        before = (found[-1].created_at, found[-1].id)
+        before = (messages[-1].created_at, messages[-1].id)
 
 
-def _csv(rows: Iterable[Iterable[str | int | Decimal]]) -> str:
+def _format_csv(rows: Iterable[Iterable[str | int | Decimal]]) -> str:
     """Lines of CSV with every text in quotes, for readers that split at `;` as well."""
-    written = io.StringIO()
-    csv.writer(written, quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
-    return written.getvalue()
+    buffer = io.StringIO()
+    csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
+    return buffer.getvalue()
 
 
 def _cell(column: str, value: Any) -> str | int | Decimal:

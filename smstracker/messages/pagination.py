@@ -1,4 +1,4 @@
-"""A page of the log, for people and for programs."""
+"""A page of the log, and a message as JSON."""
 
 import uuid
 from collections.abc import Sequence
@@ -16,43 +16,43 @@ from smstracker.models import Message
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """`next` is the cursor of older messages, `newer` of newer ones; None where there are none."""
+    """A page of messages, with the cursors of its neighbours; None where there are none."""
 
     messages: Sequence[Message]
-    next: str | None
-    newer: str | None = None
+    older_cursor: str | None
+    newer_cursor: str | None = None
 
 
 def read_page(
-    chosen: SearchFilters, before: str | None = None, after: str | None = None
+    filters: SearchFilters, before: str | None = None, after: str | None = None
 ) -> LogPage:
     """One page of an owner's messages, newest first.
 
-    A cursor is the public id of the last message seen; one that is not one's own is a 404.
+    A cursor is the public id of a message; one that is not the owner's is a 404.
     """
     if after:
-        found = search.find_page(chosen, after=_key(chosen.owner_id, after))
-        if len(found) > PAGE_SIZE:
-            messages = list(reversed(found[:PAGE_SIZE]))
+        newer_messages = search.find_page(filters, after=_read_cursor(filters.owner_id, after))
+        if len(newer_messages) > PAGE_SIZE:
+            messages = list(reversed(newer_messages[:PAGE_SIZE]))
             return LogPage(messages, str(messages[-1].public_id), str(messages[0].public_id))
-        before = None  # nothing newer than these: it is the first page
-    found = search.find_page(chosen, before=_key(chosen.owner_id, before) if before else None)
-    messages = list(found[:PAGE_SIZE])
-    older = str(messages[-1].public_id) if len(found) > PAGE_SIZE else None
+        before = None  # nothing is newer, so this is the first page
+    cursor = _read_cursor(filters.owner_id, before) if before else None
+    page_and_next = search.find_page(filters, before=cursor)
+    messages = list(page_and_next[:PAGE_SIZE])
+    older = str(messages[-1].public_id) if len(page_and_next) > PAGE_SIZE else None
     return LogPage(messages, older, str(messages[0].public_id) if before and messages else None)
 
 
-def _key(owner_id: int, cursor: str) -> tuple[datetime, int]:
+def _read_cursor(owner_id: int, cursor: str) -> tuple[datetime, int]:
     try:
-        key = search.find_cursor(owner_id, uuid.UUID(cursor))
+        return search.find_cursor(owner_id, uuid.UUID(cursor)) or abort(404)
     except ValueError:
-        key = None
-    return key or abort(404)
+        abort(404)
 
 
-def as_json(message: Message, now: datetime) -> dict[str, Any]:
-    """A message for programs. Times are ISO 8601 in UTC; `status` is Twilio's word or ours."""
-    shown = message.display_status(now)
+def message_to_json(message: Message, now: datetime) -> dict[str, Any]:
+    """A message as a JSON object. Times are ISO 8601 in UTC; `status` is Twilio's word or ours."""
+    display = message.display_status(now)
     return {
         "id": str(message.public_id),
         "sid": message.twilio_sid,
@@ -65,8 +65,8 @@ def as_json(message: Message, now: datetime) -> dict[str, Any]:
         "price": str(message.price) if message.price is not None else None,
         "price_unit": message.price_unit,
         "status": message.status,
-        "status_label": shown.label,
-        "state": shown.state,
+        "status_label": display.label,
+        "state": display.state,
         "status_at": message.status_at.isoformat(),
         "status_source": message.status_source,
         "simulated": message.simulated,
@@ -74,10 +74,10 @@ def as_json(message: Message, now: datetime) -> dict[str, Any]:
         "reason": short_reason(message),
         "conflicting": message.conflicting,
         "created_at": message.created_at.isoformat(),
-        "accepted_at": _iso(message.accepted_at),
-        "final_at": _iso(message.final_at),
+        "accepted_at": _format_iso(message.accepted_at),
+        "final_at": _format_iso(message.final_at),
     }
 
 
-def _iso(moment: datetime | None) -> str | None:
+def _format_iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None

@@ -1,7 +1,7 @@
-"""A page of the log, filtered.
+"""Find a page of the filtered log.
 
-Keys first, rows after: the inner selects pick fifty (created_at, id) from an index that ends in
-them, whatever the planner believes, and only these fifty rows are read.
+Keys first, rows after: whatever the planner estimates, the inner selects take fifty keys
+(created_at, id) from an index that ends in them, and only these fifty rows are read.
 """
 
 import uuid
@@ -19,7 +19,7 @@ from smstracker.messages.search_filters import (
     choose_index,
     cursor_conditions,
     index_conditions,
-    match_all,
+    matching_messages,
     remaining_filters,
     sort_order,
     time_conditions,
@@ -42,104 +42,104 @@ __all__ = [
 ]
 
 PAGE_SIZE = 50
-# How many of the newest are looked through before the index of texts is asked.
-LOOKED_THROUGH = 2_000
+TEXT_PAGE_SCAN_LIMIT = 2_000  # newest messages that are searched before the index of texts
 
 
 def find_page(
-    chosen: SearchFilters,
+    filters: SearchFilters,
     before: Cursor | None = None,
     after: Cursor | None = None,
     size: int = PAGE_SIZE + 1,
 ) -> Sequence[Message]:
-    """The newest messages that pass, older than `before`; or those just newer than `after`,
-    oldest first.
+    """The newest matching messages before the cursor `before`, or, oldest first, those next after
+    the cursor `after`.
     """
-    if chosen.text:
-        ids = _ids_by_text(chosen, before, after, size)
+    if filters.text:
+        ids = _find_ids_by_text(filters, before, after, size)
         query = select(Message).where(Message.id.in_(ids))
         query = query.order_by(*sort_order(Message.created_at, Message.id, after))
         return db.session.scalars(query).all() if ids else []
-    return db.session.scalars(page_query(chosen, before, after, size)).all()
+    return db.session.scalars(page_query(filters, before, after, size)).all()
 
 
 def page_query(
-    chosen: SearchFilters,
+    filters: SearchFilters,
     before: Cursor | None = None,
     after: Cursor | None = None,
     size: int = PAGE_SIZE + 1,
 ) -> Select[tuple[Message]]:
-    """The statement of a page; not for a filter by text."""
-    keys = _keys(chosen, choose_index(chosen), before, after, size)
+    """The statement of a page without a filter by text."""
+    keys = _page_keys(filters, choose_index(filters), before, after, size)
     row, joined = text_index.select_rows(keys)
     query = select(row).select_from(joined)
     return query.order_by(*sort_order(keys.c.created_at, keys.c.id, after))
 
 
 def find_cursor(owner_id: int, public_id: object) -> Cursor | None:
-    """The place of one's own message in the log."""
-    wanted = select(Message.created_at, Message.id)
-    wanted = wanted.where(Message.owner_id == owner_id, Message.public_id == public_id)
-    found = db.session.execute(wanted).one_or_none()
-    return (found[0], found[1]) if found else None
+    """The cursor of an owner's message; None if it is not theirs."""
+    query = select(Message.created_at, Message.id)
+    query = query.where(Message.owner_id == owner_id, Message.public_id == public_id)
+    row = db.session.execute(query).one_or_none()
+    return (row[0], row[1]) if row else None
 
 
 def find_by_ids(owner_id: int, ids: Collection[uuid.UUID]) -> Sequence[Message]:
-    """Those of the messages that are the owner's, newest first."""
+    """The owner's messages among `ids`, newest first."""
     query = Message.select_owned(owner_id).where(Message.public_id.in_(ids))
     return db.session.scalars(query.order_by(Message.created_at.desc(), Message.id.desc())).all()
 
 
-def matching_ids(chosen: SearchFilters, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
-    """Those of the messages that pass."""
-    passes = [*time_conditions(chosen), *remaining_filters(chosen, None, Message)]
-    if chosen.text:
-        passes.append(text_index.contains(chosen.text, Message))
-    query = select(Message.public_id).where(Message.public_id.in_(ids), *passes)
+def matching_ids(filters: SearchFilters, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """The ids of the messages among `ids` that match."""
+    conditions = [*time_conditions(filters), *remaining_filters(filters, None, Message)]
+    if filters.text:
+        conditions.append(text_index.contains(filters.text, Message))
+    query = select(Message.public_id).where(Message.public_id.in_(ids), *conditions)
     return set(db.session.scalars(query))
 
 
-def _ids_by_text(
-    chosen: SearchFilters, before: Cursor | None, after: Cursor | None, size: int
+def _find_ids_by_text(
+    filters: SearchFilters, before: Cursor | None, after: Cursor | None, size: int
 ) -> Sequence[int]:
-    """A frequent word fills the page from the newest messages; for a rare one there is an index."""
-    others = replace(chosen, text=None)
-    keys = _keys(others, choose_index(others), before, after, max(LOOKED_THROUGH, size))
+    """Search the newest messages, which fill a page for a frequent text; otherwise the index."""
+    other_filters = replace(filters, text=None)
+    limit = max(TEXT_PAGE_SCAN_LIMIT, size)
+    keys = _page_keys(other_filters, choose_index(other_filters), before, after, limit)
     row, joined = text_index.select_rows(keys)
-    looked = select(row.id, text_index.contains(chosen.text or "", row)).select_from(joined)
-    looked = looked.order_by(*sort_order(keys.c.created_at, keys.c.id, after))
-    seen = db.session.execute(looked).all()
-    ids = [number for number, has_it in seen if has_it]
-    if len(ids) >= size or len(seen) < max(LOOKED_THROUGH, size):
+    newest = select(row.id, text_index.contains(filters.text or "", row)).select_from(joined)
+    newest = newest.order_by(*sort_order(keys.c.created_at, keys.c.id, after))
+    newest_rows = db.session.execute(newest).all()
+    ids = [message_id for message_id, contains_text in newest_rows if contains_text]
+    if len(ids) >= size or len(newest_rows) < limit:
         return ids[:size]
-    text_index.ask_index()
-    found = match_all(chosen)
-    query = select(found.c.id).where(*cursor_conditions(before, after, found.c))
-    query = query.order_by(*sort_order(found.c.created_at, found.c.id, after)).limit(size)
+    text_index.force_index()
+    matches = matching_messages(filters)
+    query = select(matches.c.id).where(*cursor_conditions(before, after, matches.c))
+    query = query.order_by(*sort_order(matches.c.created_at, matches.c.id, after)).limit(size)
     return db.session.scalars(query).all()
 
 
-def _keys(
-    chosen: SearchFilters,
-    driver: str | None,
+def _page_keys(
+    filters: SearchFilters,
+    index_name: str | None,
     before: Cursor | None,
     after: Cursor | None,
     size: int,
 ) -> Subquery:
     key = select(Message.created_at, Message.id)
     order = sort_order(Message.created_at, Message.id, after)
-    rest = [
-        *time_conditions(chosen),
+    conditions = [
+        *time_conditions(filters),
         *cursor_conditions(before, after, Message),
-        *remaining_filters(chosen, driver, Message),
+        *remaining_filters(filters, index_name, Message),
     ]
-    if driver != "state":
-        found = [*rest, *(index_conditions(chosen)[driver] if driver else [])]
-        return key.where(*found).order_by(*order).limit(size).subquery()
-    parts = [
-        select(key.where(*rest, one).order_by(*order).limit(size).subquery())
-        for one in index_conditions(chosen)["state"]
+    if index_name != "state":
+        own_conditions = index_conditions(filters)[index_name] if index_name else []
+        return key.where(*conditions, *own_conditions).order_by(*order).limit(size).subquery()
+    branches = [
+        select(key.where(*conditions, condition).order_by(*order).limit(size).subquery())
+        for condition in index_conditions(filters)["state"]
     ]
-    every = union_all(*parts).subquery()
-    ordered = sort_order(every.c.created_at, every.c.id, after)
-    return select(every.c.created_at, every.c.id).order_by(*ordered).limit(size).subquery()
+    union = union_all(*branches).subquery()
+    ordered = sort_order(union.c.created_at, union.c.id, after)
+    return select(union.c.created_at, union.c.id).order_by(*ordered).limit(size).subquery()

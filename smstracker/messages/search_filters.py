@@ -1,6 +1,6 @@
-"""What somebody wants to see of their messages, and the conditions that say so.
+"""The filters of the log, and the SQL conditions for them.
 
-One filter drives: its index finds the messages, newest first, and the others are asked of each.
+The index of one filter yields the messages, newest first; the other filters are checked on each.
 """
 
 from dataclasses import dataclass, field
@@ -17,22 +17,21 @@ from smstracker.extensions import db
 from smstracker.messages import text_index
 from smstracker.models.display_state import Conditions, conditions_by_status, state_condition
 from smstracker.models.messages import Message
+from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import Source, State
 
-# How many of the newest are looked through, where the rows themselves have to be counted.
-EXAMINED = 1_000
-# The error code of what has none.
-NO_CODE = "none"
+SCAN_LIMIT = 1_000  # newest messages that are counted one by one
+NO_CODE = "none"  # filters messages without an error code
 Cursor = tuple[datetime, int]
 
 
 @dataclass(frozen=True, slots=True)
 class SearchFilters:
-    """What somebody wants to see of their messages; None leaves out nothing.
+    """Filters of an owner's messages; None filters nothing.
 
     `since` is inclusive, `until` exclusive. `error_code` may be NO_CODE. `digits` is a whole number
-    without its +, or, unless `is_full`, the last digits of one. At the moment `at` it is judged who
-    has been silent for too long, and so has to be whoever is shown.
+    without its +, or, unless `is_full`, the last digits of one. States are those at the moment
+    `at`, and so must be the messages shown.
     """
 
     owner_id: int
@@ -48,105 +47,106 @@ class SearchFilters:
     at: datetime = field(default_factory=utcnow, compare=False)
 
 
-def index_conditions(chosen: SearchFilters) -> dict[str, Conditions]:
-    """The filters that have an index, most telling first, as it wants them asked."""
-    found: dict[str, Conditions] = {}
-    if chosen.digits:
-        found["recipient"] = [_recipient(chosen, Message.recipient_backwards)]
-    if chosen.error_code and chosen.error_code != NO_CODE:
-        found["error_code"] = [Message.error_code == chosen.error_code]
-    # Most messages are known by callback, so the newest are looked through for those.
-    if chosen.source and chosen.source is not Source.CALLBACK:
-        # Said with a literal, or SQLite does not see that the partial index will do.
+def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
+    """The conditions of each filter that has an index, most selective first, as it needs them."""
+    conditions: dict[str, Conditions] = {}
+    if filters.digits:
+        conditions["recipient"] = [_recipient_condition(filters, Message.recipient_backwards)]
+    if filters.error_code and filters.error_code != NO_CODE:
+        conditions["error_code"] = [Message.error_code == filters.error_code]
+    # Most statuses come by callback, so a scan of the newest messages is enough for those.
+    if filters.source and filters.source is not Source.CALLBACK:
+        # A literal, or SQLite does not see that the partial index applies.
         is_not_callback: ColumnElement[bool] = literal_column("message.status_source <> 'callback'")
-        found["source"] = [Message.status_source == chosen.source.value, is_not_callback]
-    if chosen.state:
-        found["state"] = conditions_by_status(chosen.state, chosen.at)
-    if chosen.sender:
-        found["sender"] = [_sender_column(chosen, Message) == chosen.sender]
-    return found
+        conditions["source"] = [Message.status_source == filters.source.value, is_not_callback]
+    if filters.state:
+        conditions["state"] = conditions_by_status(filters.state, filters.at)
+    if filters.sender:
+        conditions["sender"] = [_sender_column(filters, Message) == filters.sender]
+    return conditions
 
 
-def choose_index(chosen: SearchFilters) -> str | None:
-    """The filter with the fewest messages; asked of the indexes, each up to a cap."""
-    candidates = index_conditions(chosen)
+def choose_index(filters: SearchFilters) -> str | None:
+    """The filter with the fewest messages, each counted up to SCAN_LIMIT; None without filters."""
+    candidates = index_conditions(filters)
     if len(candidates) < 2:
         return next(iter(candidates), None)
     probes = []
     for name, conditions in candidates.items():
         alternatives = conditions if name == "state" else [and_(*conditions)]
-        sizes = [_size(chosen, one) for one in alternatives]
+        sizes = [_probe_size(filters, alternative) for alternative in alternatives]
         probes.append(sum(sizes[1:], sizes[0]))
-    sizes_found = db.session.execute(select(*probes)).one()
-    return min(zip(sizes_found, candidates, strict=True), key=lambda one: one[0])[1]
+    row = db.session.execute(select(*probes)).one()
+    return min(zip(row, candidates, strict=True), key=lambda pair: pair[0])[1]
 
 
-def _size(chosen: SearchFilters, condition: ColumnElement[bool]) -> ColumnElement[int]:
-    some = select(Message.id).where(*time_conditions(chosen), condition).limit(EXAMINED).subquery()
-    return select(func.count()).select_from(some).scalar_subquery()
+def _probe_size(filters: SearchFilters, condition: ColumnElement[bool]) -> ColumnElement[int]:
+    messages = select(Message.id).where(*time_conditions(filters), condition).limit(SCAN_LIMIT)
+    return select(func.count()).select_from(messages.subquery()).scalar_subquery()
 
 
-def remaining_filters(chosen: SearchFilters, driver: str | None, row: Any) -> Conditions:
-    """The filters beside the driver. No index answers to coalesce, so no planner is tempted."""
-    found: Conditions = []
-    if chosen.digits and driver != "recipient":
-        found.append(_recipient(chosen, func.coalesce(row.recipient_backwards, "")))
-    if chosen.error_code and driver != "error_code":
-        code = "" if chosen.error_code == NO_CODE else chosen.error_code
-        found.append(func.coalesce(row.error_code, "") == code)
-    if chosen.source and driver != "source":
-        found.append(func.coalesce(row.status_source, "") == chosen.source.value)
-    if chosen.state and driver != "state":
-        found.append(state_condition(chosen.state, chosen.at, row))
-    if chosen.sender and driver != "sender":
-        found.append(func.coalesce(_sender_column(chosen, row), "") == chosen.sender)
-    return found
+def remaining_filters(filters: SearchFilters, index_name: str | None, row: Any) -> Conditions:
+    """The conditions beside those of the index, with coalesce so that no planner picks another."""
+    conditions: Conditions = []
+    if filters.digits and index_name != "recipient":
+        conditions.append(_recipient_condition(filters, func.coalesce(row.recipient_backwards, "")))
+    if filters.error_code and index_name != "error_code":
+        code = "" if filters.error_code == NO_CODE else filters.error_code
+        conditions.append(func.coalesce(row.error_code, "") == code)
+    if filters.source and index_name != "source":
+        conditions.append(func.coalesce(row.status_source, "") == filters.source.value)
+    if filters.state and index_name != "state":
+        conditions.append(state_condition(filters.state, filters.at, row))
+    if filters.sender and index_name != "sender":
+        conditions.append(func.coalesce(_sender_column(filters, row), "") == filters.sender)
+    return conditions
 
 
-def _sender_column(chosen: SearchFilters, row: Any) -> Any:
-    is_service = (chosen.sender or "").startswith("MG")
+def _sender_column(filters: SearchFilters, row: Any) -> Any:
+    is_service = is_messaging_service(filters.sender or "")
     return row.messaging_service_sid if is_service else row.sender
 
 
-def _recipient(chosen: SearchFilters, column: Any) -> ColumnElement[bool]:
-    backwards = (chosen.digits or "")[::-1]
-    if chosen.is_full:
-        return cast("ColumnElement[bool]", column == backwards)
+def _recipient_condition(filters: SearchFilters, column: Any) -> ColumnElement[bool]:
+    reversed_digits = (filters.digits or "")[::-1]
+    if filters.is_full:
+        return cast("ColumnElement[bool]", column == reversed_digits)
     # ":" comes after "9", in every collation that sorts digits.
-    following = f"{int(backwards) + 1:0{len(backwards)}d}"
-    end = following if len(following) == len(backwards) else ":"
-    return and_(column >= backwards, column < end) if end != ":" else column >= backwards
+    following = f"{int(reversed_digits) + 1:0{len(reversed_digits)}d}"
+    end = following if len(following) == len(reversed_digits) else ":"
+    at_least = column >= reversed_digits
+    return cast("ColumnElement[bool]", at_least) if end == ":" else and_(at_least, column < end)
 
 
-def time_conditions(chosen: SearchFilters, row: Any = Message) -> Conditions:
-    found: Conditions = [row.owner_id == chosen.owner_id]
-    if chosen.since:
-        found.append(row.created_at >= literal(chosen.since, UtcDateTime))
-    if chosen.until:
-        found.append(row.created_at < literal(chosen.until, UtcDateTime))
-    return found
+def time_conditions(filters: SearchFilters, row: Any = Message) -> Conditions:
+    conditions: Conditions = [row.owner_id == filters.owner_id]
+    if filters.since:
+        conditions.append(row.created_at >= literal(filters.since, UtcDateTime))
+    if filters.until:
+        conditions.append(row.created_at < literal(filters.until, UtcDateTime))
+    return conditions
 
 
 def cursor_conditions(before: Cursor | None, after: Cursor | None, row: Any) -> Conditions:
-    found: Conditions = []
+    conditions: Conditions = []
     key = tuple_(row.created_at, row.id)
     if before:
-        found.append(key < tuple_(literal(before[0], UtcDateTime), literal(before[1])))
+        conditions.append(key < tuple_(literal(before[0], UtcDateTime), literal(before[1])))
     if after:
-        found.append(key > tuple_(literal(after[0], UtcDateTime), literal(after[1])))
-    return found
+        conditions.append(key > tuple_(literal(after[0], UtcDateTime), literal(after[1])))
+    return conditions
 
 
 def sort_order(
-    made: Any, number: Any, after: Cursor | None
+    created_at: Any, message_id: Any, after: Cursor | None
 ) -> tuple[ColumnElement[object], ColumnElement[object]]:
     if after:
-        return made.asc(), number.asc()
-    return made.desc(), number.desc()
+        return created_at.asc(), message_id.asc()
+    return created_at.desc(), message_id.desc()
 
 
-def match_all(chosen: SearchFilters) -> Subquery:
-    """The messages whose text passes, by the index of texts, with every other filter applied."""
-    row = text_index.matching(chosen.owner_id, chosen.text or "")
-    passes = [*remaining_filters(chosen, None, row.c), *time_conditions(chosen, row.c)]
-    return select(row).where(*passes).subquery()
+def matching_messages(filters: SearchFilters) -> Subquery:
+    """The messages that match all filters, the text by its index."""
+    row = text_index.select_by_text(filters.owner_id, filters.text or "")
+    conditions = [*remaining_filters(filters, None, row.c), *time_conditions(filters, row.c)]
+    return select(row).where(*conditions).subquery()

@@ -1,4 +1,4 @@
-"""Hand a saved message to the carrier, once, and record what came of it."""
+"""Submit a saved message to the carrier, once, and store the result."""
 
 import logging
 from typing import Any
@@ -26,7 +26,7 @@ from smstracker.web.urls import external_url
 
 log = logging.getLogger(__name__)
 
-_OUTCOMES: dict[type[CarrierError], str] = {
+_STATUS_AFTER_ERROR: dict[type[CarrierError], str] = {
     RefusedError: "refused",
     CarrierUnreachableError: "unreached",
     OutcomeUnknownError: "unknown",
@@ -34,9 +34,10 @@ _OUTCOMES: dict[type[CarrierError], str] = {
 
 
 def save_and_submit(message: Message) -> None:
-    """Commit a drafted message and send it; NoSlotError if Twilio keeps too many others waiting.
+    """Commit a pending message and submit it.
 
-    Then nothing is saved, so that the same form can be sent again.
+    Raises NoSlotError if too many others wait for Twilio; then nothing is saved, so that the same
+    form can be sent again.
     """
     try:
         with current_carrier().slot():
@@ -48,24 +49,24 @@ def save_and_submit(message: Message) -> None:
 
 
 def submit(message: Message) -> None:
-    """Send a message that has been committed. No transaction may be open: Twilio can be slow.
+    """Send a committed message. No transaction may be open: Twilio can be slow.
 
-    If the outcome cannot be stored, the message stays as it is and turns to "unknown" by itself.
+    If the result cannot be stored, the message stays pending and is soon displayed as "unknown".
     """
     try:
-        answer = _send(message)
+        carrier_message = _send(message)
     except CarrierError as error:
-        word = _OUTCOMES[type(error)]
+        status = _STATUS_AFTER_ERROR[type(error)]
         code = error.code if isinstance(error, RefusedError) else None
-        news = StatusUpdate(word, Source.SEND, error.payload, error_code=code)
+        update = StatusUpdate(status, Source.SEND, error.payload, error_code=code)
         facts: dict[str, Any] = {"callback_requested": error.callback_requested}
     else:
-        news, facts = _accepted(answer)
+        update, facts = _read_acceptance(carrier_message)
     log.info(
-        f"message_{news.status if news.twilio_sid is None else 'accepted'}",
-        extra={"message_id": message.public_id.hex, "message_sid": news.twilio_sid},
+        f"message_{update.status if update.twilio_sid is None else 'accepted'}",
+        extra={"message_id": message.public_id.hex, "message_sid": update.twilio_sid},
     )
-    _record(message.id, news, facts)
+    _store_result(message.id, update, facts)
 
 
 def _send(message: Message) -> CarrierMessage:
@@ -81,32 +82,37 @@ def _send(message: Message) -> CarrierMessage:
     )
 
 
-def _accepted(answer: CarrierMessage) -> tuple[StatusUpdate, dict[str, Any]]:
-    # A word that we do not know moves nothing, but there is a SID: Twilio has accepted it.
-    word = answer.status if answer.status in RANK else "accepted"
-    news = StatusUpdate(word, Source.SEND, answer.payload, answer.sid, answer.error_code)
+def _read_acceptance(carrier_message: CarrierMessage) -> tuple[StatusUpdate, dict[str, Any]]:
+    # A status that is new to us changes nothing, but there is a SID: Twilio has accepted it.
+    status = carrier_message.status if carrier_message.status in RANK else "accepted"
+    update = StatusUpdate(
+        status,
+        Source.SEND,
+        carrier_message.payload,
+        carrier_message.sid,
+        carrier_message.error_code,
+    )
     facts = {
-        "segments": answer.segments,
-        "sender": answer.sender,
-        "callback_requested": answer.callback_requested,
+        "segments": carrier_message.segments,
+        "sender": carrier_message.sender,
+        "callback_requested": carrier_message.callback_requested,
     }
-    return news, facts
+    return update, facts
 
 
-def _record(message_id: int, news: StatusUpdate, facts: dict[str, Any]) -> None:
-    # A second try, on a new connection, survives a restart of the database.
-    for is_last in (False, True):
+def _store_result(message_id: int, update: StatusUpdate, facts: dict[str, Any]) -> None:
+    # A retry on a new connection survives a restart of the database.
+    for is_retry in (False, True):
         try:
             with db.engine.begin() as connection:
-                append_event(connection, message_id, news)
+                append_event(connection, message_id, update)
                 update_message_facts(connection, message_id, **facts)
-                set_lookup_times(
-                    connection, {message_id: first_lookup(news.status, news.received_at)}
-                )
+                due_at = first_lookup(update.status, update.received_at)
+                set_lookup_times(connection, {message_id: due_at})
             return
         except SQLAlchemyError as error:
             log.log(
-                logging.ERROR if is_last else logging.WARNING,
+                logging.ERROR if is_retry else logging.WARNING,
                 "send_outcome_not_recorded",
-                extra={"message_sid": news.twilio_sid, "reason": log_reason(error)},
+                extra={"message_sid": update.twilio_sid, "reason": log_reason(error)},
             )

@@ -1,5 +1,5 @@
-"""How many messages are in each state: exact as far as an index can tell in a few milliseconds,
-then "10,000+" of all, and "1,234+" where each of the newest had to be looked at.
+"""How many messages are in each state: exact as far as an index can count in milliseconds, then
+"10,000+", or "1,234+" where the newest messages are counted one by one.
 """
 
 from dataclasses import dataclass, replace
@@ -10,11 +10,11 @@ from sqlalchemy import Select, and_, func, literal, select, union_all
 from smstracker.extensions import db, receipt_window
 from smstracker.messages import text_index
 from smstracker.messages.search_filters import (
-    EXAMINED,
+    SCAN_LIMIT,
     SearchFilters,
     choose_index,
     index_conditions,
-    match_all,
+    matching_messages,
     remaining_filters,
     time_conditions,
 )
@@ -23,17 +23,15 @@ from smstracker.models.messages import Message
 from smstracker.sms import status
 from smstracker.sms.status import State
 
-# How far people want to count.
-COUNT_CAP = 10_000
-# Of a frequent text so many of the newest are looked through; one that not every fifth of them
-# holds may still have few enough for the index.
-TEXTS_EXAMINED = 5_000
-RARE = 5
+COUNT_CAP = 10_000  # messages of a state; more are counted as "10,000+"
+TEXT_SCAN_LIMIT = 5_000  # newest messages that are searched for a text
+# A text that fewer than one in so many of them contain may be rare enough for the index.
+RARE_ONE_IN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class CappedCount:
-    """How many there are, or at least are."""
+    """A number of messages, or the least that it can be."""
 
     value: int = 0
     is_exact: bool = True
@@ -49,84 +47,88 @@ class CappedCount:
         return CappedCount(min(value, COUNT_CAP), is_exact and value <= COUNT_CAP)
 
 
-def count_states(chosen: SearchFilters) -> dict[State, CappedCount]:
-    """How many messages that pass are in each state, whatever state the filter asks for."""
-    others = replace(chosen, state=None)
-    if others.text:
-        return _counts_by_text(others, others.text)
-    if remaining_filters(others, None, Message):
-        return _counts_of_examined(others, EXAMINED)
+def count_states(filters: SearchFilters) -> dict[State, CappedCount]:
+    """The number of matching messages in each state; the filter by state is ignored."""
+    other_filters = replace(filters, state=None)
+    if other_filters.text:
+        return _count_by_text(other_filters, other_filters.text)
+    if remaining_filters(other_filters, None, Message):
+        return _count_newest(other_filters, SCAN_LIMIT)
     return {
         State(state): CappedCount(min(value, COUNT_CAP), value <= COUNT_CAP)
-        for state, value in db.session.execute(counts_query(others))
+        for state, value in db.session.execute(counts_query(other_filters))
     }
 
 
-def sum_counts(counted: dict[State, CappedCount]) -> CappedCount:
-    return sum(counted.values(), CappedCount())
+def sum_counts(counts: dict[State, CappedCount]) -> CappedCount:
+    return sum(counts.values(), CappedCount())
 
 
-def counts_query(chosen: SearchFilters) -> Select[tuple[str, int]]:
-    """(state, how many) for a filter of nothing but time; each read from an index, up to a cap."""
-    found = []
+def counts_query(filters: SearchFilters) -> Select[tuple[str, int]]:
+    """Select (state, count) for a filter by time alone, each count from an index and capped."""
+    selects = []
     for state in State:
-        each = [
-            select(Message.id).where(*time_conditions(chosen), condition)
-            for condition in conditions_by_status(state, chosen.at)
+        branch_selects = [
+            select(Message.id).where(*time_conditions(filters), condition)
+            for condition in conditions_by_status(state, filters.at)
         ]
-        some = union_all(*each).limit(COUNT_CAP + 1).subquery()
-        counted = select(func.count()).select_from(some).scalar_subquery()
-        found.append(select(literal(state.value).label("state"), counted.label("count")))
-    return select(*union_all(*found).subquery().c)
+        capped = union_all(*branch_selects).limit(COUNT_CAP + 1).subquery()
+        count = select(func.count()).select_from(capped).scalar_subquery()
+        selects.append(select(literal(state.value).label("state"), count.label("count")))
+    return select(*union_all(*selects).subquery().c)
 
 
-def _counts_of_examined(chosen: SearchFilters, most: int) -> dict[State, CappedCount]:
-    """The states of the newest messages that one index finds, after the other filters."""
-    driver = choose_index(chosen)
+def _count_newest(filters: SearchFilters, limit: int) -> dict[State, CappedCount]:
+    """Count by state among the newest messages of one index, each checked by the other filters."""
+    index_name = choose_index(filters)
     conditions = (
-        [*time_conditions(chosen), *index_conditions(chosen)[driver]]
-        if driver
-        else time_conditions(chosen)
+        [*time_conditions(filters), *index_conditions(filters)[index_name]]
+        if index_name
+        else time_conditions(filters)
     )
-    # As for a page: keys first, rows after.
+    # Keys first, rows after, as for a page.
     newest = select(Message.created_at, Message.id).where(*conditions)
-    newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(most)
+    newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(limit)
     row, joined = text_index.select_rows(newest.subquery())
-    others = remaining_filters(chosen, driver, row)
-    if chosen.text:
-        others.append(text_index.contains(chosen.text, row))
-    seen = select(row.status, is_silent(chosen.at, row), and_(literal(True), *others))
-    one = seen.select_from(joined).subquery()
-    counted = select(*one.c, func.count()).group_by(*one.c)
-    return _by_state([tuple(one) for one in db.session.execute(counted)], most, chosen.at)
+    other_conditions = remaining_filters(filters, index_name, row)
+    if filters.text:
+        other_conditions.append(text_index.contains(filters.text, row))
+    matches = and_(literal(True), *other_conditions)
+    statuses = select(row.status, is_silent(filters.at, row), matches)
+    columns = statuses.select_from(joined).subquery()
+    counts = select(*columns.c, func.count()).group_by(*columns.c)
+    return _sum_by_state(counts, limit, filters.at)
 
 
-def _counts_by_text(chosen: SearchFilters, term: str) -> dict[State, CappedCount]:
-    """A text is looked for in the newest; what is rare among them is counted by its index, which
-    has too many of what is frequent.
+def _count_by_text(filters: SearchFilters, term: str) -> dict[State, CappedCount]:
+    """Count by state by searching the newest messages; a text that is rare there is counted by
+    its index, which is too slow for frequent ones.
     """
-    newest = _counts_of_examined(chosen, TEXTS_EXAMINED)
-    seen = sum_counts(newest)
-    if seen.is_exact or seen.value >= TEXTS_EXAMINED // RARE:
+    newest = _count_newest(filters, TEXT_SCAN_LIMIT)
+    total = sum_counts(newest)
+    if total.is_exact or total.value >= TEXT_SCAN_LIMIT // RARE_ONE_IN:
         return newest
-    text_index.ask_index()
-    if text_index.is_frequent(chosen.owner_id, term, COUNT_CAP):
+    text_index.force_index()
+    if text_index.is_frequent(filters.owner_id, term, COUNT_CAP):
         return newest
-    found = match_all(chosen)
-    silent = is_silent(chosen.at, found.c)
-    some = select(found.c.status, silent.label("silent")).limit(COUNT_CAP).subquery()
-    counted = select(some.c.status, some.c.silent, literal(True), func.count())
-    counted = counted.group_by(some.c.status, some.c.silent)
-    return _by_state([tuple(one) for one in db.session.execute(counted)], COUNT_CAP, chosen.at)
+    matches = matching_messages(filters)
+    silent = is_silent(filters.at, matches.c)
+    capped = select(matches.c.status, silent.label("silent")).limit(COUNT_CAP).subquery()
+    counts = select(capped.c.status, capped.c.silent, literal(True), func.count())
+    counts = counts.group_by(capped.c.status, capped.c.silent)
+    return _sum_by_state(counts, COUNT_CAP, filters.at)
 
 
-def _by_state(
-    found: list[tuple[str, bool, bool, int]], cap: int, now: datetime
+def _sum_by_state(
+    counts: Select[tuple[str, bool, bool, int]], cap: int, now: datetime
 ) -> dict[State, CappedCount]:
-    is_exact = sum(row[3] for row in found) < cap
+    """Sum the rows (status, is silent, matches, count) of `counts` by state."""
+    rows = db.session.execute(counts).all()
+    is_exact = sum(row[3] for row in rows) < cap
     totals = dict.fromkeys(State, CappedCount(0, is_exact))
-    for word, silent, passes, value in found:
+    window = receipt_window()
+    for message_status, silent, matches, value in rows:
         since = datetime.min.replace(tzinfo=now.tzinfo) if silent else now
-        state = status.display_status(word, since, now=now, receipt_window=receipt_window()).state
-        totals[state] += CappedCount(value if passes else 0, is_exact)
+        display = status.display_status(message_status, since, now=now, receipt_window=window)
+        totals[display.state] += CappedCount(value if matches else 0, is_exact)
     return totals

@@ -1,7 +1,7 @@
-"""Finding messages by what their text contains, by an index of every three characters.
+"""Search in the texts of messages, by an index of trigrams.
 
-SQLite has one (FTS5, tokenizer trigram); on PostgreSQL it is the table `message_text` with a GIN
-index. Triggers keep both, folded as `fold_text` does it; no extension is needed.
+On SQLite it is an FTS5 table with the tokenizer trigram, on PostgreSQL the table `message_text`
+with a GIN index. Triggers maintain both with `fold_text`; no extension is needed.
 """
 
 from sqlalchemy import (
@@ -29,7 +29,7 @@ from smstracker.database.case_folding import fold_text
 from smstracker.extensions import db
 from smstracker.models.messages import BigId, Message
 
-SHORTEST = 3
+MIN_TERM_LENGTH = 3
 message_text = Table(
     "message_text",
     Message.metadata,
@@ -40,46 +40,46 @@ message_text = Table(
 
 
 def select_rows(keys: FromClause) -> tuple[type[Message], FromClause]:
-    """Messages by the `id` of each row of `keys`, and the two joined.
+    """The messages with the `id` of each row of `keys`, and the join of the two.
 
-    PostgreSQL is made to look up one at a time: a plain join tempts it to read the whole table.
+    LATERAL makes PostgreSQL look up one at a time; for a plain join it may read the whole table.
     """
     if _is_sqlite():
         return Message, keys.join(Message.__table__, Message.id == keys.c.id)
-    one = select(Message).where(Message.id == keys.c.id).limit(1).lateral()
-    return aliased(Message, one), keys.join(one, literal_column("true"))
+    row_query = select(Message).where(Message.id == keys.c.id).limit(1).lateral()
+    return aliased(Message, row_query), keys.join(row_query, literal_column("true"))
 
 
 def contains(term: str, row: object) -> ColumnElement[bool]:
-    """The condition that the text of a message holds `term`, both folded."""
+    """The condition that the text of a message contains `term`, both folded."""
     folded = fold_text(term)
     if _is_sqlite():
         return func.instr(func.fold_text(row.body), folded) > 0  # type: ignore[attr-defined]
-    of_row = select(func.strpos(message_text.c.body, folded))
-    return of_row.where(message_text.c.message_id == row.id).scalar_subquery() > 0  # type: ignore[attr-defined]
+    position = select(func.strpos(message_text.c.body, folded))
+    return position.where(message_text.c.message_id == row.id).scalar_subquery() > 0  # type: ignore[attr-defined]
 
 
-def matching(owner_id: int, term: str) -> Subquery:
-    """The messages whose text holds `term`, by the index; few are not of the owner."""
+def select_by_text(owner_id: int, term: str) -> Subquery:
+    """The messages whose text contains `term`, by the index; a few may be of another owner."""
     hits, folded = _hits(owner_id, term), fold_text(term)
-    if not _is_sqlite():  # here and not of each row, which would be looked up for nothing
+    if not _is_sqlite():  # checked before the rows are looked up
         hits = hits.where(func.strpos(message_text.c.body, folded) > 0)
     row, joined = select_rows(hits.cte("hits"))
-    found = select(row).select_from(joined)
-    return (found.where(contains(term, row)) if _is_sqlite() else found).subquery()
+    query = select(row).select_from(joined)
+    return (query.where(contains(term, row)) if _is_sqlite() else query).subquery()
 
 
-def is_frequent(owner_id: int, term: str, many: int) -> bool:
+def is_frequent(owner_id: int, term: str, limit: int) -> bool:
     """Whether the index has at least `many` of an owner's messages for `term`."""
-    some = _hits(owner_id, term).limit(many).subquery()
-    return (db.session.scalar(select(func.count()).select_from(some)) or 0) >= many
+    hits = _hits(owner_id, term).limit(limit).subquery()
+    return (db.session.scalar(select(func.count()).select_from(hits)) or 0) >= limit
 
 
-def ask_index() -> None:
-    """For the rest of the transaction: the index is asked, however many it may have.
+def force_index() -> None:
+    """Make PostgreSQL use the index for the rest of the transaction; no-op on SQLite.
 
-    PostgreSQL believes that it is as quick to make the grams of every text anew, which takes
-    longer than any statement may. It has to if it cannot note each hit apart, for want of memory.
+    It estimates that the trigrams of every text are as quickly computed anew, which exceeds the
+    statement timeout. It does the same for a page when work_mem cannot hold each hit.
     """
     if not _is_sqlite():
         db.session.execute(text("SET LOCAL enable_seqscan = off"))
@@ -87,25 +87,25 @@ def ask_index() -> None:
 
 
 def _hits(owner_id: int, term: str) -> Select[tuple[int]]:
-    """The `id` of an owner's messages that hold every three characters of `term`."""
+    """Select the `id` of an owner's messages that contain every trigram of `term`."""
     folded = fold_text(term)
     grams = sorted({folded[at : at + 3] for at in range(len(folded) - 2)})
     if _is_sqlite():
         quoted = [
             f'"{gram.replace(chr(34), chr(34) * 2)}"' for gram in [owner_gram(owner_id), *grams]
         ]
-        found = text("SELECT rowid AS id FROM message_fts WHERE message_fts MATCH :grams")
-        ids = found.bindparams(bindparam("grams", " AND ".join(quoted)))
+        matches = text("SELECT rowid AS id FROM message_fts WHERE message_fts MATCH :grams")
+        ids = matches.bindparams(bindparam("grams", " AND ".join(quoted)))
         return select(ids.columns(column("id", BigInteger)).subquery().c.id)
-    wanted = cast([f"o:{owner_id}", *grams], ARRAY(Text))
-    made: ColumnElement[list[str]] = func.text_grams(
+    term_grams = cast([f"o:{owner_id}", *grams], ARRAY(Text))
+    stored_grams: ColumnElement[list[str]] = func.text_grams(
         message_text.c.owner_id, message_text.c.body, type_=ARRAY(Text)
     )
-    return select(message_text.c.message_id.label("id")).where(made.contains(wanted))
+    return select(message_text.c.message_id.label("id")).where(stored_grams.contains(term_grams))
 
 
 def owner_gram(owner_id: int) -> str:
-    """Three characters of private use, which stand for the owner in the index of SQLite."""
+    """Three private-use characters that stand for the owner in the index of SQLite."""
     return "".join(chr(0xE000 + owner_id // 6400**place % 6400) for place in (2, 1, 0))
 
 

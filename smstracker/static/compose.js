@@ -1,11 +1,11 @@
-// The send form: counts segments while typing, sends once, and fills in a story's number.
+// The send form: counts segments while typing, sends once, and fills in a scenario's number.
 
 const GSM_BASIC = new Set(
   "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡" +
   "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà");
 const GSM_EXTENDED = new Set("\f^{}\\[~]|€");
-const NAMED_AT_MOST = 24;
-const UNLOCKED_AFTER = 15_000; // ms; somebody who stops a slow page wants to send again
+const MAX_OFFERS = 24;
+const SEND_LOCK = 15_000; // ms; a reader who stops a slow page wants to send again
 
 // The rule of segments.py. A pair (an escaped GSM character, a surrogate pair) is never split.
 export function countSegments(text) {
@@ -34,7 +34,7 @@ function filled(sizes, capacity) {
   return count;
 }
 
-// The words of presentation.py.
+// As `segment_line` of web_templates.py.
 export function segmentLine({ encoding, count, units }) {
   const [single, multi] = encoding === "GSM-7" ? [160, 153] : [70, 67];
   const room = count <= 1 ? single : multi * count;
@@ -46,7 +46,7 @@ export function mmsLine(words, text, longest) {
   return `${words} · ${thousands([...text].length)} of ${thousands(longest)} characters`;
 }
 
-// The words of forms.py; empty for a text that one message can hold.
+// As `length_problem` of forms.py; empty for a text that one message can hold.
 export function lengthProblem(text, longest) {
   const length = [...text].length;
   if (length <= longest) return "";
@@ -58,15 +58,15 @@ const thousands = (number) => number.toLocaleString("en-US");
 const isGsm = (text) => [...text].every((c) => GSM_BASIC.has(c) || GSM_EXTENDED.has(c));
 const isMark = (character) => /^\p{M}$/u.test(character);
 
-// The rules of plain_text.py, with its tables. A string counts its UTF-16 code units itself.
+// The rules of gsm_replacements.py, with its tables; `length` counts UTF-16 code units.
 function rules({ lookAlike, compatible, spelling }) {
   const has = (table, key) => Object.hasOwn(table, key);
   const compatibles = new RegExp(`^[${compatible}]$`, "u");
   const plainLetter = (c) => has(lookAlike, c) ? lookAlike[c] : c;
   const letter = (c) =>
     compatibles.test(c) ? [...c.normalize("NFKC")].map(plainLetter).join("") : plainLetter(c);
-  const isCheaper = (one, other) =>
-    isGsm(one) === isGsm(other) ? one.length < other.length : isGsm(one);
+  const isCheaper = (candidate, piece) =>
+    isGsm(candidate) === isGsm(piece) ? candidate.length < piece.length : isGsm(candidate);
 
   function looking(piece) {
     if (isGsm(piece)) return piece;
@@ -96,15 +96,15 @@ function rules({ lookAlike, compatible, spelling }) {
 }
 
 function pieces(text) {
-  const found = [];
+  const parts = [];
   for (const character of text) {
-    if (found.length && /^[\p{M}\u1160-\u11ff]$/u.test(character)) found[found.length - 1] += character;
-    else found.push(character);
+    if (parts.length && /^[\p{M}\u1160-\u11ff]$/u.test(character)) parts[parts.length - 1] += character;
+    else parts.push(character);
   }
-  return found;
+  return parts;
 }
 
-// The least change that saves a segment, or null; as `cost_advice` of plain_text.py.
+// The smallest change that saves a segment, or null; as `cost_advice` of gsm_replacements.py.
 export function costAdvice(text, tables) {
   if ([...text].length > tables.longest) return null;
   const before = countSegments(text).count;
@@ -136,8 +136,8 @@ export function costAdvice(text, tables) {
   return shorter ?? looking ?? advice("spelled") ?? advice("leftOut");
 }
 
-// The words of presentation.py.
-export function named(piece, invisible) {
+// As `describe_piece` of web_templates.py.
+export function describePiece(piece, invisible) {
   const codePoints = [...piece].map((c) => {
     return `U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
   }).join(" ");
@@ -155,14 +155,14 @@ export function adviceLine({ before, after, offers }) {
   return `These characters make it cost more (${before} segments, ${after} ${way}):`;
 }
 
-export function offerLine({ piece, times, replacement, changesSpelling }, { invisible, shown }) {
-  const words = `${named(piece, invisible)} ×${times}`;
+export function offerLine({ piece, times, replacement, changesSpelling }, { invisible, invisible_replacements: names }) {
+  const words = `${describePiece(piece, invisible)} ×${times}`;
   if (replacement === null) return words;
-  const to = Object.hasOwn(shown, replacement) ? shown[replacement] : replacement;
+  const to = Object.hasOwn(names, replacement) ? names[replacement] : replacement;
   return `${words} → ${to}${changesSpelling ? " (changes the spelling)" : ""}`;
 }
 
-// As if typed, so that the browser's own undo brings the old text back.
+// Inserted as if typed, so that the browser's undo restores the old text.
 function retype(body, text) {
   body.focus();
   body.select();
@@ -188,13 +188,13 @@ function countWhileTyping(body, pictures) {
   const costly = document.getElementById("costly");
   const announced = document.getElementById("segments-changed");
   const tables = JSON.parse(costly.dataset.plain);
-  const all = document.querySelector("#replace-all button");
-  let said = "";
+  const replaceAll = document.querySelector("#replace-all button");
+  let announcedWords = "";
   let pause = 0;
 
-  // The error of the last attempt, until what it is about changes.
-  const sent = body.value;
-  const isSaidAbove = () => body.value === sent && document.getElementById("body-error") !== null;
+  // The error of the last attempt says it already, until the text changes.
+  const submitted = body.value;
+  const isErrorShown = () => body.value === submitted && document.getElementById("body-error") !== null;
 
   function show() {
     const forecast = countSegments(body.value);
@@ -202,29 +202,29 @@ function countWhileTyping(body, pictures) {
     const advice = isMms ? null : costAdvice(body.value, tables);
     line.textContent = isMms ? mmsLine(line.dataset.mms, body.value, longest) : segmentLine(forecast);
     const problem = lengthProblem(body.value, longest);
-    tooLong.hidden = problem === "" || isSaidAbove();
+    tooLong.hidden = problem === "" || isErrorShown();
     tooLong.textContent = problem;
     costly.hidden = advice === null;
     document.getElementById("advice").textContent = advice ? adviceLine(advice) : "";
     document.getElementById("offers").replaceChildren(...chips(advice?.offers ?? [], tables, body));
-    offerPlain(all, body, advice);
+    offerPlain(replaceAll, body, advice);
     if (problem) return "More than one message can hold";
     if (isMms) return line.dataset.mms;
     return `${forecast.encoding}, ${forecast.count} ${forecast.count === 1 ? "segment" : "segments"}`;
   }
 
-  // Spoken only when the price changes, and not between two letters.
+  // Announced only when the price changes, and after a pause in typing.
   function announceLater(words) {
     clearTimeout(pause);
     pause = setTimeout(() => {
-      if (words !== said) announced.textContent = said = words;
+      if (words !== announcedWords) announced.textContent = announcedWords = words;
     }, 1000);
   }
 
-  said = show();
+  announcedWords = show();
   body.addEventListener("input", () => announceLater(show()));
   pictures.addEventListener("input", () => announceLater(show()));
-  // Going back fills the field in after the script has run.
+  // Going back fills the field after the script has run.
   addEventListener("pageshow", show);
 }
 
@@ -242,9 +242,9 @@ function chip(offer, tables, body) {
 }
 
 function chips(offers, tables, body) {
-  const shown = offers.slice(0, NAMED_AT_MOST).flatMap((offer) => [chip(offer, tables, body), " "]);
-  const more = offers.length - NAMED_AT_MOST;
-  return more > 0 ? [...shown, `and ${more} more`] : shown;
+  const elements = offers.slice(0, MAX_OFFERS).flatMap((offer) => [chip(offer, tables, body), " "]);
+  const hidden = offers.length - MAX_OFFERS;
+  return hidden > 0 ? [...elements, `and ${hidden} more`] : elements;
 }
 
 function sendOnce(form) {
@@ -257,27 +257,27 @@ function sendOnce(form) {
   form.addEventListener("submit", () => {
     button.disabled = true;
     button.textContent = button.dataset.busy;
-    setTimeout(unlock, UNLOCKED_AFTER);
+    setTimeout(unlock, SEND_LOCK);
   });
   addEventListener("pageshow", unlock);
 }
 
-function offerStories(recipient, body) {
-  const stories = [...document.querySelectorAll("[data-number]")];
-  const buttons = stories.map((story) => {
+function offerScenarios(recipient, body) {
+  const scenarios = [...document.querySelectorAll("[data-number]")];
+  const buttons = scenarios.map((scenario) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...story.childNodes);
+    button.append(...scenario.childNodes);
     button.addEventListener("click", () => {
-      recipient.value = story.dataset.number;
+      recipient.value = scenario.dataset.number;
       recipient.dispatchEvent(new Event("input", { bubbles: true }));
       (body.value ? recipient : body).focus();
     });
-    story.append(button);
+    scenario.append(button);
     return button;
   });
-  const mark = () => stories.forEach((story, index) => {
-    const isChosen = recipient.value.replace(/[^+\d]/g, "") === story.dataset.number;
+  const mark = () => scenarios.forEach((scenario, index) => {
+    const isChosen = recipient.value.replace(/[^+\d]/g, "") === scenario.dataset.number;
     buttons[index].setAttribute("aria-pressed", isChosen);
   });
   recipient.addEventListener("input", mark);
@@ -288,5 +288,5 @@ if (typeof document !== "undefined" && document.getElementById("compose")) {
   const form = document.getElementById("compose");
   countWhileTyping(form.elements.body, form.elements.media_urls);
   sendOnce(form);
-  offerStories(form.elements.recipient, form.elements.body);
+  offerScenarios(form.elements.recipient, form.elements.body);
 }

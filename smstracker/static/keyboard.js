@@ -1,30 +1,30 @@
-// Single keys for those who like them, listed by "?" and switched off in the same place: whoever
-// speaks to the computer, or hits keys by accident, needs to be rid of them (WCAG 2.1.4).
+// Single-key shortcuts, listed by "?" and switched off in the same place, for readers who use speech
+// input or hit keys by accident (WCAG 2.1.4).
 
-const MEMORY = "keys"; // "off" in the browser's own memory; nothing of it leaves the browser
+const STORAGE_KEY = "keys"; // "off" in localStorage
 
 const dialog = document.getElementById("keys");
 const hint = document.getElementById("keys-hint");
 const choice = document.getElementById("keys-on");
 const toggle = document.getElementById("keys-switch");
 
-let isOn = remembered() !== "off";
-// The row that was focused last: another script may put a new element in its place meanwhile.
+let isOn = readSetting() !== "off";
+// The id of the row focused last; live_page.js may replace its element.
 let lastRow = "";
 
-function remembered() {
+function readSetting() {
   try {
-    return localStorage.getItem(MEMORY);
+    return localStorage.getItem(STORAGE_KEY);
   } catch {
-    return null; // the browser keeps nothing for us: then the choice lasts for this page
+    return null; // no storage: the setting lasts for this page
   }
 }
 
-function remember(word) {
+function storeSetting(word) {
   try {
-    localStorage.setItem(MEMORY, word);
+    localStorage.setItem(STORAGE_KEY, word);
   } catch {
-    // as above
+    // no storage, as above
   }
 }
 
@@ -35,20 +35,20 @@ function show() {
 
 function switchTo(on) {
   isOn = on;
-  remember(on ? "on" : "off");
+  storeSetting(on ? "on" : "off");
   show();
 }
 
-// Asked for at every key, because rows come and go while the page is open.
+// Queried at every key, because the rows change while the page is open.
 function rows() {
   return [...document.querySelectorAll("#log > [data-id]")];
 }
 
 function moveBy(step) {
-  const all = rows();
+  const list = rows();
   const focused = document.activeElement?.closest("#log > [data-id]");
-  const at = focused ? all.indexOf(focused) : all.findIndex((row) => row.dataset.id === lastRow);
-  const row = all[at < 0 ? 0 : Math.min(Math.max(at + step, 0), all.length - 1)];
+  const index = focused ? list.indexOf(focused) : list.findIndex((row) => row.dataset.id === lastRow);
+  const row = list[index < 0 ? 0 : Math.min(Math.max(index + step, 0), list.length - 1)];
   if (!row) return;
   lastRow = row.dataset.id;
   row.querySelector("a").focus({ preventScroll: true });
@@ -74,8 +74,8 @@ const KEYS = {
   "?": () => dialog.showModal(),
 };
 
-// With Shift only as far as the layout needs it for the character: event.key tells what was typed.
-function isMeant(event) {
+// Shift is allowed, because some layouts need it for a character: event.key is the character.
+function isShortcut(event) {
   const { target } = event;
   return isOn && !event.defaultPrevented && !event.isComposing
     && !event.ctrlKey && !event.metaKey && !event.altKey
@@ -84,12 +84,12 @@ function isMeant(event) {
 }
 
 function press(event) {
-  if (!Object.hasOwn(KEYS, event.key) || !isMeant(event)) return;
+  if (!Object.hasOwn(KEYS, event.key) || !isShortcut(event)) return;
   event.preventDefault();
   KEYS[event.key]();
 }
 
-// A page without a foot has no place to switch the keys off, and so no keys.
+// Without the footer there is no switch, and so no shortcuts.
 if (dialog && hint) {
   hint.hidden = false;
   show();
@@ -97,12 +97,12 @@ if (dialog && hint) {
   document.getElementById("keys-open").addEventListener("click", () => dialog.showModal());
   toggle.addEventListener("click", () => switchTo(!isOn));
   choice.addEventListener("change", () => switchTo(choice.checked));
-  // Another tab has been told.
+  // The setting was changed in another tab.
   addEventListener("storage", (event) => {
-    if (event.key !== MEMORY) return;
+    if (event.key !== STORAGE_KEY) return;
     isOn = event.newValue !== "off";
     show();
   });
-  // Not every browser gives the focus to what the address names.
+  // Not every browser focuses the element of the URL's hash.
   if (location.hash === "#search") document.getElementById("search")?.focus();
 }

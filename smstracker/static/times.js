@@ -1,15 +1,14 @@
-// Shows every time in the reader's own zone and keeps the relative ones fresh.
+// Shows times in the reader's time zone and updates the relative ones.
 //
-// The exact time beside a relative one: a row of the log shows it while it is pointed at or has the
-// focus, and wherever there is a mouse its tooltip does. A stop of the Tab key at each of a hundred
-// times would be a burden, and a finger can neither point nor focus. So there is one switch for all
-// times of the page instead, which every reader can reach, and which is remembered.
+// The exact time of a relative one is shown in a row of the log on hover or focus, and as a tooltip.
+// Touch has neither, and a tab stop at each of a hundred times would be a burden, so one switch, whose
+// setting is stored, makes all times of the page exact.
 
-const MEMORY = "times"; // "exact" in the browser's own memory
+const STORAGE_KEY = "times"; // "exact" in localStorage
 const TICK = 10_000; // ms; more often would make the page restless
 const SIZES = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
 
-// A browser that does not know the zone of its machine says so by this name, or names none.
+// A browser that does not know the time zone reports this name, or none.
 const reported = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "Etc/Unknown";
 const isUnknown = reported === "Etc/Unknown";
 const zone = isUnknown ? "UTC" : reported;
@@ -19,16 +18,16 @@ const format = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
   timeZoneName: "short",
 });
-// Short enough for the place of a relative one; the foot of the page names the zone.
-const brief = new Intl.DateTimeFormat("en-GB", {
+// Short enough for the place of a relative one; the footer names the zone.
+const shortFormat = new Intl.DateTimeFormat("en-GB", {
   timeZone: isUnknown ? zone : undefined,
   day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
   hourCycle: "h23",
 });
 const abbreviation = format.formatToParts(Date.now()).find((part) => part.type === "timeZoneName").value;
 
-// The words of the server, so that nothing changes when the script takes over.
-export function ago(milliseconds) {
+// As `format_age` of clock.py, so that nothing changes when the script takes over.
+export function formatAge(milliseconds) {
   const seconds = milliseconds / 1000;
   for (const [size, name] of SIZES) {
     if (seconds >= size) {
@@ -39,17 +38,17 @@ export function ago(milliseconds) {
   return "just now";
 }
 
-function inBrief(moment, local) {
+function formatShort(moment, local) {
   const isOfThisYear = new Date(moment).getFullYear() === new Date().getFullYear();
-  return isOfThisYear ? brief.format(moment) : local;
+  return isOfThisYear ? shortFormat.format(moment) : local;
 }
 
-let isExact = remembered() === "exact";
-let ahead = 0; // how far the reader's clock is ahead of the server's, in ms
+let isExact = readSetting() === "exact";
+let clockOffset = 0; // ms by which the reader's clock is ahead of the server's
 
-function setTheClock() {
+function readServerClock() {
   const page = document.querySelector("time[data-now]");
-  if (page) ahead = Date.now() - Date.parse(page.dateTime);
+  if (page) clockOffset = Date.now() - Date.parse(page.dateTime);
 }
 
 function show() {
@@ -58,7 +57,7 @@ function show() {
     if (Number.isNaN(moment)) continue;
     const local = format.format(moment);
     if ("relative" in time.dataset) {
-      write(time, isExact ? inBrief(moment, local) : ago(Date.now() - ahead - moment));
+      write(time, isExact ? formatShort(moment, local) : formatAge(Date.now() - clockOffset - moment));
       time.title = `${local} (${zone})`;
     } else {
       write(time, local);
@@ -67,24 +66,24 @@ function show() {
   }
 }
 
-// Writing what is there already would lose the reader's selection.
+// An unneeded write would lose the reader's selection.
 function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-function remembered() {
+function readSetting() {
   try {
-    return localStorage.getItem(MEMORY);
+    return localStorage.getItem(STORAGE_KEY);
   } catch {
-    return null; // the browser keeps nothing for us: then the choice lasts for this page
+    return null; // no storage: the setting lasts for this page
   }
 }
 
-function remember(word) {
+function storeSetting(word) {
   try {
-    localStorage.setItem(MEMORY, word);
+    localStorage.setItem(STORAGE_KEY, word);
   } catch {
-    // as above
+    // no storage, as above
   }
 }
 
@@ -96,7 +95,7 @@ function offerExactTimes(footer) {
   button.textContent = "Exact times";
   button.addEventListener("click", () => {
     isExact = !isExact;
-    remember(isExact ? "exact" : "relative");
+    storeSetting(isExact ? "exact" : "relative");
     mark();
     show();
   });
@@ -116,11 +115,11 @@ if (footer) {
     : `Times are in your time zone: ${named}.`);
 }
 if (footer) offerExactTimes(footer);
-setTheClock();
+readServerClock();
 show();
 setInterval(() => document.hidden || show(), TICK);
 document.addEventListener("visibilitychange", () => document.hidden || show());
 document.addEventListener("page-changed", () => {
-  setTheClock();
+  readServerClock();
   show();
 });

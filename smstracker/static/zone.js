@@ -1,5 +1,5 @@
-// Days of a filter are those of the reader's own time zone, unless another one was chosen.
+// The days of a filter are in the reader's time zone unless another one is filled in.
 for (const field of document.querySelectorAll("[data-zone]")) {
-  // Some browsers name none.
+  // Some browsers report none.
   if (!field.value) field.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
 }

@@ -1,4 +1,4 @@
-"""The error pages: what went wrong in plain words, with the request id to quote."""
+"""The error pages: what went wrong, what to do, and the request id to quote."""
 
 import logging
 from datetime import timedelta
@@ -12,68 +12,71 @@ from werkzeug.routing import RequestRedirect
 from smstracker.clock import format_wait
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import NOT_MIGRATED, WRITE_PROBLEMS, explain, log_reason
+from smstracker.web.guards import is_typed_form_shown
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER = 5  # seconds
-# Pass by themselves: the very same request may succeed a little later.
-PASSING = (429, 500, 503)
+# Temporary: the same request may succeed a little later.
+RETRYABLE_CODES = (429, 500, 503)
 
-# What is read here expects no page.
-FOR_PROGRAMS = ("/messages.json", "/export.json", "/export.csv")
+# Programs that read these paths get the error as JSON, also when no view matches the method.
+JSON_ERROR_PATHS = ("/messages.json", "/export.json", "/export.csv")
 
 PAGES = {
     400: ("This request cannot be read", "Go back, reload the page and try again."),
     403: ("That is not allowed", "You are not allowed to see or do this."),
-    404: ("There is nothing here", "The address is wrong, or what it led to is not yours."),
+    404: ("There is nothing here", "The address is wrong, or the page is not yours."),
     405: ("That cannot be done here", "Go back and use the buttons of the page."),
     413: (
         "That is too large",
-        "It was not read, so it cannot be shown here. Go back, where your browser may still have "
-        "it, shorten it and try again.",
+        "It was not read, so it cannot be shown here. Go back, shorten it if your browser still "
+        "has it, and try again.",
     ),
     429: ("Too many tries", "Wait a while and try again."),
-    500: ("Something broke on our side", "It has been noted. Try again in a moment."),
+    500: ("Something went wrong here", "The error was logged. Try again in a moment."),
     503: ("We cannot do this right now", "The database does not answer. Try again in a moment."),
 }
 
 
-Answer = tuple[str | dict[str, str], int, dict[str, str]]
+ErrorResponse = tuple[str | dict[str, str], int, dict[str, str]]
 
 
-def error_page(code: int, advice: str | None = None) -> Answer:
-    """The page for an HTTP status, or its words for a program. It asks nothing of the database,
-    which may be the trouble.
+def error_page(code: int, advice: str | None = None) -> ErrorResponse:
+    """The page for an HTTP status, or its JSON for a program, without a query: the database may be
+    down.
 
-    What was typed is kept in it if that is worth another try. The fields of the send form are seen
-    there before they are sent again; those of other forms are hidden, so they are kept only once
-    their CSRF token was checked: what a stranger's page has filled in must not get a good one.
+    The page of a temporary error holds the typed fields, to be sent again. The send form is shown
+    filled in; the fields of other forms are hidden, so they are kept only after their CSRF token
+    was checked: fields that a stranger's page filled in must not get a valid token.
     """
-    is_safe = g.get("csrf_valid") or request.endpoint == "dashboard.send"
+    is_form_shown = is_typed_form_shown()
+    is_kept = code in RETRYABLE_CODES and (is_form_shown or g.get("csrf_valid"))
     title, default = PAGES.get(code, (HTTPStatus(code).phrase, "Go back and try again."))
-    if request.path.endswith(FOR_PROGRAMS):
+    if request.path.endswith(JSON_ERROR_PATHS):
         return {"error": f"{title}. {advice}" if advice else f"{title}."}, code, {}
     page = render_template(
         "error.html",
         code=code,
         title=title,
         advice=advice or default,
-        typed=request.form if code in PASSING and is_safe else None,
+        fields=request.form if is_kept else None,
+        is_form_shown=is_form_shown,
         request_id=g.get("request_id"),
     )
     return page, code, {}
 
 
 def init_app(app: Flask) -> None:
-    app.before_request(_no_tidied_path)
+    app.before_request(_refuse_path_redirect)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
     for error in UNAVAILABLE:
         app.register_error_handler(error, database_error)
 
 
-def _no_tidied_path() -> None:
-    """The router redirects to a tidier path with the Host header in the address; we do not."""
+def _refuse_path_redirect() -> None:
+    """Answer 404 where the router would redirect to a tidier path of the Host header."""
     if isinstance(request.routing_exception, RequestRedirect):
         abort(404)
 
@@ -87,8 +90,8 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
     return page, code, headers
 
 
-def too_many(wait: timedelta) -> ResponseReturnValue:
-    """The answer to one request too many; after `wait` another one may come."""
+def too_many_requests(wait: timedelta) -> ResponseReturnValue:
+    """The 429 for a request over a limit; after `wait` it is accepted again."""
     log.warning("rate_limited", extra={"reason": request.endpoint})
     page, code, _ = error_page(429, f"Try again in {format_wait(wait)}.")
     return page, code, {"Retry-After": str(int(wait.total_seconds()))}
@@ -98,7 +101,7 @@ def database_error(error: Exception) -> ResponseReturnValue:
     """The answer when the database cannot be used."""
     log.error("database_error", exc_info=error, extra={"reason": log_reason(error)})
     problem = explain(error)
-    # Where it lies and who may use it is no visitor's business; that nothing can be stored is.
+    # Visitors learn that nothing is stored, but not where the database is or who may use it.
     advice = (
         f"{problem.cause.capitalize()}, so nothing was saved. Tell whoever runs smstracker."
         if problem in (*WRITE_PROBLEMS, NOT_MIGRATED)

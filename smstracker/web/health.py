@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can do its work."""
+"""Health checks: /healthz for the process, /readyz for its database."""
 
 import logging
 import shutil
@@ -29,9 +29,9 @@ from smstracker.extensions import db
 log = logging.getLogger(__name__)
 bp = Blueprint("health", __name__)
 
-WRITE_EVERY = 5.0  # seconds: whoever asks more often must not wear out the disk
+WRITE_INTERVAL = 5.0  # seconds; frequent checks must not wear out the disk
 WRITTEN_AT = "smstracker_health_written_at"
-LEAST_FREE = 1024 * 1024  # bytes of the disk
+MIN_FREE_BYTES = 1024 * 1024
 
 
 @bp.get("/healthz")
@@ -49,7 +49,7 @@ def readyz() -> ResponseReturnValue:
 
 
 def database_problem() -> DatabaseProblem | None:
-    """What keeps the database from being used, None if nothing does."""
+    """Why the database cannot be used, or None."""
     try:
         with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
             current = MigrationContext.configure(connection).get_current_heads()
@@ -66,13 +66,13 @@ def database_problem() -> DatabaseProblem | None:
 
 
 def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
-    """What keeps SQLite from writing, found by writing again what is there. A lock is no problem:
-    somebody else writes.
+    """Why SQLite cannot write, tried by rewriting `user_version`, or None. A lock is no problem:
+    another process writes.
     """
     path = sqlite_path(db.engine.url)
-    if path and shutil.disk_usage(path.parent).free < LEAST_FREE:
+    if path and shutil.disk_usage(path.parent).free < MIN_FREE_BYTES:
         return DISK_FULL
-    if time.monotonic() - current_app.extensions.get(WRITTEN_AT, -WRITE_EVERY) < WRITE_EVERY:
+    if time.monotonic() - current_app.extensions.get(WRITTEN_AT, -WRITE_INTERVAL) < WRITE_INTERVAL:
         return None
     cursor = connection.cursor()
     try:
@@ -90,8 +90,8 @@ def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
 
 
 def _migration_problem(current: tuple[str, ...]) -> DatabaseProblem:
-    ours = {script.revision for script in _script().walk_revisions()}
-    return NOT_MIGRATED if ours.issuperset(current) else NEWER_VERSION
+    revisions = {script.revision for script in _script().walk_revisions()}
+    return NOT_MIGRATED if revisions.issuperset(current) else NEWER_VERSION
 
 
 @cache

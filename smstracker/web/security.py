@@ -1,4 +1,4 @@
-"""What every response carries to keep the browser safe, and the cookie settings."""
+"""Security headers of every response, cookie settings, and limits of request bodies."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ HSTS = f"max-age={int(timedelta(days=365).total_seconds())}"
 
 
 def flask_settings(config: Config) -> dict[str, Any]:
-    """The settings of Flask and Flask-WTF that follow from ours."""
+    """The settings of Flask and Flask-WTF, derived from ours."""
     return {
         "SECRET_KEY": config.secret_key,
         # A cookie with this prefix cannot be set by a neighbouring host or without https.
@@ -57,7 +57,7 @@ def flask_settings(config: Config) -> dict[str, Any]:
         "MAX_FORM_MEMORY_SIZE": LARGEST_BODY,
         # A form may stay open for long; its token ends with the session.
         "WTF_CSRF_TIME_LIMIT": None,
-        # It would compare the Referer with the Host header, which we never trust.
+        # It would compare the Referer with the Host header, which is never trusted.
         "WTF_CSRF_SSL_STRICT": False,
         "SEND_FILE_MAX_AGE_DEFAULT": timedelta(days=365),
     }
@@ -65,9 +65,9 @@ def flask_settings(config: Config) -> dict[str, Any]:
 
 @contextmanager
 def reading_body() -> Iterator[None]:
-    """Turn what the server's parser says of a broken body into a 400, or a 413 if it is too large.
+    """Turn the errors of gunicorn's body parser into a 400, or a 413 if it is too large.
 
-    Its errors have no class in common: of chunks, of trailers, of an end that comes too early.
+    They have no common class: invalid chunks, trailers, an early end.
     Raises ClientDisconnected, RequestEntityTooLarge.
     """
     try:
@@ -82,9 +82,9 @@ def reading_body() -> Iterator[None]:
 
 
 def _refuse_cut_body() -> None:
-    """Werkzeug cuts a body of no stated length at the limit, and would hand on the beginning.
+    """Refuse a chunked body over the limit, which Werkzeug would cut there and pass on.
 
-    A callback's body is read by its own guard, with a smaller limit and after the signature's form.
+    The body of a callback is read by its own guard, with a smaller limit.
     """
     if "Transfer-Encoding" in request.headers and request.blueprint != "webhooks":
         with reading_body():
@@ -98,20 +98,20 @@ SENT_HOST = "smstracker.sent_host"
 
 
 def _use_own_host(app: "WSGIApplication", base_url: str) -> "WSGIApplication":
-    """Put our own host in place of the Host header: a bad one would break even the error pages.
+    """Replace the Host header by our own host: an invalid one would break even the error pages.
 
-    And find the route of a path with doubled slashes, to which the router would answer with a
-    redirect: a callback would be lost. Its signature is checked over the path as it was sent.
+    Merge doubled slashes of the path, for which the router would redirect and lose a callback. Its
+    signature is checked over the path that was sent.
     """
     own = urlsplit(base_url).netloc
 
-    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def serve(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         environ[SENT_HOST] = environ.get("HTTP_HOST", "")
         environ["HTTP_HOST"] = own
         environ["PATH_INFO"] = re.sub("/{2,}", "/", environ.get("PATH_INFO", ""))
         return app(environ, start_response)
 
-    return answer
+    return serve
 
 
 def init_app(app: Flask) -> None:
@@ -119,8 +119,8 @@ def init_app(app: Flask) -> None:
     own_host = _use_own_host(app.wsgi_app, config.public_base_url)
     app.wsgi_app = own_host  # type: ignore[method-assign, assignment]
     if config.trusted_proxies:
-        n = config.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=n, x_proto=0, x_host=0)  # type: ignore[method-assign]
+        proxies = config.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
 
     app.before_request(_refuse_cut_body)
 

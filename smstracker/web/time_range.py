@@ -1,4 +1,4 @@
-"""A range of time as people choose it, in their own time zone. Pure."""
+"""A range of time that people choose, in their own time zone. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
-# The name in the URL, its length and its words.
+# The name in the URL, the length and the label.
 PERIODS = {
     "24h": (timedelta(hours=24), "Last 24 hours"),
     "7d": (timedelta(days=7), "Last 7 days"),
@@ -15,16 +15,16 @@ PERIODS = {
 CUSTOM = "custom"
 # The names of the arguments of a URL.
 ARGUMENTS = ("period", "from", "to", "zone")
-# Files beside the zones: the server's own zone, and what stands for none.
-NO_ZONES = frozenset({"localtime", "posixrules", "Factory"})
-LONGEST_ZONE = 64
-UNNAMED_ZONE = "Etc/Unknown"  # as browsers say it
-# Beyond these, a zone's offset would leave what a datetime can hold.
+# Files among the time zones that are none, or the server's own.
+NOT_ZONES = frozenset({"localtime", "posixrules", "Factory"})
+MAX_ZONE_LENGTH = 64
+UNNAMED_ZONE = "Etc/Unknown"  # the name that browsers use
+# Beyond these, the offset of a zone could exceed the range of datetime.
 EARLIEST, LATEST = date(1900, 1, 1), date(9000, 1, 1)
 
 
 class TimeRangeError(ValueError):
-    """What was asked for is no range of time; says so in the reader's words."""
+    """Arguments that are no range of time; the text says why, to the reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class TimeRange:
     """From `since`, inclusive, to `until`, exclusive; both in UTC, None without a bound.
 
     `name` is one of PERIODS, CUSTOM, or None for all time; `first` and `last` are the days of a
-    custom one, both inclusive, in `zone` (an IANA name). `unknown_zone` is the name that was given
-    if it is none here; then `zone` is UTC.
+    custom one, both inclusive, in `zone` (an IANA name). `unknown_zone` is a name that is no zone
+    here; then `zone` is UTC.
     """
 
     name: str | None = None
@@ -46,23 +46,23 @@ class TimeRange:
 
     @property
     def zone_note(self) -> str:
-        """What to say of a zone that is not known; empty if it is."""
+        """The notice about an unknown zone; empty if it is known."""
         if not self.unknown_zone:
             return ""
         return f"The time zone “{self.unknown_zone}” is not known here, so the days are UTC days."
 
     @property
     def arguments(self) -> dict[str, str]:
-        """What stands for it in a URL."""
+        """The arguments of a URL for this range."""
         if self.name is None:
             return {}
         days = {"from": self.first, "to": self.last} if self.name == CUSTOM else {}
-        given = {name: day.isoformat() for name, day in days.items() if day}
-        return {"period": self.name, **given, "zone": self.unknown_zone or self.zone}
+        day_arguments = {name: day.isoformat() for name, day in days.items() if day}
+        return {"period": self.name, **day_arguments, "zone": self.unknown_zone or self.zone}
 
     @property
     def words(self) -> str:
-        """The range for people; a custom one with its zone."""
+        """The label of the range; a custom one names its zone."""
         if self.name is None:
             return "All time"
         if self.name in PERIODS:
@@ -78,11 +78,11 @@ class TimeRange:
 def read_period(
     arguments: Mapping[str, str], now: datetime, default: str | None = None
 ) -> TimeRange:
-    """The range that the arguments of a URL ask for. Raises TimeRangeError.
+    """The range in the arguments of a URL. Raises TimeRangeError.
 
     Days alone mean a custom range, so that a form works without naming it.
     """
-    zone, unknown_zone = _zone(arguments.get("zone", ""))
+    zone, unknown_zone = _parse_zone(arguments.get("zone", ""))
     days = [arguments.get(end, "").strip() for end in ("from", "to")]
     name = arguments.get("period") or (CUSTOM if any(days) else default)
     if name in PERIODS:
@@ -91,10 +91,8 @@ def read_period(
     if name != CUSTOM:
         if name in (None, "all"):
             return TimeRange(zone=zone, unknown_zone=unknown_zone)
-        raise TimeRangeError(
-            "There is no such range of time. Choose one of those that are offered."
-        )
-    first, last = (_day(day) for day in days)
+        raise TimeRangeError("There is no such range of time. Choose one from the list.")
+    first, last = (_parse_day(day) for day in days)
     if first is None and last is None:
         raise TimeRangeError("Choose the first or the last day of the range.")
     if first and last and first > last:
@@ -110,28 +108,28 @@ def read_period(
     )
 
 
-def _zone(given: str) -> tuple[str, str]:
-    """The zone of that name in any case, or UTC and the name: a browser may report any."""
-    name = given.strip()
+def _parse_zone(name: str) -> tuple[str, str]:
+    """The zone of a name in any case, or UTC and the name: a browser may report any."""
+    name = name.strip()
     if not name:
         return "UTC", ""
-    zone = _zones().get(name.lower())
+    zone = _zones_by_lower_name().get(name.lower())
     if zone:
         return zone, ""
-    return "UTC", "".join(c for c in name if c.isprintable())[:LONGEST_ZONE] or UNNAMED_ZONE
+    return "UTC", "".join(c for c in name if c.isprintable())[:MAX_ZONE_LENGTH] or UNNAMED_ZONE
 
 
 @cache
-def _zones() -> dict[str, str]:
-    # Listed once: that opens hundreds of files, which would cost more than a page of the log.
-    return {name.lower(): name for name in available_timezones() if name not in NO_ZONES}
+def _zones_by_lower_name() -> dict[str, str]:
+    # Cached: listing opens hundreds of files, which takes longer than a page of the log.
+    return {name.lower(): name for name in available_timezones() if name not in NOT_ZONES}
 
 
-def _day(typed: str) -> date | None:
-    if not typed:
+def _parse_day(text: str) -> date | None:
+    if not text:
         return None
     try:
-        day = date.fromisoformat(typed)
+        day = date.fromisoformat(text)
     except ValueError:
         day = None
     if day is None or not EARLIEST <= day <= LATEST:

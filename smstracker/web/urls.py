@@ -1,4 +1,4 @@
-"""Addresses of this app: absolute ones for mail and Twilio, and which paths are its own pages."""
+"""URLs of this app: absolute ones for mail and Twilio, and the check of a path to return to."""
 
 from urllib.parse import urlsplit
 
@@ -11,19 +11,19 @@ from smstracker.web.guards import is_page
 
 
 def external_url(endpoint: str, **values: str) -> str:
-    """The absolute address of an endpoint: PUBLIC_BASE_URL and its path, never the Host header."""
+    """The absolute URL of an endpoint, by PUBLIC_BASE_URL and never by the Host header."""
     urls = current_app.url_map.bind("localhost")
     return settings().public_base_url + urls.build(endpoint, values)
 
 
-def safe_next_path(wanted: str | None) -> str | None:
-    """`wanted` if it is the path of a page for people in this app, otherwise None."""
-    if not wanted or not wanted.startswith("/") or not wanted.isprintable() or "\\" in wanted:
+def safe_next_path(path: str | None) -> str | None:
+    """`path` if it leads to a page of this app for people, otherwise None."""
+    if not path or not path.startswith("/") or not path.isprintable() or "\\" in path:
         return None
     try:
-        parts = urlsplit(wanted)
+        parts = urlsplit(path)
         endpoint, _ = current_app.url_map.bind("localhost").match(parts.path, method="GET")
     except (ValueError, HTTPException, RequestRedirect):
         return None
-    is_ours = not parts.scheme and not parts.netloc and is_page(current_app, endpoint)
-    return wanted if is_ours and len(wanted) <= 500 else None
+    is_own_page = not parts.scheme and not parts.netloc and is_page(current_app, endpoint)
+    return path if is_own_page and len(path) <= 500 else None

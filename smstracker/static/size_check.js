@@ -1,14 +1,14 @@
-// Stops a form that the server would refuse to read: nothing of it could be shown again.
+// Stops a form that exceeds the server's limit: it would be refused unread, and lost.
 
 const form = document.getElementById("compose");
 const notice = document.getElementById("too-large");
 
-// As it will be sent: a line end takes two characters, and each that is not plain takes three.
+// The size of the encoded body, in which a line end is %0D%0A.
 function sizeOf(fields) {
   return new URLSearchParams(fields).toString().replaceAll("%0A", "%0D%0A").length;
 }
 
-// While the event is on its way down, before the button is locked for sending.
+// In the capture phase, before compose.js locks the button.
 form?.addEventListener("submit", (event) => {
   const fits = sizeOf(new FormData(form)) <= Number(notice.dataset.limit);
   notice.hidden = fits;

@@ -1,0 +1,91 @@
+"""What several views of the dashboard share: one's own message, the log and the send form."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from flask import abort, render_template, request
+from flask_login import current_user
+
+from smstracker.clock import utcnow
+from smstracker.dashboard.form_check import (
+    describe_form_recipient,
+    find_form_warnings,
+    page_hints_on_form,
+)
+from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
+from smstracker.extensions import db, settings
+from smstracker.messages import search
+from smstracker.messages.log_filters import LogFilters
+from smstracker.messages.pagination import LogPage
+from smstracker.messages.search import SearchFilters
+from smstracker.models import Message
+from smstracker.simulator.scenarios import STORIES
+from smstracker.sms.gsm_replacements import cost_advice
+from smstracker.sms.regions import region_in_a_sentence
+from smstracker.sms.segments import count_segments
+from smstracker.web.time_range import CUSTOM, PERIODS, TimeRange
+
+PERIOD_CHOICES = {name: label for name, (_, label) in PERIODS.items()} | {
+    CUSTOM: "Between these days"
+}
+
+
+def get_own_message(public_id: uuid.UUID, lock: bool = False) -> Message:
+    """The signed-in user's message, locked for update if wanted; a 404 if it is not theirs."""
+    query = Message.select_owned(current_user.id).where(Message.public_id == public_id)
+    return db.session.scalar(query.with_for_update() if lock else query) or abort(404)
+
+
+def render_send_form(form: MessageForm, code: int, notice: str | None = None) -> tuple[str, int]:
+    text, is_post = form.body.data or "", request.method == "POST"
+    context: dict[str, Any] = {
+        "form": form,
+        "notice": notice,
+        "count": count_segments(text),
+        "max_characters": MAX_CHARACTERS,
+        "length_problem": length_problem(text),
+        "warnings": find_form_warnings() if is_post else None,
+        "page_hints": page_hints_on_form(),
+        "recipient": describe_form_recipient()[0] if is_post else None,
+        # An MMS has no segments to save.
+        "advice": None if form.pictures else cost_advice(text),
+        "home_region": region_in_a_sentence(settings().default_region),
+        "scenarios": STORIES if settings().demo else (),
+        "now": utcnow(),
+    }
+    return render_template("dashboard/new_message.html", **context), code
+
+
+def render_log(log_filters: LogFilters, page: LogPage, position: int) -> str:
+    """The log, filtered; `position` is that of the event feed, before the page was read."""
+    filters = log_filters.search_filters
+    # The number is in none of the arguments, but the reader sees it.
+    number = f"{'+' if filters.is_full else ''}{filters.digits or ''}"
+    return _render_log(
+        log_filters,
+        fields=log_filters.arguments | {"number": number},
+        page=page,
+        counts=search.count_states(filters),
+        position=position,
+    )
+
+
+def render_log_problem(fields: Mapping[str, str], problem: str) -> str:
+    """The search form as it was filled in, with what is wrong; nothing was searched."""
+    log_filters = LogFilters(SearchFilters(current_user.id), TimeRange(), {})
+    return _render_log(
+        log_filters, fields=fields, problem=problem, page=LogPage([], None), counts={}
+    )
+
+
+def _render_log(log_filters: LogFilters, **context: Any) -> str:
+    return render_template(
+        "dashboard/messages.html",
+        log_filters=log_filters,
+        total=search.sum_counts(context["counts"]),
+        senders=sender_choices(),
+        periods=PERIOD_CHOICES,
+        now=log_filters.search_filters.at,
+        **context,
+    )
