@@ -94,7 +94,7 @@ def test_deleted_message_is_not_sent_again_from_its_page(
     path = f"/messages/{alice.message().public_id}/again"
     page = alice.get(path)
     assert page.status_code == 409
-    assert "may have arrived: ask the recipient first" in words(page.text)
+    assert "may have arrived. Ask the recipient first" in words(page.text)
     assert alice.post(path, page="/messages/new").status_code == 409
     assert len(alice.messages()) == 1
 
