@@ -72,7 +72,7 @@ def make_sick(app: Flask, now: datetime) -> None:
 
 
 def put_replayable(app: Flask) -> None:
-    """Add a refused callback that is valid by now."""
+    """Add a refused callback that is valid now."""
     form = fields(sid(4711), "delivered")
     base = app.config["SETTINGS"].public_base_url
     signed = {"signature": signature(STATUS_PATH, form, base=base), "diagnosis": None}

@@ -33,12 +33,12 @@ def test_list_tells_when_why_the_fix_and_the_setting(make_app: Callable[..., Fla
         replayed(make_app())
         again = run(make_app(), "list").output.splitlines()
     assert listed == [
-        "2  2026-11-23 12:02:00 UTC  signature does not verify: There is no signature at all: not "
-        "Twilio, or a proxy drops the header X-Twilio-Signature.",
-        "1  2026-11-23 12:00:00 UTC  2 times until 2026-11-23 12:01:00 UTC  signature does not "
-        "verify: Valid for https://sms.example.org, but PUBLIC_BASE_URL is "
+        "2  2026-11-23 12:02:00 UTC  The signature does not verify: It has no signature: it "
+        "is not from Twilio, or a proxy drops the header X-Twilio-Signature.",
+        "1  2026-11-23 12:00:00 UTC  2 times until 2026-11-23 12:01:00 UTC  The signature does "
+        "not verify: Valid for https://sms.example.org, but PUBLIC_BASE_URL is "
         "https://old.example.org: set PUBLIC_BASE_URL to https://sms.example.org, or correct the "
-        "address that Twilio was given.  [PUBLIC_BASE_URL]",
+        "address at Twilio.  [PUBLIC_BASE_URL]",
     ]
     assert again[0] == listed[0]
     assert again[1] == f"{listed[1]}  applied 2026-11-23 12:03:00 UTC"
@@ -74,7 +74,7 @@ def test_show_prints_everything_and_lets_nobody_write_to_the_terminal(
         content_type="application/x-www-form-urlencoded",
     )
     shown = run(app, "show", "1").output
-    for part in ("signature does not verify", f"{STATUS_PATH}?a=1", "signed", "%2B15558675310"):
+    for part in ("The signature does not verify", f"{STATUS_PATH}?a=1", "signed", "%2B15558675310"):
         assert part in shown
     assert "\\x1b[2J\\xff" in shown
     assert "\x1b" not in shown
@@ -114,7 +114,7 @@ def test_replay_prints_how_many_and_what_remains(
     assert run(app, "replay", "1").output == "1 applied, 0 stay refused\n"
     assert run(app, "replay", "--all").output == (
         "1 applied, 2 stay refused\n"
-        "     2  There is no signature at all: not Twilio, or a proxy drops the header "
+        "     2  It has no signature: it is not from Twilio, or a proxy drops the header "
         "X-Twilio-Signature.\n"
     )
     assert run(app, "replay", "1").output == "0 applied, 0 stay refused\n"

@@ -19,10 +19,11 @@ from smstracker.carrier.signatures import Signer, signed_fields
 from smstracker.extensions import db
 from smstracker.models import CallbackTally
 from smstracker.models.events import StatusUpdate
-from smstracker.refused import payload
-from smstracker.refused.diagnosis import diagnose_pending
+from smstracker.refused import misfit
+from smstracker.refused.status_callback import VerifiedCallback, read_callback
+from smstracker.refused.stored_diagnosis import diagnose_pending
 from smstracker.webhooks import quarantine, views
-from smstracker.webhooks.body import MAX_CALLBACK, MAX_FIELDS
+from smstracker.webhooks.body import MAX_CALLBACK_BYTES, MAX_FIELDS
 from smstracker.webhooks.writer import CallbackWriter
 from tests.clients import Person, words
 from tests.signing import (
@@ -141,7 +142,7 @@ def test_unsigned_body_is_read_no_further_than_it_is_kept(client: FlaskClient) -
 @pytest.mark.parametrize(
     ("form", "code"),
     [
-        ({"Huge": "x" * MAX_CALLBACK}, 413),
+        ({"Huge": "x" * MAX_CALLBACK_BYTES}, 413),
         ({f"F{n}": "" for n in range(MAX_FIELDS)}, 413),
         ({"Text": "🎉" * 1600}, 204),
         ({f"F{n}": "" for n in range(MAX_FIELDS - 20)}, 204),
@@ -206,7 +207,7 @@ def test_signed_json_is_a_415_that_says_so_and_keeps_nothing(
     assert answer.status_code == 415
     [row] = kept(app)
     assert (row.reason, row.body, row.body_length) == ("json", b"", 34)
-    assert explained(app).startswith("Twilio signed it, but it is JSON, ")
+    assert explained(app).startswith("Twilio signed it, but it is JSON (Event Streams")
 
 
 def test_unsigned_json_keeps_its_reason(app: Flask, client: FlaskClient) -> None:
@@ -238,7 +239,8 @@ SIGNED = "".join(name + value for name, value in sorted(CAPTURED.items()))
 
 
 def read(form: Mapping[str, str]) -> StatusUpdate | None:
-    return payload.read_callback(MultiDict(form), Signer(ACCOUNT_SID, "primary"), None)
+    callback = VerifiedCallback(MultiDict(form), Signer(ACCOUNT_SID, "primary"), "")
+    return read_callback(callback, None)
 
 
 def recut(client: FlaskClient, form: dict[str, str], path: str = STATUS_PATH) -> int:
@@ -326,7 +328,7 @@ def test_callback_that_was_refused_for_words_in_its_text_is_applied_by_a_replay(
 
     message = alice.has_message(twilio_sid=sid(1))
     with monkeypatch.context() as former:
-        former.setattr(payload, "is_recut", lambda *_: True)
+        former.setattr(misfit, "is_recut", lambda *_: True)
         form = fields(sid(1), "sent", Body="From+4915123456789")
         assert call_back(client, form, path_of(message)).status_code == 400
     with app.app_context():
@@ -533,7 +535,7 @@ def test_callback_signed_with_a_shared_key_is_stored_and_counted(
             "key=webhooks_sharedkey_2,algorithm=HMAC_SHA256",
             SECRET,
             {},
-            "Valid with another shared key than webhooks_sharedkey_2, ",
+            "Valid with another shared key than the webhooks_sharedkey_2 ",
             "TWILIO_WEBHOOK_KEYS",
             True,
         ),
@@ -549,7 +551,7 @@ def test_callback_signed_with_a_shared_key_is_stored_and_counted(
             NAMED,
             "x",
             {},
-            f"It names the shared key {KEY}, and no variant fits: compare its secret ",
+            f"It names the shared key {KEY}, which did not sign it: compare its secret ",
             "TWILIO_WEBHOOK_KEYS",
             False,
         ),
@@ -557,7 +559,7 @@ def test_callback_signed_with_a_shared_key_is_stored_and_counted(
             f"key={KEY},algorithm=HMAC_SHA512",
             SECRET,
             {},
-            "It is signed by an algorithm that this version does not know: ",
+            "This version does not know the algorithm that signed it: ",
             None,
             False,
         ),
@@ -701,4 +703,4 @@ def test_refused_callback_is_held_back_while_others_are_stored(
         busy.setattr(CallbackWriter, "is_busy", True)
         client.post(STATUS_PATH, data={"a": "1"})
         call_back(client, fields(sid(1), "sent"))
-    assert held == [quarantine.HELD]
+    assert held == [quarantine.HOLD_BACK_SECONDS]

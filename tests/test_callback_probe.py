@@ -12,10 +12,10 @@ from flask import Flask
 from sqlalchemy import select
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from smstracker.doctor.callback_probe import Obstacle, _redirected, obstacle
+from smstracker.doctor.callback_probe import Obstacle, _explain_redirect, find_obstacle
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
-from smstracker.webhooks.probe import proof
+from smstracker.webhooks.probe import compute_proof
 from tests.conftest import Quiet, free_port
 from tests.signing import ACCOUNT_SID, SECONDARY, call_back, signature
 
@@ -54,7 +54,7 @@ def proxied(make_app: Callable[..., Flask]) -> Iterator[Proxied]:
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         with app.app_context():
-            return obstacle()
+            return find_obstacle()
 
     yield serve
     for server in servers:
@@ -151,7 +151,7 @@ def test_proxy_that_rewrites_is_found_out(
 ) -> None:
     found = proxied(rewriting(change))
     assert found
-    assert f"{spoilt} arrive as sent, so signatures do not verify" in found.found
+    assert f"{spoilt} arrive as sent, so signatures do not verify" in found.description
     assert "unchanged" in found.fix
 
 
@@ -185,7 +185,7 @@ def test_proxy_that_rewrites_is_found_out(
         (answering("200 OK", b'{"proof": "guessed"}'), "another program", "SECRET_KEY"),
         (answering("200 OK", b'["proof"]'), "another program", "SECRET_KEY"),
         (answering("403 X", b"<h1>403 Forbidden"), "in front of the app", "firewall"),
-        (answering("404 X"), "does not know the app's addresses (404)", "PUBLIC_BASE_URL"),
+        (answering("404 X"), "but not for the app's addresses (404)", "PUBLIC_BASE_URL"),
         (answering("401 X"), "it answers with 401 before the app is asked", "without password"),
         (answering("502 X"), "it answers with 502", "proxy"),
     ],
@@ -195,9 +195,9 @@ def test_answer_that_is_not_the_apps_has_its_own_advice(
 ) -> None:
     said = proxied(answer)
     assert said
-    assert found in said.found
+    assert found in said.description
     assert fix in said.fix
-    assert "secret" not in said.found + said.fix
+    assert "secret" not in said.description + said.fix
     for host in ("cloudflareaccess", "evil.example"):
         assert host not in said.fix, "never the address of somebody else"
 
@@ -206,7 +206,7 @@ def test_app_with_another_token_is_told_from_a_proxy_that_rewrites(proxied: Prox
     other = {"TWILIO_AUTH_TOKEN": "another", "TWILIO_AUTH_TOKEN_SECONDARY": ""}
     found = proxied(rewriting(lambda _: None), served=other)
     assert found
-    assert "refuses a signature" in found.found
+    assert "refuses a signature" in found.description
     assert "TWILIO_AUTH_TOKEN" in found.fix
 
 
@@ -227,9 +227,9 @@ def test_proxy_that_drops_the_header_of_shared_keys_is_found(proxied: Proxied) -
     assert proxied(rewriting(lambda _: None), **keys) is None
     found = proxied(rewriting(drop_signature_settings), **keys)
     assert found
-    assert "the shared key one does not arrive" in found.found
+    assert "the shared key one does not arrive" in found.description
     assert (
-        " does not arrive as sent, while one that is signed with the Auth Token does" in found.found
+        " does not arrive as sent, while one signed with the Auth Token does" in found.description
     )
     assert "make the proxy pass on the header " in found.fix
     assert "X-Twilio-Webhooks-Signature-Settings" in found.fix
@@ -240,7 +240,7 @@ def test_other_installation_is_not_taken_for_this_one(proxied: Proxied) -> None:
         rewriting(lambda _: None), served={"SECRET_KEY": "another one signs with this: 5b2d"}
     )
     assert found
-    assert "another SECRET_KEY" in found.found
+    assert "another SECRET_KEY" in found.description
 
 
 def test_certificate_that_does_not_verify_is_a_problem(
@@ -248,16 +248,18 @@ def test_certificate_that_does_not_verify_is_a_problem(
 ) -> None:
     found = proxied(rewriting(lambda _: None), context=self_signed)
     assert found
-    assert "certificate" in found.found
+    assert "certificate" in found.description
 
 
 def test_address_that_nobody_answers_at_may_be_reached_from_elsewhere(
     make_app: Callable[..., Flask],
 ) -> None:
     with make_app(PUBLIC_BASE_URL=f"http://127.0.0.1:{free_port()}").app_context():
-        found = obstacle()
+        found = find_obstacle()
     assert found
-    assert found.found == "it cannot be reached from this machine: nothing listens on that port"
+    assert (
+        found.description == "it cannot be reached from this machine: nothing listens on that port"
+    )
     assert "from outside" in found.fix
 
 
@@ -266,7 +268,7 @@ def test_probe_proves_itself_only_to_whom_the_guard_lets_in(app: Flask) -> None:
     assert client.post(PATH, data={"Nonce": "n"}).status_code == 403
     answer = call_back(client, {"Nonce": "n"}, PATH)
     with app.app_context():
-        assert answer.json == {"proof": proof("n")}
+        assert answer.json == {"proof": compute_proof("n")}
     assert call_back(client, {"Nonce": "n"}, PATH, token=SECONDARY).status_code == 200
     assert signature(PATH, {"Nonce": "n"}) not in answer.text
 
@@ -288,6 +290,6 @@ def test_redirect_of_an_https_address_has_its_own_advice(
     make_app: Callable[..., Flask], location: str, fix: str
 ) -> None:
     with make_app(PUBLIC_BASE_URL="https://sms.example.org").app_context():
-        advice = _redirected(location)
+        advice = _explain_redirect(location)
     assert fix in advice.fix
     assert "evil" not in advice.fix

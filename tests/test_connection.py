@@ -20,7 +20,7 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, RefusedCallback, User
 from smstracker.models.callback_counts import bucket_start
 from smstracker.refused import replay
-from smstracker.refused.diagnosis import diagnose_pending
+from smstracker.refused.stored_diagnosis import diagnose_pending
 from tests.clients import Client, Person, words
 from tests.refused_callbacks import refusal
 from tests.signing import STATUS_PATH, call_back, fields, sid, signature
@@ -87,8 +87,8 @@ def test_page_of_a_fresh_installation_says_why_it_is_empty(admin: Person) -> Non
     page = words(admin.get("/callbacks").text)
     assert "No message was sent in the last 24 hours, so no callback was expected." in page
     assert "nothing to measure" in page
-    assert "None runs" in page
-    assert "None. A request to a callback address" in page
+    assert "No worker runs" in page
+    assert "None. Requests to a callback address" in page
     assert "Replay all" not in page
 
 
@@ -153,7 +153,7 @@ def test_refusal_is_explained_with_its_fix(app: Flask, admin: Person) -> None:
     assert "4 times" in page
     assert "Applied" in page
     assert "Replay all" not in page  # nothing of it verifies
-    assert "None can be applied" in page
+    assert "None is valid with today's settings" in page
     assert "It was valid when it was replayed." in page
 
 
@@ -197,7 +197,7 @@ def test_what_came_shows_no_whole_phone_number(app: Flask, admin: Person) -> Non
 
 def test_body_is_cut_where_it_would_weigh_down_the_page(app: Flask) -> None:
     long = refusal(utcnow(), body=b"A=" + b"x" * 16000)
-    assert len(refused_page.body(long)) < refused_page.SHOWN_CHARACTERS + 100
+    assert len(refused_page.format_body(long)) < refused_page.MAX_BODY_CHARACTERS + 100
 
 
 def test_page_costs_the_same_whatever_is_kept(app: Flask, alice: Person, admin: Person) -> None:
@@ -216,7 +216,7 @@ def test_log_shows_the_sentence_to_everybody_when_it_is_bad(
 ) -> None:
     a_worker(app)
     alice.has_message(**SILENCE, accepted_at=utcnow() - timedelta(minutes=6))
-    said = "No callback has ever come, though 1 message waits for one"
+    said = "No callback has ever arrived, though 1 message waits for one"
     assert said in words(alice.get("/messages").text)
     assert "PUBLIC_BASE_URL" not in alice.get("/messages").text
     page = admin.get("/messages").text
@@ -275,7 +275,7 @@ def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: P
         "2 callbacks were refused in the last hour: valid with today's settings. Replay them"
         in before
     )
-    assert "Replay applies the 1 callback that is valid by now" in before
+    assert "Replay applies the 1 callback that is valid now" in before
     assert before.count("Replay all") == 1
     answer = admin.post("/callbacks/replay", page="/callbacks")
     assert (answer.status_code, answer.location) == (303, "/callbacks")
@@ -290,10 +290,10 @@ def test_replay_is_offered_if_there_is_more_than_can_be_looked_at(
 ) -> None:
     store(app, *(refusal(utcnow()) for _ in range(3)))
     assert "Replay all" not in admin.get("/callbacks").text
-    monkeypatch.setattr(replay, "FORESEEN", 2)
+    monkeypatch.setattr(replay, "MAX_FORECAST", 2)
     page = words(admin.get("/callbacks").text)
     assert "Replay all" in page
-    assert "Replay applies all that is valid with today's settings, and nothing else." in page
+    assert "Replay applies only what is valid with today's settings." in page
 
 
 def test_replay_of_one_leaves_the_others(app: Flask, admin: Person) -> None:

@@ -13,10 +13,12 @@ from werkzeug.datastructures import MultiDict
 from config import Config
 from smstracker.carrier.signatures import Secret, Signatures
 from smstracker.extensions import db
-from smstracker.refused import diagnosis
-from smstracker.refused.diagnosis import diagnose_pending, explain
-from smstracker.refused.request import Refusal, RefusedRequest
-from smstracker.refused.signature_variants import MOST_HASHED
+from smstracker.refused import stored_diagnosis
+from smstracker.refused.diagnosis import explain
+from smstracker.refused.misfit import Refusal
+from smstracker.refused.request import RefusedRequest
+from smstracker.refused.signature_variants import MAX_HASHED_CHARACTERS
+from smstracker.refused.stored_diagnosis import diagnose_pending
 from tests.conftest import settings
 from tests.signing import (
     ACCOUNT_SID,
@@ -81,14 +83,14 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         (
             seen(FORM, signed=f"http://sms.example.org{PATH}"),
             "Valid for http://sms.example.org, but PUBLIC_BASE_URL is https://sms.example.org: "
-            "correct the address that Twilio was given, which must begin with https.",
+            "correct the address at Twilio: it must begin with https.",
             "PUBLIC_BASE_URL",
         ),
         (
             seen(FORM, signed=f"https://new.example.org{PATH}", sent_host="new.example.org"),
             "Valid for https://new.example.org, but PUBLIC_BASE_URL is https://sms.example.org: "
             "set PUBLIC_BASE_URL to https://new.example.org, "
-            "or correct the address that Twilio was given.",
+            "or correct the address at Twilio.",
             "PUBLIC_BASE_URL",
         ),
         (
@@ -126,8 +128,8 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             seen(FORM, token=FORMER),
-            "Valid with the former token: set TWILIO_AUTH_TOKEN_SECONDARY to it until Twilio has "
-            "ceased to sign with it.",
+            "Valid with the former token: set TWILIO_AUTH_TOKEN_SECONDARY to it until Twilio "
+            "stops signing with it.",
             "TWILIO_AUTH_TOKEN_SECONDARY",
         ),
         (
@@ -147,15 +149,15 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             seen(OF_SUB, token="c" * 32),
-            "Signed with no token of yours: from another account, or not from Twilio. "
-            "If callbacks of yours are missing, compare TWILIO_SUBACCOUNT_TOKENS with the Twilio "
+            "None of your tokens signed it: it is from another account, or not from Twilio. "
+            "If callbacks are missing, compare TWILIO_SUBACCOUNT_TOKENS with the Twilio "
             "Console.",
             "TWILIO_SUBACCOUNT_TOKENS",
         ),
         (
             seen(FORM, token="c" * 32),
-            "Signed with no token of yours: from another account, or not from Twilio. "
-            "If callbacks of yours are missing, compare TWILIO_AUTH_TOKEN with the Twilio Console.",
+            "None of your tokens signed it: it is from another account, or not from Twilio. "
+            "If callbacks are missing, compare TWILIO_AUTH_TOKEN with the Twilio Console.",
             "TWILIO_AUTH_TOKEN",
         ),
         (
@@ -166,12 +168,12 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             seen(FORM | {"AccountSid": "\x1b[31mAC"}, token="c" * 32),
-            "Signed with no token of yours: from another account, or not from Twilio.",
+            "None of your tokens signed it: it is from another account, or not from Twilio.",
             None,
         ),
         (
             seen(FORM, signature=None),
-            "There is no signature at all: not Twilio, or a proxy drops the header "
+            "It has no signature: it is not from Twilio, or a proxy drops the header "
             "X-Twilio-Signature.",
             None,
         ),
@@ -189,18 +191,18 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             seen(FORM, reason=Refusal.TOO_LARGE, body=b"", body_length=200_000),
-            "It is larger than any callback of Twilio's; its body was not kept.",
+            "It is larger than any callback from Twilio; its body was not kept.",
             None,
         ),
         (
             seen({"AccountSid": ACCOUNT_SID}, reason=Refusal.UNREADABLE),
-            "Twilio signed it, but it names no message or no status: another webhook of Twilio's, "
-            "not a status callback, was given this app's address.",
+            "Twilio signed it, but it names no message or no status: another webhook at Twilio, "
+            "not a status callback, has this app's address.",
             None,
         ),
         (
             seen({"AccountSid": ACCOUNT_SID, "Nonce": "n"}, reason=Refusal.UNREADABLE),
-            "It was flask doctor, which tried the way: there is nothing to replay.",
+            "It is a test request of flask doctor: there is nothing to replay.",
             None,
         ),
         (
@@ -245,8 +247,8 @@ MISSING = " is missing: a proxy drops it; let the proxy pass it on."
         ("CallSid", ", but it is about a call, not a status callback of a message"),
         ("ConversationSid", ", but it is about a conversation, not a status callback"),
         ("FactorSid", ", but it comes from Twilio Verify, not a status callback"),
-        ("ServiceSid", ", but it comes from another Twilio service, not a status callback"),
-        (None, ", but it is JSON, as Event Streams and others post, not a status callback"),
+        ("ServiceSid", ", but it comes from another service of Twilio's, not a status callback"),
+        (None, ", but it is JSON (Event Streams and others), not a status callback"),
     ],
 )
 def test_other_webhook_of_twilio_is_named(field: str | None, sentence: str) -> None:
@@ -263,7 +265,7 @@ def test_header_of_a_shared_key_that_is_cut_or_missing_is_told() -> None:
     key = {"TWILIO_WEBHOOK_KEYS": f"WK1:{'k' * 32}"}
     long = "A" * 43 + "="
     cut = told(seen(FORM, signature=long, signature_settings="algorithm=HMAC_SHA256"), **key)[0]
-    assert cut.endswith(" names no key: not Twilio, or a proxy cuts it.")
+    assert cut.endswith(" names no key: it is not from Twilio, or a proxy cuts it.")
     dropped = told(seen(FORM, signature=long), **key)[0]
     assert dropped.endswith(MISSING)
     assert MISSING not in told(seen(FORM), **key)[0]
@@ -272,7 +274,7 @@ def test_header_of_a_shared_key_that_is_cut_or_missing_is_told() -> None:
 def test_two_mistakes_at_once_are_told_in_one_sentence() -> None:
     signed = f"http://new.example.org:8080{PATH}/"
     evidence = seen(FORM, f"{PATH}?a=1", signed=signed, token=FORMER, sent_host="new.example.org")
-    assert told(evidence)[0].startswith("Signed with no token of yours")
+    assert told(evidence)[0].startswith("None of your tokens signed it")
     evidence = seen(
         FORM, f"{PATH}?a=1", signed=signed, token=FORMER, sent_host="new.example.org:8080"
     )
@@ -280,10 +282,10 @@ def test_two_mistakes_at_once_are_told_in_one_sentence() -> None:
     assert sentence == (
         "Valid with the former token, with a slash at the end of the path, without the query, "
         "for http://new.example.org:8080, but PUBLIC_BASE_URL is https://sms.example.org: "
-        "set TWILIO_AUTH_TOKEN_SECONDARY to it until Twilio has ceased to sign with it; "
+        "set TWILIO_AUTH_TOKEN_SECONDARY to it until Twilio stops signing with it; "
         "a proxy removes it; a proxy adds it; "
         "let the proxy pass on path, query and body unchanged; "
-        "correct the address that Twilio was given, which must begin with https."
+        "correct the address at Twilio: it must begin with https."
     )
     assert setting == "PUBLIC_BASE_URL"
 
@@ -309,7 +311,7 @@ def test_port_that_is_configured_but_not_signed_is_told() -> None:
 )
 def test_strange_hosts_are_no_explanation_and_no_error(host: str) -> None:
     evidence = seen(FORM, token="c" * 32, sent_host=host, forwarded_host=host)
-    assert told(evidence)[0].startswith("Signed with no token of yours")
+    assert told(evidence)[0].startswith("None of your tokens signed it")
 
 
 def test_thousands_of_fields_are_explained_in_a_moment() -> None:
@@ -333,8 +335,8 @@ def test_form_that_is_made_to_cost_has_its_simplest_variants_tried(
     path = f"{PATH}?a=+%2f&b=~'&c=%20&d=/&e=+" + "/~'+" * 400
     form = {"a": " x", "b": "", "c": "y" * 15_000}
     evidence = seen(form, path, token="c" * 32, sent_host="a:1", forwarded_host="b:2")
-    assert told(evidence)[0].startswith("Signed with no token of yours")
-    assert sum(hashed) < 1.1 * MOST_HASHED
+    assert told(evidence)[0].startswith("None of your tokens signed it")
+    assert sum(hashed) < 1.1 * MAX_HASHED_CHARACTERS
     evidence = seen(form, path, signed=f"{BASE_URL}{path.replace('?', '/?')}")
     assert told(evidence)[0].startswith("Valid with a slash")
 
@@ -344,7 +346,9 @@ def test_explaining_ends_when_its_time_is_up_and_goes_on_later(
 ) -> None:
     for number in range(5):
         forge(client, number)
-    monkeypatch.setattr(diagnosis, "monotonic", count(step=diagnosis.LONGEST / 2).__next__)
+    monkeypatch.setattr(
+        stored_diagnosis, "monotonic", count(step=stored_diagnosis.MAX_SECONDS / 2).__next__
+    )
     with app.app_context():
         assert [diagnose_pending() for _ in range(4)] == [2, 2, 1, 0]
 
@@ -366,5 +370,5 @@ def test_pending_ones_are_explained_once(app: Flask, client: FlaskClient) -> Non
         db.session.commit()
     unsigned, foreign = kept(app)
     assert unsigned.diagnosis
-    assert unsigned.diagnosis.startswith("There is no signature at all")
+    assert unsigned.diagnosis.startswith("It has no signature")
     assert foreign.setting == "TWILIO_AUTH_TOKEN"

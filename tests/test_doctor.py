@@ -19,7 +19,7 @@ from sqlalchemy import text
 from config import load
 from smstracker import create_app
 from smstracker.clock import utcnow
-from smstracker.doctor.checks import checks
+from smstracker.doctor import checks
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, MailHealth, Message
 from smstracker.simulator import SimulatorServer
@@ -80,7 +80,7 @@ Asked = Callable[..., Findings]
 @pytest.fixture
 def asked(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> Asked:
     """The findings when Twilio gives these answers; the other network is left out."""
-    monkeypatch.setattr(checks, "obstacle", lambda: None)
+    monkeypatch.setattr(checks, "find_obstacle", lambda: None)
 
     def ask(*answers: bytes, **changed: str) -> Findings:
         with wire(*answers) as twilio:
@@ -153,7 +153,7 @@ def test_doctor_tells_what_the_page_tells(live: Flask, simulator: SimulatorServe
     day = "callbacks in 1 day: 7 accepted, 2 of them repeated, 1 refused"
     assert f"{day}; 2 outcomes by callback, 0 by asking (0 %)" in said
     assert re.search(r"time to outcome: half within .+, 95 % within .+ \(2 messages: few", said)
-    assert "warning  refused: 1 in 24 hours, 1 in 7 days: Signed with no token of yours" in said
+    assert "warning  refused: 1 in 24 hours, 1 in 7 days: None of your tokens signed it" in said
 
 
 def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> None:  # type: ignore[no-untyped-def]
@@ -211,7 +211,7 @@ def test_credentials_are_tried(asked: Asked, reply: bytes, verdict: str, said: s
 
 def test_what_hangs_on_the_credentials_is_not_asked_without_them(asked: Asked) -> None:
     found = asked(answer(401, {"code": 20003, "message": "x"}))
-    reason = "because Twilio could not be asked"
+    reason = "because Twilio cannot be asked"
     assert one(found, "senders")[:2] == ("warning", f"not checked, {reason}")
     assert one(found, "clock")[:2] == ("warning", f"not compared, {reason}")
 
@@ -294,7 +294,7 @@ def test_probe_tells_of_the_shared_keys_it_has_tried(asked: Asked, keys: str, sa
 def test_loopback_is_no_address_for_the_real_twilio(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "_twilio", lambda: iter(()))
+    monkeypatch.setattr(checks, "_check_twilio", lambda: iter(()))
     base = f"http://127.0.0.1:{free_port()}"
     found = examine(
         make_app(PUBLIC_BASE_URL=base, TWILIO_API_BASE_URL="https://api.example.org"), 1
@@ -423,7 +423,7 @@ def test_worker_has_to_beat(
 def test_rotation_of_the_token_is_followed(app: Flask, asked: Asked) -> None:
     without = asked(answer(500, {}), TWILIO_AUTH_TOKEN_SECONDARY="")
     assert one(without, "token rotation")[0] == "ok"
-    assert "no callback has come since" in one(asked(answer(500, {})), "token rotation")[1]
+    assert "no callback since then shows" in one(asked(answer(500, {})), "token rotation")[1]
     for number in range(5):
         call_back(app.test_client(), fields(sid(number), "sent"), token=SECONDARY)
     verdict, what, fix = one(asked(answer(500, {})), "token rotation")
@@ -468,7 +468,9 @@ def test_doctor_ends_with_1_while_twilio_is_silent_although_it_should_not_be(liv
         db.session.commit()
     done = live.test_cli_runner().invoke(args=["doctor"])
     assert done.exit_code == 1
-    assert "problem  connection: No callback has ever come, though 1 message waits" in done.stdout
+    assert (
+        "problem  connection: No callback has ever arrived, though 1 message waits" in done.stdout
+    )
 
 
 def test_doctor_ends_with_0_for_a_stranger_who_is_refused(live: Flask) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import event, select
 
 from smstracker.clock import utcnow
 from smstracker.connection.report import ConnectionReport, build_report
-from smstracker.connection.storage_probe import storage_problem
+from smstracker.connection.storage_probe import find_storage_problem
 from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.database.problems import DISK_FULL
 from smstracker.extensions import db
@@ -71,7 +71,7 @@ def test_callbacks_that_cannot_be_stored_are_not_told_as_silence(app: Flask, ali
         assert call_back(client, fields(sid(2), "sent")).status_code == 503
         numbers = judged(app)
         said = summarize(numbers)
-        assert numbers.waiting_since == 1
+        assert numbers.waiting_since_last_callback == 1
         assert said.kind is SummaryKind.NOT_STORING
         assert said.brief.endswith(
             "the database file cannot be written"
@@ -154,7 +154,7 @@ def test_failure_to_store_is_told_for_a_moment(app: Flask, age: int, is_told: bo
     now = utcnow()
     with app.app_context():
         current_writer().failure = (DISK_FULL, now - timedelta(seconds=age))
-        assert storage_problem(now) == (DISK_FULL if is_told else None)
+        assert find_storage_problem(now) == (DISK_FULL if is_told else None)
 
 
 def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:

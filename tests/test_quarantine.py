@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback, StatusEvent
-from smstracker.refused.diagnosis import diagnose_pending
+from smstracker.refused.stored_diagnosis import diagnose_pending
 from smstracker.webhooks import quarantine, writer
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, sid
@@ -232,7 +232,7 @@ def test_one_that_cannot_be_kept_stays_refused_and_costs_no_other_its_place(
     monkeypatch.setattr(writer.RefusedCallback, "keep", unfit)
     assert forge(client).status_code == 403
     assert call_back(client, fields(sid(1), "sent")).status_code == 204
-    monkeypatch.setattr(quarantine, "evidence", unfit)
+    monkeypatch.setattr(quarantine, "read_refused_request", unfit)
     assert forge(client).status_code == 403
     assert kept(app) == []
 

@@ -68,8 +68,8 @@ def test_flood_leaves_rows_and_log_lines_bounded_and_signed_callbacks_stored(
 def test_strange_ones_do_not_use_up_the_room_of_plausible_ones(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "STRANGE", (1, 2))
-    monkeypatch.setattr(quarantine, "PLAUSIBLE", (1, 3))
+    monkeypatch.setattr(quarantine, "STRANGER_LIMIT", (1, 2))
+    monkeypatch.setattr(quarantine, "PLAUSIBLE_LIMIT", (1, 3))
     with time_machine.travel(NOON, tick=False):
         app = make_app()
         for number in range(5):
@@ -81,7 +81,7 @@ def test_strange_ones_do_not_use_up_the_room_of_plausible_ones(
 def test_what_is_only_counted_is_written_within_about_a_second(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "STRANGE", (0.001, 1))
+    monkeypatch.setattr(quarantine, "STRANGER_LIMIT", (0.001, 1))
     with time_machine.travel(NOON, tick=False) as clock:
         app = make_app()
         for _ in range(4):
@@ -95,7 +95,7 @@ def test_what_is_only_counted_is_written_within_about_a_second(
 def test_what_could_not_be_counted_is_counted_later(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "STRANGE", (0.001, 1))
+    monkeypatch.setattr(quarantine, "STRANGER_LIMIT", (0.001, 1))
     app = make_app()
     client = app.test_client()
     for _ in range(3):
@@ -152,7 +152,7 @@ def test_strange_ones_do_not_queue_behind_a_database_that_takes_long_to_fail(
 def test_signed_looking_ones_over_the_budget_may_come_again(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "PLAUSIBLE", (0.001, 2))
+    monkeypatch.setattr(quarantine, "PLAUSIBLE_LIMIT", (0.001, 2))
     client = make_app().test_client()
     codes = [
         call_back(client, fields(sid(n), "sent"), token="f" * 32).status_code for n in range(4)
@@ -163,7 +163,7 @@ def test_signed_looking_ones_over_the_budget_may_come_again(
 def test_many_threads_at_once_are_counted_exactly(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "PLAUSIBLE", (0.001, 40))
+    monkeypatch.setattr(quarantine, "PLAUSIBLE_LIMIT", (0.001, 40))
     app = make_app()
 
     def post(number: int) -> int:

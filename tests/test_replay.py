@@ -164,7 +164,7 @@ def test_only_the_chosen_ones_are_replayed(make_app: Make) -> None:
 def test_two_replays_at_once_apply_each_once(
     make_app: Make, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "BATCH", 3)
+    monkeypatch.setattr(replaying, "BATCH_SIZE", 3)
     old = make_app(PUBLIC_BASE_URL="https://old.example.org").test_client()
     messages = [alice.has_message(twilio_sid=sid(n), body=str(n)) for n in range(10)]
     for word in ("sent", "delivered"):
@@ -184,7 +184,7 @@ def test_two_replays_at_once_apply_each_once(
 def test_replay_among_repeats_and_fresh_callbacks_neither_deadlocks_nor_loses(
     make_app: Make, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "BATCH", 5)
+    monkeypatch.setattr(replaying, "BATCH_SIZE", 5)
     old = make_app(PUBLIC_BASE_URL="https://old.example.org")
     app = make_app()
     messages = [alice.has_message(twilio_sid=sid(n), body=str(n)) for n in range(8)]
@@ -268,7 +268,7 @@ def test_applied_one_that_comes_again_stays_applied(make_app: Make) -> None:
 def test_large_replay_only_verifies_and_leaves_the_explaining_to_the_worker(
     make_app: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "EXPLAINED", 1)
+    monkeypatch.setattr(replaying, "MAX_EXPLAINED", 1)
     app = make_app()
     for number in (1, 2):
         call_back(app.test_client(), fields(sid(number), "sent"), token="f" * 32)

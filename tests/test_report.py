@@ -12,7 +12,7 @@ from flask import Flask
 from sqlalchemy import event
 
 from smstracker.clock import utcnow
-from smstracker.connection.report import SPANS, ConnectionReport, build_report
+from smstracker.connection.report import PERIODS, ConnectionReport, build_report
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, Message, StatusEvent
 from smstracker.models.callback_counts import bucket_start
@@ -96,12 +96,12 @@ def test_report_counts_what_callbacks_and_look_ups_ended(
 ) -> None:
     found = of(app, now)
     mine = alice.messages() + bob.messages()
-    for window, span in zip(found.windows, SPANS, strict=True):
+    for window, span in zip(found.windows, PERIODS, strict=True):
         ended = [m for m in mine if m.final_at and m.final_at > now - span]
         sources = [m.status_source for m in ended if m.status not in NOT_CALLED_BACK]
         told = [m for m in ended if m.status_source == "callback"]
-        assert (window.told, window.missed) == (len(told), sources.count("lookup"))
-        assert window.repaired_share == window.missed / (window.told + window.missed)
+        assert (window.by_callback, window.by_lookup) == (len(told), sources.count("lookup"))
+        assert window.lookup_share == window.by_lookup / (window.by_callback + window.by_lookup)
 
 
 def test_report_counts_what_waits(
@@ -116,8 +116,8 @@ def test_report_counts_what_waits(
     old = [m for m in waiting if m.accepted_at <= now - 5 * MINUTE]  # type: ignore[operator]
     recent = [m for m in old if m.created_at > now - timedelta(days=7)]
     unheard = [m for m in recent if m.status_source != "callback"]
-    assert found.unheard == len(unheard) > 20
-    assert found.sent_in_day == len([m for m in mine if m.created_at > now - SPANS[1]])
+    assert found.without_callback == len(unheard) > 20
+    assert found.sent_in_day == len([m for m in mine if m.created_at > now - PERIODS[1]])
     assert found.oldest_message_at == min(mine, key=lambda m: m.id).created_at
 
 
@@ -126,7 +126,7 @@ def test_report_measures_how_long_callbacks_take(
 ) -> None:
     found = of(app, now)
     ended = [
-        m for m in alice.messages() + bob.messages() if m.final_at and m.final_at > now - SPANS[2]
+        m for m in alice.messages() + bob.messages() if m.final_at and m.final_at > now - PERIODS[2]
     ]
     firsts, ends = [], []
     for message in ended:
@@ -135,7 +135,7 @@ def test_report_measures_how_long_callbacks_take(
             took = [(one["received_at"] - message.accepted_at).total_seconds() for one in came]  # type: ignore[operator]
             firsts.append(max(min(took), 0))
             ends.append(max(took[1], 0))
-    assert found.to_first.sample == found.to_final.sample == len(ends) > 40
+    assert found.to_first.sample_size == found.to_final.sample_size == len(ends) > 40
     for delay, seconds in ((found.to_first, firsts), (found.to_final, ends)):
         assert delay.median == timedelta(seconds=median(seconds))
         assert not delay.is_few
@@ -155,7 +155,7 @@ def test_delay_of_one_message_is_shown_as_few(app: Flask, alice: Person, now: da
         db.session.add_all([StatusEvent(**end), StatusEvent(**late)])
         db.session.commit()
     delay = of(app, now).to_first
-    assert (delay.median, delay.sample, delay.is_few) == (timedelta(seconds=3), 1, True)
+    assert (delay.median, delay.sample_size, delay.is_few) == (timedelta(seconds=3), 1, True)
     assert delay.p95 == timedelta(seconds=3)
 
 
@@ -194,7 +194,7 @@ def test_tally_is_summed_over_processes_and_spans(app: Flask, now: datetime) -> 
         db.session.execute(db.insert(CallbackTally), rows)
         db.session.commit()
     found = of(app, now)
-    for window, span in zip(found.windows, SPANS, strict=True):
+    for window, span in zip(found.windows, PERIODS, strict=True):
         within = [row for row in rows if row["began_at"] >= bucket_start(now - span)]
         for name in ("accepted", *TALLIED):
             assert getattr(window, name) == sum(row[name] for row in within)
@@ -239,7 +239,11 @@ def test_messages_since_the_last_callback_are_told_apart(
     for accepted in (last - MINUTE, last + MINUTE, now - 6 * MINUTE, now - 4 * MINUTE):
         alice.has_message(status="sent", status_source="send", accepted_at=accepted)
     numbers = of(app, now)
-    assert (numbers.repaired_since, numbers.waiting_since, numbers.unheard) == (1, 2, 3)
+    assert (
+        numbers.looked_up_since_last_callback,
+        numbers.waiting_since_last_callback,
+        numbers.without_callback,
+    ) == (1, 2, 3)
 
 
 def test_missed_outcome_counts_as_refused_if_a_refused_callback_named_it(
@@ -260,7 +264,7 @@ def test_missed_outcome_counts_as_refused_if_a_refused_callback_named_it(
         )
         db.session.commit()
     numbers = of(app, now)
-    assert [(window.missed, window.refused_finals) for window in numbers.windows[:2]] == [
+    assert [(window.by_lookup, window.final_refused) for window in numbers.windows[:2]] == [
         (3, 1),
         (4, 2),
     ]

@@ -1,4 +1,4 @@
-"""The body of a request to a callback address, read with small limits and before any parser."""
+"""Read the body of a request to a callback address within small limits, before any parser."""
 
 from dataclasses import dataclass
 
@@ -7,41 +7,41 @@ from flask import abort, request
 from smstracker.web.security import reading_body
 
 # A status callback has a dozen fields and under 2 KB. The largest webhook that is sent here by
-# mistake carries a text of 1,600 characters, which takes 19 KB when every one is escaped.
-MAX_CALLBACK = 32 * 1024
-# Each field that is read costs two microseconds, also if the signature is wrong.
+# mistake has a text of 1,600 characters: 19 KB if each is escaped.
+MAX_CALLBACK_BYTES = 32 * 1024
+# Each field costs two microseconds to read, even if the signature is wrong.
 MAX_FIELDS = 600
-BODY_KEPT = 16 * 1024
+MAX_KEPT_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What was read, and how long the body is: as announced, or as far as it was read."""
+    """The part that was read, and the announced length (or that of the part)."""
 
     content: bytes = b""
-    length: int = 0
+    announced_length: int = 0
 
 
 def read_beginning() -> Body:
-    """Enough of a body to explain a refusal. Raises ClientDisconnected."""
-    content = _read(BODY_KEPT + 1)
-    return Body(content[:BODY_KEPT], request.content_length or len(content))
+    """Read enough of a body to explain a refusal. Raises ClientDisconnected."""
+    content = _read(MAX_KEPT_BYTES + 1)
+    return Body(content[:MAX_KEPT_BYTES], request.content_length or len(content))
 
 
 def read_callback_body() -> Body:
-    """The body of what may be a callback. Raises RequestEntityTooLarge, ClientDisconnected."""
-    if (request.content_length or 0) > MAX_CALLBACK:
+    """Read what may be a callback. Raises RequestEntityTooLarge, ClientDisconnected."""
+    if (request.content_length or 0) > MAX_CALLBACK_BYTES:
         abort(413)
-    content = _read(MAX_CALLBACK + 1)
-    if len(content) > MAX_CALLBACK or content.count(b"&") >= MAX_FIELDS:
+    content = _read(MAX_CALLBACK_BYTES + 1)
+    if len(content) > MAX_CALLBACK_BYTES or content.count(b"&") >= MAX_FIELDS:
         abort(413)
     return Body(content, len(content))
 
 
-def _read(most: int) -> bytes:
-    parts, left = [], most
+def _read(max_bytes: int) -> bytes:
+    chunks, bytes_left = [], max_bytes
     with reading_body():
-        while left > 0 and (part := request.stream.read(left)):
-            parts.append(part)
-            left -= len(part)
-    return b"".join(parts)
+        while bytes_left > 0 and (chunk := request.stream.read(bytes_left)):
+            chunks.append(chunk)
+            bytes_left -= len(chunk)
+    return b"".join(chunks)
