@@ -30,12 +30,14 @@ def worker(age: timedelta = MINUTE / 30, problem: str | None = None) -> WorkerSt
 
 
 def cause(hour: int = 14, **columns: Any) -> RefusalCause:
-    facts = {"diagnosis": "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example"}
+    diagnosis = {
+        "diagnosis": "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example"
+    }
     proven = columns.pop("is_proven", "Valid" in (columns.get("diagnosis", "Valid") or ""))
-    named = {"reason": "signature", "setting": "PUBLIC_BASE_URL", "is_plausible": True}
-    named |= {"is_proven": proven}
+    identity = {"reason": "signature", "setting": "PUBLIC_BASE_URL", "is_plausible": True}
+    identity |= {"is_proven": proven}
     counts = {"hour": hour, "day": hour, "week": hour, "newest_at": NOW - MINUTE}
-    return RefusalCause(**(facts | named | counts | columns))
+    return RefusalCause(**(diagnosis | identity | counts | columns))
 
 
 # A healthy day: Twilio calls, a worker runs, messages are sent.

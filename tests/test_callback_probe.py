@@ -149,10 +149,10 @@ def test_proxy_that_passes_everything_on_is_no_obstacle(
 def test_proxy_that_rewrites_is_found_out(
     proxied: Proxied, change: Callable[[Environ], None], spoilt: str
 ) -> None:
-    found = proxied(rewriting(change))
-    assert found
-    assert f"{spoilt} arrive as sent, so signatures do not verify" in found.description
-    assert "unchanged" in found.fix
+    obstacle = proxied(rewriting(change))
+    assert obstacle
+    assert f"{spoilt} arrive as sent, so signatures do not verify" in obstacle.description
+    assert "unchanged" in obstacle.fix
 
 
 @pytest.mark.parametrize(
@@ -193,21 +193,21 @@ def test_proxy_that_rewrites_is_found_out(
 def test_answer_that_is_not_the_apps_has_its_own_advice(
     proxied: Proxied, answer: Callable[[Wsgi], Wsgi], found: str, fix: str
 ) -> None:
-    said = proxied(answer)
-    assert said
-    assert found in said.description
-    assert fix in said.fix
-    assert "secret" not in said.description + said.fix
+    text = proxied(answer)
+    assert text
+    assert found in text.description
+    assert fix in text.fix
+    assert "secret" not in text.description + text.fix
     for host in ("cloudflareaccess", "evil.example"):
-        assert host not in said.fix, "never the address of somebody else"
+        assert host not in text.fix, "never the address of somebody else"
 
 
 def test_app_with_another_token_is_told_from_a_proxy_that_rewrites(proxied: Proxied) -> None:
     other = {"TWILIO_AUTH_TOKEN": "another", "TWILIO_AUTH_TOKEN_SECONDARY": ""}
-    found = proxied(rewriting(lambda _: None), served=other)
-    assert found
-    assert "refuses a signature" in found.description
-    assert "TWILIO_AUTH_TOKEN" in found.fix
+    obstacle = proxied(rewriting(lambda _: None), served=other)
+    assert obstacle
+    assert "refuses a signature" in obstacle.description
+    assert "TWILIO_AUTH_TOKEN" in obstacle.fix
 
 
 @pytest.mark.parametrize("path", [PATH, f"{PATH}/", f"{PATH}?escapes=a%2Fb"])
@@ -225,42 +225,44 @@ def test_probe_is_never_kept_nor_counted_as_a_refused_callback(app: Flask, path:
 def test_proxy_that_drops_the_header_of_shared_keys_is_found(proxied: Proxied) -> None:
     keys = {"TWILIO_WEBHOOK_KEYS": "one:first, two:second"}
     assert proxied(rewriting(lambda _: None), **keys) is None
-    found = proxied(rewriting(drop_signature_settings), **keys)
-    assert found
-    assert "the shared key one does not arrive" in found.description
+    obstacle = proxied(rewriting(drop_signature_settings), **keys)
+    assert obstacle
+    assert "the shared key one does not arrive" in obstacle.description
     assert (
-        " does not arrive as sent, while one signed with the Auth Token does" in found.description
+        " does not arrive as sent, while one signed with the Auth Token does"
+        in obstacle.description
     )
-    assert "make the proxy pass on the header " in found.fix
-    assert "X-Twilio-Webhooks-Signature-Settings" in found.fix
+    assert "make the proxy pass on the header " in obstacle.fix
+    assert "X-Twilio-Webhooks-Signature-Settings" in obstacle.fix
 
 
 def test_other_installation_is_not_taken_for_this_one(proxied: Proxied) -> None:
-    found = proxied(
+    obstacle = proxied(
         rewriting(lambda _: None), served={"SECRET_KEY": "another one signs with this: 5b2d"}
     )
-    assert found
-    assert "another SECRET_KEY" in found.description
+    assert obstacle
+    assert "another SECRET_KEY" in obstacle.description
 
 
 def test_certificate_that_does_not_verify_is_a_problem(
     proxied: Proxied, self_signed: ssl.SSLContext
 ) -> None:
-    found = proxied(rewriting(lambda _: None), context=self_signed)
-    assert found
-    assert "certificate" in found.description
+    obstacle = proxied(rewriting(lambda _: None), context=self_signed)
+    assert obstacle
+    assert "certificate" in obstacle.description
 
 
 def test_address_that_nobody_answers_at_may_be_reached_from_elsewhere(
     make_app: Callable[..., Flask],
 ) -> None:
     with make_app(PUBLIC_BASE_URL=f"http://127.0.0.1:{free_port()}").app_context():
-        found = find_obstacle()
-    assert found
+        obstacle = find_obstacle()
+    assert obstacle
     assert (
-        found.description == "it cannot be reached from this machine: nothing listens on that port"
+        obstacle.description
+        == "it cannot be reached from this machine: nothing listens on that port"
     )
-    assert "from outside" in found.fix
+    assert "from outside" in obstacle.fix
 
 
 def test_probe_proves_itself_only_to_whom_the_guard_lets_in(app: Flask) -> None:

@@ -44,7 +44,7 @@ def store(app: Flask, *rows: object) -> None:
         db.session.commit()
 
 
-def a_worker(app: Flask, problem: str | None = None) -> None:
+def add_worker(app: Flask, problem: str | None = None) -> None:
     now = utcnow()
     store(app, Heartbeat(worker="w1", started_at=now, beat_at=now, problem=problem))
 
@@ -93,7 +93,7 @@ def test_page_of_a_fresh_installation_says_why_it_is_empty(admin: Person) -> Non
 
 
 def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admin: Person) -> None:
-    a_worker(app, "Twilio could not be reached.")
+    add_worker(app, "Twilio could not be reached.")
     now = utcnow()
     ended = {"status": "delivered", "final_at": now, "accepted_at": now}
     alice.has_message(**ended, status_source="callback")
@@ -101,11 +101,11 @@ def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admi
     long_ago = now - timedelta(minutes=11)
     alice.has_message(status="unknown", status_at=long_ago, recipient="+15550001111")
     page = admin.get("/callbacks").text
-    said = words(page)
-    assert "Twilio cannot be asked: Twilio could not be reached." in said
-    assert "Outcomes by callback 1 1 1" in said
-    assert "share found by asking 50 % 50 % 50 %" in said
-    assert "1 message of unknown outcome" in said
+    page = words(page)
+    assert "Twilio cannot be asked: Twilio could not be reached." in page
+    assert "Outcomes by callback 1 1 1" in page
+    assert "share found by asking 50 % 50 % 50 %" in page
+    assert "1 message of unknown outcome" in page
     assert "0001111" not in page.replace(" ", "").replace("-", "")
 
 
@@ -119,14 +119,14 @@ def test_page_counts_what_could_not_be_stored_if_there_is_any(app: Flask, admin:
 def test_quarantine_lists_the_newest_first_fifty_a_page(app: Flask, admin: Person) -> None:
     now = utcnow()
     store(app, *(refusal(now, is_plausible=bool(n % 2)) for n in range(121)))
-    seen: list[int] = []
+    ids: list[int] = []
     path: str | None = "/callbacks"
     while path:
         page = admin.get(path).text
-        seen += [int(n) for n in re.findall(r'id="refused-(\d+)"', page)]
+        ids += [int(n) for n in re.findall(r'id="refused-(\d+)"', page)]
         older = re.search(r'class="older" href="([^"]+)"', page)
         path = older[1].replace("&amp;", "&") if older else None
-    assert seen == list(range(121, 0, -1))
+    assert ids == list(range(121, 0, -1))
     of_strangers = admin.get("/callbacks?kind=strangers").text
     assert len(re.findall(r'id="refused-\d+"', of_strangers)) == 50
     assert "kind=strangers&amp;before=" in of_strangers
@@ -202,19 +202,21 @@ def test_body_is_cut_where_it_would_weigh_down_the_page(app: Flask) -> None:
 
 def test_page_costs_the_same_whatever_is_kept(app: Flask, alice: Person, admin: Person) -> None:
     store(app, *(refusal(utcnow(), diagnosis=f"Cause {n}") for n in range(60)))
-    seen: list[str] = []
+    statements: list[str] = []
     with app.app_context():
         engine = db.engine
-    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, sql, *_rest: seen.append(sql))
+    event.listen(
+        engine, "before_cursor_execute", lambda _c, _cursor, sql, *_rest: statements.append(sql)
+    )
     assert admin.get("/callbacks").status_code == 200
-    assert {sql.split()[0] for sql in seen} <= {"SELECT", "BEGIN", "PRAGMA", "SHOW"}
-    assert len([sql for sql in seen if sql.startswith("SELECT")]) <= 17
+    assert {sql.split()[0] for sql in statements} <= {"SELECT", "BEGIN", "PRAGMA", "SHOW"}
+    assert len([sql for sql in statements if sql.startswith("SELECT")]) <= 17
 
 
 def test_log_shows_the_sentence_to_everybody_when_it_is_bad(
     app: Flask, alice: Person, admin: Person
 ) -> None:
-    a_worker(app)
+    add_worker(app)
     alice.has_message(**SILENCE, accepted_at=utcnow() - timedelta(minutes=6))
     said = "No callback has ever arrived, though 1 message waits for one"
     assert said in words(alice.get("/messages").text)
@@ -226,7 +228,7 @@ def test_log_shows_the_sentence_to_everybody_when_it_is_bad(
 
 
 def test_log_is_quiet_while_the_connection_is_well(app: Flask, alice: Person) -> None:
-    a_worker(app)
+    add_worker(app)
     now = utcnow()
     told = {"status": "delivered", "status_source": "callback", "final_at": now}
     alice.has_message(**told, accepted_at=now)
@@ -236,7 +238,7 @@ def test_log_is_quiet_while_the_connection_is_well(app: Flask, alice: Person) ->
 
 def test_banner_is_computed_every_half_minute(app: Flask, alice: Person) -> None:
     with time_machine.travel(utcnow(), tick=False) as clock:
-        a_worker(app)
+        add_worker(app)
         assert "callout" not in alice.get("/messages").text
         alice.has_message(**SILENCE, accepted_at=utcnow() - timedelta(minutes=6))
         clock.shift(29)

@@ -189,17 +189,17 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
 def test_sentence_is_quiet_while_nothing_is_wrong(
     state: ConnectionReport, changed: dict[str, Any], text: str
 ) -> None:
-    said = summarize(replace(state, **changed))
-    assert (said.text, said.brief, said.is_bad) == (text, text, False)
+    sentence = summarize(replace(state, **changed))
+    assert (sentence.text, sentence.brief, sentence.is_bad) == (text, text, False)
 
 
 @pytest.mark.parametrize(("state", "changed", "text"), BAD)
 def test_sentence_says_what_is_wrong(
     state: ConnectionReport, changed: dict[str, Any], text: str
 ) -> None:
-    said = summarize(replace(state, **changed))
-    assert (said.text, said.is_bad) == (text, True)
-    assert text.startswith(said.brief)
+    sentence = summarize(replace(state, **changed))
+    assert (sentence.text, sentence.is_bad) == (text, True)
+    assert text.startswith(sentence.brief)
 
 
 @pytest.mark.parametrize(("state", "changed", "text"), BAD)
@@ -229,9 +229,9 @@ def test_sentence_names_the_worst_first() -> None:
         ("rotation", Rotation.SETTLING),
         ("day", window(10)),
     ):
-        said = summarize(replace(WELL, **everything))  # type: ignore[arg-type]
-        assert said.is_bad
-        heard.append(said.brief.split()[0])
+        sentence = summarize(replace(WELL, **everything))  # type: ignore[arg-type]
+        assert sentence.is_bad
+        heard.append(sentence.brief.split()[0])
         everything[name] = mended
     assert heard == ["14", "Twilio", "Twilio", "The", "The", "For"]
     assert not summarize(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ def valid(**columns: Any) -> RefusedCallback:
     return refusal(utcnow(), **(signed | columns))
 
 
-def foretold(app: Flask, *refusals: RefusedCallback) -> ReplayForecast:
+def read_forecast(app: Flask, *refusals: RefusedCallback) -> ReplayForecast:
     with app.app_context():
         for one in refusals:
             db.session.add(one)
@@ -38,21 +38,21 @@ def foretold(app: Flask, *refusals: RefusedCallback) -> ReplayForecast:
 
 def test_forecast_counts_what_is_valid_by_now(app: Flask) -> None:
     refusals = (valid(), refusal(utcnow()), valid(replayed_at=utcnow()), valid())
-    assert foretold(app, *refusals) == ReplayForecast(2, is_complete=True, nothing_waits=False)
+    assert read_forecast(app, *refusals) == ReplayForecast(2, is_complete=True, nothing_waits=False)
 
 
 def test_forecast_looks_at_so_many_and_says_that_there_are_more(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "MAX_FORECAST", 2)
-    assert foretold(app, *(valid() for _ in range(3))) == ReplayForecast(2, False, False)
+    assert read_forecast(app, *(valid() for _ in range(3))) == ReplayForecast(2, False, False)
 
 
 def test_forecast_looks_for_so_long_and_says_that_there_are_more(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay, "MAX_FORECAST_SECONDS", -1)
-    assert foretold(app, valid()) == ReplayForecast(0, is_complete=False, nothing_waits=False)
+    assert read_forecast(app, valid()) == ReplayForecast(0, is_complete=False, nothing_waits=False)
 
 
 def test_forecast_looks_first_at_what_names_our_account_then_at_the_newest(
@@ -61,7 +61,7 @@ def test_forecast_looks_first_at_what_names_our_account_then_at_the_newest(
     monkeypatch.setattr(replay, "MAX_FORECAST", 1)
     older = refusal(utcnow())
     strange = refusal(utcnow(), is_plausible=False)
-    assert foretold(app, older, valid(), strange).applicable == 1
+    assert read_forecast(app, older, valid(), strange).applicable == 1
 
 
 @pytest.mark.parametrize("reason", Refusal)

@@ -25,7 +25,7 @@ from smstracker.sms.status import Source
 from smstracker.webhooks import writer
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, fields, sid
-from tests.test_quarantine import kept
+from tests.test_quarantine import refused_rows
 
 SIGNER = Signer(ACCOUNT_SID, "primary")
 
@@ -111,7 +111,7 @@ def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_
     for path in ("a", "b", "c"):
         client.post(f"/webhooks/twilio/{path}", data={"a": "1"})
     refused = sorted(
-        (RefusedRequest.from_row(row) for row in kept(app)), key=lambda e: e.fingerprint
+        (RefusedRequest.from_row(row) for row in refused_rows(app)), key=lambda e: e.fingerprint
     )
     written: list[str] = []
 

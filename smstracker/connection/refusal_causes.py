@@ -122,7 +122,7 @@ def _select_causes(now: datetime, periods: Sequence[timedelta]) -> Select[Any]:
         RefusedCallback.is_proven,
     )
     counts = [
-        _count_since(now - period).label(name)
+        _count_refusals_after(now - period).label(name)
         for period, name in zip(periods, ("hour", "day", "week"), strict=True)
     ]
     newest = func.max(RefusedCallback.last_at).label("newest_at")
@@ -150,7 +150,7 @@ def _select_undiagnosed(reason: str) -> Select[Any]:
     )
 
 
-def _count_since(since: datetime) -> ColumnElement[Any]:
+def _count_refusals_after(since: datetime) -> ColumnElement[Any]:
     # Of a repeated one that began before, only the last time is known.
     count = case((RefusedCallback.first_at > since, RefusedCallback.count), else_=1)
     return sum_if(RefusedCallback.last_at > since, count)
