@@ -56,7 +56,7 @@ def refusal_causes(
 
 
 def _applicable_ids(connection: Connection, ids: Sequence[int]) -> set[int]:
-    """Those of `ids` that a replay would apply today, whatever their stored diagnosis."""
+    """Select those of `ids` that a replay would apply today, whatever their diagnosis."""
     if not ids:
         return set()
     columns = select(*RefusedCallback.__table__.columns).where(RefusedCallback.id.in_(ids))

@@ -21,7 +21,7 @@ MAKE_PRIMARY = "Set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to 
 
 
 class SummaryKind(StrEnum):
-    """What a summary is about."""
+    """Subject of a summary."""
 
     NOT_STORING = "not storing"
     REFUSED = "refused"
@@ -140,7 +140,7 @@ def _describe_silence(report: ConnectionReport) -> str:
 
 
 def _lookup_failure(report: ConnectionReport) -> str:
-    """Why nobody asks Twilio instead, which makes silence worse."""
+    """Reason why no look-up replaces the missing callbacks; empty if none."""
     if not report.live_workers:
         return ", and no worker runs to ask Twilio"
     return ", and Twilio cannot be asked" if _worker_problem(report) else ""

@@ -24,7 +24,7 @@ SETTLED_AFTER = timedelta(minutes=15)
 
 
 class Rotation(StrEnum):
-    """How far the rotation of the token is."""
+    """Stage of a token rotation."""
 
     NONE = "none"  # no secondary token is set
     NO_CALLBACK = "no callback"  # since the tokens were set

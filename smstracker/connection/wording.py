@@ -28,7 +28,7 @@ def was_or_were(count: int) -> str:
 
 
 def format_receipt_window() -> str:
-    """How long callbacks of other programs are kept."""
+    """Time for which callbacks of other programs are kept."""
     return format_duration(timedelta(hours=settings().receipt_window_hours))
 
 
@@ -49,7 +49,7 @@ def describe_replay(applied: int, refused: int, reasons: Sequence[tuple[str, int
 
 
 def describe_forecast(forecast: ReplayForecast) -> str:
-    """What a replay of all would do, and what to do if nothing."""
+    """Forecast of a replay of all, and the advice if it would apply none."""
     if forecast.nothing_waits:
         return "Every refused callback has been applied."
     if not forecast.is_complete:

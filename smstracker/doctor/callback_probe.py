@@ -33,7 +33,7 @@ _NO_REDIRECT = "make the proxy in front of PUBLIC_BASE_URL answer without redire
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What blocks the way, and how to fix it."""
+    """Something that blocks the way, and its fix."""
 
     description: str
     fix: str

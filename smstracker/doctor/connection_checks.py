@@ -75,7 +75,7 @@ def _check_summary(report: ConnectionReport, summary: HealthSummary) -> CheckRes
 
 
 def _check_refusals(report: ConnectionReport) -> Iterator[CheckResult]:
-    """A forger must not raise an alarm, but a whole day without a valid callback is one."""
+    """Report refusals as a problem only after a day without a valid callback: forgers exist."""
     refused = sum(cause.day for cause in report.causes if cause.is_plausible)
     if refused and not report.day.accepted:
         detail = f"{count_callbacks(refused)} {was_or_were(refused)} refused in 24 hours"

@@ -25,10 +25,7 @@ _ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
 
 
 class Diagnosis(NamedTuple):
-    """Why a callback is refused, and the setting that is at fault, if one is.
-
-    Without a sentence, nobody has looked into it yet.
-    """
+    """Reason of a refusal in a sentence (None: not diagnosed yet), and the setting at fault."""
 
     sentence: str | None = None
     setting: str | None = None

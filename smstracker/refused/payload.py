@@ -38,7 +38,7 @@ def read_ids(form: MultiDict[str, str]) -> tuple[str, str, str]:
 
 
 def find_ids(body: bytes) -> tuple[str, str, str]:
-    """The same from the beginning of an unverified body, without parsing it."""
+    """Find the ids in the beginning of an unverified body, without parsing it."""
     account, *values = (
         _find_value(body, name)
         for name in (b"AccountSid", b"MessageSid", b"SmsSid", b"MessageStatus", b"SmsStatus")

@@ -52,7 +52,7 @@ class ReplayResult:
 
 @dataclass(frozen=True, slots=True)
 class ReplayForecast:
-    """How many refusals a replay would apply; more, if the forecast is not complete."""
+    """Number of refusals that a replay would apply; at least so many if it is not complete."""
 
     applicable: int
     is_complete: bool

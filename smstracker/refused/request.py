@@ -115,7 +115,7 @@ def raw_target() -> str:
 
 
 def request_facts(refusal: RefusedCallback) -> dict[str, str | None]:
-    """What came, by the label that page and command give it."""
+    """Headers and address of a request by their label on page and in command."""
     return {
         "Path and query": refusal.target,
         "Host": refusal.sent_host,

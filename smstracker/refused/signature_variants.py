@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What was signed: the base address, and the names of the other differences ("": none)."""
+    """Base address that was signed, and the names of the other differences ("": none)."""
 
     base: str
     path: str
