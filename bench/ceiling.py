@@ -3,14 +3,14 @@
 from flask import abort, g
 
 from smstracker import create_app, logs
-from smstracker.refused.payload import read_callback
+from smstracker.refused.status_callback import read_callback
 
 logs.configure()
 app = create_app()
 
 
 def read_only(public_id: str) -> tuple[str, int]:
-    return ("", 204) if read_callback(g.callback_form, g.signer, None) else abort(400)
+    return ("", 204) if read_callback(g.verified_callback, None) else abort(400)
 
 
 app.view_functions["webhooks.status_of_message"] = read_only

@@ -12,11 +12,11 @@ import click
 from flask.cli import FlaskGroup
 
 from config import ROOT
-from smstracker.commands.database_errors import ReportsDatabaseErrors
+from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.version import version
 
 
-class Commands(ReportsDatabaseErrors, FlaskGroup):
+class Commands(CommandWithPlainErrors, FlaskGroup):
     """Our commands, and those of Flask and its extensions."""
 
 

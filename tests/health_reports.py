@@ -1,4 +1,4 @@
-"""Reports on the connection, made up: what the numbers could be."""
+"""Made-up reports on the connection."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,8 +21,8 @@ MINUTE = timedelta(minutes=1)
 QUIET = Delay(None, None, 0)
 
 
-def window(told: int = 0, missed: int = 0, span: timedelta = DAY) -> Window:
-    return Window(span, told * 2, 0, 0, told, missed)
+def window(by_callback: int = 0, by_lookup: int = 0, period: timedelta = DAY) -> Window:
+    return Window(period, by_callback * 2, 0, 0, by_callback, by_lookup)
 
 
 def worker(age: timedelta = MINUTE / 30, problem: str | None = None) -> WorkerStatus:
@@ -30,29 +30,31 @@ def worker(age: timedelta = MINUTE / 30, problem: str | None = None) -> WorkerSt
 
 
 def cause(hour: int = 14, **columns: Any) -> RefusalCause:
-    facts = {"diagnosis": "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example"}
+    diagnosis = {
+        "diagnosis": "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example"
+    }
     proven = columns.pop("is_proven", "Valid" in (columns.get("diagnosis", "Valid") or ""))
-    named = {"reason": "signature", "setting": "PUBLIC_BASE_URL", "is_plausible": True}
-    named |= {"is_proven": proven}
+    identity = {"reason": "signature", "setting": "PUBLIC_BASE_URL", "is_plausible": True}
+    identity |= {"is_proven": proven}
     counts = {"hour": hour, "day": hour, "week": hour, "newest_at": NOW - MINUTE}
-    return RefusalCause(**(facts | named | counts | columns))
+    return RefusalCause(**(diagnosis | identity | counts | columns))
 
 
 # A healthy day: Twilio calls, a worker runs, messages are sent.
 WELL = ConnectionReport(
     at=NOW,
     last_callback_at=NOW - MINUTE,
-    hour=window(10, span=HOUR),
+    hour=window(10, period=HOUR),
     day=window(124),
-    week=window(600, span=WEEK),
+    week=window(600, period=WEEK),
     to_first=QUIET,
     to_final=QUIET,
     sent_in_day=130,
     oldest_message_at=NOW - WEEK,
     unknown=0,
-    unheard=0,
-    waiting_since=0,
-    repaired_since=0,
+    without_callback=0,
+    waiting_since_last_callback=0,
+    looked_up_since_last_callback=0,
     rotation=Rotation.PRIMARY_SIGNS,
     causes=(),
     workers=(worker(),),

@@ -9,7 +9,7 @@ import pytest
 import time_machine
 
 from smstracker.connection import banner
-from smstracker.connection.banner import REMEMBERED, Banner
+from smstracker.connection.banner import CACHE_LIFETIME, Banner
 from smstracker.connection.summary import HealthSummary, SummaryKind
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -39,15 +39,15 @@ def hasty_threads() -> Iterator[None]:
 
 
 def said(remembering: Banner) -> str | None:
-    sentence = remembering.sentence()
+    sentence = remembering.summary()
     return sentence and sentence.text
 
 
 @pytest.mark.parametrize(
     ("passed", "text"),
     [
-        (REMEMBERED - timedelta(seconds=1), "Sentence 1"),
-        (REMEMBERED, "Sentence 2"),
+        (CACHE_LIFETIME - timedelta(seconds=1), "Sentence 1"),
+        (CACHE_LIFETIME, "Sentence 2"),
         (-timedelta(hours=1), "Sentence 2"),
     ],
 )
@@ -56,7 +56,7 @@ def test_sentence_lasts_half_a_minute_whatever_the_clock_does(
 ) -> None:
     remembering = Banner()
     with time_machine.travel(NOON, tick=False) as clock:
-        remembering.sentence()
+        remembering.summary()
         clock.shift(passed)
         assert said(remembering) == text
 
@@ -69,7 +69,7 @@ def test_sentence_that_was_being_computed_when_it_was_forgotten_is_not_kept(
     def replay_meanwhile(now: datetime) -> HealthSummary | None:
         sentence = compute(now)
         if len(computed) == 1:
-            remembering.forget()
+            remembering.invalidate()
         return sentence
 
     monkeypatch.setattr(banner, "_compute", replay_meanwhile)
@@ -89,8 +89,8 @@ def test_others_get_the_former_sentence_while_one_computes(
 
     monkeypatch.setattr(banner, "_compute", look_meanwhile)
     with time_machine.travel(NOON, tick=False):
-        remembering.sentence()
-        remembering.forget()
+        remembering.summary()
+        remembering.invalidate()
         assert said(remembering) == "Sentence 2"
     assert meanwhile == [None, "Sentence 1"]
 
@@ -99,9 +99,9 @@ def test_sentence_can_be_forgotten_at_any_moment(
     computed: list[datetime], hasty_threads: None
 ) -> None:
     remembering = Banner()
-    remembering.sentence()
+    remembering.summary()
     with ThreadPoolExecutor(2) as threads:
-        forgetting = threads.submit(lambda: [remembering.forget() for _ in range(20_000)])
+        forgetting = threads.submit(lambda: [remembering.invalidate() for _ in range(20_000)])
         asking = threads.submit(lambda: [said(remembering) for _ in range(20_000)])
         assert None not in asking.result()
         forgetting.result()

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from tests.clients import Person
 from tests.signing import STATUS_PATH, call_back, fields, sid
-from tests.test_quarantine import NOON, forge, kept
+from tests.test_quarantine import NOON, forge, refused_rows
 from tests.test_replay import replayed
 
 OLD = "https://old.example.org"
@@ -28,20 +28,20 @@ def test_list_tells_when_why_the_fix_and_the_setting(make_app: Callable[..., Fla
             call_back(app.test_client(), fields(sid(1), "sent"), X_Forwarded_Host="sms.example.org")
             clock.shift(60)
         forge(app.test_client(), 2)
-        listed = run(app, "list").output.splitlines()
+        lines = run(app, "list").output.splitlines()
         clock.shift(60)
         replayed(make_app())
-        again = run(make_app(), "list").output.splitlines()
-    assert listed == [
-        "2  2026-11-23 12:02:00 UTC  signature does not verify: There is no signature at all: not "
-        "Twilio, or a proxy drops the header X-Twilio-Signature.",
-        "1  2026-11-23 12:00:00 UTC  2 times until 2026-11-23 12:01:00 UTC  signature does not "
-        "verify: Valid for https://sms.example.org, but PUBLIC_BASE_URL is "
+        later_lines = run(make_app(), "list").output.splitlines()
+    assert lines == [
+        "2  2026-11-23 12:02:00 UTC  The signature does not verify: It has no signature: it "
+        "is not from Twilio, or a proxy drops the header X-Twilio-Signature.",
+        "1  2026-11-23 12:00:00 UTC  2 times until 2026-11-23 12:01:00 UTC  The signature does "
+        "not verify: Valid for https://sms.example.org, but PUBLIC_BASE_URL is "
         "https://old.example.org: set PUBLIC_BASE_URL to https://sms.example.org, or correct the "
-        "address that Twilio was given.  [PUBLIC_BASE_URL]",
+        "address at Twilio.  [PUBLIC_BASE_URL]",
     ]
-    assert again[0] == listed[0]
-    assert again[1] == f"{listed[1]}  applied 2026-11-23 12:03:00 UTC"
+    assert later_lines[0] == lines[0]
+    assert later_lines[1] == f"{lines[1]}  applied 2026-11-23 12:03:00 UTC"
 
 
 def test_list_is_explained_by_todays_settings(make_app: Callable[..., Flask]) -> None:
@@ -73,19 +73,19 @@ def test_show_prints_everything_and_lets_nobody_write_to_the_terminal(
         headers={"X-Twilio-Signature": "signed", "X-Forwarded-Proto": "http"},
         content_type="application/x-www-form-urlencoded",
     )
-    shown = run(app, "show", "1").output
-    for part in ("signature does not verify", f"{STATUS_PATH}?a=1", "signed", "%2B15558675310"):
-        assert part in shown
-    assert "\\x1b[2J\\xff" in shown
-    assert "\x1b" not in shown
+    output = run(app, "show", "1").output
+    for part in ("The signature does not verify", f"{STATUS_PATH}?a=1", "signed", "%2B15558675310"):
+        assert part in output
+    assert "\\x1b[2J\\xff" in output
+    assert "\x1b" not in output
 
 
 def test_show_says_that_a_body_was_cut(app: Flask, client: FlaskClient) -> None:
     form = fields(sid(1), "sent", Huge="x" * 20_000)
     call_back(client, form, token="f" * 32)
-    shown = run(app, "show", "1").output
-    assert f"{len(urlencode(form))} bytes, the first 16384 are kept" in shown
-    assert "neither explained nor replayed" in shown
+    output = run(app, "show", "1").output
+    assert f"{len(urlencode(form))} bytes, the first 16384 are kept" in output
+    assert "neither explained nor replayed" in output
 
 
 @pytest.mark.parametrize("arguments", [["show", "7"], ["replay", "7"]])
@@ -114,9 +114,9 @@ def test_replay_prints_how_many_and_what_remains(
     assert run(app, "replay", "1").output == "1 applied, 0 stay refused\n"
     assert run(app, "replay", "--all").output == (
         "1 applied, 2 stay refused\n"
-        "     2  There is no signature at all: not Twilio, or a proxy drops the header "
+        "     2  It has no signature: it is not from Twilio, or a proxy drops the header "
         "X-Twilio-Signature.\n"
     )
     assert run(app, "replay", "1").output == "0 applied, 0 stay refused\n"
     assert alice.message().status == "delivered"
-    assert len(kept(app)) == 4
+    assert len(refused_rows(app)) == 4

@@ -19,8 +19,9 @@ from smstracker.carrier.signatures import Signer, signed_fields
 from smstracker.extensions import db
 from smstracker.models import CallbackTally
 from smstracker.models.events import StatusUpdate
-from smstracker.refused import payload
-from smstracker.refused.diagnosis import diagnose_pending
+from smstracker.refused import misfit
+from smstracker.refused.status_callback import VerifiedCallback, read_callback
+from smstracker.refused.stored_diagnosis import diagnose_pending
 from smstracker.web.request_framing import LARGEST_CALLBACK
 from smstracker.webhooks import quarantine, views
 from smstracker.webhooks.body import MAX_FIELDS
@@ -36,7 +37,7 @@ from tests.signing import (
     signature,
 )
 from tests.test_callbacks import path_of, stored
-from tests.test_quarantine import kept
+from tests.test_quarantine import refused_rows
 from tests.test_signatures import KEY, NAMED, SECRET, documented
 
 FORM = "application/x-www-form-urlencoded"
@@ -69,7 +70,7 @@ def explained(app: Flask) -> str:
     with app.app_context():
         diagnose_pending()
         db.session.commit()
-    [row] = kept(app)
+    [row] = refused_rows(app)
     return row.diagnosis or ""
 
 
@@ -112,7 +113,7 @@ def test_signature_that_cannot_verify_is_a_403_and_nothing_is_parsed(
     body = b"AccountSid=" + ACCOUNT_SID.encode() + b"".join(b"&f%d=1" % n for n in range(14_000))
     answer = app.test_client().post(STATUS_PATH, data=body, content_type=FORM, headers=headers)
     assert answer.status_code == 403
-    [row] = kept(app)
+    [row] = refused_rows(app)
     assert (row.account_sid, row.is_plausible) == (ACCOUNT_SID, True)
     assert (row.body, row.body_length) == (body[: 16 * 1024], len(body))
 
@@ -169,7 +170,7 @@ def test_incoming_message_is_a_400_whose_text_and_number_are_not_kept(
 ) -> None:
     assert call_back(client, INBOUND | changed).status_code == 400
     assert stored(app) == []
-    [row] = kept(app)
+    [row] = refused_rows(app)
     assert (row.reason, row.twilio_sid, row.is_plausible) == ("inbound", sid(9), True)
     for secret in (b"diagnosis", b"5558675310", b"SPRINGFIELD", b"Ann"):
         assert secret not in row.body
@@ -185,12 +186,12 @@ def test_incoming_message_to_a_wrong_address_is_not_kept_either(
     app: Flask, client: FlaskClient
 ) -> None:
     assert call_back(client, INBOUND, "/webhooks/twilio/sms").status_code == 404
-    assert b"diagnosis" not in kept(app)[0].body
+    assert b"diagnosis" not in refused_rows(app)[0].body
 
 
 def test_webhook_of_a_call_is_a_400_that_says_so(app: Flask, client: FlaskClient) -> None:
     assert call_back(client, CALL).status_code == 400
-    assert b"5558675310" not in kept(app)[0].body
+    assert b"5558675310" not in refused_rows(app)[0].body
     assert explained(app).startswith("Twilio signed it, but it is about a call, ")
 
 
@@ -205,20 +206,20 @@ def test_signed_json_is_a_415_that_says_so_and_keeps_nothing(
         headers={"X-Twilio-Signature": signature(path, {})},
     )
     assert answer.status_code == 415
-    [row] = kept(app)
+    [row] = refused_rows(app)
     assert (row.reason, row.body, row.body_length) == ("json", b"", 34)
-    assert explained(app).startswith("Twilio signed it, but it is JSON, ")
+    assert explained(app).startswith("Twilio signed it, but it is JSON (Event Streams")
 
 
 def test_unsigned_json_keeps_its_reason(app: Flask, client: FlaskClient) -> None:
     client.post(STATUS_PATH, data=b"{}", content_type="application/json")
-    assert kept(app)[0].reason == "not-a-form"
+    assert refused_rows(app)[0].reason == "not-a-form"
 
 
 @pytest.mark.parametrize("bad", ["SM" + "1" * 31, "SM" + "g" * 32, "IM" + "1" * 32, "x"])
 def test_sid_that_is_none_is_a_400(app: Flask, client: FlaskClient, bad: str) -> None:
     assert call_back(client, fields(bad, "sent")).status_code == 400
-    assert kept(app)[0].reason == "unreadable"
+    assert refused_rows(app)[0].reason == "unreadable"
 
 
 @pytest.mark.parametrize("good", ["SM" + "aB" * 16, "MM" + "0" * 32])
@@ -238,8 +239,9 @@ CAPTURED = fields(
 SIGNED = "".join(name + value for name, value in sorted(CAPTURED.items()))
 
 
-def read(form: Mapping[str, str]) -> StatusUpdate | None:
-    return payload.read_callback(MultiDict(form), Signer(ACCOUNT_SID, "primary"), None)
+def read_form(form: Mapping[str, str]) -> StatusUpdate | None:
+    callback = VerifiedCallback(MultiDict(form), Signer(ACCOUNT_SID, "primary"), "")
+    return read_callback(callback, None)
 
 
 def recut(client: FlaskClient, form: dict[str, str], path: str = STATUS_PATH) -> int:
@@ -268,7 +270,7 @@ def test_field_glued_to_another_value_is_refused(
     assert recut(client, form) == 400
     assert stored(app) == []
     assert explained(app).startswith("Its signature fits, but its fields are not those")
-    assert not kept(app)[0].is_proven
+    assert not refused_rows(app)[0].is_proven
 
 
 def test_captured_callback_moved_into_the_path_is_refused(app: Flask, client: FlaskClient) -> None:
@@ -298,17 +300,19 @@ def test_captured_callback_moved_into_the_path_is_refused(app: Flask, client: Fl
 )
 @pytest.mark.parametrize("code", [None, "30003"])
 def test_words_in_a_text_keep_no_callback_out(text: str, name: str, code: str | None) -> None:
-    news = read(fields(sid(1), "failed", code, **{name: text}))
-    assert news is not None
-    assert (news.twilio_sid, news.status, news.error_code) == (sid(1), "failed", code)
+    update = read_form(fields(sid(1), "failed", code, **{name: text}))
+    assert update is not None
+    assert (update.twilio_sid, update.status, update.error_code) == (sid(1), "failed", code)
 
 
 @pytest.mark.parametrize("left_out", ["Message", "Sms"])
 def test_words_in_a_text_keep_no_callback_out_that_names_each_fact_once(left_out: str) -> None:
     form = fields(sid(1), "sent", Body=f"SmsStatusfailed MessageSid{sid(2)} MessageStatusread")
-    news = read({name: value for name, value in form.items() if not name.startswith(left_out)})
-    assert news is not None
-    assert (news.twilio_sid, news.status) == (sid(1), "sent")
+    update = read_form(
+        {name: value for name, value in form.items() if not name.startswith(left_out)}
+    )
+    assert update is not None
+    assert (update.twilio_sid, update.status) == (sid(1), "sent")
 
 
 def test_callback_with_words_in_its_text_moves_its_message(
@@ -327,7 +331,7 @@ def test_callback_that_was_refused_for_words_in_its_text_is_applied_by_a_replay(
 
     message = alice.has_message(twilio_sid=sid(1))
     with monkeypatch.context() as former:
-        former.setattr(payload, "is_recut", lambda *_: True)
+        former.setattr(misfit, "is_recut", lambda *_: True)
         form = fields(sid(1), "sent", Body="From+4915123456789")
         assert call_back(client, form, path_of(message)).status_code == 400
     with app.app_context():
@@ -373,7 +377,7 @@ def test_callback_with_two_values_for_one_fact_is_refused(
 ) -> None:
     form = MultiDict([*CAPTURED.items(), second])
     assert call_back(client, form).status_code == 400
-    assert kept(app)[0].reason == "recut"
+    assert refused_rows(app)[0].reason == "recut"
 
 
 def division(*names: str) -> dict[str, str]:
@@ -411,7 +415,7 @@ def test_captured_callback_that_is_divided_within_its_names_is_refused(
     app: Flask, client: FlaskClient, names: tuple[str, ...]
 ) -> None:
     assert recut(client, division(*names)) == 400
-    assert kept(app)[0].reason == "recut"
+    assert refused_rows(app)[0].reason == "recut"
 
 
 @pytest.mark.parametrize("sender", ["CLINIC", "12345", "whatsapp:+15005550006"])
@@ -427,7 +431,7 @@ def test_status_that_the_next_name_goes_on_with_is_refused(app: Flask, client: F
     for number, end in enumerate([{"deliveredTo": capture["To"]}, {"delivered": "To+15558675310"}]):
         answer = client.post(STATUS_PATH, data=form | end, headers=signed)
         assert answer.status_code == 400
-        assert len(kept(app)) == number + 1
+        assert len(refused_rows(app)) == number + 1
 
 
 def test_address_whose_end_was_moved_into_a_name_is_refused(client: FlaskClient) -> None:
@@ -468,10 +472,10 @@ def test_no_division_of_a_captured_callback_tells_anything_else(
     """Of a capture without texts, as Twilio sends them."""
     if signed_fields(form) != SIGNED:
         return  # it does not verify
-    news = read(form)
-    if news is not None:
-        assert (news.twilio_sid, news.error_code) == (sid(1), "30003")
-        assert (news.status, news.carrier_done_at) == ("undelivered", "2611220836")
+    update = read_form(form)
+    if update is not None:
+        assert (update.twilio_sid, update.error_code) == (sid(1), "30003")
+        assert (update.status, update.carrier_done_at) == ("undelivered", "2611220836")
 
 
 def test_same_event_is_only_counted(app: Flask, client: FlaskClient, alice: Person) -> None:
@@ -534,7 +538,7 @@ def test_callback_signed_with_a_shared_key_is_stored_and_counted(
             "key=webhooks_sharedkey_2,algorithm=HMAC_SHA256",
             SECRET,
             {},
-            "Valid with another shared key than webhooks_sharedkey_2, ",
+            "Valid with another shared key than the webhooks_sharedkey_2 ",
             "TWILIO_WEBHOOK_KEYS",
             True,
         ),
@@ -550,7 +554,7 @@ def test_callback_signed_with_a_shared_key_is_stored_and_counted(
             NAMED,
             "x",
             {},
-            f"It names the shared key {KEY}, and no variant fits: compare its secret ",
+            f"It names the shared key {KEY}, which did not sign it: compare its secret ",
             "TWILIO_WEBHOOK_KEYS",
             False,
         ),
@@ -558,7 +562,7 @@ def test_callback_signed_with_a_shared_key_is_stored_and_counted(
             f"key={KEY},algorithm=HMAC_SHA512",
             SECRET,
             {},
-            "It is signed by an algorithm that this version does not know: ",
+            "This version does not know the algorithm that signed it: ",
             None,
             False,
         ),
@@ -609,7 +613,7 @@ def test_refused_callback_of_a_shared_key_is_explained(
     app = make_app(**KEYS)
     assert post_by_key(app.test_client(), fields(sid(1), "sent") | form, header, secret) == 403
     assert explained(app).startswith(sentence)
-    [row] = kept(app)
+    [row] = refused_rows(app)
     assert (row.setting, row.is_proven, row.signature_settings) == (setting, is_proven, header)
 
 
@@ -694,12 +698,12 @@ def test_lone_question_mark_verifies(client: FlaskClient, asked: str, signed: st
 def test_refused_callback_is_held_back_while_others_are_stored(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held: list[float] = []
-    monkeypatch.setattr(quarantine, "sleep", held.append)
+    delays: list[float] = []
+    monkeypatch.setattr(quarantine, "sleep", delays.append)
     client.post(STATUS_PATH, data={"a": "1"})
-    assert held == []
+    assert delays == []
     with monkeypatch.context() as busy:
         busy.setattr(CallbackWriter, "is_busy", True)
         client.post(STATUS_PATH, data={"a": "1"})
         call_back(client, fields(sid(1), "sent"))
-    assert held == [quarantine.HELD]
+    assert delays == [quarantine.HOLD_BACK_SECONDS]

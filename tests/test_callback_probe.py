@@ -12,10 +12,10 @@ from flask import Flask
 from sqlalchemy import select
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from smstracker.doctor.callback_probe import Obstacle, _redirected, obstacle
+from smstracker.doctor.callback_probe import Obstacle, _explain_redirect, find_obstacle
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
-from smstracker.webhooks.probe import proof
+from smstracker.webhooks.probe import compute_proof
 from tests.conftest import free_port
 from tests.serving import Quiet
 from tests.signing import ACCOUNT_SID, SECONDARY, call_back, signature
@@ -55,7 +55,7 @@ def proxied(make_app: Callable[..., Flask]) -> Iterator[Proxied]:
         servers.append(server)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         with app.app_context():
-            return obstacle()
+            return find_obstacle()
 
     yield serve
     for server in servers:
@@ -150,10 +150,10 @@ def test_proxy_that_passes_everything_on_is_no_obstacle(
 def test_proxy_that_rewrites_is_found_out(
     proxied: Proxied, change: Callable[[Environ], None], spoilt: str
 ) -> None:
-    found = proxied(rewriting(change))
-    assert found
-    assert f"{spoilt} arrive as sent, so signatures do not verify" in found.found
-    assert "unchanged" in found.fix
+    obstacle = proxied(rewriting(change))
+    assert obstacle
+    assert f"{spoilt} arrive as sent, so signatures do not verify" in obstacle.description
+    assert "unchanged" in obstacle.fix
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_proxy_that_rewrites_is_found_out(
         (answering("200 OK", b'{"proof": "guessed"}'), "another program", "SECRET_KEY"),
         (answering("200 OK", b'["proof"]'), "another program", "SECRET_KEY"),
         (answering("403 X", b"<h1>403 Forbidden"), "in front of the app", "firewall"),
-        (answering("404 X"), "does not know the app's addresses (404)", "PUBLIC_BASE_URL"),
+        (answering("404 X"), "but not for the app's addresses (404)", "PUBLIC_BASE_URL"),
         (answering("401 X"), "it answers with 401 before the app is asked", "without password"),
         (answering("502 X"), "it answers with 502", "proxy"),
     ],
@@ -194,21 +194,21 @@ def test_proxy_that_rewrites_is_found_out(
 def test_answer_that_is_not_the_apps_has_its_own_advice(
     proxied: Proxied, answer: Callable[[Wsgi], Wsgi], found: str, fix: str
 ) -> None:
-    said = proxied(answer)
-    assert said
-    assert found in said.found
-    assert fix in said.fix
-    assert "secret" not in said.found + said.fix
+    text = proxied(answer)
+    assert text
+    assert found in text.description
+    assert fix in text.fix
+    assert "secret" not in text.description + text.fix
     for host in ("cloudflareaccess", "evil.example"):
-        assert host not in said.fix, "never the address of somebody else"
+        assert host not in text.fix, "never the address of somebody else"
 
 
 def test_app_with_another_token_is_told_from_a_proxy_that_rewrites(proxied: Proxied) -> None:
     other = {"TWILIO_AUTH_TOKEN": "another", "TWILIO_AUTH_TOKEN_SECONDARY": ""}
-    found = proxied(rewriting(lambda _: None), served=other)
-    assert found
-    assert "refuses a signature" in found.found
-    assert "TWILIO_AUTH_TOKEN" in found.fix
+    obstacle = proxied(rewriting(lambda _: None), served=other)
+    assert obstacle
+    assert "refuses a signature" in obstacle.description
+    assert "TWILIO_AUTH_TOKEN" in obstacle.fix
 
 
 @pytest.mark.parametrize("path", [PATH, f"{PATH}/", f"{PATH}?escapes=a%2Fb"])
@@ -226,40 +226,44 @@ def test_probe_is_never_kept_nor_counted_as_a_refused_callback(app: Flask, path:
 def test_proxy_that_drops_the_header_of_shared_keys_is_found(proxied: Proxied) -> None:
     keys = {"TWILIO_WEBHOOK_KEYS": "one:first, two:second"}
     assert proxied(rewriting(lambda _: None), **keys) is None
-    found = proxied(rewriting(drop_signature_settings), **keys)
-    assert found
-    assert "the shared key one does not arrive" in found.found
+    obstacle = proxied(rewriting(drop_signature_settings), **keys)
+    assert obstacle
+    assert "the shared key one does not arrive" in obstacle.description
     assert (
-        " does not arrive as sent, while one that is signed with the Auth Token does" in found.found
+        " does not arrive as sent, while one signed with the Auth Token does"
+        in obstacle.description
     )
-    assert "make the proxy pass on the header " in found.fix
-    assert "X-Twilio-Webhooks-Signature-Settings" in found.fix
+    assert "make the proxy pass on the header " in obstacle.fix
+    assert "X-Twilio-Webhooks-Signature-Settings" in obstacle.fix
 
 
 def test_other_installation_is_not_taken_for_this_one(proxied: Proxied) -> None:
-    found = proxied(
+    obstacle = proxied(
         rewriting(lambda _: None), served={"SECRET_KEY": "another one signs with this: 5b2d"}
     )
-    assert found
-    assert "another SECRET_KEY" in found.found
+    assert obstacle
+    assert "another SECRET_KEY" in obstacle.description
 
 
 def test_certificate_that_does_not_verify_is_a_problem(
     proxied: Proxied, self_signed: ssl.SSLContext
 ) -> None:
-    found = proxied(rewriting(lambda _: None), context=self_signed)
-    assert found
-    assert "certificate" in found.found
+    obstacle = proxied(rewriting(lambda _: None), context=self_signed)
+    assert obstacle
+    assert "certificate" in obstacle.description
 
 
 def test_address_that_nobody_answers_at_may_be_reached_from_elsewhere(
     make_app: Callable[..., Flask],
 ) -> None:
     with make_app(PUBLIC_BASE_URL=f"http://127.0.0.1:{free_port()}").app_context():
-        found = obstacle()
-    assert found
-    assert found.found == "it cannot be reached from this machine: nothing listens on that port"
-    assert "from outside" in found.fix
+        obstacle = find_obstacle()
+    assert obstacle
+    assert (
+        obstacle.description
+        == "it cannot be reached from this machine: nothing listens on that port"
+    )
+    assert "from outside" in obstacle.fix
 
 
 def test_probe_proves_itself_only_to_whom_the_guard_lets_in(app: Flask) -> None:
@@ -267,7 +271,7 @@ def test_probe_proves_itself_only_to_whom_the_guard_lets_in(app: Flask) -> None:
     assert client.post(PATH, data={"Nonce": "n"}).status_code == 403
     answer = call_back(client, {"Nonce": "n"}, PATH)
     with app.app_context():
-        assert answer.json == {"proof": proof("n")}
+        assert answer.json == {"proof": compute_proof("n")}
     assert call_back(client, {"Nonce": "n"}, PATH, token=SECONDARY).status_code == 200
     assert signature(PATH, {"Nonce": "n"}) not in answer.text
 
@@ -289,6 +293,6 @@ def test_redirect_of_an_https_address_has_its_own_advice(
     make_app: Callable[..., Flask], location: str, fix: str
 ) -> None:
     with make_app(PUBLIC_BASE_URL="https://sms.example.org").app_context():
-        advice = _redirected(location)
+        advice = _explain_redirect(location)
     assert fix in advice.fix
     assert "evil" not in advice.fix

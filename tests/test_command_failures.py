@@ -14,7 +14,7 @@ from flask_migrate.cli import db as migrations
 from sqlalchemy import create_engine, text
 
 from smstracker.database import engine
-from smstracker.doctor.checks import checks
+from smstracker.doctor import checks
 from tests.conftest import free_port, migrate
 from tests.signing import call_back, fields, sid
 
@@ -51,8 +51,8 @@ WRITING = ["users add", "purge", "worker", "doctor", "db downgrade"]
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing waits long, and the doctor leaves the network alone."""
     monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 20)
-    monkeypatch.setattr(import_module("smstracker.commands.worker"), "PATIENCE", -1)
-    monkeypatch.setattr(checks, "obstacle", lambda: None)
+    monkeypatch.setattr(import_module("smstracker.commands.worker"), "MAX_WAIT_SECONDS", -1)
+    monkeypatch.setattr(checks, "find_obstacle", lambda: None)
 
 
 def run(app: Flask, name: str) -> Result:

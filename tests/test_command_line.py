@@ -76,7 +76,7 @@ def test_output_that_cannot_be_written_is_said_in_a_sentence(
         done = run(*command.split(), stdout=full, **env)
     assert done.returncode == 1
     sentence = "Error: The output cannot be written (No space left on device). "
-    assert done.stderr == f"{sentence}Look at where it goes.\n"
+    assert done.stderr == f"{sentence}Check where it goes.\n"
 
 
 @pytest.mark.parametrize("command", ["users list", "--help"])

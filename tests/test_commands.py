@@ -22,8 +22,8 @@ def run(app: Flask, *arguments: str) -> Result:
 def test_added_user_may_sign_in_and_is_listed(app: Flask) -> None:
     assert "may sign in" in run(app, "users", "add", "Zoe@Elsewhere.example").output
     assert "administrator" in run(app, "users", "add", "amy@elsewhere.example", "--admin").output
-    listed = run(app, "users", "list").output.splitlines()
-    assert [line.split()[:3] for line in listed] == [
+    lines = run(app, "users", "list").output.splitlines()
+    assert [line.split()[:3] for line in lines] == [
         ["amy@elsewhere.example", "administrator", "active"],
         ["zoe@elsewhere.example", "sender", "active"],
     ]
@@ -84,10 +84,10 @@ def test_message_is_shown_with_its_timeline(app: Flask, alice: Person, by: str) 
     call_back(alice.client, fields(sid(1), "undelivered", "30003"))
     call_back(alice.client, fields(sid(1), "sent"))
     wanted = str(message.public_id) if by == "id" else sid(1)
-    shown = run(app, "messages", "show", wanted).output
-    assert "Not delivered to +1 555-867-5310" in shown
-    assert "Phone unreachable" in shown
-    assert "late" in shown
+    output = run(app, "messages", "show", wanted).output
+    assert "Not delivered to +1 555-867-5310" in output
+    assert "Phone unreachable" in output
+    assert "late" in output
     found = json.loads(run(app, "messages", "show", wanted, "--json").output)
     assert (found["status"], found["error_code"]) == ("undelivered", "30003")
     assert [event["effect"] for event in found["events"]] == ["moved", "late"]

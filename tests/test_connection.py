@@ -20,7 +20,7 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, RefusedCallback, User
 from smstracker.models.callback_counts import bucket_start
 from smstracker.refused import replay
-from smstracker.refused.diagnosis import diagnose_pending
+from smstracker.refused.stored_diagnosis import diagnose_pending
 from tests.clients import Client, Person, words
 from tests.refused_callbacks import refusal
 from tests.serving import close
@@ -45,7 +45,7 @@ def store(app: Flask, *rows: object) -> None:
         db.session.commit()
 
 
-def a_worker(app: Flask, problem: str | None = None) -> None:
+def add_worker(app: Flask, problem: str | None = None) -> None:
     now = utcnow()
     store(app, Heartbeat(worker="w1", started_at=now, beat_at=now, problem=problem))
 
@@ -87,13 +87,13 @@ def test_page_of_a_fresh_installation_says_why_it_is_empty(admin: Person) -> Non
     page = words(admin.get("/callbacks").text)
     assert "No message was sent in the last 24 hours, so no callback was expected." in page
     assert "nothing to measure" in page
-    assert "None runs" in page
-    assert "None. A request to a callback address" in page
+    assert "No worker runs" in page
+    assert "None. Requests to a callback address" in page
     assert "Replay all" not in page
 
 
 def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admin: Person) -> None:
-    a_worker(app, "Twilio could not be reached.")
+    add_worker(app, "Twilio could not be reached.")
     now = utcnow()
     ended = {"status": "delivered", "final_at": now, "accepted_at": now}
     alice.has_message(**ended, status_source="callback")
@@ -101,11 +101,11 @@ def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admi
     long_ago = now - timedelta(minutes=11)
     alice.has_message(status="unknown", status_at=long_ago, recipient="+15550001111")
     page = admin.get("/callbacks").text
-    said = words(page)
-    assert "Twilio cannot be asked: Twilio could not be reached." in said
-    assert "Outcomes by callback 1 1 1" in said
-    assert "share found by asking 50 % 50 % 50 %" in said
-    assert "1 message of unknown outcome" in said
+    page = words(page)
+    assert "Twilio cannot be asked: Twilio could not be reached." in page
+    assert "Outcomes by callback 1 1 1" in page
+    assert "share found by asking 50 % 50 % 50 %" in page
+    assert "1 message of unknown outcome" in page
     assert "0001111" not in page.replace(" ", "").replace("-", "")
 
 
@@ -119,14 +119,14 @@ def test_page_counts_what_could_not_be_stored_if_there_is_any(app: Flask, admin:
 def test_quarantine_lists_the_newest_first_fifty_a_page(app: Flask, admin: Person) -> None:
     now = utcnow()
     store(app, *(refusal(now, is_plausible=bool(n % 2)) for n in range(121)))
-    seen: list[int] = []
+    ids: list[int] = []
     path: str | None = "/callbacks"
     while path:
         page = admin.get(path).text
-        seen += [int(n) for n in re.findall(r'id="refused-(\d+)"', page)]
+        ids += [int(n) for n in re.findall(r'id="refused-(\d+)"', page)]
         older = re.search(r'class="older" href="([^"]+)"', page)
         path = older[1].replace("&amp;", "&") if older else None
-    assert seen == list(range(121, 0, -1))
+    assert ids == list(range(121, 0, -1))
     of_strangers = admin.get("/callbacks?kind=strangers").text
     assert len(re.findall(r'id="refused-\d+"', of_strangers)) == 50
     assert "kind=strangers&amp;before=" in of_strangers
@@ -153,7 +153,7 @@ def test_refusal_is_explained_with_its_fix(app: Flask, admin: Person) -> None:
     assert "4 times" in page
     assert "Applied" in page
     assert "Replay all" not in page  # nothing of it verifies
-    assert "None can be applied" in page
+    assert "None is valid with today's settings" in page
     assert "It was valid when it was replayed." in page
 
 
@@ -197,26 +197,28 @@ def test_what_came_shows_no_whole_phone_number(app: Flask, admin: Person) -> Non
 
 def test_body_is_cut_where_it_would_weigh_down_the_page(app: Flask) -> None:
     long = refusal(utcnow(), body=b"A=" + b"x" * 16000)
-    assert len(refused_page.body(long)) < refused_page.SHOWN_CHARACTERS + 100
+    assert len(refused_page.format_body(long)) < refused_page.MAX_BODY_CHARACTERS + 100
 
 
 def test_page_costs_the_same_whatever_is_kept(app: Flask, alice: Person, admin: Person) -> None:
     store(app, *(refusal(utcnow(), diagnosis=f"Cause {n}") for n in range(60)))
-    seen: list[str] = []
+    statements: list[str] = []
     with app.app_context():
         engine = db.engine
-    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, sql, *_rest: seen.append(sql))
+    event.listen(
+        engine, "before_cursor_execute", lambda _c, _cursor, sql, *_rest: statements.append(sql)
+    )
     assert admin.get("/callbacks").status_code == 200
-    assert {sql.split()[0] for sql in seen} <= {"SELECT", "BEGIN", "PRAGMA", "SHOW"}
-    assert len([sql for sql in seen if sql.startswith("SELECT")]) <= 17
+    assert {sql.split()[0] for sql in statements} <= {"SELECT", "BEGIN", "PRAGMA", "SHOW"}
+    assert len([sql for sql in statements if sql.startswith("SELECT")]) <= 17
 
 
 def test_log_shows_the_sentence_to_everybody_when_it_is_bad(
     app: Flask, alice: Person, admin: Person
 ) -> None:
-    a_worker(app)
+    add_worker(app)
     alice.has_message(**SILENCE, accepted_at=utcnow() - timedelta(minutes=6))
-    said = "No callback has ever come, though 1 message waits for one"
+    said = "No callback has ever arrived, though 1 message waits for one"
     assert said in words(alice.get("/messages").text)
     assert "PUBLIC_BASE_URL" not in alice.get("/messages").text
     page = admin.get("/messages").text
@@ -226,7 +228,7 @@ def test_log_shows_the_sentence_to_everybody_when_it_is_bad(
 
 
 def test_log_is_quiet_while_the_connection_is_well(app: Flask, alice: Person) -> None:
-    a_worker(app)
+    add_worker(app)
     now = utcnow()
     told = {"status": "delivered", "status_source": "callback", "final_at": now}
     alice.has_message(**told, accepted_at=now)
@@ -236,7 +238,7 @@ def test_log_is_quiet_while_the_connection_is_well(app: Flask, alice: Person) ->
 
 def test_banner_is_computed_every_half_minute(app: Flask, alice: Person) -> None:
     with time_machine.travel(utcnow(), tick=False) as clock:
-        a_worker(app)
+        add_worker(app)
         assert "callout" not in alice.get("/messages").text
         alice.has_message(**SILENCE, accepted_at=utcnow() - timedelta(minutes=6))
         clock.shift(29)
@@ -275,7 +277,7 @@ def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: P
         "2 callbacks were refused in the last hour: valid with today's settings. Replay them"
         in before
     )
-    assert "Replay applies the 1 callback that is valid by now" in before
+    assert "Replay applies the 1 callback that is valid now" in before
     assert before.count("Replay all") == 1
     answer = admin.post("/callbacks/replay", page="/callbacks")
     assert (answer.status_code, answer.location) == (303, "/callbacks")
@@ -290,10 +292,10 @@ def test_replay_is_offered_if_there_is_more_than_can_be_looked_at(
 ) -> None:
     store(app, *(refusal(utcnow()) for _ in range(3)))
     assert "Replay all" not in admin.get("/callbacks").text
-    monkeypatch.setattr(replay, "FORESEEN", 2)
+    monkeypatch.setattr(replay, "MAX_FORECAST", 2)
     page = words(admin.get("/callbacks").text)
     assert "Replay all" in page
-    assert "Replay applies all that is valid with today's settings, and nothing else." in page
+    assert "Replay applies only what is valid with today's settings." in page
 
 
 def test_replay_of_one_leaves_the_others(app: Flask, admin: Person) -> None:

@@ -22,7 +22,7 @@ GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         WELL,
         {"day": window(), "sent_in_day": 2},
-        "No sent message was finished in the last 24 hours, so there is nothing to judge yet",
+        "No message became final in the last 24 hours, so there is nothing to judge yet",
     ),
     # An idle week is no silence: nothing was accepted that could have been called back.
     (
@@ -34,7 +34,7 @@ GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         NEW,
         {"sent_in_day": 1, "oldest_message_at": NOW - 4 * MINUTE},
-        "No sent message was finished in the last 24 hours, so there is nothing to judge yet",
+        "No message became final in the last 24 hours, so there is nothing to judge yet",
     ),
     (
         WELL,
@@ -64,7 +64,7 @@ GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     ),
     (
         WELL,
-        {"causes": (cause(20, diagnosis="Signed with no token of yours.", setting="T"),)},
+        {"causes": (cause(20, diagnosis="None of your tokens signed it.", setting="T"),)},
         "All 124 outcomes of the last 24 hours were called back",
     ),
     (
@@ -89,70 +89,70 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
         WELL,
         {
             "hour": window(),
-            "unheard": 1,
-            "causes": (cause(1, diagnosis="Signed with no token of yours.", setting="T"),),
+            "without_callback": 1,
+            "causes": (cause(1, diagnosis="None of your tokens signed it.", setting="T"),),
         },
-        "1 callback was refused in the last hour: Signed with no token of yours (check T)",
+        "1 callback was refused in the last hour: None of your tokens signed it (check T)",
     ),
     (
         WELL,
         {
-            "hour": window(missed=1),
+            "hour": window(by_lookup=1),
             "causes": (cause(2, diagnosis=None, setting=None),),
         },
-        "2 callbacks were refused in the last hour: why is not known yet",
+        "2 callbacks were refused in the last hour: the reason is not known yet",
     ),
     (
         WELL,
-        SILENT | {"repaired_since": 6},
+        SILENT | {"looked_up_since_last_callback": 6},
         "Twilio has not reached this app for 42 minutes; "
         "Twilio was asked about 6 messages instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
         WELL,
-        SILENT | {"repaired_since": 1, "waiting_since": 1},
+        SILENT | {"looked_up_since_last_callback": 1, "waiting_since_last_callback": 1},
         "Twilio has not reached this app for 42 minutes; 1 message waits for a callback; "
         "Twilio was asked about 1 message instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
         WELL,
-        SILENT | {"waiting_since": 2, "workers": ()},
+        SILENT | {"waiting_since_last_callback": 2, "workers": ()},
         "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback, "
-        "and no worker runs to ask Twilio. Check with flask doctor that PUBLIC_BASE_URL is "
-        "reached from outside, and start flask worker",
+        "and no worker runs to ask Twilio. Check with flask doctor that PUBLIC_BASE_URL can "
+        "be reached from outside, and start flask worker",
     ),
     (
         WELL,
-        SILENT | {"waiting_since": 2, "workers": (worker(problem="Credentials."),)},
+        SILENT | {"waiting_since_last_callback": 2, "workers": (worker(problem="Credentials."),)},
         "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback, "
-        "and Twilio cannot be asked. Check with flask doctor that PUBLIC_BASE_URL is "
-        "reached from outside. Credentials",
+        "and Twilio cannot be asked. Check with flask doctor that PUBLIC_BASE_URL can "
+        "be reached from outside. Credentials",
     ),
     (
         NEW,
-        {"waiting_since": 3, "workers": (worker(),)},
-        "No callback has ever come, though 3 messages wait for one. "
-        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+        {"waiting_since_last_callback": 3, "workers": (worker(),)},
+        "No callback has ever arrived, though 3 messages wait for one. "
+        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
         NEW,
-        {"repaired_since": 2, "workers": (worker(),)},
-        "No callback has ever come; Twilio was asked about 2 messages instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+        {"looked_up_since_last_callback": 2, "workers": (worker(),)},
+        "No callback has ever arrived; Twilio was asked about 2 messages instead. "
+        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
         NEW,
-        {"repaired_since": 2, "workers": (worker(),), "causes": (cause(0, day=2),)},
+        {"looked_up_since_last_callback": 2, "workers": (worker(),), "causes": (cause(0, day=2),)},
         "No callback has ever been accepted; Twilio was asked about 2 messages instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
         WELL,
-        SILENT | {"repaired_since": 2, "causes": (cause(0, day=2),)},
+        SILENT | {"looked_up_since_last_callback": 2, "causes": (cause(0, day=2),)},
         "No callback has been accepted for 42 minutes; Twilio was asked about 2 messages instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
         WELL,
@@ -162,13 +162,13 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         WELL,
         {"workers": (worker(age=2 * HOUR, problem="Old."),)},
-        "The worker has not run for 2 hours: what Twilio does not report is not fetched. "
+        "The worker has not run for 2 hours: statuses that Twilio does not report are not fetched. "
         "Start flask worker",
     ),
     (
         NEW,
         {"sent_in_day": 1, "oldest_message_at": NOW - 5 * MINUTE},
-        "No worker runs: what Twilio does not report is not fetched. Start flask worker",
+        "No worker runs: statuses that Twilio does not report are not fetched. Start flask worker",
     ),
     (
         WELL,
@@ -189,17 +189,17 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
 def test_sentence_is_quiet_while_nothing_is_wrong(
     state: ConnectionReport, changed: dict[str, Any], text: str
 ) -> None:
-    said = summarize(replace(state, **changed))
-    assert (said.text, said.brief, said.is_bad) == (text, text, False)
+    sentence = summarize(replace(state, **changed))
+    assert (sentence.text, sentence.brief, sentence.is_bad) == (text, text, False)
 
 
 @pytest.mark.parametrize(("state", "changed", "text"), BAD)
 def test_sentence_says_what_is_wrong(
     state: ConnectionReport, changed: dict[str, Any], text: str
 ) -> None:
-    said = summarize(replace(state, **changed))
-    assert (said.text, said.is_bad) == (text, True)
-    assert text.startswith(said.brief)
+    sentence = summarize(replace(state, **changed))
+    assert (sentence.text, sentence.is_bad) == (text, True)
+    assert text.startswith(sentence.brief)
 
 
 @pytest.mark.parametrize(("state", "changed", "text"), BAD)
@@ -215,7 +215,7 @@ def test_sentence_for_everybody_names_no_setting(
 def test_sentence_names_the_worst_first() -> None:
     everything = {
         "causes": (cause(),),
-        "repaired_since": 1,
+        "looked_up_since_last_callback": 1,
         "workers": (worker(problem="Credentials."),),
         "rotation": Rotation.PROMOTED,
         "day": window(1, 9),
@@ -223,15 +223,15 @@ def test_sentence_names_the_worst_first() -> None:
     heard = []
     for name, mended in (
         ("causes", ()),
-        ("repaired_since", 0),
+        ("looked_up_since_last_callback", 0),
         ("workers", (worker(age=HOUR),)),
         ("workers", (worker(),)),
         ("rotation", Rotation.SETTLING),
         ("day", window(10)),
     ):
-        said = summarize(replace(WELL, **everything))  # type: ignore[arg-type]
-        assert said.is_bad
-        heard.append(said.brief.split()[0])
+        sentence = summarize(replace(WELL, **everything))  # type: ignore[arg-type]
+        assert sentence.is_bad
+        heard.append(sentence.brief.split()[0])
         everything[name] = mended
     assert heard == ["14", "Twilio", "Twilio", "The", "The", "For"]
     assert not summarize(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]

@@ -85,7 +85,11 @@ def test_deleted_message_is_not_asked_about_again(app_of_deleted: Flask, alice: 
 def test_deleted_message_is_no_callback_that_was_missed(app_of_deleted: Flask) -> None:
     with app_of_deleted.app_context():
         numbers = build_report(utcnow())
-    assert (numbers.day.missed, numbers.repaired_since, numbers.unheard) == (0, 0, 0)
+    assert (
+        numbers.day.by_lookup,
+        numbers.looked_up_since_last_callback,
+        numbers.without_callback,
+    ) == (0, 0, 0)
 
 
 def test_deleted_message_is_not_sent_again_from_its_page(

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from config import load
 from smstracker import create_app
 from smstracker.clock import utcnow
-from smstracker.doctor.checks import checks
+from smstracker.doctor import checks
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, MailHealth, Message
 from smstracker.simulator import SimulatorServer
@@ -43,11 +43,11 @@ def examine(app: Flask, code: int | None = None) -> Findings:
     done = app.test_cli_runner().invoke(args=["doctor", "--json"])
     if code is not None:
         assert done.exit_code == code, done.output
-    found: Findings = {}
+    results: Findings = {}
     for finding in json.loads(done.stdout):
         assert set(finding) == {"check", "verdict", "found", "fix"}
-        found.setdefault(finding["check"], []).append(finding)
-    return found
+        results.setdefault(finding["check"], []).append(finding)
+    return results
 
 
 def store(app: Flask, row: object) -> None:
@@ -79,9 +79,9 @@ Asked = Callable[..., Findings]
 
 
 @pytest.fixture
-def asked(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> Asked:
+def run_doctor(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> Asked:
     """The findings when Twilio gives these answers; the other network is left out."""
-    monkeypatch.setattr(checks, "obstacle", lambda: None)
+    monkeypatch.setattr(checks, "find_obstacle", lambda: None)
 
     def ask(*answers: bytes, **changed: str) -> Findings:
         with wire(*answers) as twilio:
@@ -90,7 +90,7 @@ def asked(make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch) -> As
     return ask
 
 
-def one(found: Findings, check: str) -> tuple[str, str, str]:
+def result_of(found: Findings, check: str) -> tuple[str, str, str]:
     [finding] = found[check]
     return finding["verdict"], finding["found"], finding["fix"] or ""
 
@@ -101,9 +101,9 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
     found = examine(live, 0)
     verdicts = {check: [one["verdict"] for one in all_] for check, all_ in found.items()}
     assert set(map(tuple, verdicts.values())) == {("ok",)}
-    assert one(found, "settings")[1] == "live, with the Twilio account that ends in 1111"
-    assert one(found, "database")[1] == "reached and migrated"
-    assert one(found, "mail")[1] == "the server takes mail from here"
+    assert result_of(found, "settings")[1] == "live, with the Twilio account that ends in 1111"
+    assert result_of(found, "database")[1] == "reached and migrated"
+    assert result_of(found, "mail")[1] == "the server takes mail from here"
     assert list(found) == [
         "settings",
         "database",
@@ -150,11 +150,11 @@ def test_doctor_tells_what_the_page_tells(live: Flask, simulator: SimulatorServe
     for recipient in ("+15005550006", "+15005550102", "+15005550105"):
         alice.send(recipient=recipient)
     assert simulator.books.wait_until_idle(30)
-    said = live.test_cli_runner().invoke(args=["doctor"]).stdout
+    expected = live.test_cli_runner().invoke(args=["doctor"]).stdout
     day = "callbacks in 1 day: 7 accepted, 2 of them repeated, 1 refused"
-    assert f"{day}; 2 outcomes by callback, 0 by asking (0 %)" in said
-    assert re.search(r"time to outcome: half within .+, 95 % within .+ \(2 messages: few", said)
-    assert "warning  refused: 1 in 24 hours, 1 in 7 days: Signed with no token of yours" in said
+    assert f"{day}; 2 outcomes by callback, 0 by asking (0 %)" in expected
+    assert re.search(r"time to outcome: half within .+, 95 % within .+ \(2 messages: few", expected)
+    assert "warning  refused: 1 in 24 hours, 1 in 7 days: None of your tokens signed it" in expected
 
 
 def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> None:  # type: ignore[no-untyped-def]
@@ -164,17 +164,17 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
     )
     found = examine(app, 1)
     demo = "demo mode: a simulated carrier, no SMS leaves this machine"
-    assert one(found, "settings")[1] == demo
+    assert result_of(found, "settings")[1] == demo
     here = "is this machine, and so is the carrier"
-    assert here in one(found, "public address")[1]
-    assert "make run" in one(found, "credentials")[2]
-    assert one(found, "mail")[:2] == ("ok", "stays in the demo mailbox")
-    assert one(found, "token rotation")[0] == "ok"
+    assert here in result_of(found, "public address")[1]
+    assert "make run" in result_of(found, "credentials")[2]
+    assert result_of(found, "mail")[:2] == ("ok", "stays in the demo mailbox")
+    assert result_of(found, "token rotation")[0] == "ok"
     close(app)
 
 
 @pytest.mark.parametrize(
-    ("reply", "verdict", "said"),
+    ("reply", "verdict", "expected"),
     [
         (answer(200, account()), "ok", "is active"),
         (answer(200, account(kind="Trial")), "ok", "a trial"),
@@ -202,22 +202,24 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
         (answer(200, "not JSON"), "problem", "could not be read"),
     ],
 )
-def test_credentials_are_tried(asked: Asked, reply: bytes, verdict: str, said: str) -> None:
-    found = asked(reply, answer(200, numbers({"sms": True})))
-    judged, what, fix = one(found, "credentials")
+def test_credentials_are_tried(
+    run_doctor: Asked, reply: bytes, verdict: str, expected: str
+) -> None:
+    found = run_doctor(reply, answer(200, numbers({"sms": True})))
+    judged, detail, fix = result_of(found, "credentials")
     assert judged == verdict
-    assert said in f"{what} {fix}"
+    assert expected in f"{detail} {fix}"
 
 
-def test_what_hangs_on_the_credentials_is_not_asked_without_them(asked: Asked) -> None:
-    found = asked(answer(401, {"code": 20003, "message": "x"}))
-    reason = "because Twilio could not be asked"
-    assert one(found, "senders")[:2] == ("warning", f"not checked, {reason}")
-    assert one(found, "clock")[:2] == ("warning", f"not compared, {reason}")
+def test_what_hangs_on_the_credentials_is_not_asked_without_them(run_doctor: Asked) -> None:
+    found = run_doctor(answer(401, {"code": 20003, "message": "x"}))
+    reason = "because Twilio cannot be asked"
+    assert result_of(found, "senders")[:2] == ("warning", f"not checked, {reason}")
+    assert result_of(found, "clock")[:2] == ("warning", f"not compared, {reason}")
 
 
 @pytest.mark.parametrize(
-    ("reply", "verdict", "said"),
+    ("reply", "verdict", "expected"),
     [
         (answer(200, numbers({"sms": True})), "ok", "0006 can send SMS"),
         (answer(200, numbers({"sms": False})), "problem", "cannot send SMS"),
@@ -225,15 +227,15 @@ def test_what_hangs_on_the_credentials_is_not_asked_without_them(asked: Asked) -
         (answer(500, {}), "problem", "cannot be checked"),
     ],
 )
-def test_number_is_looked_up(asked: Asked, reply: bytes, verdict: str, said: str) -> None:
-    judged, what, fix = one(asked(answer(200, account()), reply), "senders")
+def test_number_is_looked_up(run_doctor: Asked, reply: bytes, verdict: str, expected: str) -> None:
+    judged, detail, fix = result_of(run_doctor(answer(200, account()), reply), "senders")
     assert judged == verdict
-    assert said in what
-    assert NUMBER not in what + fix
+    assert expected in detail
+    assert NUMBER not in detail + fix
 
 
 @pytest.mark.parametrize(
-    ("reply", "verdict", "said"),
+    ("reply", "verdict", "expected"),
     [
         (answer(200, {"sid": SERVICE}), "ok", "the Messaging Service that ends in aaaa exists"),
         (answer(404, {"code": 20404}), "problem", "does not have"),
@@ -241,16 +243,16 @@ def test_number_is_looked_up(asked: Asked, reply: bytes, verdict: str, said: str
     ],
 )
 def test_messaging_service_is_looked_up(
-    asked: Asked, reply: bytes, verdict: str, said: str
+    run_doctor: Asked, reply: bytes, verdict: str, expected: str
 ) -> None:
     senders = {"TWILIO_PHONE_NUMBER": "", "TWILIO_MESSAGING_SERVICE_SID": SERVICE}
-    judged, what, _ = one(asked(answer(200, account()), reply, **senders), "senders")
+    judged, detail, _ = result_of(run_doctor(answer(200, account()), reply, **senders), "senders")
     assert judged == verdict
-    assert said in what
+    assert expected in detail
 
 
-def test_sender_that_cannot_be_looked_up_is_said_to_be_so(asked: Asked) -> None:
-    found = asked(answer(200, account()), TWILIO_PHONE_NUMBER="12345, Workshop, +Shop & Co")
+def test_sender_that_cannot_be_looked_up_is_said_to_be_so(run_doctor: Asked) -> None:
+    found = run_doctor(answer(200, account()), TWILIO_PHONE_NUMBER="12345, Workshop, +Shop & Co")
     assert [one["verdict"] for one in found["senders"]] == ["ok", "ok", "ok"]
     assert [
         one["found"].partition(" cannot be checked this way")[0] for one in found["senders"]
@@ -262,7 +264,7 @@ def test_sender_that_cannot_be_looked_up_is_said_to_be_so(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize(
-    ("off", "verdict", "said"),
+    ("off", "verdict", "expected"),
     [
         (timedelta(seconds=5), "ok", "agrees with Twilio's"),
         (timedelta(seconds=40), "warning", "behind Twilio's"),
@@ -273,54 +275,58 @@ def test_sender_that_cannot_be_looked_up_is_said_to_be_so(asked: Asked) -> None:
     ],
 )
 def test_clock_is_compared_with_twilios(
-    asked: Asked, off: timedelta | None, verdict: str, said: str
+    run_doctor: Asked, off: timedelta | None, verdict: str, expected: str
 ) -> None:
     with time_machine.travel(utcnow().replace(microsecond=0), tick=False):
         date = format_datetime(utcnow() + off, usegmt=True) if off else "nonsense"
         reply = answer(200, account()).replace(b"\r\n", f"\r\nDate: {date}\r\n".encode(), 1)
-        judged, what, fix = one(asked(reply, answer(200, numbers())), "clock")
+        judged, detail, fix = result_of(run_doctor(reply, answer(200, numbers())), "clock")
     assert judged == verdict
-    assert said in what + fix
+    assert expected in detail + fix
 
 
-@pytest.mark.parametrize(("keys", "said"), [("", ""), ("WK1:" + "k" * 32, "1 shared key")])
-def test_probe_tells_of_the_shared_keys_it_has_tried(asked: Asked, keys: str, said: str) -> None:
-    verdict, what, _ = one(asked(answer(500, {}), TWILIO_WEBHOOK_KEYS=keys), "callbacks")
+@pytest.mark.parametrize(("keys", "expected"), [("", ""), ("WK1:" + "k" * 32, "1 shared key")])
+def test_probe_tells_of_the_shared_keys_it_has_tried(
+    run_doctor: Asked, keys: str, expected: str
+) -> None:
+    verdict, detail, _ = result_of(
+        run_doctor(answer(500, {}), TWILIO_WEBHOOK_KEYS=keys), "callbacks"
+    )
     assert verdict == "ok"
     with_keys = ", signed with the Auth Token and with "
-    assert what.partition("arrives intact")[2] == (with_keys + said if said else "")
+    assert detail.partition("arrives intact")[2] == (with_keys + expected if expected else "")
 
 
 def test_loopback_is_no_address_for_the_real_twilio(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "_twilio", lambda: iter(()))
+    monkeypatch.setattr(checks, "_check_twilio", lambda: iter(()))
     base = f"http://127.0.0.1:{free_port()}"
     found = examine(
         make_app(PUBLIC_BASE_URL=base, TWILIO_API_BASE_URL="https://api.example.org"), 1
     )
-    verdict, what, _ = one(found, "public address")
+    verdict, detail, _ = result_of(found, "public address")
     assert verdict == "problem"
-    assert "is this machine: Twilio cannot reach it" in what
-    verdict, what, fix = one(found, "callbacks")
+    assert "is this machine: Twilio cannot reach it" in detail
+    verdict, detail, fix = result_of(found, "callbacks")
     assert verdict == "problem"
     nothing = "it cannot be reached from this machine: nothing listens on that port"
-    assert what == f"PUBLIC_BASE_URL ({base}): {nothing}"
+    assert detail == f"PUBLIC_BASE_URL ({base}): {nothing}"
     assert "PUBLIC_BASE_URL" in fix
 
 
-def test_database_that_is_not_ready_is_a_problem(asked: Asked, app: Flask) -> None:
+def test_database_that_is_not_ready_is_a_problem(run_doctor: Asked, app: Flask) -> None:
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(text("DELETE FROM alembic_version"))
-    found = asked(answer(500, {}))
-    assert one(found, "database") == (
+    found = run_doctor(answer(500, {}))
+    assert result_of(found, "database") == (
         "problem",
         "the database is not migrated",
         "run flask db upgrade",
     )
     assert "worker" not in found
-    nowhere = asked(answer(500, {}), DATABASE_URL="sqlite:////nowhere/at/all.sqlite")
-    assert "DATABASE_URL" in one(nowhere, "database")[2]
+    nowhere = run_doctor(answer(500, {}), DATABASE_URL="sqlite:////nowhere/at/all.sqlite")
+    assert "DATABASE_URL" in result_of(nowhere, "database")[2]
 
 
 @pytest.fixture
@@ -339,72 +345,73 @@ def locked() -> Iterator[int]:
     server.stop()
 
 
-def test_mail_goes_as_far_as_a_mail_would(asked: Asked, inbox: Inbox) -> None:
+def test_mail_goes_as_far_as_a_mail_would(run_doctor: Asked, inbox: Inbox) -> None:
     port = str(inbox.controller.port)
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": port}
-    assert one(asked(answer(500, {}), **mail), "mail")[0] == "ok"
+    assert result_of(run_doctor(answer(500, {}), **mail), "mail")[0] == "ok"
     assert inbox.mails == []
 
 
 def test_mail_that_was_not_taken_is_told_although_the_server_can_be_used(
-    app: Flask, asked: Asked, inbox: Inbox
+    app: Flask, run_doctor: Asked, inbox: Inbox
 ) -> None:
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(inbox.controller.port)}
     at = utcnow() - timedelta(minutes=9)
     store(app, MailHealth(id=1, server_problem="SMTPConnectError", server_at=at))
-    verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
+    verdict, detail, fix = result_of(run_doctor(answer(500, {}), **mail), "mail")
     assert verdict == "warning"
     assert (
-        what == "the server takes mail now, but did not 9 minutes ago (it turns this machine away)"
+        detail
+        == "the server takes mail now, but did not 9 minutes ago (it turns this machine away)"
     )
     assert fix == "ask for a sign-in mail again"
     with app.app_context():
         MailHealth.record_mail("SMTPDataError")
         db.session.commit()
-    verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
+    verdict, detail, fix = result_of(run_doctor(answer(500, {}), **mail), "mail")
     assert verdict == "problem"
-    assert what.startswith("the server did not take the newest mail, ")
+    assert detail.startswith("the server did not take the newest mail, ")
     assert fix == (
         "see the log of the mail server: the address may not exist, or mail to it is refused"
     )
 
 
-def test_mail_server_that_is_not_there_is_a_problem(asked: Asked) -> None:
+def test_mail_server_that_is_not_there_is_a_problem(run_doctor: Asked) -> None:
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(free_port())}
-    verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
+    verdict, detail, fix = result_of(run_doctor(answer(500, {}), **mail), "mail")
     assert verdict == "problem"
-    assert what == "the server cannot be used: nothing listens on that port"
+    assert detail == "the server cannot be used: nothing listens on that port"
     assert fix == "check MAIL_PORT"
 
 
-def test_mail_password_that_is_wrong_is_a_problem(asked: Asked, locked: int) -> None:
+def test_mail_password_that_is_wrong_is_a_problem(run_doctor: Asked, locked: int) -> None:
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(locked)}
     mail |= {"MAIL_USERNAME": "u", "MAIL_PASSWORD": "pass phrase"}
-    verdict, what, fix = one(asked(answer(500, {}), **mail), "mail")
+    verdict, detail, fix = result_of(run_doctor(answer(500, {}), **mail), "mail")
     assert verdict == "problem"
-    assert "MAIL_PASSWORD" in fix, what
-    assert "pass phrase" not in what + fix
+    assert "MAIL_PASSWORD" in fix, detail
+    assert "pass phrase" not in detail + fix
 
 
 def test_mail_server_that_nobody_vouches_for_is_a_problem(
-    asked: Asked, self_signed: ssl.SSLContext
+    run_doctor: Asked, self_signed: ssl.SSLContext
 ) -> None:
     server = Controller(Sink(), "127.0.0.1", free_port(), tls_context=self_signed)
     server.start()
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(server.port), "MAIL_USE_TLS": "1"}
-    verdict, _, fix = one(asked(answer(500, {}), **mail), "mail")
+    verdict, _, fix = result_of(run_doctor(answer(500, {}), **mail), "mail")
     server.stop()
     assert verdict == "problem"
     assert "certificate" in fix
 
 
-def test_mail_without_a_server_is_a_warning(asked: Asked) -> None:
-    verdict, what, _ = one(asked(answer(500, {}), MAIL_SERVER=""), "mail")
-    assert (verdict, what) == ("warning", "no server is set, so no sign-in mail leaves")
+def test_mail_without_a_server_is_a_warning(run_doctor: Asked) -> None:
+    verdict, detail, _ = result_of(run_doctor(answer(500, {}), MAIL_SERVER=""), "mail")
+    assert (verdict, detail) == ("warning", "no server is set, so no sign-in mail leaves")
 
 
 @pytest.mark.parametrize(
-    ("age", "problem", "verdict", "said"),
+    ("age", "problem", "verdict", "expected"),
     [
         (1, None, "ok", "one runs"),
         (70, None, "problem", "none has run for 1 minute"),
@@ -412,32 +419,35 @@ def test_mail_without_a_server_is_a_warning(asked: Asked) -> None:
     ],
 )
 def test_worker_has_to_beat(
-    app: Flask, asked: Asked, age: int, problem: str | None, verdict: str, said: str
+    app: Flask, run_doctor: Asked, age: int, problem: str | None, verdict: str, expected: str
 ) -> None:
     beat(app, age, problem)
-    judged, what, _ = one(asked(answer(500, {})), "worker")
+    judged, detail, _ = result_of(run_doctor(answer(500, {})), "worker")
     assert judged == verdict
-    assert said in what
+    assert expected in detail
 
 
-def test_rotation_of_the_token_is_followed(app: Flask, asked: Asked) -> None:
-    without = asked(answer(500, {}), TWILIO_AUTH_TOKEN_SECONDARY="")
-    assert one(without, "token rotation")[0] == "ok"
-    assert "no callback has come since" in one(asked(answer(500, {})), "token rotation")[1]
+def test_rotation_of_the_token_is_followed(app: Flask, run_doctor: Asked) -> None:
+    without = run_doctor(answer(500, {}), TWILIO_AUTH_TOKEN_SECONDARY="")
+    assert result_of(without, "token rotation")[0] == "ok"
+    assert (
+        "no callback since then shows"
+        in result_of(run_doctor(answer(500, {})), "token rotation")[1]
+    )
     for number in range(5):
         call_back(app.test_client(), fields(sid(number), "sent"), token=SECONDARY)
-    verdict, what, fix = one(asked(answer(500, {})), "token rotation")
+    verdict, detail, fix = result_of(run_doctor(answer(500, {})), "token rotation")
     assert verdict == "warning"
-    assert "promoted" in what
+    assert "promoted" in detail
     assert "TWILIO_AUTH_TOKEN" in fix
 
 
-def test_refused_callback_beside_accepted_ones_is_a_warning(app: Flask, asked: Asked) -> None:
+def test_refused_callback_beside_accepted_ones_is_a_warning(app: Flask, run_doctor: Asked) -> None:
     call_back(app.test_client(), fields(sid(1), "sent"))
     store(app, refusal(utcnow(), diagnosis="Valid for http://x.example"))
-    verdict, what, _ = one(asked(answer(500, {})), "connection")
+    verdict, detail, _ = result_of(run_doctor(answer(500, {})), "connection")
     assert verdict == "warning"
-    assert what == "1 callback was refused in the last hour: Valid for http://x.example"
+    assert detail == "1 callback was refused in the last hour: Valid for http://x.example"
 
 
 def ends_with(app: Flask, *arguments: str) -> int:
@@ -468,7 +478,9 @@ def test_doctor_ends_with_1_while_twilio_is_silent_although_it_should_not_be(liv
         db.session.commit()
     done = live.test_cli_runner().invoke(args=["doctor"])
     assert done.exit_code == 1
-    assert "problem  connection: No callback has ever come, though 1 message waits" in done.stdout
+    assert (
+        "problem  connection: No callback has ever arrived, though 1 message waits" in done.stdout
+    )
 
 
 def test_doctor_ends_with_0_for_a_stranger_who_is_refused(live: Flask) -> None:

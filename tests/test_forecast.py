@@ -11,8 +11,8 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.refused import replay
-from smstracker.refused.payload import Refusal
-from smstracker.refused.replay import ReplayForecast, forecast, would_be_applied
+from smstracker.refused.misfit import Refusal
+from smstracker.refused.replay import ReplayForecast, forecast, is_applicable
 from tests.refused_callbacks import refusal
 from tests.signing import STATUS_PATH, fields, sid, signature
 
@@ -27,7 +27,7 @@ def valid(**columns: Any) -> RefusedCallback:
     return refusal(utcnow(), **(signed | columns))
 
 
-def foretold(app: Flask, *refusals: RefusedCallback) -> ReplayForecast:
+def read_forecast(app: Flask, *refusals: RefusedCallback) -> ReplayForecast:
     with app.app_context():
         for one in refusals:
             db.session.add(one)
@@ -38,30 +38,30 @@ def foretold(app: Flask, *refusals: RefusedCallback) -> ReplayForecast:
 
 def test_forecast_counts_what_is_valid_by_now(app: Flask) -> None:
     refusals = (valid(), refusal(utcnow()), valid(replayed_at=utcnow()), valid())
-    assert foretold(app, *refusals) == ReplayForecast(2, is_whole=True, is_done=False)
+    assert read_forecast(app, *refusals) == ReplayForecast(2, is_complete=True, nothing_waits=False)
 
 
 def test_forecast_looks_at_so_many_and_says_that_there_are_more(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "FORESEEN", 2)
-    assert foretold(app, *(valid() for _ in range(3))) == ReplayForecast(2, False, False)
+    monkeypatch.setattr(replay, "MAX_FORECAST", 2)
+    assert read_forecast(app, *(valid() for _ in range(3))) == ReplayForecast(2, False, False)
 
 
 def test_forecast_looks_for_so_long_and_says_that_there_are_more(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "LOOKS_FOR", -1)
-    assert foretold(app, valid()) == ReplayForecast(0, is_whole=False, is_done=False)
+    monkeypatch.setattr(replay, "MAX_FORECAST_SECONDS", -1)
+    assert read_forecast(app, valid()) == ReplayForecast(0, is_complete=False, nothing_waits=False)
 
 
 def test_forecast_looks_first_at_what_names_our_account_then_at_the_newest(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "FORESEEN", 1)
+    monkeypatch.setattr(replay, "MAX_FORECAST", 1)
     older = refusal(utcnow())
     strange = refusal(utcnow(), is_plausible=False)
-    assert foretold(app, older, valid(), strange).applicable == 1
+    assert read_forecast(app, older, valid(), strange).applicable == 1
 
 
 @pytest.mark.parametrize("reason", Refusal)
@@ -69,9 +69,9 @@ def test_refusal_for_whatever_reason_would_be_applied_if_it_is_valid(
     database_url: str, make_app: MakeApp, reason: Refusal
 ) -> None:
     with make_app().app_context():
-        assert would_be_applied(valid(reason=reason.value))
+        assert is_applicable(valid(reason=reason.value))
 
 
 def test_refusal_for_a_reason_of_another_release_is_left_alone(app: Flask) -> None:
     with app.app_context():
-        assert not would_be_applied(valid(reason="of-another-release"))
+        assert not is_applicable(valid(reason="of-another-release"))

@@ -9,9 +9,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, text
 
+from smstracker.doctor import machine_checks
 from smstracker.doctor.check_result import CheckResult
-from smstracker.doctor.checks import machine_checks
-from smstracker.doctor.machine_checks import durability, machine_findings
+from smstracker.doctor.machine_checks import check_durability, check_machine
 from smstracker.extensions import db
 
 MakeApp = Callable[..., Flask]
@@ -20,7 +20,7 @@ GB = 10**9
 
 def findings(app: Flask) -> dict[str, CheckResult]:
     with app.app_context():
-        return {finding.check: finding for finding in (*machine_findings(), *durability())}
+        return {finding.check: finding for finding in (*check_machine(), *check_durability())}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -116,7 +116,7 @@ def test_who_lets_commits_not_wait_is_named(
     administrator("SELECT pg_reload_conf()")
     finding = findings(make_app())["durability"]
     assert finding.verdict != "ok"
-    assert re.search(rf"\({named}\)|although {named} ", finding.found)
+    assert re.search(rf"\({named}\)|although {named} ", finding.detail)
     assert "synchronous_commit" in str(finding.fix)
 
 
@@ -142,7 +142,7 @@ def test_server_that_a_crash_can_destroy_is_a_problem(
     administrator("SELECT pg_reload_conf()")
     finding = findings(make_app())["durability"]
     assert finding.verdict == "problem"
-    assert f"{name}=off: a crash can destroy the database" in finding.found
+    assert f"{name}=off: a crash can destroy the database" in finding.detail
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

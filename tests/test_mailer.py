@@ -21,7 +21,7 @@ from sqlalchemy import delete
 from config import load
 from smstracker import create_app
 from smstracker.doctor.check_result import CheckResult
-from smstracker.doctor.checks import examine
+from smstracker.doctor.checks import run_checks
 from smstracker.extensions import db
 from smstracker.mailer import Mailer, MailError
 from smstracker.models import MailHealth, SignInToken
@@ -121,7 +121,7 @@ def ask(app: Flask, email: str) -> str:
 
 def mail_finding(app: Flask) -> CheckResult:
     with app.app_context():
-        return next(finding for finding in examine() if finding.check == "mail")
+        return next(finding for finding in run_checks() if finding.check == "mail")
 
 
 def test_page_says_alike_for_every_address_that_no_mail_can_be_sent(
@@ -158,8 +158,8 @@ def test_mail_that_one_recipient_cannot_get_is_told_to_the_doctor_and_not_to_str
     assert "is on its way" in ask(app, "alice@example.org")
     finding = mail_finding(app)
     assert finding.verdict == "warning"
-    assert "it refuses the recipient" in finding.found
-    assert "alice" not in finding.found
+    assert "it refuses the recipient" in finding.detail
+    assert "alice" not in finding.detail
 
 
 def test_sender_that_the_server_refuses_is_noticed_without_a_mail(
@@ -175,7 +175,7 @@ def test_sender_that_the_server_refuses_is_noticed_without_a_mail(
     page, finding = ask(app, "mallory@elsewhere.example"), mail_finding(app)
     server.stop()
     assert "No mail can be sent right now" in page
-    assert (finding.verdict, "it refuses the sender" in finding.found) == ("problem", True)
+    assert (finding.verdict, "it refuses the sender" in finding.detail) == ("problem", True)
     assert finding.fix is not None
     assert "MAIL_DEFAULT_SENDER" in finding.fix
     assert "MAIL_SERVER" not in finding.fix

@@ -14,7 +14,7 @@ from sqlalchemy import event, select
 
 from smstracker.clock import utcnow
 from smstracker.connection.report import ConnectionReport, build_report
-from smstracker.connection.storage_probe import storage_problem
+from smstracker.connection.storage_probe import find_storage_problem
 from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.database.problems import DISK_FULL
 from smstracker.extensions import db
@@ -70,10 +70,10 @@ def test_callbacks_that_cannot_be_stored_are_not_told_as_silence(app: Flask, ali
     with time_machine.travel(utcnow() + 30 * MINUTE, tick=False), read_only(app):
         assert call_back(client, fields(sid(2), "sent")).status_code == 503
         numbers = judged(app)
-        said = summarize(numbers)
-        assert numbers.waiting_since == 1
-        assert said.kind is SummaryKind.NOT_STORING
-        assert said.brief.endswith(
+        sentence = summarize(numbers)
+        assert numbers.waiting_since_last_callback == 1
+        assert sentence.kind is SummaryKind.NOT_STORING
+        assert sentence.brief.endswith(
             "the database file cannot be written"
             if app.config["SETTINGS"].database_url.startswith("sqlite")
             else "the database is read-only"
@@ -97,9 +97,9 @@ def test_callbacks_that_could_not_be_stored_are_counted_with_the_next_one(app: F
         call_back(client, fields(sid(9), "sent"))
         with app.app_context():
             assert db.session.scalars(select(CallbackTally.not_stored)).all() == [3]
-        said = summarize(judged(app))
-        assert (said.kind, judged(app).hour.not_stored) == (SummaryKind.NOT_STORED, 3)
-        assert said.brief.startswith("3 callbacks could not be stored in the last hour")
+        sentence = summarize(judged(app))
+        assert (sentence.kind, judged(app).hour.not_stored) == (SummaryKind.NOT_STORED, 3)
+        assert sentence.brief.startswith("3 callbacks could not be stored in the last hour")
         clock.shift(70 * MINUTE)
         assert summarize(judged(app)).kind is not SummaryKind.NOT_STORED
 
@@ -109,16 +109,16 @@ def test_full_disk_is_said_before_a_callback_fails_and_no_longer_once_there_is_r
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beat(app)
-    said = "Nothing can be stored, and callbacks are answered with 503: the disk is full"
+    sentence = "Nothing can be stored, and callbacks are answered with 503: the disk is full"
     with monkeypatch.context() as disk:
         disk.setattr(
             import_module("smstracker.web.health").shutil,
             "disk_usage",
             lambda _: SimpleNamespace(free=0),
         )
-        assert summarize(judged(app)).brief == said
-        assert said in words(alice.get("/messages").text)
-    assert said not in words(alice.get("/messages").text)
+        assert summarize(judged(app)).brief == sentence
+        assert sentence in words(alice.get("/messages").text)
+    assert sentence not in words(alice.get("/messages").text)
     assert summarize(judged(app)).kind is SummaryKind.WELL
 
 
@@ -127,9 +127,9 @@ def test_worker_that_cannot_store_its_beat_is_not_told_as_gone(app: Flask) -> No
     assert summarize(judged(app)).kind is SummaryKind.NO_WORKER
     with read_only(app):
         assert summarize(judged(app)).kind is SummaryKind.NOT_STORING
-        said = app.test_cli_runner().invoke(args=["doctor"]).stdout
-    assert "worker: none has run" not in said
-    assert "start flask worker" not in said
+        sentence = app.test_cli_runner().invoke(args=["doctor"]).stdout
+    assert "worker: none has run" not in sentence
+    assert "start flask worker" not in sentence
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -154,7 +154,7 @@ def test_failure_to_store_is_told_for_a_moment(app: Flask, age: int, is_told: bo
     now = utcnow()
     with app.app_context():
         current_writer().failure = (DISK_FULL, now - timedelta(seconds=age))
-        assert storage_problem(now) == (DISK_FULL if is_told else None)
+        assert find_storage_problem(now) == (DISK_FULL if is_told else None)
 
 
 def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:

@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback, StatusEvent
-from smstracker.refused.diagnosis import diagnose_pending
+from smstracker.refused.stored_diagnosis import diagnose_pending
 from smstracker.webhooks import quarantine, writer
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, sid
@@ -30,7 +30,7 @@ MULTIPART = "multipart/form-data; boundary=x"
 PARTS = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n' * 300
 
 
-def kept(app: Flask) -> list[RefusedCallback]:
+def refused_rows(app: Flask) -> list[RefusedCallback]:
     with app.app_context():
         return list(db.session.scalars(select(RefusedCallback).order_by(RefusedCallback.id)))
 
@@ -63,7 +63,7 @@ def test_forged_callback_is_kept_with_all_that_explains_it(
             Host="10.0.0.7:8000",
         )
     assert answer.status_code == 403
-    [row] = kept(app)
+    [row] = refused_rows(app)
     assert (row.reason, row.is_plausible, row.target) == ("signature", True, path)
     assert (row.sent_host, row.forwarded_host) == ("10.0.0.7:8000", "sms.example.org")
     assert (row.forwarded_proto, row.content_type) == ("http", FORM)
@@ -94,7 +94,7 @@ def test_whatever_is_refused_is_kept(
     app: Flask, client: FlaskClient, path: str, sent: dict[str, Any], code: int, reason: str
 ) -> None:
     assert client.post(path, **sent).status_code == code
-    [row] = kept(app)
+    [row] = refused_rows(app)
     assert (row.reason, row.target, row.is_plausible) == (reason, path, False)
     assert row.body_length == len(sent["data"])
     assert row.body == (b"" if code == 413 else sent["data"][: 16 * 1024])
@@ -103,14 +103,14 @@ def test_whatever_is_refused_is_kept(
 
 def test_signed_callback_without_a_status_is_kept(app: Flask, client: FlaskClient) -> None:
     assert call_back(client, {"MessageSid": sid(1)}).status_code == 400
-    [row] = kept(app)
+    [row] = refused_rows(app)
     assert (row.reason, row.twilio_sid, row.status) == ("unreadable", sid(1), None)
 
 
 def test_other_methods_are_not_kept(app: Flask, client: FlaskClient) -> None:
     assert client.get(STATUS_PATH).status_code == 405
     assert client.put("/webhooks/twilio/sms").status_code == 405
-    assert kept(app) == []
+    assert refused_rows(app) == []
 
 
 @pytest.mark.parametrize("suffix", ["/", f"/{uuid.UUID(int=7)}/"])
@@ -123,7 +123,7 @@ def test_slash_at_the_end_is_part_of_what_is_signed_and_no_redirect(
         client, fields(sid(1), "sent"), STATUS_PATH + suffix, signed_path=STATUS_PATH + without
     )
     assert answer.status_code == 403
-    assert kept(app)[0].target == STATUS_PATH + suffix
+    assert refused_rows(app)[0].target == STATUS_PATH + suffix
 
 
 def test_identical_repeats_are_one_row_with_a_count(app: Flask, client: FlaskClient) -> None:
@@ -132,7 +132,7 @@ def test_identical_repeats_are_one_row_with_a_count(app: Flask, client: FlaskCli
             assert forge(client).status_code == 403
             clock.shift(60)
         forge(client, 2)
-    first, second = kept(app)
+    first, second = refused_rows(app)
     assert (first.count, second.count) == (3, 1)
     assert (first.first_at, first.last_at) == (NOON, NOON + timedelta(minutes=2))
     assert second.id == first.id + 1
@@ -142,7 +142,7 @@ def test_identical_repeats_are_one_row_with_a_count(app: Flask, client: FlaskCli
 def test_body_is_cut_at_16_kb_and_its_length_is_kept(app: Flask, client: FlaskClient) -> None:
     form = fields(sid(1), "sent", Huge="x" * 20_000)
     assert call_back(client, form, token="f" * 32).status_code == 403
-    [row] = kept(app)
+    [row] = refused_rows(app)
     assert (len(row.body), row.body_length) == (16 * 1024, len(urlencode(form)))
 
 
@@ -157,7 +157,7 @@ def test_strange_values_are_kept_cut_to_what_a_column_holds(
     form = fields(value[:1000], value[:1000], AccountSid=value[:1000])
     answer = client.post(STATUS_PATH, data=form, environ_overrides=environ)
     assert answer.status_code == 403
-    [row] = kept(app)
+    [row] = refused_rows(app)
     assert row.signature == raw.replace("\0", "")[:128]
     assert row.twilio_sid == value.replace("\0", "")[:64]
     assert len(row.target) <= 2048
@@ -169,7 +169,7 @@ def test_announced_length_that_no_column_holds_is_kept_as_the_largest(
     headers = {"Content-Type": FORM}
     length = {"CONTENT_LENGTH": "9" * 18}
     assert client.post(STATUS_PATH, headers=headers, environ_overrides=length).status_code == 413
-    assert kept(app)[-1].body_length == 2**31 - 1
+    assert refused_rows(app)[-1].body_length == 2**31 - 1
 
 
 def test_strangest_and_oldest_are_evicted_first(make_app: Callable[..., Flask]) -> None:
@@ -179,12 +179,16 @@ def test_strangest_and_oldest_are_evicted_first(make_app: Callable[..., Flask]) 
         forge(client, number)
     for number in range(4, 7):
         forge(client, number, STRANGER)
-    assert [row.twilio_sid for row in kept(app)] == [*map(sid, range(4)), sid(6)]
+    assert [row.twilio_sid for row in refused_rows(app)] == [*map(sid, range(4)), sid(6)]
     for number in range(7, 10):
         forge(client, number)
-    assert [row.twilio_sid for row in kept(app)] == [sid(2), sid(3), *map(sid, range(7, 10))]
+    assert [row.twilio_sid for row in refused_rows(app)] == [
+        sid(2),
+        sid(3),
+        *map(sid, range(7, 10)),
+    ]
     forge(client, 10, STRANGER)
-    assert sid(10) not in {row.twilio_sid for row in kept(app)}
+    assert sid(10) not in {row.twilio_sid for row in refused_rows(app)}
 
 
 def test_full_quarantine_is_never_over_its_bound(make_app: Callable[..., Flask]) -> None:
@@ -192,8 +196,8 @@ def test_full_quarantine_is_never_over_its_bound(make_app: Callable[..., Flask])
     for number in range(250):
         forge(apps[number % 2].test_client(), number)
         if number % 10 == 0:
-            assert len(kept(apps[0])) <= 100
-    rows = kept(apps[0])
+            assert len(refused_rows(apps[0])) <= 100
+    rows = refused_rows(apps[0])
     assert len(rows) >= 95
     assert rows[-1].twilio_sid == sid(249)
 
@@ -210,7 +214,7 @@ def test_old_ones_are_purged_unless_they_still_come(
     with app.app_context():
         assert RefusedCallback.purge(NOON + timedelta(days=3, hours=1)) == 1
         db.session.commit()
-    assert [row.twilio_sid for row in kept(app)] == [sid(2)]
+    assert [row.twilio_sid for row in refused_rows(app)] == [sid(2)]
 
 
 @pytest.mark.parametrize(("account", "code"), [(ACCOUNT_SID, 503), (STRANGER, 403)])
@@ -232,9 +236,9 @@ def test_one_that_cannot_be_kept_stays_refused_and_costs_no_other_its_place(
     monkeypatch.setattr(writer.RefusedCallback, "store", unfit)
     assert forge(client).status_code == 403
     assert call_back(client, fields(sid(1), "sent")).status_code == 204
-    monkeypatch.setattr(quarantine, "evidence", unfit)
+    monkeypatch.setattr(quarantine, "read_refused_request", unfit)
     assert forge(client).status_code == 403
-    assert kept(app) == []
+    assert refused_rows(app) == []
 
 
 def test_refused_and_accepted_share_a_transaction(app: Flask, client: FlaskClient) -> None:
@@ -297,4 +301,4 @@ def test_flood_in_our_name_does_not_push_out_what_one_of_our_tokens_signed(
         db.session.commit()
     for number in range(20):
         forge(client, number + 10)
-    assert sid(2) in {row.twilio_sid for row in kept(app)}
+    assert sid(2) in {row.twilio_sid for row in refused_rows(app)}

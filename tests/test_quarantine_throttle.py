@@ -18,7 +18,7 @@ from smstracker.webhooks import quarantine, views, writer
 from smstracker.webhooks.throttle import LogThrottle, TokenBucket
 from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, sid, signature
 from tests.test_callbacks import stored
-from tests.test_quarantine import STRANGER, forge, kept, refused_count
+from tests.test_quarantine import STRANGER, forge, refused_count, refused_rows
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -58,7 +58,7 @@ def test_flood_leaves_rows_and_log_lines_bounded_and_signed_callbacks_stored(
         forge(client, 9999, STRANGER)
     assert len(stored(app)) == 5
     # A burst of 100, 10 in each of 15 seconds, and the last.
-    assert 245 <= len(kept(app)) <= 251
+    assert 245 <= len(refused_rows(app)) <= 251
     assert refused_count(app) == 1501
     assert len(lines(written, "callback_refused")) == 11
     assert [line["count"] for line in lines(written, "callbacks_refused")] == [1490]
@@ -68,20 +68,20 @@ def test_flood_leaves_rows_and_log_lines_bounded_and_signed_callbacks_stored(
 def test_strange_ones_do_not_use_up_the_room_of_plausible_ones(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "STRANGE", (1, 2))
-    monkeypatch.setattr(quarantine, "PLAUSIBLE", (1, 3))
+    monkeypatch.setattr(quarantine, "STRANGER_LIMIT", (1, 2))
+    monkeypatch.setattr(quarantine, "PLAUSIBLE_LIMIT", (1, 3))
     with time_machine.travel(NOON, tick=False):
         app = make_app()
         for number in range(5):
             forge(app.test_client(), number, STRANGER)
             forge(app.test_client(), number)
-    assert [row.is_plausible for row in kept(app)] == [False, True, False, True, True]
+    assert [row.is_plausible for row in refused_rows(app)] == [False, True, False, True, True]
 
 
 def test_what_is_only_counted_is_written_within_about_a_second(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "STRANGE", (0.001, 1))
+    monkeypatch.setattr(quarantine, "STRANGER_LIMIT", (0.001, 1))
     with time_machine.travel(NOON, tick=False) as clock:
         app = make_app()
         for _ in range(4):
@@ -95,7 +95,7 @@ def test_what_is_only_counted_is_written_within_about_a_second(
 def test_what_could_not_be_counted_is_counted_later(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "STRANGE", (0.001, 1))
+    monkeypatch.setattr(quarantine, "STRANGER_LIMIT", (0.001, 1))
     app = make_app()
     client = app.test_client()
     for _ in range(3):
@@ -127,7 +127,7 @@ def test_strange_ones_do_not_wait_for_a_dead_database(
             assert len(tried) == 6
         clock.shift(3)
         forge(client, 1, STRANGER)
-    assert len(kept(app)) == 1
+    assert len(refused_rows(app)) == 1
 
 
 def test_strange_ones_do_not_queue_behind_a_database_that_takes_long_to_fail(
@@ -152,7 +152,7 @@ def test_strange_ones_do_not_queue_behind_a_database_that_takes_long_to_fail(
 def test_signed_looking_ones_over_the_budget_may_come_again(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "PLAUSIBLE", (0.001, 2))
+    monkeypatch.setattr(quarantine, "PLAUSIBLE_LIMIT", (0.001, 2))
     client = make_app().test_client()
     codes = [
         call_back(client, fields(sid(n), "sent"), token="f" * 32).status_code for n in range(4)
@@ -163,7 +163,7 @@ def test_signed_looking_ones_over_the_budget_may_come_again(
 def test_many_threads_at_once_are_counted_exactly(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quarantine, "PLAUSIBLE", (0.001, 40))
+    monkeypatch.setattr(quarantine, "PLAUSIBLE_LIMIT", (0.001, 40))
     app = make_app()
 
     def post(number: int) -> int:
@@ -177,8 +177,8 @@ def test_many_threads_at_once_are_counted_exactly(
     assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 204
     assert len(stored(app)) == 41
     assert refused_count(app) == 160
-    assert sum(row.count for row in kept(app)) == 40
-    assert len(kept(app)) <= 7
+    assert sum(row.count for row in refused_rows(app)) == 40
+    assert len(refused_rows(app)) <= 7
 
 
 def test_failures_that_nobody_signed_for_share_the_lines_of_refusals(

@@ -21,7 +21,7 @@ from smstracker.sms.status import Source
 from tests.clients import Person
 from tests.signing import BASE_URL, SECONDARY, call_back, fields, sid
 from tests.test_callbacks import path_of, stored
-from tests.test_quarantine import forge, kept
+from tests.test_quarantine import forge, refused_rows
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SUBACCOUNT, SUBTOKEN = "AC" + "5" * 32, "b" * 32
@@ -74,7 +74,7 @@ def test_replay_after_a_setting_is_mended_moves_the_message_and_keeps_the_order(
         timedelta(minutes=n) for n in range(3)
     ]
     assert {event.replayed_at for event in events} == {NOON + timedelta(minutes=63)}
-    assert all(row.replayed_at for row in kept(app))
+    assert all(row.replayed_at for row in refused_rows(app))
 
 
 def test_replayed_event_says_that_it_was_refused_first(make_app: Make, alice: Person) -> None:
@@ -108,7 +108,7 @@ def test_former_token_explains_and_never_verifies(make_app: Make) -> None:
     app = make_app(TWILIO_AUTH_TOKEN_FORMER=NEW_TOKEN)
     call_back(app.test_client(), fields(sid(1), "sent"), token=NEW_TOKEN)
     assert replayed(app) == (0, 1)
-    assert kept(app)[0].setting == "TWILIO_AUTH_TOKEN_SECONDARY"
+    assert refused_rows(app)[0].setting == "TWILIO_AUTH_TOKEN_SECONDARY"
 
 
 def test_token_of_a_subaccount_does_not_vouch_for_another_accounts_message(
@@ -146,7 +146,7 @@ def test_unreadable_and_cut_ones_stay_refused(app: Flask, form: dict[str, str], 
     signed_for = {"token": "f" * 32} if "Huge" in form else {}
     call_back(client, whole, **signed_for)
     assert replayed(app) == (0, 1)
-    assert word in (kept(app)[0].diagnosis or "")
+    assert word in (refused_rows(app)[0].diagnosis or "")
     assert stored(app) == []
 
 
@@ -155,16 +155,16 @@ def test_only_the_chosen_ones_are_replayed(make_app: Make) -> None:
     for number in range(3):
         call_back(old, fields(sid(number), "sent"))
     app = make_app()
-    ids = [row.id for row in kept(app)]
+    ids = [row.id for row in refused_rows(app)]
     assert replayed(app, [ids[1], 10**12]) == (1, 0)
     assert [event.twilio_sid for event in stored(app)] == [sid(1)]
-    assert [bool(row.replayed_at) for row in kept(app)] == [False, True, False]
+    assert [bool(row.replayed_at) for row in refused_rows(app)] == [False, True, False]
 
 
 def test_two_replays_at_once_apply_each_once(
     make_app: Make, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "BATCH", 3)
+    monkeypatch.setattr(replaying, "BATCH_SIZE", 3)
     old = make_app(PUBLIC_BASE_URL="https://old.example.org").test_client()
     messages = [alice.has_message(twilio_sid=sid(n), body=str(n)) for n in range(10)]
     for word in ("sent", "delivered"):
@@ -184,7 +184,7 @@ def test_two_replays_at_once_apply_each_once(
 def test_replay_among_repeats_and_fresh_callbacks_neither_deadlocks_nor_loses(
     make_app: Make, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "BATCH", 5)
+    monkeypatch.setattr(replaying, "BATCH_SIZE", 5)
     old = make_app(PUBLIC_BASE_URL="https://old.example.org")
     app = make_app()
     messages = [alice.has_message(twilio_sid=sid(n), body=str(n)) for n in range(8)]
@@ -202,7 +202,7 @@ def test_replay_among_repeats_and_fresh_callbacks_neither_deadlocks_nor_loses(
             assert {future.result() for future in posted} == {204, 403}
             assert all(future.exception() is None for future in done)
     replayed(app)
-    assert all(row.replayed_at for row in kept(app))
+    assert all(row.replayed_at for row in refused_rows(app))
     assert {message.status for message in alice.messages()} == {"delivered"}
 
 
@@ -250,7 +250,7 @@ def test_database_that_fails_during_a_replay_leaves_it_to_be_done_again(
         patch.setattr(replaying, "store_callback", gone)
         with pytest.raises(OperationalError):
             replayed(app)
-    assert kept(app)[0].replayed_at is None
+    assert refused_rows(app)[0].replayed_at is None
     assert replayed(app) == (1, 0)
 
 
@@ -261,16 +261,16 @@ def test_applied_one_that_comes_again_stays_applied(make_app: Make) -> None:
     assert replayed(app) == (1, 0)
     call_back(old, fields(sid(1), "sent"))
     assert replayed(app) == (0, 0)
-    [row] = kept(app)
+    [row] = refused_rows(app)
     assert (row.count, bool(row.replayed_at), len(stored(app))) == (2, True, 1)
 
 
 def test_large_replay_only_verifies_and_leaves_the_explaining_to_the_worker(
     make_app: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "EXPLAINED", 1)
+    monkeypatch.setattr(replaying, "MAX_EXPLAINED", 1)
     app = make_app()
     for number in (1, 2):
         call_back(app.test_client(), fields(sid(number), "sent"), token="f" * 32)
     assert replayed(app) == (0, 2)
-    assert [row.diagnosis for row in kept(app)] == [None, None]
+    assert [row.diagnosis for row in refused_rows(app)] == [None, None]

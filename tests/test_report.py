@@ -12,7 +12,7 @@ from flask import Flask
 from sqlalchemy import event
 
 from smstracker.clock import utcnow
-from smstracker.connection.report import SPANS, ConnectionReport, build_report
+from smstracker.connection.report import PERIODS, ConnectionReport, build_report
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, Message, StatusEvent
 from smstracker.models.callback_counts import bucket_start
@@ -32,7 +32,7 @@ def now() -> Iterator[datetime]:
         yield utcnow()
 
 
-def a_message(owner: int, accepted: datetime, **columns: object) -> Message:
+def add_message(owner: int, accepted: datetime, **columns: object) -> Message:
     message = Message(owner_id=owner, form_id=uuid.uuid4())
     message._set_content(Content("+15558675310", "+15005550006", "Hello"))
     facts = {"created_at": accepted, "status_at": accepted, "accepted_at": accepted}
@@ -41,7 +41,7 @@ def a_message(owner: int, accepted: datetime, **columns: object) -> Message:
     return message
 
 
-def a_callback(word: str, at: datetime, **columns: object) -> dict[str, object]:
+def add_callback(word: str, at: datetime, **columns: object) -> dict[str, object]:
     return {"status": word, "source": "callback", "payload": {}, "received_at": at} | columns
 
 
@@ -50,7 +50,7 @@ def random_message(owner: int, now: datetime, chance: random.Random) -> Message:
     word = chance.choice(list(RANK))
     source = chance.choice(["callback", "callback", "lookup", "send", None])
     end = min(accepted + timedelta(seconds=chance.randrange(4000)), now)
-    return a_message(
+    return add_message(
         owner,
         accepted,
         status=word,
@@ -67,7 +67,7 @@ def random_callbacks(
     if message.status_source != "callback" or message.status in ("pending", "unknown", *NOT_SENT):
         return []
     first = min(message.accepted_at + timedelta(seconds=chance.randrange(-2, 60)), now)  # type: ignore[operator]
-    told = [a_callback("sent", first), a_callback(message.status, message.status_at)]
+    told = [add_callback("sent", first), add_callback(message.status, message.status_at)]
     return [one | {"message_id": message.id} for one in told]
 
 
@@ -86,7 +86,7 @@ def events(app: Flask, alice: Person, bob: Person, now: datetime) -> list[dict[s
     return told
 
 
-def of(app: Flask, now: datetime) -> ConnectionReport:
+def read_report(app: Flask, now: datetime) -> ConnectionReport:
     with app.app_context():
         return build_report(now)
 
@@ -94,39 +94,39 @@ def of(app: Flask, now: datetime) -> ConnectionReport:
 def test_report_counts_what_callbacks_and_look_ups_ended(
     app: Flask, alice: Person, bob: Person, now: datetime, events: list[dict[str, object]]
 ) -> None:
-    found = of(app, now)
+    report = read_report(app, now)
     mine = alice.messages() + bob.messages()
-    for window, span in zip(found.windows, SPANS, strict=True):
+    for window, span in zip(report.windows, PERIODS, strict=True):
         ended = [m for m in mine if m.final_at and m.final_at > now - span]
         sources = [m.status_source for m in ended if m.status not in NOT_CALLED_BACK]
         told = [m for m in ended if m.status_source == "callback"]
-        assert (window.told, window.missed) == (len(told), sources.count("lookup"))
-        assert window.repaired_share == window.missed / (window.told + window.missed)
+        assert (window.by_callback, window.by_lookup) == (len(told), sources.count("lookup"))
+        assert window.lookup_share == window.by_lookup / (window.by_callback + window.by_lookup)
 
 
 def test_report_counts_what_waits(
     app: Flask, alice: Person, bob: Person, now: datetime, events: list[dict[str, object]]
 ) -> None:
-    found = of(app, now)
+    report = read_report(app, now)
     mine, heard = alice.messages() + bob.messages(), {one["message_id"] for one in events}
     unknown = [m for m in mine if m.status in ("pending", "unknown")]
-    assert found.unknown == len([m for m in unknown if m.status_at < now - 10 * MINUTE])
+    assert report.unknown == len([m for m in unknown if m.status_at < now - 10 * MINUTE])
     words = {"accepted", "queued", "sending", "sent", "partially_delivered"}
     waiting = [m for m in mine if m.status in words and m.id not in heard]
     old = [m for m in waiting if m.accepted_at <= now - 5 * MINUTE]  # type: ignore[operator]
     recent = [m for m in old if m.created_at > now - timedelta(days=7)]
     unheard = [m for m in recent if m.status_source != "callback"]
-    assert found.unheard == len(unheard) > 20
-    assert found.sent_in_day == len([m for m in mine if m.created_at > now - SPANS[1]])
-    assert found.oldest_message_at == min(mine, key=lambda m: m.id).created_at
+    assert report.without_callback == len(unheard) > 20
+    assert report.sent_in_day == len([m for m in mine if m.created_at > now - PERIODS[1]])
+    assert report.oldest_message_at == min(mine, key=lambda m: m.id).created_at
 
 
 def test_report_measures_how_long_callbacks_take(
     app: Flask, alice: Person, bob: Person, now: datetime, events: list[dict[str, object]]
 ) -> None:
-    found = of(app, now)
+    report = read_report(app, now)
     ended = [
-        m for m in alice.messages() + bob.messages() if m.final_at and m.final_at > now - SPANS[2]
+        m for m in alice.messages() + bob.messages() if m.final_at and m.final_at > now - PERIODS[2]
     ]
     firsts, ends = [], []
     for message in ended:
@@ -135,8 +135,8 @@ def test_report_measures_how_long_callbacks_take(
             took = [(one["received_at"] - message.accepted_at).total_seconds() for one in came]  # type: ignore[operator]
             firsts.append(max(min(took), 0))
             ends.append(max(took[1], 0))
-    assert found.to_first.sample == found.to_final.sample == len(ends) > 40
-    for delay, seconds in ((found.to_first, firsts), (found.to_final, ends)):
+    assert report.to_first.sample_size == report.to_final.sample_size == len(ends) > 40
+    for delay, seconds in ((report.to_first, firsts), (report.to_final, ends)):
         assert delay.median == timedelta(seconds=median(seconds))
         assert not delay.is_few
         p95 = delay.p95.total_seconds()  # type: ignore[union-attr]
@@ -147,15 +147,15 @@ def test_report_measures_how_long_callbacks_take(
 def test_delay_of_one_message_is_shown_as_few(app: Flask, alice: Person, now: datetime) -> None:
     with app.app_context():
         at = now - MINUTE
-        message = a_message(alice.id, at, status="delivered", final_at=now)
+        message = add_message(alice.id, at, status="delivered", final_at=now)
         db.session.add(message)
         db.session.flush()
-        end = a_callback("delivered", at + timedelta(seconds=3), message_id=message.id)
-        late = a_callback("sent", at, message_id=message.id, replayed_at=now)
+        end = add_callback("delivered", at + timedelta(seconds=3), message_id=message.id)
+        late = add_callback("sent", at, message_id=message.id, replayed_at=now)
         db.session.add_all([StatusEvent(**end), StatusEvent(**late)])
         db.session.commit()
-    delay = of(app, now).to_first
-    assert (delay.median, delay.sample, delay.is_few) == (timedelta(seconds=3), 1, True)
+    delay = read_report(app, now).to_first
+    assert (delay.median, delay.sample_size, delay.is_few) == (timedelta(seconds=3), 1, True)
     assert delay.p95 == timedelta(seconds=3)
 
 
@@ -163,13 +163,13 @@ def test_callback_that_overtakes_the_answer_took_no_time(
     app: Flask, alice: Person, now: datetime
 ) -> None:
     with app.app_context():
-        message = a_message(alice.id, now, status="delivered", final_at=now)
+        message = add_message(alice.id, now, status="delivered", final_at=now)
         db.session.add(message)
         db.session.flush()
-        early = a_callback("delivered", now - timedelta(seconds=2), message_id=message.id)
+        early = add_callback("delivered", now - timedelta(seconds=2), message_id=message.id)
         db.session.add(StatusEvent(**early))
         db.session.commit()
-    numbers = of(app, now)
+    numbers = read_report(app, now)
     nothing = timedelta(0)
     assert (numbers.to_first.median, numbers.to_first.p95) == (nothing, nothing)
     assert (numbers.to_final.median, numbers.to_final.p95) == (nothing, nothing)
@@ -193,8 +193,8 @@ def test_tally_is_summed_over_processes_and_spans(app: Flask, now: datetime) -> 
     with app.app_context():
         db.session.execute(db.insert(CallbackTally), rows)
         db.session.commit()
-    found = of(app, now)
-    for window, span in zip(found.windows, SPANS, strict=True):
+    report = read_report(app, now)
+    for window, span in zip(report.windows, PERIODS, strict=True):
         within = [row for row in rows if row["began_at"] >= bucket_start(now - span)]
         for name in ("accepted", *TALLIED):
             assert getattr(window, name) == sum(row[name] for row in within)
@@ -211,12 +211,12 @@ def tally(app: Flask, at: datetime, process: str = "p", **columns: object) -> No
 
 
 def test_last_callback_is_the_newest_of_all_processes(app: Flask, now: datetime) -> None:
-    assert of(app, now).last_callback_at is None
+    assert read_report(app, now).last_callback_at is None
     at = bucket_start(now - 20 * MINUTE)
     for process, moment in (("a", at + MINUTE), ("b", at + 2 * MINUTE)):
         tally(app, at, process, accepted=1, last_accepted_at=moment)
     tally(app, now, "c", refused=3)
-    assert of(app, now).last_callback_at == at + 2 * MINUTE
+    assert read_report(app, now).last_callback_at == at + 2 * MINUTE
 
 
 def test_last_callback_is_taken_from_messages_while_nothing_is_tallied(
@@ -224,7 +224,7 @@ def test_last_callback_is_taken_from_messages_while_nothing_is_tallied(
 ) -> None:
     told = {"status": "delivered", "status_source": "callback", "final_at": now - MINUTE}
     alice.has_message(**told)
-    assert of(app, now).last_callback_at == now - MINUTE
+    assert read_report(app, now).last_callback_at == now - MINUTE
 
 
 def test_messages_since_the_last_callback_are_told_apart(
@@ -232,14 +232,18 @@ def test_messages_since_the_last_callback_are_told_apart(
 ) -> None:
     last = now - 40 * MINUTE
     tally(app, last, accepted=1, last_accepted_at=last)
-    found = {"status": "delivered", "status_source": "lookup", "final_at": now - 10 * MINUTE}
-    alice.has_message(**found, accepted_at=last - MINUTE)
-    alice.has_message(**found, accepted_at=last + MINUTE)
-    alice.has_message(**(found | {"status": "untraced"}), accepted_at=last + MINUTE)
+    report = {"status": "delivered", "status_source": "lookup", "final_at": now - 10 * MINUTE}
+    alice.has_message(**report, accepted_at=last - MINUTE)
+    alice.has_message(**report, accepted_at=last + MINUTE)
+    alice.has_message(**(report | {"status": "untraced"}), accepted_at=last + MINUTE)
     for accepted in (last - MINUTE, last + MINUTE, now - 6 * MINUTE, now - 4 * MINUTE):
         alice.has_message(status="sent", status_source="send", accepted_at=accepted)
-    numbers = of(app, now)
-    assert (numbers.repaired_since, numbers.waiting_since, numbers.unheard) == (1, 2, 3)
+    numbers = read_report(app, now)
+    assert (
+        numbers.looked_up_since_last_callback,
+        numbers.waiting_since_last_callback,
+        numbers.without_callback,
+    ) == (1, 2, 3)
 
 
 def test_missed_outcome_counts_as_refused_if_a_refused_callback_named_it(
@@ -259,8 +263,8 @@ def test_missed_outcome_counts_as_refused_if_a_refused_callback_named_it(
             ]
         )
         db.session.commit()
-    numbers = of(app, now)
-    assert [(window.missed, window.refused_finals) for window in numbers.windows[:2]] == [
+    numbers = read_report(app, now)
+    assert [(window.by_lookup, window.final_refused) for window in numbers.windows[:2]] == [
         (3, 1),
         (4, 2),
     ]
@@ -282,7 +286,7 @@ def test_refusals_are_grouped_by_what_is_behind_them(app: Flask, now: datetime) 
             ]
         )
         db.session.commit()
-    likely, rubbish = of(app, now).causes
+    likely, rubbish = read_report(app, now).causes
     assert (likely.hour, likely.day, likely.week) == (5, 14, 15)
     assert likely.setting == "PUBLIC_BASE_URL"
     assert likely.newest_at == now - MINUTE
@@ -295,7 +299,7 @@ def test_worker_lives_while_it_beats(app: Flask, now: datetime) -> None:
             beat = now - timedelta(seconds=age)
             db.session.add(Heartbeat(worker=name, started_at=beat, beat_at=beat, problem=None))
         db.session.commit()
-    here, gone = of(app, now).workers
+    here, gone = read_report(app, now).workers
     assert (here.name, here.is_alive, gone.is_alive) == ("here", True, False)
 
 

@@ -1,4 +1,4 @@
-"""Each sentence on the connection has a scene that makes it true, and one beside it without it."""
+"""Each sentence on the connection appears where it is true, and not in a similar case."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,9 +14,9 @@ from smstracker.connection.report import HOUR, WEEK, ConnectionReport, Delay
 from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
 from smstracker.database.problems import DISK_FULL
-from smstracker.doctor.checks import connection_checks
-from smstracker.refused.diagnosis import READY
+from smstracker.doctor import connection_checks
 from smstracker.refused.replay import ReplayForecast
+from smstracker.refused.sentences import READY
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 from tests.source_sentences import quoted, sentences
 
@@ -27,9 +27,9 @@ GONE = {"workers": (worker(age=2 * HOUR),)}
 ONE_READY = cause(1, diagnosis=READY, setting=None)
 READY_CAUSE = cause(3, diagnosis=READY, setting=None)
 UNSURE = cause(3, diagnosis=None, setting=None)
-FORGED = cause(3, diagnosis="Signed with no token of yours.")
+FORGED = cause(3, diagnosis="None of your tokens signed it.")
 HALF = timedelta(seconds=2)
-UNHEARD = SILENT | {"waiting_since": 1}
+UNHEARD = SILENT | {"waiting_since_last_callback": 1}
 OLD = {"oldest_message_at": NOW - 2 * WEEK}
 
 
@@ -51,18 +51,18 @@ def report_of(change: Change) -> ConnectionReport:
     return replace(base, **changed)
 
 
-# What is said, the scene that makes it true, and the scene beside it that must not show it.
-SCENES: list[tuple[str, Change, Change]] = [
+# A sentence, the report that it is true of, and a similar report that it is not true of.
+REPORTS: list[tuple[str, Change, Change]] = [
     (
         "Nothing can be stored, and callbacks are answered with 503: the disk is full. "
         "Free space on the disk of the database",
-        {"storage": DISK_FULL} | GONE | UNHEARD,
+        {"storage_problem": DISK_FULL} | GONE | UNHEARD,
         GONE | UNHEARD,
     ),
-    ("The worker has not run for 2 hours", GONE, GONE | {"storage": DISK_FULL}),
+    ("The worker has not run for 2 hours", GONE, GONE | {"storage_problem": DISK_FULL}),
     (
         "problem worker: not known: nothing can be stored (the disk is full)",
-        GONE | {"storage": DISK_FULL},
+        GONE | {"storage_problem": DISK_FULL},
         GONE,
     ),
     (
@@ -73,7 +73,7 @@ SCENES: list[tuple[str, Change, Change]] = [
     ),
     (
         "Twilio has not reached this app for 42 minutes; 1 message waits for a callback. "
-        "Check with flask doctor that PUBLIC_BASE_URL is reached from outside",
+        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
         UNHEARD,
         UNHEARD | hour(not_stored=1),
     ),
@@ -81,24 +81,28 @@ SCENES: list[tuple[str, Change, Change]] = [
     ("outside, and start flask worker", UNHEARD | {"workers": ()}, UNHEARD),
     (
         "waits for a callback, and Twilio cannot be asked",
-        SILENT | CANNOT | {"waiting_since": 1},
+        SILENT | CANNOT | {"waiting_since_last_callback": 1},
         UNHEARD,
     ),
-    ("Twilio was asked about 1 message instead", SILENT | {"repaired_since": 1}, SILENT),
+    (
+        "Twilio was asked about 1 message instead",
+        SILENT | {"looked_up_since_last_callback": 1},
+        SILENT,
+    ),
     (
         "No callback has been accepted for 42 minutes",
         UNHEARD | {"causes": (cause(0),)},
         UNHEARD,
     ),
     (
-        "No callback has ever come, though 1 message waits for one",
-        {"new": True, "waiting_since": 1, "workers": (worker(),)},
-        {"new": True, "waiting_since": 1, "workers": (worker(),)} | OLD,
+        "No callback has ever arrived, though 1 message waits for one",
+        {"new": True, "waiting_since_last_callback": 1, "workers": (worker(),)},
+        {"new": True, "waiting_since_last_callback": 1, "workers": (worker(),)} | OLD,
     ),
     (
-        "No callback has come in the last 7 days, though 1 message waits for one",
-        {"last_callback_at": None, "waiting_since": 1} | OLD,
-        {"new": True, "waiting_since": 1, "workers": (worker(),)},
+        "No callback has arrived in the last 7 days, though 1 message waits for one",
+        {"last_callback_at": None, "waiting_since_last_callback": 1} | OLD,
+        {"new": True, "waiting_since_last_callback": 1, "workers": (worker(),)},
     ),
     (
         "14 callbacks were refused in the last hour: Valid for http://a.example",
@@ -116,13 +120,13 @@ SCENES: list[tuple[str, Change, Change]] = [
         {"causes": (READY_CAUSE,)},
     ),
     (
-        "refused in the last hour: why is not known yet",
-        {"causes": (UNSURE,)} | hour(told=0, accepted=0, missed=1),
+        "refused in the last hour: the reason is not known yet",
+        {"causes": (UNSURE,)} | hour(by_callback=0, accepted=0, by_lookup=1),
         {"causes": (UNSURE,)},
     ),
     ("Twilio cannot be asked: Twilio could not be reached", CANNOT, {}),
     (
-        "No worker runs: what Twilio does not report is not fetched. Start flask worker",
+        "No worker runs: statuses that Twilio does not report are not fetched. Start flask worker",
         {"new": True, "oldest_message_at": NOW - 6 * MINUTE},
         {"new": True, "oldest_message_at": NOW - 4 * MINUTE},
     ),
@@ -135,32 +139,32 @@ SCENES: list[tuple[str, Change, Change]] = [
     (
         "For 1 of 125 messages finished in the last 24 hours no valid callback told the outcome: "
         "1 did not come in time. Twilio was asked instead",
-        day(missed=1),
-        day(missed=0),
+        day(by_lookup=1),
+        day(by_lookup=0),
     ),
     (
         "told the outcome: 1 was refused, 2 did not come in time. Twilio",
-        day(missed=3, refused_finals=1),
-        day(missed=3),
+        day(by_lookup=3, final_refused=1),
+        day(by_lookup=3),
     ),
     (
         "told the outcome: 2 were refused. Twilio",
-        day(missed=2, refused_finals=2),
-        day(missed=3, refused_finals=2),
+        day(by_lookup=2, final_refused=2),
+        day(by_lookup=3, final_refused=2),
     ),
     (
         "2 did not come in time or could not be stored",
-        day(missed=2, not_stored=1),
-        day(missed=2),
+        day(by_lookup=2, not_stored=1),
+        day(by_lookup=2),
     ),
-    ("All 124 outcomes of the last 24 hours were called back", {}, day(missed=1)),
+    ("All 124 outcomes of the last 24 hours were called back", {}, day(by_lookup=1)),
     (
         "The one outcome of the last 24 hours was called back",
         {"day": window(1)},
         {"day": window(0, 1)},
     ),
     (
-        "No sent message was finished in the last 24 hours, so there is nothing to judge yet",
+        "No message became final in the last 24 hours, so there is nothing to judge yet",
         {"day": window()},
         {"day": window(), "sent_in_day": 0},
     ),
@@ -184,22 +188,22 @@ SCENES: list[tuple[str, Change, Change]] = [
     ("problem connection: Twilio has not", UNHEARD, SILENT),
     (
         "problem refused: 3 callbacks were refused in 24 hours, and none accepted. "
-        "flask callbacks list says why",
+        "see flask callbacks list",
         {"causes": (FORGED,)} | day(accepted=0),
         {"causes": (replace(FORGED, is_plausible=False),)} | day(accepted=0),
     ),
-    ("refused: 3 in 24 hours, 3 in 7 days: Signed with", {"causes": (FORGED,)}, {}),
+    ("refused: 3 in 24 hours, 3 in 7 days: None of your", {"causes": (FORGED,)}, {}),
     (
-        "3 in 7 days, from strangers: Signed with",
+        "3 in 7 days, from strangers: None of your",
         {"causes": (replace(FORGED, is_plausible=False),)},
         {"causes": (FORGED,)},
     ),
     ("flask callbacks list", {"causes": (FORGED,)}, {"causes": (READY_CAUSE,)}),
     ("flask callbacks replay --all", {"causes": (READY_CAUSE,)}, {"causes": (FORGED,)}),
-    ("token rotation: none is under way", rotating(Rotation.NONE), rotating(Rotation.UNSEEN)),
+    ("token rotation: none is under way", rotating(Rotation.NONE), rotating(Rotation.NO_CALLBACK)),
     (
-        "a secondary token is set; no callback has come since that shows which signs",
-        rotating(Rotation.UNSEEN),
+        "a secondary token is set; no callback since then shows which one signs",
+        rotating(Rotation.NO_CALLBACK),
         rotating(Rotation.PRIMARY_SIGNS),
     ),
     (
@@ -230,8 +234,8 @@ SCENES: list[tuple[str, Change, Change]] = [
         {"workers": ()},
         {"workers": (worker(),)},
     ),
-    ("last callback: none has come yet", {"new": True}, {}),
-    ("none has come in the last 7 days", {"last_callback_at": None} | OLD, {"new": True}),
+    ("last callback: none yet", {"new": True}, {}),
+    ("none in the last 7 days", {"last_callback_at": None} | OLD, {"new": True}),
     (
         "callbacks in 1 day: 248 accepted, 0 of them repeated, 0 refused; "
         "124 outcomes by callback, 0 by asking (0 %)",
@@ -245,114 +249,115 @@ SCENES: list[tuple[str, Change, Change]] = [
         {"to_final": Delay(HALF, HALF, 90)},
     ),
 ]
-# Each a call that says it, and one that says something else.
-WORDS: list[tuple[str, str, str]] = [
-    ("There was nothing to replay.", wording.replayed(0, 0), wording.replayed(0, 1)),
+# A sentence, a text that has it, and a text that has not.
+WORDINGS: list[tuple[str, str, str]] = [
+    ("There was nothing to replay.", wording.describe_replay(0, 0), wording.describe_replay(0, 1)),
     (
         "1 callback was applied. 2 callbacks stay refused. 2 ×: Why.",
-        wording.replayed(1, 2, [("Why.", 2)]),
-        wording.replayed(1, 0),
+        wording.describe_replay(1, 2, [("Why.", 2)]),
+        wording.describe_replay(1, 0),
     ),
     (
         "The other reasons are below.",
-        wording.replayed(0, 4, [(f"{number}.", 1) for number in range(4)]),
-        wording.replayed(0, 3, [(f"{number}.", 1) for number in range(3)]),
+        wording.describe_replay(0, 4, [(f"{number}.", 1) for number in range(4)]),
+        wording.describe_replay(0, 3, [(f"{number}.", 1) for number in range(3)]),
     ),
     (
-        "All that was refused has been applied since.",
-        wording.prospect(ReplayForecast(0, is_whole=True, is_done=True)),
-        wording.prospect(ReplayForecast(0, is_whole=True, is_done=False)),
+        "Every refused callback has been applied.",
+        wording.describe_forecast(ReplayForecast(0, is_complete=True, nothing_waits=True)),
+        wording.describe_forecast(ReplayForecast(0, is_complete=True, nothing_waits=False)),
     ),
     (
-        "Replay applies all that is valid with today's settings, and nothing else.",
-        wording.prospect(ReplayForecast(0, is_whole=False, is_done=False)),
-        wording.prospect(ReplayForecast(1, is_whole=True, is_done=False)),
+        "Replay applies only what is valid with today's settings.",
+        wording.describe_forecast(ReplayForecast(0, is_complete=False, nothing_waits=False)),
+        wording.describe_forecast(ReplayForecast(1, is_complete=True, nothing_waits=False)),
     ),
     (
-        "Replay applies the 1 callback that is valid by now.",
-        wording.prospect(ReplayForecast(1, is_whole=True, is_done=False)),
-        wording.prospect(ReplayForecast(0, is_whole=True, is_done=False)),
+        "Replay applies the 1 callback that is valid now.",
+        wording.describe_forecast(ReplayForecast(1, is_complete=True, nothing_waits=False)),
+        wording.describe_forecast(ReplayForecast(0, is_complete=True, nothing_waits=False)),
     ),
     (
-        "None can be applied: none is valid with today's settings. Fix a cause named above and "
-        "restart: a Replay button then appears here. What none of your tokens or keys has signed "
-        "is never applied.",
-        wording.prospect(ReplayForecast(0, is_whole=True, is_done=False)),
-        wording.prospect(ReplayForecast(2, is_whole=True, is_done=False)),
+        "None is valid with today's settings, so none can be applied. Fix a cause named above and "
+        "restart: a Replay button then appears here. What none of your tokens or keys signed is "
+        "never applied.",
+        wording.describe_forecast(ReplayForecast(0, is_complete=True, nothing_waits=False)),
+        wording.describe_forecast(ReplayForecast(2, is_complete=True, nothing_waits=False)),
     ),
-    ("< 1 %", wording.share(0.004), wording.share(0)),
-    ("> 99 %", wording.share(0.996), wording.share(1)),
+    ("< 1 %", wording.format_share(0.004), wording.format_share(0)),
+    ("> 99 %", wording.format_share(0.996), wording.format_share(1)),
     *(
         (
-            said,
-            wording.why(cause(diagnosis=None, reason=reason)),
-            wording.why(cause(diagnosis="Known.", reason=reason)),
+            sentence,
+            wording.cause_sentence(cause(diagnosis=None, reason=reason)),
+            wording.cause_sentence(cause(diagnosis="Known.", reason=reason)),
         )
-        for reason, said in (
+        for reason, sentence in (
             ("signature", "The signature does not verify."),
-            ("unreadable", "Signed, but naming no message or no status."),
-            ("not-a-form", "Not a form, as which Twilio posts."),
+            ("unreadable", "Signed, but without a message SID or status."),
+            ("not-a-form", "Not a form."),
             ("too-large", "Larger than any callback."),
-            ("inbound", "An incoming message, and no status callback."),
+            ("inbound", "An incoming message, not a status callback."),
             ("json", "JSON of another webhook."),
-            ("recut", "A captured callback whose fields were divided anew."),
-            ("address", "To an address that is no callback address."),
-            ("new", "They were refused."),
+            ("recut", "A captured callback with rearranged fields."),
+            ("address", "Not a callback address."),
+            ("new", "Refused (new)."),
         )
     ),
 ]
 
 
 def lines(change: Change) -> str:
-    """What banner, page and flask doctor say of a scene."""
+    """What banner, page and flask doctor say of a report."""
     report = report_of(change)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(connection_checks, "report", lambda _now: report)
-        told = list(connection_checks.findings())
-    parts = [f"{one.verdict} {one.check}: {one.found}. {one.fix or ''}" for one in told]
-    return "\n".join([summarize(report).text, *parts])
+        patch.setattr(connection_checks, "build_report", lambda _now: report)
+        results = list(connection_checks.check_connection())
+    checks = [f"{row.verdict} {row.check}: {row.detail}. {row.fix or ''}" for row in results]
+    return "\n".join([summarize(report).text, *checks])
 
 
 @cache
-def told() -> list[tuple[str, str, str]]:
-    """What is expected, what the scene says, and what the one beside it says."""
-    scenes = [(said, lines(true), lines(beside)) for said, true, beside in SCENES]
-    return [*scenes, *WORDS]
+def cases() -> list[tuple[str, str, str]]:
+    """A sentence, a text that has it, and a similar one that has not."""
+    reports = [(sentence, lines(matching), lines(other)) for sentence, matching, other in REPORTS]
+    return [*reports, *WORDINGS]
 
 
-@pytest.mark.parametrize("number", range(len(SCENES) + len(WORDS)))
-def test_sentence_is_said_in_its_scene_and_not_beside_it(number: int) -> None:
-    said, true, beside = told()[number]
-    assert said in true
-    assert said not in beside
+@pytest.mark.parametrize("number", range(len(REPORTS) + len(WORDINGS)))
+def test_sentence_stands_where_it_is_true_and_only_there(number: int) -> None:
+    sentence, matching, other = cases()[number]
+    assert sentence in matching
+    assert sentence not in other
 
 
 @pytest.mark.parametrize(
-    "module", ["connection/sentence.py", "connection/findings.py", "connection/wording.py"]
+    "module", ["connection/summary.py", "doctor/connection_checks.py", "connection/wording.py"]
 )
-def test_no_sentence_on_the_connection_lacks_its_scenes(module: str) -> None:
-    def has_scenes(part: str) -> bool:
+def test_every_sentence_on_the_connection_has_its_case(module: str) -> None:
+    def has_case(part: str) -> bool:
         return any(
-            part in true and (part in said or part not in beside) for said, true, beside in told()
+            part in matching and (part in sentence or part not in other)
+            for sentence, matching, other in cases()
         )
 
-    assert [part for part in sentences(module) if not has_scenes(part)] == [
-        "cannot be judged ("
-    ] * (module == "connection/findings.py")
+    assert [part for part in sentences(module) if not has_case(part)] == ["cannot be judged ("] * (
+        module == "doctor/connection_checks.py"
+    )
 
 
-def test_every_kind_of_sentence_has_a_scene() -> None:
-    assert {summarize(report_of(true)).kind for _, true, _ in SCENES} == set(SummaryKind)
+def test_every_kind_of_summary_has_a_case() -> None:
+    assert {summarize(report_of(matching)).kind for _, matching, _ in REPORTS} == set(SummaryKind)
 
 
 def test_connection_that_cannot_be_judged_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_now: object) -> ConnectionReport:
         raise OperationalError("SELECT", {}, Exception())
 
-    monkeypatch.setattr(connection_checks, "report", fail)
-    [finding] = connection_checks.findings()
-    assert (finding.verdict, finding.check) == ("problem", "connection")
-    assert finding.found.startswith("cannot be judged (")
+    monkeypatch.setattr(connection_checks, "build_report", fail)
+    [result] = connection_checks.check_connection()
+    assert (result.verdict, result.check) == ("problem", "connection")
+    assert result.detail.startswith("cannot be judged (")
 
 
 def unquoted(module: str, *test_files: str) -> Iterator[str]:
@@ -365,13 +370,19 @@ def unquoted(module: str, *test_files: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("module", "test_files"),
     [
-        ("doctor.py", ("test_doctor.py", "test_callback_edge.py")),
-        ("network_errors.py", ("test_network_errors.py", "test_doctor.py", "test_self_probe.py")),
-        ("self_probe.py", ("test_self_probe.py", "test_callback_edge.py")),
-        ("webhooks/diagnosis.py", ("test_diagnosis.py", "test_callback_edge.py")),
+        ("doctor/checks.py", ("test_doctor.py", "test_callback_edge.py")),
+        (
+            "network_errors.py",
+            ("test_network_errors.py", "test_doctor.py", "test_callback_probe.py"),
+        ),
+        ("doctor/callback_probe.py", ("test_callback_probe.py", "test_callback_edge.py")),
+        (
+            "refused/sentences.py",
+            ("test_diagnosis.py", "test_callback_edge.py", "test_sentences.py"),
+        ),
     ],
 )
-def test_no_sentence_of_a_check_lacks_a_test_that_expects_it(
+def test_every_sentence_of_a_check_is_expected_by_a_test(
     module: str, test_files: tuple[str, ...]
 ) -> None:
     no_sentences = {"  at both ends ", "Zoë ✓ 🚀", "1+1=2 & more", "empty fields added"}

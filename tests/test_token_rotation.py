@@ -11,7 +11,7 @@ from smstracker.carrier.token_marks import token_marks
 from smstracker.clock import utcnow
 from smstracker.connection.report import build_report
 from smstracker.connection.summary import SummaryKind, summarize
-from smstracker.connection.token_rotation import Rotation, SignedCallback, rotation
+from smstracker.connection.token_rotation import Rotation, SignedCallback, judge_rotation
 from tests.conftest import settings
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, call_back, fields, sid
 
@@ -34,7 +34,7 @@ def run(token: str, count: int, age: float = 1) -> list[tuple[str, float]]:
 @pytest.mark.parametrize(
     ("callbacks", "expected"),
     [
-        ([], Rotation.UNSEEN),
+        ([], Rotation.NO_CALLBACK),
         (run("primary", 1), Rotation.PRIMARY_SIGNS),
         (run("primary", 20), Rotation.PRIMARY_SIGNS),
         # One late callback under the old token, whatever came before it.
@@ -61,11 +61,11 @@ def run(token: str, count: int, age: float = 1) -> list[tuple[str, float]]:
 def test_rotation_is_judged_by_the_newest_callbacks(
     callbacks: list[tuple[str, float]], expected: Rotation
 ) -> None:
-    assert rotation(BOTH, newest(*callbacks), NOON) is expected
+    assert judge_rotation(BOTH, newest(*callbacks), NOON) is expected
 
 
 def test_rotation_without_a_secondary_token_is_none() -> None:
-    assert rotation({"primary": "a"}, newest(*run("primary", 5)), NOON) is Rotation.NONE
+    assert judge_rotation({"primary": "a"}, newest(*run("primary", 5)), NOON) is Rotation.NONE
 
 
 def test_mark_tells_tokens_apart_and_is_no_part_of_them() -> None:
@@ -126,7 +126,7 @@ def test_promotion_is_seen_and_the_advice_ends_with_the_change_of_the_settings(
         twilio.calls_back(before, PRIMARY, 4)
         twilio.calls_back(before, SECONDARY, 5)
         assert judged(before) == (Rotation.PROMOTED, SummaryKind.PROMOTED)
-        assert judged(after)[0] is Rotation.UNSEEN  # at once, before anything has come
+        assert judged(after)[0] is Rotation.NO_CALLBACK  # at once, before anything has come
         twilio.calls_back(after, PRIMARY, 2)  # late ones under what is now the secondary token
         assert judged(after)[0] is Rotation.SETTLING
         twilio.calls_back(after, SECONDARY)
@@ -143,6 +143,6 @@ def test_callbacks_of_subaccounts_and_under_tokens_of_before_tell_nothing(
         twilio = Twilio(clock)
         twilio.calls_back(make_app(TWILIO_AUTH_TOKEN_SECONDARY=OTHER), OTHER, 9)
         twilio.calls_back(app, OTHER, 9, AccountSid=sub)
-        assert judged(app)[0] is Rotation.UNSEEN
+        assert judged(app)[0] is Rotation.NO_CALLBACK
         twilio.calls_back(app, PRIMARY, AccountSid=ACCOUNT_SID)
         assert judged(app)[0] is Rotation.PRIMARY_SIGNS

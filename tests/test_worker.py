@@ -297,7 +297,7 @@ def test_worker_explains_what_was_refused(app: Flask) -> None:
     work(app)
     with app.app_context():
         diagnosis = db.session.scalars(select(RefusedCallback.diagnosis)).one()
-    assert "There is no signature at all" in (diagnosis or "")
+    assert "It has no signature" in (diagnosis or "")
 
 
 def test_purge_forgets_old_refusals_and_counts(app: Flask) -> None:

@@ -19,13 +19,13 @@ from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.models.event_store import StoredCallback, append_event
 from smstracker.models.events import StatusUpdate
-from smstracker.refused.payload import read_callback
 from smstracker.refused.request import RefusedRequest
+from smstracker.refused.status_callback import VerifiedCallback, read_callback
 from smstracker.sms.status import Source
 from smstracker.webhooks import writer
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, fields, sid
-from tests.test_quarantine import kept
+from tests.test_quarantine import refused_rows
 
 SIGNER = Signer(ACCOUNT_SID, "primary")
 
@@ -39,7 +39,8 @@ def wait_until(is_ready: Callable[[], bool]) -> None:
 
 
 def news_of(number: int, word: str) -> StatusUpdate:
-    news = read_callback(MultiDict(fields(sid(number), word)), SIGNER, None)
+    callback = VerifiedCallback(MultiDict(fields(sid(number), word)), SIGNER, "")
+    news = read_callback(callback, None)
     assert news is not None
     return news
 
@@ -109,7 +110,9 @@ def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_
 ) -> None:
     for path in ("a", "b", "c"):
         client.post(f"/webhooks/twilio/{path}", data={"a": "1"})
-    refused = sorted((RefusedRequest.of(row) for row in kept(app)), key=lambda e: e.fingerprint)
+    refused = sorted(
+        (RefusedRequest.from_row(row) for row in refused_rows(app)), key=lambda e: e.fingerprint
+    )
     written: list[str] = []
 
     def note_kept(_connection: object, row: dict[str, str], _now: object) -> bool:

@@ -38,7 +38,7 @@ _SHAPES = {
     HMAC_SHA1: re.compile(r"[A-Za-z0-9+/]{27}="),
     HMAC_SHA256: re.compile(r"[A-Za-z0-9+/]{43}="),
 }
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 _ADDRESS = re.compile(r"([^/?]*)([^?]*)\??(.*)", re.DOTALL)
 _NETLOC = re.compile(r"(.*?)(?::([0-9]+))?", re.DOTALL)
 
@@ -195,7 +195,7 @@ def signed_addresses(url: str) -> Iterator[str]:
     scheme, _, rest = url.partition("://")
     netloc, path, query = _ADDRESS.fullmatch(rest).groups()  # type: ignore[union-attr]
     host, port = _NETLOC.fullmatch(netloc).groups()  # type: ignore[union-attr]
-    for spelling in (netloc, host if port else f"{host}:{_DEFAULT_PORTS[scheme]}"):
+    for spelling in (netloc, host if port else f"{host}:{DEFAULT_PORTS[scheme]}"):
         yield f"{scheme}://{spelling}{path}" + (f"?{query}" if query else "")
         if not query:
             yield f"{scheme}://{spelling}{path}?"

@@ -1,7 +1,4 @@
-"""Commands that say in a sentence, and not with a trace, what is wrong around them.
-
-That is the database, and whatever takes what they print.
-"""
+"""Commands that report trouble with the database or their output in a sentence, not a trace."""
 
 import errno
 import os
@@ -16,16 +13,16 @@ from flask.cli import AppGroup
 from smstracker.database.problems import DATABASE_ERRORS, explain
 
 
-class ReportsDatabaseErrors(click.Command):
-    """Says a problem of the database or of its output in a sentence and ends with 1."""
+class CommandWithPlainErrors(click.Command):
+    """Report a failure of the database or the output in a sentence and end with 1."""
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        with plain_output():  # of --help and --version
+        with report_output_errors():  # of --help and --version
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            with plain_output():
+            with report_output_errors():
                 return super().invoke(ctx)
         except DATABASE_ERRORS as error:
             problem = explain(error)
@@ -35,23 +32,23 @@ class ReportsDatabaseErrors(click.Command):
 
 
 @contextmanager
-def plain_output() -> Iterator[None]:
-    """Say that the output cannot be written; a reader who has gone is left to click."""
+def report_output_errors() -> Iterator[None]:
+    """Report that the output cannot be written; click handles a closed pipe."""
     try:
         yield
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError as error:
-        if error.errno == errno.EPIPE or not _output_fails():
+        if error.errno == errno.EPIPE or not _is_output_broken():
             raise
-        # Python would try once more at its end, and print a trace.
+        # Python would flush once more at exit, and print a trace.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sentence = f"The output cannot be written ({error.strerror}). Look at where it goes."
+        sentence = f"The output cannot be written ({error.strerror}). Check where it goes."
         raise click.ClickException(sentence) from error
 
 
-def _output_fails() -> bool:
-    """Whether an empty line more cannot be written either: the error may be of another file."""
+def _is_output_broken() -> bool:
+    """Whether stdout fails; the error may be of another file."""
     try:
         print(flush=True)
     except OSError:
@@ -59,9 +56,9 @@ def _output_fails() -> bool:
     return False
 
 
-class DatabaseErrorCommand(ReportsDatabaseErrors):
-    """A command of its own."""
+class DatabaseErrorCommand(CommandWithPlainErrors):
+    """A single command."""
 
 
-class DatabaseErrorGroup(ReportsDatabaseErrors, AppGroup):
-    """Commands under one name."""
+class DatabaseErrorGroup(CommandWithPlainErrors, AppGroup):
+    """A group of commands."""

@@ -1,54 +1,62 @@
-"""flask doctor: what is wrong with this installation, and what mends it."""
+"""flask doctor: what is wrong with this installation, and how to fix it."""
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 
 import click
 from flask.cli import with_appcontext
 
 from smstracker.commands.database_errors import DatabaseErrorCommand
 from smstracker.doctor.check_result import CheckOutcome, CheckResult, problem
-from smstracker.doctor.checks import examine
+from smstracker.doctor.checks import run_checks
 
 
 @click.command("doctor", cls=DatabaseErrorCommand)
-@click.option("--json", "wants_json", is_flag=True, help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--fail-on",
     type=click.Choice([CheckOutcome.PROBLEM.value, CheckOutcome.WARNING.value]),
     default=CheckOutcome.PROBLEM.value,
     show_default=True,
-    help="The mildest finding that makes it end with 1.",
+    help="The mildest result that ends it with 1.",
 )
 @click.pass_context
 @with_appcontext
-def doctor(context: click.Context, wants_json: bool, fail_on: str) -> None:
-    """Check settings, Twilio, the way back from Twilio, mail and worker. Ends with 1 if one fails.
+def doctor(context: click.Context, as_json: bool, fail_on: str) -> None:
+    """Check settings, Twilio, callbacks, mail and worker. Ends with 1 if a check fails.
 
     It sends no SMS and no mail.
     """
-    findings = []
-    for finding in examine():
-        findings.append(finding)
-        if not wants_json:
-            click.echo(_line(finding))
-    if wants_json:
-        click.echo(_as_json(findings))
-    failing = {CheckOutcome.PROBLEM, CheckOutcome(fail_on)}
-    if any(finding.verdict in failing for finding in findings):
+    results = []
+    for result in run_checks():
+        results.append(result)
+        if not as_json:
+            click.echo(_format_line(result))
+    if as_json:
+        click.echo(_format_json(results))
+    failing_verdicts = {CheckOutcome.PROBLEM, CheckOutcome(fail_on)}
+    if any(finding.verdict in failing_verdicts for finding in results):
         context.exit(1)
 
 
-def settings_report(problems: Iterable[str]) -> str:
-    """What `--json` prints when the settings are wrong, so that there is no app to examine."""
-    return _as_json(problem("settings", sentence) for sentence in problems)
+def format_settings_problems(problems: Iterable[str]) -> str:
+    """The output of `--json` when wrong settings prevent the start of the app."""
+    return _format_json(problem("settings", sentence) for sentence in problems)
 
 
-def _as_json(findings: Iterable[CheckResult]) -> str:
-    return json.dumps([asdict(finding) for finding in findings], indent=2)
+def _format_json(results: Iterable[CheckResult]) -> str:
+    fields = [
+        {
+            "check": result.check,
+            "verdict": result.verdict,
+            "found": result.detail,
+            "fix": result.fix,
+        }
+        for result in results
+    ]
+    return json.dumps(fields, indent=2)
 
 
-def _line(finding: CheckResult) -> str:
-    fix = f". Fix: {finding.fix}" if finding.fix else ""
-    return f"{finding.verdict:<8} {finding.check}: {finding.found}{fix}"
+def _format_line(result: CheckResult) -> str:
+    fix = f". Fix: {result.fix}" if result.fix else ""
+    return f"{result.verdict:<8} {result.check}: {result.detail}{fix}"

@@ -1,4 +1,4 @@
-"""flask messages: what became of one message, for the person at the server."""
+"""flask messages: the status and timeline of a message."""
 
 import json
 import uuid
@@ -17,38 +17,42 @@ from smstracker.models import Message, StatusEvent
 from smstracker.sms import status
 from smstracker.web_templates import format_absolute_time
 
-messages = DatabaseErrorGroup("messages", help="What became of the messages.")
+messages = DatabaseErrorGroup("messages", help="Messages and their statuses.")
 
 
 @messages.command("show")
 @click.argument("id_or_sid", metavar="ID-or-SID")
-@click.option("--json", "wants_json", is_flag=True, help="For programs.")
-def show(id_or_sid: str, wants_json: bool) -> None:
-    """The status of a message and every event, by our id or Twilio's SID."""
+@click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
+def show(id_or_sid: str, as_json_: bool) -> None:
+    """Print the status of a message and its events, by our id or Twilio's SID."""
     message = find_message(id_or_sid)
     events = db.session.scalars(StatusEvent.select_for_message(message.id)).all()
-    click.echo(_json(message, list(events)) if wants_json else _text(message, list(events)))
+    click.echo(
+        _format_json(message, list(events)) if as_json_ else _format_text(message, list(events))
+    )
 
 
 def find_message(id_or_sid: str) -> Message:
-    """A message by our id or Twilio's SID, in a session that takes no write lock."""
+    """Find a message by our id or Twilio's SID, without a write lock. Raises ClickException."""
     db.session.connection(execution_options={READS_ONLY: True})
-    typed = id_or_sid.strip()
+    identifier = id_or_sid.strip()
     try:
-        is_meant = Message.public_id == uuid.UUID(typed)
+        condition = Message.public_id == uuid.UUID(identifier)
     except ValueError:
         # Twilio writes SM or MM, then lower case; both spellings are in the index.
-        is_meant = Message.twilio_sid.in_([typed, typed[:2].upper() + typed[2:].lower()])
-    message = db.session.scalar(select(Message).where(is_meant))
+        condition = Message.twilio_sid.in_(
+            [identifier, identifier[:2].upper() + identifier[2:].lower()]
+        )
+    message = db.session.scalar(select(Message).where(condition))
     if message is None:
         raise click.ClickException("There is no message with this id or SID.")
     return message
 
 
-def _json(message: Message, events: list[StatusEvent]) -> str:
-    shown = message_to_json(message, utcnow())
+def _format_json(message: Message, events: list[StatusEvent]) -> str:
+    fields = message_to_json(message, utcnow())
     effects = status.effects((event.status, event.error_code) for event in events)
-    shown["events"] = [
+    fields["events"] = [
         {
             "status": event.status,
             "error_code": event.error_code,
@@ -60,16 +64,16 @@ def _json(message: Message, events: list[StatusEvent]) -> str:
         }
         for event, effect in zip(events, effects, strict=True)
     ]
-    return json.dumps(shown, indent=2)
+    return json.dumps(fields, indent=2)
 
 
-def _text(message: Message, events: list[StatusEvent]) -> str:
+def _format_text(message: Message, events: list[StatusEvent]) -> str:
     lines = [headline(message, utcnow()), f"SID {message.twilio_sid or 'not known'}", ""]
     for step in build_timeline(message, events):
-        since = f"  +{format_duration(step.since)}" if step.since is not None else ""
+        elapsed = f"  +{format_duration(step.since)}" if step.since is not None else ""
         notes = ", ".join(note for note in (step.reason, step.effect.value) if note)
         lines.append(
             f"{format_absolute_time(step.at)}  {step.label}{f' ({notes})' if notes else ''}"
-            f"  [{step.source}]{since}"
+            f"  [{step.source}]{elapsed}"
         )
     return "\n".join(lines)

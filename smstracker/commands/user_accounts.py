@@ -3,31 +3,32 @@
 import click
 
 from mail_addresses import MailAddressError, normalize_email, refuse_pattern
+from smstracker.clock import format_duration
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.models import SignInToken, User
-from smstracker.models.sign_in import may_sign_in
+from smstracker.models.sign_in import LIFETIME, may_sign_in
 from smstracker.models.users import FOR_GOOD, LetInBy, get_or_create_user, is_allowed, stored_email
 from smstracker.web.urls import external_url
 
 users = DatabaseErrorGroup("users", help="Who may sign in.")
 
 
-def _user(email: str) -> User:
+def _find_user(email: str) -> User:
     user = db.session.scalar(User.select_by_email(email))
     if user is None:
         raise click.ClickException("There is no user with this address.")
     return user
 
 
-def _user_to_shut_out(email: str) -> User:
-    """A user made for EMAIL, who has none yet and could sign in nevertheless."""
+def _user_to_deactivate(email: str) -> User:
+    """The user to deactivate for an address without one: new if SIGN_IN_ALLOW lets it in."""
     try:
         address = normalize_email(email)
     except MailAddressError as error:
         raise click.ClickException(str(error)) from error
-    return get_or_create_user(address) if is_allowed(settings(), address) else _user(email)
+    return get_or_create_user(address) if is_allowed(settings(), address) else _find_user(email)
 
 
 @users.command("add")
@@ -36,7 +37,7 @@ def _user_to_shut_out(email: str) -> User:
     "--admin/--no-admin",
     "admin",
     default=None,
-    help="May see the health of the connection to Twilio, or may no longer.",
+    help="May see the connection to Twilio, or no longer.",
 )
 def add(email: str, admin: bool | None) -> None:
     """Let EMAIL sign in; a deactivated user is let in again."""
@@ -56,17 +57,21 @@ def add(email: str, admin: bool | None) -> None:
 
 @users.command("list")
 def list_() -> None:
-    """One line for each user: whether and why they may sign in, and when they last did."""
+    """List users: role, whether and why they may sign in, last sign-in."""
     db.session.connection(execution_options={READS_ONLY: True})
     for user in db.session.scalars(db.select(User).order_by(User.email)):
         role = "administrator" if user.administrator else "sender"
-        last = user.last_sign_in_at
-        seen = f"last sign-in {last:%Y-%m-%d %H:%M} UTC" if last else "never signed in"
-        click.echo(f"{user.email}  {role}  {_admission(user)}  {seen}")
+        last_sign_in_at = user.last_sign_in_at
+        last_sign_in = (
+            f"last sign-in {last_sign_in_at:%Y-%m-%d %H:%M} UTC"
+            if last_sign_in_at
+            else "never signed in"
+        )
+        click.echo(f"{user.email}  {role}  {_describe_admission(user)}  {last_sign_in}")
 
 
-def _admission(user: User) -> str:
-    """What lets this user in, or keeps them out."""
+def _describe_admission(user: User) -> str:
+    """Describe what lets this user in, or keeps them out."""
     if stored_email(user.email) != user.email:
         return f"deactivated (another spelling of {stored_email(user.email)})"
     if not user.active:
@@ -83,10 +88,10 @@ def _admission(user: User) -> str:
 @users.command("deactivate")
 @click.argument("email")
 def deactivate(email: str) -> None:
-    """Shut EMAIL out and end their sessions at once, also before their first sign-in."""
+    """Keep EMAIL from signing in and end their sessions at once."""
     user = db.session.scalar(User.select_by_email(email))
     outcome = "signed out everywhere" if user else "cannot sign in for a first time"
-    user = user or _user_to_shut_out(email)
+    user = user or _user_to_deactivate(email)
     user.deactivate()
     db.session.commit()
     click.echo(f"{user.email} is deactivated and {outcome}.")
@@ -96,7 +101,7 @@ def deactivate(email: str) -> None:
 @click.argument("email")
 def sign_out(email: str) -> None:
     """End all sessions of EMAIL at once; they may sign in again."""
-    user = _user(email)
+    user = _find_user(email)
     user.end_sessions()
     db.session.commit()
     click.echo(f"{user.email} is signed out everywhere.")
@@ -108,7 +113,7 @@ def sign_in_link(email: str) -> None:
     """Print a link that signs EMAIL in once: the way in when mail is down."""
     if not may_sign_in(email):
         raise click.ClickException("This address may not sign in. Run flask users add first.")
-    issued = SignInToken.issue(email)
+    new_token = SignInToken.issue(email)
     db.session.commit()
-    click.echo(external_url("auth.link", token=issued.token))
-    click.echo("(valid 15 minutes, once)")
+    click.echo(external_url("auth.link", token=new_token.token))
+    click.echo(f"(valid {format_duration(LIFETIME)}, once)")

@@ -1,4 +1,4 @@
-"""flask worker and flask purge: the work beside the web server."""
+"""flask worker and flask purge: work beside the web server."""
 
 import time
 
@@ -11,26 +11,26 @@ from smstracker.web.health import database_problem
 from smstracker.worker.loop import run_worker
 from smstracker.worker.maintenance import purge as purge_now
 
-# Seconds in which a database that is just starting may come. Later on it is waited for without end.
-PATIENCE = 10
+# For a database that is just starting; once the worker runs, it waits without end.
+MAX_WAIT_SECONDS = 10
 
 
 @click.command("worker", cls=DatabaseErrorCommand)
-@click.option("--wait", "is_patient", is_flag=True, help="Wait without end for a database.")
+@click.option("--wait", is_flag=True, help="Wait without end for a database.")
 @with_appcontext
-def worker(is_patient: bool) -> None:
+def worker(wait: bool) -> None:
     """Ask Twilio about messages that have fallen silent, until SIGTERM. Several may run at once."""
-    _wait_for_database(is_patient)
+    _wait_for_database(wait)
     logs.configure()
     run_worker()
 
 
-def _wait_for_database(is_patient: bool) -> None:
-    """Raise ClickException for what does not pass, and after a while for what does."""
-    deadline = time.monotonic() + PATIENCE
+def _wait_for_database(without_end: bool) -> None:
+    """Raise ClickException for a lasting problem at once, for a passing one after a while."""
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
     while problem := database_problem():
-        if problem.is_temporary and is_patient:
-            return  # its loop waits, and says so in the log
+        if problem.is_temporary and without_end:
+            return  # the loop waits and logs it
         if not problem.is_temporary or time.monotonic() > deadline:
             raise click.ClickException(problem.sentence)
         time.sleep(1)
@@ -39,6 +39,6 @@ def _wait_for_database(is_patient: bool) -> None:
 @click.command("purge", cls=DatabaseErrorCommand)
 @with_appcontext
 def purge() -> None:
-    """Delete what is past its time: refused callbacks, counts, sign-in tokens. Never a message."""
-    for what, count in purge_now().items():
-        click.echo(f"{count:>6}  {what}")
+    """Delete expired data: refused callbacks, counts, sign-in tokens. Never a message."""
+    for name, count in purge_now().items():
+        click.echo(f"{count:>6}  {name}")

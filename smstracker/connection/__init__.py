@@ -1,1 +1,1 @@
-"""Is the connection to Twilio healthy: the numbers, one sentence, and the page of both."""
+"""Health of the connection to Twilio: report, summary, banner and page."""

@@ -1,4 +1,4 @@
-"""The sentence on the log, for everybody: remembered, so that the log does not pay for it."""
+"""Cache the health summary that stands on every message log."""
 
 import logging
 from datetime import datetime, timedelta
@@ -15,50 +15,50 @@ from smstracker.database.problems import log_reason
 
 log = logging.getLogger(__name__)
 
-REMEMBERED = timedelta(seconds=30)
+CACHE_LIFETIME = timedelta(seconds=30)
 
 
 class CachedSummary(NamedTuple):
-    """A sentence, when it was computed, and since which `forget` it counts."""
+    """A summary, when it was computed, and the cache generation that it belongs to."""
 
-    sentence: HealthSummary | None
-    at: datetime
-    since: object
+    summary: HealthSummary | None
+    computed_at: datetime
+    generation: object
 
 
 class Banner:
-    """One for an app; threads share it, and at most one of them computes while others go on."""
+    """Cache of one app, shared by its threads; at most one of them computes at a time."""
 
     def __init__(self) -> None:
-        self._remembered: CachedSummary | None = None  # replaced as a whole: other threads read it
-        self._forgotten = object()
+        self._cached: CachedSummary | None = None  # replaced as a whole: other threads read it
+        self._generation = object()
         self._computing = Lock()
 
-    def sentence(self) -> HealthSummary | None:
-        """The sentence of the last half minute, or of now while nothing can be stored.
+    def summary(self) -> HealthSummary | None:
+        """The summary, at most 30 seconds old; None if the report cannot be built.
 
-        None if it cannot be had.
+        While nothing can be stored it is computed each time, so that recovery shows at once.
         """
-        now, since, remembered = utcnow(), self._forgotten, self._remembered
-        if _is_stale(remembered, now, since) and self._computing.acquire(blocking=False):
+        now, generation, cached = utcnow(), self._generation, self._cached
+        if _is_stale(cached, now, generation) and self._computing.acquire(blocking=False):
             try:
-                remembered = self._remembered = CachedSummary(_compute(now), now, since)
+                cached = self._cached = CachedSummary(_compute(now), now, generation)
             finally:
                 self._computing.release()
-        return remembered.sentence if remembered else None
+        return cached.summary if cached else None
 
-    def forget(self) -> None:
-        """Compute anew when next asked; what is being computed at this moment is too old."""
-        self._forgotten = object()
+    def invalidate(self) -> None:
+        """Compute anew at the next call, and discard what is being computed at this moment."""
+        self._generation = object()
 
 
-def _is_stale(remembered: CachedSummary | None, now: datetime, since: object) -> bool:
-    if remembered is None or remembered.since is not since:
+def _is_stale(cached: CachedSummary | None, now: datetime, generation: object) -> bool:
+    if cached is None or cached.generation is not generation:
         return True
-    if remembered.sentence is not None and remembered.sentence.kind is SummaryKind.NOT_STORING:
+    if cached.summary is not None and cached.summary.kind is SummaryKind.NOT_STORING:
         return True
-    # A clock that was set back must not make it last for ever.
-    return abs(now - remembered.at) >= REMEMBERED
+    # abs(): a clock that was set back must not keep a summary for ever.
+    return abs(now - cached.computed_at) >= CACHE_LIFETIME
 
 
 def _compute(now: datetime) -> HealthSummary | None:
@@ -71,7 +71,7 @@ def _compute(now: datetime) -> HealthSummary | None:
 
 def init_app(app: Flask) -> None:
     app.extensions["banner"] = Banner()
-    app.jinja_env.globals["connection_banner"] = lambda: current_banner().sentence()
+    app.jinja_env.globals["connection_banner"] = lambda: current_banner().summary()
 
 
 def current_banner() -> Banner:

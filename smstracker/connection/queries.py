@@ -1,8 +1,7 @@
-"""The questions behind the report. Each reads an index; none asks once for each row."""
+"""Queries of the report: each reads an index, none runs once a row."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -30,18 +29,17 @@ from smstracker.models.callback_counts import bucket_start
 from smstracker.sms import status
 from smstracker.sms.status import Source, State
 
-SAMPLE = 2000
+DELAY_SAMPLE_SIZE = 2000
 UNKNOWN_AFTER = timedelta(minutes=10)
-UNHEARD_AFTER = timedelta(minutes=5)
-UNHEARD_WITHIN = timedelta(days=7)
+CALLBACK_OVERDUE_AFTER = timedelta(minutes=5)
+MAX_OVERDUE_AGE = timedelta(days=7)
 
-# Accepted by Twilio and on their way. Of a scheduled message no callback is due for days.
-_ON_THE_WAY = tuple(
-    word for word in status.counted_statuses(State.WAITING) if word not in ("pending", "scheduled")
+# Of a scheduled message no callback is due for days.
+_CALLBACK_DUE_STATUSES = tuple(
+    name for name in status.counted_statuses(State.WAITING) if name not in ("pending", "scheduled")
 )
 
-
-TALLIED = (
+COUNTED_COLUMNS = (
     CallbackTally.accepted,
     CallbackTally.repeated,
     CallbackTally.by_key,
@@ -51,85 +49,90 @@ TALLIED = (
 )
 
 
-def tally(now: datetime, spans: Iterable[timedelta]) -> Select[Any]:
-    """The columns of `TALLIED` for each span in turn."""
+def sum_callback_counts(now: datetime, periods: Iterable[timedelta]) -> Select[Any]:
+    """Sum `COUNTED_COLUMNS`: one row, the columns of each period in turn."""
     sums: list[ColumnElement[Any]] = []
-    longest = now
-    for span in spans:
-        since = bucket_start(now - span)
-        longest = min(longest, since)
-        for column in TALLIED:
+    earliest = now
+    for period in periods:
+        since = bucket_start(now - period)
+        earliest = min(earliest, since)
+        for column in COUNTED_COLUMNS:
             sums.append(sum_if(CallbackTally.began_at >= since, column))
-    return select(*sums).where(CallbackTally.began_at >= longest)
+    return select(*sums).where(CallbackTally.began_at >= earliest)
 
 
-def last_callback(since: datetime) -> Select[tuple[datetime | None]]:
-    """When the last callback was accepted.
+def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
+    """Select when the last callback was accepted.
 
-    It is taken from the tally, or, if that has none (yet), from the messages that ended `since`.
+    Falls back to the messages that became final after `since` while no tally has counted one.
     """
-    newest = (
+    newest_bucket = (
         select(CallbackTally.began_at)
         .where(CallbackTally.last_accepted_at.is_not(None))
         .order_by(CallbackTally.began_at.desc())
         .limit(1)
         .scalar_subquery()
     )
-    tallied = select(func.max(CallbackTally.last_accepted_at)).where(
-        CallbackTally.began_at == newest
+    newest_counted = select(func.max(CallbackTally.last_accepted_at)).where(
+        CallbackTally.began_at == newest_bucket
     )
-    told = (
+    newest_final = (
         select(Message.final_at)
         .where(Message.final_at > since, Message.status_source == Source.CALLBACK)
         .order_by(Message.final_at.desc())
         .limit(1)
     )
-    either = func.coalesce(tallied.scalar_subquery(), told.scalar_subquery())
-    return select(either)
+    return select(func.coalesce(newest_counted.scalar_subquery(), newest_final.scalar_subquery()))
 
 
-def finals_by_callback(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
-    """How many messages a callback made final, for each span; read from an index alone."""
-    of = and_(Message.final_at > now - max(spans), Message.status_source == Source.CALLBACK)
-    return select(*_each(Message.final_at, now, spans)).where(of)
+def count_final_by_callback(now: datetime, periods: Sequence[timedelta]) -> Select[Any]:
+    """Count the messages that a callback made final, one column a period; covered by an index."""
+    return select(*_count_by_period(Message.final_at, now, periods)).where(
+        Message.final_at > now - max(periods), Message.status_source == Source.CALLBACK
+    )
 
 
-def finals_by_lookup(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
-    """How many messages a look-up found at their end, for each span.
+def count_final_by_lookup(now: datetime, periods: Sequence[timedelta]) -> Select[Any]:
+    """Count the messages that a look-up made final although a callback was due, a column a period.
 
-    Then, for each span, how many of them a refused callback would have ended.
+    As many columns follow: how many of these messages a refused callback would have made final.
     """
-    of = and_(Message.final_at > now - max(spans), _was_missed())
-    refused = select(RefusedCallback.twilio_sid).where(
+    refused_sids = select(RefusedCallback.twilio_sid).where(
         RefusedCallback.is_plausible, RefusedCallback.status.in_(status.FINAL)
     )
-    final_if_refused = case((Message.twilio_sid.in_(refused), Message.final_at))
-    counts = (_each(ended_at, now, spans) for ended_at in (Message.final_at, final_if_refused))
-    return select(*chain.from_iterable(counts)).where(of)
+    final_if_refused = case((Message.twilio_sid.in_(refused_sids), Message.final_at))
+    return select(
+        *_count_by_period(Message.final_at, now, periods),
+        *_count_by_period(final_if_refused, now, periods),
+    ).where(Message.final_at > now - max(periods), _is_final_by_lookup())
 
 
-def count_repaired(moment: datetime) -> Select[tuple[int]]:
-    """How many messages that Twilio accepted after `moment` a look-up found at their end."""
-    found = select(func.count()).select_from(Message)
-    return found.where(Message.final_at > moment, Message.accepted_at > moment, _was_missed())
+def count_looked_up(accepted_after: datetime) -> Select[tuple[int]]:
+    """Count the messages accepted later than this that a look-up made final."""
+    count = select(func.count()).select_from(Message)
+    return count.where(
+        Message.final_at > accepted_after,
+        Message.accepted_at > accepted_after,
+        _is_final_by_lookup(),
+    )
 
 
-def callback_moments(since: datetime) -> Select[Any]:
-    """Of the newest messages that ended: accepted, first callback, first final callback."""
+def callback_times(since: datetime) -> Select[Any]:
+    """Select `accepted_at`, `first_at`, `final_at` (callbacks) of the newest final messages."""
     newest = (
         select(Message.id, Message.accepted_at)
         .where(Message.final_at > since, Message.accepted_at.is_not(None))
         .order_by(Message.final_at.desc())
-        .limit(SAMPLE)
+        .limit(DELAY_SAMPLE_SIZE)
         .subquery()
     )
-    came = StatusEvent.received_at
-    is_end = case((StatusEvent.status.in_(status.FINAL), came))
+    received_at = StatusEvent.received_at
+    final_received_at = case((StatusEvent.status.in_(status.FINAL), received_at))
     return (
         select(
             newest.c.accepted_at,
-            func.min(came).label("first_at"),
-            func.min(is_end).label("end_at"),
+            func.min(received_at).label("first_at"),
+            func.min(final_received_at).label("final_at"),
         )
         .join(StatusEvent, StatusEvent.message_id == newest.c.id)
         .where(StatusEvent.source == Source.CALLBACK, StatusEvent.replayed_at.is_(None))
@@ -137,69 +140,75 @@ def callback_moments(since: datetime) -> Select[Any]:
     )
 
 
-def message_counts(now: datetime, last: datetime | None) -> Select[Any]:
-    """Messages of a day; of unknown outcome; unheard; and unheard since the last callback.
+def count_messages(now: datetime, last_callback_at: datetime | None) -> Select[Any]:
+    """Count messages of a day, of unknown outcome, without callback, and of these the newer ones.
 
-    Asked owner by owner, because the indexes on messages begin with the owner.
+    Counted owner by owner, because the indexes on messages begin with the owner.
     """
-    unheard = _is_unheard(now)
-    since = Message.accepted_at > last if last else true()
+    without_callback = _is_without_callback(now)
+    is_newer = Message.accepted_at > last_callback_at if last_callback_at else true()
     return select(
-        func.sum(_join_owner(Message.created_at > now - timedelta(days=1))).label("sent"),
-        func.sum(_join_owner(_is_unknown(now))).label("unknown"),
-        func.sum(_join_owner(unheard)).label("unheard"),
-        func.sum(_join_owner(and_(unheard, since))).label("waiting_since"),
+        func.sum(_count_for_owner(Message.created_at > now - timedelta(days=1))).label("sent"),
+        func.sum(_count_for_owner(_is_unknown(now))).label("unknown"),
+        func.sum(_count_for_owner(without_callback)).label("without_callback"),
+        func.sum(_count_for_owner(and_(without_callback, is_newer))).label(
+            "waiting_since_last_callback"
+        ),
     ).select_from(User)
 
 
-def oldest_message() -> Select[tuple[datetime]]:
+def oldest_message_at() -> Select[tuple[datetime]]:
     return select(Message.created_at).order_by(Message.id).limit(1)
 
 
-def workers() -> Select[Any]:
-    """Newest beat first."""
-    of = (Heartbeat.worker, Heartbeat.started_at, Heartbeat.beat_at, Heartbeat.problem)
-    return select(*of).order_by(Heartbeat.beat_at.desc())
+def select_workers() -> Select[Any]:
+    """Select the heartbeats, newest first."""
+    columns = (Heartbeat.worker, Heartbeat.started_at, Heartbeat.beat_at, Heartbeat.problem)
+    return select(*columns).order_by(Heartbeat.beat_at.desc())
 
 
-def _was_missed() -> ColumnElement[bool]:
-    """No callback can be due for a message that was never sent or that Twilio has deleted."""
-    can_be_due = Message.status.not_in(status.NOT_CALLED_BACK)
-    return and_(Message.status_source == Source.LOOKUP, can_be_due)
+def _is_final_by_lookup() -> ColumnElement[bool]:
+    """Match final messages by look-up, except those that are never called back (never sent)."""
+    is_called_back = Message.status.not_in(status.NOT_CALLED_BACK)
+    return and_(Message.status_source == Source.LOOKUP, is_called_back)
 
 
 def _is_unknown(now: datetime) -> ColumnElement[bool]:
     return and_(Message.status.in_(status.OUTCOME_OPEN), Message.status_at < now - UNKNOWN_AFTER)
 
 
-def _is_unheard(now: datetime) -> ColumnElement[bool]:
-    called_back = (
+def _is_without_callback(now: datetime) -> ColumnElement[bool]:
+    has_callback = (
         select(StatusEvent.id)
         .where(StatusEvent.message_id == Message.id, StatusEvent.source == Source.CALLBACK)
         .exists()
     )
-    # The status settles it for nearly all; a callback that repeats what was known leaves no trace.
-    moved_otherwise = or_(Message.status_source.is_(None), Message.status_source != Source.CALLBACK)
+    # Decides nearly all cheaply; only a callback that repeats a known status needs the subquery.
+    has_other_source = or_(
+        Message.status_source.is_(None), Message.status_source != Source.CALLBACK
+    )
     return and_(
-        Message.status.in_(_ON_THE_WAY),
-        Message.accepted_at <= now - UNHEARD_AFTER,
-        # Bounded by the status time, whose index leads to few; created_at would lead to them all.
-        Message.status_at > now - UNHEARD_WITHIN,
-        Message.accepted_at > now - UNHEARD_WITHIN,
-        moved_otherwise,
-        ~called_back,
+        Message.status.in_(_CALLBACK_DUE_STATUSES),
+        Message.accepted_at <= now - CALLBACK_OVERDUE_AFTER,
+        # status_at bounds it by an index that leads to few; created_at would lead to all.
+        Message.status_at > now - MAX_OVERDUE_AGE,
+        Message.accepted_at > now - MAX_OVERDUE_AGE,
+        has_other_source,
+        ~has_callback,
     )
 
 
-def _join_owner(condition: ColumnElement[bool]) -> ScalarSelect[int]:
-    of = select(func.count()).select_from(Message)
-    return of.where(Message.owner_id == User.id, condition).correlate(User).scalar_subquery()
+def _count_for_owner(condition: ColumnElement[bool]) -> ScalarSelect[int]:
+    count = select(func.count()).select_from(Message)
+    return count.where(Message.owner_id == User.id, condition).correlate(User).scalar_subquery()
 
 
-def _each(column: Any, now: datetime, spans: Iterable[timedelta]) -> list[ColumnElement[Any]]:
-    return [sum_if(column > now - span, literal(1)) for span in spans]
+def _count_by_period(
+    column: Any, now: datetime, periods: Iterable[timedelta]
+) -> list[ColumnElement[Any]]:
+    return [sum_if(column > now - period, literal(1)) for period in periods]
 
 
 def sum_if(condition: ColumnElement[bool], value: Any) -> ColumnElement[Any]:
-    """The sum of `value` over the rows that fulfil the condition; 0 if none does."""
+    """Sum `value` over the rows that meet the condition; 0 if none does."""
     return func.coalesce(func.sum(case((condition, value), else_=0)), 0)

@@ -1,4 +1,4 @@
-"""Why callbacks were refused, also where nobody has written it down yet. Stores nothing."""
+"""Group refused callbacks by cause, diagnosing those that are not yet. Stores nothing."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,21 +13,20 @@ from smstracker.carrier import current_carrier
 from smstracker.connection.queries import sum_if
 from smstracker.extensions import settings
 from smstracker.models import RefusedCallback
-from smstracker.refused.diagnosis import READY, explain, is_proven
-from smstracker.refused.replay import would_be_applied
+from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
+from smstracker.refused.replay import is_applicable
 from smstracker.refused.request import RefusedRequest
+from smstracker.refused.sentences import READY
 
-MANY_CAUSES = 50
-UNEXPLAINED = 20
-
-Diagnosis = tuple[str | None, str | None]
+MAX_CAUSES = 50
+MAX_SAMPLE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalCause:
-    """Why callbacks were refused that have not been replayed; counts of 1 h, 24 h and 7 d.
+    """One cause of refusals that were not replayed, counted in 1 h, 24 h and 7 d.
 
-    `is_proven` ones were signed by one of our tokens, so they are Twilio's.
+    `is_proven`: one of our secrets signed them, so they are Twilio's.
     """
 
     reason: str
@@ -42,80 +41,80 @@ class RefusalCause:
 
 
 def refusal_causes(
-    connection: Connection, now: datetime, spans: Sequence[timedelta]
+    connection: Connection, now: datetime, periods: Sequence[timedelta]
 ) -> tuple[RefusalCause, ...]:
-    """By what is behind it; the likely ones and the most frequent first."""
+    """Read the causes: those for our account first, then by frequency."""
 
     def rank(cause: RefusalCause) -> tuple[bool, int, int, int, float]:
         age = -cause.newest_at.timestamp()
         return not cause.is_plausible, -cause.hour, -cause.day, -cause.week, age
 
-    rows = connection.execute(_causes(now, spans)).all()
-    mended = _mended(connection, [row.newest_id for row in rows if row.diagnosis])
-    found = (_explained(connection, row, row.newest_id in mended) for row in rows)
-    return tuple(sorted(_merged(found), key=rank))
+    rows = connection.execute(_select_causes(now, periods)).all()
+    applicable_ids = _applicable_ids(connection, [row.newest_id for row in rows if row.diagnosis])
+    causes = (_to_cause(connection, row, row.newest_id in applicable_ids) for row in rows)
+    return tuple(sorted(_merge(causes), key=rank))
 
 
-def _mended(connection: Connection, ids: Sequence[int]) -> set[int]:
-    """Those of `ids` that would be applied today, whatever was written down when they came."""
+def _applicable_ids(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Select those of `ids` that a replay would apply today, whatever their diagnosis."""
     if not ids:
         return set()
     columns = select(*RefusedCallback.__table__.columns).where(RefusedCallback.id.in_(ids))
-    return {row.id for row in connection.execute(columns) if would_be_applied(row)}
+    return {row.id for row in connection.execute(columns) if is_applicable(row)}
 
 
-def _merged(causes: Iterable[RefusalCause]) -> Iterable[RefusalCause]:
-    """One for each explanation, whether it was written down or has just been found."""
+def _merge(causes: Iterable[RefusalCause]) -> Iterable[RefusalCause]:
+    """Add up causes that differ only in whether their diagnosis was stored."""
     merged: dict[tuple[Any, ...], RefusalCause] = {}
-    for one in causes:
-        key = (one.reason, one.diagnosis, one.setting, one.is_plausible)
-        same = merged.get(key)
-        merged[key] = one if same is None else _sum(same, one)
+    for cause in causes:
+        key = (cause.reason, cause.diagnosis, cause.setting, cause.is_plausible)
+        merged_cause = merged.get(key)
+        merged[key] = cause if merged_cause is None else _sum(merged_cause, cause)
     return merged.values()
 
 
-def _sum(one: RefusalCause, other: RefusalCause) -> RefusalCause:
+def _sum(cause: RefusalCause, other: RefusalCause) -> RefusalCause:
     return replace(
-        one,
-        hour=one.hour + other.hour,
-        day=one.day + other.day,
-        week=one.week + other.week,
-        newest_at=max(one.newest_at, other.newest_at),
+        cause,
+        hour=cause.hour + other.hour,
+        day=cause.day + other.day,
+        week=cause.week + other.week,
+        newest_at=max(cause.newest_at, other.newest_at),
     )
 
 
-def _explained(connection: Connection, row: Row[Any], is_mended: bool) -> RefusalCause:
+def _to_cause(connection: Connection, row: Row[Any], would_apply: bool) -> RefusalCause:
     columns = {name: value for name, value in row._mapping.items() if name != "newest_id"}
     cause = RefusalCause(**columns)
-    if is_mended:
+    if would_apply:
         return replace(cause, diagnosis=READY, setting=None, is_proven=True)
     if cause.diagnosis or not cause.is_plausible:
         return cause
-    said, setting = _diagnosis_of_sample(connection, cause.reason)
-    return replace(cause, diagnosis=said, setting=setting, is_proven=is_proven(said))
+    sentence, setting = _diagnose_sample(connection, cause.reason)
+    return replace(cause, diagnosis=sentence, setting=setting, is_proven=is_proven(sentence))
 
 
 def current_diagnosis(refusal: Any) -> Diagnosis:
-    """The sentence and the setting of a stored refusal, found now if it has none or is mended."""
-    if refusal.replayed_at or (refusal.diagnosis and not would_be_applied(refusal)):
-        return refusal.diagnosis, refusal.setting
-    return explain(RefusedRequest.of(refusal), settings(), current_carrier().signatures)
+    """The stored diagnosis; found now if there is none or a replay would apply the refusal."""
+    if refusal.replayed_at or (refusal.diagnosis and not is_applicable(refusal)):
+        return Diagnosis(refusal.diagnosis, refusal.setting)
+    return explain(RefusedRequest.from_row(refusal), settings(), current_carrier().signatures)
 
 
-def _diagnosis_of_sample(connection: Connection, reason: str) -> Diagnosis:
-    """What is behind some likely refusals that nobody has explained yet, a proven one if any is.
+def _diagnose_sample(connection: Connection, reason: str) -> Diagnosis:
+    """Diagnose a few refusals for our account, on behalf of all that have no diagnosis yet.
 
-    It stands for the others of its kind until they are explained one by one.
+    Prefers a diagnosis that proves them Twilio's.
     """
-    sample = connection.execute(_unexplained(reason)).all()
-    found = [current_diagnosis(refusal) for refusal in sample]
-    proven = [one for one in found if is_proven(one[0])]
-    return next(iter(proven + found), (None, None))
+    sample = connection.execute(_select_undiagnosed(reason)).all()
+    diagnoses = [current_diagnosis(refusal) for refusal in sample]
+    proven = [diagnosis for diagnosis in diagnoses if is_proven(diagnosis.sentence)]
+    return next(iter(proven + diagnoses), Diagnosis())
 
 
-def _causes(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
-    """Refused and not replayed, by what is behind it."""
-    by = (
+def _select_causes(now: datetime, periods: Sequence[timedelta]) -> Select[Any]:
+    """Count refusals that were not replayed by cause."""
+    group = (
         RefusedCallback.reason,
         RefusedCallback.diagnosis,
         RefusedCallback.setting,
@@ -123,21 +122,21 @@ def _causes(now: datetime, spans: Sequence[timedelta]) -> Select[Any]:
         RefusedCallback.is_proven,
     )
     counts = [
-        _select_recent(now - span).label(name)
-        for span, name in zip(spans, ("hour", "day", "week"), strict=True)
+        _count_refusals_after(now - period).label(name)
+        for period, name in zip(periods, ("hour", "day", "week"), strict=True)
     ]
     newest = func.max(RefusedCallback.last_at).label("newest_at")
     return (
-        select(*by, *counts, newest, func.max(RefusedCallback.id).label("newest_id"))
-        .where(RefusedCallback.last_at > now - max(spans), RefusedCallback.replayed_at.is_(None))
-        .group_by(*by)
+        select(*group, *counts, newest, func.max(RefusedCallback.id).label("newest_id"))
+        .where(RefusedCallback.last_at > now - max(periods), RefusedCallback.replayed_at.is_(None))
+        .group_by(*group)
         .order_by(RefusedCallback.is_plausible.desc(), func.count().desc())
-        .limit(MANY_CAUSES)
+        .limit(MAX_CAUSES)
     )
 
 
-def _unexplained(reason: str) -> Select[Any]:
-    """A few likely ones, those that carry a signature first."""
+def _select_undiagnosed(reason: str) -> Select[Any]:
+    """Select a few for our account without diagnosis, signed ones first."""
     return (
         select(*RefusedCallback.__table__.columns)
         .where(
@@ -147,11 +146,11 @@ def _unexplained(reason: str) -> Select[Any]:
             RefusedCallback.replayed_at.is_(None),
         )
         .order_by(RefusedCallback.signature.is_not(None).desc(), RefusedCallback.id.desc())
-        .limit(UNEXPLAINED)
+        .limit(MAX_SAMPLE)
     )
 
 
-def _select_recent(since: datetime) -> ColumnElement[Any]:
-    # Of one that came again and again since earlier, only the last time is known.
-    came = case((RefusedCallback.first_at > since, RefusedCallback.count), else_=1)
-    return sum_if(RefusedCallback.last_at > since, came)
+def _count_refusals_after(since: datetime) -> ColumnElement[Any]:
+    # Of a repeated one that began before, only the last time is known.
+    count = case((RefusedCallback.first_at > since, RefusedCallback.count), else_=1)
+    return sum_if(RefusedCallback.last_at > since, count)

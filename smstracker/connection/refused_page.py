@@ -1,4 +1,4 @@
-"""What was refused, a page at a time, in words that are safe to show to an administrator."""
+"""Refused callbacks by page, sanitized for an administrator."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,116 +10,105 @@ from sqlalchemy import Select, select
 from smstracker.connection.refusal_causes import current_diagnosis
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
-from smstracker.refused.replay import would_be_applied
+from smstracker.refused.request import request_facts
 
 PAGE_SIZE = 50
-SHOWN_CHARACTERS = 4000
-KINDS = {"account": True, "strangers": False}
+MAX_BODY_CHARACTERS = 4000
+IS_PLAUSIBLE_BY_KIND = {"account": True, "strangers": False}
 
-# An administrator connects Twilio; whom people write to is not theirs to see.
-# Written together or apart; after a plus that was escaped once, twice or as JSON does it.
-_NUMBER = re.compile(
+# Administrators need not see whom people write to. Digits may be grouped, and the plus escaped
+# once, twice or as in JSON.
+_PHONE_NUMBER = re.compile(
     r"(?:\+|(?:%(?:25)*|\\u00)2B|(?<![0-9A-Z_-]))[0-9](?:[ ().-]{0,2}[0-9]){2,12}"
     r"(?:[ ().-]{0,2}([0-9]{4}))(?![0-9A-Z_-])",
     re.IGNORECASE,
 )
-_NOT_NUMBERS = ("RawDlrDoneDate",)
-_BIGGEST_ID = 2**63 - 1
+_UNMASKED_FIELDS = ("RawDlrDoneDate",)
+_MAX_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedPage:
-    """`next` is the cursor of the following page, None on the last one."""
+    """A page of refusals, newest first; no `next_cursor` on the last page."""
 
     refusals: Sequence[RefusedCallback]
-    next: int | None
+    next_cursor: int | None
 
 
 def read_refused_page(kind: str | None, before: int | None) -> RefusedPage:
-    """The newest refusals, all or of one kind, with an id below `before`."""
-    found = db.session.scalars(_select(kind, before)).all()
-    shown = found[:PAGE_SIZE]
-    return RefusedPage(shown, shown[-1].id if len(found) > PAGE_SIZE else None)
+    """Read the newest refusals, of one kind if given, with an id below `before`."""
+    refusals = db.session.scalars(_select(kind, before)).all()
+    page = refusals[:PAGE_SIZE]
+    return RefusedPage(page, page[-1].id if len(refusals) > PAGE_SIZE else None)
 
 
 def _select(kind: str | None, before: int | None) -> Select[tuple[RefusedCallback]]:
-    chosen = select(RefusedCallback).order_by(RefusedCallback.id.desc()).limit(PAGE_SIZE + 1)
+    # One more than a page tells whether another follows.
+    query = select(RefusedCallback).order_by(RefusedCallback.id.desc()).limit(PAGE_SIZE + 1)
     if kind is not None:
-        chosen = chosen.where(RefusedCallback.is_plausible.is_(KINDS[kind]))
-    return chosen if before is None else chosen.where(RefusedCallback.id < before)
+        query = query.where(RefusedCallback.is_plausible.is_(IS_PLAUSIBLE_BY_KIND[kind]))
+    return query if before is None else query.where(RefusedCallback.id < before)
 
 
-def row_id(text: str) -> int | None:
-    """An id as a browser sends it; None if no row can have it."""
+def parse_row_id(text: str) -> int | None:
+    """Parse an id that a browser sent; None if no row can have it."""
     is_number = text.isascii() and text.isdecimal() and len(text) < 20
-    return int(text) if is_number and 0 < int(text) <= _BIGGEST_ID else None
+    return int(text) if is_number and 0 < int(text) <= _MAX_ID else None
 
 
 def explain_refusal(refusal: RefusedCallback) -> tuple[str, str | None]:
-    """Why it was refused, in a sentence, and the setting that it is about."""
-    diagnosis, setting = current_diagnosis(refusal)
+    """The sanitized diagnosis, and the setting at fault."""
+    sentence, setting = current_diagnosis(refusal)
     unexplained = "It was valid when it was replayed." if refusal.replayed_at else "It was refused."
-    return visible(diagnosis or unexplained), setting
-
-
-def is_applicable(refusal: RefusedCallback) -> bool:
-    """Whether replaying it would do anything."""
-    return would_be_applied(refusal)
+    return sanitize(sentence or unexplained), setting
 
 
 def describe_request(refusal: RefusedCallback) -> list[tuple[str, str]]:
-    """What came, each with its name: made visible, cut, and without whole phone numbers."""
+    """The facts of a request by label, sanitized; of the signature only its length."""
     signature = refusal.signature
-    length = f"{refusal.body_length:,} bytes"
-    facts = (
-        ("Address", refusal.target),
-        ("Host", refusal.sent_host),
-        ("X-Forwarded-Host", refusal.forwarded_host),
-        ("X-Forwarded-Proto", refusal.forwarded_proto),
-        ("Content-Type", refusal.content_type),
-        ("Signature", f"{len(signature)} characters" if signature else "none"),
-        ("Signature settings", refusal.signature_settings),
-        ("Size", length),
-    )
-    return [(name, visible(value)) for name, value in facts if value]
+    facts = request_facts(refusal) | {
+        "Signature": f"{len(signature)} characters" if signature else "none",
+        "Size": f"{refusal.body_length:,} bytes",
+    }
+    return [(label, sanitize(value)) for label, value in facts.items() if value]
 
 
-def body(refusal: RefusedCallback) -> str:
-    """The body, a field a line if it is a form."""
+def format_body(refusal: RefusedCallback) -> str:
+    """The sanitized body; of a form, a field a line."""
     text = refusal.body.decode(errors="replace")
     if "form" in (refusal.content_type or ""):
-        text = "\n".join(_fields(text))
-        shown = _escaped(text)
+        text = _escape("\n".join(_field_lines(text)))
     else:
-        shown = visible(text)
-    if len(shown) <= SHOWN_CHARACTERS:
-        return shown
-    return f"{shown[:SHOWN_CHARACTERS]} … (flask callbacks show {refusal.id} has the rest)"
+        text = sanitize(text)
+    if len(text) <= MAX_BODY_CHARACTERS:
+        return text
+    return f"{text[:MAX_BODY_CHARACTERS]} … (flask callbacks show {refusal.id} prints all of it)"
 
 
-def _fields(form: str) -> Iterator[str]:
+def _field_lines(form: str) -> Iterator[str]:
     try:
         pairs = parse_qsl(form, keep_blank_values=True, max_num_fields=500)
     except ValueError:
         pairs = [("?", form)]
     for name, value in pairs:
-        known = value if name in _NOT_NUMBERS else _masked(value)
-        if name == "Body":  # of a message that was sent to us: what people write is not shown here
-            known = f"({len(value):,} characters)"
-        yield f"{_masked(name)} = {known}"
+        if name == "Body":  # the text of an incoming message
+            value = f"({len(value):,} characters)"
+        elif name not in _UNMASKED_FIELDS:
+            value = _mask_phone_numbers(value)
+        yield f"{_mask_phone_numbers(name)} = {value}"
 
 
-def visible(text: str) -> str:
-    """Text from a stranger with nothing in it that hides, turns or breaks what is around it."""
-    return _escaped(_masked(text))
+def sanitize(text: str) -> str:
+    """Mask phone numbers and escape control characters in text from a stranger."""
+    return _escape(_mask_phone_numbers(text))
 
 
-def _masked(text: str) -> str:
-    return _NUMBER.sub(r"…\1", text)
+def _mask_phone_numbers(text: str) -> str:
+    return _PHONE_NUMBER.sub(r"…\1", text)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return "".join(
-        one if one.isprintable() or one == "\n" else one.encode("unicode_escape").decode()
-        for one in text
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in text
     )

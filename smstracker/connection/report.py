@@ -1,4 +1,4 @@
-"""The health of the connection in numbers: a fixed handful of statements, each on an index."""
+"""Health of the connection in numbers: a fixed number of queries, each on an index."""
 
 import statistics
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from sqlalchemy.engine import Connection, Row
 from smstracker.carrier.token_marks import token_marks
 from smstracker.connection import queries
 from smstracker.connection.refusal_causes import RefusalCause, refusal_causes
-from smstracker.connection.storage_probe import no_room, storage_problem
+from smstracker.connection.storage_probe import find_storage_problem, known_storage_problem
 from smstracker.connection.token_rotation import (
     Rotation,
     SignedCallback,
-    newest_callbacks,
-    rotation,
+    judge_rotation,
+    select_newest_callbacks,
 )
 from smstracker.database.engine import READS_ONLY
 from smstracker.database.problems import DatabaseProblem
@@ -24,55 +24,56 @@ from smstracker.extensions import db, settings
 from smstracker.webhooks.writer import current_writer
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
-SPANS = (HOUR, DAY, WEEK)
-# A worker beats every few seconds. One that is killed and started again is back before this.
-WORKER_GONE_AFTER = timedelta(minutes=1)
-FEW = 20
+PERIODS = (HOUR, DAY, WEEK)
+# A worker that is killed and started again beats before this.
+WORKER_DEAD_AFTER = timedelta(minutes=1)
+MIN_RELIABLE_SAMPLE = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What happened within `span`. Callbacks are counted in steps of five minutes.
+    """Counts within `period`; callbacks are counted in buckets of five minutes.
 
-    Of those accepted, `by_key` were signed with a shared key, and `unmatched` are of no message
-    here: of other programs of the account. Those `not_stored` were answered with 503, so that
-    Twilio sent them again. `told` messages became final by a callback; `missed` ones had to be
-    asked about, because no valid callback told of their end in time: for `refused_finals` of these
-    one was refused. A message that cannot have a callback (not sent) is neither.
+    `accepted` includes `repeated`, `by_key` (signed with a shared key) and `unmatched` (of other
+    programs of the account). `not_stored` callbacks were answered with 503, so that Twilio repeats
+    them. `by_callback` and `by_lookup` count messages by what made them final; for `final_refused`
+    of the latter a final callback was refused. Messages that get no callback (not sent) count in
+    neither.
     """
 
-    span: timedelta
+    period: timedelta
     accepted: int
     repeated: int
     refused: int
-    told: int
-    missed: int
+    by_callback: int
+    by_lookup: int
     by_key: int = 0
     unmatched: int = 0
     not_stored: int = 0
-    refused_finals: int = 0
+    final_refused: int = 0
 
     @property
-    def expected(self) -> int:
-        return self.told + self.missed
+    def outcomes(self) -> int:
+        """Messages that became final."""
+        return self.by_callback + self.by_lookup
 
     @property
-    def repaired_share(self) -> float | None:
-        """The share of outcomes that are known by asking alone; None if there were none."""
-        return self.missed / self.expected if self.expected else None
+    def lookup_share(self) -> float | None:
+        """Share of the outcomes that only a look-up told; None without outcomes."""
+        return self.by_lookup / self.outcomes if self.outcomes else None
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """How long after its acceptance by Twilio a message heard of something."""
+    """Time from the acceptance by Twilio to a callback, over `sample_size` messages."""
 
     median: timedelta | None
     p95: timedelta | None
-    sample: int
+    sample_size: int
 
     @property
     def is_few(self) -> bool:
-        return self.sample < FEW
+        return self.sample_size < MIN_RELIABLE_SAMPLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +87,13 @@ class WorkerStatus:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionReport:
-    """The connection as it was `at` a moment.
+    """State of the connection `at` a moment.
 
-    `unknown` messages have had an unknown outcome for ten minutes or more. `unheard` ones wait,
-    were accepted by Twilio five minutes ago or more, and no callback has ever come for them. Of
-    the messages that were accepted after the last callback, `waiting_since` are unheard and
-    `repaired_since` had to be asked about. `storage` is what keeps the database from storing
-    anything, as far as anything hints at it.
+    `unknown` counts messages of unknown outcome for at least ten minutes, `without_callback` those
+    that wait, were accepted by Twilio at least five minutes ago and never got a callback.
+    `waiting_since_last_callback` and `looked_up_since_last_callback` count messages accepted after
+    the last callback: without a callback, or made final by a look-up. `storage_problem` is looked
+    for only when something hints at it.
     """
 
     at: datetime
@@ -105,17 +106,17 @@ class ConnectionReport:
     sent_in_day: int
     oldest_message_at: datetime | None
     unknown: int
-    unheard: int
-    waiting_since: int
-    repaired_since: int
+    without_callback: int
+    waiting_since_last_callback: int
+    looked_up_since_last_callback: int
     rotation: Rotation
     causes: tuple[RefusalCause, ...]
     workers: tuple[WorkerStatus, ...]
-    storage: DatabaseProblem | None = None
+    storage_problem: DatabaseProblem | None = None
 
     @property
-    def is_young(self) -> bool:
-        """Whether the last callback would be known, however long ago it was."""
+    def has_full_history(self) -> bool:
+        """Whether the report covers the whole life of this installation."""
         oldest = self.oldest_message_at
         return oldest is None or self.at - oldest < WEEK
 
@@ -129,86 +130,98 @@ class ConnectionReport:
 
 
 def build_report(now: datetime) -> ConnectionReport:
-    """The health of the connection at `now`. Raises SQLAlchemyError."""
-    # On a connection of its own: a failure here must not spoil the transaction of a request.
+    """Read the report in a transaction of its own. Raises SQLAlchemyError."""
+    # A failure here must not spoil the transaction of a request.
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-        numbers = _report(connection, now)
-    # To write costs more than to read, so it is tried only where it would explain something: a
-    # worker that cannot store its beat looks like one that does not run. What /readyz looks at
-    # costs little, and tells of a full disk before a callback is lost to it.
-    is_doubtful = current_writer().not_stored or (numbers.workers and not numbers.live_workers)
-    return replace(numbers, storage=storage_problem(now) if is_doubtful else no_room())
+        report = _read_report(connection, now)
+    # A trial write is costly: only where it would explain something, as a worker that cannot store
+    # its heartbeat looks dead. What /readyz knows is cheap, and shows a full disk in time.
+    needs_trial = current_writer().not_stored or (report.workers and not report.live_workers)
+    return replace(
+        report,
+        storage_problem=find_storage_problem(now) if needs_trial else known_storage_problem(),
+    )
 
 
-def _report(connection: Connection, now: datetime) -> ConnectionReport:
-    tally = connection.execute(queries.tally(now, SPANS)).one()
-    last = connection.scalar(queries.last_callback(now - WEEK))
-    hour, day, week = _windows(connection, now, tally)
-    counts = connection.execute(queries.message_counts(now, last)).one()
+def _read_report(connection: Connection, now: datetime) -> ConnectionReport:
+    callback_counts = connection.execute(queries.sum_callback_counts(now, PERIODS)).one()
+    last_callback_at = connection.scalar(queries.last_callback_at(now - WEEK))
+    hour, day, week = _windows(connection, now, callback_counts)
+    counts = connection.execute(queries.count_messages(now, last_callback_at)).one()
+    looked_up = queries.count_looked_up(last_callback_at or now - WEEK)
     to_first, to_final = _delays(connection, now)
     return ConnectionReport(
         now,
-        last,
+        last_callback_at,
         hour,
         day,
         week,
         to_first,
         to_final,
         sent_in_day=int(counts.sent or 0),
-        oldest_message_at=connection.scalar(queries.oldest_message()),
+        oldest_message_at=connection.scalar(queries.oldest_message_at()),
         unknown=int(counts.unknown or 0),
-        unheard=int(counts.unheard or 0),
-        waiting_since=int(counts.waiting_since or 0),
-        repaired_since=connection.scalar(queries.count_repaired(last or now - WEEK)) or 0,
+        without_callback=int(counts.without_callback or 0),
+        waiting_since_last_callback=int(counts.waiting_since_last_callback or 0),
+        looked_up_since_last_callback=connection.scalar(looked_up) or 0,
         rotation=_rotation(connection, now),
-        causes=refusal_causes(connection, now, SPANS),
+        causes=refusal_causes(connection, now, PERIODS),
         workers=_workers(connection, now),
     )
 
 
 def _rotation(connection: Connection, now: datetime) -> Rotation:
-    if settings().demo:  # its carrier signs with a secondary token as a story
+    if settings().demo:  # the simulator signs with a secondary token to show it
         return Rotation.NONE
     marks = token_marks(settings())
-    newest = connection.execute(newest_callbacks(marks)).all()
-    return rotation(marks, [SignedCallback(*row) for row in newest], now)
+    newest = connection.execute(select_newest_callbacks(marks)).all()
+    return judge_rotation(marks, [SignedCallback(*row) for row in newest], now)
 
 
-def _windows(connection: Connection, now: datetime, tally: Row[Any]) -> Iterator[Window]:
-    told = connection.execute(queries.finals_by_callback(now, SPANS)).one()
-    missed = connection.execute(queries.finals_by_lookup(now, SPANS)).one()
-    # Nobody could count yet what this process could not store.
-    pending, width = current_writer().not_stored, len(queries.TALLIED)
-    for n, span in enumerate(SPANS):
-        counts = (int(count) for count in tuple(tally)[n * width : (n + 1) * width])
+def _windows(connection: Connection, now: datetime, callback_counts: Row[Any]) -> Iterator[Window]:
+    by_callback = connection.execute(queries.count_final_by_callback(now, PERIODS)).one()
+    by_lookup = connection.execute(queries.count_final_by_lookup(now, PERIODS)).one()
+    # What this process could not store is not in the database yet.
+    uncounted, width = current_writer().not_stored, len(queries.COUNTED_COLUMNS)
+    for index, period in enumerate(PERIODS):
+        counts = map(int, tuple(callback_counts)[index * width : (index + 1) * width])
         accepted, repeated, by_key, unmatched, refused, not_stored = counts
-        numbers = {"by_key": by_key, "unmatched": unmatched, "not_stored": not_stored + pending}
-        numbers |= {"refused_finals": missed[len(SPANS) + n]}
-        yield Window(span, accepted, repeated, refused, told[n], missed[n], **numbers)
+        yield Window(
+            period,
+            accepted,
+            repeated,
+            refused,
+            by_callback[index],
+            by_lookup[index],
+            by_key=by_key,
+            unmatched=unmatched,
+            not_stored=not_stored + uncounted,
+            final_refused=by_lookup[len(PERIODS) + index],
+        )
 
 
 def _delays(connection: Connection, now: datetime) -> tuple[Delay, Delay]:
-    rows = connection.execute(queries.callback_moments(now - WEEK)).all()
+    rows = connection.execute(queries.callback_times(now - WEEK)).all()
     return (
         _delay([row.first_at - row.accepted_at for row in rows if row.first_at]),
-        _delay([row.end_at - row.accepted_at for row in rows if row.end_at]),
+        _delay([row.final_at - row.accepted_at for row in rows if row.final_at]),
     )
 
 
-def _delay(found: list[timedelta]) -> Delay:
-    if not found:
+def _delay(delays: list[timedelta]) -> Delay:
+    if not delays:
         return Delay(None, None, 0)
     # A callback may overtake Twilio's answer to the send request.
-    ordered = sorted(max(one, timedelta(0)) for one in found)
-    median = statistics.median(one.total_seconds() for one in ordered)
-    # The nearest rank: a delay that there really was.
-    return Delay(timedelta(seconds=median), ordered[-(-len(ordered) * 95 // 100) - 1], len(found))
+    ordered = sorted(max(delay, timedelta(0)) for delay in delays)
+    median = statistics.median(delay.total_seconds() for delay in ordered)
+    # Nearest rank: a delay that was measured.
+    return Delay(timedelta(seconds=median), ordered[-(-len(ordered) * 95 // 100) - 1], len(delays))
 
 
 def _workers(connection: Connection, now: datetime) -> tuple[WorkerStatus, ...]:
-    return tuple(_worker(row, now) for row in connection.execute(queries.workers()))
+    return tuple(_worker(row, now) for row in connection.execute(queries.select_workers()))
 
 
 def _worker(row: Row[tuple[str, datetime, datetime, str | None]], now: datetime) -> WorkerStatus:
     name, started_at, beat_at, problem = row
-    return WorkerStatus(name, started_at, beat_at, problem, now - beat_at <= WORKER_GONE_AFTER)
+    return WorkerStatus(name, started_at, beat_at, problem, now - beat_at <= WORKER_DEAD_AFTER)

@@ -1,4 +1,4 @@
-"""Whether the database takes what is written: if it does not, nothing else is at fault."""
+"""Find out whether the database can be written."""
 
 from datetime import datetime, timedelta
 
@@ -16,30 +16,30 @@ from smstracker.extensions import db
 from smstracker.web.health import database_problem
 from smstracker.webhooks.writer import current_writer
 
-# A row that is always there, and a change that changes nothing.
+# The row always exists, and the update changes nothing.
 _PROBE = text("UPDATE alembic_version SET version_num = version_num")
-# What is tried is small, and may still find room on a disk that was too full a moment ago.
-A_MOMENT = timedelta(seconds=10)
+# The trial write is small: it may find room on a disk that was too full a moment ago.
+FAILURE_LIFETIME = timedelta(seconds=10)
 
 
-def storage_problem(now: datetime) -> DatabaseProblem | None:
-    """What keeps the database from storing anything at `now`; None if a write goes through.
+def find_storage_problem(now: datetime) -> DatabaseProblem | None:
+    """Try to write: what keeps the database from storing anything, None if it stores.
 
-    A lock is none: then somebody else writes.
+    A lock is no problem: then somebody else writes.
     """
     failure = current_writer().failure
-    recent = failure[0] if failure and abs(now - failure[1]) < A_MOMENT else None
-    problem = _tried() or no_room() or recent
+    recent = failure[0] if failure and abs(now - failure[1]) < FAILURE_LIFETIME else None
+    problem = _try_write() or known_storage_problem() or recent
     return None if problem is LOCKED else problem
 
 
-def no_room() -> DatabaseProblem | None:
-    """What keeps the database from being written, as /readyz sees it: within seconds."""
+def known_storage_problem() -> DatabaseProblem | None:
+    """The storage problem that /readyz knows, a few seconds old at most; nothing is tried."""
     problem = database_problem()
     return problem if problem in WRITE_PROBLEMS else None
 
 
-def _tried() -> DatabaseProblem | None:
+def _try_write() -> DatabaseProblem | None:
     try:
         with db.engine.begin() as connection:
             connection.execute(_PROBE)

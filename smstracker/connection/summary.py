@@ -1,4 +1,4 @@
-"""The one sentence on the health of the connection. Pure: the worst of a report, said first."""
+"""Sum up a report in one sentence, the worst problem first. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,20 +9,19 @@ from smstracker.clock import format_duration
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window
 from smstracker.connection.token_rotation import Rotation
-from smstracker.connection.wording import callbacks, messages, were
-from smstracker.refused.diagnosis import READY
+from smstracker.connection.wording import capitalize, count_callbacks, count_messages, was_or_were
+from smstracker.refused.sentences import READY
 
-# Twilio itself says that now and then a callback is lost. It is news when more are than these.
+# Twilio itself says that now and then a callback is lost: only more than these are a problem.
 MISSED_SHARE = 0.02
 MISSED_COUNT = 3
-_LONG = "in the last 7 days"
-# A fresh installation has to be given the time to start its worker.
+# A new installation needs time to start its worker.
 WORKER_EXPECTED_AFTER = timedelta(minutes=5)
 MAKE_PRIMARY = "Set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to the old one"
 
 
 class SummaryKind(StrEnum):
-    """What a sentence is about."""
+    """Subject of a summary."""
 
     NOT_STORING = "not storing"
     REFUSED = "refused"
@@ -41,7 +40,7 @@ BROKEN = (SummaryKind.NOT_STORING, SummaryKind.SILENT)
 
 @dataclass(frozen=True, slots=True)
 class HealthSummary:
-    """`text` is for administrators; `brief` is the same without what only they can mend."""
+    """A sentence on the connection; `brief` leaves out what only administrators can fix."""
 
     kind: SummaryKind
     text: str
@@ -49,39 +48,41 @@ class HealthSummary:
     brief: str
 
 
-def _bad(kind: SummaryKind, brief: str, advice: str, joint: str = ". ") -> HealthSummary:
-    return HealthSummary(kind, brief + joint + advice, True, brief)
+def _bad(kind: SummaryKind, brief: str, advice: str, separator: str = ". ") -> HealthSummary:
+    return HealthSummary(kind, brief + separator + advice, True, brief)
 
 
 def summarize(report: ConnectionReport) -> HealthSummary:
-    """The worst that there is to say of the connection, or how well it does."""
-    for said in _BY_WEIGHT:
-        found = said(report)
-        if found is not None:
-            return found
+    """The most severe problem of the connection, or that it is well."""
+    for summarize_problem in _SUMMARIES_BY_SEVERITY:
+        summary = summarize_problem(report)
+        if summary is not None:
+            return summary
     return _well(report)
 
 
 def _not_storing(report: ConnectionReport) -> HealthSummary | None:
-    if report.storage is None:
+    if report.storage_problem is None:
         return None
-    brief = f"Nothing can be stored, and callbacks are answered with 503: {report.storage.cause}"
-    fix = report.storage.fix
-    return _bad(SummaryKind.NOT_STORING, brief, fix[0].upper() + fix[1:])
+    problem = report.storage_problem
+    brief = f"Nothing can be stored, and callbacks are answered with 503: {problem.cause}"
+    return _bad(SummaryKind.NOT_STORING, brief, capitalize(problem.fix))
 
 
 def _refused(report: ConnectionReport) -> HealthSummary | None:
-    # What does not even claim to be of our account must not be able to alarm anybody; what only
-    # claims to be (a forger can know the account) not unless callbacks are missing as well.
+    # Requests that do not name our account never raise an alarm; those that only name it (a forger
+    # can know the account) raise one only if callbacks are missing too.
     claimed = [cause for cause in report.causes if cause.is_plausible and cause.hour]
     proven = [cause for cause in claimed if cause.is_proven]
     is_majority = sum(cause.hour for cause in claimed) > report.hour.accepted
-    is_missed = report.unheard or report.repaired_since or report.hour.missed
-    causes = claimed if is_majority and is_missed else proven
+    are_missing = (
+        report.without_callback or report.looked_up_since_last_callback or report.hour.by_lookup
+    )
+    causes = claimed if is_majority and are_missing else proven
     if not causes:
         return None
     count = sum(cause.hour for cause in causes)
-    brief = f"{callbacks(count)} {were(count)} refused in the last hour"
+    brief = f"{count_callbacks(count)} {was_or_were(count)} refused in the last hour"
     worst = max(causes, key=lambda cause: (cause.is_proven, cause.hour))
     return _bad(SummaryKind.REFUSED, brief, _fix(worst), ": ")
 
@@ -90,83 +91,85 @@ def _fix(cause: RefusalCause) -> str:
     if cause.diagnosis == READY:
         return f"valid with today's settings. Replay {'it' if cause.hour == 1 else 'them'}"
     if not cause.diagnosis:
-        return "why is not known yet"
-    said = cause.diagnosis.rstrip(" .")
-    named = cause.setting is None or cause.setting in said
-    return said if named else f"{said} (check {cause.setting})"
+        return "the reason is not known yet"
+    sentence = cause.diagnosis.rstrip(" .")
+    is_named = cause.setting is None or cause.setting in sentence
+    return sentence if is_named else f"{sentence} (check {cause.setting})"
 
 
 def _not_stored(report: ConnectionReport) -> HealthSummary | None:
     count = report.hour.not_stored
     if not count:
         return None
-    brief = f"{callbacks(count)} could not be stored in the last hour and {were(count)} refused"
-    brief += " with 503, so that Twilio sends them again"
+    brief = (
+        f"{count_callbacks(count)} could not be stored in the last hour and {was_or_were(count)} "
+        "refused with 503, so that Twilio sends them again"
+    )
     return _bad(SummaryKind.NOT_STORED, brief, "The app's log says why at callback_not_stored")
 
 
 def _silent(report: ConnectionReport) -> HealthSummary | None:
-    """Messages that Twilio accepted after its last callback, and not one came for them."""
-    waiting, repaired = report.waiting_since, report.repaired_since
-    if not (waiting or repaired):
+    """Twilio accepted messages after its last callback, and none of them got one."""
+    waiting, looked_up = report.waiting_since_last_callback, report.looked_up_since_last_callback
+    if not (waiting or looked_up):
         return None
     is_first = report.last_callback_at is None
-    said = [_silence(report)]
+    clauses = [_describe_silence(report)]
     if waiting and is_first:
-        said[0] += f", though {messages(waiting)} {_waits(waiting)} for one"
+        clauses[0] += f", though {count_messages(waiting)} {_waits(waiting)} for one"
     elif waiting:
-        said.append(f"{messages(waiting)} {_waits(waiting)} for a callback")
-    if repaired:
-        said.append(f"Twilio was asked about {messages(repaired)} instead")
-    return _bad(SummaryKind.SILENT, "; ".join(said) + _helpless(report), _silence_advice(report))
+        clauses.append(f"{count_messages(waiting)} {_waits(waiting)} for a callback")
+    if looked_up:
+        clauses.append(f"Twilio was asked about {count_messages(looked_up)} instead")
+    brief = "; ".join(clauses) + _lookup_failure(report)
+    return _bad(SummaryKind.SILENT, brief, _silence_advice(report))
 
 
-def _silence(report: ConnectionReport) -> str:
+def _describe_silence(report: ConnectionReport) -> str:
     last = report.last_callback_at
     refused = [c for c in report.causes if c.is_plausible and (not last or c.newest_at > last)]
     if last is None:
-        what = "been accepted" if refused else "come"
-        return (
-            f"No callback has ever {what}" if report.is_young else f"No callback has {what} {_LONG}"
-        )
+        verb = "been accepted" if refused else "arrived"
+        if report.has_full_history:
+            return f"No callback has ever {verb}"
+        return f"No callback has {verb} in the last 7 days"
     since = format_duration(report.at - last)
     if refused:
         return f"No callback has been accepted for {since}"
     return f"Twilio has not reached this app for {since}"
 
 
-def _helpless(report: ConnectionReport) -> str:
-    """What makes silence worse: nobody asks instead."""
+def _lookup_failure(report: ConnectionReport) -> str:
+    """Reason why no look-up replaces the missing callbacks; empty if none."""
     if not report.live_workers:
         return ", and no worker runs to ask Twilio"
-    return ", and Twilio cannot be asked" if _problem(report) else ""
+    return ", and Twilio cannot be asked" if _worker_problem(report) else ""
 
 
 def _silence_advice(report: ConnectionReport) -> str:
-    advice = "Check with flask doctor that PUBLIC_BASE_URL is reached from outside"
+    advice = "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside"
     if not report.live_workers:
         return advice + ", and start flask worker"
-    problem = _problem(report)
+    problem = _worker_problem(report)
     return f"{advice}. {problem}" if problem else advice
 
 
 def _cannot_ask(report: ConnectionReport) -> HealthSummary | None:
-    problem = _problem(report)
-    return (
-        _bad(SummaryKind.CANNOT_ASK, "Twilio cannot be asked", problem, ": ") if problem else None
-    )
+    problem = _worker_problem(report)
+    if problem is None:
+        return None
+    return _bad(SummaryKind.CANNOT_ASK, "Twilio cannot be asked", problem, ": ")
 
 
-def _problem(report: ConnectionReport) -> str | None:
-    problems = (worker.problem for worker in report.live_workers)
-    found = next((problem for problem in problems if problem), None)
-    return found.strip().rstrip(".") if found else None
+def _worker_problem(report: ConnectionReport) -> str | None:
+    problems = [worker.problem for worker in report.live_workers if worker.problem]
+    return problems[0].strip().rstrip(".") if problems else None
 
 
 def _no_worker(report: ConnectionReport) -> HealthSummary | None:
     if report.live_workers:
         return None
-    effect = "what Twilio does not report is not fetched"
+    effect = "statuses that Twilio does not report are not fetched"
     if report.workers:
         since = format_duration(report.at - report.workers[0].beat_at)
         brief = f"The worker has not run for {since}: {effect}"
@@ -179,26 +182,26 @@ def _no_worker(report: ConnectionReport) -> HealthSummary | None:
 
 def _missed(report: ConnectionReport) -> HealthSummary | None:
     day = report.day
-    if not day.missed:
+    if not day.by_lookup:
         return None
     text = (
-        f"For {day.missed:,} of {messages(day.expected)} finished in the last 24 hours no valid "
-        f"callback told the outcome: {_why_missed(day)}. Twilio was asked instead"
+        f"For {day.by_lookup:,} of {count_messages(day.outcomes)} finished in the last 24 hours "
+        f"no valid callback told the outcome: {_describe_missed(day)}. Twilio was asked instead"
     )
-    is_bad = day.missed >= MISSED_COUNT and (day.repaired_share or 0) >= MISSED_SHARE
+    is_bad = day.by_lookup >= MISSED_COUNT and (day.lookup_share or 0) >= MISSED_SHARE
     return HealthSummary(SummaryKind.MISSED, text, is_bad, text)
 
 
-def _why_missed(day: Window) -> str:
-    refused, absent = day.refused_finals, day.missed - day.refused_finals
-    why = [f"{refused:,} {were(refused)} refused"] if refused else []
+def _describe_missed(day: Window) -> str:
+    refused, absent = day.final_refused, day.by_lookup - day.final_refused
+    reasons = [f"{refused:,} {was_or_were(refused)} refused"] if refused else []
     if absent:
         stored = " or could not be stored" if day.not_stored else ""
-        why.append(f"{absent:,} did not come in time{stored}")
-    return ", ".join(why)
+        reasons.append(f"{absent:,} did not come in time{stored}")
+    return ", ".join(reasons)
 
 
-def _secondary(report: ConnectionReport) -> HealthSummary | None:
+def _promoted(report: ConnectionReport) -> HealthSummary | None:
     if report.rotation is not Rotation.PROMOTED:
         return None
     brief = "The newest callbacks are signed with the secondary token: Twilio has promoted it"
@@ -206,13 +209,13 @@ def _secondary(report: ConnectionReport) -> HealthSummary | None:
 
 
 def _well(report: ConnectionReport) -> HealthSummary:
-    expected = report.day.expected
-    if expected == 1:
+    outcomes = report.day.outcomes
+    if outcomes == 1:
         text = "The one outcome of the last 24 hours was called back"
-    elif expected:
-        text = f"All {expected:,} outcomes of the last 24 hours were called back"
+    elif outcomes:
+        text = f"All {outcomes:,} outcomes of the last 24 hours were called back"
     elif report.sent_in_day:
-        text = "No sent message was finished in the last 24 hours, so there is nothing to judge yet"
+        text = "No message became final in the last 24 hours, so there is nothing to judge yet"
     else:
         text = "No message was sent in the last 24 hours, so no callback was expected"
     return HealthSummary(SummaryKind.WELL, text, False, text)
@@ -222,13 +225,13 @@ def _waits(count: int) -> str:
     return "waits" if count == 1 else "wait"
 
 
-_BY_WEIGHT: tuple[Callable[[ConnectionReport], HealthSummary | None], ...] = (
+_SUMMARIES_BY_SEVERITY: tuple[Callable[[ConnectionReport], HealthSummary | None], ...] = (
     _not_storing,
     _refused,
     _not_stored,
     _silent,
     _cannot_ask,
     _no_worker,
-    _secondary,
+    _promoted,
     _missed,
 )

@@ -1,4 +1,4 @@
-"""The page on the connection to Twilio, for administrators."""
+"""The page of the connection to Twilio, for administrators."""
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -9,7 +9,7 @@ from smstracker.connection.banner import current_banner
 from smstracker.connection.report import build_report
 from smstracker.connection.summary import summarize
 from smstracker.extensions import db
-from smstracker.refused.replay import forecast, still_refused
+from smstracker.refused.replay import forecast, is_applicable, still_refused
 from smstracker.refused.replay import replay as replay_refused
 from smstracker.web.guards import require_administrator
 
@@ -20,38 +20,39 @@ bp.before_request(require_administrator)
 @bp.get("")
 def callbacks() -> ResponseReturnValue:
     now, kind = utcnow(), request.args.get("kind")
-    if kind is not None and kind not in refused_page.KINDS:
+    if kind is not None and kind not in refused_page.IS_PLAUSIBLE_BY_KIND:
         abort(404)
-    numbers = build_report(now)
+    report = build_report(now)
     return render_template(
         "connection/callbacks.html",
-        report=numbers,
-        sentence=summarize(numbers),
-        page=refused_page.read_refused_page(kind, _row_id(request.args.get("before"))),
+        report=report,
+        summary=summarize(report),
+        page=refused_page.read_refused_page(kind, _parse_row_id(request.args.get("before"))),
         forecast=forecast(db.session.connection()),
         kind=kind,
-        quarantine=refused_page,
-        say=wording,
+        is_applicable=is_applicable,
+        refused_page=refused_page,
+        wording=wording,
         now=now,
     )
 
 
 @bp.post("/replay")
 def replay() -> ResponseReturnValue:
-    """Apply what verifies by now: one callback, or all that are still refused."""
-    chosen = _row_id(request.form.get("id"))
-    # It commits by itself, a batch at a time: one transaction for all would keep callbacks waiting.
-    ids = None if chosen is None else [chosen]
-    done = replay_refused(ids)
-    current_banner().forget()
-    reasons = [(refused_page.visible(sentence), count) for sentence, count in still_refused(ids)]
-    flash(wording.replayed(done.applied, done.refused, reasons))
+    """Apply what verifies now: one callback, or all that are still refused."""
+    row_id = _parse_row_id(request.form.get("id"))
+    # Commits by itself in batches: one transaction for all would keep callbacks waiting.
+    ids = None if row_id is None else [row_id]
+    result = replay_refused(ids)
+    current_banner().invalidate()
+    reasons = [(refused_page.sanitize(sentence), count) for sentence, count in still_refused(ids)]
+    flash(wording.describe_replay(result.applied, result.refused, reasons))
     return redirect(url_for(".callbacks"), 303)
 
 
-def _row_id(text: str | None) -> int | None:
-    """The row that a request names, None if it names none; what cannot be one is a 404."""
+def _parse_row_id(text: str | None) -> int | None:
+    """Parse the id that a request names, if it names one; abort with 404 if no row can have it."""
     if text is None:
         return None
-    found = refused_page.row_id(text)
-    return abort(404) if found is None else found
+    row_id = refused_page.parse_row_id(text)
+    return abort(404) if row_id is None else row_id

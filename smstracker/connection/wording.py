@@ -1,4 +1,4 @@
-"""Numbers, times and reasons on the page of the connection, as people say them."""
+"""Wording of numbers, times and reasons on the connection page and in `flask doctor`."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -7,93 +7,85 @@ from smstracker.clock import format_duration
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.extensions import settings
 from smstracker.refused.replay import ReplayForecast
+from smstracker.refused.sentences import refusal_reason
 
-REASONS_TOLD = 3
-# For what strangers post, which is explained one by one.
-_REASONS = {
-    "signature": "The signature does not verify.",
-    "unreadable": "Signed, but naming no message or no status.",
-    "not-a-form": "Not a form, as which Twilio posts.",
-    "too-large": "Larger than any callback.",
-    "inbound": "An incoming message, and no status callback.",
-    "json": "JSON of another webhook.",
-    "recut": "A captured callback whose fields were divided anew.",
-    "address": "To an address that is no callback address.",
-}
+MAX_REASONS = 3
 
 
-def callbacks(count: int) -> str:
-    """How many callbacks, as people say it."""
+def count_callbacks(count: int) -> str:
+    """A number of callbacks: "1 callback", "1,200 callbacks"."""
     return f"{count:,} callback{'' if count == 1 else 's'}"
 
 
-def messages(count: int) -> str:
-    """How many messages, as people say it."""
+def count_messages(count: int) -> str:
+    """A number of messages: "1 message", "1,200 messages"."""
     return f"{count:,} message{'' if count == 1 else 's'}"
 
 
-def were(count: int) -> str:
-    """The verb after a number of things."""
+def was_or_were(count: int) -> str:
+    """The verb after a count."""
     return "was" if count == 1 else "were"
 
 
-def receipt_window() -> str:
-    """How long a callback of no message here is kept."""
+def format_receipt_window() -> str:
+    """Time for which callbacks of other programs are kept."""
     return format_duration(timedelta(hours=settings().receipt_window_hours))
 
 
-def replayed(applied: int, refused: int, reasons: Sequence[tuple[str, int]] = ()) -> str:
-    """What came of a replay, and why some are still refused: `reasons` with their counts."""
+def describe_replay(applied: int, refused: int, reasons: Sequence[tuple[str, int]] = ()) -> str:
+    """The result of a replay; `reasons` tell why and how many are still refused."""
     if not applied and not refused:
         return "There was nothing to replay."
-    said = []
+    sentences = []
     if applied:
-        said.append(f"{callbacks(applied)} {were(applied)} applied.")
+        sentences.append(f"{count_callbacks(applied)} {was_or_were(applied)} applied.")
     if refused:
         stays = "stays" if refused == 1 else "stay"
-        said.append(f"{callbacks(refused)} {stays} refused.")
-        said += [f"{count:,} ×: {sentence}" for sentence, count in reasons[:REASONS_TOLD]]
-        if len(reasons) > REASONS_TOLD:
-            said.append("The other reasons are below.")
-    return " ".join(said)
+        sentences.append(f"{count_callbacks(refused)} {stays} refused.")
+        sentences += [f"{count:,} ×: {sentence}" for sentence, count in reasons[:MAX_REASONS]]
+        if len(reasons) > MAX_REASONS:
+            sentences.append("The other reasons are below.")
+    return " ".join(sentences)
 
 
-def prospect(forecast: ReplayForecast) -> str:
-    """What a replay of all would do, and what would let it do more."""
-    if forecast.is_done:
-        return "All that was refused has been applied since."
-    if not forecast.is_whole:
-        return "Replay applies all that is valid with today's settings, and nothing else."
+def describe_forecast(forecast: ReplayForecast) -> str:
+    """Forecast of a replay of all, and the advice if it would apply none."""
+    if forecast.nothing_waits:
+        return "Every refused callback has been applied."
+    if not forecast.is_complete:
+        return "Replay applies only what is valid with today's settings."
     count = forecast.applicable
     if count:
-        return f"Replay applies the {callbacks(count)} that {_is_valid(count)} by now."
+        verb = "is" if count == 1 else "are"
+        return f"Replay applies the {count_callbacks(count)} that {verb} valid now."
     return (
-        "None can be applied: none is valid with today's settings. Fix a cause named above and "
-        "restart: a Replay button then appears here. What none of your tokens or keys has signed "
-        "is never applied."
+        "None is valid with today's settings, so none can be applied. Fix a cause named above and "
+        "restart: a Replay button then appears here. What none of your tokens or keys signed is "
+        "never applied."
     )
 
 
-def _is_valid(count: int) -> str:
-    return "is valid" if count == 1 else "are valid"
+def cause_sentence(cause: RefusalCause) -> str:
+    """The diagnosis of a cause, or the reason if there is none."""
+    return cause.diagnosis or f"{refusal_reason(cause.reason)}."
 
 
-def why(cause: RefusalCause) -> str:
-    """What is behind refusals, in a sentence."""
-    return cause.diagnosis or _REASONS.get(cause.reason, "They were refused.")
+def capitalize(text: str) -> str:
+    """Begin a text with a capital; `str.capitalize` would lower the rest."""
+    return text[:1].upper() + text[1:]
 
 
-def share(part: float | None) -> str:
-    """A share in percent; never rounded to none or to all."""
-    if part is None:
+def format_share(fraction: float | None) -> str:
+    """A share in percent, never rounded to 0 % or 100 %."""
+    if fraction is None:
         return "–"
-    if 0 < part < 0.01:
+    if 0 < fraction < 0.01:
         return "< 1 %"
-    return "> 99 %" if 0.99 < part < 1 else f"{part:.0%}".replace("%", " %")
+    return "> 99 %" if 0.99 < fraction < 1 else f"{fraction:.0%}".replace("%", " %")
 
 
-def brief_time(duration: timedelta) -> str:
-    """A delay, exact where it matters: "0.8 s", "42 s", "3 minutes"."""
+def format_delay(duration: timedelta) -> str:
+    """A delay: "0.8 s", "42 s", "3 minutes"."""
     seconds = duration.total_seconds()
     if seconds >= 60:
         return format_duration(duration)

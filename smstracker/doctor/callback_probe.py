@@ -1,4 +1,4 @@
-"""Call this app through its public address as Twilio would, and say what is in the way."""
+"""Call this app through its public address as Twilio would, and explain what blocks the way."""
 
 import json
 import secrets
@@ -9,18 +9,19 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 from smstracker.carrier import current_carrier
-from smstracker.carrier.signatures import SIGNATURE_SETTINGS
+from smstracker.carrier.signatures import DEFAULT_PORTS, SIGNATURE_SETTINGS
 from smstracker.extensions import settings
 from smstracker.network_errors import network_reason
+from smstracker.refused.payload import FORM_TYPE
 from smstracker.web.urls import external_url
-from smstracker.webhooks.probe import proof
+from smstracker.webhooks.probe import compute_proof
 
-TIMEOUT = 10.0  # seconds to connect, and for each part of the answer
-LARGEST = 4096  # bytes of an answer that are read
+TIMEOUT_SECONDS = 10.0  # to connect, and for each part of the response
+MAX_RESPONSE_BYTES = 4096
 
-# What proxies like to tidy up; each of these changes a signature.
-QUERY = "?escapes=a%2Fb%7Ec%27d%C3%A9&blank=&plus=1+1%2B1"
-TRICKY = {
+# Proxies tend to rewrite these; each rewrite breaks a signature.
+TEST_QUERY = "?escapes=a%2Fb%7Ec%27d%C3%A9&blank=&plus=1+1%2B1"
+TEST_FIELDS = {
     "Blank": "",
     "Spaces": "  at both ends ",
     "Unicode": "Zoë ✓ 🚀",
@@ -32,9 +33,9 @@ _NO_REDIRECT = "make the proxy in front of PUBLIC_BASE_URL answer without redire
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """What was found in the way, and the advice."""
+    """Something that blocks the way, and its fix."""
 
-    found: str
+    description: str
     fix: str
 
 
@@ -46,16 +47,16 @@ class _ProbeResponse:
     is_proven: bool
 
 
-def obstacle() -> Obstacle | None:
-    """What keeps Twilio's callbacks from reaching this app intact; None if nothing does.
+def find_obstacle() -> Obstacle | None:
+    """Find what keeps Twilio's callbacks from arriving intact; None if nothing does.
 
-    It is signed with the Auth Token, and once that arrives, with each shared key too.
+    Posts a request signed with the Auth Token, then one with each shared key.
     """
     try:
-        answer = _call(QUERY, TRICKY)
-        if answer.is_proven:
-            return _key_obstacle()
-        return _refused(answer) if answer.status == 403 else _strange(answer)
+        response = _post_probe(TEST_QUERY, TEST_FIELDS)
+        if response.is_proven:
+            return _find_key_obstacle()
+        return _explain_refusal(response) if response.status == 403 else _explain_status(response)
     except ssl.SSLCertVerificationError:
         return Obstacle(
             "its certificate does not verify, so Twilio hangs up",
@@ -70,25 +71,25 @@ def obstacle() -> Obstacle | None:
         )
 
 
-def _key_obstacle() -> Obstacle | None:
+def _find_key_obstacle() -> Obstacle | None:
     for key_id in settings().twilio_webhook_keys:
-        if not _call(QUERY, TRICKY, key_id).is_proven:
+        if not _post_probe(TEST_QUERY, TEST_FIELDS, key_id).is_proven:
             return Obstacle(
-                f"a request that is signed with the shared key {key_id} does not arrive as sent, "
-                "while one that is signed with the Auth Token does",
+                f"a request signed with the shared key {key_id} does not arrive as sent, while one "
+                "signed with the Auth Token does",
                 f"make the proxy pass on the header {SIGNATURE_SETTINGS}, and start the app again "
                 "if TWILIO_WEBHOOK_KEYS has changed",
             )
     return None
 
 
-def _call(query: str, fields: dict[str, str], key_id: str | None = None) -> _ProbeResponse:
+def _post_probe(query: str, fields: dict[str, str], key_id: str | None = None) -> _ProbeResponse:
     nonce = secrets.token_hex(16)
     form = {"Nonce": nonce, "AccountSid": settings().twilio_account_sid, **fields}
     url = external_url("webhooks.probe") + query
     parts = urlsplit(url)
     headers = {
-        "Content-Type": "application/x-www-form-urlencoded",
+        "Content-Type": FORM_TYPE,
         "User-Agent": "smstracker-doctor",
         **current_carrier().signatures.headers(url, form, key_id),
     }
@@ -96,7 +97,7 @@ def _call(query: str, fields: dict[str, str], key_id: str | None = None) -> _Pro
     try:
         connection.request("POST", f"{parts.path}{query}", urlencode(form), headers)
         response = connection.getresponse()
-        text = response.read(LARGEST).decode(errors="replace")
+        text = response.read(MAX_RESPONSE_BYTES).decode(errors="replace")
         is_proven = response.status == 200 and _proves(text, nonce)
         return _ProbeResponse(
             response.status, response.headers.get("Location", ""), text, is_proven
@@ -110,47 +111,47 @@ def _connection() -> HTTPConnection:
     host = base.hostname or ""
     if base.scheme == "https":
         context = ssl.create_default_context()
-        return HTTPSConnection(host, base.port, timeout=TIMEOUT, context=context)
-    return HTTPConnection(host, base.port, timeout=TIMEOUT)
+        return HTTPSConnection(host, base.port, timeout=TIMEOUT_SECONDS, context=context)
+    return HTTPConnection(host, base.port, timeout=TIMEOUT_SECONDS)
 
 
 def _proves(text: str, nonce: str) -> bool:
     try:
-        said = json.loads(text)["proof"]
+        answer = json.loads(text)["proof"]
     except (ValueError, KeyError, TypeError):
         return False
-    return compare_digest(str(said).encode(), proof(nonce).encode())
+    return compare_digest(str(answer).encode(), compute_proof(nonce).encode())
 
 
-def _refused(answer: _ProbeResponse) -> Obstacle:
-    if not answer.text.startswith("Forbidden"):
+def _explain_refusal(response: _ProbeResponse) -> Obstacle:
+    if not response.text.startswith("Forbidden"):
         return Obstacle(
             "something in front of the app answers with 403",
-            "let POST requests to /webhooks/twilio/ through the proxy or firewall unhindered",
+            "let POST requests to /webhooks/twilio/ through the proxy or firewall",
         )
-    if not _call("", {}).is_proven:
+    if not _post_probe("", {}).is_proven:
         return Obstacle(
-            "the app there refuses a signature that fits the settings of this command",
+            "the app there refuses a signature that is valid with the settings of this command",
             "start the app again, so that it and this command have the same TWILIO_AUTH_TOKEN "
-            "and PUBLIC_BASE_URL; if they have, the proxy changes the path",
+            "and PUBLIC_BASE_URL; if they do already, the proxy changes the path",
         )
-    spoilt = [
-        what
-        for what, query, fields in (("query string", QUERY, {}), ("form", "", TRICKY))
-        if not _call(query, fields).is_proven
+    changed_parts = [
+        part
+        for part, query, fields in (("query string", TEST_QUERY, {}), ("form", "", TEST_FIELDS))
+        if not _post_probe(query, fields).is_proven
     ]
-    does = "do" if len(spoilt) == 2 else "does"
+    verb = "do" if len(changed_parts) == 2 else "does"
     return Obstacle(
-        f"the {' and the '.join(spoilt) or 'request'} {does} not arrive as sent, "
+        f"the {' and the '.join(changed_parts) or 'request'} {verb} not arrive as sent, "
         "so signatures do not verify",
         "make the proxy in front of PUBLIC_BASE_URL pass path, query and body on unchanged",
     )
 
 
-def _strange(answer: _ProbeResponse) -> Obstacle:
-    status = answer.status
+def _explain_status(response: _ProbeResponse) -> Obstacle:
+    status = response.status
     if 300 <= status < 400:
-        return _redirected(answer.location)
+        return _explain_redirect(response.location)
     if status == 200:
         return Obstacle(
             "another program or installation answers there, or one with another SECRET_KEY",
@@ -158,7 +159,7 @@ def _strange(answer: _ProbeResponse) -> Obstacle:
         )
     if status == 404:
         return Obstacle(
-            "a server answers there, but does not know the app's addresses (404)",
+            "a server answers there, but not for the app's addresses (404)",
             "check PUBLIC_BASE_URL and that the proxy passes /webhooks/twilio/ on to this version",
         )
     if status >= 500:
@@ -173,28 +174,28 @@ def _strange(answer: _ProbeResponse) -> Obstacle:
     )
 
 
-def _redirected(location: str) -> Obstacle:
+def _explain_redirect(location: str) -> Obstacle:
     base = settings().public_base_url
     try:
         target = urlsplit(urljoin(base, location))
-        ours, theirs = _endpoint(urlsplit(base)), _endpoint(target)
+        base_endpoint, target_endpoint = _endpoint(urlsplit(base)), _endpoint(target)
     except ValueError:
         return Obstacle(f"{base} redirects to another path of itself", _NO_REDIRECT)
-    if ours == theirs:
+    if base_endpoint == target_endpoint:
         return Obstacle(f"{base} redirects to another path of itself", _NO_REDIRECT)
     address = f"{target.scheme}://{target.netloc.rpartition('@')[2]}"
-    shown = "".join(character for character in address if character.isprintable())[:100]
-    redirects = f"it redirects from {base} to {shown}"
-    if ours[1].removeprefix("www.") != theirs[1].removeprefix("www."):
+    printable_address = "".join(character for character in address if character.isprintable())[:100]
+    redirects = f"it redirects from {base} to {printable_address}"
+    if base_endpoint[1].removeprefix("www.") != target_endpoint[1].removeprefix("www."):
         return Obstacle(
             f"{redirects}: a login or another site stands in front of the app",
             "let POST requests to /webhooks/twilio/ through to the app without a login or redirect",
         )
-    if ours[0] == "https" != theirs[0]:
+    if base_endpoint[0] == "https" != target_endpoint[0]:
         return Obstacle(redirects, _NO_REDIRECT)
-    fix = f"set PUBLIC_BASE_URL to the address that does not redirect (perhaps {shown})"
+    fix = f"set PUBLIC_BASE_URL to the address that does not redirect (perhaps {printable_address})"
     return Obstacle(redirects, fix)
 
 
 def _endpoint(url: SplitResult) -> tuple[str, str, int | None]:
-    return url.scheme, url.hostname or "", url.port or {"http": 80, "https": 443}.get(url.scheme)
+    return url.scheme, url.hostname or "", url.port or DEFAULT_PORTS.get(url.scheme)

@@ -1,4 +1,4 @@
-"""What a check has found: fine, doubtful or broken, and what mends it."""
+"""Result of a check of `flask doctor`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,26 +12,26 @@ class CheckOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """`fix` names the setting or the command that helps."""
+    """The result of a check; `fix` names the setting or command that helps."""
 
     check: str
     verdict: CheckOutcome
-    found: str
+    detail: str
     fix: str | None = None
 
 
-def ok(check: str, found: str) -> CheckResult:
-    return CheckResult(check, CheckOutcome.OK, found)
+def ok(check: str, detail: str) -> CheckResult:
+    return CheckResult(check, CheckOutcome.OK, detail)
 
 
-def warning(check: str, found: str, fix: str | None = None) -> CheckResult:
-    return CheckResult(check, CheckOutcome.WARNING, found, fix)
+def warning(check: str, detail: str, fix: str | None = None) -> CheckResult:
+    return CheckResult(check, CheckOutcome.WARNING, detail, fix)
 
 
-def problem(check: str, found: str, fix: str | None = None) -> CheckResult:
-    return CheckResult(check, CheckOutcome.PROBLEM, found, fix)
+def problem(check: str, detail: str, fix: str | None = None) -> CheckResult:
+    return CheckResult(check, CheckOutcome.PROBLEM, detail, fix)
 
 
-def phrase(text: str) -> str:
-    """A sentence of others as a part of a line."""
+def strip_period(text: str) -> str:
+    """Strip a sentence of its period, to make it part of a line."""
     return text.strip().rstrip(".")

@@ -1,6 +1,6 @@
-"""Is everything set up so that messages leave and callbacks arrive? One finding for each check.
+"""Checks of `flask doctor`: do messages leave and callbacks arrive? A result for each check.
 
-No finding holds a secret, an address or a whole phone number.
+No result holds a secret, an address or a whole phone number.
 """
 
 import re
@@ -19,10 +19,17 @@ from smstracker.carrier import (
     current_carrier,
 )
 from smstracker.clock import format_age, format_duration, utcnow
-from smstracker.doctor.callback_probe import obstacle
-from smstracker.doctor.check_result import CheckOutcome, CheckResult, ok, phrase, problem, warning
-from smstracker.doctor.connection_checks import findings as connection_findings
-from smstracker.doctor.machine_checks import durability, machine_findings
+from smstracker.doctor.callback_probe import find_obstacle
+from smstracker.doctor.check_result import (
+    CheckOutcome,
+    CheckResult,
+    ok,
+    problem,
+    strip_period,
+    warning,
+)
+from smstracker.doctor.connection_checks import check_connection
+from smstracker.doctor.machine_checks import check_durability, check_machine
 from smstracker.extensions import settings
 from smstracker.mailer import MailError, current_mailer
 from smstracker.models import MailHealth
@@ -32,56 +39,56 @@ from smstracker.web.health import database_problem
 CLOCK_WARNING, CLOCK_PROBLEM = timedelta(seconds=30), timedelta(minutes=5)
 
 
-def examine() -> Iterator[CheckResult]:
-    """Every check in turn. It changes nothing and sends nothing but questions."""
-    yield _settings()
-    database = _database()
+def run_checks() -> Iterator[CheckResult]:
+    """Run every check in turn. Changes nothing and sends no message."""
+    yield _check_settings()
+    database = _check_database()
     yield database
-    yield from machine_findings()
+    yield from check_machine()
     if database.verdict is CheckOutcome.OK:
-        yield from durability()
-    yield from _twilio()
-    yield _public_address()
-    yield _callbacks_arrive()
-    yield _mail()
+        yield from check_durability()
+    yield from _check_twilio()
+    yield _check_public_address()
+    yield _check_callbacks()
+    yield _check_mail()
     if database.verdict is CheckOutcome.OK:
-        yield from connection_findings()
+        yield from check_connection()
 
 
-def _settings() -> CheckResult:
+def _check_settings() -> CheckResult:
     if settings().demo:
         return ok("settings", "demo mode: a simulated carrier, no SMS leaves this machine")
     account = settings().twilio_account_sid[-4:]
     return ok("settings", f"live, with the Twilio account that ends in {account}")
 
 
-def _database() -> CheckResult:
-    trouble = database_problem()
-    if trouble is None:
+def _check_database() -> CheckResult:
+    database_error = database_problem()
+    if database_error is None:
         return ok("database", "reached and migrated")
-    return problem("database", trouble.cause, trouble.fix)
+    return problem("database", database_error.cause, database_error.fix)
 
 
-def _twilio() -> Iterator[CheckResult]:
+def _check_twilio() -> Iterator[CheckResult]:
     try:
         account = current_carrier().fetch_account()
     except CarrierQueryError as error:
-        reason, _, advice = phrase(error.reason).partition(": ")
+        reason, _, advice = strip_period(error.reason).partition(": ")
         if settings().demo:
             advice = "start the demo with make run: the simulated carrier is part of it"
         elif isinstance(error, NotFoundAtCarrierError):
             advice = "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
         fix = advice or "check the network of this machine and TWILIO_API_BASE_URL"
         yield problem("credentials", reason, fix)
-        yield warning("senders", "not checked, because Twilio could not be asked")
-        yield warning("clock", "not compared, because Twilio could not be asked")
+        yield warning("senders", "not checked, because Twilio cannot be asked")
+        yield warning("clock", "not compared, because Twilio cannot be asked")
         return
-    yield _account(account)
-    yield from _senders()
-    yield _clock(account.clock_ahead)
+    yield _check_account(account)
+    yield from _check_senders()
+    yield _check_clock(account.clock_ahead)
 
 
-def _account(account: Account) -> CheckResult:
+def _check_account(account: Account) -> CheckResult:
     if account.status != "active":
         fix = "see the Twilio Console: payment, or a review of the account"
         return problem("credentials", f"accepted, but the account is {account.status[:20]}", fix)
@@ -89,15 +96,15 @@ def _account(account: Account) -> CheckResult:
     return ok("credentials", f"accepted, the account is active{trial}")
 
 
-def _senders() -> Iterator[CheckResult]:
+def _check_senders() -> Iterator[CheckResult]:
     for sender in settings().twilio_phone_numbers:
-        yield _sender(sender)
+        yield _check_sender(sender)
     service = settings().twilio_messaging_service_sid
     if service:
-        yield _service(service)
+        yield _check_service(service)
 
 
-def _sender(sender: str) -> CheckResult:
+def _check_sender(sender: str) -> CheckResult:
     check, name = "senders", f"the number that ends in {sender[-4:]}"
     if not re.fullmatch(r"\+[0-9]+", sender):
         kind = f"the short code {sender}" if sender.isdecimal() else f"the sender {sender!r}"
@@ -105,7 +112,7 @@ def _sender(sender: str) -> CheckResult:
     try:
         ability = current_carrier().sender_ability(sender)
     except CarrierQueryError as error:
-        return _unchecked(name, error)
+        return _not_checkable(name, error)
     if ability is SenderAbility.SENDS:
         return ok(check, f"{name} can send SMS")
     if ability is SenderAbility.NO_SMS:
@@ -114,7 +121,7 @@ def _sender(sender: str) -> CheckResult:
     return problem(check, f"the account does not have {name}", fix)
 
 
-def _service(service: str) -> CheckResult:
+def _check_service(service: str) -> CheckResult:
     name = f"the Messaging Service that ends in {service[-4:]}"
     try:
         current_carrier().check_service(service)
@@ -122,49 +129,52 @@ def _service(service: str) -> CheckResult:
         fix = "check TWILIO_MESSAGING_SERVICE_SID"
         return problem("senders", f"the account does not have {name}", fix)
     except CarrierQueryError as error:
-        return _unchecked(name, error)
+        return _not_checkable(name, error)
     return ok("senders", f"{name} exists")
 
 
-def _unchecked(name: str, error: CarrierQueryError) -> CheckResult:
-    reason, _, advice = phrase(error.reason).partition(": ")
+def _not_checkable(name: str, error: CarrierQueryError) -> CheckResult:
+    reason, _, advice = strip_period(error.reason).partition(": ")
     return problem("senders", f"{name} cannot be checked: {reason}", advice or None)
 
 
-def _clock(ahead: timedelta | None) -> CheckResult:
+def _check_clock(ahead: timedelta | None) -> CheckResult:
     if ahead is None:
         return warning("clock", "not compared, because Twilio's answer had no date")
-    off = abs(ahead)
-    if off <= CLOCK_WARNING:
+    deviation = abs(ahead)
+    if deviation <= CLOCK_WARNING:
         return ok("clock", "agrees with Twilio's")
-    found = f"{format_duration(off)} {'ahead of' if ahead > timedelta(0) else 'behind'} Twilio's"
-    verdict = CheckOutcome.PROBLEM if off > CLOCK_PROBLEM else CheckOutcome.WARNING
-    return CheckResult("clock", verdict, found, "let this machine keep its time by NTP")
+    detail = (
+        f"{format_duration(deviation)} {'ahead of' if ahead > timedelta(0) else 'behind'} Twilio's"
+    )
+    verdict = CheckOutcome.PROBLEM if deviation > CLOCK_PROBLEM else CheckOutcome.WARNING
+    return CheckResult("clock", verdict, detail, "let this machine keep its time by NTP")
 
 
-def _public_address() -> CheckResult:
+def _check_public_address() -> CheckResult:
     check, base = "public address", settings().public_base_url
     if not is_loopback(urlsplit(base).hostname or ""):
         return ok(check, f"{base} uses https")
     api = urlsplit(settings().twilio_api_base_url).hostname or ""
     if settings().demo or is_loopback(api):
         return ok(check, f"{base} is this machine, and so is the carrier")
-    fix = "set PUBLIC_BASE_URL to an https address that is reached from outside"
+    fix = "set PUBLIC_BASE_URL to an https address that can be reached from outside"
     return problem(check, f"{base} is this machine: Twilio cannot reach it", fix)
 
 
-def _callbacks_arrive() -> CheckResult:
-    found = obstacle()
-    if found is None:
+def _check_callbacks() -> CheckResult:
+    obstacle = find_obstacle()
+    if obstacle is None:
+        detail = "a signed request through PUBLIC_BASE_URL arrives intact"
         keys = len(settings().twilio_webhook_keys)
-        how = f", signed with the Auth Token and with {keys} shared key{'s' * (keys > 1)}"
-        arrives = "a signed request through PUBLIC_BASE_URL arrives intact"
-        return ok("callbacks", arrives + (how if keys else ""))
-    where = f"PUBLIC_BASE_URL ({settings().public_base_url})"
-    return problem("callbacks", f"{where}: {found.found}", found.fix)
+        if keys:
+            detail += f", signed with the Auth Token and with {keys} shared key{'s' * (keys > 1)}"
+        return ok("callbacks", detail)
+    detail = f"PUBLIC_BASE_URL ({settings().public_base_url}): {obstacle.description}"
+    return problem("callbacks", detail, obstacle.fix)
 
 
-def _mail() -> CheckResult:
+def _check_mail() -> CheckResult:
     server = settings().mail.server
     if not server and settings().demo:
         return ok("mail", "stays in the demo mailbox")
@@ -176,25 +186,27 @@ def _mail() -> CheckResult:
     except MailError as error:
         reason, fix = explain_mail_error(str(error))
         return problem("mail", f"the server cannot be used: {reason}", fix)
-    return _sent_mail() or ok("mail", "the server takes mail from here")
+    return _check_newest_mail() or ok("mail", "the server takes mail from here")
 
 
-def _sent_mail() -> CheckResult | None:
-    """What went wrong with the newest mail, although the server can be used now."""
+def _check_newest_mail() -> CheckResult | None:
+    """Report what went wrong with the newest mail, although the server can be used now."""
     try:
         health = MailHealth.latest()
-    except SQLAlchemyError:  # said by the check of the database
+    except SQLAlchemyError:  # reported by the check of the database
         return None
     if health.refusal and health.refusal_at:
-        what = f"the server did not take the newest mail, {format_age(health.refusal_at, utcnow())}"
+        detail = (
+            f"the server did not take the newest mail, {format_age(health.refusal_at, utcnow())}"
+        )
         fix = "see the log of the mail server: the address may not exist, or mail to it is refused"
         if health.refusal == "SMTPSenderRefused":
             fix = explain_mail_error(health.refusal).fix
         is_about_address = health.refusal == "SMTPRecipientsRefused"
-        judge = warning if is_about_address else problem
-        return judge("mail", f"{what} ({explain_mail_error(health.refusal).reason})", fix)
+        result = warning if is_about_address else problem
+        return result("mail", f"{detail} ({explain_mail_error(health.refusal).reason})", fix)
     if health.server_problem and health.server_at:
-        what = f"the server takes mail now, but did not {format_age(health.server_at, utcnow())}"
+        detail = f"the server takes mail now, but did not {format_age(health.server_at, utcnow())}"
         reason = explain_mail_error(health.server_problem).reason
-        return warning("mail", f"{what} ({reason})", "ask for a sign-in mail again")
+        return warning("mail", f"{detail} ({reason})", "ask for a sign-in mail again")
     return None

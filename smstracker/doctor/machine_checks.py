@@ -1,4 +1,4 @@
-"""What `flask doctor` says of this machine: free space, rights of files, survival of a crash."""
+"""Checks of this machine: free space, rights of files, survival of a crash."""
 
 import os
 import shutil
@@ -12,101 +12,101 @@ from smstracker.database.engine import sqlite_files
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
 
-LEAST_FREE = 1_000_000_000  # bytes
-LEAST_SHARE = 0.1  # of the disk
-# What has to be on in PostgreSQL, for what is acknowledged to survive a crash of the machine.
-CRASH_SAFE = ("fsync", "full_page_writes")
-LASTS_NOT = ("off",)  # values of synchronous_commit
+MIN_FREE_BYTES = 1_000_000_000  # bytes
+MIN_FREE_SHARE = 0.1  # of the disk
+# PostgreSQL settings that must be on for commits to survive a crash of the machine.
+DURABILITY_SETTINGS = ("fsync", "full_page_writes")
+UNSAFE_COMMITS = ("off",)  # values of synchronous_commit
 
 
-def machine_findings() -> Iterator[CheckResult]:
-    """A finding for the disk and one for the rights of files; they need no database."""
-    yield _disk()
-    yield _permissions()
+def check_machine() -> Iterator[CheckResult]:
+    """Check disk and rights of files; needs no database."""
+    yield _check_disk()
+    yield _check_permissions()
 
 
-def durability() -> Iterator[CheckResult]:
-    """A finding on what a crash of the database server loses; it has to answer.
+def check_durability() -> Iterator[CheckResult]:
+    """Check what a crash of the PostgreSQL server loses; the server has to answer.
 
-    Nothing for SQLite: each connection of ours is set to wait for the disk.
+    Nothing for SQLite: each connection waits for the disk.
     """
     if not settings().is_sqlite:
         with db.engine.connect() as connection:
-            yield _postgresql_durability(connection)
+            yield _check_postgresql_durability(connection)
 
 
-def _disk() -> CheckResult:
-    folders = {folder: shutil.disk_usage(folder) for folder in _folders()}
+def _check_disk() -> CheckResult:
+    folders = {folder: shutil.disk_usage(folder) for folder in _written_folders()}
     for folder, usage in folders.items():
         share = usage.free / usage.total if usage.total else 0
-        if usage.free < LEAST_FREE or share < LEAST_SHARE:
-            free = f"{_size(usage.free)} free ({share:.0%})"
+        if usage.free < MIN_FREE_BYTES or share < MIN_FREE_SHARE:
+            free = f"{_format_size(usage.free)} free ({share:.0%})"
             fix = "free space: when the disk is full, no callback can be stored"
-            return warning("disk", f"{free} where {_named(folder)} lies", fix)
+            return warning("disk", f"{free} where {_describe_folder(folder)} lies", fix)
     if not folders:
         return ok("disk", "nothing is kept on this machine")
-    return ok("disk", f"{_size(min(usage.free for usage in folders.values()))} free")
+    return ok("disk", f"{_format_size(min(usage.free for usage in folders.values()))} free")
 
 
-def _folders() -> list[Path]:
-    """The folders that exist of those that are written to."""
+def _written_folders() -> list[Path]:
+    """The existing folders that the app writes to."""
     path = sqlite_path(db.engine.url) if settings().is_sqlite else None
     folders = [path.parent] if path else []
     return [folder for folder in [*folders, settings().instance] if folder.is_dir()]
 
 
-def _named(folder: Path) -> str:
+def _describe_folder(folder: Path) -> str:
     return "instance/" if folder == settings().instance else "the database"
 
 
-def _size(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= LEAST_FREE else f"{size / 1e6:.0f} MB"
+def _format_size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= MIN_FREE_BYTES else f"{size / 1e6:.0f} MB"
 
 
-def _permissions() -> CheckResult:
+def _check_permissions() -> CheckResult:
     check = "permissions"
     path = sqlite_path(db.engine.url) if settings().is_sqlite else None
     files = sqlite_files(path) if path else []
     instance = settings().instance
     for file in (ENV_FILE, *files, instance):
-        if _is_open_to_others(file):
-            what = "instance/" if file == instance else file.name
-            return warning(check, f"{what} can be read by other users", f"chmod go= {what}")
+        if _is_accessible_to_others(file):
+            name = "instance/" if file == instance else file.name
+            return warning(check, f"{name} can be read by other users", f"chmod go= {name}")
     return ok(check, "only this user reads the settings, the secrets and the database file")
 
 
-def _is_open_to_others(file: Path) -> bool:
+def _is_accessible_to_others(file: Path) -> bool:
     try:
         return bool(os.stat(file).st_mode & 0o077)
     except OSError:
         return False
 
 
-def _postgresql_durability(connection: Connection) -> CheckResult:
+def _check_postgresql_durability(connection: Connection) -> CheckResult:
     check = "durability"
-    for name in CRASH_SAFE:
+    for name in DURABILITY_SETTINGS:
         if connection.execute(text(f"SHOW {name}")).scalar() == "off":
-            found = f"the database server has {name}=off: a crash can destroy the database"
-            return problem(check, found, f"set {name}=on in postgresql.conf and restart it")
-    origin = _origin_of_off(connection)
-    if connection.execute(text("SHOW synchronous_commit")).scalar() in LASTS_NOT:
-        found = f"synchronous_commit is off ({origin or 'DATABASE_URL'}): a crash of the server "
-        return problem(check, found + "loses acknowledged callbacks", "set synchronous_commit=on")
+            detail = f"the database server has {name}=off: a crash can destroy the database"
+            return problem(check, detail, f"set {name}=on in postgresql.conf and restart it")
+    origin = _find_origin_of_off(connection)
+    if connection.execute(text("SHOW synchronous_commit")).scalar() in UNSAFE_COMMITS:
+        detail = f"synchronous_commit is off ({origin or 'DATABASE_URL'}): a crash of the server "
+        return problem(check, detail + "loses acknowledged callbacks", "set synchronous_commit=on")
     if origin:
-        found = f"our sessions wait for the disk, although {origin} says synchronous_commit=off"
-        return warning(check, found, "set synchronous_commit=on there, for every other session")
+        detail = f"our sessions wait for the disk, although {origin} sets synchronous_commit=off"
+        return warning(check, detail, "set synchronous_commit=on there, for every other session")
     return ok(check, "a commit waits for the disk of the server")
 
 
-def _origin_of_off(connection: Connection) -> str | None:
-    """Who says synchronous_commit=off: the role, the database or the server."""
+def _find_origin_of_off(connection: Connection) -> str | None:
+    """Find where synchronous_commit=off is set: for the role, the database or the server."""
     overrides = connection.execute(
         text(
             "SELECT setrole <> 0, setdatabase <> 0, setconfig FROM pg_db_role_setting"
             " WHERE setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))"
             " AND setdatabase IN (0, (SELECT oid FROM pg_database"
             " WHERE datname = current_database()))"
-            # The narrowest wins.
+            # The narrowest scope wins.
             " ORDER BY (setrole <> 0 AND setdatabase <> 0) DESC, setrole <> 0 DESC,"
             " setdatabase <> 0 DESC"
         )
@@ -115,9 +115,9 @@ def _origin_of_off(connection: Connection) -> str | None:
         values = dict(line.split("=", 1) for line in lines)
         if "synchronous_commit" in values:
             owner = "the role" if is_of_role else "the database" if is_of_database else "every role"
-            return owner if values["synchronous_commit"] in LASTS_NOT else None
+            return owner if values["synchronous_commit"] in UNSAFE_COMMITS else None
     row = connection.execute(
         text("SELECT reset_val, source FROM pg_settings WHERE name = 'synchronous_commit'")
     ).one()
-    is_of_server = row.source not in ("client",) and row.reset_val in LASTS_NOT
+    is_of_server = row.source not in ("client",) and row.reset_val in UNSAFE_COMMITS
     return "the server" if is_of_server else None

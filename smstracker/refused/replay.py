@@ -1,13 +1,13 @@
-"""Apply refused callbacks that verify with today's settings, once and as if they had just passed.
+"""Apply refused callbacks that verify with today's settings, each once.
 
-Only the signature decides, whatever it was refused for: what is forged stays refused for ever.
+Only the signature decides, whatever the reason of the refusal: forged ones stay refused.
 """
 
 import logging
 import re
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic
 from typing import Any
@@ -22,26 +22,26 @@ from smstracker.extensions import db, settings
 from smstracker.models import RefusedCallback
 from smstracker.models.event_store import store_callback
 from smstracker.models.events import StatusUpdate
-from smstracker.refused.diagnosis import explain, is_proven, signer_today
-from smstracker.refused.payload import read_callback
-from smstracker.refused.request import Refusal, RefusedRequest
+from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
+from smstracker.refused.misfit import Refusal
+from smstracker.refused.request import RefusedRequest
+from smstracker.refused.status_callback import VerifiedCallback, read_callback
 
 log = logging.getLogger(__name__)
 
-# Of more than these, what stays refused is explained later: to explain takes a hundred times as
-# long as to verify.
-EXPLAINED = 50
-UNEXPLAINED = "Not explained yet."
-FORESEEN = 1_000  # refusals that are looked at to tell what a replay would do
-LOOKS_FOR = 0.5  # seconds: what strangers post may take long to read
-BATCH = 100  # in one transaction, which keeps callbacks waiting
+# Beyond this the worker explains them later: explaining takes a hundred times as long as verifying.
+MAX_EXPLAINED = 50
+NOT_EXPLAINED = "Not explained yet."
+MAX_FORECAST = 1_000  # refusals
+MAX_FORECAST_SECONDS = 0.5
+BATCH_SIZE = 100  # refusals a transaction, which keeps callbacks waiting
 _REASONS = frozenset(Refusal)
 _MESSAGE_PATH = re.compile(r"/+webhooks/+twilio/+status/+([^/]+)/*")
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """How many were applied and how many stay refused."""
+    """Numbers of refusals: applied, and still refused."""
 
     applied: int = 0
     refused: int = 0
@@ -52,108 +52,106 @@ class ReplayResult:
 
 @dataclass(frozen=True, slots=True)
 class ReplayForecast:
-    """How many a replay would apply; `is_whole` unless there are more than were looked at.
-
-    `is_done` if there is none that was not applied yet.
-    """
+    """Number of refusals that a replay would apply; at least so many if it is not complete."""
 
     applicable: int
-    is_whole: bool
-    is_done: bool
+    is_complete: bool
+    nothing_waits: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayDecision:
-    """What a row comes to today: news of a message, or why it is still refused."""
+    """The update that a refusal gives today, or why it stays refused."""
 
     row: Row[Any]
     public_id: uuid.UUID | None
-    news: StatusUpdate | None
-    diagnosis: tuple[str | None, str | None] | None
+    update: StatusUpdate | None
+    diagnosis: Diagnosis | None
 
     @property
-    def order(self) -> str:
-        return (self.news and self.news.twilio_sid) or ""
+    def sid(self) -> str:
+        return (self.update and self.update.twilio_sid) or ""
 
 
 def replay(ids: Sequence[int] | None) -> ReplayResult:
-    """Replay these, or all, in the order in which they came; what was applied before is left out.
+    """Apply these (None: all) in the order of arrival, each once.
 
-    Commits after each batch, so what an error interrupts may simply be done again.
+    Commits after each batch, so an interrupted replay can simply be repeated.
     """
-    waiting = db.session.scalars(RefusedCallback.select_unapplied(ids)).all()
+    waiting_ids = db.session.scalars(RefusedCallback.select_unapplied(ids)).all()
     db.session.commit()
-    replayed = ReplayResult()
-    for at in range(0, len(waiting), BATCH):
-        explains = len(waiting) <= EXPLAINED
-        verdicts = list(_verdicts(waiting[at : at + BATCH], utcnow(), explains))
-        replayed += _replay(verdicts)
-    return replayed
+    result = ReplayResult()
+    for start in range(0, len(waiting_ids), BATCH_SIZE):
+        explains = len(waiting_ids) <= MAX_EXPLAINED
+        decisions = list(_decide(waiting_ids[start : start + BATCH_SIZE], utcnow(), explains))
+        result += _apply_batch(decisions)
+    return result
 
 
-def would_be_applied(refusal: Any) -> bool:
-    """Whether a replay would apply a stored refusal: far quicker to tell than why not."""
+def is_applicable(refusal: Any) -> bool:
+    """Whether a replay would apply a stored refusal; far quicker than explaining it."""
     if not refusal.signature or refusal.reason not in _REASONS:
         return False
-    return _news(RefusedRequest.of(refusal), refusal.first_at, refusal.first_at) is not None
+    return _read_update(RefusedRequest.from_row(refusal)) is not None
 
 
 def forecast(connection: Connection) -> ReplayForecast:
-    """What a replay of all would come to now."""
-    waits = RefusedCallback.replayed_at.is_(None)
+    """Predict a replay of all."""
+    is_waiting = RefusedCallback.replayed_at.is_(None)
     signed = select(*RefusedCallback.__table__.columns).where(
-        waits, RefusedCallback.signature.is_not(None)
+        is_waiting, RefusedCallback.signature.is_not(None)
     )
-    # What names our account first: a flood of strangers' must not keep it from being looked at.
+    # Our account first: a flood of strangers must not use up the limit.
     order = (RefusedCallback.is_plausible.desc(), RefusedCallback.id.desc())
-    refusals = connection.execute(signed.order_by(*order).limit(FORESEEN + 1)).all()
-    applicable = looked_at = 0
-    until = monotonic() + LOOKS_FOR
-    for refusal in refusals[:FORESEEN]:
-        if monotonic() > until:
+    refusals = connection.execute(signed.order_by(*order).limit(MAX_FORECAST + 1)).all()
+    applicable = checked = 0
+    deadline = monotonic() + MAX_FORECAST_SECONDS
+    for refusal in refusals[:MAX_FORECAST]:
+        if monotonic() > deadline:
             break
-        looked_at += 1
-        applicable += would_be_applied(refusal)
+        checked += 1
+        applicable += is_applicable(refusal)
     return ReplayForecast(
         applicable,
-        is_whole=looked_at == len(refusals),
-        is_done=not refusals and not connection.scalar(select(exists().where(waits))),
+        is_complete=checked == len(refusals),
+        nothing_waits=not refusals and not connection.scalar(select(exists().where(is_waiting))),
     )
 
 
 def still_refused(ids: Sequence[int] | None) -> list[tuple[str, int]]:
-    """Why those of `ids` (None: of all) are still refused, and how many for it; most first."""
-    reason = func.coalesce(RefusedCallback.diagnosis, UNEXPLAINED)
+    """Count what is still refused of `ids` (None: of all) by diagnosis, most frequent first."""
+    reason = func.coalesce(RefusedCallback.diagnosis, NOT_EXPLAINED)
     waiting = RefusedCallback.select_unapplied(ids).order_by(None)
     counted = select(reason, func.count()).where(RefusedCallback.id.in_(waiting)).group_by(reason)
     rows = db.session.execute(counted.order_by(func.count().desc(), reason)).all()
     return [(sentence, count) for sentence, count in rows]
 
 
-def _verdicts(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[ReplayDecision]:
-    """What is to be done, found before the transaction: verifying must keep nobody waiting."""
+def _decide(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[ReplayDecision]:
+    """Decide before the transaction, so that verifying blocks nobody."""
     table = RefusedCallback.__table__
     columns = select(*table.columns).where(RefusedCallback.id.in_(ids))
     rows = db.session.execute(columns.order_by(RefusedCallback.first_at, RefusedCallback.id)).all()
     db.session.commit()
     signatures = current_carrier().signatures
     for row in rows:
-        evidence = RefusedRequest.of(row)
-        news = _news(evidence, row.first_at, now)
+        request = RefusedRequest.from_row(row)
+        update = _read_update(request)
+        if update is not None:
+            update = replace(update, received_at=row.first_at, replayed_at=now)
         diagnosis = None
-        if news is None:
-            diagnosis = explain(evidence, settings(), signatures) if explains else (None, None)
-        yield ReplayDecision(row, _public_id(evidence.target), news, diagnosis)
+        if update is None:
+            diagnosis = explain(request, settings(), signatures) if explains else Diagnosis()
+        yield ReplayDecision(row, _public_id(request.target), update, diagnosis)
 
 
-def _news(evidence: RefusedRequest, received_at: datetime, now: datetime) -> StatusUpdate | None:
-    """The news in a callback that verifies today and can be read."""
-    signer = signer_today(evidence, settings(), current_carrier().signatures)
+def _read_update(request: RefusedRequest) -> StatusUpdate | None:
+    """The update in a request that verifies today and is a status callback."""
+    signer = identify_signer(request, settings(), current_carrier().signatures)
     if signer is None:
         return None
-    token = evidence.idempotency_token
-    times = {"received_at": received_at, "replayed_at": now}
-    return read_callback(evidence.form, signer, token, evidence.target, **times)
+    callback = VerifiedCallback(request.form, signer, request.target)
+    return read_callback(callback, request.idempotency_token)
 
 
 def _public_id(target: str) -> uuid.UUID | None:
@@ -164,31 +162,34 @@ def _public_id(target: str) -> uuid.UUID | None:
         return None
 
 
-def _replay(verdicts: list[ReplayDecision]) -> ReplayResult:
-    """It is not counted as accepted: that would tell of a connection that refused it."""
+def _apply_batch(decisions: list[ReplayDecision]) -> ReplayResult:
+    """Apply decisions in one transaction.
+
+    They are not counted as accepted callbacks, which would hide that the connection refused them.
+    """
     connection, applied = db.session.connection(), 0
-    mine = set(
-        connection.scalars(RefusedCallback.lock_unapplied([verdict.row.id for verdict in verdicts]))
-    )
-    # Rows by fingerprint, then messages by SID: the writer takes its locks in the same order.
-    for verdict in sorted((v for v in verdicts if v.row.id in mine), key=lambda v: v.order):
-        if verdict.news and _applied(verdict, verdict.news):
+    row_ids = [decision.row.id for decision in decisions]
+    locked_ids = set(connection.scalars(RefusedCallback.lock_unapplied(row_ids)))
+    locked = [decision for decision in decisions if decision.row.id in locked_ids]
+    # Rows by fingerprint, then messages by SID: the lock order of the callback writer.
+    for decision in sorted(locked, key=lambda decision: decision.sid):
+        if decision.update and _apply(decision, decision.update):
             applied += 1
-        elif verdict.diagnosis:
-            sentence, setting = verdict.diagnosis
-            explained = (verdict.row.id, sentence, setting, is_proven(sentence))
-            connection.execute(RefusedCallback.set_diagnosis(*explained))
+        elif decision.diagnosis:
+            sentence, setting = decision.diagnosis
+            row = (decision.row.id, sentence, setting, is_proven(sentence))
+            connection.execute(RefusedCallback.set_diagnosis(*row))
     db.session.commit()
-    return ReplayResult(applied, len(mine) - applied)
+    return ReplayResult(applied, len(locked_ids) - applied)
 
 
-def _applied(verdict: ReplayDecision, news: StatusUpdate) -> bool:
-    """Store it; one that cannot be stored must not cost the others their place."""
+def _apply(decision: ReplayDecision, update: StatusUpdate) -> bool:
+    """Store one in a savepoint, so that its failure does not undo the others."""
     connection = db.session.connection()
     try:
         with connection.begin_nested():
-            connection.execute(RefusedCallback.mark_replayed(verdict.row.id, news.replayed_at))
-            store_callback(connection, verdict.public_id, news)
+            connection.execute(RefusedCallback.mark_replayed(decision.row.id, update.replayed_at))
+            store_callback(connection, decision.public_id, update)
     except UNAVAILABLE:
         raise
     except Exception as error:

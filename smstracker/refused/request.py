@@ -1,4 +1,4 @@
-"""What is kept of a refused callback: all that can explain it, cut to fit, none of it trusted."""
+"""Read a refused request: all that can explain it, cut to fit the columns, nothing trusted."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,34 +13,27 @@ from werkzeug.datastructures import MultiDict
 
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.models import RefusedCallback
-from smstracker.refused.payload import (
-    VERIFIED,
-    Refusal,
-    find_ids,
-    read_form,
-    read_ids,
-    redact,
-    truncate_for_column,
-)
+from smstracker.refused.misfit import VERIFIED, Refusal
+from smstracker.refused.payload import find_ids, read_form, read_ids, redact, truncate_for_column
+from smstracker.refused.status_callback import VerifiedCallback
 from smstracker.web.request_framing import LARGEST_CALLBACK
 from smstracker.web.security import SENT_HOST
-from smstracker.webhooks.body import BODY_KEPT, Body
+from smstracker.webhooks.body import MAX_KEPT_BYTES, Body
 
-__all__ = ["Refusal", "RefusedRequest", "raw_target", "read_refused_request"]
-
-LARGEST_LENGTH = 2**31 - 1  # that a column holds
-_LENGTHS = {
+MAX_STORED_LENGTH = 2**31 - 1  # that a column holds
+_COLUMN_LENGTHS = {
     column.name: column.type.length
     for column in RefusedCallback.__table__.columns
     if isinstance(column.type, String) and column.type.length
 }
-# The token of a retry differs from event to event, but not in why it is refused.
-_NO_DIFFERENCE = ("idempotency_token", "is_plausible")
+MAX_TARGET_LENGTH = _COLUMN_LENGTHS["target"]
+# The idempotency token differs from event to event, the reason of the refusal does not.
+_NOT_IN_FINGERPRINT = ("idempotency_token", "is_plausible")
 
 
 @dataclass(frozen=True)
 class RefusedRequest:
-    """A refused request; every field fits its column of `RefusedCallback`."""
+    """A refused request; each field fits its column of `RefusedCallback`."""
 
     reason: Refusal
     is_plausible: bool
@@ -59,16 +52,16 @@ class RefusedRequest:
     signature_settings: str | None = None
 
     @classmethod
-    def of(cls, row: Any) -> "RefusedRequest":
-        """What a row of the quarantine holds."""
-        held = {field.name: getattr(row, field.name) for field in fields(cls)}
-        return cls(**held | {"reason": Refusal(row.reason)})
+    def from_row(cls, row: Any) -> "RefusedRequest":
+        """Read a row of `RefusedCallback`."""
+        values = {field.name: getattr(row, field.name) for field in fields(cls)}
+        return cls(**values | {"reason": Refusal(row.reason)})
 
     @cached_property
     def fingerprint(self) -> str:
-        """The same for what is the very same request."""
-        different = [value for name, value in self.row().items() if name not in _NO_DIFFERENCE]
-        return hashlib.sha256(repr(different).encode()).hexdigest()
+        """Hash of the request; equal for its repeats."""
+        values = [value for name, value in self.row().items() if name not in _NOT_IN_FINGERPRINT]
+        return hashlib.sha256(repr(values).encode()).hexdigest()
 
     @cached_property
     def form(self) -> MultiDict[str, str]:
@@ -76,26 +69,28 @@ class RefusedRequest:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing that a signature covers was cut off."""
-        return self.body_length == len(self.body) and len(self.target) < _LENGTHS["target"]
+        """Whether everything that a signature covers was kept."""
+        return self.body_length == len(self.body) and len(self.target) < MAX_TARGET_LENGTH
 
     def row(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def read_refused_request(reason: Refusal, knows: Callable[[str | None], bool]) -> RefusedRequest:
-    """The evidence of the current request; `knows` tells which accounts could be ours."""
+def read_refused_request(
+    reason: Refusal, has_token_for: Callable[[str | None], bool]
+) -> RefusedRequest:
+    """Read the current request; `has_token_for` tells which accounts are ours."""
     body: Body = g.get("callback_body", Body())
     header = request.headers.get
-    # Not the form of the request: a body that is declared as something else may still be one.
-    account, sid, word = find_ids(body.content[:BODY_KEPT])
+    # Not request.form: a body that is declared as something else may still be a form.
+    account, sid, status = find_ids(body.content[:MAX_KEPT_BYTES])
     return RefusedRequest(
         reason=reason,
-        is_plausible=reason in VERIFIED or knows(account),
+        is_plausible=reason in VERIFIED or has_token_for(account),
         body=_kept_body(reason, body),
-        body_length=_length(reason, body),
-        target=truncate_for_column(raw_target(), _LENGTHS["target"]) or "",
-        **_cut(
+        body_length=_body_length(reason, body),
+        target=truncate_for_column(raw_target(), MAX_TARGET_LENGTH) or "",
+        **_truncate(
             sent_host=request.environ.get(SENT_HOST),
             forwarded_host=header("X-Forwarded-Host"),
             forwarded_proto=header("X-Forwarded-Proto"),
@@ -105,13 +100,13 @@ def read_refused_request(reason: Refusal, knows: Callable[[str | None], bool]) -
             idempotency_token=header("I-Twilio-Idempotency-Token"),
             account_sid=account,
             twilio_sid=sid,
-            status=word,
+            status=status,
         ),
     )
 
 
 def raw_target() -> str:
-    """Path and query of the current request as they were sent: `request.url` is decoded."""
+    """Path and query of the current request as sent; `request.url` is decoded."""
     raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI", "")
     if not raw.startswith("/"):  # a proxy may ask for the whole address
         parts = urlsplit(raw)
@@ -120,25 +115,41 @@ def raw_target() -> str:
     return f"{path}?{query}" if query else path
 
 
+def request_facts(refusal: RefusedCallback) -> dict[str, str | None]:
+    """Headers and address of a request by their label on page and in command."""
+    return {
+        "Path and query": refusal.target,
+        "Host": refusal.sent_host,
+        "X-Forwarded-Host": refusal.forwarded_host,
+        "X-Forwarded-Proto": refusal.forwarded_proto,
+        "Content-Type": refusal.content_type,
+        "Signature": refusal.signature,
+        "Signature settings": refusal.signature_settings,
+    }
+
+
 def _kept_body(reason: Refusal, body: Body) -> bytes:
-    """The beginning of a body; of a message that was sent to us, neither text nor number."""
+    """The beginning of the body; of an incoming message neither text nor phone numbers."""
     if reason in (Refusal.TOO_LARGE, Refusal.JSON):
         return b""
-    form: MultiDict[str, str] = g.get("callback_form", MultiDict())
-    _, sid, word = read_ids(form)
-    # What names both may be a status callback of a kind that a later version understands.
-    if reason is Refusal.INBOUND or (reason is Refusal.UNREADABLE and not (sid and word)):
-        return redact(form)[:BODY_KEPT]
-    return body.content[:BODY_KEPT]
+    callback: VerifiedCallback | None = g.get("verified_callback")
+    form = callback.form if callback else MultiDict[str, str]()
+    _, sid, status = read_ids(form)
+    # With both it may be a status callback that a later version understands.
+    if reason is Refusal.INBOUND or (reason is Refusal.UNREADABLE and not (sid and status)):
+        return redact(form)[:MAX_KEPT_BYTES]
+    return body.content[:MAX_KEPT_BYTES]
 
 
-def _length(reason: Refusal, body: Body) -> int:
-    """As announced, if the body was too long to be read."""
-    length = body.length
+def _body_length(reason: Refusal, body: Body) -> int:
+    """The announced length, if the body was too long to be read."""
+    length = body.announced_length
     if reason is Refusal.TOO_LARGE:
         length = request.content_length or LARGEST_CALLBACK + 1
-    return min(length, LARGEST_LENGTH)
+    return min(length, MAX_STORED_LENGTH)
 
 
-def _cut(**values: str | None) -> dict[str, str | None]:
-    return {name: truncate_for_column(value, _LENGTHS[name]) for name, value in values.items()}
+def _truncate(**values: str | None) -> dict[str, str | None]:
+    return {
+        name: truncate_for_column(value, _COLUMN_LENGTHS[name]) for name, value in values.items()
+    }

@@ -1,14 +1,16 @@
-"""What a bad signature may be the good signature of: likely mistakes, and combinations of them."""
+"""Find what a wrong signature is valid for: likely mistakes and their combinations."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
+from typing import NamedTuple
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 from werkzeug.datastructures import MultiDict
 
 from smstracker.carrier.signatures import (
+    DEFAULT_PORTS,
     HMAC_SHA1,
     HMAC_SHA256,
     Secret,
@@ -19,23 +21,27 @@ from smstracker.refused.request import RefusedRequest
 
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
-_DEFAULT_PORTS = {"http": "80", "https": "443"}
-# Of a query of more parameters, only the two usual orders are tried.
-MOST_PERMUTED = 5
-# There are many ways to rewrite a query: they are combined with one other mistake at most.
+# Of a longer query, only the two usual orders are tried.
+MAX_PERMUTED_PARAMETERS = 5
 REORDERED, REENCODED = "query reordered", "query re-encoded"
-_MANIFOLD = (REORDERED, REENCODED)
-MOST_BESIDE = 1
-# Characters that are hashed for one callback: all variants of any of Twilio's, and of a form that
-# is made to cost the few hundred simplest.
-MOST_HASHED = 4_000_000
+_QUERY_REWRITES = (REORDERED, REENCODED)
+# There are many ways to rewrite a query, so few other changes are combined with one.
+MAX_CHANGES_BESIDE_QUERY = 1
+# For one callback: every variant of a genuine one, the simplest hundreds of one made to cost.
+MAX_HASHED_CHARACTERS = 4_000_000
 
-Choice = tuple[str, str, int]  # what goes into the signed text, its name, and how many changes
+
+class Choice(NamedTuple):
+    """A part of the signed text, the name of its difference, and its number of changes."""
+
+    text: str
+    name: str
+    changes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What was signed: the address, and by name what else differs ("" for nothing)."""
+    """Base address that was signed, and the names of the other differences ("": none)."""
 
     base: str
     path: str
@@ -45,71 +51,71 @@ class Variant:
 
 
 def find_variant(
-    evidence: RefusedRequest,
+    request: RefusedRequest,
     base_url: str,
     secrets: Mapping[str, Secret],
-    usual: tuple[str, ...],
+    usual_secrets: tuple[str, ...],
 ) -> Variant | None:
-    """The simplest variant that the signature fits. `usual` are the secrets that are no change."""
-    signature = evidence.signature or ""
+    """The simplest variant that the signature fits; `usual_secrets` count as no change."""
+    signature = request.signature or ""
     if not any(is_signature(signature, algorithm) for algorithm in (HMAC_SHA1, HMAC_SHA256)):
         return None
-    by_secret = [
-        ("", name, int(name not in usual))
+    secret_choices = [
+        Choice("", name, int(name not in usual_secrets))
         for name, secret in secrets.items()
         if is_signature(signature, secret.algorithm)
     ]
     choices = product(
-        list(_bases(evidence, base_url)),
-        list(_paths(evidence.target)),
-        list(_queries(evidence.target)),
-        list(_forms(evidence.form)),
-        by_secret,
+        list(_bases(request, base_url)),
+        list(_paths(request.target)),
+        list(_queries(request.target)),
+        list(_forms(request.form)),
+        secret_choices,
     )
-    left = MOST_HASHED
+    characters_left = MAX_HASHED_CHARACTERS
     for parts in sorted(filter(_is_likely, choices), key=_rank):
-        # The text of the form is made once: with thousands of fields, that is what takes long.
-        text = "".join(part for part, _, _ in parts)
-        names = [name for _, name, _ in parts]
+        text = "".join(part.text for part in parts)
+        names = [part.name for part in parts]
         if secrets[names[-1]].sign(text) == signature:
             return Variant(*names)
-        left -= len(text)
-        if left < 0:
+        characters_left -= len(text)
+        if characters_left < 0:
             break
     return None
 
 
 def _changes(parts: tuple[Choice, ...]) -> int:
-    return sum(changes for _, _, changes in parts)
+    return sum(part.changes for part in parts)
 
 
 def _rank(parts: tuple[Choice, ...]) -> tuple[int, bool]:
-    """The fewest changes first, and of as many those that there are few of."""
-    return _changes(parts), parts[2][1] in _MANIFOLD
+    """Fewest changes first, rewritten queries last among equals."""
+    return _changes(parts), parts[2].name in _QUERY_REWRITES
 
 
 def _is_likely(parts: tuple[Choice, ...]) -> bool:
-    return parts[2][1] not in _MANIFOLD or _changes(parts) <= 1 + MOST_BESIDE
+    return parts[2].name not in _QUERY_REWRITES or _changes(parts) <= 1 + MAX_CHANGES_BESIDE_QUERY
 
 
-def _bases(evidence: RefusedRequest, configured: str) -> Iterator[Choice]:
-    """Scheme, host and port: as configured, as seen here, as a proxy says it saw them."""
-    scheme, _, netloc = configured.partition("://")
+def _bases(request: RefusedRequest, configured_base: str) -> Iterator[Choice]:
+    """Scheme, host and port: as configured, as received, as a proxy reports them."""
+    scheme, _, netloc = configured_base.partition("://")
     own_host, own_port = _host_and_port(netloc) or (netloc, "")
-    forwarded = (evidence.forwarded_host or "").partition(",")[0].strip()
-    seen = set()
-    for named in (netloc, netloc.lower(), evidence.sent_host or "", forwarded):
-        host, port = _host_and_port(named) or (own_host, own_port)
-        for used in (scheme, "http" if scheme == "https" else "https"):
-            default = _DEFAULT_PORTS[used]
-            for given in (port, own_port, "", default):
-                base = _address(used, host, given)
-                changes = (used != scheme) + (host != own_host)
-                changes += (given or default) != (own_port or default)
-                if base not in seen:
-                    seen.add(base)
-                    # The default port is none, although some sign it.
-                    yield base, _address(used, host, "" if given == default else given), changes
+    forwarded = (request.forwarded_host or "").partition(",")[0].strip()
+    bases = set()
+    for candidate in (netloc, netloc.lower(), request.sent_host or "", forwarded):
+        host, candidate_own_port = _host_and_port(candidate) or (own_host, own_port)
+        for candidate_scheme in (scheme, "http" if scheme == "https" else "https"):
+            default_port = str(DEFAULT_PORTS[candidate_scheme])
+            for candidate_port in (candidate_own_port, own_port, "", default_port):
+                base = _address(candidate_scheme, host, candidate_port)
+                changes = (candidate_scheme != scheme) + (host != own_host)
+                changes += (candidate_port or default_port) != (own_port or default_port)
+                if base not in bases:
+                    bases.add(base)
+                    # Named without the default port, although some sign it.
+                    name = base.removesuffix(f":{default_port}")
+                    yield Choice(base, name, changes)
 
 
 def _address(scheme: str, host: str, port: str) -> str:
@@ -123,57 +129,57 @@ def _host_and_port(netloc: str) -> tuple[str, str] | None:
 
 def _paths(target: str) -> Iterator[Choice]:
     path = urlsplit(target).path
-    yield path, "", 0
+    yield Choice(path, "", 0)
     if path.endswith("/"):
-        yield path.rstrip("/"), "slash added", 1
+        yield Choice(path.rstrip("/"), "slash added", 1)
     else:
-        yield f"{path}/", "slash removed", 1
+        yield Choice(f"{path}/", "slash removed", 1)
 
 
 def _queries(target: str) -> Iterator[Choice]:
     query = urlsplit(target).query
-    yield f"?{query}" if query else "", "", 0
+    yield Choice(f"?{query}" if query else "", "", 0)
     if not query:
-        yield "?", "", 0
+        yield Choice("?", "", 0)
         return
-    yield "", "query added", 1
-    seen = {query}
-    for other, name in (*_reordered(query), *_reencoded(query)):
-        if other not in seen:
-            seen.add(other)
-            yield f"?{other}", name, 1
+    yield Choice("", "query added", 1)
+    queries = {query}
+    for variant, name in (*_reorder(query), *_reencode(query)):
+        if variant not in queries:
+            queries.add(variant)
+            yield Choice(f"?{variant}", name, 1)
 
 
-def _reordered(query: str) -> Iterator[tuple[str, str]]:
+def _reorder(query: str) -> Iterator[tuple[str, str]]:
     parts = query.split("&")
     orders: Iterator[tuple[str, ...]] = iter((tuple(sorted(parts)), tuple(reversed(parts))))
-    for order in permutations(parts) if len(parts) <= MOST_PERMUTED else orders:
+    for order in permutations(parts) if len(parts) <= MAX_PERMUTED_PARAMETERS else orders:
         yield "&".join(order), REORDERED
 
 
-def _reencoded(query: str) -> Iterator[tuple[str, str]]:
-    """The same parameters with other escapes: what a proxy may have made this query of."""
-    first = {rewrite(query) for rewrite in _REWRITES}
-    second = {rewrite(once) for once in sorted(first) for rewrite in _REWRITES}
-    for other in sorted(first | second):
-        yield other, REENCODED
+def _reencode(query: str) -> Iterator[tuple[str, str]]:
+    """Other escapes of the same parameters, from which a proxy may have made this query."""
+    rewritten = {rewrite(query) for rewrite in _REWRITES}
+    rewritten_twice = {rewrite(once) for once in sorted(rewritten) for rewrite in _REWRITES}
+    for variant in sorted(rewritten | rewritten_twice):
+        yield variant, REENCODED
 
 
 def _rewrite_parts(rewrite: Callable[[str], str]) -> Callable[[str], str]:
-    """A change of names and values that leaves the `&` and `=` between them."""
+    """Rewrite names and values, but not the `&` and `=` between them."""
     return lambda query: "".join(
         part if part in "&=" else rewrite(part) for part in re.split("([&=])", query)
     )
 
 
-def _escapes(change: Callable[[str], str]) -> Callable[[str], str]:
+def _rewrite_escapes(change: Callable[[str], str]) -> Callable[[str], str]:
     return lambda query: _ESCAPE.sub(lambda match: change(match[0]), query)
 
 
-# Each undoes something that proxies and frameworks do to a query.
+# Each undoes what proxies and frameworks do to a query.
 _REWRITES: tuple[Callable[[str], str], ...] = (
-    _escapes(str.upper),
-    _escapes(str.lower),
+    _rewrite_escapes(str.upper),
+    _rewrite_escapes(str.lower),
     lambda query: query.replace("+", "%20"),
     lambda query: query.replace("%20", "+"),
     _rewrite_parts(lambda part: part.replace("/", "%2F")),
@@ -189,13 +195,13 @@ _REWRITES: tuple[Callable[[str], str], ...] = (
 
 
 def _forms(form: MultiDict[str, str]) -> Iterator[Choice]:
-    """The fields as they are signed: sorted by name, one after the other."""
-    every = sorted(set(form.items(multi=True)))
-    as_it_is = signed_fields(form)
-    without = "".join(name + value for name, value in every if value)
-    trimmed = "".join(name + value.strip() for name, value in every)
-    yield as_it_is, "", 0
-    if without != as_it_is:
-        yield without, "empty fields added", 1
-    if trimmed != as_it_is:
-        yield trimmed, "values padded", 1
+    """The fields as they are signed: sorted by name and joined."""
+    fields = sorted(set(form.items(multi=True)))
+    signed = signed_fields(form)
+    without_empty = "".join(name + value for name, value in fields if value)
+    trimmed = "".join(name + value.strip() for name, value in fields)
+    yield Choice(signed, "", 0)
+    if without_empty != signed:
+        yield Choice(without_empty, "empty fields added", 1)
+    if trimmed != signed:
+        yield Choice(trimmed, "values padded", 1)

@@ -1,1 +1,1 @@
-"""Where Twilio posts its status callbacks."""
+"""Status callbacks from Twilio: verified, stored, answered."""

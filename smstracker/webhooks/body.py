@@ -1,4 +1,4 @@
-"""The body of a request to a callback address, read with small limits and before any parser."""
+"""Read the body of a request to a callback address within small limits, before any parser."""
 
 from dataclasses import dataclass
 
@@ -7,27 +7,27 @@ from flask import abort, request
 from smstracker.web.request_framing import LARGEST_CALLBACK
 from smstracker.web.security import reading_body
 
-# Each field that is read costs two microseconds, also if the signature is wrong.
+# Each field costs two microseconds to read, even if the signature is wrong.
 MAX_FIELDS = 600
-BODY_KEPT = 16 * 1024
+MAX_KEPT_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What was read, and how long the body is: as announced, or as far as it was read."""
+    """The part that was read, and the announced length (or that of the part)."""
 
     content: bytes = b""
-    length: int = 0
+    announced_length: int = 0
 
 
 def read_beginning() -> Body:
-    """Enough of a body to explain a refusal. Raises ClientDisconnected."""
-    content = _read(BODY_KEPT + 1)
-    return Body(content[:BODY_KEPT], request.content_length or len(content))
+    """Read enough of a body to explain a refusal. Raises ClientDisconnected."""
+    content = _read(MAX_KEPT_BYTES + 1)
+    return Body(content[:MAX_KEPT_BYTES], request.content_length or len(content))
 
 
 def read_callback_body() -> Body:
-    """The body of what may be a callback. Raises RequestEntityTooLarge, ClientDisconnected."""
+    """Read what may be a callback. Raises RequestEntityTooLarge, ClientDisconnected."""
     if (request.content_length or 0) > LARGEST_CALLBACK:
         abort(413)
     content = _read(LARGEST_CALLBACK + 1)
@@ -36,10 +36,10 @@ def read_callback_body() -> Body:
     return Body(content, len(content))
 
 
-def _read(most: int) -> bytes:
-    parts, left = [], most
+def _read(max_bytes: int) -> bytes:
+    chunks, bytes_left = [], max_bytes
     with reading_body():
-        while left > 0 and (part := request.stream.read(left)):
-            parts.append(part)
-            left -= len(part)
-    return b"".join(parts)
+        while bytes_left > 0 and (chunk := request.stream.read(bytes_left)):
+            chunks.append(chunk)
+            bytes_left -= len(chunk)
+    return b"".join(chunks)

@@ -1,4 +1,4 @@
-"""Budgets of one process, so that whoever posts rubbish fills neither the disk nor the log."""
+"""Rate limits of one process against floods on disk and log; threads share them."""
 
 from datetime import timedelta
 from threading import Lock
@@ -9,49 +9,49 @@ MINUTE = timedelta(minutes=1)
 
 
 class TokenBucket:
-    """So many a second, and a `burst` at once after a quiet time; threads share it."""
+    """Allow `per_second`, and up to `burst` at once after a quiet time."""
 
     def __init__(self, per_second: float, burst: float) -> None:
         self._per_second, self._burst = per_second, burst
-        self._left = burst
-        self._at = utcnow()
-        self._guard = Lock()
+        self._tokens = burst
+        self._refilled_at = utcnow()
+        self._lock = Lock()
 
     def take(self) -> bool:
-        """Whether there is enough for one more."""
-        with self._guard:
+        """Take a token; False if none is left."""
+        with self._lock:
             now = utcnow()
-            # The clock may have been set back.
-            passed = max((now - self._at).total_seconds(), 0.0)
-            self._left = min(self._left + passed * self._per_second, self._burst)
-            self._at = now
-            if self._left < 1:
+            # max(): the clock may have been set back.
+            seconds = max((now - self._refilled_at).total_seconds(), 0.0)
+            self._tokens = min(self._tokens + seconds * self._per_second, self._burst)
+            self._refilled_at = now
+            if self._tokens < 1:
                 return False
-            self._left -= 1
+            self._tokens -= 1
             return True
 
 
 class LogThrottle:
-    """A few log lines a minute, and the number of those that got none; threads share it."""
+    """Allow `per_minute` log lines and count those that it suppresses."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute
-        self._wanted = 0
-        self._began = utcnow()
-        self._guard = Lock()
+        self._requested = 0
+        self._started_at = utcnow()
+        self._lock = Lock()
 
     def take(self) -> bool:
-        """Whether one more may be written."""
-        with self._guard:
-            self._wanted += 1
-            return self._wanted <= self._per_minute
+        """Whether one more line may be written."""
+        with self._lock:
+            self._requested += 1
+            return self._requested <= self._per_minute
 
     def suppressed_count(self) -> int:
-        """How many got no line in the minute that has just ended; 0 while it lasts."""
-        with self._guard:
+        """Lines suppressed in the minute that has just ended; 0 while it lasts."""
+        with self._lock:
             now = utcnow()
-            if abs(now - self._began) < MINUTE:
+            if abs(now - self._started_at) < MINUTE:
                 return 0
-            left_out = max(self._wanted - self._per_minute, 0)
-            self._wanted, self._began = 0, now
-            return left_out
+            suppressed = max(self._requested - self._per_minute, 0)
+            self._requested, self._started_at = 0, now
+            return suppressed

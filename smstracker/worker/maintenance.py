@@ -19,7 +19,7 @@ from smstracker.models import (
     UserSession,
 )
 from smstracker.models.jobs import Heartbeat
-from smstracker.refused.diagnosis import diagnose_pending
+from smstracker.refused.stored_diagnosis import diagnose_pending
 
 # These are deleted a few at a time: there may be many, and callbacks want to be stored meanwhile.
 LARGE = ("refused callbacks", "callbacks of other programs")

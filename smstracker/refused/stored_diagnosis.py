@@ -1,0 +1,56 @@
+"""Diagnose stored refusals and save the diagnoses."""
+
+from itertools import chain
+from time import monotonic
+from typing import Any
+
+from sqlalchemy import Row, Select, select
+
+from smstracker.carrier import current_carrier
+from smstracker.extensions import db, settings
+from smstracker.models import RefusedCallback
+from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
+from smstracker.refused.request import RefusedRequest
+
+# A costly one takes a twentieth of a second; the worker's look-ups wait meanwhile.
+MAX_SECONDS = 1.0
+
+
+def diagnose_pending(limit: int = 200) -> int:
+    """Diagnose up to `limit` refusals for `MAX_SECONDS`; return how many. The caller commits.
+
+    Takes the newest and the oldest in turn, so that a flood delays neither what came before it nor
+    what comes after it; signed requests go first.
+    """
+    is_pending = RefusedCallback.diagnosis.is_(None) & RefusedCallback.replayed_at.is_(None)
+    pending = select(RefusedCallback.id).where(is_pending).limit(limit)
+    pending = pending.order_by(RefusedCallback.signature.is_not(None).desc())
+    newest = db.session.scalars(pending.order_by(RefusedCallback.id.desc()))
+    oldest = db.session.scalars(pending.order_by(RefusedCallback.id))
+    ids = dict.fromkeys(chain.from_iterable(zip(newest, oldest, strict=False)))
+    return _diagnose(list(ids)[:limit], monotonic() + MAX_SECONDS)
+
+
+def diagnose(select_ids: Select[tuple[int]]) -> int:
+    """Diagnose these anew by today's settings; return how many. The caller commits."""
+    return _diagnose(list(db.session.scalars(select_ids)), None)
+
+
+def _diagnose(ids: list[int], deadline: float | None) -> int:
+    """Diagnose in this order until the deadline, one at least."""
+    columns = select(*RefusedCallback.__table__.columns).where(RefusedCallback.id.in_(ids))
+    rows = {row.id: row for row in db.session.execute(columns)}
+    # Diagnosing is slow: no lock must keep a callback waiting meanwhile.
+    db.session.commit()
+    signatures = current_carrier().signatures
+    diagnoses: list[tuple[Row[Any], Diagnosis]] = []
+    for row in (rows[id_] for id_ in ids if id_ in rows):
+        if diagnoses and deadline is not None and monotonic() >= deadline:
+            break
+        diagnoses.append((row, explain(RefusedRequest.from_row(row), settings(), signatures)))
+    # In the lock order of the callback writer.
+    for row, (sentence, setting) in sorted(diagnoses, key=lambda pair: pair[0].fingerprint):
+        db.session.execute(
+            RefusedCallback.set_diagnosis(row.id, sentence, setting, is_proven(sentence))
+        )
+    return len(diagnoses)
