@@ -177,7 +177,7 @@ def inbox() -> Iterator[Inbox]:
 
 @pytest.fixture
 def simulator() -> Iterator[SimulatorServer]:
-    """The carrier at a hundred times its speed; its truth is in `simulator.books`."""
+    """The carrier at a hundred times its speed; its truth is in `simulator.ledger`."""
     carrier = create_simulator(
         account_sid=ACCOUNT_SID,
         auth_token=PRIMARY,

@@ -148,7 +148,7 @@ def test_doctor_tells_what_the_page_tells(live: Flask, simulator: SimulatorServe
     alice = Person.signed_in(live, "alice@example.org")
     for recipient in ("+15005550006", "+15005550102", "+15005550105"):
         alice.send(recipient=recipient)
-    assert simulator.books.wait_until_idle(10)
+    assert simulator.ledger.wait_until_idle(10)
     said = live.test_cli_runner().invoke(args=["doctor"]).stdout
     day = "callbacks in 1 day: 7 accepted, 2 of them repeated, 1 refused"
     assert f"{day}; 2 outcomes by callback, 0 by asking (0 %)" in said

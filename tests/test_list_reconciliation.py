@@ -8,14 +8,14 @@ from flask import Flask
 
 from smstracker.clock import utcnow
 from tests.test_reconcile import HOUR, in_minutes, listing, work
-from tests.twilio_stub import Wire, answer, wire
+from tests.twilio_stub import TwilioStub, answer, wire
 
 MakeApp = Callable[..., Flask]
 DAY = 24 * HOUR
 WEEK_OF_RECEIPTS = {"RECEIPT_WINDOW_HOURS": "168"}
 
 
-def sent_since(twilio: Wire) -> list[datetime]:
+def sent_since(twilio: TwilioStub) -> list[datetime]:
     """The `DateSent>` of each listing."""
     queries = [parse_qs(urlsplit(target).query) for target in twilio.targets]
     return [datetime.fromisoformat(query["DateSent>"][0]) for query in queries]

@@ -78,7 +78,7 @@ def test_lost_receipt_is_fetched_with_its_source_price_and_segments(
 ) -> None:
     alice = Person.signed_in(live, "alice@example.org")
     alice.send(recipient="+15005550104")
-    assert simulator.books.wait_until_idle(10)
+    assert simulator.ledger.wait_until_idle(10)
     assert alice.message().status == "queued"
     with in_minutes(6):
         work(live)

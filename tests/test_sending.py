@@ -49,7 +49,7 @@ def test_accepted_message_has_sid_status_and_segments(
     assert reply.status_code == 303
     assert reply.location == f"/messages/{message.public_id}"
     assert (message.status, message.status_source, message.segments) == ("queued", "send", 2)
-    assert message.twilio_sid in {made.sid for made in simulator.books.messages()}
+    assert message.twilio_sid in {made.sid for made in simulator.ledger.messages()}
     [event] = alice.events(message)
     assert (event.status, event.source) == ("queued", "send")
 
@@ -289,7 +289,7 @@ def test_double_click_makes_one_message(make_app: MakeApp, simulator: SimulatorS
         replies = list(threads.map(lambda b: b.post("/messages", data=form), browsers))
     assert {reply.status_code for reply in replies} == {303}
     assert len(alice.messages()) == 1
-    assert len(simulator.books.messages()) == 1
+    assert len(simulator.ledger.messages()) == 1
 
 
 def test_changed_text_on_a_used_form_is_kept_and_not_sent(make_app: MakeApp) -> None:

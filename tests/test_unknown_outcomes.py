@@ -50,9 +50,9 @@ def test_lost_answer_is_found_in_the_list_and_adopted(
 ) -> None:
     alice = Person.signed_in(live, "alice@example.org")
     alice.send(recipient="+15005550107", body="callbacks lost too", sender="+15005550006")
-    [made] = simulator.books.messages()
-    assert simulator.books.wait_until_idle(10)
-    assert simulator.books.count_creates(made.to, made.body) == 1
+    [made] = simulator.ledger.messages()
+    assert simulator.ledger.wait_until_idle(10)
+    assert simulator.ledger.count_creates(made.to, made.body) == 1
     message = alice.message()
     assert (message.status, message.twilio_sid) == ("delivered", made.sid)
 

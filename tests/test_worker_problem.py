@@ -15,7 +15,7 @@ from smstracker.worker.loop import CHORE_LEASE, CHORES, PROBLEM_LASTS, Worker
 from tests.clients import Person
 from tests.signing import sid
 from tests.test_reconcile import MINUTE, in_minutes, listing
-from tests.twilio_stub import Wire, answer, wire
+from tests.twilio_stub import TwilioStub, answer, wire
 
 MakeApp = Callable[..., Flask]
 REFUSED = answer(401, {"code": 20003, "message": "x", "status": 401})
@@ -23,7 +23,9 @@ FOREIGN = "AC" + "9" * 32
 
 
 @contextmanager
-def refused_worker(make_app: MakeApp, *answers: bytes) -> Iterator[tuple[Worker, Traveller, Wire]]:
+def refused_worker(
+    make_app: MakeApp, *answers: bytes
+) -> Iterator[tuple[Worker, Traveller, TwilioStub]]:
     """A worker, and the clock, right after Twilio has refused the credentials of a look-up."""
     with (
         wire(REFUSED, *answers) as twilio,

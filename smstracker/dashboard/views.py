@@ -37,7 +37,7 @@ from smstracker.messages.url_filters import (
     read_strictly,
 )
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, event_feed
-from smstracker.simulator.scenarios import STORIES
+from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.gsm_replacements import cost_advice, replace_characters
 from smstracker.sms.regions import region_in_a_sentence
 from smstracker.sms.segments import count_segments
@@ -206,7 +206,7 @@ def _form_page(form: MessageForm, code: int, notice: str | None = None) -> tuple
     context["advice"] = None if form.pictures else cost_advice(form.body.data or "")
     context["home"] = region_in_a_sentence(settings().default_region)
     context["now"] = utcnow()
-    context["stories"] = STORIES if settings().demo else ()
+    context["stories"] = SCENARIOS if settings().demo else ()
     return render_template("dashboard/new_message.html", **context), code
 
 
