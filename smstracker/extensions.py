@@ -1,5 +1,6 @@
-"""The Flask extensions, unbound: the only state at module level."""
+"""The unbound Flask extensions, and the settings of the current app."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from flask import current_app
@@ -16,7 +17,7 @@ migrate = Migrate(db=db, render_as_batch=True)
 login_manager = LoginManager()
 csrf = CSRFProtect()
 
-# Flask-SQLAlchemy makes its Model at run time, which mypy cannot follow.
+# Flask-SQLAlchemy creates its Model at run time, which mypy cannot follow.
 if TYPE_CHECKING:
     Model = Base
 else:
@@ -26,3 +27,8 @@ else:
 def settings() -> Config:
     """The settings of the current app."""
     return cast(Config, current_app.config["SETTINGS"])
+
+
+def receipt_window() -> timedelta:
+    """How long a delivery receipt may take before a sent message counts as "no receipt"."""
+    return timedelta(hours=settings().receipt_window_hours)

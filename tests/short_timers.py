@@ -14,7 +14,7 @@ from smstracker.worker import loop
 TIMES = {
     lookup_schedule: ("SILENT_AFTER", "TRACED_AFTER", "LEASE"),
     status: ("PENDING_IS_UNKNOWN_AFTER",),
-    loop: ("CHORES_EVERY",),
+    loop: ("JOB_CHECK_INTERVAL",),
 }
 
 

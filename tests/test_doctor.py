@@ -186,7 +186,7 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
         (
             answer(500, {}),
             "problem",
-            "Twilio has trouble (HTTP 500) see status.twilio.com and try again later",
+            "Twilio has a server error (HTTP 500) see status.twilio.com and try again later",
         ),
         (
             answer(401, {"code": 20003, "message": "x"}),

@@ -24,7 +24,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from smstracker.carrier import CarrierUnreachableError, OutcomeUnknownError, http_client
-from smstracker.carrier.errors import create_broken
+from smstracker.carrier.errors import create_transport_error
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages import sending
@@ -222,7 +222,7 @@ def test_request_that_cannot_be_put_into_bytes_was_certainly_not_sent(make_app: 
 def test_only_what_was_never_written_is_certainly_not_sent(
     error: RequestException, outcome: type[Exception]
 ) -> None:
-    assert type(create_broken(error)) is outcome
+    assert type(create_transport_error(error)) is outcome
 
 
 def test_refused_callback_url_is_sent_once_more_without_one(make_app: MakeApp) -> None:

@@ -32,7 +32,7 @@ def test_response_that_waits_for_its_reader_counts_until_it_is_closed(
 
 
 def test_hand_over_to_twilio_counts_until_it_ends(app: Flask) -> None:
-    with app.app_context(), current_carrier().slot():
+    with app.app_context(), current_carrier().limit_requests():
         assert waiting(app).count == 1
     assert waiting(app).count == 0
 

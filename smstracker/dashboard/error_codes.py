@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from smstracker.auth.gate import only_signed_in
+from smstracker.auth.sign_in_guard import require_sign_in
 from smstracker.sms.error_guide import (
     CHARGED,
     GROUPS,
@@ -21,7 +21,7 @@ from smstracker.sms.error_guide import (
 )
 
 bp = Blueprint("help", __name__, url_prefix="/help")
-bp.before_request(only_signed_in)
+bp.before_request(require_sign_in)
 
 LONGEST_QUERY = 60
 

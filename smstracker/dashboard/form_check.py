@@ -4,7 +4,7 @@ from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.auth.gate import only_signed_in
+from smstracker.auth.sign_in_guard import require_sign_in
 from smstracker.clock import utcnow
 from smstracker.dashboard.forms import describe_recipient, unix_lines
 from smstracker.extensions import settings
@@ -14,7 +14,7 @@ from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient
 from smstracker.sms.picture_addresses import split_addresses
 
 bp = Blueprint("notes", __name__)
-bp.before_request(only_signed_in)
+bp.before_request(require_sign_in)
 
 
 # By POST, because a number may not stand in an address.

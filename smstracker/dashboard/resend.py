@@ -7,8 +7,8 @@ from flask import Blueprint, abort, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.auth.gate import only_signed_in
-from smstracker.carrier import NoSlotError
+from smstracker.auth.sign_in_guard import require_sign_in
+from smstracker.carrier import TooManyRequestsError
 from smstracker.clock import utcnow
 from smstracker.dashboard.forms import sender_choices
 from smstracker.extensions import db
@@ -20,7 +20,7 @@ from smstracker.models import Message, SendLimitError
 from smstracker.sms.segments import count_segments
 
 bp = Blueprint("again", __name__)
-bp.before_request(only_signed_in)
+bp.before_request(require_sign_in)
 
 
 @bp.get("/messages/<uuid:public_id>/again")
@@ -51,7 +51,7 @@ def send(public_id: uuid.UUID) -> ResponseReturnValue:
         return _page(_own(public_id), 429, limit_notice(error), may_try=True)
     try:
         save_and_submit(message)
-    except NoSlotError:
+    except TooManyRequestsError:
         page, code = _page(_own(public_id), 503, BUSY, may_try=True)
         return page, code, {"Retry-After": "10"}
     return _show(message)

@@ -19,7 +19,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 
-from smstracker.carrier import NoSlotError
+from smstracker.carrier import TooManyRequestsError
 from smstracker.clock import utcnow
 from smstracker.dashboard.form_check import notes_on_form, recipient_of_form
 from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
@@ -160,7 +160,7 @@ def send() -> ResponseReturnValue:
         return _form_page(form, 429, describe.limit_notice(error))
     try:
         save_and_submit(message)
-    except NoSlotError:
+    except TooManyRequestsError:
         return *_form_page(form, 503, describe.BUSY), {"Retry-After": "10"}
     return redirect(url_for(".message", public_id=message.public_id), 303)
 

@@ -90,7 +90,7 @@ def _call(query: str, fields: dict[str, str], key_id: str | None = None) -> _Pro
     headers = {
         "Content-Type": "application/x-www-form-urlencoded",
         "User-Agent": "smstracker-doctor",
-        **current_carrier().signatures.headers(url, form, key_id),
+        **current_carrier().signatures.sign_headers(url, form, key_id),
     }
     connection = _connection()
     try:

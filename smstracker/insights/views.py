@@ -6,7 +6,7 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.auth.gate import only_signed_in
+from smstracker.auth.sign_in_guard import require_sign_in
 from smstracker.clock import utcnow
 from smstracker.insights.charts import money
 from smstracker.insights.page import insights
@@ -15,7 +15,7 @@ from smstracker.web.time_range import TimeRange, TimeRangeError, read_period
 DEFAULT = "7d"
 
 bp = Blueprint("insights", __name__, url_prefix="/insights")
-bp.before_request(only_signed_in)
+bp.before_request(require_sign_in)
 
 
 @bp.get("")

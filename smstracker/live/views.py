@@ -8,7 +8,7 @@ from flask import Blueprint, Response, abort, current_app, render_template, requ
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.auth.gate import only_signed_in
+from smstracker.auth.sign_in_guard import require_sign_in
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.live.broadcaster import Broadcaster, TooManyStreamsError
@@ -22,7 +22,7 @@ from smstracker.web.guards import for_programs
 from smstracker.web.waiting_threads import waiting_threads
 
 bp = Blueprint("live", __name__)
-bp.before_request(only_signed_in)
+bp.before_request(require_sign_in)
 
 MOST_BEHIND = 10_000  # events; looking through more costs more than the page itself
 MOST_NEW = 99

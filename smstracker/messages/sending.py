@@ -9,9 +9,9 @@ from smstracker.carrier import (
     CarrierError,
     CarrierMessage,
     CarrierUnreachableError,
-    NoSlotError,
     OutcomeUnknownError,
     RefusedError,
+    TooManyRequestsError,
     current_carrier,
 )
 from smstracker.database.problems import cause
@@ -39,10 +39,10 @@ def save_and_submit(message: Message) -> None:
     Then nothing is saved, so that the same form can be sent again.
     """
     try:
-        with current_carrier().slot():
+        with current_carrier().limit_requests():
             db.session.commit()
             submit(message)
-    except NoSlotError:
+    except TooManyRequestsError:
         db.session.rollback()
         raise
 

@@ -1,4 +1,4 @@
-"""What a blueprint asks before each request when all its pages are for signed-in people."""
+"""The before-request check of blueprints whose pages all need a signed-in user."""
 
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
@@ -8,7 +8,8 @@ from smstracker.web.guards import sign_in_guard
 
 
 @sign_in_guard
-def only_signed_in() -> ResponseReturnValue | None:
+def require_sign_in() -> ResponseReturnValue | None:
+    """Redirect a visitor to sign-in."""
     if current_user.is_authenticated:
         return None
     unauthorized: ResponseReturnValue = login_manager.unauthorized()
