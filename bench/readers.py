@@ -24,7 +24,7 @@ from smstracker.models import Message, User
 PEOPLE = 19
 
 
-def people_of(on: rig.Shape) -> list[str]:
+def people_of(on: rig.Setup) -> list[str]:
     """Give the messages to all the people; a cookie of each."""
     app = create_app(load(rig.environment(on.url)))
     cookies = []

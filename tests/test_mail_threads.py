@@ -92,8 +92,8 @@ def test_mail_does_not_wait_for_a_check_that_hangs(
     for n in range(5):
         ask(app, f"x{n}@elsewhere.example")
     ask(app, ALICE)
-    wait(mailer.threads._lookups_under_way, 10)
-    wait(mailer.threads._sends_under_way, 10)
+    wait(mailer.threads._running_lookups, 10)
+    wait(mailer.threads._running_sends, 10)
     recipients = [to for to, _ in inbox.mails]
     is_over.set()
     assert recipients == [ALICE]
