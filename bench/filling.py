@@ -78,8 +78,8 @@ FAILED = frozenset({"undelivered", "failed", "refused"})
 OPEN = frozenset({"sent", "unknown", "queued"})
 
 
-def fill(url: str, messages: int, mine: int, owners: int = 10, events: bool = False) -> None:
-    """Migrate the database and fill it: `mine` messages of user 1, the others of other users."""
+def fill(url: str, messages: int, owned: int, owners: int = 10, events: bool = False) -> None:
+    """Migrate the database and fill it: `owned` messages of user 1, the others of other users."""
     app = create_app(load(rig.environment(url)))
     with app.app_context():
         upgrade()
@@ -87,19 +87,19 @@ def fill(url: str, messages: int, mine: int, owners: int = 10, events: bool = Fa
             db.session.add(User(id=number, email=f"user{number}@example.org"))
         db.session.commit()
         if db.engine.dialect.name == "sqlite":
-            _fill_sqlite(messages, mine, owners, events)
+            _fill_sqlite(messages, owned, owners, events)
         else:
-            _fill_postgresql(messages, mine, owners, events)
+            _fill_postgresql(messages, owned, owners, events)
         db.engine.dispose()
 
 
-def build_rows(messages: int, mine: int, owners: int, seed: int = 1) -> Iterator[dict[str, Any]]:
+def build_rows(messages: int, owned: int, owners: int, seed: int = 1) -> Iterator[dict[str, Any]]:
     """Rows of messages in the order of creation, with mixed owners."""
     chance, now = random.Random(seed), datetime.now(UTC)
     senders = chance.choices(SENDERS, SENDER_SHARES, k=4096)
     outcomes = chance.choices(list(OUTCOMES), OUTCOMES.values(), k=8191)
     codes = chance.choices(CODES, CODE_SHARES, k=4093)
-    owned_left, step = mine, SPAN / max(messages, 1)
+    owned_left, step = owned, SPAN / max(messages, 1)
     for number in range(messages):
         is_mine = chance.random() * (messages - number) < owned_left
         owned_left -= is_mine
@@ -184,7 +184,7 @@ def _existing_columns(model: Any, row: dict[str, Any]) -> list[str]:
     return [name for name in row if name in model.__table__.columns]
 
 
-def _fill_sqlite(messages: int, mine: int, owners: int, events: bool) -> None:
+def _fill_sqlite(messages: int, owned: int, owners: int, events: bool) -> None:
     with db.engine.connect() as connection:
         raw = connection.connection.dbapi_connection
         # Durability does not matter here, and a journal would hold all rows once more.
@@ -198,7 +198,7 @@ def _fill_sqlite(messages: int, mine: int, owners: int, events: bool) -> None:
         raw.execute("BEGIN")
         for kind, name, _sql in definitions:
             raw.execute(f"DROP {kind} {name}")
-        for batch in _split_batches(build_rows(messages, mine, owners)):
+        for batch in _split_batches(build_rows(messages, owned, owners)):
             _insert_sqlite(raw, Message, batch)
             if events:
                 rows_with_source = [row for row in batch if row["status_source"]]
@@ -235,7 +235,7 @@ def _convert_value(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-def _fill_postgresql(messages: int, mine: int, owners: int, events: bool) -> None:
+def _fill_postgresql(messages: int, owned: int, owners: int, events: bool) -> None:
     with db.engine.connect() as connection:
         connection.exec_driver_sql("SET statement_timeout = 0")
         connection.exec_driver_sql("SET idle_in_transaction_session_timeout = 0")
@@ -248,7 +248,7 @@ def _fill_postgresql(messages: int, mine: int, owners: int, events: bool) -> Non
         for name, _sql in indexes:
             connection.exec_driver_sql(f"DROP INDEX {name}")
         connection.exec_driver_sql("ALTER TABLE message DISABLE TRIGGER USER")
-        for batch in _split_batches(build_rows(messages, mine, owners)):
+        for batch in _split_batches(build_rows(messages, owned, owners)):
             _copy(connection, Message, batch)
             if events:
                 rows_with_source = [row for row in batch if row["status_source"]]

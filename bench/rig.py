@@ -205,7 +205,7 @@ def server(
 def processor_seconds(server: psutil.Process) -> float:
     """The CPU seconds of the server's processes so far, without the database's."""
     times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    return sum(time.user + time.system for time in times)
 
 
 def start_wrk(script: Path, seconds: int, connections: int) -> subprocess.Popen[str]:

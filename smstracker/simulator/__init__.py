@@ -43,12 +43,11 @@ def create_simulator(
     """The carrier as a WSGI app. Its threads run until `app.extensions["delivery"].close()`.
 
     `speed` divides the delays of the scenarios. `app.extensions["ledger"]` holds the true state.
-    A random secret replaces a secondary or former token or a shared key (`webhook_key`: id and
-    secret) that is not set.
-    `phone_numbers` are listed as the account's; sending from any other number works too.
+    `webhook_key` is the id and secret of a shared key. `phone_numbers` only limit the list of them.
     More look-ups of messages than `lookups_per_second` in any second are refused with 429.
     """
     app = Flask(__name__)
+    _register_views(app)
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES,
         ACCOUNT_SID=account_sid,
@@ -56,21 +55,29 @@ def create_simulator(
         PHONE_NUMBERS=phone_numbers,
         REJECT_UNREACHABLE_CALLBACKS=reject_unreachable_callbacks,
     )
-    key_id, key_secret = webhook_key or (UNKNOWN_KEY_ID, secrets.token_hex(16))
+    key_id, key_secret = webhook_key or (UNKNOWN_KEY_ID, None)
     signings = {
-        SigningKey.PRIMARY: Signing(auth_token),
-        SigningKey.SECONDARY: Signing(auth_token_secondary or secrets.token_hex(16)),
-        SigningKey.FORMER: Signing(auth_token_former or secrets.token_hex(16)),
-        SigningKey.WRONG: Signing(secrets.token_hex(16)),
-        SigningKey.SHARED: Signing(key_secret, key_id),
-        SigningKey.UNKNOWN_SHARED: Signing(secrets.token_hex(16), UNKNOWN_KEY_ID),
+        SigningKey.PRIMARY: _sign_with(auth_token),
+        SigningKey.SECONDARY: _sign_with(auth_token_secondary),
+        SigningKey.FORMER: _sign_with(auth_token_former),
+        SigningKey.WRONG: _sign_with(None),
+        SigningKey.SHARED: _sign_with(key_secret, key_id),
+        SigningKey.UNKNOWN_SHARED: _sign_with(None, UNKNOWN_KEY_ID),
     }
     app.extensions["lookup_limit"] = LookupLimit(lookups_per_second)
     _start_carrier(app, signings, faults or Faults(), speed)
+    return app
+
+
+def _register_views(app: Flask) -> None:
     app.register_blueprint(api)
     app.register_blueprint(senders)
     api_errors.register(app)
-    return app
+
+
+def _sign_with(secret: str | None, key_id: str | None = None) -> Signing:
+    """Sign with a secret; a random one that nobody knows if it is not set."""
+    return Signing(secret or secrets.token_hex(16), key_id)
 
 
 def _start_carrier(

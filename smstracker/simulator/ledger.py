@@ -43,7 +43,7 @@ class SimulatedMessage:
     redacted: bool = False
     deleted: bool = False
 
-    def with_status(self, status: str, error_code: int | None = None) -> "SimulatedMessage":
+    def copy_with_status(self, status: str, error_code: int | None = None) -> "SimulatedMessage":
         """A copy with another status, and with the fields that change along with it."""
         now = datetime.now(UTC)
         updated = replace(self, status=status, error_code=error_code, updated_at=now)
@@ -111,7 +111,7 @@ class Ledger:
             message = self._messages.get(sid)
             if message is None or message.deleted or message.status == "canceled":
                 return None
-            self._messages[sid] = updated = message.with_status(status, error_code)
+            self._messages[sid] = updated = message.copy_with_status(status, error_code)
             return updated
 
     def cancel(self, sid: str) -> SimulatedMessage | None:
@@ -120,7 +120,7 @@ class Ledger:
             message = self._messages.get(sid)
             if message is None or message.status != "scheduled":
                 return None
-            self._messages[sid] = canceled = message.with_status("canceled")
+            self._messages[sid] = canceled = message.copy_with_status("canceled")
             return canceled
 
     def redact(self, sid: str) -> SimulatedMessage | None:
