@@ -147,7 +147,7 @@ def test_refused_message_is_kept_with_its_code(make_app: MakeApp, reply: bytes, 
 def test_unknown_outcome_is_kept_as_unknown_and_never_repeated(
     make_app: MakeApp, reply: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_client, "TIMEOUT", 0.3)
+    monkeypatch.setattr(http_client, "READ_TIMEOUT", 0.3)
     with wire(reply, created(sid(1))) as twilio:
         alice = sender_at(make_app, twilio.url)
         assert alice.send().status_code == 303
@@ -162,7 +162,7 @@ def test_unknown_outcome_is_kept_as_unknown_and_never_repeated(
 def test_answer_that_drips_is_not_waited_for_and_its_outcome_is_unknown(
     make_app: MakeApp, reply: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_client, "ANSWER_WITHIN", 0.5)
+    monkeypatch.setattr(http_client, "RESPONSE_TIMEOUT", 0.5)
     with wire(DRIP + reply) as twilio:
         alice = sender_at(make_app, twilio.url)
         began = time.monotonic()
