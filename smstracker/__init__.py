@@ -1,4 +1,4 @@
-"""Send SMS and MMS through Twilio and learn, truthfully, what became of each message."""
+"""smstracker: send SMS and MMS through Twilio and track the status of each message."""
 
 from flask import Flask
 
@@ -29,7 +29,7 @@ __all__ = ["create_app"]
 
 
 def create_app(settings: config.Config | None = None) -> Flask:
-    """The app for `settings`, by default those of the environment. Raises config.ConfigError."""
+    """Compose the app; `settings` default to the environment's. Raises config.ConfigError."""
     settings = settings or config.load()
     app = Flask(__name__, instance_path=str(settings.instance))
     app.config["SETTINGS"] = settings
@@ -39,7 +39,7 @@ def create_app(settings: config.Config | None = None) -> Flask:
         settings.database_url, settings.web_threads
     )
 
-    parts = (
+    modules = (
         logs,
         security,
         error_pages,
@@ -50,8 +50,8 @@ def create_app(settings: config.Config | None = None) -> Flask:
         quarantine,
         web_templates,
     )
-    for part in (*parts, banner, broadcaster):
-        part.init_app(app)
+    for module in (*modules, banner, broadcaster):
+        module.init_app(app)
     _bind_extensions(app)
     blueprints = (auth, dashboard, resend, form_check, insights, connection, error_guide)
     for blueprint in (*blueprints, live_pages, webhooks, health):
@@ -68,11 +68,11 @@ def _bind_extensions(app: Flask) -> None:
     db.init_app(app)
     migrate.init_app(app, directory=str(config.ROOT / "migrations"))
     csrf.init_app(app)
-    # Its context processor would query the database for every page, the one on its failure too.
+    # Its context processor would query the database for every page, even the page of its failure.
     login_manager.init_app(app, add_context_processor=False)
     login_manager.login_view = "auth.sign_in"
     login_manager.login_message = None
-    # It would hash the client's own X-Forwarded-For header; our sessions are ended on the server.
+    # It would hash the client's X-Forwarded-For header; our sessions end on the server.
     login_manager.session_protection = None
     login_manager.user_loader(signed_in_user)
     with app.app_context():

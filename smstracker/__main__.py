@@ -1,4 +1,4 @@
-"""`python -m smstracker`: migrate, then run every process that the app needs until Ctrl-C."""
+"""`python -m smstracker`: migrate, then supervise all processes of the app until Ctrl-C."""
 
 import errno
 import os
@@ -20,19 +20,19 @@ from smstracker import create_app
 from smstracker.extensions import db
 from smstracker.web.health import database_problem
 
-STARTING = 30.0  # seconds until the app has to answer
-STOPPING = 15.0  # seconds until a process that does not stop is killed
-# Ctrl-C, a service manager, a terminal that is closed.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+START_SECONDS = 30.0  # until the app must answer
+STOP_SECONDS = 15.0  # until a process that does not stop is killed
+# Ctrl-C, a service manager, a closed terminal.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# make does not pass on that it was killed, so its child has to look.
-END_WITH_PARENT = "--end-with-parent"
-PARENT = os.getppid()
+# make does not pass on that it was killed, so its child watches the parent.
+END_WITH_PARENT_OPTION = "--end-with-parent"
+PARENT_PID = os.getppid()
 SIMULATOR, WEB_SERVER, WORKER = "simulated carrier", "web server", "worker"
 COMMANDS = {
     SIMULATOR: ["smstracker.simulator"],
     WEB_SERVER: ["gunicorn", "-c", "python:smstracker.server", "wsgi:app"],
-    # It may not end for what passes: the web server would be stopped with it.
+    # It waits out temporary failures: its end would stop the web server too.
     WORKER: ["smstracker.command_line", "worker", "--wait"],
 }
 
@@ -40,7 +40,7 @@ Processes = dict[str, "subprocess.Popen[bytes]"]
 
 
 class StopError(Exception):
-    """Somebody asked this process to end."""
+    """A signal asked this process to end."""
 
 
 def main() -> int:
@@ -49,7 +49,7 @@ def main() -> int:
     except ConfigError as error:
         return _refuse(str(error))
     for name, port in _ports(settings).items():
-        problem = _cannot_listen(settings.bind_address, port)
+        problem = _listen_error(settings.bind_address, port)
         if problem == errno.EADDRINUSE:
             return _refuse(f"Port {port} is in use. Stop what uses it, or set {name}.")
         if problem:
@@ -63,13 +63,13 @@ def main() -> int:
         return _refuse(str(error))
     except click.ClickException as error:  # of migrations/env.py
         return _refuse(error.message)
-    for asked_to_end in ENDING:
-        signal.signal(asked_to_end, _stop)
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, _raise_stop)
     return _supervise(app, settings)
 
 
-def _refuse(why: str) -> int:
-    sys.stderr.write(f"{why}\n")
+def _refuse(reason: str) -> int:
+    sys.stderr.write(f"{reason}\n")
     return 2
 
 
@@ -78,8 +78,8 @@ def _ports(settings: Config) -> dict[str, int]:
     return {"PORT": settings.port, **simulator}
 
 
-def _cannot_listen(address: str, port: int) -> int | None:
-    """The number of the error that keeps this machine from listening there."""
+def _listen_error(address: str, port: int) -> int | None:
+    """The errno if this machine cannot listen there."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -90,12 +90,12 @@ def _cannot_listen(address: str, port: int) -> int | None:
     return None
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
+def _raise_stop(_signal: int, _frame: FrameType | None) -> None:
     raise StopError
 
 
 def _supervise(app: Flask, settings: Config) -> int:
-    """Run the processes; when one ends, or on Ctrl-C, or without a parent, end them all."""
+    """Run the processes until one ends, a stop signal or the parent's end; then stop them all."""
     processes: Processes = {}
     guard = _start_guard()
     try:
@@ -104,34 +104,34 @@ def _supervise(app: Flask, settings: Config) -> int:
                 continue
             processes[name] = _start(command, guard.pid)
             if name == SIMULATOR:
-                # The worker asks it at once, and would say that Twilio cannot be reached.
+                # The worker queries it at once, and would report that Twilio is unreachable.
                 _wait_for_port(settings.simulator_port, processes[name])
-        goes_on = _watch([*processes.values(), guard])
-        _announce(settings, goes_on)
-        while goes_on():
+        all_run = _build_watch([*processes.values(), guard])
+        _announce(settings, all_run)
+        while all_run():
             time.sleep(0.5)
-        sys.stderr.write(_obituary(app, processes))
+        sys.stderr.write(_describe_end(app, processes))
         return 1
     except StopError:
         return 0
     finally:
-        _end(processes.values())
+        _stop_processes(processes.values())
         guard.kill()
 
 
-def _obituary(app: Flask, processes: Processes) -> str:
-    """Which process ended and why, and what is stopped with it; nothing if all still run."""
+def _describe_end(app: Flask, processes: Processes) -> str:
+    """Say which process ended, why, and what stops with it; empty if all still run."""
     ended = next((name for name in processes if processes[name].poll() is not None), None)
     if ended is None:
         return ""
-    others = [name for name in processes if name != ended]
-    are = "are" if others[1:] else "is"
+    other_names = [name for name in processes if name != ended]
+    verb = "are" if other_names[1:] else "is"
     with app.app_context():
         problem = database_problem() if ended == WORKER else None
-    why = f"{problem.cause}. {problem.fix[0].upper()}{problem.fix[1:]}" if problem else None
+    reason = f"{problem.cause}. {problem.fix[0].upper()}{problem.fix[1:]}" if problem else None
     return (
-        f"\nThe {ended} ended: {why or _end_status(processes[ended].returncode)}. "
-        f"The {' and the '.join(others)} {are} stopped with it; "
+        f"\nThe {ended} ended: {reason or _end_status(processes[ended].returncode)}. "
+        f"The {' and the '.join(other_names)} {verb} stopped with it; "
         "callbacks are refused until you start again.\n"
     )
 
@@ -143,7 +143,7 @@ def _end_status(code: int) -> str:
 
 
 def _start_guard() -> subprocess.Popen[bytes]:
-    """The leader of the group of all processes; it ends them if this process is killed."""
+    """Start the leader of the process group, which ends the group if this process is killed."""
     return subprocess.Popen(
         [sys.executable, "-I", str(ROOT / "smstracker" / "process_guard.py")],
         stdin=subprocess.PIPE,
@@ -154,7 +154,7 @@ def _start_guard() -> subprocess.Popen[bytes]:
 
 
 def _start(command: list[str], group: int) -> subprocess.Popen[bytes]:
-    # Not in the group of this process, so that Ctrl-C reaches this process alone.
+    # In another group than this process, so that Ctrl-C reaches this process alone.
     return subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=ROOT,
@@ -163,18 +163,18 @@ def _start(command: list[str], group: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _watch(processes: list[subprocess.Popen[bytes]]) -> Callable[[], bool]:
-    """Whether all of them run, and whoever asked to be followed by this process still lives."""
+def _build_watch(processes: list[subprocess.Popen[bytes]]) -> Callable[[], bool]:
+    """Build a check that all processes run, and the parent too with END_WITH_PARENT_OPTION."""
 
-    def goes_on() -> bool:
-        is_alone = END_WITH_PARENT in sys.argv and os.getppid() != PARENT
-        return not is_alone and all(process.poll() is None for process in processes)
+    def all_run() -> bool:
+        is_orphaned = END_WITH_PARENT_OPTION in sys.argv and os.getppid() != PARENT_PID
+        return not is_orphaned and all(process.poll() is None for process in processes)
 
-    return goes_on
+    return all_run
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + STARTING
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=2).close()
@@ -184,13 +184,13 @@ def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
         return
 
 
-def _announce(settings: Config, goes_on: Callable[[], bool]) -> None:
+def _announce(settings: Config, all_run: Callable[[], bool]) -> None:
     address = f"http://{settings.listen}"
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + STARTING
-    while time.monotonic() < deadline and goes_on():
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and all_run():
         try:
-            direct.open(f"{address}/healthz", timeout=2).close()
+            opener.open(f"{address}/healthz", timeout=2).close()
         except OSError:
             time.sleep(0.1)
             continue
@@ -203,12 +203,12 @@ def _announce(settings: Config, goes_on: Callable[[], bool]) -> None:
         return
 
 
-def _end(processes: Collection["subprocess.Popen[bytes]"]) -> None:
-    for asked_again in ENDING:
-        signal.signal(asked_again, signal.SIG_IGN)
+def _stop_processes(processes: Collection["subprocess.Popen[bytes]"]) -> None:
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, signal.SIG_IGN)
     for process in processes:
         process.terminate()
-    deadline = time.monotonic() + STOPPING
+    deadline = time.monotonic() + STOP_SECONDS
     for process in processes:
         try:
             process.wait(max(deadline - time.monotonic(), 0.1))

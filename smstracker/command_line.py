@@ -1,7 +1,7 @@
-"""`flask` in this project: Flask's own command, with our version and our reading of `.env`.
+"""The `flask` command of this project, with smstracker's version and without Flask's `.env` loader.
 
-`make` puts it in the place of Flask's script; `flask` itself prints no version but its own, and
-ends with a trace at a `.env` that it cannot read.
+`make` installs it in place of Flask's script, which prints only its own version and ends with a
+traceback at an unreadable `.env`.
 """
 
 import importlib.metadata
@@ -20,8 +20,8 @@ class Commands(CommandWithPlainErrors, FlaskGroup):
     """Our commands, and those of Flask and its extensions."""
 
 
-def print_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
-    if not is_asked or context.resilient_parsing:
+def print_version(context: click.Context, _option: click.Parameter, is_requested: bool) -> None:
+    if not is_requested or context.resilient_parsing:
         return
     click.echo(f"smstracker {version()}")
     click.echo(f"Python {platform.python_version()}, Flask {importlib.metadata.version('flask')}")
@@ -40,7 +40,7 @@ version_option = click.Option(
 
 def main() -> None:
     os.environ.setdefault("FLASK_APP", str(ROOT / "wsgi.py"))
-    # Only `config` reads `.env`: it replaces no ${…}, and says of a broken one what is wrong.
+    # Only `config` reads `.env`: it expands no ${…}, and explains what is wrong with a broken file.
     os.environ["FLASK_SKIP_DOTENV"] = "1"
     group = Commands(
         name="flask", load_dotenv=False, add_version_option=False, params=[version_option]

@@ -1,4 +1,4 @@
-"""The only file that sends mail: by SMTP with certificates checked, or into the demo mailbox."""
+"""Mail by SMTP with verified certificates, or into the demo mailbox."""
 
 import smtplib
 import ssl
@@ -16,20 +16,20 @@ from smstracker.auth.mail_threads import MailThreads
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
 
-TIMEOUT = 15.0  # seconds, for each step of the conversation with the server
-LOGIN_OR_TLS_FIRST = 530  # RFC 4954, RFC 3207
+STEP_TIMEOUT = 15.0  # seconds for each step of the SMTP session
+AUTHENTICATION_REQUIRED = 530  # RFC 4954, RFC 3207
 
 
 class MailError(Exception):
-    """The mail could not be handed to the server; the text is the name of the cause."""
+    """The mail server did not accept a mail; the text is the class name of the cause."""
 
 
 class MailRefusedError(MailError):
-    """The server can be used, but did not take this mail."""
+    """The mail server works, but refused this mail."""
 
 
-class Outgoing:
-    """An open conversation with the server, or the demo mailbox: takes mails."""
+class MailSession:
+    """An open session with the mail server, or the demo mailbox."""
 
     def __init__(self, mailer: "Mailer", smtp: smtplib.SMTP | None) -> None:
         self._mailer = mailer
@@ -40,15 +40,15 @@ class Outgoing:
         self.deliver(self._mailer.compose(to, subject, text))
 
     def deliver(self, mail: EmailMessage) -> None:
-        """Hand one mail over. Raises MailRefusedError."""
-        self._mailer.show(mail)
+        """Send a composed mail. Raises MailRefusedError."""
+        self._mailer.show_in_demo(mail)
         if self._smtp:
-            with _named(MailRefusedError):
+            with _raise_as(MailRefusedError):
                 self._smtp.send_message(mail)
 
 
 class Mailer:
-    """Sends in the background, so that no answer tells by its time whether there was a mail."""
+    """Sends mail, and holds the threads for sign-in mails and the demo mailbox."""
 
     def __init__(self, config: Config) -> None:
         self._config = config.mail
@@ -57,15 +57,15 @@ class Mailer:
         self.mailbox: deque[EmailMessage] = deque(maxlen=20)
 
     def drain(self) -> None:
-        """Wait until everything in the background is done."""
+        """Wait until all background tasks are done."""
         self.threads.drain()
 
     def close(self) -> None:
-        """Finish what is under way and end the threads."""
+        """Finish the running tasks and end the threads."""
         self.threads.close()
 
     def check(self) -> None:
-        """Go as far as a mail would, and send none. Raises MailError, named after its cause."""
+        """Check the mail server by a session without a mail. Raises MailError."""
         if self._config.server:
             with self.connect():
                 pass
@@ -73,68 +73,68 @@ class Mailer:
     def send(self, to: str, subject: str, text: str) -> None:
         """Send one mail of plain text. Raises MailError."""
         mail = self.compose(to, subject, text)
-        with self.connect() as outgoing:
-            outgoing.deliver(mail)
+        with self.connect() as session:
+            session.deliver(mail)
 
     @contextmanager
-    def connect(self) -> Iterator[Outgoing]:
-        """Open the way as far as the recipient, whose address is not needed. Raises MailError."""
+    def connect(self) -> Iterator[MailSession]:
+        """Open a session, with the sender accepted by the server. Raises MailError."""
         if self._config.server:
-            with _signed_in(self._config, self._config.server) as smtp:
-                yield Outgoing(self, smtp)
+            with _smtp_session(self._config, self._config.server) as smtp:
+                yield MailSession(self, smtp)
         elif self._is_demo:
-            yield Outgoing(self, None)
+            yield MailSession(self, None)
         else:
             raise MailError("MAIL_SERVER is not set")
 
     def compose(self, to: str, subject: str, text: str) -> EmailMessage:
-        """One mail of plain text, not sent yet."""
+        """Compose a mail of plain text."""
         mail = EmailMessage()
         mail["From"], mail["To"], mail["Subject"] = self._config.default_sender, to, subject
         mail["Date"] = format_datetime(utcnow())
-        mail["Message-ID"] = make_msgid(domain=_sender(self._config).rpartition("@")[2])
+        mail["Message-ID"] = make_msgid(domain=_sender_address(self._config).rpartition("@")[2])
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office note comes back
         mail.set_content(text)
         return mail
 
-    def show(self, mail: EmailMessage) -> None:
-        """Put a mail into the mailbox of a demo and print it; nothing in a live installation."""
+    def show_in_demo(self, mail: EmailMessage) -> None:
+        """Put a mail into the demo mailbox and print it; no-op in a live installation."""
         if self._is_demo:
             self.mailbox.appendleft(mail)
             sys.stdout.write(f"\n--- Demo mail to {mail['To']} ---\n{mail.get_content()}---\n")
             sys.stdout.flush()
 
 
-def _sender(config: MailConfig) -> str:
-    """The address of the sender, without a name."""
+def _sender_address(config: MailConfig) -> str:
+    """The address of the sender, without the name."""
     return parseaddr(config.default_sender)[1]
 
 
 @contextmanager
-def _named(error: type[MailError]) -> Iterator[None]:
-    """Raise what goes wrong as `error`, named after its cause."""
+def _raise_as(error: type[MailError]) -> Iterator[None]:
+    """Convert failures to `error`, with the class name of the cause."""
     try:
         yield
-    # A password that is not ASCII raises ValueError, whose text holds it.
+    # A password that is not ASCII raises ValueError with the password in its text.
     except (OSError, smtplib.SMTPException, ValueError) as cause:
         raise error(type(cause).__name__) from None
 
 
 @contextmanager
-def _signed_in(config: MailConfig, server: str) -> Iterator[smtplib.SMTP]:
-    """A conversation with the server, encrypted, logged in and with our sender accepted."""
+def _smtp_session(config: MailConfig, server: str) -> Iterator[smtplib.SMTP]:
+    """An SMTP session: encrypted, logged in, with our sender accepted."""
     context = ssl.create_default_context()
     with ExitStack() as stack:
-        with _named(MailError):
+        with _raise_as(MailError):
             smtp = _connect(config, server, context)
-            stack.callback(_hang_up, smtp)
+            stack.callback(_quit, smtp)
             if config.use_tls:
                 smtp.starttls(context=context)
             if config.username and config.password:
                 smtp.login(config.username, config.password)
             smtp.ehlo_or_helo_if_needed()
-            code, reason = smtp.mail(_sender(config))
-            if code == LOGIN_OR_TLS_FIRST:
+            code, reason = smtp.mail(_sender_address(config))
+            if code == AUTHENTICATION_REQUIRED:
                 raise MailError("SMTPAuthenticationRequired")
             if code != 250:
                 raise smtplib.SMTPSenderRefused(code, reason, "")
@@ -142,7 +142,7 @@ def _signed_in(config: MailConfig, server: str) -> Iterator[smtplib.SMTP]:
         yield smtp
 
 
-def _hang_up(smtp: smtplib.SMTP) -> None:
+def _quit(smtp: smtplib.SMTP) -> None:
     with suppress(OSError, smtplib.SMTPException):
         smtp.quit()
     smtp.close()
@@ -150,16 +150,16 @@ def _hang_up(smtp: smtplib.SMTP) -> None:
 
 def _connect(config: MailConfig, server: str, context: ssl.SSLContext) -> smtplib.SMTP:
     if config.use_ssl:
-        return smtplib.SMTP_SSL(server, config.port, timeout=TIMEOUT, context=context)
-    return smtplib.SMTP(server, config.port, timeout=TIMEOUT)
+        return smtplib.SMTP_SSL(server, config.port, timeout=STEP_TIMEOUT, context=context)
+    return smtplib.SMTP(server, config.port, timeout=STEP_TIMEOUT)
 
 
 def init_app(app: Flask) -> None:
     app.extensions["mailer"] = Mailer(app.config["SETTINGS"])
 
 
-def can_mail() -> bool:
-    """Whether there is a way for mail at all: a server, or the mailbox of a demo."""
+def can_send_mail() -> bool:
+    """Whether mail can be sent: there is a server, or the demo mailbox."""
     config = settings()
     return config.demo or config.mail.server is not None
 

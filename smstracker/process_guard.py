@@ -1,8 +1,7 @@
-"""End a group of processes once their supervisor is gone, killed or not.
+"""End its own process group once the supervisor has ended, also if that was killed.
 
-Run by path, not as a module of the package: it outlives everything else and needs nothing of it.
-It belongs to the group itself. Standard input is a pipe that only the supervisor can write to, and
-that nobody ever does: its end means that the supervisor has ended.
+Runs by path, not as a module of the package, so it imports nothing of it. Standard input is a pipe
+that only the supervisor holds open and never writes to: end of file means that it has ended.
 """
 
 import os
@@ -10,14 +9,14 @@ import signal
 import sys
 import time
 
-STOPPING = 3.0  # seconds until what does not stop is killed
+STOP_SECONDS = 3.0  # until processes that do not stop are killed
 
 
 def main() -> None:
     sys.stdin.buffer.read()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)
-    time.sleep(STOPPING)
+    time.sleep(STOP_SECONDS)
     os.killpg(0, signal.SIGKILL)
 
 

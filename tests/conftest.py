@@ -178,7 +178,7 @@ def inbox() -> Iterator[Inbox]:
 
 @pytest.fixture
 def simulator() -> Iterator[SimulatorServer]:
-    """The carrier at a hundred times its speed; its truth is in `simulator.books`."""
+    """The carrier at a hundred times its speed; its truth is in `simulator.ledger`."""
     carrier = create_simulator(
         account_sid=ACCOUNT_SID,
         auth_token=PRIMARY,
@@ -250,7 +250,7 @@ def live(
 def street(
     migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, "ServedApp"]]:
-    """The houses of `tests.served_apps`, staged once: no test may change for good what they hold."""
+    """The installations of `tests.served_apps`, made once: no test changes their data for good."""
     from tests.served_apps import serve_installations  # they are built of what stands above
 
     with serve_installations(

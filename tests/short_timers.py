@@ -1,7 +1,7 @@
-"""Run a module of the app with a fraction of the patience that it has in earnest.
+"""Run a module of the app with its timers divided by a factor.
 
-`python -m tests.short_timers 150 flask --app wsgi worker` asks Twilio after 2 seconds of silence, and not
-after 5 minutes. The web server has to be as hasty: it plans the first look-up of each message.
+`python -m tests.short_timers 150 flask --app wsgi worker` looks a silent message up after 2 seconds
+instead of 5 minutes. Run the web server alike: it schedules the first look-up of each message.
 """
 
 import runpy
@@ -14,26 +14,26 @@ from smstracker.worker import loop
 TIMES = {
     lookup_schedule: ("SILENCE_AGES", "SEARCH_AGES", "LEASE"),
     status: ("PENDING_IS_UNKNOWN_AFTER",),
-    loop: ("CHORES_EVERY",),
+    loop: ("JOB_CHECK_INTERVAL",),
 }
 
 
-def hasten(factor: float) -> None:
-    """Divide the times, also where other modules have taken them over."""
-    ours = [module for name, module in sys.modules.items() if name.startswith("smstracker")]
-    for home, names in TIMES.items():
+def shorten_timers(factor: float) -> None:
+    """Divide the timers, also in the modules that import them by name."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("smstracker")]
+    for defining_module, names in TIMES.items():
         for name in names:
-            slow = getattr(home, name)
-            for module in ours:
-                if getattr(module, name, None) is slow:
-                    setattr(module, name, _divide(slow, factor))
+            value = getattr(defining_module, name)
+            for module in modules:
+                if getattr(module, name, None) is value:
+                    setattr(module, name, _divide(value, factor))
 
 
-def _divide(slow: timedelta | tuple[timedelta, ...], factor: float) -> object:
-    return tuple(each / factor for each in slow) if isinstance(slow, tuple) else slow / factor
+def _divide(value: timedelta | tuple[timedelta, ...], factor: float) -> object:
+    return tuple(step / factor for step in value) if isinstance(value, tuple) else value / factor
 
 
 if __name__ == "__main__":
-    hasten(float(sys.argv[1]))
+    shorten_timers(float(sys.argv[1]))
     del sys.argv[:2]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

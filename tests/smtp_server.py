@@ -1,4 +1,4 @@
-"""A real SMTP server and what has arrived there."""
+"""A real SMTP server that records the mails it receives."""
 
 import re
 from email import message_from_bytes, policy
@@ -8,8 +8,8 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 
-class Handler:
-    """What the server does with a mail."""
+class SmtpHandler:
+    """Appends each mail to the inbox."""
 
     def __init__(self, inbox: "Inbox") -> None:
         self.inbox = inbox
@@ -27,7 +27,7 @@ class Inbox:
 
     def __init__(self, port: int) -> None:
         self.mails: list[tuple[str, str]] = []
-        self.controller = Controller(Handler(self), "127.0.0.1", port)
+        self.controller = Controller(SmtpHandler(self), "127.0.0.1", port)
 
     @property
     def newest(self) -> str:
@@ -36,12 +36,12 @@ class Inbox:
     @property
     def link(self) -> str:
         """The path of the newest sign-in link."""
-        found = re.search(r"https?://[^/\s]+(/auth/link/\S+)", self.newest)
-        assert found, self.newest
-        return found[1]
+        match = re.search(r"https?://[^/\s]+(/auth/link/\S+)", self.newest)
+        assert match, self.newest
+        return match[1]
 
     @property
     def code(self) -> str:
-        found = re.search(r"^(\d{6})$", self.newest, re.MULTILINE)
-        assert found, self.newest
-        return found[1]
+        match = re.search(r"^(\d{6})$", self.newest, re.MULTILINE)
+        assert match, self.newest
+        return match[1]

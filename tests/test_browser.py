@@ -101,7 +101,7 @@ def test_journey_without_script(
     page.get_by_role("button", name="Check").click()
     expect(page.locator("#segments")).to_have_text("UCS-2 · 1 segment · 7 of 70")
     page.get_by_role("button", name="Send").click()
-    assert simulator.books.wait_until_idle(30)
+    assert simulator.ledger.wait_until_idle(30)
     page.get_by_role("link", name="Refresh").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
     page.get_by_text("Technical details").last.click()
@@ -149,7 +149,7 @@ def test_double_click_sends_once(
     compose(page, "Twice?")
     page.get_by_role("button", name="Send").dblclick()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
-    assert simulator.books.count_creates("+15005550006", "Twice?") == 1
+    assert simulator.ledger.count_creates("+15005550006", "Twice?") == 1
 
 
 def test_counting_is_the_same_in_the_browser(new_page: NewPage) -> None:

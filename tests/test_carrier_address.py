@@ -33,7 +33,7 @@ def hosts(app: Flask) -> list[str]:
             twilio.add(responses.GET, address, status=404, json={"code": 20404})
         for ask in (
             lambda: current_carrier().fetch(sid(1)),
-            lambda: current_carrier().check_service("MG" + "a" * 32),
+            lambda: current_carrier().require_messaging_service("MG" + "a" * 32),
         ):
             with pytest.raises(CarrierQueryError):
                 ask()

@@ -12,7 +12,7 @@ from tests.conftest import DATABASES
 def test_nothing_is_lost_doubled_or_false_while_everything_breaks(
     kind: str, tmp_path: Path
 ) -> None:
-    outcome = run(kind, Plan(messages=200, kills=3, restarts=1, settling=30), tmp_path)
+    outcome = run(kind, Plan(messages=200, kills=3, restarts=1, settle_seconds=30), tmp_path)
     assert {name: found for name, found in outcome.violations.items() if found} == {}
     assert outcome.facts["web server killed"] + outcome.facts["worker killed"] == 3
     assert outcome.facts["disk full" if kind == "sqlite" else "database restarted"] == 1

@@ -40,7 +40,7 @@ def app_of_deleted(make_app: Callable[..., Flask], alice: Person) -> Iterator[Fl
         with app.app_context():
             worker = Worker()
             worker.work()
-            worker.finish()
+            worker.join_listing()
         yield app
 
 

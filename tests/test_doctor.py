@@ -149,7 +149,7 @@ def test_doctor_tells_what_the_page_tells(live: Flask, simulator: SimulatorServe
     alice = Person.signed_in(live, "alice@example.org")
     for recipient in ("+15005550006", "+15005550102", "+15005550105"):
         alice.send(recipient=recipient)
-    assert simulator.books.wait_until_idle(30)
+    assert simulator.ledger.wait_until_idle(30)
     expected = live.test_cli_runner().invoke(args=["doctor"]).stdout
     day = "callbacks in 1 day: 7 accepted, 2 of them repeated, 1 refused"
     assert f"{day}; 2 outcomes by callback, 0 by asking (0 %)" in expected
@@ -186,7 +186,7 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
         (
             answer(500, {}),
             "problem",
-            "Twilio has trouble (HTTP 500) see status.twilio.com and try again later",
+            "Twilio has a server error (HTTP 500) see status.twilio.com and try again later",
         ),
         (
             answer(401, {"code": 20003, "message": "x"}),

@@ -8,14 +8,14 @@ from flask import Flask
 
 from smstracker.clock import utcnow
 from tests.test_reconcile import HOUR, in_minutes, listing, work
-from tests.twilio_stub import Wire, answer, wire
+from tests.twilio_stub import TwilioStub, answer, wire
 
 MakeApp = Callable[..., Flask]
 DAY = 24 * HOUR
 WEEK_OF_RECEIPTS = {"RECEIPT_WINDOW_HOURS": "168"}
 
 
-def sent_since(twilio: Wire) -> list[datetime]:
+def requested_dates(twilio: TwilioStub) -> list[datetime]:
     """The `DateSent>` of each listing."""
     queries = [parse_qs(urlsplit(target).query) for target in twilio.targets]
     return [datetime.fromisoformat(query["DateSent>"][0]) for query in queries]
@@ -28,7 +28,7 @@ def moment(age: timedelta) -> datetime:
 def test_first_listing_goes_back_over_the_receipt_window(make_app: MakeApp) -> None:
     with wire(listing()) as twilio, in_minutes(0):
         work(make_app(TWILIO_API_BASE_URL=twilio.url, **WEEK_OF_RECEIPTS))
-        assert sent_since(twilio) == [moment(7 * DAY)]
+        assert requested_dates(twilio) == [moment(7 * DAY)]
 
 
 def test_listing_goes_back_over_a_day_even_if_the_receipt_window_is_shorter(
@@ -36,7 +36,7 @@ def test_listing_goes_back_over_a_day_even_if_the_receipt_window_is_shorter(
 ) -> None:
     with wire(listing()) as twilio, in_minutes(0):
         work(make_app(TWILIO_API_BASE_URL=twilio.url, RECEIPT_WINDOW_HOURS="1"))
-        assert sent_since(twilio) == [moment(DAY + HOUR)]
+        assert requested_dates(twilio) == [moment(DAY + HOUR)]
 
 
 def test_second_listing_goes_back_to_a_day_before_the_first(make_app: MakeApp) -> None:
@@ -45,7 +45,7 @@ def test_second_listing_goes_back_to_a_day_before_the_first(make_app: MakeApp) -
         work(app)
         clock.shift(DAY)
         work(app)
-        assert sent_since(twilio)[1] == moment(2 * DAY + HOUR)
+        assert requested_dates(twilio)[1] == moment(2 * DAY + HOUR)
 
 
 def test_listing_after_a_failed_day_goes_back_to_before_the_last_that_succeeded(
@@ -56,7 +56,7 @@ def test_listing_after_a_failed_day_goes_back_to_before_the_last_that_succeeded(
         for _ in range(3):
             work(app)
             clock.shift(DAY)
-        assert sent_since(twilio)[2] == moment(4 * DAY + HOUR)
+        assert requested_dates(twilio)[2] == moment(4 * DAY + HOUR)
 
 
 def test_listing_goes_back_no_further_than_the_receipt_window(make_app: MakeApp) -> None:
@@ -65,4 +65,4 @@ def test_listing_goes_back_no_further_than_the_receipt_window(make_app: MakeApp)
         work(app)
         clock.shift(30 * DAY)
         work(app)
-        assert sent_since(twilio)[1] == moment(7 * DAY)
+        assert requested_dates(twilio)[1] == moment(7 * DAY)

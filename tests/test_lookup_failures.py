@@ -33,18 +33,18 @@ MakeApp = Callable[..., Flask]
 
 
 @contextmanager
-def poisoned(bad_sid: str, code: int = 500) -> Iterator[tuple[str, list[str]]]:
-    """A Twilio that cannot tell of one message; its address and the SIDs that were asked about."""
-    asked: list[str] = []
+def failing_twilio(bad_sid: str, code: int = 500) -> Iterator[tuple[str, list[str]]]:
+    """A server that fails for one SID; its address and the requested SIDs."""
+    requested_sids: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            name = self.path.partition("?")[0].rpartition("/")[2].removesuffix(".json")
-            asked.append(name)
-            status, body = 200, {"sid": name, "status": "delivered"}
-            if name == "Messages":
+            requested_sid = self.path.partition("?")[0].rpartition("/")[2].removesuffix(".json")
+            requested_sids.append(requested_sid)
+            status, body = 200, {"sid": requested_sid, "status": "delivered"}
+            if requested_sid == "Messages":
                 body = {"messages": [], "next_page_uri": None}
-            elif name == bad_sid:
+            elif requested_sid == bad_sid:
                 status, body = code, {"code": 20003, "message": "x", "status": code}
             encoded = json.dumps(body).encode()
             self.send_response(status)
@@ -58,7 +58,7 @@ def poisoned(bad_sid: str, code: int = 500) -> Iterator[tuple[str, list[str]]]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requested_sids
         server.shutdown()
         thread.join()
 
@@ -68,13 +68,13 @@ def problem(app: Flask) -> str | None:
         return db.session.scalars(select(Heartbeat.problem)).first()
 
 
-def tick(app: Flask, ticks: int, minutes: int) -> None:
-    """Let one worker work once in so many minutes."""
+def run_ticks(app: Flask, ticks: int, minutes: int) -> None:
+    """Run one worker `ticks` times, `minutes` apart."""
     with app.app_context(), in_minutes(6) as clock:
         worker = Worker()
         for _ in range(ticks):
             worker.work()
-            worker.finish()
+            worker.join_listing()
             clock.shift(minutes * 60)
 
 
@@ -83,8 +83,8 @@ def test_one_message_that_cannot_be_asked_about_does_not_stand_before_others(
 ) -> None:
     for number in range(1, 6):
         alice.has_message(status="sent", twilio_sid=sid(number))
-    with poisoned(sid(1)) as (url, _asked):
-        tick(make_app(TWILIO_API_BASE_URL=url), ticks=20, minutes=3)
+    with failing_twilio(sid(1)) as (url, _asked):
+        run_ticks(make_app(TWILIO_API_BASE_URL=url), ticks=20, minutes=3)
     assert [message.status for message in alice.messages()] == ["sent"] + ["delivered"] * 4
 
 
@@ -92,8 +92,8 @@ def test_message_that_cannot_be_asked_about_is_given_up_in_the_end(
     make_app: MakeApp, alice: Person
 ) -> None:
     alice.has_message(status="sent", twilio_sid=sid(1))
-    with poisoned(sid(1)) as (url, asked):
-        tick(make_app(TWILIO_API_BASE_URL=url), ticks=24 * 6, minutes=60)
+    with failing_twilio(sid(1)) as (url, asked):
+        run_ticks(make_app(TWILIO_API_BASE_URL=url), ticks=24 * 6, minutes=60)
     assert 5 < asked.count(sid(1)) < 20
     assert alice.message().next_lookup_at is None
 
@@ -103,9 +103,9 @@ def test_message_of_an_account_that_is_not_ours_any_more_raises_no_alarm(
     make_app: MakeApp, alice: Person, code: int
 ) -> None:
     alice.has_message(status="sent", twilio_sid=sid(1), account_sid="AC" + "9" * 32)
-    with poisoned(sid(1), code) as (url, asked):
+    with failing_twilio(sid(1), code) as (url, asked):
         app = make_app(TWILIO_API_BASE_URL=url)
-        tick(app, ticks=3, minutes=5)
+        run_ticks(app, ticks=3, minutes=5)
     assert asked.count(sid(1)) == 2
     assert problem(app) is None
     assert alice.events(alice.message()) == []
@@ -164,23 +164,23 @@ def test_listing_goes_back_to_the_last_one_that_succeeded(
         since.append(last_done)
         yield 0
 
-    monkeypatch.setitem(loop.CHORES, "listing", (listing_of, loop.DAY))
+    monkeypatch.setitem(loop.JOBS, "listing", (listing_of, loop.DAY))
     with app.app_context(), in_minutes(0) as clock:
         began = utcnow()
         worker = Worker()
         worker.work()
-        worker.finish()
+        worker.join_listing()
         fails[0] = True
         for _ in range(3 * 24):
             clock.shift(HOUR)
             worker.work()
-            worker.finish()
+            worker.join_listing()
         assert problem(app) is not None
         fails[0] = False
         for _ in range(2):
             clock.shift(HOUR)
             worker.work()
-            worker.finish()
+            worker.join_listing()
         assert since == [None, began]
         assert problem(app) is None
 
@@ -199,12 +199,12 @@ def test_listing_is_kept_by_one_worker_however_long_it_takes(
                 if len(runs) == 1:
                     second = Worker()
                     second.work()
-                    second.finish()
+                    second.join_listing()
 
-        monkeypatch.setitem(loop.CHORES, "listing", (long_listing, loop.DAY))
+        monkeypatch.setitem(loop.JOBS, "listing", (long_listing, loop.DAY))
         worker = Worker()
         worker.work()
-        worker.finish()
+        worker.join_listing()
     assert len(runs) == 1
 
 
@@ -225,12 +225,12 @@ def test_price_that_is_none_is_no_news(make_app: MakeApp, alice: Person, price: 
     assert (alice.message().status, alice.message().price) == ("delivered", None)
 
 
-def test_upkeep_that_fails_keeps_no_lock(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_maintenance_keeps_no_lock(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_args: object) -> int:
         raise OperationalError("DELETE", {}, Exception("disk full"))
 
     monkeypatch.setattr(RateLimit, "purge", full)
-    monkeypatch.delitem(loop.CHORES, "listing")
+    monkeypatch.delitem(loop.JOBS, "listing")
     with app.app_context():
         assert Worker()._work_or_wait() == 2
 
@@ -256,9 +256,9 @@ def test_clock_that_is_set_back_does_not_stop_the_heartbeat(app: Flask) -> None:
         worker = Worker()
         with in_minutes(60):
             worker.work()
-            worker.finish()
+            worker.join_listing()
         worker.work()
-        worker.finish()
+        worker.join_listing()
         assert db.session.scalars(select(Heartbeat.beat_at)).one() <= utcnow()
 
 

@@ -10,8 +10,8 @@ from smstracker.clock import utcnow
 from smstracker.commands import reconcile as command
 from smstracker.extensions import db
 from smstracker.models import ScheduledJob
-from smstracker.worker.lookup_throttle import LONGEST_TURN, LookupBatch, LookupThrottle
-from smstracker.worker.loop import IN_A_ROW, Worker
+from smstracker.worker.lookup_throttle import MAX_SLOT_WAIT, LookupBatch, LookupThrottle
+from smstracker.worker.loop import MAX_CONSECUTIVE_FAILURES, Worker
 from tests.clients import Person
 from tests.signing import sid
 from tests.test_reconcile import in_minutes
@@ -60,24 +60,24 @@ def test_claim_waits_for_no_turn_that_is_far_away(make_app: MakeApp, alice: Pers
     with make_app(LOOKUPS_PER_SECOND="1").app_context(), in_minutes(6):
         claims = [LookupThrottle().claim() for _ in range(9)]
         assert sum(len(claim.messages) for claim in claims) == 6
-        assert max(claim.wait for claim in claims) == LONGEST_TURN.total_seconds()
+        assert max(claim.wait for claim in claims) == MAX_SLOT_WAIT.total_seconds()
 
 
 def test_pause_holds_for_listing_and_look_ups(app: Flask, alice: Person) -> None:
     silent_messages(alice, 1)
     with app.app_context(), in_minutes(6):
-        pace = LookupThrottle()
+        throttle = LookupThrottle()
         for _ in range(10):
-            pace.back_off([])
+            throttle.back_off([])
         assert LookupThrottle().claim() == LookupBatch([], 0)
         assert LookupThrottle().reserve() >= 30
 
 
 def test_short_pause_does_not_cut_a_long_one_short(app: Flask) -> None:
     with app.app_context(), in_minutes(0):
-        pace = LookupThrottle()
+        throttle = LookupThrottle()
         for _ in range(10):
-            pace.back_off([])
+            throttle.back_off([])
         LookupThrottle().back_off([])
         assert LookupThrottle().reserve() >= 30
 
@@ -91,12 +91,12 @@ def test_clock_that_was_ahead_does_not_stop_the_listing(app: Flask) -> None:
 
 
 def test_pauses_grow_until_twilio_answers_again(app: Flask) -> None:
-    pace = LookupThrottle()
+    throttle = LookupThrottle()
     for _ in range(6):
-        pace.failed()
-    assert pace.failed() >= timedelta(seconds=30)
-    pace.succeeded()
-    assert pace.failed() <= timedelta(seconds=2)
+        throttle.next_pause()
+    assert throttle.next_pause() >= timedelta(seconds=30)
+    throttle.reset_failures()
+    assert throttle.next_pause() <= timedelta(seconds=2)
 
 
 def test_worker_that_was_answered_pauses_briefly_again(make_app: MakeApp, alice: Person) -> None:
@@ -108,15 +108,15 @@ def test_worker_that_was_answered_pauses_briefly_again(make_app: MakeApp, alice:
     ):
         worker = Worker()
         for _ in range(9):
-            worker._pace.failed()
+            worker._throttle.next_pause()
         worker._look_up_silent()
-        assert worker._pace.failed() <= timedelta(seconds=2)
+        assert worker._throttle.next_pause() <= timedelta(seconds=2)
 
 
 def test_failures_in_a_row_end_the_asking_until_after_a_pause(
     make_app: MakeApp, alice: Person
 ) -> None:
-    assert IN_A_ROW == 3
+    assert MAX_CONSECUTIVE_FAILURES == 3
     silent_messages(alice, 5)
     with wire(*[answer(500, {})] * 3) as twilio, in_minutes(6):
         with make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
@@ -140,7 +140,7 @@ def test_worker_waits_for_the_turn_of_its_look_ups(
     ):
         worker = Worker()
         monkeypatch.setattr(worker, "_sleep", waits.append)
-        worker._pace.reserve()
+        worker._throttle.reserve()
         worker._look_up_silent()
     assert (waits, alice.message().status) == ([1], "delivered")
 

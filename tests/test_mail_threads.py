@@ -61,7 +61,7 @@ def ask(app: Flask, email: str) -> str:
 def test_strangers_share_one_conversation_with_the_mail_server(
     make_app: Callable[..., Flask], counting: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail_threads, "CHECK_KEPT", 60.0)
+    monkeypatch.setattr(mail_threads, "CHECK_LIFETIME_SECONDS", 60.0)
     app = make_app(MAIL_PORT=str(counting.port))
     for n in range(10):
         ask(app, f"x{n}@elsewhere.example")
@@ -74,7 +74,7 @@ def test_mail_is_no_check_of_the_server_so_that_no_time_tells_of_it(
 ) -> None:
     app = make_app(MAIL_PORT=str(inbox.controller.port))
     checks: list[str] = []
-    monkeypatch.setattr(mail_threads, "CHECK_KEPT", 0.0)
+    monkeypatch.setattr(mail_threads, "CHECK_LIFETIME_SECONDS", 0.0)
     monkeypatch.setattr(app.extensions["mailer"], "check", lambda: checks.append("check"))
     for email in (ALICE, ALICE, STRANGER, STRANGER):
         ask(app, email)
@@ -89,12 +89,12 @@ def test_mail_does_not_wait_for_a_check_that_hangs(
     app, is_over = make_app(MAIL_PORT=str(inbox.controller.port)), Event()
     mailer = app.extensions["mailer"]
     monkeypatch.setattr(mailer, "check", lambda: is_over.wait(60))
-    monkeypatch.setattr(mail_threads, "WAIT", 0.01)
+    monkeypatch.setattr(mail_threads, "CHECK_WAIT_SECONDS", 0.01)
     for n in range(5):
         ask(app, f"x{n}@elsewhere.example")
     ask(app, ALICE)
-    wait(mailer.threads._lookups_under_way, 60)
-    wait(mailer.threads._sends_under_way, 60)
+    wait(mailer.threads._running_lookups, 60)
+    wait(mailer.threads._running_sends, 60)
     recipients = [to for to, _ in inbox.mails]
     is_over.set()
     assert recipients == [ALICE]
@@ -103,7 +103,7 @@ def test_mail_does_not_wait_for_a_check_that_hangs(
 def test_requests_beyond_the_bound_are_told_so_alike_and_counted_against_nobody(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mail_threads, "WAITING_LOOKUPS", 0)
+    monkeypatch.setattr(mail_threads, "MAX_WAITING_LOOKUPS", 0)
     page = ask(app, ALICE)
     assert "No mail can be sent right now" in page
     assert page == ask(app, STRANGER)
@@ -127,7 +127,7 @@ def test_request_that_is_dropped_leaves_the_code_of_the_last_mail_alone(
 def test_lookups_beyond_the_bound_are_dropped_and_logged(
     threads: MailThreads, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(mail_threads, "WAITING_LOOKUPS", 2)
+    monkeypatch.setattr(mail_threads, "MAX_WAITING_LOOKUPS", 2)
     gate = Event()
     with caplog.at_level(logging.ERROR):
         accepted = [threads.look_up(lambda: bool(gate.wait())) for _ in range(3)]
@@ -171,7 +171,7 @@ def test_user_gets_a_mail_before_those_of_a_flood(
 def test_mail_that_is_dropped_is_of_the_flood(
     threads: MailThreads, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(mail_threads, "WAITING_MAILS", 3)
+    monkeypatch.setattr(mail_threads, "MAX_WAITING_MAILS", 3)
     flood = [("bob@example.org", f"{n}/48", False) for n in range(5)]
     recipients = sent_after(threads, [*flood, (ALICE, "9/48", False)])
     assert sorted(recipients) == [ALICE, "bob@example.org", "bob@example.org"]

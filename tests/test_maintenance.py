@@ -1,4 +1,4 @@
-"""The worker's upkeep goes in steps, between which it lives on and looks up."""
+"""Maintenance runs in steps, between which the worker sends heartbeats and looks messages up."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, RefusedCallback, StatusEvent
-from smstracker.worker.loop import CHORES, Worker
+from smstracker.worker.loop import JOBS, Worker
 from smstracker.worker.maintenance import purge_in_steps
 from tests.clients import Person
 from tests.refused_callbacks import refusal
@@ -22,7 +22,7 @@ MakeApp = Callable[..., Flask]
 LONG_AGO = timedelta(days=30)
 
 
-def test_upkeep_stops_neither_heartbeat_nor_look_ups(
+def test_maintenance_stops_neither_heartbeat_nor_look_ups(
     make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice.has_message(status="sent", twilio_sid=sid(1))
@@ -40,7 +40,7 @@ def test_upkeep_stops_neither_heartbeat_nor_look_ups(
 
         monkeypatch.setattr(RefusedCallback, "purge", slow_purge)
         for name in ("listing", "explaining", "counting"):
-            monkeypatch.delitem(CHORES, name)
+            monkeypatch.delitem(JOBS, name)
         with make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
             Worker().work()
     assert len(set(beats)) == 4

@@ -16,7 +16,7 @@ from smstracker.network_errors import explain_mail_error, network_reason
             "TimeoutError",
             "it does not answer in time. check MAIL_PORT, and whether a firewall is in between",
         ),
-        ("SMTPServerDisconnected", "it hung up: is this a mail server?. check MAIL_PORT"),
+        ("SMTPServerDisconnected", "it hung up: it may not be a mail server. check MAIL_PORT"),
         ("SMTPConnectError", "it turns this machine away. see the log of the mail server"),
         ("SMTPHeloError", "it turns this machine away. see the log of the mail server"),
         (
@@ -29,12 +29,12 @@ from smstracker.network_errors import explain_mail_error, network_reason
         (
             "SMTPSenderRefused",
             "it refuses the sender. "
-            "check MAIL_DEFAULT_SENDER: the server takes no mail from that address",
+            "check MAIL_DEFAULT_SENDER: the server refuses mail from that address",
         ),
         (
             "SMTPAuthenticationRequired",
-            "it wants encryption or a login first. "
-            "set MAIL_USE_TLS, or MAIL_USERNAME and MAIL_PASSWORD: the server wants them first",
+            "it requires encryption or a login. "
+            "set MAIL_USE_TLS, or MAIL_USERNAME and MAIL_PASSWORD",
         ),
         ("SMTPRecipientsRefused", "it refuses the recipient. check the address"),
         ("SMTPDataError", "it refuses the text. see the log of the mail server"),
@@ -48,7 +48,7 @@ from smstracker.network_errors import explain_mail_error, network_reason
             "MAIL_SERVER has to be the name that is in the server's certificate",
         ),
         ("ConnectionResetError", "it hung up. check MAIL_SERVER and MAIL_PORT"),
-        ("OSError", "there is no way to it from here. check MAIL_SERVER and MAIL_PORT"),
+        ("OSError", "it cannot be reached from here. check MAIL_SERVER and MAIL_PORT"),
     ],
 )
 def test_reason_of_a_mail_server_is_said_in_words(kind: str, said: str) -> None:
@@ -59,10 +59,10 @@ def test_reason_of_a_mail_server_is_said_in_words(kind: str, said: str) -> None:
     ("error", "said"),
     [
         (socket.gaierror(-2, "x"), "its name cannot be resolved"),
-        (UnicodeEncodeError("idna", "x", 0, 1, "x"), "its name is none of the DNS"),
-        (http.client.BadStatusLine("x"), "what answers there is no web server"),
+        (UnicodeEncodeError("idna", "x", 0, 1, "x"), "its name is not valid in DNS"),
+        (http.client.BadStatusLine("x"), "what answers there is not a web server"),
         (http.client.RemoteDisconnected("x"), "it hung up"),
-        (OSError(101, "x"), "there is no way to it from here"),
+        (OSError(101, "x"), "it cannot be reached from here"),
     ],
 )
 def test_reason_of_a_web_server_is_said_in_words(error: Exception, said: str) -> None:

@@ -150,7 +150,7 @@ def test_picture_without_text_is_delivered_and_shown(
 ) -> None:
     alice = Person.signed_in(live, "alice@example.org")
     alice.send(recipient="+15005550006", body="", media_urls=A)
-    assert simulator.books.wait_until_idle(30)
+    assert simulator.ledger.wait_until_idle(30)
     message = alice.message()
     assert message.status == "delivered"
     page = words(alice.get(f"/messages/{message.public_id}").text)
@@ -174,7 +174,7 @@ def test_picture_without_text_is_sent_again(live: Flask, simulator: SimulatorSer
     path = f"/messages/{first.public_id}/again"
     assert "Text none Pictures 2 Costs MMS" in words(alice.get(path).text)
     assert alice.post(path).status_code == 303
-    [made] = simulator.books.messages()
+    [made] = simulator.ledger.messages()
     assert (made.body, made.media) == ("", (A, B))
 
 

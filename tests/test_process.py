@@ -20,20 +20,20 @@ import requests
 
 from config import ROOT
 from smstracker.__main__ import COMMANDS, WORKER
-from tests.app_process import Process
+from tests.app_process import AppProcess
 from tests.clients import hidden
 from tests.conftest import free_port, migrate
 from tests.live_settings import bare_environment
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Process]:
-    process = Process(tmp_path)
+def demo(tmp_path: Path) -> Iterator[AppProcess]:
+    process = AppProcess(tmp_path)
     yield process
     process.kill()
 
 
-def test_newcomer_gets_from_nothing_to_delivered(demo: Process) -> None:
+def test_newcomer_gets_from_nothing_to_delivered(demo: AppProcess) -> None:
     assert "no SMS leaves this machine" in demo.wait_for(r"smstracker is running.*\n")[0]
     demo.wait_for("worker_started")
     # Or its first question would find nobody, and every page say that Twilio cannot be asked.
@@ -61,7 +61,7 @@ def test_newcomer_gets_from_nothing_to_delivered(demo: Process) -> None:
         urllib.request.urlopen(f"{demo.url}/healthz", timeout=2)
 
 
-def test_open_stream_does_not_hold_up_the_end(demo: Process) -> None:
+def test_open_stream_does_not_hold_up_the_end(demo: AppProcess) -> None:
     demo.wait_for("smstracker is running")
     with requests.Session() as browser:
         page = browser.get(f"{demo.url}/auth/sign-in").text
@@ -84,7 +84,7 @@ def test_open_stream_does_not_hold_up_the_end(demo: Process) -> None:
 
 def test_second_start_finds_what_the_first_one_kept(tmp_path: Path) -> None:
     for how in (signal.SIGTERM, signal.SIGHUP):
-        process = Process(tmp_path)
+        process = AppProcess(tmp_path)
         process.wait_for("smstracker is running")
         assert urllib.request.urlopen(f"{process.url}/readyz", timeout=5).status == 200
         assert process.end(how) == 0
@@ -95,10 +95,10 @@ def test_nothing_is_left_when_it_is_killed(tmp_path: Path, killed: str) -> None:
     run = [sys.executable, "-m", "smstracker", "--end-with-parent"]
     # In the place of make, which would look for what to install first.
     make = [sys.executable, "-c", f"import subprocess; subprocess.run({run!r})"]
-    process = Process(tmp_path, *make)
+    process = AppProcess(tmp_path, *make)
     process.wait_for("smstracker is running")
     process.wait_for("worker_started")
-    family = process.family()
+    family = process.processes()
     # make, the supervisor, the guard, the simulator, gunicorn and its worker, flask worker
     assert len(family) == 7
     family[0 if killed == "make" else 1].kill()
@@ -118,7 +118,7 @@ def test_worker_of_make_run_waits_for_room_on_a_full_disk(tmp_path: Path) -> Non
     # What holds the database keeps its journal, which could not be made anew.
     with closing(sqlite3.connect(tmp_path / "run.sqlite")) as holder:
         holder.execute("SELECT count(*) FROM message")
-        process = Process(tmp_path, sys.executable, "-c", FULL_DISK + START.format(command))
+        process = AppProcess(tmp_path, sys.executable, "-c", FULL_DISK + START.format(command))
         try:
             process.wait_for(r'"event": "worker_waits".*the disk is full')
         finally:
@@ -126,9 +126,9 @@ def test_worker_of_make_run_waits_for_room_on_a_full_disk(tmp_path: Path) -> Non
     assert "Error" not in process.printed
 
 
-def test_end_of_the_worker_names_what_is_stopped_with_it(demo: Process) -> None:
+def test_end_of_the_worker_names_what_is_stopped_with_it(demo: AppProcess) -> None:
     demo.wait_for("worker_started")
-    [worker] = [one for one in demo.family() if "worker" in one.cmdline()]
+    [worker] = [one for one in demo.processes() if "worker" in one.cmdline()]
     worker.kill()
     assert demo.wait() == 1
     assert (
@@ -138,13 +138,13 @@ def test_end_of_the_worker_names_what_is_stopped_with_it(demo: Process) -> None:
 
 
 def test_end_of_the_worker_says_what_is_wrong_with_the_database(
-    demo: Process, tmp_path: Path
+    demo: AppProcess, tmp_path: Path
 ) -> None:
     demo.wait_for("worker_started")
     with sqlite3.connect(tmp_path / "run.sqlite") as connection:
         connection.execute("DELETE FROM alembic_version")
     connection.close()
-    [worker] = [one for one in demo.family() if "worker" in one.cmdline()]
+    [worker] = [one for one in demo.processes() if "worker" in one.cmdline()]
     worker.kill()
     demo.wait()
     assert "The worker ended: the database is not migrated. Run flask db upgrade. " in demo.printed
@@ -153,20 +153,20 @@ def test_end_of_the_worker_says_what_is_wrong_with_the_database(
 def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        process = Process(tmp_path, PORT=port)
+        process = AppProcess(tmp_path, PORT=port)
         assert process.wait() == 2
     assert process.printed == f"Port {port} is in use. Stop what uses it, or set PORT.\n"
 
 
 def test_address_that_is_not_this_machine_is_said_in_one_line(tmp_path: Path) -> None:
-    process = Process(tmp_path, BIND_ADDRESS="203.0.113.7")
+    process = AppProcess(tmp_path, BIND_ADDRESS="203.0.113.7")
     assert process.wait() == 2
     port = process.port
     assert process.printed == f"Cannot listen on port {port}: check BIND_ADDRESS and PORT.\n"
 
 
 def test_wrong_settings_are_listed_without_a_trace(tmp_path: Path) -> None:
-    process = Process(tmp_path, TWILIO_AUTH_TOKEN="half of it", PUBLIC_BASE_URL="nonsense")
+    process = AppProcess(tmp_path, TWILIO_AUTH_TOKEN="half of it", PUBLIC_BASE_URL="nonsense")
     assert process.wait() == 2
     assert "TWILIO_ACCOUNT_SID" in process.printed
     assert "PUBLIC_BASE_URL" in process.printed
@@ -176,7 +176,7 @@ def test_wrong_settings_are_listed_without_a_trace(tmp_path: Path) -> None:
 
 def test_database_that_does_not_answer_is_said_in_one_line(tmp_path: Path) -> None:
     url = f"postgresql://127.0.0.1:{free_port()}/none"
-    process = Process(tmp_path, DATABASE_URL=url)
+    process = AppProcess(tmp_path, DATABASE_URL=url)
     assert process.wait() == 2
     assert process.printed.startswith("The database server refuses connections. Check host")
     assert "Traceback" not in process.printed
@@ -219,7 +219,7 @@ def test_server_does_not_start_with_wrong_settings(module: str) -> None:
 def test_development_server_logs_requests_without_the_token(tmp_path: Path) -> None:
     port = str(free_port())
     flask = [sys.executable, "-m", "flask", "--app", "wsgi", "run", "--port", port]
-    process = Process(tmp_path, *flask, PORT=port)
+    process = AppProcess(tmp_path, *flask, PORT=port)
     process.wait_for("Running on")
     assert (
         urllib.request.urlopen(

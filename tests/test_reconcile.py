@@ -1,4 +1,4 @@
-"""Asking Twilio about messages that have fallen silent: when, how often, and what comes of it."""
+"""Look-ups of silent messages at Twilio: when, how often, and what they change."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 def in_minutes(minutes: int) -> time_machine.travel:
-    """The clock stands still so many minutes from now."""
+    """A clock that stands still, `minutes` from now."""
     return time_machine.travel(utcnow() + minutes * MINUTE, tick=False)
 
 
@@ -39,11 +39,11 @@ def listing(*messages: dict[str, object]) -> bytes:
 
 
 def work(app: Flask) -> None:
-    """What a worker does in one tick."""
+    """Run a worker once."""
     with app.app_context():
         worker = Worker()
         worker.work()
-        worker.finish()
+        worker.join_listing()
 
 
 def due_ages(word: str, window: timedelta = WINDOW) -> list[timedelta]:
@@ -78,7 +78,7 @@ def test_lost_receipt_is_fetched_with_its_source_price_and_segments(
 ) -> None:
     alice = Person.signed_in(live, "alice@example.org")
     alice.send(recipient="+15005550104")
-    assert simulator.books.wait_until_idle(30)
+    assert simulator.ledger.wait_until_idle(30)
     assert alice.message().status == "queued"
     with in_minutes(6):
         work(live)

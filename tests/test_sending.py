@@ -24,7 +24,7 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from smstracker.carrier import CarrierUnreachableError, OutcomeUnknownError, http_client
-from smstracker.carrier.errors import create_broken
+from smstracker.carrier.errors import create_transport_error
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages import sending
@@ -49,7 +49,7 @@ def test_accepted_message_has_sid_status_and_segments(
     assert reply.status_code == 303
     assert reply.location == f"/messages/{message.public_id}"
     assert (message.status, message.status_source, message.segments) == ("queued", "send", 2)
-    assert message.twilio_sid in {message.sid for message in simulator.books.messages()}
+    assert message.twilio_sid in {message.sid for message in simulator.ledger.messages()}
     [event] = alice.events(message)
     assert (event.status, event.source) == ("queued", "send")
 
@@ -147,7 +147,7 @@ def test_refused_message_is_kept_with_its_code(make_app: MakeApp, reply: bytes, 
 def test_unknown_outcome_is_kept_as_unknown_and_never_repeated(
     make_app: MakeApp, reply: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_client, "TIMEOUT", 0.3)
+    monkeypatch.setattr(http_client, "READ_TIMEOUT", 0.3)
     with wire(reply, created(sid(1))) as twilio:
         alice = sender_at(make_app, twilio.url)
         assert alice.send().status_code == 303
@@ -162,7 +162,7 @@ def test_unknown_outcome_is_kept_as_unknown_and_never_repeated(
 def test_answer_that_drips_is_not_waited_for_and_its_outcome_is_unknown(
     make_app: MakeApp, reply: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_client, "ANSWER_WITHIN", 0.5)
+    monkeypatch.setattr(http_client, "RESPONSE_TIMEOUT", 0.5)
     with wire(DRIP + reply) as twilio:
         alice = sender_at(make_app, twilio.url)
         started_at = time.monotonic()
@@ -222,7 +222,7 @@ def test_request_that_cannot_be_put_into_bytes_was_certainly_not_sent(make_app: 
 def test_only_what_was_never_written_is_certainly_not_sent(
     error: RequestException, outcome: type[Exception]
 ) -> None:
-    assert type(create_broken(error)) is outcome
+    assert type(create_transport_error(error)) is outcome
 
 
 def test_refused_callback_url_is_sent_once_more_without_one(make_app: MakeApp) -> None:
@@ -289,7 +289,7 @@ def test_double_click_makes_one_message(make_app: MakeApp, simulator: SimulatorS
         replies = list(threads.map(lambda b: b.post("/messages", data=form), browsers))
     assert {reply.status_code for reply in replies} == {303}
     assert len(alice.messages()) == 1
-    assert len(simulator.books.messages()) == 1
+    assert len(simulator.ledger.messages()) == 1
 
 
 def test_changed_text_on_a_used_form_is_kept_and_not_sent(make_app: MakeApp) -> None:

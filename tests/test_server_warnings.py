@@ -19,7 +19,7 @@ import pytest
 
 from smstracker.logs import JsonFormatter, request_id
 from smstracker.web.server_warnings import MEANINGS
-from tests.app_process import Process
+from tests.app_process import AppProcess
 from tests.live_settings import live_environment
 
 SERVER = (sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server", "wsgi:app")
@@ -76,14 +76,14 @@ def test_operator_reads_why_a_web_process_ended_and_what_was_refused(
     env = live_environment()
     for name in ("PATH", "HOME"):
         env.pop(name, None)
-    running = Process(tmp_path, *SERVER, **env)
+    running = AppProcess(tmp_path, *SERVER, **env)
     try:
         running.wait_for("Booting worker")
         with socket.create_connection(("127.0.0.1", running.port), timeout=20) as peer:
             peer.sendall(b"GET /auth/link/a-token HTTP/1.1\r\nBad header: +15558675310\r\n\r\n")
             assert b" 400 " in peer.recv(64)
         running.wait_for("a request was refused that is not valid HTTP")
-        [worker] = psutil.Process(running.family()[0].pid).children()
+        [worker] = psutil.Process(running.processes()[0].pid).children()
         worker.send_signal(signal.SIGKILL)
         running.wait_for("a web process was killed: is the memory used up")
     finally:

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
 
-from smstracker.auth.browser_name import browser_name
+from smstracker.auth.browser_name import name_browser
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SignInToken, User, UserSession
@@ -471,7 +471,7 @@ CHROME = (
     ],
 )
 def test_browser_is_named_in_words_of_ours(user_agent: str, name: str) -> None:
-    assert browser_name(user_agent) == name
+    assert name_browser(user_agent) == name
 
 
 def test_mail_quotes_nothing_that_a_stranger_sent(visitor: Person, inbox: Inbox) -> None:

@@ -135,7 +135,7 @@ def test_neighbours_share_the_mail_beyond_those_to_an_address(
 
 def test_mails_to_an_address_have_a_bound_whoever_asks(app: Flask) -> None:
     strangers = [f"198.51.{n}.1" for n in range(160)]
-    most = sign_in_limits.MAILS_TO_ADDRESS + sign_in_limits.MORE_MAILS_TO_ADDRESS
+    most = sign_in_limits.MAILS_TO_ADDRESS + sign_in_limits.EXTRA_MAILS_TO_ADDRESS
     assert count_mails(app, strangers) == [True] * most + [False] * (160 - most)
     assert most * 2 <= MAX_TOKENS_PER_ADDRESS
 

@@ -235,5 +235,5 @@ def test_ipv6_address_with_a_port_verifies() -> None:
 
 
 def test_header_of_our_own_signature_is_the_documented_one() -> None:
-    headers = SIGNATURES.headers(URL, dict(FORM), KEY)
+    headers = SIGNATURES.sign_headers(URL, dict(FORM), KEY)
     assert headers == {"X-Twilio-Signature": by_key(), SIGNATURE_SETTINGS: NAMED}

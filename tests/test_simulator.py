@@ -1,4 +1,4 @@
-"""The simulated carrier as twilio's own client sees it: its REST API."""
+"""The REST API of the simulated carrier, through the twilio client."""
 
 from collections.abc import Iterator
 from datetime import UTC
@@ -9,7 +9,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
-from smstracker.simulator import STORIES, SimulatorServer, create_simulator
+from smstracker.simulator import SCENARIOS, SimulatorServer, create_simulator
 from smstracker.simulator.ledger import Ledger
 
 SID, TOKEN, SECONDARY = "AC" + "a1" * 16, "primary-token", "secondary-token"
@@ -67,7 +67,7 @@ def test_create_answers_queued_with_the_fields_and_types_of_twilio(client):
 
 def test_fetch_tells_the_price_and_the_sending_date_once_delivered(client, server):
     sid = client.messages.create(**{**OK, "body": "x" * 161}).sid
-    assert server.books.wait_until_idle(30)
+    assert server.ledger.wait_until_idle(30)
     message = client.messages(sid).fetch()
     assert (message.status, message.num_segments) == ("delivered", "2")
     assert (message.price, message.price_unit) == ("-0.01580", "USD")
@@ -78,7 +78,7 @@ def test_create_with_a_service_is_accepted_and_knows_no_sender_yet(client, serve
     message = client.messages.create(to=OK["to"], body="hi", messaging_service_sid=SERVICE)
     assert (message.status, message.from_, message.num_segments) == ("accepted", None, "0")
     assert message.messaging_service_sid == SERVICE
-    assert server.books.wait_until_idle(30)
+    assert server.ledger.wait_until_idle(30)
     message = client.messages(message.sid).fetch()
     assert (message.status, message.num_segments) == ("delivered", "1")
     assert message.from_.startswith("+1500555")
@@ -120,7 +120,7 @@ def test_create_with_pictures_makes_an_mms(client):
 )
 def test_create_is_refused_with_the_code_of_twilio(client, server, changes, code):
     assert refusal(client.messages.create, **{**OK, **changes}) == (400, code)
-    assert server.books.messages() == []
+    assert server.ledger.messages() == []
 
 
 def test_create_takes_every_known_connection_override(client):
@@ -147,9 +147,9 @@ def test_rate_limited_create_says_when_to_come_back(client, server):
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_server_error_story_creates_nothing(client, server):
+def test_server_error_scenario_creates_nothing(client, server):
     assert refusal(client.messages.create, **{**OK, "to": "+15005550112"}) == (500, 20500)
-    assert server.books.messages() == []
+    assert server.ledger.messages() == []
 
 
 # -- errors and authentication -----------------------------------------------------------------
@@ -188,27 +188,27 @@ def test_an_oversized_request_is_refused(server):
     assert (answer.status_code, answer.json()["code"]) == (413, 20413)
 
 
-# -- books and stories -------------------------------------------------------------------------
+# -- ledger and scenarios -------------------------------------------------------------------------
 
 
 def test_a_message_without_a_callback_url_goes_its_way_in_silence(client, server):
     sid = client.messages.create(**OK).sid
-    assert server.books.wait_until_idle(30)
-    assert server.books.get(sid).status == "delivered"
-    assert server.books.attempts() == []
+    assert server.ledger.wait_until_idle(30)
+    assert server.ledger.get(sid).status == "delivered"
+    assert server.ledger.attempts() == []
 
 
-def test_books_keep_the_newest_messages_only(client, server):
+def test_ledger_keeps_the_newest_messages_only(client, server):
     for n in range(3):
         client.messages.create(**{**OK, "body": str(n)})
-    assert server.books.wait_until_idle(30)
-    small = Ledger(limit=2)
-    for message in server.books.messages():
+    assert server.ledger.wait_until_idle(30)
+    small = Ledger(max_messages=2)
+    for message in server.ledger.messages():
         small.add(message)
     assert [message.body for message in small.messages()] == ["1", "2"]
 
 
-def test_every_story_can_be_told_apart_and_is_explained():
-    assert len({story.number for story in STORIES}) == len(STORIES) == 24
-    assert len({story.title for story in STORIES}) == len(STORIES)
-    assert all(story.description.endswith(".") for story in STORIES)
+def test_every_scenario_is_unique_and_explained():
+    assert len({scenario.number for scenario in SCENARIOS}) == len(SCENARIOS) == 24
+    assert len({scenario.title for scenario in SCENARIOS}) == len(SCENARIOS)
+    assert all(scenario.description.endswith(".") for scenario in SCENARIOS)

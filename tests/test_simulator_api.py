@@ -1,14 +1,14 @@
-"""The whole loop over HTTP: the official client, a carrier that answers and signs like Twilio."""
+"""Each scenario from the send form to the timeline, over real HTTP."""
 
 import pytest
 from flask import Flask
 
 from smstracker.models import Message
-from smstracker.simulator import STORIES, SimulatorServer
+from smstracker.simulator import SCENARIOS, SimulatorServer
 from smstracker.sms.status import Effect, effects
 from tests.clients import Client, Person
 
-# What becomes of a message to the number of each story: our status and error code.
+# What becomes of a message to the number of each scenario: our status and error code.
 OUTCOMES = {
     "+15005550006": ("delivered", None),
     "+15005553003": ("undelivered", "30003"),
@@ -46,23 +46,23 @@ def sender(live: Flask) -> Person:
 def send_to(sender: Person, simulator: SimulatorServer, number: str) -> Message:
     """Send and wait until the carrier has nothing left to say."""
     assert sender.send(recipient=number).status_code == 303
-    assert simulator.books.wait_until_idle(30)
+    assert simulator.ledger.wait_until_idle(30)
     return sender.message()
 
 
-def test_every_story_has_an_outcome_here() -> None:
-    assert {story.number for story in STORIES} == set(OUTCOMES)
+def test_every_scenario_has_an_outcome_here() -> None:
+    assert {scenario.number for scenario in SCENARIOS} == set(OUTCOMES)
 
 
 @pytest.mark.parametrize("number", OUTCOMES)
-def test_message_ends_as_its_story_tells(
+def test_message_ends_as_its_scenario_says(
     sender: Person, simulator: SimulatorServer, number: str
 ) -> None:
     message = send_to(sender, simulator, number)
     assert (message.status, message.error_code) == OUTCOMES[number]
     assert sender.get(f"/messages/{message.public_id}").status_code == 200
     not_sent = OUTCOMES[number][0] in ("refused", "unknown")
-    assert simulator.books.count_creates(number, "Hello") == (0 if not_sent else 1)
+    assert simulator.ledger.count_creates(number, "Hello") == (0 if not_sent else 1)
 
 
 def test_every_acknowledged_callback_is_among_the_events(
@@ -70,10 +70,10 @@ def test_every_acknowledged_callback_is_among_the_events(
 ) -> None:
     for number in ("+15005550102", "+15005550103", "+15005550105", "+15005550110"):
         sender.send(recipient=number)
-    assert simulator.books.wait_until_idle(30)
+    assert simulator.ledger.wait_until_idle(30)
     for message in sender.messages():
         taken = [
-            a for a in simulator.books.attempts(message.twilio_sid) if a.response_status == 204
+            a for a in simulator.ledger.attempts(message.twilio_sid) if a.response_status == 204
         ]
         events = [e for e in sender.events(message) if e.source == "callback"]
         counted = [e.status for e in events for _ in range(1 + e.repeats)]
@@ -85,19 +85,19 @@ def test_forged_callback_is_refused_and_changes_nothing(
     sender: Person, simulator: SimulatorServer
 ) -> None:
     message = send_to(sender, simulator, "+15005550105")
-    answers = [a.response_status for a in simulator.books.attempts(message.twilio_sid)]
+    answers = [a.response_status for a in simulator.ledger.attempts(message.twilio_sid)]
     assert answers == [204, 403]
     assert message.status == "sent"
 
 
-def test_story_of_a_shared_key_is_signed_with_it_and_that_of_an_unknown_one_is_refused(
+def test_shared_key_callbacks_verify_and_those_of_an_unknown_key_are_refused(
     sender: Person, simulator: SimulatorServer
 ) -> None:
     for number, answer in (("+15005550115", 204), ("+15005550116", 403)):
         sender.send(recipient=number, body=number)
-        assert simulator.books.wait_until_idle(30)
+        assert simulator.ledger.wait_until_idle(30)
         message = sender.messages()[-1]
-        answers = [a.response_status for a in simulator.books.attempts(message.twilio_sid)]
+        answers = [a.response_status for a in simulator.ledger.attempts(message.twilio_sid)]
         assert answers == [answer, answer]
     events = [e for m in sender.messages() for e in sender.events(m) if e.source == "callback"]
     assert {event.signed_with for event in events} == {"shared key"}
@@ -122,13 +122,13 @@ def test_lost_answer_is_settled_by_the_callbacks(
     sender: Person, simulator: SimulatorServer
 ) -> None:
     message = send_to(sender, simulator, "+15005550107")
-    assert message.twilio_sid == simulator.books.messages()[0].sid
+    assert message.twilio_sid == simulator.ledger.messages()[0].sid
     assert {event.status for event in sender.events(message)} >= {"unknown", "delivered"}
 
 
 def test_picture_message_and_messaging_service(sender: Person, simulator: SimulatorServer) -> None:
     sender.send(recipient="+15005550006", media_urls="https://pictures.example/one.jpg")
-    assert simulator.books.wait_until_idle(30)
+    assert simulator.ledger.wait_until_idle(30)
     message = sender.message()
     assert message.status == "delivered"
     assert message.twilio_sid is not None

@@ -36,14 +36,14 @@ def make_client(server: SimulatorServer) -> Client:
     return client
 
 
-def in_future(**delta: float) -> datetime:
+def future(**delta: float) -> datetime:
     return datetime.now(UTC) + timedelta(**delta)
 
 
 def schedule(client: Client, **changes: object):
-    wanted = {"schedule_type": "fixed", "send_at": in_future(days=1)}
+    fields = {"schedule_type": "fixed", "send_at": future(days=1)}
     return client.messages.create(
-        to=OK["to"], body="later", messaging_service_sid=SERVICE, **{**wanted, **changes}
+        to=OK["to"], body="later", messaging_service_sid=SERVICE, **{**fields, **changes}
     )
 
 
@@ -67,7 +67,7 @@ def test_list_pages_stay_put_while_new_messages_come_and_go(client, server):
     first = client.messages.page(page_size=2)
     assert [m.sid for m in first] == [sids[5], sids[4]]
     assert first.previous_page_url is None
-    assert server.books.wait_until_idle(30)
+    assert server.ledger.wait_until_idle(30)
     client.messages.create(**OK)
     client.messages(sids[4]).delete()
     second = first.next_page()
@@ -102,11 +102,11 @@ def test_list_filters_by_recipient_and_sender(client):
 def test_list_by_date_finds_what_was_sent_then_and_never_what_is_unsent(client, server):
     noon = datetime(2026, 5, 4, 12, tzinfo=UTC)
     sids = [client.messages.create(**OK).sid for _ in range(4)]
-    assert server.books.wait_until_idle(30)
+    assert server.ledger.wait_until_idle(30)
     # Half a second past: the API shows whole seconds, and filters by them.
     for sid, day in zip(sids, (-1, 0, 1), strict=False):
-        rewrite(server.books, sid, noon + timedelta(days=day, milliseconds=500))
-    rewrite(server.books, sids[3], None)
+        set_sent_at(server.ledger, sid, noon + timedelta(days=day, milliseconds=500))
+    set_sent_at(server.ledger, sids[3], None)
 
     def found(**filters: object) -> list[str]:
         return [m.sid for m in client.messages.list(**filters)][::-1]
@@ -120,11 +120,11 @@ def test_list_by_date_finds_what_was_sent_then_and_never_what_is_unsent(client, 
     assert found() == sids
 
 
-def rewrite(books: Ledger, sid: str, sent_at: datetime | None) -> None:
-    """Books are truth, and cannot be told another date: they are given the message anew."""
-    message = books.get(sid)
+def set_sent_at(ledger: Ledger, sid: str, sent_at: datetime | None) -> None:
+    """Replace a message of the ledger by a copy that was sent at `sent_at`."""
+    message = ledger.get(sid)
     assert message is not None
-    books.add(replace(message, sent_at=sent_at))
+    ledger.add(replace(message, sent_at=sent_at))
 
 
 # -- cancel, redact, delete --------------------------------------------------------------------
@@ -133,20 +133,20 @@ def rewrite(books: Ledger, sid: str, sent_at: datetime | None) -> None:
 def test_a_scheduled_message_waits_and_can_be_canceled_once(client, server):
     message = schedule(client)
     assert (message.status, message.num_segments) == ("scheduled", "0")
-    assert not server.books.wait_until_idle(0)
+    assert not server.ledger.wait_until_idle(0)
     assert client.messages(message.sid).update(status="canceled").status == "canceled"
-    assert server.books.wait_until_idle(30)
+    assert server.ledger.wait_until_idle(30)
     assert client.messages(message.sid).fetch().date_sent is None
     assert refusal(client.messages(message.sid).update, status="canceled") == (409, 30409)
-    assert server.books.move(message.sid, "queued") is None
+    assert server.ledger.change_status(message.sid, "queued") is None
 
 
 def test_a_scheduled_message_is_sent_at_its_time(client, server):
     app = create_simulator(account_sid=SID, auth_token=TOKEN, speed=5000)
     with SimulatorServer(app) as hasty:
-        sid = schedule(make_client(hasty), send_at=in_future(seconds=310)).sid
-        assert hasty.books.wait_until_idle(30)
-        assert hasty.books.get(sid).status == "delivered"
+        sid = schedule(make_client(hasty), send_at=future(seconds=310)).sid
+        assert hasty.ledger.wait_until_idle(30)
+        assert hasty.ledger.get(sid).status == "delivered"
 
 
 @pytest.mark.parametrize(
@@ -170,24 +170,24 @@ def test_only_a_scheduled_message_can_be_canceled(client):
     assert refusal(client.messages(sid).update, body="other words") == (400, 20001)
 
 
-def test_redacting_empties_the_text_but_not_the_books(client, server):
+def test_redacting_empties_the_text_but_not_the_ledger(client, server):
     waiting = schedule(client).sid
     assert refusal(client.messages(waiting).update, body="") == (409, 20009)
     client.messages(waiting).update(status="canceled")
     sid = client.messages.create(**OK).sid
-    assert server.books.wait_until_idle(30)
+    assert server.ledger.wait_until_idle(30)
     assert client.messages(sid).update(body="").body == ""
     assert client.messages(sid).fetch().body == ""
-    assert server.books.count_creates(OK["to"], "hello") == 1
+    assert server.ledger.count_creates(OK["to"], "hello") == 1
 
 
 def test_delete_works_once_the_message_is_finished(client, server):
     silent = client.messages.create(**{**OK, "to": "+15005550100"}).sid
     sid = client.messages.create(**OK).sid
-    assert server.books.wait_until_idle(30)
+    assert server.ledger.wait_until_idle(30)
     assert client.messages(sid).delete() is True
     assert refusal(client.messages(sid).fetch) == (404, 20404)
     assert [m.sid for m in client.messages.list()] == [silent]
     assert refusal(client.messages(silent).delete) == (409, 20009)
-    assert server.books.get(sid).deleted
-    assert server.books.count_creates(OK["to"], "hello") == 1
+    assert server.ledger.get(sid).deleted
+    assert server.ledger.count_creates(OK["to"], "hello") == 1

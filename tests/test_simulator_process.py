@@ -74,7 +74,7 @@ def test_process_refuses_to_run_beside_live_credentials():
     with process(LIVE) as running:
         out, err = running.communicate(timeout=30)
     assert (running.returncode, out) == (2, "")
-    assert err.splitlines() == ["The simulator does not run with live Twilio credentials set."]
+    assert err.splitlines() == ["The simulator does not run while live Twilio credentials are set."]
 
 
 def test_process_names_the_setting_when_the_port_is_in_use():

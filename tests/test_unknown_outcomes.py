@@ -22,7 +22,7 @@ PICTURE = "https://a.example/1.jpg"
 MakeApp = Callable[..., Flask]
 
 
-def listed(number: int, message: Message, **changed: Any) -> dict[str, Any]:
+def listed_message(number: int, message: Message, **changed: Any) -> dict[str, Any]:
     """A message in Twilio's list that is just like `message`."""
     made_at = changed.pop("made_at", message.created_at)
     return {
@@ -38,9 +38,11 @@ def listed(number: int, message: Message, **changed: Any) -> dict[str, Any]:
     } | changed
 
 
-def traced(make_app: MakeApp, alice: Person, *found: dict[str, Any], minutes: int = 4) -> Message:
-    """The message after a worker has looked for it in such a list."""
-    with wire(listing(*found), listing()) as twilio, in_minutes(minutes):
+def run_search(
+    make_app: MakeApp, alice: Person, *listed: dict[str, Any], minutes: int = 4
+) -> Message:
+    """The message after a worker has searched a list with these messages."""
+    with wire(listing(*listed), listing()) as twilio, in_minutes(minutes):
         work(make_app(TWILIO_API_BASE_URL=twilio.url))
     return alice.messages()[0]
 
@@ -50,16 +52,16 @@ def test_lost_answer_is_found_in_the_list_and_adopted(
 ) -> None:
     alice = Person.signed_in(live, "alice@example.org")
     alice.send(recipient="+15005550107", body="callbacks lost too", sender="+15005550006")
-    [made] = simulator.books.messages()
-    assert simulator.books.wait_until_idle(30)
-    assert simulator.books.count_creates(made.to, made.body) == 1
+    [made] = simulator.ledger.messages()
+    assert simulator.ledger.wait_until_idle(30)
+    assert simulator.ledger.count_creates(made.to, made.body) == 1
     message = alice.message()
     assert (message.status, message.twilio_sid) == ("delivered", made.sid)
 
 
 def test_exactly_one_match_is_adopted_with_an_event(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
-    message = traced(make_app, alice, listed(1, message))
+    message = run_search(make_app, alice, listed_message(1, message))
     assert (message.status, message.twilio_sid) == ("delivered", sid(1))
     [event] = alice.events(message)
     assert (event.status, event.source) == ("delivered", "lookup")
@@ -68,7 +70,7 @@ def test_exactly_one_match_is_adopted_with_an_event(make_app: MakeApp, alice: Pe
 
 def test_message_of_a_killed_process_is_looked_for_too(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="pending")
-    assert traced(make_app, alice, listed(1, message)).twilio_sid == sid(1)
+    assert run_search(make_app, alice, listed_message(1, message)).twilio_sid == sid(1)
 
 
 def test_message_that_is_just_being_handed_over_is_not_looked_for(
@@ -94,7 +96,9 @@ def test_what_is_not_the_same_is_not_adopted_and_proves_nothing(
 ) -> None:
     message = alice.has_message(status="unknown")
     for minutes in (4, 11, 40):
-        message = traced(make_app, alice, listed(1, message, **changed), minutes=minutes)
+        message = run_search(
+            make_app, alice, listed_message(1, message, **changed), minutes=minutes
+        )
         assert (message.status, message.twilio_sid) == ("unknown", None)
     page = alice.get(f"/messages/{message.public_id}").text
     assert ("could be this one" in page) == ("body" not in changed)
@@ -106,7 +110,7 @@ def test_trial_account_writes_its_own_words_before_the_text(
 ) -> None:
     message = alice.has_message(status="unknown")
     body = f"Sent from your Twilio trial account - {message.body}"
-    assert traced(make_app, alice, listed(1, message, body=body)).twilio_sid == sid(1)
+    assert run_search(make_app, alice, listed_message(1, message, body=body)).twilio_sid == sid(1)
 
 
 def test_service_message_is_known_by_its_service_whatever_number_sent_it(
@@ -114,15 +118,15 @@ def test_service_message_is_known_by_its_service_whatever_number_sent_it(
 ) -> None:
     service = "MG" + "1" * 32
     message = alice.has_message(status="unknown", messaging_service_sid=service, sender=None)
-    found = listed(1, message, **{"from": "+15005550199"})
-    message = traced(make_app, alice, found)
+    found = listed_message(1, message, **{"from": "+15005550199"})
+    message = run_search(make_app, alice, found)
     assert (message.twilio_sid, message.sender) == (sid(1), "+15005550199")
 
 
 def test_messages_of_ours_whose_sid_is_known_are_no_match(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     alice.has_message(twilio_sid=sid(1), status="delivered")
-    message = traced(make_app, alice, listed(1, message))
+    message = run_search(make_app, alice, listed_message(1, message))
     assert (message.status, message.twilio_sid) == ("unknown", None)
 
 
@@ -132,7 +136,7 @@ def test_message_is_a_match_only_if_it_was_made_about_then(
 ) -> None:
     message = alice.has_message(status="unknown")
     made_at: datetime = message.created_at + minutes * MINUTE
-    twilio_sid = traced(make_app, alice, listed(1, message, made_at=made_at)).twilio_sid
+    twilio_sid = run_search(make_app, alice, listed_message(1, message, made_at=made_at)).twilio_sid
     assert twilio_sid == (sid(1) if is_match else None)
 
 
@@ -141,7 +145,7 @@ def test_nothing_found_over_ten_minutes_is_not_sent_and_safe_to_send_again(
 ) -> None:
     alice.has_message(status="unknown")
     for minutes, expected in ((2, "unknown"), (7, "unknown"), (11, "untraced")):
-        assert traced(make_app, alice, minutes=minutes).status == expected
+        assert run_search(make_app, alice, minutes=minutes).status == expected
     message = alice.message()
     page = alice.get(f"/messages/{message.public_id}").text
     assert "Not sent" in page
@@ -157,9 +161,9 @@ def test_same_text_of_another_day_does_not_keep_it_from_being_not_sent(
     make_app: MakeApp, alice: Person, hours: int, status: str
 ) -> None:
     message = alice.has_message(status="unknown")
-    other = listed(1, message, made_at=message.created_at + hours * HOUR)
+    other = listed_message(1, message, made_at=message.created_at + hours * HOUR)
     for minutes in (2, 11):
-        message = traced(make_app, alice, other, minutes=minutes)
+        message = run_search(make_app, alice, other, minutes=minutes)
     assert message.status == status
 
 
@@ -167,18 +171,21 @@ def test_same_text_of_another_day_does_not_keep_it_from_being_not_sent(
 def test_list_that_is_too_long_to_be_searched_proves_nothing(
     make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch, most: int, status: str
 ) -> None:
-    monkeypatch.setattr(unknown_outcomes, "MOST", most)
+    monkeypatch.setattr(unknown_outcomes, "MAX_LISTED_MESSAGES", most)
     message = alice.has_message(status="unknown")
-    others = [listed(n, message, made_at=message.created_at - n * DAY, body="x") for n in (1, 2, 3)]
+    others = [
+        listed_message(n, message, made_at=message.created_at - n * DAY, body="x")
+        for n in (1, 2, 3)
+    ]
     for minutes in (2, 11):
-        message = traced(make_app, alice, *others, minutes=minutes)
+        message = run_search(make_app, alice, *others, minutes=minutes)
     assert message.status == status
 
 
 def test_one_look_is_not_enough_however_late(make_app: MakeApp, alice: Person) -> None:
     alice.has_message(status="unknown")
-    assert traced(make_app, alice, minutes=300).status == "unknown"
-    assert traced(make_app, alice, minutes=311).status == "untraced"
+    assert run_search(make_app, alice, minutes=300).status == "unknown"
+    assert run_search(make_app, alice, minutes=311).status == "untraced"
 
 
 def test_look_that_failed_does_not_count(make_app: MakeApp, alice: Person) -> None:
@@ -186,13 +193,13 @@ def test_look_that_failed_does_not_count(make_app: MakeApp, alice: Person) -> No
     for minutes in (2, 7):
         with wire(answer(500, {}), answer(500, {})) as twilio, in_minutes(minutes):
             work(make_app(TWILIO_API_BASE_URL=twilio.url))
-    assert traced(make_app, alice, minutes=30).status == "unknown"
+    assert run_search(make_app, alice, minutes=30).status == "unknown"
 
 
 def test_callback_after_all_wins_over_not_sent(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     for minutes in (2, 11):
-        traced(make_app, alice, minutes=minutes)
+        run_search(make_app, alice, minutes=minutes)
     call_back(
         make_app().test_client(),
         fields(sid(9), "delivered"),
@@ -203,9 +210,9 @@ def test_callback_after_all_wins_over_not_sent(make_app: MakeApp, alice: Person)
 
 def test_two_matches_are_left_to_a_person(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
-    found = [listed(1, message), listed(2, message)]
-    message = traced(make_app, alice, *found, minutes=11)
-    message = traced(make_app, alice, *found, minutes=40)
+    found = [listed_message(1, message), listed_message(2, message)]
+    message = run_search(make_app, alice, *found, minutes=11)
+    message = run_search(make_app, alice, *found, minutes=40)
     assert (message.status, message.twilio_sid) == ("unknown", None)
     page = alice.get(f"/messages/{message.public_id}").text
     assert "Twilio's list has 2 messages that could be this one" in words(page)
@@ -216,7 +223,7 @@ def test_two_matches_are_left_to_a_person(make_app: MakeApp, alice: Person) -> N
 def test_twins_of_unknown_outcome_are_never_confused(make_app: MakeApp, alice: Person) -> None:
     first = alice.has_message(status="unknown")
     alice.has_message(status="unknown")
-    found = listing(listed(1, first))
+    found = listing(listed_message(1, first))
     with wire(found, found, listing()) as twilio, in_minutes(11):
         work(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert {message.status for message in alice.messages()} == {"unknown"}
@@ -227,7 +234,7 @@ def test_same_text_to_somebody_else_is_no_twin(make_app: MakeApp, alice: Person)
     message = alice.has_message(status="unknown")
     later = {"status": "unknown", "next_lookup_at": message.created_at + HOUR}
     alice.has_message(**later, recipient="+15558675311")
-    assert traced(make_app, alice, listed(1, message)).twilio_sid == sid(1)
+    assert run_search(make_app, alice, listed_message(1, message)).twilio_sid == sid(1)
 
 
 @pytest.mark.parametrize(("minutes", "is_twin"), [(-11, False), (-9, True), (9, True), (11, False)])
@@ -237,14 +244,14 @@ def test_same_text_is_a_twin_only_if_it_was_sent_about_then(
     message = alice.has_message(status="unknown")
     later = {"status": "unknown", "next_lookup_at": message.created_at + HOUR}
     alice.has_message(**later, created_at=message.created_at + minutes * MINUTE)
-    twilio_sid = traced(make_app, alice, listed(1, message)).twilio_sid
+    twilio_sid = run_search(make_app, alice, listed_message(1, message)).twilio_sid
     assert twilio_sid == (None if is_twin else sid(1))
 
 
 def test_twins_that_differ_by_a_blank_are_twins(make_app: MakeApp, alice: Person) -> None:
     alice.has_message(status="unknown", body="Hello")
     second = alice.has_message(status="unknown", body="Hello ")
-    found = listing(listed(1, second))
+    found = listing(listed_message(1, second))
     with wire(found, found, listing()) as twilio, in_minutes(4):
         work(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert {message.twilio_sid for message in alice.messages()} == {None}
@@ -254,23 +261,23 @@ def test_clock_that_is_wrong_by_minutes_does_not_make_it_not_sent(
     make_app: MakeApp, alice: Person
 ) -> None:
     message = alice.has_message(status="unknown")
-    found = listed(1, message, made_at=message.created_at - 6 * MINUTE)
+    found = listed_message(1, message, made_at=message.created_at - 6 * MINUTE)
     for minutes in (2, 12):
-        message = traced(make_app, alice, found, minutes=minutes)
+        message = run_search(make_app, alice, found, minutes=minutes)
     assert (message.status, message.twilio_sid) == ("unknown", None)
 
 
 def test_list_in_another_order_is_searched_to_its_end(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
-    scheduled = listed(2, message, made_at=message.created_at - 3 * DAY, body="reminder")
-    message = traced(make_app, alice, scheduled, listed(1, message))
+    scheduled = listed_message(2, message, made_at=message.created_at - 3 * DAY, body="reminder")
+    message = run_search(make_app, alice, scheduled, listed_message(1, message))
     assert message.twilio_sid == sid(1)
 
 
 def test_what_the_recipient_wrote_is_no_match(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
-    inbound = listed(2, message, status="received", direction="inbound")
-    assert traced(make_app, alice, inbound).twilio_sid is None
+    inbound = listed_message(2, message, status="received", direction="inbound")
+    assert run_search(make_app, alice, inbound).twilio_sid is None
 
 
 def test_two_looks_at_once_are_no_repeated_search(make_app: MakeApp, alice: Person) -> None:
@@ -288,20 +295,20 @@ def test_message_of_an_unknown_account_is_never_called_not_sent(
 ) -> None:
     alice.has_message(status="unknown", account_sid=None)
     for minutes in (2, 12, 40):
-        assert traced(make_app, alice, minutes=minutes).status == "unknown"
+        assert run_search(make_app, alice, minutes=minutes).status == "unknown"
 
 
 def test_message_that_is_first_looked_for_after_days_is_settled_all_the_same(
     make_app: MakeApp, alice: Person
 ) -> None:
     alice.has_message(status="unknown")
-    assert traced(make_app, alice, minutes=80 * 60).status == "unknown"
-    assert traced(make_app, alice, minutes=80 * 60 + 11).status == "untraced"
+    assert run_search(make_app, alice, minutes=80 * 60).status == "unknown"
+    assert run_search(make_app, alice, minutes=80 * 60 + 11).status == "untraced"
 
 
 def test_callback_that_comes_while_twilio_is_asked_wins(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
-    traced(make_app, alice, minutes=2)
+    run_search(make_app, alice, minutes=2)
     web = make_app().test_client()
     with wire(listing(), listing()) as twilio, in_minutes(12):
 
@@ -337,7 +344,7 @@ def test_picture_of_unknown_outcome_is_known_by_the_number_of_pictures(
     make_app: MakeApp, alice: Person, changed: dict[str, Any], status: str
 ) -> None:
     message = alice.has_message(status="unknown", body="", media_urls=[PICTURE])
-    assert traced(make_app, alice, listed(1, message, **changed)).status == status
+    assert run_search(make_app, alice, listed_message(1, message, **changed)).status == status
 
 
 def test_two_pictures_of_unknown_outcome_are_never_confused(
@@ -345,7 +352,7 @@ def test_two_pictures_of_unknown_outcome_are_never_confused(
 ) -> None:
     first = alice.has_message(status="unknown", body="", media_urls=[PICTURE])
     alice.has_message(status="unknown", body="", media_urls=[PICTURE + "?2"])
-    found = listing(listed(1, first, num_media="1"))
+    found = listing(listed_message(1, first, num_media="1"))
     with wire(found, found, listing()) as twilio, in_minutes(4):
         work(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert {message.twilio_sid for message in alice.messages()} == {None}

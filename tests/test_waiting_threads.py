@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from smstracker.carrier import NoSlotError, current_carrier
+from smstracker.carrier import TooManyRequestsError, current_carrier
 from smstracker.web.waiting_threads import WaitingThreads
 from smstracker.webhooks import quarantine
 from smstracker.webhooks.writer import CallbackWriter
@@ -32,7 +32,7 @@ def test_response_that_waits_for_its_reader_counts_until_it_is_closed(
 
 
 def test_hand_over_to_twilio_counts_until_it_ends(app: Flask) -> None:
-    with app.app_context(), current_carrier().slot():
+    with app.app_context(), current_carrier().limit_requests():
         assert waiting(app).count == 1
     assert waiting(app).count == 0
 
@@ -46,7 +46,7 @@ def test_a_quarter_of_the_threads_waits_for_nobody(make_app: Callable[..., Flask
     assert [waiting(app).enter() for _ in range(9)] == [True] * 8 + [False]
     with app.app_context():
         for _ in range(20):
-            with pytest.raises(NoSlotError), current_carrier().slot():
+            with pytest.raises(TooManyRequestsError), current_carrier().limit_requests():
                 pass
     assert bob.get("/messages/stream").status_code == 503
     refused = bob.get("/messages/export.csv")
@@ -58,7 +58,7 @@ def test_a_quarter_of_the_threads_waits_for_nobody(make_app: Callable[..., Flask
     for answer in (*streams, again):
         answer.close()
     assert waiting(app).count == 8
-    with app.app_context(), current_carrier().slot():
+    with app.app_context(), current_carrier().limit_requests():
         assert waiting(app).count == 9
 
 

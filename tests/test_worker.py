@@ -38,7 +38,7 @@ def heartbeats(app: Flask) -> list[Heartbeat]:
 
 
 @contextmanager
-def running(database_url: str, **changed: str) -> Any:
+def running_worker(database_url: str, **changed: str) -> Any:
     """`flask worker` as a process of its own."""
     env = live_environment(DATABASE_URL=database_url, **changed)
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "worker"]
@@ -63,7 +63,7 @@ def wait_for(condition: Callable[[], object]) -> None:
 def test_worker_lives_and_ends_cleanly_when_told_to(
     app: Flask, database_url: str, ending: signal.Signals
 ) -> None:
-    with running(database_url) as process:
+    with running_worker(database_url) as process:
         wait_for(lambda: heartbeats(app))
         process.send_signal(ending)
         assert process.wait(60) == 0
@@ -72,7 +72,7 @@ def test_worker_lives_and_ends_cleanly_when_told_to(
 
 
 def test_killed_worker_leaves_a_heartbeat_that_grows_old(app: Flask, database_url: str) -> None:
-    with running(database_url) as process:
+    with running_worker(database_url) as process:
         wait_for(lambda: heartbeats(app))
         process.kill()
         process.wait(60)
@@ -118,8 +118,8 @@ def test_database_that_is_away_is_waited_for(
         monkeypatch.setattr(worker, "work", away)
         waits = [worker._work_or_wait() for _ in range(8)]
         monkeypatch.undo()
-        assert worker._work_or_wait() == loop.TICK
-        worker.finish()
+        assert worker._work_or_wait() == loop.POLL_SECONDS
+        worker.join_listing()
     assert waits == [2, 4, 8, 16, 30, 30, 30, 30]
     assert caplog.messages.count("worker_waits") == 8
 
@@ -127,7 +127,7 @@ def test_database_that_is_away_is_waited_for(
 def test_one_message_that_breaks_the_look_up_does_not_end_the_worker(
     make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(loop.CHORES, "listing")
+    monkeypatch.delitem(loop.JOBS, "listing")
     alice.has_message(twilio_sid=sid(1), status="sent")
     alice.has_message(twilio_sid=sid(2), status="sent")
     fine = answer(200, {"sid": sid(2), "status": "delivered"})
@@ -150,43 +150,43 @@ def test_look_ups_go_on_while_the_listing_waits_for_twilio(
         at_hanging = make_app(TWILIO_API_BASE_URL=hanging.url)
         worker = Worker()
         with at_hanging.app_context():
-            worker._list_beside()
+            worker._start_listing()
             wait_for(lambda: hanging.requests)
         clock.shift(1)  # the rate is shared
         with app.app_context():
             worker.work()
             assert alice.message().status == "delivered"
-            assert worker._listing is not None
-            assert worker._listing.is_alive()
+            assert worker._listing_thread is not None
+            assert worker._listing_thread.is_alive()
             assert len(heartbeats(app)) == 1
         hanging.close()
-        worker.finish()
+        worker.join_listing()
 
 
 def test_worker_ends_while_its_listing_waits_for_its_turn(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages: list[object] = []
-    monkeypatch.setitem(loop.CHORES, "listing", (lambda _: pages, loop.DAY))
+    monkeypatch.setitem(loop.JOBS, "listing", (lambda _: pages, loop.DAY))
     monkeypatch.setattr(LookupThrottle, "reserve", lambda _self: 60.0)
     with app.app_context():
         worker = Worker()
         worker.work()
         worker.stop()
         worker.run()
-        assert worker._listing is not None
-        assert not worker._listing.is_alive()
+        assert worker._listing_thread is not None
+        assert not worker._listing_thread.is_alive()
         assert ScheduledJob.last_done_at(db.session.connection(), "listing") is None
         db.session.remove()
 
 
-def test_chore_is_done_by_one_worker_and_not_again_before_it_is_due(app: Flask) -> None:
+def test_job_is_claimed_by_one_worker_and_not_again_before_it_is_due(app: Flask) -> None:
     with app.app_context(), in_minutes(1) as clock:
         claimed = []
         for minutes in (0, 10, 20):
             clock.move_to(utcnow() + minutes * MINUTE)
             with db.engine.begin() as connection:
-                claimed.append(ScheduledJob.claim(connection, "x", loop.CHORE_LEASE, loop.DAY))
+                claimed.append(ScheduledJob.claim(connection, "x", loop.JOB_LEASE, loop.DAY))
         assert claimed == [True, False, True]
 
 
@@ -259,7 +259,7 @@ def test_reconcile_says_what_kept_it_from_asking(app: Flask, alice: Person) -> N
 def test_reconcile_waits_for_a_busy_twilio(
     make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("smstracker.worker.lookup_throttle.LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("smstracker.worker.lookup_throttle.MAX_PAUSE_SECONDS", 0.01)
     alice.has_message(twilio_sid=sid(1), status="sent")
     busy = answer(429, {"code": 20429, "message": "x", "status": 429})
     with wire(busy, busy, answer(200, {"sid": sid(1), "status": "delivered"})) as twilio:

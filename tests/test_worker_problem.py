@@ -1,4 +1,4 @@
-"""What keeps a worker from asking Twilio is said until Twilio was asked again, or it is old."""
+"""A worker's problem is reported until Twilio answers again or it expires."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from time_machine import Traveller
 
 from smstracker.extensions import db
 from smstracker.models import Heartbeat
-from smstracker.worker.loop import CHORE_LEASE, CHORES, PROBLEM_LASTS, Worker
+from smstracker.worker.loop import JOB_LEASE, JOBS, PROBLEM_LIFETIME, Worker
 from tests.clients import Person
 from tests.signing import sid
 from tests.test_reconcile import MINUTE, in_minutes, listing
-from tests.twilio_stub import Wire, answer, wire
+from tests.twilio_stub import TwilioStub, answer, wire
 
 MakeApp = Callable[..., Flask]
 REFUSED = answer(401, {"code": 20003, "message": "x", "status": 401})
@@ -23,8 +23,10 @@ FOREIGN = "AC" + "9" * 32
 
 
 @contextmanager
-def refused_worker(make_app: MakeApp, *answers: bytes) -> Iterator[tuple[Worker, Traveller, Wire]]:
-    """A worker, and the clock, right after Twilio has refused the credentials of a look-up."""
+def refused_worker(
+    make_app: MakeApp, *answers: bytes
+) -> Iterator[tuple[Worker, Traveller, TwilioStub]]:
+    """A worker and the clock, right after Twilio refused the credentials of a look-up."""
     with (
         wire(REFUSED, *answers) as twilio,
         make_app(TWILIO_API_BASE_URL=twilio.url).app_context(),
@@ -40,24 +42,24 @@ def problem() -> str | None:
         return connection.scalar(select(Heartbeat.problem))
 
 
-def tick(worker: Worker) -> None:
+def run_once(worker: Worker) -> None:
     worker.work()
-    worker.finish()
+    worker.join_listing()
 
 
 @pytest.fixture
 def without_listing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(CHORES, "listing")
+    monkeypatch.delitem(JOBS, "listing")
 
 
-def test_problem_is_still_said_minutes_and_many_chores_later(
+def test_problem_is_still_reported_minutes_and_many_jobs_later(
     make_app: MakeApp, alice: Person, without_listing: None
 ) -> None:
     alice.has_message(status="sent", twilio_sid=sid(1))
     with refused_worker(make_app) as (worker, clock, _twilio):
         for _ in range(12):
             clock.shift(10)
-            tick(worker)
+            run_once(worker)
         assert "TWILIO_AUTH_TOKEN" in (problem() or "")
 
 
@@ -66,23 +68,23 @@ def test_problem_is_forgotten_when_nobody_has_met_it_for_long(
 ) -> None:
     alice.has_message(status="sent", twilio_sid=sid(1), account_sid=None)
     with refused_worker(make_app) as (worker, clock, _twilio):
-        for passed, is_said in ((PROBLEM_LASTS - MINUTE, True), (2 * MINUTE, False)):
+        for passed, is_said in ((PROBLEM_LIFETIME - MINUTE, True), (2 * MINUTE, False)):
             clock.shift(passed)
-            worker._beat()
+            worker._send_heartbeat()
             assert (problem() is not None) == is_said
 
 
 def test_problem_of_the_listing_lasts_until_it_is_tried_again() -> None:
-    assert CHORE_LEASE + timedelta(minutes=1) < PROBLEM_LASTS
+    assert JOB_LEASE + timedelta(minutes=1) < PROBLEM_LIFETIME
 
 
 def test_problem_ends_with_a_listing(make_app: MakeApp, alice: Person) -> None:
     alice.has_message(status="sent", twilio_sid=sid(1))
     with refused_worker(make_app, listing()) as (worker, clock, _twilio):
         clock.shift(10)
-        tick(worker)
+        run_once(worker)
         clock.shift(10)
-        worker._beat()
+        worker._send_heartbeat()
         assert problem() is None
 
 
@@ -93,7 +95,7 @@ def test_problem_ends_with_a_look_up_that_is_answered(make_app: MakeApp, alice: 
         clock.shift(10 * MINUTE)
         worker._look_up_silent()
         clock.shift(10)
-        worker._beat()
+        worker._send_heartbeat()
         assert problem() is None
 
 
@@ -105,5 +107,5 @@ def test_problem_is_not_mended_by_a_message_that_cannot_be_asked_about(
     with refused_worker(make_app, REFUSED) as (worker, clock, twilio):
         assert len(twilio.requests) == 2
         clock.shift(10)
-        worker._beat()
+        worker._send_heartbeat()
         assert problem() is not None

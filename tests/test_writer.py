@@ -96,7 +96,7 @@ def test_group_is_written_in_one_order_so_that_processes_cannot_deadlock(
 
     def note(_connection: object, _id: object, news: StatusUpdate) -> StoredCallback:
         written.append((news.twilio_sid, news.status))
-        return StoredCallback(is_repeated=False, is_matched=True)
+        return StoredCallback(is_repeated=False, has_message=True)
 
     monkeypatch.setattr(writer, "store_callback", note)
     came = [(2, "sent"), (1, "sent"), (2, "delivered"), (1, "queued")]
@@ -121,7 +121,7 @@ def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_
 
     def note_stored(*_args: object) -> StoredCallback:
         written.append("callback")
-        return StoredCallback(is_repeated=False, is_matched=True)
+        return StoredCallback(is_repeated=False, has_message=True)
 
     monkeypatch.setattr(writer.RefusedCallback, "store", note_kept)
     monkeypatch.setattr(writer, "store_callback", note_stored)
@@ -140,7 +140,7 @@ def test_callback_of_a_message_that_has_a_line_goes_behind_it(
 
     def note(_connection: object, _id: object, news: StatusUpdate) -> StoredCallback:
         written.append((news.twilio_sid, news.status))
-        return StoredCallback(is_repeated=False, is_matched=True)
+        return StoredCallback(is_repeated=False, has_message=True)
 
     monkeypatch.setattr(writer, "store_callback", note)
     shared = writer.CallbackWriter(100, threads=100)

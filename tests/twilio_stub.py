@@ -1,4 +1,4 @@
-"""A peer at the other end of the wire that answers just what a test wants, byte for byte."""
+"""An HTTP server that sends the prepared answers of a test, byte for byte."""
 
 import json
 import socket
@@ -9,27 +9,27 @@ from typing import Any
 
 
 def answer(status: int, body: Any, kind: str = "application/json") -> bytes:
-    """An HTTP answer; a body that is no text is sent as JSON."""
+    """An HTTP answer; a body that is not text becomes JSON."""
     payload = (body if isinstance(body, str) else json.dumps(body)).encode()
     head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(payload)}\r\n"
     return head.encode() + b"Connection: close\r\n\r\n" + payload
 
 
 def created(sid: str, **changed: Any) -> bytes:
-    """What Twilio answers when it has created a message."""
-    made = {"sid": sid, "status": "queued", "num_segments": "1", "from": "+15005550006"}
-    return answer(201, made | {"error_code": None, "error_message": None} | changed)
+    """Twilio's answer to a create call."""
+    resource = {"sid": sid, "status": "queued", "num_segments": "1", "from": "+15005550006"}
+    return answer(201, resource | {"error_code": None, "error_message": None} | changed)
 
 
-SILENCE = b""  # read the request, then say nothing until the peer gives up
+SILENCE = b""  # read the request, then send nothing until the client gives up
 DRIP = b"drip "  # before an answer: send it a byte at a time, for ever
 HANG_UP = b"hang up"  # read the request, then close the connection
 
 
-class Wire:
-    """Each connection gets the next of `answers`; `requests` are the bodies that came.
+class TwilioStub:
+    """Gives each connection the next of `answers`; records the bodies in `requests`.
 
-    `targets` are the paths and queries they went to.
+    `targets` are the paths and queries of the requests.
     """
 
     def __init__(self, *answers: bytes) -> None:
@@ -72,9 +72,9 @@ class Wire:
             connection.sendall(reply)
 
     def _drip(self, connection: socket.socket, reply: bytes) -> None:
-        for at in range(len(reply)):
+        for position in range(len(reply)):
             try:
-                connection.sendall(reply[at : at + 1])
+                connection.sendall(reply[position : position + 1])
             except OSError:
                 return
             if self._closing.wait(0.02):
@@ -90,9 +90,9 @@ class Wire:
 
 
 @contextmanager
-def wire(*answers: bytes) -> Iterator[Wire]:
-    peer = Wire(*answers)
+def wire(*answers: bytes) -> Iterator[TwilioStub]:
+    stub = TwilioStub(*answers)
     try:
-        yield peer
+        yield stub
     finally:
-        peer.close()
+        stub.close()

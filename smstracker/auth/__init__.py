@@ -1,1 +1,1 @@
-"""Sign-in by an e-mailed link or code, sign-out, and the mailbox of demo mode."""
+"""Sign-in by an e-mailed link or code, sign-out, and the demo mailbox."""

@@ -1,10 +1,10 @@
-"""A browser and its system by name, for the sign-in mail. Pure.
+"""Names of a browser and its operating system, for the sign-in mail. Pure.
 
-A User-Agent header is a stranger's text, so none of it is quoted: the words come from here.
+The User-Agent header is untrusted text, so the mail quotes none of it, only names from here.
 """
 
-# The first that is contained counts: most browsers also claim to be others.
-BROWSERS = {
+# The first mark in the header decides, as most browsers also claim to be others.
+BROWSER_MARKS = {
     "Edg": "Edge",
     "OPR/": "Opera",
     "SamsungBrowser/": "Samsung Internet",
@@ -16,7 +16,7 @@ BROWSERS = {
     "Chromium/": "Chrome",
     "Safari/": "Safari",
 }
-SYSTEMS = {
+SYSTEM_MARKS = {
     "Android": "Android",
     "iPhone": "iPhone",
     "iPad": "iPad",
@@ -27,9 +27,9 @@ SYSTEMS = {
 }
 
 
-def browser_name(user_agent: str) -> str:
-    """Such as "Firefox on Linux", or "an unknown browser"."""
-    browser = next((name for part, name in BROWSERS.items() if part in user_agent), None)
-    system = next((name for part, name in SYSTEMS.items() if part in user_agent), None)
-    named = browser or "an unknown browser"
-    return f"{named} on {system}" if system else named
+def name_browser(user_agent: str) -> str:
+    """A name such as "Firefox on Linux", or "an unknown browser"."""
+    marks = BROWSER_MARKS.items()
+    browser = next((name for mark, name in marks if mark in user_agent), "an unknown browser")
+    system = next((name for mark, name in SYSTEM_MARKS.items() if mark in user_agent), None)
+    return f"{browser} on {system}" if system else browser

@@ -1,4 +1,4 @@
-"""The mailbox of demo mode: the newcomer signs in without leaving the browser."""
+"""The demo mailbox, which shows sign-in mails in the browser, on this machine only."""
 
 from urllib.parse import urlsplit
 
@@ -12,27 +12,25 @@ from smstracker.web.security import SENT_HOST
 
 bp = Blueprint("mailbox", __name__)
 
-# A tunnel or proxy on this machine makes strangers look like loopback, but it says so in these.
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
+# A tunnel or proxy on this machine connects from loopback, but sets one of these headers.
+FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via")
 
 
 @bp.before_request
-def only_from_this_machine() -> None:
-    sent = request.environ[SENT_HOST]
-    came_directly = not any(name in request.headers for name in FORWARDED)
-    host = _host_name(sent)
-    # Behind a proxy that says nothing of itself, the public address gives it away.
-    is_public = not is_loopback(urlsplit(settings().public_base_url).hostname or "")
-    if is_public or not (
-        is_loopback(request.remote_addr or "") and is_loopback(host) and came_directly
-    ):
+def refuse_remote_clients() -> None:
+    is_forwarded = any(name in request.headers for name in FORWARDING_HEADERS)
+    # A proxy without such a header shows in the public address.
+    public_host = urlsplit(settings().public_base_url).hostname
+    requested_host = _parse_host_name(request.environ[SENT_HOST])
+    hosts = (public_host, request.remote_addr, requested_host)
+    if is_forwarded or not all(is_loopback(host or "") for host in hosts):
         abort(404)
 
 
-def _host_name(sent: str) -> str:
-    """The name in a Host header, without a port; empty for what is none."""
+def _parse_host_name(host_header: str) -> str:
+    """The name in a Host header, without a port; empty if it is malformed."""
     try:
-        return urlsplit(f"//{sent}").hostname or ""
+        return urlsplit(f"//{host_header}").hostname or ""
     except ValueError:
         return ""
 

@@ -1,10 +1,10 @@
-"""Who may ask for how many sign-in mails an hour: no client floods, nobody locks others out.
+"""Hourly limits of sign-in mails: no client can flood an address or lock its owner out.
 
-A client has 20, and 5 to one address. An IPv6 customer may own a /56 or a /48, so these have twice
-and four times as many: 40 and 80, and 10 and 20 to one address. All clients together have 50 to one
-address, and beyond these each network (/48, or /24 of IPv4) has one more, 150 in all. So one person
-gets at most 5 mails an hour from an IPv4 address, 20 from an IPv6 site, 150 from the whole world;
-and keeping somebody from signing in by mail takes a hundred networks.
+A client may request 20 mails, 5 of them to one address. An IPv6 customer may own a /56 or a /48,
+which have two and four times these limits: 40 and 80, and 10 and 20 to one address. All clients
+together have 50 to one address; beyond these each network (/48, or /24 of IPv4) has one more, 150
+in all. So one address gets at most 5 mails an hour from an IPv4 client, 20 from an IPv6 site and
+150 in total, and blocking its sign-in by mail takes a hundred networks.
 """
 
 import hashlib
@@ -19,99 +19,102 @@ from smstracker.models.rate_limits import RateLimit, RateLimitRule
 
 MAILS_OF_CLIENT = 20
 MAILS_OF_CLIENT_TO_ADDRESS = 5
-# Strangers can use it up, so it is far above what one person asks for.
+# Strangers can use this limit up, so it is far above what one person needs.
 MAILS_TO_ADDRESS = 50
-# For those who find it used up: one for each network.
-MORE_MAILS_OF_NETWORK = 1
-MORE_MAILS_TO_ADDRESS = 100
+# When that limit is used up: one more for each network.
+EXTRA_MAILS_OF_NETWORK = 1
+EXTRA_MAILS_TO_ADDRESS = 100
 
-# Networks that one IPv6 customer may own, and how many times the mails of a client they have.
-IPV6_SHARES = ((64, 1), (56, 2), (48, 4))
+# Prefix lengths that one IPv6 customer may own, and the multiple of a client's limit.
+IPV6_NETWORK_SHARES = ((64, 1), (56, 2), (48, 4))
 
-# How proxies write a client: with a port, brackets around IPv6, quotes around both.
-_WITH_PORT = re.compile(r'"?(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]"]*))(?::[^:\]"]*)?"?')
+# A client as proxies write it: with a port, IPv6 in brackets, both in quotes.
+_CLIENT_ADDRESS = re.compile(
+    r'"?(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]"]*))(?::[^:\]"]*)?"?'
+)
 
 IPAddress = IPv4Address | IPv6Address
 
 
 def parse_client(text: str | None) -> IPAddress | None:
-    """The address of a client as the server or a proxy wrote it, without port and zone.
+    """Parse a client's address as the server or a proxy wrote it, without port and zone.
 
-    None for what names no address, such as "unknown" or an obfuscated "_hidden" (RFC 7239).
+    None for a name without an address, such as "unknown" or an obfuscated "_hidden" (RFC 7239).
     """
     text = (text or "").strip()
-    match = _WITH_PORT.fullmatch(text)
-    bare = (match["bracketed"] or match["plain"] or "") if match else text
+    match = _CLIENT_ADDRESS.fullmatch(text)
+    address_text = (match["bracketed"] or match["plain"] or "") if match else text
     try:
-        address = ip_address(bare.partition("%")[0])
+        address = ip_address(address_text.partition("%")[0])
     except ValueError:
         return None
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
 def client_key(address: IPAddress | None) -> str:
-    """A client as a limit counts it: one IPv6 customer has a /64 at least."""
-    return _shares(address)[0][0]
+    """The key of a client in limits; of IPv6 its /64, the least that a customer has."""
+    return _network_shares(address)[0][0]
 
 
 def network_key(address: IPAddress | None) -> str:
-    """The largest network that one customer is likely to own: a /48, or a /24 of IPv4."""
+    """The key of the largest network that one customer may own: a /48, or a /24 of IPv4."""
     if isinstance(address, IPv4Address) and not address.is_loopback:
         return f"{int(address) >> 8:06x}/24"
-    return _shares(address)[-1][0]
+    return _network_shares(address)[-1][0]
 
 
-def _shares(address: IPAddress | None) -> list[tuple[str, int]]:
-    """A client and the networks around it, each with how many times the mails of a client."""
+def _network_shares(address: IPAddress | None) -> list[tuple[str, int]]:
+    """The keys of a client and the networks around it, each with its multiple of the limit."""
     if address is None:
         return [("unknown", 1)]
     if isinstance(address, IPv6Address) and not address.is_loopback:
         return [
             (f"{int(address) >> 128 - width:0{width // 4}x}/{width}", times)
-            for width, times in IPV6_SHARES
+            for width, times in IPV6_NETWORK_SHARES
         ]
     return [(str(address), 1)]
 
 
 def count_mail(email: str, client: IPAddress | None) -> timedelta | None:
-    """Count a request for a mail, `email` in its one spelling; how long to wait if refused.
+    """Count a request for a mail to a normalized address; the time to wait if it is refused.
 
-    A refusal counts against nobody and only reads: whoever goes on asking keeps nobody from
-    writing.
+    A refusal is not counted and only reads, so repeated requests never block writers.
     """
-    address = hashlib.sha256(email.encode()).hexdigest()
-    own = _limits_of_client(address, client)
-    wait = _count([*own, RateLimitRule(f"sign-in/address/{address}", MAILS_TO_ADDRESS)])
+    address_hash = hashlib.sha256(email.encode()).hexdigest()
+    client_rules = _client_rules(address_hash, client)
+    wait = _count_or_wait(
+        [*client_rules, RateLimitRule(f"sign-in/address/{address_hash}", MAILS_TO_ADDRESS)]
+    )
     if wait is None:
         return None
-    more = (
-        RateLimitRule(f"sign-in/more/{network_key(client)}/{address}", MORE_MAILS_OF_NETWORK),
-        RateLimitRule(f"sign-in/more/{address}", MORE_MAILS_TO_ADDRESS),
+    extra_rules = (
+        RateLimitRule(f"sign-in/more/{network_key(client)}/{address_hash}", EXTRA_MAILS_OF_NETWORK),
+        RateLimitRule(f"sign-in/more/{address_hash}", EXTRA_MAILS_TO_ADDRESS),
     )
-    longer_wait = _count([*own, *more])
-    return longer_wait and min(wait, longer_wait)
+    extra_wait = _count_or_wait([*client_rules, *extra_rules])
+    return extra_wait and min(wait, extra_wait)
 
 
-def _limits_of_client(address: str, client: IPAddress | None) -> list[RateLimitRule]:
-    limits = []
-    for key, times in _shares(client):
-        limits.append(RateLimitRule(f"sign-in/client/{key}", MAILS_OF_CLIENT * times))
-        most = MAILS_OF_CLIENT_TO_ADDRESS * times
-        limits.append(RateLimitRule(f"sign-in/client-address/{key}/{address}", most))
-    return limits
+def _client_rules(address_hash: str, client: IPAddress | None) -> list[RateLimitRule]:
+    rules = []
+    for key, times in _network_shares(client):
+        rules.append(RateLimitRule(f"sign-in/client/{key}", MAILS_OF_CLIENT * times))
+        max_mails = MAILS_OF_CLIENT_TO_ADDRESS * times
+        rules.append(RateLimitRule(f"sign-in/client-address/{key}/{address_hash}", max_mails))
+    return rules
 
 
-def _count(limits: list[RateLimitRule]) -> timedelta | None:
-    """Count against all of the limits, or against none; how long to wait if one is reached."""
+def _count_or_wait(rules: list[RateLimitRule]) -> timedelta | None:
+    """Count against all rules, or against none; the time to wait if one is reached."""
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-        wait = RateLimit.retry_after(connection, limits)
+        wait = RateLimit.retry_after(connection, rules)
     if wait:
         return wait
     with db.engine.connect() as connection:
-        RateLimit.hit(connection, limits)
+        RateLimit.hit(connection, rules)
         wait = RateLimit.retry_after(
-            connection, limits, own_hits=1
-        )  # others were counted meanwhile
+            connection, rules, own_hits=1
+        )  # other requests may have been counted
         if wait is None:
             RateLimit.purge(connection, utcnow())
             connection.commit()

@@ -1,4 +1,4 @@
-"""The sign-in mail: who gets one, and its words."""
+"""Background tasks of the sign-in mail: the look-up of the address, and the sending."""
 
 import logging
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from functools import partial
 from flask import Flask, render_template
 
 from smstracker.extensions import db
-from smstracker.mailer import MailError, MailRefusedError, Outgoing, current_mailer
+from smstracker.mailer import MailError, MailRefusedError, MailSession, current_mailer
 from smstracker.models import MailHealth, SignInToken, User
 from smstracker.models.sign_in import may_sign_in
 from smstracker.web.urls import external_url
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MailRequest:
-    """A request for a sign-in mail: for whom, by which browser, from where, for which page.
+    """A request for a sign-in mail.
 
-    `network` is where the client is, for the turn of the mail. `client_address` and `browser_name`
-    go into the mail, so neither quotes what a stranger sent.
+    `browser` is the random id in its session, `network` ranks the mail in the queue.
+    `client_address` and `browser_name` go into the mail, so neither quotes untrusted text.
     """
 
     email: str
@@ -31,26 +31,29 @@ class MailRequest:
     browser_name: str
 
 
-def look_up(app: Flask, asked: MailRequest) -> None:
-    """Have the mail sent if the address may sign in. Runs in the background and raises nothing.
+def look_up_address(app: Flask, mail_request: MailRequest) -> None:
+    """Queue the mail if the address may sign in. Runs in the background; logs all errors.
 
-    It leaves the mail server alone, so strangers who get no mail keep nobody's mail waiting.
+    It does not use the mail server, so requests without a mail delay nobody's mail.
     """
     try:
         with app.app_context():
-            if not may_sign_in(asked.email):
+            if not may_sign_in(mail_request.email):
                 log.info("sign_in_not_allowed")
                 return
-            is_newcomer = db.session.scalar(User.select_by_email(asked.email)) is None
+            is_newcomer = db.session.scalar(User.select_by_email(mail_request.email)) is None
             current_mailer().threads.send(
-                partial(_send, app, asked), asked.email, asked.network, is_newcomer
+                partial(_send, app, mail_request),
+                mail_request.email,
+                mail_request.network,
+                is_newcomer,
             )
     except Exception:
         log.exception("sign_in_mail_failed")
 
 
-def check_server(app: Flask) -> None:
-    """Find out for all who ask alike whether the server takes mail. Raises nothing."""
+def check_mail_server(app: Flask) -> None:
+    """Record whether the mail server accepts mail, for all requests alike; logs all errors."""
     try:
         with app.app_context():
             problem = None
@@ -65,26 +68,28 @@ def check_server(app: Flask) -> None:
         log.exception("mail_check_failed")
 
 
-def _send(app: Flask, asked: MailRequest) -> None:
-    """Send the mail. What goes wrong is no matter for the page: it would tell who gets one."""
+def _send(app: Flask, mail_request: MailRequest) -> None:
+    """Send the mail; errors are only logged, as a page with them would show who gets a mail."""
     try:
-        with app.app_context(), current_mailer().connect() as outgoing:
-            _write(outgoing, asked)
+        with app.app_context(), current_mailer().connect() as session:
+            _send_token(session, mail_request)
     except MailError as error:
         log.error("mail_failed", extra={"reason": str(error)})
     except Exception:
         log.exception("sign_in_mail_failed")
 
 
-def _write(outgoing: Outgoing, asked: MailRequest) -> None:
-    issued = SignInToken.issue(asked.email, asked.browser, asked.next_path)
+def _send_token(session: MailSession, mail_request: MailRequest) -> None:
+    token = SignInToken.issue(mail_request.email, mail_request.browser, mail_request.next_path)
     db.session.commit()
-    link = external_url("auth.link", token=issued.token)
-    text = render_template("mail/sign_in.txt", link=link, code=issued.code, asked=asked)
-    code = issued.code
+    link = external_url("auth.link", token=token.token)
+    text = render_template(
+        "mail/sign_in.txt", link=link, code=token.code, mail_request=mail_request
+    )
+    code = token.code
     subject = f"{code} is your smstracker sign-in code" if code else "Your smstracker sign-in link"
     try:
-        outgoing.send(asked.email, subject, text)
+        session.send(mail_request.email, subject, text)
     except MailRefusedError as error:
         MailHealth.record_mail(str(error))
         db.session.commit()

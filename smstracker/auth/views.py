@@ -1,4 +1,4 @@
-"""The pages of sign-in. A GET never spends a token: mail scanners open links."""
+"""Sign-in pages. A GET never redeems a token, as mail scanners open links."""
 
 import logging
 import secrets
@@ -9,13 +9,13 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user, login_user, logout_user
 from flask_wtf.csrf import CSRFError
 
-from smstracker.auth.browser_name import browser_name
+from smstracker.auth.browser_name import name_browser
 from smstracker.auth.forms import CodeForm, ConfirmForm, SignInForm
 from smstracker.auth.sign_in_limits import count_mail, network_key, parse_client
-from smstracker.auth.sign_in_mail import MailRequest, check_server, look_up
+from smstracker.auth.sign_in_mail import MailRequest, check_mail_server, look_up_address
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db
-from smstracker.mailer import can_mail, current_mailer
+from smstracker.mailer import can_send_mail, current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
 from smstracker.models.sign_in import CODE_ATTEMPTS, find_signed_in_user
 from smstracker.web.error_pages import error_page, too_many_requests
@@ -27,11 +27,11 @@ bp = Blueprint("auth", __name__, url_prefix="/auth")
 
 @bp.errorhandler(CSRFError)
 def stale_form(_error: CSRFError) -> ResponseReturnValue:
-    """The form was open for too long: here it is again, as it was filled in."""
+    """Show a form whose CSRF token expired again, as it was filled in."""
     if request.endpoint == "auth.sign_out":
         return error_page(400)
     if request.endpoint == "auth.follow_link":
-        # The path is the whole form. A stranger's page gains nothing: it could link here as well.
+        # The path holds the token. Another site gains nothing by posting: it could link here too.
         token = (request.view_args or {})["token"]
         page = render_template("auth/link.html", form=ConfirmForm(), token=token, is_stale=True)
     elif request.endpoint == "auth.enter_code" and "browser" in session:
@@ -53,8 +53,8 @@ def sign_in() -> ResponseReturnValue:
 
 @bp.post("/sign-in")
 def ask_for_mail() -> ResponseReturnValue:
-    """Same answer, same work and so the same time, whoever the address belongs to."""
-    if not can_mail():
+    """Give the same answer in the same time, whoever the address belongs to."""
+    if not can_send_mail():
         return redirect(url_for(".sign_in"), 303)
     form = SignInForm()
     if not form.validate():
@@ -65,33 +65,33 @@ def ask_for_mail() -> ResponseReturnValue:
     wait = count_mail(form.address, client)
     if wait:
         return too_many_requests(wait)
-    asked = MailRequest(
+    mail_request = MailRequest(
         email=form.address,
         browser=secrets.token_urlsafe(32),
         next_path=safe_next_path(form.next.data),
         client_address=str(client or "an unknown address"),
         network=network_key(client),
-        browser_name=browser_name(request.user_agent.string),
+        browser_name=name_browser(request.user_agent.string),
     )
-    if not _answer_in_background(asked):
+    if not _queue_mail(mail_request):
         return _busy_page(form)
-    session["browser"] = asked.browser
+    session["browser"] = mail_request.browser
     session["tries"] = 0
     return redirect(url_for(".sign_in", step="code"), 303)
 
 
-def _answer_in_background(asked: MailRequest) -> bool:
-    """Hand the request over; return once it is known whether the server can be used, or soon."""
+def _queue_mail(mail_request: MailRequest) -> bool:
+    """Queue the look-up and wait briefly for the check of the mail server; False if full."""
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     threads = current_mailer().threads
-    is_taken = threads.look_up(partial(look_up, app, asked))
-    if is_taken:
-        threads.wait_briefly(threads.check(partial(check_server, app)))
-    return is_taken
+    is_queued = threads.look_up(partial(look_up_address, app, mail_request))
+    if is_queued:
+        threads.wait_briefly(threads.check(partial(check_mail_server, app)))
+    return is_queued
 
 
 def _busy_page(form: SignInForm) -> ResponseReturnValue:
-    """Nobody's request can be taken now; this one was not counted."""
+    """The form with a notice that the queue is full; the request is not counted."""
     return render_template("auth/sign_in.html", form=form, is_busy=True), 503
 
 
@@ -100,18 +100,18 @@ def link(token: str) -> ResponseReturnValue:
     try:
         is_live = SignInToken.is_live_link(token)
     except UNAVAILABLE:
-        is_live = True  # unknown until the button is pressed, and the page for that keeps the form
+        is_live = True  # unknown until the button is pressed; that error page keeps the form
     if not is_live:
-        return _dead_link()
+        return _dead_link_page()
     return render_template("auth/link.html", form=ConfirmForm(), token=token)
 
 
 @bp.post("/link/<token>")
 def follow_link(token: str) -> ResponseReturnValue:
-    return _signed_in(SignInToken.redeem_link(token)) or _dead_link()
+    return _start_session(SignInToken.redeem_link(token)) or _dead_link_page()
 
 
-def _dead_link() -> tuple[str, int]:
+def _dead_link_page() -> tuple[str, int]:
     return render_template("auth/link_is_dead.html"), 410
 
 
@@ -123,11 +123,11 @@ def enter_code() -> ResponseReturnValue:
     if not form.validate():
         return _code_page(form), 422
     session["tries"] = session.get("tries", 0) + 1
-    done = _signed_in(SignInToken.redeem_code(form.code.data or "", session["browser"]))
-    if done is None:
-        form.code.errors = [_wrong_code(CODE_ATTEMPTS - session["tries"])]
+    response = _start_session(SignInToken.redeem_code(form.code.data or "", session["browser"]))
+    if response is None:
+        form.code.errors = [_wrong_code_error(CODE_ATTEMPTS - session["tries"])]
         return _code_page(form), 422
-    return done
+    return response
 
 
 @bp.post("/sign-out")
@@ -140,14 +140,14 @@ def sign_out() -> ResponseReturnValue:
     return redirect(url_for(".sign_in"), 303)
 
 
-def _signed_in(token: SignInToken | None) -> ResponseReturnValue | None:
-    """Start a session for a spent token; None (after counting the try) if it cannot be had."""
+def _start_session(token: SignInToken | None) -> ResponseReturnValue | None:
+    """Sign the user of a redeemed token in; None, after committing the try, without one."""
     user = find_signed_in_user(token) if token else None
     db.session.commit()
     if user is None or token is None:
         log.info("sign_in_failed")
         return None
-    # Nothing of what the browser brought along survives, so no prepared session can be taken over.
+    # Clear the session, so that a prepared one cannot be taken over.
     session.clear()
     session.permanent = True
     login_user(user)
@@ -162,8 +162,8 @@ def _code_page(form: CodeForm, is_stale: bool = False) -> str:
     )
 
 
-def _wrong_code(tries_left: int) -> str:
+def _wrong_code_error(tries_left: int) -> str:
     if tries_left < 1:
-        return "That was the last try. Ask for a new mail."
+        return "That was the last try. Request a new mail."
     noun = "try" if tries_left == 1 else "tries"
-    return f"That is not the code from the newest mail. {tries_left} {noun} left."
+    return f"This is not the code from the newest mail. {tries_left} {noun} left."

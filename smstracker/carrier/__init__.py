@@ -1,6 +1,6 @@
-"""Twilio, and nothing else of ours knows it: send a message, ask about it, verify a signature.
+"""The only interface to Twilio: send and query messages, verify signatures; plain values only.
 
-Plain values in and out. What a create call can come to is an `Answer` or one of three errors.
+A create call gives a `CarrierMessage` or raises one of three `CarrierError`s.
 """
 
 import logging
@@ -22,6 +22,7 @@ from smstracker.carrier.account_checks import Account, SenderAbility
 from smstracker.carrier.carrier_message import CarrierMessage, read_carrier_message
 from smstracker.carrier.errors import (
     API_ERRORS,
+    UNREADABLE_ANSWER,
     CarrierBusyError,
     CarrierError,
     CarrierQueryError,
@@ -29,9 +30,9 @@ from smstracker.carrier.errors import (
     NotFoundAtCarrierError,
     OutcomeUnknownError,
     RefusedError,
-    create_broken,
-    create_refused,
-    inquiry_failed,
+    create_response_error,
+    create_transport_error,
+    query_error,
 )
 from smstracker.carrier.http_client import new_client
 from smstracker.carrier.signatures import Signatures, Signer
@@ -45,43 +46,43 @@ __all__ = [
     "CarrierMessage",
     "CarrierQueryError",
     "CarrierUnreachableError",
-    "NoSlotError",
     "NotFoundAtCarrierError",
     "OutcomeUnknownError",
     "RefusedError",
     "SenderAbility",
     "Signer",
+    "TooManyRequestsError",
     "current_carrier",
 ]
 
 log = logging.getLogger(__name__)
 
-CALLBACK_URL_REFUSED = 21609
+INVALID_CALLBACK_URL = 21609
 PAGE_SIZE = 1000
 
-# Without this, a callback that meets a 503 or a slow moment is lost: Twilio's default is one retry,
-# and only of a failed connection. Everything has to fit into 15 s, hence the short time-outs.
-RETRY_FRAGMENT = "#rc=5&rp=ct,rt,5xx&ct=2000&rt=2500"
+# Twilio's default is one retry, of failed connections only, so a callback that meets a 503 or a
+# slow answer would be lost. All attempts must fit into 15 s, hence the short time-outs.
+CONNECTION_OVERRIDES = "#rc=5&rp=ct,rt,5xx&ct=2000&rt=2500"
 
 T = TypeVar("T")
 
 
-class NoSlotError(Exception):
-    """As many requests wait for Twilio as may do so at once."""
+class TooManyRequestsError(Exception):
+    """Too many requests of browsers are waiting for Twilio."""
 
 
 class Carrier:
-    """One client for a process; safe to use from several threads."""
+    """Client for Twilio, one for a process. Thread safe."""
 
     def __init__(self, config: Config) -> None:
         client = new_client()
         if is_loopback(urlsplit(config.twilio_api_base_url).hostname or ""):
-            # What is meant for this machine must not go out by a proxy of the environment.
+            # Requests to this machine must not go to a proxy of the environment.
             client.session.trust_env = False
         self._client = Client(
             config.twilio_account_sid, config.twilio_auth_token, http_client=client
         )
-        # The client reads both from the environment, and would rewrite any host by them.
+        # Set both: the client reads them from the environment and rewrites any host by them.
         self._client.edge, self._client.region = config.twilio_edge, config.twilio_region
         self._client.api.base_url = config.twilio_api_base_url
         if config.twilio_api_base_url != TWILIO_API:
@@ -91,21 +92,21 @@ class Carrier:
         self.signatures = Signatures(config)
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Room for a request of a browser that asks Twilio. Raises NoSlotError.
+    def limit_requests(self) -> Iterator[None]:
+        """Limit the web requests that wait for Twilio to half of the threads, as Twilio may hang.
 
-        Twilio may hang: half of the threads always stay for what does not wait for it.
+        Raises TooManyRequestsError.
         """
         if not self._slots.acquire(blocking=False):
-            raise NoSlotError
-        waiting = waiting_threads()
-        if not waiting.enter():
+            raise TooManyRequestsError
+        thread_counter = waiting_threads()
+        if not thread_counter.enter():
             self._slots.release()
-            raise NoSlotError
+            raise TooManyRequestsError
         try:
             yield
         finally:
-            waiting.leave()
+            thread_counter.leave()
             self._slots.release()
 
     def send(
@@ -118,108 +119,110 @@ class Carrier:
         media_urls: list[str],
         status_callback: str,
     ) -> CarrierMessage:
-        """Create a message, once. Raises RefusedError, CarrierUnreachableError or OutcomeUnknownError.
+        """Create a message, once; without a callback if Twilio refuses its URL, which creates none.
 
-        If Twilio refuses the callback URL, nothing was created: it is sent again without one.
+        Raises RefusedError, CarrierUnreachableError or OutcomeUnknownError.
         """
-        what: dict[str, Any] = {"to": to}
-        what |= {"body": body} if body else {}
-        what |= {"messaging_service_sid": messaging_service_sid} if messaging_service_sid else {}
-        what |= {"from_": sender} if sender else {}
-        what |= {"media_url": media_urls} if media_urls else {}
+        fields = {
+            "to": to,
+            "from_": sender,
+            "messaging_service_sid": messaging_service_sid,
+            "body": body,
+            "media_url": media_urls,
+        }
+        parameters = {name: value for name, value in fields.items() if value}
+        callback = {"status_callback": status_callback + CONNECTION_OVERRIDES}
         try:
-            return self._create(what | {"status_callback": status_callback + RETRY_FRAGMENT}, True)
+            return self._create(parameters | callback, callback_requested=True)
         except RefusedError as error:
-            if error.code != str(CALLBACK_URL_REFUSED):
+            if error.code != str(INVALID_CALLBACK_URL):
                 raise
         log.warning("callback_url_refused")
         try:
-            return self._create(what, False)
+            return self._create(parameters, callback_requested=False)
         except CarrierError as error:
             error.callback_requested = False
             raise
 
-    def _create(self, what: dict[str, Any], callback_requested: bool) -> CarrierMessage:
+    def _create(self, parameters: dict[str, Any], callback_requested: bool) -> CarrierMessage:
         try:
-            made = self._client.messages.create(**what)
+            resource = self._client.messages.create(**parameters)
         except API_ERRORS as error:
-            raise create_refused(error.status, error.code) from error
+            raise create_response_error(error.status, error.code) from error
         except (RequestException, UnicodeEncodeError) as error:
-            raise create_broken(error) from error
-        except Exception as error:  # an answer that cannot be read may still mean "created"
+            raise create_transport_error(error) from error
+        except Exception as error:  # an unreadable answer may still mean "created"
             raise OutcomeUnknownError({"error": type(error).__name__}) from error
-        answer = read_carrier_message(made, callback_requested)
-        if answer is None:
+        message = read_carrier_message(resource, callback_requested)
+        if message is None:
             raise OutcomeUnknownError({"error": "no SID in the answer"})
-        return answer
+        return message
 
     def fetch(self, sid: str, account_sid: str | None = None) -> CarrierMessage:
-        """A message by its SID. Raises CarrierQueryError; NotFoundAtCarrierError if Twilio has deleted it."""
-        answer = _ask(
-            lambda: read_carrier_message(self._account(account_sid).messages(sid).fetch())
-        )
-        if answer is None or answer.sid != sid:
-            raise CarrierQueryError("Twilio's answer could not be read.")
-        return answer
+        """Fetch a message by SID. Raises CarrierQueryError, NotFoundAtCarrierError if deleted."""
+        resource = self._account(account_sid).messages(sid)
+        message = _query(lambda: read_carrier_message(resource.fetch()))
+        if message is None or message.sid != sid:
+            raise CarrierQueryError(UNREADABLE_ANSWER)
+        return message
 
-    def list_sent_to(
+    def list_by_recipient(
         self, recipient: str, account_sid: str | None = None
     ) -> Iterator[CarrierMessage]:
-        """The messages to a number, newest first, those not yet sent too. Raises CarrierQueryError."""
+        """The messages to a number, newest first, also unsent ones. Raises CarrierQueryError."""
         messages = self._account(account_sid).messages
-        return _ask_on(lambda: messages.stream(to=recipient, page_size=PAGE_SIZE))
+        return _stream_messages(lambda: messages.stream(to=recipient, page_size=PAGE_SIZE))
 
-    def list_sent(self, moment: datetime) -> Iterator[list[CarrierMessage]]:
-        """The account's messages that were sent since `moment`, a request for each list.
-
-        Raises CarrierQueryError.
-        """
-        # The client would write an aware datetime with a Z and not convert it.
-        since = moment.astimezone(UTC)
+    def iterate_sent(self, sent_after: datetime) -> Iterator[list[CarrierMessage]]:
+        """The account's sent messages, by pages of one request each. Raises CarrierQueryError."""
+        # The client appends a Z to an aware datetime without converting it.
+        utc_sent_after = sent_after.astimezone(UTC)
         messages = self._account(None).messages
-        page = _ask(lambda: messages.page(date_sent_after=since, page_size=PAGE_SIZE))
+        page = _query(lambda: messages.page(date_sent_after=utc_sent_after, page_size=PAGE_SIZE))
         while page is not None:
-            yield _readable(page)
-            page = _ask(page.next_page)
+            yield _read_page(page)
+            page = _query(page.next_page)
 
     def fetch_account(self) -> Account:
-        """Our account, which shows that the credentials are right. Raises CarrierQueryError."""
-        return _ask(lambda: account_checks.fetch_account(self._client, self._account_sid))
+        """Fetch our account, which verifies the credentials. Raises CarrierQueryError."""
+        return _query(lambda: account_checks.fetch_account(self._client, self._account_sid))
 
-    def sender_ability(self, number: str) -> SenderAbility:
-        """Whether a phone number can send for us. Raises CarrierQueryError."""
-        return _ask(lambda: account_checks.sender_ability(self._client, self._account_sid, number))
+    def fetch_sender_ability(self, number: str) -> SenderAbility:
+        """Whether we can send from a phone number. Raises CarrierQueryError."""
+        return _query(
+            lambda: account_checks.fetch_sender_ability(self._client, self._account_sid, number)
+        )
 
-    def check_service(self, service_sid: str) -> None:
-        """Whether there is this Messaging Service. Raises CarrierQueryError; NotFoundAtCarrierError if not."""
-        _ask(lambda: account_checks.fetch_service(self._client, service_sid))
+    def require_messaging_service(self, service_sid: str) -> None:
+        """Raise NotFoundAtCarrierError if the service does not exist, or CarrierQueryError."""
+        _query(lambda: account_checks.fetch_messaging_service(self._client, service_sid))
 
     def _account(self, account_sid: str | None) -> AccountContext:
         return self._client.api.v2010.accounts(account_sid or self._account_sid)
 
 
-def _ask(question: Callable[[], T]) -> T:
+def _query(request: Callable[[], T]) -> T:
     try:
-        return question()
+        return request()
     except Exception as error:
-        raise inquiry_failed(error) from error
+        raise query_error(error) from error
 
 
-def _readable(page: Iterator[Any]) -> list[CarrierMessage]:
-    answers = _ask(lambda: [read_carrier_message(record) for record in page])
-    return [answer for answer in answers if answer is not None]
+def _read_page(page: Iterator[Any]) -> list[CarrierMessage]:
+    messages = _query(lambda: [read_carrier_message(resource) for resource in page])
+    return [message for message in messages if message is not None]
 
 
-def _ask_on(question: Callable[[], Iterator[Any]]) -> Iterator[CarrierMessage]:
-    """The readable answers of a list; a page that cannot be had ends it with an error."""
-    found = _ask(question)
+def _stream_messages(request: Callable[[], Iterator[Any]]) -> Iterator[CarrierMessage]:
+    """The readable messages of a list. Raises CarrierQueryError at a failed page."""
+    resources = _query(request)
     while True:
-        made = _ask(lambda: next(found, None))
-        if made is None:
+        resource = _query(lambda: next(resources, None))
+        if resource is None:
             return
-        answer = read_carrier_message(made)
-        if answer is not None:
-            yield answer
+        message = read_carrier_message(resource)
+        if message is not None:
+            yield message
 
 
 def init_app(app: Flask) -> None:

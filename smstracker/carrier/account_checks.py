@@ -1,4 +1,4 @@
-"""What Twilio says of our account and senders, in plain values; for `flask doctor`."""
+"""The account and its senders at Twilio, in plain values; for `flask doctor`."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from smstracker.clock import utcnow
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`clock_ahead` is how far our clock is ahead of Twilio's; None if its answer had no date."""
+    """The account; `clock_ahead` is our clock minus Twilio's, None without a date in the answer."""
 
     status: str
     is_trial: bool
@@ -21,7 +21,7 @@ class Account:
 
 
 class SenderAbility(StrEnum):
-    """What Twilio says of a phone number as a sender."""
+    """Whether a phone number can send."""
 
     SENDS = "sends"
     NO_SMS = "no SMS"
@@ -29,38 +29,42 @@ class SenderAbility(StrEnum):
 
 
 def fetch_account(client: Client, account_sid: str) -> Account:
-    asked = utcnow()
-    answer = client.api.v2010.accounts(account_sid).fetch_with_http_info()
-    here = asked + (utcnow() - asked) / 2
-    there = _date(answer.headers)
+    requested_at = utcnow()
+    response = client.api.v2010.accounts(account_sid).fetch_with_http_info()
+    local_time = requested_at + (utcnow() - requested_at) / 2
+    twilio_time = _response_time(response.headers)
     return Account(
-        status=str(answer.data.status),
-        is_trial=str(answer.data.type).lower() == "trial",
-        clock_ahead=here - there if there else None,
+        status=str(response.data.status),
+        is_trial=str(response.data.type).lower() == "trial",
+        clock_ahead=local_time - twilio_time if twilio_time else None,
     )
 
 
-def _date(headers: Any) -> datetime | None:
+def _response_time(headers: Any) -> datetime | None:
     try:
         moment = parsedate_to_datetime(headers["Date"])
     except (KeyError, TypeError, ValueError):
         return None
-    # The header has whole seconds, cut off.
+    # The header has whole seconds, rounded down.
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return aware + timedelta(seconds=0.5)
 
 
-def sender_ability(client: Client, account_sid: str, number: str) -> SenderAbility:
-    """Whether a phone number in E.164 is the account's and can send SMS."""
+def fetch_sender_ability(client: Client, account_sid: str, number: str) -> SenderAbility:
+    """Whether a phone number (E.164) belongs to the account and can send SMS."""
     numbers = client.api.v2010.accounts(account_sid).incoming_phone_numbers
-    for found in numbers.list(phone_number=number, limit=1):
-        if found.phone_number == number:
-            can = found.capabilities
-            sms = can.get("sms") if isinstance(can, dict) else getattr(can, "sms", None)
+    for owned_number in numbers.list(phone_number=number, limit=1):
+        if owned_number.phone_number == number:
+            capabilities = owned_number.capabilities
+            sms = (
+                capabilities.get("sms")
+                if isinstance(capabilities, dict)
+                else getattr(capabilities, "sms", None)
+            )
             return SenderAbility.SENDS if sms else SenderAbility.NO_SMS
     return SenderAbility.NOT_OURS
 
 
-def fetch_service(client: Client, service_sid: str) -> None:
-    """Raises what the client raises if there is no such Messaging Service."""
+def fetch_messaging_service(client: Client, service_sid: str) -> None:
+    """Raise the client's error if the Messaging Service does not exist."""
     client.messaging.v1.services(service_sid).fetch()

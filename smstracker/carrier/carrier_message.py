@@ -1,4 +1,4 @@
-"""A message as Twilio has it, in plain values."""
+"""A message at Twilio, in plain values."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,18 +7,19 @@ from typing import Any
 
 from twilio.rest.api.v2010.account.message import MessageInstance
 
-# The payload is shown to people and kept for ever: no text and no number goes into it.
-_SHOWN_FIELDS = (
+# The payload is shown to people and kept for ever, so it holds no text and no number.
+_PAYLOAD_FIELDS = (
     *("sid", "status", "num_segments", "num_media", "direction", "api_version"),
     *("error_code", "error_message", "price", "price_unit", "messaging_service_sid"),
 )
-MICRO = 1_000_000
+MICROS_PER_UNIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class CarrierMessage:
-    """`sender` is None until a Messaging Service chose one. `price_micros` is what was charged, in
-    millionths of `price_unit`; it is known only some time after the message was sent.
+    """A message; `sender` is None until a Messaging Service chose one.
+
+    `price_micros` is the charge in millionths of `price_unit`, set some time after the sending.
     """
 
     sid: str
@@ -37,37 +38,39 @@ class CarrierMessage:
 
 
 def read_carrier_message(
-    made: MessageInstance, callback_requested: bool = True
+    resource: MessageInstance, callback_requested: bool = True
 ) -> CarrierMessage | None:
-    """The answer in a resource of the client; None if it has no usable SID."""
-    if not isinstance(made.sid, str) or not made.sid.isalnum() or len(made.sid) > 64:
+    """Convert a resource of the client; None without a usable SID."""
+    if not isinstance(resource.sid, str) or not resource.sid.isalnum() or len(resource.sid) > 64:
         return None
-    price = _micros(made.price)
+    price = _parse_micros(resource.price)
     return CarrierMessage(
-        sid=made.sid,
-        status=str(made.status)[:64],
-        error_code=str(made.error_code)[:16] if made.error_code else None,
-        recipient=made.to if isinstance(made.to, str) else None,
-        sender=made.from_[:34] if isinstance(made.from_, str) else None,
-        body=made.body if isinstance(made.body, str) else None,
-        segments=_count(made.num_segments),
+        sid=resource.sid,
+        status=str(resource.status)[:64],
+        error_code=str(resource.error_code)[:16] if resource.error_code else None,
+        recipient=resource.to if isinstance(resource.to, str) else None,
+        sender=resource.from_[:34] if isinstance(resource.from_, str) else None,
+        body=resource.body if isinstance(resource.body, str) else None,
+        segments=_parse_count(resource.num_segments),
         price_micros=price,
-        price_unit=str(made.price_unit)[:3] if price is not None and made.price_unit else None,
-        created_at=made.date_created,
-        sent_at=made.date_sent,
-        payload={name: getattr(made, name, None) for name in _SHOWN_FIELDS},
+        price_unit=str(resource.price_unit)[:3]
+        if price is not None and resource.price_unit
+        else None,
+        created_at=resource.date_created,
+        sent_at=resource.date_sent,
+        payload={name: getattr(resource, name, None) for name in _PAYLOAD_FIELDS},
         callback_requested=callback_requested,
     )
 
 
-def _count(number: object) -> int | None:
+def _parse_count(number: object) -> int | None:
     return int(number) if isinstance(number, str) and number.isdecimal() and number != "0" else None
 
 
-def _micros(price: object) -> int | None:
-    """Twilio gives a charge as a negative decimal in a string."""
+def _parse_micros(price: object) -> int | None:
+    """Convert a price, which Twilio gives as a negative decimal string."""
     try:
-        micros = int(-Decimal(str(price)) * MICRO) if price is not None else None
+        micros = int(-Decimal(str(price)) * MICROS_PER_UNIT) if price is not None else None
     except (ArithmeticError, ValueError):
         return None
     return micros if micros is not None and abs(micros) < 2**62 else None

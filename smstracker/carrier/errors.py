@@ -1,4 +1,4 @@
-"""What a request to Twilio can come to but an answer."""
+"""Errors of requests to Twilio, and their mapping from the client's errors."""
 
 from collections.abc import Iterator
 from ssl import SSLCertVerificationError
@@ -18,20 +18,21 @@ from twilio.base.exceptions import (
 )
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-# Twilio's API raises one of two unrelated classes.
+# The client raises one of two unrelated classes.
 API_ERRORS = (TwilioRestException, TwilioServiceException)
 
 NOT_FOUND = 20404
+UNREADABLE_ANSWER = "Twilio's answer could not be read."
 
-# The request cannot have left this machine if one of these is at the bottom of an error.
-_NEVER_LEFT = (NewConnectionError, ConnectTimeoutError, SSLCertVerificationError)
-# Nor if the request could not even be put into bytes. (No redirect is followed, which could lead
-# to such an address after the request.)
-_NEVER_WRITTEN = (UnicodeEncodeError, InvalidHeader, InvalidSchema, InvalidURL, MissingSchema)
+# With one of these as a cause, the request cannot have left this machine.
+_CONNECT_ERRORS = (NewConnectionError, ConnectTimeoutError, SSLCertVerificationError)
+# Nor with one of these: the request could not be encoded. (The client follows no redirects, which
+# could lead to such an address after the request.)
+_ENCODE_ERRORS = (UnicodeEncodeError, InvalidHeader, InvalidSchema, InvalidURL, MissingSchema)
 
 
 class CarrierError(Exception):
-    """The create call gave no message that we know of."""
+    """A create call without a message that we know of; `payload` goes into the event."""
 
     def __init__(self, payload: dict[str, Any]) -> None:
         super().__init__(type(self).__name__)
@@ -40,7 +41,7 @@ class CarrierError(Exception):
 
 
 class RefusedError(CarrierError):
-    """Twilio answered that it did not create the message. `code` is its error code, as text."""
+    """Twilio refused to create the message; `code` is its error code as text."""
 
     def __init__(self, code: str, http_status: int) -> None:
         super().__init__({"error_code": code, "http_status": http_status})
@@ -48,7 +49,7 @@ class RefusedError(CarrierError):
 
 
 class CarrierUnreachableError(CarrierError):
-    """The request certainly never arrived: the message was not sent."""
+    """The request never left this machine, so the message was not sent."""
 
 
 class OutcomeUnknownError(CarrierError):
@@ -56,7 +57,7 @@ class OutcomeUnknownError(CarrierError):
 
 
 class CarrierQueryError(Exception):
-    """Twilio could not be asked, or gave no readable answer; `reason` says why, in words."""
+    """A query without a readable answer; `reason` says why, in a sentence for people."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -64,68 +65,68 @@ class CarrierQueryError(Exception):
 
 
 class CarrierBusyError(CarrierQueryError):
-    """Twilio asks for fewer requests (429)."""
+    """Twilio's rate limit is reached (429)."""
 
 
 class NotFoundAtCarrierError(CarrierQueryError):
-    """Twilio has no such resource (any more)."""
+    """The resource does not exist at Twilio, or no longer."""
 
 
-def create_refused(http_status: int, code: int | None) -> CarrierError:
-    """An answer of 4xx says "not created", but for 408; any other may come after the creation."""
+def create_response_error(http_status: int, code: int | None) -> CarrierError:
+    """The error of a response: 4xx except 408 means "not created"; others leave it open."""
     if 400 <= http_status < 500 and http_status != 408:
         # The client puts the HTTP status in place of a code if the body has none.
-        known = code is not None and code >= 10000
-        return RefusedError(str(code) if known else f"HTTP {http_status}", http_status)
+        has_twilio_code = code is not None and code >= 10000
+        return RefusedError(str(code) if has_twilio_code else f"HTTP {http_status}", http_status)
     return OutcomeUnknownError({"http_status": http_status})
 
 
-def create_broken(error: RequestException | UnicodeEncodeError) -> CarrierError:
-    chain = list(_causes(error))
-    payload = {"error": type(chain[-1]).__name__}
-    is_written = not isinstance(error, _NEVER_WRITTEN)
-    if not is_written or any(isinstance(cause, _NEVER_LEFT) for cause in chain):
+def create_transport_error(error: RequestException | UnicodeEncodeError) -> CarrierError:
+    """The error of a create call without a response."""
+    causes = list(_iterate_causes(error))
+    payload = {"error": type(causes[-1]).__name__}
+    is_encoded = not isinstance(error, _ENCODE_ERRORS)
+    if not is_encoded or any(isinstance(cause, _CONNECT_ERRORS) for cause in causes):
         return CarrierUnreachableError(payload)
     return OutcomeUnknownError(payload)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what lies under it: requests and urllib3 keep the reason in three places."""
-    found: list[BaseException] = []
-    following: list[object] = [error]
-    while following:
-        one = following.pop(0)
-        if isinstance(one, BaseException) and one not in found:
-            found.append(one)
-            following += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
-    yield from found
+def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and its causes, which requests and urllib3 keep in different places."""
+    causes: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending:
+        candidate = pending.pop(0)
+        if isinstance(candidate, BaseException) and candidate not in causes:
+            causes.append(candidate)
+            pending += [*candidate.args, getattr(candidate, "reason", None)]
+            pending += [candidate.__cause__, candidate.__context__]
+    yield from causes
 
 
-def inquiry_failed(error: Exception) -> CarrierQueryError:
-    """What kept Twilio from answering a question."""
+def query_error(error: Exception) -> CarrierQueryError:
+    """The error of a failed query."""
     if isinstance(error, RequestException):
         return CarrierQueryError("Twilio could not be reached.")
     if isinstance(error, API_ERRORS):
-        return _query_error(error.status, error.code)
-    status = _status_of_list(error)
-    return (
-        _query_error(status) if status else CarrierQueryError("Twilio's answer could not be read.")
-    )
+        return _query_response_error(error.status, error.code)
+    status = _list_response_status(error)
+    return _query_response_error(status) if status else CarrierQueryError(UNREADABLE_ANSWER)
 
 
-def _status_of_list(error: Exception) -> int | None:
-    """The client tells of a list that was refused by a plain exception with the response in it."""
+def _list_response_status(error: Exception) -> int | None:
+    """The HTTP status of a refused list, whose error has the response as second argument."""
     response = error.args[1] if isinstance(error, TwilioException) and len(error.args) > 1 else None
     status = getattr(response, "status_code", 200)
     return status if status != 200 else None
 
 
-def _query_error(status: int, code: int | None = None) -> CarrierQueryError:
+def _query_response_error(status: int, code: int | None = None) -> CarrierQueryError:
     if status == 429:
-        return CarrierBusyError("Twilio asks for fewer requests (429).")
-    # A 404 of something in between, or of a wrong address, has no code of Twilio's.
+        return CarrierBusyError("Twilio's rate limit is reached (HTTP 429).")
+    # A 404 of a proxy or a wrong address has no Twilio code.
     if status == 404 and code == NOT_FOUND:
-        return NotFoundAtCarrierError("Twilio does not have it.")
+        return NotFoundAtCarrierError("Not found at Twilio.")
     if status in (401, 403):
         return CarrierQueryError(
             f"Twilio did not accept the credentials (HTTP {status}): check "
@@ -133,6 +134,6 @@ def _query_error(status: int, code: int | None = None) -> CarrierQueryError:
         )
     if status >= 500:
         return CarrierQueryError(
-            f"Twilio has trouble (HTTP {status}): see status.twilio.com and try again later."
+            f"Twilio has a server error (HTTP {status}): see status.twilio.com and try again later."
         )
     return CarrierQueryError(f"Twilio answered with HTTP {status}.")

@@ -1,4 +1,4 @@
-"""The HTTP client for Twilio, with a limit on a whole answer: time-outs alone are for each read."""
+"""HTTP client for Twilio with a time limit on a whole answer; time-outs limit single reads."""
 
 import http.client
 import io
@@ -11,25 +11,25 @@ from twilio.http.http_client import TwilioHttpClient
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-TIMEOUT = 10.0  # seconds to connect, and again between two packets of the answer
-ANSWER_WITHIN = 20.0  # seconds from the request to the end of the answer
-CONNECTIONS = 32  # kept open
+READ_TIMEOUT = 10.0  # seconds to connect, and between two packets of the answer
+RESPONSE_TIMEOUT = 20.0  # seconds from the request to the end of the answer
+POOL_SIZE = 32
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads from a socket until a moment. Raises TimeoutError, as the socket does."""
+    """Reads from a socket until a deadline. Raises TimeoutError, as the socket does."""
 
-    def __init__(self, raw: io.RawIOBase, connection: socket.socket, until: float) -> None:
-        self._raw, self._connection, self._until = raw, connection, until
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket, deadline: float) -> None:
+        self._raw, self._connection, self._deadline = raw, connection, deadline
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        rest = self._until - time.monotonic()
-        if rest <= 0:
-            raise TimeoutError("the answer takes too long")
-        self._connection.settimeout(min(rest, TIMEOUT))
+        seconds_left = self._deadline - time.monotonic()
+        if seconds_left <= 0:
+            raise TimeoutError("the answer took too long")
+        self._connection.settimeout(min(seconds_left, READ_TIMEOUT))
         return cast(int | None, self._raw.readinto(buffer))
 
     def close(self) -> None:
@@ -38,12 +38,12 @@ class _DeadlineReader(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """Made when the request has been sent: from here the time for the answer counts."""
+    """A response whose deadline starts at construction, when the request is sent."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
-        until = time.monotonic() + ANSWER_WITHIN
-        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, until))
+        deadline = time.monotonic() + RESPONSE_TIMEOUT
+        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, deadline))
 
 
 class _Connection(HTTPConnection):
@@ -65,22 +65,22 @@ class _SecurePool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        _limit(self.poolmanager)
+        _use_deadline_pools(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs)
-        _limit(manager)
+        _use_deadline_pools(manager)
         return manager
 
 
-def _limit(manager: Any) -> None:
-    # Those of a SOCKS proxy are of a kind of their own.
+def _use_deadline_pools(manager: Any) -> None:
+    # A SOCKS proxy manager has pool classes of its own.
     if "socks" not in type(manager).__name__.lower():
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
 
 def new_client() -> TwilioHttpClient:
-    client = TwilioHttpClient(timeout=TIMEOUT)
+    client = TwilioHttpClient(timeout=READ_TIMEOUT)
     for scheme in ("http://", "https://"):
-        client.session.mount(scheme, _Adapter(pool_maxsize=CONNECTIONS))
+        client.session.mount(scheme, _Adapter(pool_maxsize=POOL_SIZE))
     return client

@@ -1,8 +1,8 @@
-"""Who signed a status callback: an Auth Token (HMAC-SHA1) or a shared key (HMAC-SHA256).
+"""Verification of signed callbacks: by an Auth Token (HMAC-SHA1) or a shared key (HMAC-SHA256).
 
-What a request says of itself only selects: an account one of our tokens, a key id one of our keys.
-The hash follows from the kind of secret, so no header can make a check weaker. The HMAC is computed
-by `twilio.request_validator`; here the fields are put together once and not once for each secret.
+The request only selects a secret: the account one of our tokens, the key id one of our keys. The
+secret determines the hash, so no header can weaken a check. `twilio.request_validator` computes the
+HMAC; the fields are concatenated here, once for all secrets.
 """
 
 import re
@@ -34,7 +34,7 @@ SHARED_KEY = "shared key"
 SIGNATURE = "X-Twilio-Signature"
 SIGNATURE_SETTINGS = "X-Twilio-Webhooks-Signature-Settings"
 # Base64 of 20 and of 32 bytes.
-_SHAPES = {
+_SIGNATURE_PATTERNS = {
     HMAC_SHA1: re.compile(r"[A-Za-z0-9+/]{27}="),
     HMAC_SHA256: re.compile(r"[A-Za-z0-9+/]{43}="),
 }
@@ -45,7 +45,7 @@ _NETLOC = re.compile(r"(.*?)(?::([0-9]+))?", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """The account that a secret vouches for, and which kind of secret it is."""
+    """The account that a secret authenticates, and the kind of secret."""
 
     account_sid: str
     token: str
@@ -53,14 +53,14 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class SignatureSettings:
-    """The header that names a shared key; an entry that it lacks is empty."""
+    """The parsed header that names a shared key; a missing entry is empty."""
 
     key_id: str
     algorithm: str
 
     @classmethod
     def parse(cls, header: str | None) -> "SignatureSettings | None":
-        """None without the header. An entry that comes twice counts as missing."""
+        """Parse the header; None without it. A repeated entry counts as missing."""
         if not header or not header.strip():
             return None
         entries: dict[str, list[str]] = {}
@@ -76,18 +76,18 @@ class SignatureSettings:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A token or key with the one hash that it may be used with."""
+    """A token or key, with its hash algorithm."""
 
     validator: RequestValidator
     algorithm: str = HMAC_SHA1
 
     def sign(self, text: str) -> str:
-        """The signature of `text`. Raises UnicodeEncodeError for half of a surrogate pair."""
+        """Sign a text. Raises UnicodeEncodeError for a lone surrogate."""
         return str(self.validator.compute_signature(text, {}, self.algorithm))
 
 
 class Signatures:
-    """Verifies with today's settings; safe to use from several threads."""
+    """Verifies and makes signatures with the secrets of the settings. Thread safe."""
 
     def __init__(self, config: Config) -> None:
         self._account = config.twilio_account_sid
@@ -107,11 +107,11 @@ class Signatures:
         }
 
     def has_token_for(self, account_sid: str | None) -> bool:
-        """Whether callbacks of this account can verify at all."""
+        """Whether callbacks of this account can verify."""
         return account_sid == self._account or account_sid in self._subaccounts
 
     def may_verify(self, signature: str, settings_header: str | None) -> bool:
-        """Whether any form could make this signature right: asked before the form is read."""
+        """Whether the signature can verify with some form; checked before the form is read."""
         settings = SignatureSettings.parse(settings_header)
         if settings is None:
             return is_signature(signature, HMAC_SHA1)
@@ -120,7 +120,7 @@ class Signatures:
     def identify_signer(
         self, url: str, form: Form, signature: str, settings_header: str | None = None
     ) -> Signer | None:
-        """Who signed a callback to `url`, as it was asked for; None if it does not verify."""
+        """The signer of a callback to `url`, the requested URL; None if it does not verify."""
         if not self.may_verify(signature, settings_header):
             return None
         settings = SignatureSettings.parse(settings_header)
@@ -131,7 +131,7 @@ class Signatures:
         return None
 
     def signs_address(self, url: str, signature: str, settings_header: str | None) -> bool:
-        """Whether any secret of ours signed the address alone, as Twilio signs JSON."""
+        """Whether one of our secrets signed the URL alone, as Twilio does for JSON."""
         settings = SignatureSettings.parse(settings_header)
         if settings is not None:
             key = self._key(settings)
@@ -142,10 +142,9 @@ class Signatures:
     def _candidates(
         self, account: str, settings: SignatureSettings | None
     ) -> Iterator[tuple[Signer, Secret]]:
-        """The secrets that may vouch for a callback of `account`.
+        """The secrets that may authenticate a callback of `account`.
 
-        A shared key belongs to our own account: it vouches for no subaccount, and the callback has
-        to name the account.
+        A shared key belongs to our main account, which the callback must name; no subaccount.
         """
         if settings is not None:
             key = self._key(settings)
@@ -160,16 +159,18 @@ class Signatures:
     def _key(self, settings: SignatureSettings) -> Secret | None:
         return self.keys.get(settings.key_id) if settings.algorithm == HMAC_SHA256 else None
 
-    def headers(self, url: str, form: dict[str, str], key_id: str | None = None) -> dict[str, str]:
-        """What Twilio would sign a callback with: the Auth Token, or a shared key of ours."""
+    def sign_headers(
+        self, url: str, form: dict[str, str], key_id: str | None = None
+    ) -> dict[str, str]:
+        """The signature headers of a callback, by the Auth Token or one of our shared keys."""
         text = url + signed_fields(MultiDict(form))
         if key_id is None:
             return {SIGNATURE: self._own[PRIMARY].sign(text)}
-        named = f"key={key_id},algorithm={HMAC_SHA256}"
-        return {SIGNATURE: self.keys[key_id].sign(text), SIGNATURE_SETTINGS: named}
+        settings_header = f"key={key_id},algorithm={HMAC_SHA256}"
+        return {SIGNATURE: self.keys[key_id].sign(text), SIGNATURE_SETTINGS: settings_header}
 
     def diagnostic_tokens(self, account_sid: str | None) -> dict[str, Secret]:
-        """The tokens to try when explaining a refusal; a former one never verifies a callback."""
+        """The tokens for the diagnosis of a refusal; the former one never verifies a callback."""
         own = self._own | self._former
         if account_sid in self._subaccounts:
             return {SUBACCOUNT: self._subaccounts[account_sid]} | own
@@ -177,23 +178,22 @@ class Signatures:
 
 
 def is_signature(signature: str, algorithm: str) -> bool:
-    """Whether this has the form of a signature by this algorithm."""
-    return _SHAPES[algorithm].fullmatch(signature) is not None
+    """Whether the text has the format of a signature by this algorithm."""
+    return _SIGNATURE_PATTERNS[algorithm].fullmatch(signature) is not None
 
 
 def signed_fields(form: Form) -> str:
-    """The fields as they are signed: sorted, each pair once, with nothing between them."""
+    """The signed text of the fields: sorted, each pair once, without separators."""
     return "".join(name + value for name, value in sorted(set(form.items(multi=True))))
 
 
 def signed_addresses(url: str) -> Iterator[str]:
-    """The spellings of one address that Twilio may have signed.
+    """The spellings of one URL that Twilio may have signed; all of them lead to the same place.
 
-    It is inconsistent about ports, and whether a lone `?` is signed depends on who typed the
-    address. None of these leads anywhere else.
+    Twilio is inconsistent about ports, and signs a lone `?` if the configured URL has one.
     """
-    scheme, _, rest = url.partition("://")
-    netloc, path, query = _ADDRESS.fullmatch(rest).groups()  # type: ignore[union-attr]
+    scheme, _, address = url.partition("://")
+    netloc, path, query = _ADDRESS.fullmatch(address).groups()  # type: ignore[union-attr]
     host, port = _NETLOC.fullmatch(netloc).groups()  # type: ignore[union-attr]
     for spelling in (netloc, host if port else f"{host}:{DEFAULT_PORTS[scheme]}"):
         yield f"{scheme}://{spelling}{path}" + (f"?{query}" if query else "")
@@ -202,11 +202,11 @@ def signed_addresses(url: str) -> Iterator[str]:
 
 
 def verifies(secret: Secret, url: str, fields: str, signature: str) -> bool:
-    """Whether `secret` signed these fields for this address; what cannot be checked does not."""
+    """Whether `secret` signed these fields for this URL; False if that cannot be computed."""
     try:
-        given = signature.encode()
+        signature_bytes = signature.encode()
         return any(
-            compare_digest(secret.sign(address + fields).encode(), given)
+            compare_digest(secret.sign(address + fields).encode(), signature_bytes)
             for address in signed_addresses(url)
         )
     except ValueError:

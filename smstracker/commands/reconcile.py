@@ -88,7 +88,7 @@ def _patiently(one: OpenMessage, pace: LookupThrottle) -> LookupOutcome:
         except CarrierBusyError:
             pace.back_off([])
             continue
-        pace.succeeded()
+        pace.reset_failures()
         return finding
     Event().wait(pace.reserve())
     return look_up_message(one)

@@ -20,7 +20,7 @@ from smstracker.messages.log_filters import LogFilters
 from smstracker.messages.pagination import LogPage
 from smstracker.messages.search import SearchFilters
 from smstracker.models import Message
-from smstracker.simulator.scenarios import STORIES
+from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.gsm_replacements import cost_advice
 from smstracker.sms.regions import region_in_a_sentence
 from smstracker.sms.segments import count_segments
@@ -51,7 +51,7 @@ def render_send_form(form: MessageForm, code: int, notice: str | None = None) ->
         # An MMS has no segments to save.
         "advice": None if form.pictures else cost_advice(text),
         "home_region": region_in_a_sentence(settings().default_region),
-        "scenarios": STORIES if settings().demo else (),
+        "scenarios": SCENARIOS if settings().demo else (),
         "now": utcnow(),
     }
     return render_template("dashboard/new_message.html", **context), code

@@ -6,7 +6,7 @@ from dataclasses import replace
 from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
-from smstracker.carrier import NoSlotError
+from smstracker.carrier import TooManyRequestsError
 from smstracker.clock import utcnow
 from smstracker.dashboard.forms import sender_choices
 from smstracker.dashboard.pages import get_own_message
@@ -52,7 +52,7 @@ def send(public_id: uuid.UUID) -> ResponseReturnValue:
         return _render(get_own_message(public_id), 429, send_limit_notice(error), may_send=True)
     try:
         save_and_submit(message)
-    except NoSlotError:
+    except TooManyRequestsError:
         page, code = _render(get_own_message(public_id), 503, CARRIER_BUSY, may_send=True)
         return page, code, {"Retry-After": "10"}
     return _show_message(message)

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 
-from smstracker.carrier import NoSlotError
+from smstracker.carrier import TooManyRequestsError
 from smstracker.clock import utcnow
 from smstracker.dashboard.forms import MessageForm
 from smstracker.dashboard.pages import (
@@ -160,7 +160,7 @@ def send() -> ResponseReturnValue:
         return render_send_form(form, 429, describe.send_limit_notice(error))
     try:
         save_and_submit(message)
-    except NoSlotError:
+    except TooManyRequestsError:
         return *render_send_form(form, 503, describe.CARRIER_BUSY), {"Retry-After": "10"}
     return redirect(url_for(".message", public_id=message.public_id), 303)
 

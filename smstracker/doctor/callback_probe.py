@@ -91,7 +91,7 @@ def _post_probe(query: str, fields: dict[str, str], key_id: str | None = None) -
     headers = {
         "Content-Type": FORM_TYPE,
         "User-Agent": "smstracker-doctor",
-        **current_carrier().signatures.headers(url, form, key_id),
+        **current_carrier().signatures.sign_headers(url, form, key_id),
     }
     connection = _connection()
     try:

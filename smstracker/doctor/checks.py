@@ -110,7 +110,7 @@ def _check_sender(sender: str) -> CheckResult:
         kind = f"the short code {sender}" if sender.isdecimal() else f"the sender {sender!r}"
         return ok(check, f"{kind} cannot be checked this way; Twilio judges it when it sends")
     try:
-        ability = current_carrier().sender_ability(sender)
+        ability = current_carrier().fetch_sender_ability(sender)
     except CarrierQueryError as error:
         return _not_checkable(name, error)
     if ability is SenderAbility.SENDS:
@@ -124,7 +124,7 @@ def _check_sender(sender: str) -> CheckResult:
 def _check_service(service: str) -> CheckResult:
     name = f"the Messaging Service that ends in {service[-4:]}"
     try:
-        current_carrier().check_service(service)
+        current_carrier().require_messaging_service(service)
     except NotFoundAtCarrierError:
         fix = "check TWILIO_MESSAGING_SERVICE_SID"
         return problem("senders", f"the account does not have {name}", fix)

@@ -9,9 +9,9 @@ from smstracker.carrier import (
     CarrierError,
     CarrierMessage,
     CarrierUnreachableError,
-    NoSlotError,
     OutcomeUnknownError,
     RefusedError,
+    TooManyRequestsError,
     current_carrier,
 )
 from smstracker.database.problems import log_reason
@@ -36,14 +36,14 @@ _STATUS_AFTER_ERROR: dict[type[CarrierError], str] = {
 def save_and_submit(message: Message) -> None:
     """Commit a pending message and submit it.
 
-    Raises NoSlotError if too many others wait for Twilio; then nothing is saved, so that the same
-    form can be sent again.
+    Raises TooManyRequestsError if too many others wait for Twilio; then nothing is saved, so that
+    the same form can be sent again.
     """
     try:
-        with current_carrier().slot():
+        with current_carrier().limit_requests():
             db.session.commit()
             submit(message)
-    except NoSlotError:
+    except TooManyRequestsError:
         db.session.rollback()
         raise
 

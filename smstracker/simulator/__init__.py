@@ -1,8 +1,7 @@
-"""The built-in carrier: speaks the part of Twilio's REST API that smstracker uses.
+"""A simulated carrier that speaks the part of Twilio's REST API that smstracker uses.
 
-It stands in for Twilio in demo mode and in tests, and posts signed status callbacks over real
-HTTP. It shares no logic with the app that it puts to the test; only the count of segments is
-taken from there.
+It replaces Twilio in demo mode and in tests, and posts signed status callbacks over real HTTP.
+The only code that it shares with the app under test counts segments.
 """
 
 import secrets
@@ -15,14 +14,14 @@ from smstracker.simulator.callback_client import CallbackClient, Signing
 from smstracker.simulator.fault_injection import FaultInjector, Faults
 from smstracker.simulator.http_server import SimulatorServer
 from smstracker.simulator.ledger import Ledger
-from smstracker.simulator.scenarios import STORIES, SigningKey
+from smstracker.simulator.scenarios import SCENARIOS, SigningKey
 
 from .access import LookupLimit
 from .api import api
 from .delivery import Delivery
 from .senders import senders
 
-__all__ = ["STORIES", "Faults", "SimulatorServer", "create_simulator"]
+__all__ = ["SCENARIOS", "Faults", "SimulatorServer", "create_simulator"]
 
 MAX_REQUEST_BYTES = 1_000_000
 UNKNOWN_KEY_ID = "webhooks_sharedkey_unknown"
@@ -38,18 +37,17 @@ def create_simulator(
     phone_numbers: tuple[str, ...] = ("+15005550006",),
     speed: float = 1.0,
     reject_unreachable_callbacks: bool = False,
-    mishaps: Faults | None = None,
+    faults: Faults | None = None,
     lookups_per_second: float | None = None,
 ) -> Flask:
     """The carrier as a WSGI app. Its threads run until `app.extensions["delivery"].close()`.
 
-    `speed` divides the delays of the stories. `app.extensions["books"]` tells what is true.
-    Without a secondary or former token or a shared key (`webhook_key`: id and secret), what it
-    should sign is signed with one that nobody knows.
-    `phone_numbers` are those that the account owns; it can send from any other all the same.
-    More look-ups of messages than `lookups_per_second` in any second are refused.
+    `speed` divides the delays of the scenarios. `app.extensions["ledger"]` holds the true state.
+    `webhook_key` is the id and secret of a shared key. `phone_numbers` only limit the list of them.
+    More look-ups of messages than `lookups_per_second` in any second are refused with 429.
     """
     app = Flask(__name__)
+    _register_views(app)
     app.config.update(
         MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES,
         ACCOUNT_SID=account_sid,
@@ -57,27 +55,35 @@ def create_simulator(
         PHONE_NUMBERS=phone_numbers,
         REJECT_UNREACHABLE_CALLBACKS=reject_unreachable_callbacks,
     )
-    key_id, key_secret = webhook_key or (UNKNOWN_KEY_ID, secrets.token_hex(16))
+    key_id, key_secret = webhook_key or (UNKNOWN_KEY_ID, None)
     signings = {
-        SigningKey.PRIMARY: Signing(auth_token),
-        SigningKey.SECONDARY: Signing(auth_token_secondary or secrets.token_hex(16)),
-        SigningKey.FORMER: Signing(auth_token_former or secrets.token_hex(16)),
-        SigningKey.WRONG: Signing(secrets.token_hex(16)),
-        SigningKey.SHARED: Signing(key_secret, key_id),
-        SigningKey.UNKNOWN_SHARED: Signing(secrets.token_hex(16), UNKNOWN_KEY_ID),
+        SigningKey.PRIMARY: _sign_with(auth_token),
+        SigningKey.SECONDARY: _sign_with(auth_token_secondary),
+        SigningKey.FORMER: _sign_with(auth_token_former),
+        SigningKey.WRONG: _sign_with(None),
+        SigningKey.SHARED: _sign_with(key_secret, key_id),
+        SigningKey.UNKNOWN_SHARED: _sign_with(None, UNKNOWN_KEY_ID),
     }
     app.extensions["lookup_limit"] = LookupLimit(lookups_per_second)
-    _start_carrier(app, signings, mishaps or Faults(), speed)
-    app.register_blueprint(api)
-    app.register_blueprint(senders)
-    api_errors.register(app)
+    _start_carrier(app, signings, faults or Faults(), speed)
     return app
 
 
+def _register_views(app: Flask) -> None:
+    app.register_blueprint(api)
+    app.register_blueprint(senders)
+    api_errors.register(app)
+
+
+def _sign_with(secret: str | None, key_id: str | None = None) -> Signing:
+    """Sign with a secret; a random one that nobody knows if it is not set."""
+    return Signing(secret or secrets.token_hex(16), key_id)
+
+
 def _start_carrier(
-    app: Flask, signings: Mapping[SigningKey, Signing], mishaps: Faults, speed: float
+    app: Flask, signings: Mapping[SigningKey, Signing], faults: Faults, speed: float
 ) -> None:
-    books, chance = Ledger(), FaultInjector(mishaps)
-    courier = CallbackClient(books, signings, speed)
-    delivery = Delivery(app.config["ACCOUNT_SID"], books, courier, chance, speed)
-    app.extensions.update(books=books, chance=chance, delivery=delivery)
+    ledger, fault_injector = Ledger(), FaultInjector(faults)
+    callback_client = CallbackClient(ledger, signings, speed)
+    delivery = Delivery(app.config["ACCOUNT_SID"], ledger, callback_client, fault_injector, speed)
+    app.extensions.update(ledger=ledger, fault_injector=fault_injector, delivery=delivery)

@@ -1,4 +1,4 @@
-"""`python -m smstracker.simulator`: the carrier of demo mode, until it is told to stop."""
+"""Run the simulated carrier of demo mode until SIGTERM or SIGINT."""
 
 import signal
 import sys
@@ -11,14 +11,14 @@ _STOP = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> int:
-    # Blocked before the threads start, which inherit it: only `sigwait` sees these signals.
+    # The threads inherit this block, so only `sigwait` receives these signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP)
     try:
         config = load()
     except ConfigError as error:
         return _refuse(str(error))
     if not config.demo:
-        return _refuse("The simulator does not run with live Twilio credentials set.")
+        return _refuse("The simulator does not run while live Twilio credentials are set.")
     app = create_simulator(
         account_sid=config.twilio_account_sid,
         auth_token=config.twilio_auth_token,
@@ -38,8 +38,8 @@ def main() -> int:
     return 0
 
 
-def _refuse(why: str) -> int:
-    print(why, file=sys.stderr)
+def _refuse(reason: str) -> int:
+    print(reason, file=sys.stderr)
     return 2
 
 

@@ -1,4 +1,4 @@
-"""Who may ask, and how often."""
+"""Authentication and rate limit of the simulated API."""
 
 import hmac
 import threading
@@ -15,7 +15,7 @@ LOOKUPS = frozenset({"api.fetch_message", "api.list_messages"})
 
 
 class LookupLimit:
-    """Thread safe. Admits `per_second` look-ups in any second; those refused do not count."""
+    """Admits `per_second` look-ups in any second; refused ones do not count. Thread safe."""
 
     def __init__(self, per_second: float | None, now: Callable[[], float] = time.monotonic) -> None:
         self._per_second = per_second
@@ -36,8 +36,8 @@ class LookupLimit:
             return True
 
 
-def guard(blueprint: Blueprint) -> None:
-    """Put the checks before every view of `blueprint`."""
+def add_checks(blueprint: Blueprint) -> None:
+    """Run the access checks before every view of `blueprint`."""
     for check in (_refuse_oversized, _authenticate, _limit_lookups):
         blueprint.before_request(check)
 
@@ -48,12 +48,16 @@ def _refuse_oversized() -> None:
 
 
 def _authenticate() -> None:
-    """Either auth token opens the account, which must be the one that a path names."""
-    given, account = request.authorization, current_app.config["ACCOUNT_SID"]
+    """Accept either auth token; the username and the SID in the path must be the account's."""
+    credentials, account = request.authorization, current_app.config["ACCOUNT_SID"]
     path_account = (request.view_args or {}).get("account_sid", account)
-    if given is None or given.type != "basic" or not given.username == account == path_account:
+    if (
+        credentials is None
+        or credentials.type != "basic"
+        or not credentials.username == account == path_account
+    ):
         raise ApiError(20003)
-    password = (given.password or "").encode()
+    password = (credentials.password or "").encode()
     tokens = current_app.config["AUTH_TOKENS"]
     if not any(hmac.compare_digest(password, token.encode()) for token in tokens):
         raise ApiError(20003)

@@ -1,4 +1,4 @@
-"""Refusals in the form that Twilio's API gives them."""
+"""Error responses in the format of Twilio's API."""
 
 from flask import Flask, jsonify
 from flask.typing import ResponseReturnValue
@@ -8,7 +8,7 @@ RETRY_AFTER_SECONDS = 1
 
 _MORE_INFO = "https://www.twilio.com/docs/errors/{}"
 
-# Codes of requests that are refused: HTTP status and text.
+# Error code of a refused request: HTTP status and text.
 _REFUSALS = {
     20001: (400, "Bad request"),
     20003: (401, "Authenticate"),
@@ -36,7 +36,7 @@ _REFUSALS = {
     35118: (400, "MessagingServiceSid is required to schedule a message"),
 }
 
-# Codes that an accepted message can end with, or carry as a warning.
+# Error codes that an accepted message can get.
 OUTCOMES = {
     30003: "Unreachable destination handset",
     30005: "Unknown destination handset",
@@ -51,7 +51,7 @@ _CODES_BY_STATUS = {401: 20003, 404: 20404, 405: 20004, 413: 20413, 429: 20429, 
 
 
 class ApiError(Exception):
-    """A request refused with one of Twilio's codes; the HTTP status and the text follow from it."""
+    """A refused request; Twilio's error code determines the HTTP status and the text."""
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -60,11 +60,11 @@ class ApiError(Exception):
 
 
 def register(app: Flask) -> None:
-    app.register_error_handler(ApiError, _answer)
-    app.register_error_handler(HTTPException, _answer_http)
+    app.register_error_handler(ApiError, _error_response)
+    app.register_error_handler(HTTPException, _http_error_response)
 
 
-def _answer(error: ApiError) -> ResponseReturnValue:
+def _error_response(error: ApiError) -> ResponseReturnValue:
     body = {
         "code": error.code,
         "message": error.message,
@@ -79,5 +79,5 @@ def _answer(error: ApiError) -> ResponseReturnValue:
     return jsonify(body), error.status, headers
 
 
-def _answer_http(error: HTTPException) -> ResponseReturnValue:
-    return _answer(ApiError(_CODES_BY_STATUS.get(error.code or 500, 20001)))
+def _http_error_response(error: HTTPException) -> ResponseReturnValue:
+    return _error_response(ApiError(_CODES_BY_STATUS.get(error.code or 500, 20001)))

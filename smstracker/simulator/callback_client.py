@@ -1,4 +1,4 @@
-"""Posts status callbacks as Twilio does: signed, over real HTTP, and retried as asked for."""
+"""Status callbacks posted as Twilio does: signed, over real HTTP, retried by the overrides."""
 
 import random
 import threading
@@ -28,7 +28,7 @@ MAX_ANSWER_BYTES = 65_536
 
 @dataclass(frozen=True, slots=True)
 class CallbackRequest:
-    """One change of status to tell. A repetition of an event has the same idempotency token."""
+    """A status callback to post; repetitions share its idempotency token."""
 
     sid: str
     status: str
@@ -39,18 +39,20 @@ class CallbackRequest:
 
 
 def build_callback(
-    account_sid: str, message: SimulatedMessage, story: Scenario, step: ScenarioStep
+    account_sid: str, message: SimulatedMessage, scenario: Scenario, step: ScenarioStep
 ) -> CallbackRequest:
-    """What a step tells about its message, which must have a callback URL."""
+    """The callback of a step. Raises ValueError for a message without a callback URL."""
     if message.callback is None:
-        raise ValueError("a message without a callback URL has no events")
-    key = SigningKey.WRONG if step.forged else story.key
-    params = _params(account_sid, message, step)
+        raise ValueError("the message has no callback URL")
+    key = SigningKey.WRONG if step.forged else scenario.key
+    params = _callback_params(account_sid, message, step)
     token = str(uuid.uuid4())
     return CallbackRequest(message.sid, step.status, message.callback, params, key, token)
 
 
-def _params(account_sid: str, message: SimulatedMessage, step: ScenarioStep) -> dict[str, str]:
+def _callback_params(
+    account_sid: str, message: SimulatedMessage, step: ScenarioStep
+) -> dict[str, str]:
     params = {
         "SmsSid": message.sid,
         "SmsStatus": step.status,
@@ -64,14 +66,14 @@ def _params(account_sid: str, message: SimulatedMessage, step: ScenarioStep) -> 
         "ErrorCode": None if step.error_code is None else str(step.error_code),
     }
     if step.status in ("delivered", "undelivered"):
-        # To the minute and without a zone, as carriers give it.
+        # Carriers send minutes without a zone.
         params["RawDlrDoneDate"] = datetime.now(UTC).strftime("%y%m%d%H%M")
     return {name: value for name, value in params.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """`failure` is None for a success, or the word of the retry policy that covers it."""
+    """Result of an attempt; `failure` is the retry-policy word of an error, None for a success."""
 
     response_status: int | None
     failure: str | None
@@ -80,7 +82,7 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """A secret; with a key id it is a shared key, which signs by HMAC-SHA256 and is named."""
+    """A secret for signing: an auth token (HMAC-SHA1), or with a key id a shared key (SHA-256)."""
 
     secret: str
     key_id: str | None = None
@@ -96,20 +98,22 @@ class Signing:
 
 
 class CallbackClient:
-    """Thread safe. `close()` ends the pauses between retries."""
+    """Posts callbacks and records each attempt in the ledger. Thread safe."""
 
-    def __init__(self, books: Ledger, signings: Mapping[SigningKey, Signing], speed: float) -> None:
-        self._books = books
+    def __init__(
+        self, ledger: Ledger, signings: Mapping[SigningKey, Signing], speed: float
+    ) -> None:
+        self._ledger = ledger
         self._signings = signings
         self._speed = speed
         self._closed = threading.Event()
 
-    def post(self, event: CallbackRequest) -> None:
-        """Returns when the event is delivered or given up; how it went is in the books."""
-        overrides = event.url.overrides
+    def post(self, callback: CallbackRequest) -> None:
+        """Post a callback, with its retries; blocks until it is delivered or given up."""
+        overrides = callback.url.overrides
         deadline = time.monotonic() + overrides.total
         for _ in range(1 + overrides.retries):
-            outcome = self._attempt(event, deadline - time.monotonic())
+            outcome = self._attempt(callback, deadline - time.monotonic())
             if outcome.failure is None or not overrides.retries_on(outcome.failure):
                 return
             pause = random.uniform(*RETRY_PAUSE_SECONDS) / self._speed
@@ -117,29 +121,30 @@ class CallbackClient:
                 return
 
     def close(self) -> None:
+        """End the pauses between retries."""
         self._closed.set()
 
-    def _attempt(self, event: CallbackRequest, budget: float) -> _Outcome:
-        at = datetime.now(UTC)
+    def _attempt(self, callback: CallbackRequest, seconds_left: float) -> _Outcome:
+        attempted_at = datetime.now(UTC)
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
             "User-Agent": "TwilioProxy/1.1",
             "Accept": "*/*",
             "Connection": "close",
-            "I-Twilio-Idempotency-Token": event.idempotency_token,
+            "I-Twilio-Idempotency-Token": callback.idempotency_token,
             "X-Home-Region": "us1",
-            **self._signings[event.key].headers(event.url.signed, event.params),
+            **self._signings[callback.key].headers(callback.url.signed, callback.params),
         }
-        outcome = _exchange(event.url, urlencode(event.params), headers, budget)
-        self._books.record(
+        outcome = _send_request(callback.url, urlencode(callback.params), headers, seconds_left)
+        self._ledger.record_attempt(
             CallbackAttempt(
-                sid=event.sid,
-                status=event.status,
-                url=event.url.signed,
-                params=event.params,
-                signed_with=event.key,
-                idempotency_token=event.idempotency_token,
-                at=at,
+                sid=callback.sid,
+                status=callback.status,
+                url=callback.url.signed,
+                params=callback.params,
+                signing_key=callback.key,
+                idempotency_token=callback.idempotency_token,
+                attempted_at=attempted_at,
                 response_status=outcome.response_status,
                 error=outcome.error,
             )
@@ -147,24 +152,28 @@ class CallbackClient:
         return outcome
 
 
-def _exchange(url: CallbackUrl, body: str, headers: dict[str, str], budget: float) -> _Outcome:
-    """One request. `http.client` sends the address byte for byte, which the signature needs."""
+def _send_request(
+    url: CallbackUrl, body: str, headers: dict[str, str], seconds_left: float
+) -> _Outcome:
+    """Send one request; `http.client` keeps the URL byte for byte, as the signature needs."""
     started = time.monotonic()
     connection_class = HTTPSConnection if url.scheme == "https" else HTTPConnection
     host, limits = url.host.strip("[]"), url.overrides
-    connection = connection_class(host, url.port, timeout=max(0.001, min(limits.connect, budget)))
+    connection = connection_class(
+        host, url.port, timeout=max(0.001, min(limits.connect, seconds_left))
+    )
     try:
         connection.connect()
-    # A host name that cannot be put into DNS raises UnicodeError.
+    # A host name that is not valid in DNS raises UnicodeError.
     except (OSError, UnicodeError) as error:
         return _Outcome(None, "ct", _describe(error))
     try:
-        left = budget - (time.monotonic() - started)
-        connection.sock.settimeout(max(0.001, min(limits.read, left)))
+        seconds_to_answer = seconds_left - (time.monotonic() - started)
+        connection.sock.settimeout(max(0.001, min(limits.read, seconds_to_answer)))
         connection.request("POST", url.target, body, headers)
         with connection.getresponse() as response:
             response.read(MAX_ANSWER_BYTES)
-        return _Outcome(response.status, _failure(response.status))
+        return _Outcome(response.status, _failure_policy(response.status))
     except TimeoutError as error:
         return _Outcome(None, "rt", _describe(error))
     except (OSError, HTTPException) as error:
@@ -173,8 +182,8 @@ def _exchange(url: CallbackUrl, body: str, headers: dict[str, str], budget: floa
         connection.close()
 
 
-def _failure(status: int) -> str | None:
-    """A redirect counts as a failure: the signature would not fit the other address."""
+def _failure_policy(status: int) -> str | None:
+    """The retry-policy word of a status; redirects fail, as the signature fits one URL only."""
     if 200 <= status < 300:
         return None
     return {4: "4xx", 5: "5xx"}.get(status // 100, "broken")

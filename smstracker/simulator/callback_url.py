@@ -1,6 +1,6 @@
-"""The address of a status callback, with the connection overrides in its fragment.
+"""Callback URLs, with the connection overrides in their fragment.
 
-The keys, their ranges and their defaults are those of Twilio's "Webhook(s) connection overrides".
+Keys, ranges and defaults are those of Twilio's "Webhook(s) connection overrides".
 """
 
 import re
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 MAX_LENGTH = 4000
 
-# Printable ASCII only, and no underscore in the host: Twilio refuses those addresses too.
+# Printable ASCII only, and no underscore in the host, as at Twilio.
 _URL = re.compile(
     r"(?P<scheme>https?)://"
     r"(?:[^/?#@\s]*@)?"
@@ -19,19 +19,19 @@ _URL = re.compile(
     r"(?P<path>(?:[/?][!\"$-~]*)?)"
     r"(?:#(?P<fragment>[!-~]*))?"
 )
-_MILLISECONDS = {"ct": (100, 10_000), "rt": (100, 15_000), "tt": (100, 15_000)}
+_MILLISECOND_RANGES = {"ct": (100, 10_000), "rt": (100, 15_000), "tt": (100, 15_000)}
 _POLICIES = frozenset({"4xx", "5xx", "ct", "rt", "all"})
-# Accepted, and without meaning for a carrier that runs on the receiver's own machine.
-_IGNORED = frozenset({"e", "sni"})
+# Accepted without effect: the receiver is on the same machine.
+_IGNORED_OVERRIDES = frozenset({"e", "sni"})
 
 
 class CallbackUrlError(ValueError):
-    """The address, or the fragment with its overrides, is not one that Twilio accepts."""
+    """Twilio would not accept this URL or its connection overrides."""
 
 
 @dataclass(frozen=True, slots=True)
-class Overrides:
-    """Times in seconds. `total` is the budget of all attempts together."""
+class ConnectionOverrides:
+    """Time-outs in seconds; `total` limits all attempts together."""
 
     connect: float = 5.0
     read: float = 15.0
@@ -45,28 +45,28 @@ class Overrides:
 
 @dataclass(frozen=True, slots=True)
 class CallbackUrl:
-    """`path` is the path and query as they were given, which may be nothing at all."""
+    """A parsed callback URL; `path` is the path and query verbatim, possibly empty."""
 
     scheme: str
     host: str
     port: int | None
     path: str
-    overrides: Overrides
+    overrides: ConnectionOverrides
 
     @property
     def signed(self) -> str:
-        """The address that the signature covers: no fragment, no user, the port as it was given."""
+        """The URL that the signature covers: no fragment, no user, the port as written."""
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheme}://{self.host}{port}{self.path}"
 
     @property
     def target(self) -> str:
-        """What the request line asks for: the path and query, byte for byte."""
+        """The request target: path and query, byte for byte."""
         return self.path if self.path.startswith("/") else f"/{self.path}"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the host can only be this machine, where the real Twilio would reach nothing."""
+        """Whether the host is this machine, which the real Twilio cannot reach."""
         name = self.host.strip("[]").rstrip(".").lower()
         if name == "localhost" or name.endswith(".localhost"):
             return True
@@ -78,49 +78,53 @@ class CallbackUrl:
 
 
 def parse_callback_url(url: str) -> CallbackUrl:
-    """Raises `CallbackUrlError`."""
-    found = _URL.fullmatch(url)
-    if found is None or len(url) > MAX_LENGTH:
+    """Parse and check a callback URL. Raises CallbackUrlError."""
+    match = _URL.fullmatch(url)
+    if match is None or len(url) > MAX_LENGTH:
         raise CallbackUrlError("not an http or https address")
-    port = int(found["port"]) if found["port"] else None
+    port = int(match["port"]) if match["port"] else None
     if port is not None and not 0 < port < 65536:
         raise CallbackUrlError("no such port")
-    overrides = _parse_overrides(found["fragment"] or "")
-    return CallbackUrl(found["scheme"], found["host"], port, found["path"], overrides)
+    overrides = _parse_overrides(match["fragment"] or "")
+    return CallbackUrl(match["scheme"], match["host"], port, match["path"], overrides)
 
 
-def _parse_overrides(fragment: str) -> Overrides:
-    given = dict(_pair(part) for part in fragment.split("&")) if fragment else {}
-    if given.keys() - _MILLISECONDS.keys() - _IGNORED - {"rc", "rp"}:
+def _parse_overrides(fragment: str) -> ConnectionOverrides:
+    overrides = dict(_split_override(part) for part in fragment.split("&")) if fragment else {}
+    if overrides.keys() - _MILLISECOND_RANGES.keys() - _IGNORED_OVERRIDES - {"rc", "rp"}:
         raise CallbackUrlError("an unknown connection override")
-    default = Overrides()
-    return Overrides(
-        connect=_seconds(given, "ct", default.connect),
-        read=_seconds(given, "rt", default.read),
-        total=_seconds(given, "tt", default.total),
-        retries=_whole(given["rc"], 0, 5) if "rc" in given else default.retries,
-        policy=_policy(given["rp"]) if "rp" in given else default.policy,
+    default = ConnectionOverrides()
+    return ConnectionOverrides(
+        connect=_parse_seconds(overrides, "ct", default.connect),
+        read=_parse_seconds(overrides, "rt", default.read),
+        total=_parse_seconds(overrides, "tt", default.total),
+        retries=_parse_integer(overrides["rc"], 0, 5) if "rc" in overrides else default.retries,
+        policy=_parse_policy(overrides["rp"]) if "rp" in overrides else default.policy,
     )
 
 
-def _pair(part: str) -> tuple[str, str]:
+def _split_override(part: str) -> tuple[str, str]:
     key, equals, value = unquote(part).partition("=")
     if not equals:
         raise CallbackUrlError("a connection override without a value")
     return key, value
 
 
-def _seconds(given: dict[str, str], key: str, default: float) -> float:
-    return _whole(given[key], *_MILLISECONDS[key]) / 1000 if key in given else default
+def _parse_seconds(overrides: dict[str, str], key: str, default: float) -> float:
+    return (
+        _parse_integer(overrides[key], *_MILLISECOND_RANGES[key]) / 1000
+        if key in overrides
+        else default
+    )
 
 
-def _whole(value: str, low: int, high: int) -> int:
+def _parse_integer(value: str, low: int, high: int) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", value) or not low <= int(value) <= high:
         raise CallbackUrlError("a connection override out of its range")
     return int(value)
 
 
-def _policy(value: str) -> frozenset[str]:
+def _parse_policy(value: str) -> frozenset[str]:
     policy = frozenset(value.split(","))
     if not policy <= _POLICIES:
         raise CallbackUrlError("an unknown retry policy")

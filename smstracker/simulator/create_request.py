@@ -1,4 +1,4 @@
-"""Checks the form of a create request, in the order and with the codes of Twilio."""
+"""Validation of create requests, in Twilio's order and with its error codes."""
 
 import re
 import secrets
@@ -13,10 +13,10 @@ from smstracker.simulator.ledger import SimulatedMessage, count_message_segments
 from .callback_url import CallbackUrl, CallbackUrlError, parse_callback_url
 from .senders import SERVICE_SID
 
-MAX_BODY = 1600
-MAX_MEDIA = 10
-EARLIEST = timedelta(seconds=300)
-LATEST = timedelta(days=35)
+MAX_BODY_CHARACTERS = 1600
+MAX_MEDIA_FILES = 10
+MIN_SCHEDULE_DELAY = timedelta(seconds=300)
+MAX_SCHEDULE_DELAY = timedelta(days=35)
 
 _CHANNEL = r"(?:[a-z]+:)?"
 _RECIPIENT = re.compile(_CHANNEL + r"\+[1-9][0-9]{6,14}")
@@ -47,8 +47,8 @@ class CreateRequest:
             return "scheduled"
         return "accepted" if self.service_sid else "queued"
 
-    def message(self) -> SimulatedMessage:
-        """A new message of the books, with a SID of its own."""
+    def new_message(self) -> SimulatedMessage:
+        """A message for the ledger, with a new SID."""
         now = datetime.now(UTC)
         return SimulatedMessage(
             sid=("MM" if self.media else "SM") + secrets.token_hex(16),
@@ -66,9 +66,9 @@ class CreateRequest:
         )
 
 
-def read_draft(form: Form, *, reject_unreachable_callbacks: bool) -> CreateRequest:
-    """Raises `ApiError`."""
-    to = _matching(form, "To", _RECIPIENT, missing=21604, invalid=21211)
+def read_create_request(form: Form, *, reject_unreachable_callbacks: bool) -> CreateRequest:
+    """Parse and check a create request. Raises ApiError."""
+    to = _read_field(form, "To", _RECIPIENT, missing=21604, invalid=21211)
     sender, service_sid = _read_sender(form)
     body, media = _read_content(form)
     callback = _read_callback(form, reject_unreachable_callbacks)
@@ -83,7 +83,7 @@ def read_draft(form: Form, *, reject_unreachable_callbacks: bool) -> CreateReque
     )
 
 
-def _matching(
+def _read_field(
     form: Form, name: str, pattern: re.Pattern[str], *, missing: int, invalid: int
 ) -> str:
     value = form.get(name, "").strip()
@@ -95,20 +95,22 @@ def _matching(
 
 
 def _read_sender(form: Form) -> tuple[str | None, str | None]:
-    """The sender and the Messaging Service; at least one of them is there."""
+    """The sender and the Messaging Service SID; at least one is not None."""
     sender = service = None
     if form.get("MessagingServiceSid"):
-        service = _matching(form, "MessagingServiceSid", SERVICE_SID, missing=21705, invalid=21705)
+        service = _read_field(
+            form, "MessagingServiceSid", SERVICE_SID, missing=21705, invalid=21705
+        )
     if form.get("From") or service is None:
-        sender = _matching(form, "From", _SENDER, missing=21603, invalid=21212)
+        sender = _read_field(form, "From", _SENDER, missing=21603, invalid=21212)
     return sender, service
 
 
 def _read_content(form: Form) -> tuple[str, tuple[str, ...]]:
     body, media = form.get("Body", ""), tuple(form.getlist("MediaUrl"))
     _require(bool(body or media or form.get("ContentSid")), 21602)
-    _require(len(body) <= MAX_BODY, 21617)
-    _require(len(media) <= MAX_MEDIA, 21623)
+    _require(len(body) <= MAX_BODY_CHARACTERS, 21617)
+    _require(len(media) <= MAX_MEDIA_FILES, 21623)
     _require(all(_MEDIA.fullmatch(url) for url in media), 21620)
     return body, media
 
@@ -130,12 +132,12 @@ def _read_send_at(form: Form, service_sid: str | None) -> datetime | None:
         return None
     _require(service_sid is not None, 35118)
     send_at = read_time(form.get("SendAt", ""), missing=35111, invalid=35114)
-    _require(EARLIEST < send_at - datetime.now(UTC) <= LATEST, 35115)
+    _require(MIN_SCHEDULE_DELAY < send_at - datetime.now(UTC) <= MAX_SCHEDULE_DELAY, 35115)
     return send_at
 
 
 def read_time(value: str, *, missing: int, invalid: int) -> datetime:
-    """An ISO 8601 time; without an offset it is GMT."""
+    """Parse an ISO 8601 time, GMT without an offset. Raises ApiError."""
     _require(bool(value), missing)
     try:
         moment = datetime.fromisoformat(value)

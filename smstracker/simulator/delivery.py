@@ -1,4 +1,4 @@
-"""Takes every message through the steps of its story, each at its time."""
+"""Scheduler that runs the scenario of every message, step by step."""
 
 import heapq
 import itertools
@@ -10,176 +10,183 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from smstracker.simulator.callback_client import CallbackClient, CallbackRequest, build_callback
-from smstracker.simulator.fault_injection import FaultInjector, false_step
+from smstracker.simulator.fault_injection import FaultInjector, forged_step
 from smstracker.simulator.ledger import Ledger, SimulatedMessage
 from smstracker.simulator.scenarios import Scenario, ScenarioStep
 
-SENDER_THREADS = 16
+CALLBACK_THREADS = 16
 
-Tell = Callable[[CallbackRequest], None]
+PostCallback = Callable[[CallbackRequest], None]
 
 
 @dataclass(order=True, frozen=True, slots=True)
-class _Appointment:
-    due: float
-    turn: int
+class _ScheduledStep:
+    due_at: float
+    sequence: int
     sid: str = field(compare=False)
-    story: Scenario = field(compare=False)
+    scenario: Scenario = field(compare=False)
     step: ScenarioStep = field(compare=False)
     is_last: bool = field(compare=False)
 
 
-class Outbox:
-    """Posts events on a few threads: those of one message in order, never two of them at once."""
+class CallbackQueue:
+    """Posts callbacks on a few threads; those of one message in order, one at a time."""
 
-    def __init__(self, post: Tell, threads: int) -> None:
+    def __init__(self, post: PostCallback, threads: int) -> None:
         self._post = post
-        self._waiting: dict[str, deque[CallbackRequest]] = {}
-        self._ready: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._pending: dict[str, deque[CallbackRequest]] = {}
+        self._ready_sids: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
 
-    def put(self, event: CallbackRequest) -> None:
+    def put(self, callback: CallbackRequest) -> None:
         with self._lock:
-            waiting = self._waiting.setdefault(event.sid, deque())
-            waiting.append(event)
-            if len(waiting) == 1:
-                self._ready.put(event.sid)
+            pending = self._pending.setdefault(callback.sid, deque())
+            pending.append(callback)
+            if len(pending) == 1:
+                self._ready_sids.put(callback.sid)
 
     def close(self, timeout: float) -> None:
-        """What is not yet being posted stays unposted."""
+        """Stop; queued callbacks are dropped."""
         self._closed = True
         deadline = time.monotonic() + timeout
         for _ in self._threads:
-            self._ready.put(None)
+            self._ready_sids.put(None)
         for thread in self._threads:
             thread.join(max(0, deadline - time.monotonic()))
 
     def _work(self) -> None:
-        while (sid := self._ready.get()) is not None and not self._closed:
-            # The event stays at the head of its line while it is posted: that keeps the order.
+        while (sid := self._ready_sids.get()) is not None and not self._closed:
+            # The callback stays at the head of its queue while it is posted, to keep the order.
             with self._lock:
-                event = self._waiting[sid][0]
-            self._post(event)
+                callback = self._pending[sid][0]
+            self._post(callback)
             with self._lock:
-                waiting = self._waiting[sid]
-                waiting.popleft()
-                if waiting:
-                    self._ready.put(sid)
+                pending = self._pending[sid]
+                pending.popleft()
+                if pending:
+                    self._ready_sids.put(sid)
                 else:
-                    del self._waiting[sid]
+                    del self._pending[sid]
 
 
 class Delivery:
-    """One thread keeps the time and changes the books; callbacks never hold it up.
+    """Runs due steps on one thread, which changes the ledger and never waits for a callback.
 
-    `speed` divides all delays. Everything runs on daemon threads until `close()`.
+    `speed` divides all delays. All threads are daemons and run until `close()`.
     """
 
     def __init__(
         self,
         account_sid: str,
-        books: Ledger,
-        courier: CallbackClient,
-        chance: FaultInjector,
+        ledger: Ledger,
+        callback_client: CallbackClient,
+        fault_injector: FaultInjector,
         speed: float,
     ) -> None:
         self._account_sid = account_sid
-        self._books = books
-        self._courier = courier
-        self._chance = chance
+        self._ledger = ledger
+        self._callback_client = callback_client
+        self._fault_injector = fault_injector
         self._speed = speed
-        self._outbox = Outbox(self._post, SENDER_THREADS)
-        self._calendar: list[_Appointment] = []
-        self._turns = itertools.count()
+        self._callback_queue = CallbackQueue(self._post, CALLBACK_THREADS)
+        self._scheduled: list[_ScheduledStep] = []
+        self._sequence = itertools.count()
         self._changed = threading.Condition()
         self._closed = False
-        self._clock = threading.Thread(target=self._keep_time, daemon=True)
-        self._clock.start()
+        self._thread = threading.Thread(target=self._run_due_steps, daemon=True)
+        self._thread.start()
 
-    def begin(
-        self, sid: str, story: Scenario, steps: Sequence[ScenarioStep], wait: float = 0
+    def schedule(
+        self, sid: str, scenario: Scenario, steps: Sequence[ScenarioStep], delay: float = 0
     ) -> None:
-        """Plan the steps, the first of them `wait` seconds and its own delay from now."""
-        due = time.monotonic() + wait / self._speed
+        """Schedule the steps, the first after `delay` seconds and its own delay."""
+        due_at = time.monotonic() + delay / self._speed
         with self._changed:
-            for left, step in zip(reversed(range(len(steps))), steps, strict=True):
-                due += step.after / self._speed
-                planned = _Appointment(due, next(self._turns), sid, story, step, left == 0)
-                heapq.heappush(self._calendar, planned)
-                self._books.owe(1)
+            for number, step in enumerate(steps, start=1):
+                due_at += step.delay / self._speed
+                sequence, is_last = next(self._sequence), number == len(steps)
+                scheduled = _ScheduledStep(due_at, sequence, sid, scenario, step, is_last)
+                heapq.heappush(self._scheduled, scheduled)
+                self._ledger.expect(1)
             self._changed.notify()
 
-    def perform(self, sid: str, story: Scenario, steps: Iterable[ScenarioStep]) -> None:
-        """Take the steps now and return when their callbacks are answered."""
+    def run_now(self, sid: str, scenario: Scenario, steps: Iterable[ScenarioStep]) -> None:
+        """Run the steps at once; blocks until their callbacks are answered."""
         for step in steps:
-            self._books.owe(1)
-            self._take(sid, story, step, self._post)
+            self._ledger.expect(1)
+            self._run_step(sid, scenario, step, self._post)
 
-    def drop(self, sid: str) -> None:
-        """Forget the steps that are still to come."""
+    def cancel(self, sid: str) -> None:
+        """Drop the scheduled steps of a message."""
         with self._changed:
-            kept = [each for each in self._calendar if each.sid != sid]
-            dropped = len(self._calendar) - len(kept)
-            heapq.heapify(kept)
-            self._calendar = kept
-        self._put(self._chance.release(sid), self._outbox.put)
-        self._books.settle(dropped)
+            remaining = [step for step in self._scheduled if step.sid != sid]
+            canceled_count = len(self._scheduled) - len(remaining)
+            heapq.heapify(remaining)
+            self._scheduled = remaining
+        self._submit(self._fault_injector.release(sid), self._callback_queue.put)
+        self._ledger.finish(canceled_count)
 
     def close(self, timeout: float = 2) -> None:
-        """Stop. Takes at most about `timeout` seconds, even if a receiver hangs."""
+        """Stop within about `timeout` seconds, even if a receiver hangs."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._clock.join(timeout)
-        self._courier.close()
-        self._outbox.close(timeout)
+        self._thread.join(timeout)
+        self._callback_client.close()
+        self._callback_queue.close(timeout)
 
-    def _keep_time(self) -> None:
-        while (now := self._next()) is not None:
-            self._take(now.sid, now.story, now.step, self._outbox.put, now.is_last)
+    def _run_due_steps(self) -> None:
+        while (due := self._wait_for_due_step()) is not None:
+            self._run_step(due.sid, due.scenario, due.step, self._callback_queue.put, due.is_last)
 
-    def _next(self) -> _Appointment | None:
+    def _wait_for_due_step(self) -> _ScheduledStep | None:
         with self._changed:
             while not self._closed:
-                left = self._calendar[0].due - time.monotonic() if self._calendar else None
-                if left is not None and left <= 0:
-                    return heapq.heappop(self._calendar)
-                self._changed.wait(left)
+                seconds = self._scheduled[0].due_at - time.monotonic() if self._scheduled else None
+                if seconds is not None and seconds <= 0:
+                    return heapq.heappop(self._scheduled)
+                self._changed.wait(seconds)
         return None
 
-    def _take(
-        self, sid: str, story: Scenario, step: ScenarioStep, tell: Tell, is_last: bool = False
+    def _run_step(
+        self,
+        sid: str,
+        scenario: Scenario,
+        step: ScenarioStep,
+        post: PostCallback,
+        is_last: bool = False,
     ) -> None:
-        message = self._books.get(sid)
+        message = self._ledger.get(sid)
         if step.recorded:
-            message = self._books.move(sid, step.status, step.error_code)
+            message = self._ledger.change_status(sid, step.status, step.error_code)
         if message is not None and message.callback is not None and step.called_back:
-            self._put(self._events(message, story, step), tell)
+            self._submit(self._build_callbacks(message, scenario, step), post)
         if is_last:
-            self._put(self._chance.release(sid), tell)
-        # Last, so that what is held back until then never leaves the books idle.
-        self._books.settle()
+            self._submit(self._fault_injector.release(sid), post)
+        # Last, so that the ledger is never idle while a delayed callback waits.
+        self._ledger.finish()
 
-    def _events(
-        self, message: SimulatedMessage, story: Scenario, step: ScenarioStep
+    def _build_callbacks(
+        self, message: SimulatedMessage, scenario: Scenario, step: ScenarioStep
     ) -> list[CallbackRequest]:
-        event = build_callback(self._account_sid, message, story, step)
-        events = self._chance.befall(event, story.copies)
-        if self._chance.forges():
-            events.append(build_callback(self._account_sid, message, story, false_step(story)))
-        return events
+        callback = build_callback(self._account_sid, message, scenario, step)
+        callbacks = self._fault_injector.apply_faults(callback, scenario.copies)
+        if self._fault_injector.adds_forgery():
+            forged = forged_step(scenario)
+            callbacks.append(build_callback(self._account_sid, message, scenario, forged))
+        return callbacks
 
-    def _put(self, events: Sequence[CallbackRequest], tell: Tell) -> None:
-        self._books.owe(len(events))
-        for event in events:
-            tell(event)
+    def _submit(self, callbacks: Sequence[CallbackRequest], post: PostCallback) -> None:
+        self._ledger.expect(len(callbacks))
+        for callback in callbacks:
+            post(callback)
 
-    def _post(self, event: CallbackRequest) -> None:
+    def _post(self, callback: CallbackRequest) -> None:
         try:
-            self._courier.post(event)
+            self._callback_client.post(callback)
         finally:
-            self._books.settle()
+            self._ledger.finish()

@@ -1,4 +1,4 @@
-"""What goes wrong between the carrier and the receiver, on top of any story."""
+"""Random faults between the carrier and the receiver, on top of any scenario."""
 
 import random
 from dataclasses import dataclass, fields, replace
@@ -9,10 +9,10 @@ from smstracker.simulator.scenarios import Scenario, ScenarioStep, SigningKey
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How often what goes wrong: shares from 0 to 1 of all callbacks, or of all create calls.
+    """Rates from 0 to 1, of all callbacks; `answer_lost` of all create calls.
 
-    A `swapped` callback is posted after the next one of its message, or as usual if none comes.
-    A `forged` one comes in addition and claims a final status that is never reached.
+    A `swapped` callback is posted after the next one of its message, or last if there is none.
+    A `forged` one is added and claims a final status that the scenario never reaches.
     """
 
     lost: float = 0
@@ -24,52 +24,52 @@ class Faults:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        shares = {each.name: getattr(self, each.name) for each in fields(self)}
+        shares = {field.name: getattr(self, field.name) for field in fields(self)}
         del shares["seed"]
-        if wrong := [name for name, share in shares.items() if not 0 <= share <= 1]:
-            raise ValueError(f"not between 0 and 1: {', '.join(wrong)}")
+        if invalid := [name for name, share in shares.items() if not 0 <= share <= 1]:
+            raise ValueError(f"not between 0 and 1: {', '.join(invalid)}")
 
 
 class FaultInjector:
-    """Turns what a story tells into what is posted. For any one message, not thread safe."""
+    """Loses, copies, delays and forges callbacks. Not thread safe for one message."""
 
-    def __init__(self, mishaps: Faults) -> None:
-        self._mishaps = mishaps
-        self._random = random.Random(mishaps.seed)
-        self._held: dict[str, list[CallbackRequest]] = {}
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self._random = random.Random(faults.seed)
+        self._delayed: dict[str, list[CallbackRequest]] = {}
 
-    def loses_answer(self) -> bool:
-        return self._strikes(self._mishaps.answer_lost)
+    def loses_response(self) -> bool:
+        return self._draw(self._faults.answer_lost)
 
-    def forges(self) -> bool:
-        return self._strikes(self._mishaps.forged)
+    def adds_forgery(self) -> bool:
+        return self._draw(self._faults.forged)
 
-    def befall(self, event: CallbackRequest, copies: int) -> list[CallbackRequest]:
-        """What is to be posted now, in this order."""
-        posted = self._spoil(event, copies)
-        if posted and event.sid not in self._held and self._strikes(self._mishaps.swapped):
-            self._held[event.sid] = posted
+    def apply_faults(self, callback: CallbackRequest, copies: int) -> list[CallbackRequest]:
+        """The callbacks to post now, in order."""
+        callbacks = self._lose_or_copy(callback, copies)
+        if callbacks and callback.sid not in self._delayed and self._draw(self._faults.swapped):
+            self._delayed[callback.sid] = callbacks
             return []
-        return posted + self.release(event.sid) if posted else []
+        return callbacks + self.release(callback.sid) if callbacks else []
 
     def release(self, sid: str) -> list[CallbackRequest]:
-        """What was held back for the next callback of this message."""
-        return self._held.pop(sid, [])
+        """Remove and return the delayed callbacks of a message."""
+        return self._delayed.pop(sid, [])
 
-    def _spoil(self, event: CallbackRequest, copies: int) -> list[CallbackRequest]:
-        if self._strikes(self._mishaps.lost):
+    def _lose_or_copy(self, callback: CallbackRequest, copies: int) -> list[CallbackRequest]:
+        if self._draw(self._faults.lost):
             return []
-        if event.key is not SigningKey.WRONG and self._strikes(self._mishaps.old_token):
-            event = replace(event, key=SigningKey.FORMER)
-        return [event] * (copies + (copies > 0 and self._strikes(self._mishaps.doubled)))
+        if callback.key is not SigningKey.WRONG and self._draw(self._faults.old_token):
+            callback = replace(callback, key=SigningKey.FORMER)
+        return [callback] * (copies + (copies > 0 and self._draw(self._faults.doubled)))
 
-    def _strikes(self, share: float) -> bool:
+    def _draw(self, share: float) -> bool:
         return self._random.random() < share
 
 
-def false_step(story: Scenario) -> ScenarioStep:
-    """What a forger claims: a final status that this story never has."""
-    true = {step.status for step in story.steps if step.recorded}
-    if "delivered" in true:
+def forged_step(scenario: Scenario) -> ScenarioStep:
+    """A forged step: a final status that the scenario never reaches."""
+    recorded_statuses = {step.status for step in scenario.steps if step.recorded}
+    if "delivered" in recorded_statuses:
         return ScenarioStep(0, "undelivered", error_code=30003, recorded=False, forged=True)
     return ScenarioStep(0, "delivered", recorded=False, forged=True)

@@ -1,4 +1,4 @@
-"""Serves the simulator to this machine, and to no other."""
+"""HTTP server of the simulator, on the loopback interface only."""
 
 import socket
 import threading
@@ -29,15 +29,15 @@ class _Handler(WSGIRequestHandler):
 
 
 class SimulatorServer:
-    """Listens from its making until `close()`, which also stops the carrier.
+    """Listens from construction until `close()`, which also stops the carrier.
 
-    Port 0 is any free one. Raises OSError if the port is in use.
+    Port 0 picks a free port. Raises OSError if the port is in use.
     """
 
     def __init__(self, app: Flask, port: int = 0) -> None:
-        self.books: Ledger = app.extensions["books"]
+        self.ledger: Ledger = app.extensions["ledger"]
         self._delivery: Delivery = app.extensions["delivery"]
-        # Werkzeug ends the whole process when it cannot bind, so that is done here.
+        # Werkzeug ends the process when it cannot bind, so bind here.
         with socket.create_server((LOOPBACK, port)) as listener:
             self._server = make_server(
                 LOOPBACK,

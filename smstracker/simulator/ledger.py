@@ -1,4 +1,4 @@
-"""The carrier's books: what is true of every message, and what was posted about it."""
+"""The carrier's ledger: the true state of every message, and the callbacks posted about it."""
 
 import threading
 from collections import OrderedDict
@@ -19,10 +19,10 @@ UNFINISHED = frozenset({"accepted", "scheduled", "queued", "sending", "sent"})
 
 @dataclass(frozen=True, slots=True)
 class SimulatedMessage:
-    """What is true of a message at one moment.
+    """The state of a message at one moment.
 
-    With a Messaging Service the sender is None and the segments are 0 until it is queued.
-    `body` stays what was sent: a redacted message only stops showing it.
+    With a Messaging Service, `sender` is None and `segments` is 0 until it is queued.
+    `body` keeps the text that was sent, also of a redacted message.
     """
 
     sid: str
@@ -43,95 +43,99 @@ class SimulatedMessage:
     redacted: bool = False
     deleted: bool = False
 
-    def moved(self, status: str, error_code: int | None = None) -> "SimulatedMessage":
-        """The message with another status, and with all that becomes known along with it."""
+    def copy_with_status(self, status: str, error_code: int | None = None) -> "SimulatedMessage":
+        """A copy with another status, and with the fields that change along with it."""
         now = datetime.now(UTC)
-        moved = replace(self, status=status, error_code=error_code, updated_at=now)
+        updated = replace(self, status=status, error_code=error_code, updated_at=now)
         if status == "canceled":
-            return moved
+            return updated
         segments = self.segments or count_message_segments(self.body)
-        moved = replace(moved, sender=self.sender or POOL_SENDER, segments=segments)
+        updated = replace(updated, sender=self.sender or POOL_SENDER, segments=segments)
         if status in ("sent", "delivered") and self.sent_at is None:
-            moved = replace(moved, sent_at=now, price=segments * PRICE_PER_SEGMENT)
-        return moved
+            updated = replace(updated, sent_at=now, price=segments * PRICE_PER_SEGMENT)
+        return updated
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackAttempt:
-    """One request of a status callback: either it was answered, or `error` says what happened."""
+    """One request of a status callback, with the response status or the error."""
 
     sid: str
     status: str
     url: str
     params: Mapping[str, str]
-    signed_with: SigningKey
+    signing_key: SigningKey
     idempotency_token: str
-    at: datetime
+    attempted_at: datetime
     response_status: int | None
     error: str | None
 
 
 class Ledger:
-    """Thread safe. Holds the newest `limit` messages; older ones are forgotten entirely."""
+    """The newest `max_messages` messages and their callback attempts. Thread safe."""
 
-    def __init__(self, limit: int = 100_000) -> None:
-        self._limit = limit
+    def __init__(self, max_messages: int = 100_000) -> None:
+        self._max_messages = max_messages
         self._messages: OrderedDict[str, SimulatedMessage] = OrderedDict()
         self._attempts: dict[str, list[CallbackAttempt]] = {}
-        self._owed = 0
+        self._pending_count = 0
         self._changed = threading.Condition()
 
     def add(self, message: SimulatedMessage) -> None:
         with self._changed:
             self._messages[message.sid] = message
             self._attempts[message.sid] = []
-            while len(self._messages) > self._limit:
+            while len(self._messages) > self._max_messages:
                 oldest, _ = self._messages.popitem(last=False)
                 del self._attempts[oldest]
 
     def get(self, sid: str) -> SimulatedMessage | None:
-        """A message that was deleted through the API is still here, marked as such."""
+        """A message, also one that was deleted through the API."""
         with self._changed:
             return self._messages.get(sid)
 
     def messages(self) -> list[SimulatedMessage]:
-        """All messages, oldest first, the deleted ones too."""
+        """All messages, oldest first, deleted ones included."""
         with self._changed:
             return list(self._messages.values())
 
     def count_creates(self, to: str, body: str) -> int:
-        """How many messages with this recipient and this text were ever accepted."""
+        """The number of accepted messages with this recipient and text."""
         return sum(message.to == to and message.body == body for message in self.messages())
 
-    def move(self, sid: str, status: str, error_code: int | None = None) -> SimulatedMessage | None:
-        """None, and no change, if the message is canceled, deleted or forgotten."""
+    def change_status(
+        self, sid: str, status: str, error_code: int | None = None
+    ) -> SimulatedMessage | None:
+        """Change the status; None if the message is canceled, deleted or no longer kept."""
         with self._changed:
             message = self._messages.get(sid)
             if message is None or message.deleted or message.status == "canceled":
                 return None
-            self._messages[sid] = moved = message.moved(status, error_code)
-            return moved
+            self._messages[sid] = updated = message.copy_with_status(status, error_code)
+            return updated
 
     def cancel(self, sid: str) -> SimulatedMessage | None:
-        """None, and no change, if the message is not waiting for its time."""
+        """Cancel a scheduled message; None if it is not scheduled."""
         with self._changed:
             message = self._messages.get(sid)
             if message is None or message.status != "scheduled":
                 return None
-            self._messages[sid] = canceled = message.moved("canceled")
+            self._messages[sid] = canceled = message.copy_with_status("canceled")
             return canceled
 
     def redact(self, sid: str) -> SimulatedMessage | None:
         return self._mark(sid, UNFINISHED - {"sent"}, redacted=True)
 
     def delete(self, sid: str) -> SimulatedMessage | None:
-        """None, and no change, before the message is finished: a sent one still is not."""
+        """Mark a message deleted; None before it is final, which `sent` is not."""
         return self._mark(sid, UNFINISHED, deleted=True)
 
-    def _mark(self, sid: str, too_early: frozenset[str], **marks: bool) -> SimulatedMessage | None:
+    def _mark(
+        self, sid: str, disallowed_statuses: frozenset[str], **marks: bool
+    ) -> SimulatedMessage | None:
         with self._changed:
             message = self._messages.get(sid)
-            if message is None or message.status in too_early:
+            if message is None or message.status in disallowed_statuses:
                 return None
             marked = replace(
                 message,
@@ -142,38 +146,38 @@ class Ledger:
             self._messages[sid] = marked
             return marked
 
-    def record(self, attempt: CallbackAttempt) -> None:
+    def record_attempt(self, attempt: CallbackAttempt) -> None:
         with self._changed:
             if attempt.sid in self._attempts:
                 self._attempts[attempt.sid].append(attempt)
 
     def attempts(self, sid: str | None = None) -> list[CallbackAttempt]:
-        """The attempts for one message, or for all of them, in the order of their answers."""
+        """The callback attempts of one message, or of all, in order of their time."""
         with self._changed:
             if sid is not None:
                 return list(self._attempts.get(sid, ()))
-            everything = [attempt for each in self._attempts.values() for attempt in each]
-        return sorted(everything, key=lambda attempt: attempt.at)
+            all_attempts = [attempt for attempts in self._attempts.values() for attempt in attempts]
+        return sorted(all_attempts, key=lambda attempt: attempt.attempted_at)
 
-    def owe(self, count: int) -> None:
-        """Note that many steps and callbacks as still to come."""
+    def expect(self, count: int) -> None:
+        """Add to the number of pending steps and callbacks."""
         with self._changed:
-            self._owed += count
+            self._pending_count += count
 
-    def settle(self, count: int = 1) -> None:
+    def finish(self, count: int = 1) -> None:
         with self._changed:
-            self._owed -= count
+            self._pending_count -= count
             self._changed.notify_all()
 
     def wait_until_idle(self, timeout: float) -> bool:
-        """Whether, within `timeout` seconds, no step and no callback was left to come.
+        """Wait until no step or callback is pending; False after `timeout` seconds.
 
-        A scheduled message counts as a step to come until its time, or until it is canceled.
+        A scheduled message is pending until it is sent or canceled.
         """
         with self._changed:
-            return self._changed.wait_for(lambda: self._owed == 0, timeout)
+            return self._changed.wait_for(lambda: self._pending_count == 0, timeout)
 
 
 def count_message_segments(body: str) -> int:
-    """A message without text, but with pictures, counts as one segment too."""
+    """The number of segments; a message with pictures only counts as one."""
     return max(1, count_segments(body).count)

@@ -1,4 +1,4 @@
-"""The list of messages: filters and pages."""
+"""Filters and pages of the message list."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,76 +22,80 @@ Filter = Callable[[SimulatedMessage], bool]
 
 @dataclass(frozen=True, slots=True)
 class _ListPage:
-    """Messages, newest first, and whether there are newer and older ones."""
+    """Messages, newest first, and whether newer and older ones exist."""
 
     messages: list[SimulatedMessage]
-    newer: bool
-    older: bool
+    has_newer: bool
+    has_older: bool
 
 
 def list_resource(account_sid: str, messages: Sequence[SimulatedMessage], args: Args) -> Resource:
-    """The page that `args` asks for, out of `messages`, which come oldest first."""
-    size = min(max(1, _whole(args, "PageSize", DEFAULT_PAGE_SIZE)), MAX_PAGE_SIZE)
-    number = _whole(args, "Page", 0)
-    page = _cut(messages[::-1], _filters(args), args.get("PageToken"), size)
-    shown = page.messages
-    uri = _Uri(f"{account_uri(account_sid)}/Messages.json", args, size)
-    older = uri.at(number + 1, f"PA{shown[-1].sid}") if page.older else None
-    newer = uri.at(max(0, number - 1), f"PB{shown[0].sid}") if page.newer and shown else None
+    """The requested page of `messages`, which are sorted oldest first. Raises ApiError."""
+    size = min(max(1, _parse_integer(args, "PageSize", DEFAULT_PAGE_SIZE)), MAX_PAGE_SIZE)
+    page_number = _parse_integer(args, "Page", 0)
+    page = _select_page(messages[::-1], _parse_filters(args), args.get("PageToken"), size)
+    uri = _PageUri(f"{account_uri(account_sid)}/Messages.json", args, size)
+    older_uri = newer_uri = None
+    if page.has_older:
+        older_uri = uri.build(page_number + 1, f"PA{page.messages[-1].sid}")
+    if page.has_newer and page.messages:
+        newer_uri = uri.build(max(0, page_number - 1), f"PB{page.messages[0].sid}")
     return {
-        "messages": [message_resource(account_sid, message) for message in shown],
-        "page": number,
+        "messages": [message_resource(account_sid, message) for message in page.messages],
+        "page": page_number,
         "page_size": size,
-        "start": number * size,
-        "end": number * size + max(0, len(shown) - 1),
-        "uri": uri.at(number, args.get("PageToken")),
-        "first_page_uri": uri.at(0),
-        "next_page_uri": older,
-        "previous_page_uri": newer,
+        "start": page_number * size,
+        "end": page_number * size + max(0, len(page.messages) - 1),
+        "uri": uri.build(page_number, args.get("PageToken")),
+        "first_page_uri": uri.build(0),
+        "next_page_uri": older_uri,
+        "previous_page_uri": newer_uri,
     }
 
 
 @dataclass(frozen=True, slots=True)
-class _Uri:
+class _PageUri:
     path: str
     args: Args
     size: int
 
-    def at(self, number: int, token: str | None = None) -> str:
-        """The address of a page, with the filters of this one."""
-        paging = {"PageSize": str(self.size), "Page": str(number)}
+    def build(self, page_number: int, token: str | None = None) -> str:
+        """The URI of a page, with the filters of the current one."""
+        paging = {"PageSize": str(self.size), "Page": str(page_number)}
         if token:
             paging["PageToken"] = token
-        kept = {k: v for k, v in self.args.items() if k not in (*paging, "PageToken")}
-        return f"{self.path}?{urlencode(kept | paging)}"
+        filters = {k: v for k, v in self.args.items() if k not in (*paging, "PageToken")}
+        return f"{self.path}?{urlencode(filters | paging)}"
 
 
-def _cut(
-    newest_first: Sequence[SimulatedMessage], wanted: list[Filter], token: str | None, size: int
+def _select_page(
+    newest_first: Sequence[SimulatedMessage], filters: list[Filter], token: str | None, size: int
 ) -> _ListPage:
-    """A token names a message: PA asks for the page after it, PB for the one before it.
+    """The page after (token PA and a SID) or before (PB) a message, or the newest page.
 
-    So the pages stay put while new messages come in.
+    Tokens keep the pages stable while new messages arrive.
     """
     if token is None:
-        found = _pick(newest_first, wanted)
-        return _ListPage(found[:size], newer=False, older=len(found) > size)
+        matching = _filter_messages(newest_first, filters)
+        return _ListPage(matching[:size], has_newer=False, has_older=len(matching) > size)
     direction, sid = token[:2], token[2:]
-    at = next((i for i, message in enumerate(newest_first) if message.sid == sid), None)
-    if at is None or direction not in ("PA", "PB"):
+    position = next((i for i, message in enumerate(newest_first) if message.sid == sid), None)
+    if position is None or direction not in ("PA", "PB"):
         raise ApiError(20001)
     if direction == "PA":
-        found = _pick(newest_first[at + 1 :], wanted)
-        return _ListPage(found[:size], newer=True, older=len(found) > size)
-    found = _pick(newest_first[:at], wanted)
-    return _ListPage(found[-size:], newer=len(found) > size, older=bool(found))
+        matching = _filter_messages(newest_first[position + 1 :], filters)
+        return _ListPage(matching[:size], has_newer=True, has_older=len(matching) > size)
+    matching = _filter_messages(newest_first[:position], filters)
+    return _ListPage(matching[-size:], has_newer=len(matching) > size, has_older=bool(matching))
 
 
-def _pick(messages: Sequence[SimulatedMessage], wanted: list[Filter]) -> list[SimulatedMessage]:
-    return [m for m in messages if not m.deleted and all(passes(m) for passes in wanted)]
+def _filter_messages(
+    messages: Sequence[SimulatedMessage], filters: list[Filter]
+) -> list[SimulatedMessage]:
+    return [m for m in messages if not m.deleted and all(passes(m) for passes in filters)]
 
 
-def _filters(args: Args) -> list[Filter]:
+def _parse_filters(args: Args) -> list[Filter]:
     filters: list[Filter] = []
     if to := args.get("To"):
         filters.append(lambda message: message.to == to)
@@ -104,9 +108,9 @@ def _filters(args: Args) -> list[Filter]:
 
 
 def _date_filter(name: str, value: str) -> Filter:
-    """`DateSent` means the whole GMT day; `<` and `>` include the day or second they name.
+    """A filter by date: `DateSent` is a whole GMT day; `<` and `>` include the day or second.
 
-    A message that was not sent yet has no such date, and is never found by one.
+    It excludes messages that are not sent yet.
     """
     start = read_time(value, missing=20001, invalid=20001)
     end = start + (timedelta(days=1) if len(value) <= len("YYYY-MM-DD") else timedelta(seconds=1))
@@ -117,14 +121,14 @@ def _date_filter(name: str, value: str) -> Filter:
     def passes(message: SimulatedMessage) -> bool:
         if message.sent_at is None:
             return False
-        early_enough = name == "DateSent>" or message.sent_at < end
-        late_enough = name == "DateSent<" or message.sent_at >= start
-        return early_enough and late_enough
+        is_before_end = name == "DateSent>" or message.sent_at < end
+        is_after_start = name == "DateSent<" or message.sent_at >= start
+        return is_before_end and is_after_start
 
     return passes
 
 
-def _whole(args: Args, name: str, default: int) -> int:
+def _parse_integer(args: Args, name: str, default: int) -> int:
     value = args.get(name, str(default))
     if not value.isdecimal() or len(value) > 9:
         raise ApiError(20001)

@@ -1,4 +1,4 @@
-"""The JSON that Twilio's API answers with."""
+"""JSON resources in the format of Twilio's API."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,7 +19,7 @@ def account_uri(account_sid: str) -> str:
 
 
 def account_resource(account_sid: str) -> Resource:
-    """The account, without its auth token, which the real answer has."""
+    """The account, without the auth token that Twilio's resource has."""
     uri = account_uri(account_sid)
     opened = rfc_2822(STARTED_AT)
     return {
@@ -36,7 +36,7 @@ def account_resource(account_sid: str) -> Resource:
 
 
 def message_resource(account_sid: str, message: SimulatedMessage) -> Resource:
-    """Counts and the price are strings; dates are RFC 2822."""
+    """A message; counts and the price are strings, dates are RFC 2822."""
     uri = f"{account_uri(account_sid)}/Messages/{message.sid}"
     code = message.error_code
     return {

@@ -1,4 +1,4 @@
-"""What becomes of a message, told by its recipient number. Pure data."""
+"""Scenarios: what becomes of a message, chosen by the recipient's number. Pure data."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -15,22 +15,22 @@ class SigningKey(Enum):
     UNKNOWN_SHARED = "unknown shared key"
 
 
-class CreateAnswer(Enum):
+class CreateResponse(Enum):
     """When the call that creates the message is answered."""
 
-    AT_ONCE = "at once"
+    IMMEDIATE = "at once"
     AFTER_SENT = "after the callback of sent"
-    NEVER = "never"
+    LOST = "never"
 
 
 @dataclass(frozen=True, slots=True)
 class ScenarioStep:
-    """One change of status, `after` seconds from the step before it.
+    """One change of status, `delay` seconds after the previous step.
 
-    `recorded` is false when nothing becomes true and only a callback is posted.
+    A step that is not `recorded` posts a callback only and leaves the ledger unchanged.
     """
 
-    after: float
+    delay: float
     status: str
     error_code: int | None = None
     recorded: bool = True
@@ -40,7 +40,7 @@ class ScenarioStep:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`copies` is how often each callback is posted; `refusal` is the code of a refused create."""
+    """`copies` counts the posts of a callback; `refusal` is the error code of the create call."""
 
     number: str
     title: str
@@ -48,7 +48,7 @@ class Scenario:
     steps: tuple[ScenarioStep, ...] = ()
     copies: int = 1
     key: SigningKey = SigningKey.PRIMARY
-    answer: CreateAnswer = CreateAnswer.AT_ONCE
+    create_response: CreateResponse = CreateResponse.IMMEDIATE
     refusal: int | None = None
 
 
@@ -61,16 +61,16 @@ _DELIVERED = ScenarioStep(2.5, "delivered")
 _NORMAL = (_SENDING, _SENT, _DELIVERED)
 
 
-def _undelivered(number: str, code: int, why: str, description: str) -> Scenario:
+def _undelivered(number: str, code: int, reason: str, description: str) -> Scenario:
     steps = (_SENDING, _SENT, ScenarioStep(2.5, "undelivered", error_code=code))
-    return Scenario(number, f"Undelivered: {why}", description, steps)
+    return Scenario(number, f"Undelivered: {reason}", description, steps)
 
 
-STORIES: tuple[Scenario, ...] = (
+SCENARIOS: tuple[Scenario, ...] = (
     Scenario(
         "+15005550006",
         "Delivered",
-        "The carrier takes the message and confirms its delivery a few seconds later.",
+        "The carrier accepts the message and confirms its delivery a few seconds later.",
         _NORMAL,
     ),
     _undelivered(
@@ -85,9 +85,7 @@ STORIES: tuple[Scenario, ...] = (
     _undelivered(
         "+15005553006", 30006, "landline", "The number is a landline, which takes no text messages."
     ),
-    _undelivered(
-        "+15005553007", 30007, "filtered", "The carrier takes the message for spam and filters it."
-    ),
+    _undelivered("+15005553007", 30007, "filtered", "The carrier filters the message as spam."),
     _undelivered(
         "+15005553034",
         30034,
@@ -109,13 +107,13 @@ STORIES: tuple[Scenario, ...] = (
     Scenario(
         "+15005550100",
         "Sent, then silence",
-        "The carrier takes the message and never says what became of it.",
+        "The carrier accepts the message, but no delivery receipt ever arrives.",
         (_SENDING, _SENT),
     ),
     Scenario(
         "+15005550101",
         "Late receipt",
-        "The delivery receipt comes half a minute after the message was sent.",
+        "The delivery receipt arrives half a minute after the message was sent.",
         (_SENDING, _SENT, ScenarioStep(30, "delivered")),
     ),
     Scenario(
@@ -139,14 +137,14 @@ STORIES: tuple[Scenario, ...] = (
     Scenario(
         "+15005550104",
         "Lost callbacks",
-        "The message is delivered, but no callback ever says so.",
+        "The message is delivered, but no callback arrives.",
         _NORMAL,
         copies=0,
     ),
     Scenario(
         "+15005550105",
         "Forged callback",
-        "After sent, someone without the auth token claims that the message was delivered.",
+        "After sent, a callback without a valid signature claims that the message was delivered.",
         (_SENDING, _SENT, ScenarioStep(1, "delivered", recorded=False, forged=True)),
     ),
     Scenario(
@@ -159,21 +157,21 @@ STORIES: tuple[Scenario, ...] = (
     Scenario(
         "+15005550107",
         "Answer lost",
-        "The carrier takes the message, but the connection breaks before it can say so.",
+        "The carrier accepts the message, but the connection breaks before its answer arrives.",
         _NORMAL,
-        answer=CreateAnswer.NEVER,
+        create_response=CreateResponse.LOST,
     ),
     Scenario(
         "+15005550108",
         "Callback before the answer",
         "The callback for sent arrives while the request to send is still waiting for its answer.",
         _NORMAL,
-        answer=CreateAnswer.AFTER_SENT,
+        create_response=CreateResponse.AFTER_SENT,
     ),
     Scenario(
         "+15005550109",
         "Rate limited",
-        "Nothing is sent: too many requests at once, with a time after which to try again.",
+        "Nothing is sent: too many requests at once. The answer says when to try again.",
         refusal=20429,
     ),
     Scenario(
@@ -191,7 +189,7 @@ STORIES: tuple[Scenario, ...] = (
     Scenario(
         "+15005550112",
         "Server error",
-        "Nothing is sent, but the answer, an error of the carrier's server, does not say so.",
+        "Nothing is sent, but the answer is a server error, which leaves the outcome open.",
         refusal=20500,
     ),
     Scenario(
@@ -204,22 +202,23 @@ STORIES: tuple[Scenario, ...] = (
     Scenario(
         "+15005550116",
         "Signed with an unknown shared key",
-        "The callbacks name a shared key that is not in the settings: they are refused, and one "
-        "has to ask.",
+        "The callbacks name a shared key that is not in the settings: they are refused. A look-up "
+        "finds the status.",
         _NORMAL,
         key=SigningKey.UNKNOWN_SHARED,
     ),
     Scenario(
         "+15005550114",
-        "Receipt only by asking",
-        "The message is delivered; only the callback for sent comes, so that one has to ask.",
+        "Receipt by look-up only",
+        "The message is delivered, but its last callback is the one for sent. A look-up finds the "
+        "receipt.",
         (_SENDING, _SENT, ScenarioStep(2.5, "delivered", called_back=False)),
     ),
 )
 
-_BY_NUMBER = {story.number: story for story in STORIES}
+_BY_NUMBER = {scenario.number: scenario for scenario in SCENARIOS}
 
 
 def find_scenario(recipient: str) -> Scenario:
-    """The story of a number, with or without a channel prefix; delivered when it has none."""
-    return _BY_NUMBER.get(recipient.rpartition(":")[2], STORIES[0])
+    """The scenario of a number, with or without a channel prefix; by default "Delivered"."""
+    return _BY_NUMBER.get(recipient.rpartition(":")[2], SCENARIOS[0])

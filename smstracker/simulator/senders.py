@@ -1,4 +1,4 @@
-"""What the account sends from: its phone numbers and Messaging Services."""
+"""Phone numbers and Messaging Services of the simulated account."""
 
 import re
 import uuid
@@ -9,27 +9,30 @@ from flask.typing import ResponseReturnValue
 
 from smstracker.simulator.api_errors import ApiError
 
-from .access import guard
+from .access import add_checks
 from .resources import STARTED_AT, Resource, account_uri
 
 SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 
 senders = Blueprint("senders", __name__)
-guard(senders)
+add_checks(senders)
 
 
 @senders.get("/2010-04-01/Accounts/<account_sid>/IncomingPhoneNumbers.json")
 def list_phone_numbers(account_sid: str) -> ResponseReturnValue:
-    """All on one page. Without Twilio's search by parts of a number."""
-    wanted, owned = request.args.get("PhoneNumber"), current_app.config["PHONE_NUMBERS"]
-    found = [number for number in owned if wanted in (None, number)]
+    """List all numbers on one page; the search matches whole numbers only."""
+    searched_number, owned_numbers = (
+        request.args.get("PhoneNumber"),
+        current_app.config["PHONE_NUMBERS"],
+    )
+    numbers = [number for number in owned_numbers if searched_number in (None, number)]
     uri = f"{account_uri(account_sid)}/IncomingPhoneNumbers.json"
     return jsonify(
-        incoming_phone_numbers=[_phone_number(account_sid, number) for number in found],
+        incoming_phone_numbers=[_phone_number(account_sid, number) for number in numbers],
         page=0,
-        page_size=max(50, len(found)),
+        page_size=max(50, len(numbers)),
         start=0,
-        end=max(0, len(found) - 1),
+        end=max(0, len(numbers) - 1),
         uri=uri,
         first_page_uri=uri,
         next_page_uri=None,
@@ -39,7 +42,7 @@ def list_phone_numbers(account_sid: str) -> ResponseReturnValue:
 
 @senders.get("/v1/Services/<sid>")
 def fetch_service(sid: str) -> ResponseReturnValue:
-    """Every well-formed SID is one of a service."""
+    """Every well-formed SID names a service."""
     if not SERVICE_SID.fullmatch(sid):
         raise ApiError(20404)
     return jsonify(_service(sid))

@@ -32,7 +32,7 @@ from smstracker.database.problems import DatabaseProblem, explain
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.callback_counts import CallbackCounts
-from smstracker.models.event_store import locked_elsewhere, store_callback
+from smstracker.models.event_store import find_locked_sids, store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.request import RefusedRequest
 
@@ -237,7 +237,7 @@ class CallbackWriter:
         for public_id, news in sorted(callbacks, key=lambda one: one.news.twilio_sid or ""):
             recorded = store_callback(connection, public_id, news)
             counts.repeated += recorded.is_repeated
-            counts.unmatched += not recorded.is_matched
+            counts.unmatched += not recorded.has_message
             counts.by_key += news.signed_with == SHARED_KEY
             counts.accepted += 1
         counts.last_accepted_at = now if counts.accepted else None
@@ -332,7 +332,7 @@ def _locked_messages(engine: Engine, group: list[Waiting]) -> set[str | None]:
         return set()
     with engine.connect() as connection:
         named = [(callback.public_id, callback.news.twilio_sid) for callback in callbacks]
-        return locked_elsewhere(connection, named)
+        return find_locked_sids(connection, named)
 
 
 def _message_sid(what: Callback | RefusedRequest) -> str | None:

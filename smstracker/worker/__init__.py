@@ -1,1 +1,1 @@
-"""What never came is fetched: `flask worker` asks Twilio about messages that have fallen silent."""
+"""The background worker: looks up silent messages at Twilio and runs the scheduled jobs."""

@@ -1,4 +1,4 @@
-"""What an answer of Twilio tells of a message."""
+"""Conversion of a fetched Twilio message to a status update and to column values."""
 
 from typing import Any
 
@@ -7,16 +7,18 @@ from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 
 
-def status_update(answer: CarrierMessage) -> StatusUpdate:
-    """The status that Twilio gives when asked."""
-    return StatusUpdate(answer.status, Source.LOOKUP, answer.payload, answer.sid, answer.error_code)
+def status_update(message: CarrierMessage) -> StatusUpdate:
+    """The status update of a looked-up message."""
+    return StatusUpdate(
+        message.status, Source.LOOKUP, message.payload, message.sid, message.error_code
+    )
 
 
-def message_facts(answer: CarrierMessage) -> dict[str, Any]:
-    """The columns that an answer fills in beside the status; None is no news."""
+def message_facts(message: CarrierMessage) -> dict[str, Any]:
+    """The other columns that a looked-up message fills in; None leaves a column unchanged."""
     return {
-        "segments": answer.segments,
-        "sender": answer.sender,
-        "price_micros": answer.price_micros,
-        "price_unit": answer.price_unit,
+        "segments": message.segments,
+        "sender": message.sender,
+        "price_micros": message.price_micros,
+        "price_unit": message.price_unit,
     }

@@ -1,4 +1,4 @@
-"""Once a day, Twilio's list of what was sent catches what single look-ups missed; prices too."""
+"""Daily comparison with Twilio's list of sent messages: statuses and prices that were missed."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -21,50 +21,50 @@ from smstracker.worker.carrier_updates import message_facts, status_update
 log = logging.getLogger(__name__)
 
 DAY = timedelta(days=1)
-OVERLAP = timedelta(hours=1)
-BATCH = 200  # messages in one transaction: it must not hold up callbacks
+LIST_OVERLAP = timedelta(hours=1)
+MESSAGES_PER_TRANSACTION = 200  # short transactions, so that callbacks need not wait
 
 
 def reconcile_by_list(last_done: datetime | None) -> Iterator[int]:
-    """Go through what was sent since the last listing; of each page, how many statuses it moved.
+    """Compare the messages sent since the last listing; yield the moved statuses of each page.
 
-    A page is one request. Raises CarrierQueryError; what was stored until then stays.
+    A page is one request. Raises CarrierQueryError; earlier pages stay stored.
     """
     now = utcnow()
-    # What was sent before the last listing may have come to its end since.
-    since = now - max(receipt_window(), DAY + OVERLAP)
+    # Messages sent before the last listing may have become final since.
+    sent_after = now - max(receipt_window(), DAY + LIST_OVERLAP)
     if last_done is not None:
-        since = max(since, min(last_done, now) - DAY - OVERLAP)
-    for page in current_carrier().list_sent(since):
-        moved = 0
-        for batch in _batches(page):
+        sent_after = max(sent_after, min(last_done, now) - DAY - LIST_OVERLAP)
+    for page in current_carrier().iterate_sent(sent_after):
+        moved_count = 0
+        for batch in _split_batches(page):
             with db.engine.begin() as connection:
-                moved += _compare(connection, {answer.sid: answer for answer in batch})
-        log.info("listed", extra={"count": moved})
-        yield moved
+                moved_count += _store_batch(connection, {message.sid: message for message in batch})
+        log.info("listed", extra={"count": moved_count})
+        yield moved_count
 
 
-def _batches(answers: Iterable[CarrierMessage]) -> Iterator[list[CarrierMessage]]:
-    following = iter(answers)
-    while batch := list(islice(following, BATCH)):
+def _split_batches(messages: Iterable[CarrierMessage]) -> Iterator[list[CarrierMessage]]:
+    remaining = iter(messages)
+    while batch := list(islice(remaining, MESSAGES_PER_TRANSACTION)):
         yield batch
 
 
-def _compare(connection: Connection, listed: dict[str, CarrierMessage]) -> int:
-    which = (Message.id, Message.twilio_sid, Message.status, Message.error_code)
-    ours = select(*which, Message.price_micros).where(
+def _store_batch(connection: Connection, listed: dict[str, CarrierMessage]) -> int:
+    columns = (Message.id, Message.twilio_sid, Message.status, Message.error_code)
+    known_messages = select(*columns, Message.price_micros).where(
         Message.twilio_sid.in_(list(listed)), matches_carrier()
     )
-    found = connection.execute(ours.order_by(Message.twilio_sid)).all()
-    return sum(_learn(connection, one, listed[one.twilio_sid]) for one in found)
+    rows = connection.execute(known_messages.order_by(Message.twilio_sid)).all()
+    return sum(_store_if_new(connection, row, listed[row.twilio_sid]) for row in rows)
 
 
-def _learn(connection: Connection, one: Row[Any], answer: CarrierMessage) -> bool:
-    """An event only if it tells something: most of the list is what callbacks have said."""
-    if one.price_micros is None and answer.price_micros is not None:
-        update_message_facts(connection, one.id, **message_facts(answer))
-    rises = one.status in status.lower_ranked(answer.status)
-    is_reason = answer.status == one.status and answer.error_code and not one.error_code
-    if not (rises or is_reason):
+def _store_if_new(connection: Connection, row: Row[Any], listed: CarrierMessage) -> bool:
+    """Store an event if it adds something; most of the list repeats the callbacks."""
+    if row.price_micros is None and listed.price_micros is not None:
+        update_message_facts(connection, row.id, **message_facts(listed))
+    is_higher = row.status in status.lower_ranked(listed.status)
+    adds_error_code = listed.status == row.status and listed.error_code and not row.error_code
+    if not (is_higher or adds_error_code):
         return False
-    return append_event(connection, one.id, status_update(answer))
+    return append_event(connection, row.id, status_update(listed))

@@ -1,7 +1,6 @@
-"""Ask Twilio about one message, and store what it says as an event of source `lookup`."""
+"""Look up one message at Twilio and store the result as an event of source `lookup`."""
 
 import logging
-from collections.abc import Callable
 from enum import StrEnum
 
 from smstracker.carrier import (
@@ -22,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 class LookupOutcome(StrEnum):
-    """What a look-up came to; `CHANGED` means that the status moved.
+    """The result of a look-up; `CHANGED` means that the status moved.
 
-    `FOREIGN` ones could not be asked about, because their account is not ours (any more).
+    `FOREIGN` messages cannot be looked up: we have no token of their account.
     """
 
     CHANGED = "changed"
@@ -32,44 +31,43 @@ class LookupOutcome(StrEnum):
     FOREIGN = "of another account"
 
 
-def look_up_message(one: OpenMessage) -> LookupOutcome:
-    """Ask about a message and plan the next look-up. Raises CarrierQueryError if it cannot be asked."""
-    settle: Callable[[OpenMessage], bool] = resolve_unknown if one.twilio_sid is None else _fetch
+def look_up_message(message: OpenMessage) -> LookupOutcome:
+    """Look a message up and schedule the next look-up. Raises CarrierQueryError."""
+    look_up = resolve_unknown if message.twilio_sid is None else _fetch
     try:
-        changed = settle(one)
+        is_changed = look_up(message)
     except CarrierQueryError as error:
-        told = {"message_sid": one.twilio_sid, "reason": error.reason}
-        log.warning("lookup_failed", extra=told)
-        if isinstance(error, CarrierBusyError) or not _is_foreign(one):
+        fields = {"message_sid": message.twilio_sid, "reason": error.reason}
+        log.warning("lookup_failed", extra=fields)
+        if isinstance(error, CarrierBusyError) or not _is_foreign(message):
             raise
         with db.engine.begin() as connection:
-            schedule_next_lookup(connection, one.id)
+            schedule_next_lookup(connection, message.id)
         return LookupOutcome.FOREIGN
-    finding = LookupOutcome.CHANGED if changed else LookupOutcome.UNCHANGED
-    log.info("lookup", extra={"message_sid": one.twilio_sid, "reason": finding.value})
-    return finding
+    outcome = LookupOutcome.CHANGED if is_changed else LookupOutcome.UNCHANGED
+    log.info("lookup", extra={"message_sid": message.twilio_sid, "reason": outcome.value})
+    return outcome
 
 
-def _is_foreign(one: OpenMessage) -> bool:
-    """Whether it was sent by an account that is not ours (any more): no reason to worry."""
-    return one.account_sid is not None and not current_carrier().signatures.has_token_for(
-        one.account_sid
+def _is_foreign(message: OpenMessage) -> bool:
+    """Whether another account sent it, which is not a problem to report."""
+    return message.account_sid is not None and not current_carrier().signatures.has_token_for(
+        message.account_sid
     )
 
 
-def _fetch(one: OpenMessage) -> bool:
-    """No transaction is open while Twilio is asked."""
+def _fetch(message: OpenMessage) -> bool:
+    """Fetch the message and store its status; no transaction is open during the request."""
     try:
-        answer = current_carrier().fetch(one.twilio_sid, one.account_sid)
+        fetched = current_carrier().fetch(message.twilio_sid, message.account_sid)
     except NotFoundAtCarrierError:
-        if _is_foreign(one):
+        if _is_foreign(message):
             raise
+        deleted = StatusUpdate(DELETED, Source.LOOKUP, {}, message.twilio_sid)
         with db.engine.begin() as connection:
-            return append_event(
-                connection, one.id, StatusUpdate(DELETED, Source.LOOKUP, {}, one.twilio_sid)
-            )
+            return append_event(connection, message.id, deleted)
     with db.engine.begin() as connection:
-        moved = append_event(connection, one.id, status_update(answer))
-        update_message_facts(connection, one.id, **message_facts(answer))
-        schedule_next_lookup(connection, one.id)
-    return moved
+        is_moved = append_event(connection, message.id, status_update(fetched))
+        update_message_facts(connection, message.id, **message_facts(fetched))
+        schedule_next_lookup(connection, message.id)
+    return is_moved

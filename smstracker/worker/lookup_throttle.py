@@ -1,4 +1,4 @@
-"""How fast Twilio may be asked, by all workers together."""
+"""Rate limit of the requests of all workers to Twilio, and back-off after failures."""
 
 import random
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import READS_ONLY
-from smstracker.extensions import db, settings
+from smstracker.extensions import db, receipt_window, settings
 from smstracker.models.jobs import CLOCK_TOLERANCE, ScheduledJob
 from smstracker.models.lookup_queue import (
     OpenMessage,
@@ -18,30 +18,30 @@ from smstracker.models.lookup_queue import (
     set_lookup_times,
 )
 
-LOOKUPS = "lookups"
-LONGEST_PAUSE = 60.0  # seconds
-RETRY_AFTER = timedelta(minutes=5)
-# What is reserved further ahead than this is a pause, and no turn that is worth waiting for.
-LONGEST_TURN = timedelta(seconds=5)
+LOOKUP_SLOTS = "lookups"
+MAX_PAUSE_SECONDS = 60.0
+MIN_RETRY_DELAY = timedelta(minutes=5)
+# A slot further ahead than this is a pause, which a worker does not wait for.
+MAX_SLOT_WAIT = timedelta(seconds=5)
 
 
 class LookupBatch(NamedTuple):
-    """The messages to ask about, and the seconds after which the rate allows it."""
+    """Messages to look up, and the seconds until the rate allows it."""
 
     messages: list[OpenMessage]
     wait: float
 
 
 class LookupThrottle:
-    """Back-off of one worker; its pauses hold for the others too, because they share a row."""
+    """Claims messages at the shared rate; a pause of one worker holds for all, by a shared row."""
 
     def __init__(self) -> None:
         self._failures = 0
 
     def claim(self) -> LookupBatch:
-        """The messages to ask about next, at most a second's worth; none during a pause.
+        """Claim the next messages, at most a second's worth; none during a pause.
 
-        They take their turn among the listing's requests, which would leave no room otherwise.
+        They reserve slots between the requests of a listing, which would take all slots otherwise.
         """
         rate = settings().lookups_per_second
         with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
@@ -49,61 +49,61 @@ class LookupThrottle:
                 return LookupBatch([], 0)
         with db.engine.begin() as connection:
             now = utcnow()
-            turn = _next_turn(connection, now)
-            if turn > now + LONGEST_TURN:
+            slot_at = _lock_next_slot(connection, now)
+            if slot_at > now + MAX_SLOT_WAIT:
                 return LookupBatch([], 0)
             messages = claim_due_messages(connection, rate)
             ScheduledJob.postpone(
-                connection, LOOKUPS, turn + timedelta(seconds=len(messages) / rate)
+                connection, LOOKUP_SLOTS, slot_at + timedelta(seconds=len(messages) / rate)
             )
-        return LookupBatch(messages, (turn - now).total_seconds())
+        return LookupBatch(messages, (slot_at - now).total_seconds())
 
     def reserve(self) -> float:
-        """Take one request out of the rate; the seconds until it may be made."""
+        """Reserve a slot for one request; the seconds until it."""
         with db.engine.begin() as connection:
             now = utcnow()
-            turn = _next_turn(connection, now)
+            slot_at = _lock_next_slot(connection, now)
             rate = settings().lookups_per_second
-            ScheduledJob.postpone(connection, LOOKUPS, turn + timedelta(seconds=1 / rate))
-        return (turn - now).total_seconds()
+            ScheduledJob.postpone(connection, LOOKUP_SLOTS, slot_at + timedelta(seconds=1 / rate))
+        return (slot_at - now).total_seconds()
 
-    def succeeded(self) -> None:
+    def reset_failures(self) -> None:
         self._failures = 0
 
-    def failed(self) -> timedelta:
-        """How long to leave Twilio alone: twice as long each time, and never all at once."""
+    def next_pause(self) -> timedelta:
+        """The next back-off: doubles with each failure, with jitter."""
         self._failures += 1
-        pause = min(2.0 ** min(self._failures, 10), LONGEST_PAUSE) * random.uniform(0.5, 1.0)
+        pause = min(2.0 ** min(self._failures, 10), MAX_PAUSE_SECONDS) * random.uniform(0.5, 1.0)
         return timedelta(seconds=pause)
 
-    def back_off(self, unasked: Sequence[OpenMessage]) -> None:
-        """Let everybody pause. What was claimed and not asked about is due right after."""
+    def back_off(self, remaining: Sequence[OpenMessage]) -> None:
+        """Pause all workers; the claimed messages that remain are due right after."""
         with db.engine.begin() as connection:
             now = utcnow()
-            # The longer pause of another worker stays.
-            until = max(_next_turn(connection, now), now + self.failed())
-            ScheduledJob.postpone(connection, LOOKUPS, until)
-            set_lookup_times(connection, {one.id: until for one in unasked})
+            # Keep a longer pause of another worker.
+            paused_until = max(_lock_next_slot(connection, now), now + self.next_pause())
+            ScheduledJob.postpone(connection, LOOKUP_SLOTS, paused_until)
+            set_lookup_times(connection, {message.id: paused_until for message in remaining})
 
 
-def _next_turn(connection: Connection, now: datetime) -> datetime:
-    """When the rate allows the next request; nobody else takes it until the transaction ends.
+def _lock_next_slot(connection: Connection, now: datetime) -> datetime:
+    """The time of the next free slot, locked until the transaction ends.
 
-    A time further away than any pause was set by a clock that was ahead, and counts as now.
+    A time beyond any pause comes from a clock that was ahead, and counts as now.
     """
-    due_at = ScheduledJob.lock(connection, LOOKUPS)
-    was_ahead = due_at > now + timedelta(seconds=LONGEST_PAUSE) + CLOCK_TOLERANCE
-    return now if was_ahead else max(due_at, now)
+    due_at = ScheduledJob.lock(connection, LOOKUP_SLOTS)
+    is_clock_error = due_at > now + timedelta(seconds=MAX_PAUSE_SECONDS) + CLOCK_TOLERANCE
+    return now if is_clock_error else max(due_at, now)
 
 
-def postpone(one: OpenMessage) -> None:
-    """Ask about it later, so that one that cannot be asked about does not stand before others.
+def postpone_lookup(message: OpenMessage) -> None:
+    """Postpone the next look-up after a failure, so that other messages come first.
 
-    The longer it has been open the later, and not for ever.
+    The delay grows with the message's age; after the receipt window look-ups end.
     """
     now = utcnow()
-    age: timedelta = now - one.created_at
-    is_hopeless = age > timedelta(hours=settings().receipt_window_hours)
-    later = None if is_hopeless else now + max(RETRY_AFTER, age / 2)
+    age: timedelta = now - message.created_at
+    is_expired = age > receipt_window()
+    next_lookup_at = None if is_expired else now + max(MIN_RETRY_DELAY, age / 2)
     with db.engine.begin() as connection:
-        set_lookup_times(connection, {one.id: later})
+        set_lookup_times(connection, {message.id: next_lookup_at})

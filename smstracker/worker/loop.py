@@ -1,4 +1,4 @@
-"""The worker's loop: ask about what has fallen silent, do the chores, say that it lives."""
+"""The worker's loop: look-ups of silent messages, scheduled jobs and the heartbeat."""
 
 import logging
 import os
@@ -23,57 +23,56 @@ from smstracker.models.jobs import Heartbeat, ScheduledJob
 from smstracker.models.lookup_queue import OpenMessage
 from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
-from smstracker.worker.lookup_throttle import LookupThrottle, postpone
-from smstracker.worker.maintenance import explain_refused, upkeep
+from smstracker.worker.lookup_throttle import LookupThrottle, postpone_lookup
+from smstracker.worker.maintenance import diagnose_refused, run_maintenance
 
 log = logging.getLogger(__name__)
 
-TICK = 1.0  # seconds between two looks for work
-BEAT = timedelta(seconds=10)
-CHORES_EVERY = timedelta(seconds=30)
-CHORE_LEASE = timedelta(minutes=15)
-LONGEST_WAIT = 30.0  # seconds between two tries to reach the database
-IN_A_ROW = 3  # failures after which it is Twilio, and not the message
-# Longer than the lease, after which a listing that failed is tried again.
-PROBLEM_LASTS = CHORE_LEASE + timedelta(minutes=5)
+POLL_SECONDS = 1.0
+HEARTBEAT_INTERVAL = timedelta(seconds=10)
+JOB_CHECK_INTERVAL = timedelta(seconds=30)
+JOB_LEASE = timedelta(minutes=15)
+MAX_RETRY_SECONDS = 30.0  # between two attempts to reach the database
+MAX_CONSECUTIVE_FAILURES = 3  # after these the cause is Twilio, not the message
+# Longer than the lease, after which a failed listing is retried.
+PROBLEM_LIFETIME = JOB_LEASE + timedelta(minutes=5)
+LISTING_END_SECONDS = 10.0  # for the listing's current request when the worker ends
 
-FINISHING = 10.0  # seconds for the listing's request that is under way when the worker ends
-
-# Done in steps, each of a few seconds at most, for what came since it was done last.
+# Each step is a request to Twilio, and there can be hundreds: runs in its own thread.
+LISTING = "listing"
+# After a long pause it has many steps, so look-ups run between them.
+MAINTENANCE = "upkeep"
+# A job runs in steps of a few seconds at most, and gets the time of its last completion.
 Steps = Callable[[datetime | None], Iterable[object]]
-CHORES: dict[str, tuple[Steps, timedelta]] = {
-    "listing": (reconcile_by_list, DAY),
-    "upkeep": (upkeep, DAY),
-    "explaining": (explain_refused, timedelta(minutes=1)),
+JOBS: dict[str, tuple[Steps, timedelta]] = {
+    LISTING: (reconcile_by_list, DAY),
+    MAINTENANCE: (run_maintenance, DAY),
+    "explaining": (diagnose_refused, timedelta(minutes=1)),
     "counting": (roll_up, timedelta(seconds=30)),
 }
-# Each of its steps is a request to Twilio, and there can be hundreds: done in a thread of its own.
-LISTING = "listing"
-# After a long pause it has many steps: silent messages are looked up between them.
-UPKEEP = "upkeep"
 
 
 class Worker:
-    """One worker. Several may run at once, on as many machines as you like."""
+    """One worker; any number may run at once, on any number of machines."""
 
     def __init__(self) -> None:
         self.name = f"{socket.gethostname()[:40]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._started_at = utcnow()
-        self._beat_at: datetime | None = None
-        self._chores_at: datetime | None = None
+        self._heartbeat_at: datetime | None = None
+        self._jobs_checked_at: datetime | None = None
         self._problem: tuple[str, datetime] | None = None
-        self._pace = LookupThrottle()
-        self._troubles = 0
+        self._throttle = LookupThrottle()
+        self._failures = 0
         self._is_stopping = False
-        self._bell = os.pipe()
+        self._stop_pipe = os.pipe()
         self._stopped = Event()
-        self._listing: Thread | None = None
+        self._listing_thread: Thread | None = None
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
-        """End after the requests that are under way."""
-        # A pipe, because taking a lock in a signal handler can wait for ever.
+        """End after the current requests; safe in a signal handler."""
+        # A pipe: taking a lock in a signal handler can deadlock.
         self._is_stopping = True
-        os.write(self._bell[1], b"!")
+        os.write(self._stop_pipe[1], b"!")
 
     def run(self) -> None:
         """Work until `stop`."""
@@ -81,142 +80,145 @@ class Worker:
         while not self._is_stopping:
             self._sleep(self._work_or_wait())
         self._stopped.set()
-        self.finish(FINISHING)
-        self._say_goodbye()
+        self.join_listing(LISTING_END_SECONDS)
+        self._remove_heartbeat()
         log.info("worker_stopped")
 
     def _sleep(self, seconds: float) -> None:
-        """Wait, but not beyond `stop`."""
-        select.select([self._bell[0]], [], [], seconds)
+        """Wait `seconds` or until `stop`."""
+        select.select([self._stop_pipe[0]], [], [], seconds)
 
-    def finish(self, seconds: float | None = None) -> None:
-        """Wait for the listing, if one is under way."""
-        if self._listing is not None:
-            self._listing.join(seconds)
+    def join_listing(self, seconds: float | None = None) -> None:
+        """Wait for a running listing."""
+        if self._listing_thread is not None:
+            self._listing_thread.join(seconds)
 
     def _work_or_wait(self) -> float:
-        """Work once; the seconds until the next time. A database that is away is waited for."""
+        """Work once; the seconds until the next time, longer after each database failure."""
         try:
             self.work()
         except Exception as error:
-            _log_trouble(error)
-            self._troubles += 1
-            return min(2.0 ** min(self._troubles, 10), LONGEST_WAIT)
+            _log_error(error)
+            self._failures += 1
+            return min(2.0 ** min(self._failures, 10), MAX_RETRY_SECONDS)
         finally:
             db.session.remove()
-        self._troubles = 0
-        return TICK
+        self._failures = 0
+        return POLL_SECONDS
 
     def work(self) -> None:
-        """Everything that is due now."""
-        self._beat()
+        """Do everything that is due."""
+        self._send_heartbeat()
         self._look_up_silent()
-        if _is_past(self._chores_at, CHORES_EVERY):
-            self._chores_at = utcnow()
-            for name in CHORES:
+        if _has_passed(self._jobs_checked_at, JOB_CHECK_INTERVAL):
+            self._jobs_checked_at = utcnow()
+            for name in JOBS:
                 if name == LISTING:
-                    self._list_beside()
+                    self._start_listing()
                 else:
-                    self._do_chore(name)
+                    self._run_job(name)
 
-    def _list_beside(self) -> None:
-        """List in a thread, which looks itself whether that is due."""
-        if self._listing is None or not self._listing.is_alive():
+    def _start_listing(self) -> None:
+        """Start the listing job in a thread, unless one is running."""
+        if self._listing_thread is None or not self._listing_thread.is_alive():
             app = current_app._get_current_object()  # type: ignore[attr-defined]
-            self._listing = Thread(target=self._list, args=[app], name=LISTING, daemon=True)
-            self._listing.start()
+            thread = Thread(target=self._run_listing, args=[app], name=LISTING, daemon=True)
+            self._listing_thread = thread
+            thread.start()
 
-    def _list(self, app: Flask) -> None:
+    def _run_listing(self, app: Flask) -> None:
         with app.app_context():
             try:
-                self._do_chore(LISTING)
+                self._run_job(LISTING)
             except Exception as error:
-                _log_trouble(error)
+                _log_error(error)
 
     def _look_up_silent(self) -> None:
-        claimed, wait = self._pace.claim()
+        messages, wait = self._throttle.claim()
         self._sleep(wait)
         failures = 0
-        for number, one in enumerate(claimed):
+        for position, message in enumerate(messages):
             if self._is_stopping:
-                return  # what is left falls due again when its lease ends
-            error = self._look_up(one)
+                return  # the remaining messages are due again when their lease ends
+            error = self._look_up(message)
             failures = failures + 1 if error else 0
-            if isinstance(error, CarrierBusyError) or failures == IN_A_ROW:
-                self._pace.back_off(claimed[number + 1 :])
+            if isinstance(error, CarrierBusyError) or failures == MAX_CONSECUTIVE_FAILURES:
+                self._throttle.back_off(messages[position + 1 :])
                 return
-            self._beat()
+            self._send_heartbeat()
 
-    def _look_up(self, one: OpenMessage) -> CarrierQueryError | None:
-        """What kept Twilio from being asked."""
+    def _look_up(self, message: OpenMessage) -> CarrierQueryError | None:
+        """Look a message up; the error if Twilio could not be queried."""
         try:
-            finding = look_up_message(one)
+            outcome = look_up_message(message)
         except CarrierQueryError as error:
-            self._note(error)
-            postpone(one)
+            self._set_problem(error)
+            postpone_lookup(message)
             return error
-        if finding is not LookupOutcome.FOREIGN:
+        if outcome is not LookupOutcome.FOREIGN:
             self._problem = None
-            self._pace.succeeded()
+            self._throttle.reset_failures()
         return None
 
-    def _note(self, error: CarrierQueryError) -> None:
-        # Being asked to slow down is no trouble that a person has to mend.
+    def _set_problem(self, error: CarrierQueryError) -> None:
+        # A 429 needs no action by a person.
         self._problem = None if isinstance(error, CarrierBusyError) else (error.reason, utcnow())
-        self._beat(at_once=True)
+        self._send_heartbeat(force=True)
 
-    def _do_chore(self, name: str) -> None:
-        """Do it if it is due; what fails is due again when the lease ends."""
-        steps, every = CHORES[name]
-        began_at = utcnow()
+    def _run_job(self, name: str) -> None:
+        """Run a job if it is due; a failed one is due again when its lease ends."""
+        steps, interval = JOBS[name]
+        started_at = utcnow()
         with db.engine.begin() as connection:
-            if not ScheduledJob.claim(connection, name, CHORE_LEASE, every):
+            if not ScheduledJob.claim(connection, name, JOB_LEASE, interval):
                 return
             last_done = ScheduledJob.last_done_at(connection, name)
         try:
-            for _ in self._paced(steps(last_done)) if name == LISTING else steps(last_done):
-                self._go_on(name)
-                if name == UPKEEP:
+            for _ in self._throttled(steps(last_done)) if name == LISTING else steps(last_done):
+                self._extend_lease(name)
+                if name == MAINTENANCE:
                     self._look_up_silent()
                 if self._is_stopping:
                     return
         except CarrierQueryError as error:
             if isinstance(error, CarrierBusyError):
-                self._pace.back_off([])
-            self._note(error)
+                self._throttle.back_off([])
+            self._set_problem(error)
             return
         if name == LISTING:
             if self._is_stopping:
                 return
             self._problem = None
         with db.engine.begin() as connection:
-            ScheduledJob.mark_done(connection, name, began_at, every)
+            ScheduledJob.mark_done(connection, name, started_at, interval)
 
-    def _paced(self, requests: Iterable[object]) -> Iterator[object]:
-        """Make each request when the rate that look-ups keep to allows it, until `stop`."""
-        following = iter(requests)
-        while not self._stopped.wait(self._pace.reserve()):
+    def _throttled(self, requests: Iterable[object]) -> Iterator[object]:
+        """Make each request in a slot of the look-up rate, until `stop`."""
+        pending = iter(requests)
+        while not self._stopped.wait(self._throttle.reserve()):
             try:
-                yield next(following)
+                yield next(pending)
             except StopIteration:
                 return
 
-    def _go_on(self, name: str) -> None:
-        """Live on, and keep the chore, between two steps of it."""
-        self._beat()
+    def _extend_lease(self, name: str) -> None:
+        """Send a heartbeat and extend the job's lease between two steps."""
+        self._send_heartbeat()
         with db.engine.begin() as connection:
-            ScheduledJob.postpone(connection, name, utcnow() + CHORE_LEASE)
+            ScheduledJob.postpone(connection, name, utcnow() + JOB_LEASE)
 
-    def _beat(self, at_once: bool = False) -> None:
-        if not (at_once or _is_past(self._beat_at, BEAT)):
+    def _send_heartbeat(self, force: bool = False) -> None:
+        if not (force or _has_passed(self._heartbeat_at, HEARTBEAT_INTERVAL)):
             return
-        noted = self._problem  # once: the listing's thread changes it
-        problem = noted[0] if noted and not _is_past(noted[1], PROBLEM_LASTS) else None
+        # Read once: the listing's thread changes it.
+        problem, problem_at = self._problem or (None, None)
+        if _has_passed(problem_at, PROBLEM_LIFETIME):
+            problem = None
         with db.engine.begin() as connection:
             Heartbeat.beat(connection, self.name, self._started_at, problem)
-        self._beat_at = utcnow()
+        self._heartbeat_at = utcnow()
 
-    def _say_goodbye(self) -> None:
+    def _remove_heartbeat(self) -> None:
         try:
             with db.engine.begin() as connection:
                 Heartbeat.end(connection, self.name)
@@ -224,21 +226,21 @@ class Worker:
             log.warning("worker_waits", extra={"reason": log_reason(error)})
 
 
-def _log_trouble(error: Exception) -> None:
+def _log_error(error: Exception) -> None:
     is_expected = isinstance(error, SQLAlchemyError) or explain(error) is not None
     level = logging.WARNING if is_expected else logging.ERROR
-    reason = {"reason": log_reason(error)}
-    log.log(level, "worker_waits", exc_info=None if is_expected else error, extra=reason)
+    fields = {"reason": log_reason(error)}
+    log.log(level, "worker_waits", exc_info=None if is_expected else error, extra=fields)
 
 
-def _is_past(moment: datetime | None, span: timedelta) -> bool:
-    """Whether `span` has gone by since `moment`, also if the clock was set back meanwhile."""
+def _has_passed(moment: datetime | None, span: timedelta) -> bool:
+    """Whether `span` has passed since `moment`, also if the clock was set back."""
     return moment is None or abs(utcnow() - moment) >= span
 
 
 def run_worker() -> None:
     """Work until SIGTERM or SIGINT."""
     worker = Worker()
-    for ending in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(ending, worker.stop)
+    for ending_signal in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending_signal, worker.stop)
     worker.run()

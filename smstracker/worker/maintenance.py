@@ -1,4 +1,4 @@
-"""Forget what is past its time: never a message, never a status event of a message."""
+"""Daily purge of expired rows, never of messages or their events; diagnosis of refusals."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,12 +21,12 @@ from smstracker.models import (
 from smstracker.models.jobs import Heartbeat
 from smstracker.refused.stored_diagnosis import diagnose_pending
 
-# These are deleted a few at a time: there may be many, and callbacks want to be stored meanwhile.
-LARGE = ("refused callbacks", "callbacks of other programs")
+# There may be many of these, so they are deleted in batches between which callbacks are stored.
+BATCHED_KINDS = ("refused callbacks", "callbacks of other programs")
 
 
 def purge() -> dict[str, int]:
-    """Delete what nobody needs any more; how much of each kind, by its name for people."""
+    """Delete all expired rows; the number of each kind, by its displayed name."""
     counts: Counter[str] = Counter()
     for kind, count in purge_in_steps():
         counts[kind] += count
@@ -34,25 +34,25 @@ def purge() -> dict[str, int]:
 
 
 def purge_in_steps() -> Iterator[tuple[str, int]]:
-    """The same a batch at a time, each committed before the next: its kind and how much it was."""
+    """Delete expired rows in batches, each committed; yield the kind and number of each."""
     now = utcnow()
     for kind, purge_batch in _purges(now).items():
         while True:
             count = purge_batch()
             db.session.commit()
             yield kind, count
-            if not count or kind not in LARGE:
+            if not count or kind not in BATCHED_KINDS:
                 break
 
 
 def _purges(now: datetime) -> dict[str, Callable[[], int]]:
     session = db.session
-    orphaned_before = _orphaned_before(now)
+    orphan_cutoff = _orphan_cutoff(now)
     session.commit()
     return {
         "refused callbacks": lambda: RefusedCallback.purge(now),
         "callbacks of other programs": lambda: StatusEvent.purge_orphans(
-            session.connection(), orphaned_before
+            session.connection(), orphan_cutoff
         ),
         "counts of callbacks": lambda: CallbackTally.purge(now),
         "entries of dead workers": lambda: Heartbeat.purge(session.connection()),
@@ -63,27 +63,27 @@ def _purges(now: datetime) -> dict[str, Callable[[], int]]:
     }
 
 
-def _orphaned_before(now: datetime) -> datetime:
-    """Callbacks from before that, which no message has claimed, nobody claims any more.
+def _orphan_cutoff(now: datetime) -> datetime:
+    """The time before which callbacks without a message are purged.
 
-    Those stay that may belong to a message whose SID is still being looked for.
+    Keeps those that may belong to a message whose SID is still being looked up.
     """
-    before = now - receipt_window()
-    oldest = db.session.scalar(
+    cutoff = now - receipt_window()
+    oldest_unresolved = db.session.scalar(
         select(func.min(Message.created_at)).where(
             Message.next_lookup_at.is_not(None), Message.twilio_sid.is_(None)
         )
     )
-    return min(before, oldest) if oldest else before
+    return min(cutoff, oldest_unresolved) if oldest_unresolved else cutoff
 
 
-def upkeep(_last_done: datetime | None) -> Iterator[tuple[str, int]]:
-    """The daily chore of it."""
+def run_maintenance(_last_done: datetime | None) -> Iterator[tuple[str, int]]:
+    """Purge as a daily job."""
     return purge_in_steps()
 
 
-def explain_refused(_last_done: datetime | None) -> Iterator[int]:
-    """Say why callbacks were refused, so that whoever looks need not wait for it."""
-    explained = diagnose_pending()
+def diagnose_refused(_last_done: datetime | None) -> Iterator[int]:
+    """Diagnose refused callbacks in advance, so that pages show the reason at once."""
+    diagnosed_count = diagnose_pending()
     db.session.commit()
-    yield explained
+    yield diagnosed_count

@@ -1,8 +1,8 @@
-"""Find out whether a message whose outcome is unknown was sent, without ever sending it again.
+"""Find messages of unknown outcome in Twilio's list, without ever sending them again.
 
-A create call that gave no readable answer may have made a message all the same. Twilio's list is
-searched for it. A wrong "not sent" makes people send twice, so that takes more than the absence of
-a match: nothing unaccounted for may have gone to the recipient at all.
+A create call without a readable answer may have created a message. A wrong "not sent" makes people
+send twice, so it takes more than no match: the list must hold no message to the recipient that is
+not accounted for, in several searches.
 """
 
 from collections.abc import Sequence
@@ -23,133 +23,145 @@ from smstracker.sms import lookup_schedule, status
 from smstracker.sms.status import Source
 from smstracker.worker.carrier_updates import message_facts, status_update
 
-# How far Twilio's time of creation may lie from ours: the clocks differ, and the call takes time.
-BEFORE = timedelta(minutes=5)
-AFTER = timedelta(minutes=10)
-# The same text at another time is not this message, unless a clock is badly wrong.
-DOUBTFUL = timedelta(hours=24)
-MOST = 5000  # messages to one recipient that are looked through
+# Limits between Twilio's time of creation and ours: clocks differ, and the call takes time.
+MAX_CREATED_EARLY = timedelta(minutes=5)
+MAX_CREATED_LATE = timedelta(minutes=10)
+# The same text at another time is another message, unless a clock is badly wrong.
+SAME_TEXT_WINDOW = timedelta(hours=24)
+MAX_LISTED_MESSAGES = 5000  # to one recipient
 TRIAL_PREFIX = "Sent from your Twilio trial account -"
 
 
-def resolve_unknown(one: OpenMessage) -> bool:
-    """Look for the message in Twilio's list; whether that settled it. Raises CarrierQueryError."""
-    answers = current_carrier().list_sent_to(one.recipient, one.account_sid)
-    listed = list(islice(answers, MOST + 1))
+def resolve_unknown(message: OpenMessage) -> bool:
+    """Search Twilio's list for the message; whether that settled it. Raises CarrierQueryError."""
+    listing = current_carrier().list_by_recipient(message.recipient, message.account_sid)
+    listed = list(islice(listing, MAX_LISTED_MESSAGES + 1))
     with db.engine.begin() as connection:
-        if _is_settled(connection, one):
-            schedule_next_lookup(connection, one.id)
+        if _is_settled(connection, message):
+            schedule_next_lookup(connection, message.id)
             return False
-        unaccounted = _unaccounted(connection, [a for a in listed if _is_near(one, a)])
-        matches = [answer for answer in unaccounted if _is_match(one, answer)]
-        if len(matches) == 1 and not _has_twin(connection, one):
-            return _adopt(connection, one, matches[0])
-        # Saved before messages knew their account, it may have been another account's.
-        nothing = not unaccounted and len(listed) <= MOST and one.account_sid is not None
-        settled = nothing and _is_untraced(connection, one)
-        word = "untraced" if settled else "unknown"
-        found: dict[str, list[str]] = {"found": [], "others": []}
-        for answer in unaccounted:
-            found["found" if _has_text(one, answer) else "others"].append(answer.sid)
-        append_event(connection, one.id, StatusUpdate(word, Source.LOOKUP, found))
-        # After a long absence of the workers, the second look need not wait for hours.
-        schedule_next_lookup(
-            connection, one.id, within=lookup_schedule.SEARCH_AGES[-1] if nothing else None
+        unaccounted = _exclude_known(connection, [a for a in listed if _is_near(message, a)])
+        matches = [candidate for candidate in unaccounted if _is_match(message, candidate)]
+        if len(matches) == 1 and not _is_ambiguous(connection, message):
+            return _link(connection, message, matches[0])
+        # A message of an old version has no account, so another account may have sent it.
+        is_absent = (
+            not unaccounted
+            and len(listed) <= MAX_LISTED_MESSAGES
+            and message.account_sid is not None
         )
-    return settled
+        is_settled = is_absent and _is_untraced(connection, message)
+        new_status = "untraced" if is_settled else "unknown"
+        candidate_sids: dict[str, list[str]] = {"found": [], "others": []}
+        for candidate in unaccounted:
+            key = "found" if _has_same_text(message, candidate) else "others"
+            candidate_sids[key].append(candidate.sid)
+        search_result = StatusUpdate(new_status, Source.LOOKUP, candidate_sids)
+        append_event(connection, message.id, search_result)
+        # After a long pause of the workers, the second search need not wait for hours.
+        within = lookup_schedule.SEARCH_AGES[-1] if is_absent else None
+        schedule_next_lookup(connection, message.id, within=within)
+    return is_settled
 
 
-def _is_settled(connection: Connection, one: OpenMessage) -> bool:
-    """Whether a callback came while Twilio was asked."""
-    still_open = select(Message.id).where(
-        Message.id == one.id,
+def _is_settled(connection: Connection, message: OpenMessage) -> bool:
+    """Whether a callback arrived during the request."""
+    open_message = select(Message.id).where(
+        Message.id == message.id,
         Message.twilio_sid.is_(None),
         Message.status.in_(status.OUTCOME_OPEN),
     )
-    return connection.scalar(still_open) is None
+    return connection.scalar(open_message) is None
 
 
-def _is_near(one: OpenMessage, answer: CarrierMessage) -> bool:
-    """Whether it was sent about when the message was saved; the same text, within a day."""
-    if answer.payload.get("direction") == "inbound":
+def _is_near(message: OpenMessage, listed: CarrierMessage) -> bool:
+    """Whether it was created about when the message was saved; with the same text, within a day."""
+    if listed.payload.get("direction") == "inbound":
         return False
-    made_at = answer.created_at
-    if made_at is None or _is_of_the_time(one, made_at):
+    created_at = listed.created_at
+    if created_at is None or _is_time_plausible(message, created_at):
         return True
-    return bool(_has_text(one, answer) and abs(made_at - one.created_at) < DOUBTFUL)
+    return bool(
+        _has_same_text(message, listed) and abs(created_at - message.created_at) < SAME_TEXT_WINDOW
+    )
 
 
-def _is_of_the_time(one: OpenMessage, made_at: datetime) -> bool:
-    return bool(-BEFORE <= made_at - one.created_at <= AFTER)
+def _is_time_plausible(message: OpenMessage, created_at: datetime) -> bool:
+    return bool(-MAX_CREATED_EARLY <= created_at - message.created_at <= MAX_CREATED_LATE)
 
 
-def _unaccounted(connection: Connection, listed: Sequence[CarrierMessage]) -> list[CarrierMessage]:
-    """Those that are not known to be another message of ours."""
-    sids = [answer.sid for answer in listed]
-    held = set(connection.scalars(select(Message.twilio_sid).where(Message.twilio_sid.in_(sids))))
-    return [answer for answer in listed if answer.sid not in held]
+def _exclude_known(
+    connection: Connection, listed: Sequence[CarrierMessage]
+) -> list[CarrierMessage]:
+    """The listed messages that are not another message of ours."""
+    sids = [message.sid for message in listed]
+    query = select(Message.twilio_sid).where(Message.twilio_sid.in_(sids))
+    known_sids = set(connection.scalars(query))
+    return [message for message in listed if message.sid not in known_sids]
 
 
-def _has_text(one: OpenMessage, answer: CarrierMessage) -> bool:
-    """Whether the texts are alike; of pictures without text, their number has to be."""
-    if _bare(answer.body or "") != _bare(one.body):
+def _has_same_text(message: OpenMessage, listed: CarrierMessage) -> bool:
+    """Whether the texts are equal; without a text, the numbers of pictures."""
+    if _strip_trial_prefix(listed.body or "") != _strip_trial_prefix(message.body):
         return False
-    return bool(one.body) or answer.payload.get("num_media") in (None, _picture_count(one))
+    return bool(message.body) or listed.payload.get("num_media") in (None, _count_pictures(message))
 
 
-def _picture_count(one: OpenMessage) -> str:
-    return str(len(one.media_urls))
+def _count_pictures(message: OpenMessage) -> str:
+    return str(len(message.media_urls))
 
 
-def _bare(text: str) -> str:
+def _strip_trial_prefix(text: str) -> str:
     return text.strip().removeprefix(TRIAL_PREFIX).strip()
 
 
-def _is_match(one: OpenMessage, answer: CarrierMessage) -> bool:
-    """Whether it can be this message: made at the time, the same text, sender and pictures."""
-    if answer.created_at is None or not _is_of_the_time(one, answer.created_at):
+def _is_match(message: OpenMessage, listed: CarrierMessage) -> bool:
+    """Whether it can be this message: by time, text, sender and number of pictures."""
+    if listed.created_at is None or not _is_time_plausible(message, listed.created_at):
         return False
-    service = answer.payload.get("messaging_service_sid")
-    same_sender = (
-        service == one.messaging_service_sid
-        if one.messaging_service_sid
-        else answer.sender == one.sender
+    service = listed.payload.get("messaging_service_sid")
+    is_same_sender = (
+        service == message.messaging_service_sid
+        if message.messaging_service_sid
+        else listed.sender == message.sender
     )
-    # Without a text the number of pictures is all there is to know it by.
-    unsaid = (None,) if one.body else ()
-    same_media = answer.payload.get("num_media") in (*unsaid, _picture_count(one))
-    return _has_text(one, answer) and same_sender and same_media
+    # Without a text, only the number of pictures identifies it.
+    unknown_counts = (None,) if message.body else ()
+    is_same_media = listed.payload.get("num_media") in (*unknown_counts, _count_pictures(message))
+    return _has_same_text(message, listed) and is_same_sender and is_same_media
 
 
-def _has_twin(connection: Connection, one: OpenMessage) -> bool:
-    """Whether another message of unknown outcome could be the one that was found."""
-    others = select(Message.body).where(
-        Message.id != one.id,
-        Message.recipient == one.recipient,
+def _is_ambiguous(connection: Connection, message: OpenMessage) -> bool:
+    """Whether another message of unknown outcome could be the match."""
+    earliest = message.created_at - MAX_CREATED_LATE
+    latest = message.created_at + MAX_CREATED_LATE
+    candidate_bodies = select(Message.body).where(
+        Message.id != message.id,
+        Message.recipient == message.recipient,
         Message.twilio_sid.is_(None),
         Message.status.in_(status.OUTCOME_OPEN),
-        Message.next_lookup_at.is_not(None),  # a small index holds them
-        Message.created_at.between(one.created_at - AFTER, one.created_at + AFTER),
+        Message.next_lookup_at.is_not(None),  # a small index covers these
+        Message.created_at.between(earliest, latest),
     )
-    return any(_bare(body) == _bare(one.body) for body in connection.scalars(others))
+    text = _strip_trial_prefix(message.body)
+    return any(_strip_trial_prefix(body) == text for body in connection.scalars(candidate_bodies))
 
 
-def _is_untraced(connection: Connection, one: OpenMessage) -> bool:
-    """Whether it has been looked for long enough, and before in earnest, not just now."""
+def _is_untraced(connection: Connection, message: OpenMessage) -> bool:
+    """Whether the message is old enough, and its first search long enough ago, for "not sent"."""
     now = utcnow()
-    first = select(func.min(StatusEvent.received_at)).where(
-        StatusEvent.message_id == one.id, StatusEvent.source == Source.LOOKUP
+    if now - message.created_at < lookup_schedule.SEARCH_AGES[-1]:
+        return False
+    first_lookup = select(func.min(StatusEvent.received_at)).where(
+        StatusEvent.message_id == message.id, StatusEvent.source == Source.LOOKUP
     )
-    looked_at = connection.scalar(first)
-    old_enough = bool(now - one.created_at >= lookup_schedule.SEARCH_AGES[-1])
-    return (
-        old_enough and looked_at is not None and now - looked_at >= lookup_schedule.SEARCH_AGES[1]
-    )
+    first_lookup_at = connection.scalar(first_lookup)
+    return first_lookup_at is not None and now - first_lookup_at >= lookup_schedule.SEARCH_AGES[1]
 
 
-def _adopt(connection: Connection, one: OpenMessage, answer: CarrierMessage) -> bool:
-    adopted = link_to_sid(connection, one.id, status_update(answer))
-    if adopted:
-        update_message_facts(connection, one.id, **message_facts(answer))
-    schedule_next_lookup(connection, one.id)
-    return adopted
+def _link(connection: Connection, message: OpenMessage, match: CarrierMessage) -> bool:
+    is_linked = link_to_sid(connection, message.id, status_update(match))
+    if is_linked:
+        update_message_facts(connection, message.id, **message_facts(match))
+    schedule_next_lookup(connection, message.id)
+    return is_linked
