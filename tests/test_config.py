@@ -75,6 +75,11 @@ def test_blank_settings_count_as_unset(tmp_path: Path) -> None:
     assert load(dict.fromkeys(LIVE, " "), instance=tmp_path).demo
 
 
+@pytest.mark.parametrize("region", ["UK", "uk", "EN", "United Kingdom"])
+def test_region_of_the_united_kingdom_is_named(tmp_path: Path, region: str) -> None:
+    assert "such as US, or GB for the United Kingdom" in problems(tmp_path, DEFAULT_REGION=region)
+
+
 def test_every_problem_is_reported_at_once_without_a_value(tmp_path: Path) -> None:
     found = problems(
         tmp_path,

@@ -51,6 +51,16 @@ def test_demo_does_not_start_with_a_setting_of_a_real_installation(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "name", ["TWILIO_ACCOUNT_SID_FILE", "TWILIO_AUTH_TOKEN_FILE", "SIGN_IN_ALLOW_FILE"]
+)
+def test_demo_takes_the_file_of_a_setting_for_a_sign_of_a_real_installation(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"looks like a real installation: {name} is set"):
+        load({name: "/run/secrets/x"}, instance=tmp_path)
+
+
 @pytest.mark.parametrize("base", ["http://127.0.0.1:9000", "http://localhost", "https://[::1]"])
 def test_demo_starts_at_an_address_of_this_machine(tmp_path: Path, base: str) -> None:
     assert load({"PUBLIC_BASE_URL": base}, instance=tmp_path).demo
