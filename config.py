@@ -28,7 +28,13 @@ from dotenv.parser import parse_stream
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from mail_addresses import MailAddressError, normalize_domain, normalize_email, refuse_pattern
+from mail_addresses import (
+    MailAddressError,
+    half_width,
+    normalize_domain,
+    normalize_email,
+    refuse_pattern,
+)
 
 ROOT = Path(__file__).parent
 ENV_FILE = ROOT / ".env"
@@ -882,6 +888,7 @@ def _read_sign_in_allow(read: _Reader, demo: bool) -> tuple[str, ...] | None:
 
 
 def _normalize_entry(entry: str) -> str:
+    entry = half_width(entry)
     refuse_pattern(entry)
     return "@" + normalize_domain(entry[1:]) if entry.startswith("@") else normalize_email(entry)
 
