@@ -177,6 +177,8 @@ def test_environment_wins_over_the_file_in_our_own_command(
         ("POSTGRES_URI", "DATABASE_URL"),
         ("POSTGRESQL_URL", "DATABASE_URL"),
         ("DB_HOST", "DATABASE_URL"),
+        ("DATABASE_CONNECTION_STRING", "DATABASE_URL"),
+        ("SQLITE_URL", "DATABASE_URL"),
         ("ALLOWED_EMAIL_DOMAINS", "SIGN_IN_ALLOW"),
         ("NUM_PROXIES", "TRUSTED_PROXIES"),
         ("TRUST_PROXY", "TRUSTED_PROXIES"),
