@@ -89,6 +89,8 @@ SHORTEST_ALIKE = 7
 LONG_NAME = 12
 # In `.env` no name that begins so is another program's.
 _FAMILIES = ("TWILIO_", "MAIL_", "MAILER_", "SMTP_", "EMAIL_", "SIGN_IN_")
+# But these are of Twilio's own tools and other products, which may share the file.
+_OF_TWILIO = ("TWILIO_API_KEY", "TWILIO_API_SECRET", "TWILIO_VERIFY_", "TWILIO_TEST_")
 # What other programs call the same: wrong in `.env`, theirs in the environment.
 _MAIL_WORDS = {
     "MAIL_SERVER": "HOST HOSTNAME SERVER SMTP SMTP_HOST SMTP_SERVER RELAY",
@@ -372,7 +374,11 @@ def _unread(file: Mapping[str, str | None], env: Mapping[str, str | None]) -> It
             yield f"{name}: is not read in this version; set {meant} instead"
         elif meant:
             yield f"{name}: unknown; is {meant} meant?"
-        elif name in file and _spelt(name).startswith(_FAMILIES):
+        elif (
+            name in file
+            and _spelt(name).startswith(_FAMILIES)
+            and not _spelt(name).startswith(_OF_TWILIO)
+        ):
             yield f"{name}: unknown, so nothing reads it; .env.example lists the settings"
 
 
