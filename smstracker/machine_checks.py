@@ -1,4 +1,4 @@
-"""What `flask doctor` says of this machine: free space, rights of files, survival of a crash."""
+"""What `flask doctor` says of this machine: space, files, survival of a crash."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from config import ENV_FILE, sqlite_path
 from smstracker.database import sqlite_files
 from smstracker.extensions import db, settings
 from smstracker.finding import Finding, ok, problem, warning
+from smstracker.open_files import attainable_limit, least_limit
 
 LEAST_FREE = 1_000_000_000  # bytes
 LEAST_SHARE = 0.1  # of the disk
@@ -20,9 +21,10 @@ LASTS_NOT = ("off",)  # values of synchronous_commit
 
 
 def machine_findings() -> Iterator[Finding]:
-    """A finding for the disk and one for the rights of files; they need no database."""
+    """Findings on the disk, the rights of files and their number; they need no database."""
     yield _disk()
     yield _permissions()
+    yield _open_files()
 
 
 def durability() -> Iterator[Finding]:
@@ -80,6 +82,16 @@ def _is_open_to_others(file: Path) -> bool:
         return bool(os.stat(file).st_mode & 0o077)
     except OSError:
         return False
+
+
+def _open_files() -> Finding:
+    """Judged by the limit of this process: the server's is the same if it is started likewise."""
+    check, limit, threads = "open files", attainable_limit(), settings().web_threads
+    least = least_limit(threads)
+    if limit < least:
+        found = f"a process may open {limit}, too few for {threads} threads and their connections"
+        return warning(check, found, f"set ulimit -n to {least} or more, or lower WEB_THREADS")
+    return ok(check, f"a process may open {limit}, enough for {threads} threads")
 
 
 def _postgresql_durability(connection: Connection) -> Finding:

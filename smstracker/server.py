@@ -7,7 +7,7 @@ from types import FrameType
 from typing import Any
 
 from config import ConfigError, load
-from smstracker import create_app
+from smstracker import create_app, open_files
 
 try:
     _settings = load()
@@ -22,8 +22,8 @@ worker_class = "smstracker.web_worker.Worker"
 # Several processes contend for one SQLite file: there, one process with threads is faster.
 workers = _settings.web_concurrency
 threads = _settings.web_threads
-# Each open stream is one connection, and a browser keeps others beside it.
-worker_connections = max(1000, 2 * threads)
+# The usual limit of open files would be reached by connections that do nothing.
+worker_connections = open_files.most_connections(open_files.raise_limit(), threads)
 timeout = 60
 graceful_timeout = 10
 # Its own time limits for peers are in the module of the worker class.

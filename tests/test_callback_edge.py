@@ -20,6 +20,7 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally
 from smstracker.models.events import News
 from smstracker.request_framing import LARGEST_CALLBACK
+from smstracker.waiting import WaitingThreads
 from smstracker.webhooks import forms, quarantine, views
 from smstracker.webhooks.body import MAX_FIELDS
 from smstracker.webhooks.diagnosis import diagnose_pending
@@ -694,7 +695,7 @@ def test_refused_callback_is_held_back_while_others_are_stored(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[float] = []
-    monkeypatch.setattr(quarantine, "sleep", held.append)
+    monkeypatch.setattr(WaitingThreads, "hold_back", lambda _, seconds: held.append(seconds))
     client.post(STATUS_PATH, data={"a": "1"})
     assert held == []
     with monkeypatch.context() as busy:

@@ -153,3 +153,14 @@ def test_session_that_does_not_wait_is_a_problem(make_app: MakeApp, database_url
         finding = machine_checks._postgresql_durability(connection)
     assert finding.verdict == "problem"
     assert "loses acknowledged callbacks" in finding.found
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("limit", "verdict"), [(335, "warning"), (336, "ok")])
+def test_too_few_open_files_for_the_threads_are_a_warning(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, limit: int, verdict: str
+) -> None:
+    monkeypatch.setattr(machine_checks, "attainable_limit", lambda: limit)
+    finding = findings(make_app(WEB_THREADS="32"))["open files"]
+    assert finding.verdict == verdict
+    assert ("ulimit -n to 336" in str(finding.fix)) is (verdict == "warning")

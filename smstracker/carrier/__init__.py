@@ -50,6 +50,7 @@ __all__ = [
     "OutcomeUnknownError",
     "RefusedError",
     "Signer",
+    "TwilioIsSlowError",
     "UnreachedError",
     "current_carrier",
 ]
@@ -67,6 +68,10 @@ T = TypeVar("T")
 
 
 class NoSlotError(Exception):
+    """Too many requests wait already, for Twilio or for their readers."""
+
+
+class TwilioIsSlowError(NoSlotError):
     """As many requests wait for Twilio as may do so at once."""
 
 
@@ -97,7 +102,7 @@ class Carrier:
         Twilio may hang: half of the threads always stay for what does not wait for it.
         """
         if not self._slots.acquire(blocking=False):
-            raise NoSlotError
+            raise TwilioIsSlowError
         waiting = waiting_threads()
         if not waiting.enter():
             self._slots.release()

@@ -13,7 +13,7 @@ from smstracker.clock import utcnow
 from smstracker.dashboard.explaining import refusal_to_send_again
 from smstracker.dashboard.forms import sender_choices
 from smstracker.dashboard.sending import save_and_hand_over
-from smstracker.dashboard.wording import BUSY, limit_notice
+from smstracker.dashboard.wording import busy_notice, limit_notice
 from smstracker.extensions import db
 from smstracker.models import Message, SendLimitError
 from smstracker.models.notes import Notes, notes_on
@@ -52,8 +52,8 @@ def send(public_id: uuid.UUID) -> ResponseReturnValue:
         return _page(_own(public_id), 429, limit_notice(error), may_try=True)
     try:
         save_and_hand_over(message)
-    except NoSlotError:
-        page, code = _page(_own(public_id), 503, BUSY, may_try=True)
+    except NoSlotError as error:
+        page, code = _page(_own(public_id), 503, busy_notice(error), may_try=True)
         return page, code, {"Retry-After": "10"}
     return _show(message)
 

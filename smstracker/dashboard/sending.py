@@ -34,7 +34,7 @@ _OUTCOMES: dict[type[CarrierError], str] = {
 
 
 def save_and_hand_over(message: Message) -> None:
-    """Commit a drafted message and send it; NoSlotError if Twilio keeps too many others waiting.
+    """Commit a drafted message and send it; NoSlotError if too many others wait.
 
     Then nothing is saved, so that the same form can be sent again.
     """

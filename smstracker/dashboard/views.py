@@ -158,8 +158,8 @@ def send() -> ResponseReturnValue:
         return _form_page(form, 429, wording.limit_notice(error))
     try:
         save_and_hand_over(message)
-    except NoSlotError:
-        return *_form_page(form, 503, wording.BUSY), {"Retry-After": "10"}
+    except NoSlotError as error:
+        return *_form_page(form, 503, wording.busy_notice(error)), {"Retry-After": "10"}
     return redirect(url_for(".message", public_id=message.public_id), 303)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from smstracker import status
+from smstracker.carrier import NoSlotError, TwilioIsSlowError
 from smstracker.clock import in_words, waiting_time
 from smstracker.models import Message, SendLimitError, StatusEvent
 from smstracker.reasons import reason_for
@@ -15,10 +16,8 @@ _NOT_SENT_BECAUSE = {
     "unreached": "Twilio was not reached",
     "untraced": "Twilio has no trace of it",
 }
-BUSY = (
-    "Twilio is answering slowly, and many messages are waiting for it. "
-    "Nothing was sent or saved. Press Send again in a moment."
-)
+_TWILIO_IS_SLOW = "Twilio is answering slowly, and many messages are waiting for it."
+_SERVER_IS_BUSY = "Too many pages and exports are open, so no message can be sent now."
 _DELETED_THERE = (
     "Twilio no longer has this message: a person, a program or Twilio's retention period deleted "
     "it before its outcome came here. It may have arrived, so ask the recipient before you send "
@@ -39,6 +38,12 @@ class Step:
     effect: Effect
     event: StatusEvent | None
     reason: str | None
+
+
+def busy_notice(error: NoSlotError) -> str:
+    """Why no message could be handed over now, and what to do."""
+    reason = _TWILIO_IS_SLOW if isinstance(error, TwilioIsSlowError) else _SERVER_IS_BUSY
+    return f"{reason} Nothing was sent or saved. Press Send again in a moment."
 
 
 def headline(message: Message, now: datetime) -> str:

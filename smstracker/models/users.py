@@ -35,6 +35,7 @@ class LetInBy(StrEnum):
 
 
 FOR_GOOD = (LetInBy.ADDED, LetInBy.ADDED_LIVE)
+LIVE = (LetInBy.ADDED_LIVE, LetInBy.SETTING)
 
 
 def stored_spelling(email: str) -> str:
@@ -52,7 +53,9 @@ def is_allowed(config: Config, email: str) -> bool:
 
 
 def is_let_in(config: Config, let_in_by: str, email: str) -> bool:
-    """Whether what let somebody in still does."""
+    """Whether what let somebody in still does; a demo lets in nobody of a live installation."""
+    if config.demo and let_in_by in LIVE:
+        return False
     return let_in_by in FOR_GOOD or is_allowed(config, email)
 
 

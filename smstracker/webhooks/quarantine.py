@@ -2,7 +2,6 @@
 
 import logging
 from datetime import timedelta
-from time import sleep
 
 from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,16 +22,15 @@ STRANGE = (10, 100)
 LINES_PER_MINUTE = 10
 # While the database is gone, strange ones must not take the threads by waiting for it.
 PAUSE = timedelta(seconds=2)
-# While callbacks are being stored, a refused one is held back for so many seconds, as long as fewer
-# than three quarters of the threads wait for anything: beside a flood over 32 connections, 24 do.
+# While callbacks are being stored, a refused one is held back for so many seconds, on threads that
+# nobody else needs to wait.
 HELD = 0.5
 
 
 class Quarantine:
     """One for an app; threads share it."""
 
-    def __init__(self, threads: int) -> None:
-        self._most_waiting = max(threads * 3 // 4, 1)
+    def __init__(self) -> None:
         self._plausible, self._strange = Budget(*PLAUSIBLE), Budget(*STRANGE)
         self._lines = Lines(LINES_PER_MINUTE)
         self._failed_at = utcnow() - PAUSE
@@ -69,12 +67,8 @@ class Quarantine:
 
     def _hold_back(self) -> None:
         """Let what is signed go first: it shares the interpreter with a flood."""
-        waiting = waiting_threads()
-        if current_writer().is_busy and waiting.enter_below(self._most_waiting):
-            try:
-                sleep(HELD)
-            finally:
-                waiting.leave()
+        if current_writer().is_busy:
+            waiting_threads().hold_back(HELD)
 
     def _not_kept(self, error: Exception) -> bool:
         if self._lines.take():
@@ -101,7 +95,7 @@ class Quarantine:
 
 
 def init_app(app: Flask) -> None:
-    app.extensions["quarantine"] = Quarantine(app.config["SETTINGS"].web_threads)
+    app.extensions["quarantine"] = Quarantine()
 
 
 def current_quarantine() -> Quarantine:
