@@ -94,15 +94,22 @@ def _behind_plus(digits: str, region: str, first_group: str) -> Number:
         raise _no_country(digits, region)
     if first_group == f"+{code}":
         return _possible(_abroad(digits))
-    homes = behind_trunk_prefix(digits, region)
     number = attempt(_abroad, digits)
-    home_code = str(phonenumbers.country_code_for_region(region))
-    if trunk_prefix(region) in ("", NORTH_AMERICA) and not (number and number.is_valid):
-        homes += [home for home in [Number(home_code, digits)] if home.is_valid]
+    is_abroad = number is not None and _is_taken(number)
+    homes = _numbers_dialled(digits, region, needs_prefix=is_abroad)
     if homes and number not in homes:
-        is_abroad = number is not None and _is_taken(number)
         raise DoubtError(_UNCLEAR_CODE if is_abroad else _NO_SUCH_NUMBER, digits, [*homes, number])
     return _possible(_abroad(digits))
+
+
+def _numbers_dialled(digits: str, region: str, *, needs_prefix: bool) -> list[Number]:
+    """The valid numbers that digits reach in the region: by a prefix, or as they are."""
+    rests = [digits[len(prefix) :] for prefix in international_prefixes(digits, region)]
+    abroad = [n for rest in rests if (n := attempt(_abroad, rest)) and n.is_valid]
+    numbers = behind_trunk_prefix(digits, region) + abroad
+    home = Number(str(phonenumbers.country_code_for_region(region)), digits)
+    is_dialled_so = home.is_valid and home.is_written_without_trunk_prefix
+    return [*numbers, home] if is_dialled_so and not needs_prefix else numbers
 
 
 def _no_country(digits: str, region: str) -> PhoneNumberError:
@@ -208,6 +215,8 @@ def _numbers_abroad(digits: str, home: Number) -> list[Number]:
         numbers = [Number(*parts) for parts in map(split_country_code, texts) if parts]
     else:
         numbers = [_as_from_abroad(n, home) for text in texts if (n := attempt(_abroad, text))]
+    # 0596 is Martinique throughout France.
+    numbers += [n for n in in_shared_plan(home) if home.national.startswith(n.code)]
     return [number for number in numbers if number != home and number.is_valid]
 
 
