@@ -445,6 +445,7 @@ def test_number_that_may_have_another_code_of_a_shared_plan_is_refused_and_shown
         ("+138 0013 8000", "CN", "+86 138 0013 8000"),
         ("+011 44 7911 123456", "US", "+44 7911 123456"),
         ("+810 44 7911 123456", "RU", "+44 7911 123456"),
+        ("+0044 7911 123456", "US", "+44 7911 123456"),
     ],
 )
 def test_plus_before_what_is_dialled_at_home_is_refused_and_the_numbers_shown(

@@ -114,8 +114,12 @@ def _numbers_dialled(digits: str, region: str, *, needs_prefix: bool) -> list[Nu
 
 def _no_country(digits: str, region: str) -> PhoneNumberError:
     """The refusal of a + that no country code follows, with the number that is dialled so."""
-    number = attempt(read_number, digits, region)
-    numbers = [number] if number else dialled_within(digits.replace("o", "0", 1), region)
+    try:
+        numbers = [read_number(digits, region)]
+    except DoubtError as without_plus:
+        numbers = without_plus.numbers
+    except PhoneNumberError:
+        numbers = dialled_within(digits.replace("o", "0", 1), region)
     doubt = DoubtError(_NO_CODE, digits, numbers)
     return doubt if doubt.numbers else PhoneNumberError(_NO_COUNTRY)
 
