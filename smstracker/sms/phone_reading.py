@@ -96,7 +96,7 @@ def _behind_plus(digits: str, region: str, first_group: str) -> Number:
         return _possible(_abroad(digits))
     number = attempt(_abroad, digits)
     is_abroad = number is not None and _is_taken(number)
-    homes = _numbers_dialled(digits, region, needs_prefix=is_abroad)
+    homes = _numbers_dialled(digits.replace("o", "0"), region, needs_prefix=is_abroad)
     if homes and number not in homes:
         raise DoubtError(_UNCLEAR_CODE if is_abroad else _NO_SUCH_NUMBER, digits, [*homes, number])
     return _possible(_abroad(digits))
@@ -119,7 +119,7 @@ def _no_country(digits: str, region: str) -> PhoneNumberError:
     except DoubtError as without_plus:
         numbers = without_plus.numbers
     except PhoneNumberError:
-        numbers = dialled_within(digits.replace("o", "0", 1), region)
+        numbers = dialled_within(digits.replace("o", "0"), region)
     doubt = DoubtError(_NO_CODE, digits, numbers)
     return doubt if doubt.numbers else PhoneNumberError(_NO_COUNTRY)
 
