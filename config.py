@@ -28,7 +28,13 @@ from dotenv.parser import parse_stream
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from mail_addresses import MailAddressError, normalize_domain, normalize_email, refuse_pattern
+from mail_addresses import (
+    MailAddressError,
+    half_width,
+    normalize_domain,
+    normalize_email,
+    refuse_pattern,
+)
 
 ROOT = Path(__file__).parent
 ENV_FILE = ROOT / ".env"
@@ -60,24 +66,31 @@ _NO_HEADER_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True}
 _WORDS |= {"0": False, "false": False, "no": False, "off": False}
 
-# Every name of the contract; what is not read yet is reserved, so it is no misspelling.
 _NAMES = """
-ALERT_EMAIL ALERT_WEBHOOK_SECRET ALERT_WEBHOOK_URL BIND_ADDRESS DATABASE_URL DEFAULT_REGION
-HEARTBEAT_URL KEEP_MESSAGE_DAYS KEEP_TEXT_DAYS LOOKUPS_PER_SECOND MAIL_DEFAULT_SENDER
-MAIL_PASSWORD MAIL_PORT MAIL_SERVER MAIL_USERNAME MAIL_USE_SSL MAIL_USE_TLS METRICS_TOKEN PORT
-PUBLIC_BASE_URL RECEIPT_WINDOW_HOURS REDACT_AT_TWILIO REFUSED_CALLBACKS_DAYS
-REFUSED_CALLBACKS_KEPT SECRET_KEY SEND_LIMIT_PER_DAY SEND_LIMIT_PER_MINUTE SEND_PER_SECOND
-SENTRY_DSN SIGN_IN_ALLOW SIMULATOR_PORT TEAM_LOG TRUSTED_PROXIES TWILIO_ACCOUNT_SID
+BIND_ADDRESS DATABASE_URL DEFAULT_REGION LOOKUPS_PER_SECOND MAIL_DEFAULT_SENDER MAIL_PASSWORD
+MAIL_PORT MAIL_SERVER MAIL_USERNAME MAIL_USE_SSL MAIL_USE_TLS PORT PUBLIC_BASE_URL
+RECEIPT_WINDOW_HOURS REFUSED_CALLBACKS_DAYS REFUSED_CALLBACKS_KEPT SECRET_KEY SEND_LIMIT_PER_DAY
+SEND_LIMIT_PER_MINUTE SIGN_IN_ALLOW SIMULATOR_PORT TRUSTED_PROXIES TWILIO_ACCOUNT_SID
 TWILIO_API_BASE_URL TWILIO_AUTH_TOKEN TWILIO_AUTH_TOKEN_FORMER TWILIO_AUTH_TOKEN_SECONDARY
 TWILIO_EDGE TWILIO_MESSAGING_SERVICE_SID TWILIO_PHONE_NUMBER TWILIO_REGION
 TWILIO_SUBACCOUNT_TOKENS TWILIO_WEBHOOK_KEYS WEB_CONCURRENCY WEB_THREADS
 """
 SETTINGS = frozenset(_NAMES.split())
+# Of the contract, but not read yet. Nobody shall rely on what they promise, such as privacy.
+OFTEN_SET = frozenset({"HEARTBEAT_URL", "METRICS_TOKEN", "SENTRY_DSN"})
+RESERVED = OFTEN_SET | {
+    *("ALERT_EMAIL", "ALERT_WEBHOOK_SECRET", "ALERT_WEBHOOK_URL", "KEEP_MESSAGE_DAYS"),
+    *("KEEP_TEXT_DAYS", "REDACT_AT_TWILIO", "SEND_PER_SECOND", "TEAM_LOG"),
+}
 # In `.env` every name is meant for us; the environment also holds those of other programs.
 ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.85, 0.8
 SHORTEST_ALIKE = 7
 # Two slips only in a long name: MAIL_HOST is no MAIL_PORT.
 LONG_NAME = 12
+# In `.env` no name that begins so is another program's.
+_FAMILIES = ("TWILIO_", "MAIL_", "MAILER_", "SMTP_", "EMAIL_", "SIGN_IN_")
+# But these are of Twilio's own tools and other products, which may share the file.
+_OF_TWILIO = ("TWILIO_API_KEY", "TWILIO_API_SECRET", "TWILIO_VERIFY_", "TWILIO_TEST_")
 # What other programs call the same: wrong in `.env`, theirs in the environment.
 _MAIL_WORDS = {
     "MAIL_SERVER": "HOST HOSTNAME SERVER SMTP SMTP_HOST SMTP_SERVER RELAY",
@@ -88,32 +101,43 @@ _MAIL_WORDS = {
     "MAIL_USE_SSL": "SSL USE_SSL SECURE",
     "MAIL_DEFAULT_SENDER": "FROM FROM_ADDRESS FROM_EMAIL FROM_NAME SENDER DEFAULT_FROM",
 }
+_DATABASES = "DATABASE DB PG POSTGRES POSTGRESQL SQLITE SQLALCHEMY SQLALCHEMY_DATABASE"
 _OTHER_WORDS = {
     "BIND_ADDRESS": "BIND BIND_HOST HOST LISTEN LISTEN_ADDRESS",
-    "DATABASE_URL": "DATABASE_URI DATABASE_DSN DB_URL DB_URI POSTGRES_URL SQLALCHEMY_DATABASE_URI",
-    "MAIL_DEFAULT_SENDER": "DEFAULT_FROM_EMAIL DEFAULT_MAIL_SENDER",
+    "DEFAULT_REGION": "DEFAULT_COUNTRY DEFAULT_COUNTRY_CODE PHONE_REGION PHONENUMBER_REGION "
+    "PHONE_DEFAULT_REGION PHONENUMBER_DEFAULT_REGION",
+    "MAIL_DEFAULT_SENDER": "DEFAULT_FROM_EMAIL DEFAULT_MAIL_SENDER FROM_EMAIL SENDER_EMAIL "
+    "MAILER_EMAIL MAILER_SENDER_EMAIL",
+    "MAIL_SERVER": "SMTP_ADDRESS",
     "PUBLIC_BASE_URL": "BASE_URL PUBLIC_URL SITE_URL APP_URL EXTERNAL_URL",
     "SECRET_KEY": "FLASK_SECRET_KEY APP_SECRET APP_SECRET_KEY SESSION_SECRET",
-    "SIGN_IN_ALLOW": "ALLOWED_EMAILS ALLOWED_DOMAINS",
+    "SIGN_IN_ALLOW": "ALLOWED_EMAILS ALLOWED_DOMAINS ALLOWED_EMAIL_DOMAINS ALLOWED_USERS",
+    "TRUSTED_PROXIES": "NUM_PROXIES PROXY_COUNT TRUST_PROXY TRUST_PROXIES TRUSTED_PROXY_COUNT",
     "TWILIO_ACCOUNT_SID": "TWILIO_SID",
     "TWILIO_MESSAGING_SERVICE_SID": "TWILIO_SERVICE_SID TWILIO_MESSAGING_SID",
-    "TWILIO_PHONE_NUMBER": "TWILIO_FROM TWILIO_FROM_NUMBER TWILIO_NUMBER TWILIO_SENDER",
+    "TWILIO_PHONE_NUMBER": "TWILIO_FROM TWILIO_FROM_NUMBER TWILIO_NUMBER TWILIO_SENDER "
+    "TWILIO_SMS_FROM TWILIO_SENDER_NUMBER TWILIO_SENDER_ID TWILIO_FROM_PHONE_NUMBER "
+    "TWILIO_CALLER_ID",
 }
 _OTHER_NAMES = {name: setting for setting, names in _OTHER_WORDS.items() for name in names.split()}
 _OTHER_NAMES |= {
     f"{family}_{word}": setting
-    for setting, words in _MAIL_WORDS.items()
+    for families, settings in (
+        ("MAIL EMAIL SMTP MAILER", _MAIL_WORDS),
+        (_DATABASES, {"DATABASE_URL": "URL URI DSN HOST CONNECTION_STRING"}),
+    )
+    for setting, words in settings.items()
     for word in words.split()
-    for family in ("MAIL", "EMAIL", "SMTP")
+    for family in families.split()
     if f"{family}_{word}" not in SETTINGS
 }
 # Other programs read these too, so in the environment only a slip of the fingers counts.
-_SHARED = frozenset(name for name in SETTINGS if name.startswith(("MAIL_", "WEB_"))) | {
-    *("SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "SENTRY_DSN"),
-    *("HEARTBEAT_URL", "METRICS_TOKEN", "TEAM_LOG"),
-}
+_SHARED = frozenset(name for name in SETTINGS if name.startswith(("MAIL_", "WEB_"))) | OFTEN_SET
+_SHARED |= {"SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "TEAM_LOG"}
 # What only a real installation has. A demo that has it is one that lost its credentials.
 REAL_SETTINGS = (
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN",
     "TWILIO_PHONE_NUMBER",
     "TWILIO_MESSAGING_SERVICE_SID",
     "TWILIO_AUTH_TOKEN_SECONDARY",
@@ -289,7 +313,7 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
         file, problems = read_env_file(ENV_FILE)
         env = {**file, **os.environ, **_expanded_by_flask(file)}
     read = _Reader(env)
-    read.problems += [*problems, *_misspelt(file, env)]
+    read.problems += [*problems, *_unread(file, env)]
     demo = not (read.text("TWILIO_ACCOUNT_SID") or read.text("TWILIO_AUTH_TOKEN"))
     config = _build(read, demo, instance or ROOT / "instance")
     if read.problems:
@@ -337,34 +361,48 @@ def make_private(path: Path, mode: int = 0o600) -> None:
             path.chmod(mode)
 
 
-def _misspelt(file: Mapping[str, str | None], env: Mapping[str, str | None]) -> Iterator[str]:
-    unset = {setting for setting in SETTINGS if not (env.get(setting) or "").strip()}
+def _unread(file: Mapping[str, str | None], env: Mapping[str, str | None]) -> Iterator[str]:
+    """Say of each name that is set for us, or seems to be, that nothing reads it."""
+    unset = {name for name in SETTINGS | RESERVED if not (env.get(name) or "").strip()}
     for name in sorted(env):
-        is_ours = name in SETTINGS or name.removesuffix("_FILE") in SETTINGS
-        if is_ours or not (env[name] or "").strip():
+        if name in SETTINGS or not (env[name] or "").strip():
             continue
         meant = _meant_in_file(name, unset) if name in file else _meant_in_environment(name, unset)
-        if meant:
+        if meant in RESERVED:
+            yield f"{name}: is not read in this version; remove it"
+        elif meant and _spelt(name).endswith("_FILE"):
+            yield f"{name}: is not read in this version; set {meant} instead"
+        elif meant:
             yield f"{name}: unknown; is {meant} meant?"
+        elif (
+            name in file
+            and _spelt(name).startswith(_FAMILIES)
+            and not _spelt(name).startswith(_OF_TWILIO)
+        ):
+            yield f"{name}: unknown, so nothing reads it; .env.example lists the settings"
 
 
 def _meant_in_file(name: str, unset: set[str]) -> str | None:
-    """The setting that a name in `.env` stands for: respelt, misspelt, or another's name for it."""
-    spelt = _spelt(name)
-    if spelt in SETTINGS:
+    """The name that one in `.env` stands for: respelt, misspelt, of a file, or another's for it."""
+    spelt = _spelt(name).removesuffix("_FILE")
+    if spelt in SETTINGS | RESERVED:
         return spelt
     if _OTHER_NAMES.get(spelt) in unset:
         return _OTHER_NAMES[spelt]
     if len(spelt) < SHORTEST_ALIKE:
         return None
-    close = next(iter(get_close_matches(spelt, SETTINGS, 1, ALIKE_IN_FILE)), None)
-    meant = close or _respelt(spelt, SETTINGS) or _short_of_a_word(spelt, unset)
+    near = get_close_matches(spelt, SETTINGS | RESERVED, 3, ALIKE_IN_FILE)
+    close = next((s for s in near if not _has_another_word(spelt, s)), None)
+    meant = close or _respelt(spelt, SETTINGS | RESERVED) or _short_of_a_word(spelt, unset)
     return None if meant is None or _is_longer(spelt, meant) else meant
 
 
 def _meant_in_environment(name: str, unset: set[str]) -> str | None:
-    """The unset setting that a name in the environment misspells by a slip or two."""
-    spelt = _spelt(name)
+    """The unset name that one in the environment misspells by a slip or two, or gives as a file."""
+    exact, spelt = name.removesuffix("_FILE"), _spelt(name).removesuffix("_FILE")
+    if exact in SETTINGS | RESERVED:
+        is_ours = exact in unset if exact in SETTINGS & _SHARED else exact not in OFTEN_SET
+        return exact if is_ours else None
     if len(spelt) < SHORTEST_ALIKE or spelt in _OTHER_NAMES:
         return None
     if spelt in unset:
@@ -376,12 +414,21 @@ def _meant_in_environment(name: str, unset: set[str]) -> str | None:
 
 
 def _spelt(name: str) -> str:
-    return re.sub(r"[^A-Z0-9]+", "_", name.upper())
+    spelt = re.sub(r"[^A-Z0-9]+", "_", name.upper())
+    return re.sub(r"^SMSTRACKER_(?=[A-Z0-9]+_)", "", spelt)  # SMSTRACKER_PORT is docker compose's
 
 
 def _respelt(spelt: str, settings: Iterable[str]) -> str | None:
-    """The setting that is the same but for underscores and plurals."""
-    return next((s for s in sorted(settings) if _bare(s) == _bare(spelt)), None)
+    """The setting that is the same but for underscores, plurals and the order of its words."""
+    return next(
+        (
+            setting
+            for setting in sorted(settings)
+            if _bare(setting) == _bare(spelt)
+            or sorted(setting.split("_")) == sorted(spelt.split("_"))
+        ),
+        None,
+    )
 
 
 def _bare(name: str) -> str:
@@ -405,6 +452,12 @@ def _is_longer(spelt: str, setting: str) -> bool:
     """As SECRET_KEY_BASE, which is another's."""
     words, theirs = setting.split("_"), spelt.split("_")
     return len(theirs) > len(words) and set(words) <= set(theirs)
+
+
+def _has_another_word(spelt: str, setting: str) -> bool:
+    """As DATABASE_USER, whose last word is no slip in DATABASE_URL."""
+    pairs = zip(spelt.split("_"), setting.split("_"), strict=False)
+    return any(len(their) <= 4 and _edits(word, their) > 1 for word, their in pairs)
 
 
 def _is_slip(spelt: str, setting: str) -> bool:
@@ -488,7 +541,10 @@ def _build(read: _Reader, demo: bool, instance: Path) -> Config:
         mail=_read_mail(read),
         sign_in_allow=_read_sign_in_allow(read, demo),
         default_region=read.known(
-            "DEFAULT_REGION", "US", _region, "a two-letter region such as US or GB"
+            "DEFAULT_REGION",
+            "US",
+            _region,
+            "a two-letter region such as US, or GB for the United Kingdom",
         ),
         receipt_window_hours=read.number("RECEIPT_WINDOW_HOURS", 72, 1, 24 * 90),
         lookups_per_second=read.number("LOOKUPS_PER_SECOND", 10, 1, 1000),
@@ -558,7 +614,8 @@ def _read_twilio(read: _Reader) -> tuple[str, str, str | None]:
 
 def _refuse_real_settings(read: _Reader) -> None:
     """Demo mode lets everybody in: never where the credentials of an installation got lost."""
-    signs = [f"{name} is set" for name in REAL_SETTINGS if read.text(name)]
+    names = (name + suffix for name in REAL_SETTINGS for suffix in ("", "_FILE"))
+    signs = [f"{name} is set" for name in names if read.text(name)]
     base = _base_url(read.text("PUBLIC_BASE_URL") or "")
     if base and not is_loopback(urlsplit(base).hostname or ""):
         signs.append("PUBLIC_BASE_URL is not this machine")
@@ -837,6 +894,7 @@ def _read_sign_in_allow(read: _Reader, demo: bool) -> tuple[str, ...] | None:
 
 
 def _normalize_entry(entry: str) -> str:
+    entry = half_width(entry)
     refuse_pattern(entry)
     return "@" + normalize_domain(entry[1:]) if entry.startswith("@") else normalize_email(entry)
 

@@ -14,6 +14,12 @@ from typed_text import is_invisible
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 LONGEST = 254
+LONGEST_LOCAL_PART = 64  # RFC 5321, 4.5.3.1.1
+# What Japanese keyboards type for ASCII. No server takes these in a local part, so no address but
+# the ASCII one can be meant.
+_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+_ENDS = {".": "dot", "\u3002": "dot", "\uff61": "dot", ",": "comma", "\u3001": "comma"}
+_ENDS |= {";": "semicolon", ":": "colon"}
 NOT_AN_ADDRESS = "That does not look like an e-mail address, such as name@example.org."
 
 
@@ -25,9 +31,10 @@ def normalize_email(text: str) -> str:
     """The one spelling of an address: the local part in small letters, the domain as A-label.
 
     Domains follow IDNA 2008 (UTS 46, non-transitional), so ß is not ss. Blanks and invisible
-    characters around the address are dropped, inside they are refused. Raises MailAddressError.
+    characters around the address are dropped, inside they are refused. Full-width letters and
+    signs are taken for ASCII. Raises MailAddressError.
     """
-    address = _trim(text)
+    address = half_width(_trim(text))
     reason = _refusal(address)
     if reason:
         raise MailAddressError(reason)
@@ -55,12 +62,17 @@ def normalize_domain(text: str) -> str:
     return normalize_email(f"x@{_trim(text)}").partition("@")[2]
 
 
+def half_width(text: str) -> str:
+    """The text with full-width letters, digits and signs as ASCII."""
+    return text.translate(_HALF_WIDTH)
+
+
 def refuse_pattern(text: str) -> None:
     """Raise MailAddressError if whoever wrote this means many addresses, as by `*@` or `@*.`.
 
     The signs may stand in an address, but hardly do: it would let in nobody, and say nothing of it.
     """
-    if re.search(r"[*%?^$|\\\[\](){}]", text):
+    if re.search(r"[*%?^$|\\\[\](){}]", half_width(text)):
         raise MailAddressError(
             "That is a pattern. A whole domain is @example.org in SIGN_IN_ALLOW."
         )
@@ -92,18 +104,26 @@ def _refusal(address: str) -> str | None:
         return "That is too long for an e-mail address."
     if any(map(is_invisible, address)):
         return "There is an invisible character in this address. Type it by hand."
-    if "<" in address or ">" in address:
-        return "Type the address alone, without a name or angle brackets."
+    if re.search("[<>]|^mailto:", address, re.I):
+        return "Type the address alone, without a name, “mailto:” or angle brackets."
     if '"' in address:
         return "An address in quotation marks cannot be used here."
     if not at or not local or not domain:
         return NOT_AN_ADDRESS
     if domain.startswith("["):
         return "After the @, a name such as example.org is needed, not a number in brackets."
-    if address.endswith((".", "\u3002", "\uff0e", "\uff61")):
-        return "The address ends with a dot. Leave it out."
+    if address[-1] in _ENDS:
+        return f"The address ends with a {_ENDS[address[-1]]}. Leave it out."
+    return _local_refusal(local)
+
+
+def _local_refusal(local: str) -> str | None:
     if not local.isascii():
         return "Before the @, only the letters a to z, digits and signs such as . - + can be used."
+    if len(local) > LONGEST_LOCAL_PART:
+        return f"Before the @, an address has at most {LONGEST_LOCAL_PART} characters."
+    if "" in local.split("."):
+        return "Before the @, a dot cannot be first or last or follow another dot."
     return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from config import ConfigError, load
 from smstracker import create_app
+from smstracker.web import open_files
 
 try:
     _settings = load()
@@ -22,8 +23,8 @@ worker_class = "smstracker.web.gunicorn_worker.DeadlineWorker"
 # On SQLite one process with threads is faster: several processes contend for the file.
 workers = _settings.web_concurrency
 threads = _settings.web_threads
-# Each open stream takes a connection, and its browser keeps others open.
-worker_connections = max(1000, 2 * threads)
+# Idle connections would reach the usual limit of open files.
+worker_connections = open_files.limit_connections(open_files.raise_limit(), threads)
 timeout = 60
 graceful_timeout = 10
 # The worker class has further time limits for clients.

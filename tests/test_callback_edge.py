@@ -23,6 +23,7 @@ from smstracker.refused import misfit
 from smstracker.refused.status_callback import VerifiedCallback, read_callback
 from smstracker.refused.stored_diagnosis import diagnose_pending
 from smstracker.web.request_framing import LARGEST_CALLBACK
+from smstracker.web.waiting_threads import WaitingThreads
 from smstracker.webhooks import quarantine, views
 from smstracker.webhooks.body import MAX_FIELDS
 from smstracker.webhooks.writer import CallbackWriter
@@ -699,7 +700,7 @@ def test_refused_callback_is_held_back_while_others_are_stored(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delays: list[float] = []
-    monkeypatch.setattr(quarantine, "sleep", delays.append)
+    monkeypatch.setattr(WaitingThreads, "hold_back", lambda _, seconds: delays.append(seconds))
     client.post(STATUS_PATH, data={"a": "1"})
     assert delays == []
     with monkeypatch.context() as busy:

@@ -47,6 +47,12 @@ def test_live_settings_are_read(tmp_path: Path) -> None:
     assert load(LIVE, instance=tmp_path).sign_in_allow == ()
 
 
+def test_sign_in_list_may_be_typed_in_full_width_signs(tmp_path: Path) -> None:
+    config = load(LIVE | {"SIGN_IN_ALLOW": "＠Clinic.example, ａ＠b.example"}, instance=tmp_path)
+    assert config.sign_in_allow == ("@clinic.example", "a@b.example")
+    assert "entry 1 is neither" in problems(tmp_path, SIGN_IN_ALLOW="＊＠example.org")
+
+
 def test_live_mode_makes_the_folder_of_the_default_database(tmp_path: Path) -> None:
     load(LIVE, instance=tmp_path / "instance")
     assert (tmp_path / "instance").is_dir()
@@ -73,6 +79,11 @@ def test_listening_address_may_be_ipv6(tmp_path: Path) -> None:
 
 def test_blank_settings_count_as_unset(tmp_path: Path) -> None:
     assert load(dict.fromkeys(LIVE, " "), instance=tmp_path).demo
+
+
+@pytest.mark.parametrize("region", ["UK", "uk", "EN", "United Kingdom"])
+def test_region_of_the_united_kingdom_is_named(tmp_path: Path, region: str) -> None:
+    assert "such as US, or GB for the United Kingdom" in problems(tmp_path, DEFAULT_REGION=region)
 
 
 def test_every_problem_is_reported_at_once_without_a_value(tmp_path: Path) -> None:

@@ -5,23 +5,28 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import time_machine
 from flask import Flask
 from sqlalchemy import update
 
 from config import ROOT, ConfigError, load
 from smstracker import create_app
+from smstracker.database import demo_guard
 from smstracker.database.problems import LIVE
 from smstracker.extensions import db
-from smstracker.models import Message, User
+from smstracker.models import Message, SignInToken, User
 from smstracker.web.health import database_problem
 from tests import live_settings
 from tests.clients import Client, Person
 from tests.conftest import free_port
 from tests.live_settings import bare_environment
 from tests.serving import close
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,16 @@ def test_demo_does_not_start_with_a_setting_of_a_real_installation(
     assert problem.startswith("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN: not set, but")
     assert name in problem
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["TWILIO_ACCOUNT_SID_FILE", "TWILIO_AUTH_TOKEN_FILE", "SIGN_IN_ALLOW_FILE"]
+)
+def test_demo_takes_the_file_of_a_setting_for_a_sign_of_a_real_installation(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"looks like a real installation: {name} is set"):
+        load({name: "/run/secrets/x"}, instance=tmp_path)
 
 
 @pytest.mark.parametrize("base", ["http://127.0.0.1:9000", "http://localhost", "https://[::1]"])
@@ -196,6 +211,54 @@ def test_live_messages_that_were_not_seen_at_the_start_stop_the_demo(
         assert stranger.post("/auth/sign-in", {"email": stranger.email}).status_code == 503
         done = started.test_cli_runner().invoke(args=["users", "list"])
         assert (done.exit_code, done.stderr) == (1, f"Error: {LIVE.sentence}\n")
+
+
+def test_running_demo_ends_its_work_once_its_database_is_live(
+    app: Flask, database_url: str, tmp_path: Path
+) -> None:
+    with time_machine.travel(NOON, tick=False) as clock, demo(database_url, tmp_path) as started:
+        guest = Person.signed_in(started, "guest@example.org")
+        make_live(app)
+        clock.shift(2)
+        for _ in range(2):
+            assert guest.get("/messages").status_code == 503
+            assert guest.get("/readyz").status_code == 503
+        with started.app_context():
+            assert database_problem() is LIVE
+
+
+def test_running_demo_is_judged_once_a_second(
+    app: Flask, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = demo_guard._has_row
+    with time_machine.travel(NOON, tick=False) as clock, demo(database_url, tmp_path) as started:
+        guest = Person.signed_in(started, "guest@example.org")
+        monkeypatch.setattr(
+            demo_guard, "_has_row", lambda *what: asked.append(what[1]) or real(*what)
+        )
+        clock.shift(2)
+        for _ in range(3):
+            assert guest.get("/messages").status_code == 200
+    assert asked.count(demo_guard.NEW_SIGNS[0]) == 1
+
+
+@pytest.mark.parametrize("way", ["added-live", "setting"])
+def test_demo_lets_nobody_in_as_whom_a_live_installation_let_in(
+    app: Flask, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Within the second before the demo notices, and whoever was signed in there before."""
+    with time_machine.travel(NOON, tick=False), demo(database_url, tmp_path) as started:
+        guest = Person.signed_in(started, "boss@work.example")
+        with started.app_context():
+            token = SignInToken.issue(guest.email).token
+            db.session.commit()
+        with app.app_context():
+            db.session.execute(update(User).values(let_in_by=way))
+            db.session.commit()
+        assert guest.get("/messages").status_code == 302
+        again = Person(started, guest.email)
+        assert again.post(f"/auth/link/{token}").status_code == 410
 
 
 COMMANDS = {

@@ -8,7 +8,8 @@ import pytest
 from flask.cli import load_dotenv
 
 import config
-from config import SETTINGS, ConfigError, load
+from config import OFTEN_SET as OFTEN
+from config import RESERVED, SETTINGS, ConfigError, load
 from tests.live_settings import LIVE
 
 Load = Callable[[], str]
@@ -163,6 +164,29 @@ def test_environment_wins_over_the_file_in_our_own_command(
         ("TWILIO_SID", "TWILIO_ACCOUNT_SID"),
         ("FLASK_SECRET_KEY", "SECRET_KEY"),
         ("BASE_URL", "PUBLIC_BASE_URL"),
+        ("TWILIO_SENDER_NUMBER", "TWILIO_PHONE_NUMBER"),
+        ("TWILIO_FROM_PHONE_NUMBER", "TWILIO_PHONE_NUMBER"),
+        ("TWILIO_CALLER_ID", "TWILIO_PHONE_NUMBER"),
+        ("TWILIO_SMS_FROM", "TWILIO_PHONE_NUMBER"),
+        ("TWILIO_SECONDARY_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY"),
+        ("SMSTRACKER_TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN"),
+        ("SMSTRACKER_SECRET_KEY", "SECRET_KEY"),
+        ("DEFAULT_COUNTRY", "DEFAULT_REGION"),
+        ("PHONENUMBER_DEFAULT_REGION", "DEFAULT_REGION"),
+        ("SQLALCHEMY_DATABASE_URL", "DATABASE_URL"),
+        ("POSTGRES_URI", "DATABASE_URL"),
+        ("POSTGRESQL_URL", "DATABASE_URL"),
+        ("DB_HOST", "DATABASE_URL"),
+        ("DATABASE_CONNECTION_STRING", "DATABASE_URL"),
+        ("SQLITE_URL", "DATABASE_URL"),
+        ("ALLOWED_EMAIL_DOMAINS", "SIGN_IN_ALLOW"),
+        ("NUM_PROXIES", "TRUSTED_PROXIES"),
+        ("TRUST_PROXY", "TRUSTED_PROXIES"),
+        ("SMTP_ADDRESS", "MAIL_SERVER"),
+        ("FROM_EMAIL", "MAIL_DEFAULT_SENDER"),
+        ("SENDER_EMAIL", "MAIL_DEFAULT_SENDER"),
+        ("MAILER_EMAIL", "MAIL_DEFAULT_SENDER"),
+        ("MAILER_SENDER_EMAIL", "MAIL_DEFAULT_SENDER"),
     ],
 )
 def test_misspelt_name_in_the_file_is_reported_without_its_value(
@@ -206,8 +230,11 @@ def test_names_of_other_programs_in_the_environment_are_left_alone(tmp_path: Pat
 def test_names_of_other_programs_are_left_alone(
     env_file: Path, problems: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    others = "MAILTO MAIL PORT_8000_TCP TWILIO_API_KEY TWILIO_API_SECRET SECRET_KEY_BASE"
-    others += " SENTRY_ENVIRONMENT TWILIO_VERIFY_SERVICE_SID TWILIO_TEST_ACCOUNT_SID"
+    others = "MAILTO MAIL PORT_8000_TCP SECRET_KEY_BASE SENTRY_ENVIRONMENT TZ COMPOSE_PROJECT_NAME"
+    others += " COMPOSE_FILE POSTGRES_USER POSTGRES_PASSWORD POSTGRES_PASSWORD_FILE POSTGRES_DB"
+    others += " POSTGRES_PORT PGADMIN_DEFAULT_EMAIL DATABASE_USER DB_PASSWORD AWS_DEFAULT_REGION"
+    others += " ACME_EMAIL HTTP_PROXY NO_PROXY SSL_CERT_FILE SMSTRACKER_PORT SMSTRACKER_IMAGE_TAG"
+    others += " WEBHOOK_URL WEBHOOK_SECRET N8N_WEBHOOK_URL ADMIN_EMAIL BACKUP_KEEP_DAYS"
     env_file.write_text("".join(f"{name}=x\n" for name in others.split()))
     assert problems() == ""
     monkeypatch.setenv("port", "x")
@@ -225,11 +252,114 @@ def test_other_name_in_the_file_is_left_alone_beside_the_setting(
     assert problems() == ""
 
 
-def test_reserved_names_and_empty_values_are_no_misspellings(
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TWILIO_AUTH_TOKEN_OLD",
+        "SMTP_USER_NAME",
+        "SMTP_HOST_ADDR",
+        "SMTP_USER_PWD",
+        "SMTP_URL",
+        "EMAIL_SERVER_HOST",
+        "EMAIL_URL",
+        "MAILER_DSN",
+        "MAIL_SCHEME",
+        "SIGN_IN_DOMAINS",
+    ],
+)
+def test_name_in_the_file_of_a_family_of_ours_is_reported_without_a_guess(
+    env_file: Path, problems: Load, name: str
+) -> None:
+    env_file.write_text(f"{name}=visible\n")
+    sentence = f"{name}: unknown, so nothing reads it; .env.example lists the settings"
+    assert problems() == sentence
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "TWILIO_API_KEY",
+        "TWILIO_API_KEY_FILE",
+        "TWILIO_API_SECRET",
+        "TWILIO_VERIFY_SERVICE_SID",
+        "TWILIO_TEST_ACCOUNT_SID",
+    ],
+)
+def test_name_of_another_product_of_twilio_may_share_the_file(
+    env_file: Path, problems: Load, name: str
+) -> None:
+    env_file.write_text(f"{name}=visible\n")
+    assert problems() == ""
+
+
+def test_empty_values_are_no_misspellings(env_file: Path, problems: Load) -> None:
+    env_file.write_text("MAIL_SEVER=\nSECRET_KEY_FILE=\nTEAM_LOG=\nTWILIO_EDGE=dublin\n")
+    assert problems() == ""
+
+
+@pytest.mark.parametrize(
+    "name", [*sorted(RESERVED), "KEEP_TEXT_DAY", "REDACT_AT_TWILLIO", "KEEP_TEXT_DAYS_FILE"]
+)
+def test_name_in_the_file_that_no_version_reads_yet_stops_the_start(
+    env_file: Path, problems: Load, name: str
+) -> None:
+    env_file.write_text(f"{name}=30\n")
+    assert problems() == f"{name}: is not read in this version; remove it"
+
+
+@pytest.mark.parametrize("name", [*sorted(RESERVED - OFTEN), "KEEP_TEXT_DAY", "ALERT_EMAIL_FILE"])
+def test_name_in_the_environment_that_no_version_reads_yet_stops_the_start(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: is not read in this version; remove it"):
+        load(LIVE | {name: "30"}, instance=tmp_path)
+
+
+def test_names_that_no_version_reads_yet_may_be_of_other_programs(tmp_path: Path) -> None:
+    load(LIVE | dict.fromkeys(OFTEN, "x") | {"SENTRY_DSN_FILE": "x"}, instance=tmp_path)
+
+
+@pytest.mark.parametrize("setting", sorted(SETTINGS))
+def test_setting_that_is_given_as_a_file_stops_the_start(tmp_path: Path, setting: str) -> None:
+    live = {name: value for name, value in LIVE.items() if name != setting}
+    sentence = f"{setting}_FILE: is not read in this version; set {setting} instead"
+    for settings in ({}, live):
+        with pytest.raises(ConfigError, match=sentence):
+            load(settings | {f"{setting}_FILE": "/run/secrets/x"}, instance=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("DATABASE_URL_FILE", "DATABASE_URL"),
+        ("secret_key_file", "SECRET_KEY"),
+        ("TWILIO_ACCUONT_SID_FILE", "TWILIO_ACCOUNT_SID"),
+        ("SMTP_PASSWORD_FILE", "MAIL_PASSWORD"),
+        ("POSTGRES_URL_FILE", "DATABASE_URL"),
+        ("SMSTRACKER_SIGN_IN_ALLOW_FILE", "SIGN_IN_ALLOW"),
+    ],
+)
+def test_name_of_a_file_in_the_file_stops_the_start(
+    env_file: Path, problems: Load, name: str, setting: str
+) -> None:
+    env_file.write_text(f"{name}=/run/secrets/visible\n")
+    assert problems() == f"{name}: is not read in this version; set {setting} instead"
+
+
+def test_file_of_a_setting_in_the_environment_may_be_of_another_program_beside_the_setting(
+    tmp_path: Path,
+) -> None:
+    settings = LIVE | {"DATABASE_URL": f"sqlite:///{tmp_path}/x.sqlite"}
+    load(settings | {"DATABASE_URL_FILE": "x", "SECRET_KEY_FILE": "x"}, instance=tmp_path)
+    with pytest.raises(ConfigError, match="TWILIO_AUTH_TOKEN_FILE: is not read"):
+        load(LIVE | {"TWILIO_AUTH_TOKEN_FILE": "x"}, instance=tmp_path)
+
+
+def test_file_of_a_setting_in_the_file_stops_the_start_beside_the_setting_too(
     env_file: Path, problems: Load
 ) -> None:
-    env_file.write_text("TEAM_LOG=on\nSECRET_KEY_FILE=/run/key\nMAIL_SEVER=\nTWILIO_EDGE=dublin\n")
-    assert problems() == ""
+    env_file.write_text("DATABASE_URL=sqlite:////tmp/x.sqlite\nDATABASE_URL_FILE=/run/x\n")
+    assert problems() == "DATABASE_URL_FILE: is not read in this version; set DATABASE_URL instead"
 
 
 def test_every_name_of_the_example_is_a_setting() -> None:
@@ -238,7 +368,7 @@ def test_every_name_of_the_example_is_a_setting() -> None:
     assert names <= SETTINGS
 
 
-def test_every_setting_that_is_read_has_its_name_in_the_list(tmp_path: Path) -> None:
+def test_settings_are_the_names_that_are_read(tmp_path: Path) -> None:
     names: set[str] = set()
 
     class Spy(config._Reader):
@@ -251,4 +381,4 @@ def test_every_setting_that_is_read_has_its_name_in_the_list(tmp_path: Path) -> 
     read = Spy({})
     config._build(read, False, tmp_path)
     config._build(read, True, tmp_path)
-    assert {"PORT", "SECRET_KEY", "MAIL_USE_TLS"} <= names <= SETTINGS
+    assert {name for name in names if not name.endswith("_FILE")} == SETTINGS

@@ -1,19 +1,23 @@
 """A server with as many connections as it takes still lets in whoever comes next."""
 
+import logging
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from selectors import DefaultSelector
 from typing import cast
 
 import pytest
+import time_machine
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
-from smstracker.web import gunicorn_worker
+from smstracker.web import gunicorn_worker, open_files
 from smstracker.web.gunicorn_worker import DeadlineWorker
 
 MOST = 4
@@ -44,11 +48,19 @@ class Door:
 
     def let_in(self, sent: bytes) -> socket.socket:
         """A peer whose bytes have arrived when it is accepted."""
+        peer = self.knock(sent)
+        self.accept()
+        return peer
+
+    def knock(self, sent: bytes) -> socket.socket:
+        """A peer that is not accepted yet."""
         peer = socket.create_connection(self._listener.getsockname())
         self._stack.enter_context(peer).settimeout(30)
         peer.sendall(sent)
-        self.worker.accept(self._listener)
         return peer
+
+    def accept(self) -> None:
+        self.worker.accept(self._listener)
 
     def turn(self) -> None:
         self.worker.wait_for_and_dispatch_events(timeout=30)
@@ -136,3 +148,75 @@ def test_requests_sent_ahead_are_taken_from_the_network_one_piece_at_a_time(door
         door.worker.finish_request(conn, answered())
     [conn] = door.queued
     assert len(conn.sock.framing.take(10_000_000)) < gunicorn_worker.PIECE
+
+
+@contextmanager
+def no_file_left() -> Iterator[None]:
+    """Nothing more can be opened until something is closed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_server_out_of_open_files_ends_who_waits_longest_for_who_comes_next(door: Door) -> None:
+    idle = door.let_in(b"")
+    door.knock(REQUEST)
+    with no_file_left():
+        door.accept()
+        door.accept()
+    assert is_ended(idle)
+    assert len(door.queued) == 1
+
+
+def test_server_out_of_open_files_says_so_once_a_minute(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    with time_machine.travel(datetime(2026, 11, 23, tzinfo=UTC), tick=False) as clock:
+        door.worker._full = gunicorn_worker.LogThrottle(1)
+        door.knock(REQUEST)
+        for seconds in (0, 1, 60):
+            clock.shift(seconds)
+            with no_file_left():
+                door.accept()
+                door.accept()
+    assert [record.msg for record in caplog.records] == ["too_many_open_files"] * 2
+
+
+def test_bad_requests_have_few_lines_a_minute_and_then_a_count(
+    door: Door, caplog: pytest.LogCaptureFixture
+) -> None:
+    with time_machine.travel(datetime(2026, 11, 23, tzinfo=UTC), tick=False) as clock:
+        door.worker._bad_requests = gunicorn_worker.LogThrottle(10)
+        warning = logging.makeLogRecord({"msg": "Invalid request from ip=192.0.2.1: x"})
+        lines = [door.worker._has_line(warning) for _ in range(25)]
+        clock.shift(61)
+        door.worker.murder_pending()
+    assert lines == [True] * 10 + [False] * 15
+    assert door.worker._has_line(logging.makeLogRecord({"msg": "WORKER TIMEOUT (pid:%s)"}))
+    assert [(record.msg, record.count) for record in caplog.records] == [("bad_requests", 15)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "threads", "most"),
+    [(10_240, 32, 1000), (1024, 32, 752), (10_240, 2048, 4096), (4096, 2048, 2816), (64, 32, 33)],
+)
+def test_server_takes_no_more_connections_than_it_may_open_files(
+    limit: int, threads: int, most: int
+) -> None:
+    assert open_files.limit_connections(limit, threads) == most
+
+
+def test_limit_of_open_files_is_raised_as_far_as_it_may_be() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = min(before[1], open_files.MAX_OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit - 100, before[1]))
+    try:
+        assert open_files.raise_limit() == limit
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (limit, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -93,7 +93,7 @@ def administrator(postgres: str) -> Iterator[Callable[[str], None]]:
     yield run
     for owner in ("ROLE postgres", "ROLE ALL", "DATABASE postgres", "SYSTEM"):
         run(f"ALTER {owner} RESET synchronous_commit")
-    for name in machine_checks.CRASH_SAFE:
+    for name in machine_checks.DURABILITY_SETTINGS:
         run(f"ALTER SYSTEM RESET {name}")
     run("SELECT pg_reload_conf()")
     engine.dispose()
@@ -150,6 +150,17 @@ def test_session_that_does_not_wait_is_a_problem(make_app: MakeApp, database_url
     app = make_app()
     with app.app_context(), db.engine.connect() as connection:
         connection.execute(text("SET LOCAL synchronous_commit = off"))
-        finding = machine_checks._postgresql_durability(connection)
+        finding = machine_checks._check_postgresql_durability(connection)
     assert finding.verdict == "problem"
-    assert "loses acknowledged callbacks" in finding.found
+    assert "loses acknowledged callbacks" in finding.detail
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("limit", "verdict"), [(335, "warning"), (336, "ok")])
+def test_too_few_open_files_for_the_threads_are_a_warning(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, limit: int, verdict: str
+) -> None:
+    monkeypatch.setattr(machine_checks, "attainable_limit", lambda: limit)
+    finding = findings(make_app(WEB_THREADS="32"))["open files"]
+    assert finding.verdict == verdict
+    assert ("ulimit -n to 336" in str(finding.fix)) is (verdict == "warning")

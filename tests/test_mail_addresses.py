@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail_addresses import MailAddressError, normalize_domain, normalize_email
+from mail_addresses import (
+    MailAddressError,
+    half_width,
+    normalize_domain,
+    normalize_email,
+    refuse_pattern,
+)
 from typed_text import is_invisible
 
 
@@ -32,6 +38,9 @@ from typed_text import is_invisible
         ("user@clinic.corp", "user@clinic.corp"),
         ("user@localhost", "user@localhost"),
         ("first.last+tag@a-b.example", "first.last+tag@a-b.example"),
+        ("taro＠example.org", "taro@example.org"),
+        ("Ｔａｒｏ．１＠ｅｘａｍｐｌｅ．ｏｒｇ\u3000", "taro.1@example.org"),
+        ("a" * 64 + "@example.org", "a" * 64 + "@example.org"),
     ],
 )
 def test_address_has_one_spelling(typed: str, spelling: str) -> None:
@@ -74,12 +83,35 @@ def test_address_has_one_spelling(typed: str, spelling: str) -> None:
         ("a@welcome-home.arpa", "reserved"),
         ("a@nohome.arpa", "reserved"),
         ("a\u180b@example.org", "invisible"),
+        ("太郎＠example.org", "Before the @, only"),
+        ("taro。yamada@example.org", "Before the @, only"),
+        ("a＠b＠c.example", "does not look like"),
+        ("＜a@example.org＞", "angle brackets"),
+        ("mailto:a@example.org", "without a name, “mailto:” or"),
+        ("MAILTO：a@example.org?subject=x", "without a name, “mailto:” or"),
+        ("a..b@example.org", "a dot cannot be first or last or follow another dot"),
+        ("a.@example.org", "a dot cannot be first or last"),
+        (".a@example.org", "a dot cannot be first or last"),
+        ("a．．b@example.org", "follow another dot"),
+        ("a@example.org,", "ends with a comma. Leave it out"),
+        ("a@example.org，", "ends with a comma"),
+        ("a@example.org、", "ends with a comma"),
+        ("a@example.org；", "ends with a semicolon"),
+        ("a@example.org。", "ends with a dot"),
+        ("a" * 65 + "@example.org", "at most 64 characters"),
+        ("ａ" * 65 + "@example.org", "at most 64 characters"),
         ("a@" + "b" * 300 + ".example", "too long"),
     ],
 )
 def test_what_is_no_address_gets_a_reason(typed: str, reason: str) -> None:
     with pytest.raises(MailAddressError, match=reason):
         normalize_email(typed)
+
+
+def test_pattern_in_full_width_signs_is_refused() -> None:
+    for pattern in ("＊＠example.org", "a@＊.example.org"):
+        with pytest.raises(MailAddressError, match="is a pattern"):
+            refuse_pattern(pattern)
 
 
 def test_domain_of_a_setting_is_spelled_as_that_of_an_address() -> None:
@@ -98,4 +130,5 @@ def test_spelling_is_ascii_and_stays_as_it_is(text: str, letter: str) -> None:
         assert spelling.isascii()
         visible = "".join(letter for letter in typed if not is_invisible(letter))
         assert normalize_email(spelling) == spelling
-        assert spelling.partition("@")[0] == visible.strip().partition("@")[0].lower()
+        local = half_width(visible).strip().partition("@")[0]
+        assert spelling.partition("@")[0] == local.lower()

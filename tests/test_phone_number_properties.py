@@ -60,7 +60,7 @@ TRUNK_ZERO = {
 KEYS = ("ABC", "DEF", "GHI", "JKL", "MNO", "PQRS", "TUV", "WXYZ")
 KEYPAD = {letter: key for key, letters in enumerate(KEYS, start=2) for letter in letters}
 QUOTES_AND_SPACE = " \t\n\xa0\"'`“”„‘’«»‹›"
-SEPARATORS = set("+().-/＋（）．／−")
+SEPARATORS = set("+().-/~[]＋（）．／−ーｰ～⁓∼［］")
 
 
 def visible(text: str) -> str:
@@ -80,7 +80,9 @@ def permitted(text: str, region: str) -> set[str]:
     """Each number that the text may stand for, with no judgement whether there is one."""
     digits, home = typed_digits(text), REGIONS[region]
     if re.search("[+＋]", visible(text)):
-        return abroad(digits)
+        # A typed 0 is left out if it is in brackets, or if a valid number is left.
+        has_brackets = bool(re.search(r"[(\[（［]\s*\d", visible(text)))
+        return {n for n in abroad(digits) if n == digits or has_brackets or is_valid(f"+{n}")}
     numbers = {home.code + digits}
     if home.trunk and digits.startswith(home.trunk):
         numbers = {home.code + digits[len(home.trunk) :]}
@@ -99,6 +101,13 @@ def abroad(digits: str) -> set[str]:
         for code in codes & TRUNK_ZERO
         if digits[len(code) :].startswith("0")
     }
+
+
+def is_valid(number: str) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(number))
+    except phonenumbers.NumberParseException:
+        return False
 
 
 def is_separator(character: str) -> bool:
@@ -168,6 +177,7 @@ INSIDE = [
     "\t",
 ]
 INSIDE += ["٣", "３", "²", "①", "e", "#", "\n", "\u2212", "\u0301", "０"]
+INSIDE += ["ー", "～", "~", "[0]", "］"]
 
 
 @st.composite
@@ -199,6 +209,10 @@ TEXTS = spellings() | st.text(ALPHABET, max_size=24) | st.text(max_size=24)
 @example("011 15-2345-6789", "AR")
 @example("+1 415 555 2671 ext. 1", "US")
 @example("1-800-FLOWERS", "US")
+@example("+4 9(0)151 23456789", "DE")
+@example("+(0)1(0)5123456789", "DE")
+@example("+8 (0)29 491 19 11", "BY")
+@example("+8 4(0)951234567", "RU")
 @example("0014155552671", "KR")
 @example("0015 49 151 23456789", "BR")
 def test_accepted_number_has_exactly_the_digits_that_were_typed(text: str, region: str) -> None:
@@ -312,6 +326,66 @@ def test_number_behind_an_international_prefix_is_the_right_one_or_shown_in_ever
                 sentence = outcome(f"{prefix} {number[1:]}", region)
                 shown = {"+" + typed_digits(spelling) for spelling in named(sentence)}
                 assert sentence == number or number in shown, (region, prefix, number, sentence)
+
+
+def test_plus_before_the_local_form_is_the_number_or_refused_in_every_region() -> None:
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+        for number, (local, abroad) in printed(region).items():
+            typed = "+" + typed_digits(local)
+            sentence = outcome(typed, region)
+            if sentence == typed:  # whoever types no trunk prefix may mean another country
+                assert is_valid(typed), (region, typed)
+                assert number.endswith(typed[1:]), (region, typed)
+            else:
+                assert abroad in named(sentence), (region, typed, sentence)
+                assert_way_out(typed, sentence, region)
+
+
+def test_number_with_its_country_code_apart_is_taken_in_every_region() -> None:
+    numbers = {n: a for r in phonenumbers.SUPPORTED_REGIONS for n, (_, a) in printed(r).items()}
+    for region in ("BY", "ES", "FR", "HU", "KZ", "RE", "RU", "TM", "UZ"):
+        unclear = set()
+        for number, abroad in numbers.items():
+            assert outcome(abroad, region) == number
+            sentence = outcome(number, region)
+            if sentence != number:
+                assert abroad in named(sentence)
+                unclear.add(number[:3])
+        # 8 is the trunk prefix there, and begins the codes of Vietnam and South Korea.
+        assert unclear <= {"+84", "+82"} if region in ("BY", "KZ", "RU", "TM") else not unclear
+
+
+def test_number_of_a_shared_plan_is_the_right_one_or_shown_in_every_region_of_it() -> None:
+    plan = ("FR", "GF", "GP", "MQ", "RE", "YT")
+    mobile = {n: printed(r)[n] for r in plan for n in list(printed(r))[:1]}
+    for region in plan:
+        for number, (local, abroad) in mobile.items():
+            sentence = outcome(local, region)
+            assert sentence == number or named(sentence) == [abroad], (region, local, sentence)
+
+
+def test_number_behind_the_soviet_trunk_prefix_is_the_right_one_or_shown() -> None:
+    for region in (
+        "AM",
+        "AZ",
+        "BY",
+        "EE",
+        "GE",
+        "KG",
+        "KZ",
+        "LT",
+        "LV",
+        "MD",
+        "RU",
+        "TJ",
+        "UA",
+        "UZ",
+    ):
+        number, (_, abroad) = next(iter(printed(region).items()))
+        national = number.removeprefix(f"+{phonenumbers.country_code_for_region(region)}")
+        for typed in (f"8{national}", f"+8{national}"):
+            sentence = outcome(typed, region)
+            assert sentence == number or abroad in named(sentence), (region, typed, sentence)
 
 
 def prefixes_of(region: str) -> list[str]:

@@ -1,5 +1,7 @@
 """Numbers as people type them: the right one, or a reason."""
 
+import re
+
 import pytest
 
 from smstracker.sms.countries import describe_number
@@ -23,7 +25,8 @@ from smstracker.sms.phone_numbers import PhoneNumberError, format_international,
         ("06/12/34/56/78", "FR", "+33612345678"),
         ("06.12.34.56.00", "FR", "+33612345600"),
         ("0011 1 415 555 2671", "AU", "+14155552671"),
-        ("8~10 49".replace("~", " ") + " 151 23456789", "RU", "+4915123456789"),
+        ("8 10 49 151 23456789", "RU", "+4915123456789"),
+        ("8~10 49 151 23456789", "RU", "+4915123456789"),
         ("06 20 123 4567", "HU", "+36201234567"),
         # Without a trunk prefix, or with one that nobody writes.
         ("612 34 56 78", "ES", "+34612345678"),
@@ -182,7 +185,7 @@ def test_address_of_another_channel_is_refused_by_its_name(typed: str, name: str
         ("4155552671 tomorrow", "US", "There are letters"),
         ("²155552671", "US", "no phone number has: “²”"),
         ("tel:%2B14155552671", "US", "has %2B in place of the \\+"),
-        ("8 0 916 123 45 67", "RU", "has this length"),
+        ("8 0 916 123 45 67", "RU", "too long for Russia"),
         ("867-5310", "US", "area code is missing"),
         ("+1 555 867 5310 ext. 12", "US", "extension"),
         ("+1 555 867 5310 x12", "US", "extension"),
@@ -212,6 +215,9 @@ def test_refusal_says_the_reason(typed: str, region: str, problem: str) -> None:
         ("555 867 53101", "US", "too long for the United States or Canada. .* as in \\+49"),
         ("0151 23456789012", "DE", "too long for Germany. .* as in \\+44"),
         ("020 7946 09588", "GB", "too long for the United Kingdom. "),
+        ("8-26 44 7911 123456", "RU", "too long for Russia. "),
+        ("01033 089 123456", "DE", "too long for Germany. "),
+        ("01033089123456", "DE", "too long for Germany. "),
     ],
 )
 def test_number_that_no_number_of_the_region_is_leads_to_the_country_code(
@@ -313,7 +319,6 @@ def test_number_in_the_form_for_calls_within_its_country_is_refused_and_the_othe
         ("(0XX11) 98765-4321", "BR", "“XX” stands for the code of a carrier"),
         ("(0**11) 98765-4321", "BR", "“**” stands for the code of a carrier"),
         ("+55 0xx11 98765-4321", "US", "“xx” stands for the code of a carrier"),
-        ("8~10 55 11 98765-4321", "RU", "“~” stands for a pause in dialling"),
         ("00xx55 11 98765-4321", "BR", "“xx” stands for the code of a carrier"),
     ],
 )
@@ -372,6 +377,163 @@ def test_international_prefix_that_may_be_another_one_is_refused_and_the_numbers
     with pytest.raises(PhoneNumberError) as refused:
         parse_recipient(typed, region)
     assert str(refused.value).endswith(f" Begin with + and the country code: {shown}.")
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "shown"),
+    [
+        ("0692 12 34 56", "FR", "+262 692 12 34 56"),
+        ("0639 01 23 45", "FR", "+262 639 01 23 45"),
+        ("0690 12 34 56", "FR", "+590 690 12 34 56"),
+        ("+33 694 40 12 34", "US", "+594 694 40 12 34"),
+        ("+33 (0)696 12 34 56", "US", "+596 696 12 34 56"),
+        ("0033 692 12 34 56", "FR", "+262 692 12 34 56"),
+        ("06 12 34 56 78", "RE", "+33 6 12 34 56 78"),
+        ("06 12 34 56 78", "PM", "+33 6 12 34 56 78"),
+        ("+596 612 34 56 78", "MQ", "+33 6 12 34 56 78"),
+        ("0694 40 12 34", "GP", "+594 694 40 12 34"),
+        ("347 123 4567", "SM", "+39 347 123 4567"),
+    ],
+)
+def test_number_with_another_code_of_a_shared_plan_is_refused_and_shown(
+    typed: str, region: str, shown: str
+) -> None:
+    with pytest.raises(PhoneNumberError, match="have another country code") as refused:
+        parse_recipient(typed, region)
+    assert str(refused.value).endswith(f" Write it as {shown}.")
+    parse_recipient(shown, region)
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "shown"),
+    [
+        ("0262 12 34 56", "FR", "+262 262 12 34 56"),
+        ("692 12 34 56", "FR", "+262 692 12 34 56"),
+        ("0508 41 12 34", "FR", "+508 41 12 34 or +33 5 08 41 12 34"),
+    ],
+)
+def test_number_that_may_have_another_code_of_a_shared_plan_is_refused_and_shown(
+    typed: str, region: str, shown: str
+) -> None:
+    with pytest.raises(PhoneNumberError, match=r"Begin with \+ and the") as refused:
+        parse_recipient(typed, region)
+    assert str(refused.value).endswith(f": {shown}.")
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "shown"),
+    [
+        ("+8 (495) 123-45-67", "RU", "+7 495 123-45-67 or +84 951 234 567"),
+        ("+84951234567", "RU", "+7 495 123-45-67 or +84 951 234 567"),
+        ("+8 4 951234567", "RU", "+7 495 123-45-67 or +84 951 234 567"),
+        ("+8-800-555-35-35", "RU", "+7 800 555-35-35 or 8 (800) 555-35-35"),
+        ("+8 916 123 45 67", "RU", "+7 916 123-45-67 or 8 (916) 123-45-67"),
+        ("+81079460238401", "RU", "+7 946 023-84-01 or 8 (946) 023-84-01"),
+        ("+8 701 234 5678", "KZ", "+7 701 234 5678 or 8 (701) 234 5678"),
+        ("+8 029 491 19 11", "BY", "+375 29 491-19-11 or 8 029 491-19-11"),
+        ("+8 17 212 34 56", "BY", "+375 17 212-34-56 or 8 017 212-34-56"),
+        ("+8 66 123456", "TM", "+993 66 123456 or 8 66 123456"),
+        ("+8 612 34567", "LT", "+370 612 34567 or (0-612) 34567"),
+        ("+8 067 123 45 67", "UA", "+380 67 123 4567 or 067 123 4567"),
+        ("+8 90 123 45 67", "UZ", "+998 90 123 45 67"),
+        ("+07911 123456", "GB", "+44 7911 123456 or 07911 123456"),
+        ("+06 12 34 56 78", "FR", "+33 6 12 34 56 78 or 06 12 34 56 78"),
+        ("+(0)151 23456789", "DE", "+49 1512 3456789 or 01512 3456789"),
+        ("+06 30 123 4567", "HU", "+36 30 123 4567 or 06 30 123 4567"),
+        ("+4155552671", "US", "+1 415-555-2671"),
+        ("+612 34 56 78", "ES", "+34 612 34 56 78"),
+        ("+138 0013 8000", "CN", "+86 138 0013 8000"),
+        ("+011 44 7911 123456", "US", "+44 7911 123456"),
+        ("+810 44 7911 123456", "RU", "+44 7911 123456"),
+        ("+0044 7911 123456", "US", "+44 7911 123456"),
+    ],
+)
+def test_plus_before_what_is_dialled_at_home_is_refused_and_the_numbers_shown(
+    typed: str, region: str, shown: str
+) -> None:
+    with pytest.raises(PhoneNumberError) as refused:
+        parse_recipient(typed, region)
+    assert re.search(rf"egin with \+ and .+: {re.escape(shown)}\.$", str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "number"),
+    [
+        ("+84 951 234 567", "RU", "+84951234567"),
+        ("(+84) 951234567", "RU", "+84951234567"),
+        ("+(84)951234567", "RU", "+84951234567"),
+        ("8 10 84 951 234 567", "RU", "+84951234567"),
+        ("+38 (067) 123 45 67", "UA", "+380671234567"),
+        ("+4 0721 234 567", "RO", "+40721234567"),
+        ("+2 010 1234 5678", "EG", "+201012345678"),
+        ("+88 01712 345678", "BD", "+8801712345678"),
+        ("+6 012 345 6789", "MY", "+60123456789"),
+    ],
+)
+def test_plus_before_an_unmistakable_country_code_is_taken(
+    typed: str, region: str, number: str
+) -> None:
+    assert parse_recipient(typed, region) == number
+
+
+@pytest.mark.parametrize("typed", ["+81079460238401", "+49 0999 1234567", "00 49 0999 1234567"])
+def test_zero_is_left_out_after_the_country_code_only_before_a_valid_number(typed: str) -> None:
+    with pytest.raises(PhoneNumberError, match="whether the 0 after the country code belongs"):
+        parse_recipient(typed, "DE")
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "number"),
+    [
+        ("090ー1234ー5678", "JP", "+819012345678"),
+        ("090ｰ1234ｰ5678", "JP", "+819012345678"),
+        ("０９０～１２３４～５６７８", "JP", "+819012345678"),
+        ("090~1234\u301c5678", "JP", "+819012345678"),
+        ("［090］1234-5678", "JP", "+819012345678"),
+        ("+49 [0] 151 23456789", "US", "+4915123456789"),
+        ("+49 ［0］ 151 23456789", "US", "+4915123456789"),
+        ("[+49] 151 23456789", "US", "+4915123456789"),
+    ],
+)
+def test_separators_of_east_asia_and_square_brackets_are_taken(
+    typed: str, region: str, number: str
+) -> None:
+    assert parse_recipient(typed, region) == number
+
+
+@pytest.mark.parametrize("typed", ["415-555-2671~2673", "415-555-2671～72", "089/123456～57"])
+def test_range_of_numbers_is_refused(typed: str) -> None:
+    with pytest.raises(PhoneNumberError, match="more than one number"):
+        parse_recipient(typed, "DE" if typed.startswith("0") else "US")
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "shown"),
+    [
+        ("1 55 1234 5678", "MX", "+1 551-234-5678 or +52 55 1234 5678"),
+        ("1 81 1234 5678", "MX", "+52 81 1234 5678"),
+        ("5215512345678", "MX", "+52 55 1234 5678"),
+        ("52 1 55 1234 5678", "US", "+52 55 1234 5678"),
+        ("8 612 34567", "LT", "+370 612 34567 or (0-612) 34567"),
+        ("861234567", "LT", "+370 612 34567 or (0-612) 34567"),
+        ("370 8 612 34567", "LT", "+370 612 34567 or (0-612) 34567"),
+        ("8 067 123 45 67", "UA", "+380 67 123 4567 or 067 123 4567"),
+        ("8 67 123 45 67", "UA", "+380 67 123 4567 or 067 123 4567"),
+        ("8 90 123 45 67", "UZ", "+998 90 123 45 67"),
+        ("8 5123 4567", "EE", "+372 5123 4567"),
+        ("54 11 15 2345 6789", "AR", "+54 9 11 2345-6789"),
+        ("57 03 310 123 4567", "CO", "+57 310 1234567"),
+        ("17951 138 0013 8000", "CN", "+86 138 0013 8000"),
+        ("1831 0412 345 678", "AU", "+61 412 345 678 or 0412 345 678"),
+        ("90 11 98765-4321", "BR", "+55 11 98765-4321"),
+    ],
+)
+def test_number_behind_a_former_prefix_or_a_code_of_a_carrier_is_shown(
+    typed: str, region: str, shown: str
+) -> None:
+    with pytest.raises(PhoneNumberError) as refused:
+        parse_recipient(typed, region)
+    assert re.search(rf"(country code.*:|Write it as) {re.escape(shown)}\.$", str(refused.value))
 
 
 @pytest.mark.parametrize(

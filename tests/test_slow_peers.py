@@ -212,6 +212,7 @@ def test_too_large_body_is_answered_with_413_before_it_has_come(
     with connect(server, head + b"Expect: 100-continue\r\n" + TOO_LARGE[kind]) as peer:
         answer = read_until(peer, said)
     assert b"HTTP/1.1 413 " in answer
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 def test_peer_that_waits_for_leave_to_send_its_body_gets_it(server: Flask) -> None:

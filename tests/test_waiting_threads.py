@@ -1,6 +1,9 @@
 """A flood is held back only on threads that nothing else keeps waiting."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from threading import Event
 
 import pytest
 from flask import Flask
@@ -62,14 +65,50 @@ def test_a_quarter_of_the_threads_waits_for_nobody(make_app: Callable[..., Flask
         assert waiting(app).count == 9
 
 
-def test_refused_callbacks_are_held_back_only_beside_few_that_wait(
+def test_held_refusals_keep_nobody_from_waiting_and_give_way(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app(WEB_THREADS="8")
-    held: list[int] = []
     monkeypatch.setattr(CallbackWriter, "is_busy", True)
-    monkeypatch.setattr(quarantine, "sleep", lambda _: held.append(waiting(app).count))
-    for _ in range(8):
-        app.test_client().post(STATUS_PATH, data={"a": "1"})
-        waiting(app).enter_below(8)
-    assert held == [1, 2, 3, 4, 5, 6]
+    monkeypatch.setattr(quarantine, "HOLD_BACK_SECONDS", 60)
+
+    def refuse() -> int:
+        return app.test_client().post(STATUS_PATH, data={"a": "1"}).status_code
+
+    def await_held(number: int) -> None:
+        for _ in range(1000):
+            if waiting(app)._held == number:
+                return
+            Event().wait(0.01)
+        raise AssertionError(f"{waiting(app)._held} are held")
+
+    with ThreadPoolExecutor(6) as threads:
+        refusals = [threads.submit(refuse) for _ in range(6)]
+        await_held(6)
+        assert refuse() == 403, "a seventh is not held"
+        for number in range(6):
+            assert waiting(app).enter()
+            await_held(5 - number)
+        assert [refusal.result() for refusal in refusals] == [403] * 6
+    assert not waiting(app).enter()
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_form_blames_twilio_only_if_hand_overs_fill_their_half(
+    make_app: Callable[..., Flask],
+) -> None:
+    app = make_app(WEB_THREADS="8")
+    alice = Person.signed_in(app, "alice@example.org")
+    for _ in range(6):
+        waiting(app).enter()
+    crowded = alice.send()
+    assert crowded.status_code == 503
+    assert "Twilio answers slowly" not in crowded.text
+    assert "Too many pages and exports are open" in crowded.text
+    for _ in range(6):
+        waiting(app).leave()
+    with app.app_context(), ExitStack() as slots:
+        for _ in range(4):
+            slots.enter_context(current_carrier().limit_requests())
+        assert "Twilio answers slowly" in alice.send().text
+    assert alice.messages() == []

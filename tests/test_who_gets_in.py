@@ -210,8 +210,8 @@ def test_guest_of_a_demo_who_is_added_becomes_a_user_without_the_right(app: Flas
 
 
 def test_session_and_link_of_a_demo_are_worth_nothing_for_a_real_user(app: Flask) -> None:
-    run(app, "users", "add", ZOE, "--admin")
     begin_demo(app)
+    run(app, "users", "add", ZOE, "--admin")
     anybody = Person.signed_in(app, ZOE)
     with app.app_context():
         token = SignInToken.issue(ZOE).token

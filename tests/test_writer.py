@@ -2,7 +2,7 @@
 
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
@@ -347,3 +347,40 @@ def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_ot
         errors = [done.exception() for done in waiting]
     assert len({id(error) for error in errors}) == 1, "one attempt answers all who wait"
     assert isinstance(errors[0], OperationalError)
+
+
+def test_callback_is_either_set_aside_or_written_although_lines_end_meanwhile(app: Flask) -> None:
+    shared, done = writer.CallbackWriter(100, threads=8), writer.Done()
+
+    class Changing(dict[str | None, None]):
+        """A line that is replaced whenever it has been looked for."""
+
+        has_line = True
+
+        def __contains__(self, _message: object) -> bool:
+            self.has_line = not self.has_line
+            return self.has_line
+
+    group = [(writer.Callback(None, news_of(1, "sent")), done)]
+    shared._leave_to_lines(group, Changing({sid(1): None}))
+    assert (len(group), done.done()) in [(1, False), (0, True)]
+
+
+def test_messages_with_a_line_are_read_while_no_line_ends(app: Flask) -> None:
+    shared = writer.CallbackWriter(100, threads=8)
+    is_guarded: list[bool] = []
+
+    class Lines(dict[str, list[writer.Waiting]]):
+        def __iter__(self) -> Iterator[str]:
+            is_guarded.append(shared._guard.locked())
+            return super().__iter__()
+
+        def keys(self):  # type: ignore[no-untyped-def]
+            is_guarded.append(shared._guard.locked())
+            return super().keys()
+
+    shared._lines = Lines()
+    shared._waiting = [(writer.Callback(None, news_of(1, "sent")), writer.Done())]
+    with app.app_context():
+        shared._write_all(db.engine)
+    assert is_guarded == [True]

@@ -43,6 +43,7 @@ __all__ = [
     "Carrier",
     "CarrierBusyError",
     "CarrierError",
+    "CarrierIsSlowError",
     "CarrierMessage",
     "CarrierQueryError",
     "CarrierUnreachableError",
@@ -68,7 +69,11 @@ T = TypeVar("T")
 
 
 class TooManyRequestsError(Exception):
-    """Too many requests of browsers are waiting for Twilio."""
+    """Too many requests of browsers are waiting, for Twilio or for their readers."""
+
+
+class CarrierIsSlowError(TooManyRequestsError):
+    """As many requests are waiting for Twilio as may at once."""
 
 
 class Carrier:
@@ -98,7 +103,7 @@ class Carrier:
         Raises TooManyRequestsError.
         """
         if not self._slots.acquire(blocking=False):
-            raise TooManyRequestsError
+            raise CarrierIsSlowError
         thread_counter = waiting_threads()
         if not thread_counter.enter():
             self._slots.release()

@@ -11,7 +11,7 @@ from smstracker.clock import utcnow
 from smstracker.dashboard.forms import sender_choices
 from smstracker.dashboard.pages import get_own_message
 from smstracker.extensions import db
-from smstracker.messages.describe import CARRIER_BUSY, send_limit_notice
+from smstracker.messages.describe import busy_notice, send_limit_notice
 from smstracker.messages.failure_advice import resend_refusal
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.messages.sending import save_and_submit
@@ -52,8 +52,8 @@ def send(public_id: uuid.UUID) -> ResponseReturnValue:
         return _render(get_own_message(public_id), 429, send_limit_notice(error), may_send=True)
     try:
         save_and_submit(message)
-    except TooManyRequestsError:
-        page, code = _render(get_own_message(public_id), 503, CARRIER_BUSY, may_send=True)
+    except TooManyRequestsError as error:
+        page, code = _render(get_own_message(public_id), 503, busy_notice(error), may_send=True)
         return page, code, {"Retry-After": "10"}
     return _show_message(message)
 

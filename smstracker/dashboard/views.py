@@ -160,8 +160,8 @@ def send() -> ResponseReturnValue:
         return render_send_form(form, 429, describe.send_limit_notice(error))
     try:
         save_and_submit(message)
-    except TooManyRequestsError:
-        return *render_send_form(form, 503, describe.CARRIER_BUSY), {"Retry-After": "10"}
+    except TooManyRequestsError as error:
+        return *render_send_form(form, 503, describe.busy_notice(error)), {"Retry-After": "10"}
     return redirect(url_for(".message", public_id=message.public_id), 303)
 
 

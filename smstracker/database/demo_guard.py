@@ -1,12 +1,15 @@
 """Keep demo mode, where everybody may sign in, away from the database of a real installation."""
 
+from collections.abc import Iterable
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 
 from config import ConfigError
+from smstracker.clock import utcnow
 from smstracker.database.problems import LIVE, NOT_MIGRATED, LiveDatabaseError, explain
 
 # Messages of a live account; whom a live installation let in, by command or by SIGN_IN_ALLOW; who
@@ -16,6 +19,14 @@ SIGNS = (
     """SELECT 1 FROM "user" WHERE let_in_by IN ('added-live', 'setting') LIMIT 1""",
     "SELECT 1 FROM user_session WHERE NOT is_demo LIMIT 1",
 )
+# The same for a demo that runs: what is written meanwhile stands among the newest, and all messages
+# would be too many to look through each time.
+NEW_SIGNS = (
+    """SELECT 1 FROM (SELECT simulated FROM message ORDER BY id DESC LIMIT 100) AS newest
+    WHERE NOT simulated LIMIT 1""",
+    *SIGNS[1:],
+)
+JUDGED_AGAIN_AFTER = timedelta(seconds=1)
 
 
 def refuse_live_database(engine: Engine) -> None:
@@ -34,27 +45,40 @@ def refuse_live_database(engine: Engine) -> None:
 
 
 class DemoGuard:
-    """Judges each new connection of an engine.
+    """Judges each new connection of an engine, and once a second one that is used again.
 
     Not the start alone: the database may be away then, have no tables yet, or become a live one.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._errors = engine.dialect.loaded_dbapi.Error
+        self._judged_at = utcnow()
         event.listen(engine, "connect", self._judge)
+        event.listen(engine, "checkout", self._judge_again)
 
     def _judge(self, connection: Any, _record: object) -> None:
+        if self._shows(connection, SIGNS):
+            connection.close()
+            raise LiveDatabaseError
+
+    def _judge_again(self, connection: Any, _record: object, _proxy: object) -> None:
+        """Have every connection replaced if the database is live now: no new one is given."""
+        now = utcnow()
+        if abs(now - self._judged_at) < JUDGED_AGAIN_AFTER:
+            return
+        if self._shows(connection, NEW_SIGNS):
+            raise InvalidatePoolError
+        self._judged_at = now
+
+    def _shows(self, connection: Any, signs: Iterable[str]) -> bool:
         try:
-            is_live = any(_has_row(connection, query) for query in SIGNS)
+            return any(_has_row(connection, query) for query in signs)
         except self._errors as error:
             if explain(error) is NOT_MIGRATED:
                 connection.rollback()
-                return
+                return False
             connection.close()
             raise
-        if is_live:
-            connection.close()
-            raise LiveDatabaseError
 
 
 def _has_row(connection: Any, query: str) -> bool:

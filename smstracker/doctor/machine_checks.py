@@ -1,4 +1,4 @@
-"""Checks of this machine: free space, rights of files, survival of a crash."""
+"""Checks of this machine: space, files, survival of a crash."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from config import ENV_FILE, sqlite_path
 from smstracker.database.engine import sqlite_files
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
+from smstracker.web.open_files import attainable_limit, find_min_limit
 
 MIN_FREE_BYTES = 1_000_000_000  # bytes
 MIN_FREE_SHARE = 0.1  # of the disk
@@ -20,9 +21,10 @@ UNSAFE_COMMITS = ("off",)  # values of synchronous_commit
 
 
 def check_machine() -> Iterator[CheckResult]:
-    """Check disk and rights of files; needs no database."""
+    """Check the disk, the rights of files and their number; needs no database."""
     yield _check_disk()
     yield _check_permissions()
+    yield _check_open_files()
 
 
 def check_durability() -> Iterator[CheckResult]:
@@ -80,6 +82,16 @@ def _is_accessible_to_others(file: Path) -> bool:
         return bool(os.stat(file).st_mode & 0o077)
     except OSError:
         return False
+
+
+def _check_open_files() -> CheckResult:
+    """Check the limit of this process, which is the server's if both are started alike."""
+    check, limit, threads = "open files", attainable_limit(), settings().web_threads
+    min_limit = find_min_limit(threads)
+    if limit < min_limit:
+        detail = f"a process may open {limit}, too few for {threads} threads and their connections"
+        return warning(check, detail, f"set ulimit -n to {min_limit} or more, or lower WEB_THREADS")
+    return ok(check, f"a process may open {limit}, enough for {threads} threads")
 
 
 def _check_postgresql_durability(connection: Connection) -> CheckResult:

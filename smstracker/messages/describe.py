@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from smstracker.carrier import CarrierIsSlowError, TooManyRequestsError
 from smstracker.clock import format_duration, format_wait
 from smstracker.models import Message, SendLimitError, StatusEvent
 from smstracker.sms import status
@@ -21,10 +22,8 @@ NOT_SENT_REASONS = {
     "unreached": "Twilio was not reached",
     "untraced": "Twilio has no trace of it",
 }
-CARRIER_BUSY = (
-    "Twilio answers slowly, and too many messages are waiting for it. "
-    "Nothing was sent or saved. Press Send again in a moment."
-)
+_CARRIER_IS_SLOW = "Twilio answers slowly, and too many messages are waiting for it."
+_SERVER_IS_BUSY = "Too many pages and exports are open, so no message can be sent now."
 _DELETED_AT_TWILIO = (
     "Twilio no longer has this message: a person, a program or Twilio's retention period deleted "
     "it before its outcome arrived here. The message may have been delivered, so ask the recipient "
@@ -32,6 +31,12 @@ _DELETED_AT_TWILIO = (
 )
 _SIMULATION_ENDED = "The simulated carrier forgets all messages when it restarts."
 _OUTCOME_LOST = "Its outcome will not be known"
+
+
+def busy_notice(error: TooManyRequestsError) -> str:
+    """Why no message can be submitted now, and what to do."""
+    reason = _CARRIER_IS_SLOW if isinstance(error, CarrierIsSlowError) else _SERVER_IS_BUSY
+    return f"{reason} Nothing was sent or saved. Press Send again in a moment."
 
 
 def headline(message: Message, now: datetime) -> str:

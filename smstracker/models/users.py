@@ -35,6 +35,7 @@ class LetInBy(StrEnum):
 
 
 FOR_GOOD = (LetInBy.ADDED, LetInBy.ADDED_LIVE)
+LIVE_ADMISSIONS = (LetInBy.ADDED_LIVE, LetInBy.SETTING)
 
 
 def stored_email(email: str) -> str:
@@ -52,7 +53,9 @@ def is_allowed(config: Config, email: str) -> bool:
 
 
 def matches_admission(config: Config, let_in_by: str, email: str) -> bool:
-    """Check that the reason for which a user was admitted still holds."""
+    """Check that the reason for a user's admission still holds; a demo admits no live user."""
+    if config.demo and let_in_by in LIVE_ADMISSIONS:
+        return False
     return let_in_by in FOR_GOOD or is_allowed(config, email)
 
 

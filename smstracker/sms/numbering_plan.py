@@ -1,15 +1,26 @@
-"""What numbering plans say of digits: country code, trunk prefix, international prefixes. Pure."""
+"""What numbering plans say of digits: country code, prefixes, forms for calls at home. Pure."""
 
 import re
 from dataclasses import dataclass
 from functools import cache
 
 import phonenumbers
-from phonenumbers import PhoneMetadata, PhoneNumber, PhoneNumberFormat, PhoneNumberType
+from phonenumbers import (
+    NumberParseException,
+    PhoneMetadata,
+    PhoneNumber,
+    PhoneNumberFormat,
+    PhoneNumberType,
+)
 
 LONGEST = 15  # digits of E.164, with the country code
 NORTH_AMERICA = "1"
 _MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
+_MEXICO, _MEXICAN_PREFIX = "52", re.compile("01|04[45]|1")  # all given up in 2019
+# Country codes whose numbers are dialled alike: France and its departments, Italy and San Marino.
+_SHARED_PLANS = ({"33", "262", "508", "590", "594", "596"}, {"39", "378"})
+# Where 8 is or was the trunk prefix; many write it still.
+_SOVIET = re.compile("AM|AZ|BY|EE|GE|KG|KZ|LT|LV|MD|RU|TJ|TM|UA|UZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +88,57 @@ def split_country_code(number: str) -> tuple[str, str] | None:
 def trunk_prefix(region: str) -> str:
     """What is dialled before a number within the region: 0 in Germany, 8 in Russia."""
     return _metadata(region).national_prefix or ""
+
+
+def in_shared_plan(number: Number) -> list[Number]:
+    """The valid numbers that share their digits at home with this one: 0692 is +262, not +33."""
+    codes = {c for plan in _SHARED_PLANS if number.code in plan for c in plan}
+    national = number.national
+    numbers = [Number(code, national) for code in sorted(codes - {number.code})]
+    # 0508 41 12 34 is +508 41 12 34.
+    numbers += [Number(c, national[len(c) :]) for c in sorted(codes) if national.startswith(c)]
+    return [number for number in numbers if number.is_valid]
+
+
+def behind_trunk_prefix(digits: str, region: str) -> list[Number]:
+    """The valid numbers behind a trunk prefix of the region, the Soviet 8 and 80 included."""
+    trunk = trunk_prefix(region)
+    prefixes = [trunk] if trunk else []
+    if _SOVIET.fullmatch(region):
+        prefixes += ["8", "80"] if trunk == "0" or region == "BY" else ["8"]
+    code = str(phonenumbers.country_code_for_region(region))
+    rests = dict.fromkeys(digits[len(p) :] for p in prefixes if digits.startswith(p))
+    return [number for rest in rests if (number := Number(code, rest)).is_valid]
+
+
+def dialled_within(digits: str, region: str) -> list[Number]:
+    """The valid numbers that digits reach within the region, behind a carrier's code or not."""
+    numbers = behind_trunk_prefix(digits, region)
+    try:
+        parsed = phonenumbers.parse(digits, region)
+    except NumberParseException:
+        return numbers
+    national = phonenumbers.national_significant_number(parsed)
+    number = dialled_from_abroad(Number(str(parsed.country_code), national))
+    return [*numbers, number] if number.is_valid else numbers
+
+
+def dialled_from_abroad(number: Number) -> Number:
+    """The number as it is dialled from abroad; the same if nothing is to be changed."""
+    if number.code == _MEXICO:
+        return Number(number.code, _MEXICAN_PREFIX.sub("", number.national, count=1))
+    try:
+        parsed = phonenumbers.parse(number.e164)
+    except NumberParseException:
+        return number
+    return Number(number.code, phonenumbers.national_significant_number(parsed))
+
+
+def longest_mobile_number(region: str) -> int:
+    """Digits after the country code, of any number there if none is known to be mobile."""
+    metadata = _metadata(region)
+    lengths = metadata.mobile.possible_length if metadata.mobile else ()
+    return max([n for n in lengths if n > 0] or [LONGEST])
 
 
 def has_carrier_codes(region: str) -> bool:

@@ -16,7 +16,14 @@ from smstracker.sms.numbering_plan import (
     split_country_code,
     trunk_prefix,
 )
-from smstracker.sms.phone_reading import DoubtError, attempt, join_spellings, read_number, write_as
+from smstracker.sms.phone_reading import (
+    DoubtError,
+    TooLongError,
+    attempt,
+    join_spellings,
+    read_number,
+    write_as,
+)
 from smstracker.sms.phone_spelling import (
     NO_NUMBER,
     SECOND_NUMBER,
@@ -46,10 +53,15 @@ def parse_recipient(typed: str, region: str) -> str:
 
 def _parse(typed: str, region: str) -> str:
     spelling = spell_recipient(typed, region)
-    if any(_is_whole_number(part, region) for part in spelling.beginnings):
+    if _holds_whole_number(spelling.beginnings, spelling, region):
         raise PhoneNumberError(SECOND_NUMBER)
-    number = read_number(spelling.compact, region)
-    if not number.is_valid and any(_is_whole_number(part, region) for part in spelling.parts):
+    try:
+        number = read_number(spelling.compact, region, spelling.first_group)
+    except TooLongError:
+        if _holds_whole_number(spelling.parts, spelling, region):
+            raise PhoneNumberError(SECOND_NUMBER) from None
+        raise
+    if not number.is_valid and _holds_whole_number(spelling.parts, spelling, region):
         raise PhoneNumberError(SECOND_NUMBER)
     return number.e164
 
@@ -71,9 +83,9 @@ def format_international(number: str) -> str:
     return Number(*parts).international if parts else number
 
 
-def _is_whole_number(compact: str, region: str) -> bool:
-    number = attempt(read_number, compact, region)
-    return number is not None and number.is_valid
+def _holds_whole_number(parts: tuple[str, ...], spelling: Spelling, region: str) -> bool:
+    numbers = (attempt(read_number, part, region, spelling.first_group) for part in parts)
+    return any(number is not None and number.is_valid for number in numbers)
 
 
 def _explain_placeholder(error: PlaceholderError, region: str) -> PhoneNumberError:
@@ -85,7 +97,7 @@ def _explain_placeholder(error: PlaceholderError, region: str) -> PhoneNumberErr
     except PhoneNumberError:
         return error
     codes = {phonenumbers.region_code_for_country_code(int(number.code)) for number in numbers}
-    if error.is_of_carrier and not any(map(has_carrier_codes, {region, *codes})):
+    if not any(map(has_carrier_codes, {region, *codes})):
         return error
     way_out = write_as(*numbers)
     return PhoneNumberError(f"{error.meaning} {way_out}") if way_out else error

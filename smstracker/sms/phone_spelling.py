@@ -25,19 +25,22 @@ _CHANNELS = {"whatsapp": "WhatsApp", "rcs": "RCS", "messenger": "Messenger"}
 _CHANNELS |= {"viber": "Viber", "signal": "Signal", "telegram": "Telegram", "line": "LINE"}
 _LONGEST = 60  # of any spelling: 15 digits and generous separators
 _QUOTES = "\"'`´ʹʺʻʼʽ′″‴〃〝〞〟＂＇❛❜❝❞❟❠\u2e42\u300c\u300d\u300e\u300f\uff62\uff63"
-# Full-width forms, as East Asian keyboards write them.
-_LIKE_ASCII = {"＋": "+", "．": ".", "（": "(", "）": ")", "／": "/", "−": "-"}
+# Full-width forms, as East Asian keyboards write them, and what they write for dash and tilde.
+_LIKE_ASCII = {"＋": "+", "．": ".", "（": "(", "）": ")", "／": "/", "−": "-", "ー": "-", "ｰ": "-"}
+_LIKE_ASCII |= {"[": "(", "]": ")", "［": "(", "］": ")"}
+_LIKE_ASCII |= dict.fromkeys("～〜〰⁓∼", "~")
 _LINE_ENDS = re.compile("[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]")
 _EXTENSIONS = re.compile(r"(?:;?\s*ext(?:n|ension)?|[x#]|durchwahl|poste)[\s.:=]*[0-9]+", re.I)
-# "0xx11 98765-4321" and "(0**11)", as Brazil writes a carrier's code; "8~10", as Russia a pause.
+# "0xx11 98765-4321" and "(0**11)", as Brazil writes a carrier's code.
 _PLACEHOLDER = re.compile(
     r"(?P<before>\+?(?:[ ().\-]*[0-9]){0,4}[ ().\-]*)(?P<notation>[x×]{2}|\*\*)"
-    r"(?P<after>[0-9 ().\-/]*)|(?P<pause>[80])~(?P<rest>[0-9 ().\-/]+)",
+    r"(?P<after>[0-9 ().\-/]*)",
     re.I,
 )
 _SCIENTIFIC = re.compile(r"\+?[0-9]+(?:[.,][0-9]*)?\s*E\s*\+?[0-9]+", re.I)
 _SECOND = re.compile(r"[,;&|、，；]|\b(?:or|and|to|oder|und|bis|ou|et)\b", re.I)
-_SEPARATORS = re.compile(r"[ ().\-/]")
+# "~" is a dash in East Asia, and a pause in "8~10" of Russia.
+_SEPARATORS = re.compile(r"[ ().\-/~]")
 _BRACKETED_ZERO = re.compile(r"\(\s*0\s*\)")
 # Letters that could have been meant as digits: O and 0, I and 1.
 _DIGIT_LIKE = frozenset("OILSZB")
@@ -54,20 +57,16 @@ class PlaceholderError(PhoneNumberError):
     """There is a notation in the number that nobody dials; `compact` is what stands beside it."""
 
     def __init__(self, notation: str, compact: str) -> None:
-        self.compact, self.is_of_carrier = compact, notation != "~"
-        if self.is_of_carrier:
-            self.meaning = f"“{notation}” stands for the code of a carrier and is left out."
-            super().__init__(f"“{notation}” stands for other digits. Type the number in full.")
-        else:
-            self.meaning = "“~” stands for a pause in dialling and is left out."
-            super().__init__(_other_character("~"))
+        super().__init__(f"“{notation}” stands for other digits. Type the number in full.")
+        self.compact = compact
+        self.meaning = f"“{notation}” stands for the code of a carrier and is left out."
 
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
     """A + if one was typed and ASCII digits, with "o" for "(0)".
 
-    `beginnings` are the same of what stands before each slash and each bracket, `parts` of what
+    `beginnings` are the same of what stands before each slash, tilde and bracket, `parts` of what
     stands before the other separators: a number of its own, perhaps.
     """
 
@@ -78,6 +77,12 @@ class Spelling:
     @property
     def digits(self) -> str:
         return self.compact.lstrip("+").replace("o", "0")
+
+    @property
+    def first_group(self) -> str:
+        """What stands before the first separator; nothing if there is none."""
+        groups = {*self.beginnings, *self.parts} - {"+"}
+        return min(groups, key=len, default="")
 
 
 def spell_number(typed: str, *, takes_vanity: bool = False) -> Spelling:
@@ -92,7 +97,7 @@ def spell_number(typed: str, *, takes_vanity: bool = False) -> Spelling:
         return Spelling(_read_vanity(text, takes_vanity))
     _refuse_other_characters(text)
     _refuse_decimal(text)
-    return Spelling(_compact(text), _before(r"[/(]", text), _before(r"[ .\-]+", text))
+    return Spelling(_compact(text), _before(r"[/(~]", text), _before(r"[ .)\-]+", text))
 
 
 def _trim(typed: str) -> str:
@@ -135,7 +140,7 @@ def _in_ascii(text: str) -> str:
 
 def _ascii_form(character: str) -> str:
     kind = unicodedata.category(character)
-    return {"Pd": "-", "Zs": " "}.get(kind) or _LIKE_ASCII.get(character, character)
+    return _LIKE_ASCII.get(character) or {"Pd": "-", "Zs": " "}.get(kind, character)
 
 
 def _refuse_what_is_no_number(text: str) -> None:
@@ -162,26 +167,21 @@ def _refuse_what_is_no_number(text: str) -> None:
 def _refuse_placeholder(text: str) -> None:
     match = _PLACEHOLDER.fullmatch(text)
     if match:
-        beside = f"{match['before'] or match['pause'] or ''}{match['after'] or match['rest'] or ''}"
-        raise PlaceholderError(match["notation"] or "~", _compact(beside))
+        raise PlaceholderError(match["notation"], _compact(match["before"] + match["after"]))
 
 
 def _refuse_other_characters(text: str) -> None:
-    other = re.search(r"[^+0-9 ().\-/]", text)
+    other = re.search(r"[^+0-9 ().\-/~]", text)
     if other:
-        raise PhoneNumberError(_other_character(other[0]))
+        shown = f": “{other[0]}”" if other[0].isprintable() else ""
+        raise PhoneNumberError(f"There is a character that no phone number has{shown}.")
     if not re.fullmatch(r"[ (]*\+?[^+]*", text):
         raise PhoneNumberError(_PLUS)
 
 
-def _other_character(character: str) -> str:
-    shown = f": “{character}”" if character.isprintable() else ""
-    return f"There is a character that no phone number has{shown}."
-
-
 def _refuse_decimal(text: str) -> None:
     """`+491512345678.0` was a number once; its last digit would make it another one."""
-    before, dot, end = re.sub(r"[ ()\-/]", "", text).rpartition(".")
+    before, dot, end = re.sub(r"[ ()\-/~]", "", text).rpartition(".")
     if not dot or not end.isdecimal():
         return
     is_only_dot = "." not in before

@@ -6,10 +6,12 @@ from urllib.parse import parse_qs, urlsplit
 # Name, host, path, and what in the query makes the picture itself of it. A path of any length means
 # that the host shows pages alone: its pictures lie on other hosts, such as i.imgur.com.
 _PAGES = [
-    ("Google Drive", r"drive\.google\.com", r"/(?:file|drive|open|folderview)\b.*", ""),
-    ("Google Docs", r"docs\.google\.com", r"/(?!uc\b).*", ""),
+    ("Google Drive", r"drive\.google\.com", r"/([au]/[^/]+/)?(file|drive|open|folderview)\b.*", ""),
+    ("Google Docs", r"docs\.google\.com", r"(?!.*/(uc|pub(chart)?|export|thumbnail)(/|$)).+", ""),
     ("Google Photos", r"photos\.google\.com|photos\.app\.goo\.gl", r"/.+", ""),
-    ("Dropbox", r"(?:www\.)?dropbox\.com|db\.tt", r"/.+", "raw=1 dl=1"),
+    ("Google Photos", r"goo\.gl", r"/photos/.+", ""),
+    ("Google Images", r"(?:www\.|images\.)?google\.[a-z.]+", r"/(?:imgres|search)", ""),
+    ("Dropbox", r"(?:www\.)?dropbox\.com|db\.tt", r"/(?!s/(?:raw|dl)/).+", "raw=1 dl=1"),
     ("OneDrive", r"onedrive\.live\.com", r"/(?!download\b).*", "download=1"),
     ("OneDrive", r"1drv\.ms", r"/.+", "download=1"),
     ("SharePoint", r"[a-z0-9-]+\.sharepoint\.com", r"/:[a-z]:/.*", "download=1"),
@@ -18,12 +20,20 @@ _PAGES = [
     ("WeTransfer", r"we\.tl|(?:www\.)?wetransfer\.com", r"/.+", ""),
     ("MEGA", r"mega\.(?:nz|io)", r"/.+", ""),
     ("Imgur", r"(?:www\.|m\.)?imgur\.com", r"/[^.]+", ""),
+    ("Imgur", r"(?:www\.|m\.|i\.)?imgur\.com", r"/.+\.gifv", ""),
     ("Flickr", r"(?:www\.)?flickr\.com|flic\.kr", r"/.+", ""),
-    ("ImgBB", r"ibb\.co", r"/.+", ""),
+    ("ImgBB", r"ibb\.co|(?:www\.)?imgbb\.com", r"/.+", ""),
+    ("Gyazo", r"(?:www\.)?gyazo\.com", r"/[^./]+", ""),
+    ("Lightshot", r"prnt\.sc|(?:www\.)?prntscr\.com", r"/.+", ""),
+    ("Unsplash", r"(?:www\.)?unsplash\.com", r"/(?!.*/download$).+", ""),
+    ("Canva", r"(?:www\.)?canva\.com", r"/design/.+", ""),
     ("Postimages", r"postimg\.cc", r"/.+", ""),
     ("GitHub", r"github\.com", r"/[^/]+/[^/]+/blob/.*", "raw=true raw=1"),
-    ("Wikipedia", r"[a-z.-]+\.wiki[pm]edia\.org", r"/wiki/(?!Special:(?:FilePath|Redirect)).*", ""),
+    ("GitLab", r".+", r"/.+/-/blob/.+", ""),
+    # /wiki/Special:FilePath/Cat.jpg is the picture, in every language of the word.
+    ("Wikipedia", r"[a-z.-]+\.wiki[pm]edia\.org", r"/wiki/(?![^/]*(?::|%3[Aa])[^/]+/).*", ""),
     ("Instagram", r"(?:www\.)?instagram\.com", r"/.+", ""),
+    ("X", r"(?:www\.|mobile\.)?(?:x|twitter)\.com", r"/[^/]+/status/.+", ""),
     ("Facebook", r"(?:www\.|m\.)?facebook\.com|fb\.me", r"/.+", ""),
     ("Pinterest", r"(?:[a-z]+\.)?pinterest\.[a-z.]+|pin\.it", r"/.+", ""),
     ("Giphy", r"(?:www\.)?giphy\.com", r"/(?:gifs|stickers|clips)/.*", ""),
@@ -36,6 +46,7 @@ _PATTERNS = [
 _WAYS_OUT = {
     "Dropbox": "; on Dropbox that is the same one with raw=1 in place of dl=0",
     "GitHub": "; on GitHub that is the same one with ?raw=true behind it",
+    "GitLab": "; on GitLab that is the same one with /raw/ in place of /blob/",
 }
 
 

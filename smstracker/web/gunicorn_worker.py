@@ -6,6 +6,7 @@ a response too large to be held (an export) waits for its reader. Plain HTTP/1: 
 """
 
 import errno
+import logging
 import select
 import selectors
 import socket
@@ -19,6 +20,9 @@ from typing import Any
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from smstracker.web.request_framing import Framing, Progress
+from smstracker.webhooks.throttle import LogThrottle
+
+log = logging.getLogger(__name__)
 
 IDLE = 5.0  # seconds without a request, at first and between two
 READING = 10.0  # seconds for head and body together
@@ -31,6 +35,12 @@ HELD = 1024 * 1024  # bytes of a response; more than any page has
 PIECE = 65536
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+NO_FILES = (errno.EMFILE, errno.ENFILE)
+OUT_OF_FILES = "an idle connection ends for each new one: raise the limit of open files (ulimit -n)"
+# How the server's warnings begin that anybody can cause with each request, and how many a minute
+# are written.
+BAD_REQUESTS = ("Invalid request", "Error handling request", "Socket error")
+LINES_PER_MINUTE = 10
 
 Step = Callable[[TConn], None]
 
@@ -115,12 +125,24 @@ class DeadlineWorker(ThreadWorker):
         super().__init__(*args, **kwargs)
         self._peers: dict[TConn, tuple[float, Phase]] = {}
         self._looked_at = 0.0
+        self._bad_requests = LogThrottle(LINES_PER_MINUTE)
+        self._full = LogThrottle(1)
+
+    def init_process(self) -> None:
+        # Not in __init__, which runs before the process is made.
+        self.log.error_log.addFilter(self._has_line)
+        super().init_process()
+
+    def _has_line(self, record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith(BAD_REQUESTS) or self._bad_requests.take()
 
     def accept(self, listener: socket.socket) -> None:
         try:
             accepted, address = listener.accept()
             conn = TConn(self.cfg, PeerSocket(accepted), address, listener.getsockname())
-        except OSError:
+        except OSError as error:
+            if error.errno in NO_FILES:
+                self._free_a_file()
             return
         conn.data_ready = True
         self.nr_conns += 1
@@ -170,6 +192,8 @@ class DeadlineWorker(ThreadWorker):
     def handle_request(self, req: Any, conn: TConn) -> bool:
         # Leave to send the body was given when it was waited for, and has been used by now.
         req._expected_100_continue = False
+        if not conn.sock.framing.ends_certainly:
+            req.force_close()
         return bool(super().handle_request(req, conn))
 
     def finish_request(self, conn: TConn, done: "Future[bool]") -> None:
@@ -249,6 +273,13 @@ class DeadlineWorker(ThreadWorker):
                 return self._give_up(longest)
         return None
 
+    def _free_a_file(self) -> None:
+        """Make room for the connection that waits outside, and say so once a minute."""
+        self._make_room()
+        self._full.suppressed_count()
+        if self._full.take():
+            log.error("too_many_open_files", extra={"reason": OUT_OF_FILES})
+
     def _give_up(self, conn: TConn) -> None:
         """End a connection whose peer has not done its part, and say so if it waits for us."""
         if self._peers[conn][1] is Phase.READING:
@@ -262,6 +293,8 @@ class DeadlineWorker(ThreadWorker):
         if now < self._looked_at + LOOK_EVERY:
             return
         self._looked_at = now
+        if count := self._bad_requests.suppressed_count():
+            log.warning("bad_requests", extra={"count": count})
         for conn in [conn for conn, (until, _) in self._peers.items() if until <= now]:
             self._give_up(conn)
 

@@ -71,10 +71,15 @@ class Framing:
 
     def begin_next(self, unparsed: bytes) -> bool:
         """Go on after a request, with what its parser left; whether its end was certain."""
-        is_certain = not self._is_too_large
+        is_certain = self.ends_certainly
         self._bytes[:0] = unparsed
         self._begin()
         return is_certain
+
+    @property
+    def ends_certainly(self) -> bool:
+        """Whether another request can follow; not if part of this one was not waited for."""
+        return not self._is_too_large
 
     def take_expectation(self) -> bool:
         """Whether the peer waits for "100 Continue" with its body; once."""

@@ -2,7 +2,6 @@
 
 import logging
 from datetime import timedelta
-from time import sleep
 
 from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
@@ -24,16 +23,14 @@ STRANGER_LIMIT = (10, 100)
 LOG_LINES_PER_MINUTE = 10
 # While the database is down, strangers' requests must not occupy the threads by waiting for it.
 STRANGER_PAUSE = timedelta(seconds=2)
-# Delay of a refused request while callbacks are being stored and fewer than three quarters of the
-# threads wait: beside a flood over 32 connections, 24 do.
+# Delay of a refused request while callbacks are being stored, on threads that nobody else needs.
 HOLD_BACK_SECONDS = 0.5
 
 
 class Quarantine:
     """Quarantine of one app, shared by its threads."""
 
-    def __init__(self, threads: int) -> None:
-        self._max_waiting = max(threads * 3 // 4, 1)
+    def __init__(self) -> None:
         self._plausible_bucket = TokenBucket(*PLAUSIBLE_LIMIT)
         self._stranger_bucket = TokenBucket(*STRANGER_LIMIT)
         self._log_throttle = LogThrottle(LOG_LINES_PER_MINUTE)
@@ -71,12 +68,8 @@ class Quarantine:
 
     def _hold_back(self) -> None:
         """Let verified callbacks go first: they share the interpreter with a flood."""
-        waiting = waiting_threads()
-        if current_writer().is_busy and waiting.enter_below(self._max_waiting):
-            try:
-                sleep(HOLD_BACK_SECONDS)
-            finally:
-                waiting.leave()
+        if current_writer().is_busy:
+            waiting_threads().hold_back(HOLD_BACK_SECONDS)
 
     def _log_failure(self, error: Exception) -> bool:
         """Log why a request is not kept; True, because it stays refused."""
@@ -104,7 +97,7 @@ class Quarantine:
 
 
 def init_app(app: Flask) -> None:
-    app.extensions["quarantine"] = Quarantine(app.config["SETTINGS"].web_threads)
+    app.extensions["quarantine"] = Quarantine()
 
 
 def current_quarantine() -> Quarantine:

@@ -165,7 +165,7 @@ class CallbackWriter:
         if sum(isinstance(what, Callback) for what, _ in group) > 1:
             self._crowded_at = time.monotonic()
         try:
-            self._leave_to_lines(group, self._lines.keys())
+            self._leave_to_lines(group, self._messages_with_line())
             self._commit_around_locks(engine, group)
         except UNAVAILABLE as error:
             # Whoever came meanwhile would wait as long again.
@@ -243,12 +243,20 @@ class CallbackWriter:
         counts.last_accepted_at = now if counts.accepted else None
         CallbackTally.add(connection, self._process, counts, now)
 
+    def _messages_with_line(self) -> frozenset[str]:
+        """As they are at one moment: lines end meanwhile, and a callback belongs to one side."""
+        with self._guard:
+            return frozenset(self._lines)
+
     def _leave_to_lines(self, group: list[Waiting], locked: Collection[str | None]) -> None:
         """Take the callbacks of `locked` messages out of the group and set them aside."""
         if not locked:
             return
-        held = [one for one in group if _message_sid(one[0]) in locked]
-        group[:] = [one for one in group if _message_sid(one[0]) not in locked]
+        held: list[Waiting] = []
+        remaining: list[Waiting] = []
+        for write in group:
+            (held if _message_sid(write[0]) in locked else remaining).append(write)
+        group[:] = remaining
         left = self._set_aside(held)
         _settle([one for one in left if not one[1].is_last], NoRoomError())
         self._fail(left, NoRoomError())
