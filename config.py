@@ -46,7 +46,7 @@ _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 # An Auth Token: one with a curly quote around it could not even be sent.
 _AUTH_TOKEN = re.compile(r"[!#-&(-_a-~]+")
-_UNQUOTED = "the token alone, without blanks, quotes and accents"
+_UNQUOTED_SHAPE = "the token alone, without blanks, quotes and accents"
 # Of a shared webhook key.
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 # E.164, a short code, or an alphanumeric sender with at least one letter. Which of the other
@@ -63,8 +63,8 @@ _MAIL_HOST_SHAPE = (
 # `"Name" <address>` or `Name <address>`. An @ in a name that is not quoted is a second address.
 _NAMED_SENDER = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|((?:[^<>@"]|"[^<>@"]*")*?)) *<([^<>]*)>')
 _NO_HEADER_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_WORDS = {"1": True, "true": True, "yes": True, "on": True}
-_WORDS |= {"0": False, "false": False, "no": False, "off": False}
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
+_BOOLEANS |= {"0": False, "false": False, "no": False, "off": False}
 
 _NAMES = """
 BIND_ADDRESS DATABASE_URL DEFAULT_REGION LOOKUPS_PER_SECOND MAIL_DEFAULT_SENDER MAIL_PASSWORD
@@ -83,14 +83,14 @@ RESERVED = OFTEN_SET | {
     *("KEEP_TEXT_DAYS", "REDACT_AT_TWILIO", "SEND_PER_SECOND", "TEAM_LOG"),
 }
 # In `.env` every name is meant for us; the environment also holds those of other programs.
-ALIKE_IN_FILE, ALIKE_IN_ENVIRONMENT = 0.85, 0.8
-SHORTEST_ALIKE = 7
+FILE_SIMILARITY, ENVIRONMENT_SIMILARITY = 0.85, 0.8
+MIN_GUESS_LENGTH = 7
 # Two slips only in a long name: MAIL_HOST is no MAIL_PORT.
-LONG_NAME = 12
+LONG_NAME_LENGTH = 12
 # In `.env` no name that begins so is another program's.
-_FAMILIES = ("TWILIO_", "MAIL_", "MAILER_", "SMTP_", "EMAIL_", "SIGN_IN_")
+_OUR_PREFIXES = ("TWILIO_", "MAIL_", "MAILER_", "SMTP_", "EMAIL_", "SIGN_IN_")
 # But these are of Twilio's own tools and other products, which may share the file.
-_OF_TWILIO = ("TWILIO_API_KEY", "TWILIO_API_SECRET", "TWILIO_VERIFY_", "TWILIO_TEST_")
+_OTHER_TWILIO_PREFIXES = ("TWILIO_API_KEY", "TWILIO_API_SECRET", "TWILIO_VERIFY_", "TWILIO_TEST_")
 # What other programs call the same: wrong in `.env`, theirs in the environment.
 _MAIL_WORDS = {
     "MAIL_SERVER": "HOST HOSTNAME SERVER SMTP SMTP_HOST SMTP_SERVER RELAY",
@@ -132,8 +132,17 @@ _OTHER_NAMES |= {
     if f"{family}_{word}" not in SETTINGS
 }
 # Other programs read these too, so in the environment only a slip of the fingers counts.
-_SHARED = frozenset(name for name in SETTINGS if name.startswith(("MAIL_", "WEB_"))) | OFTEN_SET
-_SHARED |= {"SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "TEAM_LOG"}
+_SHARED_NAMES = (
+    frozenset(name for name in SETTINGS if name.startswith(("MAIL_", "WEB_"))) | OFTEN_SET
+)
+_SHARED_NAMES |= {
+    "SECRET_KEY",
+    "DATABASE_URL",
+    "BIND_ADDRESS",
+    "DEFAULT_REGION",
+    "PORT",
+    "TEAM_LOG",
+}
 # What only a real installation has. A demo that has it is one that lost its credentials.
 REAL_SETTINGS = (
     "TWILIO_ACCOUNT_SID",
@@ -154,13 +163,15 @@ OTHER_SECRETS = (
     "TWILIO_AUTH_TOKEN_FORMER",
     "MAIL_PASSWORD",
 )
-SHORTEST_SECRET_KEY = 32
-FEWEST_CHARACTERS = 8  # different ones, in a secret key
-_PLACEHOLDER = re.compile(r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…")
+MIN_SECRET_KEY_LENGTH = 32
+MIN_DISTINCT_CHARACTERS = 8  # different ones, in a secret key
+_PLACEHOLDER_KEY = re.compile(
+    r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…"
+)
 _SQLITE_OPTIONS = {"timeout", "detect_types", "check_same_thread", "cached_statements"}
 # What a person was to put a value for. An ellipsis at the end is how instructions write it.
-_UNFILLED = re.compile(r".*(…|\.\.\.)|<.*>")
-_FREE_SETTINGS = (
+_PLACEHOLDER_VALUE = re.compile(r".*(…|\.\.\.)|<.*>")
+_UNCHECKED_SETTINGS = (
     *("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER"),
     *("TWILIO_SUBACCOUNT_TOKENS", "TWILIO_WEBHOOK_KEYS"),
     *("MAIL_SERVER", "MAIL_USERNAME", "MAIL_PASSWORD"),
@@ -175,7 +186,9 @@ class ConfigError(ValueError):
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
-        super().__init__("smstracker cannot start:\n" + "\n".join(f"  - {p}" for p in problems))
+        super().__init__(
+            "smstracker cannot start:\n" + "\n".join(f"  - {problem}" for problem in problems)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,11 +267,11 @@ class _Reader:
     """Takes settings out of a mapping and gathers what is wrong with them."""
 
     def __init__(self, env: Mapping[str, str | None]) -> None:
-        self.env = {k: v.strip() for k, v in env.items() if v and v.strip()}
+        self.env = {name: value.strip() for name, value in env.items() if value and value.strip()}
         self.problems: list[str] = []
 
-    def problem(self, name: str, what: str) -> None:
-        self.problems.append(f"{name}: {what}")
+    def problem(self, name: str, reason: str) -> None:
+        self.problems.append(f"{name}: {reason}")
 
     def text(self, name: str) -> str | None:
         return self.env.get(name)
@@ -274,12 +287,12 @@ class _Reader:
 
     def flag(self, name: str) -> bool:
         raw = self.env.get(name, "false").lower()
-        if raw not in _WORDS:
+        if raw not in _BOOLEANS:
             self.problem(name, "must be true or false")
-        return _WORDS.get(raw, False)
+        return _BOOLEANS.get(raw, False)
 
     def words(self, name: str) -> tuple[str, ...]:
-        return tuple(w.strip() for w in self.env.get(name, "").split(",") if w.strip())
+        return tuple(word.strip() for word in self.env.get(name, "").split(",") if word.strip())
 
     def matching(self, name: str, pattern: re.Pattern[str], shape: str) -> str | None:
         raw = self.env.get(name)
@@ -288,17 +301,17 @@ class _Reader:
         return raw
 
     def token(self, name: str) -> str | None:
-        return self.matching(name, _AUTH_TOKEN, _UNQUOTED)
+        return self.matching(name, _AUTH_TOKEN, _UNQUOTED_SHAPE)
 
-    def known(self, name: str, default: T, choose: Callable[[str], T | None], shape: str) -> T:
+    def parsed(self, name: str, default: T, parse: Callable[[str], T | None], shape: str) -> T:
         raw = self.env.get(name)
         if raw is None:
             return default
-        chosen = choose(raw)
-        if chosen is None:
+        value = parse(raw)
+        if value is None:
             self.problem(name, f"must be {shape}")
             return default
-        return chosen
+        return value
 
 
 def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None = None) -> Config:
@@ -311,13 +324,13 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
     problems: list[str] = []
     if env is None:
         file, problems = read_env_file(ENV_FILE)
-        env = {**file, **os.environ, **_expanded_by_flask(file)}
-    read = _Reader(env)
-    read.problems += [*problems, *_unread(file, env)]
-    demo = not (read.text("TWILIO_ACCOUNT_SID") or read.text("TWILIO_AUTH_TOKEN"))
-    config = _build(read, demo, instance or ROOT / "instance")
-    if read.problems:
-        raise ConfigError(read.problems)
+        env = {**file, **os.environ, **_find_values_expanded_by_flask(file)}
+    reader = _Reader(env)
+    reader.problems += [*problems, *_find_unread_names(file, env)]
+    demo = not (reader.text("TWILIO_ACCOUNT_SID") or reader.text("TWILIO_AUTH_TOKEN"))
+    config = _build(reader, demo, instance or ROOT / "instance")
+    if reader.problems:
+        raise ConfigError(reader.problems)
     return config
 
 
@@ -345,7 +358,7 @@ def read_env_file(path: Path) -> tuple[dict[str, str | None], list[str]]:
     return dict(dotenv_values(stream=StringIO(text), interpolate=False)), []
 
 
-def _expanded_by_flask(file: Mapping[str, str | None]) -> dict[str, str | None]:
+def _find_values_expanded_by_flask(file: Mapping[str, str | None]) -> dict[str, str | None]:
     """What Flask's own command has put into the environment with each ${…} replaced."""
     has_loaded = "FLASK_RUN_FROM_CLI" in os.environ and not os.environ.get("FLASK_SKIP_DOTENV")
     return {name: value for name, value in file.items() if has_loaded and "${" in (value or "")}
@@ -356,223 +369,250 @@ def make_private(path: Path, mode: int = 0o600) -> None:
     with suppress(OSError):
         status = path.stat()
         # Never a folder where a file is expected, as in a mistaken DATABASE_URL.
-        is_meant = stat.S_ISDIR(status.st_mode) if mode & 0o100 else stat.S_ISREG(status.st_mode)
-        if is_meant and status.st_mode & 0o077 and status.st_uid == os.geteuid():
+        has_expected_type = (
+            stat.S_ISDIR(status.st_mode) if mode & 0o100 else stat.S_ISREG(status.st_mode)
+        )
+        if has_expected_type and status.st_mode & 0o077 and status.st_uid == os.geteuid():
             path.chmod(mode)
 
 
-def _unread(file: Mapping[str, str | None], env: Mapping[str, str | None]) -> Iterator[str]:
+def _find_unread_names(
+    file: Mapping[str, str | None], env: Mapping[str, str | None]
+) -> Iterator[str]:
     """Say of each name that is set for us, or seems to be, that nothing reads it."""
     unset = {name for name in SETTINGS | RESERVED if not (env.get(name) or "").strip()}
     for name in sorted(env):
         if name in SETTINGS or not (env[name] or "").strip():
             continue
-        meant = _meant_in_file(name, unset) if name in file else _meant_in_environment(name, unset)
-        if meant in RESERVED:
+        setting = (
+            _guess_from_file(name, unset) if name in file else _guess_from_environment(name, unset)
+        )
+        if setting in RESERVED:
             yield f"{name}: is not read in this version; remove it"
-        elif meant and _spelt(name).endswith("_FILE"):
-            yield f"{name}: is not read in this version; set {meant} instead"
-        elif meant:
-            yield f"{name}: unknown; is {meant} meant?"
+        elif setting and _normalize_name(name).endswith("_FILE"):
+            yield f"{name}: is not read in this version; set {setting} instead"
+        elif setting:
+            yield f"{name}: unknown; is {setting} meant?"
         elif (
             name in file
-            and _spelt(name).startswith(_FAMILIES)
-            and not _spelt(name).startswith(_OF_TWILIO)
+            and _normalize_name(name).startswith(_OUR_PREFIXES)
+            and not _normalize_name(name).startswith(_OTHER_TWILIO_PREFIXES)
         ):
             yield f"{name}: unknown, so nothing reads it; .env.example lists the settings"
 
 
-def _meant_in_file(name: str, unset: set[str]) -> str | None:
+def _guess_from_file(name: str, unset: set[str]) -> str | None:
     """The name that one in `.env` stands for: respelt, misspelt, of a file, or another's for it."""
-    spelt = _spelt(name).removesuffix("_FILE")
-    if spelt in SETTINGS | RESERVED:
-        return spelt
-    if _OTHER_NAMES.get(spelt) in unset:
-        return _OTHER_NAMES[spelt]
-    if len(spelt) < SHORTEST_ALIKE:
+    normalized = _normalize_name(name).removesuffix("_FILE")
+    if normalized in SETTINGS | RESERVED:
+        return normalized
+    if _OTHER_NAMES.get(normalized) in unset:
+        return _OTHER_NAMES[normalized]
+    if len(normalized) < MIN_GUESS_LENGTH:
         return None
-    near = get_close_matches(spelt, SETTINGS | RESERVED, 3, ALIKE_IN_FILE)
-    close = next((s for s in near if not _has_another_word(spelt, s)), None)
-    meant = close or _respelt(spelt, SETTINGS | RESERVED) or _short_of_a_word(spelt, unset)
-    return None if meant is None or _is_longer(spelt, meant) else meant
+    candidates = get_close_matches(normalized, SETTINGS | RESERVED, 3, FILE_SIMILARITY)
+    similar = next(
+        (setting for setting in candidates if not _has_other_word(normalized, setting)), None
+    )
+    guess = (
+        similar
+        or _find_same_stem(normalized, SETTINGS | RESERVED)
+        or _find_with_extra_word(normalized, unset)
+    )
+    return None if guess is None or _has_more_words(normalized, guess) else guess
 
 
-def _meant_in_environment(name: str, unset: set[str]) -> str | None:
+def _guess_from_environment(name: str, unset: set[str]) -> str | None:
     """The unset name that one in the environment misspells by a slip or two, or gives as a file."""
-    exact, spelt = name.removesuffix("_FILE"), _spelt(name).removesuffix("_FILE")
+    exact, normalized = name.removesuffix("_FILE"), _normalize_name(name).removesuffix("_FILE")
     if exact in SETTINGS | RESERVED:
-        is_ours = exact in unset if exact in SETTINGS & _SHARED else exact not in OFTEN_SET
+        is_ours = exact in unset if exact in SETTINGS & _SHARED_NAMES else exact not in OFTEN_SET
         return exact if is_ours else None
-    if len(spelt) < SHORTEST_ALIKE or spelt in _OTHER_NAMES:
+    if len(normalized) < MIN_GUESS_LENGTH or normalized in _OTHER_NAMES:
         return None
-    if spelt in unset:
-        return spelt
-    close = get_close_matches(spelt, unset, 3, ALIKE_IN_ENVIRONMENT)
-    respelt = _respelt(spelt, unset - _SHARED)
-    meant = respelt or next((s for s in close if _is_slip(spelt, s)), None)
-    return None if meant is None or _is_longer(spelt, meant) else meant
+    if normalized in unset:
+        return normalized
+    similar = get_close_matches(normalized, unset, 3, ENVIRONMENT_SIMILARITY)
+    same_stem = _find_same_stem(normalized, unset - _SHARED_NAMES)
+    guess = same_stem or next(
+        (setting for setting in similar if _is_typo(normalized, setting)), None
+    )
+    return None if guess is None or _has_more_words(normalized, guess) else guess
 
 
-def _spelt(name: str) -> str:
-    spelt = re.sub(r"[^A-Z0-9]+", "_", name.upper())
-    return re.sub(r"^SMSTRACKER_(?=[A-Z0-9]+_)", "", spelt)  # SMSTRACKER_PORT is docker compose's
+def _normalize_name(name: str) -> str:
+    normalized = re.sub(r"[^A-Z0-9]+", "_", name.upper())
+    return re.sub(
+        r"^SMSTRACKER_(?=[A-Z0-9]+_)", "", normalized
+    )  # SMSTRACKER_PORT is docker compose's
 
 
-def _respelt(spelt: str, settings: Iterable[str]) -> str | None:
+def _find_same_stem(name: str, settings: Iterable[str]) -> str | None:
     """The setting that is the same but for underscores, plurals and the order of its words."""
     return next(
         (
             setting
             for setting in sorted(settings)
-            if _bare(setting) == _bare(spelt)
-            or sorted(setting.split("_")) == sorted(spelt.split("_"))
+            if _strip_plurals(setting) == _strip_plurals(name)
+            or sorted(setting.split("_")) == sorted(name.split("_"))
         ),
         None,
     )
 
 
-def _bare(name: str) -> str:
+def _strip_plurals(name: str) -> str:
     singular = re.sub(r"IES(_|$)", r"Y\1", name)
     return re.sub(r"S(_|$)", r"\1", singular).replace("_", "")
 
 
-def _short_of_a_word(spelt: str, unset: set[str]) -> str | None:
+def _find_with_extra_word(name: str, unset: set[str]) -> str | None:
     """The setting that has one word more, as TWILIO_AUTH_TOKEN has beside TWILIO_TOKEN."""
-    words = spelt.split("_")
+    name_words = name.split("_")
     for setting in sorted(SETTINGS, key=len):
-        theirs = setting.split("_")
-        shorter = [theirs[:n] + theirs[n + 1 :] for n in range(len(theirs))]
-        is_likely = setting in unset or words[0] == theirs[0]
-        if len(words) > 1 and is_likely and words in shorter:
+        setting_words = setting.split("_")
+        shorter = [
+            setting_words[:index] + setting_words[index + 1 :]
+            for index in range(len(setting_words))
+        ]
+        is_likely = setting in unset or name_words[0] == setting_words[0]
+        if len(name_words) > 1 and is_likely and name_words in shorter:
             return setting
     return None
 
 
-def _is_longer(spelt: str, setting: str) -> bool:
+def _has_more_words(name: str, setting: str) -> bool:
     """As SECRET_KEY_BASE, which is another's."""
-    words, theirs = setting.split("_"), spelt.split("_")
-    return len(theirs) > len(words) and set(words) <= set(theirs)
+    setting_words, name_words = setting.split("_"), name.split("_")
+    return len(name_words) > len(setting_words) and set(setting_words) <= set(name_words)
 
 
-def _has_another_word(spelt: str, setting: str) -> bool:
+def _has_other_word(name: str, setting: str) -> bool:
     """As DATABASE_USER, whose last word is no slip in DATABASE_URL."""
-    pairs = zip(spelt.split("_"), setting.split("_"), strict=False)
-    return any(len(their) <= 4 and _edits(word, their) > 1 for word, their in pairs)
+    pairs = zip(name.split("_"), setting.split("_"), strict=False)
+    return any(
+        len(setting_word) <= 4 and _count_edits(name_word, setting_word) > 1
+        for name_word, setting_word in pairs
+    )
 
 
-def _is_slip(spelt: str, setting: str) -> bool:
+def _is_typo(name: str, setting: str) -> bool:
     """Whether a slip in a word or two makes a name the setting.
 
     Another word in its place, as in DATABASE_SSL or EMAIL_PORT, is another program's name.
     """
-    words, theirs = spelt.split("_"), setting.split("_")
-    if len(words) != len(theirs) or spelt[0] != setting[0]:
+    name_words, setting_words = name.split("_"), setting.split("_")
+    if len(name_words) != len(setting_words) or name[0] != setting[0]:
         return False
-    if setting in _SHARED and not _lacks_or_swaps_letters(spelt, setting):
+    if setting in _SHARED_NAMES and not _lacks_or_swaps_letters(name, setting):
         return False
-    edits = [_edits(word, their) for word, their in zip(words, theirs, strict=True)]
-    most = 2 if len(setting) >= LONG_NAME else 1
-    is_near = all(count <= len(their) // 3 for count, their in zip(edits, theirs, strict=True))
-    return is_near and sum(edits) <= most and not spelt.startswith(setting)
+    edit_counts = [
+        _count_edits(name_word, setting_word)
+        for name_word, setting_word in zip(name_words, setting_words, strict=True)
+    ]
+    max_edits = 2 if len(setting) >= LONG_NAME_LENGTH else 1
+    is_near = all(
+        count <= len(word) // 3 for count, word in zip(edit_counts, setting_words, strict=True)
+    )
+    return is_near and sum(edit_counts) <= max_edits and not name.startswith(setting)
 
 
-def _lacks_or_swaps_letters(spelt: str, setting: str) -> bool:
+def _lacks_or_swaps_letters(name: str, setting: str) -> bool:
     """Another letter may make another word, as DATABASE_URI, or a plural."""
-    return not Counter(spelt) - Counter(setting)
+    return not Counter(name) - Counter(setting)
 
 
-def _edits(one: str, other: str) -> int:
+def _count_edits(word: str, other: str) -> int:
     """How many letters were left out, added, changed or swapped with the next."""
-    before: list[int] = []
+    last_row: list[int] = []
     row = list(range(len(other) + 1))
-    for i, letter in enumerate(one):
-        earlier, before, row = before, row, [i + 1]
-        for j, their in enumerate(other):
-            row.append(min(before[j + 1] + 1, row[j] + 1, before[j] + (letter != their)))
-            if i and j and letter == other[j - 1] and one[i - 1] == their:
-                row[-1] = min(row[-1], earlier[j - 1] + 1)
+    for i, letter in enumerate(word):
+        row_before_last, last_row, row = last_row, row, [i + 1]
+        for j, other_letter in enumerate(other):
+            row.append(min(last_row[j + 1] + 1, row[j] + 1, last_row[j] + (letter != other_letter)))
+            if i and j and letter == other[j - 1] and word[i - 1] == other_letter:
+                row[-1] = min(row[-1], row_before_last[j - 1] + 1)
     return row[-1]
 
 
-def _build(read: _Reader, demo: bool, instance: Path) -> Config:
-    port = read.number("PORT", 8000, 1, 65535)
-    simulator_port = read.number("SIMULATOR_PORT", port + 1 if port < 65535 else 65534, 1, 65535)
+def _build(reader: _Reader, demo: bool, instance: Path) -> Config:
+    port = reader.number("PORT", 8000, 1, 65535)
+    simulator_port = reader.number("SIMULATOR_PORT", port + 1 if port < 65535 else 65534, 1, 65535)
     if demo and simulator_port == port:
-        read.problem("SIMULATOR_PORT", "must be another port than PORT")
+        reader.problem("SIMULATOR_PORT", "must be another port than PORT")
     if demo:
-        _refuse_real_settings(read)
-    twilio = _read_demo_twilio(read, instance) if demo else _read_twilio(read)
-    api = f"http://127.0.0.1:{simulator_port}" if demo else _read_api_base_url(read)
-    database_url = _read_database_url(read, demo, instance)
-    edge = read.matching("TWILIO_EDGE", _EDGE, "an edge of Twilio's such as dublin")
-    region = read.matching("TWILIO_REGION", _EDGE, "a region of Twilio's such as ie1")
-    _refuse_idle_settings(read, demo)
+        _refuse_real_settings(reader)
+    twilio = _read_demo_twilio(reader, instance) if demo else _read_twilio(reader)
+    api_base_url = f"http://127.0.0.1:{simulator_port}" if demo else _read_api_base_url(reader)
+    database_url = _read_database_url(reader, demo, instance)
+    edge = reader.matching("TWILIO_EDGE", _EDGE, "an edge of Twilio's such as dublin")
+    region = reader.matching("TWILIO_REGION", _EDGE, "a region of Twilio's such as ie1")
+    _refuse_ineffective_settings(reader, demo)
     return Config(
         demo=demo,
         instance=instance,
         port=port,
-        bind_address=read.known(
-            "BIND_ADDRESS", "127.0.0.1", _bind_address, "an IP address of this machine"
+        bind_address=reader.parsed(
+            "BIND_ADDRESS", "127.0.0.1", _parse_bind_address, "an IP address of this machine"
         ),
-        web_concurrency=read.number(
+        web_concurrency=reader.number(
             "WEB_CONCURRENCY", 1 if demo or database_url.startswith("sqlite") else 2, 1, 64
         ),
-        web_threads=read.number("WEB_THREADS", 32, 2, 2048),
-        trusted_proxies=read.number("TRUSTED_PROXIES", 0, 0, 5),
-        public_base_url=_read_public_base_url(read, demo, port),
-        secret_key=_read_secret_key(read, demo, instance),
+        web_threads=reader.number("WEB_THREADS", 32, 2, 2048),
+        trusted_proxies=reader.number("TRUSTED_PROXIES", 0, 0, 5),
+        public_base_url=_read_public_base_url(reader, demo, port),
+        secret_key=_read_secret_key(reader, demo, instance),
         database_url=database_url,
         twilio_account_sid=twilio[0],
         twilio_auth_token=twilio[1],
         twilio_auth_token_secondary=twilio[2],
-        twilio_auth_token_former=read.token("TWILIO_AUTH_TOKEN_FORMER"),
-        twilio_subaccount_tokens=_read_subaccount_tokens(read),
-        twilio_webhook_keys=_read_demo_webhook_keys(read, instance)
+        twilio_auth_token_former=reader.token("TWILIO_AUTH_TOKEN_FORMER"),
+        twilio_subaccount_tokens=_read_subaccount_tokens(reader),
+        twilio_webhook_keys=_read_demo_webhook_keys(reader, instance)
         if demo
-        else _read_webhook_keys(read),
-        twilio_phone_numbers=_read_phone_numbers(read, demo),
-        twilio_messaging_service_sid=read.matching(
+        else _read_webhook_keys(reader),
+        twilio_phone_numbers=_read_phone_numbers(reader, demo),
+        twilio_messaging_service_sid=reader.matching(
             "TWILIO_MESSAGING_SERVICE_SID", _SERVICE_SID, "MG followed by 32 hexadecimal digits"
         ),
-        twilio_api_base_url=api,
+        twilio_api_base_url=api_base_url,
         twilio_edge=None if demo else edge,
         twilio_region=None if demo else region,
         simulator_port=simulator_port,
-        mail=_read_mail(read),
-        sign_in_allow=_read_sign_in_allow(read, demo),
-        default_region=read.known(
+        mail=_read_mail(reader),
+        sign_in_allow=_read_sign_in_allow(reader, demo),
+        default_region=reader.parsed(
             "DEFAULT_REGION",
             "US",
-            _region,
+            _parse_region,
             "a two-letter region such as US, or GB for the United Kingdom",
         ),
-        receipt_window_hours=read.number("RECEIPT_WINDOW_HOURS", 72, 1, 24 * 90),
-        lookups_per_second=read.number("LOOKUPS_PER_SECOND", 10, 1, 1000),
-        refused_callbacks_kept=read.number("REFUSED_CALLBACKS_KEPT", 10_000, 1, 1_000_000),
-        refused_callbacks_days=read.number("REFUSED_CALLBACKS_DAYS", 14, 1, 3650),
-        send_limit_per_minute=read.number("SEND_LIMIT_PER_MINUTE", 30, 1, 1_000_000),
-        send_limit_per_day=read.number("SEND_LIMIT_PER_DAY", 1000, 1, 100_000_000),
+        receipt_window_hours=reader.number("RECEIPT_WINDOW_HOURS", 72, 1, 24 * 90),
+        lookups_per_second=reader.number("LOOKUPS_PER_SECOND", 10, 1, 1000),
+        refused_callbacks_kept=reader.number("REFUSED_CALLBACKS_KEPT", 10_000, 1, 1_000_000),
+        refused_callbacks_days=reader.number("REFUSED_CALLBACKS_DAYS", 14, 1, 3650),
+        send_limit_per_minute=reader.number("SEND_LIMIT_PER_MINUTE", 30, 1, 1_000_000),
+        send_limit_per_day=reader.number("SEND_LIMIT_PER_DAY", 1000, 1, 100_000_000),
     )
 
 
-def _refuse_idle_settings(read: _Reader, demo: bool) -> None:
+def _refuse_ineffective_settings(reader: _Reader, demo: bool) -> None:
     """What cannot do what whoever set it expects: a placeholder, or a setting beside another."""
-    for name in _FREE_SETTINGS:
-        if any(_UNFILLED.fullmatch(part) for part in read.words(name)):
-            read.problem(name, "still holds a placeholder; set the real value")
+    for name in _UNCHECKED_SETTINGS:
+        if any(_PLACEHOLDER_VALUE.fullmatch(part) for part in reader.words(name)):
+            reader.problem(name, "still holds a placeholder; set the real value")
     if demo:
         return
     for name in ("TWILIO_EDGE", "TWILIO_REGION"):
         # An address that somebody has set is never rewritten.
-        if read.text(name) and read.text("TWILIO_API_BASE_URL"):
-            read.problem(name, "does nothing beside TWILIO_API_BASE_URL; remove one of them")
+        if reader.text(name) and reader.text("TWILIO_API_BASE_URL"):
+            reader.problem(name, "does nothing beside TWILIO_API_BASE_URL; remove one of them")
     for name in ("MAIL_USERNAME", "MAIL_PASSWORD"):
-        if read.text(name) and not read.text("MAIL_SERVER"):
-            read.problem("MAIL_SERVER", f"required, because {name} is set")
+        if reader.text(name) and not reader.text("MAIL_SERVER"):
+            reader.problem("MAIL_SERVER", f"required, because {name} is set")
             break
 
 
-def _host(raw: str) -> str | None:
+def _parse_host(raw: str) -> str | None:
     """A host name or an IP address; 192.168.1.256 is neither."""
     try:
         ip_address(raw)
@@ -582,9 +622,9 @@ def _host(raw: str) -> str | None:
     return raw
 
 
-def _bind_address(raw: str) -> str | None:
+def _parse_bind_address(raw: str) -> str | None:
     """An IP address, or a name that stands for one here. Whether it is free shows the server."""
-    if _host(raw) is None:
+    if _parse_host(raw) is None:
         return None
     try:
         socket.getaddrinfo(raw, None)
@@ -593,94 +633,94 @@ def _bind_address(raw: str) -> str | None:
     return raw
 
 
-def _read_twilio(read: _Reader) -> tuple[str, str, str | None]:
+def _read_twilio(reader: _Reader) -> tuple[str, str, str | None]:
     for name, other in (
         ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
         ("TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID"),
     ):
-        if not read.text(name):
-            read.problem(name, f"required, because {other} is set")
+        if not reader.text(name):
+            reader.problem(name, f"required, because {other} is set")
     shape = "AC followed by 32 hexadecimal digits"
-    if (read.text("TWILIO_ACCOUNT_SID") or "").startswith("SK"):
+    if (reader.text("TWILIO_ACCOUNT_SID") or "").startswith("SK"):
         shape += ": with an API key (SK…), callbacks cannot be verified"
-    sid = read.matching("TWILIO_ACCOUNT_SID", _ACCOUNT_SID, shape)
-    if not (read.words("TWILIO_PHONE_NUMBER") or read.text("TWILIO_MESSAGING_SERVICE_SID")):
-        read.problem(
+    sid = reader.matching("TWILIO_ACCOUNT_SID", _ACCOUNT_SID, shape)
+    if not (reader.words("TWILIO_PHONE_NUMBER") or reader.text("TWILIO_MESSAGING_SERVICE_SID")):
+        reader.problem(
             "TWILIO_PHONE_NUMBER", "set this or TWILIO_MESSAGING_SERVICE_SID: there is no sender"
         )
-    token = read.token("TWILIO_AUTH_TOKEN")
-    return sid or "", token or "", read.token("TWILIO_AUTH_TOKEN_SECONDARY")
+    token = reader.token("TWILIO_AUTH_TOKEN")
+    return sid or "", token or "", reader.token("TWILIO_AUTH_TOKEN_SECONDARY")
 
 
-def _refuse_real_settings(read: _Reader) -> None:
+def _refuse_real_settings(reader: _Reader) -> None:
     """Demo mode lets everybody in: never where the credentials of an installation got lost."""
     names = (name + suffix for name in REAL_SETTINGS for suffix in ("", "_FILE"))
-    signs = [f"{name} is set" for name in names if read.text(name)]
-    base = _base_url(read.text("PUBLIC_BASE_URL") or "")
+    signs = [f"{name} is set" for name in names if reader.text(name)]
+    base = _parse_base_url(reader.text("PUBLIC_BASE_URL") or "")
     if base and not is_loopback(urlsplit(base).hostname or ""):
         signs.append("PUBLIC_BASE_URL is not this machine")
     if signs:
-        read.problem("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN", not_a_demo(*signs))
+        reader.problem("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN", describe_live_signs(*signs))
 
 
-def not_a_demo(*signs: str) -> str:
+def describe_live_signs(*signs: str) -> str:
     """Why demo mode does not start."""
-    seen = f"{', '.join(signs[:-1])} and {signs[-1]}" if signs[1:] else signs[0]
+    text = f"{', '.join(signs[:-1])} and {signs[-1]}" if signs[1:] else signs[0]
     return (
-        f"not set, but this looks like a real installation: {seen}. Set both, or try the demo "
+        f"not set, but this looks like a real installation: {text}. Set both, or try the demo "
         "without these settings and with a database of its own"
     )
 
 
-def _read_demo_twilio(read: _Reader, instance: Path) -> tuple[str, str, str | None]:
-    if read.problems:
+def _read_demo_twilio(reader: _Reader, instance: Path) -> tuple[str, str, str | None]:
+    if reader.problems:
         return "", "", None
-    account = "AC" + _generated(instance, "demo-account-sid")
-    token = _generated(instance, "demo-auth-token")
-    return account, token, _generated(instance, "demo-auth-token-secondary")
+    account = "AC" + _read_or_generate(instance, "demo-account-sid")
+    token = _read_or_generate(instance, "demo-auth-token")
+    return account, token, _read_or_generate(instance, "demo-auth-token-secondary")
 
 
-def _read_subaccount_tokens(read: _Reader) -> dict[str, str]:
+def _read_subaccount_tokens(reader: _Reader) -> dict[str, str]:
     name = "TWILIO_SUBACCOUNT_TOKENS"
     tokens: dict[str, str] = {}
-    for pair in read.words(name):
+    for pair in reader.words(name):
         account, _, token = (part.strip() for part in pair.partition(":"))
         if not _ACCOUNT_SID.fullmatch(account) or not token:
-            read.problem(name, "must be a comma list of account SID:token, such as AC…:…")
+            reader.problem(name, "must be a comma list of account SID:token, such as AC…:…")
             break
-        if account == read.text("TWILIO_ACCOUNT_SID"):
-            read.problem(name, "names TWILIO_ACCOUNT_SID, whose token is TWILIO_AUTH_TOKEN")
+        if account == reader.text("TWILIO_ACCOUNT_SID"):
+            reader.problem(name, "names TWILIO_ACCOUNT_SID, whose token is TWILIO_AUTH_TOKEN")
             break
         if not _AUTH_TOKEN.fullmatch(token):
-            read.problem(name, f"must have after each SID {_UNQUOTED}")
+            reader.problem(name, f"must have after each SID {_UNQUOTED_SHAPE}")
             break
         tokens[account] = token
     return tokens
 
 
-def _read_webhook_keys(read: _Reader) -> dict[str, str]:
+def _read_webhook_keys(reader: _Reader) -> dict[str, str]:
     name = "TWILIO_WEBHOOK_KEYS"
     keys: dict[str, str] = {}
-    for pair in read.words(name):
+    for pair in reader.words(name):
         key_id, _, secret = (part.strip() for part in pair.partition(":"))
         if not KEY_ID.fullmatch(key_id) or not secret:
-            read.problem(name, "must be a comma list of key id:secret")
+            reader.problem(name, "must be a comma list of key id:secret")
             break
         if key_id in keys:
-            read.problem(name, "names the same key id twice")
+            reader.problem(name, "names the same key id twice")
             break
         keys[key_id] = secret
     return keys
 
 
-def _read_demo_webhook_keys(read: _Reader, instance: Path) -> dict[str, str]:
-    return {} if read.problems else {DEMO_KEY_ID: _generated(instance, "demo-webhook-key")}
+def _read_demo_webhook_keys(reader: _Reader, instance: Path) -> dict[str, str]:
+    return {} if reader.problems else {DEMO_KEY_ID: _read_or_generate(instance, "demo-webhook-key")}
 
 
-def _read_phone_numbers(read: _Reader, demo: bool) -> tuple[str, ...]:
-    numbers = read.words("TWILIO_PHONE_NUMBER")
-    if not all(_SENDER.fullmatch(n) for n in numbers):
-        read.problem(
+def _read_phone_numbers(reader: _Reader, demo: bool) -> tuple[str, ...]:
+    numbers = reader.words("TWILIO_PHONE_NUMBER")
+    if not all(_SENDER.fullmatch(number) for number in numbers):
+        reader.problem(
             "TWILIO_PHONE_NUMBER",
             "must be a number like +15005550006 (several are separated by commas), "
             "a short code or an alphanumeric sender",
@@ -688,30 +728,32 @@ def _read_phone_numbers(read: _Reader, demo: bool) -> tuple[str, ...]:
     return numbers or ((DEMO_PHONE_NUMBER,) if demo else ())
 
 
-def _read_public_base_url(read: _Reader, demo: bool, port: int) -> str:
+def _read_public_base_url(reader: _Reader, demo: bool, port: int) -> str:
     name = "PUBLIC_BASE_URL"
-    raw = read.text(name)
+    raw = reader.text(name)
     if raw is None:
         if not demo:
-            read.problem(name, "required: the https address at which Twilio reaches this app")
+            reader.problem(name, "required: the https address at which Twilio reaches this app")
         return f"http://127.0.0.1:{port}"
-    base = _base_url(raw)
+    base = _parse_base_url(raw)
     if base is None:
-        read.problem(name, "must be like https://sms.example.org, with no path, query or user")
+        reader.problem(name, "must be like https://sms.example.org, with no path, query or user")
     elif not _is_https_or_loopback(base):
-        read.problem(name, "must begin with https:// unless it is a loopback address")
+        reader.problem(name, "must begin with https:// unless it is a loopback address")
     return base or ""
 
 
-def _read_api_base_url(read: _Reader) -> str:
+def _read_api_base_url(reader: _Reader) -> str:
     name = "TWILIO_API_BASE_URL"
-    base = read.known(name, TWILIO_API, _base_url, "an address such as https://api.example.org")
+    base = reader.parsed(
+        name, TWILIO_API, _parse_base_url, "an address such as https://api.example.org"
+    )
     if not _is_https_or_loopback(base):
-        read.problem(name, "must begin with https:// unless it is a loopback address")
+        reader.problem(name, "must begin with https:// unless it is a loopback address")
     return base
 
 
-def _base_url(raw: str) -> str | None:
+def _parse_base_url(raw: str) -> str | None:
     """`raw` as scheme://host[:port], or None if it is anything else or more than that."""
     try:
         parts = urlsplit(raw)
@@ -721,7 +763,7 @@ def _base_url(raw: str) -> str | None:
     extra = parts.path.rstrip("/") or parts.query or parts.fragment or "@" in parts.netloc
     if parts.scheme not in ("http", "https") or not parts.hostname or extra or port == 0:
         return None
-    if not re.fullmatch(r"[A-Za-z0-9.\-:\[\]]+", parts.netloc) or not _host(parts.hostname):
+    if not re.fullmatch(r"[A-Za-z0-9.\-:\[\]]+", parts.netloc) or not _parse_host(parts.hostname):
         return None
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -740,11 +782,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _read_database_url(read: _Reader, demo: bool, instance: Path) -> str:
+def _read_database_url(reader: _Reader, demo: bool, instance: Path) -> str:
     name = "DATABASE_URL"
-    raw = read.text(name)
+    raw = reader.text(name)
     if raw is None:
-        if not read.problems:
+        if not reader.problems:
             _make_instance(instance)
         file = "demo.sqlite" if demo else "smstracker.sqlite"
         return f"sqlite:///{instance / file}"
@@ -752,27 +794,27 @@ def _read_database_url(read: _Reader, demo: bool, instance: Path) -> str:
     try:
         url = make_url(raw)
     except (ArgumentError, ValueError):
-        read.problem(name, "is not a database URL")
+        reader.problem(name, "is not a database URL")
         return raw
     if url.drivername in ("sqlite", "sqlite+pysqlite"):
         if sqlite_path(url) is None:
-            read.problem(name, "must name a file: what is kept in memory is lost")
+            reader.problem(name, "must name a file: what is kept in memory is lost")
         elif url.host:
-            read.problem(name, "must begin with three slashes, or four for a path from the root")
+            reader.problem(name, "must begin with three slashes, or four for a path from the root")
         elif "uri" not in url.query and url.query.keys() - _SQLITE_OPTIONS:
-            read.problem(name, "has an option that SQLite does not know")
+            reader.problem(name, "has an option that SQLite does not know")
     elif url.drivername != "postgresql+psycopg":
-        read.problem(name, "must begin with sqlite:/// or postgresql://")
-    elif any(_NUMERIC_NAME.fullmatch(host) and not _host(host) for host in _hosts(url)):
-        read.problem(name, "has a host that is neither a name nor an IP address")
+        reader.problem(name, "must begin with sqlite:/// or postgresql://")
+    elif any(_NUMERIC_NAME.fullmatch(host) and not _parse_host(host) for host in _find_hosts(url)):
+        reader.problem(name, "has a host that is neither a name nor an IP address")
     return raw
 
 
-def _hosts(url: URL) -> list[str]:
+def _find_hosts(url: URL) -> list[str]:
     """The hosts of a PostgreSQL URL, without ports."""
     query = url.query.get("host", ())
-    listed = [query] if isinstance(query, str) else list(query)
-    hosts = [host for text in (url.host or "", *listed) for host in text.split(",")]
+    query_hosts = [query] if isinstance(query, str) else list(query)
+    hosts = [host for text in (url.host or "", *query_hosts) for host in text.split(",")]
     return [
         re.sub(r":[0-9]*$", "", host) if host.count(":") == 1 else host for host in hosts if host
     ]
@@ -793,74 +835,80 @@ def _make_instance(instance: Path) -> None:
     make_private(instance, 0o700)
 
 
-def _read_secret_key(read: _Reader, demo: bool, instance: Path) -> str:
+def _read_secret_key(reader: _Reader, demo: bool, instance: Path) -> str:
     name = "SECRET_KEY"
-    raw = read.text(name)
+    raw = reader.text(name)
     if raw and not demo:
-        weakness = _weakness(raw, [read.text(other) for other in OTHER_SECRETS])
+        weakness = _describe_weakness(raw, [reader.text(other) for other in OTHER_SECRETS])
         if weakness:
-            read.problem(name, f"{weakness}; make one with: openssl rand -hex 32")
+            reader.problem(name, f"{weakness}; make one with: openssl rand -hex 32")
     if raw:
         return raw
     if demo:
-        return "" if read.problems else _generated(instance, "secret-key")
-    read.problem(name, "required; make one with: openssl rand -hex 32")
+        return "" if reader.problems else _read_or_generate(instance, "secret-key")
+    reader.problem(name, "required; make one with: openssl rand -hex 32")
     return ""
 
 
-def _weakness(key: str, others: list[str | None]) -> str | None:
+def _describe_weakness(key: str, other_secrets: list[str | None]) -> str | None:
     """Why somebody could guess the key that signs sessions."""
-    if len(key) < SHORTEST_SECRET_KEY:
-        return f"must have at least {SHORTEST_SECRET_KEY} characters"
-    if key in others:
+    if len(key) < MIN_SECRET_KEY_LENGTH:
+        return f"must have at least {MIN_SECRET_KEY_LENGTH} characters"
+    if key in other_secrets:
         return "must not be the same as another secret"
     steps = [ord(after) - ord(before) for before, after in pairwise(key)]
     is_regular = key in (key + key)[1:-1] or max(map(steps.count, (0, 1, -1))) > len(steps) // 2
-    if len(set(key)) < FEWEST_CHARACTERS or is_regular or _PLACEHOLDER.search(key.lower()):
+    if (
+        len(set(key)) < MIN_DISTINCT_CHARACTERS
+        or is_regular
+        or _PLACEHOLDER_KEY.search(key.lower())
+    ):
         return "is easily guessed"
     return None
 
 
-def _generated(instance: Path, name: str) -> str:
+def _read_or_generate(instance: Path, name: str) -> str:
     """A random 32-digit hexadecimal string that is made once and kept in the instance folder."""
     path = instance / name
     _make_instance(instance)
     try:
         # Linking a finished file is atomic: of two processes that start at once, both use one.
-        draft = instance / f".{name}.{secrets.token_hex(8)}"
+        draft_path = instance / f".{name}.{secrets.token_hex(8)}"
         if not path.exists():
-            draft.touch(mode=0o600)
-            draft.write_text(secrets.token_hex(16))
-            os.link(draft, path)
+            draft_path.touch(mode=0o600)
+            draft_path.write_text(secrets.token_hex(16))
+            os.link(draft_path, path)
     except FileExistsError:
         pass
     finally:
-        draft.unlink(missing_ok=True)
+        draft_path.unlink(missing_ok=True)
     return path.read_text().strip()
 
 
-def _read_mail(read: _Reader) -> MailConfig:
-    server = read.known("MAIL_SERVER", None, _host, _MAIL_HOST_SHAPE)
-    tls, ssl = read.flag("MAIL_USE_TLS"), read.flag("MAIL_USE_SSL")
-    username, password = read.text("MAIL_USERNAME"), read.text("MAIL_PASSWORD")
-    sender = _read_sender(read)
+def _read_mail(reader: _Reader) -> MailConfig:
+    server = reader.parsed("MAIL_SERVER", None, _parse_host, _MAIL_HOST_SHAPE)
+    tls, ssl = reader.flag("MAIL_USE_TLS"), reader.flag("MAIL_USE_SSL")
+    username, password = reader.text("MAIL_USERNAME"), reader.text("MAIL_PASSWORD")
+    sender = _read_sender(reader)
     if tls and ssl:
-        read.problem("MAIL_USE_TLS", "set this or MAIL_USE_SSL, not both")
+        reader.problem("MAIL_USE_TLS", "set this or MAIL_USE_SSL, not both")
     if server and not sender:
-        read.problem("MAIL_DEFAULT_SENDER", "required, because MAIL_SERVER is set")
+        reader.problem("MAIL_DEFAULT_SENDER", "required, because MAIL_SERVER is set")
     if bool(username) != bool(password):
         missing = "MAIL_PASSWORD" if username else "MAIL_USERNAME"
-        read.problem(missing, "MAIL_USERNAME and MAIL_PASSWORD go together")
+        reader.problem(missing, "MAIL_USERNAME and MAIL_PASSWORD go together")
     if server and password and not (tls or ssl or is_loopback(server)):
-        read.problem("MAIL_PASSWORD", "would travel in the clear: set MAIL_USE_TLS or MAIL_USE_SSL")
-    port = read.number("MAIL_PORT", 465 if ssl else 587 if tls else 25, 1, 65535)
+        reader.problem(
+            "MAIL_PASSWORD", "would travel in the clear: set MAIL_USE_TLS or MAIL_USE_SSL"
+        )
+    port = reader.number("MAIL_PORT", 465 if ssl else 587 if tls else 25, 1, 65535)
     default_sender = sender or "smstracker@localhost"
     return MailConfig(server, port, username, password, tls, ssl, default_sender)
 
 
-def _read_sender(read: _Reader) -> str | None:
+def _read_sender(reader: _Reader) -> str | None:
     """MAIL_DEFAULT_SENDER as a header has it: the name quoted if need be, the domain as A-label."""
-    raw = read.text("MAIL_DEFAULT_SENDER")
+    raw = reader.text("MAIL_DEFAULT_SENDER")
     if raw is None:
         return None
     match = None if _NO_HEADER_TEXT.search(raw) else _NAMED_SENDER.fullmatch(raw)
@@ -869,7 +917,7 @@ def _read_sender(read: _Reader) -> str | None:
     try:
         spelling = normalize_email(address)
     except MailAddressError:
-        read.problem(
+        reader.problem(
             "MAIL_DEFAULT_SENDER",
             'must be one address, such as smstracker@example.org or "SMS Team" '
             "<smstracker@example.org>; quote a name that has an @",
@@ -878,10 +926,10 @@ def _read_sender(read: _Reader) -> str | None:
     return str(Address(name, addr_spec=spelling))
 
 
-def _read_sign_in_allow(read: _Reader, demo: bool) -> tuple[str, ...] | None:
+def _read_sign_in_allow(reader: _Reader, demo: bool) -> tuple[str, ...] | None:
     """Addresses and @domains in their one spelling; None lets everyone in (demo mode's default)."""
     entries: list[str] = []
-    for number, entry in enumerate(read.words("SIGN_IN_ALLOW"), start=1):
+    for number, entry in enumerate(reader.words("SIGN_IN_ALLOW"), start=1):
         try:
             entries.append(_normalize_entry(entry))
         except MailAddressError:
@@ -889,7 +937,7 @@ def _read_sign_in_allow(read: _Reader, demo: bool) -> tuple[str, ...] | None:
                 f"must be a comma list of addresses and @domains; entry {number} is neither: for a "
                 "whole domain write @example.org, and each subdomain as an entry of its own"
             )
-            read.problem("SIGN_IN_ALLOW", problem)
+            reader.problem("SIGN_IN_ALLOW", problem)
     return None if demo and not entries else tuple(entries)
 
 
@@ -899,5 +947,5 @@ def _normalize_entry(entry: str) -> str:
     return "@" + normalize_domain(entry[1:]) if entry.startswith("@") else normalize_email(entry)
 
 
-def _region(raw: str) -> str | None:
+def _parse_region(raw: str) -> str | None:
     return raw.upper() if raw.upper() in phonenumbers.SUPPORTED_REGIONS else None

@@ -13,7 +13,7 @@ from typed_text import is_invisible
 # network of its own, with mail at name@clinic.local or name@home.arpa, so `_is_reserved` decides.
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
-LONGEST = 254
+MAX_LENGTH = 254
 LONGEST_LOCAL_PART = 64  # RFC 5321, 4.5.3.1.1
 # What Japanese keyboards type for ASCII. No server takes these in a local part, so no address but
 # the ASCII one can be meant.
@@ -52,7 +52,7 @@ def normalize_email(text: str) -> str:
         raise MailAddressError(f"“{parts.domain}” is a reserved name, where nobody has mail.")
     if parts.ascii_domain.rpartition(".")[2].isdecimal():
         raise MailAddressError(_domain_refusal(address))
-    if len(spelling) > LONGEST:
+    if len(spelling) > MAX_LENGTH:
         raise MailAddressError("That is too long for an e-mail address.")
     return spelling
 
@@ -99,8 +99,8 @@ def _is_reserved(domain: str) -> bool:
 
 def _refusal(address: str) -> str | None:
     """Why the text cannot be an address, where that can be said better than the library does."""
-    local, at, domain = address.rpartition("@")
-    if len(address) > LONGEST:
+    local, at_sign, domain = address.rpartition("@")
+    if len(address) > MAX_LENGTH:
         return "That is too long for an e-mail address."
     if any(map(is_invisible, address)):
         return "There is an invisible character in this address. Type it by hand."
@@ -108,7 +108,7 @@ def _refusal(address: str) -> str | None:
         return "Type the address alone, without a name, “mailto:” or angle brackets."
     if '"' in address:
         return "An address in quotation marks cannot be used here."
-    if not at or not local or not domain:
+    if not at_sign or not local or not domain:
         return NOT_AN_ADDRESS
     if domain.startswith("["):
         return "After the @, a name such as example.org is needed, not a number in brackets."

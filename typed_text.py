@@ -18,7 +18,7 @@ def is_invisible(character: str) -> bool:
     return is_variation_selector or unicodedata.category(character) == "Cf"
 
 
-def digits_in_ascii(text: str) -> str:
+def to_ascii_digits(text: str) -> str:
     """The text with the digits of any one script as ASCII ones. Raises MixedDigitsError.
 
     Unicode gives a decimal digit its value, so nothing is guessed; two scripts in one number are
@@ -27,4 +27,6 @@ def digits_in_ascii(text: str) -> str:
     zeros = {ord(character) - int(character) for character in text if character.isdecimal()}
     if len(zeros) > 1:
         raise MixedDigitsError("The digits come from several scripts. Type all of them in one.")
-    return "".join(str(int(c)) if c.isdecimal() else c for c in text)
+    return "".join(
+        str(int(character)) if character.isdecimal() else character for character in text
+    )

@@ -24,7 +24,7 @@ FIELDS = (
     *("method", "route", "http_status", "ms", "message_sid", "message_id", "code", "reason"),
     "count",
 )
-FOREIGN = "foreign_warning"
+FOREIGN_WARNING = "foreign_warning"
 
 
 class JsonFormatter(logging.Formatter):
@@ -40,11 +40,11 @@ class JsonFormatter(logging.Formatter):
             "request_id": request_id.get(),
         }
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
-        if event == FOREIGN and (reason := explain_warning(record)):
+        if event == FOREIGN_WARNING and (reason := explain_warning(record)):
             # The id is that of the request which this thread answered last.
             line |= {"event": "server_warning", "reason": reason, "request_id": None}
         if record.exc_info and record.exc_info[0]:
-            line |= _described(record.exc_info[0], record.exc_info[2])
+            line |= _describe_error(record.exc_info[0], record.exc_info[2])
         return json.dumps({name: value for name, value in line.items() if value is not None})
 
     @staticmethod
@@ -52,13 +52,17 @@ class JsonFormatter(logging.Formatter):
         """Ours by name. The warnings of others quote paths, and a path may hold a token."""
         if record.name.startswith("smstracker."):
             return str(record.msg)
-        return record.getMessage() if record.levelno < logging.WARNING else FOREIGN
+        return record.getMessage() if record.levelno < logging.WARNING else FOREIGN_WARNING
 
 
-def _described(kind: type[BaseException], trace: TracebackType | None) -> dict[str, Any]:
-    frames = traceback.extract_tb(trace)[-12:]
-    where = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames]
-    return {"error": kind.__name__, "trace": where}
+def _describe_error(
+    error_type: type[BaseException], traceback_: TracebackType | None
+) -> dict[str, Any]:
+    frames = traceback.extract_tb(traceback_)[-12:]
+    locations = [
+        f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames
+    ]
+    return {"error": error_type.__name__, "trace": locations}
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -66,15 +70,15 @@ def configure(level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("werkzeug").addFilter(_is_no_request_line)
+    logging.getLogger("werkzeug").addFilter(_is_not_request_line)
     # These two write phone numbers: in the query of a look-up, in the path of a request.
-    for chatty in ("twilio", "urllib3"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    for logger_name in ("twilio", "urllib3"):
+        logging.getLogger(logger_name).setLevel(logging.ERROR)
     # It tells which database it has met, at every question whether the tables are up to date.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def _is_no_request_line(record: logging.LogRecord) -> bool:
+def _is_not_request_line(record: logging.LogRecord) -> bool:
     """Whether the development server says something else than which path was asked for.
 
     A path may hold a sign-in token. `_end` logs each request by its rule.
@@ -89,7 +93,7 @@ def set_log_event(event: str, **fields: str | None) -> None:
 
 def suppress_log_line() -> None:
     """Write no line for this request: it is one of a flood that is told of in one line."""
-    g.log_left_out = True
+    g.is_log_suppressed = True
 
 
 def init_app(app: Flask) -> None:
@@ -98,14 +102,14 @@ def init_app(app: Flask) -> None:
 
 
 def _begin() -> None:
-    g.began = time.perf_counter()
+    g.started_at = time.perf_counter()
     g.request_id = secrets.token_hex(8)
     request_id.set(g.request_id)
 
 
 def _end(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
-    if g.get("log_left_out"):
+    if g.get("is_log_suppressed"):
         return response
     log.info(
         g.get("log_event", "request"),
@@ -115,7 +119,7 @@ def _end(response: Response) -> Response:
             # The rule, not the path: a path may hold a sign-in token.
             "route": request.url_rule.rule if request.url_rule else None,
             "http_status": response.status_code,
-            "ms": round((time.perf_counter() - g.began) * 1000, 1),
+            "ms": round((time.perf_counter() - g.started_at) * 1000, 1),
         },
     )
     return response

@@ -22,7 +22,7 @@ from smstracker.models.events import StatusUpdate
 from smstracker.refused import misfit
 from smstracker.refused.status_callback import VerifiedCallback, read_callback
 from smstracker.refused.stored_diagnosis import diagnose_pending
-from smstracker.web.request_framing import LARGEST_CALLBACK
+from smstracker.web.request_framing import MAX_CALLBACK_BYTES
 from smstracker.web.waiting_threads import WaitingThreads
 from smstracker.webhooks import quarantine, views
 from smstracker.webhooks.body import MAX_FIELDS
@@ -144,7 +144,7 @@ def test_unsigned_body_is_read_no_further_than_it_is_kept(client: FlaskClient) -
 @pytest.mark.parametrize(
     ("form", "code"),
     [
-        ({"Huge": "x" * LARGEST_CALLBACK}, 413),
+        ({"Huge": "x" * MAX_CALLBACK_BYTES}, 413),
         ({f"F{n}": "" for n in range(MAX_FIELDS)}, 413),
         ({"Text": "🎉" * 1600}, 204),
         ({f"F{n}": "" for n in range(MAX_FIELDS - 20)}, 204),

@@ -240,7 +240,7 @@ def test_running_demo_is_judged_once_a_second(
         clock.shift(2)
         for _ in range(3):
             assert guest.get("/messages").status_code == 200
-    assert asked.count(demo_guard.NEW_SIGNS[0]) == 1
+    assert asked.count(demo_guard.NEW_LIVE_SIGN_QUERIES[0]) == 1
 
 
 @pytest.mark.parametrize("way", ["added-live", "setting"])

@@ -131,7 +131,7 @@ def test_peers_that_take_no_response_leave_the_door_open(door: Door) -> None:
         door.let_in(REQUEST)
         conn = door.queued.pop()
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        conn.sock.sendall(b"x" * (gunicorn_worker.HELD - 1))
+        conn.sock.sendall(b"x" * (gunicorn_worker.MAX_UNSENT_BYTES - 1))
         door.worker.finish_request(conn, answered())
     assert door.is_open
 
@@ -147,7 +147,7 @@ def test_requests_sent_ahead_are_taken_from_the_network_one_piece_at_a_time(door
         next(conn.parser)
         door.worker.finish_request(conn, answered())
     [conn] = door.queued
-    assert len(conn.sock.framing.take(10_000_000)) < gunicorn_worker.PIECE
+    assert len(conn.sock.framing.take(10_000_000)) < gunicorn_worker.PIECE_BYTES
 
 
 @contextmanager
@@ -177,7 +177,7 @@ def test_server_out_of_open_files_says_so_once_a_minute(
     door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
     with time_machine.travel(datetime(2026, 11, 23, tzinfo=UTC), tick=False) as clock:
-        door.worker._full = gunicorn_worker.LogThrottle(1)
+        door.worker._file_limit_throttle = gunicorn_worker.LogThrottle(1)
         door.knock(REQUEST)
         for seconds in (0, 1, 60):
             clock.shift(seconds)
@@ -191,13 +191,13 @@ def test_bad_requests_have_few_lines_a_minute_and_then_a_count(
     door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
     with time_machine.travel(datetime(2026, 11, 23, tzinfo=UTC), tick=False) as clock:
-        door.worker._bad_requests = gunicorn_worker.LogThrottle(10)
+        door.worker._bad_request_throttle = gunicorn_worker.LogThrottle(10)
         warning = logging.makeLogRecord({"msg": "Invalid request from ip=192.0.2.1: x"})
-        lines = [door.worker._has_line(warning) for _ in range(25)]
+        lines = [door.worker._may_log(warning) for _ in range(25)]
         clock.shift(61)
         door.worker.murder_pending()
     assert lines == [True] * 10 + [False] * 15
-    assert door.worker._has_line(logging.makeLogRecord({"msg": "WORKER TIMEOUT (pid:%s)"}))
+    assert door.worker._may_log(logging.makeLogRecord({"msg": "WORKER TIMEOUT (pid:%s)"}))
     assert [(record.msg, record.count) for record in caplog.records] == [("bad_requests", 15)]
 
 

@@ -21,7 +21,13 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
-from smstracker.webhooks.writer import Callback, CallbackWriter, Done, Waiting, current_writer
+from smstracker.webhooks.writer import (
+    Callback,
+    CallbackWriter,
+    PendingWrite,
+    WriteResult,
+    current_writer,
+)
 from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
 
@@ -161,7 +167,7 @@ def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:
     writer = CallbackWriter(100)
     writer.failure = failure = (DISK_FULL, utcnow())
     news = StatusUpdate("sent", Source.CALLBACK, {}, sid(1))
-    group: list[Waiting] = [(Callback(None, news), Done())]
-    writer._leave_to_lines(group, {sid(1)})
+    group: list[PendingWrite] = [(Callback(None, news), WriteResult())]
+    writer._move_to_queues(group, {sid(1)})
     assert group == []
     assert (writer.failure, writer.not_stored) == (failure, 0)

@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 
 from smstracker.simulator import SimulatorServer
-from smstracker.sms.picture_addresses import LONGEST, problem_with, split_addresses
-from smstracker.sms.picture_pages import hint_on_page
+from smstracker.sms.picture_addresses import MAX_LENGTH, find_address_problem, split_addresses
+from smstracker.sms.picture_pages import describe_page
 from tests.clients import Person, words
 from tests.signing import sid
 from tests.twilio_stub import created, wire
@@ -40,12 +40,12 @@ def test_addresses_are_split_where_white_space_parts_them(typed: str) -> None:
         "https://93.184.215.14/x.gif",
         "https://[2606:4700:4700::1111]/x.gif",
         "https://a.example./x",
-        "https://a.example/" + "x" * (LONGEST - 18),
+        "https://a.example/" + "x" * (MAX_LENGTH - 18),
     ],
 )
 def test_address_that_twilio_may_fetch_stays_as_it_is(address: str) -> None:
     assert split_addresses(address) == [(1, address)]
-    assert problem_with(address) is None
+    assert find_address_problem(address) is None
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_address_that_twilio_may_fetch_stays_as_it_is(address: str) -> None:
         ("https://a.example/\u200b1.jpg", "cannot be seen (zero width space, U+200B)"),
         ("https://a.example/\x001.jpg", "cannot be seen (a control character, U+0000)"),
         ("<https://a.example/1.jpg>", "has “<” in it"),
-        ("https://a.example/" + "x" * LONGEST, "has 2,066 characters"),
+        ("https://a.example/" + "x" * MAX_LENGTH, "has 2,066 characters"),
         ("https://me:secret@a.example/1.jpg", "has a user name or password"),
         ("https://me@a.example/1.jpg", "has a user name or password"),
         ("https://a.example/photo#1.jpg", "has a “#” in it"),
@@ -104,7 +104,7 @@ def test_address_that_twilio_may_fetch_stays_as_it_is(address: str) -> None:
     ],
 )
 def test_each_fault_of_an_address_has_its_sentence(address: str, problem: str) -> None:
-    assert problem in str(problem_with(address))
+    assert problem in str(find_address_problem(address))
 
 
 def test_every_line_with_a_fault_is_named(alice: Person) -> None:
@@ -231,8 +231,8 @@ def test_same_picture_lately_is_told_and_no_other(alice: Person) -> None:
     ],
 )
 def test_page_around_a_picture_is_hinted_at_by_its_service(address: str, service: str) -> None:
-    assert problem_with(address) is None
-    assert f"a page of {service}, not a picture" in str(hint_on_page(address))
+    assert find_address_problem(address) is None
+    assert f"a page of {service}, not a picture" in str(describe_page(address))
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_page_around_a_picture_is_hinted_at_by_its_service(address: str, service
     ],
 )
 def test_address_of_the_file_itself_is_not_hinted_at(address: str) -> None:
-    assert hint_on_page(address) is None
+    assert describe_page(address) is None
 
 
 def test_hint_at_a_page_comes_before_sending_and_keeps_nobody_from_it(alice: Person) -> None:

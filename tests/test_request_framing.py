@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smstracker.web.request_framing import (
-    LARGEST_BODY,
-    LARGEST_CALLBACK,
-    LARGEST_HEAD,
-    LARGEST_LINE,
-    LARGEST_TRAILERS,
+    MAX_BODY_BYTES,
+    MAX_CALLBACK_BYTES,
+    MAX_CHUNK_LINE_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_TRAILER_BYTES,
     Framing,
     Progress,
 )
@@ -66,22 +66,22 @@ def test_what_follows_a_request_belongs_to_the_next() -> None:
 @pytest.mark.parametrize(
     "request_",
     [
-        b"GET / HTTP/1.1\r\nX: " + b"x" * LARGEST_HEAD,
-        HEAD + b"Content-Length: %d\r\n\r\n" % (LARGEST_BODY + 1),
-        CHUNKED + b"FFFFFF\r\n" + b"x" * (LARGEST_BODY * 5 // 4),
-        CHUNKED + b"1\r\nx\r\n" * (LARGEST_BODY // 4),
-        WEBHOOK + b"Content-Length: %d\r\n\r\n" % (LARGEST_BODY + 1),
-        WEBHOOK + b"Content-Length: 90000\r\n\r\n" + b"x" * (LARGEST_CALLBACK + 1),
+        b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES,
+        HEAD + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1),
+        CHUNKED + b"FFFFFF\r\n" + b"x" * (MAX_BODY_BYTES * 5 // 4),
+        CHUNKED + b"1\r\nx\r\n" * (MAX_BODY_BYTES // 4),
+        WEBHOOK + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1),
+        WEBHOOK + b"Content-Length: 90000\r\n\r\n" + b"x" * (MAX_CALLBACK_BYTES + 1),
         WEBHOOK.replace(b" /", b" //")
         + b"Content-Length: 90000\r\n\r\n"
-        + b"x" * (LARGEST_CALLBACK + 1),
+        + b"x" * (MAX_CALLBACK_BYTES + 1),
         WEBHOOK
         + b"Transfer-Encoding: chunked\r\n\r\nFFFFFF\r\n"
-        + b"x" * (LARGEST_CALLBACK * 5 // 4),
-        CHUNKED + b"1;" + b"x" * LARGEST_LINE,
-        CHUNKED + b"5\r\na=b&c\r\n" + b"0" * (LARGEST_LINE + 1),
-        CHUNKED + b"0\r\nX: " + b"x" * LARGEST_TRAILERS,
-        CHUNKED + b"0\r\n" + b"X: x\r\n" * (LARGEST_TRAILERS // 5),
+        + b"x" * (MAX_CALLBACK_BYTES * 5 // 4),
+        CHUNKED + b"1;" + b"x" * MAX_CHUNK_LINE_BYTES,
+        CHUNKED + b"5\r\na=b&c\r\n" + b"0" * (MAX_CHUNK_LINE_BYTES + 1),
+        CHUNKED + b"0\r\nX: " + b"x" * MAX_TRAILER_BYTES,
+        CHUNKED + b"0\r\n" + b"X: x\r\n" * (MAX_TRAILER_BYTES // 5),
     ],
 )
 def test_what_is_too_large_is_not_waited_for_and_ends_the_connection(request_: bytes) -> None:
@@ -92,7 +92,9 @@ def test_what_is_too_large_is_not_waited_for_and_ends_the_connection(request_: b
 
 
 @pytest.mark.parametrize(
-    ("head", "most"), [(HEAD, LARGEST_BODY), (WEBHOOK, LARGEST_CALLBACK)], ids=["form", "callback"]
+    ("head", "most"),
+    [(HEAD, MAX_BODY_BYTES), (WEBHOOK, MAX_CALLBACK_BYTES)],
+    ids=["form", "callback"],
 )
 def test_largest_body_is_waited_for(head: bytes, most: int) -> None:
     framing = Framing()
@@ -128,11 +130,11 @@ class CountedBytes(bytearray):
     "request_",
     [
         HEAD + b"X: x\r\n" * 3_000,
-        CHUNKED + b"1;" + b"x" * (LARGEST_LINE - 9),
-        CHUNKED + b"1;x=\r" + b"\r" * (LARGEST_LINE - 9),
+        CHUNKED + b"1;" + b"x" * (MAX_CHUNK_LINE_BYTES - 9),
+        CHUNKED + b"1;x=\r" + b"\r" * (MAX_CHUNK_LINE_BYTES - 9),
         CHUNKED + b"4000;" + b"x" * 4_000 + b"\r\n" + b"x" * 0x4000,
         CHUNKED + b"1\r\na\r\n" * 2_000,
-        CHUNKED + b"0\r\nX: " + b"x" * (LARGEST_TRAILERS - 9),
+        CHUNKED + b"0\r\nX: " + b"x" * (MAX_TRAILER_BYTES - 9),
     ],
 )
 def test_bytes_that_come_one_by_one_are_looked_through_once(request_: bytes) -> None:

@@ -69,7 +69,7 @@ def running(path: Path, *options: str) -> Iterator[tuple[Flask, subprocess.Popen
         PORT=str(port), WEB_THREADS=str(THREADS), SIGN_IN_ALLOW="@example.org", **reached
     )
     command = [sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server"]
-    command += ["--worker-class", "tests.hasty_worker.DeadlineWorker", *options, "wsgi:app"]
+    command += ["--worker-class", "tests.short_deadlines.DeadlineWorker", *options, "wsgi:app"]
     app = create_app(settings(**reached))
     app.test_client_class = Client
     process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.DEVNULL)

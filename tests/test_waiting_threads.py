@@ -77,10 +77,10 @@ def test_held_refusals_keep_nobody_from_waiting_and_give_way(
 
     def await_held(number: int) -> None:
         for _ in range(1000):
-            if waiting(app)._held == number:
+            if waiting(app)._held_count == number:
                 return
             Event().wait(0.01)
-        raise AssertionError(f"{waiting(app)._held} are held")
+        raise AssertionError(f"{waiting(app)._held_count} are held")
 
     with ThreadPoolExecutor(6) as threads:
         refusals = [threads.submit(refuse) for _ in range(6)]

@@ -48,24 +48,26 @@ def news_of(number: int, word: str) -> StatusUpdate:
 def write(app: Flask, *waiting: tuple[Message | None, StatusUpdate]) -> list[BaseException | None]:
     """Write callbacks as one group, as a process of its own would; the error of each."""
     group = writer.CallbackWriter(100, threads=100)
-    group._waiting = [
-        (writer.Callback(message.public_id if message else None, news), writer.Done())
+    group._pending = [
+        (writer.Callback(message.public_id if message else None, news), writer.WriteResult())
         for message, news in waiting
     ]
-    pending = list(group._waiting)
+    pending = list(group._pending)
     with app.app_context():
         group._write_all(db.engine)
         return [outcome(group, *one) for one in pending]
 
 
 def outcome(
-    group: writer.CallbackWriter, what: writer.Callback | writer.RefusedRequest, done: writer.Done
+    group: writer.CallbackWriter,
+    what: writer.Callback | writer.RefusedRequest,
+    done: writer.WriteResult,
 ) -> BaseException | None:
     """What a callback's own thread comes to; it writes those of a message that was locked."""
     try:
         message = done.result(timeout=0)
         if message is not None:
-            group._write_line(db.engine, message, what)
+            group._write_queue(db.engine, message, what)
     except Exception as error:
         return error
     return None
@@ -126,8 +128,8 @@ def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_
     monkeypatch.setattr(writer.RefusedCallback, "store", note_kept)
     monkeypatch.setattr(writer, "store_callback", note_stored)
     group = writer.CallbackWriter(100)
-    group._waiting = [(writer.Callback(None, news_of(1, "sent")), writer.Done())]
-    group._waiting += [(evidence, writer.Done()) for evidence in reversed(refused)]
+    group._pending = [(writer.Callback(None, news_of(1, "sent")), writer.WriteResult())]
+    group._pending += [(evidence, writer.WriteResult()) for evidence in reversed(refused)]
     with app.app_context():
         group._write_all(db.engine)
     assert written == [*(evidence.fingerprint for evidence in refused), "callback"]
@@ -146,18 +148,19 @@ def test_callback_of_a_message_that_has_a_line_goes_behind_it(
     shared = writer.CallbackWriter(100, threads=100)
     came = [(1, "sent"), (2, "sent"), (1, "delivered"), (1, "read")]
     first, other, *later = [
-        (writer.Callback(None, news_of(number, word)), writer.Done()) for number, word in came
+        (writer.Callback(None, news_of(number, word)), writer.WriteResult())
+        for number, word in came
     ]
-    shared._set_aside([first])  # its thread has not written it yet
-    shared._waiting = [*later, other]
+    shared._enqueue([first])  # its thread has not written it yet
+    shared._pending = [*later, other]
     with app.app_context():
         shared._write_all(db.engine)
         assert written == [(sid(2), "sent")]
         assert not any(done.done() for _, done in later)
-        shared._write_line(db.engine, sid(1), first[0])
+        shared._write_queue(db.engine, sid(1), first[0])
     assert written[1:] == [(sid(1), word) for word in ("sent", "delivered", "read")]
     assert [done.result(timeout=0) for _, done in later] == [None, None]
-    assert (shared._lines, shared._aside) == ({}, 0)
+    assert (shared._queues, shared._queued_count) == ({}, 0)
 
 
 def test_database_that_fails_the_group_fails_every_callback_of_it(
@@ -234,13 +237,13 @@ def test_locked_message_costs_its_own_callbacks_the_wait_and_no_others(
             connection.execute(update(Message).where(Message.id.in_(ids)).values(body="held"))
             slow = [threads.submit(store, locked, 1, word) for word in ("sent", "delivered")]
             slow += [threads.submit(store, unsent, 3, "sent")]
-            wait_until(lambda: len(shared._lines) == 2)
+            wait_until(lambda: len(shared._queues) == 2)
             for word in ("sent", "delivered"):
                 store(free, 2, word)
             assert not any(done.done() for done in slow)
         assert [done.result() for done in slow] == [None] * 3
-    assert shared._lines == {}
-    assert shared._aside == 0
+    assert shared._queues == {}
+    assert shared._queued_count == 0
     assert [m.status for m in alice.messages()] == ["delivered", "sent", "delivered"]
     assert {event.status for event in alice.events(locked)} == {"sent", "delivered"}
 
@@ -252,8 +255,8 @@ def test_few_wait_for_locked_messages_and_the_rest_is_not_stored_at_once(
     message = alice.has_message(twilio_sid=sid(1))
     group = writer.CallbackWriter(100, threads=8)
     words = ("delivered", "sent", "sent", "read")
-    callbacks = [(writer.Callback(None, news_of(1, word)), writer.Done()) for word in words]
-    group._waiting = list(callbacks)
+    callbacks = [(writer.Callback(None, news_of(1, word)), writer.WriteResult()) for word in words]
+    group._pending = list(callbacks)
     with app.app_context():
         with db.engine.begin() as connection:
             connection.execute(update(Message).values(body="held"))
@@ -272,7 +275,7 @@ def test_message_that_is_locked_for_a_moment_is_stored_also_if_no_thread_may_wai
     shared, is_refused = writer.CallbackWriter(100, threads=4), Event()
     real = shared._write_in_group
 
-    def note(what: writer.Callback, done: writer.Done) -> None:
+    def note(what: writer.Callback, done: writer.WriteResult) -> None:
         try:
             real(what, done)
         except writer.NoRoomError:
@@ -289,7 +292,7 @@ def test_message_that_is_locked_for_a_moment_is_stored_also_if_no_thread_may_wai
     with ThreadPoolExecutor(2) as threads, engine.begin() as connection:
         connection.execute(update(Message).where(Message.id == held.id).values(body="held"))
         first = threads.submit(store, 1)
-        wait_until(lambda: shared._aside == 1)
+        wait_until(lambda: shared._queued_count == 1)
         with engine.begin() as moment:
             moment.execute(update(Message).where(Message.id == busy.id).values(body="held"))
             second = threads.submit(store, 2)
@@ -309,9 +312,10 @@ def test_lock_on_no_message_costs_its_own_callback_the_wait_and_no_others(
         alice.has_message(twilio_sid=sid(number))
     group = writer.CallbackWriter(100, threads=4)
     callbacks = [
-        (writer.Callback(None, news_of(number, "sent")), writer.Done()) for number in range(1, 9)
+        (writer.Callback(None, news_of(number, "sent")), writer.WriteResult())
+        for number in range(1, 9)
     ]
-    group._waiting = list(callbacks)
+    group._pending = list(callbacks)
     with app.app_context():
         key = zlib.crc32(sid(1).encode())
         with db.engine.begin() as connection:
@@ -335,12 +339,12 @@ def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_ot
             shared.store(None, news_of(number, "sent"))
 
     monkeypatch.setattr(writer, "store_callback", hang)
-    monkeypatch.setattr(writer, "STUCK_AFTER", 0)
+    monkeypatch.setattr(writer, "STUCK_SECONDS", 0)
     with ThreadPoolExecutor(3) as threads:
         waiting = [threads.submit(store, 1)]
-        wait_until(lambda: shared._began is not None)
+        wait_until(lambda: shared._commit_started_at is not None)
         waiting += [threads.submit(store, number) for number in (2, 3)]
-        wait_until(lambda: len(shared._waiting) == 2)
+        wait_until(lambda: len(shared._pending) == 2)
         with pytest.raises(writer.StuckError):
             store(4)
         stuck.set()
@@ -350,7 +354,7 @@ def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_ot
 
 
 def test_callback_is_either_set_aside_or_written_although_lines_end_meanwhile(app: Flask) -> None:
-    shared, done = writer.CallbackWriter(100, threads=8), writer.Done()
+    shared, done = writer.CallbackWriter(100, threads=8), writer.WriteResult()
 
     class Changing(dict[str | None, None]):
         """A line that is replaced whenever it has been looked for."""
@@ -362,7 +366,7 @@ def test_callback_is_either_set_aside_or_written_although_lines_end_meanwhile(ap
             return self.has_line
 
     group = [(writer.Callback(None, news_of(1, "sent")), done)]
-    shared._leave_to_lines(group, Changing({sid(1): None}))
+    shared._move_to_queues(group, Changing({sid(1): None}))
     assert (len(group), done.done()) in [(1, False), (0, True)]
 
 
@@ -370,17 +374,17 @@ def test_messages_with_a_line_are_read_while_no_line_ends(app: Flask) -> None:
     shared = writer.CallbackWriter(100, threads=8)
     is_guarded: list[bool] = []
 
-    class Lines(dict[str, list[writer.Waiting]]):
+    class Lines(dict[str, list[writer.PendingWrite]]):
         def __iter__(self) -> Iterator[str]:
-            is_guarded.append(shared._guard.locked())
+            is_guarded.append(shared._lock.locked())
             return super().__iter__()
 
         def keys(self):  # type: ignore[no-untyped-def]
-            is_guarded.append(shared._guard.locked())
+            is_guarded.append(shared._lock.locked())
             return super().keys()
 
-    shared._lines = Lines()
-    shared._waiting = [(writer.Callback(None, news_of(1, "sent")), writer.Done())]
+    shared._queues = Lines()
+    shared._pending = [(writer.Callback(None, news_of(1, "sent")), writer.WriteResult())]
     with app.app_context():
         shared._write_all(db.engine)
     assert is_guarded == [True]

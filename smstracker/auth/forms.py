@@ -8,7 +8,7 @@ from wtforms import Field, HiddenField, StringField
 from wtforms.validators import InputRequired, ValidationError
 
 from mail_addresses import MailAddressError, normalize_email
-from typed_text import MixedDigitsError, digits_in_ascii, is_invisible
+from typed_text import MixedDigitsError, is_invisible, to_ascii_digits
 
 
 def _strip(value: str | None) -> str | None:
@@ -25,7 +25,7 @@ def _require_mail_address(_form: FlaskForm, field: Field) -> None:
 def _normalize_code(_form: FlaskForm, field: Field) -> None:
     """Reduce the code to six ASCII digits, whatever the keyboard or mail program added."""
     try:
-        typed = digits_in_ascii(field.data)
+        typed = to_ascii_digits(field.data)
     except MixedDigitsError as error:
         raise ValidationError(str(error)) from error
     digits = "".join(character for character in typed if not _is_separator(character))

@@ -15,7 +15,7 @@ from smstracker.web.health import database_problem
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle
 
-BUSY_TRIES = 5
+MAX_BUSY_RETRIES = 5
 
 
 @messages.command("reconcile")
@@ -28,24 +28,24 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
     problem = database_problem()
     if problem:
         raise click.ClickException(problem.sentence)
-    found = _chosen(id_or_sid, wants_all)
-    if not found:
-        click.echo(_why_nothing_is_asked(id_or_sid))
+    open_messages = _select_messages(id_or_sid, wants_all)
+    if not open_messages:
+        click.echo(_explain_no_lookup(id_or_sid))
         return
-    failed = _ask_about(found)
-    if failed:
-        raise click.ClickException(f"Some messages could not be looked up: {failed}")
+    failure = _look_up_all(open_messages)
+    if failure:
+        raise click.ClickException(f"Some messages could not be looked up: {failure}")
 
 
-def _chosen(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMessage]:
-    only = find_message(id_or_sid).id if id_or_sid else None
+def _select_messages(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMessage]:
+    message_id = find_message(id_or_sid).id if id_or_sid else None
     db.session.rollback()
-    chosen = select_open(only, only_due=only is None and not wants_all)
+    query = select_open(message_id, only_due=message_id is None and not wants_all)
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-        return connection.execute(chosen).all()
+        return connection.execute(query).all()
 
 
-def _why_nothing_is_asked(id_or_sid: str | None) -> str:
+def _explain_no_lookup(id_or_sid: str | None) -> str:
     if not id_or_sid:
         return "Nothing to ask about."
     message = find_message(id_or_sid)
@@ -56,39 +56,43 @@ def _why_nothing_is_asked(id_or_sid: str | None) -> str:
     return "It went to Twilio, which this demo cannot ask: set the credentials first."
 
 
-def _ask_about(found: Sequence[OpenMessage]) -> str | None:
+def _look_up_all(open_messages: Sequence[OpenMessage]) -> str | None:
     """Ask, show the progress, sum up; the last reason for which something could not be asked."""
-    came_to: Counter[str] = Counter()
-    failed = None
-    pace = LookupThrottle()
-    with click.progressbar(found, label="Asking Twilio", show_pos=True) as bar:
-        for one in bar:
+    outcomes: Counter[str] = Counter()
+    failure = None
+    throttle = LookupThrottle()
+    with click.progressbar(open_messages, label="Asking Twilio", show_pos=True) as bar:
+        for message in bar:
             try:
-                came_to[_patiently(one, pace) if _is_open(one) else "settled meanwhile"] += 1
+                outcomes[
+                    _look_up_with_retries(message, throttle)
+                    if _lease(message)
+                    else "settled meanwhile"
+                ] += 1
             except CarrierQueryError as error:
-                came_to["could not be looked up"] += 1
-                failed = error.reason
-    total = sum(came_to.values())
-    parts = ", ".join(f"{count} {what}" for what, count in came_to.most_common())
+                outcomes["could not be looked up"] += 1
+                failure = error.reason
+    total = sum(outcomes.values())
+    parts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
     click.echo(f"{total} message{'' if total == 1 else 's'}: {parts}.")
-    return failed
+    return failure
 
 
-def _is_open(one: OpenMessage) -> bool:
+def _lease(message: OpenMessage) -> bool:
     with db.engine.begin() as connection:
-        return lease_lookup(connection, one)
+        return lease_lookup(connection, message)
 
 
-def _patiently(one: OpenMessage, pace: LookupThrottle) -> LookupOutcome:
+def _look_up_with_retries(message: OpenMessage, throttle: LookupThrottle) -> LookupOutcome:
     """Look up at the rate that the workers share, and again after a pause if Twilio is busy."""
-    for _ in range(BUSY_TRIES):
-        Event().wait(pace.reserve())
+    for _ in range(MAX_BUSY_RETRIES):
+        Event().wait(throttle.reserve())
         try:
-            finding = look_up_message(one)
+            outcome = look_up_message(message)
         except CarrierBusyError:
-            pace.back_off([])
+            throttle.back_off([])
             continue
-        pace.reset_failures()
-        return finding
-    Event().wait(pace.reserve())
-    return look_up_message(one)
+        throttle.reset_failures()
+        return outcome
+    Event().wait(throttle.reserve())
+    return look_up_message(message)

@@ -9,7 +9,13 @@ from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.models import SignInToken, User
 from smstracker.models.sign_in import LIFETIME, may_sign_in
-from smstracker.models.users import FOR_GOOD, LetInBy, get_or_create_user, is_allowed, stored_email
+from smstracker.models.users import (
+    LASTING_ADMISSIONS,
+    LetInBy,
+    get_or_create_user,
+    is_allowed,
+    stored_email,
+)
 from smstracker.web.urls import external_url
 
 users = DatabaseErrorGroup("users", help="Who may sign in.")
@@ -76,7 +82,7 @@ def _describe_admission(user: User) -> str:
         return f"deactivated (another spelling of {stored_email(user.email)})"
     if not user.active:
         return "deactivated"
-    if user.let_in_by in FOR_GOOD:
+    if user.let_in_by in LASTING_ADMISSIONS:
         return "active (added)"
     if user.has_access(settings()):
         return f"active ({'demo' if settings().demo else 'SIGN_IN_ALLOW'})"

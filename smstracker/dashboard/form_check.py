@@ -11,8 +11,8 @@ from smstracker.extensions import settings
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.models.messages import Content
 from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient
-from smstracker.sms.picture_addresses import problem_with, split_addresses
-from smstracker.sms.picture_pages import hint_on_page
+from smstracker.sms.picture_addresses import find_address_problem, split_addresses
+from smstracker.sms.picture_pages import describe_page
 from smstracker.web.guards import require_sign_in
 
 bp = Blueprint("form_check", __name__)
@@ -29,7 +29,7 @@ def check() -> ResponseReturnValue:
         recipient=recipient,
         problem=problem,
         warnings=find_form_warnings(),
-        page_hints=page_hints_on_form(),
+        page_hints=find_form_page_hints(),
         now=utcnow(),
     )
 
@@ -60,10 +60,10 @@ def find_form_warnings() -> SendWarnings:
     return find_warnings(current_user.id, content, utcnow())
 
 
-def page_hints_on_form() -> list[str]:
+def find_form_page_hints() -> list[str]:
     """One sentence for each line that is a page around a picture; faults are refused elsewhere."""
     return [
         f"Picture line {line} {hint}"
         for line, address in split_addresses(unix_lines(request.form.get("media_urls", "")))
-        if not problem_with(address) and (hint := hint_on_page(address))
+        if not find_address_problem(address) and (hint := describe_page(address))
     ]

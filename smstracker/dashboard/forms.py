@@ -16,7 +16,7 @@ from smstracker.sms.phone_numbers import (
     format_international,
     parse_recipient,
 )
-from smstracker.sms.picture_addresses import problem_with, split_addresses
+from smstracker.sms.picture_addresses import find_address_problem, split_addresses
 
 MAX_CHARACTERS = 1600
 MAX_PICTURES = 10
@@ -91,7 +91,7 @@ class MessageForm(FlaskForm):
         problems = [
             f"Line {line} {problem}"
             for line, address in split_addresses(self.media_urls.data or "")
-            if (problem := problem_with(address))
+            if (problem := find_address_problem(address))
         ]
         if problems:
             raise ValidationError("\n".join(problems))

@@ -10,8 +10,8 @@ from flask_login import current_user
 from smstracker.clock import utcnow
 from smstracker.dashboard.form_check import (
     describe_form_recipient,
+    find_form_page_hints,
     find_form_warnings,
-    page_hints_on_form,
 )
 from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
 from smstracker.extensions import db, settings
@@ -46,7 +46,7 @@ def render_send_form(form: MessageForm, code: int, notice: str | None = None) ->
         "max_characters": MAX_CHARACTERS,
         "length_problem": length_problem(text),
         "warnings": find_form_warnings() if is_post else None,
-        "page_hints": page_hints_on_form(),
+        "page_hints": find_form_page_hints(),
         "recipient": describe_form_recipient()[0] if is_post else None,
         # An MMS has no segments to save.
         "advice": None if form.pictures else cost_advice(text),

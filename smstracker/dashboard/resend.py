@@ -16,7 +16,7 @@ from smstracker.messages.failure_advice import resend_refusal
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.messages.sending import save_and_submit
 from smstracker.models import Message, SendLimitError
-from smstracker.sms.picture_pages import hint_on_page
+from smstracker.sms.picture_pages import describe_page
 from smstracker.sms.segments import count_segments
 from smstracker.web.guards import require_sign_in
 
@@ -97,7 +97,7 @@ def _render(
             page_hints=[
                 f"Picture {number} {hint}"
                 for number, address in enumerate(original.media_urls or [], start=1)
-                if (hint := hint_on_page(address))
+                if (hint := describe_page(address))
             ],
             now=utcnow(),
         ),

@@ -14,19 +14,19 @@ from smstracker.database.problems import LIVE, NOT_MIGRATED, LiveDatabaseError, 
 
 # Messages of a live account; whom a live installation let in, by command or by SIGN_IN_ALLOW; who
 # is signed in there. The first can be asked of a database of any version, so it comes first.
-SIGNS = (
+LIVE_SIGN_QUERIES = (
     "SELECT 1 FROM message WHERE NOT simulated LIMIT 1",
     """SELECT 1 FROM "user" WHERE let_in_by IN ('added-live', 'setting') LIMIT 1""",
     "SELECT 1 FROM user_session WHERE NOT is_demo LIMIT 1",
 )
 # The same for a demo that runs: what is written meanwhile stands among the newest, and all messages
 # would be too many to look through each time.
-NEW_SIGNS = (
+NEW_LIVE_SIGN_QUERIES = (
     """SELECT 1 FROM (SELECT simulated FROM message ORDER BY id DESC LIMIT 100) AS newest
     WHERE NOT simulated LIMIT 1""",
-    *SIGNS[1:],
+    *LIVE_SIGN_QUERIES[1:],
 )
-JUDGED_AGAIN_AFTER = timedelta(seconds=1)
+CHECK_INTERVAL = timedelta(seconds=1)
 
 
 def refuse_live_database(engine: Engine) -> None:
@@ -52,27 +52,27 @@ class DemoGuard:
 
     def __init__(self, engine: Engine) -> None:
         self._errors = engine.dialect.loaded_dbapi.Error
-        self._judged_at = utcnow()
-        event.listen(engine, "connect", self._judge)
-        event.listen(engine, "checkout", self._judge_again)
+        self._checked_at = utcnow()
+        event.listen(engine, "connect", self._check)
+        event.listen(engine, "checkout", self._check_again)
 
-    def _judge(self, connection: Any, _record: object) -> None:
-        if self._shows(connection, SIGNS):
+    def _check(self, connection: Any, _record: object) -> None:
+        if self._is_live(connection, LIVE_SIGN_QUERIES):
             connection.close()
             raise LiveDatabaseError
 
-    def _judge_again(self, connection: Any, _record: object, _proxy: object) -> None:
+    def _check_again(self, connection: Any, _record: object, _proxy: object) -> None:
         """Have every connection replaced if the database is live now: no new one is given."""
         now = utcnow()
-        if abs(now - self._judged_at) < JUDGED_AGAIN_AFTER:
+        if abs(now - self._checked_at) < CHECK_INTERVAL:
             return
-        if self._shows(connection, NEW_SIGNS):
+        if self._is_live(connection, NEW_LIVE_SIGN_QUERIES):
             raise InvalidatePoolError
-        self._judged_at = now
+        self._checked_at = now
 
-    def _shows(self, connection: Any, signs: Iterable[str]) -> bool:
+    def _is_live(self, connection: Any, queries: Iterable[str]) -> bool:
         try:
-            return any(_has_row(connection, query) for query in signs)
+            return any(_has_row(connection, query) for query in queries)
         except self._errors as error:
             if explain(error) is NOT_MIGRATED:
                 connection.rollback()

@@ -34,7 +34,7 @@ class LetInBy(StrEnum):
     DEMO = "demo"  # everyone in a demo, nobody in a live installation
 
 
-FOR_GOOD = (LetInBy.ADDED, LetInBy.ADDED_LIVE)
+LASTING_ADMISSIONS = (LetInBy.ADDED, LetInBy.ADDED_LIVE)
 LIVE_ADMISSIONS = (LetInBy.ADDED_LIVE, LetInBy.SETTING)
 
 
@@ -56,7 +56,7 @@ def matches_admission(config: Config, let_in_by: str, email: str) -> bool:
     """Check that the reason for a user's admission still holds; a demo admits no live user."""
     if config.demo and let_in_by in LIVE_ADMISSIONS:
         return False
-    return let_in_by in FOR_GOOD or is_allowed(config, email)
+    return let_in_by in LASTING_ADMISSIONS or is_allowed(config, email)
 
 
 class User(Model):

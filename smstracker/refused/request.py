@@ -16,7 +16,7 @@ from smstracker.models import RefusedCallback
 from smstracker.refused.misfit import VERIFIED, Refusal
 from smstracker.refused.payload import find_ids, read_form, read_ids, redact, truncate_for_column
 from smstracker.refused.status_callback import VerifiedCallback
-from smstracker.web.request_framing import LARGEST_CALLBACK
+from smstracker.web.request_framing import MAX_CALLBACK_BYTES
 from smstracker.web.security import SENT_HOST
 from smstracker.webhooks.body import MAX_KEPT_BYTES, Body
 
@@ -145,7 +145,7 @@ def _body_length(reason: Refusal, body: Body) -> int:
     """The announced length, if the body was too long to be read."""
     length = body.announced_length
     if reason is Refusal.TOO_LARGE:
-        length = request.content_length or LARGEST_CALLBACK + 1
+        length = request.content_length or MAX_CALLBACK_BYTES + 1
     return min(length, MAX_STORED_LENGTH)
 
 

@@ -13,14 +13,14 @@ from phonenumbers import (
     PhoneNumberType,
 )
 
-LONGEST = 15  # digits of E.164, with the country code
+MAX_DIGITS = 15  # digits of E.164, with the country code
 NORTH_AMERICA = "1"
 _MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 _MEXICO, _MEXICAN_PREFIX = "52", re.compile("01|04[45]|1")  # all given up in 2019
 # Country codes whose numbers are dialled alike: France and its departments, Italy and San Marino.
 _SHARED_PLANS = ({"33", "262", "508", "590", "594", "596"}, {"39", "378"})
 # Where 8 is or was the trunk prefix; many write it still.
-_SOVIET = re.compile("AM|AZ|BY|EE|GE|KG|KZ|LT|LV|MD|RU|TJ|TM|UA|UZ")
+_SOVIET_REGIONS = re.compile("AM|AZ|BY|EE|GE|KG|KZ|LT|LV|MD|RU|TJ|TM|UA|UZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,9 @@ def trunk_prefix(region: str) -> str:
     return _metadata(region).national_prefix or ""
 
 
-def in_shared_plan(number: Number) -> list[Number]:
+def find_in_shared_plan(number: Number) -> list[Number]:
     """The valid numbers that share their digits at home with this one: 0692 is +262, not +33."""
-    codes = {c for plan in _SHARED_PLANS if number.code in plan for c in plan}
+    codes = {other_code for plan in _SHARED_PLANS if number.code in plan for other_code in plan}
     national = number.national
     numbers = [Number(code, national) for code in sorted(codes - {number.code})]
     # 0508 41 12 34 is +508 41 12 34.
@@ -100,30 +100,30 @@ def in_shared_plan(number: Number) -> list[Number]:
     return [number for number in numbers if number.is_valid]
 
 
-def behind_trunk_prefix(digits: str, region: str) -> list[Number]:
+def read_after_trunk_prefix(digits: str, region: str) -> list[Number]:
     """The valid numbers behind a trunk prefix of the region, the Soviet 8 and 80 included."""
     trunk = trunk_prefix(region)
     prefixes = [trunk] if trunk else []
-    if _SOVIET.fullmatch(region):
+    if _SOVIET_REGIONS.fullmatch(region):
         prefixes += ["8", "80"] if trunk == "0" or region == "BY" else ["8"]
     code = str(phonenumbers.country_code_for_region(region))
-    rests = dict.fromkeys(digits[len(p) :] for p in prefixes if digits.startswith(p))
-    return [number for rest in rests if (number := Number(code, rest)).is_valid]
+    tails = dict.fromkeys(digits[len(prefix) :] for prefix in prefixes if digits.startswith(prefix))
+    return [number for tail in tails if (number := Number(code, tail)).is_valid]
 
 
-def dialled_within(digits: str, region: str) -> list[Number]:
+def find_dialled_within(digits: str, region: str) -> list[Number]:
     """The valid numbers that digits reach within the region, behind a carrier's code or not."""
-    numbers = behind_trunk_prefix(digits, region)
+    numbers = read_after_trunk_prefix(digits, region)
     try:
         parsed = phonenumbers.parse(digits, region)
     except NumberParseException:
         return numbers
     national = phonenumbers.national_significant_number(parsed)
-    number = dialled_from_abroad(Number(str(parsed.country_code), national))
+    number = strip_domestic_prefix(Number(str(parsed.country_code), national))
     return [*numbers, number] if number.is_valid else numbers
 
 
-def dialled_from_abroad(number: Number) -> Number:
+def strip_domestic_prefix(number: Number) -> Number:
     """The number as it is dialled from abroad; the same if nothing is to be changed."""
     if number.code == _MEXICO:
         return Number(number.code, _MEXICAN_PREFIX.sub("", number.national, count=1))
@@ -134,17 +134,17 @@ def dialled_from_abroad(number: Number) -> Number:
     return Number(number.code, phonenumbers.national_significant_number(parsed))
 
 
-def longest_mobile_number(region: str) -> int:
+def max_mobile_length(region: str) -> int:
     """Digits after the country code, of any number there if none is known to be mobile."""
     metadata = _metadata(region)
     lengths = metadata.mobile.possible_length if metadata.mobile else ()
-    return max([n for n in lengths if n > 0] or [LONGEST])
+    return max([length for length in lengths if length > 0] or [MAX_DIGITS])
 
 
 def has_carrier_codes(region: str) -> bool:
     """Whether a carrier's code may be dialled between trunk prefix and number, as in Brazil."""
     formats = _metadata(region).number_format
-    return any(one.domestic_carrier_code_formatting_rule for one in formats)
+    return any(number_format.domestic_carrier_code_formatting_rule for number_format in formats)
 
 
 def international_prefixes(digits: str, region: str) -> list[str]:

@@ -17,12 +17,12 @@ from smstracker.sms.numbering_plan import (
     trunk_prefix,
 )
 from smstracker.sms.phone_reading import (
-    DoubtError,
+    AmbiguousNumberError,
     TooLongError,
-    attempt,
     join_spellings,
     read_number,
-    write_as,
+    read_or_none,
+    suggest_spellings,
 )
 from smstracker.sms.phone_spelling import (
     NO_NUMBER,
@@ -47,8 +47,10 @@ def parse_recipient(typed: str, region: str) -> str:
     """The number that somebody typed, in E.164. Raises PhoneNumberError in their words."""
     try:
         return _parse(typed, region)
-    except DoubtError as doubt:
-        raise PhoneNumberError(f"{doubt.reason} {_begin_with(doubt, region)}".strip()) from None
+    except AmbiguousNumberError as ambiguity:
+        raise PhoneNumberError(
+            f"{ambiguity.reason} {_advise_beginning(ambiguity, region)}".strip()
+        ) from None
 
 
 def _parse(typed: str, region: str) -> str:
@@ -70,7 +72,7 @@ def spell_recipient(typed: str, region: str) -> Spelling:
     """The digits that somebody typed, of a whole number or of its end. Raises PhoneNumberError."""
     is_north_american = phonenumbers.country_code_for_region(region) == int(NORTH_AMERICA)
     try:
-        return spell_number(typed, takes_vanity=is_north_american)
+        return spell_number(typed, accepts_vanity=is_north_american)
     except PlaceholderError as error:
         raise _explain_placeholder(error, region) from None
 
@@ -84,7 +86,7 @@ def format_international(number: str) -> str:
 
 
 def _holds_whole_number(parts: tuple[str, ...], spelling: Spelling, region: str) -> bool:
-    numbers = (attempt(read_number, part, region, spelling.first_group) for part in parts)
+    numbers = (read_or_none(read_number, part, region, spelling.first_group) for part in parts)
     return any(number is not None and number.is_valid for number in numbers)
 
 
@@ -92,35 +94,37 @@ def _explain_placeholder(error: PlaceholderError, region: str) -> PhoneNumberErr
     """The refusal of a notation that nobody dials, with the number that it stands for."""
     try:
         numbers = [read_number(error.compact, region)]
-    except DoubtError as doubt:
-        numbers = doubt.numbers
+    except AmbiguousNumberError as ambiguity:
+        numbers = ambiguity.numbers
     except PhoneNumberError:
         return error
     codes = {phonenumbers.region_code_for_country_code(int(number.code)) for number in numbers}
     if not any(map(has_carrier_codes, {region, *codes})):
         return error
-    way_out = write_as(*numbers)
-    return PhoneNumberError(f"{error.meaning} {way_out}") if way_out else error
+    suggestion = suggest_spellings(*numbers)
+    return PhoneNumberError(f"{error.meaning} {suggestion}") if suggestion else error
 
 
-def _begin_with(doubt: DoubtError, region: str) -> str:
+def _advise_beginning(ambiguity: AmbiguousNumberError, region: str) -> str:
     """What to type instead. Only what is then taken is named."""
-    spellings = [text for number in doubt.numbers for text in _spellings(number, region)]
+    spellings = [text for number in ambiguity.numbers for text in _list_spellings(number, region)]
     trunk = trunk_prefix(region)
     if spellings:
         names_trunk = not all(text.startswith("+") for text in spellings)
     else:
-        names_trunk = bool(trunk) and attempt(read_number, trunk + doubt.digits, region) is not None
+        names_trunk = (
+            bool(trunk) and read_or_none(read_number, trunk + ambiguity.digits, region) is not None
+        )
     start = f"+ and the country code{f', or with {trunk}' if names_trunk else ''}"
     return f"Begin with {start}{': ' if spellings else ''}{join_spellings(spellings)}."
 
 
-def _spellings(number: Number, region: str) -> list[str]:
+def _list_spellings(number: Number, region: str) -> list[str]:
     """A number as it may be typed: with +, and with the trunk prefix where one is written."""
     trunk, local = trunk_prefix(region), number.local
     has_trunk = bool(trunk) and number.local_digits.startswith(trunk)
     try:
-        is_taken = has_trunk and _parse(local, region) == number.e164
+        is_accepted = has_trunk and _parse(local, region) == number.e164
     except PhoneNumberError:
-        is_taken = False
-    return [number.international, local] if is_taken else [number.international]
+        is_accepted = False
+    return [number.international, local] if is_accepted else [number.international]

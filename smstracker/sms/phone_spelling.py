@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import phonenumbers
 
-from typed_text import MixedDigitsError, digits_in_ascii, is_invisible
+from typed_text import MixedDigitsError, is_invisible, to_ascii_digits
 
 NO_NUMBER = "Who is it for? Type a phone number."
 SECOND_NUMBER = "That looks like more than one number. Type one number alone."
 _NOT_A_NUMBER = "That is not a phone number. Type it like +1 555 867 5310."
 _TOO_LONG = "That is too long for a phone number."
 _EXTENSION = "A text message cannot reach an extension. Leave it out."
-_LETTER_O = "There is a letter O in the number. Type a zero if one is meant."
+_LETTER_O_TYPED = "There is a letter O in the number. Type a zero if one is meant."
 _LETTERS = "There are letters in the number. Type digits."
 _DECIMAL = "A spreadsheet has turned that number into a decimal. Type its digits alone."
 _SHORTENED = "A spreadsheet has shortened that number and lost digits. Type it in full."
@@ -23,7 +23,7 @@ _LINK = "That link holds more than a phone number. Type the number alone."
 
 _CHANNELS = {"whatsapp": "WhatsApp", "rcs": "RCS", "messenger": "Messenger"}
 _CHANNELS |= {"viber": "Viber", "signal": "Signal", "telegram": "Telegram", "line": "LINE"}
-_LONGEST = 60  # of any spelling: 15 digits and generous separators
+_MAX_LENGTH = 60  # of any spelling: 15 digits and generous separators
 _QUOTES = "\"'`´ʹʺʻʼʽ′″‴〃〝〞〟＂＇❛❜❝❞❟❠\u2e42\u300c\u300d\u300e\u300f\uff62\uff63"
 # Full-width forms, as East Asian keyboards write them, and what they write for dash and tilde.
 _LIKE_ASCII = {"＋": "+", "．": ".", "（": "(", "）": ")", "／": "/", "−": "-", "ー": "-", "ｰ": "-"}
@@ -38,7 +38,7 @@ _PLACEHOLDER = re.compile(
     re.I,
 )
 _SCIENTIFIC = re.compile(r"\+?[0-9]+(?:[.,][0-9]*)?\s*E\s*\+?[0-9]+", re.I)
-_SECOND = re.compile(r"[,;&|、，；]|\b(?:or|and|to|oder|und|bis|ou|et)\b", re.I)
+_SECOND_NUMBER_SIGNS = re.compile(r"[,;&|、，；]|\b(?:or|and|to|oder|und|bis|ou|et)\b", re.I)
 # "~" is a dash in East Asia, and a pause in "8~10" of Russia.
 _SEPARATORS = re.compile(r"[ ().\-/~]")
 _BRACKETED_ZERO = re.compile(r"\(\s*0\s*\)")
@@ -85,26 +85,28 @@ class Spelling:
         return min(groups, key=len, default="")
 
 
-def spell_number(typed: str, *, takes_vanity: bool = False) -> Spelling:
+def spell_number(typed: str, *, accepts_vanity: bool = False) -> Spelling:
     """What was typed, without separators. Raises PhoneNumberError.
 
     Letters of a whole North American number (1-800-FLOWERS) become digits after +1, or wherever
     `takes_vanity` says that a number without + is such a one.
     """
-    text = _in_ascii(_trim(typed))
-    _refuse_what_is_no_number(text)
+    text = _to_ascii(_trim(typed))
+    _refuse_non_numbers(text)
     if any(map(str.isalpha, text)):
-        return Spelling(_read_vanity(text, takes_vanity))
+        return Spelling(_read_vanity(text, accepts_vanity))
     _refuse_other_characters(text)
     _refuse_decimal(text)
-    return Spelling(_compact(text), _before(r"[/(~]", text), _before(r"[ .)\-]+", text))
+    return Spelling(
+        _compact(text), _compact_beginnings(r"[/(~]", text), _compact_beginnings(r"[ .)\-]+", text)
+    )
 
 
 def _trim(typed: str) -> str:
     """Without what cannot be seen, quotes and white space at the ends, and a link's scheme."""
     text = "".join(character for character in typed if not is_invisible(character))
     text = _strip(text)
-    if len(text) > _LONGEST:  # before any pattern looks at it
+    if len(text) > _MAX_LENGTH:  # before any pattern looks at it
         raise PhoneNumberError(_TOO_LONG)
     scheme = re.match(r"(?:tel|sms):", text, re.I | re.A)
     if scheme is None:
@@ -130,10 +132,10 @@ def _strip(text: str) -> str:
     return text[start:end]
 
 
-def _in_ascii(text: str) -> str:
+def _to_ascii(text: str) -> str:
     """Digits of any one script, dashes, spaces and full-width forms as their ASCII ones."""
     try:
-        return "".join(map(_ascii_form, digits_in_ascii(text)))
+        return "".join(map(_ascii_form, to_ascii_digits(text)))
     except MixedDigitsError as error:
         raise PhoneNumberError(str(error)) from error
 
@@ -143,14 +145,14 @@ def _ascii_form(character: str) -> str:
     return _LIKE_ASCII.get(character) or {"Pd": "-", "Zs": " "}.get(kind, character)
 
 
-def _refuse_what_is_no_number(text: str) -> None:
+def _refuse_non_numbers(text: str) -> None:
     if not text:
         raise PhoneNumberError(NO_NUMBER)
     channel = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)\s*:", text)
     if channel:
         name = _CHANNELS.get(channel[1].lower())
-        why = f"This app sends SMS and MMS, not {name}." if name else "That is no phone number."
-        raise PhoneNumberError(f"{why} Type the number without “{channel[1][:20]}:”.")
+        reason = f"This app sends SMS and MMS, not {name}." if name else "That is no phone number."
+        raise PhoneNumberError(f"{reason} Type the number without “{channel[1][:20]}:”.")
     if not re.search("[0-9]", text):
         raise PhoneNumberError(_NOT_A_NUMBER)
     if _SCIENTIFIC.fullmatch(text):
@@ -160,7 +162,7 @@ def _refuse_what_is_no_number(text: str) -> None:
     _refuse_placeholder(text)
     if _EXTENSIONS.search(text):
         raise PhoneNumberError(_EXTENSION)
-    if _LINE_ENDS.search(text) or _SECOND.search(text) or text.count("+") > 1:
+    if _LINE_ENDS.search(text) or _SECOND_NUMBER_SIGNS.search(text) or text.count("+") > 1:
         raise PhoneNumberError(SECOND_NUMBER)
 
 
@@ -171,41 +173,43 @@ def _refuse_placeholder(text: str) -> None:
 
 
 def _refuse_other_characters(text: str) -> None:
-    other = re.search(r"[^+0-9 ().\-/~]", text)
-    if other:
-        shown = f": “{other[0]}”" if other[0].isprintable() else ""
-        raise PhoneNumberError(f"There is a character that no phone number has{shown}.")
+    match = re.search(r"[^+0-9 ().\-/~]", text)
+    if match:
+        quoted = f": “{match[0]}”" if match[0].isprintable() else ""
+        raise PhoneNumberError(f"There is a character that no phone number has{quoted}.")
     if not re.fullmatch(r"[ (]*\+?[^+]*", text):
         raise PhoneNumberError(_PLUS)
 
 
 def _refuse_decimal(text: str) -> None:
     """`+491512345678.0` was a number once; its last digit would make it another one."""
-    before, dot, end = re.sub(r"[ ()\-/~]", "", text).rpartition(".")
-    if not dot or not end.isdecimal():
+    before, dot, decimals = re.sub(r"[ ()\-/~]", "", text).rpartition(".")
+    if not dot or not decimals.isdecimal():
         return
     is_only_dot = "." not in before
     is_plain = re.fullmatch(r"\+?[0-9]{7,}", before)
-    if len(end) == 1 or (is_only_dot and (len(end) == 2 or not end.strip("0") or is_plain)):
+    if len(decimals) == 1 or (
+        is_only_dot and (len(decimals) == 2 or not decimals.strip("0") or is_plain)
+    ):
         raise PhoneNumberError(_DECIMAL)
 
 
-def _read_vanity(text: str, takes_vanity: bool) -> str:
+def _read_vanity(text: str, accepts_vanity: bool) -> str:
     compact = _SEPARATORS.sub("", text)
     vanity = _VANITY.fullmatch(compact)
-    is_north_american = takes_vanity or compact.startswith("+1")
+    is_north_american = accepts_vanity or compact.startswith("+1")
     if vanity is None or not is_north_american:
         has_lone_o = re.search(r"(?<![^\W\d_])O+(?![^\W\d_])", text, re.I)
-        raise PhoneNumberError(_LETTER_O if has_lone_o else _LETTERS)
+        raise PhoneNumberError(_LETTER_O_TYPED if has_lone_o else _LETTERS)
     letters = (vanity["last"] or vanity["all"]).upper()
     if set(letters) <= _DIGIT_LIKE:
-        raise PhoneNumberError(_LETTER_O if "O" in letters else _LETTERS)
+        raise PhoneNumberError(_LETTER_O_TYPED if "O" in letters else _LETTERS)
     return phonenumbers.convert_alpha_characters_in_number(compact)
 
 
-def _before(separator: str, text: str) -> tuple[str, ...]:
-    places = (match.start() for match in re.finditer(separator, text))
-    return tuple(compact for place in places if (compact := _compact(text[:place])))
+def _compact_beginnings(separator: str, text: str) -> tuple[str, ...]:
+    positions = (match.start() for match in re.finditer(separator, text))
+    return tuple(compact for position in positions if (compact := _compact(text[:position])))
 
 
 def _compact(text: str) -> str:

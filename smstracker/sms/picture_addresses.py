@@ -7,8 +7,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import idna
 
-LONGEST = 2048
-LONGEST_HOST = 253
+MAX_LENGTH = 2048
+MAX_HOST_LENGTH = 253
 EXAMPLE = "https://example.org/picture.jpg"
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
@@ -22,14 +22,14 @@ _PRIVATE_NAMES = re.compile(r"(?:.*\.)?(?:localhost|local|internal|lan|home|corp
 _PRIVATE = "leads into a private network, where Twilio cannot fetch it. Put it on a public server."
 
 
-def split_addresses(typed: str) -> list[tuple[int, str]]:
+def split_addresses(text: str) -> list[tuple[int, str]]:
     """Each address with the number of its line.
 
     White space is in no address, so a line is split there if an address follows each time. A comma
     or semicolon beside it only separates; alone it may belong to an address.
     """
     addresses: list[tuple[int, str]] = []
-    for number, line in enumerate(typed.split("\n"), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         parts = [part for part in (word.lstrip(",;") for word in line.split()) if part]
         if len(parts) > 1 and not all(_SCHEME.match(part) for part in parts):
             parts = [line.strip()]
@@ -37,7 +37,7 @@ def split_addresses(typed: str) -> list[tuple[int, str]]:
     return [(number, part.rstrip(",;")) for number, part in addresses[:-1]] + addresses[-1:]
 
 
-def problem_with(address: str) -> str | None:
+def find_address_problem(address: str) -> str | None:
     """Why Twilio could not fetch a picture there, to follow "Line 2 "; None if it may."""
     problem = _spelling_problem(address) or _joined_problem(address) or _scheme_problem(address)
     if problem:
@@ -59,8 +59,8 @@ _BAD_PORT = (
 
 
 def _spelling_problem(address: str) -> str | None:
-    if len(address) > LONGEST:
-        return f"has {len(address):,} characters, and an address may have {LONGEST:,} at most."
+    if len(address) > MAX_LENGTH:
+        return f"has {len(address):,} characters, and an address may have {MAX_LENGTH:,} at most."
     if any(character.isspace() for character in address):
         return "has a blank in it. Write it as %20, or put each address on a line of its own."
     hidden = [character for character in address if not character.isprintable()]
@@ -129,7 +129,7 @@ def _host_problem(host: str) -> str | None:
         pass
     labels = host.split(".")
     # A number at the end means an IP address, and a valid one was told apart above.
-    is_named = len(host) <= LONGEST_HOST and all(map(_LABEL.fullmatch, labels))
+    is_named = len(host) <= MAX_HOST_LENGTH and all(map(_LABEL.fullmatch, labels))
     if not is_named or re.match(r"[0-9]+$|0x", labels[-1], re.I):
         return f"has no valid host name. Compare it with {EXAMPLE}."
     if len(labels) == 1 or _PRIVATE_NAMES.fullmatch(host):

@@ -43,14 +43,14 @@ _PATTERNS = [
     (name, re.compile(host), re.compile(path), raw.split()) for name, host, path, raw in _PAGES
 ]
 # As the help pages of these services say.
-_WAYS_OUT = {
+_DIRECT_ADDRESS_TIPS = {
     "Dropbox": "; on Dropbox that is the same one with raw=1 in place of dl=0",
     "GitHub": "; on GitHub that is the same one with ?raw=true behind it",
     "GitLab": "; on GitLab that is the same one with /raw/ in place of /blob/",
 }
 
 
-def hint_on_page(address: str) -> str | None:
+def describe_page(address: str) -> str | None:
     """What to say of an address that shows a picture in a page, to follow "Line 2 "."""
     try:
         parts = urlsplit(address)
@@ -60,9 +60,9 @@ def hint_on_page(address: str) -> str | None:
     query = {f"{name}={values[-1].lower()}" for name, values in parse_qs(parts.query).items()}
     for name, hosts, paths, raw in _PATTERNS:
         if hosts.fullmatch(host) and paths.fullmatch(path) and not query.intersection(raw):
-            way_out = f"Give the address of the picture itself{_WAYS_OUT.get(name, '')}."
+            tip = f"Give the address of the picture itself{_DIRECT_ADDRESS_TIPS.get(name, '')}."
             return (
                 f"looks like a page of {name}, not a picture. Twilio refuses pages, and the "
-                f"message would fail. {way_out}"
+                f"message would fail. {tip}"
             )
     return None

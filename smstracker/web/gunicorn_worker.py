@@ -24,23 +24,25 @@ from smstracker.webhooks.throttle import LogThrottle
 
 log = logging.getLogger(__name__)
 
-IDLE = 5.0  # seconds without a request, at first and between two
-READING = 10.0  # seconds for head and body together
-WRITING = 30.0  # seconds for what is left of a response when its thread has gone
-STALLED = 10.0  # seconds in which a peer has taken nothing of what a thread writes
-CLOSING = 2.0  # seconds for a peer to see that the connection ends
-VANISHED = 15_000  # ms after which the kernel gives up a peer that acknowledges nothing
-LOOK_EVERY = 0.25  # seconds between two looks for what is too late
-HELD = 1024 * 1024  # bytes of a response; more than any page has
-PIECE = 65536
-TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-NO_FILES = (errno.EMFILE, errno.ENFILE)
-OUT_OF_FILES = "an idle connection ends for each new one: raise the limit of open files (ulimit -n)"
+IDLE_SECONDS = 5.0  # without a request, at first and between two
+READ_SECONDS = 10.0  # for head and body together
+WRITE_SECONDS = 30.0  # for what is left of a response when its thread has gone
+STALL_SECONDS = 10.0  # in which a peer has taken nothing of what a thread writes
+CLOSE_SECONDS = 2.0  # for a peer to see that the connection ends
+PEER_TIMEOUT_MS = 15_000  # after which the kernel gives up a peer that acknowledges nothing
+CHECK_INTERVAL_SECONDS = 0.25  # between two looks for what is too late
+MAX_UNSENT_BYTES = 1024 * 1024  # of a response; more than any page has
+PIECE_BYTES = 65536
+TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
+FILE_LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
+FILE_LIMIT_REASON = (
+    "an idle connection ends for each new one: raise the limit of open files (ulimit -n)"
+)
 # How the server's warnings begin that anybody can cause with each request, and how many a minute
 # are written.
-BAD_REQUESTS = ("Invalid request", "Error handling request", "Socket error")
-LINES_PER_MINUTE = 10
+BAD_REQUEST_PREFIXES = ("Invalid request", "Error handling request", "Socket error")
+BAD_REQUEST_LINES_PER_MINUTE = 10
 
 Step = Callable[[TConn], None]
 
@@ -56,7 +58,7 @@ class Phase(Enum):
 
 # Who has to make room for a new connection, if there is none of those before: whoever has sent
 # part of a request must not keep the door closed, nor be ended before those that wait longer.
-ROOM = ((Phase.IDLE, Phase.READING), (Phase.CLOSING,), (Phase.WRITING,))
+EVICTION_ORDER = ((Phase.IDLE, Phase.READING), (Phase.CLOSING,), (Phase.WRITING,))
 
 
 class PeerSocket(socket.socket):
@@ -68,12 +70,12 @@ class PeerSocket(socket.socket):
         self._unsent = bytearray()
         self._progress_at = 0.0
         if hasattr(socket, "TCP_USER_TIMEOUT") and self.family != socket.AF_UNIX:
-            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED)
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
 
     def receive(self) -> bytes | None:
         """What has arrived, b"" at the end; None if nothing has yet."""
         try:
-            return super().recv(PIECE, socket.MSG_DONTWAIT)
+            return super().recv(PIECE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
 
@@ -87,30 +89,30 @@ class PeerSocket(socket.socket):
             self._progress_at = time.monotonic()
         self._unsent += data
         self.flush()
-        is_stalled = bool(self._unsent) and self._patience() <= 0
-        while len(self._unsent) > HELD and not is_stalled:
+        is_stalled = bool(self._unsent) and self._seconds_to_stall() <= 0
+        while len(self._unsent) > MAX_UNSENT_BYTES and not is_stalled:
             poll = select.poll()
             poll.register(self, select.POLLOUT)
-            is_stalled = not poll.poll(max(self._patience(), 0) * 1000)
+            is_stalled = not poll.poll(max(self._seconds_to_stall(), 0) * 1000)
             self.flush()
         if is_stalled:
             self._unsent.clear()
             raise BrokenPipeError(errno.EPIPE, "the peer takes nothing")
 
-    def _patience(self) -> float:
-        return self._progress_at + STALLED - time.monotonic()
+    def _seconds_to_stall(self) -> float:
+        return self._progress_at + STALL_SECONDS - time.monotonic()
 
     def flush(self) -> bool:
         """Send what the peer takes now; whether that was all."""
-        before = len(self._unsent)
+        unsent_before = len(self._unsent)
         try:
             while self._unsent:
-                del self._unsent[: self.send(self._unsent[:PIECE], socket.MSG_DONTWAIT)]
+                del self._unsent[: self.send(self._unsent[:PIECE_BYTES], socket.MSG_DONTWAIT)]
         except BlockingIOError:
             pass
         except TimeoutError as error:  # the kernel's own, for a peer that has vanished
             raise BrokenPipeError(errno.EPIPE, "the peer has vanished") from error
-        if len(self._unsent) < before:
+        if len(self._unsent) < unsent_before:
             self._progress_at = time.monotonic()
         return not self._unsent
 
@@ -124,33 +126,36 @@ class DeadlineWorker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._peers: dict[TConn, tuple[float, Phase]] = {}
-        self._looked_at = 0.0
-        self._bad_requests = LogThrottle(LINES_PER_MINUTE)
-        self._full = LogThrottle(1)
+        self._checked_at = 0.0
+        self._bad_request_throttle = LogThrottle(BAD_REQUEST_LINES_PER_MINUTE)
+        self._file_limit_throttle = LogThrottle(1)
 
     def init_process(self) -> None:
         # Not in __init__, which runs before the process is made.
-        self.log.error_log.addFilter(self._has_line)
+        self.log.error_log.addFilter(self._may_log)
         super().init_process()
 
-    def _has_line(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith(BAD_REQUESTS) or self._bad_requests.take()
+    def _may_log(self, record: logging.LogRecord) -> bool:
+        return (
+            not str(record.msg).startswith(BAD_REQUEST_PREFIXES)
+            or self._bad_request_throttle.take()
+        )
 
     def accept(self, listener: socket.socket) -> None:
         try:
             accepted, address = listener.accept()
             conn = TConn(self.cfg, PeerSocket(accepted), address, listener.getsockname())
         except OSError as error:
-            if error.errno in NO_FILES:
-                self._free_a_file()
+            if error.errno in FILE_LIMIT_ERRORS:
+                self._free_file()
             return
         conn.data_ready = True
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._make_room()
-        self._begin_to_read(conn)
+        self._start_reading(conn)
 
-    def _begin_to_read(self, conn: TConn) -> None:
+    def _start_reading(self, conn: TConn) -> None:
         # What was received behind a request comes first, or whoever sends many at once fills us.
         progress: Progress = conn.sock.framing.progress()
         if progress is not Progress.COMPLETE:
@@ -160,9 +165,9 @@ class DeadlineWorker(ThreadWorker):
         elif progress is Progress.ENDED:
             self._close(conn)
         elif progress is Progress.PARTIAL:
-            self._wait(conn, Phase.READING, READING, self._read)
+            self._wait(conn, Phase.READING, READ_SECONDS, self._read)
         else:
-            self._wait(conn, Phase.IDLE, IDLE if self.alive else CLOSING, self._read)
+            self._wait(conn, Phase.IDLE, IDLE_SECONDS if self.alive else CLOSE_SECONDS, self._read)
 
     def _read(self, conn: TConn) -> None:
         progress = self._receive(conn)
@@ -173,7 +178,7 @@ class DeadlineWorker(ThreadWorker):
             self._end(conn)
         elif progress is Progress.PARTIAL and self._peers[conn][1] is Phase.IDLE:
             del self._peers[conn]
-            self._peers[conn] = (time.monotonic() + READING, Phase.READING)
+            self._peers[conn] = (time.monotonic() + READ_SECONDS, Phase.READING)
 
     def _receive(self, conn: TConn) -> Progress:
         """Take what has arrived; how much of a request there is by now."""
@@ -183,7 +188,7 @@ class DeadlineWorker(ThreadWorker):
             framing.add(piece or b"")
             progress = framing.progress()
             if progress is Progress.PARTIAL and framing.take_expectation():
-                conn.sock.sendall(CONTINUE)
+                conn.sock.sendall(CONTINUE_RESPONSE)
         except OSError:
             return Progress.ENDED
         is_over = piece == b"" and progress is not Progress.COMPLETE
@@ -198,14 +203,14 @@ class DeadlineWorker(ThreadWorker):
 
     def finish_request(self, conn: TConn, done: "Future[bool]") -> None:
         """Send what is left of the response, then read the next request or close."""
-        stays = not done.cancelled() and done.exception() is None and done.result()
+        keeps_open = not done.cancelled() and done.exception() is None and done.result()
 
-        def go_on(conn: TConn) -> None:
-            unparsed = conn.parser.unreader.take_buffered() if stays else b""
-            if stays and conn.sock.framing.begin_next(unparsed):
-                self._begin_to_read(conn)
+        def proceed(conn: TConn) -> None:
+            unparsed = conn.parser.unreader.take_buffered() if keeps_open else b""
+            if keeps_open and conn.sock.framing.begin_next(unparsed):
+                self._start_reading(conn)
             else:
-                self._begin_to_close(conn)
+                self._start_closing(conn)
 
         def write(conn: TConn) -> None:
             try:
@@ -214,7 +219,7 @@ class DeadlineWorker(ThreadWorker):
                 return self._end(conn)
             if is_sent:
                 self._forget(conn)
-                go_on(conn)
+                proceed(conn)
             else:
                 self._peers[conn] = self._peers.pop(conn)
             return None
@@ -224,10 +229,10 @@ class DeadlineWorker(ThreadWorker):
         except OSError:
             return self._close(conn)
         if is_sent:
-            return go_on(conn)
-        return self._wait(conn, Phase.WRITING, WRITING, write)
+            return proceed(conn)
+        return self._wait(conn, Phase.WRITING, WRITE_SECONDS, write)
 
-    def _begin_to_close(self, conn: TConn) -> None:
+    def _start_closing(self, conn: TConn) -> None:
         """End our side and wait for the peer's: a reset would take the response from it."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
@@ -240,7 +245,7 @@ class DeadlineWorker(ThreadWorker):
                     return
             self._end(conn)
 
-        return self._wait(conn, Phase.CLOSING, CLOSING, drain)
+        return self._wait(conn, Phase.CLOSING, CLOSE_SECONDS, drain)
 
     def _wait(self, conn: TConn, phase: Phase, seconds: float, step: Step) -> None:
         """Call `step` whenever the peer does something, for so many seconds."""
@@ -267,36 +272,36 @@ class DeadlineWorker(ThreadWorker):
 
     def _make_room(self) -> None:
         """End the connection that has waited longest; never one that a thread answers."""
-        for phases in ROOM:
-            waiting = (conn for conn, (_, phase) in self._peers.items() if phase in phases)
-            if longest := next(waiting, None):
-                return self._give_up(longest)
+        for phases in EVICTION_ORDER:
+            evictable = (conn for conn, (_, phase) in self._peers.items() if phase in phases)
+            if oldest := next(evictable, None):
+                return self._evict(oldest)
         return None
 
-    def _free_a_file(self) -> None:
+    def _free_file(self) -> None:
         """Make room for the connection that waits outside, and say so once a minute."""
         self._make_room()
-        self._full.suppressed_count()
-        if self._full.take():
-            log.error("too_many_open_files", extra={"reason": OUT_OF_FILES})
+        self._file_limit_throttle.suppressed_count()
+        if self._file_limit_throttle.take():
+            log.error("too_many_open_files", extra={"reason": FILE_LIMIT_REASON})
 
-    def _give_up(self, conn: TConn) -> None:
+    def _evict(self, conn: TConn) -> None:
         """End a connection whose peer has not done its part, and say so if it waits for us."""
         if self._peers[conn][1] is Phase.READING:
             with suppress(OSError):
-                conn.sock.send(TOO_SLOW, socket.MSG_DONTWAIT)
+                conn.sock.send(TIMEOUT_RESPONSE, socket.MSG_DONTWAIT)
         self._end(conn)
 
     def murder_pending(self) -> None:
         """End what waits for too long; called after each turn of the loop."""
         now = time.monotonic()
-        if now < self._looked_at + LOOK_EVERY:
+        if now < self._checked_at + CHECK_INTERVAL_SECONDS:
             return
-        self._looked_at = now
-        if count := self._bad_requests.suppressed_count():
+        self._checked_at = now
+        if count := self._bad_request_throttle.suppressed_count():
             log.warning("bad_requests", extra={"count": count})
         for conn in [conn for conn, (until, _) in self._peers.items() if until <= now]:
-            self._give_up(conn)
+            self._evict(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """Let a stop wait for idle connections no longer than that."""

@@ -11,22 +11,22 @@ from enum import Enum
 # connections. The send form is the largest that is posted: 1,600 characters of 12 bytes each when
 # they are escaped, and ten addresses of 2,048 of 3 bytes: 80 KB. A text that is a few times too
 # long still comes back with the reason.
-LARGEST_BODY = 128 * 1024
+MAX_BODY_BYTES = 128 * 1024
 # A status callback has a dozen fields and under 2 KB. The largest webhook that is sent here by
 # mistake carries a text of 1,600 characters, which takes 19 KB when every one is escaped.
-LARGEST_CALLBACK = 32 * 1024
-CHUNKING = 4  # a part of so many for the sizes between chunks
-LARGEST_HEAD = 128 * 1024
+MAX_CALLBACK_BYTES = 32 * 1024
+CHUNK_OVERHEAD_DIVISOR = 4  # a part of so many for the sizes between chunks
+MAX_HEAD_BYTES = 128 * 1024
 # Of a chunk-size line with its extensions, and of the trailers; the parser's own limits are larger.
-LARGEST_LINE = 4 * 1024
-LARGEST_TRAILERS = 8 * 1024
+MAX_CHUNK_LINE_BYTES = 4 * 1024
+MAX_TRAILER_BYTES = 8 * 1024
 LINE_END = b"\r\n"
 HEAD_END = b"\r\n\r\n"
-LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked[ \t]*\r\n", re.IGNORECASE)
 WEBHOOK = re.compile(rb"[A-Z]+ /+webhooks/")
-OLD_VERSION = re.compile(rb"[^\r]* HTTP/1\.0\r\n")
-EXPECTS = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
+HTTP_1_0 = re.compile(rb"[^\r]* HTTP/1\.0\r\n")
+EXPECT_CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 CHUNK_SIZE = re.compile(rb"0*([0-9a-fA-F]{1,8})")
 
 
@@ -50,12 +50,12 @@ class Framing:
         self._begin()
 
     def _begin(self) -> None:
-        self._searched = 0
+        self._searched_to = 0
         self._body_at = 0
         self._length: int | None = None  # None: chunked
         self._part_at = 0  # of the chunk-size line that is awaited, or of the trailers
         self._is_in_trailers = False
-        self._most = LARGEST_BODY
+        self._max_body = MAX_BODY_BYTES
         self._is_too_large = False
         self.has_large_body = False  # and so its end was not waited for
         self._awaits_continue = False
@@ -71,74 +71,74 @@ class Framing:
 
     def begin_next(self, unparsed: bytes) -> bool:
         """Go on after a request, with what its parser left; whether its end was certain."""
-        is_certain = self.ends_certainly
+        is_certain = self.has_certain_end
         self._bytes[:0] = unparsed
         self._begin()
         return is_certain
 
     @property
-    def ends_certainly(self) -> bool:
+    def has_certain_end(self) -> bool:
         """Whether another request can follow; not if part of this one was not waited for."""
         return not self._is_too_large
 
     def take_expectation(self) -> bool:
         """Whether the peer waits for "100 Continue" with its body; once."""
-        awaits, self._awaits_continue = self._awaits_continue, False
-        return awaits
+        is_awaited, self._awaits_continue = self._awaits_continue, False
+        return is_awaited
 
     def progress(self) -> Progress:
         if not self._bytes:
             return Progress.IDLE
         if not self._body_at and not self._find_head():
-            return self._partial_progress(LARGEST_HEAD)
+            return self._partial_progress(MAX_HEAD_BYTES)
         if self._length is None:
             return self._progress_in_chunks()
         if len(self._bytes) >= self._body_at + self._length:
             return Progress.COMPLETE
-        return self._partial_progress(self._body_at + self._most, self._length)
+        return self._partial_progress(self._body_at + self._max_body, self._length)
 
-    def _partial_progress(self, most: int, announced: int = 0) -> Progress:
-        self._is_too_large = len(self._bytes) > most or announced > LARGEST_BODY
-        self.has_large_body = 0 < self._body_at < len(self._bytes) - self._most
+    def _partial_progress(self, limit: int, announced: int = 0) -> Progress:
+        self._is_too_large = len(self._bytes) > limit or announced > MAX_BODY_BYTES
+        self.has_large_body = 0 < self._body_at < len(self._bytes) - self._max_body
         return Progress.COMPLETE if self._is_too_large else Progress.PARTIAL
 
     def _find(self, ending: bytes) -> int:
         """Where `ending` ends; 0 if it has not arrived. Goes on where the last search ended."""
-        at = self._bytes.find(ending, self._searched)
+        at = self._bytes.find(ending, self._searched_to)
         if at >= 0:
             return at + len(ending)
-        self._searched = max(len(self._bytes) - len(ending) + 1, self._searched)
+        self._searched_to = max(len(self._bytes) - len(ending) + 1, self._searched_to)
         return 0
 
     def _find_head(self) -> bool:
         end = self._find(HEAD_END)
         if not end:
             return False
-        self._body_at = self._part_at = self._searched = end
+        self._body_at = self._part_at = self._searched_to = end
         head = bytes(self._bytes[: self._body_at])
-        length = LENGTH.search(head)
+        length = CONTENT_LENGTH.search(head)
         self._length = None if CHUNKED.search(head) else int(length[1]) if length else 0
-        self._most = LARGEST_CALLBACK if WEBHOOK.match(head) else LARGEST_BODY
-        self._most += self._most // CHUNKING if self._length is None else 0
+        self._max_body = MAX_CALLBACK_BYTES if WEBHOOK.match(head) else MAX_BODY_BYTES
+        self._max_body += self._max_body // CHUNK_OVERHEAD_DIVISOR if self._length is None else 0
         # One of HTTP/1.0 is to be ignored: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
-        self._awaits_continue = bool(EXPECTS.search(head)) and not OLD_VERSION.match(head)
+        self._awaits_continue = bool(EXPECT_CONTINUE.search(head)) and not HTTP_1_0.match(head)
         return True
 
     def _progress_in_chunks(self) -> Progress:
         """Whether the body has come to its end, trailers included."""
-        most = self._body_at + self._most
+        limit = self._body_at + self._max_body
         while not self._is_in_trailers:
             end = self._find(LINE_END)
             if not end:
-                return self._partial_progress(min(most, self._part_at + LARGEST_LINE))
+                return self._partial_progress(min(limit, self._part_at + MAX_CHUNK_LINE_BYTES))
             size = CHUNK_SIZE.match(self._bytes, self._part_at)
             if size is None:
                 # No chunk size will become of it: the parser says so.
                 return Progress.COMPLETE
             self._is_in_trailers = int(size[1], 16) == 0
             # With no trailers, another CRLF follows that of the last chunk's line at once.
-            following = -len(LINE_END) if self._is_in_trailers else int(size[1], 16) + len(LINE_END)
-            self._part_at = self._searched = end + following
+            offset = -len(LINE_END) if self._is_in_trailers else int(size[1], 16) + len(LINE_END)
+            self._part_at = self._searched_to = end + offset
         if self._find(HEAD_END):
             return Progress.COMPLETE
-        return self._partial_progress(self._part_at + LARGEST_TRAILERS)
+        return self._partial_progress(self._part_at + MAX_TRAILER_BYTES)

@@ -15,16 +15,16 @@ class WaitingThreads:
 
     def __init__(self, threads: int) -> None:
         self._changed = Condition()
-        self._most = max(threads - max(threads // 4, 1), 1)
-        self._held = 0
+        self._max_waiting = max(threads - max(threads // 4, 1), 1)
+        self._held_count = 0
         self.count = 0
 
     def enter(self) -> bool:
         """Enter if a quarter of the threads does not wait; whether that was so."""
         with self._changed:
-            has_room = self.count < self._most
+            has_room = self.count < self._max_waiting
             self.count += has_room
-            self._changed.notify(max(self.count + self._held - self._most, 0))
+            self._changed.notify(max(self.count + self._held_count - self._max_waiting, 0))
             return has_room
 
     def leave(self) -> None:
@@ -34,13 +34,13 @@ class WaitingThreads:
     def hold_back(self, seconds: float) -> None:
         """Wait so long, or until somebody who has more to wait for needs the thread."""
         with self._changed:
-            if self.count + self._held >= self._most:
+            if self.count + self._held_count >= self._max_waiting:
                 return
-            self._held += 1
+            self._held_count += 1
             try:
                 self._changed.wait(seconds)
             finally:
-                self._held -= 1
+                self._held_count -= 1
 
 
 def init_app(app: Flask) -> None:
@@ -48,5 +48,5 @@ def init_app(app: Flask) -> None:
 
 
 def waiting_threads() -> WaitingThreads:
-    waiting: WaitingThreads = current_app.extensions["waiting_threads"]
-    return waiting
+    counter: WaitingThreads = current_app.extensions["waiting_threads"]
+    return counter

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flask import abort, request
 
-from smstracker.web.request_framing import LARGEST_CALLBACK
+from smstracker.web.request_framing import MAX_CALLBACK_BYTES
 from smstracker.web.security import reading_body
 
 # Each field costs two microseconds to read, even if the signature is wrong.
@@ -28,10 +28,10 @@ def read_beginning() -> Body:
 
 def read_callback_body() -> Body:
     """Read what may be a callback. Raises RequestEntityTooLarge, ClientDisconnected."""
-    if (request.content_length or 0) > LARGEST_CALLBACK:
+    if (request.content_length or 0) > MAX_CALLBACK_BYTES:
         abort(413)
-    content = _read(LARGEST_CALLBACK + 1)
-    if len(content) > LARGEST_CALLBACK or content.count(b"&") >= MAX_FIELDS:
+    content = _read(MAX_CALLBACK_BYTES + 1)
+    if len(content) > MAX_CALLBACK_BYTES or content.count(b"&") >= MAX_FIELDS:
         abort(413)
     return Body(content, len(content))
 

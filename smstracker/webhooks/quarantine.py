@@ -61,9 +61,9 @@ class Quarantine:
         if not is_paused:
             self._hold_back()
         if not is_paused and bucket.take():
-            current_writer().keep(request)
+            current_writer().store_refused(request)
             return True
-        current_writer().count_refused(patiently=not is_paused)
+        current_writer().count_refused(may_wait=not is_paused)
         return not (request.is_plausible and request.signature)
 
     def _hold_back(self) -> None:

@@ -18,7 +18,7 @@ from smstracker.refused.misfit import Refusal, find_misfit
 from smstracker.refused.payload import FORM_TYPE, read_form
 from smstracker.refused.request import raw_target
 from smstracker.refused.status_callback import VerifiedCallback, read_callback
-from smstracker.web.request_framing import LARGEST_BODY
+from smstracker.web.request_framing import MAX_BODY_BYTES
 from smstracker.webhooks.body import read_beginning, read_callback_body
 from smstracker.webhooks.quarantine import current_quarantine
 from smstracker.webhooks.writer import current_writer
@@ -46,7 +46,7 @@ def verify_signature() -> None:
     What cannot verify by its headers costs neither a parser nor a hash.
     """
     current_quarantine().log_suppressed_refusals()
-    if (request.content_length or 0) > LARGEST_BODY:
+    if (request.content_length or 0) > MAX_BODY_BYTES:
         abort(413)
     signature = request.headers.get(SIGNATURE, "")
     settings_header = request.headers.get(SIGNATURE_SETTINGS)

@@ -36,20 +36,20 @@ from smstracker.models.event_store import find_locked_sids, store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.request import RefusedRequest
 
-FLUSH_AFTER = timedelta(seconds=1)
-LONGEST_TURN = 0.05  # seconds
-CROWDED = 0.5  # seconds
+FLUSH_INTERVAL = timedelta(seconds=1)
+MAX_COUNT_WAIT_SECONDS = 0.05
+BUSY_SECONDS = 0.5
 # A process looks whether the quarantine is full once it has filled this part of the room that it
 # saw: nobody knows how many others fill it too.
-SHARE = 8
-STUCK_AFTER = 1.0  # seconds of one commit
+ROOM_DIVISOR = 8
+STUCK_SECONDS = 1.0  # of one commit
 # So long a group waits for a row before it is looked up which message is locked.
-LOCK_PATIENCE = "100ms"
+LOCK_TIMEOUT = "100ms"
 LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code for lock_timeout
 # So long after a lock was met, each group looks for locked messages before it writes: while it
 # waits for one of them, it holds the rows that it has written, and so holds up other processes.
-ON_GUARD = 5.0  # seconds
-HELD_PAUSE = 0.2  # seconds until a callback without room in a line tries once more
+LOCK_CHECK_SECONDS = 5.0
+RETRY_PAUSE_SECONDS = 0.2  # until a callback without room in a queue tries once more
 
 
 class StuckError(SQLAlchemyError):
@@ -64,10 +64,10 @@ class Callback(NamedTuple):
     """A verified callback, and the message in its path."""
 
     public_id: uuid.UUID | None
-    news: StatusUpdate
+    update: StatusUpdate
 
 
-class Done(Future[str | None]):
+class WriteResult(Future[str | None]):
     """The result is None once it is stored, or the message whose line its own thread is to write.
 
     The last try of a callback is counted as not stored if it finds no room in a line.
@@ -78,98 +78,101 @@ class Done(Future[str | None]):
         self.is_last = is_last
 
 
-Waiting = tuple[Callback | RefusedRequest, Done]
+PendingWrite = tuple[Callback | RefusedRequest, WriteResult]
 
 
 class CallbackWriter:
     """One for an app; threads share it."""
 
     def __init__(self, refused_callbacks_kept: int, threads: int = 16) -> None:
-        self._waiting: list[Waiting] = []
-        self._guard = Lock()
-        self._writing = Lock()
+        self._pending: list[PendingWrite] = []
+        self._lock = Lock()
+        self._write_lock = Lock()
         self._process = secrets.token_hex(8)
-        self._kept = refused_callbacks_kept
-        self._room = 0
+        self._max_refused = refused_callbacks_kept
+        self._free_rows = 0
         self._uncounted = 0
         # Callbacks that were answered with 503 since something was stored last; what kept the last
         # of them from being stored, and when.
         self.not_stored = 0
         self.failure: tuple[DatabaseProblem, datetime] | None = None
-        self._crowded_at = -CROWDED
+        self._busy_at = -BUSY_SECONDS
         self._written_at = utcnow()
-        self._began: float | None = None  # the commit that is under way
-        self._most_waiting = max(threads // 2, 1)  # in a commit that is stuck
-        self._most_aside = max(threads // 4, 1)
-        self._lines: dict[str, list[Waiting]] = {}  # by message, behind the one being written
-        self._aside = 0
-        self._locked_at = -ON_GUARD
+        self._commit_started_at: float | None = None  # the commit that is under way
+        self._max_pending = max(threads // 2, 1)  # in a commit that is stuck
+        self._max_queued = max(threads // 4, 1)
+        self._queues: dict[str, list[PendingWrite]] = {}  # by message, behind the one being written
+        self._queued_count = 0
+        self._locked_at = -LOCK_CHECK_SECONDS
 
-    def store(self, public_id: uuid.UUID | None, news: StatusUpdate) -> None:
+    def store(self, public_id: uuid.UUID | None, update: StatusUpdate) -> None:
         """Return when the callback is durably stored; raise what kept it from being stored."""
-        self._write(Callback(public_id, news))
+        self._write(Callback(public_id, update))
 
-    def keep(self, evidence: RefusedRequest) -> None:
+    def store_refused(self, refused: RefusedRequest) -> None:
         """The same for a refused callback."""
-        self._write(evidence)
+        self._write(refused)
 
     @property
     def is_busy(self) -> bool:
         """Whether callbacks are being stored at this moment, or came side by side just before."""
-        return self._writing.locked() or time.monotonic() - self._crowded_at < CROWDED
+        return self._write_lock.locked() or time.monotonic() - self._busy_at < BUSY_SECONDS
 
-    def count_refused(self, patiently: bool = True) -> None:
+    def count_refused(self, may_wait: bool = True) -> None:
         """Count a refused callback that is not kept, with the next commit or in a second.
 
         It waits for the commit that is under way, so that a flood goes no faster than what is
         signed: without that, its threads would take the interpreter from those that store. It does
         not wait long, or a database that hangs would take every thread.
         """
-        with self._guard:
+        with self._lock:
             self._uncounted += 1
-        if not self._writing.acquire(timeout=LONGEST_TURN if patiently else 0):
+        if not self._write_lock.acquire(timeout=MAX_COUNT_WAIT_SECONDS if may_wait else 0):
             return
         try:
-            if abs(utcnow() - self._written_at) >= FLUSH_AFTER:
+            if abs(utcnow() - self._written_at) >= FLUSH_INTERVAL:
                 self._write_all(db.engine)
         finally:
-            self._writing.release()
+            self._write_lock.release()
 
-    def _write(self, what: Callback | RefusedRequest) -> None:
+    def _write(self, item: Callback | RefusedRequest) -> None:
         try:
-            self._write_in_group(what, Done(is_last=False))
+            self._write_in_group(item, WriteResult(is_last=False))
         except NoRoomError:
-            time.sleep(HELD_PAUSE)
-            self._write_in_group(what, Done())
+            time.sleep(RETRY_PAUSE_SECONDS)
+            self._write_in_group(item, WriteResult())
 
-    def _write_in_group(self, what: Callback | RefusedRequest, done: Done) -> None:
-        with self._guard:
-            self._refuse_if_stuck(what)
-            self._waiting.append((what, done))
-        with self._writing:
-            if not done.done():
+    def _write_in_group(self, item: Callback | RefusedRequest, result: WriteResult) -> None:
+        with self._lock:
+            self._refuse_if_stuck(item)
+            self._pending.append((item, result))
+        with self._write_lock:
+            if not result.done():
                 self._write_all(db.engine)
-        message = done.result()
-        if message is not None:
-            self._write_line(db.engine, message, what)
+        sid = result.result()
+        if sid is not None:
+            self._write_queue(db.engine, sid, item)
 
-    def _refuse_if_stuck(self, what: Callback | RefusedRequest) -> None:
-        is_slow = self._began is not None and time.monotonic() - self._began > STUCK_AFTER
-        if is_slow and len(self._waiting) >= self._most_waiting:
-            self.not_stored += isinstance(what, Callback)
+    def _refuse_if_stuck(self, item: Callback | RefusedRequest) -> None:
+        is_slow = (
+            self._commit_started_at is not None
+            and time.monotonic() - self._commit_started_at > STUCK_SECONDS
+        )
+        if is_slow and len(self._pending) >= self._max_pending:
+            self.not_stored += isinstance(item, Callback)
             raise StuckError
 
     def _write_all(self, engine: Engine) -> None:
-        self._written_at, self._began = utcnow(), time.monotonic()
-        group = self._take_waiting()
-        if sum(isinstance(what, Callback) for what, _ in group) > 1:
-            self._crowded_at = time.monotonic()
+        self._written_at, self._commit_started_at = utcnow(), time.monotonic()
+        group = self._take_pending()
+        if sum(isinstance(item, Callback) for item, _ in group) > 1:
+            self._busy_at = time.monotonic()
         try:
-            self._leave_to_lines(group, self._messages_with_line())
+            self._move_to_queues(group, self._find_queued_sids())
             self._commit_around_locks(engine, group)
         except UNAVAILABLE as error:
             # Whoever came meanwhile would wait as long again.
-            self._fail(group + self._take_waiting(), error)
+            self._fail(group + self._take_pending(), error)
         except Exception as error:
             # One of them cannot be stored; that must not cost the others their place.
             if len(group) > 1:
@@ -177,18 +180,18 @@ class CallbackWriter:
             self._fail(group, error)
         finally:
             # From its end, or what failed after seconds would be tried again at once.
-            self._written_at, self._began = utcnow(), None
+            self._written_at, self._commit_started_at = utcnow(), None
             _settle(group, RuntimeError("not stored"))
 
-    def _take_waiting(self) -> list[Waiting]:
-        with self._guard:
-            group, self._waiting = self._waiting, []
+    def _take_pending(self) -> list[PendingWrite]:
+        with self._lock:
+            group, self._pending = self._pending, []
         return group
 
-    def _commit_around_locks(self, engine: Engine, group: list[Waiting]) -> None:
+    def _commit_around_locks(self, engine: Engine, group: list[PendingWrite]) -> None:
         """Commit the group but what is locked elsewhere, which leaves it."""
-        if time.monotonic() - self._locked_at < ON_GUARD:
-            self._leave_locked(engine, group)
+        if time.monotonic() - self._locked_at < LOCK_CHECK_SECONDS:
+            self._queue_locked(engine, group)
         for _ in range(2):
             try:
                 return self._commit(engine, group)
@@ -196,169 +199,181 @@ class CallbackWriter:
                 if not _is_lock(error):
                     raise
             self._locked_at = time.monotonic()
-            self._leave_locked(engine, group)
+            self._queue_locked(engine, group)
         # What is in the way is no message that can be seen as locked.
         return self._commit_each(engine, group)
 
-    def _leave_locked(self, engine: Engine, group: list[Waiting]) -> None:
-        locked = _locked_messages(engine, group)
-        if locked:
+    def _queue_locked(self, engine: Engine, group: list[PendingWrite]) -> None:
+        sids = _find_locked_sids(engine, group)
+        if sids:
             self._locked_at = time.monotonic()
-        self._leave_to_lines(group, locked)
+        self._move_to_queues(group, sids)
 
-    def _commit_each(self, engine: Engine, group: list[Waiting]) -> None:
+    def _commit_each(self, engine: Engine, group: list[PendingWrite]) -> None:
         """Empty the group, with a commit for each."""
         while group:
             self._commit_alone(engine, group.pop(0))
 
-    def _commit(self, engine: Engine, group: list[Waiting]) -> None:
+    def _commit(self, engine: Engine, group: list[PendingWrite]) -> None:
         now, uncounted, not_stored = utcnow(), self._uncounted, self.not_stored
         counts = CallbackCounts(refused=uncounted, not_stored=not_stored)
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE}'")
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             # Refused ones first, in every process, so that none ever waits in a circle.
-            room = self._keep(connection, group, counts, now)
-            self._record(connection, group, counts, now)
-        self._room = room
-        with self._guard:
+            free_rows = self._store_refused(connection, group, counts, now)
+            self._store_callbacks(connection, group, counts, now)
+        self._free_rows = free_rows
+        with self._lock:
             self._uncounted -= uncounted
             self.not_stored -= not_stored
             self.failure = None
         _settle(group)
 
-    def _record(
-        self, connection: Connection, group: list[Waiting], counts: CallbackCounts, now: datetime
+    def _store_callbacks(
+        self,
+        connection: Connection,
+        group: list[PendingWrite],
+        counts: CallbackCounts,
+        now: datetime,
     ) -> None:
         """Store the callbacks of the group, and add to the tally what it was."""
         # In the order of the SIDs, so that two processes never wait for one another's rows; the
         # sort keeps what belongs to one message in the order in which it came.
-        callbacks = [what for what, _ in group if isinstance(what, Callback)]
-        for public_id, news in sorted(callbacks, key=lambda one: one.news.twilio_sid or ""):
-            recorded = store_callback(connection, public_id, news)
-            counts.repeated += recorded.is_repeated
-            counts.unmatched += not recorded.has_message
-            counts.by_key += news.signed_with == SHARED_KEY
+        callbacks = [item for item, _ in group if isinstance(item, Callback)]
+        for public_id, update in sorted(
+            callbacks, key=lambda callback: callback.update.twilio_sid or ""
+        ):
+            outcome = store_callback(connection, public_id, update)
+            counts.repeated += outcome.is_repeated
+            counts.unmatched += not outcome.has_message
+            counts.by_key += update.signed_with == SHARED_KEY
             counts.accepted += 1
         counts.last_accepted_at = now if counts.accepted else None
         CallbackTally.add(connection, self._process, counts, now)
 
-    def _messages_with_line(self) -> frozenset[str]:
+    def _find_queued_sids(self) -> frozenset[str]:
         """As they are at one moment: lines end meanwhile, and a callback belongs to one side."""
-        with self._guard:
-            return frozenset(self._lines)
+        with self._lock:
+            return frozenset(self._queues)
 
-    def _leave_to_lines(self, group: list[Waiting], locked: Collection[str | None]) -> None:
+    def _move_to_queues(self, group: list[PendingWrite], sids: Collection[str | None]) -> None:
         """Take the callbacks of `locked` messages out of the group and set them aside."""
-        if not locked:
+        if not sids:
             return
-        held: list[Waiting] = []
-        remaining: list[Waiting] = []
+        to_queue: list[PendingWrite] = []
+        remaining: list[PendingWrite] = []
         for write in group:
-            (held if _message_sid(write[0]) in locked else remaining).append(write)
+            (to_queue if _message_sid(write[0]) in sids else remaining).append(write)
         group[:] = remaining
-        left = self._set_aside(held)
-        _settle([one for one in left if not one[1].is_last], NoRoomError())
-        self._fail(left, NoRoomError())
+        rejected = self._enqueue(to_queue)
+        _settle([write for write in rejected if not write[1].is_last], NoRoomError())
+        self._fail(rejected, NoRoomError())
 
-    def _set_aside(self, group: list[Waiting]) -> list[Waiting]:
+    def _enqueue(self, group: list[PendingWrite]) -> list[PendingWrite]:
         """Let each message's callbacks be written in a line of their own; those without room."""
-        left = []
-        with self._guard:
-            for what, done in group:
-                message = _message_sid(what)
-                if message is None or self._aside >= self._most_aside:
-                    left.append((what, done))
+        rejected = []
+        with self._lock:
+            for item, result in group:
+                sid = _message_sid(item)
+                if sid is None or self._queued_count >= self._max_queued:
+                    rejected.append((item, result))
                     continue
-                self._aside += 1
-                if message in self._lines:
-                    self._lines[message].append((what, done))
+                self._queued_count += 1
+                if sid in self._queues:
+                    self._queues[sid].append((item, result))
                 else:
-                    self._lines[message] = []
-                    done.set_result(message)
-        return left
+                    self._queues[sid] = []
+                    result.set_result(sid)
+        return rejected
 
-    def _write_line(self, engine: Engine, message: str, what: Callback | RefusedRequest) -> None:
+    def _write_queue(self, engine: Engine, sid: str, item: Callback | RefusedRequest) -> None:
         """Write a callback and those that came behind it, then let the next one's thread go on."""
-        first: Waiting = (what, Done())
-        with self._guard:
-            group, self._lines[message] = [first, *self._lines[message]], []
+        own_write: PendingWrite = (item, WriteResult())
+        with self._lock:
+            group, self._queues[sid] = [own_write, *self._queues[sid]], []
         try:
             with engine.begin() as connection:
-                self._record(connection, group, CallbackCounts(), utcnow())
+                self._store_callbacks(connection, group, CallbackCounts(), utcnow())
             _settle(group)
         except Exception as error:
             self._fail(group, error)
         finally:
-            with self._guard:
-                self._aside -= len(group)
-                following = self._lines.pop(message)
-                if following:
-                    self._lines[message] = following[1:]
-                    following[0][1].set_result(message)
-        first[1].result()
+            with self._lock:
+                self._queued_count -= len(group)
+                later_writes = self._queues.pop(sid)
+                if later_writes:
+                    self._queues[sid] = later_writes[1:]
+                    later_writes[0][1].set_result(sid)
+        own_write[1].result()
 
-    def _keep(
-        self, connection: Connection, group: list[Waiting], counts: CallbackCounts, now: datetime
+    def _store_refused(
+        self,
+        connection: Connection,
+        group: list[PendingWrite],
+        counts: CallbackCounts,
+        now: datetime,
     ) -> int:
         """Keep what was refused; how many more this process may keep before it has to look."""
-        room = self._room
-        refused = [what for what, _ in group if isinstance(what, RefusedRequest)]
-        for evidence in sorted(refused, key=lambda one: one.fingerprint):
-            row = {**evidence.row(), "fingerprint": evidence.fingerprint}
-            room -= RefusedCallback.store(connection, row, now)
+        free_rows = self._free_rows
+        refusals = [item for item, _ in group if isinstance(item, RefusedRequest)]
+        for refused in sorted(refusals, key=lambda refused: refused.fingerprint):
+            row = {**refused.row(), "fingerprint": refused.fingerprint}
+            free_rows -= RefusedCallback.store(connection, row, now)
             counts.refused += 1
-        if room < 0:
-            room = max(RefusedCallback.evict(connection, self._kept), 0) // SHARE
-        return room
+        if free_rows < 0:
+            free_rows = max(RefusedCallback.evict(connection, self._max_refused), 0) // ROOM_DIVISOR
+        return free_rows
 
-    def _commit_alone(self, engine: Engine, one: Waiting) -> None:
+    def _commit_alone(self, engine: Engine, write: PendingWrite) -> None:
         try:
-            self._commit(engine, [one])
+            self._commit(engine, [write])
         except Exception as error:
-            message = _message_sid(one[0])
-            if message and _is_lock(error):
-                self._leave_to_lines([one], {message})
+            sid = _message_sid(write[0])
+            if sid and _is_lock(error):
+                self._move_to_queues([write], {sid})
             else:
-                self._fail([one], error)
+                self._fail([write], error)
 
-    def _fail(self, group: list[Waiting], error: BaseException) -> None:
-        if all(done.done() for _, done in group):
+    def _fail(self, group: list[PendingWrite], error: BaseException) -> None:
+        if all(result.done() for _, result in group):
             return
-        lost = [what for what, done in group if isinstance(what, Callback) and not done.done()]
+        lost_callbacks = [
+            item for item, result in group if isinstance(item, Callback) and not result.done()
+        ]
         problem = explain(error)
-        with self._guard:
-            self.not_stored += len(lost)
+        with self._lock:
+            self.not_stored += len(lost_callbacks)
             self.failure = (problem, utcnow()) if problem else None
         _settle(group, error)
 
 
-def _locked_messages(engine: Engine, group: list[Waiting]) -> set[str | None]:
+def _find_locked_sids(engine: Engine, group: list[PendingWrite]) -> set[str | None]:
     """The messages of the group that another transaction holds, by SID."""
-    callbacks = [what for what, _ in group if isinstance(what, Callback)]
+    callbacks = [item for item, _ in group if isinstance(item, Callback)]
     if not callbacks:
         return set()
     with engine.connect() as connection:
-        named = [(callback.public_id, callback.news.twilio_sid) for callback in callbacks]
-        return find_locked_sids(connection, named)
+        pairs = [(callback.public_id, callback.update.twilio_sid) for callback in callbacks]
+        return find_locked_sids(connection, pairs)
 
 
-def _message_sid(what: Callback | RefusedRequest) -> str | None:
-    return what.news.twilio_sid if isinstance(what, Callback) else None
+def _message_sid(item: Callback | RefusedRequest) -> str | None:
+    return item.update.twilio_sid if isinstance(item, Callback) else None
 
 
 def _is_lock(error: Exception) -> bool:
     return getattr(getattr(error, "orig", None), "sqlstate", None) == LOCK_NOT_AVAILABLE
 
 
-def _settle(group: list[Waiting], error: BaseException | None = None) -> None:
-    for _, done in group:
-        if done.done():
+def _settle(group: list[PendingWrite], error: BaseException | None = None) -> None:
+    for _, result in group:
+        if result.done():
             continue
         if error is None:
-            done.set_result(None)
+            result.set_result(None)
         else:
-            done.set_exception(error)
+            result.set_exception(error)
 
 
 def init_app(app: Flask) -> None:
