@@ -44,13 +44,13 @@ DEMO_KEY_ID = "webhooks_sharedkey_demo"
 
 _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
-# An Auth Token: one with a curly quote around it could not even be sent.
+# An Auth Token; with a curly quote around it, it could not even be sent.
 _AUTH_TOKEN = re.compile(r"[!#-&(-_a-~]+")
 _UNQUOTED_SHAPE = "the token alone, without blanks, quotes and accents"
 # Of a shared webhook key.
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-# E.164, a short code, or an alphanumeric sender with at least one letter. Which of the other
-# characters a country takes is left to Twilio; "+4915O1234" with a letter O is a slip.
+# E.164, a short code, or an alphanumeric sender with at least one letter. Twilio decides which
+# other characters a country accepts; "+4915O1234" with a letter O is a typo.
 _SENDER = re.compile(
     r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])(?!\+[0-9])[A-Za-z0-9 &+_-]{1,11}"
 )
@@ -82,16 +82,16 @@ RESERVED = OFTEN_SET | {
     *("ALERT_EMAIL", "ALERT_WEBHOOK_SECRET", "ALERT_WEBHOOK_URL", "KEEP_MESSAGE_DAYS"),
     *("KEEP_TEXT_DAYS", "REDACT_AT_TWILIO", "SEND_PER_SECOND", "TEAM_LOG"),
 }
-# In `.env` every name is meant for us; the environment also holds those of other programs.
+# In `.env` every name is meant for us; the environment also has names of other programs.
 FILE_SIMILARITY, ENVIRONMENT_SIMILARITY = 0.85, 0.8
 MIN_GUESS_LENGTH = 7
-# Two slips only in a long name: MAIL_HOST is no MAIL_PORT.
+# Only a long name may have two typos: MAIL_HOST is no MAIL_PORT.
 LONG_NAME_LENGTH = 12
 # In `.env` no name that begins so is another program's.
 _OUR_PREFIXES = ("TWILIO_", "MAIL_", "MAILER_", "SMTP_", "EMAIL_", "SIGN_IN_")
 # But these are of Twilio's own tools and other products, which may share the file.
 _OTHER_TWILIO_PREFIXES = ("TWILIO_API_KEY", "TWILIO_API_SECRET", "TWILIO_VERIFY_", "TWILIO_TEST_")
-# What other programs call the same: wrong in `.env`, theirs in the environment.
+# Other programs' names for our settings: wrong in `.env`, legitimate in the environment.
 _MAIL_WORDS = {
     "MAIL_SERVER": "HOST HOSTNAME SERVER SMTP SMTP_HOST SMTP_SERVER RELAY",
     "MAIL_PORT": "PORT SMTP_PORT",
@@ -131,7 +131,7 @@ _OTHER_NAMES |= {
     for family in families.split()
     if f"{family}_{word}" not in SETTINGS
 }
-# Other programs read these too, so in the environment only a slip of the fingers counts.
+# Other programs read these too, so in the environment only a typo of a letter counts.
 _SHARED_NAMES = (
     frozenset(name for name in SETTINGS if name.startswith(("MAIL_", "WEB_"))) | OFTEN_SET
 )
@@ -143,7 +143,7 @@ _SHARED_NAMES |= {
     "PORT",
     "TEAM_LOG",
 }
-# What only a real installation has. A demo that has it is one that lost its credentials.
+# Settings of a real installation only: a demo that has one has lost its credentials.
 REAL_SETTINGS = (
     "TWILIO_ACCOUNT_SID",
     "TWILIO_AUTH_TOKEN",
@@ -169,7 +169,7 @@ _PLACEHOLDER_KEY = re.compile(
     r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…"
 )
 _SQLITE_OPTIONS = {"timeout", "detect_types", "check_same_thread", "cached_statements"}
-# What a person was to put a value for. An ellipsis at the end is how instructions write it.
+# A placeholder that was not filled in. Instructions end it with an ellipsis.
 _PLACEHOLDER_VALUE = re.compile(r".*(…|\.\.\.)|<.*>")
 _UNCHECKED_SETTINGS = (
     *("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER"),
@@ -182,7 +182,7 @@ T = TypeVar("T")
 
 
 class ConfigError(ValueError):
-    """The settings do not fit together; `problems` holds one sentence for each."""
+    """The settings are not valid; `problems` has one sentence for each fault."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
@@ -193,7 +193,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class MailConfig:
-    """How mail leaves; `server` is None when no SMTP server is set."""
+    """The settings of mail; `server` is None when no SMTP server is set."""
 
     server: str | None
     port: int
@@ -264,7 +264,7 @@ class Config:
 
 
 class _Reader:
-    """Takes settings out of a mapping and gathers what is wrong with them."""
+    """Reads settings from a mapping and collects their problems."""
 
     def __init__(self, env: Mapping[str, str | None]) -> None:
         self.env = {name: value.strip() for name, value in env.items() if value and value.strip()}
@@ -315,7 +315,7 @@ class _Reader:
 
 
 def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None = None) -> Config:
-    """The settings of `env`, or of `.env` overlaid by the process environment.
+    """Read the settings of `env`, or of `.env` overlaid by the process environment.
 
     `instance` is the folder of everything that is generated: the SQLite file and the secrets of
     demo mode. Raises `ConfigError`.
@@ -335,7 +335,7 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
 
 
 def read_env_file(path: Path) -> tuple[dict[str, str | None], list[str]]:
-    """The names and values of a `.env` file, and what cannot be read of it."""
+    """Return the names and values of a `.env` file, and its problems."""
     if not path.exists():
         return {}, []
     make_private(path)
@@ -354,18 +354,18 @@ def read_env_file(path: Path) -> tuple[dict[str, str | None], list[str]]:
     ]
     if broken:
         return {}, broken
-    # A value is what is written: a password may well hold ${x}.
+    # A value is taken as written: a password may well contain ${x}.
     return dict(dotenv_values(stream=StringIO(text), interpolate=False)), []
 
 
 def _find_values_expanded_by_flask(file: Mapping[str, str | None]) -> dict[str, str | None]:
-    """What Flask's own command has put into the environment with each ${…} replaced."""
+    """Return the values that Flask's command put into the environment with ${…} replaced."""
     has_loaded = "FLASK_RUN_FROM_CLI" in os.environ and not os.environ.get("FLASK_SKIP_DOTENV")
     return {name: value for name, value in file.items() if has_loaded and "${" in (value or "")}
 
 
 def make_private(path: Path, mode: int = 0o600) -> None:
-    """Shut others out of a file or folder of ours. `flask doctor` tells if it could not be done."""
+    """Close a file or folder of ours to other users. `flask doctor` reports where this failed."""
     with suppress(OSError):
         status = path.stat()
         # Never a folder where a file is expected, as in a mistaken DATABASE_URL.
@@ -379,7 +379,7 @@ def make_private(path: Path, mode: int = 0o600) -> None:
 def _find_unread_names(
     file: Mapping[str, str | None], env: Mapping[str, str | None]
 ) -> Iterator[str]:
-    """Say of each name that is set for us, or seems to be, that nothing reads it."""
+    """Report each name that is meant for us, or seems to be, and that nothing reads."""
     unset = {name for name in SETTINGS | RESERVED if not (env.get(name) or "").strip()}
     for name in sorted(env):
         if name in SETTINGS or not (env[name] or "").strip():
@@ -402,7 +402,7 @@ def _find_unread_names(
 
 
 def _guess_from_file(name: str, unset: set[str]) -> str | None:
-    """The name that one in `.env` stands for: respelt, misspelt, of a file, or another's for it."""
+    """Return the setting that a name in `.env` means: misspelt, of a file, or another program's."""
     normalized = _normalize_name(name).removesuffix("_FILE")
     if normalized in SETTINGS | RESERVED:
         return normalized
@@ -423,7 +423,7 @@ def _guess_from_file(name: str, unset: set[str]) -> str | None:
 
 
 def _guess_from_environment(name: str, unset: set[str]) -> str | None:
-    """The unset name that one in the environment misspells by a slip or two, or gives as a file."""
+    """Return the unset setting that a name in the environment misspells or gives as a file."""
     exact, normalized = name.removesuffix("_FILE"), _normalize_name(name).removesuffix("_FILE")
     if exact in SETTINGS | RESERVED:
         is_ours = exact in unset if exact in SETTINGS & _SHARED_NAMES else exact not in OFTEN_SET
@@ -448,7 +448,7 @@ def _normalize_name(name: str) -> str:
 
 
 def _find_same_stem(name: str, settings: Iterable[str]) -> str | None:
-    """The setting that is the same but for underscores, plurals and the order of its words."""
+    """Return the setting that differs only by underscores, plurals and the order of its words."""
     return next(
         (
             setting
@@ -466,7 +466,7 @@ def _strip_plurals(name: str) -> str:
 
 
 def _find_with_extra_word(name: str, unset: set[str]) -> str | None:
-    """The setting that has one word more, as TWILIO_AUTH_TOKEN has beside TWILIO_TOKEN."""
+    """Return the setting with one more word, such as TWILIO_AUTH_TOKEN for TWILIO_TOKEN."""
     name_words = name.split("_")
     for setting in sorted(SETTINGS, key=len):
         setting_words = setting.split("_")
@@ -481,13 +481,13 @@ def _find_with_extra_word(name: str, unset: set[str]) -> str | None:
 
 
 def _has_more_words(name: str, setting: str) -> bool:
-    """As SECRET_KEY_BASE, which is another's."""
+    """Recognise names such as SECRET_KEY_BASE, which belongs to another program."""
     setting_words, name_words = setting.split("_"), name.split("_")
     return len(name_words) > len(setting_words) and set(setting_words) <= set(name_words)
 
 
 def _has_other_word(name: str, setting: str) -> bool:
-    """As DATABASE_USER, whose last word is no slip in DATABASE_URL."""
+    """Recognise names such as DATABASE_USER, whose last word is no typo of DATABASE_URL's."""
     pairs = zip(name.split("_"), setting.split("_"), strict=False)
     return any(
         len(setting_word) <= 4 and _count_edits(name_word, setting_word) > 1
@@ -496,7 +496,7 @@ def _has_other_word(name: str, setting: str) -> bool:
 
 
 def _is_typo(name: str, setting: str) -> bool:
-    """Whether a slip in a word or two makes a name the setting.
+    """Check that a typo in a word or two turns the setting into the name.
 
     Another word in its place, as in DATABASE_SSL or EMAIL_PORT, is another program's name.
     """
@@ -517,12 +517,12 @@ def _is_typo(name: str, setting: str) -> bool:
 
 
 def _lacks_or_swaps_letters(name: str, setting: str) -> bool:
-    """Another letter may make another word, as DATABASE_URI, or a plural."""
+    """Exclude other letters: they may make another word, such as DATABASE_URI, or a plural."""
     return not Counter(name) - Counter(setting)
 
 
 def _count_edits(word: str, other: str) -> int:
-    """How many letters were left out, added, changed or swapped with the next."""
+    """Count the letters that were left out, added, changed or swapped with the next."""
     last_row: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(word):
@@ -596,14 +596,14 @@ def _build(reader: _Reader, demo: bool, instance: Path) -> Config:
 
 
 def _refuse_ineffective_settings(reader: _Reader, demo: bool) -> None:
-    """What cannot do what whoever set it expects: a placeholder, or a setting beside another."""
+    """Refuse settings without effect: a placeholder, or a setting that another one overrides."""
     for name in _UNCHECKED_SETTINGS:
         if any(_PLACEHOLDER_VALUE.fullmatch(part) for part in reader.words(name)):
             reader.problem(name, "still holds a placeholder; set the real value")
     if demo:
         return
     for name in ("TWILIO_EDGE", "TWILIO_REGION"):
-        # An address that somebody has set is never rewritten.
+        # A configured address is never rewritten.
         if reader.text(name) and reader.text("TWILIO_API_BASE_URL"):
             reader.problem(name, "does nothing beside TWILIO_API_BASE_URL; remove one of them")
     for name in ("MAIL_USERNAME", "MAIL_PASSWORD"):
@@ -613,7 +613,7 @@ def _refuse_ineffective_settings(reader: _Reader, demo: bool) -> None:
 
 
 def _parse_host(raw: str) -> str | None:
-    """A host name or an IP address; 192.168.1.256 is neither."""
+    """Return a host name or an IP address; None for 192.168.1.256, which is neither."""
     try:
         ip_address(raw)
     except ValueError:
@@ -623,7 +623,7 @@ def _parse_host(raw: str) -> str | None:
 
 
 def _parse_bind_address(raw: str) -> str | None:
-    """An IP address, or a name that stands for one here. Whether it is free shows the server."""
+    """Return an IP address or a name that resolves here. The server checks that it is free."""
     if _parse_host(raw) is None:
         return None
     try:
@@ -653,7 +653,7 @@ def _read_twilio(reader: _Reader) -> tuple[str, str, str | None]:
 
 
 def _refuse_real_settings(reader: _Reader) -> None:
-    """Demo mode lets everybody in: never where the credentials of an installation got lost."""
+    """Refuse demo mode, which admits everybody, where a real installation lost its credentials."""
     names = (name + suffix for name in REAL_SETTINGS for suffix in ("", "_FILE"))
     signs = [f"{name} is set" for name in names if reader.text(name)]
     base = _parse_base_url(reader.text("PUBLIC_BASE_URL") or "")
@@ -664,7 +664,7 @@ def _refuse_real_settings(reader: _Reader) -> None:
 
 
 def describe_live_signs(*signs: str) -> str:
-    """Why demo mode does not start."""
+    """Return why demo mode does not start."""
     text = f"{', '.join(signs[:-1])} and {signs[-1]}" if signs[1:] else signs[0]
     return (
         f"not set, but this looks like a real installation: {text}. Set both, or try the demo "
@@ -754,7 +754,7 @@ def _read_api_base_url(reader: _Reader) -> str:
 
 
 def _parse_base_url(raw: str) -> str | None:
-    """`raw` as scheme://host[:port], or None if it is anything else or more than that."""
+    """Return `raw` as scheme://host[:port]; None if it is anything else or more."""
     try:
         parts = urlsplit(raw)
         port = parts.port
@@ -773,7 +773,7 @@ def _is_https_or_loopback(base: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
+    """Check that a host name or address can only mean this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -811,7 +811,7 @@ def _read_database_url(reader: _Reader, demo: bool, instance: Path) -> str:
 
 
 def _find_hosts(url: URL) -> list[str]:
-    """The hosts of a PostgreSQL URL, without ports."""
+    """Return the hosts of a PostgreSQL URL, without ports."""
     query = url.query.get("host", ())
     query_hosts = [query] if isinstance(query, str) else list(query)
     hosts = [host for text in (url.host or "", *query_hosts) for host in text.split(",")]
@@ -821,7 +821,7 @@ def _find_hosts(url: URL) -> list[str]:
 
 
 def sqlite_path(url: URL) -> Path | None:
-    """The file of a SQLite URL; None if it is of memory, or of a file that is deleted at once."""
+    """Return the file of a SQLite URL; None for memory or a temporary file."""
     path, _, query = (url.database or "").removeprefix("file:").partition("?")
     options = [*url.query.items(), *(tuple(pair.split("=", 1)) for pair in query.split("&"))]
     in_memory = ("mode", "memory") in options or ("vfs", "memdb") in options
@@ -851,7 +851,7 @@ def _read_secret_key(reader: _Reader, demo: bool, instance: Path) -> str:
 
 
 def _describe_weakness(key: str, other_secrets: list[str | None]) -> str | None:
-    """Why somebody could guess the key that signs sessions."""
+    """Return why the key that signs sessions could be guessed; None if it could not."""
     if len(key) < MIN_SECRET_KEY_LENGTH:
         return f"must have at least {MIN_SECRET_KEY_LENGTH} characters"
     if key in other_secrets:
@@ -868,11 +868,11 @@ def _describe_weakness(key: str, other_secrets: list[str | None]) -> str | None:
 
 
 def _read_or_generate(instance: Path, name: str) -> str:
-    """A random 32-digit hexadecimal string that is made once and kept in the instance folder."""
+    """Return a random 32-digit hexadecimal string, generated once and kept in `instance`."""
     path = instance / name
     _make_instance(instance)
     try:
-        # Linking a finished file is atomic: of two processes that start at once, both use one.
+        # Linking a finished file is atomic: two processes that start at once use the same one.
         draft_path = instance / f".{name}.{secrets.token_hex(8)}"
         if not path.exists():
             draft_path.touch(mode=0o600)
@@ -907,7 +907,7 @@ def _read_mail(reader: _Reader) -> MailConfig:
 
 
 def _read_sender(reader: _Reader) -> str | None:
-    """MAIL_DEFAULT_SENDER as a header has it: the name quoted if need be, the domain as A-label."""
+    """Return MAIL_DEFAULT_SENDER for a header: a quoted name if needed, the domain as A-label."""
     raw = reader.text("MAIL_DEFAULT_SENDER")
     if raw is None:
         return None
@@ -927,7 +927,7 @@ def _read_sender(reader: _Reader) -> str | None:
 
 
 def _read_sign_in_allow(reader: _Reader, demo: bool) -> tuple[str, ...] | None:
-    """Addresses and @domains in their one spelling; None lets everyone in (demo mode's default)."""
+    """Return addresses and @domains in their one spelling; None, demo mode's default, for all."""
     entries: list[str] = []
     for number, entry in enumerate(reader.words("SIGN_IN_ALLOW"), start=1):
         try:

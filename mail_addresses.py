@@ -1,4 +1,4 @@
-"""Mail addresses: one spelling for each, and a reason for what is none. Pure.
+"""Mail addresses: one spelling each, or the reason for a refusal. Pure.
 
 Beside `config`, because settings are read before the package can be imported.
 """
@@ -9,8 +9,8 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 
 from typed_text import is_invisible
 
-# The library refuses what the public internet does not deliver to. An installation may well be in a
-# network of its own, with mail at name@clinic.local or name@home.arpa, so `_is_reserved` decides.
+# The library refuses domains without public mail. A private network may well have mail at
+# name@clinic.local or name@home.arpa, so `_is_reserved` decides.
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 MAX_LENGTH = 254
@@ -24,11 +24,11 @@ NOT_AN_ADDRESS = "That does not look like an e-mail address, such as name@exampl
 
 
 class MailAddressError(ValueError):
-    """The text is no address that can be used here; the message says why, to whoever typed it."""
+    """The text is no usable address; the message says why, for the person who typed it."""
 
 
 def normalize_email(text: str) -> str:
-    """The one spelling of an address: the local part in small letters, the domain as A-label.
+    """Return the one spelling of an address: local part in small letters, domain as A-label.
 
     Domains follow IDNA 2008 (UTS 46, non-transitional), so ß is not ss. Blanks and invisible
     characters around the address are dropped, inside they are refused. Full-width letters and
@@ -58,7 +58,7 @@ def normalize_email(text: str) -> str:
 
 
 def normalize_domain(text: str) -> str:
-    """The one spelling of a mail domain, as A-label. Raises MailAddressError."""
+    """Return the one spelling of a mail domain, as A-label. Raises MailAddressError."""
     return normalize_email(f"x@{_trim(text)}").partition("@")[2]
 
 
@@ -68,9 +68,9 @@ def half_width(text: str) -> str:
 
 
 def refuse_pattern(text: str) -> None:
-    """Raise MailAddressError if whoever wrote this means many addresses, as by `*@` or `@*.`.
+    """Raise MailAddressError if the text looks like a pattern, such as `*@` or `@*.`.
 
-    The signs may stand in an address, but hardly do: it would let in nobody, and say nothing of it.
+    These signs are legal in an address, but rare: as an address it would silently admit nobody.
     """
     if re.search(r"[*%?^$|\\\[\](){}]", half_width(text)):
         raise MailAddressError(
@@ -92,13 +92,13 @@ def _is_blank(character: str) -> bool:
 
 
 def _is_reserved(domain: str) -> bool:
-    """Whether nobody can have mail there (RFC 6761, RFC 7686, and reverse look-ups in `arpa`)."""
+    """Recognise domains without mail (RFC 6761, RFC 7686, and reverse look-ups in `arpa`)."""
     top = domain.rpartition(".")[2]
     return top in ("invalid", "onion", "arpa") and not f".{domain}".endswith(".home.arpa")
 
 
 def _refusal(address: str) -> str | None:
-    """Why the text cannot be an address, where that can be said better than the library does."""
+    """Return why the text is no address, where we can say it better than the library."""
     local, at_sign, domain = address.rpartition("@")
     if len(address) > MAX_LENGTH:
         return "That is too long for an e-mail address."
@@ -128,7 +128,7 @@ def _local_refusal(local: str) -> str | None:
 
 
 def _domain_refusal(address: str) -> str:
-    """The sentence for what the library refuses: the domain, if it would refuse it alone too."""
+    """Return the sentence for a refusal of the library; it names the domain if that is at fault."""
     local, _, domain = address.rpartition("@")
     try:
         validate_email(f"{local}@example.com", check_deliverability=False)

@@ -1,4 +1,4 @@
-"""What cannot be seen in typed text, and digits of every script. Imports nothing of ours.
+"""Invisible characters and digits of all scripts in typed text. Imports nothing of ours.
 
 Beside `mail_addresses`, because settings are read before the package can be imported.
 """
@@ -7,11 +7,11 @@ import unicodedata
 
 
 class MixedDigitsError(ValueError):
-    """The digits of one number come from several scripts; says so to whoever typed it."""
+    """The digits of one number come from several scripts; the message is for the typist."""
 
 
 def is_invisible(character: str) -> bool:
-    """Format characters such as the zero-width space, and variation selectors."""
+    """Recognise format characters, such as the zero-width space, and variation selectors."""
     is_variation_selector = character in "\u180b\u180c\u180d\u180f" or (
         "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
     )
@@ -19,10 +19,10 @@ def is_invisible(character: str) -> bool:
 
 
 def to_ascii_digits(text: str) -> str:
-    """The text with the digits of any one script as ASCII ones. Raises MixedDigitsError.
+    """Replace the digits of any one script by ASCII digits. Raises MixedDigitsError.
 
-    Unicode gives a decimal digit its value, so nothing is guessed; two scripts in one number are
-    a sign of something else.
+    Unicode defines the value of a decimal digit, so nothing is guessed; two scripts in one number
+    are a sign of something else.
     """
     zeros = {ord(character) - int(character) for character in text if character.isdecimal()}
     if len(zeros) > 1:

@@ -1,4 +1,4 @@
-"""JSON logs with a request id; no number, text, token or signature ever gets into them."""
+"""JSON logs with a request id, without phone numbers, texts, tokens or signatures."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
-# What a record may carry beside its event name; nothing else is written, whatever is passed.
+# The fields of a record that are written beside its event name; all others are dropped.
 FIELDS = (
     *("method", "route", "http_status", "ms", "message_sid", "message_id", "code", "reason"),
     "count",
@@ -28,7 +28,7 @@ FOREIGN_WARNING = "foreign_warning"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line. Exceptions give their type and frames but never their text."""
+    """Formats a record as one JSON line; of an exception only type and frames, never its text."""
 
     def format(self, record: logging.LogRecord) -> str:
         event = self._event(record)
@@ -41,7 +41,7 @@ class JsonFormatter(logging.Formatter):
         }
         line |= {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
         if event == FOREIGN_WARNING and (reason := explain_warning(record)):
-            # The id is that of the request which this thread answered last.
+            # The id would be that of the last request of this thread.
             line |= {"event": "server_warning", "reason": reason, "request_id": None}
         if record.exc_info and record.exc_info[0]:
             line |= _describe_error(record.exc_info[0], record.exc_info[2])
@@ -49,7 +49,7 @@ class JsonFormatter(logging.Formatter):
 
     @staticmethod
     def _event(record: logging.LogRecord) -> str:
-        """Ours by name. The warnings of others quote paths, and a path may hold a token."""
+        """Return the event name. Warnings of other libraries quote paths, which may hold tokens."""
         if record.name.startswith("smstracker."):
             return str(record.msg)
         return record.getMessage() if record.levelno < logging.WARNING else FOREIGN_WARNING
@@ -71,17 +71,17 @@ def configure(level: int = logging.INFO) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("werkzeug").addFilter(_is_not_request_line)
-    # These two write phone numbers: in the query of a look-up, in the path of a request.
+    # Both log phone numbers: in the query of a look-up, in the path of a request.
     for logger_name in ("twilio", "urllib3"):
         logging.getLogger(logger_name).setLevel(logging.ERROR)
-    # It tells which database it has met, at every question whether the tables are up to date.
+    # It logs the kind of database at each check of the migrations.
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _is_not_request_line(record: logging.LogRecord) -> bool:
-    """Whether the development server says something else than which path was asked for.
+    """Drop the development server's request lines: a path may hold a sign-in token.
 
-    A path may hold a sign-in token. `_end` logs each request by its rule.
+    `_end` logs each request by its rule instead.
     """
     return " - - [" not in record.getMessage()
 
@@ -92,7 +92,7 @@ def set_log_event(event: str, **fields: str | None) -> None:
 
 
 def suppress_log_line() -> None:
-    """Write no line for this request: it is one of a flood that is told of in one line."""
+    """Write no line for this request: one line reports the whole flood it belongs to."""
     g.is_log_suppressed = True
 
 

@@ -66,7 +66,7 @@ MISTAKES = {
         "test_database",
         "test_callback_costs_an_insert_an_update_and_a_tally",
     ),
-    "there is no error text": ("test_log", "test_message_page_speaks_plainly"),
+    "there is no error text": ("test_message_log", "test_message_page_speaks_plainly"),
     "there is no timestamp": (
         "test_callbacks",
         "test_callback_moves_its_message_and_is_kept_whole",
@@ -76,8 +76,8 @@ MISTAKES = {
         "test_unknown_outcome_is_kept_as_unknown_and_never_repeated",
     ),
     "test credentials never call back": (
-        "test_loop",
-        "test_message_ends_as_its_story_tells",
+        "test_simulator_api",
+        "test_message_ends_as_its_scenario_says",
     ),
     "an API key is taken for the token that verifies": (
         "test_config",

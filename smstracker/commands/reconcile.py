@@ -1,4 +1,4 @@
-"""flask messages reconcile: ask Twilio now."""
+"""flask messages reconcile: look up messages at Twilio now."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ MAX_BUSY_RETRIES = 5
 @click.argument("id_or_sid", metavar="[ID]", required=False)
 @click.option("--all", "wants_all", is_flag=True, help="Every message that is not final.")
 def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
-    """Ask Twilio now: about what is due, about one message (our id or the SID), or about all."""
+    """Look up messages at Twilio now: those due, one (our id or the SID), or all."""
     if id_or_sid and wants_all:
         raise click.UsageError("Give an ID or --all, not both.")
     problem = database_problem()
@@ -57,7 +57,7 @@ def _explain_no_lookup(id_or_sid: str | None) -> str:
 
 
 def _look_up_all(open_messages: Sequence[OpenMessage]) -> str | None:
-    """Ask, show the progress, sum up; the last reason for which something could not be asked."""
+    """Look up each message with a progress bar; return the last reason for a failed look-up."""
     outcomes: Counter[str] = Counter()
     failure = None
     throttle = LookupThrottle()
@@ -84,7 +84,7 @@ def _lease(message: OpenMessage) -> bool:
 
 
 def _look_up_with_retries(message: OpenMessage, throttle: LookupThrottle) -> LookupOutcome:
-    """Look up at the rate that the workers share, and again after a pause if Twilio is busy."""
+    """Look up at the rate that all workers share; retry after a pause while Twilio is busy."""
     for _ in range(MAX_BUSY_RETRIES):
         Event().wait(throttle.reserve())
         try:

@@ -61,7 +61,7 @@ def find_form_warnings() -> SendWarnings:
 
 
 def find_form_page_hints() -> list[str]:
-    """One sentence for each line that is a page around a picture; faults are refused elsewhere."""
+    """Return a sentence for each line whose address is a page; other faults are refused later."""
     return [
         f"Picture line {line} {hint}"
         for line, address in split_addresses(unix_lines(request.form.get("media_urls", "")))

@@ -1,4 +1,4 @@
-"""Keep demo mode, where everybody may sign in, away from the database of a real installation."""
+"""Guard that keeps demo mode, where everybody may sign in, off a live installation's database."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,15 +12,16 @@ from config import ConfigError
 from smstracker.clock import utcnow
 from smstracker.database.problems import LIVE, NOT_MIGRATED, LiveDatabaseError, explain
 
-# Messages of a live account; whom a live installation let in, by command or by SIGN_IN_ALLOW; who
-# is signed in there. The first can be asked of a database of any version, so it comes first.
+# Messages of a live account; users whom a live installation admitted, by command or by
+# SIGN_IN_ALLOW; its sessions. The first query works on a database of any version, so it comes
+# first.
 LIVE_SIGN_QUERIES = (
     "SELECT 1 FROM message WHERE NOT simulated LIMIT 1",
     """SELECT 1 FROM "user" WHERE let_in_by IN ('added-live', 'setting') LIMIT 1""",
     "SELECT 1 FROM user_session WHERE NOT is_demo LIMIT 1",
 )
-# The same for a demo that runs: what is written meanwhile stands among the newest, and all messages
-# would be too many to look through each time.
+# The same for a running demo: new messages are among the newest, and all messages are too many to
+# search each time.
 NEW_LIVE_SIGN_QUERIES = (
     """SELECT 1 FROM (SELECT simulated FROM message ORDER BY id DESC LIMIT 100) AS newest
     WHERE NOT simulated LIMIT 1""",
@@ -30,9 +31,9 @@ CHECK_INTERVAL = timedelta(seconds=1)
 
 
 def refuse_live_database(engine: Engine) -> None:
-    """Raise ConfigError if the database is a real installation's.
+    """Raise ConfigError if the database belongs to a live installation.
 
-    One that cannot be used now is judged once it can: nobody gets a connection before.
+    A database that cannot be used now is checked at its first connection.
     """
     DemoGuard(engine)
     try:
@@ -45,9 +46,10 @@ def refuse_live_database(engine: Engine) -> None:
 
 
 class DemoGuard:
-    """Judges each new connection of an engine, and once a second one that is used again.
+    """Checks each new connection of an engine, and once a second a reused one.
 
-    Not the start alone: the database may be away then, have no tables yet, or become a live one.
+    A check at the start is not enough: the database may be away then, have no tables yet, or become
+    a live one later.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -62,7 +64,7 @@ class DemoGuard:
             raise LiveDatabaseError
 
     def _check_again(self, connection: Any, _record: object, _proxy: object) -> None:
-        """Have every connection replaced if the database is live now: no new one is given."""
+        """Invalidate all connections if the database is live now; new ones are refused."""
         now = utcnow()
         if abs(now - self._checked_at) < CHECK_INTERVAL:
             return

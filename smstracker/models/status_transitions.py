@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.dml import ReturningUpdate
+from sqlalchemy.sql.elements import Null
 
 from smstracker.database.engine import UtcDateTime
 from smstracker.models.events import StatusEvent, StatusUpdate
@@ -64,11 +65,6 @@ def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | 
         code.is_not(None),
     )
     final = at if word in status.FINAL else null()
-    # An update resumes the look-ups of a message that was given up.
-    first_lookup_at = bindparam("first_lookup_at", type_=UtcDateTime())
-    lookup_at = (
-        null() if word in status.FINAL else func.coalesce(Message.next_lookup_at, first_lookup_at)
-    )
     accepted = null() if word in (*status.OUTCOME_OPEN, *status.NOT_SENT) else at
     return (
         update(Message)
@@ -86,10 +82,18 @@ def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | 
             final_at=case((rises, final), else_=Message.final_at),
             accepted_at=func.coalesce(Message.accepted_at, accepted),
             conflicting=or_(Message.conflicting, contradicts),
-            next_lookup_at=case((rises, lookup_at), else_=Message.next_lookup_at),
+            next_lookup_at=case((rises, _lookup_at(word)), else_=Message.next_lookup_at),
         )
         .returning(Message.status, Message.status_at, Message.status_source)
     )
+
+
+def _lookup_at(word: str) -> ColumnElement[datetime | None] | Null:
+    """Return the next look-up; an update resumes the look-ups of a message that was given up."""
+    if word in status.FINAL:
+        return null()
+    first_lookup_at = bindparam("first_lookup_at", type_=UtcDateTime())
+    return func.coalesce(Message.next_lookup_at, first_lookup_at)
 
 
 def _contradicts(word: str) -> ColumnElement[bool]:

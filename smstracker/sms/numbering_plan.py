@@ -1,4 +1,4 @@
-"""What numbering plans say of digits: country code, prefixes, forms for calls at home. Pure."""
+"""Numbering plans: country codes, prefixes, forms for calls within a country. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from phonenumbers import (
     PhoneNumberType,
 )
 
-MAX_DIGITS = 15  # digits of E.164, with the country code
+MAX_DIGITS = 15  # of E.164, with the country code
 NORTH_AMERICA = "1"
 _MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 _MEXICO, _MEXICAN_PREFIX = "52", re.compile("01|04[45]|1")  # all given up in 2019
 # Country codes whose numbers are dialled alike: France and its departments, Italy and San Marino.
 _SHARED_PLANS = ({"33", "262", "508", "590", "594", "596"}, {"39", "378"})
-# Where 8 is or was the trunk prefix; many write it still.
+# Regions where 8 is or was the trunk prefix, which many still write.
 _SOVIET_REGIONS = re.compile("AM|AZ|BY|EE|GE|KG|KZ|LT|LV|MD|RU|TJ|TM|UA|UZ")
 
 
@@ -50,13 +50,13 @@ class Number:
 
     @property
     def international(self) -> str:
-        """As people read it in any country; in E.164 if spacing would change a digit."""
+        """The number as people read it in any country; E.164 if spacing would change a digit."""
         formatted = phonenumbers.format_number(self.parsed, PhoneNumberFormat.INTERNATIONAL)
         return formatted if re.sub(r"[^0-9]", "", formatted) == self.e164[1:] else self.e164
 
     @property
     def local(self) -> str:
-        """As people write it within its country."""
+        """The number as people write it within its country."""
         return phonenumbers.format_number(self.parsed, PhoneNumberFormat.NATIONAL)
 
     @property
@@ -69,29 +69,29 @@ class Number:
 
     @property
     def is_written_without_trunk_prefix(self) -> bool:
-        """As in China and Brazil, which have a 0 that nobody writes before a mobile number."""
+        """True in China and Brazil: nobody writes their 0 before a mobile number."""
         return self.local_digits == self.national
 
 
 def find_country_code(digits: str) -> str | None:
-    """The country code with which digits begin; None if no country has it."""
+    """Return the country code with which the digits begin; None if no country has it."""
     codes = (digits[:size] for size in (1, 2, 3))
     return next((code for code in codes if code in _country_codes()), None)
 
 
 def split_country_code(number: str) -> tuple[str, str] | None:
-    """The country code of a number in E.164 and the digits after it; None if no country has it."""
+    """Split a number in E.164 after its country code; None if no country has that code."""
     code = find_country_code(number.removeprefix("+"))
     return (code, number.removeprefix("+")[len(code) :]) if code else None
 
 
 def trunk_prefix(region: str) -> str:
-    """What is dialled before a number within the region: 0 in Germany, 8 in Russia."""
+    """Return the digits dialled before a number within the region: 0 in Germany, 8 in Russia."""
     return _metadata(region).national_prefix or ""
 
 
 def find_in_shared_plan(number: Number) -> list[Number]:
-    """The valid numbers that share their digits at home with this one: 0692 is +262, not +33."""
+    """Return the valid numbers with the same digits at home: 0692 is +262, not +33."""
     codes = {other_code for plan in _SHARED_PLANS if number.code in plan for other_code in plan}
     national = number.national
     numbers = [Number(code, national) for code in sorted(codes - {number.code})]
@@ -101,7 +101,7 @@ def find_in_shared_plan(number: Number) -> list[Number]:
 
 
 def read_after_trunk_prefix(digits: str, region: str) -> list[Number]:
-    """The valid numbers behind a trunk prefix of the region, the Soviet 8 and 80 included."""
+    """Return the valid numbers behind a trunk prefix of the region, also the Soviet 8 and 80."""
     trunk = trunk_prefix(region)
     prefixes = [trunk] if trunk else []
     if _SOVIET_REGIONS.fullmatch(region):
@@ -112,7 +112,7 @@ def read_after_trunk_prefix(digits: str, region: str) -> list[Number]:
 
 
 def find_dialled_within(digits: str, region: str) -> list[Number]:
-    """The valid numbers that digits reach within the region, behind a carrier's code or not."""
+    """Return the valid numbers that the digits reach in the region, also behind a carrier code."""
     numbers = read_after_trunk_prefix(digits, region)
     try:
         parsed = phonenumbers.parse(digits, region)
@@ -124,7 +124,7 @@ def find_dialled_within(digits: str, region: str) -> list[Number]:
 
 
 def strip_domestic_prefix(number: Number) -> Number:
-    """The number as it is dialled from abroad; the same if nothing is to be changed."""
+    """Return the number as dialled from abroad; the same if nothing changes."""
     if number.code == _MEXICO:
         return Number(number.code, _MEXICAN_PREFIX.sub("", number.national, count=1))
     try:
@@ -135,7 +135,7 @@ def strip_domestic_prefix(number: Number) -> Number:
 
 
 def max_mobile_length(region: str) -> int:
-    """Digits after the country code, of any number there if none is known to be mobile."""
+    """Return the most digits after the country code, of all numbers if none is known as mobile."""
     metadata = _metadata(region)
     lengths = metadata.mobile.possible_length if metadata.mobile else ()
     return max([length for length in lengths if length > 0] or [MAX_DIGITS])
@@ -148,7 +148,7 @@ def has_carrier_codes(region: str) -> bool:
 
 
 def international_prefixes(digits: str, region: str) -> list[str]:
-    """What is dialled for the + in the region and begins these digits: several where it may."""
+    """Return all beginnings of the digits that are dialled in the region in place of the +."""
     pattern = re.compile(_metadata(region).international_prefix or "(?!)")
     beginnings = (digits[:size] for size in range(1, len(digits)))
     return [beginning for beginning in beginnings if pattern.fullmatch(beginning)]
@@ -160,5 +160,5 @@ def _country_codes() -> frozenset[str]:
 
 
 def _metadata(region: str) -> PhoneMetadata:
-    # What belongs to no country, such as +800, has no prefixes.
+    # Codes that belong to no country, such as +800, have no prefixes.
     return PhoneMetadata.metadata_for_region(region) or PhoneMetadata(region, register=False)

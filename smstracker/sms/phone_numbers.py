@@ -1,8 +1,8 @@
-"""Phone numbers that people type: exactly the digits that were typed, or a reason.
+"""Phone numbers that people type: exactly the typed digits, or a reason for a refusal.
 
-No parser looks for a number in the text. What is typed is trimmed, spelled out in ASCII, held
-against one grammar, and completed by the region alone: an international prefix becomes the +, a
-trunk prefix (0 in Germany) is left out, the country code of the region is put in front.
+No parser looks for a number in the text. The text is trimmed, converted to ASCII, checked against
+one grammar, and completed by the region alone: an international prefix becomes the +, a trunk
+prefix (0 in Germany) is dropped, the country code of the region is added.
 """
 
 import re
@@ -44,7 +44,7 @@ __all__ = [
 
 
 def parse_recipient(typed: str, region: str) -> str:
-    """The number that somebody typed, in E.164. Raises PhoneNumberError in their words."""
+    """Return the typed number in E.164. Raises PhoneNumberError, whose text is for the typist."""
     try:
         return _parse(typed, region)
     except AmbiguousNumberError as ambiguity:
@@ -69,7 +69,7 @@ def _parse(typed: str, region: str) -> str:
 
 
 def spell_recipient(typed: str, region: str) -> Spelling:
-    """The digits that somebody typed, of a whole number or of its end. Raises PhoneNumberError."""
+    """Return the typed digits, of a whole number or its end. Raises PhoneNumberError."""
     is_north_american = phonenumbers.country_code_for_region(region) == int(NORTH_AMERICA)
     try:
         return spell_number(typed, accepts_vanity=is_north_american)
@@ -78,7 +78,7 @@ def spell_recipient(typed: str, region: str) -> Spelling:
 
 
 def format_international(number: str) -> str:
-    """A stored number as people read it; whatever is not one, or is a channel's, stays as it is."""
+    """Format a stored number for people; other texts and channel addresses stay unchanged."""
     if not re.fullmatch(r"\+[1-9][0-9]{6,14}", number):
         return number
     parts = split_country_code(number)
@@ -91,7 +91,7 @@ def _holds_whole_number(parts: tuple[str, ...], spelling: Spelling, region: str)
 
 
 def _explain_placeholder(error: PlaceholderError, region: str) -> PhoneNumberError:
-    """The refusal of a notation that nobody dials, with the number that it stands for."""
+    """Return the refusal of a notation that nobody dials, with the number that it means."""
     try:
         numbers = [read_number(error.compact, region)]
     except AmbiguousNumberError as ambiguity:
@@ -106,7 +106,7 @@ def _explain_placeholder(error: PlaceholderError, region: str) -> PhoneNumberErr
 
 
 def _advise_beginning(ambiguity: AmbiguousNumberError, region: str) -> str:
-    """What to type instead. Only what is then taken is named."""
+    """Return what to type instead, naming only spellings that are then accepted."""
     spellings = [text for number in ambiguity.numbers for text in _list_spellings(number, region)]
     trunk = trunk_prefix(region)
     if spellings:
@@ -120,7 +120,7 @@ def _advise_beginning(ambiguity: AmbiguousNumberError, region: str) -> str:
 
 
 def _list_spellings(number: Number, region: str) -> list[str]:
-    """A number as it may be typed: with +, and with the trunk prefix where one is written."""
+    """Return a number as it may be typed: with +, and with a trunk prefix if people write one."""
     trunk, local = trunk_prefix(region), number.local
     has_trunk = bool(trunk) and number.local_digits.startswith(trunk)
     try:

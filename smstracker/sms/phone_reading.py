@@ -1,6 +1,6 @@
-"""What the digits of a number mean in a region: one number that can be no other one, or a reason.
+"""Reading of digits as the one number that they can mean in a region.
 
-Raises PhoneNumberError throughout; DoubtError where several numbers may be meant.
+Raises PhoneNumberError throughout, AmbiguousNumberError where several numbers may be meant.
 """
 
 import re
@@ -52,11 +52,11 @@ _ANOTHER_CODE = "Numbers that begin like that have another country code."
 
 
 class TooLongError(PhoneNumberError):
-    """What was typed is longer than any number of the region, or than any mobile one."""
+    """The number is longer than any of the region, or than any mobile one."""
 
 
 class AmbiguousNumberError(PhoneNumberError):
-    """What was typed may mean one of several numbers, or one that is dialled otherwise."""
+    """The digits may mean one of several numbers, or one that is dialled in another way."""
 
     def __init__(self, reason: str, digits: str, numbers: Iterable[Number | None]) -> None:
         super().__init__(reason)
@@ -76,7 +76,7 @@ def read_or_none(read: Callable[..., Number], *arguments: Number | str) -> Numbe
 
 
 def read_number(compact: str, region: str, first_group: str = "") -> Number:
-    """The number of a spelling without separators, in which "o" stands for "(0)".
+    """Read a spelling without separators, in which "o" stands for "(0)".
 
     `first_group` is what the first separator sets apart: the country code in "+84 95…".
     """
@@ -89,7 +89,7 @@ def read_number(compact: str, region: str, first_group: str = "") -> Number:
 
 
 def _read_after_plus(digits: str, region: str, first_group: str) -> Number:
-    """The number behind a +, unless a number as it is dialled at home may stand there.
+    """Read the number behind a +, unless it may be a number as dialled at home.
 
     "+8 (495) 123-45-67" is typed in Russia for +7 495…, and reads as a number of Vietnam.
     """
@@ -111,7 +111,7 @@ def _read_after_plus(digits: str, region: str, first_group: str) -> Number:
 
 
 def _find_dialled_numbers(digits: str, region: str, *, needs_prefix: bool) -> list[Number]:
-    """The valid numbers that digits reach in the region: by a prefix, or as they are."""
+    """Return the valid numbers that the digits reach in the region: by a prefix, or as they are."""
     tails = [digits[len(prefix) :] for prefix in international_prefixes(digits, region)]
     foreign_numbers = [
         number
@@ -125,7 +125,7 @@ def _find_dialled_numbers(digits: str, region: str, *, needs_prefix: bool) -> li
 
 
 def _build_country_refusal(digits: str, region: str) -> PhoneNumberError:
-    """The refusal of a + that no country code follows, with the number that is dialled so."""
+    """Return the refusal of a + without a country code, with the number that is dialled so."""
     try:
         numbers = [read_number(digits, region)]
     except AmbiguousNumberError as without_plus:
@@ -137,12 +137,12 @@ def _build_country_refusal(digits: str, region: str) -> PhoneNumberError:
 
 
 def _read_after_prefix(compact: str, prefixes: list[str], region: str) -> Number:
-    """The number behind an international prefix, if the digits can be read in no other way.
+    """Read the number behind an international prefix, if no other reading is possible.
 
-    In South Korea 001 41… is dialled for Switzerland, and typed for the United States by whoever
-    dials 00 at home.
+    In South Korea 001 41… is dialled for Switzerland, but people used to dialling 00 type it for
+    the United States.
     """
-    # One digit alone may be the trunk prefix of somewhere else.
+    # A single digit may be the trunk prefix of another country.
     sure_prefixes = [prefix for prefix in prefixes if prefix == "00" or len(prefix) > 2]
     unsure_prefixes = {"00", *prefixes}.difference(sure_prefixes)
     numbers = [
@@ -170,7 +170,7 @@ def _read_after_prefix(compact: str, prefixes: list[str], region: str) -> Number
 
 
 def _read_alternatives(compact: str, prefixes: Iterable[str]) -> list[Number]:
-    """The numbers behind prefixes of somewhere else, and the one whose + is lost."""
+    """Return the numbers behind other countries' prefixes, and the one whose + is lost."""
     tails = [
         compact.removeprefix(prefix) for prefix in sorted(prefixes) if compact.startswith(prefix)
     ]
@@ -199,7 +199,7 @@ def _read_international(digits: str) -> Number:
 
 
 def _require_valid_without_zero(number: Number) -> Number:
-    """The number without a 0 that was typed, if there is such a one."""
+    """Return a number whose typed 0 was dropped, if it is valid."""
     if not number.is_valid:
         _require_possible(number)
         raise PhoneNumberError(_UNCLEAR_TRUNK_ZERO)
@@ -211,7 +211,7 @@ def _has_trunk_zero(code: str) -> bool:
 
 
 def _read_domestic(digits: str, region: str) -> Number:
-    """The number of somebody in the region who has typed neither + nor an international prefix."""
+    """Read a number typed in the region without + and international prefix."""
     digits = digits.replace("o", "0", 1) if digits.startswith("o") else digits
     code, trunk = str(phonenumbers.country_code_for_region(region)), trunk_prefix(region)
     has_prefix = bool(trunk) and digits.startswith(trunk)
@@ -254,7 +254,7 @@ def _build_ambiguity(
 
 
 def _find_foreign_numbers(digits: str, domestic: Number) -> list[Number]:
-    """The numbers that were meant if the + is lost, maybe behind a trunk prefix."""
+    """Return the numbers that the digits mean if the + is lost, maybe behind a trunk prefix."""
     texts = [digits, domestic.national] if domestic.national.startswith(domestic.code) else [digits]
     if domestic.is_valid:  # a 0 after the country code would be far-fetched
         numbers = [Number(*parts) for parts in map(split_country_code, texts) if parts]
@@ -274,13 +274,13 @@ def _find_foreign_numbers(digits: str, domestic: Number) -> list[Number]:
 
 
 def _strip_if_foreign(number: Number, domestic: Number) -> Number:
-    """The number without a prefix for calls at home, where a reading at home is far-fetched."""
+    """Strip the prefix of calls at home where a reading at home is unlikely."""
     is_far_fetched = number.code == domestic.code or _is_too_long(domestic)
     return strip_domestic_prefix(number) if is_far_fetched and not number.is_valid else number
 
 
 def _drop_printed_zero(number: Number, digits: str) -> Number:
-    """The number of a local form with a 0 after the trunk prefix, as Belarus writes it (8 029)."""
+    """Drop the 0 that Belarus prints after its trunk prefix (8 029)."""
     candidate = Number(number.code, number.national[1:])
     return candidate if candidate.is_valid and candidate.local_digits == digits else number
 
@@ -293,7 +293,7 @@ def _is_short_or_emergency(digits: str, domestic: Number, region: str) -> bool:
 
 
 def _refuse_foreign(digits: str, domestic: Number, region: str) -> None:
-    """Refuse what is dialled otherwise or is longer than any number of the region."""
+    """Refuse digits that look foreign or are longer than any number of the region."""
     code = _example_country_code(domestic.code)
     advice = f"For another country begin with + and its code, as in +{code}."
     region_name = region_in_a_sentence(region)
@@ -314,7 +314,7 @@ def _example_country_code(home_code: str) -> str:
 
 
 def _require_possible(number: Number) -> Number:
-    """The number, unless none can look like that. Twilio is the judge of the rest."""
+    """Return the number, unless its form is impossible. The rest is for Twilio to decide."""
     if len(number.e164) > 1 + MAX_DIGITS:
         raise PhoneNumberError("That number is too long: it has 15 digits at most.")
     if not number.is_valid:
@@ -331,9 +331,9 @@ def _require_possible(number: Number) -> Number:
 
 
 def _refuse_domestic_form(number: Number, corrected: Iterable[Number] = ()) -> None:
-    """Refuse a number that has what is dialled only within its country, such as the 8 of Belarus.
+    """Refuse a number with digits dialled only within its country, such as the 8 of Belarus.
 
-    The number without it is shown, never taken: nobody has typed that.
+    The number without them is suggested, never used: nobody has typed it.
     """
     shared_numbers = find_in_shared_plan(number)
     if shared_numbers:
@@ -364,13 +364,13 @@ def _describe_unclear_zero(code: str, national: str) -> str:
 
 
 def suggest_spellings(*numbers: Number) -> str:
-    """What to type for the number that is meant; nothing if there is none."""
+    """Return a sentence that suggests the accepted numbers; "" if there are none."""
     spellings = [number.international for number in dict.fromkeys(numbers) if _is_accepted(number)]
     return f"Write it as {join_spellings(spellings)}." if spellings else ""
 
 
 def _is_accepted(number: Number) -> bool:
-    """Whether a number is valid, and taken as itself behind a +."""
+    """Check that a number is valid, and read as itself behind a +."""
     if not number.is_valid or (number.national.startswith("0") and _has_trunk_zero(number.code)):
         return False
     return read_or_none(_require_possible, number) == number

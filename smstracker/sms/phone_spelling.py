@@ -1,4 +1,4 @@
-"""The spelling of a phone number: what is trimmed, what may stand in it, and why not."""
+"""The spelling of a phone number: trimming, accepted characters, reasons for a refusal."""
 
 import re
 import unicodedata
@@ -50,11 +50,11 @@ _VANITY = re.compile(
 
 
 class PhoneNumberError(ValueError):
-    """What was typed is not one phone number; says why in the reader's words."""
+    """The text is not exactly one phone number; the message tells the reader why."""
 
 
 class PlaceholderError(PhoneNumberError):
-    """There is a notation in the number that nobody dials; `compact` is what stands beside it."""
+    """The number has a notation that nobody dials; `compact` is the number without it."""
 
     def __init__(self, notation: str, compact: str) -> None:
         super().__init__(f"“{notation}” stands for other digits. Type the number in full.")
@@ -64,10 +64,10 @@ class PlaceholderError(PhoneNumberError):
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """A + if one was typed and ASCII digits, with "o" for "(0)".
+    """The typed + and ASCII digits, with "o" for "(0)".
 
-    `beginnings` are the same of what stands before each slash, tilde and bracket, `parts` of what
-    stands before the other separators: a number of its own, perhaps.
+    `beginnings` are the same before each slash, tilde and bracket, `parts` before each other
+    separator: each may be a number of its own.
     """
 
     compact: str
@@ -86,7 +86,7 @@ class Spelling:
 
 
 def spell_number(typed: str, *, accepts_vanity: bool = False) -> Spelling:
-    """What was typed, without separators. Raises PhoneNumberError.
+    """Return the typed number without separators. Raises PhoneNumberError.
 
     Letters of a whole North American number (1-800-FLOWERS) become digits after +1, or wherever
     `takes_vanity` says that a number without + is such a one.
@@ -103,7 +103,7 @@ def spell_number(typed: str, *, accepts_vanity: bool = False) -> Spelling:
 
 
 def _trim(typed: str) -> str:
-    """Without what cannot be seen, quotes and white space at the ends, and a link's scheme."""
+    """Remove invisible characters, quotes and white space at the ends, and a link's scheme."""
     text = "".join(character for character in typed if not is_invisible(character))
     text = _strip(text)
     if len(text) > _MAX_LENGTH:  # before any pattern looks at it
@@ -133,7 +133,7 @@ def _strip(text: str) -> str:
 
 
 def _to_ascii(text: str) -> str:
-    """Digits of any one script, dashes, spaces and full-width forms as their ASCII ones."""
+    """Replace digits of any one script, dashes, spaces and full-width forms by ASCII."""
     try:
         return "".join(map(_ascii_form, to_ascii_digits(text)))
     except MixedDigitsError as error:
@@ -182,7 +182,7 @@ def _refuse_other_characters(text: str) -> None:
 
 
 def _refuse_decimal(text: str) -> None:
-    """`+491512345678.0` was a number once; its last digit would make it another one."""
+    """Refuse `+491512345678.0`: a spreadsheet's decimal, whose last digit is none of the number."""
     before, dot, decimals = re.sub(r"[ ()\-/~]", "", text).rpartition(".")
     if not dot or not decimals.isdecimal():
         return

@@ -1,4 +1,4 @@
-"""Addresses of pictures as people paste them: split where that is certain, else refused. Pure."""
+"""Picture addresses as people paste them: split where that is certain, else refused. Pure."""
 
 import re
 import unicodedata
@@ -23,10 +23,10 @@ _PRIVATE = "leads into a private network, where Twilio cannot fetch it. Put it o
 
 
 def split_addresses(text: str) -> list[tuple[int, str]]:
-    """Each address with the number of its line.
+    """Return each address with its line number.
 
-    White space is in no address, so a line is split there if an address follows each time. A comma
-    or semicolon beside it only separates; alone it may belong to an address.
+    No address contains white space, so a line is split there if an address follows each time. A
+    comma or semicolon beside white space only separates; alone it may belong to an address.
     """
     addresses: list[tuple[int, str]] = []
     for number, line in enumerate(text.split("\n"), start=1):
@@ -38,7 +38,7 @@ def split_addresses(text: str) -> list[tuple[int, str]]:
 
 
 def find_address_problem(address: str) -> str | None:
-    """Why Twilio could not fetch a picture there, to follow "Line 2 "; None if it may."""
+    """Return why Twilio cannot fetch the address, to follow "Line 2 "; None if it may."""
     problem = _spelling_problem(address) or _joined_problem(address) or _scheme_problem(address)
     if problem:
         return problem

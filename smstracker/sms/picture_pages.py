@@ -1,10 +1,10 @@
-"""Addresses of pages around a picture, as drives and galleries share them. Pure."""
+"""Recognition of addresses that show a picture in a page, as drives and galleries share. Pure."""
 
 import re
 from urllib.parse import parse_qs, urlsplit
 
-# Name, host, path, and what in the query makes the picture itself of it. A path of any length means
-# that the host shows pages alone: its pictures lie on other hosts, such as i.imgur.com.
+# Name, host, path, and the query options that return the picture itself. A path of any length means
+# that the host has only pages: its pictures are on other hosts, such as i.imgur.com.
 _PAGES = [
     ("Google Drive", r"drive\.google\.com", r"/([au]/[^/]+/)?(file|drive|open|folderview)\b.*", ""),
     ("Google Docs", r"docs\.google\.com", r"(?!.*/(uc|pub(chart)?|export|thumbnail)(/|$)).+", ""),
@@ -42,7 +42,7 @@ _PAGES = [
 _PATTERNS = [
     (name, re.compile(host), re.compile(path), raw.split()) for name, host, path, raw in _PAGES
 ]
-# As the help pages of these services say.
+# From the help pages of these services.
 _DIRECT_ADDRESS_TIPS = {
     "Dropbox": "; on Dropbox that is the same one with raw=1 in place of dl=0",
     "GitHub": "; on GitHub that is the same one with ?raw=true behind it",
@@ -51,7 +51,7 @@ _DIRECT_ADDRESS_TIPS = {
 
 
 def describe_page(address: str) -> str | None:
-    """What to say of an address that shows a picture in a page, to follow "Line 2 "."""
+    """Return a hint that follows "Line 2 " if the address is a page around a picture, else None."""
     try:
         parts = urlsplit(address)
     except ValueError:

@@ -1,10 +1,10 @@
-"""The names of regions, from the time zone database: a dependency already, and kept by IANA."""
+"""Names of regions, from IANA's time zone database, which is a dependency already."""
 
 import re
 from functools import cache
 from importlib.resources import files
 
-# What the table lacks or calls otherwise than most people do.
+# Names that the table lacks, or that most people call differently.
 _OTHER_NAMES = {
     "GB": "United Kingdom",
     "XK": "Kosovo",
@@ -21,13 +21,13 @@ _WITH_ARTICLE = re.compile(
 
 @cache
 def region_names() -> dict[str, str]:
-    """The name of each region by its two letters."""
+    """Return the names of all regions by their two-letter codes."""
     table = files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text("utf-8")
     rows = (line.split("\t", 1) for line in table.splitlines() if not line.startswith("#"))
     return dict(rows) | _OTHER_NAMES
 
 
 def region_in_a_sentence(region: str) -> str:
-    """A region as it follows "in" or "of": "Germany", "the United States or Canada"."""
+    """Return a region as it follows "in" or "of": "Germany", "the United States or Canada"."""
     name = region_names().get(region, region)
     return _SHARED_PLAN.get(region) or (f"the {name}" if _WITH_ARTICLE.fullmatch(name) else name)

@@ -1,8 +1,8 @@
-"""gunicorn's threaded worker, with a time limit on whatever waits for a peer.
+"""gunicorn's threaded worker, with a time limit on every wait for a peer.
 
-A thread gets a request when it is complete and hands its response over without waiting: reading,
-writing and closing are done by the main loop, where a slow peer costs a socket and no thread. Only
-a response too large to be held (an export) waits for its reader. Plain HTTP/1: TLS is the proxy's.
+A thread gets a complete request and hands over its response without waiting: the main loop reads,
+writes and closes, so that a slow peer costs a socket and no thread. Only a response too large to
+buffer (an export) waits for its reader. Plain HTTP/1: TLS is the proxy's.
 """
 
 import errno
@@ -48,7 +48,7 @@ Step = Callable[[TConn], None]
 
 
 class Phase(Enum):
-    """What a connection that no thread has waits for."""
+    """What a connection without a thread waits for."""
 
     IDLE = "a request"
     READING = "the rest of a request"
@@ -56,8 +56,8 @@ class Phase(Enum):
     WRITING = "a peer that takes the rest of a response"
 
 
-# Who has to make room for a new connection, if there is none of those before: whoever has sent
-# part of a request must not keep the door closed, nor be ended before those that wait longer.
+# The phases whose oldest connection makes room for a new one, the first phases first: a peer that
+# has sent part of a request must not block others, nor be ended before those that wait longer.
 EVICTION_ORDER = ((Phase.IDLE, Phase.READING), (Phase.CLOSING,), (Phase.WRITING,))
 
 
@@ -73,18 +73,18 @@ class PeerSocket(socket.socket):
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
 
     def receive(self) -> bytes | None:
-        """What has arrived, b"" at the end; None if nothing has yet."""
+        """Return what has arrived: b"" at the end, None if nothing yet."""
         try:
             return super().recv(PIECE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """What was received before; never waits for more. Called by the server's parser."""
+        """Return bytes received before, without waiting. Called by the server's parser."""
         return self.framing.take(size)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send, or hold what the peer does not take now. Raises BrokenPipeError if it stalls."""
+        """Send, or buffer what the peer does not take now. Raises BrokenPipeError if it stalls."""
         if not self._unsent:
             self._progress_at = time.monotonic()
         self._unsent += data
@@ -103,7 +103,7 @@ class PeerSocket(socket.socket):
         return self._progress_at + STALL_SECONDS - time.monotonic()
 
     def flush(self) -> bool:
-        """Send what the peer takes now; whether that was all."""
+        """Send what the peer takes now; return whether that was all."""
         unsent_before = len(self._unsent)
         try:
             while self._unsent:
@@ -118,10 +118,7 @@ class PeerSocket(socket.socket):
 
 
 class DeadlineWorker(ThreadWorker):
-    """`_peers` are the connections that no thread has: until when each may wait, and for what.
-
-    The one that has waited longest for its peer comes first.
-    """
+    """`_peers` maps each connection without a thread to its deadline and phase, oldest first."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -156,7 +153,7 @@ class DeadlineWorker(ThreadWorker):
         self._start_reading(conn)
 
     def _start_reading(self, conn: TConn) -> None:
-        # What was received behind a request comes first, or whoever sends many at once fills us.
+        # Bytes received behind a request come first, or a peer that sends many fills the buffer.
         progress: Progress = conn.sock.framing.progress()
         if progress is not Progress.COMPLETE:
             progress = self._receive(conn)
@@ -181,7 +178,7 @@ class DeadlineWorker(ThreadWorker):
             self._peers[conn] = (time.monotonic() + READ_SECONDS, Phase.READING)
 
     def _receive(self, conn: TConn) -> Progress:
-        """Take what has arrived; how much of a request there is by now."""
+        """Take what has arrived; return how much of a request there is by now."""
         framing: Framing = conn.sock.framing
         try:
             piece = conn.sock.receive()
@@ -195,14 +192,14 @@ class DeadlineWorker(ThreadWorker):
         return Progress.ENDED if is_over else progress
 
     def handle_request(self, req: Any, conn: TConn) -> bool:
-        # Leave to send the body was given when it was waited for, and has been used by now.
+        # "100 Continue" was sent while the body was awaited, so it is not sent again.
         req._expected_100_continue = False
         if not conn.sock.framing.ends_certainly:
             req.force_close()
         return bool(super().handle_request(req, conn))
 
     def finish_request(self, conn: TConn, done: "Future[bool]") -> None:
-        """Send what is left of the response, then read the next request or close."""
+        """Send the rest of the response, then read the next request or close."""
         keeps_open = not done.cancelled() and done.exception() is None and done.result()
 
         def proceed(conn: TConn) -> None:
@@ -233,7 +230,7 @@ class DeadlineWorker(ThreadWorker):
         return self._wait(conn, Phase.WRITING, WRITE_SECONDS, write)
 
     def _start_closing(self, conn: TConn) -> None:
-        """End our side and wait for the peer's: a reset would take the response from it."""
+        """End our side and wait for the peer's: a reset would discard the response."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
@@ -248,10 +245,10 @@ class DeadlineWorker(ThreadWorker):
         return self._wait(conn, Phase.CLOSING, CLOSE_SECONDS, drain)
 
     def _wait(self, conn: TConn, phase: Phase, seconds: float, step: Step) -> None:
-        """Call `step` whenever the peer does something, for so many seconds."""
+        """Call `step` at each event of the peer, for at most `seconds`."""
 
         def on_event(_socket: socket.socket) -> None:
-            if conn in self._peers:  # or it was ended after this event was noticed
+            if conn in self._peers:  # it may have been ended after this event was noticed
                 step(conn)
 
         self._peers[conn] = (time.monotonic() + seconds, phase)
@@ -271,7 +268,7 @@ class DeadlineWorker(ThreadWorker):
         conn.close()
 
     def _make_room(self) -> None:
-        """End the connection that has waited longest; never one that a thread answers."""
+        """End the connection that has waited longest, never one that a thread answers."""
         for phases in EVICTION_ORDER:
             evictable = (conn for conn, (_, phase) in self._peers.items() if phase in phases)
             if oldest := next(evictable, None):
@@ -286,14 +283,14 @@ class DeadlineWorker(ThreadWorker):
             log.error("too_many_open_files", extra={"reason": FILE_LIMIT_REASON})
 
     def _evict(self, conn: TConn) -> None:
-        """End a connection whose peer has not done its part, and say so if it waits for us."""
+        """End a connection whose peer is too slow, with a 408 if part of a request has arrived."""
         if self._peers[conn][1] is Phase.READING:
             with suppress(OSError):
                 conn.sock.send(TIMEOUT_RESPONSE, socket.MSG_DONTWAIT)
         self._end(conn)
 
     def murder_pending(self) -> None:
-        """End what waits for too long; called after each turn of the loop."""
+        """End connections that have waited too long; called after each turn of the loop."""
         now = time.monotonic()
         if now < self._checked_at + CHECK_INTERVAL_SECONDS:
             return
@@ -304,7 +301,7 @@ class DeadlineWorker(ThreadWorker):
             self._evict(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """Let a stop wait for idle connections no longer than that."""
+        """Limit how long a stop waits for idle connections."""
         for conn, (until, phase) in self._peers.items():
             if phase is Phase.IDLE:
                 self._peers[conn] = (min(until, deadline), phase)

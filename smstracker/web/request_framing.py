@@ -1,23 +1,23 @@
-"""When an HTTP/1 request has arrived as a whole: found in its bytes, before it is parsed.
+"""Detection of complete HTTP/1 requests in their bytes, before they are parsed.
 
-Nothing is decided here but when a thread gets it. The server's parser reads the same bytes and no
-others, so what is judged wrongly here ends in a 400 and holds nobody up.
+It decides only when a thread gets a request. The server's parser reads the same bytes, so an error
+here ends in a 400 and delays nobody.
 """
 
 import re
 from enum import Enum
 
-# More is not waited for: the app refuses it unread. Anybody can have so much held for each of his
-# connections. The send form is the largest that is posted: 1,600 characters of 12 bytes each when
-# they are escaped, and ten addresses of 2,048 of 3 bytes: 80 KB. A text that is a few times too
-# long still comes back with the reason.
+# A larger body is refused unread. Anybody can make the server hold this much for each connection.
+# The send form is the largest form: 1,600 characters of up to 12 bytes when escaped, and ten
+# addresses of 2,048 characters of up to 3 bytes, 80 KB in all. A text that is a few times too long
+# is still answered with the reason.
 MAX_BODY_BYTES = 128 * 1024
 # A status callback has a dozen fields and under 2 KB. The largest webhook that is sent here by
-# mistake carries a text of 1,600 characters, which takes 19 KB when every one is escaped.
+# mistake has a text of 1,600 characters: 19 KB if each is escaped.
 MAX_CALLBACK_BYTES = 32 * 1024
-CHUNK_OVERHEAD_DIVISOR = 4  # a part of so many for the sizes between chunks
+CHUNK_OVERHEAD_DIVISOR = 4  # of a chunked body, a quarter more for the chunk sizes
 MAX_HEAD_BYTES = 128 * 1024
-# Of a chunk-size line with its extensions, and of the trailers; the parser's own limits are larger.
+# A chunk-size line includes its extensions. The parser's own limits are larger.
 MAX_CHUNK_LINE_BYTES = 4 * 1024
 MAX_TRAILER_BYTES = 8 * 1024
 LINE_END = b"\r\n"
@@ -31,7 +31,7 @@ CHUNK_SIZE = re.compile(rb"0*([0-9a-fA-F]{1,8})")
 
 
 class Progress(Enum):
-    """How much of a request there is; `ENDED`: the peer has closed and there will be no more."""
+    """How much of a request has arrived; `ENDED`: the peer has closed its side."""
 
     IDLE = "idle"
     PARTIAL = "partial"
@@ -40,9 +40,9 @@ class Progress(Enum):
 
 
 class Framing:
-    """The bytes of one connection that no parser has taken yet.
+    """The bytes of one connection that the parser has not taken yet.
 
-    No byte is searched twice, however small the pieces are: this runs on the server's only loop.
+    No byte is searched twice, however small the pieces: this runs on the server's only loop.
     """
 
     def __init__(self) -> None:
@@ -64,13 +64,13 @@ class Framing:
         self._bytes += piece
 
     def take(self, size: int) -> bytes:
-        """The next bytes for the parser; b"" if there are no more."""
+        """Return the next bytes for the parser; b"" if there are no more."""
         piece = bytes(self._bytes[:size])
         del self._bytes[:size]
         return piece
 
     def begin_next(self, unparsed: bytes) -> bool:
-        """Go on after a request, with what its parser left; whether its end was certain."""
+        """Start the next request with the unparsed bytes; return whether the last end was sure."""
         is_certain = self.has_certain_end
         self._bytes[:0] = unparsed
         self._begin()
@@ -82,7 +82,7 @@ class Framing:
         return not self._is_too_large
 
     def take_expectation(self) -> bool:
-        """Whether the peer waits for "100 Continue" with its body; once."""
+        """Return, once, whether the peer waits for "100 Continue" before its body."""
         is_awaited, self._awaits_continue = self._awaits_continue, False
         return is_awaited
 
@@ -103,7 +103,7 @@ class Framing:
         return Progress.COMPLETE if self._is_too_large else Progress.PARTIAL
 
     def _find(self, ending: bytes) -> int:
-        """Where `ending` ends; 0 if it has not arrived. Goes on where the last search ended."""
+        """Return where `ending` ends; 0 if it has not arrived. Resumes after the last search."""
         at = self._bytes.find(ending, self._searched_to)
         if at >= 0:
             return at + len(ending)
@@ -120,12 +120,12 @@ class Framing:
         self._length = None if CHUNKED.search(head) else int(length[1]) if length else 0
         self._max_body = MAX_CALLBACK_BYTES if WEBHOOK.match(head) else MAX_BODY_BYTES
         self._max_body += self._max_body // CHUNK_OVERHEAD_DIVISOR if self._length is None else 0
-        # One of HTTP/1.0 is to be ignored: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
+        # HTTP/1.0's is to be ignored: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
         self._awaits_continue = bool(EXPECT_CONTINUE.search(head)) and not HTTP_1_0.match(head)
         return True
 
     def _progress_in_chunks(self) -> Progress:
-        """Whether the body has come to its end, trailers included."""
+        """Return how much of a chunked body has arrived, trailers included."""
         limit = self._body_at + self._max_body
         while not self._is_in_trailers:
             end = self._find(LINE_END)
@@ -133,10 +133,10 @@ class Framing:
                 return self._partial_progress(min(limit, self._part_at + MAX_CHUNK_LINE_BYTES))
             size = CHUNK_SIZE.match(self._bytes, self._part_at)
             if size is None:
-                # No chunk size will become of it: the parser says so.
+                # Not a chunk size: leave the error to the parser.
                 return Progress.COMPLETE
             self._is_in_trailers = int(size[1], 16) == 0
-            # With no trailers, another CRLF follows that of the last chunk's line at once.
+            # Without trailers, another CRLF follows that of the last chunk's line at once.
             offset = -len(LINE_END) if self._is_in_trailers else int(size[1], 16) + len(LINE_END)
             self._part_at = self._searched_to = end + offset
         if self._find(HEAD_END):

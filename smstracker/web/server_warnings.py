@@ -1,9 +1,9 @@
-"""What gunicorn's warnings mean, without what they quote: paths, numbers, tokens."""
+"""Explanations of gunicorn's warnings, without the paths, numbers and tokens that they quote."""
 
 import logging
 
 LISTENING = "the web server cannot listen there: check PORT and BIND_ADDRESS"
-# By how gunicorn's message begins, before its arguments are put in; the first that fits counts.
+# By the beginning of gunicorn's message template; the first match counts.
 MEANINGS = {
     "WORKER TIMEOUT": "a web process did not answer in time and is ended, with its requests",
     "Worker (pid:%s) was sent %s! Perhaps": "a web process was killed: is the memory used up?",
@@ -29,7 +29,7 @@ MEANINGS = {
 
 
 def explain_warning(record: logging.LogRecord) -> str | None:
-    """Why gunicorn warns; None if that is not known, or if it was not gunicorn."""
+    """Return why gunicorn warns; None if unknown or if another logger warns."""
     if record.name.partition(".")[0] != "gunicorn":
         return None
     template = str(record.msg)

@@ -1,8 +1,8 @@
-"""Counts the threads that wait for somebody outside: for Twilio or for a reader.
+"""Count of the threads that wait for an outside party: Twilio or a slow reader.
 
-Each kind has its own limit, and all have one together: a quarter of the threads stays for callbacks
-and for requests that end at once. Refused callbacks are held back on what those leave, and go on
-as soon as one of those needs the thread.
+Each kind has its own limit, and all have one together: a quarter of the threads stays free for
+callbacks and for requests that end at once. Refused callbacks are held back only on threads that
+these waits leave, and are released as soon as one of the waits needs the thread.
 """
 
 from threading import Condition
@@ -11,7 +11,7 @@ from flask import Flask, current_app
 
 
 class WaitingThreads:
-    """One for an app; whoever enters leaves again."""
+    """The counter of one app. Each successful `enter` needs one `leave`."""
 
     def __init__(self, threads: int) -> None:
         self._changed = Condition()
@@ -20,7 +20,7 @@ class WaitingThreads:
         self.count = 0
 
     def enter(self) -> bool:
-        """Enter if a quarter of the threads does not wait; whether that was so."""
+        """Enter while a quarter of the threads stays free; return whether that succeeded."""
         with self._changed:
             has_room = self.count < self._max_waiting
             self.count += has_room
@@ -32,7 +32,7 @@ class WaitingThreads:
             self.count -= 1
 
     def hold_back(self, seconds: float) -> None:
-        """Wait so long, or until somebody who has more to wait for needs the thread."""
+        """Wait for `seconds`, or until a wait that counts needs the thread."""
         with self._changed:
             if self.count + self._held_count >= self._max_waiting:
                 return

@@ -1,15 +1,14 @@
-"""Group commit: callbacks that wait at the same time are stored in one durable transaction.
+"""Group commit: callbacks that arrive together are stored in one durable transaction.
 
-A commit costs far more than the two statements of a callback, and on SQLite threads that fight for
-the write lock wait in ever longer naps. Here the first to come writes for all who wait, and each
-request is answered after the commit that holds its callback. (This is why the commit is not in the
-view: see bench/callbacks for what it gains.) What was refused is kept in the same transactions, so
-that it costs no commit of its own.
+A commit costs far more than the two statements of a callback, and on SQLite threads that compete
+for the write lock sleep ever longer. So the first thread writes for all that wait, and each request
+is answered after the commit of its callback. (This is why the view does not commit: bench/callbacks
+measures the gain.) Refused callbacks are stored in the same transactions, at no extra commit.
 
-A message that another transaction holds costs its own callbacks the wait and no others: they leave
-the group and are written, in their order, by the thread of the first of them. Only few threads wait
-that way; what finds no room tries once more, because another process of ours holds a row just as
-well, for the moment of its commit.
+A message that another transaction has locked delays its own callbacks only: they leave the group
+for a queue of that message, which the thread of its first callback writes in order. Only few
+threads may wait that way; a callback without room tries once more, because another process also
+locks a row, for the moment of its commit.
 """
 
 import secrets
@@ -39,25 +38,25 @@ from smstracker.refused.request import RefusedRequest
 FLUSH_INTERVAL = timedelta(seconds=1)
 MAX_COUNT_WAIT_SECONDS = 0.05
 BUSY_SECONDS = 0.5
-# A process looks whether the quarantine is full once it has filled this part of the room that it
-# saw: nobody knows how many others fill it too.
+# A process checks again whether the quarantine is full after it has filled this part of the free
+# rows: other processes fill them too.
 ROOM_DIVISOR = 8
 STUCK_SECONDS = 1.0  # of one commit
-# So long a group waits for a row before it is looked up which message is locked.
+# A group waits this long for a row before it looks up which message is locked.
 LOCK_TIMEOUT = "100ms"
 LOCK_NOT_AVAILABLE = "55P03"  # PostgreSQL's code for lock_timeout
-# So long after a lock was met, each group looks for locked messages before it writes: while it
-# waits for one of them, it holds the rows that it has written, and so holds up other processes.
+# For this long after a lock, each group looks for locked messages before it writes: while it waits
+# for one of them, it holds the rows that it has written, and so delays other processes.
 LOCK_CHECK_SECONDS = 5.0
 RETRY_PAUSE_SECONDS = 0.2  # until a callback without room in a queue tries once more
 
 
 class StuckError(SQLAlchemyError):
-    """So many wait for the database already that one more would keep a thread for nothing."""
+    """Too many threads wait for the database already: one more would wait in vain."""
 
 
 class NoRoomError(StuckError):
-    """The message is locked and no thread is left to wait. It may be free a moment later."""
+    """The message is locked and no thread may wait for it. It may be free a moment later."""
 
 
 class Callback(NamedTuple):
@@ -68,9 +67,9 @@ class Callback(NamedTuple):
 
 
 class WriteResult(Future[str | None]):
-    """The result is None once it is stored, or the message whose line its own thread is to write.
+    """None once it is stored, or the SID of the message whose queue its own thread has to write.
 
-    The last try of a callback is counted as not stored if it finds no room in a line.
+    The last try of a callback counts as not stored if it finds no room in a queue.
     """
 
     def __init__(self, is_last: bool = True) -> None:
@@ -82,7 +81,7 @@ PendingWrite = tuple[Callback | RefusedRequest, WriteResult]
 
 
 class CallbackWriter:
-    """One for an app; threads share it."""
+    """The writer of an app, shared by its threads."""
 
     def __init__(self, refused_callbacks_kept: int, threads: int = 16) -> None:
         self._pending: list[PendingWrite] = []
@@ -92,8 +91,7 @@ class CallbackWriter:
         self._max_refused = refused_callbacks_kept
         self._free_rows = 0
         self._uncounted = 0
-        # Callbacks that were answered with 503 since something was stored last; what kept the last
-        # of them from being stored, and when.
+        # Callbacks answered with 503 since the last success; the reason for the last, and its time.
         self.not_stored = 0
         self.failure: tuple[DatabaseProblem, datetime] | None = None
         self._busy_at = -BUSY_SECONDS
@@ -106,24 +104,24 @@ class CallbackWriter:
         self._locked_at = -LOCK_CHECK_SECONDS
 
     def store(self, public_id: uuid.UUID | None, update: StatusUpdate) -> None:
-        """Return when the callback is durably stored; raise what kept it from being stored."""
+        """Return when the callback is durably stored; raise the error that prevented it."""
         self._write(Callback(public_id, update))
 
     def store_refused(self, refused: RefusedRequest) -> None:
-        """The same for a refused callback."""
+        """Store a refused callback in the same way."""
         self._write(refused)
 
     @property
     def is_busy(self) -> bool:
-        """Whether callbacks are being stored at this moment, or came side by side just before."""
+        """Whether callbacks are being stored now, or arrived together just before."""
         return self._write_lock.locked() or time.monotonic() - self._busy_at < BUSY_SECONDS
 
     def count_refused(self, may_wait: bool = True) -> None:
-        """Count a refused callback that is not kept, with the next commit or in a second.
+        """Count a refused callback that is not stored, with the next commit or within a second.
 
-        It waits for the commit that is under way, so that a flood goes no faster than what is
-        signed: without that, its threads would take the interpreter from those that store. It does
-        not wait long, or a database that hangs would take every thread.
+        It waits for the current commit, so that a flood is no faster than signed callbacks: its
+        threads would take the interpreter from those that store. It does not wait long, or a
+        hanging database would take every thread.
         """
         with self._lock:
             self._uncounted += 1
@@ -171,15 +169,15 @@ class CallbackWriter:
             self._move_to_queues(group, self._find_queued_sids())
             self._commit_around_locks(engine, group)
         except UNAVAILABLE as error:
-            # Whoever came meanwhile would wait as long again.
+            # Later arrivals would wait as long again.
             self._fail(group + self._take_pending(), error)
         except Exception as error:
-            # One of them cannot be stored; that must not cost the others their place.
+            # One callback that cannot be stored must not fail the others.
             if len(group) > 1:
                 self._commit_each(engine, group)
             self._fail(group, error)
         finally:
-            # From its end, or what failed after seconds would be tried again at once.
+            # The end of the commit, or a failure after seconds would be retried at once.
             self._written_at, self._commit_started_at = utcnow(), None
             _settle(group, RuntimeError("not stored"))
 
@@ -189,7 +187,7 @@ class CallbackWriter:
         return group
 
     def _commit_around_locks(self, engine: Engine, group: list[PendingWrite]) -> None:
-        """Commit the group but what is locked elsewhere, which leaves it."""
+        """Commit the group without the callbacks of locked messages, which leave it."""
         if time.monotonic() - self._locked_at < LOCK_CHECK_SECONDS:
             self._queue_locked(engine, group)
         for _ in range(2):
@@ -200,7 +198,7 @@ class CallbackWriter:
                     raise
             self._locked_at = time.monotonic()
             self._queue_locked(engine, group)
-        # What is in the way is no message that can be seen as locked.
+        # The lock is not on a message that shows as locked.
         return self._commit_each(engine, group)
 
     def _queue_locked(self, engine: Engine, group: list[PendingWrite]) -> None:
@@ -210,7 +208,7 @@ class CallbackWriter:
         self._move_to_queues(group, sids)
 
     def _commit_each(self, engine: Engine, group: list[PendingWrite]) -> None:
-        """Empty the group, with a commit for each."""
+        """Empty the group, with a commit for each callback."""
         while group:
             self._commit_alone(engine, group.pop(0))
 
@@ -220,7 +218,7 @@ class CallbackWriter:
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
-            # Refused ones first, in every process, so that none ever waits in a circle.
+            # Every process stores refused callbacks first, so that none deadlocks.
             free_rows = self._store_refused(connection, group, counts, now)
             self._store_callbacks(connection, group, counts, now)
         self._free_rows = free_rows
@@ -237,9 +235,9 @@ class CallbackWriter:
         counts: CallbackCounts,
         now: datetime,
     ) -> None:
-        """Store the callbacks of the group, and add to the tally what it was."""
-        # In the order of the SIDs, so that two processes never wait for one another's rows; the
-        # sort keeps what belongs to one message in the order in which it came.
+        """Store the callbacks of the group and add them to the tally."""
+        # Ordered by SID, so that two processes never wait for each other's rows; the stable sort
+        # keeps the callbacks of one message in order of arrival.
         callbacks = [item for item, _ in group if isinstance(item, Callback)]
         for public_id, update in sorted(
             callbacks, key=lambda callback: callback.update.twilio_sid or ""
@@ -258,7 +256,7 @@ class CallbackWriter:
             return frozenset(self._queues)
 
     def _move_to_queues(self, group: list[PendingWrite], sids: Collection[str | None]) -> None:
-        """Take the callbacks of `locked` messages out of the group and set them aside."""
+        """Move the callbacks of the messages `sids` from the group to their queues."""
         if not sids:
             return
         to_queue: list[PendingWrite] = []
@@ -271,7 +269,7 @@ class CallbackWriter:
         self._fail(rejected, NoRoomError())
 
     def _enqueue(self, group: list[PendingWrite]) -> list[PendingWrite]:
-        """Let each message's callbacks be written in a line of their own; those without room."""
+        """Add each callback to the queue of its message; return those without room."""
         rejected = []
         with self._lock:
             for item, result in group:
@@ -288,7 +286,7 @@ class CallbackWriter:
         return rejected
 
     def _write_queue(self, engine: Engine, sid: str, item: Callback | RefusedRequest) -> None:
-        """Write a callback and those that came behind it, then let the next one's thread go on."""
+        """Write a callback and those queued behind it, then wake the thread of the next one."""
         own_write: PendingWrite = (item, WriteResult())
         with self._lock:
             group, self._queues[sid] = [own_write, *self._queues[sid]], []
@@ -314,7 +312,7 @@ class CallbackWriter:
         counts: CallbackCounts,
         now: datetime,
     ) -> int:
-        """Keep what was refused; how many more this process may keep before it has to look."""
+        """Store refused callbacks; return how many more fit before the next check for room."""
         free_rows = self._free_rows
         refusals = [item for item, _ in group if isinstance(item, RefusedRequest)]
         for refused in sorted(refusals, key=lambda refused: refused.fingerprint):
@@ -349,7 +347,7 @@ class CallbackWriter:
 
 
 def _find_locked_sids(engine: Engine, group: list[PendingWrite]) -> set[str | None]:
-    """The messages of the group that another transaction holds, by SID."""
+    """Return the SIDs of the group's messages that another transaction has locked."""
     callbacks = [item for item, _ in group if isinstance(item, Callback)]
     if not callbacks:
         return set()
