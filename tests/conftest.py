@@ -247,13 +247,13 @@ def live(
 
 
 @pytest.fixture(scope="session")
-def street(
+def installations(
     migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, "ServedApp"]]:
     """The installations of `tests.served_apps`, made once: no test changes their data for good."""
     from tests.served_apps import serve_installations  # they are built of what stands above
 
     with serve_installations(
-        migrated_sqlite, tmp_path_factory.mktemp("street"), utcnow(), divisor=400
+        migrated_sqlite, tmp_path_factory.mktemp("installations"), utcnow(), divisor=400
     ) as found:
         yield found

@@ -1,7 +1,7 @@
-"""Apps over HTTP in this process, and how one is closed without leaving a connection open.
+"""Apps over HTTP in this process, and closing them without an open connection.
 
-A thread that still asks the database when the engine is disposed of puts its connection back into
-a pool that nobody closes any more.
+A thread that still reads the database when the engine is disposed of returns its connection to a
+pool that nobody closes any more.
 """
 
 import threading
@@ -14,12 +14,12 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from smstracker.extensions import db
 
-ANSWER = "smstracker.tests.answer"
-ENDING = 30.0  # seconds for the requests that are under way, on a machine however busy
+RESPONSE_KEY = "smstracker.tests.response"
+MAX_REQUEST_SECONDS = 30.0  # for running requests, also on a busy machine
 
 
-class Requests:
-    """The requests that an app is answering; once ended, it gets no more."""
+class RunningRequests:
+    """Counts the requests that an app is answering; after `end` it gets no more."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
@@ -34,8 +34,8 @@ class Requests:
                 return []
             self._count += 1
         try:
-            answer = environ[ANSWER] = self._app(environ, start_response)
-            return answer
+            response = environ[RESPONSE_KEY] = self._app(environ, start_response)
+            return response
         finally:
             with self._changed:
                 self._count -= 1
@@ -44,14 +44,16 @@ class Requests:
     def end(self) -> None:
         with self._changed:
             self._is_ended = True
-            assert self._changed.wait_for(lambda: self._count == 0, ENDING)
+            assert self._changed.wait_for(lambda: self._count == 0, MAX_REQUEST_SECONDS)
 
 
 @contextmanager
 def served(app: Flask, port: int) -> Iterator[None]:
-    """The app over HTTP on this machine."""
-    requests = Requests(app)
-    server = make_server("127.0.0.1", port, requests, threaded=True, request_handler=Quiet)
+    """Serve the app over HTTP on this machine."""
+    requests = RunningRequests(app)
+    server = make_server(
+        "127.0.0.1", port, requests, threaded=True, request_handler=QuietRequestHandler
+    )
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -72,14 +74,14 @@ def close(app: Flask) -> None:
         db.engine.dispose()
 
 
-class Quiet(WSGIRequestHandler):
+class QuietRequestHandler(WSGIRequestHandler):
     """The app logs its requests itself."""
 
     def log(self, type: str, message: str, *args: object) -> None:
         pass
 
     def connection_dropped(self, error: BaseException, environ: Any = None) -> None:
-        """Close the answer, and the file in it: Werkzeug does not if the browser has gone."""
-        close = getattr((environ or {}).get(ANSWER), "close", None)
+        """Close the response and its file, which Werkzeug leaves open if the browser is gone."""
+        close = getattr((environ or {}).get(RESPONSE_KEY), "close", None)
         if close:
             close()

@@ -53,13 +53,15 @@ def complaints() -> list[str]:
 
 def open_window(
     browser: Browser,
-    street: dict[str, ServedApp],
+    installations: dict[str, ServedApp],
     view: PageView,
     complaints: list[str],
     **options: object,
 ) -> Page:
     # Without motion, or axe would see colours in transition between the schemes.
-    page = open_page(browser, view, street[view.installation], reduced_motion="reduce", **options)
+    page = open_page(
+        browser, view, installations[view.installation], reduced_motion="reduce", **options
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     # Pages of 4xx or 5xx appear in the console; some views are such pages.
     page.on(
@@ -84,10 +86,12 @@ def examine(page: Page, where: str, rules: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("view", PAGE_VIEWS, ids=lambda view: view.name)
 def test_page_is_accessible_in_both_schemes_and_widths(
-    browser: Browser, street: dict[str, ServedApp], view: PageView, complaints: list[str]
+    browser: Browser, installations: dict[str, ServedApp], view: PageView, complaints: list[str]
 ) -> None:
-    page = open_window(browser, street, view, complaints, color_scheme="light", viewport=DESK)
-    view.show(page, street[view.installation])
+    page = open_window(
+        browser, installations, view, complaints, color_scheme="light", viewport=DESK
+    )
+    view.show(page, installations[view.installation])
     if not view.is_variant:
         examine(page, "light, on a desk", ALL_RULES)
     page.emulate_media(color_scheme="dark")

@@ -236,13 +236,13 @@ def test_enter_without_script_sends(
 
 
 def test_number_of_a_scenario_is_checked_too(
-    street: dict[str, ServedApp],
+    installations: dict[str, ServedApp],
     browser: Browser,
     database_url: str,
 ) -> None:
     view = PageView("scenarios", "/messages/new", ALICE, "demo")
-    page = open_page(browser, view, street["demo"])
-    view.show(page, street["demo"])
+    page = open_page(browser, view, installations["demo"])
+    view.show(page, installations["demo"])
     with page.expect_response("**/messages/check"):
         page.get_by_label("Text").fill("First the text, then the scenario")
     with page.expect_response("**/messages/check") as response:

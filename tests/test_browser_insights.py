@@ -21,25 +21,27 @@ PRINTED = """() => [
 
 
 def open_insights(
-    browser: Browser, street: dict[str, ServedApp], email: str, **options: object
+    browser: Browser, installations: dict[str, ServedApp], email: str, **options: object
 ) -> Page:
-    scene = PageView("figures", "/insights?period=30d&zone=UTC", email)
-    page = open_page(browser, scene, street["live"], **options)
-    scene.show(page, street["live"])
+    view = PageView("figures", "/insights?period=30d&zone=UTC", email)
+    page = open_page(browser, view, installations["live"], **options)
+    view.show(page, installations["live"])
     return page
 
 
 def test_single_message_among_many_is_visible_in_the_chart(
-    browser: Browser, street: dict[str, ServedApp]
+    browser: Browser, installations: dict[str, ServedApp]
 ) -> None:
-    page = open_insights(browser, street, MANY)
+    page = open_insights(browser, installations, MANY)
     heights = page.evaluate(HEIGHTS)
     assert min(heights) >= 2.5
     page.context.close()
 
 
-def test_a_phone_shows_the_newest_bar_first(browser: Browser, street: dict[str, ServedApp]) -> None:
-    page = open_insights(browser, street, MANY, viewport={"width": 360, "height": 740})
+def test_a_phone_shows_the_newest_bar_first(
+    browser: Browser, installations: dict[str, ServedApp]
+) -> None:
+    page = open_insights(browser, installations, MANY, viewport={"width": 360, "height": 740})
     newest = page.locator(".chart .segment").last.bounding_box()
     axis = page.locator(".chart .axis").first.bounding_box()
     assert newest
@@ -50,9 +52,9 @@ def test_a_phone_shows_the_newest_bar_first(browser: Browser, street: dict[str, 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_print_is_light_and_has_the_table(
-    browser: Browser, street: dict[str, ServedApp], scheme: str
+    browser: Browser, installations: dict[str, ServedApp], scheme: str
 ) -> None:
-    page = open_insights(browser, street, ALICE, color_scheme=scheme)
+    page = open_insights(browser, installations, ALICE, color_scheme=scheme)
     assert page.evaluate(PRINTED)[0] is False
     page.emulate_media(media="print")
     assert page.evaluate(PRINTED) == [True, "#fbfbfa"]
@@ -60,11 +62,11 @@ def test_print_is_light_and_has_the_table(
 
 
 def test_browser_that_does_not_know_its_zone_shows_utc_and_says_so(
-    browser: Browser, street: dict[str, ServedApp]
+    browser: Browser, installations: dict[str, ServedApp]
 ) -> None:
-    scene = PageView("log", "/messages", ALICE)
-    page = open_page(browser, scene, street["live"], timezone_id="Etc/Unknown")
-    scene.show(page, street["live"])
+    view = PageView("log", "/messages", ALICE)
+    page = open_page(browser, view, installations["live"], timezone_id="Etc/Unknown")
+    view.show(page, installations["live"])
     footer = "Times are in UTC, because your browser does not know your time zone."
     expect(page.locator("#zone")).to_contain_text(footer)
     expect(page.locator("#log time").first).to_have_attribute("title", re.compile(r"\(UTC\)$"))

@@ -17,7 +17,7 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.webhooks.probe import compute_proof
 from tests.conftest import free_port
-from tests.serving import Quiet
+from tests.serving import QuietRequestHandler
 from tests.signing import ACCOUNT_SID, SECONDARY, call_back, signature
 
 # What is tested here asks nothing of the database.
@@ -49,7 +49,7 @@ def proxied(make_app: Callable[..., Flask]) -> Iterator[Proxied]:
             port,
             proxy(there.wsgi_app),
             threaded=True,
-            request_handler=Quiet,
+            request_handler=QuietRequestHandler,
             ssl_context=context,
         )
         servers.append(server)

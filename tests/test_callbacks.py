@@ -222,8 +222,8 @@ def test_callback_and_send_answer_at_once_never_miss_one_another(app: Flask, ali
 
     def answer(number: int) -> None:
         with engine.begin() as connection:
-            news = StatusUpdate("queued", Source.SEND, {}, sid(number))
-            append_event(connection, messages[number].id, news)
+            update = StatusUpdate("queued", Source.SEND, {}, sid(number))
+            append_event(connection, messages[number].id, update)
 
     def callback(number: int) -> None:
         assert call_back(app.test_client(), fields(sid(number), "delivered")).status_code == 204

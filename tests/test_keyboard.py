@@ -17,10 +17,12 @@ ROW_IS_IN_SIGHT = """row => {
 
 
 @pytest.fixture
-def page(browser: Browser, street: dict[str, ServedApp]) -> Iterator[Page]:
+def page(browser: Browser, installations: dict[str, ServedApp]) -> Iterator[Page]:
     """Alice at her log of seventeen messages, in a low window."""
     window = {"width": 1000, "height": 400}
-    page = open_page(browser, PageView("log", "/messages", ALICE), street["live"], viewport=window)
+    page = open_page(
+        browser, PageView("log", "/messages", ALICE), installations["live"], viewport=window
+    )
     page.goto("/messages")
     yield page
     page.context.close()
@@ -153,10 +155,10 @@ def test_far_too_long_text_is_not_sent_and_stays(page: Page) -> None:
 
 
 def test_without_script_nothing_tells_of_keys(
-    browser: Browser, street: dict[str, ServedApp]
+    browser: Browser, installations: dict[str, ServedApp]
 ) -> None:
-    scene = PageView("log", "/messages", ALICE)
-    page = open_page(browser, scene, street["live"], java_script_enabled=False)
+    view = PageView("log", "/messages", ALICE)
+    page = open_page(browser, view, installations["live"], java_script_enabled=False)
     page.goto("/messages")
     page.keyboard.press("?")
     for gone in ("Keyboard shortcuts", "Exact times", "Switch off"):

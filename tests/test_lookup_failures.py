@@ -281,10 +281,10 @@ def test_look_up_and_callback_of_one_message_do_not_wait_for_each_other(
     started = threading.Event()
 
     def callback() -> None:
-        news = StatusUpdate("delivered", Source.CALLBACK, {}, sid(1), account_sid=ACCOUNT_SID)
+        update = StatusUpdate("delivered", Source.CALLBACK, {}, sid(1), account_sid=ACCOUNT_SID)
         started.set()
         with app.app_context(), db.engine.begin() as connection:
-            store_callback(connection, None, news)
+            store_callback(connection, None, update)
 
     with app.app_context(), ThreadPoolExecutor(1) as thread:
         with db.engine.begin() as connection:

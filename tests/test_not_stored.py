@@ -166,8 +166,8 @@ def test_failure_to_store_is_told_for_a_moment(app: Flask, age: int, is_told: bo
 def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:
     writer = CallbackWriter(100)
     writer.failure = failure = (DISK_FULL, utcnow())
-    news = StatusUpdate("sent", Source.CALLBACK, {}, sid(1))
-    group: list[PendingWrite] = [(Callback(None, news), WriteResult())]
+    update = StatusUpdate("sent", Source.CALLBACK, {}, sid(1))
+    group: list[PendingWrite] = [(Callback(None, update), WriteResult())]
     writer._move_to_queues(group, {sid(1)})
     assert group == []
     assert (writer.failure, writer.not_stored) == (failure, 0)

@@ -65,7 +65,7 @@ def shuffles(draw: st.DrawFn) -> tuple[list[Callback], list[Callback]]:
     return ordered, draw(st.permutations(ordered + repeats))
 
 
-def news(number: int, callback: Callback) -> StatusUpdate:
+def status_update(number: int, callback: Callback) -> StatusUpdate:
     word, code = callback
     return StatusUpdate(word, Source.CALLBACK, {}, sid(number), code, account_sid=ACCOUNT_SID)
 
@@ -91,7 +91,7 @@ class Book:
     def apply(self, number: int, callbacks: Sequence[Callback]) -> None:
         for callback in callbacks:
             with db.engine.begin() as connection:
-                store_callback(connection, None, news(number, callback))
+                store_callback(connection, None, status_update(number, callback))
 
     def apply_at_once(self, number: int, callbacks: Sequence[Callback]) -> None:
         def one(callback: Callback) -> None:

@@ -225,10 +225,10 @@ def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
     app = make_app()
     real = replaying.store_callback
 
-    def failing(connection, public_id, news) -> bool:  # type: ignore[no-untyped-def]
-        if news.twilio_sid == sid(1):
+    def failing(connection, public_id, update) -> bool:  # type: ignore[no-untyped-def]
+        if update.twilio_sid == sid(1):
             raise ValueError("cannot be stored")
-        return real(connection, public_id, news)
+        return real(connection, public_id, update)
 
     with monkeypatch.context() as patch:
         patch.setattr(replaying, "store_callback", failing)

@@ -38,19 +38,19 @@ def wait_until(is_ready: Callable[[], bool]) -> None:
     raise AssertionError("it never came about")
 
 
-def news_of(number: int, word: str) -> StatusUpdate:
+def status_update(number: int, word: str) -> StatusUpdate:
     callback = VerifiedCallback(MultiDict(fields(sid(number), word)), SIGNER, "")
-    news = read_callback(callback, None)
-    assert news is not None
-    return news
+    update = read_callback(callback, None)
+    assert update is not None
+    return update
 
 
 def write(app: Flask, *waiting: tuple[Message | None, StatusUpdate]) -> list[BaseException | None]:
     """Write callbacks as one group, as a process of its own would; the error of each."""
     group = writer.CallbackWriter(100, threads=100)
     group._pending = [
-        (writer.Callback(message.public_id if message else None, news), writer.WriteResult())
-        for message, news in waiting
+        (writer.Callback(message.public_id if message else None, update), writer.WriteResult())
+        for message, update in waiting
     ]
     pending = list(group._pending)
     with app.app_context():
@@ -78,13 +78,13 @@ def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
 ) -> None:
     real = writer.store_callback
 
-    def failing(connection, public_id, news) -> StoredCallback:  # type: ignore[no-untyped-def]
-        if news.twilio_sid == sid(1):
+    def failing(connection, public_id, update) -> StoredCallback:  # type: ignore[no-untyped-def]
+        if update.twilio_sid == sid(1):
             raise ValueError("cannot be stored")
-        return real(connection, public_id, news)
+        return real(connection, public_id, update)
 
     monkeypatch.setattr(writer, "store_callback", failing)
-    bad, good = write(app, (None, news_of(1, "sent")), (None, news_of(2, "sent")))
+    bad, good = write(app, (None, status_update(1, "sent")), (None, status_update(2, "sent")))
     assert isinstance(bad, ValueError)
     assert good is None
     with app.app_context():
@@ -96,13 +96,13 @@ def test_group_is_written_in_one_order_so_that_processes_cannot_deadlock(
 ) -> None:
     written: list[tuple[str | None, str]] = []
 
-    def note(_connection: object, _id: object, news: StatusUpdate) -> StoredCallback:
-        written.append((news.twilio_sid, news.status))
+    def note(_connection: object, _id: object, update: StatusUpdate) -> StoredCallback:
+        written.append((update.twilio_sid, update.status))
         return StoredCallback(is_repeated=False, has_message=True)
 
     monkeypatch.setattr(writer, "store_callback", note)
     came = [(2, "sent"), (1, "sent"), (2, "delivered"), (1, "queued")]
-    write(app, *((None, news_of(number, word)) for number, word in came))
+    write(app, *((None, status_update(number, word)) for number, word in came))
     expected = [(1, "sent"), (1, "queued"), (2, "sent"), (2, "delivered")]
     assert written == [(sid(number), word) for number, word in expected]
 
@@ -128,7 +128,7 @@ def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_
     monkeypatch.setattr(writer.RefusedCallback, "store", note_kept)
     monkeypatch.setattr(writer, "store_callback", note_stored)
     group = writer.CallbackWriter(100)
-    group._pending = [(writer.Callback(None, news_of(1, "sent")), writer.WriteResult())]
+    group._pending = [(writer.Callback(None, status_update(1, "sent")), writer.WriteResult())]
     group._pending += [(evidence, writer.WriteResult()) for evidence in reversed(refused)]
     with app.app_context():
         group._write_all(db.engine)
@@ -140,15 +140,15 @@ def test_callback_of_a_message_that_has_a_line_goes_behind_it(
 ) -> None:
     written: list[tuple[str | None, str]] = []
 
-    def note(_connection: object, _id: object, news: StatusUpdate) -> StoredCallback:
-        written.append((news.twilio_sid, news.status))
+    def note(_connection: object, _id: object, update: StatusUpdate) -> StoredCallback:
+        written.append((update.twilio_sid, update.status))
         return StoredCallback(is_repeated=False, has_message=True)
 
     monkeypatch.setattr(writer, "store_callback", note)
     shared = writer.CallbackWriter(100, threads=100)
     came = [(1, "sent"), (2, "sent"), (1, "delivered"), (1, "read")]
     first, other, *later = [
-        (writer.Callback(None, news_of(number, word)), writer.WriteResult())
+        (writer.Callback(None, status_update(number, word)), writer.WriteResult())
         for number, word in came
     ]
     shared._enqueue([first])  # its thread has not written it yet
@@ -170,7 +170,7 @@ def test_database_that_fails_the_group_fails_every_callback_of_it(
         raise OperationalError("INSERT", {}, Exception("gone"))
 
     monkeypatch.setattr(writer, "store_callback", gone)
-    errors = write(app, *((None, news_of(number, "sent")) for number in (1, 2)))
+    errors = write(app, *((None, status_update(number, "sent")) for number in (1, 2)))
     assert all(isinstance(error, OperationalError) for error in errors)
 
 
@@ -189,7 +189,7 @@ def test_many_processes_at_once_neither_deadlock_nor_lose_anything(
         waiting = [
             (
                 messages[number] if chance.random() < 0.5 else None,
-                replace(news_of(number, word), idempotency_token=str(chance.random())),
+                replace(status_update(number, word), idempotency_token=str(chance.random())),
             )
             for number, word in group
         ]
@@ -227,7 +227,7 @@ def test_locked_message_costs_its_own_callbacks_the_wait_and_no_others(
 
     def store(message: Message, number: int, word: str) -> None:
         with app.app_context():
-            shared.store(message.public_id, news_of(number, word))
+            shared.store(message.public_id, status_update(number, word))
 
     with app.app_context():
         engine = db.engine
@@ -255,7 +255,9 @@ def test_few_wait_for_locked_messages_and_the_rest_is_not_stored_at_once(
     message = alice.has_message(twilio_sid=sid(1))
     group = writer.CallbackWriter(100, threads=8)
     words = ("delivered", "sent", "sent", "read")
-    callbacks = [(writer.Callback(None, news_of(1, word)), writer.WriteResult()) for word in words]
+    callbacks = [
+        (writer.Callback(None, status_update(1, word)), writer.WriteResult()) for word in words
+    ]
     group._pending = list(callbacks)
     with app.app_context():
         with db.engine.begin() as connection:
@@ -284,7 +286,7 @@ def test_message_that_is_locked_for_a_moment_is_stored_also_if_no_thread_may_wai
 
     def store(number: int) -> None:
         with app.app_context():
-            shared.store(None, news_of(number, "sent"))
+            shared.store(None, status_update(number, "sent"))
 
     monkeypatch.setattr(shared, "_write_in_group", note)
     with app.app_context():
@@ -312,7 +314,7 @@ def test_lock_on_no_message_costs_its_own_callback_the_wait_and_no_others(
         alice.has_message(twilio_sid=sid(number))
     group = writer.CallbackWriter(100, threads=4)
     callbacks = [
-        (writer.Callback(None, news_of(number, "sent")), writer.WriteResult())
+        (writer.Callback(None, status_update(number, "sent")), writer.WriteResult())
         for number in range(1, 9)
     ]
     group._pending = list(callbacks)
@@ -336,7 +338,7 @@ def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_ot
 
     def store(number: int) -> None:
         with app.app_context():
-            shared.store(None, news_of(number, "sent"))
+            shared.store(None, status_update(number, "sent"))
 
     monkeypatch.setattr(writer, "store_callback", hang)
     monkeypatch.setattr(writer, "STUCK_SECONDS", 0)
@@ -365,7 +367,7 @@ def test_callback_is_either_set_aside_or_written_although_lines_end_meanwhile(ap
             self.has_line = not self.has_line
             return self.has_line
 
-    group = [(writer.Callback(None, news_of(1, "sent")), done)]
+    group = [(writer.Callback(None, status_update(1, "sent")), done)]
     shared._move_to_queues(group, Changing({sid(1): None}))
     assert (len(group), done.done()) in [(1, False), (0, True)]
 
@@ -384,7 +386,7 @@ def test_messages_with_a_line_are_read_while_no_line_ends(app: Flask) -> None:
             return super().keys()
 
     shared._queues = Lines()
-    shared._pending = [(writer.Callback(None, news_of(1, "sent")), writer.WriteResult())]
+    shared._pending = [(writer.Callback(None, status_update(1, "sent")), writer.WriteResult())]
     with app.app_context():
         shared._write_all(db.engine)
     assert is_guarded == [True]
