@@ -134,6 +134,13 @@ def dialled_from_abroad(number: Number) -> Number:
     return Number(number.code, phonenumbers.national_significant_number(parsed))
 
 
+def mobile_lengths(code: str) -> set[int]:
+    """How many digits mobile numbers have after their country code."""
+    regions = phonenumbers.region_codes_for_country_code(int(code))
+    mobiles = (_metadata(region).mobile for region in regions)
+    return {length for plan in mobiles if plan for length in plan.possible_length if length > 0}
+
+
 def longest_mobile_number(region: str) -> int:
     """Digits after the country code, of any number there if none is known to be mobile."""
     metadata = _metadata(region)

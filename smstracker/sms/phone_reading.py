@@ -20,6 +20,7 @@ from smstracker.sms.numbering_plan import (
     in_shared_plan,
     international_prefixes,
     longest_mobile_number,
+    mobile_lengths,
     split_country_code,
     trunk_prefix,
 )
@@ -87,7 +88,8 @@ def read_number(compact: str, region: str, first_group: str = "") -> Number:
 def _behind_plus(digits: str, region: str, first_group: str) -> Number:
     """The number behind a +, unless a number as it is dialled at home may stand there.
 
-    "+8 (495) 123-45-67" is typed in Russia for +7 495…, and reads as a number of Vietnam.
+    "+8 (495) 123-45-67" is typed in Russia for +7 495…, and reads as a number of Vietnam. A valid
+    number without a separator is how programs write it, and is taken as it is.
     """
     code = find_country_code(digits)
     if code is None:
@@ -96,6 +98,8 @@ def _behind_plus(digits: str, region: str, first_group: str) -> Number:
         return _possible(_abroad(digits))
     number = attempt(_abroad, digits)
     is_abroad = number is not None and _is_taken(number)
+    if is_abroad and not first_group:
+        return _possible(_abroad(digits))
     homes = _numbers_dialled(digits.replace("o", "0"), region, needs_prefix=is_abroad)
     if homes and number not in homes:
         raise DoubtError(_UNCLEAR_CODE if is_abroad else _NO_SUCH_NUMBER, digits, [*homes, number])
@@ -169,7 +173,7 @@ def _abroad(digits: str) -> Number:
 
 def _without_trunk_zero(number: Number) -> Number:
     """The number without a 0 that was typed, if there is such a one."""
-    if not number.is_valid:
+    if not number.is_valid and len(number.national) not in mobile_lengths(number.code):
         _possible(number)
         raise PhoneNumberError(_UNCERTAIN_ZERO)
     return number
