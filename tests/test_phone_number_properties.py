@@ -383,7 +383,7 @@ def test_number_behind_the_soviet_trunk_prefix_is_the_right_one_or_shown() -> No
     ):
         number, (_, abroad) = next(iter(printed(region).items()))
         national = number.removeprefix(f"+{phonenumbers.country_code_for_region(region)}")
-        for typed in (f"8{national}", f"+8{national}"):
+        for typed in (f"8{national}", f"+8 {national}"):
             sentence = outcome(typed, region)
             assert sentence == number or abroad in named(sentence), (region, typed, sentence)
 

@@ -424,7 +424,6 @@ def test_number_that_may_have_another_code_of_a_shared_plan_is_refused_and_shown
     ("typed", "region", "shown"),
     [
         ("+8 (495) 123-45-67", "RU", "+7 495 123-45-67 or +84 951 234 567"),
-        ("+84951234567", "RU", "+7 495 123-45-67 or +84 951 234 567"),
         ("+8 4 951234567", "RU", "+7 495 123-45-67 or +84 951 234 567"),
         ("+8-800-555-35-35", "RU", "+7 800 555-35-35 or 8 (800) 555-35-35"),
         ("+8 916 123 45 67", "RU", "+7 916 123-45-67 or 8 (916) 123-45-67"),
@@ -459,6 +458,7 @@ def test_plus_before_what_is_dialled_at_home_is_refused_and_the_numbers_shown(
 @pytest.mark.parametrize(
     ("typed", "region", "number"),
     [
+        ("+84951234567", "RU", "+84951234567"),  # as programs and address books write it
         ("+84 951 234 567", "RU", "+84951234567"),
         ("(+84) 951234567", "RU", "+84951234567"),
         ("+(84)951234567", "RU", "+84951234567"),
@@ -476,10 +476,16 @@ def test_plus_before_an_unmistakable_country_code_is_taken(
     assert parse_recipient(typed, region) == number
 
 
-@pytest.mark.parametrize("typed", ["+81079460238401", "+49 0999 1234567", "00 49 0999 1234567"])
-def test_zero_is_left_out_after_the_country_code_only_before_a_valid_number(typed: str) -> None:
+@pytest.mark.parametrize("typed", ["+81079460238401", "+49 0999 12345", "00 49 0999 12345"])
+def test_zero_is_left_out_after_the_country_code_only_before_a_number_of_a_right_length(
+    typed: str,
+) -> None:
     with pytest.raises(PhoneNumberError, match="whether the 0 after the country code belongs"):
         parse_recipient(typed, "DE")
+
+
+def test_zero_is_left_out_before_a_number_of_a_range_that_is_not_listed() -> None:
+    assert parse_recipient("+44 07700 900123", "US") == "+447700900123"
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,13 @@ def strip_domestic_prefix(number: Number) -> Number:
     return Number(number.code, phonenumbers.national_significant_number(parsed))
 
 
+def mobile_lengths(code: str) -> set[int]:
+    """Return the numbers of digits that mobile numbers have after their country code."""
+    regions = phonenumbers.region_codes_for_country_code(int(code))
+    mobiles = (_metadata(region).mobile for region in regions)
+    return {length for plan in mobiles if plan for length in plan.possible_length if length > 0}
+
+
 def max_mobile_length(region: str) -> int:
     """Return the most digits after the country code, of all numbers if none is known as mobile."""
     metadata = _metadata(region)

@@ -18,6 +18,7 @@ from smstracker.sms.numbering_plan import (
     find_in_shared_plan,
     international_prefixes,
     max_mobile_length,
+    mobile_lengths,
     read_after_trunk_prefix,
     split_country_code,
     strip_domestic_prefix,
@@ -91,7 +92,8 @@ def read_number(compact: str, region: str, first_group: str = "") -> Number:
 def _read_after_plus(digits: str, region: str, first_group: str) -> Number:
     """Read the number behind a +, unless it may be a number as dialled at home.
 
-    "+8 (495) 123-45-67" is typed in Russia for +7 495…, and reads as a number of Vietnam.
+    "+8 (495) 123-45-67" is typed in Russia for +7 495…, and reads as a number of Vietnam. A valid
+    number without a separator is how programs write it, and is taken as it is.
     """
     code = find_country_code(digits)
     if code is None:
@@ -100,6 +102,8 @@ def _read_after_plus(digits: str, region: str, first_group: str) -> Number:
         return _require_possible(_read_international(digits))
     number = read_or_none(_read_international, digits)
     is_abroad = number is not None and _is_accepted(number)
+    if is_abroad and not first_group:
+        return _require_possible(_read_international(digits))
     domestic_numbers = _find_dialled_numbers(
         digits.replace("o", "0"), region, needs_prefix=is_abroad
     )
@@ -200,7 +204,7 @@ def _read_international(digits: str) -> Number:
 
 def _require_valid_without_zero(number: Number) -> Number:
     """Return a number whose typed 0 was dropped, if it is valid."""
-    if not number.is_valid:
+    if not number.is_valid and len(number.national) not in mobile_lengths(number.code):
         _require_possible(number)
         raise PhoneNumberError(_UNCLEAR_TRUNK_ZERO)
     return number
