@@ -206,11 +206,11 @@ def test_upgrade_of_a_demo_that_made_nobody_an_administrator_leaves_it_one(befor
 def test_downgrade_ends_what_signs_in_during_a_demo_alone(before: Before) -> None:
     before.has("carol@work.example", admin=True)
     before.upgrade()
-    Person.signed_in(before.app, "carol@work.example")
     live = before.app.config["SETTINGS"]
     before.app.config["SETTINGS"] = replace(live, demo=True)
     Person.signed_in(before.app, "carol@work.example")
     before.app.config["SETTINGS"] = live
+    Person.signed_in(before.app, "carol@work.example")
     assert len(before.session_owners()) == 2
     with before.app.app_context():
         SignInToken.issue("carol@work.example")
