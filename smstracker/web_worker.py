@@ -65,6 +65,7 @@ class PeerSocket(socket.socket):
     def __init__(self, accepted: socket.socket) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, accepted.detach())
         self.framing = Framing()
+        self.held_until = 0.0
         self._unsent = bytearray()
         self._progress_at = 0.0
         if hasattr(socket, "TCP_USER_TIMEOUT") and self.family != socket.AF_UNIX:
@@ -76,6 +77,10 @@ class PeerSocket(socket.socket):
             return super().recv(PIECE, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
+
+    def hold_back(self, seconds: float) -> None:
+        """Send the response to the present request only after so long; its thread goes on."""
+        self.held_until = time.monotonic() + seconds
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """What was received before; never waits for more. Called by the server's parser."""
@@ -102,6 +107,8 @@ class PeerSocket(socket.socket):
 
     def flush(self) -> bool:
         """Send what the peer takes now; whether that was all."""
+        if self.held_until > time.monotonic():
+            return False
         before = len(self._unsent)
         try:
             while self._unsent:
@@ -118,12 +125,14 @@ class PeerSocket(socket.socket):
 class Worker(ThreadWorker):
     """`_peers` are the connections that no thread has: until when each may wait, and for what.
 
-    The one that has waited longest for its peer comes first.
+    The one that has waited longest for its peer comes first. `_held` are those whose response is
+    held back.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._peers: dict[TConn, tuple[float, Phase]] = {}
+        self._held: dict[TConn, Future[bool]] = {}
         self._looked_at = 0.0
         self._bad_requests = Lines(LINES_PER_MINUTE)
         self._full = Lines(1)
@@ -198,6 +207,9 @@ class Worker(ThreadWorker):
 
     def finish_request(self, conn: TConn, done: "Future[bool]") -> None:
         """Send what is left of the response, then read the next request or close."""
+        if conn.sock.held_until > time.monotonic():
+            self._held[conn] = done
+            return None
         stays = not done.cancelled() and done.exception() is None and done.result()
 
         def go_on(conn: TConn) -> None:
@@ -267,6 +279,9 @@ class Worker(ThreadWorker):
 
     def _make_room(self) -> None:
         """End the connection that has waited longest; never one that a thread answers."""
+        for conn in self._held:
+            del self._held[conn]
+            return self._close(conn)
         for phases in ROOM:
             waiting = (conn for conn, (_, phase) in self._peers.items() if phase in phases)
             if longest := next(waiting, None):
@@ -295,6 +310,8 @@ class Worker(ThreadWorker):
         self._looked_at = now
         if count := self._bad_requests.left_out():
             log.warning("bad_requests", extra={"count": count})
+        for conn in [conn for conn in self._held if conn.sock.held_until <= now]:
+            self.finish_request(conn, self._held.pop(conn))
         for conn in [conn for conn, (until, _) in self._peers.items() if until <= now]:
             self._give_up(conn)
 

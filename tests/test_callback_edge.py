@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import Callable, Mapping
 from itertools import accumulate, pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,6 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally
 from smstracker.models.events import News
 from smstracker.request_framing import LARGEST_CALLBACK
-from smstracker.waiting import WaitingThreads
 from smstracker.webhooks import forms, quarantine, views
 from smstracker.webhooks.body import MAX_FIELDS
 from smstracker.webhooks.diagnosis import diagnose_pending
@@ -695,11 +695,12 @@ def test_refused_callback_is_held_back_while_others_are_stored(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[float] = []
-    monkeypatch.setattr(WaitingThreads, "hold_back", lambda _, seconds: held.append(seconds))
-    client.post(STATUS_PATH, data={"a": "1"})
+    peer = {"gunicorn.socket": SimpleNamespace(hold_back=held.append)}
+    client.post(STATUS_PATH, data={"a": "1"}, environ_overrides=peer)
     assert held == []
     with monkeypatch.context() as busy:
         busy.setattr(CallbackWriter, "is_busy", True)
-        client.post(STATUS_PATH, data={"a": "1"})
+        client.post(STATUS_PATH, data={"a": "1"}, environ_overrides=peer)
         call_back(client, fields(sid(1), "sent"))
+        client.post(STATUS_PATH, data={"a": "1"})
     assert held == [quarantine.HELD]

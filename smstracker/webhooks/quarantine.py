@@ -3,13 +3,12 @@
 import logging
 from datetime import timedelta
 
-from flask import Flask, current_app
+from flask import Flask, current_app, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
 from smstracker.logs import leave_out_request, name_request
-from smstracker.waiting import waiting_threads
 from smstracker.webhooks.evidence import Evidence, Refusal, evidence
 from smstracker.webhooks.flood import Budget, Lines
 from smstracker.webhooks.writer import current_writer
@@ -22,8 +21,7 @@ STRANGE = (10, 100)
 LINES_PER_MINUTE = 10
 # While the database is gone, strange ones must not take the threads by waiting for it.
 PAUSE = timedelta(seconds=2)
-# While callbacks are being stored, a refused one is held back for so many seconds, on threads that
-# nobody else needs to wait.
+# While callbacks are being stored, the answer to a refused one is held back for so many seconds.
 HELD = 0.5
 
 
@@ -66,9 +64,13 @@ class Quarantine:
         return not (found.is_plausible and found.signature)
 
     def _hold_back(self) -> None:
-        """Let what is signed go first: it shares the interpreter with a flood."""
-        if current_writer().is_busy:
-            waiting_threads().hold_back(HELD)
+        """Let what is signed go first: it shares the interpreter with a flood.
+
+        The server waits, and no thread does; another server than ours answers at once.
+        """
+        hold_back = getattr(request.environ.get("gunicorn.socket"), "hold_back", None)
+        if hold_back and current_writer().is_busy:
+            hold_back(HELD)
 
     def _not_kept(self, error: Exception) -> bool:
         if self._lines.take():
