@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import Callable, Mapping
 from itertools import accumulate, pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,6 @@ from smstracker.refused import misfit
 from smstracker.refused.status_callback import VerifiedCallback, read_callback
 from smstracker.refused.stored_diagnosis import diagnose_pending
 from smstracker.web.request_framing import MAX_CALLBACK_BYTES
-from smstracker.web.waiting_threads import WaitingThreads
 from smstracker.webhooks import quarantine, views
 from smstracker.webhooks.body import MAX_FIELDS
 from smstracker.webhooks.writer import CallbackWriter
@@ -700,11 +700,12 @@ def test_refused_callback_is_held_back_while_others_are_stored(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delays: list[float] = []
-    monkeypatch.setattr(WaitingThreads, "hold_back", lambda _, seconds: delays.append(seconds))
-    client.post(STATUS_PATH, data={"a": "1"})
+    peer = {"gunicorn.socket": SimpleNamespace(hold_back=delays.append)}
+    client.post(STATUS_PATH, data={"a": "1"}, environ_overrides=peer)
     assert delays == []
     with monkeypatch.context() as busy:
         busy.setattr(CallbackWriter, "is_busy", True)
-        client.post(STATUS_PATH, data={"a": "1"})
+        client.post(STATUS_PATH, data={"a": "1"}, environ_overrides=peer)
         call_back(client, fields(sid(1), "sent"))
+        client.post(STATUS_PATH, data={"a": "1"})
     assert delays == [quarantine.HOLD_BACK_SECONDS]

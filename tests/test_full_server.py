@@ -85,9 +85,9 @@ def is_ended(peer: socket.socket) -> bool:
     return False
 
 
-def answered() -> "Future[bool]":
+def answered(stays: bool = True) -> "Future[bool]":
     future: Future[bool] = Future()
-    future.set_result(True)
+    future.set_result(stays)
     return future
 
 
@@ -134,6 +134,34 @@ def test_peers_that_take_no_response_leave_the_door_open(door: Door) -> None:
         conn.sock.sendall(b"x" * (gunicorn_worker.MAX_UNSENT_BYTES - 1))
         door.worker.finish_request(conn, answered())
     assert door.is_open
+
+
+def test_response_that_is_held_back_is_sent_later_and_keeps_no_thread(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = door.let_in(REQUEST)
+    conn = door.queued.pop()
+    conn.sock.hold_back(60)
+    conn.sock.sendall(b"refused")
+    door.worker.finish_request(conn, answered(stays=False))
+    assert not is_ended(peer)
+    door.worker.murder_pending()
+    later = gunicorn_worker.time.monotonic() + 61
+    monkeypatch.setattr(gunicorn_worker.time, "monotonic", lambda: later)
+    door.worker.murder_pending()
+    peer.setblocking(True)
+    assert peer.recv(4096) == b"refused"
+
+
+def test_full_server_ends_whose_response_is_held_back_first(door: Door) -> None:
+    refused = door.let_in(REQUEST)
+    conn = door.queued.pop()
+    conn.sock.hold_back(60)
+    conn.sock.sendall(b"refused")
+    door.worker.finish_request(conn, answered(stays=False))
+    others = [door.let_in(b"GET") for _ in range(MOST - 1)]
+    assert is_ended(refused)
+    assert not any(is_ended(peer) for peer in others)
 
 
 def test_requests_sent_ahead_are_taken_from_the_network_one_piece_at_a_time(door: Door) -> None:

@@ -212,11 +212,11 @@ def test_upgrade_of_a_demo_that_made_nobody_an_administrator_leaves_it_one(
 def test_downgrade_ends_what_signs_in_during_a_demo_alone(old_database: OldDatabase) -> None:
     old_database.add_user("carol@work.example", admin=True)
     old_database.upgrade()
-    Person.signed_in(old_database.app, "carol@work.example")
     live = old_database.app.config["SETTINGS"]
     old_database.app.config["SETTINGS"] = replace(live, demo=True)
     Person.signed_in(old_database.app, "carol@work.example")
     old_database.app.config["SETTINGS"] = live
+    Person.signed_in(old_database.app, "carol@work.example")
     assert len(old_database.session_owners()) == 2
     with old_database.app.app_context():
         SignInToken.issue("carol@work.example")

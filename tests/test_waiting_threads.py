@@ -1,9 +1,7 @@
-"""A flood is held back only on threads that nothing else keeps waiting."""
+"""How many threads may wait for an outside party."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from threading import Event
 
 import pytest
 from flask import Flask
@@ -11,10 +9,7 @@ from werkzeug.test import TestResponse
 
 from smstracker.carrier import TooManyRequestsError, current_carrier
 from smstracker.web.waiting_threads import WaitingThreads
-from smstracker.webhooks import quarantine
-from smstracker.webhooks.writer import CallbackWriter
 from tests.clients import Person
-from tests.signing import STATUS_PATH
 
 
 def waiting(app: Flask) -> WaitingThreads:
@@ -63,34 +58,6 @@ def test_a_quarter_of_the_threads_waits_for_nobody(make_app: Callable[..., Flask
     assert waiting(app).count == 8
     with app.app_context(), current_carrier().limit_requests():
         assert waiting(app).count == 9
-
-
-def test_held_refusals_keep_nobody_from_waiting_and_give_way(
-    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    app = make_app(WEB_THREADS="8")
-    monkeypatch.setattr(CallbackWriter, "is_busy", True)
-    monkeypatch.setattr(quarantine, "HOLD_BACK_SECONDS", 60)
-
-    def refuse() -> int:
-        return app.test_client().post(STATUS_PATH, data={"a": "1"}).status_code
-
-    def await_held(number: int) -> None:
-        for _ in range(1000):
-            if waiting(app)._held_count == number:
-                return
-            Event().wait(0.01)
-        raise AssertionError(f"{waiting(app)._held_count} are held")
-
-    with ThreadPoolExecutor(6) as threads:
-        refusals = [threads.submit(refuse) for _ in range(6)]
-        await_held(6)
-        assert refuse() == 403, "a seventh is not held"
-        for number in range(6):
-            assert waiting(app).enter()
-            await_held(5 - number)
-        assert [refusal.result() for refusal in refusals] == [403] * 6
-    assert not waiting(app).enter()
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -89,7 +89,7 @@ def spell_number(typed: str, *, accepts_vanity: bool = False) -> Spelling:
     """Return the typed number without separators. Raises PhoneNumberError.
 
     Letters of a whole North American number (1-800-FLOWERS) become digits after +1, or wherever
-    `takes_vanity` says that a number without + is such a one.
+    `accepts_vanity` says that a number without + is such a one.
     """
     text = _to_ascii(_trim(typed))
     _refuse_non_numbers(text)

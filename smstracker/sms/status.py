@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cache
 
 # A status changes only to a higher rank. The words are Twilio's, except these of ours:
-# pending (saved, not yet handed over), unknown (the create call gave no readable answer), refused
+# pending (saved, not yet submitted), unknown (the create call gave no readable answer), refused
 # (by Twilio's API), unreached (the call certainly never arrived), untraced (unknown, and never in
 # Twilio's list). A callback proves that Twilio took the message, so it outranks these.
 # deleted (a look-up found that Twilio has deleted the message) is final, but the outcome of a

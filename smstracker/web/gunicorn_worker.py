@@ -67,6 +67,7 @@ class PeerSocket(socket.socket):
     def __init__(self, accepted: socket.socket) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, accepted.detach())
         self.framing = Framing()
+        self.held_until = 0.0
         self._unsent = bytearray()
         self._progress_at = 0.0
         if hasattr(socket, "TCP_USER_TIMEOUT") and self.family != socket.AF_UNIX:
@@ -78,6 +79,10 @@ class PeerSocket(socket.socket):
             return super().recv(PIECE_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return None
+
+    def hold_back(self, seconds: float) -> None:
+        """Delay the response to the current request without keeping its thread."""
+        self.held_until = time.monotonic() + seconds
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Return bytes received before, without waiting. Called by the server's parser."""
@@ -104,6 +109,8 @@ class PeerSocket(socket.socket):
 
     def flush(self) -> bool:
         """Send what the peer takes now; return whether that was all."""
+        if self.held_until > time.monotonic():
+            return False
         unsent_before = len(self._unsent)
         try:
             while self._unsent:
@@ -118,11 +125,16 @@ class PeerSocket(socket.socket):
 
 
 class DeadlineWorker(ThreadWorker):
-    """`_peers` maps each connection without a thread to its deadline and phase, oldest first."""
+    """Closes connections whose deadline has passed.
+
+    `_peers` maps each connection without a thread to its deadline and phase, oldest first; `_held`
+    maps each connection whose response is held back to its finished request.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._peers: dict[TConn, tuple[float, Phase]] = {}
+        self._held: dict[TConn, Future[bool]] = {}
         self._checked_at = 0.0
         self._bad_request_throttle = LogThrottle(BAD_REQUEST_LINES_PER_MINUTE)
         self._file_limit_throttle = LogThrottle(1)
@@ -200,6 +212,9 @@ class DeadlineWorker(ThreadWorker):
 
     def finish_request(self, conn: TConn, done: "Future[bool]") -> None:
         """Send the rest of the response, then read the next request or close."""
+        if conn.sock.held_until > time.monotonic():
+            self._held[conn] = done
+            return None
         keeps_open = not done.cancelled() and done.exception() is None and done.result()
 
         def proceed(conn: TConn) -> None:
@@ -269,6 +284,9 @@ class DeadlineWorker(ThreadWorker):
 
     def _make_room(self) -> None:
         """End the connection that has waited longest, never one that a thread answers."""
+        for conn in self._held:
+            del self._held[conn]
+            return self._close(conn)
         for phases in EVICTION_ORDER:
             evictable = (conn for conn, (_, phase) in self._peers.items() if phase in phases)
             if oldest := next(evictable, None):
@@ -297,6 +315,8 @@ class DeadlineWorker(ThreadWorker):
         self._checked_at = now
         if count := self._bad_request_throttle.suppressed_count():
             log.warning("bad_requests", extra={"count": count})
+        for conn in [conn for conn in self._held if conn.sock.held_until <= now]:
+            self.finish_request(conn, self._held.pop(conn))
         for conn in [conn for conn, (until, _) in self._peers.items() if until <= now]:
             self._evict(conn)
 

@@ -3,7 +3,7 @@
 import logging
 from datetime import timedelta
 
-from flask import Flask, current_app
+from flask import Flask, current_app, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import current_carrier
@@ -11,7 +11,6 @@ from smstracker.clock import utcnow
 from smstracker.logs import set_log_event, suppress_log_line
 from smstracker.refused.misfit import Refusal
 from smstracker.refused.request import RefusedRequest, read_refused_request
-from smstracker.web.waiting_threads import waiting_threads
 from smstracker.webhooks.throttle import LogThrottle, TokenBucket
 from smstracker.webhooks.writer import current_writer
 
@@ -23,7 +22,7 @@ STRANGER_LIMIT = (10, 100)
 LOG_LINES_PER_MINUTE = 10
 # While the database is down, strangers' requests must not occupy the threads by waiting for it.
 STRANGER_PAUSE = timedelta(seconds=2)
-# Delay of a refused request while callbacks are being stored, on threads that nobody else needs.
+# Delay of the response to a refused request while callbacks are being stored.
 HOLD_BACK_SECONDS = 0.5
 
 
@@ -42,34 +41,38 @@ class Quarantine:
         Any other failure leaves it refused but not kept.
         """
         try:
-            request = read_refused_request(reason, current_carrier().signatures.has_token_for)
+            refused = read_refused_request(reason, current_carrier().signatures.has_token_for)
         except Exception as error:
             return self._log_failure(error)
         try:
-            return self._store(request)
+            return self._store(refused)
         except SQLAlchemyError as error:
             self._failed_at = utcnow()
             self._log_failure(error)
-            return not request.is_plausible
+            return not refused.is_plausible
         except Exception as error:
             return self._log_failure(error)
 
-    def _store(self, request: RefusedRequest) -> bool:
+    def _store(self, refused: RefusedRequest) -> bool:
         """Store within the limits; False if there is no room for what may be Twilio's."""
-        bucket = self._plausible_bucket if request.is_plausible else self._stranger_bucket
-        is_paused = not request.is_plausible and abs(utcnow() - self._failed_at) < STRANGER_PAUSE
+        bucket = self._plausible_bucket if refused.is_plausible else self._stranger_bucket
+        is_paused = not refused.is_plausible and abs(utcnow() - self._failed_at) < STRANGER_PAUSE
         if not is_paused:
             self._hold_back()
         if not is_paused and bucket.take():
-            current_writer().store_refused(request)
+            current_writer().store_refused(refused)
             return True
         current_writer().count_refused(may_wait=not is_paused)
-        return not (request.is_plausible and request.signature)
+        return not (refused.is_plausible and refused.signature)
 
     def _hold_back(self) -> None:
-        """Let verified callbacks go first: they share the interpreter with a flood."""
-        if current_writer().is_busy:
-            waiting_threads().hold_back(HOLD_BACK_SECONDS)
+        """Let verified callbacks go first: they share the interpreter with a flood.
+
+        Our gunicorn worker delays the response without a thread; other servers answer at once.
+        """
+        hold_back = getattr(request.environ.get("gunicorn.socket"), "hold_back", None)
+        if hold_back and current_writer().is_busy:
+            hold_back(HOLD_BACK_SECONDS)
 
     def _log_failure(self, error: Exception) -> bool:
         """Log why a request is not kept; True, because it stays refused."""
