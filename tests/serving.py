@@ -4,9 +4,12 @@ A thread that still reads the database when the engine is disposed of returns it
 pool that nobody closes any more.
 """
 
+import random
+import socket
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 from flask import Flask
@@ -16,6 +19,31 @@ from smstracker.extensions import db
 
 RESPONSE_KEY = "smstracker.tests.response"
 MAX_REQUEST_SECONDS = 30.0  # for running requests, also on a busy machine
+
+
+class CompiledTemplates:
+    """A cache for Jinja: the templates, compiled once for all apps of a test run."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[tuple[str, str], SimpleNamespace] = {}
+
+    def get_bucket(self, _env: object, name: str, _path: object, source: str) -> SimpleNamespace:
+        return self._buckets.setdefault((name, source), SimpleNamespace(code=None))
+
+    def set_bucket(self, bucket: SimpleNamespace) -> None:
+        """The bucket is kept already; Jinja has put the code into it."""
+
+
+COMPILED_TEMPLATES = CompiledTemplates()
+
+
+def free_port() -> int:
+    """A port that no connection takes meanwhile: those of outgoing ones begin at 32768."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RunningRequests:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import Plan, run
-from tests.conftest import DATABASES
+from tests.databases import DATABASES
 
 
 @pytest.mark.parametrize("kind", DATABASES)

@@ -12,8 +12,8 @@ import pytest
 
 from config import ROOT
 from smstracker import command_line
-from tests.conftest import free_port
 from tests.live_settings import bare_environment
+from tests.serving import free_port
 
 
 def run(

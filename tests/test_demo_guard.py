@@ -22,9 +22,8 @@ from smstracker.models import Message, SignInToken, User
 from smstracker.web.health import database_problem
 from tests import live_settings
 from tests.clients import Client, Person
-from tests.conftest import free_port
 from tests.live_settings import bare_environment
-from tests.serving import close
+from tests.serving import close, free_port
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 from flask import Flask
 
 from smstracker.clock import utcnow
-from tests.test_reconcile import HOUR, in_minutes, listing, work
-from tests.twilio_stub import TwilioStub, answer, wire
+from tests.twilio_stub import TwilioStub, answer, listing, wire
+from tests.worker_runs import HOUR, in_minutes, work
 
 MakeApp = Callable[..., Flask]
 DAY = 24 * HOUR

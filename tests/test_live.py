@@ -16,8 +16,7 @@ from smstracker.models import StatusEvent
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 from tests.clients import Person
-from tests.conftest import free_port
-from tests.serving import served
+from tests.serving import free_port, served
 from tests.stream_readers import (  # noqa: F401
     MakeApp,
     ann,

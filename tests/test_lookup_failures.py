@@ -26,8 +26,8 @@ from smstracker.worker.lookup_throttle import LookupThrottle
 from smstracker.worker.loop import Worker
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, call_back, fields, sid
-from tests.test_reconcile import HOUR, in_minutes, listing, work
-from tests.twilio_stub import answer, wire
+from tests.twilio_stub import answer, listing, wire
+from tests.worker_runs import HOUR, in_minutes, work
 
 MakeApp = Callable[..., Flask]
 

@@ -22,8 +22,9 @@ from config import ROOT
 from smstracker.__main__ import COMMANDS, WORKER
 from tests.app_process import AppProcess
 from tests.clients import hidden
-from tests.conftest import free_port, migrate
+from tests.databases import migrate
 from tests.live_settings import bare_environment
+from tests.serving import free_port
 
 
 @pytest.fixture

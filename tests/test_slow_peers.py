@@ -20,9 +20,8 @@ from smstracker.extensions import db
 from smstracker.models import Message
 from smstracker.web.gunicorn_worker import PeerSocket
 from tests.clients import Client, Person
-from tests.conftest import free_port, settings
-from tests.live_settings import live_environment
-from tests.serving import close
+from tests.live_settings import live_environment, settings
+from tests.serving import close, free_port
 
 THREADS = 2
 GRACEFUL = 10  # seconds after which gunicorn waits for nobody

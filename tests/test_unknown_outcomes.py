@@ -14,8 +14,8 @@ from smstracker.simulator import SimulatorServer
 from smstracker.worker import unknown_outcomes
 from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
-from tests.test_reconcile import HOUR, MINUTE, in_minutes, listing, work
-from tests.twilio_stub import answer, wire
+from tests.twilio_stub import answer, listing, wire
+from tests.worker_runs import HOUR, MINUTE, in_minutes, work
 
 DAY = 24 * HOUR
 PICTURE = "https://a.example/1.jpg"

@@ -26,8 +26,8 @@ from smstracker.worker.loop import Worker
 from tests.clients import Person
 from tests.live_settings import live_environment
 from tests.signing import fields, sid
-from tests.test_reconcile import MINUTE, in_minutes, listing, work
-from tests.twilio_stub import SILENCE, answer, wire
+from tests.twilio_stub import SILENCE, answer, listing, wire
+from tests.worker_runs import MINUTE, in_minutes, work
 
 MakeApp = Callable[..., Flask]
 
