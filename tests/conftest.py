@@ -1,5 +1,6 @@
 """Real databases, a real carrier, real mail; only the wire to Twilio ends on this machine."""
 
+import gc
 import os
 import shutil
 import ssl
@@ -47,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "playwright" in getattr(item, "fixturenames", ()) and (problem := browser_problem()):
             item.add_marker(pytest.mark.skip(reason=problem))
         mark_second_run(item)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector of garbage from looking again and again at all modules and tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

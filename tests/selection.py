@@ -2,9 +2,6 @@
 
 import pytest
 
-ORDINARY = "not slow or smoke"
-REST = "slow and not smoke"
-
 
 def mark_second_run(item: pytest.Item) -> None:
     """Mark the run on PostgreSQL as slow, unless SQL or threads matter: `both_databases`."""

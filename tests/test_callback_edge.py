@@ -205,6 +205,7 @@ def test_status_that_is_no_word_is_a_400(client: FlaskClient, bad: str) -> None:
     assert call_back(client, fields(sid(1), bad)).status_code == 400
 
 
+@pytest.mark.both_databases
 def test_same_event_is_only_counted(app: Flask, client: FlaskClient, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1))
     for _ in range(30):
@@ -218,6 +219,7 @@ def test_same_event_is_only_counted(app: Flask, client: FlaskClient, alice: Pers
         assert db.session.scalar(select(func.sum(CallbackTally.repeated))) == 29
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("is_ours", [True, False])
 def test_capture_replayed_with_ever_new_tokens_is_bounded(
     app: Flask, client: FlaskClient, alice: Person, is_ours: bool
@@ -234,6 +236,7 @@ def test_capture_replayed_with_ever_new_tokens_is_bounded(
     assert stored_events(app)[-1].status == "delivered"
 
 
+@pytest.mark.both_databases
 def test_repeat_of_an_orphan_is_only_counted_and_still_attached(
     app: Flask, client: FlaskClient, alice: Person
 ) -> None:

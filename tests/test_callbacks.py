@@ -21,6 +21,8 @@ from tests.clients import Person
 from tests.refused_callbacks import stored_events
 from tests.signing import STATUS_PATH, call_back, callback_path, fields, sid
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_callback_moves_its_message_and_is_kept_whole(client: FlaskClient, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1))
@@ -228,6 +230,7 @@ def test_callback_and_send_answer_at_once_never_miss_one_another(app: Flask, ali
     assert all(event.message_id for event in stored_events(app))
 
 
+@pytest.mark.slow
 def test_locked_row_ends_in_a_503_and_not_in_waiting_for_ever(app: Flask, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1))
     with app.app_context():

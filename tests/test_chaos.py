@@ -7,6 +7,8 @@ import pytest
 from tests.chaos import Plan, run
 from tests.databases import DATABASES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", DATABASES)
 def test_nothing_is_lost_doubled_or_false_while_everything_breaks(

@@ -27,6 +27,8 @@ from tests.stream_readers import (  # noqa: F401
     wait_until,
 )
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_stream_sends_changes_of_another_process(
     streaming_app: Flask, ann: Person, make_app: MakeApp

@@ -26,6 +26,8 @@ from tests.stream_readers import (  # noqa: F401
     wait_until,
 )
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_stream_ends_when_its_reader_goes_to_another_page(make_app: MakeApp) -> None:
     port = free_port()

@@ -17,6 +17,9 @@ from tests.signing import sid
 from tests.twilio_stub import answer, wire
 from tests.worker_runs import in_minutes
 
+pytestmark = pytest.mark.both_databases
+
+
 MakeApp = Callable[..., Flask]
 YEAR = 60 * 24 * 365
 

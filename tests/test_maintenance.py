@@ -18,6 +18,9 @@ from tests.signing import sid
 from tests.twilio_stub import answer, wire
 from tests.worker_runs import in_minutes
 
+pytestmark = pytest.mark.both_databases
+
+
 MakeApp = Callable[..., Flask]
 LONG_AGO = timedelta(days=30)
 

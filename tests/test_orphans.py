@@ -13,6 +13,9 @@ from tests.clients import Person, words
 from tests.refused_callbacks import stored_events
 from tests.signing import call_back, callback_path, fields, sid
 
+pytestmark = pytest.mark.both_databases
+
+
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 

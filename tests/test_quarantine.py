@@ -23,6 +23,9 @@ from tests.clients import Person
 from tests.refused_callbacks import NOON, STRANGER, refused_count, refused_rows
 from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, forge, sid
 
+pytestmark = pytest.mark.both_databases
+
+
 FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=x"
 PARTS = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n' * 300

@@ -28,6 +28,9 @@ from tests.signing import (
     signature,
 )
 
+pytestmark = pytest.mark.both_databases
+
+
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 

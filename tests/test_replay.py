@@ -21,6 +21,9 @@ from tests.clients import Person
 from tests.refused_callbacks import NOON, refused_rows, replayed, stored_events
 from tests.signing import BASE_URL, SECONDARY, call_back, callback_path, fields, forge, sid
 
+pytestmark = pytest.mark.both_databases
+
+
 SUBACCOUNT, SUBTOKEN = "AC" + "5" * 32, "b" * 32
 NEW_TOKEN = "e" * 32
 Make = Callable[..., Flask]

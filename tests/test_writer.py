@@ -27,6 +27,9 @@ from tests.clients import Person
 from tests.refused_callbacks import refused_rows
 from tests.signing import ACCOUNT_SID, fields, sid
 
+pytestmark = pytest.mark.both_databases
+
+
 SIGNER = Signer(ACCOUNT_SID, "primary")
 
 

@@ -7,6 +7,9 @@ from tests.browser.axe_rules import ALL_RULES, RULES_OF_STYLE, examine
 from tests.page_list import PAGE_VIEWS, PageView, open_page
 from tests.served_apps import ServedApp
 
+pytestmark = pytest.mark.slow
+
+
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 
 # Every focusable element without a visible focus ring.
@@ -41,6 +44,12 @@ RINGS = """() => {
 }"""
 
 
+VIEWS = [
+    pytest.param(view, id=view.name, marks=[pytest.mark.smoke] if view.name == "log" else [])
+    for view in PAGE_VIEWS
+]
+
+
 @pytest.fixture
 def complaints() -> list[str]:
     """The errors of the console, among them breaches of the content security policy."""
@@ -71,7 +80,7 @@ def open_window(
     return page
 
 
-@pytest.mark.parametrize("view", PAGE_VIEWS, ids=lambda view: view.name)
+@pytest.mark.parametrize("view", VIEWS)
 def test_page_is_accessible_in_both_schemes_and_widths(
     browser: Browser, installations: dict[str, ServedApp], view: PageView, complaints: list[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import random
 
+import pytest
 from flask import Flask
 from playwright.sync_api import expect
 
@@ -9,7 +10,10 @@ from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from tests.browser.steps import NewPage, compose, sign_in
 from tests.smtp_server import Inbox
 
+pytestmark = pytest.mark.slow
 
+
+@pytest.mark.smoke
 def test_journey_from_mail_to_delivered(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
     page = new_page()
     sign_in(page, live, inbox)

@@ -26,6 +26,8 @@ from tests.sample_messages import ALICE
 from tests.served_apps import ServedApp
 from tests.smtp_server import Inbox
 
+pytestmark = pytest.mark.slow
+
 
 def test_one_click_makes_it_plain_and_undo_brings_it_back(
     new_page: NewPage,

@@ -15,6 +15,8 @@ from tests.browser.steps import row
 from tests.clients import Person
 from tests.stream_readers import append_status
 
+pytestmark = pytest.mark.slow
+
 
 def test_log_updates_by_itself_and_only_announces_new_messages(
     page: Page, live: Flask, alice: Person, message: Message

@@ -9,6 +9,9 @@ from smstracker.models.messages import Message
 from tests.browser.steps import row
 from tests.stream_readers import append_status
 
+pytestmark = pytest.mark.slow
+
+
 STREAM, ROWS = "**/messages/stream*", "**/messages/rows*"
 CUT_STREAM = "retry: 10\n\n"  # and no more, like a proxy that does not support streams
 
