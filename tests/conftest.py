@@ -20,8 +20,9 @@ from tests.clients import Client, Person
 from tests.databases import DATABASES, empty_postgresql, migrate
 from tests.live_settings import settings
 from tests.machine import browser_problem, in_ci, need, not_tried
+from tests.quick_apps import COMPILED_TEMPLATES, QuickRule
 from tests.selection import mark_second_run
-from tests.serving import COMPILED_TEMPLATES, close, free_port, served
+from tests.serving import close, free_port, served
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
 from tests.smtp_server import Inbox
 
@@ -37,6 +38,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # The databases of the tests wait for the disk at each commit, as they do in production.
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MIN_MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    Flask.url_rule_class = QuickRule
     problem = browser_problem() if in_ci() and not hasattr(config, "workerinput") else None
     if problem:
         raise pytest.UsageError(problem)

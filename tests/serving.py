@@ -9,7 +9,6 @@ import socket
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from types import SimpleNamespace
 from typing import Any
 
 from flask import Flask
@@ -19,22 +18,6 @@ from smstracker.extensions import db
 
 RESPONSE_KEY = "smstracker.tests.response"
 MAX_REQUEST_SECONDS = 30.0  # for running requests, also on a busy machine
-
-
-class CompiledTemplates:
-    """A cache for Jinja: the templates, compiled once for all apps of a test run."""
-
-    def __init__(self) -> None:
-        self._buckets: dict[tuple[str, str], SimpleNamespace] = {}
-
-    def get_bucket(self, _env: object, name: str, _path: object, source: str) -> SimpleNamespace:
-        return self._buckets.setdefault((name, source), SimpleNamespace(code=None))
-
-    def set_bucket(self, bucket: SimpleNamespace) -> None:
-        """The bucket is kept already; Jinja has put the code into it."""
-
-
-COMPILED_TEMPLATES = CompiledTemplates()
 
 
 def free_port() -> int:
