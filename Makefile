@@ -5,13 +5,19 @@ BIN = .venv/bin
 # release of one that is wanted with an extra, and then refuse it for its missing hash.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: run test lint format lock bench chaos screenshots clean
+# Counting the coverage costs time, so only CI does it, over both runs.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal $(if $(CI),--cov --cov-append --cov-report=)
+
+.PHONY: run test test-slow lint format lock bench chaos screenshots clean
 
 run: .venv/run
 	@$(BIN)/python -m smstracker --end-with-parent
 
 test: .venv/dev
-	@$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=95
+	@$(PYTEST) -m "not slow or smoke"
+
+test-slow: .venv/dev
+	@$(PYTEST) -m "slow and not smoke"
 
 lint: .venv/dev
 	$(BIN)/ruff check .

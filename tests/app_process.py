@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 
 from config import ROOT
-from tests.conftest import free_port
 from tests.live_settings import bare_environment
+from tests.serving import free_port
 
 START_SECONDS = 90.0
 

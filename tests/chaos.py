@@ -26,7 +26,7 @@ from tests.chaos_checks import (
 )
 from tests.chaos_environment import Environment, start_environment, wait_until
 from tests.chaos_senders import Form, Sender, SenderPool
-from tests.conftest import DATABASES
+from tests.databases import DATABASES
 
 SENDERS = 6
 ENDED_PROCESSES = "processes that ended by themselves"

@@ -21,8 +21,7 @@ from smstracker.extensions import db
 from smstracker.models.jobs import ScheduledJob
 from smstracker.simulator import Faults, SimulatorServer, create_simulator
 from tests.chaos_processes import WEB, WORKER, PostgreSQL, ProcessGroup, database
-from tests.conftest import free_port
-from tests.serving import close
+from tests.serving import close, free_port
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
 
 SPEED = 10

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
+from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, SignInToken, StatusEvent, User
 from smstracker.models.messages import Content
@@ -107,3 +108,13 @@ class Person:
                 setattr(message, name, value)
             db.session.commit()
             return message
+
+    def has_opt_out(self, **columns: Any) -> int:
+        """Store a message that an opt-out refused; return the id of its event."""
+        message = self.has_message(**({"status": "refused", "error_code": "21610"} | columns))
+        with self.app.app_context():
+            event = StatusEvent(message_id=message.id, status="refused", error_code="21610")
+            event.source, event.payload, event.received_at = "send", {}, utcnow()
+            db.session.add(event)
+            db.session.commit()
+            return event.id

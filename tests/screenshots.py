@@ -14,7 +14,7 @@ from pathlib import Path
 import time_machine
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.conftest import migrate
+from tests.databases import migrate
 from tests.page_list import PAGE_VIEWS, PICTURE_ONLY_VIEWS, PageView, open_page
 from tests.served_apps import ServedApp, serve_installations
 

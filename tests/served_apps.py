@@ -11,9 +11,9 @@ from flask import Flask
 from config import Config, load
 from smstracker import create_app
 from tests.clients import Client, Person
-from tests.conftest import free_port, settings
+from tests.live_settings import settings
 from tests.sample_messages import break_connection, fill_database
-from tests.serving import close, served
+from tests.serving import close, free_port, served
 
 KEY = "the pictures sign with this: 4d1b"
 

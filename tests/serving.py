@@ -4,9 +4,11 @@ A thread that still reads the database when the engine is disposed of returns it
 pool that nobody closes any more.
 """
 
+import random
+import socket
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from flask import Flask
@@ -16,6 +18,15 @@ from smstracker.extensions import db
 
 RESPONSE_KEY = "smstracker.tests.response"
 MAX_REQUEST_SECONDS = 30.0  # for running requests, also on a busy machine
+
+
+def free_port() -> int:
+    """A port that no connection takes meanwhile: those of outgoing ones begin at 32768."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RunningRequests:

@@ -15,8 +15,7 @@ from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 from tests.clients import Person
-from tests.conftest import free_port
-from tests.serving import served
+from tests.serving import free_port, served
 
 MakeApp = Callable[..., Flask]
 

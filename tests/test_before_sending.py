@@ -13,7 +13,6 @@ from sqlalchemy import event as sql_event
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages.send_warnings import find_warnings
-from smstracker.models import StatusEvent
 from smstracker.models.messages import Content
 from smstracker.sms.gsm_replacements import (
     LOOK_ALIKE,
@@ -32,17 +31,6 @@ SERVICE = "MG" + "a" * 32
 
 def check_form(person: Person, **fields: Any) -> str:
     return words(person.client.post("/messages/check", data=person.compose(**fields)).text)
-
-
-def opt_out(person: Person, **columns: Any) -> int:
-    """Store a message that an opt-out refused; return the id of its event."""
-    message = person.has_message(**({"status": "refused", "error_code": "21610"} | columns))
-    with person.app.app_context():
-        event = StatusEvent(message_id=message.id, status="refused", error_code="21610")
-        event.source, event.payload, event.received_at = "send", {}, utcnow()
-        db.session.add(event)
-        db.session.commit()
-        return event.id
 
 
 def test_replacements_cost_nothing_and_only_the_costly_are_replaced() -> None:
@@ -175,7 +163,7 @@ def test_unsent_or_old_message_is_no_first_copy(alice: Person) -> None:
 
 
 def test_opt_out_is_reported_with_the_event_that_proves_it(alice: Person, bob: Person) -> None:
-    event_id = opt_out(alice)
+    event_id = alice.has_opt_out()
     page = alice.client.post("/messages/check", data=alice.compose()).text
     assert re.search(r"Opted out of this sender on \d+ \w+ \d{4}, [\d:]+ UTC", words(page))
     [message] = alice.messages()
@@ -185,21 +173,21 @@ def test_opt_out_is_reported_with_the_event_that_proves_it(alice: Person, bob: P
 
 
 def test_opt_out_is_never_widened(alice: Person) -> None:
-    opt_out(alice)
+    alice.has_opt_out()
     assert "Opted out" not in check_form(alice, sender=SERVICE)
     assert "Opted out" not in check_form(alice, sender="+15005550007")
     assert "Opted out" not in check_form(alice, recipient="+1 555 867 5311")
 
 
 def test_opt_out_of_a_service_does_not_hold_for_a_number(alice: Person) -> None:
-    opt_out(alice, messaging_service_sid=SERVICE)
+    alice.has_opt_out(messaging_service_sid=SERVICE)
     assert "Opted out" in check_form(alice, sender=SERVICE)
     assert "Opted out" not in check_form(alice)
 
 
 @pytest.mark.parametrize("word", ["sent", "delivered", "read"])
 def test_later_message_that_went_out_ends_an_opt_out(alice: Person, word: str) -> None:
-    opt_out(alice)
+    alice.has_opt_out()
     alice.has_message(status="delivered", body="Earlier", created_at=utcnow() - timedelta(hours=1))
     assert "Opted out" in check_form(alice)
     alice.has_message(status="queued", body="Later")
@@ -210,7 +198,7 @@ def test_later_message_that_went_out_ends_an_opt_out(alice: Person, word: str) -
 
 
 def test_warnings_take_three_statements(alice: Person) -> None:
-    opt_out(alice)
+    alice.has_opt_out()
     owner_id, statements = alice.id, []
     with alice.app.app_context():
         sql_event.listen(

@@ -10,9 +10,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.clients import Person
-from tests.signing import STATUS_PATH, call_back, fields, sid
-from tests.test_quarantine import NOON, forge, refused_rows
-from tests.test_replay import replayed
+from tests.refused_callbacks import NOON, refused_rows, replayed
+from tests.signing import STATUS_PATH, call_back, fields, forge, sid
 
 OLD = "https://old.example.org"
 

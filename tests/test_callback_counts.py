@@ -16,6 +16,9 @@ from smstracker.webhooks import writer
 from tests.clients import Person
 from tests.signing import SECONDARY, call_back, fields, sid
 
+pytestmark = pytest.mark.both_databases
+
+
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 

@@ -16,8 +16,7 @@ from smstracker.doctor.callback_probe import Obstacle, _explain_redirect, find_o
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.webhooks.probe import compute_proof
-from tests.conftest import free_port
-from tests.serving import QuietRequestHandler
+from tests.serving import QuietRequestHandler, free_port
 from tests.signing import ACCOUNT_SID, SECONDARY, call_back, signature
 
 # What is tested here asks nothing of the database.

@@ -10,30 +10,24 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from smstracker.extensions import db
-from smstracker.models import Message, StatusEvent
+from smstracker.models import Message
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Effect, Source, effects
 from tests.clients import Person
-from tests.signing import STATUS_PATH, call_back, fields, sid
+from tests.refused_callbacks import stored_events
+from tests.signing import STATUS_PATH, call_back, callback_path, fields, sid
 
-
-def path_of(message: Message) -> str:
-    return f"{STATUS_PATH}/{message.public_id}"
-
-
-def stored(app: Flask) -> list[StatusEvent]:
-    with app.app_context():
-        return list(db.session.scalars(select(StatusEvent).order_by(StatusEvent.id)))
+pytestmark = pytest.mark.both_databases
 
 
 def test_callback_moves_its_message_and_is_kept_whole(client: FlaskClient, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1))
     form = fields(sid(1), "delivered", RawDlrDoneDate="2611220836", NewKey="new")
-    answer = call_back(client, form, path_of(message), I_Twilio_Idempotency_Token="token-1")
+    answer = call_back(client, form, callback_path(message), I_Twilio_Idempotency_Token="token-1")
     assert (answer.status_code, answer.data) == (204, b"")
     message = alice.message()
     assert (message.status, message.status_source) == ("delivered", "callback")
@@ -63,7 +57,7 @@ def test_any_order_ends_in_the_same_state(
 ) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="accepted")
     for word in order:
-        assert call_back(client, fields(sid(1), word), path_of(message)).status_code == 204
+        assert call_back(client, fields(sid(1), word), callback_path(message)).status_code == 204
     assert alice.message().status == "delivered"
     assert [event.status for event in alice.events(message)] == list(order)
 
@@ -92,7 +86,7 @@ def test_repeated_callback_is_kept_and_changes_nothing(client: FlaskClient, alic
     message = alice.has_message(twilio_sid=sid(1))
     for number in range(3):
         token = {"I_Twilio_Idempotency_Token": str(number)}
-        answer = call_back(client, fields(sid(1), "sent"), path_of(message), **token)
+        answer = call_back(client, fields(sid(1), "sent"), callback_path(message), **token)
         assert answer.status_code == 204
     events = alice.events(message)
     assert alice.message().status_at == events[0].received_at
@@ -108,7 +102,7 @@ def test_parallel_callbacks_never_move_backwards(app: Flask, alice: Person) -> N
             lambda number: call_back(
                 app.test_client(),
                 fields(sid(1), words[number]),
-                path_of(message),
+                callback_path(message),
                 I_Twilio_Idempotency_Token=str(number),
             ),
             range(len(words)),
@@ -120,7 +114,7 @@ def test_parallel_callbacks_never_move_backwards(app: Flask, alice: Person) -> N
 
 def test_unknown_word_is_kept_and_moves_nothing(client: FlaskClient, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="sent")
-    answer = call_back(client, fields(sid(1), "teleported"), path_of(message))
+    answer = call_back(client, fields(sid(1), "teleported"), callback_path(message))
     assert answer.status_code == 204
     assert alice.message().status == "sent"
     assert [event.status for event in alice.events(message)] == ["teleported"]
@@ -128,7 +122,7 @@ def test_unknown_word_is_kept_and_moves_nothing(client: FlaskClient, alice: Pers
 
 def test_warning_code_with_a_good_status_is_no_failure(client: FlaskClient, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="sent")
-    call_back(client, fields(sid(1), "delivered", "30018"), path_of(message))
+    call_back(client, fields(sid(1), "delivered", "30018"), callback_path(message))
     message = alice.message()
     assert (message.status, message.error_code) == ("delivered", "30018")
 
@@ -137,8 +131,8 @@ def test_failed_then_delivered_shows_delivered_and_the_conflict(
     client: FlaskClient, alice: Person
 ) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="sent")
-    call_back(client, fields(sid(1), "failed", "30008"), path_of(message))
-    call_back(client, fields(sid(1), "delivered"), path_of(message))
+    call_back(client, fields(sid(1), "failed", "30008"), callback_path(message))
+    call_back(client, fields(sid(1), "delivered"), callback_path(message))
     message = alice.message()
     assert (message.status, message.error_code, message.conflicting) == ("delivered", None, True)
     assert [event.error_code for event in alice.events(message)] == ["30008", None]
@@ -148,7 +142,7 @@ def test_delivered_then_failed_stays_delivered_and_marks_the_conflict(
     client: FlaskClient, alice: Person
 ) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="delivered")
-    call_back(client, fields(sid(1), "undelivered", "30005"), path_of(message))
+    call_back(client, fields(sid(1), "undelivered", "30005"), callback_path(message))
     message = alice.message()
     assert (message.status, message.error_code, message.conflicting) == ("delivered", None, True)
 
@@ -157,8 +151,8 @@ def test_repeated_failure_without_code_does_not_blank_the_code(
     client: FlaskClient, alice: Person
 ) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="sent")
-    call_back(client, fields(sid(1), "undelivered", "30003"), path_of(message))
-    call_back(client, fields(sid(1), "undelivered"), path_of(message))
+    call_back(client, fields(sid(1), "undelivered", "30003"), callback_path(message))
+    call_back(client, fields(sid(1), "undelivered"), callback_path(message))
     assert alice.message().error_code == "30003"
 
 
@@ -166,16 +160,16 @@ def test_second_failure_with_another_code_does_not_replace_the_first(
     client: FlaskClient, alice: Person
 ) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="sent")
-    call_back(client, fields(sid(1), "undelivered", "30003"), path_of(message))
-    call_back(client, fields(sid(1), "failed", "30008"), path_of(message))
+    call_back(client, fields(sid(1), "undelivered", "30003"), callback_path(message))
+    call_back(client, fields(sid(1), "failed", "30008"), callback_path(message))
     message = alice.message()
     assert (message.status, message.error_code) == ("undelivered", "30003")
 
 
 def test_repeated_failure_fills_in_a_missing_code(client: FlaskClient, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="sent")
-    call_back(client, fields(sid(1), "undelivered"), path_of(message))
-    call_back(client, fields(sid(1), "undelivered", "30003"), path_of(message))
+    call_back(client, fields(sid(1), "undelivered"), callback_path(message))
+    call_back(client, fields(sid(1), "undelivered", "30003"), callback_path(message))
     assert alice.message().error_code == "30003"
 
 
@@ -183,7 +177,7 @@ def test_callback_for_a_sid_nobody_knows_is_kept_as_an_orphan(
     app: Flask, client: FlaskClient
 ) -> None:
     assert call_back(client, fields(sid(7), "sent")).status_code == 204
-    [event] = stored(app)
+    [event] = stored_events(app)
     assert (event.message_id, event.twilio_sid) == (None, sid(7))
 
 
@@ -193,14 +187,14 @@ def test_callback_for_a_message_that_is_not_there_is_kept(
 ) -> None:
     answer = call_back(client, fields(sid(7), "sent"), f"{STATUS_PATH}/{unknown}")
     assert answer.status_code == 204
-    assert len(stored(app)) == 1
+    assert len(stored_events(app)) == 1
 
 
 def test_callback_before_our_create_call_returned_sets_the_sid(
     client: FlaskClient, alice: Person
 ) -> None:
     message = alice.has_message(status="pending")
-    call_back(client, fields(sid(1), "sent"), path_of(message))
+    call_back(client, fields(sid(1), "sent"), callback_path(message))
     message = alice.message()
     assert (message.status, message.twilio_sid) == ("sent", sid(1))
     assert message.accepted_at is not None
@@ -209,7 +203,7 @@ def test_callback_before_our_create_call_returned_sets_the_sid(
 def test_orphan_is_attached_when_its_sid_becomes_known(client: FlaskClient, alice: Person) -> None:
     message = alice.has_message(status="pending")
     call_back(client, fields(sid(1), "delivered"))
-    call_back(client, fields(sid(1), "sent"), path_of(message))
+    call_back(client, fields(sid(1), "sent"), callback_path(message))
     message = alice.message()
     assert message.status == "delivered"
     assert {event.status for event in alice.events(message)} == {"delivered", "sent"}
@@ -233,16 +227,17 @@ def test_callback_and_send_answer_at_once_never_miss_one_another(app: Flask, ali
             both = [threads.submit(do, number) for do in (callback, answer)]
             assert [done.exception() for done in both] == [None, None]
     assert {message.status for message in alice.messages()} == {"delivered"}
-    assert all(event.message_id for event in stored(app))
+    assert all(event.message_id for event in stored_events(app))
 
 
+@pytest.mark.slow
 def test_locked_row_ends_in_a_503_and_not_in_waiting_for_ever(app: Flask, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1))
     with app.app_context():
         engine = db.engine
     with engine.begin() as connection:
         connection.execute(update(Message).values(body="locked"))
-        answer = call_back(app.test_client(), fields(sid(1), "sent"), path_of(message))
+        answer = call_back(app.test_client(), fields(sid(1), "sent"), callback_path(message))
         assert answer.status_code == 503
     assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 204
 
@@ -251,16 +246,16 @@ def test_callback_with_another_sid_than_the_message_has_is_not_its_own(
     app: Flask, client: FlaskClient, alice: Person
 ) -> None:
     message = alice.has_message(twilio_sid=sid(1), status="sent")
-    call_back(client, fields(sid(2), "failed", "30008"), path_of(message))
+    call_back(client, fields(sid(2), "failed", "30008"), callback_path(message))
     assert alice.message().status == "sent"
     assert alice.events(message) == []
-    assert stored(app)[0].message_id is None
+    assert stored_events(app)[0].message_id is None
 
 
 def test_payload_keeps_repeated_keys_and_long_values(client: FlaskClient, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1))
     form = fields(sid(1), "failed", "3" * 40) | {"Twice": ["a", "b"], "Nul": "a\0b"}
-    assert call_back(client, form, path_of(message)).status_code == 204
+    assert call_back(client, form, callback_path(message)).status_code == 204
     [event] = alice.events(message)
     assert event.payload["Twice"] == ["a", "b"]
     assert event.payload["ErrorCode"] == "3" * 40
@@ -282,4 +277,4 @@ def test_independent_vectors_get_the_expected_verdicts(
         answer = app.test_client().post(path, data=vector["params"], headers=headers)
         expected = 204 if vector["expect"] == "accept" else 403
         assert answer.status_code == expected, vector["name"]
-    assert len(stored(app)) == 6
+    assert len(stored_events(app)) == 6

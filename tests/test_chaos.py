@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import Plan, run
-from tests.conftest import DATABASES
+from tests.databases import DATABASES
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("kind", DATABASES)

@@ -15,7 +15,8 @@ from sqlalchemy import create_engine, text
 
 from smstracker.database import engine
 from smstracker.doctor import checks
-from tests.conftest import free_port, migrate
+from tests.databases import migrate
+from tests.serving import free_port
 from tests.signing import call_back, fields, sid
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -12,8 +12,10 @@ import pytest
 
 from config import ROOT
 from smstracker import command_line
-from tests.conftest import free_port
 from tests.live_settings import bare_environment
+from tests.serving import free_port
+
+pytestmark = pytest.mark.slow
 
 
 def run(
@@ -29,6 +31,7 @@ def run(
     )
 
 
+@pytest.mark.smoke
 def test_version_is_that_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert run("--version").stdout.splitlines()[0] == f"smstracker {project['version']}"
@@ -89,6 +92,7 @@ def test_reader_who_has_gone_is_no_news(database: str, command: str) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.smoke
 def test_flask_is_told_to_read_no_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     environment: dict[str, str] = {}
     monkeypatch.setattr(os, "environ", environment)

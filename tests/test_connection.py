@@ -26,6 +26,9 @@ from tests.refused_callbacks import refusal
 from tests.serving import close
 from tests.signing import STATUS_PATH, call_back, fields, sid, signature
 
+pytestmark = pytest.mark.both_databases
+
+
 SILENCE = {"status": "sent", "status_source": "send"}
 
 

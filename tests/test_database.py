@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from flask import Flask
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import event, inspect, select, text, update
+from sqlalchemy import event, insert, inspect, select, text, update
 from sqlalchemy.exc import StatementError
 
 from smstracker.clock import utcnow
@@ -28,6 +28,8 @@ from smstracker.models.status_transitions import conditional_update
 from smstracker.sms.status import State
 from tests.clients import Person
 from tests.signing import call_back, fields, sid
+
+pytestmark = pytest.mark.both_databases
 
 
 def differences(app: Flask) -> list[object]:
@@ -163,20 +165,27 @@ def many_messages(app: Flask, alice: Person, bob: Person) -> Flask:
     """Messages of several users, so many that a scan would cost more than an index."""
     now, owners, statuses = utcnow(), [alice.id, *[bob.id] * 9], ["delivered", "failed", "sent"]
     with app.app_context():
-        rows = []
-        for number in range(3000):
-            message = Message(
-                owner_id=owners[number % 10],
-                form_id=_uuid(number),
-                public_id=_uuid(number),
-                created_at=now - timedelta(seconds=number),
-                status_at=now,
-                status=statuses[number % 3],
-                twilio_sid=sid(number),
-            )
-            message._set_content(Content("+15558675310", "+15005550006", "Hello"))
-            rows.append(message)
-        db.session.add_all(rows)
+        sample = Message()
+        sample._set_content(Content("+15558675310", "+15005550006", "Hello"))
+        content = {
+            column.key: value
+            for column in inspect(Message).column_attrs
+            if (value := getattr(sample, column.key)) is not None
+        }
+        rows = [
+            content
+            | {
+                "owner_id": owners[number % 10],
+                "form_id": _uuid(number),
+                "public_id": _uuid(number),
+                "created_at": now - timedelta(seconds=number),
+                "status_at": now,
+                "status": statuses[number % 3],
+                "twilio_sid": sid(number),
+            }
+            for number in range(3000)
+        ]
+        db.session.execute(insert(Message), rows)
         db.session.commit()
         with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             if connection.dialect.name == "postgresql":
@@ -283,14 +292,12 @@ FILTERS = {
 }
 
 
-@pytest.mark.parametrize("name", FILTERS)
-def test_each_filter_of_the_log_reads_from_an_index(
-    many_messages: Flask, alice: Person, name: str
-) -> None:
+def test_each_filter_of_the_log_reads_from_an_index(many_messages: Flask, alice: Person) -> None:
     with many_messages.app_context():
-        filters = read_filters(alice.id, {name: FILTERS[name]}, utcnow()).search_filters
-        for query in (search.page_query(filters), search.page_query(filters, (utcnow(), 5))):
-            assert not is_scan(plan(query)), plan(query)
+        for name, value in FILTERS.items():
+            filters = read_filters(alice.id, {name: value}, utcnow()).search_filters
+            for query in (search.page_query(filters), search.page_query(filters, (utcnow(), 5))):
+                assert not is_scan(plan(query)), (name, plan(query))
 
 
 def test_filtered_log_costs_two_statements_more_whatever_its_length(

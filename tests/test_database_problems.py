@@ -20,6 +20,9 @@ from smstracker.web.health import database_problem
 from tests.clients import Person
 from tests.signing import call_back, fields, sid
 
+pytestmark = pytest.mark.both_databases
+
+
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 

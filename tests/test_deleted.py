@@ -25,6 +25,9 @@ from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
 from tests.twilio_stub import answer, wire
 
+pytestmark = pytest.mark.both_databases
+
+
 BEFORE = "0010-1"
 NO_LISTING = answer(200, {"messages": [], "next_page_uri": None, "page_size": 1000, "page": 0})
 DELETED = answer(404, {"code": 20404, "message": "x", "status": 404})

@@ -22,9 +22,11 @@ from smstracker.models import Message, SignInToken, User
 from smstracker.web.health import database_problem
 from tests import live_settings
 from tests.clients import Client, Person
-from tests.conftest import free_port
 from tests.live_settings import bare_environment
-from tests.serving import close
+from tests.serving import close, free_port
+
+pytestmark = pytest.mark.both_databases
+
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -270,6 +272,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("name", "sign"), [("gunicorn", "setting"), *((name, "database") for name in COMMANDS)]

@@ -19,7 +19,8 @@ from smstracker.refused.misfit import Refusal
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.signature_variants import MAX_HASHED_CHARACTERS
 from smstracker.refused.stored_diagnosis import diagnose_pending
-from tests.conftest import settings
+from tests.live_settings import settings
+from tests.refused_callbacks import STRANGER, refused_rows
 from tests.signing import (
     ACCOUNT_SID,
     BASE_URL,
@@ -27,11 +28,11 @@ from tests.signing import (
     SECONDARY,
     STATUS_PATH,
     fields,
+    forge,
     sid,
     signature,
 )
 from tests.signing import call_back as post
-from tests.test_quarantine import STRANGER, forge, refused_rows
 
 FORMER = "a" * 32
 SUBACCOUNT, SUBTOKEN = "AC" + "5" * 32, "b" * 32

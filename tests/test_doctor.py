@@ -24,9 +24,8 @@ from smstracker.extensions import db
 from smstracker.models import Heartbeat, MailHealth, Message
 from smstracker.simulator import SimulatorServer
 from tests.clients import Person
-from tests.conftest import free_port
 from tests.refused_callbacks import refusal
-from tests.serving import close
+from tests.serving import close, free_port
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, call_back, fields, sid
 from tests.smtp_server import Inbox
 from tests.twilio_stub import answer, wire

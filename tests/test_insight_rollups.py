@@ -34,6 +34,9 @@ from smstracker.sms.status import RANK, Source
 from smstracker.web.time_range import TimeRange, read_period
 from tests.clients import Person, words
 
+pytestmark = pytest.mark.both_databases
+
+
 Clock = Any  # a time_machine coordinates object
 NOON = datetime(2026, 11, 20, 12, 10, tzinfo=UTC)
 MONTH = TimeRange("30d", since=NOON - timedelta(days=30))
@@ -129,7 +132,7 @@ def random_message(rng: random.Random, owner_id: int) -> Message:
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_rollups_equal_a_plain_count_through_a_history(
     app: Flask, alice: Person, bob: Person, seed: int
 ) -> None:

@@ -4,11 +4,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from flask import Flask
 
 from smstracker.clock import utcnow
-from tests.test_reconcile import HOUR, in_minutes, listing, work
-from tests.twilio_stub import TwilioStub, answer, wire
+from tests.twilio_stub import TwilioStub, answer, listing, wire
+from tests.worker_runs import HOUR, in_minutes, work
+
+pytestmark = pytest.mark.both_databases
+
 
 MakeApp = Callable[..., Flask]
 DAY = 24 * HOUR

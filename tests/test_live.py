@@ -16,8 +16,7 @@ from smstracker.models import StatusEvent
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 from tests.clients import Person
-from tests.conftest import free_port
-from tests.serving import served
+from tests.serving import free_port, served
 from tests.stream_readers import (  # noqa: F401
     MakeApp,
     ann,
@@ -27,6 +26,8 @@ from tests.stream_readers import (  # noqa: F401
     streaming_app,
     wait_until,
 )
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_stream_sends_changes_of_another_process(

@@ -16,8 +16,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import StatusEvent, event_feed
 from tests.clients import Person
-from tests.conftest import free_port
-from tests.serving import served
+from tests.serving import free_port, served
 from tests.stream_readers import (  # noqa: F401
     MakeApp,
     ann,
@@ -26,6 +25,8 @@ from tests.stream_readers import (  # noqa: F401
     streaming_app,
     wait_until,
 )
+
+pytestmark = pytest.mark.both_databases
 
 
 def test_stream_ends_when_its_reader_goes_to_another_page(make_app: MakeApp) -> None:

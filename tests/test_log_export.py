@@ -15,6 +15,7 @@ from smstracker.messages import log_export, search
 from tests.clients import Person
 
 
+@pytest.mark.both_databases
 def test_export_and_its_rows_reckon_silence_at_one_moment(app: Flask, alice: Person) -> None:
     alice.has_message(status="sent")
     almost = utcnow() + timedelta(hours=71, minutes=59)
@@ -28,6 +29,7 @@ def test_export_and_its_rows_reckon_silence_at_one_moment(app: Flask, alice: Per
         assert [row["state"] for row in rows] == [state] * count
 
 
+@pytest.mark.both_databases
 def test_export_that_breaks_off_does_not_look_whole(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +137,7 @@ def test_text_comes_back_from_an_export_without_its_first_apostrophe(
     assert read == texts
 
 
+@pytest.mark.both_databases
 def test_json_export_holds_numbers_and_texts_as_they_are_stored(app: Flask, alice: Person) -> None:
     texts = ["=1+1", "'=1", "hi;=1+1", "e\u0301 \u2019", "\t@x"]
     for text in texts:

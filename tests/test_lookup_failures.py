@@ -26,8 +26,11 @@ from smstracker.worker.lookup_throttle import LookupThrottle
 from smstracker.worker.loop import Worker
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, call_back, fields, sid
-from tests.test_reconcile import HOUR, in_minutes, listing, work
-from tests.twilio_stub import answer, wire
+from tests.twilio_stub import answer, listing, wire
+from tests.worker_runs import HOUR, in_minutes, work
+
+pytestmark = pytest.mark.both_databases
+
 
 MakeApp = Callable[..., Flask]
 
@@ -88,6 +91,7 @@ def test_one_message_that_cannot_be_asked_about_does_not_stand_before_others(
     assert [message.status for message in alice.messages()] == ["sent"] + ["delivered"] * 4
 
 
+@pytest.mark.slow
 def test_message_that_cannot_be_asked_about_is_given_up_in_the_end(
     make_app: MakeApp, alice: Person
 ) -> None:
@@ -152,6 +156,7 @@ def test_message_that_was_given_up_is_asked_about_again_when_there_is_news(
     assert message.next_lookup_at == message.status_at + timedelta(minutes=5)
 
 
+@pytest.mark.slow
 def test_listing_goes_back_to_the_last_one_that_succeeded(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

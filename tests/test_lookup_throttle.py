@@ -14,8 +14,11 @@ from smstracker.worker.lookup_throttle import MAX_SLOT_WAIT, LookupBatch, Lookup
 from smstracker.worker.loop import MAX_CONSECUTIVE_FAILURES, Worker
 from tests.clients import Person
 from tests.signing import sid
-from tests.test_reconcile import in_minutes
 from tests.twilio_stub import answer, wire
+from tests.worker_runs import in_minutes
+
+pytestmark = pytest.mark.both_databases
+
 
 MakeApp = Callable[..., Flask]
 YEAR = 60 * 24 * 365

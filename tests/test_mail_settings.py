@@ -6,7 +6,7 @@ import pytest
 
 from config import ConfigError
 from smstracker.mailer import Mailer
-from tests.conftest import settings
+from tests.live_settings import settings
 from tests.smtp_server import Inbox
 
 

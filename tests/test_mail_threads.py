@@ -16,7 +16,7 @@ from smstracker.auth.mail_threads import MailThreads
 from smstracker.extensions import db
 from smstracker.models import RateLimit
 from tests.clients import Person
-from tests.conftest import free_port
+from tests.serving import free_port
 from tests.smtp_server import Inbox
 
 ALICE = "alice@example.org"

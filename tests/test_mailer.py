@@ -26,8 +26,8 @@ from smstracker.extensions import db
 from smstracker.mailer import Mailer, MailError
 from smstracker.models import MailHealth, SignInToken
 from tests.clients import Client, Person
-from tests.conftest import free_port, settings
-from tests.serving import close
+from tests.live_settings import settings
+from tests.serving import close, free_port
 from tests.smtp_server import Inbox
 
 

@@ -15,8 +15,11 @@ from smstracker.worker.maintenance import purge_in_steps
 from tests.clients import Person
 from tests.refused_callbacks import refusal
 from tests.signing import sid
-from tests.test_reconcile import in_minutes
 from tests.twilio_stub import answer, wire
+from tests.worker_runs import in_minutes
+
+pytestmark = pytest.mark.both_databases
+
 
 MakeApp = Callable[..., Flask]
 LONG_AGO = timedelta(days=30)

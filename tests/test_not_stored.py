@@ -31,6 +31,9 @@ from smstracker.webhooks.writer import (
 from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
 
+pytestmark = pytest.mark.both_databases
+
+
 MINUTE = timedelta(minutes=1)
 
 

@@ -13,6 +13,9 @@ from schemathesis import GenerationMode
 from smstracker.messages import log_export
 from tests.clients import Person
 
+pytestmark = pytest.mark.slow
+
+
 FILE = Path(__file__).parent.parent / "smstracker" / "static" / "openapi.yaml"
 PATHS = ("/messages.json", "/messages/export.json", "/messages/export.csv")
 schemathesis.openapi.format("time-zone", strategies.sampled_from(["UTC", "Asia/Kolkata"]))
@@ -68,6 +71,7 @@ def test_answers_are_as_described(
     assert seen & ({200} if mode is GenerationMode.POSITIVE else {404, 422})
 
 
+@pytest.mark.smoke
 def test_every_error_of_the_interface_is_told_in_json(
     app: Flask, alice: Person, client: Any
 ) -> None:
@@ -87,12 +91,14 @@ def test_every_error_of_the_interface_is_told_in_json(
     assert alice.get("/messages.json?recipient=%00").status_code == 404
 
 
+@pytest.mark.smoke
 def test_columns_of_an_export_are_those_described() -> None:
     message = described()["components"]["schemas"]["Message"]
     assert tuple(message["required"]) == log_export.COLUMNS
     assert tuple(message["properties"]) == log_export.COLUMNS
 
 
+@pytest.mark.smoke
 def test_description_has_a_stable_address(client: Any) -> None:
     with client.get("/static/openapi.yaml") as answer:
         assert answer.text == FILE.read_text()

@@ -10,8 +10,11 @@ from flask import Flask
 from smstracker.models.events import StatusEvent
 from smstracker.worker import maintenance
 from tests.clients import Person, words
-from tests.signing import call_back, fields, sid
-from tests.test_callbacks import path_of, stored
+from tests.refused_callbacks import stored_events
+from tests.signing import call_back, callback_path, fields, sid
+
+pytestmark = pytest.mark.both_databases
+
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -44,7 +47,7 @@ def test_callbacks_of_other_programs_are_purged_after_the_receipt_window(
         clock.shift(timedelta(hours=1, seconds=1))
         assert purge(app) == 5
     assert batches == [0, 2, 2, 1, 0]
-    assert [event.twilio_sid for event in stored(app)] == [sid(1), sid(7)]
+    assert [event.twilio_sid for event in stored_events(app)] == [sid(1), sid(7)]
 
 
 def test_orphan_stays_while_a_message_without_sid_is_looked_for(
@@ -57,7 +60,7 @@ def test_orphan_stays_while_a_message_without_sid_is_looked_for(
         call_back(app.test_client(), fields(sid(1), "delivered"))
         clock.shift(timedelta(hours=5))
         assert purge(app) == 0
-        call_back(app.test_client(), fields(sid(1), "sent"), path_of(message))
+        call_back(app.test_client(), fields(sid(1), "sent"), callback_path(message))
         assert alice.message().status == "delivered"
         clock.shift(timedelta(hours=5))
         assert purge(app) == 0

@@ -16,6 +16,9 @@ from smstracker.extensions import db
 from smstracker.models import SignInToken
 from tests.clients import Person
 
+pytestmark = pytest.mark.both_databases
+
+
 INSERT_USER = (
     'INSERT INTO "user" (id, email, active, administrator, created_at, last_sign_in_at) '
     "VALUES (:id, :email, :active, :administrator, :created, :last)"

@@ -5,6 +5,7 @@ import unicodedata
 from dataclasses import dataclass
 
 import phonenumbers
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phonenumbers import PhoneMetadata
@@ -302,6 +303,7 @@ def test_number_in_both_printed_forms_is_taken_or_refused_with_a_way_out_in_ever
 STARTS = ["", "00", "0", "011", "001", "0011", "009", "012", "8 10 ", "010", "0021", "0xx", "00xx"]
 
 
+@pytest.mark.slow
 def test_whatever_a_refusal_shows_is_taken_as_that_number_in_every_region() -> None:
     abroad = {
         n for region in ("BR", "CH", "CN", "DE", "IN", "IT", "RU", "US") for n in printed(region)
@@ -318,6 +320,7 @@ def test_whatever_a_refusal_shows_is_taken_as_that_number_in_every_region() -> N
     assert shown > 5_000
 
 
+@pytest.mark.slow
 def test_number_behind_an_international_prefix_is_the_right_one_or_shown_in_every_region() -> None:
     abroad = {n for region in ("DE", "GB", "IN", "SG", "US") for n in printed(region)}
     for region in sorted(phonenumbers.SUPPORTED_REGIONS):
@@ -341,6 +344,7 @@ def test_plus_before_the_local_form_is_the_number_or_refused_in_every_region() -
                 assert_way_out(typed, sentence, region)
 
 
+@pytest.mark.slow
 def test_number_with_its_country_code_apart_is_taken_in_every_region() -> None:
     numbers = {n: a for r in phonenumbers.SUPPORTED_REGIONS for n, (_, a) in printed(r).items()}
     for region in ("BY", "ES", "FR", "HU", "KZ", "RE", "RU", "TM", "UZ"):

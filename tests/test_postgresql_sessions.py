@@ -16,16 +16,15 @@ from smstracker.database.engine import engine_options, prepare_engine
 from smstracker.extensions import db
 from smstracker.web.health import database_problem
 from tests.clients import Person
-from tests.conftest import empty, migrate
+from tests.databases import migrate
 
 MakeApp = Callable[..., Flask]
 
 
 @pytest.fixture
-def database_url(postgres: str) -> str:
+def database_url(postgresql_url: str) -> str:
     """PostgreSQL only."""
-    empty(postgres)
-    return postgres
+    return postgresql_url
 
 
 SESSION_PARAMETERS = {

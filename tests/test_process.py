@@ -22,8 +22,11 @@ from config import ROOT
 from smstracker.__main__ import COMMANDS, WORKER
 from tests.app_process import AppProcess
 from tests.clients import hidden
-from tests.conftest import free_port, migrate
+from tests.databases import migrate
 from tests.live_settings import bare_environment
+from tests.serving import free_port
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -33,6 +36,7 @@ def demo(tmp_path: Path) -> Iterator[AppProcess]:
     process.kill()
 
 
+@pytest.mark.smoke
 def test_newcomer_gets_from_nothing_to_delivered(demo: AppProcess) -> None:
     assert "no SMS leaves this machine" in demo.wait_for(r"smstracker is running.*\n")[0]
     demo.wait_for("worker_started")

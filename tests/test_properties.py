@@ -20,6 +20,9 @@ from smstracker.sms.status import Source
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, STATUS_PATH, sid, signature
 
+pytestmark = pytest.mark.both_databases
+
+
 Callback = tuple[str, str | None]
 
 # The database is made once for a test and not for each example: every example has its own message.

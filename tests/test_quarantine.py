@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -13,7 +13,6 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import InternalError
 from twilio.request_validator import RequestValidator
-from werkzeug.test import TestResponse
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
@@ -21,28 +20,15 @@ from smstracker.models import CallbackTally, RefusedCallback, StatusEvent
 from smstracker.refused.stored_diagnosis import diagnose_pending
 from smstracker.webhooks import quarantine, writer
 from tests.clients import Person
-from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, sid
+from tests.refused_callbacks import NOON, STRANGER, refused_count, refused_rows
+from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, forge, sid
 
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+pytestmark = pytest.mark.both_databases
+
+
 FORM = "application/x-www-form-urlencoded"
-STRANGER = "AC" + "9" * 32
 MULTIPART = "multipart/form-data; boundary=x"
 PARTS = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n' * 300
-
-
-def refused_rows(app: Flask) -> list[RefusedCallback]:
-    with app.app_context():
-        return list(db.session.scalars(select(RefusedCallback).order_by(RefusedCallback.id)))
-
-
-def refused_count(app: Flask) -> int:
-    with app.app_context():
-        return db.session.scalar(select(func.sum(CallbackTally.refused))) or 0
-
-
-def forge(client: FlaskClient, number: int = 1, account: str = ACCOUNT_SID) -> TestResponse:
-    """Post an unsigned callback."""
-    return client.post(STATUS_PATH, data=fields(sid(number), "sent", AccountSid=account))
 
 
 def test_forged_callback_is_kept_with_all_that_explains_it(

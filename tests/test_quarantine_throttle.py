@@ -16,9 +16,20 @@ from sqlalchemy.exc import OperationalError
 from smstracker import logs
 from smstracker.webhooks import quarantine, views, writer
 from smstracker.webhooks.throttle import LogThrottle, TokenBucket
-from tests.signing import ACCOUNT_SID, PRIMARY, STATUS_PATH, call_back, fields, sid, signature
-from tests.test_callbacks import stored
-from tests.test_quarantine import STRANGER, forge, refused_count, refused_rows
+from tests.refused_callbacks import STRANGER, refused_count, refused_rows, stored_events
+from tests.signing import (
+    ACCOUNT_SID,
+    PRIMARY,
+    STATUS_PATH,
+    call_back,
+    fields,
+    forge,
+    sid,
+    signature,
+)
+
+pytestmark = pytest.mark.both_databases
+
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -56,7 +67,7 @@ def test_flood_leaves_rows_and_log_lines_bounded_and_signed_callbacks_stored(
                 assert call_back(client, fields(sid(number), "sent")).status_code == 204
         clock.shift(60)
         forge(client, 9999, STRANGER)
-    assert len(stored(app)) == 5
+    assert len(stored_events(app)) == 5
     # A burst of 100, 10 in each of 15 seconds, and the last.
     assert 245 <= len(refused_rows(app)) <= 251
     assert refused_count(app) == 1501
@@ -175,7 +186,7 @@ def test_many_threads_at_once_are_counted_exactly(
         codes = list(threads.map(post, range(200)))
     assert codes == [204 if number % 5 == 0 else 403 for number in range(200)]
     assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 204
-    assert len(stored(app)) == 41
+    assert len(stored_events(app)) == 41
     assert refused_count(app) == 160
     assert sum(row.count for row in refused_rows(app)) == 40
     assert len(refused_rows(app)) <= 7

@@ -17,33 +17,16 @@ from smstracker.models.lookup_queue import claim_due_messages
 from smstracker.simulator import SimulatorServer
 from smstracker.sms import lookup_schedule
 from smstracker.sms.lookup_schedule import next_lookup
-from smstracker.worker.loop import Worker
 from tests.clients import Person
 from tests.signing import call_back, fields, sid
-from tests.twilio_stub import answer, wire
+from tests.twilio_stub import answer, listing, wire
+from tests.worker_runs import HOUR, MINUTE, in_minutes, work
+
+pytestmark = pytest.mark.both_databases
+
 
 NOON = datetime(2026, 5, 3, 12, tzinfo=UTC)
 WINDOW = timedelta(hours=72)
-HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-
-
-def in_minutes(minutes: int) -> time_machine.travel:
-    """A clock that stands still, `minutes` from now."""
-    return time_machine.travel(utcnow() + minutes * MINUTE, tick=False)
-
-
-def listing(*messages: dict[str, object]) -> bytes:
-    """Twilio's list of messages."""
-    page = {"messages": list(messages), "next_page_uri": None, "page_size": 1000, "page": 0}
-    return answer(200, page)
-
-
-def work(app: Flask) -> None:
-    """Run a worker once."""
-    with app.app_context():
-        worker = Worker()
-        worker.work()
-        worker.join_listing()
 
 
 def due_ages(word: str, window: timedelta = WINDOW) -> list[timedelta]:

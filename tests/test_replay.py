@@ -1,8 +1,8 @@
 """Once a setting is mended, what was refused for it is applied: once, in order, as it came."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 import time_machine
@@ -16,23 +16,17 @@ from smstracker.models import CallbackTally
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
 from smstracker.refused import replay as replaying
-from smstracker.refused.replay import ReplayResult, replay
 from smstracker.sms.status import Source
 from tests.clients import Person
-from tests.signing import BASE_URL, SECONDARY, call_back, fields, sid
-from tests.test_callbacks import path_of, stored
-from tests.test_quarantine import forge, refused_rows
+from tests.refused_callbacks import NOON, refused_rows, replayed, stored_events
+from tests.signing import BASE_URL, SECONDARY, call_back, callback_path, fields, forge, sid
 
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+pytestmark = pytest.mark.both_databases
+
+
 SUBACCOUNT, SUBTOKEN = "AC" + "5" * 32, "b" * 32
 NEW_TOKEN = "e" * 32
 Make = Callable[..., Flask]
-
-
-def replayed(app: Flask, ids: Sequence[int] | None = None) -> tuple[int, int]:
-    with app.app_context():
-        done: ReplayResult = replay(ids)
-    return done.applied, done.refused
 
 
 @pytest.mark.parametrize(
@@ -59,7 +53,7 @@ def test_replay_after_a_setting_is_mended_moves_the_message_and_keeps_the_order(
     with time_machine.travel(NOON, tick=False) as clock:
         for word in ("sent", "delivered", "read"):
             form = fields(sid(1), word, **named)
-            assert call_back(client, form, path_of(message), **signed).status_code == 403
+            assert call_back(client, form, callback_path(message), **signed).status_code == 403
             clock.shift(60)
         app = make_app(**mended)
         clock.shift(3600)
@@ -80,8 +74,8 @@ def test_replay_after_a_setting_is_mended_moves_the_message_and_keeps_the_order(
 def test_replayed_event_says_that_it_was_refused_first(make_app: Make, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1))
     old = make_app(PUBLIC_BASE_URL="https://old.example.org")
-    call_back(old.test_client(), fields(sid(1), "sent"), path_of(message))
-    call_back(make_app().test_client(), fields(sid(1), "delivered"), path_of(message))
+    call_back(old.test_client(), fields(sid(1), "sent"), callback_path(message))
+    call_back(make_app().test_client(), fields(sid(1), "delivered"), callback_path(message))
     replayed(alice.app)
     steps = build_timeline(alice.message(), alice.events(message))
     assert [step.source for step in steps[1:]] == [
@@ -97,11 +91,11 @@ def test_forged_one_is_never_applied_however_often(
     message = alice.has_message(twilio_sid=sid(1))
     client = app.test_client()
     forge(client)
-    call_back(client, fields(sid(1), "delivered"), path_of(message), token="f" * 32)
+    call_back(client, fields(sid(1), "delivered"), callback_path(message), token="f" * 32)
     for changed in ({}, {"PUBLIC_BASE_URL": "https://other.example.org"}):
         assert replayed(make_app(**changed)) == (0, 2)
     assert alice.message().status == "queued"
-    assert stored(app) == []
+    assert stored_events(app) == []
 
 
 def test_former_token_explains_and_never_verifies(make_app: Make) -> None:
@@ -116,11 +110,11 @@ def test_token_of_a_subaccount_does_not_vouch_for_another_accounts_message(
 ) -> None:
     message = alice.has_message(twilio_sid=sid(1), account_sid="AC" + "1" * 32)
     form = fields(sid(1), "delivered", AccountSid=SUBACCOUNT)
-    call_back(alice.client, form, path_of(message), token=SUBTOKEN)
+    call_back(alice.client, form, callback_path(message), token=SUBTOKEN)
     app = make_app(TWILIO_SUBACCOUNT_TOKENS=f"{SUBACCOUNT}:{SUBTOKEN}")
     assert replayed(app) == (1, 0)
     assert alice.message().status == "queued"
-    assert [event.message_id for event in stored(app)] == [None]
+    assert [event.message_id for event in stored_events(app)] == [None]
 
 
 def test_signed_one_that_went_to_a_wrong_address_is_found_by_its_sid(
@@ -147,7 +141,7 @@ def test_unreadable_and_cut_ones_stay_refused(app: Flask, form: dict[str, str], 
     call_back(client, whole, **signed_for)
     assert replayed(app) == (0, 1)
     assert word in (refused_rows(app)[0].diagnosis or "")
-    assert stored(app) == []
+    assert stored_events(app) == []
 
 
 def test_only_the_chosen_ones_are_replayed(make_app: Make) -> None:
@@ -157,7 +151,7 @@ def test_only_the_chosen_ones_are_replayed(make_app: Make) -> None:
     app = make_app()
     ids = [row.id for row in refused_rows(app)]
     assert replayed(app, [ids[1], 10**12]) == (1, 0)
-    assert [event.twilio_sid for event in stored(app)] == [sid(1)]
+    assert [event.twilio_sid for event in stored_events(app)] == [sid(1)]
     assert [bool(row.replayed_at) for row in refused_rows(app)] == [False, True, False]
 
 
@@ -169,12 +163,12 @@ def test_two_replays_at_once_apply_each_once(
     messages = [alice.has_message(twilio_sid=sid(n), body=str(n)) for n in range(10)]
     for word in ("sent", "delivered"):
         for number, message in enumerate(messages):
-            call_back(old, fields(sid(number), word), path_of(message))
+            call_back(old, fields(sid(number), word), callback_path(message))
     app = make_app()
     with ThreadPoolExecutor(4) as threads:
         done = list(threads.map(lambda _: replayed(app), range(4)))
     assert sum(applied for applied, _ in done) == 20
-    assert len(stored(app)) == 20
+    assert len(stored_events(app)) == 20
     assert {message.status for message in alice.messages()} == {"delivered"}
     with app.app_context():
         # They were refused when they came, and say nothing good of the connection.
@@ -193,7 +187,7 @@ def test_replay_among_repeats_and_fresh_callbacks_neither_deadlocks_nor_loses(
         at = number % 8
         form = fields(sid(at), "sent" if number % 3 else "delivered")
         served = old if number % 2 else app
-        return call_back(served.test_client(), form, path_of(messages[at])).status_code
+        return call_back(served.test_client(), form, callback_path(messages[at])).status_code
 
     with ThreadPoolExecutor(8) as threads:
         for start in range(0, 120, 40):
@@ -209,7 +203,7 @@ def test_replay_among_repeats_and_fresh_callbacks_neither_deadlocks_nor_loses(
 def test_late_replay_does_not_move_a_message_backwards(make_app: Make, alice: Person) -> None:
     message = alice.has_message(twilio_sid=sid(1))
     old = make_app(PUBLIC_BASE_URL="https://old.example.org").test_client()
-    call_back(old, fields(sid(1), "sent"), path_of(message))
+    call_back(old, fields(sid(1), "sent"), callback_path(message))
     with alice.app.app_context(), db.engine.begin() as connection:
         append_event(connection, message.id, StatusUpdate("delivered", Source.LOOKUP, {}, sid(1)))
     assert replayed(make_app()) == (1, 0)
@@ -262,7 +256,7 @@ def test_applied_one_that_comes_again_stays_applied(make_app: Make) -> None:
     call_back(old, fields(sid(1), "sent"))
     assert replayed(app) == (0, 0)
     [row] = refused_rows(app)
-    assert (row.count, bool(row.replayed_at), len(stored(app))) == (2, True, 1)
+    assert (row.count, bool(row.replayed_at), len(stored_events(app))) == (2, True, 1)
 
 
 def test_large_replay_only_verifies_and_leaves_the_explaining_to_the_worker(

@@ -22,6 +22,9 @@ from tests.clients import Person
 from tests.refused_callbacks import refusal
 from tests.signing import sid
 
+pytestmark = pytest.mark.both_databases
+
+
 MINUTE = timedelta(minutes=1)
 TALLIED = ("repeated", "refused", "not_stored")
 

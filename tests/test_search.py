@@ -25,6 +25,9 @@ from smstracker.models.messages import Content
 from smstracker.sms.status import Source, State
 from tests.clients import Person, words
 
+pytestmark = pytest.mark.both_databases
+
+
 SERVICE = "MG" + "1" * 32
 TEXTS = ["Grüße, ÉCOLE!", 'say "50%_off" \\o/', "شكرا جزيلا 👍🏽", "plain text", "STRASSE Straße"]
 

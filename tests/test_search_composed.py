@@ -11,6 +11,9 @@ from smstracker.extensions import db
 from smstracker.messages import search
 from tests.clients import Person
 
+pytestmark = pytest.mark.both_databases
+
+
 APART = "Cafe\u0301 for E\u0301lodie, \u1112\u1161\u11ab\u1100\u1173\u11af, 5 \u2126"
 COMPOSED = unicodedata.normalize("NFC", APART)
 

@@ -10,6 +10,8 @@ from smstracker.extensions import db
 from smstracker.models import RecipientSearch
 from tests.clients import Person
 
+pytestmark = pytest.mark.both_databases
+
 
 def test_same_search_twice_at_once_gets_one_handle(app: Flask, alice: Person) -> None:
     me, first_is_stored = alice.id, threading.Event()

@@ -18,6 +18,8 @@ from smstracker.models.messages import Content
 from smstracker.sms.status import State
 from tests.clients import Person
 
+pytestmark = pytest.mark.both_databases
+
 
 def add_campaign(app: Flask, owner_id: int, count: int) -> None:
     """Messages of one text, an hour apart; every fifth of them has failed."""

@@ -15,6 +15,9 @@ from tests.clients import Person, hidden, words
 from tests.signing import sid
 from tests.twilio_stub import created, wire
 
+pytestmark = pytest.mark.both_databases
+
+
 MakeApp = Callable[..., Flask]
 
 

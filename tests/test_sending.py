@@ -33,6 +33,9 @@ from tests.clients import Person
 from tests.signing import call_back, fields, sid
 from tests.twilio_stub import DRIP, HANG_UP, SILENCE, answer, created, wire
 
+pytestmark = pytest.mark.both_databases
+
+
 MakeApp = Callable[..., Flask]
 
 

@@ -375,10 +375,10 @@ def unquoted(module: str, *test_files: str) -> Iterator[str]:
             "network_errors.py",
             ("test_network_errors.py", "test_doctor.py", "test_callback_probe.py"),
         ),
-        ("doctor/callback_probe.py", ("test_callback_probe.py", "test_callback_edge.py")),
+        ("doctor/callback_probe.py", ("test_callback_probe.py", "test_shared_keys.py")),
         (
             "refused/sentences.py",
-            ("test_diagnosis.py", "test_callback_edge.py", "test_sentences.py"),
+            ("test_diagnosis.py", "test_shared_keys.py", "test_sentences.py"),
         ),
     ],
 )

@@ -69,6 +69,7 @@ def test_every_warning_of_gunicorn_is_explained_and_no_other() -> None:
     assert [text for text in unexplained if not re.search(foreign, text)] == []
 
 
+@pytest.mark.slow
 def test_operator_reads_why_a_web_process_ended_and_what_was_refused(
     migrated_sqlite: Path, tmp_path: Path
 ) -> None:

@@ -107,6 +107,7 @@ def test_link_that_is_dead_says_so_before_it_is_pressed(visitor: Person, inbox: 
     assert visitor.get(link).status_code == 410
 
 
+@pytest.mark.both_databases
 def test_link_works_once_even_under_sixteen_parallel_tries(
     app: Flask, visitor: Person, inbox: Inbox
 ) -> None:
@@ -121,6 +122,7 @@ def test_link_works_once_even_under_sixteen_parallel_tries(
     assert sum(is_signed_in(person) for person in people) == 1
 
 
+@pytest.mark.both_databases
 def test_code_works_once_even_under_parallel_tries(visitor: Person, inbox: Inbox) -> None:
     ask(visitor)
     page = visitor.get("/auth/sign-in?step=code").text

@@ -22,6 +22,9 @@ from smstracker.models.sign_in import MAX_TOKENS_PER_ADDRESS
 from tests.clients import Person, hidden
 from tests.smtp_server import Inbox
 
+pytestmark = pytest.mark.both_databases
+
+
 ALICE = "alice@example.org"
 
 

@@ -12,7 +12,7 @@ from smstracker.simulator import SimulatorServer, create_simulator
 from smstracker.simulator.callback_url import CallbackUrlError, parse_callback_url
 from smstracker.simulator.scenarios import SigningKey
 from tests.callback_receiver import BROKEN, CallbackReceiver, running_receiver
-from tests.conftest import free_port
+from tests.serving import free_port
 
 SID, TOKEN, OTHER = "AC" + "a1" * 16, "primary-token", "secondary-token"
 SERVICE = "MG" + "b2" * 16

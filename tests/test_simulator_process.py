@@ -15,6 +15,9 @@ import requests
 from smstracker.simulator import SimulatorServer, create_simulator
 from tests.live_settings import bare_environment, live_environment
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parent.parent
 SID, TOKEN = "AC" + "a1" * 16, "primary-token"
 LIVE = live_environment(TWILIO_ACCOUNT_SID=SID, TWILIO_AUTH_TOKEN=TOKEN)
@@ -44,6 +47,7 @@ def taken_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@pytest.mark.smoke
 def test_server_listens_on_loopback_only():
     app = create_simulator(account_sid=SID, auth_token=TOKEN)
     with SimulatorServer(app) as server:
@@ -56,6 +60,7 @@ def test_server_listens_on_loopback_only():
         socket.create_connection(("127.0.0.1", port), timeout=30)
 
 
+@pytest.mark.smoke
 def test_server_says_when_the_port_is_in_use():
     app = create_simulator(account_sid=SID, auth_token=TOKEN)
     with taken_port() as port, pytest.raises(OSError, match="in use"):
@@ -63,6 +68,7 @@ def test_server_says_when_the_port_is_in_use():
     app.extensions["delivery"].close()
 
 
+@pytest.mark.smoke
 def test_close_ends_all_threads():
     before = set(threading.enumerate())
     with SimulatorServer(create_simulator(account_sid=SID, auth_token=TOKEN)):

@@ -20,9 +20,11 @@ from smstracker.extensions import db
 from smstracker.models import Message
 from smstracker.web.gunicorn_worker import PeerSocket
 from tests.clients import Client, Person
-from tests.conftest import free_port, settings
-from tests.live_settings import live_environment
-from tests.serving import close
+from tests.live_settings import live_environment, settings
+from tests.serving import close, free_port
+
+pytestmark = pytest.mark.slow
+
 
 THREADS = 2
 GRACEFUL = 10  # seconds after which gunicorn waits for nobody
@@ -159,6 +161,7 @@ def test_kernel_gives_up_a_vanished_peer_in_seconds() -> None:
     assert 5_000 <= limit <= 30_000
 
 
+@pytest.mark.smoke
 def test_request_that_comes_in_pieces_is_answered(server: Flask) -> None:
     request = POST + FORM + b"Transfer-Encoding: chunked\r\n\r\n3\r\na=b\r\n0\r\n\r\n"
     with connect(server, request[:20]) as peer:

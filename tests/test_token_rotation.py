@@ -12,7 +12,7 @@ from smstracker.clock import utcnow
 from smstracker.connection.report import build_report
 from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation, SignedCallback, judge_rotation
-from tests.conftest import settings
+from tests.live_settings import settings
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, call_back, fields, sid
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -14,8 +14,8 @@ from smstracker.simulator import SimulatorServer
 from smstracker.worker import unknown_outcomes
 from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
-from tests.test_reconcile import HOUR, MINUTE, in_minutes, listing, work
-from tests.twilio_stub import answer, wire
+from tests.twilio_stub import answer, listing, wire
+from tests.worker_runs import HOUR, MINUTE, in_minutes, work
 
 DAY = 24 * HOUR
 PICTURE = "https://a.example/1.jpg"
@@ -59,6 +59,7 @@ def test_lost_answer_is_found_in_the_list_and_adopted(
     assert (message.status, message.twilio_sid) == ("delivered", made.sid)
 
 
+@pytest.mark.both_databases
 def test_exactly_one_match_is_adopted_with_an_event(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     message = run_search(make_app, alice, listed_message(1, message))
@@ -68,6 +69,7 @@ def test_exactly_one_match_is_adopted_with_an_event(make_app: MakeApp, alice: Pe
     assert message.next_lookup_at is None
 
 
+@pytest.mark.both_databases
 def test_message_of_a_killed_process_is_looked_for_too(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="pending")
     assert run_search(make_app, alice, listed_message(1, message)).twilio_sid == sid(1)
@@ -123,6 +125,7 @@ def test_service_message_is_known_by_its_service_whatever_number_sent_it(
     assert (message.twilio_sid, message.sender) == (sid(1), "+15005550199")
 
 
+@pytest.mark.both_databases
 def test_messages_of_ours_whose_sid_is_known_are_no_match(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     alice.has_message(twilio_sid=sid(1), status="delivered")
@@ -140,6 +143,7 @@ def test_message_is_a_match_only_if_it_was_made_about_then(
     assert twilio_sid == (sid(1) if is_match else None)
 
 
+@pytest.mark.both_databases
 def test_nothing_found_over_ten_minutes_is_not_sent_and_safe_to_send_again(
     make_app: MakeApp, alice: Person
 ) -> None:
@@ -208,6 +212,7 @@ def test_callback_after_all_wins_over_not_sent(make_app: MakeApp, alice: Person)
     assert (alice.message().status, alice.message().twilio_sid) == ("delivered", sid(9))
 
 
+@pytest.mark.both_databases
 def test_two_matches_are_left_to_a_person(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     found = [listed_message(1, message), listed_message(2, message)]
@@ -220,6 +225,7 @@ def test_two_matches_are_left_to_a_person(make_app: MakeApp, alice: Person) -> N
     assert sid(2) in page
 
 
+@pytest.mark.both_databases
 def test_twins_of_unknown_outcome_are_never_confused(make_app: MakeApp, alice: Person) -> None:
     first = alice.has_message(status="unknown")
     alice.has_message(status="unknown")
@@ -237,6 +243,7 @@ def test_same_text_to_somebody_else_is_no_twin(make_app: MakeApp, alice: Person)
     assert run_search(make_app, alice, listed_message(1, message)).twilio_sid == sid(1)
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("minutes", "is_twin"), [(-11, False), (-9, True), (9, True), (11, False)])
 def test_same_text_is_a_twin_only_if_it_was_sent_about_then(
     make_app: MakeApp, alice: Person, minutes: int, is_twin: bool
@@ -248,6 +255,7 @@ def test_same_text_is_a_twin_only_if_it_was_sent_about_then(
     assert twilio_sid == (None if is_twin else sid(1))
 
 
+@pytest.mark.both_databases
 def test_twins_that_differ_by_a_blank_are_twins(make_app: MakeApp, alice: Person) -> None:
     alice.has_message(status="unknown", body="Hello")
     second = alice.has_message(status="unknown", body="Hello ")
@@ -280,6 +288,7 @@ def test_what_the_recipient_wrote_is_no_match(make_app: MakeApp, alice: Person) 
     assert run_search(make_app, alice, inbound).twilio_sid is None
 
 
+@pytest.mark.both_databases
 def test_two_looks_at_once_are_no_repeated_search(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     with in_minutes(30), wire(listing(), listing()) as twilio:
@@ -306,6 +315,7 @@ def test_message_that_is_first_looked_for_after_days_is_settled_all_the_same(
     assert run_search(make_app, alice, minutes=80 * 60 + 11).status == "untraced"
 
 
+@pytest.mark.both_databases
 def test_callback_that_comes_while_twilio_is_asked_wins(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     run_search(make_app, alice, minutes=2)

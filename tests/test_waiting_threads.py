@@ -11,6 +11,8 @@ from smstracker.carrier import TooManyRequestsError, current_carrier
 from smstracker.web.waiting_threads import WaitingThreads
 from tests.clients import Person
 
+pytestmark = pytest.mark.both_databases
+
 
 def waiting(app: Flask) -> WaitingThreads:
     threads: WaitingThreads = app.extensions["waiting_threads"]

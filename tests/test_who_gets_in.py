@@ -13,7 +13,7 @@ from smstracker.extensions import db
 from smstracker.models import SignInToken, User
 from smstracker.models.users import digest, live_key_hashes
 from tests.clients import Person
-from tests.conftest import settings
+from tests.live_settings import settings
 from tests.smtp_server import Inbox
 
 ALICE, ZOE = "alice@example.org", "zoe@elsewhere.example"

@@ -26,8 +26,11 @@ from smstracker.worker.loop import Worker
 from tests.clients import Person
 from tests.live_settings import live_environment
 from tests.signing import fields, sid
-from tests.test_reconcile import MINUTE, in_minutes, listing, work
-from tests.twilio_stub import SILENCE, answer, wire
+from tests.twilio_stub import SILENCE, answer, listing, wire
+from tests.worker_runs import MINUTE, in_minutes, work
+
+pytestmark = pytest.mark.both_databases
+
 
 MakeApp = Callable[..., Flask]
 
@@ -59,6 +62,7 @@ def wait_for(condition: Callable[[], object]) -> None:
     raise AssertionError("it never came about")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_worker_lives_and_ends_cleanly_when_told_to(
     app: Flask, database_url: str, ending: signal.Signals
@@ -71,6 +75,7 @@ def test_worker_lives_and_ends_cleanly_when_told_to(
     assert heartbeats(app) == []
 
 
+@pytest.mark.slow
 def test_killed_worker_leaves_a_heartbeat_that_grows_old(app: Flask, database_url: str) -> None:
     with running_worker(database_url) as process:
         wait_for(lambda: heartbeats(app))

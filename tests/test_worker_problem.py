@@ -14,8 +14,11 @@ from smstracker.models import Heartbeat
 from smstracker.worker.loop import JOB_LEASE, JOBS, PROBLEM_LIFETIME, Worker
 from tests.clients import Person
 from tests.signing import sid
-from tests.test_reconcile import MINUTE, in_minutes, listing
-from tests.twilio_stub import TwilioStub, answer, wire
+from tests.twilio_stub import TwilioStub, answer, listing, wire
+from tests.worker_runs import MINUTE, in_minutes
+
+pytestmark = pytest.mark.both_databases
+
 
 MakeApp = Callable[..., Flask]
 REFUSED = answer(401, {"code": 20003, "message": "x", "status": 401})

@@ -24,8 +24,11 @@ from smstracker.refused.status_callback import VerifiedCallback, read_callback
 from smstracker.sms.status import Source
 from smstracker.webhooks import writer
 from tests.clients import Person
+from tests.refused_callbacks import refused_rows
 from tests.signing import ACCOUNT_SID, fields, sid
-from tests.test_quarantine import refused_rows
+
+pytestmark = pytest.mark.both_databases
+
 
 SIGNER = Signer(ACCOUNT_SID, "primary")
 

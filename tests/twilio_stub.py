@@ -21,6 +21,12 @@ def created(sid: str, **changed: Any) -> bytes:
     return answer(201, resource | {"error_code": None, "error_message": None} | changed)
 
 
+def listing(*messages: dict[str, object]) -> bytes:
+    """Twilio's list of messages."""
+    page = {"messages": list(messages), "next_page_uri": None, "page_size": 1000, "page": 0}
+    return answer(200, page)
+
+
 SILENCE = b""  # read the request, then send nothing until the client gives up
 DRIP = b"drip "  # before an answer: send it a byte at a time, for ever
 HANG_UP = b"hang up"  # read the request, then close the connection

@@ -6,11 +6,11 @@ from playwright.sync_api import Page, Route, expect
 
 from smstracker.live import event_stream
 from smstracker.models.messages import Message
+from tests.browser.steps import row
 from tests.stream_readers import append_status
-from tests.test_browser import new_page  # noqa: F401
-from tests.test_browser_live import alice, message, page, row  # noqa: F401
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.slow
+
 
 STREAM, ROWS = "**/messages/stream*", "**/messages/rows*"
 CUT_STREAM = "retry: 10\n\n"  # and no more, like a proxy that does not support streams
@@ -20,7 +20,7 @@ def answer_nothing(route: Route) -> None:
     route.fulfill(status=204)
 
 
-def set_visible(page: Page, is_visible: bool) -> None:  # noqa: F811
+def set_visible(page: Page, is_visible: bool) -> None:
     """Act like the browser when the reader leaves the tab or comes back."""
     page.evaluate(
         """hidden => {
@@ -31,7 +31,7 @@ def set_visible(page: Page, is_visible: bool) -> None:  # noqa: F811
     )
 
 
-def advance_clock(page: Page, seconds: int) -> None:  # noqa: F811
+def advance_clock(page: Page, seconds: int) -> None:
     for _ in range(0, seconds, 6):
         page.clock.run_for(6000)
         page.wait_for_load_state("networkidle")
@@ -40,7 +40,7 @@ def advance_clock(page: Page, seconds: int) -> None:  # noqa: F811
 class RequestCounter:
     """Counts the requests of a page for an address."""
 
-    def __init__(self, page: Page, address: str) -> None:  # noqa: F811
+    def __init__(self, page: Page, address: str) -> None:
         self.count = 0
         page.on("request", lambda request: self._add(address.strip("*") in request.url))
 
@@ -48,7 +48,7 @@ class RequestCounter:
         self.count += is_match
 
 
-def test_page_stops_polling_although_something_waits(page: Page) -> None:  # noqa: F811
+def test_page_stops_polling_although_something_waits(page: Page) -> None:
     page.route(STREAM, answer_nothing)
     page.clock.install()
     page.reload()
@@ -62,9 +62,9 @@ def test_page_stops_polling_although_something_waits(page: Page) -> None:  # noq
 
 
 def test_page_updates_when_its_reader_comes_back(
-    page: Page,  # noqa: F811
+    page: Page,
     live: Flask,
-    message: Message,  # noqa: F811
+    message: Message,
 ) -> None:
     append_status(live, message, "failed")
     page.route(STREAM, answer_nothing)
@@ -79,9 +79,9 @@ def test_page_updates_when_its_reader_comes_back(
 
 
 def test_page_keeps_a_stream_that_works_again(
-    page: Page,  # noqa: F811
+    page: Page,
     live: Flask,
-    message: Message,  # noqa: F811
+    message: Message,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_stream, "LIFETIME", 1.0)
@@ -105,9 +105,9 @@ def test_page_keeps_a_stream_that_works_again(
 
 
 def test_page_polls_while_a_stream_does_not_open(
-    page: Page,  # noqa: F811
+    page: Page,
     live: Flask,
-    message: Message,  # noqa: F811
+    message: Message,
 ) -> None:
     page.route(STREAM, lambda route: None)  # like a proxy that holds everything back
     page.clock.install()
@@ -118,7 +118,7 @@ def test_page_polls_while_a_stream_does_not_open(
 
 
 def test_stream_older_than_its_lifetime_is_opened_again(
-    page: Page,  # noqa: F811
+    page: Page,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(event_stream, "LIFETIME", 1000.0)
@@ -131,9 +131,9 @@ def test_stream_older_than_its_lifetime_is_opened_again(
 
 
 def test_failed_fetch_is_repeated_when_the_reader_comes_back(
-    page: Page,  # noqa: F811
+    page: Page,
     live: Flask,
-    message: Message,  # noqa: F811
+    message: Message,
 ) -> None:
     page.wait_for_timeout(600)
     page.evaluate(
@@ -148,9 +148,9 @@ def test_failed_fetch_is_repeated_when_the_reader_comes_back(
 
 
 def test_pause_drops_a_fetch_under_way(
-    page: Page,  # noqa: F811
+    page: Page,
     live: Flask,
-    message: Message,  # noqa: F811
+    message: Message,
 ) -> None:
     stalled: list[Route] = []
     page.wait_for_timeout(600)
@@ -168,9 +168,9 @@ def test_pause_drops_a_fetch_under_way(
 
 
 def test_response_that_never_comes_does_not_stop_the_page(
-    page: Page,  # noqa: F811
+    page: Page,
     live: Flask,
-    message: Message,  # noqa: F811
+    message: Message,
 ) -> None:
     page.clock.install()
     page.reload()

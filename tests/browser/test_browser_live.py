@@ -11,39 +11,11 @@ from smstracker.clock import utcnow
 from smstracker.live import event_stream
 from smstracker.models.messages import Message
 from smstracker.sms.status import PENDING_IS_UNKNOWN_AFTER
+from tests.browser.steps import row
 from tests.clients import Person
-from tests.smtp_server import Inbox
 from tests.stream_readers import append_status
-from tests.test_browser import NewPage, new_page, sign_in  # noqa: F401
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@pytest.fixture
-def alice(live: Flask) -> Person:
-    return Person.signed_in(live, "alice@example.org")
-
-
-@pytest.fixture
-def message(alice: Person) -> Message:
-    return alice.has_message()
-
-
-@pytest.fixture
-def page(
-    new_page: NewPage,  # noqa: F811
-    live: Flask,
-    inbox: Inbox,
-    message: Message,
-) -> Page:
-    page = new_page()
-    sign_in(page, live, inbox)
-    page.evaluate("window.sameDocument = true")
-    return page
-
-
-def row(page: Page, message: Message):  # type: ignore[no-untyped-def]
-    return page.locator(f'[data-id="{message.public_id}"]')
+pytestmark = pytest.mark.slow
 
 
 def test_log_updates_by_itself_and_only_announces_new_messages(

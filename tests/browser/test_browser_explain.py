@@ -18,25 +18,19 @@ from smstracker.web_templates import (
     offer_line,
     segment_line,
 )
+from tests.browser.axe_rules import ALL_RULES, examine
+from tests.browser.steps import NewPage, compose, sign_in
 from tests.clients import Client, Person
 from tests.page_list import PageView, open_page
 from tests.sample_messages import ALICE
 from tests.served_apps import ServedApp
 from tests.smtp_server import Inbox
-from tests.test_accessibility import ALL_RULES, examine
-from tests.test_before_sending import opt_out
-from tests.test_browser import (  # noqa: F401
-    NewPage,
-    compose,
-    new_page,
-    sign_in,
-)
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.slow
 
 
 def test_one_click_makes_it_plain_and_undo_brings_it_back(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -59,7 +53,7 @@ def test_one_click_makes_it_plain_and_undo_brings_it_back(
 
 
 def test_advice_is_shown_only_while_it_saves_a_segment(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -89,7 +83,7 @@ def test_advice_is_shown_only_while_it_saves_a_segment(
 
 
 def test_text_that_is_too_long_is_told_while_it_is_typed(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -113,7 +107,7 @@ def test_text_that_is_too_long_is_told_while_it_is_typed(
     expect(problem).to_have_text("1,601 characters: 1 more than one message can hold.")
 
 
-def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:  # noqa: F811
+def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:
     page = new_page()
     page.goto("/auth/sign-in")
     chance = random.Random(5)
@@ -166,12 +160,12 @@ def lines(text: str) -> list[str | None] | None:
 
 
 def test_note_is_in_the_readers_zone_and_announced_once(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
     live.test_client_class = Client
-    opt_out(Person.signed_in(live, "alice@example.org"))
+    Person.signed_in(live, "alice@example.org").has_opt_out()
     page = new_page(timezone_id="Asia/Kolkata")
     sign_in(page, live, inbox)
     compose(page, "One")
@@ -199,7 +193,7 @@ def test_note_is_in_the_readers_zone_and_announced_once(
 
 
 def test_time_of_the_same_text_stays_true(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -221,7 +215,7 @@ def test_time_of_the_same_text_stays_true(
 
 
 def test_enter_without_script_sends(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -238,7 +232,6 @@ def test_enter_without_script_sends(
 def test_number_of_a_scenario_is_checked_too(
     installations: dict[str, ServedApp],
     browser: Browser,
-    database_url: str,
 ) -> None:
     view = PageView("scenarios", "/messages/new", ALICE, "demo")
     page = open_page(browser, view, installations["demo"])
@@ -252,7 +245,7 @@ def test_number_of_a_scenario_is_checked_too(
 
 
 def test_form_shows_country_and_number_before_sending(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
 ) -> None:
@@ -278,7 +271,7 @@ def test_form_shows_country_and_number_before_sending(
 
 @pytest.mark.parametrize("script", [True, False])
 def test_failed_message_is_sent_again(
-    new_page: NewPage,  # noqa: F811
+    new_page: NewPage,
     live: Flask,
     inbox: Inbox,
     script: bool,

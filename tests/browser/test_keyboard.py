@@ -10,6 +10,9 @@ from tests.page_list import PageView, open_page
 from tests.sample_messages import ALICE
 from tests.served_apps import ServedApp
 
+pytestmark = pytest.mark.slow
+
+
 ROW_IS_IN_SIGHT = """row => {
   const { top, bottom } = row.getBoundingClientRect();
   return top >= 0 && bottom <= innerHeight;

@@ -1,16 +1,15 @@
 """In Chromium: every page by the rules of axe, its width and the focus rings of the Tab key."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from tests.browser.axe_rules import ALL_RULES, RULES_OF_STYLE, examine
 from tests.page_list import PAGE_VIEWS, PageView, open_page
 from tests.served_apps import ServedApp
 
-# Targets of 24 pixels are a rule of WCAG 2.2 that axe skips by default.
-ALL_RULES = {"rules": {"target-size": {"enabled": True}}}
-# The rules whose result depends on the colour scheme or the width.
-RULES_OF_STYLE = {"runOnly": ["color-contrast", "target-size", "scrollable-region-focusable"]}
+pytestmark = pytest.mark.slow
+
+
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 
 # Every focusable element without a visible focus ring.
@@ -45,6 +44,12 @@ RINGS = """() => {
 }"""
 
 
+VIEWS = [
+    pytest.param(view, id=view.name, marks=[pytest.mark.smoke] if view.name == "log" else [])
+    for view in PAGE_VIEWS
+]
+
+
 @pytest.fixture
 def complaints() -> list[str]:
     """The errors of the console, among them breaches of the content security policy."""
@@ -75,16 +80,7 @@ def open_window(
     return page
 
 
-def examine(page: Page, where: str, rules: dict[str, object]) -> None:
-    report = Axe().run(page, options=rules)
-    assert report.violations_count == 0, f"{where}\n{report.generate_report()}"
-    wide = page.evaluate(
-        "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
-    )
-    assert wide <= 0, f"{where} scrolls sideways by {wide} pixels"
-
-
-@pytest.mark.parametrize("view", PAGE_VIEWS, ids=lambda view: view.name)
+@pytest.mark.parametrize("view", VIEWS)
 def test_page_is_accessible_in_both_schemes_and_widths(
     browser: Browser, installations: dict[str, ServedApp], view: PageView, complaints: list[str]
 ) -> None:

@@ -1,74 +1,19 @@
 """In a real Chromium: the whole journey, with and without script and by keyboard alone."""
 
 import random
-import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+from playwright.sync_api import expect
 
-from config import load
-from smstracker import create_app
-from smstracker.extensions import db
-from smstracker.models.messages import Content, Message
 from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
-from tests.clients import Client, Person
-from tests.serving import close
+from tests.browser.steps import NewPage, compose, sign_in
 from tests.smtp_server import Inbox
 
-# The pages are the same on both databases, and so is everything that is tested here.
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-NewPage = Callable[..., Page]
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def new_page(browser: Browser, live: Flask) -> Iterator[NewPage]:
-    """Open a browser window of the app; whatever its console complains about fails the test."""
-    contexts: list[BrowserContext] = []
-    complaints: list[str] = []
-
-    def complain(message: ConsoleMessage) -> None:
-        # A page that answers 4xx says so in the console; the tests look at those pages themselves.
-        if message.type in ("error", "warning") and "status of 4" not in message.text:
-            complaints.append(message.text)
-
-    def new(**options: object) -> Page:
-        base_url = live.config["SETTINGS"].public_base_url
-        context = browser.new_context(base_url=base_url, **options)  # type: ignore[arg-type]
-        context.set_default_timeout(10_000)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", complain)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        return page
-
-    yield new
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-def sign_in(page: Page, live: Flask, inbox: Inbox, email: str = "alice@example.org") -> None:
-    page.goto("/")
-    page.get_by_label("E-mail address").fill(email)
-    page.get_by_role("button", name="Send the mail").click()
-    expect(page.get_by_label("Six-digit code")).to_be_visible()
-    live.extensions["mailer"].drain()
-    page.goto(inbox.link)
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("heading", name="Messages", exact=True)).to_be_visible()
-
-
-def compose(page: Page, text: str) -> None:
-    page.get_by_role("link", name="New message").first.click()
-    page.get_by_label("To").fill("(500) 555-0006")
-    page.get_by_label("Text").fill(text)
-
-
+@pytest.mark.smoke
 def test_journey_from_mail_to_delivered(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
     page = new_page()
     sign_in(page, live, inbox)
@@ -193,27 +138,3 @@ def test_text_survives_a_sign_out_in_between(new_page: NewPage, live: Flask, inb
     expect(page.get_by_label("Text")).to_have_value("A long story")
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
-
-
-def test_every_page_of_the_demo_says_that_it_is_simulated(
-    migrated_sqlite: Path, tmp_path: Path, database_url: str
-) -> None:
-    shutil.copy(migrated_sqlite, tmp_path / "demo.sqlite")
-    app = create_app(load({}, instance=tmp_path))
-    app.test_client_class = Client
-    newcomer = Person.signed_in(app, "me@home.example")
-    with app.app_context():
-        message = Message.create_pending(
-            newcomer.id, uuid.uuid4(), Content("+15005550006", "+15005550006", "x")
-        )
-        db.session.commit()
-        path = f"/messages/{message.public_id}"
-    visitor = Person(app, "nobody@home.example")
-    for person, paths in (
-        (newcomer, ["/messages", "/messages/new", path, "/auth/mailbox", "/no/such/page"]),
-        (visitor, ["/auth/sign-in", "/auth/link/x", "/auth/mailbox"]),
-    ):
-        for one in paths:
-            assert "Simulated carrier: no SMS leaves this machine" in person.get(one).text, one
-    assert "Delivered with a warning" in newcomer.get("/messages/new").text
-    close(app)

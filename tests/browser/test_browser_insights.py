@@ -9,6 +9,9 @@ from tests.page_list import PageView, open_page
 from tests.sample_messages import ALICE, MANY
 from tests.served_apps import ServedApp
 
+pytestmark = pytest.mark.slow
+
+
 # The height of each part of each bar, in pixels of the screen.
 HEIGHTS = """() => [...document.querySelectorAll(".chart .segment")]
   .map((part) => part.getBoundingClientRect().height)"""

@@ -1,0 +1,18 @@
+"""The rules of axe, and no page that scrolls sideways."""
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+# Targets of 24 pixels are a rule of WCAG 2.2 that axe skips by default.
+ALL_RULES = {"rules": {"target-size": {"enabled": True}}}
+# The rules whose result depends on the colour scheme or the width.
+RULES_OF_STYLE = {"runOnly": ["color-contrast", "target-size", "scrollable-region-focusable"]}
+
+
+def examine(page: Page, where: str, rules: dict[str, object]) -> None:
+    report = Axe().run(page, options=rules)
+    assert report.violations_count == 0, f"{where}\n{report.generate_report()}"
+    wide = page.evaluate(
+        "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+    )
+    assert wide <= 0, f"{where} scrolls sideways by {wide} pixels"

@@ -1,0 +1,33 @@
+"""What a reader does in a browser, in several tests."""
+
+from collections.abc import Callable
+
+from flask import Flask
+from playwright.sync_api import Locator, Page, expect
+
+from smstracker.models.messages import Message
+from tests.smtp_server import Inbox
+
+NewPage = Callable[..., Page]
+
+
+def sign_in(page: Page, live: Flask, inbox: Inbox, email: str = "alice@example.org") -> None:
+    page.goto("/")
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_role("button", name="Send the mail").click()
+    expect(page.get_by_label("Six-digit code")).to_be_visible()
+    live.extensions["mailer"].drain()
+    page.goto(inbox.link)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Messages", exact=True)).to_be_visible()
+
+
+def compose(page: Page, text: str) -> None:
+    page.get_by_role("link", name="New message").first.click()
+    page.get_by_label("To").fill("(500) 555-0006")
+    page.get_by_label("Text").fill(text)
+
+
+def row(page: Page, message: Message) -> Locator:
+    """The row of a message in the log."""
+    return page.locator(f'[data-id="{message.public_id}"]')

@@ -1,0 +1,30 @@
+"""`make test` and `make test-slow` run each test once between them."""
+
+import re
+from itertools import product
+
+import pytest
+
+from config import ROOT
+
+
+@pytest.mark.parametrize(("slow", "smoke"), list(product([True, False], repeat=2)))
+def test_every_test_is_run_by_one_of_both_commands(slow: bool, smoke: bool) -> None:
+    expressions = re.findall(r'-m "(.+)"', (ROOT / "Makefile").read_text())
+    names = {"slow": slow, "smoke": smoke}
+    assert [eval(expression, names.copy()) for expression in expressions].count(True) == 1
+    assert len(expressions) == 2
+
+
+def test_second_run_on_postgresql_is_slow(
+    request: pytest.FixtureRequest, database_url: str
+) -> None:
+    is_slow = request.node.get_closest_marker("slow") is not None
+    assert is_slow is database_url.startswith("postgresql")
+
+
+@pytest.mark.both_databases
+def test_second_run_is_ordinary_where_databases_matter(
+    request: pytest.FixtureRequest, database_url: str
+) -> None:
+    assert request.node.get_closest_marker("slow") is None
