@@ -206,7 +206,7 @@ class DeadlineWorker(ThreadWorker):
     def handle_request(self, req: Any, conn: TConn) -> bool:
         # "100 Continue" was sent while the body was awaited, so it is not sent again.
         req._expected_100_continue = False
-        if not conn.sock.framing.ends_certainly:
+        if not conn.sock.framing.has_certain_end:
             req.force_close()
         return bool(super().handle_request(req, conn))
 
