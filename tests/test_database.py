@@ -167,7 +167,7 @@ def many_messages(app: Flask, alice: Person, bob: Person) -> Flask:
         for number in range(3000):
             message = Message(
                 owner_id=owners[number % 10],
-                form_id=_uuid(number),
+                idempotency_key=_uuid(number),
                 public_id=_uuid(number),
                 created_at=now - timedelta(seconds=number),
                 status_at=now,

@@ -35,7 +35,9 @@ def fill(app: Flask, owner_id: int, count: int = 60) -> None:
     with app.app_context():
         for n in range(count):
             at = now - timedelta(hours=n * 3)
-            message = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
+            message = Message(
+                owner_id=owner_id, idempotency_key=uuid.uuid4(), created_at=at, status_at=at
+            )
             sender = SERVICE if n % 7 == 0 else f"+1500555000{n % 3}"
             message._set_content(Content(f"+1555867{5300 + n % 4 * 110:04d}", sender, TEXTS[n % 5]))
             message.status = statuses[n % 6]

@@ -24,7 +24,9 @@ def add_campaign(app: Flask, owner_id: int, count: int) -> None:
     with app.app_context():
         for number in range(count):
             at = utcnow() - timedelta(hours=number + 1)
-            message = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
+            message = Message(
+                owner_id=owner_id, idempotency_key=uuid.uuid4(), created_at=at, status_at=at
+            )
             message._set_content(
                 Content("+15558675310", "+15005550006", f"abcab, appointment {number}")
             )

@@ -57,8 +57,8 @@ def sum_callback_counts(now: datetime, periods: Iterable[timedelta]) -> Select[A
         since = bucket_start(now - period)
         earliest = min(earliest, since)
         for column in COUNTED_COLUMNS:
-            sums.append(sum_if(CallbackTally.began_at >= since, column))
-    return select(*sums).where(CallbackTally.began_at >= earliest)
+            sums.append(sum_if(CallbackTally.bucket_at >= since, column))
+    return select(*sums).where(CallbackTally.bucket_at >= earliest)
 
 
 def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
@@ -67,14 +67,14 @@ def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
     Falls back to the messages that became final after `since` while no tally has counted one.
     """
     newest_bucket = (
-        select(CallbackTally.began_at)
+        select(CallbackTally.bucket_at)
         .where(CallbackTally.last_accepted_at.is_not(None))
-        .order_by(CallbackTally.began_at.desc())
+        .order_by(CallbackTally.bucket_at.desc())
         .limit(1)
         .scalar_subquery()
     )
     newest_counted = select(func.max(CallbackTally.last_accepted_at)).where(
-        CallbackTally.began_at == newest_bucket
+        CallbackTally.bucket_at == newest_bucket
     )
     newest_final = (
         select(Message.final_at)

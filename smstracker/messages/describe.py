@@ -91,7 +91,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
         sentences.append(_SIMULATION_ENDED if message.simulated else _DELETED_AT_TWILIO)
     elif message.status in status.RANK and message.display_status(now).state is State.UNKNOWN:
         sentences += _explain_unknown(events)
-    if message.conflicting:
+    if message.has_conflict:
         sentences.append(
             "The network reported both a failure and a delivery. The timeline shows both; "
             "the delivery counts."

@@ -72,7 +72,7 @@ def message_to_json(message: Message, now: datetime) -> dict[str, Any]:
         "simulated": message.simulated,
         "error_code": message.error_code,
         "reason": short_reason(message),
-        "conflicting": message.conflicting,
+        "conflicting": message.has_conflict,
         "created_at": message.created_at.isoformat(),
         "accepted_at": _format_iso(message.accepted_at),
         "final_at": _format_iso(message.final_at),

@@ -51,7 +51,7 @@ def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
     """The conditions of each filter that has an index, most selective first, as it needs them."""
     conditions: dict[str, Conditions] = {}
     if filters.digits:
-        conditions["recipient"] = [_recipient_condition(filters, Message.recipient_backwards)]
+        conditions["recipient"] = [_recipient_condition(filters, Message.recipient_reversed)]
     if filters.error_code and filters.error_code != NO_CODE:
         conditions["error_code"] = [Message.error_code == filters.error_code]
     # Most statuses come by callback, so a scan of the newest messages is enough for those.
@@ -89,7 +89,7 @@ def remaining_filters(filters: SearchFilters, index_name: str | None, row: Any) 
     """The conditions beside those of the index, with coalesce so that no planner picks another."""
     conditions: Conditions = []
     if filters.digits and index_name != "recipient":
-        conditions.append(_recipient_condition(filters, func.coalesce(row.recipient_backwards, "")))
+        conditions.append(_recipient_condition(filters, func.coalesce(row.recipient_reversed, "")))
     if filters.error_code and index_name != "error_code":
         code = "" if filters.error_code == NO_CODE else filters.error_code
         conditions.append(func.coalesce(row.error_code, "") == code)

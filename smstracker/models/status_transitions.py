@@ -51,7 +51,7 @@ def apply_transition(connection: Connection, message_id: int, status_update: Sta
 def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | None]]:
     """Return the UPDATE to `word`, which applies if the stored status ranks below it.
 
-    The same outcome only fills in a missing error code. A contradiction only sets `conflicting`;
+    The same outcome only fills in a missing error code. A contradiction only sets `has_conflict`;
     it is looked for in the status, which another transaction may just have changed, and in the
     events, because the status keeps only the last outcome (failed, delivered, read).
     """
@@ -70,7 +70,7 @@ def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | 
         update(Message)
         .where(
             Message.id == bindparam("message_id"),
-            or_(rises, fills_in, and_(contradicts, ~Message.conflicting)),
+            or_(rises, fills_in, and_(contradicts, ~Message.has_conflict)),
         )
         .values(
             status=case((rises, word), else_=Message.status),
@@ -81,7 +81,7 @@ def conditional_update(word: str) -> ReturningUpdate[tuple[str, datetime, str | 
             error_code=case((or_(rises, fills_in), code), else_=Message.error_code),
             final_at=case((rises, final), else_=Message.final_at),
             accepted_at=func.coalesce(Message.accepted_at, accepted),
-            conflicting=or_(Message.conflicting, contradicts),
+            has_conflict=or_(Message.has_conflict, contradicts),
             next_lookup_at=case((rises, _lookup_at(word)), else_=Message.next_lookup_at),
         )
         .returning(Message.status, Message.status_at, Message.status_source)
