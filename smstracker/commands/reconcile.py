@@ -11,6 +11,7 @@ from smstracker.commands.message_status import find_message, messages
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
 from smstracker.models.lookup_queue import OpenMessage, lease_lookup, select_open
+from smstracker.sms import status
 from smstracker.web.health import database_problem
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle
@@ -20,7 +21,7 @@ MAX_BUSY_RETRIES = 5
 
 @messages.command("reconcile")
 @click.argument("id_or_sid", metavar="[ID]", required=False)
-@click.option("--all", "wants_all", is_flag=True, help="Every message that is not final.")
+@click.option("--all", "wants_all", is_flag=True, help="Every message at Twilio that is not final.")
 def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
     """Look up messages at Twilio now: those due, one (our id or the SID), or all."""
     if id_or_sid and wants_all:
@@ -51,6 +52,8 @@ def _explain_no_lookup(id_or_sid: str | None) -> str:
     message = find_message(id_or_sid)
     if message.final_at is not None:
         return "It is final: there is nothing to ask."
+    if message.status == status.OUTBOX:
+        return "It waits here for its turn: Twilio does not have it yet."
     if message.simulated:
         return "It is a demo's message: it never went to Twilio, which cannot be asked about it."
     return "It went to Twilio, which this demo cannot ask: set the credentials first."

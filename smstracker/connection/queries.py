@@ -36,7 +36,9 @@ MAX_OVERDUE_AGE = timedelta(days=7)
 
 # Of a scheduled message no callback is due for days.
 _CALLBACK_DUE_STATUSES = tuple(
-    name for name in status.counted_statuses(State.WAITING) if name not in ("pending", "scheduled")
+    name
+    for name in status.counted_statuses(State.WAITING)
+    if name not in (*status.NOT_ACCEPTED, "scheduled")
 )
 
 COUNTED_COLUMNS = (
@@ -146,9 +148,11 @@ def count_messages(now: datetime, last_callback_at: datetime | None) -> Select[A
     Counted owner by owner, because the indexes on messages begin with the owner.
     """
     without_callback = _is_without_callback(now)
+    saved_in_day = Message.created_at > now - timedelta(days=1)
+    in_outbox = _count_for_owner(and_(Message.status == status.OUTBOX, saved_in_day))
     is_newer = Message.accepted_at > last_callback_at if last_callback_at else true()
     return select(
-        func.sum(_count_for_owner(Message.created_at > now - timedelta(days=1))).label("sent"),
+        func.sum(_count_for_owner(saved_in_day) - in_outbox).label("sent"),
         func.sum(_count_for_owner(_is_unknown(now))).label("unknown"),
         func.sum(_count_for_owner(without_callback)).label("without_callback"),
         func.sum(_count_for_owner(and_(without_callback, is_newer))).label(

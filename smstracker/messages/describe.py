@@ -68,6 +68,8 @@ def headline(message: Message, now: datetime) -> str:
         return f"Cancelled before it was sent to {recipient}"
     if message.status in status.AWAITING_RECEIPT:
         return f"Sent to {recipient}, waiting for the receipt"
+    if message.status == status.OUTBOX:
+        return f"Queued here, to be sent to {recipient}"
     return f"On its way to {recipient}"
 
 

@@ -114,8 +114,8 @@ def _find_ids_by_text(
         return ids[:size]
     text_index.force_index()
     matches = matching_messages(filters)
-    query = select(matches.c.id).where(*cursor_conditions(before, after, matches.c))
-    query = query.order_by(*sort_order(matches.c.created_at, matches.c.id, after)).limit(size)
+    query = select(matches.id).where(*cursor_conditions(before, after, matches))
+    query = query.order_by(*sort_order(matches.created_at, matches.id, after)).limit(size)
     return db.session.scalars(query).all()
 
 

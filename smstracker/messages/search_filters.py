@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import and_, func, literal, literal_column, select, tuple_
+from sqlalchemy.orm import aliased
 from sqlalchemy.sql import ColumnElement
-from sqlalchemy.sql.selectable import Subquery
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
@@ -145,8 +145,8 @@ def sort_order(
     return created_at.desc(), message_id.desc()
 
 
-def matching_messages(filters: SearchFilters) -> Subquery:
+def matching_messages(filters: SearchFilters) -> type[Message]:
     """The messages that match all filters, the text by its index."""
     row = text_index.select_by_text(filters.owner_id, filters.text or "")
-    conditions = [*remaining_filters(filters, None, row.c), *time_conditions(filters, row.c)]
-    return select(row).where(*conditions).subquery()
+    conditions = [*remaining_filters(filters, None, row), *time_conditions(filters, row)]
+    return aliased(Message, select(row).where(*conditions).subquery())

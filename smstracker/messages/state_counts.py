@@ -112,8 +112,8 @@ def _count_by_text(filters: SearchFilters, term: str) -> dict[State, CappedCount
     if text_index.is_frequent(filters.owner_id, term, COUNT_CAP):
         return newest
     matches = matching_messages(filters)
-    silent = is_silent(filters.at, matches.c)
-    capped = select(matches.c.status, silent.label("silent")).limit(COUNT_CAP).subquery()
+    silent = is_silent(filters.at, matches)
+    capped = select(matches.status, silent.label("silent")).limit(COUNT_CAP).subquery()
     counts = select(capped.c.status, capped.c.silent, literal(True), func.count())
     counts = counts.group_by(capped.c.status, capped.c.silent)
     return _sum_by_state(counts, COUNT_CAP, filters.at)
