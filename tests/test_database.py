@@ -22,7 +22,7 @@ from smstracker.messages.search import SearchFilters
 from smstracker.messages.state_counts import counts_query
 from smstracker.messages.url_filters import read_filters
 from smstracker.models import Message, RateLimit, StatusEvent, User, totals_query
-from smstracker.models.event_store import _APPEND_CALLBACK
+from smstracker.models.callback_store import _APPEND_CALLBACK
 from smstracker.models.messages import Content
 from smstracker.models.status_transitions import conditional_update
 from smstracker.sms.status import State

@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message
-from smstracker.models.event_store import store_callback
+from smstracker.models.callback_store import store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 from tests.clients import Person

@@ -96,3 +96,13 @@ class StatusUpdate:
     def row(self) -> dict[str, Any]:
         """Return the columns of the event."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What the carrier answered to a create call; `sender` is the number that a service chose."""
+
+    status_update: StatusUpdate
+    callback_requested: bool
+    segments: int | None = None
+    sender: str | None = None
