@@ -3,6 +3,7 @@
 The index of one filter yields the messages, newest first; the other filters are checked on each.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -13,14 +14,16 @@ from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
-from smstracker.extensions import db
 from smstracker.messages import text_index
 from smstracker.models.display_state import Conditions, conditions_by_status, state_condition
 from smstracker.models.messages import Message
 from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import Source, State
 
-SCAN_LIMIT = 1_000  # newest messages that are counted one by one
+# Newest messages of an index that are checked one by one. A text is checked quickly, and the index
+# of a frequent one is slow.
+SCAN_LIMIT = 1_000
+TEXT_SCAN_LIMIT = 5_000
 NO_CODE = "none"  # filters messages without an error code
 Cursor = tuple[datetime, int]
 
@@ -66,23 +69,13 @@ def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
     return conditions
 
 
-def choose_index(filters: SearchFilters) -> str | None:
-    """The filter with the fewest messages, each counted up to SCAN_LIMIT; None without filters."""
-    candidates = index_conditions(filters)
-    if len(candidates) < 2:
-        return next(iter(candidates), None)
-    probes = []
-    for name, conditions in candidates.items():
-        alternatives = conditions if name == "state" else [and_(*conditions)]
-        sizes = [_probe_size(filters, alternative) for alternative in alternatives]
-        probes.append(sum(sizes[1:], sizes[0]))
-    row = db.session.execute(select(*probes)).one()
-    return min(zip(row, candidates, strict=True), key=lambda pair: pair[0])[1]
+def sort_indexes(filters: SearchFilters) -> Sequence[str | None]:
+    """The filters with an index, in the order to try them; None for the messages of the owner."""
+    return [*index_conditions(filters)] or [None]
 
 
-def _probe_size(filters: SearchFilters, condition: ColumnElement[bool]) -> ColumnElement[int]:
-    messages = select(Message.id).where(*time_conditions(filters), condition).limit(SCAN_LIMIT)
-    return select(func.count()).select_from(messages.subquery()).scalar_subquery()
+def scan_limit(filters: SearchFilters) -> int:
+    return TEXT_SCAN_LIMIT if filters.text else SCAN_LIMIT
 
 
 def remaining_filters(filters: SearchFilters, index_name: str | None, row: Any) -> Conditions:
