@@ -10,7 +10,7 @@ from smstracker.carrier import CarrierBusyError, CarrierQueryError
 from smstracker.commands.message_status import find_message, messages
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
-from smstracker.models.lookup_queue import OpenMessage, lease_lookup, select_open
+from smstracker.models.lookup_queue import OpenMessage, lease_lookup, read_open
 from smstracker.sms import status
 from smstracker.web.health import database_problem
 from smstracker.worker.lookup import LookupOutcome, look_up_message
@@ -41,9 +41,9 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
 def _select_messages(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMessage]:
     message_id = find_message(id_or_sid).id if id_or_sid else None
     db.session.rollback()
-    query = select_open(message_id, only_due=message_id is None and not wants_all)
+    only_due = message_id is None and not wants_all
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-        return connection.execute(query).all()
+        return read_open(connection, message_id, only_due=only_due)
 
 
 def _explain_no_lookup(id_or_sid: str | None) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     ScalarSelect,
@@ -15,7 +14,7 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from smstracker.models import (
     CallbackTally,
@@ -51,9 +50,9 @@ COUNTED_COLUMNS = (
 )
 
 
-def sum_callback_counts(now: datetime, periods: Iterable[timedelta]) -> Select[Any]:
+def sum_callback_counts(now: datetime, periods: Iterable[timedelta]) -> Select[tuple[int, ...]]:
     """Sum `COUNTED_COLUMNS`: one row, the columns of each period in turn."""
-    sums: list[ColumnElement[Any]] = []
+    sums: list[ColumnElement[int]] = []
     earliest = now
     for period in periods:
         since = bucket_start(now - period)
@@ -87,14 +86,14 @@ def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
     return select(func.coalesce(newest_counted.scalar_subquery(), newest_final.scalar_subquery()))
 
 
-def count_final_by_callback(now: datetime, periods: Sequence[timedelta]) -> Select[Any]:
+def count_final_by_callback(now: datetime, periods: Sequence[timedelta]) -> Select[tuple[int, ...]]:
     """Count the messages that a callback made final, one column a period; covered by an index."""
     return select(*_count_by_period(Message.final_at, now, periods)).where(
         Message.final_at > now - max(periods), Message.status_source == Source.CALLBACK
     )
 
 
-def count_final_by_lookup(now: datetime, periods: Sequence[timedelta]) -> Select[Any]:
+def count_final_by_lookup(now: datetime, periods: Sequence[timedelta]) -> Select[tuple[int, ...]]:
     """Count the messages that a look-up made final although a callback was due, a column a period.
 
     As many columns follow: how many of these messages a refused callback would have made final.
@@ -119,7 +118,7 @@ def count_looked_up(accepted_after: datetime) -> Select[tuple[int]]:
     )
 
 
-def callback_times(since: datetime) -> Select[Any]:
+def callback_times(since: datetime) -> Select[tuple[datetime, datetime | None, datetime | None]]:
     """Select `accepted_at`, `first_at`, `final_at` (callbacks) of the newest final messages."""
     newest = (
         select(Message.id, Message.accepted_at)
@@ -142,7 +141,9 @@ def callback_times(since: datetime) -> Select[Any]:
     )
 
 
-def count_messages(now: datetime, last_callback_at: datetime | None) -> Select[Any]:
+def count_messages(
+    now: datetime, last_callback_at: datetime | None
+) -> Select[tuple[int, int, int, int]]:
     """Count messages of a day, of unknown outcome, without callback, and of these the newer ones.
 
     Counted owner by owner, because the indexes on messages begin with the owner.
@@ -165,7 +166,7 @@ def oldest_message_at() -> Select[tuple[datetime]]:
     return select(Message.created_at).order_by(Message.id).limit(1)
 
 
-def select_workers() -> Select[Any]:
+def select_workers() -> Select[tuple[str, datetime, datetime, str | None]]:
     """Select the heartbeats, newest first."""
     columns = (Heartbeat.worker, Heartbeat.started_at, Heartbeat.beat_at, Heartbeat.problem)
     return select(*columns).order_by(Heartbeat.beat_at.desc())
@@ -208,11 +209,11 @@ def _count_for_owner(condition: ColumnElement[bool]) -> ScalarSelect[int]:
 
 
 def _count_by_period(
-    column: Any, now: datetime, periods: Iterable[timedelta]
-) -> list[ColumnElement[Any]]:
+    column: SQLColumnExpression[datetime | None], now: datetime, periods: Iterable[timedelta]
+) -> list[ColumnElement[int]]:
     return [sum_if(column > now - period, literal(1)) for period in periods]
 
 
-def sum_if(condition: ColumnElement[bool], value: Any) -> ColumnElement[Any]:
+def sum_if(condition: ColumnElement[bool], value: SQLColumnExpression[int]) -> ColumnElement[int]:
     """Sum `value` over the rows that meet the condition; 0 if none does."""
     return func.coalesce(func.sum(case((condition, value), else_=0)), 0)

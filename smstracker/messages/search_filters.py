@@ -6,11 +6,11 @@ The index of one filter yields the messages, newest first; the other filters are
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
 
 from sqlalchemy import and_, func, literal, literal_column, select, tuple_
-from sqlalchemy.orm import aliased
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression
+from sqlalchemy.sql.elements import UnaryExpression
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
@@ -54,7 +54,9 @@ def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
     """The conditions of each filter that has an index, most selective first, as it needs them."""
     conditions: dict[str, Conditions] = {}
     if filters.digits:
-        conditions["recipient"] = [_recipient_condition(filters, Message.recipient_reversed)]
+        conditions["recipient"] = [
+            _recipient_condition(filters, Message.recipient_reversed.expression)
+        ]
     if filters.error_code and filters.error_code != NO_CODE:
         conditions["error_code"] = [Message.error_code == filters.error_code]
     # Most statuses come by callback, so a scan of the newest messages is enough for those.
@@ -78,7 +80,9 @@ def scan_limit(filters: SearchFilters) -> int:
     return TEXT_SCAN_LIMIT if filters.text else SCAN_LIMIT
 
 
-def remaining_filters(filters: SearchFilters, index_name: str | None, row: Any) -> Conditions:
+def remaining_filters(
+    filters: SearchFilters, index_name: str | None, row: type[Message]
+) -> Conditions:
     """The conditions beside those of the index, with coalesce so that no planner picks another."""
     conditions: Conditions = []
     if filters.digits and index_name != "recipient":
@@ -95,23 +99,23 @@ def remaining_filters(filters: SearchFilters, index_name: str | None, row: Any) 
     return conditions
 
 
-def _sender_column(filters: SearchFilters, row: Any) -> Any:
+def _sender_column(filters: SearchFilters, row: type[Message]) -> InstrumentedAttribute[str | None]:
     is_service = is_messaging_service(filters.sender or "")
     return row.messaging_service_sid if is_service else row.sender
 
 
-def _recipient_condition(filters: SearchFilters, column: Any) -> ColumnElement[bool]:
+def _recipient_condition(filters: SearchFilters, column: ColumnElement[str]) -> ColumnElement[bool]:
     reversed_digits = (filters.digits or "")[::-1]
     if filters.is_full:
-        return cast("ColumnElement[bool]", column == reversed_digits)
+        return column == reversed_digits
     # ":" comes after "9", in every collation that sorts digits.
     following = f"{int(reversed_digits) + 1:0{len(reversed_digits)}d}"
     end = following if len(following) == len(reversed_digits) else ":"
     at_least = column >= reversed_digits
-    return cast("ColumnElement[bool]", at_least) if end == ":" else and_(at_least, column < end)
+    return at_least if end == ":" else and_(at_least, column < end)
 
 
-def time_conditions(filters: SearchFilters, row: Any = Message) -> Conditions:
+def time_conditions(filters: SearchFilters, row: type[Message] = Message) -> Conditions:
     conditions: Conditions = [row.owner_id == filters.owner_id]
     if filters.since:
         conditions.append(row.created_at >= literal(filters.since, UtcDateTime))
@@ -120,7 +124,9 @@ def time_conditions(filters: SearchFilters, row: Any = Message) -> Conditions:
     return conditions
 
 
-def cursor_conditions(before: Cursor | None, after: Cursor | None, row: Any) -> Conditions:
+def cursor_conditions(
+    before: Cursor | None, after: Cursor | None, row: type[Message]
+) -> Conditions:
     conditions: Conditions = []
     key = tuple_(row.created_at, row.id)
     if before:
@@ -131,8 +137,10 @@ def cursor_conditions(before: Cursor | None, after: Cursor | None, row: Any) -> 
 
 
 def sort_order(
-    created_at: Any, message_id: Any, after: Cursor | None
-) -> tuple[ColumnElement[object], ColumnElement[object]]:
+    created_at: SQLColumnExpression[datetime],
+    message_id: SQLColumnExpression[int],
+    after: Cursor | None,
+) -> tuple[UnaryExpression[datetime], UnaryExpression[int]]:
     if after:
         return created_at.asc(), message_id.asc()
     return created_at.desc(), message_id.desc()

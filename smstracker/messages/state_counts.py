@@ -2,6 +2,7 @@
 "10,000+", or "1,234+" where the newest messages are counted one by one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -59,7 +60,7 @@ def count_states(filters: SearchFilters) -> dict[State, CappedCount]:
     }
 
 
-def sum_counts(counts: dict[State, CappedCount]) -> CappedCount:
+def sum_counts(counts: Mapping[State, CappedCount]) -> CappedCount:
     return sum(counts.values(), CappedCount())
 
 

@@ -7,7 +7,7 @@ SID yet is rare and takes more statements.
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from sqlalchemy import (
     String,
@@ -32,8 +32,10 @@ from smstracker.models.messages import Message
 from smstracker.models.status_transitions import apply_transition
 from smstracker.sms.status import Source
 
+ValueT = TypeVar("ValueT")
 
-def _has_account(message: Any, account: Any) -> ColumnElement[bool]:
+
+def _has_account(message: type[Message], account: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether a message is of an account, whose token must not vouch for those of others."""
     return or_(message.account_sid.is_(None), message.account_sid == account)
 
@@ -71,12 +73,14 @@ _IS_ORPHAN = and_(_EARLIER.message_id.is_(None), _EARLIER.twilio_sid == _SID)
 MAX_REPEATED_ROWS = 20
 
 
-def _case_matched(matched: Any, orphaned: Any) -> Any:
+def _case_matched(
+    matched: ColumnElement[ValueT], orphaned: ColumnElement[ValueT]
+) -> ColumnElement[ValueT]:
     """One expression if the callback has a message, another if it has none yet."""
     return case((_MESSAGE_ID.is_not(None), matched), else_=orphaned)
 
 
-def _has_earlier(*conditions: ColumnElement[bool], skipped: int = 0) -> Any:
+def _has_earlier(*conditions: ColumnElement[bool], skipped: int = 0) -> ColumnElement[bool]:
     """Whether more than `skipped` callbacks reported the same status."""
     same_status = select(_EARLIER.id).where(_IS_SAME_STATUS, *conditions).limit(1).offset(skipped)
     matched, orphaned = (same_status.where(condition) for condition in (_HAS_MESSAGE, _IS_ORPHAN))
