@@ -101,7 +101,7 @@ def add_messages(number: int, owner_id: int = 1) -> list[tuple[str, str]]:
         {
             "public_id": public_id,
             "owner_id": owner_id,
-            "form_id": public_id,
+            "idempotency_key": public_id,
             "recipient": "+15558675310",
             "sender": "+15005550006",
             "body": "benchmark",

@@ -38,7 +38,7 @@ class SampleMessage:
     steps: tuple[SampleStep, ...] = ()
     recipient: str = "+12025550123"
     code: str | None = None
-    conflicting: bool = False
+    has_conflict: bool = False
     service: str | None = None
     pictures: tuple[str, ...] = ()
     price_micros: int | None = None
@@ -62,7 +62,7 @@ class SampleMessage:
             "status_at": moved_at,
             "status_source": current_step.source if current_steps else None,
             "error_code": self.code,
-            "conflicting": self.conflicting,
+            "has_conflict": self.has_conflict,
             "segments": 1,
             "price_micros": self.price_micros,
             "price_unit": "USD" if self.price_micros else None,
@@ -146,7 +146,7 @@ SAMPLE_MESSAGES = (
         3 * HOUR,
         "Reported failed, then delivered.",
         CONFLICTING_STEPS,
-        conflicting=True,
+        has_conflict=True,
     ),
     SampleMessage(
         "arabic",

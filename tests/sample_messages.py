@@ -122,7 +122,7 @@ def _message_columns(owner: int, key: str, created: datetime) -> dict[str, Any]:
     return {
         "public_id": public_id(key),
         "owner_id": owner,
-        "form_id": public_id(f"form of {key}"),
+        "idempotency_key": public_id(f"form of {key}"),
         "created_at": created,
         "simulated": False,
         "account_sid": ACCOUNT_SID,
@@ -176,5 +176,5 @@ def _insert_healthy_connection(connection: Connection, now: datetime) -> None:
     for number in range(288):
         began = bucket_start(now) - timedelta(minutes=5 * number)
         counts = {"accepted": 347, "repeated": 3, "by_secondary": 0, "refused": 0}
-        rows.append({"began_at": began, "process": "p", "last_accepted_at": began, **counts})
+        rows.append({"bucket_at": began, "process": "p", "last_accepted_at": began, **counts})
     connection.execute(insert(CallbackTally), rows)

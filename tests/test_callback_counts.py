@@ -24,7 +24,7 @@ NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 def tallies(app: Flask) -> list[CallbackTally]:
     with app.app_context():
-        return list(db.session.scalars(select(CallbackTally).order_by(CallbackTally.began_at)))
+        return list(db.session.scalars(select(CallbackTally).order_by(CallbackTally.bucket_at)))
 
 
 def test_stored_callbacks_are_counted_with_their_repeats(
@@ -38,7 +38,7 @@ def test_stored_callbacks_are_counted_with_their_repeats(
         assert call_back(client, fields(sid(1), "delivered"), token=SECONDARY).status_code == 204
     [tally] = tallies(app)
     assert (tally.accepted, tally.repeated, tally.refused) == (4, 2, 0)
-    assert tally.began_at == NOON
+    assert tally.bucket_at == NOON
     assert tally.last_accepted_at == NOON + timedelta(minutes=3, seconds=30)
 
 
@@ -50,7 +50,7 @@ def test_each_five_minutes_and_each_process_has_a_row(make_app: Callable[..., Fl
         clock.shift(300)
         call_back(first_app.test_client(), fields(sid(3), "sent"))
     rows = tallies(first_app)
-    assert [row.began_at - NOON for row in rows] == [timedelta(0)] * 2 + [timedelta(minutes=5)]
+    assert [row.bucket_at - NOON for row in rows] == [timedelta(0)] * 2 + [timedelta(minutes=5)]
     assert len({row.process for row in rows}) == 2
     assert [row.accepted for row in rows] == [1, 1, 1]
 
@@ -74,4 +74,4 @@ def test_old_tallies_are_purged(app: Flask, client: FlaskClient) -> None:
     with app.app_context():
         assert CallbackTally.purge(NOON + timedelta(days=8, minutes=1)) == 1
         db.session.commit()
-    assert [tally.began_at for tally in tallies(app)] == [NOON + timedelta(days=7)]
+    assert [tally.bucket_at for tally in tallies(app)] == [NOON + timedelta(days=7)]

@@ -70,7 +70,7 @@ def test_conflict_is_marked_in_any_order(
     for word in order:
         call_back(client, fields(sid(1), word, "30008" if word == "failed" else None))
     message = alice.message()
-    assert (message.status, message.error_code, message.conflicting) == ("delivered", None, True)
+    assert (message.status, message.error_code, message.has_conflict) == ("delivered", None, True)
 
 
 def test_cancelled_message_does_not_get_the_code_of_a_failure(
@@ -134,7 +134,7 @@ def test_failed_then_delivered_shows_delivered_and_the_conflict(
     call_back(client, fields(sid(1), "failed", "30008"), callback_path(message))
     call_back(client, fields(sid(1), "delivered"), callback_path(message))
     message = alice.message()
-    assert (message.status, message.error_code, message.conflicting) == ("delivered", None, True)
+    assert (message.status, message.error_code, message.has_conflict) == ("delivered", None, True)
     assert [event.error_code for event in alice.events(message)] == ["30008", None]
 
 
@@ -144,7 +144,7 @@ def test_delivered_then_failed_stays_delivered_and_marks_the_conflict(
     message = alice.has_message(twilio_sid=sid(1), status="delivered")
     call_back(client, fields(sid(1), "undelivered", "30005"), callback_path(message))
     message = alice.message()
-    assert (message.status, message.error_code, message.conflicting) == ("delivered", None, True)
+    assert (message.status, message.error_code, message.has_conflict) == ("delivered", None, True)
 
 
 def test_repeated_failure_without_code_does_not_blank_the_code(

@@ -115,7 +115,7 @@ def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admi
 def test_page_counts_what_could_not_be_stored_if_there_is_any(app: Flask, admin: Person) -> None:
     assert "Could not be stored" not in words(admin.get("/callbacks").text)
     counts = {"accepted": 9, "repeated": 0, "by_secondary": 0, "refused": 0, "not_stored": 2}
-    store(app, CallbackTally(began_at=bucket_start(utcnow()), process="p", **counts))
+    store(app, CallbackTally(bucket_at=bucket_start(utcnow()), process="p", **counts))
     assert "Could not be stored 2 2 2" in words(admin.get("/callbacks").text)
 
 

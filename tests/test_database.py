@@ -17,12 +17,12 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import Base, include_object
 from smstracker.database.sqlite_file import allow_new_file
 from smstracker.extensions import db
-from smstracker.messages import search
+from smstracker.messages import search, search_filters
 from smstracker.messages.search import SearchFilters
 from smstracker.messages.state_counts import counts_query
 from smstracker.messages.url_filters import read_filters
 from smstracker.models import Message, RateLimit, StatusEvent, User, totals_query
-from smstracker.models.event_store import _APPEND_CALLBACK
+from smstracker.models.callback_store import _APPEND_CALLBACK
 from smstracker.models.messages import Content
 from smstracker.models.status_transitions import conditional_update
 from smstracker.sms.status import State
@@ -176,7 +176,7 @@ def many_messages(app: Flask, alice: Person, bob: Person) -> Flask:
             content
             | {
                 "owner_id": owners[number % 10],
-                "form_id": _uuid(number),
+                "idempotency_key": _uuid(number),
                 "public_id": _uuid(number),
                 "created_at": now - timedelta(seconds=number),
                 "status_at": now,
@@ -300,15 +300,28 @@ def test_each_filter_of_the_log_reads_from_an_index(many_messages: Flask, alice:
                 assert not is_scan(plan(query)), (name, plan(query))
 
 
-def test_filtered_log_costs_two_statements_more_whatever_its_length(
-    many_messages: Flask, alice: Person
+@pytest.mark.parametrize(
+    ("filters", "limit", "more"),
+    [
+        (FILTERS, 1_000, 0),  # there is no such error, so the first index is exhausted at once
+        ({"state": "failed", "sender": "+15005550006"}, 1_000, 1),  # keys first, rows after
+        ({"state": "failed", "sender": "+15005550006", "source": "callback"}, 10, 2),
+    ],
+)
+def test_filtered_log_costs_few_statements_more_whatever_its_length(
+    many_messages: Flask,
+    alice: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    filters: dict[str, str],
+    limit: int,
+    more: int,
 ) -> None:
-    """Both choose an index: for the page, and without the state for the counts."""
+    """One statement an index at most, and one for the whole of the first."""
+    monkeypatch.setattr(search_filters, "SCAN_LIMIT", limit)
     alice.get("/messages")
     commands = statements(many_messages)
-    path = "/messages?" + urlencode(FILTERS)
-    assert alice.get(path).status_code == 200
-    assert [word for word in commands if word != "BEGIN"] == ["SELECT"] * 6
+    assert alice.get("/messages?" + urlencode(filters)).status_code == 200
+    assert [word for word in commands if word != "BEGIN"] == ["SELECT"] * (4 + more)
 
 
 def test_readyz_reports_a_database_that_is_not_migrated(app: Flask) -> None:

@@ -114,7 +114,7 @@ def random_message(rng: random.Random, owner_id: int) -> Message:
     word = rng.choice([*RANK, "delivered", "delivered", "sent"])
     return Message(
         owner_id=owner_id,
-        form_id=uuid.uuid4(),
+        idempotency_key=uuid.uuid4(),
         recipient=rng.choice(["+4915112345678", "+15558675310"]),
         sender=rng.choice([None, "+15005550006"]),
         body="Hello",

@@ -17,7 +17,8 @@ from smstracker.carrier import CarrierQueryError
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, RateLimit
-from smstracker.models.event_store import append_event, store_callback, update_message_facts
+from smstracker.models.callback_store import store_callback
+from smstracker.models.event_store import append_event, update_message_facts
 from smstracker.models.events import StatusUpdate
 from smstracker.models.lookup_queue import schedule_next_lookup
 from smstracker.sms.status import Source

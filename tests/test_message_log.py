@@ -31,7 +31,7 @@ def fill(app: Flask, person: Person, count: int, **columns: object) -> list[str]
         for number in range(count):
             message = Message(
                 owner_id=owner.id,
-                form_id=uuid.uuid4(),
+                idempotency_key=uuid.uuid4(),
                 created_at=now,
                 status_at=now,
                 **{"status": "queued", **columns},
@@ -187,7 +187,7 @@ def test_message_page_tells_the_whole_story(app: Flask, alice: Person) -> None:
         ({"status": "refused", "error_code": "HTTP 403"}, "did not come from Twilio"),
         ({"status": "canceled"}, "Cancelled before it was sent"),
         ({"status": "read"}, "Read by +1 555-867-5310"),
-        ({"status": "delivered", "conflicting": True}, "both a failure and a delivery"),
+        ({"status": "delivered", "has_conflict": True}, "both a failure and a delivery"),
         ({"status": "unknown"}, "do not know yet"),
         ({"status": "failed"}, "Not delivered to"),
     ],

@@ -165,7 +165,7 @@ def test_picture_without_text_is_sent_again(live: Flask, simulator: SimulatorSer
     alice = Person.signed_in(live, "alice@example.org")
     first = alice.has_message(
         recipient="+15005550006",
-        recipient_backwards="60005550051",
+        recipient_reversed="60005550051",
         body="",
         media_urls=[A, B],
         status="unreached",

@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message
-from smstracker.models.event_store import store_callback
+from smstracker.models.callback_store import store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 from tests.clients import Person
@@ -81,7 +81,7 @@ class Book:
 
     def new_message(self) -> int:
         self.number += 1
-        row: dict[str, Any] = {"public_id": uuid.uuid4(), "form_id": uuid.uuid4()}
+        row: dict[str, Any] = {"public_id": uuid.uuid4(), "idempotency_key": uuid.uuid4()}
         row |= {"owner_id": self.owner, "recipient": "+15558675310", "sender": "+15005550006"}
         row |= {"body": "x", "media_urls": [], "simulated": False, "status": "pending"}
         row |= {"twilio_sid": sid(self.number), "account_sid": ACCOUNT_SID}
@@ -113,7 +113,7 @@ class Book:
         return self.state(number)
 
     def state(self, number: int) -> tuple[Any, ...]:
-        which = (Message.status, Message.error_code, Message.conflicting)
+        which = (Message.status, Message.error_code, Message.has_conflict)
         facts = (Message.final_at.is_(None), Message.accepted_at.is_(None))
         with db.engine.connect() as connection:
             chosen = select(*which, *facts).where(Message.twilio_sid == sid(number))

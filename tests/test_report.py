@@ -36,7 +36,7 @@ def now() -> Iterator[datetime]:
 
 
 def add_message(owner: int, accepted: datetime, **columns: object) -> Message:
-    message = Message(owner_id=owner, form_id=uuid.uuid4())
+    message = Message(owner_id=owner, idempotency_key=uuid.uuid4())
     message._set_content(Content("+15558675310", "+15005550006", "Hello"))
     facts = {"created_at": accepted, "status_at": accepted, "accepted_at": accepted}
     for name, value in (facts | columns).items():
@@ -182,7 +182,7 @@ def test_tally_is_summed_over_processes_and_spans(app: Flask, now: datetime) -> 
     chance = random.Random(3)
     rows = [
         {
-            "began_at": bucket_start(now - timedelta(minutes=chance.randrange(8 * 1440))),
+            "bucket_at": bucket_start(now - timedelta(minutes=chance.randrange(8 * 1440))),
             "process": f"p{number}",
             **{
                 name: chance.randrange(50)
@@ -198,7 +198,7 @@ def test_tally_is_summed_over_processes_and_spans(app: Flask, now: datetime) -> 
         db.session.commit()
     report = read_report(app, now)
     for window, span in zip(report.windows, PERIODS, strict=True):
-        within = [row for row in rows if row["began_at"] >= bucket_start(now - span)]
+        within = [row for row in rows if row["bucket_at"] >= bucket_start(now - span)]
         for name in ("accepted", *TALLIED):
             assert getattr(window, name) == sum(row[name] for row in within)
 
@@ -208,7 +208,7 @@ def tally(app: Flask, at: datetime, process: str = "p", **columns: object) -> No
         ("accepted", "repeated", "by_secondary", "refused"), 0
     )
     with app.app_context():
-        row = CallbackTally(began_at=bucket_start(at), process=process, **(counts | columns))
+        row = CallbackTally(bucket_at=bucket_start(at), process=process, **(counts | columns))
         db.session.add(row)
         db.session.commit()
 

@@ -17,7 +17,7 @@ from markupsafe import escape
 from smstracker.clock import utcnow
 from smstracker.database.case_folding import CAPITALS, fold_text
 from smstracker.extensions import db
-from smstracker.messages import log_export, search
+from smstracker.messages import log_export, search, search_filters
 from smstracker.messages.search import CappedCount, SearchFilters
 from smstracker.messages.search_filters import NO_CODE, matching_messages
 from smstracker.models import Message
@@ -38,7 +38,9 @@ def fill(app: Flask, owner_id: int, count: int = 60) -> None:
     with app.app_context():
         for n in range(count):
             at = now - timedelta(hours=n * 3)
-            message = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
+            message = Message(
+                owner_id=owner_id, idempotency_key=uuid.uuid4(), created_at=at, status_at=at
+            )
             sender = SERVICE if n % 7 == 0 else f"+1500555000{n % 3}"
             message._set_content(Content(f"+1555867{5300 + n % 4 * 110:04d}", sender, TEXTS[n % 5]))
             message.status = statuses[n % 6]
@@ -71,9 +73,8 @@ def test_every_combination_of_filters_finds_what_a_plain_search_finds(
     fill(app, bob.id, 20)
     me = alice.id
     messages, now, matching_filters = alice.messages(), utcnow(), 0
-    monkeypatch.setattr(
-        search, "TEXT_PAGE_SCAN_LIMIT", 3
-    )  # so that the index of texts is asked too
+    # So that one index after the other is asked, and that of texts.
+    monkeypatch.setattr(search, "scan_limit", lambda _filters: 3)
     with app.app_context(), time_machine.travel(now, tick=False):
         for arguments in combinations(now):
             filters = SearchFilters(me, **arguments)  # type: ignore[arg-type]
@@ -81,7 +82,9 @@ def test_every_combination_of_filters_finds_what_a_plain_search_finds(
                 message.id for message in reversed(messages) if matches(message, filters, now)
             ]
             expected.sort()
-            assert [one.id for one in search.find_page(filters, size=100)] == expected, filters
+            for size in (100, 4):
+                page = search.find_page(filters, size=size)
+                assert [one.id for one in page] == expected[:size], filters
             if filters.state:
                 assert search.count_states(filters)[filters.state] == CappedCount(len(expected)), (
                     filters
@@ -130,7 +133,7 @@ def test_text_is_found_as_it_is_on_both_databases(
         assert alice.get("/messages.json", query_string={"text": term}).status_code == 422
         return
     for limit in (2_000, 1):
-        monkeypatch.setattr(search, "TEXT_PAGE_SCAN_LIMIT", limit)
+        monkeypatch.setattr(search_filters, "TEXT_SCAN_LIMIT", limit)
         listing = alice.get("/messages.json", query_string={"text": term}).json
         assert len(listing["messages"]) == count  # type: ignore[index]
 
@@ -141,7 +144,7 @@ def test_capitals_are_folded_alike_everywhere(app: Flask, alice: Person) -> None
     with app.app_context():
         assert db.session.scalar(db.select(db.func.fold_text(CAPITALS))) == fold_text(CAPITALS)
         matches = matching_messages(SearchFilters(me, text=fold_text(CAPITALS)))
-        assert len(db.session.execute(db.select(matches.c.id)).all()) == 1
+        assert len(db.session.execute(db.select(matches.id)).all()) == 1
 
 
 def test_typed_number_is_in_no_address(app: Flask, alice: Person) -> None:

@@ -8,7 +8,7 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import text
 
 from smstracker.extensions import db
-from smstracker.messages import search
+from smstracker.messages import search_filters
 from tests.clients import Person
 
 pytestmark = pytest.mark.both_databases
@@ -26,7 +26,7 @@ def find_texts(person: Person, term: str) -> list[str]:
 @pytest.fixture(params=[2_000, 1], ids=["newest", "index"])
 def looked_through(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts found among the newest messages, and by the index."""
-    monkeypatch.setattr(search, "TEXT_PAGE_SCAN_LIMIT", request.param)
+    monkeypatch.setattr(search_filters, "TEXT_SCAN_LIMIT", request.param)
 
 
 @pytest.mark.parametrize("stored", [APART, COMPOSED], ids=["apart", "composed"])

@@ -48,7 +48,7 @@ def test_recipient_is_found_by_last_digits_in_every_country(
 ) -> None:
     anna = Person.signed_in(make_app(DEFAULT_REGION=region), "anna@example.org")
     number = "+15558670555" if typed == "0555" else "+15558675310"
-    anna.has_message(recipient=number, recipient_backwards=number[:0:-1])
+    anna.has_message(recipient=number, recipient_reversed=number[:0:-1])
     address = anna.post("/messages/filter", {"number": typed}, page="/messages").location
     listing = anna.get(address.replace("/messages", "/messages.json")).json
     assert len(listing["messages"]) == 1  # type: ignore[index]
@@ -60,7 +60,7 @@ def test_recipient_is_found_by_every_spelling_that_the_form_takes(
 ) -> None:
     anna = Person.signed_in(make_app(DEFAULT_REGION="DE"), "anna@example.org")
     number = "+4915123456789"
-    anna.has_message(recipient=number, recipient_backwards=number[:0:-1])
+    anna.has_message(recipient=number, recipient_reversed=number[:0:-1])
     address = anna.post("/messages/filter", {"number": typed}, page="/messages").location
     listing = anna.get(address.replace("/messages", "/messages.json")).json
     assert len(listing["messages"]) == 1  # type: ignore[index]
@@ -78,6 +78,6 @@ def test_search_refuses_what_the_form_refuses(alice: Person, typed: str) -> None
 def test_number_with_a_trunk_prefix_is_a_whole_one(make_app: Callable[..., Flask]) -> None:
     anna = Person.signed_in(make_app(DEFAULT_REGION="NZ"), "anna@example.org")
     number = "+6421123456"
-    anna.has_message(recipient=number, recipient_backwards=number[:0:-1])
+    anna.has_message(recipient=number, recipient_reversed=number[:0:-1])
     address = anna.post("/messages/filter", {"number": "021 123 456"}, page="/messages").location
     assert "To +64 21 123 456" in anna.get(address).text

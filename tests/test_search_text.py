@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.messages import search, state_counts
+from smstracker.messages import search, search_filters, state_counts
 from smstracker.messages.search import SearchFilters
 from smstracker.messages.state_counts import CappedCount
 from smstracker.models import Message
@@ -26,7 +26,9 @@ def add_campaign(app: Flask, owner_id: int, count: int) -> None:
     with app.app_context():
         for number in range(count):
             at = utcnow() - timedelta(hours=number + 1)
-            message = Message(owner_id=owner_id, form_id=uuid.uuid4(), created_at=at, status_at=at)
+            message = Message(
+                owner_id=owner_id, idempotency_key=uuid.uuid4(), created_at=at, status_at=at
+            )
             message._set_content(
                 Content("+15558675310", "+15005550006", f"abcab, appointment {number}")
             )
@@ -61,8 +63,8 @@ def test_index_of_texts_is_asked_though_every_text_has_the_grams(
     with app.app_context():
         db.session.execute(db.text("ANALYZE"))
         db.session.commit()
-    monkeypatch.setattr(search, "TEXT_PAGE_SCAN_LIMIT", 1)
-    monkeypatch.setattr(state_counts, "TEXT_SCAN_LIMIT", 10)
+    monkeypatch.setattr(search, "scan_limit", lambda _filters: 1)
+    monkeypatch.setattr(state_counts, "scan_limit", lambda _filters: 10)
     plans = explain_search(app, SearchFilters(alice.id, text="abcabc"))
     assert len(plans) >= 3
     for plan in plans:
@@ -76,7 +78,7 @@ def test_frequent_text_is_counted_among_the_newest_and_says_so(
     me = alice.id
     add_campaign(app, me, 60)
     monkeypatch.setattr(state_counts, "COUNT_CAP", 50)
-    monkeypatch.setattr(state_counts, "TEXT_SCAN_LIMIT", 20)
+    monkeypatch.setattr(search_filters, "TEXT_SCAN_LIMIT", 20)
     with app.app_context():
         counts = search.count_states(SearchFilters(me, text="appointment"))
         assert counts[State.DELIVERED] == CappedCount(16, is_exact=False)

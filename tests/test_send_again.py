@@ -50,7 +50,7 @@ def test_new_message_is_linked_both_ways_and_so_is_a_third(make_app: MakeApp) ->
             db.session.commit()
         alice.post(resend_path(resend))
     original, resend, third = alice.messages()
-    assert (resend.again_of_id, third.again_of_id) == (original.id, resend.id)
+    assert (resend.resend_of_id, third.resend_of_id) == (original.id, resend.id)
     assert resend.content == original.content
     page = alice.get(f"/messages/{resend.public_id}").text
     assert "This is the second try of" in page
@@ -137,7 +137,7 @@ def test_page_offers_it_where_it_makes_sense(alice: Person, status: str, code: s
 
 def test_what_is_worth_one_more_try_is_not_tried_a_third_time(alice: Person) -> None:
     original = alice.has_message(status="undelivered", error_code="30003")
-    resend = alice.has_message(status="undelivered", error_code="30008", again_of_id=original.id)
+    resend = alice.has_message(status="undelivered", error_code="30008", resend_of_id=original.id)
     page = alice.get(f"/messages/{resend.public_id}").text
     assert resend_path(resend) not in page
     assert "Send again? No. This was the second try" in words(page)
@@ -157,7 +157,7 @@ def test_second_try_is_tried_again_if_the_first_failed_otherwise(
     alice: Person, status: str, code: str | None
 ) -> None:
     original = alice.has_message(status=status, error_code=code)
-    resend = alice.has_message(status="undelivered", error_code="30003", again_of_id=original.id)
+    resend = alice.has_message(status="undelivered", error_code="30003", resend_of_id=original.id)
     assert resend_path(resend) in alice.get(f"/messages/{resend.public_id}").text
 
 

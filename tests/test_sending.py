@@ -20,6 +20,7 @@ from requests.exceptions import (
     ReadTimeout,
     RequestException,
 )
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
@@ -29,6 +30,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages import sending
 from smstracker.simulator import SimulatorServer
+from smstracker.sms.lookup_schedule import SILENCE_AGES
 from tests.clients import Person
 from tests.signing import call_back, fields, sid
 from tests.twilio_stub import DRIP, HANG_UP, SILENCE, answer, created, wire
@@ -342,7 +344,7 @@ def test_send_limit_is_each_users_own(make_app: MakeApp, simulator: SimulatorSer
 def test_outcome_that_cannot_be_recorded_at_first_is_recorded_on_the_second_try(
     make_app: MakeApp, simulator: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alice, real, calls = sender_at(make_app, simulator.url), sending.append_event, []
+    alice, real, calls = sender_at(make_app, simulator.url), sending.apply_send_result, []
 
     def once_gone(*arguments: object) -> None:
         calls.append(arguments)
@@ -350,7 +352,7 @@ def test_outcome_that_cannot_be_recorded_at_first_is_recorded_on_the_second_try(
             raise OperationalError("INSERT", {}, Exception("gone"))
         real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sending, "append_event", once_gone)
+    monkeypatch.setattr(sending, "apply_send_result", once_gone)
     alice.send()
     assert alice.message().status == "queued"
 
@@ -361,13 +363,34 @@ def test_outcome_that_cannot_be_recorded_turns_unknown_by_itself(
     def gone(*_arguments: object) -> None:
         raise OperationalError("INSERT", {}, Exception("gone"))
 
-    monkeypatch.setattr(sending, "append_event", gone)
+    monkeypatch.setattr(sending, "apply_send_result", gone)
     alice = sender_at(make_app, simulator.url)
     assert alice.send().status_code == 303
     message = alice.message()
     assert message.status == "pending"
     with time_machine.travel(utcnow() + timedelta(minutes=3)):
         assert "Outcome unknown" in alice.get(f"/messages/{message.public_id}").text
+
+
+def test_answer_of_twilio_is_stored_by_one_update(
+    make_app: MakeApp, simulator: SimulatorServer
+) -> None:
+    alice, updates = sender_at(make_app, simulator.url), []
+    form = alice.compose()
+    with alice.app.app_context():
+        engine = db.engine
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.startswith("UPDATE message "):
+            updates.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    assert alice.client.post("/messages", data=form).status_code == 303
+    assert len(updates) == 1
+    message = alice.message()
+    assert (message.status, message.segments) == ("queued", 1)
+    assert message.twilio_sid is not None
+    assert message.next_lookup_at == message.status_at + SILENCE_AGES[0]
 
 
 def test_form_without_an_instance_is_not_sent(alice: Person) -> None:

@@ -234,7 +234,7 @@ def test_reader_who_takes_nothing_of_an_export_loses_the_place(server: Flask) ->
     with server.app_context(), db.engine.begin() as connection:
         columns = Message.__table__.columns.keys()
         row = {name: getattr(message, name) for name in columns if name != "id"}
-        rows = [row | {"public_id": new_id(), "form_id": new_id()} for _ in range(4000)]
+        rows = [row | {"public_id": new_id(), "idempotency_key": new_id()} for _ in range(4000)]
         connection.execute(insert(Message), rows)
     cookie = person.client.get_cookie("smstracker_session", domain="127.0.0.1")
     assert cookie

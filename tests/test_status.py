@@ -3,8 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smstracker.sms import status
+from smstracker.sms.lookup_schedule import first_lookup, next_lookup
 from smstracker.sms.status import Effect, State, display_status, effects, lower_ranked, same_outcome
 
 NOW = datetime(2026, 5, 3, 12, tzinfo=UTC)
@@ -16,7 +19,18 @@ def show(word: str, age: timedelta = timedelta()) -> status.DisplayStatus:
 
 
 def test_ranks_follow_the_order_of_the_carrier() -> None:
-    words = ["scheduled", "accepted", "queued", "sending", "sent", "partially_delivered"]
+    words = [
+        "outbox",
+        "pending",
+        "unknown",
+        "refused",
+        "scheduled",
+        "accepted",
+        "queued",
+        "sending",
+        "sent",
+        "partially_delivered",
+    ]
     words += ["deleted", "failed", "delivered", "read"]
     assert sorted(words, key=status.RANK.__getitem__) == words
 
@@ -27,7 +41,9 @@ def test_negative_outcomes_share_a_rank_and_cancelling_is_no_failure() -> None:
     assert same_outcome("canceled") == ("canceled",)
 
 
-@pytest.mark.parametrize("word", ["pending", "unknown", "refused", "unreached", "untraced"])
+@pytest.mark.parametrize(
+    "word", ["outbox", "pending", "unknown", "refused", "unreached", "untraced"]
+)
 def test_every_word_of_twilio_outranks_ours(word: str) -> None:
     assert word in lower_ranked("scheduled")
 
@@ -40,6 +56,7 @@ def test_unknown_word_moves_nothing() -> None:
 @pytest.mark.parametrize(
     ("word", "label", "state"),
     [
+        ("outbox", "Queued here", State.WAITING),
         ("pending", "Waiting", State.WAITING),
         ("accepted", "Waiting", State.WAITING),
         ("scheduled", "Scheduled", State.WAITING),
@@ -69,6 +86,26 @@ def test_sent_is_shown_as_no_receipt_after_the_receipt_window() -> None:
 
 def test_pending_is_shown_as_unknown_after_two_minutes() -> None:
     assert show("pending", timedelta(minutes=3)).state is State.UNKNOWN
+
+
+@pytest.mark.parametrize("age", [timedelta(minutes=3), WINDOW * 2])
+def test_message_in_the_outbox_is_shown_as_queued_however_long_it_waits(age: timedelta) -> None:
+    assert show("outbox", age) == status.DisplayStatus("Queued here", "neutral", State.WAITING)
+    assert status.display_changes_at("outbox", NOW - age, WINDOW) is None
+
+
+@given(st.sampled_from(sorted(status.RANK)), st.timedeltas(timedelta(), timedelta(days=400)))
+def test_only_a_silent_word_is_shown_otherwise_with_time(word: str, age: timedelta) -> None:
+    limit = status.silence_limit(word, WINDOW)
+    is_silent = limit is not None and age > limit
+    assert (show(word, age) != show(word)) is is_silent
+    assert (limit is None) is (word not in ("pending", "sent", "partially_delivered"))
+
+
+@given(st.timedeltas(timedelta(), timedelta(days=400)))
+def test_message_in_the_outbox_is_never_looked_up(age: timedelta) -> None:
+    assert first_lookup("outbox", NOW - age) is None
+    assert next_lookup("outbox", NOW - age, now=NOW, receipt_window=WINDOW) is None
 
 
 def test_every_word_has_a_state_and_counts_once() -> None:

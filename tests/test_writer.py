@@ -17,7 +17,8 @@ from werkzeug.datastructures import MultiDict
 from smstracker.carrier import Signer
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
-from smstracker.models.event_store import StoredCallback, append_event
+from smstracker.models.callback_store import StoredCallback
+from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.status_callback import VerifiedCallback, read_callback

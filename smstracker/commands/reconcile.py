@@ -10,7 +10,8 @@ from smstracker.carrier import CarrierBusyError, CarrierQueryError
 from smstracker.commands.message_status import find_message, messages
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
-from smstracker.models.lookup_queue import OpenMessage, lease_lookup, select_open
+from smstracker.models.lookup_queue import OpenMessage, lease_lookup, read_open
+from smstracker.sms import status
 from smstracker.web.health import database_problem
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle
@@ -20,7 +21,7 @@ MAX_BUSY_RETRIES = 5
 
 @messages.command("reconcile")
 @click.argument("id_or_sid", metavar="[ID]", required=False)
-@click.option("--all", "wants_all", is_flag=True, help="Every message that is not final.")
+@click.option("--all", "wants_all", is_flag=True, help="Every message at Twilio that is not final.")
 def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
     """Look up messages at Twilio now: those due, one (our id or the SID), or all."""
     if id_or_sid and wants_all:
@@ -40,9 +41,9 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
 def _select_messages(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMessage]:
     message_id = find_message(id_or_sid).id if id_or_sid else None
     db.session.rollback()
-    query = select_open(message_id, only_due=message_id is None and not wants_all)
+    only_due = message_id is None and not wants_all
     with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-        return connection.execute(query).all()
+        return read_open(connection, message_id, only_due=only_due)
 
 
 def _explain_no_lookup(id_or_sid: str | None) -> str:
@@ -51,6 +52,8 @@ def _explain_no_lookup(id_or_sid: str | None) -> str:
     message = find_message(id_or_sid)
     if message.final_at is not None:
         return "It is final: there is nothing to ask."
+    if message.status == status.OUTBOX:
+        return "It waits here for its turn: Twilio does not have it yet."
     if message.simulated:
         return "It is a demo's message: it never went to Twilio, which cannot be asked about it."
     return "It went to Twilio, which this demo cannot ask: set the credentials first."

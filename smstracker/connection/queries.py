@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import (
     ScalarSelect,
@@ -15,7 +14,7 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from smstracker.models import (
     CallbackTally,
@@ -36,7 +35,9 @@ MAX_OVERDUE_AGE = timedelta(days=7)
 
 # Of a scheduled message no callback is due for days.
 _CALLBACK_DUE_STATUSES = tuple(
-    name for name in status.counted_statuses(State.WAITING) if name not in ("pending", "scheduled")
+    name
+    for name in status.counted_statuses(State.WAITING)
+    if name not in (*status.NOT_ACCEPTED, "scheduled")
 )
 
 COUNTED_COLUMNS = (
@@ -49,16 +50,16 @@ COUNTED_COLUMNS = (
 )
 
 
-def sum_callback_counts(now: datetime, periods: Iterable[timedelta]) -> Select[Any]:
+def sum_callback_counts(now: datetime, periods: Iterable[timedelta]) -> Select[tuple[int, ...]]:
     """Sum `COUNTED_COLUMNS`: one row, the columns of each period in turn."""
-    sums: list[ColumnElement[Any]] = []
+    sums: list[ColumnElement[int]] = []
     earliest = now
     for period in periods:
         since = bucket_start(now - period)
         earliest = min(earliest, since)
         for column in COUNTED_COLUMNS:
-            sums.append(sum_if(CallbackTally.began_at >= since, column))
-    return select(*sums).where(CallbackTally.began_at >= earliest)
+            sums.append(sum_if(CallbackTally.bucket_at >= since, column))
+    return select(*sums).where(CallbackTally.bucket_at >= earliest)
 
 
 def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
@@ -67,14 +68,14 @@ def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
     Falls back to the messages that became final after `since` while no tally has counted one.
     """
     newest_bucket = (
-        select(CallbackTally.began_at)
+        select(CallbackTally.bucket_at)
         .where(CallbackTally.last_accepted_at.is_not(None))
-        .order_by(CallbackTally.began_at.desc())
+        .order_by(CallbackTally.bucket_at.desc())
         .limit(1)
         .scalar_subquery()
     )
     newest_counted = select(func.max(CallbackTally.last_accepted_at)).where(
-        CallbackTally.began_at == newest_bucket
+        CallbackTally.bucket_at == newest_bucket
     )
     newest_final = (
         select(Message.final_at)
@@ -85,14 +86,14 @@ def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
     return select(func.coalesce(newest_counted.scalar_subquery(), newest_final.scalar_subquery()))
 
 
-def count_final_by_callback(now: datetime, periods: Sequence[timedelta]) -> Select[Any]:
+def count_final_by_callback(now: datetime, periods: Sequence[timedelta]) -> Select[tuple[int, ...]]:
     """Count the messages that a callback made final, one column a period; covered by an index."""
     return select(*_count_by_period(Message.final_at, now, periods)).where(
         Message.final_at > now - max(periods), Message.status_source == Source.CALLBACK
     )
 
 
-def count_final_by_lookup(now: datetime, periods: Sequence[timedelta]) -> Select[Any]:
+def count_final_by_lookup(now: datetime, periods: Sequence[timedelta]) -> Select[tuple[int, ...]]:
     """Count the messages that a look-up made final although a callback was due, a column a period.
 
     As many columns follow: how many of these messages a refused callback would have made final.
@@ -117,7 +118,7 @@ def count_looked_up(accepted_after: datetime) -> Select[tuple[int]]:
     )
 
 
-def callback_times(since: datetime) -> Select[Any]:
+def callback_times(since: datetime) -> Select[tuple[datetime, datetime | None, datetime | None]]:
     """Select `accepted_at`, `first_at`, `final_at` (callbacks) of the newest final messages."""
     newest = (
         select(Message.id, Message.accepted_at)
@@ -140,15 +141,19 @@ def callback_times(since: datetime) -> Select[Any]:
     )
 
 
-def count_messages(now: datetime, last_callback_at: datetime | None) -> Select[Any]:
+def count_messages(
+    now: datetime, last_callback_at: datetime | None
+) -> Select[tuple[int, int, int, int]]:
     """Count messages of a day, of unknown outcome, without callback, and of these the newer ones.
 
     Counted owner by owner, because the indexes on messages begin with the owner.
     """
     without_callback = _is_without_callback(now)
+    saved_in_day = Message.created_at > now - timedelta(days=1)
+    in_outbox = _count_for_owner(and_(Message.status == status.OUTBOX, saved_in_day))
     is_newer = Message.accepted_at > last_callback_at if last_callback_at else true()
     return select(
-        func.sum(_count_for_owner(Message.created_at > now - timedelta(days=1))).label("sent"),
+        func.sum(_count_for_owner(saved_in_day) - in_outbox).label("sent"),
         func.sum(_count_for_owner(_is_unknown(now))).label("unknown"),
         func.sum(_count_for_owner(without_callback)).label("without_callback"),
         func.sum(_count_for_owner(and_(without_callback, is_newer))).label(
@@ -161,7 +166,7 @@ def oldest_message_at() -> Select[tuple[datetime]]:
     return select(Message.created_at).order_by(Message.id).limit(1)
 
 
-def select_workers() -> Select[Any]:
+def select_workers() -> Select[tuple[str, datetime, datetime, str | None]]:
     """Select the heartbeats, newest first."""
     columns = (Heartbeat.worker, Heartbeat.started_at, Heartbeat.beat_at, Heartbeat.problem)
     return select(*columns).order_by(Heartbeat.beat_at.desc())
@@ -204,11 +209,11 @@ def _count_for_owner(condition: ColumnElement[bool]) -> ScalarSelect[int]:
 
 
 def _count_by_period(
-    column: Any, now: datetime, periods: Iterable[timedelta]
-) -> list[ColumnElement[Any]]:
+    column: SQLColumnExpression[datetime | None], now: datetime, periods: Iterable[timedelta]
+) -> list[ColumnElement[int]]:
     return [sum_if(column > now - period, literal(1)) for period in periods]
 
 
-def sum_if(condition: ColumnElement[bool], value: Any) -> ColumnElement[Any]:
+def sum_if(condition: ColumnElement[bool], value: SQLColumnExpression[int]) -> ColumnElement[int]:
     """Sum `value` over the rows that meet the condition; 0 if none does."""
     return func.coalesce(func.sum(case((condition, value), else_=0)), 0)

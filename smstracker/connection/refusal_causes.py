@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, case, func, select
+from sqlalchemy import Select, case, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
@@ -20,6 +20,7 @@ from smstracker.refused.sentences import READY
 
 MAX_CAUSES = 50
 MAX_SAMPLE = 20
+CauseRow = tuple[str, str | None, str | None, bool, bool, int, int, int, datetime, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,10 @@ def refusal_causes(
 
     rows = connection.execute(_select_causes(now, periods)).all()
     applicable_ids = _applicable_ids(connection, [row.newest_id for row in rows if row.diagnosis])
-    causes = (_to_cause(connection, row, row.newest_id in applicable_ids) for row in rows)
+    causes = (
+        _diagnose(connection, RefusalCause(*row[:-1]), row.newest_id in applicable_ids)
+        for row in rows
+    )
     return tuple(sorted(_merge(causes), key=rank))
 
 
@@ -65,7 +69,7 @@ def _applicable_ids(connection: Connection, ids: Sequence[int]) -> set[int]:
 
 def _merge(causes: Iterable[RefusalCause]) -> Iterable[RefusalCause]:
     """Add up causes that differ only in whether their diagnosis was stored."""
-    merged: dict[tuple[Any, ...], RefusalCause] = {}
+    merged: dict[tuple[str, str | None, str | None, bool], RefusalCause] = {}
     for cause in causes:
         key = (cause.reason, cause.diagnosis, cause.setting, cause.is_plausible)
         merged_cause = merged.get(key)
@@ -83,9 +87,7 @@ def _sum(cause: RefusalCause, other: RefusalCause) -> RefusalCause:
     )
 
 
-def _to_cause(connection: Connection, row: Row[Any], would_apply: bool) -> RefusalCause:
-    columns = {name: value for name, value in row._mapping.items() if name != "newest_id"}
-    cause = RefusalCause(**columns)
+def _diagnose(connection: Connection, cause: RefusalCause, would_apply: bool) -> RefusalCause:
     if would_apply:
         return replace(cause, diagnosis=READY, setting=None, is_proven=True)
     if cause.diagnosis or not cause.is_plausible:
@@ -112,8 +114,8 @@ def _diagnose_sample(connection: Connection, reason: str) -> Diagnosis:
     return next(iter(proven + diagnoses), Diagnosis())
 
 
-def _select_causes(now: datetime, periods: Sequence[timedelta]) -> Select[Any]:
-    """Count refusals that were not replayed by cause."""
+def _select_causes(now: datetime, periods: Sequence[timedelta]) -> Select[CauseRow]:
+    """Count refusals that were not replayed by cause: its fields, and the newest id."""
     group = (
         RefusedCallback.reason,
         RefusedCallback.diagnosis,
@@ -150,7 +152,7 @@ def _select_undiagnosed(reason: str) -> Select[Any]:
     )
 
 
-def _count_refusals_after(since: datetime) -> ColumnElement[Any]:
+def _count_refusals_after(since: datetime) -> ColumnElement[int]:
     # Of a repeated one that began before, only the last time is known.
     count = case((RefusedCallback.first_at > since, RefusedCallback.count), else_=1)
     return sum_if(RefusedCallback.last_at > since, count)

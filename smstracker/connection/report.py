@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy.engine import Connection, Row
 
@@ -178,7 +177,9 @@ def _rotation(connection: Connection, now: datetime) -> Rotation:
     return judge_rotation(marks, [SignedCallback(*row) for row in newest], now)
 
 
-def _windows(connection: Connection, now: datetime, callback_counts: Row[Any]) -> Iterator[Window]:
+def _windows(
+    connection: Connection, now: datetime, callback_counts: Row[tuple[int, ...]]
+) -> Iterator[Window]:
     by_callback = connection.execute(queries.count_final_by_callback(now, PERIODS)).one()
     by_lookup = connection.execute(queries.count_final_by_lookup(now, PERIODS)).one()
     # What this process could not store is not in the database yet.

@@ -28,9 +28,9 @@ def unix_lines(value: str | None) -> str:
 
 
 class MessageForm(FlaskForm):
-    """The send form; `form_id` is its idempotency key: one message, however often it is sent."""
+    """The send form; its idempotency key makes one message of it, however often it is sent."""
 
-    form_id = HiddenField()
+    idempotency_key = HiddenField(name="form_id")
     recipient = StringField("To", validators=[InputRequired(NO_NUMBER)])
     sender = SelectField("From")
     body = TextAreaField("Text", filters=[unix_lines])
@@ -39,11 +39,11 @@ class MessageForm(FlaskForm):
     def __init__(self) -> None:
         super().__init__()
         self.sender.choices = sender_choices()
-        self.form_id.data = self.form_id.data or uuid.uuid4().hex
+        self.idempotency_key.data = self.idempotency_key.data or uuid.uuid4().hex
 
     @property
     def instance(self) -> uuid.UUID:
-        return uuid.UUID(self.form_id.data)
+        return uuid.UUID(self.idempotency_key.data)
 
     @property
     def content(self) -> Content:
@@ -59,9 +59,9 @@ class MessageForm(FlaskForm):
 
     def renew(self) -> None:
         """Take a new idempotency key and keep the fields."""
-        self.form_id.data = uuid.uuid4().hex
+        self.idempotency_key.data = uuid.uuid4().hex
 
-    def validate_form_id(self, field: Field) -> None:
+    def validate_idempotency_key(self, field: Field) -> None:
         try:
             uuid.UUID(field.data)
         except ValueError:

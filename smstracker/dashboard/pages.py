@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Mapping
-from typing import Any
 
 from flask import abort, render_template, request
 from flask_login import current_user
@@ -18,12 +17,13 @@ from smstracker.extensions import db, settings
 from smstracker.messages import search
 from smstracker.messages.log_filters import LogFilters
 from smstracker.messages.pagination import LogPage
-from smstracker.messages.search import SearchFilters
+from smstracker.messages.search import CappedCount, SearchFilters
 from smstracker.models import Message
 from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.gsm_replacements import cost_advice
 from smstracker.sms.regions import region_in_a_sentence
 from smstracker.sms.segments import count_segments
+from smstracker.sms.status import State
 from smstracker.web.time_range import CUSTOM, PERIODS, TimeRange
 
 PERIOD_CHOICES = {name: label for name, (_, label) in PERIODS.items()} | {
@@ -39,7 +39,7 @@ def get_own_message(public_id: uuid.UUID, lock: bool = False) -> Message:
 
 def render_send_form(form: MessageForm, code: int, notice: str | None = None) -> tuple[str, int]:
     text, is_post = form.body.data or "", request.method == "POST"
-    context: dict[str, Any] = {
+    context: dict[str, object] = {
         "form": form,
         "notice": notice,
         "count": count_segments(text),
@@ -79,11 +79,14 @@ def render_log_problem(fields: Mapping[str, str], problem: str) -> str:
     )
 
 
-def _render_log(log_filters: LogFilters, **context: Any) -> str:
+def _render_log(
+    log_filters: LogFilters, counts: Mapping[State, CappedCount], **context: object
+) -> str:
     return render_template(
         "dashboard/messages.html",
         log_filters=log_filters,
-        total=search.sum_counts(context["counts"]),
+        counts=counts,
+        total=search.sum_counts(counts),
         senders=sender_choices(),
         periods=PERIOD_CHOICES,
         now=log_filters.search_filters.at,

@@ -68,6 +68,8 @@ def headline(message: Message, now: datetime) -> str:
         return f"Cancelled before it was sent to {recipient}"
     if message.status in status.AWAITING_RECEIPT:
         return f"Sent to {recipient}, waiting for the receipt"
+    if message.status == status.OUTBOX:
+        return f"Queued here, to be sent to {recipient}"
     return f"On its way to {recipient}"
 
 
@@ -91,7 +93,7 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
         sentences.append(_SIMULATION_ENDED if message.simulated else _DELETED_AT_TWILIO)
     elif message.status in status.RANK and message.display_status(now).state is State.UNKNOWN:
         sentences += _explain_unknown(events)
-    if message.conflicting:
+    if message.has_conflict:
         sentences.append(
             "The network reported both a failure and a delivery. The timeline shows both; "
             "the delivery counts."

@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from threading import Lock
-from typing import Any
 
 from flask import Response, stream_with_context
 
@@ -166,14 +165,14 @@ def _format_csv(rows: Iterable[Iterable[str | int | Decimal]]) -> str:
     return buffer.getvalue()
 
 
-def _cell(column: str, value: Any) -> str | int | Decimal:
+def _cell(column: str, value: object) -> str | int | Decimal:
     """A cell that no spreadsheet computes; phone numbers and all other texts stay as they are."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if column == "price":
-        return Decimal(value)
+        return Decimal(str(value))
     if isinstance(value, int):
         return value
     text = " ".join(value) if isinstance(value, list) else str(value)

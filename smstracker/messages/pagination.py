@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from flask import abort
 
@@ -50,7 +49,7 @@ def _read_cursor(owner_id: int, cursor: str) -> tuple[datetime, int]:
         abort(404)
 
 
-def message_to_json(message: Message, now: datetime) -> dict[str, Any]:
+def message_to_json(message: Message, now: datetime) -> dict[str, object]:
     """A message as a JSON object. Times are ISO 8601 in UTC; `status` is Twilio's word or ours."""
     display = message.display_status(now)
     return {
@@ -72,7 +71,7 @@ def message_to_json(message: Message, now: datetime) -> dict[str, Any]:
         "simulated": message.simulated,
         "error_code": message.error_code,
         "reason": short_reason(message),
-        "conflicting": message.conflicting,
+        "conflicting": message.has_conflict,
         "created_at": message.created_at.isoformat(),
         "accepted_at": _format_iso(message.accepted_at),
         "final_at": _format_iso(message.final_at),

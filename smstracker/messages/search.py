@@ -6,9 +6,8 @@ Keys first, rows after: whatever the planner estimates, the inner selects take f
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
-from sqlalchemy import Select, select, union_all
+from sqlalchemy import Select, and_, literal, select, union_all
 from sqlalchemy.sql.selectable import Subquery
 
 from smstracker.extensions import db
@@ -16,15 +15,17 @@ from smstracker.messages import text_index
 from smstracker.messages.search_filters import (
     Cursor,
     SearchFilters,
-    choose_index,
     cursor_conditions,
     index_conditions,
     matching_messages,
     remaining_filters,
+    scan_limit,
+    sort_indexes,
     sort_order,
     time_conditions,
 )
 from smstracker.messages.state_counts import CappedCount, count_states, sum_counts
+from smstracker.models.display_state import Conditions
 from smstracker.models.messages import Message
 
 __all__ = [
@@ -42,7 +43,6 @@ __all__ = [
 ]
 
 PAGE_SIZE = 50
-TEXT_PAGE_SCAN_LIMIT = 2_000  # newest messages that are searched before the index of texts
 
 
 def find_page(
@@ -53,12 +53,21 @@ def find_page(
 ) -> Sequence[Message]:
     """The newest matching messages before the cursor `before`, or, oldest first, those next after
     the cursor `after`.
+
+    One index yields the messages of one filter. With more filters, or a text, the newest messages
+    of each index are checked, which fills a page or exhausts an index. Only if neither happens, the
+    whole index of the text or of the first filter is searched.
     """
+    indexes, limit = sort_indexes(filters), max(scan_limit(filters), size)
+    if len(indexes) > 1 or filters.text:
+        for index_name in indexes:
+            newest = db.session.execute(_check_newest(filters, index_name, before, after, limit))
+            checked = newest.tuples().all()
+            ids = [message_id for message_id, matches in checked if matches][:size]
+            if len(ids) == size or len(checked) < limit:
+                return _select_by_ids(ids, after)
     if filters.text:
-        ids = _find_ids_by_text(filters, before, after, size)
-        query = select(Message).where(Message.id.in_(ids))
-        query = query.order_by(*sort_order(Message.created_at, Message.id, after))
-        return db.session.scalars(query).all() if ids else []
+        return _select_by_ids(_find_by_text_index(filters, before, after, size), after)
     return db.session.scalars(page_query(filters, before, after, size)).all()
 
 
@@ -68,8 +77,10 @@ def page_query(
     after: Cursor | None = None,
     size: int = PAGE_SIZE + 1,
 ) -> Select[tuple[Message]]:
-    """The statement of a page without a filter by text."""
-    keys = _page_keys(filters, choose_index(filters), before, after, size)
+    """The statement of a page by the first index, without a filter by text."""
+    index_name = sort_indexes(filters)[0]
+    other_filters = remaining_filters(filters, index_name, Message)
+    keys = _page_keys(filters, index_name, before, after, size, other_filters)
     row, joined = text_index.select_rows(keys)
     query = select(row).select_from(joined)
     return query.order_by(*sort_order(keys.c.created_at, keys.c.id, after))
@@ -98,25 +109,39 @@ def matching_ids(filters: SearchFilters, ids: Collection[uuid.UUID]) -> set[uuid
     return set(db.session.scalars(query))
 
 
-def _find_ids_by_text(
+def _check_newest(
+    filters: SearchFilters,
+    index_name: str | None,
+    before: Cursor | None,
+    after: Cursor | None,
+    limit: int,
+) -> Select[tuple[int, bool]]:
+    """Select the id of the newest messages of an index, and whether the other filters match."""
+    keys = _page_keys(filters, index_name, before, after, limit)
+    row, joined = text_index.select_rows(keys)
+    matches = [literal(True), *remaining_filters(filters, index_name, row)]
+    if filters.text:
+        matches.append(text_index.contains(filters.text, row))
+    query = select(row.id, and_(*matches)).select_from(joined)
+    return query.order_by(*sort_order(keys.c.created_at, keys.c.id, after))
+
+
+def _find_by_text_index(
     filters: SearchFilters, before: Cursor | None, after: Cursor | None, size: int
 ) -> Sequence[int]:
-    """Search the newest messages, which fill a page for a frequent text; otherwise the index."""
-    other_filters = replace(filters, text=None)
-    limit = max(TEXT_PAGE_SCAN_LIMIT, size)
-    keys = _page_keys(other_filters, choose_index(other_filters), before, after, limit)
-    row, joined = text_index.select_rows(keys)
-    newest = select(row.id, text_index.contains(filters.text or "", row)).select_from(joined)
-    newest = newest.order_by(*sort_order(keys.c.created_at, keys.c.id, after))
-    newest_rows = db.session.execute(newest).all()
-    ids = [message_id for message_id, contains_text in newest_rows if contains_text]
-    if len(ids) >= size or len(newest_rows) < limit:
-        return ids[:size]
     text_index.force_index()
     matches = matching_messages(filters)
-    query = select(matches.c.id).where(*cursor_conditions(before, after, matches.c))
-    query = query.order_by(*sort_order(matches.c.created_at, matches.c.id, after)).limit(size)
+    query = select(matches.id).where(*cursor_conditions(before, after, matches))
+    query = query.order_by(*sort_order(matches.created_at, matches.id, after)).limit(size)
     return db.session.scalars(query).all()
+
+
+def _select_by_ids(ids: Sequence[int], after: Cursor | None) -> Sequence[Message]:
+    if not ids:
+        return []
+    query = select(Message).where(Message.id.in_(ids))
+    order = sort_order(Message.created_at, Message.id, after)
+    return db.session.scalars(query.order_by(*order)).all()
 
 
 def _page_keys(
@@ -125,20 +150,19 @@ def _page_keys(
     before: Cursor | None,
     after: Cursor | None,
     size: int,
+    other_filters: Conditions | None = None,
 ) -> Subquery:
+    """Select (created_at, id) of the first `size` messages of an index that match the others."""
     key = select(Message.created_at, Message.id)
+    key = key.where(*time_conditions(filters), *cursor_conditions(before, after, Message))
+    key = key.where(*(other_filters or []))
     order = sort_order(Message.created_at, Message.id, after)
-    conditions = [
-        *time_conditions(filters),
-        *cursor_conditions(before, after, Message),
-        *remaining_filters(filters, index_name, Message),
-    ]
+    conditions = index_conditions(filters).get(index_name or "", [])
     if index_name != "state":
-        own_conditions = index_conditions(filters)[index_name] if index_name else []
-        return key.where(*conditions, *own_conditions).order_by(*order).limit(size).subquery()
+        return key.where(*conditions).order_by(*order).limit(size).subquery()
     branches = [
-        select(key.where(*conditions, condition).order_by(*order).limit(size).subquery())
-        for condition in index_conditions(filters)["state"]
+        select(key.where(condition).order_by(*order).limit(size).subquery())
+        for condition in conditions
     ]
     union = union_all(*branches).subquery()
     ordered = sort_order(union.c.created_at, union.c.id, after)

@@ -3,24 +3,27 @@
 The index of one filter yields the messages, newest first; the other filters are checked on each.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
 
 from sqlalchemy import and_, func, literal, literal_column, select, tuple_
-from sqlalchemy.sql import ColumnElement
-from sqlalchemy.sql.selectable import Subquery
+from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.sql import ColumnElement, SQLColumnExpression
+from sqlalchemy.sql.elements import UnaryExpression
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
-from smstracker.extensions import db
 from smstracker.messages import text_index
 from smstracker.models.display_state import Conditions, conditions_by_status, state_condition
 from smstracker.models.messages import Message
 from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import Source, State
 
-SCAN_LIMIT = 1_000  # newest messages that are counted one by one
+# Newest messages of an index that are checked one by one. A text is checked quickly, and the index
+# of a frequent one is slow.
+SCAN_LIMIT = 1_000
+TEXT_SCAN_LIMIT = 5_000
 NO_CODE = "none"  # filters messages without an error code
 Cursor = tuple[datetime, int]
 
@@ -51,7 +54,9 @@ def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
     """The conditions of each filter that has an index, most selective first, as it needs them."""
     conditions: dict[str, Conditions] = {}
     if filters.digits:
-        conditions["recipient"] = [_recipient_condition(filters, Message.recipient_backwards)]
+        conditions["recipient"] = [
+            _recipient_condition(filters, Message.recipient_reversed.expression)
+        ]
     if filters.error_code and filters.error_code != NO_CODE:
         conditions["error_code"] = [Message.error_code == filters.error_code]
     # Most statuses come by callback, so a scan of the newest messages is enough for those.
@@ -66,30 +71,22 @@ def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
     return conditions
 
 
-def choose_index(filters: SearchFilters) -> str | None:
-    """The filter with the fewest messages, each counted up to SCAN_LIMIT; None without filters."""
-    candidates = index_conditions(filters)
-    if len(candidates) < 2:
-        return next(iter(candidates), None)
-    probes = []
-    for name, conditions in candidates.items():
-        alternatives = conditions if name == "state" else [and_(*conditions)]
-        sizes = [_probe_size(filters, alternative) for alternative in alternatives]
-        probes.append(sum(sizes[1:], sizes[0]))
-    row = db.session.execute(select(*probes)).one()
-    return min(zip(row, candidates, strict=True), key=lambda pair: pair[0])[1]
+def sort_indexes(filters: SearchFilters) -> Sequence[str | None]:
+    """The filters with an index, in the order to try them; None for the messages of the owner."""
+    return [*index_conditions(filters)] or [None]
 
 
-def _probe_size(filters: SearchFilters, condition: ColumnElement[bool]) -> ColumnElement[int]:
-    messages = select(Message.id).where(*time_conditions(filters), condition).limit(SCAN_LIMIT)
-    return select(func.count()).select_from(messages.subquery()).scalar_subquery()
+def scan_limit(filters: SearchFilters) -> int:
+    return TEXT_SCAN_LIMIT if filters.text else SCAN_LIMIT
 
 
-def remaining_filters(filters: SearchFilters, index_name: str | None, row: Any) -> Conditions:
+def remaining_filters(
+    filters: SearchFilters, index_name: str | None, row: type[Message]
+) -> Conditions:
     """The conditions beside those of the index, with coalesce so that no planner picks another."""
     conditions: Conditions = []
     if filters.digits and index_name != "recipient":
-        conditions.append(_recipient_condition(filters, func.coalesce(row.recipient_backwards, "")))
+        conditions.append(_recipient_condition(filters, func.coalesce(row.recipient_reversed, "")))
     if filters.error_code and index_name != "error_code":
         code = "" if filters.error_code == NO_CODE else filters.error_code
         conditions.append(func.coalesce(row.error_code, "") == code)
@@ -102,23 +99,23 @@ def remaining_filters(filters: SearchFilters, index_name: str | None, row: Any) 
     return conditions
 
 
-def _sender_column(filters: SearchFilters, row: Any) -> Any:
+def _sender_column(filters: SearchFilters, row: type[Message]) -> InstrumentedAttribute[str | None]:
     is_service = is_messaging_service(filters.sender or "")
     return row.messaging_service_sid if is_service else row.sender
 
 
-def _recipient_condition(filters: SearchFilters, column: Any) -> ColumnElement[bool]:
+def _recipient_condition(filters: SearchFilters, column: ColumnElement[str]) -> ColumnElement[bool]:
     reversed_digits = (filters.digits or "")[::-1]
     if filters.is_full:
-        return cast("ColumnElement[bool]", column == reversed_digits)
+        return column == reversed_digits
     # ":" comes after "9", in every collation that sorts digits.
     following = f"{int(reversed_digits) + 1:0{len(reversed_digits)}d}"
     end = following if len(following) == len(reversed_digits) else ":"
     at_least = column >= reversed_digits
-    return cast("ColumnElement[bool]", at_least) if end == ":" else and_(at_least, column < end)
+    return at_least if end == ":" else and_(at_least, column < end)
 
 
-def time_conditions(filters: SearchFilters, row: Any = Message) -> Conditions:
+def time_conditions(filters: SearchFilters, row: type[Message] = Message) -> Conditions:
     conditions: Conditions = [row.owner_id == filters.owner_id]
     if filters.since:
         conditions.append(row.created_at >= literal(filters.since, UtcDateTime))
@@ -127,7 +124,9 @@ def time_conditions(filters: SearchFilters, row: Any = Message) -> Conditions:
     return conditions
 
 
-def cursor_conditions(before: Cursor | None, after: Cursor | None, row: Any) -> Conditions:
+def cursor_conditions(
+    before: Cursor | None, after: Cursor | None, row: type[Message]
+) -> Conditions:
     conditions: Conditions = []
     key = tuple_(row.created_at, row.id)
     if before:
@@ -138,15 +137,17 @@ def cursor_conditions(before: Cursor | None, after: Cursor | None, row: Any) -> 
 
 
 def sort_order(
-    created_at: Any, message_id: Any, after: Cursor | None
-) -> tuple[ColumnElement[object], ColumnElement[object]]:
+    created_at: SQLColumnExpression[datetime],
+    message_id: SQLColumnExpression[int],
+    after: Cursor | None,
+) -> tuple[UnaryExpression[datetime], UnaryExpression[int]]:
     if after:
         return created_at.asc(), message_id.asc()
     return created_at.desc(), message_id.desc()
 
 
-def matching_messages(filters: SearchFilters) -> Subquery:
+def matching_messages(filters: SearchFilters) -> type[Message]:
     """The messages that match all filters, the text by its index."""
     row = text_index.select_by_text(filters.owner_id, filters.text or "")
-    conditions = [*remaining_filters(filters, None, row.c), *time_conditions(filters, row.c)]
-    return select(row).where(*conditions).subquery()
+    conditions = [*remaining_filters(filters, None, row), *time_conditions(filters, row)]
+    return aliased(Message, select(row).where(*conditions).subquery())

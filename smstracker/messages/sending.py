@@ -1,7 +1,6 @@
 """Submit a saved message to the carrier, once, and store the result."""
 
 import logging
-from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -17,10 +16,8 @@ from smstracker.carrier import (
 from smstracker.database.problems import log_reason
 from smstracker.extensions import db
 from smstracker.models import Message
-from smstracker.models.event_store import append_event, update_message_facts
-from smstracker.models.events import StatusUpdate
-from smstracker.models.lookup_queue import set_lookup_times
-from smstracker.sms.lookup_schedule import first_lookup
+from smstracker.models.event_store import apply_send_result
+from smstracker.models.events import SendResult, StatusUpdate
 from smstracker.sms.status import RANK, Source
 from smstracker.web.urls import external_url
 
@@ -54,19 +51,15 @@ def submit(message: Message) -> None:
     If the result cannot be stored, the message stays pending and is soon displayed as "unknown".
     """
     try:
-        carrier_message = _send(message)
+        result = _read_acceptance(_send(message))
     except CarrierError as error:
-        status = _STATUS_AFTER_ERROR[type(error)]
-        code = error.code if isinstance(error, RefusedError) else None
-        update = StatusUpdate(status, Source.SEND, error.payload, error_code=code)
-        facts: dict[str, Any] = {"callback_requested": error.callback_requested}
-    else:
-        update, facts = _read_acceptance(carrier_message)
+        result = _read_error(error)
+    update = result.status_update
     log.info(
         f"message_{update.status if update.twilio_sid is None else 'accepted'}",
         extra={"message_id": message.public_id.hex, "message_sid": update.twilio_sid},
     )
-    _store_result(message.id, update, facts)
+    _store_result(message.id, result)
 
 
 def _send(message: Message) -> CarrierMessage:
@@ -82,7 +75,7 @@ def _send(message: Message) -> CarrierMessage:
     )
 
 
-def _read_acceptance(carrier_message: CarrierMessage) -> tuple[StatusUpdate, dict[str, Any]]:
+def _read_acceptance(carrier_message: CarrierMessage) -> SendResult:
     # A status that is new to us changes nothing, but there is a SID: Twilio has accepted it.
     status = carrier_message.status if carrier_message.status in RANK else "accepted"
     update = StatusUpdate(
@@ -92,27 +85,34 @@ def _read_acceptance(carrier_message: CarrierMessage) -> tuple[StatusUpdate, dic
         carrier_message.sid,
         carrier_message.error_code,
     )
-    facts = {
-        "segments": carrier_message.segments,
-        "sender": carrier_message.sender,
-        "callback_requested": carrier_message.callback_requested,
-    }
-    return update, facts
+    return SendResult(
+        update,
+        carrier_message.callback_requested,
+        segments=carrier_message.segments,
+        sender=carrier_message.sender,
+    )
 
 
-def _store_result(message_id: int, update: StatusUpdate, facts: dict[str, Any]) -> None:
+def _read_error(error: CarrierError) -> SendResult:
+    code = error.code if isinstance(error, RefusedError) else None
+    status = _STATUS_AFTER_ERROR[type(error)]
+    update = StatusUpdate(status, Source.SEND, error.payload, error_code=code)
+    return SendResult(update, error.callback_requested)
+
+
+def _store_result(message_id: int, result: SendResult) -> None:
     # A retry on a new connection survives a restart of the database.
     for is_retry in (False, True):
         try:
             with db.engine.begin() as connection:
-                append_event(connection, message_id, update)
-                update_message_facts(connection, message_id, **facts)
-                due_at = first_lookup(update.status, update.received_at)
-                set_lookup_times(connection, {message_id: due_at})
+                apply_send_result(connection, message_id, result)
             return
         except SQLAlchemyError as error:
             log.log(
                 logging.ERROR if is_retry else logging.WARNING,
                 "send_outcome_not_recorded",
-                extra={"message_sid": update.twilio_sid, "reason": log_reason(error)},
+                extra={
+                    "message_sid": result.status_update.twilio_sid,
+                    "reason": log_reason(error),
+                },
             )

@@ -2,6 +2,7 @@
 "10,000+", or "1,234+" where the newest messages are counted one by one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,12 +11,12 @@ from sqlalchemy import Select, and_, func, literal, select, union_all
 from smstracker.extensions import db, receipt_window
 from smstracker.messages import text_index
 from smstracker.messages.search_filters import (
-    SCAN_LIMIT,
     SearchFilters,
-    choose_index,
     index_conditions,
     matching_messages,
     remaining_filters,
+    scan_limit,
+    sort_indexes,
     time_conditions,
 )
 from smstracker.models.display_state import conditions_by_status, is_silent
@@ -24,7 +25,6 @@ from smstracker.sms import status
 from smstracker.sms.status import State
 
 COUNT_CAP = 10_000  # messages of a state; more are counted as "10,000+"
-TEXT_SCAN_LIMIT = 5_000  # newest messages that are searched for a text
 # A text that fewer than one in so many of them contain may be rare enough for the index.
 RARE_ONE_IN = 5
 
@@ -53,14 +53,14 @@ def count_states(filters: SearchFilters) -> dict[State, CappedCount]:
     if other_filters.text:
         return _count_by_text(other_filters, other_filters.text)
     if remaining_filters(other_filters, None, Message):
-        return _count_newest(other_filters, SCAN_LIMIT)
+        return _count_newest(other_filters)
     return {
         State(state): CappedCount(min(value, COUNT_CAP), value <= COUNT_CAP)
         for state, value in db.session.execute(counts_query(other_filters))
     }
 
 
-def sum_counts(counts: dict[State, CappedCount]) -> CappedCount:
+def sum_counts(counts: Mapping[State, CappedCount]) -> CappedCount:
     return sum(counts.values(), CappedCount())
 
 
@@ -78,16 +78,25 @@ def counts_query(filters: SearchFilters) -> Select[tuple[str, int]]:
     return select(*union_all(*selects).subquery().c)
 
 
-def _count_newest(filters: SearchFilters, limit: int) -> dict[State, CappedCount]:
+def _count_newest(filters: SearchFilters) -> dict[State, CappedCount]:
+    """Count by state the newest matching messages of an index: of one that is short
+    enough to be exact, or else of the first.
+    """
+    first_counts: dict[State, CappedCount] | None = None
+    for index_name in sort_indexes(filters):
+        counts = _count_by_index(filters, index_name)
+        if sum_counts(counts).is_exact:
+            return counts
+        first_counts = first_counts or counts
+    return first_counts or {}
+
+
+def _count_by_index(filters: SearchFilters, index_name: str | None) -> dict[State, CappedCount]:
     """Count by state among the newest messages of one index, each checked by the other filters."""
-    index_name = choose_index(filters)
-    conditions = (
-        [*time_conditions(filters), *index_conditions(filters)[index_name]]
-        if index_name
-        else time_conditions(filters)
-    )
+    limit = scan_limit(filters)
+    conditions = index_conditions(filters).get(index_name or "", [])
     # Keys first, rows after, as for a page.
-    newest = select(Message.created_at, Message.id).where(*conditions)
+    newest = select(Message.created_at, Message.id).where(*time_conditions(filters), *conditions)
     newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(limit)
     row, joined = text_index.select_rows(newest.subquery())
     other_conditions = remaining_filters(filters, index_name, row)
@@ -104,16 +113,16 @@ def _count_by_text(filters: SearchFilters, term: str) -> dict[State, CappedCount
     """Count by state by searching the newest messages; a text that is rare there is counted by
     its index, which is too slow for frequent ones.
     """
-    newest = _count_newest(filters, TEXT_SCAN_LIMIT)
+    newest = _count_newest(filters)
     total = sum_counts(newest)
-    if total.is_exact or total.value >= TEXT_SCAN_LIMIT // RARE_ONE_IN:
+    if total.is_exact or total.value >= scan_limit(filters) // RARE_ONE_IN:
         return newest
     text_index.force_index()
     if text_index.is_frequent(filters.owner_id, term, COUNT_CAP):
         return newest
     matches = matching_messages(filters)
-    silent = is_silent(filters.at, matches.c)
-    capped = select(matches.c.status, silent.label("silent")).limit(COUNT_CAP).subquery()
+    silent = is_silent(filters.at, matches)
+    capped = select(matches.status, silent.label("silent")).limit(COUNT_CAP).subquery()
     counts = select(capped.c.status, capped.c.silent, literal(True), func.count())
     counts = counts.group_by(capped.c.status, capped.c.silent)
     return _sum_by_state(counts, COUNT_CAP, filters.at)

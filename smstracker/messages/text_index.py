@@ -10,7 +10,6 @@ from sqlalchemy import (
     ForeignKey,
     Integer,
     Select,
-    Subquery,
     Table,
     Text,
     bindparam,
@@ -50,23 +49,24 @@ def select_rows(keys: FromClause) -> tuple[type[Message], FromClause]:
     return aliased(Message, row_query), keys.join(row_query, literal_column("true"))
 
 
-def contains(term: str, row: object) -> ColumnElement[bool]:
+def contains(term: str, row: type[Message]) -> ColumnElement[bool]:
     """The condition that the text of a message contains `term`, both folded."""
     folded = fold_text(term)
     if _is_sqlite():
-        return func.instr(func.fold_text(row.body), folded) > 0  # type: ignore[attr-defined]
+        return func.instr(func.fold_text(row.body), folded) > 0
     position = select(func.strpos(message_text.c.body, folded))
-    return position.where(message_text.c.message_id == row.id).scalar_subquery() > 0  # type: ignore[attr-defined]
+    return position.where(message_text.c.message_id == row.id).scalar_subquery() > 0
 
 
-def select_by_text(owner_id: int, term: str) -> Subquery:
+def select_by_text(owner_id: int, term: str) -> type[Message]:
     """The messages whose text contains `term`, by the index; a few may be of another owner."""
     hits, folded = _hits(owner_id, term), fold_text(term)
     if not _is_sqlite():  # checked before the rows are looked up
         hits = hits.where(func.strpos(message_text.c.body, folded) > 0)
     row, joined = select_rows(hits.cte("hits"))
     query = select(row).select_from(joined)
-    return (query.where(contains(term, row)) if _is_sqlite() else query).subquery()
+    matches = query.where(contains(term, row)) if _is_sqlite() else query
+    return aliased(Message, matches.subquery())
 
 
 def is_frequent(owner_id: int, term: str, limit: int) -> bool:

@@ -29,7 +29,7 @@ class CallbackCounts:
 
 
 class CallbackTally(Model):
-    """Callbacks of the five minutes from `began_at`, as one process counted them.
+    """Callbacks of the five minutes from `bucket_at`, as one process counted them.
 
     One row for all processes would be a lock that every callback waits for.
     `accepted` includes `repeated`, `by_key` (signed with a shared key) and `unmatched` (of no
@@ -40,7 +40,7 @@ class CallbackTally(Model):
 
     __tablename__ = "callback_tally"
 
-    began_at: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    bucket_at: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
     process: Mapped[str] = mapped_column(String(16), primary_key=True)
     accepted: Mapped[int]
     repeated: Mapped[int]
@@ -58,13 +58,13 @@ class CallbackTally(Model):
         cls, connection: Connection, process: str, counts: CallbackCounts, now: datetime
     ) -> None:
         """Add to the row of this bucket and process, in one statement."""
-        row = {"began_at": bucket_start(now), "process": process, **asdict(counts)}
+        row = {"bucket_at": bucket_start(now), "process": process, **asdict(counts)}
         connection.execute(_upsert(connection.dialect.name), row)
 
     @classmethod
     def purge(cls, now: datetime) -> int:
         """Delete tallies older than RETENTION; return how many."""
-        return affected_rows(db.session.execute(delete(cls).where(cls.began_at < now - RETENTION)))
+        return affected_rows(db.session.execute(delete(cls).where(cls.bucket_at < now - RETENTION)))
 
 
 def bucket_start(moment: datetime) -> datetime:
@@ -78,4 +78,4 @@ def _upsert(dialect_name: str) -> Insert:
     changes = {name: getattr(CallbackTally, name) + excluded(name) for name in counters}
     newest = func.coalesce(excluded("last_accepted_at"), CallbackTally.last_accepted_at)
     changes["last_accepted_at"] = newest
-    return upsert(dialect_name, CallbackTally, ("began_at", "process"), changes)
+    return upsert(dialect_name, CallbackTally, ("bucket_at", "process"), changes)

@@ -1,7 +1,6 @@
 """SQL of `status.display_status`: a message's state by its status and the time since its update."""
 
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import and_, func, literal, or_
 from sqlalchemy.sql import ColumnElement
@@ -10,32 +9,35 @@ from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import receipt_window
 from smstracker.models.messages import Message
 from smstracker.sms import status
-from smstracker.sms.status import State
+from smstracker.sms.status import STATE_OF_SILENT, State
 
 # Twilio schedules no message further ahead (SendAt), so no update on one comes later.
 MAX_SCHEDULE_AHEAD = timedelta(days=35)
 Conditions = list[ColumnElement[bool]]
 
 
-def state_condition(state: State, now: datetime, row: Any = Message) -> ColumnElement[bool]:
+def state_condition(
+    state: State, now: datetime, row: type[Message] = Message
+) -> ColumnElement[bool]:
     """Return the condition that a message counts as `state` at `now`."""
     silent, word = is_silent(now, row), func.coalesce(row.status, "")
-    if state is State.NO_RECEIPT:
-        return and_(word.in_(status.AWAITING_RECEIPT), silent)
     counted = word.in_(status.counted_statuses(state))
-    if state is State.UNKNOWN:
-        return or_(counted, and_(word == "pending", silent))
-    return and_(counted, ~silent) if state is State.WAITING else counted
+    if state is State.WAITING:
+        return and_(counted, ~silent)
+    silent_words = [name for name, silent_state in STATE_OF_SILENT.items() if silent_state is state]
+    return or_(counted, and_(word.in_(silent_words), silent)) if silent_words else counted
 
 
-def is_silent(now: datetime, row: Any = Message) -> ColumnElement[bool]:
+def is_silent(now: datetime, row: type[Message] = Message) -> ColumnElement[bool]:
     """Return the condition that silence alone has changed what is shown of a waiting message."""
-    word, status_at = func.coalesce(row.status, ""), row.status_at
-    receipt_limit = literal(now - receipt_window(), UtcDateTime)
-    pending_limit = literal(now - status.PENDING_IS_UNKNOWN_AFTER, UtcDateTime)
+    word = func.coalesce(row.status, "")
+    limits = ((name, _silent_before(name, now)) for name in STATE_OF_SILENT)
     return or_(
-        and_(word.in_(status.AWAITING_RECEIPT), status_at < receipt_limit),
-        and_(word == "pending", status_at < pending_limit),
+        *(
+            and_(word == name, row.status_at < literal(limit, UtcDateTime))
+            for name, limit in limits
+            if limit is not None
+        )
     )
 
 
@@ -46,22 +48,19 @@ def conditions_by_status(state: State, now: datetime) -> Conditions:
 
 
 def _condition_of_status(word: str, state: State, now: datetime) -> ColumnElement[bool] | None:
-    is_word = Message.status == word
+    is_word, is_counted = Message.status == word, word in status.counted_statuses(state)
     silent_before = _silent_before(word, now)
     if silent_before is None:
-        return is_word if word in status.counted_statuses(state) else None
+        return is_word if is_counted else None
     limit = literal(silent_before, UtcDateTime)
-    if word in status.counted_statuses(state):
+    if is_counted:
         # `recent` is implied, and spares reading the silent messages of all years.
         recent = Message.created_at >= literal(silent_before - MAX_SCHEDULE_AHEAD, UtcDateTime)
         return and_(is_word, Message.status_at >= limit, recent)
-    if state is (State.UNKNOWN if word == "pending" else State.NO_RECEIPT):
-        return and_(is_word, Message.status_at < limit)
-    return None
+    return and_(is_word, Message.status_at < limit) if STATE_OF_SILENT[word] is state else None
 
 
 def _silent_before(word: str, now: datetime) -> datetime | None:
     """Return the time before which an update on `word` is too old; None if it never is."""
-    if word == "pending":
-        return now - status.PENDING_IS_UNKNOWN_AFTER
-    return now - receipt_window() if word in status.AWAITING_RECEIPT else None
+    limit = status.silence_limit(word, receipt_window())
+    return None if limit is None else now - limit

@@ -82,7 +82,7 @@ class StatusUpdate:
 
     status: str
     source: Source
-    payload: Mapping[str, Any]
+    payload: Mapping[str, object]
     twilio_sid: str | None = None
     error_code: str | None = None
     carrier_done_at: str | None = None
@@ -93,6 +93,16 @@ class StatusUpdate:
     replayed_at: datetime | None = None
     received_at: datetime = field(default_factory=utcnow)
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         """Return the columns of the event."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What the carrier answered to a create call; `sender` is the number that a service chose."""
+
+    status_update: StatusUpdate
+    callback_requested: bool
+    segments: int | None = None
+    sender: str | None = None

@@ -1,10 +1,10 @@
 """Which message Twilio is asked about next, and by which worker."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
@@ -16,14 +16,26 @@ from smstracker.sms import lookup_schedule, status
 
 # Due messages that one claim may postpone, beside those that it returns.
 MAX_POSTPONED_PER_CLAIM = 500
-# Needed to ask about a message, and to recognise it in Twilio's list.
-OPEN_COLUMNS = (
-    *(Message.id, Message.public_id, Message.account_sid, Message.twilio_sid),
-    *(Message.status, Message.status_at, Message.created_at),
-    *(Message.recipient, Message.sender, Message.messaging_service_sid),
-    *(Message.body, Message.media_urls),
-)
-OpenMessage = Row[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenMessage:
+    """What it takes to ask about a message, and to recognise it in Twilio's list."""
+
+    id: int
+    account_sid: str | None
+    twilio_sid: str | None
+    status: str
+    status_at: datetime
+    created_at: datetime
+    recipient: str = field(repr=False)
+    sender: str | None = field(repr=False)
+    messaging_service_sid: str | None
+    body: str = field(repr=False)
+    media_urls: list[str] = field(repr=False)
+
+
+_OPEN_COLUMNS = tuple(getattr(Message, column.name) for column in fields(OpenMessage))
 
 
 def matches_carrier() -> ColumnElement[bool]:
@@ -31,16 +43,22 @@ def matches_carrier() -> ColumnElement[bool]:
     return Message.simulated == settings().demo
 
 
+def _can_be_asked_about() -> ColumnElement[bool]:
+    return and_(matches_carrier(), Message.status != status.OUTBOX)
+
+
 def claim_due_messages(connection: Connection, limit: int) -> list[OpenMessage]:
     """Lease at most `limit` due messages to one worker; postpone those with a recent update."""
     now = utcnow()
-    due = select(*OPEN_COLUMNS).where(Message.next_lookup_at <= now, matches_carrier())
+    due = select(*_OPEN_COLUMNS).where(Message.next_lookup_at <= now, _can_be_asked_about())
     oldest = due.order_by(Message.next_lookup_at).limit(limit + MAX_POSTPONED_PER_CLAIM)
     # Not FOR UPDATE: that would wait for, and hold up, every new event of these messages.
-    messages = connection.execute(oldest.with_for_update(skip_locked=True, key_share=True)).all()
+    rows = connection.execute(oldest.with_for_update(skip_locked=True, key_share=True))
+    messages = [OpenMessage(*row) for row in rows]
     silent = [message for message in messages if _earliest_lookup(message) <= now][:limit]
-    recent = {row.id: _earliest_lookup(row) for row in messages if _earliest_lookup(row) > now}
-    set_lookup_times(connection, {row.id: now + lookup_schedule.LEASE for row in silent})
+    recent = {message.id: _earliest_lookup(message) for message in messages}
+    recent = {message_id: at for message_id, at in recent.items() if at > now}
+    set_lookup_times(connection, {message.id: now + lookup_schedule.LEASE for message in silent})
     set_lookup_times(connection, recent)
     return silent
 
@@ -48,27 +66,27 @@ def claim_due_messages(connection: Connection, limit: int) -> list[OpenMessage]:
 def _earliest_lookup(message: OpenMessage) -> datetime:
     """Return when to ask at the earliest: a message just saved or updated is not silent."""
     if message.status not in status.OUTCOME_OPEN:
-        status_at: datetime = message.status_at
-        return status_at + lookup_schedule.SILENCE_AGES[0]
-    created_at: datetime = message.created_at
+        return message.status_at + lookup_schedule.SILENCE_AGES[0]
     in_flight = status.PENDING_IS_UNKNOWN_AFTER if message.status == "pending" else timedelta()
-    return created_at + max(in_flight, lookup_schedule.SEARCH_AGES[0])
+    return message.created_at + max(in_flight, lookup_schedule.SEARCH_AGES[0])
 
 
 def is_anything_due(connection: Connection) -> bool:
     """Check without a lock, so that an idle worker writes nothing."""
-    due = select(Message.id).where(Message.next_lookup_at <= utcnow(), matches_carrier())
+    due = select(Message.id).where(Message.next_lookup_at <= utcnow(), _can_be_asked_about())
     return connection.scalar(due.limit(1)) is not None
 
 
-def select_open(message_id: int | None = None, *, only_due: bool = False) -> Select[Any]:
-    """Select the messages without a final status: all, one, or those that are due."""
-    query = select(*OPEN_COLUMNS).where(Message.final_at.is_(None), matches_carrier())
+def read_open(
+    connection: Connection, message_id: int | None = None, *, only_due: bool = False
+) -> list[OpenMessage]:
+    """Read the messages at Twilio without a final status: all, one, or those that are due."""
+    query = select(*_OPEN_COLUMNS).where(Message.final_at.is_(None), _can_be_asked_about())
     if message_id is not None:
         query = query.where(Message.id == message_id)
     if only_due:
         query = query.where(Message.next_lookup_at <= utcnow())
-    return query.order_by(Message.id)
+    return [OpenMessage(*row) for row in connection.execute(query.order_by(Message.id))]
 
 
 def lease_lookup(connection: Connection, message: OpenMessage) -> bool:

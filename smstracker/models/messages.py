@@ -33,8 +33,11 @@ from smstracker.sms.status import DisplayStatus
 BigId = BigInteger().with_variant(Integer, "sqlite")
 HAS_SID = text("twilio_sid IS NOT NULL")
 IS_FINAL = text("final_at IS NOT NULL")
-IS_RESEND = text("again_of_id IS NOT NULL")
+IS_RESEND = text("resend_of_id IS NOT NULL")
 IS_OPEN = text("next_lookup_at IS NOT NULL")
+# Named as the columns were once: SQLite renames a constraint only by copying the table.
+IDEMPOTENCY_CONSTRAINT = "uq_message_owner_id_form_id"
+RESEND_CONSTRAINT = "fk_message_again_of_id_message"
 # Filters of the log that have an index. Callbacks, the common source, are left out of it: a scan of
 # the newest messages finds them, and storing a callback need not write the index.
 PARTIAL_INDEXES = {
@@ -88,18 +91,20 @@ class Message(Model):
 
     __tablename__ = "message"
     __table_args__ = (
-        UniqueConstraint("owner_id", "form_id"),
+        UniqueConstraint("owner_id", "idempotency_key", name=IDEMPOTENCY_CONSTRAINT),
         Index(None, "owner_id", "created_at", "id"),
         # With status_at, counts need not read the rows.
         Index(None, "owner_id", "status", "created_at", "id", "status_at"),
-        Index(None, "owner_id", "recipient_backwards", "created_at", "id"),
+        Index(None, "owner_id", "recipient_reversed", "created_at", "id"),
         *(
             Index(None, "owner_id", name, "created_at", "id", sqlite_where=w, postgresql_where=w)
             for name, w in PARTIAL_INDEXES.items()
         ),
         # Partial, so that setting a SID does not wait for the foreign-key locks of new events.
         Index(None, "twilio_sid", unique=True, sqlite_where=HAS_SID, postgresql_where=HAS_SID),
-        Index(None, "again_of_id", unique=True, sqlite_where=IS_RESEND, postgresql_where=IS_RESEND),
+        Index(
+            None, "resend_of_id", unique=True, sqlite_where=IS_RESEND, postgresql_where=IS_RESEND
+        ),
         Index(None, "next_lookup_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
         Index(None, "final_at", "status_source", sqlite_where=IS_FINAL, postgresql_where=IS_FINAL),
     )
@@ -107,9 +112,9 @@ class Message(Model):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     public_id: Mapped[uuid.UUID] = mapped_column(unique=True, default=uuid.uuid4)
     owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
-    form_id: Mapped[uuid.UUID]
+    idempotency_key: Mapped[uuid.UUID]
     recipient: Mapped[str] = mapped_column(String(16))
-    recipient_backwards: Mapped[str] = mapped_column(
+    recipient_reversed: Mapped[str] = mapped_column(
         String(16), default=_reversed_recipient, server_default=""
     )
     sender: Mapped[str | None] = mapped_column(String(34))
@@ -125,14 +130,16 @@ class Message(Model):
     status_at: Mapped[datetime] = mapped_column(UtcDateTime)
     status_source: Mapped[str | None] = mapped_column(String(16))
     error_code: Mapped[str | None] = mapped_column(String(16))
-    conflicting: Mapped[bool] = mapped_column(default=False)
+    has_conflict: Mapped[bool] = mapped_column(default=False)
     price_micros: Mapped[int | None] = mapped_column(BigInteger)
     price_unit: Mapped[str | None] = mapped_column(String(3))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     accepted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     final_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     next_lookup_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    again_of_id: Mapped[int | None] = mapped_column(ForeignKey("message.id"))
+    resend_of_id: Mapped[int | None] = mapped_column(
+        ForeignKey("message.id", name=RESEND_CONSTRAINT)
+    )
 
     @property
     def content(self) -> Content:
@@ -158,21 +165,25 @@ class Message(Model):
         return changes_at if changes_at and changes_at > now else None
 
     @classmethod
-    def create_pending(cls, owner_id: int, form_id: uuid.UUID, content: Content) -> "Message":
-        """Save a message to be sent, once for each `form_id` and within the send limits.
+    def create_pending(
+        cls, owner_id: int, idempotency_key: uuid.UUID, content: Content
+    ) -> "Message":
+        """Save a message to be sent, once for each `idempotency_key` and within the send limits.
 
         Raises AlreadySentError or SendLimitError; nothing is saved then.
         """
         # One message of an owner at a time: two at once could both pass a check.
         db.session.execute(select(User.id).where(User.id == owner_id).with_for_update())
         earlier = db.session.scalar(
-            select(cls).where(cls.owner_id == owner_id, cls.form_id == form_id)
+            select(cls).where(cls.owner_id == owner_id, cls.idempotency_key == idempotency_key)
         )
         if earlier is not None:
             raise AlreadySentError(earlier, is_same_content=earlier.content == content)
         now = utcnow()
         _check_send_limits(owner_id, now)
-        message = cls(owner_id=owner_id, form_id=form_id, created_at=now, status_at=now)
+        message = cls(
+            owner_id=owner_id, idempotency_key=idempotency_key, created_at=now, status_at=now
+        )
         message.next_lookup_at = first_lookup("pending", now)
         message._set_content(content)
         db.session.add(message)
@@ -182,18 +193,18 @@ class Message(Model):
     @classmethod
     def create_resend(cls, original: "Message") -> "Message":
         """Save the one resend of `original`. Raises as `create_pending` does."""
-        form_id = uuid.uuid5(original.public_id, "again")
-        message = cls.create_pending(original.owner_id, form_id, original.content)
-        message.again_of_id = original.id
+        idempotency_key = uuid.uuid5(original.public_id, "again")
+        message = cls.create_pending(original.owner_id, idempotency_key, original.content)
+        message.resend_of_id = original.id
         return message
 
     def original(self) -> "Message | None":
         """Return the message of which this is the resend."""
-        return db.session.get(Message, self.again_of_id) if self.again_of_id else None
+        return db.session.get(Message, self.resend_of_id) if self.resend_of_id else None
 
     def resend(self) -> "Message | None":
         """Return the resend of this message."""
-        return db.session.scalar(select(Message).where(Message.again_of_id == self.id))
+        return db.session.scalar(select(Message).where(Message.resend_of_id == self.id))
 
     def _set_content(self, content: Content) -> None:
         service = is_messaging_service(content.sender)
@@ -211,7 +222,7 @@ class Message(Model):
     @classmethod
     def select_by_recipient(cls, owner_id: int, number: str) -> Select[tuple["Message"]]:
         """Select an owner's messages to an E.164 number, in no order."""
-        is_recipient = cls.recipient_backwards == reverse_digits(number)
+        is_recipient = cls.recipient_reversed == reverse_digits(number)
         return cls.select_owned(owner_id).where(is_recipient)
 
     @classmethod

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -89,7 +88,7 @@ class RefusedCallback(Model):
         return update(cls).where(cls.id == id, cls.replayed_at.is_(None)).values(replayed_at=now)
 
     @classmethod
-    def store(cls, connection: Connection, row: Mapping[str, Any], now: datetime) -> bool:
+    def store(cls, connection: Connection, row: Mapping[str, object], now: datetime) -> bool:
         """Store a refused callback, or count it if it repeats an earlier one; True if new.
 
         `row` has the fingerprint and all columns that describe the request.

@@ -20,7 +20,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db, settings
 from smstracker.models import RefusedCallback
-from smstracker.models.event_store import store_callback
+from smstracker.models.callback_store import store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
 from smstracker.refused.misfit import Refusal

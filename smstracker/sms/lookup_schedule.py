@@ -25,13 +25,14 @@ SEARCH_AGES = (
     timedelta(minutes=6),
     timedelta(minutes=10),
 )
+NEVER_ASKED_ABOUT = (status.OUTBOX, *status.FINAL)
 # How long a worker may take for its claimed messages before another worker gets them.
 LEASE = timedelta(minutes=2)
 
 
 def first_lookup(word: str, since: datetime) -> datetime | None:
     """Return when to ask first about a message with status `word` since `since`."""
-    if word in status.FINAL:
+    if word in NEVER_ASKED_ABOUT:
         return None
     ages = SEARCH_AGES if word in status.OUTCOME_OPEN else SILENCE_AGES
     return since + ages[0]
@@ -44,7 +45,7 @@ def next_lookup(
 
     For an unknown outcome, `since` is when the message was saved.
     """
-    if word in status.FINAL:
+    if word in NEVER_ASKED_ABOUT:
         return None
     age = now - since
     search_ages = SEARCH_AGES if word in status.OUTCOME_OPEN else ()

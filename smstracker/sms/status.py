@@ -10,32 +10,36 @@ from enum import StrEnum
 from functools import cache
 
 # A status changes only to a higher rank. The words are Twilio's, except these of ours:
-# pending (saved, not yet submitted), unknown (the create call gave no readable answer), refused
-# (by Twilio's API), unreached (the call certainly never arrived), untraced (unknown, and never in
-# Twilio's list). A callback proves that Twilio took the message, so it outranks these.
-# deleted (a look-up found that Twilio has deleted the message) is final, but the outcome of a
-# late callback outranks it.
+# outbox (saved, waiting its turn), pending (being submitted), unknown (the create call gave no
+# readable answer), refused (by Twilio's API), unreached (the call certainly never arrived),
+# untraced (unknown, and never in Twilio's list). A callback proves that Twilio took the message, so
+# it outranks these. deleted (a look-up found that Twilio has deleted the message) is final, but the
+# outcome of a late callback outranks it.
 RANK = {
-    "pending": 0,
-    "unknown": 1,
-    "refused": 2,
-    "unreached": 2,
-    "untraced": 2,
-    "scheduled": 3,
-    "accepted": 4,
-    "queued": 5,
-    "sending": 6,
-    "sent": 7,
-    "partially_delivered": 8,
-    "deleted": 9,
-    "canceled": 10,
-    "failed": 10,
-    "undelivered": 10,
-    "delivered": 11,
-    "read": 12,
+    "outbox": 0,
+    "pending": 1,
+    "unknown": 2,
+    "refused": 3,
+    "unreached": 3,
+    "untraced": 3,
+    "scheduled": 4,
+    "accepted": 5,
+    "queued": 6,
+    "sending": 7,
+    "sent": 8,
+    "partially_delivered": 9,
+    "deleted": 10,
+    "canceled": 11,
+    "failed": 11,
+    "undelivered": 11,
+    "delivered": 12,
+    "read": 13,
 }
+# Twilio has never heard of it, so it is not asked about, however long the message waits.
+OUTBOX = "outbox"
 OUTCOME_OPEN = ("pending", "unknown")
 NOT_SENT = ("refused", "unreached", "untraced")
+NOT_ACCEPTED = (OUTBOX, *OUTCOME_OPEN, *NOT_SENT)
 NEGATIVE = ("failed", "undelivered")
 POSITIVE = ("delivered", "read")
 DELETED = "deleted"
@@ -94,6 +98,7 @@ _STATE |= {"unknown": State.UNKNOWN, DELETED: State.UNKNOWN, "canceled": State.C
 # Label and tone by status word.
 _DISPLAY = dict.fromkeys(RANK, ("Waiting", "neutral"))
 _DISPLAY |= {
+    OUTBOX: ("Queued here", "neutral"),
     "scheduled": ("Scheduled", "neutral"),
     "sent": ("Sent, awaiting receipt", "blue"),
     "partially_delivered": ("Sent, awaiting receipt", "blue"),
@@ -108,7 +113,8 @@ _DISPLAY |= {
     DELETED: ("Deleted at Twilio", "grey-blue"),
     "unknown": ("Outcome unknown, checking", "amber"),
 }
-_NO_RECEIPT = ("Sent, no receipt", "grey-blue")
+# What silence alone makes of a status.
+STATE_OF_SILENT = {"pending": State.UNKNOWN} | dict.fromkeys(AWAITING_RECEIPT, State.NO_RECEIPT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,12 @@ class DisplayStatus:
     label: str
     tone: str
     state: State
+
+
+_SILENT_DISPLAY = {
+    State.UNKNOWN: DisplayStatus(*_DISPLAY["unknown"], State.UNKNOWN),
+    State.NO_RECEIPT: DisplayStatus("Sent, no receipt", "grey-blue", State.NO_RECEIPT),
+}
 
 
 @cache
@@ -152,11 +164,8 @@ def display_status(
 ) -> DisplayStatus:
     """Return how `word`, a message's status since `since`, is shown at `now`."""
     changes_at = display_changes_at(word, since, receipt_window)
-    is_silent = changes_at is not None and now > changes_at
-    if is_silent and word in AWAITING_RECEIPT:
-        return DisplayStatus(*_NO_RECEIPT, State.NO_RECEIPT)
-    if is_silent:
-        word = "unknown"
+    if changes_at is not None and now > changes_at:
+        return _SILENT_DISPLAY[STATE_OF_SILENT[word]]
     # A newer version may have written a word that this one does not know.
     if word not in RANK:
         return DisplayStatus(label(word), "neutral", State.UNKNOWN)
@@ -165,9 +174,15 @@ def display_status(
 
 def display_changes_at(word: str, since: datetime, receipt_window: timedelta) -> datetime | None:
     """Return when silence alone changes what is shown; None if it never does."""
-    if word in AWAITING_RECEIPT:
-        return since + receipt_window
-    return since + PENDING_IS_UNKNOWN_AFTER if word == "pending" else None
+    limit = silence_limit(word, receipt_window)
+    return None if limit is None else since + limit
+
+
+def silence_limit(word: str, receipt_window: timedelta) -> timedelta | None:
+    """Return the silence after which `word` counts as STATE_OF_SILENT; None if it never does."""
+    if word not in STATE_OF_SILENT:
+        return None
+    return PENDING_IS_UNKNOWN_AFTER if word == "pending" else receipt_window
 
 
 def label(word: str) -> str:

@@ -31,7 +31,7 @@ from smstracker.database.problems import DatabaseProblem, explain
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.callback_counts import CallbackCounts
-from smstracker.models.event_store import find_locked_sids, store_callback
+from smstracker.models.callback_store import find_locked_sids, store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.request import RefusedRequest
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any
 
 from sqlalchemy import Row, select
 from sqlalchemy.engine import Connection
@@ -22,6 +21,7 @@ log = logging.getLogger(__name__)
 
 DAY = timedelta(days=1)
 LIST_OVERLAP = timedelta(hours=1)
+KnownMessage = Row[tuple[int, str | None, str, str | None, int | None]]
 MESSAGES_PER_TRANSACTION = 200  # short transactions, so that callbacks need not wait
 
 
@@ -59,7 +59,7 @@ def _store_batch(connection: Connection, listed: dict[str, CarrierMessage]) -> i
     return sum(_store_if_new(connection, row, listed[row.twilio_sid]) for row in rows)
 
 
-def _store_if_new(connection: Connection, row: Row[Any], listed: CarrierMessage) -> bool:
+def _store_if_new(connection: Connection, row: KnownMessage, listed: CarrierMessage) -> bool:
     """Store an event if it adds something; most of the list repeats the callbacks."""
     if row.price_micros is None and listed.price_micros is not None:
         update_message_facts(connection, row.id, **message_facts(listed))

@@ -33,9 +33,9 @@ class LookupOutcome(StrEnum):
 
 def look_up_message(message: OpenMessage) -> LookupOutcome:
     """Look a message up and schedule the next look-up. Raises CarrierQueryError."""
-    look_up = resolve_unknown if message.twilio_sid is None else _fetch
+    sid = message.twilio_sid
     try:
-        is_changed = look_up(message)
+        is_changed = resolve_unknown(message) if sid is None else _fetch(message, sid)
     except CarrierQueryError as error:
         fields = {"message_sid": message.twilio_sid, "reason": error.reason}
         log.warning("lookup_failed", extra=fields)
@@ -56,14 +56,14 @@ def _is_foreign(message: OpenMessage) -> bool:
     )
 
 
-def _fetch(message: OpenMessage) -> bool:
+def _fetch(message: OpenMessage, sid: str) -> bool:
     """Fetch the message and store its status; no transaction is open during the request."""
     try:
-        fetched = current_carrier().fetch(message.twilio_sid, message.account_sid)
+        fetched = current_carrier().fetch(sid, message.account_sid)
     except NotFoundAtCarrierError:
         if _is_foreign(message):
             raise
-        deleted = StatusUpdate(DELETED, Source.LOOKUP, {}, message.twilio_sid)
+        deleted = StatusUpdate(DELETED, Source.LOOKUP, {}, sid)
         with db.engine.begin() as connection:
             return append_event(connection, message.id, deleted)
     with db.engine.begin() as connection:

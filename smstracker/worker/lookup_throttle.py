@@ -102,7 +102,7 @@ def postpone_lookup(message: OpenMessage) -> None:
     The delay grows with the message's age; after the receipt window look-ups end.
     """
     now = utcnow()
-    age: timedelta = now - message.created_at
+    age = now - message.created_at
     is_expired = age > receipt_window()
     next_lookup_at = None if is_expired else now + max(MIN_RETRY_DELAY, age / 2)
     with db.engine.begin() as connection:

@@ -81,13 +81,12 @@ def _is_near(message: OpenMessage, listed: CarrierMessage) -> bool:
     created_at = listed.created_at
     if created_at is None or _is_time_plausible(message, created_at):
         return True
-    return bool(
-        _has_same_text(message, listed) and abs(created_at - message.created_at) < SAME_TEXT_WINDOW
-    )
+    is_near = abs(created_at - message.created_at) < SAME_TEXT_WINDOW
+    return is_near and _has_same_text(message, listed)
 
 
 def _is_time_plausible(message: OpenMessage, created_at: datetime) -> bool:
-    return bool(-MAX_CREATED_EARLY <= created_at - message.created_at <= MAX_CREATED_LATE)
+    return -MAX_CREATED_EARLY <= created_at - message.created_at <= MAX_CREATED_LATE
 
 
 def _exclude_known(
