@@ -75,6 +75,7 @@ def init_app(app: Flask) -> None:
         "plain_characters": BROWSER_TABLES
         | {"invisible": INVISIBLE, "invisible_replacements": INVISIBLE_REPLACEMENTS},
         "State": status.State,
+        "source_names": status.SOURCE_NAMES,
         "state_words": status.STATE_WORDS,
         "describe": describe,
     }
@@ -99,7 +100,7 @@ def adapt_to_reader(text: str) -> str:
 def brief_source(message: Message) -> str:
     """How the status of a message is known, short enough for a row of the log."""
     source = message.status_source
-    return describe.SOURCE_NAMES[Source(source)] if source else "saved here"
+    return status.SOURCE_NAMES[Source(source)] if source else "saved here"
 
 
 def segment_line(count: Segments) -> str:

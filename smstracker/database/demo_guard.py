@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 
-from config import ConfigError
 from smstracker.clock import utcnow
 from smstracker.database.problems import LIVE, NOT_MIGRATED, LiveDatabaseError, explain
+from smstracker.settings.reader import ConfigError
 
 # Messages of a live account; users whom a live installation admitted, by command or by
 # SIGN_IN_ALLOW; its sessions. The first query works on a database of any version, so it comes

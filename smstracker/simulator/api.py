@@ -19,7 +19,7 @@ from smstracker.simulator.scenarios import (
     find_scenario,
 )
 
-from .access import add_checks
+from .access import add_checks, is_lookup
 from .delivery import Delivery
 from .resources import account_resource, message_resource
 
@@ -55,11 +55,13 @@ def create_message(account_sid: str) -> ResponseReturnValue:
 
 
 @api.get("/<account_sid>/Messages.json")
+@is_lookup
 def list_messages(account_sid: str) -> ResponseReturnValue:
     return jsonify(list_resource(account_sid, _ledger().messages(), request.args))
 
 
 @api.get("/<account_sid>/Messages/<sid>.json")
+@is_lookup
 def fetch_message(account_sid: str, sid: str) -> ResponseReturnValue:
     return jsonify(message_resource(account_sid, _find_message(sid)))
 
