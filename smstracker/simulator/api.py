@@ -11,7 +11,6 @@ from smstracker.simulator.fault_injection import FaultInjector
 from smstracker.simulator.ledger import Ledger, SimulatedMessage
 from smstracker.simulator.list_request import list_resource
 from smstracker.simulator.scenarios import (
-    CANCELED,
     QUEUED,
     CreateResponse,
     Scenario,
@@ -66,24 +65,6 @@ def fetch_message(account_sid: str, sid: str) -> ResponseReturnValue:
     return jsonify(message_resource(account_sid, _find_message(sid)))
 
 
-@api.post("/<account_sid>/Messages/<sid>.json")
-def update_message(account_sid: str, sid: str) -> ResponseReturnValue:
-    _find_message(sid)
-    if request.form.get("Status") == "canceled":
-        return jsonify(message_resource(account_sid, _cancel(sid)))
-    if request.form.get("Body") == "":
-        return jsonify(message_resource(account_sid, _require_finished(_ledger().redact(sid))))
-    raise ApiError(20001)
-
-
-@api.delete("/<account_sid>/Messages/<sid>.json")
-def delete_message(account_sid: str, sid: str) -> ResponseReturnValue:
-    _find_message(sid)
-    _require_finished(_ledger().delete(sid))
-    _delivery().cancel(sid)
-    return "", 204
-
-
 def _ledger() -> Ledger:
     ledger: Ledger = current_app.extensions["ledger"]
     return ledger
@@ -101,36 +82,18 @@ def _fault_injector() -> FaultInjector:
 
 def _find_message(sid: str) -> SimulatedMessage:
     message = _ledger().get(sid)
-    if message is None or message.deleted:
+    if message is None:
         raise ApiError(20404)
     return message
 
 
-def _require_finished(message: SimulatedMessage | None) -> SimulatedMessage:
-    if message is None:
-        raise ApiError(20009)
-    return message
-
-
-def _cancel(sid: str) -> SimulatedMessage:
-    canceled = _ledger().cancel(sid)
-    if canceled is None:
-        raise ApiError(30409)
-    _delivery().cancel(sid)
-    _delivery().schedule(sid, find_scenario(canceled.to), (CANCELED,))
-    return canceled
-
-
 def _schedule_steps(message: SimulatedMessage, scenario: Scenario) -> None:
     steps = _steps(message, scenario)
-    delay = 0.0
-    if message.send_at:
-        delay = (message.send_at - message.created_at).total_seconds()
-    elif scenario.create_response is CreateResponse.AFTER_SENT:
+    if scenario.create_response is CreateResponse.AFTER_SENT:
         immediate_count = 1 + next(i for i, step in enumerate(steps) if step.status == "sent")
         _delivery().run_now(message.sid, scenario, steps[:immediate_count])
         steps = steps[immediate_count:]
-    _delivery().schedule(message.sid, scenario, steps, delay)
+    _delivery().schedule(message.sid, scenario, steps)
 
 
 def _steps(message: SimulatedMessage, scenario: Scenario) -> tuple[ScenarioStep, ...]:
