@@ -6,7 +6,6 @@ import unicodedata
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from flask import Flask, url_for
 from flask_login import current_user
@@ -82,7 +81,7 @@ def init_app(app: Flask) -> None:
     app.context_processor(_context)
 
 
-def _context() -> dict[str, Any]:
+def _context() -> dict[str, object]:
     return {"demo": settings().demo, "can_mail": can_send_mail()}
 
 
@@ -142,7 +141,7 @@ def describe_piece(piece: str) -> str:
     return piece if composed == piece else f"{composed} ({code_points})"
 
 
-def pretty_json(value: Any) -> str:
+def pretty_json(value: object) -> str:
     """JSON, indented, with letters unescaped."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 

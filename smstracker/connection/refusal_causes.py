@@ -65,7 +65,7 @@ def _applicable_ids(connection: Connection, ids: Sequence[int]) -> set[int]:
 
 def _merge(causes: Iterable[RefusalCause]) -> Iterable[RefusalCause]:
     """Add up causes that differ only in whether their diagnosis was stored."""
-    merged: dict[tuple[Any, ...], RefusalCause] = {}
+    merged: dict[tuple[object, ...], RefusalCause] = {}
     for cause in causes:
         key = (cause.reason, cause.diagnosis, cause.setting, cause.is_plausible)
         merged_cause = merged.get(key)

@@ -112,7 +112,7 @@ def _dialect_insert(dialect_name: str, table: type[Base]) -> Insert:
 
 
 def upsert(
-    dialect_name: str, table: type[Base], key: Sequence[str], changes: Mapping[str, Any]
+    dialect_name: str, table: type[Base], key: Sequence[str], changes: Mapping[str, object]
 ) -> Insert:
     """Return an INSERT that applies `changes` to the row whose unique columns `key` conflict.
 
@@ -139,9 +139,9 @@ def reading_connection(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def engine_options(database_url: str, threads: int) -> dict[str, Any]:
+def engine_options(database_url: str, threads: int) -> dict[str, object]:
     """Return engine arguments: a connection for each working thread, no values in errors."""
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "hide_parameters": True,
         # Beyond that most threads hold an event stream open, which holds no connection.
         "pool_size": min(threads, MAX_CONNECTIONS),
@@ -155,9 +155,9 @@ def engine_options(database_url: str, threads: int) -> dict[str, Any]:
     return options
 
 
-def _connect_args(url: URL) -> dict[str, Any]:
+def _connect_args(url: URL) -> dict[str, object]:
     """Return libpq arguments; the URL wins. No startup `options`: poolers refuse them."""
-    arguments: dict[str, Any] = {"fallback_application_name": "smstracker"}
+    arguments: dict[str, object] = {"fallback_application_name": "smstracker"}
     if "service" not in url.query:
         # Without these, threads would wait for ever for a server that is cut off.
         arguments |= {"connect_timeout": 5, "tcp_user_timeout": 10_000}
@@ -197,7 +197,9 @@ def _watch_file(engine: Engine, file: OpenSQLiteFile) -> None:
     event.listen(engine, "begin", check)
 
 
-def _protect_files(_dialect: Dialect, _record: object, arguments: Any, _options: Any) -> None:
+def _protect_files(
+    _dialect: Dialect, _record: object, arguments: list[str], _options: object
+) -> None:
     """Make the database files private before SQLite opens or creates them."""
     path = sqlite_path(URL.create("sqlite", database=arguments[0]))
     if path is None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, request
@@ -44,7 +44,7 @@ HEADERS = {
 HSTS = f"max-age={int(timedelta(days=365).total_seconds())}"
 
 
-def flask_settings(config: "Config") -> dict[str, Any]:
+def flask_settings(config: "Config") -> dict[str, object]:
     """The settings of Flask and Flask-WTF, derived from ours."""
     return {
         "SECRET_KEY": config.secret_key,

@@ -1,7 +1,5 @@
 """Conversion of a fetched Twilio message to a status update and to column values."""
 
-from typing import Any
-
 from smstracker.carrier import CarrierMessage
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
@@ -14,7 +12,7 @@ def status_update(message: CarrierMessage) -> StatusUpdate:
     )
 
 
-def message_facts(message: CarrierMessage) -> dict[str, Any]:
+def message_facts(message: CarrierMessage) -> dict[str, object]:
     """The other columns that a looked-up message fills in; None leaves a column unchanged."""
     return {
         "segments": message.segments,
