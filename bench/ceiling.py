@@ -2,11 +2,12 @@
 
 from flask import abort, g
 
+from config import load
 from smstracker import create_app, logs
 from smstracker.refused.status_callback import read_callback
 
 logs.configure()
-app = create_app()
+app = create_app(load())
 
 
 def read_only(public_id: str) -> tuple[str, int]:

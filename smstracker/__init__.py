@@ -1,8 +1,9 @@
 """smstracker: send SMS and MMS through Twilio and track the status of each message."""
 
+from typing import TYPE_CHECKING
+
 from flask import Flask
 
-import config
 from smstracker import carrier, logs, mailer, web_templates
 from smstracker.auth import demo_mailbox
 from smstracker.auth.views import bp as auth
@@ -20,17 +21,20 @@ from smstracker.insights.views import bp as insights
 from smstracker.live import broadcaster
 from smstracker.live.views import bp as live_pages
 from smstracker.models.users import signed_in_user
+from smstracker.settings.paths import ROOT
 from smstracker.web import error_pages, security, waiting_threads
 from smstracker.web.health import bp as health
 from smstracker.webhooks import quarantine, writer
 from smstracker.webhooks.probe import bp as webhooks
 
+if TYPE_CHECKING:
+    from config import Config
+
 __all__ = ["create_app"]
 
 
-def create_app(settings: config.Config | None = None) -> Flask:
-    """Compose the app; `settings` default to the environment's. Raises config.ConfigError."""
-    settings = settings or config.load()
+def create_app(settings: "Config") -> Flask:
+    """Compose the app. Raises ConfigError for a database that demo mode must not use."""
     app = Flask(__name__, instance_path=str(settings.instance))
     app.config["SETTINGS"] = settings
     app.config |= security.flask_settings(settings)
@@ -66,7 +70,7 @@ def create_app(settings: config.Config | None = None) -> Flask:
 
 def _bind_extensions(app: Flask) -> None:
     db.init_app(app)
-    migrate.init_app(app, directory=str(config.ROOT / "migrations"))
+    migrate.init_app(app, directory=str(ROOT / "migrations"))
     csrf.init_app(app)
     # Its context processor would query the database for every page, even the page of its failure.
     login_manager.init_app(app, add_context_processor=False)

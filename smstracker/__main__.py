@@ -30,7 +30,7 @@ END_WITH_PARENT_OPTION = "--end-with-parent"
 PARENT_PID = os.getppid()
 SIMULATOR, WEB_SERVER, WORKER = "simulated carrier", "web server", "worker"
 COMMANDS = {
-    SIMULATOR: ["smstracker.simulator"],
+    SIMULATOR: ["smstracker.simulator.run"],
     WEB_SERVER: ["gunicorn", "-c", "python:smstracker.server", "wsgi:app"],
     # It waits out temporary failures: its end would stop the web server too.
     WORKER: ["smstracker.command_line", "worker", "--wait"],

@@ -11,8 +11,8 @@ import platform
 import click
 from flask.cli import FlaskGroup
 
-from config import ROOT
 from smstracker.commands.database_errors import CommandWithPlainErrors
+from smstracker.settings.paths import ROOT
 from smstracker.version import version
 
 

@@ -9,8 +9,10 @@ from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
 
-from config import Config
 from smstracker.database.engine import Base
+
+if TYPE_CHECKING:
+    from config import Config
 
 db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
 migrate = Migrate(db=db, render_as_batch=True)
@@ -24,9 +26,9 @@ else:
     Model = db.Model
 
 
-def settings() -> Config:
+def settings() -> "Config":
     """The settings of the current app."""
-    return cast(Config, current_app.config["SETTINGS"])
+    return cast("Config", current_app.config["SETTINGS"])
 
 
 def receipt_window() -> timedelta:

@@ -9,7 +9,6 @@ import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
 
 from flask import Flask, Response, g, request
 
@@ -32,7 +31,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         event = self._event(record)
-        line: dict[str, Any] = {
+        line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -57,7 +56,7 @@ class JsonFormatter(logging.Formatter):
 
 def _describe_error(
     error_type: type[BaseException], traceback_: TracebackType | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     frames = traceback.extract_tb(traceback_)[-12:]
     locations = [
         f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid, parseaddr
+from typing import TYPE_CHECKING
 
 from flask import Flask, current_app
 
-from config import Config, MailConfig
 from smstracker.auth.mail_threads import MailThreads
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
+from smstracker.settings.mail import MailConfig
+
+if TYPE_CHECKING:
+    from config import Config
 
 STEP_TIMEOUT = 15.0  # seconds for each step of the SMTP session
 AUTHENTICATION_REQUIRED = 530  # RFC 4954, RFC 3207
@@ -50,7 +54,7 @@ class MailSession:
 class Mailer:
     """Sends mail, and holds the threads for sign-in mails and the demo mailbox."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: "Config") -> None:
         self._config = config.mail
         self._is_demo = config.demo
         self.threads = MailThreads()

@@ -3,7 +3,7 @@
 import tomllib
 from functools import cache
 
-from config import ROOT
+from smstracker.settings.paths import ROOT
 
 
 @cache

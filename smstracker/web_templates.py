@@ -6,7 +6,6 @@ import unicodedata
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from flask import Flask, url_for
 from flask_login import current_user
@@ -75,13 +74,14 @@ def init_app(app: Flask) -> None:
         "plain_characters": BROWSER_TABLES
         | {"invisible": INVISIBLE, "invisible_replacements": INVISIBLE_REPLACEMENTS},
         "State": status.State,
+        "source_names": status.SOURCE_NAMES,
         "state_words": status.STATE_WORDS,
         "describe": describe,
     }
     app.context_processor(_context)
 
 
-def _context() -> dict[str, Any]:
+def _context() -> dict[str, object]:
     return {"demo": settings().demo, "can_mail": can_send_mail()}
 
 
@@ -99,7 +99,7 @@ def adapt_to_reader(text: str) -> str:
 def brief_source(message: Message) -> str:
     """How the status of a message is known, short enough for a row of the log."""
     source = message.status_source
-    return describe.SOURCE_NAMES[Source(source)] if source else "saved here"
+    return status.SOURCE_NAMES[Source(source)] if source else "saved here"
 
 
 def segment_line(count: Segments) -> str:
@@ -141,7 +141,7 @@ def describe_piece(piece: str) -> str:
     return piece if composed == piece else f"{composed} ({code_points})"
 
 
-def pretty_json(value: Any) -> str:
+def pretty_json(value: object) -> str:
     """JSON, indented, with letters unescaped."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 

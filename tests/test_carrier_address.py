@@ -7,8 +7,8 @@ import pytest
 import responses
 from flask import Flask
 
-from config import TWILIO_API
 from smstracker.carrier import CarrierQueryError, current_carrier
+from smstracker.settings.addresses import TWILIO_API
 from tests.clients import Person
 from tests.signing import sid
 from tests.twilio_stub import created, wire

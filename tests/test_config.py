@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from config import OTHER_SECRETS, Config, ConfigError, load, make_private
+from config import Config, ConfigError, load
+from smstracker.settings.generated import make_private
+from smstracker.settings.secret_key import OTHER_SECRETS
 from tests.live_settings import LIVE
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from config import ROOT
 
-APP = ("smstracker", "migrations", "config.py", "mail_addresses.py", "typed_text.py", "wsgi.py")
+APP = ("smstracker", "migrations", "config.py", "wsgi.py")
 TESTS = ("tests", "bench")
-OURS = {"smstracker", "migrations", "config", "mail_addresses", "typed_text", "wsgi", "tests"}
+OURS = {"smstracker", "migrations", "config", "wsgi", "tests"}
 OURS |= {path.stem for path in (ROOT / "bench").iterdir()}
 
 

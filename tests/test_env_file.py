@@ -1,6 +1,7 @@
 """`.env`: what cannot be read of it is one sentence, and a misspelt name is said so."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 from flask.cli import load_dotenv
 
 import config
-from config import OFTEN_SET as OFTEN
-from config import RESERVED, SETTINGS, ConfigError, load
+from config import SETTINGS, Config, ConfigError, load
+from smstracker.settings.env_file import read_env_file
+from smstracker.settings.reader import Reader, read_settings
+from smstracker.settings.unread_names import OFTEN_SET as OFTEN
+from smstracker.settings.unread_names import RESERVED
 from tests.live_settings import LIVE
 
 Load = Callable[[], str]
@@ -107,7 +111,7 @@ def test_value_in_the_file_is_taken_as_it_is_written(env_file: Path) -> None:
         "MAIL_USERNAME": "${HOME}",
         "TWILIO_EDGE": "${LATER:-x}",
     }
-    assert config.read_env_file(env_file) == (values, [])
+    assert read_env_file(env_file) == (values, [])
 
 
 @pytest.fixture
@@ -362,23 +366,26 @@ def test_file_of_a_setting_in_the_file_stops_the_start_beside_the_setting_too(
     assert problems() == "DATABASE_URL_FILE: is not read in this version; set DATABASE_URL instead"
 
 
-def test_every_name_of_the_example_is_a_setting() -> None:
-    lines = (config.ROOT / ".env.example").read_text().splitlines()
-    names = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
-    assert names <= SETTINGS
-
-
 def test_settings_are_the_names_that_are_read(tmp_path: Path) -> None:
     names: set[str] = set()
 
-    class Spy(config._Reader):
-        def __init__(self, env: object) -> None:
-            super().__init__({**LIVE, "MAIL_SERVER": "localhost", "MAIL_DEFAULT_SENDER": "a@b.c"})
-            get = self.env.get
-            self.env = type("Env", (dict,), {})(self.env)
-            self.env.get = lambda name, *rest: (names.add(name), get(name, *rest))[1]  # type: ignore[method-assign]
+    class Spy(dict[str, str]):
+        def get(self, name: str, *default: object) -> object:  # type: ignore[override]
+            names.add(name)
+            return super().get(name, *default)
 
-    read = Spy({})
-    config._build(read, False, tmp_path)
-    config._build(read, True, tmp_path)
+    mail = {"MAIL_SERVER": "localhost", "MAIL_DEFAULT_SENDER": "a@b.c"}
+    for settings in ({}, LIVE | mail):
+        reader = Reader(settings, tmp_path)
+        reader.env = Spy(reader.env)
+        read_settings(Config, reader)
     assert {name for name in names if not name.endswith("_FILE")} == SETTINGS
+
+
+def test_readme_and_example_list_the_settings() -> None:
+    table = (config.ROOT / "README.md").read_text().split("## Settings")[1].split("## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert set(re.findall("`([A-Z_]+)`", " ".join(rows))) == SETTINGS
+    lines = (config.ROOT / ".env.example").read_text().splitlines()
+    names = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
+    assert names == SETTINGS

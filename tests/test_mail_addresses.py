@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mail_addresses import (
+from smstracker.settings.mail_addresses import (
     MailAddressError,
     half_width,
     normalize_domain,
     normalize_email,
     refuse_pattern,
 )
-from typed_text import is_invisible
+from smstracker.sms.typed_text import is_invisible
 
 
 @pytest.mark.parametrize(

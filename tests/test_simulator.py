@@ -115,7 +115,6 @@ def test_create_with_pictures_makes_an_mms(client):
         ({"status_callback": "https://example.org/x#rp=3xx"}, 21609),
         ({"status_callback": "https://example.org/x#ct=99"}, 21609),
         ({"status_callback": "https://example.org/x#retries=1"}, 21609),
-        ({"schedule_type": "fixed", "send_at": "2999-01-01T00:00:00Z"}, 35118),
     ],
 )
 def test_create_is_refused_with_the_code_of_twilio(client, server, changes, code):

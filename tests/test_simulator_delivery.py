@@ -123,14 +123,6 @@ def test_with_a_service_queued_is_called_back_and_the_service_named(server, rece
     assert all(callback.form["From"].startswith("+1500555") for callback in receiver.received)
 
 
-def test_canceling_a_scheduled_message_is_called_back(server, client, receiver, send):
-    at = datetime.now(UTC) + timedelta(hours=1)
-    sid = send(messaging_service_sid=SERVICE, schedule_type="fixed", send_at=at)
-    client.messages(sid).update(status="canceled")
-    assert server.ledger.wait_until_idle(30)
-    assert receiver.statuses(sid) == ["canceled"]
-
-
 def test_doubled_callbacks_repeat_the_same_event(server, receiver, send):
     send("+15005550102")
     assert server.ledger.wait_until_idle(30)

@@ -81,17 +81,6 @@ def test_swapped_callback_comes_after_the_next_one_or_at_the_end(receiver, numbe
         assert receiver.statuses(sid) == callbacks
 
 
-def test_swapped_callback_is_posted_when_its_message_is_deleted(receiver):
-    with running_carrier(receiver, speed=2, swapped=ALWAYS) as (server, send):
-        sid = send("+15005550110")
-        url = f"{server.url}/2010-04-01/Accounts/{SID}/Messages/{sid}.json"
-        # Refused until the message has failed; its delivery is then still to come.
-        while requests.delete(url, auth=(SID, TOKEN), timeout=30).status_code != 204:
-            pass
-        assert server.ledger.wait_until_idle(30)
-        assert receiver.statuses(sid) == ["failed"]
-
-
 @pytest.mark.parametrize(
     ("number", "lies"),
     [("+15005550006", ["undelivered"] * 2), (SENT_ONLY, ["delivered"])],

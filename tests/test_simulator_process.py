@@ -25,8 +25,8 @@ LIVE = live_environment(TWILIO_ACCOUNT_SID=SID, TWILIO_AUTH_TOKEN=TOKEN)
 
 @contextmanager
 def process(settings: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """`python -m smstracker.simulator` with these settings and none of the surroundings'."""
-    command = [sys.executable, "-m", "smstracker.simulator"]
+    """`python -m smstracker.simulator.run` with these settings and none of the surroundings'."""
+    command = [sys.executable, "-m", "smstracker.simulator.run"]
     with subprocess.Popen(
         command,
         cwd=ROOT,

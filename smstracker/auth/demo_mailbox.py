@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
-from config import is_loopback
 from smstracker.extensions import settings
 from smstracker.mailer import current_mailer
+from smstracker.settings.addresses import is_loopback
 from smstracker.web.security import SENT_HOST
 
 bp = Blueprint("mailbox", __name__)

@@ -7,8 +7,8 @@ from flask_wtf import FlaskForm
 from wtforms import Field, HiddenField, StringField
 from wtforms.validators import InputRequired, ValidationError
 
-from mail_addresses import MailAddressError, normalize_email
-from typed_text import MixedDigitsError, is_invisible, to_ascii_digits
+from smstracker.settings.mail_addresses import MailAddressError, normalize_email
+from smstracker.sms.typed_text import MixedDigitsError, is_invisible, to_ascii_digits
 
 
 def _strip(value: str | None) -> str | None:

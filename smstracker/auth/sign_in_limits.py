@@ -13,7 +13,7 @@ from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import READS_ONLY
+from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.models.rate_limits import RateLimit, RateLimitRule
 
@@ -106,7 +106,7 @@ def _client_rules(address_hash: str, client: IPAddress | None) -> list[RateLimit
 
 def _count_or_wait(rules: list[RateLimitRule]) -> timedelta | None:
     """Count against all rules, or against none; the time to wait if one is reached."""
-    with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+    with reading_connection(db.engine) as connection:
         wait = RateLimit.retry_after(connection, rules)
     if wait:
         return wait

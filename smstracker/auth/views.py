@@ -19,6 +19,7 @@ from smstracker.mailer import can_send_mail, current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
 from smstracker.models.sign_in import CODE_ATTEMPTS, find_signed_in_user
 from smstracker.web.error_pages import error_page, too_many_requests
+from smstracker.web.guards import answers_stale_form, stale_form_answer
 from smstracker.web.urls import safe_next_path
 
 log = logging.getLogger(__name__)
@@ -28,17 +29,24 @@ bp = Blueprint("auth", __name__, url_prefix="/auth")
 @bp.errorhandler(CSRFError)
 def stale_form(_error: CSRFError) -> ResponseReturnValue:
     """Show a form whose CSRF token expired again, as it was filled in."""
-    if request.endpoint == "auth.sign_out":
-        return error_page(400)
-    if request.endpoint == "auth.follow_link":
-        # The path holds the token. Another site gains nothing by posting: it could link here too.
-        token = (request.view_args or {})["token"]
-        page = render_template("auth/link.html", form=ConfirmForm(), token=token, is_stale=True)
-    elif request.endpoint == "auth.enter_code" and "browser" in session:
-        page = _code_page(CodeForm(), is_stale=True)
-    else:
-        page = render_template("auth/sign_in.html", form=SignInForm(), is_stale=True)
-    return page, 400
+    answer = stale_form_answer()
+    return answer() if answer else _stale_sign_in()
+
+
+def _stale_sign_in() -> ResponseReturnValue:
+    return render_template("auth/sign_in.html", form=SignInForm(), is_stale=True), 400
+
+
+def _stale_link() -> ResponseReturnValue:
+    # The path holds the token. Another site gains nothing by posting: it could link here too.
+    token = (request.view_args or {})["token"]
+    return render_template("auth/link.html", form=ConfirmForm(), token=token, is_stale=True), 400
+
+
+def _stale_code() -> ResponseReturnValue:
+    if "browser" not in session:
+        return _stale_sign_in()
+    return _code_page(CodeForm(), is_stale=True), 400
 
 
 @bp.get("/sign-in")
@@ -107,6 +115,7 @@ def link(token: str) -> ResponseReturnValue:
 
 
 @bp.post("/link/<token>")
+@answers_stale_form(_stale_link)
 def follow_link(token: str) -> ResponseReturnValue:
     return _start_session(SignInToken.redeem_link(token)) or _dead_link_page()
 
@@ -116,6 +125,7 @@ def _dead_link_page() -> tuple[str, int]:
 
 
 @bp.post("/code")
+@answers_stale_form(_stale_code)
 def enter_code() -> ResponseReturnValue:
     if "browser" not in session:
         return redirect(url_for(".sign_in"), 303)
@@ -131,6 +141,7 @@ def enter_code() -> ResponseReturnValue:
 
 
 @bp.post("/sign-out")
+@answers_stale_form(partial(error_page, 400))
 def sign_out() -> ResponseReturnValue:
     if current_user.is_authenticated:
         UserSession.end(current_user.get_id())

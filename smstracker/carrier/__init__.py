@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app
@@ -16,7 +16,6 @@ from requests.exceptions import RequestException
 from twilio.rest import Client
 from twilio.rest.api.v2010.account import AccountContext
 
-from config import TWILIO_API, Config, is_loopback
 from smstracker.carrier import account_checks
 from smstracker.carrier.account_checks import Account, SenderAbility
 from smstracker.carrier.carrier_message import CarrierMessage, read_carrier_message
@@ -36,7 +35,11 @@ from smstracker.carrier.errors import (
 )
 from smstracker.carrier.http_client import new_client
 from smstracker.carrier.signatures import Signatures, Signer
+from smstracker.settings.addresses import TWILIO_API, is_loopback
 from smstracker.web.waiting_threads import waiting_threads
+
+if TYPE_CHECKING:
+    from config import Config
 
 __all__ = [
     "Account",
@@ -79,7 +82,7 @@ class CarrierIsSlowError(TooManyRequestsError):
 class Carrier:
     """Client for Twilio, one for a process. Thread safe."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: "Config") -> None:
         client = new_client()
         if is_loopback(urlsplit(config.twilio_api_base_url).hostname or ""):
             # Requests to this machine must not go to a proxy of the environment.

@@ -9,11 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hmac import compare_digest
+from typing import TYPE_CHECKING
 
 from twilio.request_validator import HMAC_SHA1, HMAC_SHA256, RequestValidator
 from werkzeug.datastructures import MultiDict
 
-from config import Config
+if TYPE_CHECKING:
+    from config import Config
+
 
 __all__ = [
     "HMAC_SHA1",
@@ -89,7 +92,7 @@ class Secret:
 class Signatures:
     """Verifies and makes signatures with the secrets of the settings. Thread safe."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: "Config") -> None:
         self._account = config.twilio_account_sid
         self._own = {
             name: Secret(RequestValidator(token))

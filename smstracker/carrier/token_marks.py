@@ -2,12 +2,15 @@
 
 import hashlib
 from functools import cache
+from typing import TYPE_CHECKING
 
-from config import Config
 from smstracker.carrier.signatures import PRIMARY, SECONDARY
 
+if TYPE_CHECKING:
+    from config import Config
 
-def token_marks(config: Config) -> dict[str, str]:
+
+def token_marks(config: "Config") -> dict[str, str]:
     """The marks of the primary and, if set, the secondary token."""
     return dict(zip((PRIMARY, SECONDARY), map(_mark, config.auth_tokens), strict=False))
 

@@ -13,6 +13,7 @@ from smstracker.refused.replay import replay, still_refused
 from smstracker.refused.request import request_facts
 from smstracker.refused.sentences import refusal_reason
 from smstracker.refused.stored_diagnosis import diagnose
+from smstracker.sms.typed_text import escape_invisible
 
 callbacks = DatabaseErrorGroup("callbacks", help="Refused callbacks.")
 
@@ -48,10 +49,11 @@ def show(id_: int) -> None:
     [row] = _read_explained([id_])
     for name, value in _describe(row):
         if value is not None:
-            click.echo(f"{name:24}{_escape(value)}")
+            click.echo(f"{name:24}{escape_invisible(value)}")
     truncation = "" if row.body_length == len(row.body) else f", the first {len(row.body)} are kept"
     click.echo(f"\n{row.body_length} bytes{truncation}:")
-    click.echo(_escape(row.body.decode(errors="backslashreplace")))
+    # Control characters could steer the terminal.
+    click.echo(escape_invisible(row.body.decode(errors="backslashreplace")))
 
 
 @callbacks.command("replay")
@@ -121,8 +123,3 @@ def _describe(row: RefusedCallback) -> list[tuple[str, str | None]]:
 
 def _format_utc(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _escape(text: str) -> str:
-    """Escape control characters, which could steer the terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

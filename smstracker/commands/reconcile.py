@@ -8,7 +8,7 @@ import click
 
 from smstracker.carrier import CarrierBusyError, CarrierQueryError
 from smstracker.commands.message_status import find_message, messages
-from smstracker.database.engine import READS_ONLY
+from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.models.lookup_queue import OpenMessage, lease_lookup, read_open
 from smstracker.sms import status
@@ -42,7 +42,7 @@ def _select_messages(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMes
     message_id = find_message(id_or_sid).id if id_or_sid else None
     db.session.rollback()
     only_due = message_id is None and not wants_all
-    with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+    with reading_connection(db.engine) as connection:
         return read_open(connection, message_id, only_due=only_due)
 
 

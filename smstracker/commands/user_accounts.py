@@ -2,7 +2,6 @@
 
 import click
 
-from mail_addresses import MailAddressError, normalize_email, refuse_pattern
 from smstracker.clock import format_duration
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY
@@ -16,6 +15,7 @@ from smstracker.models.users import (
     is_allowed,
     stored_email,
 )
+from smstracker.settings.mail_addresses import MailAddressError, normalize_email, refuse_pattern
 from smstracker.web.urls import external_url
 
 users = DatabaseErrorGroup("users", help="Who may sign in.")

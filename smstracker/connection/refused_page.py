@@ -11,6 +11,7 @@ from smstracker.connection.refusal_causes import current_diagnosis
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.refused.request import request_facts
+from smstracker.sms.typed_text import escape_invisible
 
 PAGE_SIZE = 50
 MAX_BODY_CHARACTERS = 4000
@@ -77,7 +78,7 @@ def format_body(refusal: RefusedCallback) -> str:
     """The sanitized body; of a form, a field a line."""
     text = refusal.body.decode(errors="replace")
     if "form" in (refusal.content_type or ""):
-        text = _escape("\n".join(_field_lines(text)))
+        text = escape_invisible("\n".join(_field_lines(text)), kept="\n")
     else:
         text = sanitize(text)
     if len(text) <= MAX_BODY_CHARACTERS:
@@ -100,15 +101,8 @@ def _field_lines(form: str) -> Iterator[str]:
 
 def sanitize(text: str) -> str:
     """Mask phone numbers and escape control characters in text from a stranger."""
-    return _escape(_mask_phone_numbers(text))
+    return escape_invisible(_mask_phone_numbers(text), kept="\n")
 
 
 def _mask_phone_numbers(text: str) -> str:
     return _PHONE_NUMBER.sub(r"…\1", text)
-
-
-def _escape(text: str) -> str:
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
-        for char in text
-    )

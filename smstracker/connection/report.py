@@ -17,7 +17,7 @@ from smstracker.connection.token_rotation import (
     judge_rotation,
     select_newest_callbacks,
 )
-from smstracker.database.engine import READS_ONLY
+from smstracker.database.engine import reading_connection
 from smstracker.database.problems import DatabaseProblem
 from smstracker.extensions import db, settings
 from smstracker.webhooks.writer import current_writer
@@ -131,7 +131,7 @@ class ConnectionReport:
 def build_report(now: datetime) -> ConnectionReport:
     """Read the report in a transaction of its own. Raises SQLAlchemyError."""
     # A failure here must not spoil the transaction of a request.
-    with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+    with reading_connection(db.engine) as connection:
         report = _read_report(connection, now)
     # A trial write is costly: only where it would explain something, as a worker that cannot store
     # its heartbeat looks dead. What /readyz knows is cheap, and shows a full disk in time.

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from smstracker.clock import format_duration
 from smstracker.connection.refusal_causes import RefusalCause
-from smstracker.extensions import settings
+from smstracker.extensions import receipt_window
 from smstracker.refused.replay import ReplayForecast
 from smstracker.refused.sentences import refusal_reason
 
@@ -29,7 +29,7 @@ def was_or_were(count: int) -> str:
 
 def format_receipt_window() -> str:
     """Time for which callbacks of other programs are kept."""
-    return format_duration(timedelta(hours=settings().receipt_window_hours))
+    return format_duration(receipt_window())
 
 
 def describe_replay(applied: int, refused: int, reasons: Sequence[tuple[str, int]] = ()) -> str:

@@ -35,12 +35,13 @@ from smstracker.sms.segments import count_segments
 from smstracker.web.error_pages import database_error, error_page
 from smstracker.web.guards import (
     answers_signed_out,
-    current_view,
+    answers_stale_form,
     for_programs,
     open_to_all,
     require_sign_in,
     shows_typed_fields,
     signed_out_answer,
+    stale_form_answer,
 )
 
 bp = Blueprint("dashboard", __name__)
@@ -55,11 +56,18 @@ def stale_form(_error: CSRFError) -> ResponseReturnValue:
     except UNAVAILABLE as error:  # Flask looks for no handler of what another handler raises
         return database_error(error)
     if not is_signed_in:
-        answer = signed_out_answer(current_view())
+        answer = signed_out_answer()
         return answer() if answer else error_page(400)
-    if request.endpoint == "dashboard.filter_messages":
-        problem = "This page was out of date. Press Search again."
-        return render_log_problem(request.form, problem), 400
+    answer = stale_form_answer() or _stale_message
+    return answer()
+
+
+def _stale_search() -> ResponseReturnValue:
+    problem = "This page was out of date. Press Search again."
+    return render_log_problem(request.form, problem), 400
+
+
+def _stale_message() -> ResponseReturnValue:
     notice = "This page was out of date, so nothing was sent. Check your message and send it again."
     return render_send_form(MessageForm(), 400, notice)
 
@@ -92,6 +100,7 @@ def messages() -> ResponseReturnValue:
 
 
 @bp.post("/messages/filter")
+@answers_stale_form(_stale_search)
 def filter_messages() -> ResponseReturnValue:
     """Redirect to the URL of the filtered log, in which a handle stands for a number."""
     try:

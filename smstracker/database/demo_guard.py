@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError, SQLAlchemyError
 
-from config import ConfigError
 from smstracker.clock import utcnow
 from smstracker.database.problems import LIVE, NOT_MIGRATED, LiveDatabaseError, explain
+from smstracker.settings.reader import ConfigError
 
 # Messages of a live account; users whom a live installation admitted, by command or by
 # SIGN_IN_ALLOW; its sessions. The first query works on a database of any version, so it comes
@@ -58,12 +58,12 @@ class DemoGuard:
         event.listen(engine, "connect", self._check)
         event.listen(engine, "checkout", self._check_again)
 
-    def _check(self, connection: Any, _record: object) -> None:
+    def _check(self, connection: DBAPIConnection, _record: object) -> None:
         if self._is_live(connection, LIVE_SIGN_QUERIES):
             connection.close()
             raise LiveDatabaseError
 
-    def _check_again(self, connection: Any, _record: object, _proxy: object) -> None:
+    def _check_again(self, connection: DBAPIConnection, _record: object, _proxy: object) -> None:
         """Invalidate all connections if the database is live now; new ones are refused."""
         now = utcnow()
         if abs(now - self._checked_at) < CHECK_INTERVAL:
@@ -72,7 +72,7 @@ class DemoGuard:
             raise InvalidatePoolError
         self._checked_at = now
 
-    def _is_live(self, connection: Any, queries: Iterable[str]) -> bool:
+    def _is_live(self, connection: DBAPIConnection, queries: Iterable[str]) -> bool:
         try:
             return any(_has_row(connection, query) for query in queries)
         except self._errors as error:
@@ -83,7 +83,7 @@ class DemoGuard:
             raise
 
 
-def _has_row(connection: Any, query: str) -> bool:
+def _has_row(connection: DBAPIConnection, query: str) -> bool:
     cursor = connection.cursor()
     cursor.execute(query)
     row = cursor.fetchone()

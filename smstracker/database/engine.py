@@ -1,14 +1,14 @@
 """Engine set-up, column types and upsert for SQLite and PostgreSQL."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
-from typing import Any, TypeVar
+from typing import Any
 
-from flask import current_app, has_request_context, request
+from flask import has_request_context, request
 from sqlalchemy import (
     ColumnClause,
     CursorResult,
@@ -28,7 +28,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
-from config import make_private, sqlite_path
 from smstracker.database.case_folding import fold_text
 from smstracker.database.postgresql_session import (
     set_session_parameters,
@@ -40,13 +39,16 @@ from smstracker.database.sqlite_file import (
     check_exists,
     check_has_tables,
 )
+from smstracker.settings.database_url import sqlite_path
+from smstracker.settings.generated import make_private
+from smstracker.view_marks import ViewMark
 
 # Raised when the database is gone, locked too long, full or read-only (InternalError on
 # PostgreSQL). Nothing was stored.
 UNAVAILABLE = (OperationalError, InterfaceError, InternalError, PoolTimeoutError)
 BUSY_TIMEOUT_MS = 5000  # SQLite's wait for a lock
 MAX_CONNECTIONS = 32  # of a process
-# Execution option of a connection, or attribute of a POST view: BEGIN without the write lock.
+# Execution option of a connection: BEGIN without the write lock.
 READS_ONLY = "smstracker_reads_only"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -59,7 +61,8 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 
-View = TypeVar("View", bound=Callable[..., object])
+# The view writes nothing although its method is POST.
+reads_only = ViewMark("reads_only", True)
 
 
 class Base(DeclarativeBase):
@@ -127,6 +130,13 @@ def excluded(column: str) -> ColumnClause[Any]:
 def affected_rows(result: Result[Any]) -> int:
     """Count the rows that an UPDATE or DELETE has changed."""
     return result.rowcount if isinstance(result, CursorResult) else 0
+
+
+@contextmanager
+def reading_connection(engine: Engine) -> Iterator[Connection]:
+    """Open a connection of its own that takes no write lock."""
+    with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+        yield connection
 
 
 def engine_options(database_url: str, threads: int) -> dict[str, object]:
@@ -224,19 +234,10 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
     connection.create_function("fold_text", 1, fold_text, deterministic=True)
 
 
-def reads_only(view: View) -> View:
-    """Mark a view that writes nothing although its method is POST."""
-    setattr(view, READS_ONLY, True)
-    return view
-
-
-def _is_reading_view() -> bool:
-    return hasattr(current_app.view_functions.get(request.endpoint or ""), READS_ONLY)
-
-
 def _begin_transaction(connection: Connection) -> None:
     """Take the write lock at once, except in requests and connections that only read."""
-    reads_only = connection.get_execution_options().get(READS_ONLY, False) or (
-        has_request_context() and (request.method in SAFE_METHODS or _is_reading_view())
+    is_reading = connection.get_execution_options().get(READS_ONLY, False) or (
+        has_request_context()
+        and (request.method in SAFE_METHODS or reads_only.value_of_current() is not None)
     )
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from config import is_loopback
 from smstracker.carrier import (
     Account,
     CarrierQueryError,
@@ -34,6 +33,7 @@ from smstracker.extensions import settings
 from smstracker.mailer import MailError, current_mailer
 from smstracker.models import MailHealth
 from smstracker.network_errors import explain_mail_error
+from smstracker.settings.addresses import is_loopback
 from smstracker.web.health import database_problem
 
 CLOCK_WARNING, CLOCK_PROBLEM = timedelta(seconds=30), timedelta(minutes=5)

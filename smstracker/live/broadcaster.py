@@ -10,18 +10,20 @@ import logging
 import time
 from collections import Counter, defaultdict
 from threading import Event, Lock, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 from sqlalchemy import Engine, Select
 
-from config import Config
-from smstracker.database.engine import READS_ONLY
+from smstracker.database.engine import reading_connection
 from smstracker.live.commit_watcher import CommitWatcher
 from smstracker.live.event_gaps import EventGaps
 from smstracker.live.event_stream import Stream, abandoned_streams
 from smstracker.models import event_feed
 from smstracker.models.users import live_key_hashes
+
+if TYPE_CHECKING:
+    from config import Config
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class Broadcaster:
     Every event up to `position` has been handed to the streams.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: "Config") -> None:
         self.position = 0
         self._config = config
         self._max_streams = max(config.web_threads - 2, 0) // 2
@@ -203,7 +205,7 @@ class Broadcaster:
             self._end_abandoned()
         streams = self._open_streams()
         hashes = {stream.session_hash for stream in streams}
-        with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+        with reading_connection(engine) as connection:
             open_hashes = live_key_hashes(connection, self._config, hashes)
         self._checked_at = now
         for stream in streams:
@@ -212,7 +214,7 @@ class Broadcaster:
 
 
 def _read(engine: Engine, query: Select[Any]) -> list[Any]:
-    with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+    with reading_connection(engine) as connection:
         return list(connection.execute(query))
 
 

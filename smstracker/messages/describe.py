@@ -11,12 +11,6 @@ from smstracker.sms.error_guide import explain_code
 from smstracker.sms.phone_numbers import format_international
 from smstracker.sms.status import Source, State
 
-# How a status is known, in short; its full words are SOURCE_WORDS.
-SOURCE_NAMES = {
-    Source.SEND: "send request",
-    Source.CALLBACK: "status callback",
-    Source.LOOKUP: "look-up",
-}
 # Reasons of statuses that have no error code.
 NOT_SENT_REASONS = {
     "unreached": "Twilio was not reached",

@@ -6,7 +6,7 @@ from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import READS_ONLY, UtcDateTime, upsert
+from smstracker.database.engine import UtcDateTime, reading_connection, upsert
 from smstracker.extensions import Model, db
 
 # An older problem may have passed: no mail was tried since.
@@ -48,7 +48,7 @@ class MailHealth(Model):
     def latest(cls) -> "MailHealth":
         """Read the row without a lock: strangers see the page of a wrong code."""
         columns = (cls.server_problem, cls.server_at, cls.refusal, cls.refusal_at)
-        with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+        with reading_connection(db.engine) as connection:
             row = connection.execute(select(*columns).where(cls.id == ONLY_ROW_ID)).first()
         return cls(**row._mapping) if row else cls()
 

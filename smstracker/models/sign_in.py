@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import READS_ONLY, UtcDateTime, affected_rows
+from smstracker.database.engine import UtcDateTime, affected_rows, reading_connection
 from smstracker.extensions import Model, db, settings
 from smstracker.models.users import (
     LetInBy,
@@ -141,7 +141,7 @@ class SignInToken(Model):
     @classmethod
     def _exists(cls, condition: ColumnElement[bool]) -> bool:
         """Check without a lock: a stranger's guesses must not block other writers."""
-        with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+        with reading_connection(db.engine) as connection:
             return connection.scalar(select(cls.id).where(condition, cls.is_live())) is not None
 
 

@@ -5,17 +5,20 @@ import secrets
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from sqlalchemy import ForeignKey, Select, String, and_, delete, false, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.sql import ColumnElement
 
-from config import Config
-from mail_addresses import MailAddressError, normalize_email
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert
 from smstracker.extensions import Model, db, settings
+from smstracker.settings.mail_addresses import MailAddressError, normalize_email
+
+if TYPE_CHECKING:
+    from config import Config
 
 SESSION_LIFETIME = timedelta(days=14)
 
@@ -46,13 +49,13 @@ def stored_email(email: str) -> str:
         return email.strip()
 
 
-def is_allowed(config: Config, email: str) -> bool:
+def is_allowed(config: "Config", email: str) -> bool:
     """Check that SIGN_IN_ALLOW names this normalized address or its domain."""
     allow = config.sign_in_allow
     return allow is None or email in allow or "@" + email.rpartition("@")[2] in allow
 
 
-def matches_admission(config: Config, let_in_by: str, email: str) -> bool:
+def matches_admission(config: "Config", let_in_by: str, email: str) -> bool:
     """Check that the reason for a user's admission still holds; a demo admits no live user."""
     if config.demo and let_in_by in LIVE_ADMISSIONS:
         return False
@@ -91,7 +94,7 @@ class User(Model):
     def select_by_email(cls, email: str) -> Select[tuple["User"]]:
         return select(cls).where(cls.email == stored_email(email))
 
-    def has_access(self, config: Config) -> bool:
+    def has_access(self, config: "Config") -> bool:
         """Check that the user is active, and added or still named by SIGN_IN_ALLOW."""
         return self.active and matches_admission(config, self.let_in_by, self.email)
 
@@ -168,7 +171,7 @@ class UserSession(Model):
 
 
 def live_key_hashes(
-    connection: Connection, config: Config, key_hashes: Collection[str]
+    connection: Connection, config: "Config", key_hashes: Collection[str]
 ) -> set[str]:
     """Return those of `key_hashes` whose session is live and whose user still has access."""
     columns = (UserSession.key_hash, User.let_in_by, User.email)
@@ -187,6 +190,6 @@ def signed_in_user(key: str) -> User | None:
     return user
 
 
-def _is_live(config: Config) -> ColumnElement[bool]:
+def _is_live(config: "Config") -> ColumnElement[bool]:
     has_time_left = UserSession.created_at > utcnow() - SESSION_LIFETIME
     return and_(has_time_left, UserSession.is_demo == config.demo, User.active)

@@ -1,9 +1,7 @@
 """Find out why a callback was refused. Nothing here accepts anything."""
 
-import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from config import KEY_ID, Config, is_loopback
 from smstracker.carrier import Signer
 from smstracker.carrier.signatures import (
     FORMER,
@@ -20,8 +18,11 @@ from smstracker.refused import sentences
 from smstracker.refused.misfit import VERIFIED, Refusal, find_misfit
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.signature_variants import Variant, find_variant
+from smstracker.settings.addresses import is_loopback
+from smstracker.settings.twilio import ACCOUNT_SID, KEY_ID
 
-_ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
+if TYPE_CHECKING:
+    from config import Config
 
 
 class Diagnosis(NamedTuple):
@@ -37,7 +38,7 @@ def is_proven(diagnosis: str | None) -> bool:
 
 
 def identify_signer(
-    request: RefusedRequest, config: Config, signatures: Signatures
+    request: RefusedRequest, config: "Config", signatures: Signatures
 ) -> Signer | None:
     """Verify with today's settings; None if the signature does not verify or something was cut."""
     if not request.is_whole:
@@ -47,7 +48,7 @@ def identify_signer(
     return signatures.identify_signer(url, request.form, signature, request.signature_settings)
 
 
-def explain(request: RefusedRequest, config: Config, signatures: Signatures) -> Diagnosis:
+def explain(request: RefusedRequest, config: "Config", signatures: Signatures) -> Diagnosis:
     """Explain a refusal by today's settings; READY if it would be applied now."""
     if request.reason is Refusal.TOO_LARGE:
         return Diagnosis(sentences.TOO_LARGE)
@@ -67,7 +68,7 @@ def explain(request: RefusedRequest, config: Config, signatures: Signatures) -> 
     return _explain_signature(request, config, signatures)
 
 
-def _explain_signed(request: RefusedRequest, config: Config) -> str:
+def _explain_signed(request: RefusedRequest, config: "Config") -> str:
     misfit = find_misfit(request.form, request.target)
     if misfit:
         return _explain_misfit(request, misfit)
@@ -95,7 +96,7 @@ def _explain_misfit(request: RefusedRequest, misfit: Refusal) -> str:
 
 
 def _explain_signature(
-    request: RefusedRequest, config: Config, signatures: Signatures
+    request: RefusedRequest, config: "Config", signatures: Signatures
 ) -> Diagnosis:
     signature = request.signature or ""
     signature_settings = SignatureSettings.parse(request.signature_settings)
@@ -111,7 +112,7 @@ def _explain_signature(
     return _explain_token(request, config, signatures)
 
 
-def _explain_token(request: RefusedRequest, config: Config, signatures: Signatures) -> Diagnosis:
+def _explain_token(request: RefusedRequest, config: "Config", signatures: Signatures) -> Diagnosis:
     account = request.account_sid or ""
     tokens = signatures.diagnostic_tokens(account)
     usual_tokens = (SUBACCOUNT,) if SUBACCOUNT in tokens else (PRIMARY, SECONDARY)
@@ -122,7 +123,7 @@ def _explain_token(request: RefusedRequest, config: Config, signatures: Signatur
         is_own_account = account == config.twilio_account_sid
         setting = "TWILIO_AUTH_TOKEN" if is_own_account else "TWILIO_SUBACCOUNT_TOKENS"
         return Diagnosis(sentences.SIGNED_BY_NONE.format(setting=setting), setting)
-    if _ACCOUNT.fullmatch(account):
+    if ACCOUNT_SID.fullmatch(account):
         return Diagnosis(
             sentences.UNKNOWN_ACCOUNT.format(account=account), "TWILIO_SUBACCOUNT_TOKENS"
         )
@@ -131,7 +132,7 @@ def _explain_token(request: RefusedRequest, config: Config, signatures: Signatur
 
 def _explain_shared_key(
     request: RefusedRequest,
-    config: Config,
+    config: "Config",
     signatures: Signatures,
     signature_settings: SignatureSettings,
 ) -> Diagnosis:
@@ -162,7 +163,9 @@ def _explain_shared_key(
     return _explain_variant(variant, config, (key,))
 
 
-def _explain_variant(variant: Variant, config: Config, usual_secrets: tuple[str, ...]) -> Diagnosis:
+def _explain_variant(
+    variant: Variant, config: "Config", usual_secrets: tuple[str, ...]
+) -> Diagnosis:
     conditions: list[str] = []
     fixes: list[str] = []
     setting: str | None = None

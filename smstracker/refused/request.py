@@ -72,7 +72,7 @@ class RefusedRequest:
         """Whether everything that a signature covers was kept."""
         return self.body_length == len(self.body) and len(self.target) < MAX_TARGET_LENGTH
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, object]:
         return asdict(self)
 
 

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from werkzeug.datastructures import MultiDict
 
@@ -47,7 +46,7 @@ def read_callback(
     )
 
 
-def _payload(form: MultiDict[str, str]) -> dict[str, Any]:
+def _payload(form: MultiDict[str, str]) -> dict[str, object]:
     """Every field but a text; one that is repeated keeps all its values in a list."""
     return {
         name: values[0] if len(values) == 1 else values

@@ -10,8 +10,9 @@ from flask import Blueprint, current_app, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from smstracker.simulator.api_errors import ApiError
+from smstracker.view_marks import ViewMark
 
-LOOKUPS = frozenset({"api.fetch_message", "api.list_messages"})
+is_lookup = ViewMark("is_lookup", True)
 
 
 class LookupLimit:
@@ -65,5 +66,5 @@ def _authenticate() -> None:
 
 def _limit_lookups() -> None:
     limit: LookupLimit = current_app.extensions["lookup_limit"]
-    if request.endpoint in LOOKUPS and not limit.admits():
+    if is_lookup.value_of_current() and not limit.admits():
         raise ApiError(20429)

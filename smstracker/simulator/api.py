@@ -11,7 +11,6 @@ from smstracker.simulator.fault_injection import FaultInjector
 from smstracker.simulator.ledger import Ledger, SimulatedMessage
 from smstracker.simulator.list_request import list_resource
 from smstracker.simulator.scenarios import (
-    CANCELED,
     QUEUED,
     CreateResponse,
     Scenario,
@@ -19,7 +18,7 @@ from smstracker.simulator.scenarios import (
     find_scenario,
 )
 
-from .access import add_checks
+from .access import add_checks, is_lookup
 from .delivery import Delivery
 from .resources import account_resource, message_resource
 
@@ -55,31 +54,15 @@ def create_message(account_sid: str) -> ResponseReturnValue:
 
 
 @api.get("/<account_sid>/Messages.json")
+@is_lookup
 def list_messages(account_sid: str) -> ResponseReturnValue:
     return jsonify(list_resource(account_sid, _ledger().messages(), request.args))
 
 
 @api.get("/<account_sid>/Messages/<sid>.json")
+@is_lookup
 def fetch_message(account_sid: str, sid: str) -> ResponseReturnValue:
     return jsonify(message_resource(account_sid, _find_message(sid)))
-
-
-@api.post("/<account_sid>/Messages/<sid>.json")
-def update_message(account_sid: str, sid: str) -> ResponseReturnValue:
-    _find_message(sid)
-    if request.form.get("Status") == "canceled":
-        return jsonify(message_resource(account_sid, _cancel(sid)))
-    if request.form.get("Body") == "":
-        return jsonify(message_resource(account_sid, _require_finished(_ledger().redact(sid))))
-    raise ApiError(20001)
-
-
-@api.delete("/<account_sid>/Messages/<sid>.json")
-def delete_message(account_sid: str, sid: str) -> ResponseReturnValue:
-    _find_message(sid)
-    _require_finished(_ledger().delete(sid))
-    _delivery().cancel(sid)
-    return "", 204
 
 
 def _ledger() -> Ledger:
@@ -99,36 +82,18 @@ def _fault_injector() -> FaultInjector:
 
 def _find_message(sid: str) -> SimulatedMessage:
     message = _ledger().get(sid)
-    if message is None or message.deleted:
+    if message is None:
         raise ApiError(20404)
     return message
 
 
-def _require_finished(message: SimulatedMessage | None) -> SimulatedMessage:
-    if message is None:
-        raise ApiError(20009)
-    return message
-
-
-def _cancel(sid: str) -> SimulatedMessage:
-    canceled = _ledger().cancel(sid)
-    if canceled is None:
-        raise ApiError(30409)
-    _delivery().cancel(sid)
-    _delivery().schedule(sid, find_scenario(canceled.to), (CANCELED,))
-    return canceled
-
-
 def _schedule_steps(message: SimulatedMessage, scenario: Scenario) -> None:
     steps = _steps(message, scenario)
-    delay = 0.0
-    if message.send_at:
-        delay = (message.send_at - message.created_at).total_seconds()
-    elif scenario.create_response is CreateResponse.AFTER_SENT:
+    if scenario.create_response is CreateResponse.AFTER_SENT:
         immediate_count = 1 + next(i for i, step in enumerate(steps) if step.status == "sent")
         _delivery().run_now(message.sid, scenario, steps[:immediate_count])
         steps = steps[immediate_count:]
-    _delivery().schedule(message.sid, scenario, steps, delay)
+    _delivery().schedule(message.sid, scenario, steps)
 
 
 def _steps(message: SimulatedMessage, scenario: Scenario) -> tuple[ScenarioStep, ...]:

@@ -13,7 +13,6 @@ _REFUSALS = {
     20001: (400, "Bad request"),
     20003: (401, "Authenticate"),
     20004: (405, "Method not allowed"),
-    20009: (409, "The message is not finished yet"),
     20404: (404, "The requested resource was not found"),
     20413: (413, "Request entity too large"),
     20429: (429, "Too Many Requests"),
@@ -29,11 +28,6 @@ _REFUSALS = {
     21620: (400, "Invalid media URL(s)"),
     21623: (400, "Number of media files exceeds allowed limit"),
     21705: (400, "The Messaging Service Sid is invalid."),
-    30409: (409, "This message cannot be canceled"),
-    35111: (400, "SendAt timestamp is missing"),
-    35114: (400, "Scheduling does not support this timestamp"),
-    35115: (400, "Scheduling does not support this timestamp"),
-    35118: (400, "MessagingServiceSid is required to schedule a message"),
 }
 
 # Error codes that an accepted message can get.

@@ -3,7 +3,7 @@
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from werkzeug.datastructures import MultiDict
 
@@ -15,8 +15,6 @@ from .senders import SERVICE_SID
 
 MAX_BODY_CHARACTERS = 1600
 MAX_MEDIA_FILES = 10
-MIN_SCHEDULE_DELAY = timedelta(seconds=300)
-MAX_SCHEDULE_DELAY = timedelta(days=35)
 
 _CHANNEL = r"(?:[a-z]+:)?"
 _RECIPIENT = re.compile(_CHANNEL + r"\+[1-9][0-9]{6,14}")
@@ -39,12 +37,9 @@ class CreateRequest:
     body: str
     media: tuple[str, ...]
     callback: CallbackUrl | None
-    send_at: datetime | None
 
     @property
     def first_status(self) -> str:
-        if self.send_at:
-            return "scheduled"
         return "accepted" if self.service_sid else "queued"
 
     def new_message(self) -> SimulatedMessage:
@@ -62,7 +57,6 @@ class CreateRequest:
             segments=0 if self.service_sid else count_message_segments(self.body),
             created_at=now,
             updated_at=now,
-            send_at=self.send_at,
         )
 
 
@@ -79,7 +73,6 @@ def read_create_request(form: Form, *, reject_unreachable_callbacks: bool) -> Cr
         body=body,
         media=media,
         callback=callback,
-        send_at=_read_send_at(form, service_sid),
     )
 
 
@@ -125,25 +118,6 @@ def _read_callback(form: Form, reject_unreachable: bool) -> CallbackUrl | None:
         raise ApiError(21609) from None
     _require(not (reject_unreachable and callback.is_loopback), 21609)
     return callback
-
-
-def _read_send_at(form: Form, service_sid: str | None) -> datetime | None:
-    if form.get("ScheduleType") != "fixed":
-        return None
-    _require(service_sid is not None, 35118)
-    send_at = read_time(form.get("SendAt", ""), missing=35111, invalid=35114)
-    _require(MIN_SCHEDULE_DELAY < send_at - datetime.now(UTC) <= MAX_SCHEDULE_DELAY, 35115)
-    return send_at
-
-
-def read_time(value: str, *, missing: int, invalid: int) -> datetime:
-    """Parse an ISO 8601 time, GMT without an offset. Raises ApiError."""
-    _require(bool(value), missing)
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise ApiError(invalid) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _require(fulfilled: bool, code: int) -> None:

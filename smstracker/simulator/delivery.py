@@ -100,11 +100,9 @@ class Delivery:
         self._thread = threading.Thread(target=self._run_due_steps, daemon=True)
         self._thread.start()
 
-    def schedule(
-        self, sid: str, scenario: Scenario, steps: Sequence[ScenarioStep], delay: float = 0
-    ) -> None:
-        """Schedule the steps, the first after `delay` seconds and its own delay."""
-        due_at = time.monotonic() + delay / self._speed
+    def schedule(self, sid: str, scenario: Scenario, steps: Sequence[ScenarioStep]) -> None:
+        """Schedule the steps, each after its own delay."""
+        due_at = time.monotonic()
         with self._changed:
             for number, step in enumerate(steps, start=1):
                 due_at += step.delay / self._speed
@@ -119,16 +117,6 @@ class Delivery:
         for step in steps:
             self._ledger.expect(1)
             self._run_step(sid, scenario, step, self._post)
-
-    def cancel(self, sid: str) -> None:
-        """Drop the scheduled steps of a message."""
-        with self._changed:
-            remaining = [step for step in self._scheduled if step.sid != sid]
-            canceled_count = len(self._scheduled) - len(remaining)
-            heapq.heapify(remaining)
-            self._scheduled = remaining
-        self._submit(self._fault_injector.release(sid), self._callback_queue.put)
-        self._ledger.finish(canceled_count)
 
     def close(self, timeout: float = 2) -> None:
         """Stop within about `timeout` seconds, even if a receiver hangs."""

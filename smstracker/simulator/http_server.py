@@ -3,7 +3,7 @@
 import socket
 import threading
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -18,11 +18,11 @@ LOOPBACK = "127.0.0.1"
 class _Handler(WSGIRequestHandler):
     """Logs nothing: request lines and tracebacks can hold numbers."""
 
-    def log(self, type: str, message: str, *args: Any) -> None:
+    def log(self, type: str, message: str, *args: object) -> None:
         pass
 
     def connection_dropped(
-        self, error: BaseException, environ: dict[str, Any] | None = None
+        self, error: BaseException, environ: dict[str, object] | None = None
     ) -> None:
         # Without this, a dropped HTTP/1.1 connection would stay open for the next request.
         self.close_connection = True

@@ -14,7 +14,6 @@ from .callback_url import CallbackUrl
 
 POOL_SENDER = "+15005550199"
 PRICE_PER_SEGMENT = Decimal("-0.00790")
-UNFINISHED = frozenset({"accepted", "scheduled", "queued", "sending", "sent"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,6 @@ class SimulatedMessage:
     """The state of a message at one moment.
 
     With a Messaging Service, `sender` is None and `segments` is 0 until it is queued.
-    `body` keeps the text that was sent, also of a redacted message.
     """
 
     sid: str
@@ -36,19 +34,14 @@ class SimulatedMessage:
     segments: int
     created_at: datetime
     updated_at: datetime
-    send_at: datetime | None = None
     sent_at: datetime | None = None
     error_code: int | None = None
     price: Decimal | None = None
-    redacted: bool = False
-    deleted: bool = False
 
     def copy_with_status(self, status: str, error_code: int | None = None) -> "SimulatedMessage":
         """A copy with another status, and with the fields that change along with it."""
         now = datetime.now(UTC)
         updated = replace(self, status=status, error_code=error_code, updated_at=now)
-        if status == "canceled":
-            return updated
         segments = self.segments or count_message_segments(self.body)
         updated = replace(updated, sender=self.sender or POOL_SENDER, segments=segments)
         if status in ("sent", "delivered") and self.sent_at is None:
@@ -90,12 +83,11 @@ class Ledger:
                 del self._attempts[oldest]
 
     def get(self, sid: str) -> SimulatedMessage | None:
-        """A message, also one that was deleted through the API."""
         with self._changed:
             return self._messages.get(sid)
 
     def messages(self) -> list[SimulatedMessage]:
-        """All messages, oldest first, deleted ones included."""
+        """All messages, oldest first."""
         with self._changed:
             return list(self._messages.values())
 
@@ -106,45 +98,13 @@ class Ledger:
     def change_status(
         self, sid: str, status: str, error_code: int | None = None
     ) -> SimulatedMessage | None:
-        """Change the status; None if the message is canceled, deleted or no longer kept."""
+        """Change the status; None if the message is no longer kept."""
         with self._changed:
             message = self._messages.get(sid)
-            if message is None or message.deleted or message.status == "canceled":
+            if message is None:
                 return None
             self._messages[sid] = updated = message.copy_with_status(status, error_code)
             return updated
-
-    def cancel(self, sid: str) -> SimulatedMessage | None:
-        """Cancel a scheduled message; None if it is not scheduled."""
-        with self._changed:
-            message = self._messages.get(sid)
-            if message is None or message.status != "scheduled":
-                return None
-            self._messages[sid] = canceled = message.copy_with_status("canceled")
-            return canceled
-
-    def redact(self, sid: str) -> SimulatedMessage | None:
-        return self._mark(sid, UNFINISHED - {"sent"}, redacted=True)
-
-    def delete(self, sid: str) -> SimulatedMessage | None:
-        """Mark a message deleted; None before it is final, which `sent` is not."""
-        return self._mark(sid, UNFINISHED, deleted=True)
-
-    def _mark(
-        self, sid: str, disallowed_statuses: frozenset[str], **marks: bool
-    ) -> SimulatedMessage | None:
-        with self._changed:
-            message = self._messages.get(sid)
-            if message is None or message.status in disallowed_statuses:
-                return None
-            marked = replace(
-                message,
-                updated_at=datetime.now(UTC),
-                redacted=message.redacted or marks.get("redacted", False),
-                deleted=message.deleted or marks.get("deleted", False),
-            )
-            self._messages[sid] = marked
-            return marked
 
     def record_attempt(self, attempt: CallbackAttempt) -> None:
         with self._changed:
@@ -170,10 +130,7 @@ class Ledger:
             self._changed.notify_all()
 
     def wait_until_idle(self, timeout: float) -> bool:
-        """Wait until no step or callback is pending; False after `timeout` seconds.
-
-        A scheduled message is pending until it is sent or canceled.
-        """
+        """Wait until no step or callback is pending; False after `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self._pending_count == 0, timeout)
 

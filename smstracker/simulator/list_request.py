@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 from werkzeug.datastructures import MultiDict
 
 from smstracker.simulator.api_errors import ApiError
-from smstracker.simulator.create_request import read_time
 from smstracker.simulator.ledger import SimulatedMessage
 
 from .resources import Resource, account_uri, message_resource
@@ -92,7 +91,7 @@ def _select_page(
 def _filter_messages(
     messages: Sequence[SimulatedMessage], filters: list[Filter]
 ) -> list[SimulatedMessage]:
-    return [m for m in messages if not m.deleted and all(passes(m) for passes in filters)]
+    return [m for m in messages if all(passes(m) for passes in filters)]
 
 
 def _parse_filters(args: Args) -> list[Filter]:
@@ -112,7 +111,7 @@ def _date_filter(name: str, value: str) -> Filter:
 
     It excludes messages that are not sent yet.
     """
-    start = read_time(value, missing=20001, invalid=20001)
+    start = _read_time(value)
     end = start + (timedelta(days=1) if len(value) <= len("YYYY-MM-DD") else timedelta(seconds=1))
     if name == "DateSent":
         start = start.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -133,3 +132,12 @@ def _parse_integer(args: Args, name: str, default: int) -> int:
     if not value.isdecimal() or len(value) > 9:
         raise ApiError(20001)
     return int(value)
+
+
+def _read_time(value: str) -> datetime:
+    """Parse an ISO 8601 time, GMT without an offset. Raises ApiError."""
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise ApiError(20001) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

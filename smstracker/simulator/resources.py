@@ -46,7 +46,7 @@ def message_resource(account_sid: str, message: SimulatedMessage) -> Resource:
         "messaging_service_sid": message.service_sid,
         "to": message.to,
         "from": message.sender,
-        "body": "" if message.redacted else message.body,
+        "body": message.body,
         "direction": "outbound-api",
         "status": message.status,
         "error_code": code,

@@ -53,7 +53,6 @@ class Scenario:
 
 
 QUEUED = ScenarioStep(0.3, "queued")
-CANCELED = ScenarioStep(0, "canceled", recorded=False)
 
 _SENDING = ScenarioStep(0.5, "sending", called_back=False)
 _SENT = ScenarioStep(0.5, "sent")

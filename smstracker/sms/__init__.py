@@ -1,1 +1,1 @@
-"""Vocabulary of text messages. Pure: imports nothing of ours but `typed_text`."""
+"""Vocabulary of text messages. Pure: imports nothing of ours."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import phonenumbers
 
-from typed_text import MixedDigitsError, is_invisible, to_ascii_digits
+from smstracker.sms.typed_text import MixedDigitsError, is_invisible, to_ascii_digits
 
 NO_NUMBER = "Who is it for? Type a phone number."
 SECOND_NUMBER = "That looks like more than one number. Type one number alone."

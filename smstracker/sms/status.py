@@ -62,6 +62,12 @@ class Source(StrEnum):
     LOOKUP = "lookup"
 
 
+# In short, and in full.
+SOURCE_NAMES = {
+    Source.SEND: "send request",
+    Source.CALLBACK: "status callback",
+    Source.LOOKUP: "look-up",
+}
 SOURCE_WORDS = {
     Source.SEND: "Twilio's answer to the send request",
     Source.CALLBACK: "status callback from Twilio",

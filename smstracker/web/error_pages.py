@@ -12,7 +12,7 @@ from werkzeug.routing import RequestRedirect
 from smstracker.clock import format_wait
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import NOT_MIGRATED, WRITE_PROBLEMS, explain, log_reason
-from smstracker.web.guards import is_typed_form_shown
+from smstracker.web.guards import shows_typed_fields
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def error_page(code: int, advice: str | None = None) -> ErrorResponse:
     filled in; the fields of other forms are hidden, so they are kept only after their CSRF token
     was checked: fields that a stranger's page filled in must not get a valid token.
     """
-    is_form_shown = is_typed_form_shown()
+    is_form_shown = bool(shows_typed_fields.value_of_current())
     is_kept = code in RETRYABLE_CODES and (is_form_shown or g.get("csrf_valid"))
     title, default = PAGES.get(code, (HTTPStatus(code).phrase, "Go back and try again."))
     if request.path.endswith(JSON_ERROR_PATHS):

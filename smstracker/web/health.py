@@ -12,8 +12,7 @@ from flask import Blueprint, current_app
 from flask.typing import ResponseReturnValue
 from sqlalchemy import PoolProxiedConnection
 
-from config import sqlite_path
-from smstracker.database.engine import BUSY_TIMEOUT_MS, READS_ONLY
+from smstracker.database.engine import BUSY_TIMEOUT_MS, reading_connection
 from smstracker.database.problems import (
     DISK_FULL,
     LOCKED,
@@ -25,6 +24,7 @@ from smstracker.database.problems import (
     explain,
 )
 from smstracker.extensions import db
+from smstracker.settings.database_url import sqlite_path
 
 log = logging.getLogger(__name__)
 bp = Blueprint("health", __name__)
@@ -51,7 +51,7 @@ def readyz() -> ResponseReturnValue:
 def database_problem() -> DatabaseProblem | None:
     """Why the database cannot be used, or None."""
     try:
-        with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+        with reading_connection(db.engine) as connection:
             current = MigrationContext.configure(connection).get_current_heads()
             connection.rollback()
             if set(current) != set(_script().get_heads()):

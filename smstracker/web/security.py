@@ -4,16 +4,18 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from config import Config
 from smstracker.models.users import SESSION_LIFETIME
 from smstracker.web.request_framing import MAX_BODY_BYTES
+
+if TYPE_CHECKING:
+    from config import Config
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -42,7 +44,7 @@ HEADERS = {
 HSTS = f"max-age={int(timedelta(days=365).total_seconds())}"
 
 
-def flask_settings(config: Config) -> dict[str, Any]:
+def flask_settings(config: "Config") -> dict[str, object]:
     """The settings of Flask and Flask-WTF, derived from ours."""
     return {
         "SECRET_KEY": config.secret_key,
@@ -128,8 +130,8 @@ def init_app(app: Flask) -> None:
         response.headers.extend(HEADERS)
         if config.is_https:
             response.headers["Strict-Transport-Security"] = HSTS
-        if request.endpoint != "static":
-            response.headers.setdefault("Cache-Control", "no-store")
+        # Static files have one of their own.
+        response.headers.setdefault("Cache-Control", "no-store")
         return response
 
     app.after_request(harden)

@@ -11,7 +11,7 @@ from flask import g
 from flask.typing import ResponseReturnValue
 
 from smstracker.extensions import settings
-from smstracker.webhooks.views import bp, refuse_misfit
+from smstracker.webhooks.views import bp, keeps_no_refusal, refuse_misfit
 
 __all__ = ["bp", "compute_proof"]
 
@@ -23,6 +23,7 @@ def compute_proof(nonce: str) -> str:
 
 
 @bp.post("/probe", strict_slashes=False, provide_automatic_options=False)
+@keeps_no_refusal
 def probe() -> ResponseReturnValue:
     """Refuse a status callback that comes here by mistake: it would not be stored."""
     nonce = g.verified_callback.form.get("Nonce")

@@ -18,6 +18,7 @@ from smstracker.refused.misfit import Refusal, find_misfit
 from smstracker.refused.payload import FORM_TYPE, read_form
 from smstracker.refused.request import raw_target
 from smstracker.refused.status_callback import VerifiedCallback, read_callback
+from smstracker.view_marks import ViewMark
 from smstracker.web.request_framing import MAX_BODY_BYTES
 from smstracker.webhooks.body import read_beginning, read_callback_body
 from smstracker.webhooks.quarantine import current_quarantine
@@ -28,8 +29,10 @@ bp = Blueprint("webhooks", __name__, url_prefix="/webhooks/twilio")
 
 PLAIN_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 NOT_STORED = ("Not stored\n", 503, {"Retry-After": "5", **PLAIN_TEXT})
-# Test requests of `flask doctor` are not kept: it would report them as refused callbacks.
-PROBE_ENDPOINT = "webhooks.probe"
+# A refusal there is not kept: `flask doctor` would report its own test request.
+keeps_no_refusal = ViewMark("keeps_no_refusal", True)
+# A path of no view of ours: the address may be all that is wrong with a request.
+is_unknown_address = ViewMark("is_unknown_address", True)
 REFUSAL_BY_CODE = {
     400: Refusal.UNREADABLE,
     403: Refusal.SIGNATURE,
@@ -69,8 +72,8 @@ def verify_signature() -> None:
 
 
 def _refusal_code(code: int) -> int:
-    """404 instead of 403 for an unknown address: it may be all that is wrong."""
-    return 404 if request.endpoint == "webhooks.unknown_path" and code == 403 else code
+    """404 instead of 403 for an unknown address."""
+    return 404 if code == 403 and is_unknown_address.value_of_current() else code
 
 
 def refuse_misfit(code: int) -> NoReturn:
@@ -97,6 +100,7 @@ def status_of_message(public_id: str) -> ResponseReturnValue:
 
 @bp.post("/", defaults={"path": ""}, strict_slashes=False, provide_automatic_options=False)
 @bp.post("/<path:path>", provide_automatic_options=False)
+@is_unknown_address
 def unknown_path(path: str) -> ResponseReturnValue:
     """Refuse an unknown address, so that what Twilio sends there is kept too."""
     refuse_misfit(404)
@@ -125,7 +129,7 @@ def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
 def answer_refusal(error: HTTPException) -> ResponseReturnValue:
     code = error.code or 400
     current_quarantine().log_refusal(error.name)
-    is_kept = request.endpoint != PROBE_ENDPOINT and not isinstance(error, ClientDisconnected)
+    is_kept = not (keeps_no_refusal.value_of_current() or isinstance(error, ClientDisconnected))
     reason = g.get("refusal", REFUSAL_BY_CODE.get(code)) if is_kept else None
     if reason and not current_quarantine().keep(reason):
         return NOT_STORED

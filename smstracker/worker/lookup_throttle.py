@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import READS_ONLY
+from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, receipt_window, settings
 from smstracker.models.jobs import CLOCK_TOLERANCE, ScheduledJob
 from smstracker.models.lookup_queue import (
@@ -44,7 +44,7 @@ class LookupThrottle:
         They reserve slots between the requests of a listing, which would take all slots otherwise.
         """
         rate = settings().lookups_per_second
-        with db.engine.connect().execution_options(**{READS_ONLY: True}) as connection:
+        with reading_connection(db.engine) as connection:
             if not is_anything_due(connection):
                 return LookupBatch([], 0)
         with db.engine.begin() as connection:

@@ -4,8 +4,7 @@ import signal
 import sys
 
 from config import ConfigError, load
-
-from . import SimulatorServer, create_simulator
+from smstracker.simulator import SimulatorServer, create_simulator
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 

@@ -1,13 +1,10 @@
-"""Mail addresses: one spelling each, or the reason for a refusal. Pure.
-
-Beside `config`, because settings are read before the package can be imported.
-"""
+"""Mail addresses: one spelling each, or the reason for a refusal. Pure."""
 
 import re
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
-from typed_text import is_invisible
+from smstracker.sms.typed_text import is_invisible
 
 # The library refuses domains without public mail. A private network may well have mail at
 # name@clinic.local or name@home.arpa, so `_is_reserved` decides.

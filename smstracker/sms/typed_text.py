@@ -1,7 +1,4 @@
-"""Invisible characters and digits of all scripts in typed text. Imports nothing of ours.
-
-Beside `mail_addresses`, because settings are read before the package can be imported.
-"""
+"""Invisible characters and digits of all scripts in text of strangers."""
 
 import unicodedata
 
@@ -16,6 +13,16 @@ def is_invisible(character: str) -> bool:
         "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
     )
     return is_variation_selector or unicodedata.category(character) == "Cf"
+
+
+def escape_invisible(text: str, *, kept: str = "") -> str:
+    """Escape control and other unprintable characters, except those in `kept`."""
+    return "".join(
+        character
+        if character.isprintable() or character in kept
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def to_ascii_digits(text: str) -> str:

@@ -1,0 +1,68 @@
+"""Checks of several settings at once: demo mode beside real settings, settings without effect."""
+
+import re
+from urllib.parse import urlsplit
+
+from smstracker.settings.addresses import is_loopback, parse_base_url
+from smstracker.settings.reader import Reader
+
+# Settings of a real installation only: a demo that has one has lost its credentials.
+REAL_SETTINGS = (
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN",
+    "TWILIO_PHONE_NUMBER",
+    "TWILIO_MESSAGING_SERVICE_SID",
+    "TWILIO_AUTH_TOKEN_SECONDARY",
+    "TWILIO_AUTH_TOKEN_FORMER",
+    "TWILIO_SUBACCOUNT_TOKENS",
+    "TWILIO_WEBHOOK_KEYS",
+    "TWILIO_API_BASE_URL",
+    "MAIL_SERVER",
+    "SIGN_IN_ALLOW",
+)
+# A placeholder that was not filled in. Instructions end it with an ellipsis.
+_PLACEHOLDER_VALUE = re.compile(r".*(…|\.\.\.)|<.*>")
+_UNCHECKED_SETTINGS = (
+    *("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER"),
+    *("TWILIO_SUBACCOUNT_TOKENS", "TWILIO_WEBHOOK_KEYS"),
+    *("MAIL_SERVER", "MAIL_USERNAME", "MAIL_PASSWORD"),
+)
+
+
+def refuse_real_settings(reader: Reader) -> None:
+    """Refuse demo mode, which admits everybody, where a real installation lost its credentials."""
+    if not reader.demo:
+        return
+    names = (name + suffix for name in REAL_SETTINGS for suffix in ("", "_FILE"))
+    signs = [f"{name} is set" for name in names if reader.text(name)]
+    base = parse_base_url(reader.text("PUBLIC_BASE_URL") or "")
+    if base and not is_loopback(urlsplit(base).hostname or ""):
+        signs.append("PUBLIC_BASE_URL is not this machine")
+    if signs:
+        reader.problem("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN", describe_live_signs(*signs))
+
+
+def describe_live_signs(*signs: str) -> str:
+    """Return why demo mode does not start."""
+    text = f"{', '.join(signs[:-1])} and {signs[-1]}" if signs[1:] else signs[0]
+    return (
+        f"not set, but this looks like a real installation: {text}. Set both, or try the demo "
+        "without these settings and with a database of its own"
+    )
+
+
+def refuse_ineffective_settings(reader: Reader) -> None:
+    """Refuse settings without effect: a placeholder, or a setting that another one overrides."""
+    for name in _UNCHECKED_SETTINGS:
+        if any(_PLACEHOLDER_VALUE.fullmatch(part) for part in reader.words(name)):
+            reader.problem(name, "still holds a placeholder; set the real value")
+    if reader.demo:
+        return
+    for name in ("TWILIO_EDGE", "TWILIO_REGION"):
+        # A configured address is never rewritten.
+        if reader.text(name) and reader.text("TWILIO_API_BASE_URL"):
+            reader.problem(name, "does nothing beside TWILIO_API_BASE_URL; remove one of them")
+    for name in ("MAIL_USERNAME", "MAIL_PASSWORD"):
+        if reader.text(name) and not reader.text("MAIL_SERVER"):
+            reader.problem("MAIL_SERVER", f"required, because {name} is set")
+            break

@@ -1,0 +1,66 @@
+"""The address of the database."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from smstracker.settings.addresses import NUMERIC_NAME, parse_host
+from smstracker.settings.generated import make_instance
+from smstracker.settings.reader import Reader
+
+_SQLITE_OPTIONS = {"timeout", "detect_types", "check_same_thread", "cached_statements"}
+
+
+def read_database_url(reader: Reader, name: str) -> str:
+    raw = reader.text(name)
+    if raw is None:
+        if not reader.problems:
+            make_instance(reader.instance)
+        file = "demo.sqlite" if reader.demo else "smstracker.sqlite"
+        return f"sqlite:///{reader.instance / file}"
+    raw = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", raw)
+    try:
+        url = make_url(raw)
+    except (ArgumentError, ValueError):
+        reader.problem(name, "is not a database URL")
+        return raw
+    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+        if sqlite_path(url) is None:
+            reader.problem(name, "must name a file: what is kept in memory is lost")
+        elif url.host:
+            reader.problem(name, "must begin with three slashes, or four for a path from the root")
+        elif "uri" not in url.query and url.query.keys() - _SQLITE_OPTIONS:
+            reader.problem(name, "has an option that SQLite does not know")
+    elif url.drivername != "postgresql+psycopg":
+        reader.problem(name, "must begin with sqlite:/// or postgresql://")
+    elif any(NUMERIC_NAME.fullmatch(host) and not parse_host(host) for host in _find_hosts(url)):
+        reader.problem(name, "has a host that is neither a name nor an IP address")
+    return raw
+
+
+def _find_hosts(url: URL) -> list[str]:
+    """Return the hosts of a PostgreSQL URL, without ports."""
+    query = url.query.get("host", ())
+    query_hosts = [query] if isinstance(query, str) else list(query)
+    hosts = [host for text in (url.host or "", *query_hosts) for host in text.split(",")]
+    return [
+        re.sub(r":[0-9]*$", "", host) if host.count(":") == 1 else host for host in hosts if host
+    ]
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """Return the file of a SQLite URL; None for memory or a temporary file."""
+    path, _, query = (url.database or "").removeprefix("file:").partition("?")
+    options = [*url.query.items(), *(tuple(pair.split("=", 1)) for pair in query.split("&"))]
+    in_memory = ("mode", "memory") in options or ("vfs", "memdb") in options
+    if not path.strip("/ ") or path == ":memory:" or in_memory:
+        return None
+    return Path(unquote(path) if path != url.database else path)
+
+
+def read_web_concurrency(reader: Reader, name: str) -> int:
+    is_sqlite = read_database_url(reader, "DATABASE_URL").startswith("sqlite")
+    return reader.number(name, 1 if reader.demo or is_sqlite else 2, 1, 64)

@@ -1,0 +1,121 @@
+"""Reads declared settings from a mapping and collects every problem, never with a value."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
+_BOOLEANS |= {"0": False, "false": False, "no": False, "off": False}
+
+
+class ConfigError(ValueError):
+    """The settings are not valid; `problems` has one sentence for each fault."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__(
+            "smstracker cannot start:\n" + "\n".join(f"  - {problem}" for problem in problems)
+        )
+
+
+class Reader:
+    """The settings of `env`; `instance` is the folder of what is generated."""
+
+    def __init__(self, env: Mapping[str, str | None], instance: Path) -> None:
+        self.env = {name: value.strip() for name, value in env.items() if value and value.strip()}
+        self.instance = instance
+        self.demo = not (self.text("TWILIO_ACCOUNT_SID") or self.text("TWILIO_AUTH_TOKEN"))
+        self.problems: list[str] = []
+
+    def problem(self, name: str, reason: str) -> None:
+        """Report a problem once, however often the setting is read."""
+        problem = f"{name}: {reason}"
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def text(self, name: str) -> str | None:
+        return self.env.get(name)
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        raw = self.env.get(name)
+        if raw is None:
+            return default
+        if raw.isdecimal() and len(raw) < 12 and low <= int(raw) <= high:
+            return int(raw)
+        self.problem(name, f"must be a whole number from {low} to {high}")
+        return default
+
+    def flag(self, name: str) -> bool:
+        raw = self.env.get(name, "false").lower()
+        if raw not in _BOOLEANS:
+            self.problem(name, "must be true or false")
+        return _BOOLEANS.get(raw, False)
+
+    def words(self, name: str) -> tuple[str, ...]:
+        return tuple(word.strip() for word in self.env.get(name, "").split(",") if word.strip())
+
+    def matching(self, name: str, pattern: re.Pattern[str], shape: str) -> str | None:
+        raw = self.env.get(name)
+        if raw is not None and not pattern.fullmatch(raw):
+            self.problem(name, f"must be {shape}")
+        return raw
+
+    def parsed(self, name: str, default: T, parse: Callable[[str], T | None], shape: str) -> T:
+        raw = self.env.get(name)
+        if raw is None:
+            return default
+        value = parse(raw)
+        if value is None:
+            self.problem(name, f"must be {shape}")
+            return default
+        return value
+
+
+Read = Callable[[Reader, str], T]
+Check = Callable[[Reader], None]
+
+
+def setting(
+    name: str, read: Read[T], *, also: str = "", secret: bool = False, after: Check | None = None
+) -> T:
+    """Declare the field of a dataclass as a setting that `read(reader, name)` returns.
+
+    `also` has further names that it reads; `after` checks several settings before this one is
+    read. A secret stays out of the repr.
+    """
+    metadata = {"read": read, "names": (name, *also.split()), "after": after}
+    return cast(T, field(repr=not secret, metadata=metadata))
+
+
+def whole_number(default: int, low: int, high: int) -> Read[int]:
+    return lambda reader, name: reader.number(name, default, low, high)
+
+
+def matching(pattern: re.Pattern[str], shape: str) -> Read[str | None]:
+    return lambda reader, name: reader.matching(name, pattern, shape)
+
+
+def parsed(default: T, parse: Callable[[str], T | None], shape: str) -> Read[T]:
+    return lambda reader, name: reader.parsed(name, default, parse, shape)
+
+
+def setting_names(declaration: type[Any]) -> frozenset[str]:
+    """The names of the settings that a dataclass declares."""
+    return frozenset(
+        name for item in fields(declaration) for name in item.metadata.get("names", ())
+    )
+
+
+def read_settings(declaration: type[Any], reader: Reader) -> dict[str, object]:
+    """Read all settings of a dataclass, in the order of their declaration."""
+    return {item.name: _read(item, reader) for item in fields(declaration) if item.metadata}
+
+
+def _read(item: Field[object], reader: Reader) -> object:
+    if item.metadata["after"]:
+        item.metadata["after"](reader)
+    return item.metadata["read"](reader, item.metadata["names"][0])

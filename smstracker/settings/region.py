@@ -1,0 +1,14 @@
+"""The region of phone numbers that are typed without a country code."""
+
+import phonenumbers
+
+from smstracker.settings.reader import parsed
+
+
+def _parse_region(raw: str) -> str | None:
+    return raw.upper() if raw.upper() in phonenumbers.SUPPORTED_REGIONS else None
+
+
+read_region = parsed(
+    "US", _parse_region, "a two-letter region such as US, or GB for the United Kingdom"
+)

@@ -1,0 +1,121 @@
+"""Credentials and senders at Twilio; in demo mode generated ones."""
+
+import re
+
+from smstracker.settings.generated import read_or_generate
+from smstracker.settings.reader import Reader, matching
+from smstracker.sms.messaging_service import SERVICE_SID
+
+DEMO_PHONE_NUMBER = "+15005550006"
+DEMO_KEY_ID = "webhooks_sharedkey_demo"
+ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
+# An Auth Token; with a curly quote around it, it could not even be sent.
+_AUTH_TOKEN = re.compile(r"[!#-&(-_a-~]+")
+_UNQUOTED_SHAPE = "the token alone, without blanks, quotes and accents"
+# Of a shared webhook key.
+KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+# E.164, a short code, or an alphanumeric sender with at least one letter. Twilio decides which
+# other characters a country accepts; "+4915O1234" with a letter O is a typo.
+_SENDER = re.compile(
+    r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])(?!\+[0-9])[A-Za-z0-9 &+_-]{1,11}"
+)
+_EDGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+read_token = matching(_AUTH_TOKEN, _UNQUOTED_SHAPE)
+read_service_sid = matching(SERVICE_SID, "MG followed by 32 hexadecimal digits")
+_match_edge = matching(_EDGE, "an edge of Twilio's such as dublin")
+_match_region = matching(_EDGE, "a region of Twilio's such as ie1")
+
+
+def read_edge(reader: Reader, name: str) -> str | None:
+    edge = _match_edge(reader, name)
+    return None if reader.demo else edge
+
+
+def read_region(reader: Reader, name: str) -> str | None:
+    region = _match_region(reader, name)
+    return None if reader.demo else region
+
+
+def read_account_sid(reader: Reader, name: str) -> str:
+    """Return the account; outside demo mode, also check that what goes with it is set."""
+    if reader.demo:
+        account = _generate(reader, "demo-account-sid")
+        return f"AC{account}" if account else ""
+    for required, other in (
+        ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
+        ("TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID"),
+    ):
+        if not reader.text(required):
+            reader.problem(required, f"required, because {other} is set")
+    shape = "AC followed by 32 hexadecimal digits"
+    if (reader.text(name) or "").startswith("SK"):
+        shape += ": with an API key (SK…), callbacks cannot be verified"
+    sid = reader.matching(name, ACCOUNT_SID, shape)
+    if not (reader.words("TWILIO_PHONE_NUMBER") or reader.text("TWILIO_MESSAGING_SERVICE_SID")):
+        reader.problem(
+            "TWILIO_PHONE_NUMBER", "set this or TWILIO_MESSAGING_SERVICE_SID: there is no sender"
+        )
+    return sid or ""
+
+
+def read_auth_token(reader: Reader, name: str) -> str:
+    if reader.demo:
+        return _generate(reader, "demo-auth-token") or ""
+    return read_token(reader, name) or ""
+
+
+def read_secondary_token(reader: Reader, name: str) -> str | None:
+    if not reader.demo:
+        return read_token(reader, name)
+    return _generate(reader, "demo-auth-token-secondary")
+
+
+def _generate(reader: Reader, name: str) -> str | None:
+    """Return a secret of demo mode; None, and no file, once there is a problem."""
+    return None if reader.problems else read_or_generate(reader.instance, name)
+
+
+def read_subaccount_tokens(reader: Reader, name: str) -> dict[str, str]:
+    tokens: dict[str, str] = {}
+    for pair in reader.words(name):
+        account, _, token = (part.strip() for part in pair.partition(":"))
+        if not ACCOUNT_SID.fullmatch(account) or not token:
+            reader.problem(name, "must be a comma list of account SID:token, such as AC…:…")
+            break
+        if account == reader.text("TWILIO_ACCOUNT_SID"):
+            reader.problem(name, "names TWILIO_ACCOUNT_SID, whose token is TWILIO_AUTH_TOKEN")
+            break
+        if not _AUTH_TOKEN.fullmatch(token):
+            reader.problem(name, f"must have after each SID {_UNQUOTED_SHAPE}")
+            break
+        tokens[account] = token
+    return tokens
+
+
+def read_webhook_keys(reader: Reader, name: str) -> dict[str, str]:
+    if reader.demo:
+        key = _generate(reader, "demo-webhook-key")
+        return {DEMO_KEY_ID: key} if key else {}
+    keys: dict[str, str] = {}
+    for pair in reader.words(name):
+        key_id, _, secret = (part.strip() for part in pair.partition(":"))
+        if not KEY_ID.fullmatch(key_id) or not secret:
+            reader.problem(name, "must be a comma list of key id:secret")
+            break
+        if key_id in keys:
+            reader.problem(name, "names the same key id twice")
+            break
+        keys[key_id] = secret
+    return keys
+
+
+def read_phone_numbers(reader: Reader, name: str) -> tuple[str, ...]:
+    numbers = reader.words(name)
+    if not all(_SENDER.fullmatch(number) for number in numbers):
+        reader.problem(
+            name,
+            "must be a number like +15005550006 (several are separated by commas), "
+            "a short code or an alphanumeric sender",
+        )
+    return numbers or ((DEMO_PHONE_NUMBER,) if reader.demo else ())
