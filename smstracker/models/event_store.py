@@ -30,7 +30,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.models.events import StatusEvent, StatusUpdate
-from smstracker.models.insight_rollups import InsightChange
+from smstracker.models.insight_coverage import request_recount
 from smstracker.models.messages import Message
 from smstracker.models.status_transitions import apply_transition
 from smstracker.sms.status import Source
@@ -218,7 +218,7 @@ def update_message_facts(connection: Connection, message_id: int, **facts: Any) 
     if values:
         connection.execute(update(Message).where(Message.id == message_id).values(values))
     if values.keys() & COUNTED_COLUMNS:
-        connection.execute(insert(InsightChange).values(message_id=message_id))
+        request_recount(connection, [message_id])
 
 
 def _bind_sid(connection: Connection, message_id: int | None, sid: str) -> int | None:
