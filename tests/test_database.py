@@ -21,8 +21,10 @@ from smstracker.messages import search, search_filters
 from smstracker.messages.search import SearchFilters
 from smstracker.messages.state_counts import counts_query
 from smstracker.messages.url_filters import read_filters
-from smstracker.models import Message, RateLimit, StatusEvent, User, totals_query
+from smstracker.models import Message, RateLimit, StatusEvent, User
 from smstracker.models.callback_store import _APPEND_CALLBACK
+from smstracker.models.creation_time import first_message_query
+from smstracker.models.insight_rollups import EVERYONE
 from smstracker.models.messages import Content
 from smstracker.models.status_transitions import conditional_update
 from smstracker.sms.status import State
@@ -234,7 +236,7 @@ def test_hot_queries_never_scan_the_messages(many_messages: Flask, alice: Person
             .offset(29)
             .limit(1),
             "events": StatusEvent.select_for_message(7),
-            "first of everyone": totals_query.first_message_query(None),
+            "first of everyone": first_message_query(EVERYONE),
         }
         for name, query in queries.items():
             assert not is_scan(plan(query)), (name, plan(query))

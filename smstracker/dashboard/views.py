@@ -94,7 +94,7 @@ def messages() -> ResponseReturnValue:
     except FilterError as error:
         return render_log_problem(request.args, str(error)), 422
     # Before the rows are read: what changes meanwhile is streamed again.
-    position = event_feed.settled_position()
+    position = event_feed.settled_position(db.session.connection())
     before, after = request.args.get("before"), request.args.get("after")
     return render_log(log_filters, read_page(log_filters.search_filters, before, after), position)
 
@@ -176,7 +176,7 @@ def send() -> ResponseReturnValue:
 
 @bp.get("/messages/<uuid:public_id>")
 def message(public_id: uuid.UUID) -> ResponseReturnValue:
-    position = event_feed.settled_position()
+    position = event_feed.settled_position(db.session.connection())
     message = get_own_message(public_id)
     events = db.session.scalars(StatusEvent.select_for_message(message.id)).all()
     return render_template(

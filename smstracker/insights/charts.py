@@ -1,14 +1,10 @@
 """The bars of the page, by hour, day or week of the reader's zone. Pure."""
 
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from smstracker.insights.query import OutcomeCount
-from smstracker.models.insight_rollups import HALF_HOUR
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
 
@@ -51,16 +47,12 @@ def bar_starts(
 
 
 def bars(
-    outcomes: Iterable[OutcomeCount], unit: str, starts: Sequence[datetime], zone: ZoneInfo
+    outcomes: Iterable[dict[State, int]], unit: str, starts: Iterable[datetime], zone: ZoneInfo
 ) -> list[Bar]:
-    """A bar for each start; an outcome from before the first counts in the first."""
-    counters: list[Counter[State]] = [Counter() for _ in starts]
-    for outcome in outcomes:
-        index = max(bisect_right(starts, outcome.bucket_start) - 1, 0)
-        counters[index][outcome.state] += outcome.count
+    """A bar for each start, with its outcomes."""
     return [
         _bar(unit, start.astimezone(zone), counts)
-        for start, counts in zip(starts, counters, strict=True)
+        for start, counts in zip(starts, outcomes, strict=True)
     ]
 
 
@@ -87,19 +79,14 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
-def _bar(unit: str, local: datetime, counts: Counter[State]) -> Bar:
+def _bar(unit: str, local: datetime, counts: dict[State, int]) -> Bar:
     label = f"{local:%-d %b %Y}"
     tick = f"{local:%-d %b}"
     if unit == "hour":
         label, tick = f"{label}, {local:%H:%M %Z}", f"{local:%H:%M}"
     if unit == "week":
         label = f"Week of {label}"
-    return Bar(label, tick, {state: counts[state] for state in State})
-
-
-def splits_half_hours(starts: Iterable[datetime]) -> bool:
-    """Whether bars start inside a counted half hour."""
-    return any(start.timestamp() % HALF_HOUR for start in starts)
+    return Bar(label, tick, counts)
 
 
 def axis(highest: int) -> list[int]:

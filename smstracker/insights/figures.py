@@ -7,7 +7,6 @@ from decimal import Decimal
 
 import phonenumbers
 
-from smstracker.insights.query import OutcomeCount
 from smstracker.sms.status import State
 
 MIN_SAMPLES = 20  # for percentiles
@@ -24,24 +23,19 @@ class DurationStats:
     percentiles: tuple[int, int, int] | None
 
 
-def totals_by_state(outcomes: Iterable[OutcomeCount]) -> dict[State, int]:
-    totals = dict.fromkeys(State, 0)
-    for outcome in outcomes:
-        totals[outcome.state] += outcome.count
-    return totals
+def totals_by_state(outcomes: Iterable[dict[State, int]]) -> dict[State, int]:
+    bars = list(outcomes)
+    return {state: sum(counts[state] for counts in bars) for state in State}
 
 
-def failures_by_code(outcomes: Iterable[OutcomeCount]) -> list[tuple[str | None, int]]:
-    """(error code, failures), most frequent first."""
-    counts: Counter[str | None] = Counter()
-    for outcome in outcomes:
-        if outcome.state is State.FAILED:
-            counts[outcome.error_code] += outcome.count
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0] or ""))
+def sort_failures(failures: Mapping[str, int]) -> list[tuple[str | None, int]]:
+    """(error code, failures), most frequent first; None without a code."""
+    ordered = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
+    return [(code or None, count) for code, count in ordered]
 
 
 def durations_by_sender(
-    durations: Mapping[str | None, Counter[int]], *, show_numbers: bool
+    durations: Mapping[str, Counter[int]], *, show_numbers: bool
 ) -> list[DurationStats]:
     """Statistics for each sender; without `show_numbers`, a number is cut to its last digits."""
     return _duration_stats(
@@ -52,25 +46,21 @@ def durations_by_sender(
 def durations_by_country(durations: Mapping[str, Counter[int]]) -> list[DurationStats]:
     """Statistics for each calling code."""
     return _duration_stats(
-        (describe_calling_code(prefix), seconds) for prefix, seconds in durations.items()
+        (describe_calling_code(code), seconds) for code, seconds in durations.items()
     )
 
 
-def _sender_name(sender: str | None, show_numbers: bool) -> str:
-    if sender is None:
+def _sender_name(sender: str, show_numbers: bool) -> str:
+    if not sender:
         return "Messaging Service"
     is_number = sender.lstrip("+").isdecimal()
     return f"…{sender[-4:]}" if is_number and not show_numbers else sender
 
 
-def describe_calling_code(number_prefix: str) -> str:
-    """The calling code that a number begins with, and the main one of its regions."""
-    for length in range(1, len(number_prefix) + 1):
-        code = int(number_prefix[:length])
-        region = phonenumbers.region_code_for_country_code(code)
-        if region != "ZZ":
-            return f"+{code}" if region == "001" else f"+{code} ({region})"
-    return f"+{number_prefix}"
+def describe_calling_code(code: str) -> str:
+    """A calling code, and the main one of its regions."""
+    region = phonenumbers.region_code_for_country_code(int(code))
+    return f"+{code}" if region in ("001", "ZZ") else f"+{code} ({region})"
 
 
 def _duration_stats(durations: Iterable[tuple[str, Counter[int]]]) -> list[DurationStats]:
@@ -101,12 +91,11 @@ def _percentile(seconds: Counter[int], percent: int) -> int:
     raise ValueError("there are no samples")
 
 
-def prices(spend: Mapping[str | None, tuple[int, int]]) -> list[tuple[str, Decimal, int]]:
+def prices(spend: Mapping[str, tuple[int, int]]) -> list[tuple[str, Decimal, int]]:
     """(currency, sum, messages) of the messages whose price is known."""
     return sorted(
         (currency, Decimal(micros) / 1_000_000, count)
         for currency, (micros, count) in spend.items()
-        if currency
     )
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from smstracker.insights import charts, figures
 from smstracker.insights.charts import Bar
 from smstracker.insights.figures import DurationStats
-from smstracker.insights.query import first_message_at, measure
+from smstracker.insights.query import first_counted_at, measure
 from smstracker.messages.search_filters import NO_CODE
 from smstracker.sms.error_guide import explain_code
 from smstracker.sms.status import State
@@ -45,7 +45,6 @@ class Insights:
     failures: list[FailureRow]
     by_sender: list[DurationStats]
     by_country: list[DurationStats]
-    splits_half_hours: bool
     prices: list[tuple[str, Decimal, int]]
     as_of: datetime | None
     complete_since: datetime | None
@@ -60,7 +59,7 @@ class Insights:
 
 def build_insights(owner_id: int | None, period: TimeRange, now: datetime) -> Insights:
     """The page of one owner, or of all if `owner_id` is None."""
-    unit, starts = charts.bar_starts(period, first_message_at(owner_id), now)
+    unit, starts = charts.bar_starts(period, first_counted_at(owner_id), now)
     result = measure(owner_id, period, now, starts)
     totals = figures.totals_by_state(result.outcomes)
     bars = charts.bars(result.outcomes, unit, starts, ZoneInfo(period.zone))
@@ -76,12 +75,11 @@ def build_insights(owner_id: int | None, period: TimeRange, now: datetime) -> In
         axis=charts.axis(max(bar.total for bar in bars)),
         failures=[
             _failure_row(code, count, totals[State.FAILED])
-            for code, count in figures.failures_by_code(result.outcomes)
+            for code, count in figures.sort_failures(result.failures)
         ],
-        by_sender=figures.durations_by_sender(result.sums.by_sender, show_numbers=show_numbers),
-        by_country=figures.durations_by_country(result.sums.by_prefix),
-        splits_half_hours=charts.splits_half_hours(starts),
-        prices=figures.prices(result.sums.spend),
+        by_sender=figures.durations_by_sender(result.by_sender, show_numbers=show_numbers),
+        by_country=figures.durations_by_country(result.by_calling_code),
+        prices=figures.prices(result.spend),
         as_of=result.as_of,
         complete_since=result.complete_since,
     )

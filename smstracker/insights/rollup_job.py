@@ -1,100 +1,189 @@
-"""The worker job that rolls up for /insights what does not change every minute.
+"""The worker job that counts messages for /insights ahead.
 
-Each step reads first and writes in one short transaction; it writes nothing if another worker has
-written since the read, so that no rollup is older than the cursor says.
+Each step reads first and writes in one short transaction. It writes nothing if another worker has
+written since the read. So the rollups and the cursor always fit each other, and counting a bucket
+again changes nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from time import monotonic
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete, insert, literal, select, union_all
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
-from smstracker.models import insight_buckets, insight_cursor
-from smstracker.models.insight_buckets import CountedBucket
-from smstracker.models.insight_cursor import RollupCursor
-from smstracker.models.insight_rollups import DAY, HALF_HOUR
-from smstracker.models.totals_query import count_by_owner, from_epoch, merge_ranges
+from smstracker.models.creation_time import (
+    bucket_start,
+    created_within,
+    first_message_query,
+    from_epoch,
+)
+from smstracker.models.event_feed import (
+    CursorPosition,
+    EventTail,
+    create_cursor,
+    read_cursor,
+    settled_position,
+)
+from smstracker.models.events import StatusEvent
+from smstracker.models.insight_counts import ROLLUPS, count, rollup_rows
+from smstracker.models.insight_coverage import NAME, Coverage, read_coverage, store_coverage
+from smstracker.models.insight_rollups import (
+    DAY,
+    EVERYONE,
+    QUARTER,
+    EpochRange,
+    InsightRecount,
+    Rollup,
+)
+from smstracker.models.messages import Message
+from smstracker.models.users import User
 
 # Newer messages change too often, and more of them are created.
 MIN_AGE = timedelta(hours=1)
-MAX_HALF_HOURS = 24  # in one step
-MAX_DAYS = 2  # in one step
+MAX_EVENTS = 1_000  # in one step
+MAX_QUARTERS = 24  # in one step
+MAX_EXTRA_READS = 2  # to see whether a missing event was rolled back
 MAX_RUN_SECONDS = 5.0  # because silent messages wait for the same worker
+# The rows of each table, and the ranges that were counted.
+Counts = list[tuple[type[Rollup], list[EpochRange], list[dict[str, Any]]]]
 
 
 def roll_up(_last_done: datetime | None) -> Iterator[int]:
     """Count new and changed buckets, newest first; yields the amount of work of each step."""
     ends_at = monotonic() + MAX_RUN_SECONDS
-    for step in (follow_changes, count_half_hours, roll_up_days):
+    for step in (start, recount_changed, count_newest, count_older):
         while done := step(utcnow()):
             yield done
             if monotonic() > ends_at:
                 return
 
 
-def follow_changes(now: datetime) -> int:
-    """Mark the buckets that events have changed; the number of events and changes followed."""
-    changed: set[int] = set()
-    changed_at = None
+def start(now: datetime) -> int:
+    """Create the cursor, and cover nothing yet; 0 if that is done."""
     with _reading() as connection:
-        before = insight_cursor.read_cursor(connection)
-        after = insight_cursor.next_cursor(connection, before, now)
-        if before and after:
-            changed = insight_cursor.changed_buckets(connection, before, after)
-            if changed:
-                changed_at = insight_cursor.first_unfollowed_at(connection, before)
-    if after is None:
-        return 0
-    with db.engine.begin() as connection:
-        if before is None:
-            insight_cursor.create_cursor(connection, after)
-        elif insight_cursor.advance(connection, before, after):
-            insight_cursor.delete_followed_changes(connection, after)
-            insight_buckets.mark_changed(connection, changed, changed_at or now)
-    return insight_cursor.count_followed(before, after)
-
-
-def count_half_hours(now: datetime) -> int:
-    """Count the newest half hours without current counts; their number."""
-    with _reading() as connection:
-        cursor = insight_cursor.read_cursor(connection)
-        if cursor is None or not cursor.is_started:
+        if read_cursor(connection, NAME) is not None:
             return 0
-        starts = insight_buckets.uncounted_half_hours(connection, now, now - MIN_AGE)
-        starts = starts[:MAX_HALF_HOURS]
-        ranges = [(from_epoch(start), from_epoch(start + HALF_HOUR)) for start in starts]
-        totals_by_key = count_by_owner(connection, merge_ranges(ranges), now)
-    buckets = {start: CountedBucket(start, HALF_HOUR) for start in starts}
-    for (owner_id, start), totals in totals_by_key.items():
-        buckets[start].add(owner_id, totals)
-    return _store(cursor, list(buckets.values()), now)
-
-
-def roll_up_days(now: datetime) -> int:
-    """Roll up the newest days whose half hours are all counted; their number."""
-    with _reading() as connection:
-        cursor = insight_cursor.read_cursor(connection)
-        if cursor is None or not cursor.is_started:
-            return 0
-        days = insight_buckets.days_to_roll_up(connection, now)[:MAX_DAYS]
-        buckets = [CountedBucket(day, DAY, stale_at) for day, stale_at in days]
-        for bucket in buckets:
-            for owner_id, totals in insight_buckets.half_hour_rollups(connection, bucket.start):
-                bucket.add(owner_id, totals)
-    return _store(cursor, buckets, now)
-
-
-def _store(cursor: RollupCursor, buckets: Sequence[CountedBucket], now: datetime) -> int:
-    if not buckets:
-        return 0
+        # No bucket is counted yet that earlier events could change.
+        position = settled_position(connection)
+    yesterday = int(now.timestamp()) // DAY * DAY - DAY
     with db.engine.begin() as connection:
-        if insight_cursor.advance(connection, cursor):
-            insight_buckets.store_buckets(connection, buckets, now)
-    return len(buckets)
+        if create_cursor(connection, NAME, position):
+            store_coverage(connection, Coverage(yesterday, yesterday))
+    return 1
+
+
+def recount_changed(_now: datetime) -> int:
+    """Count the buckets again in which something has changed; the number of changes."""
+    with _reading() as connection:
+        cursor, coverage = _read_state(connection)
+        position, quarters = _read_events(connection, cursor, coverage)
+        requested = select(InsightRecount.quarter).distinct().limit(MAX_QUARTERS)
+        quarters |= set(connection.scalars(requested))
+        requests = select(InsightRecount.id).where(InsightRecount.quarter.in_(quarters))
+        request_ids = connection.scalars(requests.limit(MAX_EVENTS)).all()
+        counts: Counts = []
+        for table in ROLLUPS:
+            buckets = coverage.changed_buckets(table, quarters)
+            ranges = [(start, start + table.width) for start in sorted(buckets)]
+            counts += _count(connection, table, ranges)
+    done = position - cursor.position + len(request_ids)
+    if done:
+        with db.engine.begin() as connection:
+            if cursor.advance(connection, position):
+                is_done = InsightRecount.id.in_(request_ids)
+                connection.execute(delete(InsightRecount).where(is_done))
+                _replace(connection, counts)
+    return done
+
+
+def _read_events(
+    connection: Connection, cursor: CursorPosition, coverage: Coverage
+) -> tuple[int, set[int]]:
+    """The next position, and the counted quarters with events before it."""
+    quarter = bucket_start(QUARTER)
+    query = select(StatusEvent.id, quarter).outerjoin(Message, Message.id == StatusEvent.message_id)
+    tail = EventTail(cursor.position)
+    rows = [*tail.read(connection, query, MAX_EVENTS)]
+    for _ in range(MAX_EXTRA_READS if tail.has_gaps else 0):
+        rows += tail.read(connection, query, MAX_EVENTS)
+    quarters: set[int] = set()
+    for event_id, changed in sorted(rows, key=lambda row: row[0]):
+        if event_id > tail.position:
+            break
+        if changed is not None and coverage.since <= changed < coverage.until:
+            if changed not in quarters and len(quarters) == MAX_QUARTERS:
+                return event_id - 1, quarters
+            quarters.add(changed)
+    return tail.position, quarters
+
+
+def count_newest(now: datetime) -> int:
+    """Count the next hours up to MIN_AGE ago, or fewer than before if the clock was put back."""
+    with _reading() as connection:
+        cursor, coverage = _read_state(connection)
+        newest = int((now - MIN_AGE).timestamp()) // QUARTER * QUARTER
+        until = min(newest, coverage.until + MAX_QUARTERS * QUARTER)
+        if until == coverage.until:
+            return 0
+        counts: Counts = []
+        for table in ROLLUPS:
+            start, end = (at // table.width * table.width for at in (coverage.until, until))
+            counts += _count(connection, table, [(start, end)])
+    since = min(coverage.since, until // DAY * DAY)
+    return _store(cursor, Coverage(since, until), counts)
+
+
+def count_older(_now: datetime) -> int:
+    """Count the newest day before those that are counted."""
+    with _reading() as connection:
+        cursor, coverage = _read_state(connection)
+        first_at = connection.scalar(first_message_query(EVERYONE))
+        if first_at is None or coverage.since <= first_at.timestamp():
+            return 0
+        since = coverage.since - DAY
+        counts: Counts = []
+        for table in ROLLUPS:
+            counts += _count(connection, table, [(since, coverage.since)])
+    return _store(cursor, Coverage(since, coverage.until), counts)
+
+
+def _read_state(connection: Connection) -> tuple[CursorPosition, Coverage]:
+    cursor = read_cursor(connection, NAME)
+    return cursor or CursorPosition(NAME, 0, 0), read_coverage(connection)
+
+
+def _count(connection: Connection, table: type[Rollup], ranges: list[EpochRange]) -> Counts:
+    ranges = [(start, end) for start, end in ranges if start < end]
+    if not ranges:
+        return []
+    times = [(from_epoch(start), from_epoch(end)) for start, end in ranges]
+    totals = count(connection, table, partial(created_within, ranges=times))
+    return [(table, ranges, rollup_rows(table, totals, is_deleted=False))]
+
+
+def _store(cursor: CursorPosition, coverage: Coverage, counts: Counts) -> int:
+    with db.engine.begin() as connection:
+        if cursor.advance(connection):
+            store_coverage(connection, coverage)
+            _replace(connection, counts)
+    return 1
+
+
+def _replace(connection: Connection, counts: Counts) -> None:
+    # With the owners, the keys of the tables are used.
+    owners = union_all(select(User.id), select(literal(EVERYONE)))
+    for table, ranges, rows in counts:
+        for start, end in ranges:
+            is_counted = (~table.is_deleted, table.owner_id.in_(owners))
+            in_range = (table.bucket >= start, table.bucket < end)
+            connection.execute(delete(table).where(*is_counted, *in_range))
+        if rows:
+            connection.execute(insert(table), rows)
 
 
 def _reading() -> Connection:

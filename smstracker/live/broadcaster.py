@@ -4,22 +4,27 @@ It polls the events instead of having the database announce them: PostgreSQL's N
 of the whole instance at every commit and does not pass PgBouncer, and SQLite has no such thing. So
 callbacks pay nothing, any number of processes can follow, and the same code reads both databases.
 It holds no connection and no transaction between two polls.
+
+Streams get an event as soon as it is visible, although one with a lower id may follow: a page reads
+the messages anew, so the order does not matter, and a transaction that hangs delays only its own
+events. The position that a page goes on from is a settled one.
 """
 
 import logging
 import time
+import uuid
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flask import Flask
-from sqlalchemy import Engine, Select
+from sqlalchemy import Engine, Row
 
 from smstracker.database.engine import reading_connection
 from smstracker.live.commit_watcher import CommitWatcher
-from smstracker.live.event_gaps import EventGaps
 from smstracker.live.event_stream import Stream, abandoned_streams
-from smstracker.models import event_feed
+from smstracker.models.event_feed import EventTail, select_changes
 from smstracker.models.users import live_key_hashes
 
 if TYPE_CHECKING:
@@ -62,7 +67,7 @@ class Broadcaster:
         self._is_running = False
         self._thread: Thread | None = None
         self._stopped = Event()
-        self._gaps = EventGaps(0)
+        self._tail = EventTail(0)
         self._to_wake: dict[Stream, None] = {}  # the longest waiting first
         self._checked_at = 0.0
         self._rate = 0.0  # events a second
@@ -130,7 +135,7 @@ class Broadcaster:
             return list(self._streams)
 
     def _start(self, engine: Engine, position: int) -> None:
-        self.position, self._gaps, self._to_wake = position, EventGaps(position), {}
+        self.position, self._tail, self._to_wake = position, EventTail(position), {}
         self._thread = Thread(target=self._run, args=[engine], name="broadcaster", daemon=True)
         self._thread.start()
         self._is_running = True
@@ -177,21 +182,16 @@ class Broadcaster:
         """Hand the streams what has become visible since the last poll; the number of events."""
         count = 0
         while True:
-            now = time.monotonic()
-            gaps = self._gaps
-            query = event_feed.select_changes(gaps.newest_id, gaps.missing_ids, BATCH_SIZE)
-            rows = _read(engine, query)
+            rows = _read(engine, self._tail)
             changed: defaultdict[int, set[str]] = defaultdict(set)
-            for event_id, owner_id, public_id in rows:
-                gaps.add(event_id, now)
+            for _event_id, owner_id, public_id in rows:
                 if owner_id is not None:
                     changed[owner_id].add(str(public_id))
             for stream in self._open_streams() if changed else ():
                 if stream.owner_id in changed:
                     stream.add_changes(changed[stream.owner_id])
                     self._to_wake.setdefault(stream)
-            gaps.expire(now)
-            self.position = gaps.position
+            self.position = self._tail.position
             count += len(rows)
             if len(rows) < BATCH_SIZE:
                 return count
@@ -213,9 +213,9 @@ class Broadcaster:
                 stream.end()
 
 
-def _read(engine: Engine, query: Select[Any]) -> list[Any]:
+def _read(engine: Engine, tail: EventTail) -> Sequence[Row[tuple[int, int, uuid.UUID]]]:
     with reading_connection(engine) as connection:
-        return list(connection.execute(query))
+        return tail.read(connection, select_changes(), BATCH_SIZE)
 
 
 def init_app(app: Flask) -> None:

@@ -35,7 +35,7 @@ def stream() -> ResponseReturnValue:
     broadcaster = cast(Broadcaster, current_app.extensions["broadcaster"])
     session_hash = digest(current_user.session_key)
     event_stream = Stream(broadcaster, current_user.id, session_hash, _socket_number())
-    position = event_feed.settled_position()
+    position = event_feed.settled_position(db.session.connection())
     waiting = waiting_threads()
     if not waiting.enter():
         return _too_many()

@@ -2,12 +2,15 @@
 
 from smstracker.messages.text_index import message_text
 from smstracker.models.callback_counts import CallbackTally
+from smstracker.models.event_feed import FeedCursor
 from smstracker.models.events import StatusEvent
 from smstracker.models.insight_rollups import (
-    InsightBucket,
-    InsightChange,
-    InsightCursor,
-    InsightRollup,
+    InsightCoverage,
+    InsightDelivery,
+    InsightFailure,
+    InsightOutcome,
+    InsightRecount,
+    InsightSpend,
 )
 from smstracker.models.jobs import Heartbeat, ScheduledJob
 from smstracker.models.mail_health import MailHealth
@@ -21,11 +24,14 @@ from smstracker.models.users import User, UserSession
 __all__ = [
     "AlreadySentError",
     "CallbackTally",
+    "FeedCursor",
     "Heartbeat",
-    "InsightBucket",
-    "InsightChange",
-    "InsightCursor",
-    "InsightRollup",
+    "InsightCoverage",
+    "InsightDelivery",
+    "InsightFailure",
+    "InsightOutcome",
+    "InsightRecount",
+    "InsightSpend",
     "MailHealth",
     "Message",
     "RateLimit",

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 
 from smstracker.models.events import SendResult, StatusEvent, StatusUpdate
-from smstracker.models.insight_rollups import InsightChange
+from smstracker.models.insight_coverage import request_recount
 from smstracker.models.messages import Message
 from smstracker.models.status_transitions import (
     apply_transition,
@@ -96,7 +96,7 @@ def update_message_facts(
     if values:
         connection.execute(update(Message).where(Message.id == message_id).values(values))
     if values.keys() & COUNTED_COLUMNS:
-        connection.execute(insert(InsightChange).values(message_id=message_id))
+        request_recount(connection, [message_id])
 
 
 def bind_sid(connection: Connection, message_id: int | None, sid: str) -> int | None:

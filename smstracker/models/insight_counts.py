@@ -1,0 +1,153 @@
+"""Counts messages for the rollups of /insights, and for what these do not cover."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import phonenumbers
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    SQLColumnExpression,
+    and_,
+    func,
+    select,
+    true,
+)
+
+from smstracker.models.creation_time import EpochSeconds, bucket_start
+from smstracker.models.insight_rollups import (
+    BINS,
+    EVERYONE,
+    OUTCOME_COLUMNS,
+    InsightDelivery,
+    InsightFailure,
+    InsightOutcome,
+    InsightSpend,
+    Rollup,
+)
+from smstracker.models.messages import Message
+from smstracker.sms import status
+from smstracker.sms.status import Source, State
+
+Key = tuple[Any, ...]  # the values of `Rollup.key`, or without owner, bucket and is_deleted
+Totals = defaultdict[Key, Counter[str]]  # the sums of a table by column
+SENDER, CALLING_CODE = "sender", "calling code"
+CALLING_CODE_DIGITS = 3  # no code is longer
+
+
+@dataclass(frozen=True, slots=True)
+class _Counting:
+    """How the rows of a table are counted.
+
+    `amounts` are summed up in SQL for each combination of `groups`; `place` then adds them to
+    columns of a row.
+    """
+
+    groups: tuple[SQLColumnExpression[Any], ...]
+    amounts: tuple[ColumnElement[int], ...]
+    condition: ColumnElement[bool]
+    place: Callable[..., Iterator[tuple[Key, dict[str, int]]]]
+
+
+def _place_outcome(word: str, messages: int) -> Iterator[tuple[Key, dict[str, int]]]:
+    yield (), {OUTCOME_COLUMNS.get(word, "unknown"): messages}
+
+
+def _place_failure(error_code: str | None, messages: int) -> Iterator[tuple[Key, dict[str, int]]]:
+    yield (error_code or "",), {"messages": messages}
+
+
+def _place_spend(currency: str, micros: int, messages: int) -> Iterator[tuple[Key, dict[str, int]]]:
+    yield (currency,), {"micros": int(micros), "messages": messages}
+
+
+def _place_delivery(
+    sender: str | None, number_prefix: str, seconds: int, messages: int
+) -> Iterator[tuple[Key, dict[str, int]]]:
+    first_second = 0
+    while seconds >= max(2 * first_second, BINS):
+        first_second = max(2 * first_second, BINS)
+    name = f"bin_{(seconds - first_second) // bin_size(first_second)}"
+    yield (SENDER, sender or "", first_second), {name: messages}
+    yield (CALLING_CODE, calling_code(number_prefix), first_second), {name: messages}
+
+
+def bin_size(first_second: int) -> int:
+    """The seconds that one bin of a row of InsightDelivery spans."""
+    return max(first_second // BINS, 1)
+
+
+@cache
+def calling_code(number_prefix: str) -> str:
+    """The calling code that a number begins with; all of the prefix if there is none."""
+    lengths = range(1, len(number_prefix) + 1)
+    codes = (number_prefix[:length] for length in lengths)
+    in_use = (c for c in codes if phonenumbers.region_code_for_country_code(int(c)) != "ZZ")
+    return next(in_use, number_prefix)
+
+
+# A look-up has the time of our question, and of a read message only the reading has a time. A
+# receipt that arrives first has no accept time before it.
+_HAS_DURATION = and_(
+    Message.status == "delivered",
+    Message.status_source == Source.CALLBACK,
+    Message.final_at > Message.accepted_at,
+)
+_SECONDS = EpochSeconds(Message.final_at) - EpochSeconds(Message.accepted_at)
+_PREFIX = func.substr(Message.recipient, 2, CALLING_CODE_DIGITS)
+_FAILED = Message.status.in_(status.counted_statuses(State.FAILED))
+_COUNT = func.count()
+_COUNTINGS: dict[type[Rollup], _Counting] = {
+    InsightOutcome: _Counting((Message.status,), (_COUNT,), true(), _place_outcome),
+    InsightFailure: _Counting((Message.error_code,), (_COUNT,), _FAILED, _place_failure),
+    InsightSpend: _Counting(
+        (Message.price_unit,),
+        (func.sum(func.coalesce(Message.price_micros, 0)), _COUNT),
+        Message.price_unit.is_not(None),
+        _place_spend,
+    ),
+    InsightDelivery: _Counting(
+        (Message.sender, _PREFIX, _SECONDS), (_COUNT,), _HAS_DURATION, _place_delivery
+    ),
+}
+ROLLUPS = tuple(_COUNTINGS)
+
+
+def count(
+    connection: Connection,
+    table: type[Rollup],
+    limit: Callable[[Select[Any]], Select[Any]],
+    *,
+    owner_id: int | None = None,
+) -> Totals:
+    """The sums of a table by (owner, bucket, *key), for each owner and for EVERYONE.
+
+    `limit` adds the condition of the messages. With `owner_id`, all count as that owner's.
+    """
+    counting = _COUNTINGS[table]
+    groups = (bucket_start(table.width), *counting.groups)
+    if owner_id is None:
+        groups = (Message.owner_id, *groups)
+    query = select(*groups, *counting.amounts).where(counting.condition).group_by(*groups)
+    totals: Totals = defaultdict(Counter)
+    for row in connection.execute(limit(query)):
+        owners = {row[0], EVERYONE} if owner_id is None else {owner_id}
+        bucket, *amounts = row[1:] if owner_id is None else row
+        for key, sums in counting.place(*amounts):
+            for owner in owners:
+                totals[owner, bucket, *key].update(sums)
+    return totals
+
+
+def rollup_rows(table: type[Rollup], totals: Totals, *, is_deleted: bool) -> list[dict[str, Any]]:
+    """The rows of a table for the result of `count`, ordered by key."""
+    names = ("owner_id", "bucket", *table.key())
+    zeros = dict.fromkeys(table.sums(), 0)
+    return [
+        {**dict(zip(names, key, strict=True)), "is_deleted": is_deleted, **zeros, **sums}
+        for key, sums in sorted(totals.items())
+    ]
