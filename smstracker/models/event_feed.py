@@ -45,22 +45,19 @@ _WRITERS = """
 """
 # The newest event if nobody writes, or else the last before a gap behind the furthest cursor.
 _SETTLED_POSITION = f"""
-    WITH newest AS (SELECT coalesce(max(id), 0) AS id FROM status_event),
-    start AS (
-        SELECT greatest(coalesce(max(position), 0), (SELECT id FROM newest) - :scanned) AS id
-        FROM feed_cursor
-    ),
-    numbered AS (
-        SELECT id, row_number() OVER (ORDER BY id) AS number FROM status_event
-        WHERE id > (SELECT id FROM start)
-    )
     SELECT CASE
-        WHEN NOT EXISTS ({_WRITERS}) THEN (SELECT id FROM newest)
+        WHEN NOT EXISTS ({_WRITERS}) THEN newest.id
         ELSE coalesce(
-            (SELECT max(id) FROM numbered WHERE id = (SELECT id FROM start) + number),
-            (SELECT id FROM start)
+            (SELECT max(id) FROM (
+                SELECT id, row_number() OVER (ORDER BY id) AS number
+                FROM status_event WHERE id > start.id
+            ) AS numbered WHERE id = start.id + number),
+            start.id
         )
     END
+    FROM (SELECT coalesce(max(id), 0) AS id FROM status_event) AS newest, LATERAL (
+        SELECT greatest(coalesce(max(position), 0), newest.id - :scanned) AS id FROM feed_cursor
+    ) AS start
 """  # noqa: S608 - no value is inserted
 RowT = TypeVar("RowT", bound=tuple[Any, ...])
 
