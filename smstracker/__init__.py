@@ -1,9 +1,8 @@
 """smstracker: send SMS and MMS through Twilio and track the status of each message."""
 
-from typing import TYPE_CHECKING
-
 from flask import Flask
 
+import config
 from smstracker import carrier, logs, mailer, web_templates
 from smstracker.auth import demo_mailbox
 from smstracker.auth.views import bp as auth
@@ -27,14 +26,13 @@ from smstracker.web.health import bp as health
 from smstracker.webhooks import quarantine, writer
 from smstracker.webhooks.probe import bp as webhooks
 
-if TYPE_CHECKING:
-    from config import Config
-
 __all__ = ["create_app"]
 
 
-def create_app(settings: "Config") -> Flask:
-    """Compose the app. Raises ConfigError for a database that demo mode must not use."""
+# Quoted, because config imports this package and may not be complete yet.
+def create_app(settings: "config.Config | None" = None) -> Flask:
+    """Compose the app; `settings` default to the environment's. Raises config.ConfigError."""
+    settings = settings or config.load()
     app = Flask(__name__, instance_path=str(settings.instance))
     app.config["SETTINGS"] = settings
     app.config |= security.flask_settings(settings)
