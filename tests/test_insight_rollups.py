@@ -478,6 +478,23 @@ def test_many_changes_are_counted_in_steps(
         assert_equals_plain_count(app, me, None)
 
 
+def test_changes_all_over_the_range_are_left_to_the_worker(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        add_history(random.Random(23), alice)
+        me = alice.id
+        run_job(app, clock)
+        for seed in range(4):
+            _add_changes(random.Random(seed), app)
+        assert_equals_plain_count(app, me, None)
+        monkeypatch.setattr(query, "MAX_LIVE_RANGES", 3)
+        assert measure(me, TimeRange(), utcnow()).as_of
+        db.session.rollback()
+        run_job(app, clock)
+        assert_equals_plain_count(app, me, None)
+
+
 def test_event_without_a_message_changes_nothing(app: Flask, alice: Person) -> None:
     with time_machine.travel(NOON, tick=False) as clock, app.app_context():
         add_history(random.Random(21), alice)

@@ -61,8 +61,8 @@ def _count_young(
     quarter = bucket_start(QUARTER)
     query = select(quarter, Message.status, func.count()).group_by(quarter, Message.status)
     query = query.where(Message.status.in_(words), ~is_silent(now))
-    query = created_within(query, [(since, until)], scope.owner_id)
-    for start, word, messages in connection.execute(query):
+    messages_within = created_within(query, [(since, until)], scope.owner_id)
+    for start, word, messages in connection.execute(messages_within):
         young[_bar_index(starts, start)][word] += messages
     return young
 

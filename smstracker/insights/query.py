@@ -32,6 +32,7 @@ from smstracker.models.insight_rollups import (
     QUARTER,
     InsightDelivery,
     InsightFailure,
+    InsightOutcome,
     InsightSpend,
     Rollup,
 )
@@ -40,6 +41,7 @@ from smstracker.web.time_range import TimeRange
 
 # Counting more than this would keep the reader waiting.
 MAX_LIVE_MESSAGES = 100_000
+MAX_LIVE_RANGES = 100
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -103,11 +105,11 @@ def measure(
 
 
 def _has_too_many(connection: Connection, scope: Scope) -> bool:
-    # The other tables need no other messages than this one.
+    # The other tables need no other messages than this one, but outcomes have shorter ranges.
     ranges = scope.from_messages(InsightFailure)
-    if not ranges:
-        return False
-    messages = created_within(select(literal_column("1")), ranges, scope.owner_id)
+    if not ranges or len(scope.from_messages(InsightOutcome)) > MAX_LIVE_RANGES:
+        return bool(ranges)
+    messages = created_within(select(literal_column("1").label("message")), ranges, scope.owner_id)
     limited = messages.limit(MAX_LIVE_MESSAGES + 1).subquery()
     number = connection.scalar(select(func.count()).select_from(limited)) or 0
     return number > MAX_LIVE_MESSAGES

@@ -36,7 +36,7 @@ class Scope:
         return and_(table.owner_id == self.owner_id, *in_range, or_(table.is_deleted, is_current))
 
     def from_messages(self, table: type[Rollup]) -> list[Range]:
-        """The ranges of creation that are not in `from_rollups`."""
+        """The ranges of creation that are not in `from_rollups`, those that touch as one."""
         if self.is_stale:
             return []
         first, last = self.coverage.whole_buckets(table, *self._epoch_range())
@@ -46,7 +46,13 @@ class Scope:
         starts = [start for start in changed if first <= start < last]
         ranges = [(self.since, from_epoch(first)), (from_epoch(last), self.until)]
         ranges += [(from_epoch(start), from_epoch(start + table.width)) for start in starts]
-        return [(since, until) for since, until in ranges if since < until]
+        merged: list[Range] = []
+        for since, until in sorted(ranges):
+            if merged and since <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(merged[-1][1], until))
+            elif since < until:
+                merged.append((since, until))
+        return merged
 
     def _epoch_range(self) -> EpochRange:
         return math.ceil(self.since.timestamp()), math.floor(self.until.timestamp())

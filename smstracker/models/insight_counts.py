@@ -10,6 +10,7 @@ import phonenumbers
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Executable,
     Select,
     SQLColumnExpression,
     and_,
@@ -120,13 +121,13 @@ ROLLUPS = tuple(_COUNTINGS)
 def count(
     connection: Connection,
     table: type[Rollup],
-    limit: Callable[[Select[Any]], Select[Any]],
+    limit: Callable[[Select[Any]], Executable],
     *,
     owner_id: int | None = None,
 ) -> Totals:
     """The sums of a table by (owner, bucket, *key), for each owner and for EVERYONE.
 
-    `limit` adds the condition of the messages. With `owner_id`, all count as that owner's.
+    `limit` limits a query to the messages. With `owner_id`, all count as that owner's.
     """
     counting = _COUNTINGS[table]
     groups = (bucket_start(table.width), *counting.groups)
