@@ -59,8 +59,7 @@ MAIL_PROBLEMS = {
         "check MAIL_DEFAULT_SENDER: the server refuses mail from that address",
     ),
     "SMTPAuthenticationRequired": ServerProblem(
-        "it requires encryption or a login",
-        "set MAIL_USE_TLS, or MAIL_USERNAME and MAIL_PASSWORD",
+        "it requires encryption or a login", "set MAIL_USE_TLS, or MAIL_USERNAME and MAIL_PASSWORD"
     ),
     "SMTPRecipientsRefused": ServerProblem("it refuses the recipient", "check the address"),
     "SMTPDataError": ServerProblem("it refuses the text", "see the log of the mail server"),

@@ -3,27 +3,10 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import (
-    ScalarSelect,
-    Select,
-    and_,
-    case,
-    func,
-    literal,
-    or_,
-    select,
-    true,
-)
+from sqlalchemy import ScalarSelect, Select, and_, case, func, literal, or_, select, true
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
-from smstracker.models import (
-    CallbackTally,
-    Heartbeat,
-    Message,
-    RefusedCallback,
-    StatusEvent,
-    User,
-)
+from smstracker.models import CallbackTally, Heartbeat, Message, RefusedCallback, StatusEvent, User
 from smstracker.models.callback_counts import bucket_start
 from smstracker.sms import status
 from smstracker.sms.status import Source, State

@@ -55,9 +55,7 @@ READ_ONLY_FILE = DatabaseProblem(
     "let this user write to the file and its folder; the disk may be mounted read-only",
 )
 DISK_FULL_OR_FAILING = DatabaseProblem(
-    "the disk is full or fails",
-    "check the disk of the database, and its quota",
-    is_temporary=True,
+    "the disk is full or fails", "check the disk of the database, and its quota", is_temporary=True
 )
 NOT_OPENED = DatabaseProblem(
     "the database file cannot be opened",

@@ -37,10 +37,7 @@ def normalize_email(text: str) -> str:
         raise MailAddressError(reason)
     try:
         parts = validate_email(
-            address,
-            check_deliverability=False,
-            allow_smtputf8=False,
-            globally_deliverable=False,
+            address, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False
         )
     except EmailNotValidError as error:
         raise MailAddressError(_domain_refusal(address)) from error

@@ -60,7 +60,7 @@ _OTHER_NAMES |= {
 }
 # Other programs read these too, so in the environment only a typo of a letter counts.
 _SHARED_NAMES = OFTEN_SET | {
-    *("SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "TEAM_LOG"),
+    *("SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "TEAM_LOG")
 }
 
 
