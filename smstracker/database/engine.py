@@ -1,8 +1,8 @@
 """Engine set-up, column types and upsert for SQLite and PostgreSQL."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
@@ -94,20 +94,15 @@ def include_object(_item: object, name: str, kind: str, _reflected: bool, _other
 
     On SQLite that is a set of tables, on PostgreSQL an index on an expression.
     """
-    return not (
-        (kind == "table" and name.startswith("message_fts")) or name == "ix_message_text_grams"
-    )
+    is_fts_table = kind == "table" and name.startswith("message_fts")
+    return not is_fts_table and name != "ix_message_text_grams"
 
 
 Insert = postgresql.Insert | sqlite.Insert
 
 
-def dialect_insert(bind: Engine | Connection, table: type[Base]) -> Insert:
+def dialect_insert(dialect_name: str, table: type[Base]) -> Insert:
     """Return an INSERT that knows ON CONFLICT, which SQLAlchemy's generic one does not."""
-    return _dialect_insert(bind.dialect.name, table)
-
-
-def _dialect_insert(dialect_name: str, table: type[Base]) -> Insert:
     return postgresql.insert(table) if dialect_name == "postgresql" else sqlite.insert(table)
 
 
@@ -118,7 +113,7 @@ def upsert(
 
     `changes` maps column names to values or SQL expressions, see `excluded`.
     """
-    insert = _dialect_insert(dialect_name, table)
+    insert = dialect_insert(dialect_name, table)
     return insert.on_conflict_do_update(index_elements=key, set_=dict(changes))
 
 
@@ -132,11 +127,9 @@ def affected_rows(result: Result[Any]) -> int:
     return result.rowcount if isinstance(result, CursorResult) else 0
 
 
-@contextmanager
-def reading_connection(engine: Engine) -> Iterator[Connection]:
+def reading_connection(engine: Engine) -> Connection:
     """Open a connection of its own that takes no write lock."""
-    with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-        yield connection
+    return engine.connect().execution_options(**{READS_ONLY: True})
 
 
 def engine_options(database_url: str, threads: int) -> dict[str, object]:
@@ -162,12 +155,8 @@ def _connect_args(url: URL) -> dict[str, object]:
         # Without these, threads would wait for ever for a server that is cut off.
         arguments |= {"connect_timeout": 5, "tcp_user_timeout": 10_000}
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
-    options = url.query.get("options")
-    return arguments if options is None else arguments | {"options": " ".join(_as_tuple(options))}
-
-
-def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value
+    options = url.normalized_query.get("options")
+    return arguments if options is None else arguments | {"options": " ".join(options)}
 
 
 def prepare_engine(engine: Engine) -> None:
@@ -197,15 +186,13 @@ def _watch_file(engine: Engine, file: OpenSQLiteFile) -> None:
     event.listen(engine, "begin", check)
 
 
-def _protect_files(
-    _dialect: Dialect, _record: object, arguments: list[str], _options: object
-) -> None:
+def _protect_files(_dialect: Dialect, _record: object, args: list[str], _options: object) -> None:
     """Make the database files private before SQLite opens or creates them."""
-    path = sqlite_path(URL.create("sqlite", database=arguments[0]))
+    path = sqlite_path(URL.create("sqlite", database=args[0]))
     if path is None:
         return
     check_exists(path)
-    if not str(arguments[0]).startswith("file:"):
+    if not str(args[0]).startswith("file:"):
         # SQLite would create it readable by all, and copy that mode to the files beside it.
         with suppress(OSError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
@@ -223,12 +210,8 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     check_has_tables(connection)
-    for pragma in (
-        "journal_mode=wal",
-        "synchronous=full",
-        "foreign_keys=on",
-        "trusted_schema=on",  # triggers call fold_text; some builds forbid that by default
-    ):
+    # Triggers call fold_text; some builds trust no schema by default.
+    for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "trusted_schema=on"):
         connection.execute(f"PRAGMA {pragma}")
     # Called by the triggers of the search index; on PostgreSQL a migration creates it.
     connection.create_function("fold_text", 1, fold_text, deterministic=True)
