@@ -12,9 +12,8 @@ from pathlib import Path
 from smstracker.settings import addresses, twilio
 from smstracker.settings.cross_checks import refuse_ineffective_settings, refuse_real_settings
 from smstracker.settings.database_url import read_database_url, read_web_concurrency
-from smstracker.settings.env_file import find_values_expanded_by_flask, read_env_file
+from smstracker.settings.files import ENV_FILE, ROOT, find_values_expanded_by_flask, read_env_file
 from smstracker.settings.mail import OTHER_MAIL_SETTINGS, MailConfig, read_mail, read_sign_in_allow
-from smstracker.settings.paths import ENV_FILE, ROOT
 from smstracker.settings.reader import (
     ConfigError,
     Reader,

@@ -40,7 +40,7 @@ from smstracker.database.sqlite_file import (
     check_has_tables,
 )
 from smstracker.settings.database_url import sqlite_path
-from smstracker.settings.generated import make_private
+from smstracker.settings.files import make_private
 from smstracker.view_marks import ViewMark
 
 # Raised when the database is gone, locked too long, full or read-only (InternalError on

@@ -11,7 +11,7 @@ from smstracker.database.engine import sqlite_files
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
 from smstracker.settings.database_url import sqlite_path
-from smstracker.settings.paths import ENV_FILE
+from smstracker.settings.files import ENV_FILE
 from smstracker.web.open_files import attainable_limit, find_min_limit
 
 MIN_FREE_BYTES = 1_000_000_000  # bytes

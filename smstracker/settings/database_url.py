@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from smstracker.settings.addresses import NUMERIC_NAME, parse_host
-from smstracker.settings.generated import make_instance
+from smstracker.settings.files import make_instance
 from smstracker.settings.reader import Reader
 
 _SQLITE_OPTIONS = {"timeout", "detect_types", "check_same_thread", "cached_statements"}

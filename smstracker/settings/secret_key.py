@@ -3,7 +3,7 @@
 import re
 from itertools import pairwise
 
-from smstracker.settings.generated import read_or_generate
+from smstracker.settings.files import read_or_generate
 from smstracker.settings.reader import Reader
 
 OTHER_SECRETS = (

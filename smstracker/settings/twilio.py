@@ -2,7 +2,7 @@
 
 import re
 
-from smstracker.settings.generated import read_or_generate
+from smstracker.settings.files import read_or_generate
 from smstracker.settings.reader import Reader, matching
 from smstracker.sms.messaging_service import SERVICE_SID
 

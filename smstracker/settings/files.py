@@ -1,0 +1,80 @@
+"""The files of an installation: `.env`, and what is generated once into the instance folder."""
+
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from io import StringIO
+from pathlib import Path
+
+from dotenv import dotenv_values
+from dotenv.parser import parse_stream
+
+ROOT = Path(__file__).parents[2]
+ENV_FILE = ROOT / ".env"
+
+
+def read_env_file(path: Path) -> tuple[dict[str, str | None], list[str]]:
+    """Return the names and values of a `.env` file, and its problems."""
+    if not path.exists():
+        return {}, []
+    make_private(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        return {}, [f"{path.name}: is not UTF-8 text; save it as UTF-8"]
+    except OSError as error:
+        return {}, [f"{path.name}: cannot be read ({error.strerror})"]
+    if "\0" in text:
+        return {}, [f"{path.name}: is not UTF-8 text; save it as UTF-8"]
+    broken = [
+        f"{path.name}: line {binding.original.line} is not NAME=value"
+        for binding in parse_stream(StringIO(text))
+        if binding.error or (binding.key is not None and binding.value is None)
+    ]
+    if broken:
+        return {}, broken
+    # A value is taken as written: a password may well contain ${x}.
+    return dict(dotenv_values(stream=StringIO(text), interpolate=False)), []
+
+
+def find_values_expanded_by_flask(file: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the values that Flask's command put into the environment with ${…} replaced."""
+    has_loaded = "FLASK_RUN_FROM_CLI" in os.environ and not os.environ.get("FLASK_SKIP_DOTENV")
+    return {name: value for name, value in file.items() if has_loaded and "${" in (value or "")}
+
+
+def make_private(path: Path, mode: int = 0o600) -> None:
+    """Close a file or folder of ours to other users. `flask doctor` reports where this failed."""
+    with suppress(OSError):
+        status = path.stat()
+        # Never a folder where a file is expected, as in a mistaken DATABASE_URL.
+        has_expected_type = (
+            stat.S_ISDIR(status.st_mode) if mode & 0o100 else stat.S_ISREG(status.st_mode)
+        )
+        if has_expected_type and status.st_mode & 0o077 and status.st_uid == os.geteuid():
+            path.chmod(mode)
+
+
+def make_instance(instance: Path) -> None:
+    instance.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(instance, 0o700)
+
+
+def read_or_generate(instance: Path, name: str) -> str:
+    """Return a random 32-digit hexadecimal string, generated once and kept in `instance`."""
+    path = instance / name
+    make_instance(instance)
+    try:
+        # Linking a finished file is atomic: two processes that start at once use the same one.
+        draft_path = instance / f".{name}.{secrets.token_hex(8)}"
+        if not path.exists():
+            draft_path.touch(mode=0o600)
+            draft_path.write_text(secrets.token_hex(16))
+            os.link(draft_path, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft_path.unlink(missing_ok=True)
+    return path.read_text().strip()
