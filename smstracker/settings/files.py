@@ -50,10 +50,8 @@ def make_private(path: Path, mode: int = 0o600) -> None:
     with suppress(OSError):
         status = path.stat()
         # Never a folder where a file is expected, as in a mistaken DATABASE_URL.
-        has_expected_type = (
-            stat.S_ISDIR(status.st_mode) if mode & 0o100 else stat.S_ISREG(status.st_mode)
-        )
-        if has_expected_type and status.st_mode & 0o077 and status.st_uid == os.geteuid():
+        is_expected = stat.S_ISDIR if mode & 0o100 else stat.S_ISREG
+        if is_expected(status.st_mode) and status.st_mode & 0o077 and status.st_uid == os.geteuid():
             path.chmod(mode)
 
 
@@ -66,15 +64,14 @@ def read_or_generate(instance: Path, name: str) -> str:
     """Return a random 32-digit hexadecimal string, generated once and kept in `instance`."""
     path = instance / name
     make_instance(instance)
+    # Linking a finished file is atomic: two processes that start at once use the same one.
+    draft_path = instance / f".{name}.{secrets.token_hex(8)}"
     try:
-        # Linking a finished file is atomic: two processes that start at once use the same one.
-        draft_path = instance / f".{name}.{secrets.token_hex(8)}"
         if not path.exists():
             draft_path.touch(mode=0o600)
             draft_path.write_text(secrets.token_hex(16))
-            os.link(draft_path, path)
-    except FileExistsError:
-        pass
+            with suppress(FileExistsError):
+                os.link(draft_path, path)
     finally:
         draft_path.unlink(missing_ok=True)
     return path.read_text().strip()
