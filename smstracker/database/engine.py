@@ -9,36 +9,16 @@ from sqlite3 import Connection as SQLiteConnection
 from typing import Any
 
 from flask import has_request_context, request
-from sqlalchemy import (
-    ColumnClause,
-    CursorResult,
-    DateTime,
-    Dialect,
-    Engine,
-    MetaData,
-    Result,
-    event,
-    literal_column,
-    make_url,
-)
+from sqlalchemy import ColumnClause, DateTime, MetaData, event, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL, Connection, CursorResult, Dialect, Engine, Result, make_url
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
+from smstracker.database import postgresql_session, sqlite_file
 from smstracker.database.case_folding import fold_text
-from smstracker.database.postgresql_session import (
-    set_session_parameters,
-    set_transaction_parameters,
-)
-from smstracker.database.sqlite_file import (
-    OpenSQLiteFile,
-    ReplacedFileError,
-    check_exists,
-    check_has_tables,
-)
 from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.files import make_private
 from smstracker.view_marks import ViewMark
@@ -143,8 +123,7 @@ def engine_options(database_url: str, threads: int) -> dict[str, object]:
     }
     url = make_url(database_url)
     if url.get_backend_name() == "postgresql":
-        options["pool_pre_ping"] = True
-        options["connect_args"] = _connect_args(url)
+        options |= {"pool_pre_ping": True, "connect_args": _connect_args(url)}
     return options
 
 
@@ -166,20 +145,20 @@ def prepare_engine(engine: Engine) -> None:
         event.listen(engine, "connect", _set_pragmas)
         path = sqlite_path(engine.url)
         if path is not None:
-            _watch_file(engine, OpenSQLiteFile(path))
+            _watch_file(engine, sqlite_file.OpenSQLiteFile(path))
         event.listen(engine, "begin", _begin_transaction)
     else:
-        event.listen(engine, "connect", set_session_parameters)
-        event.listen(engine, "begin", set_transaction_parameters)
+        event.listen(engine, "connect", postgresql_session.set_session_parameters)
+        event.listen(engine, "begin", postgresql_session.set_transaction_parameters)
 
 
-def _watch_file(engine: Engine, file: OpenSQLiteFile) -> None:
+def _watch_file(engine: Engine, file: sqlite_file.OpenSQLiteFile) -> None:
     """Fail each transaction after the file was deleted or replaced."""
 
     def check(connection: Connection) -> None:
         try:
             file.check()
-        except ReplacedFileError as error:
+        except sqlite_file.ReplacedFileError as error:
             raise OperationalError("BEGIN", None, error) from error
 
     event.listen(engine, "connect", lambda _connection, _record: file.check())
@@ -191,7 +170,7 @@ def _protect_files(_dialect: Dialect, _record: object, args: list[str], _options
     path = sqlite_path(URL.create("sqlite", database=args[0]))
     if path is None:
         return
-    check_exists(path)
+    sqlite_file.check_exists(path)
     if not str(args[0]).startswith("file:"):
         # SQLite would create it readable by all, and copy that mode to the files beside it.
         with suppress(OSError):
@@ -209,7 +188,7 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
     # Python's sqlite3 would begin at the first write only, which loses updates.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    check_has_tables(connection)
+    sqlite_file.check_has_tables(connection)
     # Triggers call fold_text; some builds trust no schema by default.
     for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "trusted_schema=on"):
         connection.execute(f"PRAGMA {pragma}")
