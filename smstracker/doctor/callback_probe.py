@@ -98,10 +98,9 @@ def _post_probe(query: str, fields: dict[str, str], key_id: str | None = None) -
         connection.request("POST", f"{parts.path}{query}", urlencode(form), headers)
         response = connection.getresponse()
         text = response.read(MAX_RESPONSE_BYTES).decode(errors="replace")
+        location = response.headers.get("Location", "")
         is_proven = response.status == 200 and _proves(text, nonce)
-        return _ProbeResponse(
-            response.status, response.headers.get("Location", ""), text, is_proven
-        )
+        return _ProbeResponse(response.status, location, text, is_proven)
     finally:
         connection.close()
 
