@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Select, case, func, select
@@ -42,18 +43,14 @@ class RefusalCause:
 
 def refusal_causes(connection: Connection, now: datetime) -> tuple[RefusalCause, ...]:
     """Read the causes: those for our account first, then by frequency."""
-
-    def rank(cause: RefusalCause) -> tuple[bool, int, int, int, float]:
-        age = -cause.newest_at.timestamp()
-        return not cause.is_plausible, -cause.hour, -cause.day, -cause.week, age
-
     rows = connection.execute(_select_causes(now)).all()
     applicable_ids = _applicable_ids(connection, [row.newest_id for row in rows if row.diagnosis])
     causes = (
         _diagnose(connection, RefusalCause(*row[:-1]), row.newest_id in applicable_ids)
         for row in rows
     )
-    return tuple(sorted(_merge(causes), key=rank))
+    weight = attrgetter("is_plausible", "hour", "day", "week", "newest_at")
+    return tuple(sorted(_merge(causes), key=weight, reverse=True))
 
 
 def _applicable_ids(connection: Connection, ids: Sequence[int]) -> set[int]:

@@ -107,11 +107,8 @@ def _post_probe(query: str, fields: dict[str, str], key_id: str | None = None) -
 
 def _connection() -> HTTPConnection:
     base = urlsplit(settings().public_base_url)
-    host = base.hostname or ""
-    if base.scheme == "https":
-        context = ssl.create_default_context()
-        return HTTPSConnection(host, base.port, timeout=TIMEOUT_SECONDS, context=context)
-    return HTTPConnection(host, base.port, timeout=TIMEOUT_SECONDS)
+    connection_class = HTTPSConnection if base.scheme == "https" else HTTPConnection
+    return connection_class(base.hostname or "", base.port, timeout=TIMEOUT_SECONDS)
 
 
 def _proves(text: str, nonce: str) -> bool:

@@ -43,9 +43,7 @@ class Reader:
         return self.env.get(name)
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
-        raw = self.env.get(name)
-        if raw is None:
-            return default
+        raw = self.env.get(name, str(default))
         if raw.isdecimal() and len(raw) < 12 and low <= int(raw) <= high:
             return int(raw)
         self.problem(name, f"must be a whole number from {low} to {high}")
@@ -62,13 +60,10 @@ class Reader:
 
     def parsed(self, name: str, default: T, parse: Callable[[str], T | None], shape: str) -> T:
         raw = self.env.get(name)
-        if raw is None:
-            return default
-        value = parse(raw)
-        if value is None:
+        value = None if raw is None else parse(raw)
+        if raw is not None and value is None:
             self.problem(name, f"must be {shape}")
-            return default
-        return value
+        return default if value is None else value
 
     def generated(self, name: str) -> str:
         """Return a secret of demo mode; empty, and no file, once there is a problem."""

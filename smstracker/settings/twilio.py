@@ -56,9 +56,7 @@ def read_account_sid(reader: Reader, name: str) -> str:
 
 
 def read_auth_token(reader: Reader, name: str) -> str:
-    if reader.demo:
-        return reader.generated("demo-auth-token")
-    return read_token(reader, name) or ""
+    return reader.generated("demo-auth-token") if reader.demo else read_token(reader, name) or ""
 
 
 def read_secondary_token(reader: Reader, name: str) -> str | None:
