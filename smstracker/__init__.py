@@ -20,7 +20,7 @@ from smstracker.insights.views import bp as insights
 from smstracker.live import broadcaster
 from smstracker.live.views import bp as live_pages
 from smstracker.models.users import signed_in_user
-from smstracker.settings.paths import ROOT
+from smstracker.settings.files import ROOT
 from smstracker.web import error_pages, security, waiting_threads
 from smstracker.web.health import bp as health
 from smstracker.webhooks import quarantine, writer

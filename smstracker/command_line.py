@@ -12,7 +12,7 @@ import click
 from flask.cli import FlaskGroup
 
 from smstracker.commands.database_errors import CommandWithPlainErrors
-from smstracker.settings.paths import ROOT
+from smstracker.settings.files import ROOT
 from smstracker.version import version
 
 

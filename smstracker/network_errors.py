@@ -26,47 +26,39 @@ NETWORK_REASONS = {
 }
 UNREACHABLE = "it cannot be reached from here"
 
+MAIL_REASONS = NETWORK_REASONS | {
+    "SMTPServerDisconnected": "it hung up: it may not be a mail server",
+    "SMTPConnectError": "it turns this machine away",
+    "SMTPHeloError": "it turns this machine away",
+    "SMTPNotSupportedError": "it does not offer the encryption or the login that is set",
+    "SMTPAuthenticationError": "it does not accept user and password",
+    "SMTPSenderRefused": "it refuses the sender",
+    "SMTPAuthenticationRequired": "it requires encryption or a login",
+    "SMTPRecipientsRefused": "it refuses the recipient",
+    "SMTPDataError": "it refuses the text",
+    "UnicodeEncodeError": "user or password has a character that cannot be sent",
+}
 CHECK_TLS = "check MAIL_USE_TLS, MAIL_USE_SSL and MAIL_PORT"
-MAIL_PROBLEMS = {
-    "gaierror": ServerProblem(NETWORK_REASONS["gaierror"], "check MAIL_SERVER"),
-    "ConnectionRefusedError": ServerProblem(
-        NETWORK_REASONS["ConnectionRefusedError"], "check MAIL_PORT"
+SEE_LOG = "see the log of the mail server"
+MAIL_FIXES = {
+    "gaierror": "check MAIL_SERVER",
+    "ConnectionRefusedError": "check MAIL_PORT",
+    "TimeoutError": "check MAIL_PORT, and whether a firewall is in between",
+    "SSLCertVerificationError": (
+        "MAIL_SERVER has to be the name that is in the server's certificate"
     ),
-    "TimeoutError": ServerProblem(
-        NETWORK_REASONS["TimeoutError"], "check MAIL_PORT, and whether a firewall is in between"
-    ),
-    "SSLCertVerificationError": ServerProblem(
-        NETWORK_REASONS["SSLCertVerificationError"],
-        "MAIL_SERVER has to be the name that is in the server's certificate",
-    ),
-    "SSLError": ServerProblem(NETWORK_REASONS["SSLError"], CHECK_TLS),
-    "SSLEOFError": ServerProblem(NETWORK_REASONS["SSLEOFError"], CHECK_TLS),
-    "SMTPServerDisconnected": ServerProblem(
-        "it hung up: it may not be a mail server", "check MAIL_PORT"
-    ),
-    "SMTPConnectError": ServerProblem(
-        "it turns this machine away", "see the log of the mail server"
-    ),
-    "SMTPHeloError": ServerProblem("it turns this machine away", "see the log of the mail server"),
-    "SMTPNotSupportedError": ServerProblem(
-        "it does not offer the encryption or the login that is set", CHECK_TLS
-    ),
-    "SMTPAuthenticationError": ServerProblem(
-        "it does not accept user and password", "check MAIL_USERNAME and MAIL_PASSWORD"
-    ),
-    "SMTPSenderRefused": ServerProblem(
-        "it refuses the sender",
-        "check MAIL_DEFAULT_SENDER: the server refuses mail from that address",
-    ),
-    "SMTPAuthenticationRequired": ServerProblem(
-        "it requires encryption or a login",
-        "set MAIL_USE_TLS, or MAIL_USERNAME and MAIL_PASSWORD",
-    ),
-    "SMTPRecipientsRefused": ServerProblem("it refuses the recipient", "check the address"),
-    "SMTPDataError": ServerProblem("it refuses the text", "see the log of the mail server"),
-    "UnicodeEncodeError": ServerProblem(
-        "user or password has a character that cannot be sent", "check MAIL_PASSWORD"
-    ),
+    "SSLError": CHECK_TLS,
+    "SSLEOFError": CHECK_TLS,
+    "SMTPServerDisconnected": "check MAIL_PORT",
+    "SMTPConnectError": SEE_LOG,
+    "SMTPHeloError": SEE_LOG,
+    "SMTPNotSupportedError": CHECK_TLS,
+    "SMTPAuthenticationError": "check MAIL_USERNAME and MAIL_PASSWORD",
+    "SMTPSenderRefused": "check MAIL_DEFAULT_SENDER: the server refuses mail from that address",
+    "SMTPAuthenticationRequired": "set MAIL_USE_TLS, or MAIL_USERNAME and MAIL_PASSWORD",
+    "SMTPRecipientsRefused": "check the address",
+    "SMTPDataError": SEE_LOG,
+    "UnicodeEncodeError": "check MAIL_PASSWORD",
 }
 
 
@@ -78,5 +70,5 @@ def network_reason(error: BaseException) -> str:
 
 def explain_mail_error(error_name: str) -> ServerProblem:
     """The reason why a mail server cannot be used, and the setting to check."""
-    reason = NETWORK_REASONS.get(error_name, UNREACHABLE)
-    return MAIL_PROBLEMS.get(error_name, ServerProblem(reason, "check MAIL_SERVER and MAIL_PORT"))
+    reason = MAIL_REASONS.get(error_name, UNREACHABLE)
+    return ServerProblem(reason, MAIL_FIXES.get(error_name, "check MAIL_SERVER and MAIL_PORT"))

@@ -3,7 +3,7 @@
 import tomllib
 from functools import cache
 
-from smstracker.settings.paths import ROOT
+from smstracker.settings.files import ROOT
 
 
 @cache

@@ -4,16 +4,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from smstracker.connection.queries import DAY, HOUR, WEEK
 from smstracker.connection.refusal_causes import RefusalCause
-from smstracker.connection.report import (
-    DAY,
-    HOUR,
-    WEEK,
-    ConnectionReport,
-    Delay,
-    Window,
-    WorkerStatus,
-)
+from smstracker.connection.report import ConnectionReport, Delay, Window, WorkerStatus
 from smstracker.connection.token_rotation import Rotation
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

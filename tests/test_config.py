@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from config import Config, ConfigError, load
-from smstracker.settings.generated import make_private
+from smstracker.settings.files import make_private
 from smstracker.settings.secret_key import OTHER_SECRETS
 from tests.live_settings import LIVE
 

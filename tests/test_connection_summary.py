@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from smstracker.connection.report import DAY, HOUR, WEEK, ConnectionReport
+from smstracker.connection.queries import DAY, HOUR, WEEK
+from smstracker.connection.report import ConnectionReport
 from smstracker.connection.summary import summarize
 from smstracker.connection.token_rotation import Rotation
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker

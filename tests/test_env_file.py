@@ -10,7 +10,7 @@ from flask.cli import load_dotenv
 
 import config
 from config import SETTINGS, Config, ConfigError, load
-from smstracker.settings.env_file import read_env_file
+from smstracker.settings.files import read_env_file
 from smstracker.settings.reader import Reader, read_settings
 from smstracker.settings.unread_names import OFTEN_SET as OFTEN
 from smstracker.settings.unread_names import RESERVED

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 
 from smstracker.clock import utcnow
-from smstracker.commands import reconcile as command
+from smstracker.commands import message_status as command
 from smstracker.extensions import db
 from smstracker.models import ScheduledJob
 from smstracker.worker.lookup_throttle import MAX_SLOT_WAIT, LookupBatch, LookupThrottle

@@ -12,7 +12,8 @@ from flask import Flask
 from sqlalchemy import event
 
 from smstracker.clock import utcnow
-from smstracker.connection.report import PERIODS, ConnectionReport, build_report
+from smstracker.connection.queries import PERIODS
+from smstracker.connection.report import ConnectionReport, build_report
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, Message, StatusEvent
 from smstracker.models.callback_counts import bucket_start

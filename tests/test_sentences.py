@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from smstracker.connection import wording
-from smstracker.connection.report import HOUR, WEEK, ConnectionReport, Delay
+from smstracker.connection.queries import HOUR, WEEK
+from smstracker.connection.report import ConnectionReport, Delay
 from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
 from smstracker.database.problems import DISK_FULL

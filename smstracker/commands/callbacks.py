@@ -20,10 +20,6 @@ callbacks = DatabaseErrorGroup("callbacks", help="Refused callbacks.")
 LIST_LIMIT = 50
 BATCH_SIZE = 200
 ROW_ID = click.IntRange(1, 2**63 - 1)
-FIX_FIRST = (
-    "Fix what is named there, then replay again. "
-    "What none of your tokens or keys signed is never applied."
-)
 
 
 @callbacks.command("list")
@@ -70,7 +66,10 @@ def replay_(ids: Sequence[int], replay_all: bool) -> None:
     for sentence, count in still_refused(selected_ids):
         click.echo(f"{count:6}  {sentence}")
     if result.refused and not result.applied:
-        click.echo(FIX_FIRST)
+        click.echo(
+            "Fix what is named there, then replay again. "
+            "What none of your tokens or keys signed is never applied."
+        )
 
 
 def _count_refusals() -> int:

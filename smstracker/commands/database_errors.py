@@ -56,9 +56,5 @@ def _is_output_broken() -> bool:
     return False
 
 
-class DatabaseErrorCommand(CommandWithPlainErrors):
-    """A single command."""
-
-
 class DatabaseErrorGroup(CommandWithPlainErrors, AppGroup):
     """A group of commands."""

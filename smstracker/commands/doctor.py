@@ -6,12 +6,12 @@ from collections.abc import Iterable
 import click
 from flask.cli import with_appcontext
 
-from smstracker.commands.database_errors import DatabaseErrorCommand
+from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.doctor.check_result import CheckOutcome, CheckResult, problem
 from smstracker.doctor.checks import run_checks
 
 
-@click.command("doctor", cls=DatabaseErrorCommand)
+@click.command("doctor", cls=CommandWithPlainErrors)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option(
     "--fail-on",
@@ -34,8 +34,7 @@ def doctor(context: click.Context, as_json: bool, fail_on: str) -> None:
             click.echo(_format_line(result))
     if as_json:
         click.echo(_format_json(results))
-    failing_verdicts = {CheckOutcome.PROBLEM, CheckOutcome(fail_on)}
-    if any(finding.verdict in failing_verdicts for finding in results):
+    if {result.verdict for result in results} & {CheckOutcome.PROBLEM, CheckOutcome(fail_on)}:
         context.exit(1)
 
 
@@ -45,16 +44,11 @@ def format_settings_problems(problems: Iterable[str]) -> str:
 
 
 def _format_json(results: Iterable[CheckResult]) -> str:
-    fields = [
-        {
-            "check": result.check,
-            "verdict": result.verdict,
-            "found": result.detail,
-            "fix": result.fix,
-        }
-        for result in results
+    rows = [
+        {"check": row.check, "verdict": row.verdict, "found": row.detail, "fix": row.fix}
+        for row in results
     ]
-    return json.dumps(fields, indent=2)
+    return json.dumps(rows, indent=2)
 
 
 def _format_line(result: CheckResult) -> str:

@@ -1,23 +1,33 @@
-"""flask messages: the status and timeline of a message."""
+"""flask messages: the status and timeline of a message, and its look-up at Twilio now."""
 
 import json
 import uuid
+from collections import Counter
+from collections.abc import Sequence
+from threading import Event
 
 import click
 from sqlalchemy import select
 
+from smstracker.carrier import CarrierBusyError, CarrierQueryError
 from smstracker.clock import format_duration, utcnow
 from smstracker.commands.database_errors import DatabaseErrorGroup
-from smstracker.database.engine import READS_ONLY
+from smstracker.database.engine import READS_ONLY, reading_connection
 from smstracker.extensions import db
 from smstracker.messages.describe import headline
 from smstracker.messages.pagination import message_to_json
 from smstracker.messages.timeline import build_timeline
 from smstracker.models import Message, StatusEvent
+from smstracker.models.lookup_queue import OpenMessage, lease_lookup, read_open
 from smstracker.sms import status
+from smstracker.web.health import database_problem
 from smstracker.web_templates import format_absolute_time
+from smstracker.worker.lookup import LookupOutcome, look_up_message
+from smstracker.worker.lookup_throttle import LookupThrottle
 
 messages = DatabaseErrorGroup("messages", help="Messages and their statuses.")
+
+MAX_BUSY_RETRIES = 5
 
 
 @messages.command("show")
@@ -26,10 +36,8 @@ messages = DatabaseErrorGroup("messages", help="Messages and their statuses.")
 def show(id_or_sid: str, as_json_: bool) -> None:
     """Print the status of a message and its events, by our id or Twilio's SID."""
     message = find_message(id_or_sid)
-    events = db.session.scalars(StatusEvent.select_for_message(message.id)).all()
-    click.echo(
-        _format_json(message, list(events)) if as_json_ else _format_text(message, list(events))
-    )
+    events = list(db.session.scalars(StatusEvent.select_for_message(message.id)))
+    click.echo(_format_json(message, events) if as_json_ else _format_text(message, events))
 
 
 def find_message(id_or_sid: str) -> Message:
@@ -40,9 +48,8 @@ def find_message(id_or_sid: str) -> Message:
         condition = Message.public_id == uuid.UUID(identifier)
     except ValueError:
         # Twilio writes SM or MM, then lower case; both spellings are in the index.
-        condition = Message.twilio_sid.in_(
-            [identifier, identifier[:2].upper() + identifier[2:].lower()]
-        )
+        sids = [identifier, identifier[:2].upper() + identifier[2:].lower()]
+        condition = Message.twilio_sid.in_(sids)
     message = db.session.scalar(select(Message).where(condition))
     if message is None:
         raise click.ClickException("There is no message with this id or SID.")
@@ -77,3 +84,82 @@ def _format_text(message: Message, events: list[StatusEvent]) -> str:
             f"  [{step.source}]{elapsed}"
         )
     return "\n".join(lines)
+
+
+@messages.command("reconcile")
+@click.argument("id_or_sid", metavar="[ID]", required=False)
+@click.option("--all", "wants_all", is_flag=True, help="Every message at Twilio that is not final.")
+def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
+    """Look up messages at Twilio now: those due, one (our id or the SID), or all."""
+    if id_or_sid and wants_all:
+        raise click.UsageError("Give an ID or --all, not both.")
+    if problem := database_problem():
+        raise click.ClickException(problem.sentence)
+    open_messages = _select_messages(id_or_sid, wants_all)
+    if not open_messages:
+        click.echo(_explain_no_lookup(id_or_sid))
+        return
+    if failure := _look_up_all(open_messages):
+        raise click.ClickException(f"Some messages could not be looked up: {failure}")
+
+
+def _select_messages(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMessage]:
+    message_id = find_message(id_or_sid).id if id_or_sid else None
+    db.session.rollback()
+    only_due = message_id is None and not wants_all
+    with reading_connection(db.engine) as connection:
+        return read_open(connection, message_id, only_due=only_due)
+
+
+def _explain_no_lookup(id_or_sid: str | None) -> str:
+    if not id_or_sid:
+        return "Nothing to ask about."
+    message = find_message(id_or_sid)
+    if message.final_at is not None:
+        return "It is final: there is nothing to ask."
+    if message.status == status.OUTBOX:
+        return "It waits here for its turn: Twilio does not have it yet."
+    if message.simulated:
+        return "It is a demo's message: it never went to Twilio, which cannot be asked about it."
+    return "It went to Twilio, which this demo cannot ask: set the credentials first."
+
+
+def _look_up_all(open_messages: Sequence[OpenMessage]) -> str | None:
+    """Look up each message with a progress bar; return the last reason for a failed look-up."""
+    outcomes: Counter[str] = Counter()
+    failure = None
+    throttle = LookupThrottle()
+    with click.progressbar(open_messages, label="Asking Twilio", show_pos=True) as bar:
+        for message in bar:
+            try:
+                if _lease(message):
+                    outcomes[_look_up_with_retries(message, throttle)] += 1
+                else:
+                    outcomes["settled meanwhile"] += 1
+            except CarrierQueryError as error:
+                outcomes["could not be looked up"] += 1
+                failure = error.reason
+    total = sum(outcomes.values())
+    parts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+    click.echo(f"{total} message{'' if total == 1 else 's'}: {parts}.")
+    return failure
+
+
+def _lease(message: OpenMessage) -> bool:
+    with db.engine.begin() as connection:
+        return lease_lookup(connection, message)
+
+
+def _look_up_with_retries(message: OpenMessage, throttle: LookupThrottle) -> LookupOutcome:
+    """Look up at the rate that all workers share; retry after a pause while Twilio is busy."""
+    for _ in range(MAX_BUSY_RETRIES):
+        Event().wait(throttle.reserve())
+        try:
+            outcome = look_up_message(message)
+        except CarrierBusyError:
+            throttle.back_off([])
+            continue
+        throttle.reset_failures()
+        return outcome
+    Event().wait(throttle.reserve())
+    return look_up_message(message)

@@ -40,10 +40,7 @@ def _user_to_deactivate(email: str) -> User:
 @users.command("add")
 @click.argument("email")
 @click.option(
-    "--admin/--no-admin",
-    "admin",
-    default=None,
-    help="May see the connection to Twilio, or no longer.",
+    "--admin/--no-admin", default=None, help="May see the connection to Twilio, or no longer."
 )
 def add(email: str, admin: bool | None) -> None:
     """Let EMAIL sign in; a deactivated user is let in again."""
@@ -67,12 +64,8 @@ def list_() -> None:
     db.session.connection(execution_options={READS_ONLY: True})
     for user in db.session.scalars(db.select(User).order_by(User.email)):
         role = "administrator" if user.administrator else "sender"
-        last_sign_in_at = user.last_sign_in_at
-        last_sign_in = (
-            f"last sign-in {last_sign_in_at:%Y-%m-%d %H:%M} UTC"
-            if last_sign_in_at
-            else "never signed in"
-        )
+        at = user.last_sign_in_at
+        last_sign_in = f"last sign-in {at:%Y-%m-%d %H:%M} UTC" if at else "never signed in"
         click.echo(f"{user.email}  {role}  {_describe_admission(user)}  {last_sign_in}")
 
 

@@ -6,7 +6,7 @@ import click
 from flask.cli import with_appcontext
 
 from smstracker import logs
-from smstracker.commands.database_errors import DatabaseErrorCommand
+from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.web.health import database_problem
 from smstracker.worker.loop import run_worker
 from smstracker.worker.maintenance import purge as purge_now
@@ -15,7 +15,7 @@ from smstracker.worker.maintenance import purge as purge_now
 MAX_WAIT_SECONDS = 10
 
 
-@click.command("worker", cls=DatabaseErrorCommand)
+@click.command("worker", cls=CommandWithPlainErrors)
 @click.option("--wait", is_flag=True, help="Wait without end for a database.")
 @with_appcontext
 def worker(wait: bool) -> None:
@@ -36,7 +36,7 @@ def _wait_for_database(without_end: bool) -> None:
         time.sleep(1)
 
 
-@click.command("purge", cls=DatabaseErrorCommand)
+@click.command("purge", cls=CommandWithPlainErrors)
 @with_appcontext
 def purge() -> None:
     """Delete expired data: refused callbacks, counts, sign-in tokens. Never a message."""

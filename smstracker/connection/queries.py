@@ -1,65 +1,39 @@
 """Queries of the report: each reads an index, none runs once a row."""
 
-from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import (
-    ScalarSelect,
-    Select,
-    and_,
-    case,
-    func,
-    literal,
-    or_,
-    select,
-    true,
-)
+from sqlalchemy import ScalarSelect, Select, and_, case, func, literal, or_, select, true
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
-from smstracker.models import (
-    CallbackTally,
-    Heartbeat,
-    Message,
-    RefusedCallback,
-    StatusEvent,
-    User,
-)
+from smstracker.models import CallbackTally, Heartbeat, Message, RefusedCallback, StatusEvent, User
 from smstracker.models.callback_counts import bucket_start
 from smstracker.sms import status
 from smstracker.sms.status import Source, State
 
+HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
+PERIODS = (HOUR, DAY, WEEK)
 DELAY_SAMPLE_SIZE = 2000
 UNKNOWN_AFTER = timedelta(minutes=10)
 CALLBACK_OVERDUE_AFTER = timedelta(minutes=5)
-MAX_OVERDUE_AGE = timedelta(days=7)
+MAX_OVERDUE_AGE = WEEK
 
 # Of a scheduled message no callback is due for days.
-_CALLBACK_DUE_STATUSES = tuple(
-    name
-    for name in status.counted_statuses(State.WAITING)
-    if name not in (*status.NOT_ACCEPTED, "scheduled")
+_CALLBACK_DUE_STATUSES = sorted(
+    {*status.counted_statuses(State.WAITING)} - {*status.NOT_ACCEPTED, "scheduled"}
 )
 
-COUNTED_COLUMNS = (
-    CallbackTally.accepted,
-    CallbackTally.repeated,
-    CallbackTally.by_key,
-    CallbackTally.unmatched,
-    CallbackTally.refused,
-    CallbackTally.not_stored,
-)
+COUNTERS = ("accepted", "repeated", "by_key", "unmatched", "refused", "not_stored")
 
 
-def sum_callback_counts(now: datetime, periods: Iterable[timedelta]) -> Select[tuple[int, ...]]:
-    """Sum `COUNTED_COLUMNS`: one row, the columns of each period in turn."""
-    sums: list[ColumnElement[int]] = []
-    earliest = now
-    for period in periods:
-        since = bucket_start(now - period)
-        earliest = min(earliest, since)
-        for column in COUNTED_COLUMNS:
-            sums.append(sum_if(CallbackTally.bucket_at >= since, column))
-    return select(*sums).where(CallbackTally.bucket_at >= earliest)
+def sum_callback_counts(now: datetime) -> Select[tuple[int, ...]]:
+    """Sum the columns `COUNTERS`: one row, the columns of each period in turn."""
+    starts = [bucket_start(now - period) for period in PERIODS]
+    sums = [
+        sum_if(CallbackTally.bucket_at >= start, getattr(CallbackTally, name))
+        for start in starts
+        for name in COUNTERS
+    ]
+    return select(*sums).where(CallbackTally.bucket_at >= min(starts))
 
 
 def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
@@ -86,14 +60,14 @@ def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
     return select(func.coalesce(newest_counted.scalar_subquery(), newest_final.scalar_subquery()))
 
 
-def count_final_by_callback(now: datetime, periods: Sequence[timedelta]) -> Select[tuple[int, ...]]:
+def count_final_by_callback(now: datetime) -> Select[tuple[int, ...]]:
     """Count the messages that a callback made final, one column a period; covered by an index."""
-    return select(*_count_by_period(Message.final_at, now, periods)).where(
-        Message.final_at > now - max(periods), Message.status_source == Source.CALLBACK
+    return select(*_count_by_period(Message.final_at, now)).where(
+        Message.final_at > now - WEEK, Message.status_source == Source.CALLBACK
     )
 
 
-def count_final_by_lookup(now: datetime, periods: Sequence[timedelta]) -> Select[tuple[int, ...]]:
+def count_final_by_lookup(now: datetime) -> Select[tuple[int, ...]]:
     """Count the messages that a look-up made final although a callback was due, a column a period.
 
     As many columns follow: how many of these messages a refused callback would have made final.
@@ -103,19 +77,16 @@ def count_final_by_lookup(now: datetime, periods: Sequence[timedelta]) -> Select
     )
     final_if_refused = case((Message.twilio_sid.in_(refused_sids), Message.final_at))
     return select(
-        *_count_by_period(Message.final_at, now, periods),
-        *_count_by_period(final_if_refused, now, periods),
-    ).where(Message.final_at > now - max(periods), _is_final_by_lookup())
+        *_count_by_period(Message.final_at, now),
+        *_count_by_period(final_if_refused, now),
+    ).where(Message.final_at > now - WEEK, _is_final_by_lookup())
 
 
 def count_looked_up(accepted_after: datetime) -> Select[tuple[int]]:
     """Count the messages accepted later than this that a look-up made final."""
+    is_recent = and_(Message.final_at > accepted_after, Message.accepted_at > accepted_after)
     count = select(func.count()).select_from(Message)
-    return count.where(
-        Message.final_at > accepted_after,
-        Message.accepted_at > accepted_after,
-        _is_final_by_lookup(),
-    )
+    return count.where(is_recent, _is_final_by_lookup())
 
 
 def callback_times(since: datetime) -> Select[tuple[datetime, datetime | None, datetime | None]]:
@@ -148,17 +119,16 @@ def count_messages(
 
     Counted owner by owner, because the indexes on messages begin with the owner.
     """
+    saved_in_day = Message.created_at > now - DAY
+    in_outbox = _count_for_owner(Message.status == status.OUTBOX, saved_in_day)
+    unknown = (Message.status.in_(status.OUTCOME_OPEN), Message.status_at < now - UNKNOWN_AFTER)
     without_callback = _is_without_callback(now)
-    saved_in_day = Message.created_at > now - timedelta(days=1)
-    in_outbox = _count_for_owner(and_(Message.status == status.OUTBOX, saved_in_day))
     is_newer = Message.accepted_at > last_callback_at if last_callback_at else true()
     return select(
         func.sum(_count_for_owner(saved_in_day) - in_outbox).label("sent"),
-        func.sum(_count_for_owner(_is_unknown(now))).label("unknown"),
+        func.sum(_count_for_owner(*unknown)).label("unknown"),
         func.sum(_count_for_owner(without_callback)).label("without_callback"),
-        func.sum(_count_for_owner(and_(without_callback, is_newer))).label(
-            "waiting_since_last_callback"
-        ),
+        func.sum(_count_for_owner(without_callback, is_newer)).label("waiting"),
     ).select_from(User)
 
 
@@ -176,10 +146,6 @@ def _is_final_by_lookup() -> ColumnElement[bool]:
     """Match final messages by look-up, except those that are never called back (never sent)."""
     is_called_back = Message.status.not_in(status.NOT_CALLED_BACK)
     return and_(Message.status_source == Source.LOOKUP, is_called_back)
-
-
-def _is_unknown(now: datetime) -> ColumnElement[bool]:
-    return and_(Message.status.in_(status.OUTCOME_OPEN), Message.status_at < now - UNKNOWN_AFTER)
 
 
 def _is_without_callback(now: datetime) -> ColumnElement[bool]:
@@ -203,15 +169,15 @@ def _is_without_callback(now: datetime) -> ColumnElement[bool]:
     )
 
 
-def _count_for_owner(condition: ColumnElement[bool]) -> ScalarSelect[int]:
-    count = select(func.count()).select_from(Message)
-    return count.where(Message.owner_id == User.id, condition).correlate(User).scalar_subquery()
+def _count_for_owner(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
+    count = select(func.count()).select_from(Message).correlate(User)
+    return count.where(Message.owner_id == User.id, *conditions).scalar_subquery()
 
 
 def _count_by_period(
-    column: SQLColumnExpression[datetime | None], now: datetime, periods: Iterable[timedelta]
+    column: SQLColumnExpression[datetime | None], now: datetime
 ) -> list[ColumnElement[int]]:
-    return [sum_if(column > now - period, literal(1)) for period in periods]
+    return [sum_if(column > now - period, literal(1)) for period in PERIODS]
 
 
 def sum_if(condition: ColumnElement[bool], value: SQLColumnExpression[int]) -> ColumnElement[int]:

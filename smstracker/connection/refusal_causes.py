@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Select, case, func, select
@@ -10,7 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.carrier import current_carrier
-from smstracker.connection.queries import sum_if
+from smstracker.connection.queries import PERIODS, WEEK, sum_if
 from smstracker.extensions import settings
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
@@ -20,7 +21,6 @@ from smstracker.refused.sentences import READY
 
 MAX_CAUSES = 50
 MAX_SAMPLE = 20
-CauseRow = tuple[str, str | None, str | None, bool, bool, int, int, int, datetime, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +41,16 @@ class RefusalCause:
     newest_at: datetime
 
 
-def refusal_causes(
-    connection: Connection, now: datetime, periods: Sequence[timedelta]
-) -> tuple[RefusalCause, ...]:
+def refusal_causes(connection: Connection, now: datetime) -> tuple[RefusalCause, ...]:
     """Read the causes: those for our account first, then by frequency."""
-
-    def rank(cause: RefusalCause) -> tuple[bool, int, int, int, float]:
-        age = -cause.newest_at.timestamp()
-        return not cause.is_plausible, -cause.hour, -cause.day, -cause.week, age
-
-    rows = connection.execute(_select_causes(now, periods)).all()
+    rows = connection.execute(_select_causes(now)).all()
     applicable_ids = _applicable_ids(connection, [row.newest_id for row in rows if row.diagnosis])
     causes = (
         _diagnose(connection, RefusalCause(*row[:-1]), row.newest_id in applicable_ids)
         for row in rows
     )
-    return tuple(sorted(_merge(causes), key=rank))
+    weight = attrgetter("is_plausible", "hour", "day", "week", "newest_at")
+    return tuple(sorted(_merge(causes), key=weight, reverse=True))
 
 
 def _applicable_ids(connection: Connection, ids: Sequence[int]) -> set[int]:
@@ -72,19 +66,16 @@ def _merge(causes: Iterable[RefusalCause]) -> Iterable[RefusalCause]:
     merged: dict[tuple[str, str | None, str | None, bool], RefusalCause] = {}
     for cause in causes:
         key = (cause.reason, cause.diagnosis, cause.setting, cause.is_plausible)
-        merged_cause = merged.get(key)
-        merged[key] = cause if merged_cause is None else _sum(merged_cause, cause)
+        if same := merged.get(key):
+            cause = replace(
+                same,
+                hour=same.hour + cause.hour,
+                day=same.day + cause.day,
+                week=same.week + cause.week,
+                newest_at=max(same.newest_at, cause.newest_at),
+            )
+        merged[key] = cause
     return merged.values()
-
-
-def _sum(cause: RefusalCause, other: RefusalCause) -> RefusalCause:
-    return replace(
-        cause,
-        hour=cause.hour + other.hour,
-        day=cause.day + other.day,
-        week=cause.week + other.week,
-        newest_at=max(cause.newest_at, other.newest_at),
-    )
 
 
 def _diagnose(connection: Connection, cause: RefusalCause, would_apply: bool) -> RefusalCause:
@@ -106,15 +97,25 @@ def current_diagnosis(refusal: Any) -> Diagnosis:
 def _diagnose_sample(connection: Connection, reason: str) -> Diagnosis:
     """Diagnose a few refusals for our account, on behalf of all that have no diagnosis yet.
 
-    Prefers a diagnosis that proves them Twilio's.
+    Takes signed ones first, and prefers a diagnosis that proves them Twilio's.
     """
-    sample = connection.execute(_select_undiagnosed(reason)).all()
-    diagnoses = [current_diagnosis(refusal) for refusal in sample]
+    sample = (
+        select(*RefusedCallback.__table__.columns)
+        .where(
+            RefusedCallback.is_plausible,
+            RefusedCallback.reason == reason,
+            RefusedCallback.diagnosis.is_(None),
+            RefusedCallback.replayed_at.is_(None),
+        )
+        .order_by(RefusedCallback.signature.is_not(None).desc(), RefusedCallback.id.desc())
+        .limit(MAX_SAMPLE)
+    )
+    diagnoses = [current_diagnosis(refusal) for refusal in connection.execute(sample).all()]
     proven = [diagnosis for diagnosis in diagnoses if is_proven(diagnosis.sentence)]
     return next(iter(proven + diagnoses), Diagnosis())
 
 
-def _select_causes(now: datetime, periods: Sequence[timedelta]) -> Select[CauseRow]:
+def _select_causes(now: datetime) -> Select[Any]:
     """Count refusals that were not replayed by cause: its fields, and the newest id."""
     group = (
         RefusedCallback.reason,
@@ -125,30 +126,15 @@ def _select_causes(now: datetime, periods: Sequence[timedelta]) -> Select[CauseR
     )
     counts = [
         _count_refusals_after(now - period).label(name)
-        for period, name in zip(periods, ("hour", "day", "week"), strict=True)
+        for period, name in zip(PERIODS, ("hour", "day", "week"), strict=True)
     ]
     newest = func.max(RefusedCallback.last_at).label("newest_at")
     return (
         select(*group, *counts, newest, func.max(RefusedCallback.id).label("newest_id"))
-        .where(RefusedCallback.last_at > now - max(periods), RefusedCallback.replayed_at.is_(None))
+        .where(RefusedCallback.last_at > now - WEEK, RefusedCallback.replayed_at.is_(None))
         .group_by(*group)
         .order_by(RefusedCallback.is_plausible.desc(), func.count().desc())
         .limit(MAX_CAUSES)
-    )
-
-
-def _select_undiagnosed(reason: str) -> Select[Any]:
-    """Select a few for our account without diagnosis, signed ones first."""
-    return (
-        select(*RefusedCallback.__table__.columns)
-        .where(
-            RefusedCallback.is_plausible,
-            RefusedCallback.reason == reason,
-            RefusedCallback.diagnosis.is_(None),
-            RefusedCallback.replayed_at.is_(None),
-        )
-        .order_by(RefusedCallback.signature.is_not(None).desc(), RefusedCallback.id.desc())
-        .limit(MAX_SAMPLE)
     )
 
 

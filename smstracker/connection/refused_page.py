@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from sqlalchemy import Select, select
-
 from smstracker.connection.refusal_causes import current_diagnosis
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
@@ -25,7 +23,6 @@ _PHONE_NUMBER = re.compile(
     re.IGNORECASE,
 )
 _UNMASKED_FIELDS = ("RawDlrDoneDate",)
-_MAX_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +35,15 @@ class RefusedPage:
 
 def read_refused_page(kind: str | None, before: int | None) -> RefusedPage:
     """Read the newest refusals, of one kind if given, with an id below `before`."""
-    refusals = db.session.scalars(_select(kind, before)).all()
-    page = refusals[:PAGE_SIZE]
-    return RefusedPage(page, page[-1].id if len(refusals) > PAGE_SIZE else None)
-
-
-def _select(kind: str | None, before: int | None) -> Select[tuple[RefusedCallback]]:
     # One more than a page tells whether another follows.
-    query = select(RefusedCallback).order_by(RefusedCallback.id.desc()).limit(PAGE_SIZE + 1)
+    query = RefusedCallback.select_newest().limit(PAGE_SIZE + 1)
     if kind is not None:
         query = query.where(RefusedCallback.is_plausible.is_(IS_PLAUSIBLE_BY_KIND[kind]))
-    return query if before is None else query.where(RefusedCallback.id < before)
-
-
-def parse_row_id(text: str) -> int | None:
-    """Parse an id that a browser sent; None if no row can have it."""
-    is_number = text.isascii() and text.isdecimal() and len(text) < 20
-    return int(text) if is_number and 0 < int(text) <= _MAX_ID else None
+    if before is not None:
+        query = query.where(RefusedCallback.id < before)
+    refusals = db.session.scalars(query).all()
+    page = refusals[:PAGE_SIZE]
+    return RefusedPage(page, page[-1].id if len(refusals) > PAGE_SIZE else None)
 
 
 def explain_refusal(refusal: RefusedCallback) -> tuple[str, str | None]:

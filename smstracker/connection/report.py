@@ -5,25 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection
 
-from smstracker.carrier.token_marks import token_marks
 from smstracker.connection import queries
+from smstracker.connection.queries import PERIODS, WEEK
 from smstracker.connection.refusal_causes import RefusalCause, refusal_causes
 from smstracker.connection.storage_probe import find_storage_problem, known_storage_problem
-from smstracker.connection.token_rotation import (
-    Rotation,
-    SignedCallback,
-    judge_rotation,
-    select_newest_callbacks,
-)
+from smstracker.connection.token_rotation import Rotation, read_rotation
 from smstracker.database.engine import reading_connection
 from smstracker.database.problems import DatabaseProblem
-from smstracker.extensions import db, settings
+from smstracker.extensions import db
 from smstracker.webhooks.writer import current_writer
 
-HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
-PERIODS = (HOUR, DAY, WEEK)
 # A worker that is killed and started again beats before this.
 WORKER_DEAD_AFTER = timedelta(minutes=1)
 MIN_RELIABLE_SAMPLE = 20
@@ -116,8 +109,7 @@ class ConnectionReport:
     @property
     def has_full_history(self) -> bool:
         """Whether the report covers the whole life of this installation."""
-        oldest = self.oldest_message_at
-        return oldest is None or self.at - oldest < WEEK
+        return self.oldest_message_at is None or self.at - self.oldest_message_at < WEEK
 
     @property
     def windows(self) -> tuple[Window, Window, Window]:
@@ -136,16 +128,13 @@ def build_report(now: datetime) -> ConnectionReport:
     # A trial write is costly: only where it would explain something, as a worker that cannot store
     # its heartbeat looks dead. What /readyz knows is cheap, and shows a full disk in time.
     needs_trial = current_writer().not_stored or (report.workers and not report.live_workers)
-    return replace(
-        report,
-        storage_problem=find_storage_problem(now) if needs_trial else known_storage_problem(),
-    )
+    problem = find_storage_problem(now) if needs_trial else known_storage_problem()
+    return replace(report, storage_problem=problem)
 
 
 def _read_report(connection: Connection, now: datetime) -> ConnectionReport:
-    callback_counts = connection.execute(queries.sum_callback_counts(now, PERIODS)).one()
     last_callback_at = connection.scalar(queries.last_callback_at(now - WEEK))
-    hour, day, week = _windows(connection, now, callback_counts)
+    hour, day, week = _windows(connection, now)
     counts = connection.execute(queries.count_messages(now, last_callback_at)).one()
     looked_up = queries.count_looked_up(last_callback_at or now - WEEK)
     to_first, to_final = _delays(connection, now)
@@ -161,43 +150,33 @@ def _read_report(connection: Connection, now: datetime) -> ConnectionReport:
         oldest_message_at=connection.scalar(queries.oldest_message_at()),
         unknown=int(counts.unknown or 0),
         without_callback=int(counts.without_callback or 0),
-        waiting_since_last_callback=int(counts.waiting_since_last_callback or 0),
+        waiting_since_last_callback=int(counts.waiting or 0),
         looked_up_since_last_callback=connection.scalar(looked_up) or 0,
-        rotation=_rotation(connection, now),
-        causes=refusal_causes(connection, now, PERIODS),
-        workers=_workers(connection, now),
+        rotation=read_rotation(connection, now),
+        causes=refusal_causes(connection, now),
+        workers=tuple(
+            WorkerStatus(name, started_at, beat_at, problem, now - beat_at <= WORKER_DEAD_AFTER)
+            for name, started_at, beat_at, problem in connection.execute(queries.select_workers())
+        ),
     )
 
 
-def _rotation(connection: Connection, now: datetime) -> Rotation:
-    if settings().demo:  # the simulator signs with a secondary token to show it
-        return Rotation.NONE
-    marks = token_marks(settings())
-    newest = connection.execute(select_newest_callbacks(marks)).all()
-    return judge_rotation(marks, [SignedCallback(*row) for row in newest], now)
-
-
-def _windows(
-    connection: Connection, now: datetime, callback_counts: Row[tuple[int, ...]]
-) -> Iterator[Window]:
-    by_callback = connection.execute(queries.count_final_by_callback(now, PERIODS)).one()
-    by_lookup = connection.execute(queries.count_final_by_lookup(now, PERIODS)).one()
-    # What this process could not store is not in the database yet.
-    uncounted, width = current_writer().not_stored, len(queries.COUNTED_COLUMNS)
+def _windows(connection: Connection, now: datetime) -> Iterator[Window]:
+    callback_counts = connection.execute(queries.sum_callback_counts(now)).one()
+    by_callback = connection.execute(queries.count_final_by_callback(now)).one()
+    by_lookup = connection.execute(queries.count_final_by_lookup(now)).one()
+    width = len(queries.COUNTERS)
     for index, period in enumerate(PERIODS):
-        counts = map(int, tuple(callback_counts)[index * width : (index + 1) * width])
-        accepted, repeated, by_key, unmatched, refused, not_stored = counts
+        sums = map(int, callback_counts[index * width : (index + 1) * width])
+        counts = dict(zip(queries.COUNTERS, sums, strict=True))
+        # What this process could not store is not in the database yet.
+        counts["not_stored"] += current_writer().not_stored
         yield Window(
             period,
-            accepted,
-            repeated,
-            refused,
-            by_callback[index],
-            by_lookup[index],
-            by_key=by_key,
-            unmatched=unmatched,
-            not_stored=not_stored + uncounted,
+            by_callback=by_callback[index],
+            by_lookup=by_lookup[index],
             final_refused=by_lookup[len(PERIODS) + index],
+            **counts,
         )
 
 
@@ -217,12 +196,3 @@ def _delay(delays: list[timedelta]) -> Delay:
     median = statistics.median(delay.total_seconds() for delay in ordered)
     # Nearest rank: a delay that was measured.
     return Delay(timedelta(seconds=median), ordered[-(-len(ordered) * 95 // 100) - 1], len(delays))
-
-
-def _workers(connection: Connection, now: datetime) -> tuple[WorkerStatus, ...]:
-    return tuple(_worker(row, now) for row in connection.execute(queries.select_workers()))
-
-
-def _worker(row: Row[tuple[str, datetime, datetime, str | None]], now: datetime) -> WorkerStatus:
-    name, started_at, beat_at, problem = row
-    return WorkerStatus(name, started_at, beat_at, problem, now - beat_at <= WORKER_DEAD_AFTER)

@@ -1,6 +1,5 @@
 """Sum up a report in one sentence, the worst problem first. Pure."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -54,17 +53,23 @@ def _bad(kind: SummaryKind, brief: str, advice: str, separator: str = ". ") -> H
 
 def summarize(report: ConnectionReport) -> HealthSummary:
     """The most severe problem of the connection, or that it is well."""
-    for summarize_problem in _SUMMARIES_BY_SEVERITY:
-        summary = summarize_problem(report)
-        if summary is not None:
-            return summary
-    return _well(report)
+    return (
+        _not_storing(report)
+        or _refused(report)
+        or _not_stored(report)
+        or _silent(report)
+        or _cannot_ask(report)
+        or _no_worker(report)
+        or _promoted(report)
+        or _missed(report)
+        or _well(report)
+    )
 
 
 def _not_storing(report: ConnectionReport) -> HealthSummary | None:
-    if report.storage_problem is None:
-        return None
     problem = report.storage_problem
+    if problem is None:
+        return None
     brief = f"Nothing can be stored, and callbacks are answered with 503: {problem.cause}"
     return _bad(SummaryKind.NOT_STORING, brief, capitalize(problem.fix))
 
@@ -75,10 +80,8 @@ def _refused(report: ConnectionReport) -> HealthSummary | None:
     claimed = [cause for cause in report.causes if cause.is_plausible and cause.hour]
     proven = [cause for cause in claimed if cause.is_proven]
     is_majority = sum(cause.hour for cause in claimed) > report.hour.accepted
-    are_missing = (
-        report.without_callback or report.looked_up_since_last_callback or report.hour.by_lookup
-    )
-    causes = claimed if is_majority and are_missing else proven
+    looked_up = report.looked_up_since_last_callback or report.hour.by_lookup
+    causes = claimed if is_majority and (report.without_callback or looked_up) else proven
     if not causes:
         return None
     count = sum(cause.hour for cause in causes)
@@ -133,10 +136,8 @@ def _describe_silence(report: ConnectionReport) -> str:
         if report.has_full_history:
             return f"No callback has ever {verb}"
         return f"No callback has {verb} in the last 7 days"
-    since = format_duration(report.at - last)
-    if refused:
-        return f"No callback has been accepted for {since}"
-    return f"Twilio has not reached this app for {since}"
+    event = "No callback has been accepted" if refused else "Twilio has not reached this app"
+    return f"{event} for {format_duration(report.at - last)}"
 
 
 def _lookup_failure(report: ConnectionReport) -> str:
@@ -223,15 +224,3 @@ def _well(report: ConnectionReport) -> HealthSummary:
 
 def _waits(count: int) -> str:
     return "waits" if count == 1 else "wait"
-
-
-_SUMMARIES_BY_SEVERITY: tuple[Callable[[ConnectionReport], HealthSummary | None], ...] = (
-    _not_storing,
-    _refused,
-    _not_stored,
-    _silent,
-    _cannot_ask,
-    _no_worker,
-    _promoted,
-    _missed,
-)

@@ -10,9 +10,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import takewhile
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Connection, Select, and_, or_, select
 
 from smstracker.carrier.signatures import PRIMARY, SECONDARY
+from smstracker.carrier.token_marks import token_marks
+from smstracker.extensions import settings
 from smstracker.models import StatusEvent
 from smstracker.sms.status import Source
 
@@ -42,7 +44,16 @@ class SignedCallback:
     received_at: datetime
 
 
-def select_newest_callbacks(marks: Mapping[str, str]) -> Select[tuple[str | None, datetime]]:
+def read_rotation(connection: Connection, now: datetime) -> Rotation:
+    """Judge the rotation by the newest callbacks that are stored; none in demo mode."""
+    if settings().demo:  # the simulator signs with a secondary token to show it
+        return Rotation.NONE
+    marks = token_marks(settings())
+    newest = connection.execute(_select_newest_callbacks(marks)).all()
+    return judge_rotation(marks, [SignedCallback(*row) for row in newest], now)
+
+
+def _select_newest_callbacks(marks: Mapping[str, str]) -> Select[tuple[str | None, datetime]]:
     """Select token and time of the newest callbacks, without those of tokens changed since."""
     newest = select(StatusEvent.id).order_by(StatusEvent.id.desc()).limit(SCANNED_EVENTS)
     as_set_now = [

@@ -1,46 +1,26 @@
 """Engine set-up, column types and upsert for SQLite and PostgreSQL."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from sqlite3 import Connection as SQLiteConnection
 from typing import Any
 
 from flask import has_request_context, request
-from sqlalchemy import (
-    ColumnClause,
-    CursorResult,
-    DateTime,
-    Dialect,
-    Engine,
-    MetaData,
-    Result,
-    event,
-    literal_column,
-    make_url,
-)
+from sqlalchemy import ColumnClause, DateTime, MetaData, event, literal_column
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, Connection
+from sqlalchemy.engine import URL, Connection, CursorResult, Dialect, Engine, Result, make_url
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator
 
+from smstracker.database import postgresql_session, sqlite_file
 from smstracker.database.case_folding import fold_text
-from smstracker.database.postgresql_session import (
-    set_session_parameters,
-    set_transaction_parameters,
-)
-from smstracker.database.sqlite_file import (
-    OpenSQLiteFile,
-    ReplacedFileError,
-    check_exists,
-    check_has_tables,
-)
 from smstracker.settings.database_url import sqlite_path
-from smstracker.settings.generated import make_private
+from smstracker.settings.files import make_private
 from smstracker.view_marks import ViewMark
 
 # Raised when the database is gone, locked too long, full or read-only (InternalError on
@@ -94,20 +74,15 @@ def include_object(_item: object, name: str, kind: str, _reflected: bool, _other
 
     On SQLite that is a set of tables, on PostgreSQL an index on an expression.
     """
-    return not (
-        (kind == "table" and name.startswith("message_fts")) or name == "ix_message_text_grams"
-    )
+    is_fts_table = kind == "table" and name.startswith("message_fts")
+    return not is_fts_table and name != "ix_message_text_grams"
 
 
 Insert = postgresql.Insert | sqlite.Insert
 
 
-def dialect_insert(bind: Engine | Connection, table: type[Base]) -> Insert:
+def dialect_insert(dialect_name: str, table: type[Base]) -> Insert:
     """Return an INSERT that knows ON CONFLICT, which SQLAlchemy's generic one does not."""
-    return _dialect_insert(bind.dialect.name, table)
-
-
-def _dialect_insert(dialect_name: str, table: type[Base]) -> Insert:
     return postgresql.insert(table) if dialect_name == "postgresql" else sqlite.insert(table)
 
 
@@ -118,7 +93,7 @@ def upsert(
 
     `changes` maps column names to values or SQL expressions, see `excluded`.
     """
-    insert = _dialect_insert(dialect_name, table)
+    insert = dialect_insert(dialect_name, table)
     return insert.on_conflict_do_update(index_elements=key, set_=dict(changes))
 
 
@@ -132,11 +107,9 @@ def affected_rows(result: Result[Any]) -> int:
     return result.rowcount if isinstance(result, CursorResult) else 0
 
 
-@contextmanager
-def reading_connection(engine: Engine) -> Iterator[Connection]:
+def reading_connection(engine: Engine) -> Connection:
     """Open a connection of its own that takes no write lock."""
-    with engine.connect().execution_options(**{READS_ONLY: True}) as connection:
-        yield connection
+    return engine.connect().execution_options(**{READS_ONLY: True})
 
 
 def engine_options(database_url: str, threads: int) -> dict[str, object]:
@@ -150,8 +123,7 @@ def engine_options(database_url: str, threads: int) -> dict[str, object]:
     }
     url = make_url(database_url)
     if url.get_backend_name() == "postgresql":
-        options["pool_pre_ping"] = True
-        options["connect_args"] = _connect_args(url)
+        options |= {"pool_pre_ping": True, "connect_args": _connect_args(url)}
     return options
 
 
@@ -162,12 +134,8 @@ def _connect_args(url: URL) -> dict[str, object]:
         # Without these, threads would wait for ever for a server that is cut off.
         arguments |= {"connect_timeout": 5, "tcp_user_timeout": 10_000}
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
-    options = url.query.get("options")
-    return arguments if options is None else arguments | {"options": " ".join(_as_tuple(options))}
-
-
-def _as_tuple(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value
+    options = url.normalized_query.get("options")
+    return arguments if options is None else arguments | {"options": " ".join(options)}
 
 
 def prepare_engine(engine: Engine) -> None:
@@ -177,35 +145,33 @@ def prepare_engine(engine: Engine) -> None:
         event.listen(engine, "connect", _set_pragmas)
         path = sqlite_path(engine.url)
         if path is not None:
-            _watch_file(engine, OpenSQLiteFile(path))
+            _watch_file(engine, sqlite_file.OpenSQLiteFile(path))
         event.listen(engine, "begin", _begin_transaction)
     else:
-        event.listen(engine, "connect", set_session_parameters)
-        event.listen(engine, "begin", set_transaction_parameters)
+        event.listen(engine, "connect", postgresql_session.set_session_parameters)
+        event.listen(engine, "begin", postgresql_session.set_transaction_parameters)
 
 
-def _watch_file(engine: Engine, file: OpenSQLiteFile) -> None:
+def _watch_file(engine: Engine, file: sqlite_file.OpenSQLiteFile) -> None:
     """Fail each transaction after the file was deleted or replaced."""
 
     def check(connection: Connection) -> None:
         try:
             file.check()
-        except ReplacedFileError as error:
+        except sqlite_file.ReplacedFileError as error:
             raise OperationalError("BEGIN", None, error) from error
 
     event.listen(engine, "connect", lambda _connection, _record: file.check())
     event.listen(engine, "begin", check)
 
 
-def _protect_files(
-    _dialect: Dialect, _record: object, arguments: list[str], _options: object
-) -> None:
+def _protect_files(_dialect: Dialect, _record: object, args: list[str], _options: object) -> None:
     """Make the database files private before SQLite opens or creates them."""
-    path = sqlite_path(URL.create("sqlite", database=arguments[0]))
+    path = sqlite_path(URL.create("sqlite", database=args[0]))
     if path is None:
         return
-    check_exists(path)
-    if not str(arguments[0]).startswith("file:"):
+    sqlite_file.check_exists(path)
+    if not str(args[0]).startswith("file:"):
         # SQLite would create it readable by all, and copy that mode to the files beside it.
         with suppress(OSError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
@@ -222,13 +188,9 @@ def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
     # Python's sqlite3 would begin at the first write only, which loses updates.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-    check_has_tables(connection)
-    for pragma in (
-        "journal_mode=wal",
-        "synchronous=full",
-        "foreign_keys=on",
-        "trusted_schema=on",  # triggers call fold_text; some builds forbid that by default
-    ):
+    sqlite_file.check_has_tables(connection)
+    # Triggers call fold_text; some builds trust no schema by default.
+    for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "trusted_schema=on"):
         connection.execute(f"PRAGMA {pragma}")
     # Called by the triggers of the search index; on PostgreSQL a migration creates it.
     connection.create_function("fold_text", 1, fold_text, deterministic=True)

@@ -15,7 +15,7 @@ TIME_LIMITS = {
 # Nothing wins over this: an answered commit is on the disk, with `remote_apply` on the standby too.
 DURABILITY = {
     "synchronous_commit": "CASE current_setting('synchronous_commit')"
-    " WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END",
+    " WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END"
 }
 # Key of a pooled connection's `info`: the parameters to set in each transaction.
 SESSION_PARAMETERS = "session_parameters"

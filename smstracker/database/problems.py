@@ -6,6 +6,7 @@ Never repeats the driver's own text: it may quote a host, a user or a value.
 import re
 import sqlite3
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 from sqlalchemy.exc import DBAPIError
@@ -34,30 +35,26 @@ class DatabaseProblem:
         return f"{self.cause}: {self.fix}"
 
 
-UNREACHABLE = DatabaseProblem(
-    "the database cannot be reached", "check DATABASE_URL and whether it runs", is_temporary=True
+temporary_problem = partial(DatabaseProblem, is_temporary=True)
+
+UNREACHABLE = temporary_problem(
+    "the database cannot be reached", "check DATABASE_URL and whether it runs"
 )
 NOT_MIGRATED = DatabaseProblem("the database is not migrated", "run flask db upgrade")
 NEWER_VERSION = DatabaseProblem(
     "the database belongs to a newer version of smstracker",
     "install that version, or restore a backup",
 )
-LOCKED = DatabaseProblem(
-    "the database is locked",
-    "end the program that holds it, or try again in a moment",
-    is_temporary=True,
+LOCKED = temporary_problem(
+    "the database is locked", "end the program that holds it, or try again in a moment"
 )
-DISK_FULL = DatabaseProblem(
-    "the disk is full", "free space on the disk of the database", is_temporary=True
-)
+DISK_FULL = temporary_problem("the disk is full", "free space on the disk of the database")
 READ_ONLY_FILE = DatabaseProblem(
     "the database file cannot be written",
     "let this user write to the file and its folder; the disk may be mounted read-only",
 )
-DISK_FULL_OR_FAILING = DatabaseProblem(
-    "the disk is full or fails",
-    "check the disk of the database, and its quota",
-    is_temporary=True,
+DISK_FULL_OR_FAILING = temporary_problem(
+    "the disk is full or fails", "check the disk of the database, and its quota"
 )
 NOT_OPENED = DatabaseProblem(
     "the database file cannot be opened",
@@ -77,8 +74,8 @@ DAMAGED = DatabaseProblem(
     "the database file is damaged or not a SQLite database",
     "check DATABASE_URL, or restore a backup",
 )
-SERVER_DISK_FULL = DatabaseProblem(
-    "the disk is full on the database server", "free space on that server", is_temporary=True
+SERVER_DISK_FULL = temporary_problem(
+    "the disk is full on the database server", "free space on that server"
 )
 READ_ONLY_SERVER = DatabaseProblem(
     "the database is read-only",
@@ -97,38 +94,27 @@ NO_SCHEMA = DatabaseProblem(
 NO_RIGHT = DatabaseProblem(
     "the user of the database lacks a right", "make it the owner of the schema and its tables"
 )
-NO_CONNECTIONS = DatabaseProblem(
+NO_CONNECTIONS = temporary_problem(
     "the database server has no free connection",
     "lower WEB_CONCURRENCY and WEB_THREADS, or raise max_connections on the server",
-    is_temporary=True,
 )
-POOL_EXHAUSTED = DatabaseProblem(
+POOL_EXHAUSTED = temporary_problem(
     "all database connections of this process are in use",
     "try again in a moment, or raise WEB_CONCURRENCY",
-    is_temporary=True,
 )
-RESTARTS = DatabaseProblem(
-    "the database server is starting or stopping", "try again in a moment", is_temporary=True
+RESTARTS = temporary_problem("the database server is starting or stopping", "try again in a moment")
+TOO_SLOW = temporary_problem(
+    "the database took too long", "try again in a moment, and look at the load of the server"
 )
-TOO_SLOW = DatabaseProblem(
-    "the database took too long",
-    "try again in a moment, and look at the load of the server",
-    is_temporary=True,
-)
-REFUSED = DatabaseProblem(
+REFUSED = temporary_problem(
     "the database server refuses connections",
     "check host and port in DATABASE_URL and whether it runs",
-    is_temporary=True,
 )
-UNKNOWN_HOST = DatabaseProblem(
-    "the host of the database is unknown",
-    "check the host in DATABASE_URL, and DNS",
-    is_temporary=True,
+UNKNOWN_HOST = temporary_problem(
+    "the host of the database is unknown", "check the host in DATABASE_URL, and DNS"
 )
-NO_ANSWER = DatabaseProblem(
-    "the database server does not answer in time",
-    "check host, port and firewall",
-    is_temporary=True,
+NO_ANSWER = temporary_problem(
+    "the database server does not answer in time", "check host, port and firewall"
 )
 NO_TLS = DatabaseProblem(
     "the TLS connection to the database fails", "check sslmode and sslrootcert in DATABASE_URL"

@@ -8,7 +8,6 @@ from contextvars import ContextVar
 from pathlib import Path
 
 _may_create: ContextVar[bool] = ContextVar("may_be_made", default=False)
-FileIdentity = tuple[int, int]
 
 
 class FileError(sqlite3.OperationalError):
@@ -55,7 +54,7 @@ class OpenSQLiteFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._identity: FileIdentity | None = None
+        self._first_status: os.stat_result | None = None
 
     def check(self) -> None:
         """Raise ReplacedFileError if the file was deleted or replaced."""
@@ -63,8 +62,6 @@ class OpenSQLiteFile:
             status = os.stat(self._path)
         except OSError:
             raise ReplacedFileError from None
-        identity = status.st_dev, status.st_ino
-        if self._identity is None:
-            self._identity = identity
-        elif identity != self._identity:
+        self._first_status = self._first_status or status
+        if not os.path.samestat(status, self._first_status):
             raise ReplacedFileError

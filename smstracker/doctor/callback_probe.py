@@ -98,21 +98,17 @@ def _post_probe(query: str, fields: dict[str, str], key_id: str | None = None) -
         connection.request("POST", f"{parts.path}{query}", urlencode(form), headers)
         response = connection.getresponse()
         text = response.read(MAX_RESPONSE_BYTES).decode(errors="replace")
+        location = response.headers.get("Location", "")
         is_proven = response.status == 200 and _proves(text, nonce)
-        return _ProbeResponse(
-            response.status, response.headers.get("Location", ""), text, is_proven
-        )
+        return _ProbeResponse(response.status, location, text, is_proven)
     finally:
         connection.close()
 
 
 def _connection() -> HTTPConnection:
     base = urlsplit(settings().public_base_url)
-    host = base.hostname or ""
-    if base.scheme == "https":
-        context = ssl.create_default_context()
-        return HTTPSConnection(host, base.port, timeout=TIMEOUT_SECONDS, context=context)
-    return HTTPConnection(host, base.port, timeout=TIMEOUT_SECONDS)
+    connection_class = HTTPSConnection if base.scheme == "https" else HTTPConnection
+    return connection_class(base.hostname or "", base.port, timeout=TIMEOUT_SECONDS)
 
 
 def _proves(text: str, nonce: str) -> bool:

@@ -20,8 +20,8 @@ class CheckResult:
     fix: str | None = None
 
 
-def ok(check: str, detail: str) -> CheckResult:
-    return CheckResult(check, CheckOutcome.OK, detail)
+def ok(check: str, detail: str, fix: str | None = None) -> CheckResult:
+    return CheckResult(check, CheckOutcome.OK, detail, fix)
 
 
 def warning(check: str, detail: str, fix: str | None = None) -> CheckResult:

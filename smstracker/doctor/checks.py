@@ -18,15 +18,9 @@ from smstracker.carrier import (
     current_carrier,
 )
 from smstracker.clock import format_age, format_duration, utcnow
+from smstracker.database.problems import DatabaseProblem
 from smstracker.doctor.callback_probe import find_obstacle
-from smstracker.doctor.check_result import (
-    CheckOutcome,
-    CheckResult,
-    ok,
-    problem,
-    strip_period,
-    warning,
-)
+from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
 from smstracker.doctor.connection_checks import check_connection
 from smstracker.doctor.machine_checks import check_durability, check_machine
 from smstracker.extensions import settings
@@ -42,16 +36,16 @@ CLOCK_WARNING, CLOCK_PROBLEM = timedelta(seconds=30), timedelta(minutes=5)
 def run_checks() -> Iterator[CheckResult]:
     """Run every check in turn. Changes nothing and sends no message."""
     yield _check_settings()
-    database = _check_database()
-    yield database
+    database_error = database_problem()
+    yield _check_database(database_error)
     yield from check_machine()
-    if database.verdict is CheckOutcome.OK:
+    if database_error is None:
         yield from check_durability()
     yield from _check_twilio()
     yield _check_public_address()
     yield _check_callbacks()
     yield _check_mail()
-    if database.verdict is CheckOutcome.OK:
+    if database_error is None:
         yield from check_connection()
 
 
@@ -62,11 +56,10 @@ def _check_settings() -> CheckResult:
     return ok("settings", f"live, with the Twilio account that ends in {account}")
 
 
-def _check_database() -> CheckResult:
-    database_error = database_problem()
-    if database_error is None:
+def _check_database(error: DatabaseProblem | None) -> CheckResult:
+    if error is None:
         return ok("database", "reached and migrated")
-    return problem("database", database_error.cause, database_error.fix)
+    return problem("database", error.cause, error.fix)
 
 
 def _check_twilio() -> Iterator[CheckResult]:
@@ -84,7 +77,9 @@ def _check_twilio() -> Iterator[CheckResult]:
         yield warning("clock", "not compared, because Twilio cannot be asked")
         return
     yield _check_account(account)
-    yield from _check_senders()
+    yield from map(_check_sender, settings().twilio_phone_numbers)
+    if service := settings().twilio_messaging_service_sid:
+        yield _check_service(service)
     yield _check_clock(account.clock_ahead)
 
 
@@ -94,14 +89,6 @@ def _check_account(account: Account) -> CheckResult:
         return problem("credentials", f"accepted, but the account is {account.status[:20]}", fix)
     trial = "; a trial, which sends to verified numbers only" if account.is_trial else ""
     return ok("credentials", f"accepted, the account is active{trial}")
-
-
-def _check_senders() -> Iterator[CheckResult]:
-    for sender in settings().twilio_phone_numbers:
-        yield _check_sender(sender)
-    service = settings().twilio_messaging_service_sid
-    if service:
-        yield _check_service(service)
 
 
 def _check_sender(sender: str) -> CheckResult:
@@ -141,14 +128,12 @@ def _not_checkable(name: str, error: CarrierQueryError) -> CheckResult:
 def _check_clock(ahead: timedelta | None) -> CheckResult:
     if ahead is None:
         return warning("clock", "not compared, because Twilio's answer had no date")
-    deviation = abs(ahead)
-    if deviation <= CLOCK_WARNING:
+    if abs(ahead) <= CLOCK_WARNING:
         return ok("clock", "agrees with Twilio's")
-    detail = (
-        f"{format_duration(deviation)} {'ahead of' if ahead > timedelta(0) else 'behind'} Twilio's"
-    )
-    verdict = CheckOutcome.PROBLEM if deviation > CLOCK_PROBLEM else CheckOutcome.WARNING
-    return CheckResult("clock", verdict, detail, "let this machine keep its time by NTP")
+    side = "ahead of" if ahead > timedelta(0) else "behind"
+    result = problem if abs(ahead) > CLOCK_PROBLEM else warning
+    detail = f"{format_duration(abs(ahead))} {side} Twilio's"
+    return result("clock", detail, "let this machine keep its time by NTP")
 
 
 def _check_public_address() -> CheckResult:
@@ -164,21 +149,19 @@ def _check_public_address() -> CheckResult:
 
 def _check_callbacks() -> CheckResult:
     obstacle = find_obstacle()
-    if obstacle is None:
-        detail = "a signed request through PUBLIC_BASE_URL arrives intact"
-        keys = len(settings().twilio_webhook_keys)
-        if keys:
-            detail += f", signed with the Auth Token and with {keys} shared key{'s' * (keys > 1)}"
-        return ok("callbacks", detail)
-    detail = f"PUBLIC_BASE_URL ({settings().public_base_url}): {obstacle.description}"
-    return problem("callbacks", detail, obstacle.fix)
+    if obstacle:
+        detail = f"PUBLIC_BASE_URL ({settings().public_base_url}): {obstacle.description}"
+        return problem("callbacks", detail, obstacle.fix)
+    detail = "a signed request through PUBLIC_BASE_URL arrives intact"
+    if keys := len(settings().twilio_webhook_keys):
+        detail += f", signed with the Auth Token and with {keys} shared key{'s' * (keys > 1)}"
+    return ok("callbacks", detail)
 
 
 def _check_mail() -> CheckResult:
-    server = settings().mail.server
-    if not server and settings().demo:
-        return ok("mail", "stays in the demo mailbox")
-    if not server:
+    if not settings().mail.server:
+        if settings().demo:
+            return ok("mail", "stays in the demo mailbox")
         fix = "set MAIL_SERVER; until then, flask users sign-in-link lets people in"
         return warning("mail", "no server is set, so no sign-in mail leaves", fix)
     try:
@@ -196,15 +179,12 @@ def _check_newest_mail() -> CheckResult | None:
     except SQLAlchemyError:  # reported by the check of the database
         return None
     if health.refusal and health.refusal_at:
-        detail = (
-            f"the server did not take the newest mail, {format_age(health.refusal_at, utcnow())}"
-        )
+        age = format_age(health.refusal_at, utcnow())
+        reason, sender_fix = explain_mail_error(health.refusal)
+        detail = f"the server did not take the newest mail, {age} ({reason})"
         fix = "see the log of the mail server: the address may not exist, or mail to it is refused"
-        if health.refusal == "SMTPSenderRefused":
-            fix = explain_mail_error(health.refusal).fix
-        is_about_address = health.refusal == "SMTPRecipientsRefused"
-        result = warning if is_about_address else problem
-        return result("mail", f"{detail} ({explain_mail_error(health.refusal).reason})", fix)
+        result = warning if health.refusal == "SMTPRecipientsRefused" else problem
+        return result("mail", detail, sender_fix if health.refusal == "SMTPSenderRefused" else fix)
     if health.server_problem and health.server_at:
         detail = f"the server takes mail now, but did not {format_age(health.server_at, utcnow())}"
         reason = explain_mail_error(health.server_problem).reason

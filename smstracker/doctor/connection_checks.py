@@ -5,36 +5,15 @@ from collections.abc import Iterator
 from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.clock import format_age, format_duration, utcnow
+from smstracker.connection import wording
 from smstracker.connection.refusal_causes import RefusalCause
-from smstracker.connection.report import ConnectionReport, Delay, Window, build_report
-from smstracker.connection.summary import (
-    BROKEN,
-    MAKE_PRIMARY,
-    HealthSummary,
-    SummaryKind,
-    summarize,
-)
+from smstracker.connection.report import ConnectionReport, Window, build_report
+from smstracker.connection.summary import BROKEN, MAKE_PRIMARY, SummaryKind, summarize
 from smstracker.connection.token_rotation import SETTLED_AFTER, Rotation
-from smstracker.connection.wording import (
-    cause_sentence,
-    count_callbacks,
-    format_delay,
-    format_share,
-    was_or_were,
-)
 from smstracker.database.problems import log_reason as database_cause
-from smstracker.doctor.check_result import (
-    CheckOutcome,
-    CheckResult,
-    ok,
-    problem,
-    strip_period,
-    warning,
-)
+from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
 from smstracker.refused.sentences import READY
 
-_START_WORKER = "start flask worker, and keep it running"
-_SEE_PAGE = "see the page /callbacks"
 _ROTATIONS = {
     Rotation.NONE: "none is under way",
     Rotation.NO_CALLBACK: "a secondary token is set; no callback since then shows which one signs",
@@ -56,7 +35,7 @@ def check_connection() -> Iterator[CheckResult]:
         return
     yield _check_worker(report)
     yield _check_tokens(report)
-    yield _check_summary(report, summarize(report))
+    yield _check_summary(report)
     yield from _check_refusals(report)
     yield _check_last_callback(report)
     yield from (_describe_window(window) for window in report.windows)
@@ -64,22 +43,21 @@ def check_connection() -> Iterator[CheckResult]:
     yield from (_check_cause(cause) for cause in report.causes)
 
 
-def _check_summary(report: ConnectionReport, summary: HealthSummary) -> CheckResult:
+def _check_summary(report: ConnectionReport) -> CheckResult:
+    summary = summarize(report)
     if not summary.is_bad:
         return ok("connection", summary.text)
     refuses_all = summary.kind is SummaryKind.REFUSED and not report.hour.accepted
-    verdict = (
-        CheckOutcome.PROBLEM if summary.kind in BROKEN or refuses_all else CheckOutcome.WARNING
-    )
-    return CheckResult("connection", verdict, strip_period(summary.text), _SEE_PAGE)
+    result = problem if summary.kind in BROKEN or refuses_all else warning
+    return result("connection", strip_period(summary.text), "see the page /callbacks")
 
 
 def _check_refusals(report: ConnectionReport) -> Iterator[CheckResult]:
     """Report refusals as a problem only after a day without a valid callback: forgers exist."""
     refused = sum(cause.day for cause in report.causes if cause.is_plausible)
     if refused and not report.day.accepted:
-        detail = f"{count_callbacks(refused)} {was_or_were(refused)} refused in 24 hours"
-        detail += ", and none accepted"
+        count = wording.count_callbacks(refused)
+        detail = f"{count} {wording.was_or_were(refused)} refused in 24 hours, and none accepted"
         yield problem("refused", detail, "see flask callbacks list")
 
 
@@ -92,7 +70,7 @@ def _check_worker(report: ConnectionReport) -> CheckResult:
         detail = "none has run"
         if report.workers:
             detail += f" for {format_duration(report.at - report.workers[0].beat_at)}"
-        return problem("worker", detail, _START_WORKER)
+        return problem("worker", detail, "start flask worker, and keep it running")
     for worker in live_workers:
         if worker.problem:
             return problem("worker", f"runs, but cannot ask: {strip_period(worker.problem)}")
@@ -100,12 +78,11 @@ def _check_worker(report: ConnectionReport) -> CheckResult:
 
 
 def _check_tokens(report: ConnectionReport) -> CheckResult:
-    check = "token rotation"
     if report.rotation is Rotation.PROMOTED:
         detail = "the newest callbacks are signed with the secondary token: Twilio has promoted it"
-        return warning(check, detail, MAKE_PRIMARY[0].lower() + MAKE_PRIMARY[1:])
+        return warning("token rotation", detail, MAKE_PRIMARY[0].lower() + MAKE_PRIMARY[1:])
     fix = "remove TWILIO_AUTH_TOKEN_SECONDARY" if report.rotation is Rotation.DONE else None
-    return CheckResult(check, CheckOutcome.OK, _ROTATIONS[report.rotation], fix)
+    return ok("token rotation", _ROTATIONS[report.rotation], fix)
 
 
 def _check_last_callback(report: ConnectionReport) -> CheckResult:
@@ -121,29 +98,23 @@ def _describe_window(window: Window) -> CheckResult:
         f"callbacks in {format_duration(window.period)}",
         f"{window.accepted:,} accepted, {window.repeated:,} of them repeated, "
         f"{window.refused:,} refused{not_stored}; {window.by_callback:,} outcomes by callback, "
-        f"{window.by_lookup:,} by asking ({format_share(window.lookup_share)})",
+        f"{window.by_lookup:,} by asking ({wording.format_share(window.lookup_share)})",
     )
 
 
 def _describe_delays(report: ConnectionReport) -> Iterator[CheckResult]:
     for name, delay in (("first callback", report.to_first), ("outcome", report.to_final)):
         if delay.median is not None and delay.p95 is not None:
-            yield _describe_delay(name, delay)
-
-
-def _describe_delay(name: str, delay: Delay) -> CheckResult:
-    median, p95 = (format_delay(time) for time in (delay.median, delay.p95) if time is not None)
-    hint = ": few, so a hint only" if delay.is_few else ""
-    return ok(
-        f"time to {name}",
-        f"half within {median}, 95 % within {p95} ({delay.sample_size:,} messages{hint})",
-    )
+            median, p95 = wording.format_delay(delay.median), wording.format_delay(delay.p95)
+            hint = ": few, so a hint only" if delay.is_few else ""
+            sample = f"{delay.sample_size:,} messages{hint}"
+            yield ok(f"time to {name}", f"half within {median}, 95 % within {p95} ({sample})")
 
 
 def _check_cause(cause: RefusalCause) -> CheckResult:
     """Strangers' requests are no fault of this installation."""
     strangers = "" if cause.is_plausible else ", from strangers"
-    sentence = strip_period(cause_sentence(cause))
+    sentence = strip_period(wording.cause_sentence(cause))
     detail = f"{cause.day:,} in 24 hours, {cause.week:,} in 7 days{strangers}: {sentence}"
     if cause.is_plausible and cause.day:
         fix = "flask callbacks replay --all" if cause.diagnosis == READY else "flask callbacks list"

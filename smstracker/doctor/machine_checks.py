@@ -5,20 +5,19 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from smstracker.database.engine import sqlite_files
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
 from smstracker.settings.database_url import sqlite_path
-from smstracker.settings.paths import ENV_FILE
+from smstracker.settings.files import ENV_FILE
 from smstracker.web.open_files import attainable_limit, find_min_limit
 
 MIN_FREE_BYTES = 1_000_000_000  # bytes
 MIN_FREE_SHARE = 0.1  # of the disk
 # PostgreSQL settings that must be on for commits to survive a crash of the machine.
 DURABILITY_SETTINGS = ("fsync", "full_page_writes")
-UNSAFE_COMMITS = ("off",)  # values of synchronous_commit
 
 
 def check_machine() -> Iterator[CheckResult]:
@@ -44,8 +43,9 @@ def _check_disk() -> CheckResult:
         share = usage.free / usage.total if usage.total else 0
         if usage.free < MIN_FREE_BYTES or share < MIN_FREE_SHARE:
             free = f"{_format_size(usage.free)} free ({share:.0%})"
+            name = "instance/" if folder == settings().instance else "the database"
             fix = "free space: when the disk is full, no callback can be stored"
-            return warning("disk", f"{free} where {_describe_folder(folder)} lies", fix)
+            return warning("disk", f"{free} where {name} lies", fix)
     if not folders:
         return ok("disk", "nothing is kept on this machine")
     return ok("disk", f"{_format_size(min(usage.free for usage in folders.values()))} free")
@@ -56,10 +56,6 @@ def _written_folders() -> list[Path]:
     path = sqlite_path(db.engine.url) if settings().is_sqlite else None
     folders = [path.parent] if path else []
     return [folder for folder in [*folders, settings().instance] if folder.is_dir()]
-
-
-def _describe_folder(folder: Path) -> str:
-    return "instance/" if folder == settings().instance else "the database"
 
 
 def _format_size(size: int) -> str:
@@ -98,11 +94,11 @@ def _check_open_files() -> CheckResult:
 def _check_postgresql_durability(connection: Connection) -> CheckResult:
     check = "durability"
     for name in DURABILITY_SETTINGS:
-        if connection.execute(text(f"SHOW {name}")).scalar() == "off":
+        if connection.exec_driver_sql(f"SHOW {name}").scalar() == "off":
             detail = f"the database server has {name}=off: a crash can destroy the database"
             return problem(check, detail, f"set {name}=on in postgresql.conf and restart it")
     origin = _find_origin_of_off(connection)
-    if connection.execute(text("SHOW synchronous_commit")).scalar() in UNSAFE_COMMITS:
+    if connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "off":
         detail = f"synchronous_commit is off ({origin or 'DATABASE_URL'}): a crash of the server "
         return problem(check, detail + "loses acknowledged callbacks", "set synchronous_commit=on")
     if origin:
@@ -113,24 +109,21 @@ def _check_postgresql_durability(connection: Connection) -> CheckResult:
 
 def _find_origin_of_off(connection: Connection) -> str | None:
     """Find where synchronous_commit=off is set: for the role, the database or the server."""
-    overrides = connection.execute(
-        text(
-            "SELECT setrole <> 0, setdatabase <> 0, setconfig FROM pg_db_role_setting"
-            " WHERE setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))"
-            " AND setdatabase IN (0, (SELECT oid FROM pg_database"
-            " WHERE datname = current_database()))"
-            # The narrowest scope wins.
-            " ORDER BY (setrole <> 0 AND setdatabase <> 0) DESC, setrole <> 0 DESC,"
-            " setdatabase <> 0 DESC"
-        )
+    overrides = connection.exec_driver_sql(
+        "SELECT setrole <> 0, setdatabase <> 0, setconfig FROM pg_db_role_setting"
+        " WHERE setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user))"
+        " AND setdatabase IN (0, (SELECT oid FROM pg_database"
+        " WHERE datname = current_database()))"
+        # The narrowest scope wins.
+        " ORDER BY (setrole <> 0 AND setdatabase <> 0) DESC, setrole <> 0 DESC,"
+        " setdatabase <> 0 DESC"
     )
     for is_of_role, is_of_database, lines in overrides:
         values = dict(line.split("=", 1) for line in lines)
         if "synchronous_commit" in values:
             owner = "the role" if is_of_role else "the database" if is_of_database else "every role"
-            return owner if values["synchronous_commit"] in UNSAFE_COMMITS else None
-    row = connection.execute(
-        text("SELECT reset_val, source FROM pg_settings WHERE name = 'synchronous_commit'")
+            return owner if values["synchronous_commit"] == "off" else None
+    row = connection.exec_driver_sql(
+        "SELECT reset_val, source FROM pg_settings WHERE name = 'synchronous_commit'"
     ).one()
-    is_of_server = row.source not in ("client",) and row.reset_val in UNSAFE_COMMITS
-    return "the server" if is_of_server else None
+    return "the server" if row.source != "client" and row.reset_val == "off" else None

@@ -103,7 +103,7 @@ def read_cursor(connection: Connection, name: str) -> CursorPosition | None:
 
 def create_cursor(connection: Connection, name: str, position: int) -> bool:
     """Insert a cursor; False if another process has."""
-    statement = dialect_insert(connection, FeedCursor)
+    statement = dialect_insert(connection.dialect.name, FeedCursor)
     statement = statement.values(name=name, position=position, version=0)
     inserted = statement.on_conflict_do_nothing().returning(FeedCursor.name)
     return connection.scalar(inserted) is not None

@@ -79,7 +79,7 @@ class ScheduledJob(Model):
 
     @classmethod
     def _ensure_exists(cls, connection: Connection, name: str, due_at: datetime) -> None:
-        insert = dialect_insert(connection, cls).values(name=name, due_at=due_at)
+        insert = dialect_insert(connection.dialect.name, cls).values(name=name, due_at=due_at)
         connection.execute(insert.on_conflict_do_nothing())
 
     @classmethod

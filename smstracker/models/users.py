@@ -135,7 +135,7 @@ def get_or_create_user(email: str) -> User:
     """Return the user of an address that a demo or SIGN_IN_ALLOW admits; create a missing one."""
     # In a demo everybody is an administrator, to see the page of the connection.
     demo = settings().demo
-    insert = dialect_insert(db.engine, User).values(
+    insert = dialect_insert(db.engine.dialect.name, User).values(
         email=email,
         administrator=demo,
         let_in_by=LetInBy.DEMO if demo else LetInBy.SETTING,

@@ -8,17 +8,11 @@ from smstracker.settings.reader import Reader
 
 # Settings of a real installation only: a demo that has one has lost its credentials.
 REAL_SETTINGS = (
-    "TWILIO_ACCOUNT_SID",
-    "TWILIO_AUTH_TOKEN",
-    "TWILIO_PHONE_NUMBER",
-    "TWILIO_MESSAGING_SERVICE_SID",
-    "TWILIO_AUTH_TOKEN_SECONDARY",
-    "TWILIO_AUTH_TOKEN_FORMER",
-    "TWILIO_SUBACCOUNT_TOKENS",
-    "TWILIO_WEBHOOK_KEYS",
-    "TWILIO_API_BASE_URL",
-    "MAIL_SERVER",
-    "SIGN_IN_ALLOW",
+    *("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
+    *("TWILIO_PHONE_NUMBER", "TWILIO_MESSAGING_SERVICE_SID"),
+    *("TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER"),
+    *("TWILIO_SUBACCOUNT_TOKENS", "TWILIO_WEBHOOK_KEYS", "TWILIO_API_BASE_URL"),
+    *("MAIL_SERVER", "SIGN_IN_ALLOW"),
 )
 # A placeholder that was not filled in. Instructions end it with an ellipsis.
 _PLACEHOLDER_VALUE = re.compile(r".*(…|\.\.\.)|<.*>")
@@ -39,16 +33,12 @@ def refuse_real_settings(reader: Reader) -> None:
     if base and not is_loopback(urlsplit(base).hostname or ""):
         signs.append("PUBLIC_BASE_URL is not this machine")
     if signs:
-        reader.problem("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN", describe_live_signs(*signs))
-
-
-def describe_live_signs(*signs: str) -> str:
-    """Return why demo mode does not start."""
-    text = f"{', '.join(signs[:-1])} and {signs[-1]}" if signs[1:] else signs[0]
-    return (
-        f"not set, but this looks like a real installation: {text}. Set both, or try the demo "
-        "without these settings and with a database of its own"
-    )
+        text = f"{', '.join(signs[:-1])} and {signs[-1]}" if signs[1:] else signs[0]
+        reader.problem(
+            "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN",
+            f"not set, but this looks like a real installation: {text}. Set both, or try the demo "
+            "without these settings and with a database of its own",
+        )
 
 
 def refuse_ineffective_settings(reader: Reader) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from smstracker.settings.addresses import NUMERIC_NAME, parse_host
-from smstracker.settings.generated import make_instance
+from smstracker.settings.files import make_instance
 from smstracker.settings.reader import Reader
 
 _SQLITE_OPTIONS = {"timeout", "detect_types", "check_same_thread", "cached_statements"}
@@ -43,12 +43,9 @@ def read_database_url(reader: Reader, name: str) -> str:
 
 def _find_hosts(url: URL) -> list[str]:
     """Return the hosts of a PostgreSQL URL, without ports."""
-    query = url.query.get("host", ())
-    query_hosts = [query] if isinstance(query, str) else list(query)
-    hosts = [host for text in (url.host or "", *query_hosts) for host in text.split(",")]
-    return [
-        re.sub(r":[0-9]*$", "", host) if host.count(":") == 1 else host for host in hosts if host
-    ]
+    texts = (url.host or "", *url.normalized_query.get("host", ()))
+    hosts = [host for text in texts for host in text.split(",") if host]
+    return [re.sub(r":[0-9]*$", "", host) if host.count(":") == 1 else host for host in hosts]
 
 
 def sqlite_path(url: URL) -> Path | None:

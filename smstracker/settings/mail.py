@@ -5,21 +5,12 @@ from dataclasses import dataclass, field
 from email.headerregistry import Address
 
 from smstracker.settings.addresses import is_loopback, parse_host
-from smstracker.settings.mail_addresses import (
-    MailAddressError,
-    half_width,
-    normalize_domain,
-    normalize_email,
-    refuse_pattern,
-)
+from smstracker.settings.mail_addresses import MailAddressError, normalize_email, normalize_entry
 from smstracker.settings.reader import Reader
 
-OTHER_MAIL_SETTINGS = """
-MAIL_PORT MAIL_USERNAME MAIL_PASSWORD MAIL_USE_TLS MAIL_USE_SSL MAIL_DEFAULT_SENDER
+MAIL_SETTINGS = """
+MAIL_SERVER MAIL_PORT MAIL_USERNAME MAIL_PASSWORD MAIL_USE_TLS MAIL_USE_SSL MAIL_DEFAULT_SENDER
 """
-_MAIL_HOST_SHAPE = (
-    "only the host name or IP address, such as smtp.example.org; the port belongs into MAIL_PORT"
-)
 # `"Name" <address>` or `Name <address>`. An @ in a name that is not quoted is a second address.
 _NAMED_SENDER = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|((?:[^<>@"]|"[^<>@"]*")*?)) *<([^<>]*)>')
 _NO_HEADER_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -39,7 +30,8 @@ class MailConfig:
 
 
 def read_mail(reader: Reader, name: str) -> MailConfig:
-    server = reader.parsed(name, None, parse_host, _MAIL_HOST_SHAPE)
+    shape = "only the host name or IP address, such as smtp.example.org; "
+    server = reader.parsed(name, None, parse_host, shape + "the port belongs into MAIL_PORT")
     tls, ssl = reader.flag("MAIL_USE_TLS"), reader.flag("MAIL_USE_SSL")
     username, password = reader.text("MAIL_USERNAME"), reader.text("MAIL_PASSWORD")
     sender = _read_sender(reader, "MAIL_DEFAULT_SENDER")
@@ -84,7 +76,7 @@ def read_sign_in_allow(reader: Reader, name: str) -> tuple[str, ...] | None:
     entries: list[str] = []
     for number, entry in enumerate(reader.words(name), start=1):
         try:
-            entries.append(_normalize_entry(entry))
+            entries.append(normalize_entry(entry))
         except MailAddressError:
             problem = (
                 f"must be a comma list of addresses and @domains; entry {number} is neither: for a "
@@ -92,9 +84,3 @@ def read_sign_in_allow(reader: Reader, name: str) -> tuple[str, ...] | None:
             )
             reader.problem(name, problem)
     return None if reader.demo and not entries else tuple(entries)
-
-
-def _normalize_entry(entry: str) -> str:
-    entry = half_width(entry)
-    refuse_pattern(entry)
-    return "@" + normalize_domain(entry[1:]) if entry.startswith("@") else normalize_email(entry)

@@ -37,10 +37,7 @@ def normalize_email(text: str) -> str:
         raise MailAddressError(reason)
     try:
         parts = validate_email(
-            address,
-            check_deliverability=False,
-            allow_smtputf8=False,
-            globally_deliverable=False,
+            address, check_deliverability=False, allow_smtputf8=False, globally_deliverable=False
         )
     except EmailNotValidError as error:
         raise MailAddressError(_domain_refusal(address)) from error
@@ -57,6 +54,13 @@ def normalize_email(text: str) -> str:
 def normalize_domain(text: str) -> str:
     """Return the one spelling of a mail domain, as A-label. Raises MailAddressError."""
     return normalize_email(f"x@{_trim(text)}").partition("@")[2]
+
+
+def normalize_entry(entry: str) -> str:
+    """Return the one spelling of an address or @domain. Raises MailAddressError."""
+    entry = half_width(entry)
+    refuse_pattern(entry)
+    return "@" + normalize_domain(entry[1:]) if entry.startswith("@") else normalize_email(entry)
 
 
 def half_width(text: str) -> str:
@@ -76,16 +80,7 @@ def refuse_pattern(text: str) -> None:
 
 
 def _trim(text: str) -> str:
-    start, end = 0, len(text)
-    while start < end and _is_blank(text[start]):
-        start += 1
-    while start < end and _is_blank(text[end - 1]):
-        end -= 1
-    return text[start:end]
-
-
-def _is_blank(character: str) -> bool:
-    return character.isspace() or is_invisible(character)
+    return text.strip("".join(c for c in text if c.isspace() or is_invisible(c)))
 
 
 def _is_reserved(domain: str) -> bool:

@@ -6,6 +6,8 @@ from dataclasses import Field, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from smstracker.settings.files import read_or_generate
+
 T = TypeVar("T")
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True}
@@ -41,9 +43,7 @@ class Reader:
         return self.env.get(name)
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
-        raw = self.env.get(name)
-        if raw is None:
-            return default
+        raw = self.env.get(name, str(default))
         if raw.isdecimal() and len(raw) < 12 and low <= int(raw) <= high:
             return int(raw)
         self.problem(name, f"must be a whole number from {low} to {high}")
@@ -58,21 +58,16 @@ class Reader:
     def words(self, name: str) -> tuple[str, ...]:
         return tuple(word.strip() for word in self.env.get(name, "").split(",") if word.strip())
 
-    def matching(self, name: str, pattern: re.Pattern[str], shape: str) -> str | None:
-        raw = self.env.get(name)
-        if raw is not None and not pattern.fullmatch(raw):
-            self.problem(name, f"must be {shape}")
-        return raw
-
     def parsed(self, name: str, default: T, parse: Callable[[str], T | None], shape: str) -> T:
         raw = self.env.get(name)
-        if raw is None:
-            return default
-        value = parse(raw)
-        if value is None:
+        value = None if raw is None else parse(raw)
+        if raw is not None and value is None:
             self.problem(name, f"must be {shape}")
-            return default
-        return value
+        return default if value is None else value
+
+    def generated(self, name: str) -> str:
+        """Return a secret of demo mode; empty, and no file, once there is a problem."""
+        return "" if self.problems else read_or_generate(self.instance, name)
 
 
 Read = Callable[[Reader, str], T]
@@ -80,14 +75,14 @@ Check = Callable[[Reader], None]
 
 
 def setting(
-    name: str, read: Read[T], *, also: str = "", secret: bool = False, after: Check | None = None
+    read: Read[T], names: str = "", *, secret: bool = False, after: Check | None = None
 ) -> T:
     """Declare the field of a dataclass as a setting that `read(reader, name)` returns.
 
-    `also` has further names that it reads; `after` checks several settings before this one is
-    read. A secret stays out of the repr.
+    Its name is the field's in capitals unless `names` has it, and further ones that it reads.
+    `after` checks several settings before this one is read. A secret stays out of the repr.
     """
-    metadata = {"read": read, "names": (name, *also.split()), "after": after}
+    metadata = {"read": read, "names": names.split(), "after": after}
     return cast(T, field(repr=not secret, metadata=metadata))
 
 
@@ -96,7 +91,7 @@ def whole_number(default: int, low: int, high: int) -> Read[int]:
 
 
 def matching(pattern: re.Pattern[str], shape: str) -> Read[str | None]:
-    return lambda reader, name: reader.matching(name, pattern, shape)
+    return parsed(None, lambda raw: raw if pattern.fullmatch(raw) else None, shape)
 
 
 def parsed(default: T, parse: Callable[[str], T | None], shape: str) -> Read[T]:
@@ -105,9 +100,7 @@ def parsed(default: T, parse: Callable[[str], T | None], shape: str) -> Read[T]:
 
 def setting_names(declaration: type[Any]) -> frozenset[str]:
     """The names of the settings that a dataclass declares."""
-    return frozenset(
-        name for item in fields(declaration) for name in item.metadata.get("names", ())
-    )
+    return frozenset(name for item in fields(declaration) if item.metadata for name in _names(item))
 
 
 def read_settings(declaration: type[Any], reader: Reader) -> dict[str, object]:
@@ -118,4 +111,9 @@ def read_settings(declaration: type[Any], reader: Reader) -> dict[str, object]:
 def _read(item: Field[object], reader: Reader) -> object:
     if item.metadata["after"]:
         item.metadata["after"](reader)
-    return item.metadata["read"](reader, item.metadata["names"][0])
+    return item.metadata["read"](reader, _names(item)[0])
+
+
+def _names(item: Field[object]) -> list[str]:
+    names: list[str] = item.metadata["names"]
+    return names or [item.name.upper()]

@@ -3,7 +3,6 @@
 import re
 from itertools import pairwise
 
-from smstracker.settings.generated import read_or_generate
 from smstracker.settings.reader import Reader
 
 OTHER_SECRETS = (
@@ -13,7 +12,6 @@ OTHER_SECRETS = (
     "MAIL_PASSWORD",
 )
 MIN_SECRET_KEY_LENGTH = 32
-MIN_DISTINCT_CHARACTERS = 8  # different ones, in a secret key
 _PLACEHOLDER_KEY = re.compile(
     r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…"
 )
@@ -21,30 +19,24 @@ _PLACEHOLDER_KEY = re.compile(
 
 def read_secret_key(reader: Reader, name: str) -> str:
     raw = reader.text(name)
-    if raw and not reader.demo:
-        weakness = _describe_weakness(raw, [reader.text(other) for other in OTHER_SECRETS])
-        if weakness:
-            reader.problem(name, f"{weakness}; make one with: openssl rand -hex 32")
-    if raw:
-        return raw
     if reader.demo:
-        return "" if reader.problems else read_or_generate(reader.instance, "secret-key")
-    reader.problem(name, "required; make one with: openssl rand -hex 32")
-    return ""
+        return raw or reader.generated("secret-key")
+    weakness = _describe_weakness(raw, [reader.text(other) for other in OTHER_SECRETS])
+    if weakness:
+        reader.problem(name, f"{weakness}; make one with: openssl rand -hex 32")
+    return raw or ""
 
 
-def _describe_weakness(key: str, other_secrets: list[str | None]) -> str | None:
+def _describe_weakness(key: str | None, other_secrets: list[str | None]) -> str | None:
     """Return why the key that signs sessions could be guessed; None if it could not."""
+    if not key:
+        return "required"
     if len(key) < MIN_SECRET_KEY_LENGTH:
         return f"must have at least {MIN_SECRET_KEY_LENGTH} characters"
     if key in other_secrets:
         return "must not be the same as another secret"
     steps = [ord(after) - ord(before) for before, after in pairwise(key)]
     is_regular = key in (key + key)[1:-1] or max(map(steps.count, (0, 1, -1))) > len(steps) // 2
-    if (
-        len(set(key)) < MIN_DISTINCT_CHARACTERS
-        or is_regular
-        or _PLACEHOLDER_KEY.search(key.lower())
-    ):
-        return "is easily guessed"
-    return None
+    has_few_characters = len(set(key)) < 8
+    is_guessable = has_few_characters or is_regular or _PLACEHOLDER_KEY.search(key.lower())
+    return "is easily guessed" if is_guessable else None

@@ -10,15 +10,11 @@ LONG_NAME_LENGTH = 12
 
 def find_same_stem(name: str, settings: Iterable[str]) -> str | None:
     """Return the setting that differs only by underscores, plurals and the order of its words."""
-    return next(
-        (
-            setting
-            for setting in sorted(settings)
-            if strip_plurals(setting) == strip_plurals(name)
-            or sorted(setting.split("_")) == sorted(name.split("_"))
-        ),
-        None,
-    )
+    for setting in sorted(settings):
+        has_same_words = sorted(setting.split("_")) == sorted(name.split("_"))
+        if has_same_words or strip_plurals(setting) == strip_plurals(name):
+            return setting
+    return None
 
 
 def strip_plurals(name: str) -> str:
@@ -34,10 +30,9 @@ def has_more_words(name: str, setting: str) -> bool:
 
 def has_other_word(name: str, setting: str) -> bool:
     """Recognise names such as DATABASE_USER, whose last word is no typo of DATABASE_URL's."""
-    pairs = zip(name.split("_"), setting.split("_"), strict=False)
     return any(
-        len(setting_word) <= 4 and count_edits(name_word, setting_word) > 1
-        for name_word, setting_word in pairs
+        len(word) <= 4 and count_edits(name_word, word) > 1
+        for name_word, word in zip(name.split("_"), setting.split("_"), strict=False)
     )
 
 
@@ -49,14 +44,9 @@ def is_typo(name: str, setting: str) -> bool:
     name_words, setting_words = name.split("_"), setting.split("_")
     if len(name_words) != len(setting_words) or name[0] != setting[0]:
         return False
-    edit_counts = [
-        count_edits(name_word, setting_word)
-        for name_word, setting_word in zip(name_words, setting_words, strict=True)
-    ]
+    edit_counts = [*map(count_edits, name_words, setting_words)]
     max_edits = 2 if len(setting) >= LONG_NAME_LENGTH else 1
-    is_near = all(
-        count <= len(word) // 3 for count, word in zip(edit_counts, setting_words, strict=True)
-    )
+    is_near = all(n <= len(word) // 3 for n, word in zip(edit_counts, setting_words, strict=True))
     return is_near and sum(edit_counts) <= max_edits and not name.startswith(setting)
 
 

@@ -2,7 +2,6 @@
 
 import re
 
-from smstracker.settings.generated import read_or_generate
 from smstracker.settings.reader import Reader, matching
 from smstracker.sms.messaging_service import SERVICE_SID
 
@@ -40,18 +39,15 @@ def read_region(reader: Reader, name: str) -> str | None:
 def read_account_sid(reader: Reader, name: str) -> str:
     """Return the account; outside demo mode, also check that what goes with it is set."""
     if reader.demo:
-        account = _generate(reader, "demo-account-sid")
-        return f"AC{account}" if account else ""
-    for required, other in (
-        ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
-        ("TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID"),
-    ):
+        return f"AC{reader.generated('demo-account-sid')}"
+    names = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN")
+    for required, other in (names, names[::-1]):
         if not reader.text(required):
             reader.problem(required, f"required, because {other} is set")
     shape = "AC followed by 32 hexadecimal digits"
     if (reader.text(name) or "").startswith("SK"):
         shape += ": with an API key (SK…), callbacks cannot be verified"
-    sid = reader.matching(name, ACCOUNT_SID, shape)
+    sid = matching(ACCOUNT_SID, shape)(reader, name)
     if not (reader.words("TWILIO_PHONE_NUMBER") or reader.text("TWILIO_MESSAGING_SERVICE_SID")):
         reader.problem(
             "TWILIO_PHONE_NUMBER", "set this or TWILIO_MESSAGING_SERVICE_SID: there is no sender"
@@ -60,20 +56,13 @@ def read_account_sid(reader: Reader, name: str) -> str:
 
 
 def read_auth_token(reader: Reader, name: str) -> str:
-    if reader.demo:
-        return _generate(reader, "demo-auth-token") or ""
-    return read_token(reader, name) or ""
+    return reader.generated("demo-auth-token") if reader.demo else read_token(reader, name) or ""
 
 
 def read_secondary_token(reader: Reader, name: str) -> str | None:
-    if not reader.demo:
-        return read_token(reader, name)
-    return _generate(reader, "demo-auth-token-secondary")
-
-
-def _generate(reader: Reader, name: str) -> str | None:
-    """Return a secret of demo mode; None, and no file, once there is a problem."""
-    return None if reader.problems else read_or_generate(reader.instance, name)
+    if reader.demo:
+        return reader.generated("demo-auth-token-secondary")
+    return read_token(reader, name)
 
 
 def read_subaccount_tokens(reader: Reader, name: str) -> dict[str, str]:
@@ -95,8 +84,7 @@ def read_subaccount_tokens(reader: Reader, name: str) -> dict[str, str]:
 
 def read_webhook_keys(reader: Reader, name: str) -> dict[str, str]:
     if reader.demo:
-        key = _generate(reader, "demo-webhook-key")
-        return {DEMO_KEY_ID: key} if key else {}
+        return {DEMO_KEY_ID: reader.generated("demo-webhook-key")}
     keys: dict[str, str] = {}
     for pair in reader.words(name):
         key_id, _, secret = (part.strip() for part in pair.partition(":"))

@@ -60,7 +60,7 @@ _OTHER_NAMES |= {
 }
 # Other programs read these too, so in the environment only a typo of a letter counts.
 _SHARED_NAMES = OFTEN_SET | {
-    *("SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "TEAM_LOG"),
+    *("SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "TEAM_LOG")
 }
 
 
@@ -72,21 +72,18 @@ def find_unread_names(
     for name in sorted(env):
         if name in settings or not (env[name] or "").strip():
             continue
-        setting = (
-            _guess_from_file(name, settings, unset)
-            if name in file
-            else _guess_from_environment(name, settings, unset)
-        )
+        guess = _guess_from_file if name in file else _guess_from_environment
+        setting, normalized = guess(name, settings, unset), _normalize_name(name)
         if setting in RESERVED:
             yield f"{name}: is not read in this version; remove it"
-        elif setting and _normalize_name(name).endswith("_FILE"):
+        elif setting and normalized.endswith("_FILE"):
             yield f"{name}: is not read in this version; set {setting} instead"
         elif setting:
             yield f"{name}: unknown; is {setting} meant?"
         elif (
             name in file
-            and _normalize_name(name).startswith(_OUR_PREFIXES)
-            and not _normalize_name(name).startswith(_OTHER_TWILIO_PREFIXES)
+            and normalized.startswith(_OUR_PREFIXES)
+            and not normalized.startswith(_OTHER_TWILIO_PREFIXES)
         ):
             yield f"{name}: unknown, so nothing reads it; .env.example lists the settings"
 
@@ -101,12 +98,9 @@ def _guess_from_file(name: str, settings: frozenset[str], unset: set[str]) -> st
     if len(normalized) < MIN_GUESS_LENGTH:
         return None
     candidates = get_close_matches(normalized, settings | RESERVED, 3, FILE_SIMILARITY)
-    similar = next(
-        (setting for setting in candidates if not spelling.has_other_word(normalized, setting)),
-        None,
-    )
+    similar = [n for n in candidates if not spelling.has_other_word(normalized, n)]
     guess = (
-        similar
+        next(iter(similar), None)
         or spelling.find_same_stem(normalized, settings | RESERVED)
         or _find_with_extra_word(normalized, settings, unset)
     )
@@ -117,21 +111,17 @@ def _guess_from_environment(name: str, settings: frozenset[str], unset: set[str]
     """Return the unset setting that a name in the environment misspells or gives as a file."""
     exact, normalized = name.removesuffix("_FILE"), _normalize_name(name).removesuffix("_FILE")
     if exact in settings | RESERVED:
-        is_ours = (
-            exact in unset if exact in settings and _is_shared(exact) else exact not in OFTEN_SET
-        )
+        is_shared = exact in settings and _is_shared(exact)
+        is_ours = exact in unset if is_shared else exact not in OFTEN_SET
         return exact if is_ours else None
-    if len(normalized) < MIN_GUESS_LENGTH or (
-        normalized in _OTHER_NAMES and normalized not in settings
-    ):
+    is_other_name = normalized in _OTHER_NAMES and normalized not in settings
+    if is_other_name or len(normalized) < MIN_GUESS_LENGTH:
         return None
     if normalized in unset:
         return normalized
     similar = get_close_matches(normalized, unset, 3, ENVIRONMENT_SIMILARITY)
     same_stem = spelling.find_same_stem(normalized, {n for n in unset if not _is_shared(n)})
-    guess = same_stem or next(
-        (setting for setting in similar if _is_typo(normalized, setting)), None
-    )
+    guess = same_stem or next((n for n in similar if _is_typo(normalized, n)), None)
     return None if guess is None or spelling.has_more_words(normalized, guess) else guess
 
 

@@ -1,14 +1,18 @@
-"""The `.env` file: its values as they are written, and its problems."""
+"""The files of an installation: `.env`, and what is generated once into the instance folder."""
 
 import os
+import secrets
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
-from smstracker.settings.generated import make_private
+ROOT = Path(__file__).parents[2]
+ENV_FILE = ROOT / ".env"
 
 
 def read_env_file(path: Path) -> tuple[dict[str, str | None], list[str]]:
@@ -39,3 +43,35 @@ def find_values_expanded_by_flask(file: Mapping[str, str | None]) -> dict[str, s
     """Return the values that Flask's command put into the environment with ${…} replaced."""
     has_loaded = "FLASK_RUN_FROM_CLI" in os.environ and not os.environ.get("FLASK_SKIP_DOTENV")
     return {name: value for name, value in file.items() if has_loaded and "${" in (value or "")}
+
+
+def make_private(path: Path, mode: int = 0o600) -> None:
+    """Close a file or folder of ours to other users. `flask doctor` reports where this failed."""
+    with suppress(OSError):
+        status = path.stat()
+        # Never a folder where a file is expected, as in a mistaken DATABASE_URL.
+        is_expected = stat.S_ISDIR if mode & 0o100 else stat.S_ISREG
+        if is_expected(status.st_mode) and status.st_mode & 0o077 and status.st_uid == os.geteuid():
+            path.chmod(mode)
+
+
+def make_instance(instance: Path) -> None:
+    instance.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(instance, 0o700)
+
+
+def read_or_generate(instance: Path, name: str) -> str:
+    """Return a random 32-digit hexadecimal string, generated once and kept in `instance`."""
+    path = instance / name
+    make_instance(instance)
+    # Linking a finished file is atomic: two processes that start at once use the same one.
+    draft_path = instance / f".{name}.{secrets.token_hex(8)}"
+    try:
+        if not path.exists():
+            draft_path.touch(mode=0o600)
+            draft_path.write_text(secrets.token_hex(16))
+            with suppress(FileExistsError):
+                os.link(draft_path, path)
+    finally:
+        draft_path.unlink(missing_ok=True)
+    return path.read_text().strip()
