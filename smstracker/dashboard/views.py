@@ -24,11 +24,7 @@ from smstracker.messages.log_filters import FilterError
 from smstracker.messages.pagination import message_to_json, read_page
 from smstracker.messages.sending import save_and_submit
 from smstracker.messages.timeline import build_timeline
-from smstracker.messages.url_filters import (
-    form_to_arguments,
-    read_filters,
-    read_filters_strictly,
-)
+from smstracker.messages.url_filters import form_to_arguments, read_filters, read_filters_strictly
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, event_feed
 from smstracker.sms.gsm_replacements import replace_characters
 from smstracker.sms.segments import count_segments

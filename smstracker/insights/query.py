@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, func, literal_column, select
+from sqlalchemy import Connection, literal_column, select
 
 from smstracker.extensions import db
 from smstracker.insights.outcomes import read_outcomes
-from smstracker.insights.rollup_job import MIN_AGE
+from smstracker.insights.rollup_job import newest_end
 from smstracker.insights.scope import Scope, by_column, count_live, sum_columns
 from smstracker.models.creation_time import created_within, first_message_query, from_epoch
 from smstracker.models.event_feed import read_cursor
@@ -27,7 +27,6 @@ from smstracker.models.insight_coverage import (
 )
 from smstracker.models.insight_rollups import (
     BIN_NAMES,
-    DAY,
     EVERYONE,
     QUARTER,
     InsightDelivery,
@@ -81,8 +80,7 @@ def measure(
     connection = db.session.connection()
     cursor, coverage = read_cursor(connection, NAME), read_coverage(connection)
     # A clock may have been put back since.
-    newest = int((now - MIN_AGE).timestamp()) // QUARTER * QUARTER
-    coverage = replace(coverage, until=min(coverage.until, newest))
+    coverage = replace(coverage, until=min(coverage.until, newest_end(now)))
     changed = changed_quarters(connection, cursor.position) if cursor else set()
     since, until = period.since or BEGINNING, period.until or END_OF_TIME
     owner = EVERYONE if owner_id is None else owner_id
@@ -90,7 +88,7 @@ def measure(
     if changed is not None and not _has_too_many(connection, scope):
         return _read(connection, scope, now, bar_starts)
     # Whole days, so that all figures are of the same messages.
-    coverage = replace(coverage, until=max(coverage.until // DAY * DAY, coverage.since))
+    coverage = replace(coverage, until=max(Rollup.floor(coverage.until), coverage.since))
     scope = replace(scope, coverage=coverage, changed=set(), is_stale=True)
     changed_at = first_change_at(connection, cursor.position) if cursor else None
     is_counted = coverage.since < coverage.until
@@ -105,12 +103,9 @@ def measure(
 def _has_too_many(connection: Connection, scope: Scope) -> bool:
     # The other tables need no other messages than this one.
     ranges = scope.from_messages(InsightFailure)
-    if not ranges:
-        return False
     messages = created_within(select(literal_column("1")), ranges, scope.owner_id)
-    limited = messages.limit(MAX_LIVE_MESSAGES + 1).subquery()
-    number = connection.scalar(select(func.count()).select_from(limited)) or 0
-    return number > MAX_LIVE_MESSAGES
+    # Without ranges, there would be no VALUES to select from.
+    return bool(ranges) and bool(connection.scalar(messages.offset(MAX_LIVE_MESSAGES).limit(1)))
 
 
 def _read(

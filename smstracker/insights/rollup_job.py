@@ -5,7 +5,7 @@ written since the read. So the rollups and the cursor always fit each other, and
 again changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, literal, select, union_all
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import READS_ONLY
+from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.models.creation_time import (
     bucket_start,
@@ -37,6 +37,7 @@ from smstracker.models.insight_rollups import (
     EVERYONE,
     QUARTER,
     EpochRange,
+    InsightOutcome,
     InsightRecount,
     Rollup,
 )
@@ -63,14 +64,19 @@ def roll_up(_last_done: datetime | None) -> Iterator[int]:
                 return
 
 
+def newest_end(now: datetime) -> int:
+    """The end of the newest quarter that is old enough to be counted."""
+    return InsightOutcome.floor(int((now - MIN_AGE).timestamp()))
+
+
 def start(now: datetime) -> int:
     """Create the cursor, and cover nothing yet; 0 if that is done."""
-    with _reading() as connection:
+    with reading_connection(db.engine) as connection:
         if read_cursor(connection, NAME) is not None:
             return 0
         # No bucket is counted yet that earlier events could change.
         position = settled_position(connection)
-    yesterday = int(now.timestamp()) // DAY * DAY - DAY
+    yesterday = Rollup.floor(int(now.timestamp())) - DAY
     with db.engine.begin() as connection:
         if create_cursor(connection, NAME, position):
             store_coverage(connection, Coverage(yesterday, yesterday))
@@ -79,18 +85,14 @@ def start(now: datetime) -> int:
 
 def recount_changed(_now: datetime) -> int:
     """Count the buckets again in which something has changed; the number of changes."""
-    with _reading() as connection:
+    with reading_connection(db.engine) as connection:
         cursor, coverage = _read_state(connection)
         position, quarters = _read_events(connection, cursor, coverage)
         requested = select(InsightRecount.quarter).distinct().limit(MAX_QUARTERS)
         quarters |= set(connection.scalars(requested))
         requests = select(InsightRecount.id).where(InsightRecount.quarter.in_(quarters))
         request_ids = connection.scalars(requests.limit(MAX_EVENTS)).all()
-        counts: Counts = []
-        for table in ROLLUPS:
-            buckets = coverage.changed_buckets(table, quarters)
-            ranges = [(start, start + table.width) for start in sorted(buckets)]
-            counts += _count(connection, table, ranges)
+        counts = _count(connection, lambda table: coverage.changed_buckets(table, quarters))
     done = position - cursor.position + len(request_ids)
     if done:
         with db.engine.begin() as connection:
@@ -124,31 +126,25 @@ def _read_events(
 
 def count_newest(now: datetime) -> int:
     """Count the next hours up to MIN_AGE ago, or fewer than before if the clock was put back."""
-    with _reading() as connection:
+    with reading_connection(db.engine) as connection:
         cursor, coverage = _read_state(connection)
-        newest = int((now - MIN_AGE).timestamp()) // QUARTER * QUARTER
-        until = min(newest, coverage.until + MAX_QUARTERS * QUARTER)
+        until = min(newest_end(now), coverage.until + MAX_QUARTERS * QUARTER)
         if until == coverage.until:
             return 0
-        counts: Counts = []
-        for table in ROLLUPS:
-            start, end = (at // table.width * table.width for at in (coverage.until, until))
-            counts += _count(connection, table, [(start, end)])
-    since = min(coverage.since, until // DAY * DAY)
+        counts = _count(connection, lambda t: [(t.floor(coverage.until), t.floor(until))])
+    since = min(coverage.since, Rollup.floor(until))
     return _store(cursor, Coverage(since, until), counts)
 
 
 def count_older(_now: datetime) -> int:
     """Count the newest day before those that are counted."""
-    with _reading() as connection:
+    with reading_connection(db.engine) as connection:
         cursor, coverage = _read_state(connection)
         first_at = connection.scalar(first_message_query(EVERYONE))
         if first_at is None or coverage.since <= first_at.timestamp():
             return 0
         since = coverage.since - DAY
-        counts: Counts = []
-        for table in ROLLUPS:
-            counts += _count(connection, table, [(since, coverage.since)])
+        counts = _count(connection, lambda _table: [(since, coverage.since)])
     return _store(cursor, Coverage(since, coverage.until), counts)
 
 
@@ -157,13 +153,15 @@ def _read_state(connection: Connection) -> tuple[CursorPosition, Coverage]:
     return cursor or CursorPosition(NAME, 0, 0), read_coverage(connection)
 
 
-def _count(connection: Connection, table: type[Rollup], ranges: list[EpochRange]) -> Counts:
-    ranges = [(start, end) for start, end in ranges if start < end]
-    if not ranges:
-        return []
-    times = [(from_epoch(start), from_epoch(end)) for start, end in ranges]
-    totals = count(connection, table, partial(created_within, ranges=times))
-    return [(table, ranges, rollup_rows(table, totals, is_deleted=False))]
+def _count(connection: Connection, ranges_of: Callable[[type[Rollup]], list[EpochRange]]) -> Counts:
+    counts: Counts = []
+    for table in ROLLUPS:
+        ranges = [(start, end) for start, end in ranges_of(table) if start < end]
+        if ranges:
+            times = [(from_epoch(start), from_epoch(end)) for start, end in ranges]
+            totals = count(connection, table, partial(created_within, ranges=times))
+            counts.append((table, ranges, rollup_rows(table, totals, is_deleted=False)))
+    return counts
 
 
 def _store(cursor: CursorPosition, coverage: Coverage, counts: Counts) -> int:
@@ -184,7 +182,3 @@ def _replace(connection: Connection, counts: Counts) -> None:
             connection.execute(delete(table).where(*is_counted, *in_range))
         if rows:
             connection.execute(insert(table), rows)
-
-
-def _reading() -> Connection:
-    return db.engine.connect().execution_options(**{READS_ONLY: True})

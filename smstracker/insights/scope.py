@@ -30,7 +30,7 @@ class Scope:
         """The condition of the rows of a rollup table that count."""
         start, end = self._epoch_range()
         first, last = self.coverage.whole_buckets(table, start, end)
-        changed = self.coverage.changed_buckets(table, self.changed)
+        changed = [s for s, _ in self.coverage.changed_buckets(table, self.changed)]
         is_current = and_(table.bucket >= first, table.bucket < last, table.bucket.not_in(changed))
         in_range = (table.bucket >= start, table.bucket < end)
         return and_(table.owner_id == self.owner_id, *in_range, or_(table.is_deleted, is_current))
@@ -42,10 +42,10 @@ class Scope:
         first, last = self.coverage.whole_buckets(table, *self._epoch_range())
         if first >= last:
             return [(self.since, self.until)]
-        changed = self.coverage.changed_buckets(table, self.changed)
-        starts = [start for start in changed if first <= start < last]
         ranges = [(self.since, from_epoch(first)), (from_epoch(last), self.until)]
-        ranges += [(from_epoch(start), from_epoch(start + table.width)) for start in starts]
+        for start, end in self.coverage.changed_buckets(table, self.changed):
+            if first <= start < last:
+                ranges.append((from_epoch(start), from_epoch(end)))
         return [(since, until) for since, until in ranges if since < until]
 
     def _epoch_range(self) -> EpochRange:

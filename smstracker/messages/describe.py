@@ -12,10 +12,7 @@ from smstracker.sms.phone_numbers import format_international
 from smstracker.sms.status import Source, State
 
 # Reasons of statuses that have no error code.
-NOT_SENT_REASONS = {
-    "unreached": "Twilio was not reached",
-    "untraced": "Twilio has no trace of it",
-}
+NOT_SENT_REASONS = {"unreached": "Twilio was not reached", "untraced": "Twilio has no trace of it"}
 _CARRIER_IS_SLOW = "Twilio answers slowly, and too many messages are waiting for it."
 _SERVER_IS_BUSY = "Too many pages and exports are open, so no message can be sent now."
 _DELETED_AT_TWILIO = (

@@ -111,8 +111,5 @@ def _store_result(message_id: int, result: SendResult) -> None:
             log.log(
                 logging.ERROR if is_retry else logging.WARNING,
                 "send_outcome_not_recorded",
-                extra={
-                    "message_sid": result.status_update.twilio_sid,
-                    "reason": log_reason(error),
-                },
+                extra={"message_sid": result.status_update.twilio_sid, "reason": log_reason(error)},
             )

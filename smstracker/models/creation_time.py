@@ -1,6 +1,6 @@
 """Queries of messages by the time of their creation, in whole seconds since 1970 or in ranges."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,7 +81,3 @@ def created_within(
     of_owner = and_(Message.owner_id == User.id, *in_range)
     query = query.select_from(join(join(within, User, true()), Message, of_owner))
     return query if owner_id == EVERYONE else query.where(User.id == owner_id)
-
-
-def limit_to_ids(query: Select[Any], message_ids: Collection[int]) -> Select[Any]:
-    return query.where(Message.id.in_(message_ids))

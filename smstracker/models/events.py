@@ -5,17 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Connection,
-    ForeignKey,
-    Index,
-    Select,
-    String,
-    delete,
-    select,
-    text,
-)
+from sqlalchemy import JSON, Connection, ForeignKey, Index, Select, String, delete, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow

@@ -1,9 +1,13 @@
-"""Counts messages for the rollups of /insights, and for what these do not cover."""
+"""Counts messages for the rollups of /insights, and for what these do not cover.
+
+Messages that are deleted keep their place in the totals.
+"""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 import phonenumbers
@@ -18,11 +22,14 @@ from sqlalchemy import (
     true,
 )
 
+from smstracker.database.engine import excluded, upsert
 from smstracker.models.creation_time import EpochSeconds, bucket_start
+from smstracker.models.insight_coverage import request_recount
 from smstracker.models.insight_rollups import (
     BINS,
     EVERYONE,
     OUTCOME_COLUMNS,
+    SHARED_KEY,
     InsightDelivery,
     InsightFailure,
     InsightOutcome,
@@ -35,6 +42,7 @@ from smstracker.sms.status import Source, State
 
 Key = tuple[Any, ...]  # the values of `Rollup.key`, or without owner, bucket and is_deleted
 Totals = defaultdict[Key, Counter[str]]  # the sums of a table by column
+Placed = Iterator[tuple[Key, dict[str, int]]]  # rows without owner, bucket and is_deleted
 SENDER, CALLING_CODE = "sender", "calling code"
 CALLING_CODE_DIGITS = 3  # no code is longer
 
@@ -50,30 +58,28 @@ class _Counting:
     groups: tuple[SQLColumnExpression[Any], ...]
     amounts: tuple[ColumnElement[int], ...]
     condition: ColumnElement[bool]
-    place: Callable[..., Iterator[tuple[Key, dict[str, int]]]]
+    place: Callable[..., Placed]
 
 
-def _place_outcome(word: str, messages: int) -> Iterator[tuple[Key, dict[str, int]]]:
+def _place_outcome(word: str, messages: int) -> Placed:
     yield (), {OUTCOME_COLUMNS.get(word, "unknown"): messages}
 
 
-def _place_failure(error_code: str | None, messages: int) -> Iterator[tuple[Key, dict[str, int]]]:
+def _place_failure(error_code: str | None, messages: int) -> Placed:
     yield (error_code or "",), {"messages": messages}
 
 
-def _place_spend(currency: str, micros: int, messages: int) -> Iterator[tuple[Key, dict[str, int]]]:
+def _place_spend(currency: str, micros: int, messages: int) -> Placed:
     yield (currency,), {"micros": int(micros), "messages": messages}
 
 
-def _place_delivery(
-    sender: str | None, number_prefix: str, seconds: int, messages: int
-) -> Iterator[tuple[Key, dict[str, int]]]:
+def _place_delivery(sender: str | None, prefix: str, seconds: int, messages: int) -> Placed:
     first_second = 0
     while seconds >= max(2 * first_second, BINS):
         first_second = max(2 * first_second, BINS)
     name = f"bin_{(seconds - first_second) // bin_size(first_second)}"
     yield (SENDER, sender or "", first_second), {name: messages}
-    yield (CALLING_CODE, calling_code(number_prefix), first_second), {name: messages}
+    yield (CALLING_CODE, calling_code(prefix), first_second), {name: messages}
 
 
 def bin_size(first_second: int) -> int:
@@ -84,10 +90,10 @@ def bin_size(first_second: int) -> int:
 @cache
 def calling_code(number_prefix: str) -> str:
     """The calling code that a number begins with; all of the prefix if there is none."""
-    lengths = range(1, len(number_prefix) + 1)
-    codes = (number_prefix[:length] for length in lengths)
-    in_use = (c for c in codes if phonenumbers.region_code_for_country_code(int(c)) != "ZZ")
-    return next(in_use, number_prefix)
+    for code in accumulate(number_prefix):
+        if phonenumbers.region_code_for_country_code(int(code)) != "ZZ":
+            return code
+    return number_prefix
 
 
 # A look-up has the time of our question, and of a read message only the reading has a time. A
@@ -151,3 +157,18 @@ def rollup_rows(table: type[Rollup], totals: Totals, *, is_deleted: bool) -> lis
         {**dict(zip(names, key, strict=True)), "is_deleted": is_deleted, **zeros, **sums}
         for key, sums in sorted(totals.items())
     ]
+
+
+def keep_totals(connection: Connection, message_ids: Collection[int]) -> None:
+    """Add messages to the rows of deleted ones; delete them in the same transaction.
+
+    Without a receipt by then, they count as "no receipt".
+    """
+    request_recount(connection, message_ids)
+    for table in ROLLUPS:
+        totals = count(connection, table, lambda q: q.where(Message.id.in_(message_ids)))
+        sums = {name: table.__table__.c[name] + excluded(name) for name in table.sums()}
+        statement = upsert(connection.dialect.name, table, (*SHARED_KEY, *table.key()), sums)
+        # In the order of their keys, so that two deletions cannot lock each other out.
+        for row in rollup_rows(table, totals, is_deleted=True):
+            connection.execute(statement.values(row))

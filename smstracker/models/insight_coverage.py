@@ -33,13 +33,13 @@ class Coverage:
     def whole_buckets(self, table: type[Rollup], start: int, end: int) -> EpochRange:
         """The counted buckets of a table that are within a range; empty if start is not below."""
         first, last = max(self.since, start), min(self.until, end)
-        return -(-first // table.width) * table.width, last // table.width * table.width
+        return table.floor(first + table.width - 1), table.floor(last)
 
-    def changed_buckets(self, table: type[Rollup], quarters: Iterable[int]) -> set[int]:
-        """The starts of a table's counted buckets that these quarters are in."""
+    def changed_buckets(self, table: type[Rollup], quarters: Iterable[int]) -> list[EpochRange]:
+        """The counted buckets of a table that these quarters are in."""
         first, last = self.whole_buckets(table, self.since, self.until)
-        starts = {quarter // table.width * table.width for quarter in quarters}
-        return {start for start in starts if first <= start < last}
+        starts = sorted({table.floor(quarter) for quarter in quarters})
+        return [(start, start + table.width) for start in starts if first <= start < last]
 
 
 def read_coverage(connection: Connection) -> Coverage:

@@ -38,6 +38,11 @@ class Rollup(Model):
     is_deleted: Mapped[bool] = mapped_column(primary_key=True)
 
     @classmethod
+    def floor(cls, seconds: int) -> int:
+        """The start of the bucket that contains a time."""
+        return seconds // cls.width * cls.width
+
+    @classmethod
     def key(cls) -> list[str]:
         """The names of the columns that tell rows of one owner and bucket apart."""
         names = [column.name for column in cls.__table__.columns if column.primary_key]

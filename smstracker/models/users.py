@@ -136,9 +136,7 @@ def get_or_create_user(email: str) -> User:
     # In a demo everybody is an administrator, to see the page of the connection.
     demo = settings().demo
     insert = dialect_insert(db.engine, User).values(
-        email=email,
-        administrator=demo,
-        let_in_by=LetInBy.DEMO if demo else LetInBy.SETTING,
+        email=email, administrator=demo, let_in_by=LetInBy.DEMO if demo else LetInBy.SETTING
     )
     db.session.execute(insert.on_conflict_do_nothing())
     return db.session.scalars(User.select_by_email(email)).one()
