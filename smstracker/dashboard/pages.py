@@ -14,10 +14,11 @@ from smstracker.dashboard.form_check import (
 )
 from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
 from smstracker.extensions import db, settings
-from smstracker.messages import search
+from smstracker.messages import state_counts
 from smstracker.messages.log_filters import LogFilters
 from smstracker.messages.pagination import LogPage
-from smstracker.messages.search import CappedCount, SearchFilters
+from smstracker.messages.search_filters import SearchFilters
+from smstracker.messages.state_counts import CappedCount
 from smstracker.models import Message
 from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.gsm_replacements import cost_advice
@@ -66,7 +67,7 @@ def render_log(log_filters: LogFilters, page: LogPage, position: int) -> str:
         log_filters,
         fields=log_filters.arguments | {"number": number},
         page=page,
-        counts=search.count_states(filters),
+        counts=state_counts.count_states(filters),
         position=position,
     )
 
@@ -86,7 +87,7 @@ def _render_log(
         "dashboard/messages.html",
         log_filters=log_filters,
         counts=counts,
-        total=search.sum_counts(counts),
+        total=state_counts.sum_counts(counts),
         senders=sender_choices(),
         periods=PERIOD_CHOICES,
         now=log_filters.search_filters.at,

@@ -9,7 +9,8 @@ from flask import abort
 
 from smstracker.messages import search
 from smstracker.messages.describe import short_reason
-from smstracker.messages.search import PAGE_SIZE, SearchFilters
+from smstracker.messages.search import PAGE_SIZE
+from smstracker.messages.search_filters import SearchFilters
 from smstracker.models import Message
 
 

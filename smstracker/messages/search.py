@@ -7,7 +7,7 @@ Keys first, rows after: whatever the planner estimates, the inner selects take f
 import uuid
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Select, and_, literal, select, union_all
+from sqlalchemy import Select, and_, select, true, union_all
 from sqlalchemy.sql.selectable import Subquery
 
 from smstracker.extensions import db
@@ -24,23 +24,8 @@ from smstracker.messages.search_filters import (
     sort_order,
     time_conditions,
 )
-from smstracker.messages.state_counts import CappedCount, count_states, sum_counts
-from smstracker.models.display_state import Conditions
+from smstracker.models.display_state import Conditions, is_silent
 from smstracker.models.messages import Message
-
-__all__ = [
-    "PAGE_SIZE",
-    "CappedCount",
-    "Cursor",
-    "SearchFilters",
-    "count_states",
-    "find_by_ids",
-    "find_cursor",
-    "find_page",
-    "matching_ids",
-    "page_query",
-    "sum_counts",
-]
 
 PAGE_SIZE = 50
 
@@ -61,9 +46,9 @@ def find_page(
     indexes, limit = sort_indexes(filters), max(scan_limit(filters), size)
     if len(indexes) > 1 or filters.text:
         for index_name in indexes:
-            newest = db.session.execute(_check_newest(filters, index_name, before, after, limit))
-            checked = newest.tuples().all()
-            ids = [message_id for message_id, matches in checked if matches][:size]
+            newest = db.session.execute(check_newest(filters, index_name, limit, before, after))
+            checked = newest.all()
+            ids = [row.id for row in checked if row.matches][:size]
             if len(ids) == size or len(checked) < limit:
                 return _select_by_ids(ids, after)
     if filters.text:
@@ -103,27 +88,28 @@ def find_by_ids(owner_id: int, ids: Collection[uuid.UUID]) -> Sequence[Message]:
 def matching_ids(filters: SearchFilters, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """The ids of the messages among `ids` that match."""
     conditions = [*time_conditions(filters), *remaining_filters(filters, None, Message)]
-    if filters.text:
-        conditions.append(text_index.contains(filters.text, Message))
     query = select(Message.public_id).where(Message.public_id.in_(ids), *conditions)
     return set(db.session.scalars(query))
 
 
-def _check_newest(
+def check_newest(
     filters: SearchFilters,
     index_name: str | None,
-    before: Cursor | None,
-    after: Cursor | None,
     limit: int,
-) -> Select[tuple[int, bool]]:
-    """Select the id of the newest messages of an index, and whether the other filters match."""
+    before: Cursor | None = None,
+    after: Cursor | None = None,
+) -> Select[tuple[int, str, bool, bool]]:
+    """Select (id, status, silent, matches) of the newest messages of an index.
+
+    `matches` tells whether the other filters match.
+    """
     keys = _page_keys(filters, index_name, before, after, limit)
     row, joined = text_index.select_rows(keys)
-    matches = [literal(True), *remaining_filters(filters, index_name, row)]
-    if filters.text:
-        matches.append(text_index.contains(filters.text, row))
-    query = select(row.id, and_(*matches)).select_from(joined)
-    return query.order_by(*sort_order(keys.c.created_at, keys.c.id, after))
+    silent = is_silent(filters.at, row).label("silent")
+    matches = and_(true(), *remaining_filters(filters, index_name, row)).label("matches")
+    query = select(row.id, row.status, silent, matches)
+    order = sort_order(keys.c.created_at, keys.c.id, after)
+    return query.select_from(joined).order_by(*order)
 
 
 def _find_by_text_index(

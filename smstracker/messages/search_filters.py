@@ -54,9 +54,8 @@ def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
     """The conditions of each filter that has an index, most selective first, as it needs them."""
     conditions: dict[str, Conditions] = {}
     if filters.digits:
-        conditions["recipient"] = [
-            _recipient_condition(filters, Message.recipient_reversed.expression)
-        ]
+        column = Message.recipient_reversed.expression
+        conditions["recipient"] = [_recipient_condition(filters, column)]
     if filters.error_code and filters.error_code != NO_CODE:
         conditions["error_code"] = [Message.error_code == filters.error_code]
     # Most statuses come by callback, so a scan of the newest messages is enough for those.
@@ -96,6 +95,8 @@ def remaining_filters(
         conditions.append(state_condition(filters.state, filters.at, row))
     if filters.sender and index_name != "sender":
         conditions.append(func.coalesce(_sender_column(filters, row), "") == filters.sender)
+    if filters.text and index_name != "text":
+        conditions.append(text_index.contains(filters.text, row))
     return conditions
 
 
@@ -108,26 +109,25 @@ def _recipient_condition(filters: SearchFilters, column: ColumnElement[str]) -> 
     reversed_digits = (filters.digits or "")[::-1]
     if filters.is_full:
         return column == reversed_digits
-    # ":" comes after "9", in every collation that sorts digits.
-    following = f"{int(reversed_digits) + 1:0{len(reversed_digits)}d}"
-    end = following if len(following) == len(reversed_digits) else ":"
     at_least = column >= reversed_digits
-    return at_least if end == ":" else and_(at_least, column < end)
+    following = f"{int(reversed_digits) + 1:0{len(reversed_digits)}d}"
+    has_end = len(following) == len(reversed_digits)  # there is no number after 99
+    return and_(at_least, column < following) if has_end else at_least
 
 
 def time_conditions(filters: SearchFilters, row: type[Message] = Message) -> Conditions:
     conditions: Conditions = [row.owner_id == filters.owner_id]
     if filters.since:
-        conditions.append(row.created_at >= literal(filters.since, UtcDateTime))
+        conditions.append(row.created_at >= filters.since)
     if filters.until:
-        conditions.append(row.created_at < literal(filters.until, UtcDateTime))
+        conditions.append(row.created_at < filters.until)
     return conditions
 
 
 def cursor_conditions(
     before: Cursor | None, after: Cursor | None, row: type[Message]
 ) -> Conditions:
-    conditions: Conditions = []
+    conditions = []
     key = tuple_(row.created_at, row.id)
     if before:
         conditions.append(key < tuple_(literal(before[0], UtcDateTime), literal(before[1])))
@@ -149,5 +149,5 @@ def sort_order(
 def matching_messages(filters: SearchFilters) -> type[Message]:
     """The messages that match all filters, the text by its index."""
     row = text_index.select_by_text(filters.owner_id, filters.text or "")
-    conditions = [*remaining_filters(filters, None, row), *time_conditions(filters, row)]
+    conditions = [*remaining_filters(filters, "text", row), *time_conditions(filters, row)]
     return aliased(Message, select(row).where(*conditions).subquery())
