@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime, affected_rows, reading_connection
+from smstracker.database.engine import UtcDateTime, delete_unlocked, reading_connection
 from smstracker.extensions import Model, db, settings
 from smstracker.models.users import (
     LetInBy,
@@ -62,7 +62,8 @@ class SignInToken(Model):
         cls, email: str, browser: str | None = None, next_path: str | None = None
     ) -> NewToken:
         """Create a token for `email`, with a code if a `browser` asked for it."""
-        code = _new_code() if browser and _may_have_code(email) else None
+        has_code = browser and _may_have_code(email)
+        code = f"{secrets.randbelow(10**6):06}" if has_code else None
         new_token = NewToken(secrets.token_urlsafe(32), code)
         db.session.add(
             cls(
@@ -96,8 +97,7 @@ class SignInToken(Model):
     def purge(cls) -> int:
         """Delete tokens long expired; return how many."""
         expired = select(cls.id).where(cls.expires_at < utcnow() - LIFETIME)
-        unlocked = expired.with_for_update(skip_locked=True)
-        return affected_rows(db.session.execute(delete(cls).where(cls.id.in_(unlocked))))
+        return delete_unlocked(db.session.connection(), cls, expired)
 
     @classmethod
     def is_live_link(cls, token: str) -> bool:
@@ -143,10 +143,6 @@ class SignInToken(Model):
         """Check without a lock: a stranger's guesses must not block other writers."""
         with reading_connection(db.engine) as connection:
             return connection.scalar(select(cls.id).where(condition, cls.is_live())) is not None
-
-
-def _new_code() -> str:
-    return f"{secrets.randbelow(10**6):06}"
 
 
 def _may_have_code(email: str) -> bool:
