@@ -7,11 +7,7 @@ from flask import abort, render_template, request
 from flask_login import current_user
 
 from smstracker.clock import utcnow
-from smstracker.dashboard.form_check import (
-    describe_form_recipient,
-    find_form_page_hints,
-    find_form_warnings,
-)
+from smstracker.dashboard import form_check
 from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
 from smstracker.extensions import db, settings
 from smstracker.messages import state_counts
@@ -46,9 +42,9 @@ def render_send_form(form: MessageForm, code: int, notice: str | None = None) ->
         "count": count_segments(text),
         "max_characters": MAX_CHARACTERS,
         "length_problem": length_problem(text),
-        "warnings": find_form_warnings() if is_post else None,
-        "page_hints": find_form_page_hints(),
-        "recipient": describe_form_recipient()[0] if is_post else None,
+        "warnings": form_check.find_form_warnings() if is_post else None,
+        "page_hints": form_check.find_form_page_hints(),
+        "recipient": form_check.describe_form_recipient()[0] if is_post else None,
         # An MMS has no segments to save.
         "advice": None if form.pictures else cost_advice(text),
         "home_region": region_in_a_sentence(settings().default_region),

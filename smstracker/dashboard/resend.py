@@ -68,9 +68,7 @@ def _refusal(original: Message) -> str | None:
 def _new_warnings(original: Message) -> SendWarnings:
     """The warnings beside the original itself: an opt-out, the same text in a later message."""
     warnings = find_warnings(original.owner_id, original.content, utcnow())
-    same = warnings.same_text
-    is_original = same is not None and same.id == original.id
-    return replace(warnings, same_text=None) if is_original else warnings
+    return replace(warnings, same_text=None) if warnings.same_text is original else warnings
 
 
 def _is_sender_offered(original: Message) -> bool:

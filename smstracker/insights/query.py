@@ -15,25 +15,11 @@ from smstracker.extensions import db
 from smstracker.insights.outcomes import read_outcomes
 from smstracker.insights.rollup_job import newest_end
 from smstracker.insights.scope import Scope, by_column, count_live, sum_columns
+from smstracker.models import InsightDelivery, InsightFailure, InsightSpend, insight_coverage
 from smstracker.models.creation_time import created_within, first_message_query, from_epoch
 from smstracker.models.event_feed import read_cursor
 from smstracker.models.insight_counts import CALLING_CODE, SENDER, Totals, bin_size
-from smstracker.models.insight_coverage import (
-    NAME,
-    changed_quarters,
-    first_bucket_at,
-    first_change_at,
-    read_coverage,
-)
-from smstracker.models.insight_rollups import (
-    BIN_NAMES,
-    EVERYONE,
-    QUARTER,
-    InsightDelivery,
-    InsightFailure,
-    InsightSpend,
-    Rollup,
-)
+from smstracker.models.insight_rollups import BIN_NAMES, EVERYONE, QUARTER, Rollup
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
 
@@ -67,7 +53,7 @@ def first_counted_at(owner_id: int | None) -> datetime | None:
     """When the first message was created, of all owners if `owner_id` is None."""
     connection, owner = db.session.connection(), EVERYONE if owner_id is None else owner_id
     first_at = connection.scalar(first_message_query(owner))
-    bucket_at = first_bucket_at(connection, owner)
+    bucket_at = insight_coverage.first_bucket_at(connection, owner)
     if bucket_at and (not first_at or bucket_at + timedelta(seconds=QUARTER) <= first_at):
         return bucket_at  # of deleted messages
     return first_at
@@ -78,10 +64,11 @@ def measure(
 ) -> InsightsResult:
     """The figures of one owner, or of all if `owner_id` is None, for bars from `bar_starts`."""
     connection = db.session.connection()
-    cursor, coverage = read_cursor(connection, NAME), read_coverage(connection)
+    cursor = read_cursor(connection, insight_coverage.NAME)
+    coverage = insight_coverage.read_coverage(connection)
     # A clock may have been put back since.
     coverage = replace(coverage, until=min(coverage.until, newest_end(now)))
-    changed = changed_quarters(connection, cursor.position) if cursor else set()
+    changed = insight_coverage.changed_quarters(connection, cursor.position) if cursor else set()
     since, until = period.since or BEGINNING, period.until or END_OF_TIME
     owner = EVERYONE if owner_id is None else owner_id
     scope = Scope(owner, since, until, coverage, changed or set())
@@ -90,7 +77,7 @@ def measure(
     # Whole days, so that all figures are of the same messages.
     coverage = replace(coverage, until=max(Rollup.floor(coverage.until), coverage.since))
     scope = replace(scope, coverage=coverage, changed=set(), is_stale=True)
-    changed_at = first_change_at(connection, cursor.position) if cursor else None
+    changed_at = insight_coverage.first_change_at(connection, cursor.position) if cursor else None
     is_counted = coverage.since < coverage.until
     until = from_epoch(coverage.until) if is_counted else now
     return replace(

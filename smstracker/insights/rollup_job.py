@@ -16,31 +16,18 @@ from sqlalchemy import Connection, delete, insert, literal, select, union_all
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
+from smstracker.models import InsightOutcome, InsightRecount, event_feed
 from smstracker.models.creation_time import (
     bucket_start,
     created_within,
     first_message_query,
     from_epoch,
 )
-from smstracker.models.event_feed import (
-    CursorPosition,
-    EventTail,
-    create_cursor,
-    read_cursor,
-    settled_position,
-)
+from smstracker.models.event_feed import CursorPosition, EventTail, read_cursor
 from smstracker.models.events import StatusEvent
 from smstracker.models.insight_counts import ROLLUPS, count, rollup_rows
 from smstracker.models.insight_coverage import NAME, Coverage, read_coverage, store_coverage
-from smstracker.models.insight_rollups import (
-    DAY,
-    EVERYONE,
-    QUARTER,
-    EpochRange,
-    InsightOutcome,
-    InsightRecount,
-    Rollup,
-)
+from smstracker.models.insight_rollups import DAY, EVERYONE, QUARTER, EpochRange, Rollup
 from smstracker.models.messages import Message
 from smstracker.models.users import User
 
@@ -75,10 +62,10 @@ def start(now: datetime) -> int:
         if read_cursor(connection, NAME) is not None:
             return 0
         # No bucket is counted yet that earlier events could change.
-        position = settled_position(connection)
+        position = event_feed.settled_position(connection)
     yesterday = Rollup.floor(int(now.timestamp())) - DAY
     with db.engine.begin() as connection:
-        if create_cursor(connection, NAME, position):
+        if event_feed.create_cursor(connection, NAME, position):
             store_coverage(connection, Coverage(yesterday, yesterday))
     return 1
 

@@ -14,6 +14,7 @@ from smstracker.live.broadcaster import Broadcaster, TooManyStreamsError
 from smstracker.live.event_stream import MAX_IDS, Stream
 from smstracker.messages import search, state_counts
 from smstracker.messages.log_filters import FilterError
+from smstracker.messages.pagination import read_cursor
 from smstracker.messages.search import PAGE_SIZE
 from smstracker.messages.search_filters import SearchFilters
 from smstracker.messages.url_filters import read_filters
@@ -44,12 +45,11 @@ def stream() -> ResponseReturnValue:
         # Join before reading earlier events, so that none is missed between the two.
         broadcaster.join(event_stream, db.engine, position)
         _catch_up(event_stream, position)
-    except TooManyStreamsError:
-        waiting.leave()
-        return _too_many()
-    except BaseException:
+    except BaseException as error:
         waiting.leave()
         event_stream.close()
+        if isinstance(error, TooManyStreamsError):
+            return _too_many()
         raise
     response = Response(event_stream, content_type="text/event-stream")
     response.call_on_close(waiting.leave)
@@ -132,12 +132,5 @@ def _count_new(filters: SearchFilters) -> int:
     newest = request.args.get("newest")
     if newest is None:
         return 0
-    cursor = None
-    if newest:
-        try:
-            cursor = search.find_cursor(filters.owner_id, uuid.UUID(newest))
-        except ValueError:
-            abort(404)
-        if cursor is None:
-            abort(404)
+    cursor = read_cursor(filters.owner_id, newest) if newest else None
     return len(search.find_page(filters, after=cursor, size=MAX_NEW + 1))

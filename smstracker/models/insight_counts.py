@@ -28,7 +28,6 @@ from smstracker.models.insight_coverage import request_recount
 from smstracker.models.insight_rollups import (
     BINS,
     EVERYONE,
-    OUTCOME_COLUMNS,
     SHARED_KEY,
     InsightDelivery,
     InsightFailure,
@@ -45,6 +44,14 @@ Totals = defaultdict[Key, Counter[str]]  # the sums of a table by column
 Placed = Iterator[tuple[Key, dict[str, int]]]  # rows without owner, bucket and is_deleted
 SENDER, CALLING_CODE = "sender", "calling code"
 CALLING_CODE_DIGITS = 3  # no code is longer
+# The column of each status; every other status is unknown.
+OUTCOME_COLUMNS = {
+    word: name
+    for name in ("waiting", "delivered", "failed", "cancelled")
+    for word in status.counted_statuses(State(name))
+}
+OUTCOME_COLUMNS |= dict.fromkeys(status.AWAITING_RECEIPT, "awaiting_receipt")
+OUTCOME_COLUMNS["pending"] = "pending"
 
 
 @dataclass(frozen=True, slots=True)

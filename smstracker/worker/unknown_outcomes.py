@@ -52,11 +52,10 @@ def resolve_unknown(message: OpenMessage) -> bool:
         )
         is_settled = is_absent and _is_untraced(connection, message)
         new_status = "untraced" if is_settled else "unknown"
-        candidate_sids: dict[str, list[str]] = {"found": [], "others": []}
-        for candidate in unaccounted:
-            key = "found" if _has_same_text(message, candidate) else "others"
-            candidate_sids[key].append(candidate.sid)
-        search_result = StatusUpdate(new_status, Source.LOOKUP, candidate_sids)
+        found = [candidate.sid for candidate in unaccounted if _has_same_text(message, candidate)]
+        others = [candidate.sid for candidate in unaccounted if candidate.sid not in found]
+        payload = {"found": found, "others": others}
+        search_result = StatusUpdate(new_status, Source.LOOKUP, payload)
         append_event(connection, message.id, search_result)
         # After a long pause of the workers, the second search need not wait for hours.
         within = lookup_schedule.SEARCH_AGES[-1] if is_absent else None
