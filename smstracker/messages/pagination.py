@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask import abort
+from sqlalchemy import select
 
+from smstracker.extensions import db
 from smstracker.messages import search
 from smstracker.messages.describe import short_reason
-from smstracker.messages.search import PAGE_SIZE
-from smstracker.messages.search_filters import Cursor, SearchFilters
+from smstracker.messages.search import PAGE_SIZE, Cursor
+from smstracker.messages.search_filters import SearchFilters
 from smstracker.models import Message
 
 
@@ -43,12 +45,15 @@ def read_page(
     return LogPage(messages, older, str(messages[0].public_id) if before and messages else None)
 
 
-def read_cursor(owner_id: int, cursor: str) -> Cursor:
+def read_cursor(owner_id: int, public_id: str) -> Cursor:
     """The place of a message in the log, by its public id; a 404 if it is not the owner's."""
     try:
-        return search.find_cursor(owner_id, uuid.UUID(cursor)) or abort(404)
+        is_message = Message.public_id == uuid.UUID(public_id)
     except ValueError:
         abort(404)
+    query = select(Message.created_at, Message.id).where(Message.owner_id == owner_id, is_message)
+    row = db.session.execute(query).one_or_none() or abort(404)
+    return row.created_at, row.id
 
 
 def message_to_json(message: Message, now: datetime) -> dict[str, object]:

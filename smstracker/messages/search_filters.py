@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import and_, func, literal, literal_column, select, tuple_
+from sqlalchemy import and_, func, literal_column, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
-from sqlalchemy.sql import ColumnElement, SQLColumnExpression
-from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime
 from smstracker.messages import text_index
 from smstracker.models.display_state import Conditions, conditions_by_status, state_condition
 from smstracker.models.messages import Message
@@ -25,7 +23,6 @@ from smstracker.sms.status import Source, State
 SCAN_LIMIT = 1_000
 TEXT_SCAN_LIMIT = 5_000
 NO_CODE = "none"  # filters messages without an error code
-Cursor = tuple[datetime, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,28 +119,6 @@ def time_conditions(filters: SearchFilters, row: type[Message] = Message) -> Con
     if filters.until:
         conditions.append(row.created_at < filters.until)
     return conditions
-
-
-def cursor_conditions(
-    before: Cursor | None, after: Cursor | None, row: type[Message]
-) -> Conditions:
-    conditions = []
-    key = tuple_(row.created_at, row.id)
-    if before:
-        conditions.append(key < tuple_(literal(before[0], UtcDateTime), literal(before[1])))
-    if after:
-        conditions.append(key > tuple_(literal(after[0], UtcDateTime), literal(after[1])))
-    return conditions
-
-
-def sort_order(
-    created_at: SQLColumnExpression[datetime],
-    message_id: SQLColumnExpression[int],
-    after: Cursor | None,
-) -> tuple[UnaryExpression[datetime], UnaryExpression[int]]:
-    if after:
-        return created_at.asc(), message_id.asc()
-    return created_at.desc(), message_id.desc()
 
 
 def matching_messages(filters: SearchFilters) -> type[Message]:

@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, literal, select, true, union_all
 
 from smstracker.extensions import db, receipt_window
 from smstracker.messages import text_index
-from smstracker.messages.search import check_newest
+from smstracker.messages.search import PageStart, check_newest
 from smstracker.messages.search_filters import (
     SearchFilters,
     matching_messages,
@@ -85,7 +85,7 @@ def _count_newest(filters: SearchFilters) -> dict[State, CappedCount]:
     """
     first_counts: dict[State, CappedCount] = {}
     for index_name in sort_indexes(filters):
-        newest = check_newest(filters, index_name, scan_limit(filters))
+        newest = check_newest(filters, index_name, scan_limit(filters), PageStart())
         counts = _count_statuses(newest.order_by(None), scan_limit(filters), filters.at)
         if sum_counts(counts).is_exact:
             return counts
