@@ -7,9 +7,9 @@ the figures always equal a plain count.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from sqlalchemy import Connection, literal_column, select
+from sqlalchemy import func, literal_column, select
 
 from smstracker.extensions import db
 from smstracker.insights.outcomes import read_outcomes
@@ -19,7 +19,7 @@ from smstracker.models import InsightDelivery, InsightFailure, InsightSpend, ins
 from smstracker.models.creation_time import created_within, first_message_query, from_epoch
 from smstracker.models.event_feed import read_cursor
 from smstracker.models.insight_counts import CALLING_CODE, SENDER, Totals, bin_size
-from smstracker.models.insight_rollups import BIN_NAMES, EVERYONE, QUARTER, Rollup
+from smstracker.models.insight_rollups import BIN_NAMES, EVERYONE, QUARTER, InsightOutcome, Rollup
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
 
@@ -53,9 +53,10 @@ def first_counted_at(owner_id: int | None) -> datetime | None:
     """When the first message was created, of all owners if `owner_id` is None."""
     connection, owner = db.session.connection(), EVERYONE if owner_id is None else owner_id
     first_at = connection.scalar(first_message_query(owner))
-    bucket_at = insight_coverage.first_bucket_at(connection, owner)
-    if bucket_at and (not first_at or bucket_at + timedelta(seconds=QUARTER) <= first_at):
-        return bucket_at  # of deleted messages
+    query = select(func.min(InsightOutcome.bucket)).where(InsightOutcome.owner_id == owner)
+    bucket = connection.scalar(query)
+    if bucket is not None and (not first_at or from_epoch(bucket + QUARTER) <= first_at):
+        return from_epoch(bucket)  # of deleted messages
     return first_at
 
 
@@ -71,9 +72,9 @@ def measure(
     changed = insight_coverage.changed_quarters(connection, cursor.position) if cursor else set()
     since, until = period.since or BEGINNING, period.until or END_OF_TIME
     owner = EVERYONE if owner_id is None else owner_id
-    scope = Scope(owner, since, until, coverage, changed or set())
-    if changed is not None and not _has_too_many(connection, scope):
-        return _read(connection, scope, now, bar_starts)
+    scope = Scope(connection, now, owner, since, until, coverage, changed or set())
+    if changed is not None and not _has_too_many(scope):
+        return _read(scope, bar_starts)
     # Whole days, so that all figures are of the same messages.
     coverage = replace(coverage, until=max(Rollup.floor(coverage.until), coverage.since))
     scope = replace(scope, coverage=coverage, changed=set(), is_stale=True)
@@ -81,35 +82,32 @@ def measure(
     is_counted = coverage.since < coverage.until
     until = from_epoch(coverage.until) if is_counted else now
     return replace(
-        _read(connection, scope, now, bar_starts),
+        _read(scope, bar_starts),
         as_of=min(changed_at or now, now, until),
         complete_since=from_epoch(coverage.since) if is_counted else now,
     )
 
 
-def _has_too_many(connection: Connection, scope: Scope) -> bool:
+def _has_too_many(scope: Scope) -> bool:
     # The other tables need no other messages than this one.
     ranges = scope.from_messages(InsightFailure)
     messages = created_within(select(literal_column("1")), ranges, scope.owner_id)
-    # Without ranges, there would be no VALUES to select from.
-    return bool(ranges) and bool(connection.scalar(messages.offset(MAX_LIVE_MESSAGES).limit(1)))
+    one_more = messages.offset(MAX_LIVE_MESSAGES).limit(1)
+    return bool(ranges) and scope.connection.scalar(one_more) is not None
 
 
-def _read(
-    connection: Connection, scope: Scope, now: datetime, bar_starts: Sequence[datetime]
-) -> InsightsResult:
-    failures = _read_totals(connection, scope, InsightFailure)
-    spend = _read_totals(connection, scope, InsightSpend)
-    deliveries = _read_totals(connection, scope, InsightDelivery)
+def _read(scope: Scope, bar_starts: Sequence[datetime]) -> InsightsResult:
+    failures = _read_totals(scope, InsightFailure)
+    spend = _read_totals(scope, InsightSpend)
     times: defaultdict[str, defaultdict[str, Counter[int]]]
     times = defaultdict(lambda: defaultdict(Counter))
-    for (name_of, name, first_second), sums in deliveries.items():
+    for (name_of, name, first_second), sums in _read_totals(scope, InsightDelivery).items():
         size = bin_size(first_second)
         for number, messages in enumerate(sums[bin_name] for bin_name in BIN_NAMES):
             if messages:
                 times[name_of][name][first_second + (number + 1) * size - 1] += messages
     return InsightsResult(
-        outcomes=read_outcomes(connection, scope, now, bar_starts or [scope.since]),
+        outcomes=read_outcomes(scope, bar_starts or [scope.since]),
         failures={code: sums["messages"] for (code,), sums in failures.items()},
         spend={unit: (sums["micros"], sums["messages"]) for (unit,), sums in spend.items()},
         by_sender=times[SENDER],
@@ -117,13 +115,13 @@ def _read(
     )
 
 
-def _read_totals(connection: Connection, scope: Scope, table: type[Rollup]) -> Totals:
+def _read_totals(scope: Scope, table: type[Rollup]) -> Totals:
     """The sums of a table by its key, over all buckets."""
     key = [table.__table__.c[name] for name in table.key()]
     query = select(*key, *sum_columns(table)).where(scope.from_rollups(table)).group_by(*key)
     totals: Totals = defaultdict(Counter)
-    for row in connection.execute(query):
+    for row in scope.connection.execute(query):
         totals[tuple(row[: len(key)])].update(by_column(table, row[len(key) :]))
-    for (_, _, *values_of_key), sums in count_live(connection, scope, table).items():
+    for (_, _, *values_of_key), sums in count_live(scope, table).items():
         totals[tuple(values_of_key)].update(sums)
     return totals

@@ -19,6 +19,8 @@ from smstracker.models.insight_rollups import EpochRange, Rollup
 class Scope:
     """What is read: of one owner or of EVERYONE, from rollups or from messages."""
 
+    connection: Connection
+    now: datetime
     owner_id: int
     since: datetime
     until: datetime
@@ -52,12 +54,12 @@ class Scope:
         return math.ceil(self.since.timestamp()), math.floor(self.until.timestamp())
 
 
-def count_live(connection: Connection, scope: Scope, table: type[Rollup]) -> Totals:
+def count_live(scope: Scope, table: type[Rollup]) -> Totals:
     ranges = scope.from_messages(table)
     if not ranges:
         return defaultdict(Counter)
     limit = partial(created_within, ranges=ranges, owner_id=scope.owner_id)
-    return count(connection, table, limit, owner_id=scope.owner_id)
+    return count(scope.connection, table, limit, owner_id=scope.owner_id)
 
 
 def sum_columns(table: type[Rollup]) -> list[ColumnElement[int]]:

@@ -67,8 +67,7 @@ def headline(message: Message, now: datetime) -> str:
 def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) -> list[str]:
     """The reasons behind the headline and what to do, each in a sentence or two."""
     sentences: list[str] = []
-    reason = explain_code(message.error_code)
-    if reason is not None:
+    if reason := explain_code(message.error_code):
         sentences.append(reason.cause)
     if message.status == "unreached":
         sentences.append(
@@ -98,28 +97,26 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
 
 
 def _explain_unknown(events: Sequence[StatusEvent]) -> list[str]:
-    sentences = [
-        "Twilio gave no readable answer. The message may have been sent, so do not send it "
-        "again yet."
-    ]
     candidates = _sids_in_last_search(events, "found")
     sids = candidates or _sids_in_last_search(events, "others")
-    if not sids:
-        return [
-            *sentences,
+    if sids:
+        count = "1 message" if len(sids) == 1 else f"{len(sids)} messages"
+        similarity = "that could be this one"
+        if not candidates:
+            similarity = "with another text to this recipient from about that time"
+        search_result = (
+            f"Twilio's list has {count} {similarity}: {', '.join(sids)}. This app cannot tell "
+            "which is yours: ask your administrator to look in the Twilio Console."
+        )
+    else:
+        search_result = (
             "This page is updated when Twilio reports the message or its list shows it, mostly "
-            "within ten minutes.",
-        ]
-    count = "1 message" if len(sids) == 1 else f"{len(sids)} messages"
-    phrase = (
-        f"{count} that could be this one"
-        if candidates
-        else f"{count} with another text to this recipient from about that time"
-    )
+            "within ten minutes."
+        )
     return [
-        *sentences,
-        f"Twilio's list has {phrase}: {', '.join(sids)}. This app cannot tell which is yours: ask "
-        "your administrator to look in the Twilio Console.",
+        "Twilio gave no readable answer. The message may have been sent, so do not send it "
+        "again yet.",
+        search_result,
     ]
 
 

@@ -37,11 +37,9 @@ class LogFilters:
         if filters.text:
             chips.append((f"Text contains “{filters.text}”", self._without("text")))
         if filters.digits:
-            number = (
-                format_international(f"+{filters.digits}")
-                if filters.is_full
-                else f"a number ending in {filters.digits}"
-            )
+            number = f"a number ending in {filters.digits}"
+            if filters.is_full:
+                number = format_international(f"+{filters.digits}")
             chips.append((f"To {number}", self._without("recipient")))
         if filters.error_code == NO_CODE:
             chips.append(("Without an error code", self._without("error")))

@@ -4,18 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Select,
-    and_,
-    column,
-    func,
-    join,
-    select,
-    true,
-    values,
-)
+from sqlalchemy import BigInteger, ColumnElement, Select, column, func, select, true, values
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
@@ -77,7 +66,7 @@ def created_within(
     """
     since, until = column("since", UtcDateTime), column("until", UtcDateTime)
     within = values(since, until, name="ranges").data(ranges).cte("ranges")
-    in_range = (Message.created_at >= within.c.since, Message.created_at < within.c.until)
-    of_owner = and_(Message.owner_id == User.id, *in_range)
-    query = query.select_from(join(join(within, User, true()), Message, of_owner))
+    in_range = (Message.created_at >= within.c.since) & (Message.created_at < within.c.until)
+    query = query.select_from(within).join(User, true())
+    query = query.join(Message, (Message.owner_id == User.id) & in_range)
     return query if owner_id == EVERYONE else query.where(User.id == owner_id)

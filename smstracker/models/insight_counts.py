@@ -11,16 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 import phonenumbers
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    SQLColumnExpression,
-    and_,
-    func,
-    select,
-    true,
-)
+from sqlalchemy import ColumnElement, Connection, Select, SQLColumnExpression, func, select
 
 from smstracker.database.engine import excluded, upsert
 from smstracker.models.creation_time import EpochSeconds, bucket_start
@@ -64,7 +55,7 @@ class _Counting:
 
     groups: tuple[SQLColumnExpression[Any], ...]
     amounts: tuple[ColumnElement[int], ...]
-    condition: ColumnElement[bool]
+    conditions: tuple[ColumnElement[bool], ...]
     place: Callable[..., Placed]
 
 
@@ -105,24 +96,21 @@ def calling_code(number_prefix: str) -> str:
 
 # A look-up has the time of our question, and of a read message only the reading has a time. A
 # receipt that arrives first has no accept time before it.
-_HAS_DURATION = and_(
+_HAS_DURATION = (
     Message.status == "delivered",
     Message.status_source == Source.CALLBACK,
     Message.final_at > Message.accepted_at,
 )
 _SECONDS = EpochSeconds(Message.final_at) - EpochSeconds(Message.accepted_at)
 _PREFIX = func.substr(Message.recipient, 2, CALLING_CODE_DIGITS)
-_FAILED = Message.status.in_(status.counted_statuses(State.FAILED))
+_HAS_FAILED = (Message.status.in_(status.counted_statuses(State.FAILED)),)
+_HAS_PRICE = (Message.price_unit.is_not(None),)
+_SUM = func.sum(func.coalesce(Message.price_micros, 0))
 _COUNT = func.count()
 _COUNTINGS: dict[type[Rollup], _Counting] = {
-    InsightOutcome: _Counting((Message.status,), (_COUNT,), true(), _place_outcome),
-    InsightFailure: _Counting((Message.error_code,), (_COUNT,), _FAILED, _place_failure),
-    InsightSpend: _Counting(
-        (Message.price_unit,),
-        (func.sum(func.coalesce(Message.price_micros, 0)), _COUNT),
-        Message.price_unit.is_not(None),
-        _place_spend,
-    ),
+    InsightOutcome: _Counting((Message.status,), (_COUNT,), (), _place_outcome),
+    InsightFailure: _Counting((Message.error_code,), (_COUNT,), _HAS_FAILED, _place_failure),
+    InsightSpend: _Counting((Message.price_unit,), (_SUM, _COUNT), _HAS_PRICE, _place_spend),
     InsightDelivery: _Counting(
         (Message.sender, _PREFIX, _SECONDS), (_COUNT,), _HAS_DURATION, _place_delivery
     ),
@@ -145,7 +133,7 @@ def count(
     groups = (bucket_start(table.width), *counting.groups)
     if owner_id is None:
         groups = (Message.owner_id, *groups)
-    query = select(*groups, *counting.amounts).where(counting.condition).group_by(*groups)
+    query = select(*groups, *counting.amounts).where(*counting.conditions).group_by(*groups)
     totals: Totals = defaultdict(Counter)
     for row in connection.execute(limit(query)):
         owners = {row[0], EVERYONE} if owner_id is None else {owner_id}

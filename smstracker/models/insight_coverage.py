@@ -7,13 +7,12 @@ from datetime import datetime
 from sqlalchemy import Connection, func, insert, select
 
 from smstracker.database.engine import upsert
-from smstracker.models.creation_time import bucket_start, from_epoch
+from smstracker.models.creation_time import bucket_start
 from smstracker.models.events import StatusEvent
 from smstracker.models.insight_rollups import (
     QUARTER,
     EpochRange,
     InsightCoverage,
-    InsightOutcome,
     InsightRecount,
     Rollup,
 )
@@ -81,10 +80,3 @@ def first_change_at(connection: Connection, position: int) -> datetime | None:
     query = select(arrived_at).where(StatusEvent.id > position, StatusEvent.message_id.is_not(None))
     moment: datetime | None = connection.scalar(query.order_by(StatusEvent.id).limit(1))
     return moment
-
-
-def first_bucket_at(connection: Connection, owner_id: int) -> datetime | None:
-    """The start of the oldest bucket of an owner, whose messages may be deleted."""
-    query = select(func.min(InsightOutcome.bucket)).where(InsightOutcome.owner_id == owner_id)
-    start = connection.scalar(query)
-    return None if start is None else from_epoch(start)

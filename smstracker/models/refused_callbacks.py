@@ -4,21 +4,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import (
-    Connection,
-    Index,
-    LargeBinary,
-    Select,
-    String,
-    Text,
-    Update,
-    bindparam,
-    false,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import Index, LargeBinary, String, Text, bindparam, false, func, select, update
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql import Select, Update
 
 from smstracker.database.engine import Insert, UtcDateTime, delete_unlocked, excluded, upsert
 from smstracker.extensions import Model, db, settings

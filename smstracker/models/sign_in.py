@@ -13,15 +13,8 @@ from sqlalchemy.sql import ColumnElement
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime, delete_unlocked, reading_connection
 from smstracker.extensions import Model, db, settings
-from smstracker.models.users import (
-    LetInBy,
-    User,
-    UserSession,
-    digest,
-    get_or_create_user,
-    is_allowed,
-    stored_email,
-)
+from smstracker.models import users
+from smstracker.models.users import LetInBy, User, UserSession, digest, stored_email
 
 LIFETIME = timedelta(minutes=15)
 CODE_ATTEMPTS = 5
@@ -65,18 +58,17 @@ class SignInToken(Model):
         has_code = browser and _may_have_code(email)
         code = f"{secrets.randbelow(10**6):06}" if has_code else None
         new_token = NewToken(secrets.token_urlsafe(32), code)
-        db.session.add(
-            cls(
-                email=stored_email(email),
-                token_hash=digest(new_token.token),
-                code_hash=_code_hash(code, browser) if code and browser else None,
-                browser_hash=digest(browser) if browser else None,
-                attempts_left=CODE_ATTEMPTS if code else 0,
-                next_path=next_path,
-                expires_at=utcnow() + LIFETIME,
-                is_demo=settings().demo,
-            )
+        row = cls(
+            email=stored_email(email),
+            token_hash=digest(new_token.token),
+            code_hash=_code_hash(code, browser) if code and browser else None,
+            browser_hash=digest(browser) if browser else None,
+            attempts_left=CODE_ATTEMPTS if code else 0,
+            next_path=next_path,
+            expires_at=utcnow() + LIFETIME,
+            is_demo=settings().demo,
         )
+        db.session.add(row)
         db.session.flush()
         cls._delete_oldest(email, browser is not None)
         cls.purge()
@@ -168,14 +160,17 @@ def _code_hash(code: str, browser: str) -> str:
 def may_sign_in(email: str) -> bool:
     """Check that the address is of an active user with access, or named by SIGN_IN_ALLOW."""
     user = db.session.scalar(User.select_by_email(email))
-    return user.has_access(settings()) if user else is_allowed(settings(), stored_email(email))
+    if user is None:
+        return users.is_allowed(settings(), stored_email(email))
+    return user.has_access(settings())
 
 
 def find_signed_in_user(token: SignInToken) -> User | None:
     """Return the user of a spent token, created at first sign-in; None if access was withdrawn."""
     if not may_sign_in(token.email):
         return None
-    user = db.session.scalar(User.select_by_email(token.email)) or get_or_create_user(token.email)
+    user = db.session.scalar(User.select_by_email(token.email))
+    user = user or users.get_or_create_user(token.email)
     if user.let_in_by == LetInBy.DEMO and not settings().demo:
         user.leave_demo()
         user.let_in_by = LetInBy.SETTING

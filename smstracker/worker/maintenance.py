@@ -58,13 +58,10 @@ def _orphan_cutoff(now: datetime) -> datetime:
 
     Keeps those that may belong to a message whose SID is still being looked up.
     """
-    cutoff = now - receipt_window()
-    oldest_unresolved = db.session.scalar(
-        select(func.min(models.Message.created_at)).where(
-            models.Message.next_lookup_at.is_not(None), models.Message.twilio_sid.is_(None)
-        )
-    )
-    return min(cutoff, oldest_unresolved) if oldest_unresolved else cutoff
+    cutoff, message = now - receipt_window(), models.Message
+    is_unresolved = message.next_lookup_at.is_not(None) & message.twilio_sid.is_(None)
+    oldest = db.session.scalar(select(func.min(message.created_at)).where(is_unresolved))
+    return min(cutoff, oldest) if oldest else cutoff
 
 
 def run_maintenance(_last_done: datetime | None) -> Iterator[tuple[str, int]]:

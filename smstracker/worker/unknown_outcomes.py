@@ -45,11 +45,8 @@ def resolve_unknown(message: OpenMessage) -> bool:
         if len(matches) == 1 and not _is_ambiguous(connection, message):
             return _link(connection, message, matches[0])
         # A message of an old version has no account, so another account may have sent it.
-        is_absent = (
-            not unaccounted
-            and len(listed) <= MAX_LISTED_MESSAGES
-            and message.account_sid is not None
-        )
+        is_whole_list = len(listed) <= MAX_LISTED_MESSAGES and message.account_sid is not None
+        is_absent = is_whole_list and not unaccounted
         is_settled = is_absent and _is_untraced(connection, message)
         new_status = "untraced" if is_settled else "unknown"
         found = [candidate.sid for candidate in unaccounted if _has_same_text(message, candidate)]
@@ -117,12 +114,10 @@ def _is_match(message: OpenMessage, listed: CarrierMessage) -> bool:
     """Whether it can be this message: by time, text, sender and number of pictures."""
     if listed.created_at is None or not _is_time_plausible(message, listed.created_at):
         return False
-    service = listed.payload.get("messaging_service_sid")
-    is_same_sender = (
-        service == message.messaging_service_sid
-        if message.messaging_service_sid
-        else listed.sender == message.sender
-    )
+    is_same_sender = listed.sender == message.sender
+    if message.messaging_service_sid:
+        service = listed.payload.get("messaging_service_sid")
+        is_same_sender = service == message.messaging_service_sid
     # Without a text, only the number of pictures identifies it.
     unknown_counts = (None,) if message.body else ()
     is_same_media = listed.payload.get("num_media") in (*unknown_counts, _count_pictures(message))
