@@ -16,13 +16,8 @@ from sqlalchemy import Connection, delete, insert, literal, select, union_all
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
-from smstracker.models import InsightOutcome, InsightRecount, event_feed
-from smstracker.models.creation_time import (
-    bucket_start,
-    created_within,
-    first_message_query,
-    from_epoch,
-)
+from smstracker.models import InsightOutcome, InsightRecount, creation_time, event_feed
+from smstracker.models.creation_time import bucket_start, created_within, from_epoch
 from smstracker.models.event_feed import CursorPosition, EventTail, read_cursor
 from smstracker.models.events import StatusEvent
 from smstracker.models.insight_counts import ROLLUPS, count, rollup_rows
@@ -127,7 +122,7 @@ def count_older(_now: datetime) -> int:
     """Count the newest day before those that are counted."""
     with reading_connection(db.engine) as connection:
         cursor, coverage = _read_state(connection)
-        first_at = connection.scalar(first_message_query(EVERYONE))
+        first_at = connection.scalar(creation_time.first_message_query(EVERYONE))
         if first_at is None or coverage.since <= first_at.timestamp():
             return 0
         since = coverage.since - DAY

@@ -116,7 +116,7 @@ def check_newest(
 
     `matches` tells whether the other filters match.
     """
-    keys = _page_keys(filters, index_name, start, limit)
+    keys = _page_keys(filters, index_name, start, limit, [])
     row, joined = text_index.select_rows(keys)
     silent = is_silent(filters.at, row).label("silent")
     matches = and_(true(), *remaining_filters(filters, index_name, row)).label("matches")
@@ -139,15 +139,11 @@ def _select_by_ids(ids: Sequence[int], start: PageStart) -> Sequence[Message]:
 
 
 def _page_keys(
-    filters: SearchFilters,
-    index_name: str | None,
-    start: PageStart,
-    size: int,
-    other_filters: Conditions | None = None,
+    filters: SearchFilters, index_name: str | None, start: PageStart, size: int, others: Conditions
 ) -> Subquery:
     """Select (created_at, id) of the first `size` messages of an index that match the others."""
     key = select(Message.created_at, Message.id).where(*time_conditions(filters))
-    key = key.where(*start.conditions(Message), *(other_filters or []))
+    key = key.where(*start.conditions(Message), *others)
     key = key.order_by(*start.order(Message)).limit(size)
     conditions = index_conditions(filters).get(index_name or "", [])
     if index_name != "state":

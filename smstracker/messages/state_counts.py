@@ -10,16 +10,9 @@ from typing import Any
 from sqlalchemy import Select, func, literal, select, true, union_all
 
 from smstracker.extensions import db, receipt_window
-from smstracker.messages import text_index
+from smstracker.messages import search_filters, text_index
 from smstracker.messages.search import PageStart, check_newest
-from smstracker.messages.search_filters import (
-    SearchFilters,
-    matching_messages,
-    remaining_filters,
-    scan_limit,
-    sort_indexes,
-    time_conditions,
-)
+from smstracker.messages.search_filters import SearchFilters, scan_limit
 from smstracker.models.display_state import conditions_by_status, is_silent
 from smstracker.models.messages import Message
 from smstracker.sms import status
@@ -53,7 +46,7 @@ def count_states(filters: SearchFilters) -> dict[State, CappedCount]:
     other_filters = replace(filters, state=None)
     if other_filters.text:
         return _count_by_text(other_filters, other_filters.text)
-    if remaining_filters(other_filters, None, Message):
+    if search_filters.remaining_filters(other_filters, None, Message):
         return _count_newest(other_filters)
     return {
         State(state): CappedCount(min(value, COUNT_CAP), value <= COUNT_CAP)
@@ -70,7 +63,7 @@ def counts_query(filters: SearchFilters) -> Select[tuple[str, int]]:
     selects = []
     for state in State:
         branch_selects = [
-            select(Message.id).where(*time_conditions(filters), condition)
+            select(Message.id).where(*search_filters.time_conditions(filters), condition)
             for condition in conditions_by_status(state, filters.at)
         ]
         capped = union_all(*branch_selects).limit(COUNT_CAP + 1).subquery()
@@ -84,7 +77,7 @@ def _count_newest(filters: SearchFilters) -> dict[State, CappedCount]:
     enough to be exact, or else of the first.
     """
     first_counts: dict[State, CappedCount] = {}
-    for index_name in sort_indexes(filters):
+    for index_name in search_filters.sort_indexes(filters):
         newest = check_newest(filters, index_name, scan_limit(filters), PageStart())
         counts = _count_statuses(newest.order_by(None), scan_limit(filters), filters.at)
         if sum_counts(counts).is_exact:
@@ -104,7 +97,7 @@ def _count_by_text(filters: SearchFilters, term: str) -> dict[State, CappedCount
     text_index.force_index()
     if text_index.is_frequent(filters.owner_id, term, COUNT_CAP):
         return newest
-    matches = matching_messages(filters)
+    matches = search_filters.matching_messages(filters)
     silent = is_silent(filters.at, matches).label("silent")
     capped = select(matches.status, silent, true().label("matches")).limit(COUNT_CAP)
     return _count_statuses(capped, COUNT_CAP, filters.at)

@@ -33,6 +33,7 @@ from smstracker.sms.status import Source, State
 Key = tuple[Any, ...]  # the values of `Rollup.key`, or without owner, bucket and is_deleted
 Totals = defaultdict[Key, Counter[str]]  # the sums of a table by column
 Placed = Iterator[tuple[Key, dict[str, int]]]  # rows without owner, bucket and is_deleted
+Limit = Callable[[Select[Any]], Select[Any]]
 SENDER, CALLING_CODE = "sender", "calling code"
 CALLING_CODE_DIGITS = 3  # no code is longer
 # The column of each status; every other status is unknown.
@@ -119,11 +120,7 @@ ROLLUPS = tuple(_COUNTINGS)
 
 
 def count(
-    connection: Connection,
-    table: type[Rollup],
-    limit: Callable[[Select[Any]], Select[Any]],
-    *,
-    owner_id: int | None = None,
+    connection: Connection, table: type[Rollup], limit: Limit, *, owner_id: int | None = None
 ) -> Totals:
     """The sums of a table by (owner, bucket, *key), for each owner and for EVERYONE.
 
