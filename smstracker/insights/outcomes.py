@@ -13,7 +13,7 @@ from smstracker.extensions import receipt_window
 from smstracker.insights.scope import Scope, by_column, count_live, sum_columns
 from smstracker.models.creation_time import bucket_start, created_within, from_epoch
 from smstracker.models.display_state import MAX_SCHEDULE_AHEAD, is_silent
-from smstracker.models.insight_rollups import QUARTER, InsightOutcome
+from smstracker.models.insight_rollups import InsightOutcome
 from smstracker.models.messages import Message
 from smstracker.sms import status
 from smstracker.sms.status import State
@@ -54,7 +54,7 @@ def _count_young(scope: Scope, starts: Sequence[int]) -> list[Counter[str]]:
     since = max(scope.since, scope.now - receipt_window() - MAX_SCHEDULE_AHEAD)
     until = min(scope.until, from_epoch(scope.coverage.until)) if scope.is_stale else scope.until
     young: list[Counter[str]] = [Counter() for _ in starts]
-    quarter = bucket_start(QUARTER)
+    quarter = bucket_start()
     query = select(quarter, Message.status, func.count()).group_by(quarter, Message.status)
     query = query.where(Message.status.in_(words), ~is_silent(scope.now))
     query = created_within(query, [(since, until)], scope.owner_id)

@@ -89,7 +89,7 @@ def _read_events(
     connection: Connection, cursor: CursorPosition, coverage: Coverage
 ) -> tuple[int, set[int]]:
     """The next position, and the counted quarters with events before it."""
-    quarter = bucket_start(QUARTER)
+    quarter = bucket_start()
     query = select(StatusEvent.id, quarter).outerjoin(Message, Message.id == StatusEvent.message_id)
     tail = EventTail(cursor.position)
     rows = [*tail.read(connection, query, MAX_EVENTS)]

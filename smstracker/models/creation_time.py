@@ -10,7 +10,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
 from smstracker.database.engine import UtcDateTime
-from smstracker.models.insight_rollups import EVERYONE
+from smstracker.models.insight_rollups import EVERYONE, QUARTER
 from smstracker.models.messages import Message
 from smstracker.models.users import User
 
@@ -40,8 +40,8 @@ def from_epoch(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def bucket_start(width: int) -> ColumnElement[int]:
-    """The start of the bucket in which a message was created."""
+def bucket_start(width: int = QUARTER) -> ColumnElement[int]:
+    """The start of the bucket of `width` seconds in which a message was created."""
     created = EpochSeconds(Message.created_at)
     return (created - created % width).label("bucket")
 

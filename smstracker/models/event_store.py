@@ -6,15 +6,7 @@ An event whose message has no SID yet binds the two, under a lock on the SID.
 import logging
 import zlib
 
-from sqlalchemy import (
-    and_,
-    bindparam,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from smstracker.models.events import SendResult, StatusEvent, StatusUpdate

@@ -9,13 +9,7 @@ from sqlalchemy import Connection, func, insert, select
 from smstracker.database.engine import upsert
 from smstracker.models.creation_time import bucket_start
 from smstracker.models.events import StatusEvent
-from smstracker.models.insight_rollups import (
-    QUARTER,
-    EpochRange,
-    InsightCoverage,
-    InsightRecount,
-    Rollup,
-)
+from smstracker.models.insight_rollups import EpochRange, InsightCoverage, InsightRecount, Rollup
 from smstracker.models.messages import Message
 
 NAME = "insights"
@@ -55,7 +49,7 @@ def store_coverage(connection: Connection, coverage: Coverage) -> None:
 
 def request_recount(connection: Connection, message_ids: Collection[int]) -> None:
     """Have the quarters of messages counted again, for a change that no event records."""
-    quarter = bucket_start(QUARTER)
+    quarter = bucket_start()
     quarters = select(quarter).where(Message.id.in_(message_ids)).distinct()
     connection.execute(insert(InsightRecount).from_select(["quarter"], quarters))
 
@@ -65,7 +59,7 @@ def changed_quarters(connection: Connection, position: int) -> set[int] | None:
     events = select(StatusEvent.message_id).where(StatusEvent.id > position)
     events = events.where(StatusEvent.message_id.is_not(None)).order_by(StatusEvent.id)
     unread = events.limit(MAX_CHANGES + 1).subquery()
-    quarter = bucket_start(QUARTER)
+    quarter = bucket_start()
     changes = select(quarter, func.count()).join(unread, unread.c.message_id == Message.id)
     counts = dict(connection.execute(changes.group_by(quarter)).tuples().all())
     requests = connection.scalars(select(InsightRecount.quarter).limit(MAX_CHANGES + 1)).all()
