@@ -88,9 +88,8 @@ def export_response(filters: SearchFilters, kind: str, now: datetime) -> Respons
         slot.close()
         raise TooManyExportsError("Too many wait for something slow. Try again in a minute.")
     slot.callback(threads.leave)
-    response = Response(
-        stream_with_context(_hold_slot(slot, lines)), content_type=CONTENT_TYPES[kind]
-    )
+    body = stream_with_context(_hold_slot(slot, lines))
+    response = Response(body, content_type=CONTENT_TYPES[kind])
     # Also closes when the reader disconnects before the first line.
     response.call_on_close(slot.close)
     name = f"messages-{now:%Y-%m-%d}.{kind}"

@@ -53,8 +53,7 @@ class AlreadySentError(Exception):
 
     def __init__(self, message: "Message", is_same_content: bool) -> None:
         super().__init__("the form was sent before")
-        self.message = message
-        self.is_same_content = is_same_content
+        self.message, self.is_same_content = message, is_same_content
 
 
 class SendLimitError(Exception):
@@ -62,9 +61,7 @@ class SendLimitError(Exception):
 
     def __init__(self, limit: int, period: str, wait: timedelta) -> None:
         super().__init__("the send limit is reached")
-        self.limit = limit
-        self.period = period
-        self.wait = wait
+        self.limit, self.period, self.wait = limit, period, wait
 
 
 @dataclass(frozen=True, slots=True)
