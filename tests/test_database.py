@@ -18,7 +18,7 @@ from smstracker.database.engine import Base, include_object
 from smstracker.database.sqlite_file import allow_new_file
 from smstracker.extensions import db
 from smstracker.messages import search, search_filters
-from smstracker.messages.search import SearchFilters
+from smstracker.messages.search_filters import SearchFilters
 from smstracker.messages.state_counts import counts_query
 from smstracker.messages.url_filters import read_filters
 from smstracker.models import Message, RateLimit, StatusEvent, User

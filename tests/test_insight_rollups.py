@@ -33,7 +33,7 @@ from smstracker.models import (
 )
 from smstracker.models.event_store import append_event, update_message_facts
 from smstracker.models.events import StatusUpdate
-from smstracker.models.insight_deletion import keep_totals
+from smstracker.models.insight_counts import keep_totals
 from smstracker.models.insight_rollups import DAY, QUARTER
 from smstracker.sms.status import AWAITING_RECEIPT, RANK, Source, State
 from smstracker.web.time_range import TimeRange, read_period

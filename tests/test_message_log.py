@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.messages import search
-from smstracker.messages.search import PAGE_SIZE, SearchFilters
+from smstracker.messages import state_counts
+from smstracker.messages.search import PAGE_SIZE
+from smstracker.messages.search_filters import SearchFilters
 from smstracker.models import Message, User
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
@@ -105,7 +106,7 @@ def test_pills_count_and_filter_by_state(app: Flask, alice: Person) -> None:
     with app.app_context():
         counts = {
             state: count.value
-            for state, count in search.count_states(SearchFilters(alice.id)).items()
+            for state, count in state_counts.count_states(SearchFilters(alice.id)).items()
         }
     expected = {"waiting": 3, "delivered": 4, "failed": 11, "no-receipt": 3}
     expected |= {"unknown": 15, "cancelled": 9}

@@ -11,7 +11,9 @@ from smstracker.clock import utcnow
 from smstracker.connection.report import build_report
 from smstracker.extensions import db
 from smstracker.messages.failure_advice import resend_refusal
-from smstracker.messages.search import SearchFilters, count_states, find_page
+from smstracker.messages.search import find_page
+from smstracker.messages.search_filters import SearchFilters
+from smstracker.messages.state_counts import count_states
 from smstracker.models import Message
 from smstracker.models.events import StatusUpdate
 from smstracker.models.lookup_queue import claim_due_messages, is_anything_due

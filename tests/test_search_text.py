@@ -11,7 +11,7 @@ from sqlalchemy import event
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages import search, search_filters, state_counts
-from smstracker.messages.search import SearchFilters
+from smstracker.messages.search_filters import SearchFilters
 from smstracker.messages.state_counts import CappedCount
 from smstracker.models import Message
 from smstracker.models.messages import Content
@@ -51,7 +51,7 @@ def explain_search(app: Flask, filters: SearchFilters) -> list[str]:
         event.listen(db.engine, "before_cursor_execute", explain_statement)
         search.find_page(filters)
         db.session.rollback()  # neither may depend on the transaction settings of the other
-        search.count_states(filters)
+        state_counts.count_states(filters)
         event.remove(db.engine, "before_cursor_execute", explain_statement)
     return plans
 
@@ -80,14 +80,14 @@ def test_frequent_text_is_counted_among_the_newest_and_says_so(
     monkeypatch.setattr(state_counts, "COUNT_CAP", 50)
     monkeypatch.setattr(search_filters, "TEXT_SCAN_LIMIT", 20)
     with app.app_context():
-        counts = search.count_states(SearchFilters(me, text="appointment"))
+        counts = state_counts.count_states(SearchFilters(me, text="appointment"))
         assert counts[State.DELIVERED] == CappedCount(16, is_exact=False)
         assert counts[State.FAILED] == CappedCount(4, is_exact=False)
-        assert str(search.sum_counts(counts)) == "20+"
+        assert str(state_counts.sum_counts(counts)) == "20+"
         # So few messages of that day that all of them are looked at.
         day = SearchFilters(
             me, text="appointment", since=utcnow() - timedelta(hours=10, minutes=30)
         )
-        assert str(search.sum_counts(search.count_states(day))) == "10"
-        rare = search.count_states(SearchFilters(me, text="appointment 5"))
-        assert str(search.sum_counts(rare)) == "11"
+        assert str(state_counts.sum_counts(state_counts.count_states(day))) == "10"
+        rare = state_counts.count_states(SearchFilters(me, text="appointment 5"))
+        assert str(state_counts.sum_counts(rare)) == "11"

@@ -1,29 +1,20 @@
 """The pages of the error guide: the codes that are explained here, and the search for one."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from smstracker.sms.error_guide import (
-    ACTORS,
-    CHARGED,
-    EXPLANATIONS,
-    GROUPS,
-    GUIDE,
-    MIN_CODE_DIGITS,
-    ErrorExplanation,
-    documentation_url,
-    is_code,
-    plain_code,
-)
+from smstracker.sms import error_guide
+from smstracker.sms.error_guide import EXPLANATIONS, GUIDE, ErrorExplanation, plain_code
 from smstracker.web.guards import require_sign_in
 
 bp = Blueprint("error_guide", __name__, url_prefix="/help")
 bp.before_request(require_sign_in)
 
 MAX_QUERY_LENGTH = 60
+Guide = Mapping[str, Mapping[str, ErrorExplanation]]  # the explanations by group and code
 
 
 @bp.get("/errors")
@@ -33,14 +24,14 @@ def search() -> ResponseReturnValue:
     words = re.sub(r"^(error|code)s?\b", "", query.lower())
     codes = words.replace(",", " ").split()
     if len(codes) > 1 and all(word in EXPLANATIONS for word in codes):
-        return _render(_select_entries(codes), query=query)
+        return _render(_filter_guide(lambda code, _reason: code in codes), query=query)
     code = plain_code(words)
-    if is_code(code):
+    if error_guide.is_code(code):
         return redirect(url_for(".entry", code=code))
-    if code and code.isascii() and code.isdecimal() and len(code) < MIN_CODE_DIGITS:
-        longer_codes = [listed for listed in EXPLANATIONS if listed.startswith(code)]
-        return _render(_select_entries(longer_codes), query=query)
-    return _render(_search_entries(query), query=query)
+    if code.isascii() and code.isdecimal() and len(code) < error_guide.MIN_CODE_DIGITS:
+        return _render(_filter_guide(lambda longer, _reason: longer.startswith(code)), query=query)
+    searched = query.casefold().split()
+    return _render(_filter_guide(lambda _code, reason: _contains(reason, searched)), query=query)
 
 
 @bp.get("/errors/<code>")
@@ -52,22 +43,12 @@ def entry(code: str) -> ResponseReturnValue:
     return _render(GUIDE, unknown=code), 404
 
 
-def _select_entries(codes: Sequence[str]) -> Mapping[str, Mapping[str, ErrorExplanation]]:
-    matches = {
-        group: {code: reason for code, reason in entries.items() if code in codes}
+def _filter_guide(matches: Callable[[str, ErrorExplanation], bool]) -> Guide:
+    groups = {
+        group: {code: reason for code, reason in entries.items() if matches(code, reason)}
         for group, entries in GUIDE.items()
     }
-    return {group: entries for group, entries in matches.items() if entries}
-
-
-def _search_entries(query: str) -> Mapping[str, Mapping[str, ErrorExplanation]]:
-    """The entries that contain each word of `query`, by group."""
-    words = query.casefold().split()
-    matches = {
-        group: {code: reason for code, reason in entries.items() if _contains(reason, words)}
-        for group, entries in GUIDE.items()
-    }
-    return {group: entries for group, entries in matches.items() if entries}
+    return {group: entries for group, entries in groups.items() if entries}
 
 
 def _contains(reason: ErrorExplanation, words: list[str]) -> bool:
@@ -75,20 +56,16 @@ def _contains(reason: ErrorExplanation, words: list[str]) -> bool:
     return all(word in text for word in words)
 
 
-def _render(
-    entries: Mapping[str, Mapping[str, ErrorExplanation]],
-    query: str = "",
-    unknown: str | None = None,
-) -> str:
+def _render(entries: Guide, query: str = "", unknown: str | None = None) -> str:
     return render_template(
         "dashboard/error_codes.html",
         guide=entries,
-        groups=GROUPS,
+        groups=error_guide.GROUPS,
         match_count=sum(len(group) for group in entries.values()),
         total=len(EXPLANATIONS),
-        actors=ACTORS,
-        charged=CHARGED,
+        actors=error_guide.ACTORS,
+        charged=error_guide.CHARGED,
         query=query,
         unknown=unknown,
-        twilio_page=documentation_url(unknown),
+        twilio_page=error_guide.documentation_url(unknown),
     )

@@ -7,17 +7,14 @@ from flask import abort, render_template, request
 from flask_login import current_user
 
 from smstracker.clock import utcnow
-from smstracker.dashboard.form_check import (
-    describe_form_recipient,
-    find_form_page_hints,
-    find_form_warnings,
-)
+from smstracker.dashboard import form_check
 from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
 from smstracker.extensions import db, settings
-from smstracker.messages import search
+from smstracker.messages import state_counts
 from smstracker.messages.log_filters import LogFilters
 from smstracker.messages.pagination import LogPage
-from smstracker.messages.search import CappedCount, SearchFilters
+from smstracker.messages.search_filters import SearchFilters
+from smstracker.messages.state_counts import CappedCount
 from smstracker.models import Message
 from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.gsm_replacements import cost_advice
@@ -45,9 +42,9 @@ def render_send_form(form: MessageForm, code: int, notice: str | None = None) ->
         "count": count_segments(text),
         "max_characters": MAX_CHARACTERS,
         "length_problem": length_problem(text),
-        "warnings": find_form_warnings() if is_post else None,
-        "page_hints": find_form_page_hints(),
-        "recipient": describe_form_recipient()[0] if is_post else None,
+        "warnings": form_check.find_form_warnings() if is_post else None,
+        "page_hints": form_check.find_form_page_hints(),
+        "recipient": form_check.describe_form_recipient()[0] if is_post else None,
         # An MMS has no segments to save.
         "advice": None if form.pictures else cost_advice(text),
         "home_region": region_in_a_sentence(settings().default_region),
@@ -66,7 +63,7 @@ def render_log(log_filters: LogFilters, page: LogPage, position: int) -> str:
         log_filters,
         fields=log_filters.arguments | {"number": number},
         page=page,
-        counts=search.count_states(filters),
+        counts=state_counts.count_states(filters),
         position=position,
     )
 
@@ -86,7 +83,7 @@ def _render_log(
         "dashboard/messages.html",
         log_filters=log_filters,
         counts=counts,
-        total=search.sum_counts(counts),
+        total=state_counts.sum_counts(counts),
         senders=sender_choices(),
         periods=PERIOD_CHOICES,
         now=log_filters.search_filters.at,

@@ -23,6 +23,8 @@ from smstracker.web.guards import require_sign_in
 bp = Blueprint("resend", __name__)
 bp.before_request(require_sign_in)
 
+_SENDER_IS_GONE = "The sender of this message is no longer available. Choose another one."
+
 
 @bp.get("/messages/<uuid:public_id>/again")
 def confirm(public_id: uuid.UUID) -> ResponseReturnValue:
@@ -60,21 +62,14 @@ def send(public_id: uuid.UUID) -> ResponseReturnValue:
 
 def _refusal(original: Message) -> str | None:
     refusal = resend_refusal(original, utcnow())
-    if refusal is None and not _is_sender_offered(original):
-        return "The sender of this message is no longer available. Choose another one."
-    return refusal
+    is_sender_offered = original.content.sender in dict(sender_choices())
+    return refusal if refusal or is_sender_offered else _SENDER_IS_GONE
 
 
 def _new_warnings(original: Message) -> SendWarnings:
     """The warnings beside the original itself: an opt-out, the same text in a later message."""
     warnings = find_warnings(original.owner_id, original.content, utcnow())
-    same = warnings.same_text
-    is_original = same is not None and same.id == original.id
-    return replace(warnings, same_text=None) if is_original else warnings
-
-
-def _is_sender_offered(original: Message) -> bool:
-    return original.content.sender in dict(sender_choices())
+    return replace(warnings, same_text=None) if warnings.same_text is original else warnings
 
 
 def _show_message(message: Message, status: int = 303) -> ResponseReturnValue:
@@ -84,22 +79,20 @@ def _show_message(message: Message, status: int = 303) -> ResponseReturnValue:
 def _render(
     original: Message, status: int, notice: str | None = None, *, may_send: bool = False
 ) -> tuple[str, int]:
-    return (
-        render_template(
-            "dashboard/resend.html",
-            message=original,
-            notice=notice,
-            may_send=notice is None or may_send,
-            lacks_sender=not resend_refusal(original, utcnow())
-            and not _is_sender_offered(original),
-            count=count_segments(original.body),
-            warnings=_new_warnings(original),
-            page_hints=[
-                f"Picture {number} {hint}"
-                for number, address in enumerate(original.media_urls or [], start=1)
-                if (hint := describe_page(address))
-            ],
-            now=utcnow(),
-        ),
-        status,
+    page_hints = [
+        f"Picture {number} {hint}"
+        for number, address in enumerate(original.media_urls, start=1)
+        if (hint := describe_page(address))
+    ]
+    html = render_template(
+        "dashboard/resend.html",
+        message=original,
+        notice=notice,
+        may_send=notice is None or may_send,
+        lacks_sender=_refusal(original) == _SENDER_IS_GONE,
+        count=count_segments(original.body),
+        warnings=_new_warnings(original),
+        page_hints=page_hints,
+        now=utcnow(),
     )
+    return html, status

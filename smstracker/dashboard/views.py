@@ -10,13 +10,8 @@ from flask_wtf.csrf import CSRFError
 
 from smstracker.carrier import TooManyRequestsError
 from smstracker.clock import utcnow
+from smstracker.dashboard import pages
 from smstracker.dashboard.forms import MessageForm
-from smstracker.dashboard.pages import (
-    get_own_message,
-    render_log,
-    render_log_problem,
-    render_send_form,
-)
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db
 from smstracker.messages import describe, log_export
@@ -24,28 +19,15 @@ from smstracker.messages.log_filters import FilterError
 from smstracker.messages.pagination import message_to_json, read_page
 from smstracker.messages.sending import save_and_submit
 from smstracker.messages.timeline import build_timeline
-from smstracker.messages.url_filters import (
-    form_to_arguments,
-    read_filters,
-    read_filters_strictly,
-)
+from smstracker.messages.url_filters import form_to_arguments, read_filters, read_filters_strictly
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, event_feed
 from smstracker.sms.gsm_replacements import replace_characters
 from smstracker.sms.segments import count_segments
+from smstracker.web import guards
 from smstracker.web.error_pages import database_error, error_page
-from smstracker.web.guards import (
-    answers_signed_out,
-    answers_stale_form,
-    for_programs,
-    open_to_all,
-    require_sign_in,
-    shows_typed_fields,
-    signed_out_answer,
-    stale_form_answer,
-)
 
 bp = Blueprint("dashboard", __name__)
-bp.before_request(require_sign_in)
+bp.before_request(guards.require_sign_in)
 
 
 @bp.errorhandler(CSRFError)
@@ -56,20 +38,20 @@ def stale_form(_error: CSRFError) -> ResponseReturnValue:
     except UNAVAILABLE as error:  # Flask looks for no handler of what another handler raises
         return database_error(error)
     if not is_signed_in:
-        answer = signed_out_answer()
+        answer = guards.signed_out_answer()
         return answer() if answer else error_page(400)
-    answer = stale_form_answer() or _stale_message
+    answer = guards.stale_form_answer() or _stale_message
     return answer()
 
 
 def _stale_search() -> ResponseReturnValue:
     problem = "This page was out of date. Press Search again."
-    return render_log_problem(request.form, problem), 400
+    return pages.render_log_problem(request.form, problem), 400
 
 
 def _stale_message() -> ResponseReturnValue:
     notice = "This page was out of date, so nothing was sent. Check your message and send it again."
-    return render_send_form(MessageForm(), 400, notice)
+    return pages.render_send_form(MessageForm(), 400, notice)
 
 
 def _signed_out_json() -> ResponseReturnValue:
@@ -82,7 +64,7 @@ def _signed_out_page() -> ResponseReturnValue:
 
 
 @bp.get("/")
-@open_to_all
+@guards.open_to_all
 def home() -> ResponseReturnValue:
     return redirect(url_for(".messages"))
 
@@ -92,29 +74,30 @@ def messages() -> ResponseReturnValue:
     try:
         log_filters = read_filters(current_user.id, request.args, utcnow())
     except FilterError as error:
-        return render_log_problem(request.args, str(error)), 422
+        return pages.render_log_problem(request.args, str(error)), 422
     # Before the rows are read: what changes meanwhile is streamed again.
     position = event_feed.settled_position(db.session.connection())
     before, after = request.args.get("before"), request.args.get("after")
-    return render_log(log_filters, read_page(log_filters.search_filters, before, after), position)
+    page = read_page(log_filters.search_filters, before, after)
+    return pages.render_log(log_filters, page, position)
 
 
 @bp.post("/messages/filter")
-@answers_stale_form(_stale_search)
+@guards.answers_stale_form(_stale_search)
 def filter_messages() -> ResponseReturnValue:
     """Redirect to the URL of the filtered log, in which a handle stands for a number."""
     try:
         arguments = form_to_arguments(current_user.id, request.form, utcnow())
     except FilterError as error:
-        return render_log_problem(request.form, str(error)), 422
+        return pages.render_log_problem(request.form, str(error)), 422
     db.session.commit()
     query = f"?{urlencode(arguments)}" if arguments else ""
     return redirect(url_for(".messages") + query, 303)
 
 
 @bp.get("/messages.json")
-@for_programs
-@answers_signed_out(_signed_out_json)
+@guards.for_programs
+@guards.answers_signed_out(_signed_out_json)
 def messages_json() -> ResponseReturnValue:
     now = utcnow()
     try:
@@ -127,8 +110,8 @@ def messages_json() -> ResponseReturnValue:
 
 
 @bp.get("/messages/export.<any(csv, json):kind>")
-@for_programs
-@answers_signed_out(_signed_out_json)
+@guards.for_programs
+@guards.answers_signed_out(_signed_out_json)
 def export(kind: str) -> ResponseReturnValue:
     """The whole filtered log as a file, made while it is sent."""
     now = utcnow()
@@ -143,41 +126,42 @@ def export(kind: str) -> ResponseReturnValue:
 
 @bp.get("/messages/new")
 def new_message() -> ResponseReturnValue:
-    return render_send_form(MessageForm(), 200)
+    return pages.render_send_form(MessageForm(), 200)
 
 
 @bp.post("/messages")
-@shows_typed_fields
-@answers_signed_out(_signed_out_page)
+@guards.shows_typed_fields
+@guards.answers_signed_out(_signed_out_page)
 def send() -> ResponseReturnValue:
     """Save, commit, submit with no transaction open, redirect to the message."""
     form = MessageForm()
     if "plain" in request.form:
         form.body.data = replace_characters(form.body.data or "")
-        return render_send_form(form, 200)
+        return pages.render_send_form(form, 200)
     if "check" in request.form:
         form.validate()
-        return render_send_form(form, 200)
+        return pages.render_send_form(form, 200)
     if not form.validate():
-        return render_send_form(form, 422)
+        return pages.render_send_form(form, 422)
     try:
         message = Message.create_pending(current_user.id, form.instance, form.content)
     except AlreadySentError as error:
         return _already_sent(form, error)
     except SendLimitError as error:
         db.session.rollback()
-        return render_send_form(form, 429, describe.send_limit_notice(error))
+        return pages.render_send_form(form, 429, describe.send_limit_notice(error))
     try:
         save_and_submit(message)
     except TooManyRequestsError as error:
-        return *render_send_form(form, 503, describe.busy_notice(error)), {"Retry-After": "10"}
+        page, code = pages.render_send_form(form, 503, describe.busy_notice(error))
+        return page, code, {"Retry-After": "10"}
     return redirect(url_for(".message", public_id=message.public_id), 303)
 
 
 @bp.get("/messages/<uuid:public_id>")
 def message(public_id: uuid.UUID) -> ResponseReturnValue:
     position = event_feed.settled_position(db.session.connection())
-    message = get_own_message(public_id)
+    message = pages.get_own_message(public_id)
     events = db.session.scalars(StatusEvent.select_for_message(message.id)).all()
     return render_template(
         "dashboard/message.html",
@@ -201,4 +185,4 @@ def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnV
         "This form has sent its message already, so nothing was sent now. "
         "To send this as another message, press Send."
     )
-    return render_send_form(form, 409, notice)
+    return pages.render_send_form(form, 409, notice)

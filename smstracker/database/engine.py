@@ -9,7 +9,16 @@ from sqlite3 import Connection as SQLiteConnection
 from typing import Any
 
 from flask import has_request_context, request
-from sqlalchemy import ColumnClause, DateTime, MetaData, event, literal_column
+from sqlalchemy import (
+    ColumnClause,
+    DateTime,
+    MetaData,
+    Select,
+    delete,
+    event,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, Connection, CursorResult, Dialect, Engine, Result, make_url
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
@@ -100,6 +109,18 @@ def upsert(
 def excluded(column: str) -> ColumnClause[Any]:
     """Return the value that the conflicting INSERT had for `column`."""
     return literal_column(f"excluded.{column}")
+
+
+def delete_unlocked(connection: Connection, table: type[Base], keys: Select[Any]) -> int:
+    """Delete the rows of the selected keys that no other transaction has locked; return how many.
+
+    Waiting for those could deadlock.
+    """
+    # A CTE, because PostgreSQL may run a subselect twice and would then delete too many.
+    unlocked = keys.with_for_update(skip_locked=True).cte()
+    [key] = keys.selected_columns
+    deletion = delete(table).where(key.in_(select(unlocked))).returning(key)
+    return len(connection.execute(deletion).all())
 
 
 def affected_rows(result: Result[Any]) -> int:

@@ -50,10 +50,8 @@ def bars(
     outcomes: Iterable[dict[State, int]], unit: str, starts: Iterable[datetime], zone: ZoneInfo
 ) -> list[Bar]:
     """A bar for each start, with its outcomes."""
-    return [
-        _bar(unit, start.astimezone(zone), counts)
-        for start, counts in zip(starts, outcomes, strict=True)
-    ]
+    pairs = zip(starts, outcomes, strict=True)
+    return [_bar(unit, start.astimezone(zone), counts) for start, counts in pairs]
 
 
 def _unit_start(unit: str, moment: datetime, zone: ZoneInfo) -> datetime:
@@ -80,8 +78,7 @@ def _midnight(day: date, zone: ZoneInfo) -> datetime:
 
 
 def _bar(unit: str, local: datetime, counts: dict[State, int]) -> Bar:
-    label = f"{local:%-d %b %Y}"
-    tick = f"{local:%-d %b}"
+    label, tick = f"{local:%-d %b %Y}", f"{local:%-d %b}"
     if unit == "hour":
         label, tick = f"{label}, {local:%H:%M %Z}", f"{local:%H:%M}"
     if unit == "week":

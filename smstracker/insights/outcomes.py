@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Connection, Select, column, func, select, values
+from sqlalchemy import BigInteger, Select, column, func, select, values
 
 from smstracker.extensions import receipt_window
 from smstracker.insights.scope import Scope, by_column, count_live, sum_columns
 from smstracker.models.creation_time import bucket_start, created_within, from_epoch
 from smstracker.models.display_state import MAX_SCHEDULE_AHEAD, is_silent
-from smstracker.models.insight_rollups import QUARTER, InsightOutcome
+from smstracker.models.insight_rollups import InsightOutcome
 from smstracker.models.messages import Message
 from smstracker.sms import status
 from smstracker.sms.status import State
@@ -21,17 +21,15 @@ from smstracker.sms.status import State
 END_OF_TIME = 2**40  # epoch seconds
 
 
-def read_outcomes(
-    connection: Connection, scope: Scope, now: datetime, bar_starts: Sequence[datetime]
-) -> list[dict[State, int]]:
+def read_outcomes(scope: Scope, bar_starts: Sequence[datetime]) -> list[dict[State, int]]:
     starts = [math.ceil(at.timestamp()) for at in bar_starts]
     bars: list[Counter[str]] = [Counter() for _ in starts]
-    for bucket, *sums in connection.execute(_outcomes_by_bar(scope, starts)):
+    for bucket, *sums in scope.connection.execute(_outcomes_by_bar(scope, starts)):
         bars[_bar_index(starts, bucket)].update(by_column(InsightOutcome, sums))
-    for (_, bucket), live_sums in count_live(connection, scope, InsightOutcome).items():
+    for (_, bucket), live_sums in count_live(scope, InsightOutcome).items():
         bars[_bar_index(starts, bucket)].update(live_sums)
-    young = _count_young(connection, scope, now, starts)
-    return [_states(*counts) for counts in zip(bars, young, strict=True)]
+    young_bars = _count_young(scope, starts)
+    return [_states(*counts) for counts in zip(bars, young_bars, strict=True)]
 
 
 def _bar_index(starts: Sequence[int], bucket: int) -> int:
@@ -50,19 +48,17 @@ def _outcomes_by_bar(scope: Scope, starts: Sequence[int]) -> Select[tuple[int, .
     return query.where(scope.from_rollups(InsightOutcome)).group_by(bar.c.since)
 
 
-def _count_young(
-    connection: Connection, scope: Scope, now: datetime, starts: Sequence[int]
-) -> list[Counter[str]]:
+def _count_young(scope: Scope, starts: Sequence[int]) -> list[Counter[str]]:
     """The messages of each bar that have waited too short a time for silence to mean anything."""
     words = ("pending", *status.AWAITING_RECEIPT)
-    since = max(scope.since, now - receipt_window() - MAX_SCHEDULE_AHEAD)
+    since = max(scope.since, scope.now - receipt_window() - MAX_SCHEDULE_AHEAD)
     until = min(scope.until, from_epoch(scope.coverage.until)) if scope.is_stale else scope.until
     young: list[Counter[str]] = [Counter() for _ in starts]
-    quarter = bucket_start(QUARTER)
+    quarter = bucket_start()
     query = select(quarter, Message.status, func.count()).group_by(quarter, Message.status)
-    query = query.where(Message.status.in_(words), ~is_silent(now))
+    query = query.where(Message.status.in_(words), ~is_silent(scope.now))
     messages_within = created_within(query, [(since, until)], scope.owner_id)
-    for start, word, messages in connection.execute(messages_within):
+    for start, word, messages in scope.connection.execute(messages_within):
         young[_bar_index(starts, start)][word] += messages
     return young
 

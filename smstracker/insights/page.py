@@ -1,5 +1,6 @@
 """Everything that the page shows, in a number of statements that does not depend on the data."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -9,25 +10,20 @@ from smstracker.insights import charts, figures
 from smstracker.insights.charts import Bar
 from smstracker.insights.figures import DurationStats
 from smstracker.insights.query import first_counted_at, measure
+from smstracker.messages.describe import short_code_reason
 from smstracker.messages.search_filters import NO_CODE
-from smstracker.sms.error_guide import explain_code
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
 
 
 @dataclass(frozen=True, slots=True)
 class FailureRow:
-    """Failures with one error code."""
+    """Failures with one error code, or NO_CODE as the log's filter names it."""
 
-    code: str | None
+    code: str
     reason: str
     count: int
     share: str
-
-    @property
-    def filter(self) -> str:
-        """The code as the log's filter names it."""
-        return self.code or NO_CODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +69,7 @@ def build_insights(owner_id: int | None, period: TimeRange, now: datetime) -> In
         unit=unit,
         bars=bars,
         axis=charts.axis(max(bar.total for bar in bars)),
-        failures=[
-            _failure_row(code, count, totals[State.FAILED])
-            for code, count in figures.sort_failures(result.failures)
-        ],
+        failures=_failure_rows(result.failures, totals[State.FAILED]),
         by_sender=figures.durations_by_sender(result.by_sender, show_numbers=show_numbers),
         by_country=figures.durations_by_country(result.by_calling_code),
         prices=figures.prices(result.spend),
@@ -97,8 +90,11 @@ def format_share(part: int, whole: int) -> str:
     return f"{percent:.1f} %"
 
 
-def _failure_row(code: str | None, count: int, failed: int) -> FailureRow:
-    # A message that never reached Twilio has no code, because nobody gave a reason.
-    explanation = explain_code(code)
-    reason = explanation.short if explanation else "Without an error code"
-    return FailureRow(code, reason, count, format_share(count, failed))
+def _failure_rows(failures: Mapping[str, int], failed: int) -> list[FailureRow]:
+    """Most frequent first."""
+    rows = []
+    for code, count in sorted(failures.items(), key=lambda item: (-item[1], item[0])):
+        # A message that never reached Twilio has no code, because nobody gave a reason.
+        reason = short_code_reason(code) or "Without an error code"
+        rows.append(FailureRow(code or NO_CODE, reason, count, format_share(count, failed)))
+    return rows

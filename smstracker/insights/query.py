@@ -7,35 +7,19 @@ the figures always equal a plain count.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from sqlalchemy import Connection, func, literal_column, select
+from sqlalchemy import func, literal_column, select
 
 from smstracker.extensions import db
 from smstracker.insights.outcomes import read_outcomes
-from smstracker.insights.rollup_job import MIN_AGE
+from smstracker.insights.rollup_job import newest_end
 from smstracker.insights.scope import Scope, by_column, count_live, sum_columns
+from smstracker.models import InsightDelivery, InsightFailure, InsightSpend, insight_coverage
 from smstracker.models.creation_time import created_within, first_message_query, from_epoch
 from smstracker.models.event_feed import read_cursor
 from smstracker.models.insight_counts import CALLING_CODE, SENDER, Totals, bin_size
-from smstracker.models.insight_coverage import (
-    NAME,
-    changed_quarters,
-    first_bucket_at,
-    first_change_at,
-    read_coverage,
-)
-from smstracker.models.insight_rollups import (
-    BIN_NAMES,
-    DAY,
-    EVERYONE,
-    QUARTER,
-    InsightDelivery,
-    InsightFailure,
-    InsightOutcome,
-    InsightSpend,
-    Rollup,
-)
+from smstracker.models.insight_rollups import BIN_NAMES, EVERYONE, QUARTER, InsightOutcome, Rollup
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
 
@@ -70,9 +54,10 @@ def first_counted_at(owner_id: int | None) -> datetime | None:
     """When the first message was created, of all owners if `owner_id` is None."""
     connection, owner = db.session.connection(), EVERYONE if owner_id is None else owner_id
     first_at = connection.scalar(first_message_query(owner))
-    bucket_at = first_bucket_at(connection, owner)
-    if bucket_at and (not first_at or bucket_at + timedelta(seconds=QUARTER) <= first_at):
-        return bucket_at  # of deleted messages
+    query = select(func.min(InsightOutcome.bucket)).where(InsightOutcome.owner_id == owner)
+    bucket = connection.scalar(query)
+    if bucket is not None and (not first_at or from_epoch(bucket + QUARTER) <= first_at):
+        return from_epoch(bucket)  # of deleted messages
     return first_at
 
 
@@ -81,55 +66,51 @@ def measure(
 ) -> InsightsResult:
     """The figures of one owner, or of all if `owner_id` is None, for bars from `bar_starts`."""
     connection = db.session.connection()
-    cursor, coverage = read_cursor(connection, NAME), read_coverage(connection)
+    cursor = read_cursor(connection, insight_coverage.NAME)
+    coverage = insight_coverage.read_coverage(connection)
     # A clock may have been put back since.
-    newest = int((now - MIN_AGE).timestamp()) // QUARTER * QUARTER
-    coverage = replace(coverage, until=min(coverage.until, newest))
-    changed = changed_quarters(connection, cursor.position) if cursor else set()
+    coverage = replace(coverage, until=min(coverage.until, newest_end(now)))
+    changed = insight_coverage.changed_quarters(connection, cursor.position) if cursor else set()
     since, until = period.since or BEGINNING, period.until or END_OF_TIME
     owner = EVERYONE if owner_id is None else owner_id
-    scope = Scope(owner, since, until, coverage, changed or set())
-    if changed is not None and not _has_too_many(connection, scope):
-        return _read(connection, scope, now, bar_starts)
+    scope = Scope(connection, now, owner, since, until, coverage, changed or set())
+    if changed is not None and not _has_too_many(scope):
+        return _read(scope, bar_starts)
     # Whole days, so that all figures are of the same messages.
-    coverage = replace(coverage, until=max(coverage.until // DAY * DAY, coverage.since))
+    coverage = replace(coverage, until=max(Rollup.floor(coverage.until), coverage.since))
     scope = replace(scope, coverage=coverage, changed=set(), is_stale=True)
-    changed_at = first_change_at(connection, cursor.position) if cursor else None
+    changed_at = insight_coverage.first_change_at(connection, cursor.position) if cursor else None
     is_counted = coverage.since < coverage.until
     until = from_epoch(coverage.until) if is_counted else now
     return replace(
-        _read(connection, scope, now, bar_starts),
+        _read(scope, bar_starts),
         as_of=min(changed_at or now, now, until),
         complete_since=from_epoch(coverage.since) if is_counted else now,
     )
 
 
-def _has_too_many(connection: Connection, scope: Scope) -> bool:
+def _has_too_many(scope: Scope) -> bool:
     # The other tables need no other messages than this one, but outcomes have shorter ranges.
     ranges = scope.from_messages(InsightFailure)
     if not ranges or len(scope.from_messages(InsightOutcome)) > MAX_LIVE_RANGES:
         return bool(ranges)
     messages = created_within(select(literal_column("1").label("message")), ranges, scope.owner_id)
-    limited = messages.limit(MAX_LIVE_MESSAGES + 1).subquery()
-    number = connection.scalar(select(func.count()).select_from(limited)) or 0
-    return number > MAX_LIVE_MESSAGES
+    one_more = messages.offset(MAX_LIVE_MESSAGES).limit(1)
+    return scope.connection.scalar(one_more) is not None
 
 
-def _read(
-    connection: Connection, scope: Scope, now: datetime, bar_starts: Sequence[datetime]
-) -> InsightsResult:
-    failures = _read_totals(connection, scope, InsightFailure)
-    spend = _read_totals(connection, scope, InsightSpend)
-    deliveries = _read_totals(connection, scope, InsightDelivery)
+def _read(scope: Scope, bar_starts: Sequence[datetime]) -> InsightsResult:
+    failures = _read_totals(scope, InsightFailure)
+    spend = _read_totals(scope, InsightSpend)
     times: defaultdict[str, defaultdict[str, Counter[int]]]
     times = defaultdict(lambda: defaultdict(Counter))
-    for (name_of, name, first_second), sums in deliveries.items():
+    for (name_of, name, first_second), sums in _read_totals(scope, InsightDelivery).items():
         size = bin_size(first_second)
         for number, messages in enumerate(sums[bin_name] for bin_name in BIN_NAMES):
             if messages:
                 times[name_of][name][first_second + (number + 1) * size - 1] += messages
     return InsightsResult(
-        outcomes=read_outcomes(connection, scope, now, bar_starts or [scope.since]),
+        outcomes=read_outcomes(scope, bar_starts or [scope.since]),
         failures={code: sums["messages"] for (code,), sums in failures.items()},
         spend={unit: (sums["micros"], sums["messages"]) for (unit,), sums in spend.items()},
         by_sender=times[SENDER],
@@ -137,13 +118,13 @@ def _read(
     )
 
 
-def _read_totals(connection: Connection, scope: Scope, table: type[Rollup]) -> Totals:
+def _read_totals(scope: Scope, table: type[Rollup]) -> Totals:
     """The sums of a table by its key, over all buckets."""
     key = [table.__table__.c[name] for name in table.key()]
     query = select(*key, *sum_columns(table)).where(scope.from_rollups(table)).group_by(*key)
     totals: Totals = defaultdict(Counter)
-    for row in connection.execute(query):
+    for row in scope.connection.execute(query):
         totals[tuple(row[: len(key)])].update(by_column(table, row[len(key) :]))
-    for (_, _, *values_of_key), sums in count_live(connection, scope, table).items():
+    for (_, _, *values_of_key), sums in count_live(scope, table).items():
         totals[tuple(values_of_key)].update(sums)
     return totals

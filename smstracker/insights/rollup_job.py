@@ -5,7 +5,7 @@ written since the read. So the rollups and the cursor always fit each other, and
 again changes nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
@@ -14,32 +14,15 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, literal, select, union_all
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import READS_ONLY
+from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
-from smstracker.models.creation_time import (
-    bucket_start,
-    created_within,
-    first_message_query,
-    from_epoch,
-)
-from smstracker.models.event_feed import (
-    CursorPosition,
-    EventTail,
-    create_cursor,
-    read_cursor,
-    settled_position,
-)
+from smstracker.models import InsightOutcome, InsightRecount, creation_time, event_feed
+from smstracker.models.creation_time import bucket_start, created_within, from_epoch
+from smstracker.models.event_feed import CursorPosition, EventTail, read_cursor
 from smstracker.models.events import StatusEvent
 from smstracker.models.insight_counts import ROLLUPS, count, rollup_rows
 from smstracker.models.insight_coverage import NAME, Coverage, read_coverage, store_coverage
-from smstracker.models.insight_rollups import (
-    DAY,
-    EVERYONE,
-    QUARTER,
-    EpochRange,
-    InsightRecount,
-    Rollup,
-)
+from smstracker.models.insight_rollups import DAY, EVERYONE, QUARTER, EpochRange, Rollup
 from smstracker.models.messages import Message
 from smstracker.models.users import User
 
@@ -63,34 +46,35 @@ def roll_up(_last_done: datetime | None) -> Iterator[int]:
                 return
 
 
+def newest_end(now: datetime) -> int:
+    """The end of the newest quarter that is old enough to be counted."""
+    return InsightOutcome.floor(int((now - MIN_AGE).timestamp()))
+
+
 def start(now: datetime) -> int:
     """Create the cursor, and cover nothing yet; 0 if that is done."""
-    with _reading() as connection:
+    with reading_connection(db.engine) as connection:
         if read_cursor(connection, NAME) is not None:
             return 0
         # No bucket is counted yet that earlier events could change.
-        position = settled_position(connection)
-    yesterday = int(now.timestamp()) // DAY * DAY - DAY
+        position = event_feed.settled_position(connection)
+    yesterday = Rollup.floor(int(now.timestamp())) - DAY
     with db.engine.begin() as connection:
-        if create_cursor(connection, NAME, position):
+        if event_feed.create_cursor(connection, NAME, position):
             store_coverage(connection, Coverage(yesterday, yesterday))
     return 1
 
 
 def recount_changed(_now: datetime) -> int:
     """Count the buckets again in which something has changed; the number of changes."""
-    with _reading() as connection:
+    with reading_connection(db.engine) as connection:
         cursor, coverage = _read_state(connection)
         position, quarters = _read_events(connection, cursor, coverage)
         requested = select(InsightRecount.quarter).distinct().limit(MAX_QUARTERS)
         quarters |= set(connection.scalars(requested))
         requests = select(InsightRecount.id).where(InsightRecount.quarter.in_(quarters))
         request_ids = connection.scalars(requests.limit(MAX_EVENTS)).all()
-        counts: Counts = []
-        for table in ROLLUPS:
-            buckets = coverage.changed_buckets(table, quarters)
-            ranges = [(start, start + table.width) for start in sorted(buckets)]
-            counts += _count(connection, table, ranges)
+        counts = _count(connection, lambda table: coverage.changed_buckets(table, quarters))
     done = position - cursor.position + len(request_ids)
     if done:
         with db.engine.begin() as connection:
@@ -105,7 +89,7 @@ def _read_events(
     connection: Connection, cursor: CursorPosition, coverage: Coverage
 ) -> tuple[int, set[int]]:
     """The next position, and the counted quarters with events before it."""
-    quarter = bucket_start(QUARTER)
+    quarter = bucket_start()
     query = select(StatusEvent.id, quarter).outerjoin(Message, Message.id == StatusEvent.message_id)
     tail = EventTail(cursor.position)
     rows = [*tail.read(connection, query, MAX_EVENTS)]
@@ -124,31 +108,25 @@ def _read_events(
 
 def count_newest(now: datetime) -> int:
     """Count the next hours up to MIN_AGE ago, or fewer than before if the clock was put back."""
-    with _reading() as connection:
+    with reading_connection(db.engine) as connection:
         cursor, coverage = _read_state(connection)
-        newest = int((now - MIN_AGE).timestamp()) // QUARTER * QUARTER
-        until = min(newest, coverage.until + MAX_QUARTERS * QUARTER)
+        until = min(newest_end(now), coverage.until + MAX_QUARTERS * QUARTER)
         if until == coverage.until:
             return 0
-        counts: Counts = []
-        for table in ROLLUPS:
-            start, end = (at // table.width * table.width for at in (coverage.until, until))
-            counts += _count(connection, table, [(start, end)])
-    since = min(coverage.since, until // DAY * DAY)
+        counts = _count(connection, lambda t: [(t.floor(coverage.until), t.floor(until))])
+    since = min(coverage.since, Rollup.floor(until))
     return _store(cursor, Coverage(since, until), counts)
 
 
 def count_older(_now: datetime) -> int:
     """Count the newest day before those that are counted."""
-    with _reading() as connection:
+    with reading_connection(db.engine) as connection:
         cursor, coverage = _read_state(connection)
-        first_at = connection.scalar(first_message_query(EVERYONE))
+        first_at = connection.scalar(creation_time.first_message_query(EVERYONE))
         if first_at is None or coverage.since <= first_at.timestamp():
             return 0
         since = coverage.since - DAY
-        counts: Counts = []
-        for table in ROLLUPS:
-            counts += _count(connection, table, [(since, coverage.since)])
+        counts = _count(connection, lambda _table: [(since, coverage.since)])
     return _store(cursor, Coverage(since, coverage.until), counts)
 
 
@@ -157,13 +135,15 @@ def _read_state(connection: Connection) -> tuple[CursorPosition, Coverage]:
     return cursor or CursorPosition(NAME, 0, 0), read_coverage(connection)
 
 
-def _count(connection: Connection, table: type[Rollup], ranges: list[EpochRange]) -> Counts:
-    ranges = [(start, end) for start, end in ranges if start < end]
-    if not ranges:
-        return []
-    times = [(from_epoch(start), from_epoch(end)) for start, end in ranges]
-    totals = count(connection, table, partial(created_within, ranges=times))
-    return [(table, ranges, rollup_rows(table, totals, is_deleted=False))]
+def _count(connection: Connection, ranges_of: Callable[[type[Rollup]], list[EpochRange]]) -> Counts:
+    counts: Counts = []
+    for table in ROLLUPS:
+        ranges = [(start, end) for start, end in ranges_of(table) if start < end]
+        if ranges:
+            times = [(from_epoch(start), from_epoch(end)) for start, end in ranges]
+            totals = count(connection, table, partial(created_within, ranges=times))
+            counts.append((table, ranges, rollup_rows(table, totals, is_deleted=False)))
+    return counts
 
 
 def _store(cursor: CursorPosition, coverage: Coverage, counts: Counts) -> int:
@@ -184,7 +164,3 @@ def _replace(connection: Connection, counts: Counts) -> None:
             connection.execute(delete(table).where(*is_counted, *in_range))
         if rows:
             connection.execute(insert(table), rows)
-
-
-def _reading() -> Connection:
-    return db.engine.connect().execution_options(**{READS_ONLY: True})

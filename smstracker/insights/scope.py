@@ -19,6 +19,8 @@ from smstracker.models.insight_rollups import EpochRange, Rollup
 class Scope:
     """What is read: of one owner or of EVERYONE, from rollups or from messages."""
 
+    connection: Connection
+    now: datetime
     owner_id: int
     since: datetime
     until: datetime
@@ -30,7 +32,7 @@ class Scope:
         """The condition of the rows of a rollup table that count."""
         start, end = self._epoch_range()
         first, last = self.coverage.whole_buckets(table, start, end)
-        changed = self.coverage.changed_buckets(table, self.changed)
+        changed = [s for s, _ in self.coverage.changed_buckets(table, self.changed)]
         is_current = and_(table.bucket >= first, table.bucket < last, table.bucket.not_in(changed))
         in_range = (table.bucket >= start, table.bucket < end)
         return and_(table.owner_id == self.owner_id, *in_range, or_(table.is_deleted, is_current))
@@ -42,10 +44,10 @@ class Scope:
         first, last = self.coverage.whole_buckets(table, *self._epoch_range())
         if first >= last:
             return [(self.since, self.until)]
-        changed = self.coverage.changed_buckets(table, self.changed)
-        starts = [start for start in changed if first <= start < last]
         ranges = [(self.since, from_epoch(first)), (from_epoch(last), self.until)]
-        ranges += [(from_epoch(start), from_epoch(start + table.width)) for start in starts]
+        for start, end in self.coverage.changed_buckets(table, self.changed):
+            if first <= start < last:
+                ranges.append((from_epoch(start), from_epoch(end)))
         merged: list[Range] = []
         for since, until in sorted(ranges):
             if merged and since <= merged[-1][1]:
@@ -58,12 +60,12 @@ class Scope:
         return math.ceil(self.since.timestamp()), math.floor(self.until.timestamp())
 
 
-def count_live(connection: Connection, scope: Scope, table: type[Rollup]) -> Totals:
+def count_live(scope: Scope, table: type[Rollup]) -> Totals:
     ranges = scope.from_messages(table)
     if not ranges:
         return defaultdict(Counter)
     limit = partial(created_within, ranges=ranges, owner_id=scope.owner_id)
-    return count(connection, table, limit, owner_id=scope.owner_id)
+    return count(scope.connection, table, limit, owner_id=scope.owner_id)
 
 
 def sum_columns(table: type[Rollup]) -> list[ColumnElement[int]]:

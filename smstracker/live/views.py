@@ -12,9 +12,11 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.live.broadcaster import Broadcaster, TooManyStreamsError
 from smstracker.live.event_stream import MAX_IDS, Stream
-from smstracker.messages import search
+from smstracker.messages import search, state_counts
 from smstracker.messages.log_filters import FilterError
+from smstracker.messages.pagination import read_cursor
 from smstracker.messages.search import PAGE_SIZE
+from smstracker.messages.search_filters import SearchFilters
 from smstracker.messages.url_filters import read_filters
 from smstracker.models import event_feed
 from smstracker.models.users import digest
@@ -43,12 +45,11 @@ def stream() -> ResponseReturnValue:
         # Join before reading earlier events, so that none is missed between the two.
         broadcaster.join(event_stream, db.engine, position)
         _catch_up(event_stream, position)
-    except TooManyStreamsError:
-        waiting.leave()
-        return _too_many()
-    except BaseException:
+    except BaseException as error:
         waiting.leave()
         event_stream.close()
+        if isinstance(error, TooManyStreamsError):
+            return _too_many()
         raise
     response = Response(event_stream, content_type="text/event-stream")
     response.call_on_close(waiting.leave)
@@ -71,13 +72,13 @@ def rows() -> ResponseReturnValue:
     except FilterError as error:
         return {"error": str(error)}, 422
     ids = _requested_ids()
-    counts = search.count_states(log_filters.search_filters)
+    counts = state_counts.count_states(log_filters.search_filters)
     return render_template(
         "live/rows.html",
         messages=search.find_by_ids(current_user.id, ids),
         matching_ids=search.matching_ids(log_filters.search_filters, ids),
         counts=counts,
-        total=search.sum_counts(counts),
+        total=state_counts.sum_counts(counts),
         log_filters=log_filters,
         new_count=_count_new(log_filters.search_filters),
         max_new=MAX_NEW,
@@ -123,7 +124,7 @@ def _requested_ids() -> list[uuid.UUID]:
         abort(404)
 
 
-def _count_new(filters: search.SearchFilters) -> int:
+def _count_new(filters: SearchFilters) -> int:
     """How many matching messages are newer than the first of the page; at most MAX_NEW + 1.
 
     A page that does not begin with the newest messages sends no `newest` and gets 0.
@@ -131,12 +132,5 @@ def _count_new(filters: search.SearchFilters) -> int:
     newest = request.args.get("newest")
     if newest is None:
         return 0
-    cursor = None
-    if newest:
-        try:
-            cursor = search.find_cursor(filters.owner_id, uuid.UUID(newest))
-        except ValueError:
-            abort(404)
-        if cursor is None:
-            abort(404)
+    cursor = read_cursor(filters.owner_id, newest) if newest else None
     return len(search.find_page(filters, after=cursor, size=MAX_NEW + 1))

@@ -12,10 +12,21 @@ from smstracker.sms.phone_numbers import format_international
 from smstracker.sms.status import Source, State
 
 # Reasons of statuses that have no error code.
-NOT_SENT_REASONS = {
-    "unreached": "Twilio was not reached",
-    "untraced": "Twilio has no trace of it",
+NOT_SENT_REASONS = {"unreached": "Twilio was not reached", "untraced": "Twilio has no trace of it"}
+_NOT_SENT_SENTENCES = {
+    "unreached": "This app could not connect to Twilio, so the message was not sent. "
+    "It is safe to send it again.",
+    "untraced": "Twilio gave no readable answer, and several searches of its list over ten minutes "
+    "did not find the message. It is safe to send it again.",
 }
+# Headlines that name the recipient alone.
+_HEADLINES = {
+    "canceled": "Cancelled before it was sent to {}",
+    status.OUTBOX: "Queued here, to be sent to {}",
+}
+_HEADLINES |= dict.fromkeys(status.NEGATIVE, "Not delivered to {}")
+_HEADLINES |= dict.fromkeys(status.NOT_SENT, "Not sent to {}")
+_HEADLINES |= dict.fromkeys(status.AWAITING_RECEIPT, "Sent to {}, waiting for the receipt")
 _CARRIER_IS_SLOW = "Twilio answers slowly, and too many messages are waiting for it."
 _SERVER_IS_BUSY = "Too many pages and exports are open, so no message can be sent now."
 _DELETED_AT_TWILIO = (
@@ -54,35 +65,16 @@ def headline(message: Message, now: datetime) -> str:
             # The time of delivery is not known, only that of the look-up.
             return f"{verb} {recipient}, found by a look-up {delay} after you sent it"
         return f"{verb} {recipient}, {delay} after you sent it"
-    if message.status in status.NEGATIVE:
-        return f"Not delivered to {recipient}"
-    if message.status in status.NOT_SENT:
-        return f"Not sent to {recipient}"
-    if message.status == "canceled":
-        return f"Cancelled before it was sent to {recipient}"
-    if message.status in status.AWAITING_RECEIPT:
-        return f"Sent to {recipient}, waiting for the receipt"
-    if message.status == status.OUTBOX:
-        return f"Queued here, to be sent to {recipient}"
-    return f"On its way to {recipient}"
+    return _HEADLINES.get(message.status, "On its way to {}").format(recipient)
 
 
 def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) -> list[str]:
     """The reasons behind the headline and what to do, each in a sentence or two."""
     sentences: list[str] = []
-    reason = explain_code(message.error_code)
-    if reason is not None:
+    if reason := explain_code(message.error_code):
         sentences.append(reason.cause)
-    if message.status == "unreached":
-        sentences.append(
-            "This app could not connect to Twilio, so the message was not sent. "
-            "It is safe to send it again."
-        )
-    if message.status == "untraced":
-        sentences.append(
-            "Twilio gave no readable answer, and several searches of its list over ten minutes did "
-            "not find the message. It is safe to send it again."
-        )
+    if message.status in _NOT_SENT_SENTENCES:
+        sentences.append(_NOT_SENT_SENTENCES[message.status])
     if message.status == status.DELETED:
         sentences.append(_SIMULATION_ENDED if message.simulated else _DELETED_AT_TWILIO)
     elif message.status in status.RANK and message.display_status(now).state is State.UNKNOWN:
@@ -101,28 +93,26 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
 
 
 def _explain_unknown(events: Sequence[StatusEvent]) -> list[str]:
-    sentences = [
-        "Twilio gave no readable answer. The message may have been sent, so do not send it "
-        "again yet."
-    ]
     candidates = _sids_in_last_search(events, "found")
     sids = candidates or _sids_in_last_search(events, "others")
-    if not sids:
-        return [
-            *sentences,
+    if sids:
+        count = "1 message" if len(sids) == 1 else f"{len(sids)} messages"
+        similarity = "that could be this one"
+        if not candidates:
+            similarity = "with another text to this recipient from about that time"
+        search_result = (
+            f"Twilio's list has {count} {similarity}: {', '.join(sids)}. This app cannot tell "
+            "which is yours: ask your administrator to look in the Twilio Console."
+        )
+    else:
+        search_result = (
             "This page is updated when Twilio reports the message or its list shows it, mostly "
-            "within ten minutes.",
-        ]
-    count = "1 message" if len(sids) == 1 else f"{len(sids)} messages"
-    phrase = (
-        f"{count} that could be this one"
-        if candidates
-        else f"{count} with another text to this recipient from about that time"
-    )
+            "within ten minutes."
+        )
     return [
-        *sentences,
-        f"Twilio's list has {phrase}: {', '.join(sids)}. This app cannot tell which is yours: ask "
-        "your administrator to look in the Twilio Console.",
+        "Twilio gave no readable answer. The message may have been sent, so do not send it "
+        "again yet.",
+        search_result,
     ]
 
 

@@ -5,16 +5,8 @@ from datetime import datetime
 
 from smstracker.messages.describe import NOT_SENT_REASONS
 from smstracker.models import Message
-from smstracker.sms import status
-from smstracker.sms.error_guide import (
-    ACTORS,
-    CHARGED,
-    EXPLANATIONS,
-    RESENDABLE,
-    ErrorExplanation,
-    explain_code,
-    plain_code,
-)
+from smstracker.sms import error_guide, status
+from smstracker.sms.error_guide import ErrorExplanation, explain_code
 from smstracker.sms.status import State
 
 _SAFE_TO_RESEND = "Yes. Nothing was sent, so it is safe."
@@ -42,12 +34,12 @@ def find_advice(message: Message, resend: Message | None = None) -> Advice | Non
         return None
     reason = _explain(message)
     title = reason.short if reason else NOT_SENT_REASONS.get(message.status, "No reason given")
-    actor_lines = (
-        (("Who can act", ACTORS[reason.actor]), ("What to do", reason.action)) if reason else ()
-    )
+    lines = []
+    if reason:
+        lines += [("Who can act", error_guide.ACTORS[reason.actor]), ("What to do", reason.action)]
     resend_line = "It has been sent again." if resend else _describe_resend(message, reason)
-    charge_line = ("Charged?", _describe_charge(message, reason))
-    return Advice(title, (*actor_lines, ("Send again?", resend_line), charge_line))
+    lines += [("Send again?", resend_line), ("Charged?", _describe_charge(message, reason))]
+    return Advice(title, tuple(lines))
 
 
 def _explain(message: Message) -> ErrorExplanation | None:
@@ -67,12 +59,12 @@ def _describe_charge(message: Message, reason: ErrorExplanation | None) -> str:
         return "No"
     if message.price is not None:
         return f"Yes, {message.price} {message.price_unit or ''}".strip() if message.price else "No"
-    return CHARGED[reason.charged if reason else "maybe"]
+    return error_guide.CHARGED[reason.charged if reason else "maybe"]
 
 
 def is_in_guide(code: str) -> bool:
     """Whether the error guide has a place for the code."""
-    return plain_code(code) in EXPLANATIONS
+    return error_guide.plain_code(code) in error_guide.EXPLANATIONS
 
 
 def resend_refusal(message: Message, now: datetime) -> str | None:
@@ -87,7 +79,7 @@ def resend_refusal(message: Message, now: datetime) -> str | None:
     reason = _explain(message)
     if reason is None:
         return None if message.status in NOT_SENT_REASONS else _UNEXPLAINED
-    if reason.resend not in RESENDABLE:
+    if reason.resend not in error_guide.RESENDABLE:
         return _REFUSALS[reason.resend].format(reason)
     return _ALREADY_RESENT if _failed_twice(message, reason) else None
 

@@ -16,7 +16,8 @@ from flask import Response, stream_with_context
 from smstracker.extensions import db, settings
 from smstracker.messages import search
 from smstracker.messages.pagination import message_to_json
-from smstracker.messages.search import Cursor, SearchFilters
+from smstracker.messages.search import Cursor
+from smstracker.messages.search_filters import SearchFilters
 from smstracker.models import Message
 from smstracker.web.waiting_threads import waiting_threads
 
@@ -38,28 +39,10 @@ FORMULA = re.compile(rf"'*(?:[\s\u200b\ufeff]*[{re.escape(''.join(STARTS))}]|[\t
 PHONE_NUMBER = re.compile(r"\+[0-9]{1,15}")
 NUMBER_COLUMNS = frozenset({"recipient", "sender"})
 COLUMNS = (
-    "id",
-    "sid",
-    "recipient",
-    "sender",
-    "messaging_service_sid",
-    "text",
-    "media_urls",
-    "segments",
-    "price",
-    "price_unit",
-    "status",
-    "status_label",
-    "state",
-    "status_at",
-    "status_source",
-    "simulated",
-    "error_code",
-    "reason",
-    "conflicting",
-    "created_at",
-    "accepted_at",
-    "final_at",
+    *("id", "sid", "recipient", "sender", "messaging_service_sid", "text", "media_urls"),
+    *("segments", "price", "price_unit", "status", "status_label", "state", "status_at"),
+    *("status_source", "simulated", "error_code", "reason", "conflicting"),
+    *("created_at", "accepted_at", "final_at"),
 )
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 
@@ -105,9 +88,8 @@ def export_response(filters: SearchFilters, kind: str, now: datetime) -> Respons
         slot.close()
         raise TooManyExportsError("Too many wait for something slow. Try again in a minute.")
     slot.callback(threads.leave)
-    response = Response(
-        stream_with_context(_hold_slot(slot, lines)), content_type=CONTENT_TYPES[kind]
-    )
+    body = stream_with_context(_hold_slot(slot, lines))
+    response = Response(body, content_type=CONTENT_TYPES[kind])
     # Also closes when the reader disconnects before the first line.
     response.call_on_close(slot.close)
     name = f"messages-{now:%Y-%m-%d}.{kind}"

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from smstracker.messages.describe import short_code_reason
 from smstracker.messages.search_filters import NO_CODE, SearchFilters
-from smstracker.sms.error_guide import explain_code
 from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.phone_numbers import format_international
 from smstracker.sms.status import SOURCE_NAMES
@@ -37,18 +37,15 @@ class LogFilters:
         if filters.text:
             chips.append((f"Text contains “{filters.text}”", self._without("text")))
         if filters.digits:
-            number = (
-                format_international(f"+{filters.digits}")
-                if filters.is_full
-                else f"a number ending in {filters.digits}"
-            )
+            number = f"a number ending in {filters.digits}"
+            if filters.is_full:
+                number = format_international(f"+{filters.digits}")
             chips.append((f"To {number}", self._without("recipient")))
         if filters.error_code == NO_CODE:
             chips.append(("Without an error code", self._without("error")))
         elif filters.error_code:
-            reason = explain_code(filters.error_code)
-            short = reason.short if reason else ""
-            words = "" if not short or filters.error_code in short else f" ({short})"
+            reason = short_code_reason(filters.error_code) or ""
+            words = f" ({reason})" if reason and filters.error_code not in reason else ""
             chips.append((f"Error {filters.error_code}{words}", self._without("error")))
         if filters.sender:
             is_service = is_messaging_service(filters.sender)

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flask import abort
+from sqlalchemy import select
 
+from smstracker.extensions import db
 from smstracker.messages import search
 from smstracker.messages.describe import short_reason
-from smstracker.messages.search import PAGE_SIZE, SearchFilters
+from smstracker.messages.search import PAGE_SIZE, Cursor
+from smstracker.messages.search_filters import SearchFilters
 from smstracker.models import Message
 
 
@@ -30,23 +33,27 @@ def read_page(
     A cursor is the public id of a message; one that is not the owner's is a 404.
     """
     if after:
-        newer_messages = search.find_page(filters, after=_read_cursor(filters.owner_id, after))
+        newer_messages = search.find_page(filters, after=read_cursor(filters.owner_id, after))
         if len(newer_messages) > PAGE_SIZE:
             messages = list(reversed(newer_messages[:PAGE_SIZE]))
             return LogPage(messages, str(messages[-1].public_id), str(messages[0].public_id))
         before = None  # nothing is newer, so this is the first page
-    cursor = _read_cursor(filters.owner_id, before) if before else None
+    cursor = read_cursor(filters.owner_id, before) if before else None
     page_and_next = search.find_page(filters, before=cursor)
     messages = list(page_and_next[:PAGE_SIZE])
     older = str(messages[-1].public_id) if len(page_and_next) > PAGE_SIZE else None
     return LogPage(messages, older, str(messages[0].public_id) if before and messages else None)
 
 
-def _read_cursor(owner_id: int, cursor: str) -> tuple[datetime, int]:
+def read_cursor(owner_id: int, public_id: str) -> Cursor:
+    """The place of a message in the log, by its public id; a 404 if it is not the owner's."""
     try:
-        return search.find_cursor(owner_id, uuid.UUID(cursor)) or abort(404)
+        is_message = Message.public_id == uuid.UUID(public_id)
     except ValueError:
         abort(404)
+    query = select(Message.created_at, Message.id).where(Message.owner_id == owner_id, is_message)
+    row = db.session.execute(query).one_or_none() or abort(404)
+    return row.created_at, row.id
 
 
 def message_to_json(message: Message, now: datetime) -> dict[str, object]:

@@ -6,43 +6,54 @@ Keys first, rows after: whatever the planner estimates, the inner selects take f
 
 import uuid
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, and_, literal, select, union_all
+from sqlalchemy import Select, Tuple, and_, literal, select, true, tuple_, union_all
+from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.selectable import Subquery
 
+from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import db
 from smstracker.messages import text_index
 from smstracker.messages.search_filters import (
-    Cursor,
     SearchFilters,
-    cursor_conditions,
     index_conditions,
     matching_messages,
     remaining_filters,
     scan_limit,
     sort_indexes,
-    sort_order,
     time_conditions,
 )
-from smstracker.messages.state_counts import CappedCount, count_states, sum_counts
-from smstracker.models.display_state import Conditions
+from smstracker.models.display_state import Conditions, is_silent
 from smstracker.models.messages import Message
 
-__all__ = [
-    "PAGE_SIZE",
-    "CappedCount",
-    "Cursor",
-    "SearchFilters",
-    "count_states",
-    "find_by_ids",
-    "find_cursor",
-    "find_page",
-    "matching_ids",
-    "page_query",
-    "sum_counts",
-]
-
 PAGE_SIZE = 50
+Cursor = tuple[datetime, int]  # when a message was created, and its id
+
+
+@dataclass(frozen=True, slots=True)
+class PageStart:
+    """Where a page begins: newest first before a cursor, or oldest first after one."""
+
+    before: Cursor | None = None
+    after: Cursor | None = None
+
+    def conditions(self, row: type[Message]) -> Conditions:
+        key = tuple_(row.created_at, row.id)
+        earlier = [key < _literal(self.before)] if self.before else []
+        return [*earlier, key > _literal(self.after)] if self.after else earlier
+
+    def order(self, row: Any) -> tuple[ColumnElement[datetime], ColumnElement[int]]:
+        """The order of rows with `created_at` and `id`."""
+        if self.after:
+            return row.created_at.asc(), row.id.asc()
+        return row.created_at.desc(), row.id.desc()
+
+
+def _literal(cursor: Cursor) -> Tuple:
+    return tuple_(literal(cursor[0], UtcDateTime), literal(cursor[1]))
 
 
 def find_page(
@@ -58,16 +69,16 @@ def find_page(
     of each index are checked, which fills a page or exhausts an index. Only if neither happens, the
     whole index of the text or of the first filter is searched.
     """
+    start = PageStart(before, after)
     indexes, limit = sort_indexes(filters), max(scan_limit(filters), size)
     if len(indexes) > 1 or filters.text:
         for index_name in indexes:
-            newest = db.session.execute(_check_newest(filters, index_name, before, after, limit))
-            checked = newest.tuples().all()
-            ids = [message_id for message_id, matches in checked if matches][:size]
+            checked = db.session.execute(check_newest(filters, index_name, limit, start)).all()
+            ids = [row.id for row in checked if row.matches][:size]
             if len(ids) == size or len(checked) < limit:
-                return _select_by_ids(ids, after)
+                return _select_by_ids(ids, start)
     if filters.text:
-        return _select_by_ids(_find_by_text_index(filters, before, after, size), after)
+        return _select_by_ids(_find_by_text_index(filters, start, size), start)
     return db.session.scalars(page_query(filters, before, after, size)).all()
 
 
@@ -78,20 +89,11 @@ def page_query(
     size: int = PAGE_SIZE + 1,
 ) -> Select[tuple[Message]]:
     """The statement of a page by the first index, without a filter by text."""
-    index_name = sort_indexes(filters)[0]
+    index_name, start = sort_indexes(filters)[0], PageStart(before, after)
     other_filters = remaining_filters(filters, index_name, Message)
-    keys = _page_keys(filters, index_name, before, after, size, other_filters)
+    keys = _page_keys(filters, index_name, start, size, other_filters)
     row, joined = text_index.select_rows(keys)
-    query = select(row).select_from(joined)
-    return query.order_by(*sort_order(keys.c.created_at, keys.c.id, after))
-
-
-def find_cursor(owner_id: int, public_id: object) -> Cursor | None:
-    """The cursor of an owner's message; None if it is not theirs."""
-    query = select(Message.created_at, Message.id)
-    query = query.where(Message.owner_id == owner_id, Message.public_id == public_id)
-    row = db.session.execute(query).one_or_none()
-    return (row[0], row[1]) if row else None
+    return select(row).select_from(joined).order_by(*start.order(keys.c))
 
 
 def find_by_ids(owner_id: int, ids: Collection[uuid.UUID]) -> Sequence[Message]:
@@ -103,67 +105,49 @@ def find_by_ids(owner_id: int, ids: Collection[uuid.UUID]) -> Sequence[Message]:
 def matching_ids(filters: SearchFilters, ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """The ids of the messages among `ids` that match."""
     conditions = [*time_conditions(filters), *remaining_filters(filters, None, Message)]
-    if filters.text:
-        conditions.append(text_index.contains(filters.text, Message))
     query = select(Message.public_id).where(Message.public_id.in_(ids), *conditions)
     return set(db.session.scalars(query))
 
 
-def _check_newest(
-    filters: SearchFilters,
-    index_name: str | None,
-    before: Cursor | None,
-    after: Cursor | None,
-    limit: int,
-) -> Select[tuple[int, bool]]:
-    """Select the id of the newest messages of an index, and whether the other filters match."""
-    keys = _page_keys(filters, index_name, before, after, limit)
+def check_newest(
+    filters: SearchFilters, index_name: str | None, limit: int, start: PageStart
+) -> Select[tuple[int, str, bool, bool]]:
+    """Select (id, status, silent, matches) of the newest messages of an index.
+
+    `matches` tells whether the other filters match.
+    """
+    keys = _page_keys(filters, index_name, start, limit, [])
     row, joined = text_index.select_rows(keys)
-    matches = [literal(True), *remaining_filters(filters, index_name, row)]
-    if filters.text:
-        matches.append(text_index.contains(filters.text, row))
-    query = select(row.id, and_(*matches)).select_from(joined)
-    return query.order_by(*sort_order(keys.c.created_at, keys.c.id, after))
+    silent = is_silent(filters.at, row).label("silent")
+    matches = and_(true(), *remaining_filters(filters, index_name, row)).label("matches")
+    query = select(row.id, row.status, silent, matches).select_from(joined)
+    return query.order_by(*start.order(keys.c))
 
 
-def _find_by_text_index(
-    filters: SearchFilters, before: Cursor | None, after: Cursor | None, size: int
-) -> Sequence[int]:
+def _find_by_text_index(filters: SearchFilters, start: PageStart, size: int) -> Sequence[int]:
     text_index.force_index()
     matches = matching_messages(filters)
-    query = select(matches.id).where(*cursor_conditions(before, after, matches))
-    query = query.order_by(*sort_order(matches.created_at, matches.id, after)).limit(size)
-    return db.session.scalars(query).all()
+    query = select(matches.id).where(*start.conditions(matches))
+    return db.session.scalars(query.order_by(*start.order(matches)).limit(size)).all()
 
 
-def _select_by_ids(ids: Sequence[int], after: Cursor | None) -> Sequence[Message]:
+def _select_by_ids(ids: Sequence[int], start: PageStart) -> Sequence[Message]:
     if not ids:
         return []
     query = select(Message).where(Message.id.in_(ids))
-    order = sort_order(Message.created_at, Message.id, after)
-    return db.session.scalars(query.order_by(*order)).all()
+    return db.session.scalars(query.order_by(*start.order(Message))).all()
 
 
 def _page_keys(
-    filters: SearchFilters,
-    index_name: str | None,
-    before: Cursor | None,
-    after: Cursor | None,
-    size: int,
-    other_filters: Conditions | None = None,
+    filters: SearchFilters, index_name: str | None, start: PageStart, size: int, others: Conditions
 ) -> Subquery:
     """Select (created_at, id) of the first `size` messages of an index that match the others."""
-    key = select(Message.created_at, Message.id)
-    key = key.where(*time_conditions(filters), *cursor_conditions(before, after, Message))
-    key = key.where(*(other_filters or []))
-    order = sort_order(Message.created_at, Message.id, after)
+    key = select(Message.created_at, Message.id).where(*time_conditions(filters))
+    key = key.where(*start.conditions(Message), *others)
+    key = key.order_by(*start.order(Message)).limit(size)
     conditions = index_conditions(filters).get(index_name or "", [])
     if index_name != "state":
-        return key.where(*conditions).order_by(*order).limit(size).subquery()
-    branches = [
-        select(key.where(condition).order_by(*order).limit(size).subquery())
-        for condition in conditions
-    ]
+        return key.where(*conditions).subquery()
+    branches = [select(key.where(condition).subquery()) for condition in conditions]
     union = union_all(*branches).subquery()
-    ordered = sort_order(union.c.created_at, union.c.id, after)
-    return select(union.c.created_at, union.c.id).order_by(*ordered).limit(size).subquery()
+    return select(*union.c).order_by(*start.order(union.c)).limit(size).subquery()

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import and_, func, literal, literal_column, select, tuple_
+from sqlalchemy import and_, func, literal_column, select
 from sqlalchemy.orm import InstrumentedAttribute, aliased
-from sqlalchemy.sql import ColumnElement, SQLColumnExpression
-from sqlalchemy.sql.elements import UnaryExpression
+from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime
 from smstracker.messages import text_index
 from smstracker.models.display_state import Conditions, conditions_by_status, state_condition
 from smstracker.models.messages import Message
@@ -25,7 +23,6 @@ from smstracker.sms.status import Source, State
 SCAN_LIMIT = 1_000
 TEXT_SCAN_LIMIT = 5_000
 NO_CODE = "none"  # filters messages without an error code
-Cursor = tuple[datetime, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +51,8 @@ def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
     """The conditions of each filter that has an index, most selective first, as it needs them."""
     conditions: dict[str, Conditions] = {}
     if filters.digits:
-        conditions["recipient"] = [
-            _recipient_condition(filters, Message.recipient_reversed.expression)
-        ]
+        column = Message.recipient_reversed.expression
+        conditions["recipient"] = [_recipient_condition(filters, column)]
     if filters.error_code and filters.error_code != NO_CODE:
         conditions["error_code"] = [Message.error_code == filters.error_code]
     # Most statuses come by callback, so a scan of the newest messages is enough for those.
@@ -96,6 +92,8 @@ def remaining_filters(
         conditions.append(state_condition(filters.state, filters.at, row))
     if filters.sender and index_name != "sender":
         conditions.append(func.coalesce(_sender_column(filters, row), "") == filters.sender)
+    if filters.text and index_name != "text":
+        conditions.append(text_index.contains(filters.text, row))
     return conditions
 
 
@@ -108,46 +106,23 @@ def _recipient_condition(filters: SearchFilters, column: ColumnElement[str]) -> 
     reversed_digits = (filters.digits or "")[::-1]
     if filters.is_full:
         return column == reversed_digits
-    # ":" comes after "9", in every collation that sorts digits.
-    following = f"{int(reversed_digits) + 1:0{len(reversed_digits)}d}"
-    end = following if len(following) == len(reversed_digits) else ":"
     at_least = column >= reversed_digits
-    return at_least if end == ":" else and_(at_least, column < end)
+    following = f"{int(reversed_digits) + 1:0{len(reversed_digits)}d}"
+    has_end = len(following) == len(reversed_digits)  # there is no number after 99
+    return and_(at_least, column < following) if has_end else at_least
 
 
 def time_conditions(filters: SearchFilters, row: type[Message] = Message) -> Conditions:
     conditions: Conditions = [row.owner_id == filters.owner_id]
     if filters.since:
-        conditions.append(row.created_at >= literal(filters.since, UtcDateTime))
+        conditions.append(row.created_at >= filters.since)
     if filters.until:
-        conditions.append(row.created_at < literal(filters.until, UtcDateTime))
+        conditions.append(row.created_at < filters.until)
     return conditions
-
-
-def cursor_conditions(
-    before: Cursor | None, after: Cursor | None, row: type[Message]
-) -> Conditions:
-    conditions: Conditions = []
-    key = tuple_(row.created_at, row.id)
-    if before:
-        conditions.append(key < tuple_(literal(before[0], UtcDateTime), literal(before[1])))
-    if after:
-        conditions.append(key > tuple_(literal(after[0], UtcDateTime), literal(after[1])))
-    return conditions
-
-
-def sort_order(
-    created_at: SQLColumnExpression[datetime],
-    message_id: SQLColumnExpression[int],
-    after: Cursor | None,
-) -> tuple[UnaryExpression[datetime], UnaryExpression[int]]:
-    if after:
-        return created_at.asc(), message_id.asc()
-    return created_at.desc(), message_id.desc()
 
 
 def matching_messages(filters: SearchFilters) -> type[Message]:
     """The messages that match all filters, the text by its index."""
     row = text_index.select_by_text(filters.owner_id, filters.text or "")
-    conditions = [*remaining_filters(filters, None, row), *time_conditions(filters, row)]
+    conditions = [*remaining_filters(filters, "text", row), *time_conditions(filters, row)]
     return aliased(Message, select(row).where(*conditions).subquery())

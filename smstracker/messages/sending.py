@@ -75,22 +75,11 @@ def _send(message: Message) -> CarrierMessage:
     )
 
 
-def _read_acceptance(carrier_message: CarrierMessage) -> SendResult:
+def _read_acceptance(sent: CarrierMessage) -> SendResult:
     # A status that is new to us changes nothing, but there is a SID: Twilio has accepted it.
-    status = carrier_message.status if carrier_message.status in RANK else "accepted"
-    update = StatusUpdate(
-        status,
-        Source.SEND,
-        carrier_message.payload,
-        carrier_message.sid,
-        carrier_message.error_code,
-    )
-    return SendResult(
-        update,
-        carrier_message.callback_requested,
-        segments=carrier_message.segments,
-        sender=carrier_message.sender,
-    )
+    status = sent.status if sent.status in RANK else "accepted"
+    update = StatusUpdate(status, Source.SEND, sent.payload, sent.sid, sent.error_code)
+    return SendResult(update, sent.callback_requested, sent.segments, sent.sender)
 
 
 def _read_error(error: CarrierError) -> SendResult:
@@ -111,8 +100,5 @@ def _store_result(message_id: int, result: SendResult) -> None:
             log.log(
                 logging.ERROR if is_retry else logging.WARNING,
                 "send_outcome_not_recorded",
-                extra={
-                    "message_sid": result.status_update.twilio_sid,
-                    "reason": log_reason(error),
-                },
+                extra={"message_sid": result.status_update.twilio_sid, "reason": log_reason(error)},
             )

@@ -5,20 +5,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, and_, func, literal, select, union_all
+from sqlalchemy import Select, func, literal, select, true, union_all
 
 from smstracker.extensions import db, receipt_window
-from smstracker.messages import text_index
-from smstracker.messages.search_filters import (
-    SearchFilters,
-    index_conditions,
-    matching_messages,
-    remaining_filters,
-    scan_limit,
-    sort_indexes,
-    time_conditions,
-)
+from smstracker.messages import search_filters, text_index
+from smstracker.messages.search import PageStart, check_newest
+from smstracker.messages.search_filters import SearchFilters, scan_limit
 from smstracker.models.display_state import conditions_by_status, is_silent
 from smstracker.models.messages import Message
 from smstracker.sms import status
@@ -52,7 +46,7 @@ def count_states(filters: SearchFilters) -> dict[State, CappedCount]:
     other_filters = replace(filters, state=None)
     if other_filters.text:
         return _count_by_text(other_filters, other_filters.text)
-    if remaining_filters(other_filters, None, Message):
+    if search_filters.remaining_filters(other_filters, None, Message):
         return _count_newest(other_filters)
     return {
         State(state): CappedCount(min(value, COUNT_CAP), value <= COUNT_CAP)
@@ -69,7 +63,7 @@ def counts_query(filters: SearchFilters) -> Select[tuple[str, int]]:
     selects = []
     for state in State:
         branch_selects = [
-            select(Message.id).where(*time_conditions(filters), condition)
+            select(Message.id).where(*search_filters.time_conditions(filters), condition)
             for condition in conditions_by_status(state, filters.at)
         ]
         capped = union_all(*branch_selects).limit(COUNT_CAP + 1).subquery()
@@ -82,31 +76,14 @@ def _count_newest(filters: SearchFilters) -> dict[State, CappedCount]:
     """Count by state the newest matching messages of an index: of one that is short
     enough to be exact, or else of the first.
     """
-    first_counts: dict[State, CappedCount] | None = None
-    for index_name in sort_indexes(filters):
-        counts = _count_by_index(filters, index_name)
+    first_counts: dict[State, CappedCount] = {}
+    for index_name in search_filters.sort_indexes(filters):
+        newest = check_newest(filters, index_name, scan_limit(filters), PageStart())
+        counts = _count_statuses(newest.order_by(None), scan_limit(filters), filters.at)
         if sum_counts(counts).is_exact:
             return counts
         first_counts = first_counts or counts
-    return first_counts or {}
-
-
-def _count_by_index(filters: SearchFilters, index_name: str | None) -> dict[State, CappedCount]:
-    """Count by state among the newest messages of one index, each checked by the other filters."""
-    limit = scan_limit(filters)
-    conditions = index_conditions(filters).get(index_name or "", [])
-    # Keys first, rows after, as for a page.
-    newest = select(Message.created_at, Message.id).where(*time_conditions(filters), *conditions)
-    newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(limit)
-    row, joined = text_index.select_rows(newest.subquery())
-    other_conditions = remaining_filters(filters, index_name, row)
-    if filters.text:
-        other_conditions.append(text_index.contains(filters.text, row))
-    matches = and_(literal(True), *other_conditions)
-    statuses = select(row.status, is_silent(filters.at, row), matches)
-    columns = statuses.select_from(joined).subquery()
-    counts = select(*columns.c, func.count()).group_by(*columns.c)
-    return _sum_by_state(counts, limit, filters.at)
+    return first_counts
 
 
 def _count_by_text(filters: SearchFilters, term: str) -> dict[State, CappedCount]:
@@ -120,19 +97,17 @@ def _count_by_text(filters: SearchFilters, term: str) -> dict[State, CappedCount
     text_index.force_index()
     if text_index.is_frequent(filters.owner_id, term, COUNT_CAP):
         return newest
-    matches = matching_messages(filters)
-    silent = is_silent(filters.at, matches)
-    capped = select(matches.status, silent.label("silent")).limit(COUNT_CAP).subquery()
-    counts = select(capped.c.status, capped.c.silent, literal(True), func.count())
-    counts = counts.group_by(capped.c.status, capped.c.silent)
-    return _sum_by_state(counts, COUNT_CAP, filters.at)
+    matches = search_filters.matching_messages(filters)
+    silent = is_silent(filters.at, matches).label("silent")
+    capped = select(matches.status, silent, true().label("matches")).limit(COUNT_CAP)
+    return _count_statuses(capped, COUNT_CAP, filters.at)
 
 
-def _sum_by_state(
-    counts: Select[tuple[str, bool, bool, int]], cap: int, now: datetime
-) -> dict[State, CappedCount]:
-    """Sum the rows (status, is silent, matches, count) of `counts` by state."""
-    rows = db.session.execute(counts).all()
+def _count_statuses(messages: Select[Any], cap: int, now: datetime) -> dict[State, CappedCount]:
+    """Count by state the rows of `messages`: at most `cap` with status, silent and matches."""
+    row = messages.subquery().c
+    groups = (row.status, row.silent, row.matches)
+    rows = db.session.execute(select(*groups, func.count()).group_by(*groups)).all()
     is_exact = sum(row[3] for row in rows) < cap
     totals = dict.fromkeys(State, CappedCount(0, is_exact))
     window = receipt_window()

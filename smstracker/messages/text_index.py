@@ -9,20 +9,16 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Integer,
-    Select,
     Table,
     Text,
-    bindparam,
     cast,
-    column,
     func,
-    literal_column,
     select,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import aliased
-from sqlalchemy.sql import ColumnElement, FromClause
+from sqlalchemy.sql import ColumnElement, FromClause, Select, bindparam, column, literal_column
 
 from smstracker.database.case_folding import fold_text
 from smstracker.extensions import db

@@ -30,17 +30,16 @@ def build_timeline(message: Message, events: Sequence[StatusEvent]) -> list[Time
     ]
     effects = status.effects((event.status, event.error_code) for event in events)
     for event, effect in zip(events, effects, strict=True):
-        steps.append(
-            TimelineStep(
-                _label(event),
-                event.received_at,
-                _event_source(message, event),
-                event.received_at - steps[-1].at,
-                _effect(event, effect),
-                event,
-                short_code_reason(event.error_code),
-            )
+        step = TimelineStep(
+            _label(event),
+            event.received_at,
+            _event_source(message, event),
+            event.received_at - steps[-1].at,
+            _effect(event, effect),
+            event,
+            short_code_reason(event.error_code),
         )
+        steps.append(step)
     return steps
 
 

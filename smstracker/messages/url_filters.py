@@ -10,16 +10,11 @@ from werkzeug.datastructures import MultiDict
 from smstracker.database.case_folding import fold_text
 from smstracker.extensions import settings
 from smstracker.messages.log_filters import ARGUMENTS, FilterError, LogFilters
-from smstracker.messages.search import SearchFilters
-from smstracker.messages.search_filters import NO_CODE
+from smstracker.messages.search_filters import NO_CODE, SearchFilters
 from smstracker.messages.text_index import MIN_TERM_LENGTH
 from smstracker.models import RecipientSearch
 from smstracker.sms.error_guide import plain_code
-from smstracker.sms.phone_numbers import (
-    PhoneNumberError,
-    parse_recipient,
-    spell_recipient,
-)
+from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient, spell_recipient
 from smstracker.sms.status import Source, State
 from smstracker.web import time_range
 from smstracker.web.time_range import TimeRangeError, read_period
@@ -54,7 +49,7 @@ def read_filters(owner_id: int, arguments: Mapping[str, str], now: datetime) -> 
         source=_parse_source(values["source"]),
         since=period.since,
         until=period.until,
-        text=_parse_text(values["text"]) or None,
+        text=_parse_text(values["text"]),
         digits=recipient_search.digits if recipient_search else None,
         is_full=bool(recipient_search and recipient_search.is_full),
         at=now,
@@ -92,14 +87,13 @@ def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
         digits = spell_recipient(number, region).compact
         if digits.isdecimal() and len(digits) < MIN_TERM_LENGTH:
             raise FilterError("Type at least the last 3 digits of the recipient’s number.")
-        if re.fullmatch(rf"[0-9]{{1,6}}|[1-9][0-9]{{5,{MIN_FULL_LENGTH - 2}}}", digits):
-            return RecipientSearch.get_or_create(owner_id, digits, is_full=False)
-        full_number = _parse_full_number(number, digits, region)
+        is_short = re.fullmatch(rf"[0-9]{{1,6}}|[1-9][0-9]{{5,{MIN_FULL_LENGTH - 2}}}", digits)
+        full_number = None if is_short else _parse_full_number(number, digits, region)
     except PhoneNumberError as error:
         raise FilterError(f"Recipient: {error}") from error
-    if full_number is None:
-        return RecipientSearch.get_or_create(owner_id, digits, is_full=False)
-    return RecipientSearch.get_or_create(owner_id, full_number[1:], is_full=True)
+    if full_number is not None:
+        digits = full_number.removeprefix("+")
+    return RecipientSearch.get_or_create(owner_id, digits, is_full=full_number is not None)
 
 
 def _parse_full_number(number: str, digits: str, region: str) -> str | None:
@@ -137,15 +131,12 @@ def _find_recipient_search(owner_id: int, handle: str) -> RecipientSearch | None
     return search
 
 
-def _parse_text(text: str) -> str:
+def _parse_text(text: str) -> str | None:
+    noun = "text to search for"
     if text and len(fold_text(text)) < MIN_TERM_LENGTH:
-        raise FilterError("Type at least 3 characters of the text to search for.")
-    return _check_length(text, MAX_TEXT_LENGTH, "text to search for")
-
-
-def _check_length(text: str, max_length: int, noun: str) -> str:
-    if len(text) > max_length:
-        raise FilterError(f"The {noun} is too long. Use at most {max_length} characters.")
+        raise FilterError(f"Type at least 3 characters of the {noun}.")
+    if len(text) > MAX_TEXT_LENGTH:
+        raise FilterError(f"The {noun} is too long. Use at most {MAX_TEXT_LENGTH} characters.")
     if "\0" in text:
         raise FilterError(f"The {noun} contains a character that no message has (NUL). Remove it.")
-    return text
+    return text or None

@@ -1,47 +1,24 @@
 """Tables, their selects and state changes. Nothing here commits."""
 
-from smstracker.messages.text_index import message_text
-from smstracker.models.callback_counts import CallbackTally
-from smstracker.models.event_feed import FeedCursor
-from smstracker.models.events import StatusEvent
-from smstracker.models.insight_rollups import (
-    InsightCoverage,
-    InsightDelivery,
-    InsightFailure,
-    InsightOutcome,
-    InsightRecount,
-    InsightSpend,
-)
-from smstracker.models.jobs import Heartbeat, ScheduledJob
-from smstracker.models.mail_health import MailHealth
-from smstracker.models.messages import AlreadySentError, Message, SendLimitError
-from smstracker.models.rate_limits import RateLimit
-from smstracker.models.recipient_searches import RecipientSearch
-from smstracker.models.refused_callbacks import RefusedCallback
-from smstracker.models.sign_in import SignInToken
-from smstracker.models.users import User, UserSession
-
-__all__ = [
-    "AlreadySentError",
-    "CallbackTally",
-    "FeedCursor",
-    "Heartbeat",
-    "InsightCoverage",
-    "InsightDelivery",
-    "InsightFailure",
-    "InsightOutcome",
-    "InsightRecount",
-    "InsightSpend",
-    "MailHealth",
-    "Message",
-    "RateLimit",
-    "RecipientSearch",
-    "RefusedCallback",
-    "ScheduledJob",
-    "SendLimitError",
-    "SignInToken",
-    "StatusEvent",
-    "User",
-    "UserSession",
-    "message_text",
-]
+from smstracker.messages.text_index import message_text as message_text
+from smstracker.models.callback_counts import CallbackTally as CallbackTally
+from smstracker.models.event_feed import FeedCursor as FeedCursor
+from smstracker.models.events import StatusEvent as StatusEvent
+from smstracker.models.insight_rollups import InsightCoverage as InsightCoverage
+from smstracker.models.insight_rollups import InsightDelivery as InsightDelivery
+from smstracker.models.insight_rollups import InsightFailure as InsightFailure
+from smstracker.models.insight_rollups import InsightOutcome as InsightOutcome
+from smstracker.models.insight_rollups import InsightRecount as InsightRecount
+from smstracker.models.insight_rollups import InsightSpend as InsightSpend
+from smstracker.models.jobs import Heartbeat as Heartbeat
+from smstracker.models.jobs import ScheduledJob as ScheduledJob
+from smstracker.models.mail_health import MailHealth as MailHealth
+from smstracker.models.messages import AlreadySentError as AlreadySentError
+from smstracker.models.messages import Message as Message
+from smstracker.models.messages import SendLimitError as SendLimitError
+from smstracker.models.rate_limits import RateLimit as RateLimit
+from smstracker.models.recipient_searches import RecipientSearch as RecipientSearch
+from smstracker.models.refused_callbacks import RefusedCallback as RefusedCallback
+from smstracker.models.sign_in import SignInToken as SignInToken
+from smstracker.models.users import User as User
+from smstracker.models.users import UserSession as UserSession

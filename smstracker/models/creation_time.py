@@ -1,24 +1,15 @@
 """Queries of messages by the time of their creation, in whole seconds since 1970 or in ranges."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    CompoundSelect,
-    Select,
-    func,
-    join,
-    select,
-    union_all,
-)
+from sqlalchemy import BigInteger, ColumnElement, CompoundSelect, Select, func, select, union_all
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
-from smstracker.models.insight_rollups import EVERYONE
+from smstracker.models.insight_rollups import EVERYONE, QUARTER
 from smstracker.models.messages import Message
 from smstracker.models.users import User
 
@@ -48,8 +39,8 @@ def from_epoch(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def bucket_start(width: int) -> ColumnElement[int]:
-    """The start of the bucket in which a message was created."""
+def bucket_start(width: int = QUARTER) -> ColumnElement[int]:
+    """The start of the bucket of `width` seconds in which a message was created."""
     created = EpochSeconds(Message.created_at)
     return (created - created % width).label("bucket")
 
@@ -73,14 +64,10 @@ def created_within(
     Uses the index of each owner: one that begins with the time would slow down every callback.
     """
     if owner_id == EVERYONE:
-        query = query.select_from(join(User, Message, Message.owner_id == User.id))
+        query = query.select_from(User).join(Message, Message.owner_id == User.id)
     else:
         query = query.where(Message.owner_id == owner_id)
     created_at = Message.created_at
     # A join with the ranges would hide from PostgreSQL's planner how short they are.
     parts = [query.where(created_at >= since, created_at < until) for since, until in ranges]
     return union_all(*parts)
-
-
-def limit_to_ids(query: Select[Any], message_ids: Collection[int]) -> Select[Any]:
-    return query.where(Message.id.in_(message_ids))

@@ -2,10 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, func, literal, or_
+from sqlalchemy import and_, func, or_
 from sqlalchemy.sql import ColumnElement
 
-from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import receipt_window
 from smstracker.models.messages import Message
 from smstracker.sms import status
@@ -31,14 +30,10 @@ def state_condition(
 def is_silent(now: datetime, row: type[Message] = Message) -> ColumnElement[bool]:
     """Return the condition that silence alone has changed what is shown of a waiting message."""
     word = func.coalesce(row.status, "")
-    limits = ((name, _silent_before(name, now)) for name in STATE_OF_SILENT)
-    return or_(
-        *(
-            and_(word == name, row.status_at < literal(limit, UtcDateTime))
-            for name, limit in limits
-            if limit is not None
-        )
+    conditions = (
+        and_(word == name, row.status_at < _silent_before(name, now)) for name in STATE_OF_SILENT
     )
+    return or_(*conditions)
 
 
 def conditions_by_status(state: State, now: datetime) -> Conditions:
@@ -52,12 +47,12 @@ def _condition_of_status(word: str, state: State, now: datetime) -> ColumnElemen
     silent_before = _silent_before(word, now)
     if silent_before is None:
         return is_word if is_counted else None
-    limit = literal(silent_before, UtcDateTime)
     if is_counted:
         # `recent` is implied, and spares reading the silent messages of all years.
-        recent = Message.created_at >= literal(silent_before - MAX_SCHEDULE_AHEAD, UtcDateTime)
-        return and_(is_word, Message.status_at >= limit, recent)
-    return and_(is_word, Message.status_at < limit) if STATE_OF_SILENT[word] is state else None
+        recent = Message.created_at >= silent_before - MAX_SCHEDULE_AHEAD
+        return and_(is_word, Message.status_at >= silent_before, recent)
+    is_silent_word = and_(is_word, Message.status_at < silent_before)
+    return is_silent_word if STATE_OF_SILENT[word] is state else None
 
 
 def _silent_before(word: str, now: datetime) -> datetime | None:

@@ -15,19 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    String,
-    func,
-    or_,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import BigInteger, ColumnElement, Select, String, func, or_, select, text, update
+from sqlalchemy.engine import Connection, Row
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.database.engine import affected_rows, dialect_insert

@@ -5,21 +5,8 @@ An event whose message has no SID yet binds the two, under a lock on the SID.
 
 import logging
 import zlib
-from functools import cache
 
-from sqlalchemy import (
-    Boolean,
-    Integer,
-    String,
-    Update,
-    and_,
-    bindparam,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 
 from smstracker.models.events import SendResult, StatusEvent, StatusUpdate
@@ -54,29 +41,16 @@ def apply_send_result(connection: Connection, message_id: int, result: SendResul
         holder_id = _lock_sid(connection, message_id, sid) or message_id
         _attach_orphans(connection, holder_id, sid)
         sid = sid if holder_id == message_id else None
-    facts = {"sid": sid, "segment_count": result.segments, "sender_number": result.sender}
-    facts["has_callback"] = result.callback_requested
-    parameters = transition_parameters(message_id, status_update) | facts
-    connection.execute(_send_result_update(status_update.status), parameters)
-
-
-@cache
-def _send_result_update(word: str) -> Update:
-    """Return the UPDATE to `word` with the facts of a send; None leaves a column unchanged.
-
-    A callback may have come first: then the status stays, and the facts are filled in.
-    """
-    return (
-        update(Message)
-        .where(Message.id == bindparam("message_id"))
-        .values(
-            twilio_sid=func.coalesce(Message.twilio_sid, bindparam("sid", type_=String())),
-            segments=func.coalesce(bindparam("segment_count", type_=Integer()), Message.segments),
-            sender=func.coalesce(bindparam("sender_number", type_=String()), Message.sender),
-            callback_requested=bindparam("has_callback", type_=Boolean()),
-            **transition_columns(word),
-        )
+    # A callback may have come first: then the status stays, and the facts are filled in.
+    statement = update(Message).where(Message.id == bindparam("message_id"))
+    statement = statement.values(
+        twilio_sid=func.coalesce(Message.twilio_sid, sid),
+        segments=func.coalesce(result.segments, Message.segments),
+        sender=func.coalesce(result.sender, Message.sender),
+        callback_requested=result.callback_requested,
+        **transition_columns(status_update.status),
     )
+    connection.execute(statement, transition_parameters(message_id, status_update))
 
 
 def link_to_sid(connection: Connection, message_id: int, status_update: StatusUpdate) -> bool:

@@ -5,26 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Connection,
-    ForeignKey,
-    Index,
-    Select,
-    String,
-    delete,
-    select,
-    text,
-)
+from sqlalchemy import JSON, Connection, ForeignKey, Select, String, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model
-from smstracker.models.messages import BigId
+from smstracker.models.messages import BigId, partial_index
 from smstracker.sms.status import Source
-
-IS_ORPHAN = text("message_id IS NULL")
 
 
 class StatusEvent(Model):
@@ -40,8 +28,8 @@ class StatusEvent(Model):
 
     __tablename__ = "status_event"
     __table_args__ = (
-        Index(None, "twilio_sid", sqlite_where=IS_ORPHAN, postgresql_where=IS_ORPHAN),
-        Index(None, "received_at", sqlite_where=IS_ORPHAN, postgresql_where=IS_ORPHAN),
+        partial_index("message_id IS NULL", "twilio_sid"),
+        partial_index("message_id IS NULL", "received_at"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)

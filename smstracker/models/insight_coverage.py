@@ -7,16 +7,9 @@ from datetime import datetime
 from sqlalchemy import Connection, func, insert, select
 
 from smstracker.database.engine import upsert
-from smstracker.models.creation_time import bucket_start, from_epoch
+from smstracker.models.creation_time import bucket_start
 from smstracker.models.events import StatusEvent
-from smstracker.models.insight_rollups import (
-    QUARTER,
-    EpochRange,
-    InsightCoverage,
-    InsightOutcome,
-    InsightRecount,
-    Rollup,
-)
+from smstracker.models.insight_rollups import EpochRange, InsightCoverage, InsightRecount, Rollup
 from smstracker.models.messages import Message
 
 NAME = "insights"
@@ -33,13 +26,13 @@ class Coverage:
     def whole_buckets(self, table: type[Rollup], start: int, end: int) -> EpochRange:
         """The counted buckets of a table that are within a range; empty if start is not below."""
         first, last = max(self.since, start), min(self.until, end)
-        return -(-first // table.width) * table.width, last // table.width * table.width
+        return table.floor(first + table.width - 1), table.floor(last)
 
-    def changed_buckets(self, table: type[Rollup], quarters: Iterable[int]) -> set[int]:
-        """The starts of a table's counted buckets that these quarters are in."""
+    def changed_buckets(self, table: type[Rollup], quarters: Iterable[int]) -> list[EpochRange]:
+        """The counted buckets of a table that these quarters are in."""
         first, last = self.whole_buckets(table, self.since, self.until)
-        starts = {quarter // table.width * table.width for quarter in quarters}
-        return {start for start in starts if first <= start < last}
+        starts = sorted({table.floor(quarter) for quarter in quarters})
+        return [(start, start + table.width) for start in starts if first <= start < last]
 
 
 def read_coverage(connection: Connection) -> Coverage:
@@ -56,7 +49,7 @@ def store_coverage(connection: Connection, coverage: Coverage) -> None:
 
 def request_recount(connection: Connection, message_ids: Collection[int]) -> None:
     """Have the quarters of messages counted again, for a change that no event records."""
-    quarter = bucket_start(QUARTER)
+    quarter = bucket_start()
     quarters = select(quarter).where(Message.id.in_(message_ids)).distinct()
     connection.execute(insert(InsightRecount).from_select(["quarter"], quarters))
 
@@ -66,7 +59,7 @@ def changed_quarters(connection: Connection, position: int) -> set[int] | None:
     events = select(StatusEvent.message_id).where(StatusEvent.id > position)
     events = events.where(StatusEvent.message_id.is_not(None)).order_by(StatusEvent.id)
     unread = events.limit(MAX_CHANGES + 1).subquery()
-    quarter = bucket_start(QUARTER)
+    quarter = bucket_start()
     changes = select(quarter, func.count()).join(unread, unread.c.message_id == Message.id)
     counts = dict(connection.execute(changes.group_by(quarter)).tuples().all())
     requests = connection.scalars(select(InsightRecount.quarter).limit(MAX_CHANGES + 1)).all()
@@ -81,10 +74,3 @@ def first_change_at(connection: Connection, position: int) -> datetime | None:
     query = select(arrived_at).where(StatusEvent.id > position, StatusEvent.message_id.is_not(None))
     moment: datetime | None = connection.scalar(query.order_by(StatusEvent.id).limit(1))
     return moment
-
-
-def first_bucket_at(connection: Connection, owner_id: int) -> datetime | None:
-    """The start of the oldest bucket of an owner, whose messages may be deleted."""
-    query = select(func.min(InsightOutcome.bucket)).where(InsightOutcome.owner_id == owner_id)
-    start = connection.scalar(query)
-    return None if start is None else from_epoch(start)

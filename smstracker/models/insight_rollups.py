@@ -11,8 +11,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId
-from smstracker.sms import status
-from smstracker.sms.status import State
 
 EVERYONE = 0  # the owner_id of rollups of all messages
 QUARTER = 900
@@ -36,6 +34,11 @@ class Rollup(Model):
     owner_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     bucket: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     is_deleted: Mapped[bool] = mapped_column(primary_key=True)
+
+    @classmethod
+    def floor(cls, seconds: int) -> int:
+        """The start of the bucket that contains a time."""
+        return seconds // cls.width * cls.width
 
     @classmethod
     def key(cls) -> list[str]:
@@ -99,15 +102,6 @@ class InsightDelivery(Rollup):
 BIN_NAMES = tuple(f"bin_{number}" for number in range(BINS))
 for bin_name in BIN_NAMES:
     setattr(InsightDelivery, bin_name, mapped_column(BigInteger, nullable=False))
-
-# The column of each status; every other status is unknown.
-OUTCOME_COLUMNS = {
-    word: name
-    for name in ("waiting", "delivered", "failed", "cancelled")
-    for word in status.counted_statuses(State(name))
-}
-OUTCOME_COLUMNS |= dict.fromkeys(status.AWAITING_RECEIPT, "awaiting_receipt")
-OUTCOME_COLUMNS["pending"] = "pending"
 
 
 class InsightCoverage(Model):

@@ -55,11 +55,11 @@ def claim_due_messages(connection: Connection, limit: int) -> list[OpenMessage]:
     # Not FOR UPDATE: that would wait for, and hold up, every new event of these messages.
     rows = connection.execute(oldest.with_for_update(skip_locked=True, key_share=True))
     messages = [OpenMessage(*row) for row in rows]
-    silent = [message for message in messages if _earliest_lookup(message) <= now][:limit]
-    recent = {message.id: _earliest_lookup(message) for message in messages}
-    recent = {message_id: at for message_id, at in recent.items() if at > now}
-    set_lookup_times(connection, {message.id: now + lookup_schedule.LEASE for message in silent})
-    set_lookup_times(connection, recent)
+    earliest = {message.id: _earliest_lookup(message) for message in messages}
+    silent = [message for message in messages if earliest[message.id] <= now][:limit]
+    postponed = {message_id: at for message_id, at in earliest.items() if at > now}
+    leased = {message.id: now + lookup_schedule.LEASE for message in silent}
+    set_lookup_times(connection, postponed | leased)
     return silent
 
 

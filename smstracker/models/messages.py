@@ -6,20 +6,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    ForeignKey,
-    Index,
-    Integer,
-    Select,
-    String,
-    Text,
-    UniqueConstraint,
-    select,
-    text,
-)
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql import Select, select, text
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
@@ -31,21 +20,23 @@ from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import DisplayStatus
 
 BigId = BigInteger().with_variant(Integer, "sqlite")
-HAS_SID = text("twilio_sid IS NOT NULL")
-IS_FINAL = text("final_at IS NOT NULL")
-IS_RESEND = text("resend_of_id IS NOT NULL")
-IS_OPEN = text("next_lookup_at IS NOT NULL")
 # Named as the columns were once: SQLite renames a constraint only by copying the table.
 IDEMPOTENCY_CONSTRAINT = "uq_message_owner_id_form_id"
 RESEND_CONSTRAINT = "fk_message_again_of_id_message"
 # Filters of the log that have an index. Callbacks, the common source, are left out of it: a scan of
 # the newest messages finds them, and storing a callback need not write the index.
 PARTIAL_INDEXES = {
-    "error_code": text("error_code IS NOT NULL"),
-    "sender": text("sender IS NOT NULL"),
-    "messaging_service_sid": text("messaging_service_sid IS NOT NULL"),
-    "status_source": text("status_source <> 'callback'"),
+    "error_code": "error_code IS NOT NULL",
+    "sender": "sender IS NOT NULL",
+    "messaging_service_sid": "messaging_service_sid IS NOT NULL",
+    "status_source": "status_source <> 'callback'",
 }
+
+
+def partial_index(condition: str, *columns: str, unique: bool = False) -> Index:
+    """An index of the rows that meet a condition in SQL, on both databases."""
+    where = text(condition)
+    return Index(None, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 def reverse_digits(number: str) -> str:
@@ -62,8 +53,7 @@ class AlreadySentError(Exception):
 
     def __init__(self, message: "Message", is_same_content: bool) -> None:
         super().__init__("the form was sent before")
-        self.message = message
-        self.is_same_content = is_same_content
+        self.message, self.is_same_content = message, is_same_content
 
 
 class SendLimitError(Exception):
@@ -71,9 +61,7 @@ class SendLimitError(Exception):
 
     def __init__(self, limit: int, period: str, wait: timedelta) -> None:
         super().__init__("the send limit is reached")
-        self.limit = limit
-        self.period = period
-        self.wait = wait
+        self.limit, self.period, self.wait = limit, period, wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +85,14 @@ class Message(Model):
         Index(None, "owner_id", "status", "created_at", "id", "status_at"),
         Index(None, "owner_id", "recipient_reversed", "created_at", "id"),
         *(
-            Index(None, "owner_id", name, "created_at", "id", sqlite_where=w, postgresql_where=w)
-            for name, w in PARTIAL_INDEXES.items()
+            partial_index(condition, "owner_id", name, "created_at", "id")
+            for name, condition in PARTIAL_INDEXES.items()
         ),
         # Partial, so that setting a SID does not wait for the foreign-key locks of new events.
-        Index(None, "twilio_sid", unique=True, sqlite_where=HAS_SID, postgresql_where=HAS_SID),
-        Index(
-            None, "resend_of_id", unique=True, sqlite_where=IS_RESEND, postgresql_where=IS_RESEND
-        ),
-        Index(None, "next_lookup_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-        Index(None, "final_at", "status_source", sqlite_where=IS_FINAL, postgresql_where=IS_FINAL),
+        partial_index("twilio_sid IS NOT NULL", "twilio_sid", unique=True),
+        partial_index("resend_of_id IS NOT NULL", "resend_of_id", unique=True),
+        partial_index("next_lookup_at IS NOT NULL", "next_lookup_at"),
+        partial_index("final_at IS NOT NULL", "final_at", "status_source"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -233,10 +219,9 @@ class Message(Model):
 
 
 def _check_send_limits(owner_id: int, now: datetime) -> None:
-    minute, day = settings().send_limit_per_minute, settings().send_limit_per_day
     for limit, period, width in (
-        (minute, "minute", timedelta(minutes=1)),
-        (day, "day", timedelta(days=1)),
+        (settings().send_limit_per_minute, "minute", timedelta(minutes=1)),
+        (settings().send_limit_per_day, "day", timedelta(days=1)),
     ):
         # The limit-th newest message of the period blocks until it is older than the period.
         newest = Message.select_creation_times(owner_id, now - width)

@@ -4,12 +4,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Index, String, case, delete, select
+from sqlalchemy import Index, String, case, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import affected_rows, upsert
+from smstracker.database.engine import delete_unlocked, upsert
 from smstracker.extensions import Model
 
 WINDOW = timedelta(hours=1)
@@ -63,10 +63,6 @@ class RateLimit(Model):
 
     @classmethod
     def purge(cls, connection: Connection, now: datetime) -> int:
-        """Delete the windows that have ended; return how many.
-
-        Skips rows that another client is counting: waiting for them could deadlock.
-        """
+        """Delete the windows that have ended; return how many."""
         expired = select(cls.key).where(cls.expires_at <= now.timestamp())
-        unlocked = expired.with_for_update(skip_locked=True)
-        return affected_rows(connection.execute(delete(cls).where(cls.key.in_(unlocked))))
+        return delete_unlocked(connection, cls, expired)

@@ -4,24 +4,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import (
-    Connection,
-    Index,
-    LargeBinary,
-    Select,
-    String,
-    Text,
-    Update,
-    bindparam,
-    delete,
-    false,
-    func,
-    select,
-    update,
-)
+from sqlalchemy import Index, LargeBinary, String, Text, bindparam, false, func, select, update
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.sql import Select, Update
 
-from smstracker.database.engine import Insert, UtcDateTime, excluded, upsert
+from smstracker.database.engine import Insert, UtcDateTime, delete_unlocked, excluded, upsert
 from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId
 
@@ -95,7 +83,7 @@ class RefusedCallback(Model):
         """
         repeat = {"repeated_fingerprint": row["fingerprint"], "now": now}
         # An INSERT that meets a conflict would use up an id for each repeat.
-        if connection.execute(_count_repeat(), repeat).rowcount:
+        if connection.execute(_COUNT_REPEAT, repeat).rowcount:
             return False
         new_row = {**row, "count": 1, "first_at": now, "last_at": now}
         connection.execute(_upsert(connection.dialect.name), new_row)
@@ -126,29 +114,21 @@ class RefusedCallback(Model):
         is_signed = cls.signature.is_not(None)
         order = (cls.replayed_at.is_(None), cls.is_plausible, is_signed, cls.is_proven, cls.id)
         oldest = select(cls.id).order_by(*order).limit(count - limit + limit // 50)
-        return limit - count + cls._delete(connection, oldest)
+        return limit - count + delete_unlocked(connection, cls, oldest)
 
     @classmethod
     def purge(cls, now: datetime, limit: int = 500) -> int:
         """Delete up to `limit` not received again for REFUSED_CALLBACKS_DAYS; return how many."""
         oldest_kept = now - timedelta(days=settings().refused_callbacks_days)
         outdated = select(cls.id).where(cls.last_at < oldest_kept).limit(limit)
-        return cls._delete(db.session.connection(), outdated)
-
-    @classmethod
-    def _delete(cls, connection: Connection, query: Select[tuple[int]]) -> int:
-        # Skips rows that another transaction is counting: waiting for them could deadlock.
-        # A CTE, because PostgreSQL may run a subselect twice and would then delete too many.
-        unlocked = query.with_for_update(skip_locked=True).cte()
-        deletion = delete(cls).where(cls.id.in_(select(unlocked.c.id))).returning(cls.id)
-        return len(connection.execute(deletion).all())
+        return delete_unlocked(db.session.connection(), cls, outdated)
 
 
-@cache
-def _count_repeat() -> Update:
-    same = RefusedCallback.fingerprint == bindparam("repeated_fingerprint", type_=String())
-    now = bindparam("now", type_=UtcDateTime())
-    return update(RefusedCallback).where(same).values(count=RefusedCallback.count + 1, last_at=now)
+_COUNT_REPEAT = (
+    update(RefusedCallback)
+    .where(RefusedCallback.fingerprint == bindparam("repeated_fingerprint"))
+    .values(count=RefusedCallback.count + 1, last_at=bindparam("now"))
+)
 
 
 @cache

@@ -11,17 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime, affected_rows, reading_connection
+from smstracker.database.engine import UtcDateTime, delete_unlocked, reading_connection
 from smstracker.extensions import Model, db, settings
-from smstracker.models.users import (
-    LetInBy,
-    User,
-    UserSession,
-    digest,
-    get_or_create_user,
-    is_allowed,
-    stored_email,
-)
+from smstracker.models import users
+from smstracker.models.users import LetInBy, User, UserSession, digest, stored_email
 
 LIFETIME = timedelta(minutes=15)
 CODE_ATTEMPTS = 5
@@ -62,20 +55,20 @@ class SignInToken(Model):
         cls, email: str, browser: str | None = None, next_path: str | None = None
     ) -> NewToken:
         """Create a token for `email`, with a code if a `browser` asked for it."""
-        code = _new_code() if browser and _may_have_code(email) else None
+        has_code = browser and _may_have_code(email)
+        code = f"{secrets.randbelow(10**6):06}" if has_code else None
         new_token = NewToken(secrets.token_urlsafe(32), code)
-        db.session.add(
-            cls(
-                email=stored_email(email),
-                token_hash=digest(new_token.token),
-                code_hash=_code_hash(code, browser) if code and browser else None,
-                browser_hash=digest(browser) if browser else None,
-                attempts_left=CODE_ATTEMPTS if code else 0,
-                next_path=next_path,
-                expires_at=utcnow() + LIFETIME,
-                is_demo=settings().demo,
-            )
+        row = cls(
+            email=stored_email(email),
+            token_hash=digest(new_token.token),
+            code_hash=_code_hash(code, browser) if code and browser else None,
+            browser_hash=digest(browser) if browser else None,
+            attempts_left=CODE_ATTEMPTS if code else 0,
+            next_path=next_path,
+            expires_at=utcnow() + LIFETIME,
+            is_demo=settings().demo,
         )
+        db.session.add(row)
         db.session.flush()
         cls._delete_oldest(email, browser is not None)
         cls.purge()
@@ -96,8 +89,7 @@ class SignInToken(Model):
     def purge(cls) -> int:
         """Delete tokens long expired; return how many."""
         expired = select(cls.id).where(cls.expires_at < utcnow() - LIFETIME)
-        unlocked = expired.with_for_update(skip_locked=True)
-        return affected_rows(db.session.execute(delete(cls).where(cls.id.in_(unlocked))))
+        return delete_unlocked(db.session.connection(), cls, expired)
 
     @classmethod
     def is_live_link(cls, token: str) -> bool:
@@ -145,10 +137,6 @@ class SignInToken(Model):
             return connection.scalar(select(cls.id).where(condition, cls.is_live())) is not None
 
 
-def _new_code() -> str:
-    return f"{secrets.randbelow(10**6):06}"
-
-
 def _may_have_code(email: str) -> bool:
     """Check that fewer than MAX_CODES_PER_ADDRESS went to this address lately.
 
@@ -172,14 +160,17 @@ def _code_hash(code: str, browser: str) -> str:
 def may_sign_in(email: str) -> bool:
     """Check that the address is of an active user with access, or named by SIGN_IN_ALLOW."""
     user = db.session.scalar(User.select_by_email(email))
-    return user.has_access(settings()) if user else is_allowed(settings(), stored_email(email))
+    if user is None:
+        return users.is_allowed(settings(), stored_email(email))
+    return user.has_access(settings())
 
 
 def find_signed_in_user(token: SignInToken) -> User | None:
     """Return the user of a spent token, created at first sign-in; None if access was withdrawn."""
     if not may_sign_in(token.email):
         return None
-    user = db.session.scalar(User.select_by_email(token.email)) or get_or_create_user(token.email)
+    user = db.session.scalar(User.select_by_email(token.email))
+    user = user or users.get_or_create_user(token.email)
     if user.let_in_by == LetInBy.DEMO and not settings().demo:
         user.leave_demo()
         user.let_in_by = LetInBy.SETTING

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert
+from smstracker.database.engine import UtcDateTime, delete_unlocked, dialect_insert
 from smstracker.extensions import Model, db, settings
 from smstracker.settings.mail_addresses import MailAddressError, normalize_email
 
@@ -136,9 +136,7 @@ def get_or_create_user(email: str) -> User:
     # In a demo everybody is an administrator, to see the page of the connection.
     demo = settings().demo
     insert = dialect_insert(db.engine.dialect.name, User).values(
-        email=email,
-        administrator=demo,
-        let_in_by=LetInBy.DEMO if demo else LetInBy.SETTING,
+        email=email, administrator=demo, let_in_by=LetInBy.DEMO if demo else LetInBy.SETTING
     )
     db.session.execute(insert.on_conflict_do_nothing())
     return db.session.scalars(User.select_by_email(email)).one()
@@ -166,8 +164,7 @@ class UserSession(Model):
     def purge(cls) -> int:
         """Delete expired sessions; return how many."""
         expired = select(cls.id).where(cls.created_at < utcnow() - SESSION_LIFETIME)
-        unlocked = expired.with_for_update(skip_locked=True)
-        return affected_rows(db.session.execute(delete(cls).where(cls.id.in_(unlocked))))
+        return delete_unlocked(db.session.connection(), cls, expired)
 
 
 def live_key_hashes(

@@ -10,13 +10,9 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, receipt_window, settings
+from smstracker.models import lookup_queue
 from smstracker.models.jobs import CLOCK_TOLERANCE, ScheduledJob
-from smstracker.models.lookup_queue import (
-    OpenMessage,
-    claim_due_messages,
-    is_anything_due,
-    set_lookup_times,
-)
+from smstracker.models.lookup_queue import OpenMessage, set_lookup_times
 
 LOOKUP_SLOTS = "lookups"
 MAX_PAUSE_SECONDS = 60.0
@@ -45,14 +41,14 @@ class LookupThrottle:
         """
         rate = settings().lookups_per_second
         with reading_connection(db.engine) as connection:
-            if not is_anything_due(connection):
+            if not lookup_queue.is_anything_due(connection):
                 return LookupBatch([], 0)
         with db.engine.begin() as connection:
             now = utcnow()
             slot_at = _lock_next_slot(connection, now)
             if slot_at > now + MAX_SLOT_WAIT:
                 return LookupBatch([], 0)
-            messages = claim_due_messages(connection, rate)
+            messages = lookup_queue.claim_due_messages(connection, rate)
             ScheduledJob.postpone(
                 connection, LOOKUP_SLOTS, slot_at + timedelta(seconds=len(messages) / rate)
             )

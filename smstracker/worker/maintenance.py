@@ -6,19 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import func, select
 
+from smstracker import models
 from smstracker.clock import utcnow
 from smstracker.extensions import db, receipt_window
-from smstracker.models import (
-    CallbackTally,
-    Message,
-    RateLimit,
-    RecipientSearch,
-    RefusedCallback,
-    SignInToken,
-    StatusEvent,
-    UserSession,
-)
-from smstracker.models.jobs import Heartbeat
 from smstracker.refused.stored_diagnosis import diagnose_pending
 
 # There may be many of these, so they are deleted in batches between which callbacks are stored.
@@ -50,16 +40,16 @@ def _purges(now: datetime) -> dict[str, Callable[[], int]]:
     orphan_cutoff = _orphan_cutoff(now)
     session.commit()
     return {
-        "refused callbacks": lambda: RefusedCallback.purge(now),
-        "callbacks of other programs": lambda: StatusEvent.purge_orphans(
+        "refused callbacks": lambda: models.RefusedCallback.purge(now),
+        "callbacks of other programs": lambda: models.StatusEvent.purge_orphans(
             session.connection(), orphan_cutoff
         ),
-        "counts of callbacks": lambda: CallbackTally.purge(now),
-        "entries of dead workers": lambda: Heartbeat.purge(session.connection()),
-        "sign-in tokens": SignInToken.purge,
-        "searches for recipients": lambda: RecipientSearch.purge(now),
-        "sessions": UserSession.purge,
-        "expired rate-limit counters": lambda: RateLimit.purge(session.connection(), now),
+        "counts of callbacks": lambda: models.CallbackTally.purge(now),
+        "entries of dead workers": lambda: models.Heartbeat.purge(session.connection()),
+        "sign-in tokens": models.SignInToken.purge,
+        "searches for recipients": lambda: models.RecipientSearch.purge(now),
+        "sessions": models.UserSession.purge,
+        "expired rate-limit counters": lambda: models.RateLimit.purge(session.connection(), now),
     }
 
 
@@ -68,13 +58,10 @@ def _orphan_cutoff(now: datetime) -> datetime:
 
     Keeps those that may belong to a message whose SID is still being looked up.
     """
-    cutoff = now - receipt_window()
-    oldest_unresolved = db.session.scalar(
-        select(func.min(Message.created_at)).where(
-            Message.next_lookup_at.is_not(None), Message.twilio_sid.is_(None)
-        )
-    )
-    return min(cutoff, oldest_unresolved) if oldest_unresolved else cutoff
+    cutoff, message = now - receipt_window(), models.Message
+    is_unresolved = message.next_lookup_at.is_not(None) & message.twilio_sid.is_(None)
+    oldest = db.session.scalar(select(func.min(message.created_at)).where(is_unresolved))
+    return min(cutoff, oldest) if oldest else cutoff
 
 
 def run_maintenance(_last_done: datetime | None) -> Iterator[tuple[str, int]]:

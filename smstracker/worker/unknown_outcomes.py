@@ -45,18 +45,14 @@ def resolve_unknown(message: OpenMessage) -> bool:
         if len(matches) == 1 and not _is_ambiguous(connection, message):
             return _link(connection, message, matches[0])
         # A message of an old version has no account, so another account may have sent it.
-        is_absent = (
-            not unaccounted
-            and len(listed) <= MAX_LISTED_MESSAGES
-            and message.account_sid is not None
-        )
+        is_whole_list = len(listed) <= MAX_LISTED_MESSAGES and message.account_sid is not None
+        is_absent = is_whole_list and not unaccounted
         is_settled = is_absent and _is_untraced(connection, message)
         new_status = "untraced" if is_settled else "unknown"
-        candidate_sids: dict[str, list[str]] = {"found": [], "others": []}
-        for candidate in unaccounted:
-            key = "found" if _has_same_text(message, candidate) else "others"
-            candidate_sids[key].append(candidate.sid)
-        search_result = StatusUpdate(new_status, Source.LOOKUP, candidate_sids)
+        found = [candidate.sid for candidate in unaccounted if _has_same_text(message, candidate)]
+        others = [candidate.sid for candidate in unaccounted if candidate.sid not in found]
+        payload = {"found": found, "others": others}
+        search_result = StatusUpdate(new_status, Source.LOOKUP, payload)
         append_event(connection, message.id, search_result)
         # After a long pause of the workers, the second search need not wait for hours.
         within = lookup_schedule.SEARCH_AGES[-1] if is_absent else None
@@ -118,12 +114,10 @@ def _is_match(message: OpenMessage, listed: CarrierMessage) -> bool:
     """Whether it can be this message: by time, text, sender and number of pictures."""
     if listed.created_at is None or not _is_time_plausible(message, listed.created_at):
         return False
-    service = listed.payload.get("messaging_service_sid")
-    is_same_sender = (
-        service == message.messaging_service_sid
-        if message.messaging_service_sid
-        else listed.sender == message.sender
-    )
+    is_same_sender = listed.sender == message.sender
+    if message.messaging_service_sid:
+        service = listed.payload.get("messaging_service_sid")
+        is_same_sender = service == message.messaging_service_sid
     # Without a text, only the number of pictures identifies it.
     unknown_counts = (None,) if message.body else ()
     is_same_media = listed.payload.get("num_media") in (*unknown_counts, _count_pictures(message))
