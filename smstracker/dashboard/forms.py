@@ -10,12 +10,9 @@ from wtforms.validators import InputRequired, ValidationError
 from smstracker.extensions import settings
 from smstracker.models.messages import Content
 from smstracker.sms.countries import describe_number
-from smstracker.sms.phone_numbers import (
-    NO_NUMBER,
-    PhoneNumberError,
-    format_international,
-    parse_recipient,
-)
+from smstracker.sms.numbering_plan import format_international
+from smstracker.sms.phone_numbers import parse_recipient
+from smstracker.sms.phone_spelling import NO_NUMBER, PhoneNumberError
 from smstracker.sms.picture_addresses import find_address_problem, split_addresses
 
 MAX_CHARACTERS = 1600

@@ -20,8 +20,8 @@ from smstracker.messages.pagination import LogPage
 from smstracker.messages.search import CappedCount, SearchFilters
 from smstracker.models import Message
 from smstracker.simulator.scenarios import SCENARIOS
+from smstracker.sms.countries import region_in_a_sentence
 from smstracker.sms.gsm_replacements import cost_advice
-from smstracker.sms.regions import region_in_a_sentence
 from smstracker.sms.segments import count_segments
 from smstracker.sms.status import State
 from smstracker.web.time_range import CUSTOM, PERIODS, TimeRange
