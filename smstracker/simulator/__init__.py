@@ -20,7 +20,6 @@ from .delivery import Delivery
 
 __all__ = ["SCENARIOS", "Faults", "SimulatorServer", "create_simulator"]
 
-MAX_REQUEST_BYTES = 1_000_000
 UNKNOWN_KEY_ID = "webhooks_sharedkey_unknown"
 
 
@@ -48,7 +47,7 @@ def create_simulator(
     app.register_blueprint(api)
     api_errors.register(app)
     app.config.update(
-        MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES,
+        MAX_CONTENT_LENGTH=1_000_000,
         ACCOUNT_SID=account_sid,
         AUTH_TOKENS=tuple(filter(None, (auth_token, auth_token_secondary))),
         PHONE_NUMBERS=phone_numbers,

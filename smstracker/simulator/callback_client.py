@@ -28,14 +28,12 @@ def build_callback(
     if message.callback is None:
         raise ValueError("the message has no callback URL")
     key = SigningKey.WRONG if step.forged else scenario.key
-    params = _callback_params(account_sid, message, step)
+    params = _params(account_sid, message, step)
     token = str(uuid.uuid4())
     return CallbackRequest(message.sid, step.status, message.callback, params, key, token)
 
 
-def _callback_params(
-    account_sid: str, message: SimulatedMessage, step: ScenarioStep
-) -> dict[str, str]:
+def _params(account_sid: str, message: SimulatedMessage, step: ScenarioStep) -> dict[str, str]:
     params = {
         "SmsSid": message.sid,
         "SmsStatus": step.status,

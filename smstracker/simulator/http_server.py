@@ -18,9 +18,7 @@ class _Handler(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: object) -> None:
         pass
 
-    def connection_dropped(
-        self, error: BaseException, environ: dict[str, object] | None = None
-    ) -> None:
+    def connection_dropped(self, *_: object, **__: object) -> None:
         # Without this, a dropped HTTP/1.1 connection would stay open for the next request.
         self.close_connection = True
 

@@ -23,8 +23,7 @@ def first_lookup(word: str, since: datetime) -> datetime | None:
     """Return when to ask first about a message with status `word` since `since`."""
     if word in NEVER_ASKED_ABOUT:
         return None
-    ages = SEARCH_AGES if word in status.OUTCOME_OPEN else SILENCE_AGES
-    return since + ages[0]
+    return since + (SEARCH_AGES if word in status.OUTCOME_OPEN else SILENCE_AGES)[0]
 
 
 def next_lookup(

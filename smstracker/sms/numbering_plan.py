@@ -128,25 +128,25 @@ def read_after_trunk_prefix(digits: str, region: str) -> list[Number]:
 
 def find_dialled_within(digits: str, region: str) -> list[Number]:
     """Return the valid numbers that the digits reach in the region, also behind a carrier code."""
+    parsed = _parse(digits, region)
+    number = strip_domestic_prefix(parsed) if parsed else None
     numbers = read_after_trunk_prefix(digits, region)
-    try:
-        parsed = phonenumbers.parse(digits, region)
-    except NumberParseException:
-        return numbers
-    national = phonenumbers.national_significant_number(parsed)
-    number = strip_domestic_prefix(Number(str(parsed.country_code), national))
-    return [*numbers, number] if number.is_valid else numbers
+    return [*numbers, number] if number and number.is_valid else numbers
 
 
 def strip_domestic_prefix(number: Number) -> Number:
     """Return the number as dialled from abroad; the same if nothing changes."""
     if number.code == _MEXICO:
         return Number(number.code, _MEXICAN_PREFIX.sub("", number.national, count=1))
+    return _parse(number.e164) or number
+
+
+def _parse(text: str, region: str | None = None) -> Number | None:
     try:
-        parsed = phonenumbers.parse(number.e164)
+        parsed = phonenumbers.parse(text, region)
     except NumberParseException:
-        return number
-    return Number(number.code, phonenumbers.national_significant_number(parsed))
+        return None
+    return Number(str(parsed.country_code), phonenumbers.national_significant_number(parsed))
 
 
 def mobile_lengths(code: str) -> set[int]:
