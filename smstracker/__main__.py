@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from types import FrameType
 
 import click
@@ -36,7 +37,7 @@ COMMANDS = {
     WORKER: ["smstracker.command_line", "worker", "--wait"],
 }
 
-Processes = dict[str, "subprocess.Popen[bytes]"]
+Process = subprocess.Popen[bytes]
 
 
 class StopError(Exception):
@@ -46,48 +47,33 @@ class StopError(Exception):
 def main() -> int:
     try:
         settings = load()
-    except ConfigError as error:
-        return _refuse(str(error))
-    for name, port in _ports(settings).items():
-        problem = _listen_error(settings.bind_address, port)
-        if problem == errno.EADDRINUSE:
-            return _refuse(f"Port {port} is in use. Stop what uses it, or set {name}.")
-        if problem:
-            return _refuse(f"Cannot listen on port {port}: check BIND_ADDRESS and {name}.")
-    try:
+        _require_port(settings.bind_address, settings.port, "PORT")
+        if settings.demo:
+            _require_port(settings.bind_address, settings.simulator_port, "SIMULATOR_PORT")
         app = create_app(settings)
         with app.app_context():
             upgrade()
             db.engine.dispose()
-    except ConfigError as error:
-        return _refuse(str(error))
-    except click.ClickException as error:  # of migrations/env.py
-        return _refuse(error.message)
+    except (ConfigError, click.ClickException) as error:  # the latter also of migrations/env.py
+        sys.stderr.write(f"{error}\n")
+        return 2
     for stop_signal in STOP_SIGNALS:
         signal.signal(stop_signal, _raise_stop)
     return _supervise(app, settings)
 
 
-def _refuse(reason: str) -> int:
-    sys.stderr.write(f"{reason}\n")
-    return 2
-
-
-def _ports(settings: Config) -> dict[str, int]:
-    simulator = {"SIMULATOR_PORT": settings.simulator_port} if settings.demo else {}
-    return {"PORT": settings.port, **simulator}
-
-
-def _listen_error(address: str, port: int) -> int | None:
-    """The errno if this machine cannot listen there."""
+def _require_port(address: str, port: int, setting: str) -> None:
+    """Raise ClickException if this machine cannot listen there."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as error:
-            return error.errno or errno.EINVAL
-    return None
+            reason = f"Cannot listen on port {port}: check BIND_ADDRESS and {setting}."
+            if error.errno == errno.EADDRINUSE:
+                reason = f"Port {port} is in use. Stop what uses it, or set {setting}."
+            raise click.ClickException(reason) from error
 
 
 def _raise_stop(_signal: int, _frame: FrameType | None) -> None:
@@ -96,7 +82,7 @@ def _raise_stop(_signal: int, _frame: FrameType | None) -> None:
 
 def _supervise(app: Flask, settings: Config) -> int:
     """Run the processes until one ends, a stop signal or the parent's end; then stop them all."""
-    processes: Processes = {}
+    processes: dict[str, Process] = {}
     guard = _start_guard()
     try:
         for name, command in COMMANDS.items():
@@ -106,9 +92,9 @@ def _supervise(app: Flask, settings: Config) -> int:
             if name == SIMULATOR:
                 # The worker queries it at once, and would report that Twilio is unreachable.
                 _wait_for_port(settings.simulator_port, processes[name])
-        all_run = _build_watch([*processes.values(), guard])
-        _announce(settings, all_run)
-        while all_run():
+        watched = [*processes.values(), guard]
+        _announce(settings, watched)
+        while _all_run(watched):
             time.sleep(0.5)
         sys.stderr.write(_describe_end(app, processes))
         return 1
@@ -119,7 +105,7 @@ def _supervise(app: Flask, settings: Config) -> int:
         guard.kill()
 
 
-def _describe_end(app: Flask, processes: Processes) -> str:
+def _describe_end(app: Flask, processes: dict[str, Process]) -> str:
     """Say which process ended, why, and what stops with it; empty if all still run."""
     ended = next((name for name in processes if processes[name].poll() is not None), None)
     if ended is None:
@@ -142,7 +128,7 @@ def _end_status(code: int) -> str:
     return f"its exit code is {code}, and its last lines say why"
 
 
-def _start_guard() -> subprocess.Popen[bytes]:
+def _start_guard() -> Process:
     """Start the leader of the process group, which ends the group if this process is killed."""
     return subprocess.Popen(
         [sys.executable, "-I", str(ROOT / "smstracker" / "process_guard.py")],
@@ -153,57 +139,48 @@ def _start_guard() -> subprocess.Popen[bytes]:
     )
 
 
-def _start(command: list[str], group: int) -> subprocess.Popen[bytes]:
+def _start(command: list[str], group: int) -> Process:
     # In another group than this process, so that Ctrl-C reaches this process alone.
     return subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        process_group=group,
+        [sys.executable, "-m", *command], cwd=ROOT, stdin=subprocess.DEVNULL, process_group=group
     )
 
 
-def _build_watch(processes: list[subprocess.Popen[bytes]]) -> Callable[[], bool]:
-    """Build a check that all processes run, and the parent too with END_WITH_PARENT_OPTION."""
-
-    def all_run() -> bool:
-        is_orphaned = END_WITH_PARENT_OPTION in sys.argv and os.getppid() != PARENT_PID
-        return not is_orphaned and all(process.poll() is None for process in processes)
-
-    return all_run
+def _all_run(processes: Collection[Process]) -> bool:
+    """Whether all processes run, and the parent too with END_WITH_PARENT_OPTION."""
+    is_orphaned = END_WITH_PARENT_OPTION in sys.argv and os.getppid() != PARENT_PID
+    return not is_orphaned and all(process.poll() is None for process in processes)
 
 
-def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def _wait_until(connect: Callable[[], None], processes: Collection[Process]) -> bool:
+    """Wait until `connect` raises no OSError; False if the processes end, or never start."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=2).close()
-        except OSError:
-            time.sleep(0.05)
-            continue
-        return
+    while time.monotonic() < deadline and _all_run(processes):
+        with suppress(OSError):
+            connect()
+            return True
+        time.sleep(0.1)
+    return False
 
 
-def _announce(settings: Config, all_run: Callable[[], bool]) -> None:
-    address = f"http://{settings.listen}"
+def _wait_for_port(port: int, process: Process) -> None:
+    address = ("127.0.0.1", port)
+    _wait_until(lambda: socket.create_connection(address, timeout=2).close(), [process])
+
+
+def _announce(settings: Config, processes: Collection[Process]) -> None:
+    url = f"http://{settings.listen}/healthz"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and all_run():
-        try:
-            opener.open(f"{address}/healthz", timeout=2).close()
-        except OSError:
-            time.sleep(0.1)
-            continue
+    if _wait_until(lambda: opener.open(url, timeout=2).close(), processes):
         mode = " with a simulated carrier: no SMS leaves this machine" if settings.demo else ""
         sys.stdout.write(
             f"\nsmstracker is running{mode}.\n"
             f"Open {settings.public_base_url} in your browser. Ctrl-C ends it.\n\n"
         )
         sys.stdout.flush()
-        return
 
 
-def _stop_processes(processes: Collection["subprocess.Popen[bytes]"]) -> None:
+def _stop_processes(processes: Collection[Process]) -> None:
     for stop_signal in STOP_SIGNALS:
         signal.signal(stop_signal, signal.SIG_IGN)
     for process in processes:

@@ -4,10 +4,11 @@ import smtplib
 import ssl
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid, parseaddr
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flask import Flask, current_app
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 STEP_TIMEOUT = 15.0  # seconds for each step of the SMTP session
 AUTHENTICATION_REQUIRED = 530  # RFC 4954, RFC 3207
 
+Deliver = Callable[[EmailMessage], None]
+
 
 class MailError(Exception):
     """The mail server did not accept a mail; the text is the class name of the cause."""
@@ -30,25 +33,6 @@ class MailError(Exception):
 
 class MailRefusedError(MailError):
     """The mail server works, but refused this mail."""
-
-
-class MailSession:
-    """An open session with the mail server, or the demo mailbox."""
-
-    def __init__(self, mailer: "Mailer", smtp: smtplib.SMTP | None) -> None:
-        self._mailer = mailer
-        self._smtp = smtp
-
-    def send(self, to: str, subject: str, text: str) -> None:
-        """Send one mail of plain text. Raises MailRefusedError."""
-        self.deliver(self._mailer.compose(to, subject, text))
-
-    def deliver(self, mail: EmailMessage) -> None:
-        """Send a composed mail. Raises MailRefusedError."""
-        self._mailer.show_in_demo(mail)
-        if self._smtp:
-            with _raise_as(MailRefusedError):
-                self._smtp.send_message(mail)
 
 
 class Mailer:
@@ -77,17 +61,20 @@ class Mailer:
     def send(self, to: str, subject: str, text: str) -> None:
         """Send one mail of plain text. Raises MailError."""
         mail = self.compose(to, subject, text)
-        with self.connect() as session:
-            session.deliver(mail)
+        with self.connect() as deliver:
+            deliver(mail)
 
     @contextmanager
-    def connect(self) -> Iterator[MailSession]:
-        """Open a session, with the sender accepted by the server. Raises MailError."""
+    def connect(self) -> Iterator[Deliver]:
+        """Open a session, with the sender accepted by the server, to deliver mails in.
+
+        Raises MailError, the delivery MailRefusedError.
+        """
         if self._config.server:
             with _smtp_session(self._config, self._config.server) as smtp:
-                yield MailSession(self, smtp)
+                yield partial(self._deliver, smtp)
         elif self._is_demo:
-            yield MailSession(self, None)
+            yield partial(self._deliver, None)
         else:
             raise MailError("MAIL_SERVER is not set")
 
@@ -96,22 +83,21 @@ class Mailer:
         mail = EmailMessage()
         mail["From"], mail["To"], mail["Subject"] = self._config.default_sender, to, subject
         mail["Date"] = format_datetime(utcnow())
-        mail["Message-ID"] = make_msgid(domain=_sender_address(self._config).rpartition("@")[2])
+        _, address = parseaddr(self._config.default_sender)
+        mail["Message-ID"] = make_msgid(domain=address.rpartition("@")[2])
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office note comes back
         mail.set_content(text)
         return mail
 
-    def show_in_demo(self, mail: EmailMessage) -> None:
-        """Put a mail into the demo mailbox and print it; no-op in a live installation."""
+    def _deliver(self, smtp: smtplib.SMTP | None, mail: EmailMessage) -> None:
+        """Send a mail; in a demo put it into the mailbox and print it."""
         if self._is_demo:
             self.mailbox.appendleft(mail)
             sys.stdout.write(f"\n--- Demo mail to {mail['To']} ---\n{mail.get_content()}---\n")
             sys.stdout.flush()
-
-
-def _sender_address(config: MailConfig) -> str:
-    """The address of the sender, without the name."""
-    return parseaddr(config.default_sender)[1]
+        if smtp:
+            with _raise_as(MailRefusedError):
+                smtp.send_message(mail)
 
 
 @contextmanager
@@ -137,7 +123,7 @@ def _smtp_session(config: MailConfig, server: str) -> Iterator[smtplib.SMTP]:
             if config.username and config.password:
                 smtp.login(config.username, config.password)
             smtp.ehlo_or_helo_if_needed()
-            code, reason = smtp.mail(_sender_address(config))
+            code, reason = smtp.mail(parseaddr(config.default_sender)[1])
             if code == AUTHENTICATION_REQUIRED:
                 raise MailError("SMTPAuthenticationRequired")
             if code != 250:

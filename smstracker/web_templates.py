@@ -18,7 +18,7 @@ from smstracker.models import Message
 from smstracker.sms import status
 from smstracker.sms.error_guide import address_administrator, documentation_url
 from smstracker.sms.gsm_replacements import BROWSER_TABLES, CostAdvice, Replacement
-from smstracker.sms.phone_numbers import format_international
+from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.segments import Segments
 from smstracker.sms.status import Source
 

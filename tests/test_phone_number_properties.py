@@ -10,7 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phonenumbers import PhoneMetadata
 
-from smstracker.sms.phone_numbers import PhoneNumberError, format_international, parse_recipient
+from smstracker.sms.numbering_plan import format_international
+from smstracker.sms.phone_numbers import parse_recipient
+from smstracker.sms.phone_spelling import PhoneNumberError
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ import re
 import pytest
 
 from smstracker.sms.countries import describe_number
-from smstracker.sms.phone_numbers import PhoneNumberError, format_international, parse_recipient
+from smstracker.sms.numbering_plan import format_international
+from smstracker.sms.phone_numbers import parse_recipient
+from smstracker.sms.phone_spelling import PhoneNumberError
 
 
 @pytest.mark.parametrize(

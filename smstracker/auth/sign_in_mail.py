@@ -7,7 +7,7 @@ from functools import partial
 from flask import Flask, render_template
 
 from smstracker.extensions import db
-from smstracker.mailer import MailError, MailRefusedError, MailSession, current_mailer
+from smstracker.mailer import Deliver, MailError, MailRefusedError, current_mailer
 from smstracker.models import MailHealth, SignInToken, User
 from smstracker.models.sign_in import may_sign_in
 from smstracker.web.urls import external_url
@@ -71,15 +71,15 @@ def check_mail_server(app: Flask) -> None:
 def _send(app: Flask, mail_request: MailRequest) -> None:
     """Send the mail; errors are only logged, as a page with them would show who gets a mail."""
     try:
-        with app.app_context(), current_mailer().connect() as session:
-            _send_token(session, mail_request)
+        with app.app_context(), current_mailer().connect() as deliver:
+            _send_token(deliver, mail_request)
     except MailError as error:
         log.error("mail_failed", extra={"reason": str(error)})
     except Exception:
         log.exception("sign_in_mail_failed")
 
 
-def _send_token(session: MailSession, mail_request: MailRequest) -> None:
+def _send_token(deliver: Deliver, mail_request: MailRequest) -> None:
     token = SignInToken.issue(mail_request.email, mail_request.browser, mail_request.next_path)
     db.session.commit()
     link = external_url("auth.link", token=token.token)
@@ -89,7 +89,7 @@ def _send_token(session: MailSession, mail_request: MailRequest) -> None:
     code = token.code
     subject = f"{code} is your smstracker sign-in code" if code else "Your smstracker sign-in link"
     try:
-        session.send(mail_request.email, subject, text)
+        deliver(current_mailer().compose(mail_request.email, subject, text))
     except MailRefusedError as error:
         MailHealth.record_mail(str(error))
         db.session.commit()

@@ -10,7 +10,8 @@ from smstracker.database.engine import reads_only
 from smstracker.extensions import settings
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.models.messages import Content
-from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient
+from smstracker.sms.phone_numbers import parse_recipient
+from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.sms.picture_addresses import find_address_problem, split_addresses
 from smstracker.sms.picture_pages import describe_page
 from smstracker.web.guards import require_sign_in

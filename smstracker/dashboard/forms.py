@@ -9,9 +9,10 @@ from wtforms.validators import InputRequired, ValidationError
 
 from smstracker.extensions import settings
 from smstracker.models.messages import Content
-from smstracker.sms import phone_numbers
 from smstracker.sms.countries import describe_number
-from smstracker.sms.phone_numbers import PhoneNumberError, format_international, parse_recipient
+from smstracker.sms.numbering_plan import format_international
+from smstracker.sms.phone_numbers import parse_recipient
+from smstracker.sms.phone_spelling import NO_NUMBER, PhoneNumberError
 from smstracker.sms.picture_addresses import find_address_problem, split_addresses
 
 MAX_CHARACTERS = 1600
@@ -27,7 +28,7 @@ class MessageForm(FlaskForm):
     """The send form; its idempotency key makes one message of it, however often it is sent."""
 
     idempotency_key = HiddenField(name="form_id")
-    recipient = StringField("To", validators=[InputRequired(phone_numbers.NO_NUMBER)])
+    recipient = StringField("To", validators=[InputRequired(NO_NUMBER)])
     sender = SelectField("From")
     body = TextAreaField("Text", filters=[unix_lines])
     media_urls = TextAreaField("Pictures", filters=[unix_lines])

@@ -17,8 +17,8 @@ from smstracker.messages.search_filters import SearchFilters
 from smstracker.messages.state_counts import CappedCount
 from smstracker.models import Message
 from smstracker.simulator.scenarios import SCENARIOS
+from smstracker.sms.countries import region_in_a_sentence
 from smstracker.sms.gsm_replacements import cost_advice
-from smstracker.sms.regions import region_in_a_sentence
 from smstracker.sms.segments import count_segments
 from smstracker.sms.status import State
 from smstracker.web.time_range import CUSTOM, PERIODS, TimeRange

@@ -8,7 +8,7 @@ from smstracker.clock import format_duration, format_wait
 from smstracker.models import Message, SendLimitError, StatusEvent
 from smstracker.sms import status
 from smstracker.sms.error_guide import explain_code
-from smstracker.sms.phone_numbers import format_international
+from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.status import Source, State
 
 # Reasons of statuses that have no error code.

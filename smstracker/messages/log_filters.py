@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from smstracker.messages.describe import short_code_reason
 from smstracker.messages.search_filters import NO_CODE, SearchFilters
 from smstracker.sms.messaging_service import is_messaging_service
-from smstracker.sms.phone_numbers import format_international
+from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.status import SOURCE_NAMES
 from smstracker.web import time_range
 from smstracker.web.time_range import TimeRange

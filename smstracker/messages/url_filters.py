@@ -14,7 +14,8 @@ from smstracker.messages.search_filters import NO_CODE, SearchFilters
 from smstracker.messages.text_index import MIN_TERM_LENGTH
 from smstracker.models import RecipientSearch
 from smstracker.sms.error_guide import plain_code
-from smstracker.sms.phone_numbers import PhoneNumberError, parse_recipient, spell_recipient
+from smstracker.sms.phone_numbers import parse_recipient, spell_recipient
+from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.sms.status import Source, State
 from smstracker.web import time_range
 from smstracker.web.time_range import TimeRangeError, read_period

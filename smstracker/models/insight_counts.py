@@ -14,6 +14,7 @@ import phonenumbers
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Executable,
     Select,
     SQLColumnExpression,
     func,

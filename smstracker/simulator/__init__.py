@@ -5,25 +5,21 @@ The only code that it shares with the app under test counts segments.
 """
 
 import secrets
-from collections.abc import Mapping
 
 from flask import Flask
 
 from smstracker.simulator import api_errors
-from smstracker.simulator.callback_client import CallbackClient, Signing
-from smstracker.simulator.fault_injection import FaultInjector, Faults
+from smstracker.simulator.callback_client import Signing
+from smstracker.simulator.fault_injection import Faults
 from smstracker.simulator.http_server import SimulatorServer
-from smstracker.simulator.ledger import Ledger
 from smstracker.simulator.scenarios import SCENARIOS, SigningKey
 
 from .access import LookupLimit
 from .api import api
 from .delivery import Delivery
-from .senders import senders
 
 __all__ = ["SCENARIOS", "Faults", "SimulatorServer", "create_simulator"]
 
-MAX_REQUEST_BYTES = 1_000_000
 UNKNOWN_KEY_ID = "webhooks_sharedkey_unknown"
 
 
@@ -42,14 +38,16 @@ def create_simulator(
 ) -> Flask:
     """The carrier as a WSGI app. Its threads run until `app.extensions["delivery"].close()`.
 
-    `speed` divides the delays of the scenarios. `app.extensions["ledger"]` holds the true state.
+    `speed` divides the delays of the scenarios. `app.extensions["delivery"].ledger` holds the true
+    state.
     `webhook_key` is the id and secret of a shared key. `phone_numbers` only limit the list of them.
     More look-ups of messages than `lookups_per_second` in any second are refused with 429.
     """
     app = Flask(__name__)
-    _register_views(app)
+    app.register_blueprint(api)
+    api_errors.register(app)
     app.config.update(
-        MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES,
+        MAX_CONTENT_LENGTH=1_000_000,
         ACCOUNT_SID=account_sid,
         AUTH_TOKENS=tuple(filter(None, (auth_token, auth_token_secondary))),
         PHONE_NUMBERS=phone_numbers,
@@ -64,26 +62,13 @@ def create_simulator(
         SigningKey.SHARED: _sign_with(key_secret, key_id),
         SigningKey.UNKNOWN_SHARED: _sign_with(None, UNKNOWN_KEY_ID),
     }
-    app.extensions["lookup_limit"] = LookupLimit(lookups_per_second)
-    _start_carrier(app, signings, faults or Faults(), speed)
+    app.extensions.update(
+        lookup_limit=LookupLimit(lookups_per_second),
+        delivery=Delivery(account_sid, signings, faults or Faults(), speed),
+    )
     return app
-
-
-def _register_views(app: Flask) -> None:
-    app.register_blueprint(api)
-    app.register_blueprint(senders)
-    api_errors.register(app)
 
 
 def _sign_with(secret: str | None, key_id: str | None = None) -> Signing:
     """Sign with a secret; a random one that nobody knows if it is not set."""
     return Signing(secret or secrets.token_hex(16), key_id)
-
-
-def _start_carrier(
-    app: Flask, signings: Mapping[SigningKey, Signing], faults: Faults, speed: float
-) -> None:
-    ledger, fault_injector = Ledger(), FaultInjector(faults)
-    callback_client = CallbackClient(ledger, signings, speed)
-    delivery = Delivery(app.config["ACCOUNT_SID"], ledger, callback_client, fault_injector, speed)
-    app.extensions.update(ledger=ledger, fault_injector=fault_injector, delivery=delivery)

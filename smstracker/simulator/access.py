@@ -1,18 +1,13 @@
 """Authentication and rate limit of the simulated API."""
 
-import hmac
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
-from flask import Blueprint, current_app, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from flask import current_app, request
 
 from smstracker.simulator.api_errors import ApiError
-from smstracker.view_marks import ViewMark
-
-is_lookup = ViewMark("is_lookup", True)
 
 
 class LookupLimit:
@@ -37,34 +32,19 @@ class LookupLimit:
             return True
 
 
-def add_checks(blueprint: Blueprint) -> None:
-    """Run the access checks before every view of `blueprint`."""
-    for check in (_refuse_oversized, _authenticate, _limit_lookups):
-        blueprint.before_request(check)
-
-
-def _refuse_oversized() -> None:
-    if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
-        raise RequestEntityTooLarge
-
-
-def _authenticate() -> None:
+def authenticate() -> None:
     """Accept either auth token; the username and the SID in the path must be the account's."""
     credentials, account = request.authorization, current_app.config["ACCOUNT_SID"]
     path_account = (request.view_args or {}).get("account_sid", account)
     if (
         credentials is None
-        or credentials.type != "basic"
         or not credentials.username == account == path_account
+        or credentials.password not in current_app.config["AUTH_TOKENS"]
     ):
         raise ApiError(20003)
-    password = (credentials.password or "").encode()
-    tokens = current_app.config["AUTH_TOKENS"]
-    if not any(hmac.compare_digest(password, token.encode()) for token in tokens):
-        raise ApiError(20003)
 
 
-def _limit_lookups() -> None:
+def limit_lookups() -> None:
     limit: LookupLimit = current_app.extensions["lookup_limit"]
-    if is_lookup.value_of_current() and not limit.admits():
+    if not limit.admits():
         raise ApiError(20429)

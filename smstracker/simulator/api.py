@@ -1,29 +1,24 @@
-"""Views of the simulated API: the account and its messages."""
+"""Views of the simulated API: the account, its messages and its senders."""
 
 from typing import NoReturn
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, request
 from flask.typing import ResponseReturnValue
 
 from smstracker.simulator.api_errors import ApiError
-from smstracker.simulator.create_request import read_create_request
-from smstracker.simulator.fault_injection import FaultInjector
-from smstracker.simulator.ledger import Ledger, SimulatedMessage
+from smstracker.simulator.create_request import SERVICE_SID, read_create_request
+from smstracker.simulator.ledger import SimulatedMessage
 from smstracker.simulator.list_request import list_resource
-from smstracker.simulator.scenarios import (
-    QUEUED,
-    CreateResponse,
-    Scenario,
-    ScenarioStep,
-    find_scenario,
-)
+from smstracker.simulator.scenarios import QUEUED, CreateResponse, Scenario, find_scenario
 
-from .access import add_checks, is_lookup
+from .access import authenticate, limit_lookups
 from .delivery import Delivery
-from .resources import account_resource, message_resource
+from .resources import account_resource, message_resource, phone_number_list, service_resource
 
-api = Blueprint("api", __name__, url_prefix="/2010-04-01/Accounts")
-add_checks(api)
+api = Blueprint("api", __name__)
+api.before_request(authenticate)
+
+_ACCOUNT = "/2010-04-01/Accounts/<account_sid>"
 
 
 class LostResponse(Response):
@@ -33,41 +28,56 @@ class LostResponse(Response):
         raise ConnectionAbortedError("the response is lost")
 
 
-@api.get("/<account_sid>.json")
+@api.get(f"{_ACCOUNT}.json")
 def fetch_account(account_sid: str) -> ResponseReturnValue:
-    return jsonify(account_resource(account_sid))
+    return account_resource(account_sid)
 
 
-@api.post("/<account_sid>/Messages.json")
+@api.post(f"{_ACCOUNT}/Messages.json")
 def create_message(account_sid: str) -> ResponseReturnValue:
     unreachable = current_app.config["REJECT_UNREACHABLE_CALLBACKS"]
-    create_request = read_create_request(request.form, reject_unreachable_callbacks=unreachable)
-    scenario = find_scenario(create_request.to)
+    message = read_create_request(request.form, reject_unreachable_callbacks=unreachable)
+    scenario = find_scenario(message.to)
     if scenario.refusal:
         raise ApiError(scenario.refusal)
-    message = create_request.new_message()
-    _ledger().add(message)
-    _schedule_steps(message, scenario)
-    if scenario.create_response is CreateResponse.LOST or _fault_injector().loses_response():
+    delivery = _delivery()
+    delivery.ledger.add(message)
+    _schedule_steps(delivery, message, scenario)
+    if scenario.create_response is CreateResponse.LOST or delivery.fault_injector.loses_response():
         return LostResponse()
-    return jsonify(message_resource(account_sid, message)), 201
+    return message_resource(account_sid, message), 201
 
 
-@api.get("/<account_sid>/Messages.json")
-@is_lookup
+@api.get(f"{_ACCOUNT}/Messages.json")
 def list_messages(account_sid: str) -> ResponseReturnValue:
-    return jsonify(list_resource(account_sid, _ledger().messages(), request.args))
+    limit_lookups()
+    return list_resource(account_sid, _delivery().ledger.messages(), request.args)
 
 
-@api.get("/<account_sid>/Messages/<sid>.json")
-@is_lookup
+@api.get(f"{_ACCOUNT}/Messages/<sid>.json")
 def fetch_message(account_sid: str, sid: str) -> ResponseReturnValue:
-    return jsonify(message_resource(account_sid, _find_message(sid)))
+    limit_lookups()
+    message = _delivery().ledger.get(sid)
+    if message is None:
+        raise ApiError(20404)
+    return message_resource(account_sid, message)
 
 
-def _ledger() -> Ledger:
-    ledger: Ledger = current_app.extensions["ledger"]
-    return ledger
+@api.get(f"{_ACCOUNT}/IncomingPhoneNumbers.json")
+def list_phone_numbers(account_sid: str) -> ResponseReturnValue:
+    """List all numbers on one page; the search matches whole numbers only."""
+    searched_number = request.args.get("PhoneNumber")
+    owned_numbers = current_app.config["PHONE_NUMBERS"]
+    numbers = [number for number in owned_numbers if searched_number in (None, number)]
+    return phone_number_list(account_sid, numbers)
+
+
+@api.get("/v1/Services/<sid>")
+def fetch_service(sid: str) -> ResponseReturnValue:
+    """Every well-formed SID names a service."""
+    if not SERVICE_SID.fullmatch(sid):
+        raise ApiError(20404)
+    return service_resource(current_app.config["ACCOUNT_SID"], sid, request.base_url)
 
 
 def _delivery() -> Delivery:
@@ -75,27 +85,11 @@ def _delivery() -> Delivery:
     return delivery
 
 
-def _fault_injector() -> FaultInjector:
-    fault_injector: FaultInjector = current_app.extensions["fault_injector"]
-    return fault_injector
-
-
-def _find_message(sid: str) -> SimulatedMessage:
-    message = _ledger().get(sid)
-    if message is None:
-        raise ApiError(20404)
-    return message
-
-
-def _schedule_steps(message: SimulatedMessage, scenario: Scenario) -> None:
-    steps = _steps(message, scenario)
+def _schedule_steps(delivery: Delivery, message: SimulatedMessage, scenario: Scenario) -> None:
+    """Schedule the steps of a scenario; a Messaging Service adds `queued` with a callback."""
+    steps = (QUEUED, *scenario.steps) if message.service_sid else scenario.steps
     if scenario.create_response is CreateResponse.AFTER_SENT:
         immediate_count = 1 + next(i for i, step in enumerate(steps) if step.status == "sent")
-        _delivery().run_now(message.sid, scenario, steps[:immediate_count])
+        delivery.run_now(message.sid, scenario, steps[:immediate_count])
         steps = steps[immediate_count:]
-    _delivery().schedule(message.sid, scenario, steps)
-
-
-def _steps(message: SimulatedMessage, scenario: Scenario) -> tuple[ScenarioStep, ...]:
-    """The steps of a scenario; a Messaging Service adds `queued` with a callback."""
-    return (QUEUED, *scenario.steps) if message.service_sid else scenario.steps
+    delivery.schedule(message.sid, scenario, steps)

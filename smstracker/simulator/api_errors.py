@@ -1,12 +1,8 @@
 """Error responses in the format of Twilio's API."""
 
-from flask import Flask, jsonify
+from flask import Flask
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
-
-RETRY_AFTER_SECONDS = 1
-
-_MORE_INFO = "https://www.twilio.com/docs/errors/{}"
 
 # Error code of a refused request: HTTP status and text.
 _REFUSALS = {
@@ -62,15 +58,11 @@ def _error_response(error: ApiError) -> ResponseReturnValue:
     body = {
         "code": error.code,
         "message": error.message,
-        "more_info": _MORE_INFO.format(error.code),
+        "more_info": f"https://www.twilio.com/docs/errors/{error.code}",
         "status": error.status,
     }
-    headers = {}
-    if error.status == 429:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if error.status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
-    return jsonify(body), error.status, headers
+    headers = {401: {"WWW-Authenticate": 'Basic realm="Twilio API"'}, 429: {"Retry-After": "1"}}
+    return body, error.status, headers.get(error.status, {})
 
 
 def _http_error_response(error: HTTPException) -> ResponseReturnValue:

@@ -10,32 +10,15 @@ from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlencode
 
-from twilio.request_validator import (
-    HMAC_SHA256,
-    SIGNATURE_HEADER,
-    SIGNATURE_SETTINGS_HEADER,
-    RequestValidator,
-)
+from twilio.request_validator import HMAC_SHA256, RequestValidator
 
-from smstracker.simulator.ledger import CallbackAttempt, Ledger, SimulatedMessage
 from smstracker.simulator.scenarios import Scenario, ScenarioStep, SigningKey
 
 from .callback_url import CallbackUrl
+from .ledger import CallbackAttempt, CallbackRequest, Ledger, SimulatedMessage
 
 RETRY_PAUSE_SECONDS = (0.1, 0.3)
 MAX_ANSWER_BYTES = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class CallbackRequest:
-    """A status callback to post; repetitions share its idempotency token."""
-
-    sid: str
-    status: str
-    url: CallbackUrl
-    params: Mapping[str, str]
-    key: SigningKey
-    idempotency_token: str
 
 
 def build_callback(
@@ -45,14 +28,12 @@ def build_callback(
     if message.callback is None:
         raise ValueError("the message has no callback URL")
     key = SigningKey.WRONG if step.forged else scenario.key
-    params = _callback_params(account_sid, message, step)
+    params = _params(account_sid, message, step)
     token = str(uuid.uuid4())
     return CallbackRequest(message.sid, step.status, message.callback, params, key, token)
 
 
-def _callback_params(
-    account_sid: str, message: SimulatedMessage, step: ScenarioStep
-) -> dict[str, str]:
+def _params(account_sid: str, message: SimulatedMessage, step: ScenarioStep) -> dict[str, str]:
     params = {
         "SmsSid": message.sid,
         "SmsStatus": step.status,
@@ -90,19 +71,20 @@ class Signing:
     def headers(self, url: str, params: Mapping[str, str]) -> dict[str, str]:
         validator = RequestValidator(self.secret)
         if self.key_id is None:
-            return {SIGNATURE_HEADER: validator.compute_signature(url, params)}
+            return {"X-Twilio-Signature": validator.compute_signature(url, params)}
         return {
-            SIGNATURE_HEADER: validator.compute_signature(url, params, HMAC_SHA256),
-            SIGNATURE_SETTINGS_HEADER: f"key={self.key_id},algorithm={HMAC_SHA256}",
+            "X-Twilio-Signature": validator.compute_signature(url, params, HMAC_SHA256),
+            "X-Twilio-Webhooks-Signature-Settings": f"key={self.key_id},algorithm={HMAC_SHA256}",
         }
+
+
+Signings = Mapping[SigningKey, Signing]
 
 
 class CallbackClient:
     """Posts callbacks and records each attempt in the ledger. Thread safe."""
 
-    def __init__(
-        self, ledger: Ledger, signings: Mapping[SigningKey, Signing], speed: float
-    ) -> None:
+    def __init__(self, ledger: Ledger, signings: Signings, speed: float) -> None:
         self._ledger = ledger
         self._signings = signings
         self._speed = speed
@@ -110,7 +92,7 @@ class CallbackClient:
 
     def post(self, callback: CallbackRequest) -> None:
         """Post a callback, with its retries; blocks until it is delivered or given up."""
-        overrides = callback.url.overrides
+        overrides = callback.callback_url.overrides
         deadline = time.monotonic() + overrides.total
         for _ in range(1 + overrides.retries):
             outcome = self._attempt(callback, deadline - time.monotonic())
@@ -133,17 +115,13 @@ class CallbackClient:
             "Connection": "close",
             "I-Twilio-Idempotency-Token": callback.idempotency_token,
             "X-Home-Region": "us1",
-            **self._signings[callback.key].headers(callback.url.signed, callback.params),
+            **self._signings[callback.signing_key].headers(callback.url, callback.params),
         }
-        outcome = _send_request(callback.url, urlencode(callback.params), headers, seconds_left)
+        body = urlencode(callback.params)
+        outcome = _send_request(callback.callback_url, body, headers, seconds_left)
         self._ledger.record_attempt(
             CallbackAttempt(
-                sid=callback.sid,
-                status=callback.status,
-                url=callback.url.signed,
-                params=callback.params,
-                signing_key=callback.key,
-                idempotency_token=callback.idempotency_token,
+                **vars(callback),
                 attempted_at=attempted_at,
                 response_status=outcome.response_status,
                 error=outcome.error,
@@ -158,10 +136,8 @@ def _send_request(
     """Send one request; `http.client` keeps the URL byte for byte, as the signature needs."""
     started = time.monotonic()
     connection_class = HTTPSConnection if url.scheme == "https" else HTTPConnection
-    host, limits = url.host.strip("[]"), url.overrides
-    connection = connection_class(
-        host, url.port, timeout=max(0.001, min(limits.connect, seconds_left))
-    )
+    connect_seconds = max(0.001, min(url.overrides.connect, seconds_left))
+    connection = connection_class(url.host.strip("[]"), url.port, timeout=connect_seconds)
     try:
         connection.connect()
     # A host name that is not valid in DNS raises UnicodeError.
@@ -169,7 +145,7 @@ def _send_request(
         return _Outcome(None, "ct", _describe(error))
     try:
         seconds_to_answer = seconds_left - (time.monotonic() - started)
-        connection.sock.settimeout(max(0.001, min(limits.read, seconds_to_answer)))
+        connection.sock.settimeout(max(0.001, min(url.overrides.read, seconds_to_answer)))
         connection.request("POST", url.target, body, headers)
         with connection.getresponse() as response:
             response.read(MAX_ANSWER_BYTES)

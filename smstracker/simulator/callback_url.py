@@ -4,7 +4,7 @@ Keys, ranges and defaults are those of Twilio's "Webhook(s) connection overrides
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import unquote
 
@@ -19,7 +19,9 @@ _URL = re.compile(
     r"(?P<path>(?:[/?][!\"$-~]*)?)"
     r"(?:#(?P<fragment>[!-~]*))?"
 )
-_MILLISECOND_RANGES = {"ct": (100, 10_000), "rt": (100, 15_000), "tt": (100, 15_000)}
+_DEFAULTS = {"ct": "5000", "rt": "15000", "tt": "15000", "rc": "1", "rp": "ct"}
+# Milliseconds, and a count of retries.
+_RANGES = {"ct": (100, 10_000), "rt": (100, 15_000), "tt": (100, 15_000), "rc": (0, 5)}
 _POLICIES = frozenset({"4xx", "5xx", "ct", "rt", "all"})
 # Accepted without effect: the receiver is on the same machine.
 _IGNORED_OVERRIDES = frozenset({"e", "sni"})
@@ -33,11 +35,11 @@ class CallbackUrlError(ValueError):
 class ConnectionOverrides:
     """Time-outs in seconds; `total` limits all attempts together."""
 
-    connect: float = 5.0
-    read: float = 15.0
-    total: float = 15.0
-    retries: int = 1
-    policy: frozenset[str] = field(default=frozenset({"ct"}))
+    connect: float
+    read: float
+    total: float
+    retries: int
+    policy: frozenset[str]
 
     def retries_on(self, failure: str) -> bool:
         return "all" in self.policy or failure in self.policy
@@ -90,42 +92,22 @@ def parse_callback_url(url: str) -> CallbackUrl:
 
 
 def _parse_overrides(fragment: str) -> ConnectionOverrides:
-    overrides = dict(_split_override(part) for part in fragment.split("&")) if fragment else {}
-    if overrides.keys() - _MILLISECOND_RANGES.keys() - _IGNORED_OVERRIDES - {"rc", "rp"}:
-        raise CallbackUrlError("an unknown connection override")
-    default = ConnectionOverrides()
-    return ConnectionOverrides(
-        connect=_parse_seconds(overrides, "ct", default.connect),
-        read=_parse_seconds(overrides, "rt", default.read),
-        total=_parse_seconds(overrides, "tt", default.total),
-        retries=_parse_integer(overrides["rc"], 0, 5) if "rc" in overrides else default.retries,
-        policy=_parse_policy(overrides["rp"]) if "rp" in overrides else default.policy,
-    )
-
-
-def _split_override(part: str) -> tuple[str, str]:
-    key, equals, value = unquote(part).partition("=")
-    if not equals:
+    parts = [unquote(part).partition("=") for part in fragment.split("&") if fragment]
+    if not all(equals for _, equals, _ in parts):
         raise CallbackUrlError("a connection override without a value")
-    return key, value
-
-
-def _parse_seconds(overrides: dict[str, str], key: str, default: float) -> float:
-    return (
-        _parse_integer(overrides[key], *_MILLISECOND_RANGES[key]) / 1000
-        if key in overrides
-        else default
+    overrides = _DEFAULTS | {key: value for key, _, value in parts}
+    if overrides.keys() - _DEFAULTS.keys() - _IGNORED_OVERRIDES:
+        raise CallbackUrlError("an unknown connection override")
+    policy = frozenset(overrides["rp"].split(","))
+    if not policy <= _POLICIES:
+        raise CallbackUrlError("an unknown retry policy")
+    connect, read, total, retries = (
+        _parse_integer(overrides[key], *limits) for key, limits in _RANGES.items()
     )
+    return ConnectionOverrides(connect / 1000, read / 1000, total / 1000, retries, policy)
 
 
 def _parse_integer(value: str, low: int, high: int) -> int:
     if not re.fullmatch(r"[0-9]{1,6}", value) or not low <= int(value) <= high:
         raise CallbackUrlError("a connection override out of its range")
     return int(value)
-
-
-def _parse_policy(value: str) -> frozenset[str]:
-    policy = frozenset(value.split(","))
-    if not policy <= _POLICIES:
-        raise CallbackUrlError("an unknown retry policy")
-    return policy

@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from werkzeug.datastructures import MultiDict
@@ -11,10 +10,10 @@ from smstracker.simulator.api_errors import ApiError
 from smstracker.simulator.ledger import SimulatedMessage, count_message_segments
 
 from .callback_url import CallbackUrl, CallbackUrlError, parse_callback_url
-from .senders import SERVICE_SID
 
 MAX_BODY_CHARACTERS = 1600
 MAX_MEDIA_FILES = 10
+SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 
 _CHANNEL = r"(?:[a-z]+:)?"
 _RECIPIENT = re.compile(_CHANNEL + r"\+[1-9][0-9]{6,14}")
@@ -27,52 +26,25 @@ _MEDIA = re.compile(r"https?://[^\s/?#]+\S*")
 Form = MultiDict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class CreateRequest:
-    """A create request that passed every check."""
-
-    to: str
-    sender: str | None
-    service_sid: str | None
-    body: str
-    media: tuple[str, ...]
-    callback: CallbackUrl | None
-
-    @property
-    def first_status(self) -> str:
-        return "accepted" if self.service_sid else "queued"
-
-    def new_message(self) -> SimulatedMessage:
-        """A message for the ledger, with a new SID."""
-        now = datetime.now(UTC)
-        return SimulatedMessage(
-            sid=("MM" if self.media else "SM") + secrets.token_hex(16),
-            to=self.to,
-            sender=self.sender,
-            service_sid=self.service_sid,
-            body=self.body,
-            media=self.media,
-            callback=self.callback,
-            status=self.first_status,
-            segments=0 if self.service_sid else count_message_segments(self.body),
-            created_at=now,
-            updated_at=now,
-        )
-
-
-def read_create_request(form: Form, *, reject_unreachable_callbacks: bool) -> CreateRequest:
-    """Parse and check a create request. Raises ApiError."""
+def read_create_request(form: Form, *, reject_unreachable_callbacks: bool) -> SimulatedMessage:
+    """Parse and check a create request; return its message with a new SID. Raises ApiError."""
     to = _read_field(form, "To", _RECIPIENT, missing=21604, invalid=21211)
     sender, service_sid = _read_sender(form)
     body, media = _read_content(form)
     callback = _read_callback(form, reject_unreachable_callbacks)
-    return CreateRequest(
+    now = datetime.now(UTC)
+    return SimulatedMessage(
+        sid=("MM" if media else "SM") + secrets.token_hex(16),
         to=to,
         sender=sender,
         service_sid=service_sid,
         body=body,
         media=media,
         callback=callback,
+        status="accepted" if service_sid else "queued",
+        segments=0 if service_sid else count_message_segments(body),
+        created_at=now,
+        updated_at=now,
     )
 
 
@@ -80,23 +52,19 @@ def _read_field(
     form: Form, name: str, pattern: re.Pattern[str], *, missing: int, invalid: int
 ) -> str:
     value = form.get(name, "").strip()
-    if not value:
-        raise ApiError(missing)
-    if not pattern.fullmatch(value):
-        raise ApiError(invalid)
+    _require(bool(value), missing)
+    _require(pattern.fullmatch(value) is not None, invalid)
     return value
 
 
 def _read_sender(form: Form) -> tuple[str | None, str | None]:
-    """The sender and the Messaging Service SID; at least one is not None."""
-    sender = service = None
+    """The sender and the SID of the Messaging Service; at least one is not None."""
+    sender = sid = None
     if form.get("MessagingServiceSid"):
-        service = _read_field(
-            form, "MessagingServiceSid", SERVICE_SID, missing=21705, invalid=21705
-        )
-    if form.get("From") or service is None:
+        sid = _read_field(form, "MessagingServiceSid", SERVICE_SID, missing=21705, invalid=21705)
+    if form.get("From") or sid is None:
         sender = _read_field(form, "From", _SENDER, missing=21603, invalid=21212)
-    return sender, service
+    return sender, sid
 
 
 def _read_content(form: Form) -> tuple[str, tuple[str, ...]]:
@@ -104,7 +72,7 @@ def _read_content(form: Form) -> tuple[str, tuple[str, ...]]:
     _require(bool(body or media or form.get("ContentSid")), 21602)
     _require(len(body) <= MAX_BODY_CHARACTERS, 21617)
     _require(len(media) <= MAX_MEDIA_FILES, 21623)
-    _require(all(_MEDIA.fullmatch(url) for url in media), 21620)
+    _require(all(map(_MEDIA.fullmatch, media)), 21620)
     return body, media
 
 

@@ -1,9 +1,9 @@
 """Random faults between the carrier and the receiver, on top of any scenario."""
 
 import random
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 
-from smstracker.simulator.callback_client import CallbackRequest
+from smstracker.simulator.ledger import CallbackRequest
 from smstracker.simulator.scenarios import Scenario, ScenarioStep, SigningKey
 
 
@@ -24,7 +24,7 @@ class Faults:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        shares = {field.name: getattr(self, field.name) for field in fields(self)}
+        shares = asdict(self)
         del shares["seed"]
         if invalid := [name for name, share in shares.items() if not 0 <= share <= 1]:
             raise ValueError(f"not between 0 and 1: {', '.join(invalid)}")
@@ -46,22 +46,19 @@ class FaultInjector:
 
     def apply_faults(self, callback: CallbackRequest, copies: int) -> list[CallbackRequest]:
         """The callbacks to post now, in order."""
-        callbacks = self._lose_or_copy(callback, copies)
-        if callbacks and callback.sid not in self._delayed and self._draw(self._faults.swapped):
+        if copies == 0 or self._draw(self._faults.lost):
+            return []
+        if callback.signing_key is not SigningKey.WRONG and self._draw(self._faults.old_token):
+            callback = replace(callback, signing_key=SigningKey.FORMER)
+        callbacks = [callback] * (copies + self._draw(self._faults.doubled))
+        if callback.sid not in self._delayed and self._draw(self._faults.swapped):
             self._delayed[callback.sid] = callbacks
             return []
-        return callbacks + self.release(callback.sid) if callbacks else []
+        return callbacks + self.release(callback.sid)
 
     def release(self, sid: str) -> list[CallbackRequest]:
         """Remove and return the delayed callbacks of a message."""
         return self._delayed.pop(sid, [])
-
-    def _lose_or_copy(self, callback: CallbackRequest, copies: int) -> list[CallbackRequest]:
-        if self._draw(self._faults.lost):
-            return []
-        if callback.key is not SigningKey.WRONG and self._draw(self._faults.old_token):
-            callback = replace(callback, key=SigningKey.FORMER)
-        return [callback] * (copies + (copies > 0 and self._draw(self._faults.doubled)))
 
     def _draw(self, share: float) -> bool:
         return self._random.random() < share

@@ -2,13 +2,10 @@
 
 import socket
 import threading
-from types import TracebackType
 from typing import Self
 
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
-
-from smstracker.simulator.ledger import Ledger
 
 from .delivery import Delivery
 
@@ -21,9 +18,7 @@ class _Handler(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: object) -> None:
         pass
 
-    def connection_dropped(
-        self, error: BaseException, environ: dict[str, object] | None = None
-    ) -> None:
+    def connection_dropped(self, *_: object, **__: object) -> None:
         # Without this, a dropped HTTP/1.1 connection would stay open for the next request.
         self.close_connection = True
 
@@ -35,17 +30,12 @@ class SimulatorServer:
     """
 
     def __init__(self, app: Flask, port: int = 0) -> None:
-        self.ledger: Ledger = app.extensions["ledger"]
         self._delivery: Delivery = app.extensions["delivery"]
+        self.ledger = self._delivery.ledger
         # Werkzeug ends the process when it cannot bind, so bind here.
         with socket.create_server((LOOPBACK, port)) as listener:
             self._server = make_server(
-                LOOPBACK,
-                port,
-                app,
-                threaded=True,
-                request_handler=_Handler,
-                fd=listener.fileno(),
+                LOOPBACK, port, app, threaded=True, request_handler=_Handler, fd=listener.fileno()
             )
         self.url = f"http://{LOOPBACK}:{self._server.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
@@ -59,10 +49,5 @@ class SimulatorServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

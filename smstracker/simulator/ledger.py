@@ -38,7 +38,7 @@ class SimulatedMessage:
     error_code: int | None = None
     price: Decimal | None = None
 
-    def copy_with_status(self, status: str, error_code: int | None = None) -> "SimulatedMessage":
+    def copy_with_status(self, status: str, error_code: int | None) -> "SimulatedMessage":
         """A copy with another status, and with the fields that change along with it."""
         now = datetime.now(UTC)
         updated = replace(self, status=status, error_code=error_code, updated_at=now)
@@ -49,16 +49,26 @@ class SimulatedMessage:
         return updated
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackAttempt:
-    """One request of a status callback, with the response status or the error."""
+@dataclass(frozen=True)
+class CallbackRequest:
+    """A status callback to post; repetitions share its idempotency token."""
 
     sid: str
     status: str
-    url: str
+    callback_url: CallbackUrl
     params: Mapping[str, str]
     signing_key: SigningKey
     idempotency_token: str
+
+    @property
+    def url(self) -> str:
+        return self.callback_url.signed
+
+
+@dataclass(frozen=True)
+class CallbackAttempt(CallbackRequest):
+    """One post of a status callback, with the response status or the error."""
+
     attempted_at: datetime
     response_status: int | None
     error: str | None
@@ -95,15 +105,13 @@ class Ledger:
         """The number of accepted messages with this recipient and text."""
         return sum(message.to == to and message.body == body for message in self.messages())
 
-    def change_status(
-        self, sid: str, status: str, error_code: int | None = None
-    ) -> SimulatedMessage | None:
+    def change_status(self, sid: str, status: str, code: int | None) -> SimulatedMessage | None:
         """Change the status; None if the message is no longer kept."""
         with self._changed:
             message = self._messages.get(sid)
             if message is None:
                 return None
-            self._messages[sid] = updated = message.copy_with_status(status, error_code)
+            self._messages[sid] = updated = message.copy_with_status(status, code)
             return updated
 
     def record_attempt(self, attempt: CallbackAttempt) -> None:
@@ -124,9 +132,10 @@ class Ledger:
         with self._changed:
             self._pending_count += count
 
-    def finish(self, count: int = 1) -> None:
+    def finish(self) -> None:
+        """Take one from the number of pending steps and callbacks."""
         with self._changed:
-            self._pending_count -= count
+            self._pending_count -= 1
             self._changed.notify_all()
 
     def wait_until_idle(self, timeout: float) -> bool:

@@ -1,7 +1,6 @@
 """Filters and pages of the message list."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
@@ -19,79 +18,52 @@ Args = MultiDict[str, str]
 Filter = Callable[[SimulatedMessage], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class _ListPage:
-    """Messages, newest first, and whether newer and older ones exist."""
-
-    messages: list[SimulatedMessage]
-    has_newer: bool
-    has_older: bool
-
-
 def list_resource(account_sid: str, messages: Sequence[SimulatedMessage], args: Args) -> Resource:
     """The requested page of `messages`, which are sorted oldest first. Raises ApiError."""
     size = min(max(1, _parse_integer(args, "PageSize", DEFAULT_PAGE_SIZE)), MAX_PAGE_SIZE)
-    page_number = _parse_integer(args, "Page", 0)
-    page = _select_page(messages[::-1], _parse_filters(args), args.get("PageToken"), size)
-    uri = _PageUri(f"{account_uri(account_sid)}/Messages.json", args, size)
-    older_uri = newer_uri = None
-    if page.has_older:
-        older_uri = uri.build(page_number + 1, f"PA{page.messages[-1].sid}")
-    if page.has_newer and page.messages:
-        newer_uri = uri.build(max(0, page_number - 1), f"PB{page.messages[0].sid}")
+    page_number, token = _parse_integer(args, "Page", 0), args.get("PageToken")
+    page, has_newer, has_older = _select_page(messages[::-1], _parse_filters(args), token, size)
+    filters = {k: v for k, v in args.items() if k not in ("PageSize", "Page", "PageToken")}
+
+    def build_uri(page_number: int, token: str | None = None) -> str:
+        paging = {"PageSize": size, "Page": page_number} | ({"PageToken": token} if token else {})
+        return f"{account_uri(account_sid)}/Messages.json?{urlencode(filters | paging)}"
+
     return {
-        "messages": [message_resource(account_sid, message) for message in page.messages],
+        "messages": [message_resource(account_sid, message) for message in page],
         "page": page_number,
         "page_size": size,
         "start": page_number * size,
-        "end": page_number * size + max(0, len(page.messages) - 1),
-        "uri": uri.build(page_number, args.get("PageToken")),
-        "first_page_uri": uri.build(0),
-        "next_page_uri": older_uri,
-        "previous_page_uri": newer_uri,
+        "end": page_number * size + max(0, len(page) - 1),
+        "uri": build_uri(page_number, token),
+        "first_page_uri": build_uri(0),
+        "next_page_uri": build_uri(page_number + 1, f"PA{page[-1].sid}") if has_older else None,
+        "previous_page_uri": (
+            build_uri(max(0, page_number - 1), f"PB{page[0].sid}") if has_newer and page else None
+        ),
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _PageUri:
-    path: str
-    args: Args
-    size: int
-
-    def build(self, page_number: int, token: str | None = None) -> str:
-        """The URI of a page, with the filters of the current one."""
-        paging = {"PageSize": str(self.size), "Page": str(page_number)}
-        if token:
-            paging["PageToken"] = token
-        filters = {k: v for k, v in self.args.items() if k not in (*paging, "PageToken")}
-        return f"{self.path}?{urlencode(filters | paging)}"
 
 
 def _select_page(
     newest_first: Sequence[SimulatedMessage], filters: list[Filter], token: str | None, size: int
-) -> _ListPage:
+) -> tuple[list[SimulatedMessage], bool, bool]:
     """The page after (token PA and a SID) or before (PB) a message, or the newest page.
 
-    Tokens keep the pages stable while new messages arrive.
+    With it, whether newer and older ones exist. Tokens keep the pages stable while new messages
+    arrive.
     """
-    if token is None:
-        matching = _filter_messages(newest_first, filters)
-        return _ListPage(matching[:size], has_newer=False, has_older=len(matching) > size)
-    direction, sid = token[:2], token[2:]
-    position = next((i for i, message in enumerate(newest_first) if message.sid == sid), None)
-    if position is None or direction not in ("PA", "PB"):
-        raise ApiError(20001)
-    if direction == "PA":
-        matching = _filter_messages(newest_first[position + 1 :], filters)
-        return _ListPage(matching[:size], has_newer=True, has_older=len(matching) > size)
-    matching = _filter_messages(newest_first[:position], filters)
-    return _ListPage(matching[-size:], has_newer=len(matching) > size, has_older=bool(matching))
-
-
-def _filter_messages(
-    messages: Sequence[SimulatedMessage], filters: list[Filter]
-) -> list[SimulatedMessage]:
-    return [m for m in messages if all(passes(m) for passes in filters)]
+    candidates, direction = newest_first, (token or "")[:2]
+    if token is not None:
+        position = next((i for i, m in enumerate(newest_first) if m.sid == token[2:]), None)
+        if position is None or direction not in ("PA", "PB"):
+            raise ApiError(20001)
+        before, after = newest_first[:position], newest_first[position + 1 :]
+        candidates = before if direction == "PB" else after
+    matching = [m for m in candidates if all(passes(m) for passes in filters)]
+    has_more = len(matching) > size
+    if direction == "PB":
+        return matching[-size:], has_more, bool(matching)
+    return matching[:size], token is not None, has_more
 
 
 def _parse_filters(args: Args) -> list[Filter]:
@@ -116,15 +88,11 @@ def _date_filter(name: str, value: str) -> Filter:
     if name == "DateSent":
         start = start.replace(hour=0, minute=0, second=0, microsecond=0)
         end = start + timedelta(days=1)
-
-    def passes(message: SimulatedMessage) -> bool:
-        if message.sent_at is None:
-            return False
-        is_before_end = name == "DateSent>" or message.sent_at < end
-        is_after_start = name == "DateSent<" or message.sent_at >= start
-        return is_before_end and is_after_start
-
-    return passes
+    elif name == "DateSent<":
+        start = datetime.min.replace(tzinfo=UTC)
+    else:
+        end = datetime.max.replace(tzinfo=UTC)
+    return lambda message: message.sent_at is not None and start <= message.sent_at < end
 
 
 def _parse_integer(args: Args, name: str, default: int) -> int:

@@ -1,7 +1,7 @@
 """JSON resources in the format of Twilio's API."""
 
+import uuid
 from datetime import UTC, datetime
-from decimal import Decimal
 from email.utils import format_datetime as rfc_2822
 
 from smstracker.simulator.api_errors import OUTCOMES
@@ -20,8 +20,7 @@ def account_uri(account_sid: str) -> str:
 
 def account_resource(account_sid: str) -> Resource:
     """The account, without the auth token that Twilio's resource has."""
-    uri = account_uri(account_sid)
-    opened = rfc_2822(STARTED_AT)
+    uri, opened = account_uri(account_sid), rfc_2822(STARTED_AT)
     return {
         "sid": account_sid,
         "owner_account_sid": account_sid,
@@ -53,7 +52,7 @@ def message_resource(account_sid: str, message: SimulatedMessage) -> Resource:
         "error_message": None if code is None else OUTCOMES[code],
         "num_segments": str(message.segments),
         "num_media": str(len(message.media)),
-        "price": _price(message.price),
+        "price": None if message.price is None else f"{message.price:.5f}",
         "price_unit": "USD",
         "date_created": rfc_2822(message.created_at),
         "date_updated": rfc_2822(message.updated_at),
@@ -63,5 +62,61 @@ def message_resource(account_sid: str, message: SimulatedMessage) -> Resource:
     }
 
 
-def _price(price: Decimal | None) -> str | None:
-    return None if price is None else f"{price:.5f}"
+def phone_number_list(account_sid: str, numbers: list[str]) -> Resource:
+    """All numbers on one page."""
+    uri = f"{account_uri(account_sid)}/IncomingPhoneNumbers.json"
+    return {
+        "incoming_phone_numbers": [_phone_number(account_sid, number) for number in numbers],
+        "page": 0,
+        "page_size": max(50, len(numbers)),
+        "start": 0,
+        "end": max(0, len(numbers) - 1),
+        "uri": uri,
+        "first_page_uri": uri,
+        "next_page_uri": None,
+        "previous_page_uri": None,
+    }
+
+
+def _phone_number(account_sid: str, number: str) -> Resource:
+    sid = f"PN{uuid.uuid5(uuid.NAMESPACE_URL, f'tel:{number}').hex}"
+    return {
+        "sid": sid,
+        "account_sid": account_sid,
+        "api_version": API_VERSION,
+        "friendly_name": number,
+        "phone_number": number,
+        "capabilities": {"sms": True, "mms": True, "voice": False, "fax": False},
+        "status": "in-use",
+        "origin": "twilio",
+        "beta": False,
+        "sms_url": None,
+        "sms_method": "POST",
+        "date_created": rfc_2822(STARTED_AT),
+        "date_updated": rfc_2822(STARTED_AT),
+        "uri": f"{account_uri(account_sid)}/IncomingPhoneNumbers/{sid}.json",
+    }
+
+
+def service_resource(account_sid: str, sid: str, url: str) -> Resource:
+    """A Messaging Service; its dates are ISO 8601."""
+    opened = STARTED_AT.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "sid": sid,
+        "account_sid": account_sid,
+        "friendly_name": "Simulated service",
+        "inbound_request_url": None,
+        "inbound_method": "POST",
+        "fallback_url": None,
+        "fallback_method": "POST",
+        "status_callback": None,
+        "sticky_sender": True,
+        "smart_encoding": True,
+        "validity_period": 36000,
+        "usecase": "undeclared",
+        "use_inbound_webhook_on_number": False,
+        "date_created": opened,
+        "date_updated": opened,
+        "url": url,
+        "links": {},
+    }

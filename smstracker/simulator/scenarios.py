@@ -38,26 +38,29 @@ class ScenarioStep:
     forged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """`copies` counts the posts of a callback; `refusal` is the error code of the create call."""
-
-    number: str
-    title: str
-    description: str
-    steps: tuple[ScenarioStep, ...] = ()
-    copies: int = 1
-    key: SigningKey = SigningKey.PRIMARY
-    create_response: CreateResponse = CreateResponse.IMMEDIATE
-    refusal: int | None = None
-
-
 QUEUED = ScenarioStep(0.3, "queued")
 
 _SENDING = ScenarioStep(0.5, "sending", called_back=False)
 _SENT = ScenarioStep(0.5, "sent")
 _DELIVERED = ScenarioStep(2.5, "delivered")
 _NORMAL = (_SENDING, _SENT, _DELIVERED)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`copies` counts the posts of a callback.
+
+    `refusal` is the error code of the create call, after which no step follows.
+    """
+
+    number: str
+    title: str
+    description: str
+    steps: tuple[ScenarioStep, ...] = _NORMAL
+    copies: int = 1
+    key: SigningKey = SigningKey.PRIMARY
+    create_response: CreateResponse = CreateResponse.IMMEDIATE
+    refusal: int | None = None
 
 
 def _undelivered(number: str, code: int, reason: str, description: str) -> Scenario:
@@ -70,7 +73,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         "+15005550006",
         "Delivered",
         "The carrier accepts the message and confirms its delivery a few seconds later.",
-        _NORMAL,
     ),
     _undelivered(
         "+15005553003", 30003, "phone unreachable", "The phone is switched off or out of reach."
@@ -116,11 +118,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         (_SENDING, _SENT, ScenarioStep(30, "delivered")),
     ),
     Scenario(
-        "+15005550102",
-        "Doubled callbacks",
-        "Every status callback is posted twice.",
-        _NORMAL,
-        copies=2,
+        "+15005550102", "Doubled callbacks", "Every status callback is posted twice.", copies=2
     ),
     Scenario(
         "+15005550103",
@@ -137,7 +135,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         "+15005550104",
         "Lost callbacks",
         "The message is delivered, but no callback arrives.",
-        _NORMAL,
         copies=0,
     ),
     Scenario(
@@ -150,21 +147,18 @@ SCENARIOS: tuple[Scenario, ...] = (
         "+15005550106",
         "Secondary token",
         "The callbacks are signed with the secondary auth token, as after a token rotation.",
-        _NORMAL,
         key=SigningKey.SECONDARY,
     ),
     Scenario(
         "+15005550107",
         "Answer lost",
         "The carrier accepts the message, but the connection breaks before its answer arrives.",
-        _NORMAL,
         create_response=CreateResponse.LOST,
     ),
     Scenario(
         "+15005550108",
         "Callback before the answer",
         "The callback for sent arrives while the request to send is still waiting for its answer.",
-        _NORMAL,
         create_response=CreateResponse.AFTER_SENT,
     ),
     Scenario(
@@ -195,7 +189,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         "+15005550115",
         "Signed with a shared key",
         "The callbacks are signed with a shared webhook key, as a rule at Twilio can ask for.",
-        _NORMAL,
         key=SigningKey.SHARED,
     ),
     Scenario(
@@ -203,7 +196,6 @@ SCENARIOS: tuple[Scenario, ...] = (
         "Signed with an unknown shared key",
         "The callbacks name a shared key that is not in the settings: they are refused. A look-up "
         "finds the status.",
-        _NORMAL,
         key=SigningKey.UNKNOWN_SHARED,
     ),
     Scenario(

@@ -1,35 +1,61 @@
-"""Countries that a phone number may belong to, as far as its digits tell."""
+"""Names of regions, and the countries that a phone number may belong to.
+
+The names are those of IANA's time zone database, which is a dependency already.
+"""
 
 import re
+from functools import cache
+from importlib.resources import files
 
 import phonenumbers
 from phonenumbers import PhoneMetadata
 
-from smstracker.sms.phone_numbers import format_international, split_country_code
-from smstracker.sms.regions import region_names
+from smstracker.sms.numbering_plan import Number, format_international, split_country_code
 
-NO_COUNTRY = "No single country"
+# Names that the table lacks, or that most people call differently.
+_OTHER_NAMES = {"GB": "United Kingdom", "XK": "Kosovo", "AC": "Ascension Island"}
+_OTHER_NAMES |= {"TA": "Tristan da Cunha"}
+# One numbering plan: nobody can tell their numbers apart.
+_SHARED_PLAN = dict.fromkeys(("US", "CA"), "the United States or Canada")
+_WITH_ARTICLE = re.compile(
+    r"(United|Netherlands|Philippines|Bahamas|Gambia|Maldives|Comoros|Seychelles|Vatican)\b.*"
+    r"|.* (Islands|Republic|Rep\.)"
+)
 
 
-def describe_number(number: str) -> str:
-    """Describe an E.164 number: "Germany: +49 1512 3456789"."""
-    return f"{possible_countries(number)}: {format_international(number)}"
+@cache
+def _region_names() -> dict[str, str]:
+    """Return the names of all regions by their two-letter codes."""
+    table = files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text("utf-8")
+    rows = (line.split("\t", 1) for line in table.splitlines() if not line.startswith("#"))
+    return dict(rows) | _OTHER_NAMES
 
 
-def possible_countries(number: str) -> str:
-    """Name the countries that an E.164 number may belong to: "United States or Canada"."""
-    code, national = split_country_code(number) or ("0", "")
-    names = [region_names()[region] for region in _regions(int(code), national)]
-    *leading, last = names or [NO_COUNTRY]
+def region_in_a_sentence(region: str) -> str:
+    """Return a region as it follows "in" or "of": "Germany", "the United States or Canada"."""
+    name = _region_names().get(region, region)
+    return _SHARED_PLAN.get(region) or (f"the {name}" if _WITH_ARTICLE.fullmatch(name) else name)
+
+
+def join_with_or(words: list[str]) -> str:
+    """Return "A, B or C"; "" if there are none."""
+    *leading, last = words or [""]
     return f"{', '.join(leading)} or {last}" if leading else last
 
 
-def _regions(code: int, national: str) -> list[str]:
+def describe_number(number: str) -> str:
+    """Describe an E.164 number with the countries that it may belong to: "Germany: +49 1512…"."""
+    split = split_country_code(number.removeprefix("+"))
+    names = [_region_names()[region] for region in _regions(split)] if split else []
+    return f"{join_with_or(names) or 'No single country'}: {format_international(number)}"
+
+
+def _regions(number: Number) -> list[str]:
     """Return the region with these leading digits, else the main one and those without any."""
-    regions = phonenumbers.region_codes_for_country_code(code)
-    named = [region for region in regions if region in region_names()]
+    regions = phonenumbers.region_codes_for_country_code(int(number.code))
+    named = [region for region in regions if region in _region_names()]
     for region in named[1:]:
-        if (pattern := _leading_digits(region)) and re.match(pattern, national):
+        if (pattern := _leading_digits(region)) and re.match(pattern, number.national):
             return [region]
     return named[:1] + [region for region in named[1:] if not _leading_digits(region)]
 

@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 DOCUMENTATION_URL = "https://www.twilio.com/docs/api/errors/"
@@ -77,20 +77,15 @@ class ErrorExplanation:
         if not self.resend_note:
             default = _FIX_NOTES.get(self.actor) if self.resend == "after a fix" else None
             object.__setattr__(self, "resend_note", default or _RESEND_NOTES.get(self.resend, ""))
-        for field in fields(self):
-            text = getattr(self, field.name)
+        for name, text in asdict(self).items():
             if not isinstance(text, str) or not text or text != text.strip():
-                raise ValueError(f"{field.name} is empty or untidy: {text!r}")
+                raise ValueError(f"{name} is empty or untidy: {text!r}")
         if len(self.short) > MAX_SHORT_CHARACTERS:
             raise ValueError(f"too long for a list: {self.short!r}")
         for sentence in (self.cause, self.action, self.resend_note):
             if not sentence.endswith("."):
                 raise ValueError(f"no sentence: {sentence!r}")
-        if (
-            self.actor not in ACTORS
-            or self.resend not in RESEND_ADVICE
-            or self.charged not in CHARGED
-        ):
+        if not (self.actor in ACTORS and self.resend in RESEND_ADVICE and self.charged in CHARGED):
             raise ValueError(f"an unknown word in {self!r}")
 
     @property
@@ -112,12 +107,10 @@ def read_guide(text: str) -> Mapping[str, Mapping[str, ErrorExplanation]]:
     invalid_codes += [code for code in set(codes) if codes.count(code) > 1]
     if invalid_codes or not tables.keys() <= GROUPS.keys():
         raise ValueError(f"no error codes or groups: {invalid_codes or list(tables)}")
+    tables = {group: tables[group] for group in GROUPS if group in tables}
     return {
-        group: {
-            code: ErrorExplanation(**tables[group][code]) for code in sorted(tables[group], key=int)
-        }
-        for group in GROUPS
-        if group in tables
+        group: {code: ErrorExplanation(**entries[code]) for code in sorted(entries, key=int)}
+        for group, entries in tables.items()
     }
 
 
@@ -163,19 +156,15 @@ _UNLISTED = ErrorExplanation(
 
 
 # Patterns that speak of the reader's administrator, with the wording for the administrator.
-_ADMINISTRATOR_WORDING: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
-    (r"\bAsk your administrator to (\w)", lambda match: match[1].upper()),
-    (r"\bask your administrator to ", lambda _: ""),
-    (r"\bYour administrator has to (\w)", lambda match: match[1].upper()),
-    (r"\b[Yy]ou,? or your administrator( fixes)?", lambda match: _you(match[0], match[1])),
-    (r"\byour administrator (fix|know)(?:es|s)", lambda match: f"you {match[1]}"),
-    (r"\byour administrator may want", lambda _: "you may want"),
-    (r"\bYour administrator\b", lambda _: "You"),
+_ADMINISTRATOR_WORDING: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"\b(?:Ask your administrator|Your administrator has) to (\w)", lambda m: m[1].upper()),
+    (r"\bask your administrator to ", ""),
+    (r"\b([Yy]ou),? or your administrator fixes", r"\1 fix"),
+    (r"\b([Yy]ou),? or your administrator", r"\1"),
+    (r"\byour administrator (fix|know)(?:es|s)", r"you \1"),
+    (r"\byour administrator may want", "you may want"),
+    (r"\bYour administrator\b", "You"),
 )
-
-
-def _you(words: str, fixes: str | None) -> str:
-    return words[:3] + (" fix" if fixes else "")
 
 
 def address_administrator(text: str) -> str:

@@ -33,13 +33,8 @@ COMPATIBLE = (
 )
 # Change the spelling, so they are offered one by one and never replaced with the look-alikes. Any
 # letter without its accents belongs to these.
-SPELLING = {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "ı": "i"} | {
-    "œ": "oe",
-    "Œ": "OE",
-    "ẞ": "ß",
-    "µ": "u",
-    "μ": "u",
-}
+SPELLING = {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "ı": "i"}
+SPELLING |= {"œ": "oe", "Œ": "OE", "ẞ": "ß", "µ": "u", "μ": "u"}
 MAX_CHARACTERS = 10_000  # far more than can be sent
 BROWSER_TABLES = {"lookAlike": LOOK_ALIKE, "compatible": COMPATIBLE, "spelling": SPELLING} | {
     "longest": MAX_CHARACTERS
@@ -143,11 +138,7 @@ def _advice(before: int, parts: list[str], change: Callable[[str], str]) -> Cost
     after = count_segments(text).count
     if after >= before or not text.strip() or not (change is shorter_look_alike or is_gsm(text)):
         return None
-    offers = tuple(
-        _offer(part, times[part], replacement)
-        for part, replacement in changed.items()
-        if replacement != part
-    )
+    offers = tuple(_offer(part, times[part], new) for part, new in changed.items() if new != part)
     is_plain = change in (shorter_look_alike, look_alike)
     return CostAdvice(before, after, offers, text if is_plain else None)
 

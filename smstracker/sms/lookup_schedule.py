@@ -10,21 +10,10 @@ from smstracker.sms import status
 
 # Time since the last status change at which Twilio is asked; then daily, and for the last time
 # when the receipt window ends.
-SILENCE_AGES = (
-    timedelta(minutes=5),
-    timedelta(minutes=15),
-    timedelta(hours=1),
-    timedelta(hours=6),
-    timedelta(hours=24),
-)
+SILENCE_AGES = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 60, 6 * 60, 24 * 60))
 # Time since the message was saved at which one of unknown outcome is searched for in Twilio's list.
 # Only after the last search may "not found" become "not sent".
-SEARCH_AGES = (
-    timedelta(minutes=1),
-    timedelta(minutes=3),
-    timedelta(minutes=6),
-    timedelta(minutes=10),
-)
+SEARCH_AGES = tuple(timedelta(minutes=minutes) for minutes in (1, 3, 6, 10))
 NEVER_ASKED_ABOUT = (status.OUTBOX, *status.FINAL)
 # How long a worker may take for its claimed messages before another worker gets them.
 LEASE = timedelta(minutes=2)
@@ -34,8 +23,7 @@ def first_lookup(word: str, since: datetime) -> datetime | None:
     """Return when to ask first about a message with status `word` since `since`."""
     if word in NEVER_ASKED_ABOUT:
         return None
-    ages = SEARCH_AGES if word in status.OUTCOME_OPEN else SILENCE_AGES
-    return since + ages[0]
+    return since + (SEARCH_AGES if word in status.OUTCOME_OPEN else SILENCE_AGES)[0]
 
 
 def next_lookup(
@@ -47,13 +35,8 @@ def next_lookup(
     """
     if word in NEVER_ASKED_ABOUT:
         return None
-    age = now - since
-    search_ages = SEARCH_AGES if word in status.OUTCOME_OPEN else ()
-    ages: list[timedelta] = sorted({*search_ages, *_ages_until(receipt_window)})
-    for lookup_age in ages:
-        if lookup_age > age:
-            return since + lookup_age
-    return None
+    ages = (*(SEARCH_AGES if word in status.OUTCOME_OPEN else ()), *_ages_until(receipt_window))
+    return min((since + age for age in ages if since + age > now), default=None)
 
 
 def _ages_until(window: timedelta) -> tuple[timedelta, ...]:

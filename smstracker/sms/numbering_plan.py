@@ -2,19 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from functools import cache
 
 import phonenumbers
-from phonenumbers import (
-    NumberParseException,
-    PhoneMetadata,
-    PhoneNumber,
-    PhoneNumberFormat,
-    PhoneNumberType,
-)
+from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat, PhoneNumberType
 
 MAX_DIGITS = 15  # of E.164, with the country code
 NORTH_AMERICA = "1"
+_COUNTRY_CODES = frozenset(map(str, phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
 _MOBILE = (PhoneNumberType.MOBILE, PhoneNumberType.FIXED_LINE_OR_MOBILE)
 _MEXICO, _MEXICAN_PREFIX = "52", re.compile("01|04[45]|1")  # all given up in 2019
 # Country codes whose numbers are dialled alike: France and its departments, Italy and San Marino.
@@ -35,9 +29,9 @@ class Number:
         return f"+{self.code}{self.national}"
 
     @property
-    def parsed(self) -> PhoneNumber:
+    def parsed(self) -> phonenumbers.PhoneNumber:
         zeros = len(self.national[:-1]) - len(self.national[:-1].lstrip("0"))
-        return PhoneNumber(
+        return phonenumbers.PhoneNumber(
             country_code=int(self.code),
             national_number=int(self.national or "0"),
             italian_leading_zero=zeros > 0 or None,
@@ -47,6 +41,20 @@ class Number:
     @property
     def is_valid(self) -> bool:
         return phonenumbers.is_valid_number(self.parsed)
+
+    @property
+    def main_region(self) -> str:
+        """The region with the country code; the largest of several."""
+        return phonenumbers.region_code_for_country_code(int(self.code))
+
+    @property
+    def length(self) -> int:
+        """What its country says to the number of digits: a `phonenumbers.ValidationResult`."""
+        return phonenumbers.is_possible_number_with_reason(self.parsed)
+
+    @property
+    def has_too_many_digits(self) -> bool:
+        return len(self.e164) > len("+") + MAX_DIGITS
 
     @property
     def international(self) -> str:
@@ -73,16 +81,23 @@ class Number:
         return self.local_digits == self.national
 
 
-def find_country_code(digits: str) -> str | None:
-    """Return the country code with which the digits begin; None if no country has it."""
-    codes = (digits[:size] for size in (1, 2, 3))
-    return next((code for code in codes if code in _country_codes()), None)
+def split_country_code(digits: str) -> Number | None:
+    """Split the digits of E.164 after the country code; None if no country has that code."""
+    for size in (1, 2, 3):
+        if digits[:size] in _COUNTRY_CODES:
+            return Number(digits[:size], digits[size:])
+    return None
 
 
-def split_country_code(number: str) -> tuple[str, str] | None:
-    """Split a number in E.164 after its country code; None if no country has that code."""
-    code = find_country_code(number.removeprefix("+"))
-    return (code, number.removeprefix("+")[len(code) :]) if code else None
+def format_international(number: str) -> str:
+    """Format a stored number for people; other texts and channel addresses stay unchanged."""
+    is_stored = re.fullmatch(r"\+[1-9][0-9]{6,14}", number)
+    split = split_country_code(number[1:]) if is_stored else None
+    return split.international if split else number
+
+
+def home_code(region: str) -> str:
+    return str(phonenumbers.country_code_for_region(region))
 
 
 def trunk_prefix(region: str) -> str:
@@ -106,32 +121,32 @@ def read_after_trunk_prefix(digits: str, region: str) -> list[Number]:
     prefixes = [trunk] if trunk else []
     if _SOVIET_REGIONS.fullmatch(region):
         prefixes += ["8", "80"] if trunk == "0" or region == "BY" else ["8"]
-    code = str(phonenumbers.country_code_for_region(region))
+    code = home_code(region)
     tails = dict.fromkeys(digits[len(prefix) :] for prefix in prefixes if digits.startswith(prefix))
     return [number for tail in tails if (number := Number(code, tail)).is_valid]
 
 
 def find_dialled_within(digits: str, region: str) -> list[Number]:
     """Return the valid numbers that the digits reach in the region, also behind a carrier code."""
+    parsed = _parse(digits, region)
+    number = strip_domestic_prefix(parsed) if parsed else None
     numbers = read_after_trunk_prefix(digits, region)
-    try:
-        parsed = phonenumbers.parse(digits, region)
-    except NumberParseException:
-        return numbers
-    national = phonenumbers.national_significant_number(parsed)
-    number = strip_domestic_prefix(Number(str(parsed.country_code), national))
-    return [*numbers, number] if number.is_valid else numbers
+    return [*numbers, number] if number and number.is_valid else numbers
 
 
 def strip_domestic_prefix(number: Number) -> Number:
     """Return the number as dialled from abroad; the same if nothing changes."""
     if number.code == _MEXICO:
         return Number(number.code, _MEXICAN_PREFIX.sub("", number.national, count=1))
+    return _parse(number.e164) or number
+
+
+def _parse(text: str, region: str | None = None) -> Number | None:
     try:
-        parsed = phonenumbers.parse(number.e164)
+        parsed = phonenumbers.parse(text, region)
     except NumberParseException:
-        return number
-    return Number(number.code, phonenumbers.national_significant_number(parsed))
+        return None
+    return Number(str(parsed.country_code), phonenumbers.national_significant_number(parsed))
 
 
 def mobile_lengths(code: str) -> set[int]:
@@ -159,11 +174,6 @@ def international_prefixes(digits: str, region: str) -> list[str]:
     pattern = re.compile(_metadata(region).international_prefix or "(?!)")
     beginnings = (digits[:size] for size in range(1, len(digits)))
     return [beginning for beginning in beginnings if pattern.fullmatch(beginning)]
-
-
-@cache
-def _country_codes() -> frozenset[str]:
-    return frozenset(map(str, phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
 
 
 def _metadata(region: str) -> PhoneMetadata:

@@ -5,27 +5,17 @@ one grammar, and completed by the region alone: an international prefix becomes 
 prefix (0 in Germany) is dropped, the country code of the region is added.
 """
 
-import re
-
-import phonenumbers
-
-from smstracker.sms.numbering_plan import (
-    NORTH_AMERICA,
-    Number,
-    has_carrier_codes,
-    split_country_code,
-    trunk_prefix,
-)
+from smstracker.sms import numbering_plan as plan
+from smstracker.sms.countries import join_with_or
+from smstracker.sms.numbering_plan import Number, trunk_prefix
 from smstracker.sms.phone_reading import (
     AmbiguousNumberError,
     TooLongError,
-    join_spellings,
     read_number,
     read_or_none,
     suggest_spellings,
 )
 from smstracker.sms.phone_spelling import (
-    NO_NUMBER,
     SECOND_NUMBER,
     PhoneNumberError,
     PlaceholderError,
@@ -33,27 +23,17 @@ from smstracker.sms.phone_spelling import (
     spell_number,
 )
 
-__all__ = [
-    "NO_NUMBER",
-    "PhoneNumberError",
-    "format_international",
-    "parse_recipient",
-    "spell_recipient",
-    "split_country_code",
-]
-
 
 def parse_recipient(typed: str, region: str) -> str:
     """Return the typed number in E.164. Raises PhoneNumberError, whose text is for the typist."""
     try:
-        return _parse(typed, region)
+        return _parse(typed, region).e164
     except AmbiguousNumberError as ambiguity:
-        raise PhoneNumberError(
-            f"{ambiguity.reason} {_advise_beginning(ambiguity, region)}".strip()
-        ) from None
+        advice = _advise_beginning(ambiguity, region)
+        raise PhoneNumberError(f"{ambiguity.reason} {advice}".strip()) from None
 
 
-def _parse(typed: str, region: str) -> str:
+def _parse(typed: str, region: str) -> Number:
     spelling = spell_recipient(typed, region)
     if _holds_whole_number(spelling.beginnings, spelling, region):
         raise PhoneNumberError(SECOND_NUMBER)
@@ -65,24 +45,15 @@ def _parse(typed: str, region: str) -> str:
         raise
     if not number.is_valid and _holds_whole_number(spelling.parts, spelling, region):
         raise PhoneNumberError(SECOND_NUMBER)
-    return number.e164
+    return number
 
 
 def spell_recipient(typed: str, region: str) -> Spelling:
     """Return the typed digits, of a whole number or its end. Raises PhoneNumberError."""
-    is_north_american = phonenumbers.country_code_for_region(region) == int(NORTH_AMERICA)
     try:
-        return spell_number(typed, accepts_vanity=is_north_american)
+        return spell_number(typed, accepts_vanity=plan.home_code(region) == plan.NORTH_AMERICA)
     except PlaceholderError as error:
         raise _explain_placeholder(error, region) from None
-
-
-def format_international(number: str) -> str:
-    """Format a stored number for people; other texts and channel addresses stay unchanged."""
-    if not re.fullmatch(r"\+[1-9][0-9]{6,14}", number):
-        return number
-    parts = split_country_code(number)
-    return Number(*parts).international if parts else number
 
 
 def _holds_whole_number(parts: tuple[str, ...], spelling: Spelling, region: str) -> bool:
@@ -98,10 +69,8 @@ def _explain_placeholder(error: PlaceholderError, region: str) -> PhoneNumberErr
         numbers = ambiguity.numbers
     except PhoneNumberError:
         return error
-    codes = {phonenumbers.region_code_for_country_code(int(number.code)) for number in numbers}
-    if not any(map(has_carrier_codes, {region, *codes})):
-        return error
-    suggestion = suggest_spellings(*numbers)
+    regions = {region, *(number.main_region for number in numbers)}
+    suggestion = suggest_spellings(numbers) if any(map(plan.has_carrier_codes, regions)) else ""
     return PhoneNumberError(f"{error.meaning} {suggestion}") if suggestion else error
 
 
@@ -109,22 +78,16 @@ def _advise_beginning(ambiguity: AmbiguousNumberError, region: str) -> str:
     """Return what to type instead, naming only spellings that are then accepted."""
     spellings = [text for number in ambiguity.numbers for text in _list_spellings(number, region)]
     trunk = trunk_prefix(region)
-    if spellings:
-        names_trunk = not all(text.startswith("+") for text in spellings)
-    else:
-        names_trunk = (
-            bool(trunk) and read_or_none(read_number, trunk + ambiguity.digits, region) is not None
-        )
+    names_trunk = not all(text.startswith("+") for text in spellings)
+    if trunk and not spellings:
+        names_trunk = read_or_none(read_number, trunk + ambiguity.digits, region) is not None
     start = f"+ and the country code{f', or with {trunk}' if names_trunk else ''}"
-    return f"Begin with {start}{': ' if spellings else ''}{join_spellings(spellings)}."
+    return f"Begin with {start}{': ' if spellings else ''}{join_with_or(spellings)}."
 
 
 def _list_spellings(number: Number, region: str) -> list[str]:
     """Return a number as it may be typed: with +, and with a trunk prefix if people write one."""
     trunk, local = trunk_prefix(region), number.local
     has_trunk = bool(trunk) and number.local_digits.startswith(trunk)
-    try:
-        is_accepted = has_trunk and _parse(local, region) == number.e164
-    except PhoneNumberError:
-        is_accepted = False
+    is_accepted = has_trunk and read_or_none(_parse, local, region) == number
     return [number.international, local] if is_accepted else [number.international]

@@ -10,21 +10,14 @@ from smstracker.sms.typed_text import MixedDigitsError, is_invisible, to_ascii_d
 
 NO_NUMBER = "Who is it for? Type a phone number."
 SECOND_NUMBER = "That looks like more than one number. Type one number alone."
-_NOT_A_NUMBER = "That is not a phone number. Type it like +1 555 867 5310."
-_TOO_LONG = "That is too long for a phone number."
-_EXTENSION = "A text message cannot reach an extension. Leave it out."
 _LETTER_O_TYPED = "There is a letter O in the number. Type a zero if one is meant."
 _LETTERS = "There are letters in the number. Type digits."
 _DECIMAL = "A spreadsheet has turned that number into a decimal. Type its digits alone."
-_SHORTENED = "A spreadsheet has shortened that number and lost digits. Type it in full."
-_PLUS = "The + belongs at the beginning."
-_ESCAPED_PLUS = "That link has %2B in place of the +. Type the number with a +."
-_LINK = "That link holds more than a phone number. Type the number alone."
 
 _CHANNELS = {"whatsapp": "WhatsApp", "rcs": "RCS", "messenger": "Messenger"}
 _CHANNELS |= {"viber": "Viber", "signal": "Signal", "telegram": "Telegram", "line": "LINE"}
 _MAX_LENGTH = 60  # of any spelling: 15 digits and generous separators
-_QUOTES = "\"'`´ʹʺʻʼʽ′″‴〃〝〞〟＂＇❛❜❝❞❟❠\u2e42\u300c\u300d\u300e\u300f\uff62\uff63"
+_QUOTES = "„‚\"'`´ʹʺʻʼʽ′″‴〃〝〞〟＂＇❛❜❝❞❟❠\u2e42\u300c\u300d\u300e\u300f\uff62\uff63"
 # Full-width forms, as East Asian keyboards write them, and what they write for dash and tilde.
 _LIKE_ASCII = {"＋": "+", "．": ".", "（": "(", "）": ")", "／": "/", "−": "-", "ー": "-", "ｰ": "-"}
 _LIKE_ASCII |= {"[": "(", "]": ")", "［": "(", "］": ")"}
@@ -107,29 +100,25 @@ def _trim(typed: str) -> str:
     text = "".join(character for character in typed if not is_invisible(character))
     text = _strip(text)
     if len(text) > _MAX_LENGTH:  # before any pattern looks at it
-        raise PhoneNumberError(_TOO_LONG)
+        raise PhoneNumberError("That is too long for a phone number.")
     scheme = re.match(r"(?:tel|sms):", text, re.I | re.A)
     if scheme is None:
         return text
     text = _strip(text[scheme.end() :])
     if re.fullmatch(r"%2B[0-9 ().\-]+", text, re.I):
-        raise PhoneNumberError(_ESCAPED_PLUS)
+        raise PhoneNumberError("That link has %2B in place of the +. Type the number with a +.")
     if re.search(r"[?=%]", text) and not _EXTENSIONS.search(text):
-        raise PhoneNumberError(_LINK)
+        raise PhoneNumberError("That link holds more than a phone number. Type the number alone.")
     return text
 
 
 def _strip(text: str) -> str:
-    def is_outside(character: str) -> bool:
-        is_quote = character in _QUOTES or unicodedata.category(character) in ("Pi", "Pf")
-        return is_quote or character in "„‚" or character.isspace()
+    return text.strip("".join(filter(_is_quote_or_space, set(text))))
 
-    start, end = 0, len(text)
-    while start < end and is_outside(text[start]):
-        start += 1
-    while start < end and is_outside(text[end - 1]):
-        end -= 1
-    return text[start:end]
+
+def _is_quote_or_space(character: str) -> bool:
+    is_quote = character in _QUOTES or unicodedata.category(character) in ("Pi", "Pf")
+    return is_quote or character.isspace()
 
 
 def _to_ascii(text: str) -> str:
@@ -148,37 +137,31 @@ def _ascii_form(character: str) -> str:
 def _refuse_non_numbers(text: str) -> None:
     if not text:
         raise PhoneNumberError(NO_NUMBER)
-    channel = re.match(r"([A-Za-z][A-Za-z0-9+.-]*)\s*:", text)
-    if channel:
+    if channel := re.match(r"([A-Za-z][A-Za-z0-9+.-]*)\s*:", text):
         name = _CHANNELS.get(channel[1].lower())
         reason = f"This app sends SMS and MMS, not {name}." if name else "That is no phone number."
         raise PhoneNumberError(f"{reason} Type the number without “{channel[1][:20]}:”.")
     if not re.search("[0-9]", text):
-        raise PhoneNumberError(_NOT_A_NUMBER)
+        raise PhoneNumberError("That is not a phone number. Type it like +1 555 867 5310.")
     if _SCIENTIFIC.fullmatch(text):
-        raise PhoneNumberError(_SHORTENED)
+        shortened = "A spreadsheet has shortened that number and lost digits. Type it in full."
+        raise PhoneNumberError(shortened)
     if re.fullmatch(r"\+?[0-9]{7,},[0-9]{1,2}", text):
         raise PhoneNumberError(_DECIMAL)
-    _refuse_placeholder(text)
+    if match := _PLACEHOLDER.fullmatch(text):
+        raise PlaceholderError(match["notation"], _compact(match["before"] + match["after"]))
     if _EXTENSIONS.search(text):
-        raise PhoneNumberError(_EXTENSION)
+        raise PhoneNumberError("A text message cannot reach an extension. Leave it out.")
     if _LINE_ENDS.search(text) or _SECOND_NUMBER_SIGNS.search(text) or text.count("+") > 1:
         raise PhoneNumberError(SECOND_NUMBER)
 
 
-def _refuse_placeholder(text: str) -> None:
-    match = _PLACEHOLDER.fullmatch(text)
-    if match:
-        raise PlaceholderError(match["notation"], _compact(match["before"] + match["after"]))
-
-
 def _refuse_other_characters(text: str) -> None:
-    match = re.search(r"[^+0-9 ().\-/~]", text)
-    if match:
+    if match := re.search(r"[^+0-9 ().\-/~]", text):
         quoted = f": “{match[0]}”" if match[0].isprintable() else ""
         raise PhoneNumberError(f"There is a character that no phone number has{quoted}.")
     if not re.fullmatch(r"[ (]*\+?[^+]*", text):
-        raise PhoneNumberError(_PLUS)
+        raise PhoneNumberError("The + belongs at the beginning.")
 
 
 def _refuse_decimal(text: str) -> None:
@@ -186,11 +169,9 @@ def _refuse_decimal(text: str) -> None:
     before, dot, decimals = re.sub(r"[ ()\-/~]", "", text).rpartition(".")
     if not dot or not decimals.isdecimal():
         return
-    is_only_dot = "." not in before
     is_plain = re.fullmatch(r"\+?[0-9]{7,}", before)
-    if len(decimals) == 1 or (
-        is_only_dot and (len(decimals) == 2 or not decimals.strip("0") or is_plain)
-    ):
+    is_decimal = "." not in before and (len(decimals) == 2 or not decimals.strip("0") or is_plain)
+    if len(decimals) == 1 or is_decimal:
         raise PhoneNumberError(_DECIMAL)
 
 

@@ -19,6 +19,10 @@ _SEPARATORS = {",": ("a comma", "%2C"), ";": ("a semicolon", "%3B")}
 _ILLEGAL = re.compile(r'[<>"\\]')
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.I)
 _PRIVATE_NAMES = re.compile(r"(?:.*\.)?(?:localhost|local|internal|lan|home|corp|home\.arpa)", re.I)
+_BAD_HOST = f"has no valid host name. Compare it with {EXAMPLE}."
+_BAD_PORT = (
+    "has a port that is no number from 1 to 65535. Mostly there is none: leave out “:” and it."
+)
 _PRIVATE = "leads into a private network, where Twilio cannot fetch it. Put it on a public server."
 
 
@@ -47,15 +51,10 @@ def find_address_problem(address: str) -> str | None:
         port = parts.port
     except ValueError as error:
         is_port = "port" in str(error).lower()
-        return _BAD_PORT if is_port else "has no valid host name. Compare it with " + EXAMPLE + "."
+        return _BAD_PORT if is_port else _BAD_HOST
     if port == 0:
         return _BAD_PORT
     return _parts_problem(parts) or _host_problem((parts.hostname or "").removesuffix("."))
-
-
-_BAD_PORT = (
-    "has a port that is no number from 1 to 65535. Mostly there is none: leave out “:” and it."
-)
 
 
 def _spelling_problem(address: str) -> str | None:
@@ -68,15 +67,13 @@ def _spelling_problem(address: str) -> str | None:
         name = unicodedata.name(hidden[0], "a control character").lower()
         code_point = f"U+{ord(hidden[0]):04X}"
         return f"has a character that cannot be seen ({name}, {code_point}). Type it anew."
-    illegal = _ILLEGAL.search(address)
-    if illegal:
+    if illegal := _ILLEGAL.search(address):
         return f"has “{illegal[0]}” in it, which no address can have. Leave it out."
     return None
 
 
 def _joined_problem(address: str) -> str | None:
-    joined = _JOINED.search(address)
-    if joined:
+    if joined := _JOINED.search(address):
         words, code = _SEPARATORS[joined[1]]
         return (
             f"looks like two addresses joined by {words}. Put each on a line of its own; "
@@ -96,8 +93,7 @@ def _scheme_problem(address: str) -> str | None:
             "is a file on your own device. Twilio fetches pictures from the web: "
             "put it on a web server and give its https address."
         )
-    scheme = _SCHEME.match(address)
-    if scheme:
+    if scheme := _SCHEME.match(address):
         return f"must begin with https://, not {scheme[0].lower()}."
     return f"must begin with https://, as in {EXAMPLE}."
 
@@ -131,7 +127,7 @@ def _host_problem(host: str) -> str | None:
     # A number at the end means an IP address, and a valid one was told apart above.
     is_named = len(host) <= MAX_HOST_LENGTH and all(map(_LABEL.fullmatch, labels))
     if not is_named or re.match(r"[0-9]+$|0x", labels[-1], re.I):
-        return f"has no valid host name. Compare it with {EXAMPLE}."
+        return _BAD_HOST
     if len(labels) == 1 or _PRIVATE_NAMES.fullmatch(host):
         return _PRIVATE
     return None
@@ -149,5 +145,5 @@ def _foreign_name_problem(host: str) -> str:
     try:
         name = idna.encode(host, uts46=True).decode()
     except idna.IDNAError:
-        return f"has no valid host name. Compare it with {EXAMPLE}."
+        return _BAD_HOST
     return f"has a host name with letters that Twilio may not know. Write it as {name}."

@@ -103,18 +103,14 @@ _STATE |= {"unknown": State.UNKNOWN, DELETED: State.UNKNOWN, "canceled": State.C
 
 # Label and tone by status word.
 _DISPLAY = dict.fromkeys(RANK, ("Waiting", "neutral"))
+_DISPLAY |= dict.fromkeys(AWAITING_RECEIPT, ("Sent, awaiting receipt", "blue"))
+_DISPLAY |= dict.fromkeys(NEGATIVE, ("Not delivered", "red"))
+_DISPLAY |= dict.fromkeys(NOT_SENT, ("Not sent", "red-outline"))
 _DISPLAY |= {
     OUTBOX: ("Queued here", "neutral"),
     "scheduled": ("Scheduled", "neutral"),
-    "sent": ("Sent, awaiting receipt", "blue"),
-    "partially_delivered": ("Sent, awaiting receipt", "blue"),
     "delivered": ("Delivered", "green"),
     "read": ("Read", "green"),
-    "failed": ("Not delivered", "red"),
-    "undelivered": ("Not delivered", "red"),
-    "refused": ("Not sent", "red-outline"),
-    "unreached": ("Not sent", "red-outline"),
-    "untraced": ("Not sent", "red-outline"),
     "canceled": ("Cancelled", "grey"),
     DELETED: ("Deleted at Twilio", "grey-blue"),
     "unknown": ("Outcome unknown, checking", "amber"),
@@ -213,12 +209,8 @@ class Effect(StrEnum):
 
 def effects(events: Iterable[tuple[str, str | None]]) -> Sequence[Effect]:
     """Return the effect of each (word, error code), in order of receipt."""
-    results: list[Effect] = []
-    earlier_events: list[tuple[str, str | None]] = []
-    for word, code in events:
-        results.append(_effect(word, code, earlier_events))
-        earlier_events.append((word, code))
-    return results
+    history = list(events)
+    return [_effect(*event, history[:index]) for index, event in enumerate(history)]
 
 
 def _effect(

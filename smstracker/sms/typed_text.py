@@ -34,6 +34,4 @@ def to_ascii_digits(text: str) -> str:
     zeros = {ord(character) - int(character) for character in text if character.isdecimal()}
     if len(zeros) > 1:
         raise MixedDigitsError("The digits come from several scripts. Type all of them in one.")
-    return "".join(
-        str(int(character)) if character.isdecimal() else character for character in text
-    )
+    return "".join(str(unicodedata.decimal(character, character)) for character in text)
