@@ -45,10 +45,7 @@ class SignInForm(FlaskForm):
     email = StringField(
         "E-mail address",
         filters=[_strip],
-        validators=[
-            InputRequired("Type your e-mail address."),
-            _require_mail_address,
-        ],
+        validators=[InputRequired("Type your e-mail address."), _require_mail_address],
     )
     next = HiddenField()
 
@@ -63,10 +60,7 @@ class CodeForm(FlaskForm):
 
     code = StringField(
         "Six-digit code",
-        validators=[
-            InputRequired("Type the six digits from the mail."),
-            _normalize_code,
-        ],
+        validators=[InputRequired("Type the six digits from the mail."), _normalize_code],
     )
 
 
