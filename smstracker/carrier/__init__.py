@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app
 from requests.exceptions import RequestException
 from twilio.rest import Client
 from twilio.rest.api.v2010.account import AccountContext
+from twilio.rest.api.v2010.account.message import MessageList
 
 from smstracker.carrier import account_checks
 from smstracker.carrier.account_checks import Account, SenderAbility
@@ -22,11 +23,8 @@ from smstracker.carrier.carrier_message import CarrierMessage, read_carrier_mess
 from smstracker.carrier.errors import (
     API_ERRORS,
     UNREADABLE_ANSWER,
-    CarrierBusyError,
     CarrierError,
     CarrierQueryError,
-    CarrierUnreachableError,
-    NotFoundAtCarrierError,
     OutcomeUnknownError,
     RefusedError,
     create_response_error,
@@ -34,30 +32,12 @@ from smstracker.carrier.errors import (
     query_error,
 )
 from smstracker.carrier.http_client import new_client
-from smstracker.carrier.signatures import Signatures, Signer
+from smstracker.carrier.signatures import Signatures
 from smstracker.settings.addresses import TWILIO_API, is_loopback
 from smstracker.web.waiting_threads import waiting_threads
 
 if TYPE_CHECKING:
     from config import Config
-
-__all__ = [
-    "Account",
-    "Carrier",
-    "CarrierBusyError",
-    "CarrierError",
-    "CarrierIsSlowError",
-    "CarrierMessage",
-    "CarrierQueryError",
-    "CarrierUnreachableError",
-    "NotFoundAtCarrierError",
-    "OutcomeUnknownError",
-    "RefusedError",
-    "SenderAbility",
-    "Signer",
-    "TooManyRequestsError",
-    "current_carrier",
-]
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +48,7 @@ PAGE_SIZE = 1000
 # slow answer would be lost. All attempts must fit into 15 s, hence the short time-outs.
 CONNECTION_OVERRIDES = "#rc=5&rp=ct,rt,5xx&ct=2000&rt=2500"
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -178,59 +159,44 @@ class Carrier:
         self, recipient: str, account_sid: str | None = None
     ) -> Iterator[CarrierMessage]:
         """The messages to a number, newest first, also unsent ones. Raises CarrierQueryError."""
-        messages = self._account(account_sid).messages
-        return _stream_messages(lambda: messages.stream(to=recipient, page_size=PAGE_SIZE))
+        for page in _read_pages(self._account(account_sid).messages, to=recipient):
+            yield from page
 
     def iterate_sent(self, sent_after: datetime) -> Iterator[list[CarrierMessage]]:
         """The account's sent messages, by pages of one request each. Raises CarrierQueryError."""
         # The client appends a Z to an aware datetime without converting it.
-        utc_sent_after = sent_after.astimezone(UTC)
-        messages = self._account(None).messages
-        page = _query(lambda: messages.page(date_sent_after=utc_sent_after, page_size=PAGE_SIZE))
-        while page is not None:
-            yield _read_page(page)
-            page = _query(page.next_page)
+        date_sent_after = sent_after.astimezone(UTC)
+        return _read_pages(self._account(None).messages, date_sent_after=date_sent_after)
 
     def fetch_account(self) -> Account:
         """Fetch our account, which verifies the credentials. Raises CarrierQueryError."""
-        return _query(lambda: account_checks.fetch_account(self._client, self._account_sid))
+        return _query(account_checks.fetch_account, self._client, self._account_sid)
 
     def fetch_sender_ability(self, number: str) -> SenderAbility:
         """Whether we can send from a phone number. Raises CarrierQueryError."""
-        return _query(
-            lambda: account_checks.fetch_sender_ability(self._client, self._account_sid, number)
-        )
+        return _query(account_checks.fetch_sender_ability, self._client, self._account_sid, number)
 
     def require_messaging_service(self, service_sid: str) -> None:
         """Raise NotFoundAtCarrierError if the service does not exist, or CarrierQueryError."""
-        _query(lambda: account_checks.fetch_messaging_service(self._client, service_sid))
+        _query(self._client.messaging.v1.services(service_sid).fetch)
 
     def _account(self, account_sid: str | None) -> AccountContext:
         return self._client.api.v2010.accounts(account_sid or self._account_sid)
 
 
-def _query(request: Callable[[], T]) -> T:
+def _query(request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
-        return request()
+        return request(*args, **kwargs)
     except Exception as error:
         raise query_error(error) from error
 
 
-def _read_page(page: Iterator[Any]) -> list[CarrierMessage]:
-    messages = _query(lambda: [read_carrier_message(resource) for resource in page])
-    return [message for message in messages if message is not None]
-
-
-def _stream_messages(request: Callable[[], Iterator[Any]]) -> Iterator[CarrierMessage]:
+def _read_pages(messages: MessageList, **filters: Any) -> Iterator[list[CarrierMessage]]:
     """The readable messages of a list. Raises CarrierQueryError at a failed page."""
-    resources = _query(request)
-    while True:
-        resource = _query(lambda: next(resources, None))
-        if resource is None:
-            return
-        message = read_carrier_message(resource)
-        if message is not None:
-            yield message
+    page = _query(messages.page, page_size=PAGE_SIZE, **filters)
+    while page is not None:
+        yield list(filter(None, _query(list, map(read_carrier_message, page))))
+        page = _query(page.next_page)
 
 
 def init_app(app: Flask) -> None:
@@ -238,5 +204,4 @@ def init_app(app: Flask) -> None:
 
 
 def current_carrier() -> Carrier:
-    carrier: Carrier = current_app.extensions["carrier"]
-    return carrier
+    return cast(Carrier, current_app.extensions["carrier"])

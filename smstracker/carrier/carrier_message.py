@@ -44,6 +44,7 @@ def read_carrier_message(
     if not isinstance(resource.sid, str) or not resource.sid.isalnum() or len(resource.sid) > 64:
         return None
     price = _parse_micros(resource.price)
+    has_unit = price is not None and resource.price_unit
     return CarrierMessage(
         sid=resource.sid,
         status=str(resource.status)[:64],
@@ -53,9 +54,7 @@ def read_carrier_message(
         body=resource.body if isinstance(resource.body, str) else None,
         segments=_parse_count(resource.num_segments),
         price_micros=price,
-        price_unit=str(resource.price_unit)[:3]
-        if price is not None and resource.price_unit
-        else None,
+        price_unit=str(resource.price_unit)[:3] if has_unit else None,
         created_at=resource.date_created,
         sent_at=resource.date_sent,
         payload={name: getattr(resource, name, None) for name in _PAYLOAD_FIELDS},

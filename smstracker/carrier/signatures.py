@@ -5,31 +5,20 @@ secret determines the hash, so no header can weaken a check. `twilio.request_val
 HMAC; the fields are concatenated here, once for all secrets.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
-from twilio.request_validator import HMAC_SHA1, HMAC_SHA256, RequestValidator
+from twilio.request_validator import HMAC_SHA1 as HMAC_SHA1
+from twilio.request_validator import HMAC_SHA256 as HMAC_SHA256
+from twilio.request_validator import RequestValidator
 from werkzeug.datastructures import MultiDict
 
 if TYPE_CHECKING:
     from config import Config
-
-
-__all__ = [
-    "HMAC_SHA1",
-    "HMAC_SHA256",
-    "SIGNATURE",
-    "SIGNATURE_SETTINGS",
-    "Secret",
-    "SignatureSettings",
-    "Signatures",
-    "Signer",
-    "is_signature",
-    "signed_fields",
-]
 
 Form = MultiDict[str, str]
 PRIMARY, SECONDARY, FORMER, SUBACCOUNT = "primary", "secondary", "former", "subaccount"
@@ -93,9 +82,14 @@ class Signatures:
     """Verifies and makes signatures with the secrets of the settings. Thread safe."""
 
     def __init__(self, config: "Config") -> None:
-        self._account = config.twilio_account_sid
+        self.account_sid = config.twilio_account_sid
         self._own = {
             name: Secret(RequestValidator(token))
+            for name, token in zip((PRIMARY, SECONDARY), config.auth_tokens, strict=False)
+        }
+        # They tell our tokens apart without revealing them: of 128 bits, 32 are too few.
+        self.token_marks = {
+            name: hashlib.sha256(f"callback token {token}".encode()).hexdigest()[:8]
             for name, token in zip((PRIMARY, SECONDARY), config.auth_tokens, strict=False)
         }
         former = config.twilio_auth_token_former
@@ -111,7 +105,7 @@ class Signatures:
 
     def has_token_for(self, account_sid: str | None) -> bool:
         """Whether callbacks of this account can verify."""
-        return account_sid == self._account or account_sid in self._subaccounts
+        return account_sid == self.account_sid or account_sid in self._subaccounts
 
     def may_verify(self, signature: str, settings_header: str | None) -> bool:
         """Whether the signature can verify with some form; checked before the form is read."""
@@ -151,13 +145,13 @@ class Signatures:
         """
         if settings is not None:
             key = self._key(settings)
-            if key is not None and account == self._account:
+            if key is not None and account == self.account_sid:
                 yield Signer(account, SHARED_KEY), key
         elif account in self._subaccounts:
             yield Signer(account, SUBACCOUNT), self._subaccounts[account]
         else:
             for name, secret in self._own.items():
-                yield Signer(self._account, name), secret
+                yield Signer(self.account_sid, name), secret
 
     def _key(self, settings: SignatureSettings) -> Secret | None:
         return self.keys.get(settings.key_id) if settings.algorithm == HMAC_SHA256 else None

@@ -6,7 +6,7 @@ from threading import Event
 
 import click
 
-from smstracker.carrier import CarrierBusyError, CarrierQueryError
+from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError
 from smstracker.commands.message_status import find_message, messages
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db

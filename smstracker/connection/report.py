@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.engine import Connection, Row
 
-from smstracker.carrier.token_marks import token_marks
+from smstracker.carrier import current_carrier
 from smstracker.connection import queries
 from smstracker.connection.refusal_causes import RefusalCause, refusal_causes
 from smstracker.connection.storage_probe import find_storage_problem, known_storage_problem
@@ -172,7 +172,7 @@ def _read_report(connection: Connection, now: datetime) -> ConnectionReport:
 def _rotation(connection: Connection, now: datetime) -> Rotation:
     if settings().demo:  # the simulator signs with a secondary token to show it
         return Rotation.NONE
-    marks = token_marks(settings())
+    marks = current_carrier().signatures.token_marks
     newest = connection.execute(select_newest_callbacks(marks)).all()
     return judge_rotation(marks, [SignedCallback(*row) for row in newest], now)
 

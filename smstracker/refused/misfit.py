@@ -75,15 +75,14 @@ def is_recut(form: MultiDict[str, str], target: str) -> bool:
     today) can drop or replace its error code or carrier's date. SID and status stay those of the
     capture: texts precede them, so another SID would leave the true one in a field that is no text.
     """
-    for names in _FACT_FIELDS:
-        if len({value for name in names for value in form.getlist(name)}) > 1:
-            return True
-    if any(_GLUED_NUMBER.fullmatch(form.get(name, "")) for name in _NUMBER_FIELDS):
-        return True
     fields = sorted(set(form.items(multi=True)))  # as they are signed
-    if any(not FIELD_NAME.fullmatch(name) for name, _ in fields):
-        return True
-    return _is_status_cut(fields) or _has_glued_field(fields, target, read_ids(form)[1])
+    return (
+        any(len({value for name, value in fields if name in names}) > 1 for names in _FACT_FIELDS)
+        or any(_GLUED_NUMBER.fullmatch(form.get(name, "")) for name in _NUMBER_FIELDS)
+        or not all(FIELD_NAME.fullmatch(name) for name, _ in fields)
+        or _is_status_cut(fields)
+        or _has_glued_field(fields, target, read_ids(form)[1])
+    )
 
 
 def _is_status_cut(fields: list[tuple[str, str]]) -> bool:

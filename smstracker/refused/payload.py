@@ -12,20 +12,9 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]-]{0,127}")
 # Fields that tell which webhook it is: their values are kept although it is no status callback.
 _KEPT_FIELDS = (
-    "AccountSid",
-    "ApiVersion",
-    "CallSid",
-    "CallStatus",
-    "ConversationSid",
-    "EventType",
-    "MessageSid",
-    "MessageStatus",
-    "MessagingServiceSid",
-    "NumMedia",
-    "NumSegments",
-    "SmsMessageSid",
-    "SmsSid",
-    "SmsStatus",
+    *("AccountSid", "ApiVersion", "CallSid", "CallStatus", "ConversationSid", "EventType"),
+    *("MessageSid", "MessageStatus", "MessagingServiceSid", "NumMedia", "NumSegments"),
+    *("SmsMessageSid", "SmsSid", "SmsStatus"),
 )
 _KEPT_VALUE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}|[0-9]{1,4}|[0-9]{4}-[0-9]{2}-[0-9]{2}")
 

@@ -9,14 +9,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 from werkzeug.datastructures import MultiDict
 
-from smstracker.carrier.signatures import (
-    DEFAULT_PORTS,
-    HMAC_SHA1,
-    HMAC_SHA256,
-    Secret,
-    is_signature,
-    signed_fields,
-)
+from smstracker.carrier.signatures import DEFAULT_PORTS, Secret, is_signature, signed_fields
 from smstracker.refused.request import RefusedRequest
 
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?")
@@ -58,18 +51,18 @@ def find_variant(
 ) -> Variant | None:
     """The simplest variant that the signature fits; `usual_secrets` count as no change."""
     signature = request.signature or ""
-    if not any(is_signature(signature, algorithm) for algorithm in (HMAC_SHA1, HMAC_SHA256)):
-        return None
     secret_choices = [
         Choice("", name, int(name not in usual_secrets))
         for name, secret in secrets.items()
         if is_signature(signature, secret.algorithm)
     ]
+    if not secret_choices:
+        return None
     choices = product(
-        list(_bases(request, base_url)),
-        list(_paths(request.target)),
-        list(_queries(request.target)),
-        list(_forms(request.form)),
+        _bases(request, base_url),
+        _paths(request.target),
+        _queries(request.target),
+        _forms(request.form),
         secret_choices,
     )
     characters_left = MAX_HASHED_CHARACTERS
@@ -108,7 +101,8 @@ def _bases(request: RefusedRequest, configured_base: str) -> Iterator[Choice]:
         for candidate_scheme in (scheme, "http" if scheme == "https" else "https"):
             default_port = str(DEFAULT_PORTS[candidate_scheme])
             for candidate_port in (candidate_own_port, own_port, "", default_port):
-                base = _address(candidate_scheme, host, candidate_port)
+                port = f":{candidate_port}" if candidate_port else ""
+                base = f"{candidate_scheme}://{host}{port}"
                 changes = (candidate_scheme != scheme) + (host != own_host)
                 changes += (candidate_port or default_port) != (own_port or default_port)
                 if base not in bases:
@@ -116,10 +110,6 @@ def _bases(request: RefusedRequest, configured_base: str) -> Iterator[Choice]:
                     # Named without the default port, although some sign it.
                     name = base.removesuffix(f":{default_port}")
                     yield Choice(base, name, changes)
-
-
-def _address(scheme: str, host: str, port: str) -> str:
-    return f"{scheme}://{host}:{port}" if port else f"{scheme}://{host}"
 
 
 def _host_and_port(netloc: str) -> tuple[str, str] | None:
@@ -144,25 +134,24 @@ def _queries(target: str) -> Iterator[Choice]:
         return
     yield Choice("", "query added", 1)
     queries = {query}
-    for variant, name in (*_reorder(query), *_reencode(query)):
-        if variant not in queries:
-            queries.add(variant)
-            yield Choice(f"?{variant}", name, 1)
+    for name, variants in ((REORDERED, _reorder(query)), (REENCODED, _reencode(query))):
+        for variant in variants:
+            if variant not in queries:
+                queries.add(variant)
+                yield Choice(f"?{variant}", name, 1)
 
 
-def _reorder(query: str) -> Iterator[tuple[str, str]]:
+def _reorder(query: str) -> Iterator[str]:
     parts = query.split("&")
-    orders: Iterator[tuple[str, ...]] = iter((tuple(sorted(parts)), tuple(reversed(parts))))
-    for order in permutations(parts) if len(parts) <= MAX_PERMUTED_PARAMETERS else orders:
-        yield "&".join(order), REORDERED
+    is_short = len(parts) <= MAX_PERMUTED_PARAMETERS
+    return map("&".join, permutations(parts) if is_short else (sorted(parts), parts[::-1]))
 
 
-def _reencode(query: str) -> Iterator[tuple[str, str]]:
+def _reencode(query: str) -> list[str]:
     """Other escapes of the same parameters, from which a proxy may have made this query."""
     rewritten = {rewrite(query) for rewrite in _REWRITES}
     rewritten_twice = {rewrite(once) for once in sorted(rewritten) for rewrite in _REWRITES}
-    for variant in sorted(rewritten | rewritten_twice):
-        yield variant, REENCODED
+    return sorted(rewritten | rewritten_twice)
 
 
 def _rewrite_parts(rewrite: Callable[[str], str]) -> Callable[[str], str]:

@@ -1,17 +1,25 @@
 """Read a verified callback into a status update. Its keys vary and grow without notice."""
 
 import re
+import uuid
 from dataclasses import dataclass
 
 from werkzeug.datastructures import MultiDict
 
-from smstracker.carrier import Signer
+from smstracker.carrier.signatures import Signer
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.misfit import find_misfit
 from smstracker.refused.payload import read_ids, truncate_for_column
 from smstracker.sms.status import Source
 
 _CODE = re.compile(r"[0-9]+")
+
+
+def parse_uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
