@@ -29,9 +29,7 @@ EXTRA_MAILS_TO_ADDRESS = 100
 IPV6_NETWORK_SHARES = ((64, 1), (56, 2), (48, 4))
 
 # A client as proxies write it: with a port, IPv6 in brackets, both in quotes.
-_CLIENT_ADDRESS = re.compile(
-    r'"?(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]"]*))(?::[^:\]"]*)?"?'
-)
+_ADDRESS = re.compile(r'"?(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]"]*))(?::[^:\]"]*)?"?')
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -42,7 +40,7 @@ def parse_client(text: str | None) -> IPAddress | None:
     None for a name without an address, such as "unknown" or an obfuscated "_hidden" (RFC 7239).
     """
     text = (text or "").strip()
-    match = _CLIENT_ADDRESS.fullmatch(text)
+    match = _ADDRESS.fullmatch(text)
     address_text = (match["bracketed"] or match["plain"] or "") if match else text
     try:
         address = ip_address(address_text.partition("%")[0])

@@ -82,11 +82,8 @@ def _logging_errors(app: Flask, event: str) -> Iterator[None]:
 def _send_token(session: MailSession, mail_request: MailRequest) -> None:
     token = SignInToken.issue(mail_request.email, mail_request.browser, mail_request.next_path)
     db.session.commit()
-    link = external_url("auth.link", token=token.token)
-    text = render_template(
-        "mail/sign_in.txt", link=link, code=token.code, mail_request=mail_request
-    )
-    code = token.code
+    link, code = external_url("auth.link", token=token.token), token.code
+    text = render_template("mail/sign_in.txt", link=link, code=code, mail_request=mail_request)
     subject = f"{code} is your smstracker sign-in code" if code else "Your smstracker sign-in link"
     try:
         session.send(mail_request.email, subject, text)

@@ -64,13 +64,11 @@ class Carrier:
     """Client for Twilio, one for a process. Thread safe."""
 
     def __init__(self, config: "Config") -> None:
-        client = new_client()
+        http = new_client()
         if is_loopback(urlsplit(config.twilio_api_base_url).hostname or ""):
             # Requests to this machine must not go to a proxy of the environment.
-            client.session.trust_env = False
-        self._client = Client(
-            config.twilio_account_sid, config.twilio_auth_token, http_client=client
-        )
+            http.session.trust_env = False
+        self._client = Client(config.twilio_account_sid, config.twilio_auth_token, http_client=http)
         # Set both: the client reads them from the environment and rewrites any host by them.
         self._client.edge, self._client.region = config.twilio_edge, config.twilio_region
         self._client.api.base_url = config.twilio_api_base_url
@@ -155,11 +153,9 @@ class Carrier:
             raise CarrierQueryError(UNREADABLE_ANSWER)
         return message
 
-    def list_by_recipient(
-        self, recipient: str, account_sid: str | None = None
-    ) -> Iterator[CarrierMessage]:
+    def list_by_recipient(self, number: str, account_sid: str | None) -> Iterator[CarrierMessage]:
         """The messages to a number, newest first, also unsent ones. Raises CarrierQueryError."""
-        for page in _read_pages(self._account(account_sid).messages, to=recipient):
+        for page in _read_pages(self._account(account_sid).messages, to=number):
             yield from page
 
     def iterate_sent(self, sent_after: datetime) -> Iterator[list[CarrierMessage]]:

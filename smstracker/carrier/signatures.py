@@ -8,7 +8,7 @@ HMAC; the fields are concatenated here, once for all secrets.
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
@@ -70,12 +70,12 @@ class SignatureSettings:
 class Secret:
     """A token or key, with its hash algorithm."""
 
-    validator: RequestValidator
+    value: str = field(repr=False)
     algorithm: str = HMAC_SHA1
 
     def sign(self, text: str) -> str:
         """Sign a text. Raises UnicodeEncodeError for a lone surrogate."""
-        return str(self.validator.compute_signature(text, {}, self.algorithm))
+        return str(RequestValidator(self.value).compute_signature(text, {}, self.algorithm))
 
 
 class Signatures:
@@ -83,25 +83,15 @@ class Signatures:
 
     def __init__(self, config: "Config") -> None:
         self.account_sid = config.twilio_account_sid
-        self._own = {
-            name: Secret(RequestValidator(token))
-            for name, token in zip((PRIMARY, SECONDARY), config.auth_tokens, strict=False)
-        }
-        # They tell our tokens apart without revealing them: of 128 bits, 32 are too few.
-        self.token_marks = {
-            name: hashlib.sha256(f"callback token {token}".encode()).hexdigest()[:8]
-            for name, token in zip((PRIMARY, SECONDARY), config.auth_tokens, strict=False)
-        }
+        tokens = dict(zip((PRIMARY, SECONDARY), config.auth_tokens, strict=False))
+        self._own = {name: Secret(token) for name, token in tokens.items()}
+        self.token_marks = {name: _mark(token) for name, token in tokens.items()}
         former = config.twilio_auth_token_former
-        self._former = {FORMER: Secret(RequestValidator(former))} if former else {}
-        self._subaccounts = {
-            account: Secret(RequestValidator(token))
-            for account, token in config.twilio_subaccount_tokens.items()
-        }
-        self.keys = {
-            key_id: Secret(RequestValidator(secret), HMAC_SHA256)
-            for key_id, secret in config.twilio_webhook_keys.items()
-        }
+        self._former = {FORMER: Secret(former)} if former else {}
+        subaccount_tokens = config.twilio_subaccount_tokens.items()
+        self._subaccounts = {account: Secret(token) for account, token in subaccount_tokens}
+        keys = config.twilio_webhook_keys.items()
+        self.keys = {key_id: Secret(value, HMAC_SHA256) for key_id, value in keys}
 
     def has_token_for(self, account_sid: str | None) -> bool:
         """Whether callbacks of this account can verify."""
@@ -156,9 +146,7 @@ class Signatures:
     def _key(self, settings: SignatureSettings) -> Secret | None:
         return self.keys.get(settings.key_id) if settings.algorithm == HMAC_SHA256 else None
 
-    def sign_headers(
-        self, url: str, form: dict[str, str], key_id: str | None = None
-    ) -> dict[str, str]:
+    def sign_headers(self, url: str, form: dict[str, str], key_id: str | None) -> dict[str, str]:
         """The signature headers of a callback, by the Auth Token or one of our shared keys."""
         text = url + signed_fields(MultiDict(form))
         if key_id is None:
@@ -172,6 +160,11 @@ class Signatures:
         if account_sid in self._subaccounts:
             return {SUBACCOUNT: self._subaccounts[account_sid]} | own
         return own
+
+
+def _mark(token: str) -> str:
+    """Tell tokens apart without revealing them: 32 bits of a hash are too few to find one."""
+    return hashlib.sha256(f"callback token {token}".encode()).hexdigest()[:8]
 
 
 def is_signature(signature: str, algorithm: str) -> bool:

@@ -15,9 +15,9 @@ from smstracker.carrier.signatures import (
     is_signature,
 )
 from smstracker.refused import sentences
-from smstracker.refused.misfit import VERIFIED, Refusal, find_misfit
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.signature_variants import Variant, find_variant
+from smstracker.refused.status_callback import VERIFIED, Refusal, find_misfit
 from smstracker.settings.addresses import is_loopback
 from smstracker.settings.twilio import ACCOUNT_SID, KEY_ID
 
@@ -118,7 +118,7 @@ def _explain_token(request: RefusedRequest, base_url: str, signatures: Signature
     if ACCOUNT_SID.fullmatch(account):
         sentence = sentences.UNKNOWN_ACCOUNT.format(account=account)
         return Diagnosis(sentence, "TWILIO_SUBACCOUNT_TOKENS")
-    return Diagnosis(sentences.SIGNED_BY_STRANGER)
+    return Diagnosis(sentences.SIGNED_BY_OTHER)
 
 
 def _explain_shared_key(
@@ -158,7 +158,7 @@ def _explain_variant(variant: Variant, base_url: str, usual_secrets: tuple[str, 
         conditions.append(sentences.TOKENS[variant.token])
     if variant.token not in usual_secrets:
         is_former = variant.token == FORMER
-        fix, setting = sentences.SET_SECONDARY if is_former else sentences.REMOVE_SUBACCOUNT
+        fix, setting = sentences.SET_SECONDARY if is_former else sentences.REMOVE_ACCOUNT
         fixes.append(fix)
     names = filter(None, (variant.path, variant.query, variant.fields))
     differences = [sentences.DIFFERENCES[name] for name in names]

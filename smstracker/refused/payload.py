@@ -1,6 +1,7 @@
 """Read the body of a callback: its form, its ids, and what may be kept of it."""
 
 import re
+import uuid
 from collections.abc import Iterator
 from io import BytesIO
 from urllib.parse import unquote_plus, urlencode
@@ -24,6 +25,13 @@ def read_ids(form: MultiDict[str, str]) -> tuple[str, str, str]:
     sid = form.get("MessageSid") or form.get("SmsSid") or ""
     status = form.get("MessageStatus") or form.get("SmsStatus") or ""
     return form.get("AccountSid", ""), sid, status
+
+
+def parse_uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
 
 
 def find_ids(body: bytes) -> tuple[str, str, str]:

@@ -24,9 +24,9 @@ from smstracker.models import RefusedCallback
 from smstracker.models.callback_store import store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
-from smstracker.refused.misfit import Refusal
+from smstracker.refused.payload import parse_uuid
 from smstracker.refused.request import RefusedRequest
-from smstracker.refused.status_callback import VerifiedCallback, parse_uuid, read_callback
+from smstracker.refused.status_callback import Refusal, VerifiedCallback, read_callback
 
 log = logging.getLogger(__name__)
 

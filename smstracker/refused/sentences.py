@@ -4,9 +4,9 @@ They group refusals: none holds a number, a SID of a message, a path or a token.
 """
 
 from smstracker.carrier.signatures import FORMER, PRIMARY, SECONDARY, SIGNATURE, SIGNATURE_SETTINGS
-from smstracker.refused.misfit import Refusal
 from smstracker.refused.request import MAX_TARGET_LENGTH
 from smstracker.refused.signature_variants import REENCODED, REORDERED
+from smstracker.refused.status_callback import Refusal
 from smstracker.webhooks.body import MAX_KEPT_BYTES
 
 _REASONS = {
@@ -81,11 +81,9 @@ UNKNOWN_ACCOUNT = (
     "It names account {account}, which is not TWILIO_ACCOUNT_SID: if it is your subaccount, "
     "add its token to TWILIO_SUBACCOUNT_TOKENS."
 )
-SIGNED_BY_STRANGER = (
-    "None of your tokens signed it: it is from another account, or not from Twilio."
-)
+SIGNED_BY_OTHER = "None of your tokens signed it: it is from another account, or not from Twilio."
 SIGNED_BY_NONE = (
-    SIGNED_BY_STRANGER + " If callbacks are missing, compare {setting} with the Twilio Console."
+    SIGNED_BY_OTHER + " If callbacks are missing, compare {setting} with the Twilio Console."
 )
 FOR_BASE = "for {signed_base}, but PUBLIC_BASE_URL is {base}"
 SET_BASE = "set PUBLIC_BASE_URL to {signed_base}, or correct the address at Twilio"
@@ -108,11 +106,9 @@ TOKENS = {
 }
 KEYS_SETTING = "TWILIO_WEBHOOK_KEYS"
 SETTINGS_HEADER = f"the header {SIGNATURE_SETTINGS}"
-PROXY_DROPS_HEADER = (
-    f"but {SETTINGS_HEADER} is missing: a proxy drops it; let the proxy pass it on."
-)
-HEADER_DROPPED = f"Its signature is as long as a shared key's, {PROXY_DROPS_HEADER}"
-VALID_WITHOUT_HEADER = f"Valid with the shared key {{key}}, {PROXY_DROPS_HEADER}"
+HEADER_MISSING = f"but {SETTINGS_HEADER} is missing: a proxy drops it; let the proxy pass it on."
+HEADER_DROPPED = f"Its signature is as long as a shared key's, {HEADER_MISSING}"
+VALID_WITHOUT_HEADER = f"Valid with the shared key {{key}}, {HEADER_MISSING}"
 HEADER_UNREADABLE = (
     f"The header {SIGNATURE_SETTINGS} names no key: it is not from Twilio, or a proxy cuts it."
 )
@@ -144,7 +140,4 @@ SET_SECONDARY = (
     "set TWILIO_AUTH_TOKEN_SECONDARY to it until Twilio stops signing with it",
     "TWILIO_AUTH_TOKEN_SECONDARY",
 )
-REMOVE_SUBACCOUNT = (
-    "remove this account from TWILIO_SUBACCOUNT_TOKENS",
-    "TWILIO_SUBACCOUNT_TOKENS",
-)
+REMOVE_ACCOUNT = ("remove this account from TWILIO_SUBACCOUNT_TOKENS", "TWILIO_SUBACCOUNT_TOKENS")

@@ -36,9 +36,7 @@ PIECE_BYTES = 65536
 TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FILE_LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
-FILE_LIMIT_REASON = (
-    "an idle connection ends for each new one: raise the limit of open files (ulimit -n)"
-)
+FILE_ADVICE = "an idle connection ends for each new one: raise the limit of open files (ulimit -n)"
 # How the server's warnings begin that anybody can cause with each request, and how many a minute
 # are written.
 BAD_REQUEST_PREFIXES = ("Invalid request", "Error handling request", "Socket error")
@@ -145,10 +143,8 @@ class DeadlineWorker(ThreadWorker):
         super().init_process()
 
     def _may_log(self, record: logging.LogRecord) -> bool:
-        return (
-            not str(record.msg).startswith(BAD_REQUEST_PREFIXES)
-            or self._bad_request_throttle.take()
-        )
+        is_bad_request = str(record.msg).startswith(BAD_REQUEST_PREFIXES)
+        return not is_bad_request or self._bad_request_throttle.take()
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -281,7 +277,7 @@ class DeadlineWorker(ThreadWorker):
         self._make_room()
         self._file_limit_throttle.suppressed_count()
         if self._file_limit_throttle.take():
-            log.error("too_many_open_files", extra={"reason": FILE_LIMIT_REASON})
+            log.error("too_many_open_files", extra={"reason": FILE_ADVICE})
 
     def _evict(self, conn: TConn) -> None:
         """End a connection whose peer is too slow, with a 408 if part of a request has arrived."""

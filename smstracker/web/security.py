@@ -112,12 +112,12 @@ def init_app(app: Flask) -> None:
     config: Config = app.config["SETTINGS"]
     own_host = _use_own_host(app.wsgi_app, config.public_base_url)
     app.wsgi_app = own_host  # type: ignore[method-assign, assignment]
-    if config.trusted_proxies:
-        proxies = config.trusted_proxies
+    if proxies := config.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
 
     app.before_request(_refuse_cut_body)
 
+    @app.after_request
     def harden(response: Response) -> Response:
         response.headers.extend(HEADERS)
         if config.is_https:
@@ -125,5 +125,3 @@ def init_app(app: Flask) -> None:
         # Static files have one of their own.
         response.headers.setdefault("Cache-Control", "no-store")
         return response
-
-    app.after_request(harden)

@@ -76,17 +76,15 @@ class TimeRange:
         return f"{first} to {last} ({self.zone})"
 
 
-def read_period(
-    arguments: Mapping[str, str], now: datetime, default: str | None = None
-) -> TimeRange:
+def read_period(args: Mapping[str, str], now: datetime, default: str | None = None) -> TimeRange:
     """The range in the arguments of a URL. Raises TimeRangeError.
 
     Days alone mean a custom range, so that a form works without naming it.
     """
-    zone, unknown_zone = _parse_zone(arguments.get("zone", ""))
+    zone, unknown_zone = _parse_zone(args.get("zone", ""))
     in_zone = partial(TimeRange, zone=zone, unknown_zone=unknown_zone)
-    days = [arguments.get(end, "").strip() for end in ("from", "to")]
-    name = arguments.get("period") or (CUSTOM if any(days) else default)
+    days = [args.get(end, "").strip() for end in ("from", "to")]
+    name = args.get("period") or (CUSTOM if any(days) else default)
     if name in PERIODS:
         return in_zone(name, since=now - PERIODS[name][0])
     if name in (None, "all"):

@@ -7,11 +7,10 @@ from typing import cast
 from flask import Flask, current_app, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
 from smstracker.logs import set_log_event, suppress_log_line
-from smstracker.refused.misfit import Refusal
 from smstracker.refused.request import RefusedRequest, read_refused_request
+from smstracker.refused.status_callback import Refusal
 from smstracker.webhooks.throttle import LogThrottle, TokenBucket
 from smstracker.webhooks.writer import current_writer
 
@@ -42,7 +41,7 @@ class Quarantine:
         Any other failure leaves it refused but not kept.
         """
         try:
-            refused = read_refused_request(reason, current_carrier().signatures.has_token_for)
+            refused = read_refused_request(reason)
             try:
                 return self._store(refused)
             except SQLAlchemyError as error:

@@ -15,10 +15,9 @@ from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.database.problems import log_reason
 from smstracker.extensions import settings
 from smstracker.logs import set_log_event
-from smstracker.refused.misfit import Refusal, find_misfit
-from smstracker.refused.payload import FORM_TYPE, read_form
+from smstracker.refused.payload import FORM_TYPE, parse_uuid, read_form
 from smstracker.refused.request import raw_target
-from smstracker.refused.status_callback import VerifiedCallback, parse_uuid, read_callback
+from smstracker.refused.status_callback import Refusal, VerifiedCallback, find_misfit, read_callback
 from smstracker.view_marks import ViewMark
 from smstracker.web.request_framing import MAX_BODY_BYTES
 from smstracker.webhooks.body import read_beginning, read_callback_body

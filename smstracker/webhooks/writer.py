@@ -162,7 +162,10 @@ class CallbackWriter:
         if len(_callbacks(group)) > 1:
             self._busy_at = time.monotonic()
         try:
-            self._move_to_queues(group, self._find_queued_sids())
+            with self._lock:
+                # As they are now: queues end meanwhile, and a callback belongs to one side.
+                queued_sids = frozenset(self._queues)
+            self._move_to_queues(group, queued_sids)
             self._commit_around_locks(engine, group)
         except UNAVAILABLE as error:
             # Later arrivals would wait as long again.
@@ -251,11 +254,6 @@ class CallbackWriter:
             counts.accepted += 1
         counts.last_accepted_at = now if counts.accepted else None
         CallbackTally.add(connection, self._process, counts, now)
-
-    def _find_queued_sids(self) -> frozenset[str]:
-        """As they are at one moment: lines end meanwhile, and a callback belongs to one side."""
-        with self._lock:
-            return frozenset(self._queues)
 
     def _move_to_queues(self, group: Group, sids: Collection[str | None]) -> None:
         """Move the callbacks of the messages `sids` from the group to their queues."""
@@ -350,9 +348,8 @@ def _settle(group: Group, error: BaseException | None = None) -> None:
 
 def init_app(app: Flask) -> None:
     settings = app.config["SETTINGS"]
-    app.extensions["callback_writer"] = CallbackWriter(
-        settings.refused_callbacks_kept, settings.web_threads
-    )
+    writer = CallbackWriter(settings.refused_callbacks_kept, settings.web_threads)
+    app.extensions["callback_writer"] = writer
 
 
 def current_writer() -> CallbackWriter:
