@@ -5,7 +5,7 @@ A create call gives a `CarrierMessage` or raises one of three `CarrierError`s.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -17,20 +17,8 @@ from twilio.rest import Client
 from twilio.rest.api.v2010.account import AccountContext
 from twilio.rest.api.v2010.account.message import MessageList
 
-from smstracker.carrier import account_checks
-from smstracker.carrier.account_checks import Account, SenderAbility
+from smstracker.carrier import account_checks, errors
 from smstracker.carrier.carrier_message import CarrierMessage, read_carrier_message
-from smstracker.carrier.errors import (
-    API_ERRORS,
-    UNREADABLE_ANSWER,
-    CarrierError,
-    CarrierQueryError,
-    OutcomeUnknownError,
-    RefusedError,
-    create_response_error,
-    create_transport_error,
-    query_error,
-)
 from smstracker.carrier.http_client import new_client
 from smstracker.carrier.signatures import Signatures
 from smstracker.settings.addresses import TWILIO_API, is_loopback
@@ -84,17 +72,15 @@ class Carrier:
 
         Raises TooManyRequestsError.
         """
-        if not self._slots.acquire(blocking=False):
-            raise CarrierIsSlowError
-        thread_counter = waiting_threads()
-        if not thread_counter.enter():
-            self._slots.release()
-            raise TooManyRequestsError
-        try:
+        with ExitStack() as stack:
+            if not self._slots.acquire(blocking=False):
+                raise CarrierIsSlowError
+            stack.callback(self._slots.release)
+            thread_counter = waiting_threads()
+            if not thread_counter.enter():
+                raise TooManyRequestsError
+            stack.callback(thread_counter.leave)
             yield
-        finally:
-            thread_counter.leave()
-            self._slots.release()
 
     def send(
         self,
@@ -121,28 +107,28 @@ class Carrier:
         callback = {"status_callback": status_callback + CONNECTION_OVERRIDES}
         try:
             return self._create(parameters | callback, callback_requested=True)
-        except RefusedError as error:
+        except errors.RefusedError as error:
             if error.code != str(INVALID_CALLBACK_URL):
                 raise
         log.warning("callback_url_refused")
         try:
             return self._create(parameters, callback_requested=False)
-        except CarrierError as error:
+        except errors.CarrierError as error:
             error.callback_requested = False
             raise
 
     def _create(self, parameters: dict[str, Any], callback_requested: bool) -> CarrierMessage:
         try:
             resource = self._client.messages.create(**parameters)
-        except API_ERRORS as error:
-            raise create_response_error(error.status, error.code) from error
+        except errors.API_ERRORS as error:
+            raise errors.create_response_error(error.status, error.code) from error
         except (RequestException, UnicodeEncodeError) as error:
-            raise create_transport_error(error) from error
+            raise errors.create_transport_error(error) from error
         except Exception as error:  # an unreadable answer may still mean "created"
-            raise OutcomeUnknownError({"error": type(error).__name__}) from error
+            raise errors.OutcomeUnknownError({"error": type(error).__name__}) from error
         message = read_carrier_message(resource, callback_requested)
         if message is None:
-            raise OutcomeUnknownError({"error": "no SID in the answer"})
+            raise errors.OutcomeUnknownError({"error": "no SID in the answer"})
         return message
 
     def fetch(self, sid: str, account_sid: str | None = None) -> CarrierMessage:
@@ -150,7 +136,7 @@ class Carrier:
         resource = self._account(account_sid).messages(sid)
         message = _query(lambda: read_carrier_message(resource.fetch()))
         if message is None or message.sid != sid:
-            raise CarrierQueryError(UNREADABLE_ANSWER)
+            raise errors.CarrierQueryError(errors.UNREADABLE_ANSWER)
         return message
 
     def list_by_recipient(self, number: str, account_sid: str | None) -> Iterator[CarrierMessage]:
@@ -164,11 +150,11 @@ class Carrier:
         date_sent_after = sent_after.astimezone(UTC)
         return _read_pages(self._account(None).messages, date_sent_after=date_sent_after)
 
-    def fetch_account(self) -> Account:
+    def fetch_account(self) -> account_checks.Account:
         """Fetch our account, which verifies the credentials. Raises CarrierQueryError."""
         return _query(account_checks.fetch_account, self._client, self._account_sid)
 
-    def fetch_sender_ability(self, number: str) -> SenderAbility:
+    def fetch_sender_ability(self, number: str) -> account_checks.SenderAbility:
         """Whether we can send from a phone number. Raises CarrierQueryError."""
         return _query(account_checks.fetch_sender_ability, self._client, self._account_sid, number)
 
@@ -184,7 +170,7 @@ def _query(request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
         return request(*args, **kwargs)
     except Exception as error:
-        raise query_error(error) from error
+        raise errors.query_error(error) from error
 
 
 def _read_pages(messages: MessageList, **filters: Any) -> Iterator[list[CarrierMessage]]:

@@ -12,7 +12,6 @@ _PAYLOAD_FIELDS = (
     *("sid", "status", "num_segments", "num_media", "direction", "api_version"),
     *("error_code", "error_message", "price", "price_unit", "messaging_service_sid"),
 )
-MICROS_PER_UNIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ def _parse_count(number: object) -> int | None:
 def _parse_micros(price: object) -> int | None:
     """Convert a price, which Twilio gives as a negative decimal string."""
     try:
-        micros = int(-Decimal(str(price)) * MICROS_PER_UNIT) if price is not None else None
+        micros = int(-Decimal(str(price)) * 1_000_000) if price is not None else None
     except (ArithmeticError, ValueError):
         return None
     return micros if micros is not None and abs(micros) < 2**62 else None

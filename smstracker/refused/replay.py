@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 # Beyond this the worker explains them later: explaining takes a hundred times as long as verifying.
 MAX_EXPLAINED = 50
-NOT_EXPLAINED = "Not explained yet."
 MAX_FORECAST = 1_000  # refusals
 MAX_FORECAST_SECONDS = 0.5
 BATCH_SIZE = 100  # refusals a transaction, which keeps callbacks waiting
@@ -113,7 +112,7 @@ def forecast(connection: Connection) -> ReplayForecast:
 
 def still_refused(ids: Sequence[int] | None) -> list[tuple[str, int]]:
     """Count what is still refused of `ids` (None: of all) by diagnosis, most frequent first."""
-    reason = func.coalesce(RefusedCallback.diagnosis, NOT_EXPLAINED)
+    reason = func.coalesce(RefusedCallback.diagnosis, "Not explained yet.")
     waiting = RefusedCallback.select_unapplied(ids).order_by(None)
     counted = select(reason, func.count()).where(RefusedCallback.id.in_(waiting)).group_by(reason)
     rows = db.session.execute(counted.order_by(func.count().desc(), reason)).all()

@@ -44,27 +44,20 @@ class Variant:
 
 
 def find_variant(
-    request: RefusedRequest,
-    base_url: str,
-    secrets: Mapping[str, Secret],
-    usual_secrets: tuple[str, ...],
+    request: RefusedRequest, base_url: str, secrets: Mapping[str, Secret], usual: tuple[str, ...]
 ) -> Variant | None:
-    """The simplest variant that the signature fits; `usual_secrets` count as no change."""
+    """The simplest variant that the signature fits; the `usual` secrets count as no change."""
     signature = request.signature or ""
     secret_choices = [
-        Choice("", name, int(name not in usual_secrets))
+        Choice("", name, int(name not in usual))
         for name, secret in secrets.items()
         if is_signature(signature, secret.algorithm)
     ]
     if not secret_choices:
         return None
-    choices = product(
-        _bases(request, base_url),
-        _paths(request.target),
-        _queries(request.target),
-        _forms(request.form),
-        secret_choices,
-    )
+    target, form = request.target, request.form
+    text_choices = (_bases(request, base_url), _paths(target), _queries(target), _forms(form))
+    choices = product(*text_choices, secret_choices)
     characters_left = MAX_HASHED_CHARACTERS
     for parts in sorted(filter(_is_likely, choices), key=_rank):
         text = "".join(part.text for part in parts)
@@ -190,7 +183,6 @@ def _forms(form: MultiDict[str, str]) -> Iterator[Choice]:
     without_empty = "".join(name + value for name, value in fields if value)
     trimmed = "".join(name + value.strip() for name, value in fields)
     yield Choice(signed, "", 0)
-    if without_empty != signed:
-        yield Choice(without_empty, "empty fields added", 1)
-    if trimmed != signed:
-        yield Choice(trimmed, "values padded", 1)
+    for text, name in ((without_empty, "empty fields added"), (trimmed, "values padded")):
+        if text != signed:
+            yield Choice(text, name, 1)
