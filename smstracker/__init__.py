@@ -24,7 +24,7 @@ from smstracker.settings.files import ROOT
 from smstracker.web import error_pages, security, waiting_threads
 from smstracker.web.health import bp as health
 from smstracker.webhooks import quarantine, writer
-from smstracker.webhooks.probe import bp as webhooks
+from smstracker.webhooks.views import bp as webhooks
 
 __all__ = ["create_app"]
 

@@ -8,7 +8,7 @@ import time
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from types import TracebackType
+from os.path import basename
 
 from flask import Flask, Response, g, request
 
@@ -43,7 +43,11 @@ class JsonFormatter(logging.Formatter):
             # The id would be that of the last request of this thread.
             line |= {"event": "server_warning", "reason": reason, "request_id": None}
         if record.exc_info and record.exc_info[0]:
-            line |= _describe_error(record.exc_info[0], record.exc_info[2])
+            frames = traceback.extract_tb(record.exc_info[2])[-12:]
+            line["error"] = record.exc_info[0].__name__
+            line["trace"] = [
+                f"{basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames
+            ]
         return json.dumps({name: value for name, value in line.items() if value is not None})
 
     @staticmethod
@@ -52,16 +56,6 @@ class JsonFormatter(logging.Formatter):
         if record.name.startswith("smstracker."):
             return str(record.msg)
         return record.getMessage() if record.levelno < logging.WARNING else FOREIGN_WARNING
-
-
-def _describe_error(
-    error_type: type[BaseException], traceback_: TracebackType | None
-) -> dict[str, object]:
-    frames = traceback.extract_tb(traceback_)[-12:]
-    locations = [
-        f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames
-    ]
-    return {"error": error_type.__name__, "trace": locations}
 
 
 def configure(level: int = logging.INFO) -> None:

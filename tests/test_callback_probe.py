@@ -15,7 +15,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from smstracker.doctor.callback_probe import Obstacle, _explain_redirect, find_obstacle
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
-from smstracker.webhooks.probe import compute_proof
+from smstracker.webhooks.views import compute_proof
 from tests.serving import QuietRequestHandler, free_port
 from tests.signing import ACCOUNT_SID, SECONDARY, call_back, signature
 

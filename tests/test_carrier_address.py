@@ -7,7 +7,8 @@ import pytest
 import responses
 from flask import Flask
 
-from smstracker.carrier import CarrierQueryError, current_carrier
+from smstracker.carrier import current_carrier
+from smstracker.carrier.errors import CarrierQueryError
 from smstracker.settings.addresses import TWILIO_API
 from tests.clients import Person
 from tests.signing import sid

@@ -15,9 +15,9 @@ from smstracker.carrier.signatures import Secret, Signatures
 from smstracker.extensions import db
 from smstracker.refused import stored_diagnosis
 from smstracker.refused.diagnosis import explain
-from smstracker.refused.misfit import Refusal
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.signature_variants import MAX_HASHED_CHARACTERS
+from smstracker.refused.status_callback import Refusal
 from smstracker.refused.stored_diagnosis import diagnose_pending
 from tests.live_settings import settings
 from tests.refused_callbacks import STRANGER, refused_rows

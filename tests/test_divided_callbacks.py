@@ -13,7 +13,7 @@ from werkzeug.datastructures import MultiDict
 
 from smstracker.carrier.signatures import Signer, signed_fields
 from smstracker.models.events import StatusUpdate
-from smstracker.refused import misfit
+from smstracker.refused import status_callback
 from smstracker.refused.status_callback import VerifiedCallback, read_callback
 from tests.clients import Person
 from tests.refused_callbacks import explained, refused_rows, stored_events
@@ -126,7 +126,7 @@ def test_callback_that_was_refused_for_words_in_its_text_is_applied_by_a_replay(
 
     message = alice.has_message(twilio_sid=sid(1))
     with monkeypatch.context() as former:
-        former.setattr(misfit, "is_recut", lambda *_: True)
+        former.setattr(status_callback, "is_recut", lambda *_: True)
         form = fields(sid(1), "sent", Body="From+4915123456789")
         assert call_back(client, form, callback_path(message)).status_code == 400
     with app.app_context():

@@ -11,8 +11,8 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.refused import replay
-from smstracker.refused.misfit import Refusal
 from smstracker.refused.replay import ReplayForecast, forecast, is_applicable
+from smstracker.refused.status_callback import Refusal
 from tests.refused_callbacks import refusal
 from tests.signing import STATUS_PATH, fields, sid, signature
 

@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 
-from smstracker.carrier import CarrierQueryError
+from smstracker.carrier.errors import CarrierQueryError
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, RateLimit

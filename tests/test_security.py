@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from smstracker import logs
 from smstracker.auth import views as auth_views
-from smstracker.auth.sign_in_limits import client_key, parse_client
+from smstracker.auth.sign_in_limits import network_shares, parse_client
 from smstracker.extensions import db
 from smstracker.models import Message
 from tests.clients import Client, Person, hidden
@@ -150,7 +150,7 @@ def test_bad_host_header_breaks_nothing(client: FlaskClient, host: str) -> None:
     ],
 )
 def test_limits_count_clients(address: str, counted_as: str) -> None:
-    assert client_key(parse_client(address)) == counted_as
+    assert network_shares(parse_client(address))[0] == (counted_as, 1)
 
 
 def test_warnings_of_others_are_logged_without_what_they_quote(

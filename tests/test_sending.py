@@ -24,8 +24,12 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
-from smstracker.carrier import CarrierUnreachableError, OutcomeUnknownError, http_client
-from smstracker.carrier.errors import create_transport_error
+from smstracker.carrier import http_client
+from smstracker.carrier.errors import (
+    CarrierUnreachableError,
+    OutcomeUnknownError,
+    create_transport_error,
+)
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages import sending

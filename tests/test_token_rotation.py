@@ -7,7 +7,7 @@ import pytest
 import time_machine
 from flask import Flask
 
-from smstracker.carrier.token_marks import token_marks
+from smstracker.carrier.signatures import Signatures
 from smstracker.clock import utcnow
 from smstracker.connection.report import build_report
 from smstracker.connection.summary import SummaryKind, summarize
@@ -69,10 +69,10 @@ def test_rotation_without_a_secondary_token_is_none() -> None:
 
 
 def test_mark_tells_tokens_apart_and_is_no_part_of_them() -> None:
-    marks = token_marks(settings())
-    swapped = token_marks(
+    marks = Signatures(settings()).token_marks
+    swapped = Signatures(
         settings(TWILIO_AUTH_TOKEN=SECONDARY, TWILIO_AUTH_TOKEN_SECONDARY=PRIMARY)
-    )
+    ).token_marks
     assert marks == {"primary": swapped["secondary"], "secondary": swapped["primary"]}
     assert not any(mark in PRIMARY + SECONDARY for mark in marks.values())
 

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import MultiDict
 
-from smstracker.carrier import Signer
+from smstracker.carrier.signatures import Signer
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.models.callback_store import StoredCallback

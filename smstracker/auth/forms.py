@@ -11,10 +11,6 @@ from smstracker.settings.mail_addresses import MailAddressError, normalize_email
 from smstracker.sms.typed_text import MixedDigitsError, is_invisible, to_ascii_digits
 
 
-def _strip(value: str | None) -> str | None:
-    return value.strip() if value else value
-
-
 def _require_mail_address(_form: FlaskForm, field: Field) -> None:
     try:
         normalize_email(field.data)
@@ -44,11 +40,8 @@ class SignInForm(FlaskForm):
 
     email = StringField(
         "E-mail address",
-        filters=[_strip],
-        validators=[
-            InputRequired("Type your e-mail address."),
-            _require_mail_address,
-        ],
+        filters=[lambda value: value and value.strip()],
+        validators=[InputRequired("Type your e-mail address."), _require_mail_address],
     )
     next = HiddenField()
 
@@ -63,10 +56,7 @@ class CodeForm(FlaskForm):
 
     code = StringField(
         "Six-digit code",
-        validators=[
-            InputRequired("Type the six digits from the mail."),
-            _normalize_code,
-        ],
+        validators=[InputRequired("Type the six digits from the mail."), _normalize_code],
     )
 
 

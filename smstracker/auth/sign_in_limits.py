@@ -29,9 +29,7 @@ EXTRA_MAILS_TO_ADDRESS = 100
 IPV6_NETWORK_SHARES = ((64, 1), (56, 2), (48, 4))
 
 # A client as proxies write it: with a port, IPv6 in brackets, both in quotes.
-_CLIENT_ADDRESS = re.compile(
-    r'"?(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]"]*))(?::[^:\]"]*)?"?'
-)
+_ADDRESS = re.compile(r'"?(?:\[(?P<bracketed>[^\]]*)\]|(?P<plain>[^:\[\]"]*))(?::[^:\]"]*)?"?')
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -42,7 +40,7 @@ def parse_client(text: str | None) -> IPAddress | None:
     None for a name without an address, such as "unknown" or an obfuscated "_hidden" (RFC 7239).
     """
     text = (text or "").strip()
-    match = _CLIENT_ADDRESS.fullmatch(text)
+    match = _ADDRESS.fullmatch(text)
     address_text = (match["bracketed"] or match["plain"] or "") if match else text
     try:
         address = ip_address(address_text.partition("%")[0])
@@ -51,20 +49,18 @@ def parse_client(text: str | None) -> IPAddress | None:
     return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
 
 
-def client_key(address: IPAddress | None) -> str:
-    """The key of a client in limits; of IPv6 its /64, the least that a customer has."""
-    return _network_shares(address)[0][0]
-
-
 def network_key(address: IPAddress | None) -> str:
     """The key of the largest network that one customer may own: a /48, or a /24 of IPv4."""
     if isinstance(address, IPv4Address) and not address.is_loopback:
         return f"{int(address) >> 8:06x}/24"
-    return _network_shares(address)[-1][0]
+    return network_shares(address)[-1][0]
 
 
-def _network_shares(address: IPAddress | None) -> list[tuple[str, int]]:
-    """The keys of a client and the networks around it, each with its multiple of the limit."""
+def network_shares(address: IPAddress | None) -> list[tuple[str, int]]:
+    """The keys of a client and the networks around it, each with its multiple of the limit.
+
+    The client itself comes first: of IPv6 its /64, the least that a customer has.
+    """
     if address is None:
         return [("unknown", 1)]
     if isinstance(address, IPv6Address) and not address.is_loopback:
@@ -82,9 +78,8 @@ def count_mail(email: str, client: IPAddress | None) -> timedelta | None:
     """
     address_hash = hashlib.sha256(email.encode()).hexdigest()
     client_rules = _client_rules(address_hash, client)
-    wait = _count_or_wait(
-        [*client_rules, RateLimitRule(f"sign-in/address/{address_hash}", MAILS_TO_ADDRESS)]
-    )
+    address_rule = RateLimitRule(f"sign-in/address/{address_hash}", MAILS_TO_ADDRESS)
+    wait = _count_or_wait([*client_rules, address_rule])
     if wait is None:
         return None
     extra_rules = (
@@ -97,7 +92,7 @@ def count_mail(email: str, client: IPAddress | None) -> timedelta | None:
 
 def _client_rules(address_hash: str, client: IPAddress | None) -> list[RateLimitRule]:
     rules = []
-    for key, times in _network_shares(client):
+    for key, times in network_shares(client):
         rules.append(RateLimitRule(f"sign-in/client/{key}", MAILS_OF_CLIENT * times))
         max_mails = MAILS_OF_CLIENT_TO_ADDRESS * times
         rules.append(RateLimitRule(f"sign-in/client-address/{key}/{address_hash}", max_mails))
@@ -112,9 +107,8 @@ def _count_or_wait(rules: list[RateLimitRule]) -> timedelta | None:
         return wait
     with db.engine.connect() as connection:
         RateLimit.hit(connection, rules)
-        wait = RateLimit.retry_after(
-            connection, rules, own_hits=1
-        )  # other requests may have been counted
+        # Other requests may have been counted.
+        wait = RateLimit.retry_after(connection, rules, own_hits=1)
         if wait is None:
             RateLimit.purge(connection, utcnow())
             connection.commit()

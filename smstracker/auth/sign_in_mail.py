@@ -1,6 +1,8 @@
 """Background tasks of the sign-in mail: the look-up of the address, and the sending."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -36,57 +38,52 @@ def look_up_address(app: Flask, mail_request: MailRequest) -> None:
 
     It does not use the mail server, so requests without a mail delay nobody's mail.
     """
-    try:
-        with app.app_context():
-            if not may_sign_in(mail_request.email):
-                log.info("sign_in_not_allowed")
-                return
-            is_newcomer = db.session.scalar(User.select_by_email(mail_request.email)) is None
-            current_mailer().threads.send(
-                partial(_send, app, mail_request),
-                mail_request.email,
-                mail_request.network,
-                is_newcomer,
-            )
-    except Exception:
-        log.exception("sign_in_mail_failed")
+    with _logging_errors(app, "sign_in_mail_failed"):
+        if not may_sign_in(mail_request.email):
+            log.info("sign_in_not_allowed")
+            return
+        is_newcomer = db.session.scalar(User.select_by_email(mail_request.email)) is None
+        send = partial(_send, app, mail_request)
+        current_mailer().threads.send(send, mail_request.email, mail_request.network, is_newcomer)
 
 
 def check_mail_server(app: Flask) -> None:
     """Record whether the mail server accepts mail, for all requests alike; logs all errors."""
-    try:
-        with app.app_context():
-            problem = None
-            try:
-                current_mailer().check()
-            except MailError as error:
-                problem = str(error)
-                log.error("mail_failed", extra={"reason": problem})
-            MailHealth.record_server(problem)
-            db.session.commit()
-    except Exception:
-        log.exception("mail_check_failed")
+    with _logging_errors(app, "mail_check_failed"):
+        problem = None
+        try:
+            current_mailer().check()
+        except MailError as error:
+            problem = str(error)
+            log.error("mail_failed", extra={"reason": problem})
+        MailHealth.record_server(problem)
+        db.session.commit()
 
 
 def _send(app: Flask, mail_request: MailRequest) -> None:
     """Send the mail; errors are only logged, as a page with them would show who gets a mail."""
+    with _logging_errors(app, "sign_in_mail_failed"):
+        try:
+            with current_mailer().connect() as deliver:
+                _send_token(deliver, mail_request)
+        except MailError as error:
+            log.error("mail_failed", extra={"reason": str(error)})
+
+
+@contextmanager
+def _logging_errors(app: Flask, event: str) -> Iterator[None]:
     try:
-        with app.app_context(), current_mailer().connect() as deliver:
-            _send_token(deliver, mail_request)
-    except MailError as error:
-        log.error("mail_failed", extra={"reason": str(error)})
+        with app.app_context():
+            yield
     except Exception:
-        log.exception("sign_in_mail_failed")
+        log.exception(event)
 
 
 def _send_token(deliver: Deliver, mail_request: MailRequest) -> None:
     token = SignInToken.issue(mail_request.email, mail_request.browser, mail_request.next_path)
     db.session.commit()
-    link = external_url("auth.link", token=token.token)
-    text = render_template(
-        "mail/sign_in.txt", link=link, code=token.code, mail_request=mail_request
-    )
-    code = token.code
+    link, code = external_url("auth.link", token=token.token), token.code
+    text = render_template("mail/sign_in.txt", link=link, code=code, mail_request=mail_request)
     subject = f"{code} is your smstracker sign-in code" if code else "Your smstracker sign-in link"
     try:
         deliver(current_mailer().compose(mail_request.email, subject, text))

@@ -29,8 +29,7 @@ bp = Blueprint("auth", __name__, url_prefix="/auth")
 @bp.errorhandler(CSRFError)
 def stale_form(_error: CSRFError) -> ResponseReturnValue:
     """Show a form whose CSRF token expired again, as it was filled in."""
-    answer = stale_form_answer()
-    return answer() if answer else _stale_sign_in()
+    return (stale_form_answer() or _stale_sign_in)()
 
 
 def _stale_sign_in() -> ResponseReturnValue:
@@ -167,10 +166,8 @@ def _start_session(token: SignInToken | None) -> ResponseReturnValue | None:
 
 
 def _code_page(form: CodeForm, is_stale: bool = False) -> str:
-    mail_is_down = MailHealth.latest().has_server_problem
-    return render_template(
-        "auth/code.html", form=form, is_stale=is_stale, mail_is_down=mail_is_down
-    )
+    is_down = MailHealth.latest().has_server_problem
+    return render_template("auth/code.html", form=form, is_stale=is_stale, mail_is_down=is_down)
 
 
 def _wrong_code_error(tries_left: int) -> str:

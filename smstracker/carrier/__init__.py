@@ -5,59 +5,27 @@ A create call gives a `CarrierMessage` or raises one of three `CarrierError`s.
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app
 from requests.exceptions import RequestException
 from twilio.rest import Client
 from twilio.rest.api.v2010.account import AccountContext
+from twilio.rest.api.v2010.account.message import MessageList
 
-from smstracker.carrier import account_checks
-from smstracker.carrier.account_checks import Account, SenderAbility
+from smstracker.carrier import account_checks, errors
 from smstracker.carrier.carrier_message import CarrierMessage, read_carrier_message
-from smstracker.carrier.errors import (
-    API_ERRORS,
-    UNREADABLE_ANSWER,
-    CarrierBusyError,
-    CarrierError,
-    CarrierQueryError,
-    CarrierUnreachableError,
-    NotFoundAtCarrierError,
-    OutcomeUnknownError,
-    RefusedError,
-    create_response_error,
-    create_transport_error,
-    query_error,
-)
 from smstracker.carrier.http_client import new_client
-from smstracker.carrier.signatures import Signatures, Signer
+from smstracker.carrier.signatures import Signatures
 from smstracker.settings.addresses import TWILIO_API, is_loopback
 from smstracker.web.waiting_threads import waiting_threads
 
 if TYPE_CHECKING:
     from config import Config
-
-__all__ = [
-    "Account",
-    "Carrier",
-    "CarrierBusyError",
-    "CarrierError",
-    "CarrierIsSlowError",
-    "CarrierMessage",
-    "CarrierQueryError",
-    "CarrierUnreachableError",
-    "NotFoundAtCarrierError",
-    "OutcomeUnknownError",
-    "RefusedError",
-    "SenderAbility",
-    "Signer",
-    "TooManyRequestsError",
-    "current_carrier",
-]
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +36,7 @@ PAGE_SIZE = 1000
 # slow answer would be lost. All attempts must fit into 15 s, hence the short time-outs.
 CONNECTION_OVERRIDES = "#rc=5&rp=ct,rt,5xx&ct=2000&rt=2500"
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -83,13 +52,11 @@ class Carrier:
     """Client for Twilio, one for a process. Thread safe."""
 
     def __init__(self, config: "Config") -> None:
-        client = new_client()
+        http = new_client()
         if is_loopback(urlsplit(config.twilio_api_base_url).hostname or ""):
             # Requests to this machine must not go to a proxy of the environment.
-            client.session.trust_env = False
-        self._client = Client(
-            config.twilio_account_sid, config.twilio_auth_token, http_client=client
-        )
+            http.session.trust_env = False
+        self._client = Client(config.twilio_account_sid, config.twilio_auth_token, http_client=http)
         # Set both: the client reads them from the environment and rewrites any host by them.
         self._client.edge, self._client.region = config.twilio_edge, config.twilio_region
         self._client.api.base_url = config.twilio_api_base_url
@@ -105,17 +72,15 @@ class Carrier:
 
         Raises TooManyRequestsError.
         """
-        if not self._slots.acquire(blocking=False):
-            raise CarrierIsSlowError
-        thread_counter = waiting_threads()
-        if not thread_counter.enter():
-            self._slots.release()
-            raise TooManyRequestsError
-        try:
+        with ExitStack() as stack:
+            if not self._slots.acquire(blocking=False):
+                raise CarrierIsSlowError
+            stack.callback(self._slots.release)
+            thread_counter = waiting_threads()
+            if not thread_counter.enter():
+                raise TooManyRequestsError
+            stack.callback(thread_counter.leave)
             yield
-        finally:
-            thread_counter.leave()
-            self._slots.release()
 
     def send(
         self,
@@ -142,28 +107,28 @@ class Carrier:
         callback = {"status_callback": status_callback + CONNECTION_OVERRIDES}
         try:
             return self._create(parameters | callback, callback_requested=True)
-        except RefusedError as error:
+        except errors.RefusedError as error:
             if error.code != str(INVALID_CALLBACK_URL):
                 raise
         log.warning("callback_url_refused")
         try:
             return self._create(parameters, callback_requested=False)
-        except CarrierError as error:
+        except errors.CarrierError as error:
             error.callback_requested = False
             raise
 
     def _create(self, parameters: dict[str, Any], callback_requested: bool) -> CarrierMessage:
         try:
             resource = self._client.messages.create(**parameters)
-        except API_ERRORS as error:
-            raise create_response_error(error.status, error.code) from error
+        except errors.API_ERRORS as error:
+            raise errors.create_response_error(error.status, error.code) from error
         except (RequestException, UnicodeEncodeError) as error:
-            raise create_transport_error(error) from error
+            raise errors.create_transport_error(error) from error
         except Exception as error:  # an unreadable answer may still mean "created"
-            raise OutcomeUnknownError({"error": type(error).__name__}) from error
+            raise errors.OutcomeUnknownError({"error": type(error).__name__}) from error
         message = read_carrier_message(resource, callback_requested)
         if message is None:
-            raise OutcomeUnknownError({"error": "no SID in the answer"})
+            raise errors.OutcomeUnknownError({"error": "no SID in the answer"})
         return message
 
     def fetch(self, sid: str, account_sid: str | None = None) -> CarrierMessage:
@@ -171,66 +136,49 @@ class Carrier:
         resource = self._account(account_sid).messages(sid)
         message = _query(lambda: read_carrier_message(resource.fetch()))
         if message is None or message.sid != sid:
-            raise CarrierQueryError(UNREADABLE_ANSWER)
+            raise errors.CarrierQueryError(errors.UNREADABLE_ANSWER)
         return message
 
-    def list_by_recipient(
-        self, recipient: str, account_sid: str | None = None
-    ) -> Iterator[CarrierMessage]:
+    def list_by_recipient(self, number: str, account_sid: str | None) -> Iterator[CarrierMessage]:
         """The messages to a number, newest first, also unsent ones. Raises CarrierQueryError."""
-        messages = self._account(account_sid).messages
-        return _stream_messages(lambda: messages.stream(to=recipient, page_size=PAGE_SIZE))
+        for page in _read_pages(self._account(account_sid).messages, to=number):
+            yield from page
 
     def iterate_sent(self, sent_after: datetime) -> Iterator[list[CarrierMessage]]:
         """The account's sent messages, by pages of one request each. Raises CarrierQueryError."""
         # The client appends a Z to an aware datetime without converting it.
-        utc_sent_after = sent_after.astimezone(UTC)
-        messages = self._account(None).messages
-        page = _query(lambda: messages.page(date_sent_after=utc_sent_after, page_size=PAGE_SIZE))
-        while page is not None:
-            yield _read_page(page)
-            page = _query(page.next_page)
+        date_sent_after = sent_after.astimezone(UTC)
+        return _read_pages(self._account(None).messages, date_sent_after=date_sent_after)
 
-    def fetch_account(self) -> Account:
+    def fetch_account(self) -> account_checks.Account:
         """Fetch our account, which verifies the credentials. Raises CarrierQueryError."""
-        return _query(lambda: account_checks.fetch_account(self._client, self._account_sid))
+        return _query(account_checks.fetch_account, self._client, self._account_sid)
 
-    def fetch_sender_ability(self, number: str) -> SenderAbility:
+    def fetch_sender_ability(self, number: str) -> account_checks.SenderAbility:
         """Whether we can send from a phone number. Raises CarrierQueryError."""
-        return _query(
-            lambda: account_checks.fetch_sender_ability(self._client, self._account_sid, number)
-        )
+        return _query(account_checks.fetch_sender_ability, self._client, self._account_sid, number)
 
     def require_messaging_service(self, service_sid: str) -> None:
         """Raise NotFoundAtCarrierError if the service does not exist, or CarrierQueryError."""
-        _query(lambda: account_checks.fetch_messaging_service(self._client, service_sid))
+        _query(self._client.messaging.v1.services(service_sid).fetch)
 
     def _account(self, account_sid: str | None) -> AccountContext:
         return self._client.api.v2010.accounts(account_sid or self._account_sid)
 
 
-def _query(request: Callable[[], T]) -> T:
+def _query(request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
-        return request()
+        return request(*args, **kwargs)
     except Exception as error:
-        raise query_error(error) from error
+        raise errors.query_error(error) from error
 
 
-def _read_page(page: Iterator[Any]) -> list[CarrierMessage]:
-    messages = _query(lambda: [read_carrier_message(resource) for resource in page])
-    return [message for message in messages if message is not None]
-
-
-def _stream_messages(request: Callable[[], Iterator[Any]]) -> Iterator[CarrierMessage]:
+def _read_pages(messages: MessageList, **filters: Any) -> Iterator[list[CarrierMessage]]:
     """The readable messages of a list. Raises CarrierQueryError at a failed page."""
-    resources = _query(request)
-    while True:
-        resource = _query(lambda: next(resources, None))
-        if resource is None:
-            return
-        message = read_carrier_message(resource)
-        if message is not None:
-            yield message
+    page = _query(messages.page, page_size=PAGE_SIZE, **filters)
+    while page is not None:
+        yield list(filter(None, _query(list, map(read_carrier_message, page))))
+        page = _query(page.next_page)
 
 
 def init_app(app: Flask) -> None:
@@ -238,5 +186,4 @@ def init_app(app: Flask) -> None:
 
 
 def current_carrier() -> Carrier:
-    carrier: Carrier = current_app.extensions["carrier"]
-    return carrier
+    return cast(Carrier, current_app.extensions["carrier"])

@@ -55,16 +55,6 @@ def fetch_sender_ability(client: Client, account_sid: str, number: str) -> Sende
     numbers = client.api.v2010.accounts(account_sid).incoming_phone_numbers
     for owned_number in numbers.list(phone_number=number, limit=1):
         if owned_number.phone_number == number:
-            capabilities = owned_number.capabilities
-            sms = (
-                capabilities.get("sms")
-                if isinstance(capabilities, dict)
-                else getattr(capabilities, "sms", None)
-            )
-            return SenderAbility.SENDS if sms else SenderAbility.NO_SMS
+            capabilities = owned_number.capabilities or {}
+            return SenderAbility.SENDS if capabilities.get("sms") else SenderAbility.NO_SMS
     return SenderAbility.NOT_OURS
-
-
-def fetch_messaging_service(client: Client, service_sid: str) -> None:
-    """Raise the client's error if the Messaging Service does not exist."""
-    client.messaging.v1.services(service_sid).fetch()

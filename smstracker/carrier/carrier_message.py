@@ -12,7 +12,6 @@ _PAYLOAD_FIELDS = (
     *("sid", "status", "num_segments", "num_media", "direction", "api_version"),
     *("error_code", "error_message", "price", "price_unit", "messaging_service_sid"),
 )
-MICROS_PER_UNIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,7 @@ def read_carrier_message(
     if not isinstance(resource.sid, str) or not resource.sid.isalnum() or len(resource.sid) > 64:
         return None
     price = _parse_micros(resource.price)
+    has_unit = price is not None and resource.price_unit
     return CarrierMessage(
         sid=resource.sid,
         status=str(resource.status)[:64],
@@ -53,9 +53,7 @@ def read_carrier_message(
         body=resource.body if isinstance(resource.body, str) else None,
         segments=_parse_count(resource.num_segments),
         price_micros=price,
-        price_unit=str(resource.price_unit)[:3]
-        if price is not None and resource.price_unit
-        else None,
+        price_unit=str(resource.price_unit)[:3] if has_unit else None,
         created_at=resource.date_created,
         sent_at=resource.date_sent,
         payload={name: getattr(resource, name, None) for name in _PAYLOAD_FIELDS},
@@ -70,7 +68,7 @@ def _parse_count(number: object) -> int | None:
 def _parse_micros(price: object) -> int | None:
     """Convert a price, which Twilio gives as a negative decimal string."""
     try:
-        micros = int(-Decimal(str(price)) * MICROS_PER_UNIT) if price is not None else None
+        micros = int(-Decimal(str(price)) * 1_000_000) if price is not None else None
     except (ArithmeticError, ValueError):
         return None
     return micros if micros is not None and abs(micros) < 2**62 else None

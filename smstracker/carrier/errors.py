@@ -1,21 +1,11 @@
 """Errors of requests to Twilio, and their mapping from the client's errors."""
 
-from collections.abc import Iterator
 from ssl import SSLCertVerificationError
 from typing import Any
 
-from requests.exceptions import (
-    InvalidHeader,
-    InvalidSchema,
-    InvalidURL,
-    MissingSchema,
-    RequestException,
-)
-from twilio.base.exceptions import (
-    TwilioException,
-    TwilioRestException,
-    TwilioServiceException,
-)
+from requests import RequestException
+from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
+from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 # The client raises one of two unrelated classes.
@@ -83,7 +73,7 @@ def create_response_error(http_status: int, code: int | None) -> CarrierError:
 
 def create_transport_error(error: RequestException | UnicodeEncodeError) -> CarrierError:
     """The error of a create call without a response."""
-    causes = list(_iterate_causes(error))
+    causes = _list_causes(error)
     payload = {"error": type(causes[-1]).__name__}
     is_encoded = not isinstance(error, _ENCODE_ERRORS)
     if not is_encoded or any(isinstance(cause, _CONNECT_ERRORS) for cause in causes):
@@ -91,7 +81,7 @@ def create_transport_error(error: RequestException | UnicodeEncodeError) -> Carr
     return OutcomeUnknownError(payload)
 
 
-def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
+def _list_causes(error: BaseException) -> list[BaseException]:
     """An error and its causes, which requests and urllib3 keep in different places."""
     causes: list[BaseException] = []
     pending: list[object] = [error]
@@ -101,7 +91,7 @@ def _iterate_causes(error: BaseException) -> Iterator[BaseException]:
             causes.append(candidate)
             pending += [*candidate.args, getattr(candidate, "reason", None)]
             pending += [candidate.__cause__, candidate.__context__]
-    yield from causes
+    return causes
 
 
 def query_error(error: Exception) -> CarrierQueryError:

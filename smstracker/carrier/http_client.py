@@ -13,7 +13,6 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 READ_TIMEOUT = 10.0  # seconds to connect, and between two packets of the answer
 RESPONSE_TIMEOUT = 20.0  # seconds from the request to the end of the answer
-POOL_SIZE = 32
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -82,5 +81,5 @@ def _use_deadline_pools(manager: Any) -> None:
 def new_client() -> TwilioHttpClient:
     client = TwilioHttpClient(timeout=READ_TIMEOUT)
     for scheme in ("http://", "https://"):
-        client.session.mount(scheme, _Adapter(pool_maxsize=POOL_SIZE))
+        client.session.mount(scheme, _Adapter(pool_maxsize=32))
     return client

@@ -5,31 +5,20 @@ secret determines the hash, so no header can weaken a check. `twilio.request_val
 HMAC; the fields are concatenated here, once for all secrets.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
-from twilio.request_validator import HMAC_SHA1, HMAC_SHA256, RequestValidator
+from twilio.request_validator import HMAC_SHA1 as HMAC_SHA1
+from twilio.request_validator import HMAC_SHA256 as HMAC_SHA256
+from twilio.request_validator import RequestValidator
 from werkzeug.datastructures import MultiDict
 
 if TYPE_CHECKING:
     from config import Config
-
-
-__all__ = [
-    "HMAC_SHA1",
-    "HMAC_SHA256",
-    "SIGNATURE",
-    "SIGNATURE_SETTINGS",
-    "Secret",
-    "SignatureSettings",
-    "Signatures",
-    "Signer",
-    "is_signature",
-    "signed_fields",
-]
 
 Form = MultiDict[str, str]
 PRIMARY, SECONDARY, FORMER, SUBACCOUNT = "primary", "secondary", "former", "subaccount"
@@ -81,37 +70,32 @@ class SignatureSettings:
 class Secret:
     """A token or key, with its hash algorithm."""
 
-    validator: RequestValidator
+    value: str = field(repr=False)
     algorithm: str = HMAC_SHA1
 
     def sign(self, text: str) -> str:
         """Sign a text. Raises UnicodeEncodeError for a lone surrogate."""
-        return str(self.validator.compute_signature(text, {}, self.algorithm))
+        return str(RequestValidator(self.value).compute_signature(text, {}, self.algorithm))
 
 
 class Signatures:
     """Verifies and makes signatures with the secrets of the settings. Thread safe."""
 
     def __init__(self, config: "Config") -> None:
-        self._account = config.twilio_account_sid
-        self._own = {
-            name: Secret(RequestValidator(token))
-            for name, token in zip((PRIMARY, SECONDARY), config.auth_tokens, strict=False)
-        }
+        self.account_sid = config.twilio_account_sid
+        tokens = dict(zip((PRIMARY, SECONDARY), config.auth_tokens, strict=False))
+        self._own = {name: Secret(token) for name, token in tokens.items()}
+        self.token_marks = {name: _mark(token) for name, token in tokens.items()}
         former = config.twilio_auth_token_former
-        self._former = {FORMER: Secret(RequestValidator(former))} if former else {}
-        self._subaccounts = {
-            account: Secret(RequestValidator(token))
-            for account, token in config.twilio_subaccount_tokens.items()
-        }
-        self.keys = {
-            key_id: Secret(RequestValidator(secret), HMAC_SHA256)
-            for key_id, secret in config.twilio_webhook_keys.items()
-        }
+        self._former = {FORMER: Secret(former)} if former else {}
+        subaccount_tokens = config.twilio_subaccount_tokens.items()
+        self._subaccounts = {account: Secret(token) for account, token in subaccount_tokens}
+        keys = config.twilio_webhook_keys.items()
+        self.keys = {key_id: Secret(value, HMAC_SHA256) for key_id, value in keys}
 
     def has_token_for(self, account_sid: str | None) -> bool:
         """Whether callbacks of this account can verify."""
-        return account_sid == self._account or account_sid in self._subaccounts
+        return account_sid == self.account_sid or account_sid in self._subaccounts
 
     def may_verify(self, signature: str, settings_header: str | None) -> bool:
         """Whether the signature can verify with some form; checked before the form is read."""
@@ -151,20 +135,18 @@ class Signatures:
         """
         if settings is not None:
             key = self._key(settings)
-            if key is not None and account == self._account:
+            if key is not None and account == self.account_sid:
                 yield Signer(account, SHARED_KEY), key
         elif account in self._subaccounts:
             yield Signer(account, SUBACCOUNT), self._subaccounts[account]
         else:
             for name, secret in self._own.items():
-                yield Signer(self._account, name), secret
+                yield Signer(self.account_sid, name), secret
 
     def _key(self, settings: SignatureSettings) -> Secret | None:
         return self.keys.get(settings.key_id) if settings.algorithm == HMAC_SHA256 else None
 
-    def sign_headers(
-        self, url: str, form: dict[str, str], key_id: str | None = None
-    ) -> dict[str, str]:
+    def sign_headers(self, url: str, form: dict[str, str], key_id: str | None) -> dict[str, str]:
         """The signature headers of a callback, by the Auth Token or one of our shared keys."""
         text = url + signed_fields(MultiDict(form))
         if key_id is None:
@@ -178,6 +160,11 @@ class Signatures:
         if account_sid in self._subaccounts:
             return {SUBACCOUNT: self._subaccounts[account_sid]} | own
         return own
+
+
+def _mark(token: str) -> str:
+    """Tell tokens apart without revealing them: 32 bits of a hash are too few to find one."""
+    return hashlib.sha256(f"callback token {token}".encode()).hexdigest()[:8]
 
 
 def is_signature(signature: str, algorithm: str) -> bool:

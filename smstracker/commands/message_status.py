@@ -9,7 +9,7 @@ from threading import Event
 import click
 from sqlalchemy import select
 
-from smstracker.carrier import CarrierBusyError, CarrierQueryError
+from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError
 from smstracker.clock import format_duration, utcnow
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY, reading_connection

@@ -12,8 +12,8 @@ from itertools import takewhile
 
 from sqlalchemy import Connection, Select, and_, or_, select
 
+from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import PRIMARY, SECONDARY
-from smstracker.carrier.token_marks import token_marks
 from smstracker.extensions import settings
 from smstracker.models import StatusEvent
 from smstracker.sms.status import Source
@@ -48,7 +48,7 @@ def read_rotation(connection: Connection, now: datetime) -> Rotation:
     """Judge the rotation by the newest callbacks that are stored; none in demo mode."""
     if settings().demo:  # the simulator signs with a secondary token to show it
         return Rotation.NONE
-    marks = token_marks(settings())
+    marks = current_carrier().signatures.token_marks
     newest = connection.execute(_select_newest_callbacks(marks)).all()
     return judge_rotation(marks, [SignedCallback(*row) for row in newest], now)
 

@@ -14,7 +14,7 @@ from smstracker.extensions import settings
 from smstracker.network_errors import network_reason
 from smstracker.refused.payload import FORM_TYPE
 from smstracker.web.urls import external_url
-from smstracker.webhooks.probe import compute_proof
+from smstracker.webhooks.views import compute_proof
 
 TIMEOUT_SECONDS = 10.0  # to connect, and for each part of the response
 MAX_RESPONSE_BYTES = 4096

@@ -4,14 +4,13 @@ import logging
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.carrier import (
+from smstracker.carrier import TooManyRequestsError, current_carrier
+from smstracker.carrier.carrier_message import CarrierMessage
+from smstracker.carrier.errors import (
     CarrierError,
-    CarrierMessage,
     CarrierUnreachableError,
     OutcomeUnknownError,
     RefusedError,
-    TooManyRequestsError,
-    current_carrier,
 )
 from smstracker.database.problems import log_reason
 from smstracker.extensions import db

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from smstracker.carrier import Signer
 from smstracker.carrier.signatures import (
     FORMER,
     HMAC_SHA1,
@@ -12,12 +11,13 @@ from smstracker.carrier.signatures import (
     SUBACCOUNT,
     Signatures,
     SignatureSettings,
+    Signer,
     is_signature,
 )
 from smstracker.refused import sentences
-from smstracker.refused.misfit import VERIFIED, Refusal, find_misfit
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.signature_variants import Variant, find_variant
+from smstracker.refused.status_callback import VERIFIED, Refusal, find_misfit
 from smstracker.settings.addresses import is_loopback
 from smstracker.settings.twilio import ACCOUNT_SID, KEY_ID
 
@@ -52,120 +52,105 @@ def explain(request: RefusedRequest, config: "Config", signatures: Signatures) -
     """Explain a refusal by today's settings; READY if it would be applied now."""
     if request.reason is Refusal.TOO_LARGE:
         return Diagnosis(sentences.TOO_LARGE)
+    base_url = config.public_base_url
     if identify_signer(request, config, signatures):
-        return Diagnosis(_explain_signed(request, config))
+        return Diagnosis(_explain_signed(request, base_url))
     # Verified on arrival; the redacted copy need not verify any more.
     if request.reason in VERIFIED:
         return Diagnosis(_explain_misfit(request, request.reason))
     if request.reason is Refusal.NOT_A_FORM:
         return Diagnosis(sentences.NOT_A_FORM)
     if request.reason is Refusal.ADDRESS:
-        return Diagnosis(sentences.UNKNOWN_ADDRESS.format(base=config.public_base_url))
+        return Diagnosis(sentences.UNKNOWN_ADDRESS.format(base=base_url))
     if not request.signature:
         return Diagnosis(sentences.UNSIGNED)
     if not request.is_whole:
         return Diagnosis(sentences.TRUNCATED)
-    return _explain_signature(request, config, signatures)
+    return _explain_signature(request, base_url, signatures)
 
 
-def _explain_signed(request: RefusedRequest, config: "Config") -> str:
-    misfit = find_misfit(request.form, request.target)
-    if misfit:
+def _explain_signed(request: RefusedRequest, base_url: str) -> str:
+    if misfit := find_misfit(request.form, request.target):
         return _explain_misfit(request, misfit)
     if request.reason is Refusal.ADDRESS:
-        return sentences.SIGNED_TO_UNKNOWN_ADDRESS + sentences.UNKNOWN_ADDRESS.format(
-            base=config.public_base_url
-        )
+        advice = sentences.UNKNOWN_ADDRESS.format(base=base_url)
+        return sentences.SIGNED_TO_UNKNOWN_ADDRESS + advice
     return sentences.READY
 
 
 def _explain_misfit(request: RefusedRequest, misfit: Refusal) -> str:
     """Name the webhook of Twilio's, if it is one."""
-    if misfit is Refusal.INBOUND:
-        return sentences.INBOUND
-    if misfit is Refusal.JSON:
-        return sentences.JSON + sentences.CHANGE_WEBHOOK_ADDRESS
-    if misfit is Refusal.RECUT:
-        return sentences.RECUT
+    if misfit in sentences.MISFITS:
+        return sentences.MISFITS[misfit]
     if "Nonce" in request.form:
         return sentences.PROBE
-    for name, sentence in sentences.OTHER_WEBHOOKS.items():
+    for name, description in sentences.OTHER_WEBHOOKS.items():
         if name in request.form:
-            return sentence + sentences.CHANGE_WEBHOOK_ADDRESS
+            return sentences.OTHER_WEBHOOK.format(description=description)
     return sentences.UNREADABLE
 
 
-def _explain_signature(
-    request: RefusedRequest, config: "Config", signatures: Signatures
-) -> Diagnosis:
+def _explain_signature(request: RefusedRequest, base_url: str, signatures: Signatures) -> Diagnosis:
     signature = request.signature or ""
-    signature_settings = SignatureSettings.parse(request.signature_settings)
-    if signature_settings is not None:
-        return _explain_shared_key(request, config, signatures, signature_settings)
+    settings = SignatureSettings.parse(request.signature_settings)
+    if settings is not None:
+        return _explain_shared_key(request, base_url, signatures, settings)
     if is_signature(signature, HMAC_SHA256):
-        variant = find_variant(request, config.public_base_url, signatures.keys, ())
+        variant = find_variant(request, base_url, signatures.keys, ())
         if variant is None:
             return Diagnosis(sentences.HEADER_DROPPED)
         return Diagnosis(sentences.VALID_WITHOUT_HEADER.format(key=variant.token))
     if not is_signature(signature, HMAC_SHA1):
         return Diagnosis(sentences.ILL_FORMED)
-    return _explain_token(request, config, signatures)
+    return _explain_token(request, base_url, signatures)
 
 
-def _explain_token(request: RefusedRequest, config: "Config", signatures: Signatures) -> Diagnosis:
+def _explain_token(request: RefusedRequest, base_url: str, signatures: Signatures) -> Diagnosis:
     account = request.account_sid or ""
     tokens = signatures.diagnostic_tokens(account)
     usual_tokens = (SUBACCOUNT,) if SUBACCOUNT in tokens else (PRIMARY, SECONDARY)
-    variant = find_variant(request, config.public_base_url, tokens, usual_tokens)
-    if variant:
-        return _explain_variant(variant, config, usual_tokens)
+    if variant := find_variant(request, base_url, tokens, usual_tokens):
+        return _explain_variant(variant, base_url, usual_tokens)
     if signatures.has_token_for(account):
-        is_own_account = account == config.twilio_account_sid
+        is_own_account = account == signatures.account_sid
         setting = "TWILIO_AUTH_TOKEN" if is_own_account else "TWILIO_SUBACCOUNT_TOKENS"
         return Diagnosis(sentences.SIGNED_BY_NONE.format(setting=setting), setting)
     if ACCOUNT_SID.fullmatch(account):
-        return Diagnosis(
-            sentences.UNKNOWN_ACCOUNT.format(account=account), "TWILIO_SUBACCOUNT_TOKENS"
-        )
-    return Diagnosis(sentences.SIGNED_BY_STRANGER)
+        sentence = sentences.UNKNOWN_ACCOUNT.format(account=account)
+        return Diagnosis(sentence, "TWILIO_SUBACCOUNT_TOKENS")
+    return Diagnosis(sentences.SIGNED_BY_OTHER)
 
 
 def _explain_shared_key(
-    request: RefusedRequest,
-    config: "Config",
-    signatures: Signatures,
-    signature_settings: SignatureSettings,
+    request: RefusedRequest, base_url: str, signatures: Signatures, settings: SignatureSettings
 ) -> Diagnosis:
     """Explain a request that names a shared key, which proves nothing."""
     signature = request.signature or ""
     if is_signature(signature, HMAC_SHA1):
         tokens = signatures.diagnostic_tokens(request.account_sid)
-        variant = find_variant(request, config.public_base_url, tokens, tuple(tokens))
-        if variant:
+        if find_variant(request, base_url, tokens, tuple(tokens)):
             return Diagnosis(sentences.HEADER_ADDED)
     elif not is_signature(signature, HMAC_SHA256):
         return Diagnosis(sentences.ILL_FORMED)
-    key = signature_settings.key_id
-    if not KEY_ID.fullmatch(key) or not signature_settings.algorithm:
+    key = settings.key_id
+    if not KEY_ID.fullmatch(key) or not settings.algorithm:
         return Diagnosis(sentences.HEADER_UNREADABLE)
-    if signature_settings.algorithm != HMAC_SHA256:
+    if settings.algorithm != HMAC_SHA256:
         return Diagnosis(sentences.UNKNOWN_ALGORITHM)
     if not is_signature(signature, HMAC_SHA256):
         return Diagnosis(sentences.ILL_FORMED)
-    variant = find_variant(request, config.public_base_url, signatures.keys, (key,))
+    variant = find_variant(request, base_url, signatures.keys, (key,))
     if variant is None:
         sentence = sentences.NOT_SIGNED_BY_KEY if key in signatures.keys else sentences.UNKNOWN_KEY
         return Diagnosis(sentence.format(key=key), sentences.KEYS_SETTING)
     if variant.token != key:
         return Diagnosis(sentences.SIGNED_BY_OTHER_KEY.format(key=key), sentences.KEYS_SETTING)
-    if request.account_sid != config.twilio_account_sid:
+    if request.account_sid != signatures.account_sid:
         return Diagnosis(sentences.KEY_FOR_OTHER_ACCOUNT.format(key=key))
-    return _explain_variant(variant, config, (key,))
+    return _explain_variant(variant, base_url, (key,))
 
 
-def _explain_variant(
-    variant: Variant, config: "Config", usual_secrets: tuple[str, ...]
-) -> Diagnosis:
+def _explain_variant(variant: Variant, base_url: str, usual_secrets: tuple[str, ...]) -> Diagnosis:
     conditions: list[str] = []
     fixes: list[str] = []
     setting: str | None = None
@@ -173,17 +158,15 @@ def _explain_variant(
         conditions.append(sentences.TOKENS[variant.token])
     if variant.token not in usual_secrets:
         is_former = variant.token == FORMER
-        fix, setting = sentences.SET_SECONDARY if is_former else sentences.REMOVE_SUBACCOUNT
+        fix, setting = sentences.SET_SECONDARY if is_former else sentences.REMOVE_ACCOUNT
         fixes.append(fix)
     names = filter(None, (variant.path, variant.query, variant.fields))
     differences = [sentences.DIFFERENCES[name] for name in names]
     conditions += [condition for condition, _ in differences]
     fixes += [cause for _, cause in differences] + [sentences.CHANGE_NOTHING] * bool(differences)
-    if variant.base != config.public_base_url:
+    if variant.base != base_url:
         setting = "PUBLIC_BASE_URL"
-        conditions.append(
-            sentences.FOR_BASE.format(signed_base=variant.base, base=config.public_base_url)
-        )
+        conditions.append(sentences.FOR_BASE.format(signed_base=variant.base, base=base_url))
         fixes.append(_fix_base(variant.base))
     return Diagnosis(f"Valid {', '.join(conditions)}: {'; '.join(fixes)}.", setting)
 

@@ -1,6 +1,7 @@
 """Read the body of a callback: its form, its ids, and what may be kept of it."""
 
 import re
+import uuid
 from collections.abc import Iterator
 from io import BytesIO
 from urllib.parse import unquote_plus, urlencode
@@ -12,20 +13,9 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]-]{0,127}")
 # Fields that tell which webhook it is: their values are kept although it is no status callback.
 _KEPT_FIELDS = (
-    "AccountSid",
-    "ApiVersion",
-    "CallSid",
-    "CallStatus",
-    "ConversationSid",
-    "EventType",
-    "MessageSid",
-    "MessageStatus",
-    "MessagingServiceSid",
-    "NumMedia",
-    "NumSegments",
-    "SmsMessageSid",
-    "SmsSid",
-    "SmsStatus",
+    *("AccountSid", "ApiVersion", "CallSid", "CallStatus", "ConversationSid", "EventType"),
+    *("MessageSid", "MessageStatus", "MessagingServiceSid", "NumMedia", "NumSegments"),
+    *("SmsMessageSid", "SmsSid", "SmsStatus"),
 )
 _KEPT_VALUE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}|[0-9]{1,4}|[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
@@ -35,6 +25,13 @@ def read_ids(form: MultiDict[str, str]) -> tuple[str, str, str]:
     sid = form.get("MessageSid") or form.get("SmsSid") or ""
     status = form.get("MessageStatus") or form.get("SmsStatus") or ""
     return form.get("AccountSid", ""), sid, status
+
+
+def parse_uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
 
 
 def find_ids(body: bytes) -> tuple[str, str, str]:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import takewhile
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,15 +24,14 @@ from smstracker.models import RefusedCallback
 from smstracker.models.callback_store import store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
-from smstracker.refused.misfit import Refusal
+from smstracker.refused.payload import parse_uuid
 from smstracker.refused.request import RefusedRequest
-from smstracker.refused.status_callback import VerifiedCallback, read_callback
+from smstracker.refused.status_callback import Refusal, VerifiedCallback, read_callback
 
 log = logging.getLogger(__name__)
 
 # Beyond this the worker explains them later: explaining takes a hundred times as long as verifying.
 MAX_EXPLAINED = 50
-NOT_EXPLAINED = "Not explained yet."
 MAX_FORECAST = 1_000  # refusals
 MAX_FORECAST_SECONDS = 0.5
 BATCH_SIZE = 100  # refusals a transaction, which keeps callbacks waiting
@@ -39,15 +39,12 @@ _REASONS = frozenset(Refusal)
 _MESSAGE_PATH = re.compile(r"/+webhooks/+twilio/+status/+([^/]+)/*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReplayResult:
     """Numbers of refusals: applied, and still refused."""
 
     applied: int = 0
     refused: int = 0
-
-    def __add__(self, other: "ReplayResult") -> "ReplayResult":
-        return ReplayResult(self.applied + other.applied, self.refused + other.refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +81,7 @@ def replay(ids: Sequence[int] | None) -> ReplayResult:
     for start in range(0, len(waiting_ids), BATCH_SIZE):
         explains = len(waiting_ids) <= MAX_EXPLAINED
         decisions = list(_decide(waiting_ids[start : start + BATCH_SIZE], utcnow(), explains))
-        result += _apply_batch(decisions)
+        _apply_batch(decisions, result)
     return result
 
 
@@ -98,29 +95,24 @@ def is_applicable(refusal: Any) -> bool:
 def forecast(connection: Connection) -> ReplayForecast:
     """Predict a replay of all."""
     is_waiting = RefusedCallback.replayed_at.is_(None)
-    signed = select(*RefusedCallback.__table__.columns).where(
-        is_waiting, RefusedCallback.signature.is_not(None)
-    )
+    is_signed = RefusedCallback.signature.is_not(None)
+    signed = select(RefusedCallback.__table__).where(is_waiting, is_signed)
     # Our account first: a flood of strangers must not use up the limit.
     order = (RefusedCallback.is_plausible.desc(), RefusedCallback.id.desc())
     refusals = connection.execute(signed.order_by(*order).limit(MAX_FORECAST + 1)).all()
-    applicable = checked = 0
     deadline = monotonic() + MAX_FORECAST_SECONDS
-    for refusal in refusals[:MAX_FORECAST]:
-        if monotonic() > deadline:
-            break
-        checked += 1
-        applicable += is_applicable(refusal)
+    timely_refusals = takewhile(lambda _: monotonic() <= deadline, refusals[:MAX_FORECAST])
+    verdicts = [is_applicable(refusal) for refusal in timely_refusals]
     return ReplayForecast(
-        applicable,
-        is_complete=checked == len(refusals),
+        applicable=sum(verdicts),
+        is_complete=len(verdicts) == len(refusals),
         nothing_waits=not refusals and not connection.scalar(select(exists().where(is_waiting))),
     )
 
 
 def still_refused(ids: Sequence[int] | None) -> list[tuple[str, int]]:
     """Count what is still refused of `ids` (None: of all) by diagnosis, most frequent first."""
-    reason = func.coalesce(RefusedCallback.diagnosis, NOT_EXPLAINED)
+    reason = func.coalesce(RefusedCallback.diagnosis, "Not explained yet.")
     waiting = RefusedCallback.select_unapplied(ids).order_by(None)
     counted = select(reason, func.count()).where(RefusedCallback.id.in_(waiting)).group_by(reason)
     rows = db.session.execute(counted.order_by(func.count().desc(), reason)).all()
@@ -129,18 +121,17 @@ def still_refused(ids: Sequence[int] | None) -> list[tuple[str, int]]:
 
 def _decide(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[ReplayDecision]:
     """Decide before the transaction, so that verifying blocks nobody."""
-    table = RefusedCallback.__table__
-    columns = select(*table.columns).where(RefusedCallback.id.in_(ids))
-    rows = db.session.execute(columns.order_by(RefusedCallback.first_at, RefusedCallback.id)).all()
+    selected = select(RefusedCallback.__table__).where(RefusedCallback.id.in_(ids))
+    order = (RefusedCallback.first_at, RefusedCallback.id)
+    rows = db.session.execute(selected.order_by(*order)).all()
     db.session.commit()
     signatures = current_carrier().signatures
     for row in rows:
         request = RefusedRequest.from_row(row)
-        update = _read_update(request)
+        update, diagnosis = _read_update(request), None
         if update is not None:
             update = replace(update, received_at=row.first_at, replayed_at=now)
-        diagnosis = None
-        if update is None:
+        else:
             diagnosis = explain(request, settings(), signatures) if explains else Diagnosis()
         yield ReplayDecision(row, _public_id(request.target), update, diagnosis)
 
@@ -156,31 +147,28 @@ def _read_update(request: RefusedRequest) -> StatusUpdate | None:
 
 def _public_id(target: str) -> uuid.UUID | None:
     match = _MESSAGE_PATH.fullmatch(urlsplit(target).path)
-    try:
-        return uuid.UUID(match[1]) if match else None
-    except ValueError:
-        return None
+    return parse_uuid(match[1]) if match else None
 
 
-def _apply_batch(decisions: list[ReplayDecision]) -> ReplayResult:
-    """Apply decisions in one transaction.
+def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:
+    """Apply decisions in one transaction and add them to `result`.
 
     They are not counted as accepted callbacks, which would hide that the connection refused them.
     """
-    connection, applied = db.session.connection(), 0
+    connection = db.session.connection()
     row_ids = [decision.row.id for decision in decisions]
     locked_ids = set(connection.scalars(RefusedCallback.lock_unapplied(row_ids)))
     locked = [decision for decision in decisions if decision.row.id in locked_ids]
     # Rows by fingerprint, then messages by SID: the lock order of the callback writer.
     for decision in sorted(locked, key=lambda decision: decision.sid):
         if decision.update and _apply(decision, decision.update):
-            applied += 1
-        elif decision.diagnosis:
-            sentence, setting = decision.diagnosis
-            row = (decision.row.id, sentence, setting, is_proven(sentence))
+            result.applied += 1
+            continue
+        result.refused += 1
+        if decision.diagnosis:
+            row = (decision.row.id, *decision.diagnosis, is_proven(decision.diagnosis.sentence))
             connection.execute(RefusedCallback.set_diagnosis(*row))
     db.session.commit()
-    return ReplayResult(applied, len(locked_ids) - applied)
 
 
 def _apply(decision: ReplayDecision, update: StatusUpdate) -> bool:

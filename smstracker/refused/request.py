@@ -1,7 +1,6 @@
 """Read a refused request: all that can explain it, cut to fit the columns, nothing trusted."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -11,22 +10,22 @@ from flask import g, request
 from sqlalchemy import String
 from werkzeug.datastructures import MultiDict
 
+from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.models import RefusedCallback
-from smstracker.refused.misfit import VERIFIED, Refusal
 from smstracker.refused.payload import find_ids, read_form, read_ids, redact, truncate_for_column
-from smstracker.refused.status_callback import VerifiedCallback
+from smstracker.refused.status_callback import VERIFIED, Refusal, VerifiedCallback
 from smstracker.web.request_framing import MAX_CALLBACK_BYTES
 from smstracker.web.security import SENT_HOST
 from smstracker.webhooks.body import MAX_KEPT_BYTES, Body
 
 MAX_STORED_LENGTH = 2**31 - 1  # that a column holds
-_COLUMN_LENGTHS = {
+_MAX_LENGTHS = {
     column.name: column.type.length
     for column in RefusedCallback.__table__.columns
     if isinstance(column.type, String) and column.type.length
 }
-MAX_TARGET_LENGTH = _COLUMN_LENGTHS["target"]
+MAX_TARGET_LENGTH = _MAX_LENGTHS["target"]
 # The idempotency token differs from event to event, the reason of the refusal does not.
 _NOT_IN_FINGERPRINT = ("idempotency_token", "is_plausible")
 
@@ -76,17 +75,15 @@ class RefusedRequest:
         return asdict(self)
 
 
-def read_refused_request(
-    reason: Refusal, has_token_for: Callable[[str | None], bool]
-) -> RefusedRequest:
-    """Read the current request; `has_token_for` tells which accounts are ours."""
+def read_refused_request(reason: Refusal) -> RefusedRequest:
+    """Read the current request."""
     body: Body = g.get("callback_body", Body())
     header = request.headers.get
     # Not request.form: a body that is declared as something else may still be a form.
     account, sid, status = find_ids(body.content[:MAX_KEPT_BYTES])
     return RefusedRequest(
         reason=reason,
-        is_plausible=reason in VERIFIED or has_token_for(account),
+        is_plausible=reason in VERIFIED or current_carrier().signatures.has_token_for(account),
         body=_kept_body(reason, body),
         body_length=_body_length(reason, body),
         target=truncate_for_column(raw_target(), MAX_TARGET_LENGTH) or "",
@@ -150,6 +147,4 @@ def _body_length(reason: Refusal, body: Body) -> int:
 
 
 def _truncate(**values: str | None) -> dict[str, str | None]:
-    return {
-        name: truncate_for_column(value, _COLUMN_LENGTHS[name]) for name, value in values.items()
-    }
+    return {name: truncate_for_column(value, _MAX_LENGTHS[name]) for name, value in values.items()}

@@ -3,16 +3,10 @@
 They group refusals: none holds a number, a SID of a message, a path or a token.
 """
 
-from smstracker.carrier.signatures import (
-    FORMER,
-    PRIMARY,
-    SECONDARY,
-    SIGNATURE,
-    SIGNATURE_SETTINGS,
-)
-from smstracker.refused.misfit import Refusal
+from smstracker.carrier.signatures import FORMER, PRIMARY, SECONDARY, SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.refused.request import MAX_TARGET_LENGTH
 from smstracker.refused.signature_variants import REENCODED, REORDERED
+from smstracker.refused.status_callback import Refusal
 from smstracker.webhooks.body import MAX_KEPT_BYTES
 
 _REASONS = {
@@ -57,22 +51,25 @@ INBOUND = (
     "Console, give the number or Messaging Service another address for incoming messages. "
     "Its text and phone numbers were not kept."
 )
-# By a field that only this webhook has.
+# Of the other webhooks, by a field that only they have.
+OTHER_WEBHOOK = (
+    f"{TWILIO_SIGNED_IT}, but it {{description}}: "
+    "in the Twilio Console, give that webhook another address. Its body was not kept."
+)
 OTHER_WEBHOOKS = {
-    "CallSid": f"{TWILIO_SIGNED_IT}, but it is about a call, not a status callback of a message",
-    "ConversationSid": f"{TWILIO_SIGNED_IT}, but it is about a conversation, not a status callback",
-    "FactorSid": f"{TWILIO_SIGNED_IT}, but it comes from Twilio Verify, not a status callback",
-    "ServiceSid": f"{TWILIO_SIGNED_IT}, but it comes from another service of Twilio's, "
-    "not a status callback",
+    "CallSid": "is about a call, not a status callback of a message",
+    "ConversationSid": "is about a conversation, not a status callback",
+    "FactorSid": "comes from Twilio Verify, not a status callback",
+    "ServiceSid": "comes from another service of Twilio's, not a status callback",
 }
-JSON = f"{TWILIO_SIGNED_IT}, but it is JSON (Event Streams and others), not a status callback"
-CHANGE_WEBHOOK_ADDRESS = (
-    ": in the Twilio Console, give that webhook another address. Its body was not kept."
-)
-RECUT = (
-    "Its signature fits, but its fields are not those that Twilio sends: somebody rearranged a "
-    "captured callback. It changed nothing, and there is nothing to replay."
-)
+MISFITS = {
+    Refusal.INBOUND: INBOUND,
+    Refusal.JSON: OTHER_WEBHOOK.format(
+        description="is JSON (Event Streams and others), not a status callback"
+    ),
+    Refusal.RECUT: "Its signature fits, but its fields are not those that Twilio sends: somebody "
+    "rearranged a captured callback. It changed nothing, and there is nothing to replay.",
+}
 UNKNOWN_ADDRESS = (
     "It was sent to an address that is not one of this app's. They are "
     "{base}/webhooks/twilio/status and, for one message, {base}/webhooks/twilio/status/ID: "
@@ -84,12 +81,9 @@ UNKNOWN_ACCOUNT = (
     "It names account {account}, which is not TWILIO_ACCOUNT_SID: if it is your subaccount, "
     "add its token to TWILIO_SUBACCOUNT_TOKENS."
 )
+SIGNED_BY_OTHER = "None of your tokens signed it: it is from another account, or not from Twilio."
 SIGNED_BY_NONE = (
-    "None of your tokens signed it: it is from another account, or not from Twilio. "
-    "If callbacks are missing, compare {setting} with the Twilio Console."
-)
-SIGNED_BY_STRANGER = (
-    "None of your tokens signed it: it is from another account, or not from Twilio."
+    SIGNED_BY_OTHER + " If callbacks are missing, compare {setting} with the Twilio Console."
 )
 FOR_BASE = "for {signed_base}, but PUBLIC_BASE_URL is {base}"
 SET_BASE = "set PUBLIC_BASE_URL to {signed_base}, or correct the address at Twilio"
@@ -112,14 +106,9 @@ TOKENS = {
 }
 KEYS_SETTING = "TWILIO_WEBHOOK_KEYS"
 SETTINGS_HEADER = f"the header {SIGNATURE_SETTINGS}"
-HEADER_DROPPED = (
-    f"Its signature is as long as a shared key's, but {SETTINGS_HEADER} is missing: "
-    "a proxy drops it; let the proxy pass it on."
-)
-VALID_WITHOUT_HEADER = (
-    f"Valid with the shared key {{key}}, but {SETTINGS_HEADER} is missing: "
-    "a proxy drops it; let the proxy pass it on."
-)
+HEADER_MISSING = f"but {SETTINGS_HEADER} is missing: a proxy drops it; let the proxy pass it on."
+HEADER_DROPPED = f"Its signature is as long as a shared key's, {HEADER_MISSING}"
+VALID_WITHOUT_HEADER = f"Valid with the shared key {{key}}, {HEADER_MISSING}"
 HEADER_UNREADABLE = (
     f"The header {SIGNATURE_SETTINGS} names no key: it is not from Twilio, or a proxy cuts it."
 )
@@ -151,7 +140,4 @@ SET_SECONDARY = (
     "set TWILIO_AUTH_TOKEN_SECONDARY to it until Twilio stops signing with it",
     "TWILIO_AUTH_TOKEN_SECONDARY",
 )
-REMOVE_SUBACCOUNT = (
-    "remove this account from TWILIO_SUBACCOUNT_TOKENS",
-    "TWILIO_SUBACCOUNT_TOKENS",
-)
+REMOVE_ACCOUNT = ("remove this account from TWILIO_SUBACCOUNT_TOKENS", "TWILIO_SUBACCOUNT_TOKENS")

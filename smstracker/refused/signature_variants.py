@@ -9,14 +9,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 from werkzeug.datastructures import MultiDict
 
-from smstracker.carrier.signatures import (
-    DEFAULT_PORTS,
-    HMAC_SHA1,
-    HMAC_SHA256,
-    Secret,
-    is_signature,
-    signed_fields,
-)
+from smstracker.carrier.signatures import DEFAULT_PORTS, Secret, is_signature, signed_fields
 from smstracker.refused.request import RefusedRequest
 
 _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?")
@@ -51,27 +44,20 @@ class Variant:
 
 
 def find_variant(
-    request: RefusedRequest,
-    base_url: str,
-    secrets: Mapping[str, Secret],
-    usual_secrets: tuple[str, ...],
+    request: RefusedRequest, base_url: str, secrets: Mapping[str, Secret], usual: tuple[str, ...]
 ) -> Variant | None:
-    """The simplest variant that the signature fits; `usual_secrets` count as no change."""
+    """The simplest variant that the signature fits; the `usual` secrets count as no change."""
     signature = request.signature or ""
-    if not any(is_signature(signature, algorithm) for algorithm in (HMAC_SHA1, HMAC_SHA256)):
-        return None
     secret_choices = [
-        Choice("", name, int(name not in usual_secrets))
+        Choice("", name, int(name not in usual))
         for name, secret in secrets.items()
         if is_signature(signature, secret.algorithm)
     ]
-    choices = product(
-        list(_bases(request, base_url)),
-        list(_paths(request.target)),
-        list(_queries(request.target)),
-        list(_forms(request.form)),
-        secret_choices,
-    )
+    if not secret_choices:
+        return None
+    target, form = request.target, request.form
+    text_choices = (_bases(request, base_url), _paths(target), _queries(target), _forms(form))
+    choices = product(*text_choices, secret_choices)
     characters_left = MAX_HASHED_CHARACTERS
     for parts in sorted(filter(_is_likely, choices), key=_rank):
         text = "".join(part.text for part in parts)
@@ -108,7 +94,8 @@ def _bases(request: RefusedRequest, configured_base: str) -> Iterator[Choice]:
         for candidate_scheme in (scheme, "http" if scheme == "https" else "https"):
             default_port = str(DEFAULT_PORTS[candidate_scheme])
             for candidate_port in (candidate_own_port, own_port, "", default_port):
-                base = _address(candidate_scheme, host, candidate_port)
+                port = f":{candidate_port}" if candidate_port else ""
+                base = f"{candidate_scheme}://{host}{port}"
                 changes = (candidate_scheme != scheme) + (host != own_host)
                 changes += (candidate_port or default_port) != (own_port or default_port)
                 if base not in bases:
@@ -116,10 +103,6 @@ def _bases(request: RefusedRequest, configured_base: str) -> Iterator[Choice]:
                     # Named without the default port, although some sign it.
                     name = base.removesuffix(f":{default_port}")
                     yield Choice(base, name, changes)
-
-
-def _address(scheme: str, host: str, port: str) -> str:
-    return f"{scheme}://{host}:{port}" if port else f"{scheme}://{host}"
 
 
 def _host_and_port(netloc: str) -> tuple[str, str] | None:
@@ -144,25 +127,24 @@ def _queries(target: str) -> Iterator[Choice]:
         return
     yield Choice("", "query added", 1)
     queries = {query}
-    for variant, name in (*_reorder(query), *_reencode(query)):
-        if variant not in queries:
-            queries.add(variant)
-            yield Choice(f"?{variant}", name, 1)
+    for name, variants in ((REORDERED, _reorder(query)), (REENCODED, _reencode(query))):
+        for variant in variants:
+            if variant not in queries:
+                queries.add(variant)
+                yield Choice(f"?{variant}", name, 1)
 
 
-def _reorder(query: str) -> Iterator[tuple[str, str]]:
+def _reorder(query: str) -> Iterator[str]:
     parts = query.split("&")
-    orders: Iterator[tuple[str, ...]] = iter((tuple(sorted(parts)), tuple(reversed(parts))))
-    for order in permutations(parts) if len(parts) <= MAX_PERMUTED_PARAMETERS else orders:
-        yield "&".join(order), REORDERED
+    is_short = len(parts) <= MAX_PERMUTED_PARAMETERS
+    return map("&".join, permutations(parts) if is_short else (sorted(parts), parts[::-1]))
 
 
-def _reencode(query: str) -> Iterator[tuple[str, str]]:
+def _reencode(query: str) -> list[str]:
     """Other escapes of the same parameters, from which a proxy may have made this query."""
     rewritten = {rewrite(query) for rewrite in _REWRITES}
     rewritten_twice = {rewrite(once) for once in sorted(rewritten) for rewrite in _REWRITES}
-    for variant in sorted(rewritten | rewritten_twice):
-        yield variant, REENCODED
+    return sorted(rewritten | rewritten_twice)
 
 
 def _rewrite_parts(rewrite: Callable[[str], str]) -> Callable[[str], str]:
@@ -201,7 +183,6 @@ def _forms(form: MultiDict[str, str]) -> Iterator[Choice]:
     without_empty = "".join(name + value for name, value in fields if value)
     trimmed = "".join(name + value.strip() for name, value in fields)
     yield Choice(signed, "", 0)
-    if without_empty != signed:
-        yield Choice(without_empty, "empty fields added", 1)
-    if trimmed != signed:
-        yield Choice(trimmed, "values padded", 1)
+    for text, name in ((without_empty, "empty fields added"), (trimmed, "values padded")):
+        if text != signed:
+            yield Choice(text, name, 1)

@@ -38,8 +38,8 @@ def diagnose(select_ids: Select[tuple[int]]) -> int:
 
 def _diagnose(ids: list[int], deadline: float | None) -> int:
     """Diagnose in this order until the deadline, one at least."""
-    columns = select(*RefusedCallback.__table__.columns).where(RefusedCallback.id.in_(ids))
-    rows = {row.id: row for row in db.session.execute(columns)}
+    selected = select(RefusedCallback.__table__).where(RefusedCallback.id.in_(ids))
+    rows = {row.id: row for row in db.session.execute(selected)}
     # Diagnosing is slow: no lock must keep a callback waiting meanwhile.
     db.session.commit()
     signatures = current_carrier().signatures
@@ -49,8 +49,7 @@ def _diagnose(ids: list[int], deadline: float | None) -> int:
             break
         diagnoses.append((row, explain(RefusedRequest.from_row(row), settings(), signatures)))
     # In the lock order of the callback writer.
-    for row, (sentence, setting) in sorted(diagnoses, key=lambda pair: pair[0].fingerprint):
-        db.session.execute(
-            RefusedCallback.set_diagnosis(row.id, sentence, setting, is_proven(sentence))
-        )
+    for row, diagnosis in sorted(diagnoses, key=lambda pair: pair[0].fingerprint):
+        values = (row.id, *diagnosis, is_proven(diagnosis.sentence))
+        db.session.execute(RefusedCallback.set_diagnosis(*values))
     return len(diagnoses)

@@ -1,5 +1,6 @@
 """Authentication and rate limit of the simulated API."""
 
+import hmac
 import threading
 import time
 from collections import deque
@@ -36,11 +37,10 @@ def authenticate() -> None:
     """Accept either auth token; the username and the SID in the path must be the account's."""
     credentials, account = request.authorization, current_app.config["ACCOUNT_SID"]
     path_account = (request.view_args or {}).get("account_sid", account)
-    if (
-        credentials is None
-        or not credentials.username == account == path_account
-        or credentials.password not in current_app.config["AUTH_TOKENS"]
-    ):
+    if credentials is None or not credentials.username == account == path_account:
+        raise ApiError(20003)
+    password, tokens = (credentials.password or "").encode(), current_app.config["AUTH_TOKENS"]
+    if not any(hmac.compare_digest(password, token.encode()) for token in tokens):
         raise ApiError(20003)
 
 

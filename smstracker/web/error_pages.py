@@ -16,7 +16,6 @@ from smstracker.web.guards import shows_typed_fields
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER = 5  # seconds
 # Temporary: the same request may succeed a little later.
 RETRYABLE_CODES = (429, 500, 503)
 
@@ -71,8 +70,6 @@ def init_app(app: Flask) -> None:
     app.before_request(_refuse_path_redirect)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unexpected)
-    for error in UNAVAILABLE:
-        app.register_error_handler(error, database_error)
 
 
 def _refuse_path_redirect() -> None:
@@ -108,11 +105,11 @@ def database_error(error: Exception) -> ResponseReturnValue:
         else None
     )
     page, code, _ = error_page(503, advice)
-    return page, code, {"Retry-After": str(RETRY_AFTER)}
+    return page, code, {"Retry-After": "5"}
 
 
 def _unexpected(error: Exception) -> ResponseReturnValue:
-    if explain(error):
+    if isinstance(error, UNAVAILABLE) or explain(error):
         return database_error(error)
     log.error("unexpected_error", exc_info=error)
     return error_page(500)

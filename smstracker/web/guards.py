@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from smstracker.extensions import login_manager
-from smstracker.view_marks import View, ViewMark
+from smstracker.view_marks import ViewMark
 
 Answer = Callable[[], ResponseReturnValue]
 
@@ -17,38 +17,22 @@ for_programs = ViewMark("is_for_programs", True)
 open_to_all = ViewMark("is_open_to_all", True)
 # An error page shows the form of the view filled in, so that people see what they send.
 shows_typed_fields = ViewMark("shows_typed_fields", True)
-# By default, signed-out people are sent to sign in.
-_signed_out_answer = ViewMark[Answer | None]("signed_out_answer", None)
-_stale_form_answer = ViewMark[Answer | None]("stale_form_answer", None)
-
-
-def answers_signed_out(answer: Answer) -> Callable[[View], View]:
-    """Mark a view with its answer to signed-out people."""
-    return _signed_out_answer.with_value(answer)
-
-
-def answers_stale_form(answer: Answer) -> Callable[[View], View]:
-    """Mark a view with its answer to a form whose CSRF token expired."""
-    return _stale_form_answer.with_value(answer)
-
-
-def signed_out_answer() -> Answer | None:
-    return _signed_out_answer.value_of_current()
-
-
-def stale_form_answer() -> Answer | None:
-    return _stale_form_answer.value_of_current()
+# The view's answer to signed-out people; by default, they are sent to sign in.
+_signed_out_mark = ViewMark[Answer | None]("signed_out_answer", None)
+answers_signed_out = _signed_out_mark.with_value
+signed_out_answer = _signed_out_mark.value_of_current
+# The view's answer to a form whose CSRF token expired.
+_stale_form_mark = ViewMark[Answer | None]("stale_form_answer", None)
+answers_stale_form = _stale_form_mark.with_value
+stale_form_answer = _stale_form_mark.value_of_current
 
 
 def require_sign_in() -> ResponseReturnValue | None:
     """Guard a blueprint whose views are for signed-in people."""
     if current_user.is_authenticated or open_to_all.value_of_current():
         return None
-    answer = signed_out_answer()
-    if answer is not None:
-        return answer()
-    redirect_to_sign_in: ResponseReturnValue = login_manager.unauthorized()
-    return redirect_to_sign_in
+    answer: Answer = signed_out_answer() or login_manager.unauthorized
+    return answer()
 
 
 def require_administrator() -> ResponseReturnValue | None:

@@ -36,9 +36,7 @@ PIECE_BYTES = 65536
 TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FILE_LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
-FILE_LIMIT_REASON = (
-    "an idle connection ends for each new one: raise the limit of open files (ulimit -n)"
-)
+FILE_ADVICE = "an idle connection ends for each new one: raise the limit of open files (ulimit -n)"
 # How the server's warnings begin that anybody can cause with each request, and how many a minute
 # are written.
 BAD_REQUEST_PREFIXES = ("Invalid request", "Error handling request", "Socket error")
@@ -145,10 +143,8 @@ class DeadlineWorker(ThreadWorker):
         super().init_process()
 
     def _may_log(self, record: logging.LogRecord) -> bool:
-        return (
-            not str(record.msg).startswith(BAD_REQUEST_PREFIXES)
-            or self._bad_request_throttle.take()
-        )
+        is_bad_request = str(record.msg).startswith(BAD_REQUEST_PREFIXES)
+        return not is_bad_request or self._bad_request_throttle.take()
 
     def accept(self, listener: socket.socket) -> None:
         try:
@@ -162,36 +158,29 @@ class DeadlineWorker(ThreadWorker):
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._make_room()
-        self._start_reading(conn)
-
-    def _start_reading(self, conn: TConn) -> None:
-        # Bytes received behind a request come first, or a peer that sends many fills the buffer.
-        progress: Progress = conn.sock.framing.progress()
-        if progress is not Progress.COMPLETE:
-            progress = self._receive(conn)
-        if progress is Progress.COMPLETE:
-            self.enqueue_req(conn)
-        elif progress is Progress.ENDED:
-            self._close(conn)
-        elif progress is Progress.PARTIAL:
-            self._wait(conn, Phase.READING, READ_SECONDS, self._read)
-        else:
-            self._wait(conn, Phase.IDLE, IDLE_SECONDS if self.alive else CLOSE_SECONDS, self._read)
+        self._read(conn)
 
     def _read(self, conn: TConn) -> None:
+        """Hand a complete request over, or wait for the rest of it."""
         progress = self._receive(conn)
         if progress is Progress.COMPLETE:
             self._forget(conn)
             self.enqueue_req(conn)
         elif progress is Progress.ENDED:
-            self._end(conn)
-        elif progress is Progress.PARTIAL and self._peers[conn][1] is Phase.IDLE:
+            self._close(conn)
+        elif conn not in self._peers:
+            seconds = IDLE_SECONDS if self.alive else CLOSE_SECONDS
+            self._wait(conn, Phase.IDLE, seconds, self._read)
+        if progress is Progress.PARTIAL and self._peers[conn][1] is Phase.IDLE:
             del self._peers[conn]
             self._peers[conn] = (time.monotonic() + READ_SECONDS, Phase.READING)
 
     def _receive(self, conn: TConn) -> Progress:
         """Take what has arrived; return how much of a request there is by now."""
         framing: Framing = conn.sock.framing
+        # Bytes received behind a request come first, or a peer that sends many fills the buffer.
+        if framing.progress() is Progress.COMPLETE:
+            return Progress.COMPLETE
         try:
             piece = conn.sock.receive()
             framing.add(piece or b"")
@@ -217,32 +206,25 @@ class DeadlineWorker(ThreadWorker):
             return None
         keeps_open = not done.cancelled() and done.exception() is None and done.result()
 
-        def proceed(conn: TConn) -> None:
-            unparsed = conn.parser.unreader.take_buffered() if keeps_open else b""
-            if keeps_open and conn.sock.framing.begin_next(unparsed):
-                self._start_reading(conn)
-            else:
-                self._start_closing(conn)
-
         def write(conn: TConn) -> None:
             try:
                 is_sent = conn.sock.flush()
             except OSError:
-                return self._end(conn)
-            if is_sent:
-                self._forget(conn)
-                proceed(conn)
-            else:
+                return self._close(conn)
+            if not is_sent and conn in self._peers:
                 self._peers[conn] = self._peers.pop(conn)
+            elif not is_sent:
+                self._wait(conn, Phase.WRITING, WRITE_SECONDS, write)
+            else:
+                self._forget(conn)
+                unparsed = conn.parser.unreader.take_buffered() if keeps_open else b""
+                if keeps_open and conn.sock.framing.begin_next(unparsed):
+                    self._read(conn)
+                else:
+                    self._start_closing(conn)
             return None
 
-        try:
-            is_sent = conn.sock.flush()
-        except OSError:
-            return self._close(conn)
-        if is_sent:
-            return proceed(conn)
-        return self._wait(conn, Phase.WRITING, WRITE_SECONDS, write)
+        return write(conn)
 
     def _start_closing(self, conn: TConn) -> None:
         """End our side and wait for the peer's: a reset would discard the response."""
@@ -255,7 +237,7 @@ class DeadlineWorker(ThreadWorker):
             with suppress(OSError):
                 if conn.sock.receive() != b"":
                     return
-            self._end(conn)
+            self._close(conn)
 
         return self._wait(conn, Phase.CLOSING, CLOSE_SECONDS, drain)
 
@@ -271,14 +253,11 @@ class DeadlineWorker(ThreadWorker):
         self.poller.register(conn.sock, event, on_event)
 
     def _forget(self, conn: TConn) -> None:
-        del self._peers[conn]
-        self.poller.unregister(conn.sock)
-
-    def _end(self, conn: TConn) -> None:
-        self._forget(conn)
-        self._close(conn)
+        if self._peers.pop(conn, None):
+            self.poller.unregister(conn.sock)
 
     def _close(self, conn: TConn) -> None:
+        self._forget(conn)
         self.nr_conns -= 1
         conn.close()
 
@@ -288,9 +267,9 @@ class DeadlineWorker(ThreadWorker):
             del self._held[conn]
             return self._close(conn)
         for phases in EVICTION_ORDER:
-            evictable = (conn for conn, (_, phase) in self._peers.items() if phase in phases)
-            if oldest := next(evictable, None):
-                return self._evict(oldest)
+            for conn, (_, phase) in self._peers.items():
+                if phase in phases:
+                    return self._evict(conn)
         return None
 
     def _free_file(self) -> None:
@@ -298,14 +277,14 @@ class DeadlineWorker(ThreadWorker):
         self._make_room()
         self._file_limit_throttle.suppressed_count()
         if self._file_limit_throttle.take():
-            log.error("too_many_open_files", extra={"reason": FILE_LIMIT_REASON})
+            log.error("too_many_open_files", extra={"reason": FILE_ADVICE})
 
     def _evict(self, conn: TConn) -> None:
         """End a connection whose peer is too slow, with a 408 if part of a request has arrived."""
         if self._peers[conn][1] is Phase.READING:
             with suppress(OSError):
                 conn.sock.send(TIMEOUT_RESPONSE, socket.MSG_DONTWAIT)
-        self._end(conn)
+        self._close(conn)
 
     def murder_pending(self) -> None:
         """End connections that have waited too long; called after each turn of the loop."""

@@ -12,17 +12,9 @@ from flask import Blueprint, current_app
 from flask.typing import ResponseReturnValue
 from sqlalchemy import PoolProxiedConnection
 
+from smstracker.database import problems
 from smstracker.database.engine import BUSY_TIMEOUT_MS, reading_connection
-from smstracker.database.problems import (
-    DISK_FULL,
-    LOCKED,
-    NEWER_VERSION,
-    NOT_MIGRATED,
-    READ_ONLY_SERVER,
-    UNREACHABLE,
-    DatabaseProblem,
-    explain,
-)
+from smstracker.database.problems import DatabaseProblem
 from smstracker.extensions import db
 from smstracker.settings.database_url import sqlite_path
 
@@ -59,9 +51,9 @@ def database_problem() -> DatabaseProblem | None:
             if connection.dialect.name == "sqlite":
                 return _write_problem(connection.connection)
             if connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on":
-                return READ_ONLY_SERVER
+                return problems.READ_ONLY_SERVER
     except Exception as error:
-        return explain(error) or UNREACHABLE
+        return problems.explain(error) or problems.UNREACHABLE
     return None
 
 
@@ -71,7 +63,7 @@ def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
     """
     path = sqlite_path(db.engine.url)
     if path and shutil.disk_usage(path.parent).free < MIN_FREE_BYTES:
-        return DISK_FULL
+        return problems.DISK_FULL
     if time.monotonic() - current_app.extensions.get(WRITTEN_AT, -WRITE_INTERVAL) < WRITE_INTERVAL:
         return None
     cursor = connection.cursor()
@@ -80,8 +72,8 @@ def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
         [version] = cursor.execute("PRAGMA user_version").fetchone()
         cursor.execute(f"PRAGMA user_version = {version}")
     except sqlite3.OperationalError as error:
-        problem = explain(error)
-        return None if problem is LOCKED else problem or UNREACHABLE
+        problem = problems.explain(error) or problems.UNREACHABLE
+        return None if problem is problems.LOCKED else problem
     finally:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         cursor.close()
@@ -91,10 +83,10 @@ def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
 
 def _migration_problem(current: tuple[str, ...]) -> DatabaseProblem:
     revisions = {script.revision for script in _script().walk_revisions()}
-    return NOT_MIGRATED if revisions.issuperset(current) else NEWER_VERSION
+    is_older = revisions.issuperset(current)
+    return problems.NOT_MIGRATED if is_older else problems.NEWER_VERSION
 
 
 @cache
 def _script() -> ScriptDirectory:
-    config = current_app.extensions["migrate"].migrate.get_config()
-    return ScriptDirectory.from_config(config)
+    return ScriptDirectory.from_config(current_app.extensions["migrate"].migrate.get_config())

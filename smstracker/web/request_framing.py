@@ -56,7 +56,8 @@ class Framing:
         self._part_at = 0  # of the chunk-size line that is awaited, or of the trailers
         self._is_in_trailers = False
         self._max_body = MAX_BODY_BYTES
-        self._is_too_large = False
+        # Whether another request can follow; not if part of this one was not waited for.
+        self.has_certain_end = True
         self.has_large_body = False  # and so its end was not waited for
         self._awaits_continue = False
 
@@ -76,11 +77,6 @@ class Framing:
         self._begin()
         return is_certain
 
-    @property
-    def has_certain_end(self) -> bool:
-        """Whether another request can follow; not if part of this one was not waited for."""
-        return not self._is_too_large
-
     def take_expectation(self) -> bool:
         """Return, once, whether the peer waits for "100 Continue" before its body."""
         is_awaited, self._awaits_continue = self._awaits_continue, False
@@ -98,9 +94,9 @@ class Framing:
         return self._partial_progress(self._body_at + self._max_body, self._length)
 
     def _partial_progress(self, limit: int, announced: int = 0) -> Progress:
-        self._is_too_large = len(self._bytes) > limit or announced > MAX_BODY_BYTES
+        self.has_certain_end = len(self._bytes) <= limit and announced <= MAX_BODY_BYTES
         self.has_large_body = 0 < self._body_at < len(self._bytes) - self._max_body
-        return Progress.COMPLETE if self._is_too_large else Progress.PARTIAL
+        return Progress.PARTIAL if self.has_certain_end else Progress.COMPLETE
 
     def _find(self, ending: bytes) -> int:
         """Return where `ending` ends; 0 if it has not arrived. Resumes after the last search."""

@@ -15,23 +15,15 @@ from smstracker.models.users import SESSION_LIFETIME
 from smstracker.web.request_framing import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
-    from config import Config
-
-if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        # Pico draws its select arrow and its marks for invalid fields as data images.
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
+    from config import Config
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; "
+    # Pico draws its select arrow and its marks for invalid fields as data images.
+    "img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -120,12 +112,12 @@ def init_app(app: Flask) -> None:
     config: Config = app.config["SETTINGS"]
     own_host = _use_own_host(app.wsgi_app, config.public_base_url)
     app.wsgi_app = own_host  # type: ignore[method-assign, assignment]
-    if config.trusted_proxies:
-        proxies = config.trusted_proxies
+    if proxies := config.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
 
     app.before_request(_refuse_cut_body)
 
+    @app.after_request
     def harden(response: Response) -> Response:
         response.headers.extend(HEADERS)
         if config.is_https:
@@ -133,5 +125,3 @@ def init_app(app: Flask) -> None:
         # Static files have one of their own.
         response.headers.setdefault("Cache-Control", "no-store")
         return response
-
-    app.after_request(harden)

@@ -1,9 +1,10 @@
 """A range of time that people choose, in their own time zone. Pure."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, partial
 from zoneinfo import ZoneInfo, available_timezones
 
 # The name in the URL, the length and the label.
@@ -75,37 +76,29 @@ class TimeRange:
         return f"{first} to {last} ({self.zone})"
 
 
-def read_period(
-    arguments: Mapping[str, str], now: datetime, default: str | None = None
-) -> TimeRange:
+def read_period(args: Mapping[str, str], now: datetime, default: str | None = None) -> TimeRange:
     """The range in the arguments of a URL. Raises TimeRangeError.
 
     Days alone mean a custom range, so that a form works without naming it.
     """
-    zone, unknown_zone = _parse_zone(arguments.get("zone", ""))
-    days = [arguments.get(end, "").strip() for end in ("from", "to")]
-    name = arguments.get("period") or (CUSTOM if any(days) else default)
+    zone, unknown_zone = _parse_zone(args.get("zone", ""))
+    in_zone = partial(TimeRange, zone=zone, unknown_zone=unknown_zone)
+    days = [args.get(end, "").strip() for end in ("from", "to")]
+    name = args.get("period") or (CUSTOM if any(days) else default)
     if name in PERIODS:
-        since = now - PERIODS[name][0]
-        return TimeRange(name, since=since, zone=zone, unknown_zone=unknown_zone)
+        return in_zone(name, since=now - PERIODS[name][0])
+    if name in (None, "all"):
+        return in_zone()
     if name != CUSTOM:
-        if name in (None, "all"):
-            return TimeRange(zone=zone, unknown_zone=unknown_zone)
         raise TimeRangeError("There is no such range of time. Choose one from the list.")
     first, last = (_parse_day(day) for day in days)
     if first is None and last is None:
         raise TimeRangeError("Choose the first or the last day of the range.")
     if first and last and first > last:
         raise TimeRangeError("The range ends before it begins.")
-    return TimeRange(
-        CUSTOM,
-        since=_midnight(first, zone) if first else None,
-        until=_midnight(last + timedelta(days=1), zone) if last else None,
-        zone=zone,
-        first=first,
-        last=last,
-        unknown_zone=unknown_zone,
-    )
+    since = _midnight(first, zone) if first else None
+    until = _midnight(last + timedelta(days=1), zone) if last else None
+    return in_zone(CUSTOM, since, until, first=first, last=last)
 
 
 def _parse_zone(name: str) -> tuple[str, str]:
@@ -128,13 +121,11 @@ def _zones_by_lower_name() -> dict[str, str]:
 def _parse_day(text: str) -> date | None:
     if not text:
         return None
-    try:
+    with suppress(ValueError):
         day = date.fromisoformat(text)
-    except ValueError:
-        day = None
-    if day is None or not EARLIEST <= day <= LATEST:
-        raise TimeRangeError("Type each day like 2026-05-03.")
-    return day
+        if EARLIEST <= day <= LATEST:
+            return day
+    raise TimeRangeError("Type each day like 2026-05-03.")
 
 
 def _midnight(day: date, zone: str) -> datetime:

@@ -4,7 +4,6 @@ from urllib.parse import urlsplit
 
 from flask import current_app
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import RequestRedirect
 
 from smstracker.extensions import settings
 from smstracker.web.guards import is_page
@@ -23,7 +22,7 @@ def safe_next_path(path: str | None) -> str | None:
     try:
         parts = urlsplit(path)
         endpoint, _ = current_app.url_map.bind("localhost").match(parts.path, method="GET")
-    except (ValueError, HTTPException, RequestRedirect):
+    except (ValueError, HTTPException):
         return None
-    is_own_page = not parts.scheme and not parts.netloc and is_page(current_app, endpoint)
+    is_own_page = not parts.netloc and is_page(current_app, endpoint)
     return path if is_own_page and len(path) <= 500 else None

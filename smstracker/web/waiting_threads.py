@@ -5,6 +5,7 @@ callbacks and for requests that end at once.
 """
 
 from threading import Lock
+from typing import cast
 
 from flask import Flask, current_app
 
@@ -34,5 +35,4 @@ def init_app(app: Flask) -> None:
 
 
 def waiting_threads() -> WaitingThreads:
-    counter: WaitingThreads = current_app.extensions["waiting_threads"]
-    return counter
+    return cast(WaitingThreads, current_app.extensions["waiting_threads"])

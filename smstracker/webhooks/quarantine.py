@@ -2,15 +2,15 @@
 
 import logging
 from datetime import timedelta
+from typing import cast
 
 from flask import Flask, current_app, request
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
 from smstracker.logs import set_log_event, suppress_log_line
-from smstracker.refused.misfit import Refusal
 from smstracker.refused.request import RefusedRequest, read_refused_request
+from smstracker.refused.status_callback import Refusal
 from smstracker.webhooks.throttle import LogThrottle, TokenBucket
 from smstracker.webhooks.writer import current_writer
 
@@ -41,15 +41,13 @@ class Quarantine:
         Any other failure leaves it refused but not kept.
         """
         try:
-            refused = read_refused_request(reason, current_carrier().signatures.has_token_for)
-        except Exception as error:
-            return self._log_failure(error)
-        try:
-            return self._store(refused)
-        except SQLAlchemyError as error:
-            self._failed_at = utcnow()
-            self._log_failure(error)
-            return not refused.is_plausible
+            refused = read_refused_request(reason)
+            try:
+                return self._store(refused)
+            except SQLAlchemyError as error:
+                self._failed_at = utcnow()
+                self._log_failure(error)
+                return not refused.is_plausible
         except Exception as error:
             return self._log_failure(error)
 
@@ -60,7 +58,7 @@ class Quarantine:
         if not is_paused:
             self._hold_back()
         if not is_paused and bucket.take():
-            current_writer().store_refused(refused)
+            current_writer().write(refused)
             return True
         current_writer().count_refused(may_wait=not is_paused)
         return not (refused.is_plausible and refused.signature)
@@ -104,5 +102,4 @@ def init_app(app: Flask) -> None:
 
 
 def current_quarantine() -> Quarantine:
-    quarantine: Quarantine = current_app.extensions["quarantine"]
-    return quarantine
+    return cast(Quarantine, current_app.extensions["quarantine"])

@@ -1,7 +1,9 @@
 """Status callbacks: verify, store, answer. A 2xx means durably stored."""
 
+import hmac
 import logging
 import uuid
+from hashlib import sha256
 from typing import NoReturn
 
 from flask import Blueprint, abort, g, request
@@ -10,14 +12,12 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
-from smstracker.carrier.token_marks import token_marks
 from smstracker.database.problems import log_reason
 from smstracker.extensions import settings
 from smstracker.logs import set_log_event
-from smstracker.refused.misfit import Refusal, find_misfit
-from smstracker.refused.payload import FORM_TYPE, read_form
+from smstracker.refused.payload import FORM_TYPE, parse_uuid, read_form
 from smstracker.refused.request import raw_target
-from smstracker.refused.status_callback import VerifiedCallback, read_callback
+from smstracker.refused.status_callback import Refusal, VerifiedCallback, find_misfit, read_callback
 from smstracker.view_marks import ViewMark
 from smstracker.web.request_framing import MAX_BODY_BYTES
 from smstracker.webhooks.body import read_beginning, read_callback_body
@@ -79,8 +79,7 @@ def _refusal_code(code: int) -> int:
 def refuse_misfit(code: int) -> NoReturn:
     """Refuse a verified request by its kind: texts of incoming messages are not kept."""
     callback: VerifiedCallback = g.verified_callback
-    misfit = find_misfit(callback.form, callback.target)
-    if misfit:
+    if misfit := find_misfit(callback.form, callback.target):
         g.refusal = misfit
     abort(code)
 
@@ -106,17 +105,29 @@ def unknown_path(path: str) -> ResponseReturnValue:
     refuse_misfit(404)
 
 
-def parse_uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None
+@bp.post("/probe", strict_slashes=False, provide_automatic_options=False)
+@keeps_no_refusal
+def probe() -> ResponseReturnValue:
+    """Answer the test request of `flask doctor`; the guard verifies it as a status callback.
+
+    Refuse a status callback that comes here by mistake: it would not be stored.
+    """
+    nonce = g.verified_callback.form.get("Nonce")
+    if not nonce:
+        refuse_misfit(404)
+    return {"proof": compute_proof(nonce)}
+
+
+def compute_proof(nonce: str) -> str:
+    """HMAC of `nonce` with the SECRET_KEY, which only this installation can give."""
+    key = settings().secret_key.encode()
+    return hmac.new(key, f"probe:{nonce}".encode(errors="replace"), sha256).hexdigest()
 
 
 def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
     callback: VerifiedCallback = g.verified_callback
     idempotency_token = request.headers.get("I-Twilio-Idempotency-Token")
-    token_mark = token_marks(settings()).get(callback.signer.token)
+    token_mark = current_carrier().signatures.token_marks.get(callback.signer.token)
     update = read_callback(callback, idempotency_token, token_mark)
     if update is None:
         refuse_misfit(400)

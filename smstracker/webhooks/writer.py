@@ -18,7 +18,7 @@ from collections.abc import Collection
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
@@ -78,13 +78,14 @@ class WriteResult(Future[str | None]):
 
 
 PendingWrite = tuple[Callback | RefusedRequest, WriteResult]
+Group = list[PendingWrite]
 
 
 class CallbackWriter:
     """The writer of an app, shared by its threads."""
 
     def __init__(self, refused_callbacks_kept: int, threads: int = 16) -> None:
-        self._pending: list[PendingWrite] = []
+        self._pending: Group = []
         self._lock = Lock()
         self._write_lock = Lock()
         self._process = secrets.token_hex(8)
@@ -99,17 +100,21 @@ class CallbackWriter:
         self._commit_started_at: float | None = None  # the commit that is under way
         self._max_pending = max(threads // 2, 1)  # in a commit that is stuck
         self._max_queued = max(threads // 4, 1)
-        self._queues: dict[str, list[PendingWrite]] = {}  # by message, behind the one being written
+        self._queues: dict[str, Group] = {}  # by message, behind the one being written
         self._queued_count = 0
         self._locked_at = -LOCK_CHECK_SECONDS
 
     def store(self, public_id: uuid.UUID | None, update: StatusUpdate) -> None:
         """Return when the callback is durably stored; raise the error that prevented it."""
-        self._write(Callback(public_id, update))
+        self.write(Callback(public_id, update))
 
-    def store_refused(self, refused: RefusedRequest) -> None:
-        """Store a refused callback in the same way."""
-        self._write(refused)
+    def write(self, item: Callback | RefusedRequest) -> None:
+        """Store a callback, or a refused one in the same way."""
+        try:
+            self._write_in_group(item, WriteResult(is_last=False))
+        except NoRoomError:
+            time.sleep(RETRY_PAUSE_SECONDS)
+            self._write_in_group(item, WriteResult())
 
     @property
     def is_busy(self) -> bool:
@@ -133,13 +138,6 @@ class CallbackWriter:
         finally:
             self._write_lock.release()
 
-    def _write(self, item: Callback | RefusedRequest) -> None:
-        try:
-            self._write_in_group(item, WriteResult(is_last=False))
-        except NoRoomError:
-            time.sleep(RETRY_PAUSE_SECONDS)
-            self._write_in_group(item, WriteResult())
-
     def _write_in_group(self, item: Callback | RefusedRequest, result: WriteResult) -> None:
         with self._lock:
             self._refuse_if_stuck(item)
@@ -152,10 +150,8 @@ class CallbackWriter:
             self._write_queue(db.engine, sid, item)
 
     def _refuse_if_stuck(self, item: Callback | RefusedRequest) -> None:
-        is_slow = (
-            self._commit_started_at is not None
-            and time.monotonic() - self._commit_started_at > STUCK_SECONDS
-        )
+        started_at = self._commit_started_at
+        is_slow = started_at is not None and time.monotonic() - started_at > STUCK_SECONDS
         if is_slow and len(self._pending) >= self._max_pending:
             self.not_stored += isinstance(item, Callback)
             raise StuckError
@@ -163,10 +159,13 @@ class CallbackWriter:
     def _write_all(self, engine: Engine) -> None:
         self._written_at, self._commit_started_at = utcnow(), time.monotonic()
         group = self._take_pending()
-        if sum(isinstance(item, Callback) for item, _ in group) > 1:
+        if len(_callbacks(group)) > 1:
             self._busy_at = time.monotonic()
         try:
-            self._move_to_queues(group, self._find_queued_sids())
+            with self._lock:
+                # As they are now: queues end meanwhile, and a callback belongs to one side.
+                queued_sids = frozenset(self._queues)
+            self._move_to_queues(group, queued_sids)
             self._commit_around_locks(engine, group)
         except UNAVAILABLE as error:
             # Later arrivals would wait as long again.
@@ -181,12 +180,12 @@ class CallbackWriter:
             self._written_at, self._commit_started_at = utcnow(), None
             _settle(group, RuntimeError("not stored"))
 
-    def _take_pending(self) -> list[PendingWrite]:
+    def _take_pending(self) -> Group:
         with self._lock:
             group, self._pending = self._pending, []
         return group
 
-    def _commit_around_locks(self, engine: Engine, group: list[PendingWrite]) -> None:
+    def _commit_around_locks(self, engine: Engine, group: Group) -> None:
         """Commit the group without the callbacks of locked messages, which leave it."""
         if time.monotonic() - self._locked_at < LOCK_CHECK_SECONDS:
             self._queue_locked(engine, group)
@@ -201,26 +200,39 @@ class CallbackWriter:
         # The lock is not on a message that shows as locked.
         return self._commit_each(engine, group)
 
-    def _queue_locked(self, engine: Engine, group: list[PendingWrite]) -> None:
-        sids = _find_locked_sids(engine, group)
+    def _queue_locked(self, engine: Engine, group: Group) -> None:
+        """Move the callbacks of messages that another transaction has locked to their queues."""
+        pairs = [(callback.public_id, callback.update.twilio_sid) for callback in _callbacks(group)]
+        if not pairs:
+            return
+        with engine.connect() as connection:
+            sids = find_locked_sids(connection, pairs)
         if sids:
             self._locked_at = time.monotonic()
         self._move_to_queues(group, sids)
 
-    def _commit_each(self, engine: Engine, group: list[PendingWrite]) -> None:
+    def _commit_each(self, engine: Engine, group: Group) -> None:
         """Empty the group, with a commit for each callback."""
         while group:
-            self._commit_alone(engine, group.pop(0))
+            write = group.pop(0)
+            try:
+                self._commit(engine, [write])
+            except Exception as error:
+                sid = _message_sid(write[0])
+                if sid and _is_lock(error):
+                    self._move_to_queues([write], {sid})
+                else:
+                    self._fail([write], error)
 
-    def _commit(self, engine: Engine, group: list[PendingWrite]) -> None:
-        now, uncounted, not_stored = utcnow(), self._uncounted, self.not_stored
+    def _commit(self, engine: Engine, group: Group) -> None:
+        uncounted, not_stored = self._uncounted, self.not_stored
         counts = CallbackCounts(refused=uncounted, not_stored=not_stored)
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             # Every process stores refused callbacks first, so that none deadlocks.
-            free_rows = self._store_refused(connection, group, counts, now)
-            self._store_callbacks(connection, group, counts, now)
+            free_rows = self._store_refused(connection, group, counts)
+            self._store_accepted(connection, group, counts)
         self._free_rows = free_rows
         with self._lock:
             self._uncounted -= uncounted
@@ -228,20 +240,13 @@ class CallbackWriter:
             self.failure = None
         _settle(group)
 
-    def _store_callbacks(
-        self,
-        connection: Connection,
-        group: list[PendingWrite],
-        counts: CallbackCounts,
-        now: datetime,
-    ) -> None:
+    def _store_accepted(self, connection: Connection, group: Group, counts: CallbackCounts) -> None:
         """Store the callbacks of the group and add them to the tally."""
+        now = utcnow()
         # Ordered by SID, so that two processes never wait for each other's rows; the stable sort
         # keeps the callbacks of one message in order of arrival.
-        callbacks = [item for item, _ in group if isinstance(item, Callback)]
-        for public_id, update in sorted(
-            callbacks, key=lambda callback: callback.update.twilio_sid or ""
-        ):
+        callbacks = sorted(_callbacks(group), key=lambda item: item.update.twilio_sid or "")
+        for public_id, update in callbacks:
             outcome = store_callback(connection, public_id, update)
             counts.repeated += outcome.is_repeated
             counts.unmatched += not outcome.has_message
@@ -250,25 +255,17 @@ class CallbackWriter:
         counts.last_accepted_at = now if counts.accepted else None
         CallbackTally.add(connection, self._process, counts, now)
 
-    def _find_queued_sids(self) -> frozenset[str]:
-        """As they are at one moment: lines end meanwhile, and a callback belongs to one side."""
-        with self._lock:
-            return frozenset(self._queues)
-
-    def _move_to_queues(self, group: list[PendingWrite], sids: Collection[str | None]) -> None:
+    def _move_to_queues(self, group: Group, sids: Collection[str | None]) -> None:
         """Move the callbacks of the messages `sids` from the group to their queues."""
         if not sids:
             return
-        to_queue: list[PendingWrite] = []
-        remaining: list[PendingWrite] = []
-        for write in group:
-            (to_queue if _message_sid(write[0]) in sids else remaining).append(write)
-        group[:] = remaining
+        to_queue = [write for write in group if _message_sid(write[0]) in sids]
+        group[:] = [write for write in group if write not in to_queue]
         rejected = self._enqueue(to_queue)
         _settle([write for write in rejected if not write[1].is_last], NoRoomError())
         self._fail(rejected, NoRoomError())
 
-    def _enqueue(self, group: list[PendingWrite]) -> list[PendingWrite]:
+    def _enqueue(self, group: Group) -> Group:
         """Add each callback to the queue of its message; return those without room."""
         rejected = []
         with self._lock:
@@ -292,7 +289,7 @@ class CallbackWriter:
             group, self._queues[sid] = [own_write, *self._queues[sid]], []
         try:
             with engine.begin() as connection:
-                self._store_callbacks(connection, group, CallbackCounts(), utcnow())
+                self._store_accepted(connection, group, CallbackCounts())
             _settle(group)
         except Exception as error:
             self._fail(group, error)
@@ -305,55 +302,31 @@ class CallbackWriter:
                     later_writes[0][1].set_result(sid)
         own_write[1].result()
 
-    def _store_refused(
-        self,
-        connection: Connection,
-        group: list[PendingWrite],
-        counts: CallbackCounts,
-        now: datetime,
-    ) -> int:
+    def _store_refused(self, connection: Connection, group: Group, counts: CallbackCounts) -> int:
         """Store refused callbacks; return how many more fit before the next check for room."""
         free_rows = self._free_rows
         refusals = [item for item, _ in group if isinstance(item, RefusedRequest)]
         for refused in sorted(refusals, key=lambda refused: refused.fingerprint):
             row = {**refused.row(), "fingerprint": refused.fingerprint}
-            free_rows -= RefusedCallback.store(connection, row, now)
+            free_rows -= RefusedCallback.store(connection, row, utcnow())
             counts.refused += 1
         if free_rows < 0:
             free_rows = max(RefusedCallback.evict(connection, self._max_refused), 0) // ROOM_DIVISOR
         return free_rows
 
-    def _commit_alone(self, engine: Engine, write: PendingWrite) -> None:
-        try:
-            self._commit(engine, [write])
-        except Exception as error:
-            sid = _message_sid(write[0])
-            if sid and _is_lock(error):
-                self._move_to_queues([write], {sid})
-            else:
-                self._fail([write], error)
-
-    def _fail(self, group: list[PendingWrite], error: BaseException) -> None:
-        if all(result.done() for _, result in group):
+    def _fail(self, group: Group, error: BaseException) -> None:
+        lost = [write for write in group if not write[1].done()]
+        if not lost:
             return
-        lost_callbacks = [
-            item for item, result in group if isinstance(item, Callback) and not result.done()
-        ]
         problem = explain(error)
         with self._lock:
-            self.not_stored += len(lost_callbacks)
+            self.not_stored += len(_callbacks(lost))
             self.failure = (problem, utcnow()) if problem else None
-        _settle(group, error)
+        _settle(lost, error)
 
 
-def _find_locked_sids(engine: Engine, group: list[PendingWrite]) -> set[str | None]:
-    """Return the SIDs of the group's messages that another transaction has locked."""
-    callbacks = [item for item, _ in group if isinstance(item, Callback)]
-    if not callbacks:
-        return set()
-    with engine.connect() as connection:
-        pairs = [(callback.public_id, callback.update.twilio_sid) for callback in callbacks]
-        return find_locked_sids(connection, pairs)
+def _callbacks(group: Group) -> list[Callback]:
+    return [item for item, _ in group if isinstance(item, Callback)]
 
 
 def _message_sid(item: Callback | RefusedRequest) -> str | None:
@@ -364,23 +337,20 @@ def _is_lock(error: Exception) -> bool:
     return getattr(getattr(error, "orig", None), "sqlstate", None) == LOCK_NOT_AVAILABLE
 
 
-def _settle(group: list[PendingWrite], error: BaseException | None = None) -> None:
+def _settle(group: Group, error: BaseException | None = None) -> None:
     for _, result in group:
-        if result.done():
-            continue
-        if error is None:
-            result.set_result(None)
-        else:
-            result.set_exception(error)
+        if not result.done():
+            if error is None:
+                result.set_result(None)
+            else:
+                result.set_exception(error)
 
 
 def init_app(app: Flask) -> None:
     settings = app.config["SETTINGS"]
-    app.extensions["callback_writer"] = CallbackWriter(
-        settings.refused_callbacks_kept, settings.web_threads
-    )
+    writer = CallbackWriter(settings.refused_callbacks_kept, settings.web_threads)
+    app.extensions["callback_writer"] = writer
 
 
 def current_writer() -> CallbackWriter:
-    writer: CallbackWriter = current_app.extensions["callback_writer"]
-    return writer
+    return cast(CallbackWriter, current_app.extensions["callback_writer"])

@@ -1,6 +1,6 @@
 """Conversion of a fetched Twilio message to a status update and to column values."""
 
-from smstracker.carrier import CarrierMessage
+from smstracker.carrier.carrier_message import CarrierMessage
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 

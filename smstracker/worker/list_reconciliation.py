@@ -8,7 +8,8 @@ from itertools import islice
 from sqlalchemy import Row, select
 from sqlalchemy.engine import Connection
 
-from smstracker.carrier import CarrierMessage, current_carrier
+from smstracker.carrier import current_carrier
+from smstracker.carrier.carrier_message import CarrierMessage
 from smstracker.clock import utcnow
 from smstracker.extensions import db, receipt_window
 from smstracker.models import Message

@@ -3,12 +3,8 @@
 import logging
 from enum import StrEnum
 
-from smstracker.carrier import (
-    CarrierBusyError,
-    CarrierQueryError,
-    NotFoundAtCarrierError,
-    current_carrier,
-)
+from smstracker.carrier import current_carrier
+from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.extensions import db
 from smstracker.models.event_store import append_event, update_message_facts
 from smstracker.models.events import StatusUpdate

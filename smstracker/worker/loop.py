@@ -14,7 +14,7 @@ from types import FrameType
 from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.carrier import CarrierBusyError, CarrierQueryError
+from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError
 from smstracker.clock import utcnow
 from smstracker.database.problems import explain, log_reason
 from smstracker.extensions import db

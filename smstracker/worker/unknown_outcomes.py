@@ -12,7 +12,8 @@ from itertools import islice
 from sqlalchemy import func, select
 from sqlalchemy.engine import Connection
 
-from smstracker.carrier import CarrierMessage, current_carrier
+from smstracker.carrier import current_carrier
+from smstracker.carrier.carrier_message import CarrierMessage
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
