@@ -8,10 +8,12 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
+import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import update
 
+from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message
 from smstracker.models.event_store import append_event
@@ -36,6 +38,23 @@ def test_callback_moves_its_message_and_is_kept_whole(client: FlaskClient, alice
     assert event.payload == form
     assert event.carrier_done_at == "2611220836"
     assert event.idempotency_token == "token-1"
+
+
+def test_message_is_accepted_at_its_first_status_and_final_at_its_outcome(
+    client: FlaskClient, alice: Person
+) -> None:
+    alice.has_message(twilio_sid=sid(1), status="pending")
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        accepted_at = utcnow()
+        call_back(client, fields(sid(1), "queued"))
+        clock.shift(60)
+        call_back(client, fields(sid(1), "sent"))
+        message = alice.message()
+        assert (message.accepted_at, message.final_at) == (accepted_at, None)
+        clock.shift(60)
+        call_back(client, fields(sid(1), "delivered"))
+        message = alice.message()
+        assert (message.accepted_at, message.final_at) == (accepted_at, utcnow())
 
 
 def test_callback_is_matched_by_sid_alone(client: FlaskClient, alice: Person) -> None:

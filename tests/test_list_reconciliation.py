@@ -52,6 +52,15 @@ def test_second_listing_goes_back_to_a_day_before_the_first(make_app: MakeApp) -
         assert requested_dates(twilio)[1] == moment(2 * DAY + HOUR)
 
 
+def test_clock_that_was_put_back_leaves_no_gap_between_listings(make_app: MakeApp) -> None:
+    with wire(listing(), listing()) as twilio, in_minutes(0) as clock:
+        app = make_app(TWILIO_API_BASE_URL=twilio.url, **WEEK_OF_RECEIPTS)
+        work(app)
+        clock.shift(-2 * DAY)
+        work(app)
+        assert requested_dates(twilio)[1] == moment(DAY + HOUR)
+
+
 def test_listing_after_a_failed_day_goes_back_to_before_the_last_that_succeeded(
     make_app: MakeApp,
 ) -> None:

@@ -1,5 +1,6 @@
 """Limits on sign-in: nobody floods, nobody locks others out, and a refusal writes nothing."""
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -126,6 +127,28 @@ def test_client_has_one_mail_when_strangers_have_used_up_those_to_its_address(ap
     assert all(count_mails(app, strangers))
     assert count_mails(app, ["203.0.113.10", "203.0.113.10"]) == [True, False]
     assert count_mails(app, ["203.0.113.10"], "bob@example.org") == [True]
+
+
+def test_counted_addresses_cannot_be_guessed_from_the_database(app: Flask) -> None:
+    count_mails(app, ["203.0.113.10"])
+    with app.app_context():
+        keys = " ".join(db.session.scalars(select(RateLimit.key)))
+    assert hashlib.sha256(ALICE.encode()).hexdigest() not in keys
+    assert ALICE not in keys
+
+
+def test_refused_client_is_told_the_shorter_wait(app: Flask) -> None:
+    client = sign_in_limits.parse_client("203.0.113.10")
+    with app.app_context(), time_machine.travel(utcnow(), tick=False) as clock:
+        for number in range(10):
+            stranger = sign_in_limits.parse_client(f"198.51.{number}.1")
+            for _ in range(5):
+                assert sign_in_limits.count_mail(ALICE, stranger) is None
+        clock.shift(30 * 60)
+        assert sign_in_limits.count_mail(ALICE, client) is None
+        wait = sign_in_limits.count_mail(ALICE, client)
+        assert wait is not None
+        assert wait <= timedelta(minutes=30, seconds=1), "then the first mails no longer count"
 
 
 def test_neighbours_share_the_mail_beyond_those_to_an_address(

@@ -192,6 +192,14 @@ def test_one_look_is_not_enough_however_late(make_app: MakeApp, alice: Person) -
     assert run_search(make_app, alice, minutes=311).status == "untraced"
 
 
+def test_second_search_soon_after_the_first_proves_nothing(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(status="unknown")
+    for minutes, expected in ((9, "unknown"), (11, "unknown"), (16, "untraced")):
+        assert run_search(make_app, alice, minutes=minutes).status == expected
+
+
 def test_look_that_failed_does_not_count(make_app: MakeApp, alice: Person) -> None:
     alice.has_message(status="unknown")
     for minutes in (2, 7):

@@ -136,7 +136,8 @@ def test_one_message_that_breaks_the_look_up_does_not_end_the_worker(
     alice.has_message(twilio_sid=sid(1), status="sent")
     alice.has_message(twilio_sid=sid(2), status="sent")
     fine = answer(200, {"sid": sid(2), "status": "delivered"})
-    with wire(answer(200, {"sid": sid(9)}), fine) as twilio:
+    another = answer(200, {"sid": sid(9), "status": "delivered"})
+    with wire(another, fine) as twilio:
         app = make_app(TWILIO_API_BASE_URL=twilio.url, LOOKUPS_PER_SECOND="1")
         with in_minutes(6) as clock:
             work(app)

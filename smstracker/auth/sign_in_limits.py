@@ -7,14 +7,14 @@ in all. So one address gets at most 5 mails an hour from an IPv4 client, 20 from
 150 in total, and blocking its sign-in by mail takes a hundred networks.
 """
 
-import hashlib
+import hmac
 import re
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
-from smstracker.extensions import db
+from smstracker.extensions import db, settings
 from smstracker.models.rate_limits import RateLimit, RateLimitRule
 
 MAILS_OF_CLIENT = 20
@@ -76,7 +76,7 @@ def count_mail(email: str, client: IPAddress | None) -> timedelta | None:
 
     A refusal is not counted and only reads, so repeated requests never block writers.
     """
-    address_hash = hashlib.sha256(email.encode()).hexdigest()
+    address_hash = hmac.digest(settings().secret_key.encode(), email.encode(), "sha256").hex()
     client_rules = _client_rules(address_hash, client)
     address_rule = RateLimitRule(f"sign-in/address/{address_hash}", MAILS_TO_ADDRESS)
     wait = _count_or_wait([*client_rules, address_rule])

@@ -67,7 +67,7 @@ def format_body(refusal: RefusedCallback) -> str:
     """The sanitized body; of a form, a field a line."""
     text = refusal.body.decode(errors="replace")
     if "form" in (refusal.content_type or ""):
-        text = escape_invisible("\n".join(_field_lines(text)), kept="\n")
+        text = escape_invisible("\n".join(_field_lines(text)), allowed="\n")
     else:
         text = sanitize(text)
     if len(text) <= MAX_BODY_CHARACTERS:
@@ -90,7 +90,7 @@ def _field_lines(form: str) -> Iterator[str]:
 
 def sanitize(text: str) -> str:
     """Mask phone numbers and escape control characters in text from a stranger."""
-    return escape_invisible(_mask_phone_numbers(text), kept="\n")
+    return escape_invisible(_mask_phone_numbers(text), allowed="\n")
 
 
 def _mask_phone_numbers(text: str) -> str:

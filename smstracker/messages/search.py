@@ -139,11 +139,11 @@ def _select_by_ids(ids: Sequence[int], start: PageStart) -> Sequence[Message]:
 
 
 def _page_keys(
-    filters: SearchFilters, index_name: str | None, start: PageStart, size: int, others: Conditions
+    filters: SearchFilters, index_name: str | None, start: PageStart, size: int, more: Conditions
 ) -> Subquery:
-    """Select (created_at, id) of the first `size` messages of an index that match the others."""
+    """Select (created_at, id) of the first `size` messages of an index that meet `more`."""
     key = select(Message.created_at, Message.id).where(*time_conditions(filters))
-    key = key.where(*start.conditions(Message), *others)
+    key = key.where(*start.conditions(Message), *more)
     key = key.order_by(*start.order(Message)).limit(size)
     conditions = index_conditions(filters).get(index_name or "", [])
     if index_name != "state":

@@ -15,11 +15,11 @@ def is_invisible(character: str) -> bool:
     return is_variation_selector or unicodedata.category(character) == "Cf"
 
 
-def escape_invisible(text: str, *, kept: str = "") -> str:
-    """Escape control and other unprintable characters, except those in `kept`."""
+def escape_invisible(text: str, *, allowed: str = "") -> str:
+    """Escape control and other unprintable characters, except those in `allowed`."""
     return "".join(
         character
-        if character.isprintable() or character in kept
+        if character.isprintable() or character in allowed
         else character.encode("unicode_escape").decode()
         for character in text
     )

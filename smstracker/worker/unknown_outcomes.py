@@ -50,9 +50,9 @@ def resolve_unknown(message: OpenMessage) -> bool:
         is_absent = is_whole_list and not unaccounted
         is_settled = is_absent and _is_untraced(connection, message)
         new_status = "untraced" if is_settled else "unknown"
-        found = [candidate.sid for candidate in unaccounted if _has_same_text(message, candidate)]
-        others = [candidate.sid for candidate in unaccounted if candidate.sid not in found]
-        payload = {"found": found, "others": others}
+        similar = [candidate.sid for candidate in unaccounted if _has_same_text(message, candidate)]
+        different = [candidate.sid for candidate in unaccounted if candidate.sid not in similar]
+        payload = {"found": similar, "others": different}
         search_result = StatusUpdate(new_status, Source.LOOKUP, payload)
         append_event(connection, message.id, search_result)
         # After a long pause of the workers, the second search need not wait for hours.
