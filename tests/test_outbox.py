@@ -15,9 +15,9 @@ from smstracker.messages.search import find_page
 from smstracker.messages.search_filters import SearchFilters
 from smstracker.messages.state_counts import count_states
 from smstracker.models import Message
+from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
 from smstracker.models.lookup_queue import claim_due_messages, is_anything_due
-from smstracker.models.status_transitions import apply_transition
 from smstracker.sms.lookup_schedule import SEARCH_AGES, SILENCE_AGES
 from smstracker.sms.status import Source, State
 from smstracker.worker.loop import Worker
@@ -39,7 +39,7 @@ def queue(person: Person, age: timedelta = timedelta(hours=1)) -> Message:
 def move(app: Flask, message: Message, word: str, at: datetime) -> bool:
     with app.app_context(), db.engine.begin() as connection:
         status_update = StatusUpdate(word, Source.SEND, {}, received_at=at)
-        return apply_transition(connection, message.id, status_update)
+        return append_event(connection, message.id, status_update)
 
 
 @pytest.mark.parametrize("age", AGES)

@@ -2,7 +2,7 @@
 
 import random
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import MultiDict
 
@@ -80,14 +80,14 @@ def outcome(
 def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = writer.store_callback
+    real = writer.store_callbacks
 
-    def failing(connection, public_id, update) -> StoredCallback:  # type: ignore[no-untyped-def]
-        if update.twilio_sid == sid(1):
+    def failing(connection: Connection, callbacks: list[writer.Callback]) -> list[StoredCallback]:
+        if any(callback.update.twilio_sid == sid(1) for callback in callbacks):
             raise ValueError("cannot be stored")
-        return real(connection, public_id, update)
+        return real(connection, callbacks)
 
-    monkeypatch.setattr(writer, "store_callback", failing)
+    monkeypatch.setattr(writer, "store_callbacks", failing)
     bad, good = write(app, (None, status_update(1, "sent")), (None, status_update(2, "sent")))
     assert isinstance(bad, ValueError)
     assert good is None
@@ -95,20 +95,20 @@ def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
         assert db.session.scalar(select(func.count()).select_from(StatusEvent)) == 1
 
 
-def test_group_is_written_in_one_order_so_that_processes_cannot_deadlock(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.both_databases
+def test_groups_of_processes_that_hold_the_same_messages_do_not_deadlock(
+    app: Flask, alice: Person
 ) -> None:
-    written: list[tuple[str | None, str]] = []
+    for number in range(1, 9):
+        alice.has_message(twilio_sid=sid(number))
 
-    def note(_connection: object, _id: object, update: StatusUpdate) -> StoredCallback:
-        written.append((update.twilio_sid, update.status))
-        return StoredCallback(is_repeated=False, has_message=True)
+    def store(numbers: Sequence[int]) -> list[BaseException | None]:
+        updates = ((None, status_update(number, "sent")) for number in numbers)
+        return write(app, *updates)
 
-    monkeypatch.setattr(writer, "store_callback", note)
-    came = [(2, "sent"), (1, "sent"), (2, "delivered"), (1, "queued")]
-    write(app, *((None, status_update(number, word)) for number, word in came))
-    expected = [(1, "sent"), (1, "queued"), (2, "sent"), (2, "delivered")]
-    assert written == [(sid(number), word) for number, word in expected]
+    orders = [range(1, 9), range(8, 0, -1)] * 8
+    with ThreadPoolExecutor(8) as threads:
+        assert not any(error for errors in threads.map(store, orders) for error in errors)
 
 
 def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_cannot_deadlock(
@@ -125,12 +125,12 @@ def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_
         written.append(row["fingerprint"])
         return False
 
-    def note_stored(*_args: object) -> StoredCallback:
+    def note_stored(_connection: object, callbacks: list[object]) -> list[StoredCallback]:
         written.append("callback")
-        return StoredCallback(is_repeated=False, has_message=True)
+        return [StoredCallback(is_repeated=False, has_message=True) for _ in callbacks]
 
     monkeypatch.setattr(writer.RefusedCallback, "store", note_kept)
-    monkeypatch.setattr(writer, "store_callback", note_stored)
+    monkeypatch.setattr(writer, "store_callbacks", note_stored)
     group = writer.CallbackWriter(100)
     group._pending = [(writer.Callback(None, status_update(1, "sent")), writer.WriteResult())]
     group._pending += [(evidence, writer.WriteResult()) for evidence in reversed(refused)]
@@ -144,11 +144,11 @@ def test_callback_of_a_message_that_has_a_line_goes_behind_it(
 ) -> None:
     written: list[tuple[str | None, str]] = []
 
-    def note(_connection: object, _id: object, update: StatusUpdate) -> StoredCallback:
-        written.append((update.twilio_sid, update.status))
-        return StoredCallback(is_repeated=False, has_message=True)
+    def note(_connection: object, callbacks: list[writer.Callback]) -> list[StoredCallback]:
+        written.extend((update.twilio_sid, update.status) for _, update in callbacks)
+        return [StoredCallback(is_repeated=False, has_message=True) for _ in callbacks]
 
-    monkeypatch.setattr(writer, "store_callback", note)
+    monkeypatch.setattr(writer, "store_callbacks", note)
     shared = writer.CallbackWriter(100, threads=100)
     came = [(1, "sent"), (2, "sent"), (1, "delivered"), (1, "read")]
     first, other, *later = [
@@ -173,7 +173,7 @@ def test_database_that_fails_the_group_fails_every_callback_of_it(
     def gone(*_args: object) -> None:
         raise OperationalError("INSERT", {}, Exception("gone"))
 
-    monkeypatch.setattr(writer, "store_callback", gone)
+    monkeypatch.setattr(writer, "store_callbacks", gone)
     errors = write(app, *((None, status_update(number, "sent")) for number in (1, 2)))
     assert all(isinstance(error, OperationalError) for error in errors)
 
@@ -344,7 +344,7 @@ def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_ot
         with app.app_context():
             shared.store(None, status_update(number, "sent"))
 
-    monkeypatch.setattr(writer, "store_callback", hang)
+    monkeypatch.setattr(writer, "store_callbacks", hang)
     monkeypatch.setattr(writer, "STUCK_SECONDS", 0)
     with ThreadPoolExecutor(3) as threads:
         waiting = [threads.submit(store, 1)]

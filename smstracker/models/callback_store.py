@@ -1,122 +1,46 @@
-"""Storage of callbacks: append the event, then move the message.
+"""Storage of status callbacks in groups: each event once, and the message that it belongs to.
 
-It takes one INSERT and one conditional UPDATE in SQLAlchemy Core. A callback whose message has no
-SID yet is rare and takes more statements.
+A group takes two SELECTs, an INSERT and an UPDATE, however many callbacks it has: executing
+statements costs more than what they do. A message without a SID takes a few more.
 """
 
 import uuid
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple
 
-from sqlalchemy import (
-    String,
-    and_,
-    bindparam,
-    case,
-    exists,
-    func,
-    insert,
-    not_,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import and_, bindparam, insert, or_, select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import aliased
 from sqlalchemy.sql import ColumnElement
 
-from smstracker.models.event_store import bind_sid
+from smstracker.database.engine import affected_rows
+from smstracker.models.event_store import bind_sid, lock_sids
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.messages import Message
-from smstracker.models.status_transitions import apply_transition
+from smstracker.models.status_transitions import LockedMessage, lock_messages, save_changes
 from smstracker.sms.status import Source
 
-ValueT = TypeVar("ValueT")
-
-
-def _has_account(message: type[Message], account: ColumnElement[str]) -> ColumnElement[bool]:
-    """Whether a message is of an account, whose token must not vouch for those of others."""
-    return or_(message.account_sid.is_(None), message.account_sid == account)
-
-
-# A callback belongs to the message in its path, unless that message has another SID.
-_SID = bindparam("of_sid", type_=String())
-_ACCOUNT = bindparam("of_account", type_=String())
-_ID_BY_PATH = select(Message.id).where(
-    Message.public_id == bindparam("in_path", type_=Message.public_id.type),
-    or_(Message.twilio_sid.is_(None), Message.twilio_sid == _SID),
-    _has_account(Message, _ACCOUNT),
-)
-_HOLDER, _OTHER = aliased(Message), aliased(Message)
-_ID_BY_SID = select(_HOLDER.id).where(_HOLDER.twilio_sid == _SID, _has_account(_HOLDER, _ACCOUNT))
-# The limit keeps both databases from repeating the subquery at each use.
-_MATCH = (
-    select(func.coalesce(_ID_BY_PATH.scalar_subquery(), _ID_BY_SID.scalar_subquery()).label("id"))
-    .limit(1)
-    .subquery("matched")
-)
-_MESSAGE_ID = _MATCH.c.id
-_EARLIER = aliased(StatusEvent)
-_TOKEN = bindparam("of_token", None, type_=String())
-_IS_SAME_TOKEN = _EARLIER.idempotency_token.is_not_distinct_from(_TOKEN)
-_IS_SAME_STATUS = and_(
-    _EARLIER.status == bindparam("of_status", type_=String()),
-    _EARLIER.error_code.is_not_distinct_from(bindparam("of_code", type_=String())),
-    _EARLIER.source == Source.CALLBACK,
-)
-# An index covers each of the two.
-_HAS_MESSAGE = _EARLIER.message_id == _MESSAGE_ID
-_IS_ORPHAN = and_(_EARLIER.message_id.is_(None), _EARLIER.twilio_sid == _SID)
 # For one message, status and error code: a captured callback that is posted again, each time with
 # another token (which is not signed), must not fill the disk.
 MAX_REPEATED_ROWS = 20
 
-
-def _case_matched(
-    matched: ColumnElement[ValueT], orphaned: ColumnElement[ValueT]
-) -> ColumnElement[ValueT]:
-    """One expression if the callback has a message, another if it has none yet."""
-    return case((_MESSAGE_ID.is_not(None), matched), else_=orphaned)
-
-
-def _has_earlier(*conditions: ColumnElement[bool], skipped: int = 0) -> ColumnElement[bool]:
-    """Whether more than `skipped` callbacks reported the same status."""
-    same_status = select(_EARLIER.id).where(_IS_SAME_STATUS, *conditions).limit(1).offset(skipped)
-    matched, orphaned = (same_status.where(condition) for condition in (_HAS_MESSAGE, _IS_ORPHAN))
-    return _case_matched(*(exists(query.correlate(_MATCH)) for query in (matched, orphaned)))
-
-
-_UPDATE_COLUMNS = tuple(
-    bindparam(name, None, type_=StatusEvent.__table__.c[name].type).label(name)
-    for name in StatusUpdate.__slots__
-)
-_IS_NEW = not_(or_(_has_earlier(_IS_SAME_TOKEN), _has_earlier(skipped=MAX_REPEATED_ROWS - 1)))
-_APPEND_CALLBACK = (
-    insert(StatusEvent)
-    .from_select(
-        ["message_id", "is_repeated", *StatusUpdate.__slots__],
-        select(_MESSAGE_ID, _has_earlier(), *_UPDATE_COLUMNS).select_from(_MATCH).where(_IS_NEW),
-        include_defaults=False,
-    )
-    .returning(
-        StatusEvent.message_id,
-        StatusEvent.is_repeated,
-        exists(select(_OTHER.id).where(_OTHER.twilio_sid == _SID)).label("sid_is_known"),
-    )
-)
-_SAME_STATUS_IDS = select(_EARLIER.id).where(_IS_SAME_STATUS)
-_BEST_REPEATED_ID = _SAME_STATUS_IDS.order_by(not_(_IS_SAME_TOKEN), _EARLIER.id).limit(1)
-_REPEATED_ID = _case_matched(
-    _BEST_REPEATED_ID.where(_HAS_MESSAGE).correlate(_MATCH).scalar_subquery(),
-    _BEST_REPEATED_ID.where(_IS_ORPHAN).correlate(_MATCH).scalar_subquery(),
-)
-_COUNT_REPEAT = (
+_SELECT_EVENTS = select(
+    *(StatusEvent.message_id, StatusEvent.twilio_sid, StatusEvent.id, StatusEvent.status),
+    *(StatusEvent.error_code, StatusEvent.idempotency_token, StatusEvent.source),
+).order_by(StatusEvent.id)
+_COUNT_REPEATS = (
     update(StatusEvent)
-    .where(StatusEvent.id == select(_REPEATED_ID).select_from(_MATCH).scalar_subquery())
-    .values(repeats=StatusEvent.repeats + 1)
-    .returning(StatusEvent.message_id)
+    .where(StatusEvent.id == bindparam("counted_id"))
+    .values(repeats=StatusEvent.repeats + bindparam("new_repeats"))
 )
+
+
+class Callback(NamedTuple):
+    """A verified callback, and the public id in its path."""
+
+    public_id: uuid.UUID | None
+    update: StatusUpdate
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,57 +51,164 @@ class StoredCallback:
     has_message: bool
 
 
+@dataclass(slots=True)
+class _Event:
+    """An event of a message or SID. It is new while it has no id."""
+
+    id: int | None
+    status: str
+    error_code: str | None
+    idempotency_token: str | None
+    source: str
+    new_repeats: int = 0
+
+
 def store_callback(
     connection: Connection, public_id: uuid.UUID | None, status_update: StatusUpdate
 ) -> StoredCallback:
-    """Store a callback and move its message, if there is one yet.
+    """Store one callback."""
+    [stored] = store_callbacks(connection, [Callback(public_id, status_update)])
+    return stored
+
+
+def store_callbacks(connection: Connection, callbacks: Sequence[Callback]) -> list[StoredCallback]:
+    """Store callbacks in their order, and move their messages, as far as they have one yet.
 
     A repetition of the same event (SID, status, error code, idempotency token) is only counted.
     """
-    parameters = {
-        "of_sid": status_update.twilio_sid,
-        "of_account": status_update.account_sid,
-        "of_status": status_update.status,
-        "of_code": status_update.error_code,
-        "of_token": status_update.idempotency_token,
-        "in_path": public_id,
-    }
-    row = {**status_update.row(), **parameters}
-    stored = connection.execute(_APPEND_CALLBACK, row).one_or_none()
-    if stored is None:
-        # No row if it has just been purged: the error makes Twilio repeat the callback.
-        message_id = connection.execute(_COUNT_REPEAT, parameters).scalar_one()
-        return StoredCallback(is_repeated=True, has_message=message_id is not None)
-    if not stored.sid_is_known and status_update.twilio_sid:
-        # If its message got the SID meanwhile, this attaches the event and moves the message.
-        bind_sid(connection, stored.message_id, status_update.twilio_sid)
-    if stored.message_id is not None:
-        apply_transition(connection, stored.message_id, status_update)
-    return StoredCallback(bool(stored.is_repeated), stored.message_id is not None)
+    group = _Group(connection, callbacks)
+    stored = [group.add(callback) for callback in callbacks]
+    group.save()
+    return stored
 
 
-def find_locked_sids(
-    connection: Connection, callbacks: Collection[tuple[uuid.UUID | None, str | None]]
-) -> set[str | None]:
+class _Group:
+    """The messages of callbacks, locked, and their events."""
+
+    def __init__(self, connection: Connection, callbacks: Sequence[Callback]) -> None:
+        self._connection = connection
+        self._by_public_id: dict[uuid.UUID, LockedMessage] = {}
+        self._by_sid: dict[str | None, LockedMessage] = {}
+        self._events: dict[int | str | None, list[_Event]] = defaultdict(list)
+        self._new_events: list[tuple[_Event, dict[str, object]]] = []
+        self._lock(matches_any(callbacks))
+        sids = {callback.update.twilio_sid or "" for callback in callbacks}
+        if unknown_sids := sids - self._by_sid.keys():
+            # The answer to a send may be binding them.
+            lock_sids(connection, unknown_sids)
+            self._lock(Message.twilio_sid.in_(unknown_sids))
+            self._bind_sids(callbacks)
+        if self._by_public_id:
+            ids = [message.id for message in self._by_public_id.values()]
+            self._read_events(StatusEvent.message_id.in_(ids))
+        if unknown_sids:
+            is_orphan = and_(StatusEvent.message_id.is_(None), StatusEvent.twilio_sid.in_(sids))
+            self._read_events(is_orphan)
+
+    def _lock(self, condition: ColumnElement[bool]) -> None:
+        for message in lock_messages(self._connection, condition):
+            self._by_public_id[message.public_id] = message
+            if message.twilio_sid:
+                self._by_sid[message.twilio_sid] = message
+
+    def _find_message(self, callback: Callback) -> LockedMessage | None:
+        """Return the message in the path, unless it has another SID; otherwise that of the SID.
+
+        The token of an account does not vouch for messages of others.
+        """
+        sid, account_sid = callback.update.twilio_sid, callback.update.account_sid
+        by_path = self._by_public_id.get(callback.public_id) if callback.public_id else None
+        for message in (by_path, self._by_sid.get(sid)):
+            if (
+                message is not None
+                and message.twilio_sid in (None, sid)
+                and message.account_sid in (None, account_sid)
+            ):
+                return message
+        return None
+
+    def _bind_sids(self, callbacks: Sequence[Callback]) -> None:
+        for callback in callbacks:
+            sid, message = callback.update.twilio_sid, self._find_message(callback)
+            if message is not None and sid and sid not in self._by_sid:
+                self._by_sid[sid] = bind_sid(self._connection, message, sid)
+
+    def _read_events(self, condition: ColumnElement[bool]) -> None:
+        for message_id, sid, *event in self._connection.execute(_SELECT_EVENTS.where(condition)):
+            self._events[message_id or sid].append(_Event(*event))
+
+    def add(self, callback: Callback) -> StoredCallback:
+        """Add a callback to the events, and move its message."""
+        status_update, message = callback.update, self._find_message(callback)
+        events = self._events[message.id if message else status_update.twilio_sid]
+        same_status = [event for event in events if _has_same_status(event, status_update)]
+        token = status_update.idempotency_token
+        same_event = [event for event in same_status if event.idempotency_token == token]
+        if same_event or len(same_status) >= MAX_REPEATED_ROWS:
+            (same_event or same_status)[0].new_repeats += 1
+        else:
+            event = _Event(None, status_update.status, status_update.error_code, token, "callback")
+            row = {"message_id": message and message.id, "is_repeated": bool(same_status)}
+            self._new_events.append((event, row | status_update.row()))
+            events.append(event)
+            if message:
+                message.apply(status_update, [event.status for event in events])
+        return StoredCallback(is_repeated=bool(same_status), has_message=message is not None)
+
+    def save(self) -> None:
+        """Write what was added."""
+        rows = [row | {"repeats": event.new_repeats} for event, row in self._new_events]
+        if rows:
+            self._connection.execute(insert(StatusEvent), rows)
+        repeated_events = [
+            {"counted_id": event.id, "new_repeats": event.new_repeats}
+            for events in self._events.values()
+            for event in events
+            if event.new_repeats and event.id is not None
+        ]
+        if repeated_events:
+            result = self._connection.execute(_COUNT_REPEATS, repeated_events)
+            if affected_rows(result) < len(repeated_events):
+                # The error makes Twilio repeat the callback.
+                raise LookupError("a repeated event has just been purged")
+        save_changes(self._connection, self._by_public_id.values())
+
+
+def lock_messages_of(connection: Connection, callbacks: Sequence[Callback]) -> None:
+    """Lock the messages of callbacks that will be stored one by one, in the order of groups."""
+    lock_messages(connection, matches_any(callbacks))
+
+
+def matches_any(callbacks: Sequence[Callback]) -> ColumnElement[bool]:
+    ids = {callback.public_id for callback in callbacks if callback.public_id}
+    sids = {callback.update.twilio_sid for callback in callbacks if callback.update.twilio_sid}
+    conditions = [Message.public_id.in_(ids)] if ids else []
+    return or_(*conditions, Message.twilio_sid.in_(sids))
+
+
+def _has_same_status(event: _Event, status_update: StatusUpdate) -> bool:
+    return (event.source, event.status, event.error_code) == (
+        Source.CALLBACK,
+        status_update.status,
+        status_update.error_code,
+    )
+
+
+def find_locked_sids(connection: Connection, callbacks: Sequence[Callback]) -> set[str | None]:
     """The SIDs of the callbacks whose message another transaction has locked; PostgreSQL only.
 
-    `callbacks` are pairs of the public id in the path and the SID. Ends the transaction to release
-    its locks: held before the lock on a SID, they would deadlock with the answer to a send request.
+    Ends the transaction to release its locks: they are not taken in the order of groups.
     """
-    ids = [public_id for public_id, _ in callbacks if public_id]
-    sids = [sid for _, sid in callbacks if sid]
-    message_keys = select(Message.public_id, Message.twilio_sid).where(
-        or_(Message.public_id.in_(ids), Message.twilio_sid.in_(sids))
-    )
+    message_keys = select(Message.public_id, Message.twilio_sid).where(matches_any(callbacks))
     skip_locked = message_keys.with_for_update(skip_locked=True, key_share=True)
     unlocked = set(connection.execute(skip_locked))
     connection.rollback()
     unlocked_ids = {row.public_id for row in unlocked}
     unlocked_sids = {row.twilio_sid for row in unlocked}
     unmatched = [
-        (public_id, sid)
-        for public_id, sid in callbacks
-        if not (public_id in unlocked_ids or sid in unlocked_sids)
+        (public_id, update.twilio_sid)
+        for public_id, update in callbacks
+        if not (public_id in unlocked_ids or update.twilio_sid in unlocked_sids)
     ]
     if not unmatched:
         return set()

@@ -5,19 +5,16 @@ An event whose message has no SID yet binds the two, under a lock on the SID.
 
 import logging
 import zlib
+from collections.abc import Iterable
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import func, insert, literal, or_, select, update
 from sqlalchemy.engine import Connection
 
 from smstracker.models.events import SendResult, StatusEvent, StatusUpdate
 from smstracker.models.insight_coverage import request_recount
 from smstracker.models.messages import Message
-from smstracker.models.status_transitions import (
-    apply_transition,
-    transition_columns,
-    transition_parameters,
-)
-from smstracker.sms.status import Source
+from smstracker.models.status_transitions import LockedMessage, lock_messages, save_changes
+from smstracker.sms.status import Source, contradicting
 
 log = logging.getLogger(__name__)
 
@@ -27,38 +24,30 @@ COUNTED_COLUMNS = frozenset({"price_micros", "price_unit", "sender"})
 
 def append_event(connection: Connection, message_id: int, status_update: StatusUpdate) -> bool:
     """Store a status from a look-up; whether it moved the message."""
-    connection.execute(insert(StatusEvent).values(message_id=message_id, **status_update.row()))
+    message = _lock_message(connection, message_id)
     if status_update.twilio_sid:
-        bind_sid(connection, message_id, status_update.twilio_sid)
-    return apply_transition(connection, message_id, status_update)
+        bind_sid(connection, message, status_update.twilio_sid)
+    return _append(connection, message, status_update)
 
 
 def apply_send_result(connection: Connection, message_id: int, result: SendResult) -> None:
     """Store what the carrier answered: the event, and in one UPDATE status, facts and look-up."""
-    status_update, sid = result.status_update, result.status_update.twilio_sid
-    connection.execute(insert(StatusEvent).values(message_id=message_id, **status_update.row()))
-    if sid:
-        holder_id = _lock_sid(connection, message_id, sid) or message_id
-        _attach_orphans(connection, holder_id, sid)
-        sid = sid if holder_id == message_id else None
+    message = _lock_message(connection, message_id)
+    if result.status_update.twilio_sid:
+        bind_sid(connection, message, result.status_update.twilio_sid)
     # A callback may have come first: then the status stays, and the facts are filled in.
-    statement = update(Message).where(Message.id == bindparam("message_id"))
-    statement = statement.values(
-        twilio_sid=func.coalesce(Message.twilio_sid, sid),
-        segments=func.coalesce(result.segments, Message.segments),
-        sender=func.coalesce(result.sender, Message.sender),
-        callback_requested=result.callback_requested,
-        **transition_columns(status_update.status),
-    )
-    connection.execute(statement, transition_parameters(message_id, status_update))
+    facts = {"segments": result.segments, "sender": result.sender}
+    message.changes |= {name: value for name, value in facts.items() if value is not None}
+    message.changes["callback_requested"] = result.callback_requested
+    _append(connection, message, result.status_update)
 
 
 def link_to_sid(connection: Connection, message_id: int, status_update: StatusUpdate) -> bool:
     """Link a message to a SID of Twilio's list; False if another message has the SID."""
-    sid = status_update.twilio_sid
-    if not sid or bind_sid(connection, message_id, sid) != message_id:
+    message, sid = _lock_message(connection, message_id), status_update.twilio_sid
+    if not sid or bind_sid(connection, message, sid) is not message:
         return False
-    append_event(connection, message_id, status_update)
+    _append(connection, message, status_update)
     return True
 
 
@@ -73,46 +62,77 @@ def update_message_facts(
         request_recount(connection, [message_id])
 
 
-def bind_sid(connection: Connection, message_id: int | None, sid: str) -> int | None:
-    """Set the SID of a message, attach its earlier events; the id of the message with the SID."""
-    holder_id = _lock_sid(connection, message_id, sid)
-    if holder_id is None and message_id is not None:
-        is_unbound = and_(Message.id == message_id, Message.twilio_sid.is_(None))
-        connection.execute(update(Message).where(is_unbound).values(twilio_sid=sid))
-        holder_id = message_id
-    if holder_id is not None:
-        _attach_orphans(connection, holder_id, sid)
-    return holder_id
+def _lock_message(connection: Connection, message_id: int) -> LockedMessage:
+    [message] = lock_messages(connection, Message.id == message_id)
+    return message
 
 
-def _lock_sid(connection: Connection, message_id: int | None, sid: str) -> int | None:
-    """Lock a SID until the transaction ends; return the id of the message that has it.
+def _append(connection: Connection, message: LockedMessage, status_update: StatusUpdate) -> bool:
+    row = {"message_id": message.id, **status_update.row()}
+    connection.execute(insert(StatusEvent).values(row))
+    is_moved = _apply_in_order(connection, message, [status_update])
+    save_changes(connection, [message])
+    return is_moved
 
-    On PostgreSQL the lock serialises this (SQLite has one writer), so that an event and the send
-    answer with its SID cannot miss each other.
+
+def _apply_in_order(
+    connection: Connection, message: LockedMessage, updates: Iterable[StatusUpdate]
+) -> bool:
+    """Apply updates whose events are stored; whether the last one moved the message."""
+    is_moved, words = False, set[str]()
+    for status_update in updates:
+        if not words and contradicting(status_update.status):
+            of_message = StatusEvent.message_id == message.id
+            words = set(connection.scalars(select(StatusEvent.status).where(of_message)))
+        is_moved = message.apply(status_update, words)
+    return is_moved
+
+
+def lock_sids(connection: Connection, sids: Iterable[str]) -> None:
+    """Lock SIDs until the transaction ends, after the rows of their messages.
+
+    On PostgreSQL the lock serialises what binds a SID (SQLite has one writer), so that an event and
+    the send answer with its SID cannot miss each other.
     """
     if connection.dialect.name == "postgresql":
-        key = zlib.crc32(sid.encode())
-        connection.execute(select(func.pg_advisory_xact_lock(key)))
-    holder_id = connection.scalar(select(Message.id).where(Message.twilio_sid == sid))
-    if message_id is not None and holder_id not in (None, message_id):
+        for key in sorted({zlib.crc32(sid.encode()) for sid in sids}):
+            connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+def bind_sid(connection: Connection, message: LockedMessage, sid: str) -> LockedMessage:
+    """Set the SID of a message, attach its earlier events; the message that has the SID."""
+    if message.twilio_sid == sid:
+        return message
+    lock_sids(connection, [sid])
+    holder = next(iter(lock_messages(connection, Message.twilio_sid == sid)), None)
+    if holder is not None:
         log.warning("sid_already_held", extra={"message_sid": sid})
-    return holder_id
+    elif message.twilio_sid is None:
+        message.change(twilio_sid=sid)
+    _attach_orphans(connection, holder or message, sid)
+    if holder is not None:
+        save_changes(connection, [holder])
+    return holder or message
 
 
-def _attach_orphans(connection: Connection, message_id: int, sid: str) -> None:
-    account = select(Message.account_sid).where(Message.id == message_id).scalar_subquery()
+def _attach_orphans(connection: Connection, message: LockedMessage, sid: str) -> None:
+    """Give the message the events of its SID that came before it, in order of receipt."""
     is_same_account = or_(
-        account.is_(None), StatusEvent.account_sid.is_(None), StatusEvent.account_sid == account
+        literal(message.account_sid is None),
+        StatusEvent.account_sid.is_(None),
+        StatusEvent.account_sid == message.account_sid,
     )
     orphans = (
         update(StatusEvent)
         .where(StatusEvent.message_id.is_(None), StatusEvent.twilio_sid == sid, is_same_account)
-        .values(message_id=message_id)
+        .values(message_id=message.id)
         .returning(StatusEvent.status, StatusEvent.error_code, StatusEvent.received_at)
     )
-    for row in sorted(connection.execute(orphans), key=lambda row: row.received_at):
-        status_update = StatusUpdate(
+    rows = sorted(connection.execute(orphans), key=lambda row: row.received_at)
+    updates = [
+        StatusUpdate(
             row.status, Source.CALLBACK, {}, sid, row.error_code, received_at=row.received_at
         )
-        apply_transition(connection, message_id, status_update)
+        for row in rows
+    ]
+    _apply_in_order(connection, message, updates)

@@ -21,7 +21,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db, settings
 from smstracker.models import RefusedCallback
-from smstracker.models.callback_store import store_callback
+from smstracker.models.callback_store import Callback, lock_messages_of, store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
 from smstracker.refused.payload import parse_uuid
@@ -64,10 +64,6 @@ class ReplayDecision:
     public_id: uuid.UUID | None
     update: StatusUpdate | None
     diagnosis: Diagnosis | None
-
-    @property
-    def sid(self) -> str:
-        return (self.update and self.update.twilio_sid) or ""
 
 
 def replay(ids: Sequence[int] | None) -> ReplayResult:
@@ -159,8 +155,9 @@ def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:
     row_ids = [decision.row.id for decision in decisions]
     locked_ids = set(connection.scalars(RefusedCallback.lock_unapplied(row_ids)))
     locked = [decision for decision in decisions if decision.row.id in locked_ids]
-    # Rows by fingerprint, then messages by SID: the lock order of the callback writer.
-    for decision in sorted(locked, key=lambda decision: decision.sid):
+    # Rows by fingerprint, then messages: the lock order of the callback writer.
+    lock_messages_of(connection, [Callback(d.public_id, d.update) for d in locked if d.update])
+    for decision in locked:
         if decision.update and _apply(decision, decision.update):
             result.applied += 1
             continue

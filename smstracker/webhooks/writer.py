@@ -18,7 +18,7 @@ from collections.abc import Collection
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import NamedTuple, cast
+from typing import cast
 
 from flask import Flask, current_app
 from sqlalchemy import Connection, Engine
@@ -31,7 +31,7 @@ from smstracker.database.problems import DatabaseProblem, explain
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.callback_counts import CallbackCounts
-from smstracker.models.callback_store import find_locked_sids, store_callback
+from smstracker.models.callback_store import Callback, find_locked_sids, store_callbacks
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.request import RefusedRequest
 
@@ -57,13 +57,6 @@ class StuckError(SQLAlchemyError):
 
 class NoRoomError(StuckError):
     """The message is locked and no thread may wait for it. It may be free a moment later."""
-
-
-class Callback(NamedTuple):
-    """A verified callback, and the message in its path."""
-
-    public_id: uuid.UUID | None
-    update: StatusUpdate
 
 
 class WriteResult(Future[str | None]):
@@ -202,11 +195,11 @@ class CallbackWriter:
 
     def _queue_locked(self, engine: Engine, group: Group) -> None:
         """Move the callbacks of messages that another transaction has locked to their queues."""
-        pairs = [(callback.public_id, callback.update.twilio_sid) for callback in _callbacks(group)]
-        if not pairs:
+        callbacks = _callbacks(group)
+        if not callbacks:
             return
         with engine.connect() as connection:
-            sids = find_locked_sids(connection, pairs)
+            sids = find_locked_sids(connection, callbacks)
         if sids:
             self._locked_at = time.monotonic()
         self._move_to_queues(group, sids)
@@ -243,14 +236,12 @@ class CallbackWriter:
     def _store_accepted(self, connection: Connection, group: Group, counts: CallbackCounts) -> None:
         """Store the callbacks of the group and add them to the tally."""
         now = utcnow()
-        # Ordered by SID, so that two processes never wait for each other's rows; the stable sort
-        # keeps the callbacks of one message in order of arrival.
-        callbacks = sorted(_callbacks(group), key=lambda item: item.update.twilio_sid or "")
-        for public_id, update in callbacks:
-            outcome = store_callback(connection, public_id, update)
+        callbacks = _callbacks(group)
+        outcomes = store_callbacks(connection, callbacks) if callbacks else []
+        for callback, outcome in zip(callbacks, outcomes, strict=True):
             counts.repeated += outcome.is_repeated
             counts.unmatched += not outcome.has_message
-            counts.by_key += update.signed_with == SHARED_KEY
+            counts.by_key += callback.update.signed_with == SHARED_KEY
             counts.accepted += 1
         counts.last_accepted_at = now if counts.accepted else None
         CallbackTally.add(connection, self._process, counts, now)

@@ -56,7 +56,7 @@ def _store_batch(connection: Connection, listed: dict[str, CarrierMessage]) -> i
     known_messages = select(*columns, Message.price_micros).where(
         Message.twilio_sid.in_(list(listed)), matches_carrier()
     )
-    rows = connection.execute(known_messages.order_by(Message.twilio_sid)).all()
+    rows = connection.execute(known_messages.order_by(Message.id)).all()
     return sum(_store_if_new(connection, row, listed[row.twilio_sid]) for row in rows)
 
 
