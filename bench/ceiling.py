@@ -11,6 +11,7 @@ app = create_app(load())
 
 
 def read_only(public_id: str) -> tuple[str, int]:
+    logs.suppress_log_line()
     return ("", 204) if read_callback(g.verified_callback, None) else abort(400)
 
 

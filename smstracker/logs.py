@@ -2,13 +2,15 @@
 
 import json
 import logging
+import os
 import secrets
 import sys
 import time
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from os.path import basename
+from itertools import count
+from pathlib import Path
 
 from flask import Flask, Response, g, request
 
@@ -16,6 +18,9 @@ from smstracker.web.server_warnings import explain_warning
 
 log = logging.getLogger(__name__)
 
+# An id of a request is random for each start of the app, then counted: chance costs a system call.
+_start_id = secrets.token_hex(5)
+_numbers = count(1)
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 # The fields of a record that are written beside its event name; all others are dropped.
@@ -46,7 +51,8 @@ class JsonFormatter(logging.Formatter):
             frames = traceback.extract_tb(record.exc_info[2])[-12:]
             line["error"] = record.exc_info[0].__name__
             line["trace"] = [
-                f"{basename(frame.filename)}:{frame.lineno} {frame.name}" for frame in frames
+                f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.name}"
+                for frame in frames
             ]
         return json.dumps({name: value for name, value in line.items() if value is not None})
 
@@ -96,7 +102,7 @@ def init_app(app: Flask) -> None:
 
 def _begin() -> None:
     g.started_at = time.perf_counter()
-    g.request_id = secrets.token_hex(8)
+    g.request_id = f"{_start_id}-{os.getpid():x}-{next(_numbers):x}"
     request_id.set(g.request_id)
 
 

@@ -55,7 +55,7 @@ def test_newcomer_gets_from_nothing_to_delivered(demo: AppProcess) -> None:
         form |= {"recipient": "+15005550006", "body": "Hello"}
         sent = browser.post(f"{demo.url}/messages", data=form)
         assert sent.status_code == 200
-        demo.wait_for(r"(?s)(callback_stored.*){2}")
+        demo.wait_for(r"(?s)(callbacks?_stored.*){2}")
         [message] = browser.get(f"{demo.url}/messages.json").json()["messages"]
     assert (message["status"], message["status_source"]) == ("delivered", "callback")
     assert message["simulated"] is True

@@ -69,7 +69,8 @@ def outcome(
 ) -> BaseException | None:
     """What a callback's own thread comes to; it writes those of a message that was locked."""
     try:
-        message = done.result(timeout=0)
+        assert done.done()
+        message = done.result()
         if message is not None:
             group._write_queue(db.engine, message, what)
     except Exception as error:
@@ -163,7 +164,7 @@ def test_callback_of_a_message_that_has_a_line_goes_behind_it(
         assert not any(done.done() for _, done in later)
         shared._write_queue(db.engine, sid(1), first[0])
     assert written[1:] == [(sid(1), word) for word in ("sent", "delivered", "read")]
-    assert [done.result(timeout=0) for _, done in later] == [None, None]
+    assert [done.result() for _, done in later] == [None, None]
     assert (shared._queues, shared._queued_count) == ({}, 0)
 
 

@@ -4,14 +4,15 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, abort, request
+from flask import Flask, abort, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from smstracker.models.users import SESSION_LIFETIME
+from smstracker.web.cookie_sessions import CookieSessions
 from smstracker.web.request_framing import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
@@ -102,26 +103,36 @@ def _use_own_host(app: "WSGIApplication", base_url: str) -> "WSGIApplication":
     def serve(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         environ[SENT_HOST] = environ.get("HTTP_HOST", "")
         environ["HTTP_HOST"] = own
-        environ["PATH_INFO"] = re.sub("/{2,}", "/", environ.get("PATH_INFO", ""))
+        if "//" in environ.get("PATH_INFO", ""):
+            environ["PATH_INFO"] = re.sub("/{2,}", "/", environ["PATH_INFO"])
         return app(environ, start_response)
+
+    return serve
+
+
+def _add_headers(app: "WSGIApplication", is_https: bool) -> "WSGIApplication":
+    """Add the security headers to each response as it is sent: Flask would check each anew."""
+    added = [*HEADERS.items(), *([("Strict-Transport-Security", HSTS)] if is_https else [])]
+
+    def serve(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            headers += added
+            # Static files have one of their own.
+            if not any(name.lower() == "cache-control" for name, _ in headers):
+                headers.append(("Cache-Control", "no-store"))
+            return start_response(status, headers, *error)
+
+        return app(environ, cast("StartResponse", start))
 
     return serve
 
 
 def init_app(app: Flask) -> None:
     config: Config = app.config["SETTINGS"]
-    own_host = _use_own_host(app.wsgi_app, config.public_base_url)
-    app.wsgi_app = own_host  # type: ignore[method-assign, assignment]
+    app.session_interface = CookieSessions()
+    wsgi_app = _use_own_host(app.wsgi_app, config.public_base_url)
+    wsgi_app = _add_headers(wsgi_app, config.is_https)
     if proxies := config.trusted_proxies:
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
-
+        wsgi_app = ProxyFix(wsgi_app, x_for=proxies, x_proto=0, x_host=0)
+    app.wsgi_app = wsgi_app  # type: ignore[method-assign, assignment]
     app.before_request(_refuse_cut_body)
-
-    @app.after_request
-    def harden(response: Response) -> Response:
-        response.headers.extend(HEADERS)
-        if config.is_https:
-            response.headers["Strict-Transport-Security"] = HSTS
-        # Static files have one of their own.
-        response.headers.setdefault("Cache-Control", "no-store")
-        return response

@@ -14,7 +14,7 @@ from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.database.problems import log_reason
 from smstracker.extensions import settings
-from smstracker.logs import set_log_event
+from smstracker.logs import suppress_log_line
 from smstracker.refused.payload import FORM_TYPE, parse_uuid, read_form
 from smstracker.refused.request import raw_target
 from smstracker.refused.status_callback import Refusal, VerifiedCallback, find_misfit, read_callback
@@ -132,7 +132,7 @@ def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
     if update is None:
         refuse_misfit(400)
     current_writer().store(public_id, update)
-    set_log_event("callback_stored", message_sid=update.twilio_sid)
+    suppress_log_line()  # the writer logs each commit
     return "", 204
 
 

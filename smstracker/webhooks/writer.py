@@ -11,11 +11,11 @@ threads may wait that way; a callback without room tries once more, because anot
 locks a row, for the moment of its commit.
 """
 
+import logging
 import secrets
 import time
 import uuid
 from collections.abc import Collection
-from concurrent.futures import Future
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import cast
@@ -34,6 +34,8 @@ from smstracker.models.callback_counts import CallbackCounts
 from smstracker.models.callback_store import Callback, find_locked_sids, store_callbacks
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.request import RefusedRequest
+
+log = logging.getLogger(__name__)
 
 FLUSH_INTERVAL = timedelta(seconds=1)
 MAX_COUNT_WAIT_SECONDS = 0.05
@@ -59,15 +61,40 @@ class NoRoomError(StuckError):
     """The message is locked and no thread may wait for it. It may be free a moment later."""
 
 
-class WriteResult(Future[str | None]):
+class WriteResult:
     """None once it is stored, or the SID of the message whose queue its own thread has to write.
 
     The last try of a callback counts as not stored if it finds no room in a queue.
     """
 
     def __init__(self, is_last: bool = True) -> None:
-        super().__init__()
         self.is_last = is_last
+        self._outcome: str | BaseException | None = None
+        self._is_done = False
+        # Acquired once more by the thread that waits: the cheapest way to wait in Python.
+        self._wake = Lock()
+        self._wake.acquire()
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def finish(self, outcome: str | BaseException | None = None) -> None:
+        self._outcome, self._is_done = outcome, True
+        self.wake()
+
+    def wake(self) -> None:
+        self._wake.release()
+
+    def wait(self) -> bool:
+        """Wait for the result; False if its thread was woken to write the next group."""
+        self._wake.acquire()
+        return self._is_done
+
+    def result(self) -> str | None:
+        """Return the outcome, or raise it."""
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        return self._outcome
 
 
 PendingWrite = tuple[Callback | RefusedRequest, WriteResult]
@@ -129,18 +156,34 @@ class CallbackWriter:
             if abs(utcnow() - self._written_at) >= FLUSH_INTERVAL:
                 self._write_all(db.engine)
         finally:
-            self._write_lock.release()
+            self._pass_on()
 
     def _write_in_group(self, item: Callback | RefusedRequest, result: WriteResult) -> None:
         with self._lock:
             self._refuse_if_stuck(item)
             self._pending.append((item, result))
-        with self._write_lock:
-            if not result.done():
+            is_writer = self._write_lock.acquire(blocking=False)
+        if is_writer or not result.wait():
+            try:
                 self._write_all(db.engine)
+            finally:
+                self._pass_on()
+        while not result.done():  # it waits behind a locked message
+            result.wait()
         sid = result.result()
         if sid is not None:
             self._write_queue(db.engine, sid, item)
+
+    def _pass_on(self) -> None:
+        """Give the write lock to the first thread that waits with a write, or to anybody.
+
+        So each thread is woken once: when its write is stored, or to write for all.
+        """
+        with self._lock:
+            if self._pending:
+                self._pending[0][1].wake()
+            else:
+                self._write_lock.release()
 
     def _refuse_if_stuck(self, item: Callback | RefusedRequest) -> None:
         started_at = self._commit_started_at
@@ -232,6 +275,7 @@ class CallbackWriter:
             self.not_stored -= not_stored
             self.failure = None
         _settle(group)
+        _log_stored(group)
 
     def _store_accepted(self, connection: Connection, group: Group, counts: CallbackCounts) -> None:
         """Store the callbacks of the group and add them to the tally."""
@@ -270,7 +314,7 @@ class CallbackWriter:
                     self._queues[sid].append((item, result))
                 else:
                     self._queues[sid] = []
-                    result.set_result(sid)
+                    result.finish(sid)
         return rejected
 
     def _write_queue(self, engine: Engine, sid: str, item: Callback | RefusedRequest) -> None:
@@ -282,6 +326,7 @@ class CallbackWriter:
             with engine.begin() as connection:
                 self._store_accepted(connection, group, CallbackCounts())
             _settle(group)
+            _log_stored(group)
         except Exception as error:
             self._fail(group, error)
         finally:
@@ -290,7 +335,7 @@ class CallbackWriter:
                 later_writes = self._queues.pop(sid)
                 if later_writes:
                     self._queues[sid] = later_writes[1:]
-                    later_writes[0][1].set_result(sid)
+                    later_writes[0][1].finish(sid)
         own_write[1].result()
 
     def _store_refused(self, connection: Connection, group: Group, counts: CallbackCounts) -> int:
@@ -328,13 +373,19 @@ def _is_lock(error: Exception) -> bool:
     return getattr(getattr(error, "orig", None), "sqlstate", None) == LOCK_NOT_AVAILABLE
 
 
+def _log_stored(group: Group) -> None:
+    """Log a commit in one line; a callback that came alone by its message."""
+    callbacks = _callbacks(group)
+    if len(callbacks) == 1:
+        log.info("callback_stored", extra={"message_sid": callbacks[0].update.twilio_sid})
+    elif callbacks:
+        log.info("callbacks_stored", extra={"count": len(callbacks)})
+
+
 def _settle(group: Group, error: BaseException | None = None) -> None:
     for _, result in group:
         if not result.done():
-            if error is None:
-                result.set_result(None)
-            else:
-                result.set_exception(error)
+            result.finish(error)
 
 
 def init_app(app: Flask) -> None:
