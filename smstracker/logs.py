@@ -10,7 +10,6 @@ import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
 
 from flask import Flask, Response, g, request
 

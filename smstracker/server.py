@@ -20,7 +20,6 @@ except ConfigError as error:
 
 bind = _settings.listen
 worker_class = "smstracker.web.gunicorn_worker.DeadlineWorker"
-# On SQLite one process with threads is faster: several processes contend for the file.
 workers = _settings.web_concurrency
 threads = _settings.web_threads
 # Idle connections would reach the usual limit of open files.

@@ -1,12 +1,12 @@
 """Engine set-up, column types and upsert for SQLite and PostgreSQL."""
 
 import os
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from sqlite3 import Connection as SQLiteConnection
-from typing import Any
+from typing import Any, cast
 
 from flask import has_request_context, request
 from sqlalchemy import (
@@ -28,6 +28,7 @@ from sqlalchemy.types import TypeDecorator
 
 from smstracker.database import postgresql_session, sqlite_file
 from smstracker.database.case_folding import fold_text
+from smstracker.database.sqlite_turns import Turns, TurnTakingConnection
 from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.files import make_private
 from smstracker.view_marks import ViewMark
@@ -145,6 +146,8 @@ def engine_options(database_url: str, threads: int) -> dict[str, object]:
     url = make_url(database_url)
     if url.get_backend_name() == "postgresql":
         options |= {"pool_pre_ping": True, "connect_args": _connect_args(url)}
+    else:
+        options["connect_args"] = {"factory": TurnTakingConnection}
     return options
 
 
@@ -167,6 +170,7 @@ def prepare_engine(engine: Engine) -> None:
         path = sqlite_path(engine.url)
         if path is not None:
             _watch_file(engine, sqlite_file.OpenSQLiteFile(path))
+            _take_turns(engine, Turns(path, BUSY_TIMEOUT_MS / 1000))
         event.listen(engine, "begin", _begin_transaction)
     else:
         event.listen(engine, "connect", postgresql_session.set_session_parameters)
@@ -184,6 +188,12 @@ def _watch_file(engine: Engine, file: sqlite_file.OpenSQLiteFile) -> None:
 
     event.listen(engine, "connect", lambda _connection, _record: file.check())
     event.listen(engine, "begin", check)
+
+
+def _take_turns(engine: Engine, turns: Turns) -> None:
+    @event.listens_for(engine, "connect")
+    def share_turns(connection: TurnTakingConnection, _record: object) -> None:
+        connection.turns = turns
 
 
 def _protect_files(_dialect: Dialect, _record: object, args: list[str], _options: object) -> None:
@@ -205,7 +215,7 @@ def sqlite_files(path: Path) -> list[Path]:
     return [Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
 
 
-def _set_pragmas(connection: SQLiteConnection, _record: object) -> None:
+def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
     # Python's sqlite3 would begin at the first write only, which loses updates.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
@@ -223,4 +233,12 @@ def _begin_transaction(connection: Connection) -> None:
         has_request_context()
         and (request.method in SAFE_METHODS or reads_only.value_of_current() is not None)
     )
-    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+    if is_reading:
+        connection.exec_driver_sql("BEGIN")
+        return
+    driver_connection = cast(TurnTakingConnection, connection.connection.driver_connection)
+    try:
+        driver_connection.take_turn()
+    except sqlite3.OperationalError as error:
+        raise OperationalError("BEGIN IMMEDIATE", None, error) from error
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

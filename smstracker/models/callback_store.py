@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, insert, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.database.engine import affected_rows
+from smstracker.database.row_sets import insert_rows, is_any_of
 from smstracker.models.event_store import bind_sid, lock_sids
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.messages import Message
@@ -91,7 +92,7 @@ class _Group:
         self._by_sid: dict[str | None, LockedMessage] = {}
         self._events: dict[int | str | None, list[_Event]] = defaultdict(list)
         self._new_events: list[tuple[_Event, dict[str, object]]] = []
-        self._lock(matches_any(callbacks))
+        self._lock(matches_any(connection, callbacks))
         sids = {callback.update.twilio_sid or "" for callback in callbacks}
         if unknown_sids := sids - self._by_sid.keys():
             # The answer to a send may be binding them.
@@ -100,7 +101,7 @@ class _Group:
             self._bind_sids(callbacks)
         if self._by_public_id:
             ids = [message.id for message in self._by_public_id.values()]
-            self._read_events(StatusEvent.message_id.in_(ids))
+            self._read_events(is_any_of(connection, StatusEvent.message_id, ids))
         if unknown_sids:
             is_orphan = and_(StatusEvent.message_id.is_(None), StatusEvent.twilio_sid.in_(sids))
             self._read_events(is_orphan)
@@ -159,7 +160,7 @@ class _Group:
         """Write what was added."""
         rows = [row | {"repeats": event.new_repeats} for event, row in self._new_events]
         if rows:
-            self._connection.execute(insert(StatusEvent), rows)
+            insert_rows(self._connection, StatusEvent, rows)
         repeated_events = [
             {"counted_id": event.id, "new_repeats": event.new_repeats}
             for events in self._events.values()
@@ -176,14 +177,17 @@ class _Group:
 
 def lock_messages_of(connection: Connection, callbacks: Sequence[Callback]) -> None:
     """Lock the messages of callbacks that will be stored one by one, in the order of groups."""
-    lock_messages(connection, matches_any(callbacks))
+    lock_messages(connection, matches_any(connection, callbacks))
 
 
-def matches_any(callbacks: Sequence[Callback]) -> ColumnElement[bool]:
+def matches_any(connection: Connection, callbacks: Sequence[Callback]) -> ColumnElement[bool]:
+    """Whether a message is in the path of a callback, or has the SID of one."""
     ids = {callback.public_id for callback in callbacks if callback.public_id}
     sids = {callback.update.twilio_sid for callback in callbacks if callback.update.twilio_sid}
-    conditions = [Message.public_id.in_(ids)] if ids else []
-    return or_(*conditions, Message.twilio_sid.in_(sids))
+    return or_(
+        is_any_of(connection, Message.public_id, ids),
+        is_any_of(connection, Message.twilio_sid, sids),
+    )
 
 
 def _has_same_status(event: _Event, status_update: StatusUpdate) -> bool:
@@ -199,7 +203,9 @@ def find_locked_sids(connection: Connection, callbacks: Sequence[Callback]) -> s
 
     Ends the transaction to release its locks: they are not taken in the order of groups.
     """
-    message_keys = select(Message.public_id, Message.twilio_sid).where(matches_any(callbacks))
+    message_keys = select(Message.public_id, Message.twilio_sid).where(
+        matches_any(connection, callbacks)
+    )
     skip_locked = message_keys.with_for_update(skip_locked=True, key_share=True)
     unlocked = set(connection.execute(skip_locked))
     connection.rollback()

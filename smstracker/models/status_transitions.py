@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 
-from sqlalchemy import Update, bindparam, select, update
+from sqlalchemy import select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
+from smstracker.database.row_sets import KEY, update_rows
 from smstracker.models.events import StatusUpdate
 from smstracker.models.messages import Message
 from smstracker.sms import status
@@ -106,13 +106,7 @@ def save_changes(connection: Connection, messages: Iterable[LockedMessage]) -> N
     rows: dict[tuple[str, ...], list[dict[str, object]]] = defaultdict(list)
     for message in messages:
         if message.changes:
-            rows[tuple(message.changes)].append({"locked_id": message.id, **message.changes})
+            rows[tuple(message.changes)].append({KEY: message.id, **message.changes})
             message.changes = {}
-    for columns, parameters in rows.items():
-        connection.execute(_update_columns(columns), parameters)
-
-
-@cache
-def _update_columns(columns: tuple[str, ...]) -> Update:
-    values = {name: bindparam(name, type_=Message.__table__.c[name].type) for name in columns}
-    return update(Message).where(Message.id == bindparam("locked_id")).values(values)
+    for same_columns in rows.values():
+        update_rows(connection, Message, same_columns)

@@ -1,5 +1,6 @@
 """The address of the database."""
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -60,4 +61,6 @@ def sqlite_path(url: URL) -> Path | None:
 
 def read_web_concurrency(reader: Reader, name: str) -> int:
     is_sqlite = read_database_url(reader, "DATABASE_URL").startswith("sqlite")
-    return reader.number(name, 1 if reader.demo or is_sqlite else 2, 1, 64)
+    # With one processor, processes would only take turns at SQLite's file.
+    has_one = reader.demo or (is_sqlite and os.cpu_count() == 1)
+    return reader.number(name, 1 if has_one else 2, 1, 64)

@@ -1,0 +1,88 @@
+"""Statements over many rows: each has one text, which PostgreSQL plans only once.
+
+PostgreSQL gets each column as an array; SQLite, which has none, runs the statement for each row.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from typing import TypeVar
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    Update,
+    any_,
+    bindparam,
+    false,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.orm import InstrumentedAttribute
+
+from smstracker.database.engine import Base
+
+ValueT = TypeVar("ValueT")
+Rows = Sequence[Mapping[str, object]]
+KEY = "row_id"  # names the id of a row that is updated
+
+
+def is_any_of(
+    connection: Connection, column: InstrumentedAttribute[ValueT], values: Collection[ValueT]
+) -> ColumnElement[bool]:
+    """Whether a column has one of the values."""
+    if not values:
+        return false()
+    if connection.dialect.name != "postgresql":
+        return column.in_(values)
+    return column == any_(bindparam(None, list(values), ARRAY(column.type)))
+
+
+def insert_rows(connection: Connection, table: type[Base], rows: Rows) -> None:
+    """Insert rows with the same columns, in their order."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_insert_arrays(table, tuple(rows[0])), _columns(rows))
+    else:
+        connection.execute(insert(table), rows)
+
+
+def update_rows(connection: Connection, table: type[Base], rows: Rows) -> None:
+    """Update rows with the same columns; `KEY` names the id of each."""
+    names = tuple(rows[0])
+    if connection.dialect.name == "postgresql":
+        connection.execute(_update_arrays(table, names), _columns(rows))
+    else:
+        connection.execute(_update_one(table, names), rows)
+
+
+def _columns(rows: Rows) -> dict[str, list[object]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+@cache
+def _insert_arrays(table: type[Base], names: tuple[str, ...]) -> Insert:
+    return insert(table).from_select(names, _select_arrays(table, names), include_defaults=False)
+
+
+@cache
+def _update_arrays(table: type[Base], names: tuple[str, ...]) -> Update:
+    rows = _select_arrays(table, names).subquery("changed")
+    changes = {name: rows.c[name] for name in names if name != KEY}
+    return update(table).where(table.__table__.c.id == rows.c[KEY]).values(changes)
+
+
+@cache
+def _update_one(table: type[Base], names: tuple[str, ...]) -> Update:
+    column = table.__table__.c
+    changes = {name: bindparam(name, type_=column[name].type) for name in names if name != KEY}
+    return update(table).where(column.id == bindparam(KEY)).values(changes)
+
+
+def _select_arrays(table: type[Base], names: tuple[str, ...]) -> Select[tuple[object, ...]]:
+    types = {name: ARRAY(table.__table__.c["id" if name == KEY else name].type) for name in names}
+    arrays = [func.unnest(bindparam(name, type_=types[name])).label(name) for name in names]
+    return select(*arrays)
