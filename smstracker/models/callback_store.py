@@ -103,8 +103,8 @@ class _Group:
             self._lock(is_any_of(connection, Message.twilio_sid, unknown_sids))
             self._bind_sids(callbacks)
         if self._by_public_id:
-            ids = [message.id for message in self._by_public_id.values()]
-            self._read_events(is_any_of(connection, StatusEvent.message_id, ids))
+            message_ids = [message.id for message in self._by_public_id.values()]
+            self._read_events(is_any_of(connection, StatusEvent.message_id, message_ids))
         if unknown_sids:
             is_orphan = and_(StatusEvent.message_id.is_(None), StatusEvent.twilio_sid.in_(sids))
             self._read_events(is_orphan)
