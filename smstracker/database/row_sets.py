@@ -3,7 +3,7 @@
 PostgreSQL gets each column as an array; SQLite, which has none, runs the statement for each row.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -16,7 +16,6 @@ from sqlalchemy import (
     Update,
     any_,
     bindparam,
-    false,
     func,
     insert,
     select,
@@ -31,15 +30,12 @@ Rows = Sequence[Mapping[str, object]]
 KEY = "row_id"  # names the id of a row that is updated
 
 
-def is_any_of(
-    connection: Connection, column: InstrumentedAttribute[ValueT], values: Collection[ValueT]
-) -> ColumnElement[bool]:
-    """Whether a column has one of the values."""
-    if not values:
-        return false()
-    if connection.dialect.name != "postgresql":
-        return column.in_(values)
-    return column == any_(bindparam(None, list(values), ARRAY(column.type)))
+@cache
+def is_any_of(dialect_name: str, column: InstrumentedAttribute[ValueT]) -> ColumnElement[bool]:
+    """Whether a column has one of the values of the list in the parameter `values`."""
+    if dialect_name == "postgresql":
+        return column == any_(bindparam("values", type_=ARRAY(column.type)))
+    return column.in_(bindparam("values", expanding=True))
 
 
 def insert_rows(connection: Connection, table: type[Base], rows: Rows) -> None:

@@ -3,8 +3,9 @@
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, String, delete, func
+from sqlalchemy import ColumnElement, Connection, String, Update, bindparam, delete, func, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.database.engine import Insert, UtcDateTime, affected_rows, excluded, upsert
@@ -59,7 +60,10 @@ class CallbackTally(Model):
     ) -> None:
         """Add to the row of this bucket and process, in one statement."""
         row = {"bucket_at": bucket_start(now), "process": process, **asdict(counts)}
-        connection.execute(_upsert(connection.dialect.name), row)
+        # The row is there, but for the first time in a bucket; SQLAlchemy caches no upsert.
+        added = {f"added_{name}": value for name, value in row.items()}
+        if affected_rows(connection.execute(_add_to_row(), added)) == 0:
+            connection.execute(_upsert(connection.dialect.name), row)
 
     @classmethod
     def purge(cls, now: datetime) -> int:
@@ -72,10 +76,22 @@ def bucket_start(moment: datetime) -> datetime:
     return moment - (moment - datetime.min.replace(tzinfo=moment.tzinfo)) % BUCKET_WIDTH
 
 
+COUNTERS = ("accepted", "repeated", "refused", "not_stored", "by_key", "unmatched")
+
+
+@cache
+def _add_to_row() -> Update:
+    column = CallbackTally.__table__.c
+    added = {item.name: bindparam(f"added_{item.name}", type_=item.type) for item in column}
+    changes: dict[str, ColumnElement[Any]] = {name: column[name] + added[name] for name in COUNTERS}
+    newest = func.coalesce(added["last_accepted_at"], column.last_accepted_at)
+    is_row = (column.bucket_at == added["bucket_at"], column.process == added["process"])
+    return update(CallbackTally).where(*is_row).values(**changes, last_accepted_at=newest)
+
+
 @cache
 def _upsert(dialect_name: str) -> Insert:
-    counters = ("accepted", "repeated", "refused", "not_stored", "by_key", "unmatched")
-    changes = {name: getattr(CallbackTally, name) + excluded(name) for name in counters}
+    changes = {name: getattr(CallbackTally, name) + excluded(name) for name in COUNTERS}
     newest = func.coalesce(excluded("last_accepted_at"), CallbackTally.last_accepted_at)
     changes["last_accepted_at"] = newest
     return upsert(dialect_name, CallbackTally, ("bucket_at", "process"), changes)

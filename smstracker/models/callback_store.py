@@ -6,13 +6,14 @@ statements costs more than what they do. A message without a SID takes a few mor
 
 import uuid
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import Select, bindparam, or_, select, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.orm import InstrumentedAttribute
 
 from smstracker.database.engine import affected_rows
 from smstracker.database.row_sets import insert_rows, is_any_of
@@ -21,6 +22,8 @@ from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.messages import Message
 from smstracker.models.status_transitions import LockedMessage, lock_messages, save_changes
 from smstracker.sms.status import Source
+
+ValueT = TypeVar("ValueT")
 
 # For one message, status and error code: a captured callback that is posted again, each time with
 # another token (which is not signed), must not fill the disk.
@@ -92,25 +95,25 @@ class _Group:
         self._by_sid: dict[str | None, LockedMessage] = {}
         self._events: dict[int | str | None, list[_Event]] = defaultdict(list)
         self._new_events: list[tuple[_Event, dict[str, object]]] = []
-        sids = {callback.update.twilio_sid or "" for callback in callbacks}
-        self._lock(is_any_of(connection, Message.twilio_sid, sids))
-        ids = {callback.public_id for callback in callbacks if callback.public_id}
-        if new_ids := ids - self._by_public_id.keys():
-            self._lock(is_any_of(connection, Message.public_id, new_ids))
+        sids = _sids(callbacks)
+        self._lock(Message.twilio_sid, sids)
+        if new_ids := _public_ids(callbacks) - self._by_public_id.keys():
+            self._lock(Message.public_id, new_ids)
         if unknown_sids := sids - self._by_sid.keys():
             # The answer to a send may be binding them.
             lock_sids(connection, unknown_sids)
-            self._lock(is_any_of(connection, Message.twilio_sid, unknown_sids))
+            self._lock(Message.twilio_sid, unknown_sids)
             self._bind_sids(callbacks)
         if self._by_public_id:
             message_ids = [message.id for message in self._by_public_id.values()]
-            self._read_events(is_any_of(connection, StatusEvent.message_id, message_ids))
+            query = _select_events(connection.dialect.name)
+            self._read_events(query, {"values": message_ids})
         if unknown_sids:
-            is_orphan = and_(StatusEvent.message_id.is_(None), StatusEvent.twilio_sid.in_(sids))
-            self._read_events(is_orphan)
+            is_orphan = (StatusEvent.message_id.is_(None), StatusEvent.twilio_sid.in_(sids))
+            self._read_events(_SELECT_EVENTS.where(*is_orphan), {})
 
-    def _lock(self, condition: ColumnElement[bool]) -> None:
-        for message in lock_messages(self._connection, condition):
+    def _lock(self, column: InstrumentedAttribute[ValueT], values: Iterable[ValueT]) -> None:
+        for message in lock_messages(self._connection, column, values):
             self._by_public_id[message.public_id] = message
             if message.twilio_sid:
                 self._by_sid[message.twilio_sid] = message
@@ -137,8 +140,8 @@ class _Group:
             if message is not None and sid and sid not in self._by_sid:
                 self._by_sid[sid] = bind_sid(self._connection, message, sid)
 
-    def _read_events(self, condition: ColumnElement[bool]) -> None:
-        for message_id, sid, *event in self._connection.execute(_SELECT_EVENTS.where(condition)):
+    def _read_events(self, query: Select[Any], parameters: dict[str, Any]) -> None:
+        for message_id, sid, *event in self._connection.execute(query, parameters):
             self._events[message_id or sid].append(_Event(*event))
 
     def add(self, callback: Callback) -> StoredCallback:
@@ -178,19 +181,23 @@ class _Group:
         save_changes(self._connection, self._by_public_id.values())
 
 
+@cache
+def _select_events(dialect_name: str) -> Select[Any]:
+    return _SELECT_EVENTS.where(is_any_of(dialect_name, StatusEvent.message_id))
+
+
 def lock_messages_of(connection: Connection, callbacks: Sequence[Callback]) -> None:
     """Lock the messages of callbacks that will be stored one by one, in the order of groups."""
-    lock_messages(connection, matches_any(connection, callbacks))
+    lock_messages(connection, Message.twilio_sid, _sids(callbacks))
+    lock_messages(connection, Message.public_id, _public_ids(callbacks))
 
 
-def matches_any(connection: Connection, callbacks: Sequence[Callback]) -> ColumnElement[bool]:
-    """Whether a message is in the path of a callback, or has the SID of one."""
-    ids = {callback.public_id for callback in callbacks if callback.public_id}
-    sids = {callback.update.twilio_sid for callback in callbacks if callback.update.twilio_sid}
-    return or_(
-        is_any_of(connection, Message.public_id, ids),
-        is_any_of(connection, Message.twilio_sid, sids),
-    )
+def _sids(callbacks: Sequence[Callback]) -> set[str]:
+    return {callback.update.twilio_sid or "" for callback in callbacks}
+
+
+def _public_ids(callbacks: Sequence[Callback]) -> set[uuid.UUID]:
+    return {callback.public_id for callback in callbacks if callback.public_id}
 
 
 def _has_same_status(event: _Event, status_update: StatusUpdate) -> bool:
@@ -207,7 +214,7 @@ def find_locked_sids(connection: Connection, callbacks: Sequence[Callback]) -> s
     Ends the transaction to release its locks: they are not taken in the order of groups.
     """
     message_keys = select(Message.public_id, Message.twilio_sid).where(
-        matches_any(connection, callbacks)
+        or_(Message.public_id.in_(_public_ids(callbacks)), Message.twilio_sid.in_(_sids(callbacks)))
     )
     skip_locked = message_keys.with_for_update(skip_locked=True, key_share=True)
     unlocked = set(connection.execute(skip_locked))

@@ -63,7 +63,7 @@ def update_message_facts(
 
 
 def _lock_message(connection: Connection, message_id: int) -> LockedMessage:
-    [message] = lock_messages(connection, Message.id == message_id)
+    [message] = lock_messages(connection, Message.id, [message_id])
     return message
 
 
@@ -104,7 +104,7 @@ def bind_sid(connection: Connection, message: LockedMessage, sid: str) -> Locked
     if message.twilio_sid == sid:
         return message
     lock_sids(connection, [sid])
-    holder = next(iter(lock_messages(connection, Message.twilio_sid == sid)), None)
+    holder = next(iter(lock_messages(connection, Message.twilio_sid, [sid])), None)
     if holder is not None:
         log.warning("sid_already_held", extra={"message_sid": sid})
     elif message.twilio_sid is None:

@@ -10,16 +10,20 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
+from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.engine import Connection
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.orm import InstrumentedAttribute
 
-from smstracker.database.row_sets import KEY, update_rows
+from smstracker.database.row_sets import KEY, is_any_of, update_rows
 from smstracker.models.events import StatusUpdate
 from smstracker.models.messages import Message
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import NEVER_ASKED_ABOUT, first_lookup
+
+ValueT = TypeVar("ValueT")
 
 
 @dataclass(slots=True)
@@ -88,17 +92,23 @@ class LockedMessage:
 
 
 _COLUMNS = [name for name in LockedMessage.__slots__ if name != "changes"]
-SELECT_LOCKED = (
-    select(*(getattr(Message, name) for name in _COLUMNS))
-    # In one order, so that no two transactions wait for each other.
-    .order_by(Message.id)
-    .with_for_update(key_share=True)
-)
 
 
-def lock_messages(connection: Connection, condition: ColumnElement[bool]) -> list[LockedMessage]:
-    """Lock the messages that meet a condition until the transaction ends, by ascending id."""
-    return [LockedMessage(*row) for row in connection.execute(SELECT_LOCKED.where(condition))]
+@cache
+def select_locked(dialect_name: str, column: InstrumentedAttribute[Any]) -> Select[Any]:
+    """Select messages by a list of `values`, in one order: no two transactions deadlock."""
+    query = select(*(getattr(Message, name) for name in _COLUMNS))
+    query = query.where(is_any_of(dialect_name, column)).order_by(Message.id)
+    return query.with_for_update(key_share=True)
+
+
+def lock_messages(
+    connection: Connection, column: InstrumentedAttribute[ValueT], values: Iterable[ValueT]
+) -> list[LockedMessage]:
+    """Lock the messages with any of the values until the transaction ends, by ascending id."""
+    query = select_locked(connection.dialect.name, column)
+    rows = connection.execute(query, {"values": list(values)})
+    return [LockedMessage(*row) for row in rows]
 
 
 def save_changes(connection: Connection, messages: Iterable[LockedMessage]) -> None:
