@@ -1,0 +1,126 @@
+"""Turns of threads and processes at SQLite's file."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from smstracker.database import engine as engines
+from smstracker.database.sqlite_turns import Turns, TurnTakingConnection
+from smstracker.extensions import db
+from smstracker.settings.database_url import sqlite_path
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from smstracker.database.sqlite_turns import Turns
+Turns(Path(sys.argv[1]), 5).take()
+print("holds", flush=True)
+time.sleep(60)
+"""
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+def database(app: Flask) -> Path:
+    with app.app_context():
+        path = sqlite_path(db.engine.url)
+    assert path is not None
+    return path
+
+
+def write(app: Flask) -> None:
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("UPDATE user SET email = email"))
+
+
+@pytest.fixture
+def holder(app: Flask) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the turn."""
+    command = [sys.executable, "-c", HOLDER, str(database(app))]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holds\n"
+        yield process
+        process.kill()
+
+
+def test_write_waits_for_another_process_and_goes_on_when_it_is_killed(
+    app: Flask, holder: subprocess.Popen[str]
+) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        written = threads.submit(write, app)
+        with pytest.raises(TimeoutError):
+            written.result(timeout=0.3)
+        holder.send_signal(signal.SIGKILL)
+        written.result(timeout=2)
+
+
+def test_write_that_waits_too_long_fails_as_with_a_locked_database(
+    app: Flask, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with app.app_context(), db.engine.connect() as connection:
+        driver_connection = connection.connection.driver_connection
+        assert isinstance(driver_connection, TurnTakingConnection)
+        assert driver_connection.turns is not None
+        monkeypatch.setattr(driver_connection.turns, "_max_wait_seconds", 0.05)
+    with pytest.raises(OperationalError, match="database is locked"):
+        write(app)
+    holder.kill()
+    holder.wait()
+    write(app)
+
+
+def test_reading_takes_no_turn(app: Flask, holder: subprocess.Popen[str]) -> None:
+    with app.app_context(), engines.reading_connection(db.engine) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM user")) == 0
+    assert holder.poll() is None
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback", "close", "failed statement"])
+def test_turn_ends_with_the_transaction(app: Flask, ending: str) -> None:
+    with app.app_context():
+        connection = db.engine.connect()
+        connection.execute(text("UPDATE user SET email = email"))
+        if ending == "failed statement":
+            with pytest.raises(OperationalError):
+                connection.execute(text("UPDATE nothing SET a = 1"))
+        getattr(connection, "close" if ending == "failed statement" else ending)()
+        started_at = time.monotonic()
+        write(app)
+        assert time.monotonic() - started_at < 4, "it waited for a turn that nobody has"
+        connection.close()
+
+
+def test_without_a_lock_file_it_says_so_once_and_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    turns = Turns(Path("/dev/null/smstracker.sqlite"), 1)
+    for _ in range(2):
+        turns.take()
+        turns.release()
+    assert caplog.messages == ["no_turns_on_sqlite"]
+
+
+def test_lock_file_is_private(app: Flask) -> None:
+    write(app)
+    assert Path(f"{database(app)}-turn").stat().st_mode & 0o777 == 0o600
+
+
+def test_connection_to_memory_has_no_turns() -> None:
+    connection = sqlite3.connect(":memory:", factory=TurnTakingConnection)
+    connection.take_turn()
+    connection.close()
