@@ -14,7 +14,8 @@ from sqlalchemy import insert, select
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message
-from smstracker.models.callback_store import store_callback
+from smstracker.models.callback_store import Callback as GroupedCallback
+from smstracker.models.callback_store import store_callback, store_callbacks
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 from tests.clients import Person
@@ -96,6 +97,12 @@ class Book:
             with db.engine.begin() as connection:
                 store_callback(connection, None, status_update(number, callback))
 
+    def apply_in_groups(self, number: int, callbacks: Sequence[Callback]) -> None:
+        updates = [status_update(number, callback) for callback in callbacks]
+        for part in (updates[:2], updates[2:]):
+            with db.engine.begin() as connection:
+                store_callbacks(connection, [GroupedCallback(None, update) for update in part])
+
     def apply_at_once(self, number: int, callbacks: Sequence[Callback]) -> None:
         def one(callback: Callback) -> None:
             with self.app.app_context():
@@ -141,6 +148,15 @@ def test_any_order_with_any_repeats_ends_as_the_ordered_one(
 ) -> None:
     ordered, shuffled = both
     assert book.after(ordered, book.apply) == book.after(shuffled, book.apply)
+
+
+@REAL
+@given(shuffles())
+def test_groups_in_any_order_end_as_the_ordered_callbacks(
+    book: Book, both: tuple[list[Callback], list[Callback]]
+) -> None:
+    ordered, shuffled = both
+    assert book.after(ordered, book.apply) == book.after(shuffled, book.apply_in_groups)
 
 
 @settings(REAL, max_examples=15)

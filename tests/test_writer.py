@@ -10,13 +10,13 @@ from threading import Event
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, false, func, select, text, update
 from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import MultiDict
 
 from smstracker.carrier.signatures import Signer
 from smstracker.extensions import db
-from smstracker.models import Message, StatusEvent
+from smstracker.models import Message, StatusEvent, callback_store
 from smstracker.models.callback_store import StoredCallback
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
@@ -94,6 +94,59 @@ def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
     assert good is None
     with app.app_context():
         assert db.session.scalar(select(func.count()).select_from(StatusEvent)) == 1
+
+
+def events_of(app: Flask) -> list[tuple[int | None, str, bool, int]]:
+    """Message, status, whether it is repeated, and the number of repeats of each event."""
+    columns = (StatusEvent.message_id, StatusEvent.status)
+    columns += (StatusEvent.is_repeated, StatusEvent.repeats)  # type: ignore[assignment]
+    with app.app_context():
+        return [tuple(row) for row in db.session.execute(select(*columns).order_by(StatusEvent.id))]  # type: ignore[misc]
+
+
+@pytest.mark.both_databases
+def test_first_callbacks_of_a_message_in_one_group_find_it_by_path_and_by_sid(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.has_message()
+    other, sent, delivered = (
+        (None, status_update(2, "sent")),
+        (None, status_update(1, "sent")),
+        (message, status_update(1, "delivered")),
+    )
+    assert write(app, other, sent, delivered) == [None, None, None]
+    stored = alice.message()
+    assert (stored.twilio_sid, stored.status) == (sid(1), "delivered")
+    assert events_of(app) == [
+        (None, "sent", False, 0),
+        (message.id, "sent", False, 0),
+        (message.id, "delivered", False, 0),
+    ]
+
+
+@pytest.mark.both_databases
+def test_equal_callbacks_of_one_group_are_one_event(app: Flask, alice: Person) -> None:
+    alice.has_message(twilio_sid=sid(1))
+    same = (None, replace(status_update(1, "sent"), idempotency_token="a"))
+    other = (None, replace(status_update(1, "sent"), idempotency_token="b"))
+    write(app, same, same, other, same)
+    message_id = alice.message().id
+    assert events_of(app) == [(message_id, "sent", False, 2), (message_id, "sent", True, 0)]
+    write(app, same, other, other)
+    assert [repeats for *_, repeats in events_of(app)] == [3, 2]
+
+
+@pytest.mark.both_databases
+def test_repeat_of_an_event_that_was_just_purged_is_not_acknowledged(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callback = (None, status_update(1, "sent"))
+    write(app, callback)
+    with monkeypatch.context() as patch:
+        finds_nothing = callback_store._COUNT_REPEATS.where(false())
+        patch.setattr(callback_store, "_COUNT_REPEATS", finds_nothing)
+        assert isinstance(write(app, callback)[0], LookupError)
+    assert write(app, callback) == [None]
 
 
 @pytest.mark.both_databases
