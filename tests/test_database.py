@@ -230,7 +230,6 @@ def test_hot_queries_never_scan_the_messages(many_messages: Flask, alice: Person
             "later page": search.page_query(SearchFilters(me), (now - timedelta(seconds=1500), 5)),
             "one state": search.page_query(SearchFilters(me, State.FAILED)),
             "one message": Message.select_owned(me).where(Message.public_id == _uuid(7)),
-            "counts": counts_query(SearchFilters(me)),
             "send limit": Message.select_creation_times(me, now - timedelta(minutes=1))
             .offset(29)
             .limit(1),
@@ -239,6 +238,8 @@ def test_hot_queries_never_scan_the_messages(many_messages: Flask, alice: Person
         }
         for name, query in queries.items():
             assert not is_scan(plan(query)), (name, plan(query))
+        counts = plan(*counts_query(SearchFilters(me)))
+        assert not is_scan(counts), counts
         dialect_name = db.engine.dialect.name
         for column, value in ((Message.twilio_sid, sid(1)), (Message.public_id, _uuid(1))):
             of_callback = plan(select_locked(dialect_name, column), {"values": [value]})

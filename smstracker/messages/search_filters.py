@@ -13,7 +13,12 @@ from sqlalchemy.sql import ColumnElement
 
 from smstracker.clock import utcnow
 from smstracker.messages import text_index
-from smstracker.models.display_state import Conditions, conditions_by_status, state_condition
+from smstracker.models.display_state import (
+    Conditions,
+    conditions_by_status,
+    silence_times,
+    state_condition,
+)
 from smstracker.models.messages import Message
 from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import Source, State
@@ -61,7 +66,7 @@ def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
         is_not_callback: ColumnElement[bool] = literal_column("message.status_source <> 'callback'")
         conditions["source"] = [Message.status_source == filters.source.value, is_not_callback]
     if filters.state:
-        conditions["state"] = conditions_by_status(filters.state, filters.at)
+        conditions["state"] = conditions_by_status(filters.state, silence_times(filters.at))
     if filters.sender:
         conditions["sender"] = [_sender_column(filters, Message) == filters.sender]
     return conditions

@@ -5,15 +5,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, func, literal, select, true, union_all
+from sqlalchemy import Select, bindparam, func, literal, select, true, union_all
 
+from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import db, receipt_window
 from smstracker.messages import search_filters, text_index
 from smstracker.messages.search import PageStart, check_newest
 from smstracker.messages.search_filters import SearchFilters, scan_limit
-from smstracker.models.display_state import conditions_by_status, is_silent
+from smstracker.models.display_state import conditions_by_status, is_silent, silence_times
 from smstracker.models.messages import Message
 from smstracker.sms import status
 from smstracker.sms.status import State
@@ -50,7 +52,7 @@ def count_states(filters: SearchFilters) -> dict[State, CappedCount]:
         return _count_newest(other_filters)
     return {
         State(state): CappedCount(min(value, COUNT_CAP), value <= COUNT_CAP)
-        for state, value in db.session.execute(counts_query(other_filters))
+        for state, value in db.session.execute(*counts_query(other_filters))
     }
 
 
@@ -58,13 +60,30 @@ def sum_counts(counts: Mapping[State, CappedCount]) -> CappedCount:
     return sum(counts.values(), CappedCount())
 
 
-def counts_query(filters: SearchFilters) -> Select[tuple[str, int]]:
-    """Select (state, count) for a filter by time alone, each count from an index and capped."""
+def counts_query(filters: SearchFilters) -> tuple[Select[tuple[str, int]], dict[str, object]]:
+    """Return a query for (state, count) by a filter by time alone, and its parameters.
+
+    Each count comes from an index and is capped.
+    """
+    period = {"since": filters.since, "until": filters.until}
+    period = {name: time for name, time in period.items() if time}
+    parameters: dict[str, object] = {"owner_id": filters.owner_id, **period}
+    parameters |= silence_times(filters.at)
+    return _counts_query(frozenset(parameters)), parameters
+
+
+@cache
+def _counts_query(parameter_names: frozenset[str]) -> Select[tuple[str, int]]:
+    """Build the query, which takes a fifth of the time of a page of the log, once."""
+    times = {name: bindparam(name, type_=UtcDateTime()) for name in parameter_names}
+    period = [Message.owner_id == bindparam("owner_id", type_=Message.owner_id.type)]
+    period += [Message.created_at >= times["since"]] if "since" in times else []
+    period += [Message.created_at < times["until"]] if "until" in times else []
     selects = []
     for state in State:
         branch_selects = [
-            select(Message.id).where(*search_filters.time_conditions(filters), condition)
-            for condition in conditions_by_status(state, filters.at)
+            select(Message.id).where(*period, condition)
+            for condition in conditions_by_status(state, times)
         ]
         capped = union_all(*branch_selects).limit(COUNT_CAP + 1).subquery()
         count = select(func.count()).select_from(capped).scalar_subquery()

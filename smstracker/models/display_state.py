@@ -1,5 +1,6 @@
 """SQL of `status.display_status`: a message's state by its status and the time since its update."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import and_, func, or_
@@ -13,6 +14,7 @@ from smstracker.sms.status import STATE_OF_SILENT, State
 # Twilio schedules no message further ahead (SendAt), so no update on one comes later.
 MAX_SCHEDULE_AHEAD = timedelta(days=35)
 Conditions = list[ColumnElement[bool]]
+Time = datetime | ColumnElement[datetime]
 
 
 def state_condition(
@@ -31,31 +33,46 @@ def is_silent(now: datetime, row: type[Message] = Message) -> ColumnElement[bool
     """Return the condition that silence alone has changed what is shown of a waiting message."""
     word = func.coalesce(row.status, "")
     conditions = (
-        and_(word == name, row.status_at < _silent_before(name, now)) for name in STATE_OF_SILENT
+        and_(word == name, row.status_at < now - _silence_limit(name)) for name in STATE_OF_SILENT
     )
     return or_(*conditions)
 
 
-def conditions_by_status(state: State, now: datetime) -> Conditions:
-    """Return the state as one condition for each status, so that each is a range of the index."""
-    conditions = (_condition_of_status(word, state, now) for word in status.RANK)
+def silence_times(now: datetime) -> dict[str, datetime]:
+    """Return the times of `conditions_by_status` at `now`, by name."""
+    silent_before = {word: now - _silence_limit(word) for word in STATE_OF_SILENT}
+    created_after = {word: time - MAX_SCHEDULE_AHEAD for word, time in silent_before.items()}
+    return {f"{word}_silent_before": time for word, time in silent_before.items()} | {
+        f"{word}_created_after": time for word, time in created_after.items()
+    }
+
+
+def conditions_by_status(state: State, times: Mapping[str, Time]) -> Conditions:
+    """Return the state as one condition for each status, so that each is a range of the index.
+
+    `times` are those of `silence_times`, or parameters of these names.
+    """
+    conditions = (_condition_of_status(word, state, times) for word in status.RANK)
     return [condition for condition in conditions if condition is not None]
 
 
-def _condition_of_status(word: str, state: State, now: datetime) -> ColumnElement[bool] | None:
+def _condition_of_status(
+    word: str, state: State, times: Mapping[str, Time]
+) -> ColumnElement[bool] | None:
     is_word, is_counted = Message.status == word, word in status.counted_statuses(state)
-    silent_before = _silent_before(word, now)
-    if silent_before is None:
+    if word not in STATE_OF_SILENT:
         return is_word if is_counted else None
+    silent_before = times[f"{word}_silent_before"]
     if is_counted:
         # `recent` is implied, and spares reading the silent messages of all years.
-        recent = Message.created_at >= silent_before - MAX_SCHEDULE_AHEAD
+        recent = Message.created_at >= times[f"{word}_created_after"]
         return and_(is_word, Message.status_at >= silent_before, recent)
     is_silent_word = and_(is_word, Message.status_at < silent_before)
     return is_silent_word if STATE_OF_SILENT[word] is state else None
 
 
-def _silent_before(word: str, now: datetime) -> datetime | None:
-    """Return the time before which an update on `word` is too old; None if it never is."""
+def _silence_limit(word: str) -> timedelta:
     limit = status.silence_limit(word, receipt_window())
-    return None if limit is None else now - limit
+    if limit is None:
+        raise KeyError(word)
+    return limit

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat, PhoneNumberType
@@ -89,6 +90,7 @@ def split_country_code(digits: str) -> Number | None:
     return None
 
 
+@lru_cache(maxsize=10_000)  # a page of the log shows a hundred, many of them again
 def format_international(number: str) -> str:
     """Format a stored number for people; other texts and channel addresses stay unchanged."""
     is_stored = re.fullmatch(r"\+[1-9][0-9]{6,14}", number)
