@@ -12,7 +12,7 @@ import sys
 import tempfile
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import quantiles
 from time import sleep
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -235,9 +236,10 @@ def server(
     threads: int,
     log: Path | None = None,
     revision: Revision = CURRENT,
+    settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[psutil.Process]:
-    """Run the real server, with its log in `log`."""
-    env = os.environ | environment(database_url)
+    """Run the real server with changed `settings`, and its log in `log`."""
+    env = os.environ | environment(database_url) | dict(settings)
     env |= {"WEB_CONCURRENCY": str(workers), "WEB_THREADS": str(threads)}
     env["PYTHONPATH"] = str(revision.root / "bench")
     command = [sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server", application]
