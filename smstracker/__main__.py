@@ -118,7 +118,7 @@ def _describe_end(app: Flask, processes: dict[str, Process]) -> str:
     return (
         f"\nThe {ended} ended: {reason or _end_status(processes[ended].returncode)}. "
         f"The {' and the '.join(other_names)} {verb} stopped with it; "
-        "callbacks are refused until you start again.\n"
+        "no callback can arrive until you start again.\n"
     )
 
 

@@ -25,7 +25,7 @@ def test_added_user_may_sign_in_and_is_listed(app: Flask) -> None:
     lines = run(app, "users", "list").output.splitlines()
     assert [line.split()[:3] for line in lines] == [
         ["amy@elsewhere.example", "administrator", "active"],
-        ["zoe@elsewhere.example", "sender", "active"],
+        ["zoe@elsewhere.example", "user", "active"],
     ]
     assert Person.signed_in(app, "zoe@elsewhere.example").get("/messages").status_code == 200
     assert "last sign-in" in run(app, "users", "list").output

@@ -53,6 +53,9 @@ def test_address_that_twilio_may_fetch_stays_as_it_is(address: str) -> None:
     [
         (f"{A},{B}", "looks like two addresses joined by a comma"),
         (f"{A};http://b.example/2.jpg", "looks like two addresses joined by a semicolon"),
+        (f"{A}|{B}", "“|” in it"),
+        (f"{A}{B}", "looks like two addresses without a space between"),
+        (f'["{A}", "{B}"]', "is in brackets or quotes"),
         (f"{A},", "ends with a comma"),
         ("http://a.example/1.jpg", "must begin with https://, not http://"),
         ("ftp://a.example/1.jpg", "must begin with https://, not ftp://"),

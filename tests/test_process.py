@@ -137,7 +137,7 @@ def test_end_of_the_worker_names_what_is_stopped_with_it(demo: AppProcess) -> No
     assert demo.wait() == 1
     assert (
         "\nThe worker ended: it was killed by SIGKILL. The simulated carrier and the web server "
-        "are stopped with it; callbacks are refused until you start again.\n"
+        "are stopped with it; no callback can arrive until you start again.\n"
     ) in demo.printed
 
 

@@ -121,6 +121,12 @@ def test_row_is_committed_and_no_transaction_is_open_during_the_call(make_app: M
         (answer(429, {"code": 20429, "message": "x", "status": 429}), "20429"),
         (answer(401, {"code": 20003, "message": "x", "status": 401}), "20003"),
         (answer(403, "<html>proxy</html>", "text/html"), "HTTP 403"),
+        # Other hosts that speak Twilio's API write codes as texts, or words.
+        (answer(400, {"code": "21610", "message": "x", "status": 400}), "21610"),
+        (answer(400, {"code": "not_routable", "message": "x", "status": 400}), "HTTP 400"),
+        (answer(400, {"code": [21610], "message": "x", "status": 400}), "HTTP 400"),
+        (answer(400, {"code": 21610.5, "message": "x", "status": 400}), "HTTP 400"),
+        (answer(400, {"code": 10**20, "message": "x", "status": 400}), "HTTP 400"),
         (
             answer(400, {"type": "about:blank", "title": "x", "status": 400, "code": 21211}),
             "21211",

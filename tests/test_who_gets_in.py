@@ -137,7 +137,7 @@ def test_person_is_shut_out_before_a_first_sign_in(app: Flask) -> None:
         token = SignInToken.issue(ALICE).token
         db.session.commit()
     said = run(app, "users", "deactivate", "Alice@Example.org")
-    assert said == f"{ALICE} is deactivated and cannot sign in for a first time.\n"
+    assert said == f"{ALICE} is deactivated and cannot sign in. It was no user's address yet.\n"
     assert visitor.post(f"/auth/link/{token}").status_code == 410
     assert "may not sign in" in run(app, "users", "sign-in-link", ALICE)
     assert f"{ALICE}  sender  deactivated" in run(app, "users", "list")

@@ -1,5 +1,6 @@
 """Errors of requests to Twilio, and their mapping from the client's errors."""
 
+import re
 from ssl import SSLCertVerificationError
 from typing import Any
 
@@ -11,7 +12,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 # The client raises one of two unrelated classes.
 API_ERRORS = (TwilioRestException, TwilioServiceException)
 
-NOT_FOUND = 20404
+NOT_FOUND = "20404"
 UNREADABLE_ANSWER = "Twilio's answer could not be read."
 
 # With one of these as a cause, the request cannot have left this machine.
@@ -62,13 +63,21 @@ class NotFoundAtCarrierError(CarrierQueryError):
     """The resource does not exist at Twilio, or no longer."""
 
 
-def create_response_error(http_status: int, code: int | None) -> CarrierError:
+def create_response_error(http_status: int, code: object) -> CarrierError:
     """The error of a response: 4xx except 408 means "not created"; others leave it open."""
     if 400 <= http_status < 500 and http_status != 408:
-        # The client puts the HTTP status in place of a code if the body has none.
-        has_twilio_code = code is not None and code >= 10000
-        return RefusedError(str(code) if has_twilio_code else f"HTTP {http_status}", http_status)
+        return RefusedError(_read_code(code) or f"HTTP {http_status}", http_status)
     return OutcomeUnknownError({"http_status": http_status})
+
+
+def _read_code(code: object) -> str | None:
+    """Return the code in an answer, which may be of any type of JSON, if it can be Twilio's.
+
+    Hosts that speak Twilio's API write digits as a text. The client puts the HTTP status in place
+    of a code if the body has none.
+    """
+    text = str(code) if type(code) in (int, str) else ""
+    return text if re.fullmatch(r"[1-9][0-9]{4,6}", text) else None
 
 
 def create_transport_error(error: RequestException | UnicodeEncodeError) -> CarrierError:
@@ -111,11 +120,11 @@ def _list_response_status(error: Exception) -> int | None:
     return status if status != 200 else None
 
 
-def _query_response_error(status: int, code: int | None = None) -> CarrierQueryError:
+def _query_response_error(status: int, code: object = None) -> CarrierQueryError:
     if status == 429:
         return CarrierBusyError("Twilio's rate limit is reached (HTTP 429).")
     # A 404 of a proxy or a wrong address has no Twilio code.
-    if status == 404 and code == NOT_FOUND:
+    if status == 404 and _read_code(code) == NOT_FOUND:
         return NotFoundAtCarrierError("Not found at Twilio.")
     if status in (401, 403):
         return CarrierQueryError(

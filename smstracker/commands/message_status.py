@@ -100,7 +100,7 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
         click.echo(_explain_no_lookup(id_or_sid))
         return
     if failure := _look_up_all(open_messages):
-        raise click.ClickException(f"Some messages could not be looked up: {failure}")
+        raise click.ClickException(f"Not all messages could be looked up: {failure}")
 
 
 def _select_messages(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMessage]:

@@ -63,7 +63,7 @@ def list_() -> None:
     """List users: role, whether and why they may sign in, last sign-in."""
     db.session.connection(execution_options={READS_ONLY: True})
     for user in db.session.scalars(db.select(User).order_by(User.email)):
-        role = "administrator" if user.administrator else "sender"
+        role = "administrator" if user.administrator else "user"
         at = user.last_sign_in_at
         last_sign_in = f"last sign-in {at:%Y-%m-%d %H:%M} UTC" if at else "never signed in"
         click.echo(f"{user.email}  {role}  {_describe_admission(user)}  {last_sign_in}")
@@ -89,7 +89,7 @@ def _describe_admission(user: User) -> str:
 def deactivate(email: str) -> None:
     """Keep EMAIL from signing in and end their sessions at once."""
     user = db.session.scalar(User.select_by_email(email))
-    outcome = "signed out everywhere" if user else "cannot sign in for a first time"
+    outcome = "signed out everywhere" if user else "cannot sign in. It was no user's address yet"
     user = user or _user_to_deactivate(email)
     user.deactivate()
     db.session.commit()

@@ -128,8 +128,10 @@ def source_phrase(message: Message, status_word: str, source: str | None) -> str
     phrase = status.SOURCE_WORDS[Source(source)] if source else "saved by this app"
     if source == Source.LOOKUP and status_word in ("unknown", "untraced"):
         phrase = "searched Twilio's list"
-    elif status_word in ("unknown", "unreached"):
+    elif status_word == "unknown":
         phrase = "the send request, which got no readable answer"
+    elif status_word == "unreached":
+        phrase = "the send request, which did not reach Twilio"
     return phrase.replace("Twilio", "the simulated carrier") if message.simulated else phrase
 
 

@@ -16,7 +16,7 @@ _ALREADY_RESENT = "This was the second try. A third is not likely to help."
 _REFUSALS = {
     "after a fix": "The same message would fail again. {0.action}",
     "ask first": "It may have arrived, so it is not sent again from here. {0.action}",
-    "no": "Sending it again does not help. {0.resend_note}",
+    "no": "{0.send_again}",
 }
 
 

@@ -28,13 +28,13 @@ THREADS_PER_EXPORT = 8
 INCOMPLETE_LINE = "INCOMPLETE: this export was interrupted here. Export again."
 # A spreadsheet takes a cell that begins with one of these for a formula, some also after blanks:
 # Numbers reads every form of = + - @ as the plain one, Excel in Japanese the full-width ones and
-# the long-vowel mark (as a minus). An apostrophe keeps it a text; one that stands there already
-# counts, so that taking the first one away always gives the text back.
+# the long-vowel mark (as a minus). An apostrophe keeps it a text. A text that begins with one
+# gets another, so that taking the first one away always gives the text back.
 STARTS = (
     *("=\u207c\u208c\ufe66\uff1d", "+\u207a\u208a\ufb29\ufe62\uff0b", "@\ufe6b\uff20"),
     *("-\u207b\u208b\u2212\ufe63\uff0d", "\u30fc\uff70"),
 )
-FORMULA = re.compile(rf"'*(?:[\s\u200b\ufeff]*[{re.escape(''.join(STARTS))}]|[\t\r\n])")
+GUARDED = re.compile(rf"'|[\s\u200b\ufeff]*[{re.escape(''.join(STARTS))}]|[\t\r\n]")
 # A plus and digits alone: quoted, it is a text or at worst the same digits as a number.
 PHONE_NUMBER = re.compile(r"\+[0-9]{1,15}")
 NUMBER_COLUMNS = frozenset({"recipient", "sender"})
@@ -160,4 +160,4 @@ def _cell(column: str, value: object) -> str | int | Decimal:
     text = " ".join(value) if isinstance(value, list) else str(value)
     if column in NUMBER_COLUMNS and PHONE_NUMBER.fullmatch(text):
         return text
-    return f"'{text}" if FORMULA.match(text) else text
+    return f"'{text}" if GUARDED.match(text) else text

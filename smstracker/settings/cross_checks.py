@@ -14,8 +14,10 @@ REAL_SETTINGS = (
     *("TWILIO_SUBACCOUNT_TOKENS", "TWILIO_WEBHOOK_KEYS", "TWILIO_API_BASE_URL"),
     *("MAIL_SERVER", "SIGN_IN_ALLOW"),
 )
-# A placeholder that was not filled in. Instructions end it with an ellipsis.
-_PLACEHOLDER_VALUE = re.compile(r".*(…|\.\.\.)|<.*>")
+# A placeholder that was not filled in. Instructions end it with an ellipsis, or say "your …".
+_PLACEHOLDER_VALUE = re.compile(
+    r".*(…|\.\.\.)|<.*>|\[.*\]|your[-_ ].*|x{4,}|change.?(me|this)|(the.)?(auth.?)?token", re.I
+)
 _UNCHECKED_SETTINGS = (
     *("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER"),
     *("TWILIO_SUBACCOUNT_TOKENS", "TWILIO_WEBHOOK_KEYS"),

@@ -15,8 +15,10 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
 _LOCAL_FILE = re.compile(r"(?:file|data|blob|content|cid):|[a-z]:[\\/]|[/\\~]", re.I)
 # Legal within an address, so nobody can tell one with a comma from two that are joined by it.
 _JOINED = re.compile(r"([,;])https?://", re.I)
+# Within an address, another one follows "=", "/" or "?" only: `…/fetch?url=https://…`.
+_GLUED = re.compile(r"[^=/?&#:,;]https?://", re.I)
 _SEPARATORS = {",": ("a comma", "%2C"), ";": ("a semicolon", "%3B")}
-_ILLEGAL = re.compile(r'[<>"\\]')
+_ILLEGAL = re.compile(r'[<>"\\|]')
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.I)
 _PRIVATE_NAMES = re.compile(r"(?:.*\.)?(?:localhost|local|internal|lan|home|corp|home\.arpa)", re.I)
 _BAD_HOST = f"has no valid host name. Compare it with {EXAMPLE}."
@@ -60,6 +62,8 @@ def find_address_problem(address: str) -> str | None:
 def _spelling_problem(address: str) -> str | None:
     if len(address) > MAX_LENGTH:
         return f"has {len(address):,} characters, and an address may have {MAX_LENGTH:,} at most."
+    if address.startswith(("[", "(", '"', "'")):
+        return "is in brackets or quotes. Write the addresses alone, each on a line of its own."
     if any(character.isspace() for character in address):
         return "has a blank in it. Write it as %20, or put each address on a line of its own."
     hidden = [character for character in address if not character.isprintable()]
@@ -73,6 +77,8 @@ def _spelling_problem(address: str) -> str | None:
 
 
 def _joined_problem(address: str) -> str | None:
+    if _GLUED.search(address):
+        return "looks like two addresses without a space between. Put each on a line of its own."
     if joined := _JOINED.search(address):
         words, code = _SEPARATORS[joined[1]]
         return (
