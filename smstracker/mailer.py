@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, current_app
 
-from smstracker.auth.mail_threads import MailThreads
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
+from smstracker.mail_threads import MailThreads
 from smstracker.settings.mail import MailConfig
 
 if TYPE_CHECKING:

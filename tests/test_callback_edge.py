@@ -13,9 +13,9 @@ from sqlalchemy import func, select
 
 from smstracker.extensions import db
 from smstracker.models import CallbackTally
+from smstracker.refused.body import MAX_FIELDS
 from smstracker.web.request_framing import MAX_CALLBACK_BYTES
 from smstracker.webhooks import quarantine, views
-from smstracker.webhooks.body import MAX_FIELDS
 from smstracker.webhooks.writer import CallbackWriter
 from tests.clients import Person, words
 from tests.refused_callbacks import explained, refused_rows, stored_events

@@ -11,9 +11,9 @@ from aiosmtpd.controller import Controller
 from flask import Flask
 from sqlalchemy import select
 
-from smstracker.auth import mail_threads
-from smstracker.auth.mail_threads import MailThreads
+from smstracker import mail_threads
 from smstracker.extensions import db
+from smstracker.mail_threads import MailThreads
 from smstracker.models import RateLimit
 from tests.clients import Person
 from tests.serving import free_port

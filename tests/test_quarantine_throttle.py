@@ -14,8 +14,8 @@ from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
 from smstracker import logs
+from smstracker.web.throttle import LogThrottle, TokenBucket
 from smstracker.webhooks import quarantine, views, writer
-from smstracker.webhooks.throttle import LogThrottle, TokenBucket
 from tests.refused_callbacks import STRANGER, refused_count, refused_rows, stored_events
 from tests.signing import (
     ACCOUNT_SID,

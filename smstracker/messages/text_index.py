@@ -6,10 +6,6 @@ with a GIN index. Triggers maintain both with `fold_text`; no extension is neede
 
 from sqlalchemy import (
     BigInteger,
-    Column,
-    ForeignKey,
-    Integer,
-    Table,
     Text,
     cast,
     func,
@@ -22,16 +18,10 @@ from sqlalchemy.sql import ColumnElement, FromClause, Select, bindparam, column,
 
 from smstracker.database.case_folding import fold_text
 from smstracker.extensions import db
-from smstracker.models.messages import BigId, Message
+from smstracker.models.message_text import message_text
+from smstracker.models.messages import Message
 
 MIN_TERM_LENGTH = 3
-message_text = Table(
-    "message_text",
-    Message.metadata,
-    Column("message_id", BigId, ForeignKey("message.id"), primary_key=True),
-    Column("owner_id", Integer, nullable=False),
-    Column("body", Text, nullable=False),
-)
 
 
 def select_rows(keys: FromClause) -> tuple[type[Message], FromClause]:

@@ -1,6 +1,5 @@
 """Tables, their selects and state changes. Nothing here commits."""
 
-from smstracker.messages.text_index import message_text as message_text
 from smstracker.models.callback_counts import CallbackTally as CallbackTally
 from smstracker.models.event_feed import FeedCursor as FeedCursor
 from smstracker.models.events import StatusEvent as StatusEvent
@@ -13,6 +12,7 @@ from smstracker.models.insight_rollups import InsightSpend as InsightSpend
 from smstracker.models.jobs import Heartbeat as Heartbeat
 from smstracker.models.jobs import ScheduledJob as ScheduledJob
 from smstracker.models.mail_health import MailHealth as MailHealth
+from smstracker.models.message_text import message_text as message_text
 from smstracker.models.messages import AlreadySentError as AlreadySentError
 from smstracker.models.messages import Message as Message
 from smstracker.models.messages import SendLimitError as SendLimitError

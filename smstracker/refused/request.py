@@ -13,11 +13,11 @@ from werkzeug.datastructures import MultiDict
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.models import RefusedCallback
+from smstracker.refused.body import MAX_KEPT_BYTES, Body
 from smstracker.refused.payload import find_ids, read_form, read_ids, redact, truncate_for_column
 from smstracker.refused.status_callback import VERIFIED, Refusal, VerifiedCallback
 from smstracker.web.request_framing import MAX_CALLBACK_BYTES
 from smstracker.web.security import SENT_HOST
-from smstracker.webhooks.body import MAX_KEPT_BYTES, Body
 
 MAX_STORED_LENGTH = 2**31 - 1  # that a column holds
 _MAX_LENGTHS = {

@@ -4,10 +4,10 @@ They group refusals: none holds a number, a SID of a message, a path or a token.
 """
 
 from smstracker.carrier.signatures import FORMER, PRIMARY, SECONDARY, SIGNATURE, SIGNATURE_SETTINGS
+from smstracker.refused.body import MAX_KEPT_BYTES
 from smstracker.refused.request import MAX_TARGET_LENGTH
 from smstracker.refused.signature_variants import REENCODED, REORDERED
 from smstracker.refused.status_callback import Refusal
-from smstracker.webhooks.body import MAX_KEPT_BYTES
 
 _REASONS = {
     Refusal.SIGNATURE: "The signature does not verify",

@@ -20,7 +20,7 @@ from typing import Any
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from smstracker.web.request_framing import Framing, Progress
-from smstracker.webhooks.throttle import LogThrottle
+from smstracker.web.throttle import LogThrottle
 
 log = logging.getLogger(__name__)
 

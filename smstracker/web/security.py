@@ -12,6 +12,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntity
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from smstracker.models.users import SESSION_LIFETIME
+from smstracker.view_marks import ViewMark
 from smstracker.web.cookie_sessions import CookieSessions
 from smstracker.web.request_framing import MAX_BODY_BYTES
 
@@ -34,6 +35,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+# The guard of the view's blueprint reads the body, with a limit of its own.
+guard_reads_body = ViewMark("guard_reads_body", True)
 HSTS = f"max-age={int(timedelta(days=365).total_seconds())}"
 
 
@@ -77,11 +80,8 @@ def reading_body() -> Iterator[None]:
 
 
 def _refuse_cut_body() -> None:
-    """Refuse a chunked body over the limit, which Werkzeug would cut there and pass on.
-
-    The body of a callback is read by its own guard, with a smaller limit.
-    """
-    if "Transfer-Encoding" in request.headers and request.blueprint != "webhooks":
+    """Refuse a chunked body over the limit, which Werkzeug would cut there and pass on."""
+    if "Transfer-Encoding" in request.headers and not guard_reads_body.value_of_current():
         with reading_body():
             request.get_data()
             is_cut = request.environ["wsgi.input"].read(1)

@@ -11,7 +11,7 @@ from smstracker.clock import utcnow
 from smstracker.logs import set_log_event, suppress_log_line
 from smstracker.refused.request import RefusedRequest, read_refused_request
 from smstracker.refused.status_callback import Refusal
-from smstracker.webhooks.throttle import LogThrottle, TokenBucket
+from smstracker.web.throttle import LogThrottle, TokenBucket
 from smstracker.webhooks.writer import current_writer
 
 log = logging.getLogger(__name__)

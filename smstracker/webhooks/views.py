@@ -15,12 +15,13 @@ from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.database.problems import log_reason
 from smstracker.extensions import settings
 from smstracker.logs import suppress_log_line
+from smstracker.refused.body import read_beginning, read_callback_body
 from smstracker.refused.payload import FORM_TYPE, parse_uuid, read_form
 from smstracker.refused.request import raw_target
 from smstracker.refused.status_callback import Refusal, VerifiedCallback, find_misfit, read_callback
 from smstracker.view_marks import ViewMark
 from smstracker.web.request_framing import MAX_BODY_BYTES
-from smstracker.webhooks.body import read_beginning, read_callback_body
+from smstracker.web.security import guard_reads_body
 from smstracker.webhooks.quarantine import current_quarantine
 from smstracker.webhooks.writer import current_writer
 
@@ -86,12 +87,14 @@ def refuse_misfit(code: int) -> NoReturn:
 
 # With or without a final slash: the signature covers the path as sent, so redirects would break it.
 @bp.post("/status", strict_slashes=False, provide_automatic_options=False)
+@guard_reads_body
 def status() -> ResponseReturnValue:
     """Callback URL of a Messaging Service: its SID alone identifies the message."""
     return _store(None)
 
 
 @bp.post("/status/<public_id>", strict_slashes=False, provide_automatic_options=False)
+@guard_reads_body
 def status_of_message(public_id: str) -> ResponseReturnValue:
     """Callback URL of one message; with an unknown id, the SID identifies the message."""
     return _store(parse_uuid(public_id))
@@ -99,6 +102,7 @@ def status_of_message(public_id: str) -> ResponseReturnValue:
 
 @bp.post("/", defaults={"path": ""}, strict_slashes=False, provide_automatic_options=False)
 @bp.post("/<path:path>", provide_automatic_options=False)
+@guard_reads_body
 @is_unknown_address
 def unknown_path(path: str) -> ResponseReturnValue:
     """Refuse an unknown address, so that what Twilio sends there is kept too."""
@@ -106,6 +110,7 @@ def unknown_path(path: str) -> ResponseReturnValue:
 
 
 @bp.post("/probe", strict_slashes=False, provide_automatic_options=False)
+@guard_reads_body
 @keeps_no_refusal
 def probe() -> ResponseReturnValue:
     """Answer the test request of `flask doctor`; the guard verifies it as a status callback.
