@@ -4,6 +4,7 @@
 traceback at an unreadable `.env`.
 """
 
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -15,9 +16,25 @@ from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.settings.files import ROOT
 from smstracker.version import version
 
+OWN_COMMANDS = ("users", "messages", "callbacks", "worker", "purge", "doctor")
+
 
 class Commands(CommandWithPlainErrors, FlaskGroup):
     """Our commands, and those of Flask and its extensions."""
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in OWN_COMMANDS:
+            _load_migrations()
+        return super().get_command(context, name)
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        _load_migrations()
+        return super().list_commands(context)
+
+
+def _load_migrations() -> None:
+    """Let the app have the command `db`, see `create_app`; other commands start sooner without."""
+    importlib.import_module("flask_migrate")
 
 
 def print_version(context: click.Context, _option: click.Parameter, is_requested: bool) -> None:

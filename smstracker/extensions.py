@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, cast
 
 from flask import current_app
 from flask_login import LoginManager
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from config import Config
 
 db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
-migrate = Migrate(db=db, render_as_batch=True)
 login_manager = LoginManager()
 csrf = CSRFProtect()
 

@@ -178,7 +178,7 @@ def test_whom_a_demo_added_is_let_in_by_the_live_installation_and_makes_it_one(
         invoke(started, "users", "add", "boss@work.example")
     assert Person.signed_in(app, "boss@work.example").get("/messages").status_code == 200
     listed = app.test_cli_runner().invoke(args=["users", "list"]).output
-    assert "boss@work.example  sender  active (added)" in listed
+    assert "boss@work.example  user  active (added)" in listed
     with pytest.raises(ConfigError), demo(database_url, tmp_path):
         pass
 

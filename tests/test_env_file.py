@@ -125,7 +125,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def test_value_that_flask_has_loaded_is_taken_as_it_is_written(
     env_file: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    env_file.write_text(DOLLARS + "TWILIO_EDGE=dublin\n")
+    env_file.write_text(DOLLARS.replace("${LATER:-x}", "dublin"))
     load_dotenv(env_file, load_defaults=False)
     assert environment["MAIL_USERNAME"] == "/home/x"
     mail = load(instance=tmp_path / "instance").mail
@@ -389,3 +389,22 @@ def test_readme_and_example_list_the_settings() -> None:
     lines = (config.ROOT / ".env.example").read_text().splitlines()
     names = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
     assert names == SETTINGS
+
+
+def test_name_with_two_values_stops_the_start(env_file: Path, problems: Load) -> None:
+    """Settings of an example file that is appended must not turn an installation into a demo."""
+    live = "".join(f"{name}={value}\n" for name, value in LIVE.items())
+    emptied = "".join(f"{name}=\n" for name in LIVE)
+    env_file.write_text(live + emptied)
+    lines = f"lines 1 and {len(LIVE) + 1}"
+    assert f".env: {next(iter(LIVE))} has different values in {lines}; keep one" in problems()
+    env_file.write_text(live + live)
+    assert problems() == ""
+
+
+@pytest.mark.parametrize("hidden", ["\u200b", "\u2060", "\ufeff"])
+def test_name_behind_a_hidden_character_is_no_demo(
+    env_file: Path, problems: Load, hidden: str
+) -> None:
+    env_file.write_text("".join(f"{hidden}{name}={value}\n" for name, value in LIVE.items()))
+    assert "TWILIO_ACCOUNT_SID: its name has a foreign or hidden character" in problems()

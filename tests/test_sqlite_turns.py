@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 
 from smstracker.database import engine as engines
+from smstracker.database.problems import LOCKED, explain
 from smstracker.database.sqlite_turns import Turns, TurnTakingConnection
 from smstracker.extensions import db
 from smstracker.settings.database_url import sqlite_path
@@ -23,7 +24,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from smstracker.database.sqlite_turns import Turns
-Turns(Path(sys.argv[1]), 5).take()
+Turns(Path(sys.argv[1])).take(5)
 print("holds", flush=True)
 time.sleep(60)
 """
@@ -70,15 +71,17 @@ def test_write_waits_for_another_process_and_goes_on_when_it_is_killed(
 
 
 def test_write_that_waits_too_long_fails_as_with_a_locked_database(
-    app: Flask, holder: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+    app: Flask, holder: subprocess.Popen[str]
 ) -> None:
-    with app.app_context(), db.engine.connect() as connection:
-        driver_connection = connection.connection.driver_connection
-        assert isinstance(driver_connection, TurnTakingConnection)
-        assert driver_connection.turns is not None
-        monkeypatch.setattr(driver_connection.turns, "_max_wait_seconds", 0.05)
-    with pytest.raises(OperationalError, match="database is locked"):
+    def hurry(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute("PRAGMA busy_timeout = 50")
+
+    with app.app_context():
+        db.engine.dispose()
+        event.listen(db.engine, "connect", hurry)
+    with pytest.raises(OperationalError, match="database is locked") as caught:
         write(app)
+    assert explain(caught.value) is LOCKED
     holder.kill()
     holder.wait()
     write(app)
@@ -108,9 +111,9 @@ def test_turn_ends_with_the_transaction(app: Flask, ending: str) -> None:
 def test_without_a_lock_file_it_says_so_once_and_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    turns = Turns(Path("/dev/null/smstracker.sqlite"), 1)
+    turns = Turns(Path("/dev/null/smstracker.sqlite"))
     for _ in range(2):
-        turns.take()
+        turns.take(1)
         turns.release()
     assert caplog.messages == ["no_turns_on_sqlite"]
 

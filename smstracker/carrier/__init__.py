@@ -7,15 +7,13 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from threading import BoundedSemaphore
+from functools import cached_property
+from threading import BoundedSemaphore, Lock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app
 from requests.exceptions import RequestException
-from twilio.rest import Client
-from twilio.rest.api.v2010.account import AccountContext
-from twilio.rest.api.v2010.account.message import MessageList
 
 from smstracker.carrier import account_checks, errors
 from smstracker.carrier.carrier_message import CarrierMessage, read_carrier_message
@@ -25,6 +23,10 @@ from smstracker.settings.addresses import TWILIO_API, is_loopback
 from smstracker.web.waiting_threads import waiting_threads
 
 if TYPE_CHECKING:
+    from twilio.rest import Client
+    from twilio.rest.api.v2010.account import AccountContext
+    from twilio.rest.api.v2010.account.message import MessageList
+
     from config import Config
 
 log = logging.getLogger(__name__)
@@ -52,19 +54,33 @@ class Carrier:
     """Client for Twilio, one for a process. Thread safe."""
 
     def __init__(self, config: "Config") -> None:
-        http = new_client()
-        if is_loopback(urlsplit(config.twilio_api_base_url).hostname or ""):
-            # Requests to this machine must not go to a proxy of the environment.
-            http.session.trust_env = False
-        self._client = Client(config.twilio_account_sid, config.twilio_auth_token, http_client=http)
-        # Set both: the client reads them from the environment and rewrites any host by them.
-        self._client.edge, self._client.region = config.twilio_edge, config.twilio_region
-        self._client.api.base_url = config.twilio_api_base_url
-        if config.twilio_api_base_url != TWILIO_API:
-            self._client.messaging.base_url = config.twilio_api_base_url
+        self._config = config
+        self._client_lock = Lock()
         self._account_sid = config.twilio_account_sid
         self._slots = BoundedSemaphore(max(config.web_threads // 2, 1))
         self.signatures = Signatures(config)
+
+    @property
+    def _client(self) -> "Client":
+        with self._client_lock:
+            return self._first_client
+
+    @cached_property
+    def _first_client(self) -> "Client":
+        """Twilio's client, loaded with the first request: 8 MB that callbacks do not need."""
+        from twilio.rest import Client
+
+        config, http = self._config, new_client()
+        if is_loopback(urlsplit(config.twilio_api_base_url).hostname or ""):
+            # Requests to this machine must not go to a proxy of the environment.
+            http.session.trust_env = False
+        client = Client(config.twilio_account_sid, config.twilio_auth_token, http_client=http)
+        # Set both: the client reads them from the environment and rewrites any host by them.
+        client.edge, client.region = config.twilio_edge, config.twilio_region
+        client.api.base_url = config.twilio_api_base_url
+        if config.twilio_api_base_url != TWILIO_API:
+            client.messaging.base_url = config.twilio_api_base_url
+        return client
 
     @contextmanager
     def limit_requests(self) -> Iterator[None]:
@@ -162,7 +178,7 @@ class Carrier:
         """Raise NotFoundAtCarrierError if the service does not exist, or CarrierQueryError."""
         _query(self._client.messaging.v1.services(service_sid).fetch)
 
-    def _account(self, account_sid: str | None) -> AccountContext:
+    def _account(self, account_sid: str | None) -> "AccountContext":
         return self._client.api.v2010.accounts(account_sid or self._account_sid)
 
 
@@ -173,7 +189,7 @@ def _query(request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         raise errors.query_error(error) from error
 
 
-def _read_pages(messages: MessageList, **filters: Any) -> Iterator[list[CarrierMessage]]:
+def _read_pages(messages: "MessageList", **filters: Any) -> Iterator[list[CarrierMessage]]:
     """The readable messages of a list. Raises CarrierQueryError at a failed page."""
     page = _query(messages.page, page_size=PAGE_SIZE, **filters)
     while page is not None:

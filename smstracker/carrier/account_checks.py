@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Any
-
-from twilio.rest import Client
+from typing import TYPE_CHECKING, Any
 
 from smstracker.clock import utcnow
+
+if TYPE_CHECKING:
+    from twilio.rest import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class SenderAbility(StrEnum):
     NOT_OURS = "not ours"
 
 
-def fetch_account(client: Client, account_sid: str) -> Account:
+def fetch_account(client: "Client", account_sid: str) -> Account:
     requested_at = utcnow()
     response = client.api.v2010.accounts(account_sid).fetch_with_http_info()
     local_time = requested_at + (utcnow() - requested_at) / 2
@@ -50,7 +51,7 @@ def _response_time(headers: Any) -> datetime | None:
     return aware + timedelta(seconds=0.5)
 
 
-def fetch_sender_ability(client: Client, account_sid: str, number: str) -> SenderAbility:
+def fetch_sender_ability(client: "Client", account_sid: str, number: str) -> SenderAbility:
     """Whether a phone number (E.164) belongs to the account and can send SMS."""
     numbers = client.api.v2010.accounts(account_sid).incoming_phone_numbers
     for owned_number in numbers.list(phone_number=number, limit=1):

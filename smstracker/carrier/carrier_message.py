@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from twilio.rest.api.v2010.account.message import MessageInstance
+if TYPE_CHECKING:
+    from twilio.rest.api.v2010.account.message import MessageInstance
 
 # The payload is shown to people and kept for ever, so it holds no text and no number.
 _PAYLOAD_FIELDS = (
@@ -37,7 +38,7 @@ class CarrierMessage:
 
 
 def read_carrier_message(
-    resource: MessageInstance, callback_requested: bool = True
+    resource: "MessageInstance", callback_requested: bool = True
 ) -> CarrierMessage | None:
     """Convert a resource of the client; None without a usable SID."""
     if not isinstance(resource.sid, str) or not resource.sid.isalnum() or len(resource.sid) > 64:

@@ -170,7 +170,7 @@ def prepare_engine(engine: Engine) -> None:
         path = sqlite_path(engine.url)
         if path is not None:
             _watch_file(engine, sqlite_file.OpenSQLiteFile(path))
-            _take_turns(engine, Turns(path, BUSY_TIMEOUT_MS / 1000))
+            _take_turns(engine, Turns(path))
         event.listen(engine, "begin", _begin_transaction)
     else:
         event.listen(engine, "connect", postgresql_session.set_session_parameters)

@@ -1,9 +1,11 @@
 """Time limits and durability of each PostgreSQL session, behind a connection pooler too."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 from sqlalchemy.engine import Connection
+
+if TYPE_CHECKING:
+    import psycopg
 
 # SQL expressions. The URL wins over the time limits: one locked row must not hold up every
 # callback that waits behind it.
@@ -21,7 +23,7 @@ DURABILITY = {
 SESSION_PARAMETERS = "session_parameters"
 
 
-def set_session_parameters(connection: psycopg.Connection[Any], record: Any) -> None:
+def set_session_parameters(connection: "psycopg.Connection[Any]", record: Any) -> None:
     """Set time limits and durability by SQL, outside of a transaction: no rollback undoes it.
 
     Parameters set by the URL, a service or PGOPTIONS have the source `client` and stay. A pooler

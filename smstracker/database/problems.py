@@ -5,10 +5,10 @@ Never repeats the driver's own text: it may quote a host, a user or a value.
 
 import re
 import sqlite3
+import sys
 from dataclasses import dataclass
 from functools import partial
 
-import psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -231,7 +231,7 @@ def explain(error: BaseException) -> DatabaseProblem | None:
     problem = None
     if isinstance(cause, sqlite3.Error):
         problem = _sqlite_problem(cause)
-    elif isinstance(cause, psycopg.Error):
+    elif "psycopg" in sys.modules:  # 8 MB that SQLite does not need
         problem = _postgresql_problem(cause)
     return problem or (UNREACHABLE if isinstance(error, UNAVAILABLE) else None)
 
@@ -251,7 +251,11 @@ def _sqlite_problem(error: sqlite3.Error) -> DatabaseProblem | None:
     return SQLITE_PROBLEMS.get(code)
 
 
-def _postgresql_problem(error: psycopg.Error) -> DatabaseProblem | None:
+def _postgresql_problem(error: BaseException | None) -> DatabaseProblem | None:
+    import psycopg
+
+    if not isinstance(error, psycopg.Error):
+        return None
     state = error.sqlstate or ""
     may_be_connection = isinstance(error, psycopg.OperationalError | psycopg.ProgrammingError)
     if may_be_connection and state in ("", PROTOCOL_VIOLATION):

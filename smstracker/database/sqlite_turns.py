@@ -18,26 +18,34 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.0005
 
 
+class TurnTimeoutError(sqlite3.OperationalError):
+    """What SQLite raises when its write lock does not become free in time."""
+
+    sqlite_errorcode = sqlite3.SQLITE_BUSY
+
+    def __init__(self) -> None:
+        super().__init__("database is locked")
+
+
 class Turns:
     """The turns of one process at a database file; one thread has the turn at a time."""
 
-    def __init__(self, database: Path, max_wait_seconds: float) -> None:
+    def __init__(self, database: Path) -> None:
         self._path = Path(f"{database}-turn")
-        self._max_wait_seconds = max_wait_seconds
         self._threads = Lock()
         self._file: int | None = None
         self._may_log = True
 
-    def take(self) -> None:
-        """Wait for the turn. Raises sqlite3.OperationalError as SQLite does after a long wait."""
-        deadline = time.monotonic() + self._max_wait_seconds
-        if not self._threads.acquire(timeout=self._max_wait_seconds):
-            raise sqlite3.OperationalError("database is locked")
+    def take(self, max_wait_seconds: float) -> None:
+        """Wait for the turn. Raises TurnTimeoutError."""
+        deadline = time.monotonic() + max_wait_seconds
+        if not self._threads.acquire(timeout=max_wait_seconds):
+            raise TurnTimeoutError
         try:
             self._file = self._open_file()
             while self._file is not None and not _lock(self._file):
                 if time.monotonic() > deadline:
-                    raise sqlite3.OperationalError("database is locked")
+                    raise TurnTimeoutError
                 time.sleep(POLL_SECONDS)
         except BaseException:
             self.release()
@@ -75,8 +83,10 @@ class TurnTakingConnection(sqlite3.Connection):
     _has_turn = False
 
     def take_turn(self) -> None:
+        """Wait for the turn as long as SQLite would wait for its lock. Raises TurnTimeoutError."""
         if self.turns is not None:
-            self.turns.take()
+            [milliseconds] = self.execute("PRAGMA busy_timeout").fetchone()
+            self.turns.take(milliseconds / 1000)
             self._has_turn = True
 
     def _release_turn(self) -> None:

@@ -16,7 +16,7 @@ REAL_SETTINGS = (
 )
 # A placeholder that was not filled in. Instructions end it with an ellipsis, or say "your …".
 _PLACEHOLDER_VALUE = re.compile(
-    r".*(…|\.\.\.)|<.*>|\[.*\]|your[-_ ].*|x{4,}|change.?(me|this)|(the.)?(auth.?)?token", re.I
+    r".*(…|\.\.\.)|<.*>|\[.*\]|your[-_ ].*|x{4,}|change.?(me|this)|(the.)?auth.?token", re.I
 )
 _UNCHECKED_SETTINGS = (
     *("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER"),

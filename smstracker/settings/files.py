@@ -3,13 +3,13 @@
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
-from dotenv.parser import parse_stream
+from dotenv.parser import Binding, parse_stream
 
 ROOT = Path(__file__).parents[2]
 ENV_FILE = ROOT / ".env"
@@ -28,15 +28,26 @@ def read_env_file(path: Path) -> tuple[dict[str, str | None], list[str]]:
         return {}, [f"{path.name}: cannot be read ({error.strerror})"]
     if "\0" in text:
         return {}, [f"{path.name}: is not UTF-8 text; save it as UTF-8"]
+    bindings = list(parse_stream(StringIO(text)))
     broken = [
         f"{path.name}: line {binding.original.line} is not NAME=value"
-        for binding in parse_stream(StringIO(text))
+        for binding in bindings
         if binding.error or (binding.key is not None and binding.value is None)
     ]
-    if broken:
+    if broken := broken or list(_find_repeated_names(path.name, bindings)):
         return {}, broken
     # A value is taken as written: a password may well contain ${x}.
     return dict(dotenv_values(stream=StringIO(text), interpolate=False)), []
+
+
+def _find_repeated_names(file_name: str, bindings: Iterable[Binding]) -> Iterator[str]:
+    """Report names with two values: the last would win, and an empty one would start the demo."""
+    first: dict[str, Binding] = {}
+    for binding in bindings:
+        earlier = first.setdefault(binding.key, binding) if binding.key else binding
+        if earlier.value != binding.value:
+            lines = f"{earlier.original.line} and {binding.original.line}"
+            yield f"{file_name}: {binding.key} has different values in lines {lines}; keep one"
 
 
 def find_values_expanded_by_flask(file: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -78,6 +78,8 @@ def find_unread_names(
             yield f"{name}: is not read in this version; remove it"
         elif setting and normalized.endswith("_FILE"):
             yield f"{name}: is not read in this version; set {setting} instead"
+        elif setting and not name.isascii():
+            yield f"{setting}: its name has a foreign or hidden character; type it anew"
         elif setting:
             yield f"{name}: unknown; is {setting} meant?"
         elif (
@@ -135,7 +137,8 @@ def _is_shared(setting: str) -> bool:
 
 
 def _normalize_name(name: str) -> str:
-    normalized = re.sub(r"[^A-Z0-9]+", "_", name.upper())
+    # Pasted names may begin with a character that cannot be seen.
+    normalized = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
     # SMSTRACKER_PORT is docker compose's.
     return re.sub(r"^SMSTRACKER_(?=[A-Z0-9]+_)", "", normalized)
 

@@ -6,17 +6,16 @@ import sqlite3
 import time
 from functools import cache
 
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from flask import Blueprint, current_app
 from flask.typing import ResponseReturnValue
-from sqlalchemy import PoolProxiedConnection
+from sqlalchemy import Connection, PoolProxiedConnection, inspect, text
 
 from smstracker.database import problems
 from smstracker.database.engine import BUSY_TIMEOUT_MS, reading_connection
 from smstracker.database.problems import DatabaseProblem
 from smstracker.extensions import db
 from smstracker.settings.database_url import sqlite_path
+from smstracker.settings.files import ROOT
 
 log = logging.getLogger(__name__)
 bp = Blueprint("health", __name__)
@@ -44,10 +43,8 @@ def database_problem() -> DatabaseProblem | None:
     """Why the database cannot be used, or None."""
     try:
         with reading_connection(db.engine) as connection:
-            current = MigrationContext.configure(connection).get_current_heads()
-            connection.rollback()
-            if set(current) != set(_script().get_heads()):
-                return _migration_problem(current)
+            if problem := migration_problem(connection):
+                return problem
             if connection.dialect.name == "sqlite":
                 return _write_problem(connection.connection)
             if connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on":
@@ -81,12 +78,18 @@ def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
     return None
 
 
-def _migration_problem(current: tuple[str, ...]) -> DatabaseProblem:
-    revisions = {script.revision for script in _script().walk_revisions()}
-    is_older = revisions.issuperset(current)
-    return problems.NOT_MIGRATED if is_older else problems.NEWER_VERSION
+def migration_problem(connection: Connection) -> DatabaseProblem | None:
+    """Why the tables are not those of this version, or None."""
+    if not inspect(connection).has_table("alembic_version"):
+        return problems.NOT_MIGRATED
+    current = set(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
+    connection.rollback()
+    if current == {max(_revisions())}:
+        return None
+    return problems.NOT_MIGRATED if current <= _revisions() else problems.NEWER_VERSION
 
 
 @cache
-def _script() -> ScriptDirectory:
-    return ScriptDirectory.from_config(current_app.extensions["migrate"].migrate.get_config())
+def _revisions() -> set[str]:
+    """The migrations of this version. The numbers in the names of their files are the revisions."""
+    return {file.name.partition("_")[0] for file in ROOT.glob("migrations/versions/[0-9]*.py")}
