@@ -21,7 +21,7 @@ from tests.clients import Client, Person
 from tests.databases import DATABASES, empty_postgresql, migrate
 from tests.live_settings import settings
 from tests.machine import browser_problem, in_ci, need, not_tried
-from tests.quick_apps import COMPILED_TEMPLATES, QuickRule
+from tests.quick_apps import QuickRule, make_quick
 from tests.selection import mark_second_run
 from tests.serving import close, free_port, served
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
@@ -119,7 +119,7 @@ def make_app(database_url: str) -> Iterator[Callable[..., Flask]]:
     def make(**changed: str) -> Flask:
         app = create_app(settings(**{"DATABASE_URL": database_url, **changed}))
         app.test_client_class = Client
-        app.jinja_env.bytecode_cache = COMPILED_TEMPLATES
+        make_quick(app)
         made.append(app)
         return app
 

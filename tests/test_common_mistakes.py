@@ -64,7 +64,7 @@ MISTAKES = {
     ),
     "a slow handler times out": (
         "test_database",
-        "test_callback_costs_an_insert_an_update_and_a_tally",
+        "test_callback_costs_two_reads_an_insert_an_update_and_a_tally",
     ),
     "there is no error text": ("test_message_log", "test_message_page_speaks_plainly"),
     "there is no timestamp": (

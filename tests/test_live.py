@@ -82,7 +82,7 @@ def test_stream_far_behind_reloads_everything(
 def test_changes_soon_after_an_event_come_in_the_next_one(
     streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "MIN_INTERVAL", 2.0)
+    monkeypatch.setattr(event_stream, "MIN_INTERVAL", 1.0)
     first, *later = [ann.has_message() for _ in range(3)]
     with open_stream(ann) as reader:
         append_status(streaming_app, first)

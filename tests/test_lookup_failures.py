@@ -28,7 +28,7 @@ from smstracker.worker.loop import Worker
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, call_back, fields, sid
 from tests.twilio_stub import answer, listing, wire
-from tests.worker_runs import HOUR, in_minutes, work
+from tests.worker_runs import HOUR, InstantWorker, in_minutes, work
 
 pytestmark = pytest.mark.both_databases
 
@@ -75,7 +75,7 @@ def problem(app: Flask) -> str | None:
 def run_ticks(app: Flask, ticks: int, minutes: int) -> None:
     """Run one worker `ticks` times, `minutes` apart."""
     with app.app_context(), in_minutes(6) as clock:
-        worker = Worker()
+        worker = InstantWorker()
         for _ in range(ticks):
             worker.work()
             worker.join_listing()

@@ -36,7 +36,6 @@ def demo(tmp_path: Path) -> Iterator[AppProcess]:
     process.kill()
 
 
-@pytest.mark.smoke
 def test_newcomer_gets_from_nothing_to_delivered(demo: AppProcess) -> None:
     assert "no SMS leaves this machine" in demo.wait_for(r"smstracker is running.*\n")[0]
     demo.wait_for("worker_started")
@@ -130,6 +129,7 @@ def test_worker_of_make_run_waits_for_room_on_a_full_disk(tmp_path: Path) -> Non
     assert "Error" not in process.printed
 
 
+@pytest.mark.smoke
 def test_end_of_the_worker_names_what_is_stopped_with_it(demo: AppProcess) -> None:
     demo.wait_for("worker_started")
     [worker] = [one for one in demo.processes() if "worker" in one.cmdline()]

@@ -104,7 +104,7 @@ def test_two_at_once_send_once(make_app: MakeApp) -> None:
         ("refused", "21610", "recipient has sent START"),
         ("refused", "21211", "would fail again. Check the number with the recipient."),
         ("undelivered", "30007", "would fail again. Reword it"),
-        ("undelivered", "30006", "does not help. It would fail"),
+        ("undelivered", "30006", "No. It would fail"),
         ("failed", "30410", "from here. Ask the recipient whether it arrived."),
         ("failed", "31999", "Not before you know what it means"),
         ("failed", None, "ask the recipient"),

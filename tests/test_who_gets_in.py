@@ -140,7 +140,7 @@ def test_person_is_shut_out_before_a_first_sign_in(app: Flask) -> None:
     assert said == f"{ALICE} is deactivated and cannot sign in. It was no user's address yet.\n"
     assert visitor.post(f"/auth/link/{token}").status_code == 410
     assert "may not sign in" in run(app, "users", "sign-in-link", ALICE)
-    assert f"{ALICE}  sender  deactivated" in run(app, "users", "list")
+    assert f"{ALICE}  user  deactivated" in run(app, "users", "list")
     run(app, "users", "add", ALICE)
     assert is_in(Person.signed_in(app, ALICE))
 

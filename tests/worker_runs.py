@@ -1,6 +1,7 @@
 """A worker that runs once, at a time that the test chooses."""
 
 from datetime import timedelta
+from threading import Event
 
 import time_machine
 from flask import Flask
@@ -16,9 +17,25 @@ def in_minutes(minutes: int) -> time_machine.travel:
     return time_machine.travel(utcnow() + minutes * MINUTE, tick=False)
 
 
+class InstantEvent(Event):
+    def wait(self, _timeout: float | None = None) -> bool:
+        return self.is_set()
+
+
+class InstantWorker(Worker):
+    """Waits for no turn: where the clock stands still, its turn would not come any nearer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stopped = InstantEvent()
+
+    def _sleep(self, seconds: float) -> None:
+        pass
+
+
 def work(app: Flask) -> None:
     """Run a worker once."""
     with app.app_context():
-        worker = Worker()
+        worker = InstantWorker()
         worker.work()
         worker.join_listing()

@@ -44,12 +44,6 @@ RINGS = """() => {
 }"""
 
 
-VIEWS = [
-    pytest.param(view, id=view.name, marks=[pytest.mark.smoke] if view.name == "log" else [])
-    for view in PAGE_VIEWS
-]
-
-
 @pytest.fixture
 def complaints() -> list[str]:
     """The errors of the console, among them breaches of the content security policy."""
@@ -80,7 +74,7 @@ def open_window(
     return page
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", PAGE_VIEWS, ids=lambda view: view.name)
 def test_page_is_accessible_in_both_schemes_and_widths(
     browser: Browser, installations: dict[str, ServedApp], view: PageView, complaints: list[str]
 ) -> None:

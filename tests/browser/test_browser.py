@@ -7,6 +7,7 @@ from flask import Flask
 from playwright.sync_api import expect
 
 from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
+from tests.browser.axe_rules import ALL_RULES, examine
 from tests.browser.steps import NewPage, compose, sign_in
 from tests.smtp_server import Inbox
 
@@ -32,6 +33,7 @@ def test_journey_from_mail_to_delivered(new_page: NewPage, live: Flask, inbox: I
     expect(page.get_by_role("listitem").filter(has_text="Your glasses")).to_contain_text(
         "Delivered"
     )
+    examine(page, "the log after a message", ALL_RULES)
 
 
 def test_journey_without_script(
