@@ -84,7 +84,7 @@ def test_operator_reads_why_a_web_process_ended_and_what_was_refused(
             peer.sendall(b"GET /auth/link/a-token HTTP/1.1\r\nBad header: +15558675310\r\n\r\n")
             assert b" 400 " in peer.recv(64)
         running.wait_for("a request was refused that is not valid HTTP")
-        [worker] = psutil.Process(running.processes()[0].pid).children()
+        worker, *_ = psutil.Process(running.processes()[0].pid).children()
         worker.send_signal(signal.SIGKILL)
         running.wait_for("a web process was killed: is the memory used up")
     finally:

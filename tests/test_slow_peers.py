@@ -68,7 +68,11 @@ def running(path: Path, *options: str) -> Iterator[tuple[Flask, subprocess.Popen
         "DATABASE_URL": f"sqlite:///{path}",
     }
     env = live_environment(
-        PORT=str(port), WEB_THREADS=str(THREADS), SIGN_IN_ALLOW="@example.org", **reached
+        PORT=str(port),
+        WEB_CONCURRENCY="1",
+        WEB_THREADS=str(THREADS),
+        SIGN_IN_ALLOW="@example.org",
+        **reached,
     )
     command = [sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server"]
     command += ["--worker-class", "tests.short_deadlines.DeadlineWorker", *options, "wsgi:app"]
