@@ -150,6 +150,16 @@ def test_repeat_of_an_event_that_was_just_purged_is_not_acknowledged(
 
 
 @pytest.mark.both_databases
+def test_same_callback_at_two_processes_at_once_is_one_event(app: Flask, alice: Person) -> None:
+    alice.has_message(twilio_sid=sid(1))
+    same = (None, replace(status_update(1, "sent"), idempotency_token="a"))
+    with ThreadPoolExecutor(4) as threads:
+        runs = [threads.submit(write, app, same) for _ in range(8)]
+        assert [run.result() for run in runs] == [[None]] * 8
+    assert events_of(app) == [(alice.message().id, "sent", False, 7)]
+
+
+@pytest.mark.both_databases
 def test_groups_of_processes_that_hold_the_same_messages_do_not_deadlock(
     app: Flask, alice: Person
 ) -> None:
