@@ -106,7 +106,7 @@ def _explain_unknown(events: Sequence[StatusEvent]) -> list[str]:
         )
     else:
         search_result = (
-            "This page is updated when Twilio reports the message or its list shows it, mostly "
+            "The outcome appears here when Twilio reports the message or lists it, usually "
             "within ten minutes."
         )
     return [
