@@ -1,5 +1,7 @@
 """Turns of threads and processes at SQLite's file."""
 
+import errno
+import fcntl
 import signal
 import sqlite3
 import subprocess
@@ -115,6 +117,18 @@ def test_without_a_lock_file_it_says_so_once_and_goes_on(
     for _ in range(2):
         turns.take(1)
         turns.release()
+    assert caplog.messages == ["no_turns_on_sqlite"]
+
+
+def test_file_system_without_locks_is_said_once_and_does_no_harm(
+    app: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    write(app)
+    write(app)
     assert caplog.messages == ["no_turns_on_sqlite"]
 
 

@@ -43,7 +43,7 @@ class Turns:
             raise TurnTimeoutError
         try:
             self._file = self._open_file()
-            while self._file is not None and not _lock(self._file):
+            while self._file is not None and not self._lock(self._file):
                 if time.monotonic() > deadline:
                     raise TurnTimeoutError
                 time.sleep(POLL_SECONDS)
@@ -62,18 +62,24 @@ class Turns:
         try:
             return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            if self._may_log:
-                log.warning("no_turns_on_sqlite", extra={"reason": error.strerror})
-            self._may_log = False
+            self._go_on_without(error)
             return None
 
+    def _lock(self, file: int) -> bool:
+        """Try to lock; True on a file system that has no locks as well."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._go_on_without(error)
+        return True
 
-def _lock(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    def _go_on_without(self, error: OSError) -> None:
+        """Say so once. SQLite's own lock keeps the data right; only the waits get longer."""
+        if self._may_log:
+            log.warning("no_turns_on_sqlite", extra={"reason": error.strerror})
+        self._may_log = False
 
 
 class TurnTakingConnection(sqlite3.Connection):

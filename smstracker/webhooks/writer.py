@@ -1,9 +1,9 @@
 """Group commit: callbacks that arrive together are stored in one durable transaction.
 
-A commit costs far more than the two statements of a callback, and on SQLite threads that compete
-for the write lock sleep ever longer. So the first thread writes for all that wait, and each request
-is answered after the commit of its callback. (This is why the view does not commit: bench/callbacks
-measures the gain.) Refused callbacks are stored in the same transactions, at no extra commit.
+A commit and each statement cost far more than what one callback adds to them. So the first thread
+writes for all that wait, and each request is answered after the commit of its callback. (This is
+why the view does not commit: bench/callbacks measures the gain.) Refused callbacks are stored in
+the same transactions, at no extra commit.
 
 A message that another transaction has locked delays its own callbacks only: they leave the group
 for a queue of that message, which the thread of its first callback writes in order. Only few
