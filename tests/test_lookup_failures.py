@@ -12,8 +12,14 @@ import pytest
 from flask import Flask
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
+from twilio.base.exceptions import TwilioServiceException
 
-from smstracker.carrier.errors import CarrierQueryError
+from smstracker.carrier.errors import (
+    CarrierBusyError,
+    CarrierQueryError,
+    NotFoundAtCarrierError,
+    query_error,
+)
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, RateLimit
@@ -126,6 +132,23 @@ def test_list_that_is_refused_says_why(
         app = make_app(TWILIO_API_BASE_URL=twilio.url)
         work(app)
         assert said in (problem(app) or "")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (404, "20404", NotFoundAtCarrierError),
+        ("404", 20404, NotFoundAtCarrierError),
+        ("429", None, CarrierBusyError),
+        *((404, code, CarrierQueryError) for code in ("gone", [20404], 20404.0, float("inf"))),
+        *((status, 20404, CarrierQueryError) for status in (None, "gone", [404], float("nan"))),
+    ],
+)
+def test_look_up_error_is_read_whatever_the_types_in_it(
+    status: object, code: object, kind: type[CarrierQueryError]
+) -> None:
+    error = TwilioServiceException("about:blank", "x", status, code)  # type: ignore[arg-type]
+    assert type(query_error(error)) is kind
 
 
 def test_busy_list_is_no_problem_for_people(make_app: MakeApp, alice: Person) -> None:

@@ -63,11 +63,18 @@ class NotFoundAtCarrierError(CarrierQueryError):
     """The resource does not exist at Twilio, or no longer."""
 
 
-def create_response_error(http_status: int, code: object) -> CarrierError:
+def create_response_error(status: object, code: object) -> CarrierError:
     """The error of a response: 4xx except 408 means "not created"; others leave it open."""
-    if 400 <= http_status < 500 and http_status != 408:
+    http_status = _read_status(status)
+    if http_status and 400 <= http_status < 500 and http_status != 408:
         return RefusedError(_read_code(code) or f"HTTP {http_status}", http_status)
     return OutcomeUnknownError({"http_status": http_status})
+
+
+def _read_status(status: object) -> int | None:
+    """Return the HTTP status of an error, which the client may take from the body unread."""
+    text = str(status) if type(status) in (int, str) else ""
+    return int(text) if re.fullmatch(r"[1-5][0-9]{2}", text) else None
 
 
 def _read_code(code: object) -> str | None:
@@ -108,9 +115,8 @@ def query_error(error: Exception) -> CarrierQueryError:
     if isinstance(error, RequestException):
         return CarrierQueryError("Twilio could not be reached.")
     if isinstance(error, API_ERRORS):
-        return _query_response_error(error.status, error.code)
-    status = _list_response_status(error)
-    return _query_response_error(status) if status else CarrierQueryError(UNREADABLE_ANSWER)
+        return _query_response_error(_read_status(error.status), error.code)
+    return _query_response_error(_list_response_status(error))
 
 
 def _list_response_status(error: Exception) -> int | None:
@@ -120,7 +126,9 @@ def _list_response_status(error: Exception) -> int | None:
     return status if status != 200 else None
 
 
-def _query_response_error(status: int, code: object = None) -> CarrierQueryError:
+def _query_response_error(status: int | None, code: object = None) -> CarrierQueryError:
+    if status is None:
+        return CarrierQueryError(UNREADABLE_ANSWER)
     if status == 429:
         return CarrierBusyError("Twilio's rate limit is reached (HTTP 429).")
     # A 404 of a proxy or a wrong address has no Twilio code.
