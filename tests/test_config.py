@@ -223,9 +223,18 @@ def test_postgres_urls_get_the_driver(tmp_path: Path, url: str) -> None:
         ({"MAIL_PASSWORD": "p"}, "MAIL_USERNAME"),
         ({"MAIL_SERVER": "m.example", "MAIL_USERNAME": "u", "MAIL_PASSWORD": "p"}, "in the clear"),
         ({"TWILIO_AUTH_TOKEN": "…"}, "TWILIO_AUTH_TOKEN: still holds a placeholder"),
-        ({"TWILIO_AUTH_TOKEN": "your_auth_token"}, "TWILIO_AUTH_TOKEN: still holds a placeholder"),
-        ({"TWILIO_AUTH_TOKEN": "[AuthToken]"}, "TWILIO_AUTH_TOKEN: still holds a placeholder"),
-        ({"TWILIO_AUTH_TOKEN": "xxxxxxxxxxxx"}, "TWILIO_AUTH_TOKEN: still holds a placeholder"),
+        *(
+            ({"TWILIO_AUTH_TOKEN": text}, "TWILIO_AUTH_TOKEN: still holds a placeholder")
+            for text in (
+                *("your_auth_token", "your-token", "YourAuthToken", "your_token_here"),
+                *("[AuthToken]", "{token}", "auth_token", "the_auth_token", "my_auth_token"),
+                *("changeme", "change_this", "REPLACE_ME", "placeholder", "xxx", "XXXXXXXX"),
+            )
+        ),
+        ({"TWILIO_SUBACCOUNT_TOKENS": f"AC{'2' * 32}:your_token"}, "_TOKENS: still"),
+        ({"TWILIO_WEBHOOK_KEYS": "KEYID:changeme"}, "TWILIO_WEBHOOK_KEYS: still"),
+        ({"MAIL_SERVER": "your-mail-server"}, "MAIL_SERVER: still"),
+        ({"MAIL_PASSWORD": "your password"}, "MAIL_PASSWORD: still"),
         ({"TWILIO_AUTH_TOKEN_SECONDARY": "<token>"}, "TWILIO_AUTH_TOKEN_SECONDARY: still"),
         ({"TWILIO_WEBHOOK_KEYS": "KEYID:…"}, "TWILIO_WEBHOOK_KEYS: still"),
         ({"MAIL_PASSWORD": "..."}, "MAIL_PASSWORD: still"),
@@ -269,6 +278,7 @@ def test_problem_is_named(tmp_path: Path, changed: dict[str, str], problem: str)
         "0123456789abcdef" * 4,
         "abcdefghijklmnopqrstuvwxyz012345",
         "please-change-me-before-you-start!",
+        "Put-Your-Session-Token-Between-These-1",
         LIVE["TWILIO_AUTH_TOKEN"],
     ],
 )
@@ -276,6 +286,23 @@ def test_weak_secret_key_is_refused(tmp_path: Path, key: str) -> None:
     said = problems(tmp_path, SECRET_KEY=key)
     assert said.startswith("SECRET_KEY: ")
     assert key not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAIL_SERVER", "your-server.example"),
+        ("MAIL_USERNAME", "your-shop@example.org"),
+        *(("MAIL_PASSWORD", text) for text in ("themonkey", "Ex4mple-of-mine", "key", "axxx")),
+    ],
+)
+def test_name_or_password_that_resembles_a_placeholder_is_taken(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    mail = {"MAIL_SERVER": "m.example", "MAIL_DEFAULT_SENDER": "a@example.org"}
+    login = {"MAIL_USERNAME": "u", "MAIL_PASSWORD": "p", "MAIL_USE_TLS": "1"}
+    config = load(LIVE | mail | login | {name: value}, instance=tmp_path)
+    assert getattr(config.mail, name.lower().removeprefix("mail_")) == value
 
 
 @pytest.mark.parametrize("other", OTHER_SECRETS)

@@ -1,9 +1,9 @@
 """Checks of several settings at once: demo mode beside real settings, settings without effect."""
 
-import re
 from urllib.parse import urlsplit
 
 from smstracker.settings.addresses import is_loopback, parse_base_url
+from smstracker.settings.placeholders import is_placeholder
 from smstracker.settings.reader import Reader
 
 # Settings of a real installation only: a demo that has one has lost its credentials.
@@ -13,10 +13,6 @@ REAL_SETTINGS = (
     *("TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER"),
     *("TWILIO_SUBACCOUNT_TOKENS", "TWILIO_WEBHOOK_KEYS", "TWILIO_API_BASE_URL"),
     *("MAIL_SERVER", "SIGN_IN_ALLOW"),
-)
-# A placeholder that was not filled in. Instructions end it with an ellipsis, or say "your …".
-_PLACEHOLDER_VALUE = re.compile(
-    r".*(…|\.\.\.)|<.*>|\[.*\]|your[-_ ].*|x{4,}|change.?(me|this)|(the.)?auth.?token", re.I
 )
 _UNCHECKED_SETTINGS = (
     *("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER"),
@@ -46,7 +42,7 @@ def refuse_real_settings(reader: Reader) -> None:
 def refuse_ineffective_settings(reader: Reader) -> None:
     """Refuse settings without effect: a placeholder, or a setting that another one overrides."""
     for name in _UNCHECKED_SETTINGS:
-        if any(_PLACEHOLDER_VALUE.fullmatch(part) for part in reader.words(name)):
+        if any(is_placeholder(part) for part in reader.words(name)):
             reader.problem(name, "still holds a placeholder; set the real value")
     if reader.demo:
         return

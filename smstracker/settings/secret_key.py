@@ -1,8 +1,8 @@
 """The key that signs sessions: how it is chosen, and why one could be guessed."""
 
-import re
 from itertools import pairwise
 
+from smstracker.settings.placeholders import has_placeholder_words
 from smstracker.settings.reader import Reader
 
 OTHER_SECRETS = (
@@ -12,9 +12,6 @@ OTHER_SECRETS = (
     "MAIL_PASSWORD",
 )
 MIN_SECRET_KEY_LENGTH = 32
-_PLACEHOLDER_KEY = re.compile(
-    r"change.?(me|this)|replace|your.?secret|secret.?key|example|openssl|…"
-)
 
 
 def read_secret_key(reader: Reader, name: str) -> str:
@@ -38,5 +35,5 @@ def _describe_weakness(key: str | None, other_secrets: list[str | None]) -> str 
     steps = [ord(after) - ord(before) for before, after in pairwise(key)]
     is_regular = key in (key + key)[1:-1] or max(map(steps.count, (0, 1, -1))) > len(steps) // 2
     has_few_characters = len(set(key)) < 8
-    is_guessable = has_few_characters or is_regular or _PLACEHOLDER_KEY.search(key.lower())
+    is_guessable = has_few_characters or is_regular or has_placeholder_words(key)
     return "is easily guessed" if is_guessable else None
