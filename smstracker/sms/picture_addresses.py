@@ -14,11 +14,16 @@ EXAMPLE = "https://example.org/picture.jpg"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
 _LOCAL_FILE = re.compile(r"(?:file|data|blob|content|cid):|[a-z]:[\\/]|[/\\~]", re.I)
 # Legal within an address, so nobody can tell one with a comma from two that are joined by it.
-_JOINED = re.compile(r"([,;])https?://", re.I)
-# Within an address, another one follows "=", "/" or "?" only: `…/fetch?url=https://…`.
-_GLUED = re.compile(r"[^=/?&#:,;]https?://", re.I)
-_SEPARATORS = {",": ("a comma", "%2C"), ";": ("a semicolon", "%3B")}
-_ILLEGAL = re.compile(r'[<>"\\|]')
+_JOINED = re.compile(r"([,;|])https?://", re.I)
+# Within an address, another one mostly follows "=", "/" or "?": `…/fetch?url=https://…`.
+_GLUED = re.compile(r"https?://.*[^=/?&#:,;|]https?://", re.I)
+_SEPARATORS = {
+    ",": ("a comma", "%2C"),
+    ";": ("a semicolon", "%3B"),
+    "|": ("a vertical bar", "%7C"),
+}
+_ILLEGAL = re.compile(r'[<>"\\]')
+_ENCLOSING = tuple("[](){}\"'`“”„‘’‚«»")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.I)
 _PRIVATE_NAMES = re.compile(r"(?:.*\.)?(?:localhost|local|internal|lan|home|corp|home\.arpa)", re.I)
 _BAD_HOST = f"has no valid host name. Compare it with {EXAMPLE}."
@@ -62,7 +67,7 @@ def find_address_problem(address: str) -> str | None:
 def _spelling_problem(address: str) -> str | None:
     if len(address) > MAX_LENGTH:
         return f"has {len(address):,} characters, and an address may have {MAX_LENGTH:,} at most."
-    if address.startswith(("[", "(", '"', "'")):
+    if address.startswith(_ENCLOSING):
         return "is in brackets or quotes. Write the addresses alone, each on a line of its own."
     if any(character.isspace() for character in address):
         return "has a blank in it. Write it as %20, or put each address on a line of its own."
@@ -78,7 +83,10 @@ def _spelling_problem(address: str) -> str | None:
 
 def _joined_problem(address: str) -> str | None:
     if _GLUED.search(address):
-        return "looks like two addresses without a space between. Put each on a line of its own."
+        return (
+            "looks like two addresses without a space between. Put each on a line of its own; "
+            "if it is one, write the “://” within it as %3A%2F%2F."
+        )
     if joined := _JOINED.search(address):
         words, code = _SEPARATORS[joined[1]]
         return (
@@ -88,6 +96,8 @@ def _joined_problem(address: str) -> str | None:
     if address[-1:] in _SEPARATORS:
         words, code = _SEPARATORS[address[-1]]
         return f"ends with {words}. Leave it out, or write it as {code} if it belongs to it."
+    if "|" in address:
+        return "has “|” in it. Write it as %7C, or put each address on a line of its own."
     return None
 
 
