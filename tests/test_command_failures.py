@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 
 from smstracker.database import engine
 from smstracker.doctor import checks
+from tests.clients import Person
 from tests.databases import migrate
 from tests.serving import free_port
 from tests.signing import call_back, fields, sid
@@ -148,7 +149,8 @@ def test_file_that_is_gone_or_another_one_is_not_ready_and_stores_nothing(
 ) -> None:
     path = tmp_path / "moved.sqlite"
     migrate(f"sqlite:///{path}")
-    client = make_app(DATABASE_URL=f"sqlite:///{path}").test_client()
+    app = make_app(DATABASE_URL=f"sqlite:///{path}")
+    client = app.test_client()
     assert client.get("/readyz").status_code == 200
     path.rename(tmp_path / "elsewhere.sqlite")
     if is_replaced:
@@ -156,6 +158,10 @@ def test_file_that_is_gone_or_another_one_is_not_ready_and_stores_nothing(
     assert "deleted or replaced" in client.get("/readyz").text
     assert call_back(client, fields(sid(1), "sent")).status_code == 503
     assert "deleted or replaced" in client.get("/readyz").text
+    stranger = Person(app, "a@example.org")
+    page = stranger.post("/auth/sign-in", {"email": stranger.email}).text
+    assert "so nothing was saved. Tell whoever runs smstracker." in page
+    assert "Try again in a moment" not in page
 
 
 def test_file_that_cannot_be_written_is_said_by_every_command_that_writes(

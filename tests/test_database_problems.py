@@ -48,13 +48,14 @@ def test_full_disk_is_reported_by_callbacks_pages_probe_and_command(
         page = stranger.post("/auth/sign-in", {"email": stranger.email})
         command = app.test_cli_runner().invoke(args=["users", "add", "b@example.org"])
     assert ready.status_code == 503
-    assert "the disk is full" in ready.json["problem"]
+    assert "the database file cannot be read or written" in ready.json["problem"]
     assert page.status_code == 503
-    assert "The disk is full or fails, so nothing was saved." in page.text
-    assert command.stderr.startswith("Error: The disk is full or fails. Check the disk")
+    assert "The database file cannot be read or written, so nothing was saved." in page.text
+    assert command.stderr.startswith("Error: The database file cannot be read or written. If it")
+    assert "otherwise check the disk and its quota" in command.stderr
     reasons = {record.msg: getattr(record, "reason", "") for record in caplog.records}
     for line in ("callback_not_stored", "not_ready", "database_error"):
-        assert reasons[line] == "the disk is full or fails"
+        assert reasons[line] == "the database file cannot be read or written"
     assert database_problem_of(app) is None
 
 

@@ -123,7 +123,7 @@ def test_worker_of_make_run_waits_for_room_on_a_full_disk(tmp_path: Path) -> Non
         holder.execute("SELECT count(*) FROM message")
         process = AppProcess(tmp_path, sys.executable, "-c", FULL_DISK + START.format(command))
         try:
-            process.wait_for(r'"event": "worker_waits".*the disk is full')
+            process.wait_for(r'"event": "worker_waits".*cannot be read or written')
         finally:
             assert process.end() == 0
     assert "Error" not in process.printed

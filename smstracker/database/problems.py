@@ -53,8 +53,10 @@ READ_ONLY_FILE = DatabaseProblem(
     "the database file cannot be written",
     "let this user write to the file and its folder; the disk may be mounted read-only",
 )
-DISK_FULL_OR_FAILING = temporary_problem(
-    "the disk is full or fails", "check the disk of the database, and its quota"
+FILE_FAILING = temporary_problem(
+    "the database file cannot be read or written",
+    "if it was deleted or replaced, stop smstracker, put the right file and its -wal file back, "
+    "and start again; otherwise check the disk and its quota",
 )
 NOT_OPENED = DatabaseProblem(
     "the database file cannot be opened",
@@ -147,11 +149,13 @@ class LiveDatabaseError(Exception):
 DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, LiveDatabaseError)
 WRITE_PROBLEMS = (
     DISK_FULL,
-    DISK_FULL_OR_FAILING,
+    FILE_FAILING,
     READ_ONLY_FILE,
     SERVER_DISK_FULL,
     READ_ONLY_SERVER,
 )
+# Trying again does not help, and visitors may know the cause.
+LASTING_PROBLEMS = (NOT_MIGRATED, NO_FILE, EMPTY_FILE, REPLACED_FILE, DAMAGED)
 
 FILE_PROBLEMS: dict[type[sqlite3.Error], DatabaseProblem] = {
     MissingFileError: NO_FILE,
@@ -164,7 +168,7 @@ SQLITE_PROBLEMS = {
     sqlite3.SQLITE_BUSY: LOCKED,
     sqlite3.SQLITE_LOCKED: LOCKED,
     sqlite3.SQLITE_READONLY: READ_ONLY_FILE,
-    sqlite3.SQLITE_IOERR: DISK_FULL_OR_FAILING,
+    sqlite3.SQLITE_IOERR: FILE_FAILING,
     sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_FULL: DISK_FULL,
     sqlite3.SQLITE_CANTOPEN: NOT_OPENED,

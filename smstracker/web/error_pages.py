@@ -11,7 +11,7 @@ from werkzeug.routing import RequestRedirect
 
 from smstracker.clock import format_wait
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.database.problems import NOT_MIGRATED, WRITE_PROBLEMS, explain, log_reason
+from smstracker.database.problems import LASTING_PROBLEMS, WRITE_PROBLEMS, explain, log_reason
 from smstracker.web.guards import shows_typed_fields
 
 log = logging.getLogger(__name__)
@@ -100,8 +100,9 @@ def database_error(error: Exception) -> ResponseReturnValue:
     problem = explain(error)
     # Visitors learn that nothing is stored, but not where the database is or who may use it.
     advice = (
-        f"{problem.cause.capitalize()}, so nothing was saved. Tell whoever runs smstracker."
-        if problem in (*WRITE_PROBLEMS, NOT_MIGRATED)
+        f"{problem.cause[0].upper()}{problem.cause[1:]}, so nothing was saved. "
+        "Tell whoever runs smstracker."
+        if problem in (*WRITE_PROBLEMS, *LASTING_PROBLEMS)
         else None
     )
     page, code, _ = error_page(503, advice)
