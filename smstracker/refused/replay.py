@@ -25,7 +25,7 @@ from smstracker.models.callback_store import Callback, lock_messages_of, store_c
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
 from smstracker.refused.payload import parse_uuid
-from smstracker.refused.request import RefusedRequest
+from smstracker.refused.request import TWILIO_PATH, RefusedRequest
 from smstracker.refused.status_callback import Refusal, VerifiedCallback, read_callback
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,6 @@ MAX_FORECAST = 1_000  # refusals
 MAX_FORECAST_SECONDS = 0.5
 BATCH_SIZE = 100  # refusals a transaction, which keeps callbacks waiting
 _REASONS = frozenset(Refusal)
-_MESSAGE_PATH = re.compile(r"/+webhooks/+twilio/+status/+([^/]+)/*")
 
 
 @dataclass(slots=True)
@@ -142,8 +141,9 @@ def _read_update(request: RefusedRequest) -> StatusUpdate | None:
 
 
 def _public_id(target: str) -> uuid.UUID | None:
-    match = _MESSAGE_PATH.fullmatch(urlsplit(target).path)
-    return parse_uuid(match[1]) if match else None
+    path = re.sub("/{2,}", "/", urlsplit(target).path).rstrip("/")
+    prefix, _, public_id = path.rpartition("/")
+    return parse_uuid(public_id) if prefix == f"{TWILIO_PATH}/status" else None
 
 
 def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:

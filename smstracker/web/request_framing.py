@@ -24,7 +24,9 @@ LINE_END = b"\r\n"
 HEAD_END = b"\r\n\r\n"
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked[ \t]*\r\n", re.IGNORECASE)
-WEBHOOK = re.compile(rb"[A-Z]+ /+webhooks/")
+# Their bodies have a limit of their own, which must be known before the request is parsed.
+WEBHOOKS_PATH = "/webhooks"
+WEBHOOK = re.compile(rb"[A-Z]+ /*%s/" % WEBHOOKS_PATH.encode())
 HTTP_1_0 = re.compile(rb"[^\r]* HTTP/1\.0\r\n")
 EXPECT_CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*\r\n", re.IGNORECASE)
 CHUNK_SIZE = re.compile(rb"0*([0-9a-fA-F]{1,8})")
