@@ -17,7 +17,7 @@ from smstracker.carrier.signatures import (
 from smstracker.refused import sentences
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.signature_variants import Variant, find_variant
-from smstracker.refused.status_callback import VERIFIED, Refusal, find_misfit
+from smstracker.refused.status_callback import VERIFIED, Refusal, find_refusal
 from smstracker.settings.addresses import is_loopback
 from smstracker.settings.twilio import ACCOUNT_SID, KEY_ID
 
@@ -57,7 +57,7 @@ def explain(request: RefusedRequest, config: "Config", signatures: Signatures) -
         return Diagnosis(_explain_signed(request, base_url))
     # Verified on arrival; the redacted copy need not verify any more.
     if request.reason in VERIFIED:
-        return Diagnosis(_explain_misfit(request, request.reason))
+        return Diagnosis(_explain_verified(request, request.reason))
     if request.reason is Refusal.NOT_A_FORM:
         return Diagnosis(sentences.NOT_A_FORM)
     if request.reason is Refusal.ADDRESS:
@@ -70,18 +70,18 @@ def explain(request: RefusedRequest, config: "Config", signatures: Signatures) -
 
 
 def _explain_signed(request: RefusedRequest, base_url: str) -> str:
-    if misfit := find_misfit(request.form, request.target):
-        return _explain_misfit(request, misfit)
+    if refusal := find_refusal(request.form, request.target):
+        return _explain_verified(request, refusal)
     if request.reason is Refusal.ADDRESS:
         advice = sentences.UNKNOWN_ADDRESS.format(base=base_url)
         return sentences.SIGNED_TO_UNKNOWN_ADDRESS + advice
     return sentences.READY
 
 
-def _explain_misfit(request: RefusedRequest, misfit: Refusal) -> str:
+def _explain_verified(request: RefusedRequest, refusal: Refusal) -> str:
     """Name the webhook of Twilio's, if it is one."""
-    if misfit in sentences.MISFITS:
-        return sentences.MISFITS[misfit]
+    if refusal in sentences.BY_REFUSAL:
+        return sentences.BY_REFUSAL[refusal]
     if "Nonce" in request.form:
         return sentences.PROBE
     for name, description in sentences.OTHER_WEBHOOKS.items():

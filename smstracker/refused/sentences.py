@@ -62,7 +62,7 @@ OTHER_WEBHOOKS = {
     "FactorSid": "comes from Twilio Verify, not a status callback",
     "ServiceSid": "comes from another service of Twilio's, not a status callback",
 }
-MISFITS = {
+BY_REFUSAL = {
     Refusal.INBOUND: INBOUND,
     Refusal.JSON: OTHER_WEBHOOK.format(
         description="is JSON (Event Streams and others), not a status callback"

@@ -61,7 +61,7 @@ class Refusal(StrEnum):
 VERIFIED = frozenset({Refusal.INBOUND, Refusal.JSON, Refusal.RECUT, Refusal.UNREADABLE})
 
 
-def find_misfit(form: MultiDict[str, str], target: str) -> Refusal | None:
+def find_refusal(form: MultiDict[str, str], target: str) -> Refusal | None:
     """Tell what a form that verifies is instead of a status callback; None if it is one."""
     _, sid, status = read_ids(form)
     if status in RECEIVED or (not status and ("Body" in form or "NumMedia" in form)):
@@ -132,7 +132,7 @@ def read_callback(
 ) -> StatusUpdate | None:
     """The update in a callback; None if it is no status callback."""
     form = callback.form
-    if find_misfit(form, callback.target):
+    if find_refusal(form, callback.target):
         return None
     _, sid, status = read_ids(form)
     code = form.get("ErrorCode", "")

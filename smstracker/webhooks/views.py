@@ -18,7 +18,12 @@ from smstracker.logs import suppress_log_line
 from smstracker.refused.body import read_beginning, read_callback_body
 from smstracker.refused.payload import FORM_TYPE, parse_uuid, read_form
 from smstracker.refused.request import TWILIO_PATH, raw_target
-from smstracker.refused.status_callback import Refusal, VerifiedCallback, find_misfit, read_callback
+from smstracker.refused.status_callback import (
+    Refusal,
+    VerifiedCallback,
+    find_refusal,
+    read_callback,
+)
 from smstracker.view_marks import ViewMark
 from smstracker.web.request_framing import MAX_BODY_BYTES
 from smstracker.web.security import guard_reads_body
@@ -77,11 +82,11 @@ def _refusal_code(code: int) -> int:
     return 404 if code == 403 and is_unknown_address.value_of_current() else code
 
 
-def refuse_misfit(code: int) -> NoReturn:
+def refuse_verified(code: int) -> NoReturn:
     """Refuse a verified request by its kind: texts of incoming messages are not kept."""
     callback: VerifiedCallback = g.verified_callback
-    if misfit := find_misfit(callback.form, callback.target):
-        g.refusal = misfit
+    if refusal := find_refusal(callback.form, callback.target):
+        g.refusal = refusal
     abort(code)
 
 
@@ -106,7 +111,7 @@ def status_of_message(public_id: str) -> ResponseReturnValue:
 @is_unknown_address
 def unknown_path(path: str) -> ResponseReturnValue:
     """Refuse an unknown address, so that what Twilio sends there is kept too."""
-    refuse_misfit(404)
+    refuse_verified(404)
 
 
 @bp.post("/probe", strict_slashes=False, provide_automatic_options=False)
@@ -119,7 +124,7 @@ def probe() -> ResponseReturnValue:
     """
     nonce = g.verified_callback.form.get("Nonce")
     if not nonce:
-        refuse_misfit(404)
+        refuse_verified(404)
     return {"proof": compute_proof(nonce)}
 
 
@@ -135,7 +140,7 @@ def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
     token_mark = current_carrier().signatures.token_marks.get(callback.signer.token)
     update = read_callback(callback, idempotency_token, token_mark)
     if update is None:
-        refuse_misfit(400)
+        refuse_verified(400)
     current_writer().store(public_id, update)
     suppress_log_line()  # the writer logs each commit
     return "", 204
