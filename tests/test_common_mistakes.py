@@ -43,11 +43,11 @@ MISTAKES = {
         "test_callback_before_our_create_call_returned_sets_the_sid",
     ),
     "a callback that is lost leaves the message stuck in sent": (
-        "test_reconcile",
+        "test_lookup",
         "test_lost_receipt_is_fetched_with_its_source_price_and_segments",
     ),
     "the reconciler skips sent or drops the error code": (
-        "test_reconcile",
+        "test_lookup",
         "test_sent_message_is_asked_about_too_and_a_failure_keeps_its_code",
     ),
     "a doubled callback counts twice": (

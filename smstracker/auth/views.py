@@ -120,7 +120,7 @@ def follow_link(token: str) -> ResponseReturnValue:
 
 
 def _dead_link_page() -> tuple[str, int]:
-    return render_template("auth/link_is_dead.html"), 410
+    return render_template("auth/invalid_link.html"), 410
 
 
 @bp.post("/code")
