@@ -3,6 +3,7 @@
 import ast
 from collections import defaultdict
 from graphlib import TopologicalSorter
+from importlib.util import resolve_name
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "smstracker"
@@ -12,14 +13,15 @@ COMPOSERS = {"__init__", "__main__", "command_line", "server"}
 
 def imported_modules(file: Path) -> set[str]:
     """The modules of ours that a file imports, wherever the import stands."""
+    package = ".".join(["smstracker", *file.relative_to(PACKAGE).parent.parts])
     modules: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "smstracker":
-            modules |= {f"smstracker.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            modules.add(node.module or "")
+            module = resolve_name("." * node.level + (node.module or ""), package)
+            is_root = module == "smstracker"
+            modules |= {f"{module}.{alias.name}" for alias in node.names} if is_root else {module}
     return {module for module in modules if module.startswith("smstracker.")}
 
 
