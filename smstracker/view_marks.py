@@ -4,11 +4,11 @@ So no code has to recognise a view by the name of its endpoint.
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from flask import current_app, request
 
-AnyView = Callable[..., Any]
+AnyView = Callable[..., object]
 View = TypeVar("View", bound=AnyView)
 Value = TypeVar("Value")
 
