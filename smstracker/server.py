@@ -4,11 +4,14 @@ import signal
 import sys
 from threading import Thread
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from config import ConfigError, load
 from smstracker import create_app
 from smstracker.web import open_files
+
+if TYPE_CHECKING:
+    from smstracker.web.gunicorn_worker import DeadlineWorker
 
 try:
     _settings = load()
@@ -48,7 +51,7 @@ logconfig_dict = {
 }
 
 
-def post_worker_init(worker: Any) -> None:
+def post_worker_init(worker: "DeadlineWorker") -> None:
     """End the open streams at SIGTERM, for which a stop would wait until graceful_timeout."""
     broadcaster = getattr(worker.wsgi, "extensions", {}).get("broadcaster")
     if broadcaster is None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import BoundedSemaphore, Lock
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app
@@ -112,7 +112,7 @@ class Carrier:
 
         Raises RefusedError, CarrierUnreachableError or OutcomeUnknownError.
         """
-        fields = {
+        fields: dict[str, object] = {
             "to": to,
             "from_": sender,
             "messaging_service_sid": messaging_service_sid,
@@ -133,7 +133,7 @@ class Carrier:
             error.callback_requested = False
             raise
 
-    def _create(self, parameters: dict[str, Any], callback_requested: bool) -> CarrierMessage:
+    def _create(self, parameters: dict[str, object], callback_requested: bool) -> CarrierMessage:
         try:
             resource = self._client.messages.create(**parameters)
         except errors.API_ERRORS as error:
@@ -189,7 +189,7 @@ def _query(request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         raise errors.query_error(error) from error
 
 
-def _read_pages(messages: "MessageList", **filters: Any) -> Iterator[list[CarrierMessage]]:
+def _read_pages(messages: "MessageList", **filters: object) -> Iterator[list[CarrierMessage]]:
     """The readable messages of a list. Raises CarrierQueryError at a failed page."""
     page = _query(messages.page, page_size=PAGE_SIZE, **filters)
     while page is not None:

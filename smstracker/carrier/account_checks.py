@@ -1,10 +1,11 @@
 """The account and its senders at Twilio, in plain values; for `flask doctor`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from smstracker.clock import utcnow
 
@@ -41,7 +42,7 @@ def fetch_account(client: "Client", account_sid: str) -> Account:
     )
 
 
-def _response_time(headers: Any) -> datetime | None:
+def _response_time(headers: Mapping[str, str]) -> datetime | None:
     try:
         moment = parsedate_to_datetime(headers["Date"])
     except (KeyError, TypeError, ValueError):

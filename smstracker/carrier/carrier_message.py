@@ -1,9 +1,10 @@
 """A message at Twilio, in plain values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twilio.rest.api.v2010.account.message import MessageInstance
@@ -33,7 +34,7 @@ class CarrierMessage:
     price_unit: str | None
     created_at: datetime | None
     sent_at: datetime | None
-    payload: dict[str, Any] = field(repr=False)
+    payload: Mapping[str, object] = field(repr=False)
     callback_requested: bool = True
 
 

@@ -1,8 +1,8 @@
 """Errors of requests to Twilio, and their mapping from the client's errors."""
 
 import re
+from collections.abc import Mapping
 from ssl import SSLCertVerificationError
-from typing import Any
 
 from requests import RequestException
 from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
@@ -25,7 +25,7 @@ _ENCODE_ERRORS = (UnicodeEncodeError, InvalidHeader, InvalidSchema, InvalidURL, 
 class CarrierError(Exception):
     """A create call without a message that we know of; `payload` goes into the event."""
 
-    def __init__(self, payload: dict[str, Any]) -> None:
+    def __init__(self, payload: Mapping[str, object]) -> None:
         super().__init__(type(self).__name__)
         self.payload = payload
         self.callback_requested = True

@@ -4,12 +4,16 @@ import http.client
 import io
 import socket
 import time
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from requests.adapters import HTTPAdapter
 from twilio.http.http_client import TwilioHttpClient
+from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 READ_TIMEOUT = 10.0  # seconds to connect, and between two packets of the answer
 RESPONSE_TIMEOUT = 20.0  # seconds from the request to the end of the answer
@@ -24,7 +28,7 @@ class _DeadlineReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:
+    def readinto(self, buffer: "WriteableBuffer") -> int | None:
         seconds_left = self._deadline - time.monotonic()
         if seconds_left <= 0:
             raise TimeoutError("the answer took too long")
@@ -39,8 +43,8 @@ class _DeadlineReader(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     """A response whose deadline starts at construction, when the request is sent."""
 
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
+    def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
+        super().__init__(sock, debuglevel, method)
         deadline = time.monotonic() + RESPONSE_TIMEOUT
         self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, deadline))
 
@@ -66,13 +70,13 @@ class _Adapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         _use_deadline_pools(self.poolmanager)
 
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **kwargs)
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> PoolManager:
+        manager: PoolManager = super().proxy_manager_for(proxy, **kwargs)
         _use_deadline_pools(manager)
         return manager
 
 
-def _use_deadline_pools(manager: Any) -> None:
+def _use_deadline_pools(manager: PoolManager) -> None:
     # A SOCKS proxy manager has pool classes of its own.
     if "socks" not in type(manager).__name__.lower():
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}

@@ -20,7 +20,7 @@ class CommandWithPlainErrors(click.Command):
         with report_output_errors():  # of --help and --version
             return super().make_context(*args, **extra)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         try:
             with report_output_errors():
                 return super().invoke(ctx)

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
-from typing import Any
 
 from sqlalchemy import Select, case, func, select
 from sqlalchemy.engine import Connection
@@ -16,7 +15,7 @@ from smstracker.extensions import settings
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
 from smstracker.refused.replay import is_applicable
-from smstracker.refused.request import RefusedRequest
+from smstracker.refused.request import RefusedRequest, StoredRefusal
 from smstracker.refused.sentences import READY
 
 MAX_CAUSES = 50
@@ -87,7 +86,7 @@ def _diagnose(connection: Connection, cause: RefusalCause, would_apply: bool) ->
     return replace(cause, diagnosis=sentence, setting=setting, is_proven=is_proven(sentence))
 
 
-def current_diagnosis(refusal: Any) -> Diagnosis:
+def current_diagnosis(refusal: StoredRefusal) -> Diagnosis:
     """The stored diagnosis; found now if there is none or a replay would apply the refusal."""
     if refusal.replayed_at or (refusal.diagnosis and not is_applicable(refusal)):
         return Diagnosis(refusal.diagnosis, refusal.setting)
@@ -115,7 +114,7 @@ def _diagnose_sample(connection: Connection, reason: str) -> Diagnosis:
     return next(iter(proven + diagnoses), Diagnosis())
 
 
-def _select_causes(now: datetime) -> Select[Any]:
+def _select_causes(now: datetime) -> Select[tuple[object, ...]]:
     """Count refusals that were not replayed by cause: its fields, and the newest id."""
     group = (
         RefusedCallback.reason,

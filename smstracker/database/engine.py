@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from flask import has_request_context, request
 from sqlalchemy import (
@@ -107,12 +107,14 @@ def upsert(
     return insert.on_conflict_do_update(index_elements=key, set_=dict(changes))
 
 
-def excluded(column: str) -> ColumnClause[Any]:
+def excluded(column: str) -> ColumnClause[object]:
     """Return the value that the conflicting INSERT had for `column`."""
     return literal_column(f"excluded.{column}")
 
 
-def delete_unlocked(connection: Connection, table: type[Base], keys: Select[Any]) -> int:
+def delete_unlocked(
+    connection: Connection, table: type[Base], keys: Select[tuple[int]] | Select[tuple[str]]
+) -> int:
     """Delete the rows of the selected keys that no other transaction has locked; return how many.
 
     Waiting for those could deadlock.
@@ -124,7 +126,7 @@ def delete_unlocked(connection: Connection, table: type[Base], keys: Select[Any]
     return len(connection.execute(deletion).all())
 
 
-def affected_rows(result: Result[Any]) -> int:
+def affected_rows(result: Result[tuple[object, ...]]) -> int:
     """Count the rows that an UPDATE or DELETE has changed."""
     return result.rowcount if isinstance(result, CursorResult) else 0
 

@@ -1,8 +1,9 @@
 """Time limits and durability of each PostgreSQL session, behind a connection pooler too."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Connection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 if TYPE_CHECKING:
     import psycopg
@@ -23,7 +24,9 @@ DURABILITY = {
 SESSION_PARAMETERS = "session_parameters"
 
 
-def set_session_parameters(connection: "psycopg.Connection[Any]", record: Any) -> None:
+def set_session_parameters(
+    connection: "psycopg.Connection[tuple[int, str | None]]", record: ConnectionPoolEntry
+) -> None:
     """Set time limits and durability by SQL, outside of a transaction: no rollback undoes it.
 
     Parameters set by the URL, a service or PGOPTIONS have the source `client` and stay. A pooler

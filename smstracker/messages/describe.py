@@ -120,7 +120,8 @@ def _sids_in_last_search(events: Sequence[StatusEvent], kind: str) -> list[str]:
     """The SIDs of `kind` in the payload of the last search of Twilio's list."""
     searches = (e for e in reversed(events) if e.source == Source.LOOKUP and e.status == "unknown")
     last_search = next(searches, None)
-    return [str(sid) for sid in last_search.payload.get(kind, [])] if last_search else []
+    sids = last_search.payload.get(kind) if last_search else None
+    return [str(sid) for sid in sids] if isinstance(sids, list) else []
 
 
 def source_phrase(message: Message, status_word: str, source: str | None) -> str:

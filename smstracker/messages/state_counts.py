@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from typing import Any
 
 from sqlalchemy import Select, bindparam, func, literal, select, true, union_all
+from sqlalchemy.sql.selectable import Subquery
 
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import db, receipt_window
@@ -98,7 +98,7 @@ def _count_newest(filters: SearchFilters) -> dict[State, CappedCount]:
     first_counts: dict[State, CappedCount] = {}
     for index_name in search_filters.sort_indexes(filters):
         newest = check_newest(filters, index_name, scan_limit(filters), PageStart())
-        counts = _count_statuses(newest.order_by(None), scan_limit(filters), filters.at)
+        counts = _count_statuses(newest.order_by(None).subquery(), scan_limit(filters), filters.at)
         if sum_counts(counts).is_exact:
             return counts
         first_counts = first_counts or counts
@@ -119,12 +119,12 @@ def _count_by_text(filters: SearchFilters, term: str) -> dict[State, CappedCount
     matches = search_filters.matching_messages(filters)
     silent = is_silent(filters.at, matches).label("silent")
     capped = select(matches.status, silent, true().label("matches")).limit(COUNT_CAP)
-    return _count_statuses(capped, COUNT_CAP, filters.at)
+    return _count_statuses(capped.subquery(), COUNT_CAP, filters.at)
 
 
-def _count_statuses(messages: Select[Any], cap: int, now: datetime) -> dict[State, CappedCount]:
+def _count_statuses(messages: Subquery, cap: int, now: datetime) -> dict[State, CappedCount]:
     """Count by state the rows of `messages`: at most `cap` with status, silent and matches."""
-    row = messages.subquery().c
+    row = messages.c
     groups = (row.status, row.silent, row.matches)
     rows = db.session.execute(select(*groups, func.count()).group_by(*groups)).all()
     is_exact = sum(row[3] for row in rows) < cap

@@ -13,7 +13,7 @@ import math
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import BigInteger, ColumnElement, Select, String, func, or_, select, text, update
 from sqlalchemy.engine import Connection, Row
@@ -48,7 +48,7 @@ _SETTLED_POSITION = f"""
         SELECT greatest(coalesce(max(position), 0), newest.id - :scanned) AS id FROM feed_cursor
     ) AS start
 """  # noqa: S608 - no value is inserted
-RowT = TypeVar("RowT", bound=tuple[Any, ...])
+RowT = TypeVar("RowT", bound=tuple[object, ...])
 
 
 class FeedCursor(Model):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import JSON, Connection, ForeignKey, Select, String, delete, select
 from sqlalchemy.orm import Mapped, mapped_column
@@ -38,7 +37,7 @@ class StatusEvent(Model):
     status: Mapped[str] = mapped_column(String(64))
     error_code: Mapped[str | None] = mapped_column(String(16))
     source: Mapped[str] = mapped_column(String(16))
-    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    payload: Mapped[dict[str, object]] = mapped_column(JSON)
     carrier_done_at: Mapped[str | None] = mapped_column(String(32))
     idempotency_token: Mapped[str | None] = mapped_column(String(128))
     account_sid: Mapped[str | None] = mapped_column(String(34))

@@ -3,11 +3,10 @@
 import hashlib
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any
 from urllib.parse import urlsplit
 
 from flask import g, request
-from sqlalchemy import String
+from sqlalchemy import Row, String
 from werkzeug.datastructures import MultiDict
 
 from smstracker.carrier import current_carrier
@@ -20,6 +19,7 @@ from smstracker.web.request_framing import MAX_CALLBACK_BYTES, WEBHOOKS_PATH
 from smstracker.web.security import SENT_HOST
 
 TWILIO_PATH = f"{WEBHOOKS_PATH}/twilio"
+StoredRefusal = RefusedCallback | Row[tuple[object, ...]]  # or a row of its columns
 MAX_STORED_LENGTH = 2**31 - 1  # that a column holds
 _MAX_LENGTHS = {
     column.name: column.type.length
@@ -52,7 +52,7 @@ class RefusedRequest:
     signature_settings: str | None = None
 
     @classmethod
-    def from_row(cls, row: Any) -> "RefusedRequest":
+    def from_row(cls, row: StoredRefusal) -> "RefusedRequest":
         """Read a row of `RefusedCallback`."""
         values = {field.name: getattr(row, field.name) for field in fields(cls)}
         return cls(**values | {"reason": Refusal(row.reason)})

@@ -1,10 +1,10 @@
 """Diagnose stored refusals and save the diagnoses."""
 
 from itertools import chain
+from operator import itemgetter
 from time import monotonic
-from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Select, select
 
 from smstracker.carrier import current_carrier
 from smstracker.extensions import db, settings
@@ -43,13 +43,14 @@ def _diagnose(ids: list[int], deadline: float | None) -> int:
     # Diagnosing is slow: no lock must keep a callback waiting meanwhile.
     db.session.commit()
     signatures = current_carrier().signatures
-    diagnoses: list[tuple[Row[Any], Diagnosis]] = []
+    diagnoses: list[tuple[str, int, Diagnosis]] = []
     for row in (rows[id_] for id_ in ids if id_ in rows):
         if diagnoses and deadline is not None and monotonic() >= deadline:
             break
-        diagnoses.append((row, explain(RefusedRequest.from_row(row), settings(), signatures)))
+        diagnosis = explain(RefusedRequest.from_row(row), settings(), signatures)
+        diagnoses.append((row.fingerprint, row.id, diagnosis))
     # In the lock order of the callback writer.
-    for row, diagnosis in sorted(diagnoses, key=lambda pair: pair[0].fingerprint):
-        values = (row.id, *diagnosis, is_proven(diagnosis.sentence))
+    for _, id_, diagnosis in sorted(diagnoses, key=itemgetter(0)):
+        values = (id_, *diagnosis, is_proven(diagnosis.sentence))
         db.session.execute(RefusedCallback.set_diagnosis(*values))
     return len(diagnoses)

@@ -4,9 +4,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from smstracker.settings.files import read_or_generate
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 T = TypeVar("T")
 
@@ -98,12 +101,12 @@ def parsed(default: T, parse: Callable[[str], T | None], shape: str) -> Read[T]:
     return lambda reader, name: reader.parsed(name, default, parse, shape)
 
 
-def setting_names(declaration: type[Any]) -> frozenset[str]:
+def setting_names(declaration: type["DataclassInstance"]) -> frozenset[str]:
     """The names of the settings that a dataclass declares."""
     return frozenset(name for item in fields(declaration) if item.metadata for name in _names(item))
 
 
-def read_settings(declaration: type[Any], reader: Reader) -> dict[str, object]:
+def read_settings(declaration: type["DataclassInstance"], reader: Reader) -> dict[str, object]:
     """Read all settings of a dataclass, in the order of their declaration."""
     return {item.name: _read(item, reader) for item in fields(declaration) if item.metadata}
 

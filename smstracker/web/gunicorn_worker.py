@@ -15,12 +15,16 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from smstracker.web.request_framing import Framing, Progress
 from smstracker.web.throttle import LogThrottle
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+    from gunicorn.http.message import Request
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +90,7 @@ class PeerSocket(socket.socket):
         """Return bytes received before, without waiting. Called by the server's parser."""
         return self.framing.take(size)
 
-    def sendall(self, data: Any, flags: int = 0) -> None:
+    def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:
         """Send, or buffer what the peer does not take now. Raises BrokenPipeError if it stalls."""
         if not self._unsent:
             self._progress_at = time.monotonic()
@@ -129,7 +133,7 @@ class DeadlineWorker(ThreadWorker):
     maps each connection whose response is held back to its finished request.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self._peers: dict[TConn, tuple[float, Phase]] = {}
         self._held: dict[TConn, Future[bool]] = {}
@@ -192,7 +196,7 @@ class DeadlineWorker(ThreadWorker):
         is_over = piece == b"" and progress is not Progress.COMPLETE
         return Progress.ENDED if is_over else progress
 
-    def handle_request(self, req: Any, conn: TConn) -> bool:
+    def handle_request(self, req: "Request", conn: TConn) -> bool:
         # "100 Continue" was sent while the body was awaited, so it is not sent again.
         req._expected_100_continue = False
         if not conn.sock.framing.has_certain_end:
