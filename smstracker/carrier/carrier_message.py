@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from twilio.rest.api.v2010.account.message import MessageInstance
 
+from smstracker.sms.identifiers import ERROR_CODE_LENGTH
+
 # The payload is shown to people and kept for ever, so it holds no text and no number.
 _PAYLOAD_FIELDS = (
     *("sid", "status", "num_segments", "num_media", "direction", "api_version"),
@@ -49,7 +51,7 @@ def read_carrier_message(
     return CarrierMessage(
         sid=resource.sid,
         status=str(resource.status)[:64],
-        error_code=str(resource.error_code)[:16] if resource.error_code else None,
+        error_code=str(resource.error_code)[:ERROR_CODE_LENGTH] if resource.error_code else None,
         recipient=resource.to if isinstance(resource.to, str) else None,
         sender=resource.from_[:34] if isinstance(resource.from_, str) else None,
         body=resource.body if isinstance(resource.body, str) else None,

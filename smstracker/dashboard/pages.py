@@ -15,10 +15,12 @@ from smstracker.messages.log_filters import LogFilters
 from smstracker.messages.pagination import LogPage
 from smstracker.messages.search_filters import SearchFilters
 from smstracker.messages.state_counts import CappedCount
+from smstracker.messages.url_filters import MAX_TEXT_LENGTH
 from smstracker.models import Message
 from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.countries import region_in_a_sentence
 from smstracker.sms.gsm_replacements import cost_advice
+from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.segments import count_segments
 from smstracker.sms.status import State
 from smstracker.web.time_range import CUSTOM, PERIODS, TimeRange
@@ -86,6 +88,8 @@ def _render_log(
         total=state_counts.sum_counts(counts),
         senders=sender_choices(),
         periods=PERIOD_CHOICES,
+        max_text_length=MAX_TEXT_LENGTH,
+        max_code_length=ERROR_CODE_LENGTH,
         now=log_filters.search_filters.at,
         **context,
     )

@@ -14,6 +14,7 @@ from smstracker.messages.search_filters import NO_CODE, SearchFilters
 from smstracker.messages.text_index import MIN_TERM_LENGTH
 from smstracker.models import RecipientSearch
 from smstracker.sms.error_guide import plain_code
+from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.phone_numbers import parse_recipient, spell_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.sms.status import Source, State
@@ -29,7 +30,7 @@ BAD_ERROR_CODE = (
     f"An error code is a number, such as 30003. Type “{NO_CODE}” for messages without one."
 )
 # Twilio's number, an HTTP status of an answer that was not Twilio's, or NO_CODE.
-ERROR_CODE = re.compile(rf"[0-9]{{1,16}}|HTTP [0-9]{{3}}|{NO_CODE}")
+ERROR_CODE = re.compile(rf"[0-9]{{1,{ERROR_CODE_LENGTH}}}|HTTP [0-9]{{3}}|{NO_CODE}")
 # A phone number, short code, alphanumeric sender or Messaging Service.
 SENDER = re.compile(r"[0-9A-Za-z+&_ -]{1,34}")
 
@@ -87,7 +88,9 @@ def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
     try:
         digits = spell_recipient(number, region).compact
         if digits.isdecimal() and len(digits) < MIN_TERM_LENGTH:
-            raise FilterError("Type at least the last 3 digits of the recipient’s number.")
+            raise FilterError(
+                f"Type at least the last {MIN_TERM_LENGTH} digits of the recipient’s number."
+            )
         is_short = re.fullmatch(rf"[0-9]{{1,6}}|[1-9][0-9]{{5,{MIN_FULL_LENGTH - 2}}}", digits)
         full_number = None if is_short else _parse_full_number(number, digits, region)
     except PhoneNumberError as error:
@@ -135,7 +138,7 @@ def _find_recipient_search(owner_id: int, handle: str) -> RecipientSearch | None
 def _parse_text(text: str) -> str | None:
     noun = "text to search for"
     if text and len(fold_text(text)) < MIN_TERM_LENGTH:
-        raise FilterError(f"Type at least 3 characters of the {noun}.")
+        raise FilterError(f"Type at least {MIN_TERM_LENGTH} characters of the {noun}.")
     if len(text) > MAX_TEXT_LENGTH:
         raise FilterError(f"The {noun} is too long. Use at most {MAX_TEXT_LENGTH} characters.")
     if "\0" in text:

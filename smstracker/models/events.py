@@ -11,6 +11,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId, partial_index
+from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.status import Source
 
 
@@ -35,7 +36,7 @@ class StatusEvent(Model):
     message_id: Mapped[int | None] = mapped_column(ForeignKey("message.id"), index=True)
     twilio_sid: Mapped[str | None] = mapped_column(String(64))
     status: Mapped[str] = mapped_column(String(64))
-    error_code: Mapped[str | None] = mapped_column(String(16))
+    error_code: Mapped[str | None] = mapped_column(String(ERROR_CODE_LENGTH))
     source: Mapped[str] = mapped_column(String(16))
     payload: Mapped[dict[str, object]] = mapped_column(JSON)
     carrier_done_at: Mapped[str | None] = mapped_column(String(32))

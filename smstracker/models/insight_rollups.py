@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId
+from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 
 EVERYONE = 0  # the owner_id of rollups of all messages
 QUARTER = 900
@@ -71,7 +72,7 @@ class InsightFailure(Rollup):
 
     __tablename__ = "insight_failure"
 
-    error_code: Mapped[str] = mapped_column(String(16), primary_key=True)
+    error_code: Mapped[str] = mapped_column(String(ERROR_CODE_LENGTH), primary_key=True)
     messages: Mapped[int] = mapped_column(BigInteger)
 
 

@@ -15,6 +15,7 @@ from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model, db, receipt_window, settings
 from smstracker.models.users import User
 from smstracker.sms import status
+from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.lookup_schedule import first_lookup
 from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import DisplayStatus
@@ -115,7 +116,7 @@ class Message(Model):
     status: Mapped[str] = mapped_column(String(32), default="pending")
     status_at: Mapped[datetime] = mapped_column(UtcDateTime)
     status_source: Mapped[str | None] = mapped_column(String(16))
-    error_code: Mapped[str | None] = mapped_column(String(16))
+    error_code: Mapped[str | None] = mapped_column(String(ERROR_CODE_LENGTH))
     has_conflict: Mapped[bool] = mapped_column(default=False)
     price_micros: Mapped[int | None] = mapped_column(BigInteger)
     price_unit: Mapped[str | None] = mapped_column(String(3))

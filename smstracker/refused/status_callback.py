@@ -14,9 +14,10 @@ from werkzeug.datastructures import MultiDict
 from smstracker.carrier.signatures import Signer
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.payload import FIELD_NAME, read_ids, truncate_for_column
+from smstracker.sms.identifiers import ACCOUNT_SID, ERROR_CODE_LENGTH, MESSAGE_SID, SERVICE_SID
 from smstracker.sms.status import RECEIVED, Source
 
-_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
+_SID = re.compile(MESSAGE_SID)
 _STATUS = re.compile(r"[a-z_]{1,32}")
 _NUMBER_FIELDS = ("ErrorCode", "RawDlrDoneDate")
 # A number followed by the name of a field that was glued to it.
@@ -34,12 +35,12 @@ MessageSid MessageStatus MessagingServiceSid RawDlrDoneDate SmsSid SmsStatus To
 _WORDLESS_FIELDS = frozenset(_WORDLESS_NAMES.split())
 # A field name and the beginning of its value, joined as they are in the signed text.
 _GLUED_FIELD = re.compile(
-    r"(?P<sid>(?:Message|Sms)Sid)(?:SM|MM)[0-9a-fA-F]{32}"
+    rf"(?P<sid>(?:Message|Sms)Sid){MESSAGE_SID}"
     r"|(?P<status>(?:Message|Sms)Status)[a-z]"
-    r"|(?P<account>AccountSid)AC[0-9a-fA-F]{32}"
+    rf"|(?P<account>AccountSid){ACCOUNT_SID}"
     r"|(?P<code>ErrorCode|RawDlrDoneDate)[0-9]"
     r"|(?P<version>ApiVersion)[0-9]{4}-"
-    r"|(?P<service>MessagingServiceSid)MG[0-9a-fA-F]{32}"
+    rf"|(?P<service>MessagingServiceSid){SERVICE_SID}"
     r"|(?P<number>From)\+[0-9]{7}"
 )
 _CODE = re.compile(r"[0-9]+")
@@ -141,7 +142,7 @@ def read_callback(
         source=Source.CALLBACK,
         payload=_payload(form),
         twilio_sid=sid,
-        error_code=truncate_for_column(code, 16) if _CODE.fullmatch(code) else None,
+        error_code=truncate_for_column(code, ERROR_CODE_LENGTH) if _CODE.fullmatch(code) else None,
         carrier_done_at=truncate_for_column(form.get("RawDlrDoneDate"), 32),
         idempotency_token=truncate_for_column(idempotency_token, 128),
         account_sid=callback.signer.account_sid,

@@ -3,11 +3,12 @@
 import re
 
 from smstracker.settings.reader import Reader, matching
+from smstracker.sms import identifiers
 from smstracker.sms.messaging_service import SERVICE_SID
 
 DEMO_PHONE_NUMBER = "+15005550006"
 DEMO_KEY_ID = "webhooks_sharedkey_demo"
-ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
+ACCOUNT_SID = re.compile(identifiers.ACCOUNT_SID)
 # An Auth Token; with a curly quote around it, it could not even be sent.
 _AUTH_TOKEN = re.compile(r"[!#-&(-_a-~]+")
 _UNQUOTED_SHAPE = "the token alone, without blanks, quotes and accents"
@@ -16,7 +17,7 @@ KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 # E.164, a short code, or an alphanumeric sender with at least one letter. Twilio decides which
 # other characters a country accepts; "+4915O1234" with a letter O is a typo.
 _SENDER = re.compile(
-    r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])(?!\+[0-9])[A-Za-z0-9 &+_-]{1,11}"
+    identifiers.E164 + r"|[0-9]{3,8}|(?=.*[A-Za-z])(?!\+[0-9])[A-Za-z0-9 &+_-]{1,11}"
 )
 _EDGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 

@@ -6,10 +6,11 @@ from flask import Blueprint, Response, current_app, request
 from flask.typing import ResponseReturnValue
 
 from smstracker.simulator.api_errors import ApiError
-from smstracker.simulator.create_request import SERVICE_SID, read_create_request
+from smstracker.simulator.create_request import read_create_request
 from smstracker.simulator.ledger import SimulatedMessage
 from smstracker.simulator.list_request import list_resource
 from smstracker.simulator.scenarios import QUEUED, CreateResponse, Scenario, find_scenario
+from smstracker.sms.messaging_service import SERVICE_SID
 
 from .access import authenticate, limit_lookups
 from .delivery import Delivery

@@ -8,19 +8,18 @@ from werkzeug.datastructures import MultiDict
 
 from smstracker.simulator.api_errors import ApiError
 from smstracker.simulator.ledger import SimulatedMessage, count_message_segments
+from smstracker.sms.identifiers import E164
+from smstracker.sms.messaging_service import SERVICE_SID
 
 from .callback_url import CallbackUrl, CallbackUrlError, parse_callback_url
 
 MAX_BODY_CHARACTERS = 1600
 MAX_MEDIA_FILES = 10
-SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 
 _CHANNEL = r"(?:[a-z]+:)?"
-_RECIPIENT = re.compile(_CHANNEL + r"\+[1-9][0-9]{6,14}")
+_RECIPIENT = re.compile(_CHANNEL + E164)
 # E.164, a short code, or an alphanumeric sender with at least one letter.
-_SENDER = re.compile(
-    _CHANNEL + r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}"
-)
+_SENDER = re.compile(_CHANNEL + E164 + r"|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
 _MEDIA = re.compile(r"https?://[^\s/?#]+\S*")
 
 Form = MultiDict[str, str]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from smstracker.sms.identifiers import ERROR_CODE_LENGTH
+
 DOCUMENTATION_URL = "https://www.twilio.com/docs/api/errors/"
 MIN_CODE_DIGITS = 5
 MAX_SHORT_CHARACTERS = 28
@@ -127,7 +129,7 @@ def plain_code(code: str | int) -> str:
 
 def explain_code(code: str | int | None) -> ErrorExplanation | None:
     """Return the explanation of an error code; an unlisted code gets one that says so."""
-    code = "" if code is None else plain_code(code)[:16]
+    code = "" if code is None else plain_code(code)[:ERROR_CODE_LENGTH]
     if not code or code in EXPLANATIONS:
         return EXPLANATIONS.get(code)
     if code.startswith("HTTP "):

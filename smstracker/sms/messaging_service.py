@@ -2,7 +2,9 @@
 
 import re
 
-SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
+from smstracker.sms import identifiers
+
+SERVICE_SID = re.compile(identifiers.SERVICE_SID)
 
 
 def is_messaging_service(sender: str) -> bool:

@@ -7,6 +7,8 @@ from functools import lru_cache
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneMetadata, PhoneNumberFormat, PhoneNumberType
 
+from smstracker.sms.identifiers import E164
+
 MAX_DIGITS = 15  # of E.164, with the country code
 NORTH_AMERICA = "1"
 _COUNTRY_CODES = frozenset(map(str, phonenumbers.COUNTRY_CODE_TO_REGION_CODE))
@@ -93,7 +95,7 @@ def split_country_code(digits: str) -> Number | None:
 @lru_cache(maxsize=10_000)  # a page of the log shows a hundred, many of them again
 def format_international(number: str) -> str:
     """Format a stored number for people; other texts and channel addresses stay unchanged."""
-    is_stored = re.fullmatch(r"\+[1-9][0-9]{6,14}", number)
+    is_stored = re.fullmatch(E164, number)
     split = split_country_code(number[1:]) if is_stored else None
     return split.international if split else number
 

@@ -1,0 +1,8 @@
+"""Shapes of what Twilio sends: pattern texts of SIDs and phone numbers, length of a code."""
+
+_HEX = "[0-9a-fA-F]{32}"
+ACCOUNT_SID = "AC" + _HEX
+MESSAGE_SID = "(?:SM|MM)" + _HEX
+SERVICE_SID = "MG" + _HEX
+ERROR_CODE_LENGTH = 16  # that is stored; "HTTP 500" stands for a missing one
+E164 = r"\+[1-9][0-9]{6,14}"
