@@ -185,9 +185,18 @@ def test_proxy_that_rewrites_is_found_out(
         (answering("200 OK", b'{"proof": "guessed"}'), "another program", "SECRET_KEY"),
         (answering("200 OK", b'["proof"]'), "another program", "SECRET_KEY"),
         (answering("403 X", b"<h1>403 Forbidden"), "in front of the app", "firewall"),
-        (answering("404 X"), "but not for the app's addresses (404)", "PUBLIC_BASE_URL"),
+        (
+            answering("404 X"),
+            "but not for the app's addresses (404)",
+            "check PUBLIC_BASE_URL and that the proxy passes /webhooks/twilio/ on to this version",
+        ),
         (answering("401 X"), "it answers with 401 before the app is asked", "without password"),
-        (answering("502 X"), "it answers with 502", "proxy"),
+        (
+            answering("502 X"),
+            "it answers with 502",
+            "check that the app runs, that the proxy in front of PUBLIC_BASE_URL reaches it, and "
+            "the app's log",
+        ),
     ],
 )
 def test_answer_that_is_not_the_apps_has_its_own_advice(
@@ -280,7 +289,11 @@ def test_probe_proves_itself_only_to_whom_the_guard_lets_in(app: Flask) -> None:
     [
         ("https://SMS.example.org:443/login", "answer without redirecting"),
         ("http://sms.example.org/webhooks/x", "answer without redirecting"),
-        ("https://sms.example.org:8443/", "perhaps https://sms.example.org:8443)"),
+        (
+            "https://sms.example.org:8443/",
+            "set PUBLIC_BASE_URL to the address that does not redirect "
+            "(perhaps https://sms.example.org:8443)",
+        ),
         ("https://www.sms.example.org/", "perhaps https://www.sms.example.org)"),
         ("https://example.org/", "without a login"),
         ("https://sms.example.org.evil.example/", "without a login"),

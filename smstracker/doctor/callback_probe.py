@@ -13,7 +13,7 @@ from smstracker.carrier.signatures import DEFAULT_PORTS, SIGNATURE_SETTINGS
 from smstracker.extensions import settings
 from smstracker.network_errors import network_reason
 from smstracker.refused.payload import FORM_TYPE
-from smstracker.web.urls import external_url
+from smstracker.web.urls import CALLBACK_PREFIX, external_url
 from smstracker.webhooks.views import compute_proof
 
 TIMEOUT_SECONDS = 10.0  # to connect, and for each part of the response
@@ -123,7 +123,7 @@ def _explain_refusal(response: _ProbeResponse) -> Obstacle:
     if not response.text.startswith("Forbidden"):
         return Obstacle(
             "something in front of the app answers with 403",
-            "let POST requests to /webhooks/twilio/ through the proxy or firewall",
+            f"let POST requests to {CALLBACK_PREFIX}/ through the proxy or firewall",
         )
     if not _post_probe("", {}).is_proven:
         return Obstacle(
@@ -156,7 +156,8 @@ def _explain_status(response: _ProbeResponse) -> Obstacle:
     if status == 404:
         return Obstacle(
             "a server answers there, but not for the app's addresses (404)",
-            "check PUBLIC_BASE_URL and that the proxy passes /webhooks/twilio/ on to this version",
+            f"check PUBLIC_BASE_URL and that the proxy passes {CALLBACK_PREFIX}/ on to this "
+            "version",
         )
     if status >= 500:
         return Obstacle(
@@ -166,7 +167,7 @@ def _explain_status(response: _ProbeResponse) -> Obstacle:
         )
     return Obstacle(
         f"it answers with {status} before the app is asked",
-        "let POST requests to /webhooks/twilio/ through, without password, limit or filter",
+        f"let POST requests to {CALLBACK_PREFIX}/ through, without password, limit or filter",
     )
 
 
@@ -185,7 +186,8 @@ def _explain_redirect(location: str) -> Obstacle:
     if base_endpoint[1].removeprefix("www.") != target_endpoint[1].removeprefix("www."):
         return Obstacle(
             f"{redirects}: a login or another site stands in front of the app",
-            "let POST requests to /webhooks/twilio/ through to the app without a login or redirect",
+            f"let POST requests to {CALLBACK_PREFIX}/ through to the app without a login or "
+            "redirect",
         )
     if base_endpoint[0] == "https" != target_endpoint[0]:
         return Obstacle(redirects, _NO_REDIRECT)

@@ -8,6 +8,7 @@ from smstracker.refused.body import MAX_KEPT_BYTES
 from smstracker.refused.request import MAX_TARGET_LENGTH
 from smstracker.refused.signature_variants import REENCODED, REORDERED
 from smstracker.refused.status_callback import Refusal
+from smstracker.web.urls import STATUS_PATH
 
 _REASONS = {
     Refusal.SIGNATURE: "The signature does not verify",
@@ -72,7 +73,7 @@ BY_REFUSAL = {
 }
 UNKNOWN_ADDRESS = (
     "It was sent to an address that is not one of this app's. They are "
-    "{base}/webhooks/twilio/status and, for one message, {base}/webhooks/twilio/status/ID: "
+    f"{{base}}{STATUS_PATH} and, for one message, {{base}}{STATUS_PATH}/ID: "
     "correct it in the Twilio Console."
 )
 PROBE = "It is a test request of flask doctor: there is nothing to replay."

@@ -8,6 +8,10 @@ from werkzeug.exceptions import HTTPException
 from smstracker.extensions import settings
 from smstracker.web.guards import is_page
 
+# What Twilio calls back; `webhooks.views` has the routes.
+CALLBACK_PREFIX = "/webhooks/twilio"
+STATUS_PATH = f"{CALLBACK_PREFIX}/status"
+
 
 def external_url(endpoint: str, **values: str) -> str:
     """The absolute URL of an endpoint, by PUBLIC_BASE_URL and never by the Host header."""
