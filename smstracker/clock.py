@@ -8,6 +8,8 @@ def utcnow() -> datetime:
     return datetime.now(UTC)
 
 
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBER_WORDS = {str(number): word for number, word in enumerate(_NUMBERS, 1)}
 _UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -18,6 +20,12 @@ def format_duration(duration: timedelta) -> str:
         if seconds >= size:
             return _pluralize(int(seconds // size), name)
     return "less than a second"
+
+
+def spell_duration(duration: timedelta) -> str:
+    """As `format_duration`, with a number up to ten as a word: "ten minutes"."""
+    number, _, unit = format_duration(duration).partition(" ")
+    return f"{_NUMBER_WORDS.get(number, number)} {unit}"
 
 
 def format_exact_duration(duration: timedelta) -> str:

@@ -4,7 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from smstracker.clock import format_age, format_duration, format_exact_duration, format_wait, utcnow
+from smstracker.clock import (
+    format_age,
+    format_duration,
+    format_exact_duration,
+    format_wait,
+    spell_duration,
+    utcnow,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +29,14 @@ from smstracker.clock import format_age, format_duration, format_exact_duration,
 )
 def test_duration_in_words(seconds: float, words: str) -> None:
     assert format_duration(timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [(0, "less than a second"), (1, "one minute"), (10, "ten minutes"), (11, "11 minutes")],
+)
+def test_duration_in_words_alone_up_to_ten(minutes: int, words: str) -> None:
+    assert spell_duration(timedelta(minutes=minutes)) == words
 
 
 def test_moments_in_words() -> None:

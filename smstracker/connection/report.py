@@ -81,8 +81,9 @@ class WorkerStatus:
 class ConnectionReport:
     """State of the connection `at` a moment.
 
-    `unknown` counts messages of unknown outcome for at least ten minutes, `without_callback` those
-    that wait, were accepted by Twilio at least five minutes ago and never got a callback.
+    `unknown` counts messages of unknown outcome for UNKNOWN_AFTER at least, `without_callback`
+    those that wait, were accepted by Twilio at least CALLBACK_OVERDUE_AFTER ago and never got a
+    callback.
     `waiting_since_last_callback` and `looked_up_since_last_callback` count messages accepted after
     the last callback: without a callback, or made final by a look-up. `storage_problem` is looked
     for only when something hints at it.

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from smstracker.clock import format_duration
+from smstracker.clock import format_duration, spell_duration
+from smstracker.connection import queries
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.extensions import receipt_window
 from smstracker.refused.replay import ReplayForecast
 from smstracker.refused.sentences import refusal_reason
 
 MAX_REASONS = 3
+UNKNOWN_AFTER = spell_duration(queries.UNKNOWN_AFTER)
+CALLBACK_OVERDUE_AFTER = spell_duration(queries.CALLBACK_OVERDUE_AFTER)
 
 
 def count_callbacks(count: int) -> str:

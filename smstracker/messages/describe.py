@@ -4,20 +4,22 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from smstracker.carrier import CarrierIsSlowError, TooManyRequestsError
-from smstracker.clock import format_duration, format_wait
+from smstracker.clock import format_duration, format_wait, spell_duration
 from smstracker.models import Message, SendLimitError, StatusEvent
 from smstracker.sms import status
 from smstracker.sms.error_guide import explain_code
+from smstracker.sms.lookup_schedule import SEARCH_AGES
 from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.status import Source, State
 
+_SEARCH_DURATION = spell_duration(SEARCH_AGES[-1])
 # Reasons of statuses that have no error code.
 NOT_SENT_REASONS = {"unreached": "Twilio was not reached", "untraced": "Twilio has no trace of it"}
 _NOT_SENT_SENTENCES = {
     "unreached": "This app could not connect to Twilio, so the message was not sent. "
     "It is safe to send it again.",
-    "untraced": "Twilio gave no readable answer, and several searches of its list over ten minutes "
-    "did not find the message. It is safe to send it again.",
+    "untraced": "Twilio gave no readable answer, and several searches of its list over "
+    f"{_SEARCH_DURATION} did not find the message. It is safe to send it again.",
 }
 # Headlines that name the recipient alone.
 _HEADLINES = {
@@ -107,7 +109,7 @@ def _explain_unknown(events: Sequence[StatusEvent]) -> list[str]:
     else:
         search_result = (
             "The outcome appears here when Twilio reports the message or lists it, usually "
-            "within ten minutes."
+            f"within {_SEARCH_DURATION}."
         )
     return [
         "Twilio gave no readable answer. The message may have been sent, so do not send it "
