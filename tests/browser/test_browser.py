@@ -1,11 +1,13 @@
 """In a real Chromium: the whole journey, with and without script and by keyboard alone."""
 
 import random
+from datetime import timedelta
 
 import pytest
 from flask import Flask
 from playwright.sync_api import expect
 
+from smstracker.clock import format_age, utcnow
 from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from tests.browser.axe_rules import ALL_RULES, examine
 from tests.browser.steps import NewPage, compose, sign_in
@@ -124,6 +126,22 @@ def test_counting_is_the_same_in_the_browser(new_page: NewPage) -> None:
     for text, found in zip(texts, counted, strict=True):
         expected = count_segments(text)
         assert found == [expected.encoding, expected.count, expected.units, list(expected.costly)]
+
+
+def test_ages_are_the_same_in_the_browser(new_page: NewPage) -> None:
+    page = new_page()
+    page.goto("/auth/sign-in")
+    chance = random.Random(12)
+    edges = [size * count for size in (1, 60, 3600, 86_400) for count in (1, 2, 10)]
+    ages = [edge * 1000 + shift for edge in edges for shift in (-1000, -1, 0, 1, 1000)]
+    ages += [-5000, *(round(10 ** chance.uniform(0, 11)) for _ in range(1000))]
+    script = """async (ages) => {
+        const { formatAge } = await import("/static/times.js");
+        return ages.map(formatAge);
+    }"""
+    now = utcnow()
+    expected = [format_age(now - timedelta(milliseconds=age), now) for age in ages]
+    assert page.evaluate(script, ages) == expected
 
 
 def test_text_survives_a_sign_out_in_between(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
