@@ -14,12 +14,8 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import OperationalError
 from twilio.base.exceptions import TwilioServiceException
 
-from smstracker.carrier.errors import (
-    CarrierBusyError,
-    CarrierQueryError,
-    NotFoundAtCarrierError,
-    query_error,
-)
+from smstracker.carrier.client_errors import query_error
+from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, RateLimit

@@ -25,11 +25,8 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from smstracker.carrier import http_client
-from smstracker.carrier.errors import (
-    CarrierUnreachableError,
-    OutcomeUnknownError,
-    create_transport_error,
-)
+from smstracker.carrier.client_errors import create_transport_error
+from smstracker.carrier.errors import CarrierUnreachableError, OutcomeUnknownError
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages import sending

@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 from urllib.parse import urlsplit
 
 from flask import Flask, current_app
-from requests.exceptions import RequestException
 
 from smstracker.carrier import account_checks, errors
 from smstracker.carrier.carrier_message import CarrierMessage, read_carrier_message
-from smstracker.carrier.http_client import new_client
 from smstracker.carrier.signatures import Signatures
 from smstracker.settings.addresses import TWILIO_API, is_loopback
 from smstracker.web.waiting_threads import waiting_threads
@@ -67,8 +65,10 @@ class Carrier:
 
     @cached_property
     def _first_client(self) -> "Client":
-        """Twilio's client, loaded with the first request: 8 MB that callbacks do not need."""
+        """Twilio's client, loaded with the first request: 15 MB that callbacks do not need."""
         from twilio.rest import Client
+
+        from smstracker.carrier.http_client import new_client
 
         config, http = self._config, new_client()
         if is_loopback(urlsplit(config.twilio_api_base_url).hostname or ""):
@@ -134,14 +134,13 @@ class Carrier:
             raise
 
     def _create(self, parameters: dict[str, object], callback_requested: bool) -> CarrierMessage:
+        # Loaded late, see `_first_client`, and before the request: afterwards it must not fail.
+        from smstracker.carrier.client_errors import create_error
+
         try:
             resource = self._client.messages.create(**parameters)
-        except errors.API_ERRORS as error:
-            raise errors.create_response_error(error.status, error.code) from error
-        except (RequestException, UnicodeEncodeError) as error:
-            raise errors.create_transport_error(error) from error
-        except Exception as error:  # an unreadable answer may still mean "created"
-            raise errors.OutcomeUnknownError({"error": type(error).__name__}) from error
+        except Exception as error:
+            raise create_error(error) from error
         message = read_carrier_message(resource, callback_requested)
         if message is None:
             raise errors.OutcomeUnknownError({"error": "no SID in the answer"})
@@ -183,10 +182,12 @@ class Carrier:
 
 
 def _query(request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    from smstracker.carrier.client_errors import query_error  # late, see `_first_client`
+
     try:
         return request(*args, **kwargs)
     except Exception as error:
-        raise errors.query_error(error) from error
+        raise query_error(error) from error
 
 
 def _read_pages(messages: "MessageList", **filters: object) -> Iterator[list[CarrierMessage]]:
