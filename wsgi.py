@@ -7,7 +7,6 @@ import click
 
 from config import ConfigError, load
 from smstracker import create_app, logs
-from smstracker.commands.doctor import format_settings_problems
 
 # A command prints for people; what it does in passing is no news to them. `flask run` serves.
 context = click.get_current_context(silent=True)
@@ -17,5 +16,8 @@ try:
     app = create_app(load())
 except ConfigError as error:
     if is_command and {"doctor", "--json"} <= set(sys.argv):
+        # Web processes and other commands need none of the checks.
+        from smstracker.commands.doctor import format_settings_problems
+
         click.echo(format_settings_problems(error.problems))
     sys.exit(str(error))

@@ -8,7 +8,7 @@ import config
 from smstracker import carrier, logs, mailer, web_templates
 from smstracker.auth import demo_mailbox
 from smstracker.auth.views import bp as auth
-from smstracker.commands import COMMANDS
+from smstracker.commands import AppCommands
 from smstracker.connection import banner
 from smstracker.connection.views import bp as connection
 from smstracker.dashboard.error_codes import bp as error_guide
@@ -36,6 +36,7 @@ def create_app(settings: "config.Config | None" = None) -> Flask:
     """Compose the app; `settings` default to the environment's. Raises config.ConfigError."""
     settings = settings or config.load()
     app = Flask(__name__, instance_path=str(settings.instance))
+    app.cli = AppCommands(app.name)
     app.config["SETTINGS"] = settings
     app.config |= security.flask_settings(settings)
     app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
@@ -63,8 +64,6 @@ def create_app(settings: "config.Config | None" = None) -> Flask:
     csrf.exempt(webhooks)
     if settings.demo:
         app.register_blueprint(demo_mailbox.bp)
-    for command in COMMANDS:
-        app.cli.add_command(command)
     return app
 
 

@@ -12,18 +12,17 @@ import platform
 import click
 from flask.cli import FlaskGroup
 
+from smstracker.commands import MODULES
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.settings.files import ROOT
 from smstracker.version import version
-
-OWN_COMMANDS = ("users", "messages", "callbacks", "worker", "purge", "doctor")
 
 
 class Commands(CommandWithPlainErrors, FlaskGroup):
     """Our commands, and those of Flask and its extensions."""
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in OWN_COMMANDS:
+        if name not in MODULES:
             _load_migrations()
         return super().get_command(context, name)
 

@@ -79,7 +79,9 @@ def check(app: Flask, cause: str, names: Iterable[str] = COMMANDS) -> None:
 
 def test_every_command_is_tried_here(app: Flask) -> None:
     def names(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[str]:
-        for name, command in group.commands.items():
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
             if isinstance(command, click.Group):
                 yield from names(command, (*path, name))
             else:

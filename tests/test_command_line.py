@@ -12,6 +12,7 @@ import pytest
 
 from config import ROOT
 from smstracker import command_line
+from smstracker.commands import MODULES
 from tests.live_settings import bare_environment
 from tests.serving import free_port
 
@@ -35,6 +36,36 @@ def run(
 def test_version_is_that_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert run("--version").stdout.splitlines()[0] == f"smstracker {project['version']}"
+
+
+def test_help_describes_every_command() -> None:
+    lines = run("--help").stdout.splitlines()
+    described = {words[0] for line in lines if len(words := line.split()) > 1}
+    assert described >= {*MODULES, "db", "run"}
+
+
+LOADED_LATE = (
+    "alembic",
+    "psycopg",
+    "requests",
+    "twilio.rest",
+    "smstracker.doctor",
+    "smstracker.worker",
+    "smstracker.commands.worker",
+)
+
+
+def test_app_starts_without_what_few_processes_need() -> None:
+    code = f"import sys, wsgi; print(*[name for name in {LOADED_LATE} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=bare_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == ""
 
 
 def test_command_of_an_extension_says_that_the_database_is_away() -> None:
