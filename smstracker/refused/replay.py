@@ -25,8 +25,9 @@ from smstracker.models.callback_store import Callback, lock_messages_of, store_c
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
 from smstracker.refused.payload import parse_uuid
-from smstracker.refused.request import TWILIO_PATH, RefusedRequest
+from smstracker.refused.request import RefusedRequest
 from smstracker.refused.status_callback import Refusal, VerifiedCallback, read_callback
+from smstracker.web.urls import STATUS_PATH
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ def _read_update(request: RefusedRequest) -> StatusUpdate | None:
 def _public_id(target: str) -> uuid.UUID | None:
     path = re.sub("/{2,}", "/", urlsplit(target).path).rstrip("/")
     prefix, _, public_id = path.rpartition("/")
-    return parse_uuid(public_id) if prefix == f"{TWILIO_PATH}/status" else None
+    return parse_uuid(public_id) if prefix == STATUS_PATH else None
 
 
 def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:

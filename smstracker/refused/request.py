@@ -15,10 +15,9 @@ from smstracker.models import RefusedCallback
 from smstracker.refused.body import MAX_KEPT_BYTES, Body
 from smstracker.refused.payload import find_ids, read_form, read_ids, redact, truncate_for_column
 from smstracker.refused.status_callback import VERIFIED, Refusal, VerifiedCallback
-from smstracker.web.request_framing import MAX_CALLBACK_BYTES, WEBHOOKS_PATH
+from smstracker.web.request_framing import MAX_CALLBACK_BYTES
 from smstracker.web.security import SENT_HOST
 
-TWILIO_PATH = f"{WEBHOOKS_PATH}/twilio"
 StoredRefusal = RefusedCallback | Row[tuple[object, ...]]  # or a row of its columns
 MAX_STORED_LENGTH = 2**31 - 1  # that a column holds
 _MAX_LENGTHS = {

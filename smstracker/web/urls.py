@@ -7,9 +7,10 @@ from werkzeug.exceptions import HTTPException
 
 from smstracker.extensions import settings
 from smstracker.web.guards import is_page
+from smstracker.web.request_framing import WEBHOOKS_PATH
 
 # What Twilio calls back; `webhooks.views` has the routes.
-CALLBACK_PREFIX = "/webhooks/twilio"
+CALLBACK_PREFIX = f"{WEBHOOKS_PATH}/twilio"
 STATUS_PATH = f"{CALLBACK_PREFIX}/status"
 
 

@@ -17,7 +17,7 @@ from smstracker.extensions import settings
 from smstracker.logs import suppress_log_line
 from smstracker.refused.body import read_beginning, read_callback_body
 from smstracker.refused.payload import FORM_TYPE, parse_uuid, read_form
-from smstracker.refused.request import TWILIO_PATH, raw_target
+from smstracker.refused.request import raw_target
 from smstracker.refused.status_callback import (
     Refusal,
     VerifiedCallback,
@@ -27,11 +27,12 @@ from smstracker.refused.status_callback import (
 from smstracker.view_marks import ViewMark
 from smstracker.web.request_framing import MAX_BODY_BYTES
 from smstracker.web.security import guard_reads_body
+from smstracker.web.urls import CALLBACK_PREFIX
 from smstracker.webhooks.quarantine import current_quarantine
 from smstracker.webhooks.writer import current_writer
 
 log = logging.getLogger(__name__)
-bp = Blueprint("webhooks", __name__, url_prefix=TWILIO_PATH)
+bp = Blueprint("webhooks", __name__, url_prefix=CALLBACK_PREFIX)
 
 PLAIN_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 NOT_STORED = ("Not stored\n", 503, {"Retry-After": "5", **PLAIN_TEXT})
