@@ -40,7 +40,7 @@ pytestmark = pytest.mark.both_databases
 
 
 MakeApp = Callable[..., Flask]
-# An error as RFC 9457 describes it, whose status the client takes from the body.
+# An error as RFC 9457 describes it. Its status is no more than a copy of that of the answer.
 PROBLEM = {"type": "about:blank", "title": "x", "code": 21211}
 
 
@@ -126,8 +126,7 @@ def test_row_is_committed_and_no_transaction_is_open_during_the_call(make_app: M
         (answer(400, {"code": [21610], "message": "x", "status": 400}), "HTTP 400"),
         (answer(400, {"code": 21610.5, "message": "x", "status": 400}), "HTTP 400"),
         (answer(400, {"code": 10**20, "message": "x", "status": 400}), "HTTP 400"),
-        (answer(400, PROBLEM | {"status": 400}), "21211"),
-        (answer(400, PROBLEM | {"status": "400"}), "21211"),
+        *((answer(400, PROBLEM | {"status": copy}), "21211") for copy in (400, "bad", None, 503)),
     ],
 )
 def test_refused_message_is_kept_with_its_code(make_app: MakeApp, reply: bytes, code: str) -> None:
@@ -148,9 +147,7 @@ def test_refused_message_is_kept_with_its_code(make_app: MakeApp, reply: bytes, 
         answer(500, {"code": 20500, "message": "x", "status": 500}),
         answer(503, "busy", "text/plain"),
         answer(408, "", "text/plain"),
-        answer(400, PROBLEM | {"status": "bad"}),
-        answer(400, PROBLEM | {"status": None}),
-        answer(400, PROBLEM | {"status": [400]}),
+        answer(503, PROBLEM | {"status": 400}),
         answer(302, "", "text/plain"),
         answer(201, "not json"),
         answer(201, {}),

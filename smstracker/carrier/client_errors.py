@@ -1,11 +1,9 @@
 """The errors of requests to Twilio, made from those of its client."""
 
-import re
 from ssl import SSLCertVerificationError
 
 from requests import RequestException
 from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
-from twilio.base.exceptions import TwilioException, TwilioRestException, TwilioServiceException
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from smstracker.carrier.errors import (
@@ -18,9 +16,7 @@ from smstracker.carrier.errors import (
     OutcomeUnknownError,
     RefusedError,
 )
-
-# The client raises one of two unrelated classes.
-API_ERRORS = (TwilioRestException, TwilioServiceException)
+from smstracker.carrier.http_client import ErrorAnswer
 
 NOT_FOUND = "20404"
 
@@ -33,36 +29,19 @@ _ENCODE_ERRORS = (UnicodeEncodeError, InvalidHeader, InvalidSchema, InvalidURL, 
 
 def create_error(error: Exception) -> CarrierError:
     """The error of a create call."""
-    if isinstance(error, API_ERRORS):
-        return _create_response_error(error.status, error.code)
+    if isinstance(error, ErrorAnswer):
+        return _create_answer_error(error.http_status, error.code)
     if isinstance(error, RequestException | UnicodeEncodeError):
         return create_transport_error(error)
     # An unreadable answer may still mean "created".
     return OutcomeUnknownError({"error": type(error).__name__})
 
 
-def _create_response_error(status: object, code: object) -> CarrierError:
-    """The error of a response: 4xx except 408 means "not created"; others leave it open."""
-    http_status = _read_status(status)
-    if http_status and 400 <= http_status < 500 and http_status != 408:
-        return RefusedError(_read_code(code) or f"HTTP {http_status}", http_status)
+def _create_answer_error(http_status: int, code: str | None) -> CarrierError:
+    """The error of an answer: 4xx except 408 means "not created"; others leave it open."""
+    if 400 <= http_status < 500 and http_status != 408:
+        return RefusedError(code or f"HTTP {http_status}", http_status)
     return OutcomeUnknownError({"http_status": http_status})
-
-
-def _read_status(status: object) -> int | None:
-    """Return the HTTP status of an error, which the client may take from the body unread."""
-    text = str(status) if type(status) in (int, str) else ""
-    return int(text) if re.fullmatch(r"[1-5][0-9]{2}", text) else None
-
-
-def _read_code(code: object) -> str | None:
-    """Return the code in an answer, which may be of any type of JSON, if it can be Twilio's.
-
-    Hosts that speak Twilio's API write digits as a text. The client puts the HTTP status in place
-    of a code if the body has none.
-    """
-    text = str(code) if type(code) in (int, str) else ""
-    return text if re.fullmatch(r"[1-9][0-9]{4,6}", text) else None
 
 
 def create_transport_error(error: RequestException | UnicodeEncodeError) -> CarrierError:
@@ -92,25 +71,16 @@ def query_error(error: Exception) -> CarrierQueryError:
     """The error of a failed query."""
     if isinstance(error, RequestException):
         return CarrierQueryError("Twilio could not be reached.")
-    if isinstance(error, API_ERRORS):
-        return _query_response_error(_read_status(error.status), error.code)
-    return _query_response_error(_list_response_status(error))
+    if isinstance(error, ErrorAnswer):
+        return _query_answer_error(error.http_status, error.code)
+    return CarrierQueryError(UNREADABLE_ANSWER)
 
 
-def _list_response_status(error: Exception) -> int | None:
-    """The HTTP status of a refused list, whose error has the response as second argument."""
-    response = error.args[1] if isinstance(error, TwilioException) and len(error.args) > 1 else None
-    status = getattr(response, "status_code", 200)
-    return status if status != 200 else None
-
-
-def _query_response_error(status: int | None, code: object = None) -> CarrierQueryError:
-    if status is None:
-        return CarrierQueryError(UNREADABLE_ANSWER)
+def _query_answer_error(status: int, code: str | None) -> CarrierQueryError:
     if status == 429:
         return CarrierBusyError("Twilio's rate limit is reached (HTTP 429).")
     # A 404 of a proxy or a wrong address has no Twilio code.
-    if status == 404 and _read_code(code) == NOT_FOUND:
+    if status == 404 and code == NOT_FOUND:
         return NotFoundAtCarrierError("Not found at Twilio.")
     if status in (401, 403):
         return CarrierQueryError(

@@ -1,11 +1,14 @@
-"""HTTP client for Twilio with a time limit on a whole answer; time-outs limit single reads."""
+"""HTTP client for Twilio: limits the time of a whole answer, raises answers that are errors."""
 
 import http.client
 import io
+import json
+import re
 import socket
 import time
 from typing import TYPE_CHECKING, Any, cast
 
+import requests
 from requests.adapters import HTTPAdapter
 from twilio.http.http_client import TwilioHttpClient
 from urllib3 import PoolManager
@@ -82,8 +85,32 @@ def _use_deadline_pools(manager: PoolManager) -> None:
         manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
 
 
+class ErrorAnswer(Exception):  # noqa: N818 - Twilio did answer
+    """An answer with an HTTP status other than 2xx, and the body's code if it can be Twilio's."""
+
+    def __init__(self, http_status: int, code: str | None) -> None:
+        super().__init__(f"HTTP {http_status}")
+        self.http_status, self.code = http_status, code
+
+
+def _read_code(body: str) -> str | None:
+    """Return Twilio's code in a body, which may be anything; some hosts write it as a text."""
+    try:
+        code = json.loads(body)["code"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return None
+    text = str(code) if type(code) in (int, str) else ""
+    return text if re.fullmatch(r"[1-9][0-9]{4,6}", text) else None
+
+
+def _raise_error(response: requests.Response, **_: object) -> None:
+    """Raise ErrorAnswer. Twilio's client would read the HTTP status from the body instead."""
+    if not 200 <= response.status_code < 300:
+        raise ErrorAnswer(response.status_code, _read_code(response.text))
+
+
 def new_client() -> TwilioHttpClient:
-    client = TwilioHttpClient(timeout=READ_TIMEOUT)
+    client = TwilioHttpClient(timeout=READ_TIMEOUT, request_hooks={"response": _raise_error})
     for scheme in ("http://", "https://"):
         client.session.mount(scheme, _Adapter(pool_maxsize=32))
     return client
