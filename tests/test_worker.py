@@ -27,7 +27,7 @@ from tests.clients import Person
 from tests.live_settings import live_environment
 from tests.signing import fields, sid
 from tests.twilio_stub import SILENCE, answer, listing, wire
-from tests.worker_runs import MINUTE, in_minutes, work
+from tests.worker_runs import MINUTE, InstantEvent, InstantWorker, in_minutes, work
 
 pytestmark = pytest.mark.both_databases
 
@@ -184,6 +184,25 @@ def test_worker_ends_while_its_listing_waits_for_its_turn(
         assert not worker._listing_thread.is_alive()
         assert ScheduledJob.last_done_at(db.session.connection(), "listing") is None
         db.session.remove()
+
+
+def test_each_page_of_a_listing_waits_for_a_slot_of_the_shared_rate(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float | None] = []
+
+    class RecordingEvent(InstantEvent):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            return False
+
+    monkeypatch.setitem(loop.JOBS, "listing", (lambda _: ["first page", "second page"], loop.DAY))
+    with make_app(LOOKUPS_PER_SECOND="4").app_context(), in_minutes(1):
+        worker = InstantWorker()
+        worker._stopped = RecordingEvent()
+        worker.work()
+        worker.join_listing()
+    assert waits == [0, 0.25, 0.5]
 
 
 def test_job_is_claimed_by_one_worker_and_not_again_before_it_is_due(app: Flask) -> None:
