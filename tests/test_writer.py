@@ -398,9 +398,10 @@ def test_lock_on_no_message_costs_its_own_callback_the_wait_and_no_others(
 def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_other(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared, stuck = writer.CallbackWriter(100, threads=4), Event()
+    shared, writing, stuck = writer.CallbackWriter(100, threads=4), Event(), Event()
 
     def hang(*_args: object) -> None:
+        writing.set()
         assert stuck.wait(60)
         raise OperationalError("INSERT", {}, Exception("database is locked"))
 
@@ -412,7 +413,7 @@ def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_ot
     monkeypatch.setattr(writer, "STUCK_SECONDS", 0)
     with ThreadPoolExecutor(3) as threads:
         waiting = [threads.submit(store, 1)]
-        wait_until(lambda: shared._commit_started_at is not None)
+        assert writing.wait(60)
         waiting += [threads.submit(store, number) for number in (2, 3)]
         wait_until(lambda: len(shared._pending) == 2)
         with pytest.raises(writer.StuckError):

@@ -194,19 +194,15 @@ class CallbackWriter:
 
     def _write_all(self, engine: Engine) -> None:
         self._written_at, self._commit_started_at = utcnow(), time.monotonic()
-        group = self._take_pending()
-        if len(_callbacks(group)) > 1:
-            self._busy_at = time.monotonic()
+        group: Group = []
         try:
-            with self._lock:
-                # As they are now: queues end meanwhile, and a callback belongs to one side.
-                queued_sids = frozenset(self._queues)
-            self._move_to_queues(group, queued_sids)
             self._commit_around_locks(engine, group)
         except UNAVAILABLE as error:
             # Later arrivals would wait as long again.
             self._fail(group + self._take_pending(), error)
         except Exception as error:
+            if not group:
+                group = self._take_pending()
             # One callback that cannot be stored must not fail the others.
             if len(group) > 1:
                 self._commit_each(engine, group)
@@ -221,13 +217,25 @@ class CallbackWriter:
             group, self._pending = self._pending, []
         return group
 
+    def _add_pending(self, group: Group) -> None:
+        """Move what waits into the group, but callbacks of locked messages to their queues."""
+        with self._lock:
+            pending, self._pending = self._pending, []
+            # As they are now: queues end meanwhile, and a callback belongs to one side.
+            queued_sids = frozenset(self._queues)
+        self._move_to_queues(pending, queued_sids)
+        group += pending
+        if len(_callbacks(group)) > 1:
+            self._busy_at = time.monotonic()
+
     def _commit_around_locks(self, engine: Engine, group: Group) -> None:
         """Commit the group without the callbacks of locked messages, which leave it."""
         if time.monotonic() - self._locked_at < LOCK_CHECK_SECONDS:
+            self._add_pending(group)
             self._queue_locked(engine, group)
-        for _ in range(2):
+        for takes_pending in (True, False):
             try:
-                return self._commit(engine, group)
+                return self._commit(engine, group, takes_pending)
             except UNAVAILABLE as error:
                 if not _is_lock(error):
                     raise
@@ -260,10 +268,13 @@ class CallbackWriter:
                 else:
                     self._fail([write], error)
 
-    def _commit(self, engine: Engine, group: Group) -> None:
+    def _commit(self, engine: Engine, group: Group, takes_pending: bool = False) -> None:
         uncounted, not_stored = self._uncounted, self.not_stored
         counts = CallbackCounts(refused=uncounted, not_stored=not_stored)
         with engine.begin() as connection:
+            if takes_pending:
+                # Not before: on SQLite more arrive while this process waits for its turn.
+                self._add_pending(group)
             if engine.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'")
             # Every process stores refused callbacks first, so that none deadlocks.
