@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, text
 
-from smstracker.database import problems
+from smstracker.database import postgresql_session, problems
 from smstracker.database.engine import engine_options, prepare_engine
 from smstracker.extensions import db
 from smstracker.web.health import database_problem
@@ -105,6 +105,27 @@ def test_tables_are_made_and_used_in_the_schema_of_the_url(
         assert connection.scalar(text("SELECT count(*) FROM public.message")) == 0
         connection.execute(text("DROP SCHEMA sms CASCADE"))
     engine.dispose()
+
+
+def test_connection_that_the_server_ended_is_replaced_after_a_pause(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres.replace("postgresql://", "postgresql+psycopg://")
+    engine, administrator = create_engine(url, **engine_options(url, 1)), create_engine(url)
+    prepare_engine(engine)
+    with engine.connect() as connection:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.dialect, "do_ping", pytest.fail)
+        engine.connect().close()  # used just now, so it costs no ping
+    with administrator.connect() as connection:
+        ended = text("SELECT pg_terminate_backend(:pid, 5000)")
+        assert connection.scalar(ended, {"pid": pid})
+    monkeypatch.setattr(postgresql_session, "MAX_IDLE_SECONDS", 0)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT pg_backend_pid()")) != pid
+    engine.dispose()
+    administrator.dispose()
 
 
 def test_behind_a_pooler_each_transaction_has_our_limits_and_the_session_none(

@@ -147,7 +147,7 @@ def engine_options(database_url: str, threads: int) -> dict[str, object]:
     }
     url = make_url(database_url)
     if url.get_backend_name() == "postgresql":
-        options |= {"pool_pre_ping": True, "connect_args": _connect_args(url)}
+        options["connect_args"] = _connect_args(url)
     else:
         options["connect_args"] = {"factory": TurnTakingConnection}
     return options
@@ -176,6 +176,7 @@ def prepare_engine(engine: Engine) -> None:
         event.listen(engine, "begin", _begin_transaction)
     else:
         event.listen(engine, "connect", postgresql_session.set_session_parameters)
+        postgresql_session.ping_after_pause(engine)
         event.listen(engine, "begin", postgresql_session.set_transaction_parameters)
 
 

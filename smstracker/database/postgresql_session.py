@@ -1,8 +1,12 @@
 """Time limits and durability of each PostgreSQL session, behind a connection pooler too."""
 
+import time
 from typing import TYPE_CHECKING
 
-from sqlalchemy.engine import Connection
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 if TYPE_CHECKING:
@@ -22,6 +26,8 @@ DURABILITY = {
 }
 # Key of a pooled connection's `info`: the parameters to set in each transaction.
 SESSION_PARAMETERS = "session_parameters"
+USED_AT = "used_at"  # likewise: when it went back to the pool, in monotonic seconds
+MAX_IDLE_SECONDS = 1.0  # without a ping
 
 
 def set_session_parameters(
@@ -45,6 +51,26 @@ def set_session_parameters(
     else:
         connection.execute(_set_config(parameters, "false"))
     connection.autocommit = False
+
+
+def ping_after_pause(engine: Engine) -> None:
+    """Try a pooled connection before use if it was idle, as the server may have ended it.
+
+    SQLAlchemy's `pool_pre_ping` would cost each transaction a round trip.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def note_use(_connection: object, record: ConnectionPoolEntry) -> None:
+        record.info[USED_AT] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def ping(connection: DBAPIConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+        used_at = record.info.get(USED_AT)
+        if used_at is not None and time.monotonic() - used_at > MAX_IDLE_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError from error
 
 
 def set_transaction_parameters(connection: Connection) -> None:
