@@ -111,11 +111,16 @@ def _use_own_host(app: "WSGIApplication", base_url: str) -> "WSGIApplication":
 
 
 def _add_headers(app: "WSGIApplication", is_https: bool) -> "WSGIApplication":
-    """Add the security headers to each response as it is sent: Flask would check each anew."""
+    """Add the security headers to each response as it is sent: Flask would check each anew.
+
+    The answer to a stored callback has no content that they could protect.
+    """
     added = [*HEADERS.items(), *([("Strict-Transport-Security", HSTS)] if is_https else [])]
 
     def serve(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            if status.startswith("204"):
+                return start_response(status, headers, *error)
             headers += added
             # Static files have one of their own.
             if not any(name.lower() == "cache-control" for name, _ in headers):
