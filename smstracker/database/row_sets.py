@@ -43,7 +43,7 @@ def insert_rows(connection: Connection, table: type[Base], rows: Rows) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(_insert_arrays(table, tuple(rows[0])), _columns(rows))
     else:
-        connection.execute(insert(table), rows)
+        connection.execute(_insert_one(table), rows)
 
 
 def update_rows(connection: Connection, table: type[Base], rows: Rows) -> None:
@@ -57,6 +57,11 @@ def update_rows(connection: Connection, table: type[Base], rows: Rows) -> None:
 
 def _columns(rows: Rows) -> dict[str, list[object]]:
     return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+@cache
+def _insert_one(table: type[Base]) -> Insert:
+    return insert(table)
 
 
 @cache

@@ -1,6 +1,6 @@
 """Callback counts, kept up to date as callbacks are stored, so that no page counts events."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -27,6 +27,10 @@ class CallbackCounts:
     refused: int = 0
     not_stored: int = 0
     last_accepted_at: datetime | None = None
+
+    def columns(self) -> dict[str, object]:
+        """The columns of the tally by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class CallbackTally(Model):
@@ -59,7 +63,7 @@ class CallbackTally(Model):
         cls, connection: Connection, process: str, counts: CallbackCounts, now: datetime
     ) -> None:
         """Add to the row of this bucket and process, in one statement."""
-        row = {"bucket_at": bucket_start(now), "process": process, **asdict(counts)}
+        row = {"bucket_at": bucket_start(now), "process": process, **counts.columns()}
         # The row is there, but for the first time in a bucket; SQLAlchemy caches no upsert.
         added = {f"added_{name}": value for name, value in row.items()}
         if affected_rows(connection.execute(_add_to_row(), added)) == 0:
