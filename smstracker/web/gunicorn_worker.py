@@ -75,6 +75,12 @@ class PeerSocket(socket.socket):
         if hasattr(socket, "TCP_USER_TIMEOUT") and self.family != socket.AF_UNIX:
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
 
+    def settimeout(self, value: float | None, /) -> None:
+        """Do nothing: no call waits, and each of the server's four a request is a system call."""
+
+    def setblocking(self, flag: bool, /) -> None:
+        """Do nothing, likewise."""
+
     def receive(self) -> bytes | None:
         """Return what has arrived: b"" at the end, None if nothing yet."""
         try:
