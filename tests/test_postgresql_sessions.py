@@ -28,6 +28,7 @@ def database_url(postgresql_url: str) -> str:
 
 
 SESSION_PARAMETERS = {
+    "plan_cache_mode": "force_custom_plan",
     "lock_timeout": "2s",
     "statement_timeout": "10s",
     "idle_in_transaction_session_timeout": "15s",

@@ -1,4 +1,4 @@
-"""Time limits and durability of each PostgreSQL session, behind a connection pooler too."""
+"""Parameters of each PostgreSQL session, behind a connection pooler too."""
 
 import time
 from typing import TYPE_CHECKING
@@ -12,13 +12,16 @@ from sqlalchemy.pool import ConnectionPoolEntry
 if TYPE_CHECKING:
     import psycopg
 
-# SQL expressions. The URL wins over the time limits: one locked row must not hold up every
-# callback that waits behind it.
+# SQL expressions, over which the URL wins. One locked row must not hold up every callback that
+# waits behind it.
 TIME_LIMITS = {
     "lock_timeout": "'2s'",
     "statement_timeout": "'10s'",
     "idle_in_transaction_session_timeout": "'15s'",
 }
+# A plan that is kept was made for the size that a table had then: for an empty one, it would read
+# the whole table ever after.
+DEFAULTS = TIME_LIMITS | {"plan_cache_mode": "'force_custom_plan'"}
 # Nothing wins over this: an answered commit is on the disk, with `remote_apply` on the standby too.
 DURABILITY = {
     "synchronous_commit": "CASE current_setting('synchronous_commit')"
@@ -33,7 +36,7 @@ MAX_IDLE_SECONDS = 1.0  # without a ping
 def set_session_parameters(
     connection: "psycopg.Connection[tuple[int, str | None]]", record: ConnectionPoolEntry
 ) -> None:
-    """Set time limits and durability by SQL, outside of a transaction: no rollback undoes it.
+    """Set the parameters by SQL, outside of a transaction: no rollback undoes it.
 
     Parameters set by the URL, a service or PGOPTIONS have the source `client` and stay. A pooler
     lends another session to each transaction, which must keep neither our parameters nor a prepared
@@ -42,9 +45,9 @@ def set_session_parameters(
     connection.autocommit = True
     query = "SELECT pg_backend_pid(), name FROM pg_settings WHERE name = ANY(%s)"
     rows = connection.execute(
-        f"{query} AND source <> 'client' UNION SELECT pg_backend_pid(), NULL", [[*TIME_LIMITS]]
+        f"{query} AND source <> 'client' UNION SELECT pg_backend_pid(), NULL", [[*DEFAULTS]]
     ).fetchall()
-    parameters = DURABILITY | {name: TIME_LIMITS[name] for _, name in rows if name}
+    parameters = DURABILITY | {name: DEFAULTS[name] for _, name in rows if name}
     if connection.info.backend_pid != rows[0][0]:
         connection.prepare_threshold = None
         record.info[SESSION_PARAMETERS] = parameters
@@ -74,7 +77,7 @@ def ping_after_pause(engine: Engine) -> None:
 
 
 def set_transaction_parameters(connection: Connection) -> None:
-    """Set time limits and durability in each transaction behind a pooler."""
+    """Set the parameters in each transaction behind a pooler."""
     parameters = connection.info.get(SESSION_PARAMETERS)
     if parameters:
         connection.exec_driver_sql(_set_config(parameters, "true"))
