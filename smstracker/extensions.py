@@ -1,5 +1,7 @@
 """The unbound Flask extensions, and the settings of the current app."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
@@ -9,11 +11,13 @@ from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
 
 from smstracker.database.engine import Base
+from smstracker.database.request_session import WRITES, RequestSession
 
 if TYPE_CHECKING:
     from config import Config
 
-db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+_session_options = {"expire_on_commit": False, "class_": RequestSession}
+db = SQLAlchemy(model_class=Base, session_options=_session_options)
 login_manager = LoginManager()
 csrf = CSRFProtect()
 
@@ -27,6 +31,22 @@ else:
 def settings() -> "Config":
     """The settings of the current app."""
     return cast("Config", current_app.config["SETTINGS"])
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """A transaction of `db.session` that may write: begun anew, committed at the end.
+
+    Rolled back if an exception leaves it. Keep it short: on SQLite all callbacks wait for it.
+    """
+    db.session.rollback()
+    db.session.info[WRITES] = True
+    try:
+        yield
+        db.session.commit()
+    finally:
+        db.session.info[WRITES] = False
+        db.session.rollback()
 
 
 def receipt_window() -> timedelta:

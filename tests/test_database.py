@@ -136,10 +136,22 @@ def test_read_then_write_loses_no_update(app: Flask) -> None:
 
 
 def test_pages_that_only_read_do_not_wait_for_a_writer(app: Flask, alice: Person) -> None:
+    """Nor would a writer wait for them: a large form that is refused must not delay callbacks."""
     message, form = alice.has_message(), alice.compose()
+    again = f"/messages/{message.public_id}/again"
+    posts: list[tuple[str, dict[str, str], int]] = [
+        ("/messages/check", form, 200),
+        ("/messages", form | {"check": "yes"}, 200),
+        ("/messages", form | {"recipient": "12"}, 422),
+        ("/messages", form | {"csrf_token": "stale"}, 400),
+        ("/messages/filter", form | {"error": "none"}, 303),
+        ("/messages/filter", form | {"number": "12"}, 422),
+        (again, form, 409),
+    ]
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(update(User).values(administrator=True))
-        assert alice.client.post("/messages/check", data=form).status_code == 200
+        for path, fields, status in posts:
+            assert alice.client.post(path, data=fields).status_code == status, path
         for path in ("/messages", f"/messages/{message.public_id}", "/messages.json", "/readyz"):
             assert alice.get(path).status_code == 200
 

@@ -47,7 +47,9 @@ def read_only(app: Flask) -> Iterator[None]:
 
     def refuse(connection: Any, *_: object) -> None:
         connection.cursor().execute(on)
-        if not is_sqlite:
+        if is_sqlite:
+            connection.set_query_only = lambda _: None  # no transaction ends it
+        else:
             connection.commit()
 
     engine.dispose()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from smstracker.extensions import db
+from smstracker.extensions import writing
 from smstracker.models import RecipientSearch
 from tests.clients import Person
 
@@ -20,16 +20,15 @@ def test_same_search_twice_at_once_gets_one_handle(app: Flask, alice: Person) ->
     def again() -> None:
         with app.test_request_context(method="POST"):
             first_is_stored.wait(30)
-            handles.append(RecipientSearch.get_or_create(me, "5310", is_full=False).handle)
-            db.session.commit()
+            with writing():
+                handles.append(RecipientSearch.get_or_create(me, "5310", is_full=False).handle)
 
     other = threading.Thread(target=again)
     other.start()
-    with app.test_request_context(method="POST"):
+    with app.test_request_context(method="POST"), writing():
         handles.append(RecipientSearch.get_or_create(me, "5310", is_full=False).handle)
         first_is_stored.set()
         other.join(0.3)  # it waits for the row, or has got one of its own
-        db.session.commit()
     other.join(30)
     assert len(handles) == 2
     assert len(set(handles)) == 1

@@ -284,6 +284,7 @@ def _forbid_writes(engine, name: str | None, forbid: bool) -> None:  # type: ign
 
 def _query_only(connection, _record):  # type: ignore[no-untyped-def]
     connection.execute("PRAGMA query_only = on")
+    connection.set_query_only = lambda _: None  # no transaction ends it
 
 
 def test_sign_in_is_a_503_page_while_the_database_is_read_only(app: Flask) -> None:

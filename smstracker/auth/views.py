@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+from collections.abc import Callable
 from functools import partial
 
 from flask import Blueprint, current_app, redirect, render_template, request, session, url_for
@@ -14,7 +15,7 @@ from smstracker.auth.forms import CodeForm, ConfirmForm, SignInForm
 from smstracker.auth.sign_in_limits import count_mail, network_key, parse_client
 from smstracker.auth.sign_in_mail import MailRequest, check_mail_server, look_up_address
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.extensions import db
+from smstracker.extensions import writing
 from smstracker.mailer import can_send_mail, current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
 from smstracker.models.sign_in import CODE_ATTEMPTS, find_signed_in_user
@@ -116,7 +117,7 @@ def link(token: str) -> ResponseReturnValue:
 @bp.post("/link/<token>")
 @answers_stale_form(_stale_link)
 def follow_link(token: str) -> ResponseReturnValue:
-    return _start_session(SignInToken.redeem_link(token)) or _dead_link_page()
+    return _start_session(partial(SignInToken.redeem_link, token)) or _dead_link_page()
 
 
 def _dead_link_page() -> tuple[str, int]:
@@ -132,7 +133,8 @@ def enter_code() -> ResponseReturnValue:
     if not form.validate():
         return _code_page(form), 422
     session["tries"] = session.get("tries", 0) + 1
-    response = _start_session(SignInToken.redeem_code(form.code.data or "", session["browser"]))
+    code = form.code.data or ""
+    response = _start_session(partial(SignInToken.redeem_code, code, session["browser"]))
     if response is None:
         form.code.errors = [_wrong_code_error(CODE_ATTEMPTS - session["tries"])]
         return _code_page(form), 422
@@ -143,17 +145,18 @@ def enter_code() -> ResponseReturnValue:
 @answers_stale_form(partial(error_page, 400))
 def sign_out() -> ResponseReturnValue:
     if current_user.is_authenticated:
-        UserSession.end(current_user.get_id())
-        db.session.commit()
+        with writing():
+            UserSession.end(current_user.get_id())
     logout_user()
     session.clear()
     return redirect(url_for(".sign_in"), 303)
 
 
-def _start_session(token: SignInToken | None) -> ResponseReturnValue | None:
-    """Sign the user of a redeemed token in; None, after committing the try, without one."""
-    user = find_signed_in_user(token) if token else None
-    db.session.commit()
+def _start_session(redeem: Callable[[], SignInToken | None]) -> ResponseReturnValue | None:
+    """Redeem a token and sign its user in; None, after committing the try, without one."""
+    with writing():
+        token = redeem()
+        user = find_signed_in_user(token) if token else None
     if user is None or token is None:
         log.info("sign_in_failed")
         return None

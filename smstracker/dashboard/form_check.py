@@ -5,8 +5,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from smstracker.clock import utcnow
-from smstracker.dashboard.forms import describe_recipient, unix_lines
-from smstracker.database.engine import reads_only
+from smstracker.dashboard.forms import MAX_PICTURES, describe_recipient, unix_lines
 from smstracker.extensions import settings
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.models.messages import Content
@@ -22,7 +21,6 @@ bp.before_request(require_sign_in)
 
 # By POST, because a number may not stand in a URL.
 @bp.post("/messages/check")
-@reads_only
 def check() -> ResponseReturnValue:
     recipient, problem = describe_form_recipient()
     return render_template(
@@ -63,8 +61,9 @@ def find_form_warnings() -> SendWarnings:
 
 def find_form_page_hints() -> list[str]:
     """Return a sentence for each line whose address is a page; other faults are refused later."""
+    addresses = split_addresses(unix_lines(request.form.get("media_urls", "")))
     return [
         f"Picture line {line} {hint}"
-        for line, address in split_addresses(unix_lines(request.form.get("media_urls", "")))
+        for line, address in addresses[:MAX_PICTURES]
         if not find_address_problem(address) and (hint := describe_page(address))
     ]

@@ -2,6 +2,7 @@
 
 import uuid
 from dataclasses import replace
+from functools import partial
 
 from flask import Blueprint, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
@@ -10,12 +11,11 @@ from smstracker.carrier import TooManyRequestsError
 from smstracker.clock import utcnow
 from smstracker.dashboard.forms import sender_choices
 from smstracker.dashboard.pages import get_own_message
-from smstracker.extensions import db
 from smstracker.messages.describe import busy_notice, send_limit_notice
 from smstracker.messages.failure_advice import resend_refusal
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
-from smstracker.messages.sending import save_and_submit
-from smstracker.models import Message, SendLimitError
+from smstracker.messages.sending import create_and_submit
+from smstracker.models import AlreadySentError, Message, SendLimitError
 from smstracker.sms.picture_pages import describe_page
 from smstracker.sms.segments import count_segments
 from smstracker.web.guards import require_sign_in
@@ -38,26 +38,39 @@ def confirm(public_id: uuid.UUID) -> ResponseReturnValue:
 
 @bp.post("/messages/<uuid:public_id>/again")
 def send(public_id: uuid.UUID) -> ResponseReturnValue:
-    # Locked: a second click or a receipt may come between the check and the commit.
-    original = get_own_message(public_id, lock=True)
-    resend = original.resend()
-    if resend is not None:
-        db.session.rollback()
+    original = get_own_message(public_id)
+    if (resend := original.resend()) is not None:
         return _show_message(resend)
-    refusal = _refusal(original)
-    if refusal:
+    if refusal := _refusal(original):
         return _render(original, 409, refusal)
     try:
-        message = Message.create_resend(original)
+        message = create_and_submit(partial(_create, public_id))
+    except AlreadySentError as error:
+        return _show_message(error.message)
+    except _RefusedError as error:
+        return _render(get_own_message(public_id), 409, str(error))
     except SendLimitError as error:
-        db.session.rollback()
         return _render(get_own_message(public_id), 429, send_limit_notice(error), may_send=True)
-    try:
-        save_and_submit(message)
     except TooManyRequestsError as error:
         page, code = _render(get_own_message(public_id), 503, busy_notice(error), may_send=True)
         return page, code, {"Retry-After": "10"}
     return _show_message(message)
+
+
+class _RefusedError(Exception):
+    """The message may not be sent again; the text says why."""
+
+
+def _create(public_id: uuid.UUID) -> Message:
+    """Save the resend, with the original locked: a second click or a receipt may come meanwhile.
+
+    Raises AlreadySentError, _RefusedError or SendLimitError.
+    """
+    original = get_own_message(public_id, lock=True)
+    refusal = _refusal(original)
+    if refusal and original.resend() is None:
+        raise _RefusedError(refusal)
+    return Message.create_resend(original)
 
 
 def _refusal(original: Message) -> str | None:

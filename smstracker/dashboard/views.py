@@ -1,6 +1,7 @@
 """The message log, the send form and the page of one message: one's own, always."""
 
 import uuid
+from functools import partial
 from urllib.parse import urlencode
 
 from flask import Blueprint, jsonify, redirect, render_template, request, url_for
@@ -17,7 +18,7 @@ from smstracker.extensions import db
 from smstracker.messages import describe, log_export
 from smstracker.messages.log_filters import FilterError
 from smstracker.messages.pagination import message_to_json, read_page
-from smstracker.messages.sending import save_and_submit
+from smstracker.messages.sending import create_and_submit
 from smstracker.messages.timeline import build_timeline
 from smstracker.messages.url_filters import form_to_arguments, read_filters, read_filters_strictly
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, event_feed
@@ -90,7 +91,6 @@ def filter_messages() -> ResponseReturnValue:
         arguments = form_to_arguments(current_user.id, request.form, utcnow())
     except FilterError as error:
         return pages.render_log_problem(request.form, str(error)), 422
-    db.session.commit()
     query = f"?{urlencode(arguments)}" if arguments else ""
     return redirect(url_for(".messages") + query, 303)
 
@@ -133,7 +133,7 @@ def new_message() -> ResponseReturnValue:
 @guards.shows_typed_fields
 @guards.answers_signed_out(_signed_out_page)
 def send() -> ResponseReturnValue:
-    """Save, commit, submit with no transaction open, redirect to the message."""
+    """Save, submit with no transaction open, redirect to the message."""
     form = MessageForm()
     if "plain" in request.form:
         form.body.data = replace_characters(form.body.data or "")
@@ -143,15 +143,13 @@ def send() -> ResponseReturnValue:
         return pages.render_send_form(form, 200)
     if not form.validate():
         return pages.render_send_form(form, 422)
+    create = partial(Message.create_pending, current_user.id, form.instance, form.content)
     try:
-        message = Message.create_pending(current_user.id, form.instance, form.content)
+        message = create_and_submit(create)
     except AlreadySentError as error:
         return _already_sent(form, error)
     except SendLimitError as error:
-        db.session.rollback()
         return pages.render_send_form(form, 429, describe.send_limit_notice(error))
-    try:
-        save_and_submit(message)
     except TooManyRequestsError as error:
         page, code = pages.render_send_form(form, 503, describe.busy_notice(error))
         return page, code, {"Retry-After": "10"}
@@ -177,7 +175,6 @@ def message(public_id: uuid.UUID) -> ResponseReturnValue:
 
 
 def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnValue:
-    db.session.rollback()
     if error.is_same_content:
         return redirect(url_for(".message", public_id=error.message.public_id), 303)
     form.renew()

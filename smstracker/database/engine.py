@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-from flask import has_request_context, request
 from sqlalchemy import (
     ColumnClause,
     DateTime,
@@ -31,7 +30,6 @@ from smstracker.database.case_folding import fold_text
 from smstracker.database.sqlite_turns import Turns, TurnTakingConnection
 from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.files import make_private
-from smstracker.view_marks import ViewMark
 
 # Raised when the database is gone, locked too long, full or read-only (InternalError on
 # PostgreSQL). Nothing was stored.
@@ -40,7 +38,6 @@ BUSY_TIMEOUT_MS = 5000  # SQLite's wait for a lock
 MAX_CONNECTIONS = 32  # of a process
 # Execution option of a connection: BEGIN without the write lock.
 READS_ONLY = "smstracker_reads_only"
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # SQLite can only alter named constraints in a later migration.
 NAMING = {
@@ -50,9 +47,6 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
-
-# The view writes nothing although its method is POST.
-reads_only = ViewMark("reads_only", True)
 
 
 class Base(DeclarativeBase):
@@ -231,15 +225,13 @@ def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_transaction(connection: Connection) -> None:
-    """Take the write lock at once, except in requests and connections that only read."""
-    is_reading = connection.get_execution_options().get(READS_ONLY, False) or (
-        has_request_context()
-        and (request.method in SAFE_METHODS or reads_only.value_of_current() is not None)
-    )
+    """Take the write lock at once; a connection that only reads cannot write."""
+    is_reading = connection.get_execution_options().get(READS_ONLY, False)
+    driver_connection = cast(TurnTakingConnection, connection.connection.driver_connection)
+    driver_connection.set_query_only(is_reading)
     if is_reading:
         connection.exec_driver_sql("BEGIN")
         return
-    driver_connection = cast(TurnTakingConnection, connection.connection.driver_connection)
     try:
         driver_connection.take_turn()
     except sqlite3.OperationalError as error:

@@ -87,6 +87,13 @@ class TurnTakingConnection(sqlite3.Connection):
 
     turns: Turns | None = None
     _has_turn = False
+    _is_query_only = False
+
+    def set_query_only(self, is_query_only: bool) -> None:
+        """Let SQLite refuse to write, or allow it again; between two transactions."""
+        if is_query_only != self._is_query_only:
+            self.execute(f"PRAGMA query_only={int(is_query_only)}")
+            self._is_query_only = is_query_only
 
     def take_turn(self) -> None:
         """Wait for the turn as long as SQLite would wait for its lock. Raises TurnTimeoutError."""

@@ -1,10 +1,11 @@
 """Submit a saved message to the carrier, once, and store the result."""
 
 import logging
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.carrier import TooManyRequestsError, current_carrier
+from smstracker.carrier import current_carrier
 from smstracker.carrier.carrier_message import CarrierMessage
 from smstracker.carrier.errors import (
     CarrierError,
@@ -13,7 +14,7 @@ from smstracker.carrier.errors import (
     RefusedError,
 )
 from smstracker.database.problems import log_reason
-from smstracker.extensions import db
+from smstracker.extensions import db, writing
 from smstracker.models import Message
 from smstracker.models.event_store import apply_send_result
 from smstracker.models.events import SendResult, StatusUpdate
@@ -29,19 +30,17 @@ _STATUS_AFTER_ERROR: dict[type[CarrierError], str] = {
 }
 
 
-def save_and_submit(message: Message) -> None:
-    """Commit a pending message and submit it.
+def create_and_submit(create: Callable[[], Message]) -> Message:
+    """Save the pending message that `create` makes, and submit it.
 
-    Raises TooManyRequestsError if too many others wait for Twilio; then nothing is saved, so that
-    the same form can be sent again.
+    Raises TooManyRequestsError if too many others wait for Twilio, or what `create` raises; then
+    nothing is saved, so that the same form can be sent again.
     """
-    try:
-        with current_carrier().limit_requests():
-            db.session.commit()
-            submit(message)
-    except TooManyRequestsError:
-        db.session.rollback()
-        raise
+    with current_carrier().limit_requests():
+        with writing():
+            message = create()
+        submit(message)
+    return message
 
 
 def submit(message: Message) -> None:

@@ -8,7 +8,7 @@ from flask import abort
 from werkzeug.datastructures import MultiDict
 
 from smstracker.database.case_folding import fold_text
-from smstracker.extensions import settings
+from smstracker.extensions import settings, writing
 from smstracker.messages.log_filters import ARGUMENTS, FilterError, LogFilters
 from smstracker.messages.search_filters import NO_CODE, SearchFilters
 from smstracker.messages.text_index import MIN_TERM_LENGTH
@@ -97,7 +97,8 @@ def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
         raise FilterError(f"Recipient: {error}") from error
     if full_number is not None:
         digits = full_number.removeprefix("+")
-    return RecipientSearch.get_or_create(owner_id, digits, is_full=full_number is not None)
+    with writing():
+        return RecipientSearch.get_or_create(owner_id, digits, is_full=full_number is not None)
 
 
 def _parse_full_number(number: str, digits: str, region: str) -> str | None:

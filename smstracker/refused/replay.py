@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, exists, func, select
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.extensions import db, settings
+from smstracker.extensions import db, settings, writing
 from smstracker.models import RefusedCallback
 from smstracker.models.callback_store import Callback, lock_messages_of, store_callback
 from smstracker.models.events import StatusUpdate
@@ -152,7 +152,13 @@ def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:
 
     They are not counted as accepted callbacks, which would hide that the connection refused them.
     """
-    connection = db.session.connection()
+    with writing():
+        _apply_locked(db.session.connection(), decisions, result)
+
+
+def _apply_locked(
+    connection: Connection, decisions: list[ReplayDecision], result: ReplayResult
+) -> None:
     row_ids = [decision.row.id for decision in decisions]
     locked_ids = set(connection.scalars(RefusedCallback.lock_unapplied(row_ids)))
     locked = [decision for decision in decisions if decision.row.id in locked_ids]
@@ -166,7 +172,6 @@ def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:
         if decision.diagnosis:
             row = (decision.row.id, *decision.diagnosis, is_proven(decision.diagnosis.sentence))
             connection.execute(RefusedCallback.set_diagnosis(*row))
-    db.session.commit()
 
 
 def _apply(decision: ReplayDecision, update: StatusUpdate) -> bool:

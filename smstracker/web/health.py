@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import time
 from functools import cache
+from typing import cast
 
 from flask import Blueprint, current_app
 from flask.typing import ResponseReturnValue
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, PoolProxiedConnection, inspect, text
 from smstracker.database import problems
 from smstracker.database.engine import BUSY_TIMEOUT_MS, reading_connection
 from smstracker.database.problems import DatabaseProblem
+from smstracker.database.sqlite_turns import TurnTakingConnection
 from smstracker.extensions import db
 from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.files import ROOT
@@ -63,6 +65,7 @@ def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
         return problems.DISK_FULL
     if time.monotonic() - current_app.extensions.get(WRITTEN_AT, -WRITE_INTERVAL) < WRITE_INTERVAL:
         return None
+    cast(TurnTakingConnection, connection.driver_connection).set_query_only(False)
     cursor = connection.cursor()
     try:
         cursor.execute("PRAGMA busy_timeout = 0")
