@@ -61,7 +61,10 @@ class TwilioStub:
     def _answer(self, connection: socket.socket) -> None:
         received = b""
         while b"\r\n\r\n" not in received:
-            received += connection.recv(65536)
+            piece = connection.recv(65536)
+            if not piece:
+                return
+            received += piece
         head, _, body = received.partition(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
         while len(body) < length:

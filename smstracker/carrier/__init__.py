@@ -136,7 +136,9 @@ class Carrier:
     def _create(self, parameters: dict[str, object], callback_requested: bool) -> CarrierMessage:
         # Loaded late, see `_first_client`, and before the request: afterwards it must not fail.
         from smstracker.carrier.client_errors import create_error
+        from smstracker.carrier.http_client import begin_request
 
+        begin_request()
         try:
             resource = self._client.messages.create(**parameters)
         except Exception as error:

@@ -1,10 +1,6 @@
 """The errors of requests to Twilio, made from those of its client."""
 
-from ssl import SSLCertVerificationError
-
 from requests import RequestException
-from requests.exceptions import InvalidHeader, InvalidSchema, InvalidURL, MissingSchema
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from smstracker.carrier.errors import (
     UNREADABLE_ANSWER,
@@ -16,25 +12,18 @@ from smstracker.carrier.errors import (
     OutcomeUnknownError,
     RefusedError,
 )
-from smstracker.carrier.http_client import ErrorAnswer
+from smstracker.carrier.http_client import ErrorAnswer, has_sent
 
 NOT_FOUND = "20404"
-
-# With one of these as a cause, the request cannot have left this machine.
-_CONNECT_ERRORS = (NewConnectionError, ConnectTimeoutError, SSLCertVerificationError)
-# Nor with one of these: the request could not be encoded. (The client follows no redirects, which
-# could lead to such an address after the request.)
-_ENCODE_ERRORS = (UnicodeEncodeError, InvalidHeader, InvalidSchema, InvalidURL, MissingSchema)
 
 
 def create_error(error: Exception) -> CarrierError:
     """The error of a create call."""
     if isinstance(error, ErrorAnswer):
         return _create_answer_error(error.http_status, error.code)
-    if isinstance(error, RequestException | UnicodeEncodeError):
-        return create_transport_error(error)
-    # An unreadable answer may still mean "created".
-    return OutcomeUnknownError({"error": type(error).__name__})
+    payload: dict[str, object] = {"error": type(_first_cause(error)).__name__}
+    # After the request, even an answer that cannot be read may mean "created".
+    return OutcomeUnknownError(payload) if has_sent() else CarrierUnreachableError(payload)
 
 
 def _create_answer_error(http_status: int, code: str | None) -> CarrierError:
@@ -44,27 +33,11 @@ def _create_answer_error(http_status: int, code: str | None) -> CarrierError:
     return OutcomeUnknownError({"http_status": http_status})
 
 
-def create_transport_error(error: RequestException | UnicodeEncodeError) -> CarrierError:
-    """The error of a create call without a response."""
-    causes = _list_causes(error)
-    payload = {"error": type(causes[-1]).__name__}
-    is_encoded = not isinstance(error, _ENCODE_ERRORS)
-    if not is_encoded or any(isinstance(cause, _CONNECT_ERRORS) for cause in causes):
-        return CarrierUnreachableError(payload)
-    return OutcomeUnknownError(payload)
-
-
-def _list_causes(error: BaseException) -> list[BaseException]:
-    """An error and its causes, which requests and urllib3 keep in different places."""
-    causes: list[BaseException] = []
-    pending: list[object] = [error]
-    while pending:
-        candidate = pending.pop(0)
-        if isinstance(candidate, BaseException) and candidate not in causes:
-            causes.append(candidate)
-            pending += [*candidate.args, getattr(candidate, "reason", None)]
-            pending += [candidate.__cause__, candidate.__context__]
-    return causes
+def _first_cause(error: BaseException) -> BaseException:
+    # Causes may form a ring; of contexts, Python makes none.
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def query_error(error: Exception) -> CarrierQueryError:

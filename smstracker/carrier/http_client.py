@@ -1,4 +1,7 @@
-"""HTTP client for Twilio: limits the time of a whole answer, raises answers that are errors."""
+"""HTTP client for Twilio: limits the time of a whole answer, raises answers that are errors.
+
+It also knows whether a request that failed was sent: no list of errors tells that for certain.
+"""
 
 import http.client
 import io
@@ -6,20 +9,23 @@ import json
 import re
 import socket
 import time
+from functools import cache
+from threading import local
 from typing import TYPE_CHECKING, Any, cast
 
 import requests
 from requests.adapters import HTTPAdapter
 from twilio.http.http_client import TwilioHttpClient
-from urllib3 import PoolManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 READ_TIMEOUT = 10.0  # seconds to connect, and between two packets of the answer
 RESPONSE_TIMEOUT = 20.0  # seconds from the request to the end of the answer
+
+_thread = local()
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -52,37 +58,55 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, deadline))
 
 
-class _Connection(HTTPConnection):
+class _RecordingConnection(HTTPConnection):
+    """Has a deadline for each answer, and records whether this thread has sent a request."""
+
     response_class = _Response
 
+    def connect(self) -> None:
+        try:
+            super().connect()
+        finally:
+            _thread.has_sent = False  # what opens a tunnel through a proxy is no request
 
-class _SecureConnection(HTTPSConnection):
-    response_class = _Response
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        _thread.has_sent = True
+        super().send(data)
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+def begin_request() -> None:
+    """Forget what this thread has sent."""
+    _thread.has_sent = False
 
 
-class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+def has_sent() -> bool:
+    """Whether this thread has sent, or has begun to send, a request since `begin_request`."""
+    return bool(_thread.has_sent)
+
+
+@cache
+def _record(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+    """Return a pool class with recording connections, of HTTP, HTTPS or through a SOCKS proxy."""
+    connection = type("_Connection", (_RecordingConnection, pool.ConnectionCls), {})
+    return type("_Pool", (pool,), {"ConnectionCls": connection})
 
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        _use_deadline_pools(self.poolmanager)
+        _use_recording_pools(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> PoolManager:
         manager: PoolManager = super().proxy_manager_for(proxy, **kwargs)
-        _use_deadline_pools(manager)
+        _use_recording_pools(manager)
         return manager
 
 
-def _use_deadline_pools(manager: PoolManager) -> None:
-    # A SOCKS proxy manager has pool classes of its own.
-    if "socks" not in type(manager).__name__.lower():
-        manager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+def _use_recording_pools(manager: PoolManager) -> None:
+    pools = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _record(pool) for scheme, pool in pools.items()}
 
 
 class ErrorAnswer(Exception):  # noqa: N818 - Twilio did answer
