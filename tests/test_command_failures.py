@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, text
 
 from smstracker.database import engine
 from smstracker.doctor import checks
+from smstracker.extensions import db
 from tests.clients import Person
 from tests.databases import migrate
 from tests.serving import free_port
@@ -134,6 +135,34 @@ def test_missing_file_is_said_and_not_made_by_every_command_but_the_upgrade(
     assert run(app, "db upgrade").exit_code == 0
 
 
+def test_missing_file_beside_its_log_is_said_and_not_made(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    path, log = tmp_path / "lost.sqlite", tmp_path / "lost.sqlite-wal"
+    log.write_bytes(b"messages")
+    app = make_app(DATABASE_URL=f"sqlite:///{path}")
+    check(app, "file is missing, but its -wal file exists")
+    assert "put the database file back" in run(app, "db upgrade").stderr
+    assert "flask db upgrade" in app.test_client().get("/readyz").text
+    assert not path.exists()
+    assert log.read_bytes() == b"messages"
+
+
+def test_lost_file_is_no_new_installation_to_a_process_that_has_used_it(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    path = tmp_path / "used.sqlite"
+    migrate(f"sqlite:///{path}")
+    app = make_app(DATABASE_URL=f"sqlite:///{path}")
+    assert app.test_client().get("/readyz").status_code == 200
+    with app.app_context():
+        db.engine.dispose()
+    path.unlink()
+    answer = app.test_client().get("/readyz").text
+    assert "deleted or replaced" in answer
+    assert "flask db upgrade" not in answer
+
+
 def test_empty_file_is_said_by_every_command_but_the_upgrade(
     make_app: MakeApp, tmp_path: Path
 ) -> None:
@@ -156,7 +185,8 @@ def test_file_that_is_gone_or_another_one_is_not_ready_and_stores_nothing(
     assert client.get("/readyz").status_code == 200
     path.rename(tmp_path / "elsewhere.sqlite")
     if is_replaced:
-        migrate(f"sqlite:///{path}")
+        migrate(f"sqlite:///{tmp_path / 'another.sqlite'}")
+        (tmp_path / "another.sqlite").rename(path)
     assert "deleted or replaced" in client.get("/readyz").text
     assert call_back(client, fields(sid(1), "sent")).status_code == 503
     assert "deleted or replaced" in client.get("/readyz").text

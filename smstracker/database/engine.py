@@ -161,12 +161,12 @@ def _connect_args(url: URL) -> dict[str, object]:
 def prepare_engine(engine: Engine) -> None:
     """Set up pragmas or session parameters: durable, no lost updates, limited in time."""
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "do_connect", _protect_files)
         event.listen(engine, "connect", _set_pragmas)
         path = sqlite_path(engine.url)
         if path is not None:
             _watch_file(engine, sqlite_file.OpenSQLiteFile(path))
             _take_turns(engine, Turns(path))
+        event.listen(engine, "do_connect", _protect_files)
         event.listen(engine, "begin", _begin_transaction)
     else:
         event.listen(engine, "connect", postgresql_session.set_session_parameters)
@@ -183,6 +183,7 @@ def _watch_file(engine: Engine, file: sqlite_file.OpenSQLiteFile) -> None:
         except sqlite_file.ReplacedFileError as error:
             raise OperationalError("BEGIN", None, error) from error
 
+    event.listen(engine, "do_connect", lambda *_arguments: file.check_again())
     event.listen(engine, "connect", lambda _connection, _record: file.check())
     event.listen(engine, "begin", check)
 

@@ -13,7 +13,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.database.sqlite_file import EmptyFileError, MissingFileError, ReplacedFileError
+from smstracker.database.sqlite_file import (
+    EmptyFileError,
+    MissingBesideLogError,
+    MissingFileError,
+    ReplacedFileError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,11 @@ _CHECK_URL_OR_MIGRATE = (
     "for a new installation run flask db upgrade"
 )
 NO_FILE = DatabaseProblem("the database file does not exist (yet)", _CHECK_URL_OR_MIGRATE)
+NO_FILE_BESIDE_LOG = DatabaseProblem(
+    "the database file is missing, but its -wal file exists",
+    "stop smstracker and put the database file back; to give up its messages, delete the -wal "
+    "file and run flask db upgrade",
+)
 EMPTY_FILE = DatabaseProblem("the database file is empty", _CHECK_URL_OR_MIGRATE)
 REPLACED_FILE = DatabaseProblem(
     "the database file was deleted or replaced while smstracker was running",
@@ -155,10 +165,18 @@ WRITE_PROBLEMS = (
     READ_ONLY_SERVER,
 )
 # Trying again does not help, and visitors may know the cause.
-LASTING_PROBLEMS = (NOT_MIGRATED, NO_FILE, EMPTY_FILE, REPLACED_FILE, DAMAGED)
+LASTING_PROBLEMS = (
+    NOT_MIGRATED,
+    NO_FILE,
+    NO_FILE_BESIDE_LOG,
+    EMPTY_FILE,
+    REPLACED_FILE,
+    DAMAGED,
+)
 
 FILE_PROBLEMS: dict[type[sqlite3.Error], DatabaseProblem] = {
     MissingFileError: NO_FILE,
+    MissingBesideLogError: NO_FILE_BESIDE_LOG,
     EmptyFileError: EMPTY_FILE,
     ReplacedFileError: REPLACED_FILE,
 }

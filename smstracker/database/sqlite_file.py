@@ -18,6 +18,10 @@ class MissingFileError(FileError):
     """The file does not exist, and no migration is running."""
 
 
+class MissingBesideLogError(FileError):
+    """The file does not exist, but its write-ahead log does: it was moved or deleted."""
+
+
 class EmptyFileError(FileError):
     """The file has no tables, and no migration is running."""
 
@@ -37,8 +41,12 @@ def allow_new_file() -> Iterator[None]:
 
 
 def check_exists(path: Path) -> None:
-    """Raise MissingFileError if the folder exists without it; SQLite reports a missing folder."""
-    if not _may_create.get() and path.parent.is_dir() and not path.exists():
+    """Raise FileError if the folder exists without the file; SQLite reports a missing folder."""
+    if not path.parent.is_dir() or path.exists():
+        return
+    if Path(f"{path}-wal").exists():
+        raise MissingBesideLogError
+    if not _may_create.get():
         raise MissingFileError
 
 
@@ -55,6 +63,11 @@ class OpenSQLiteFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._first_status: os.stat_result | None = None
+
+    def check_again(self) -> None:
+        """Raise ReplacedFileError if the file was opened before and is another now, or none."""
+        if self._first_status:
+            self.check()
 
     def check(self) -> None:
         """Raise ReplacedFileError if the file was deleted or replaced."""
