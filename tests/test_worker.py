@@ -278,8 +278,18 @@ def test_reconcile_says_what_kept_it_from_asking(app: Flask, alice: Person) -> N
     alice.has_message(twilio_sid=sid(1), status="sent")
     code, printed = reconcile(app, "--all")
     assert code == 1
-    assert "1 could not be looked up" in printed
-    assert "Twilio could not be reached" in printed
+    assert "1 message: 1 could not be looked up." in printed
+    assert "Error: 1 of 1 messages could not be looked up. Twilio could not be reached." in printed
+
+
+def test_reconcile_says_that_the_simulated_carrier_is_not_started(
+    app: Flask, alice: Person
+) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent", simulated=True)
+    app.config["SETTINGS"] = replace(app.config["SETTINGS"], demo=True)
+    code, printed = reconcile(app, "--all")
+    assert code == 1
+    assert "The simulated carrier does not answer: start the demo with make run." in printed
 
 
 def test_reconcile_waits_for_a_busy_twilio(

@@ -3,6 +3,7 @@
 from requests import RequestException
 
 from smstracker.carrier.errors import (
+    UNREACHED,
     UNREADABLE_ANSWER,
     CarrierBusyError,
     CarrierError,
@@ -43,7 +44,7 @@ def _first_cause(error: BaseException) -> BaseException:
 def query_error(error: Exception) -> CarrierQueryError:
     """The error of a failed query."""
     if isinstance(error, RequestException):
-        return CarrierQueryError("Twilio could not be reached.")
+        return CarrierQueryError(UNREACHED)
     if isinstance(error, ErrorAnswer):
         return _query_answer_error(error.http_status, error.code)
     return CarrierQueryError(UNREADABLE_ANSWER)

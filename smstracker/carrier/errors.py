@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+UNREACHED = "Twilio could not be reached."
+SIMULATOR_UNREACHED = "The simulated carrier does not answer: start the demo with make run."
 UNREADABLE_ANSWER = "Twilio's answer could not be read."
 
 

@@ -9,11 +9,16 @@ from threading import Event
 import click
 from sqlalchemy import select
 
-from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError
+from smstracker.carrier.errors import (
+    SIMULATOR_UNREACHED,
+    UNREACHED,
+    CarrierBusyError,
+    CarrierQueryError,
+)
 from smstracker.clock import format_duration, utcnow
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY, reading_connection
-from smstracker.extensions import db
+from smstracker.extensions import db, settings
 from smstracker.messages.describe import headline
 from smstracker.messages.pagination import message_to_json
 from smstracker.messages.timeline import build_timeline
@@ -28,6 +33,7 @@ from smstracker.worker.lookup_throttle import LookupThrottle
 messages = DatabaseErrorGroup("messages", help="Messages and their statuses.")
 
 MAX_BUSY_RETRIES = 5
+NOT_LOOKED_UP = "could not be looked up"
 
 
 @messages.command("show")
@@ -99,8 +105,7 @@ def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
     if not open_messages:
         click.echo(_explain_no_lookup(id_or_sid))
         return
-    if failure := _look_up_all(open_messages):
-        raise click.ClickException(f"Not all messages could be looked up: {failure}")
+    _look_up_all(open_messages)
 
 
 def _select_messages(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMessage]:
@@ -124,8 +129,8 @@ def _explain_no_lookup(id_or_sid: str | None) -> str:
     return "It went to Twilio, which this demo cannot ask: set the credentials first."
 
 
-def _look_up_all(open_messages: Sequence[OpenMessage]) -> str | None:
-    """Look up each message with a progress bar; return the last reason for a failed look-up."""
+def _look_up_all(open_messages: Sequence[OpenMessage]) -> None:
+    """Look up each message with a progress bar. Raises ClickException for failed look-ups."""
     outcomes: Counter[str] = Counter()
     failure = None
     throttle = LookupThrottle()
@@ -137,12 +142,16 @@ def _look_up_all(open_messages: Sequence[OpenMessage]) -> str | None:
                 else:
                     outcomes["settled meanwhile"] += 1
             except CarrierQueryError as error:
-                outcomes["could not be looked up"] += 1
+                outcomes[NOT_LOOKED_UP] += 1
                 failure = error.reason
     total = sum(outcomes.values())
     parts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
     click.echo(f"{total} message{'' if total == 1 else 's'}: {parts}.")
-    return failure
+    if failure:
+        if settings().demo and failure == UNREACHED:
+            failure = SIMULATOR_UNREACHED
+        missed = f"{outcomes[NOT_LOOKED_UP]} of {total} messages {NOT_LOOKED_UP}"
+        raise click.ClickException(f"{missed}. {failure}")
 
 
 def _lease(message: OpenMessage) -> bool:

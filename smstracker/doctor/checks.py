@@ -12,7 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import current_carrier
 from smstracker.carrier.account_checks import Account, SenderAbility
-from smstracker.carrier.errors import CarrierQueryError, NotFoundAtCarrierError
+from smstracker.carrier.errors import (
+    SIMULATOR_UNREACHED,
+    CarrierQueryError,
+    NotFoundAtCarrierError,
+)
 from smstracker.clock import format_age, format_duration, utcnow
 from smstracker.database.problems import DatabaseProblem
 from smstracker.doctor.callback_probe import find_obstacle
@@ -62,10 +66,9 @@ def _check_twilio() -> Iterator[CheckResult]:
     try:
         account = current_carrier().fetch_account()
     except CarrierQueryError as error:
-        reason, _, advice = strip_period(error.reason).partition(": ")
-        if settings().demo:
-            advice = "start the demo with make run: the simulated carrier is part of it"
-        elif isinstance(error, NotFoundAtCarrierError):
+        sentence = SIMULATOR_UNREACHED if settings().demo else error.reason
+        reason, _, advice = strip_period(sentence).partition(": ")
+        if isinstance(error, NotFoundAtCarrierError):
             advice = "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
         fix = advice or "check the network of this machine and TWILIO_API_BASE_URL"
         yield problem("credentials", reason, fix)
