@@ -33,7 +33,10 @@ class Commands(CommandWithPlainErrors, FlaskGroup):
 
 def _load_migrations() -> None:
     """Let the app have the command `db`, see `create_app`; other commands start sooner without."""
-    importlib.import_module("flask_migrate")
+    commands = importlib.import_module("flask_migrate.cli").db.commands
+    # Their own sentences do not fit into the list of `flask db --help`.
+    commands["migrate"].short_help = "Write a migration from changes to the models."
+    commands["stamp"].short_help = "Mark the database as of a revision, without migrating."
 
 
 def print_version(context: click.Context, _option: click.Parameter, is_requested: bool) -> None:

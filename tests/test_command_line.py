@@ -39,9 +39,21 @@ def test_version_is_that_of_the_project() -> None:
 
 
 def test_help_describes_every_command() -> None:
-    lines = run("--help").stdout.splitlines()
-    described = {words[0] for line in lines if len(words := line.split()) > 1}
+    described = {words[0] for line in listed_commands() if len(words := line.split()) > 1}
     assert described >= {*MODULES, "db", "run"}
+
+
+def listed_commands(*group: str) -> list[str]:
+    """The lines of the list of commands in the help of a group; none for a command."""
+    return run(*group, "--help", COLUMNS="80").stdout.partition("Commands:\n")[2].splitlines()
+
+
+def test_no_list_of_commands_is_cut() -> None:
+    lines = listed_commands()
+    for name in [line.split()[0] for line in lines]:
+        lines += listed_commands(name)
+    assert len(lines) > 30
+    assert not [line for line in lines if "..." in line]
 
 
 LOADED_LATE = (

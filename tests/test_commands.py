@@ -35,6 +35,8 @@ def test_adding_twice_changes_nothing_but_may_make_an_administrator(app: Flask) 
     run(app, "users", "add", ALICE)
     run(app, "users", "add", ALICE, "--admin")
     assert run(app, "users", "add", ALICE).output == f"{ALICE} may sign in as an administrator.\n"
+    demoted = run(app, "users", "add", ALICE, "--no-admin").output
+    assert demoted == f"{ALICE} may sign in, without the administrator role.\n"
     assert len(run(app, "users", "list").output.splitlines()) == 1
 
 

@@ -23,9 +23,11 @@ ROW_ID = click.IntRange(1, 2**63 - 1)
 
 
 @callbacks.command("list")
-@click.option("--all", "show_all", is_flag=True, help=f"Not only the newest {LIST_LIMIT}.")
+@click.option(
+    "--all", "show_all", is_flag=True, help=f"List all, not only the newest {LIST_LIMIT}."
+)
 def list_(show_all: bool) -> None:
-    """List them, newest first: when, why refused, and the fix."""
+    """List refused callbacks, newest first: when, why, and the fix."""
     query = RefusedCallback.select_newest().with_only_columns(RefusedCallback.id)
     ids = db.session.scalars(query if show_all else query.limit(LIST_LIMIT)).all()
     for row in _read_explained(ids):
@@ -40,7 +42,7 @@ def list_(show_all: bool) -> None:
 @callbacks.command("show")
 @click.argument("id_", metavar="ID", type=ROW_ID)
 def show(id_: int) -> None:
-    """Print everything kept about one. Its body may hold phone numbers."""
+    """Print all that was stored of a refused callback. The body may hold phone numbers."""
     _require_rows([id_])
     [row] = _read_explained([id_])
     for name, value in _describe(row):
@@ -54,9 +56,9 @@ def show(id_: int) -> None:
 
 @callbacks.command("replay")
 @click.argument("ids", metavar="[ID…]", nargs=-1, type=ROW_ID)
-@click.option("--all", "replay_all", is_flag=True, help="All that were not applied yet.")
+@click.option("--all", "replay_all", is_flag=True, help="Replay every callback not applied yet.")
 def replay_(ids: Sequence[int], replay_all: bool) -> None:
-    """Apply those that verify with today's settings, in the order of arrival."""
+    """Apply refused callbacks that verify now. The first to arrive is applied first."""
     if bool(ids) == replay_all:
         raise click.UsageError("Give IDs from flask callbacks list, or --all.")
     _require_rows(ids)

@@ -18,12 +18,12 @@ from smstracker.doctor.checks import run_checks
     type=click.Choice([CheckOutcome.PROBLEM.value, CheckOutcome.WARNING.value]),
     default=CheckOutcome.PROBLEM.value,
     show_default=True,
-    help="The mildest result that ends it with 1.",
+    help="End with 1 at this result or a worse one.",
 )
 @click.pass_context
 @with_appcontext
 def doctor(context: click.Context, as_json: bool, fail_on: str) -> None:
-    """Check settings, Twilio, callbacks, mail and worker. Ends with 1 if a check fails.
+    """Check settings, Twilio, callbacks, mail and worker. Ends with 1 on a problem.
 
     It sends no SMS and no mail.
     """

@@ -40,14 +40,14 @@ NOT_LOOKED_UP = "could not be looked up"
 @click.argument("id_or_sid", metavar="ID-or-SID")
 @click.option("--json", "as_json_", is_flag=True, help="Print JSON.")
 def show(id_or_sid: str, as_json_: bool) -> None:
-    """Print the status of a message and its events, by our id or Twilio's SID."""
+    """Print a message with its events. ID is that of its page's address, SID Twilio's."""
     message = find_message(id_or_sid)
     events = list(db.session.scalars(StatusEvent.select_for_message(message.id)))
     click.echo(_format_json(message, events) if as_json_ else _format_text(message, events))
 
 
 def find_message(id_or_sid: str) -> Message:
-    """Find a message by our id or Twilio's SID, without a write lock. Raises ClickException."""
+    """Find a message by its id or Twilio's SID, without a write lock. Raises ClickException."""
     db.session.connection(execution_options={READS_ONLY: True})
     identifier = id_or_sid.strip()
     try:
@@ -93,12 +93,14 @@ def _format_text(message: Message, events: list[StatusEvent]) -> str:
 
 
 @messages.command("reconcile")
-@click.argument("id_or_sid", metavar="[ID]", required=False)
-@click.option("--all", "wants_all", is_flag=True, help="Every message at Twilio that is not final.")
+@click.argument("id_or_sid", metavar="[ID-or-SID]", required=False)
+@click.option(
+    "--all", "wants_all", is_flag=True, help="Look up every message at Twilio that is not final."
+)
 def reconcile(id_or_sid: str | None, wants_all: bool) -> None:
-    """Look up messages at Twilio now: those due, one (our id or the SID), or all."""
+    """Look up messages at Twilio now. Without an argument, those that are due."""
     if id_or_sid and wants_all:
-        raise click.UsageError("Give an ID or --all, not both.")
+        raise click.UsageError("Give an ID, a SID or --all, not several.")
     if problem := database_problem():
         raise click.ClickException(problem.sentence)
     open_messages = _select_messages(id_or_sid, wants_all)

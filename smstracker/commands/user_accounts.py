@@ -40,7 +40,9 @@ def _user_to_deactivate(email: str) -> User:
 @users.command("add")
 @click.argument("email")
 @click.option(
-    "--admin/--no-admin", default=None, help="May see the connection to Twilio, or no longer."
+    "--admin/--no-admin",
+    default=None,
+    help="Give or take the administrator role: the page Connection, and everybody's Insights.",
 )
 def add(email: str, admin: bool | None) -> None:
     """Let EMAIL sign in; a deactivated user is let in again."""
@@ -55,12 +57,15 @@ def add(email: str, admin: bool | None) -> None:
         db.session.add(user)
     user.add(admin)
     db.session.commit()
-    click.echo(f"{user.email} may sign in{' as an administrator' if user.administrator else ''}.")
+    role = " as an administrator" if user.administrator else ""
+    if admin is False:
+        role = ", without the administrator role"
+    click.echo(f"{user.email} may sign in{role}.")
 
 
 @users.command("list")
 def list_() -> None:
-    """List users: role, whether and why they may sign in, last sign-in."""
+    """List users with what lets them in. Each line also has the role and the last sign-in."""
     db.session.connection(execution_options={READS_ONLY: True})
     for user in db.session.scalars(db.select(User).order_by(User.email)):
         role = "administrator" if user.administrator else "user"
@@ -109,7 +114,7 @@ def sign_out(email: str) -> None:
 @users.command("sign-in-link")
 @click.argument("email")
 def sign_in_link(email: str) -> None:
-    """Print a link that signs EMAIL in once: the way in when mail is down."""
+    """Print a link that signs EMAIL in once. It is the way in when mail is down."""
     if not may_sign_in(email):
         raise click.ClickException("This address may not sign in. Run flask users add first.")
     new_token = SignInToken.issue(email)

@@ -19,7 +19,7 @@ MAX_WAIT_SECONDS = 10
 @click.option("--wait", is_flag=True, help="Wait without end for a database.")
 @with_appcontext
 def worker(wait: bool) -> None:
-    """Ask Twilio about messages that have fallen silent, until SIGTERM. Several may run at once."""
+    """Look up silent messages at Twilio until SIGTERM. Several workers may run at once."""
     _wait_for_database(wait)
     logs.configure()
     run_worker()
@@ -39,6 +39,6 @@ def _wait_for_database(without_end: bool) -> None:
 @click.command("purge", cls=CommandWithPlainErrors)
 @with_appcontext
 def purge() -> None:
-    """Delete expired data: refused callbacks, counts, sign-in tokens. Never a message."""
+    """Delete expired data, never a message or its events."""
     for name, count in purge_now().items():
         click.echo(f"{count:>6}  {name}")
