@@ -55,7 +55,9 @@ def fill_database(app: Flask, now: datetime, divisor: int = 1) -> None:
 def break_connection(app: Flask, now: datetime) -> None:
     """Everything wrong with the connection at once, in the longest words possible."""
     long = {"target": "/webhooks/" + "x" * 2000, "sent_host": "h" * 250, "count": 99_999}
-    diagnosis = "Valid for http://sms.clinic.example: PUBLIC_BASE_URL says https."
+    diagnosis = (
+        "Valid for http://sms.clinic.example, but PUBLIC_BASE_URL is https://sms.clinic.example."
+    )
     with app.app_context(), Session(db.engine) as session:
         beat = {"started_at": now - timedelta(days=3), "beat_at": now - timedelta(seconds=2)}
         problem = "Twilio does not accept the credentials, so nothing can be asked."

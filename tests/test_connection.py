@@ -107,8 +107,8 @@ def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admi
     page = words(page)
     assert "Twilio cannot be asked: Twilio could not be reached." in page
     assert "Outcomes by callback 1 1 1" in page
-    assert "share found by asking 50 % 50 % 50 %" in page
-    assert "1 message of unknown outcome" in page
+    assert "share by look-up 50 % 50 % 50 %" in page
+    assert "1 message with an unknown outcome" in page
     assert "0001111" not in page.replace(" ", "").replace("-", "")
 
 

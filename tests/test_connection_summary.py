@@ -12,9 +12,9 @@ from smstracker.connection.token_rotation import Rotation
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 
 GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
-    (WELL, {}, "All 124 outcomes of the last 24 hours were called back"),
-    (WELL, {"day": window(1)}, "The one outcome of the last 24 hours was called back"),
-    (WELL, {"day": window(1234)}, "All 1,234 outcomes of the last 24 hours were called back"),
+    (WELL, {}, "All 124 outcomes of the last 24 hours arrived by callback"),
+    (WELL, {"day": window(1)}, "The one outcome of the last 24 hours arrived by callback"),
+    (WELL, {"day": window(1234)}, "All 1,234 outcomes of the last 24 hours arrived by callback"),
     (
         WELL,
         {"day": window(), "sent_in_day": 0},
@@ -40,19 +40,19 @@ GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         WELL,
         {"day": window(999, 1)},
-        "For 1 of 1,000 messages finished in the last 24 hours no valid callback told the outcome: "
-        "1 did not come in time. Twilio was asked instead",
+        "1 of the 1,000 outcomes of the last 24 hours did not arrive by callback "
+        "(1 not in time) and was looked up",
     ),
     (
         WELL,
         {"day": window(997, 3)},
-        "For 3 of 1,000 messages finished in the last 24 hours no valid callback told the outcome: "
-        "3 did not come in time. Twilio was asked instead",
+        "3 of the 1,000 outcomes of the last 24 hours did not arrive by callback "
+        "(3 not in time) and were looked up",
     ),
     (
         WELL,
         {"causes": (cause(500, is_plausible=False),)},
-        "All 124 outcomes of the last 24 hours were called back",
+        "All 124 outcomes of the last 24 hours arrived by callback",
     ),
     # Who knows the account can forge; that is no news unless callbacks are missing.
     (
@@ -61,22 +61,22 @@ GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
             "hour": window(),
             "causes": (cause(9, diagnosis="No token of yours.", setting="T"),),
         },
-        "All 124 outcomes of the last 24 hours were called back",
+        "All 124 outcomes of the last 24 hours arrived by callback",
     ),
     (
         WELL,
         {"causes": (cause(20, diagnosis="None of your tokens signed it.", setting="T"),)},
-        "All 124 outcomes of the last 24 hours were called back",
+        "All 124 outcomes of the last 24 hours arrived by callback",
     ),
     (
         WELL,
         {"causes": (cause(0, day=9),)},
-        "All 124 outcomes of the last 24 hours were called back",
+        "All 124 outcomes of the last 24 hours arrived by callback",
     ),
     (
         WELL,
         {"workers": (worker(), worker(age=DAY, problem="Twilio could not be reached."))},
-        "All 124 outcomes of the last 24 hours were called back",
+        "All 124 outcomes of the last 24 hours arrived by callback",
     ),
 ]
 BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
@@ -107,14 +107,14 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
         WELL,
         SILENT | {"looked_up_since_last_callback": 6},
         "Twilio has not reached this app for 42 minutes; "
-        "Twilio was asked about 6 messages instead. "
+        "6 messages were looked up instead. "
         "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
         WELL,
         SILENT | {"looked_up_since_last_callback": 1, "waiting_since_last_callback": 1},
         "Twilio has not reached this app for 42 minutes; 1 message waits for a callback; "
-        "Twilio was asked about 1 message instead. "
+        "1 message was looked up instead. "
         "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
@@ -140,19 +140,19 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         NEW,
         {"looked_up_since_last_callback": 2, "workers": (worker(),)},
-        "No callback has ever arrived; Twilio was asked about 2 messages instead. "
+        "No callback has ever arrived; 2 messages were looked up instead. "
         "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
         NEW,
         {"looked_up_since_last_callback": 2, "workers": (worker(),), "causes": (cause(0, day=2),)},
-        "No callback has ever been accepted; Twilio was asked about 2 messages instead. "
+        "No callback has ever been accepted; 2 messages were looked up instead. "
         "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
         WELL,
         SILENT | {"looked_up_since_last_callback": 2, "causes": (cause(0, day=2),)},
-        "No callback has been accepted for 42 minutes; Twilio was asked about 2 messages instead. "
+        "No callback has been accepted for 42 minutes; 2 messages were looked up instead. "
         "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),
     (
@@ -174,8 +174,8 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         WELL,
         {"day": window(121, 3)},
-        "For 3 of 124 messages finished in the last 24 hours no valid callback told the outcome: "
-        "3 did not come in time. Twilio was asked instead",
+        "3 of the 124 outcomes of the last 24 hours did not arrive by callback "
+        "(3 not in time) and were looked up",
     ),
     (
         WELL,
@@ -234,5 +234,5 @@ def test_sentence_names_the_worst_first() -> None:
         assert sentence.is_bad
         heard.append(sentence.brief.split()[0])
         everything[name] = mended
-    assert heard == ["14", "Twilio", "Twilio", "The", "The", "For"]
+    assert heard == ["14", "Twilio", "Twilio", "The", "The", "9"]
     assert not summarize(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]

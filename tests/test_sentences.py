@@ -86,7 +86,7 @@ REPORTS: list[tuple[str, Change, Change]] = [
         UNHEARD,
     ),
     (
-        "Twilio was asked about 1 message instead",
+        "1 message was looked up instead",
         SILENT | {"looked_up_since_last_callback": 1},
         SILENT,
     ),
@@ -138,31 +138,36 @@ REPORTS: list[tuple[str, Change, Change]] = [
         rotating(Rotation.SETTLING),
     ),
     (
-        "For 1 of 125 messages finished in the last 24 hours no valid callback told the outcome: "
-        "1 did not come in time. Twilio was asked instead",
+        "1 of the 125 outcomes of the last 24 hours did not arrive by callback "
+        "(1 not in time) and was looked up",
         day(by_lookup=1),
         day(by_lookup=0),
     ),
     (
-        "told the outcome: 1 was refused, 2 did not come in time. Twilio",
+        "by callback (1 refused, 2 not in time) and",
         day(by_lookup=3, final_refused=1),
         day(by_lookup=3),
     ),
     (
-        "told the outcome: 2 were refused. Twilio",
+        "by callback (2 refused) and were looked up",
         day(by_lookup=2, final_refused=2),
         day(by_lookup=3, final_refused=2),
     ),
     (
-        "2 did not come in time or could not be stored",
+        "(2 not in time or not stored)",
         day(by_lookup=2, not_stored=1),
         day(by_lookup=2),
     ),
-    ("All 124 outcomes of the last 24 hours were called back", {}, day(by_lookup=1)),
+    ("All 124 outcomes of the last 24 hours arrived by callback", {}, day(by_lookup=1)),
     (
-        "The one outcome of the last 24 hours was called back",
+        "The one outcome of the last 24 hours arrived by callback",
         {"day": window(1)},
         {"day": window(0, 1)},
+    ),
+    (
+        "The one outcome of the last 24 hours did not arrive by callback (1 not in time) and was",
+        {"day": window(0, 1)},
+        {"day": window(1, 1)},
     ),
     (
         "No message became final in the last 24 hours, so there is nothing to judge yet",
@@ -231,21 +236,21 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ),
     ("worker: runs, but cannot ask: Twilio could not be reached", CANNOT, {}),
     (
-        "worker: none has run. start flask worker, and keep it running",
+        "worker: none runs. start flask worker, and keep it running",
         {"workers": ()},
         {"workers": (worker(),)},
     ),
     ("last callback: none yet", {"new": True}, {}),
     ("none in the last 7 days", {"last_callback_at": None} | OLD, {"new": True}),
     (
-        "callbacks in 1 day: 248 accepted, 0 of them repeated, 0 refused; "
-        "124 outcomes by callback, 0 by asking (0 %)",
+        "callbacks in 24 hours: 248 accepted, 0 of them repeated, 0 refused; "
+        "124 outcomes by callback, 0 by look-up (0 %)",
         {},
         {"day": window(1)},
     ),
     ("0 refused, 2 could not be stored; 124 outcomes", day(not_stored=2), {}),
     (
-        "time to outcome: half within 2.0 s, 95 % within 2.0 s (9 messages: few, so a hint only)",
+        "time to outcome: half within 2.0 s, 95 % within 2.0 s (9 messages: few, so only a hint)",
         {"to_final": Delay(HALF, HALF, 9)},
         {"to_final": Delay(HALF, HALF, 90)},
     ),

@@ -123,7 +123,8 @@ def _silent(report: ConnectionReport) -> HealthSummary | None:
     elif waiting:
         clauses.append(f"{count_messages(waiting)} {_waits(waiting)} for a callback")
     if looked_up:
-        clauses.append(f"Twilio was asked about {count_messages(looked_up)} instead")
+        verb = was_or_were(looked_up)
+        clauses.append(f"{count_messages(looked_up)} {verb} looked up instead")
     brief = "; ".join(clauses) + _lookup_failure(report)
     return _bad(SummaryKind.SILENT, brief, _silence_advice(report))
 
@@ -185,9 +186,12 @@ def _missed(report: ConnectionReport) -> HealthSummary | None:
     day = report.day
     if not day.by_lookup:
         return None
+    subject = "The one outcome"
+    if day.outcomes > 1:
+        subject = f"{day.by_lookup:,} of the {day.outcomes:,} outcomes"
     text = (
-        f"For {day.by_lookup:,} of {count_messages(day.outcomes)} finished in the last 24 hours "
-        f"no valid callback told the outcome: {_describe_missed(day)}. Twilio was asked instead"
+        f"{subject} of the last 24 hours did not arrive by callback ({_describe_missed(day)}) "
+        f"and {was_or_were(day.by_lookup)} looked up"
     )
     is_bad = day.by_lookup >= MISSED_COUNT and (day.lookup_share or 0) >= MISSED_SHARE
     return HealthSummary(SummaryKind.MISSED, text, is_bad, text)
@@ -195,10 +199,10 @@ def _missed(report: ConnectionReport) -> HealthSummary | None:
 
 def _describe_missed(day: Window) -> str:
     refused, absent = day.final_refused, day.by_lookup - day.final_refused
-    reasons = [f"{refused:,} {was_or_were(refused)} refused"] if refused else []
+    reasons = [f"{refused:,} refused"] if refused else []
     if absent:
-        stored = " or could not be stored" if day.not_stored else ""
-        reasons.append(f"{absent:,} did not come in time{stored}")
+        stored = " or not stored" if day.not_stored else ""
+        reasons.append(f"{absent:,} not in time{stored}")
     return ", ".join(reasons)
 
 
@@ -212,9 +216,9 @@ def _promoted(report: ConnectionReport) -> HealthSummary | None:
 def _well(report: ConnectionReport) -> HealthSummary:
     outcomes = report.day.outcomes
     if outcomes == 1:
-        text = "The one outcome of the last 24 hours was called back"
+        text = "The one outcome of the last 24 hours arrived by callback"
     elif outcomes:
-        text = f"All {outcomes:,} outcomes of the last 24 hours were called back"
+        text = f"All {outcomes:,} outcomes of the last 24 hours arrived by callback"
     elif report.sent_in_day:
         text = "No message became final in the last 24 hours, so there is nothing to judge yet"
     else:

@@ -6,6 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.clock import format_age, format_duration, utcnow
 from smstracker.connection import wording
+from smstracker.connection.queries import DAY
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window, build_report
 from smstracker.connection.summary import BROKEN, MAKE_PRIMARY, SummaryKind, summarize
@@ -67,9 +68,9 @@ def _check_worker(report: ConnectionReport) -> CheckResult:
         cause = report.storage_problem.cause
         return problem("worker", f"not known: nothing can be stored ({cause})")
     if not live_workers:
-        detail = "none has run"
+        detail = "none runs"
         if report.workers:
-            detail += f" for {format_duration(report.at - report.workers[0].beat_at)}"
+            detail = f"none has run for {format_duration(report.at - report.workers[0].beat_at)}"
         return problem("worker", detail, "start flask worker, and keep it running")
     for worker in live_workers:
         if worker.problem:
@@ -94,11 +95,12 @@ def _check_last_callback(report: ConnectionReport) -> CheckResult:
 
 def _describe_window(window: Window) -> CheckResult:
     not_stored = f", {window.not_stored:,} could not be stored" if window.not_stored else ""
+    period = "24 hours" if window.period == DAY else format_duration(window.period)
     return ok(
-        f"callbacks in {format_duration(window.period)}",
+        f"callbacks in {period}",
         f"{window.accepted:,} accepted, {window.repeated:,} of them repeated, "
         f"{window.refused:,} refused{not_stored}; {window.by_callback:,} outcomes by callback, "
-        f"{window.by_lookup:,} by asking ({wording.format_share(window.lookup_share)})",
+        f"{window.by_lookup:,} by look-up ({wording.format_share(window.lookup_share)})",
     )
 
 
@@ -106,7 +108,7 @@ def _describe_delays(report: ConnectionReport) -> Iterator[CheckResult]:
     for name, delay in (("first callback", report.to_first), ("outcome", report.to_final)):
         if delay.median is not None and delay.p95 is not None:
             median, p95 = wording.format_delay(delay.median), wording.format_delay(delay.p95)
-            hint = ": few, so a hint only" if delay.is_few else ""
+            hint = ": few, so only a hint" if delay.is_few else ""
             sample = f"{delay.sample_size:,} messages{hint}"
             yield ok(f"time to {name}", f"half within {median}, 95 % within {p95} ({sample})")
 
