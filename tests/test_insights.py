@@ -197,6 +197,7 @@ def test_administrators_see_totals_without_numbers_or_texts(
     make_administrator(app, alice)
     page = alice.get("/insights?everyone=1").text
     assert "100.0 % delivered" in words(page)
+    assert "none without a receipt" in words(page)
     for secret in ("5558675310", "15005550006", "Hello", "bob@"):
         assert secret not in page
 

@@ -179,7 +179,7 @@ def test_picture_without_text_is_sent_again(live: Flask, simulator: SimulatorSer
         simulated=False,
     )
     path = f"/messages/{first.public_id}/again"
-    assert "Text none Pictures 2 Costs MMS" in words(alice.get(path).text)
+    assert "Text none Pictures 2 Type MMS" in words(alice.get(path).text)
     assert alice.post(path).status_code == 303
     [made] = simulator.ledger.messages()
     assert (made.body, made.media) == ("", (A, B))

@@ -50,6 +50,8 @@ class Insights:
         return sum(self.totals.values())
 
     def share(self, state: State) -> str:
+        if self.rate_base and not self.totals[state]:
+            return "none"
         return format_share(self.totals[state], self.rate_base)
 
 
