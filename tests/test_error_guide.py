@@ -263,6 +263,11 @@ def test_known_price_says_whether_it_was_charged(
     assert f"Charged? {answer} " in words(alice.get(f"/messages/{message.public_id}").text)
 
 
+def test_simulated_message_was_not_charged(alice: Person) -> None:
+    message = alice.has_message(status="undelivered", error_code="30003", simulated=True)
+    assert "Charged? No: simulated" in words(alice.get(f"/messages/{message.public_id}").text)
+
+
 @pytest.mark.parametrize("typed", ["30003", " 030003", "30 003"])
 def test_log_finds_the_messages_with_a_code_in_every_spelling(alice: Person, typed: str) -> None:
     message = alice.has_message(status="undelivered", error_code="30003")

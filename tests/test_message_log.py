@@ -164,7 +164,9 @@ def test_message_page_tells_the_whole_story(app: Flask, alice: Person) -> None:
         callback = f"/webhooks/twilio/status/{message.public_id}"
         with app.app_context(), db.engine.begin() as connection:
             append_event(connection, message.id, StatusUpdate("queued", Source.SEND, {}, sid(1)))
-        assert "On its way to +1 555-867-5310" in words(alice.get(path).text)
+        page = words(alice.get(path).text)
+        assert "On its way to +1 555-867-5310" in page
+        assert "If no callback arrives, the status is looked up: " in page
         clock.shift(3)
         call_back(alice.client, fields(sid(1), "sent"), callback)
         assert "waiting for the receipt" in words(alice.get(path).text)
@@ -173,6 +175,7 @@ def test_message_page_tells_the_whole_story(app: Flask, alice: Person) -> None:
         call_back(alice.client, fields(sid(1), "sent"), callback)
         page = words(alice.get(path).text)
     assert "Delivered to +1 555-867-5310, 8 seconds after you sent it" in page
+    assert "is looked up" not in page
     assert "5 seconds" in page
     assert "repeated" in page
     assert "2611220836" in page

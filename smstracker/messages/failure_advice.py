@@ -57,6 +57,8 @@ def _describe_resend(message: Message, reason: ErrorExplanation | None) -> str:
 def _describe_charge(message: Message, reason: ErrorExplanation | None) -> str:
     if message.status in status.NOT_SENT:
         return "No"
+    if message.simulated:
+        return "No: simulated"
     if message.price is not None:
         return f"Yes, {message.price} {message.price_unit or ''}".strip() if message.price else "No"
     return error_guide.CHARGED[reason.charged if reason else "maybe"]

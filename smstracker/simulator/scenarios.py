@@ -65,7 +65,7 @@ class Scenario:
 
 def _undelivered(number: str, code: int, reason: str, description: str) -> Scenario:
     steps = (_SENDING, _SENT, ScenarioStep(2.5, "undelivered", error_code=code))
-    return Scenario(number, f"Undelivered: {reason}", description, steps)
+    return Scenario(number, f"Not delivered: {reason}", description, steps)
 
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -95,13 +95,13 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(
         "+15005550001",
-        "Refused: invalid number",
+        "Not sent: invalid number",
         "Nothing is sent: the number is not valid.",
         refusal=21211,
     ),
     Scenario(
         "+15005550004",
-        "Refused: opted out",
+        "Not sent: opted out",
         "Nothing is sent: the recipient has replied STOP.",
         refusal=21610,
     ),

@@ -264,6 +264,7 @@ function sendOnce(form) {
 
 function offerScenarios(recipient, body) {
   const scenarios = [...document.querySelectorAll("[data-number]")];
+  document.getElementById("scenarios-press")?.removeAttribute("hidden");
   const buttons = scenarios.map((scenario) => {
     const button = document.createElement("button");
     button.type = "button";

@@ -238,6 +238,7 @@ def test_number_of_a_scenario_is_checked_too(
     view.show(page, installations["demo"])
     with page.expect_response("**/messages/check"):
         page.get_by_label("Text").fill("First the text, then the scenario")
+    expect(page.get_by_text("Press one to fill it in.")).to_be_visible()
     with page.expect_response("**/messages/check") as response:
         page.locator("[data-number] button").first.click()
     assert "recipient=%2B" in (response.value.request.post_data or "")
