@@ -114,9 +114,24 @@ def test_live_mode_without_one_of_its_settings_does_not_start(tmp_path: Path, mi
     assert missing in problems(tmp_path, **{missing: ""})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TWILIO_ACCOUNT_SID", "AC…"),
+        ("TWILIO_AUTH_TOKEN", "…"),
+        ("TWILIO_SUBACCOUNT_TOKENS", f"AC{'2' * 32}:…"),
+        ("MAIL_SERVER", "<your server>"),
+    ],
+)
+def test_placeholder_is_one_problem(tmp_path: Path, name: str, value: str) -> None:
+    said = problems(tmp_path, **{name: value}).splitlines()
+    lines = [line for line in said if f"{name}: " in line]
+    assert lines == [f"{name}: still holds a placeholder; set the real value"]
+
+
 def test_api_key_is_no_account(tmp_path: Path) -> None:
     said = problems(tmp_path, TWILIO_ACCOUNT_SID="SK" + "1" * 32)
-    assert "with an API key (SK…), callbacks cannot be verified" in said
+    assert "hexadecimal digits. This is an API key (SK…), which cannot verify callbacks" in said
 
 
 @pytest.mark.parametrize("tokens", ["AC1:t", "AC" + "2" * 32, "AC" + "1" * 32 + ":t", "nonsense"])

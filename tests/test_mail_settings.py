@@ -85,7 +85,7 @@ def test_mail_of_a_sender_whose_name_has_a_comma_is_taken(inbox: Inbox) -> None:
 )
 def test_mail_server_is_the_host_alone(host: str) -> None:
     sentence = (
-        "MAIL_SERVER: must be only the host name or IP address.*the port belongs into MAIL_PORT"
+        "MAIL_SERVER: must be only the host name or IP address.*the port belongs in MAIL_PORT"
     )
     with pytest.raises(ConfigError, match=sentence) as caught:
         settings(MAIL_SERVER=host)

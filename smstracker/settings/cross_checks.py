@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from smstracker.settings.addresses import is_loopback, parse_base_url
-from smstracker.settings.placeholders import is_placeholder
+from smstracker.settings.placeholders import PLACEHOLDER, is_placeholder
 from smstracker.settings.reader import Reader
 
 # Settings of a real installation only: a demo that has one has lost its credentials.
@@ -43,7 +43,7 @@ def refuse_ineffective_settings(reader: Reader) -> None:
     """Refuse settings without effect: a placeholder, or a setting that another one overrides."""
     for name in _UNCHECKED_SETTINGS:
         if any(is_placeholder(part) for part in reader.words(name)):
-            reader.problem(name, "still holds a placeholder; set the real value")
+            reader.problem(name, PLACEHOLDER)
     if reader.demo:
         return
     for name in ("TWILIO_EDGE", "TWILIO_REGION"):

@@ -31,7 +31,7 @@ class MailConfig:
 
 def read_mail(reader: Reader, name: str) -> MailConfig:
     shape = "only the host name or IP address, such as smtp.example.org; "
-    server = reader.parsed(name, None, parse_host, shape + "the port belongs into MAIL_PORT")
+    server = reader.parsed(name, None, parse_host, shape + "the port belongs in MAIL_PORT")
     tls, ssl = reader.flag("MAIL_USE_TLS"), reader.flag("MAIL_USE_SSL")
     username, password = reader.text("MAIL_USERNAME"), reader.text("MAIL_PASSWORD")
     sender = _read_sender(reader, "MAIL_DEFAULT_SENDER")

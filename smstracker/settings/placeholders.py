@@ -2,6 +2,7 @@
 
 import re
 
+PLACEHOLDER = "still holds a placeholder; set the real value"
 _WORDS = (
     r"change.?(?:me|this)|replace.?(?:me|this)|placeholder"
     r"|your.?(?:\w+[-_ ]?)?(?:token|secret|password|key)|auth[-_ ]?token"
@@ -9,7 +10,7 @@ _WORDS = (
 # Instructions end a placeholder with an ellipsis, put it in brackets, or say "your …". A host or
 # user name may begin with "your-" as well, so a dot or an @ tells them apart.
 _VALUE = re.compile(
-    rf".*(?:…|\.\.\.)|<.*>|\[.*\]|\{{.*\}}|your[-_ ][^.@]*|x{{3,}}"
+    rf".*(?:…|\.\.\.)|<.*>|\[[^:]*\]|\{{.*\}}|your[-_ ][^.@]*|x{{3,}}"
     rf"|(?:my|the)[-_ ](?:\w+[-_ ])?(?:token|secret|password|key)"
     rf"|(?:the[-_ ]?)?(?:{_WORDS})(?:[-_ ]?here)?",
     re.I,

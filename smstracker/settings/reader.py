@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from smstracker.settings.files import read_or_generate
+from smstracker.settings.placeholders import PLACEHOLDER, is_placeholder
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -65,7 +66,7 @@ class Reader:
         raw = self.env.get(name)
         value = None if raw is None else parse(raw)
         if raw is not None and value is None:
-            self.problem(name, f"must be {shape}")
+            self.problem(name, PLACEHOLDER if is_placeholder(raw) else f"must be {shape}")
         return default if value is None else value
 
     def generated(self, name: str) -> str:

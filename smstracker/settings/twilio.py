@@ -2,6 +2,7 @@
 
 import re
 
+from smstracker.settings.placeholders import is_placeholder
 from smstracker.settings.reader import Reader, matching
 from smstracker.sms import identifiers
 from smstracker.sms.messaging_service import SERVICE_SID
@@ -47,7 +48,7 @@ def read_account_sid(reader: Reader, name: str) -> str:
             reader.problem(required, f"required, because {other} is set")
     shape = "AC followed by 32 hexadecimal digits"
     if (reader.text(name) or "").startswith("SK"):
-        shape += ": with an API key (SK…), callbacks cannot be verified"
+        shape += ". This is an API key (SK…), which cannot verify callbacks"
     sid = matching(ACCOUNT_SID, shape)(reader, name)
     if not (reader.words("TWILIO_PHONE_NUMBER") or reader.text("TWILIO_MESSAGING_SERVICE_SID")):
         reader.problem(
@@ -76,7 +77,7 @@ def read_subaccount_tokens(reader: Reader, name: str) -> dict[str, str]:
         if account == reader.text("TWILIO_ACCOUNT_SID"):
             reader.problem(name, "names TWILIO_ACCOUNT_SID, whose token is TWILIO_AUTH_TOKEN")
             break
-        if not _AUTH_TOKEN.fullmatch(token):
+        if not _AUTH_TOKEN.fullmatch(token) and not is_placeholder(token):
             reader.problem(name, f"must have after each SID {_UNQUOTED_SHAPE}")
             break
         tokens[account] = token
