@@ -360,10 +360,16 @@ def arguments(description: str | None, seconds: int, messages: int) -> argparse.
     return argument_parser(description, seconds, messages).parse_args()
 
 
+def new_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser that prints the lines of `description` as they are."""
+    style = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=description, formatter_class=style)
+
+
 def argument_parser(
     description: str | None, seconds: int, messages: int
 ) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
+    parser = new_parser(description)
     parser.add_argument("--seconds", type=int, default=seconds)
     parser.add_argument("--messages", type=int, default=messages)
     parser.add_argument("--only", choices=["sqlite", "postgresql"])
