@@ -42,7 +42,7 @@ GROUPS = {
     "stopped": "Filtered or stopped",
     "network": "Networks",
     "twilio": "Twilio itself",
-    "planned": "Planned messages, and how long they stay valid",
+    "scheduled": "Scheduled messages, and how long they stay valid",
     "request": "The request to Twilio",
     "channels": "WhatsApp, RCS and other channels",
 }
