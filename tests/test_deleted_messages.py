@@ -80,7 +80,7 @@ def test_deleted_message_is_not_asked_about_again(app_of_deleted: Flask, alice: 
     message = alice.message()
     assert (message.next_lookup_at, message.final_at) == (None, message.status_at)
     run = app_of_deleted.test_cli_runner().invoke
-    assert "Nothing to ask about" in run(args=["messages", "reconcile", "--all"]).output
+    assert "Nothing to look up" in run(args=["messages", "reconcile", "--all"]).output
     page = alice.get(f"/messages/{message.public_id}").text
     assert "data-waiting" not in page + alice.get("/messages").text
 

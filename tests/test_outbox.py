@@ -76,7 +76,7 @@ def test_waiting_message_is_never_looked_for(
             worker = Worker()
             worker._look_up_silent()
         run = app.test_cli_runner().invoke
-        assert "Nothing to ask about." in run(args=["messages", "reconcile", "--all"]).output
+        assert "Nothing to look up." in run(args=["messages", "reconcile", "--all"]).output
         printed = run(args=["messages", "reconcile", str(message.public_id)]).output
         assert "waits here for its turn" in printed
         assert twilio.requests == []

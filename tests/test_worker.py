@@ -269,7 +269,7 @@ def test_reconcile_without_arguments_asks_about_what_is_due(
     alice.has_message(twilio_sid=sid(1), status="sent")
     with wire(answer(200, {"sid": sid(1), "status": "delivered"})) as twilio:
         app = make_app(TWILIO_API_BASE_URL=twilio.url)
-        assert "Nothing to ask about." in reconcile(app)[1]
+        assert "Nothing to look up." in reconcile(app)[1]
         with in_minutes(6):
             assert "1 changed" in reconcile(app)[1]
 
@@ -310,7 +310,7 @@ def test_reconcile_refuses_what_makes_no_sense(app: Flask, arguments: tuple[str,
 
 def test_final_message_is_not_asked_about(app: Flask, alice: Person) -> None:
     alice.has_message(twilio_sid=sid(1), status="delivered", final_at=utcnow())
-    assert reconcile(app, sid(1)) == (0, "It is final: there is nothing to ask.\n")
+    assert reconcile(app, sid(1)) == (0, "It is final: there is nothing to look up.\n")
 
 
 def test_message_of_a_demo_is_not_called_final_where_twilio_cannot_be_asked(
@@ -319,13 +319,13 @@ def test_message_of_a_demo_is_not_called_final_where_twilio_cannot_be_asked(
     alice.has_message(twilio_sid=sid(1), status="sent", simulated=True)
     code, printed = reconcile(app, sid(1))
     assert (code, printed.split(":")[0]) == (0, "It is a demo's message")
-    assert "cannot be asked about it" in printed
+    assert "so it cannot be looked up" in printed
 
 
 def test_message_of_twilio_is_not_called_final_in_a_demo(app: Flask, alice: Person) -> None:
     alice.has_message(twilio_sid=sid(1), status="sent", simulated=False)
     app.config["SETTINGS"] = replace(app.config["SETTINGS"], demo=True)
-    assert "which this demo cannot ask" in reconcile(app, sid(1))[1]
+    assert "where this demo cannot look it up" in reconcile(app, sid(1))[1]
 
 
 def test_worker_explains_what_was_refused(app: Flask) -> None:

@@ -120,15 +120,15 @@ def _select_messages(id_or_sid: str | None, wants_all: bool) -> Sequence[OpenMes
 
 def _explain_no_lookup(id_or_sid: str | None) -> str:
     if not id_or_sid:
-        return "Nothing to ask about."
+        return "Nothing to look up."
     message = find_message(id_or_sid)
     if message.final_at is not None:
-        return "It is final: there is nothing to ask."
+        return "It is final: there is nothing to look up."
     if message.status == status.OUTBOX:
         return "It waits here for its turn: Twilio does not have it yet."
     if message.simulated:
-        return "It is a demo's message: it never went to Twilio, which cannot be asked about it."
-    return "It went to Twilio, which this demo cannot ask: set the credentials first."
+        return "It is a demo's message: it never went to Twilio, so it cannot be looked up."
+    return "It went to Twilio, where this demo cannot look it up: set the credentials first."
 
 
 def _look_up_all(open_messages: Sequence[OpenMessage]) -> None:
@@ -136,7 +136,7 @@ def _look_up_all(open_messages: Sequence[OpenMessage]) -> None:
     outcomes: Counter[str] = Counter()
     failure = None
     throttle = LookupThrottle()
-    with click.progressbar(open_messages, label="Asking Twilio", show_pos=True) as bar:
+    with click.progressbar(open_messages, label="Looking up", show_pos=True) as bar:
         for message in bar:
             try:
                 if _lease(message):
