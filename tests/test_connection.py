@@ -160,6 +160,17 @@ def test_refusal_is_explained_with_its_fix(app: Flask, admin: Person) -> None:
     assert "It was valid when it was replayed." in page
 
 
+def test_end_of_a_long_reason_is_folded(app: Flask, admin: Person) -> None:
+    reason = f"Valid for http://{'long-name.' * 22}example, set PUBLIC_BASE_URL to it."
+    store(app, refusal(utcnow(), diagnosis=reason, setting="PUBLIC_BASE_URL"))
+    page = admin.get("/callbacks").text
+    shown, _, folded = page.partition("Show the whole reason</summary>")
+    assert "set PUBLIC_BASE_URL" not in shown.partition("Refused callbacks</h2>")[2]
+    assert "Setting: <code>PUBLIC_BASE_URL" in shown
+    assert "PUBLIC_BASE_URL to it." in folded.partition("</details>")[0]
+    assert refused_page.split_long("short") == ("short", "")
+
+
 def test_what_strangers_posted_is_escaped(app: Flask, admin: Person) -> None:
     evil = '"><script>alert(1)</script>\u202e\x1b[31m'
     columns = dict.fromkeys(

@@ -13,6 +13,7 @@ from smstracker.sms.typed_text import escape_invisible
 
 PAGE_SIZE = 50
 MAX_BODY_CHARACTERS = 4000
+MAX_SHOWN_CHARACTERS = 240
 IS_PLAUSIBLE_BY_KIND = {"account": True, "strangers": False}
 
 # Administrators need not see whom people write to. Digits may be grouped, and the plus escaped
@@ -86,6 +87,15 @@ def _field_lines(form: str) -> Iterator[str]:
         elif name not in _UNMASKED_FIELDS:
             value = _mask_phone_numbers(value)
         yield f"{_mask_phone_numbers(name)} = {value}"
+
+
+def split_long(sentence: str) -> tuple[str, str]:
+    """Split a sentence, which may quote a stranger, into what is shown and what is folded away."""
+    if len(sentence) <= MAX_SHOWN_CHARACTERS:
+        return sentence, ""
+    end = sentence.rfind(" ", MAX_SHOWN_CHARACTERS * 3 // 4, MAX_SHOWN_CHARACTERS)
+    end = end if end > 0 else MAX_SHOWN_CHARACTERS  # a long word, such as an address
+    return f"{sentence[:end]} …", f"… {sentence[end:].lstrip()}"
 
 
 def sanitize(text: str) -> str:
