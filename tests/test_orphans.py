@@ -67,6 +67,21 @@ def test_orphan_stays_while_a_message_without_sid_is_looked_for(
     assert len(alice.events(message)) == 2
 
 
+def test_what_another_account_told_of_a_sid_is_no_repetition(
+    make_app: Callable[..., Flask], alice: Person
+) -> None:
+    """Else a subaccount could swallow callbacks that come before the answer to the send."""
+    other, token = "AC" + "2" * 32, "f0e1" * 8
+    app = make_app(TWILIO_SUBACCOUNT_TOKENS=f"{other}:{token}")
+    message, client = alice.has_message(status="unknown"), app.test_client()
+    forged = fields(sid(1), "delivered", AccountSid=other)
+    assert call_back(client, forged, token=token).status_code == 204
+    call_back(client, fields(sid(1), "delivered"))
+    call_back(client, fields(sid(1), "sent"), callback_path(message))
+    assert alice.message().status == "delivered"
+    assert sorted(event.status for event in alice.events(message)) == ["delivered", "sent"]
+
+
 def test_callbacks_of_other_programs_are_counted_on_the_connection_page(app: Flask) -> None:
     admin = Person.signed_in(app, "carol@example.org")
     with app.app_context():

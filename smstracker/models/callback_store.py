@@ -32,6 +32,7 @@ MAX_REPEATED_ROWS = 20
 _SELECT_EVENTS = select(
     *(StatusEvent.message_id, StatusEvent.twilio_sid, StatusEvent.id, StatusEvent.status),
     *(StatusEvent.error_code, StatusEvent.idempotency_token, StatusEvent.source),
+    StatusEvent.account_sid,
 ).order_by(StatusEvent.id)
 _COUNT_REPEATS = (
     update(StatusEvent)
@@ -64,6 +65,7 @@ class _Event:
     error_code: str | None
     idempotency_token: str | None
     source: str
+    account_sid: str | None
     new_repeats: int = 0
 
 
@@ -154,7 +156,10 @@ class _Group:
         if same_event or len(same_status) >= MAX_REPEATED_ROWS:
             (same_event or same_status)[0].new_repeats += 1
         else:
-            event = _Event(None, status_update.status, status_update.error_code, token, "callback")
+            event = _Event(
+                *(None, status_update.status, status_update.error_code, token),
+                *("callback", status_update.account_sid),
+            )
             row = {"message_id": message and message.id, "is_repeated": bool(same_status)}
             self._new_events.append((event, row | status_update.row()))
             events.append(event)
@@ -201,11 +206,10 @@ def _public_ids(callbacks: Sequence[Callback]) -> set[uuid.UUID]:
 
 
 def _has_same_status(event: _Event, status_update: StatusUpdate) -> bool:
-    return (event.source, event.status, event.error_code) == (
-        Source.CALLBACK,
-        status_update.status,
-        status_update.error_code,
-    )
+    """Whether both tell the same. What another account told of a SID is no repetition."""
+    facts = (event.source, event.status, event.error_code)
+    is_same = facts == (Source.CALLBACK, status_update.status, status_update.error_code)
+    return is_same and event.account_sid in (None, status_update.account_sid)
 
 
 def find_locked_sids(connection: Connection, callbacks: Sequence[Callback]) -> set[str | None]:
