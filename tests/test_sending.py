@@ -195,6 +195,13 @@ def test_half_of_the_threads_never_wait_for_twilio(make_app: MakeApp) -> None:
     assert bob.message().body == "Kept while it is busy"
 
 
+def test_absurd_number_of_segments_is_not_stored(make_app: MakeApp) -> None:
+    with wire(created(sid(1), num_segments="9" * 20)) as twilio:
+        alice = sender_at(make_app, twilio.url)
+        assert alice.send().status_code == 303
+    assert (alice.message().status, alice.message().segments) == ("queued", None)
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://no-such-host.invalid"])
 def test_unreached_carrier_means_certainly_not_sent(make_app: MakeApp, url: str) -> None:
     alice = sender_at(make_app, url)

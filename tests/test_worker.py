@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskCliRunner
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import OperationalError
 
 from config import ROOT
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, RefusedCallback, ScheduledJob, SignInToken
-from smstracker.worker import loop
+from smstracker.models.events import StatusUpdate
+from smstracker.worker import lookup, loop
 from smstracker.worker.lookup_throttle import LookupThrottle
 from smstracker.worker.loop import Worker
 from tests.clients import Person
@@ -143,6 +144,26 @@ def test_one_message_that_breaks_the_look_up_does_not_end_the_worker(
             work(app)
             clock.shift(10)
             work(app)
+    assert [message.status for message in alice.messages()] == ["sent", "delivered"]
+
+
+def test_message_that_cannot_be_stored_does_not_hold_up_those_behind_it(
+    make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice.has_message(twilio_sid=sid(1), status="sent")
+    alice.has_message(twilio_sid=sid(2), status="sent")
+    real = lookup.append_event
+
+    def store(connection: Connection, message_id: int, update: StatusUpdate) -> bool:
+        if update.twilio_sid == sid(1):
+            raise OverflowError("no column holds it")
+        return real(connection, message_id, update)
+
+    monkeypatch.setattr(lookup, "append_event", store)
+    monkeypatch.delitem(loop.JOBS, "listing")
+    replies = (answer(200, {"sid": sid(number), "status": "delivered"}) for number in (1, 2))
+    with wire(*replies) as twilio, in_minutes(6):
+        work(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert [message.status for message in alice.messages()] == ["sent", "delivered"]
 
 

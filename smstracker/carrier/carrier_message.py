@@ -1,5 +1,6 @@
 """A message at Twilio, in plain values."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -66,7 +67,8 @@ def read_carrier_message(
 
 
 def _parse_count(number: object) -> int | None:
-    return int(number) if isinstance(number, str) and number.isdecimal() and number != "0" else None
+    is_count = isinstance(number, str) and re.fullmatch("[1-9][0-9]{0,3}", number)
+    return int(str(number)) if is_count else None
 
 
 def _parse_micros(price: object) -> int | None:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError
 from smstracker.clock import utcnow
+from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import explain, log_reason
 from smstracker.extensions import db
 from smstracker.insights.rollup_job import roll_up
@@ -155,6 +156,12 @@ class Worker:
             self._set_problem(error)
             postpone_lookup(message)
             return error
+        except UNAVAILABLE:
+            raise
+        except Exception as error:  # of this message: those behind it must not wait
+            _log_error(error)
+            postpone_lookup(message)
+            return None
         if outcome is not LookupOutcome.FOREIGN:
             self._problem = None
             self._throttle.reset_failures()
