@@ -13,8 +13,9 @@ from smstracker import models
 from smstracker.database.engine import include_object
 from smstracker.database.postgresql_session import TIME_LIMITS
 from smstracker.database.problems import DATABASE_ERRORS, NOT_MIGRATED, explain
-from smstracker.database.sqlite_file import allow_new_file
+from smstracker.database.sqlite_file import allow_new_file, sole_migration
 from smstracker.extensions import db
+from smstracker.settings.database_url import sqlite_path
 
 __all__ = ["models"]  # imported, because the tables register themselves
 
@@ -67,7 +68,7 @@ def moves_schema() -> bool:
 
 def run() -> None:
     progress = Progress()
-    with db.engine.connect() as connection:
+    with sole_migration(sqlite_path(db.engine.url)), db.engine.connect() as connection:
         arguments = {"process_revision_directives": skip_empty}
         arguments["include_object"] = include_object
         arguments["on_version_apply"] = progress.count

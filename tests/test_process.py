@@ -23,7 +23,7 @@ from smstracker.__main__ import COMMANDS, WORKER
 from tests.app_process import AppProcess
 from tests.clients import hidden
 from tests.databases import migrate
-from tests.live_settings import bare_environment
+from tests.live_settings import bare_environment, live_environment
 from tests.serving import free_port
 
 pytestmark = pytest.mark.slow
@@ -218,6 +218,20 @@ def test_server_does_not_start_with_wrong_settings(module: str) -> None:
     assert done.returncode == 1
     assert "PORT: must be a whole number" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_upgrades_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
+    environment = live_environment(DATABASE_URL=f"sqlite:///{tmp_path}/new.sqlite")
+    upgrades = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    reports = [upgrade.communicate(timeout=60)[0] for upgrade in upgrades]
+    assert [upgrade.returncode for upgrade in upgrades] == [0, 0, 0]
+    assert sum("from empty to" in report for report in reports) == 1
+    assert sum("already up to date" in report for report in reports) == 2
 
 
 def test_development_server_logs_requests_without_the_token(tmp_path: Path) -> None:

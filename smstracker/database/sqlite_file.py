@@ -1,9 +1,10 @@
 """SQLite file checks: only a migration creates it, and it must stay the same file."""
 
+import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def allow_new_file() -> Iterator[None]:
         yield
     finally:
         _may_create.reset(token)
+
+
+@contextmanager
+def sole_migration(path: Path | None) -> Iterator[None]:
+    """Wait until no other process migrates a database in the same folder.
+
+    Web and worker may both migrate at their start. PostgreSQL (`path` is None) has a lock for it.
+    """
+    if path is None or not path.parent.is_dir():
+        yield
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # on a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def check_exists(path: Path) -> None:
