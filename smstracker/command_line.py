@@ -4,7 +4,6 @@
 traceback at an unreadable `.env`.
 """
 
-import importlib
 import importlib.metadata
 import os
 import platform
@@ -12,7 +11,6 @@ import platform
 import click
 from flask.cli import FlaskGroup
 
-from smstracker.commands import MODULES
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.settings.files import ROOT
 from smstracker.version import version
@@ -20,23 +18,6 @@ from smstracker.version import version
 
 class Commands(CommandWithPlainErrors, FlaskGroup):
     """Our commands, and those of Flask and its extensions."""
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in MODULES:
-            _load_migrations()
-        return super().get_command(context, name)
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        _load_migrations()
-        return super().list_commands(context)
-
-
-def _load_migrations() -> None:
-    """Let the app have the command `db`, see `create_app`; other commands start sooner without."""
-    commands = importlib.import_module("flask_migrate.cli").db.commands
-    # Their own sentences do not fit into the list of `flask db --help`.
-    commands["migrate"].short_help = "Write a migration from changes to the models."
-    commands["stamp"].short_help = "Mark the database as of a revision, without migrating."
 
 
 def print_version(context: click.Context, _option: click.Parameter, is_requested: bool) -> None:

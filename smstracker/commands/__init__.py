@@ -4,7 +4,11 @@ from importlib import import_module
 from typing import cast
 
 import click
+from flask import Flask, current_app
 from flask.cli import AppGroup
+
+from smstracker.extensions import db
+from smstracker.settings.files import ROOT
 
 # The module of each command.
 MODULES = {
@@ -16,6 +20,8 @@ MODULES = {
     "doctor": "doctor",
 }
 
+MIGRATIONS = "db"
+
 
 class AppCommands(AppGroup):
     """An app's group of commands that imports ours when they are called.
@@ -24,10 +30,22 @@ class AppCommands(AppGroup):
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *MODULES})
+        return sorted({*super().list_commands(ctx), *MODULES, MIGRATIONS})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == MIGRATIONS:
+            bind_migrations(current_app)
         if cmd_name not in MODULES:
             return super().get_command(ctx, cmd_name)
         module = import_module(f"{__name__}.{MODULES[cmd_name]}")
         return cast(click.Command, getattr(module, cmd_name))
+
+
+def bind_migrations(app: Flask) -> None:
+    """Give the app its migrations and `flask db`: 12 MB and 0.2 s, which few commands need."""
+    migrate = import_module("flask_migrate")
+    migrate.Migrate(app, db, directory=str(ROOT / "migrations"), render_as_batch=True)
+    commands = migrate.cli.db.commands
+    # Their own sentences do not fit into the list of `flask db --help`.
+    commands["migrate"].short_help = "Write a migration from changes to the models."
+    commands["stamp"].short_help = "Mark the database as of a revision, without migrating."
