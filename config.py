@@ -12,7 +12,13 @@ from pathlib import Path
 from smstracker.settings import addresses, twilio
 from smstracker.settings.cross_checks import refuse_ineffective_settings, refuse_real_settings
 from smstracker.settings.database_url import read_database_url, read_web_concurrency
-from smstracker.settings.files import ENV_FILE, ROOT, find_values_expanded_by_flask, read_env_file
+from smstracker.settings.files import (
+    ENV_FILE,
+    ROOT,
+    find_values_expanded_by_flask,
+    read_env_file,
+    read_text,
+)
 from smstracker.settings.mail import MAIL_SETTINGS, MailConfig, read_mail, read_sign_in_allow
 from smstracker.settings.reader import (
     ConfigError,
@@ -55,7 +61,7 @@ class Config:
     trusted_proxies: int = setting(whole_number(0, 0, 5))
     public_base_url: str = setting(addresses.read_public_base_url)
     secret_key: str = setting(read_secret_key, secret=True)
-    twilio_auth_token_former: str | None = setting(twilio.read_token, secret=True)
+    twilio_auth_token_former: str | None = setting(twilio.read_former_token, secret=True)
     twilio_subaccount_tokens: dict[str, str] = setting(twilio.read_subaccount_tokens, secret=True)
     twilio_webhook_keys: dict[str, str] = setting(twilio.read_webhook_keys, secret=True)
     twilio_phone_numbers: tuple[str, ...] = setting(
@@ -104,10 +110,12 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
     """
     file: dict[str, str | None] = {}
     problems: list[str] = []
+    file_text = ""
     if env is None:
         file, problems = read_env_file(ENV_FILE)
         env = {**file, **os.environ, **find_values_expanded_by_flask(file)}
-    reader = Reader(env, instance or ROOT / "instance")
+        file_text = read_text(ENV_FILE)
+    reader = Reader(env, instance or ROOT / "instance", file_text)
     reader.problems += [*problems, *find_unread_names(file, env, SETTINGS)]
     values: dict[str, object] = read_settings(Config, reader)
     if reader.problems:

@@ -246,6 +246,12 @@ def test_postgres_urls_get_the_driver(tmp_path: Path, url: str) -> None:
                 *("changeme", "change_this", "REPLACE_ME", "placeholder", "xxx", "XXXXXXXX"),
             )
         ),
+        ({"TWILIO_AUTH_TOKEN": "AC" + "1" * 32}, "TWILIO_AUTH_TOKEN: is an account SID"),
+        ({"TWILIO_AUTH_TOKEN": "${TWILIO_AUTH_TOKEN}"}, "TWILIO_AUTH_TOKEN: is a reference"),
+        ({"TWILIO_AUTH_TOKEN_SECONDARY": "$TOKEN"}, "TWILIO_AUTH_TOKEN_SECONDARY: is a reference"),
+        ({"TWILIO_AUTH_TOKEN_FORMER": LIVE["TWILIO_AUTH_TOKEN"]}, "_FORMER: is the same as"),
+        ({"TWILIO_SUBACCOUNT_TOKENS": f"{'AC' + '2' * 32}:{'AC' + '2' * 32}"}, "_TOKENS: is an"),
+        ({"TWILIO_WEBHOOK_KEYS": "key-1:key-1"}, "TWILIO_WEBHOOK_KEYS: is the same as its key id"),
         ({"TWILIO_SUBACCOUNT_TOKENS": f"AC{'2' * 32}:your_token"}, "_TOKENS: still"),
         ({"TWILIO_WEBHOOK_KEYS": "KEYID:changeme"}, "TWILIO_WEBHOOK_KEYS: still"),
         ({"MAIL_SERVER": "your-mail-server"}, "MAIL_SERVER: still"),
@@ -308,7 +314,9 @@ def test_weak_secret_key_is_refused(tmp_path: Path, key: str) -> None:
     [
         ("MAIL_SERVER", "your-server.example"),
         ("MAIL_USERNAME", "your-shop@example.org"),
+        ("MAIL_USERNAME", "your-team"),
         *(("MAIL_PASSWORD", text) for text in ("themonkey", "Ex4mple-of-mine", "key", "axxx")),
+        *(("MAIL_PASSWORD", text) for text in ("wait for it...", "[Xk29!a]", "{a}b", "the-key")),
     ],
 )
 def test_name_or_password_that_resembles_a_placeholder_is_taken(

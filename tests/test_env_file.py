@@ -43,6 +43,34 @@ def problems(env_file: Path, tmp_path: Path) -> Load:
     return read
 
 
+REAL = f"TWILIO_ACCOUNT_SID=AC{'1' * 32}\nTWILIO_AUTH_TOKEN={'f0' * 16}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        REAL,  # but the environment sets both to nothing
+        "SECRET=" + REAL.replace("\n", " "),
+        "SECRET=" + REAL.replace("\n", "\\n"),
+        f"NOTE='it\n{REAL}'\n",
+        re.sub("^", "SMS_", REAL.strip(), flags=re.M),
+        re.sub("^", "$env:", REAL.strip(), flags=re.M),
+    ],
+)
+def test_real_settings_that_nothing_reads_start_no_demo(
+    env_file: Path, problems: Load, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    env_file.write_text(text)
+    for name in ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "")
+    assert "TWILIO_ACCOUNT_SID has a value in .env" in problems()
+
+
+def test_real_settings_in_comments_start_a_demo(env_file: Path, problems: Load) -> None:
+    env_file.write_text(re.sub("^", " # ", REAL.strip(), flags=re.M) + "\nTWILIO_AUTH_TOKEN=\n")
+    assert problems() == ""
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
 def test_file_that_is_no_utf8_is_named(env_file: Path, problems: Load, encoding: str) -> None:
     env_file.write_text("MAIL_DEFAULT_SENDER=Empfänger@example.org\n", encoding=encoding)

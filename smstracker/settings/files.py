@@ -40,6 +40,14 @@ def read_env_file(path: Path) -> tuple[dict[str, str | None], list[str]]:
     return dict(dotenv_values(stream=StringIO(text), interpolate=False)), []
 
 
+def read_text(path: Path) -> str:
+    """Return a text as far as it can be read; empty if not at all."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def _find_repeated_names(file_name: str, bindings: Iterable[Binding]) -> Iterator[str]:
     """Report names with two values: the last would win, and an empty one would start the demo."""
     first: dict[str, Binding] = {}

@@ -18,6 +18,14 @@ _VALUE = re.compile(
 _WORDS_IN_KEY = re.compile(rf"{_WORDS}|replace|your.?secret|secret.?key|example|openssl|…", re.I)
 
 
+_EXAMPLE = re.compile(rf"…|\.\.\.|<.*>|x{{3,}}|your[-_ ](?:user.?name|login)|{_WORDS}", re.I)
+
+
+def is_example(value: str) -> bool:
+    """Whether a user name or password, which people choose freely, is plainly a placeholder."""
+    return _EXAMPLE.fullmatch(value) is not None
+
+
 def is_placeholder(value: str) -> bool:
     """Whether a value, or the secret of a pair such as `SID:secret`, is a placeholder."""
     return any(_VALUE.fullmatch(text) for text in (value, value.rpartition(":")[2]))

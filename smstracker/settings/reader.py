@@ -29,9 +29,13 @@ class ConfigError(ValueError):
 
 
 class Reader:
-    """The settings of `env`; `instance` is the folder of what is generated."""
+    """The settings of `env`; `instance` is the folder of what is generated.
 
-    def __init__(self, env: Mapping[str, str | None], instance: Path) -> None:
+    `file_text` is the text of the `.env` file, as far as there is one.
+    """
+
+    def __init__(self, env: Mapping[str, str | None], instance: Path, file_text: str = "") -> None:
+        self.file_text = file_text
         self.env = {name: value.strip() for name, value in env.items() if value and value.strip()}
         self.instance = instance
         self.demo = not (self.text("TWILIO_ACCOUNT_SID") or self.text("TWILIO_AUTH_TOKEN"))

@@ -22,10 +22,36 @@ _SENDER = re.compile(
 )
 _EDGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
-read_token = matching(_AUTH_TOKEN, _UNQUOTED_SHAPE)
+_REFERENCE = re.compile(r"\$\{?\w+\}?")
+_match_token = matching(_AUTH_TOKEN, _UNQUOTED_SHAPE)
 read_service_sid = matching(SERVICE_SID, "MG followed by 32 hexadecimal digits")
 _match_edge = matching(_EDGE, "an edge of Twilio's such as dublin")
 _match_region = matching(_EDGE, "a region of Twilio's such as ie1")
+
+
+def find_secret_fault(secret: str) -> str | None:
+    """Why a text cannot be the secret that callbacks are signed with; None if it can be."""
+    if ACCOUNT_SID.fullmatch(secret):
+        return "is an account SID, which everybody may know; the token is beside it in the Console"
+    if _REFERENCE.fullmatch(secret):
+        return "is a reference that nothing replaced; write the value itself"
+    return None
+
+
+def read_token(reader: Reader, name: str) -> str | None:
+    token = _match_token(reader, name)
+    if token and (fault := find_secret_fault(token)):
+        reader.problem(name, fault)
+    return token
+
+
+def read_former_token(reader: Reader, name: str) -> str | None:
+    """Return the token of which a diagnosis may say that it is no longer accepted."""
+    token = read_token(reader, name)
+    for accepted in ("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY"):
+        if token and token == reader.text(accepted):
+            reader.problem(name, f"is the same as {accepted}, which is accepted; remove one")
+    return token
 
 
 def read_edge(reader: Reader, name: str) -> str | None:
@@ -80,6 +106,9 @@ def read_subaccount_tokens(reader: Reader, name: str) -> dict[str, str]:
         if not _AUTH_TOKEN.fullmatch(token) and not is_placeholder(token):
             reader.problem(name, f"must have after each SID {_UNQUOTED_SHAPE}")
             break
+        if fault := find_secret_fault(token):
+            reader.problem(name, fault)
+            break
         tokens[account] = token
     return tokens
 
@@ -92,6 +121,9 @@ def read_webhook_keys(reader: Reader, name: str) -> dict[str, str]:
         key_id, _, secret = (part.strip() for part in pair.partition(":"))
         if not KEY_ID.fullmatch(key_id) or not secret:
             reader.problem(name, "must be a comma list of key id:secret")
+            break
+        if fault := "is the same as its key id" if secret == key_id else find_secret_fault(secret):
+            reader.problem(name, fault)
             break
         if key_id in keys:
             reader.problem(name, "names the same key id twice")
