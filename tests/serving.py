@@ -20,12 +20,21 @@ RESPONSE_KEY = "smstracker.tests.response"
 MAX_REQUEST_SECONDS = 30.0  # for running requests, also on a busy machine
 
 
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
-    """A port that no connection takes meanwhile: those of outgoing ones begin at 32768."""
+    """A port that no connection takes meanwhile: those of outgoing ones begin at 32768.
+
+    Another one each time.
+    """
     while True:
         port = random.SystemRandom().randrange(10_000, 32_000)
+        if port in _given_ports:
+            continue
         with suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
+            _given_ports.add(port)
             return port
 
 
