@@ -83,9 +83,11 @@ def permitted(text: str, region: str) -> set[str]:
     """Each number that the text may stand for, with no judgement whether there is one."""
     digits, home = typed_digits(text), REGIONS[region]
     if re.search("[+＋]", visible(text)):
-        # A typed 0 is left out if it is in brackets, or if a valid number is left.
+        # A typed 0 is left out if it is in brackets, or if a valid number is left, or one as long
+        # as a mobile one: the newest are not known to the library.
         has_brackets = bool(re.search(r"[(\[（［]\s*\d", visible(text)))
-        return {n for n in abroad(digits) if n == digits or has_brackets or is_valid(f"+{n}")}
+        readings = abroad(digits)
+        return {n for n in readings if n == digits or has_brackets or may_exist(f"+{n}")}
     numbers = {home.code + digits}
     if home.trunk and digits.startswith(home.trunk):
         numbers = {home.code + digits[len(home.trunk) :]}
@@ -107,10 +109,18 @@ def abroad(digits: str) -> set[str]:
 
 
 def is_valid(number: str) -> bool:
+    return phonenumbers.is_valid_number(phonenumbers.parse(number))
+
+
+def may_exist(number: str) -> bool:
+    """Whether the number is valid, or has the length of a mobile one."""
     try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(number))
+        parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:
         return False
+    mobile = phonenumbers.PhoneNumberType.MOBILE
+    fits = phonenumbers.is_possible_number_for_type(parsed, mobile)
+    return bool(fits or phonenumbers.is_valid_number(parsed))
 
 
 def is_separator(character: str) -> bool:
@@ -218,6 +228,7 @@ TEXTS = spellings() | st.text(ALPHABET, max_size=24) | st.text(max_size=24)
 @example("+8 4(0)951234567", "RU")
 @example("0014155552671", "KR")
 @example("0015 49 151 23456789", "BR")
+@example("+234 033 12 3456/57", "AR")
 def test_accepted_number_has_exactly_the_digits_that_were_typed(text: str, region: str) -> None:
     assert_has_digits_typed(text, region)
 
