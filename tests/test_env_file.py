@@ -114,6 +114,14 @@ def test_file_is_shut_to_others(env_file: Path, problems: Load) -> None:
     assert env_file.stat().st_mode & 0o777 == 0o600
 
 
+def test_file_for_a_group_keeps_its_rights(env_file: Path, problems: Load) -> None:
+    """A service reads a file of root by its group, and must not be shut out by root's command."""
+    env_file.write_text("PORT=8000\n")
+    env_file.chmod(0o640)
+    assert problems() == ""
+    assert env_file.stat().st_mode & 0o777 == 0o640
+
+
 def test_file_with_a_null_byte_is_named(env_file: Path, problems: Load) -> None:
     env_file.write_text("PORT=8000\nMAIL_PASSWORD=a\0b\n")
     assert problems() == ".env: is not UTF-8 text; save it as UTF-8"

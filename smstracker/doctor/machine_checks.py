@@ -11,7 +11,7 @@ from smstracker.database.engine import sqlite_files
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
 from smstracker.settings.database_url import sqlite_path
-from smstracker.settings.files import ENV_FILE
+from smstracker.settings.files import ENV_FILE, may_be_read_by_anybody
 from smstracker.web.open_files import attainable_limit, find_min_limit
 
 MIN_FREE_BYTES = 1_000_000_000  # bytes
@@ -68,7 +68,8 @@ def _check_permissions() -> CheckResult:
     files = sqlite_files(path) if path else []
     instance = settings().instance
     for file in (ENV_FILE, *files, instance):
-        if _is_accessible_to_others(file):
+        is_open = may_be_read_by_anybody if file == ENV_FILE else _is_accessible_to_others
+        if is_open(file):
             name = "instance/" if file == instance else file.name
             return warning(check, f"{name} can be read by other users", f"chmod go= {name}")
     return ok(check, "only this user reads the settings, the secrets and the database file")

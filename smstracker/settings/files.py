@@ -19,7 +19,8 @@ def read_env_file(path: Path) -> tuple[dict[str, str | None], list[str]]:
     """Return the names and values of a `.env` file, and its problems."""
     if not path.exists():
         return {}, []
-    make_private(path)
+    if may_be_read_by_anybody(path):
+        make_private(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -62,6 +63,16 @@ def find_values_expanded_by_flask(file: Mapping[str, str | None]) -> dict[str, s
     """Return the values that Flask's command put into the environment with ${…} replaced."""
     has_loaded = "FLASK_RUN_FROM_CLI" in os.environ and not os.environ.get("FLASK_SKIP_DOTENV")
     return {name: value for name, value in file.items() if has_loaded and "${" in (value or "")}
+
+
+def may_be_read_by_anybody(path: Path) -> bool:
+    """Whether the mode of a file is careless: one for its group alone was chosen by somebody.
+
+    A service may read a file of root by its group.
+    """
+    with suppress(OSError):
+        return bool(path.stat().st_mode & 0o007)
+    return False
 
 
 def make_private(path: Path, mode: int = 0o600) -> None:
