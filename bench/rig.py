@@ -356,6 +356,13 @@ def persistent_databases(folder: Path, only: str | None = None) -> Iterator[dict
         yield urls
 
 
+def require_filled(folder: Path, only: str | None) -> None:
+    """End with a sentence if bench/fill has not filled the databases of the folder."""
+    for name in (only,) if only else ("sqlite", "postgresql"):
+        if not (folder / f"{name}.filled").exists():
+            sys.exit(f"{folder} holds no filled {name} database: run bench/fill --keep {folder}")
+
+
 def arguments(description: str | None, seconds: int, messages: int) -> argparse.Namespace:
     return argument_parser(description, seconds, messages).parse_args()
 

@@ -102,10 +102,11 @@ def brief_source(message: Message) -> str:
     return status.SOURCE_NAMES[Source(source)] if source else "saved here"
 
 
-def segment_line(count: Segments) -> str:
+def segment_line(count: Segments, is_too_long: bool = False) -> str:
     """The forecast of a text: "GSM-7 · 1 segment · 43 of 160"; compose.js writes the same."""
     noun = "segment" if count.count == 1 else "segments"
-    return f"{count.encoding} · {count.count} {noun} · {count.units:,} of {count.capacity:,}"
+    room = "" if is_too_long else f" · {count.units:,} of {count.capacity:,}"
+    return f"{count.encoding} · {count.count} {noun}{room}"
 
 
 def mms_line(text: str, max_characters: int) -> str:

@@ -172,6 +172,13 @@ def test_opt_out_is_reported_with_the_event_that_proves_it(alice: Person, bob: P
     assert "Opted out" not in check_form(bob)
 
 
+def test_another_try_does_not_move_the_proof_of_an_opt_out(alice: Person) -> None:
+    event_id = alice.has_opt_out()
+    alice.has_opt_out()
+    page = alice.client.post("/messages/check", data=alice.compose()).text
+    assert f"#event-{event_id}" in page
+
+
 def test_opt_out_is_never_widened(alice: Person) -> None:
     alice.has_opt_out()
     assert "Opted out" not in check_form(alice, sender=SERVICE)

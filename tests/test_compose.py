@@ -44,7 +44,7 @@ def test_line_ends_of_the_browser_count_once(alice: Person) -> None:
 
 def test_check_says_that_the_text_is_too_long_as_the_script_does(alice: Person) -> None:
     page = words(alice.send(body="🚀" * 1700, check="1").text)
-    assert "UCS-2 · 52 segments · 3,400 of 3,484" in page
+    assert "UCS-2 · 52 segments 1,700 characters: 100 more" in page
     assert "1,700 characters: 100 more than one message can hold." in page
     page = words(alice.send(media_urls="https://a.example/1.jpg", body="x" * 1700, check="1").text)
     assert "not by segments · 1,700 of 1,600 characters" in page

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.extensions import db
@@ -61,22 +61,20 @@ def _find_opt_out(
     sent_to_recipient: Select[tuple[Message]], sender: str
 ) -> tuple[Message | None, StatusEvent | None]:
     from_sender = sent_to_recipient.where(_sender_condition(sender))
+    # After START alone does Twilio send again; a receipt may never come.
+    accepted = from_sender.where(Message.status.in_(_ACCEPTED)).order_by(None)
+    last_accepted = db.session.scalar(accepted.with_only_columns(func.max(Message.created_at)))
+    # The first refusal since then tells best when it was.
     proof = (
         from_sender.add_columns(StatusEvent)
         .join(StatusEvent, StatusEvent.message_id == Message.id)
         .where(StatusEvent.error_code == OPT_OUT_CODE)
-        .order_by(StatusEvent.received_at.desc(), StatusEvent.id.desc())
+        .order_by(StatusEvent.received_at, StatusEvent.id)
     )
+    if last_accepted is not None:
+        proof = proof.where(StatusEvent.received_at >= last_accepted)
     row = db.session.execute(proof.limit(1)).first()
-    if row is None:
-        return None, None
-    message, event = row
-    # After START alone does Twilio send again; a receipt may never come.
-    later_messages = from_sender.where(
-        Message.created_at > event.received_at, Message.status.in_(_ACCEPTED)
-    )
-    is_revoked = db.session.scalar(select(later_messages.exists()))
-    return (None, None) if is_revoked else (message, event)
+    return (row[0], row[1]) if row else (None, None)
 
 
 def _sender_condition(sender: str) -> ColumnElement[bool]:

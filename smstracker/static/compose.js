@@ -35,11 +35,11 @@ function filled(sizes, capacity) {
 }
 
 // As `segment_line` of web_templates.py.
-export function segmentLine({ encoding, count, units }) {
+export function segmentLine({ encoding, count, units }, isTooLong = false) {
   const [single, multi] = encoding === "GSM-7" ? [160, 153] : [70, 67];
   const room = count <= 1 ? single : multi * count;
-  const used = `${thousands(units)} of ${thousands(room)}`;
-  return `${encoding} · ${count} ${count === 1 ? "segment" : "segments"} · ${used}`;
+  const used = isTooLong ? "" : ` · ${thousands(units)} of ${thousands(room)}`;
+  return `${encoding} · ${count} ${count === 1 ? "segment" : "segments"}${used}`;
 }
 
 export function mmsLine(words, text, longest) {
@@ -200,8 +200,10 @@ function countWhileTyping(body, pictures) {
     const forecast = countSegments(body.value);
     const isMms = pictures.value.trim() !== "";
     const advice = isMms ? null : costAdvice(body.value, tables);
-    line.textContent = isMms ? mmsLine(line.dataset.mms, body.value, longest) : segmentLine(forecast);
     const problem = lengthProblem(body.value, longest);
+    line.textContent = isMms
+      ? mmsLine(line.dataset.mms, body.value, longest)
+      : segmentLine(forecast, problem !== "");
     tooLong.hidden = problem === "" || isErrorShown();
     tooLong.textContent = problem;
     costly.hidden = advice === null;

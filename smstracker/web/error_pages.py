@@ -24,7 +24,7 @@ JSON_ERROR_PATHS = ("/messages.json", "/export.json", "/export.csv")
 
 PAGES = {
     400: ("This request cannot be read", "Go back, reload the page and try again."),
-    403: ("That is not allowed", "You are not allowed to see or do this."),
+    403: ("That is not allowed", "Your role does not allow it: ask an administrator."),
     404: ("There is nothing here", "The address is wrong, or you may not see this page."),
     405: ("That cannot be done here", "Go back and use the buttons of the page."),
     413: (

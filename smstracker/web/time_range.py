@@ -90,7 +90,7 @@ def read_period(args: Mapping[str, str], now: datetime, default: str | None = No
     if name in (None, "all"):
         return in_zone()
     if name != CUSTOM:
-        raise TimeRangeError("There is no such range of time. Choose one from the list.")
+        raise TimeRangeError("There is no such range of time. Choose one of those shown.")
     first, last = (_parse_day(day) for day in days)
     if first is None and last is None:
         raise TimeRangeError("Choose the first or the last day of the range.")
