@@ -1,12 +1,13 @@
 """Finding by text where much of it fits: by the index on both databases, and counted with a cap."""
 
+import re
 import uuid
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import event
+from sqlalchemy import event, inspect
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
@@ -73,6 +74,24 @@ def test_index_of_texts_is_asked_though_every_text_has_the_grams(
     for plan in plans:
         assert "ix_message_text_grams" in plan or "VIRTUAL TABLE INDEX" in plan
         assert "Seq Scan on message_text" not in plan
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_index_of_texts_is_read_first_without_statistics(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise SQLite searches it once for every message of the owner or the period."""
+    monkeypatch.setattr(search, "scan_limit", lambda _filters: 1)
+    monkeypatch.setattr(state_counts, "scan_limit", lambda _filters: 10)
+    add_campaign(app, alice.id, 60)
+    with app.app_context():
+        assert not inspect(db.engine).has_table("sqlite_stat1")
+    since, until = utcnow() - timedelta(days=9), utcnow() - timedelta(minutes=1)
+    for period in ({}, {"since": since, "until": until}):
+        plans = explain_search(app, SearchFilters(alice.id, text="appointment 5", **period))
+        assert len(plans) >= 3
+        for plan in plans:
+            assert re.findall(r"(?:SCAN|SEARCH) (message\w*)", plan)[0] == "message_fts"
 
 
 def test_frequent_text_is_counted_among_the_newest_and_says_so(

@@ -4,17 +4,12 @@ On SQLite it is an FTS5 table with the tokenizer trigram, on PostgreSQL the tabl
 with a GIN index. Triggers maintain both with `fold_text`; no extension is needed.
 """
 
-from sqlalchemy import (
-    BigInteger,
-    Text,
-    cast,
-    func,
-    select,
-    text,
-)
+from sqlalchemy import BigInteger, Join, Text, cast, func, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import ColumnElement, FromClause, Select, bindparam, column, literal_column
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from smstracker.database.case_folding import fold_text
 from smstracker.extensions import db
@@ -24,13 +19,28 @@ from smstracker.models.messages import Message
 MIN_TERM_LENGTH = 3
 
 
+class _OrderedJoin(Join):
+    """A join in whose order SQLite reads the tables, whatever its statistics.
+
+    Without fresh ones it would check every message of an owner for a rare text.
+    """
+
+    inherit_cache = True
+
+
+@compiles(_OrderedJoin, "sqlite")
+def _compile_as_cross_join(join: _OrderedJoin, compiler: SQLCompiler, **kw: object) -> str:
+    plain_join = Join(join.left, join.right, join.onclause)
+    return compiler.process(plain_join, **kw).replace(" JOIN ", " CROSS JOIN ", 1)
+
+
 def select_rows(keys: FromClause) -> tuple[type[Message], FromClause]:
     """The messages with the `id` of each row of `keys`, and the join of the two.
 
     LATERAL makes PostgreSQL look up one at a time; for a plain join it may read the whole table.
     """
     if _is_sqlite():
-        return Message, keys.join(Message.__table__, Message.id == keys.c.id)
+        return Message, _OrderedJoin(keys, Message.__table__, Message.id == keys.c.id)
     row_query = select(Message).where(Message.id == keys.c.id).limit(1).lateral()
     return aliased(Message, row_query), keys.join(row_query, literal_column("true"))
 

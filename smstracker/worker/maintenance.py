@@ -74,8 +74,7 @@ def run_maintenance(_last_done: datetime | None) -> Iterator[tuple[str, int]]:
 def refresh_statistics() -> None:
     """Tell SQLite how its indexes divide the rows; PostgreSQL does that by itself.
 
-    Without, its planner searches the index of texts once for every message. The limit keeps this
-    to milliseconds, however large the tables are.
+    The limit keeps this to milliseconds, however large the tables are.
     """
     if db.engine.dialect.name == "sqlite":
         with db.engine.begin() as connection:
