@@ -1,10 +1,10 @@
 """Security headers of every response, cookie settings, and limits of request bodies."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from flask import Flask, abort, request
@@ -17,6 +17,7 @@ from smstracker.web.cookie_sessions import CookieSessions
 from smstracker.web.request_framing import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
+    from _typeshed import OptExcInfo
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from config import Config
@@ -118,16 +119,18 @@ def _add_headers(app: "WSGIApplication", is_https: bool) -> "WSGIApplication":
     added = [*HEADERS.items(), *([("Strict-Transport-Security", HSTS)] if is_https else [])]
 
     def serve(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+        def start(
+            status: str, headers: list[tuple[str, str]], error: "OptExcInfo | None" = None, /
+        ) -> Callable[[bytes], object]:
             if status.startswith("204"):
-                return start_response(status, headers, *error)
+                return start_response(status, headers, error)
             headers += added
             # Static files have one of their own.
             if not any(name.lower() == "cache-control" for name, _ in headers):
                 headers.append(("Cache-Control", "no-store"))
-            return start_response(status, headers, *error)
+            return start_response(status, headers, error)
 
-        return app(environ, cast("StartResponse", start))
+        return app(environ, start)
 
     return serve
 
