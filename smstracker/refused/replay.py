@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import takewhile
 from time import monotonic
-from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, Row, exists, func, select
+from sqlalchemy import Connection, exists, func, select
 
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
@@ -25,7 +24,7 @@ from smstracker.models.callback_store import Callback, lock_messages_of, store_c
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
 from smstracker.refused.payload import parse_uuid
-from smstracker.refused.request import RefusedRequest
+from smstracker.refused.request import RefusedRequest, StoredRefusal
 from smstracker.refused.status_callback import Refusal, VerifiedCallback, read_callback
 from smstracker.web.urls import STATUS_PATH
 
@@ -60,7 +59,7 @@ class ReplayForecast:
 class ReplayDecision:
     """The update that a refusal gives today, or why it stays refused."""
 
-    row: Row[Any]
+    id: int
     public_id: uuid.UUID | None
     update: StatusUpdate | None
     diagnosis: Diagnosis | None
@@ -81,7 +80,7 @@ def replay(ids: Sequence[int] | None) -> ReplayResult:
     return result
 
 
-def is_applicable(refusal: Any) -> bool:
+def is_applicable(refusal: StoredRefusal) -> bool:
     """Whether a replay would apply a stored refusal; far quicker than explaining it."""
     if not refusal.signature or refusal.reason not in _REASONS:
         return False
@@ -129,7 +128,7 @@ def _decide(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[Repla
             update = replace(update, received_at=row.first_at, replayed_at=now)
         else:
             diagnosis = explain(request, settings(), signatures) if explains else Diagnosis()
-        yield ReplayDecision(row, _public_id(request.target), update, diagnosis)
+        yield ReplayDecision(row.id, _public_id(request.target), update, diagnosis)
 
 
 def _read_update(request: RefusedRequest) -> StatusUpdate | None:
@@ -159,9 +158,9 @@ def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:
 def _apply_locked(
     connection: Connection, decisions: list[ReplayDecision], result: ReplayResult
 ) -> None:
-    row_ids = [decision.row.id for decision in decisions]
+    row_ids = [decision.id for decision in decisions]
     locked_ids = set(connection.scalars(RefusedCallback.lock_unapplied(row_ids)))
-    locked = [decision for decision in decisions if decision.row.id in locked_ids]
+    locked = [decision for decision in decisions if decision.id in locked_ids]
     # Rows by fingerprint, then messages: the lock order of the callback writer.
     lock_messages_of(connection, [Callback(d.public_id, d.update) for d in locked if d.update])
     for decision in locked:
@@ -170,7 +169,7 @@ def _apply_locked(
             continue
         result.refused += 1
         if decision.diagnosis:
-            row = (decision.row.id, *decision.diagnosis, is_proven(decision.diagnosis.sentence))
+            row = (decision.id, *decision.diagnosis, is_proven(decision.diagnosis.sentence))
             connection.execute(RefusedCallback.set_diagnosis(*row))
 
 
@@ -179,7 +178,7 @@ def _apply(decision: ReplayDecision, update: StatusUpdate) -> bool:
     connection = db.session.connection()
     try:
         with connection.begin_nested():
-            connection.execute(RefusedCallback.mark_replayed(decision.row.id, update.replayed_at))
+            connection.execute(RefusedCallback.mark_replayed(decision.id, update.replayed_at))
             store_callback(connection, decision.public_id, update)
     except UNAVAILABLE:
         raise
