@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import func, literal_column, select
+from sqlalchemy import func, select, true
 
 from smstracker.extensions import db
 from smstracker.insights.outcomes import read_outcomes
@@ -94,7 +94,7 @@ def _has_too_many(scope: Scope) -> bool:
     ranges = scope.from_messages(InsightFailure)
     if not ranges or len(scope.from_messages(InsightOutcome)) > MAX_LIVE_RANGES:
         return bool(ranges)
-    messages = created_within(select(literal_column("1").label("message")), ranges, scope.owner_id)
+    messages = created_within(select(true().label("message")), ranges, scope.owner_id)
     one_more = messages.offset(MAX_LIVE_MESSAGES).limit(1)
     return scope.connection.scalar(one_more) is not None
 

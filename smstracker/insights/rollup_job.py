@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
 from time import monotonic
-from typing import Any
 
 from sqlalchemy import Connection, delete, insert, literal, select, union_all
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
+from smstracker.database.row_sets import Rows
 from smstracker.extensions import db
 from smstracker.models import InsightOutcome, InsightRecount, creation_time, event_feed
 from smstracker.models.creation_time import bucket_start, created_within, from_epoch
@@ -33,7 +33,7 @@ MAX_QUARTERS = 24  # in one step
 MAX_EXTRA_READS = 2  # to see whether a missing event was rolled back
 MAX_RUN_SECONDS = 5.0  # because silent messages wait for the same worker
 # The rows of each table, and the ranges that were counted.
-Counts = list[tuple[type[Rollup], list[EpochRange], list[dict[str, Any]]]]
+Counts = list[tuple[type[Rollup], list[EpochRange], Rows]]
 
 
 def roll_up(_last_done: datetime | None) -> Iterator[int]:

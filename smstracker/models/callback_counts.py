@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, Update, bindparam, delete, func, update
+from sqlalchemy import Connection, String, Update, bindparam, delete, func, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.database.engine import Insert, UtcDateTime, affected_rows, excluded, upsert
@@ -87,7 +86,7 @@ COUNTERS = ("accepted", "repeated", "refused", "not_stored", "by_key", "unmatche
 def _add_to_row() -> Update:
     column = CallbackTally.__table__.c
     added = {item.name: bindparam(f"added_{item.name}", type_=item.type) for item in column}
-    changes: dict[str, ColumnElement[Any]] = {name: column[name] + added[name] for name in COUNTERS}
+    changes = {name: column[name] + added[name] for name in COUNTERS}
     newest = func.coalesce(added["last_accepted_at"], column.last_accepted_at)
     is_row = (column.bucket_at == added["bucket_at"], column.process == added["process"])
     return update(CallbackTally).where(*is_row).values(**changes, last_accepted_at=newest)

@@ -9,9 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Select, bindparam, or_, select, update
+from sqlalchemy import Executable, bindparam, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -142,7 +142,7 @@ class _Group:
             if message is not None and sid and sid not in self._by_sid:
                 self._by_sid[sid] = bind_sid(self._connection, message, sid)
 
-    def _read_events(self, query: Select[Any], parameters: dict[str, Any]) -> None:
+    def _read_events(self, query: Executable, parameters: dict[str, object]) -> None:
         for message_id, sid, *event in self._connection.execute(query, parameters):
             self._events[message_id or sid].append(_Event(*event))
 
@@ -187,7 +187,7 @@ class _Group:
 
 
 @cache
-def _select_events(dialect_name: str) -> Select[Any]:
+def _select_events(dialect_name: str) -> Executable:
     return _SELECT_EVENTS.where(is_any_of(dialect_name, StatusEvent.message_id))
 
 

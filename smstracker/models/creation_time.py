@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypeVar
 
 from sqlalchemy import BigInteger, ColumnElement, CompoundSelect, Select, func, select, union_all
 from sqlalchemy.ext.compiler import compiles
@@ -13,6 +13,7 @@ from smstracker.models.insight_rollups import EVERYONE, QUARTER
 from smstracker.models.messages import Message
 from smstracker.models.users import User
 
+RowT = TypeVar("RowT", bound=tuple[object, ...])
 Range = tuple[datetime, datetime]  # start, inclusive, and end, exclusive
 
 
@@ -57,8 +58,8 @@ def first_message_query(owner_id: int) -> Select[tuple[datetime]]:
 
 
 def created_within(
-    query: Select[Any], ranges: Sequence[Range], owner_id: int = EVERYONE
-) -> CompoundSelect[Any]:
+    query: Select[RowT], ranges: Sequence[Range], owner_id: int = EVERYONE
+) -> CompoundSelect[RowT]:
     """Run a query for the messages of an owner or of EVERYONE created in each of the ranges.
 
     Uses the index of each owner: one that begins with the time would slow down every callback.

@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from smstracker.database.engine import excluded, upsert
+from smstracker.database.row_sets import Rows
 from smstracker.models.creation_time import EpochSeconds, bucket_start
 from smstracker.models.insight_coverage import request_recount
 from smstracker.models.insight_rollups import (
@@ -41,7 +42,7 @@ from smstracker.sms.status import Source, State
 Key = tuple[Any, ...]  # the values of `Rollup.key`, or without owner, bucket and is_deleted
 Totals = defaultdict[Key, Counter[str]]  # the sums of a table by column
 Placed = Iterator[tuple[Key, dict[str, int]]]  # rows without owner, bucket and is_deleted
-Limit = Callable[[Select[Any]], Executable]
+Limit = Callable[[Select[tuple[object, ...]]], Executable]
 SENDER, CALLING_CODE = "sender", "calling code"
 CALLING_CODE_DIGITS = 3  # no code is longer
 # The column of each status; every other status is unknown.
@@ -62,7 +63,7 @@ class _Counting:
     columns of a row.
     """
 
-    groups: tuple[SQLColumnExpression[Any], ...]
+    groups: tuple[SQLColumnExpression[object], ...]
     amounts: tuple[ColumnElement[int], ...]
     conditions: tuple[ColumnElement[bool], ...]
     place: Callable[..., Placed]
@@ -149,7 +150,7 @@ def count(
     return totals
 
 
-def rollup_rows(table: type[Rollup], totals: Totals, *, is_deleted: bool) -> list[dict[str, Any]]:
+def rollup_rows(table: type[Rollup], totals: Totals, *, is_deleted: bool) -> Rows:
     """The rows of a table for the result of `count`, ordered by key."""
     names = ("owner_id", "bucket", *table.key())
     zeros = dict.fromkeys(table.sums(), 0)

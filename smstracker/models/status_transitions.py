@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import Executable, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -95,7 +95,7 @@ _COLUMNS = [name for name in LockedMessage.__slots__ if name != "changes"]
 
 
 @cache
-def select_locked(dialect_name: str, column: InstrumentedAttribute[Any]) -> Select[Any]:
+def select_locked(dialect_name: str, column: InstrumentedAttribute[ValueT]) -> Executable:
     """Select messages by a list of `values`, in one order: no two transactions deadlock."""
     query = select(*(getattr(Message, name) for name in _COLUMNS))
     query = query.where(is_any_of(dialect_name, column)).order_by(Message.id)
