@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from smstracker.sms.segments import count_segments, is_gsm
+from smstracker.sms.segments import CAPACITY, GSM_BASIC, GSM_EXTENDED, count_segments, is_gsm
 
 # Look the same to a reader: quotes, dashes, dots and blanks. All values are GSM-7.
 LOOK_ALIKE = (
@@ -37,7 +37,10 @@ SPELLING = {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "�
 SPELLING |= {"œ": "oe", "Œ": "OE", "ẞ": "ß", "µ": "u", "μ": "u"}
 MAX_CHARACTERS = 10_000  # far more than can be sent
 BROWSER_TABLES = {"lookAlike": LOOK_ALIKE, "compatible": COMPATIBLE, "spelling": SPELLING} | {
-    "longest": MAX_CHARACTERS
+    "basic": "".join(sorted(GSM_BASIC)),
+    "extended": "".join(sorted(GSM_EXTENDED)),
+    "capacity": CAPACITY,
+    "longest": MAX_CHARACTERS,
 }
 _COMPATIBLE = re.compile(f"[{COMPATIBLE}]")
 _JAMO = range(0x1160, 0x1200)  # vowels and finals, which follow a consonant

@@ -1,24 +1,20 @@
 // The send form: counts segments while typing, sends once, and fills in a scenario's number.
 
-const GSM_BASIC = new Set(
-  "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡" +
-  "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà");
-const GSM_EXTENDED = new Set("\f^{}\\[~]|€");
 const MAX_OFFERS = 24;
 const SEND_LOCK = 15_000; // ms; a reader who stops a slow page wants to send again
 
-// The rule of segments.py. A pair (an escaped GSM character, a surrogate pair) is never split.
-export function countSegments(text) {
+// The rule of segments.py, with its tables. A pair (an escaped GSM character, a surrogate pair) is never split.
+export function countSegments(text, { basic, extended, capacity }) {
   const characters = [...text];
   const costly = [...new Set(characters)]
-    .filter((c) => !GSM_BASIC.has(c) && !GSM_EXTENDED.has(c))
+    .filter((c) => !basic.includes(c) && !extended.includes(c))
     .sort((a, b) => a.codePointAt(0) - b.codePointAt(0));
-  const isUcs2 = costly.length > 0;
-  const [single, multi] = isUcs2 ? [70, 67] : [160, 153];
-  const sizes = characters.map((c) => isUcs2 ? c.length : GSM_EXTENDED.has(c) ? 2 : 1);
+  const encoding = costly.length > 0 ? "UCS-2" : "GSM-7";
+  const [single, multi] = capacity[encoding];
+  const sizes = characters.map((c) => costly.length ? c.length : extended.includes(c) ? 2 : 1);
   const units = sizes.reduce((sum, size) => sum + size, 0);
   const count = units <= single ? Math.min(units, 1) : filled(sizes, multi);
-  return { encoding: isUcs2 ? "UCS-2" : "GSM-7", count, units, costly };
+  return { encoding, count, units, costly, room: count <= 1 ? single : multi * count };
 }
 
 function filled(sizes, capacity) {
@@ -35,9 +31,7 @@ function filled(sizes, capacity) {
 }
 
 // As `segment_line` of web_templates.py.
-export function segmentLine({ encoding, count, units }, isTooLong = false) {
-  const [single, multi] = encoding === "GSM-7" ? [160, 153] : [70, 67];
-  const room = count <= 1 ? single : multi * count;
+export function segmentLine({ encoding, count, units, room }, isTooLong = false) {
   const used = isTooLong ? "" : ` · ${thousands(units)} of ${thousands(room)}`;
   return `${encoding} · ${count} ${count === 1 ? "segment" : "segments"}${used}`;
 }
@@ -55,11 +49,11 @@ export function lengthProblem(text, longest) {
 
 const thousands = (number) => number.toLocaleString("en-US");
 
-const isGsm = (text) => [...text].every((c) => GSM_BASIC.has(c) || GSM_EXTENDED.has(c));
 const isMark = (character) => /^\p{M}$/u.test(character);
 
 // The rules of gsm_replacements.py, with its tables; `length` counts UTF-16 code units.
-function rules({ lookAlike, compatible, spelling }) {
+function rules({ basic, extended, lookAlike, compatible, spelling }) {
+  const isGsm = (text) => [...text].every((c) => basic.includes(c) || extended.includes(c));
   const has = (table, key) => Object.hasOwn(table, key);
   const compatibles = new RegExp(`^[${compatible}]$`, "u");
   const plainLetter = (c) => has(lookAlike, c) ? lookAlike[c] : c;
@@ -92,7 +86,7 @@ function rules({ lookAlike, compatible, spelling }) {
     const replacement = spelled(piece);
     return isGsm(replacement) || /\p{L}/u.test(piece) ? replacement : "";
   }
-  return { looking, shorter, spelled, leftOut };
+  return { isGsm, looking, shorter, spelled, leftOut };
 }
 
 function pieces(text) {
@@ -107,7 +101,7 @@ function pieces(text) {
 // The smallest change that saves a segment, or null; as `cost_advice` of gsm_replacements.py.
 export function costAdvice(text, tables) {
   if ([...text].length > tables.longest) return null;
-  const before = countSegments(text).count;
+  const before = countSegments(text, tables).count;
   const parts = pieces(text);
   const rule = rules(tables);
   const count = new Map();
@@ -124,8 +118,8 @@ export function costAdvice(text, tables) {
   function advice(name) {
     const changed = new Map(parts.map((part) => [part, rule[name](part)]));
     const whole = parts.map((part) => changed.get(part)).join("");
-    const after = countSegments(whole).count;
-    const isUseful = after < before && whole.trim() !== "" && (name === "shorter" || isGsm(whole));
+    const after = countSegments(whole, tables).count;
+    const isUseful = after < before && whole.trim() !== "" && (name === "shorter" || rule.isGsm(whole));
     if (!isUseful) return null;
     const offers = [...changed].filter(([piece, to]) => to !== piece).map(([piece, to]) => offer(piece, to));
     return { before, after, offers, plain: name === "shorter" || name === "looking" ? whole : null };
@@ -197,7 +191,7 @@ function countWhileTyping(body, pictures) {
   const isErrorShown = () => body.value === submitted && document.getElementById("body-error") !== null;
 
   function show() {
-    const forecast = countSegments(body.value);
+    const forecast = countSegments(body.value, tables);
     const isMms = pictures.value.trim() !== "";
     const advice = isMms ? null : costAdvice(body.value, tables);
     const problem = lengthProblem(body.value, longest);

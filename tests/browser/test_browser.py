@@ -8,6 +8,7 @@ from flask import Flask
 from playwright.sync_api import expect
 
 from smstracker.clock import format_age, utcnow
+from smstracker.sms.gsm_replacements import BROWSER_TABLES
 from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from tests.browser.axe_rules import ALL_RULES, examine
 from tests.browser.steps import NewPage, compose, sign_in
@@ -117,15 +118,16 @@ def test_counting_is_the_same_in_the_browser(new_page: NewPage) -> None:
         letters = cheap if chance.random() < 0.5 else cheap + costly * 3
         texts.append("".join(chance.choices(letters, k=size)))
     counted = page.evaluate(
-        """async (texts) => {
+        """async ([texts, tables]) => {
             const { countSegments } = await import("/static/compose.js");
-            return texts.map((text) => Object.values(countSegments(text)));
+            return texts.map((text) => Object.values(countSegments(text, tables)));
         }""",
-        texts,
+        [texts, BROWSER_TABLES],
     )
     for text, found in zip(texts, counted, strict=True):
         expected = count_segments(text)
-        assert found == [expected.encoding, expected.count, expected.units, list(expected.costly)]
+        values = [expected.encoding, expected.count, expected.units, list(expected.costly)]
+        assert found == [*values, expected.capacity]
 
 
 def test_ages_are_the_same_in_the_browser(new_page: NewPage) -> None:
