@@ -21,3 +21,6 @@ except ConfigError as error:
 
         click.echo(format_settings_problems(error.problems))
     sys.exit(str(error))
+# Flask's server has none of the limits that protect an installation.
+if context is not None and context.info_name == "run" and not app.config["SETTINGS"].demo:
+    sys.exit("flask run serves only a demo. Use gunicorn -c python:smstracker.server wsgi:app")

@@ -248,3 +248,20 @@ def test_development_server_logs_requests_without_the_token(tmp_path: Path) -> N
     process.wait_for(r"/auth/link/<token>")
     process.end()
     assert "not-to-be-seen" not in process.printed
+
+
+def test_development_server_refuses_live_settings(tmp_path: Path) -> None:
+    path = tmp_path / "live.sqlite"
+    result = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "run", "--port", str(free_port())],
+        cwd=ROOT,
+        env=live_environment(DATABASE_URL=f"sqlite:///{path}"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 1
+    assert result.stderr == (
+        "flask run serves only a demo. Use gunicorn -c python:smstracker.server wsgi:app\n"
+    )
+    assert not path.exists()
