@@ -47,6 +47,8 @@ class Progress:
             steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
             route = f"from {_named(before)} to {_named(after)}"
             click.echo(f"The database was brought {route}: {steps} in {seconds:.1f} seconds.")
+            if set(after) != set(context.script.get_heads()):
+                click.echo("smstracker does not run on that. To get back: flask db upgrade")
         elif set(after) == set(context.script.get_heads()):
             click.echo(f"The database is already up to date ({_named(after)}).")
         else:
