@@ -81,8 +81,10 @@ def test_unknown_cursor_is_a_404(alice: Person, cursor: str) -> None:
     assert alice.get(f"/messages?before={cursor}").status_code == 404
 
 
-def test_unknown_state_is_a_404(alice: Person) -> None:
-    assert alice.get("/messages?state=nonsense").status_code == 404
+def test_unknown_state_is_explained(alice: Person) -> None:
+    response = alice.get("/messages?state=nonsense")
+    assert response.status_code == 422
+    assert "There is no such state." in response.text
 
 
 def test_pills_count_and_filter_by_state(app: Flask, alice: Person) -> None:

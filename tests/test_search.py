@@ -161,11 +161,13 @@ def test_typed_number_is_in_no_address(app: Flask, alice: Person) -> None:
     assert again.location == answer.location
 
 
-def test_handle_of_another_is_a_404(alice: Person, bob: Person) -> None:
+def test_handle_of_another_is_refused(alice: Person, bob: Person) -> None:
     alice.has_message()
     response = alice.post("/messages/filter", {"number": "5310"}, page="/messages").location
     assert len(alice.get(response.replace("messages", "messages.json")).json["messages"]) == 1  # type: ignore[index]
-    assert bob.get(response).status_code == 404
+    refusal = bob.get(response)
+    assert refusal.status_code == 422
+    assert "This link holds no search of yours." in refusal.text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from flask import abort
 from werkzeug.datastructures import MultiDict
 
 from smstracker.database.case_folding import fold_text
@@ -36,7 +35,7 @@ SENDER = re.compile(r"[0-9A-Za-z+&_ -]{1,34}")
 
 
 def read_filters(owner_id: int, arguments: Mapping[str, str], now: datetime) -> LogFilters:
-    """The filters of a URL. Raises FilterError; an unknown state or handle is a 404."""
+    """The filters of a URL. Raises FilterError."""
     values = {name: arguments.get(name, "").strip() for name in ARGUMENTS}
     try:
         period = read_period(values, now)
@@ -119,7 +118,7 @@ def _check_pattern(value: str, pattern: re.Pattern[str], problem: str) -> str | 
 
 def _parse_state(name: str) -> State | None:
     if name and name not in set(State):
-        abort(404)
+        raise FilterError("There is no such state. Choose one of those shown.")
     return State(name) if name else None
 
 
@@ -132,7 +131,7 @@ def _parse_source(name: str) -> Source | None:
 def _find_recipient_search(owner_id: int, handle: str) -> RecipientSearch | None:
     search = RecipientSearch.find_by_handle(owner_id, handle) if handle else None
     if handle and search is None:
-        abort(404)
+        raise FilterError("This link holds no search of yours. Type the recipient’s number again.")
     return search
 
 
