@@ -55,3 +55,12 @@ def test_messages_of_every_permitted_sender_are_found(alice: Person, sender: str
     address = alice.post("/messages/filter", {"sender": sender}, page="/messages").location
     listing = alice.get(address.replace("/messages", "/messages.json")).json
     assert [message["sender"] for message in listing["messages"]] == [sender]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(("typed", "is_open"), [({"text": "ab"}, False), ({"error": "x"}, True)])
+def test_more_filters_open_only_if_one_of_them_was_used(
+    alice: Person, typed: dict[str, str], is_open: bool
+) -> None:
+    alice.has_message()
+    form = alice.post("/messages/filter", typed | {"zone": "UTC"}, page="/messages").text
+    assert ("<details open>" in form) is is_open
