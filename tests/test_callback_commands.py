@@ -32,15 +32,19 @@ def test_list_tells_when_why_the_fix_and_the_setting(make_app: Callable[..., Fla
         replayed(make_app())
         later_lines = run(make_app(), "list").output.splitlines()
     assert lines == [
-        "2  2026-11-23 12:02:00 UTC  The signature does not verify: It has no signature: it "
+        "2  2026-11-23 12:02:00 UTC  The signature does not verify. It has no signature: it "
         "is not from Twilio, or a proxy drops the header X-Twilio-Signature.",
         "1  2026-11-23 12:00:00 UTC  2 times until 2026-11-23 12:01:00 UTC  The signature does "
-        "not verify: Valid for https://sms.example.org, but PUBLIC_BASE_URL is "
+        "not verify. Valid for https://sms.example.org, but PUBLIC_BASE_URL is "
         "https://old.example.org: set PUBLIC_BASE_URL to https://sms.example.org, or correct the "
         "address at Twilio.  [PUBLIC_BASE_URL]",
     ]
     assert later_lines[0] == lines[0]
     assert later_lines[1] == f"{lines[1]}  applied 2026-11-23 12:03:00 UTC"
+
+
+def test_wrong_id_is_named_as_one(app: Flask) -> None:
+    assert "'abc' is not a valid ID from flask callbacks list." in run(app, "show", "abc").output
 
 
 def test_list_is_explained_by_todays_settings(make_app: Callable[..., Flask]) -> None:

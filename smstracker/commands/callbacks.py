@@ -20,12 +20,11 @@ callbacks = DatabaseErrorGroup("callbacks", help="Refused callbacks.")
 LIST_LIMIT = 50
 BATCH_SIZE = 200
 ROW_ID = click.IntRange(1, 2**63 - 1)
+ROW_ID.name = "ID from flask callbacks list"  # for the sentence about a wrong one
 
 
 @callbacks.command("list")
-@click.option(
-    "--all", "show_all", is_flag=True, help=f"List all, not only the newest {LIST_LIMIT}."
-)
+@click.option("--all", "show_all", is_flag=True, help=f"All, not only the newest {LIST_LIMIT}.")
 def list_(show_all: bool) -> None:
     """List refused callbacks, newest first: when, why, and the fix."""
     query = RefusedCallback.select_newest().with_only_columns(RefusedCallback.id)
@@ -89,9 +88,8 @@ def _read_explained(ids: Sequence[int]) -> Iterator[RefusedCallback]:
     """Diagnose these rows by today's settings and return them, newest first."""
     for start in range(0, len(ids), BATCH_SIZE):
         is_in_batch = RefusedCallback.id.in_(ids[start : start + BATCH_SIZE])
-        diagnose(
-            select(RefusedCallback.id).where(is_in_batch, RefusedCallback.replayed_at.is_(None))
-        )
+        is_open = RefusedCallback.replayed_at.is_(None)
+        diagnose(select(RefusedCallback.id).where(is_in_batch, is_open))
         db.session.commit()
         yield from db.session.scalars(RefusedCallback.select_newest().where(is_in_batch)).all()
 
@@ -100,7 +98,7 @@ def _format_line(row: RefusedCallback) -> str:
     repeats = f"  {row.count} times until {_format_utc(row.last_at)}" if row.count > 1 else ""
     setting = f"  [{row.setting}]" if row.setting else ""
     applied = f"  applied {_format_utc(row.replayed_at)}" if row.replayed_at else ""
-    why = f"{refusal_reason(row.reason)}: {row.diagnosis}"
+    why = f"{refusal_reason(row.reason)}. {row.diagnosis}"
     return f"{row.id}  {_format_utc(row.first_at)}{repeats}  {why}{setting}{applied}"
 
 
