@@ -167,6 +167,7 @@ def test_without_script_nothing_tells_of_keys(
     for gone in ("Keyboard shortcuts", "Exact times", "Switch off"):
         expect(page.get_by_text(gone).first).to_be_hidden()
     expect(page.locator("#log .exact").first).to_be_visible()
+    expect(page.locator(".heading noscript")).to_be_visible()
     page.context.close()
 
 
