@@ -202,6 +202,21 @@ def test_absurd_number_of_segments_is_not_stored(make_app: MakeApp) -> None:
     assert (alice.message().status, alice.message().segments) == ("queued", None)
 
 
+def test_every_request_through_a_proxy_is_sent_and_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with wire(*[created(sid(1))] * 3) as twilio:
+        monkeypatch.setenv("HTTP_PROXY", twilio.url)
+        client = http_client.new_client()
+        for _ in range(3):
+            http_client.begin_request()
+            assert client.request("POST", "http://api.example.org/x").status_code == 201
+            assert http_client.has_sent()
+        assert len(twilio.requests) == 3
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://no-such-host.invalid"])
 def test_unreached_carrier_means_certainly_not_sent(make_app: MakeApp, url: str) -> None:
     alice = sender_at(make_app, url)

@@ -89,6 +89,8 @@ def has_sent() -> bool:
 @cache
 def _record(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
     """Return a pool class with recording connections, of HTTP, HTTPS or through a SOCKS proxy."""
+    if issubclass(pool.ConnectionCls, _RecordingConnection):
+        return pool  # the manager of a proxy is kept for the next request
     connection = type("_Connection", (_RecordingConnection, pool.ConnectionCls), {})
     return type("_Pool", (pool,), {"ConnectionCls": connection})
 
