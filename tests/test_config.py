@@ -141,9 +141,9 @@ def test_subaccount_tokens_are_pairs_of_other_accounts(tmp_path: Path, tokens: s
 
 def test_subaccount_tokens_are_read(tmp_path: Path) -> None:
     one, other = "AC" + "2" * 32, "AC" + "3" * 32
-    tokens = f"{one}:first, {other}: second "
+    tokens = f"{one}:the-first, {other}: the-second "
     config = load(LIVE | {"TWILIO_SUBACCOUNT_TOKENS": tokens}, instance=tmp_path)
-    assert config.twilio_subaccount_tokens == {one: "first", other: "second"}
+    assert config.twilio_subaccount_tokens == {one: "the-first", other: "the-second"}
 
 
 @pytest.mark.parametrize("keys", ["id", "id:", ":secret", "i d:secret", "a:1,a:2", "a:1,nonsense"])
@@ -154,9 +154,9 @@ def test_webhook_keys_are_pairs_of_different_ids(tmp_path: Path, keys: str) -> N
 
 
 def test_webhook_keys_are_read_and_kept_out_of_sight(tmp_path: Path) -> None:
-    keys = {"TWILIO_WEBHOOK_KEYS": "webhooks_sharedkey_1:fi:rst==, k-2: second "}
+    keys = {"TWILIO_WEBHOOK_KEYS": "webhooks_sharedkey_1:fi:rst==, k-2: the-second "}
     config = load(LIVE | keys, instance=tmp_path)
-    assert config.twilio_webhook_keys == {"webhooks_sharedkey_1": "fi:rst==", "k-2": "second"}
+    assert config.twilio_webhook_keys == {"webhooks_sharedkey_1": "fi:rst==", "k-2": "the-second"}
     assert "fi:rst" not in repr(config)
 
 
@@ -246,11 +246,15 @@ def test_postgres_urls_get_the_driver(tmp_path: Path, url: str) -> None:
                 *("changeme", "change_this", "REPLACE_ME", "placeholder", "xxx", "XXXXXXXX"),
             )
         ),
-        ({"TWILIO_AUTH_TOKEN": "AC" + "1" * 32}, "TWILIO_AUTH_TOKEN: is an account SID"),
+        ({"TWILIO_AUTH_TOKEN": "AC" + "1" * 32}, "TWILIO_AUTH_TOKEN: is a SID"),
+        ({"TWILIO_AUTH_TOKEN": "sk" + "1" * 32}, "TWILIO_AUTH_TOKEN: is a SID"),
+        ({"TWILIO_AUTH_TOKEN": "0" * 32}, "TWILIO_AUTH_TOKEN: is too simple"),
+        ({"TWILIO_AUTH_TOKEN_SECONDARY": "none"}, "TWILIO_AUTH_TOKEN_SECONDARY: is too simple"),
+        ({"TWILIO_WEBHOOK_KEYS": "key:secret"}, "TWILIO_WEBHOOK_KEYS: is too simple"),
         ({"TWILIO_AUTH_TOKEN": "${TWILIO_AUTH_TOKEN}"}, "TWILIO_AUTH_TOKEN: is a reference"),
         ({"TWILIO_AUTH_TOKEN_SECONDARY": "$TOKEN"}, "TWILIO_AUTH_TOKEN_SECONDARY: is a reference"),
         ({"TWILIO_AUTH_TOKEN_FORMER": LIVE["TWILIO_AUTH_TOKEN"]}, "_FORMER: is the same as"),
-        ({"TWILIO_SUBACCOUNT_TOKENS": f"{'AC' + '2' * 32}:{'AC' + '2' * 32}"}, "_TOKENS: is an"),
+        ({"TWILIO_SUBACCOUNT_TOKENS": f"{'AC' + '2' * 32}:{'AC' + '2' * 32}"}, "_TOKENS: is a SID"),
         ({"TWILIO_WEBHOOK_KEYS": "key-1:key-1"}, "TWILIO_WEBHOOK_KEYS: is the same as its key id"),
         ({"TWILIO_SUBACCOUNT_TOKENS": f"AC{'2' * 32}:your_token"}, "_TOKENS: still"),
         ({"TWILIO_WEBHOOK_KEYS": "KEYID:changeme"}, "TWILIO_WEBHOOK_KEYS: still"),

@@ -87,6 +87,11 @@ def test_folder_in_its_place_is_named(env_file: Path, problems: Load) -> None:
     assert problems() == ".env: cannot be read (Is a directory)"
 
 
+def test_link_to_a_file_that_is_not_there_starts_no_demo(env_file: Path, problems: Load) -> None:
+    env_file.symlink_to("secrets-that-are-not-mounted")
+    assert problems() == ".env: cannot be read (No such file or directory)"
+
+
 def test_file_of_somebody_else_is_named(
     env_file: Path, problems: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from smstracker.extensions import db
 from smstracker.web.health import database_problem
 from tests.clients import Person
 from tests.databases import migrate
+from tests.signing import call_back, fields, sid
 
 MakeApp = Callable[..., Flask]
 
@@ -207,3 +209,21 @@ def test_startup_options_are_only_sent_if_the_url_has_them(
         with app.app_context():
             assert database_problem() is problem
     assert (b"options" in server.parameters) is bool(query)
+
+
+def test_session_that_was_opened_while_the_server_was_read_only_is_not_used_for_ever(
+    app: Flask,
+) -> None:
+    with app.app_context(), db.engine.connect() as connection:
+        connection.execute(text("SET default_transaction_read_only = on"))
+        connection.commit()
+    client = app.test_client()
+    codes = [call_back(client, fields(sid(1), word)).status_code for word in ("sent", "delivered")]
+    assert codes == [503, 204]
+
+
+def test_server_that_vanishes_is_noticed_while_its_answer_is_awaited(app: Flask) -> None:
+    with app.app_context(), db.engine.connect() as connection:
+        driver = cast(psycopg.Connection, connection.connection.driver_connection)
+        parameters = driver.info.get_parameters()
+    assert parameters["keepalives_idle"] == parameters["keepalives_interval"] == "5"

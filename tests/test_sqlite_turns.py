@@ -18,13 +18,16 @@ from sqlalchemy.exc import OperationalError
 
 from smstracker.database import engine as engines
 from smstracker.database.problems import LOCKED, explain
+from smstracker.database.sqlite_file import sole_migration
 from smstracker.database.sqlite_turns import Turns, TurnTakingConnection
 from smstracker.extensions import db
 from smstracker.settings.database_url import sqlite_path
+from tests.stream_readers import wait_until
 
 HOLDER = """
 import sys, time
 from pathlib import Path
+from smstracker.database.sqlite_file import sole_migration
 from smstracker.database.sqlite_turns import Turns
 Turns(Path(sys.argv[1])).take(5)
 print("holds", flush=True)
@@ -141,3 +144,18 @@ def test_connection_to_memory_has_no_turns() -> None:
     connection = sqlite3.connect(":memory:", factory=TurnTakingConnection)
     connection.take_turn()
     connection.close()
+
+
+def test_migration_says_that_it_waits_for_the_lock_of_another(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ThreadPoolExecutor(1) as threads, sole_migration(tmp_path / "a.sqlite"):
+        second = threads.submit(migrate_alone, tmp_path / "b.sqlite")
+        wait_until(lambda: "waits_for_lock" in caplog.messages)
+        assert not second.done()
+    assert second.result(30) is None
+
+
+def migrate_alone(path: Path) -> None:
+    with sole_migration(path):
+        pass

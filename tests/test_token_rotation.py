@@ -17,7 +17,7 @@ from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, call_back, fields, si
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BOTH = {"primary": "a", "secondary": "b"}
-OTHER = "c" * 32
+OTHER = "c0ffee00c0ffee00c0ffee00c0ffee00"
 MakeApp = Callable[..., Flask]
 
 

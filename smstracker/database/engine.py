@@ -153,6 +153,7 @@ def _connect_args(url: URL) -> dict[str, object]:
     if "service" not in url.query:
         # Without these, threads would wait for ever for a server that is cut off.
         arguments |= {"connect_timeout": 5, "tcp_user_timeout": 10_000}
+        arguments |= {"keepalives_idle": 5, "keepalives_interval": 5}
     arguments = {name: value for name, value in arguments.items() if name not in url.query}
     options = url.normalized_query.get("options")
     return arguments if options is None else arguments | {"options": " ".join(options)}
@@ -171,6 +172,7 @@ def prepare_engine(engine: Engine) -> None:
     else:
         event.listen(engine, "connect", postgresql_session.set_session_parameters)
         postgresql_session.ping_after_pause(engine)
+        postgresql_session.end_read_only_sessions(engine)
         event.listen(engine, "begin", postgresql_session.set_transaction_parameters)
 
 

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import event
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection, Engine, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -30,6 +30,7 @@ DURABILITY = {
 # Key of a pooled connection's `info`: the parameters to set in each transaction.
 SESSION_PARAMETERS = "session_parameters"
 USED_AT = "used_at"  # likewise: when it went back to the pool, in monotonic seconds
+READ_ONLY = "25006"  # PostgreSQL's code for a write in a read-only transaction
 MAX_IDLE_SECONDS = 1.0  # without a ping
 
 
@@ -74,6 +75,15 @@ def ping_after_pause(engine: Engine) -> None:
                 engine.dialect.do_ping(connection)
             except engine.dialect.loaded_dbapi.Error as error:
                 raise InvalidatePoolError from error
+
+
+def end_read_only_sessions(engine: Engine) -> None:
+    """Discard the pooled sessions when one cannot write: later ones may, after a failover."""
+
+    @event.listens_for(engine, "handle_error")
+    def discard(context: ExceptionContext) -> None:
+        if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+            context.is_disconnect = True
 
 
 def set_transaction_parameters(connection: Connection) -> None:

@@ -1,12 +1,15 @@
 """SQLite file checks: only a migration creates it, and it must stay the same file."""
 
 import fcntl
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 _may_create: ContextVar[bool] = ContextVar("may_be_made", default=False)
 
@@ -53,10 +56,18 @@ def sole_migration(path: Path | None) -> Iterator[None]:
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         with suppress(OSError):  # on a file system without locks
-            fcntl.flock(folder, fcntl.LOCK_EX)
+            _lock(folder)
         yield
     finally:
         os.close(folder)
+
+
+def _lock(folder: int) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.warning("waits_for_lock", extra={"reason": "another process has locked the folder"})
+        fcntl.flock(folder, fcntl.LOCK_EX)
 
 
 def check_exists(path: Path) -> None:

@@ -22,6 +22,9 @@ _SENDER = re.compile(
 )
 _EDGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
+_SID = re.compile(r"[a-z]{2}[0-9a-f]{32}", re.IGNORECASE)
+MIN_SECRET_LENGTH = 8
+MIN_DISTINCT_CHARACTERS = 4
 _REFERENCE = re.compile(r"\$\{?\w+\}?")
 _match_token = matching(_AUTH_TOKEN, _UNQUOTED_SHAPE)
 read_service_sid = matching(SERVICE_SID, "MG followed by 32 hexadecimal digits")
@@ -31,10 +34,13 @@ _match_region = matching(_EDGE, "a region of Twilio's such as ie1")
 
 def find_secret_fault(secret: str) -> str | None:
     """Why a text cannot be the secret that callbacks are signed with; None if it can be."""
-    if ACCOUNT_SID.fullmatch(secret):
-        return "is an account SID, which everybody may know; the token is beside it in the Console"
+    if _SID.fullmatch(secret):
+        return "is a SID, which is no secret; the token is beside the account SID in the Console"
     if _REFERENCE.fullmatch(secret):
         return "is a reference that nothing replaced; write the value itself"
+    is_simple = len(secret) < MIN_SECRET_LENGTH or len(set(secret)) < MIN_DISTINCT_CHARACTERS
+    if is_simple and not is_placeholder(secret):
+        return "is too simple for a secret: anybody could guess it and forge callbacks"
     return None
 
 

@@ -20,6 +20,8 @@ MAX_HEAD_BYTES = 128 * 1024
 # A chunk-size line includes its extensions. The parser's own limits are larger.
 MAX_CHUNK_LINE_BYTES = 4 * 1024
 MAX_TRAILER_BYTES = 8 * 1024
+# Chunks of a byte each cost fifty times more to read than what they hold.
+MAX_CHUNK_OVERHEAD_BYTES = 4 * 1024
 LINE_END = b"\r\n"
 HEAD_END = b"\r\n\r\n"
 CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*0*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
@@ -56,6 +58,7 @@ class Framing:
         self._body_at = 0
         self._length: int | None = None  # None: chunked
         self._part_at = 0  # of the chunk-size line that is awaited, or of the trailers
+        self._chunks_length = 0
         self._is_in_trailers = False
         self._max_body = MAX_BODY_BYTES
         # Whether another request can follow; not if part of this one was not waited for.
@@ -133,6 +136,12 @@ class Framing:
             if size is None:
                 # Not a chunk size: leave the error to the parser.
                 return Progress.COMPLETE
+            self._chunks_length += int(size[1], 16)
+            if self._has_tiny_chunks(end):
+                # The parser is spared the rest.
+                del self._bytes[end:]
+                self.has_certain_end, self.has_large_body = False, True
+                return Progress.COMPLETE
             self._is_in_trailers = int(size[1], 16) == 0
             # Without trailers, another CRLF follows that of the last chunk's line at once.
             offset = -len(LINE_END) if self._is_in_trailers else int(size[1], 16) + len(LINE_END)
@@ -140,3 +149,8 @@ class Framing:
         if self._find(HEAD_END):
             return Progress.COMPLETE
         return self._partial_progress(self._part_at + MAX_TRAILER_BYTES)
+
+    def _has_tiny_chunks(self, chunk_at: int) -> bool:
+        overhead = chunk_at - self._body_at - self._chunks_length
+        most = MAX_CHUNK_OVERHEAD_BYTES + self._chunks_length // CHUNK_OVERHEAD_DIVISOR
+        return overhead > most
