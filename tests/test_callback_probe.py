@@ -212,7 +212,7 @@ def test_answer_that_is_not_the_apps_has_its_own_advice(
 
 
 def test_app_with_another_token_is_told_from_a_proxy_that_rewrites(proxied: Proxied) -> None:
-    other = {"TWILIO_AUTH_TOKEN": "another", "TWILIO_AUTH_TOKEN_SECONDARY": ""}
+    other = {"TWILIO_AUTH_TOKEN": "another-token", "TWILIO_AUTH_TOKEN_SECONDARY": ""}
     obstacle = proxied(rewriting(lambda _: None), served=other)
     assert obstacle
     assert "refuses a signature" in obstacle.description
@@ -232,7 +232,7 @@ def test_probe_is_never_kept_nor_counted_as_a_refused_callback(app: Flask, path:
 
 
 def test_proxy_that_drops_the_header_of_shared_keys_is_found(proxied: Proxied) -> None:
-    keys = {"TWILIO_WEBHOOK_KEYS": "one:first, two:second"}
+    keys = {"TWILIO_WEBHOOK_KEYS": "one:the-first, two:the-second"}
     assert proxied(rewriting(lambda _: None), **keys) is None
     obstacle = proxied(rewriting(drop_signature_settings), **keys)
     assert obstacle

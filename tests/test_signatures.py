@@ -1,6 +1,7 @@
 """Who signed a callback, against vectors made without our signing code or that of the client."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ from tests.signing import (
 )
 
 KEY, SECRET = WEBHOOK_KEY
-OTHER_KEY, OTHER_SECRET = "k2", "other"
+OTHER_KEY, OTHER_SECRET = "k2", "another-key"
 SUBACCOUNT, SUBTOKEN = "AC" + "5" * 32, "b" * 32
 URL = BASE_URL + STATUS_PATH
 FORM = MultiDict(fields(sid(1), "sent"))
@@ -53,7 +54,8 @@ def test_documented_vector_verifies() -> None:
     form |= {"From": "+14158675310", "To": "+18005551212"}
     url = "https://example.com/myapp.php?foo=1&bar=2"
     assert spec_signature("12345", url, form.items()) == "L/OH5YylLD5NRKLltdqwSvS0BnU="
-    verified = Signatures(settings(TWILIO_AUTH_TOKEN="12345")).identify_signer(
+    documented = replace(settings(), twilio_auth_token="12345")
+    verified = Signatures(documented).identify_signer(
         url, MultiDict(form), "L/OH5YylLD5NRKLltdqwSvS0BnU="
     )
     assert verified == Signer(ACCOUNT_SID, "primary")

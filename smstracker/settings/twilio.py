@@ -24,7 +24,6 @@ _EDGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 _SID = re.compile(r"[a-z]{2}[0-9a-f]{32}", re.IGNORECASE)
 MIN_SECRET_LENGTH = 8
-MIN_DISTINCT_CHARACTERS = 4
 _REFERENCE = re.compile(r"\$\{?\w+\}?")
 _match_token = matching(_AUTH_TOKEN, _UNQUOTED_SHAPE)
 read_service_sid = matching(SERVICE_SID, "MG followed by 32 hexadecimal digits")
@@ -38,9 +37,8 @@ def find_secret_fault(secret: str) -> str | None:
         return "is a SID, which is no secret; the token is beside the account SID in the Console"
     if _REFERENCE.fullmatch(secret):
         return "is a reference that nothing replaced; write the value itself"
-    is_simple = len(secret) < MIN_SECRET_LENGTH or len(set(secret)) < MIN_DISTINCT_CHARACTERS
-    if is_simple and not is_placeholder(secret):
-        return "is too simple for a secret: anybody could guess it and forge callbacks"
+    if len(secret) < MIN_SECRET_LENGTH and not is_placeholder(secret):
+        return "is too short for a secret: anybody could guess it and forge callbacks"
     return None
 
 
