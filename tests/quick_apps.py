@@ -8,6 +8,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from smstracker.extensions import db
+from smstracker.webhooks import writer
 
 
 class QuickRule(Rule):
@@ -57,5 +58,6 @@ COMPILED_STATEMENTS = CompiledStatements()
 def make_quick(app: Flask) -> None:
     """Let an app use what was compiled for others."""
     app.jinja_env.bytecode_cache = COMPILED_TEMPLATES
+    writer.IDLE_SECONDS = 0  # no test waits for its thread
     with app.app_context():
         db.engine.update_execution_options(compiled_cache=COMPILED_STATEMENTS)

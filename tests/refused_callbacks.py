@@ -13,6 +13,7 @@ from smstracker.models import CallbackTally, RefusedCallback, StatusEvent
 from smstracker.refused.diagnosis import is_proven
 from smstracker.refused.replay import replay
 from smstracker.refused.stored_diagnosis import diagnose_pending
+from tests.serving import await_writer
 from tests.signing import ACCOUNT_SID, fields, sid
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -48,6 +49,8 @@ def refused_rows(app: Flask) -> list[RefusedCallback]:
 
 
 def refused_count(app: Flask) -> int:
+    """How many were refused; one that is only counted is written without being waited for."""
+    await_writer(app)
     with app.app_context():
         return db.session.scalar(select(func.sum(CallbackTally.refused))) or 0
 

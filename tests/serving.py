@@ -85,11 +85,18 @@ def served(app: Flask, port: int) -> Iterator[None]:
         requests.end()
 
 
+def await_writer(app: Flask) -> None:
+    """Return when the thread that stores callbacks has written all and ended."""
+    if thread := app.extensions["callback_writer"]._thread:
+        thread.join()
+
+
 def close(app: Flask) -> None:
     """End the threads of an app, then its database connections."""
     app.extensions["broadcaster"].close()
     app.extensions["mailer"].drain()
     app.extensions["mailer"].close()
+    await_writer(app)
     with app.app_context():
         db.engine.dispose()
 

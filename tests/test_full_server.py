@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from selectors import DefaultSelector
+from selectors import EVENT_READ, DefaultSelector
 from typing import cast
 
 import pytest
@@ -43,8 +43,10 @@ class Door:
 
     def _close(self) -> None:
         waiting = [key.fileobj for key in self.worker.poller.get_map().values()]
-        for accepted in waiting + [conn.sock for conn in self.queued]:
-            accepted.close()
+        queued = [conn.sock for conn in self.queued]
+        for accepted in [*waiting, *queued, *self.worker._held]:
+            if isinstance(accepted, socket.socket):
+                accepted.close()
 
     def let_in(self, sent: bytes) -> socket.socket:
         """A peer whose bytes have arrived when it is accepted."""
@@ -162,6 +164,81 @@ def test_full_server_ends_whose_response_is_held_back_first(door: Door) -> None:
     others = [door.let_in(b"GET") for _ in range(MOST - 1)]
     assert is_ended(refused)
     assert not any(is_ended(peer) for peer in others)
+
+
+WEBHOOK = b"POST /webhooks/twilio/status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+STORED = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+def answer_webhooks(door: Door, *writes: "Future[None]", replacement: bytes | None = None) -> None:
+    """Let the app answer each webhook as if it was stored, once its write is done."""
+    left = list(writes)
+
+    def handle(conn: TConn) -> bool:
+        conn.init()
+        next(conn.parser)
+        if left:
+            conn.sock.answer_after(left.pop(0), lambda: replacement)
+        conn.sock.sendall(STORED)
+        return True
+
+    door.worker.handle = handle
+    queue = door.worker.method_queue
+    queue.init()
+    door._stack.callback(queue.close)
+    door.worker.poller.register(queue.fileno(), EVENT_READ, queue.run_callbacks)
+
+
+@pytest.mark.parametrize(("replacement", "response"), [(None, STORED), (b"503", b"503")])
+@pytest.mark.parametrize("is_early", [False, True])
+def test_response_waits_for_the_commit_without_a_thread(
+    door: Door, is_early: bool, replacement: bytes | None, response: bytes
+) -> None:
+    write: Future[None] = Future()
+    answer_webhooks(door, write, replacement=replacement)
+    if is_early:
+        write.set_result(None)
+    peer = door.let_in(WEBHOOK)
+    if not is_early:
+        peer.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            peer.recv(4096)
+        write.set_result(None)
+    door.turn()
+    peer.setblocking(True)
+    assert peer.recv(4096) == response
+    assert door.queued == [], "no thread was asked for"
+
+
+def test_responses_of_one_commit_are_sent_in_one_turn(door: Door) -> None:
+    writes: list[Future[None]] = [Future() for _ in range(3)]
+    answer_webhooks(door, *writes)
+    peers = [door.let_in(WEBHOOK) for _ in writes]
+    for write in writes:
+        write.set_result(None)
+    door.turn()
+    assert [peer.recv(4096) for peer in peers] == [STORED] * 3
+
+
+def test_full_server_never_ends_what_waits_for_its_commit(door: Door) -> None:
+    answer_webhooks(door, *(Future[None]() for _ in range(MOST - 1)))
+    peers = [door.let_in(WEBHOOK) for _ in range(MOST - 1)]
+    other = door.let_in(b"GET")
+    door.let_in(b"GET")
+    assert is_ended(other)
+    assert not any(is_ended(peer) for peer in peers)
+
+
+def test_webhooks_sent_ahead_are_answered_one_after_the_other(door: Door) -> None:
+    answer_webhooks(door)
+    peer = door.let_in(WEBHOOK * 3000)
+    received = b""
+    while len(received) < len(STORED) * 3000:
+        door.turn()
+        peer.setblocking(False)
+        with suppress(BlockingIOError):
+            received += peer.recv(1_000_000)
+    assert received == STORED * 3000
 
 
 def test_requests_sent_ahead_are_taken_from_the_network_one_piece_at_a_time(door: Door) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -17,8 +18,8 @@ from smstracker.carrier import current_carrier
 from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Heartbeat, Message, RateLimit
-from smstracker.models.callback_store import store_callback
+from smstracker.models import Heartbeat, Message, RateLimit, StatusEvent
+from smstracker.models.callback_store import MAX_REPEATED_ROWS, store_callback
 from smstracker.models.event_store import append_event, update_message_facts
 from smstracker.models.events import StatusUpdate
 from smstracker.models.lookup_queue import schedule_next_lookup
@@ -344,3 +345,18 @@ def test_callback_of_another_account_moves_nothing_even_if_it_comes_first(
             store_callback(connection, message.public_id, foreign)
     assert alice.message().status == "queued"
     assert {event.source for event in alice.events(message)} == {"send"}
+
+
+def test_callbacks_of_another_account_fill_no_disk_though_a_message_has_their_sid(
+    app: Flask, alice: Person
+) -> None:
+    alice.has_message(status="queued", twilio_sid=sid(1), account_sid=ACCOUNT_SID)
+    foreign = StatusUpdate("delivered", Source.CALLBACK, {}, sid(1), account_sid="AC" + "2" * 32)
+    with app.app_context():
+        for number in range(2 * MAX_REPEATED_ROWS):
+            with db.engine.begin() as connection:
+                token = str(number % (MAX_REPEATED_ROWS + 5))
+                store_callback(connection, None, replace(foreign, idempotency_token=token))
+        repeats = db.session.scalars(select(StatusEvent.repeats)).all()
+    assert len(repeats) == MAX_REPEATED_ROWS
+    assert sum(repeats) == MAX_REPEATED_ROWS

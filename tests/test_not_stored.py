@@ -25,7 +25,6 @@ from smstracker.webhooks.writer import (
     Callback,
     CallbackWriter,
     PendingWrite,
-    WriteResult,
     current_writer,
 )
 from tests.clients import Person, words
@@ -172,7 +171,5 @@ def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:
     writer = CallbackWriter(100)
     writer.failure = failure = (DISK_FULL, utcnow())
     update = StatusUpdate("sent", Source.CALLBACK, {}, sid(1))
-    group: list[PendingWrite] = [(Callback(None, update), WriteResult())]
-    writer._move_to_queues(group, {sid(1)})
-    assert group == []
+    writer._postpone([PendingWrite(Callback(None, update))])
     assert (writer.failure, writer.not_stored) == (failure, 0)

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlencode
 from uuid import uuid4 as new_id
 
 import pytest
@@ -22,6 +23,7 @@ from smstracker.web.gunicorn_worker import PeerSocket
 from tests.clients import Client, Person
 from tests.live_settings import live_environment, settings
 from tests.serving import close, free_port
+from tests.signing import STATUS_PATH, fields, sid, signature
 
 pytestmark = pytest.mark.slow
 
@@ -159,10 +161,31 @@ def test_kernel_gives_up_a_vanished_peer_in_seconds() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()),
-        PeerSocket(listener.accept()[0]) as accepted,
+        PeerSocket(listener.accept()[0], lambda _: None) as accepted,
     ):
         limit = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
     assert 5_000 <= limit <= 30_000
+
+
+@pytest.mark.smoke
+def test_callbacks_that_wait_for_the_database_keep_no_thread(server: Flask) -> None:
+    base = server.config["SETTINGS"].public_base_url
+    requests = []
+    for number in range(4 * THREADS):
+        form = fields(sid(number), "sent")
+        body = urlencode(form).encode()
+        head = f"X-Twilio-Signature: {signature(STATUS_PATH, form, base=base)}\r\n"
+        head += f"Content-Length: {len(body)}\r\n\r\n"
+        requests.append(POST + FORM + head.encode() + body)
+    with ExitStack() as stack, server.app_context():
+        with db.engine.begin():
+            peers = [stack.enter_context(connect(server, request)) for request in requests]
+            assert answers(port_of(server), 3)
+            peers[0].settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                peers[0].recv(4096)
+            peers[0].settimeout(10)
+        assert {peer.recv(13) for peer in peers} == {b"HTTP/1.1 204 "}
 
 
 @pytest.mark.smoke

@@ -2,10 +2,10 @@
 
 import random
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from threading import Event
+from threading import Event, current_thread
 
 import pytest
 from flask import Flask
@@ -51,31 +51,21 @@ def status_update(number: int, word: str) -> StatusUpdate:
 
 def write(app: Flask, *waiting: tuple[Message | None, StatusUpdate]) -> list[BaseException | None]:
     """Write callbacks as one group, as a process of its own would; the error of each."""
-    group = writer.CallbackWriter(100, threads=100)
-    group._pending = [
-        (writer.Callback(message.public_id if message else None, update), writer.WriteResult())
-        for message, update in waiting
-    ]
-    pending = list(group._pending)
+    updates = [(message.public_id if message else None, update) for message, update in waiting]
+    writes = [writer.PendingWrite(writer.Callback(*update)) for update in updates]
+    write_all(app, *writes)
+    return [write.exception() for write in writes]
+
+
+def write_all(app: Flask, *writes: writer.PendingWrite) -> None:
+    shared = writer.CallbackWriter(100)
     with app.app_context():
-        group._write_all(db.engine)
-        return [outcome(group, *one) for one in pending]
-
-
-def outcome(
-    group: writer.CallbackWriter,
-    what: writer.Callback | writer.RefusedRequest,
-    done: writer.WriteResult,
-) -> BaseException | None:
-    """What a callback's own thread comes to; it writes those of a message that was locked."""
-    try:
-        assert done.done()
-        message = done.result()
-        if message is not None:
-            group._write_queue(db.engine, message, what)
-    except Exception as error:
-        return error
-    return None
+        shared._thread = current_thread()  # it starts no other
+        for write in writes:
+            shared._add(write)
+        while not all(write.done() for write in writes):
+            shared._await_arrival()
+            shared._write_group(db.engine)
 
 
 def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
@@ -195,40 +185,30 @@ def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_
 
     monkeypatch.setattr(writer.RefusedCallback, "store", note_kept)
     monkeypatch.setattr(writer, "store_callbacks", note_stored)
-    group = writer.CallbackWriter(100)
-    group._pending = [(writer.Callback(None, status_update(1, "sent")), writer.WriteResult())]
-    group._pending += [(evidence, writer.WriteResult()) for evidence in reversed(refused)]
-    with app.app_context():
-        group._write_all(db.engine)
+    items = [writer.Callback(None, status_update(1, "sent")), *reversed(refused)]
+    write_all(app, *(writer.PendingWrite(item) for item in items))
     assert written == [*(evidence.fingerprint for evidence in refused), "callback"]
 
 
-def test_callback_of_a_message_that_has_a_line_goes_behind_it(
-    app: Flask, monkeypatch: pytest.MonkeyPatch
+def test_callback_waits_for_few_of_many_refused_ones(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written: list[tuple[str | None, str]] = []
+    client.post("/webhooks/twilio/a", data={"a": "1"})
+    [refused] = [RefusedRequest.from_row(row) for row in refused_rows(app)]
+    kept_before: list[int] = []
+    real = writer.store_callbacks
 
-    def note(_connection: object, callbacks: list[writer.Callback]) -> list[StoredCallback]:
-        written.extend((update.twilio_sid, update.status) for _, update in callbacks)
-        return [StoredCallback(is_repeated=False, has_message=True) for _ in callbacks]
+    def note(connection: Connection, callbacks: list[writer.Callback]) -> object:
+        kept_before.append(sum(write.done() for write in refusals))
+        return real(connection, callbacks)
 
     monkeypatch.setattr(writer, "store_callbacks", note)
-    shared = writer.CallbackWriter(100, threads=100)
-    came = [(1, "sent"), (2, "sent"), (1, "delivered"), (1, "read")]
-    first, other, *later = [
-        (writer.Callback(None, status_update(number, word)), writer.WriteResult())
-        for number, word in came
-    ]
-    shared._enqueue([first])  # its thread has not written it yet
-    shared._pending = [*later, other]
-    with app.app_context():
-        shared._write_all(db.engine)
-        assert written == [(sid(2), "sent")]
-        assert not any(done.done() for _, done in later)
-        shared._write_queue(db.engine, sid(1), first[0])
-    assert written[1:] == [(sid(1), word) for word in ("sent", "delivered", "read")]
-    assert [done.result() for _, done in later] == [None, None]
-    assert (shared._queues, shared._queued_count) == ({}, 0)
+    refusals = [writer.PendingWrite(refused) for _ in range(100)]
+    callback = writer.PendingWrite(writer.Callback(None, status_update(1, "sent")))
+    write_all(app, *refusals, callback)
+    assert kept_before == [0]
+    assert all(write.exception() is None for write in refusals)
+    assert refused_rows(app)[0].count == 101
 
 
 def test_database_that_fails_the_group_fails_every_callback_of_it(
@@ -283,179 +263,133 @@ def test_many_processes_at_once_neither_deadlock_nor_lose_anything(
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_locked_message_costs_its_own_callbacks_the_wait_and_no_others(
-    make_app: Callable[..., Flask], database_url: str
+    app: Flask, alice: Person
 ) -> None:
-    # On a busy machine the default of two seconds is over before the lock is.
-    app = make_app(DATABASE_URL=f"{database_url}&options=-clock_timeout%3D20s")
-    alice = Person.signed_in(app, "alice@example.org")
     locked = alice.has_message(twilio_sid=sid(1))
     unsent = alice.has_message(status="pending")
     free = alice.has_message(twilio_sid=sid(2))
-    shared = writer.CallbackWriter(100, threads=100)
+    shared = writer.CallbackWriter(100)
 
-    def store(message: Message, number: int, word: str) -> None:
-        with app.app_context():
-            shared.store(message.public_id, status_update(number, word))
+    def store(message: Message, number: int, word: str) -> writer.PendingWrite:
+        return shared.write(writer.Callback(message.public_id, status_update(number, word)))
 
-    with app.app_context():
-        engine = db.engine
-    with ThreadPoolExecutor(8) as threads:
-        with engine.begin() as connection:
-            ids = [locked.id, unsent.id]
-            connection.execute(update(Message).where(Message.id.in_(ids)).values(body="held"))
-            slow = [threads.submit(store, locked, 1, word) for word in ("sent", "delivered")]
-            slow += [threads.submit(store, unsent, 3, "sent")]
-            wait_until(lambda: len(shared._queues) == 2)
-            for word in ("sent", "delivered"):
-                store(free, 2, word)
-            assert not any(done.done() for done in slow)
-        assert [done.result() for done in slow] == [None] * 3
-    assert shared._queues == {}
-    assert shared._queued_count == 0
-    assert [m.status for m in alice.messages()] == ["delivered", "sent", "delivered"]
-    assert {event.status for event in alice.events(locked)} == {"sent", "delivered"}
-
-
-@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_few_wait_for_locked_messages_and_the_rest_is_not_stored_at_once(
-    app: Flask, alice: Person
-) -> None:
-    message = alice.has_message(twilio_sid=sid(1))
-    group = writer.CallbackWriter(100, threads=8)
-    words = ("delivered", "sent", "sent", "read")
-    callbacks = [
-        (writer.Callback(None, status_update(1, word)), writer.WriteResult()) for word in words
-    ]
-    group._pending = list(callbacks)
     with app.app_context():
         with db.engine.begin() as connection:
-            connection.execute(update(Message).values(body="held"))
-            group._write_all(db.engine)
-        errors = [outcome(group, *one) for one in callbacks]
-    assert [type(error).__name__ for error in errors] == [*["NoneType"] * 2, *["NoRoomError"] * 2]
-    assert [event.status for event in alice.events(message)] == ["delivered", "sent"]
+            ids = [locked.id, unsent.id]
+            connection.execute(update(Message).where(Message.id.in_(ids)).values(body="held"))
+            slow = [store(locked, 1, word) for word in ("sent", "delivered")]
+            slow += [store(unsent, 3, "sent")]
+            for word in ("sent", "delivered"):
+                assert store(free, 2, word).exception(30) is None
+            assert not any(done.done() for done in slow)
+        assert [done.exception(30) for done in slow] == [None] * 3
+    assert shared.not_stored == 0
+    assert [m.status for m in alice.messages()] == ["delivered", "sent", "delivered"]
+    assert [event.status for event in alice.events(locked)] == ["sent", "delivered"]
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_message_that_is_locked_for_a_moment_is_stored_also_if_no_thread_may_wait_for_it(
+def test_callbacks_wait_for_locked_messages_neither_for_long_nor_in_any_number(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when another process stores a callback of it, beside messages that are held for long."""
-    held, busy = (alice.has_message(twilio_sid=sid(number)) for number in (1, 2))
-    shared, is_refused = writer.CallbackWriter(100, threads=4), Event()
-    real = shared._write_in_group
-
-    def note(what: writer.Callback, done: writer.WriteResult) -> None:
-        try:
-            real(what, done)
-        except writer.NoRoomError:
-            is_refused.set()
-            raise
-
-    def store(number: int) -> None:
-        with app.app_context():
-            shared.store(None, status_update(number, "sent"))
-
-    monkeypatch.setattr(shared, "_write_in_group", note)
-    with app.app_context():
-        engine = db.engine
-    with ThreadPoolExecutor(2) as threads, engine.begin() as connection:
-        connection.execute(update(Message).where(Message.id == held.id).values(body="held"))
-        first = threads.submit(store, 1)
-        wait_until(lambda: shared._queued_count == 1)
-        with engine.begin() as moment:
-            moment.execute(update(Message).where(Message.id == busy.id).values(body="held"))
-            second = threads.submit(store, 2)
-            assert is_refused.wait(5)
-        assert second.result() is None
-        assert not first.done()
-    assert first.result() is None
-    assert shared.not_stored == 0
+    message = alice.has_message(twilio_sid=sid(1))
+    shared = writer.CallbackWriter(100)
+    monkeypatch.setattr(writer, "MAX_WAITING", 2)
+    words = ("delivered", "sent", "sent", "read")
+    writes = [writer.PendingWrite(writer.Callback(None, status_update(1, word))) for word in words]
+    with app.app_context(), db.engine.begin() as connection:
+        shared._thread = current_thread()
+        for write in writes:
+            shared._add(write)
+        connection.execute(update(Message).values(body="held"))
+        shared._write_group(db.engine)
+        assert [write.done() for write in writes] == [False, False, True, True]
+        monkeypatch.setattr(writer, "MAX_LOCKED_SECONDS", 0)
+        shared._write_group(db.engine)
+    errors = [type(write.exception()).__name__ for write in writes]
+    assert errors == ["LockedError", "LockedError", "StuckError", "StuckError"]
+    assert alice.events(message) == []
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_lock_on_no_message_costs_its_own_callback_the_wait_and_no_others(
+def test_lock_on_a_sid_costs_its_own_callback_the_wait_and_no_others(
     app: Flask, alice: Person
 ) -> None:
-    """Such as the lock on a SID, which the answer to a send request takes in another process."""
+    """The answer to a send request takes it in another process."""
     for number in range(2, 9):
         alice.has_message(twilio_sid=sid(number))
-    group = writer.CallbackWriter(100, threads=4)
-    callbacks = [
-        (writer.Callback(None, status_update(number, "sent")), writer.WriteResult())
-        for number in range(1, 9)
-    ]
-    group._pending = list(callbacks)
+    shared = writer.CallbackWriter(100)
     with app.app_context():
         key = zlib.crc32(sid(1).encode())
         with db.engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-            group._write_all(db.engine)
-        errors = [outcome(group, *one) for one in callbacks]
-    assert errors == [None] * 8
+            writes = [
+                shared.write(writer.Callback(None, status_update(number, "sent")))
+                for number in range(1, 9)
+            ]
+            assert [write.exception(30) for write in writes[1:]] == [None] * 7
+            assert not writes[0].done()
+        assert writes[0].exception(30) is None
 
 
 def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_other(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared, writing, stuck = writer.CallbackWriter(100, threads=4), Event(), Event()
+    shared, writing, stuck = writer.CallbackWriter(100), Event(), Event()
 
     def hang(*_args: object) -> None:
         writing.set()
         assert stuck.wait(60)
         raise OperationalError("INSERT", {}, Exception("database is locked"))
 
-    def store(number: int) -> None:
-        with app.app_context():
-            shared.store(None, status_update(number, "sent"))
-
     monkeypatch.setattr(writer, "store_callbacks", hang)
     monkeypatch.setattr(writer, "STUCK_SECONDS", 0)
-    with ThreadPoolExecutor(3) as threads:
-        waiting = [threads.submit(store, 1)]
+    monkeypatch.setattr(writer, "MAX_WAITING", 2)
+    with app.app_context():
+        callbacks = [writer.Callback(None, status_update(number, "sent")) for number in range(4)]
+        waiting = [shared.write(callbacks[0])]
         assert writing.wait(60)
-        waiting += [threads.submit(store, number) for number in (2, 3)]
-        wait_until(lambda: len(shared._pending) == 2)
-        with pytest.raises(writer.StuckError):
-            store(4)
+        waiting += [shared.write(callback) for callback in callbacks[1:3]]
+        assert isinstance(shared.write(callbacks[3]).exception(0), writer.StuckError)
         stuck.set()
-        errors = [done.exception() for done in waiting]
+        errors = [write.exception(60) for write in waiting]
     assert len({id(error) for error in errors}) == 1, "one attempt answers all who wait"
     assert isinstance(errors[0], OperationalError)
 
 
-def test_callback_is_either_set_aside_or_written_although_lines_end_meanwhile(app: Flask) -> None:
-    shared, done = writer.CallbackWriter(100, threads=8), writer.WriteResult()
+def test_database_connection_that_hangs_does_not_hold_up_later_callbacks(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, writing, hung = writer.CallbackWriter(100), Event(), Event()
+    real = writer.store_callbacks
 
-    class Changing(dict[str | None, None]):
-        """A line that is replaced whenever it has been looked for."""
+    def hang(connection: Connection, callbacks: list[writer.Callback]) -> object:
+        connection.rollback()  # SQLite's turn is not what hangs
+        monkeypatch.setattr(writer, "store_callbacks", real)
+        writing.set()
+        assert hung.wait(60)
+        raise OperationalError("INSERT", {}, Exception("the connection is lost"))
 
-        has_line = True
-
-        def __contains__(self, _message: object) -> bool:
-            self.has_line = not self.has_line
-            return self.has_line
-
-    group = [(writer.Callback(None, status_update(1, "sent")), done)]
-    shared._move_to_queues(group, Changing({sid(1): None}))
-    assert (len(group), done.done()) in [(1, False), (0, True)]
-
-
-def test_messages_with_a_line_are_read_while_no_line_ends(app: Flask) -> None:
-    shared = writer.CallbackWriter(100, threads=8)
-    is_guarded: list[bool] = []
-
-    class Lines(dict[str, list[writer.PendingWrite]]):
-        def __iter__(self) -> Iterator[str]:
-            is_guarded.append(shared._lock.locked())
-            return super().__iter__()
-
-        def keys(self):  # type: ignore[no-untyped-def]
-            is_guarded.append(shared._lock.locked())
-            return super().keys()
-
-    shared._queues = Lines()
-    shared._pending = [(writer.Callback(None, status_update(1, "sent")), writer.WriteResult())]
+    monkeypatch.setattr(writer, "store_callbacks", hang)
     with app.app_context():
-        shared._write_all(db.engine)
-    assert is_guarded == [True]
+        first = shared.write(writer.Callback(None, status_update(1, "sent")))
+        assert writing.wait(60)
+        monkeypatch.setattr(writer, "HUNG_SECONDS", 0)
+        second = shared.write(writer.Callback(None, status_update(2, "sent")))
+        assert second.exception(60) is None
+        assert not first.done()
+        hung.set()
+        assert isinstance(first.exception(60), OperationalError)
+
+
+def test_thread_ends_when_nothing_comes_and_another_begins(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "IDLE_SECONDS", 0.01)
+    shared = writer.CallbackWriter(100)
+    with app.app_context():
+        for word in ("sent", "delivered"):
+            write = shared.write(writer.Callback(None, status_update(1, word)))
+            assert write.exception(30) is None
+            wait_until(lambda: shared._thread is None)
+    assert [status for _, status, *_ in events_of(app)] == ["sent", "delivered"]

@@ -17,7 +17,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from smstracker.database.engine import affected_rows
 from smstracker.database.row_sets import insert_rows, is_any_of
-from smstracker.models.event_store import bind_sid, lock_sids
+from smstracker.models.event_store import bind_sid, lock_sids, try_to_lock_sids
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.messages import Message
 from smstracker.models.status_transitions import LockedMessage, lock_messages, save_changes
@@ -73,17 +73,22 @@ def store_callback(
     connection: Connection, public_id: uuid.UUID | None, status_update: StatusUpdate
 ) -> StoredCallback:
     """Store one callback."""
-    [stored] = store_callbacks(connection, [Callback(public_id, status_update)])
+    group = _Group(connection, [Callback(public_id, status_update)], skips_locked=False)
+    stored = group.add(Callback(public_id, status_update))
+    group.save()
     return stored
 
 
-def store_callbacks(connection: Connection, callbacks: Sequence[Callback]) -> list[StoredCallback]:
+def store_callbacks(
+    connection: Connection, callbacks: Sequence[Callback]
+) -> list[StoredCallback | None]:
     """Store callbacks in their order, and move their messages, as far as they have one yet.
 
     A repetition of the same event (SID, status, error code, idempotency token) is only counted.
+    Waits for no other transaction: None for a callback whose message another one has locked.
     """
-    group = _Group(connection, callbacks)
-    stored = [group.add(callback) for callback in callbacks]
+    group = _Group(connection, callbacks, skips_locked=True)
+    stored = [None if group.is_locked(callback) else group.add(callback) for callback in callbacks]
     group.save()
     return stored
 
@@ -91,8 +96,13 @@ def store_callbacks(connection: Connection, callbacks: Sequence[Callback]) -> li
 class _Group:
     """The messages of callbacks, locked, and their events."""
 
-    def __init__(self, connection: Connection, callbacks: Sequence[Callback]) -> None:
+    def __init__(
+        self, connection: Connection, callbacks: Sequence[Callback], skips_locked: bool
+    ) -> None:
         self._connection = connection
+        self._skips_locked = skips_locked
+        # Ids and SIDs of messages that another transaction has locked.
+        self._locked_keys: set[uuid.UUID | str] = set()
         self._by_public_id: dict[uuid.UUID, LockedMessage] = {}
         self._by_sid: dict[str | None, LockedMessage] = {}
         self._events: dict[int | str | None, list[_Event]] = defaultdict(list)
@@ -102,23 +112,41 @@ class _Group:
         if new_ids := _public_ids(callbacks) - self._by_public_id.keys():
             self._lock(Message.public_id, new_ids)
         if unknown_sids := sids - self._by_sid.keys():
-            # The answer to a send may be binding them.
-            lock_sids(connection, unknown_sids)
-            self._lock(Message.twilio_sid, unknown_sids)
+            self._lock_unknown(unknown_sids, new_ids)
             self._bind_sids(callbacks)
         if self._by_public_id:
             message_ids = [message.id for message in self._by_public_id.values()]
             query = _select_events(connection.dialect.name)
             self._read_events(query, {"values": message_ids})
-        if unknown_sids:
-            is_orphan = (StatusEvent.message_id.is_(None), StatusEvent.twilio_sid.in_(sids))
-            self._read_events(_SELECT_EVENTS.where(*is_orphan), {})
+        if orphans := [callback for callback in callbacks if not self._find_message(callback)]:
+            of_sids = StatusEvent.twilio_sid.in_(_sids(orphans))
+            self._read_events(_SELECT_EVENTS.where(StatusEvent.message_id.is_(None), of_sids), {})
 
     def _lock(self, column: InstrumentedAttribute[ValueT], values: Iterable[ValueT]) -> None:
-        for message in lock_messages(self._connection, column, values):
+        for message in lock_messages(self._connection, column, values, self._skips_locked):
             self._by_public_id[message.public_id] = message
             if message.twilio_sid:
                 self._by_sid[message.twilio_sid] = message
+
+    def _lock_unknown(self, sids: set[str], public_ids: set[uuid.UUID]) -> None:
+        """Lock SIDs without a message: the answer to a send may be binding them."""
+        if not self._skips_locked:
+            lock_sids(self._connection, sids)
+            return self._lock(Message.twilio_sid, sids)
+        self._locked_keys |= try_to_lock_sids(self._connection, sids)
+        self._lock(Message.twilio_sid, sids)
+        is_missing = or_(Message.twilio_sid.in_(sids), Message.public_id.in_(public_ids))
+        query = select(Message.public_id, Message.twilio_sid).where(is_missing)
+        for public_id, sid in self._connection.execute(query):
+            if public_id not in self._by_public_id:
+                self._locked_keys |= {public_id, sid} - {None}
+        return None
+
+    def is_locked(self, callback: Callback) -> bool:
+        """Whether another transaction has locked the message of a callback, or its SID."""
+        sid = callback.update.twilio_sid
+        is_path_locked = callback.public_id in self._locked_keys and sid not in self._by_sid
+        return is_path_locked or sid in self._locked_keys
 
     def _find_message(self, callback: Callback) -> LockedMessage | None:
         """Return the message in the path, unless it has another SID; otherwise that of the SID.
@@ -138,6 +166,8 @@ class _Group:
 
     def _bind_sids(self, callbacks: Sequence[Callback]) -> None:
         for callback in callbacks:
+            if self.is_locked(callback):
+                continue
             sid, message = callback.update.twilio_sid, self._find_message(callback)
             if message is not None and sid and sid not in self._by_sid:
                 self._by_sid[sid] = bind_sid(self._connection, message, sid)
@@ -210,28 +240,3 @@ def _has_same_status(event: _Event, status_update: StatusUpdate) -> bool:
     facts = (event.source, event.status, event.error_code)
     is_same = facts == (Source.CALLBACK, status_update.status, status_update.error_code)
     return is_same and event.account_sid in (None, status_update.account_sid)
-
-
-def find_locked_sids(connection: Connection, callbacks: Sequence[Callback]) -> set[str | None]:
-    """The SIDs of the callbacks whose message another transaction has locked; PostgreSQL only.
-
-    Ends the transaction to release its locks: they are not taken in the order of groups.
-    """
-    message_keys = select(Message.public_id, Message.twilio_sid).where(
-        or_(Message.public_id.in_(_public_ids(callbacks)), Message.twilio_sid.in_(_sids(callbacks)))
-    )
-    skip_locked = message_keys.with_for_update(skip_locked=True, key_share=True)
-    unlocked = set(connection.execute(skip_locked))
-    connection.rollback()
-    unlocked_ids = {row.public_id for row in unlocked}
-    unlocked_sids = {row.twilio_sid for row in unlocked}
-    unmatched = [
-        (public_id, update.twilio_sid)
-        for public_id, update in callbacks
-        if not (public_id in unlocked_ids or update.twilio_sid in unlocked_sids)
-    ]
-    if not unmatched:
-        return set()
-    locked = set(connection.execute(message_keys)) - unlocked
-    locked_ids, locked_sids = {row.public_id for row in locked}, {row.twilio_sid for row in locked}
-    return {sid for public_id, sid in unmatched if public_id in locked_ids or sid in locked_sids}

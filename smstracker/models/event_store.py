@@ -95,8 +95,20 @@ def lock_sids(connection: Connection, sids: Iterable[str]) -> None:
     the send answer with its SID cannot miss each other.
     """
     if connection.dialect.name == "postgresql":
-        for key in sorted({zlib.crc32(sid.encode()) for sid in sids}):
+        for key in sorted({_lock_key(sid) for sid in sids}):
             connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+def try_to_lock_sids(connection: Connection, sids: Iterable[str]) -> set[str]:
+    """Lock SIDs without waiting; return those that another transaction has locked."""
+    if connection.dialect.name != "postgresql":
+        return set()
+    keys = {sid: func.pg_try_advisory_xact_lock(_lock_key(sid)) for sid in sids}
+    return {sid for sid, lock in keys.items() if not connection.scalar(select(lock))}
+
+
+def _lock_key(sid: str) -> int:
+    return zlib.crc32(sid.encode())
 
 
 def bind_sid(connection: Connection, message: LockedMessage, sid: str) -> LockedMessage:

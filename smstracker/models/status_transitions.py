@@ -95,18 +95,26 @@ _COLUMNS = [name for name in LockedMessage.__slots__ if name != "changes"]
 
 
 @cache
-def select_locked(dialect_name: str, column: InstrumentedAttribute[ValueT]) -> Executable:
+def select_locked(
+    dialect_name: str, column: InstrumentedAttribute[ValueT], skips_locked: bool
+) -> Executable:
     """Select messages by a list of `values`, in one order: no two transactions deadlock."""
     query = select(*(getattr(Message, name) for name in _COLUMNS))
     query = query.where(is_any_of(dialect_name, column)).order_by(Message.id)
-    return query.with_for_update(key_share=True)
+    return query.with_for_update(key_share=True, skip_locked=skips_locked)
 
 
 def lock_messages(
-    connection: Connection, column: InstrumentedAttribute[ValueT], values: Iterable[ValueT]
+    connection: Connection,
+    column: InstrumentedAttribute[ValueT],
+    values: Iterable[ValueT],
+    skips_locked: bool = False,
 ) -> list[LockedMessage]:
-    """Lock the messages with any of the values until the transaction ends, by ascending id."""
-    query = select_locked(connection.dialect.name, column)
+    """Lock the messages with any of the values until the transaction ends, by ascending id.
+
+    With `skips_locked`, those that another transaction has locked are left out.
+    """
+    query = select_locked(connection.dialect.name, column, skips_locked)
     rows = connection.execute(query, {"values": list(values)})
     return [LockedMessage(*row) for row in rows]
 

@@ -11,6 +11,7 @@ import select
 import selectors
 import socket
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -66,10 +67,13 @@ EVICTION_ORDER = ((Phase.IDLE, Phase.READING), (Phase.CLOSING,), (Phase.WRITING,
 class PeerSocket(socket.socket):
     """A connection that a thread reads from and writes to without waiting for its peer."""
 
-    def __init__(self, accepted: socket.socket) -> None:
+    def __init__(self, accepted: socket.socket, on_release: "Callable[[PeerSocket], None]") -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, accepted.detach())
         self.framing = Framing()
-        self.held_until = 0.0
+        self._on_release = on_release
+        self.awaited: Future[None] | None = None
+        self._find_replacement: Callable[[], bytes | None] = lambda: None
+        self._held_until = 0.0
         self._unsent = bytearray()
         self._progress_at = 0.0
         if hasattr(socket, "TCP_USER_TIMEOUT") and self.family != socket.AF_UNIX:
@@ -90,7 +94,30 @@ class PeerSocket(socket.socket):
 
     def hold_back(self, seconds: float) -> None:
         """Delay the response to the current request without keeping its thread."""
-        self.held_until = time.monotonic() + seconds
+        self._held_until = time.monotonic() + seconds
+
+    def answer_after(
+        self, write: "Future[None]", find_replacement: Callable[[], bytes | None]
+    ) -> None:
+        """Hold the response to the current request until `write` is done; no thread waits.
+
+        `find_replacement` then returns what is sent instead, if anything.
+        """
+        self.awaited, self._find_replacement = write, find_replacement
+        write.add_done_callback(lambda _: self._on_release(self))
+
+    def is_awaiting(self) -> bool:
+        return self.awaited is not None and not self.awaited.done()
+
+    def is_held(self) -> bool:
+        return self.is_awaiting() or self._held_until > time.monotonic()
+
+    def end_wait(self) -> None:
+        """Let the response go that was held, or its replacement."""
+        replacement = self._find_replacement() if self.awaited else None
+        if replacement is not None:
+            self._unsent[:] = replacement
+        self.awaited = None
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Return bytes received before, without waiting. Called by the server's parser."""
@@ -117,7 +144,7 @@ class PeerSocket(socket.socket):
 
     def flush(self) -> bool:
         """Send what the peer takes now; return whether that was all."""
-        if self.held_until > time.monotonic():
+        if self.awaited or self.is_held():
             return False
         unsent_before = len(self._unsent)
         try:
@@ -136,13 +163,14 @@ class DeadlineWorker(ThreadWorker):
     """Closes connections whose deadline has passed.
 
     `_peers` maps each connection without a thread to its deadline and phase, oldest first; `_held`
-    maps each connection whose response is held back to its finished request.
+    maps the socket of each response that is held to its connection and finished request.
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self._peers: dict[TConn, tuple[float, Phase]] = {}
-        self._held: dict[TConn, Future[bool]] = {}
+        self._held: dict[PeerSocket, tuple[TConn, Future[bool]]] = {}
+        self._released: deque[PeerSocket] = deque()
         self._checked_at = 0.0
         self._bad_request_throttle = LogThrottle(BAD_REQUEST_LINES_PER_MINUTE)
         self._file_limit_throttle = LogThrottle(1)
@@ -159,7 +187,9 @@ class DeadlineWorker(ThreadWorker):
     def accept(self, listener: socket.socket) -> None:
         try:
             accepted, address = listener.accept()
-            conn = TConn(self.cfg, PeerSocket(accepted), address, listener.getsockname())
+            conn = TConn(
+                self.cfg, PeerSocket(accepted, self._release), address, listener.getsockname()
+            )
         except OSError as error:
             if error.errno in FILE_LIMIT_ERRORS:
                 self._free_file()
@@ -175,7 +205,10 @@ class DeadlineWorker(ThreadWorker):
         progress = self._receive(conn)
         if progress is Progress.COMPLETE:
             self._forget(conn)
-            self.enqueue_req(conn)
+            if conn.sock.framing.is_webhook:
+                self._answer(conn)
+            else:
+                self.enqueue_req(conn)
         elif progress is Progress.ENDED:
             self._close(conn)
         elif conn not in self._peers:
@@ -184,6 +217,15 @@ class DeadlineWorker(ThreadWorker):
         if progress is Progress.PARTIAL and self._peers[conn][1] is Phase.IDLE:
             del self._peers[conn]
             self._peers[conn] = (time.monotonic() + READ_SECONDS, Phase.READING)
+
+    def _answer(self, conn: TConn) -> None:
+        """Answer a webhook without a thread: its view waits for nothing."""
+        done: Future[bool] = Future()
+        done.set_result(self.handle(conn))
+        if conn.sock.is_held():
+            self.finish_request(conn, done)
+        else:  # not now: of many requests sent at once, each would call the next
+            self.method_queue.defer(self.finish_request, conn, done)
 
     def _receive(self, conn: TConn) -> Progress:
         """Take what has arrived; return how much of a request there is by now."""
@@ -211,9 +253,10 @@ class DeadlineWorker(ThreadWorker):
 
     def finish_request(self, conn: TConn, done: "Future[bool]") -> None:
         """Send the rest of the response, then read the next request or close."""
-        if conn.sock.held_until > time.monotonic():
-            self._held[conn] = done
+        if conn.sock.is_held():
+            self._held[conn.sock] = (conn, done)
             return None
+        conn.sock.end_wait()
         keeps_open = not done.cancelled() and done.exception() is None and done.result()
 
         def write(conn: TConn) -> None:
@@ -235,6 +278,17 @@ class DeadlineWorker(ThreadWorker):
             return None
 
         return write(conn)
+
+    def _release(self, sock: PeerSocket) -> None:
+        """Have the main loop send a response that is no longer held; called by any thread."""
+        self._released.append(sock)
+        if len(self._released) == 1:  # one call sends those of a whole group
+            self.method_queue.defer(self._send_released)
+
+    def _send_released(self) -> None:
+        while self._released:
+            if finished := self._held.pop(self._released.popleft(), None):
+                self.finish_request(*finished)
 
     def _start_closing(self, conn: TConn) -> None:
         """End our side and wait for the peer's: a reset would discard the response."""
@@ -273,9 +327,10 @@ class DeadlineWorker(ThreadWorker):
 
     def _make_room(self) -> None:
         """End the connection that has waited longest, never one that a thread answers."""
-        for conn in self._held:
-            del self._held[conn]
-            return self._close(conn)
+        for sock, (conn, _) in self._held.items():
+            if not sock.is_awaiting():
+                del self._held[sock]
+                return self._close(conn)
         for phases in EVICTION_ORDER:
             for conn, (_, phase) in self._peers.items():
                 if phase in phases:
@@ -304,8 +359,8 @@ class DeadlineWorker(ThreadWorker):
         self._checked_at = now
         if count := self._bad_request_throttle.suppressed_count():
             log.warning("bad_requests", extra={"count": count})
-        for conn in [conn for conn in self._held if conn.sock.held_until <= now]:
-            self.finish_request(conn, self._held.pop(conn))
+        for sock in [sock for sock in self._held if not sock.is_held()]:
+            self.finish_request(*self._held.pop(sock))
         for conn in [conn for conn, (until, _) in self._peers.items() if until <= now]:
             self._evict(conn)
 

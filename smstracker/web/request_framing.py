@@ -61,6 +61,7 @@ class Framing:
         self._chunks_length = 0
         self._is_in_trailers = False
         self._max_body = MAX_BODY_BYTES
+        self.is_webhook = False
         # Whether another request can follow; not if part of this one was not waited for.
         self.has_certain_end = True
         self.has_large_body = False  # and so its end was not waited for
@@ -119,7 +120,8 @@ class Framing:
         head = bytes(self._bytes[: self._body_at])
         length = CONTENT_LENGTH.search(head)
         self._length = None if CHUNKED.search(head) else int(length[1]) if length else 0
-        self._max_body = MAX_CALLBACK_BYTES if WEBHOOK.match(head) else MAX_BODY_BYTES
+        self.is_webhook = bool(WEBHOOK.match(head))
+        self._max_body = MAX_CALLBACK_BYTES if self.is_webhook else MAX_BODY_BYTES
         self._max_body += self._max_body // CHUNK_OVERHEAD_DIVISOR if self._length is None else 0
         # HTTP/1.0's is to be ignored: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1
         self._awaits_continue = bool(EXPECT_CONTINUE.search(head)) and not HTTP_1_0.match(head)

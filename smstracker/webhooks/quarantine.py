@@ -1,18 +1,16 @@
 """Keep refused callbacks before the refusal is answered, within rate limits."""
 
 import logging
-from datetime import timedelta
+from concurrent.futures import Future
 from typing import cast
 
 from flask import Flask, current_app, request
-from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.clock import utcnow
 from smstracker.logs import set_log_event, suppress_log_line
-from smstracker.refused.request import RefusedRequest, read_refused_request
+from smstracker.refused.request import read_refused_request
 from smstracker.refused.status_callback import Refusal
 from smstracker.web.throttle import LogThrottle, TokenBucket
-from smstracker.webhooks.writer import current_writer
+from smstracker.webhooks.writer import PendingWrite, StuckError, current_writer
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +18,6 @@ log = logging.getLogger(__name__)
 PLAUSIBLE_LIMIT = (200, 1000)
 STRANGER_LIMIT = (10, 100)
 LOG_LINES_PER_MINUTE = 10
-# While the database is down, strangers' requests must not occupy the threads by waiting for it.
-STRANGER_PAUSE = timedelta(seconds=2)
 # Delay of the response to a refused request while callbacks are being stored.
 HOLD_BACK_SECONDS = 0.5
 
@@ -33,35 +29,30 @@ class Quarantine:
         self._plausible_bucket = TokenBucket(*PLAUSIBLE_LIMIT)
         self._stranger_bucket = TokenBucket(*STRANGER_LIMIT)
         self._log_throttle = LogThrottle(LOG_LINES_PER_MINUTE)
-        self._failed_at = utcnow() - STRANGER_PAUSE
 
-    def keep(self, reason: Refusal) -> bool:
-        """Keep the current request; False if it may be Twilio's and has to be sent again.
-
-        Any other failure leaves it refused but not kept.
-        """
+    def keep(self, reason: Refusal) -> PendingWrite | None:
+        """Have the current request stored; None if it is refused without being kept."""
         try:
             refused = read_refused_request(reason)
-            try:
-                return self._store(refused)
-            except SQLAlchemyError as error:
-                self._failed_at = utcnow()
-                self._log_failure(error)
-                return not refused.is_plausible
         except Exception as error:
-            return self._log_failure(error)
-
-    def _store(self, refused: RefusedRequest) -> bool:
-        """Store within the limits; False if there is no room for what may be Twilio's."""
+            self._log_failure(error)
+            return None
+        # While the database is down, strangers' requests are not tried.
+        is_paused = not refused.is_plausible and current_writer().is_unavailable
         bucket = self._plausible_bucket if refused.is_plausible else self._stranger_bucket
-        is_paused = not refused.is_plausible and abs(utcnow() - self._failed_at) < STRANGER_PAUSE
         if not is_paused:
             self._hold_back()
         if not is_paused and bucket.take():
-            current_writer().write(refused)
-            return True
-        current_writer().count_refused(may_wait=not is_paused)
-        return not (refused.is_plausible and refused.signature)
+            write = current_writer().write(refused)
+            write.add_done_callback(self._log_failed_write)
+            return write
+        current_writer().count_refused()
+        if refused.is_plausible and refused.signature:
+            # It may be Twilio's: to be sent again when there is room.
+            write = PendingWrite(refused)
+            write.set_exception(StuckError())
+            return write
+        return None
 
     def _hold_back(self) -> None:
         """Let verified callbacks go first: they share the interpreter with a flood.
@@ -72,11 +63,14 @@ class Quarantine:
         if hold_back and current_writer().is_busy:
             hold_back(HOLD_BACK_SECONDS)
 
-    def _log_failure(self, error: Exception) -> bool:
-        """Log why a request is not kept; True, because it stays refused."""
+    def _log_failed_write(self, write: "Future[None]") -> None:
+        if error := write.exception():
+            self._log_failure(error)
+
+    def _log_failure(self, error: BaseException) -> None:
+        """Log why a request is not kept."""
         if self._log_throttle.take():
             log.error("refused_callback_not_kept", exc_info=error)
-        return True
 
     def log_refusal(self, reason: str) -> None:
         """Log the request as a refusal, unless the throttle suppresses its line."""

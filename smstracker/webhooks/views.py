@@ -15,6 +15,7 @@ from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.database.problems import log_reason
 from smstracker.extensions import settings
 from smstracker.logs import suppress_log_line
+from smstracker.models.callback_store import Callback
 from smstracker.refused.body import read_beginning, read_callback_body
 from smstracker.refused.payload import FORM_TYPE, parse_uuid, read_form
 from smstracker.refused.request import raw_target
@@ -29,13 +30,18 @@ from smstracker.web.request_framing import MAX_BODY_BYTES
 from smstracker.web.security import guard_reads_body
 from smstracker.web.urls import CALLBACK_PREFIX
 from smstracker.webhooks.quarantine import current_quarantine
-from smstracker.webhooks.writer import current_writer
+from smstracker.webhooks.writer import PendingWrite, current_writer
 
 log = logging.getLogger(__name__)
 bp = Blueprint("webhooks", __name__, url_prefix=CALLBACK_PREFIX)
 
 PLAIN_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 NOT_STORED = ("Not stored\n", 503, {"Retry-After": "5", **PLAIN_TEXT})
+# The same as bytes, for a response that has to be replaced after its view.
+NOT_STORED_BYTES = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 11\r\n\r\nNot stored\n"
+)
 # A refusal there is not kept: `flask doctor` would report its own test request.
 keeps_no_refusal = ViewMark("keeps_no_refusal", True)
 # A path of no view of ours: the address may be all that is wrong with a request.
@@ -142,9 +148,20 @@ def _store(public_id: uuid.UUID | None) -> ResponseReturnValue:
     update = read_callback(callback, idempotency_token, token_mark)
     if update is None:
         refuse_verified(400)
-    current_writer().store(public_id, update)
     suppress_log_line()  # the writer logs each commit
-    return "", 204
+    return _answer_after(current_writer().write(Callback(public_id, update)), ("", 204))
+
+
+def _answer_after(write: PendingWrite, response: ResponseReturnValue) -> ResponseReturnValue:
+    """Answer once `write` is done: 503 if it failed and Twilio has to repeat the request.
+
+    The view waits for nothing where the server, as our gunicorn worker, can keep the response.
+    """
+    answer_after = getattr(request.environ.get("gunicorn.socket"), "answer_after", None)
+    if answer_after:
+        answer_after(write, lambda: NOT_STORED_BYTES if write.needs_repeat else None)
+        return response
+    return NOT_STORED if write.needs_repeat else response
 
 
 @bp.errorhandler(HTTPException)
@@ -153,9 +170,9 @@ def answer_refusal(error: HTTPException) -> ResponseReturnValue:
     current_quarantine().log_refusal(error.name)
     is_kept = not (keeps_no_refusal.value_of_current() or isinstance(error, ClientDisconnected))
     reason = g.get("refusal", REFUSAL_BY_CODE.get(code)) if is_kept else None
-    if reason and not current_quarantine().keep(reason):
-        return NOT_STORED
-    return f"{error.name}\n", code, PLAIN_TEXT
+    write = current_quarantine().keep(reason) if reason else None
+    response = f"{error.name}\n", code, PLAIN_TEXT
+    return _answer_after(write, response) if write else response
 
 
 @bp.errorhandler(Exception)
