@@ -12,7 +12,7 @@ import sys
 import tempfile
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -237,12 +237,14 @@ def server(
     log: Path | None = None,
     revision: Revision = CURRENT,
     settings: Mapping[str, str] = MappingProxyType({}),
+    options: Sequence[str] = (),
 ) -> Iterator[psutil.Process]:
-    """Run the real server with changed `settings`, and its log in `log`."""
+    """Run the real server with changed `settings`, more `options`, and its log in `log`."""
     env = os.environ | environment(database_url) | dict(settings)
     env |= {"WEB_CONCURRENCY": str(workers), "WEB_THREADS": str(threads)}
     env["PYTHONPATH"] = str(revision.root / "bench")
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server", application]
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:smstracker.server"]
+    command += [*options, application]
     with open(log or os.devnull, "w") as errors:
         process = subprocess.Popen(command, cwd=revision.root, env=env, stderr=errors)
     try:
