@@ -30,6 +30,7 @@ class Door:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self._listener.setblocking(False)
         config = Config()
         config.set("worker_connections", MOST)
         self.worker = DeadlineWorker(
@@ -164,6 +165,12 @@ def test_full_server_ends_whose_response_is_held_back_first(door: Door) -> None:
     others = [door.let_in(b"GET") for _ in range(MOST - 1)]
     assert is_ended(refused)
     assert not any(is_ended(peer) for peer in others)
+
+
+def test_all_who_wait_outside_are_let_in_at_once(door: Door) -> None:
+    peers = [door.knock(REQUEST) for _ in range(MOST - 1)]
+    door.accept()
+    assert len(door.queued) == len(peers)
 
 
 WEBHOOK = b"POST /webhooks/twilio/status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"

@@ -36,6 +36,7 @@ STALL_SECONDS = 10.0  # in which a peer has taken nothing of what a thread write
 CLOSE_SECONDS = 2.0  # for a peer to see that the connection ends
 PEER_TIMEOUT_MS = 15_000  # after which the kernel gives up a peer that acknowledges nothing
 CHECK_INTERVAL_SECONDS = 0.25  # between two looks for what is too late
+MAX_ACCEPTS = 64  # in one turn of the loop
 MAX_UNSENT_BYTES = 1024 * 1024  # of a response; more than any page has
 PIECE_BYTES = 65536
 TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -185,6 +186,12 @@ class DeadlineWorker(ThreadWorker):
         return not is_bad_request or self._bad_request_throttle.take()
 
     def accept(self, listener: socket.socket) -> None:
+        """Accept those that wait outside: a turn that answers many webhooks takes long."""
+        for _ in range(MAX_ACCEPTS):
+            if self.nr_conns >= self.worker_connections or not self._accept_one(listener):
+                break
+
+    def _accept_one(self, listener: socket.socket) -> bool:
         try:
             accepted, address = listener.accept()
             conn = TConn(
@@ -193,12 +200,13 @@ class DeadlineWorker(ThreadWorker):
         except OSError as error:
             if error.errno in FILE_LIMIT_ERRORS:
                 self._free_file()
-            return
+            return False
         conn.data_ready = True
         self.nr_conns += 1
         if self.nr_conns >= self.worker_connections:
             self._make_room()
         self._read(conn)
+        return True
 
     def _read(self, conn: TConn) -> None:
         """Hand a complete request over, or wait for the rest of it."""
