@@ -75,6 +75,7 @@ class PeerSocket(socket.socket):
         self.awaited: Future[None] | None = None
         self._find_replacement: Callable[[], bytes | None] = lambda: None
         self._held_until = 0.0
+        self.is_registered = False
         self._unsent = bytearray()
         self._progress_at = 0.0
         if hasattr(socket, "TCP_USER_TIMEOUT") and self.family != socket.AF_UNIX:
@@ -188,7 +189,7 @@ class DeadlineWorker(ThreadWorker):
     def accept(self, listener: socket.socket) -> None:
         """Accept those that wait outside: a turn that answers many webhooks takes long."""
         for _ in range(MAX_ACCEPTS):
-            if self.nr_conns >= self.worker_connections or not self._accept_one(listener):
+            if not self._accept_one(listener) or self.nr_conns >= self.worker_connections:
                 break
 
     def _accept_one(self, listener: socket.socket) -> bool:
@@ -209,13 +210,19 @@ class DeadlineWorker(ThreadWorker):
         return True
 
     def _read(self, conn: TConn) -> None:
+        self._proceed(conn, self._receive(conn))
+
+    def _proceed(self, conn: TConn, progress: Progress) -> None:
         """Hand a complete request over, or wait for the rest of it."""
-        progress = self._receive(conn)
+        if progress is Progress.PARTIAL and conn.sock.framing.take_expectation():
+            with suppress(OSError):
+                conn.sock.sendall(CONTINUE_RESPONSE)
         if progress is Progress.COMPLETE:
             self._forget(conn)
             if conn.sock.framing.is_webhook:
                 self._answer(conn)
             else:
+                self._unregister(conn)
                 self.enqueue_req(conn)
         elif progress is Progress.ENDED:
             self._close(conn)
@@ -230,6 +237,8 @@ class DeadlineWorker(ThreadWorker):
         """Answer a webhook without a thread: its view waits for nothing."""
         done: Future[bool] = Future()
         done.set_result(self.handle(conn))
+        if conn.sock.fileno() == -1:  # after an error; the next connection may get its number
+            self._unregister(conn)
         if conn.sock.is_held():
             self.finish_request(conn, done)
         else:  # not now: of many requests sent at once, each would call the next
@@ -245,8 +254,6 @@ class DeadlineWorker(ThreadWorker):
             piece = conn.sock.receive()
             framing.add(piece or b"")
             progress = framing.progress()
-            if progress is Progress.PARTIAL and framing.take_expectation():
-                conn.sock.sendall(CONTINUE_RESPONSE)
         except OSError:
             return Progress.ENDED
         is_over = piece == b"" and progress is not Progress.COMPLETE
@@ -280,7 +287,7 @@ class DeadlineWorker(ThreadWorker):
                 self._forget(conn)
                 unparsed = conn.parser.unreader.take_buffered() if keeps_open else b""
                 if keeps_open and conn.sock.framing.begin_next(unparsed):
-                    self._read(conn)
+                    self._proceed(conn, conn.sock.framing.progress())
                 else:
                     self._start_closing(conn)
             return None
@@ -317,19 +324,31 @@ class DeadlineWorker(ThreadWorker):
         """Call `step` at each event of the peer, for at most `seconds`."""
 
         def on_event(_socket: socket.socket) -> None:
-            if conn in self._peers:  # it may have been ended after this event was noticed
+            if conn in self._peers:
                 step(conn)
+            else:  # it is being answered, or was ended after this event was noticed
+                self._unregister(conn)
 
         self._peers[conn] = (time.monotonic() + seconds, phase)
         event = selectors.EVENT_WRITE if phase is Phase.WRITING else selectors.EVENT_READ
-        self.poller.register(conn.sock, event, on_event)
+        if conn.sock.is_registered:
+            self.poller.modify(conn.sock, event, on_event)
+        else:
+            self.poller.register(conn.sock, event, on_event)
+            conn.sock.is_registered = True
 
     def _forget(self, conn: TConn) -> None:
-        if self._peers.pop(conn, None):
+        """Wait for nothing. It may stay registered: to change that is a system call."""
+        self._peers.pop(conn, None)
+
+    def _unregister(self, conn: TConn) -> None:
+        if conn.sock.is_registered:
             self.poller.unregister(conn.sock)
+            conn.sock.is_registered = False
 
     def _close(self, conn: TConn) -> None:
         self._forget(conn)
+        self._unregister(conn)
         self.nr_conns -= 1
         conn.close()
 
