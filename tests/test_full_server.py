@@ -177,15 +177,20 @@ WEBHOOK = b"POST /webhooks/twilio/status HTTP/1.1\r\nHost: x\r\nContent-Length: 
 STORED = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-def answer_webhooks(door: Door, *writes: "Future[None]", replacement: bytes | None = None) -> None:
-    """Let the app answer each webhook as if it was stored, once its write is done."""
-    left = list(writes)
+def answer_webhooks(
+    door: Door, *writes: "Future[None]", replacement: bytes | None = None
+) -> list[None]:
+    """Let the app answer each webhook as if it was stored, once its write is done.
+
+    Return an item for each time that the writes are started.
+    """
+    left, starts = list(writes), list[None]()
 
     def handle(conn: TConn) -> bool:
         conn.init()
         next(conn.parser)
         if left:
-            conn.sock.answer_after(left.pop(0), lambda: replacement)
+            conn.sock.answer_after(left.pop(0), lambda: starts.append(None), lambda: replacement)
         conn.sock.sendall(STORED)
         return True
 
@@ -194,6 +199,7 @@ def answer_webhooks(door: Door, *writes: "Future[None]", replacement: bytes | No
     queue.init()
     door._stack.callback(queue.close)
     door.worker.poller.register(queue.fileno(), EVENT_READ, queue.run_callbacks)
+    return starts
 
 
 @pytest.mark.parametrize(("replacement", "response"), [(None, STORED), (b"503", b"503")])
@@ -217,10 +223,13 @@ def test_response_waits_for_the_commit_without_a_thread(
     assert door.queued == [], "no thread was asked for"
 
 
-def test_responses_of_one_commit_are_sent_in_one_turn(door: Door) -> None:
+def test_webhooks_of_one_turn_are_stored_and_answered_together(door: Door) -> None:
     writes: list[Future[None]] = [Future() for _ in range(3)]
-    answer_webhooks(door, *writes)
+    starts = answer_webhooks(door, *writes)
     peers = [door.let_in(WEBHOOK) for _ in writes]
+    assert starts == [], "before the end of the turn"
+    door.worker.murder_pending()
+    assert starts == [None]
     for write in writes:
         write.set_result(None)
     door.turn()

@@ -60,12 +60,27 @@ def write(app: Flask, *waiting: tuple[Message | None, StatusUpdate]) -> list[Bas
 def write_all(app: Flask, *writes: writer.PendingWrite) -> None:
     shared = writer.CallbackWriter(100)
     with app.app_context():
-        shared._thread = current_thread()  # it starts no other
-        for write in writes:
-            shared._add(write)
+        enqueue(shared, *writes)
+        shared._starts.put(None)
         while not all(write.done() for write in writes):
-            shared._await_arrival()
+            shared._await_start()
             shared._write_group(db.engine)
+
+
+def enqueue(shared: writer.CallbackWriter, *writes: writer.PendingWrite) -> None:
+    """Have a writer without a thread of its own store these as one group."""
+    shared._thread = current_thread()
+    for write in writes:
+        is_callback = isinstance(write.item, writer.Callback)
+        (shared._callbacks if is_callback else shared._refusals).put(write)
+
+
+def store(
+    shared: writer.CallbackWriter, update: StatusUpdate, message: Message | None = None
+) -> writer.PendingWrite:
+    write = shared.write(writer.Callback(message.public_id if message else None, update))
+    shared.start()
+    return write
 
 
 def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
@@ -270,17 +285,15 @@ def test_locked_message_costs_its_own_callbacks_the_wait_and_no_others(
     free = alice.has_message(twilio_sid=sid(2))
     shared = writer.CallbackWriter(100)
 
-    def store(message: Message, number: int, word: str) -> writer.PendingWrite:
-        return shared.write(writer.Callback(message.public_id, status_update(number, word)))
-
     with app.app_context():
         with db.engine.begin() as connection:
             ids = [locked.id, unsent.id]
             connection.execute(update(Message).where(Message.id.in_(ids)).values(body="held"))
-            slow = [store(locked, 1, word) for word in ("sent", "delivered")]
-            slow += [store(unsent, 3, "sent")]
-            for word in ("sent", "delivered"):
-                assert store(free, 2, word).exception(30) is None
+            words = ("sent", "delivered")
+            slow = [store(shared, status_update(1, word), locked) for word in words]
+            slow += [store(shared, status_update(3, "sent"), unsent)]
+            for word in words:
+                assert store(shared, status_update(2, word), free).exception(30) is None
             assert not any(done.done() for done in slow)
         assert [done.exception(30) for done in slow] == [None] * 3
     assert shared.not_stored == 0
@@ -298,9 +311,7 @@ def test_callbacks_wait_for_locked_messages_neither_for_long_nor_in_any_number(
     words = ("delivered", "sent", "sent", "read")
     writes = [writer.PendingWrite(writer.Callback(None, status_update(1, word))) for word in words]
     with app.app_context(), db.engine.begin() as connection:
-        shared._thread = current_thread()
-        for write in writes:
-            shared._add(write)
+        enqueue(shared, *writes)
         connection.execute(update(Message).values(body="held"))
         shared._write_group(db.engine)
         assert [write.done() for write in writes] == [False, False, True, True]
@@ -323,10 +334,7 @@ def test_lock_on_a_sid_costs_its_own_callback_the_wait_and_no_others(
         key = zlib.crc32(sid(1).encode())
         with db.engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-            writes = [
-                shared.write(writer.Callback(None, status_update(number, "sent")))
-                for number in range(1, 9)
-            ]
+            writes = [store(shared, status_update(number, "sent")) for number in range(1, 9)]
             assert [write.exception(30) for write in writes[1:]] == [None] * 7
             assert not writes[0].done()
         assert writes[0].exception(30) is None
@@ -346,11 +354,11 @@ def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_ot
     monkeypatch.setattr(writer, "STUCK_SECONDS", 0)
     monkeypatch.setattr(writer, "MAX_WAITING", 2)
     with app.app_context():
-        callbacks = [writer.Callback(None, status_update(number, "sent")) for number in range(4)]
-        waiting = [shared.write(callbacks[0])]
+        updates = [status_update(number, "sent") for number in range(4)]
+        waiting = [store(shared, updates[0])]
         assert writing.wait(60)
-        waiting += [shared.write(callback) for callback in callbacks[1:3]]
-        assert isinstance(shared.write(callbacks[3]).exception(0), writer.StuckError)
+        waiting += [store(shared, update) for update in updates[1:3]]
+        assert isinstance(store(shared, updates[3]).exception(0), writer.StuckError)
         stuck.set()
         errors = [write.exception(60) for write in waiting]
     assert len({id(error) for error in errors}) == 1, "one attempt answers all who wait"
@@ -372,14 +380,25 @@ def test_database_connection_that_hangs_does_not_hold_up_later_callbacks(
 
     monkeypatch.setattr(writer, "store_callbacks", hang)
     with app.app_context():
-        first = shared.write(writer.Callback(None, status_update(1, "sent")))
+        first = store(shared, status_update(1, "sent"))
         assert writing.wait(60)
         monkeypatch.setattr(writer, "HUNG_SECONDS", 0)
-        second = shared.write(writer.Callback(None, status_update(2, "sent")))
+        second = store(shared, status_update(2, "sent"))
         assert second.exception(60) is None
         assert not first.done()
         hung.set()
         assert isinstance(first.exception(60), OperationalError)
+
+
+def test_many_that_wait_are_stored_without_being_started(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_UNSTARTED", 3)
+    shared = writer.CallbackWriter(100)
+    with app.app_context():
+        callbacks = [writer.Callback(None, status_update(number, "sent")) for number in range(3)]
+        writes = [shared.write(callback) for callback in callbacks]
+        assert [write.exception(30) for write in writes] == [None] * 3
 
 
 def test_thread_ends_when_nothing_comes_and_another_begins(
@@ -389,7 +408,6 @@ def test_thread_ends_when_nothing_comes_and_another_begins(
     shared = writer.CallbackWriter(100)
     with app.app_context():
         for word in ("sent", "delivered"):
-            write = shared.write(writer.Callback(None, status_update(1, word)))
-            assert write.exception(30) is None
+            assert store(shared, status_update(1, word)).exception(30) is None
             wait_until(lambda: shared._thread is None)
     assert [status for _, status, *_ in events_of(app)] == ["sent", "delivered"]

@@ -73,6 +73,7 @@ class PeerSocket(socket.socket):
         self.framing = Framing()
         self._on_release = on_release
         self.awaited: Future[None] | None = None
+        self.start_write: Callable[[], None] | None = None
         self._find_replacement: Callable[[], bytes | None] = lambda: None
         self._held_until = 0.0
         self.is_registered = False
@@ -99,13 +100,17 @@ class PeerSocket(socket.socket):
         self._held_until = time.monotonic() + seconds
 
     def answer_after(
-        self, write: "Future[None]", find_replacement: Callable[[], bytes | None]
+        self,
+        write: "Future[None]",
+        start: Callable[[], None],
+        find_replacement: Callable[[], bytes | None],
     ) -> None:
         """Hold the response to the current request until `write` is done; no thread waits.
 
-        `find_replacement` then returns what is sent instead, if anything.
+        `start` has it done, once for all that the loop answers in a turn. `find_replacement` then
+        returns what is sent instead, if anything.
         """
-        self.awaited, self._find_replacement = write, find_replacement
+        self.awaited, self.start_write, self._find_replacement = write, start, find_replacement
         write.add_done_callback(lambda _: self._on_release(self))
 
     def is_awaiting(self) -> bool:
@@ -173,6 +178,7 @@ class DeadlineWorker(ThreadWorker):
         self._peers: dict[TConn, tuple[float, Phase]] = {}
         self._held: dict[PeerSocket, tuple[TConn, Future[bool]]] = {}
         self._released: deque[PeerSocket] = deque()
+        self._start_writes: Callable[[], None] | None = None
         self._checked_at = 0.0
         self._bad_request_throttle = LogThrottle(BAD_REQUEST_LINES_PER_MINUTE)
         self._file_limit_throttle = LogThrottle(1)
@@ -270,6 +276,7 @@ class DeadlineWorker(ThreadWorker):
         """Send the rest of the response, then read the next request or close."""
         if conn.sock.is_held():
             self._held[conn.sock] = (conn, done)
+            self._start_writes = conn.sock.start_write or self._start_writes
             return None
         conn.sock.end_wait()
         keeps_open = not done.cancelled() and done.exception() is None and done.result()
@@ -380,6 +387,9 @@ class DeadlineWorker(ThreadWorker):
 
     def murder_pending(self) -> None:
         """End connections that have waited too long; called after each turn of the loop."""
+        if self._start_writes:
+            self._start_writes()
+            self._start_writes = None
         now = time.monotonic()
         if now < self._checked_at + CHECK_INTERVAL_SECONDS:
             return

@@ -158,9 +158,11 @@ def _answer_after(write: PendingWrite, response: ResponseReturnValue) -> Respons
     The view waits for nothing where the server, as our gunicorn worker, can keep the response.
     """
     answer_after = getattr(request.environ.get("gunicorn.socket"), "answer_after", None)
+    start = current_writer().start
     if answer_after:
-        answer_after(write, lambda: NOT_STORED_BYTES if write.needs_repeat else None)
+        answer_after(write, start, lambda: NOT_STORED_BYTES if write.needs_repeat else None)
         return response
+    start()
     return NOT_STORED if write.needs_repeat else response
 
 

@@ -45,6 +45,7 @@ ROOM_DIVISOR = 8
 STUCK_SECONDS = 1.0  # of one commit
 HUNG_SECONDS = 15.0  # no database takes as long by itself: its limits for a statement are shorter
 MAX_WAITING = 200  # callbacks, in a commit that is stuck or for locked messages
+MAX_UNSTARTED = 64  # callbacks that wait for `start`, so that none waits long
 MAX_LOCKED_SECONDS = 5.0  # a callback waits for its message
 LOCKED_RETRY_SECONDS = 0.05
 MAX_REFUSALS_IN_GROUP = 16
@@ -83,10 +84,12 @@ class CallbackWriter:
     """The writer of an app, shared by its threads."""
 
     def __init__(self, refused_callbacks_kept: int) -> None:
-        self._callbacks: SimpleQueue[PendingWrite | None] = SimpleQueue()  # None only wakes
+        self._callbacks: SimpleQueue[PendingWrite] = SimpleQueue()
         self._refusals: SimpleQueue[PendingWrite] = SimpleQueue()
+        self._starts: SimpleQueue[None] = SimpleQueue()  # wakes the thread
         self._next_group: Group = []
         self._thread: Thread | None = None
+        self._engine: Engine | None = None
         self._lock = Lock()
         self._process = secrets.token_hex(8)
         self._max_refused = refused_callbacks_kept
@@ -101,13 +104,31 @@ class CallbackWriter:
         self._commit_started_at: float | None = None  # the commit that is under way
 
     def write(self, item: Callback | RefusedRequest) -> PendingWrite:
-        """Have a callback, or a refused one, stored with the next group."""
-        write = PendingWrite(item)
+        """Have a callback, or a refused one, stored with the next group, after `start`."""
+        write, self._engine = PendingWrite(item), db.engine
         if self._is_writing_for(STUCK_SECONDS) and self._callbacks.qsize() >= MAX_WAITING:
             self._fail([write], StuckError())
+        elif isinstance(item, Callback):
+            self._callbacks.put(write)
         else:
-            self._add(write)
+            self._refusals.put(write)
+        if self._callbacks.qsize() >= MAX_UNSTARTED:
+            self.start()
         return write
+
+    def start(self) -> None:
+        """Store what has come. Once for many: the first alone would be a group of its own."""
+        with self._lock:
+            if self._starts.empty():
+                self._starts.put(None)
+            is_running = self._thread is not None and self._thread.is_alive()  # not after a fork
+            if not is_running or self._is_writing_for(HUNG_SECONDS):
+                self._commit_started_at = None
+                self._thread = Thread(target=self._run, args=(self._engine,), daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError as error:  # too many threads; the next start tries again
+                    log.error("callbacks_not_started", exc_info=error)
 
     @property
     def is_busy(self) -> bool:
@@ -125,48 +146,41 @@ class CallbackWriter:
         with self._lock:
             self._uncounted += 1
         if abs(utcnow() - self._written_at) >= FLUSH_INTERVAL:
-            self._add(None)
+            self._engine = db.engine
+            self.start()
 
     def _is_writing_for(self, seconds: float) -> bool:
         """Whether the current commit has taken longer than that."""
         started_at = self._commit_started_at
         return started_at is not None and time.monotonic() - started_at > seconds
 
-    def _add(self, write: PendingWrite | None) -> None:
-        with self._lock:
-            if write and isinstance(write.item, RefusedRequest):
-                self._refusals.put(write)
-                write = None
-            self._callbacks.put(write)
-            is_running = self._thread is not None and self._thread.is_alive()  # not after a fork
-            if not is_running or self._is_writing_for(HUNG_SECONDS):
-                self._commit_started_at = None
-                self._thread = Thread(target=self._run, args=(db.engine,), daemon=True)
-                self._thread.start()
-
     def _run(self, engine: Engine) -> None:
         """Write group after group until nothing has come for a while."""
-        while self._await_arrival():
-            self._write_group(engine)
+        while self._await_start():
+            if self._has_more():
+                self._write_group(engine)
 
-    def _await_arrival(self) -> bool:
+    def _await_start(self) -> bool:
         """Wait for what is to be written; False if nothing came and the thread has to end.
 
         A thread whose database connection hung for long has been replaced when it comes back.
         """
         if self._thread is not current_thread():
             return False
-        is_locked = bool(self._next_group)
+        seconds = LOCKED_RETRY_SECONDS if self._next_group else IDLE_SECONDS
         try:
-            first = self._callbacks.get(timeout=LOCKED_RETRY_SECONDS if is_locked else IDLE_SECONDS)
+            self._starts.get(timeout=seconds)
         except Empty:
             with self._lock:
-                has_more = is_locked or not self._callbacks.empty()
+                has_more = self._has_more() or not self._starts.empty()
                 if not has_more:
                     self._thread = None
             return has_more
-        self._next_group += [first] if first else []
         return True
+
+    def _has_more(self) -> bool:
+        has_arrivals = self._callbacks.qsize() or self._refusals.qsize()
+        return bool(has_arrivals or self._next_group or self._uncounted)
 
     def _take_arrivals(self) -> Group:
         """Return all callbacks, and few of the refused ones: anybody can send many at once."""
@@ -176,8 +190,8 @@ class CallbackWriter:
             self._refusals.get_nowait() for _ in range(min(refusals_left, MAX_REFUSALS_IN_GROUP))
         ]
         if refusals_left > MAX_REFUSALS_IN_GROUP:
-            self._callbacks.put(None)
-        return [write for write in callbacks if write] + refusals
+            self._starts.put(None)
+        return callbacks + refusals
 
     def _write_group(self, engine: Engine) -> None:
         group, self._next_group = self._next_group, []
