@@ -86,7 +86,8 @@ class Mailer:
         _, address = parseaddr(self._config.default_sender)
         mail["Message-ID"] = make_msgid(domain=address.rpartition("@")[2])
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office note comes back
-        mail.set_content(text)
+        # Unless it must be, a text is not encoded: some programs cut a link that is wrapped.
+        mail.set_content(text, cte="7bit" if text.isascii() else None)
         return mail
 
     def _deliver(self, smtp: smtplib.SMTP | None, mail: EmailMessage) -> None:

@@ -40,6 +40,16 @@ def test_callback_moves_its_message_and_is_kept_whole(client: FlaskClient, alice
     assert event.idempotency_token == "token-1"
 
 
+@pytest.mark.parametrize("date", ["2013-02-17 00:04:32", "2026-11-27T02:01:00Z", "2611270201+0100"])
+def test_date_of_the_carrier_is_kept_as_it_was_written(
+    client: FlaskClient, alice: Person, date: str
+) -> None:
+    alice.has_message(twilio_sid=sid(1))
+    form = fields(sid(1), "delivered", RawDlrDoneDate=date)
+    assert call_back(client, form).status_code == 204
+    assert alice.events(alice.message())[0].carrier_done_at == date
+
+
 def test_message_is_accepted_at_its_first_status_and_final_at_its_outcome(
     client: FlaskClient, alice: Person
 ) -> None:

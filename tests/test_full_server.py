@@ -245,6 +245,18 @@ def test_full_server_never_ends_what_waits_for_its_commit(door: Door) -> None:
     assert not any(is_ended(peer) for peer in peers)
 
 
+def test_connection_whose_commit_never_ends_is_ended(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_webhooks(door, Future[None]())
+    peer = door.let_in(WEBHOOK)
+    later = gunicorn_worker.time.monotonic() + gunicorn_worker.HOLD_SECONDS + 1
+    monkeypatch.setattr(gunicorn_worker.time, "monotonic", lambda: later)
+    door.worker.murder_pending()
+    assert is_ended(peer)
+    assert door.worker.nr_conns == 0
+
+
 def test_webhooks_sent_ahead_are_answered_one_after_the_other(door: Door) -> None:
     answer_webhooks(door)
     peer = door.let_in(WEBHOOK * 3000)

@@ -289,3 +289,10 @@ def test_sign_in_page_without_a_mail_server_has_no_form_but_says_how_to_get_a_li
 
 def test_sign_in_page_of_a_demo_has_the_form(demo: Flask) -> None:
     assert "Send the mail" in demo.test_client().get("/auth/sign-in").text
+
+
+def test_long_link_is_not_wrapped(app: Flask) -> None:
+    link = "https://sms.a-rather-long-name.example.org/auth/link/" + "x" * 60
+    with app.app_context():
+        mail = app.extensions["mailer"].compose("a@example.org", "Sign in", f"Click:\n\n{link}\n")
+    assert link in mail.as_string()

@@ -9,7 +9,9 @@ from datetime import timedelta
 from urllib.parse import parse_qs
 
 import pytest
+import requests
 import time_machine
+import urllib3.connection
 from flask import Flask
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
@@ -215,6 +217,31 @@ def test_every_request_through_a_proxy_is_sent_and_recorded(
             assert client.request("POST", "http://api.example.org/x").status_code == 201
             assert http_client.has_sent()
         assert len(twilio.requests) == 3
+
+
+def test_request_that_breaks_half_way_counts_as_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(_connection: object, _data: object) -> None:
+        raise ConnectionResetError("after some bytes")
+
+    with wire() as twilio:
+        monkeypatch.setattr(urllib3.connection.HTTPConnection, "send", break_off)
+        http_client.begin_request()
+        with pytest.raises(requests.ConnectionError):
+            http_client.new_client().request("POST", twilio.url)
+    assert http_client.has_sent()
+
+
+def test_tunnel_that_a_proxy_refuses_counts_as_nothing_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with wire(answer(502, "no", "text/plain")) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        http_client.begin_request()
+        with pytest.raises(requests.exceptions.ProxyError):
+            http_client.new_client().request("POST", "https://api.example.org/x")
+    assert not http_client.has_sent()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "https://no-such-host.invalid"])

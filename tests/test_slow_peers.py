@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import urlencode
 from uuid import uuid4 as new_id
@@ -167,16 +168,35 @@ def test_kernel_gives_up_a_vanished_peer_in_seconds() -> None:
     assert 5_000 <= limit <= 30_000
 
 
+def signed_callback(server: Flask, number: int) -> bytes:
+    form = fields(sid(number), "sent")
+    body = urlencode(form).encode()
+    signed = signature(STATUS_PATH, form, base=server.config["SETTINGS"].public_base_url)
+    head = f"X-Twilio-Signature: {signed}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return POST + FORM + head.encode() + body
+
+
+@pytest.mark.smoke
+def test_callback_that_cannot_be_stored_is_answered_as_the_app_would(server: Flask) -> None:
+    with connect(server, b"") as peer, server.app_context():
+        broken = "CREATE TRIGGER broken BEFORE INSERT ON status_event"
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql(f"{broken} BEGIN SELECT RAISE(ABORT, 'broken'); END")
+        peer.sendall(signed_callback(server, 101))
+        refusal = HTTPResponse(peer)
+        refusal.begin()
+        assert (refusal.status, refusal.read()) == (503, b"Not stored\n")
+        headers = {name: refusal.headers[name] for name in ("Retry-After", "Content-Type")}
+        assert headers == {"Retry-After": "5", "Content-Type": "text/plain; charset=utf-8"}
+        with db.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TRIGGER broken")
+        peer.sendall(signed_callback(server, 101))
+        assert peer.recv(13) == b"HTTP/1.1 204 ", "over the same connection"
+
+
 @pytest.mark.smoke
 def test_callbacks_that_wait_for_the_database_keep_no_thread(server: Flask) -> None:
-    base = server.config["SETTINGS"].public_base_url
-    requests = []
-    for number in range(4 * THREADS):
-        form = fields(sid(number), "sent")
-        body = urlencode(form).encode()
-        head = f"X-Twilio-Signature: {signature(STATUS_PATH, form, base=base)}\r\n"
-        head += f"Content-Length: {len(body)}\r\n\r\n"
-        requests.append(POST + FORM + head.encode() + body)
+    requests = [signed_callback(server, number) for number in range(4 * THREADS)]
     with ExitStack() as stack, server.app_context():
         with db.engine.begin():
             peers = [stack.enter_context(connect(server, request)) for request in requests]

@@ -5,6 +5,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from threading import Event, current_thread
 
 import pytest
@@ -210,18 +211,23 @@ def test_callback_waits_for_few_of_many_refused_ones(
 ) -> None:
     client.post("/webhooks/twilio/a", data={"a": "1"})
     [refused] = [RefusedRequest.from_row(row) for row in refused_rows(app)]
-    kept_before: list[int] = []
-    real = writer.store_callbacks
+    written: list[str] = []
+    store_callbacks, store_refused = writer.store_callbacks, writer.RefusedCallback.store
 
-    def note(connection: Connection, callbacks: list[writer.Callback]) -> object:
-        kept_before.append(sum(write.done() for write in refusals))
-        return real(connection, callbacks)
+    def note_callback(connection: Connection, callbacks: list[writer.Callback]) -> object:
+        written.append("callback")
+        return store_callbacks(connection, callbacks)
 
-    monkeypatch.setattr(writer, "store_callbacks", note)
+    def note_refused(connection: Connection, row: dict[str, object], now: datetime) -> bool:
+        written.append("refused")
+        return store_refused(connection, row, now)
+
+    monkeypatch.setattr(writer, "store_callbacks", note_callback)
+    monkeypatch.setattr(writer.RefusedCallback, "store", note_refused)
     refusals = [writer.PendingWrite(refused) for _ in range(100)]
     callback = writer.PendingWrite(writer.Callback(None, status_update(1, "sent")))
     write_all(app, *refusals, callback)
-    assert kept_before == [0]
+    assert written.index("callback") == writer.MAX_REFUSALS_IN_GROUP
     assert all(write.exception() is None for write in refusals)
     assert refused_rows(app)[0].count == 101
 

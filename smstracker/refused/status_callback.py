@@ -19,9 +19,12 @@ from smstracker.sms.status import RECEIVED, Source
 
 _SID = re.compile(MESSAGE_SID)
 _STATUS = re.compile(r"[a-z_]{1,32}")
-_NUMBER_FIELDS = ("ErrorCode", "RawDlrDoneDate")
-# A number followed by the name of a field that was glued to it.
-_GLUED_NUMBER = re.compile(r"[0-9]+[^0-9].*", re.DOTALL)
+# A number or date followed by the name of a field that was glued to it. Twilio passes the date on
+# as the carrier wrote it, such as 2026-11-22 08:36:00.
+_GLUED_VALUES = {
+    "ErrorCode": re.compile(r"[0-9]+[^0-9].*", re.DOTALL),
+    "RawDlrDoneDate": re.compile(r"[0-9][-0-9:+./TZ ]*[^-0-9:+./TZ ].*", re.DOTALL),
+}
 _STATUS_FIELDS = ("MessageStatus", "SmsStatus")
 # The names of each deciding fact: two different values for one of them are forged.
 _FACT_FIELDS = (("AccountSid",), ("MessageSid", "SmsSid"), _STATUS_FIELDS, ("ErrorCode",))
@@ -86,7 +89,7 @@ def is_recut(form: MultiDict[str, str], target: str) -> bool:
     fields = sorted(set(form.items(multi=True)))  # as they are signed
     return (
         any(len({value for name, value in fields if name in names}) > 1 for names in _FACT_FIELDS)
-        or any(_GLUED_NUMBER.fullmatch(form.get(name, "")) for name in _NUMBER_FIELDS)
+        or any(glued.fullmatch(form.get(name, "")) for name, glued in _GLUED_VALUES.items())
         or not all(FIELD_NAME.fullmatch(name) for name, _ in fields)
         or _is_status_cut(fields)
         or _has_glued_field(fields, target, read_ids(form)[1])

@@ -2,7 +2,8 @@
 
 A thread gets a complete request and hands over its response without waiting: the main loop reads,
 writes and closes, so that a slow peer costs a socket and no thread. Only a response too large to
-buffer (an export) waits for its reader. Plain HTTP/1: TLS is the proxy's.
+buffer (an export) waits for its reader. A webhook gets no thread either: the loop calls its view,
+and sends the response when what it stores is stored. Plain HTTP/1: TLS is the proxy's.
 """
 
 import errno
@@ -33,6 +34,7 @@ IDLE_SECONDS = 5.0  # without a request, at first and between two
 READ_SECONDS = 10.0  # for head and body together
 WRITE_SECONDS = 30.0  # for what is left of a response when its thread has gone
 STALL_SECONDS = 10.0  # in which a peer has taken nothing of what a thread writes
+HOLD_SECONDS = 30.0  # for a commit; Twilio waits for half as long
 CLOSE_SECONDS = 2.0  # for a peer to see that the connection ends
 PEER_TIMEOUT_MS = 15_000  # after which the kernel gives up a peer that acknowledges nothing
 CHECK_INTERVAL_SECONDS = 0.25  # between two looks for what is too late
@@ -66,7 +68,7 @@ EVICTION_ORDER = ((Phase.IDLE, Phase.READING), (Phase.CLOSING,), (Phase.WRITING,
 
 
 class PeerSocket(socket.socket):
-    """A connection that a thread reads from and writes to without waiting for its peer."""
+    """A connection that is read from and written to without waiting for its peer."""
 
     def __init__(self, accepted: socket.socket, on_release: "Callable[[PeerSocket], None]") -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, accepted.detach())
@@ -76,6 +78,7 @@ class PeerSocket(socket.socket):
         self.start_write: Callable[[], None] | None = None
         self._find_replacement: Callable[[], bytes | None] = lambda: None
         self._held_until = 0.0
+        self.held_at = 0.0  # since when the response is held
         self.is_registered = False
         self._unsent = bytearray()
         self._progress_at = 0.0
@@ -178,6 +181,7 @@ class DeadlineWorker(ThreadWorker):
         self._peers: dict[TConn, tuple[float, Phase]] = {}
         self._held: dict[PeerSocket, tuple[TConn, Future[bool]]] = {}
         self._released: deque[PeerSocket] = deque()
+        self._sends_released = False  # soon: the loop has been asked
         self._start_writes: Callable[[], None] | None = None
         self._checked_at = 0.0
         self._bad_request_throttle = LogThrottle(BAD_REQUEST_LINES_PER_MINUTE)
@@ -276,6 +280,7 @@ class DeadlineWorker(ThreadWorker):
         """Send the rest of the response, then read the next request or close."""
         if conn.sock.is_held():
             self._held[conn.sock] = (conn, done)
+            conn.sock.held_at = time.monotonic()
             self._start_writes = conn.sock.start_write or self._start_writes
             return None
         conn.sock.end_wait()
@@ -304,10 +309,12 @@ class DeadlineWorker(ThreadWorker):
     def _release(self, sock: PeerSocket) -> None:
         """Have the main loop send a response that is no longer held; called by any thread."""
         self._released.append(sock)
-        if len(self._released) == 1:  # one call sends those of a whole group
+        if not self._sends_released:  # one call sends those of a whole group
+            self._sends_released = True
             self.method_queue.defer(self._send_released)
 
     def _send_released(self) -> None:
+        self._sends_released = False  # before the first is taken: what comes now asks again
         while self._released:
             if finished := self._held.pop(self._released.popleft(), None):
                 self.finish_request(*finished)
@@ -398,6 +405,8 @@ class DeadlineWorker(ThreadWorker):
             log.warning("bad_requests", extra={"count": count})
         for sock in [sock for sock in self._held if not sock.is_held()]:
             self.finish_request(*self._held.pop(sock))
+        for sock in [sock for sock in self._held if sock.held_at < now - HOLD_SECONDS]:
+            self._close(self._held.pop(sock)[0])  # its peer has given up
         for conn in [conn for conn, (until, _) in self._peers.items() if until <= now]:
             self._evict(conn)
 

@@ -1,6 +1,6 @@
 """Detection of complete HTTP/1 requests in their bytes, before they are parsed.
 
-It decides only when a thread gets a request. The server's parser reads the same bytes, so an error
+It decides only when a request is answered. The server's parser reads the same bytes, so an error
 here ends in a 400 and delays nobody.
 """
 

@@ -13,6 +13,7 @@ import logging
 import secrets
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread, current_thread
@@ -44,7 +45,7 @@ IDLE_SECONDS = 1.0  # after which the thread ends
 ROOM_DIVISOR = 8
 STUCK_SECONDS = 1.0  # of one commit
 HUNG_SECONDS = 15.0  # no database takes as long by itself: its limits for a statement are shorter
-MAX_WAITING = 200  # callbacks, in a commit that is stuck or for locked messages
+MAX_WAITING = 200  # for a commit that is stuck or for locked messages
 MAX_UNSTARTED = 64  # callbacks that wait for `start`, so that none waits long
 MAX_LOCKED_SECONDS = 5.0  # a callback waits for its message
 LOCKED_RETRY_SECONDS = 0.05
@@ -106,12 +107,11 @@ class CallbackWriter:
     def write(self, item: Callback | RefusedRequest) -> PendingWrite:
         """Have a callback, or a refused one, stored with the next group, after `start`."""
         write, self._engine = PendingWrite(item), db.engine
-        if self._is_writing_for(STUCK_SECONDS) and self._callbacks.qsize() >= MAX_WAITING:
+        queue = self._callbacks if isinstance(item, Callback) else self._refusals
+        if self._is_writing_for(STUCK_SECONDS) and queue.qsize() >= MAX_WAITING:
             self._fail([write], StuckError())
-        elif isinstance(item, Callback):
-            self._callbacks.put(write)
         else:
-            self._refusals.put(write)
+            queue.put(write)
         if self._callbacks.qsize() >= MAX_UNSTARTED:
             self.start()
         return write
@@ -184,12 +184,9 @@ class CallbackWriter:
 
     def _take_arrivals(self) -> Group:
         """Return all callbacks, and few of the refused ones: anybody can send many at once."""
-        callbacks = [self._callbacks.get_nowait() for _ in range(self._callbacks.qsize())]
-        refusals_left = self._refusals.qsize()
-        refusals = [
-            self._refusals.get_nowait() for _ in range(min(refusals_left, MAX_REFUSALS_IN_GROUP))
-        ]
-        if refusals_left > MAX_REFUSALS_IN_GROUP:
+        callbacks = _take(self._callbacks, self._callbacks.qsize())
+        refusals = _take(self._refusals, MAX_REFUSALS_IN_GROUP)
+        if not self._refusals.empty():
             self._starts.put(None)
         return callbacks + refusals
 
@@ -296,6 +293,15 @@ class CallbackWriter:
             log.error("callback_not_stored", exc_info=error, extra=facts)
         for write in group:
             write.set_exception(error)
+
+
+def _take(queue: "SimpleQueue[PendingWrite]", most: int) -> Group:
+    """Take what is there, which a thread that was replaced may do as well."""
+    group: Group = []
+    with suppress(Empty):
+        while len(group) < most:
+            group.append(queue.get_nowait())
+    return group
 
 
 def _callbacks(group: Group) -> list[Callback]:
