@@ -9,7 +9,8 @@ from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
 from smstracker.simulator import SimulatorServer, create_simulator
-from smstracker.simulator.callback_url import CallbackUrlError, parse_callback_url
+from smstracker.simulator.api_errors import ApiError
+from smstracker.simulator.callback_url import parse_callback_url
 from smstracker.simulator.scenarios import SigningKey
 from tests.callback_receiver import BROKEN, CallbackReceiver, running_receiver
 from tests.serving import free_port
@@ -188,7 +189,7 @@ def test_an_outage_of_the_receiver_costs_nothing_if_it_ends_in_time(server, rece
 def test_retries_end_within_the_longest_time_that_can_be_asked_for():
     assert parse_callback_url(f"http://127.0.0.1/#{RETRY_OVERRIDES}").overrides.total == 15
     assert parse_callback_url("http://127.0.0.1/#tt=15000").overrides.total == 15
-    with pytest.raises(CallbackUrlError):
+    with pytest.raises(ApiError, match="21609"):
         parse_callback_url("http://127.0.0.1/#tt=15001")
 
 

@@ -53,28 +53,20 @@ def create_simulator(
         PHONE_NUMBERS=phone_numbers,
         REJECT_UNREACHABLE_CALLBACKS=reject_unreachable_callbacks,
     )
-    tokens = (auth_token, auth_token_secondary, auth_token_former)
-    signings = _signings(tokens, webhook_key)
+    key_id, key_secret = webhook_key or (UNKNOWN_KEY_ID, None)
+    signings = {
+        SigningKey.PRIMARY: Signing(auth_token),
+        SigningKey.SECONDARY: _sign_with(auth_token_secondary),
+        SigningKey.FORMER: _sign_with(auth_token_former),
+        SigningKey.WRONG: _sign_with(None),
+        SigningKey.SHARED: _sign_with(key_secret, key_id),
+        SigningKey.UNKNOWN_SHARED: _sign_with(None, UNKNOWN_KEY_ID),
+    }
     app.extensions.update(
         lookup_limit=LookupLimit(lookups_per_second),
         delivery=Delivery(account_sid, signings, faults or Faults(), speed),
     )
     return app
-
-
-def _signings(
-    tokens: tuple[str | None, str | None, str | None], webhook_key: tuple[str, str] | None
-) -> dict[SigningKey, Signing]:
-    """How each key of the scenarios signs; `tokens` are the primary, secondary and former one."""
-    key_id, key_secret = webhook_key or (UNKNOWN_KEY_ID, None)
-    by_token = zip(
-        (SigningKey.PRIMARY, SigningKey.SECONDARY, SigningKey.FORMER), tokens, strict=True
-    )
-    return {key: _sign_with(token) for key, token in by_token} | {
-        SigningKey.WRONG: _sign_with(None),
-        SigningKey.SHARED: _sign_with(key_secret, key_id),
-        SigningKey.UNKNOWN_SHARED: _sign_with(None, UNKNOWN_KEY_ID),
-    }
 
 
 def _sign_with(secret: str | None, key_id: str | None = None) -> Signing:

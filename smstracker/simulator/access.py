@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from flask import current_app, request
 
-from smstracker.simulator.api_errors import ApiError
+from smstracker.simulator.api_errors import ApiError, require
 
 
 class LookupLimit:
@@ -40,11 +40,9 @@ def authenticate() -> None:
     if credentials is None or not credentials.username == account == path_account:
         raise ApiError(20003)
     password, tokens = (credentials.password or "").encode(), current_app.config["AUTH_TOKENS"]
-    if not any(hmac.compare_digest(password, token.encode()) for token in tokens):
-        raise ApiError(20003)
+    require(any(hmac.compare_digest(password, token.encode()) for token in tokens), 20003)
 
 
 def limit_lookups() -> None:
     limit: LookupLimit = current_app.extensions["lookup_limit"]
-    if not limit.admits():
-        raise ApiError(20429)
+    require(limit.admits(), 20429)

@@ -5,7 +5,7 @@ from typing import NoReturn
 from flask import Blueprint, Response, current_app, request
 from flask.typing import ResponseReturnValue
 
-from smstracker.simulator.api_errors import ApiError
+from smstracker.simulator.api_errors import ApiError, require
 from smstracker.simulator.create_request import read_create_request
 from smstracker.simulator.ledger import SimulatedMessage
 from smstracker.simulator.list_request import list_resource
@@ -76,8 +76,7 @@ def list_phone_numbers(account_sid: str) -> ResponseReturnValue:
 @api.get("/v1/Services/<sid>")
 def fetch_service(sid: str) -> ResponseReturnValue:
     """Every well-formed SID names a service."""
-    if not SERVICE_SID.fullmatch(sid):
-        raise ApiError(20404)
+    require(SERVICE_SID.fullmatch(sid), 20404)
     return service_resource(current_app.config["ACCOUNT_SID"], sid, request.base_url)
 
 

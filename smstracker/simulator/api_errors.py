@@ -49,6 +49,12 @@ class ApiError(Exception):
         super().__init__(f"{code}: {self.message}")
 
 
+def require(fulfilled: object, code: int) -> None:
+    """Raise ApiError unless a condition of the request is fulfilled."""
+    if not fulfilled:
+        raise ApiError(code)
+
+
 def register(app: Flask) -> None:
     app.register_error_handler(ApiError, _error_response)
     app.register_error_handler(HTTPException, _http_error_response)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import unquote
 
+from smstracker.simulator.api_errors import ApiError, require
+
+INVALID_URL = 21609
 MAX_LENGTH = 4000
 
 # Printable ASCII only, and no underscore in the host, as at Twilio.
@@ -25,10 +28,6 @@ _RANGES = {"ct": (100, 10_000), "rt": (100, 15_000), "tt": (100, 15_000), "rc": 
 _POLICIES = frozenset({"4xx", "5xx", "ct", "rt", "all"})
 # Accepted without effect: the receiver is on the same machine.
 _IGNORED_OVERRIDES = frozenset({"e", "sni"})
-
-
-class CallbackUrlError(ValueError):
-    """Twilio would not accept this URL or its connection overrides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +79,23 @@ class CallbackUrl:
 
 
 def parse_callback_url(url: str) -> CallbackUrl:
-    """Parse and check a callback URL. Raises CallbackUrlError."""
+    """Parse and check a callback URL. Raises ApiError."""
     match = _URL.fullmatch(url)
     if match is None or len(url) > MAX_LENGTH:
-        raise CallbackUrlError("not an http or https address")
+        raise ApiError(INVALID_URL)
     port = int(match["port"]) if match["port"] else None
-    if port is not None and not 0 < port < 65536:
-        raise CallbackUrlError("no such port")
+    require(port is None or 0 < port < 65536, INVALID_URL)
     overrides = _parse_overrides(match["fragment"] or "")
     return CallbackUrl(match["scheme"], match["host"], port, match["path"], overrides)
 
 
 def _parse_overrides(fragment: str) -> ConnectionOverrides:
     parts = [unquote(part).partition("=") for part in fragment.split("&") if fragment]
-    if not all(equals for _, equals, _ in parts):
-        raise CallbackUrlError("a connection override without a value")
+    require(all(equals for _, equals, _ in parts), INVALID_URL)
     overrides = _DEFAULTS | {key: value for key, _, value in parts}
-    if overrides.keys() - _DEFAULTS.keys() - _IGNORED_OVERRIDES:
-        raise CallbackUrlError("an unknown connection override")
+    require(overrides.keys() <= _DEFAULTS.keys() | _IGNORED_OVERRIDES, INVALID_URL)
     policy = frozenset(overrides["rp"].split(","))
-    if not policy <= _POLICIES:
-        raise CallbackUrlError("an unknown retry policy")
+    require(policy <= _POLICIES, INVALID_URL)
     connect, read, total, retries = (
         _parse_integer(overrides[key], *limits) for key, limits in _RANGES.items()
     )
@@ -108,6 +103,5 @@ def _parse_overrides(fragment: str) -> ConnectionOverrides:
 
 
 def _parse_integer(value: str, low: int, high: int) -> int:
-    if not re.fullmatch(r"[0-9]{1,6}", value) or not low <= int(value) <= high:
-        raise CallbackUrlError("a connection override out of its range")
+    require(re.fullmatch(r"[0-9]{1,6}", value) and low <= int(value) <= high, INVALID_URL)
     return int(value)

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 from werkzeug.datastructures import MultiDict
 
-from smstracker.simulator.api_errors import ApiError
+from smstracker.simulator.api_errors import require
 from smstracker.simulator.ledger import SimulatedMessage, count_message_segments
 from smstracker.sms.identifiers import E164
 from smstracker.sms.messaging_service import SERVICE_SID
 
-from .callback_url import CallbackUrl, CallbackUrlError, parse_callback_url
+from .callback_url import INVALID_URL, CallbackUrl, parse_callback_url
 
 MAX_BODY_CHARACTERS = 1600
 MAX_MEDIA_FILES = 10
@@ -51,8 +51,8 @@ def _read_field(
     form: Form, name: str, pattern: re.Pattern[str], *, missing: int, invalid: int
 ) -> str:
     value = form.get(name, "").strip()
-    _require(bool(value), missing)
-    _require(pattern.fullmatch(value) is not None, invalid)
+    require(value, missing)
+    require(pattern.fullmatch(value), invalid)
     return value
 
 
@@ -68,10 +68,10 @@ def _read_sender(form: Form) -> tuple[str | None, str | None]:
 
 def _read_content(form: Form) -> tuple[str, tuple[str, ...]]:
     body, media = form.get("Body", ""), tuple(form.getlist("MediaUrl"))
-    _require(bool(body or media or form.get("ContentSid")), 21602)
-    _require(len(body) <= MAX_BODY_CHARACTERS, 21617)
-    _require(len(media) <= MAX_MEDIA_FILES, 21623)
-    _require(all(map(_MEDIA.fullmatch, media)), 21620)
+    require(body or media or form.get("ContentSid"), 21602)
+    require(len(body) <= MAX_BODY_CHARACTERS, 21617)
+    require(len(media) <= MAX_MEDIA_FILES, 21623)
+    require(all(map(_MEDIA.fullmatch, media)), 21620)
     return body, media
 
 
@@ -79,14 +79,6 @@ def _read_callback(form: Form, reject_unreachable: bool) -> CallbackUrl | None:
     url = form.get("StatusCallback")
     if not url:
         return None
-    try:
-        callback = parse_callback_url(url)
-    except CallbackUrlError:
-        raise ApiError(21609) from None
-    _require(not (reject_unreachable and callback.is_loopback), 21609)
+    callback = parse_callback_url(url)
+    require(not (reject_unreachable and callback.is_loopback), INVALID_URL)
     return callback
-
-
-def _require(fulfilled: bool, code: int) -> None:
-    if not fulfilled:
-        raise ApiError(code)

@@ -112,10 +112,8 @@ class Delivery:
     def _run_step(
         self, sid: str, scenario: Scenario, step: ScenarioStep, post: PostCallback, is_last: bool
     ) -> None:
-        message = self.ledger.get(sid)
+        message = self.ledger.change_status(sid, step) if step.recorded else self.ledger.get(sid)
         callbacks: list[CallbackRequest] = []
-        if step.recorded:
-            message = self.ledger.change_status(sid, step.status, step.error_code)
         if message is not None and message.callback is not None and step.called_back:
             callbacks += self._build_callbacks(message, scenario, step)
         if is_last:

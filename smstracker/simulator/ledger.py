@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from smstracker.simulator.scenarios import SigningKey
+from smstracker.simulator.scenarios import ScenarioStep, SigningKey
 from smstracker.sms.segments import count_segments
 
 from .callback_url import CallbackUrl
@@ -38,13 +38,13 @@ class SimulatedMessage:
     error_code: int | None = None
     price: Decimal | None = None
 
-    def copy_with_status(self, status: str, error_code: int | None) -> "SimulatedMessage":
-        """A copy with another status, and with the fields that change along with it."""
+    def copy_after(self, step: ScenarioStep) -> "SimulatedMessage":
+        """A copy with the status of `step`, and with the fields that change along with it."""
         now = datetime.now(UTC)
-        updated = replace(self, status=status, error_code=error_code, updated_at=now)
+        updated = replace(self, status=step.status, error_code=step.error_code, updated_at=now)
         segments = self.segments or count_message_segments(self.body)
         updated = replace(updated, sender=self.sender or POOL_SENDER, segments=segments)
-        if status in ("sent", "delivered") and self.sent_at is None:
+        if step.status in ("sent", "delivered") and self.sent_at is None:
             updated = replace(updated, sent_at=now, price=segments * PRICE_PER_SEGMENT)
         return updated
 
@@ -105,14 +105,12 @@ class Ledger:
         """The number of accepted messages with this recipient and text."""
         return sum(message.to == to and message.body == body for message in self.messages())
 
-    def change_status(self, sid: str, status: str, code: int | None) -> SimulatedMessage | None:
+    def change_status(self, sid: str, step: ScenarioStep) -> SimulatedMessage | None:
         """Change the status; None if the message is no longer kept."""
         with self._changed:
-            message = self._messages.get(sid)
-            if message is None:
-                return None
-            self._messages[sid] = updated = message.copy_with_status(status, code)
-            return updated
+            if sid in self._messages:
+                self._messages[sid] = self._messages[sid].copy_after(step)
+            return self._messages.get(sid)
 
     def record_attempt(self, attempt: CallbackAttempt) -> None:
         with self._changed:

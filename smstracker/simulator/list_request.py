@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from werkzeug.datastructures import MultiDict
 
-from smstracker.simulator.api_errors import ApiError
+from smstracker.simulator.api_errors import ApiError, require
 from smstracker.simulator.ledger import SimulatedMessage
 
 from .resources import Resource, account_uri, message_resource
@@ -97,8 +97,7 @@ def _date_filter(name: str, value: str) -> Filter:
 
 def _parse_integer(args: Args, name: str, default: int) -> int:
     value = args.get(name, str(default))
-    if not value.isdecimal() or len(value) > 9:
-        raise ApiError(20001)
+    require(value.isdecimal() and len(value) <= 9, 20001)
     return int(value)
 
 
