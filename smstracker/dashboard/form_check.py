@@ -1,17 +1,17 @@
 """The check of the send form while it is filled in: the recipient, the same text, an opt-out."""
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from smstracker.clock import utcnow
-from smstracker.dashboard.forms import MAX_PICTURES, describe_recipient, unix_lines
+from smstracker.dashboard.forms import MAX_PICTURES, MessageForm
 from smstracker.extensions import settings
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
-from smstracker.models.messages import Content
+from smstracker.sms.countries import describe_number
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
-from smstracker.sms.picture_addresses import find_address_problem, split_addresses
+from smstracker.sms.picture_addresses import find_address_problem
 from smstracker.sms.picture_pages import describe_page
 from smstracker.web.guards import require_sign_in
 
@@ -22,48 +22,44 @@ bp.before_request(require_sign_in)
 # By POST, because a number may not stand in a URL.
 @bp.post("/messages/check")
 def check() -> ResponseReturnValue:
-    recipient, problem = describe_form_recipient()
+    form = MessageForm()
+    recipient, problem = describe_recipient(form.recipient.data or "")
     return render_template(
         "dashboard/_form_check.html",
         recipient=recipient,
         problem=problem,
-        warnings=find_form_warnings(),
-        page_hints=find_form_page_hints(),
+        warnings=find_form_warnings(form),
+        page_hints=find_page_hints(form),
         now=utcnow(),
     )
 
 
-def describe_form_recipient() -> tuple[str | None, str | None]:
-    """Country and number of the recipient field, or what is wrong with it; neither if empty."""
-    text = request.form.get("recipient", "")
+def describe_recipient(text: str) -> tuple[str | None, str | None]:
+    """Country and number of a recipient, or what is wrong with it; neither if it is empty."""
+    if not text.strip():
+        return None, None
     try:
-        return (describe_recipient(text), None) if text.strip() else (None, None)
+        return describe_number(parse_recipient(text, settings().default_region)), None
     except PhoneNumberError as error:
         return None, str(error)
 
 
-def find_form_warnings() -> SendWarnings:
+def find_form_warnings(form: MessageForm) -> SendWarnings:
     """Warnings about the message in the form; none until its recipient is a number."""
-    form = request.form
     try:
-        number = parse_recipient(form.get("recipient", ""), settings().default_region)
+        content = form.content
     except PhoneNumberError:
         return SendWarnings()
     # PostgreSQL takes no NUL, and the form refuses it.
-    if "\0" in form.get("body", "") + form.get("sender", ""):
+    if "\0" in content.body + content.sender:
         return SendWarnings()
-    body = unix_lines(form.get("body", ""))
-    addresses = split_addresses(unix_lines(form.get("media_urls", "")))
-    pictures = tuple(address for _line, address in addresses)
-    content = Content(number, form.get("sender", ""), body if body.strip() else "", pictures)
     return find_warnings(current_user.id, content, utcnow())
 
 
-def find_form_page_hints() -> list[str]:
+def find_page_hints(form: MessageForm) -> list[str]:
     """Return a sentence for each line whose address is a page; other faults are refused later."""
-    addresses = split_addresses(unix_lines(request.form.get("media_urls", "")))
     return [
         f"Picture line {line} {hint}"
-        for line, address in addresses[:MAX_PICTURES]
+        for line, address in form.address_lines[:MAX_PICTURES]
         if not find_address_problem(address) and (hint := describe_page(address))
     ]

@@ -9,7 +9,6 @@ from wtforms.validators import InputRequired, ValidationError
 
 from smstracker.extensions import settings
 from smstracker.models.messages import Content
-from smstracker.sms.countries import describe_number
 from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import NO_NUMBER, PhoneNumberError
@@ -48,11 +47,16 @@ class MessageForm(FlaskForm):
         number = parse_recipient(self.recipient.data or "", settings().default_region)
         text = self.body.data or ""
         body = text if text.strip() else ""
-        return Content(number, self.sender.data, body, tuple(self.pictures))
+        return Content(number, self.sender.data or "", body, tuple(self.pictures))
 
     @property
     def pictures(self) -> list[str]:
-        return [address for _line, address in split_addresses(self.media_urls.data or "")]
+        return [address for _line, address in self.address_lines]
+
+    @property
+    def address_lines(self) -> list[tuple[int, str]]:
+        """The addresses of pictures, each with the number of its line."""
+        return split_addresses(self.media_urls.data or "")
 
     def renew(self) -> None:
         """Take a new idempotency key and keep the fields."""
@@ -87,7 +91,7 @@ class MessageForm(FlaskForm):
             raise ValidationError(f"One message can hold {MAX_PICTURES} pictures. Remove some.")
         problems = [
             f"Line {line} {problem}"
-            for line, address in split_addresses(self.media_urls.data or "")
+            for line, address in self.address_lines
             if (problem := find_address_problem(address))
         ]
         if problems:
@@ -100,11 +104,6 @@ def length_problem(text: str) -> str | None:
     if excess <= 0:
         return None
     return f"{len(text):,} characters: {excess:,} more than one message can hold."
-
-
-def describe_recipient(number: str) -> str:
-    """Country and number of a recipient. Raises PhoneNumberError."""
-    return describe_number(parse_recipient(number, settings().default_region))
 
 
 def sender_choices() -> list[tuple[str, str]]:

@@ -44,9 +44,9 @@ def render_send_form(form: MessageForm, code: int, notice: str | None = None) ->
         "count": count_segments(text),
         "max_characters": MAX_CHARACTERS,
         "length_problem": length_problem(text),
-        "warnings": form_check.find_form_warnings() if is_post else None,
-        "page_hints": form_check.find_form_page_hints(),
-        "recipient": form_check.describe_form_recipient()[0] if is_post else None,
+        "warnings": form_check.find_form_warnings(form) if is_post else None,
+        "page_hints": form_check.find_page_hints(form),
+        "recipient": form_check.describe_recipient(form.recipient.data or "")[0],
         # An MMS has no segments to save.
         "advice": None if form.pictures else cost_advice(text),
         "home_region": region_in_a_sentence(settings().default_region),
