@@ -37,7 +37,6 @@ class MailThreads:
         self._checks = ThreadPoolExecutor(1, "mail-check")
         self._senders = ThreadPoolExecutor(2, "mail")
         self._running_lookups: deque[Future[None]] = deque()
-        self._running_sends: deque[Future[None]] = deque()
         self._waiting_mails: list[WaitingMail] = []
         self._mail_count = 0
         self._check: Future[None] | None = None
@@ -48,7 +47,8 @@ class MailThreads:
     @property
     def has_room(self) -> bool:
         """Whether the queue of look-ups has room for one more."""
-        _remove_done(self._running_lookups)
+        while self._running_lookups and self._running_lookups[0].done():
+            self._running_lookups.popleft()
         return len(self._running_lookups) < MAX_WAITING_LOOKUPS
 
     def look_up(self, task: Task) -> bool:
@@ -86,8 +86,7 @@ class MailThreads:
             is_full = len(self._waiting_mails) > MAX_WAITING_MAILS
             if is_full:
                 self._waiting_mails.remove(max(self._waiting_mails))
-            _remove_done(self._running_sends)
-            self._running_sends.append(self._senders.submit(self._send_next))
+            self._senders.submit(self._send_next)
         if is_full:
             log.error("mail_dropped", extra={"reason": "too many mails"})
 
@@ -104,19 +103,3 @@ class MailThreads:
         if not check.done() and self._waiter_slots.acquire(blocking=False):
             wait([check], CHECK_WAIT_SECONDS)
             self._waiter_slots.release()
-
-    def drain(self) -> None:
-        """Wait until all tasks are done."""
-        wait(list(self._running_lookups))
-        wait([self._check] if self._check else [])
-        wait(list(self._running_sends))
-
-    def close(self) -> None:
-        """Finish the running tasks and end the threads."""
-        for executor in (self._lookups, self._checks, self._senders):
-            executor.shutdown()
-
-
-def _remove_done(futures: deque[Future[None]]) -> None:
-    while futures and futures[0].done():
-        futures.popleft()

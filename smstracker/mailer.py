@@ -5,7 +5,7 @@ import ssl
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid, parseaddr
 from functools import partial
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from flask import Flask, current_app
 
 from smstracker.clock import utcnow
-from smstracker.extensions import settings
 from smstracker.mail_threads import MailThreads
 from smstracker.settings.mail import MailConfig
 
@@ -44,13 +43,10 @@ class Mailer:
         self.threads = MailThreads()
         self.mailbox: deque[EmailMessage] = deque(maxlen=20)
 
-    def drain(self) -> None:
-        """Wait until all background tasks are done."""
-        self.threads.drain()
-
-    def close(self) -> None:
-        """Finish the running tasks and end the threads."""
-        self.threads.close()
+    @property
+    def can_send(self) -> bool:
+        """Whether mail can be sent: there is a server, or the demo mailbox."""
+        return self._is_demo or self._config.server is not None
 
     def check(self) -> None:
         """Check the mail server by a session without a mail. Raises MailError."""
@@ -70,13 +66,11 @@ class Mailer:
 
         Raises MailError, the delivery MailRefusedError.
         """
-        if self._config.server:
-            with _smtp_session(self._config, self._config.server) as smtp:
-                yield partial(self._deliver, smtp)
-        elif self._is_demo:
-            yield partial(self._deliver, None)
-        else:
+        if not self.can_send:
             raise MailError("MAIL_SERVER is not set")
+        server = self._config.server
+        with _smtp_session(self._config, server) if server else nullcontext() as smtp:
+            yield partial(self._deliver, smtp)
 
     def compose(self, to: str, subject: str, text: str) -> EmailMessage:
         """Compose a mail of plain text."""
@@ -147,12 +141,6 @@ def _connect(config: MailConfig, server: str, context: ssl.SSLContext) -> smtpli
 
 def init_app(app: Flask) -> None:
     app.extensions["mailer"] = Mailer(app.config["SETTINGS"])
-
-
-def can_send_mail() -> bool:
-    """Whether mail can be sent: there is a server, or the demo mailbox."""
-    config = settings()
-    return config.demo or config.mail.server is not None
 
 
 def current_mailer() -> Mailer:

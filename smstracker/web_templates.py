@@ -12,7 +12,7 @@ from flask_login import current_user
 
 from smstracker import clock
 from smstracker.extensions import settings
-from smstracker.mailer import can_send_mail
+from smstracker.mailer import current_mailer
 from smstracker.messages import describe, failure_advice
 from smstracker.models import Message
 from smstracker.sms import status
@@ -82,7 +82,7 @@ def init_app(app: Flask) -> None:
 
 
 def _context() -> dict[str, object]:
-    return {"demo": settings().demo, "can_mail": can_send_mail()}
+    return {"demo": settings().demo, "can_mail": current_mailer().can_send}
 
 
 def format_absolute_time(moment: datetime) -> str:

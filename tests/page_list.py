@@ -23,6 +23,7 @@ from tests.sample_messages import (
     public_id,
 )
 from tests.served_apps import ServedApp
+from tests.serving import drain_mail
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def _ask_for_code(page: Page, served_app: ServedApp) -> None:
     page.get_by_label("E-mail address").fill("me@home.example")
     page.get_by_role("button", name="Send the mail").click()
     expect(page.get_by_label("Six-digit code")).to_be_visible()
-    served_app.app.extensions["mailer"].drain()
+    drain_mail(served_app.app)
 
 
 def _enter_wrong_code(page: Page, served_app: ServedApp) -> None:

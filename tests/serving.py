@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import wait
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -15,6 +16,7 @@ from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from smstracker.extensions import db
+from smstracker.mail_threads import MailThreads
 
 RESPONSE_KEY = "smstracker.tests.response"
 MAX_REQUEST_SECONDS = 30.0  # for running requests, also on a busy machine
@@ -91,11 +93,30 @@ def await_writer(app: Flask) -> None:
         thread.join()
 
 
+def await_mails(threads: MailThreads) -> None:
+    """Return when both threads that send mails have nothing left to do."""
+    both_are_free = threading.Barrier(2)
+    wait([threads._senders.submit(both_are_free.wait) for _ in range(2)])
+
+
+def drain_mail(app: Flask) -> None:
+    """Return when all look-ups of addresses, checks of the mail server and mails are done."""
+    threads = app.extensions["mailer"].threads
+    threads._lookups.submit(bool).result()
+    threads._checks.submit(bool).result()
+    await_mails(threads)
+
+
+def close_mail_threads(threads: MailThreads) -> None:
+    """Finish the tasks, of which a look-up can add a mail, and end the threads."""
+    for executor in (threads._lookups, threads._checks, threads._senders):
+        executor.shutdown()
+
+
 def close(app: Flask) -> None:
     """End the threads of an app, then its database connections."""
     app.extensions["broadcaster"].close()
-    app.extensions["mailer"].drain()
-    app.extensions["mailer"].close()
+    close_mail_threads(app.extensions["mailer"].threads)
     await_writer(app)
     with app.app_context():
         db.engine.dispose()

@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Callable, Iterator
-from concurrent.futures import wait
 from threading import Event
 
 import pytest
@@ -16,7 +15,7 @@ from smstracker.extensions import db
 from smstracker.mail_threads import MailThreads
 from smstracker.models import RateLimit
 from tests.clients import Person
-from tests.serving import free_port
+from tests.serving import await_mails, close_mail_threads, drain_mail, free_port
 from tests.smtp_server import Inbox
 
 ALICE = "alice@example.org"
@@ -27,7 +26,7 @@ STRANGER = "mallory@elsewhere.example"
 def threads() -> Iterator[MailThreads]:
     threads = MailThreads()
     yield threads
-    threads.close()
+    close_mail_threads(threads)
 
 
 class Counting:
@@ -65,7 +64,7 @@ def test_strangers_share_one_conversation_with_the_mail_server(
     app = make_app(MAIL_PORT=str(counting.port))
     for n in range(10):
         ask(app, f"x{n}@elsewhere.example")
-    app.extensions["mailer"].drain()
+    drain_mail(app)
     assert counting.handler.conversations == 1
 
 
@@ -78,7 +77,7 @@ def test_mail_is_no_check_of_the_server_so_that_no_time_tells_of_it(
     monkeypatch.setattr(app.extensions["mailer"], "check", lambda: checks.append("check"))
     for email in (ALICE, ALICE, STRANGER, STRANGER):
         ask(app, email)
-        app.extensions["mailer"].drain()
+        drain_mail(app)
     assert len(checks) == 4
     assert [to for to, _ in inbox.mails] == [ALICE, ALICE]
 
@@ -93,8 +92,8 @@ def test_mail_does_not_wait_for_a_check_that_hangs(
     for n in range(5):
         ask(app, f"x{n}@elsewhere.example")
     ask(app, ALICE)
-    wait(mailer.threads._running_lookups, 60)
-    wait(mailer.threads._running_sends, 60)
+    mailer.threads._lookups.submit(bool).result(60)
+    await_mails(mailer.threads)
     recipients = [to for to, _ in inbox.mails]
     is_over.set()
     assert recipients == [ALICE]
@@ -117,7 +116,7 @@ def test_request_that_is_dropped_leaves_the_code_of_the_last_mail_alone(
     app = make_app(MAIL_PORT=str(inbox.controller.port))
     alice = Person(app, ALICE)
     alice.post("/auth/sign-in", {"email": ALICE})
-    app.extensions["mailer"].drain()
+    drain_mail(app)
     monkeypatch.setattr(app.extensions["mailer"].threads, "look_up", lambda _task: False)
     assert alice.post("/auth/sign-in", {"email": ALICE}).status_code == 503
     form = {"code": inbox.code}
@@ -149,7 +148,7 @@ def sent_after(threads: MailThreads, mails: list[tuple[str, str, bool]]) -> list
     gates[0].set()
     threads._senders.submit(lambda: None).result(60)
     gates[1].set()
-    threads.drain()
+    await_mails(threads)
     return recipients
 
 

@@ -27,7 +27,7 @@ from smstracker.mailer import Mailer, MailError
 from smstracker.models import MailHealth, SignInToken
 from tests.clients import Client, Person
 from tests.live_settings import settings
-from tests.serving import close, free_port
+from tests.serving import close, drain_mail, free_port
 from tests.smtp_server import Inbox
 
 
@@ -91,7 +91,7 @@ def test_mail_that_fails_is_logged_and_the_page_stays_the_same(
         answer = Person(app, "alice@example.org").post(
             "/auth/sign-in", {"email": "alice@example.org"}
         )
-        app.extensions["mailer"].drain()
+        drain_mail(app)
     assert answer.status_code == 303
     assert "mail_failed" in caplog.messages
 
@@ -115,7 +115,7 @@ def ask(app: Flask, email: str) -> str:
     """The page after a request for a mail."""
     person = Person(app, email)
     answer = person.post("/auth/sign-in", {"email": email})
-    app.extensions["mailer"].drain()
+    drain_mail(app)
     return re.sub(r'value="[^"]*"', "", person.get(answer.location).text)
 
 
@@ -225,7 +225,7 @@ def test_demo_mail_is_printed_and_shown_in_the_mailbox(
 ) -> None:
     newcomer = Person(demo, "me@home.example")
     newcomer.post("/auth/sign-in", {"email": newcomer.email})
-    demo.extensions["mailer"].drain()
+    drain_mail(demo)
     printed = capsys.readouterr().out
     assert "http://127.0.0.1:8000/auth/link/" in printed
     assert "/auth/link/" in newcomer.get("/auth/mailbox").text

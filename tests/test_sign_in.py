@@ -16,6 +16,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SignInToken, User, UserSession
 from tests.clients import Person, hidden
+from tests.serving import drain_mail
 from tests.smtp_server import Inbox
 
 ALICE = "alice@example.org"
@@ -35,7 +36,7 @@ def visitor(app: Flask) -> Person:
 
 def ask(person: Person, email: str = ALICE, **form: str):  # type: ignore[no-untyped-def]
     answer = person.post("/auth/sign-in", {"email": email, **form})
-    person.app.extensions["mailer"].drain()
+    drain_mail(person.app)
     return answer
 
 
@@ -481,6 +482,6 @@ def test_mail_quotes_nothing_that_a_stranger_sent(visitor: Person, inbox: Inbox)
     evil = "https://evil.example/ Firefox/1 call"
     form = {"email": ALICE, "next": "/messages?text=https://evil.example"}
     visitor.post("/auth/sign-in", form, headers={"User-Agent": evil, "Referer": evil})
-    visitor.app.extensions["mailer"].drain()
+    drain_mail(visitor.app)
     assert "evil" not in inbox.newest
     assert "with Firefox." in inbox.newest

@@ -21,6 +21,7 @@ from smstracker.models import SignInToken
 from smstracker.models.rate_limits import RateLimit, RateLimitRule
 from smstracker.models.sign_in import MAX_TOKENS_PER_ADDRESS
 from tests.clients import Person, hidden
+from tests.serving import drain_mail
 from tests.smtp_server import Inbox
 
 pytestmark = pytest.mark.both_databases
@@ -41,7 +42,7 @@ def ask(app: Flask, email: str = ALICE, client: str = "203.0.113.10") -> TestRes
     form = {"csrf_token": hidden(browser.get("/auth/sign-in").text, "csrf_token"), "email": email}
     forwarded = {"X-Forwarded-For": client}
     answer = browser.client.post("/auth/sign-in", data=form, headers=forwarded)
-    app.extensions["mailer"].drain()
+    drain_mail(app)
     return answer
 
 

@@ -14,6 +14,7 @@ from smstracker.models import SignInToken, User
 from smstracker.models.users import digest, live_key_hashes
 from tests.clients import Person
 from tests.live_settings import settings
+from tests.serving import drain_mail
 from tests.smtp_server import Inbox
 
 ALICE, ZOE = "alice@example.org", "zoe@elsewhere.example"
@@ -44,7 +45,7 @@ def is_in(person: Person) -> bool:
 def ask(app: Flask, email: str) -> Person:
     person = Person(app, email)
     assert person.post("/auth/sign-in", {"email": email}).status_code == 303
-    app.extensions["mailer"].drain()
+    drain_mail(app)
     return person
 
 

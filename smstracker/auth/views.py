@@ -16,7 +16,7 @@ from smstracker.auth.sign_in_limits import count_mail, network_key, parse_client
 from smstracker.auth.sign_in_mail import MailRequest, check_mail_server, look_up_address
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import writing
-from smstracker.mailer import can_send_mail, current_mailer
+from smstracker.mailer import current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
 from smstracker.models.sign_in import CODE_ATTEMPTS, find_signed_in_user
 from smstracker.web.error_pages import error_page, too_many_requests
@@ -62,7 +62,7 @@ def sign_in() -> ResponseReturnValue:
 @bp.post("/sign-in")
 def ask_for_mail() -> ResponseReturnValue:
     """Give the same answer in the same time, whoever the address belongs to."""
-    if not can_send_mail():
+    if not current_mailer().can_send:
         return redirect(url_for(".sign_in"), 303)
     form = SignInForm()
     if not form.validate():

@@ -6,6 +6,7 @@ from flask import Flask
 from playwright.sync_api import Locator, Page, expect
 
 from smstracker.models.messages import Message
+from tests.serving import drain_mail
 from tests.smtp_server import Inbox
 
 NewPage = Callable[..., Page]
@@ -16,7 +17,7 @@ def sign_in(page: Page, live: Flask, inbox: Inbox, email: str = "alice@example.o
     page.get_by_label("E-mail address").fill(email)
     page.get_by_role("button", name="Send the mail").click()
     expect(page.get_by_label("Six-digit code")).to_be_visible()
-    live.extensions["mailer"].drain()
+    drain_mail(live)
     page.goto(inbox.link)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Messages", exact=True)).to_be_visible()

@@ -12,6 +12,7 @@ from smstracker.sms.gsm_replacements import BROWSER_TABLES
 from smstracker.sms.segments import GSM_BASIC, GSM_EXTENDED, count_segments
 from tests.browser.axe_rules import ALL_RULES, examine
 from tests.browser.steps import NewPage, compose, sign_in
+from tests.serving import drain_mail
 from tests.smtp_server import Inbox
 
 pytestmark = pytest.mark.slow
@@ -82,7 +83,7 @@ def test_code_signs_in(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
     page.get_by_label("E-mail address").fill("alice@example.org")
     page.keyboard.press("Enter")
     expect(page.get_by_label("Six-digit code")).to_be_focused()
-    live.extensions["mailer"].drain()
+    drain_mail(live)
     page.keyboard.type(inbox.code)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="New message")).to_be_visible()
