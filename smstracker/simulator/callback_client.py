@@ -1,10 +1,8 @@
 """Status callbacks posted as Twilio does: signed, over real HTTP, retried by the overrides."""
 
-import random
-import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -17,7 +15,6 @@ from smstracker.simulator.scenarios import Scenario, ScenarioStep, SigningKey
 from .callback_url import CallbackUrl
 from .ledger import CallbackAttempt, CallbackRequest, Ledger, SimulatedMessage
 
-RETRY_PAUSE_SECONDS = (0.1, 0.3)
 MAX_ANSWER_BYTES = 65_536
 
 
@@ -78,56 +75,48 @@ class Signing:
         }
 
 
-Signings = Mapping[SigningKey, Signing]
+def post_callback(
+    callback: CallbackRequest, signing: Signing, ledger: Ledger, pause: Callable[[], bool]
+) -> None:
+    """Post a callback, with its retries, and record each attempt in the ledger.
+
+    Blocks until it is delivered or given up. `pause` waits between two attempts and returns
+    whether the carrier stops meanwhile.
+    """
+    overrides = callback.callback_url.overrides
+    deadline = time.monotonic() + overrides.total
+    for _ in range(1 + overrides.retries):
+        outcome = _attempt(callback, signing, ledger, deadline - time.monotonic())
+        if outcome.failure is None or not overrides.retries_on(outcome.failure):
+            return
+        if pause() or time.monotonic() >= deadline:
+            return
 
 
-class CallbackClient:
-    """Posts callbacks and records each attempt in the ledger. Thread safe."""
-
-    def __init__(self, ledger: Ledger, signings: Signings, speed: float) -> None:
-        self._ledger = ledger
-        self._signings = signings
-        self._speed = speed
-        self._closed = threading.Event()
-
-    def post(self, callback: CallbackRequest) -> None:
-        """Post a callback, with its retries; blocks until it is delivered or given up."""
-        overrides = callback.callback_url.overrides
-        deadline = time.monotonic() + overrides.total
-        for _ in range(1 + overrides.retries):
-            outcome = self._attempt(callback, deadline - time.monotonic())
-            if outcome.failure is None or not overrides.retries_on(outcome.failure):
-                return
-            pause = random.uniform(*RETRY_PAUSE_SECONDS) / self._speed
-            if self._closed.wait(pause) or time.monotonic() >= deadline:
-                return
-
-    def close(self) -> None:
-        """End the pauses between retries."""
-        self._closed.set()
-
-    def _attempt(self, callback: CallbackRequest, seconds_left: float) -> _Outcome:
-        attempted_at = datetime.now(UTC)
-        headers = {
-            "Content-Type": "application/x-www-form-urlencoded",
-            "User-Agent": "TwilioProxy/1.1",
-            "Accept": "*/*",
-            "Connection": "close",
-            "I-Twilio-Idempotency-Token": callback.idempotency_token,
-            "X-Home-Region": "us1",
-            **self._signings[callback.signing_key].headers(callback.url, callback.params),
-        }
-        body = urlencode(callback.params)
-        outcome = _send_request(callback.callback_url, body, headers, seconds_left)
-        self._ledger.record_attempt(
-            CallbackAttempt(
-                **vars(callback),
-                attempted_at=attempted_at,
-                response_status=outcome.response_status,
-                error=outcome.error,
-            )
+def _attempt(
+    callback: CallbackRequest, signing: Signing, ledger: Ledger, seconds_left: float
+) -> _Outcome:
+    attempted_at = datetime.now(UTC)
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "User-Agent": "TwilioProxy/1.1",
+        "Accept": "*/*",
+        "Connection": "close",
+        "I-Twilio-Idempotency-Token": callback.idempotency_token,
+        "X-Home-Region": "us1",
+        **signing.headers(callback.url, callback.params),
+    }
+    body = urlencode(callback.params)
+    outcome = _send_request(callback.callback_url, body, headers, seconds_left)
+    ledger.record_attempt(
+        CallbackAttempt(
+            **vars(callback),
+            attempted_at=attempted_at,
+            response_status=outcome.response_status,
+            error=outcome.error,
         )
-        return outcome
+    )
+    return outcome
 
 
 def _send_request(

@@ -1,18 +1,20 @@
 """Scheduler that runs the scenario of every message, step by step."""
 
 import queue
+import random
 import sched
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from smstracker.simulator.callback_client import CallbackClient, Signings, build_callback
+from smstracker.simulator.callback_client import Signing, build_callback, post_callback
 from smstracker.simulator.fault_injection import FaultInjector, Faults, forged_step
 from smstracker.simulator.ledger import CallbackRequest, Ledger, SimulatedMessage
-from smstracker.simulator.scenarios import Scenario, ScenarioStep
+from smstracker.simulator.scenarios import Scenario, ScenarioStep, SigningKey
 
 CALLBACK_THREADS = 16
+RETRY_PAUSE_SECONDS = (0.1, 0.3)
 
 PostCallback = Callable[[CallbackRequest], None]
 
@@ -67,16 +69,18 @@ class Delivery:
     `speed` divides all delays. All threads are daemons and run until `close()`.
     """
 
-    def __init__(self, account_sid: str, signings: Signings, faults: Faults, speed: float) -> None:
+    def __init__(
+        self, account_sid: str, signings: Mapping[SigningKey, Signing], faults: Faults, speed: float
+    ) -> None:
         self._account_sid = account_sid
+        self._signings = signings
         self._speed = speed
         self.ledger = Ledger()
         self.fault_injector = FaultInjector(faults)
-        self._callback_client = CallbackClient(self.ledger, signings, speed)
         self._callback_queue = CallbackQueue(self._post, CALLBACK_THREADS)
         self._scheduler = sched.scheduler()
         self._changed = threading.Event()
-        self._closed = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run_due_steps, daemon=True)
         self._thread.start()
 
@@ -98,14 +102,13 @@ class Delivery:
 
     def close(self, timeout: float = 2) -> None:
         """Stop within about `timeout` seconds, even if a receiver hangs."""
-        self._closed = True
+        self._closed.set()
         self._changed.set()
         self._thread.join(timeout)
-        self._callback_client.close()
         self._callback_queue.close(timeout)
 
     def _run_due_steps(self) -> None:
-        while not self._closed:
+        while not self._closed.is_set():
             self._changed.wait(self._scheduler.run(blocking=False))
             self._changed.clear()
 
@@ -136,6 +139,11 @@ class Delivery:
 
     def _post(self, callback: CallbackRequest) -> None:
         try:
-            self._callback_client.post(callback)
+            signing = self._signings[callback.signing_key]
+            post_callback(callback, signing, self.ledger, self._pause)
         finally:
             self.ledger.finish()
+
+    def _pause(self) -> bool:
+        """Wait between two attempts; whether the carrier stops meanwhile."""
+        return self._closed.wait(random.uniform(*RETRY_PAUSE_SECONDS) / self._speed)
