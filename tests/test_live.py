@@ -13,6 +13,7 @@ from sqlalchemy import insert, text
 from smstracker.extensions import db
 from smstracker.live import broadcaster, event_stream
 from smstracker.models import StatusEvent
+from smstracker.models.event_feed import EventTail
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
 from tests.clients import Person
@@ -212,7 +213,7 @@ def test_broadcaster_recovers_when_the_database_is_back(
     streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = ann.has_message()
-    original, is_away, has_failed = broadcaster._read, threading.Event(), threading.Event()
+    original, is_away, has_failed = EventTail.read, threading.Event(), threading.Event()
 
     def read(*args: object) -> list[object]:
         if is_away.is_set():
@@ -220,7 +221,7 @@ def test_broadcaster_recovers_when_the_database_is_back(
             raise OSError("away")
         return original(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(broadcaster, "_read", read)
+    monkeypatch.setattr(EventTail, "read", read)
     with open_stream(ann) as reader:
         is_away.set()
         append_status(streaming_app, message)

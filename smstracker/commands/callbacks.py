@@ -31,8 +31,9 @@ def list_(show_all: bool) -> None:
     ids = db.session.scalars(query if show_all else query.limit(LIST_LIMIT)).all()
     for row in _read_explained(ids):
         click.echo(_format_line(row))
-    older_count = 0 if show_all else _count_refusals() - len(ids)
-    if older_count > 0:
+    total = db.session.scalar(select(func.count()).select_from(RefusedCallback)) or 0
+    older_count = total - len(ids)
+    if older_count > 0 and not show_all:
         click.echo(f"{older_count} older: flask callbacks list --all")
     if not ids:
         click.echo("No callback was refused.")
@@ -71,10 +72,6 @@ def replay_(ids: Sequence[int], replay_all: bool) -> None:
             "Fix what is named there, then replay again. "
             "What none of your tokens or keys signed is never applied."
         )
-
-
-def _count_refusals() -> int:
-    return db.session.scalar(select(func.count()).select_from(RefusedCallback)) or 0
 
 
 def _require_rows(ids: Sequence[int]) -> None:

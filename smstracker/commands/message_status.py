@@ -139,7 +139,9 @@ def _look_up_all(open_messages: Sequence[OpenMessage]) -> None:
     with click.progressbar(open_messages, label="Looking up", show_pos=True) as bar:
         for message in bar:
             try:
-                if _lease(message):
+                with db.engine.begin() as connection:
+                    is_leased = lease_lookup(connection, message)
+                if is_leased:
                     outcomes[_look_up_with_retries(message, throttle)] += 1
                 else:
                     outcomes["settled meanwhile"] += 1
@@ -154,11 +156,6 @@ def _look_up_all(open_messages: Sequence[OpenMessage]) -> None:
             failure = SIMULATOR_UNREACHED
         missed = f"{outcomes[NOT_LOOKED_UP]} of {total} messages {NOT_LOOKED_UP}"
         raise click.ClickException(f"{missed}. {failure}")
-
-
-def _lease(message: OpenMessage) -> bool:
-    with db.engine.begin() as connection:
-        return lease_lookup(connection, message)
 
 
 def _look_up_with_retries(message: OpenMessage, throttle: LookupThrottle) -> LookupOutcome:

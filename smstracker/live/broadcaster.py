@@ -12,14 +12,12 @@ events. The position that a page goes on from is a settled one.
 
 import logging
 import time
-import uuid
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 from flask import Flask
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
 from smstracker.database.engine import reading_connection
 from smstracker.live.commit_watcher import CommitWatcher
@@ -151,7 +149,7 @@ class Broadcaster:
             except Exception:
                 # Retry whatever it is, or the pages would wait for ever.
                 interval = min(interval * 2, MAX_RETRY_INTERVAL)
-                watcher.reset()
+                watcher.close()
                 log.warning("broadcast_failed", exc_info=True)
             self._wake_streams(time.monotonic() + interval)
         watcher.close()
@@ -182,7 +180,8 @@ class Broadcaster:
         """Hand the streams what has become visible since the last poll; the number of events."""
         count = 0
         while True:
-            rows = _read(engine, self._tail)
+            with reading_connection(engine) as connection:
+                rows = self._tail.read(connection, select_changes(), BATCH_SIZE)
             changed: defaultdict[int, set[str]] = defaultdict(set)
             for _event_id, owner_id, public_id in rows:
                 if owner_id is not None:
@@ -211,11 +210,6 @@ class Broadcaster:
         for stream in streams:
             if stream.session_hash not in open_hashes:
                 stream.end()
-
-
-def _read(engine: Engine, tail: EventTail) -> Sequence[Row[tuple[int, int, uuid.UUID]]]:
-    with reading_connection(engine) as connection:
-        return tail.read(connection, select_changes(), BATCH_SIZE)
 
 
 def init_app(app: Flask) -> None:

@@ -27,12 +27,9 @@ class CommitWatcher:
         has_changed, self._version = version != self._version, version
         return has_changed
 
-    def reset(self) -> None:
-        """Report a change again, because the last one could not be read."""
-        self.close()
-        self._connection, self._version = None, None
-
     def close(self) -> None:
+        """Close the connection; the next call of `has_changed` reports a change again."""
         if self._connection is not None:
             with suppress(sqlite3.Error):
                 self._connection.close()
+        self._connection, self._version = None, None
