@@ -1,4 +1,7 @@
-"""JSON resources in the format of Twilio's API."""
+"""JSON resources in the format of Twilio's API.
+
+The account and its senders have only the fields that tell whether they can be used.
+"""
 
 import uuid
 from datetime import UTC, datetime
@@ -23,14 +26,12 @@ def account_resource(account_sid: str) -> Resource:
     uri, opened = account_uri(account_sid), rfc_2822(STARTED_AT)
     return {
         "sid": account_sid,
-        "owner_account_sid": account_sid,
         "friendly_name": "Simulated account",
         "status": "active",
         "type": "Full",
         "date_created": opened,
         "date_updated": opened,
         "uri": f"{uri}.json",
-        "subresource_uris": {"messages": f"{uri}/Messages.json"},
     }
 
 
@@ -83,15 +84,8 @@ def _phone_number(account_sid: str, number: str) -> Resource:
     return {
         "sid": sid,
         "account_sid": account_sid,
-        "api_version": API_VERSION,
-        "friendly_name": number,
         "phone_number": number,
         "capabilities": {"sms": True, "mms": True, "voice": False, "fax": False},
-        "status": "in-use",
-        "origin": "twilio",
-        "beta": False,
-        "sms_url": None,
-        "sms_method": "POST",
         "date_created": rfc_2822(STARTED_AT),
         "date_updated": rfc_2822(STARTED_AT),
         "uri": f"{account_uri(account_sid)}/IncomingPhoneNumbers/{sid}.json",
@@ -104,19 +98,10 @@ def service_resource(account_sid: str, sid: str, url: str) -> Resource:
     return {
         "sid": sid,
         "account_sid": account_sid,
-        "friendly_name": "Simulated service",
-        "inbound_request_url": None,
-        "inbound_method": "POST",
-        "fallback_url": None,
-        "fallback_method": "POST",
         "status_callback": None,
-        "sticky_sender": True,
-        "smart_encoding": True,
         "validity_period": 36000,
-        "usecase": "undeclared",
         "use_inbound_webhook_on_number": False,
         "date_created": opened,
         "date_updated": opened,
         "url": url,
-        "links": {},
     }
