@@ -76,7 +76,8 @@ def replay(ids: Sequence[int] | None) -> ReplayResult:
     for start in range(0, len(waiting_ids), BATCH_SIZE):
         explains = len(waiting_ids) <= MAX_EXPLAINED
         decisions = list(_decide(waiting_ids[start : start + BATCH_SIZE], utcnow(), explains))
-        _apply_batch(decisions, result)
+        with writing():
+            _apply_batch(decisions, result)
     return result
 
 
@@ -147,17 +148,11 @@ def _public_id(target: str) -> uuid.UUID | None:
 
 
 def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:
-    """Apply decisions in one transaction and add them to `result`.
+    """Apply decisions in the transaction and add them to `result`.
 
     They are not counted as accepted callbacks, which would hide that the connection refused them.
     """
-    with writing():
-        _apply_locked(db.session.connection(), decisions, result)
-
-
-def _apply_locked(
-    connection: Connection, decisions: list[ReplayDecision], result: ReplayResult
-) -> None:
+    connection = db.session.connection()
     row_ids = [decision.id for decision in decisions]
     locked_ids = set(connection.scalars(RefusedCallback.lock_unapplied(row_ids)))
     locked = [decision for decision in decisions if decision.id in locked_ids]

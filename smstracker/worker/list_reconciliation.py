@@ -1,9 +1,8 @@
 """Daily comparison with Twilio's list of sent messages: statuses and prices that were missed."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from itertools import islice
 
 from sqlalchemy import Row, select
 from sqlalchemy.engine import Connection
@@ -38,17 +37,12 @@ def reconcile_by_list(last_done: datetime | None) -> Iterator[int]:
         sent_after = max(sent_after, min(last_done, now) - DAY - LIST_OVERLAP)
     for page in current_carrier().iterate_sent(sent_after):
         moved_count = 0
-        for batch in _split_batches(page):
+        for start in range(0, len(page), MESSAGES_PER_TRANSACTION):
+            batch = page[start : start + MESSAGES_PER_TRANSACTION]
             with db.engine.begin() as connection:
                 moved_count += _store_batch(connection, {message.sid: message for message in batch})
         log.info("listed", extra={"count": moved_count})
         yield moved_count
-
-
-def _split_batches(messages: Iterable[CarrierMessage]) -> Iterator[list[CarrierMessage]]:
-    remaining = iter(messages)
-    while batch := list(islice(remaining, MESSAGES_PER_TRANSACTION)):
-        yield batch
 
 
 def _store_batch(connection: Connection, listed: dict[str, CarrierMessage]) -> int:

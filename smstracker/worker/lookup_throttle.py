@@ -49,9 +49,8 @@ class LookupThrottle:
             if slot_at > now + MAX_SLOT_WAIT:
                 return LookupBatch([], 0)
             messages = lookup_queue.claim_due_messages(connection, rate)
-            ScheduledJob.postpone(
-                connection, LOOKUP_SLOTS, slot_at + timedelta(seconds=len(messages) / rate)
-            )
+            next_slot_at = slot_at + timedelta(seconds=len(messages) / rate)
+            ScheduledJob.postpone(connection, LOOKUP_SLOTS, next_slot_at)
         return LookupBatch(messages, (slot_at - now).total_seconds())
 
     def reserve(self) -> float:
