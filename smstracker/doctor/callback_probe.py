@@ -47,6 +47,18 @@ class _ProbeResponse:
     is_proven: bool
 
 
+_OBSTACLE_BY_STATUS = {
+    200: Obstacle(
+        "another program or installation answers there, or one with another SECRET_KEY",
+        "point PUBLIC_BASE_URL at this app and give all its processes one SECRET_KEY",
+    ),
+    404: Obstacle(
+        "a server answers there, but not for the app's addresses (404)",
+        f"check PUBLIC_BASE_URL and that the proxy passes {CALLBACK_PREFIX}/ on to this version",
+    ),
+}
+
+
 def find_obstacle() -> Obstacle | None:
     """Find what keeps Twilio's callbacks from arriving intact; None if nothing does.
 
@@ -146,19 +158,10 @@ def _explain_refusal(response: _ProbeResponse) -> Obstacle:
 
 def _explain_status(response: _ProbeResponse) -> Obstacle:
     status = response.status
+    if status in _OBSTACLE_BY_STATUS:
+        return _OBSTACLE_BY_STATUS[status]
     if 300 <= status < 400:
         return _explain_redirect(response.location)
-    if status == 200:
-        return Obstacle(
-            "another program or installation answers there, or one with another SECRET_KEY",
-            "point PUBLIC_BASE_URL at this app and give all its processes one SECRET_KEY",
-        )
-    if status == 404:
-        return Obstacle(
-            "a server answers there, but not for the app's addresses (404)",
-            f"check PUBLIC_BASE_URL and that the proxy passes {CALLBACK_PREFIX}/ on to this "
-            "version",
-        )
     if status >= 500:
         return Obstacle(
             f"it answers with {status}",

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 
 class CheckOutcome(StrEnum):
@@ -14,22 +15,15 @@ class CheckOutcome(StrEnum):
 class CheckResult:
     """The result of a check; `fix` names the setting or command that helps."""
 
-    check: str
     verdict: CheckOutcome
+    check: str
     detail: str
     fix: str | None = None
 
 
-def ok(check: str, detail: str, fix: str | None = None) -> CheckResult:
-    return CheckResult(check, CheckOutcome.OK, detail, fix)
-
-
-def warning(check: str, detail: str, fix: str | None = None) -> CheckResult:
-    return CheckResult(check, CheckOutcome.WARNING, detail, fix)
-
-
-def problem(check: str, detail: str, fix: str | None = None) -> CheckResult:
-    return CheckResult(check, CheckOutcome.PROBLEM, detail, fix)
+ok = partial(CheckResult, CheckOutcome.OK)
+warning = partial(CheckResult, CheckOutcome.WARNING)
+problem = partial(CheckResult, CheckOutcome.PROBLEM)
 
 
 def strip_period(text: str) -> str:

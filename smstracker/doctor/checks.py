@@ -12,11 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import current_carrier
 from smstracker.carrier.account_checks import Account, SenderAbility
-from smstracker.carrier.errors import (
-    SIMULATOR_UNREACHED,
-    CarrierQueryError,
-    NotFoundAtCarrierError,
-)
+from smstracker.carrier.errors import SIMULATOR_UNREACHED, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.clock import format_age, format_duration, utcnow
 from smstracker.database.problems import DatabaseProblem
 from smstracker.doctor.callback_probe import find_obstacle

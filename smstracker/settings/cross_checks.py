@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from smstracker.settings.addresses import is_loopback, parse_base_url
 from smstracker.settings.placeholders import PLACEHOLDER, is_example, is_placeholder
 from smstracker.settings.reader import Reader
+from smstracker.settings.twilio import AUTH_TOKENS
 
 # Settings of a real installation only: a demo that has one has lost its credentials.
 REAL_SETTINGS = (
@@ -16,9 +17,8 @@ REAL_SETTINGS = (
     *("MAIL_SERVER", "SIGN_IN_ALLOW"),
 )
 _UNCHECKED_SETTINGS = (
-    *("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER"),
-    *("TWILIO_SUBACCOUNT_TOKENS", "TWILIO_WEBHOOK_KEYS"),
-    "MAIL_SERVER",
+    *AUTH_TOKENS,
+    *("TWILIO_SUBACCOUNT_TOKENS", "TWILIO_WEBHOOK_KEYS", "MAIL_SERVER"),
 )
 
 

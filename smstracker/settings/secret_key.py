@@ -4,13 +4,9 @@ from itertools import pairwise
 
 from smstracker.settings.placeholders import has_placeholder_words
 from smstracker.settings.reader import Reader
+from smstracker.settings.twilio import AUTH_TOKENS
 
-OTHER_SECRETS = (
-    "TWILIO_AUTH_TOKEN",
-    "TWILIO_AUTH_TOKEN_SECONDARY",
-    "TWILIO_AUTH_TOKEN_FORMER",
-    "MAIL_PASSWORD",
-)
+OTHER_SECRETS = (*AUTH_TOKENS, "MAIL_PASSWORD")
 MIN_SECRET_KEY_LENGTH = 32
 
 

@@ -12,6 +12,7 @@ DEMO_KEY_ID = "webhooks_sharedkey_demo"
 ACCOUNT_SID = re.compile(identifiers.ACCOUNT_SID)
 # An Auth Token; with a curly quote around it, it could not even be sent.
 _AUTH_TOKEN = re.compile(r"[!#-&(-_a-~]+")
+AUTH_TOKENS = ("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_TOKEN_FORMER")
 _UNQUOTED_SHAPE = "the token alone, without blanks, quotes and accents"
 # Of a shared webhook key.
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
