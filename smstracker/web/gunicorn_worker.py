@@ -367,7 +367,7 @@ class DeadlineWorker(ThreadWorker):
         conn.close()
 
     def _make_room(self) -> None:
-        """End the connection that has waited longest, never one that a thread answers."""
+        """End what has waited longest, never what a thread answers or what is being stored."""
         for sock, (conn, _) in self._held.items():
             if not sock.is_awaiting():
                 del self._held[sock]

@@ -1,7 +1,7 @@
 """Group commit: callbacks that arrive together are stored in one durable transaction.
 
 A commit and each statement cost far more than what one callback adds to them, so one thread of each
-process writes all that have come while it wrote the last group. (This is why the view does not
+process writes all that have come, once the server has answered them. (This is why the view does not
 commit: bench/callbacks measures the gain.) Refused callbacks are stored in the same transactions,
 at no extra commit.
 
