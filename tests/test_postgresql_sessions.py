@@ -12,8 +12,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, text
 
-from smstracker.database import postgresql_session, problems
+from smstracker.database import postgresql_session
 from smstracker.database.engine import engine_options, prepare_engine
+from smstracker.database.problems import PROBLEMS
 from smstracker.extensions import db
 from smstracker.web.health import database_problem
 from tests.clients import Person
@@ -197,17 +198,17 @@ def pooler() -> Iterator[Pooler]:
 @pytest.mark.parametrize(
     ("query", "problem"),
     [
-        ("", problems.NO_CONNECTIONS),
-        ("?options=-csearch_path%3Dsms", problems.POOLER),
+        ("", "no_connections"),
+        ("?options=-csearch_path%3Dsms", "pooler"),
     ],
 )
 def test_startup_options_are_only_sent_if_the_url_has_them(
-    make_app: MakeApp, query: str, problem: problems.DatabaseProblem
+    make_app: MakeApp, query: str, problem: str
 ) -> None:
     with pooler() as server:
         app = make_app(DATABASE_URL=f"postgresql://u@127.0.0.1:{server.port}/d{query}")
         with app.app_context():
-            assert database_problem() is problem
+            assert database_problem() is PROBLEMS[problem]
     assert (b"options" in server.parameters) is bool(query)
 
 

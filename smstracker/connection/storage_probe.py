@@ -27,7 +27,7 @@ def find_storage_problem(now: datetime) -> problems.DatabaseProblem | None:
 def known_storage_problem() -> problems.DatabaseProblem | None:
     """The storage problem that /readyz knows, a few seconds old at most; nothing is tried."""
     problem = database_problem()
-    return problem if problem in problems.WRITE_PROBLEMS else None
+    return problem if problem and problem.is_write_problem else None
 
 
 def _try_write() -> problems.DatabaseProblem | None:

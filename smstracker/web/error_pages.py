@@ -11,7 +11,7 @@ from werkzeug.routing import RequestRedirect
 
 from smstracker.clock import format_wait
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.database.problems import LASTING_PROBLEMS, WRITE_PROBLEMS, explain, log_reason
+from smstracker.database.problems import explain, log_reason
 from smstracker.web.guards import shows_typed_fields
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def database_error(error: Exception) -> ResponseReturnValue:
     advice = (
         f"{problem.cause[0].upper()}{problem.cause[1:]}, so nothing was saved. "
         "Tell whoever runs smstracker."
-        if problem in (*WRITE_PROBLEMS, *LASTING_PROBLEMS)
+        if problem and (problem.is_write_problem or problem.is_lasting)
         else None
     )
     page, code, _ = error_page(503, advice)
