@@ -13,7 +13,7 @@ from config import SETTINGS, Config, ConfigError, load
 from smstracker.settings.files import read_env_file
 from smstracker.settings.reader import Reader, read_settings
 from smstracker.settings.unread_names import OFTEN_SET as OFTEN
-from smstracker.settings.unread_names import RESERVED
+from smstracker.settings.unread_names import OTHER_NAMES, RESERVED
 from tests.live_settings import LIVE
 
 Load = Callable[[], str]
@@ -253,6 +253,10 @@ def test_misspelt_name_in_the_file_is_reported_without_its_value(
         ("LOOKUPS_PER_SECNDO", "LOOKUPS_PER_SECOND"),
         ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
         ("DATABASE_ULR", "DATABASE_URL"),
+        ("TWILLIO_ACCOUNT_SID", "TWILIO_ACCOUNT_SID"),
+        ("TWILIO_PHONE_NUMBERS", "TWILIO_PHONE_NUMBER"),
+        ("TWILIO_SECONDARY_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY"),
+        ("LOOK_UPS_PER_SECOND", "LOOKUPS_PER_SECOND"),
     ],
 )
 def test_misspelt_name_in_the_environment_is_reported(
@@ -262,13 +266,31 @@ def test_misspelt_name_in_the_environment_is_reported(
         load({name: "visible"}, instance=tmp_path)
 
 
+@pytest.mark.parametrize("setting", sorted(SETTINGS - {"PORT"}))
+def test_letter_that_is_missing_swapped_or_doubled_is_reported(
+    env_file: Path, problems: Load, setting: str
+) -> None:
+    for i in range(1, len(setting) - 1):
+        swapped = setting[:i] + setting[i + 1] + setting[i] + setting[i + 2 :]
+        typos = {setting[:i] + setting[i + 1 :], swapped, setting[: i + 1] + setting[i:]}
+        for name in typos - SETTINGS:
+            env_file.write_text(f"{name}=x\n")
+            assert problems() == f"{name}: unknown; is {setting} meant?"
+
+
+def test_other_names_are_of_settings() -> None:
+    assert OTHER_NAMES.keys() <= SETTINGS | RESERVED
+
+
 def test_names_of_other_programs_in_the_environment_are_left_alone(tmp_path: Path) -> None:
     others = "MAIL MAILTO MAIL_HOST MAIL_PATH HOSTNAME PORTS SPORT REPORT port SECRET_KEY_BASE"
     others += " EMULATOR_PORT TWILIO_TOKEN TWILIO_API_KEY WEB_PORT AWS_DEFAULT_REGION SECRETS"
     others += " EMAIL_SERVER EMAIL_PORT EMAIL_USERNAME EMAIL_USE_TLS GMAIL_PASSWORD"
     others += " DATABASE_SSL TEAM_LOGO DATABASE_URI DATABASE_URLS SECRETKEY SECRET_KEYS MAIL_POST"
     others += " SMTP_HOST EMAIL_HOST MAIL_FROM MAIL_SERVERS SMTP_PORT FLASK_SECRET_KEY BASE_URL"
-    others += " TWILIO_SID TWILIO_FROM POSTGRES_URL HOST BIND_ADDRESSES"
+    others += " TWILIO_SID TWILIO_FROM POSTGRES_URL HOST BIND_ADDRESSES KEY_SECRET DATABASE_USER"
+    others += " TWILIO_ACCOUNT TWILIO_SUBACCOUNT_SID TWILIO_PHONE_NUM TWILIO_PHONE_NUMBER_2"
+    others += " TWILIO_AUTH_TOKEN_PROD SMS_ACCOUNT_SID SMS_LIMIT_PER_DAY SEND_LIMIT_PER_HOUR"
     load(dict.fromkeys(others.split(), "x"), instance=tmp_path)
 
 
