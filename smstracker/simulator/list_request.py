@@ -1,7 +1,7 @@
-"""Filters and pages of the message list."""
+"""Filters and pages of the message list: those that smstracker asks for."""
 
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from werkzeug.datastructures import MultiDict
@@ -15,90 +15,45 @@ DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 
 Args = MultiDict[str, str]
-Filter = Callable[[SimulatedMessage], bool]
 
 
 def list_resource(account_sid: str, messages: Sequence[SimulatedMessage], args: Args) -> Resource:
     """The requested page of `messages`, which are sorted oldest first. Raises ApiError."""
-    size = min(max(1, _parse_integer(args, "PageSize", DEFAULT_PAGE_SIZE)), MAX_PAGE_SIZE)
-    page_number, token = _parse_integer(args, "Page", 0), args.get("PageToken")
-    page, has_newer, has_older = _select_page(messages[::-1], _parse_filters(args), token, size)
-    filters = {k: v for k, v in args.items() if k not in ("PageSize", "Page", "PageToken")}
-
-    def build_uri(page_number: int, token: str | None = None) -> str:
-        paging = {"PageSize": size, "Page": page_number} | ({"PageToken": token} if token else {})
-        return f"{account_uri(account_sid)}/Messages.json?{urlencode(filters | paging)}"
-
+    value = args.get("PageSize", str(DEFAULT_PAGE_SIZE))
+    require(value.isdecimal() and len(value) <= 9, 20001)
+    size = min(max(1, int(value)), MAX_PAGE_SIZE)
+    matching = _select_matching(messages[::-1], args)
+    page, next_page_uri = matching[:size], None
+    if len(matching) > size:
+        query = urlencode(args.to_dict() | {"PageToken": f"PA{page[-1].sid}"})
+        next_page_uri = f"{account_uri(account_sid)}/Messages.json?{query}"
     return {
         "messages": [message_resource(account_sid, message) for message in page],
-        "page": page_number,
         "page_size": size,
-        "start": page_number * size,
-        "end": page_number * size + max(0, len(page) - 1),
-        "uri": build_uri(page_number, token),
-        "first_page_uri": build_uri(0),
-        "next_page_uri": build_uri(page_number + 1, f"PA{page[-1].sid}") if has_older else None,
-        "previous_page_uri": (
-            build_uri(max(0, page_number - 1), f"PB{page[0].sid}") if has_newer and page else None
-        ),
+        "next_page_uri": next_page_uri,
     }
 
 
-def _select_page(
-    newest_first: Sequence[SimulatedMessage], filters: list[Filter], token: str | None, size: int
-) -> tuple[list[SimulatedMessage], bool, bool]:
-    """The page after (token PA and a SID) or before (PB) a message, or the newest page.
+def _select_matching(
+    newest_first: Sequence[SimulatedMessage], args: Args
+) -> list[SimulatedMessage]:
+    """The messages to a number, sent at a time or later, after the one that the token names.
 
-    With it, whether newer and older ones exist. Tokens keep the pages stable while new messages
-    arrive.
+    Tokens (PA and a SID) keep the pages stable while new messages arrive. `DateSent>` includes its
+    day or second, and excludes messages that are not sent yet.
     """
-    candidates, direction = newest_first, (token or "")[:2]
+    token, to, sent_from = args.get("PageToken"), args.get("To"), args.get("DateSent>")
     if token is not None:
-        position = next((i for i, m in enumerate(newest_first) if m.sid == token[2:]), None)
-        if position is None or direction not in ("PA", "PB"):
-            raise ApiError(20001)
-        before, after = newest_first[:position], newest_first[position + 1 :]
-        candidates = before if direction == "PB" else after
-    matching = [m for m in candidates if all(passes(m) for passes in filters)]
-    has_more = len(matching) > size
-    if direction == "PB":
-        return matching[-size:], has_more, bool(matching)
-    return matching[:size], token is not None, has_more
-
-
-def _parse_filters(args: Args) -> list[Filter]:
-    filters: list[Filter] = []
-    if to := args.get("To"):
-        filters.append(lambda message: message.to == to)
-    if sender := args.get("From"):
-        filters.append(lambda message: message.sender == sender)
-    for name in ("DateSent", "DateSent<", "DateSent>"):
-        if value := args.get(name):
-            filters.append(_date_filter(name, value))
-    return filters
-
-
-def _date_filter(name: str, value: str) -> Filter:
-    """A filter by date: `DateSent` is a whole GMT day; `<` and `>` include the day or second.
-
-    It excludes messages that are not sent yet.
-    """
-    start = _read_time(value)
-    end = start + (timedelta(days=1) if len(value) <= len("YYYY-MM-DD") else timedelta(seconds=1))
-    if name == "DateSent":
-        start = start.replace(hour=0, minute=0, second=0, microsecond=0)
-        end = start + timedelta(days=1)
-    elif name == "DateSent<":
-        start = datetime.min.replace(tzinfo=UTC)
-    else:
-        end = datetime.max.replace(tzinfo=UTC)
-    return lambda message: message.sent_at is not None and start <= message.sent_at < end
-
-
-def _parse_integer(args: Args, name: str, default: int) -> int:
-    value = args.get(name, str(default))
-    require(value.isdecimal() and len(value) <= 9, 20001)
-    return int(value)
+        sids = [f"PA{message.sid}" for message in newest_first]
+        require(token in sids, 20001)
+        newest_first = newest_first[sids.index(token) + 1 :]
+    start = _read_time(sent_from) if sent_from else None
+    return [
+        message
+        for message in newest_first
+        if to in (None, message.to)
+        and (start is None or (message.sent_at is not None and message.sent_at >= start))
+    ]
 
 
 def _read_time(value: str) -> datetime:
