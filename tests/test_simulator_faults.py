@@ -131,8 +131,3 @@ def test_combined_faults_occur_at_about_their_rates_and_leave_nothing_pending(re
             < 190
         )
         assert {server.ledger.get(sid).status for sid in sids} == {"delivered"}
-
-
-def test_a_share_is_between_0_and_1():
-    with pytest.raises(ValueError, match="not between 0 and 1: lost, forged"):
-        Faults(lost=1.1, forged=-0.1, seed=12)

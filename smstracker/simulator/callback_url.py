@@ -5,7 +5,6 @@ Keys, ranges and defaults are those of Twilio's "Webhook(s) connection overrides
 
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 from urllib.parse import unquote
 
 from smstracker.simulator.api_errors import ApiError, require
@@ -64,18 +63,6 @@ class CallbackUrl:
     def target(self) -> str:
         """The request target: path and query, byte for byte."""
         return self.path if self.path.startswith("/") else f"/{self.path}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the host is this machine, which the real Twilio cannot reach."""
-        name = self.host.strip("[]").rstrip(".").lower()
-        if name == "localhost" or name.endswith(".localhost"):
-            return True
-        try:
-            address = ip_address(name)
-        except ValueError:
-            return False
-        return address.is_loopback or address.is_unspecified
 
 
 def parse_callback_url(url: str) -> CallbackUrl:

@@ -8,29 +8,27 @@ from werkzeug.datastructures import MultiDict
 
 from smstracker.simulator.api_errors import require
 from smstracker.simulator.ledger import SimulatedMessage, count_message_segments
-from smstracker.sms.identifiers import E164
+from smstracker.sms.identifiers import E164, SENDER
 from smstracker.sms.messaging_service import SERVICE_SID
 
-from .callback_url import INVALID_URL, CallbackUrl, parse_callback_url
+from .callback_url import parse_callback_url
 
 MAX_BODY_CHARACTERS = 1600
 MAX_MEDIA_FILES = 10
 
-_CHANNEL = r"(?:[a-z]+:)?"
-_RECIPIENT = re.compile(_CHANNEL + E164)
-# E.164, a short code, or an alphanumeric sender with at least one letter.
-_SENDER = re.compile(_CHANNEL + E164 + r"|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
+_RECIPIENT = re.compile(E164)
+_SENDER = re.compile(SENDER)
 _MEDIA = re.compile(r"https?://[^\s/?#]+\S*")
 
 Form = MultiDict[str, str]
 
 
-def read_create_request(form: Form, *, reject_unreachable_callbacks: bool) -> SimulatedMessage:
+def read_create_request(form: Form) -> SimulatedMessage:
     """Parse and check a create request; return its message with a new SID. Raises ApiError."""
     to = _read_field(form, "To", _RECIPIENT, missing=21604, invalid=21211)
     sender, service_sid = _read_sender(form)
     body, media = _read_content(form)
-    callback = _read_callback(form, reject_unreachable_callbacks)
+    callback_url = form.get("StatusCallback")
     now = datetime.now(UTC)
     return SimulatedMessage(
         sid=("MM" if media else "SM") + secrets.token_hex(16),
@@ -39,7 +37,7 @@ def read_create_request(form: Form, *, reject_unreachable_callbacks: bool) -> Si
         service_sid=service_sid,
         body=body,
         media=media,
-        callback=callback,
+        callback=parse_callback_url(callback_url) if callback_url else None,
         status="accepted" if service_sid else "queued",
         segments=0 if service_sid else count_message_segments(body),
         created_at=now,
@@ -73,12 +71,3 @@ def _read_content(form: Form) -> tuple[str, tuple[str, ...]]:
     require(len(media) <= MAX_MEDIA_FILES, 21623)
     require(all(map(_MEDIA.fullmatch, media)), 21620)
     return body, media
-
-
-def _read_callback(form: Form, reject_unreachable: bool) -> CallbackUrl | None:
-    url = form.get("StatusCallback")
-    if not url:
-        return None
-    callback = parse_callback_url(url)
-    require(not (reject_unreachable and callback.is_loopback), INVALID_URL)
-    return callback

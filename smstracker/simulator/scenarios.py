@@ -63,7 +63,9 @@ class Scenario:
     refusal: int | None = None
 
 
-def _undelivered(number: str, code: int, reason: str, description: str) -> Scenario:
+def _undelivered(code: int, reason: str, description: str) -> Scenario:
+    """A number that ends in the last three digits of the error code."""
+    number = f"+15005553{code % 1000:03}"
     steps = (_SENDING, _SENT, ScenarioStep(2.5, "undelivered", error_code=code))
     return Scenario(number, f"Not delivered: {reason}", description, steps)
 
@@ -74,21 +76,11 @@ SCENARIOS: tuple[Scenario, ...] = (
         "Delivered",
         "The carrier accepts the message and confirms its delivery a few seconds later.",
     ),
+    _undelivered(30003, "phone unreachable", "The phone is switched off or out of reach."),
+    _undelivered(30005, "unknown number", "The number is not in use, or its phone is unknown."),
+    _undelivered(30006, "landline", "The number is a landline, which takes no text messages."),
+    _undelivered(30007, "filtered", "The carrier filters the message as spam."),
     _undelivered(
-        "+15005553003", 30003, "phone unreachable", "The phone is switched off or out of reach."
-    ),
-    _undelivered(
-        "+15005553005",
-        30005,
-        "unknown number",
-        "The number is not in use, or its phone is unknown.",
-    ),
-    _undelivered(
-        "+15005553006", 30006, "landline", "The number is a landline, which takes no text messages."
-    ),
-    _undelivered("+15005553007", 30007, "filtered", "The carrier filters the message as spam."),
-    _undelivered(
-        "+15005553034",
         30034,
         "sender not registered",
         "The carrier blocks the message, because its sender is not registered.",
@@ -211,5 +203,5 @@ _BY_NUMBER = {scenario.number: scenario for scenario in SCENARIOS}
 
 
 def find_scenario(recipient: str) -> Scenario:
-    """The scenario of a number, with or without a channel prefix; by default "Delivered"."""
-    return _BY_NUMBER.get(recipient.rpartition(":")[2], SCENARIOS[0])
+    """The scenario of a number; by default "Delivered"."""
+    return _BY_NUMBER.get(recipient, SCENARIOS[0])
