@@ -164,7 +164,7 @@ def test_failure_to_store_is_told_for_a_moment(app: Flask, age: int, is_told: bo
     now = utcnow()
     with app.app_context():
         current_writer().failure = (DISK_FULL, now - timedelta(seconds=age))
-        assert find_storage_problem(now) == (DISK_FULL if is_told else None)
+        assert find_storage_problem(now, must_write=True) == (DISK_FULL if is_told else None)
 
 
 def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:

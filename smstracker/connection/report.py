@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from smstracker.connection import queries
 from smstracker.connection.queries import PERIODS, WEEK
 from smstracker.connection.refusal_causes import RefusalCause, refusal_causes
-from smstracker.connection.storage_probe import find_storage_problem, known_storage_problem
+from smstracker.connection.storage_probe import find_storage_problem
 from smstracker.connection.token_rotation import Rotation, read_rotation
 from smstracker.database.engine import reading_connection
 from smstracker.database.problems import DatabaseProblem
@@ -128,9 +128,8 @@ def build_report(now: datetime) -> ConnectionReport:
         report = _read_report(connection, now)
     # A trial write is costly: only where it would explain something, as a worker that cannot store
     # its heartbeat looks dead. What /readyz knows is cheap, and shows a full disk in time.
-    needs_trial = current_writer().not_stored or (report.workers and not report.live_workers)
-    problem = find_storage_problem(now) if needs_trial else known_storage_problem()
-    return replace(report, storage_problem=problem)
+    is_suspect = current_writer().not_stored or (report.workers and not report.live_workers)
+    return replace(report, storage_problem=find_storage_problem(now, bool(is_suspect)))
 
 
 def _read_report(connection: Connection, now: datetime) -> ConnectionReport:

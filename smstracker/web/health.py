@@ -41,14 +41,22 @@ def readyz() -> ResponseReturnValue:
     return {"status": "ok"}
 
 
-def database_problem() -> DatabaseProblem | None:
-    """Why the database cannot be used, or None."""
+def database_problem(*, must_write: bool = False) -> DatabaseProblem | None:
+    """Why the database cannot be used, or None.
+
+    `must_write` tries a write at once: SQLite's otherwise every few seconds, PostgreSQL's not at
+    all. It is small: it may find room on a disk that was too full a moment ago.
+    """
     try:
         with reading_connection(db.engine) as connection:
             if problem := migration_problem(connection):
                 return problem
             if connection.dialect.name == "sqlite":
-                return _write_problem(connection.connection)
+                return _write_problem(connection.connection, must_write)
+            if must_write:
+                # The row always exists, and the update changes nothing.
+                connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
+                connection.commit()
             if connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on":
                 return problems.READ_ONLY_SERVER
     except Exception as error:
@@ -56,14 +64,15 @@ def database_problem() -> DatabaseProblem | None:
     return None
 
 
-def _write_problem(connection: PoolProxiedConnection) -> DatabaseProblem | None:
+def _write_problem(connection: PoolProxiedConnection, must_write: bool) -> DatabaseProblem | None:
     """Why SQLite cannot write, tried by rewriting `user_version`, or None. A lock is no problem:
     another process writes.
     """
     path = sqlite_path(db.engine.url)
     if path and shutil.disk_usage(path.parent).free < MIN_FREE_BYTES:
         return problems.DISK_FULL
-    if time.monotonic() - current_app.extensions.get(WRITTEN_AT, -WRITE_INTERVAL) < WRITE_INTERVAL:
+    written_at = current_app.extensions.get(WRITTEN_AT, -WRITE_INTERVAL)
+    if not must_write and time.monotonic() - written_at < WRITE_INTERVAL:
         return None
     cast(TurnTakingConnection, connection.driver_connection).set_query_only(False)
     cursor = connection.cursor()
