@@ -131,7 +131,7 @@ def test_doctor_prints_a_line_for_each_check_and_no_secret(live: Flask) -> None:
     assert done.exit_code == 1  # no worker runs
     for line in done.stdout.splitlines():
         assert re.match(r"(ok|warning|problem) +[a-z0-9 ]+: .", line), line
-    assert "problem  worker: none runs. Fix: start flask worker" in done.stdout
+    assert "problem  worker: No worker runs. Fix: start flask worker" in done.stdout
     secrets = (
         PRIMARY,
         SECONDARY,
@@ -414,7 +414,7 @@ def test_mail_without_a_server_is_a_warning(run_doctor: Asked) -> None:
     ("age", "problem", "verdict", "expected"),
     [
         (1, None, "ok", "one runs"),
-        (70, None, "problem", "none has run for 1 minute"),
+        (70, None, "problem", "The worker has not run for 1 minute"),
         (1, "Twilio could not be reached.", "problem", "Twilio could not be reached"),
     ],
 )
@@ -460,7 +460,7 @@ def test_doctor_ends_with_1_while_callbacks_are_refused_and_none_is_accepted(liv
     call_back(live.test_client(), fields(sid(1), "sent"), token="f" * 32, base=base_of(live))
     done = live.test_cli_runner().invoke(args=["doctor"])
     assert done.exit_code == 1
-    assert "1 callback was refused in 24 hours, and none accepted" in done.stdout
+    assert "problem  refused: 1 in 24 hours, 1 in 7 days: None of your tokens" in done.stdout
     call_back(live.test_client(), fields(sid(1), "sent"), base=base_of(live))
     assert ends_with(live) == 0
     assert ends_with(live, "--fail-on", "problem") == 0

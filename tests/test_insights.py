@@ -16,11 +16,11 @@ from sqlalchemy import update
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.insights import charts, figures
-from smstracker.insights.page import format_share
 from smstracker.insights.query import measure
 from smstracker.models import Message, User
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
+from smstracker.percentages import format_share
 from smstracker.sms.status import RANK, Source, State
 from smstracker.web.time_range import TimeRange, read_period
 from tests.clients import Person, hidden, words

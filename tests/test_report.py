@@ -105,7 +105,6 @@ def test_report_counts_what_callbacks_and_look_ups_ended(
         sources = [m.status_source for m in ended if m.status not in NOT_CALLED_BACK]
         told = [m for m in ended if m.status_source == "callback"]
         assert (window.by_callback, window.by_lookup) == (len(told), sources.count("lookup"))
-        assert window.lookup_share == window.by_lookup / (window.by_callback + window.by_lookup)
 
 
 def test_report_counts_what_waits(

@@ -193,11 +193,12 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ),
     ("problem connection: Twilio has not", UNHEARD, SILENT),
     (
-        "problem refused: 3 callbacks were refused in 24 hours, and none accepted. "
-        "see flask callbacks list",
+        "problem refused: 3 in 24 hours, 3 in 7 days: None of your tokens signed it. "
+        "flask callbacks list",
         {"causes": (FORGED,)} | day(accepted=0),
         {"causes": (replace(FORGED, is_plausible=False),)} | day(accepted=0),
     ),
+    ("warning refused: 3 in 24", {"causes": (FORGED,)}, {"causes": (FORGED,)} | day(accepted=0)),
     ("refused: 3 in 24 hours, 3 in 7 days: None of your", {"causes": (FORGED,)}, {}),
     (
         "3 in 7 days, from strangers: None of your",
@@ -236,7 +237,7 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ),
     ("worker: runs, but cannot ask: Twilio could not be reached", CANNOT, {}),
     (
-        "worker: none runs. start flask worker, and keep it running",
+        "worker: No worker runs. start flask worker, and keep it running",
         {"workers": ()},
         {"workers": (worker(),)},
     ),
@@ -290,8 +291,8 @@ WORDINGS: list[tuple[str, str, str]] = [
         wording.describe_forecast(ReplayForecast(0, is_complete=True, nothing_waits=False)),
         wording.describe_forecast(ReplayForecast(2, is_complete=True, nothing_waits=False)),
     ),
-    ("< 1 %", wording.format_share(0.004), wording.format_share(0)),
-    ("> 99 %", wording.format_share(0.996), wording.format_share(1)),
+    ("under 1 %", wording.format_share(4, 1000, 0), wording.format_share(0, 1000, 0)),
+    ("over 99 %", wording.format_share(996, 1000, 0), wording.format_share(1000, 1000, 0)),
     *(
         (
             sentence,
@@ -338,7 +339,13 @@ def test_sentence_stands_where_it_is_true_and_only_there(number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["connection/summary.py", "doctor/connection_checks.py", "connection/wording.py"]
+    "module",
+    [
+        "connection/summary.py",
+        "connection/token_rotation.py",
+        "doctor/connection_checks.py",
+        "connection/wording.py",
+    ],
 )
 def test_every_sentence_on_the_connection_has_its_case(module: str) -> None:
     def has_case(part: str) -> bool:

@@ -49,11 +49,6 @@ class Window:
         """Messages that became final."""
         return self.by_callback + self.by_lookup
 
-    @property
-    def lookup_share(self) -> float | None:
-        """Share of the outcomes that only a look-up told; None without outcomes."""
-        return self.by_lookup / self.outcomes if self.outcomes else None
-
 
 @dataclass(frozen=True, slots=True)
 class Delay:

@@ -16,7 +16,7 @@ MISSED_SHARE = 0.02
 MISSED_COUNT = 3
 # A new installation needs time to start its worker.
 WORKER_EXPECTED_AFTER = timedelta(minutes=5)
-MAKE_PRIMARY = "Set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to the old one"
+MAKE_PRIMARY = "set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to the old one"
 
 
 class SummaryKind(StrEnum):
@@ -33,22 +33,24 @@ class SummaryKind(StrEnum):
     WELL = "well"
 
 
-# While one of these lasts, no status arrives by callback.
-BROKEN = (SummaryKind.NOT_STORING, SummaryKind.SILENT)
-
-
 @dataclass(frozen=True, slots=True)
 class HealthSummary:
-    """A sentence on the connection; `brief` leaves out what only administrators can fix."""
+    """A sentence on the connection; `brief` leaves out what only administrators can fix.
+
+    `is_broken` if no status arrives by callback while it lasts.
+    """
 
     kind: SummaryKind
     text: str
     is_bad: bool
     brief: str
+    is_broken: bool = False
 
 
-def _bad(kind: SummaryKind, brief: str, advice: str, separator: str = ". ") -> HealthSummary:
-    return HealthSummary(kind, brief + separator + advice, True, brief)
+def _bad(
+    kind: SummaryKind, brief: str, advice: str, separator: str = ". ", is_broken: bool = False
+) -> HealthSummary:
+    return HealthSummary(kind, brief + separator + advice, True, brief, is_broken)
 
 
 def summarize(report: ConnectionReport) -> HealthSummary:
@@ -71,7 +73,7 @@ def _not_storing(report: ConnectionReport) -> HealthSummary | None:
     if problem is None:
         return None
     brief = f"Nothing can be stored, and callbacks are answered with 503: {problem.cause}"
-    return _bad(SummaryKind.NOT_STORING, brief, capitalize(problem.fix))
+    return _bad(SummaryKind.NOT_STORING, brief, capitalize(problem.fix), is_broken=True)
 
 
 def _refused(report: ConnectionReport) -> HealthSummary | None:
@@ -87,7 +89,7 @@ def _refused(report: ConnectionReport) -> HealthSummary | None:
     count = sum(cause.hour for cause in causes)
     brief = f"{count_callbacks(count)} {was_or_were(count)} refused in the last hour"
     worst = max(causes, key=lambda cause: (cause.is_proven, cause.hour))
-    return _bad(SummaryKind.REFUSED, brief, _fix(worst), ": ")
+    return _bad(SummaryKind.REFUSED, brief, _fix(worst), ": ", not report.hour.accepted)
 
 
 def _fix(cause: RefusalCause) -> str:
@@ -126,7 +128,7 @@ def _silent(report: ConnectionReport) -> HealthSummary | None:
         verb = was_or_were(looked_up)
         clauses.append(f"{count_messages(looked_up)} {verb} looked up instead")
     brief = "; ".join(clauses) + _lookup_failure(report)
-    return _bad(SummaryKind.SILENT, brief, _silence_advice(report))
+    return _bad(SummaryKind.SILENT, brief, _silence_advice(report), is_broken=True)
 
 
 def _describe_silence(report: ConnectionReport) -> str:
@@ -145,41 +147,43 @@ def _lookup_failure(report: ConnectionReport) -> str:
     """Reason why no look-up replaces the missing callbacks; empty if none."""
     if not report.live_workers:
         return ", and no worker runs to ask Twilio"
-    return ", and Twilio cannot be asked" if _worker_problem(report) else ""
+    return ", and Twilio cannot be asked" if worker_problem(report) else ""
 
 
 def _silence_advice(report: ConnectionReport) -> str:
     advice = "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside"
     if not report.live_workers:
         return advice + ", and start flask worker"
-    problem = _worker_problem(report)
+    problem = worker_problem(report)
     return f"{advice}. {problem}" if problem else advice
 
 
 def _cannot_ask(report: ConnectionReport) -> HealthSummary | None:
-    problem = _worker_problem(report)
+    problem = worker_problem(report)
     if problem is None:
         return None
     return _bad(SummaryKind.CANNOT_ASK, "Twilio cannot be asked", problem, ": ")
 
 
-def _worker_problem(report: ConnectionReport) -> str | None:
+def worker_problem(report: ConnectionReport) -> str | None:
+    """What keeps a running worker from asking Twilio, without a period."""
     problems = [worker.problem for worker in report.live_workers if worker.problem]
     return problems[0].strip().rstrip(".") if problems else None
 
 
 def _no_worker(report: ConnectionReport) -> HealthSummary | None:
-    if report.live_workers:
-        return None
-    effect = "statuses that Twilio does not report are not fetched"
-    if report.workers:
-        since = format_duration(report.at - report.workers[0].beat_at)
-        brief = f"The worker has not run for {since}: {effect}"
-        return _bad(SummaryKind.NO_WORKER, brief, "Start flask worker")
     oldest = report.oldest_message_at
-    if oldest is None or report.at - oldest < WORKER_EXPECTED_AFTER:
+    is_new = oldest is None or report.at - oldest < WORKER_EXPECTED_AFTER
+    if report.live_workers or (is_new and not report.workers):
         return None
-    return _bad(SummaryKind.NO_WORKER, f"No worker runs: {effect}", "Start flask worker")
+    brief = f"{describe_no_worker(report)}: statuses that Twilio does not report are not fetched"
+    return _bad(SummaryKind.NO_WORKER, brief, "Start flask worker")
+
+
+def describe_no_worker(report: ConnectionReport) -> str:
+    if not report.workers:
+        return "No worker runs"
+    return f"The worker has not run for {format_duration(report.at - report.workers[0].beat_at)}"
 
 
 def _missed(report: ConnectionReport) -> HealthSummary | None:
@@ -193,7 +197,7 @@ def _missed(report: ConnectionReport) -> HealthSummary | None:
         f"{subject} of the last 24 hours did not arrive by callback ({_describe_missed(day)}) "
         f"and {was_or_were(day.by_lookup)} looked up"
     )
-    is_bad = day.by_lookup >= MISSED_COUNT and (day.lookup_share or 0) >= MISSED_SHARE
+    is_bad = day.by_lookup >= MISSED_COUNT and day.by_lookup >= MISSED_SHARE * day.outcomes
     return HealthSummary(SummaryKind.MISSED, text, is_bad, text)
 
 
@@ -209,8 +213,7 @@ def _describe_missed(day: Window) -> str:
 def _promoted(report: ConnectionReport) -> HealthSummary | None:
     if report.rotation is not Rotation.PROMOTED:
         return None
-    brief = "The newest callbacks are signed with the secondary token: Twilio has promoted it"
-    return _bad(SummaryKind.PROMOTED, brief, MAKE_PRIMARY)
+    return _bad(SummaryKind.PROMOTED, capitalize(report.rotation), capitalize(MAKE_PRIMARY))
 
 
 def _well(report: ConnectionReport) -> HealthSummary:

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Select, and_, or_, select
 
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import PRIMARY, SECONDARY
+from smstracker.clock import format_duration
 from smstracker.extensions import settings
 from smstracker.models import StatusEvent
 from smstracker.sms.status import Source
@@ -26,14 +27,22 @@ SETTLED_AFTER = timedelta(minutes=15)
 
 
 class Rotation(StrEnum):
-    """Stage of a token rotation."""
+    """Stage of a token rotation, in words."""
 
-    NONE = "none"  # no secondary token is set
-    NO_CALLBACK = "no callback"  # since the tokens were set
-    PRIMARY_SIGNS = "primary signs"
-    SETTLING = "settling"  # both sign
-    PROMOTED = "promoted"  # the secondary token signs
-    DONE = "done"  # the secondary token no longer signs
+    NONE = "none is under way"
+    NO_CALLBACK = "a secondary token is set; no callback since then shows which one signs"
+    PRIMARY_SIGNS = (
+        "a secondary token is set; the newest callbacks are signed with TWILIO_AUTH_TOKEN"
+    )
+    SETTLING = (
+        "a few of the newest callbacks are signed with the secondary token, as is normal for some "
+        "minutes after a rotation"
+    )
+    PROMOTED = "the newest callbacks are signed with the secondary token: Twilio has promoted it"
+    DONE = (
+        "it is over: the newest callbacks are signed with TWILIO_AUTH_TOKEN, and for "
+        f"{format_duration(SETTLED_AFTER)} none with the secondary token"
+    )
 
 
 @dataclass(frozen=True, slots=True)

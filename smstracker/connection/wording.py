@@ -7,6 +7,7 @@ from smstracker.clock import format_duration, spell_duration
 from smstracker.connection import queries
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.extensions import receipt_window
+from smstracker.percentages import format_share as format_share
 from smstracker.refused.replay import ReplayForecast
 from smstracker.refused.sentences import refusal_reason
 
@@ -76,15 +77,6 @@ def cause_sentence(cause: RefusalCause) -> str:
 def capitalize(text: str) -> str:
     """Begin a text with a capital; `str.capitalize` would lower the rest."""
     return text[:1].upper() + text[1:]
-
-
-def format_share(fraction: float | None) -> str:
-    """A share in percent, never rounded to 0 % or 100 %."""
-    if fraction is None:
-        return "–"
-    if 0 < fraction < 0.01:
-        return "< 1 %"
-    return "> 99 %" if 0.99 < fraction < 1 else f"{fraction:.0%}".replace("%", " %")
 
 
 def format_delay(duration: timedelta) -> str:

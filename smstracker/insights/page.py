@@ -12,6 +12,7 @@ from smstracker.insights.figures import DurationStats
 from smstracker.insights.query import first_counted_at, measure
 from smstracker.messages.describe import short_code_reason
 from smstracker.messages.search_filters import NO_CODE
+from smstracker.percentages import format_share
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
 
@@ -78,18 +79,6 @@ def build_insights(owner_id: int | None, period: TimeRange, now: datetime) -> In
         as_of=result.as_of,
         complete_since=result.complete_since,
     )
-
-
-def format_share(part: int, whole: int) -> str:
-    """A percentage; little is not rounded to nothing, nor much to all."""
-    if not whole:
-        return "–"
-    percent = 100 * part / whole
-    if 0 < percent < 0.1:
-        return "under 0.1 %"
-    if 99.9 < percent < 100:
-        return "over 99.9 %"
-    return f"{percent:.1f} %"
 
 
 def _failure_rows(failures: Mapping[str, int], failed: int) -> list[FailureRow]:
