@@ -10,7 +10,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
-from config import Config
 from smstracker.carrier.signatures import Secret, Signatures
 from smstracker.extensions import db
 from smstracker.refused import stored_diagnosis
@@ -68,8 +67,7 @@ def received(form: dict[str, str], path: str = PATH, **changes: Any) -> RefusedR
 
 
 def diagnose(request: RefusedRequest, **changed: str) -> tuple[str, str | None]:
-    config: Config = settings(**ALL | changed)
-    return explain(request, config, Signatures(config))
+    return explain(request, Signatures(settings(**ALL | changed)))
 
 
 FORM = fields(sid(1), "sent")

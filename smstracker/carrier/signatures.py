@@ -83,6 +83,7 @@ class Signatures:
 
     def __init__(self, config: "Config") -> None:
         self.account_sid = config.twilio_account_sid
+        self.base_url = config.public_base_url
         tokens = dict(zip((PRIMARY, SECONDARY), config.auth_tokens, strict=False))
         self._own = {name: Secret(token) for name, token in tokens.items()}
         self.token_marks = {name: _mark(token) for name, token in tokens.items()}

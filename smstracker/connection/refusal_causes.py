@@ -11,7 +11,6 @@ from sqlalchemy.sql import ColumnElement
 
 from smstracker.carrier import current_carrier
 from smstracker.connection.queries import PERIODS, WEEK, sum_if
-from smstracker.extensions import settings
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
 from smstracker.refused.replay import is_applicable
@@ -90,7 +89,7 @@ def current_diagnosis(refusal: StoredRefusal) -> Diagnosis:
     """The stored diagnosis; found now if there is none or a replay would apply the refusal."""
     if refusal.replayed_at or (refusal.diagnosis and not is_applicable(refusal)):
         return Diagnosis(refusal.diagnosis, refusal.setting)
-    return explain(RefusedRequest.from_row(refusal), settings(), current_carrier().signatures)
+    return explain(RefusedRequest.from_row(refusal), current_carrier().signatures)
 
 
 def _diagnose_sample(connection: Connection, reason: str) -> Diagnosis:

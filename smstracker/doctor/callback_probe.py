@@ -176,11 +176,12 @@ def _explain_status(response: _ProbeResponse) -> Obstacle:
 
 def _explain_redirect(location: str) -> Obstacle:
     base = settings().public_base_url
+    base_endpoint = _endpoint(urlsplit(base))
     try:
         target = urlsplit(urljoin(base, location))
-        base_endpoint, target_endpoint = _endpoint(urlsplit(base)), _endpoint(target)
+        target_endpoint = _endpoint(target)
     except ValueError:
-        return Obstacle(f"{base} redirects to another path of itself", _NO_REDIRECT)
+        target_endpoint = base_endpoint
     if base_endpoint == target_endpoint:
         return Obstacle(f"{base} redirects to another path of itself", _NO_REDIRECT)
     address = f"{target.scheme}://{target.netloc.rpartition('@')[2]}"

@@ -1,6 +1,6 @@
 """Find out why a callback was refused. Nothing here accepts anything."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from smstracker.carrier.signatures import (
     FORMER,
@@ -21,9 +21,6 @@ from smstracker.refused.status_callback import VERIFIED, Refusal, find_refusal
 from smstracker.settings.addresses import is_loopback
 from smstracker.settings.twilio import ACCOUNT_SID, KEY_ID
 
-if TYPE_CHECKING:
-    from config import Config
-
 
 class Diagnosis(NamedTuple):
     """Reason of a refusal in a sentence (None: not diagnosed yet), and the setting at fault."""
@@ -37,36 +34,33 @@ def is_proven(diagnosis: str | None) -> bool:
     return diagnosis is not None and diagnosis.startswith(("Valid ", sentences.TWILIO_SIGNED_IT))
 
 
-def identify_signer(
-    request: RefusedRequest, config: "Config", signatures: Signatures
-) -> Signer | None:
+def identify_signer(request: RefusedRequest, signatures: Signatures) -> Signer | None:
     """Verify with today's settings; None if the signature does not verify or something was cut."""
     if not request.is_whole:
         return None
-    url = config.public_base_url + request.target
+    url = signatures.base_url + request.target
     signature = request.signature or ""
     return signatures.identify_signer(url, request.form, signature, request.signature_settings)
 
 
-def explain(request: RefusedRequest, config: "Config", signatures: Signatures) -> Diagnosis:
+def explain(request: RefusedRequest, signatures: Signatures) -> Diagnosis:
     """Explain a refusal by today's settings; READY if it would be applied now."""
     if request.reason is Refusal.TOO_LARGE:
         return Diagnosis(sentences.TOO_LARGE)
-    base_url = config.public_base_url
-    if identify_signer(request, config, signatures):
-        return Diagnosis(_explain_signed(request, base_url))
+    if identify_signer(request, signatures):
+        return Diagnosis(_explain_signed(request, signatures.base_url))
     # Verified on arrival; the redacted copy need not verify any more.
     if request.reason in VERIFIED:
         return Diagnosis(_explain_verified(request, request.reason))
     if request.reason is Refusal.NOT_A_FORM:
         return Diagnosis(sentences.NOT_A_FORM)
     if request.reason is Refusal.ADDRESS:
-        return Diagnosis(sentences.UNKNOWN_ADDRESS.format(base=base_url))
+        return Diagnosis(sentences.UNKNOWN_ADDRESS.format(base=signatures.base_url))
     if not request.signature:
         return Diagnosis(sentences.UNSIGNED)
     if not request.is_whole:
         return Diagnosis(sentences.TRUNCATED)
-    return _explain_signature(request, base_url, signatures)
+    return _explain_signature(request, signatures)
 
 
 def _explain_signed(request: RefusedRequest, base_url: str) -> str:
@@ -90,27 +84,27 @@ def _explain_verified(request: RefusedRequest, refusal: Refusal) -> str:
     return sentences.UNREADABLE
 
 
-def _explain_signature(request: RefusedRequest, base_url: str, signatures: Signatures) -> Diagnosis:
+def _explain_signature(request: RefusedRequest, signatures: Signatures) -> Diagnosis:
     signature = request.signature or ""
     settings = SignatureSettings.parse(request.signature_settings)
     if settings is not None:
-        return _explain_shared_key(request, base_url, signatures, settings)
+        return _explain_shared_key(request, signatures, settings)
     if is_signature(signature, HMAC_SHA256):
-        variant = find_variant(request, base_url, signatures.keys, ())
+        variant = find_variant(request, signatures.base_url, signatures.keys, ())
         if variant is None:
             return Diagnosis(sentences.HEADER_DROPPED)
         return Diagnosis(sentences.VALID_WITHOUT_HEADER.format(key=variant.token))
     if not is_signature(signature, HMAC_SHA1):
         return Diagnosis(sentences.ILL_FORMED)
-    return _explain_token(request, base_url, signatures)
+    return _explain_token(request, signatures)
 
 
-def _explain_token(request: RefusedRequest, base_url: str, signatures: Signatures) -> Diagnosis:
+def _explain_token(request: RefusedRequest, signatures: Signatures) -> Diagnosis:
     account = request.account_sid or ""
     tokens = signatures.diagnostic_tokens(account)
     usual_tokens = (SUBACCOUNT,) if SUBACCOUNT in tokens else (PRIMARY, SECONDARY)
-    if variant := find_variant(request, base_url, tokens, usual_tokens):
-        return _explain_variant(variant, base_url, usual_tokens)
+    if variant := find_variant(request, signatures.base_url, tokens, usual_tokens):
+        return _explain_variant(variant, signatures.base_url, usual_tokens)
     if signatures.has_token_for(account):
         is_own_account = account == signatures.account_sid
         setting = "TWILIO_AUTH_TOKEN" if is_own_account else "TWILIO_SUBACCOUNT_TOKENS"
@@ -122,13 +116,13 @@ def _explain_token(request: RefusedRequest, base_url: str, signatures: Signature
 
 
 def _explain_shared_key(
-    request: RefusedRequest, base_url: str, signatures: Signatures, settings: SignatureSettings
+    request: RefusedRequest, signatures: Signatures, settings: SignatureSettings
 ) -> Diagnosis:
     """Explain a request that names a shared key, which proves nothing."""
     signature = request.signature or ""
     if is_signature(signature, HMAC_SHA1):
         tokens = signatures.diagnostic_tokens(request.account_sid)
-        if find_variant(request, base_url, tokens, tuple(tokens)):
+        if find_variant(request, signatures.base_url, tokens, tuple(tokens)):
             return Diagnosis(sentences.HEADER_ADDED)
     elif not is_signature(signature, HMAC_SHA256):
         return Diagnosis(sentences.ILL_FORMED)
@@ -139,7 +133,7 @@ def _explain_shared_key(
         return Diagnosis(sentences.UNKNOWN_ALGORITHM)
     if not is_signature(signature, HMAC_SHA256):
         return Diagnosis(sentences.ILL_FORMED)
-    variant = find_variant(request, base_url, signatures.keys, (key,))
+    variant = find_variant(request, signatures.base_url, signatures.keys, (key,))
     if variant is None:
         sentence = sentences.NOT_SIGNED_BY_KEY if key in signatures.keys else sentences.UNKNOWN_KEY
         return Diagnosis(sentence.format(key=key), sentences.KEYS_SETTING)
@@ -147,7 +141,7 @@ def _explain_shared_key(
         return Diagnosis(sentences.SIGNED_BY_OTHER_KEY.format(key=key), sentences.KEYS_SETTING)
     if request.account_sid != signatures.account_sid:
         return Diagnosis(sentences.KEY_FOR_OTHER_ACCOUNT.format(key=key))
-    return _explain_variant(variant, base_url, (key,))
+    return _explain_variant(variant, signatures.base_url, (key,))
 
 
 def _explain_variant(variant: Variant, base_url: str, usual_secrets: tuple[str, ...]) -> Diagnosis:

@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from collections.abc import Iterator
 from io import BytesIO
 from urllib.parse import unquote_plus, urlencode
 
@@ -61,13 +60,12 @@ def read_form(body: bytes) -> MultiDict[str, str]:
 
 def redact(form: MultiDict[str, str]) -> bytes:
     """Encode a form with every name, but only those values that tell which webhook it is."""
-    return urlencode(list(_redacted(form))).encode()
-
-
-def _redacted(form: MultiDict[str, str]) -> Iterator[tuple[str, str]]:
-    for name, value in form.items(multi=True):
-        if FIELD_NAME.fullmatch(name):
-            yield name, value if name in _KEPT_FIELDS and _KEPT_VALUE.fullmatch(value) else ""
+    kept = [
+        (name, value if name in _KEPT_FIELDS and _KEPT_VALUE.fullmatch(value) else "")
+        for name, value in form.items(multi=True)
+        if FIELD_NAME.fullmatch(name)
+    ]
+    return urlencode(kept).encode()
 
 
 def truncate_for_column(value: str | None, length: int) -> str | None:

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, exists, func, select
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.extensions import db, settings, writing
+from smstracker.extensions import db, writing
 from smstracker.models import RefusedCallback
 from smstracker.models.callback_store import Callback, lock_messages_of, store_callback
 from smstracker.models.events import StatusUpdate
@@ -128,13 +128,13 @@ def _decide(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[Repla
         if update is not None:
             update = replace(update, received_at=row.first_at, replayed_at=now)
         else:
-            diagnosis = explain(request, settings(), signatures) if explains else Diagnosis()
+            diagnosis = explain(request, signatures) if explains else Diagnosis()
         yield ReplayDecision(row.id, _public_id(request.target), update, diagnosis)
 
 
 def _read_update(request: RefusedRequest) -> StatusUpdate | None:
     """The update in a request that verifies today and is a status callback."""
-    signer = identify_signer(request, settings(), current_carrier().signatures)
+    signer = identify_signer(request, current_carrier().signatures)
     if signer is None:
         return None
     callback = VerifiedCallback(request.form, signer, request.target)

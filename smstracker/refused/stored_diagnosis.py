@@ -7,7 +7,7 @@ from time import monotonic
 from sqlalchemy import Select, select
 
 from smstracker.carrier import current_carrier
-from smstracker.extensions import db, settings
+from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
 from smstracker.refused.request import RefusedRequest
@@ -47,7 +47,7 @@ def _diagnose(ids: list[int], deadline: float | None) -> int:
     for row in (rows[id_] for id_ in ids if id_ in rows):
         if diagnoses and deadline is not None and monotonic() >= deadline:
             break
-        diagnosis = explain(RefusedRequest.from_row(row), settings(), signatures)
+        diagnosis = explain(RefusedRequest.from_row(row), signatures)
         diagnoses.append((row.fingerprint, row.id, diagnosis))
     # In the lock order of the callback writer.
     for _, id_, diagnosis in sorted(diagnoses, key=itemgetter(0)):
