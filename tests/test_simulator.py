@@ -9,7 +9,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
-from smstracker.simulator import SCENARIOS, SimulatorServer, create_simulator
+from smstracker.simulator import SCENARIOS, SimulatorServer, create_simulator, ledger
 from smstracker.simulator.ledger import Ledger
 
 SID, TOKEN, SECONDARY = "AC" + "a1" * 16, "primary-token", "secondary-token"
@@ -186,11 +186,12 @@ def test_a_message_without_a_callback_url_goes_its_way_in_silence(client, server
     assert server.ledger.attempts() == []
 
 
-def test_ledger_keeps_the_newest_messages_only(client, server):
+def test_ledger_keeps_the_newest_messages_only(client, server, monkeypatch):
     for n in range(3):
         client.messages.create(**{**OK, "body": str(n)})
     assert server.ledger.wait_until_idle(30)
-    small = Ledger(max_messages=2)
+    monkeypatch.setattr(ledger, "MAX_MESSAGES", 2)
+    small = Ledger()
     for message in server.ledger.messages():
         small.add(message)
     assert [message.body for message in small.messages()] == ["1", "2"]

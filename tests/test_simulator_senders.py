@@ -1,6 +1,7 @@
 """The simulated carrier as twilio's own client sees it: senders, and how often one may ask."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -8,7 +9,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
-from smstracker.simulator import SimulatorServer, create_simulator
+from smstracker.simulator import SimulatorServer, access, create_simulator
 from smstracker.simulator.access import LookupLimit
 
 SID, TOKEN = "AC" + "a1" * 16, "primary-token"
@@ -81,7 +82,8 @@ def test_too_many_lookups_in_a_second_are_refused_and_creates_are_not(server, cl
     assert client.api.accounts(SID).fetch().sid == SID
 
 
-def test_lookup_limit_slides():
+def test_lookup_limit_slides(monkeypatch):
     moments = iter([0.0, 0.5, 0.9, 1.0, 1.1, 1.5])
-    limit = LookupLimit(2, now=lambda: next(moments))
+    monkeypatch.setattr(access, "time", SimpleNamespace(monotonic=lambda: next(moments)))
+    limit = LookupLimit(2)
     assert [limit.admits() for _ in range(6)] == [True, True, False, True, False, True]

@@ -7,7 +7,7 @@ from enum import StrEnum
 from smstracker.clock import format_duration
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window
-from smstracker.connection.token_rotation import Rotation
+from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
 from smstracker.connection.wording import capitalize, count_callbacks, count_messages, was_or_were
 from smstracker.refused.sentences import READY
 
@@ -16,7 +16,6 @@ MISSED_SHARE = 0.02
 MISSED_COUNT = 3
 # A new installation needs time to start its worker.
 WORKER_EXPECTED_AFTER = timedelta(minutes=5)
-MAKE_PRIMARY = "set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to the old one"
 
 
 class SummaryKind(StrEnum):
@@ -120,10 +119,11 @@ def _silent(report: ConnectionReport) -> HealthSummary | None:
         return None
     is_first = report.last_callback_at is None
     clauses = [_describe_silence(report)]
+    waits = f"{count_messages(waiting)} {'waits' if waiting == 1 else 'wait'} for"
     if waiting and is_first:
-        clauses[0] += f", though {count_messages(waiting)} {_waits(waiting)} for one"
+        clauses[0] += f", though {waits} one"
     elif waiting:
-        clauses.append(f"{count_messages(waiting)} {_waits(waiting)} for a callback")
+        clauses.append(f"{waits} a callback")
     if looked_up:
         verb = was_or_were(looked_up)
         clauses.append(f"{count_messages(looked_up)} {verb} looked up instead")
@@ -227,7 +227,3 @@ def _well(report: ConnectionReport) -> HealthSummary:
     else:
         text = "No message was sent in the last 24 hours, so no callback was expected"
     return HealthSummary(SummaryKind.WELL, text, False, text)
-
-
-def _waits(count: int) -> str:
-    return "waits" if count == 1 else "wait"

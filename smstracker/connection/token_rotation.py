@@ -24,6 +24,7 @@ SCANNED_EVENTS = 2_000  # to find these callbacks
 # Single late callbacks prove nothing: so many in a row do, or two in a row that far apart.
 PROMOTED_AFTER_CALLBACKS = 5
 SETTLED_AFTER = timedelta(minutes=15)
+MAKE_PRIMARY = "set TWILIO_AUTH_TOKEN to it, and TWILIO_AUTH_TOKEN_SECONDARY to the old one"
 
 
 class Rotation(StrEnum):

@@ -105,7 +105,8 @@ def _post_probe(query: str, fields: dict[str, str], key_id: str | None = None) -
         "User-Agent": "smstracker-doctor",
         **current_carrier().signatures.sign_headers(url, form, key_id),
     }
-    connection = _connection()
+    connection_class = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    connection = connection_class(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("POST", f"{parts.path}{query}", urlencode(form), headers)
         response = connection.getresponse()
@@ -115,12 +116,6 @@ def _post_probe(query: str, fields: dict[str, str], key_id: str | None = None) -
         return _ProbeResponse(response.status, location, text, is_proven)
     finally:
         connection.close()
-
-
-def _connection() -> HTTPConnection:
-    base = urlsplit(settings().public_base_url)
-    connection_class = HTTPSConnection if base.scheme == "https" else HTTPConnection
-    return connection_class(base.hostname or "", base.port, timeout=TIMEOUT_SECONDS)
 
 
 def _proves(text: str, nonce: str) -> bool:

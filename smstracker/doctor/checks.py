@@ -14,7 +14,6 @@ from smstracker.carrier import current_carrier
 from smstracker.carrier.account_checks import Account, SenderAbility
 from smstracker.carrier.errors import SIMULATOR_UNREACHED, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.clock import format_age, format_duration, utcnow
-from smstracker.database.problems import DatabaseProblem
 from smstracker.doctor.callback_probe import find_obstacle
 from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
 from smstracker.doctor.connection_checks import check_connection
@@ -33,7 +32,10 @@ def run_checks() -> Iterator[CheckResult]:
     """Run every check in turn. Changes nothing and sends no message."""
     yield _check_settings()
     database_error = database_problem()
-    yield _check_database(database_error)
+    if database_error is None:
+        yield ok("database", "reached and migrated")
+    else:
+        yield problem("database", database_error.cause, database_error.fix)
     yield from check_machine()
     if database_error is None:
         yield from check_durability()
@@ -50,12 +52,6 @@ def _check_settings() -> CheckResult:
         return ok("settings", "demo mode: a simulated carrier, no SMS leaves this machine")
     account = settings().twilio_account_sid[-4:]
     return ok("settings", f"live, with the Twilio account that ends in {account}")
-
-
-def _check_database(error: DatabaseProblem | None) -> CheckResult:
-    if error is None:
-        return ok("database", "reached and migrated")
-    return problem("database", error.cause, error.fix)
 
 
 def _check_twilio() -> Iterator[CheckResult]:

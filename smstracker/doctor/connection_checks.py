@@ -9,13 +9,8 @@ from smstracker.connection import wording
 from smstracker.connection.queries import DAY
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window, build_report
-from smstracker.connection.summary import (
-    MAKE_PRIMARY,
-    describe_no_worker,
-    summarize,
-    worker_problem,
-)
-from smstracker.connection.token_rotation import Rotation
+from smstracker.connection.summary import describe_no_worker, summarize, worker_problem
+from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
 from smstracker.database.problems import log_reason as database_cause
 from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
 from smstracker.refused.sentences import READY

@@ -60,12 +60,12 @@ def read_form(body: bytes) -> MultiDict[str, str]:
 
 def redact(form: MultiDict[str, str]) -> bytes:
     """Encode a form with every name, but only those values that tell which webhook it is."""
-    kept = [
+    fields = [
         (name, value if name in _KEPT_FIELDS and _KEPT_VALUE.fullmatch(value) else "")
         for name, value in form.items(multi=True)
         if FIELD_NAME.fullmatch(name)
     ]
-    return urlencode(kept).encode()
+    return urlencode(fields).encode()
 
 
 def truncate_for_column(value: str | None, length: int) -> str | None:

@@ -140,10 +140,16 @@ def read_callback(
         return None
     _, sid, status = read_ids(form)
     code = form.get("ErrorCode", "")
+    # Every field but a text; one that is repeated keeps all its values in a list.
+    payload: dict[str, object] = {
+        name: values[0] if len(values) == 1 else values
+        for name, values in form.lists()
+        if name != "Body"
+    }
     return StatusUpdate(
         status=status,
         source=Source.CALLBACK,
-        payload=_payload(form),
+        payload=payload,
         twilio_sid=sid,
         error_code=truncate_for_column(code, ERROR_CODE_LENGTH) if _CODE.fullmatch(code) else None,
         carrier_done_at=truncate_for_column(form.get("RawDlrDoneDate"), 32),
@@ -152,12 +158,3 @@ def read_callback(
         signed_with=callback.signer.token,
         token_mark=token_mark,
     )
-
-
-def _payload(form: MultiDict[str, str]) -> dict[str, object]:
-    """Every field but a text; one that is repeated keeps all its values in a list."""
-    return {
-        name: values[0] if len(values) == 1 else values
-        for name, values in form.lists()
-        if name != "Body"
-    }

@@ -4,7 +4,6 @@ import hmac
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 
 from flask import current_app, request
 
@@ -14,9 +13,8 @@ from smstracker.simulator.api_errors import ApiError, require
 class LookupLimit:
     """Admits `per_second` look-ups in any second; refused ones do not count. Thread safe."""
 
-    def __init__(self, per_second: float | None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, per_second: float | None) -> None:
         self._per_second = per_second
-        self._now = now
         self._admitted: deque[float] = deque()
         self._lock = threading.Lock()
 
@@ -24,7 +22,7 @@ class LookupLimit:
         if self._per_second is None:
             return True
         with self._lock:
-            now = self._now()
+            now = time.monotonic()
             while self._admitted and self._admitted[0] <= now - 1:
                 self._admitted.popleft()
             if len(self._admitted) >= self._per_second:

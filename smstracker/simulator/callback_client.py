@@ -135,10 +135,9 @@ def _send_request(
         with connection.getresponse() as response:
             response.read(MAX_ANSWER_BYTES)
         return _Outcome(response.status, _failure_policy(response.status))
-    except TimeoutError as error:
-        return _Outcome(None, "rt", _describe(error))
     except (OSError, HTTPException) as error:
-        return _Outcome(None, "broken", _describe(error))
+        failure = "rt" if isinstance(error, TimeoutError) else "broken"
+        return _Outcome(None, failure, _describe(error))
     finally:
         connection.close()
 

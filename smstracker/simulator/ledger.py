@@ -13,6 +13,7 @@ from smstracker.sms.segments import count_segments
 from .callback_url import CallbackUrl
 
 POOL_SENDER = "+15005550199"
+MAX_MESSAGES = 100_000
 PRICE_PER_SEGMENT = Decimal("-0.00790")
 
 
@@ -75,10 +76,9 @@ class CallbackAttempt(CallbackRequest):
 
 
 class Ledger:
-    """The newest `max_messages` messages and their callback attempts. Thread safe."""
+    """The newest `MAX_MESSAGES` messages and their callback attempts. Thread safe."""
 
-    def __init__(self, max_messages: int = 100_000) -> None:
-        self._max_messages = max_messages
+    def __init__(self) -> None:
         self._messages: OrderedDict[str, SimulatedMessage] = OrderedDict()
         self._attempts: dict[str, list[CallbackAttempt]] = {}
         self._pending_count = 0
@@ -88,7 +88,7 @@ class Ledger:
         with self._changed:
             self._messages[message.sid] = message
             self._attempts[message.sid] = []
-            while len(self._messages) > self._max_messages:
+            while len(self._messages) > MAX_MESSAGES:
                 oldest, _ = self._messages.popitem(last=False)
                 del self._attempts[oldest]
 
