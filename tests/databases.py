@@ -2,6 +2,7 @@
 
 import psycopg
 from flask_migrate import upgrade
+from sqlalchemy import text
 
 from smstracker import create_app
 from smstracker.extensions import db
@@ -28,3 +29,18 @@ def empty_postgresql(url: str) -> None:
     statements.append("SELECT setval(oid::regclass, 1, false) FROM pg_class WHERE relkind = 'S'")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("; ".join(statements))
+
+
+def await_lock_wait() -> None:
+    """Return when somebody waits for a lock of PostgreSQL.
+
+    On SQLite it waits for the whole file, which nothing tells and no order can change.
+    """
+    if db.engine.dialect.name == "sqlite":
+        return
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    for _ in range(20_000):
+        with db.engine.connect() as connection:
+            if connection.scalar(waiting):
+                return
+    raise AssertionError("nobody waits")

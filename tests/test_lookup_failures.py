@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from flask import Flask
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
 from smstracker.carrier import current_carrier
@@ -28,6 +28,7 @@ from smstracker.worker import loop
 from smstracker.worker.lookup_throttle import LookupThrottle
 from smstracker.worker.loop import Worker
 from tests.clients import Person
+from tests.databases import await_lock_wait
 from tests.signing import ACCOUNT_SID, call_back, fields, sid
 from tests.twilio_stub import answer, listing, wire
 from tests.worker_runs import HOUR, InstantWorker, in_minutes, work
@@ -296,18 +297,6 @@ def test_clock_that_is_set_back_does_not_stop_the_heartbeat(app: Flask) -> None:
         assert db.session.scalars(select(Heartbeat.beat_at)).one() <= utcnow()
 
 
-def until_somebody_waits_for_a_lock() -> None:
-    """On SQLite it waits for the whole file, which nothing tells and no order can change."""
-    if db.engine.dialect.name == "sqlite":
-        return
-    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    for _ in range(20_000):
-        with db.engine.connect() as connection:
-            if connection.scalar(waiting):
-                return
-    raise AssertionError("nobody waits")
-
-
 def test_look_up_and_callback_of_one_message_do_not_wait_for_each_other(
     app: Flask, alice: Person
 ) -> None:
@@ -326,7 +315,7 @@ def test_look_up_and_callback_of_one_message_do_not_wait_for_each_other(
             update_message_facts(connection, message.id, segments=1)
             done = thread.submit(callback)
             started.wait(30)
-            until_somebody_waits_for_a_lock()
+            await_lock_wait()
             schedule_next_lookup(connection, message.id)
         assert done.result(60) is None
     assert alice.message().status == "delivered"

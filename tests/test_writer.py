@@ -6,33 +6,28 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from threading import Event, current_thread
+from threading import Event
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import Connection, false, func, select, text, update
 from sqlalchemy.exc import OperationalError
-from werkzeug.datastructures import MultiDict
 
-from smstracker.carrier.signatures import Signer
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent, callback_store
 from smstracker.models.callback_store import StoredCallback
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.request import RefusedRequest
-from smstracker.refused.status_callback import VerifiedCallback, read_callback
 from smstracker.sms.status import Source
 from smstracker.webhooks import writer
+from tests.callback_writers import callback_of, enqueue, status_update, store
 from tests.clients import Person
 from tests.refused_callbacks import refused_rows
-from tests.signing import ACCOUNT_SID, fields, sid
+from tests.signing import sid
 
 pytestmark = pytest.mark.both_databases
-
-
-SIGNER = Signer(ACCOUNT_SID, "primary")
 
 
 def wait_until(is_ready: Callable[[], bool]) -> None:
@@ -43,17 +38,9 @@ def wait_until(is_ready: Callable[[], bool]) -> None:
     raise AssertionError("it never came about")
 
 
-def status_update(number: int, word: str) -> StatusUpdate:
-    callback = VerifiedCallback(MultiDict(fields(sid(number), word)), SIGNER, "")
-    update = read_callback(callback, None)
-    assert update is not None
-    return update
-
-
 def write(app: Flask, *waiting: tuple[Message | None, StatusUpdate]) -> list[BaseException | None]:
     """Write callbacks as one group, as a process of its own would; the error of each."""
-    updates = [(message.public_id if message else None, update) for message, update in waiting]
-    writes = [writer.PendingWrite(writer.Callback(*update)) for update in updates]
+    writes = [writer.PendingWrite(callback_of(*callback)) for callback in waiting]
     write_all(app, *writes)
     return [write.exception() for write in writes]
 
@@ -66,22 +53,6 @@ def write_all(app: Flask, *writes: writer.PendingWrite) -> None:
         while not all(write.done() for write in writes):
             shared._await_start()
             shared._write_group(db.engine)
-
-
-def enqueue(shared: writer.CallbackWriter, *writes: writer.PendingWrite) -> None:
-    """Have a writer without a thread of its own store these as one group."""
-    shared._thread = current_thread()
-    for write in writes:
-        is_callback = isinstance(write.item, writer.Callback)
-        (shared._callbacks if is_callback else shared._refusals).put(write)
-
-
-def store(
-    shared: writer.CallbackWriter, update: StatusUpdate, message: Message | None = None
-) -> writer.PendingWrite:
-    write = shared.write(writer.Callback(message.public_id if message else None, update))
-    shared.start()
-    return write
 
 
 def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
