@@ -112,11 +112,11 @@ def test_message_that_gets_its_sid_and_is_locked_after_it_was_looked_for_is_wait
 
 def test_replays_lock_their_messages_in_one_order(app: Flask, alice: Person) -> None:
     """Else two that meet the same messages in opposite order would wait for each other."""
-    first, second = (alice.has_message(twilio_sid=sid(number)) for number in (1, 2))
+    first, second = (alice.has_message(twilio_sid=sid(number)) for number in (2, 1))
     with app.app_context(), db.engine.begin() as connection:
-        # The table has it behind the other now.
+        # The table has it behind the other now, as the index of the SIDs does.
         connection.execute(update(Message).where(Message.id == first.id).values(body="new"))
-    for message, number in ((second, 2), (first, 1)):
+    for message, number in ((second, 1), (first, 2)):
         form = fields(sid(number), "delivered")
         path = f"{callback_path(message)}/refused"
         assert call_back(alice.client, form, path).status_code == 404

@@ -253,6 +253,10 @@ def test_postgres_urls_get_the_driver(tmp_path: Path, url: str) -> None:
         ({"TWILIO_AUTH_TOKEN": "${TWILIO_AUTH_TOKEN}"}, "TWILIO_AUTH_TOKEN: is a reference"),
         ({"TWILIO_AUTH_TOKEN_SECONDARY": "$TOKEN"}, "TWILIO_AUTH_TOKEN_SECONDARY: is a reference"),
         ({"TWILIO_AUTH_TOKEN_FORMER": LIVE["TWILIO_AUTH_TOKEN"]}, "_FORMER: is the same as"),
+        (
+            dict.fromkeys(("TWILIO_AUTH_TOKEN_FORMER", "TWILIO_AUTH_TOKEN_SECONDARY"), "f" * 32),
+            "_FORMER: is the same as TWILIO_AUTH_TOKEN_SECONDARY, which is accepted",
+        ),
         ({"TWILIO_SUBACCOUNT_TOKENS": f"{'AC' + '2' * 32}:{'AC' + '2' * 32}"}, "_TOKENS: is a SID"),
         ({"TWILIO_WEBHOOK_KEYS": "key-1:key-1"}, "TWILIO_WEBHOOK_KEYS: is the same as its key id"),
         ({"TWILIO_SUBACCOUNT_TOKENS": f"AC{'2' * 32}:your_token"}, "_TOKENS: still"),

@@ -8,69 +8,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
-from selectors import EVENT_READ, DefaultSelector
-from typing import cast
 
 import pytest
 import time_machine
-from gunicorn.config import Config
-from gunicorn.glogging import Logger
 from gunicorn.workers.gthread import TConn
 
 from smstracker.web import gunicorn_worker, open_files
-from smstracker.web.gunicorn_worker import DeadlineWorker
-
-MOST = 4
-REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-class Door:
-    """A worker whose loop the test turns; requests are `queued` and no thread answers them."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self._stack = stack
-        self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        self._listener.setblocking(False)
-        config = Config()
-        config.set("worker_connections", MOST)
-        self.worker = DeadlineWorker(
-            0, os.getpid(), [self._listener], None, 30, config, Logger(config)
-        )
-        self.worker.poller = stack.enter_context(DefaultSelector())
-        self.queued: list[TConn] = []
-        self.worker.enqueue_req = self.queued.append
-        stack.callback(self.worker.tmp.close)
-        stack.callback(self._close)
-
-    def _close(self) -> None:
-        waiting = [key.fileobj for key in self.worker.poller.get_map().values()]
-        queued = [conn.sock for conn in self.queued]
-        for accepted in [*waiting, *queued, *self.worker._held]:
-            if isinstance(accepted, socket.socket):
-                accepted.close()
-
-    def let_in(self, sent: bytes) -> socket.socket:
-        """A peer whose bytes have arrived when it is accepted."""
-        peer = self.knock(sent)
-        self.accept()
-        return peer
-
-    def knock(self, sent: bytes) -> socket.socket:
-        """A peer that is not accepted yet."""
-        peer = socket.create_connection(self._listener.getsockname())
-        self._stack.enter_context(peer).settimeout(30)
-        peer.sendall(sent)
-        return peer
-
-    def accept(self) -> None:
-        self.worker.accept(self._listener)
-
-    def turn(self) -> None:
-        self.worker.wait_for_and_dispatch_events(timeout=30)
-
-    @property
-    def is_open(self) -> bool:
-        return cast(int, self.worker.nr_conns) < MOST
+from tests.doors import MOST, REQUEST, Door, answered
 
 
 @pytest.fixture
@@ -86,12 +30,6 @@ def is_ended(peer: socket.socket) -> bool:
             pass
         return True
     return False
-
-
-def answered(stays: bool = True) -> "Future[bool]":
-    future: Future[bool] = Future()
-    future.set_result(stays)
-    return future
 
 
 def test_part_of_a_request_from_each_of_many_leaves_the_door_open(door: Door) -> None:
@@ -195,10 +133,7 @@ def answer_webhooks(
         return True
 
     door.worker.handle = handle
-    queue = door.worker.method_queue
-    queue.init()
-    door._stack.callback(queue.close)
-    door.worker.poller.register(queue.fileno(), EVENT_READ, queue.run_callbacks)
+    door.open_queue()
     return starts
 
 

@@ -27,13 +27,14 @@ from tests.signing import (
 
 KEY, SECRET = WEBHOOK_KEY
 OTHER_KEY, OTHER_SECRET = "k2", "another-key"
-SUBACCOUNT, SUBTOKEN = "AC" + "5" * 32, "b" * 32
+SUBACCOUNT, SUBTOKEN, FORMER = "AC" + "5" * 32, "b" * 32, "c" * 32
 URL = BASE_URL + STATUS_PATH
 FORM = MultiDict(fields(sid(1), "sent"))
 SIGNATURES = Signatures(
     settings(
         TWILIO_WEBHOOK_KEYS=f"{KEY}:{SECRET}, {OTHER_KEY}:{OTHER_SECRET}",
         TWILIO_SUBACCOUNT_TOKENS=f"{SUBACCOUNT}:{SUBTOKEN}",
+        TWILIO_AUTH_TOKEN_FORMER=FORMER,
     )
 )
 ONCE = hypothesis_settings(max_examples=200, deadline=None, database=None)
@@ -233,6 +234,25 @@ def test_ipv6_address_with_a_port_verifies() -> None:
     url = "http://[::1]:8000/webhooks/twilio/status"
     signature = spec_signature(PRIMARY, url, FORM.items())
     assert SIGNATURES.identify_signer(url, FORM, signature) is not None
+
+
+@pytest.mark.parametrize(
+    ("secret", "header", "is_signed"),
+    [
+        (PRIMARY, None, True),
+        (SECONDARY, None, True),
+        (SUBTOKEN, None, True),
+        (FORMER, None, False),
+        (SECRET, KEY_HEADER, True),
+        (OTHER_SECRET, KEY_HEADER, False),
+        (PRIMARY, KEY_HEADER, False),
+    ],
+)
+def test_address_alone_is_signed_by_each_secret_that_verifies(
+    secret: str, header: str | None, is_signed: bool
+) -> None:
+    signature = spec_signature(secret, URL, [], "sha256" if header else "sha1")
+    assert SIGNATURES.signs_address(URL, signature, header) == is_signed
 
 
 def test_header_of_our_own_signature_is_the_documented_one() -> None:

@@ -1,0 +1,99 @@
+"""Responses to webhooks, as the real server sends them once their writes are done."""
+
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import ExitStack
+from http.client import HTTPResponse
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from flask import Flask
+
+from tests.doors import REQUEST, Door
+from tests.signing import STATUS_PATH, call_back, fields, sid, signature
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    with ExitStack() as stack:
+        door = Door(stack)
+        door.open_queue()
+        yield door
+
+
+def signed_callback(form: dict[str, str]) -> bytes:
+    body = urlencode(form).encode()
+    head = [f"POST {STATUS_PATH} HTTP/1.1", "Host: sms.example.org"]
+    head += ["Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}"]
+    head += [f"X-Twilio-Signature: {signature(STATUS_PATH, form)}", "", ""]
+    return "\r\n".join(head).encode() + body
+
+
+def read_response(peer: socket.socket) -> tuple[int, bytes, dict[str, str | None]]:
+    response = HTTPResponse(peer)
+    response.begin()
+    names = ("Retry-After", "Content-Type")
+    return response.status, response.read(), {name: response.headers[name] for name in names}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_kept_response_of_a_callback_that_is_not_stored_becomes_the_503_of_the_view(
+    door: Door, make_app: Callable[..., Flask]
+) -> None:
+    """And that 503 alone: the next response over the connection is its own."""
+    app = make_app(DATABASE_URL="sqlite:////nowhere/at/all.sqlite")
+    form = fields(sid(1), "sent")
+    of_view = call_back(app.test_client(), form)
+    door.worker.wsgi = app
+    peer = door.let_in(signed_callback(form))
+    door.worker.murder_pending()
+    door.turn()
+    headers = {name: of_view.headers[name] for name in ("Retry-After", "Content-Type")}
+    assert read_response(peer) == (503, of_view.data, headers)
+    peer.sendall(REQUEST)
+    door.turn()
+    [conn] = door.queued
+    done: Future[bool] = Future()
+    done.set_result(door.worker.handle(conn))
+    door.worker.finish_request(conn, done)
+    assert read_response(peer)[0] == 200
+
+
+def test_view_of_a_webhook_learns_the_address_of_the_peer(door: Door) -> None:
+    addresses: list[tuple[str, int]] = []
+
+    def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        addresses.append((environ["REMOTE_ADDR"], int(environ["REMOTE_PORT"])))
+        start_response("204 No Content", [])
+        return []
+
+    door.worker.wsgi = answer
+    peer = door.let_in(signed_callback(fields(sid(1), "sent")))
+    door.turn()
+    assert read_response(peer)[0] == 204
+    assert addresses == [peer.getsockname()]
+
+
+def test_writes_of_a_turn_are_started_once_though_a_refusal_of_it_is_held_back(
+    door: Door,
+) -> None:
+    writes: list[Future[None]] = [Future()]
+    starts: list[None] = []
+
+    def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        peer_socket = environ["gunicorn.socket"]
+        if writes:
+            peer_socket.answer_after(writes.pop(), lambda: starts.append(None), lambda: None)
+        else:
+            peer_socket.hold_back(60)
+        start_response("204 No Content", [])
+        return []
+
+    door.worker.wsgi = answer
+    for _ in range(2):
+        door.let_in(signed_callback(fields(sid(1), "sent")))
+    for _ in range(2):
+        door.worker.murder_pending()
+    assert starts == [None]
