@@ -8,6 +8,8 @@ import pytest
 from flask import Flask
 
 from smstracker.clock import utcnow
+from tests.clients import Person
+from tests.signing import sid
 from tests.twilio_stub import TwilioStub, answer, listing, wire
 from tests.worker_runs import HOUR, in_minutes, work
 
@@ -79,3 +81,19 @@ def test_listing_goes_back_no_further_than_the_receipt_window(make_app: MakeApp)
         clock.shift(30 * DAY)
         work(app)
         assert requested_dates(twilio)[1] == moment(7 * DAY)
+
+
+def test_listing_changes_no_message_of_a_demo(make_app: MakeApp, alice: Person) -> None:
+    """Which cannot be Twilio's, though a listed one has its SID."""
+    alice.has_message(twilio_sid=sid(1), status="sent", simulated=True)
+    with wire(listing({"sid": sid(1), "status": "delivered"})) as twilio:
+        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+    assert alice.message().status == "sent"
+
+
+def test_listed_price_is_stored_once(make_app: MakeApp, alice: Person) -> None:
+    alice.has_message(twilio_sid=sid(1), status="delivered", final_at=utcnow(), price_micros=7900)
+    priced = {"sid": sid(1), "status": "delivered", "price": "-0.01500", "price_unit": "USD"}
+    with wire(listing(priced)) as twilio:
+        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+    assert alice.message().price_micros == 7900

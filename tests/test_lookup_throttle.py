@@ -98,6 +98,8 @@ def test_pauses_grow_until_twilio_answers_again(app: Flask) -> None:
     for _ in range(6):
         throttle.next_pause()
     assert throttle.next_pause() >= timedelta(seconds=30)
+    for _ in range(1100):  # 2 to this power is no float
+        assert throttle.next_pause() <= timedelta(seconds=60)
     throttle.reset_failures()
     assert throttle.next_pause() <= timedelta(seconds=2)
 
@@ -129,6 +131,15 @@ def test_failures_in_a_row_end_the_asking_until_after_a_pause(
         unasked = alice.messages()[3:]
         assert [message.next_lookup_at for message in unasked] == [until, until]
         assert until > utcnow()
+
+
+def test_failures_between_answers_end_nothing(make_app: MakeApp, alice: Person) -> None:
+    silent_messages(alice, 5)
+    fails, same = answer(500, {}), answer(200, {"sid": sid(2), "status": "delivered"})
+    with wire(fails, fails, same, fails, fails) as twilio, in_minutes(6):
+        with make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
+            Worker()._look_up_silent()
+        assert len(twilio.requests) == 5
 
 
 def test_worker_waits_for_the_turn_of_its_look_ups(

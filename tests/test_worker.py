@@ -122,12 +122,24 @@ def test_database_that_is_away_is_waited_for(
 
     with app.app_context(), caplog.at_level(logging.WARNING):
         monkeypatch.setattr(worker, "work", away)
-        waits = [worker._work_or_wait() for _ in range(8)]
+        waits = [worker._work_or_wait() for _ in range(1100)]  # 2 to this power is no float
         monkeypatch.undo()
         assert worker._work_or_wait() == loop.POLL_SECONDS
         worker.join_listing()
-    assert waits == [2, 4, 8, 16, 30, 30, 30, 30]
-    assert caplog.messages.count("worker_waits") == 8
+    assert waits == [2, 4, 8, 16] + [30] * 1096
+    assert {(r.levelname, bool(r.exc_info)) for r in caplog.records} == {("WARNING", False)}
+    assert caplog.messages.count("worker_waits") == 1100
+
+
+def test_error_that_nobody_expects_is_logged_with_its_trace(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker = Worker()
+    monkeypatch.setattr(worker, "work", lambda: 1 / 0)
+    with app.app_context(), caplog.at_level(logging.WARNING):
+        worker._work_or_wait()
+    [record] = caplog.records
+    assert (record.levelname, record.msg, bool(record.exc_info)) == ("ERROR", "worker_waits", True)
 
 
 def test_one_message_that_breaks_the_look_up_does_not_end_the_worker(
