@@ -17,6 +17,7 @@ from smstracker import logs
 from smstracker.web.throttle import LogThrottle, TokenBucket
 from smstracker.webhooks import quarantine, views, writer
 from tests.refused_callbacks import STRANGER, refused_count, refused_rows, stored_events
+from tests.serving import await_writer
 from tests.signing import (
     ACCOUNT_SID,
     PRIMARY,
@@ -157,6 +158,7 @@ def test_strange_ones_do_not_queue_behind_a_database_that_takes_long_to_fail(
         monkeypatch.setattr(writer.CallbackTally, "add", slowly_gone)
         for number in range(6):
             forge(app.test_client(), number, STRANGER)
+            await_writer(app)
         assert len(tried) == 1
 
 
