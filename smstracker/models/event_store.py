@@ -119,12 +119,11 @@ def bind_sid(connection: Connection, message: LockedMessage, sid: str) -> Locked
     holder = next(iter(lock_messages(connection, Message.twilio_sid, [sid])), None)
     if holder is not None:
         log.warning("sid_already_held", extra={"message_sid": sid})
-    elif message.twilio_sid is None:
+        return holder
+    if message.twilio_sid is None:
         message.change(twilio_sid=sid)
-    _attach_orphans(connection, holder or message, sid)
-    if holder is not None:
-        save_changes(connection, [holder])
-    return holder or message
+    _attach_orphans(connection, message, sid)
+    return message
 
 
 def _attach_orphans(connection: Connection, message: LockedMessage, sid: str) -> None:

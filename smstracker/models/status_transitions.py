@@ -125,6 +125,5 @@ def save_changes(connection: Connection, messages: Iterable[LockedMessage]) -> N
     for message in messages:
         if message.changes:
             rows[tuple(message.changes)].append({KEY: message.id, **message.changes})
-            message.changes = {}
     for same_columns in rows.values():
         update_rows(connection, Message, same_columns)

@@ -172,7 +172,7 @@ class CallbackWriter:
             self._starts.get(timeout=seconds)
         except Empty:
             with self._lock:
-                has_more = self._has_more() or not self._starts.empty()
+                has_more = self._has_more()
                 if not has_more:
                     self._thread = None
             return has_more
