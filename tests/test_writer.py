@@ -367,6 +367,33 @@ def test_database_connection_that_hangs_does_not_hold_up_later_callbacks(
         assert isinstance(first.exception(60), OperationalError)
 
 
+def test_process_whose_commit_hangs_is_not_ready(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing, hung = Event(), Event()
+
+    def hang(connection: Connection, _callbacks: list[writer.Callback]) -> object:
+        connection.rollback()  # SQLite's turn is not what hangs
+        writing.set()
+        assert hung.wait(60)
+        raise OperationalError("INSERT", {}, Exception("the connection is lost"))
+
+    monkeypatch.setattr(writer, "store_callbacks", hang)
+    visitor = app.test_client()
+    with app.app_context():
+        write = store(writer.current_writer(), status_update(1, "sent"))
+    assert writing.wait(60)
+    assert visitor.get("/readyz").status_code == 200
+    with monkeypatch.context() as later:
+        later.setattr(writer, "UNREADY_SECONDS", 0)
+        answer = visitor.get("/readyz")
+    assert answer.status_code == 503
+    assert "took too long" in answer.text
+    hung.set()
+    assert isinstance(write.exception(60), OperationalError)
+    assert visitor.get("/readyz").status_code == 200
+
+
 def test_many_that_wait_are_stored_without_being_started(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ NEWER_VERSION = PROBLEMS["newer_version"]
 LOCKED = PROBLEMS["locked"]
 DISK_FULL = PROBLEMS["disk_full"]
 READ_ONLY_SERVER = PROBLEMS["read_only_server"]
+TOO_SLOW = PROBLEMS["too_slow"]
 LIVE = PROBLEMS["live"]
 
 _BY_TYPE: dict[type[BaseException], DatabaseProblem] = {

@@ -4,10 +4,11 @@ import logging
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import cast
 
-from flask import Blueprint, current_app
+from flask import Blueprint, Flask, current_app
 from flask.typing import ResponseReturnValue
 from sqlalchemy import Connection, PoolProxiedConnection, inspect, text
 
@@ -24,6 +25,7 @@ bp = Blueprint("health", __name__)
 
 WRITE_INTERVAL = 5.0  # seconds; frequent checks must not wear out the disk
 WRITTEN_AT = "smstracker_health_written_at"
+READINESS_CHECKS = "smstracker_readiness_checks"
 MIN_FREE_BYTES = 1024 * 1024
 
 
@@ -32,9 +34,15 @@ def healthz() -> ResponseReturnValue:
     return {"status": "ok"}
 
 
+def add_readiness_check(app: Flask, find_problem: Callable[[], DatabaseProblem | None]) -> None:
+    """Have /readyz call this before it asks the database, which may not answer."""
+    app.extensions.setdefault(READINESS_CHECKS, []).append(find_problem)
+
+
 @bp.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    problem = database_problem()
+    found = (find_problem() for find_problem in current_app.extensions[READINESS_CHECKS])
+    problem = next(filter(None, found), None) or database_problem()
     if problem:
         log.warning("not_ready", extra={"reason": problem.cause})
         return {"status": "unavailable", "problem": str(problem)}, 503

@@ -26,13 +26,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from smstracker.carrier.signatures import SHARED_KEY
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.database.problems import DatabaseProblem, explain, log_reason
+from smstracker.database.problems import TOO_SLOW, DatabaseProblem, explain, log_reason
 from smstracker.extensions import db
 from smstracker.logs import request_id
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.callback_counts import CallbackCounts
 from smstracker.models.callback_store import Callback, store_callbacks
 from smstracker.refused.request import RefusedRequest
+from smstracker.web.health import add_readiness_check
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ IDLE_SECONDS = 1.0  # after which the thread ends
 # rows: other processes fill them too.
 ROOM_DIVISOR = 8
 STUCK_SECONDS = 1.0  # of one commit
+UNREADY_SECONDS = 5.0  # of one commit, after which no load balancer should choose this process
 HUNG_SECONDS = 15.0  # no database takes as long by itself: its limits for a statement are shorter
 MAX_WAITING = 200  # for a commit that is stuck or for locked messages
 MAX_UNSTARTED = 64  # callbacks that wait for `start`, so that none waits long
@@ -140,6 +142,10 @@ class CallbackWriter:
     def is_unavailable(self) -> bool:
         """Whether the database has failed just before."""
         return abs(utcnow() - self._unavailable_at) < UNAVAILABLE_FOR
+
+    def find_stuck_commit(self) -> DatabaseProblem | None:
+        """Return the problem of a database that takes no callback now, for /readyz."""
+        return TOO_SLOW if self._is_writing_for(UNREADY_SECONDS) else None
 
     def count_refused(self) -> None:
         """Count a refused callback that is not stored, with the next commit or within a second."""
@@ -327,6 +333,7 @@ def init_app(app: Flask) -> None:
     settings = app.config["SETTINGS"]
     writer = CallbackWriter(settings.refused_callbacks_kept)
     app.extensions["callback_writer"] = writer
+    add_readiness_check(app, writer.find_stuck_commit)
 
 
 def current_writer() -> CallbackWriter:
