@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-POLL_INTERVAL, POLL_INTERVAL_BUSY = 0.1, 0.5  # seconds
+POLLS_PER_WRITE = 5  # of a stream, at the least interval between two of its writes
 SESSION_CHECK_INTERVAL = 1.0  # seconds
 MAX_RETRY_INTERVAL = 5.0  # seconds, while the database is away
 BATCH_SIZE = 1_000  # events
@@ -41,8 +41,10 @@ WAKE_INTERVAL = 0.02  # seconds
 WAKE_TOLERANCE = 0.005  # seconds
 MAX_WAKES = 8
 MAX_WAKES_LATE = 2
-# Above this rate, open pages can wait a little longer.
-BUSY_RATE = 100  # events a second
+# Seconds between two writes of a stream; a page would not fetch more often. Writing takes time from
+# storing callbacks, so pages wait longer while many come.
+MIN_WRITE_INTERVAL, MAX_WRITE_INTERVAL = 0.5, 5.0
+RATE_FOR_ONE_SECOND = 200  # events a second at which a stream writes each second
 RATE_WINDOW = 2.0  # seconds
 
 
@@ -72,8 +74,8 @@ class Broadcaster:
         self._rated_at = 0.0
 
     @property
-    def is_busy(self) -> bool:
-        return self._rate > BUSY_RATE
+    def write_interval(self) -> float:
+        return min(max(self._rate / RATE_FOR_ONE_SECOND, MIN_WRITE_INTERVAL), MAX_WRITE_INTERVAL)
 
     def join(self, stream: Stream, engine: Engine, position: int) -> None:
         """Hand `stream` every event after `position`, which was read a moment ago.
@@ -139,13 +141,13 @@ class Broadcaster:
         self._is_running = True
 
     def _run(self, engine: Engine) -> None:
-        interval = POLL_INTERVAL
+        interval = MIN_WRITE_INTERVAL / POLLS_PER_WRITE
         watcher = CommitWatcher(engine)
         while self._should_run():
             try:
                 self._update_rate(self._poll(engine) if watcher.has_changed() else 0)
                 self._check_sessions(engine)
-                interval = POLL_INTERVAL_BUSY if self.is_busy else POLL_INTERVAL
+                interval = self.write_interval / POLLS_PER_WRITE
             except Exception:
                 # Retry whatever it is, or the pages would wait for ever.
                 interval = min(interval * 2, MAX_RETRY_INTERVAL)

@@ -15,10 +15,7 @@ RETRY_MS = 2000  # before the browser opens a broken stream again
 # A stream that ends as planned is opened again at once, or its reader would miss seconds.
 RESUME_MS = 100
 HEARTBEAT = 15.0  # seconds; shorter than the timeout of any proxy
-LIFETIME = 45.0  # seconds, plus or minus a fifth, so that not all come back at once
-# Seconds between two writes; the page would not fetch more often. Under load, writes would take
-# time from storing callbacks.
-MIN_INTERVAL, MIN_INTERVAL_BUSY = 0.5, 2.0
+LIFETIME = 150.0  # seconds, plus or minus a fifth, so that not all come back at once
 # A page with more changes than this reloads all its rows.
 MAX_IDS = 500
 # Linux reports at once that the reader has closed; elsewhere only a failing write does.
@@ -99,8 +96,7 @@ class Stream:
             ids, self._ids = self._ids, set()
             all_changed, self._all_changed = self._all_changed, False
         # Set before the write: what changes during it is written after the interval.
-        interval = MIN_INTERVAL_BUSY if self._broadcaster.is_busy else MIN_INTERVAL
-        self._next_write_at = time.monotonic() + interval
+        self._next_write_at = time.monotonic() + self._broadcaster.write_interval
         lines = ": still here\n"
         if all_changed:
             lines = "event: all\ndata: all\n"
