@@ -8,11 +8,11 @@ from smstracker.extensions import db
 from smstracker.models import Message, User
 from smstracker.sms.error_guide import (
     ACTORS,
-    EXPLANATIONS,
     RESENDABLE,
     address_administrator,
     documentation_url,
     explain_code,
+    explanations,
     read_guide,
 )
 from tests.clients import Person, words
@@ -35,18 +35,18 @@ ADVISES_RESEND = re.compile(r"\b(send it again|try (it )?(once more|again)|wait,
 def test_every_code_of_twilio_on_messages_is_explained_or_left_out_for_a_reason() -> None:
     explained = [code for codes in EXPLAINED.values() for code in read_codes(codes)]
     left_out = [code for codes in LEFT_OUT.values() for code in read_codes(codes)]
-    assert set(EXPLANATIONS) == set(explained)
+    assert set(explanations()) == set(explained)
     assert len(explained + left_out) == len({*explained, *left_out})
 
 
 @pytest.mark.parametrize("resend", EXPLAINED)
 def test_codes_are_in_the_class_of_advice_that_twilio_supports(resend: str) -> None:
-    codes = {code for code, reason in EXPLANATIONS.items() if reason.resend == resend}
+    codes = {code for code, reason in explanations().items() if reason.resend == resend}
     assert codes == set(read_codes(EXPLAINED[resend]))
 
 
 def test_no_sentence_contradicts_its_class() -> None:
-    for code, reason in EXPLANATIONS.items():
+    for code, reason in explanations().items():
         text = f"{reason.cause} {reason.action} {reason.send_again}"
         if reason.resend not in RESENDABLE:
             assert not ADVISES_RESEND.search(text), code
@@ -62,7 +62,7 @@ def test_no_sentence_contradicts_its_class() -> None:
 
 
 def test_administrator_is_never_sent_to_the_administrator() -> None:
-    reasons = [*EXPLANATIONS.values(), explain_code("31999"), explain_code("HTTP 404")]
+    reasons = [*explanations().values(), explain_code("31999"), explain_code("HTTP 404")]
     for reason in filter(None, reasons):
         for text in (reason.cause, reason.action, reason.send_again, ACTORS[reason.actor]):
             rewritten = address_administrator(text)
@@ -102,7 +102,7 @@ def test_sender_of_another_account_can_be_mended_by_two(alice: Person) -> None:
 
 
 def test_sender_that_is_not_registered_is_not_taken_for_the_recipient() -> None:
-    assert EXPLANATIONS["30034"].short == "10DLC: sender not registered"
+    assert explanations()["30034"].short == "10DLC: sender not registered"
 
 
 def test_message_that_was_never_sent_promises_no_statuses(alice: Person) -> None:
@@ -113,7 +113,7 @@ def test_message_that_was_never_sent_promises_no_statuses(alice: Person) -> None
 
 
 def test_landline_that_twilio_refuses_is_named_and_not_sent_again() -> None:
-    reason = EXPLANATIONS["21635"]
+    reason = explanations()["21635"]
     assert reason.short == "Landline"
     assert reason.resend == "no"
     assert "mobile number" in reason.action
@@ -128,7 +128,7 @@ def test_code_that_is_not_listed_is_no_reason_to_send_again() -> None:
 
 @pytest.mark.parametrize("spelling", [30003, "30003 ", "030003", " 30 003"])
 def test_code_means_the_same_in_every_spelling(spelling: str | int) -> None:
-    assert explain_code(spelling) is EXPLANATIONS["30003"]
+    assert explain_code(spelling) is explanations()["30003"]
 
 
 @pytest.mark.parametrize("nothing", [None, "", 0])
@@ -171,7 +171,7 @@ def test_faulty_entry_is_refused(right: str, wrong: str) -> None:
 
 def test_guide_lists_every_code_with_an_anchor(alice: Person) -> None:
     page = alice.get("/help/errors").text
-    for code, reason in EXPLANATIONS.items():
+    for code, reason in explanations().items():
         assert f'id="{code}"' in page
         assert reason.cause.replace("'", "&#39;") in page
 
@@ -189,7 +189,7 @@ def test_word_that_is_looked_up_shows_the_entries_that_contain_it(alice: Person)
     assert 'id="21635"' in page
     assert 'id="30006"' in page
     assert 'id="30007"' not in page
-    assert f"of {len(EXPLANATIONS)} entries contain “LANDLINE”" in words(page)
+    assert f"of {len(explanations())} entries contain “LANDLINE”" in words(page)
 
 
 def test_word_that_no_entry_contains_is_said_plainly(alice: Person) -> None:

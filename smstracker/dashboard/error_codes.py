@@ -7,7 +7,7 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from smstracker.sms import error_guide
-from smstracker.sms.error_guide import EXPLANATIONS, GUIDE, ErrorExplanation, plain_code
+from smstracker.sms.error_guide import ErrorExplanation, explanations, plain_code
 from smstracker.web.guards import require_sign_in
 
 bp = Blueprint("error_guide", __name__, url_prefix="/help")
@@ -23,7 +23,7 @@ def search() -> ResponseReturnValue:
     query = (request.args.get("q") or request.args.get("code") or "").strip()[:MAX_QUERY_LENGTH]
     words = re.sub(r"^(error|code)s?\b", "", query.lower())
     codes = words.replace(",", " ").split()
-    if len(codes) > 1 and all(word in EXPLANATIONS for word in codes):
+    if len(codes) > 1 and all(word in explanations() for word in codes):
         return _render(_filter_guide(lambda code, _reason: code in codes), query=query)
     code = plain_code(words)
     if error_guide.is_code(code):
@@ -38,15 +38,15 @@ def search() -> ResponseReturnValue:
 def entry(code: str) -> ResponseReturnValue:
     """Redirect to the entry of a code; a 404 if there is none."""
     code = plain_code(code)
-    if code in EXPLANATIONS:
+    if code in explanations():
         return redirect(url_for(".search", _anchor=code))
-    return _render(GUIDE, unknown=code), 404
+    return _render(error_guide.guide(), unknown=code), 404
 
 
 def _filter_guide(matches: Callable[[str, ErrorExplanation], bool]) -> Guide:
     groups = {
         group: {code: reason for code, reason in entries.items() if matches(code, reason)}
-        for group, entries in GUIDE.items()
+        for group, entries in error_guide.guide().items()
     }
     return {group: entries for group, entries in groups.items() if entries}
 
@@ -62,7 +62,7 @@ def _render(entries: Guide, query: str = "", unknown: str | None = None) -> str:
         guide=entries,
         groups=error_guide.GROUPS,
         match_count=sum(len(group) for group in entries.values()),
-        total=len(EXPLANATIONS),
+        total=len(explanations()),
         actors=error_guide.ACTORS,
         charged=error_guide.CHARGED,
         query=query,

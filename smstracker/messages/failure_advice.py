@@ -66,7 +66,7 @@ def _describe_charge(message: Message, reason: ErrorExplanation | None) -> str:
 
 def is_in_guide(code: str) -> bool:
     """Whether the error guide has a place for the code."""
-    return error_guide.plain_code(code) in error_guide.EXPLANATIONS
+    return error_guide.plain_code(code) in error_guide.explanations()
 
 
 def resend_refusal(message: Message, now: datetime) -> str | None:

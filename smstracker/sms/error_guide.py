@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
@@ -116,8 +117,15 @@ def read_guide(text: str) -> Mapping[str, Mapping[str, ErrorExplanation]]:
     }
 
 
-GUIDE = read_guide(Path(__file__).with_name("error_guide.toml").read_text("utf-8"))
-EXPLANATIONS = {code: entry for entries in GUIDE.values() for code, entry in entries.items()}
+@cache
+def guide() -> Mapping[str, Mapping[str, ErrorExplanation]]:
+    """The explanations by group and code. Reading them takes time that most commands can save."""
+    return read_guide(Path(__file__).with_name("error_guide.toml").read_text("utf-8"))
+
+
+@cache
+def explanations() -> Mapping[str, ErrorExplanation]:
+    return {code: entry for entries in guide().values() for code, entry in entries.items()}
 
 
 def plain_code(code: str | int) -> str:
@@ -130,8 +138,8 @@ def plain_code(code: str | int) -> str:
 def explain_code(code: str | int | None) -> ErrorExplanation | None:
     """Return the explanation of an error code; an unlisted code gets one that says so."""
     code = "" if code is None else plain_code(code)[:ERROR_CODE_LENGTH]
-    if not code or code in EXPLANATIONS:
-        return EXPLANATIONS.get(code)
+    if not code or code in explanations():
+        return explanations().get(code)
     if code.startswith("HTTP "):
         return replace(_REFUSED_BY_PROXY, short=f"Refused ({code})")
     cause = f"Twilio gave error {code}, which is not explained here."
