@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select, update
 from sqlalchemy.exc import OperationalError
 
 from smstracker.extensions import db
-from smstracker.models import CallbackTally, Message
+from smstracker.models import CallbackTally, Message, RefusedCallback
 from smstracker.refused.request import RefusedRequest
 from smstracker.webhooks import writer
 from smstracker.webhooks.writer import Callback, CallbackWriter, current_writer
@@ -95,6 +95,90 @@ def test_callbacks_of_locked_messages_are_tried_again_soon_and_counted_once(
         assert not any(write.done() for write in writes[:2])
     assert [write.exception(20) for write in writes[:2]] == [None, None]
     assert (tally(app, "accepted"), tally(app, "unmatched")) == (2, 0)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_refused_callback_that_is_locked_delays_no_other(
+    app: Flask, shared: CallbackWriter, is_stored: bool
+) -> None:
+    """A replay, or another process that stores the same one, may keep the lock for long."""
+    refused = refused_request(1)
+    row = {**refused.row(), "fingerprint": refused.fingerprint}
+    with db.engine.connect() as other:
+        if is_stored:
+            assert RefusedCallback.store(other, row, NOON)
+            other.commit()
+            other.execute(select(RefusedCallback.id).with_for_update())
+        else:
+            assert RefusedCallback.try_to_lock(other, [refused.fingerprint]) == set()
+            assert RefusedCallback.store(other, row, NOON)
+        writes = [shared.write(item) for item in (refused, refused_request(2))]
+        accepted = store(shared, status_update(1, "sent"))
+        assert (accepted.exception(30), writes[1].exception(30)) == (None, None)
+        assert not writes[0].done()
+        other.commit()
+    assert writes[0].exception(30) is None
+    assert sorted(row.count for row in refused_rows(app)) == [1, 2]
+    assert tally(app, "refused") == 2
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_refused_callback_is_not_kept_waiting_for_its_lock_for_ever(
+    shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_LOCKED_SECONDS", 0)
+    refused = refused_request(1)
+    with db.engine.connect() as other:
+        RefusedCallback.try_to_lock(other, [refused.fingerprint])
+        write = shared.write(refused)
+        shared.start()
+        assert isinstance(write.exception(30), writer.LockedError)
+        assert write.needs_repeat
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_successor_of_a_thread_that_hung_waits_for_no_row_of_its_counts(
+    app: Flask, shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store(shared, status_update(1, "sent")).exception(30) is None
+    await_writer(app)
+    monkeypatch.setattr(shared, "_commit_started_at", 0.0)
+    with db.engine.connect() as other:
+        other.execute(update(CallbackTally).values(accepted=CallbackTally.accepted))
+        assert store(shared, status_update(2, "sent")).exception(30) is None
+    assert tally(app, "accepted") == 2
+
+
+def test_thread_that_comes_back_leaves_its_successor_to_be_replaced_too(
+    shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, back = [Event(), Event()], [Event(), Event()]
+    threads: list[Thread] = []
+
+    def hang_twice(real: Store) -> Store:
+        def store_or_hang(connection: Connection, callbacks: Sequence[Callback]) -> object:
+            threads.append(current_thread())
+            number = len(threads) - 1
+            if number < 2:
+                connection.rollback()  # SQLite's turn is not what hangs
+                hanging[number].set()
+                assert back[number].wait(60)
+                raise OperationalError("INSERT", {}, Exception("the connection is lost"))
+            return real(connection, callbacks)
+
+        return store_or_hang
+
+    around_store(monkeypatch, hang_twice)
+    monkeypatch.setattr(writer, "HUNG_SECONDS", 0)
+    for number in range(2):
+        store(shared, status_update(number, "sent"))
+        assert hanging[number].wait(60)
+    back[0].set()
+    threads[0].join(30)
+    assert store(shared, status_update(3, "sent")).exception(30) is None
+    back[1].set()
+    threads[1].join(30)
 
 
 def test_thread_that_cannot_be_started_is_tried_again_with_the_next_start(

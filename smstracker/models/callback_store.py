@@ -17,7 +17,8 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from smstracker.database.engine import affected_rows
 from smstracker.database.row_sets import insert_rows, is_any_of
-from smstracker.models.event_store import bind_sid, lock_sids, try_to_lock_sids
+from smstracker.database.text_locks import lock_texts, try_to_lock_texts
+from smstracker.models.event_store import bind_sid
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.messages import Message
 from smstracker.models.status_transitions import LockedMessage, lock_messages, save_changes
@@ -131,9 +132,9 @@ class _Group:
     def _lock_unknown(self, sids: set[str], public_ids: set[uuid.UUID]) -> None:
         """Lock SIDs without a message: the answer to a send may be binding them."""
         if not self._skips_locked:
-            lock_sids(self._connection, sids)
+            lock_texts(self._connection, sids)
             return self._lock(Message.twilio_sid, sids)
-        self._locked_keys |= try_to_lock_sids(self._connection, sids)
+        self._locked_keys |= try_to_lock_texts(self._connection, sids)
         self._lock(Message.twilio_sid, sids)
         is_missing = or_(Message.twilio_sid.in_(sids), Message.public_id.in_(public_ids))
         query = select(Message.public_id, Message.twilio_sid).where(is_missing)

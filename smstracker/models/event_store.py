@@ -4,12 +4,12 @@ An event whose message has no SID yet binds the two, under a lock on the SID.
 """
 
 import logging
-import zlib
 from collections.abc import Iterable
 
-from sqlalchemy import func, insert, literal, or_, select, update
+from sqlalchemy import insert, literal, or_, select, update
 from sqlalchemy.engine import Connection
 
+from smstracker.database.text_locks import lock_texts
 from smstracker.models.events import SendResult, StatusEvent, StatusUpdate
 from smstracker.models.insight_coverage import request_recount
 from smstracker.models.messages import Message
@@ -88,34 +88,11 @@ def _apply_in_order(
     return is_moved
 
 
-def lock_sids(connection: Connection, sids: Iterable[str]) -> None:
-    """Lock SIDs until the transaction ends, after the rows of their messages.
-
-    On PostgreSQL the lock serialises what binds a SID (SQLite has one writer), so that an event and
-    the send answer with its SID cannot miss each other.
-    """
-    if connection.dialect.name == "postgresql":
-        for key in sorted({_lock_key(sid) for sid in sids}):
-            connection.execute(select(func.pg_advisory_xact_lock(key)))
-
-
-def try_to_lock_sids(connection: Connection, sids: Iterable[str]) -> set[str]:
-    """Lock SIDs without waiting; return those that another transaction has locked."""
-    if connection.dialect.name != "postgresql":
-        return set()
-    keys = {sid: func.pg_try_advisory_xact_lock(_lock_key(sid)) for sid in sids}
-    return {sid for sid, lock in keys.items() if not connection.scalar(select(lock))}
-
-
-def _lock_key(sid: str) -> int:
-    return zlib.crc32(sid.encode())
-
-
 def bind_sid(connection: Connection, message: LockedMessage, sid: str) -> LockedMessage:
     """Set the SID of a message, attach its earlier events; the message that has the SID."""
     if message.twilio_sid == sid:
         return message
-    lock_sids(connection, [sid])
+    lock_texts(connection, [sid])
     holder = next(iter(lock_messages(connection, Message.twilio_sid, [sid])), None)
     if holder is not None:
         log.warning("sid_already_held", extra={"message_sid": sid})

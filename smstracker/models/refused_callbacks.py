@@ -1,6 +1,6 @@
 """Quarantine: refused callbacks, stored as received so that they can be explained and replayed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import Select, Update
 
 from smstracker.database.engine import Insert, UtcDateTime, delete_unlocked, excluded, upsert
+from smstracker.database.text_locks import try_to_lock_texts
 from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId
 
@@ -74,6 +75,19 @@ class RefusedCallback(Model):
     def mark_replayed(cls, id: int, now: datetime | None) -> Update:
         """Return the UPDATE that marks one as applied."""
         return update(cls).where(cls.id == id, cls.replayed_at.is_(None)).values(replayed_at=now)
+
+    @classmethod
+    def try_to_lock(cls, connection: Connection, fingerprints: Collection[str]) -> set[str]:
+        """Lock refused callbacks that may be stored yet or not, without waiting.
+
+        Return the fingerprints of those that another transaction has locked.
+        """
+        if not fingerprints or connection.dialect.name != "postgresql":
+            return set()
+        being_stored = try_to_lock_texts(connection, fingerprints)
+        stored = select(cls.fingerprint).where(cls.fingerprint.in_(fingerprints))
+        locked_here = set(connection.scalars(stored.with_for_update(skip_locked=True)))
+        return being_stored | (set(connection.scalars(stored)) - locked_here)
 
     @classmethod
     def store(cls, connection: Connection, row: Mapping[str, object], now: datetime) -> bool:

@@ -5,8 +5,8 @@ process writes all that have come, once the server has answered them. (This is w
 commit: bench/callbacks measures the gain.) Refused callbacks are stored in the same transactions,
 at no extra commit.
 
-A message that another transaction has locked delays its own callbacks only: they wait for a later
-group.
+What another transaction has locked, a message or a refused callback, delays its own callbacks only:
+they wait for a later group.
 """
 
 import logging
@@ -47,19 +47,19 @@ ROOM_DIVISOR = 8
 STUCK_SECONDS = 1.0  # of one commit
 UNREADY_SECONDS = 5.0  # of one commit, after which no load balancer should choose this process
 HUNG_SECONDS = 15.0  # no database takes as long by itself: its limits for a statement are shorter
-MAX_WAITING = 200  # for a commit that is stuck or for locked messages
+MAX_WAITING = 200  # for a commit that is stuck or for what is locked
 MAX_UNSTARTED = 64  # callbacks that wait for `start`, so that none waits long
-MAX_LOCKED_SECONDS = 5.0  # a callback waits for its message
+MAX_LOCKED_SECONDS = 5.0  # a callback waits for what is locked
 LOCKED_RETRY_SECONDS = 0.05
 MAX_REFUSALS_IN_GROUP = 16
 
 
 class StuckError(SQLAlchemyError):
-    """Too many wait for the database or for locked messages: one more would wait in vain."""
+    """Too many wait for the database or for what is locked: one more would wait in vain."""
 
 
 class LockedError(SQLAlchemyError):
-    """Another transaction has kept the message of a callback locked for too long."""
+    """Another transaction has kept locked for too long what a callback changes."""
 
 
 class PendingWrite(Future[None]):
@@ -124,7 +124,10 @@ class CallbackWriter:
             if self._starts.empty():
                 self._starts.put(None)
             is_running = self._thread is not None and self._thread.is_alive()  # not after a fork
-            if not is_running or self._is_writing_for(HUNG_SECONDS):
+            is_hung = self._is_writing_for(HUNG_SECONDS)
+            if is_hung:  # it may have locked the row of its counts
+                self._process = secrets.token_hex(8)
+            if not is_running or is_hung:
                 self._commit_started_at = None
                 self._thread = Thread(target=self._run, args=(self._engine,), daemon=True)
                 try:
@@ -155,6 +158,11 @@ class CallbackWriter:
             self._engine = db.engine
             self.start()
 
+    @property
+    def _is_current(self) -> bool:
+        """Whether this thread is the writer, and was not replaced while its database hung."""
+        return self._thread is current_thread()
+
     def _is_writing_for(self, seconds: float) -> bool:
         """Whether the current commit has taken longer than that."""
         started_at = self._commit_started_at
@@ -171,7 +179,7 @@ class CallbackWriter:
 
         A thread whose database connection hung for long has been replaced when it comes back.
         """
-        if self._thread is not current_thread():
+        if not self._is_current:
             return False
         seconds = LOCKED_RETRY_SECONDS if self._next_group else IDLE_SECONDS
         try:
@@ -209,7 +217,8 @@ class CallbackWriter:
             # One callback that cannot be stored must not fail the others.
             self._commit_each(engine, group)
         finally:
-            self._commit_started_at = None
+            if self._is_current:
+                self._commit_started_at = None
 
     def _commit_each(self, engine: Engine, group: Group) -> None:
         for write in group:
@@ -225,9 +234,8 @@ class CallbackWriter:
             if takes_arrivals:
                 # Not before: on SQLite more arrive while this process waits for its turn.
                 group += self._take_arrivals()
-            # Every process stores refused callbacks first, so that none deadlocks.
-            free_rows = self._store_refused(connection, group, counts)
-            locked = self._store_accepted(connection, group, counts)
+            free_rows, locked = self._store_refused(connection, group, counts)
+            locked += self._store_accepted(connection, group, counts)
         self._free_rows = free_rows
         self._written_at = utcnow()
         with self._lock:
@@ -264,25 +272,37 @@ class CallbackWriter:
         return locked
 
     def _postpone(self, group: Group) -> None:
-        """Leave callbacks of locked messages to the next group, but not for long."""
+        """Leave callbacks that another transaction has locked to the next group, but not for long.
+
+        A thread that was replaced has no next group.
+        """
         until = time.monotonic() - MAX_LOCKED_SECONDS
-        late = [write for write in group if write.arrived_at < until]
+        late = [write for write in group if write.arrived_at < until or not self._is_current]
         self._fail(late, LockedError())
-        waiting = [write for write in group if write.arrived_at >= until]
+        waiting = [write for write in group if write not in late]
         self._fail(waiting[MAX_WAITING:], StuckError())
         self._next_group += waiting[:MAX_WAITING]
 
-    def _store_refused(self, connection: Connection, group: Group, counts: CallbackCounts) -> int:
-        """Store refused callbacks; return how many more fit before the next check for room."""
-        free_rows = self._free_rows
-        refusals = [write.item for write in group if isinstance(write.item, RefusedRequest)]
-        for refused in sorted(refusals, key=lambda refused: refused.fingerprint):
+    def _store_refused(
+        self, connection: Connection, group: Group, counts: CallbackCounts
+    ) -> tuple[int, Group]:
+        """Store refused callbacks; return how many more fit before the next check for room, and
+        those that another transaction has locked.
+        """
+        free_rows, locked = self._free_rows, []
+        requests = {write: write.item for write in group if isinstance(write.item, RefusedRequest)}
+        fingerprints = {refused.fingerprint for refused in requests.values()}
+        locked_fingerprints = RefusedCallback.try_to_lock(connection, fingerprints)
+        for write, refused in requests.items():
+            if refused.fingerprint in locked_fingerprints:
+                locked.append(write)
+                continue
             row = {**refused.row(), "fingerprint": refused.fingerprint}
             free_rows -= RefusedCallback.store(connection, row, utcnow())
             counts.refused += 1
         if free_rows < 0:
             free_rows = max(RefusedCallback.evict(connection, self._max_refused), 0) // ROOM_DIVISOR
-        return free_rows
+        return free_rows, locked
 
     def _fail(self, group: Group, error: Exception) -> None:
         # A failure that took seconds is not tried again at once.
