@@ -59,5 +59,6 @@ def make_quick(app: Flask) -> None:
     """Let an app use what was compiled for others."""
     app.jinja_env.bytecode_cache = COMPILED_TEMPLATES
     writer.IDLE_SECONDS = 0  # no test waits for its thread
+    writer.RECOUNT_SECONDS = 0  # a test may leave a database that is away
     with app.app_context():
         db.engine.update_execution_options(compiled_cache=COMPILED_STATEMENTS)

@@ -1,16 +1,20 @@
 """What is refused before it costs anything, and what verifies but is no status callback."""
 
 import io
+import json
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
+from werkzeug.formparser import FormDataParser
 
+from smstracker.carrier import signatures
 from smstracker.extensions import db
 from smstracker.models import CallbackTally
 from smstracker.refused.body import MAX_FIELDS
@@ -98,6 +102,60 @@ def test_unsigned_form_of_thousands_of_fields_costs_next_to_nothing(client: Flas
     for _ in range(50):
         assert client.post(STATUS_PATH, data=body, content_type=FORM).status_code == 403
     assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize("value", ["%" * 21, "%zz" * 21, "%FF" * 9000, "%E4%BD", "\u00ff"])
+def test_form_that_no_sender_encodes_so_is_refused_before_it_is_parsed(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """Its parser would take a thousand times as long as for a status callback."""
+
+    def parse(*_args: object) -> Any:
+        raise AssertionError("parsed")
+
+    monkeypatch.setattr(FormDataParser, "parse", parse)
+    body = f"AccountSid={ACCOUNT_SID}&A=".encode() + value.encode("latin-1")
+    answer = client.post(
+        STATUS_PATH, data=body, content_type=FORM, headers={"X-Twilio-Signature": "A" * 27 + "="}
+    )
+    assert answer.status_code == 403
+
+
+def test_few_percent_signs_that_a_proxy_has_decoded_do_no_harm(client: FlaskClient) -> None:
+    form = fields(sid(1), "sent") | {"Text": "100% of 20%"}
+    body = urlencode(form).replace("%25", "%").encode()
+    headers = {"X-Twilio-Signature": signature(STATUS_PATH, form)}
+    answer = client.post(STATUS_PATH, data=body, content_type=FORM, headers=headers)
+    assert answer.status_code == 204
+
+
+def test_json_is_compared_with_the_tokens_of_its_account_only(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = [f"AC{number:032x}" for number in range(50)]
+    tokens = {account: f"{number:032x}" for number, account in enumerate(accounts)}
+    app = make_app(TWILIO_SUBACCOUNT_TOKENS=",".join(":".join(item) for item in tokens.items()))
+    compared: list[object] = []
+    real = signatures.verifies
+
+    def count(*args: Any) -> bool:
+        compared.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(signatures, "verifies", count)
+    for account, code in (
+        (accounts[7], "json"),
+        (accounts[8], "json"),
+        (ACCOUNT_SID, "not-a-form"),
+    ):
+        token = tokens.get(account, "f" * 32)
+        headers = {"X-Twilio-Signature": signature(STATUS_PATH, {}, token)}
+        body = json.dumps({"data": {"AccountSid": account}})
+        app.test_client().post(
+            STATUS_PATH, data=body, content_type="application/json", headers=headers
+        )
+        assert refused_rows(app)[-1].reason == code
+    assert len(compared) < 6
 
 
 def test_unsigned_body_is_read_no_further_than_it_is_kept(client: FlaskClient) -> None:

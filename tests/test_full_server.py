@@ -180,16 +180,36 @@ def test_full_server_never_ends_what_waits_for_its_commit(door: Door) -> None:
     assert not any(is_ended(peer) for peer in peers)
 
 
-def test_connection_whose_commit_never_ends_is_ended(
+def test_commit_that_never_ends_is_answered_by_the_replacement(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer_webhooks(door, Future[None]())
+    write: Future[None] = Future()
+    answer_webhooks(door, write, replacement=b"503")
     peer = door.let_in(WEBHOOK)
     later = gunicorn_worker.time.monotonic() + gunicorn_worker.HOLD_SECONDS + 1
-    monkeypatch.setattr(gunicorn_worker.time, "monotonic", lambda: later)
-    door.worker.murder_pending()
-    assert is_ended(peer)
-    assert door.worker.nr_conns == 0
+    with monkeypatch.context() as clock:
+        clock.setattr(gunicorn_worker.time, "monotonic", lambda: later)
+        door.worker.murder_pending()
+    assert peer.recv(4096) == b"503"
+    write.set_result(None)
+    peer.sendall(WEBHOOK)
+    door.turn()
+    assert peer.recv(4096) == STORED, "once, though the commit ended later"
+
+
+def test_writes_of_a_long_turn_are_started_before_its_end(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gunicorn_worker, "LONG_TURN_SECONDS", -1)
+    write: Future[None] = Future()
+    starts = answer_webhooks(door, write, Future[None]())
+    first = door.let_in(WEBHOOK)
+    assert starts == []
+    door.let_in(WEBHOOK)
+    assert starts == [None]
+    write.set_result(None)
+    door.let_in(b"")
+    assert first.recv(4096) == STORED, "before the end of the turn"
 
 
 def test_webhooks_sent_ahead_are_answered_one_after_the_other(door: Door) -> None:

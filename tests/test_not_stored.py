@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
+from threading import current_thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,13 +22,10 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
-from smstracker.webhooks.writer import (
-    Callback,
-    CallbackWriter,
-    PendingWrite,
-    current_writer,
-)
+from smstracker.webhooks import writer
+from smstracker.webhooks.writer import Callback, CallbackWriter, PendingWrite, current_writer
 from tests.clients import Person, words
+from tests.serving import await_writer
 from tests.signing import call_back, fields, sid
 
 pytestmark = pytest.mark.both_databases
@@ -114,6 +112,18 @@ def test_callbacks_that_could_not_be_stored_are_counted_with_the_next_one(app: F
         assert summarize(judged(app)).kind is not SummaryKind.NOT_STORED
 
 
+def test_callbacks_that_could_not_be_stored_are_counted_without_a_next_one(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "RECOUNT_SECONDS", 60)
+    monkeypatch.setattr(writer, "IDLE_SECONDS", 0.01)
+    with read_only(app):
+        assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 503
+    await_writer(app)
+    with app.app_context():
+        assert db.session.scalars(select(CallbackTally.not_stored)).all() == [1]
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_full_disk_is_said_before_a_callback_fails_and_no_longer_once_there_is_room(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
@@ -169,8 +179,9 @@ def test_failure_to_store_is_told_for_a_moment(app: Flask, age: int, is_told: bo
 
 
 def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:
-    writer = CallbackWriter(100)
-    writer.failure = failure = (DISK_FULL, utcnow())
+    shared = CallbackWriter(100)
+    shared._thread = current_thread()
+    shared.failure = failure = (DISK_FULL, utcnow())
     update = StatusUpdate("sent", Source.CALLBACK, {}, sid(1))
-    writer._postpone([PendingWrite(Callback(None, update))])
-    assert (writer.failure, writer.not_stored) == (failure, 0)
+    shared._postpone([PendingWrite(Callback(None, update))])
+    assert (shared.failure, shared.not_stored) == (failure, 0)

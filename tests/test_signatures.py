@@ -237,22 +237,25 @@ def test_ipv6_address_with_a_port_verifies() -> None:
 
 
 @pytest.mark.parametrize(
-    ("secret", "header", "is_signed"),
+    ("secret", "account", "header", "is_signed"),
     [
-        (PRIMARY, None, True),
-        (SECONDARY, None, True),
-        (SUBTOKEN, None, True),
-        (FORMER, None, False),
-        (SECRET, KEY_HEADER, True),
-        (OTHER_SECRET, KEY_HEADER, False),
-        (PRIMARY, KEY_HEADER, False),
+        (PRIMARY, ACCOUNT_SID, None, True),
+        (SECONDARY, ACCOUNT_SID, None, True),
+        (SECONDARY, "", None, True),
+        (SUBTOKEN, SUBACCOUNT, None, True),
+        (SUBTOKEN, ACCOUNT_SID, None, False),
+        (PRIMARY, SUBACCOUNT, None, False),
+        (FORMER, ACCOUNT_SID, None, False),
+        (SECRET, ACCOUNT_SID, KEY_HEADER, True),
+        (OTHER_SECRET, ACCOUNT_SID, KEY_HEADER, False),
+        (PRIMARY, ACCOUNT_SID, KEY_HEADER, False),
     ],
 )
-def test_address_alone_is_signed_by_each_secret_that_verifies(
-    secret: str, header: str | None, is_signed: bool
+def test_address_alone_is_signed_by_the_secrets_of_its_account(
+    secret: str, account: str, header: str | None, is_signed: bool
 ) -> None:
     signature = spec_signature(secret, URL, [], "sha256" if header else "sha1")
-    assert SIGNATURES.signs_address(URL, signature, header) == is_signed
+    assert SIGNATURES.signs_address(URL, account, signature, header) == is_signed
 
 
 def test_header_of_our_own_signature_is_the_documented_one() -> None:

@@ -152,31 +152,6 @@ def test_groups_of_processes_that_hold_the_same_messages_do_not_deadlock(
         assert not any(error for errors in threads.map(store, orders) for error in errors)
 
 
-def test_refused_ones_are_kept_in_one_order_before_the_others_so_that_processes_cannot_deadlock(
-    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for path in ("a", "b", "c"):
-        client.post(f"/webhooks/twilio/{path}", data={"a": "1"})
-    refused = sorted(
-        (RefusedRequest.from_row(row) for row in refused_rows(app)), key=lambda e: e.fingerprint
-    )
-    written: list[str] = []
-
-    def note_kept(_connection: object, row: dict[str, str], _now: object) -> bool:
-        written.append(row["fingerprint"])
-        return False
-
-    def note_stored(_connection: object, callbacks: list[object]) -> list[StoredCallback]:
-        written.append("callback")
-        return [StoredCallback(is_repeated=False, has_message=True) for _ in callbacks]
-
-    monkeypatch.setattr(writer.RefusedCallback, "store", note_kept)
-    monkeypatch.setattr(writer, "store_callbacks", note_stored)
-    items = [writer.Callback(None, status_update(1, "sent")), *reversed(refused)]
-    write_all(app, *(writer.PendingWrite(item) for item in items))
-    assert written == [*(evidence.fingerprint for evidence in refused), "callback"]
-
-
 def test_callback_waits_for_few_of_many_refused_ones(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,14 +118,16 @@ class Signatures:
                 return signer
         return None
 
-    def signs_address(self, url: str, signature: str, settings_header: str | None) -> bool:
-        """Whether one of our secrets signed the URL alone, as Twilio does for JSON."""
+    def signs_address(
+        self, url: str, account: str, signature: str, settings_header: str | None
+    ) -> bool:
+        """Whether a secret for `account` signed the URL alone, as Twilio does for JSON."""
         settings = SignatureSettings.parse(settings_header)
         if settings is not None:
             key = self._key(settings)
             return key is not None and verifies(key, url, "", signature)
-        tokens = (*self._own.values(), *self._subaccounts.values())
-        return any(verifies(token, url, "", signature) for token in tokens)
+        candidates = self._candidates(account, settings)
+        return any(verifies(secret, url, "", signature) for _, secret in candidates)
 
     def _candidates(
         self, account: str, settings: SignatureSettings | None

@@ -3,10 +3,13 @@
 import re
 import uuid
 from io import BytesIO
-from urllib.parse import unquote_plus, urlencode
+from itertools import islice
+from urllib.parse import unquote_plus, unquote_to_bytes, urlencode
 
 from werkzeug.datastructures import MultiDict
 from werkzeug.formparser import FormDataParser
+
+from smstracker.sms import identifiers
 
 FORM_TYPE = "application/x-www-form-urlencoded"
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]-]{0,127}")
@@ -16,6 +19,10 @@ _KEPT_FIELDS = (
     *("MessageSid", "MessageStatus", "MessagingServiceSid", "NumMedia", "NumSegments"),
     *("SmsMessageSid", "SmsSid", "SmsStatus"),
 )
+# Each costs the parser an exception, as does each escape that is no UTF-8. Twilio sends neither.
+MAX_STRAY_PERCENT_SIGNS = 20
+_STRAY_PERCENT_SIGN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ACCOUNT_SID = re.compile(identifiers.ACCOUNT_SID.encode())
 _KEPT_VALUE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}|[0-9]{1,4}|[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -42,6 +49,12 @@ def find_ids(body: bytes) -> tuple[str, str, str]:
     return account, values[0] or values[1], values[2] or values[3]
 
 
+def find_account(body: bytes) -> str:
+    """Return the first account SID in an unverified body of any kind; empty if there is none."""
+    found = _ACCOUNT_SID.search(body)
+    return found[0].decode() if found else ""
+
+
 def _find_value(body: bytes, name: bytes) -> str:
     prefix = name + b"="
     start = 0 if body.startswith(prefix) else body.find(b"&" + prefix) + 1
@@ -54,6 +67,12 @@ def _find_value(body: bytes, name: bytes) -> str:
 
 def read_form(body: bytes) -> MultiDict[str, str]:
     """Parse a body as Flask parses the form of a request; empty if it is none."""
+    if any(islice(_STRAY_PERCENT_SIGN.finditer(body), MAX_STRAY_PERCENT_SIGNS, None)):
+        return MultiDict()
+    try:
+        unquote_to_bytes(body).decode()
+    except UnicodeDecodeError:
+        return MultiDict()
     _, form, _ = FormDataParser().parse(BytesIO(body), FORM_TYPE, len(body))
     return form
 

@@ -35,6 +35,7 @@ READ_SECONDS = 10.0  # for head and body together
 WRITE_SECONDS = 30.0  # for what is left of a response when its thread has gone
 STALL_SECONDS = 10.0  # in which a peer has taken nothing of what a thread writes
 HOLD_SECONDS = 30.0  # for a commit; Twilio waits for half as long
+LONG_TURN_SECONDS = 0.02  # in which the loop answers others, before it stores and sends what it can
 CLOSE_SECONDS = 2.0  # for a peer to see that the connection ends
 PEER_TIMEOUT_MS = 15_000  # after which the kernel gives up a peer that acknowledges nothing
 CHECK_INTERVAL_SECONDS = 0.25  # between two looks for what is too late
@@ -123,7 +124,7 @@ class PeerSocket(socket.socket):
         return self.is_awaiting() or self._held_until > time.monotonic()
 
     def end_wait(self) -> None:
-        """Let the response go that was held, or its replacement."""
+        """Let the response go that was held, or its replacement; also if nothing is stored yet."""
         replacement = self._find_replacement() if self.awaited else None
         if replacement is not None:
             self._unsent[:] = replacement
@@ -183,6 +184,7 @@ class DeadlineWorker(ThreadWorker):
         self._released: deque[PeerSocket] = deque()
         self._sends_released = False  # soon: the loop has been asked
         self._start_writes: Callable[[], None] | None = None
+        self._turn_is_long_at: float | None = None
         self._checked_at = 0.0
         self._bad_request_throttle = LogThrottle(BAD_REQUEST_LINES_PER_MINUTE)
         self._file_limit_throttle = LogThrottle(1)
@@ -220,6 +222,13 @@ class DeadlineWorker(ThreadWorker):
         return True
 
     def _read(self, conn: TConn) -> None:
+        now = time.monotonic()
+        if self._turn_is_long_at is None:
+            self._turn_is_long_at = now + LONG_TURN_SECONDS
+        elif now > self._turn_is_long_at:  # those that were answered first must not wait for all
+            self._turn_is_long_at = now + LONG_TURN_SECONDS
+            self._start_held()
+            self._send_released()
         self._proceed(conn, self._receive(conn))
 
     def _proceed(self, conn: TConn, progress: Progress) -> None:
@@ -305,6 +314,12 @@ class DeadlineWorker(ThreadWorker):
             return None
 
         return write(conn)
+
+    def _start_held(self) -> None:
+        """Have what is held stored."""
+        if self._start_writes:
+            self._start_writes()
+            self._start_writes = None
 
     def _release(self, sock: PeerSocket) -> None:
         """Have the main loop send a response that is no longer held; called by any thread."""
@@ -394,9 +409,8 @@ class DeadlineWorker(ThreadWorker):
 
     def murder_pending(self) -> None:
         """End connections that have waited too long; called after each turn of the loop."""
-        if self._start_writes:
-            self._start_writes()
-            self._start_writes = None
+        self._start_held()
+        self._turn_is_long_at = None
         now = time.monotonic()
         if now < self._checked_at + CHECK_INTERVAL_SECONDS:
             return
@@ -406,7 +420,8 @@ class DeadlineWorker(ThreadWorker):
         for sock in [sock for sock in self._held if not sock.is_held()]:
             self.finish_request(*self._held.pop(sock))
         for sock in [sock for sock in self._held if sock.held_at < now - HOLD_SECONDS]:
-            self._close(self._held.pop(sock)[0])  # its peer has given up
+            sock.end_wait()
+            self.finish_request(*self._held.pop(sock))
         for conn in [conn for conn, (until, _) in self._peers.items() if until <= now]:
             self._evict(conn)
 

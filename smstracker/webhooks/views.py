@@ -3,6 +3,7 @@
 import hmac
 import logging
 import uuid
+from concurrent.futures import wait
 from hashlib import sha256
 from typing import NoReturn
 
@@ -17,7 +18,7 @@ from smstracker.extensions import settings
 from smstracker.logs import suppress_log_line
 from smstracker.models.callback_store import Callback
 from smstracker.refused.body import read_beginning, read_callback_body
-from smstracker.refused.payload import FORM_TYPE, parse_uuid, read_form
+from smstracker.refused.payload import FORM_TYPE, find_account, parse_uuid, read_form
 from smstracker.refused.request import raw_target
 from smstracker.refused.status_callback import (
     Refusal,
@@ -73,7 +74,8 @@ def verify_signature() -> None:
     may_verify = signatures.may_verify(signature, settings_header)
     if not (is_form and may_verify):
         g.callback_body = read_beginning()
-        if may_verify and signatures.signs_address(url, signature, settings_header):
+        account = find_account(g.callback_body.content)
+        if may_verify and signatures.signs_address(url, account, signature, settings_header):
             g.refusal = Refusal.JSON
         abort(_refusal_code(403 if is_form else 415))
     g.callback_body = read_callback_body()
@@ -163,6 +165,7 @@ def _answer_after(write: PendingWrite, response: ResponseReturnValue) -> Respons
         answer_after(write, start, lambda: NOT_STORED_BYTES if write.needs_repeat else None)
         return response
     start()
+    wait([write])
     return NOT_STORED if write.needs_repeat else response
 
 

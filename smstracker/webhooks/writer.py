@@ -41,6 +41,7 @@ FLUSH_INTERVAL = timedelta(seconds=1)
 UNAVAILABLE_FOR = timedelta(seconds=2)  # after a failure of the database
 BUSY_SECONDS = 0.5
 IDLE_SECONDS = 1.0  # after which the thread ends
+RECOUNT_SECONDS = 3600.0  # for which it tries to store by itself how many it could not store
 # A process checks again whether the quarantine is full after it has filled this part of the free
 # rows: other processes fill them too.
 ROOM_DIVISOR = 8
@@ -73,8 +74,8 @@ class PendingWrite(Future[None]):
 
     @property
     def needs_repeat(self) -> bool:
-        """Whether it failed, and Twilio has to send it again."""
-        error = self.exception()
+        """Whether it failed, or is not done in time, and Twilio has to send it again."""
+        error = self.exception() if self.done() else StuckError()
         if isinstance(self.item, Callback):
             return error is not None
         return self.item.is_plausible and isinstance(error, SQLAlchemyError)
@@ -100,6 +101,7 @@ class CallbackWriter:
         self._uncounted = 0
         # Callbacks answered with 503 since the last success; the reason for the last, and its time.
         self.not_stored = 0
+        self._not_stored_at = 0.0
         self.failure: tuple[DatabaseProblem, datetime] | None = None
         self._unavailable_at = utcnow() - UNAVAILABLE_FOR
         self._busy_at = -BUSY_SECONDS
@@ -194,7 +196,10 @@ class CallbackWriter:
 
     def _has_more(self) -> bool:
         has_arrivals = self._callbacks.qsize() or self._refusals.qsize()
-        return bool(has_arrivals or self._next_group or self._uncounted)
+        has_count = self._uncounted or (
+            self.not_stored and time.monotonic() - self._not_stored_at < RECOUNT_SECONDS
+        )
+        return bool(has_arrivals or self._next_group or has_count)
 
     def _take_arrivals(self) -> Group:
         """Return all callbacks, and few of the refused ones: anybody can send many at once."""
@@ -315,6 +320,7 @@ class CallbackWriter:
             self.not_stored += lost_count
             self.failure = (problem, utcnow()) if problem else None
         if lost_count:
+            self._not_stored_at = time.monotonic()
             facts = {"reason": log_reason(error), "count": lost_count}
             log.error("callback_not_stored", exc_info=error, extra=facts)
         for write in group:
