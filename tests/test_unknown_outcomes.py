@@ -1,6 +1,6 @@
 """A message whose outcome is unknown: adopted, found to be not sent, or left to a person."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
@@ -39,10 +39,17 @@ def listed_message(number: int, message: Message, **changed: Any) -> dict[str, A
 
 
 def run_search(
-    make_app: MakeApp, alice: Person, *listed: dict[str, Any], minutes: int = 4
+    make_app: MakeApp,
+    alice: Person,
+    *listed: dict[str, Any],
+    minutes: int = 4,
+    newest: Sequence[dict[str, Any]] = (),
 ) -> Message:
-    """The message after a worker has searched a list with these messages."""
-    with wire(listing(*listed), listing()) as twilio, in_minutes(minutes):
+    """The message after a worker has searched a list with these messages.
+
+    After ten minutes it also asks for the `newest` messages of the account.
+    """
+    with wire(listing(*listed), listing(*newest), listing()) as twilio, in_minutes(minutes):
         work(make_app(TWILIO_API_BASE_URL=twilio.url))
     return alice.messages()[0]
 
@@ -186,6 +193,59 @@ def test_list_that_is_too_long_to_be_searched_proves_nothing(
     assert message.status == status
 
 
+@pytest.mark.parametrize("recipient", ["+1555867XXXX", "+1XXXXXXXXXX", "XXXX", None])
+def test_account_that_masks_numbers_never_proves_that_a_message_was_not_sent(
+    make_app: MakeApp, alice: Person, recipient: str | None
+) -> None:
+    message = alice.has_message(status="unknown")
+    other = listed_message(1, message, to=recipient, made_at=message.created_at - 3 * DAY)
+    for minutes in (2, 11, 40):
+        assert run_search(make_app, alice, minutes=minutes, newest=[other]).status == "unknown"
+    page = alice.get(f"/messages/{message.public_id}").text
+    assert "Twilio hides numbers in its list (Message Redaction)" in words(page)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"to": "+15558675310"},
+        {"to": "whatsapp:+15558675310"},
+        {"to": "+15005550006", "from": "+1555867XXXX", "direction": "inbound"},
+    ],
+)
+def test_account_that_shows_the_numbers_of_recipients_proves_it(
+    make_app: MakeApp, alice: Person, changed: dict[str, Any]
+) -> None:
+    message = alice.has_message(status="unknown")
+    other = listed_message(1, message, made_at=message.created_at - 3 * DAY, **changed)
+    for minutes in (2, 11):
+        message = run_search(make_app, alice, minutes=minutes, newest=[other])
+    assert message.status == "untraced"
+
+
+def test_masked_number_may_be_somebody_else_s_and_is_no_match(
+    make_app: MakeApp, alice: Person
+) -> None:
+    message = alice.has_message(status="unknown")
+    masked = listed_message(1, message, to="+1555867XXXX")
+    message = run_search(make_app, alice, masked, minutes=11)
+    assert (message.status, message.twilio_sid) == ("unknown", None)
+    page = words(alice.get(f"/messages/{message.public_id}").text)
+    assert "1 message that could be this one" in page
+
+
+def test_text_that_twilio_no_longer_has_may_be_the_same_of_a_wrong_clock(
+    make_app: MakeApp, alice: Person
+) -> None:
+    message = alice.has_message(status="unknown")
+    redacted = listed_message(1, message, body="", made_at=message.created_at - HOUR)
+    for minutes in (2, 11):
+        message = run_search(make_app, alice, redacted, minutes=minutes)
+    assert message.status == "unknown"
+    page = words(alice.get(f"/messages/{message.public_id}").text)
+    assert "1 message that could be this one" in page
+
+
 def test_one_look_is_not_enough_however_late(make_app: MakeApp, alice: Person) -> None:
     alice.has_message(status="unknown")
     assert run_search(make_app, alice, minutes=300).status == "unknown"
@@ -238,7 +298,7 @@ def test_twins_of_unknown_outcome_are_never_confused(make_app: MakeApp, alice: P
     first = alice.has_message(status="unknown")
     alice.has_message(status="unknown")
     found = listing(listed_message(1, first))
-    with wire(found, found, listing()) as twilio, in_minutes(11):
+    with wire(found, listing(), found, listing(), listing()) as twilio, in_minutes(11):
         work(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert {message.status for message in alice.messages()} == {"unknown"}
     assert {message.twilio_sid for message in alice.messages()} == {None}
@@ -299,7 +359,7 @@ def test_what_the_recipient_wrote_is_no_match(make_app: MakeApp, alice: Person) 
 @pytest.mark.both_databases
 def test_two_looks_at_once_are_no_repeated_search(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
-    with in_minutes(30), wire(listing(), listing()) as twilio:
+    with in_minutes(30), wire(*[listing()] * 4) as twilio:
         runner = make_app(TWILIO_API_BASE_URL=twilio.url).test_cli_runner()
         for _ in range(2):
             runner.invoke(args=["messages", "reconcile", str(message.public_id)])
@@ -328,7 +388,7 @@ def test_callback_that_comes_while_twilio_is_asked_wins(make_app: MakeApp, alice
     message = alice.has_message(status="unknown")
     run_search(make_app, alice, minutes=2)
     web = make_app().test_client()
-    with wire(listing(), listing()) as twilio, in_minutes(12):
+    with wire(listing(), listing(), listing()) as twilio, in_minutes(12):
 
         def call_back_once() -> None:
             twilio.on_request = lambda: None
@@ -343,9 +403,9 @@ def test_callback_that_comes_while_twilio_is_asked_wins(make_app: MakeApp, alice
 
 def test_list_is_never_answered_by_sending(make_app: MakeApp, alice: Person) -> None:
     alice.has_message(status="unknown")
-    with wire(listing(), listing()) as twilio, in_minutes(11):
+    with wire(listing(), listing(), listing()) as twilio, in_minutes(11):
         work(make_app(TWILIO_API_BASE_URL=twilio.url))
-        assert twilio.requests == ["", ""]  # bodies: a create call would have one
+        assert twilio.requests == ["", "", ""]  # bodies: a create call would have one
 
 
 @pytest.mark.parametrize(

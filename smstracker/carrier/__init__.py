@@ -161,6 +161,10 @@ class Carrier:
         for page in _read_pages(self._account(account_sid).messages, to=number):
             yield from page
 
+    def list_newest(self, account_sid: str | None) -> list[CarrierMessage]:
+        """The newest PAGE_SIZE messages of an account, both ways. Raises CarrierQueryError."""
+        return next(_read_pages(self._account(account_sid).messages))
+
     def iterate_sent(self, sent_after: datetime) -> Iterator[list[CarrierMessage]]:
         """The account's sent messages, by pages of one request each. Raises CarrierQueryError."""
         # The client appends a Z to an aware datetime without converting it.

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 
+_NUMBER = re.compile(r"(?:[a-z]+:)?\+?[0-9]+")
 # The payload is shown to people and kept for ever, so it holds no text and no number.
 _PAYLOAD_FIELDS = (
     *("sid", "status", "num_segments", "num_media", "direction", "api_version"),
@@ -39,6 +40,12 @@ class CarrierMessage:
     sent_at: datetime | None
     payload: Mapping[str, object] = field(repr=False)
     callback_requested: bool = True
+
+    @property
+    def hides_number(self) -> bool:
+        """Whether the recipient is no whole number: Message Redaction ends it in XXXX."""
+        is_inbound = self.payload.get("direction") == "inbound"
+        return not is_inbound and not _NUMBER.fullmatch(self.recipient or "")
 
 
 def read_carrier_message(

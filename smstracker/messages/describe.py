@@ -95,9 +95,10 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
 
 
 def _explain_unknown(events: Sequence[StatusEvent]) -> list[str]:
-    candidates = _sids_in_last_search(events, "found")
-    sids = candidates or _sids_in_last_search(events, "others")
-    if sids:
+    payload = _last_search(events)
+    candidates = payload.get("found")
+    sids = candidates or payload.get("others")
+    if isinstance(sids, list) and sids:
         count = "1 message" if len(sids) == 1 else f"{len(sids)} messages"
         similarity = "that could be this one"
         if not candidates:
@@ -105,6 +106,11 @@ def _explain_unknown(events: Sequence[StatusEvent]) -> list[str]:
         search_result = (
             f"Twilio's list has {count} {similarity}: {', '.join(sids)}. This app cannot tell "
             "which is yours: ask your administrator to look in the Twilio Console."
+        )
+    elif payload.get("hides_numbers"):
+        search_result = (
+            "Twilio hides numbers in its list (Message Redaction), so this app cannot find the "
+            "message there: ask your administrator whether Twilio has it."
         )
     else:
         search_result = (
@@ -118,12 +124,10 @@ def _explain_unknown(events: Sequence[StatusEvent]) -> list[str]:
     ]
 
 
-def _sids_in_last_search(events: Sequence[StatusEvent], kind: str) -> list[str]:
-    """The SIDs of `kind` in the payload of the last search of Twilio's list."""
+def _last_search(events: Sequence[StatusEvent]) -> dict[str, object]:
+    """The payload of the last search of Twilio's list; empty before the first."""
     searches = (e for e in reversed(events) if e.source == Source.LOOKUP and e.status == "unknown")
-    last_search = next(searches, None)
-    sids = last_search.payload.get(kind) if last_search else None
-    return [str(sid) for sid in sids] if isinstance(sids, list) else []
+    return next((search.payload for search in searches), {})
 
 
 def source_phrase(message: Message, status_word: str, source: str | None) -> str:

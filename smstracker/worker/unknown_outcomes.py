@@ -2,7 +2,7 @@
 
 A create call without a readable answer may have created a message. A wrong "not sent" makes people
 send twice, so it takes more than no match: the list must hold no message to the recipient that is
-not accounted for, in several searches.
+not accounted for, in several searches, and must show whole numbers.
 """
 
 from collections.abc import Sequence
@@ -37,6 +37,9 @@ def resolve_unknown(message: OpenMessage) -> bool:
     """Search Twilio's list for the message; whether that settled it. Raises CarrierQueryError."""
     listing = current_carrier().list_by_recipient(message.recipient, message.account_sid)
     listed = list(islice(listing, MAX_LISTED_MESSAGES + 1))
+    # Twilio may not find a number that it has masked. Other messages show whether it masks them.
+    newest = current_carrier().list_newest(message.account_sid) if _is_old(message) else []
+    hides_numbers = any(other.hides_number for other in (*listed, *newest))
     with db.engine.begin() as connection:
         if _is_settled(connection, message):
             schedule_next_lookup(connection, message.id)
@@ -47,12 +50,12 @@ def resolve_unknown(message: OpenMessage) -> bool:
             return _link(connection, message, matches[0])
         # A message of an old version has no account, so another account may have sent it.
         is_whole_list = len(listed) <= MAX_LISTED_MESSAGES and message.account_sid is not None
-        is_absent = is_whole_list and not unaccounted
+        is_absent = is_whole_list and not unaccounted and not hides_numbers
         is_settled = is_absent and _is_untraced(connection, message)
         new_status = "untraced" if is_settled else "unknown"
-        similar = [candidate.sid for candidate in unaccounted if _has_same_text(message, candidate)]
+        similar = [candidate.sid for candidate in unaccounted if _may_be_same(message, candidate)]
         different = [candidate.sid for candidate in unaccounted if candidate.sid not in similar]
-        payload = {"found": similar, "others": different}
+        payload = {"found": similar, "others": different, "hides_numbers": hides_numbers}
         search_result = StatusUpdate(new_status, Source.LOOKUP, payload)
         append_event(connection, message.id, search_result)
         # After a long pause of the workers, the second search need not wait for hours.
@@ -79,7 +82,7 @@ def _is_near(message: OpenMessage, listed: CarrierMessage) -> bool:
     if created_at is None or _is_time_plausible(message, created_at):
         return True
     is_near = abs(created_at - message.created_at) < SAME_TEXT_WINDOW
-    return is_near and _has_same_text(message, listed)
+    return is_near and _may_be_same(message, listed)
 
 
 def _is_time_plausible(message: OpenMessage, created_at: datetime) -> bool:
@@ -96,11 +99,11 @@ def _exclude_known(
     return [message for message in listed if message.sid not in known_sids]
 
 
-def _has_same_text(message: OpenMessage, listed: CarrierMessage) -> bool:
-    """Whether the texts are equal; without a text, the numbers of pictures."""
-    if _strip_trial_prefix(listed.body or "") != _strip_trial_prefix(message.body):
-        return False
-    return bool(message.body) or listed.payload.get("num_media") in (None, _count_pictures(message))
+def _may_be_same(message: OpenMessage, listed: CarrierMessage) -> bool:
+    """Whether the texts are equal; if Twilio has none (any more), the numbers of pictures."""
+    if text := _strip_trial_prefix(listed.body or ""):
+        return text == _strip_trial_prefix(message.body)
+    return listed.payload.get("num_media") in (None, _count_pictures(message))
 
 
 def _count_pictures(message: OpenMessage) -> str:
@@ -122,7 +125,8 @@ def _is_match(message: OpenMessage, listed: CarrierMessage) -> bool:
     # Without a text, only the number of pictures identifies it.
     unknown_counts = (None,) if message.body else ()
     is_same_media = listed.payload.get("num_media") in (*unknown_counts, _count_pictures(message))
-    return _has_same_text(message, listed) and is_same_sender and is_same_media
+    is_same_text = _strip_trial_prefix(listed.body or "") == _strip_trial_prefix(message.body)
+    return is_same_text and is_same_sender and is_same_media and not listed.hides_number
 
 
 def _is_ambiguous(connection: Connection, message: OpenMessage) -> bool:
@@ -141,16 +145,22 @@ def _is_ambiguous(connection: Connection, message: OpenMessage) -> bool:
     return any(_strip_trial_prefix(body) == text for body in connection.scalars(candidate_bodies))
 
 
+def _is_old(message: OpenMessage) -> bool:
+    """Whether the message is old enough for "not sent"."""
+    return utcnow() - message.created_at >= lookup_schedule.SEARCH_AGES[-1]
+
+
 def _is_untraced(connection: Connection, message: OpenMessage) -> bool:
     """Whether the message is old enough, and its first search long enough ago, for "not sent"."""
-    now = utcnow()
-    if now - message.created_at < lookup_schedule.SEARCH_AGES[-1]:
+    if not _is_old(message):
         return False
     first_lookup = select(func.min(StatusEvent.received_at)).where(
         StatusEvent.message_id == message.id, StatusEvent.source == Source.LOOKUP
     )
     first_lookup_at = connection.scalar(first_lookup)
-    return first_lookup_at is not None and now - first_lookup_at >= lookup_schedule.SEARCH_AGES[1]
+    return (
+        first_lookup_at is not None and utcnow() - first_lookup_at >= lookup_schedule.SEARCH_AGES[1]
+    )
 
 
 def _link(connection: Connection, message: OpenMessage, match: CarrierMessage) -> bool:
