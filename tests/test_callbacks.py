@@ -19,11 +19,13 @@ from smstracker.models import Message
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Effect, Source, effects
-from tests.clients import Person
+from tests.clients import Person, words
 from tests.refused_callbacks import stored_events
 from tests.signing import STATUS_PATH, call_back, callback_path, fields, sid
 
 pytestmark = pytest.mark.both_databases
+
+SERVICE = {"sender": None, "messaging_service_sid": "MG" + "1" * 32}
 
 
 def test_callback_moves_its_message_and_is_kept_whole(client: FlaskClient, alice: Person) -> None:
@@ -307,3 +309,33 @@ def test_independent_vectors_get_the_expected_verdicts(
         expected = 204 if vector["expect"] == "accept" else 403
         assert answer.status_code == expected, vector["name"]
     assert len(stored_events(app)) == 6
+
+
+def test_callback_names_the_sender_that_a_messaging_service_chose(
+    client: FlaskClient, alice: Person
+) -> None:
+    message = alice.has_message(twilio_sid=sid(1), **SERVICE)
+    call_back(client, fields(sid(1), "sent"))
+    call_back(client, fields(sid(1), "delivered", From="+15005550199"))
+    assert alice.message().sender == "+15005550006"
+    assert "from +1 500-555-0006" in words(alice.get("/messages").text)
+    assert message.messaging_service_sid == alice.message().messaging_service_sid
+
+
+@pytest.mark.parametrize("sender", ["", "+" + "1" * 34, "\0", "é"])
+def test_sender_that_no_column_holds_is_left_out(
+    client: FlaskClient, alice: Person, sender: str
+) -> None:
+    alice.has_message(twilio_sid=sid(1), **SERVICE)
+    assert call_back(client, fields(sid(1), "sent", From=sender)).status_code == 204
+    assert (alice.message().status, alice.message().sender) == ("sent", None)
+
+
+def test_callback_before_the_send_answer_names_the_sender_too(
+    client: FlaskClient, alice: Person
+) -> None:
+    call_back(client, fields(sid(1), "sent"))
+    message = alice.has_message(**SERVICE)
+    with client.application.app_context(), db.engine.begin() as connection:
+        append_event(connection, message.id, StatusUpdate("accepted", Source.SEND, {}, sid(1)))
+    assert alice.message().sender == "+15005550006"

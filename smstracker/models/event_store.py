@@ -110,17 +110,13 @@ def _attach_orphans(connection: Connection, message: LockedMessage, sid: str) ->
         StatusEvent.account_sid.is_(None),
         StatusEvent.account_sid == message.account_sid,
     )
+    columns = (StatusEvent.status, StatusEvent.payload, StatusEvent.error_code)
     orphans = (
         update(StatusEvent)
         .where(StatusEvent.message_id.is_(None), StatusEvent.twilio_sid == sid, is_same_account)
         .values(message_id=message.id)
-        .returning(StatusEvent.status, StatusEvent.error_code, StatusEvent.received_at)
+        .returning(*columns, StatusEvent.received_at)
     )
-    rows = sorted(connection.execute(orphans), key=lambda row: row.received_at)
-    updates = [
-        StatusUpdate(
-            row.status, Source.CALLBACK, {}, sid, row.error_code, received_at=row.received_at
-        )
-        for row in rows
-    ]
+    rows = sorted(connection.execute(orphans).mappings(), key=lambda row: row["received_at"])
+    updates = [StatusUpdate(source=Source.CALLBACK, **row) for row in rows]
     _apply_in_order(connection, message, updates)

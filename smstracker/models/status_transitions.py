@@ -5,6 +5,7 @@ in whatever order updates arrive, also when two arrive at once. PostgreSQL locks
 has one writer, who holds the write lock already.
 """
 
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -24,6 +25,7 @@ from smstracker.sms import status
 from smstracker.sms.lookup_schedule import NEVER_ASKED_ABOUT, first_lookup
 
 ValueT = TypeVar("ValueT")
+_SENDER = re.compile(r"[ -~]{1,34}")  # as long as the column
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class LockedMessage:
     accepted_at: datetime | None
     final_at: datetime | None
     next_lookup_at: datetime | None
+    sender: str | None
     changes: dict[str, object] = field(default_factory=dict)
 
     def change(self, **values: object) -> None:
@@ -52,13 +55,17 @@ class LockedMessage:
                 self.changes[name] = value
 
     def apply(self, status_update: StatusUpdate, words: Collection[str]) -> bool:
-        """Change the status if the update ranks higher; True if it did.
+        """Change the status if the update ranks higher; True if it did. Fill in a missing sender.
 
         `words` are the statuses of the message's events. The same outcome only fills in a missing
         error code. The opposite outcome sets `has_conflict`; it is looked for in the events too,
         because the status keeps only the last outcome (failed, delivered, read).
         """
         word, at = status_update.status, status_update.received_at
+        # A Messaging Service chooses the sender, and its callbacks name it.
+        sender = status_update.payload.get("From")
+        if self.sender is None and isinstance(sender, str) and _SENDER.fullmatch(sender):
+            self.change(sender=sender)
         if word not in status.RANK:
             return False
         opposite = status.contradicting(word)
