@@ -31,6 +31,27 @@ def test_segments(text: str, encoding: str, count: int, units: int) -> None:
     assert (segments.encoding, segments.count, segments.units) == (encoding, count, units)
 
 
+@pytest.mark.parametrize(
+    ("sender", "gsm", "ucs"),
+    [
+        ("+18005550100", 304, 132),
+        ("+18885550100", 304, 132),
+        ("+18015550100", 306, 134),
+        ("+4980055501000", 306, 134),
+        ("MG" + "1" * 32, 306, 134),
+        (None, 306, 134),
+    ],
+)
+def test_each_of_several_segments_from_a_toll_free_number_has_one_less(
+    sender: str | None, gsm: int, ucs: int
+) -> None:
+    assert count_segments("a" * 160, sender).count == count_segments("ж" * 70, sender).count == 1
+    for letter, capacity in (("a", gsm), ("ж", ucs)):
+        counted = [count_segments(letter * length, sender) for length in (capacity, capacity + 1)]
+        assert [segments.count for segments in counted] == [2, 3]
+        assert counted[0].capacity == capacity
+
+
 def test_each_costly_character_is_listed_once() -> None:
     assert count_segments("“Café” ça va ✓✓").costly == ("ç", "“", "”", "✓")
 

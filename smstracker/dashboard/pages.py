@@ -41,14 +41,14 @@ def render_send_form(form: MessageForm, code: int, notice: str | None = None) ->
     context: dict[str, object] = {
         "form": form,
         "notice": notice,
-        "count": count_segments(text),
+        "count": count_segments(text, form.sender.data),
         "max_characters": MAX_CHARACTERS,
         "length_problem": length_problem(text),
         "warnings": form_check.find_form_warnings(form) if is_post else None,
         "page_hints": form_check.find_page_hints(form),
         "recipient": form_check.describe_recipient(form.recipient.data or "")[0],
         # An MMS has no segments to save.
-        "advice": None if form.pictures else cost_advice(text),
+        "advice": None if form.pictures else cost_advice(text, form.sender.data),
         "home_region": region_in_a_sentence(settings().default_region),
         "scenarios": SCENARIOS if settings().demo else (),
         "now": utcnow(),

@@ -103,7 +103,7 @@ def _render(
         notice=notice,
         may_send=notice is None or may_send,
         lacks_sender=_refusal(original) == _SENDER_IS_GONE,
-        count=count_segments(original.body),
+        count=count_segments(original.body, original.sender),
         warnings=_new_warnings(original),
         page_hints=page_hints,
         now=utcnow(),

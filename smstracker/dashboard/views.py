@@ -136,7 +136,7 @@ def send() -> ResponseReturnValue:
     """Save, submit with no transaction open, redirect to the message."""
     form = MessageForm()
     if "plain" in request.form:
-        form.body.data = replace_characters(form.body.data or "")
+        form.body.data = replace_characters(form.body.data or "", form.sender.data)
         return pages.render_send_form(form, 200)
     if "check" in request.form:
         form.validate()
@@ -166,7 +166,7 @@ def message(public_id: uuid.UUID) -> ResponseReturnValue:
         message=message,
         events=events,
         steps=build_timeline(message, events),
-        count=count_segments(message.body),
+        count=count_segments(message.body, message.sender),
         original=message.original(),
         resend=message.resend(),
         position=position,

@@ -39,7 +39,7 @@ def read_create_request(form: Form) -> SimulatedMessage:
         media=media,
         callback=parse_callback_url(callback_url) if callback_url else None,
         status="accepted" if service_sid else "queued",
-        segments=0 if service_sid else count_message_segments(body),
+        segments=0 if service_sid else count_message_segments(body, sender),
         created_at=now,
         updated_at=now,
     )

@@ -43,7 +43,7 @@ class SimulatedMessage:
         """A copy with the status of `step`, and with the fields that change along with it."""
         now = datetime.now(UTC)
         updated = replace(self, status=step.status, error_code=step.error_code, updated_at=now)
-        segments = self.segments or count_message_segments(self.body)
+        segments = self.segments or count_message_segments(self.body, self.sender)
         updated = replace(updated, sender=self.sender or POOL_SENDER, segments=segments)
         if step.status in ("sent", "delivered") and self.sent_at is None:
             updated = replace(updated, sent_at=now, price=segments * PRICE_PER_SEGMENT)
@@ -142,6 +142,6 @@ class Ledger:
             return self._changed.wait_for(lambda: self._pending_count == 0, timeout)
 
 
-def count_message_segments(body: str) -> int:
+def count_message_segments(body: str, sender: str | None) -> int:
     """The number of segments; a message with pictures only counts as one."""
-    return max(1, count_segments(body).count)
+    return max(1, count_segments(body, sender).count)

@@ -8,8 +8,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from smstracker.sms.segments import CAPACITY, GSM_BASIC, GSM_EXTENDED, count_segments, is_gsm
+from smstracker.sms.segments import SEGMENT_TABLES, count_segments, is_gsm
 
 # Look the same to a reader: quotes, dashes, dots and blanks. All values are GSM-7.
 LOOK_ALIKE = (
@@ -36,10 +37,10 @@ COMPATIBLE = (
 SPELLING = {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "ı": "i"}
 SPELLING |= {"œ": "oe", "Œ": "OE", "ẞ": "ß", "µ": "u", "μ": "u"}
 MAX_CHARACTERS = 10_000  # far more than can be sent
-BROWSER_TABLES = {"lookAlike": LOOK_ALIKE, "compatible": COMPATIBLE, "spelling": SPELLING} | {
-    "basic": "".join(sorted(GSM_BASIC)),
-    "extended": "".join(sorted(GSM_EXTENDED)),
-    "capacity": CAPACITY,
+BROWSER_TABLES = SEGMENT_TABLES | {
+    "lookAlike": LOOK_ALIKE,
+    "compatible": COMPATIBLE,
+    "spelling": SPELLING,
     "longest": MAX_CHARACTERS,
 }
 _COMPATIBLE = re.compile(f"[{COMPATIBLE}]")
@@ -69,20 +70,20 @@ class CostAdvice:
     plain: str | None = None
 
 
-def cost_advice(text: str) -> CostAdvice | None:
+def cost_advice(text: str, sender: str | None = None) -> CostAdvice | None:
     """Return the least change that saves a segment; None if none does or the text is too long."""
     if len(text) > MAX_CHARACTERS:
         return None
-    before, parts = count_segments(text).count, split_pieces(text)
-    harmless = [_advice(before, parts, change) for change in (shorter_look_alike, look_alike)]
+    parts, advise = split_pieces(text), partial(_advice, text, sender)
+    harmless = [advise(parts, change) for change in (shorter_look_alike, look_alike)]
     if saving := [advice for advice in harmless if advice]:
         return min(saving, key=lambda advice: advice.after)
-    return _advice(before, parts, without_accents) or _advice(before, parts, without_symbol)
+    return advise(parts, without_accents) or advise(parts, without_symbol)
 
 
-def replace_characters(text: str) -> str:
+def replace_characters(text: str, sender: str | None = None) -> str:
     """Replace costly characters by look-alikes if that saves a segment."""
-    advice = cost_advice(text)
+    advice = cost_advice(text, sender)
     return text if advice is None or advice.plain is None else advice.plain
 
 
@@ -131,14 +132,16 @@ def without_symbol(piece: str) -> str:
     return replacement if is_gsm(replacement) or has_letter else ""
 
 
-def _advice(before: int, parts: list[str], change: Callable[[str], str]) -> CostAdvice | None:
-    """Advise on changing each piece by `change`; None if that saves no segment.
+def _advice(
+    typed: str, sender: str | None, parts: list[str], change: Callable[[str], str]
+) -> CostAdvice | None:
+    """Advise on changing each piece of a text by `change`; None if that saves no segment.
 
     While a costly character stays, only shorter look-alikes save room.
     """
     changed = {part: change(part) for part in dict.fromkeys(parts)}
     text, times = "".join(changed[part] for part in parts), Counter(parts)
-    after = count_segments(text).count
+    before, after = (count_segments(version, sender).count for version in (typed, text))
     if after >= before or not text.strip() or not (change is shorter_look_alike or is_gsm(text)):
         return None
     offers = tuple(_offer(part, times[part], new) for part, new in changed.items() if new != part)

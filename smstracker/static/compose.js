@@ -4,13 +4,14 @@ const MAX_OFFERS = 24;
 const SEND_LOCK = 15_000; // ms; a reader who stops a slow page wants to send again
 
 // The rule of segments.py, with its tables. A pair (an escaped GSM character, a surrogate pair) is never split.
-export function countSegments(text, { basic, extended, capacity }) {
+export function countSegments(text, { basic, extended, capacity, tollFree }, sender = "") {
   const characters = [...text];
   const costly = [...new Set(characters)]
     .filter((c) => !basic.includes(c) && !extended.includes(c))
     .sort((a, b) => a.codePointAt(0) - b.codePointAt(0));
   const encoding = costly.length > 0 ? "UCS-2" : "GSM-7";
-  const [single, multi] = capacity[encoding];
+  const [single, several] = capacity[encoding];
+  const multi = several - new RegExp(tollFree).test(sender);
   const sizes = characters.map((c) => costly.length ? c.length : extended.includes(c) ? 2 : 1);
   const units = sizes.reduce((sum, size) => sum + size, 0);
   const count = units <= single ? Math.min(units, 1) : filled(sizes, multi);
@@ -99,9 +100,9 @@ function pieces(text) {
 }
 
 // The smallest change that saves a segment, or null; as `cost_advice` of gsm_replacements.py.
-export function costAdvice(text, tables) {
+export function costAdvice(text, tables, sender) {
   if ([...text].length > tables.longest) return null;
-  const before = countSegments(text, tables).count;
+  const before = countSegments(text, tables, sender).count;
   const parts = pieces(text);
   const rule = rules(tables);
   const count = new Map();
@@ -118,7 +119,7 @@ export function costAdvice(text, tables) {
   function advice(name) {
     const changed = new Map(parts.map((part) => [part, rule[name](part)]));
     const whole = parts.map((part) => changed.get(part)).join("");
-    const after = countSegments(whole, tables).count;
+    const after = countSegments(whole, tables, sender).count;
     const isUseful = after < before && whole.trim() !== "" && (name === "shorter" || rule.isGsm(whole));
     if (!isUseful) return null;
     const offers = [...changed].filter(([piece, to]) => to !== piece).map(([piece, to]) => offer(piece, to));
@@ -175,7 +176,7 @@ function offerPlain(button, body, advice) {
   button.onclick = () => retype(body, advice.plain);
 }
 
-function countWhileTyping(body, pictures) {
+function countWhileTyping({ body, media_urls: pictures, sender }) {
   const line = document.getElementById("segments");
   const tooLong = document.getElementById("too-long");
   const longest = Number(tooLong.dataset.longest);
@@ -191,9 +192,9 @@ function countWhileTyping(body, pictures) {
   const isErrorShown = () => body.value === submitted && document.getElementById("body-error") !== null;
 
   function show() {
-    const forecast = countSegments(body.value, tables);
+    const forecast = countSegments(body.value, tables, sender.value);
     const isMms = pictures.value.trim() !== "";
-    const advice = isMms ? null : costAdvice(body.value, tables);
+    const advice = isMms ? null : costAdvice(body.value, tables, sender.value);
     const problem = lengthProblem(body.value, longest);
     line.textContent = isMms
       ? mmsLine(line.dataset.mms, body.value, longest)
@@ -220,6 +221,7 @@ function countWhileTyping(body, pictures) {
   announcedWords = show();
   body.addEventListener("input", () => announceLater(show()));
   pictures.addEventListener("input", () => announceLater(show()));
+  sender.addEventListener("input", () => announceLater(show()));
   // Going back fills the field after the script has run.
   addEventListener("pageshow", show);
 }
@@ -283,7 +285,7 @@ function offerScenarios(recipient, body) {
 
 if (typeof document !== "undefined" && document.getElementById("compose")) {
   const form = document.getElementById("compose");
-  countWhileTyping(form.elements.body, form.elements.media_urls);
+  countWhileTyping(form.elements);
   sendOnce(form);
   offerScenarios(form.elements.recipient, form.elements.body);
 }

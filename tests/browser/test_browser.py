@@ -118,15 +118,18 @@ def test_counting_is_the_same_in_the_browser(new_page: NewPage) -> None:
     for size in (0, 1, *(chance.randrange(330) for _ in range(3000))):
         letters = cheap if chance.random() < 0.5 else cheap + costly * 3
         texts.append("".join(chance.choices(letters, k=size)))
+    senders = ("+15005550006", "+18445550100")
+    texts_and_senders = [(text, sender) for text in texts for sender in senders]
     counted = page.evaluate(
         """async ([texts, tables]) => {
             const { countSegments } = await import("/static/compose.js");
-            return texts.map((text) => Object.values(countSegments(text, tables)));
+            const count = ([text, sender]) => countSegments(text, tables, sender);
+            return texts.map((pair) => Object.values(count(pair)));
         }""",
-        [texts, BROWSER_TABLES],
+        [texts_and_senders, BROWSER_TABLES],
     )
-    for text, found in zip(texts, counted, strict=True):
-        expected = count_segments(text)
+    for (text, sender), found in zip(texts_and_senders, counted, strict=True):
+        expected = count_segments(text, sender)
         values = [expected.encoding, expected.count, expected.units, list(expected.costly)]
         assert found == [*values, expected.capacity]
 
