@@ -55,6 +55,35 @@ def test_changed_text_is_found_by_what_it_says_now(app: Flask, alice: Person) ->
     assert find_texts(alice, "mañana") == ["Man\u0303ana"]
 
 
+CURLY = "It\u2019s \u201cdone\u201d at\u00a09\u202fo\u2018clock"
+STRAIGHT = "It's \"done\" at 9 o'clock"
+
+
+@pytest.mark.parametrize("stored", [CURLY, STRAIGHT], ids=["curly", "straight"])
+@pytest.mark.usefixtures("looked_through")
+def test_quotes_and_spaces_are_found_by_either_form(alice: Person, stored: str) -> None:
+    alice.has_message(body=stored)
+    for whole in (CURLY, STRAIGHT):
+        for term in (whole, whole[:4], whole[5:11], whole[12:16], whole[-8:]):
+            assert find_texts(alice, term) == [stored], term
+
+
+def test_quotes_of_before_are_indexed_anew_in_both_directions(app: Flask, alice: Person) -> None:
+    for body in (CURLY, STRAIGHT, "e\u0301 it\u2019s"):
+        alice.has_message(body=body)
+    for _ in range(2):
+        assert (hits(app, "t's"), hits(app, "t\u2019s"), hits(app, "t 9")) == (3, 0, 2)
+        with app.app_context():
+            downgrade(revision="0012")
+        assert (hits(app, "t's"), hits(app, "t\u2019s"), hits(app, "t 9")) == (1, 2, 1)
+        with app.app_context():
+            upgrade()
+    with app.app_context():
+        db.session.execute(text("UPDATE message SET body = 'other'"))
+        db.session.commit()
+    assert (hits(app, "t's"), hits(app, "t\u2019s")) == (0, 0)
+
+
 def test_term_that_is_too_short_when_composed_is_refused(alice: Person) -> None:
     answer = alice.get("/messages.json", query_string={"text": "e\u0301a"})
     assert answer.status_code == 422
@@ -62,6 +91,7 @@ def test_term_that_is_too_short_when_composed_is_refused(alice: Person) -> None:
 
 def hits(app: Flask, gram: str) -> int:
     """The messages that the index itself has for three characters."""
+    gram = gram.replace("'", "''")
     fts = f"SELECT count(*) FROM message_fts WHERE message_fts MATCH '\"{gram}\"'"
     grams = f"SELECT count(*) FROM message_text WHERE text_grams(owner_id, body) @> ARRAY['{gram}']"
     with app.app_context():
