@@ -3,8 +3,9 @@
 import csv
 import io
 import json
+import re
 import unicodedata
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
@@ -84,6 +85,15 @@ def test_export_keeps_phone_numbers_as_they_are(app: Flask, alice: Person) -> No
     sent, [row] = csv_of(alice)
     assert '"+491512345678"' in sent
     assert (row["recipient"], row["sender"]) == ("+491512345678", "+15005550006")
+
+
+def test_times_of_an_export_have_the_form_that_spreadsheets_read(alice: Person) -> None:
+    alice.has_message(created_at=datetime(2026, 10, 31, 23, 59, 59, 999_999, tzinfo=UTC))
+    [row] = csv_of(alice)[1]
+    assert row["created_at_utc"] == "2026-10-31 23:59:59"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", row["status_at_utc"])
+    assert row["final_at_utc"] == ""
+    assert "created_at" not in row
 
 
 STARTS = [

@@ -104,7 +104,7 @@ def _hold_slot(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:
 
 def csv_lines(filters: SearchFilters, now: datetime) -> Iterator[str]:
     """The CSV file, with a byte order mark: without it, Excel reads Latin-1."""
-    yield "\ufeff" + _format_csv([COLUMNS])
+    yield "\ufeff" + _format_csv([[f"{c}_utc" if c.endswith("_at") else c for c in COLUMNS]])
     try:
         for batch in read_batches(filters, now):
             rows = [message_to_json(message, now) for message in batch]
@@ -153,6 +153,8 @@ def _cell(column: str, value: object) -> str | int | Decimal:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if column.endswith("_at"):  # the one form that all spreadsheets read as a time
+        return f"{datetime.fromisoformat(str(value)):%Y-%m-%d %H:%M:%S}"
     if column == "price":
         return Decimal(str(value))
     if isinstance(value, int):
