@@ -16,6 +16,10 @@ from tests.clients import Person, words
         ({"sender": "+15550000000"}, "Not a valid choice"),
         ({"body": ""}, "Type a text"),
         ({"body": " \r\n "}, "Type a text"),
+        *(
+            ({"body": f" {unseen}\u200b"}, "Nothing of the text can be seen. Type a text")
+            for unseen in "\u00ad\u034f\u115f\u180e\u200e\u2060\u2800\u3164\ufe0f\ufeff\uffa0\x01"
+        ),
         ({"body": "x" * 1601}, "1,601 characters: 1 more than one message can hold."),
         ({"body": "a\0b"}, "NUL"),
         ({"media_urls": "http://a.example/1.jpg"}, "Line 1 must begin with https://"),

@@ -141,7 +141,7 @@ def test_bad_picture_without_text_is_told_once(alice: Person) -> None:
     assert "Type a text" not in page
 
 
-@pytest.mark.parametrize("body", ["", " \r\n"])
+@pytest.mark.parametrize("body", ["", " \r\n", "\u200b\u3164"])
 def test_picture_without_text_asks_twilio_for_no_text(make_app: MakeApp, body: str) -> None:
     with wire(created(sid(1))) as twilio:
         alice = Person.signed_in(make_app(TWILIO_API_BASE_URL=twilio.url), "alice@example.org")

@@ -13,6 +13,7 @@ from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import NO_NUMBER, PhoneNumberError
 from smstracker.sms.picture_addresses import find_address_problem, split_addresses
+from smstracker.sms.typed_text import is_blank
 
 MAX_CHARACTERS = 1600
 MAX_PICTURES = 10
@@ -43,10 +44,10 @@ class MessageForm(FlaskForm):
 
     @property
     def content(self) -> Content:
-        """The content of a valid form; a text of blanks alone is none."""
+        """The content of a valid form; a text of which nothing can be seen is none."""
         number = parse_recipient(self.recipient.data or "", settings().default_region)
         text = self.body.data or ""
-        body = text if text.strip() else ""
+        body = "" if is_blank(text) else text
         return Content(number, self.sender.data or "", body, tuple(self.pictures))
 
     @property
@@ -79,8 +80,9 @@ class MessageForm(FlaskForm):
 
     def validate_body(self, field: Field) -> None:
         text = field.data or ""
-        if not text.strip() and not self.pictures:
-            raise ValidationError("Type a text, or add the address of a picture.")
+        if is_blank(text) and not self.pictures:
+            unseen = "Nothing of the text can be seen. " if text.strip() else ""
+            raise ValidationError(f"{unseen}Type a text, or add the address of a picture.")
         if problem := length_problem(text):
             raise ValidationError(problem)
         if "\0" in text:

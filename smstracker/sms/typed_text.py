@@ -2,17 +2,25 @@
 
 import unicodedata
 
+# Fillers, blanks and selectors that are no format characters.
+_UNSEEN = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
+
 
 class MixedDigitsError(ValueError):
     """The digits of one number come from several scripts; the message is for the typist."""
 
 
 def is_invisible(character: str) -> bool:
-    """Recognise format characters, such as the zero-width space, and variation selectors."""
-    is_variation_selector = character in "\u180b\u180c\u180d\u180f" or (
+    """Recognise format characters (as the zero-width space), variation selectors and fillers."""
+    is_listed = character in _UNSEEN or (
         "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
     )
-    return is_variation_selector or unicodedata.category(character) == "Cf"
+    return is_listed or unicodedata.category(character) == "Cf"
+
+
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text can be seen."""
+    return all(c.isspace() or is_invisible(c) or unicodedata.category(c) == "Cc" for c in text)
 
 
 def escape_invisible(text: str, *, allowed: str = "") -> str:
