@@ -60,6 +60,7 @@ def test_address_that_twilio_may_fetch_stays_as_it_is(address: str) -> None:
         *((text, "is in brackets or quotes") for text in (f'["{A}", "{B}"]', f"[{A}]", "[", "]")),
         *((f"{mark}{A}", "is in brackets or quotes") for mark in "({\"'`“„«"),
         (f"•{A}", "must begin with https://"),
+        ("//host/x.png", "lacks “https:” before its //, as in https://example.org/picture.jpg"),
         (f"{A},", "ends with a comma"),
         ("http://a.example/1.jpg", "must begin with https://, not http://"),
         ("ftp://a.example/1.jpg", "must begin with https://, not ftp://"),

@@ -104,6 +104,8 @@ def _joined_problem(address: str) -> str | None:
 def _scheme_problem(address: str) -> str | None:
     if address.lower().startswith("https://"):
         return None
+    if re.match(r"//[^/]", address):
+        return f"lacks “https:” before its //, as in {EXAMPLE}."
     if _LOCAL_FILE.match(address):
         return (
             "is a file on your own device. Twilio fetches pictures from the web: "
