@@ -71,6 +71,16 @@ def test_link_signs_in_after_its_button(visitor: Person, inbox: Inbox) -> None:
     assert is_signed_in(visitor)
 
 
+def test_link_with_a_slash_that_a_mail_program_added_works_alike(
+    visitor: Person, inbox: Inbox
+) -> None:
+    ask(visitor)
+    form = re.search(r'<form method="post" action="([^"]+)"', visitor.get(f"{inbox.link}/").text)
+    assert form
+    assert form[1] == inbox.link
+    assert visitor.get("/auth/link/dead/").status_code == 410
+
+
 def test_link_works_in_another_browser(app: Flask, visitor: Person, inbox: Inbox) -> None:
     ask(visitor)
     phone = Person(app, ALICE)

@@ -103,7 +103,8 @@ def _busy_page(form: SignInForm) -> ResponseReturnValue:
     return render_template("auth/sign_in.html", form=form, is_busy=True), 503
 
 
-@bp.get("/link/<token>")
+# Some mail programs add a slash.
+@bp.get("/link/<token>", strict_slashes=False)
 def link(token: str) -> ResponseReturnValue:
     try:
         is_live = SignInToken.is_live_link(token)
