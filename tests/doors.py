@@ -24,6 +24,7 @@ class Door:
         self._stack = stack
         self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         self._listener.setblocking(False)
+        self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as gunicorn does
         config = Config()
         config.set("worker_connections", MOST)
         self.worker = DeadlineWorker(

@@ -97,6 +97,7 @@ def test_stream_writes_less_often_under_load(
     streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broadcaster, "MAX_WRITE_INTERVAL", 30.0)
+    monkeypatch.setattr(broadcaster, "POLLS_PER_WRITE", 300)
     hub, message = streaming_app.extensions["broadcaster"], ann.has_message()
     with open_stream(ann) as reader:
         append_status(streaming_app, message)

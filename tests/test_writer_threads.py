@@ -32,10 +32,15 @@ def shared(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[CallbackWrit
     shared = CallbackWriter(100)
     with app.app_context():
         yield shared
-        monkeypatch.setattr(writer, "IDLE_SECONDS", 0)
-        if shared._thread:
+        end_thread(shared)
+
+
+def end_thread(shared: CallbackWriter) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "IDLE_SECONDS", 0)
+        if thread := shared._thread:
             shared.start()
-            shared._thread.join(30)
+            thread.join(30)
 
 
 def refused_request(number: int) -> RefusedRequest:
@@ -142,7 +147,7 @@ def test_successor_of_a_thread_that_hung_waits_for_no_row_of_its_counts(
     app: Flask, shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert store(shared, status_update(1, "sent")).exception(30) is None
-    await_writer(app)
+    end_thread(shared)
     monkeypatch.setattr(shared, "_commit_started_at", 0.0)
     with db.engine.connect() as other:
         other.execute(update(CallbackTally).values(accepted=CallbackTally.accepted))
