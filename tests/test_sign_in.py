@@ -416,6 +416,13 @@ def test_sign_out_ends_the_session_whatever_cookie_is_kept(alice: Person) -> Non
     assert not is_signed_in(alice)
 
 
+@pytest.mark.parametrize("seconds", [1, 3600])
+def test_session_counts_on_a_machine_whose_clock_is_behind(app: Flask, seconds: int) -> None:
+    with time_machine.travel(utcnow() + timedelta(seconds=seconds)):
+        visitor = Person.signed_in(app, "alice@example.org")
+    assert is_signed_in(visitor)
+
+
 def test_session_ends_after_fourteen_days(alice: Person) -> None:
     with time_machine.travel(utcnow() + timedelta(days=13)):
         assert is_signed_in(alice)

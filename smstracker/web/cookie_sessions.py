@@ -1,16 +1,26 @@
 """Flask's sessions in a signed cookie, at no cost to requests that have none: every callback."""
 
+from contextlib import suppress
+
 from flask import Flask, Request, Response
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
+from itsdangerous import BadSignature
 
 
 class CookieSessions(SecureCookieSessionInterface):
-    """Flask's own sessions; it would derive a key for each request, with or without a cookie."""
+    """Flask's own sessions, without an age."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        if self.get_cookie_name(app) not in request.cookies:
-            return self.session_class()
-        return super().open_session(app, request)
+        """Read the cookie whatever its age: our sessions end on the server.
+
+        Flask refuses one from the future, as made by a machine whose clock is a second ahead.
+        """
+        cookie = request.cookies.get(self.get_cookie_name(app))
+        serializer = self.get_signing_serializer(app) if cookie else None
+        if cookie and serializer:
+            with suppress(BadSignature):
+                return self.session_class(serializer.loads(cookie))
+        return self.session_class()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         if session or session.modified:
