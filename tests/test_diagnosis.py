@@ -118,6 +118,26 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
             "Valid without the slash at the end of the path: a proxy adds it; ",
             None,
         ),
+        (
+            received(FORM, signed=f"{BASE_URL}/{PATH}"),
+            "Valid with a doubled slash in the path: a proxy merges them; ",
+            None,
+        ),
+        (
+            received(FORM, signed=BASE_URL + PATH.replace("/twilio", "//twilio")),
+            "Valid with a doubled slash in the path: ",
+            None,
+        ),
+        (
+            received(FORM, f"/{PATH}", signed=BASE_URL + PATH),
+            "Valid with single slashes in the path: a proxy doubles one; ",
+            None,
+        ),
+        (
+            received(FORM, PATH.replace("/status", "//status"), signed=BASE_URL + PATH),
+            "Valid with single slashes in the path: ",
+            None,
+        ),
         (received(FORM, f"{PATH}?a=1", signed=BASE_URL + PATH), "Valid without the query: ", None),
         (
             received(BLANK, over=NO_BLANKS),

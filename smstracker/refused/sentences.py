@@ -93,6 +93,8 @@ USE_HTTPS = "correct the address at Twilio: it must begin with https"
 DIFFERENCES = {
     "slash added": ("without the slash at the end of the path", "a proxy adds it"),
     "slash removed": ("with a slash at the end of the path", "a proxy removes it"),
+    "slash doubled": ("with single slashes in the path", "a proxy doubles one"),
+    "slashes merged": ("with a doubled slash in the path", "a proxy merges them"),
     "query added": ("without the query", "a proxy adds it"),
     "empty fields added": ("without the empty fields", "a proxy adds them"),
     "values padded": ("without the blanks around the values", "a proxy adds them"),

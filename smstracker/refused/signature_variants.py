@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations, product
 from typing import NamedTuple
-from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
+from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from werkzeug.datastructures import MultiDict
 
@@ -111,16 +111,20 @@ def _host_and_port(netloc: str) -> tuple[str, str] | None:
 
 
 def _paths(target: str) -> Iterator[Choice]:
-    path = urlsplit(target).path
+    path = target.partition("?")[0]
     yield Choice(path, "", 0)
     if path.endswith("/"):
         yield Choice(path.rstrip("/"), "slash added", 1)
     else:
         yield Choice(f"{path}/", "slash removed", 1)
+    if "//" in path:
+        yield Choice(re.sub("/+", "/", path), "slash doubled", 1)
+    for slash in re.finditer("/+", path):
+        yield Choice(f"{path[: slash.start()]}/{path[slash.start() :]}", "slashes merged", 1)
 
 
 def _queries(target: str) -> Iterator[Choice]:
-    query = urlsplit(target).query
+    query = target.partition("?")[2]
     yield Choice(f"?{query}" if query else "", "", 0)
     if not query:
         yield Choice("?", "", 0)
