@@ -13,7 +13,7 @@ from werkzeug.test import TestResponse
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, SignInToken, StatusEvent, User
-from smstracker.models.messages import Content
+from smstracker.models.messages import Content, reverse_digits
 from smstracker.models.sign_in import find_signed_in_user
 
 
@@ -111,6 +111,7 @@ class Person:
             message = Message.create_pending(owner.id, uuid.uuid4(), content)
             for name, value in ({"status": "queued"} | columns).items():
                 setattr(message, name, value)
+            message.recipient_reversed = reverse_digits(message.recipient)
             db.session.commit()
             return message
 

@@ -1,7 +1,6 @@
 """flask messages: the status and timeline of a message, and its look-up at Twilio now."""
 
 import json
-import uuid
 from collections import Counter
 from collections.abc import Sequence
 from threading import Event
@@ -49,14 +48,7 @@ def show(id_or_sid: str, as_json_: bool) -> None:
 def find_message(id_or_sid: str) -> Message:
     """Find a message by its id or Twilio's SID, without a write lock. Raises ClickException."""
     db.session.connection(execution_options={READS_ONLY: True})
-    identifier = id_or_sid.strip()
-    try:
-        condition = Message.public_id == uuid.UUID(identifier)
-    except ValueError:
-        # Twilio writes SM or MM, then lower case; both spellings are in the index.
-        sids = [identifier, identifier[:2].upper() + identifier[2:].lower()]
-        condition = Message.twilio_sid.in_(sids)
-    message = db.session.scalar(select(Message).where(condition))
+    message = db.session.scalar(select(Message).where(Message.has_id(id_or_sid.strip())))
     if message is None:
         raise click.ClickException("There is no message with this id or SID.")
     return message

@@ -59,22 +59,28 @@ def render_send_form(form: MessageForm, code: int, notice: str | None = None) ->
 def render_log(log_filters: LogFilters, page: LogPage, position: int) -> str:
     """The log, filtered; `position` is that of the event feed, before the page was read."""
     filters = log_filters.search_filters
-    # The number is in none of the arguments, but the reader sees it.
+    # The number is in none of the arguments, but the reader sees it. An id has no field of its own.
     number = f"{'+' if filters.is_full else ''}{filters.digits or ''}"
+    text = filters.text or filters.id_or_sid or ""
     return _render_log(
         log_filters,
-        fields=log_filters.arguments | {"number": number},
+        fields=log_filters.arguments | {"number": number, "text": text},
         page=page,
         counts=state_counts.count_states(filters),
         position=position,
     )
 
 
-def render_log_problem(fields: Mapping[str, str], problem: str) -> str:
+def render_log_problem(fields: Mapping[str, str], problem: str, faulty_field: str = "") -> str:
     """The search form as it was filled in, with what is wrong; nothing was searched."""
     log_filters = LogFilters(SearchFilters(current_user.id), TimeRange(), {})
     return _render_log(
-        log_filters, fields=fields, problem=problem, page=LogPage([], None), counts={}
+        log_filters,
+        fields=fields,
+        problem=problem,
+        faulty_field=faulty_field,
+        page=LogPage([], None),
+        counts={},
     )
 
 

@@ -75,7 +75,7 @@ def messages() -> ResponseReturnValue:
     try:
         log_filters = read_filters(current_user.id, request.args, utcnow())
     except FilterError as error:
-        return pages.render_log_problem(request.args, str(error)), 422
+        return pages.render_log_problem(request.args, str(error), error.field), 422
     # Before the rows are read: what changes meanwhile is streamed again.
     position = event_feed.settled_position(db.session.connection())
     before, after = request.args.get("before"), request.args.get("after")
@@ -90,7 +90,7 @@ def filter_messages() -> ResponseReturnValue:
     try:
         arguments = form_to_arguments(current_user.id, request.form, utcnow())
     except FilterError as error:
-        return pages.render_log_problem(request.form, str(error)), 422
+        return pages.render_log_problem(request.form, str(error), error.field), 422
     query = f"?{urlencode(arguments)}" if arguments else ""
     return redirect(url_for(".messages") + query, 303)
 

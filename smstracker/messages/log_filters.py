@@ -10,11 +10,15 @@ from smstracker.sms.status import SOURCE_NAMES
 from smstracker.web import time_range
 from smstracker.web.time_range import TimeRange
 
-ARGUMENTS = ("state", "error", "sender", "source", *time_range.ARGUMENTS, "text", "recipient")
+ARGUMENTS = ("state", "error", "sender", "source", *time_range.ARGUMENTS, "text", "recipient", "id")
 
 
 class FilterError(ValueError):
-    """A filter that cannot be applied; its text says why, to the reader."""
+    """A filter that cannot be applied; its text says why; `field` is that of the form at fault."""
+
+    def __init__(self, reason: str, field: str = "") -> None:
+        super().__init__(reason)
+        self.field = field
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,8 @@ class LogFilters:
         filters, chips = self.search_filters, []
         if filters.text:
             chips.append((f"Text contains “{filters.text}”", self._without("text")))
+        if filters.id_or_sid:
+            chips.append((f"Id or SID {filters.id_or_sid}", self._without("id")))
         if filters.digits:
             number = f"a number ending in {filters.digits}"
             if filters.is_full:

@@ -35,7 +35,8 @@ class SearchFilters:
     """Filters of an owner's messages; None filters nothing.
 
     `since` is inclusive, `until` exclusive. `error_code` may be NO_CODE. `digits` is a whole number
-    without its +, or, unless `is_full`, the last digits of one. States are those at the moment
+    without its +, or, unless `is_full`, the last digits of one. `id_or_sid` is a message's own id
+    or Twilio's. States are those at the moment
     `at`, and so must be the messages shown.
     """
 
@@ -49,12 +50,15 @@ class SearchFilters:
     text: str | None = None
     digits: str | None = None
     is_full: bool = False
+    id_or_sid: str | None = None
     at: datetime = field(default_factory=utcnow, compare=False)
 
 
 def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
     """The conditions of each filter that has an index, most selective first, as it needs them."""
     conditions: dict[str, Conditions] = {}
+    if filters.id_or_sid:
+        conditions["id_or_sid"] = [Message.has_id(filters.id_or_sid)]
     if filters.digits:
         column = Message.recipient_reversed.expression
         conditions["recipient"] = [_recipient_condition(filters, column)]
@@ -86,6 +90,8 @@ def remaining_filters(
 ) -> Conditions:
     """The conditions beside those of the index, with coalesce so that no planner picks another."""
     conditions: Conditions = []
+    if filters.id_or_sid and index_name != "id_or_sid":
+        conditions.append(row.has_id(filters.id_or_sid))
     if filters.digits and index_name != "recipient":
         conditions.append(_recipient_condition(filters, func.coalesce(row.recipient_reversed, "")))
     if filters.error_code and index_name != "error_code":

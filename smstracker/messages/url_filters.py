@@ -13,7 +13,7 @@ from smstracker.messages.search_filters import NO_CODE, SearchFilters
 from smstracker.messages.text_index import MIN_TERM_LENGTH
 from smstracker.models import RecipientSearch
 from smstracker.sms.error_guide import plain_code
-from smstracker.sms.identifiers import ERROR_CODE_LENGTH
+from smstracker.sms.identifiers import ERROR_CODE_LENGTH, MESSAGE_ID, MESSAGE_SID
 from smstracker.sms.phone_numbers import parse_recipient, spell_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.sms.status import Source, State
@@ -30,6 +30,8 @@ BAD_ERROR_CODE = (
 )
 # Twilio's number, an HTTP status of an answer that was not Twilio's, or NO_CODE.
 ERROR_CODE = re.compile(rf"[0-9]{{1,{ERROR_CODE_LENGTH}}}|HTTP [0-9]{{3}}|{NO_CODE}")
+BAD_ID = "This is no id and no SID of a message."
+ID_OR_SID = re.compile(f"{MESSAGE_SID}|{MESSAGE_ID}", re.I)
 # A phone number, short code, alphanumeric sender or Messaging Service.
 SENDER = re.compile(r"[0-9A-Za-z+&_ -]{1,34}")
 
@@ -40,19 +42,20 @@ def read_filters(owner_id: int, arguments: Mapping[str, str], now: datetime) -> 
     try:
         period = read_period(values, now)
     except TimeRangeError as error:
-        raise FilterError(str(error)) from error
+        raise FilterError(str(error), "from") from error
     recipient_search = _find_recipient_search(owner_id, values["recipient"])
     search_filters = SearchFilters(
         owner_id,
         state=_parse_state(values["state"]),
-        error_code=_check_pattern(plain_code(values["error"]), ERROR_CODE, BAD_ERROR_CODE),
-        sender=_check_pattern(values["sender"], SENDER, BAD_SENDER),
+        error_code=_check_pattern(plain_code(values["error"]), ERROR_CODE, BAD_ERROR_CODE, "error"),
+        sender=_check_pattern(values["sender"], SENDER, BAD_SENDER, "sender"),
         source=_parse_source(values["source"]),
         since=period.since,
         until=period.until,
         text=_parse_text(values["text"]),
         digits=recipient_search.digits if recipient_search else None,
         is_full=bool(recipient_search and recipient_search.is_full),
+        id_or_sid=_check_pattern(values["id"], ID_OR_SID, BAD_ID, "text"),
         at=now,
     )
     names = [name for name in ARGUMENTS if name not in time_range.ARGUMENTS and values[name]]
@@ -73,31 +76,50 @@ def read_filters_strictly(
 
 
 def form_to_arguments(owner_id: int, fields: Mapping[str, str], now: datetime) -> dict[str, str]:
-    """The URL arguments for a form; a handle stands for the digits. Raises FilterError."""
+    """The URL arguments for a form; a handle stands for the digits. Raises FilterError.
+
+    A phone number, an id or a SID that is typed as the text is searched for as what it is.
+    """
     arguments = {name: fields.get(name, "") for name in ARGUMENTS if name != "recipient"}
-    number = fields.get("number", "").strip()
+    number, field = fields.get("number", "").strip(), "number"
+    text = arguments["text"].strip()
+    if ID_OR_SID.fullmatch(text):
+        arguments |= {"text": "", "id": text}
+    elif _is_phone_number(text):
+        arguments["text"], number, field = "", text, "text"
     if number:
-        arguments["recipient"] = remember_recipient(owner_id, number).handle
+        arguments["recipient"] = remember_recipient(owner_id, number, field).handle
     return read_filters(owner_id, arguments, now).arguments
 
 
-def remember_recipient(owner_id: int, number: str) -> RecipientSearch:
+def remember_recipient(owner_id: int, number: str, field: str = "number") -> RecipientSearch:
     """Store a search for a number in any spelling, or for its last digits. Raises FilterError."""
+    digits, is_full = _read_digits(number, field)
+    with writing():
+        return RecipientSearch.get_or_create(owner_id, digits, is_full=is_full)
+
+
+def _is_phone_number(text: str) -> bool:
+    """Whether a text can be nothing but a recipient's number, which no URL may hold."""
+    try:
+        return _read_digits(text)[1]
+    except FilterError:
+        return re.fullmatch(r"\+[0-9 ().-]{7,}", text) is not None
+
+
+def _read_digits(number: str, field: str = "number") -> tuple[str, bool]:
+    """The digits of a number, and whether it is a whole one. Raises FilterError."""
     region, number = settings().default_region, number.lstrip("… ")
     try:
         digits = spell_recipient(number, region).compact
         if digits.isdecimal() and len(digits) < MIN_TERM_LENGTH:
-            raise FilterError(
-                f"Type at least the last {MIN_TERM_LENGTH} digits of the recipient’s number."
-            )
+            problem = f"Type at least the last {MIN_TERM_LENGTH} digits of the recipient’s number."
+            raise FilterError(problem, field)
         is_short = re.fullmatch(rf"[0-9]{{1,6}}|[1-9][0-9]{{5,{MIN_FULL_LENGTH - 2}}}", digits)
         full_number = None if is_short else _parse_full_number(number, digits, region)
     except PhoneNumberError as error:
-        raise FilterError(f"Recipient: {error}") from error
-    if full_number is not None:
-        digits = full_number.removeprefix("+")
-    with writing():
-        return RecipientSearch.get_or_create(owner_id, digits, is_full=full_number is not None)
+        raise FilterError(f"Recipient: {error}", field) from error
+    return (full_number or digits).removeprefix("+"), full_number is not None
 
 
 def _parse_full_number(number: str, digits: str, region: str) -> str | None:
@@ -110,9 +132,9 @@ def _parse_full_number(number: str, digits: str, region: str) -> str | None:
         raise
 
 
-def _check_pattern(value: str, pattern: re.Pattern[str], problem: str) -> str | None:
+def _check_pattern(value: str, pattern: re.Pattern[str], problem: str, field: str) -> str | None:
     if value and not pattern.fullmatch(value):
-        raise FilterError(problem)
+        raise FilterError(problem, field)
     return value or None
 
 
@@ -124,23 +146,26 @@ def _parse_state(name: str) -> State | None:
 
 def _parse_source(name: str) -> Source | None:
     if name and name not in set(Source):
-        raise FilterError("The source of a status is send, callback or lookup.")
+        raise FilterError("The source of a status is send, callback or lookup.", "source")
     return Source(name) if name else None
 
 
 def _find_recipient_search(owner_id: int, handle: str) -> RecipientSearch | None:
     search = RecipientSearch.find_by_handle(owner_id, handle) if handle else None
     if handle and search is None:
-        raise FilterError("This link holds no search of yours. Type the recipient’s number again.")
+        problem = "This link holds no search of yours. Type the recipient’s number again."
+        raise FilterError(problem, "number")
     return search
 
 
 def _parse_text(text: str) -> str | None:
     noun = "text to search for"
     if text and len(fold_text(text)) < MIN_TERM_LENGTH:
-        raise FilterError(f"Type at least {MIN_TERM_LENGTH} characters of the {noun}.")
+        raise FilterError(f"Type at least {MIN_TERM_LENGTH} characters of the {noun}.", "text")
     if len(text) > MAX_TEXT_LENGTH:
-        raise FilterError(f"The {noun} is too long. Use at most {MAX_TEXT_LENGTH} characters.")
+        problem = f"The {noun} is too long. Use at most {MAX_TEXT_LENGTH} characters."
+        raise FilterError(problem, "text")
     if "\0" in text:
-        raise FilterError(f"The {noun} contains a character that no message has (NUL). Remove it.")
+        problem = f"The {noun} contains a character that no message has (NUL). Remove it."
+        raise FilterError(problem, "text")
     return text or None

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.sql import Select, select, text
+from sqlalchemy.sql import ColumnElement, Select, select, text
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
@@ -205,6 +205,16 @@ class Message(Model):
     @classmethod
     def select_owned(cls, owner_id: int) -> Select[tuple["Message"]]:
         return select(cls).where(cls.owner_id == owner_id)
+
+    @classmethod
+    def has_id(cls, id_or_sid: str) -> ColumnElement[bool]:
+        """The condition of the message with this `public_id` or SID of Twilio."""
+        try:
+            return cls.public_id == uuid.UUID(id_or_sid)
+        except ValueError:
+            # Twilio writes SM or MM, then lower case; both spellings are in the index.
+            sids = [id_or_sid, id_or_sid[:2].upper() + id_or_sid[2:].lower()]
+            return cls.twilio_sid.in_(sids)
 
     @classmethod
     def select_by_recipient(cls, owner_id: int, number: str) -> Select[tuple["Message"]]:
