@@ -228,6 +228,15 @@ def test_unknown_zone_counts_as_utc_and_stays_in_the_form(alice: Person) -> None
     assert "period=30d&amp;zone=Etc/Unknown" in answer.text.replace("%2F", "/")
 
 
+def test_refresh_keeps_the_range(alice: Person) -> None:
+    page = alice.get("/insights?from=2026-05-03&to=2026-05-04&zone=Europe/Paris").text
+    link = re.search(r'<a href="([^"]+)">Refresh', page)
+    assert link
+    again = alice.get(html.unescape(link[1]))
+    assert "3 May 2026 to 4 May 2026" in words(again.text)
+    assert "time zone Europe/Paris" in words(again.text)
+
+
 def test_all_time_is_a_range_as_in_the_log(app: Flask, alice: Person) -> None:
     make_administrator(app, alice)
     with time_machine.travel(utcnow() - timedelta(days=400)):

@@ -7,6 +7,7 @@
 // no more (signed out, another version).
 
 const STORAGE_KEY = "live"; // "paused" or "live"
+const PAUSED = "Paused: this page does not change by itself.";
 const FETCH_DELAY = 100; // ms, so that changes that come together are fetched together
 const FETCH_INTERVAL = 300;
 const FETCH_TIMEOUT = 15_000;
@@ -225,12 +226,21 @@ function offerPause() {
   button.type = "button";
   button.id = "live-switch";
   button.className = "quiet";
-  button.textContent = "Pause updates";
-  const showState = () => button.setAttribute("aria-pressed", isPaused);
+  const updated = bar.querySelector(".updated");
+  const notice = document.createElement("span");
+  notice.className = "paused";
+  notice.textContent = PAUSED;
+  updated.after(notice);
+  const showState = () => {
+    button.textContent = isPaused ? "Resume updates" : "Pause updates";
+    updated.hidden = isPaused;
+    notice.hidden = !isPaused;
+  };
   button.addEventListener("click", () => {
     isPaused = !isPaused;
     storeMode(isPaused ? "paused" : "live");
     showState();
+    document.getElementById("live-status").textContent = isPaused ? PAUSED : "Updates resumed.";
     if (!isPaused) return open();
     fetching?.abort();
     close();

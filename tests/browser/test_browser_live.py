@@ -17,6 +17,8 @@ from tests.stream_readers import append_status
 
 pytestmark = pytest.mark.slow
 
+PAUSED = "Paused: this page does not change by itself."
+
 
 def test_log_updates_by_itself_and_only_announces_new_messages(
     page: Page, live: Flask, alice: Person, message: Message
@@ -48,17 +50,35 @@ def test_row_that_leaves_the_filter_stays_and_says_so(
 
 
 def test_pause_stops_updates_and_is_remembered(page: Page, live: Flask, message: Message) -> None:
-    switch = page.get_by_role("button", name="Pause updates")
-    switch.click()
-    expect(switch).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Pause updates").click()
     with page.expect_event("load"):
         page.reload()
-    expect(switch).to_have_attribute("aria-pressed", "true")
     append_status(live, message, "delivered")
     page.wait_for_timeout(1000)
     expect(row(page, message).locator(".status")).to_have_text("Waiting")
-    switch.click()
+    page.get_by_role("button", name="Resume updates").click()
     expect(row(page, message).locator(".status")).to_have_text("Delivered")
+
+
+@pytest.mark.parametrize("path", ["/messages", "/messages/{0.public_id}"])
+def test_paused_page_says_so_and_how_to_resume(page: Page, message: Message, path: str) -> None:
+    page.goto(path.format(message))
+    bar, announced = page.locator("#live-bar"), page.locator("#live-status")
+    expect(bar.get_by_text("Paused")).to_be_hidden()
+    page.get_by_role("button", name="Pause updates").focus()
+    page.keyboard.press("Enter")
+    expect(bar.get_by_text(PAUSED)).to_be_visible()
+    expect(bar.get_by_text("Updated")).to_be_hidden()
+    expect(announced).to_have_text(PAUSED)
+    expect(page.get_by_role("button", name="Resume updates")).to_be_focused()
+    with page.expect_event("load"):
+        page.reload()
+    expect(bar.get_by_text(PAUSED)).to_be_visible()
+    expect(announced).to_be_empty()
+    page.get_by_role("button", name="Resume updates").press("Space")
+    expect(bar.get_by_text("Updated")).to_be_visible()
+    expect(bar.get_by_text(PAUSED)).to_be_hidden()
+    expect(announced).to_have_text("Updates resumed.")
 
 
 def test_page_without_a_stream_polls_until_nothing_waits(

@@ -157,13 +157,12 @@ def test_pause_drops_a_fetch_under_way(
     page.route(ROWS, lambda route: stalled.append(route))
     with page.expect_request(ROWS):
         append_status(live, message, "delivered")
-    switch = page.get_by_role("button", name="Pause updates")
-    switch.click()
+    page.get_by_role("button", name="Pause updates").click()
     stalled[0].continue_()
     page.wait_for_timeout(500)
     expect(row(page, message).locator(".status")).to_have_text("Waiting")
     page.unroute(ROWS)
-    switch.click()
+    page.get_by_role("button", name="Resume updates").click()
     expect(row(page, message).locator(".status")).to_have_text("Delivered")
 
 
