@@ -15,7 +15,7 @@ from smstracker.auth.browser_name import name_browser
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SignInToken, User, UserSession
-from tests.clients import Person, hidden
+from tests.clients import Person, hidden, words
 from tests.serving import drain_mail
 from tests.smtp_server import Inbox
 
@@ -55,6 +55,32 @@ def test_mail_has_link_and_code_and_says_from_where(visitor: Person, inbox: Inbo
     assert inbox.link
     assert inbox.code
     assert "127.0.0.1" in inbox.newest
+
+
+def test_next_page_shows_the_address_that_was_typed_to_anybody(
+    make_app: Callable[..., Flask], inbox: Inbox
+) -> None:
+    port = str(inbox.controller.port)
+    app = make_app(MAIL_SERVER="127.0.0.1", MAIL_PORT=port, SIGN_IN_ALLOW="alice@example.org")
+    pages = []
+    for typed in ("alice@example.org", "alize@example.org"):
+        person = Person(app, typed)
+        answer = ask(person, f" {typed} ")
+        assert answer.location == "/auth/sign-in?step=code"
+        page = words(person.get(answer.location).text)
+        assert f"If {typed} may sign in, a mail" in page
+        pages.append(page.replace(typed, "…"))
+        again = words(enter(person, "12").text)
+        assert f"If {typed} may sign in" in again, "after a wrong code too"
+    assert pages[0] == pages[1], "nobody learns who may sign in"
+    assert [to for to, _ in inbox.mails] == ["alice@example.org"]
+
+
+def test_typed_address_is_escaped(visitor: Person) -> None:
+    answer = ask(visitor, "a&b@example.org")
+    page = visitor.get(answer.location).text
+    assert '<bdi class="typed">a&amp;b@example.org</bdi>' in page
+    assert "a&b" not in page
 
 
 def test_mail_goes_to_the_address_that_will_be_signed_in(visitor: Person, inbox: Inbox) -> None:
@@ -281,11 +307,14 @@ def test_unknown_address_gets_the_same_answer_and_no_mail(
     answers = [ask(visitor), ask(unknown, unknown.email)]
     assert answers[0].status_code == answers[1].status_code
     assert answers[0].location == answers[1].location
-    pages = [person.get("/auth/sign-in?step=code").text for person in (visitor, unknown)]
-    masked = [re.sub(r'value="[^"]*"', "", page) for page in pages]
-    assert masked[0] == masked[1]
-    wrong = [enter(person, "000000").text for person in (visitor, unknown)]
-    assert re.sub(r'value="[^"]*"', "", wrong[0]) == re.sub(r'value="[^"]*"', "", wrong[1])
+
+    def masked(person: Person, page: str) -> str:
+        return re.sub(r'value="[^"]*"', "", page).replace(person.email, "")
+
+    pages = [masked(one, one.get("/auth/sign-in?step=code").text) for one in (visitor, unknown)]
+    assert pages[0] == pages[1]
+    wrong = [masked(one, enter(one, "000000").text) for one in (visitor, unknown)]
+    assert wrong[0] == wrong[1]
     assert [to for to, _ in inbox.mails] == [ALICE]
 
 

@@ -84,6 +84,7 @@ def ask_for_mail() -> ResponseReturnValue:
     if not _queue_mail(mail_request):
         return _busy_page(form)
     session["browser"] = mail_request.browser
+    session["address"] = form.email.data
     session["tries"] = 0
     return redirect(url_for(".sign_in", step="code"), 303)
 
@@ -171,7 +172,13 @@ def _start_session(redeem: Callable[[], SignInToken | None]) -> ResponseReturnVa
 
 def _code_page(form: CodeForm, is_stale: bool = False) -> str:
     is_down = MailHealth.latest().has_server_problem
-    return render_template("auth/code.html", form=form, is_stale=is_stale, mail_is_down=is_down)
+    return render_template(
+        "auth/code.html",
+        form=form,
+        is_stale=is_stale,
+        mail_is_down=is_down,
+        address=session.get("address"),
+    )
 
 
 def _wrong_code_error(tries_left: int) -> str:
