@@ -87,6 +87,17 @@ def test_unknown_state_is_explained(alice: Person) -> None:
     assert "There is no such state." in response.text
 
 
+def test_pills_are_always_all_six_totals(alice: Person) -> None:
+    alice.has_message()
+    page = alice.get("/messages").text
+    pills = re.findall(r"(\w[\w ]*) <span class=\"count\">(\d+)", page)
+    assert pills[0] == ("All", "1")
+    assert [(name, int(count)) for name, count in pills[1:]] == [
+        *(("Waiting", 1), ("Delivered", 0), ("Failed", 0)),
+        *(("No receipt", 0), ("Unknown", 0), ("Cancelled", 0)),
+    ]
+
+
 def test_pills_count_and_filter_by_state(app: Flask, alice: Person) -> None:
     age = timedelta(hours=73)
     for count, word, at in (
