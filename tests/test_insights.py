@@ -145,6 +145,17 @@ def test_spend_counts_by_currency_and_without_a_price(app: Flask, alice: Person)
     assert (currency, figures.format_money(total), count) == ("USD", "0.0075", 1)
 
 
+def test_without_a_final_message_no_rate_is_shown(alice: Person) -> None:
+    alice.has_message()
+    page = words(alice.get("/insights").text)
+    assert "No message is final yet" in page
+    assert "–" not in page.partition("Outcomes")[2].partition("Waiting")[0]
+    alice.has_message(status="delivered")
+    page = words(alice.get("/insights").text)
+    assert "No message is final yet" not in page
+    assert "of the 1 message that is final" in page
+
+
 def test_failures_link_to_the_filtered_log(alice: Person) -> None:
     alice.has_message(status="undelivered", error_code="30003")
     page = alice.get("/insights?period=30d&zone=Asia/Kolkata").text

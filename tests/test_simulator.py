@@ -9,6 +9,7 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
+from smstracker.settings.twilio import DEMO_PHONE_NUMBER
 from smstracker.simulator import SCENARIOS, SimulatorServer, create_simulator, ledger
 from smstracker.simulator.ledger import Ledger
 
@@ -201,3 +202,6 @@ def test_every_scenario_is_unique_and_explained():
     assert len({scenario.number for scenario in SCENARIOS}) == len(SCENARIOS) == 24
     assert len({scenario.title for scenario in SCENARIOS}) == len(SCENARIOS)
     assert all(scenario.description.endswith(".") for scenario in SCENARIOS)
+    senders = {DEMO_PHONE_NUMBER, ledger.POOL_SENDER}
+    assert not senders & {scenario.number for scenario in SCENARIOS}, "sent to itself"
+    assert len(senders) == 2

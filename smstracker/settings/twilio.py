@@ -7,7 +7,7 @@ from smstracker.settings.reader import Reader, matching
 from smstracker.sms import identifiers
 from smstracker.sms.messaging_service import SERVICE_SID
 
-DEMO_PHONE_NUMBER = "+15005550006"
+DEMO_PHONE_NUMBER = "+15005550198"  # the number of no scenario
 DEMO_KEY_ID = "webhooks_sharedkey_demo"
 ACCOUNT_SID = re.compile(identifiers.ACCOUNT_SID)
 # An Auth Token; with a curly quote around it, it could not even be sent.
