@@ -3,13 +3,15 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+import time_machine
 from click.testing import Result
 from flask import Flask
 
 from smstracker.clock import utcnow
-from tests.clients import Person
+from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
 
 ALICE = "alice@example.org"
@@ -78,6 +80,16 @@ def test_unknown_user_is_said_so(app: Flask, command: str) -> None:
     result = run(app, "users", command, "nobody@elsewhere.example")
     assert result.exit_code == 1
     assert "Error" in result.output
+
+
+def test_page_and_command_round_a_duration_alike(app: Flask, alice: Person) -> None:
+    message = alice.has_message(twilio_sid=sid(1), status="sent")
+    with time_machine.travel(message.created_at + timedelta(seconds=2.52), tick=False):
+        call_back(alice.client, fields(sid(1), "delivered"))
+        page = words(alice.get(f"/messages/{message.public_id}").text)
+    assert page.count("3 seconds") == 2
+    assert "3 seconds after you sent it" in page
+    assert "+3 seconds" in run(app, "messages", "show", sid(1)).output
 
 
 @pytest.mark.parametrize("by", ["id", "sid"])

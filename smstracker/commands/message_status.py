@@ -14,7 +14,7 @@ from smstracker.carrier.errors import (
     CarrierBusyError,
     CarrierQueryError,
 )
-from smstracker.clock import format_duration, utcnow
+from smstracker.clock import format_exact_duration, utcnow
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY, reading_connection
 from smstracker.extensions import db, settings
@@ -75,7 +75,7 @@ def _format_json(message: Message, events: list[StatusEvent]) -> str:
 def _format_text(message: Message, events: list[StatusEvent]) -> str:
     lines = [headline(message, utcnow()), f"SID {message.twilio_sid or 'not known'}", ""]
     for step in build_timeline(message, events):
-        elapsed = f"  +{format_duration(step.since)}" if step.since is not None else ""
+        elapsed = f"  +{format_exact_duration(step.since)}" if step.since is not None else ""
         notes = ", ".join(note for note in (step.reason, step.effect.value) if note)
         lines.append(
             f"{format_absolute_time(step.at)}  {step.label}{f' ({notes})' if notes else ''}"

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from smstracker.carrier import CarrierIsSlowError, TooManyRequestsError
-from smstracker.clock import format_duration, format_wait, spell_duration
+from smstracker.clock import (
+    format_duration,
+    format_exact_duration,
+    format_wait,
+    spell_duration,
+)
 from smstracker.models import Message, SendLimitError, StatusEvent
 from smstracker.sms import status
 from smstracker.sms.error_guide import explain_code
@@ -50,7 +55,8 @@ def headline(message: Message, now: datetime) -> str:
     """The outcome in one sentence."""
     recipient = format_international(message.recipient)
     display = message.display_status(now)
-    delay = format_duration(message.status_at - message.created_at)
+    # Rounded as in the timeline of the same page.
+    delay = format_exact_duration(message.status_at - message.created_at)
     silence = format_duration(now - message.status_at)
     if message.status == status.DELETED:
         fate = "is lost to the simulated carrier" if message.simulated else "was deleted at Twilio"
