@@ -1,5 +1,6 @@
 """Send again: where it is safe, once, linked both ways."""
 
+import re
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -224,3 +225,38 @@ def test_sending_again_waits_for_room_too_and_saves_nothing(make_app: MakeApp) -
         assert len(bob.messages()) == 1
         assert bob.client.post(resend_path(original), data=form).status_code == 303
     assert len(bob.messages()) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "is_offered"),
+    [("21211", True), ("30006", True), ("30003", False), ("30008", False), (None, False)],
+)
+def test_text_of_what_must_be_changed_is_taken_along_without_the_number(
+    alice: Person, bob: Person, code: str | None, is_offered: bool
+) -> None:
+    pictures = ["https://example.org/a.jpg", "https://example.org/b.jpg"]
+    message = alice.has_message(
+        status="undelivered", error_code=code, body="Your table\n& chair", media_urls=pictures
+    )
+    page = alice.get(f"/messages/{message.public_id}").text
+    path = f"/messages/new?text_of={message.public_id}"
+    assert (f'href="{path}"' in page) is is_offered
+    form = alice.get(path).text
+    assert hidden(form, "recipient") == ""
+    assert "Your table\n&amp; chair</textarea>" in form
+    assert f"{pictures[0]}\n{pictures[1]}</textarea>" in form
+    assert hidden(form, "form_id") != message.idempotency_key.hex, "it is a new message"
+    assert len(alice.messages()) == 1
+    assert bob.get(path).status_code == 404
+    assert alice.get("/messages/new?text_of=x").status_code == 200
+
+
+def test_text_is_taken_along_with_a_sender_that_is_still_offered(make_app: MakeApp) -> None:
+    anna = Person.signed_in(
+        make_app(TWILIO_PHONE_NUMBER="+15005550006,+442079460018"), "anna@example.org"
+    )
+    for sender, chosen in (("+442079460018", "+442079460018"), ("+15005550001", None)):
+        message = anna.has_message(status="refused", error_code="21211", sender=sender)
+        form = anna.get(f"/messages/new?text_of={message.public_id}").text
+        selected = re.search(r'<option selected value="([^"]+)"', form)
+        assert (selected[1] if selected else None) == chosen

@@ -59,6 +59,12 @@ class MessageForm(FlaskForm):
         """The addresses of pictures, each with the number of its line."""
         return split_addresses(self.media_urls.data or "")
 
+    def take_along(self, content: Content) -> None:
+        """Fill in all of another message but its recipient, which has to be typed."""
+        self.body.data, self.media_urls.data = content.body, "\n".join(content.media_urls)
+        if content.sender in dict(sender_choices()):
+            self.sender.data = content.sender
+
     def renew(self) -> None:
         """Take a new idempotency key and keep the fields."""
         self.idempotency_key.data = uuid.uuid4().hex

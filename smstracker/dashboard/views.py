@@ -126,7 +126,10 @@ def export(kind: str) -> ResponseReturnValue:
 
 @bp.get("/messages/new")
 def new_message() -> ResponseReturnValue:
-    return pages.render_send_form(MessageForm(), 200)
+    form = MessageForm()
+    if public_id := request.args.get("text_of", type=uuid.UUID):
+        form.take_along(pages.get_own_message(public_id).content)
+    return pages.render_send_form(form, 200)
 
 
 @bp.post("/messages")

@@ -86,6 +86,13 @@ def resend_refusal(message: Message, now: datetime) -> str | None:
     return _ALREADY_RESENT if _failed_twice(message, reason) else None
 
 
+def may_reuse_text(message: Message, now: datetime) -> bool:
+    """Whether a failed message arrived nowhere and only a changed one may succeed."""
+    reason = _explain(message)
+    is_failed = message.display_status(now).state is State.FAILED
+    return is_failed and reason is not None and reason.resend in ("after a fix", "no")
+
+
 def _failed_twice(message: Message, reason: ErrorExplanation) -> bool:
     """Whether both the message and its original failed with an error worth only one retry."""
     original = message.original() if reason.resend == "once" else None
