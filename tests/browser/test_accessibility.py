@@ -11,6 +11,22 @@ pytestmark = pytest.mark.slow
 
 
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+# Phones, and both sides of widths at which the layout changes.
+WIDTHS = (320, 360, 480, 767, 768, 777, 960)
+SIDEWAYS_SCROLL = "() => document.documentElement.scrollWidth - innerWidth"
+
+# The texts of table cells that stand less than 7 px from the one before.
+TOUCHING = """() => {
+  const edges = (cell) => {
+    const range = document.createRange();
+    range.selectNodeContents(cell);
+    return range.getBoundingClientRect();
+  };
+  return [...document.querySelectorAll("main :is(td, th) + :is(td, th)")].filter((cell) => {
+    const [before, text] = [edges(cell.previousElementSibling), edges(cell)];
+    return before.width && text.width && text.left - before.right < 7;
+  }).map((cell) => `${cell.previousElementSibling.textContent}|${cell.textContent}`);
+}"""
 
 # Every focusable element without a visible focus ring.
 RINGS = """() => {
@@ -95,3 +111,18 @@ def test_page_is_accessible_in_both_schemes_and_widths(
         assert page.evaluate(RINGS) == []
     page.context.close()
     assert complaints == []
+
+
+@pytest.mark.parametrize("view", PAGE_VIEWS, ids=lambda view: view.name)
+def test_page_fits_every_width_in_a_zone_with_a_long_name(
+    browser: Browser, installations: dict[str, ServedApp], view: PageView, complaints: list[str]
+) -> None:
+    page = open_window(
+        browser, installations, view, complaints, viewport=DESK, timezone_id="Asia/Kolkata"
+    )
+    view.show(page, installations[view.installation])
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 740})
+        assert page.evaluate(SIDEWAYS_SCROLL) <= 0, width
+        assert page.evaluate(TOUCHING) == [], width
+    page.context.close()
