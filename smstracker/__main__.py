@@ -23,6 +23,7 @@ from smstracker.web.health import database_problem
 
 START_SECONDS = 30.0  # until the app must answer
 STOP_SECONDS = 15.0  # until a process that does not stop is killed
+FIRST_FREE_PORT = 1024  # the ports below are for root
 # Ctrl-C, a service manager, a closed terminal.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -71,6 +72,11 @@ def _require_port(address: str, port: int, setting: str) -> None:
             probe.bind((address, port))
         except OSError as error:
             reason = f"Cannot listen on port {port}: check BIND_ADDRESS and {setting}."
+            if error.errno == errno.EACCES and port < FIRST_FREE_PORT:
+                reason = (
+                    f"Only root may listen on port {port}: set {setting} to {FIRST_FREE_PORT} or "
+                    "more, and let a proxy pass requests on to it."
+                )
             if error.errno == errno.EADDRINUSE:
                 reason = f"Port {port} is in use. Stop what uses it, or set {setting}."
             raise click.ClickException(reason) from error

@@ -8,6 +8,7 @@ from smstracker.connection.queries import DAY, HOUR, WEEK
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Delay, Window, WorkerStatus
 from smstracker.connection.token_rotation import Rotation
+from smstracker.refused.replay import ReplayForecast
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -49,6 +50,7 @@ WELL = ConnectionReport(
     waiting_since_last_callback=0,
     looked_up_since_last_callback=0,
     rotation=Rotation.PRIMARY_SIGNS,
+    replay=ReplayForecast((), is_complete=True),
     causes=(),
     workers=(worker(),),
 )

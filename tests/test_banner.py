@@ -23,7 +23,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[datetime]:
     def compute(now: datetime) -> HealthSummary:
         times.append(now)
         text = f"Sentence {len(times)}"
-        return HealthSummary(SummaryKind.WELL, text, False, text)
+        return HealthSummary(SummaryKind.WELL, text, is_bad=False)
 
     monkeypatch.setattr(banner, "_compute", compute)
     return times

@@ -40,7 +40,11 @@ def test_list_tells_when_why_the_fix_and_the_setting(make_app: Callable[..., Fla
         "address at Twilio.  [PUBLIC_BASE_URL]",
     ]
     assert later_lines[0] == lines[0]
-    assert later_lines[1] == f"{lines[1]}  applied 2026-11-23 12:03:00 UTC"
+    assert later_lines[1] == (
+        "1  2026-11-23 12:00:00 UTC  2 times until 2026-11-23 12:01:00 UTC  "
+        "It was refused at first, and has been applied.  applied 2026-11-23 12:03:00 UTC"
+    )
+    assert "Setting" not in run(make_app(), "show", "1").output
 
 
 def test_wrong_id_is_named_as_one(app: Flask) -> None:

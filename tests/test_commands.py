@@ -2,16 +2,22 @@
 
 import json
 import re
+import shutil
+import socket
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import time_machine
 from click.testing import Result
 from flask import Flask
 
+from config import load
+from smstracker import create_app
 from smstracker.clock import utcnow
 from tests.clients import Person, words
+from tests.serving import close
 from tests.signing import call_back, fields, sid
 
 ALICE = "alice@example.org"
@@ -73,6 +79,22 @@ def test_printed_link_signs_in_once(app: Flask) -> None:
     first, second = Person(app, ALICE), Person(app, ALICE)
     assert first.post(path).status_code == 303
     assert second.post(path).status_code == 410
+
+
+def test_link_of_a_demo_that_does_not_answer_is_said_to_be_dead(
+    tmp_path: Path, migrated_sqlite: Path
+) -> None:
+    shutil.copy(migrated_sqlite, tmp_path / "demo.sqlite")
+    with socket.create_server(("127.0.0.1", 0)) as running:
+        port = running.getsockname()[1]
+        demo = create_app(load({"PORT": str(port)}, instance=tmp_path))
+        [link, _] = run(demo, "users", "sign-in-link", ALICE).output.splitlines()
+        assert link.startswith(f"http://127.0.0.1:{port}/auth/link/")
+    dead = run(demo, "users", "sign-in-link", ALICE).output.splitlines()
+    assert dead[2] == (
+        "Nothing answers there: start the demo with make run, or set the PORT with which it runs."
+    )
+    close(demo)
 
 
 @pytest.mark.parametrize("command", ["deactivate", "sign-out", "sign-in-link"])

@@ -20,11 +20,13 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, RefusedCallback, User
 from smstracker.models.callback_counts import bucket_start
 from smstracker.refused import replay
+from smstracker.refused.sentences import READY
 from smstracker.refused.stored_diagnosis import diagnose_pending
 from tests.clients import Client, Person, words
 from tests.refused_callbacks import refusal
 from tests.serving import close
 from tests.signing import STATUS_PATH, call_back, fields, sid, signature
+from tests.twilio_stub import answer, wire
 
 pytestmark = pytest.mark.both_databases
 
@@ -147,17 +149,48 @@ def test_refusal_is_explained_with_its_fix(app: Flask, admin: Person) -> None:
     store(
         app,
         refusal(now, diagnosis="Valid for http://x.example", setting="PUBLIC_BASE_URL", count=4),
-        refusal(now, diagnosis="Was valid all along", replayed_at=now),
-        refusal(now, replayed_at=now),
     )
     page = words(admin.get("/callbacks").text)
-    assert "4 callbacks were refused in the last hour: Valid for http://x.example" in page
+    refused = "4 callbacks were refused in the last hour. The reason of each: Valid for http://x"
+    assert refused in page
     assert "Setting: PUBLIC_BASE_URL" in page
     assert "4 times" in page
-    assert "Applied" in page
     assert "Replay all" not in page  # nothing of it verifies
     assert "None is valid with today's settings" in page
-    assert "It was valid when it was replayed." in page
+
+
+def test_applied_refusal_says_when_it_came_and_gives_no_advice(app: Flask, admin: Person) -> None:
+    now, came_at = utcnow(), utcnow() - timedelta(minutes=5)
+    ready = refusal(came_at, diagnosis=READY, setting="TWILIO_AUTH_TOKEN", replayed_at=now)
+    store(app, ready, refusal(came_at, replayed_at=now))
+    page = words(admin.get("/callbacks").text)
+    applied = "Applied Received 5 minutes ago · applied just now It was refused at first, and has"
+    assert page.count(applied) == 2
+    assert "replay it" not in page
+    assert "TWILIO_AUTH_TOKEN" not in page
+
+
+def test_page_does_not_deny_a_callback_that_could_not_be_stored(app: Flask, admin: Person) -> None:
+    assert "No callback has arrived yet." in words(admin.get("/callbacks").text)
+    counts = {"accepted": 0, "repeated": 0, "by_secondary": 0, "refused": 0, "not_stored": 1}
+    store(app, CallbackTally(bucket_at=bucket_start(utcnow()), process="p", **counts))
+    assert "No callback has been accepted yet." in words(admin.get("/callbacks").text)
+
+
+def test_log_says_that_twilio_refuses_the_credentials_before_the_worker_knows(
+    make_app: Callable[..., Flask], app: Flask, alice: Person, admin: Person
+) -> None:
+    add_worker(app)
+    refused = answer(401, {"code": 20003, "message": "x", "status": 401})
+    with wire(refused) as twilio:
+        Person.signed_in(make_app(TWILIO_API_BASE_URL=twilio.url), alice.email).send()
+    said = "Twilio does not accept the credentials, so nothing can be sent or looked up."
+    assert f"{said} Your administrator sees" in words(alice.get("/messages").text)
+    assert f"{said} Compare TWILIO_AUTH_TOKEN" in words(admin.get("/callbacks").text)
+    alice.has_message(status="unreached")
+    assert said in words(admin.get("/callbacks").text)
+    alice.has_message(status="queued", twilio_sid=sid(1))
+    assert said not in words(admin.get("/callbacks").text)
 
 
 def test_end_of_a_long_reason_is_folded(app: Flask, admin: Person) -> None:
@@ -287,10 +320,7 @@ def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: P
     good["body_length"] = len(good["body"])
     store(app, refusal(utcnow(), **good), refusal(utcnow(), signature="forged"))
     before = words(admin.get("/callbacks").text)
-    assert (
-        "2 callbacks were refused in the last hour: valid with today's settings. Replay them"
-        in before
-    )
+    assert "1 callback refused in the last hour is valid with today's settings: replay it" in before
     assert "Replay applies the 1 callback that is valid now" in before
     assert before.count("Replay all") == 1
     answer = admin.post("/callbacks/replay", page="/callbacks")
@@ -299,6 +329,27 @@ def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: P
     page = words(admin.get("/callbacks").text)
     assert "1 callback was applied. 1 callback stays refused. 1 ×: " in page
     assert "stays refused" not in words(admin.get("/callbacks").text)
+
+
+@pytest.mark.parametrize("is_diagnosed", [True, False])
+def test_number_of_what_can_be_replayed_does_not_count_what_cannot(
+    app: Flask, alice: Person, admin: Person, is_diagnosed: bool
+) -> None:
+    columns = {"diagnosis": "No token of yours fits.", "setting": "T"} if is_diagnosed else {}
+    form = fields(sid(1), "delivered")
+    good = {"body": urlencode(form).encode(), "signature": signature(STATUS_PATH, form)}
+    good["body_length"] = len(good["body"])
+    others = [refusal(utcnow(), **columns) for _ in range(2)]
+    store(app, others[0], refusal(utcnow(), **good, **columns), others[1])
+    alice.has_message(**SILENCE, accepted_at=utcnow() - timedelta(minutes=6))
+    page = words(admin.get("/callbacks").text)
+    expected = (
+        "1 of the 3 callbacks refused in the last hour is valid with today's settings: replay"
+    )
+    assert f"{expected} it." in page
+    other = "No token of yours fits" if is_diagnosed else "Its signature cannot be Twilio's"
+    assert other in page.partition("Reasons in the last 7 days")[2]
+    assert "2 in 1 h" in page
 
 
 def test_replay_is_offered_if_there_is_more_than_can_be_looked_at(
@@ -345,8 +396,9 @@ def test_forged_one_does_not_hide_what_a_proxy_does(app: Flask, admin: Person) -
         call_back(client, fields(sid(number), "sent"), signed_path=f"{STATUS_PATH}/")
     form = fields(sid(9), "sent")
     client.post(STATUS_PATH, data=form, headers={"X-Twilio-Signature": "x" * 27 + "="})
-    assert "were refused in the last hour: Valid with a slash" in words(
-        admin.get("/callbacks").text
+    page = words(admin.get("/callbacks").text)
+    assert (
+        "3 callbacks were refused in the last hour. The reason of each: Valid with a slash" in page
     )
 
 

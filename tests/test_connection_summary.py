@@ -23,7 +23,8 @@ GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         WELL,
         {"day": window(), "sent_in_day": 2},
-        "No message became final in the last 24 hours, so there is nothing to judge yet",
+        "None of the messages that Twilio accepted got an outcome in the last 24 hours, so there "
+        "is nothing to judge yet",
     ),
     # An idle week is no silence: nothing was accepted that could have been called back.
     (
@@ -35,7 +36,8 @@ GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         NEW,
         {"sent_in_day": 1, "oldest_message_at": NOW - 4 * MINUTE},
-        "No message became final in the last 24 hours, so there is nothing to judge yet",
+        "None of the messages that Twilio accepted got an outcome in the last 24 hours, so there "
+        "is nothing to judge yet",
     ),
     (
         WELL,
@@ -65,7 +67,7 @@ GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     ),
     (
         WELL,
-        {"causes": (cause(20, diagnosis="None of your tokens signed it.", setting="T"),)},
+        {"causes": (cause(20, diagnosis="No token of yours fits.", setting="T"),)},
         "All 124 outcomes of the last 24 hours arrived by callback",
     ),
     (
@@ -83,7 +85,7 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         WELL,
         {"causes": (cause(),)},
-        "14 callbacks were refused in the last hour: "
+        "14 callbacks were refused in the last hour. The reason of each: "
         "Valid for http://a.example, but PUBLIC_BASE_URL is https://a.example",
     ),
     (
@@ -91,9 +93,9 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
         {
             "hour": window(),
             "without_callback": 1,
-            "causes": (cause(1, diagnosis="None of your tokens signed it.", setting="T"),),
+            "causes": (cause(1, diagnosis="No token of yours fits.", setting="T"),),
         },
-        "1 callback was refused in the last hour: None of your tokens signed it (check T)",
+        "1 callback was refused in the last hour: No token of yours fits (check T)",
     ),
     (
         WELL,
@@ -101,7 +103,7 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
             "hour": window(by_lookup=1),
             "causes": (cause(2, diagnosis=None, setting=None),),
         },
-        "2 callbacks were refused in the last hour: the reason is not known yet",
+        "2 callbacks were refused in the last hour. The reason of each: it is not known yet",
     ),
     (
         WELL,
@@ -200,7 +202,7 @@ def test_sentence_says_what_is_wrong(
 ) -> None:
     sentence = summarize(replace(state, **changed))
     assert (sentence.text, sentence.is_bad) == (text, True)
-    assert text.startswith(sentence.brief)
+    assert text.startswith(sentence.finding)
 
 
 @pytest.mark.parametrize(("state", "changed", "text"), BAD)
@@ -211,6 +213,8 @@ def test_sentence_for_everybody_names_no_setting(
     assert "_URL" not in brief
     assert "TOKEN" not in brief
     assert "flask" not in brief
+    assert brief.startswith("Statuses may be late. ") or "promoted" in brief
+    assert brief.endswith(". Your administrator sees what to do")
 
 
 def test_sentence_names_the_worst_first() -> None:
@@ -232,7 +236,7 @@ def test_sentence_names_the_worst_first() -> None:
     ):
         sentence = summarize(replace(WELL, **everything))  # type: ignore[arg-type]
         assert sentence.is_bad
-        heard.append(sentence.brief.split()[0])
+        heard.append(sentence.text.split()[0])
         everything[name] = mended
     assert heard == ["14", "Twilio", "Twilio", "The", "The", "9"]
     assert not summarize(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]

@@ -172,15 +172,18 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             received(OF_SUB, token="c" * 32),
-            "None of your tokens signed it: it is from another account, or not from Twilio. "
+            "No token of yours fits at any of the addresses tried: it was signed with another "
+            "token, for another address of this app, by another account, or not by Twilio. "
             "If callbacks are missing, compare TWILIO_SUBACCOUNT_TOKENS with the Twilio "
-            "Console.",
+            "Console, and the callback URL at Twilio with PUBLIC_BASE_URL.",
             "TWILIO_SUBACCOUNT_TOKENS",
         ),
         (
             received(FORM, token="c" * 32),
-            "None of your tokens signed it: it is from another account, or not from Twilio. "
-            "If callbacks are missing, compare TWILIO_AUTH_TOKEN with the Twilio Console.",
+            "No token of yours fits at any of the addresses tried: it was signed with another "
+            "token, for another address of this app, by another account, or not by Twilio. "
+            "If callbacks are missing, compare TWILIO_AUTH_TOKEN with the Twilio Console, and the "
+            "callback URL at Twilio with PUBLIC_BASE_URL.",
             "TWILIO_AUTH_TOKEN",
         ),
         (
@@ -191,7 +194,8 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             received(FORM | {"AccountSid": "\x1b[31mAC"}, token="c" * 32),
-            "None of your tokens signed it: it is from another account, or not from Twilio.",
+            "No token of yours fits at any of the addresses tried: it was signed with another "
+            "token, for another address of this app, by another account, or not by Twilio.",
             None,
         ),
         (
@@ -304,7 +308,7 @@ def test_two_mistakes_at_once_are_told_in_one_sentence() -> None:
     evidence = received(
         FORM, f"{PATH}?a=1", signed=signed, token=FORMER, sent_host="new.example.org"
     )
-    assert diagnose(evidence)[0].startswith("None of your tokens signed it")
+    assert diagnose(evidence)[0].startswith("No token of yours fits")
     evidence = received(
         FORM, f"{PATH}?a=1", signed=signed, token=FORMER, sent_host="new.example.org:8080"
     )
@@ -318,6 +322,15 @@ def test_two_mistakes_at_once_are_told_in_one_sentence() -> None:
         "correct the address at Twilio: it must begin with https."
     )
     assert setting == "PUBLIC_BASE_URL"
+
+
+def test_own_token_for_an_address_that_is_not_known_is_not_denied() -> None:
+    host = "127.0.0.1:8000"  # a proxy with a second domain does not pass it on
+    evidence = received(FORM, signed=f"https://second.example.org{PATH}", sent_host=host)
+    sentence, setting = diagnose(evidence)
+    assert "with another token, for another address of this app, by another account" in sentence
+    assert sentence.endswith("and the callback URL at Twilio with PUBLIC_BASE_URL.")
+    assert setting == "TWILIO_AUTH_TOKEN"
 
 
 def test_loopback_address_may_be_set_with_http() -> None:
@@ -341,7 +354,7 @@ def test_port_that_is_configured_but_not_signed_is_told() -> None:
 )
 def test_strange_hosts_are_no_explanation_and_no_error(host: str) -> None:
     evidence = received(FORM, token="c" * 32, sent_host=host, forwarded_host=host)
-    assert diagnose(evidence)[0].startswith("None of your tokens signed it")
+    assert diagnose(evidence)[0].startswith("No token of yours fits")
 
 
 def test_thousands_of_fields_are_explained_in_a_moment() -> None:
@@ -365,7 +378,7 @@ def test_form_that_is_made_to_cost_has_its_simplest_variants_tried(
     path = f"{PATH}?a=+%2f&b=~'&c=%20&d=/&e=+" + "/~'+" * 400
     form = {"a": " x", "b": "", "c": "y" * 15_000}
     evidence = received(form, path, token="c" * 32, sent_host="a:1", forwarded_host="b:2")
-    assert diagnose(evidence)[0].startswith("None of your tokens signed it")
+    assert diagnose(evidence)[0].startswith("No token of yours fits")
     assert sum(hashed) < 1.1 * MAX_HASHED_CHARACTERS
     evidence = received(form, path, signed=f"{BASE_URL}{path.replace('?', '/?')}")
     assert diagnose(evidence)[0].startswith("Valid with a slash")

@@ -129,9 +129,10 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
 def test_doctor_prints_a_line_for_each_check_and_no_secret(live: Flask) -> None:
     done = live.test_cli_runner().invoke(args=["doctor"])
     assert done.exit_code == 1  # no worker runs
+    assert "ok       connection: no message was sent" in done.stdout
     for line in done.stdout.splitlines():
         assert re.match(r"(ok|warning|problem) +[a-z0-9 ]+: .", line), line
-    assert "problem  worker: No worker runs. Fix: start flask worker" in done.stdout
+    assert "problem  worker: no worker runs. Fix: start flask worker" in done.stdout
     secrets = (
         PRIMARY,
         SECONDARY,
@@ -154,7 +155,7 @@ def test_doctor_tells_what_the_page_tells(live: Flask, simulator: SimulatorServe
     day = "callbacks in 24 hours: 7 accepted, 2 of them repeated, 1 refused"
     assert f"{day}; 2 outcomes by callback, 0 by look-up (0 %)" in expected
     assert re.search(r"time to outcome: half within .+, 95 % within .+ \(2 messages: few", expected)
-    assert "warning  refused: 1 in 24 hours, 1 in 7 days: None of your tokens signed it" in expected
+    assert "warning  refused: 1 in 24 hours, 1 in 7 days: No token of yours fits" in expected
 
 
 def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> None:  # type: ignore[no-untyped-def]
@@ -167,7 +168,9 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
     assert result_of(found, "settings")[1] == demo
     here = "is this machine, and so is the carrier"
     assert here in result_of(found, "public address")[1]
-    assert "make run" in result_of(found, "credentials")[2]
+    start = "start the demo with make run, or set the PORT with which it runs"
+    stopped = ("credentials", "callbacks", "worker")
+    assert [result_of(found, check)[2] for check in stopped] == [start] * 3
     assert result_of(found, "mail")[:2] == ("ok", "stays in the demo mailbox")
     assert result_of(found, "token rotation")[0] == "ok"
     close(app)
@@ -460,7 +463,7 @@ def test_doctor_ends_with_1_while_callbacks_are_refused_and_none_is_accepted(liv
     call_back(live.test_client(), fields(sid(1), "sent"), token="f" * 32, base=base_of(live))
     done = live.test_cli_runner().invoke(args=["doctor"])
     assert done.exit_code == 1
-    assert "problem  refused: 1 in 24 hours, 1 in 7 days: None of your tokens" in done.stdout
+    assert "problem  refused: 1 in 24 hours, 1 in 7 days: No token of yours fits" in done.stdout
     call_back(live.test_client(), fields(sid(1), "sent"), base=base_of(live))
     assert ends_with(live) == 0
     assert ends_with(live, "--fail-on", "problem") == 0
@@ -479,7 +482,7 @@ def test_doctor_ends_with_1_while_twilio_is_silent_although_it_should_not_be(liv
     done = live.test_cli_runner().invoke(args=["doctor"])
     assert done.exit_code == 1
     assert (
-        "problem  connection: No callback has ever arrived, though 1 message waits" in done.stdout
+        "problem  connection: no callback has ever arrived, though 1 message waits" in done.stdout
     )
 
 

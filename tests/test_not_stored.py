@@ -81,7 +81,7 @@ def test_callbacks_that_cannot_be_stored_are_not_told_as_silence(app: Flask, ali
         sentence = summarize(numbers)
         assert numbers.waiting_since_last_callback == 1
         assert sentence.kind is SummaryKind.NOT_STORING
-        assert sentence.brief.endswith(
+        assert sentence.finding.endswith(
             "the database file cannot be written"
             if app.config["SETTINGS"].database_url.startswith("sqlite")
             else "the database is read-only"
@@ -107,7 +107,7 @@ def test_callbacks_that_could_not_be_stored_are_counted_with_the_next_one(app: F
             assert db.session.scalars(select(CallbackTally.not_stored)).all() == [3]
         sentence = summarize(judged(app))
         assert (sentence.kind, judged(app).hour.not_stored) == (SummaryKind.NOT_STORED, 3)
-        assert sentence.brief.startswith("3 callbacks could not be stored in the last hour")
+        assert sentence.finding.startswith("3 callbacks could not be stored in the last hour")
         clock.shift(70 * MINUTE)
         assert summarize(judged(app)).kind is not SummaryKind.NOT_STORED
 
@@ -117,11 +117,15 @@ def test_callbacks_that_could_not_be_stored_are_counted_without_a_next_one(
 ) -> None:
     monkeypatch.setattr(writer, "RECOUNT_SECONDS", 60)
     monkeypatch.setattr(writer, "IDLE_SECONDS", 0.01)
+    beat(app)
     with read_only(app):
         assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 503
     await_writer(app)
     with app.app_context():
         assert db.session.scalars(select(CallbackTally.not_stored)).all() == [1]
+    told = app.test_cli_runner().invoke(args=["doctor"]).stdout
+    assert "warning  connection: 1 callback could not be stored in the last hour" in told
+    assert "callbacks in 1 hour: 0 accepted, 0 of them repeated, 0 refused, 1 could not" in told
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -136,7 +140,7 @@ def test_full_disk_is_said_before_a_callback_fails_and_no_longer_once_there_is_r
             "disk_usage",
             lambda _: SimpleNamespace(free=0),
         )
-        assert summarize(judged(app)).brief == sentence
+        assert summarize(judged(app)).finding == sentence
         assert sentence in words(alice.get("/messages").text)
     assert sentence not in words(alice.get("/messages").text)
     assert summarize(judged(app)).kind is SummaryKind.WELL

@@ -14,12 +14,13 @@ from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
+import click
 import psutil
 import pytest
 import requests
 
 from config import ROOT
-from smstracker.__main__ import COMMANDS, WORKER
+from smstracker.__main__ import COMMANDS, WORKER, _require_port
 from tests.app_process import AppProcess
 from tests.clients import hidden
 from tests.databases import migrate
@@ -160,6 +161,22 @@ def test_port_in_use_is_said_in_one_line(tmp_path: Path) -> None:
         process = AppProcess(tmp_path, PORT=port)
         assert process.wait() == 2
     assert process.printed == f"Port {port} is in use. Stop what uses it, or set PORT.\n"
+
+
+def test_port_for_root_alone_is_said_to_be_one() -> None:
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(click.ClickException) as refusal:
+            _require_port("127.0.0.1", 1, "PORT")
+    finally:
+        if is_root:
+            os.seteuid(0)
+    assert refusal.value.message == (
+        "Only root may listen on port 1: set PORT to 1024 or more, and let a proxy pass requests "
+        "on to it."
+    )
 
 
 def test_address_that_is_not_this_machine_is_said_in_one_line(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from smstracker.carrier.errors import CREDENTIALS_REFUSED
 from smstracker.connection import wording
 from smstracker.connection.queries import HOUR, WEEK
 from smstracker.connection.report import ConnectionReport, Delay
@@ -28,7 +29,9 @@ GONE = {"workers": (worker(age=2 * HOUR),)}
 ONE_READY = cause(1, diagnosis=READY, setting=None)
 READY_CAUSE = cause(3, diagnosis=READY, setting=None)
 UNSURE = cause(3, diagnosis=None, setting=None)
-FORGED = cause(3, diagnosis="None of your tokens signed it.")
+FORGED = cause(3, diagnosis="No token of yours fits.")
+MISSING = {"without_callback": 1, "hour": replace(WELL.hour, accepted=0)}
+STALE = {"workers": (worker(problem=CREDENTIALS_REFUSED.format(status=401)),)}
 HALF = timedelta(seconds=2)
 UNHEARD = SILENT | {"waiting_since_last_callback": 1}
 OLD = {"oldest_message_at": NOW - 2 * WEEK}
@@ -73,6 +76,17 @@ REPORTS: list[tuple[str, Change, Change]] = [
         day(not_stored=2),
     ),
     (
+        "1 callback could not be stored in the last hour and was refused with 503, so that "
+        "Twilio sends it again",
+        hour(not_stored=1),
+        hour(not_stored=2),
+    ),
+    (
+        "warning connection: 2 callbacks could not be stored in the last hour and",
+        hour(not_stored=2),
+        day(not_stored=2),
+    ),
+    (
         "Twilio has not reached this app for 42 minutes; 1 message waits for a callback. "
         "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
         UNHEARD,
@@ -101,35 +115,99 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {"new": True, "waiting_since_last_callback": 1, "workers": (worker(),)} | OLD,
     ),
     (
+        "No callback has ever been accepted, though 1 message waits for one",
+        {"new": True, "waiting_since_last_callback": 1, "workers": (worker(),)}
+        | {"week": replace(NEW.week, not_stored=1)},
+        {"new": True, "waiting_since_last_callback": 1, "workers": (worker(),)},
+    ),
+    (
         "No callback has arrived in the last 7 days, though 1 message waits for one",
         {"last_callback_at": None, "waiting_since_last_callback": 1} | OLD,
         {"new": True, "waiting_since_last_callback": 1, "workers": (worker(),)},
     ),
     (
-        "14 callbacks were refused in the last hour: Valid for http://a.example",
+        "14 callbacks were refused in the last hour. The reason of each: Valid for http://a.example",
         {"causes": (cause(),)},
         {"causes": (cause(0, day=14),)},
     ),
     (
-        "3 callbacks were refused in the last hour: valid with today's settings. Replay them",
-        {"causes": (READY_CAUSE,)},
-        {"causes": (replace(READY_CAUSE, hour=0),)},
+        "1 callback was refused in the last hour: Valid for http://a.example",
+        {"causes": (cause(1),)},
+        {"causes": (cause(2),)},
     ),
     (
-        "valid with today's settings. Replay it",
+        "17 callbacks were refused in the last hour. The reason of 14: Valid for http://a.example",
+        {"causes": (cause(), FORGED)} | MISSING,
+        {"causes": (cause(17),)},
+    ),
+    (
+        "3 callbacks refused in the last hour are valid with today's settings: replay them",
+        {"causes": (READY_CAUSE,)},
+        {"causes": (READY_CAUSE, FORGED)} | MISSING,
+    ),
+    (
+        "1 callback refused in the last hour is valid with today's settings: replay it",
         {"causes": (ONE_READY,)},
         {"causes": (READY_CAUSE,)},
     ),
     (
-        "refused in the last hour: the reason is not known yet",
+        "1 of the 4 callbacks refused in the last hour is valid with today's settings: replay it",
+        {"causes": (ONE_READY, FORGED)} | MISSING,
+        {"causes": (cause(4, diagnosis=READY, setting=None),)},
+    ),
+    (
+        "Statuses may be late. 1 of the 4 callbacks refused in the last hour is valid with "
+        "today's settings. Your administrator sees what to do",
+        {"causes": (ONE_READY, FORGED)} | MISSING,
+        {"causes": (FORGED,)},
+    ),
+    (
+        "refused in the last hour. The reason of each: it is not known yet",
         {"causes": (UNSURE,)} | hour(by_callback=0, accepted=0, by_lookup=1),
         {"causes": (UNSURE,)},
     ),
     ("Twilio cannot be asked: Twilio could not be reached", CANNOT, {}),
     (
+        "Twilio cannot be asked: Twilio did not accept the credentials (HTTP 403)",
+        {"workers": (worker(problem=CREDENTIALS_REFUSED.format(status=403)),)},
+        STALE,
+    ),
+    (
+        "Twilio does not accept the credentials, so nothing can be sent or looked up, and its "
+        "callbacks are refused. Compare TWILIO_AUTH_TOKEN and TWILIO_ACCOUNT_SID with the Twilio "
+        "Console, and restart",
+        STALE | MISSING | {"causes": (FORGED,)},
+        STALE | MISSING | {"causes": (cause(),)},
+    ),
+    (
+        "so nothing can be sent or looked up. Compare TWILIO_AUTH_TOKEN",
+        {"credentials_refused_at": NOW - MINUTE},
+        {"credentials_refused_at": NOW - 61 * MINUTE},
+    ),
+    (
+        "so nothing can be sent or looked up. Your administrator sees what to do",
+        {"credentials_refused_at": NOW - MINUTE},
+        {
+            "credentials_refused_at": NOW - MINUTE,
+            "workers": (replace(worker(), started_at=NOW - MINUTE / 2),),
+        },
+    ),
+    (
+        "Nothing can be sent. Nothing can be stored, and callbacks are answered with 503: the "
+        "disk is full. Your administrator sees what to do",
+        {"storage_problem": DISK_FULL},
+        {},
+    ),
+    (
         "No worker runs: statuses that Twilio does not report are not fetched. Start flask worker",
         {"new": True, "oldest_message_at": NOW - 6 * MINUTE},
         {"new": True, "oldest_message_at": NOW - 4 * MINUTE},
+    ),
+    (
+        "Sending may fail. The newest callbacks are signed with the secondary token: Twilio has "
+        "promoted it. Your administrator sees what to do",
+        rotating(Rotation.PROMOTED),
+        rotating(Rotation.SETTLING),
     ),
     (
         "The newest callbacks are signed with the secondary token: Twilio has promoted it. "
@@ -170,7 +248,8 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {"day": window(1, 1)},
     ),
     (
-        "No message became final in the last 24 hours, so there is nothing to judge yet",
+        "None of the messages that Twilio accepted got an outcome in the last 24 hours, so there "
+        "is nothing to judge yet",
         {"day": window()},
         {"day": window(), "sent_in_day": 0},
     ),
@@ -181,6 +260,17 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ),
     # The lines of flask doctor.
     ("see the page /callbacks", {"causes": (cause(),)}, {}),
+    (
+        "problem connection: 14 callbacks were refused in the last hour. start the demo with make "
+        "run, or set the PORT with which it runs",
+        {"causes": (cause(),), "workers": (), "is_demo": True} | MISSING,
+        {"causes": (cause(),), "is_demo": True} | MISSING,
+    ),
+    (
+        "worker: No worker runs. start the demo with make run",
+        {"workers": (), "is_demo": True},
+        {"workers": ()},
+    ),
     (
         "warning connection: 14 callbacks",
         {"causes": (cause(),)},
@@ -193,15 +283,14 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ),
     ("problem connection: Twilio has not", UNHEARD, SILENT),
     (
-        "problem refused: 3 in 24 hours, 3 in 7 days: None of your tokens signed it. "
-        "flask callbacks list",
+        "problem refused: 3 in 24 hours, 3 in 7 days: No token of yours fits. flask callbacks list",
         {"causes": (FORGED,)} | day(accepted=0),
         {"causes": (replace(FORGED, is_plausible=False),)} | day(accepted=0),
     ),
     ("warning refused: 3 in 24", {"causes": (FORGED,)}, {"causes": (FORGED,)} | day(accepted=0)),
-    ("refused: 3 in 24 hours, 3 in 7 days: None of your", {"causes": (FORGED,)}, {}),
+    ("refused: 3 in 24 hours, 3 in 7 days: No token of yours", {"causes": (FORGED,)}, {}),
     (
-        "3 in 7 days, from strangers: None of your",
+        "3 in 7 days, from strangers: No token of yours",
         {"causes": (replace(FORGED, is_plausible=False),)},
         {"causes": (FORGED,)},
     ),
@@ -249,6 +338,8 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {},
         {"day": window(1)},
     ),
+    ("; 1 outcome by callback, 0 by look-up", {"day": window(1)}, {"day": window(2)}),
+    ("95 % within 2.0 s (1 message:", {"to_final": Delay(HALF, HALF, 1)}, {}),
     ("0 refused, 2 could not be stored; 124 outcomes", day(not_stored=2), {}),
     (
         "time to outcome: half within 2.0 s, 95 % within 2.0 s (9 messages: few, so only a hint)",
@@ -271,25 +362,25 @@ WORDINGS: list[tuple[str, str, str]] = [
     ),
     (
         "Every refused callback has been applied.",
-        wording.describe_forecast(ReplayForecast(0, is_complete=True, nothing_waits=True)),
-        wording.describe_forecast(ReplayForecast(0, is_complete=True, nothing_waits=False)),
+        wording.describe_forecast(ReplayForecast((), is_complete=True), refusal_waits=False),
+        wording.describe_forecast(ReplayForecast((), is_complete=True), refusal_waits=True),
     ),
     (
         "Replay applies only what is valid with today's settings.",
-        wording.describe_forecast(ReplayForecast(0, is_complete=False, nothing_waits=False)),
-        wording.describe_forecast(ReplayForecast(1, is_complete=True, nothing_waits=False)),
+        wording.describe_forecast(ReplayForecast((), is_complete=False), refusal_waits=True),
+        wording.describe_forecast(ReplayForecast((7,), is_complete=True), refusal_waits=True),
     ),
     (
         "Replay applies the 1 callback that is valid now.",
-        wording.describe_forecast(ReplayForecast(1, is_complete=True, nothing_waits=False)),
-        wording.describe_forecast(ReplayForecast(0, is_complete=True, nothing_waits=False)),
+        wording.describe_forecast(ReplayForecast((7,), is_complete=True), refusal_waits=True),
+        wording.describe_forecast(ReplayForecast((), is_complete=True), refusal_waits=True),
     ),
     (
         "None is valid with today's settings, so none can be applied. Fix a cause named above and "
         "restart: a Replay button then appears here. What none of your tokens or keys signed is "
         "never applied.",
-        wording.describe_forecast(ReplayForecast(0, is_complete=True, nothing_waits=False)),
-        wording.describe_forecast(ReplayForecast(2, is_complete=True, nothing_waits=False)),
+        wording.describe_forecast(ReplayForecast((), is_complete=True), refusal_waits=True),
+        wording.describe_forecast(ReplayForecast((7, 8), is_complete=True), refusal_waits=True),
     ),
     ("under 1 %", wording.format_share(4, 1000, 0), wording.format_share(0, 1000, 0)),
     ("over 99 %", wording.format_share(996, 1000, 0), wording.format_share(1000, 1000, 0)),
@@ -316,12 +407,15 @@ WORDINGS: list[tuple[str, str, str]] = [
 
 def lines(change: Change) -> str:
     """What banner, page and flask doctor say of a report."""
-    report = report_of(change)
+    changed = dict(change)
+    is_demo = bool(changed.pop("is_demo", False))
+    report = report_of(changed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection_checks, "build_report", lambda _now: report)
-        results = list(connection_checks.check_connection())
+        results = list(connection_checks.check_connection(is_demo))
     checks = [f"{row.verdict} {row.check}: {row.detail}. {row.fix or ''}" for row in results]
-    return "\n".join([summarize(report).text, *checks])
+    summary = summarize(report)
+    return "\n".join([summary.text, summary.brief, *checks])
 
 
 @cache
@@ -360,7 +454,8 @@ def test_every_sentence_on_the_connection_has_its_case(module: str) -> None:
 
 
 def test_every_kind_of_summary_has_a_case() -> None:
-    assert {summarize(report_of(matching)).kind for _, matching, _ in REPORTS} == set(SummaryKind)
+    reports = [report_of(matching) for _, matching, _ in REPORTS if "is_demo" not in matching]
+    assert {summarize(report).kind for report in reports} == set(SummaryKind)
 
 
 def test_connection_that_cannot_be_judged_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +463,7 @@ def test_connection_that_cannot_be_judged_is_a_problem(monkeypatch: pytest.Monke
         raise OperationalError("SELECT", {}, Exception())
 
     monkeypatch.setattr(connection_checks, "build_report", fail)
-    [result] = connection_checks.check_connection()
+    [result] = connection_checks.check_connection(is_demo=False)
     assert (result.verdict, result.check) == ("problem", "connection")
     assert result.detail.startswith("cannot be judged (")
 
@@ -391,7 +486,7 @@ def unquoted(module: str, *test_files: str) -> Iterator[str]:
         ("doctor/callback_probe.py", ("test_callback_probe.py", "test_shared_keys.py")),
         (
             "refused/sentences.py",
-            ("test_diagnosis.py", "test_shared_keys.py", "test_sentences.py"),
+            ("test_diagnosis.py", "test_shared_keys.py", "test_sentences.py", "test_connection.py"),
         ),
     ],
 )

@@ -138,7 +138,10 @@ def test_person_is_shut_out_before_a_first_sign_in(app: Flask) -> None:
         token = SignInToken.issue(ALICE).token
         db.session.commit()
     said = run(app, "users", "deactivate", "Alice@Example.org")
-    assert said == f"{ALICE} is deactivated and cannot sign in. It was no user's address yet.\n"
+    assert said == (
+        f"{ALICE} is deactivated and cannot sign in. "
+        "Nobody with this address was added or has signed in yet.\n"
+    )
     assert visitor.post(f"/auth/link/{token}").status_code == 410
     assert "may not sign in" in run(app, "users", "sign-in-link", ALICE)
     assert f"{ALICE}  user  deactivated" in run(app, "users", "list")
@@ -151,7 +154,8 @@ def test_nobody_is_made_to_shut_out_whom_nothing_lets_in(
     app: Flask, email: str, reason: str
 ) -> None:
     assert reason in run(app, "users", "deactivate", email)
-    assert run(app, "users", "list") == ""
+    no_users = "No users yet. Add the first one: flask users add EMAIL --admin\n"
+    assert run(app, "users", "list") == no_users
 
 
 def test_open_streams_of_who_is_no_longer_allowed_are_ended(app: Flask, alice: Person) -> None:

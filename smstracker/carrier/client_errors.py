@@ -42,10 +42,7 @@ def query_error(error: Exception) -> errors.CarrierQueryError:
     if status == 404 and error.code == NOT_FOUND:
         return errors.NotFoundAtCarrierError("Not found at Twilio.")
     if status in (401, 403):
-        return errors.CarrierQueryError(
-            f"Twilio did not accept the credentials (HTTP {status}): check "
-            "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
-        )
+        return errors.CarrierQueryError(errors.CREDENTIALS_REFUSED.format(status=status))
     if status >= 500:
         return errors.CarrierQueryError(
             f"Twilio has a server error (HTTP {status}): see status.twilio.com and try again later."

@@ -3,7 +3,12 @@
 from collections.abc import Mapping
 
 UNREACHED = "Twilio could not be reached."
-SIMULATOR_UNREACHED = "The simulated carrier does not answer: start the demo with make run."
+START_DEMO = "start the demo with make run, or set the PORT with which it runs"
+SIMULATOR_UNREACHED = f"The simulated carrier does not answer: {START_DEMO}."
+CREDENTIALS_REFUSED = (
+    "Twilio did not accept the credentials (HTTP {status}): check "
+    "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
+)
 UNREADABLE_ANSWER = "Twilio's answer could not be read."
 
 

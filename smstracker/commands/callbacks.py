@@ -12,7 +12,7 @@ from smstracker.models import RefusedCallback
 from smstracker.refused.replay import replay, still_refused
 from smstracker.refused.request import request_facts
 from smstracker.refused.sentences import refusal_reason
-from smstracker.refused.stored_diagnosis import diagnose
+from smstracker.refused.stored_diagnosis import diagnose, read_diagnosis
 from smstracker.sms.typed_text import escape_invisible
 
 callbacks = DatabaseErrorGroup("callbacks", help="Refused callbacks.")
@@ -93,18 +93,20 @@ def _read_explained(ids: Sequence[int]) -> Iterator[RefusedCallback]:
 
 def _format_line(row: RefusedCallback) -> str:
     repeats = f"  {row.count} times until {_format_utc(row.last_at)}" if row.count > 1 else ""
-    setting = f"  [{row.setting}]" if row.setting else ""
+    diagnosis, at_fault = read_diagnosis(row)
+    setting = f"  [{at_fault}]" if at_fault else ""
     applied = f"  applied {_format_utc(row.replayed_at)}" if row.replayed_at else ""
-    why = f"{refusal_reason(row.reason)}. {row.diagnosis}"
-    return f"{row.id}  {_format_utc(row.first_at)}{repeats}  {why}{setting}{applied}"
+    why = "" if row.replayed_at else f"{refusal_reason(row.reason)}. "
+    return f"{row.id}  {_format_utc(row.first_at)}{repeats}  {why}{diagnosis}{setting}{applied}"
 
 
 def _describe(row: RefusedCallback) -> list[tuple[str, str | None]]:
+    diagnosis, setting = read_diagnosis(row)
     return [
         ("Refused callback", str(row.id)),
         ("Why", refusal_reason(row.reason)),
-        ("Diagnosis", row.diagnosis),
-        ("Setting", row.setting),
+        ("Diagnosis", diagnosis),
+        ("Setting", setting),
         ("First received", _format_utc(row.first_at)),
         ("Times", f"{row.count}, last {_format_utc(row.last_at)}" if row.count > 1 else "1"),
         ("Applied", _format_utc(row.replayed_at) if row.replayed_at else "no"),

@@ -53,4 +53,10 @@ def _format_json(results: Iterable[CheckResult]) -> str:
 
 def _format_line(result: CheckResult) -> str:
     fix = f". Fix: {result.fix}" if result.fix else ""
-    return f"{result.verdict:<8} {result.check}: {result.detail}{fix}"
+    return f"{result.verdict:<8} {result.check}: {_uncapitalize(result.detail)}{fix}"
+
+
+def _uncapitalize(sentence: str) -> str:
+    """Begin small after a colon, except with a name."""
+    is_name = sentence.startswith("Twilio") or sentence[1:2].isupper()
+    return sentence if is_name else sentence[:1].lower() + sentence[1:]

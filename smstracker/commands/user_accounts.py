@@ -1,7 +1,11 @@
 """flask users: who may sign in."""
 
+import socket
+from urllib.parse import urlsplit
+
 import click
 
+from smstracker.carrier.errors import START_DEMO
 from smstracker.clock import format_duration
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY
@@ -67,7 +71,10 @@ def add(email: str, admin: bool | None) -> None:
 def list_() -> None:
     """List users with what lets them in. Each line also has the role and the last sign-in."""
     db.session.connection(execution_options={READS_ONLY: True})
-    for user in db.session.scalars(db.select(User).order_by(User.email)):
+    all_users = db.session.scalars(db.select(User).order_by(User.email)).all()
+    if not all_users:
+        click.echo("No users yet. Add the first one: flask users add EMAIL --admin")
+    for user in all_users:
         role = "administrator" if user.administrator else "user"
         at = user.last_sign_in_at
         last_sign_in = f"last sign-in {at:%Y-%m-%d %H:%M} UTC" if at else "never signed in"
@@ -94,7 +101,8 @@ def _describe_admission(user: User) -> str:
 def deactivate(email: str) -> None:
     """Keep EMAIL from signing in and end their sessions at once."""
     user = db.session.scalar(User.select_by_email(email))
-    outcome = "signed out everywhere" if user else "cannot sign in. It was no user's address yet"
+    new = "cannot sign in. Nobody with this address was added or has signed in yet"
+    outcome = "signed out everywhere" if user else new
     user = user or _user_to_deactivate(email)
     user.deactivate()
     db.session.commit()
@@ -121,3 +129,15 @@ def sign_in_link(email: str) -> None:
     db.session.commit()
     click.echo(external_url("auth.link", token=new_token.token))
     click.echo(f"(valid {format_duration(LIFETIME)}, once)")
+    if settings().demo and not _is_demo_up():
+        click.echo(f"Nothing answers there: {START_DEMO}.", err=True)
+
+
+def _is_demo_up() -> bool:
+    """Whether something listens where the link leads; of a demo that is this machine."""
+    address = urlsplit(settings().public_base_url)
+    try:
+        socket.create_connection((address.hostname, address.port or 80), timeout=2).close()
+    except OSError:
+        return False
+    return True

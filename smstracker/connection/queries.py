@@ -16,11 +16,13 @@ DELAY_SAMPLE_SIZE = 2000
 UNKNOWN_AFTER = timedelta(minutes=10)
 CALLBACK_OVERDUE_AFTER = timedelta(minutes=5)
 MAX_OVERDUE_AGE = WEEK
+SCANNED_SENDS = 200  # to find one that Twilio answered
 
 # Of a scheduled message no callback is due for days.
 _CALLBACK_DUE_STATUSES = sorted(
     {*status.counted_statuses(State.WAITING)} - {*status.NOT_ACCEPTED, "scheduled"}
 )
+_UNANSWERED_STATUSES = sorted({*status.NOT_ACCEPTED} - {"refused"})
 
 COUNTERS = ("accepted", "repeated", "by_key", "unmatched", "refused", "not_stored")
 
@@ -114,32 +116,45 @@ def callback_times(since: datetime) -> Select[tuple[datetime, datetime | None, d
 
 def count_messages(
     now: datetime, last_callback_at: datetime | None
-) -> Select[tuple[int, int, int, int]]:
+) -> Select[tuple[int, int, int, int, datetime, datetime | None]]:
     """Count messages of a day, of unknown outcome, without callback, and of these the newer ones.
 
-    Counted owner by owner, because the indexes on messages begin with the owner.
+    Counted owner by owner, because the indexes on messages begin with the owner. `oldest_at` and
+    `credentials_refused_at` follow.
     """
     saved_in_day = Message.created_at > now - DAY
     in_outbox = _count_for_owner(Message.status == status.OUTBOX, saved_in_day)
     unknown = (Message.status.in_(status.OUTCOME_OPEN), Message.status_at < now - UNKNOWN_AFTER)
     without_callback = _is_without_callback(now)
     is_newer = Message.accepted_at > last_callback_at if last_callback_at else true()
+    oldest = select(Message.created_at).order_by(Message.id).limit(1)
     return select(
         func.sum(_count_for_owner(saved_in_day) - in_outbox).label("sent"),
         func.sum(_count_for_owner(*unknown)).label("unknown"),
         func.sum(_count_for_owner(without_callback)).label("without_callback"),
         func.sum(_count_for_owner(without_callback, is_newer)).label("waiting"),
+        oldest.scalar_subquery().label("oldest_at"),
+        _credentials_refused_at().label("credentials_refused_at"),
     ).select_from(User)
-
-
-def oldest_message_at() -> Select[tuple[datetime]]:
-    return select(Message.created_at).order_by(Message.id).limit(1)
 
 
 def select_workers() -> Select[tuple[str, datetime, datetime, str | None]]:
     """Select the heartbeats, newest first."""
     columns = (Heartbeat.worker, Heartbeat.started_at, Heartbeat.beat_at, Heartbeat.problem)
     return select(*columns).order_by(Heartbeat.beat_at.desc())
+
+
+def _credentials_refused_at() -> ScalarSelect[datetime | None]:
+    """When Twilio refused the newest send that it answered, if it did so for its credentials."""
+    newest = select(Message.id).order_by(Message.id.desc()).limit(SCANNED_SENDS).subquery()
+    is_refused = and_(Message.status == "refused", Message.error_code.in_(status.CREDENTIALS_CODES))
+    return (
+        select(case((is_refused, Message.status_at)))
+        .where(Message.id.in_(newest.select()), Message.status.not_in(_UNANSWERED_STATUSES))
+        .order_by(Message.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
 
 
 def _is_final_by_lookup() -> ColumnElement[bool]:

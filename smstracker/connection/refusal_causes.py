@@ -5,18 +5,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
 
-from sqlalchemy import Select, case, func, select
+from sqlalchemy import Row, Select, case, func, or_, select
 from sqlalchemy.engine import Connection
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy.sql.elements import Label
 
 from smstracker.carrier import current_carrier
-from smstracker.connection.queries import PERIODS, WEEK, sum_if
+from smstracker.connection.queries import PERIODS, WEEK
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
 from smstracker.refused.replay import is_applicable
 from smstracker.refused.request import RefusedRequest, StoredRefusal
 from smstracker.refused.sentences import READY
+from smstracker.refused.stored_diagnosis import read_diagnosis
 
+COUNTS = ("hour", "day", "week")  # of PERIODS
 MAX_CAUSES = 50
 MAX_SAMPLE = 20
 
@@ -39,24 +41,19 @@ class RefusalCause:
     newest_at: datetime
 
 
-def refusal_causes(connection: Connection, now: datetime) -> tuple[RefusalCause, ...]:
-    """Read the causes: those for our account first, then by frequency."""
-    rows = connection.execute(_select_causes(now)).all()
-    applicable_ids = _applicable_ids(connection, [row.newest_id for row in rows if row.diagnosis])
+def refusal_causes(
+    connection: Connection, now: datetime, valid_ids: Sequence[int]
+) -> tuple[RefusalCause, ...]:
+    """Read the causes: those for our account first, then by frequency.
+
+    `valid_ids` are the refusals that a replay would apply today, whatever their diagnosis.
+    """
+    rows = connection.execute(_select_causes(now, valid_ids)).all()
     causes = (
-        _diagnose(connection, RefusalCause(*row[:-1]), row.newest_id in applicable_ids)
-        for row in rows
+        cause for row in rows for cause in _diagnose(connection, RefusalCause(*row), now, valid_ids)
     )
     weight = attrgetter("is_plausible", "hour", "day", "week", "newest_at")
     return tuple(sorted(_merge(causes), key=weight, reverse=True))
-
-
-def _applicable_ids(connection: Connection, ids: Sequence[int]) -> set[int]:
-    """Select those of `ids` that a replay would apply today, whatever their diagnosis."""
-    if not ids:
-        return set()
-    columns = select(*RefusedCallback.__table__.columns).where(RefusedCallback.id.in_(ids))
-    return {row.id for row in connection.execute(columns) if is_applicable(row)}
 
 
 def _merge(causes: Iterable[RefusalCause]) -> Iterable[RefusalCause]:
@@ -76,67 +73,76 @@ def _merge(causes: Iterable[RefusalCause]) -> Iterable[RefusalCause]:
     return merged.values()
 
 
-def _diagnose(connection: Connection, cause: RefusalCause, would_apply: bool) -> RefusalCause:
-    if would_apply:
-        return replace(cause, diagnosis=READY, setting=None, is_proven=True)
-    if cause.diagnosis or not cause.is_plausible:
-        return cause
-    sentence, setting = _diagnose_sample(connection, cause.reason)
-    return replace(cause, diagnosis=sentence, setting=setting, is_proven=is_proven(sentence))
-
-
 def current_diagnosis(refusal: StoredRefusal) -> Diagnosis:
     """The stored diagnosis; found now if there is none or a replay would apply the refusal."""
     if refusal.replayed_at or (refusal.diagnosis and not is_applicable(refusal)):
-        return Diagnosis(refusal.diagnosis, refusal.setting)
+        return read_diagnosis(refusal)
     return explain(RefusedRequest.from_row(refusal), current_carrier().signatures)
 
 
-def _diagnose_sample(connection: Connection, reason: str) -> Diagnosis:
-    """Diagnose a few refusals for our account, on behalf of all that have no diagnosis yet.
+def _diagnose(
+    connection: Connection, cause: RefusalCause, now: datetime, valid_ids: Sequence[int]
+) -> Sequence[RefusalCause]:
+    """Diagnose a few refusals for our account that have no diagnosis yet, the signed ones first.
 
-    Takes signed ones first, and prefers a diagnosis that proves them Twilio's.
+    The others are taken for refusals of one cause: one that proves them Twilio's, if there is any.
     """
+    if cause.diagnosis or not cause.is_plausible:
+        return [cause]
     sample = (
-        select(*RefusedCallback.__table__.columns)
+        select(*RefusedCallback.__table__.columns, *_counts(now))
         .where(
             RefusedCallback.is_plausible,
-            RefusedCallback.reason == reason,
+            RefusedCallback.reason == cause.reason,
             RefusedCallback.diagnosis.is_(None),
             RefusedCallback.replayed_at.is_(None),
+            RefusedCallback.last_at > now - WEEK,
+            RefusedCallback.id.not_in(valid_ids),
         )
         .order_by(RefusedCallback.signature.is_not(None).desc(), RefusedCallback.id.desc())
         .limit(MAX_SAMPLE)
     )
-    diagnoses = [current_diagnosis(refusal) for refusal in connection.execute(sample).all()]
-    proven = [diagnosis for diagnosis in diagnoses if is_proven(diagnosis.sentence)]
-    return next(iter(proven + diagnoses), Diagnosis())
+    causes = [_cause_of(refusal) for refusal in connection.execute(sample).all()]
+    likely = max(causes, key=attrgetter("is_proven"), default=cause)
+    rest = {name: getattr(cause, name) - sum(map(attrgetter(name), causes)) for name in COUNTS}
+    return [*causes, replace(likely, **rest)] if rest["week"] > 0 else causes
 
 
-def _select_causes(now: datetime) -> Select[tuple[object, ...]]:
-    """Count refusals that were not replayed by cause: its fields, and the newest id."""
+def _cause_of(refusal: Row[tuple[object, ...]]) -> RefusalCause:
+    sentence, setting = current_diagnosis(refusal)
+    counts = refusal.hour, refusal.day, refusal.week
+    proven = is_proven(sentence)
+    return RefusalCause(refusal.reason, sentence, setting, True, proven, *counts, refusal.last_at)
+
+
+def _select_causes(now: datetime, valid_ids: Sequence[int]) -> Select[tuple[object, ...]]:
+    """Count refusals that were not replayed by cause; those that are valid now have READY."""
+    is_valid = RefusedCallback.id.in_(valid_ids)
     group = (
         RefusedCallback.reason,
-        RefusedCallback.diagnosis,
-        RefusedCallback.setting,
+        case((is_valid, READY), else_=RefusedCallback.diagnosis).label("current_diagnosis"),
+        case((is_valid, None), else_=RefusedCallback.setting).label("current_setting"),
         RefusedCallback.is_plausible,
-        RefusedCallback.is_proven,
+        or_(is_valid, RefusedCallback.is_proven).label("is_known"),
     )
-    counts = [
-        _count_refusals_after(now - period).label(name)
-        for period, name in zip(PERIODS, ("hour", "day", "week"), strict=True)
-    ]
-    newest = func.max(RefusedCallback.last_at).label("newest_at")
+    counts = [func.sum(count).label(count.name) for count in _counts(now)]
     return (
-        select(*group, *counts, newest, func.max(RefusedCallback.id).label("newest_id"))
+        select(*group, *counts, func.max(RefusedCallback.last_at))
         .where(RefusedCallback.last_at > now - WEEK, RefusedCallback.replayed_at.is_(None))
-        .group_by(*group)
+        .group_by(*(column.name for column in group))
         .order_by(RefusedCallback.is_plausible.desc(), func.count().desc())
         .limit(MAX_CAUSES)
     )
 
 
-def _count_refusals_after(since: datetime) -> ColumnElement[int]:
-    # Of a repeated one that began before, only the last time is known.
-    count = case((RefusedCallback.first_at > since, RefusedCallback.count), else_=1)
-    return sum_if(RefusedCallback.last_at > since, count)
+def _counts(now: datetime) -> list[Label[int]]:
+    """How often a refusal came in 1 h, 24 h and 7 d."""
+    return [
+        # Of a repeated one that began before, only the last time is known.
+        case(
+            (RefusedCallback.first_at > now - period, RefusedCallback.count),
+            (RefusedCallback.last_at > now - period, 1),
+            else_=0,
+        ).label(name)
+        for period, name in zip(PERIODS, COUNTS, strict=True)
+    ]

@@ -50,8 +50,7 @@ def read_refused_page(kind: str | None, before: int | None) -> RefusedPage:
 def explain_refusal(refusal: RefusedCallback) -> tuple[str, str | None]:
     """The sanitized diagnosis, and the setting at fault."""
     sentence, setting = current_diagnosis(refusal)
-    unexplained = "It was valid when it was replayed." if refusal.replayed_at else "It was refused."
-    return sanitize(sentence or unexplained), setting
+    return sanitize(sentence or "It was refused."), setting
 
 
 def describe_request(refusal: RefusedCallback) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from smstracker.connection.token_rotation import Rotation, read_rotation
 from smstracker.database.engine import reading_connection
 from smstracker.database.problems import DatabaseProblem
 from smstracker.extensions import db
+from smstracker.refused.replay import ReplayForecast, forecast
 from smstracker.webhooks.writer import current_writer
 
 # A worker that is killed and started again beats before this.
@@ -80,8 +81,9 @@ class ConnectionReport:
     those that wait, were accepted by Twilio at least CALLBACK_OVERDUE_AFTER ago and never got a
     callback.
     `waiting_since_last_callback` and `looked_up_since_last_callback` count messages accepted after
-    the last callback: without a callback, or made final by a look-up. `storage_problem` is looked
-    for only when something hints at it.
+    the last callback: without a callback, or made final by a look-up. `credentials_refused_at` is
+    when Twilio refused the newest send that it answered, if it did so for its credentials.
+    `storage_problem` is looked for only when something hints at it.
     """
 
     at: datetime
@@ -98,14 +100,21 @@ class ConnectionReport:
     waiting_since_last_callback: int
     looked_up_since_last_callback: int
     rotation: Rotation
+    replay: ReplayForecast
     causes: tuple[RefusalCause, ...]
     workers: tuple[WorkerStatus, ...]
+    credentials_refused_at: datetime | None = None
     storage_problem: DatabaseProblem | None = None
 
     @property
     def has_full_history(self) -> bool:
         """Whether the report covers the whole life of this installation."""
         return self.oldest_message_at is None or self.at - self.oldest_message_at < WEEK
+
+    @property
+    def has_met_callbacks(self) -> bool:
+        """Whether a callback for our account came in a week, though none may be accepted."""
+        return self.week.not_stored > 0 or any(cause.is_plausible for cause in self.causes)
 
     @property
     def windows(self) -> tuple[Window, Window, Window]:
@@ -129,6 +138,7 @@ def build_report(now: datetime) -> ConnectionReport:
 
 def _read_report(connection: Connection, now: datetime) -> ConnectionReport:
     last_callback_at = connection.scalar(queries.last_callback_at(now - WEEK))
+    replay = forecast(connection)
     hour, day, week = _windows(connection, now)
     counts = connection.execute(queries.count_messages(now, last_callback_at)).one()
     looked_up = queries.count_looked_up(last_callback_at or now - WEEK)
@@ -142,13 +152,15 @@ def _read_report(connection: Connection, now: datetime) -> ConnectionReport:
         to_first,
         to_final,
         sent_in_day=int(counts.sent or 0),
-        oldest_message_at=connection.scalar(queries.oldest_message_at()),
+        oldest_message_at=counts.oldest_at,
         unknown=int(counts.unknown or 0),
         without_callback=int(counts.without_callback or 0),
         waiting_since_last_callback=int(counts.waiting or 0),
         looked_up_since_last_callback=connection.scalar(looked_up) or 0,
         rotation=read_rotation(connection, now),
-        causes=refusal_causes(connection, now),
+        replay=replay,
+        causes=refusal_causes(connection, now, replay.applicable_ids),
+        credentials_refused_at=counts.credentials_refused_at,
         workers=tuple(
             WorkerStatus(name, started_at, beat_at, problem, now - beat_at <= WORKER_DEAD_AFTER)
             for name, started_at, beat_at, problem in connection.execute(queries.select_workers())

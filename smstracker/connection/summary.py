@@ -1,14 +1,17 @@
 """Sum up a report in one sentence, the worst problem first. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from smstracker.carrier.errors import CREDENTIALS_REFUSED
 from smstracker.clock import format_duration
+from smstracker.connection.queries import HOUR
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window
 from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
-from smstracker.connection.wording import capitalize, count_callbacks, count_messages, was_or_were
+from smstracker.connection.wording import capitalize, count_of, is_or_are, it_or_them, was_or_were
 from smstracker.refused.sentences import READY
 
 # Twilio itself says that now and then a callback is lost: only more than these are a problem.
@@ -22,6 +25,7 @@ class SummaryKind(StrEnum):
     """Subject of a summary."""
 
     NOT_STORING = "not storing"
+    NO_CREDENTIALS = "no credentials"
     REFUSED = "refused"
     NOT_STORED = "not stored"
     SILENT = "silent"
@@ -32,30 +36,47 @@ class SummaryKind(StrEnum):
     WELL = "well"
 
 
+# What a problem means for those who send.
+_CONSEQUENCES = {
+    SummaryKind.NOT_STORING: "Nothing can be sent. ",
+    SummaryKind.NO_CREDENTIALS: "",  # says it
+    SummaryKind.PROMOTED: "Sending may fail. ",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class HealthSummary:
-    """A sentence on the connection; `brief` leaves out what only administrators can fix.
+    """A sentence on the connection: the problem, or that it is well, and what to do.
 
-    `is_broken` if no status arrives by callback while it lasts.
+    `is_broken` if nothing can be sent or no status arrives by callback while it lasts.
     """
 
     kind: SummaryKind
-    text: str
-    is_bad: bool
-    brief: str
+    finding: str
+    advice: str = ""
+    separator: str = ". "
+    is_bad: bool = True
     is_broken: bool = False
 
+    @property
+    def text(self) -> str:
+        """All of it, for administrators."""
+        return self.finding + self.separator + self.advice if self.advice else self.finding
 
-def _bad(
-    kind: SummaryKind, brief: str, advice: str, separator: str = ". ", is_broken: bool = False
-) -> HealthSummary:
-    return HealthSummary(kind, brief + separator + advice, True, brief, is_broken)
+    @property
+    def brief(self) -> str:
+        """What others need: the consequence, and who can act."""
+        if not self.is_bad:
+            return self.finding
+        consequence = _CONSEQUENCES.get(self.kind, "Statuses may be late. ")
+        return f"{consequence}{self.finding}. Your administrator sees what to do"
 
 
 def summarize(report: ConnectionReport) -> HealthSummary:
     """The most severe problem of the connection, or that it is well."""
     return (
         _not_storing(report)
+        or _no_credentials(report)
         or _refused(report)
         or _not_stored(report)
         or _silent(report)
@@ -71,8 +92,33 @@ def _not_storing(report: ConnectionReport) -> HealthSummary | None:
     problem = report.storage_problem
     if problem is None:
         return None
-    brief = f"Nothing can be stored, and callbacks are answered with 503: {problem.cause}"
-    return _bad(SummaryKind.NOT_STORING, brief, capitalize(problem.fix), is_broken=True)
+    finding = f"Nothing can be stored, and callbacks are answered with 503: {problem.cause}"
+    return HealthSummary(SummaryKind.NOT_STORING, finding, capitalize(problem.fix), is_broken=True)
+
+
+def _no_credentials(report: ConnectionReport) -> HealthSummary | None:
+    """Twilio refuses the credentials, which also explains callbacks that no token of ours fits."""
+    if not (_is_worker_refused(report) or _is_send_refused(report)):
+        return None
+    finding = "Twilio does not accept the credentials, so nothing can be sent or looked up"
+    if any(cause.is_plausible and cause.hour and not cause.is_proven for cause in report.causes):
+        finding += ", and its callbacks are refused"
+    advice = "Compare TWILIO_AUTH_TOKEN and TWILIO_ACCOUNT_SID with the Twilio Console, and restart"
+    return HealthSummary(SummaryKind.NO_CREDENTIALS, finding, advice, is_broken=True)
+
+
+def _is_worker_refused(report: ConnectionReport) -> bool:
+    # A 403 may be a proxy's.
+    refusal = CREDENTIALS_REFUSED.format(status=401)
+    return any(worker.problem == refusal for worker in report.live_workers)
+
+
+def _is_send_refused(report: ConnectionReport) -> bool:
+    """Whether Twilio refused the last send for its credentials, and no restart changed them."""
+    at = report.credentials_refused_at
+    if at is None or report.at - at > HOUR:
+        return False
+    return all(worker.started_at < at for worker in report.live_workers)
 
 
 def _refused(report: ConnectionReport) -> HealthSummary | None:
@@ -85,17 +131,33 @@ def _refused(report: ConnectionReport) -> HealthSummary | None:
     causes = claimed if is_majority and (report.without_callback or looked_up) else proven
     if not causes:
         return None
-    count = sum(cause.hour for cause in causes)
-    brief = f"{count_callbacks(count)} {was_or_were(count)} refused in the last hour"
+    return _describe_refused(causes, is_broken=not report.hour.accepted)
+
+
+def _describe_refused(causes: Sequence[RefusalCause], is_broken: bool) -> HealthSummary:
+    """Count the refusals, and name the worst cause with its share of them."""
     worst = max(causes, key=lambda cause: (cause.is_proven, cause.hour))
-    return _bad(SummaryKind.REFUSED, brief, _fix(worst), ": ", not report.hour.accepted)
+    count = sum(cause.hour for cause in causes if cause.diagnosis == worst.diagnosis)
+    total = sum(cause.hour for cause in causes)
+    subject, verb = count_of(total, "callback"), was_or_were(total)
+    if worst.diagnosis == READY:
+        subject, verb = (
+            f"{count:,} of the {subject}" if count < total else subject,
+            is_or_are(count),
+        )
+        finding = f"{subject} refused in the last hour {verb} valid with today's settings"
+        advice, separator = f"replay {it_or_them(count)}", ": "
+    else:
+        finding, separator = f"{subject} {verb} refused in the last hour", ". "
+        advice = f"The reason of {'each' if count == total else f'{count:,}'}: {_fix(worst)}"
+        if total == 1:
+            advice, separator = _fix(worst), ": "
+    return HealthSummary(SummaryKind.REFUSED, finding, advice, separator, is_broken=is_broken)
 
 
 def _fix(cause: RefusalCause) -> str:
-    if cause.diagnosis == READY:
-        return f"valid with today's settings. Replay {'it' if cause.hour == 1 else 'them'}"
     if not cause.diagnosis:
-        return "the reason is not known yet"
+        return "it is not known yet"
     sentence = cause.diagnosis.rstrip(" .")
     is_named = cause.setting is None or cause.setting in sentence
     return sentence if is_named else f"{sentence} (check {cause.setting})"
@@ -105,11 +167,12 @@ def _not_stored(report: ConnectionReport) -> HealthSummary | None:
     count = report.hour.not_stored
     if not count:
         return None
-    brief = (
-        f"{count_callbacks(count)} could not be stored in the last hour and {was_or_were(count)} "
-        "refused with 503, so that Twilio sends them again"
+    finding = (
+        f"{count_of(count, 'callback')} could not be stored in the last hour and "
+        f"{was_or_were(count)} refused with 503, so that Twilio sends {it_or_them(count)} again"
     )
-    return _bad(SummaryKind.NOT_STORED, brief, "The app's log says why at callback_not_stored")
+    advice = "The app's log says why at callback_not_stored"
+    return HealthSummary(SummaryKind.NOT_STORED, finding, advice)
 
 
 def _silent(report: ConnectionReport) -> HealthSummary | None:
@@ -119,26 +182,26 @@ def _silent(report: ConnectionReport) -> HealthSummary | None:
         return None
     is_first = report.last_callback_at is None
     clauses = [_describe_silence(report)]
-    waits = f"{count_messages(waiting)} {'waits' if waiting == 1 else 'wait'} for"
+    waits = f"{count_of(waiting, 'message')} {'waits' if waiting == 1 else 'wait'} for"
     if waiting and is_first:
         clauses[0] += f", though {waits} one"
     elif waiting:
         clauses.append(f"{waits} a callback")
     if looked_up:
         verb = was_or_were(looked_up)
-        clauses.append(f"{count_messages(looked_up)} {verb} looked up instead")
-    brief = "; ".join(clauses) + _lookup_failure(report)
-    return _bad(SummaryKind.SILENT, brief, _silence_advice(report), is_broken=True)
+        clauses.append(f"{count_of(looked_up, 'message')} {verb} looked up instead")
+    finding = "; ".join(clauses) + _lookup_failure(report)
+    return HealthSummary(SummaryKind.SILENT, finding, _silence_advice(report), is_broken=True)
 
 
 def _describe_silence(report: ConnectionReport) -> str:
     last = report.last_callback_at
-    refused = [c for c in report.causes if c.is_plausible and (not last or c.newest_at > last)]
     if last is None:
-        verb = "been accepted" if refused else "arrived"
+        verb = "been accepted" if report.has_met_callbacks else "arrived"
         if report.has_full_history:
             return f"No callback has ever {verb}"
         return f"No callback has {verb} in the last 7 days"
+    refused = any(cause.is_plausible and cause.newest_at > last for cause in report.causes)
     event = "No callback has been accepted" if refused else "Twilio has not reached this app"
     return f"{event} for {format_duration(report.at - last)}"
 
@@ -162,7 +225,7 @@ def _cannot_ask(report: ConnectionReport) -> HealthSummary | None:
     problem = worker_problem(report)
     if problem is None:
         return None
-    return _bad(SummaryKind.CANNOT_ASK, "Twilio cannot be asked", problem, ": ")
+    return HealthSummary(SummaryKind.CANNOT_ASK, "Twilio cannot be asked", problem, ": ")
 
 
 def worker_problem(report: ConnectionReport) -> str | None:
@@ -176,8 +239,8 @@ def _no_worker(report: ConnectionReport) -> HealthSummary | None:
     is_new = oldest is None or report.at - oldest < WORKER_EXPECTED_AFTER
     if report.live_workers or (is_new and not report.workers):
         return None
-    brief = f"{describe_no_worker(report)}: statuses that Twilio does not report are not fetched"
-    return _bad(SummaryKind.NO_WORKER, brief, "Start flask worker")
+    finding = f"{describe_no_worker(report)}: statuses that Twilio does not report are not fetched"
+    return HealthSummary(SummaryKind.NO_WORKER, finding, "Start flask worker")
 
 
 def describe_no_worker(report: ConnectionReport) -> str:
@@ -198,7 +261,7 @@ def _missed(report: ConnectionReport) -> HealthSummary | None:
         f"and {was_or_were(day.by_lookup)} looked up"
     )
     is_bad = day.by_lookup >= MISSED_COUNT and day.by_lookup >= MISSED_SHARE * day.outcomes
-    return HealthSummary(SummaryKind.MISSED, text, is_bad, text)
+    return HealthSummary(SummaryKind.MISSED, text, is_bad=is_bad)
 
 
 def _describe_missed(day: Window) -> str:
@@ -213,7 +276,8 @@ def _describe_missed(day: Window) -> str:
 def _promoted(report: ConnectionReport) -> HealthSummary | None:
     if report.rotation is not Rotation.PROMOTED:
         return None
-    return _bad(SummaryKind.PROMOTED, capitalize(report.rotation), capitalize(MAKE_PRIMARY))
+    finding, advice = capitalize(report.rotation), capitalize(MAKE_PRIMARY)
+    return HealthSummary(SummaryKind.PROMOTED, finding, advice)
 
 
 def _well(report: ConnectionReport) -> HealthSummary:
@@ -223,7 +287,10 @@ def _well(report: ConnectionReport) -> HealthSummary:
     elif outcomes:
         text = f"All {outcomes:,} outcomes of the last 24 hours arrived by callback"
     elif report.sent_in_day:
-        text = "No message became final in the last 24 hours, so there is nothing to judge yet"
+        text = (
+            "None of the messages that Twilio accepted got an outcome in the last 24 hours, so "
+            "there is nothing to judge yet"
+        )
     else:
         text = "No message was sent in the last 24 hours, so no callback was expected"
-    return HealthSummary(SummaryKind.WELL, text, False, text)
+    return HealthSummary(SummaryKind.WELL, text, is_bad=False)

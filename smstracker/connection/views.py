@@ -2,6 +2,7 @@
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy import select
 
 from smstracker.clock import utcnow
 from smstracker.connection import refused_page, wording
@@ -9,7 +10,8 @@ from smstracker.connection.banner import current_banner
 from smstracker.connection.report import build_report
 from smstracker.connection.summary import summarize
 from smstracker.extensions import db
-from smstracker.refused.replay import forecast, is_applicable, still_refused
+from smstracker.models import RefusedCallback
+from smstracker.refused.replay import is_applicable, still_refused
 from smstracker.refused.replay import replay as replay_refused
 from smstracker.web.guards import require_administrator
 
@@ -26,9 +28,9 @@ def callbacks() -> ResponseReturnValue:
     return render_template(
         "connection/callbacks.html",
         report=report,
+        refusal_waits=db.session.scalar(select(RefusedCallback.select_unapplied(None).exists())),
         summary=summarize(report),
         page=refused_page.read_refused_page(kind, _parse_row_id(request.args.get("before"))),
-        forecast=forecast(db.session.connection()),
         kind=kind,
         is_applicable=is_applicable,
         refused_page=refused_page,

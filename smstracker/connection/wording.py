@@ -16,19 +16,24 @@ UNKNOWN_AFTER = spell_duration(queries.UNKNOWN_AFTER)
 CALLBACK_OVERDUE_AFTER = spell_duration(queries.CALLBACK_OVERDUE_AFTER)
 
 
-def count_callbacks(count: int) -> str:
-    """A number of callbacks: "1 callback", "1,200 callbacks"."""
-    return f"{count:,} callback{'' if count == 1 else 's'}"
-
-
-def count_messages(count: int) -> str:
-    """A number of messages: "1 message", "1,200 messages"."""
-    return f"{count:,} message{'' if count == 1 else 's'}"
+def count_of(count: int, noun: str) -> str:
+    """A number of things: "1 callback", "1,200 messages"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def was_or_were(count: int) -> str:
     """The verb after a count."""
     return "was" if count == 1 else "were"
+
+
+def is_or_are(count: int) -> str:
+    """The verb after a count, for now."""
+    return "is" if count == 1 else "are"
+
+
+def it_or_them(count: int) -> str:
+    """The pronoun for a count."""
+    return "it" if count == 1 else "them"
 
 
 def format_receipt_window() -> str:
@@ -42,26 +47,27 @@ def describe_replay(applied: int, refused: int, reasons: Sequence[tuple[str, int
         return "There was nothing to replay."
     sentences = []
     if applied:
-        sentences.append(f"{count_callbacks(applied)} {was_or_were(applied)} applied.")
+        sentences.append(f"{count_of(applied, 'callback')} {was_or_were(applied)} applied.")
     if refused:
         stays = "stays" if refused == 1 else "stay"
-        sentences.append(f"{count_callbacks(refused)} {stays} refused.")
+        sentences.append(f"{count_of(refused, 'callback')} {stays} refused.")
         sentences += [f"{count:,} ×: {sentence}" for sentence, count in reasons[:MAX_REASONS]]
         if len(reasons) > MAX_REASONS:
             sentences.append("The other reasons are below.")
     return " ".join(sentences)
 
 
-def describe_forecast(forecast: ReplayForecast) -> str:
+def describe_forecast(forecast: ReplayForecast, refusal_waits: bool) -> str:
     """Forecast of a replay of all, and the advice if it would apply none."""
-    if forecast.nothing_waits:
+    if not refusal_waits:
         return "Every refused callback has been applied."
     if not forecast.is_complete:
         return "Replay applies only what is valid with today's settings."
     count = forecast.applicable
     if count:
-        verb = "is" if count == 1 else "are"
-        return f"Replay applies the {count_callbacks(count)} that {verb} valid now."
+        return (
+            f"Replay applies the {count_of(count, 'callback')} that {is_or_are(count)} valid now."
+        )
     return (
         "None is valid with today's settings, so none can be applied. Fix a cause named above and "
         "restart: a Replay button then appears here. What none of your tokens or keys signed is "

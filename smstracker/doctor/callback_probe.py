@@ -9,6 +9,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 from smstracker.carrier import current_carrier
+from smstracker.carrier.errors import START_DEMO
 from smstracker.carrier.signatures import DEFAULT_PORTS, SIGNATURE_SETTINGS
 from smstracker.extensions import settings
 from smstracker.network_errors import network_reason
@@ -76,8 +77,11 @@ def find_obstacle() -> Obstacle | None:
         )
     # A host name that cannot be put into DNS raises ValueError.
     except (OSError, HTTPException, ValueError) as error:
+        description = f"it cannot be reached from this machine: {network_reason(error)}"
+        if settings().demo:
+            return Obstacle(description, START_DEMO)
         return Obstacle(
-            f"it cannot be reached from this machine: {network_reason(error)}",
+            description,
             "start the app and check PUBLIC_BASE_URL, proxy and firewall. Some networks cannot "
             "reach their own public address: then open PUBLIC_BASE_URL/healthz from outside",
         )

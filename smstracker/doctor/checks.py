@@ -44,7 +44,7 @@ def run_checks() -> Iterator[CheckResult]:
     yield _check_callbacks()
     yield _check_mail()
     if database_error is None:
-        yield from check_connection()
+        yield from check_connection(settings().demo)
 
 
 def _check_settings() -> CheckResult:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from smstracker.carrier.errors import START_DEMO
 from smstracker.clock import format_age, format_duration, utcnow
 from smstracker.connection import wording
 from smstracker.connection.queries import DAY
@@ -21,31 +22,34 @@ _ROTATION_FIXES = {
 }
 
 
-def check_connection() -> Iterator[CheckResult]:
-    """Check the connection by its report."""
+def check_connection(is_demo: bool) -> Iterator[CheckResult]:
+    """Check the connection by its report; `make run` starts and ends all of a demo."""
     try:
         report = build_report(utcnow())
     except SQLAlchemyError as error:
         yield problem("connection", f"cannot be judged ({database_cause(error)})")
         return
-    yield _check_worker(report)
+    is_stopped_demo = is_demo and not report.live_workers
+    yield _check_worker(report, is_stopped_demo)
     yield _check_tokens(report)
-    yield _check_summary(report)
+    yield _check_summary(report, is_stopped_demo)
     yield _check_last_callback(report)
     yield from (_describe_window(window) for window in report.windows)
     yield from _describe_delays(report)
     yield from (_check_cause(cause, report.day.accepted > 0) for cause in report.causes)
 
 
-def _check_summary(report: ConnectionReport) -> CheckResult:
+def _check_summary(report: ConnectionReport, is_stopped_demo: bool) -> CheckResult:
     summary = summarize(report)
     if not summary.is_bad:
         return ok("connection", summary.text)
     result = problem if summary.is_broken else warning
+    if is_stopped_demo:  # no page is up
+        return result("connection", summary.finding, START_DEMO)
     return result("connection", strip_period(summary.text), "see the page /callbacks")
 
 
-def _check_worker(report: ConnectionReport) -> CheckResult:
+def _check_worker(report: ConnectionReport, is_stopped_demo: bool) -> CheckResult:
     worker_count = len(report.live_workers)
     if cause := worker_problem(report):
         return problem("worker", f"runs, but cannot ask: {cause}")
@@ -54,7 +58,8 @@ def _check_worker(report: ConnectionReport) -> CheckResult:
     if report.storage_problem:
         cause = report.storage_problem.cause
         return problem("worker", f"not known: nothing can be stored ({cause})")
-    return problem("worker", describe_no_worker(report), "start flask worker, and keep it running")
+    fix = "start flask worker, and keep it running"
+    return problem("worker", describe_no_worker(report), START_DEMO if is_stopped_demo else fix)
 
 
 def _check_tokens(report: ConnectionReport) -> CheckResult:
@@ -76,7 +81,8 @@ def _describe_window(window: Window) -> CheckResult:
     return ok(
         f"callbacks in {period}",
         f"{window.accepted:,} accepted, {window.repeated:,} of them repeated, "
-        f"{window.refused:,} refused{not_stored}; {window.by_callback:,} outcomes by callback, "
+        f"{window.refused:,} refused{not_stored}; "
+        f"{wording.count_of(window.by_callback, 'outcome')} by callback, "
         f"{window.by_lookup:,} by look-up ({share})",
     )
 
@@ -86,7 +92,7 @@ def _describe_delays(report: ConnectionReport) -> Iterator[CheckResult]:
         if delay.median is not None and delay.p95 is not None:
             median, p95 = wording.format_delay(delay.median), wording.format_delay(delay.p95)
             hint = ": few, so only a hint" if delay.is_few else ""
-            sample = f"{delay.sample_size:,} messages{hint}"
+            sample = wording.count_of(delay.sample_size, "message") + hint
             yield ok(f"time to {name}", f"half within {median}, 95 % within {p95} ({sample})")
 
 

@@ -13,7 +13,7 @@ from itertools import takewhile
 from time import monotonic
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, func, select
 
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
@@ -48,11 +48,14 @@ class ReplayResult:
 
 @dataclass(frozen=True, slots=True)
 class ReplayForecast:
-    """Number of refusals that a replay would apply; at least so many if it is not complete."""
+    """Refusals that a replay of all would apply, by id; there may be more if not complete."""
 
-    applicable: int
+    applicable_ids: tuple[int, ...]
     is_complete: bool
-    nothing_waits: bool
+
+    @property
+    def applicable(self) -> int:
+        return len(self.applicable_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +101,10 @@ def forecast(connection: Connection) -> ReplayForecast:
     refusals = connection.execute(signed.order_by(*order).limit(MAX_FORECAST + 1)).all()
     deadline = monotonic() + MAX_FORECAST_SECONDS
     timely_refusals = takewhile(lambda _: monotonic() <= deadline, refusals[:MAX_FORECAST])
-    verdicts = [is_applicable(refusal) for refusal in timely_refusals]
+    verdicts = {refusal.id: is_applicable(refusal) for refusal in timely_refusals}
     return ReplayForecast(
-        applicable=sum(verdicts),
+        tuple(id_ for id_, would_apply in verdicts.items() if would_apply),
         is_complete=len(verdicts) == len(refusals),
-        nothing_waits=not refusals and not connection.scalar(select(exists().where(is_waiting))),
     )
 
 

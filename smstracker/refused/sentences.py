@@ -27,6 +27,8 @@ def refusal_reason(reason: str) -> str:
     return _REASONS[Refusal(reason)] if reason in _REASONS else f"Refused ({reason})"
 
 
+# No advice: nothing is left to do.
+APPLIED = "It was refused at first, and has been applied."
 READY = "Valid with today's settings: replay it."
 UNSIGNED = f"It has no signature: it is not from Twilio, or a proxy drops the header {SIGNATURE}."
 TRUNCATED = (
@@ -82,9 +84,13 @@ UNKNOWN_ACCOUNT = (
     "It names account {account}, which is not TWILIO_ACCOUNT_SID: if it is your subaccount, "
     "add its token to TWILIO_SUBACCOUNT_TOKENS."
 )
-SIGNED_BY_OTHER = "None of your tokens signed it: it is from another account, or not from Twilio."
+SIGNED_BY_OTHER = (
+    "No token of yours fits at any of the addresses tried: it was signed with another token, for "
+    "another address of this app, by another account, or not by Twilio."
+)
 SIGNED_BY_NONE = (
-    SIGNED_BY_OTHER + " If callbacks are missing, compare {setting} with the Twilio Console."
+    SIGNED_BY_OTHER + " If callbacks are missing, compare {setting} with the Twilio Console, and "
+    "the callback URL at Twilio with PUBLIC_BASE_URL."
 )
 FOR_BASE = "for {signed_base}, but PUBLIC_BASE_URL is {base}"
 SET_BASE = "set PUBLIC_BASE_URL to {signed_base}, or correct the address at Twilio"

@@ -10,10 +10,18 @@ from smstracker.carrier import current_carrier
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
-from smstracker.refused.request import RefusedRequest
+from smstracker.refused.request import RefusedRequest, StoredRefusal
+from smstracker.refused.sentences import APPLIED
 
 # A costly one takes a twentieth of a second; the worker's look-ups wait meanwhile.
 MAX_SECONDS = 1.0
+
+
+def read_diagnosis(refusal: StoredRefusal) -> Diagnosis:
+    """The stored diagnosis; of an applied refusal only that, because nothing is at fault."""
+    if refusal.replayed_at:
+        return Diagnosis(APPLIED)
+    return Diagnosis(refusal.diagnosis, refusal.setting)
 
 
 def diagnose_pending(limit: int = 200) -> int:

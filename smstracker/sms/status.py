@@ -40,6 +40,8 @@ OUTBOX = "outbox"
 OUTCOME_OPEN = ("pending", "unknown")
 NOT_SENT = ("refused", "unreached", "untraced")
 NOT_ACCEPTED = (OUTBOX, *OUTCOME_OPEN, *NOT_SENT)
+# Error codes of a refused send: one of Twilio's, or the status of an answer without one.
+CREDENTIALS_CODES = ("20003", "HTTP 401")
 NEGATIVE = ("failed", "undelivered")
 POSITIVE = ("delivered", "read")
 DELETED = "deleted"
