@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
 from smstracker.carrier.signatures import Secret, Signatures
+from smstracker.connection.refused_page import split_long
 from smstracker.extensions import db
 from smstracker.refused import stored_diagnosis
 from smstracker.refused.diagnosis import explain
@@ -172,18 +173,16 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             received(OF_SUB, token="c" * 32),
-            "No token of yours fits at any of the addresses tried: it was signed with another "
-            "token, for another address of this app, by another account, or not by Twilio. "
-            "If callbacks are missing, compare TWILIO_SUBACCOUNT_TOKENS with the Twilio "
-            "Console, and the callback URL at Twilio with PUBLIC_BASE_URL.",
+            "No token of yours fits at any address tried: another token, another address "
+            "of this app, another account, or not from Twilio. If callbacks are missing, compare "
+            "TWILIO_SUBACCOUNT_TOKENS, and the callback URL at Twilio with PUBLIC_BASE_URL.",
             "TWILIO_SUBACCOUNT_TOKENS",
         ),
         (
             received(FORM, token="c" * 32),
-            "No token of yours fits at any of the addresses tried: it was signed with another "
-            "token, for another address of this app, by another account, or not by Twilio. "
-            "If callbacks are missing, compare TWILIO_AUTH_TOKEN with the Twilio Console, and the "
-            "callback URL at Twilio with PUBLIC_BASE_URL.",
+            "No token of yours fits at any address tried: another token, another address "
+            "of this app, another account, or not from Twilio. If callbacks are missing, compare "
+            "TWILIO_AUTH_TOKEN, and the callback URL at Twilio with PUBLIC_BASE_URL.",
             "TWILIO_AUTH_TOKEN",
         ),
         (
@@ -194,8 +193,8 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             received(FORM | {"AccountSid": "\x1b[31mAC"}, token="c" * 32),
-            "No token of yours fits at any of the addresses tried: it was signed with another "
-            "token, for another address of this app, by another account, or not by Twilio.",
+            "No token of yours fits at any address tried: another token, another address "
+            "of this app, another account, or not from Twilio.",
             None,
         ),
         (
@@ -328,7 +327,8 @@ def test_own_token_for_an_address_that_is_not_known_is_not_denied() -> None:
     host = "127.0.0.1:8000"  # a proxy with a second domain does not pass it on
     evidence = received(FORM, signed=f"https://second.example.org{PATH}", sent_host=host)
     sentence, setting = diagnose(evidence)
-    assert "with another token, for another address of this app, by another account" in sentence
+    assert "another token, another address of this app, another account, or not" in sentence
+    assert split_long(sentence) == (sentence, "")
     assert sentence.endswith("and the callback URL at Twilio with PUBLIC_BASE_URL.")
     assert setting == "TWILIO_AUTH_TOKEN"
 

@@ -85,12 +85,12 @@ UNKNOWN_ACCOUNT = (
     "add its token to TWILIO_SUBACCOUNT_TOKENS."
 )
 SIGNED_BY_OTHER = (
-    "No token of yours fits at any of the addresses tried: it was signed with another token, for "
-    "another address of this app, by another account, or not by Twilio."
+    "No token of yours fits at any address tried: another token, another address of this "
+    "app, another account, or not from Twilio."
 )
 SIGNED_BY_NONE = (
-    SIGNED_BY_OTHER + " If callbacks are missing, compare {setting} with the Twilio Console, and "
-    "the callback URL at Twilio with PUBLIC_BASE_URL."
+    SIGNED_BY_OTHER + " If callbacks are missing, compare {setting}, and the callback URL at "
+    "Twilio with PUBLIC_BASE_URL."
 )
 FOR_BASE = "for {signed_base}, but PUBLIC_BASE_URL is {base}"
 SET_BASE = "set PUBLIC_BASE_URL to {signed_base}, or correct the address at Twilio"
