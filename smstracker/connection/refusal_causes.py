@@ -102,13 +102,13 @@ def _diagnose(
         .order_by(RefusedCallback.signature.is_not(None).desc(), RefusedCallback.id.desc())
         .limit(MAX_SAMPLE)
     )
-    causes = [_cause_of(refusal) for refusal in connection.execute(sample).all()]
+    causes = [_read_cause(refusal) for refusal in connection.execute(sample).all()]
     likely = max(causes, key=attrgetter("is_proven"), default=cause)
     rest = {name: getattr(cause, name) - sum(map(attrgetter(name), causes)) for name in COUNTS}
     return [*causes, replace(likely, **rest)] if rest["week"] > 0 else causes
 
 
-def _cause_of(refusal: Row[tuple[object, ...]]) -> RefusalCause:
+def _read_cause(refusal: Row[tuple[object, ...]]) -> RefusalCause:
     sentence, setting = current_diagnosis(refusal)
     counts = refusal.hour, refusal.day, refusal.week
     proven = is_proven(sentence)

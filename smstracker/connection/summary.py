@@ -11,7 +11,13 @@ from smstracker.connection.queries import HOUR
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window
 from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
-from smstracker.connection.wording import capitalize, count_of, is_or_are, it_or_them, was_or_were
+from smstracker.connection.wording import (
+    capitalize,
+    format_count,
+    is_or_are,
+    it_or_them,
+    was_or_were,
+)
 from smstracker.refused.sentences import READY
 
 # Twilio itself says that now and then a callback is lost: only more than these are a problem.
@@ -139,7 +145,7 @@ def _describe_refused(causes: Sequence[RefusalCause], is_broken: bool) -> Health
     worst = max(causes, key=lambda cause: (cause.is_proven, cause.hour))
     count = sum(cause.hour for cause in causes if cause.diagnosis == worst.diagnosis)
     total = sum(cause.hour for cause in causes)
-    subject, verb = count_of(total, "callback"), was_or_were(total)
+    subject, verb = format_count(total, "callback"), was_or_were(total)
     if worst.diagnosis == READY:
         subject, verb = (
             f"{count:,} of the {subject}" if count < total else subject,
@@ -168,7 +174,7 @@ def _not_stored(report: ConnectionReport) -> HealthSummary | None:
     if not count:
         return None
     finding = (
-        f"{count_of(count, 'callback')} could not be stored in the last hour and "
+        f"{format_count(count, 'callback')} could not be stored in the last hour and "
         f"{was_or_were(count)} refused with 503, so that Twilio sends {it_or_them(count)} again"
     )
     advice = "The app's log says why at callback_not_stored"
@@ -182,14 +188,14 @@ def _silent(report: ConnectionReport) -> HealthSummary | None:
         return None
     is_first = report.last_callback_at is None
     clauses = [_describe_silence(report)]
-    waits = f"{count_of(waiting, 'message')} {'waits' if waiting == 1 else 'wait'} for"
+    waits = f"{format_count(waiting, 'message')} {'waits' if waiting == 1 else 'wait'} for"
     if waiting and is_first:
         clauses[0] += f", though {waits} one"
     elif waiting:
         clauses.append(f"{waits} a callback")
     if looked_up:
         verb = was_or_were(looked_up)
-        clauses.append(f"{count_of(looked_up, 'message')} {verb} looked up instead")
+        clauses.append(f"{format_count(looked_up, 'message')} {verb} looked up instead")
     finding = "; ".join(clauses) + _lookup_failure(report)
     return HealthSummary(SummaryKind.SILENT, finding, _silence_advice(report), is_broken=True)
 

@@ -16,7 +16,7 @@ UNKNOWN_AFTER = spell_duration(queries.UNKNOWN_AFTER)
 CALLBACK_OVERDUE_AFTER = spell_duration(queries.CALLBACK_OVERDUE_AFTER)
 
 
-def count_of(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """A number of things: "1 callback", "1,200 messages"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
@@ -47,10 +47,10 @@ def describe_replay(applied: int, refused: int, reasons: Sequence[tuple[str, int
         return "There was nothing to replay."
     sentences = []
     if applied:
-        sentences.append(f"{count_of(applied, 'callback')} {was_or_were(applied)} applied.")
+        sentences.append(f"{format_count(applied, 'callback')} {was_or_were(applied)} applied.")
     if refused:
         stays = "stays" if refused == 1 else "stay"
-        sentences.append(f"{count_of(refused, 'callback')} {stays} refused.")
+        sentences.append(f"{format_count(refused, 'callback')} {stays} refused.")
         sentences += [f"{count:,} ×: {sentence}" for sentence, count in reasons[:MAX_REASONS]]
         if len(reasons) > MAX_REASONS:
             sentences.append("The other reasons are below.")
@@ -65,9 +65,8 @@ def describe_forecast(forecast: ReplayForecast, refusal_waits: bool) -> str:
         return "Replay applies only what is valid with today's settings."
     count = forecast.applicable
     if count:
-        return (
-            f"Replay applies the {count_of(count, 'callback')} that {is_or_are(count)} valid now."
-        )
+        callbacks = format_count(count, "callback")
+        return f"Replay applies the {callbacks} that {is_or_are(count)} valid now."
     return (
         "None is valid with today's settings, so none can be applied. Fix a cause named above and "
         "restart: a Replay button then appears here. What none of your tokens or keys signed is "

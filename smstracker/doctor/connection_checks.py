@@ -82,7 +82,7 @@ def _describe_window(window: Window) -> CheckResult:
         f"callbacks in {period}",
         f"{window.accepted:,} accepted, {window.repeated:,} of them repeated, "
         f"{window.refused:,} refused{not_stored}; "
-        f"{wording.count_of(window.by_callback, 'outcome')} by callback, "
+        f"{wording.format_count(window.by_callback, 'outcome')} by callback, "
         f"{window.by_lookup:,} by look-up ({share})",
     )
 
@@ -92,7 +92,7 @@ def _describe_delays(report: ConnectionReport) -> Iterator[CheckResult]:
         if delay.median is not None and delay.p95 is not None:
             median, p95 = wording.format_delay(delay.median), wording.format_delay(delay.p95)
             hint = ": few, so only a hint" if delay.is_few else ""
-            sample = wording.count_of(delay.sample_size, "message") + hint
+            sample = wording.format_count(delay.sample_size, "message") + hint
             yield ok(f"time to {name}", f"half within {median}, 95 % within {p95} ({sample})")
 
 
