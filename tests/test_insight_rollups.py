@@ -163,7 +163,7 @@ def test_rollups_equal_a_plain_count_through_a_history(
         assert_equals_plain_count(app, me, None)
         run_job(app, clock)
         with app.app_context():
-            for table, rows in ((InsightOutcome, 200), (InsightDelivery, 20)):
+            for table, rows in ((InsightOutcome, 150), (InsightDelivery, 20)):
                 assert (db.session.scalar(select(func.count()).select_from(table)) or 0) > rows
         assert_equals_plain_count(app, me, None)
         for _ in range(4):
@@ -447,7 +447,7 @@ def test_worker_that_was_away_for_days_catches_up(app: Flask, alice: Person) -> 
         run_job(app, clock)
         assert_equals_plain_count(app, me, None)
         until = db.session.scalar(select(InsightCoverage.until))
-        assert until == int((utcnow() - rollup_job.MIN_AGE).timestamp()) // QUARTER * QUARTER
+        assert until == int((utcnow() - rollup_job.MIN_AGE).timestamp()) // DAY * DAY
 
 
 def test_migration_has_the_messages_counted_again(app: Flask, alice: Person) -> None:
@@ -461,16 +461,62 @@ def test_migration_has_the_messages_counted_again(app: Flask, alice: Person) -> 
             connection.execute(text("INSERT INTO insight_span VALUES (1800, 0, 0, 0, 72, 0)"))
         upgrade()
         assert_equals_plain_count(app, me, None)
-        assert cursor_position() is None
-        run_job(app, clock)
         assert cursor_position() == 0
+        run_job(app, clock)
         assert_equals_plain_count(app, me, None)
+
+
+@pytest.mark.parametrize("is_counted", [False, True])
+def test_migration_keeps_the_counts_and_recounts_what_was_left(
+    app: Flask, alice: Person, is_counted: bool
+) -> None:
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        add_history(random.Random(24), alice)
+        me = alice.id
+        clock.shift(timedelta(days=4))
+        before = figures(measure(me, TimeRange(), utcnow()))
+        ids = db.session.scalars(select(Message.id)).all()
+        db.session.rollback()
+        with db.engine.begin() as connection:
+            delete_messages(connection, ids[:30])
+        run_job(app, clock)
+        downgrade(revision="0013")
+        _count_as_the_release_before(is_counted)
+        upgrade()
+        coverage = range(day_of(NOON), day_of(NOON) + DAY, DAY) if is_counted else range(0)
+        with db.engine.connect() as connection:
+            assert insight_coverage.read_coverage(connection) == coverage
+            assert connection.scalars(select(InsightRecount.day)).all() == [day_of(NOON)]
+        assert cursor_position() == 0
+        assert figures(measure(me, TimeRange(), utcnow())) == before
+        db.session.rollback()
+        run_job(app, clock)
+        assert figures(measure(me, TimeRange(), utcnow())) == before
+
+
+def day_of(moment: datetime) -> int:
+    return int(moment.timestamp()) // DAY * DAY
+
+
+def _count_as_the_release_before(is_counted: bool) -> None:
+    """Write what the release before has counted of a day and a half, without its rows."""
+    day = day_of(NOON)
+    with db.engine.begin() as connection:
+        if is_counted:
+            coverage = {"since": day, "until": day + DAY + 12 * 3600}
+            connection.execute(insert(InsightCoverage).values(name="insights", **coverage))
+            connection.execute(insert(FeedCursor).values(name="insights", position=0, version=7))
+        recount = text("INSERT INTO insight_recount (quarter) VALUES (:quarter)")
+        connection.execute(recount, {"quarter": day + 5 * QUARTER})
+        # Without an update, a pending message counts as unknown.
+        moved = text("UPDATE insight_outcome SET pending = unknown, unknown = 0")
+        connection.execute(moved)
 
 
 def test_many_changes_are_counted_in_steps(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rollup_job, "MAX_QUARTERS", 2)
+    monkeypatch.setattr(rollup_job, "MAX_DAYS", 2)
     monkeypatch.setattr(rollup_job, "MAX_EVENTS", 5)
     with time_machine.travel(NOON, tick=False) as clock, app.app_context():
         add_history(random.Random(20), alice)
@@ -482,6 +528,22 @@ def test_many_changes_are_counted_in_steps(
         assert cursor_position() == 24
         assert_equals_plain_count(app, me, None)
         monkeypatch.setattr(insight_coverage, "MAX_CHANGES", 1)
+        assert_equals_plain_count(app, me, None)
+
+
+def test_changes_in_each_step_do_not_stop_the_counting_of_days(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollup_job, "MAX_RUN_SECONDS", -1.0)  # one step
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        add_history(random.Random(25), alice)
+        me = alice.id
+        for seed in range(4):
+            _add_changes(random.Random(seed), app)
+            run_job(app, clock, 1)
+        with db.engine.connect() as connection:
+            days = insight_coverage.read_coverage(connection)
+        assert days == range(day_of(NOON) - 3 * DAY, day_of(NOON), DAY)
         assert_equals_plain_count(app, me, None)
 
 
@@ -517,7 +579,7 @@ def test_event_without_a_message_changes_nothing(app: Flask, alice: Person) -> N
 
 def test_last_microsecond_counts_in_its_quarter(app: Flask, alice: Person) -> None:
     # SQLite would round it up to the next second.
-    last = NOON.replace(minute=0) - timedelta(hours=3, microseconds=1)
+    last = NOON.replace(minute=0) - timedelta(hours=27, microseconds=1)
     with time_machine.travel(NOON, tick=False) as clock:
         alice.has_message(created_at=last, status="delivered", status_at=last)
         me = alice.id
@@ -527,17 +589,17 @@ def test_last_microsecond_counts_in_its_quarter(app: Flask, alice: Person) -> No
             bucket = db.session.scalar(
                 select(InsightOutcome.bucket).where(InsightOutcome.owner_id == me)
             )
-        assert bucket == NOON.timestamp() // DAY * DAY + 9 * 3600 - QUARTER
+        assert bucket == NOON.timestamp() // DAY * DAY - 15 * 3600 - QUARTER
         assert_equals_plain_count(app, me, None)
 
 
-def test_newest_hour_has_no_rollup(app: Flask, alice: Person) -> None:
+def test_newest_day_has_no_rollup(app: Flask, alice: Person) -> None:
     with time_machine.travel(NOON, tick=False) as clock, app.app_context():
         add_history(random.Random(10), alice)
         run_job(app, clock)
         newest = db.session.scalar(select(func.max(InsightOutcome.bucket)))
         assert newest is not None
-        assert newest + QUARTER <= (NOON - timedelta(minutes=58)).timestamp()
+        assert newest + QUARTER <= NOON.replace(hour=0, minute=0).timestamp()
         assert db.session.scalar(select(func.count()).select_from(User)) == 1
 
 

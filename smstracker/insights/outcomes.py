@@ -4,32 +4,36 @@ import itertools
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import BigInteger, Select, column, func, select, values
 
 from smstracker.extensions import receipt_window
-from smstracker.insights.scope import Scope, by_column, count_live, sum_columns
-from smstracker.models.creation_time import bucket_start, created_within, from_epoch
+from smstracker.insights.scope import Scope
+from smstracker.models.creation_time import bucket_start, created_within
 from smstracker.models.display_state import MAX_SCHEDULE_AHEAD, is_silent
+from smstracker.models.insight_counts import Key, outcome_column
 from smstracker.models.insight_rollups import InsightOutcome
 from smstracker.models.messages import Message
-from smstracker.sms import status
-from smstracker.sms.status import State
+from smstracker.sms.status import STATE_OF_SILENT, State
 
 END_OF_TIME = 2**40  # epoch seconds
 
 
-def read_outcomes(scope: Scope, bar_starts: Sequence[datetime]) -> list[dict[State, int]]:
+def read_outcomes(
+    scope: Scope, bar_starts: Sequence[datetime], live: Mapping[Key, Counter[str]]
+) -> list[dict[State, int]]:
+    """The messages of each bar by state; `live` are those that are not read from rollups."""
     starts = [math.ceil(at.timestamp()) for at in bar_starts]
     bars: list[Counter[str]] = [Counter() for _ in starts]
-    for bucket, *sums in scope.connection.execute(_outcomes_by_bar(scope, starts)):
-        bars[_bar_index(starts, bucket)].update(by_column(InsightOutcome, sums))
-    for (_, bucket), live_sums in count_live(scope, InsightOutcome).items():
-        bars[_bar_index(starts, bucket)].update(live_sums)
-    young_bars = _count_young(scope, starts)
-    return [_states(*counts) for counts in zip(bars, young_bars, strict=True)]
+    for row in scope.connection.execute(_outcomes_by_bar(scope, starts)).mappings():
+        sums = {name: row[name] for name in InsightOutcome.counts()}
+        bars[_bar_index(starts, row["since"])].update(sums)
+    for (_, bucket), sums_by_column in live.items():
+        bars[_bar_index(starts, bucket)].update(sums_by_column)
+    _move_young(scope, starts, bars)
+    return [{state: bar[state.name.lower()] for state in State} for bar in bars]
 
 
 def _bar_index(starts: Sequence[int], bucket: int) -> int:
@@ -42,36 +46,19 @@ def _outcomes_by_bar(scope: Scope, starts: Sequence[int]) -> Select[tuple[int, .
     since, until = column("since", BigInteger), column("until", BigInteger)
     bar = values(since, until, name="bar").data([*itertools.pairwise(edges)]).cte("bar")
     is_in_bar = InsightOutcome.bucket.between(bar.c.since, bar.c.until - 1)
-    query = select(bar.c.since, *sum_columns(InsightOutcome)).join_from(
-        bar, InsightOutcome, is_in_bar
-    )
+    query = select(bar.c.since, *InsightOutcome.sums()).join_from(bar, InsightOutcome, is_in_bar)
     return query.where(scope.from_rollups(InsightOutcome)).group_by(bar.c.since)
 
 
-def _count_young(scope: Scope, starts: Sequence[int]) -> list[Counter[str]]:
-    """The messages of each bar that have waited too short a time for silence to mean anything."""
-    words = ("pending", *status.AWAITING_RECEIPT)
+def _move_young(scope: Scope, starts: Sequence[int], bars: Sequence[Counter[str]]) -> None:
+    """Count as waiting what has waited too short a time for silence to mean anything."""
     since = max(scope.since, scope.now - receipt_window() - MAX_SCHEDULE_AHEAD)
-    until = min(scope.until, from_epoch(scope.coverage.until)) if scope.is_stale else scope.until
-    young: list[Counter[str]] = [Counter() for _ in starts]
     quarter = bucket_start()
     query = select(quarter, Message.status, func.count()).group_by(quarter, Message.status)
-    query = query.where(Message.status.in_(words), ~is_silent(scope.now))
-    messages_within = created_within(query, [(since, until)], scope.owner_id)
+    query = query.where(Message.status.in_(STATE_OF_SILENT), ~is_silent(scope.now))
+    messages_within = created_within(query, [(since, scope.until)], scope.owner_id)
     for start, word, messages in scope.connection.execute(messages_within):
-        young[_bar_index(starts, start)][word] += messages
-    return young
-
-
-def _states(counts: Counter[str], young: Counter[str]) -> dict[State, int]:
-    """The six totals of one bar."""
-    pending = min(young["pending"], counts["pending"])
-    awaiting = min(young.total() - young["pending"], counts["awaiting_receipt"])
-    return {
-        State.WAITING: counts["waiting"] + pending + awaiting,
-        State.DELIVERED: counts["delivered"],
-        State.FAILED: counts["failed"],
-        State.NO_RECEIPT: counts["awaiting_receipt"] - awaiting,
-        State.UNKNOWN: counts["unknown"] + counts["pending"] - pending,
-        State.CANCELLED: counts["cancelled"],
-    }
+        bar, name = bars[_bar_index(starts, start)], outcome_column(word)
+        # A message that is not counted yet cannot move.
+        moved = min(messages, bar[name])
+        bar.update({name: -moved, "waiting": moved})

@@ -1,6 +1,6 @@
 """The figures of /insights for a range of time. Reads no phone number and no text.
 
-Takes counted buckets from their rollups and counts the rest of the range from the messages, so that
+Takes counted days from their rollups and counts the rest of the range from the messages, so that
 the figures always equal a plain count.
 """
 
@@ -8,25 +8,30 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from sqlalchemy import func, select, true
 
 from smstracker.extensions import db
 from smstracker.insights.outcomes import read_outcomes
 from smstracker.insights.rollup_job import newest_end
-from smstracker.insights.scope import Scope, by_column, count_live, sum_columns
+from smstracker.insights.scope import Scope
 from smstracker.models import InsightDelivery, InsightFailure, InsightSpend, insight_coverage
-from smstracker.models.creation_time import created_within, first_message_query, from_epoch
+from smstracker.models.creation_time import (
+    BEGINNING,
+    created_within,
+    first_message_query,
+    from_epoch,
+)
 from smstracker.models.event_feed import read_cursor
-from smstracker.models.insight_counts import CALLING_CODE, SENDER, Totals, bin_size
-from smstracker.models.insight_rollups import BIN_NAMES, EVERYONE, QUARTER, InsightOutcome, Rollup
+from smstracker.models.insight_counts import CALLING_CODE, SENDER, Key, Totals, bin_size, count
+from smstracker.models.insight_rollups import BIN_NAMES, DAY, EVERYONE, InsightOutcome, Rollup
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
 
 # Counting more than this would keep the reader waiting.
 MAX_LIVE_MESSAGES = 100_000
 MAX_LIVE_RANGES = 100
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -51,14 +56,12 @@ class InsightsResult:
 
 
 def first_counted_at(owner_id: int | None) -> datetime | None:
-    """When the first message was created, of all owners if `owner_id` is None."""
+    """When the first message was created, of all owners if `owner_id` is None; maybe deleted."""
     connection, owner = db.session.connection(), EVERYONE if owner_id is None else owner_id
-    first_at = connection.scalar(first_message_query(owner))
     query = select(func.min(InsightOutcome.bucket)).where(InsightOutcome.owner_id == owner)
-    bucket = connection.scalar(query)
-    if bucket is not None and (not first_at or from_epoch(bucket + QUARTER) <= first_at):
-        return from_epoch(bucket)  # of deleted messages
-    return first_at
+    first_at, bucket = connection.scalar(first_message_query(owner)), connection.scalar(query)
+    times = (first_at, from_epoch(bucket) if bucket else None)
+    return min((at for at in times if at), default=None)
 
 
 def measure(
@@ -66,51 +69,51 @@ def measure(
 ) -> InsightsResult:
     """The figures of one owner, or of all if `owner_id` is None, for bars from `bar_starts`."""
     connection = db.session.connection()
-    cursor = read_cursor(connection, insight_coverage.NAME)
+    position = read_cursor(connection, insight_coverage.NAME).position
     coverage = insight_coverage.read_coverage(connection)
     # A clock may have been put back since.
-    coverage = replace(coverage, until=min(coverage.until, newest_end(now)))
-    changed = insight_coverage.changed_quarters(connection, cursor.position) if cursor else set()
+    coverage = range(coverage.start, min(coverage.stop, newest_end(now)), DAY)
+    changed = insight_coverage.changed_days(connection, position)
     since, until = period.since or BEGINNING, period.until or END_OF_TIME
     owner = EVERYONE if owner_id is None else owner_id
     scope = Scope(connection, now, owner, since, until, coverage, changed or set())
     if changed is not None and not _has_too_many(scope):
         return _read(scope, bar_starts)
-    # Whole days, so that all figures are of the same messages.
-    coverage = replace(coverage, until=max(Rollup.floor(coverage.until), coverage.since))
-    scope = replace(scope, coverage=coverage, changed=set(), is_stale=True)
-    changed_at = insight_coverage.first_change_at(connection, cursor.position) if cursor else None
-    is_counted = coverage.since < coverage.until
-    until = from_epoch(coverage.until) if is_counted else now
+    days = scope.counted_days()
+    counted = replace(
+        scope, since=from_epoch(days.start), until=from_epoch(days.stop), changed=set()
+    )
+    changed_at = insight_coverage.first_change_at(connection, position)
     return replace(
-        _read(scope, bar_starts),
-        as_of=min(changed_at or now, now, until),
-        complete_since=from_epoch(coverage.since) if is_counted else now,
+        _read(counted, bar_starts),
+        as_of=min(changed_at or now, now, from_epoch(coverage.stop) if coverage else now),
+        complete_since=counted.since if coverage else now,
     )
 
 
 def _has_too_many(scope: Scope) -> bool:
-    # The other tables need no other messages than this one, but outcomes have shorter ranges.
-    ranges = scope.from_messages(InsightFailure)
-    if not ranges or len(scope.from_messages(InsightOutcome)) > MAX_LIVE_RANGES:
-        return bool(ranges)
+    ranges = scope.from_messages()
+    if len(ranges) > MAX_LIVE_RANGES:
+        return True
     messages = created_within(select(true().label("message")), ranges, scope.owner_id)
     one_more = messages.offset(MAX_LIVE_MESSAGES).limit(1)
     return scope.connection.scalar(one_more) is not None
 
 
 def _read(scope: Scope, bar_starts: Sequence[datetime]) -> InsightsResult:
-    failures = _read_totals(scope, InsightFailure)
-    spend = _read_totals(scope, InsightSpend)
+    limit = partial(created_within, ranges=scope.from_messages(), owner_id=scope.owner_id)
+    live = count(scope.connection, limit, owner_id=scope.owner_id)
+    failures = _read_totals(scope, InsightFailure, live)
+    spend = _read_totals(scope, InsightSpend, live)
     times: defaultdict[str, defaultdict[str, Counter[int]]]
     times = defaultdict(lambda: defaultdict(Counter))
-    for (name_of, name, first_second), sums in _read_totals(scope, InsightDelivery).items():
+    for (name_of, name, first_second), sums in _read_totals(scope, InsightDelivery, live).items():
         size = bin_size(first_second)
         for number, messages in enumerate(sums[bin_name] for bin_name in BIN_NAMES):
             if messages:
                 times[name_of][name][first_second + (number + 1) * size - 1] += messages
     return InsightsResult(
-        outcomes=read_outcomes(scope, bar_starts or [scope.since]),
+        outcomes=read_outcomes(scope, bar_starts or [scope.since], live[InsightOutcome]),
         failures={code: sums["messages"] for (code,), sums in failures.items()},
         spend={unit: (sums["micros"], sums["messages"]) for (unit,), sums in spend.items()},
         by_sender=times[SENDER],
@@ -118,13 +121,14 @@ def _read(scope: Scope, bar_starts: Sequence[datetime]) -> InsightsResult:
     )
 
 
-def _read_totals(scope: Scope, table: type[Rollup]) -> Totals:
+def _read_totals(scope: Scope, table: type[Rollup], live: Totals) -> dict[Key, Counter[str]]:
     """The sums of a table by its key, over all buckets."""
-    key = [table.__table__.c[name] for name in table.key()]
-    query = select(*key, *sum_columns(table)).where(scope.from_rollups(table)).group_by(*key)
-    totals: Totals = defaultdict(Counter)
-    for row in scope.connection.execute(query):
-        totals[tuple(row[: len(key)])].update(by_column(table, row[len(key) :]))
-    for (_, _, *values_of_key), sums in count_live(scope, table).items():
+    key, names = table.key(), table.counts()
+    columns = [table.__table__.c[name] for name in key]
+    query = select(*columns, *table.sums()).where(scope.from_rollups(table)).group_by(*columns)
+    totals: defaultdict[Key, Counter[str]] = defaultdict(Counter)
+    for row in scope.connection.execute(query).mappings():
+        totals[tuple(row[name] for name in key)].update({name: row[name] for name in names})
+    for (_, _, *values_of_key), sums in live[table].items():
         totals[tuple(values_of_key)].update(sums)
     return totals

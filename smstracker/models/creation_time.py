@@ -15,6 +15,7 @@ from smstracker.models.users import User
 
 RowT = TypeVar("RowT", bound=tuple[object, ...])
 Range = tuple[datetime, datetime]  # start, inclusive, and end, exclusive
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EpochSeconds(GenericFunction[int]):
@@ -42,8 +43,7 @@ def from_epoch(seconds: int) -> datetime:
 
 def bucket_start(width: int = QUARTER) -> ColumnElement[int]:
     """The start of the bucket of `width` seconds in which a message was created."""
-    created = EpochSeconds(Message.created_at)
-    return (created - created % width).label("bucket")
+    return (EpochSeconds(Message.created_at) // width * width).label("bucket")
 
 
 def first_message_query(owner_id: int) -> Select[tuple[datetime]]:
@@ -70,5 +70,8 @@ def created_within(
         query = query.where(Message.owner_id == owner_id)
     created_at = Message.created_at
     # A join with the ranges would hide from PostgreSQL's planner how short they are.
-    parts = [query.where(created_at >= since, created_at < until) for since, until in ranges]
+    parts = [
+        query.where(created_at >= since, created_at < until)
+        for since, until in ranges or [(BEGINNING, BEGINNING)]
+    ]
     return union_all(*parts)

@@ -19,7 +19,7 @@ from sqlalchemy import BigInteger, ColumnElement, Select, String, func, or_, sel
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.database.engine import affected_rows, dialect_insert
+from smstracker.database.engine import affected_rows
 from smstracker.extensions import Model
 from smstracker.models.events import StatusEvent
 from smstracker.models.messages import Message
@@ -84,18 +84,11 @@ class CursorPosition:
         return affected_rows(connection.execute(statement)) == 1
 
 
-def read_cursor(connection: Connection, name: str) -> CursorPosition | None:
-    query = select(FeedCursor.position, FeedCursor.version).where(FeedCursor.name == name)
-    row = connection.execute(query).one_or_none()
-    return CursorPosition(name, row.position, row.version) if row else None
-
-
-def create_cursor(connection: Connection, name: str, position: int) -> bool:
-    """Insert a cursor; False if another process has."""
-    statement = dialect_insert(connection.dialect.name, FeedCursor)
-    statement = statement.values(name=name, position=position, version=0)
-    inserted = statement.on_conflict_do_nothing().returning(FeedCursor.name)
-    return connection.scalar(inserted) is not None
+def read_cursor(connection: Connection, name: str) -> CursorPosition:
+    """Read the cursor of a reader, which a migration has inserted."""
+    columns = (FeedCursor.name, FeedCursor.position, FeedCursor.version)
+    row = connection.execute(select(*columns).where(FeedCursor.name == name)).one()
+    return CursorPosition(*row)
 
 
 class EventTail:

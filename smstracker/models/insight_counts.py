@@ -11,15 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 import phonenumbers
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Executable,
-    Select,
-    SQLColumnExpression,
-    func,
-    select,
-)
+from sqlalchemy import Connection, Executable, Select, SQLColumnExpression, func, select
 
 from smstracker.database.engine import excluded, upsert
 from smstracker.database.row_sets import Rows
@@ -27,7 +19,9 @@ from smstracker.models.creation_time import EpochSeconds, bucket_start
 from smstracker.models.insight_coverage import request_recount
 from smstracker.models.insight_rollups import (
     BINS,
+    DAY,
     EVERYONE,
+    QUARTER,
     SHARED_KEY,
     InsightDelivery,
     InsightFailure,
@@ -37,48 +31,46 @@ from smstracker.models.insight_rollups import (
 )
 from smstracker.models.messages import Message
 from smstracker.sms import status
-from smstracker.sms.status import Source, State
+from smstracker.sms.status import Source
 
-Key = tuple[Any, ...]  # the values of `Rollup.key`, or without owner, bucket and is_deleted
-Totals = defaultdict[Key, Counter[str]]  # the sums of a table by column
-Placed = Iterator[tuple[Key, dict[str, int]]]  # rows without owner, bucket and is_deleted
+Key = tuple[Any, ...]  # the values of `Rollup.key`, after owner and bucket in Totals
+Totals = dict[type[Rollup], defaultdict[Key, Counter[str]]]  # the sums of each table by column
+Placed = Iterator[tuple[type[Rollup], Key, dict[str, int]]]
 Limit = Callable[[Select[tuple[object, ...]]], Executable]
+ROLLUPS = (InsightOutcome, InsightFailure, InsightSpend, InsightDelivery)
 SENDER, CALLING_CODE = "sender", "calling code"
 CALLING_CODE_DIGITS = 3  # no code is longer
-# The column of each status; every other status is unknown.
-OUTCOME_COLUMNS = {
-    word: name
-    for name in ("waiting", "delivered", "failed", "cancelled")
-    for word in status.counted_statuses(State(name))
-}
-OUTCOME_COLUMNS |= dict.fromkeys(status.AWAITING_RECEIPT, "awaiting_receipt")
-OUTCOME_COLUMNS["pending"] = "pending"
 
 
 @dataclass(frozen=True, slots=True)
 class _Counting:
-    """How the rows of a table are counted.
+    """Counts messages in SQL, by buckets of `width` seconds.
 
-    `amounts` are summed up in SQL for each combination of `groups`; `place` then adds them to
-    columns of a row.
+    `amounts` are summed up for each combination of `groups`; `place` then adds them to columns of
+    rows.
     """
 
+    width: int
     groups: tuple[SQLColumnExpression[object], ...]
-    amounts: tuple[ColumnElement[int], ...]
-    conditions: tuple[ColumnElement[bool], ...]
+    amounts: tuple[SQLColumnExpression[int], ...]
+    conditions: tuple[SQLColumnExpression[bool], ...]
     place: Callable[..., Placed]
 
 
-def _place_outcome(word: str, messages: int) -> Placed:
-    yield (), {OUTCOME_COLUMNS.get(word, "unknown"): messages}
+def outcome_column(word: str) -> str:
+    """The column of InsightOutcome that counts a status."""
+    return status.state_after_silence(word).name.lower()
 
 
-def _place_failure(error_code: str | None, messages: int) -> Placed:
-    yield (error_code or "",), {"messages": messages}
-
-
-def _place_spend(currency: str, micros: int, messages: int) -> Placed:
-    yield (currency,), {"micros": int(micros), "messages": messages}
+def _place_outcome(
+    word: str, error_code: str | None, currency: str | None, micros: int, messages: int
+) -> Placed:
+    name = outcome_column(word)
+    yield InsightOutcome, (), {name: messages}
+    if name == "failed":
+        yield InsightFailure, (error_code or "",), {"messages": messages}
+    if currency is not None:
+        yield InsightSpend, (currency,), {"micros": int(micros), "messages": messages}
 
 
 def _place_delivery(sender: str | None, prefix: str, seconds: int, messages: int) -> Placed:
@@ -86,8 +78,9 @@ def _place_delivery(sender: str | None, prefix: str, seconds: int, messages: int
     while seconds >= max(2 * first_second, BINS):
         first_second = max(2 * first_second, BINS)
     name = f"bin_{(seconds - first_second) // bin_size(first_second)}"
-    yield (SENDER, sender or "", first_second), {name: messages}
-    yield (CALLING_CODE, calling_code(prefix), first_second), {name: messages}
+    yield InsightDelivery, (SENDER, sender or "", first_second), {name: messages}
+    code = calling_code(prefix)
+    yield InsightDelivery, (CALLING_CODE, code, first_second), {name: messages}
 
 
 def bin_size(first_second: int) -> int:
@@ -113,50 +106,42 @@ _HAS_DURATION = (
 )
 _SECONDS = EpochSeconds(Message.final_at) - EpochSeconds(Message.accepted_at)
 _PREFIX = func.substr(Message.recipient, 2, CALLING_CODE_DIGITS)
-_HAS_FAILED = (Message.status.in_(status.counted_statuses(State.FAILED)),)
-_HAS_PRICE = (Message.price_unit.is_not(None),)
-_SUM = func.sum(func.coalesce(Message.price_micros, 0))
-_COUNT = func.count()
-_COUNTINGS: dict[type[Rollup], _Counting] = {
-    InsightOutcome: _Counting((Message.status,), (_COUNT,), (), _place_outcome),
-    InsightFailure: _Counting((Message.error_code,), (_COUNT,), _HAS_FAILED, _place_failure),
-    InsightSpend: _Counting((Message.price_unit,), (_SUM, _COUNT), _HAS_PRICE, _place_spend),
-    InsightDelivery: _Counting(
-        (Message.sender, _PREFIX, _SECONDS), (_COUNT,), _HAS_DURATION, _place_delivery
-    ),
-}
-ROLLUPS = tuple(_COUNTINGS)
+_DURATION = (Message.sender, _PREFIX, _SECONDS)
+_FACTS = (Message.status, Message.error_code, Message.price_unit)
+_SUM, _COUNT = func.sum(func.coalesce(Message.price_micros, 0)), func.count()
+_COUNTINGS = (
+    _Counting(QUARTER, _FACTS, (_SUM, _COUNT), (), _place_outcome),
+    _Counting(DAY, _DURATION, (_COUNT,), _HAS_DURATION, _place_delivery),
+)
 
 
-def count(
-    connection: Connection, table: type[Rollup], limit: Limit, *, owner_id: int | None = None
-) -> Totals:
-    """The sums of a table by (owner, bucket, *key), for each owner and for EVERYONE.
+def count(connection: Connection, limit: Limit, *, owner_id: int | None = None) -> Totals:
+    """The sums of each table by (owner, bucket, *key), for each owner and for EVERYONE.
 
     `limit` limits a query to the messages. With `owner_id`, all count as that owner's.
     """
-    counting = _COUNTINGS[table]
-    groups = (bucket_start(table.width), *counting.groups)
-    if owner_id is None:
-        groups = (Message.owner_id, *groups)
-    query = select(*groups, *counting.amounts).where(*counting.conditions).group_by(*groups)
-    totals: Totals = defaultdict(Counter)
-    for row in connection.execute(limit(query)):
-        owners = {row[0], EVERYONE} if owner_id is None else {owner_id}
-        bucket, *amounts = row[1:] if owner_id is None else row
-        for key, sums in counting.place(*amounts):
-            for owner in owners:
-                totals[owner, bucket, *key].update(sums)
+    totals: Totals = {table: defaultdict(Counter) for table in ROLLUPS}
+    by_owner = [Message.owner_id] if owner_id is None else []
+    for counting in _COUNTINGS:
+        groups = (*by_owner, bucket_start(counting.width), *counting.groups)
+        query = select(*groups, *counting.amounts).where(*counting.conditions).group_by(*groups)
+        for row in connection.execute(limit(query)):
+            owners = {row[0], EVERYONE} if by_owner else {owner_id}
+            start, *amounts = row[len(by_owner) :]
+            for table, key, sums in counting.place(*amounts):
+                bucket = start - start % table.width
+                for owner in owners:
+                    totals[table][owner, bucket, *key].update(sums)
     return totals
 
 
 def rollup_rows(table: type[Rollup], totals: Totals, *, is_deleted: bool) -> Rows:
     """The rows of a table for the result of `count`, ordered by key."""
     names = ("owner_id", "bucket", *table.key())
-    zeros = dict.fromkeys(table.sums(), 0)
+    zeros = dict.fromkeys(table.counts(), 0)
     return [
         {**dict(zip(names, key, strict=True)), "is_deleted": is_deleted, **zeros, **sums}
-        for key, sums in sorted(totals.items())
+        for key, sums in sorted(totals[table].items())
     ]
 
 
@@ -166,9 +151,9 @@ def keep_totals(connection: Connection, message_ids: Collection[int]) -> None:
     Without a receipt by then, they count as "no receipt".
     """
     request_recount(connection, message_ids)
+    totals = count(connection, lambda query: query.where(Message.id.in_(message_ids)))
     for table in ROLLUPS:
-        totals = count(connection, table, lambda q: q.where(Message.id.in_(message_ids)))
-        sums = {name: table.__table__.c[name] + excluded(name) for name in table.sums()}
+        sums = {name: table.__table__.c[name] + excluded(name) for name in table.counts()}
         statement = upsert(connection.dialect.name, table, (*SHARED_KEY, *table.key()), sums)
         # In the order of their keys, so that two deletions cannot lock each other out.
         for row in rollup_rows(table, totals, is_deleted=True):

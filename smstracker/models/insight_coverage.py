@@ -1,71 +1,46 @@
-"""Which buckets the rollups of /insights cover, and which have changed since they were counted."""
+"""Which days the rollups of /insights cover, and which have changed since they were counted.
 
-from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
+Days are named by their starts; a `range` of them is the coverage.
+"""
+
+from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 
-from smstracker.database.engine import upsert
 from smstracker.models.creation_time import bucket_start
 from smstracker.models.events import StatusEvent
-from smstracker.models.insight_rollups import EpochRange, InsightCoverage, InsightRecount, Rollup
+from smstracker.models.insight_rollups import DAY, InsightCoverage, InsightRecount
 from smstracker.models.messages import Message
 
 NAME = "insights"
-MAX_CHANGES = 5_000  # events, and as many other changes, that a page looks through
+MAX_CHANGES = 5_000  # events that a page looks through
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """The columns of InsightCoverage; nothing is counted if `since` equals `until`."""
-
-    since: int = 0
-    until: int = 0
-
-    def whole_buckets(self, table: type[Rollup], start: int, end: int) -> EpochRange:
-        """The counted buckets of a table that are within a range; empty if start is not below."""
-        first, last = max(self.since, start), min(self.until, end)
-        return table.floor(first + table.width - 1), table.floor(last)
-
-    def changed_buckets(self, table: type[Rollup], quarters: Iterable[int]) -> list[EpochRange]:
-        """The counted buckets of a table that these quarters are in."""
-        first, last = self.whole_buckets(table, self.since, self.until)
-        starts = sorted({table.floor(quarter) for quarter in quarters})
-        return [(start, start + table.width) for start in starts if first <= start < last]
+def read_coverage(connection: Connection) -> range:
+    """The days that are counted."""
+    row = connection.execute(select(InsightCoverage.since, InsightCoverage.until)).one()
+    return range(row.since, row.until, DAY)
 
 
-def read_coverage(connection: Connection) -> Coverage:
-    columns = (InsightCoverage.since, InsightCoverage.until)
-    row = connection.execute(select(*columns).where(InsightCoverage.name == NAME)).one_or_none()
-    return Coverage(*row) if row else Coverage()
-
-
-def store_coverage(connection: Connection, coverage: Coverage) -> None:
-    columns = asdict(coverage)
-    statement = upsert(connection.dialect.name, InsightCoverage, ("name",), columns)
-    connection.execute(statement.values(name=NAME, **columns))
+def store_coverage(connection: Connection, days: range) -> None:
+    connection.execute(update(InsightCoverage).values(since=days.start, until=days.stop))
 
 
 def request_recount(connection: Connection, message_ids: Collection[int]) -> None:
-    """Have the quarters of messages counted again, for a change that no event records."""
-    quarter = bucket_start()
-    quarters = select(quarter).where(Message.id.in_(message_ids)).distinct()
-    connection.execute(insert(InsightRecount).from_select(["quarter"], quarters))
+    """Have the days of messages counted again, for a change that no event records."""
+    days = select(bucket_start(DAY)).where(Message.id.in_(message_ids)).distinct()
+    connection.execute(insert(InsightRecount).from_select(["day"], days))
 
 
-def changed_quarters(connection: Connection, position: int) -> set[int] | None:
-    """The quarters with changes after a position; None if these are more than MAX_CHANGES."""
-    events = select(StatusEvent.message_id).where(StatusEvent.id > position)
-    events = events.where(StatusEvent.message_id.is_not(None)).order_by(StatusEvent.id)
-    unread = events.limit(MAX_CHANGES + 1).subquery()
-    quarter = bucket_start()
-    changes = select(quarter, func.count()).join(unread, unread.c.message_id == Message.id)
-    counts = dict(connection.execute(changes.group_by(quarter)).tuples().all())
-    requests = connection.scalars(select(InsightRecount.quarter).limit(MAX_CHANGES + 1)).all()
-    if max(sum(counts.values()), len(requests)) > MAX_CHANGES:
+def changed_days(connection: Connection, position: int) -> set[int] | None:
+    """The days with changes after a position; None if these are more than MAX_CHANGES."""
+    newest = connection.scalar(select(func.max(StatusEvent.id))) or 0
+    if newest - position > MAX_CHANGES:
         return None
-    return counts.keys() | set(requests)
+    changes = select(bucket_start(DAY)).join(StatusEvent, StatusEvent.message_id == Message.id)
+    changes = changes.where(StatusEvent.id > position)
+    return set(connection.scalars(changes.union(select(InsightRecount.day))))
 
 
 def first_change_at(connection: Connection, position: int) -> datetime | None:

@@ -163,6 +163,11 @@ def counted_statuses(state: State) -> tuple[str, ...]:
     return tuple(word for word, counted_as in _STATE.items() if counted_as is state)
 
 
+def state_after_silence(word: str) -> State:
+    """Return what a message counts as if no update follows `word`."""
+    return STATE_OF_SILENT.get(word) or _STATE.get(word, State.UNKNOWN)
+
+
 def display_status(
     word: str, since: datetime, *, now: datetime, receipt_window: timedelta
 ) -> DisplayStatus:
