@@ -53,6 +53,15 @@ def test_a_phone_shows_the_newest_bar_first(
     page.context.close()
 
 
+def test_tables_fit_a_phone(browser: Browser, installations: dict[str, ServedApp]) -> None:
+    page = open_insights(browser, installations, MANY, viewport={"width": 360, "height": 740})
+    tables = page.locator("section > .chart:has(table)")
+    expect(tables).to_have_count(3)
+    overflows = tables.evaluate_all("parts => parts.map((part) => part.scrollWidth - 328)")
+    assert overflows == [0, 0, 0]
+    page.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_print_is_light_and_has_the_table(
     browser: Browser, installations: dict[str, ServedApp], scheme: str
