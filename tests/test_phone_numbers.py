@@ -409,6 +409,25 @@ def test_number_with_another_code_of_a_shared_plan_is_refused_and_shown(
 @pytest.mark.parametrize(
     ("typed", "region", "shown"),
     [
+        ("+39 6 1234567", "US", "+39 06 123 4567 or +378 61 23 45 67"),
+        ("6 1234567", "IT", "+39 06 123 4567 or +378 61 23 45 67"),
+        ("0039 66 123456", "IT", "+39 06 612 3456 or +378 66 12 34 56"),
+        ("+39 2 12345678", "US", "+39 02 1234 5678"),
+        ("49 1234567", "IT", "+39 049 123 4567"),
+        ("+378 549 882914", "US", "+378 0549 882914"),
+    ],
+)
+def test_number_that_lacks_its_own_zero_is_refused_and_shown_with_it(
+    typed: str, region: str, shown: str
+) -> None:
+    with pytest.raises(PhoneNumberError, match="no such number without a 0 in front") as refused:
+        parse_recipient(typed, region)
+    assert str(refused.value).endswith(f" Write it as {shown}.")
+
+
+@pytest.mark.parametrize(
+    ("typed", "region", "shown"),
+    [
         ("0262 12 34 56", "FR", "+262 262 12 34 56"),
         ("692 12 34 56", "FR", "+262 692 12 34 56"),
         ("0508 41 12 34", "FR", "+508 41 12 34 or +33 5 08 41 12 34"),

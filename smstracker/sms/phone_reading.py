@@ -267,9 +267,11 @@ def _refuse_domestic_form(number: Number, corrected: Iterable[Number] = ()) -> N
 
     The number without them is suggested, never used: nobody has typed it.
     """
-    if shared_numbers := plan.find_in_shared_plan(number):
-        suggestion = suggest_spellings(shared_numbers)
+    with_zero = Number(number.code, f"0{number.national}")  # Italy's belongs to the number
+    if suggestion := suggest_spellings([with_zero, *plan.find_in_shared_plan(number)]):
         reason = "Numbers that begin like that have another country code."
+        if _is_accepted(with_zero):
+            reason = "That country has no such number without a 0 in front."
         raise PhoneNumberError(f"{reason} {suggestion}")
     region = number.main_region
     trunk, national = trunk_prefix(region), number.national
