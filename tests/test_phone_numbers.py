@@ -220,6 +220,8 @@ def test_refusal_says_the_reason(typed: str, region: str, problem: str) -> None:
         ("8-26 44 7911 123456", "RU", "too long for Russia. "),
         ("01033 089 123456", "DE", "too long for Germany. "),
         ("01033089123456", "DE", "too long for Germany. "),
+        ("0347 1234567", "IT", "too long for Italy. Write it as \\+39 347 123 4567. For another"),
+        ("0612 34 56 78", "ES", "too long for Spain. Write it as \\+34 612 34 56 78. For another"),
     ],
 )
 def test_number_that_no_number_of_the_region_is_leads_to_the_country_code(

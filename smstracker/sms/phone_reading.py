@@ -235,7 +235,9 @@ def _refuse_foreign(digits: str, domestic: Number, region: str) -> None:
         raise PhoneNumberError(f"That is not a number of {region_name}. {advice}")
     # "01033 089 123456" holds a carrier's code; some regions have long extensions of offices.
     if _is_too_long(domestic) or len(domestic.national) > plan.max_mobile_length(region):
-        raise TooLongError(f"That number is too long for {region_name}. {advice}")
+        without_zero = suggest_spellings([Number(domestic.code, domestic.national.lstrip("0"))])
+        reason = f"That number is too long for {region_name}."
+        raise TooLongError(" ".join(filter(None, [reason, without_zero, advice])))
 
 
 def _is_too_long(number: Number) -> bool:
