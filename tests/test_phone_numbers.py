@@ -67,6 +67,10 @@ def test_number_in_the_spelling_of_its_country_is_taken(
         "＋１（４１５）５５５－２６７１",
         "٤١٥٥٥٥٢٦٧١",
         "+१४१५५५५२६७१",
+        "+1 415 555 2671;",
+        "“+1 415 555 2671”, ",
+        "| +1 415 555 2671 |",
+        "+1 415 555 2671、",
     ],
 )
 def test_what_is_trimmed_changes_no_digit(typed: str) -> None:
@@ -201,6 +205,7 @@ def test_address_of_another_channel_is_refused_by_its_name(typed: str, name: str
         ("+49 151 (0) 2345678", "US", "not clear whether the \\(0\\)"),
         ("+49 (0)0151 2345678", "US", "has a 0 there"),
         ("+1 0415 555 267", "US", "no area code begins with 0"),
+        (";", "US", "Who is it for"),
     ],
 )
 def test_refusal_says_the_reason(typed: str, region: str, problem: str) -> None:

@@ -31,7 +31,10 @@ _PLACEHOLDER = re.compile(
     re.I,
 )
 _SCIENTIFIC = re.compile(r"\+?[0-9]+(?:[.,][0-9]*)?\s*E\s*\+?[0-9]+", re.I)
-_SECOND_NUMBER_SIGNS = re.compile(r"[,;&|、，；]|\b(?:or|and|to|oder|und|bis|ou|et)\b", re.I)
+_LIST_SEPARATORS = ",;|、，；"
+_SECOND_NUMBER_SIGNS = re.compile(
+    rf"[&{_LIST_SEPARATORS}]|\b(?:or|and|to|oder|und|bis|ou|et)\b", re.I
+)
 # "~" is a dash in East Asia, and a pause in "8~10" of Russia.
 _SEPARATORS = re.compile(r"[ ().\-/~]")
 _BRACKETED_ZERO = re.compile(r"\(\s*0\s*\)")
@@ -96,7 +99,7 @@ def spell_number(typed: str, *, accepts_vanity: bool = False) -> Spelling:
 
 
 def _trim(typed: str) -> str:
-    """Remove invisible characters, quotes and white space at the ends, and a link's scheme."""
+    """Remove invisible characters, a link's scheme, and what surrounds a number in a list."""
     text = "".join(character for character in typed if not is_invisible(character))
     text = _strip(text)
     if len(text) > _MAX_LENGTH:  # before any pattern looks at it
@@ -113,12 +116,12 @@ def _trim(typed: str) -> str:
 
 
 def _strip(text: str) -> str:
-    return text.strip("".join(filter(_is_quote_or_space, set(text))))
+    return text.strip("".join(filter(_may_surround_number, set(text))))
 
 
-def _is_quote_or_space(character: str) -> bool:
+def _may_surround_number(character: str) -> bool:
     is_quote = character in _QUOTES or unicodedata.category(character) in ("Pi", "Pf")
-    return is_quote or character.isspace()
+    return is_quote or character in _LIST_SEPARATORS or character.isspace()
 
 
 def _to_ascii(text: str) -> str:
