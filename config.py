@@ -109,14 +109,15 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
     demo mode. Raises `ConfigError`.
     """
     file: dict[str, str | None] = {}
-    problems: list[str] = []
     file_text = ""
     if env is None:
         file, problems = read_env_file(ENV_FILE)
+        if problems:  # what else is set or missing is not known
+            raise ConfigError(problems)
         env = {**file, **os.environ, **find_values_expanded_by_flask(file)}
         file_text = read_text(ENV_FILE)
     reader = Reader(env, instance or ROOT / "instance", file_text)
-    reader.problems += [*problems, *find_unread_names(file, env, SETTINGS)]
+    reader.problems += find_unread_names(file, env, SETTINGS)
     values: dict[str, object] = read_settings(Config, reader)
     if reader.problems:
         raise ConfigError(reader.problems)

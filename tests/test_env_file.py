@@ -112,6 +112,15 @@ def test_line_that_is_no_setting_is_named_without_what_it_says(
     assert "secret-words" not in problems()
 
 
+@pytest.mark.parametrize("bad_line", ["\x1a", "PORT 8000", "TWILIO_ACCOUNT_SID=other"])
+def test_file_that_cannot_be_used_leads_to_no_claim_about_other_settings(
+    env_file: Path, problems: Load, monkeypatch: pytest.MonkeyPatch, bad_line: str
+) -> None:
+    monkeypatch.setenv("MAIL_USERNAME", "app@example.org")  # the file has its password
+    env_file.write_text(f"MAIL_PASSWORD=s3cret\n{REAL}{bad_line}")
+    assert re.fullmatch(r"\.env: .*line.*", problems())
+
+
 def test_file_is_shut_to_others(env_file: Path, problems: Load) -> None:
     env_file.write_text("PORT=8000\n")
     env_file.chmod(0o644)
