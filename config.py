@@ -31,6 +31,7 @@ from smstracker.settings.reader import (
 from smstracker.settings.region import read_region
 from smstracker.settings.secret_key import read_secret_key
 from smstracker.settings.unread_names import find_unread_names
+from smstracker.settings.value_comments import cut_comments
 
 __all__ = ["ENV_FILE", "ROOT", "SETTINGS", "Config", "ConfigError", "load"]
 
@@ -116,7 +117,10 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
             raise ConfigError(problems)
         env = {**file, **os.environ, **find_values_expanded_by_flask(file)}
         file_text = read_text(ENV_FILE)
-    reader = Reader(env, instance or ROOT / "instance", file_text)
+    cut = cut_comments(file, env, SETTINGS)
+    reader = Reader({**env, **cut}, instance or ROOT / "instance", file_text)
+    for name in cut:
+        reader.problem(name, "holds a comment as part of its value; put it on a line of its own")
     reader.problems += find_unread_names(file, env, SETTINGS)
     values: dict[str, object] = read_settings(Config, reader)
     if reader.problems:

@@ -27,6 +27,54 @@ def test_nothing_set_starts_demo_mode(tmp_path: Path) -> None:
     assert config.is_sqlite
 
 
+FULL = LIVE | {
+    "DATABASE_URL": "sqlite:////srv/sms.sqlite",
+    "MAIL_SERVER": "mail.example.org",
+    "MAIL_USERNAME": "app@example.org",
+    "MAIL_PASSWORD": "s3cret",
+    "MAIL_USE_TLS": "on",
+    "MAIL_DEFAULT_SENDER": "sms@example.org",
+    "TWILIO_WEBHOOK_KEYS": "k1:0123456789abcdef",
+    "WEB_THREADS": "16",
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_comment_that_became_part_of_a_value_is_the_one_problem(tmp_path: Path, name: str) -> None:
+    """As systemd's EnvironmentFile and docker's --env-file pass it on."""
+    found = problems(tmp_path, **FULL | {name: f"{FULL[name]}   # what it is for"})
+    assert found == f"{name}: holds a comment as part of its value; put it on a line of its own"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "sqlite:////srv/sms.sqlite #ours"),
+        ("TWILIO_WEBHOOK_KEYS", "k1:0123456789abcdef\t# key"),
+        ("TWILIO_MESSAGING_SERVICE_SID", "# none yet"),
+        ("MAIL_PASSWORD", "# to be set"),
+    ],
+)
+def test_other_comment_in_a_value_is_named(tmp_path: Path, name: str, value: str) -> None:
+    assert f"{name}: holds a comment" in problems(tmp_path, **FULL | {name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAIL_PASSWORD", "pass #word"),
+        ("MAIL_PASSWORD", "#pass# word"),
+        ("MAIL_USERNAME", "team #1"),
+        ("MAIL_DEFAULT_SENDER", "SMS Team #1 <sms@example.org>"),
+        ("SECRET_KEY", "0123456789-qwertz #asdfgh yxcvbn-98"),
+        ("DATABASE_URL", "sqlite:////srv/sms#1.sqlite"),
+        ("DATABASE_URL", "postgresql://sms:pa#ss@db/sms"),
+    ],
+)
+def test_hash_within_a_value_is_no_comment(tmp_path: Path, name: str, value: str) -> None:
+    load(FULL | {name: value}, instance=tmp_path)
+
+
 def test_demo_secrets_are_made_once_and_kept_private(tmp_path: Path) -> None:
     first, second = load({}, instance=tmp_path / "i"), load({}, instance=tmp_path / "i")
     assert first.secret_key == second.secret_key
