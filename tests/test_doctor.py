@@ -396,6 +396,14 @@ def test_mail_password_that_is_wrong_is_a_problem(run_doctor: Asked, locked: int
     assert "pass phrase" not in detail + fix
 
 
+def test_mail_password_in_quotes_that_is_not_accepted_is_named(
+    run_doctor: Asked, locked: int
+) -> None:
+    mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": str(locked), "MAIL_USERNAME": "u"}
+    _, _, fix = result_of(run_doctor(answer(500, {}), MAIL_PASSWORD='"it\'s me"', **mail), "mail")
+    assert fix.endswith("; MAIL_PASSWORD has quotes around it, which are part of the value")
+
+
 def test_mail_server_that_nobody_vouches_for_is_a_problem(
     run_doctor: Asked, self_signed: ssl.SSLContext
 ) -> None:

@@ -159,6 +159,11 @@ def _check_mail() -> CheckResult:
         current_mailer().check()
     except MailError as error:
         reason, fix = explain_mail_error(str(error))
+        mail = settings().mail
+        credentials = {"MAIL_USERNAME": mail.username, "MAIL_PASSWORD": mail.password}
+        for name, value in credentials.items():
+            if name in fix and re.fullmatch(r"([\"']).*\1", value or ""):
+                fix += f"; {name} has quotes around it, which are part of the value"
         return problem("mail", f"the server cannot be used: {reason}", fix)
     return _check_newest_mail() or ok("mail", "the server takes mail from here")
 
