@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import event, select
+from sqlalchemy import create_engine, event, select, text
 
 from smstracker.clock import utcnow
 from smstracker.connection.report import ConnectionReport, build_report
 from smstracker.connection.storage_probe import find_storage_problem
 from smstracker.connection.summary import SummaryKind, summarize
-from smstracker.database.problems import DISK_FULL
+from smstracker.database.problems import DISK_FULL, LOCKED
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat
 from smstracker.models.events import StatusUpdate
@@ -25,7 +25,7 @@ from smstracker.sms.status import Source
 from smstracker.webhooks import writer
 from smstracker.webhooks.writer import Callback, CallbackWriter, PendingWrite, current_writer
 from tests.clients import Person, words
-from tests.serving import await_writer
+from tests.serving import await_writer, close
 from tests.signing import call_back, fields, sid
 
 pytestmark = pytest.mark.both_databases
@@ -56,6 +56,21 @@ def read_only(app: Flask) -> Iterator[None]:
     finally:
         event.remove(engine, "connect", refuse)
         engine.dispose()
+
+
+@contextmanager
+def reading_role(url: str) -> Iterator[str]:
+    """The URL of the same PostgreSQL database for a role that may read the tables and no more."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("CREATE ROLE reader LOGIN"))
+        connection.execute(text("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader"))
+        try:
+            yield engine.url.set(username="reader").render_as_string(hide_password=False)
+        finally:
+            connection.execute(text("DROP OWNED BY reader"))
+            connection.execute(text("DROP ROLE reader"))
+    engine.dispose()
 
 
 def judged(app: Flask) -> ConnectionReport:
@@ -157,6 +172,27 @@ def test_worker_that_cannot_store_its_beat_is_not_told_as_gone(app: Flask) -> No
     assert "start flask worker" not in sentence
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_right_to_write_that_is_missing_is_told_and_no_lost_worker(
+    make_app: Callable[..., Flask], app: Flask, has_failed: bool
+) -> None:
+    """It is found by a trial write alone, and long after a callback has failed by it."""
+    beat(app, age=10 * MINUTE)
+    with reading_role(app.config["SETTINGS"].database_url) as url:
+        reader = make_app(DATABASE_URL=url)
+        if has_failed:
+            assert call_back(reader.test_client(), fields(sid(1), "sent")).status_code == 503
+        with time_machine.travel(utcnow() + MINUTE, tick=False):
+            assert summarize(judged(reader)).brief == (
+                "Nothing can be stored, and callbacks are answered with 503: "
+                "the user of the database lacks a right"
+            )
+        sentence = reader.test_cli_runner().invoke(args=["doctor"]).stdout
+        close(reader)
+    assert "start flask worker" not in sentence
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_lock_that_somebody_holds_is_no_problem_of_the_disk(
     make_app: Callable[..., Flask], app: Flask
@@ -180,6 +216,13 @@ def test_failure_to_store_is_told_for_a_moment(app: Flask, age: int, is_told: bo
     with app.app_context():
         current_writer().failure = (DISK_FULL, now - timedelta(seconds=age))
         assert find_storage_problem(now, must_write=True) == (DISK_FULL if is_told else None)
+
+
+def test_callback_that_failed_by_a_lock_is_no_problem_of_the_database(app: Flask) -> None:
+    now = utcnow()
+    with app.app_context():
+        current_writer().failure = (LOCKED, now)
+        assert find_storage_problem(now, must_write=True) is None
 
 
 def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:

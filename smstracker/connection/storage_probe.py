@@ -10,16 +10,15 @@ FAILURE_LIFETIME = timedelta(seconds=10)
 
 
 def find_storage_problem(now: datetime, must_write: bool) -> DatabaseProblem | None:
-    """What keeps the database from storing anything, None if it stores.
+    """Return what keeps the database from storing anything, None if it stores.
 
-    Otherwise than by `must_write` it is what /readyz knows, a few seconds old at most. A lock is no
-    problem: then somebody else writes.
+    With `must_write`, try a write; otherwise return what /readyz knows, a few seconds old at most.
+    A lock is no problem: then somebody else writes.
     """
     problem = database_problem(must_write=must_write)
-    if problem and problem.is_write_problem:
-        return problem
-    if must_write and (failure := current_writer().failure):
-        problem, failed_at = failure
-        if problem is not LOCKED and abs(now - failed_at) < FAILURE_LIFETIME:
-            return problem
-    return None
+    if not must_write:
+        return problem if problem and problem.is_write_problem else None
+    if problem is None and (failure := current_writer().failure):
+        last_problem, failed_at = failure
+        problem = last_problem if abs(now - failed_at) < FAILURE_LIFETIME else None
+    return None if problem is LOCKED else problem

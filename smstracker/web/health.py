@@ -41,8 +41,8 @@ def add_readiness_check(app: Flask, find_problem: Callable[[], DatabaseProblem |
 
 @bp.get("/readyz")
 def readyz() -> ResponseReturnValue:
-    found = (find_problem() for find_problem in current_app.extensions[READINESS_CHECKS])
-    problem = next(filter(None, found), None) or database_problem()
+    own_problems = (find_problem() for find_problem in current_app.extensions[READINESS_CHECKS])
+    problem = next(filter(None, own_problems), None) or database_problem()
     if problem:
         log.warning("not_ready", extra={"reason": problem.cause})
         return {"status": "unavailable", "problem": str(problem)}, 503
@@ -50,10 +50,10 @@ def readyz() -> ResponseReturnValue:
 
 
 def database_problem(*, must_write: bool = False) -> DatabaseProblem | None:
-    """Why the database cannot be used, or None.
+    """Return why the database cannot be used, or None.
 
-    `must_write` tries a write at once: SQLite's otherwise every few seconds, PostgreSQL's not at
-    all. It is small: it may find room on a disk that was too full a moment ago.
+    With `must_write`, try a write now; otherwise SQLite at most every few seconds, PostgreSQL never.
+    The write is small: it may find room on a disk that was too full a moment ago.
     """
     try:
         with reading_connection(db.engine) as connection:
