@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import Connection, event, select, update
 
-from smstracker.database.text_locks import lock_texts
+from smstracker.database.advisory_locks import lock_key
 from smstracker.extensions import db
 from smstracker.models import Message
 from smstracker.models.callback_store import StoredCallback, store_callback, store_callbacks
@@ -52,7 +52,7 @@ def test_callback_waits_only_for_its_own_message_or_sid(app: Flask, alice: Perso
     callbacks = [callback_of(message, status_update(n, "sent")) for message, n in waits]
     with app.app_context(), db.engine.begin() as other, db.engine.begin() as connection:
         lock_rows(other, locked, unsent)
-        lock_texts(other, [sid(4)])
+        lock_key(other, sid(4))
         stored = store_callbacks(connection, callbacks)
     assert [outcome is None for outcome in stored] == list(waits.values())
     assert [message.twilio_sid for message in alice.messages()] == [sid(1), sid(2), None, sid(5)]

@@ -15,9 +15,9 @@ from sqlalchemy import Executable, bindparam, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import InstrumentedAttribute
 
+from smstracker.database.advisory_locks import lock_key, try_to_lock_keys
 from smstracker.database.engine import affected_rows
 from smstracker.database.row_sets import insert_rows, is_any_of
-from smstracker.database.text_locks import lock_texts, try_to_lock_texts
 from smstracker.models.event_store import bind_sid
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.messages import Message
@@ -132,9 +132,10 @@ class _Group:
     def _lock_unknown(self, sids: set[str], public_ids: set[uuid.UUID]) -> None:
         """Lock SIDs without a message: the answer to a send may be binding them."""
         if not self._skips_locked:
-            lock_texts(self._connection, sids)
+            [sid] = sids  # of one callback
+            lock_key(self._connection, sid)
             return self._lock(Message.twilio_sid, sids)
-        self._locked_keys |= try_to_lock_texts(self._connection, sids)
+        self._locked_keys |= try_to_lock_keys(self._connection, sids)
         self._lock(Message.twilio_sid, sids)
         is_missing = or_(Message.twilio_sid.in_(sids), Message.public_id.in_(public_ids))
         query = select(Message.public_id, Message.twilio_sid).where(is_missing)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from sqlalchemy import insert, literal, or_, select, update
 from sqlalchemy.engine import Connection
 
-from smstracker.database.text_locks import lock_texts
+from smstracker.database.advisory_locks import lock_key
 from smstracker.models.events import SendResult, StatusEvent, StatusUpdate
 from smstracker.models.insight_coverage import request_recount
 from smstracker.models.messages import Message
@@ -92,7 +92,7 @@ def bind_sid(connection: Connection, message: LockedMessage, sid: str) -> Locked
     """Set the SID of a message, attach its earlier events; the message that has the SID."""
     if message.twilio_sid == sid:
         return message
-    lock_texts(connection, [sid])
+    lock_key(connection, sid)
     holder = next(iter(lock_messages(connection, Message.twilio_sid, [sid])), None)
     if holder is not None:
         log.warning("sid_already_held", extra={"message_sid": sid})

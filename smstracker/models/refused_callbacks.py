@@ -9,8 +9,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import Select, Update
 
+from smstracker.database.advisory_locks import try_to_lock_keys
 from smstracker.database.engine import Insert, UtcDateTime, delete_unlocked, excluded, upsert
-from smstracker.database.text_locks import try_to_lock_texts
 from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId
 
@@ -84,7 +84,7 @@ class RefusedCallback(Model):
         """
         if not fingerprints or connection.dialect.name != "postgresql":
             return set()
-        being_stored = try_to_lock_texts(connection, fingerprints)
+        being_stored = try_to_lock_keys(connection, fingerprints)
         stored = select(cls.fingerprint).where(cls.fingerprint.in_(fingerprints))
         locked_here = set(connection.scalars(stored.with_for_update(skip_locked=True)))
         return being_stored | (set(connection.scalars(stored)) - locked_here)
