@@ -10,17 +10,18 @@ from flask import Flask
 from sqlalchemy import Connection, event, select, update
 
 from smstracker.database.advisory_locks import lock_key
-from smstracker.extensions import db
-from smstracker.models import Message
+from smstracker.extensions import db, writing
+from smstracker.models import Message, RefusedCallback
 from smstracker.models.callback_store import StoredCallback, store_callback, store_callbacks
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
+from smstracker.refused.stored_diagnosis import diagnose_pending
 from smstracker.sms.status import Source
 from tests.callback_writers import callback_of, status_update
 from tests.clients import Person
 from tests.databases import await_lock_wait
-from tests.refused_callbacks import replayed, stored_events
-from tests.signing import call_back, callback_path, fields, sid
+from tests.refused_callbacks import refused_rows, replayed, stored_events
+from tests.signing import call_back, callback_path, fields, forge, sid
 
 pytestmark = [
     pytest.mark.both_databases,
@@ -128,6 +129,26 @@ def test_replays_lock_their_messages_in_one_order(app: Flask, alice: Person) -> 
         lock_rows(connection, second, nowait=True)
         connection.rollback()
         assert done.result(30) == (2, 0)
+
+
+def test_diagnoses_lock_refused_callbacks_in_the_order_of_replays(app: Flask) -> None:
+    """Else a replay that meets the newest last would wait for one that takes it first."""
+
+    def diagnose() -> int:
+        with app.app_context(), writing():
+            return diagnose_pending()
+
+    for number in (1, 2):
+        forge(app.test_client(), number)
+    first, second = (row.id for row in refused_rows(app))
+    with app.app_context(), ThreadPoolExecutor(1) as thread, db.engine.begin() as connection:
+        connection.execute(RefusedCallback.lock_unapplied([first]))
+        done = thread.submit(diagnose)
+        await_lock_wait()
+        locked = RefusedCallback.lock_unapplied([second]).with_for_update(nowait=True)
+        assert connection.scalars(locked).all() == [second]
+        connection.rollback()
+        assert done.result(30) == 2
 
 
 def test_message_is_sent_again_while_its_callbacks_are_stored(app: Flask, alice: Person) -> None:

@@ -18,11 +18,11 @@ from smstracker.models.messages import BigId
 class RefusedCallback(Model):
     """One refused request; `count` is how often the identical request was received.
 
-    `reason` is a word of `refused.payload.Refusal`. `target` is path and query as sent, `body` the
-    first 16 KB, of an incoming message without text and numbers. `is_plausible` is false if it does
-    not even claim to be for our account. Its claims (`account_sid`, `twilio_sid`, `status`) are not
-    verified. `is_proven` if one of our secrets signed it: it is Twilio's, and a setting or a proxy
-    is at fault. `signature_settings` is the header that names a shared key.
+    `reason` is a word of `refused.status_callback.Refusal`. `target` is path and query as sent,
+    `body` the first 16 KB, of an incoming message without text and numbers. `is_plausible` is false
+    if it does not even claim to be for our account. Its claims (`account_sid`, `twilio_sid`,
+    `status`) are not verified. `is_proven` if one of our secrets signed it: it is Twilio's, and a
+    setting or a proxy is at fault. `signature_settings` is the header that names a shared key.
     """
 
     __tablename__ = "refused_callback"
@@ -67,9 +67,12 @@ class RefusedCallback(Model):
 
     @classmethod
     def lock_unapplied(cls, ids: Sequence[int]) -> Select[tuple[int]]:
-        """Select those of `ids` not applied yet, locked so that nobody else applies them."""
+        """Select those of `ids` not applied yet, locked so that nobody else applies them.
+
+        In the order of ids, like `set_diagnosis` of several: two must not wait for each other.
+        """
         query = select(cls.id).where(cls.id.in_(ids), cls.replayed_at.is_(None))
-        return query.order_by(cls.fingerprint).with_for_update()
+        return query.order_by(cls.id).with_for_update()
 
     @classmethod
     def mark_replayed(cls, id: int, now: datetime | None) -> Update:

@@ -158,7 +158,7 @@ def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:
     row_ids = [decision.id for decision in decisions]
     locked_ids = set(connection.scalars(RefusedCallback.lock_unapplied(row_ids)))
     locked = [decision for decision in decisions if decision.id in locked_ids]
-    # Rows by fingerprint, then messages: the lock order of the callback writer.
+    # All at once and in one order: two replays must not wait for each other.
     lock_messages_of(connection, [Callback(d.public_id, d.update) for d in locked if d.update])
     for decision in locked:
         if decision.update and _apply(decision, decision.update):

@@ -51,14 +51,13 @@ def _diagnose(ids: list[int], deadline: float | None) -> int:
     # Diagnosing is slow: no lock must keep a callback waiting meanwhile.
     db.session.commit()
     signatures = current_carrier().signatures
-    diagnoses: list[tuple[str, int, Diagnosis]] = []
+    diagnoses: dict[int, Diagnosis] = {}
     for row in (rows[id_] for id_ in ids if id_ in rows):
         if diagnoses and deadline is not None and monotonic() >= deadline:
             break
-        diagnosis = explain(RefusedRequest.from_row(row), signatures)
-        diagnoses.append((row.fingerprint, row.id, diagnosis))
-    # In the lock order of the callback writer.
-    for _, id_, diagnosis in sorted(diagnoses, key=itemgetter(0)):
+        diagnoses[row.id] = explain(RefusedRequest.from_row(row), signatures)
+    # The lock order of a replay.
+    for id_, diagnosis in sorted(diagnoses.items(), key=itemgetter(0)):
         values = (id_, *diagnosis, is_proven(diagnosis.sentence))
         db.session.execute(RefusedCallback.set_diagnosis(*values))
     return len(diagnoses)
