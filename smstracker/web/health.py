@@ -52,8 +52,8 @@ def readyz() -> ResponseReturnValue:
 def database_problem(*, must_write: bool = False) -> DatabaseProblem | None:
     """Return why the database cannot be used, or None.
 
-    With `must_write`, try a write now; otherwise SQLite at most every few seconds, PostgreSQL never.
-    The write is small: it may find room on a disk that was too full a moment ago.
+    With `must_write`, try a write now; otherwise one of SQLite every few seconds, of PostgreSQL
+    never. The write is small: it may find room on a disk that was too full a moment ago.
     """
     try:
         with reading_connection(db.engine) as connection:
