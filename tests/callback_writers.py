@@ -26,16 +26,20 @@ def callback_of(message: Message | None, update: StatusUpdate) -> Callback:
     return Callback(message.public_id if message else None, update)
 
 
-def enqueue(shared: CallbackWriter, *writes: PendingWrite) -> None:
+def enqueue(callback_writer: CallbackWriter, *writes: PendingWrite) -> None:
     """Have a writer without a thread of its own store these as one group."""
-    shared._thread = current_thread()
+    callback_writer._thread = current_thread()
     for write in writes:
-        (shared._callbacks if isinstance(write.item, Callback) else shared._refusals).put(write)
+        (
+            callback_writer._callbacks
+            if isinstance(write.item, Callback)
+            else callback_writer._refusals
+        ).put(write)
 
 
 def store(
-    shared: CallbackWriter, update: StatusUpdate, message: Message | None = None
+    callback_writer: CallbackWriter, update: StatusUpdate, message: Message | None = None
 ) -> PendingWrite:
-    write = shared.write(callback_of(message, update))
-    shared.start()
+    write = callback_writer.write(callback_of(message, update))
+    callback_writer.start()
     return write

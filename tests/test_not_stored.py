@@ -226,9 +226,9 @@ def test_callback_that_failed_by_a_lock_is_no_problem_of_the_database(app: Flask
 
 
 def test_callback_that_waits_for_its_message_alone_is_no_failure() -> None:
-    shared = CallbackWriter(100)
-    shared._thread = current_thread()
-    shared.failure = failure = (DISK_FULL, utcnow())
+    callback_writer = CallbackWriter(100)
+    callback_writer._thread = current_thread()
+    callback_writer.failure = failure = (DISK_FULL, utcnow())
     update = StatusUpdate("sent", Source.CALLBACK, {}, sid(1))
-    shared._postpone([PendingWrite(Callback(None, update))])
-    assert (shared.failure, shared.not_stored) == (failure, 0)
+    callback_writer._postpone([PendingWrite(Callback(None, update))])
+    assert (callback_writer.failure, callback_writer.not_stored) == (failure, 0)

@@ -46,13 +46,13 @@ def write(app: Flask, *waiting: tuple[Message | None, StatusUpdate]) -> list[Bas
 
 
 def write_all(app: Flask, *writes: writer.PendingWrite) -> None:
-    shared = writer.CallbackWriter(100)
+    callback_writer = writer.CallbackWriter(100)
     with app.app_context():
-        enqueue(shared, *writes)
-        shared._starts.put(None)
+        enqueue(callback_writer, *writes)
+        callback_writer._starts.put(None)
         while not all(write.done() for write in writes):
-            shared._await_start()
-            shared._write_group(db.engine)
+            callback_writer._await_start()
+            callback_writer._write_group(db.engine)
 
 
 def test_one_that_cannot_be_stored_does_not_cost_the_others_their_place(
@@ -235,20 +235,20 @@ def test_locked_message_costs_its_own_callbacks_the_wait_and_no_others(
     locked = alice.has_message(twilio_sid=sid(1))
     unsent = alice.has_message(status="pending")
     free = alice.has_message(twilio_sid=sid(2))
-    shared = writer.CallbackWriter(100)
+    callback_writer = writer.CallbackWriter(100)
 
     with app.app_context():
         with db.engine.begin() as connection:
             ids = [locked.id, unsent.id]
             connection.execute(update(Message).where(Message.id.in_(ids)).values(body="held"))
             words = ("sent", "delivered")
-            slow = [store(shared, status_update(1, word), locked) for word in words]
-            slow += [store(shared, status_update(3, "sent"), unsent)]
+            slow = [store(callback_writer, status_update(1, word), locked) for word in words]
+            slow += [store(callback_writer, status_update(3, "sent"), unsent)]
             for word in words:
-                assert store(shared, status_update(2, word), free).exception(30) is None
+                assert store(callback_writer, status_update(2, word), free).exception(30) is None
             assert not any(done.done() for done in slow)
         assert [done.exception(30) for done in slow] == [None] * 3
-    assert shared.not_stored == 0
+    assert callback_writer.not_stored == 0
     assert [m.status for m in alice.messages()] == ["delivered", "sent", "delivered"]
     assert [event.status for event in alice.events(locked)] == ["sent", "delivered"]
 
@@ -258,17 +258,17 @@ def test_callbacks_wait_for_locked_messages_neither_for_long_nor_in_any_number(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = alice.has_message(twilio_sid=sid(1))
-    shared = writer.CallbackWriter(100)
+    callback_writer = writer.CallbackWriter(100)
     monkeypatch.setattr(writer, "MAX_WAITING", 2)
     words = ("delivered", "sent", "sent", "read")
     writes = [writer.PendingWrite(writer.Callback(None, status_update(1, word))) for word in words]
     with app.app_context(), db.engine.begin() as connection:
-        enqueue(shared, *writes)
+        enqueue(callback_writer, *writes)
         connection.execute(update(Message).values(body="held"))
-        shared._write_group(db.engine)
+        callback_writer._write_group(db.engine)
         assert [write.done() for write in writes] == [False, False, True, True]
         monkeypatch.setattr(writer, "MAX_LOCKED_SECONDS", 0)
-        shared._write_group(db.engine)
+        callback_writer._write_group(db.engine)
     errors = [type(write.exception()).__name__ for write in writes]
     assert errors == ["LockedError", "LockedError", "StuckError", "StuckError"]
     assert alice.events(message) == []
@@ -281,12 +281,14 @@ def test_lock_on_a_sid_costs_its_own_callback_the_wait_and_no_others(
     """The answer to a send request takes it in another process."""
     for number in range(2, 9):
         alice.has_message(twilio_sid=sid(number))
-    shared = writer.CallbackWriter(100)
+    callback_writer = writer.CallbackWriter(100)
     with app.app_context():
         key = zlib.crc32(sid(1).encode())
         with db.engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-            writes = [store(shared, status_update(number, "sent")) for number in range(1, 9)]
+            writes = [
+                store(callback_writer, status_update(number, "sent")) for number in range(1, 9)
+            ]
             assert [write.exception(30) for write in writes[1:]] == [None] * 7
             assert not writes[0].done()
         assert writes[0].exception(30) is None
@@ -295,7 +297,7 @@ def test_lock_on_a_sid_costs_its_own_callback_the_wait_and_no_others(
 def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_other(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared, writing, stuck = writer.CallbackWriter(100), Event(), Event()
+    callback_writer, writing, stuck = writer.CallbackWriter(100), Event(), Event()
 
     def hang(*_args: object) -> None:
         writing.set()
@@ -307,10 +309,10 @@ def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_ot
     monkeypatch.setattr(writer, "MAX_WAITING", 2)
     with app.app_context():
         updates = [status_update(number, "sent") for number in range(4)]
-        waiting = [store(shared, updates[0])]
+        waiting = [store(callback_writer, updates[0])]
         assert writing.wait(60)
-        waiting += [store(shared, update) for update in updates[1:3]]
-        assert isinstance(store(shared, updates[3]).exception(0), writer.StuckError)
+        waiting += [store(callback_writer, update) for update in updates[1:3]]
+        assert isinstance(store(callback_writer, updates[3]).exception(0), writer.StuckError)
         stuck.set()
         errors = [write.exception(60) for write in waiting]
     assert len({id(error) for error in errors}) == 1, "one attempt answers all who wait"
@@ -320,7 +322,7 @@ def test_those_who_come_to_a_database_that_is_stuck_do_not_wait_one_after_the_ot
 def test_database_connection_that_hangs_does_not_hold_up_later_callbacks(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared, writing, hung = writer.CallbackWriter(100), Event(), Event()
+    callback_writer, writing, hung = writer.CallbackWriter(100), Event(), Event()
     real = writer.store_callbacks
 
     def hang(connection: Connection, callbacks: list[writer.Callback]) -> object:
@@ -332,10 +334,10 @@ def test_database_connection_that_hangs_does_not_hold_up_later_callbacks(
 
     monkeypatch.setattr(writer, "store_callbacks", hang)
     with app.app_context():
-        first = store(shared, status_update(1, "sent"))
+        first = store(callback_writer, status_update(1, "sent"))
         assert writing.wait(60)
         monkeypatch.setattr(writer, "HUNG_SECONDS", 0)
-        second = store(shared, status_update(2, "sent"))
+        second = store(callback_writer, status_update(2, "sent"))
         assert second.exception(60) is None
         assert not first.done()
         hung.set()
@@ -373,10 +375,10 @@ def test_many_that_wait_are_stored_without_being_started(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "MAX_UNSTARTED", 3)
-    shared = writer.CallbackWriter(100)
+    callback_writer = writer.CallbackWriter(100)
     with app.app_context():
         callbacks = [writer.Callback(None, status_update(number, "sent")) for number in range(3)]
-        writes = [shared.write(callback) for callback in callbacks]
+        writes = [callback_writer.write(callback) for callback in callbacks]
         assert [write.exception(30) for write in writes] == [None] * 3
 
 
@@ -384,9 +386,9 @@ def test_thread_ends_when_nothing_comes_and_another_begins(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "IDLE_SECONDS", 0.01)
-    shared = writer.CallbackWriter(100)
+    callback_writer = writer.CallbackWriter(100)
     with app.app_context():
         for word in ("sent", "delivered"):
-            assert store(shared, status_update(1, word)).exception(30) is None
-            wait_until(lambda: shared._thread is None)
+            assert store(callback_writer, status_update(1, word)).exception(30) is None
+            wait_until(lambda: callback_writer._thread is None)
     assert [status for _, status, *_ in events_of(app)] == ["sent", "delivered"]

@@ -26,20 +26,20 @@ Store = Callable[[Connection, Sequence[Callback]], object]
 
 
 @pytest.fixture
-def shared(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[CallbackWriter]:
+def callback_writer(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[CallbackWriter]:
     """A writer whose thread waits for so long that only a start or a retry wakes it."""
     monkeypatch.setattr(writer, "IDLE_SECONDS", 60.0)
-    shared = CallbackWriter(100)
+    callback_writer = CallbackWriter(100)
     with app.app_context():
-        yield shared
-        end_thread(shared)
+        yield callback_writer
+        end_thread(callback_writer)
 
 
-def end_thread(shared: CallbackWriter) -> None:
+def end_thread(callback_writer: CallbackWriter) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "IDLE_SECONDS", 0)
-        if thread := shared._thread:
-            shared.start()
+        if thread := callback_writer._thread:
+            callback_writer.start()
             thread.join(30)
 
 
@@ -58,26 +58,28 @@ def around_store(monkeypatch: pytest.MonkeyPatch, wrap: Callable[[Store], Store]
 
 
 def test_more_refused_ones_than_a_group_takes_need_one_start(
-    app: Flask, shared: CallbackWriter
+    app: Flask, callback_writer: CallbackWriter
 ) -> None:
-    writes = [shared.write(refused_request(n)) for n in range(3 * writer.MAX_REFUSALS_IN_GROUP)]
-    shared.start()
+    writes = [
+        callback_writer.write(refused_request(n)) for n in range(3 * writer.MAX_REFUSALS_IN_GROUP)
+    ]
+    callback_writer.start()
     assert [write.exception(30) for write in writes] == [None] * len(writes)
     assert len(refused_rows(app)) == len(writes)
 
 
 def test_many_that_come_before_a_start_are_no_sign_of_a_stuck_database(
-    shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+    callback_writer: CallbackWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "MAX_WAITING", 2)
-    writes = [shared.write(Callback(None, status_update(n, "sent"))) for n in range(4)]
-    shared.start()
+    writes = [callback_writer.write(Callback(None, status_update(n, "sent"))) for n in range(4)]
+    callback_writer.start()
     assert [write.exception(30) for write in writes] == [None] * 4
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_callbacks_of_locked_messages_are_tried_again_soon_and_counted_once(
-    app: Flask, alice: Person, shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+    app: Flask, alice: Person, callback_writer: CallbackWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also if another of the group cannot be stored, so that each gets a commit of its own."""
 
@@ -94,8 +96,10 @@ def test_callbacks_of_locked_messages_are_tried_again_soon_and_counted_once(
         alice.has_message(twilio_sid=sid(number))
     with db.engine.begin() as connection:
         connection.execute(update(Message).values(body="held"))
-        writes = [shared.write(Callback(None, status_update(n, "sent"))) for n in (1, 2, 3)]
-        shared.start()
+        writes = [
+            callback_writer.write(Callback(None, status_update(n, "sent"))) for n in (1, 2, 3)
+        ]
+        callback_writer.start()
         assert isinstance(writes[2].exception(30), ValueError)
         assert not any(write.done() for write in writes[:2])
     assert [write.exception(20) for write in writes[:2]] == [None, None]
@@ -105,7 +109,7 @@ def test_callbacks_of_locked_messages_are_tried_again_soon_and_counted_once(
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("is_stored", [True, False])
 def test_refused_callback_that_is_locked_delays_no_other(
-    app: Flask, shared: CallbackWriter, is_stored: bool
+    app: Flask, callback_writer: CallbackWriter, is_stored: bool
 ) -> None:
     """A replay, or another process that stores the same one, may keep the lock for long."""
     refused = refused_request(1)
@@ -118,8 +122,8 @@ def test_refused_callback_that_is_locked_delays_no_other(
         else:
             assert RefusedCallback.try_to_lock(other, [refused.fingerprint]) == set()
             assert RefusedCallback.store(other, row, NOON)
-        writes = [shared.write(item) for item in (refused, refused_request(2))]
-        accepted = store(shared, status_update(1, "sent"))
+        writes = [callback_writer.write(item) for item in (refused, refused_request(2))]
+        accepted = store(callback_writer, status_update(1, "sent"))
         assert (accepted.exception(30), writes[1].exception(30)) == (None, None)
         assert not writes[0].done()
         other.commit()
@@ -130,33 +134,33 @@ def test_refused_callback_that_is_locked_delays_no_other(
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_refused_callback_is_not_kept_waiting_for_its_lock_for_ever(
-    shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+    callback_writer: CallbackWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "MAX_LOCKED_SECONDS", 0)
     refused = refused_request(1)
     with db.engine.connect() as other:
         RefusedCallback.try_to_lock(other, [refused.fingerprint])
-        write = shared.write(refused)
-        shared.start()
+        write = callback_writer.write(refused)
+        callback_writer.start()
         assert isinstance(write.exception(30), writer.LockedError)
         assert write.needs_repeat
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_successor_of_a_thread_that_hung_waits_for_no_row_of_its_counts(
-    app: Flask, shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+    app: Flask, callback_writer: CallbackWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert store(shared, status_update(1, "sent")).exception(30) is None
-    end_thread(shared)
-    monkeypatch.setattr(shared, "_commit_started_at", 0.0)
+    assert store(callback_writer, status_update(1, "sent")).exception(30) is None
+    end_thread(callback_writer)
+    monkeypatch.setattr(callback_writer, "_commit_started_at", 0.0)
     with db.engine.connect() as other:
         other.execute(update(CallbackTally).values(accepted=CallbackTally.accepted))
-        assert store(shared, status_update(2, "sent")).exception(30) is None
+        assert store(callback_writer, status_update(2, "sent")).exception(30) is None
     assert tally(app, "accepted") == 2
 
 
 def test_thread_that_comes_back_leaves_its_successor_to_be_replaced_too(
-    shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+    callback_writer: CallbackWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hanging, back = [Event(), Event()], [Event(), Event()]
     threads: list[Thread] = []
@@ -177,17 +181,19 @@ def test_thread_that_comes_back_leaves_its_successor_to_be_replaced_too(
     around_store(monkeypatch, hang_twice)
     monkeypatch.setattr(writer, "HUNG_SECONDS", 0)
     for number in range(2):
-        store(shared, status_update(number, "sent"))
+        store(callback_writer, status_update(number, "sent"))
         assert hanging[number].wait(60)
     back[0].set()
     threads[0].join(30)
-    assert store(shared, status_update(3, "sent")).exception(30) is None
+    assert store(callback_writer, status_update(3, "sent")).exception(30) is None
     back[1].set()
     threads[1].join(30)
 
 
 def test_thread_that_cannot_be_started_is_tried_again_with_the_next_start(
-    shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    callback_writer: CallbackWriter,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     class NoThread(Thread):
         def start(self) -> None:
@@ -195,15 +201,15 @@ def test_thread_that_cannot_be_started_is_tried_again_with_the_next_start(
 
     with monkeypatch.context() as limit, caplog.at_level(logging.ERROR):
         limit.setattr(writer, "Thread", NoThread)
-        first = store(shared, status_update(1, "sent"))
+        first = store(callback_writer, status_update(1, "sent"))
     assert caplog.messages == ["callbacks_not_started"]
     assert not first.done()
-    second = store(shared, status_update(2, "sent"))
+    second = store(callback_writer, status_update(2, "sent"))
     assert (first.exception(30), second.exception(30)) == (None, None)
 
 
 def test_thread_whose_connection_hung_ends_when_it_comes_back_and_its_failure_is_counted(
-    app: Flask, shared: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+    app: Flask, callback_writer: CallbackWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes back while its successor commits, which must count what it counted itself alone."""
     threads: list[Thread] = []
@@ -225,16 +231,16 @@ def test_thread_whose_connection_hung_ends_when_it_comes_back_and_its_failure_is
         return store_or_hang
 
     around_store(monkeypatch, hang_at_first)
-    first = store(shared, status_update(1, "sent"))
+    first = store(callback_writer, status_update(1, "sent"))
     assert is_hanging.wait(60)
     monkeypatch.setattr(writer, "HUNG_SECONDS", 0)
-    second = shared.write(Callback(None, status_update(2, "sent")))
-    shared.start()
+    second = callback_writer.write(Callback(None, status_update(2, "sent")))
+    callback_writer.start()
     monkeypatch.setattr(writer, "HUNG_SECONDS", 60)
     assert second.exception(30) is None
     threads[0].join(30)
     assert [thread.is_alive() for thread in threads] == [False, True]
-    assert store(shared, status_update(3, "sent")).exception(30) is None
+    assert store(callback_writer, status_update(3, "sent")).exception(30) is None
     assert len(threads) == 2
     assert (tally(app, "accepted"), tally(app, "not_stored")) == (2, 1)
 
@@ -263,12 +269,12 @@ def test_writer_is_busy_while_it_commits_and_after_callbacks_that_came_together(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with app.app_context():
-        shared = current_writer()
+        callback_writer = current_writer()
     during: list[bool] = []
 
     def note(real: Store) -> Store:
         def note_and_store(connection: Connection, callbacks: Sequence[Callback]) -> object:
-            during.append(shared.is_busy)
+            during.append(callback_writer.is_busy)
             return real(connection, callbacks)
 
         return note_and_store
@@ -276,15 +282,15 @@ def test_writer_is_busy_while_it_commits_and_after_callbacks_that_came_together(
     around_store(monkeypatch, note)
     call_back(app.test_client(), fields(sid(1), "sent"))
     await_writer(app)
-    assert (during, shared.is_busy) == ([True], False)
+    assert (during, callback_writer.is_busy) == ([True], False)
     with app.app_context():
         for number in (2, 3):
-            shared.write(Callback(None, status_update(number, "sent")))
-        shared.start()
+            callback_writer.write(Callback(None, status_update(number, "sent")))
+        callback_writer.start()
     await_writer(app)
-    assert shared.is_busy
+    assert callback_writer.is_busy
     monkeypatch.setattr(writer, "BUSY_SECONDS", 0)
-    assert not shared.is_busy
+    assert not callback_writer.is_busy
 
 
 def test_refused_callback_is_neither_the_last_accepted_nor_a_lost_one(
@@ -309,10 +315,14 @@ def test_processes_that_fill_the_quarantine_together_are_little_over_its_bound(
     """Each looks again after it has used a part of the room that it found."""
     first, second = CallbackWriter(16), CallbackWriter(16)
     with app.app_context():
-        for shared, numbers in ((first, range(1)), (second, range(1, 14)), (first, range(14, 24))):
+        for callback_writer, numbers in (
+            (first, range(1)),
+            (second, range(1, 14)),
+            (first, range(14, 24)),
+        ):
             writes = []
             for number in numbers:
-                writes.append(shared.write(refused_request(number)))
-                shared.start()
+                writes.append(callback_writer.write(refused_request(number)))
+                callback_writer.start()
                 assert writes[-1].exception(30) is None
             assert len(refused_rows(app)) <= 16 + 16 // writer.ROOM_DIVISOR
