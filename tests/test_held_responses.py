@@ -1,9 +1,8 @@
 """Responses to webhooks, as the real server sends them once their writes are done."""
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack
 from http.client import HTTPResponse
 from typing import Any
 from urllib.parse import urlencode
@@ -11,16 +10,8 @@ from urllib.parse import urlencode
 import pytest
 from flask import Flask
 
-from tests.doors import REQUEST, Door
 from tests.signing import STATUS_PATH, call_back, fields, sid, signature
-
-
-@pytest.fixture
-def door() -> Iterator[Door]:
-    with ExitStack() as stack:
-        door = Door(stack)
-        door.open_queue()
-        yield door
+from tests.turned_worker import REQUEST, TurnedWorker
 
 
 def signed_callback(form: dict[str, str]) -> bytes:
@@ -40,28 +31,28 @@ def read_response(peer: socket.socket) -> tuple[int, bytes, dict[str, str | None
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_kept_response_of_a_callback_that_is_not_stored_becomes_the_503_of_the_view(
-    door: Door, make_app: Callable[..., Flask]
+    turned_worker: TurnedWorker, make_app: Callable[..., Flask]
 ) -> None:
     """And that 503 alone: the next response over the connection is its own."""
     app = make_app(DATABASE_URL="sqlite:////nowhere/at/all.sqlite")
     form = fields(sid(1), "sent")
     of_view = call_back(app.test_client(), form)
-    door.worker.wsgi = app
-    peer = door.let_in(signed_callback(form))
-    door.worker.murder_pending()
-    door.turn()
+    turned_worker.worker.wsgi = app
+    peer = turned_worker.connect_and_accept(signed_callback(form))
+    turned_worker.worker.murder_pending()
+    turned_worker.turn()
     headers = {name: of_view.headers[name] for name in ("Retry-After", "Content-Type")}
     assert read_response(peer) == (503, of_view.data, headers)
     peer.sendall(REQUEST)
-    door.turn()
-    [conn] = door.queued
+    turned_worker.turn()
+    [conn] = turned_worker.queued
     done: Future[bool] = Future()
-    done.set_result(door.worker.handle(conn))
-    door.worker.finish_request(conn, done)
+    done.set_result(turned_worker.worker.handle(conn))
+    turned_worker.worker.finish_request(conn, done)
     assert read_response(peer)[0] == 200
 
 
-def test_view_of_a_webhook_learns_the_address_of_the_peer(door: Door) -> None:
+def test_view_of_a_webhook_learns_the_address_of_the_peer(turned_worker: TurnedWorker) -> None:
     addresses: list[tuple[str, int]] = []
 
     def answer(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -69,15 +60,15 @@ def test_view_of_a_webhook_learns_the_address_of_the_peer(door: Door) -> None:
         start_response("204 No Content", [])
         return []
 
-    door.worker.wsgi = answer
-    peer = door.let_in(signed_callback(fields(sid(1), "sent")))
-    door.turn()
+    turned_worker.worker.wsgi = answer
+    peer = turned_worker.connect_and_accept(signed_callback(fields(sid(1), "sent")))
+    turned_worker.turn()
     assert read_response(peer)[0] == 204
     assert addresses == [peer.getsockname()]
 
 
 def test_writes_of_a_turn_are_started_once_though_a_refusal_of_it_is_held_back(
-    door: Door,
+    turned_worker: TurnedWorker,
 ) -> None:
     writes: list[Future[None]] = [Future()]
     starts: list[None] = []
@@ -91,9 +82,9 @@ def test_writes_of_a_turn_are_started_once_though_a_refusal_of_it_is_held_back(
         start_response("204 No Content", [])
         return []
 
-    door.worker.wsgi = answer
+    turned_worker.worker.wsgi = answer
     for _ in range(2):
-        door.let_in(signed_callback(fields(sid(1), "sent")))
+        turned_worker.connect_and_accept(signed_callback(fields(sid(1), "sent")))
     for _ in range(2):
-        door.worker.murder_pending()
+        turned_worker.worker.murder_pending()
     assert starts == [None]

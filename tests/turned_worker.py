@@ -13,11 +13,11 @@ from gunicorn.workers.gthread import TConn
 
 from smstracker.web.gunicorn_worker import DeadlineWorker
 
-MOST = 4
+MAX_CONNECTIONS = 4
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-class Door:
+class TurnedWorker:
     """A worker whose loop the test turns; requests are `queued` and no thread answers them."""
 
     def __init__(self, stack: ExitStack) -> None:
@@ -26,14 +26,18 @@ class Door:
         self._listener.setblocking(False)
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as gunicorn does
         config = Config()
-        config.set("worker_connections", MOST)
+        config.set("worker_connections", MAX_CONNECTIONS)
         self.worker = DeadlineWorker(
             0, os.getpid(), [self._listener], None, 30, config, Logger(config)
         )
         self.worker.poller = stack.enter_context(DefaultSelector())
         self.queued: list[TConn] = []
         self.worker.enqueue_req = self.queued.append
+        queue = self.worker.method_queue  # what other threads ask of the loop
+        queue.init()
+        self.worker.poller.register(queue.fileno(), EVENT_READ, queue.run_callbacks)
         stack.callback(self.worker.tmp.close)
+        stack.callback(queue.close)
         stack.callback(self._close)
 
     def _close(self) -> None:
@@ -43,13 +47,13 @@ class Door:
             if isinstance(accepted, socket.socket):
                 accepted.close()
 
-    def let_in(self, sent: bytes) -> socket.socket:
+    def connect_and_accept(self, sent: bytes) -> socket.socket:
         """A peer whose bytes have arrived when it is accepted."""
-        peer = self.knock(sent)
+        peer = self.connect(sent)
         self.accept()
         return peer
 
-    def knock(self, sent: bytes) -> socket.socket:
+    def connect(self, sent: bytes) -> socket.socket:
         """A peer that is not accepted yet."""
         peer = socket.create_connection(self._listener.getsockname())
         self._stack.enter_context(peer).settimeout(30)
@@ -59,19 +63,12 @@ class Door:
     def accept(self) -> None:
         self.worker.accept(self._listener)
 
-    def open_queue(self) -> None:
-        """Have a turn take what other threads ask of the loop."""
-        queue = self.worker.method_queue
-        queue.init()
-        self._stack.callback(queue.close)
-        self.worker.poller.register(queue.fileno(), EVENT_READ, queue.run_callbacks)
-
     def turn(self) -> None:
         self.worker.wait_for_and_dispatch_events(timeout=30)
 
     @property
-    def is_open(self) -> bool:
-        return cast(int, self.worker.nr_conns) < MOST
+    def has_room(self) -> bool:
+        return cast(int, self.worker.nr_conns) < MAX_CONNECTIONS
 
 
 def answered(stays: bool = True) -> "Future[bool]":
