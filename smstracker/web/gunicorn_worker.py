@@ -266,9 +266,6 @@ class DeadlineWorker(ThreadWorker):
     def _receive(self, conn: TConn) -> Progress:
         """Take what has arrived; return how much of a request there is by now."""
         framing: Framing = conn.sock.framing
-        # Bytes received behind a request come first, or a peer that sends many fills the buffer.
-        if framing.progress() is Progress.COMPLETE:
-            return Progress.COMPLETE
         try:
             piece = conn.sock.receive()
             framing.add(piece or b"")
