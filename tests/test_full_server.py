@@ -153,7 +153,10 @@ def test_response_waits_for_the_commit_without_a_thread(
     assert turned_worker.queued == [], "no thread was asked for"
 
 
-def test_webhooks_of_one_turn_are_stored_and_answered_together(turned_worker: TurnedWorker) -> None:
+def test_webhooks_of_one_turn_are_stored_and_answered_together(
+    turned_worker: TurnedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gunicorn_worker, "LONG_TURN_SECONDS", 60)
     writes: list[Future[None]] = [Future() for _ in range(3)]
     starts = answer_webhooks(turned_worker, *writes)
     peers = [turned_worker.connect_and_accept(WEBHOOK) for _ in writes]
