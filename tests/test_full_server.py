@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import time_machine
@@ -71,6 +72,20 @@ def test_peers_that_take_no_response_leave_room(turned_worker: TurnedWorker) -> 
         conn.sock.sendall(b"x" * (gunicorn_worker.MAX_UNSENT_BYTES - 1))
         turned_worker.worker.finish_request(conn, answered())
     assert turned_worker.has_room
+
+
+def test_full_server_ends_whose_peer_took_nothing_for_longest(turned_worker: TurnedWorker) -> None:
+    peers = []
+    for _ in range(MAX_CONNECTIONS - 1):
+        peers.append(turned_worker.connect_and_accept(REQUEST))
+        conn = turned_worker.queued.pop()
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        conn.sock.sendall(b"x" * (gunicorn_worker.MAX_UNSENT_BYTES - 1))
+        turned_worker.worker.finish_request(conn, answered())
+    peers[0].recv(gunicorn_worker.MAX_UNSENT_BYTES)
+    turned_worker.turn()
+    turned_worker.connect_and_accept(REQUEST)
+    assert [is_ended(peer) for peer in peers] == [False, True, False]
 
 
 def test_response_that_is_held_back_is_sent_later_and_keeps_no_thread(
@@ -208,6 +223,43 @@ def test_writes_of_a_long_turn_are_started_before_its_end(
     write.set_result(None)
     turned_worker.connect_and_accept(b"")
     assert first.recv(4096) == STORED, "before the end of the turn"
+
+
+def test_turn_after_a_quick_one_has_as_long_as_any(
+    turned_worker: TurnedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gunicorn_worker, "LONG_TURN_SECONDS", 10)
+    now = gunicorn_worker.time.monotonic()
+    monkeypatch.setattr(gunicorn_worker.time, "monotonic", lambda: now)
+    starts = answer_webhooks(turned_worker, *(Future[None]() for _ in range(3)))
+    turned_worker.connect_and_accept(WEBHOOK)
+    turned_worker.worker.murder_pending()
+    assert starts == [None]
+    for seconds in (9, 2):
+        now += seconds
+        turned_worker.connect_and_accept(WEBHOOK)
+    assert starts == [None], "before the end of the second turn"
+
+
+def test_webhook_that_fails_in_the_middle_of_its_response_leaves_its_file_to_the_next(
+    turned_worker: TurnedWorker,
+) -> None:
+    def fail(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield b"part"
+        raise ValueError("no more")
+
+    turned_worker.worker.wsgi = fail
+    peer = turned_worker.connect_and_accept(b"")
+    peer.sendall(WEBHOOK)
+    next_peer = turned_worker.connect(b"")
+    turned_worker.turn()
+    turned_worker.accept()
+    turned_worker.turn()
+    assert is_ended(peer)
+    next_peer.sendall(REQUEST)
+    turned_worker.turn()
+    assert len(turned_worker.queued) == 1
 
 
 def test_webhooks_sent_ahead_are_answered_one_after_the_other(turned_worker: TurnedWorker) -> None:
