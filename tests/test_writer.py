@@ -344,7 +344,7 @@ def test_database_connection_that_hangs_does_not_hold_up_later_callbacks(
         assert isinstance(first.exception(60), OperationalError)
 
 
-def test_process_whose_commit_hangs_is_not_ready(
+def test_process_whose_commit_takes_long_is_not_ready(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing, hung = Event(), Event()

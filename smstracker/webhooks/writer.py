@@ -148,7 +148,7 @@ class CallbackWriter:
         """Whether the database has failed just before."""
         return abs(utcnow() - self._unavailable_at) < UNAVAILABLE_FOR
 
-    def find_stuck_commit(self) -> DatabaseProblem | None:
+    def find_unready_commit(self) -> DatabaseProblem | None:
         """Return the problem of a database that takes no callback now, for /readyz."""
         return TOO_SLOW if self._is_writing_for(UNREADY_SECONDS) else None
 
@@ -359,7 +359,7 @@ def init_app(app: Flask) -> None:
     settings = app.config["SETTINGS"]
     writer = CallbackWriter(settings.refused_callbacks_kept)
     app.extensions["callback_writer"] = writer
-    add_readiness_check(app, writer.find_stuck_commit)
+    add_readiness_check(app, writer.find_unready_commit)
 
 
 def current_writer() -> CallbackWriter:
