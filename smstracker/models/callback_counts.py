@@ -33,9 +33,10 @@ class CallbackCounts:
 
 
 class CallbackTally(Model):
-    """Callbacks of the five minutes from `bucket_at`, as one process counted them.
+    """Callbacks of the five minutes from `bucket_at`, as one writer of callbacks counted them.
 
-    One row for all processes would be a lock that every callback waits for.
+    One row for all would be a lock that every callback waits for. `process` is a random key of the
+    writer: that of its process, until a commit hangs, which may have locked the row.
     `accepted` includes `repeated`, `by_key` (signed with a shared key) and `unmatched` (of no
     message here). `refused` includes callbacks that the quarantine did not store.
     `not_stored` were answered with 503: they are not in `accepted`, and are counted as soon as
@@ -59,10 +60,10 @@ class CallbackTally(Model):
 
     @classmethod
     def add(
-        cls, connection: Connection, process: str, counts: CallbackCounts, now: datetime
+        cls, connection: Connection, tally_key: str, counts: CallbackCounts, now: datetime
     ) -> None:
-        """Add to the row of this bucket and process, in one statement."""
-        row = {"bucket_at": bucket_start(now), "process": process, **counts.columns()}
+        """Add to the row of this bucket and key, in one statement."""
+        row = {"bucket_at": bucket_start(now), "process": tally_key, **counts.columns()}
         # The row is there, but for the first time in a bucket; SQLAlchemy caches no upsert.
         added = {f"added_{name}": value for name, value in row.items()}
         if affected_rows(connection.execute(_add_to_row(), added)) == 0:

@@ -95,7 +95,7 @@ class CallbackWriter:
         self._thread: Thread | None = None
         self._engine: Engine | None = None
         self._lock = Lock()
-        self._process = secrets.token_hex(8)
+        self._tally_key = secrets.token_hex(8)
         self._max_refused = refused_callbacks_kept
         self._free_rows = 0
         self._uncounted = 0
@@ -128,7 +128,7 @@ class CallbackWriter:
             is_running = self._thread is not None and self._thread.is_alive()  # not after a fork
             is_hung = self._is_writing_for(HUNG_SECONDS)
             if is_hung:  # it may have locked the row of its counts
-                self._process = secrets.token_hex(8)
+                self._tally_key = secrets.token_hex(8)
             if not is_running or is_hung:
                 self._commit_started_at = None
                 self._thread = Thread(target=self._run, args=(self._engine,), daemon=True)
@@ -273,7 +273,7 @@ class CallbackWriter:
         if len(accepted) > 1:
             self._busy_at = time.monotonic()
         counts.last_accepted_at = now if counts.accepted else None
-        CallbackTally.add(connection, self._process, counts, now)
+        CallbackTally.add(connection, self._tally_key, counts, now)
         return locked
 
     def _postpone(self, group: Group) -> None:
