@@ -13,7 +13,7 @@ from smstracker.extensions import db
 from smstracker.models import CallbackTally, Message, RefusedCallback
 from smstracker.refused.request import RefusedRequest
 from smstracker.webhooks import writer
-from smstracker.webhooks.writer import Callback, CallbackWriter, current_writer
+from smstracker.webhooks.writer import Callback, CallbackWriter, PendingWrite, current_writer
 from tests.callback_writers import status_update, store
 from tests.clients import Person
 from tests.refused_callbacks import NOON, refusal, refused_rows
@@ -157,6 +157,38 @@ def test_successor_of_a_thread_that_hung_waits_for_no_row_of_its_counts(
         other.execute(update(CallbackTally).values(accepted=CallbackTally.accepted))
         assert store(callback_writer, status_update(2, "sent")).exception(30) is None
     assert tally(app, "accepted") == 2
+
+
+def test_successor_of_a_thread_that_hung_is_not_replaced_before_it_commits(
+    callback_writer: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback_writer, "_thread", current_thread())
+    monkeypatch.setattr(callback_writer, "_commit_started_at", 0.0)
+    callback_writer.start()
+    successor = callback_writer._thread
+    callback_writer.start()
+    assert callback_writer._thread is successor
+    assert callback_writer.find_unready_commit() is None
+
+
+def test_thread_that_was_replaced_keeps_no_locked_callback_for_a_next_group(
+    callback_writer: CallbackWriter,
+) -> None:
+    write = PendingWrite(Callback(None, status_update(1, "sent")))
+    callback_writer._postpone([write])
+    assert isinstance(write.exception(0), writer.LockedError)
+
+
+def test_starts_during_a_commit_wake_the_thread_once_after_it(
+    callback_writer: CallbackWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would store the first callback of each later turn alone."""
+    with monkeypatch.context() as commit:
+        commit.setattr(callback_writer, "_thread", current_thread())
+        for _ in range(3):
+            callback_writer.start()
+        assert callback_writer._await_start()
+        assert callback_writer._starts.empty()
 
 
 def test_thread_that_comes_back_leaves_its_successor_to_be_replaced_too(
