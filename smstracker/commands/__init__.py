@@ -18,6 +18,8 @@ MODULES = {
     "worker": "worker",
     "purge": "worker",
     "doctor": "doctor",
+    "backup": "backup",
+    "restore": "backup",
 }
 
 MIGRATIONS = "db"

@@ -43,14 +43,14 @@ def matches_carrier() -> ColumnElement[bool]:
     return Message.simulated == settings().demo
 
 
-def _can_be_asked_about() -> ColumnElement[bool]:
+def can_be_asked_about() -> ColumnElement[bool]:
     return and_(matches_carrier(), Message.status != status.OUTBOX)
 
 
 def claim_due_messages(connection: Connection, limit: int) -> list[OpenMessage]:
     """Lease at most `limit` due messages to one worker; postpone those with a recent update."""
     now = utcnow()
-    due = select(*_OPEN_COLUMNS).where(Message.next_lookup_at <= now, _can_be_asked_about())
+    due = select(*_OPEN_COLUMNS).where(Message.next_lookup_at <= now, can_be_asked_about())
     oldest = due.order_by(Message.next_lookup_at).limit(limit + MAX_POSTPONED_PER_CLAIM)
     # Not FOR UPDATE: that would wait for, and hold up, every new event of these messages.
     rows = connection.execute(oldest.with_for_update(skip_locked=True, key_share=True))
@@ -73,7 +73,7 @@ def _earliest_lookup(message: OpenMessage) -> datetime:
 
 def is_anything_due(connection: Connection) -> bool:
     """Check without a lock, so that an idle worker writes nothing."""
-    due = select(Message.id).where(Message.next_lookup_at <= utcnow(), _can_be_asked_about())
+    due = select(Message.id).where(Message.next_lookup_at <= utcnow(), can_be_asked_about())
     return connection.scalar(due.limit(1)) is not None
 
 
@@ -81,7 +81,7 @@ def read_open(
     connection: Connection, message_id: int | None = None, *, only_due: bool = False
 ) -> list[OpenMessage]:
     """Read the messages at Twilio without a final status: all, one, or those that are due."""
-    query = select(*_OPEN_COLUMNS).where(Message.final_at.is_(None), _can_be_asked_about())
+    query = select(*_OPEN_COLUMNS).where(Message.final_at.is_(None), can_be_asked_about())
     if message_id is not None:
         query = query.where(Message.id == message_id)
     if only_due:

@@ -104,12 +104,12 @@ def migration_problem(connection: Connection) -> DatabaseProblem | None:
         return problems.NOT_MIGRATED
     current = set(connection.execute(text("SELECT version_num FROM alembic_version")).scalars())
     connection.rollback()
-    if current == {max(_revisions())}:
+    if current == {max(known_revisions())}:
         return None
-    return problems.NOT_MIGRATED if current <= _revisions() else problems.NEWER_VERSION
+    return problems.NOT_MIGRATED if current <= known_revisions() else problems.NEWER_VERSION
 
 
 @cache
-def _revisions() -> set[str]:
+def known_revisions() -> set[str]:
     """The migrations of this version. The numbers in the names of their files are the revisions."""
     return {file.name.partition("_")[0] for file in ROOT.glob("migrations/versions/[0-9]*.py")}

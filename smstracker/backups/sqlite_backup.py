@@ -1,0 +1,85 @@
+"""Backups of SQLite, by its online copy: a plain copy of the files may be of no one moment."""
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+from smstracker.backups.backup_file import BackupError, new_file
+
+MAX_WAIT_MS = 5000
+
+
+def back_up(database: Path, path: Path) -> None:
+    """Copy the database into a new file while it is in use. Raises BackupError, sqlite3.Error."""
+    with new_file(path) as part:
+        _copy(database, part)
+
+
+def read_revision(backup: Path) -> str:
+    """Check that a backup is whole; return the migration of its tables. Raises BackupError."""
+    try:
+        with closing(_open(backup)) as connection:
+            _require_whole(connection, backup)
+            [revision] = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return str(revision)
+    except (sqlite3.Error, TypeError) as error:
+        raise BackupError(f"{backup} is no backup of smstracker on SQLite.") from error
+
+
+def restore(backup: Path, database: Path, now: datetime) -> Path | None:
+    """Put a copy of the backup in the database's place; return where the old one is kept.
+
+    Raises BackupError, also if a process has the database open.
+    """
+    _require_unused(database)
+    kept = Path(f"{database}.before-{now:%Y%m%d-%H%M%S}") if database.exists() else None
+    place = Path(f"{database}.restored")
+    place.unlink(missing_ok=True)  # of a restore that was killed
+    with new_file(place) as part:
+        _copy(backup, part)
+    if kept:
+        os.link(database, kept)
+    place.replace(database)
+    return kept
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
+    connection.execute(f"PRAGMA busy_timeout={MAX_WAIT_MS}")
+    return connection
+
+
+def _copy(source_path: Path, target_path: Path) -> None:
+    with closing(_open(source_path)) as source, closing(sqlite3.connect(target_path)) as target:
+        source.backup(target)
+        target.execute("PRAGMA journal_mode=delete")  # one file, with none beside it
+        _require_whole(target, source_path)
+
+
+def _require_whole(connection: sqlite3.Connection, path: Path) -> None:
+    if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+        raise BackupError(f"{path} is damaged: SQLite's integrity_check fails.")
+
+
+def _require_unused(database: Path) -> None:
+    """Close the write-ahead log, which SQLite does only for the last who has it open."""
+    if not database.exists():
+        if Path(f"{database}-wal").exists():
+            raise BackupError(
+                f"{database} is missing, but its -wal file is there: move that away first."
+            )
+        return
+    try:
+        with closing(_open(database)) as connection:
+            connection.execute("PRAGMA busy_timeout=0")
+            [mode] = connection.execute("PRAGMA journal_mode=delete").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        mode = "wal"
+    except sqlite3.DatabaseError:
+        return  # damaged, which may be why it is replaced
+    if mode == "wal":
+        raise BackupError("The database is in use. Stop the web server and the worker first.")

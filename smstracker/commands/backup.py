@@ -1,0 +1,146 @@
+"""flask backup and flask restore: the whole database in one file, and its way back."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import click
+from flask.cli import with_appcontext
+from flask_migrate import upgrade
+from sqlalchemy import create_engine, delete, func, inspect, select, update
+from sqlalchemy.engine import Connection
+
+from smstracker import create_app
+from smstracker.backups import postgresql_backup, sqlite_backup
+from smstracker.backups.backup_file import BackupError
+from smstracker.clock import utcnow
+from smstracker.commands.database_errors import CommandWithPlainErrors
+from smstracker.database.demo_guard import refuse_live_database
+from smstracker.database.engine import reading_connection
+from smstracker.database.problems import NEWER_VERSION, UNREACHABLE, explain
+from smstracker.extensions import db, settings
+from smstracker.models import Heartbeat, Message, ScheduledJob, SignInToken
+from smstracker.models.lookup_queue import can_be_asked_about
+from smstracker.models.users import UserSession
+from smstracker.settings.database_url import sqlite_path
+from smstracker.settings.reader import ConfigError
+from smstracker.web.health import known_revisions
+from smstracker.web_templates import format_absolute_time
+
+FILE = click.Path(path_type=Path)
+NEWEST_AT = select(Message.created_at).order_by(Message.id.desc()).limit(1)
+
+
+@click.command("backup", cls=CommandWithPlainErrors)
+@click.argument("path", type=FILE)
+@with_appcontext
+def backup(path: Path) -> None:
+    """Copy the database into the new file PATH while the app runs."""
+    with _plain_errors():
+        if file := _sqlite_file():
+            sqlite_backup.back_up(file, path)
+        else:
+            postgresql_backup.back_up(db.engine, path)
+        size = path.stat().st_size
+    click.echo(
+        f"{path}: {size / 1e6:.1f} MB, complete. It holds phone numbers and texts: keep it where "
+        "nobody else can read it. Your settings are not in it."
+    )
+
+
+@click.command("restore", cls=CommandWithPlainErrors)
+@click.argument("path", type=FILE)
+@click.option("--replace", is_flag=True, help="Also if the database holds messages already.")
+@with_appcontext
+def restore(path: Path, replace: bool) -> None:
+    """Bring the backup PATH back, while nothing else runs.
+
+    Then migrate it, end all sessions, and have the worker ask Twilio about every message that is
+    not final.
+    """
+    with _plain_errors():
+        file = _sqlite_file()
+        _check(path, file)
+        if not replace and _holds_messages(file):
+            raise BackupError(
+                "The database holds messages. Make a backup of it first, then add --replace."
+            )
+        kept = None
+        if file:
+            kept = sqlite_backup.restore(path, file, utcnow())
+        else:
+            postgresql_backup.restore(db.engine, path)
+    # The engine of this app knows the former file.
+    restored = create_app(settings())
+    with restored.app_context():
+        upgrade()
+        with db.engine.begin() as connection:
+            open_count = _prepare(connection, utcnow())
+            newest_at = connection.scalar(NEWEST_AT)
+        click.echo(_describe(newest_at, open_count, kept))
+        db.engine.dispose()
+
+
+def _sqlite_file() -> Path | None:
+    return sqlite_path(db.engine.url) if db.engine.dialect.name == "sqlite" else None
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except BackupError as error:
+        raise click.ClickException(str(error)) from error
+    except ConfigError as error:
+        raise click.ClickException(f"This is demo mode. {error}") from error
+    except sqlite3.Error as error:
+        raise click.ClickException((explain(error) or UNREACHABLE).sentence) from error
+
+
+def _check(path: Path, file: Path | None) -> None:
+    """Raise BackupError if the file cannot become this installation's database."""
+    if not path.is_file():
+        raise BackupError(f"{path} is not there, or is no file.")
+    if file:
+        revision = sqlite_backup.read_revision(path)
+    else:
+        revision = postgresql_backup.read_revision(db.engine, path)
+    if revision not in known_revisions():
+        raise BackupError(f"{path}: {NEWER_VERSION}.")
+    if file and settings().demo:
+        refuse_live_database(create_engine(f"sqlite:///{path}"))
+
+
+def _holds_messages(file: Path | None) -> bool:
+    if file and not file.exists():
+        return False
+    with reading_connection(db.engine) as connection:
+        if not inspect(connection).has_table("message"):
+            return False
+        holds_any = connection.scalar(select(Message.id).limit(1)) is not None
+    db.engine.dispose()
+    return holds_any
+
+
+def _prepare(connection: Connection, now: datetime) -> int:
+    """Forget who was signed in and running then; return how many messages Twilio is asked about."""
+    for table in (UserSession, SignInToken, Heartbeat):
+        connection.execute(delete(table))
+    connection.execute(update(ScheduledJob).values(due_at=now))
+    is_open = (Message.final_at.is_(None), can_be_asked_about())
+    connection.execute(update(Message).where(*is_open).values(next_lookup_at=now))
+    return connection.scalar(select(func.count()).select_from(Message).where(*is_open)) or 0
+
+
+def _describe(newest_at: datetime | None, open_count: int, kept: Path | None) -> str:
+    lines = ["Restored. It holds no message."]
+    if newest_at:
+        lines = [f"Restored. The newest message in it is of {format_absolute_time(newest_at)}."]
+    if kept:
+        lines.append(f"The former database is kept as {kept}.")
+    if open_count:
+        messages = "1 message is" if open_count == 1 else f"{open_count} messages are"
+        lines.append(f"{messages} not final: the worker asks Twilio about them once it runs.")
+    return "\n".join([*lines, "Everybody has to sign in again."])
