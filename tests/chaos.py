@@ -56,17 +56,26 @@ class Outcome:
 def run(kind: str, plan: Plan, folder: Path) -> Outcome:
     """Run a plan on one kind of database, with files and logs in `folder`."""
     started = time.monotonic()
-    forms = [Form(_recipient(number), f"Message {number}") for number in range(plan.messages)]
     with start_environment(kind, folder, plan.seed, plan.with_worker) as environment:
-        pool = SenderPool(_senders(environment), forms)
+        pool = start_senders(environment, plan.messages)
         try:
             _break_everything(environment, plan, pool)
         finally:
             pool.join()
-        facts = {"messages sent": len(forms), "forms repeated": pool.repeats}
-        violations = _settle(environment, plan, [form.body for form in forms])
+        facts = {"messages sent": plan.messages, "forms repeated": pool.repeats}
+        violations = _settle(environment, plan, [*map(_text, range(plan.messages))])
         facts |= count_callbacks(environment.carrier.ledger.attempts()) | environment.breakages
     return Outcome(facts | {"seconds": round(time.monotonic() - started)}, violations)
+
+
+def start_senders(environment: Environment, messages: int) -> SenderPool:
+    """Have several users send so many messages."""
+    forms = [Form(_recipient(number), _text(number)) for number in range(messages)]
+    return SenderPool(_senders(environment), forms)
+
+
+def _text(number: int) -> str:
+    return f"Message {number}"
 
 
 def _recipient(number: int) -> str:

@@ -34,7 +34,7 @@ class ProcessGroup:
     ) -> None:
         self.name = name
         self._command = command
-        self._env = bare_environment(**env)
+        self.env = bare_environment(**env)
         self._log = folder / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,7 +42,7 @@ class ProcessGroup:
         self._process = process = subprocess.Popen(
             self._command,
             cwd=ROOT,
-            env=self._env,
+            env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,

