@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
+ALSO_SET_BY_OTHERS = frozenset({"HEARTBEAT_URL", "METRICS_TOKEN", "SENTRY_DSN"})
 # Of the contract, but not read yet. Nobody shall rely on what they promise, such as privacy.
-OFTEN_SET = frozenset({"HEARTBEAT_URL", "METRICS_TOKEN", "SENTRY_DSN"})
-RESERVED = OFTEN_SET | {
+RESERVED = ALSO_SET_BY_OTHERS | {
     *("ALERT_EMAIL", "ALERT_WEBHOOK_SECRET", "ALERT_WEBHOOK_URL", "KEEP_MESSAGE_DAYS"),
     *("KEEP_TEXT_DAYS", "REDACT_AT_TWILIO", "SEND_PER_SECOND", "TEAM_LOG"),
 }
@@ -20,7 +20,7 @@ _OTHER_TWILIO_PREFIXES = ("TWILIO_API_KEY", "TWILIO_API_SECRET", "TWILIO_VERIFY_
 OTHER_NAMES = tomllib.loads(Path(__file__).with_name("other_names.toml").read_text("utf-8"))
 # Other programs read these too, so in the environment only a typo of a letter counts.
 _SHARED_PREFIXES = ("MAIL_", "WEB_")
-_SHARED_NAMES = OFTEN_SET | {
+_SHARED_NAMES = ALSO_SET_BY_OTHERS | {
     *("SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "TEAM_LOG"),
     "SIMULATOR_PORT",
 }
@@ -77,9 +77,9 @@ def _guess_from_environment(
     """Return the unset setting that a name in the environment misspells or gives as a file."""
     setting = name.removesuffix("_FILE")
     is_own_file = setting != name and setting in settings and not _is_shared(setting)
-    if is_own_file or (setting in unset - OFTEN_SET and len(name) >= MIN_GUESS_LENGTH):
+    if is_own_file or (setting in unset - ALSO_SET_BY_OTHERS and len(name) >= MIN_GUESS_LENGTH):
         return setting
-    if setting in OFTEN_SET or _find_other_name(setting):
+    if setting in ALSO_SET_BY_OTHERS or _find_other_name(setting):
         return None
     return _find_similar(setting, filter(lambda n: _may_be_misspelt(setting, n), unset))
 
