@@ -184,7 +184,7 @@ def test_right_to_write_that_is_missing_is_told_and_no_lost_worker(
         if has_failed:
             assert call_back(reader.test_client(), fields(sid(1), "sent")).status_code == 503
         with time_machine.travel(utcnow() + MINUTE, tick=False):
-            assert summarize(judged(reader)).brief == (
+            assert summarize(judged(reader)).finding == (
                 "Nothing can be stored, and callbacks are answered with 503: "
                 "the user of the database lacks a right"
             )

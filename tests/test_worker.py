@@ -322,7 +322,7 @@ def test_reconcile_says_that_the_simulated_carrier_is_not_started(
     app.config["SETTINGS"] = replace(app.config["SETTINGS"], demo=True)
     code, printed = reconcile(app, "--all")
     assert code == 1
-    assert "The simulated carrier does not answer: start the demo with make run." in printed
+    assert "The simulated carrier does not answer: start the demo with make run, or" in printed
 
 
 def test_reconcile_waits_for_a_busy_twilio(
