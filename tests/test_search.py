@@ -15,13 +15,14 @@ from flask import Flask
 from markupsafe import escape
 
 from smstracker.clock import utcnow
-from smstracker.database.case_folding import CAPITALS, fold_text
+from smstracker.database.case_folding import CAPITALS, TYPOGRAPHIC, fold_text
 from smstracker.extensions import db
 from smstracker.messages import log_export, search, search_filters, state_counts
 from smstracker.messages.search_filters import NO_CODE, SearchFilters, matching_messages
 from smstracker.messages.state_counts import CappedCount
 from smstracker.models import Message
 from smstracker.models.messages import Content
+from smstracker.sms.gsm_replacements import LOOK_ALIKE
 from smstracker.sms.status import Source, State
 from tests.clients import Person, words
 
@@ -144,6 +145,13 @@ def test_capitals_are_folded_alike_everywhere(app: Flask, alice: Person) -> None
         assert db.session.scalar(db.select(db.func.fold_text(CAPITALS))) == fold_text(CAPITALS)
         matches = matching_messages(SearchFilters(me, text=fold_text(CAPITALS)))
         assert len(db.session.execute(db.select(matches.id)).all()) == 1
+
+
+def test_search_and_composer_agree_on_plain_quotes_and_spaces() -> None:
+    """The search leaves tabs and two primes as they are, which nobody types for a quote."""
+    plain = {c: LOOK_ALIKE[c] for c in LOOK_ALIKE if LOOK_ALIKE[c] in ("'", '"', " ")}
+    folded = {character: fold_text(character) for character in {*plain, *TYPOGRAPHIC}}
+    assert folded == plain | {character: character for character in "\t\u02b9\u2035"}
 
 
 def test_typed_number_is_in_no_address(app: Flask, alice: Person) -> None:
