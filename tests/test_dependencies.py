@@ -73,6 +73,11 @@ def test_what_the_tests_import_is_declared() -> None:
     assert undeclared(imported(*APP, *TESTS), declared("dev")) == {}
 
 
+def test_migrations_do_not_change_with_the_app() -> None:
+    for migration in sources("migrations/versions"):
+        assert not re.search(r"(?m)^(from|import) (smstracker|config)", migration.read_text())
+
+
 @pytest.mark.parametrize(
     ("lock", "extras"), [("requirements.txt", ()), ("requirements-dev.txt", ("dev",))]
 )

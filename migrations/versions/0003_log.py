@@ -4,8 +4,6 @@
 import sqlalchemy as sa
 from alembic import op
 
-from smstracker.database.case_folding import CAPITALS, SMALL
-
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -21,6 +19,15 @@ INDEXES = {
     "status_source": (("created_at", "id"), "status_source <> 'callback'"),
     "recipient_backwards": (("created_at", "id"), None),
 }
+# As the app folded them then: what it changes later is for another migration.
+CAPITALS = "".join(
+    capital
+    for capital in map(chr, range(ord("A"), 0x0557))
+    if capital.lower().upper() == capital != capital.lower()
+    # SQLite's Unicode tables lack these.
+    and capital not in "\u037f\u0528\u052a\u052c\u052e"
+)
+SMALL = "".join(map(str.lower, CAPITALS))
 # The owner as three characters of private use: one gram (see models.text_search).
 OWNER = (
     "char(57344 + {0}.owner_id / 40960000 % 6400, 57344 + {0}.owner_id / 6400 % 6400,"

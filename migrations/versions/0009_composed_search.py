@@ -9,14 +9,20 @@ import unicodedata
 import sqlalchemy as sa
 from alembic import op
 
-from smstracker.database.case_folding import CAPITALS, SMALL
-
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
 
 # As in 0003.
+CAPITALS = "".join(
+    capital
+    for capital in map(chr, range(ord("A"), 0x0557))
+    if capital.lower().upper() == capital != capital.lower()
+    # SQLite's Unicode tables lack these.
+    and capital not in "\u037f\u0528\u052a\u052c\u052e"
+)
+SMALL = "".join(map(str.lower, CAPITALS))
 OWNER = (
     "char(57344 + {0}.owner_id / 40960000 % 6400, 57344 + {0}.owner_id / 6400 % 6400,"
     " 57344 + {0}.owner_id % 6400)"

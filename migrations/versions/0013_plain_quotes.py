@@ -8,14 +8,25 @@ import unicodedata
 import sqlalchemy as sa
 from alembic import op
 
-from smstracker.database.case_folding import CAPITALS, PLAIN, SMALL, TYPOGRAPHIC
-
 revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None
 
 # As in 0003.
+CAPITALS = "".join(
+    capital
+    for capital in map(chr, range(ord("A"), 0x0557))
+    if capital.lower().upper() == capital != capital.lower()
+    # SQLite's Unicode tables lack these.
+    and capital not in "\u037f\u0528\u052a\u052c\u052e"
+)
+SMALL = "".join(map(str.lower, CAPITALS))
+APOSTROPHES = "\u2018\u2019\u201a\u201b\u02bc\u2032\u00b4`"
+QUOTES = "\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb"
+SPACES = "\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+TYPOGRAPHIC = APOSTROPHES + QUOTES + SPACES
+PLAIN = "'" * len(APOSTROPHES) + '"' * len(QUOTES) + " " * len(SPACES)
 OWNER = (
     "char(57344 + owner_id / 40960000 % 6400, 57344 + owner_id / 6400 % 6400,"
     " 57344 + owner_id % 6400)"
