@@ -51,8 +51,8 @@ def find_ids(body: bytes) -> tuple[str, str, str]:
 
 def find_account(body: bytes) -> str:
     """Return the first account SID in an unverified body of any kind; empty if there is none."""
-    found = _ACCOUNT_SID.search(body)
-    return found[0].decode() if found else ""
+    account_sid = _ACCOUNT_SID.search(body)
+    return account_sid[0].decode() if account_sid else ""
 
 
 def _find_value(body: bytes, name: bytes) -> str:
