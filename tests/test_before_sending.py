@@ -16,7 +16,9 @@ from smstracker.messages.send_warnings import find_warnings
 from smstracker.models.messages import Content
 from smstracker.sms.gsm_replacements import (
     LOOK_ALIKE,
+    SHAPING,
     SPELLING,
+    Replacement,
     cost_advice,
     look_alike,
     replace_characters,
@@ -82,6 +84,32 @@ def test_composed_and_compatibility_forms_are_offered(text: str, cheaper: str) -
     assert "".join(look_alike(piece) for piece in split_pieces(text)) == cheaper
 
 
+@pytest.mark.parametrize("mark", SHAPING)
+def test_stray_joiner_or_mark_of_direction_is_left_out_of_plain_text(mark: str) -> None:
+    assert replace_characters(f"Auf{mark}lage {LONG}") == f"Auflage {LONG}"
+    advice = cost_advice(f"zażó{mark}łć {LONG}")
+    assert advice
+    assert Replacement(mark, 1, "") in advice.offers
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "می\u200cخواهم " * 20,
+        "क्\u200dष " * 40,
+        "র\u200d\u09cdয " * 40,
+        f"{LONG} 👩\u200d🚀",
+        f"{LONG} שלום\u200f!",
+        f"{LONG} \u2067שלום\u2069 \u200e– {LONG}",
+    ],
+)
+def test_joiner_or_mark_of_direction_stays_where_it_shapes_text(text: str) -> None:
+    advice = cost_advice(text)
+    offers = advice.offers if advice else ()
+    assert not [offer for offer in offers if offer.piece[0] in SHAPING and offer.replacement == ""]
+    assert all(mark in replace_characters(text) for mark in {*text} & {*SHAPING})
+
+
 @pytest.mark.parametrize("text", ["x²", "1½", "①", "日本", "👩‍🚀", "❤\ufe0f", "א\u05b8"])
 def test_character_with_another_meaning_has_no_look_alike(text: str) -> None:
     assert "".join(look_alike(piece) for piece in split_pieces(text)) == text
@@ -98,6 +126,8 @@ def test_character_with_another_meaning_has_no_look_alike(text: str) -> None:
         (f"🚀 {LONG} 🚀", "2 segments, 1 without them", ["🚀 ×2"]),
         (f"’🚀{LONG}", "1 with all of them replaced or left out", ["’ ×1 → '", "🚀 ×1"]),
         ("e\u0301 " * 60 + "ж", "3 segments, 2 with", ["é (U+0065 U+0301) ×60 → é"]),
+        (f"\u200c{LONG}", "2 segments, 1 with", ["zero-width non-joiner (U+200C) ×1 → nothing"]),
+        (f"👩\u200d🚀{LONG}", "1 without", ["👩 ×1", "zero-width joiner (U+200D) ×1", "🚀 ×1"]),
         (f"\u200b{LONG}", "2 segments, 1 with", ["zero-width space (U+200B) ×1 → nothing"]),
         (f"œ µ đ ế{LONG}", "2 segments, 1 with", [f"{c} ×1 → {to} (changes the spelling)"
             for c, to in (("œ", "oe"), ("µ", "u"), ("đ", "d"), ("ế", "e"))]),
@@ -110,7 +140,9 @@ def test_advice_says_what_all_of_it_saves(text: str, line: str, offers: list[str
     assert [offer_line(offer) for offer in advice.offers] == offers
 
 
-@given(st.text(alphabet=[*LOOK_ALIKE, *SPELLING, *"aé €ê\u0301ﬁжΩ🚀日\ufe0f"], max_size=200))
+@given(
+    st.text(alphabet=[*LOOK_ALIKE, *SHAPING, *SPELLING, *"aé €ê\u0301ﬁжΩ🚀日\ufe0f"], max_size=200)
+)
 def test_advice_always_saves_what_it_says(text: str) -> None:
     advice = cost_advice(text)
     if advice is None:

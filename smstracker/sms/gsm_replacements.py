@@ -22,9 +22,11 @@ LOOK_ALIKE = (
     | dict.fromkeys("\x0b\x85\u2028\u2029", "\n")
     | {"\u2022": "*", "\u2044": "/", "\u2215": "/", "\u2236": ":", "\u2039": "<", "\u203a": ">"}
     | {"\u2206": "Δ", "\u2211": "Σ", "\u220f": "Π", "\u223c": "~", "\u02c6": "^", "\u02dc": "~"}
-    # Joiners (\u200c, \u200d) stay: they shape letters and hold emoji together.
     | dict.fromkeys("\u00ad\u200b\u2060\ufeff", "")
 )
+# Joiners and marks of direction. They shape letters of other scripts and hold emoji together, so
+# they are left out only where all the rest is GSM-7 then.
+SHAPING = "\u061c\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
 # Characters whose compatibility form (NFKC) looks the same: dots, ligatures, digraphs, numerals,
 # full-width letters, mathematical letters. Not ², ½ or ①, which would become another number.
 COMPATIBLE = (
@@ -39,6 +41,7 @@ SPELLING |= {"œ": "oe", "Œ": "OE", "ẞ": "ß", "µ": "u", "μ": "u"}
 MAX_CHARACTERS = 10_000  # far more than can be sent
 BROWSER_TABLES = SEGMENT_TABLES | {
     "lookAlike": LOOK_ALIKE,
+    "shaping": SHAPING,
     "compatible": COMPATIBLE,
     "spelling": SPELLING,
     "longest": MAX_CHARACTERS,
@@ -75,7 +78,7 @@ def cost_advice(text: str, sender: str | None = None) -> CostAdvice | None:
     if len(text) > MAX_CHARACTERS:
         return None
     parts, advise = split_pieces(text), partial(_advice, text, sender)
-    harmless = [advise(parts, change) for change in (shorter_look_alike, look_alike)]
+    harmless = [advise(parts, change) for change in (shorter_look_alike, plain_look_alike)]
     if saving := [advice for advice in harmless if advice]:
         return min(saving, key=lambda advice: advice.after)
     return advise(parts, without_accents) or advise(parts, without_symbol)
@@ -115,9 +118,14 @@ def shorter_look_alike(piece: str) -> str:
     return replacement if _length(replacement) < _length(piece) else piece
 
 
+def plain_look_alike(piece: str) -> str:
+    """Return the look-alike in a text that becomes GSM-7, where nothing is left to be shaped."""
+    return "" if piece in SHAPING else look_alike(piece)
+
+
 def without_accents(piece: str) -> str:
     """Return the GSM-7 look-alike or, if there is none, the spelling without accents."""
-    replacement = look_alike(piece)
+    replacement = plain_look_alike(piece)
     if is_gsm(replacement):
         return replacement
     base, *marks = list(unicodedata.normalize("NFD", piece))
@@ -144,16 +152,18 @@ def _advice(
     before, after = (count_segments(version, sender).count for version in (typed, text))
     if after >= before or not text.strip() or not (change is shorter_look_alike or is_gsm(text)):
         return None
-    offers = tuple(_offer(part, times[part], new) for part, new in changed.items() if new != part)
-    is_plain = change in (shorter_look_alike, look_alike)
+    offers = tuple(_offer(part, times, change) for part, new in changed.items() if new != part)
+    is_plain = change in (shorter_look_alike, plain_look_alike)
     return CostAdvice(before, after, offers, text if is_plain else None)
 
 
-def _offer(piece: str, times: int, replacement: str) -> Replacement:
-    same_look, spelling = look_alike(piece), without_accents(piece)
-    if replacement not in (same_look, spelling):
-        return Replacement(piece, times, None)
-    return Replacement(piece, times, replacement, changes_spelling=replacement != same_look)
+def _offer(piece: str, times: Counter[str], change: Callable[[str], str]) -> Replacement:
+    replacement, same_look = change(piece), plain_look_alike(piece)
+    may_shape_symbol = change is without_symbol and piece in SHAPING
+    if may_shape_symbol or replacement not in (same_look, without_accents(piece)):
+        return Replacement(piece, times[piece], None)
+    changes_spelling = replacement != same_look
+    return Replacement(piece, times[piece], replacement, changes_spelling)
 
 
 def _letter(character: str) -> str:

@@ -53,7 +53,7 @@ const thousands = (number) => number.toLocaleString("en-US");
 const isMark = (character) => /^\p{M}$/u.test(character);
 
 // The rules of gsm_replacements.py, with its tables; `length` counts UTF-16 code units.
-function rules({ basic, extended, lookAlike, compatible, spelling }) {
+function rules({ basic, extended, lookAlike, shaping, compatible, spelling }) {
   const isGsm = (text) => [...text].every((c) => basic.includes(c) || extended.includes(c));
   const has = (table, key) => Object.hasOwn(table, key);
   const compatibles = new RegExp(`^[${compatible}]$`, "u");
@@ -75,8 +75,12 @@ function rules({ basic, extended, lookAlike, compatible, spelling }) {
     return replacement.length < piece.length ? replacement : piece;
   }
 
+  function plain(piece) {
+    return shaping.includes(piece) ? "" : looking(piece);
+  }
+
   function spelled(piece) {
-    const replacement = looking(piece);
+    const replacement = plain(piece);
     if (isGsm(replacement)) return replacement;
     const [base, ...marks] = piece.normalize("NFD");
     const bare = has(spelling, base) ? spelling[base] : base;
@@ -87,7 +91,7 @@ function rules({ basic, extended, lookAlike, compatible, spelling }) {
     const replacement = spelled(piece);
     return isGsm(replacement) || /\p{L}/u.test(piece) ? replacement : "";
   }
-  return { isGsm, looking, shorter, spelled, leftOut };
+  return { isGsm, plain, shorter, spelled, leftOut };
 }
 
 function pieces(text) {
@@ -108,11 +112,12 @@ export function costAdvice(text, tables, sender) {
   const count = new Map();
   for (const part of parts) count.set(part, (count.get(part) ?? 0) + 1);
 
-  function offer(piece, replacement) {
+  function offer(piece, replacement, leavesOut) {
     const times = count.get(piece);
-    const looking = rule.looking(piece);
-    return [looking, rule.spelled(piece)].includes(replacement)
-      ? { piece, times, replacement, changesSpelling: replacement !== looking }
+    const plain = rule.plain(piece);
+    const mayShapeSymbol = leavesOut && tables.shaping.includes(piece);
+    return !mayShapeSymbol && [plain, rule.spelled(piece)].includes(replacement)
+      ? { piece, times, replacement, changesSpelling: replacement !== plain }
       : { piece, times, replacement: null, changesSpelling: false };
   }
 
@@ -122,13 +127,14 @@ export function costAdvice(text, tables, sender) {
     const after = countSegments(whole, tables, sender).count;
     const isUseful = after < before && whole.trim() !== "" && (name === "shorter" || rule.isGsm(whole));
     if (!isUseful) return null;
-    const offers = [...changed].filter(([piece, to]) => to !== piece).map(([piece, to]) => offer(piece, to));
-    return { before, after, offers, plain: name === "shorter" || name === "looking" ? whole : null };
+    const replaced = [...changed].filter(([piece, to]) => to !== piece);
+    const offers = replaced.map(([piece, to]) => offer(piece, to, name === "leftOut"));
+    return { before, after, offers, plain: name === "shorter" || name === "plain" ? whole : null };
   }
 
-  const [shorter, looking] = [advice("shorter"), advice("looking")];
-  if (shorter && looking) return looking.after < shorter.after ? looking : shorter;
-  return shorter ?? looking ?? advice("spelled") ?? advice("leftOut");
+  const [shorter, plain] = [advice("shorter"), advice("plain")];
+  if (shorter && plain) return plain.after < shorter.after ? plain : shorter;
+  return shorter ?? plain ?? advice("spelled") ?? advice("leftOut");
 }
 
 // As `describe_piece` of web_templates.py.

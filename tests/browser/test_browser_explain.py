@@ -9,7 +9,13 @@ from flask import Flask
 from playwright.sync_api import Browser, expect
 
 from smstracker.clock import utcnow
-from smstracker.sms.gsm_replacements import BROWSER_TABLES, LOOK_ALIKE, SPELLING, cost_advice
+from smstracker.sms.gsm_replacements import (
+    BROWSER_TABLES,
+    LOOK_ALIKE,
+    SHAPING,
+    SPELLING,
+    cost_advice,
+)
 from smstracker.sms.segments import count_segments
 from smstracker.web_templates import (
     INVISIBLE,
@@ -115,6 +121,7 @@ def test_advice_is_the_same_in_the_browser(new_page: NewPage) -> None:
     cheap = [*"abcdefgh €\n"]
     costly = [
         *LOOK_ALIKE,
+        *SHAPING,
         *SPELLING,
         *"êếžﬁＡ𝐇ΩﬆⅣжé",
         "😀",
