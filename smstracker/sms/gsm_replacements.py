@@ -162,8 +162,7 @@ def _offer(piece: str, times: Counter[str], change: Callable[[str], str]) -> Rep
     may_shape_symbol = change is without_symbol and piece in SHAPING
     if may_shape_symbol or replacement not in (same_look, without_accents(piece)):
         return Replacement(piece, times[piece], None)
-    changes_spelling = replacement != same_look
-    return Replacement(piece, times[piece], replacement, changes_spelling)
+    return Replacement(piece, times[piece], replacement, changes_spelling=replacement != same_look)
 
 
 def _letter(character: str) -> str:

@@ -31,10 +31,8 @@ _PLACEHOLDER = re.compile(
     re.I,
 )
 _SCIENTIFIC = re.compile(r"\+?[0-9]+(?:[.,][0-9]*)?\s*E\s*\+?[0-9]+", re.I)
-_LIST_SEPARATORS = ",;|、，；"
-_SECOND_NUMBER_SIGNS = re.compile(
-    rf"[&{_LIST_SEPARATORS}]|\b(?:or|and|to|oder|und|bis|ou|et)\b", re.I
-)
+_DELIMITERS = ",;|、，；"
+_SECOND_NUMBER_SIGNS = re.compile(rf"[&{_DELIMITERS}]|\b(?:or|and|to|oder|und|bis|ou|et)\b", re.I)
 # "~" is a dash in East Asia, and a pause in "8~10" of Russia.
 _SEPARATORS = re.compile(r"[ ().\-/~]")
 _BRACKETED_ZERO = re.compile(r"\(\s*0\s*\)")
@@ -121,7 +119,7 @@ def _strip(text: str) -> str:
 
 def _may_surround_number(character: str) -> bool:
     is_quote = character in _QUOTES or unicodedata.category(character) in ("Pi", "Pf")
-    return is_quote or character in _LIST_SEPARATORS or character.isspace()
+    return is_quote or character in _DELIMITERS or character.isspace()
 
 
 def _to_ascii(text: str) -> str:
