@@ -119,9 +119,7 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
         file_text = read_text(ENV_FILE)
     cut = cut_comments(file, env, SETTINGS)
     reader = Reader({**env, **cut}, instance or ROOT / "instance", file_text)
-    reader.problems += [
-        f"{name}: its value holds a comment; put it on its own line" for name in cut
-    ]
+    reader.problems += [f"{name}: its value has a comment; put it on its own line" for name in cut]
     reader.problems += find_unread_names(file, env, SETTINGS)
     values: dict[str, object] = read_settings(Config, reader)
     if reader.problems:

@@ -43,7 +43,7 @@ FULL = LIVE | {
 def test_comment_that_became_part_of_a_value_is_the_one_problem(tmp_path: Path, name: str) -> None:
     """As systemd's EnvironmentFile and docker's --env-file pass it on."""
     found = problems(tmp_path, **FULL | {name: f"{FULL[name]}   # what it is for"})
-    assert found == f"{name}: its value holds a comment; put it on its own line"
+    assert found == f"{name}: its value has a comment; put it on its own line"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_comment_that_became_part_of_a_value_is_the_one_problem(tmp_path: Path, 
     ],
 )
 def test_other_comment_in_a_value_is_named(tmp_path: Path, name: str, value: str) -> None:
-    assert f"{name}: its value holds a comment" in problems(tmp_path, **FULL | {name: value})
+    assert f"{name}: its value has a comment" in problems(tmp_path, **FULL | {name: value})
 
 
 @pytest.mark.parametrize(

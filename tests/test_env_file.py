@@ -126,7 +126,7 @@ def test_comment_in_the_file_is_no_part_of_a_value_unless_it_is_quoted(
     env_file.write_text("PORT=8000  # web\nMAIL_PASSWORD='a # b'\nMAIL_USERNAME=app # mail\n")
     assert problems() == ""
     monkeypatch.setenv("PORT", "8000  # web")  # as systemd reads the same file
-    assert problems() == "PORT: its value holds a comment; put it on its own line"
+    assert problems() == "PORT: its value has a comment; put it on its own line"
 
 
 def test_file_is_shut_to_others(env_file: Path, problems: Load) -> None:
