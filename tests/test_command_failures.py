@@ -13,6 +13,7 @@ from flask import Flask
 from flask_migrate.cli import db as migrations
 from sqlalchemy import create_engine, text
 
+from smstracker.backups import sqlite_backup
 from smstracker.database import engine
 from smstracker.doctor import checks
 from smstracker.extensions import db
@@ -56,6 +57,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing waits long, the doctor leaves the network alone, and files go to a folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 20)
+    monkeypatch.setattr(sqlite_backup, "MAX_WAIT_SECONDS", 0.02)
     monkeypatch.setattr(import_module("smstracker.commands.worker"), "MAX_WAIT_SECONDS", -1)
     monkeypatch.setattr(checks, "find_obstacle", lambda: None)
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from config import load
 from smstracker import create_app
 from smstracker.clock import utcnow
-from smstracker.connection import banner, refused_page
+from smstracker.connection import banner, refusal_causes, refused_page
 from smstracker.connection.report import build_report
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, Heartbeat, RefusedCallback, User
@@ -157,6 +157,16 @@ def test_refusal_is_explained_with_its_fix(app: Flask, admin: Person) -> None:
     assert "4 times" in page
     assert "Replay all" not in page  # nothing of it verifies
     assert "None is valid with today's settings" in page
+
+
+def test_page_takes_little_time_for_what_is_not_explained_yet(
+    app: Flask, admin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(app, *(refusal(utcnow(), fingerprint=str(number)) for number in range(3)))
+    assert "Not explained yet" not in words(admin.get("/callbacks").text)
+    monkeypatch.setattr(refusal_causes, "MAX_EXPLAIN_SECONDS", -1)
+    page = words(admin.get("/callbacks").text)
+    assert page.count("Not explained yet: the worker does it soon") == 3
 
 
 def test_applied_refusal_says_when_it_came_and_gives_no_advice(app: Flask, admin: Person) -> None:

@@ -108,7 +108,39 @@ def test_impossible_number_in_the_search_box_is_refused_in_no_address(alice: Per
     assert re.search(r'<input[^>]*value="\+1 555 867 53"[^>]*aria-invalid="true"', answer.text)
 
 
-@pytest.mark.parametrize("typed", ["5310", "12.50", "2026-11-27", "Order 5558675310", "A+1"])
+@pytest.mark.parametrize(
+    ("typed", "recipient"),
+    [
+        ("447700900123", "+447700900123"),
+        ("00447700900123", "+447700900123"),
+        ("07700 900123", "+447700900123"),
+        ("06 12 34 56 78", "+33612345678"),
+        ("867-5310", "+15558675310"),
+        ("+15558675310;", "+15558675310"),
+        ("<+15558675310>", "+15558675310"),
+        ("whatsapp:+15558675310", "+15558675310"),
+    ],
+)
+def test_number_of_any_country_finds_its_recipient_and_is_in_no_address(
+    alice: Person, typed: str, recipient: str
+) -> None:
+    alice.has_message(recipient=recipient)
+    alice.has_message(recipient="+15558675311", body=typed)
+    address, recipients = listed(alice, typed)
+    assert recipients == [recipient]
+    assert re.fullmatch(r"/messages\?recipient=[\w-]{16}", address)
+
+
+def test_number_beside_words_is_refused_in_no_address(alice: Person) -> None:
+    alice.has_message()
+    answer = alice.post("/messages/filter", {"text": "Ann +1 555 867 5310"}, page="/messages")
+    assert answer.status_code == 422
+    assert "Search for the number alone" in words(answer.text)
+
+
+@pytest.mark.parametrize(
+    "typed", ["5310", "12.50", "2026-11-27", "27.11.2026", "Order 5558675310", "A+1"]
+)
 def test_text_that_is_no_whole_number_is_searched_for_in_texts(alice: Person, typed: str) -> None:
     alice.has_message(recipient="+15558675311", body=f"It is {typed}, thanks")
     alice.has_message(recipient="+15558675310", body="Hello")

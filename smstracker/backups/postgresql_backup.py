@@ -11,6 +11,7 @@ from typing import cast
 
 import psycopg
 from psycopg import ConnectionInfo
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import Connection
 
@@ -18,6 +19,11 @@ from smstracker.backups.backup_file import BackupError, new_file
 from smstracker.extensions import db
 
 PORTABLE = ("--no-owner", "--no-privileges")  # the server may have other roles
+# The library of our client may be newer than the programs, which refuse what they do not know.
+CONNECTION_PARAMETERS = (
+    *("host", "hostaddr", "port", "dbname", "user", "passfile", "service", "options"),
+    *("application_name", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl"),
+)
 LIMITS = "SET lock_timeout = '5s'"
 OTHER_SESSIONS = text("""
     SELECT count(*) FROM pg_stat_activity
@@ -96,7 +102,9 @@ def _require_program(program: str, *arguments: str) -> None:
 
 def _target(engine: Engine) -> str:
     """Return the argument that names the database, without the password."""
-    return f"--dbname={_connection_info(engine).dsn}"
+    parameters = _connection_info(engine).get_parameters()
+    known = {name: value for name, value in parameters.items() if name in CONNECTION_PARAMETERS}
+    return f"--dbname={make_conninfo(**known)}"
 
 
 def _connection_info(engine: Engine) -> ConnectionInfo:

@@ -2,13 +2,16 @@
 
 import os
 import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 from smstracker.backups.backup_file import BackupError, new_file
+from smstracker.database.sqlite_turns import TurnTimeoutError
 
-MAX_WAIT_MS = 5000
+MAX_WAIT_SECONDS = 5.0
 
 
 def back_up(database: Path, path: Path) -> None:
@@ -47,15 +50,25 @@ def restore(backup: Path, database: Path, now: datetime) -> Path | None:
 
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)
-    connection.execute(f"PRAGMA busy_timeout={MAX_WAIT_MS}")
+    connection.execute(f"PRAGMA busy_timeout={MAX_WAIT_SECONDS * 1000:.0f}")
     return connection
 
 
 def _copy(source_path: Path, target_path: Path) -> None:
     with closing(_open(source_path)) as source, closing(sqlite3.connect(target_path)) as target:
-        source.backup(target)
+        source.backup(target, progress=_give_up_if_locked(time.monotonic() + MAX_WAIT_SECONDS))
         target.execute("PRAGMA journal_mode=delete")  # one file, with none beside it
         _require_whole(target, source_path)
+
+
+def _give_up_if_locked(deadline: float) -> Callable[[int, int, int], None]:
+    """Return what Python calls after each try: it would try for ever."""
+
+    def check(code: int, _pages_left: int, _pages: int) -> None:
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) and time.monotonic() > deadline:
+            raise TurnTimeoutError
+
+    return check
 
 
 def _require_whole(connection: sqlite3.Connection, path: Path) -> None:

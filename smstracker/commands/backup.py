@@ -26,7 +26,7 @@ from smstracker.models.lookup_queue import can_be_asked_about
 from smstracker.models.users import UserSession
 from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.reader import ConfigError
-from smstracker.web.health import known_revisions
+from smstracker.web.health import known_revisions, migration_problem
 from smstracker.web_templates import format_absolute_time
 
 FILE = click.Path(path_type=Path)
@@ -38,6 +38,10 @@ NEWEST_AT = select(Message.created_at).order_by(Message.id.desc()).limit(1)
 @with_appcontext
 def backup(path: Path) -> None:
     """Copy the database into the new file PATH while the app runs."""
+    with reading_connection(db.engine) as connection:
+        problem = migration_problem(connection)
+    if problem:
+        raise click.ClickException(problem.sentence)
     with _plain_errors():
         if file := _sqlite_file():
             sqlite_backup.back_up(file, path)

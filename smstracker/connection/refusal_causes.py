@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import attrgetter
+from time import monotonic
 
+from flask import g
 from sqlalchemy import Row, Select, case, func, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import Label
@@ -21,6 +23,8 @@ from smstracker.refused.stored_diagnosis import read_diagnosis
 COUNTS = ("hour", "day", "week")  # of PERIODS
 MAX_CAUSES = 50
 MAX_SAMPLE = 20
+# Of a page: anybody who knows our account can make the worker wait with its diagnoses.
+MAX_EXPLAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,19 @@ def _merge(causes: Iterable[RefusalCause]) -> Iterable[RefusalCause]:
 
 
 def current_diagnosis(refusal: StoredRefusal) -> Diagnosis:
-    """The stored diagnosis; found now if there is none or a replay would apply the refusal."""
+    """The stored diagnosis; found now if there is none or a replay would apply the refusal.
+
+    It stays unknown when the page has taken MAX_EXPLAIN_SECONDS for others.
+    """
     if refusal.replayed_at or (refusal.diagnosis and not is_applicable(refusal)):
         return read_diagnosis(refusal)
-    return explain(RefusedRequest.from_row(refusal), current_carrier().signatures)
+    seconds = g.get("explain_seconds", 0.0)
+    if seconds > MAX_EXPLAIN_SECONDS:
+        return read_diagnosis(refusal)
+    started = monotonic()
+    diagnosis = explain(RefusedRequest.from_row(refusal), current_carrier().signatures)
+    g.explain_seconds = seconds + monotonic() - started
+    return diagnosis
 
 
 def _diagnose(

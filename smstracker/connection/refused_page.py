@@ -14,6 +14,7 @@ from smstracker.sms.typed_text import escape_invisible
 PAGE_SIZE = 50
 MAX_BODY_CHARACTERS = 4000
 MAX_SHOWN_CHARACTERS = 240
+NOT_EXPLAINED = "Not explained yet: the worker does it soon, flask callbacks list at once."
 IS_PLAUSIBLE_BY_KIND = {"account": True, "strangers": False}
 
 # Administrators need not see whom people write to. Digits may be grouped, and the plus escaped
@@ -50,7 +51,7 @@ def read_refused_page(kind: str | None, before: int | None) -> RefusedPage:
 def explain_refusal(refusal: RefusedCallback) -> tuple[str, str | None]:
     """The sanitized diagnosis, and the setting at fault."""
     sentence, setting = current_diagnosis(refusal)
-    return sanitize(sentence or "It was refused."), setting
+    return sanitize(sentence or NOT_EXPLAINED), setting
 
 
 def describe_request(refusal: RefusedCallback) -> list[tuple[str, str]]:

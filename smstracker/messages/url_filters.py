@@ -32,6 +32,14 @@ BAD_ERROR_CODE = (
 ERROR_CODE = re.compile(rf"[0-9]{{1,{ERROR_CODE_LENGTH}}}|HTTP [0-9]{{3}}|{NO_CODE}")
 BAD_ID = "This is no id and no SID of a message."
 ID_OR_SID = re.compile(f"{MESSAGE_SID}|{MESSAGE_ID}", re.I)
+# Seven digits or more, with what people write between and around them; no date.
+NUMBER_ALONE = re.compile(
+    r"(?!\d{4}-\d\d-\d\d$|\d{1,2}([./])\d{1,2}\1\d{4}$)"
+    r"[<(\[ ]*(?:whatsapp:|tel:|sms:)?(\(?\+?\d(?:[ ().\-/]*\d){6,})[>)\];,. ]*",
+    re.I,
+)
+NUMBER_WITHIN = re.compile(r"\+\d(?:[ ().\-/]*\d){6,}")
+NUMBER_BESIDE_TEXT = "Search for the number alone, or for the words alone."
 # A phone number, short code, alphanumeric sender or Messaging Service.
 SENDER = re.compile(r"[0-9A-Za-z+&_ -]{1,34}")
 
@@ -85,8 +93,10 @@ def form_to_arguments(owner_id: int, fields: Mapping[str, str], now: datetime) -
     text = arguments["text"].strip()
     if ID_OR_SID.fullmatch(text):
         arguments |= {"text": "", "id": text}
-    elif _is_phone_number(text):
-        arguments["text"], number, field = "", text, "text"
+    elif match := NUMBER_ALONE.fullmatch(text):
+        arguments["text"], number, field = "", match[2], "text"
+    elif NUMBER_WITHIN.search(text):
+        raise FilterError(NUMBER_BESIDE_TEXT, "text")
     if number:
         arguments["recipient"] = remember_recipient(owner_id, number, field).handle
     return read_filters(owner_id, arguments, now).arguments
@@ -97,14 +107,6 @@ def remember_recipient(owner_id: int, number: str, field: str = "number") -> Rec
     digits, is_full = _read_digits(number, field)
     with writing():
         return RecipientSearch.get_or_create(owner_id, digits, is_full=is_full)
-
-
-def _is_phone_number(text: str) -> bool:
-    """Whether a text can be nothing but a recipient's number, which no URL may hold."""
-    try:
-        return _read_digits(text)[1]
-    except FilterError:
-        return re.fullmatch(r"\+[0-9 ().-]{7,}", text) is not None
 
 
 def _read_digits(number: str, field: str = "number") -> tuple[str, bool]:
@@ -119,7 +121,8 @@ def _read_digits(number: str, field: str = "number") -> tuple[str, bool]:
         full_number = None if is_short else _parse_full_number(number, digits, region)
     except PhoneNumberError as error:
         raise FilterError(f"Recipient: {error}", field) from error
-    return (full_number or digits).removeprefix("+"), full_number is not None
+    # The zeros before a number from another country or region are not stored.
+    return (full_number or digits.lstrip("0") or digits).removeprefix("+"), full_number is not None
 
 
 def _parse_full_number(number: str, digits: str, region: str) -> str | None:

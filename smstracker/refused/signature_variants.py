@@ -1,7 +1,7 @@
 """Find what a wrong signature is valid for: likely mistakes and their combinations."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations, product
 from typing import NamedTuple
@@ -56,10 +56,9 @@ def find_variant(
     if not secret_choices:
         return None
     target, form = request.target, request.form
-    text_choices = (_bases(request, base_url), _paths(target), _queries(target), _forms(form))
-    choices = product(*text_choices, secret_choices)
+    others = (_bases(request, base_url), _paths(target), _forms(form), secret_choices)
     characters_left = MAX_HASHED_CHARACTERS
-    for parts in sorted(filter(_is_likely, choices), key=_rank):
+    for parts in sorted(_combine(_queries(target), [*product(*others)]), key=_rank):
         text = "".join(part.text for part in parts)
         names = [part.name for part in parts]
         if secrets[names[-1]].sign(text) == signature:
@@ -79,8 +78,14 @@ def _rank(parts: tuple[Choice, ...]) -> tuple[int, bool]:
     return _changes(parts), parts[2].name in _QUERY_REWRITES
 
 
-def _is_likely(parts: tuple[Choice, ...]) -> bool:
-    return parts[2].name not in _QUERY_REWRITES or _changes(parts) <= 1 + MAX_CHANGES_BESIDE_QUERY
+def _combine(
+    queries: Iterable[Choice], others: Sequence[tuple[Choice, ...]]
+) -> Iterator[tuple[Choice, ...]]:
+    """The likely combinations of each query with base, path, form and secret."""
+    few_changes = [parts for parts in others if _changes(parts) <= MAX_CHANGES_BESIDE_QUERY]
+    for query in queries:
+        for base, path, form, secret in few_changes if query.name in _QUERY_REWRITES else others:
+            yield base, path, query, form, secret
 
 
 def _bases(request: RefusedRequest, configured_base: str) -> Iterator[Choice]:
