@@ -281,6 +281,7 @@ def outcome(text: str, region: str) -> str:
 
 def named(sentence: str) -> list[str]:
     """The spellings that a refusal shows."""
+    sentence = re.sub(r" For another country begin with \+ and its code.*", "", sentence)
     shown = re.search(r"(?:Write it as|country code(?:, or with \d+)?:) (.+)\.$", sentence)
     return re.split(", | or ", shown[1]) if shown else []
 
