@@ -50,10 +50,10 @@ def read_revision(engine: Engine, backup: Path) -> str:
         rows = _run(engine, "pg_restore", *options, str(backup))
     except BackupError as error:
         raise BackupError(f"{backup} is no whole backup of smstracker. {error}") from error
-    found = re.search(r"^COPY .*alembic_version.*\n(\w+)$", rows, re.MULTILINE)
-    if found is None:
+    revision_row = re.search(r"^COPY .*alembic_version.*\n(\w+)$", rows, re.MULTILINE)
+    if revision_row is None:
         raise BackupError(f"{backup} is no backup of smstracker on PostgreSQL.")
-    return found[1]
+    return revision_row[1]
 
 
 def restore(engine: Engine, backup: Path) -> None:
@@ -62,8 +62,8 @@ def restore(engine: Engine, backup: Path) -> None:
         entries, script = Path(folder, "entries"), Path(folder, "restore.sql")
         contents = _run(engine, "pg_restore", "--list", str(backup))
         # The schema itself stays: it may hold tables of others.
-        kept = [line for line in contents.splitlines() if " SCHEMA - " not in line]
-        entries.write_text("\n".join(kept))
+        table_entries = [line for line in contents.splitlines() if " SCHEMA - " not in line]
+        entries.write_text("\n".join(table_entries))
         options = ("--clean", "--if-exists", *PORTABLE, f"--use-list={entries}")
         arguments = (*options, f"--file={script}", str(backup))
         _run(engine, "pg_restore", *arguments)
@@ -103,8 +103,8 @@ def _require_program(program: str, *arguments: str) -> None:
 def _target(engine: Engine) -> str:
     """Return the argument that names the database, without the password."""
     parameters = _connection_info(engine).get_parameters()
-    known = {name: value for name, value in parameters.items() if name in CONNECTION_PARAMETERS}
-    return f"--dbname={make_conninfo(**known)}"
+    usable = {name: value for name, value in parameters.items() if name in CONNECTION_PARAMETERS}
+    return f"--dbname={make_conninfo(**usable)}"
 
 
 def _connection_info(engine: Engine) -> ConnectionInfo:

@@ -37,15 +37,15 @@ def restore(backup: Path, database: Path, now: datetime) -> Path | None:
     Raises BackupError, also if a process has the database open.
     """
     _require_unused(database)
-    kept = Path(f"{database}.before-{now:%Y%m%d-%H%M%S}") if database.exists() else None
+    former = Path(f"{database}.before-{now:%Y%m%d-%H%M%S}") if database.exists() else None
     place = Path(f"{database}.restored")
     place.unlink(missing_ok=True)  # of a restore that was killed
     with new_file(place) as part:
         _copy(backup, part)
-    if kept:
-        os.link(database, kept)
+    if former:
+        os.link(database, former)
     place.replace(database)
-    return kept
+    return former
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -56,9 +56,9 @@ def find_variant(
     if not secret_choices:
         return None
     target, form = request.target, request.form
-    others = (_bases(request, base_url), _paths(target), _forms(form), secret_choices)
+    rest_choices = (_bases(request, base_url), _paths(target), _forms(form), secret_choices)
     characters_left = MAX_HASHED_CHARACTERS
-    for parts in sorted(_combine(_queries(target), [*product(*others)]), key=_rank):
+    for parts in sorted(_combine(_queries(target), [*product(*rest_choices)]), key=_rank):
         text = "".join(part.text for part in parts)
         names = [part.name for part in parts]
         if secrets[names[-1]].sign(text) == signature:
@@ -79,12 +79,14 @@ def _rank(parts: tuple[Choice, ...]) -> tuple[int, bool]:
 
 
 def _combine(
-    queries: Iterable[Choice], others: Sequence[tuple[Choice, ...]]
+    queries: Iterable[Choice], rest_choices: Sequence[tuple[Choice, ...]]
 ) -> Iterator[tuple[Choice, ...]]:
     """The likely combinations of each query with base, path, form and secret."""
-    few_changes = [parts for parts in others if _changes(parts) <= MAX_CHANGES_BESIDE_QUERY]
+    few_changes = [parts for parts in rest_choices if _changes(parts) <= MAX_CHANGES_BESIDE_QUERY]
     for query in queries:
-        for base, path, form, secret in few_changes if query.name in _QUERY_REWRITES else others:
+        for base, path, form, secret in (
+            few_changes if query.name in _QUERY_REWRITES else rest_choices
+        ):
             yield base, path, query, form, secret
 
 
