@@ -12,7 +12,7 @@ from click.testing import Result
 from flask import Flask
 from sqlalchemy import func, select, text
 
-from smstracker.backups import backup_file, postgresql_backup
+from smstracker.backups import backup_file, postgresql_backup, sqlite_backup
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, SignInToken
@@ -170,6 +170,33 @@ def test_sqlite_is_copied_while_it_is_written_and_the_former_file_is_kept(
     with closing(sqlite3.connect(kept)) as former:
         assert former.execute("SELECT body FROM message").fetchall() == [("not committed",)]
     assert bodies(make_app()) == ["before"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("can_copy", [True, False])
+def test_former_file_is_kept_without_hard_links_or_nothing_is_replaced(
+    make_app: MakeApp,
+    app: Flask,
+    alice: Person,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    can_copy: bool,
+) -> None:
+    def refuse(*_paths: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    path = tmp_path / "a"
+    alice.has_message(body="before")
+    run(make_app, "backup", path)
+    alice.has_message(body="after")
+    close(app)
+    monkeypatch.setattr(sqlite_backup.os, "link", refuse)
+    if not can_copy:
+        monkeypatch.setattr(sqlite_backup.shutil, "copy2", refuse)
+    result = run(make_app, "restore", path, "--replace")
+    assert result.exit_code == (0 if can_copy else 1)
+    assert ("is kept as" if can_copy else "cannot be written: Operation not") in result.output
+    assert bodies(make_app()) == (["before"] if can_copy else ["before", "after"])
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -1,6 +1,7 @@
 """Backups of SQLite, by its online copy: a plain copy of the files may be of no one moment."""
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -43,9 +44,20 @@ def restore(backup: Path, database: Path, now: datetime) -> Path | None:
     with new_file(place) as part:
         _copy(backup, part)
     if former:
-        os.link(database, former)
+        _keep(database, former)
     place.replace(database)
     return former
+
+
+def _keep(database: Path, former: Path) -> None:
+    """Give the unused database a second name, or make a copy where files have only one."""
+    try:
+        try:
+            os.link(database, former)
+        except OSError:
+            shutil.copy2(database, former)
+    except OSError as error:
+        raise BackupError(f"{former} cannot be written: {error.strerror}.") from error
 
 
 def _open(path: Path) -> sqlite3.Connection:
