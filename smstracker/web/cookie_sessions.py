@@ -15,7 +15,8 @@ class CookieSessions(SecureCookieSessionInterface):
 
         Flask refuses one from the future, as made by a machine whose clock is a second ahead.
         """
-        cookie = request.cookies.get(self.get_cookie_name(app))
+        has_cookies = "HTTP_COOKIE" in request.environ  # looking for ours in none takes time too
+        cookie = request.cookies.get(self.get_cookie_name(app)) if has_cookies else None
         serializer = self.get_signing_serializer(app) if cookie else None
         if cookie and serializer:
             with suppress(BadSignature):
