@@ -42,9 +42,9 @@ WAKE_TOLERANCE = 0.005  # seconds
 MAX_WAKES = 8
 MAX_WAKES_LATE = 2
 # Seconds between two writes of a stream; a page would not fetch more often. Writing takes time from
-# storing callbacks, so pages wait longer while many come.
-MIN_WRITE_INTERVAL, MAX_WRITE_INTERVAL = 0.5, 5.0
-RATE_FOR_ONE_SECOND = 200  # events a second at which a stream writes each second
+# storing callbacks, so pages wait longer while many callbacks come and many pages are open.
+MIN_WRITE_INTERVAL, MAX_WRITE_INTERVAL = 0.5, 15.0
+LOAD_FOR_ONE_SECOND = 10_000  # streams times events a second at which a stream writes each second
 RATE_WINDOW = 2.0  # seconds
 
 
@@ -75,7 +75,9 @@ class Broadcaster:
 
     @property
     def write_interval(self) -> float:
-        return min(max(self._rate / RATE_FOR_ONE_SECOND, MIN_WRITE_INTERVAL), MAX_WRITE_INTERVAL)
+        """Seconds between two writes of a stream, at the current load."""
+        seconds = len(self._streams) * self._rate / LOAD_FOR_ONE_SECOND
+        return min(max(seconds, MIN_WRITE_INTERVAL), MAX_WRITE_INTERVAL)
 
     def join(self, stream: Stream, engine: Engine, position: int) -> None:
         """Hand `stream` every event after `position`, which was read a moment ago.

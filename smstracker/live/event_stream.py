@@ -39,7 +39,7 @@ class Stream:
         self._broadcaster = broadcaster
         self._ids: set[str] = set()
         self._all_changed = False
-        self._next_write_at = 0.0
+        self._written_at = 0.0
         self._condition = Condition()
         self._ended = False
         self._ends_at = time.monotonic() + LIFETIME * random.uniform(0.8, 1.2)
@@ -57,7 +57,7 @@ class Stream:
 
     def is_throttled(self, now: float) -> bool:
         """Whether the last write is too recent for another one."""
-        return now < self._next_write_at
+        return now < self._written_at + self._broadcaster.write_interval
 
     def wake(self) -> None:
         """Have the stream write its changes."""
@@ -96,7 +96,7 @@ class Stream:
             ids, self._ids = self._ids, set()
             all_changed, self._all_changed = self._all_changed, False
         # Set before the write: what changes during it is written after the interval.
-        self._next_write_at = time.monotonic() + self._broadcaster.write_interval
+        self._written_at = time.monotonic()
         lines = ": still here\n"
         if all_changed:
             lines = "event: all\ndata: all\n"
