@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from smstracker.web.gunicorn_worker import DeadlineWorker
 
 
-
 class ServerLogger(Logger):
     """Skips the access log, which gunicorn would gather for nobody: the app logs requests."""
 
