@@ -1,6 +1,7 @@
 """Backups are of one moment and whole; a restore brings back all of it, or changes nothing."""
 
 import shutil
+import signal
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -107,6 +108,54 @@ def test_full_disk_leaves_no_part_of_a_backup(
     assert not list(folder.iterdir())
 
 
+def test_ended_backup_leaves_no_part(
+    make_app: MakeApp, app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    former = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(backup_file, "_sync", lambda _path: signal.raise_signal(signal.SIGTERM))
+    assert run(make_app, "backup", folder / "a").exit_code == 143
+    assert not list(folder.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is former
+
+
+def test_database_of_another_program_changes_nothing(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    alice.has_message()
+    with app.app_context(), db.engine.begin() as connection:
+        kept = connection.scalar(text("SELECT version_num FROM alembic_version"))
+        is_sqlite = connection.dialect.name == "sqlite"
+        if not is_sqlite:
+            connection.execute(text("CREATE SCHEMA other_program"))
+            connection.execute(
+                text("CREATE TABLE other_program.alembic_version (version_num text)")
+            )
+            connection.execute(
+                text("INSERT INTO other_program.alembic_version VALUES (:kept)"), {"kept": kept}
+            )
+    try:
+        if is_sqlite:
+            with closing(sqlite3.connect(path)) as other, other:
+                other.execute("CREATE TABLE alembic_version (version_num)")
+                other.execute("INSERT INTO alembic_version VALUES (?)", [kept])
+        else:
+            with app.app_context():
+                arguments = ("--format=custom", "--schema=other_program", f"--file={path}")
+                target = postgresql_backup._target(db.engine)
+                postgresql_backup._run(db.engine, "pg_dump", *arguments, target)
+        close(app)
+        result = run(make_app, "restore", path, "--replace")
+        assert (result.exit_code, "is no backup of smstracker" in result.output) == (1, True)
+        assert len(bodies(make_app())) == 1
+    finally:
+        if not is_sqlite:
+            with make_app().app_context(), db.engine.begin() as connection:
+                connection.execute(text("DROP SCHEMA other_program CASCADE"))
+
+
 @pytest.mark.parametrize("damage", ["empty", "text", "cut", "missing"])
 def test_damaged_backup_changes_nothing(
     make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, damage: str
@@ -173,30 +222,72 @@ def test_sqlite_is_copied_while_it_is_written_and_the_former_file_is_kept(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("can_copy", [True, False])
-def test_former_file_is_kept_without_hard_links_or_nothing_is_replaced(
-    make_app: MakeApp,
-    app: Flask,
-    alice: Person,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    can_copy: bool,
+def test_nothing_is_replaced_if_the_former_content_cannot_be_kept(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_paths: object) -> None:
-        raise OSError(1, "Operation not permitted")
+    def fail(_path: Path) -> None:
+        raise OSError(28, "No space left on device")
 
     path = tmp_path / "a"
     alice.has_message(body="before")
     run(make_app, "backup", path)
     alice.has_message(body="after")
     close(app)
-    monkeypatch.setattr(sqlite_backup.os, "link", refuse)
-    if not can_copy:
-        monkeypatch.setattr(sqlite_backup.shutil, "copy2", refuse)
+    monkeypatch.setattr(backup_file, "_sync", fail)
     result = run(make_app, "restore", path, "--replace")
-    assert result.exit_code == (0 if can_copy else 1)
-    assert ("is kept as" if can_copy else "cannot be written: Operation not") in result.output
-    assert bodies(make_app()) == (["before"] if can_copy else ["before", "after"])
+    assert (result.exit_code, "cannot be written: No space" in result.output) == (1, True)
+    assert bodies(make_app()) == ["before", "after"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("copy_number", [1, 2])
+def test_callback_during_a_restore_is_not_acknowledged(
+    make_app: MakeApp,
+    app: Flask,
+    alice: Person,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    copy_number: int,
+) -> None:
+    path = tmp_path / "a"
+    alice.has_message(twilio_sid=sid(1), body="before")
+    run(make_app, "backup", path)
+    close(app)
+    copy_pages, codes = sqlite_backup._copy_pages, [0]
+
+    def call_back_and_copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+        if len(codes) == copy_number:
+            started = make_app()
+            codes.append(call_back(started.test_client(), fields(sid(1), "delivered")).status_code)
+            close(started)
+        else:
+            codes.append(0)
+        copy_pages(source, target)
+
+    monkeypatch.setattr(sqlite_backup, "_copy_pages", call_back_and_copy)
+    assert run(make_app, "restore", path, "--replace").exit_code == 0
+    assert codes[copy_number] == 503
+    assert not Path(f"{tmp_path}/test.sqlite-wal").exists()
+    with closing(sqlite3.connect(tmp_path / "test.sqlite")) as restored:
+        assert restored.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert restored.execute("SELECT status FROM message").fetchall() != [("delivered",)]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_damaged_database_is_moved_away(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    alice.has_message(body="before")
+    run(make_app, "backup", path)
+    close(app)
+    (tmp_path / "test.sqlite").write_bytes(b"no database" * 999)
+    (tmp_path / "test.sqlite-wal").write_bytes(b"of it")
+    result = run(make_app, "restore", path, "--replace")
+    assert result.exit_code == 0, result.output
+    assert bodies(make_app()) == ["before"]
+    [kept] = tmp_path.glob("test.sqlite.before-*[0-9]")
+    assert kept.read_bytes().startswith(b"no database")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -224,8 +315,69 @@ def test_postgresql_that_cannot_be_restored_stays_as_it_is(
     broken = "DROP TABLE message CASCADE; SELECT no_such_function()"
     monkeypatch.setattr(postgresql_backup, "LIMITS", broken)
     result = run(make_app, "restore", path, "--replace")
-    assert (result.exit_code, "psql failed" in result.output) == (1, True)
+    assert (result.exit_code, "psql failed: " in result.output) == (1, True)
+    assert "no_such_function() does not exist" in result.output
     assert len(bodies(make_app())) == 1
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_tables_of_others_in_the_schema_are_neither_copied_nor_restored(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    alice.has_message(body="before")
+    foreign = [
+        "CREATE FUNCTION crm_one() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        'CREATE TABLE "Crm customer" (id serial PRIMARY KEY, rank integer DEFAULT crm_one())',
+        'INSERT INTO "Crm customer" DEFAULT VALUES',
+    ]
+    with app.app_context(), db.engine.begin() as connection:
+        for statement in foreign:
+            connection.execute(text(statement))
+    try:
+        run(make_app, "backup", path)
+        assert b"Crm customer" not in path.read_bytes()
+        with app.app_context(), db.engine.begin() as connection:
+            connection.execute(text(foreign[-1]))
+        close(app)
+        result = run(make_app, "restore", path, "--replace")
+        assert result.exit_code == 0, result.output
+        restored = make_app()
+        assert bodies(restored) == ["before"]
+        with restored.app_context(), db.engine.begin() as connection:
+            rows = connection.execute(text('SELECT id, rank FROM "Crm customer"')).all()
+        assert rows == [(1, 1), (2, 1)]
+    finally:
+        with make_app().app_context(), db.engine.begin() as connection:
+            connection.execute(text('DROP TABLE "Crm customer"'))
+            connection.execute(text("DROP FUNCTION crm_one"))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_view_of_others_is_named_instead_of_dropped(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    run(make_app, "backup", path)
+    alice.has_message(body="after")
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("CREATE VIEW crm_view AS SELECT id FROM message"))
+    close(app)
+    try:
+        result = run(make_app, "restore", path, "--replace")
+        assert result.exit_code == 1
+        assert "other objects depend on" in result.output
+        assert bodies(make_app()) == ["after"]
+    finally:
+        with make_app().app_context(), db.engine.begin() as connection:
+            connection.execute(text("DROP VIEW crm_view"))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_functions_of_the_tables_are_known_to_the_restore(app: Flask) -> None:
+    functions = text("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
+    with app.app_context(), db.engine.connect() as connection:
+        assert set(connection.scalars(functions)) == set(postgresql_backup.FUNCTIONS)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -6,8 +6,9 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import IO, Any, cast
 
 import psycopg
 from psycopg import ConnectionInfo
@@ -24,6 +25,9 @@ CONNECTION_PARAMETERS = (
     *("host", "hostaddr", "port", "dbname", "user", "passfile", "service", "options"),
     *("application_name", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl"),
 )
+# Of the tables' triggers and indexes. The schema may hold functions of other programs too.
+FUNCTIONS = ("fold_text", "keep_message_text", "text_grams")
+FUNCTION_ENTRY = re.compile(rf" FUNCTION \S+ (?!(?:{'|'.join(FUNCTIONS)})\()")
 LIMITS = "SET lock_timeout = '5s'"
 OTHER_SESSIONS = text("""
     SELECT count(*) FROM pg_stat_activity
@@ -31,12 +35,24 @@ OTHER_SESSIONS = text("""
         AND application_name = current_setting('application_name')
 """)
 
+OTHER_TABLES = text("""
+    SELECT quote_ident(relname) FROM pg_class
+    WHERE relnamespace = CAST(current_schema() AS regnamespace)
+        AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND relname <> ALL (:names)
+        AND NOT EXISTS (
+            SELECT FROM pg_depend JOIN pg_class AS owner ON owner.oid = refobjid
+            WHERE objid = pg_class.oid AND deptype IN ('a', 'i') AND owner.relname = ANY (:names)
+        )
+""")
+
 
 def back_up(engine: Engine, path: Path) -> None:
-    """Dump the tables' schema into a new file while it is in use. Raises BackupError."""
+    """Dump the app's tables into a new file while they are in use. Raises BackupError."""
     with engine.connect() as connection:
         schema = str(connection.scalar(text("SELECT quote_ident(current_schema())")))
-    options = ("--format=custom", *PORTABLE, f"--schema={schema}", _target(engine))
+        others = connection.scalars(OTHER_TABLES, {"names": _table_names()}).all()
+    excluded = (f"--exclude-table={schema}.{name}" for name in others)
+    options = ("--format=custom", *PORTABLE, f"--schema={schema}", *excluded, _target(engine))
     _require_program("pg_dump", *options, f"--file={path}")
     with new_file(path) as part:
         _run(engine, "pg_dump", *options, f"--file={part}")
@@ -47,33 +63,39 @@ def read_revision(engine: Engine, backup: Path) -> str:
     _require_program("pg_restore", str(backup))
     options = ("--data-only", "--table=alembic_version", "--file=-")
     try:
+        contents = _run(engine, "pg_restore", "--list", str(backup))
         rows = _run(engine, "pg_restore", *options, str(backup))
     except BackupError as error:
         raise BackupError(f"{backup} is no whole backup of smstracker. {error}") from error
     revision_row = re.search(r"^COPY .*alembic_version.*\n(\w+)$", rows, re.MULTILINE)
-    if revision_row is None:
+    if revision_row is None or not re.search(r" TABLE DATA \S+ message ", contents):
         raise BackupError(f"{backup} is no backup of smstracker on PostgreSQL.")
     return revision_row[1]
 
 
 def restore(engine: Engine, backup: Path) -> None:
     """Replace the app's tables by those of the backup, all or none. Raises BackupError."""
-    with tempfile.TemporaryDirectory(prefix="smstracker-") as folder:
-        entries, script = Path(folder, "entries"), Path(folder, "restore.sql")
+    # Files without a name: nothing stays behind, however this ends.
+    with tempfile.TemporaryFile("w+") as entries, tempfile.TemporaryFile() as script:
         contents = _run(engine, "pg_restore", "--list", str(backup))
-        # The schema itself stays: it may hold tables of others.
-        table_entries = [line for line in contents.splitlines() if " SCHEMA - " not in line]
-        entries.write_text("\n".join(table_entries))
-        options = ("--clean", "--if-exists", *PORTABLE, f"--use-list={entries}")
-        arguments = (*options, f"--file={script}", str(backup))
-        _run(engine, "pg_restore", *arguments)
+        # The schema itself stays: it may hold tables and functions of others.
+        entries.write("\n".join(line for line in contents.splitlines() if _is_own_entry(line)))
+        entries.flush()
+        options = ("--clean", "--if-exists", *PORTABLE, f"--use-list={_path(entries)}")
+        arguments = (*options, f"--file={_path(script)}", str(backup))
+        _run(engine, "pg_restore", *arguments, files=(entries, script))
         with engine.connect() as connection:
             _require_unused(connection)
-            drops = "; ".join(_drop_statements(connection))
+            drop = _drop_statement(connection)
         engine.dispose()
         single = ("--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1")
-        commands = (f"--command={LIMITS}; {drops}", f"--file={script}")
-        _run(engine, "psql", *single, _target(engine), *commands)
+        commands = (f"--command={LIMITS}; {drop}", f"--file={_path(script)}")
+        _run(engine, "psql", *single, _target(engine), *commands, files=(script,))
+
+
+def _path(file: IO[Any]) -> str:
+    """Return the path under which a program finds an open file that it inherits."""
+    return f"/dev/fd/{file.fileno()}"
 
 
 def _require_unused(connection: Connection) -> None:
@@ -85,11 +107,21 @@ def _require_unused(connection: Connection) -> None:
         )
 
 
-def _drop_statements(connection: Connection) -> list[str]:
-    """Return what drops the app's tables, also those that are newer than the backup."""
+def _is_own_entry(line: str) -> bool:
+    return " SCHEMA - " not in line and not FUNCTION_ENTRY.search(line)
+
+
+def _table_names() -> list[str]:
+    return [*(table.name for table in db.metadata.sorted_tables), "alembic_version"]
+
+
+def _drop_statement(connection: Connection) -> str:
+    """Return what drops the app's tables, also those that are newer than the backup.
+
+    It fails if anything else needs them, such as a view of another program.
+    """
     quote = connection.dialect.identifier_preparer.quote
-    names = [*(table.name for table in db.metadata.sorted_tables), "alembic_version"]
-    return [f"DROP TABLE IF EXISTS {quote(name)} CASCADE" for name in names]
+    return f"DROP TABLE IF EXISTS {', '.join(quote(name) for name in _table_names())}"
 
 
 def _require_program(program: str, *arguments: str) -> None:
@@ -112,12 +144,20 @@ def _connection_info(engine: Engine) -> ConnectionInfo:
         return cast(psycopg.Connection, connection.connection.driver_connection).info
 
 
-def _run(engine: Engine, program: str, *arguments: str) -> str:
-    """Run one of PostgreSQL's programs; return its output. Raises BackupError."""
+def _run(engine: Engine, program: str, *arguments: str, files: Iterable[IO[Any]] = ()) -> str:
+    """Run one of PostgreSQL's programs, which inherits `files`; return its output.
+
+    Raises BackupError.
+    """
     password = _connection_info(engine).password
     environment = os.environ | ({"PGPASSWORD": password} if password else {})
     ended = subprocess.run(
-        [program, *arguments], capture_output=True, text=True, env=environment, check=False
+        [program, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        pass_fds=[file.fileno() for file in files],
     )
     if ended.returncode:
         raise BackupError(f"{program} failed: {_first_error(ended.stderr)}")
@@ -126,5 +166,5 @@ def _run(engine: Engine, program: str, *arguments: str) -> str:
 
 def _first_error(output: str) -> str:
     """Return the first line about the failure; the lines after it may quote rows."""
-    lines = [line.strip() for line in output.splitlines() if "rror" in line or "FATAL" in line]
+    lines = [line.strip() for line in output.splitlines() if re.search("error|fatal", line, re.I)]
     return (lines or ["it said nothing"])[0]

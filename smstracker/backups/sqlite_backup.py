@@ -1,7 +1,6 @@
 """Backups of SQLite, by its online copy: a plain copy of the files may be of no one moment."""
 
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -17,8 +16,14 @@ MAX_WAIT_SECONDS = 5.0
 
 def back_up(database: Path, path: Path) -> None:
     """Copy the database into a new file while it is in use. Raises BackupError, sqlite3.Error."""
-    with new_file(path) as part:
-        _copy(database, part)
+    with (
+        new_file(path) as part,
+        closing(_open(database)) as source,
+        closing(sqlite3.connect(part)) as target,
+    ):
+        _copy_pages(source, target)
+        target.execute("PRAGMA journal_mode=delete")  # one file, with none beside it
+        _require_whole(target, database)
 
 
 def read_revision(backup: Path) -> str:
@@ -26,38 +31,82 @@ def read_revision(backup: Path) -> str:
     try:
         with closing(_open(backup)) as connection:
             _require_whole(connection, backup)
-            [revision] = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            query = "SELECT version_num, (SELECT count(*) FROM message) FROM alembic_version"
+            [revision, _count] = connection.execute(query).fetchone()
             return str(revision)
     except (sqlite3.Error, TypeError) as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT:
+            raise BackupError(_describe_damage(backup)) from error
         raise BackupError(f"{backup} is no backup of smstracker on SQLite.") from error
 
 
 def restore(backup: Path, database: Path, now: datetime) -> Path | None:
-    """Put a copy of the backup in the database's place; return where the old one is kept.
+    """Write the backup into the database; return where the former content is kept.
 
-    Raises BackupError, also if a process has the database open.
+    All under one lock and in one transaction: a process that starts meanwhile waits, and stores no
+    callback in what is replaced. Raises BackupError, also if a process has the database open.
     """
-    _require_unused(database)
     former = Path(f"{database}.before-{now:%Y%m%d-%H%M%S}") if database.exists() else None
-    place = Path(f"{database}.restored")
-    place.unlink(missing_ok=True)  # of a restore that was killed
-    with new_file(place) as part:
-        _copy(backup, part)
-    if former:
-        _keep(database, former)
-    place.replace(database)
+    is_damaged = former is not None and _is_damaged(database)
+    if former and is_damaged:
+        _move_away(database, former)
+    with closing(_open_alone(database)) as target:
+        if former and not is_damaged:
+            with new_file(former) as part, closing(sqlite3.connect(part)) as kept:
+                _copy_pages(target, kept)
+        with closing(_open(backup)) as source:
+            _copy_pages(source, target)
     return former
 
 
-def _keep(database: Path, former: Path) -> None:
-    """Give the unused database a second name, or make a copy where files have only one."""
+def _is_damaged(database: Path) -> bool:
     try:
-        try:
-            os.link(database, former)
-        except OSError:
-            shutil.copy2(database, former)
+        with closing(_open(database)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return True
+    return False
+
+
+def _move_away(database: Path, former: Path) -> None:
+    """Rename what is no database any more, with its logs, which belong to no other file."""
+    try:
+        for suffix in ("-shm", "-wal", ""):
+            if os.path.exists(f"{database}{suffix}"):
+                os.rename(f"{database}{suffix}", f"{former}{suffix}")
     except OSError as error:
         raise BackupError(f"{former} cannot be written: {error.strerror}.") from error
+
+
+def _open_alone(database: Path) -> sqlite3.Connection:
+    """Open the database, or a new one, so that no other process can. Raises BackupError."""
+    if not database.exists() and Path(f"{database}-wal").exists():
+        raise BackupError(
+            f"{database} is missing, but its -wal file is there: move that away first."
+        )
+    try:
+        database.touch(mode=0o600)
+    except OSError as error:
+        raise BackupError(f"{database} cannot be written: {error.strerror}.") from error
+    connection = sqlite3.connect(database, isolation_level=None)
+    try:
+        # The lock is kept between transactions. The write-ahead log ends only with its last user.
+        connection.execute("PRAGMA locking_mode=exclusive")
+        connection.execute("PRAGMA busy_timeout=0")
+        [mode] = connection.execute("PRAGMA journal_mode=delete").fetchone()
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        mode = "wal"
+    if mode == "wal":
+        connection.close()
+        raise BackupError("The database is in use. Stop the web server and the worker first.")
+    return connection
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -66,11 +115,8 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _copy(source_path: Path, target_path: Path) -> None:
-    with closing(_open(source_path)) as source, closing(sqlite3.connect(target_path)) as target:
-        source.backup(target, progress=_give_up_if_locked(time.monotonic() + MAX_WAIT_SECONDS))
-        target.execute("PRAGMA journal_mode=delete")  # one file, with none beside it
-        _require_whole(target, source_path)
+def _copy_pages(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+    source.backup(target, progress=_give_up_if_locked(time.monotonic() + MAX_WAIT_SECONDS))
 
 
 def _give_up_if_locked(deadline: float) -> Callable[[int, int, int], None]:
@@ -85,26 +131,8 @@ def _give_up_if_locked(deadline: float) -> Callable[[int, int, int], None]:
 
 def _require_whole(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA integrity_check").fetchone() != ("ok",):
-        raise BackupError(f"{path} is damaged: SQLite's integrity_check fails.")
+        raise BackupError(_describe_damage(path))
 
 
-def _require_unused(database: Path) -> None:
-    """Close the write-ahead log, which SQLite does only for the last who has it open."""
-    if not database.exists():
-        if Path(f"{database}-wal").exists():
-            raise BackupError(
-                f"{database} is missing, but its -wal file is there: move that away first."
-            )
-        return
-    try:
-        with closing(_open(database)) as connection:
-            connection.execute("PRAGMA busy_timeout=0")
-            [mode] = connection.execute("PRAGMA journal_mode=delete").fetchone()
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise
-        mode = "wal"
-    except sqlite3.DatabaseError:
-        return  # damaged, which may be why it is replaced
-    if mode == "wal":
-        raise BackupError("The database is in use. Stop the web server and the worker first.")
+def _describe_damage(path: Path) -> str:
+    return f"{path} is damaged or incomplete. If it is a copy, copy it again."

@@ -1,6 +1,8 @@
 """flask backup and flask restore: the whole database in one file, and its way back."""
 
+import signal
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -93,6 +95,8 @@ def _sqlite_file() -> Path | None:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
+    """Say errors in plain words. SIGTERM ends as an error does, so that no part stays behind."""
+    former = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield
     except BackupError as error:
@@ -101,6 +105,8 @@ def _plain_errors() -> Iterator[None]:
         raise click.ClickException(f"This is demo mode. {error}") from error
     except sqlite3.Error as error:
         raise click.ClickException((explain(error) or UNREACHABLE).sentence) from error
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _check(path: Path, file: Path | None) -> None:
