@@ -45,6 +45,8 @@ keepalive = 5
 sendfile = False
 # A URL may hold fifty ids and a long search text.
 limit_request_line = 8190
+# Else a client beside a proxy on this machine could name the path that the app sees.
+forwarder_headers = ""
 # The control socket would be in the home folder, shared by everything that runs there.
 control_socket_disable = True
 logger_class = ServerLogger

@@ -6,6 +6,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from flask import Flask
@@ -297,3 +298,10 @@ def test_log_level_of_chatty_libraries_is_raised() -> None:
     assert isinstance(root.handlers[0].formatter, logs.JsonFormatter)
     root.handlers[:] = before
     root.setLevel(level)
+
+
+def test_page_that_the_server_took_for_a_webhook_is_refused(alice: Person) -> None:
+    """The server's loop answers webhooks, and a stream would hold it for minutes."""
+    taken = SimpleNamespace(framing=SimpleNamespace(is_webhook=True, has_large_body=False))
+    answer = alice.client.get("/messages/stream", environ_overrides={"gunicorn.socket": taken})
+    assert answer.status_code == 404

@@ -125,6 +125,13 @@ def test_slow_peers_keep_nobody_else_waiting(server: Flask, kind: str) -> None:
         assert all(answers(port_of(server), 3.5) for _ in range(4))
 
 
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO", "Script-Name"])
+def test_no_header_changes_the_path_that_the_app_sees(server: Flask, name: str) -> None:
+    head = f"GET /webhooks/healthz HTTP/1.1\r\nHost: x\r\n{name}: /webhooks\r\n\r\n"
+    with connect(server, head.encode()) as peer:
+        assert b" 404 " in peer.recv(100)
+
+
 def test_request_that_never_ends_is_answered_with_408(server: Flask) -> None:
     with connect(server, POST) as peer:
         began = time.monotonic()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
     from config import Config
+    from smstracker.web.request_framing import Framing
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -74,10 +75,22 @@ def reading_body() -> Iterator[None]:
     except Exception as error:
         if isinstance(error, HTTPException) and not isinstance(error, ClientDisconnected):
             raise
-        framing = getattr(request.environ.get("gunicorn.socket"), "framing", None)
+        framing = _framing()
         if framing and framing.has_large_body:
             raise RequestEntityTooLarge from error
         raise ClientDisconnected from error
+
+
+def _framing() -> "Framing | None":
+    """What our server read of the request; None in another server."""
+    return getattr(request.environ.get("gunicorn.socket"), "framing", None)
+
+
+def _refuse_page_as_webhook() -> None:
+    """Refuse what the server took for a webhook: its only loop answers that, and must not wait."""
+    framing = _framing()
+    if framing and framing.is_webhook and request.blueprint not in (None, "webhooks"):
+        abort(404)
 
 
 def _refuse_cut_body() -> None:
@@ -143,4 +156,5 @@ def init_app(app: Flask) -> None:
     if proxies := config.trusted_proxies:
         wsgi_app = ProxyFix(wsgi_app, x_for=proxies, x_proto=0, x_host=0)
     app.wsgi_app = wsgi_app  # type: ignore[method-assign, assignment]
+    app.before_request(_refuse_page_as_webhook)
     app.before_request(_refuse_cut_body)
