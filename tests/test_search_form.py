@@ -119,6 +119,11 @@ def test_impossible_number_in_the_search_box_is_refused_in_no_address(alice: Per
         ("+15558675310;", "+15558675310"),
         ("<+15558675310>", "+15558675310"),
         ("whatsapp:+15558675310", "+15558675310"),
+        ("+1\u2011555\u2011867\u20115310", "+15558675310"),
+        ("+1\u00a0555\u00a0867\u00a05310", "+15558675310"),
+        ("+1 555 867 – 5310", "+15558675310"),
+        ("\uff0b15558675310", "+15558675310"),
+        ("٠٧٧٠٠٩٠٠١٢٣", "+447700900123"),
     ],
 )
 def test_number_of_any_country_finds_its_recipient_and_is_in_no_address(
@@ -131,15 +136,28 @@ def test_number_of_any_country_finds_its_recipient_and_is_in_no_address(
     assert re.fullmatch(r"/messages\?recipient=[\w-]{16}", address)
 
 
-def test_number_beside_words_is_refused_in_no_address(alice: Person) -> None:
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "Ann +1 555 867 5310",
+        "call 5558675310",
+        "Ms Smith (555) 867-5310",
+        "00491701234567 ok",
+        "x5558675310 2026-11-27",
+        "two 5_5_5_8_6_7_5_3_1_0",
+        "Ann ①②③④⑤⑥⑦⑧",
+    ],
+)
+def test_number_beside_words_is_refused_in_no_address(alice: Person, typed: str) -> None:
     alice.has_message()
-    answer = alice.post("/messages/filter", {"text": "Ann +1 555 867 5310"}, page="/messages")
+    answer = alice.post("/messages/filter", {"text": typed}, page="/messages")
     assert answer.status_code == 422
     assert "Search for the number alone" in words(answer.text)
 
 
 @pytest.mark.parametrize(
-    "typed", ["5310", "12.50", "2026-11-27", "27.11.2026", "Order 5558675310", "A+1"]
+    "typed",
+    ["5310", "12.50", "2026-11-27", "27.11.2026", "2026-11-27 10:15", "Order 555867", "A+1"],
 )
 def test_text_that_is_no_whole_number_is_searched_for_in_texts(alice: Person, typed: str) -> None:
     alice.has_message(recipient="+15558675311", body=f"It is {typed}, thanks")

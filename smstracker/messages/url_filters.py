@@ -1,6 +1,7 @@
 """Read the filters of the log from its URL and from its form."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -15,8 +16,9 @@ from smstracker.models import RecipientSearch
 from smstracker.sms.error_guide import plain_code
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH, MESSAGE_ID, MESSAGE_SID
 from smstracker.sms.phone_numbers import parse_recipient, spell_recipient
-from smstracker.sms.phone_spelling import PhoneNumberError
+from smstracker.sms.phone_spelling import PhoneNumberError, ascii_form
 from smstracker.sms.status import Source, State
+from smstracker.sms.typed_text import is_invisible
 from smstracker.web import time_range
 from smstracker.web.time_range import TimeRangeError, read_period
 
@@ -32,14 +34,14 @@ BAD_ERROR_CODE = (
 ERROR_CODE = re.compile(rf"[0-9]{{1,{ERROR_CODE_LENGTH}}}|HTTP [0-9]{{3}}|{NO_CODE}")
 BAD_ID = "This is no id and no SID of a message."
 ID_OR_SID = re.compile(f"{MESSAGE_SID}|{MESSAGE_ID}", re.I)
-# Seven digits or more, with what people write between and around them; no date.
-NUMBER_ALONE = re.compile(
-    r"(?!\d{4}-\d\d-\d\d$|\d{1,2}([./])\d{1,2}\1\d{4}$)"
-    r"[<(\[ ]*(?:whatsapp:|tel:|sms:)?(\(?\+?\d(?:[ ().\-/]*\d){6,})[>)\];,. ]*",
-    re.I,
+# Seven digits or more, whatever people write between them, as far as they are no date.
+MANY_DIGITS = re.compile(r"\d(?:[\W_]{0,3}\d){6,}")
+DATE = re.compile(r"\b(?:\d{4}-\d\d-\d\d|\d{1,2}([./])\d{1,2}\1\d{4})\b(?:[ T]\d\d:\d\d)?")
+LINK_SCHEME = re.compile(r"^\W*(?:whatsapp|tel|sms):", re.I)
+NUMBER_BESIDE_TEXT = (
+    "Search for the number alone, or for the words alone. If it is no phone number, type at most "
+    "six of its digits."
 )
-NUMBER_WITHIN = re.compile(r"\+\d(?:[ ().\-/]*\d){6,}")
-NUMBER_BESIDE_TEXT = "Search for the number alone, or for the words alone."
 # A phone number, short code, alphanumeric sender or Messaging Service.
 SENDER = re.compile(r"[0-9A-Za-z+&_ -]{1,34}")
 
@@ -93,13 +95,19 @@ def form_to_arguments(owner_id: int, fields: Mapping[str, str], now: datetime) -
     text = arguments["text"].strip()
     if ID_OR_SID.fullmatch(text):
         arguments |= {"text": "", "id": text}
-    elif match := NUMBER_ALONE.fullmatch(text):
-        arguments["text"], number, field = "", match[2], "text"
-    elif NUMBER_WITHIN.search(text):
-        raise FilterError(NUMBER_BESIDE_TEXT, "text")
+    elif _holds_number(text):
+        arguments["text"], number, field = "", LINK_SCHEME.sub("", text.strip("<>[]., ")), "text"
+        if any(map(str.isalpha, number)):
+            raise FilterError(NUMBER_BESIDE_TEXT, "text")
     if number:
         arguments["recipient"] = remember_recipient(owner_id, number, field).handle
     return read_filters(owner_id, arguments, now).arguments
+
+
+def _holds_number(text: str) -> bool:
+    """Whether a phone number may be in a text, in any script: it must not get into the address."""
+    visible = "".join(ascii_form(character) for character in text if not is_invisible(character))
+    return bool(MANY_DIGITS.search(DATE.sub(" ", unicodedata.normalize("NFKC", visible))))
 
 
 def remember_recipient(owner_id: int, number: str, field: str = "number") -> RecipientSearch:

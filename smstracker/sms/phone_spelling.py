@@ -125,12 +125,12 @@ def _may_surround_number(character: str) -> bool:
 def _to_ascii(text: str) -> str:
     """Replace digits of any one script, dashes, spaces and full-width forms by ASCII."""
     try:
-        return "".join(map(_ascii_form, to_ascii_digits(text)))
+        return "".join(map(ascii_form, to_ascii_digits(text)))
     except MixedDigitsError as error:
         raise PhoneNumberError(str(error)) from error
 
 
-def _ascii_form(character: str) -> str:
+def ascii_form(character: str) -> str:
     kind = unicodedata.category(character)
     return _LIKE_ASCII.get(character) or {"Pd": "-", "Zs": " "}.get(kind, character)
 
