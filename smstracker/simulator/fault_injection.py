@@ -62,5 +62,5 @@ def forged_step(scenario: Scenario) -> ScenarioStep:
     """A forged step: a final status that the scenario never reaches."""
     recorded_statuses = {step.status for step in scenario.steps if step.recorded}
     if "delivered" in recorded_statuses:
-        return ScenarioStep(0, "undelivered", error_code=30003, recorded=False, forged=True)
-    return ScenarioStep(0, "delivered", recorded=False, forged=True)
+        return ScenarioStep("undelivered", error_code=30003, recorded=False, forged=True)
+    return ScenarioStep("delivered", recorded=False, forged=True)
