@@ -1,11 +1,16 @@
-"""Call this app through its public address as Twilio would, and explain what blocks the way."""
+"""Call this app through its public address as Twilio would, and explain what blocks the way.
+
+Data in callback_probe.toml.
+"""
 
 import json
 import secrets
 import ssl
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, replace
 from hmac import compare_digest
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 from smstracker.carrier import current_carrier
@@ -29,7 +34,7 @@ TEST_FIELDS = {
     "Plus": "1+1=2 & more",
 }
 
-_NO_REDIRECT = "make the proxy in front of PUBLIC_BASE_URL answer without redirecting"
+_OBSTACLES = tomllib.loads(Path(__file__).with_name("callback_probe.toml").read_text("utf-8"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +53,11 @@ class _ProbeResponse:
     is_proven: bool
 
 
-_OBSTACLE_BY_STATUS = {
-    200: Obstacle(
-        "another program or installation answers there, or one with another SECRET_KEY",
-        "point PUBLIC_BASE_URL at this app and give all its processes one SECRET_KEY",
-    ),
-    404: Obstacle(
-        "a server answers there, but not for the app's addresses (404)",
-        f"check PUBLIC_BASE_URL and that the proxy passes {CALLBACK_PREFIX}/ on to this version",
-    ),
-}
+def _obstacle(name: str, **values: object) -> Obstacle:
+    """An obstacle by its name in the data, with `values` filled in."""
+    facts = {"prefix": CALLBACK_PREFIX, "settings_header": SIGNATURE_SETTINGS}
+    texts = _OBSTACLES[name].items()
+    return Obstacle(**{field: text.format(**facts, **values) for field, text in texts})
 
 
 def find_obstacle() -> Obstacle | None:
@@ -71,31 +71,17 @@ def find_obstacle() -> Obstacle | None:
             return _find_key_obstacle()
         return _explain_refusal(response) if response.status == 403 else _explain_status(response)
     except ssl.SSLCertVerificationError:
-        return Obstacle(
-            "its certificate does not verify, so Twilio hangs up",
-            "give the host of PUBLIC_BASE_URL a valid certificate, with its whole chain",
-        )
+        return _obstacle("invalid_certificate")
     # A host name that cannot be put into DNS raises ValueError.
     except (OSError, HTTPException, ValueError) as error:
-        description = f"it cannot be reached from this machine: {network_reason(error)}"
-        if settings().demo:
-            return Obstacle(description, START_DEMO)
-        return Obstacle(
-            description,
-            "start the app and check PUBLIC_BASE_URL, proxy and firewall. Some networks cannot "
-            "reach their own public address: then open PUBLIC_BASE_URL/healthz from outside",
-        )
+        unreachable = _obstacle("unreachable", reason=network_reason(error))
+        return replace(unreachable, fix=START_DEMO) if settings().demo else unreachable
 
 
 def _find_key_obstacle() -> Obstacle | None:
     for key_id in settings().twilio_webhook_keys:
         if not _post_probe(TEST_QUERY, TEST_FIELDS, key_id).is_proven:
-            return Obstacle(
-                f"a request signed with the shared key {key_id} does not arrive as sent, while one "
-                "signed with the Auth Token does",
-                f"make the proxy pass on the header {SIGNATURE_SETTINGS}, and start the app again "
-                "if TWILIO_WEBHOOK_KEYS has changed",
-            )
+            return _obstacle("changed_headers", key=key_id)
     return None
 
 
@@ -132,45 +118,26 @@ def _proves(text: str, nonce: str) -> bool:
 
 def _explain_refusal(response: _ProbeResponse) -> Obstacle:
     if not response.text.startswith("Forbidden"):
-        return Obstacle(
-            "something in front of the app answers with 403",
-            f"let POST requests to {CALLBACK_PREFIX}/ through the proxy or firewall",
-        )
+        return _obstacle("forbidden")
     if not _post_probe("", {}).is_proven:
-        return Obstacle(
-            "the app there refuses a signature that is valid with the settings of this command",
-            "start the app again, so that it and this command have the same TWILIO_AUTH_TOKEN "
-            "and PUBLIC_BASE_URL; if they do already, the proxy changes the path",
-        )
+        return _obstacle("other_settings")
     changed_parts = [
         part
         for part, query, fields in (("query string", TEST_QUERY, {}), ("form", "", TEST_FIELDS))
         if not _post_probe(query, fields).is_proven
     ]
     verb = "do" if len(changed_parts) == 2 else "does"
-    return Obstacle(
-        f"the {' and the '.join(changed_parts) or 'request'} {verb} not arrive as sent, "
-        "so signatures do not verify",
-        "make the proxy in front of PUBLIC_BASE_URL pass path, query and body on unchanged",
-    )
+    parts = f"{' and the '.join(changed_parts) or 'request'} {verb}"
+    return _obstacle("changed_request", parts=parts)
 
 
 def _explain_status(response: _ProbeResponse) -> Obstacle:
     status = response.status
-    if status in _OBSTACLE_BY_STATUS:
-        return _OBSTACLE_BY_STATUS[status]
     if 300 <= status < 400:
         return _explain_redirect(response.location)
-    if status >= 500:
-        return Obstacle(
-            f"it answers with {status}",
-            "check that the app runs, that the proxy in front of PUBLIC_BASE_URL reaches it, and "
-            "the app's log",
-        )
-    return Obstacle(
-        f"it answers with {status} before the app is asked",
-        f"let POST requests to {CALLBACK_PREFIX}/ through, without password, limit or filter",
-    )
+    if status in (200, 404):
+        return _obstacle("another_program" if status == 200 else "wrong_path")
+    return _obstacle("server_error" if status >= 500 else "blocked", status=status)
 
 
 def _explain_redirect(location: str) -> Obstacle:
@@ -182,20 +149,14 @@ def _explain_redirect(location: str) -> Obstacle:
     except ValueError:
         target_endpoint = base_endpoint
     if base_endpoint == target_endpoint:
-        return Obstacle(f"{base} redirects to another path of itself", _NO_REDIRECT)
+        return _obstacle("redirect_to_itself", base=base)
     address = f"{target.scheme}://{target.netloc.rpartition('@')[2]}"
     printable_address = "".join(character for character in address if character.isprintable())[:100]
-    redirects = f"it redirects from {base} to {printable_address}"
+    values = {"base": base, "target": printable_address}
     if base_endpoint[1].removeprefix("www.") != target_endpoint[1].removeprefix("www."):
-        return Obstacle(
-            f"{redirects}: a login or another site stands in front of the app",
-            f"let POST requests to {CALLBACK_PREFIX}/ through to the app without a login or "
-            "redirect",
-        )
-    if base_endpoint[0] == "https" != target_endpoint[0]:
-        return Obstacle(redirects, _NO_REDIRECT)
-    fix = f"set PUBLIC_BASE_URL to the address that does not redirect (perhaps {printable_address})"
-    return Obstacle(redirects, fix)
+        return _obstacle("redirect_elsewhere", **values)
+    is_from_https = base_endpoint[0] == "https" != target_endpoint[0]
+    return _obstacle("redirect_from_https" if is_from_https else "redirect", **values)
 
 
 def _endpoint(url: SplitResult) -> tuple[str, str, int | None]:

@@ -14,12 +14,15 @@ from smstracker.carrier.signatures import (
     Signer,
     is_signature,
 )
-from smstracker.refused import sentences
 from smstracker.refused.request import RefusedRequest
+from smstracker.refused.sentences import DIFFERENCES, OTHER_WEBHOOKS, READY, TOKENS, sentence
 from smstracker.refused.signature_variants import Variant, find_variant
 from smstracker.refused.status_callback import VERIFIED, Refusal, find_refusal
 from smstracker.settings.addresses import is_loopback
 from smstracker.settings.twilio import ACCOUNT_SID, KEY_ID
+
+KEYS_SETTING, SUBACCOUNTS_SETTING = "TWILIO_WEBHOOK_KEYS", "TWILIO_SUBACCOUNT_TOKENS"
+_PROOFS = ("Valid ", "Twilio signed it")
 
 
 class Diagnosis(NamedTuple):
@@ -31,7 +34,7 @@ class Diagnosis(NamedTuple):
 
 def is_proven(diagnosis: str | None) -> bool:
     """Whether a diagnosis says that one of our secrets signed the request, so it is Twilio's."""
-    return diagnosis is not None and diagnosis.startswith(("Valid ", sentences.TWILIO_SIGNED_IT))
+    return diagnosis is not None and diagnosis.startswith(_PROOFS)
 
 
 def identify_signer(request: RefusedRequest, signatures: Signatures) -> Signer | None:
@@ -46,20 +49,20 @@ def identify_signer(request: RefusedRequest, signatures: Signatures) -> Signer |
 def explain(request: RefusedRequest, signatures: Signatures) -> Diagnosis:
     """Explain a refusal by today's settings; READY if it would be applied now."""
     if request.reason is Refusal.TOO_LARGE:
-        return Diagnosis(sentences.TOO_LARGE)
+        return Diagnosis(sentence(request.reason))
     if identify_signer(request, signatures):
         return Diagnosis(_explain_signed(request, signatures.base_url))
     # Verified on arrival; the redacted copy need not verify any more.
     if request.reason in VERIFIED:
         return Diagnosis(_explain_verified(request, request.reason))
     if request.reason is Refusal.NOT_A_FORM:
-        return Diagnosis(sentences.NOT_A_FORM)
+        return Diagnosis(sentence(request.reason))
     if request.reason is Refusal.ADDRESS:
-        return Diagnosis(sentences.UNKNOWN_ADDRESS.format(base=signatures.base_url))
+        return Diagnosis(sentence("unknown_address", base=signatures.base_url))
     if not request.signature:
-        return Diagnosis(sentences.UNSIGNED)
+        return Diagnosis(sentence("unsigned"))
     if not request.is_whole:
-        return Diagnosis(sentences.TRUNCATED)
+        return Diagnosis(sentence("truncated"))
     return _explain_signature(request, signatures)
 
 
@@ -67,21 +70,21 @@ def _explain_signed(request: RefusedRequest, base_url: str) -> str:
     if refusal := find_refusal(request.form, request.target):
         return _explain_verified(request, refusal)
     if request.reason is Refusal.ADDRESS:
-        advice = sentences.UNKNOWN_ADDRESS.format(base=base_url)
-        return sentences.SIGNED_TO_UNKNOWN_ADDRESS + advice
-    return sentences.READY
+        advice = sentence("unknown_address", base=base_url)
+        return f"{sentence('signed_to_unknown_address')} {advice}"
+    return READY
 
 
 def _explain_verified(request: RefusedRequest, refusal: Refusal) -> str:
     """Name the webhook of Twilio's, if it is one."""
-    if refusal in sentences.BY_REFUSAL:
-        return sentences.BY_REFUSAL[refusal]
+    if refusal is not Refusal.UNREADABLE:
+        return sentence(refusal)
     if "Nonce" in request.form:
-        return sentences.PROBE
-    for name, description in sentences.OTHER_WEBHOOKS.items():
+        return sentence("probe")
+    for name, description in OTHER_WEBHOOKS.items():
         if name in request.form:
-            return sentences.OTHER_WEBHOOK.format(description=description)
-    return sentences.UNREADABLE
+            return sentence("other_webhook", description=description)
+    return sentence(refusal)
 
 
 def _explain_signature(request: RefusedRequest, signatures: Signatures) -> Diagnosis:
@@ -92,10 +95,10 @@ def _explain_signature(request: RefusedRequest, signatures: Signatures) -> Diagn
     if is_signature(signature, HMAC_SHA256):
         variant = find_variant(request, signatures.base_url, signatures.keys, ())
         if variant is None:
-            return Diagnosis(sentences.HEADER_DROPPED)
-        return Diagnosis(sentences.VALID_WITHOUT_HEADER.format(key=variant.token))
+            return Diagnosis(sentence("header_dropped"))
+        return Diagnosis(sentence("valid_without_header", key=variant.token))
     if not is_signature(signature, HMAC_SHA1):
-        return Diagnosis(sentences.ILL_FORMED)
+        return Diagnosis(sentence("ill_formed"))
     return _explain_token(request, signatures)
 
 
@@ -107,12 +110,12 @@ def _explain_token(request: RefusedRequest, signatures: Signatures) -> Diagnosis
         return _explain_variant(variant, signatures.base_url, usual_tokens)
     if signatures.has_token_for(account):
         is_own_account = account == signatures.account_sid
-        setting = "TWILIO_AUTH_TOKEN" if is_own_account else "TWILIO_SUBACCOUNT_TOKENS"
-        return Diagnosis(sentences.SIGNED_BY_NONE.format(setting=setting), setting)
+        setting = "TWILIO_AUTH_TOKEN" if is_own_account else SUBACCOUNTS_SETTING
+        advice = sentence("compare_token", setting=setting)
+        return Diagnosis(f"{sentence('signed_by_other')} {advice}", setting)
     if ACCOUNT_SID.fullmatch(account):
-        sentence = sentences.UNKNOWN_ACCOUNT.format(account=account)
-        return Diagnosis(sentence, "TWILIO_SUBACCOUNT_TOKENS")
-    return Diagnosis(sentences.SIGNED_BY_OTHER)
+        return Diagnosis(sentence("unknown_account", account=account), SUBACCOUNTS_SETTING)
+    return Diagnosis(sentence("signed_by_other"))
 
 
 def _explain_shared_key(
@@ -123,24 +126,25 @@ def _explain_shared_key(
     if is_signature(signature, HMAC_SHA1):
         tokens = signatures.diagnostic_tokens(request.account_sid)
         if find_variant(request, signatures.base_url, tokens, tuple(tokens)):
-            return Diagnosis(sentences.HEADER_ADDED)
+            return Diagnosis(sentence("header_added"))
     elif not is_signature(signature, HMAC_SHA256):
-        return Diagnosis(sentences.ILL_FORMED)
+        return Diagnosis(sentence("ill_formed"))
     key = settings.key_id
     if not KEY_ID.fullmatch(key) or not settings.algorithm:
-        return Diagnosis(sentences.HEADER_UNREADABLE)
+        return Diagnosis(sentence("header_unreadable"))
     if settings.algorithm != HMAC_SHA256:
-        return Diagnosis(sentences.UNKNOWN_ALGORITHM)
+        return Diagnosis(sentence("unknown_algorithm"))
     if not is_signature(signature, HMAC_SHA256):
-        return Diagnosis(sentences.ILL_FORMED)
+        return Diagnosis(sentence("ill_formed"))
     variant = find_variant(request, signatures.base_url, signatures.keys, (key,))
     if variant is None:
-        sentence = sentences.NOT_SIGNED_BY_KEY if key in signatures.keys else sentences.UNKNOWN_KEY
-        return Diagnosis(sentence.format(key=key), sentences.KEYS_SETTING)
+        is_known = key in signatures.keys
+        text = sentence("not_signed_by_key" if is_known else "unknown_key", key=key)
+        return Diagnosis(text, KEYS_SETTING)
     if variant.token != key:
-        return Diagnosis(sentences.SIGNED_BY_OTHER_KEY.format(key=key), sentences.KEYS_SETTING)
+        return Diagnosis(sentence("signed_by_other_key", key=key), KEYS_SETTING)
     if request.account_sid != signatures.account_sid:
-        return Diagnosis(sentences.KEY_FOR_OTHER_ACCOUNT.format(key=key))
+        return Diagnosis(sentence("key_for_other_account", key=key))
     return _explain_variant(variant, signatures.base_url, (key,))
 
 
@@ -149,18 +153,18 @@ def _explain_variant(variant: Variant, base_url: str, usual_secrets: tuple[str, 
     fixes: list[str] = []
     setting: str | None = None
     if variant.token != usual_secrets[0]:
-        conditions.append(sentences.TOKENS[variant.token])
+        conditions.append(TOKENS[variant.token])
     if variant.token not in usual_secrets:
         is_former = variant.token == FORMER
-        fix, setting = sentences.SET_SECONDARY if is_former else sentences.REMOVE_ACCOUNT
-        fixes.append(fix)
+        setting = "TWILIO_AUTH_TOKEN_SECONDARY" if is_former else SUBACCOUNTS_SETTING
+        fixes.append(sentence("set_secondary" if is_former else "remove_account"))
     names = filter(None, (variant.path, variant.query, variant.fields))
-    differences = [sentences.DIFFERENCES[name] for name in names]
+    differences = [DIFFERENCES[name] for name in names]
     conditions += [condition for condition, _ in differences]
-    fixes += [cause for _, cause in differences] + [sentences.CHANGE_NOTHING] * bool(differences)
+    fixes += [cause for _, cause in differences] + [sentence("change_nothing")] * bool(differences)
     if variant.base != base_url:
         setting = "PUBLIC_BASE_URL"
-        conditions.append(sentences.FOR_BASE.format(signed_base=variant.base, base=base_url))
+        conditions.append(sentence("for_base", signed_base=variant.base, base=base_url))
         fixes.append(_fix_base(variant.base))
     return Diagnosis(f"Valid {', '.join(conditions)}: {'; '.join(fixes)}.", setting)
 
@@ -168,4 +172,4 @@ def _explain_variant(variant: Variant, base_url: str, usual_secrets: tuple[str, 
 def _fix_base(base: str) -> str:
     scheme, _, netloc = base.partition("://")
     is_valid_setting = scheme == "https" or is_loopback(netloc.partition(":")[0])
-    return sentences.SET_BASE.format(signed_base=base) if is_valid_setting else sentences.USE_HTTPS
+    return sentence("set_base", signed_base=base) if is_valid_setting else sentence("use_https")
