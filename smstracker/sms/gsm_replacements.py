@@ -1,43 +1,29 @@
 """Cheaper characters for costly ones, if they save a segment. Pure.
 
-compose.js applies the same rules and tables while somebody types.
+compose.js applies the same rules and tables, which are in gsm_replacements.toml, while somebody
+types.
 """
 
 import re
+import tomllib
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from smstracker.sms.segments import SEGMENT_TABLES, count_segments, is_gsm
 
-# Look the same to a reader: quotes, dashes, dots and blanks. All values are GSM-7.
-LOOK_ALIKE = (
-    dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2035`\u00b4\u02b9\u02bc", "'")
-    | dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"')
-    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2043\u2212", "-")
-    | dict.fromkeys("\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009", " ")
-    | dict.fromkeys("\u200a\u202f\u205f\u3000\t", " ")
-    | dict.fromkeys("\x0b\x85\u2028\u2029", "\n")
-    | {"\u2022": "*", "\u2044": "/", "\u2215": "/", "\u2236": ":", "\u2039": "<", "\u203a": ">"}
-    | {"\u2206": "Δ", "\u2211": "Σ", "\u220f": "Π", "\u223c": "~", "\u02c6": "^", "\u02dc": "~"}
-    | dict.fromkeys("\u00ad\u200b\u2060\ufeff", "")
-)
-# Joiners and marks of direction. They shape letters of other scripts and hold emoji together, so
-# they are left out only where all the rest is GSM-7 then.
-SHAPING = "\u061c\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u2066\u2067\u2068\u2069"
-# Characters whose compatibility form (NFKC) looks the same: dots, ligatures, digraphs, numerals,
-# full-width letters, mathematical letters. Not ², ½ or ①, which would become another number.
-COMPATIBLE = (
-    "\u0132\u0133\u0149\u01c7-\u01cc\u01f1-\u01f3\u2024-\u2026\u203c\u2047-\u2049"
-    "\u2102\u210a-\u210e\u2110-\u2113\u2115\u2119-\u211d\u2124\u2128\u212c\u212d\u212f-\u2131"
-    "\u2133\u2134\u2139\u2160-\u217f\ufb00-\ufb06\uff01-\uff5e\uffe1\uffe5\U0001d400-\U0001d7ff"
-)
-# Change the spelling, so they are offered one by one and never replaced with the look-alikes. Any
-# letter without its accents belongs to these.
-SPELLING = {"ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ħ": "h", "Ħ": "H", "ı": "i"}
-SPELLING |= {"œ": "oe", "Œ": "OE", "ẞ": "ß", "µ": "u", "μ": "u"}
+_tables = tomllib.loads(Path(__file__).with_name("gsm_replacements.toml").read_text("utf-8"))
+LOOK_ALIKE: dict[str, str] = {
+    costly: cheaper
+    for cheaper, costly_characters in _tables["look_alikes"].items()
+    for costly in costly_characters
+}
+SHAPING: str = _tables["shaping"]
+COMPATIBLE: str = _tables["compatible"]
+SPELLING: dict[str, str] = _tables["spelling"]
 MAX_CHARACTERS = 10_000  # far more than can be sent
 BROWSER_TABLES = SEGMENT_TABLES | {
     "lookAlike": LOOK_ALIKE,
