@@ -14,7 +14,7 @@ import pytest
 import time_machine
 from gunicorn.workers.gthread import TConn
 
-from smstracker.web import gunicorn_worker, open_files
+from smstracker.web import gunicorn_worker, open_files, peer_socket
 from tests.turned_worker import MAX_CONNECTIONS, REQUEST, TurnedWorker, answered
 
 
@@ -69,7 +69,7 @@ def test_peers_that_take_no_response_leave_room(turned_worker: TurnedWorker) -> 
         turned_worker.connect_and_accept(REQUEST)
         conn = turned_worker.queued.pop()
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        conn.sock.sendall(b"x" * (gunicorn_worker.MAX_UNSENT_BYTES - 1))
+        conn.sock.sendall(b"x" * (peer_socket.MAX_UNSENT_BYTES - 1))
         turned_worker.worker.finish_request(conn, answered())
     assert turned_worker.has_room
 
@@ -80,9 +80,9 @@ def test_full_server_ends_whose_peer_took_nothing_for_longest(turned_worker: Tur
         peers.append(turned_worker.connect_and_accept(REQUEST))
         conn = turned_worker.queued.pop()
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        conn.sock.sendall(b"x" * (gunicorn_worker.MAX_UNSENT_BYTES - 1))
+        conn.sock.sendall(b"x" * (peer_socket.MAX_UNSENT_BYTES - 1))
         turned_worker.worker.finish_request(conn, answered())
-    peers[0].recv(gunicorn_worker.MAX_UNSENT_BYTES)
+    peers[0].recv(peer_socket.MAX_UNSENT_BYTES)
     turned_worker.turn()
     turned_worker.connect_and_accept(REQUEST)
     assert [is_ended(peer) for peer in peers] == [False, True, False]
@@ -287,7 +287,7 @@ def test_requests_sent_ahead_are_taken_from_the_network_one_piece_at_a_time(
         next(conn.parser)
         turned_worker.worker.finish_request(conn, answered())
     [conn] = turned_worker.queued
-    assert len(conn.sock.framing.take(10_000_000)) < gunicorn_worker.PIECE_BYTES
+    assert len(conn.sock.framing.take(10_000_000)) < peer_socket.PIECE_BYTES
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from config import ROOT
 from smstracker import create_app
 from smstracker.extensions import db
 from smstracker.models import Message
-from smstracker.web.gunicorn_worker import PeerSocket
+from smstracker.web.peer_socket import PeerSocket
 from tests.clients import Client, Person
 from tests.live_settings import live_environment, settings
 from tests.serving import close, free_port

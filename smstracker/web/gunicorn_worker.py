@@ -8,7 +8,6 @@ and sends the response when what it stores is stored. Plain HTTP/1: TLS is the p
 
 import errno
 import logging
-import select
 import selectors
 import socket
 import time
@@ -21,11 +20,11 @@ from typing import TYPE_CHECKING
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from smstracker.web.peer_socket import PeerSocket
 from smstracker.web.request_framing import Framing, Progress
 from smstracker.web.throttle import LogThrottle
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
     from gunicorn.http.message import Request
 
 log = logging.getLogger(__name__)
@@ -33,15 +32,11 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS = 5.0  # without a request, at first and between two
 READ_SECONDS = 10.0  # for head and body together
 WRITE_SECONDS = 30.0  # for what is left of a response when its thread has gone
-STALL_SECONDS = 10.0  # in which a peer has taken nothing of what a thread writes
 HOLD_SECONDS = 30.0  # for a commit; Twilio waits for half as long
 LONG_TURN_SECONDS = 0.05  # in which the loop answers others, before it stores and sends what it can
 CLOSE_SECONDS = 2.0  # for a peer to see that the connection ends
-PEER_TIMEOUT_MS = 15_000  # after which the kernel gives up a peer that acknowledges nothing
 CHECK_INTERVAL_SECONDS = 0.25  # between two looks for what is too late
 MAX_ACCEPTS = 64  # in one turn of the loop
-MAX_UNSENT_BYTES = 1024 * 1024  # of a response; more than any page has
-PIECE_BYTES = 65536
 TIMEOUT_RESPONSE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 CONTINUE_RESPONSE = b"HTTP/1.1 100 Continue\r\n\r\n"
 FILE_LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
@@ -66,108 +61,6 @@ class Phase(Enum):
 # The phases whose oldest connection makes room for a new one, the first phases first: a peer that
 # has sent part of a request must not block others, nor be ended before those that wait longer.
 EVICTION_ORDER = ((Phase.IDLE, Phase.READING), (Phase.CLOSING,), (Phase.WRITING,))
-
-
-class PeerSocket(socket.socket):
-    """A connection that is read from and written to without waiting for its peer."""
-
-    def __init__(self, accepted: socket.socket, on_release: "Callable[[PeerSocket], None]") -> None:
-        super().__init__(accepted.family, accepted.type, accepted.proto, accepted.detach())
-        self.framing = Framing()
-        self._on_release = on_release
-        self.awaited: Future[None] | None = None
-        self.start_write: Callable[[], None] | None = None
-        self._find_replacement: Callable[[], bytes | None] = lambda: None
-        self._held_until = 0.0
-        self.held_at = 0.0  # since when the response is held
-        self.is_registered = False
-        self._unsent = bytearray()
-        self._progress_at = 0.0
-        if hasattr(socket, "TCP_USER_TIMEOUT") and self.family != socket.AF_UNIX:
-            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
-
-    def settimeout(self, value: float | None, /) -> None:
-        """Do nothing: no call waits, and each of the server's four a request is a system call."""
-
-    def setblocking(self, flag: bool, /) -> None:
-        """Do nothing, likewise."""
-
-    def receive(self) -> bytes | None:
-        """Return what has arrived: b"" at the end, None if nothing yet."""
-        try:
-            return super().recv(PIECE_BYTES, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return None
-
-    def hold_back(self, seconds: float) -> None:
-        """Delay the response to the current request without keeping its thread."""
-        self._held_until = time.monotonic() + seconds
-
-    def answer_after(
-        self,
-        write: "Future[None]",
-        start: Callable[[], None],
-        find_replacement: Callable[[], bytes | None],
-    ) -> None:
-        """Hold the response to the current request until `write` is done; no thread waits.
-
-        `start` has it done, once for all that the loop answers in a turn. `find_replacement` then
-        returns what is sent instead, if anything.
-        """
-        self.awaited, self.start_write, self._find_replacement = write, start, find_replacement
-        write.add_done_callback(lambda _: self._on_release(self))
-
-    def is_awaiting(self) -> bool:
-        return self.awaited is not None and not self.awaited.done()
-
-    def is_held(self) -> bool:
-        return self.is_awaiting() or self._held_until > time.monotonic()
-
-    def end_wait(self) -> None:
-        """Let the response go that was held, or its replacement; also if nothing is stored yet."""
-        replacement = self._find_replacement() if self.awaited else None
-        if replacement is not None:
-            self._unsent[:] = replacement
-        self.awaited = None
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        """Return bytes received before, without waiting. Called by the server's parser."""
-        return self.framing.take(size)
-
-    def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:
-        """Send, or buffer what the peer does not take now. Raises BrokenPipeError if it stalls."""
-        if not self._unsent:
-            self._progress_at = time.monotonic()
-        self._unsent += data
-        self.flush()
-        is_stalled = bool(self._unsent) and self._seconds_to_stall() <= 0
-        while len(self._unsent) > MAX_UNSENT_BYTES and not is_stalled:
-            poll = select.poll()
-            poll.register(self, select.POLLOUT)
-            is_stalled = not poll.poll(max(self._seconds_to_stall(), 0) * 1000)
-            self.flush()
-        if is_stalled:
-            self._unsent.clear()
-            raise BrokenPipeError(errno.EPIPE, "the peer takes nothing")
-
-    def _seconds_to_stall(self) -> float:
-        return self._progress_at + STALL_SECONDS - time.monotonic()
-
-    def flush(self) -> bool:
-        """Send what the peer takes now; return whether that was all."""
-        if self.awaited or self.is_held():
-            return False
-        unsent_before = len(self._unsent)
-        try:
-            while self._unsent:
-                del self._unsent[: self.send(self._unsent[:PIECE_BYTES], socket.MSG_DONTWAIT)]
-        except BlockingIOError:
-            pass
-        except TimeoutError as error:  # the kernel's own, for a peer that has vanished
-            raise BrokenPipeError(errno.EPIPE, "the peer has vanished") from error
-        if len(self._unsent) < unsent_before:
-            self._progress_at = time.monotonic()
-        return not self._unsent
 
 
 class DeadlineWorker(ThreadWorker):
