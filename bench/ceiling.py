@@ -4,7 +4,7 @@ from flask import abort, g
 
 from config import load
 from smstracker import create_app, logs
-from smstracker.refused.status_callback import read_callback
+from smstracker.callback_requests.status_callback import read_callback
 
 logs.configure()
 app = create_app(load())

@@ -4,10 +4,10 @@ from threading import current_thread
 
 from werkzeug.datastructures import MultiDict
 
+from smstracker.callback_requests.status_callback import VerifiedCallback, read_callback
 from smstracker.carrier.signatures import Signer
 from smstracker.models import Message
 from smstracker.models.events import StatusUpdate
-from smstracker.refused.status_callback import VerifiedCallback, read_callback
 from smstracker.webhooks.writer import Callback, CallbackWriter, PendingWrite
 from tests.signing import ACCOUNT_SID, fields, sid
 

@@ -14,10 +14,10 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.formparser import FormDataParser
 
+from smstracker.callback_requests.body import MAX_FIELDS
 from smstracker.carrier import signatures
 from smstracker.extensions import db
 from smstracker.models import CallbackTally
-from smstracker.refused.body import MAX_FIELDS
 from smstracker.web.request_framing import MAX_CALLBACK_BYTES
 from smstracker.webhooks import quarantine, views
 from smstracker.webhooks.writer import CallbackWriter

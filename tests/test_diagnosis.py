@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
+from smstracker.callback_requests.status_callback import Refusal
 from smstracker.carrier.signatures import Secret, Signatures
 from smstracker.connection.refused_page import split_long
 from smstracker.extensions import db
@@ -17,7 +18,6 @@ from smstracker.refused import stored_diagnosis
 from smstracker.refused.diagnosis import explain
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.signature_variants import MAX_HASHED_CHARACTERS
-from smstracker.refused.status_callback import Refusal
 from smstracker.refused.stored_diagnosis import diagnose_pending
 from tests.live_settings import settings
 from tests.refused_callbacks import STRANGER, refused_rows

@@ -11,10 +11,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from werkzeug.datastructures import MultiDict
 
+from smstracker.callback_requests import status_callback
+from smstracker.callback_requests.status_callback import VerifiedCallback, read_callback
 from smstracker.carrier.signatures import Signer, signed_fields
 from smstracker.models.events import StatusUpdate
-from smstracker.refused import status_callback
-from smstracker.refused.status_callback import VerifiedCallback, read_callback
 from tests.clients import Person
 from tests.refused_callbacks import explained, refused_rows, stored_events
 from tests.signing import (

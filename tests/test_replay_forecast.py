@@ -7,12 +7,12 @@ from urllib.parse import urlencode
 import pytest
 from flask import Flask
 
+from smstracker.callback_requests.status_callback import Refusal
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.refused import replay
 from smstracker.refused.replay import forecast, is_applicable
-from smstracker.refused.status_callback import Refusal
 from tests.refused_callbacks import refusal
 from tests.signing import STATUS_PATH, fields, sid, signature
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from smstracker.refused.status_callback import VERIFIED, Refusal
+from smstracker.callback_requests.status_callback import VERIFIED, Refusal
 from tests.source_sentences import PACKAGE
 
 # The sentences that `refused.diagnosis` finds by a refusal itself.

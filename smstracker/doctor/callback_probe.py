@@ -13,12 +13,12 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
+from smstracker.callback_requests.payload import FORM_TYPE
 from smstracker.carrier import current_carrier
 from smstracker.carrier.errors import START_DEMO
 from smstracker.carrier.signatures import DEFAULT_PORTS, SIGNATURE_SETTINGS
 from smstracker.extensions import settings
 from smstracker.network_errors import network_reason
-from smstracker.refused.payload import FORM_TYPE
 from smstracker.web.urls import CALLBACK_PREFIX, external_url
 from smstracker.webhooks.views import compute_proof
 

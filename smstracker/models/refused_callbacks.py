@@ -18,11 +18,11 @@ from smstracker.models.messages import BigId
 class RefusedCallback(Model):
     """One refused request; `count` is how often the identical request was received.
 
-    `reason` is a word of `refused.status_callback.Refusal`. `target` is path and query as sent,
-    `body` the first 16 KB, of an incoming message without text and numbers. `is_plausible` is false
-    if it does not even claim to be for our account. Its claims (`account_sid`, `twilio_sid`,
-    `status`) are not verified. `is_proven` if one of our secrets signed it: it is Twilio's, and a
-    setting or a proxy is at fault. `signature_settings` is the header that names a shared key.
+    `reason` is a word of `Refusal`. `target` is path and query as sent, `body` the first 16 KB, of
+    an incoming message without text and numbers. `is_plausible` is false if it does not even claim
+    to be for our account. Its claims (`account_sid`, `twilio_sid`, `status`) are not verified.
+    `is_proven` if one of our secrets signed it: it is Twilio's, and a setting or a proxy is at
+    fault. `signature_settings` is the header that names a shared key.
     """
 
     __tablename__ = "refused_callback"

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from smstracker.callback_requests.status_callback import VERIFIED, Refusal, find_refusal
 from smstracker.carrier.signatures import (
     FORMER,
     HMAC_SHA1,
@@ -17,7 +18,6 @@ from smstracker.carrier.signatures import (
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.sentences import DIFFERENCES, OTHER_WEBHOOKS, READY, TOKENS, sentence
 from smstracker.refused.signature_variants import Variant, find_variant
-from smstracker.refused.status_callback import VERIFIED, Refusal, find_refusal
 from smstracker.settings.addresses import is_loopback
 from smstracker.settings.twilio import ACCOUNT_SID, KEY_ID
 

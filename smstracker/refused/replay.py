@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, func, select
 
+from smstracker.callback_requests.payload import parse_uuid
+from smstracker.callback_requests.status_callback import Refusal, VerifiedCallback, read_callback
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
@@ -23,9 +25,7 @@ from smstracker.models import RefusedCallback
 from smstracker.models.callback_store import Callback, lock_messages_of, store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
-from smstracker.refused.payload import parse_uuid
 from smstracker.refused.request import RefusedRequest, StoredRefusal
-from smstracker.refused.status_callback import Refusal, VerifiedCallback, read_callback
 from smstracker.web.urls import STATUS_PATH
 
 log = logging.getLogger(__name__)

@@ -3,20 +3,26 @@
 import hashlib
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from urllib.parse import urlsplit
 
 from flask import g, request
 from sqlalchemy import Row, String
 from werkzeug.datastructures import MultiDict
 
+from smstracker.callback_requests.body import MAX_KEPT_BYTES, Body
+from smstracker.callback_requests.payload import (
+    find_ids,
+    read_form,
+    read_ids,
+    redact,
+    truncate_for_column,
+)
+from smstracker.callback_requests.status_callback import VERIFIED, Refusal, VerifiedCallback
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.models import RefusedCallback
-from smstracker.refused.body import MAX_KEPT_BYTES, Body
-from smstracker.refused.payload import find_ids, read_form, read_ids, redact, truncate_for_column
-from smstracker.refused.status_callback import VERIFIED, Refusal, VerifiedCallback
 from smstracker.web.request_framing import MAX_CALLBACK_BYTES
 from smstracker.web.security import SENT_HOST
+from smstracker.web.urls import raw_target
 
 StoredRefusal = RefusedCallback | Row[tuple[object, ...]]  # or a row of its columns
 MAX_STORED_LENGTH = 2**31 - 1  # that a column holds
@@ -100,16 +106,6 @@ def read_refused_request(reason: Refusal) -> RefusedRequest:
             status=status,
         ),
     )
-
-
-def raw_target() -> str:
-    """Path and query of the current request as sent; `request.url` is decoded."""
-    raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI", "")
-    if not raw.startswith("/"):  # a proxy may ask for the whole address
-        parts = urlsplit(raw)
-        raw = f"{parts.path}?{parts.query}"
-    path, _, query = raw.partition("#")[0].partition("?")
-    return f"{path}?{query}" if query else path
 
 
 def request_facts(refusal: RefusedCallback) -> dict[str, str | None]:

@@ -3,8 +3,8 @@
 import tomllib
 from pathlib import Path
 
+from smstracker.callback_requests.body import MAX_KEPT_BYTES
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
-from smstracker.refused.body import MAX_KEPT_BYTES
 from smstracker.refused.request import MAX_TARGET_LENGTH
 from smstracker.web.urls import STATUS_PATH
 

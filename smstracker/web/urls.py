@@ -1,8 +1,8 @@
-"""URLs of this app: absolute ones for mail and Twilio, and the check of a path to return to."""
+"""URLs of this app: absolute ones for mail and Twilio, that of the request, a path to return to."""
 
 from urllib.parse import urlsplit
 
-from flask import current_app
+from flask import current_app, request
 from werkzeug.exceptions import HTTPException
 
 from smstracker.extensions import settings
@@ -31,3 +31,13 @@ def safe_next_path(path: str | None) -> str | None:
         return None
     is_own_page = not parts.netloc and is_page(current_app, endpoint)
     return path if is_own_page and len(path) <= 500 else None
+
+
+def raw_target() -> str:
+    """Path and query of the current request as sent; `request.url` is decoded."""
+    raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI", "")
+    if not raw.startswith("/"):  # a proxy may ask for the whole address
+        parts = urlsplit(raw)
+        raw = f"{parts.path}?{parts.query}"
+    path, _, query = raw.partition("#")[0].partition("?")
+    return f"{path}?{query}" if query else path

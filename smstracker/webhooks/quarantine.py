@@ -6,9 +6,9 @@ from typing import cast
 
 from flask import Flask, current_app, request
 
+from smstracker.callback_requests.status_callback import Refusal
 from smstracker.logs import set_log_event, suppress_log_line
 from smstracker.refused.request import read_refused_request
-from smstracker.refused.status_callback import Refusal
 from smstracker.web.throttle import LogThrottle, TokenBucket
 from smstracker.webhooks.writer import PendingWrite, StuckError, current_writer
 

@@ -11,25 +11,24 @@ from flask import Blueprint, abort, g, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
+from smstracker.callback_requests.body import read_beginning, read_callback_body
+from smstracker.callback_requests.payload import FORM_TYPE, find_account, parse_uuid, read_form
+from smstracker.callback_requests.status_callback import (
+    Refusal,
+    VerifiedCallback,
+    find_refusal,
+    read_callback,
+)
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.database.problems import log_reason
 from smstracker.extensions import settings
 from smstracker.logs import suppress_log_line
 from smstracker.models.callback_store import Callback
-from smstracker.refused.body import read_beginning, read_callback_body
-from smstracker.refused.payload import FORM_TYPE, find_account, parse_uuid, read_form
-from smstracker.refused.request import raw_target
-from smstracker.refused.status_callback import (
-    Refusal,
-    VerifiedCallback,
-    find_refusal,
-    read_callback,
-)
 from smstracker.view_marks import ViewMark
 from smstracker.web.request_framing import MAX_BODY_BYTES
 from smstracker.web.security import guard_reads_body
-from smstracker.web.urls import CALLBACK_PREFIX
+from smstracker.web.urls import CALLBACK_PREFIX, raw_target
 from smstracker.webhooks.quarantine import current_quarantine
 from smstracker.webhooks.writer import PendingWrite, current_writer
 

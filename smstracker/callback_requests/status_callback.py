@@ -11,9 +11,9 @@ from itertools import accumulate, pairwise
 
 from werkzeug.datastructures import MultiDict
 
+from smstracker.callback_requests.payload import FIELD_NAME, read_ids, truncate_for_column
 from smstracker.carrier.signatures import Signer
 from smstracker.models.events import StatusUpdate
-from smstracker.refused.payload import FIELD_NAME, read_ids, truncate_for_column
 from smstracker.sms.identifiers import ACCOUNT_SID, ERROR_CODE_LENGTH, MESSAGE_SID, SERVICE_SID
 from smstracker.sms.status import RECEIVED, Source
 

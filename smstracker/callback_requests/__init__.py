@@ -1,0 +1,1 @@
+"""Requests to a callback address: their body, their form, and the status update in one."""
