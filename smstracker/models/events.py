@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import JSON, Connection, ForeignKey, Select, String, delete, select
+from sqlalchemy import JSON, Connection, ForeignKey, Select, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime
+from smstracker.database.engine import UtcDateTime, delete_unlocked
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId, partial_index
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
@@ -57,11 +57,9 @@ class StatusEvent(Model):
     def purge_orphans(cls, connection: Connection, before: datetime, limit: int = 500) -> int:
         """Delete up to `limit` callbacks of no message from `before`; return how many."""
         is_old = (cls.message_id.is_(None)) & (cls.received_at < before)
-        # Skips rows that another transaction is linking to a message.
+        # Not those that another transaction is linking to a message.
         oldest = select(cls.id).where(is_old).order_by(cls.received_at).limit(limit)
-        unlocked = oldest.with_for_update(skip_locked=True).cte()
-        deletion = delete(cls).where(cls.id.in_(select(unlocked.c.id)), cls.message_id.is_(None))
-        return len(connection.execute(deletion.returning(cls.id)).all())
+        return delete_unlocked(connection, cls, oldest)
 
 
 @dataclass(frozen=True, slots=True)
