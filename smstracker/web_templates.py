@@ -17,42 +17,17 @@ from smstracker.messages import describe, failure_advice
 from smstracker.models import Message
 from smstracker.sms import status
 from smstracker.sms.error_guide import address_administrator, documentation_url
-from smstracker.sms.gsm_replacements import BROWSER_TABLES, CostAdvice, Replacement
+from smstracker.sms.gsm_replacements import (
+    BROWSER_TABLES,
+    INVISIBLE,
+    INVISIBLE_REPLACEMENTS,
+    CostAdvice,
+    Replacement,
+)
 from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.segments import Segments
 from smstracker.sms.status import Source
 
-# Invisible characters that cost; the page passes them to compose.js.
-INVISIBLE = {
-    "\t": "tab",
-    "\x0b": "vertical tab",
-    "\u00a0": "no-break space",
-    "\u00ad": "soft hyphen",
-    "\u2002": "en space",
-    "\u2003": "em space",
-    "\u2009": "thin space",
-    "\u200a": "hair space",
-    "\u200b": "zero-width space",
-    "\u200c": "zero-width non-joiner",
-    "\u200d": "zero-width joiner",
-    "\u200e": "left-to-right mark",
-    "\u200f": "right-to-left mark",
-    "\u2028": "line separator",
-    "\u202a": "left-to-right embedding",
-    "\u202b": "right-to-left embedding",
-    "\u202c": "end of an embedding",
-    "\u202f": "narrow no-break space",
-    "\u2060": "word joiner",
-    "\u2066": "left-to-right isolate",
-    "\u2067": "right-to-left isolate",
-    "\u2068": "isolate",
-    "\u2069": "end of an isolate",
-    "\u3000": "ideographic space",
-    "\ufe0f": "emoji variation selector",
-    "\ufeff": "byte order mark",
-}
-# Replacements that cannot be seen.
-INVISIBLE_REPLACEMENTS = {"": "nothing", " ": "a blank", "\n": "a line break"}
 # The forecast of an MMS, which has no segments; the page passes it to compose.js.
 MMS_LINE = "MMS · charged by the message, not by segments"
 
@@ -78,8 +53,7 @@ def init_app(app: Flask) -> None:
         "documentation": documentation_url,
         "failure_advice": failure_advice,
         "mms_label": MMS_LINE,
-        "plain_characters": BROWSER_TABLES
-        | {"invisible": INVISIBLE, "invisible_replacements": INVISIBLE_REPLACEMENTS},
+        "plain_characters": BROWSER_TABLES,
         "State": status.State,
         "source_names": status.SOURCE_NAMES,
         "state_words": status.STATE_WORDS,

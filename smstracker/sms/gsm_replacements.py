@@ -24,12 +24,16 @@ LOOK_ALIKE: dict[str, str] = {
 SHAPING: str = _tables["shaping"]
 COMPATIBLE: str = _tables["compatible"]
 SPELLING: dict[str, str] = _tables["spelling"]
+INVISIBLE: dict[str, str] = _tables["invisible"]
+INVISIBLE_REPLACEMENTS: dict[str, str] = _tables["invisible_replacements"]
 MAX_CHARACTERS = 10_000  # far more than can be sent
 BROWSER_TABLES = SEGMENT_TABLES | {
     "lookAlike": LOOK_ALIKE,
     "shaping": SHAPING,
     "compatible": COMPATIBLE,
     "spelling": SPELLING,
+    "invisible": INVISIBLE,
+    "invisible_replacements": INVISIBLE_REPLACEMENTS,
     "longest": MAX_CHARACTERS,
 }
 _COMPATIBLE = re.compile(f"[{COMPATIBLE}]")
