@@ -1,4 +1,7 @@
-"""Twilio's error codes explained: cause, who can act, what to do. Data in error_guide.toml."""
+"""Twilio's error codes explained: cause, who can act, what to do.
+
+Data in error_guide.toml, the vocabulary of its entries in error_words.toml.
+"""
 
 import re
 import tomllib
@@ -13,56 +16,19 @@ DOCUMENTATION_URL = "https://www.twilio.com/docs/api/errors/"
 MIN_CODE_DIGITS = 5
 MAX_SHORT_CHARACTERS = 28
 
-ACTORS = {
-    "you": "You",
-    "administrator": "Your administrator",
-    "you or administrator": "You, or your administrator",
-    "recipient": "The recipient",
-    "nobody": "Nobody",
-}
-# Classes of advice on sending again, with the words before `resend_note`.
-RESEND_ADVICE = {
-    "later": "Yes. ",
-    "once": "Yes. ",
-    "after a fix": "",
-    "ask first": "Ask the recipient first. ",
-    "no": "No. ",
-}
-CHARGED = {"no": "No", "maybe": "Perhaps", "yes": "Yes"}
+_FOLDER = Path(__file__).parent
+_words = tomllib.loads((_FOLDER / "error_words.toml").read_text("utf-8"))
+ACTORS: dict[str, str] = _words["actors"]
+RESEND_ADVICE: dict[str, str] = _words["resend"]
+CHARGED: dict[str, str] = _words["charged"]
+GROUPS: dict[str, str] = _words["groups"]
 # Classes in which the same message may succeed when sent again.
 RESENDABLE = ("later", "once")
-# Groups of the guide, in the order of its page.
-GROUPS = {
-    "recipient": "The recipient",
-    "text": "Text and templates",
-    "pictures": "Pictures",
-    "sender": "The sender",
-    "registration": "Registration of the sender",
-    "account": "The Twilio account",
-    "limits": "Too many at once",
-    "stopped": "Filtered or stopped",
-    "network": "Networks",
-    "twilio": "Twilio itself",
-    "scheduled": "Scheduled messages, and how long they stay valid",
-    "request": "The request to Twilio",
-    "channels": "WhatsApp, RCS and other channels",
-}
-# Default `resend_note` by class and, "after a fix", by who can fix it.
-_RESEND_NOTES = {
-    "once": "Once more, after some minutes.",
-    "ask first": "Only if it did not arrive.",
-    "no": "It would fail in the same way.",
-}
-_FIX_NOTES = {
-    "you": "Only after you fix it.",
-    "administrator": "Only after your administrator fixes it.",
-    "you or administrator": "Only after you or your administrator fixes it.",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorExplanation:
-    """`short` fits into a list; `actor`, `resend` and `charged` are keys of the tables above.
+    """`short` fits into a list; `actor`, `resend` and `charged` are keys of error_words.toml.
 
     `resend_note` says in a sentence when sending again makes sense, or why it does not. "once" is
     for a passing error that is unlikely to pass if a second try meets it too.
@@ -78,8 +44,9 @@ class ErrorExplanation:
 
     def __post_init__(self) -> None:
         if not self.resend_note:
-            default = _FIX_NOTES.get(self.actor) if self.resend == "after a fix" else None
-            object.__setattr__(self, "resend_note", default or _RESEND_NOTES.get(self.resend, ""))
+            default = _words["fix_notes"].get(self.actor) if self.resend == "after a fix" else None
+            note = default or _words["resend_notes"].get(self.resend, "")
+            object.__setattr__(self, "resend_note", note)
         for name, text in asdict(self).items():
             if not isinstance(text, str) or not text or text != text.strip():
                 raise ValueError(f"{name} is empty or untidy: {text!r}")
@@ -120,7 +87,7 @@ def read_guide(text: str) -> Mapping[str, Mapping[str, ErrorExplanation]]:
 @cache
 def guide() -> Mapping[str, Mapping[str, ErrorExplanation]]:
     """The explanations by group and code. Reading them takes time that most commands can save."""
-    return read_guide(Path(__file__).with_name("error_guide.toml").read_text("utf-8"))
+    return read_guide((_FOLDER / "error_guide.toml").read_text("utf-8"))
 
 
 @cache
