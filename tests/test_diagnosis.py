@@ -14,7 +14,7 @@ from smstracker.callback_requests.status_callback import Refusal
 from smstracker.carrier.signatures import Secret, Signatures
 from smstracker.connection.refused_page import split_long
 from smstracker.extensions import db
-from smstracker.refused import stored_diagnosis
+from smstracker.refused import signature_variants, stored_diagnosis
 from smstracker.refused.diagnosis import explain
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.signature_variants import MAX_HASHED_CHARACTERS
@@ -362,6 +362,13 @@ def test_thousands_of_fields_are_explained_in_a_moment() -> None:
     started_at = time.process_time()
     diagnose(received(form, f"{PATH}?a=1", token="c" * 32, sent_host="a:1", forwarded_host="b:2"))
     assert time.process_time() - started_at < 2
+
+
+def test_path_of_many_slashes_has_few_variants() -> None:
+    """Each slash that may have been merged multiplies what the rest of the request can be."""
+    request = received({"a": " ", "b": ""}, "/a" * 900 + "?a=+%2f~'&b=%20&c=/&d=*&e=%7e")
+    combinations = [*signature_variants._paths(request.target)]
+    assert len(combinations) <= signature_variants.MAX_MERGED_SLASHES + 3
 
 
 def test_form_that_is_made_to_cost_has_its_simplest_variants_tried(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import count
 
 import pytest
 import time_machine
@@ -268,3 +269,14 @@ def test_large_replay_only_verifies_and_leaves_the_explaining_to_the_worker(
         call_back(app.test_client(), fields(sid(number), "sent"), token="f" * 32)
     assert replayed(app) == (0, 2)
     assert [row.diagnosis for row in refused_rows(app)] == [None, None]
+
+
+def test_replay_explains_for_so_long_and_leaves_the_rest_to_the_worker(
+    make_app: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replaying, "monotonic", count(step=1.5).__next__)
+    app = make_app()
+    for number in (1, 2):
+        call_back(app.test_client(), fields(sid(number), "sent"), token="f" * 32)
+    assert replayed(app) == (0, 2)
+    assert [bool(row.diagnosis) for row in refused_rows(app)] == [True, False]

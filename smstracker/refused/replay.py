@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 # Beyond this the worker explains them later: explaining takes a hundred times as long as verifying.
 MAX_EXPLAINED = 50
+MAX_EXPLAIN_SECONDS = 2.0  # for all of them together
 MAX_FORECAST = 1_000  # refusals
 MAX_FORECAST_SECONDS = 0.5
 BATCH_SIZE = 100  # refusals a transaction, which keeps callbacks waiting
@@ -76,9 +77,9 @@ def replay(ids: Sequence[int] | None) -> ReplayResult:
     waiting_ids = db.session.scalars(RefusedCallback.select_unapplied(ids)).all()
     db.session.commit()
     result = ReplayResult()
+    explain_until = monotonic() + MAX_EXPLAIN_SECONDS if len(waiting_ids) <= MAX_EXPLAINED else 0.0
     for start in range(0, len(waiting_ids), BATCH_SIZE):
-        explains = len(waiting_ids) <= MAX_EXPLAINED
-        decisions = list(_decide(waiting_ids[start : start + BATCH_SIZE], utcnow(), explains))
+        decisions = list(_decide(waiting_ids[start : start + BATCH_SIZE], utcnow(), explain_until))
         with writing():
             _apply_batch(decisions, result)
     return result
@@ -117,7 +118,7 @@ def still_refused(ids: Sequence[int] | None) -> list[tuple[str, int]]:
     return [(sentence, count) for sentence, count in rows]
 
 
-def _decide(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[ReplayDecision]:
+def _decide(ids: Sequence[int], now: datetime, explain_until: float) -> Iterator[ReplayDecision]:
     """Decide before the transaction, so that verifying blocks nobody."""
     selected = select(RefusedCallback.__table__).where(RefusedCallback.id.in_(ids))
     order = (RefusedCallback.first_at, RefusedCallback.id)
@@ -130,7 +131,8 @@ def _decide(ids: Sequence[int], now: datetime, explains: bool) -> Iterator[Repla
         if update is not None:
             update = replace(update, received_at=row.first_at, replayed_at=now)
         else:
-            diagnosis = explain(request, signatures) if explains else Diagnosis()
+            # The worker explains what is left.
+            diagnosis = explain(request, signatures) if monotonic() < explain_until else Diagnosis()
         yield ReplayDecision(row.id, _public_id(request.target), update, diagnosis)
 
 

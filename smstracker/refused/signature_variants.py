@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import islice, permutations, product
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
@@ -16,6 +16,8 @@ _NETLOC = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.\-]+)(?::([0-9]{1,5}))?")
 _ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 # Of a longer query, only the two usual orders are tried.
 MAX_PERMUTED_PARAMETERS = 5
+# A callback URL has four slashes, and each that a proxy may have merged multiplies the variants.
+MAX_MERGED_SLASHES = 8
 REORDERED, REENCODED = "query reordered", "query re-encoded"
 _QUERY_REWRITES = (REORDERED, REENCODED)
 # There are many ways to rewrite a query, so few other changes are combined with one.
@@ -126,7 +128,7 @@ def _paths(target: str) -> Iterator[Choice]:
         yield Choice(f"{path}/", "slash removed", 1)
     if "//" in path:
         yield Choice(re.sub("/+", "/", path), "slash doubled", 1)
-    for slash in re.finditer("/+", path):
+    for slash in islice(re.finditer("/+", path), MAX_MERGED_SLASHES):
         yield Choice(f"{path[: slash.start()]}/{path[slash.start() :]}", "slashes merged", 1)
 
 
