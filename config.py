@@ -32,6 +32,7 @@ from smstracker.settings.region import read_region
 from smstracker.settings.secret_key import read_secret_key
 from smstracker.settings.unread_names import find_unread_names
 from smstracker.settings.value_comments import cut_comments
+from smstracker.settings.value_files import read_value_files
 
 __all__ = ["ENV_FILE", "ROOT", "SETTINGS", "Config", "ConfigError", "load"]
 
@@ -45,6 +46,7 @@ class Config:
 
     demo: bool
     instance: Path
+    value_files: tuple[Path, ...]  # of the settings that are given as files
     port: int = setting(addresses.read_port)
     simulator_port: int = setting(addresses.read_simulator_port)
     twilio_account_sid: str = setting(
@@ -118,10 +120,12 @@ def load(env: Mapping[str, str | None] | None = None, *, instance: Path | None =
         env = {**file, **os.environ, **find_values_expanded_by_flask(file)}
         file_text = read_text(ENV_FILE)
     cut = cut_comments(file, env, SETTINGS)
-    reader = Reader({**env, **cut}, instance or ROOT / "instance", file_text)
+    value_files = read_value_files(env, SETTINGS)
+    reader = Reader({**env, **cut}, instance or ROOT / "instance", file_text, value_files)
     reader.problems += [f"{name}: its value has a comment; put it on its own line" for name in cut]
-    reader.problems += find_unread_names(file, env, SETTINGS)
+    reader.problems += find_unread_names(file, {**env, **value_files.values}, SETTINGS)
     values: dict[str, object] = read_settings(Config, reader)
     if reader.problems:
         raise ConfigError(reader.problems)
-    return Config(demo=reader.demo, instance=reader.instance, **values)  # type: ignore[arg-type]
+    facts = {"demo": reader.demo, "instance": reader.instance, "value_files": value_files.paths}
+    return Config(**facts, **values)  # type: ignore[arg-type]

@@ -16,6 +16,8 @@ from smstracker.web.open_files import attainable_limit, find_min_limit
 
 MIN_FREE_BYTES = 1_000_000_000  # bytes
 MIN_FREE_SHARE = 0.1  # of the disk
+# Where containers get secrets: readable by everybody there, and there is nobody else.
+CONTAINER_SECRETS = Path("/run/secrets")
 # PostgreSQL settings that must be on for commits to survive a crash of the machine.
 DURABILITY_SETTINGS = ("fsync", "full_page_writes")
 
@@ -67,8 +69,9 @@ def _check_permissions() -> CheckResult:
     path = sqlite_path(db.engine.url) if settings().is_sqlite else None
     files = sqlite_files(path) if path else []
     instance = settings().instance
-    for file in (ENV_FILE, *files, instance):
-        is_open = may_be_read_by_anybody if file == ENV_FILE else _is_accessible_to_others
+    secrets = [ENV_FILE, *(p for p in settings().value_files if CONTAINER_SECRETS not in p.parents)]
+    for file in (*secrets, *files, instance):
+        is_open = may_be_read_by_anybody if file in secrets else _is_accessible_to_others
         if is_open(file):
             name = "instance/" if file == instance else file.name
             return warning(check, f"{name} can be read by other users", f"chmod go= {name}")

@@ -7,6 +7,7 @@ from smstracker.settings.addresses import is_loopback, parse_base_url
 from smstracker.settings.placeholders import PLACEHOLDER, is_example, is_placeholder
 from smstracker.settings.reader import Reader
 from smstracker.settings.twilio import AUTH_TOKENS
+from smstracker.settings.value_files import SUFFIX
 
 # Settings of a real installation only: a demo that has one has lost its credentials.
 REAL_SETTINGS = (
@@ -26,8 +27,11 @@ def refuse_real_settings(reader: Reader) -> None:
     """Refuse demo mode, which admits everybody, where a real installation lost its credentials."""
     if not reader.demo:
         return
-    names = [name + suffix for name in REAL_SETTINGS for suffix in ("", "_FILE")]
-    signs = [f"{name} is set" for name in names if reader.text(name)]
+    names = [name + suffix for name in REAL_SETTINGS for suffix in (SUFFIX, "")]
+    # Read from its file, a setting has a value too.
+    signs = [
+        f"{name} is set" for name in names if reader.text(name) and not reader.text(name + SUFFIX)
+    ]
     reported = " ".join(reader.problems)
     signs += [
         f"{name} has a value in .env"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from smstracker.settings.files import read_or_generate
 from smstracker.settings.placeholders import PLACEHOLDER, is_placeholder
+from smstracker.settings.value_files import NO_VALUE_FILES, ValueFiles
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,18 +32,33 @@ class ConfigError(ValueError):
 class Reader:
     """The settings of `env`; `instance` is the folder of what is generated.
 
-    `file_text` is the text of the `.env` file, as far as there is one.
+    `file_text` is the text of the `.env` file, as far as there is one. `value_files` are the
+    settings that are given as files.
     """
 
-    def __init__(self, env: Mapping[str, str | None], instance: Path, file_text: str = "") -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str | None],
+        instance: Path,
+        file_text: str = "",
+        value_files: ValueFiles = NO_VALUE_FILES,
+    ) -> None:
         self.file_text = file_text
         self.env = {name: value.strip() for name, value in env.items() if value and value.strip()}
+        self.env |= value_files.values
+        self._unknown = value_files.problems.keys()  # set, but to what is not known
         self.instance = instance
-        self.demo = not (self.text("TWILIO_ACCOUNT_SID") or self.text("TWILIO_AUTH_TOKEN"))
-        self.problems: list[str] = []
+        credentials = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN")
+        self.demo = not any(self.text(name) or name in self._unknown for name in credentials)
+        self.problems = list(value_files.problems.values())
 
     def problem(self, name: str, reason: str) -> None:
-        """Report a problem once, however often the setting is read."""
+        """Report a problem once, however often the setting is read.
+
+        None of a setting whose file cannot be read: that is reported already.
+        """
+        if not self._unknown.isdisjoint(re.findall("[A-Z_]+", name)):
+            return
         problem = f"{name}: {reason}"
         if problem not in self.problems:
             self.problems.append(problem)

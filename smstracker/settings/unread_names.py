@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
+from smstracker.settings.value_files import SUFFIX, file_names
+
 ALSO_SET_BY_OTHERS = frozenset({"HEARTBEAT_URL", "METRICS_TOKEN", "SENTRY_DSN"})
 # Of the contract, but not read yet. Nobody shall rely on what they promise, such as privacy.
 RESERVED = ALSO_SET_BY_OTHERS | {
@@ -33,20 +35,20 @@ def find_unread_names(
 ) -> Iterator[str]:
     """Report each name that is meant for us, or seems to be, and that nothing reads."""
     unset = RESERVED | {name for name in settings if not (env.get(name) or "").strip()}
+    read_names = settings | file_names(settings)
     for name in sorted(env):
-        if name in settings or not (env[name] or "").strip():
+        if name in read_names or not (env[name] or "").strip():
             continue
         guess = _guess_from_file if name in file else _guess_from_environment
         normalized = _normalize_name(name)
-        setting = guess(normalized, settings, unset)
+        setting = guess(normalized.removesuffix(SUFFIX), settings, unset)
+        meant = f"{setting}{SUFFIX}" if normalized.endswith(SUFFIX) else setting
         if setting in RESERVED:
             yield f"{name}: is not read in this version; remove it"
-        elif setting and normalized.endswith("_FILE"):
-            yield f"{name}: is not read in this version; set {setting} instead"
         elif setting and not name.isascii():
-            yield f"{setting}: its name has a foreign or hidden character; type it anew"
+            yield f"{meant}: its name has a foreign or hidden character; type it anew"
         elif setting:
-            yield f"{name}: unknown; is {setting} meant?"
+            yield f"{name}: unknown; is {meant} meant?"
         elif (
             name in file
             and normalized.startswith(_OUR_PREFIXES)
@@ -63,8 +65,7 @@ def _normalize_name(name: str) -> str:
 
 
 def _guess_from_file(name: str, settings: frozenset[str], unset: frozenset[str]) -> str | None:
-    """Return the setting that a name in `.env` means: misspelt, of a file, or another program's."""
-    name = name.removesuffix("_FILE")
+    """Return the setting that a name in `.env` means: misspelt, or another program's."""
     if name in settings | RESERVED:
         return name
     other = _find_other_name(name)
@@ -74,14 +75,12 @@ def _guess_from_file(name: str, settings: frozenset[str], unset: frozenset[str])
 def _guess_from_environment(
     name: str, settings: frozenset[str], unset: frozenset[str]
 ) -> str | None:
-    """Return the unset setting that a name in the environment misspells or gives as a file."""
-    setting = name.removesuffix("_FILE")
-    is_own_file = setting != name and setting in settings and not _is_shared(setting)
-    if is_own_file or (setting in unset - ALSO_SET_BY_OTHERS and len(name) >= MIN_GUESS_LENGTH):
-        return setting
-    if setting in ALSO_SET_BY_OTHERS or _find_other_name(setting):
+    """Return the unset setting that a name in the environment misspells."""
+    if name in unset - ALSO_SET_BY_OTHERS and len(name) >= MIN_GUESS_LENGTH:
+        return name
+    if name in ALSO_SET_BY_OTHERS or _find_other_name(name):
         return None
-    return _find_similar(setting, filter(lambda n: _may_be_misspelt(setting, n), unset))
+    return _find_similar(name, filter(lambda setting: _may_be_misspelt(name, setting), unset))
 
 
 def _find_other_name(name: str) -> str | None:
