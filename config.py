@@ -20,6 +20,7 @@ from smstracker.settings.files import (
     read_text,
 )
 from smstracker.settings.mail import MAIL_SETTINGS, MailConfig, read_mail, read_sign_in_allow
+from smstracker.settings.monitoring import read_metrics_token, read_sentry_dsn
 from smstracker.settings.reader import (
     ConfigError,
     Reader,
@@ -80,6 +81,8 @@ class Config:
     refused_callbacks_days: int = setting(whole_number(14, 1, 3650))
     send_limit_per_minute: int = setting(whole_number(30, 1, 1_000_000))
     send_limit_per_day: int = setting(whole_number(1000, 1, 100_000_000))
+    metrics_token: str | None = setting(read_metrics_token, secret=True)
+    sentry_dsn: str | None = setting(read_sentry_dsn, secret=True)
 
     @property
     def auth_tokens(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from smstracker.extensions import csrf, db, login_manager
 from smstracker.insights.views import bp as insights
 from smstracker.live import broadcaster
 from smstracker.live.views import bp as live_pages
+from smstracker.metrics.views import bp as metrics
 from smstracker.models.users import signed_in_user
 from smstracker.web import error_pages, security, waiting_threads
 from smstracker.web.health import bp as health
@@ -58,7 +59,7 @@ def create_app(settings: "config.Config | None" = None) -> Flask:
         module.init_app(app)
     _bind_extensions(app)
     blueprints = (auth, dashboard, resend, form_check, insights, connection, error_guide)
-    for blueprint in (*blueprints, live_pages, webhooks, health):
+    for blueprint in (*blueprints, live_pages, webhooks, health, metrics):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:

@@ -404,9 +404,8 @@ def test_name_in_the_environment_that_no_version_reads_yet_stops_the_start(
 
 
 def test_names_that_no_version_reads_yet_may_be_of_other_programs(tmp_path: Path) -> None:
-    load(
-        LIVE | dict.fromkeys(ALSO_SET_BY_OTHERS, "x") | {"SENTRY_DSN_FILE": "x"}, instance=tmp_path
-    )
+    others = {"HEARTBEAT_URL_FILE": "x", "SENTRY_ENVIRONMENT": "x", "METRICS_PORT": "x"}
+    load(LIVE | dict.fromkeys(ALSO_SET_BY_OTHERS, "x") | others, instance=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,7 @@ def test_refusal_that_is_only_counted_during_a_commit_is_counted_by_the_next(
     def count_meanwhile(real: Store) -> Store:
         def store_and_count(connection: Connection, callbacks: Sequence[Callback]) -> object:
             with app.app_context():
-                current_writer().count_refused()
+                current_writer().count_refused("signature")
             return real(connection, callbacks)
 
         return store_and_count

@@ -16,6 +16,7 @@ from smstracker.models.message_text import message_text as message_text
 from smstracker.models.messages import AlreadySentError as AlreadySentError
 from smstracker.models.messages import Message as Message
 from smstracker.models.messages import SendLimitError as SendLimitError
+from smstracker.models.metric_totals import MetricTotal as MetricTotal
 from smstracker.models.rate_limits import RateLimit as RateLimit
 from smstracker.models.recipient_searches import RecipientSearch as RecipientSearch
 from smstracker.models.refused_callbacks import RefusedCallback as RefusedCallback

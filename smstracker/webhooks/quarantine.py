@@ -46,7 +46,7 @@ class Quarantine:
             write = current_writer().write(refused)
             write.add_done_callback(self._log_failed_write)
             return write
-        current_writer().count_refused()
+        current_writer().count_refused(reason)
         if refused.is_plausible and refused.signature:
             # It may be Twilio's: to be sent again when there is room.
             write = PendingWrite(refused)

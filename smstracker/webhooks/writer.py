@@ -12,6 +12,7 @@ they wait for a later group.
 import logging
 import secrets
 import time
+from collections import Counter
 from concurrent.futures import Future
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -30,7 +31,7 @@ from smstracker.database.problems import TOO_SLOW, DatabaseProblem, explain, log
 from smstracker.extensions import db
 from smstracker.logs import request_id
 from smstracker.models import CallbackTally, RefusedCallback
-from smstracker.models.callback_counts import CallbackCounts
+from smstracker.models.callback_counts import CallbackCounts, refusal_column, store_times
 from smstracker.models.callback_store import Callback, store_callbacks
 from smstracker.refused.request import RefusedRequest
 from smstracker.web.health import add_readiness_check
@@ -98,7 +99,10 @@ class CallbackWriter:
         self._tally_key = secrets.token_hex(8)
         self._max_refused = refused_callbacks_kept
         self._free_rows = 0
-        self._uncounted = 0
+        # What the next commit counts: refusals that are not stored, by reason, and the times that
+        # it took to store what came before.
+        self._uncounted: Counter[str] = Counter()
+        self._store_times: Counter[str] = Counter()
         # Callbacks answered with 503 since the last success; the reason for the last, and its time.
         self.not_stored = 0
         self._not_stored_at = 0.0
@@ -152,10 +156,10 @@ class CallbackWriter:
         """Return the problem of a database that takes no callback now, for /readyz."""
         return TOO_SLOW if self._is_writing_for(UNREADY_SECONDS) else None
 
-    def count_refused(self) -> None:
+    def count_refused(self, reason: str) -> None:
         """Count a refused callback that is not stored, with the next commit or within a second."""
         with self._lock:
-            self._uncounted += 1
+            self._uncounted[refusal_column(reason)] += 1
         if abs(utcnow() - self._written_at) >= FLUSH_INTERVAL:
             self._engine = db.engine
             self.start()
@@ -233,8 +237,12 @@ class CallbackWriter:
                 self._fail([write], error)
 
     def _commit(self, engine: Engine, group: Group, takes_arrivals: bool = False) -> None:
-        uncounted, not_stored = self._uncounted, self.not_stored
-        counts = CallbackCounts(refused=uncounted, not_stored=not_stored)
+        with self._lock:
+            uncounted, times = self._uncounted.copy(), self._store_times.copy()
+        not_stored = self.not_stored
+        counts = CallbackCounts(
+            refused=uncounted.total(), not_stored=not_stored, details=uncounted + times
+        )
         with engine.begin() as connection:
             if takes_arrivals:
                 # Not before: on SQLite more arrive while this process waits for its turn.
@@ -245,10 +253,14 @@ class CallbackWriter:
         self._written_at = utcnow()
         with self._lock:
             self._uncounted -= uncounted
+            self._store_times -= times
             self.not_stored -= not_stored
             self.failure = None
         stored = [write for write in group if write not in locked]
-        _log_stored([write for write in stored if isinstance(write.item, Callback)])
+        accepted = [write for write in stored if isinstance(write.item, Callback)]
+        now = time.monotonic()
+        self._store_times += store_times(now - write.arrived_at for write in accepted)
+        _log_stored(accepted)
         for write in stored:
             write.set_result(None)
         self._postpone(locked)
@@ -305,6 +317,7 @@ class CallbackWriter:
             row = {**refused.row(), "fingerprint": refused.fingerprint}
             free_rows -= RefusedCallback.store(connection, row, utcnow())
             counts.refused += 1
+            counts.details[refusal_column(refused.reason)] += 1
         if free_rows < 0:
             free_rows = max(RefusedCallback.evict(connection, self._max_refused), 0) // ROOM_DIVISOR
         return free_rows, locked

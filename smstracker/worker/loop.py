@@ -6,12 +6,14 @@ import secrets
 import select
 import signal
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from threading import Event, Thread
 from types import FrameType
 
 from flask import Flask, current_app
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError
@@ -22,6 +24,7 @@ from smstracker.extensions import db
 from smstracker.insights.rollup_job import roll_up
 from smstracker.models.jobs import Heartbeat, ScheduledJob
 from smstracker.models.lookup_queue import OpenMessage
+from smstracker.models.metric_totals import LOOKUPS, MetricTotal
 from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle, postpone_lookup
@@ -63,6 +66,7 @@ class Worker:
         self._jobs_checked_at: datetime | None = None
         self._problem: tuple[str, datetime] | None = None
         self._throttle = LookupThrottle()
+        self._lookups: Counter[str] = Counter()  # by result, since the last heartbeat
         self._failures = 0
         self._is_stopping = False
         self._stop_pipe = os.pipe()
@@ -153,6 +157,7 @@ class Worker:
         try:
             outcome = look_up_message(message)
         except CarrierQueryError as error:
+            self._lookups["busy" if isinstance(error, CarrierBusyError) else "failed"] += 1
             self._set_problem(error)
             postpone_lookup(message)
             return error
@@ -162,6 +167,7 @@ class Worker:
             _log_error(error)
             postpone_lookup(message)
             return None
+        self._lookups[outcome.name.lower()] += 1
         if outcome is not LookupOutcome.FOREIGN:
             self._problem = None
             self._throttle.reset_failures()
@@ -223,12 +229,20 @@ class Worker:
             problem = None
         with db.engine.begin() as connection:
             Heartbeat.beat(connection, self.name, self._started_at, problem)
+            self._add_lookups(connection)
         self._heartbeat_at = utcnow()
+
+    def _add_lookups(self, connection: Connection) -> None:
+        # Taken at once: the listing's thread sends heartbeats too.
+        lookups, self._lookups = self._lookups, Counter()
+        counts = {LOOKUPS + name: count for name, count in lookups.items()}
+        MetricTotal.add(connection, counts)
 
     def _remove_heartbeat(self) -> None:
         try:
             with db.engine.begin() as connection:
                 Heartbeat.end(connection, self.name)
+                self._add_lookups(connection)
         except SQLAlchemyError as error:
             log.warning("worker_waits", extra={"reason": log_reason(error)})
 

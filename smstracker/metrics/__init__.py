@@ -1,0 +1,1 @@
+"""`GET /metrics`: figures of all processes for Prometheus, read from the database."""

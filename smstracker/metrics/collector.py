@@ -1,0 +1,155 @@
+"""The metrics by name, computed from the database at each scrape.
+
+docs/monitoring.md lists them; a test compares. No label holds a number, a SID or an address: their
+values are words of the program and codes of the error guide.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from sqlalchemy import Connection, Engine
+
+from smstracker.clock import utcnow
+from smstracker.database.engine import reading_connection
+from smstracker.metrics import metric_queries
+from smstracker.models.callback_counts import (
+    REFUSAL_COLUMNS,
+    REFUSAL_PREFIX,
+    STORE_BOUNDS,
+    STORE_COLUMNS,
+    STORE_MICROS,
+)
+from smstracker.models.metric_totals import LOOKUP_RESULTS, LOOKUPS
+from smstracker.sms.error_guide import explanations
+from smstracker.version import version
+
+
+class DatabaseCollector(Collector):
+    """Reads all metrics in one transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        started_at, now = time.perf_counter(), utcnow()
+        with reading_connection(self._engine) as connection:
+            yield _info(connection)
+            yield from _callbacks(connection)
+            yield from _messages(metric_queries.count_messages(connection, now))
+            yield _lookups(metric_queries.read_totals(connection, LOOKUPS))
+            yield from _backlog(
+                "lookup", "due look-ups", metric_queries.count_due_lookups(connection, now)
+            )
+            yield from _backlog("outbox", "outbox", metric_queries.count_outbox(connection, now))
+            yield from _workers(metric_queries.read_workers(connection, now))
+            # The open alerts, smstracker_alerts_open{rule="…"}, belong here.
+        seconds = time.perf_counter() - started_at
+        yield _gauge("scrape_seconds", "Seconds that it took to read these metrics.", seconds)
+
+
+def render(engine: Engine) -> bytes:
+    """Return all metrics as text for Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(DatabaseCollector(engine))
+    return generate_latest(registry)
+
+
+def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"smstracker_{name}", documentation, value)
+
+
+def _counter(
+    name: str, documentation: str, label: str, values: Mapping[str, float]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"smstracker_{name}", documentation, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _gauges(
+    name: str, documentation: str, label: str, values: Mapping[str, float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"smstracker_{name}", documentation, labels=[label])
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _info(connection: Connection) -> GaugeMetricFamily:
+    labels = ["version", "database"]
+    family = GaugeMetricFamily("smstracker_info", "Always 1; says what runs.", labels=labels)
+    family.add_metric([version(), connection.dialect.name], 1)
+    return family
+
+
+def _callbacks(connection: Connection) -> Iterator[Metric]:
+    counts = metric_queries.count_callbacks(connection)
+    results = {name: counts[name] for name in ("accepted", "refused", "not_stored")}
+    explanation = "Status callbacks: accepted (204), refused (4xx) or not stored (503)."
+    yield _counter("callbacks", explanation, "result", results)
+    for name, kind in (("repeated", "that repeat another"), ("unmatched", "without a message")):
+        text = f"Accepted status callbacks {kind}."
+        yield CounterMetricFamily(f"smstracker_callbacks_{name}", text, counts[name])
+    reasons = {name.removeprefix(REFUSAL_PREFIX): counts[name] for name in REFUSAL_COLUMNS}
+    reasons["unrecorded"] = max(counts["refused"] - sum(reasons.values()), 0)
+    explanation = "Refused status callbacks by reason."
+    yield _counter("callbacks_refused", explanation, "reason", reasons)
+    yield _store_times(counts)
+    last_at = metric_queries.last_accepted_at(connection)
+    explanation = "When the newest status callback was accepted; 0 if none was in eight days."
+    timestamp = last_at.timestamp() if last_at else 0
+    yield _gauge("callback_last_accepted_timestamp_seconds", explanation, timestamp)
+
+
+def _store_times(counts: Counter[str]) -> HistogramMetricFamily:
+    bounds = [*(str(bound / 1000) for bound in STORE_BOUNDS), "+Inf"]
+    sums = accumulate(counts[name] for name in STORE_COLUMNS)
+    return HistogramMetricFamily(
+        "smstracker_callback_store_seconds",
+        "Seconds from the arrival of a status callback to the end of its commit.",
+        buckets=list(zip(bounds, sums, strict=True)),
+        sum_value=counts[STORE_MICROS] / 1e6,
+    )
+
+
+def _messages(counts: metric_queries.MessageCounts) -> Iterator[Metric]:
+    states = {state.value: count for state, count in counts.states.items()}
+    yield _gauges("messages", "Messages by state, as the log shows them.", "state", states)
+    codes: Counter[str] = Counter()
+    for code, messages in counts.error_codes.items():
+        codes[code if code in explanations() else "other" if code else "none"] += messages
+    explanation = "Failed messages by error code: those of the error guide, other, or none."
+    yield _gauges("failed_messages", explanation, "error_code", dict(sorted(codes.items())))
+    explanation = "The message counts include messages up to this time."
+    yield _gauge("messages_as_of_timestamp_seconds", explanation, counts.as_of.timestamp())
+
+
+def _lookups(totals: Counter[str]) -> CounterMetricFamily:
+    counts = {name: totals[name] for name in LOOKUP_RESULTS}
+    return _counter("lookups", "Look-ups of the workers at Twilio by result.", "result", counts)
+
+
+def _backlog(name: str, place: str, backlog: metric_queries.Backlog) -> Iterator[Metric]:
+    yield _gauge(f"{name}_waiting", f"Messages in the {place}.", backlog.messages)
+    explanation = f"Seconds for which the oldest of the {place} has waited."
+    yield _gauge(f"{name}_oldest_seconds", explanation, backlog.oldest_seconds)
+
+
+def _workers(workers: metric_queries.WorkerHealth) -> Iterator[Metric]:
+    yield _gauge("workers", "Workers with a heartbeat in the last minute.", workers.alive)
+    age = float("inf") if workers.heartbeat_age is None else workers.heartbeat_age
+    explanation = "Seconds since the newest heartbeat of a worker; +Inf if there is none."
+    yield _gauge("worker_heartbeat_age_seconds", explanation, age)
+    explanation = "1 if a worker cannot ask Twilio."
+    yield _gauge("worker_problem", explanation, int(workers.has_problem))

@@ -1,0 +1,147 @@
+"""What /metrics counts. Each query reads an index or a small table, however many messages exist."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, func, select, true
+
+from smstracker.insights.outcomes import read_outcomes
+from smstracker.insights.rollup_job import newest_end
+from smstracker.insights.scope import Scope
+from smstracker.models import (
+    CallbackTally,
+    Heartbeat,
+    InsightFailure,
+    Message,
+    MetricTotal,
+    User,
+)
+from smstracker.models.callback_counts import COUNTERS, DETAILS
+from smstracker.models.creation_time import BEGINNING, Range, created_within, from_epoch
+from smstracker.models.insight_coverage import read_coverage
+from smstracker.models.insight_rollups import DAY, EVERYONE
+from smstracker.models.metric_totals import CALLBACKS
+from smstracker.sms import status
+from smstracker.sms.status import State
+
+MAX_LIVE_MESSAGES = 30_000  # that no rollup covers yet; more would keep the scrape waiting
+MAX_DUE = 10_000  # look-ups that are counted
+ALIVE_WITHIN = timedelta(minutes=1)  # a worker's heartbeat
+END_OF_TIME = datetime.max.replace(tzinfo=BEGINNING.tzinfo)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageCounts:
+    """Messages by state, and failed ones by error code (empty without one), created `as_of`."""
+
+    states: Mapping[State, int]
+    error_codes: Mapping[str, int]
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many wait, and the seconds for which the oldest has waited; 0 if none does."""
+
+    messages: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHealth:
+    """Workers alive, seconds since the newest heartbeat (None: never), and whether one has a
+    problem with Twilio.
+    """
+
+    alive: int
+    heartbeat_age: float | None
+    has_problem: bool
+
+
+def count_callbacks(connection: Connection) -> Counter[str]:
+    """Sum all callbacks ever by column of the tally."""
+    names = (*COUNTERS, *DETAILS)
+    columns = [func.coalesce(func.sum(CallbackTally.__table__.c[name]), 0) for name in names]
+    row = connection.execute(select(*columns)).one()
+    totals = Counter({name: int(value) for name, value in zip(names, row, strict=True)})
+    return totals + read_totals(connection, CALLBACKS)
+
+
+def read_totals(connection: Connection, prefix: str) -> Counter[str]:
+    """Return the totals whose names begin so, by the rest of their names."""
+    query = select(MetricTotal.name, MetricTotal.value).where(MetricTotal.name.startswith(prefix))
+    return Counter({name.removeprefix(prefix): value for name, value in connection.execute(query)})
+
+
+def last_accepted_at(connection: Connection) -> datetime | None:
+    """When the newest callback was accepted, as far as the tallies reach back."""
+    moment: datetime | None = connection.scalar(select(func.max(CallbackTally.last_accepted_at)))
+    return moment
+
+
+def count_messages(connection: Connection, now: datetime) -> MessageCounts:
+    """Count messages by the rollups of whole days, and those of the current day one by one."""
+    coverage = read_coverage(connection)
+    coverage = range(coverage.start, min(coverage.stop, newest_end(now)), DAY)
+    scope = Scope(connection, now, EVERYONE, BEGINNING, END_OF_TIME, coverage, set())
+    newest = (from_epoch(coverage.stop) if coverage else BEGINNING, END_OF_TIME)
+    is_live = not _has_too_many(connection, newest)
+    states, error_codes = _count_live(connection, newest) if is_live else (Counter(), Counter())
+    failures = select(InsightFailure.error_code, func.sum(InsightFailure.messages))
+    failures = failures.where(scope.from_rollups(InsightFailure))
+    for code, messages in connection.execute(failures.group_by(InsightFailure.error_code)):
+        error_codes[code] += int(messages)
+    [outcomes] = read_outcomes(scope, [BEGINNING], {(EVERYONE, 0): states})
+    return MessageCounts(outcomes, error_codes, now if is_live else newest[0])
+
+
+def _has_too_many(connection: Connection, period: Range) -> bool:
+    messages = created_within(select(true().label("message")), [period])
+    return connection.scalar(messages.offset(MAX_LIVE_MESSAGES).limit(1)) is not None
+
+
+def _count_live(connection: Connection, period: Range) -> tuple[Counter[str], Counter[str]]:
+    """Count messages by column of InsightOutcome, and failed ones by error code."""
+    states: Counter[str] = Counter()
+    # With the statuses, an index covers the query.
+    known = Message.status.in_(status.RANK)
+    query = select(Message.status, func.count()).where(known).group_by(Message.status)
+    for word, messages in connection.execute(created_within(query, [period])):
+        states[status.state_after_silence(word).name.lower()] += messages
+    failed = Message.status.in_(status.counted_statuses(State.FAILED))
+    codes = select(Message.error_code, func.count()).where(failed).group_by(Message.error_code)
+    rows = connection.execute(created_within(codes, [period]))
+    return states, Counter({code or "": messages for code, messages in rows})
+
+
+def count_outbox(connection: Connection, now: datetime) -> Backlog:
+    """The messages that wait to be handed to Twilio."""
+    in_outbox = select(Message).where(Message.owner_id == User.id, Message.status == status.OUTBOX)
+    in_outbox = in_outbox.correlate(User)
+    counts = in_outbox.with_only_columns(func.count()).scalar_subquery()
+    oldest = in_outbox.with_only_columns(func.min(Message.created_at)).scalar_subquery()
+    query = select(func.coalesce(func.sum(counts), 0), func.min(oldest)).select_from(User)
+    messages, oldest_at = connection.execute(query).one()
+    return Backlog(int(messages), _seconds_since(oldest_at, now))
+
+
+def count_due_lookups(connection: Connection, now: datetime) -> Backlog:
+    """The messages that Twilio should have been asked about; at most MAX_DUE are counted."""
+    due = select(Message.next_lookup_at).where(Message.next_lookup_at <= now)
+    due = due.order_by(Message.next_lookup_at).limit(MAX_DUE)
+    rows = connection.scalars(due).all()
+    return Backlog(len(rows), _seconds_since(rows[0] if rows else None, now))
+
+
+def read_workers(connection: Connection, now: datetime) -> WorkerHealth:
+    rows = connection.execute(select(Heartbeat.beat_at, Heartbeat.problem)).all()
+    alive = [row for row in rows if row.beat_at > now - ALIVE_WITHIN]
+    newest = max((row.beat_at for row in rows), default=None)
+    age = None if newest is None else _seconds_since(newest, now)
+    return WorkerHealth(len(alive), age, any(row.problem for row in alive))
+
+
+def _seconds_since(moment: datetime | None, now: datetime) -> float:
+    return 0.0 if moment is None else max((now - moment).total_seconds(), 0.0)
