@@ -79,6 +79,7 @@ class Config:
     lookups_per_second: int = setting(whole_number(10, 1, 1000))
     refused_callbacks_kept: int = setting(whole_number(10_000, 1, 1_000_000))
     refused_callbacks_days: int = setting(whole_number(14, 1, 3650))
+    audit_days: int = setting(whole_number(365, 1, 3650))
     send_limit_per_minute: int = setting(whole_number(30, 1, 1_000_000))
     send_limit_per_day: int = setting(whole_number(1000, 1, 100_000_000))
     metrics_token: str | None = setting(read_metrics_token, secret=True)

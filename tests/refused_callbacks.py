@@ -67,7 +67,7 @@ def explained(app: Flask) -> str:
 def replayed(app: Flask, ids: Sequence[int] | None = None) -> tuple[int, int]:
     """Replay; return how many were applied and how many refused again."""
     with app.app_context():
-        result = replay(ids)
+        result = replay(ids, "Alice")
     return result.applied, result.refused
 
 

@@ -40,12 +40,13 @@ def test_added_user_may_sign_in_and_is_listed(app: Flask) -> None:
 
 
 def test_adding_twice_changes_nothing_but_may_make_an_administrator(app: Flask) -> None:
+    run(app, "users", "add", "other@example.org", "--admin")
     run(app, "users", "add", ALICE)
     run(app, "users", "add", ALICE, "--admin")
     assert run(app, "users", "add", ALICE).output == f"{ALICE} may sign in as an administrator.\n"
     demoted = run(app, "users", "add", ALICE, "--no-admin").output
     assert demoted == f"{ALICE} may sign in, without the administrator role.\n"
-    assert len(run(app, "users", "list").output.splitlines()) == 1
+    assert len(run(app, "users", "list").output.splitlines()) == 2
 
 
 def test_nonsense_is_no_address(app: Flask) -> None:

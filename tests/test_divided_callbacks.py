@@ -130,7 +130,7 @@ def test_callback_that_was_refused_for_words_in_its_text_is_applied_by_a_replay(
         form = fields(sid(1), "sent", Body="From+4915123456789")
         assert call_back(client, form, callback_path(message)).status_code == 400
     with app.app_context():
-        assert replay(None).applied == 1
+        assert replay(None, "Alice").applied == 1
     assert alice.message().status == "sent"
 
 

@@ -166,7 +166,7 @@ def test_callback_of_a_shared_key_is_replayed_once_the_key_is_set(
     assert post_by_key(make_app().test_client(), fields(sid(1), "delivered")) == 403
     app = make_app(**KEYS)
     with app.app_context():
-        assert replay(None).applied == 1
+        assert replay(None, "Alice").applied == 1
     assert alice.message().status == "delivered"
     assert alice.events(message)[0].signed_with == "shared key"
 

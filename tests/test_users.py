@@ -174,6 +174,7 @@ def test_added_user_stays_when_the_setting_shrinks(app: Flask, alice: Person) ->
 
 
 def test_right_of_an_administrator_is_given_taken_and_otherwise_left(app: Flask) -> None:
+    run(app, "users", "add", ALICE, "--admin")
     for option, is_administrator in (
         (["--admin"], True),
         ([], True),

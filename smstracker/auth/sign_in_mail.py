@@ -11,6 +11,7 @@ from flask import Flask, render_template
 from smstracker.extensions import db
 from smstracker.mailer import Deliver, MailError, MailRefusedError, current_mailer
 from smstracker.models import MailHealth, SignInToken, User
+from smstracker.models.audit_log import AuditAction, count_audit
 from smstracker.models.sign_in import may_sign_in
 from smstracker.web.urls import external_url
 
@@ -41,10 +42,18 @@ def look_up_address(app: Flask, mail_request: MailRequest) -> None:
     with _logging_errors(app, "sign_in_mail_failed"):
         if not may_sign_in(mail_request.email):
             log.info("sign_in_not_allowed")
+            _record_refusal(mail_request.email)
             return
         is_newcomer = db.session.scalar(User.select_by_email(mail_request.email)) is None
         send = partial(_send, app, mail_request)
         current_mailer().threads.send(send, mail_request.email, mail_request.network, is_newcomer)
+
+
+def _record_refusal(email: str) -> None:
+    """Count the refusal; only a user's address is stored, not what a stranger typed."""
+    user = db.session.scalar(User.select_by_email(email))
+    count_audit(AuditAction.SIGN_IN_REFUSED, subject=user.email if user else "")
+    db.session.commit()
 
 
 def check_mail_server(app: Flask) -> None:

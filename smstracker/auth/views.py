@@ -18,6 +18,7 @@ from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import writing
 from smstracker.mailer import current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
+from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.models.sign_in import CODE_ATTEMPTS, find_signed_in_user
 from smstracker.web.error_pages import error_page, too_many_requests
 from smstracker.web.guards import answers_stale_form, stale_form_answer
@@ -119,7 +120,8 @@ def link(token: str) -> ResponseReturnValue:
 @bp.post("/link/<token>")
 @answers_stale_form(_stale_link)
 def follow_link(token: str) -> ResponseReturnValue:
-    return _start_session(partial(SignInToken.redeem_link, token)) or _dead_link_page()
+    redeem = partial(SignInToken.redeem_link, token)
+    return _start_session(redeem, AuditAction.SIGNED_IN_BY_LINK) or _dead_link_page()
 
 
 def _dead_link_page() -> tuple[str, int]:
@@ -136,7 +138,8 @@ def enter_code() -> ResponseReturnValue:
         return _code_page(form), 422
     session["tries"] = session.get("tries", 0) + 1
     code = form.code.data or ""
-    response = _start_session(partial(SignInToken.redeem_code, code, session["browser"]))
+    redeem = partial(SignInToken.redeem_code, code, session["browser"])
+    response = _start_session(redeem, AuditAction.SIGNED_IN_BY_CODE)
     if response is None:
         form.code.errors = [_wrong_code_error(CODE_ATTEMPTS - session["tries"])]
         return _code_page(form), 422
@@ -147,18 +150,24 @@ def enter_code() -> ResponseReturnValue:
 @answers_stale_form(partial(error_page, 400))
 def sign_out() -> ResponseReturnValue:
     if current_user.is_authenticated:
+        email = current_user.email
         with writing():
             UserSession.end(current_user.get_id())
+            record_audit(AuditAction.SIGNED_OUT, actor=email)
     logout_user()
     session.clear()
     return redirect(url_for(".sign_in"), 303)
 
 
-def _start_session(redeem: Callable[[], SignInToken | None]) -> ResponseReturnValue | None:
+def _start_session(
+    redeem: Callable[[], SignInToken | None], action: AuditAction
+) -> ResponseReturnValue | None:
     """Redeem a token and sign its user in; None, after committing the try, without one."""
     with writing():
         token = redeem()
         user = find_signed_in_user(token) if token else None
+        if user:
+            record_audit(action, actor=user.email)
     if user is None or token is None:
         log.info("sign_in_failed")
         return None

@@ -17,6 +17,7 @@ MODULES = {
     "callbacks": "callbacks",
     "worker": "worker",
     "purge": "worker",
+    "audit": "audit_list",
     "doctor": "doctor",
     "backup": "backup",
     "restore": "backup",

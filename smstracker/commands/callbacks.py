@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
+from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.refused.replay import replay, still_refused
 from smstracker.refused.request import request_facts
 from smstracker.refused.sentences import refusal_reason
@@ -63,7 +64,7 @@ def replay_(ids: Sequence[int], replay_all: bool) -> None:
         raise click.UsageError("Give IDs from flask callbacks list, or --all.")
     _require_rows(ids)
     selected_ids = None if replay_all else list(ids)
-    result = replay(selected_ids)
+    result = replay(selected_ids, COMMAND_LINE)
     click.echo(f"{result.applied} applied, {result.refused} stay refused")
     for sentence, count in still_refused(selected_ids):
         click.echo(f"{count:6}  {sentence}")

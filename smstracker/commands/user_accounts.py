@@ -1,6 +1,8 @@
 """flask users: who may sign in."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import click
@@ -10,8 +12,16 @@ from smstracker.clock import format_duration
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
-from smstracker.models import SignInToken, User
+from smstracker.models import User
+from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.models.sign_in import LIFETIME, may_sign_in
+from smstracker.models.user_changes import (
+    LastAdministratorError,
+    add_user,
+    deactivate_user,
+    make_sign_in_link,
+    sign_user_out,
+)
 from smstracker.models.users import (
     LASTING_ADMISSIONS,
     LetInBy,
@@ -23,6 +33,16 @@ from smstracker.settings.mail_addresses import MailAddressError, normalize_email
 from smstracker.web.urls import external_url
 
 users = DatabaseErrorGroup("users", help="Who may sign in.")
+
+
+@contextmanager
+def _refusing_to_lock_out() -> Iterator[None]:
+    """Commit, unless nobody who administers would be left."""
+    try:
+        yield
+    except LastAdministratorError as error:
+        raise click.ClickException(str(error)) from error
+    db.session.commit()
 
 
 def _find_user(email: str) -> User:
@@ -55,12 +75,8 @@ def add(email: str, admin: bool | None) -> None:
         address = normalize_email(email)
     except MailAddressError as error:
         raise click.ClickException(str(error)) from error
-    user = db.session.scalar(User.select_by_email(address))
-    if user is None:
-        user = User(email=address, administrator=False)
-        db.session.add(user)
-    user.add(admin)
-    db.session.commit()
+    with _refusing_to_lock_out():
+        user = add_user(address, admin, COMMAND_LINE)
     role = " as an administrator" if user.administrator else ""
     if admin is False:
         role = ", without the administrator role"
@@ -104,8 +120,8 @@ def deactivate(email: str) -> None:
     new = "cannot sign in. Nobody with this address was added or has signed in yet"
     outcome = "signed out everywhere" if user else new
     user = user or _user_to_deactivate(email)
-    user.deactivate()
-    db.session.commit()
+    with _refusing_to_lock_out():
+        deactivate_user(user, COMMAND_LINE)
     click.echo(f"{user.email} is deactivated and {outcome}.")
 
 
@@ -114,7 +130,7 @@ def deactivate(email: str) -> None:
 def sign_out(email: str) -> None:
     """End all sessions of EMAIL at once; they may sign in again."""
     user = _find_user(email)
-    user.end_sessions()
+    sign_user_out(user, COMMAND_LINE)
     db.session.commit()
     click.echo(f"{user.email} is signed out everywhere.")
 
@@ -125,7 +141,7 @@ def sign_in_link(email: str) -> None:
     """Print a link that signs EMAIL in once. It is the way in when mail is down."""
     if not may_sign_in(email):
         raise click.ClickException("This address may not sign in. Run flask users add first.")
-    new_token = SignInToken.issue(email)
+    new_token = make_sign_in_link(stored_email(email), COMMAND_LINE)
     db.session.commit()
     click.echo(external_url("auth.link", token=new_token.token))
     click.echo(f"(valid {format_duration(LIFETIME)}, once)")

@@ -2,6 +2,7 @@
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 from sqlalchemy import select
 
 from smstracker.clock import utcnow
@@ -45,7 +46,7 @@ def replay() -> ResponseReturnValue:
     row_id = _parse_row_id(request.form.get("id"))
     # Commits by itself in batches: one transaction for all would keep callbacks waiting.
     ids = None if row_id is None else [row_id]
-    result = replay_refused(ids)
+    result = replay_refused(ids, current_user.email)
     current_banner().invalidate()
     reasons = [(refused_page.sanitize(sentence), count) for sentence, count in still_refused(ids)]
     flash(wording.describe_replay(result.applied, result.refused, reasons))

@@ -14,7 +14,7 @@ from smstracker.clock import utcnow
 from smstracker.dashboard import pages
 from smstracker.dashboard.forms import MessageForm
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.extensions import db
+from smstracker.extensions import db, writing
 from smstracker.messages import describe, log_export
 from smstracker.messages.log_filters import FilterError
 from smstracker.messages.pagination import message_to_json, read_page
@@ -22,6 +22,7 @@ from smstracker.messages.sending import create_and_submit
 from smstracker.messages.timeline import build_timeline
 from smstracker.messages.url_filters import form_to_arguments, read_filters, read_filters_strictly
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, event_feed
+from smstracker.models.audit_log import AuditAction, count_audit
 from smstracker.sms.gsm_replacements import replace_characters
 from smstracker.sms.segments import count_segments
 from smstracker.web import guards
@@ -117,6 +118,8 @@ def export(kind: str) -> ResponseReturnValue:
     now = utcnow()
     try:
         log_filters = read_filters_strictly(current_user.id, request.args, now)
+        with writing():
+            count_audit(AuditAction.EXPORTED_LOG, actor=current_user.email)
         return log_export.export_response(log_filters.search_filters, kind, now)
     except FilterError as error:
         return {"error": str(error)}, 422

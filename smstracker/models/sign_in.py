@@ -14,6 +14,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime, delete_unlocked, reading_connection
 from smstracker.extensions import Model, db, settings
 from smstracker.models import users
+from smstracker.models.audit_log import AuditAction, count_audit
 from smstracker.models.users import LetInBy, User, UserSession, digest, stored_email
 
 LIFETIME = timedelta(minutes=15)
@@ -100,22 +101,29 @@ class SignInToken(Model):
     def redeem_link(cls, token: str) -> "SignInToken | None":
         """Spend the token; one of several concurrent attempts gets it."""
         is_token = cls.token_hash == digest(token)
-        return cls._spend(is_token) if cls._exists(is_token) else None
+        if cls._exists(is_token):
+            return cls._spend(is_token)
+        count_audit(AuditAction.SIGN_IN_REFUSED)
+        return None
 
     @classmethod
     def redeem_code(cls, code: str, browser: str) -> "SignInToken | None":
         """Spend the token by its code in the browser that asked; each call costs an attempt."""
         condition = (cls.browser_hash == digest(browser)) & (cls.attempts_left > 0)
         if not cls._exists(condition):
+            count_audit(AuditAction.SIGN_IN_REFUSED)
             return None
         attempt = (
             update(cls)
             .where(condition, cls.is_live())
             .values(attempts_left=cls.attempts_left - 1)
-            .returning(cls.token_hash, cls.code_hash)
+            .returning(cls.email, cls.token_hash, cls.code_hash)
         )
         row = db.session.execute(attempt).first()
-        if row is None or not hmac.compare_digest(row.code_hash, _code_hash(code, browser)):
+        if row is None:
+            return None
+        if not hmac.compare_digest(row.code_hash, _code_hash(code, browser)):
+            count_audit(AuditAction.SIGN_IN_REFUSED, subject=row.email)
             return None
         return cls._spend(cls.token_hash == row.token_hash)
 
@@ -168,6 +176,7 @@ def may_sign_in(email: str) -> bool:
 def find_signed_in_user(token: SignInToken) -> User | None:
     """Return the user of a spent token, created at first sign-in; None if access was withdrawn."""
     if not may_sign_in(token.email):
+        count_audit(AuditAction.SIGN_IN_REFUSED, subject=token.email)
         return None
     user = db.session.scalar(User.select_by_email(token.email))
     user = user or users.get_or_create_user(token.email)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ForeignKey, Select, String, and_, delete, false, select
+from sqlalchemy import ForeignKey, Select, String, and_, delete, false, select, true
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.sql import ColumnElement
@@ -35,6 +35,14 @@ class LetInBy(StrEnum):
     ADDED_LIVE = "added-live"  # flask users add, or a sign-in since, in a live installation
     SETTING = "setting"  # SIGN_IN_ALLOW, while it names them; a demo has none
     DEMO = "demo"  # everyone in a demo, nobody in a live installation
+
+
+class Appearance(StrEnum):
+    """The colours of the pages."""
+
+    SYSTEM = "system"
+    LIGHT = "light"
+    DARK = "dark"
 
 
 LASTING_ADMISSIONS = (LetInBy.ADDED, LetInBy.ADDED_LIVE)
@@ -76,6 +84,16 @@ class User(Model):
     )
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
     last_sign_in_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Then `email` is a name that no address can have, and the messages belong to nobody.
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # The worker erases the messages of a deleted user, each once it is settled.
+    erases_messages: Mapped[bool] = mapped_column(default=False, server_default=false())
+    time_zone: Mapped[str | None] = mapped_column(String(64))  # None: the browser's
+    appearance: Mapped[str] = mapped_column(
+        String(8), default=Appearance.SYSTEM, server_default=Appearance.SYSTEM
+    )
+    has_shortcuts: Mapped[bool] = mapped_column(default=True, server_default=true())
+    shows_exact_times: Mapped[bool] = mapped_column(default=False, server_default=false())
 
     # Required by Flask-Login.
     session_key = ""
@@ -151,6 +169,8 @@ class UserSession(Model):
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id", ondelete="CASCADE"), index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow, index=True)
+    browser_name: Mapped[str | None] = mapped_column(String(64))
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # Valid only in a demo, where anybody signs in as anybody.
     is_demo: Mapped[bool] = mapped_column(default=False, server_default=false())
 

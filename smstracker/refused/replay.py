@@ -22,6 +22,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db, writing
 from smstracker.models import RefusedCallback
+from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.models.callback_store import Callback, lock_messages_of, store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
@@ -69,13 +70,15 @@ class ReplayDecision:
     diagnosis: Diagnosis | None
 
 
-def replay(ids: Sequence[int] | None) -> ReplayResult:
-    """Apply these (None: all) in the order of arrival, each once.
+def replay(ids: Sequence[int] | None, actor: str) -> ReplayResult:
+    """Apply these (None: all) in the order of arrival, each once; `actor` goes to the audit log.
 
     Commits after each batch, so an interrupted replay can simply be repeated.
     """
     waiting_ids = db.session.scalars(RefusedCallback.select_unapplied(ids)).all()
-    db.session.commit()
+    with writing():
+        subject = str(ids[0]) if ids and len(ids) == 1 else f"{len(waiting_ids):,} of them"
+        record_audit(AuditAction.REPLAYED_CALLBACKS, actor=actor, subject=subject)
     result = ReplayResult()
     explain_until = monotonic() + MAX_EXPLAIN_SECONDS if len(waiting_ids) <= MAX_EXPLAINED else 0.0
     for start in range(0, len(waiting_ids), BATCH_SIZE):

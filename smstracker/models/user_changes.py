@@ -1,0 +1,101 @@
+"""Changes of users by administrators and commands, each recorded in the audit log.
+
+At least one administrator who may sign in stays, also if two change users at the same moment.
+"""
+
+from sqlalchemy import delete, select
+
+from smstracker.database.advisory_locks import lock_key
+from smstracker.extensions import db, settings
+from smstracker.models.audit_log import AuditAction, record_audit
+from smstracker.models.sign_in import NewToken, SignInToken
+from smstracker.models.users import User, matches_admission
+
+
+class LastAdministratorError(Exception):
+    """The change would leave nobody who administers; the text says so."""
+
+    def __init__(self, email: str) -> None:
+        super().__init__(
+            f"{email} is the only administrator who may sign in. Make somebody else one first."
+        )
+
+
+def add_user(email: str, administrator: bool | None, actor: str) -> User:
+    """Let a normalized address in, again if need be; `administrator=None` keeps that right.
+
+    Raises LastAdministratorError.
+    """
+    _lock_administrators()
+    user = db.session.scalar(User.select_by_email(email))
+    if user is None:
+        user = User(email=email, administrator=False)
+        db.session.add(user)
+    was_administrator = user.administrator
+    if administrator is False:
+        _refuse_if_last_administrator(user)
+    user.add(administrator)
+    record_audit(AuditAction.ADDED_USER, actor=actor, subject=email)
+    _record_role(user, was_administrator, actor)
+    db.session.flush()
+    return user
+
+
+def set_administrator(user: User, is_administrator: bool, actor: str) -> None:
+    """Give or take the administrator role. Raises LastAdministratorError."""
+    _lock_administrators()
+    was_administrator = user.administrator
+    if not is_administrator:
+        _refuse_if_last_administrator(user)
+    user.administrator = is_administrator
+    _record_role(user, was_administrator, actor)
+
+
+def deactivate_user(user: User, actor: str) -> None:
+    """Shut a user out at once: sessions end, sign-in links die. Raises LastAdministratorError."""
+    _lock_administrators()
+    _refuse_if_last_administrator(user)
+    user.deactivate()
+    _delete_links(user)
+    record_audit(AuditAction.DEACTIVATED_USER, actor=actor, subject=user.email)
+
+
+def sign_user_out(user: User, actor: str) -> None:
+    """End all sessions of a user."""
+    user.end_sessions()
+    record_audit(AuditAction.SIGNED_USER_OUT, actor=actor, subject=user.email)
+
+
+def make_sign_in_link(email: str, actor: str) -> NewToken:
+    """Issue a link that signs an address in, to be handed over by a person."""
+    record_audit(AuditAction.MADE_SIGN_IN_LINK, actor=actor, subject=email)
+    return SignInToken.issue(email)
+
+
+def _record_role(user: User, was_administrator: bool, actor: str) -> None:
+    if user.administrator != was_administrator:
+        is_new = user.administrator
+        action = AuditAction.GAVE_ADMINISTRATOR if is_new else AuditAction.TOOK_ADMINISTRATOR
+        record_audit(action, actor=actor, subject=user.email)
+
+
+def _lock_administrators() -> None:
+    """Let changes of administrators wait for each other, and read what the last one left."""
+    lock_key(db.session.connection(), "administrators")
+    db.session.expire_all()
+
+
+def _refuse_if_last_administrator(user: User) -> None:
+    columns = (User.id, User.let_in_by, User.email)
+    query = select(*columns).where(User.active, User.administrator)
+    administrators = {
+        row.id
+        for row in db.session.execute(query)
+        if matches_admission(settings(), row.let_in_by, row.email)
+    }
+    if administrators == {user.id}:
+        raise LastAdministratorError(user.email)
+
+
+def _delete_links(user: User) -> None:
+    db.session.execute(delete(SignInToken).where(SignInToken.email == user.email))
