@@ -23,6 +23,9 @@ from smstracker.live import broadcaster
 from smstracker.live.views import bp as live_pages
 from smstracker.metrics.views import bp as metrics
 from smstracker.models.users import signed_in_user
+from smstracker.people.audit_views import bp as audit
+from smstracker.people.settings_views import bp as own_settings
+from smstracker.people.user_views import bp as users
 from smstracker.web import error_pages, security, waiting_threads
 from smstracker.web.health import bp as health
 from smstracker.webhooks import quarantine, writer
@@ -59,7 +62,16 @@ def create_app(settings: "config.Config | None" = None) -> Flask:
         module.init_app(app)
     _bind_extensions(app)
     blueprints = (auth, dashboard, resend, form_check, insights, connection, error_guide)
-    for blueprint in (*blueprints, live_pages, webhooks, health, metrics):
+    for blueprint in (
+        *blueprints,
+        users,
+        own_settings,
+        audit,
+        live_pages,
+        webhooks,
+        health,
+        metrics,
+    ):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:

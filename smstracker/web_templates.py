@@ -6,6 +6,7 @@ import unicodedata
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from flask import Flask, url_for
 from flask_login import current_user
@@ -27,6 +28,7 @@ from smstracker.sms.gsm_replacements import (
 from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.segments import Segments
 from smstracker.sms.status import Source
+from smstracker.web.reader import reader_zone
 
 # The forecast of an MMS, which has no segments; the page passes it to compose.js.
 MMS_LINE = "MMS · charged by the message, not by segments"
@@ -43,6 +45,7 @@ def init_app(app: Flask) -> None:
         "exact_duration": clock.format_exact_duration,
         "offer_line": offer_line,
         "pretty_json": pretty_json,
+        "relative_time": format_relative_time,
         "readable": format_international,
         "mms_line": mms_line,
         "segment_line": segment_line,
@@ -52,6 +55,7 @@ def init_app(app: Flask) -> None:
         "current_user": current_user,
         "documentation": documentation_url,
         "failure_advice": failure_advice,
+        "reader_zone": reader_zone,
         "mms_label": MMS_LINE,
         "plain_characters": BROWSER_TABLES,
         "State": status.State,
@@ -67,8 +71,18 @@ def _context() -> dict[str, object]:
 
 
 def format_absolute_time(moment: datetime) -> str:
-    """A time in UTC; times.js shows it in the reader's zone."""
-    return f"{moment:%-d %b %Y, %H:%M:%S} UTC"
+    """A time in the zone that the reader has set, or in UTC; times.js shows it in the browser's."""
+    return f"{moment.astimezone(ZoneInfo(reader_zone() or 'UTC')):%-d %b %Y, %H:%M:%S %Z}"
+
+
+def format_relative_time(moment: datetime, now: datetime) -> str:
+    """The age of a time; a short exact time for readers who have set that."""
+    if not getattr(current_user, "shows_exact_times", False):
+        return clock.format_age(moment, now)
+    zone = ZoneInfo(reader_zone() or "UTC")
+    local = moment.astimezone(zone)
+    year = "" if local.year == now.astimezone(zone).year else " %Y"
+    return f"{local:%-d %b{year}, %H:%M:%S}"
 
 
 def adapt_to_reader(text: str) -> str:

@@ -35,6 +35,16 @@ PUBLIC = {
 }
 
 
+# Arguments of routes that take no other text.
+TYPED_ARGUMENTS = {
+    "public_id": str(uuid.UUID(int=1)),
+    "kind": "csv",
+    "user_id": "1",
+    "session_id": "1",
+    "name": "sign-out",
+}
+
+
 def test_every_route_is_guarded_or_known_to_be_public(app: Flask) -> None:
     visitor = app.test_client()
     # So that it is the guard that answers, and not the lack of a token.
@@ -43,7 +53,7 @@ def test_every_route_is_guarded_or_known_to_be_public(app: Flask) -> None:
         if rule.endpoint in PUBLIC:
             continue
         values = dict.fromkeys(rule.arguments, "00000000-0000-0000-0000-000000000001")
-        values |= {"kind": "csv"} if "kind" in values else {}
+        values |= {name: value for name, value in TYPED_ARGUMENTS.items() if name in values}
         with app.test_request_context():
             path = app.url_map.bind("localhost").build(rule.endpoint, values)
         for method in rule.methods - {"HEAD", "OPTIONS"}:  # type: ignore[operator]
@@ -60,8 +70,7 @@ def test_every_post_but_the_callback_wants_a_csrf_token(app: Flask) -> None:
         if "POST" not in rule.methods or rule.endpoint.startswith("webhooks."):  # type: ignore[operator]
             continue
         values = dict.fromkeys(rule.arguments, "x")
-        if "public_id" in values:
-            values["public_id"] = str(uuid.UUID(int=1))
+        values |= {name: value for name, value in TYPED_ARGUMENTS.items() if name in values}
         with app.test_request_context():
             path = app.url_map.bind("localhost").build(rule.endpoint, values)
         answer = visitor.post(path, data={"email": "alice@example.org"})
@@ -211,7 +220,7 @@ def test_dead_database_is_a_503_page(
     def gone(*_args: object, **_kwargs: object) -> None:
         raise OperationalError("SELECT", {}, Exception("gone"))
 
-    monkeypatch.setattr(db.session, "scalar", gone)
+    monkeypatch.setattr(db.session, "execute", gone)
     answer = alice.get(path)
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0

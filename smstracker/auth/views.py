@@ -163,9 +163,10 @@ def _start_session(
     redeem: Callable[[], SignInToken | None], action: AuditAction
 ) -> ResponseReturnValue | None:
     """Redeem a token and sign its user in; None, after committing the try, without one."""
+    browser_name = name_browser(request.user_agent.string)
     with writing():
         token = redeem()
-        user = find_signed_in_user(token) if token else None
+        user = find_signed_in_user(token, browser_name) if token else None
         if user:
             record_audit(action, actor=user.email)
     if user is None or token is None:

@@ -14,23 +14,21 @@ from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.models import User
 from smstracker.models.audit_log import COMMAND_LINE
+from smstracker.models.former_users import count_unsettled
 from smstracker.models.sign_in import LIFETIME, may_sign_in
 from smstracker.models.user_changes import (
     LastAdministratorError,
     add_user,
     deactivate_user,
+    delete_user,
     make_sign_in_link,
     sign_user_out,
 )
-from smstracker.models.users import (
-    LASTING_ADMISSIONS,
-    LetInBy,
-    get_or_create_user,
-    is_allowed,
-    stored_email,
-)
+from smstracker.models.users import get_or_create_user, is_allowed, stored_email
+from smstracker.people.admissions import describe_admission
 from smstracker.settings.mail_addresses import MailAddressError, normalize_email, refuse_pattern
 from smstracker.web.urls import external_url
+from smstracker.worker.maintenance import erase_messages_of_former_users
 
 users = DatabaseErrorGroup("users", help="Who may sign in.")
 
@@ -87,29 +85,16 @@ def add(email: str, admin: bool | None) -> None:
 def list_() -> None:
     """List users with what lets them in. Each line also has the role and the last sign-in."""
     db.session.connection(execution_options={READS_ONLY: True})
-    all_users = db.session.scalars(db.select(User).order_by(User.email)).all()
+    all_users = db.session.scalars(
+        db.select(User).where(User.deleted_at.is_(None)).order_by(User.email)
+    ).all()
     if not all_users:
         click.echo("No users yet. Add the first one: flask users add EMAIL --admin")
     for user in all_users:
         role = "administrator" if user.administrator else "user"
         at = user.last_sign_in_at
         last_sign_in = f"last sign-in {at:%Y-%m-%d %H:%M} UTC" if at else "never signed in"
-        click.echo(f"{user.email}  {role}  {_describe_admission(user)}  {last_sign_in}")
-
-
-def _describe_admission(user: User) -> str:
-    """Describe what lets this user in, or keeps them out."""
-    if stored_email(user.email) != user.email:
-        return f"deactivated (another spelling of {stored_email(user.email)})"
-    if not user.active:
-        return "deactivated"
-    if user.let_in_by in LASTING_ADMISSIONS:
-        return "active (added)"
-    if user.has_access(settings()):
-        return f"active ({'demo' if settings().demo else 'SIGN_IN_ALLOW'})"
-    if user.let_in_by == LetInBy.DEMO:
-        return "out (from a demo)"
-    return "out (no longer in SIGN_IN_ALLOW)"
+        click.echo(f"{user.email}  {role}  {describe_admission(user)}  {last_sign_in}")
 
 
 @users.command("deactivate")
@@ -123,6 +108,33 @@ def deactivate(email: str) -> None:
     with _refusing_to_lock_out():
         deactivate_user(user, COMMAND_LINE)
     click.echo(f"{user.email} is deactivated and {outcome}.")
+
+
+@users.command("delete")
+@click.argument("email")
+@click.option(
+    "--keep-messages/--erase-messages",
+    "keeps_messages",
+    default=None,
+    help="Keep the messages under “former user”, or erase them: a choice that you have to make.",
+)
+def delete(email: str, keeps_messages: bool | None) -> None:
+    """Delete EMAIL: address, sessions, links and settings."""
+    user = _find_user(email)
+    if keeps_messages is None:
+        raise click.UsageError(
+            "Say what becomes of the messages: --keep-messages or --erase-messages."
+        )
+    address = user.email
+    with _refusing_to_lock_out():
+        delete_user(user, not keeps_messages, COMMAND_LINE)
+    if keeps_messages:
+        click.echo(f"{address} is deleted. The messages are kept under “{user.email}”.")
+        return
+    erased = sum(erase_messages_of_former_users(None))
+    click.echo(f"{address} is deleted, with {erased:,} messages.")
+    if unsettled := count_unsettled(user):
+        click.echo(f"{unsettled:,} more are under way: the worker erases each once it is settled.")
 
 
 @users.command("sign-out")

@@ -15,6 +15,7 @@ from smstracker.models import RefusedCallback
 from smstracker.refused.replay import is_applicable, still_refused
 from smstracker.refused.replay import replay as replay_refused
 from smstracker.web.guards import require_administrator
+from smstracker.web.row_ids import parse_row_id
 
 bp = Blueprint("connection", __name__, url_prefix="/callbacks")
 bp.before_request(require_administrator)
@@ -31,7 +32,7 @@ def callbacks() -> ResponseReturnValue:
         report=report,
         refusal_waits=db.session.scalar(select(RefusedCallback.select_unapplied(None).exists())),
         summary=summarize(report),
-        page=refused_page.read_refused_page(kind, _parse_row_id(request.args.get("before"))),
+        page=refused_page.read_refused_page(kind, parse_row_id(request.args.get("before"))),
         kind=kind,
         is_applicable=is_applicable,
         refused_page=refused_page,
@@ -43,7 +44,7 @@ def callbacks() -> ResponseReturnValue:
 @bp.post("/replay")
 def replay() -> ResponseReturnValue:
     """Apply what verifies now: one callback, or all that are still refused."""
-    row_id = _parse_row_id(request.form.get("id"))
+    row_id = parse_row_id(request.form.get("id"))
     # Commits by itself in batches: one transaction for all would keep callbacks waiting.
     ids = None if row_id is None else [row_id]
     result = replay_refused(ids, current_user.email)
@@ -51,11 +52,3 @@ def replay() -> ResponseReturnValue:
     reasons = [(refused_page.sanitize(sentence), count) for sentence, count in still_refused(ids)]
     flash(wording.describe_replay(result.applied, result.refused, reasons))
     return redirect(url_for(".callbacks"), 303)
-
-
-def _parse_row_id(text: str | None) -> int | None:
-    """Parse the id that a request names, if it names one; abort with 404 if no row can have it."""
-    if text is None:
-        return None
-    is_number = text.isascii() and text.isdecimal() and len(text) < 20
-    return int(text) if is_number and 0 < int(text) < 2**63 else abort(404)

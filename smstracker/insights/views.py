@@ -10,6 +10,7 @@ from smstracker.clock import utcnow
 from smstracker.insights.figures import format_money
 from smstracker.insights.page import build_insights
 from smstracker.web.guards import require_sign_in
+from smstracker.web.reader import reader_zone
 from smstracker.web.time_range import PERIODS, TimeRange, TimeRangeError, read_period
 
 DEFAULT_PERIOD = "7d"
@@ -39,8 +40,8 @@ def overview() -> ResponseReturnValue:
 
 def _period(now: datetime) -> tuple[TimeRange, str | None]:
     """The requested range, or the default one and the problem to show."""
+    zone = {"zone": request.args.get("zone") or reader_zone()}
     try:
-        return read_period(request.args, now, DEFAULT_PERIOD), None
+        return read_period(request.args.to_dict() | zone, now, DEFAULT_PERIOD), None
     except TimeRangeError as error:
-        zone = {"zone": request.args.get("zone", "")}
         return read_period(zone, now, DEFAULT_PERIOD), str(error)

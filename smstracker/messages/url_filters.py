@@ -20,6 +20,7 @@ from smstracker.sms.phone_spelling import PhoneNumberError, ascii_form
 from smstracker.sms.status import Source, State
 from smstracker.sms.typed_text import is_invisible
 from smstracker.web import time_range
+from smstracker.web.reader import reader_zone
 from smstracker.web.time_range import TimeRangeError, read_period
 
 MAX_TEXT_LENGTH = 200
@@ -49,6 +50,7 @@ SENDER = re.compile(r"[0-9A-Za-z+&_ -]{1,34}")
 def read_filters(owner_id: int, arguments: Mapping[str, str], now: datetime) -> LogFilters:
     """The filters of a URL. Raises FilterError."""
     values = {name: arguments.get(name, "").strip() for name in ARGUMENTS}
+    values["zone"] = values["zone"] or reader_zone()
     try:
         period = read_period(values, now)
     except TimeRangeError as error:

@@ -173,7 +173,7 @@ def may_sign_in(email: str) -> bool:
     return user.has_access(settings())
 
 
-def find_signed_in_user(token: SignInToken) -> User | None:
+def find_signed_in_user(token: SignInToken, browser_name: str | None = None) -> User | None:
     """Return the user of a spent token, created at first sign-in; None if access was withdrawn."""
     if not may_sign_in(token.email):
         count_audit(AuditAction.SIGN_IN_REFUSED, subject=token.email)
@@ -183,5 +183,5 @@ def find_signed_in_user(token: SignInToken) -> User | None:
     if user.let_in_by == LetInBy.DEMO and not settings().demo:
         user.leave_demo()
         user.let_in_by = LetInBy.SETTING
-    user.start_session()
+    user.start_session(browser_name)
     return user

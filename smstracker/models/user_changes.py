@@ -5,11 +5,13 @@ At least one administrator who may sign in stays, also if two change users at th
 
 from sqlalchemy import delete, select
 
+from smstracker.clock import utcnow
 from smstracker.database.advisory_locks import lock_key
 from smstracker.extensions import db, settings
 from smstracker.models.audit_log import AuditAction, record_audit
+from smstracker.models.recipient_searches import RecipientSearch
 from smstracker.models.sign_in import NewToken, SignInToken
-from smstracker.models.users import User, matches_admission
+from smstracker.models.users import Appearance, LetInBy, User, matches_admission
 
 
 class LastAdministratorError(Exception):
@@ -41,8 +43,22 @@ def add_user(email: str, administrator: bool | None, actor: str) -> User:
     return user
 
 
-def set_administrator(user: User, is_administrator: bool, actor: str) -> None:
-    """Give or take the administrator role. Raises LastAdministratorError."""
+def let_user_in(user: User, actor: str) -> None:
+    """Give an existing user lasting access again."""
+    user.add(None)
+    record_audit(AuditAction.ADDED_USER, actor=actor, subject=user.email)
+
+
+def give_administrator(user: User, actor: str) -> None:
+    _set_administrator(user, True, actor)
+
+
+def take_administrator(user: User, actor: str) -> None:
+    """Take the administrator role. Raises LastAdministratorError."""
+    _set_administrator(user, False, actor)
+
+
+def _set_administrator(user: User, is_administrator: bool, actor: str) -> None:
     _lock_administrators()
     was_administrator = user.administrator
     if not is_administrator:
@@ -58,6 +74,27 @@ def deactivate_user(user: User, actor: str) -> None:
     user.deactivate()
     _delete_links(user)
     record_audit(AuditAction.DEACTIVATED_USER, actor=actor, subject=user.email)
+
+
+def delete_user(user: User, erases_messages: bool, actor: str) -> None:
+    """Empty the account: no address, sessions, links or settings stay, and its id is not reused.
+
+    The messages belong to nobody then; the worker erases them if asked. The audit log keeps the
+    address. Raises LastAdministratorError.
+    """
+    _lock_administrators()
+    _refuse_if_last_administrator(user)
+    action = AuditAction.ERASED_USER if erases_messages else AuditAction.DELETED_USER
+    record_audit(action, actor=actor, subject=user.email)
+    user.deactivate()
+    _delete_links(user)
+    db.session.execute(delete(RecipientSearch).where(RecipientSearch.owner_id == user.id))
+    user.email, user.deleted_at = f"former user {user.id}", utcnow()
+    user.administrator, user.let_in_by, user.last_sign_in_at = False, LetInBy.ADDED, None
+    user.time_zone, user.appearance = None, Appearance.SYSTEM
+    user.has_shortcuts, user.shows_exact_times = True, False
+    user.erases_messages = erases_messages
+    db.session.flush()
 
 
 def sign_user_out(user: User, actor: str) -> None:

@@ -3,11 +3,11 @@
 import hashlib
 import secrets
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ForeignKey, Select, String, and_, delete, false, select, true
+from sqlalchemy import ForeignKey, Select, String, and_, delete, false, func, select, true, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.sql import ColumnElement
@@ -95,6 +95,10 @@ class User(Model):
     has_shortcuts: Mapped[bool] = mapped_column(default=True, server_default=true())
     shows_exact_times: Mapped[bool] = mapped_column(default=False, server_default=false())
 
+    # Of the session of this request.
+    session_id = 0
+    session_used_at = datetime.min.replace(tzinfo=UTC)
+
     # Required by Flask-Login.
     session_key = ""
     is_authenticated = True
@@ -110,7 +114,8 @@ class User(Model):
 
     @classmethod
     def select_by_email(cls, email: str) -> Select[tuple["User"]]:
-        return select(cls).where(cls.email == stored_email(email))
+        """Select the user of an address; a deleted one has none."""
+        return select(cls).where(cls.email == stored_email(email), cls.deleted_at.is_(None))
 
     def has_access(self, config: "Config") -> bool:
         """Check that the user is active, and added or still named by SIGN_IN_ALLOW."""
@@ -130,14 +135,16 @@ class User(Model):
         self.administrator = False
         self.end_sessions()
 
-    def start_session(self) -> None:
+    def start_session(self, browser_name: str | None = None) -> None:
         """Start a session with a new key."""
         self.last_sign_in_at = utcnow()
         self.session_key = secrets.token_urlsafe(32)
         key_hash, is_demo = digest(self.session_key), settings().demo
         if self.let_in_by == LetInBy.ADDED and not is_demo:
             self.let_in_by = LetInBy.ADDED_LIVE
-        db.session.add(UserSession(key_hash=key_hash, user=self, is_demo=is_demo))
+        new_session = UserSession(key_hash=key_hash, user=self, is_demo=is_demo)
+        new_session.browser_name, new_session.used_at = browser_name, self.last_sign_in_at
+        db.session.add(new_session)
         db.session.flush()
 
     def end_sessions(self) -> None:
@@ -177,8 +184,28 @@ class UserSession(Model):
     user: Mapped[User] = relationship()
 
     @classmethod
+    def is_open(cls, config: "Config") -> ColumnElement[bool]:
+        """The condition of a session that has not expired and is of this kind of installation."""
+        return and_(cls.created_at > utcnow() - SESSION_LIFETIME, cls.is_demo == config.demo)
+
+    @classmethod
+    def last_used_at(cls) -> ColumnElement[datetime]:
+        """When a session was used last, as far as it is noted."""
+        return func.coalesce(cls.used_at, cls.created_at)
+
+    @classmethod
     def end(cls, key: str) -> None:
         db.session.execute(delete(cls).where(cls.key_hash == digest(key)))
+
+    @classmethod
+    def select_newest(cls, user: User) -> Select[tuple["UserSession"]]:
+        """Select a user's open sessions, the one used last first."""
+        query = select(cls).where(cls.user_id == user.id, cls.is_open(settings()))
+        return query.order_by(cls.last_used_at().desc(), cls.id.desc())
+
+    @classmethod
+    def note_use(cls, session_id: int) -> None:
+        db.session.execute(update(cls).where(cls.id == session_id).values(used_at=utcnow()))
 
     @classmethod
     def purge(cls) -> int:
@@ -199,14 +226,15 @@ def live_key_hashes(
 
 def signed_in_user(key: str) -> User | None:
     """Return the user of a session; None if it has ended or the user has no access."""
-    query = select(User).join(UserSession).where(_is_live(settings()))
-    user = db.session.scalar(query.where(UserSession.key_hash == digest(key)))
-    if user is None or not user.has_access(settings()):
+    columns = (User, UserSession.id, UserSession.last_used_at())
+    query = select(*columns).join(UserSession).where(_is_live(settings()))
+    row = db.session.execute(query.where(UserSession.key_hash == digest(key))).first()
+    if row is None or not row[0].has_access(settings()):
         return None
-    user.session_key = key
+    user: User = row[0]
+    user.session_id, user.session_used_at, user.session_key = row[1], row[2], key
     return user
 
 
 def _is_live(config: "Config") -> ColumnElement[bool]:
-    has_time_left = UserSession.created_at > utcnow() - SESSION_LIFETIME
-    return and_(has_time_left, UserSession.is_demo == config.demo, User.active)
+    return and_(UserSession.is_open(config), User.active)

@@ -8,19 +8,21 @@ const STORAGE_KEY = "times"; // "exact" in localStorage
 const TICK = 10_000; // ms; more often would make the page restless
 const SIZES = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
 
+// From the settings of the reader, in the attributes of the page.
+const { zone: ownZone, exact: ownExact } = document.documentElement.dataset;
 // A browser that does not know the time zone reports this name, or none.
-const reported = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "Etc/Unknown";
+const reported = ownZone ?? Intl.DateTimeFormat().resolvedOptions().timeZone ?? "Etc/Unknown";
 const isUnknown = reported === "Etc/Unknown";
 const zone = isUnknown ? "UTC" : reported;
 const format = new Intl.DateTimeFormat("en-GB", {
-  timeZone: isUnknown ? zone : undefined,
+  timeZone: ownZone ?? (isUnknown ? zone : undefined),
   day: "numeric", month: "short", year: "numeric",
   hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23",
   timeZoneName: "short",
 });
 // Short enough for the place of a relative one; the footer names the zone.
 const shortFormat = new Intl.DateTimeFormat("en-GB", {
-  timeZone: isUnknown ? zone : undefined,
+  timeZone: ownZone ?? (isUnknown ? zone : undefined),
   day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit",
   hourCycle: "h23",
 });
@@ -43,7 +45,7 @@ function formatShort(moment, local) {
   return isOfThisYear ? shortFormat.format(moment) : local;
 }
 
-let isExact = readSetting() === "exact";
+let isExact = ownExact !== undefined || readSetting() === "exact";
 let clockOffset = 0; // ms by which the reader's clock is ahead of the server's
 
 function readServerClock() {
@@ -112,6 +114,7 @@ const named = zone === abbreviation ? zone : `${zone} (${abbreviation})`;
 if (footer) {
   write(footer, isUnknown
     ? "Times are in UTC, because your browser does not know your time zone."
+    : ownZone ? `Times are in the time zone of your settings: ${named}.`
     : `Times are in your time zone: ${named}.`);
 }
 if (footer) offerExactTimes(footer);

@@ -1,15 +1,21 @@
 """The sign-in guards of blueprints, and the marks on views that they obey."""
 
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 
 from flask import Flask, abort
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.extensions import login_manager
+from smstracker.clock import utcnow
+from smstracker.database.engine import UNAVAILABLE
+from smstracker.extensions import login_manager, writing
+from smstracker.models import UserSession
 from smstracker.view_marks import ViewMark
 
 Answer = Callable[[], ResponseReturnValue]
+USE_NOTED_AFTER = timedelta(minutes=15)
 
 # The view answers with something else than a page: data, a file, a stream.
 for_programs = ViewMark("is_for_programs", True)
@@ -29,10 +35,20 @@ stale_form_answer = _stale_form_mark.value_of_current
 
 def require_sign_in() -> ResponseReturnValue | None:
     """Guard a blueprint whose views are for signed-in people."""
-    if current_user.is_authenticated or open_to_all.value_of_current():
+    if current_user.is_authenticated:
+        _note_use()
+        return None
+    if open_to_all.value_of_current():
         return None
     answer: Answer = signed_out_answer() or login_manager.unauthorized
     return answer()
+
+
+def _note_use() -> None:
+    """Store that the session is used, now and then; a page does not wait for that to work."""
+    if utcnow() - current_user.session_used_at > USE_NOTED_AFTER:
+        with suppress(*UNAVAILABLE), writing():
+            UserSession.note_use(current_user.session_id)
 
 
 def require_administrator() -> ResponseReturnValue | None:

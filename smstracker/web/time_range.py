@@ -19,6 +19,11 @@ ARGUMENTS = ("period", "from", "to", "zone")
 # Files among the time zones that are none, or the server's own.
 NOT_ZONES = frozenset({"localtime", "posixrules", "Factory"})
 MAX_ZONE_LENGTH = 64
+# The others repeat zones under an older name.
+REGIONS = (
+    *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe"),
+    *("Indian", "Pacific"),
+)
 UNNAMED_ZONE = "Etc/Unknown"  # the name that browsers use
 # Beyond these, the offset of a zone could exceed the range of datetime.
 EARLIEST, LATEST = date(1900, 1, 1), date(9000, 1, 1)
@@ -116,6 +121,16 @@ def _parse_zone(name: str) -> tuple[str, str]:
 def _zones_by_lower_name() -> dict[str, str]:
     # Cached: listing opens hundreds of files, which takes longer than a page of the log.
     return {name.lower(): name for name in available_timezones() if name not in NOT_ZONES}
+
+
+def zone_choices() -> dict[str, list[tuple[str, str]]]:
+    """The zones of places, each with its label, by region; UTC is among “Other”."""
+    choices: dict[str, list[tuple[str, str]]] = {}
+    for name in sorted(_zones_by_lower_name().values()):
+        region, _, place = name.partition("/")
+        if place and region in REGIONS:
+            choices.setdefault(region, []).append((name, place.replace("_", " ")))
+    return choices | {"Other": [("UTC", "UTC")]}
 
 
 def _parse_day(text: str) -> date | None:

@@ -28,7 +28,11 @@ from smstracker.models.metric_totals import LOOKUPS, MetricTotal
 from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle, postpone_lookup
-from smstracker.worker.maintenance import diagnose_refused, run_maintenance
+from smstracker.worker.maintenance import (
+    diagnose_refused,
+    erase_messages_of_former_users,
+    run_maintenance,
+)
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +56,7 @@ JOBS: dict[str, tuple[Steps, timedelta]] = {
     LISTING: (reconcile_by_list, DAY),
     MAINTENANCE: (run_maintenance, DAY),
     "explaining": (diagnose_refused, timedelta(minutes=1)),
+    "erasing": (erase_messages_of_former_users, timedelta(minutes=1)),
     "counting": (roll_up, timedelta(seconds=30)),
 }
 

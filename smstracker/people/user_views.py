@@ -1,0 +1,136 @@
+"""The pages of users, for administrators."""
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db, settings, writing
+from smstracker.models import User
+from smstracker.models.sign_in import LIFETIME
+from smstracker.models.user_changes import (
+    LastAdministratorError,
+    add_user,
+    delete_user,
+    make_sign_in_link,
+)
+from smstracker.people.admissions import describe_admission, describe_allowed
+from smstracker.people.forms import AddUserForm
+from smstracker.people.user_pages import (
+    CHANGES,
+    count_messages,
+    count_sessions,
+    read_user_page,
+)
+from smstracker.web.guards import require_administrator
+from smstracker.web.row_ids import parse_row_id
+from smstracker.web.urls import external_url
+
+bp = Blueprint("users", __name__, url_prefix="/users")
+bp.before_request(require_administrator)
+
+
+@bp.get("")
+def people() -> ResponseReturnValue:
+    return _list_page(AddUserForm(), 200)
+
+
+@bp.post("")
+def add() -> ResponseReturnValue:
+    """Let an address sign in; an existing user is let in again."""
+    form = AddUserForm()
+    if not form.validate():
+        return _list_page(form, 422)
+    actor, administrator = current_user.email, True if form.administrator.data else None
+    with writing():
+        user = add_user(form.address, administrator, actor)
+    role = " as an administrator" if user.administrator else ""
+    flash(f"{user.email} may sign in{role}.")
+    return redirect(url_for(".person", user_id=user.id), 303)
+
+
+@bp.get("/<int:user_id>")
+def person(user_id: int) -> ResponseReturnValue:
+    return _person_page(_get_user(user_id), 200)
+
+
+@bp.post("/<int:user_id>/<any(" + ", ".join(f'"{name}"' for name in CHANGES) + "):name>")
+def change(user_id: int, name: str) -> ResponseReturnValue:
+    user, user_change, actor = _get_user(user_id), CHANGES[name], current_user.email
+    is_own = user.id == current_user.id
+    if user_change.costs_rights and is_own and "confirmed" not in request.form:
+        return _person_page(user, 422, "Nothing was changed: tick the box to confirm it.")
+    try:
+        with writing():
+            user_change.apply(user, actor)
+    except LastAdministratorError as error:
+        return _person_page(_get_user(user_id), 409, str(error))
+    flash(user_change.notice.format(email=user.email))
+    return redirect(url_for(".person", user_id=user_id), 303)
+
+
+@bp.post("/<int:user_id>/delete")
+def delete(user_id: int) -> ResponseReturnValue:
+    """Delete a user; the messages stay without an owner, or are erased."""
+    user, actor, messages = _get_user(user_id), current_user.email, request.form.get("messages")
+    if messages not in ("keep", "erase") or "confirmed" not in request.form:
+        problem = "Nothing was deleted: choose what becomes of the messages, and tick the box."
+        return _person_page(user, 422, problem)
+    email, erases = user.email, messages == "erase"
+    try:
+        with writing():
+            delete_user(user, erases, actor)
+    except LastAdministratorError as error:
+        return _person_page(_get_user(user_id), 409, str(error))
+    fate = "The worker erases the messages." if erases else "The messages are kept."
+    flash(f"{email} is deleted. {fate}")
+    return redirect(url_for(".people"), 303)
+
+
+@bp.post("/<int:user_id>/sign-in-link")
+def sign_in_link(user_id: int) -> ResponseReturnValue:
+    """Show a link once: a redirect would have to store it."""
+    user, actor = _get_user(user_id), current_user.email
+    if not user.has_access(settings()):
+        return _person_page(user, 409, f"{user.email} may not sign in. Let them in first.")
+    with writing():
+        new_token = make_sign_in_link(user.email, actor)
+    link = external_url("auth.link", token=new_token.token)
+    expires_at = utcnow() + LIFETIME
+    return render_template("people/link.html", user=user, link=link, expires_at=expires_at)
+
+
+def _get_user(user_id: int) -> User:
+    user = db.session.get(User, user_id) if user_id < 2**31 else None
+    return user if user and user.deleted_at is None else abort(404)
+
+
+def _list_page(form: AddUserForm, code: int) -> ResponseReturnValue:
+    after = parse_row_id(request.args.get("after"))
+    page = read_user_page(after)
+    html = render_template(
+        "people/users.html",
+        form=form,
+        page=page,
+        after=after,
+        allowed=describe_allowed(),
+        describe_admission=describe_admission,
+        config=settings(),
+        now=utcnow(),
+    )
+    return html, code
+
+
+def _person_page(user: User, code: int, problem: str | None = None) -> ResponseReturnValue:
+    html = render_template(
+        "people/user.html",
+        user=user,
+        admission=describe_admission(user),
+        has_access=user.has_access(settings()),
+        is_own=user.id == current_user.id,
+        sessions=count_sessions([user.id]).get(user.id, 0),
+        messages=count_messages(user),
+        problem=problem,
+        now=utcnow(),
+    )
+    return html, code

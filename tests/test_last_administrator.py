@@ -1,0 +1,74 @@
+"""Two administrators demote each other at the same moment: one of them stays."""
+
+from collections.abc import Callable
+from threading import Event, Thread
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from smstracker.extensions import db
+from smstracker.models import User
+from smstracker.models.user_changes import (
+    LastAdministratorError,
+    deactivate_user,
+    delete_user,
+    take_administrator,
+)
+from tests.databases import await_lock_wait
+
+pytestmark = pytest.mark.both_databases
+
+ANN, BOB = "ann@example.org", "bob@example.org"
+Change = Callable[[User, str], None]
+
+
+def delete(user: User, actor: str) -> None:
+    delete_user(user, False, actor)
+
+
+CHANGES = (take_administrator, deactivate_user, delete)
+
+
+def find(email: str) -> User:
+    return db.session.scalars(User.select_by_email(email)).one()
+
+
+@pytest.fixture
+def two_administrators(app: Flask) -> Flask:
+    for email in (ANN, BOB):
+        app.test_cli_runner().invoke(args=["users", "add", email, "--admin"])
+    return app
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_second_change_waits_for_the_first_and_is_refused(
+    two_administrators: Flask, change: Change
+) -> None:
+    app, outcomes, has_begun = two_administrators, list[str](), Event()
+
+    def change_ann() -> None:
+        with app.app_context():
+            ann = find(ANN)  # read before the other change is known; on SQLite this waits for it
+            has_begun.set()
+            try:
+                change(ann, BOB)
+                outcomes.append("changed")
+            except LastAdministratorError:
+                outcomes.append("refused")
+            db.session.rollback()
+
+    thread = Thread(target=change_ann)
+    with app.app_context():
+        is_sqlite = db.engine.dialect.name == "sqlite"
+        change(find(BOB), ANN)
+        thread.start()
+        if not is_sqlite:
+            assert has_begun.wait(20)
+            await_lock_wait()
+        db.session.commit()
+    thread.join(20)
+    assert outcomes == ["refused"]
+    with app.app_context():
+        remaining = select(User.email).where(User.administrator, User.active)
+        assert db.session.scalars(remaining).all() == [ANN]

@@ -1,0 +1,182 @@
+"""Deleting a user: nothing of theirs stays but what was asked to stay, and totals."""
+
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from flask_migrate import downgrade, upgrade
+from sqlalchemy import func, select, text
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.insights.query import measure
+from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent, User
+from smstracker.models.users import Appearance
+from smstracker.sms.status import State
+from smstracker.web.time_range import TimeRange
+from smstracker.worker.loop import JOBS
+from tests.clients import Person, words
+from tests.refused_callbacks import refusal
+from tests.signing import sid
+
+pytestmark = pytest.mark.both_databases
+
+ALICE, FORMER = "alice@example.org", "former user 1"
+NUMBER = "+15558675310"
+MakeApp = Callable[..., Flask]
+
+
+def run(app: Flask, *arguments: str) -> str:
+    return app.test_cli_runner().invoke(args=arguments).output
+
+
+def delete(app: Flask, choice: str) -> str:
+    return run(app, "users", "delete", ALICE, choice)
+
+
+def count(app: Flask, table: type) -> int:
+    with app.app_context():
+        return db.session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def run_job(app: Flask) -> list[int]:
+    with app.app_context():
+        steps, _ = JOBS["erasing"]
+        return list(steps(None))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def app_of_alice(alice: Person) -> Flask:
+    """Alice has settings, a search, a delivered message with an event, and one under way."""
+    owner_id = alice.id
+    with alice.app.app_context():
+        user = db.session.get_one(User, owner_id)
+        user.time_zone, user.appearance, user.has_shortcuts = "Asia/Tokyo", Appearance.DARK, False
+        RecipientSearch.get_or_create(owner_id, NUMBER[1:], is_full=True)
+        db.session.commit()
+    done = alice.has_message(status="delivered", twilio_sid=sid(1), next_lookup_at=None)
+    alice.has_message(status="sent", twilio_sid=sid(2), next_lookup_at=utcnow())
+    with alice.app.app_context():
+        event = StatusEvent(message_id=done.id, status="delivered", source="callback")
+        event.payload, event.received_at = {"To": NUMBER}, utcnow()
+        db.session.add_all((event, refusal(utcnow(), twilio_sid=sid(1))))
+        db.session.commit()
+    return alice.app
+
+
+def test_command_wants_a_choice(app_of_alice: Flask) -> None:
+    assert "--keep-messages or --erase-messages" in run(app_of_alice, "users", "delete", ALICE)
+    assert "no user with this address" in run(app_of_alice, "users", "delete", "x@y.example")
+    assert ALICE in run(app_of_alice, "users", "list")
+
+
+def test_account_is_emptied_and_its_messages_stay(app_of_alice: Flask, alice: Person) -> None:
+    assert f"kept under “{FORMER}”" in delete(app_of_alice, "--keep-messages")
+    assert alice.get("/messages").status_code == 302
+    with app_of_alice.app_context():
+        user = db.session.scalars(select(User)).one()
+        facts = (user.email, user.active, user.administrator, user.time_zone, user.appearance)
+        assert facts == (FORMER, False, False, None, "system")
+        assert user.last_sign_in_at is None
+    assert count(app_of_alice, Message) == 2
+    assert count(app_of_alice, RecipientSearch) == 0
+    assert run_job(app_of_alice) == []
+    assert ALICE not in run(app_of_alice, "users", "list")
+
+
+def test_messages_are_erased_but_those_under_way_only_when_settled(app_of_alice: Flask) -> None:
+    said = delete(app_of_alice, "--erase-messages")
+    assert "is deleted, with 1 messages" in said
+    assert "1 more are under way: the worker erases each once it is settled" in said
+    assert (count(app_of_alice, Message), count(app_of_alice, StatusEvent)) == (1, 0)
+    assert count(app_of_alice, RefusedCallback) == 0
+    assert run_job(app_of_alice) == []
+    with app_of_alice.app_context():
+        db.session.execute(db.update(Message).values(status="delivered", next_lookup_at=None))
+        db.session.commit()
+    assert run_job(app_of_alice) == [1]
+    assert count(app_of_alice, Message) == 0
+    with app_of_alice.app_context():
+        assert not db.session.scalars(select(User.erases_messages)).one()
+
+
+def test_totals_of_erased_messages_stay(app_of_alice: Flask) -> None:
+    period = TimeRange(since=utcnow() - timedelta(days=7))
+
+    def delivered() -> int:
+        with app_of_alice.app_context():
+            bars = measure(None, period, utcnow()).outcomes
+            return sum(bar.get(State.DELIVERED, 0) for bar in bars)
+
+    assert delivered() == 1
+    delete(app_of_alice, "--erase-messages")
+    assert delivered() == 1
+
+
+def test_search_index_holds_nothing_of_erased_messages(app_of_alice: Flask) -> None:
+    delete(app_of_alice, "--erase-messages")
+    with app_of_alice.app_context():
+        is_sqlite = db.engine.dialect.name == "sqlite"
+        table = "message_fts_docsize" if is_sqlite else "message_text"
+        # Of the message that is under way.
+        assert db.session.scalar(text(f"SELECT count(*) FROM {table}")) == 1
+
+
+def test_resend_of_an_erased_message_is_erased_too(alice: Person) -> None:
+    with alice.app.app_context():
+        original = db.session.get_one(Message, alice.has_message(status="failed").id)
+        resend = Message.create_resend(original)
+        resend.status = "delivered"
+        db.session.execute(db.update(Message).values(next_lookup_at=None))
+        db.session.commit()
+    assert "with 2 messages" in delete(alice.app, "--erase-messages")
+
+
+def test_many_messages_are_erased_in_batches(alice: Person) -> None:
+    owner_id = alice.id
+    with alice.app.app_context():
+        now = utcnow()
+        row = {"owner_id": owner_id, "recipient": NUMBER, "body": "x", "media_urls": []}
+        row |= {"simulated": False, "status": "sent", "status_at": now, "created_at": now}
+        keys = ({"idempotency_key": uuid.uuid4(), "public_id": uuid.uuid4()} for _ in range(251))
+        db.session.execute(db.insert(Message), [row | key for key in keys])
+        db.session.get_one(User, owner_id).erases_messages = True
+        db.session.commit()
+    assert run_job(alice.app) == [100, 100, 51]
+
+
+def test_same_address_comes_back_as_somebody_new(app_of_alice: Flask) -> None:
+    delete(app_of_alice, "--keep-messages")
+    assert "may sign in" in run(app_of_alice, "users", "add", ALICE)
+    again = Person.signed_in(app_of_alice, ALICE)
+    assert again.messages() == []
+    assert "Hello" not in words(again.get("/messages").text)
+    assert again.id != 1
+    assert "deleted" in delete(app_of_alice, "--keep-messages")
+
+
+def test_name_of_a_former_user_is_no_address(app_of_alice: Flask) -> None:
+    delete(app_of_alice, "--keep-messages")
+    for command in (("sign-in-link",), ("deactivate",), ("sign-out",), ("add",)):
+        assert "Error" in run(app_of_alice, "users", *command, FORMER)
+
+
+def test_page_deletes_and_leaves_the_messages_to_the_worker(app_of_alice: Flask) -> None:
+    run(app_of_alice, "users", "add", "carol@example.org", "--admin")
+    admin = Person.signed_in(app_of_alice, "carol@example.org")
+    form = {"messages": "erase", "confirmed": "on"}
+    page = admin.post("/users/1/delete", form, page="/users/1", follow_redirects=True)
+    assert f"{ALICE} is deleted. The worker erases the messages." in words(page.text)
+    assert run_job(app_of_alice) == [1]
+    assert f"Deleted a user and the messages: {ALICE}" in words(admin.get("/audit").text)
+
+
+def test_former_users_survive_a_downgrade_as_deactivated_users(app_of_alice: Flask) -> None:
+    delete(app_of_alice, "--keep-messages")
+    with app_of_alice.app_context():
+        downgrade(revision="0014")
+        upgrade()
+        user = db.session.scalars(select(User)).one()
+        assert (user.email, user.active) == (FORMER, False)
