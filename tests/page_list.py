@@ -193,6 +193,49 @@ def _show_replayable(page: Page, served_app: ServedApp) -> None:
     expect(page.get_by_role("button", name="Replay all")).to_be_visible()
 
 
+def _open_user_of(email: str) -> Callable[[Page, ServedApp], None]:
+    def open(page: Page, served_app: ServedApp) -> None:
+        page.goto("/users")
+        page.get_by_role("link", name=email).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(email)
+
+    return open
+
+
+_open_user, _open_own_user = _open_user_of(ALICE), _open_user_of(ADMIN)
+
+
+def _open_long_name(page: Page, served_app: ServedApp) -> None:
+    page.goto("/users")
+    page.get_by_role("link", name="xxxx").click()
+    expect(page.get_by_role("heading", level=2, name="Change")).to_be_visible()
+
+
+def _add_wrong_user(page: Page, served_app: ServedApp) -> None:
+    page.goto("/users")
+    page.get_by_label("E-mail address").fill("nonsense")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_text("does not look like")).to_be_visible()
+
+
+def _delete_without_choice(page: Page, served_app: ServedApp) -> None:
+    _open_user(page, served_app)
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def _make_link(page: Page, served_app: ServedApp) -> None:
+    _open_user(page, served_app)
+    page.get_by_role("button", name="Make a sign-in link").click()
+    expect(page.get_by_role("heading", name="Sign-in link")).to_be_visible()
+
+
+def _open_menus(page: Page, served_app: ServedApp) -> None:
+    page.goto("/messages")
+    page.locator(".menu > summary").first.click()
+    expect(page.get_by_role("link", name="Audit log")).to_be_visible()
+
+
 PAGE_VIEWS = (
     PageView("sign-in", "/auth/sign-in"),
     PageView("sign-in-error", _enter_wrong_address),
@@ -245,6 +288,19 @@ PAGE_VIEWS = (
     PageView(
         "callbacks-nothing-older", "/callbacks?kind=strangers&before=1", ADMIN, is_variant=True
     ),
+    PageView("users", "/users", ADMIN),
+    PageView("users-error", _add_wrong_user, ADMIN, is_variant=True),
+    PageView("user", _open_user, ADMIN),
+    PageView("user-own", _open_own_user, ADMIN, is_variant=True),
+    PageView("user-refused", _delete_without_choice, ADMIN, is_variant=True),
+    PageView("user-long-name", _open_long_name, ADMIN, is_variant=True),
+    PageView("user-link", _make_link, ADMIN),
+    PageView("settings", "/settings", ALICE),
+    PageView("settings-new", "/settings", EMPTY, is_variant=True),
+    PageView("settings-long-name", "/settings", LONG_NAME, is_variant=True),
+    PageView("menus", _open_menus, ADMIN),
+    PageView("audit", "/audit", ADMIN),
+    PageView("audit-empty", "/audit?before=1", ADMIN, is_variant=True),
     PageView("error-404", "/no/such/page"),
     PageView("error-403", "/callbacks", ALICE, is_variant=True),
     PageView("error-503-kept", _show_kept_form, ALICE, "down"),

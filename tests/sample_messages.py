@@ -20,6 +20,7 @@ from smstracker.models import CallbackTally, Heartbeat, Message, StatusEvent, Us
 from smstracker.models.callback_counts import bucket_start
 from tests.refused_callbacks import refusal
 from tests.sample_histories import SAMPLE_MESSAGES, SampleMessage
+from tests.sample_people import insert_people
 from tests.signing import ACCOUNT_SID, STATUS_PATH, fields, sid, signature
 
 ADMIN, ALICE = "carol@clinic.example.org", "alice@example.org"
@@ -48,6 +49,7 @@ def fill_database(app: Flask, now: datetime, divisor: int = 1) -> None:
             _insert_sample(connection, ids[owner], SAMPLE_MESSAGES[0], now, None, key=f"of {owner}")
         _insert_many(connection, ids[MANY], now, divisor)
         _insert_healthy_connection(connection, now)
+        insert_people(connection, ALICE, now)
         if app.config["SETTINGS"].demo:
             connection.execute(update(Message).values(simulated=True))
 

@@ -38,16 +38,14 @@ class AddUserForm(FlaskForm):
 class SettingsForm(FlaskForm):
     """How the pages look and behave for their reader."""
 
-    time_zone = SelectField(
-        "Time zone", choices=lambda: {"": [("", BROWSERS_ZONE)], **zone_choices()}
-    )
+    time_zone = SelectField("Time zone", choices=lambda: {"": BROWSERS_ZONE, **zone_choices()})
     appearance = RadioField(
         "Colours",
-        choices=[
-            (Appearance.SYSTEM, "As the system"),
-            (Appearance.LIGHT, "Light"),
-            (Appearance.DARK, "Dark"),
-        ],
+        choices={
+            Appearance.SYSTEM.value: "As the system",
+            Appearance.LIGHT.value: "Light",
+            Appearance.DARK.value: "Dark",
+        },
     )
     has_shortcuts = BooleanField("Single-key shortcuts")
     shows_exact_times = BooleanField("Exact times instead of “5 minutes ago”")

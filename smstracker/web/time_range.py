@@ -123,14 +123,14 @@ def _zones_by_lower_name() -> dict[str, str]:
     return {name.lower(): name for name in available_timezones() if name not in NOT_ZONES}
 
 
-def zone_choices() -> dict[str, list[tuple[str, str]]]:
-    """The zones of places, each with its label, by region; UTC is among “Other”."""
-    choices: dict[str, list[tuple[str, str]]] = {}
+def zone_choices() -> dict[str, dict[str, str]]:
+    """The label of each zone of a place by its name, in groups by region, and UTC."""
+    choices: dict[str, dict[str, str]] = {}
     for name in sorted(_zones_by_lower_name().values()):
         region, _, place = name.partition("/")
         if place and region in REGIONS:
-            choices.setdefault(region, []).append((name, place.replace("_", " ")))
-    return choices | {"Other": [("UTC", "UTC")]}
+            choices.setdefault(region, {})[name] = place.replace("_", " ")
+    return choices | {"Other": {"UTC": "UTC"}}
 
 
 def _parse_day(text: str) -> date | None:
