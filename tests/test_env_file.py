@@ -394,7 +394,7 @@ def test_name_in_the_file_that_no_version_reads_yet_stops_the_start(
 
 
 @pytest.mark.parametrize(
-    "name", [*sorted(RESERVED - ALSO_SET_BY_OTHERS), "KEEP_TEXT_DAY", "ALERT_EMAIL_FILE"]
+    "name", [*sorted(RESERVED - ALSO_SET_BY_OTHERS), "KEEP_TEXT_DAY", "SEND_PER_SECOND_FILE"]
 )
 def test_name_in_the_environment_that_no_version_reads_yet_stops_the_start(
     tmp_path: Path, name: str

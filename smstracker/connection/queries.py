@@ -19,7 +19,7 @@ MAX_OVERDUE_AGE = WEEK
 SCANNED_SENDS = 200  # to find one that Twilio answered
 
 # Of a scheduled message no callback is due for days.
-_CALLBACK_DUE_STATUSES = sorted(
+CALLBACK_DUE_STATUSES = sorted(
     {*status.counted_statuses(State.WAITING)} - {*status.NOT_ACCEPTED, "scheduled"}
 )
 _UNANSWERED_STATUSES = sorted({*status.NOT_ACCEPTED} - {"refused"})
@@ -174,7 +174,7 @@ def _is_without_callback(now: datetime) -> ColumnElement[bool]:
         Message.status_source.is_(None), Message.status_source != Source.CALLBACK
     )
     return and_(
-        Message.status.in_(_CALLBACK_DUE_STATUSES),
+        Message.status.in_(CALLBACK_DUE_STATUSES),
         Message.accepted_at <= now - CALLBACK_OVERDUE_AFTER,
         # status_at bounds it by an index that leads to few; created_at would lead to all.
         Message.status_at > now - MAX_OVERDUE_AGE,

@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from smstracker.database.engine import sqlite_files
+from smstracker.disk_space import written_folders
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
 from smstracker.settings.database_url import sqlite_path
@@ -40,7 +41,7 @@ def check_durability() -> Iterator[CheckResult]:
 
 
 def _check_disk() -> CheckResult:
-    folders = {folder: shutil.disk_usage(folder) for folder in _written_folders()}
+    folders = {folder: shutil.disk_usage(folder) for folder in written_folders()}
     for folder, usage in folders.items():
         share = usage.free / usage.total if usage.total else 0
         if usage.free < MIN_FREE_BYTES or share < MIN_FREE_SHARE:
@@ -51,13 +52,6 @@ def _check_disk() -> CheckResult:
     if not folders:
         return ok("disk", "nothing is kept on this machine")
     return ok("disk", f"{_format_size(min(usage.free for usage in folders.values()))} free")
-
-
-def _written_folders() -> list[Path]:
-    """The existing folders that the app writes to."""
-    path = sqlite_path(db.engine.url) if settings().is_sqlite else None
-    folders = [path.parent] if path else []
-    return [folder for folder in [*folders, settings().instance] if folder.is_dir()]
 
 
 def _format_size(size: int) -> str:

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from smstracker.settings.value_files import SUFFIX, file_names
 
-ALSO_SET_BY_OTHERS = frozenset({"HEARTBEAT_URL"})
+ALSO_SET_BY_OTHERS: frozenset[str] = frozenset()
 # Of the contract, but not read yet. Nobody shall rely on what they promise, such as privacy.
 RESERVED = ALSO_SET_BY_OTHERS | {
-    *("ALERT_EMAIL", "ALERT_WEBHOOK_SECRET", "ALERT_WEBHOOK_URL", "KEEP_MESSAGE_DAYS"),
-    *("KEEP_TEXT_DAYS", "REDACT_AT_TWILIO", "SEND_PER_SECOND", "TEAM_LOG"),
+    *("KEEP_MESSAGE_DAYS", "KEEP_TEXT_DAYS", "REDACT_AT_TWILIO", "SEND_PER_SECOND", "TEAM_LOG"),
 }
 # In `.env` no name that begins so is another program's.
 _OUR_PREFIXES = ("TWILIO_", "MAIL_", "MAILER_", "SMTP_", "EMAIL_", "SIGN_IN_")
@@ -24,7 +23,7 @@ OTHER_NAMES = tomllib.loads(Path(__file__).with_name("other_names.toml").read_te
 _SHARED_PREFIXES = ("MAIL_", "WEB_")
 _SHARED_NAMES = ALSO_SET_BY_OTHERS | {
     *("SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "TEAM_LOG"),
-    *("SIMULATOR_PORT", "METRICS_TOKEN", "SENTRY_DSN"),
+    *("SIMULATOR_PORT", "METRICS_TOKEN", "SENTRY_DSN", "HEARTBEAT_URL"),
 }
 MIN_GUESS_LENGTH = 8
 MIN_SIMILARITY = 0.85

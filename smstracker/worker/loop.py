@@ -16,6 +16,8 @@ from flask import Flask, current_app
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from smstracker.alerts.delivery import deliver, is_configured
+from smstracker.alerts.evaluation import evaluate
 from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
@@ -45,11 +47,13 @@ MAX_CONSECUTIVE_FAILURES = 3  # after these the cause is Twilio, not the message
 # Longer than the lease, after which a failed listing is retried.
 PROBLEM_LIFETIME = JOB_LEASE + timedelta(minutes=5)
 LISTING_END_SECONDS = 10.0  # for the listing's current request when the worker ends
+ALERTS_END_SECONDS = 5.0  # for the notices that are being sent then
 
 # Each step is a request to Twilio, and there can be hundreds: runs in its own thread.
 LISTING = "listing"
 # After a long pause it has many steps, so look-ups run between them.
 MAINTENANCE = "upkeep"
+ALERTS = "alerts"
 # A job runs in steps of a few seconds at most, and gets the time of its last completion.
 Steps = Callable[[datetime | None], Iterable[object]]
 JOBS: dict[str, tuple[Steps, timedelta]] = {
@@ -58,7 +62,10 @@ JOBS: dict[str, tuple[Steps, timedelta]] = {
     "explaining": (diagnose_refused, timedelta(minutes=1)),
     "erasing": (erase_messages_of_former_users, timedelta(minutes=1)),
     "counting": (roll_up, timedelta(seconds=30)),
+    ALERTS: (evaluate, timedelta(minutes=1)),
 }
+# A worker that is killed while it evaluates alerts must not keep the others from it for long.
+JOB_LEASES = {ALERTS: timedelta(minutes=2)}
 
 
 class Worker:
@@ -77,6 +84,7 @@ class Worker:
         self._stop_pipe = os.pipe()
         self._stopped = Event()
         self._listing_thread: Thread | None = None
+        self._alert_thread: Thread | None = None
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """End after the current requests; safe in a signal handler."""
@@ -91,6 +99,7 @@ class Worker:
             self._sleep(self._work_or_wait())
         self._stopped.set()
         self.join_listing(LISTING_END_SECONDS)
+        self.join_alerts(ALERTS_END_SECONDS)
         self._remove_heartbeat()
         log.info("worker_stopped")
 
@@ -102,6 +111,11 @@ class Worker:
         """Wait for a running listing."""
         if self._listing_thread is not None:
             self._listing_thread.join(seconds)
+
+    def join_alerts(self, seconds: float | None = None) -> None:
+        """Wait for notices that are being sent."""
+        if self._alert_thread is not None:
+            self._alert_thread.join(seconds)
 
     def _work_or_wait(self) -> float:
         """Work once; the seconds until the next time, longer after each database failure."""
@@ -135,6 +149,13 @@ class Worker:
             thread = Thread(target=self._run_listing, args=[app], name=LISTING, daemon=True)
             self._listing_thread = thread
             thread.start()
+
+    def _start_alerts(self) -> None:
+        """Send notices in a thread: a mail server that hangs must not hold up anything else."""
+        if self._alert_thread is None or not self._alert_thread.is_alive():
+            app = current_app._get_current_object()  # type: ignore[attr-defined]
+            self._alert_thread = Thread(target=deliver, args=[app], name=ALERTS, daemon=True)
+            self._alert_thread.start()
 
     def _run_listing(self, app: Flask) -> None:
         with app.app_context():
@@ -188,7 +209,8 @@ class Worker:
         steps, interval = JOBS[name]
         started_at = utcnow()
         with db.engine.begin() as connection:
-            if not ScheduledJob.claim(connection, name, JOB_LEASE, interval):
+            lease = JOB_LEASES.get(name, JOB_LEASE)
+            if not ScheduledJob.claim(connection, name, lease, interval):
                 return
             last_done = ScheduledJob.last_done_at(connection, name)
         try:
@@ -209,6 +231,8 @@ class Worker:
             self._problem = None
         with db.engine.begin() as connection:
             ScheduledJob.mark_done(connection, name, started_at, interval)
+        if name == ALERTS and is_configured():
+            self._start_alerts()
 
     def _throttled(self, requests: Iterable[object]) -> Iterator[object]:
         """Make each request in a slot of the look-up rate, until `stop`."""
@@ -223,7 +247,8 @@ class Worker:
         """Send a heartbeat and extend the job's lease between two steps."""
         self._send_heartbeat()
         with db.engine.begin() as connection:
-            ScheduledJob.postpone(connection, name, utcnow() + JOB_LEASE)
+            lease = JOB_LEASES.get(name, JOB_LEASE)
+            ScheduledJob.postpone(connection, name, utcnow() + lease)
 
     def _send_heartbeat(self, force: bool = False) -> None:
         if not (force or _has_passed(self._heartbeat_at, HEARTBEAT_INTERVAL)):

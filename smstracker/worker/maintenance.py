@@ -48,6 +48,7 @@ def _purges(now: datetime) -> dict[str, Callable[[], int]]:
         ),
         "counts of callbacks": lambda: models.CallbackTally.purge(now),
         "entries of dead workers": lambda: models.Heartbeat.purge(session.connection()),
+        "past alerts": lambda: models.Alert.purge(session.connection(), now),
         "sign-in tokens": models.SignInToken.purge,
         "searches for recipients": lambda: models.RecipientSearch.purge(now),
         "sessions": models.UserSession.purge,

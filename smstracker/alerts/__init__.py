@@ -1,0 +1,1 @@
+"""Alerts: rules that the worker evaluates each minute, and the people who are told."""

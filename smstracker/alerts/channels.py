@@ -1,0 +1,106 @@
+"""Ways to people: mail, a signed webhook, and the heartbeat that an outside service waits for.
+
+No address of a webhook or heartbeat appears in an error or a log: it may hold a secret.
+"""
+
+import json
+
+import requests
+from standardwebhooks import Webhook
+
+from smstracker.alerts.wording import Notice
+from smstracker.clock import utcnow
+from smstracker.extensions import settings
+from smstracker.mailer import MailError, current_mailer
+from smstracker.models.alerts import WEBHOOK
+from smstracker.network_errors import explain_mail_error, network_reason
+
+TIMEOUT = (5.0, 10.0)  # seconds to connect, and between two packets of the answer
+
+
+class ChannelError(Exception):
+    """A notice was not taken; the text says why, without an address."""
+
+
+def configured_channels() -> tuple[str, ...]:
+    """The channels that are set: addresses, and WEBHOOK."""
+    return (*settings().alert_email, *([WEBHOOK] if settings().alert_webhook_url else []))
+
+
+def send(channel: str, notice: Notice) -> None:
+    """Send a notice. Raises ChannelError."""
+    if channel == WEBHOOK:
+        _post(notice)
+    else:
+        _mail(channel, notice)
+
+
+def fetch_heartbeat() -> None:
+    """Fetch HEARTBEAT_URL, if it is set. Raises ChannelError."""
+    if url := settings().heartbeat_url:
+        _request("GET", url)
+
+
+def _mail(address: str, notice: Notice) -> None:
+    try:
+        current_mailer().send(address, f"[smstracker] {notice.title}", notice.text)
+    except MailError as error:
+        raise ChannelError(explain_mail_error(str(error)).reason) from None
+
+
+def _post(notice: Notice) -> None:
+    """Post the notice as JSON, signed by Standard Webhooks (HMAC-SHA256)."""
+    url, secret = settings().alert_webhook_url, settings().alert_webhook_secret
+    if url is None or secret is None:
+        raise ChannelError("it is not set")
+    now = utcnow()
+    payload = {
+        "type": notice.event_type,
+        "timestamp": now.isoformat(timespec="seconds"),
+        "data": {"title": notice.title, "text": notice.text, **notice.facts},
+    }
+    body = json.dumps(payload)
+    headers = {
+        "content-type": "application/json",
+        "webhook-id": notice.id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(secret).sign(notice.id, now, body),
+    }
+    _request("POST", url, body, headers)
+
+
+def _request(
+    method: str, url: str, body: str | None = None, headers: dict[str, str] | None = None
+) -> None:
+    """Make a request whose answer is not read and whose redirect is not followed."""
+    try:
+        with requests.request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            timeout=TIMEOUT,
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            status = response.status_code
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise ChannelError(_reason(error)) from None
+    if not 200 <= status < 300:
+        raise ChannelError(f"it answers {status}")
+
+
+def _reason(error: BaseException) -> str:
+    """Why a server was not reached, by the innermost cause: requests wraps it several times."""
+    if isinstance(error, requests.Timeout):
+        return network_reason(TimeoutError())
+    while cause := _cause(error):
+        error = cause
+    return network_reason(error)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    wrapped = [argument for argument in error.args if isinstance(argument, BaseException)]
+    reason = getattr(error, "reason", None)
+    inner = reason if isinstance(reason, BaseException) else None
+    return inner or error.__cause__ or error.__context__ or next(iter(wrapped), None)

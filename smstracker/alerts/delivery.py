@@ -1,0 +1,94 @@
+"""Sends the planned notices and fetches the heartbeat, in a thread of the worker.
+
+A notice is claimed, sent and then recorded as sent. A worker that is killed in between leaves a
+lease that ends, so at most one notice is repeated. No transaction is open across the network.
+"""
+
+import logging
+from datetime import timedelta
+
+from flask import Flask
+from sqlalchemy import func, select
+
+from smstracker.alerts import channels, wording
+from smstracker.alerts.channels import ChannelError
+from smstracker.alerts.rules import RULES
+from smstracker.clock import utcnow
+from smstracker.database.engine import reading_connection
+from smstracker.database.problems import log_reason
+from smstracker.extensions import db, settings
+from smstracker.models import Alert, AlertNotice
+
+log = logging.getLogger(__name__)
+
+MAX_NOTICES = 50  # in one run
+MAX_RETRY_DELAY = timedelta(hours=1)
+
+
+def is_configured() -> bool:
+    """Whether anybody is told."""
+    return bool(channels.configured_channels() or settings().heartbeat_url)
+
+
+def deliver(app: Flask) -> None:
+    """Send all notices that are due, then fetch the heartbeat if all is well. Raises nothing."""
+    with app.app_context():
+        try:
+            fetch_heartbeat()
+            for _ in range(MAX_NOTICES):
+                if not _send_next():
+                    break
+        except Exception as error:
+            log.warning("alerts_not_sent", extra={"reason": log_reason(error)})
+        finally:
+            db.session.remove()
+
+
+def _send_next() -> bool:
+    """Send one notice that is due; False if there is none."""
+    with db.engine.begin() as connection:
+        notice = AlertNotice.claim(connection, channels.configured_channels(), utcnow())
+        if notice is None:
+            return False
+        alert = Alert.read(connection, notice.alert_id)
+    outcome = _attempt(notice, alert) if alert.rule in RULES else {"sent_at": utcnow()}
+    with db.engine.begin() as connection:
+        AlertNotice.record(connection, notice.id, **outcome)
+    return True
+
+
+def _attempt(notice: AlertNotice, alert: Alert) -> dict[str, object]:
+    """Send a notice; the columns that record the outcome."""
+    notice_id = f"alert_{notice.id}_{int(notice.created_at.timestamp())}"
+    try:
+        channels.send(notice.channel, wording.compose(alert, notice.occasion, notice_id))
+    except ChannelError as error:
+        log.warning("alert_not_sent", extra={"reason": str(error)})
+        failures = notice.failures + 1
+        due_at = utcnow() + retry_delay(failures)
+        return {"failures": failures, "failure": str(error)[:64], "due_at": due_at}
+    return {"sent_at": utcnow(), "failure": None}
+
+
+def retry_delay(failures: int) -> timedelta:
+    """The time until the next attempt: doubles with each failure, up to an hour."""
+    return min(timedelta(minutes=2 ** min(failures - 1, 6)), MAX_RETRY_DELAY)
+
+
+def fetch_heartbeat() -> None:
+    """Fetch HEARTBEAT_URL unless an alert says that the service does not work."""
+    if is_all_well():
+        try:
+            channels.fetch_heartbeat()
+        except ChannelError as error:
+            log.warning("heartbeat_not_fetched", extra={"reason": str(error)})
+
+
+def is_all_well() -> bool:
+    """Whether no alert is open that says so, but those that an administrator has muted."""
+    now = utcnow()
+    sick = [name for name, rule in RULES.items() if rule.is_sick]
+    is_open = (Alert.opened_at.is_not(None), Alert.ended_at.is_(None), Alert.rule.in_(sick))
+    is_audible = func.coalesce(Alert.muted_until, now) <= now
+    with reading_connection(db.engine) as connection:
+        return connection.scalar(select(Alert.id).where(*is_open, is_audible).limit(1)) is None

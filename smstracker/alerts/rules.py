@@ -1,0 +1,192 @@
+"""The rules in words: what each says, what to do, how long it has to hold. Pure.
+
+No sentence holds a number, text or token: counts and error codes only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from smstracker.clock import format_duration
+from smstracker.models.alerts import Counts
+from smstracker.percentages import format_share
+from smstracker.sms.error_guide import address_administrator, documentation_url, explain_code
+
+# A rule that has been false for this time has ended; a shorter pause does not end it.
+QUIET_TIME = timedelta(minutes=10)
+MINUTE = timedelta(minutes=1)
+Sentence = Callable[[str, Counts], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; `title`, `describe` and `advise` take the subject, an error code or empty.
+
+    It opens after it has held for `holds`. `is_sick` if the service itself does not work: then
+    HEARTBEAT_URL is not fetched. Its entry in docs/operations.md has the heading `heading`.
+    """
+
+    name: str
+    heading: str
+    describe: Sentence
+    advise: Callable[[str], str]
+    holds: timedelta = timedelta(0)
+    is_sick: bool = True
+
+    def title(self, subject: str) -> str:
+        return f"{self.heading}: {subject}" if subject else self.heading
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _constant(text: str) -> Callable[[str], str]:
+    return lambda _subject: text
+
+
+def _silent(_subject: str, counts: Counts) -> str:
+    messages = _count(counts["messages"], "message")
+    return f"Twilio accepted {messages} after its last callback, and none of them got one."
+
+
+def _refused(_subject: str, counts: Counts) -> str:
+    callbacks = _count(counts["callbacks"], "callback")
+    return f"In the last hour {callbacks} signed with a secret of ours could not be accepted."
+
+
+def _not_stored(_subject: str, counts: Counts) -> str:
+    callbacks = _count(counts["callbacks"], "callback")
+    return (
+        f"In the last 15 minutes {callbacks} could not be stored. They were answered with 503, so "
+        "Twilio sends them again."
+    )
+
+
+def _gone(_subject: str, counts: Counts) -> str:
+    if minutes := counts.get("minutes"):
+        gap = format_duration(timedelta(minutes=minutes))
+        return f"For {gap} no worker ran, or none could reach the database. One runs again."
+    workers = _count(counts["workers"], "worker")
+    return f"{workers} stopped sending heartbeats, and no new one took the place."
+
+
+def _cannot_ask(_subject: str, counts: Counts) -> str:
+    workers = _count(counts["workers"], "worker")
+    return f"The look-ups of {workers} at Twilio fail, so lost statuses are not fetched."
+
+
+def _failing(_subject: str, counts: Counts) -> str:
+    failed, decided = counts["failed"], counts["decided"]
+    share = format_share(failed, decided, 0)
+    now = f"In the last hour {failed:,} of {_count(decided, 'message')} failed ({share})."
+    if not counts["usual_decided"]:
+        return f"{now} There is too little to compare with yet, so the limit is half of them."
+    usual = format_share(counts["usual_failed"], counts["usual_decided"], 0)
+    return f"{now} In the same hours of the past four weeks it was {usual}."
+
+
+def _code(subject: str, counts: Counts) -> str:
+    short = explanation.short if (explanation := explain_code(subject)) else ""
+    share = format_share(counts["failed"], counts["decided"], 0)
+    now = (
+        f"In the last 6 hours {counts['failed']:,} of {_count(counts['decided'], 'message')} "
+        f"failed with error {subject} ({short}), which is {share}."
+    )
+    if not counts["usual_decided"]:
+        return f"{now} There is too little to compare with yet, so the limit is a fifth of them."
+    usual = format_share(counts["usual_failed"], counts["usual_decided"], 1)
+    return f"{now} In the past four weeks it was {usual}."
+
+
+def _unlisted(subject: str, counts: Counts) -> str:
+    messages = _count(counts["failed"], "message")
+    return f"In the last 6 hours {messages} failed with error {subject}, which is not explained."
+
+
+def _unknown(_subject: str, counts: Counts) -> str:
+    return (
+        f"Of {_count(counts['messages'], 'message')} of the last day the outcome has been unknown "
+        "for more than ten minutes. They are never sent again by themselves."
+    )
+
+
+def _disk(_subject: str, counts: Counts) -> str:
+    return (
+        f"{counts['free_megabytes']:,} MB ({counts['free_percent']} %) are free on the disk. When "
+        "it is full, no callback can be stored."
+    )
+
+
+def _advise_code(subject: str) -> str:
+    explanation = explain_code(subject)
+    return address_administrator(explanation.action) if explanation else ""
+
+
+def _advise_unlisted(subject: str) -> str:
+    return f"Read Twilio's page on it: {documentation_url(subject)}"
+
+
+_TROUBLE = (
+    Rule(
+        "callbacks-silent",
+        "Callbacks stopped coming",
+        _silent,
+        _constant("Run flask doctor: it calls PUBLIC_BASE_URL as Twilio would, and names the fix."),
+        holds=5 * MINUTE,
+    ),
+    Rule(
+        "callbacks-refused",
+        "Callbacks of Twilio are refused",
+        _refused,
+        _constant("The page Connection names the setting at fault. Correct it, then replay them."),
+        holds=2 * MINUTE,
+    ),
+    Rule(
+        "callbacks-not-stored",
+        "Callbacks could not be stored",
+        _not_stored,
+        _constant("The app's log says why at callback_not_stored."),
+        holds=2 * MINUTE,
+    ),
+    Rule(
+        "worker-gone",
+        "A worker is gone",
+        _gone,
+        _constant("See in its log why it ended, and keep flask worker running."),
+        holds=2 * MINUTE,
+    ),
+    Rule(
+        "twilio-unreachable",
+        "Twilio cannot be asked",
+        _cannot_ask,
+        _constant("The page Connection says why: the credentials, the network or Twilio itself."),
+        holds=10 * MINUTE,
+    ),
+    Rule(
+        "disk-full",
+        "The disk is nearly full",
+        _disk,
+        _constant("Free space, or give the database a larger disk."),
+        holds=5 * MINUTE,
+    ),
+)
+_opens_later = partial(Rule, holds=10 * MINUTE, is_sick=False)
+_OUTCOMES = (
+    _opens_later(
+        "failures-high",
+        "Far more messages fail than usual",
+        _failing,
+        _constant("The page Insights lists the errors of today, each with its explanation."),
+    ),
+    _opens_later("error-code", "One error is far above its usual", _code, _advise_code),
+    _opens_later("code-unlisted", "An error is not in the guide", _unlisted, _advise_unlisted),
+    _opens_later(
+        "outcome-unknown",
+        "Outcomes stay unknown",
+        _unknown,
+        _constant("The senders decide: they find them in their log under Unknown."),
+    ),
+)
+RULES = {rule.name: rule for rule in (*_TROUBLE, *_OUTCOMES)}

@@ -1,0 +1,248 @@
+"""Each rule has a scene in which it is true, and one just below it."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+
+from smstracker.alerts import findings
+from smstracker.alerts.failures import Outcomes, is_code_far_above, is_far_above
+from smstracker.alerts.rules import RULES
+from smstracker.clock import utcnow
+from tests import alert_scenes as scenes
+from tests.alert_scenes import HOUR, MINUTE, Space, found
+
+pytestmark = pytest.mark.both_databases
+
+DAY = timedelta(days=1)
+Scene = Callable[[Flask], None]
+
+
+@pytest.fixture(autouse=True)
+def noon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Within one bucket of every kind, so that no scene straddles two; the disk is empty."""
+    monkeypatch.setattr(findings.shutil, "disk_usage", lambda _folder: Space(10**12, 0, 10**12))
+    at = utcnow().replace(hour=12, minute=4, second=0, microsecond=0)
+    with time_machine.travel(at, tick=False):
+        yield
+
+
+def usual_day(app: Flask) -> None:
+    scenes.add_usual(app, 28, delivered=95, failed=5, codes={"30034": 1, "30003": 4})
+
+
+def failing(failed: int, delivered: int) -> Scene:
+    def scene(app: Flask) -> None:
+        usual_day(app)
+        scenes.add_outcomes(app, delivered, failed)
+
+    return scene
+
+
+def failing_without_history(failed: int, delivered: int, days: int = 3) -> Scene:
+    def scene(app: Flask) -> None:
+        scenes.add_usual(app, days, delivered=95, failed=5)
+        scenes.add_outcomes(app, delivered, failed)
+
+    return scene
+
+
+def looked_up(app: Flask, number: int) -> None:
+    """Statuses that were fetched although callbacks were due."""
+    scenes.add_tally(app, age=HOUR, accepted=1)
+    times = {"accepted_at": utcnow() - 20 * MINUTE, "final_at": utcnow() - 10 * MINUTE}
+    scenes.add_messages(app, number, status="delivered", status_source="lookup", **times)
+
+
+def silent_since(app: Flask, minutes: int) -> None:
+    """Five silent messages, and a callback that came so long ago."""
+    scenes.add_silent(app, 5)
+    scenes.add_tally(app, age=minutes * MINUTE, accepted=1)
+
+
+def unknown(app: Flask, number: int, age: timedelta) -> None:
+    scenes.add_messages(app, number, status="unknown", created_at=utcnow() - age)
+
+
+SCENES: list[tuple[str, Scene, Scene]] = [
+    (
+        "callbacks-silent",
+        lambda app: scenes.add_silent(app, 5),
+        lambda app: scenes.add_silent(app, 4),
+    ),
+    ("callbacks-silent", lambda app: looked_up(app, 5), lambda app: looked_up(app, 4)),
+    ("callbacks-silent", lambda app: silent_since(app, 15), lambda app: silent_since(app, 5)),
+    (
+        "callbacks-refused",
+        lambda app: scenes.add_refused(app, 3),
+        lambda app: scenes.add_refused(app, 2),
+    ),
+    (
+        "callbacks-refused",
+        lambda app: scenes.add_refused(app, 1, count=3),
+        lambda app: scenes.add_refused(app, 9, is_proven=False, diagnosis="No token fits."),
+    ),
+    (
+        "callbacks-refused",
+        lambda app: scenes.add_refused(app, 3, last_at=utcnow() - 59 * MINUTE),
+        lambda app: scenes.add_refused(app, 3, last_at=utcnow() - 61 * MINUTE),
+    ),
+    (
+        "callbacks-not-stored",
+        lambda app: scenes.add_tally(app, not_stored=5),
+        lambda app: scenes.add_tally(app, not_stored=4),
+    ),
+    (
+        "callbacks-not-stored",
+        lambda app: scenes.add_tally(app, age=10 * MINUTE, not_stored=5),
+        lambda app: scenes.add_tally(app, age=20 * MINUTE, not_stored=5),
+    ),
+    (
+        "worker-gone",
+        lambda app: scenes.add_worker(app, age=3 * MINUTE),
+        lambda app: scenes.add_worker(app, age=1 * MINUTE),
+    ),
+    (
+        "twilio-unreachable",
+        lambda app: scenes.add_worker(app, problem="Twilio could not be reached."),
+        lambda app: scenes.add_worker(app),
+    ),
+    ("failures-high", failing(10, 10), failing(10, 9)),  # 20 messages
+    ("failures-high", failing(15, 80), failing(14, 86)),  # 10 points above 5 %
+    ("failures-high", failing(5, 15), failing(4, 16)),  # 4 of 20 may be chance
+    ("failures-high", failing_without_history(10, 10), failing_without_history(9, 11)),
+    ("error-code", failing(10, 90), failing(9, 91)),
+    ("error-code", failing(10, 190), failing(10, 191)),  # five times 1 %
+    ("error-code", failing_without_history(10, 40), failing_without_history(10, 41)),
+    (
+        "error-code",
+        lambda app: scenes.add_outcomes(app, 10, 10, code="30034"),
+        lambda app: scenes.add_outcomes(app, 10, 10, code="30006"),  # nobody can act
+    ),
+    (
+        "code-unlisted",
+        lambda app: scenes.add_outcomes(app, 1, 3, code="39999"),
+        lambda app: scenes.add_outcomes(app, 1, 2, code="39999"),
+    ),
+    (
+        "code-unlisted",
+        lambda app: scenes.add_outcomes(app, 0, 3, code="39999"),
+        lambda app: scenes.add_outcomes(app, 0, 3, code="+155586753"),  # no code, maybe a number
+    ),
+    (
+        "outcome-unknown",
+        lambda app: unknown(app, 3, 11 * MINUTE),
+        lambda app: unknown(app, 2, 11 * MINUTE),
+    ),
+    (
+        "outcome-unknown",
+        lambda app: unknown(app, 3, 23 * HOUR),
+        lambda app: unknown(app, 3, 9 * MINUTE),
+    ),
+]
+
+
+@pytest.mark.parametrize(("rule", "scene", "_below"), SCENES)
+def test_rule_is_true(app: Flask, rule: str, scene: Scene, _below: Scene) -> None:
+    scene(app)
+    assert found(app, rule)
+
+
+@pytest.mark.parametrize(("rule", "_scene", "below"), SCENES)
+def test_rule_is_not_true_just_below(app: Flask, rule: str, _scene: Scene, below: Scene) -> None:
+    below(app)
+    assert found(app, rule) is None
+
+
+def test_nothing_is_found_in_a_new_installation(app: Flask) -> None:
+    assert scenes.find(app) == []
+
+
+def test_every_rule_has_a_scene() -> None:
+    assert {rule for rule, *_ in SCENES} | {"disk-full"} == set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "is_full"),
+    [
+        (10**11, 999_000_000, True),
+        (5 * 10**9, 10**9, False),
+        (10**11, 9 * 10**9, True),
+        (10**11, 10**10, False),
+        (10**13, 10**10, False),
+        (10**13, 10**10 - 1, True),
+    ],
+)
+def test_disk_is_nearly_full_by_size_and_share(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, total: int, free: int, is_full: bool
+) -> None:
+    usage = Space(total, total - free, free)
+    monkeypatch.setattr(findings.shutil, "disk_usage", lambda _folder: usage)
+    counts = found(app, "disk-full")
+    assert (counts is not None) == is_full
+    if counts:
+        assert counts["free_megabytes"] == free // 1_000_000
+
+
+def test_counts_are_those_of_the_scene(app: Flask) -> None:
+    failing(10, 90)(app)
+    assert found(app, "error-code") == {
+        "failed": 10,
+        "decided": 100,
+        "usual_failed": 28,
+        "usual_decided": 2800,
+        "subject": "30034",
+    }
+
+
+def test_killed_worker_that_a_new_one_replaces_is_not_missed(app: Flask) -> None:
+    scenes.add_worker(app, "old", age=2 * HOUR)
+    assert found(app, "worker-gone") == {"workers": 1, "subject": ""}
+    scenes.add_worker(app, "new")
+    assert found(app, "worker-gone") is None
+
+
+def test_time_without_any_worker_is_found_when_one_runs_again(app: Flask) -> None:
+    scenes.add_worker(app, "new")  # started an hour ago
+    assert scenes.find(app, utcnow() - 59 * MINUTE) == []
+    [finding] = scenes.find(app, utcnow() - 90 * MINUTE)
+    assert (finding.rule, finding.counts["minutes"]) == ("worker-gone", 90)
+    assert finding.began_at == utcnow() - 90 * MINUTE
+
+
+def test_short_time_without_a_worker_is_a_restart(app: Flask) -> None:
+    assert scenes.find(app, utcnow() - 9 * MINUTE) == []
+    assert [finding.rule for finding in scenes.find(app, utcnow() - 10 * MINUTE)] == ["worker-gone"]
+
+
+def test_usual_failures_are_those_of_the_same_hours(app: Flask) -> None:
+    """Failures that are usual at another time of day do not count."""
+    with time_machine.travel(utcnow() + 6 * HOUR, tick=False):
+        scenes.add_usual(app, 28, delivered=10, failed=90)
+    scenes.add_usual(app, 28, delivered=95, failed=5)
+    scenes.add_outcomes(app, delivered=60, failed=40)
+    assert found(app, "failures-high")
+
+
+@pytest.mark.parametrize(
+    ("current", "usual", "is_above"),
+    [
+        (Outcomes(200, 1000), Outcomes(100, 1000), True),  # twice, and 10 points
+        (Outcomes(199, 1000), Outcomes(100, 1000), False),
+        (Outcomes(590, 1000), Outcomes(300, 1000), False),  # not twice
+        (Outcomes(109, 1000), Outcomes(10, 1000), False),  # not 10 points
+        (Outcomes(110, 1000), Outcomes(10, 1000), True),
+        (Outcomes(19, 19), Outcomes(0, 1000), False),
+        (Outcomes(20, 20), Outcomes(0, 1000), True),
+    ],
+)
+def test_failures_are_far_above(current: Outcomes, usual: Outcomes, is_above: bool) -> None:
+    assert is_far_above(current, usual) == is_above
+
+
+def test_error_is_far_above_at_ten_messages_and_five_times() -> None:
+    assert is_code_far_above(Outcomes(10, 100), Outcomes(20, 1000))
+    assert not is_code_far_above(Outcomes(10, 101), Outcomes(20, 1000))
+    assert not is_code_far_above(Outcomes(9, 9), Outcomes(0, 1000))

@@ -1,0 +1,307 @@
+"""Alerts open, last and end; people are told once, a day, and at the end."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import update
+
+from smstracker.alerts import delivery, findings
+from smstracker.alerts.evaluation import next_occasion, plan_notices, update_alerts
+from smstracker.alerts.finding import Finding
+from smstracker.alerts.rules import QUIET_TIME, RULES
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models import Alert, AlertNotice, ScheduledJob
+from smstracker.worker.loop import Worker
+from tests import alert_scenes as scenes
+from tests.alert_scenes import HOUR, MINUTE, Space, alerts, notices, run_evaluation
+from tests.serving import free_port
+from tests.smtp_server import Inbox
+
+pytestmark = pytest.mark.both_databases
+
+MakeApp = Callable[..., Flask]
+DAY = timedelta(days=1)
+TEAM = "team@example.org"
+HOLDS = RULES["callbacks-silent"].holds // MINUTE
+
+
+@pytest.fixture(autouse=True)
+def empty_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings.shutil, "disk_usage", lambda _folder: Space(10**12, 0, 10**12))
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    with time_machine.travel(utcnow(), tick=False) as coordinates:
+        yield coordinates
+
+
+@pytest.fixture
+def told(make_app: MakeApp, inbox: Inbox) -> Flask:
+    """An app whose alerts go to the team, by a real mail server."""
+    return make_app(ALERT_EMAIL=TEAM, MAIL_PORT=str(inbox.controller.port))
+
+
+def evaluate_each_minute(app: Flask, clock: time_machine.Traveller, minutes: int) -> None:
+    for _ in range(minutes):
+        clock.shift(MINUTE)
+        run_evaluation(app)
+        deliver(app)
+
+
+def deliver(app: Flask) -> None:
+    """Send what is due, in a thread as the worker does."""
+    thread = threading.Thread(target=delivery.deliver, args=[app])
+    thread.start()
+    thread.join()
+
+
+def open_alert(app: Flask, clock: time_machine.Traveller) -> None:
+    scenes.add_silent(app, 6)
+    evaluate_each_minute(app, clock, HOLDS + 1)
+
+
+def test_alert_opens_after_its_time_and_not_before(
+    app: Flask, clock: time_machine.Traveller
+) -> None:
+    scenes.add_silent(app, 5)
+    evaluate_each_minute(app, clock, HOLDS)
+    assert [alert.opened_at for alert in alerts(app)] == [None]
+    evaluate_each_minute(app, clock, 1)
+    [alert] = alerts(app)
+    assert alert.opened_at == utcnow()
+    assert alert.began_at == utcnow() - HOLDS * MINUTE
+    assert alert.counts == {"messages": 5}
+
+
+def test_short_trouble_leaves_nothing(app: Flask, clock: time_machine.Traveller) -> None:
+    scenes.add_silent(app, 5)
+    evaluate_each_minute(app, clock, HOLDS)
+    scenes.remove_silent(app)
+    evaluate_each_minute(app, clock, 1)
+    assert alerts(app) == []
+
+
+def test_mail_tells_of_the_beginning_once_and_of_the_end(
+    told: Flask, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    open_alert(told, clock)
+    evaluate_each_minute(told, clock, 5)
+    [(to, text)] = inbox.mails
+    assert to == TEAM
+    assert "Twilio accepted 6 messages after its last callback" in text
+    assert "What to do: Run flask doctor" in text
+    assert "https://sms.example.org/alerts" in text
+    final = {"status": "delivered", "status_source": "lookup", "final_at": utcnow()}
+    scenes.remove_silent(told)
+    scenes.add_messages(told, 6, **final)
+    evaluate_each_minute(told, clock, 12)
+    assert len(inbox.mails) == 2
+    assert "It lasted 10 minutes; 6 messages were fetched." in inbox.newest
+    assert notices(told) == [(TEAM, "begin", True), (TEAM, "end", True)]
+
+
+def test_mail_reminds_once_a_day(told: Flask, inbox: Inbox, clock: time_machine.Traveller) -> None:
+    open_alert(told, clock)
+    for hours, mails in ((23, 1), (1, 2), (1, 2), (23, 3)):
+        clock.shift(hours * HOUR)
+        with told.app_context(), db.engine.begin() as connection:
+            finding = Finding("callbacks-silent", {"messages": 7})
+            update_alerts(connection, [finding], utcnow())
+            plan_notices(connection, [TEAM], utcnow())
+        deliver(told)
+        assert len(inbox.mails) == mails
+    assert "This still lasts." in inbox.newest
+    assert [occasion for _, occasion, _ in notices(told)] == ["begin", "day 1", "day 2"]
+
+
+def test_flapping_rule_makes_one_alert(
+    told: Flask, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    """A pause shorter than the quiet time does not end it."""
+    open_alert(told, clock)
+    for _ in range(5):
+        with told.app_context(), db.engine.begin() as connection:
+            for is_true in (False,) * 9 + (True,):
+                clock.shift(MINUTE)
+                true = [Finding("callbacks-silent", {"messages": 5})] if is_true else []
+                update_alerts(connection, true, utcnow())
+                plan_notices(connection, [TEAM], utcnow())
+    deliver(told)
+    assert len(alerts(told)) == len(inbox.mails) == 1
+
+
+def test_time_that_the_rule_was_true_is_how_long_it_lasted(
+    app: Flask, clock: time_machine.Traveller
+) -> None:
+    open_alert(app, clock)
+    scenes.remove_silent(app)
+    evaluate_each_minute(app, clock, QUIET_TIME // MINUTE)
+    [alert] = alerts(app)
+    assert alert.ended_at == utcnow()
+    assert alert.lasted == HOLDS * MINUTE
+
+
+def test_two_workers_at_once_mail_once(
+    told: Flask, make_app: MakeApp, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    """Both believe that they have the lease, as after a long pause."""
+    scenes.add_silent(told, 5)
+    other = make_app(ALERT_EMAIL=TEAM, MAIL_PORT=str(inbox.controller.port))
+    for _ in range(HOLDS + 2):
+        clock.shift(MINUTE)
+        barrier = threading.Barrier(2)
+
+        def work(app: Flask, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            run_evaluation(app)
+            delivery.deliver(app)
+
+        threads = [threading.Thread(target=work, args=[app]) for app in (told, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(alerts(told)) == len(inbox.mails) == 1
+
+
+def test_worker_evaluates_under_its_lease(
+    told: Flask, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    scenes.add_silent(told, 5)
+    with told.app_context():
+        workers = [Worker(), Worker()]
+        for _ in range(HOLDS + 3):
+            clock.shift(MINUTE)
+            for worker in workers:
+                worker._run_job("alerts")
+                worker.join_alerts()
+        assert ScheduledJob.last_done_at(db.session.connection(), "alerts") == utcnow()
+        db.session.remove()
+    assert len(inbox.mails) == 1
+
+
+def test_worker_that_dies_before_sending_leaves_the_mail_to_the_next(
+    told: Flask, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    scenes.add_silent(told, 5)
+    for _ in range(HOLDS + 1):
+        clock.shift(MINUTE)
+        run_evaluation(told)
+    with told.app_context(), db.engine.begin() as connection:
+        assert AlertNotice.claim(connection, [TEAM], utcnow())
+    evaluate_each_minute(told, clock, 4)
+    assert inbox.mails == []
+    evaluate_each_minute(told, clock, 1)
+    assert len(inbox.mails) == 1
+
+
+def test_mail_server_that_is_away_is_tried_again_less_and_less_often(
+    make_app: MakeApp, clock: time_machine.Traveller
+) -> None:
+    port = free_port()
+    app = make_app(ALERT_EMAIL=TEAM, MAIL_PORT=str(port))
+    open_alert(app, clock)
+    evaluate_each_minute(app, clock, 20)
+    with app.app_context():
+        notice = db.session.get(AlertNotice, 1)
+        assert notice is not None
+        assert (notice.failures, notice.failure) == (5, "nothing listens on that port")
+        db.session.remove()
+    box = Inbox(port)
+    box.controller.start()
+    try:
+        evaluate_each_minute(app, clock, 15)
+    finally:
+        box.controller.stop()
+    assert len(box.mails) == 1
+
+
+def test_end_replaces_a_beginning_that_could_not_be_told(
+    make_app: MakeApp, clock: time_machine.Traveller
+) -> None:
+    app = make_app(ALERT_EMAIL=TEAM, MAIL_PORT=str(free_port()))
+    open_alert(app, clock)
+    scenes.remove_silent(app)
+    evaluate_each_minute(app, clock, 12)
+    assert notices(app) == [(TEAM, "end", False)]
+
+
+def test_muted_alert_tells_nothing_until_the_time_is_over(
+    told: Flask, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    scenes.add_silent(told, 5)
+    evaluate_each_minute(told, clock, 1)
+    with told.app_context(), db.engine.begin() as connection:
+        connection.execute(update(Alert).values(muted_until=utcnow() + HOUR))
+    evaluate_each_minute(told, clock, HOLDS + 20)
+    assert inbox.mails == []
+    evaluate_each_minute(told, clock, 36)
+    assert len(inbox.mails) == 1
+
+
+def test_alert_that_comes_back_stays_muted(app: Flask, clock: time_machine.Traveller) -> None:
+    with app.app_context(), db.engine.begin() as connection:
+        until = utcnow() + DAY
+        times = {"began_at": utcnow(), "last_true_at": utcnow()}
+        Alert.begin(connection, "disk-full", "", times | {"opened_at": utcnow()})
+        connection.execute(update(Alert).values(muted_until=until, ended_at=utcnow()))
+        Alert.begin(connection, "disk-full", "", times)
+    assert [alert.muted_until for alert in alerts(app)] == [until, until]
+
+
+def test_time_without_a_worker_is_told(
+    told: Flask, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    with told.app_context():
+        Worker()._run_job("alerts")
+        clock.shift(42 * MINUTE)
+        scenes.add_messages(told, 6, status="delivered", status_source="lookup", final_at=utcnow())
+        worker = Worker()
+        worker._send_heartbeat()
+        for _ in range(13):
+            worker._run_job("alerts")
+            worker.join_alerts()
+            clock.shift(MINUTE)
+        db.session.remove()
+    begin, end = (text for _, text in inbox.mails)
+    assert "For 42 minutes no worker ran, or none could reach the database." in begin
+    assert "It lasted 42 minutes; 6 messages were fetched." in end
+
+
+def test_past_alerts_are_deleted_after_a_month(told: Flask, clock: time_machine.Traveller) -> None:
+    open_alert(told, clock)
+    scenes.remove_silent(told)
+    evaluate_each_minute(told, clock, 12)
+    for days, left in ((29, 1), (2, 0)):
+        clock.shift(days * DAY)
+        with told.app_context(), db.engine.begin() as connection:
+            Alert.purge(connection, utcnow())
+        assert len(alerts(told)) == left
+    assert notices(told) == []
+
+
+@pytest.mark.parametrize(
+    ("notices", "is_ended", "occasion"),
+    [
+        ([], False, "begin"),
+        ([], True, None),
+        ([("begin", HOUR)], False, None),
+        ([("begin", HOUR)], True, "end"),
+        ([("begin", 25 * HOUR)], False, "day 1"),
+        ([("begin", 50 * HOUR), ("day 9", 25 * HOUR)], False, "day 10"),
+        ([("day 1", HOUR)], False, None),
+        ([("end", 25 * HOUR)], True, None),
+    ],
+)
+def test_next_occasion(
+    notices: list[tuple[str, timedelta]], is_ended: bool, occasion: str | None
+) -> None:
+    now = utcnow()
+    made = [(name, now - age) for name, age in notices]
+    assert next_occasion(made, now, is_ended=is_ended) == occasion
