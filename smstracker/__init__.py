@@ -6,6 +6,8 @@ from flask import Flask
 
 import config
 from smstracker import carrier, logs, mailer, web_templates
+from smstracker.alerts import page as alert_page
+from smstracker.alerts.views import bp as alerts
 from smstracker.auth import demo_mailbox
 from smstracker.auth.views import bp as auth
 from smstracker.commands import AppCommands, bind_migrations
@@ -58,20 +60,12 @@ def create_app(settings: "config.Config | None" = None) -> Flask:
         quarantine,
         web_templates,
     )
-    for module in (*modules, banner, broadcaster):
+    for module in (*modules, banner, broadcaster, alert_page):
         module.init_app(app)
     _bind_extensions(app)
-    blueprints = (auth, dashboard, resend, form_check, insights, connection, error_guide)
-    for blueprint in (
-        *blueprints,
-        users,
-        own_settings,
-        audit,
-        live_pages,
-        webhooks,
-        health,
-        metrics,
-    ):
+    blueprints = (auth, dashboard, resend, form_check, insights, error_guide)
+    blueprints += (connection, alerts, users, own_settings, audit)
+    for blueprint in (*blueprints, live_pages, webhooks, health, metrics):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:

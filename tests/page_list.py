@@ -301,6 +301,8 @@ PAGE_VIEWS = (
     PageView("menus", _open_menus, ADMIN),
     PageView("audit", "/audit", ADMIN),
     PageView("audit-empty", "/audit?before=1", ADMIN, is_variant=True),
+    PageView("alerts", "/alerts", ADMIN, is_variant=True),
+    PageView("alerts-open", "/alerts", ADMIN, "broken"),
     PageView("error-404", "/no/such/page"),
     PageView("error-403", "/callbacks", ALICE, is_variant=True),
     PageView("error-503-kept", _show_kept_form, ALICE, "down"),

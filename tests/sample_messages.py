@@ -16,7 +16,16 @@ from sqlalchemy.orm import Session
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import CallbackTally, Heartbeat, Message, StatusEvent, User
+from smstracker.models import (
+    Alert,
+    AlertNotice,
+    CallbackTally,
+    Heartbeat,
+    Message,
+    ScheduledJob,
+    StatusEvent,
+    User,
+)
 from smstracker.models.callback_counts import bucket_start
 from tests.refused_callbacks import refusal
 from tests.sample_histories import SAMPLE_MESSAGES, SampleMessage
@@ -75,7 +84,34 @@ def break_connection(app: Flask, now: datetime) -> None:
                 refusal(now - 300 * OFFSET, diagnosis=diagnosis, replayed_at=now - 100 * OFFSET),
             ]
         )
+        session.add_all(_sample_alerts(now))
+        session.flush()
+        waiting = {"occasion": "day 1", "created_at": now, "due_at": now, "failures": 3}
+        told = {"occasion": "begin", "created_at": now, "due_at": now, "failures": 0}
+        failure = "its certificate does not verify"
+        session.add(AlertNotice(alert_id=1, channel="webhook", sent_at=now - 9 * OFFSET, **told))
+        session.add(AlertNotice(alert_id=1, channel="webhook", failure=failure, **waiting))
         session.commit()
+
+
+def _sample_alerts(now: datetime) -> Iterator[Alert]:
+    """Alerts of each kind: open, muted and past."""
+    errors = {"failed": 14, "decided": 1_200, "usual_failed": 40, "usual_decided": 99_000}
+    for rule, subject, age, counts in (
+        ("callbacks-silent", "", timedelta(minutes=42), {"messages": 1_204}),
+        ("error-code", "30034", timedelta(hours=3), errors),
+        ("disk-full", "", timedelta(hours=30), {"free_megabytes": 804, "free_percent": 2}),
+        ("worker-gone", "", timedelta(days=9), {"minutes": 42, "fetched": 6}),
+    ):
+        began_at = now - age - OFFSET
+        alert = Alert(rule=rule, subject=subject, counts=counts, began_at=began_at)
+        alert.opened_at, alert.last_true_at = began_at, now - OFFSET
+        if rule == "disk-full":
+            alert.muted_until = now + timedelta(hours=8)
+        if rule == "worker-gone":
+            alert.last_true_at = began_at + timedelta(minutes=42)
+            alert.ended_at = began_at + timedelta(minutes=52)
+        yield alert
 
 
 def add_replayable_callback(app: Flask) -> None:
@@ -174,6 +210,8 @@ def _insert_many(connection: Connection, owner: int, now: datetime, divisor: int
 
 def _insert_healthy_connection(connection: Connection, now: datetime) -> None:
     """Insert callbacks in every five minutes of the last day, and a running worker."""
+    evaluated = {"name": "alerts", "due_at": now, "done_at": now}
+    connection.execute(insert(ScheduledJob), [evaluated])
     beat = {"started_at": now - timedelta(days=3), "beat_at": now - timedelta(seconds=2)}
     connection.execute(insert(Heartbeat), [{"worker": "clinic-1:4711", "problem": None, **beat}])
     rows = []

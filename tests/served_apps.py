@@ -74,6 +74,9 @@ def _settings(name: str, port: int, path: Path, folder: Path) -> Config:
     if name == "demo":
         return load(common, instance=folder)
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": "9"} if name == "live" else {"MAIL_SERVER": ""}
+    if name == "broken":
+        secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+        mail |= {"ALERT_WEBHOOK_URL": "https://127.0.0.1:9/", "ALERT_WEBHOOK_SECRET": secret}
     senders = "+15005550006, +442079460018, Clinic"
     twilio = {"PUBLIC_BASE_URL": f"http://127.0.0.1:{port}", "TWILIO_PHONE_NUMBER": senders}
     return settings(**common, **twilio, **mail)

@@ -11,6 +11,7 @@ from smstracker.database.engine import UtcDateTime, affected_rows, dialect_inser
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId
 
+JOB_NAME = "alerts"  # of the ScheduledJob that evaluates the rules
 ALERT_RETENTION = timedelta(days=30)
 # A notice is not created for an alert that ended before that.
 LATE_NOTICE = timedelta(days=1)

@@ -24,6 +24,7 @@ from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import explain, log_reason
 from smstracker.extensions import db
 from smstracker.insights.rollup_job import roll_up
+from smstracker.models.alerts import JOB_NAME as ALERTS
 from smstracker.models.jobs import Heartbeat, ScheduledJob
 from smstracker.models.lookup_queue import OpenMessage
 from smstracker.models.metric_totals import LOOKUPS, MetricTotal
@@ -53,7 +54,6 @@ ALERTS_END_SECONDS = 5.0  # for the notices that are being sent then
 LISTING = "listing"
 # After a long pause it has many steps, so look-ups run between them.
 MAINTENANCE = "upkeep"
-ALERTS = "alerts"
 # A job runs in steps of a few seconds at most, and gets the time of its last completion.
 Steps = Callable[[datetime | None], Iterable[object]]
 JOBS: dict[str, tuple[Steps, timedelta]] = {

@@ -1,0 +1,89 @@
+"""What the page of alerts shows, and the number of open ones for the navigation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flask import Flask
+from sqlalchemy import case, func, select
+
+from smstracker.alerts.channels import configured_channels
+from smstracker.alerts.rules import RULES
+from smstracker.extensions import db
+from smstracker.models import Alert, AlertNotice, ScheduledJob
+from smstracker.models.alerts import ALERT_RETENTION, JOB_NAME
+
+MAX_PAST = 100
+MAX_AGE = timedelta(minutes=5)  # of an evaluation
+MUTE_HOURS = (1, 8, 24)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatus:
+    """A channel: its last notice that was sent, and why one that waits could not be."""
+
+    channel: str
+    last_sent_at: datetime | None
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertPage:
+    """Open alerts, past ones of ALERT_RETENTION, newest first, and where alerts go.
+
+    `evaluated_at` is when a worker last looked.
+    """
+
+    open: Sequence[Alert]
+    past: Sequence[Alert]
+    channels: Sequence[ChannelStatus]
+    evaluated_at: datetime | None
+
+    def is_current(self, now: datetime) -> bool:
+        return self.evaluated_at is not None and now - self.evaluated_at < MAX_AGE
+
+
+def init_app(app: Flask) -> None:
+    app.jinja_env.globals["count_open_alerts"] = count_open
+
+
+def count_open() -> int:
+    """The number of open alerts, muted ones included."""
+    query = select(func.count()).where(Alert.ended_at.is_(None), Alert.opened_at.is_not(None))
+    return db.session.scalar(query) or 0
+
+
+def read_page(now: datetime) -> AlertPage:
+    known = (Alert.opened_at.is_not(None), Alert.rule.in_(RULES))  # of this version
+    query = select(Alert).where(*known).order_by(Alert.opened_at.desc(), Alert.id.desc())
+    past = query.where(Alert.ended_at > now - ALERT_RETENTION).limit(MAX_PAST)
+    return AlertPage(
+        open=db.session.scalars(query.where(Alert.ended_at.is_(None))).all(),
+        past=db.session.scalars(past).all(),
+        channels=read_channels(),
+        evaluated_at=ScheduledJob.last_done_at(db.session.connection(), JOB_NAME),
+    )
+
+
+def read_channels() -> list[ChannelStatus]:
+    """The channels that are set, each with what became of its notices."""
+    waiting_failure = case((AlertNotice.sent_at.is_(None), AlertNotice.failure))
+    query = select(
+        AlertNotice.channel, func.max(AlertNotice.sent_at), func.max(waiting_failure)
+    ).group_by(AlertNotice.channel)
+    notices = {
+        channel: (sent_at, failure) for channel, sent_at, failure in db.session.execute(query)
+    }
+    return [
+        ChannelStatus(channel, *notices.get(channel, (None, None)))
+        for channel in configured_channels()
+    ]
+
+
+def mute(alert_id: int, hours: int, now: datetime) -> Alert | None:
+    """Mute an open alert; with 0 hours, end that. The alert, or None if none is open."""
+    alert = db.session.get(Alert, alert_id)
+    if alert is None or alert.opened_at is None or alert.ended_at is not None:
+        return None
+    alert.muted_until = now + timedelta(hours=hours) if hours else None
+    return alert

@@ -1,0 +1,50 @@
+"""The page of alerts, for administrators."""
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from smstracker.alerts import page, wording
+from smstracker.alerts.rules import RULES
+from smstracker.clock import utcnow
+from smstracker.connection.wording import format_count
+from smstracker.extensions import settings, writing
+from smstracker.models.alerts import WEBHOOK
+from smstracker.web.guards import require_administrator
+from smstracker.web.row_ids import parse_row_id
+
+bp = Blueprint("alerts", __name__, url_prefix="/alerts")
+bp.before_request(require_administrator)
+
+
+@bp.get("")
+def overview() -> ResponseReturnValue:
+    now = utcnow()
+    return render_template(
+        "alerts/alerts.html",
+        page=page.read_page(now),
+        rules=RULES,
+        wording=wording,
+        mute_hours=page.MUTE_HOURS,
+        webhook=WEBHOOK,
+        has_heartbeat=settings().heartbeat_url is not None,
+        now=now,
+    )
+
+
+@bp.post("/mute")
+def mute() -> ResponseReturnValue:
+    """Mute an open alert for some hours; with 0, end that."""
+    alert_id = parse_row_id(request.form["id"])
+    hours = {str(hours): hours for hours in (0, *page.MUTE_HOURS)}.get(request.form["hours"])
+    if alert_id is None or hours is None:
+        abort(400)
+    with writing():
+        alert = page.mute(alert_id, hours, utcnow())
+        title = RULES[alert.rule].title(alert.subject) if alert else ""
+    if alert is None:
+        flash("This alert is over, so there is nothing to mute.")
+    elif hours:
+        flash(f"“{title}” is muted for {format_count(hours, 'hour')}.")
+    else:
+        flash(f"“{title}” is no longer muted.")
+    return redirect(url_for(".overview"), 303)

@@ -1,0 +1,164 @@
+"""The page of alerts, its mute buttons, and who may see them."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import select
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models import Alert, AlertNotice, ScheduledJob, User
+from tests.alert_scenes import MINUTE, alerts, storing
+from tests.clients import Person, words
+
+pytestmark = pytest.mark.both_databases
+
+MakeApp = Callable[..., Flask]
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[time_machine.Traveller]:
+    with time_machine.travel(utcnow(), tick=False) as traveller:
+        yield traveller
+
+
+def administrator(app: Flask) -> Person:
+    carol = Person.signed_in(app, "carol@example.org")
+    with storing(app) as session:
+        session.scalars(User.select_by_email(carol.email)).one().administrator = True
+    return carol
+
+
+@pytest.fixture
+def admin(app: Flask) -> Person:
+    return administrator(app)
+
+
+def add_alert(app: Flask, rule: str = "callbacks-silent", **columns: object) -> int:
+    now = utcnow()
+    times = {"began_at": now - 42 * MINUTE, "opened_at": now - 37 * MINUTE, "last_true_at": now}
+    facts = {"rule": rule, "subject": "", "counts": {"messages": 6}}
+    with storing(app) as session:
+        alert = Alert(**facts | times | columns)
+        session.add(alert)
+        session.flush()
+        return alert.id
+
+
+def add_evaluation(app: Flask) -> None:
+    with storing(app) as session:
+        session.add(ScheduledJob(name="alerts", due_at=utcnow(), done_at=utcnow()))
+
+
+def test_page_is_for_administrators(app: Flask, bob: Person, admin: Person) -> None:
+    assert admin.get("/alerts").status_code == 200
+    assert bob.get("/alerts").status_code == 403
+    assert app.test_client().get("/alerts").status_code == 302
+    assert "Alerts</a>" in admin.get("/messages").text
+    assert "Alerts" not in bob.get("/messages").text
+
+
+def test_navigation_counts_open_alerts(app: Flask, bob: Person, admin: Person) -> None:
+    add_alert(app)
+    add_alert(app, "disk-full", opened_at=None)
+    add_alert(app, "worker-gone", ended_at=utcnow())
+    assert '<span class="alarm">1<span class="unseen"> open</span></span>' in (
+        admin.get("/messages").text
+    )
+    assert "alarm" not in bob.get("/messages").text
+
+
+def test_page_without_alerts_says_so_only_while_a_worker_looks(
+    app: Flask, admin: Person, clock: time_machine.Traveller
+) -> None:
+    assert "No worker has looked yet" in words(admin.get("/alerts").text)
+    add_evaluation(app)
+    assert "Nothing is wrong. The worker looks each minute." in words(admin.get("/alerts").text)
+    clock.shift(timedelta(minutes=6))
+    page = words(admin.get("/alerts").text)
+    assert "Nothing is wrong" not in page
+    assert "No worker has looked since" in page
+
+
+def test_page_shows_open_and_past_alerts(app: Flask, admin: Person) -> None:
+    add_alert(app)
+    gone = {"ended_at": utcnow() - 5 * MINUTE, "counts": {"minutes": 42, "fetched": 6}}
+    add_alert(app, "worker-gone", **gone)
+    long_ago = utcnow() - timedelta(days=31)
+    add_alert(app, "disk-full", counts={"free_megabytes": 1, "free_percent": 0}, ended_at=long_ago)
+    add_alert(app, "of-another-version")
+    page = words(admin.get("/alerts").text)
+    assert "Twilio accepted 6 messages after its last callback" in page
+    assert "What to do: Run flask doctor" in page
+    assert "It lasted 42 minutes; 6 messages were fetched." in page
+    assert "The disk is nearly full" not in page
+
+
+@pytest.mark.parametrize("hours", [1, 8, 24])
+def test_alert_is_muted_for_hours_and_unmuted(app: Flask, admin: Person, hours: int) -> None:
+    alert_id = add_alert(app)
+    answer = admin.post("/alerts/mute", {"id": alert_id, "hours": hours}, page="/alerts")
+    assert (answer.status_code, answer.location) == (303, "/alerts")
+    assert alerts(app)[0].muted_until == utcnow() + timedelta(hours=hours)
+    page = words(admin.get("/alerts").text)
+    assert "“Callbacks stopped coming” is muted for" in page
+    assert "Muted until" in page
+    admin.post("/alerts/mute", {"id": alert_id, "hours": 0}, page="/alerts")
+    assert alerts(app)[0].muted_until is None
+
+
+def test_mute_is_for_administrators_by_post_with_a_token(
+    app: Flask, bob: Person, admin: Person
+) -> None:
+    form = {"id": add_alert(app), "hours": 1}
+    assert bob.post("/alerts/mute", form, page="/messages").status_code == 403
+    assert admin.client.post("/alerts/mute", data=form).status_code == 400
+    assert admin.get("/alerts/mute").status_code == 405
+    for hours in ("2", "-1", "x", ""):
+        answer = admin.post("/alerts/mute", form | {"hours": hours}, page="/alerts")
+        assert answer.status_code == 400
+    assert admin.post("/alerts/mute", {}, page="/alerts").status_code == 400
+    assert admin.post("/alerts/mute", form | {"id": 2**63}, page="/alerts").status_code == 404
+    assert alerts(app)[0].muted_until is None
+
+
+def test_alert_that_is_over_cannot_be_muted(app: Flask, admin: Person) -> None:
+    alert_id = add_alert(app, ended_at=utcnow())
+    for row_id in (alert_id, 4711):
+        admin.post("/alerts/mute", {"id": row_id, "hours": 1}, page="/messages")
+        assert "This alert is over" in words(admin.get("/alerts").text)
+
+
+def test_page_says_where_alerts_go(make_app: MakeApp) -> None:
+    hook = "https://hooks.example.org/hidden-7f3a"
+    app = make_app(
+        ALERT_EMAIL="team@example.org",
+        ALERT_WEBHOOK_URL=hook,
+        ALERT_WEBHOOK_SECRET=SECRET,
+        HEARTBEAT_URL=hook,
+    )
+    admin = administrator(app)
+    alert_id = add_alert(app)
+    at = {"created_at": utcnow(), "due_at": utcnow(), "alert_id": alert_id}
+    with storing(app) as session:
+        sent = {"sent_at": utcnow() - 3 * MINUTE, "failures": 0}
+        session.add(AlertNotice(channel="team@example.org", occasion="begin", **sent, **at))
+        failed = {"failures": 3, "failure": "it answers 500"}
+        session.add(AlertNotice(channel="webhook", occasion="begin", **failed, **at))
+    page = admin.get("/alerts").text
+    assert "team@example.org : last told 3 minutes ago ." in words(page)
+    assert "nothing was told yet. A notice waits: it answers 500." in words(page)
+    assert "fetches HEARTBEAT_URL each minute" in words(page)
+    assert "hidden-7f3a" not in page
+
+
+def test_page_says_that_alerts_go_nowhere(app: Flask, admin: Person) -> None:
+    page = words(admin.get("/alerts").text)
+    assert "Nowhere but to this page. Set ALERT_EMAIL or ALERT_WEBHOOK_URL" in page
+    assert "HEARTBEAT_URL is not set" in page
+    with app.app_context():
+        assert db.session.scalar(select(AlertNotice.id)) is None
