@@ -10,6 +10,7 @@ import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
+from smstracker.refused.status_callback import Refusal
 from sqlalchemy import event, insert, update
 
 from config import ROOT
@@ -21,7 +22,6 @@ from smstracker.metrics import views as metrics_views
 from smstracker.models import CallbackTally, Heartbeat, MetricTotal
 from smstracker.models.callback_counts import REFUSAL_COLUMNS, refusal_column
 from smstracker.models.metric_totals import LOOKUP_RESULTS
-from smstracker.refused.status_callback import Refusal
 from smstracker.worker.lookup import LookupOutcome
 from smstracker.worker.maintenance import purge
 from tests.clients import Person

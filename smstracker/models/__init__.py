@@ -1,8 +1,8 @@
 """Tables, their selects and state changes. Nothing here commits."""
 
-from smstracker.models.audit_log import AuditEntry as AuditEntry
 from smstracker.models.alerts import Alert as Alert
 from smstracker.models.alerts import AlertNotice as AlertNotice
+from smstracker.models.audit_log import AuditEntry as AuditEntry
 from smstracker.models.callback_counts import CallbackTally as CallbackTally
 from smstracker.models.event_feed import FeedCursor as FeedCursor
 from smstracker.models.events import StatusEvent as StatusEvent
