@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from smstracker.settings import addresses, alerts, twilio
+from smstracker.settings import addresses, alerts, privacy, twilio
 from smstracker.settings.cross_checks import refuse_ineffective_settings, refuse_real_settings
 from smstracker.settings.database_url import read_database_url, read_web_concurrency
 from smstracker.settings.files import (
@@ -80,6 +80,9 @@ class Config:
     refused_callbacks_kept: int = setting(whole_number(10_000, 1, 1_000_000))
     refused_callbacks_days: int = setting(whole_number(14, 1, 3650))
     audit_days: int = setting(whole_number(365, 1, 3650))
+    keep_text_days: int | None = setting(privacy.read_keep_text_days)
+    keep_message_days: int | None = setting(privacy.read_keep_message_days)
+    redact_at_twilio: bool = setting(privacy.read_redact_at_twilio)
     send_limit_per_minute: int = setting(whole_number(30, 1, 1_000_000))
     send_limit_per_day: int = setting(whole_number(1000, 1, 100_000_000))
     metrics_token: str | None = setting(read_metrics_token, secret=True)

@@ -24,6 +24,7 @@ from smstracker.insights.views import bp as insights
 from smstracker.live import broadcaster
 from smstracker.live.views import bp as live_pages
 from smstracker.metrics.views import bp as metrics
+from smstracker.models.tombstones import use_secret_key
 from smstracker.models.users import signed_in_user
 from smstracker.people.audit_views import bp as audit
 from smstracker.people.settings_views import bp as own_settings
@@ -87,5 +88,6 @@ def _bind_extensions(app: Flask) -> None:
     login_manager.user_loader(signed_in_user)
     with app.app_context():
         prepare_engine(db.engine)
+        use_secret_key(db.engine, app.config["SETTINGS"].secret_key)
         if app.config["SETTINGS"].demo:
             refuse_live_database(db.engine)

@@ -180,7 +180,7 @@ def test_worker_evaluates_under_its_lease(
             clock.shift(MINUTE)
             for worker in workers:
                 worker._run_job("alerts")
-                worker.join_alerts()
+                worker.join_threads()
         assert ScheduledJob.last_done_at(db.session.connection(), "alerts") == utcnow()
         db.session.remove()
     assert len(inbox.mails) == 1
@@ -266,7 +266,7 @@ def test_time_without_a_worker_is_told(
         worker._send_heartbeat()
         for _ in range(13):
             worker._run_job("alerts")
-            worker.join_alerts()
+            worker.join_threads()
             clock.shift(MINUTE)
         db.session.remove()
     begin, end = (text for _, text in inbox.mails)

@@ -43,7 +43,7 @@ def app_of_deleted(make_app: Callable[..., Flask], alice: Person) -> Iterator[Fl
         with app.app_context():
             worker = Worker()
             worker.work()
-            worker.join_listing()
+            worker.join_threads()
         yield app
 
 

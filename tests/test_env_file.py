@@ -383,9 +383,7 @@ def test_empty_values_are_no_misspellings(env_file: Path, problems: Load) -> Non
     assert problems() == ""
 
 
-@pytest.mark.parametrize(
-    "name", [*sorted(RESERVED), "KEEP_TEXT_DAY", "REDACT_AT_TWILLIO", "KEEP_TEXT_DAYS_FILE"]
-)
+@pytest.mark.parametrize("name", [*sorted(RESERVED), "SEND_PER_SECONDS", "SEND_PER_SECOND_FILE"])
 def test_name_in_the_file_that_no_version_reads_yet_stops_the_start(
     env_file: Path, problems: Load, name: str
 ) -> None:
@@ -394,7 +392,7 @@ def test_name_in_the_file_that_no_version_reads_yet_stops_the_start(
 
 
 @pytest.mark.parametrize(
-    "name", [*sorted(RESERVED - ALSO_SET_BY_OTHERS), "KEEP_TEXT_DAY", "SEND_PER_SECOND_FILE"]
+    "name", [*sorted(RESERVED - ALSO_SET_BY_OTHERS), "SEND_PER_SECONDS", "SEND_PER_SECOND_FILE"]
 )
 def test_name_in_the_environment_that_no_version_reads_yet_stops_the_start(
     tmp_path: Path, name: str

@@ -81,7 +81,7 @@ def run_ticks(app: Flask, ticks: int, minutes: int) -> None:
         worker = InstantWorker()
         for _ in range(ticks):
             worker.work()
-            worker.join_listing()
+            worker.join_threads()
             clock.shift(minutes * 60)
 
 
@@ -204,18 +204,18 @@ def test_listing_goes_back_to_the_last_one_that_succeeded(
         began = utcnow()
         worker = Worker()
         worker.work()
-        worker.join_listing()
+        worker.join_threads()
         fails[0] = True
         for _ in range(3 * 24):
             clock.shift(HOUR)
             worker.work()
-            worker.join_listing()
+            worker.join_threads()
         assert problem(app) is not None
         fails[0] = False
         for _ in range(2):
             clock.shift(HOUR)
             worker.work()
-            worker.join_listing()
+            worker.join_threads()
         assert since == [None, began]
         assert problem(app) is None
 
@@ -234,12 +234,12 @@ def test_listing_is_kept_by_one_worker_however_long_it_takes(
                 if len(runs) == 1:
                     second = Worker()
                     second.work()
-                    second.join_listing()
+                    second.join_threads()
 
         monkeypatch.setitem(loop.JOBS, "listing", (long_listing, loop.DAY))
         worker = Worker()
         worker.work()
-        worker.join_listing()
+        worker.join_threads()
     assert len(runs) == 1
 
 
@@ -291,9 +291,9 @@ def test_clock_that_is_set_back_does_not_stop_the_heartbeat(app: Flask) -> None:
         worker = Worker()
         with in_minutes(60):
             worker.work()
-            worker.join_listing()
+            worker.join_threads()
         worker.work()
-        worker.join_listing()
+        worker.join_threads()
         assert db.session.scalars(select(Heartbeat.beat_at)).one() <= utcnow()
 
 

@@ -23,7 +23,7 @@ from smstracker.models import Heartbeat, RefusedCallback, ScheduledJob, SignInTo
 from smstracker.models.events import StatusUpdate
 from smstracker.worker import lookup, loop
 from smstracker.worker.lookup_throttle import LookupThrottle
-from smstracker.worker.loop import Worker
+from smstracker.worker.loop import LISTING, Worker
 from tests.clients import Person
 from tests.live_settings import live_environment
 from tests.signing import fields, sid
@@ -125,7 +125,7 @@ def test_database_that_is_away_is_waited_for(
         waits = [worker._work_or_wait() for _ in range(1100)]  # 2 to this power is no float
         monkeypatch.undo()
         assert worker._work_or_wait() == loop.POLL_SECONDS
-        worker.join_listing()
+        worker.join_threads()
     assert waits == [2, 4, 8, 16] + [30] * 1096
     assert {(r.levelname, bool(r.exc_info)) for r in caplog.records} == {("WARNING", False)}
     assert caplog.messages.count("worker_waits") == 1100
@@ -189,17 +189,16 @@ def test_look_ups_go_on_while_the_listing_waits_for_twilio(
         at_hanging = make_app(TWILIO_API_BASE_URL=hanging.url)
         worker = Worker()
         with at_hanging.app_context():
-            worker._start_listing()
+            worker._start_thread(LISTING)
             wait_for(lambda: hanging.requests)
         clock.shift(1)  # the rate is shared
         with app.app_context():
             worker.work()
             assert alice.message().status == "delivered"
-            assert worker._listing_thread is not None
-            assert worker._listing_thread.is_alive()
+            assert worker._threads[LISTING].is_alive()
             assert len(heartbeats(app)) == 1
         hanging.close()
-        worker.join_listing()
+        worker.join_threads()
 
 
 def test_worker_ends_while_its_listing_waits_for_its_turn(
@@ -213,8 +212,7 @@ def test_worker_ends_while_its_listing_waits_for_its_turn(
         worker.work()
         worker.stop()
         worker.run()
-        assert worker._listing_thread is not None
-        assert not worker._listing_thread.is_alive()
+        assert not worker._threads[LISTING].is_alive()
         assert ScheduledJob.last_done_at(db.session.connection(), "listing") is None
         db.session.remove()
 
@@ -234,7 +232,7 @@ def test_each_page_of_a_listing_waits_for_a_slot_of_the_shared_rate(
         worker = InstantWorker()
         worker._stopped = RecordingEvent()
         worker.work()
-        worker.join_listing()
+        worker.join_threads()
     assert waits == [0, 0.25, 0.5]
 
 

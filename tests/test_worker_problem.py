@@ -47,7 +47,7 @@ def problem() -> str | None:
 
 def run_once(worker: Worker) -> None:
     worker.work()
-    worker.join_listing()
+    worker.join_threads()
 
 
 @pytest.fixture

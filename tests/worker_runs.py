@@ -38,4 +38,4 @@ def work(app: Flask) -> None:
     with app.app_context():
         worker = InstantWorker()
         worker.work()
-        worker.join_listing()
+        worker.join_threads()

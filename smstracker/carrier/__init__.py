@@ -54,7 +54,7 @@ class Carrier:
     def __init__(self, config: "Config") -> None:
         self._config = config
         self._client_lock = Lock()
-        self._account_sid = config.twilio_account_sid
+        self.account_sid = config.twilio_account_sid
         self._slots = BoundedSemaphore(max(config.web_threads // 2, 1))
         self.signatures = Signatures(config)
 
@@ -171,20 +171,33 @@ class Carrier:
         date_sent_after = sent_after.astimezone(UTC)
         return _read_pages(self._account(None).messages, date_sent_after=date_sent_after)
 
+    def redact(self, sid: str, account_sid: str | None) -> None:
+        """Delete the text of a final message at Twilio. Raises CarrierQueryError."""
+        _query(self._account(account_sid).messages(sid).update, body="")
+
+    def delete_pictures(self, sid: str, account_sid: str | None) -> None:
+        """Delete the pictures of a message at Twilio. Raises CarrierQueryError."""
+        for picture in _query(self._account(account_sid).messages(sid).media.list):
+            _query(picture.delete)
+
+    def delete(self, sid: str, account_sid: str | None) -> None:
+        """Delete a final message and its pictures at Twilio. Raises CarrierQueryError."""
+        _query(self._account(account_sid).messages(sid).delete)
+
     def fetch_account(self) -> account_checks.Account:
         """Fetch our account, which verifies the credentials. Raises CarrierQueryError."""
-        return _query(account_checks.fetch_account, self._client, self._account_sid)
+        return _query(account_checks.fetch_account, self._client, self.account_sid)
 
     def fetch_sender_ability(self, number: str) -> account_checks.SenderAbility:
         """Whether we can send from a phone number. Raises CarrierQueryError."""
-        return _query(account_checks.fetch_sender_ability, self._client, self._account_sid, number)
+        return _query(account_checks.fetch_sender_ability, self._client, self.account_sid, number)
 
     def require_messaging_service(self, service_sid: str) -> None:
         """Raise NotFoundAtCarrierError if the service does not exist, or CarrierQueryError."""
         _query(self._client.messaging.v1.services(service_sid).fetch)
 
     def _account(self, account_sid: str | None) -> "AccountContext":
-        return self._client.api.v2010.accounts(account_sid or self._account_sid)
+        return self._client.api.v2010.accounts(account_sid or self.account_sid)
 
 
 def _query(request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -6,6 +6,7 @@ from smstracker.carrier import errors
 from smstracker.carrier.http_client import ErrorAnswer, has_sent
 
 NOT_FOUND = "20404"
+NOT_FINISHED = "20009"
 
 
 def create_error(error: Exception) -> errors.CarrierError:
@@ -41,6 +42,8 @@ def query_error(error: Exception) -> errors.CarrierQueryError:
     # A 404 of a proxy or a wrong address has no Twilio code.
     if status == 404 and error.code == NOT_FOUND:
         return errors.NotFoundAtCarrierError("Not found at Twilio.")
+    if error.code == NOT_FINISHED:
+        return errors.CarrierQueryError("Twilio has not finished this message yet.")
     if status in (401, 403):
         return errors.CarrierQueryError(errors.CREDENTIALS_REFUSED.format(status=status))
     if status >= 500:

@@ -25,6 +25,8 @@ bp.before_request(require_sign_in)
 
 _SENDER_IS_GONE = "The sender of this message is no longer available. Choose another one."
 
+_RESEND_IS_DELETED = "It was sent again before. That second message is deleted."
+
 
 @bp.get("/messages/<uuid:public_id>/again")
 def confirm(public_id: uuid.UUID) -> ResponseReturnValue:
@@ -46,6 +48,8 @@ def send(public_id: uuid.UUID) -> ResponseReturnValue:
     try:
         message = create_and_submit(partial(_create, public_id))
     except AlreadySentError as error:
+        if error.message is None:
+            return _render(get_own_message(public_id), 409, _RESEND_IS_DELETED)
         return _show_message(error.message)
     except _RefusedError as error:
         return _render(get_own_message(public_id), 409, str(error))

@@ -181,7 +181,7 @@ def message(public_id: uuid.UUID) -> ResponseReturnValue:
 
 
 def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnValue:
-    if error.is_same_content:
+    if error.message is not None and error.is_same_content:
         return redirect(url_for(".message", public_id=error.message.public_id), 303)
     form.renew()
     notice = (

@@ -107,7 +107,9 @@ def excluded(column: str) -> ColumnClause[object]:
 
 
 def delete_unlocked(
-    connection: Connection, table: type[Base], keys: Select[tuple[int]] | Select[tuple[str]]
+    connection: Connection,
+    table: type[Base],
+    keys: Select[tuple[int]] | Select[tuple[str]] | Select[tuple[bytes]],
 ) -> int:
     """Delete the rows of the selected keys that no other transaction has locked; return how many.
 
@@ -221,7 +223,9 @@ def _set_pragmas(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     sqlite_file.check_has_tables(connection)
     # Triggers call fold_text; some builds trust no schema by default.
-    for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "trusted_schema=on"):
+    # What is deleted is overwritten.
+    durability = ("journal_mode=wal", "synchronous=full", "secure_delete=on")
+    for pragma in (*durability, "foreign_keys=on", "trusted_schema=on"):
         connection.execute(f"PRAGMA {pragma}")
     # Called by the triggers of the search index; on PostgreSQL a migration creates it.
     connection.create_function("fold_text", 1, fold_text, deterministic=True)

@@ -163,8 +163,11 @@ def short_code_reason(code: str | None) -> str | None:
     return reason.short if reason else None
 
 
-def pictures_phrase(message: Message) -> str | None:
-    """The words in place of the text of a message that has none."""
+def missing_text_phrase(message: Message) -> str | None:
+    """The words in place of the text of a message that has none, or none any more."""
+    if message.content_deleted_at:
+        days = max((message.content_deleted_at - message.created_at).days, 1)
+        return f"Text deleted after {days:,} {'day' if days == 1 else 'days'}"
     if message.body:
         return None
     count = len(message.media_urls)

@@ -72,6 +72,8 @@ def is_in_guide(code: str) -> bool:
 def resend_refusal(message: Message, now: datetime) -> str | None:
     """Why a message must not be sent again; None if it may be."""
     state = message.display_status(now).state
+    if message.content_deleted_at:
+        return "Its text is deleted. Write it anew to send it again."
     if message.status == status.DELETED:
         return "It was deleted at Twilio and may have arrived. Ask the recipient first."
     if state is State.UNKNOWN:
@@ -88,6 +90,8 @@ def resend_refusal(message: Message, now: datetime) -> str | None:
 
 def may_reuse_text(message: Message, now: datetime) -> bool:
     """Whether a failed message arrived nowhere and only a changed one may succeed."""
+    if message.content_deleted_at:
+        return False
     reason = _explain(message)
     is_failed = message.display_status(now).state is State.FAILED
     return is_failed and reason is not None and reason.resend in ("after a fix", "no")

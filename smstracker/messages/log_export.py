@@ -40,6 +40,7 @@ PHONE_NUMBER = re.compile(r"\+[0-9]{1,15}")
 NUMBER_COLUMNS = frozenset({"recipient", "sender"})
 COLUMNS = (
     *("id", "sid", "recipient", "sender", "messaging_service_sid", "text", "media_urls"),
+    "text_deleted_at",
     *("segments", "price", "price_unit", "status", "status_label", "state", "status_at"),
     *("status_source", "simulated", "error_code", "reason", "conflicting"),
     *("created_at", "accepted_at", "final_at"),

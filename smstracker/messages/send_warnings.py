@@ -1,41 +1,59 @@
-"""Warnings about a message to be sent, from its owner's earlier messages: three selects at most."""
+"""Warnings about a message to be sent, from its owner's earlier messages: five selects at most."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func
+from sqlalchemy import Connection, Select, func
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.extensions import db
 from smstracker.models.events import StatusEvent
 from smstracker.models.messages import Content, Message
+from smstracker.models.opt_outs import ACCEPTED, OPT_OUT_CODE, RememberedOptOut
+from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.sms import status
 from smstracker.sms.messaging_service import is_messaging_service
 
-OPT_OUT_CODE = "21610"
 SAME_TEXT_PERIOD = timedelta(days=1)
 PICTURE_SCAN_LIMIT = 20  # messages without text whose pictures are compared
 # Certainly not sent, so a second one repeats nothing.
-_NEVER_SENT = (*status.NOT_SENT, "failed", "canceled")
-_ACCEPTED = (*status.POSITIVE, *status.AWAITING_RECEIPT)
+NEVER_SENT = (*status.NOT_SENT, "failed", "canceled")
 
 
 @dataclass(frozen=True, slots=True)
 class SendWarnings:
     """`same_text` is the last message of the same text, or of the same pictures without text;
-    `opt_out` is the event of the message `opted_out` that proves the opt-out.
+    `opt_out` is the event of the message `opted_out` that proves the opt-out, as of `opted_out_at`.
+    If the messages are deleted, only `opted_out_at` and `repeats_deleted` tell.
     """
 
     same_text: Message | None = None
     opted_out: Message | None = None
     opt_out: StatusEvent | None = None
+    opted_out_at: datetime | None = None
+    repeats_deleted: bool = False
 
 
 def find_warnings(owner_id: int, content: Content, now: datetime) -> SendWarnings:
     """The warnings about sending `content`, from the owner's messages only."""
     sent_to_recipient = Message.select_by_recipient(owner_id, content.recipient)
-    message, event = _find_opt_out(sent_to_recipient, content.sender)
-    return SendWarnings(_find_same_content(sent_to_recipient, content, now), message, event)
+    message, event, opted_out_at = _find_opt_out(owner_id, sent_to_recipient, content)
+    same_text = _find_same_content(sent_to_recipient, content, now)
+    repeats_deleted = same_text is None and _repeats_deleted(owner_id, content)
+    return SendWarnings(same_text, message, event, opted_out_at, repeats_deleted)
+
+
+def content_hash(connection: Connection, owner_id: int, content: Content) -> bytes:
+    """The keyed hash of what "the same text" means; pictures count where there is no text."""
+    pictures = () if content.body else content.media_urls
+    parts = (owner_id, content.recipient, content.body, *pictures)
+    return keyed_hash(connection, HashedKind.CONTENT, *parts)
+
+
+def _repeats_deleted(owner_id: int, content: Content) -> bool:
+    connection = db.session.connection()
+    key_hash = content_hash(connection, owner_id, content)
+    return bool(Tombstone.find(connection, [key_hash]))
 
 
 def _find_same_content(
@@ -47,7 +65,7 @@ def _find_same_content(
     same_text = sent_to_recipient.where(
         Message.body == content.body,
         Message.created_at > now - SAME_TEXT_PERIOD,
-        Message.status.not_in(_NEVER_SENT),
+        Message.status.not_in(NEVER_SENT),
     ).order_by(Message.created_at.desc(), Message.id.desc())
     pictures = list(content.media_urls)
     # Compared here, because PostgreSQL compares no JSON.
@@ -58,11 +76,10 @@ def _find_same_content(
 
 
 def _find_opt_out(
-    sent_to_recipient: Select[tuple[Message]], sender: str
-) -> tuple[Message | None, StatusEvent | None]:
-    from_sender = sent_to_recipient.where(_sender_condition(sender))
-    # After START alone does Twilio send again; a receipt may never come.
-    accepted = from_sender.where(Message.status.in_(_ACCEPTED)).order_by(None)
+    owner_id: int, sent_to_recipient: Select[tuple[Message]], content: Content
+) -> tuple[Message | None, StatusEvent | None, datetime | None]:
+    from_sender = sent_to_recipient.where(_sender_condition(content.sender))
+    accepted = from_sender.where(Message.status.in_(ACCEPTED)).order_by(None)
     last_accepted = db.session.scalar(accepted.with_only_columns(func.max(Message.created_at)))
     # The first refusal since then tells best when it was.
     proof = (
@@ -74,7 +91,13 @@ def _find_opt_out(
     if last_accepted is not None:
         proof = proof.where(StatusEvent.received_at >= last_accepted)
     row = db.session.execute(proof.limit(1)).first()
-    return (row[0], row[1]) if row else (None, None)
+    if row:
+        return row[0], row[1], row[1].received_at
+    who = (owner_id, content.sender, content.recipient)
+    opted_out_at = RememberedOptOut.find_time(db.session.connection(), *who)
+    if opted_out_at and last_accepted and opted_out_at < last_accepted:
+        opted_out_at = None  # sent again since, so it has ended
+    return None, None, opted_out_at
 
 
 def _sender_condition(sender: str) -> ColumnElement[bool]:

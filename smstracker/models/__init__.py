@@ -4,6 +4,7 @@ from smstracker.models.alerts import Alert as Alert
 from smstracker.models.alerts import AlertNotice as AlertNotice
 from smstracker.models.audit_log import AuditEntry as AuditEntry
 from smstracker.models.callback_counts import CallbackTally as CallbackTally
+from smstracker.models.carrier_removals import CarrierRemoval as CarrierRemoval
 from smstracker.models.event_feed import FeedCursor as FeedCursor
 from smstracker.models.events import StatusEvent as StatusEvent
 from smstracker.models.insight_rollups import InsightCoverage as InsightCoverage
@@ -20,9 +21,14 @@ from smstracker.models.messages import AlreadySentError as AlreadySentError
 from smstracker.models.messages import Message as Message
 from smstracker.models.messages import SendLimitError as SendLimitError
 from smstracker.models.metric_totals import MetricTotal as MetricTotal
+from smstracker.models.opt_outs import RememberedOptOut as RememberedOptOut
 from smstracker.models.rate_limits import RateLimit as RateLimit
 from smstracker.models.recipient_searches import RecipientSearch as RecipientSearch
 from smstracker.models.refused_callbacks import RefusedCallback as RefusedCallback
+from smstracker.models.removals import Erasure as Erasure
+from smstracker.models.removals import PendingRemoval as PendingRemoval
+from smstracker.models.removals import RemovalCounter as RemovalCounter
 from smstracker.models.sign_in import SignInToken as SignInToken
+from smstracker.models.tombstones import Tombstone as Tombstone
 from smstracker.models.users import User as User
 from smstracker.models.users import UserSession as UserSession

@@ -22,6 +22,7 @@ from smstracker.models.event_store import bind_sid
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.messages import Message
 from smstracker.models.status_transitions import LockedMessage, lock_messages, save_changes
+from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.sms.status import Source
 
 ValueT = TypeVar("ValueT")
@@ -119,7 +120,12 @@ class _Group:
             message_ids = [message.id for message in self._by_public_id.values()]
             query = _select_events(connection.dialect.name)
             self._read_events(query, {"values": message_ids})
+        self._deleted: set[bytes] = set()
         if orphans := [callback for callback in callbacks if not self._find_message(callback)]:
+            hashes = {
+                key_hash for callback in orphans for key_hash in _hashes(connection, callback)
+            }
+            self._deleted = Tombstone.find(connection, hashes)
             of_sids = StatusEvent.twilio_sid.in_(_sids(orphans))
             self._read_events(_SELECT_EVENTS.where(StatusEvent.message_id.is_(None), of_sids), {})
 
@@ -179,8 +185,13 @@ class _Group:
             self._events[message_id or sid].append(_Event(*event))
 
     def add(self, callback: Callback) -> StoredCallback:
-        """Add a callback to the events, and move its message."""
+        """Add a callback to the events, and move its message.
+
+        One of a deleted message is only counted: its numbers shall not come back.
+        """
         status_update, message = callback.update, self._find_message(callback)
+        if message is None and self._is_deleted(callback):
+            return StoredCallback(is_repeated=False, has_message=True)
         events = self._events[message.id if message else status_update.twilio_sid]
         same_status = [event for event in events if _has_same_status(event, status_update)]
         token = status_update.idempotency_token
@@ -192,12 +203,19 @@ class _Group:
                 *(None, status_update.status, status_update.error_code, token),
                 *("callback", status_update.account_sid),
             )
-            row = {"message_id": message and message.id, "is_repeated": bool(same_status)}
-            self._new_events.append((event, row | status_update.row()))
+            row: dict[str, object] = {"message_id": message and message.id}
+            row |= {"is_repeated": bool(same_status), **status_update.row()}
+            if message and message.content_deleted_at:
+                row["payload"] = {}  # it holds the number
+            self._new_events.append((event, row))
             events.append(event)
             if message:
                 message.apply(status_update, [event.status for event in events])
         return StoredCallback(is_repeated=bool(same_status), has_message=message is not None)
+
+    def _is_deleted(self, callback: Callback) -> bool:
+        """Whether the callback's message was deleted here."""
+        return bool(self._deleted and self._deleted & _hashes(self._connection, callback))
 
     def save(self) -> None:
         """Write what was added."""
@@ -231,6 +249,14 @@ def lock_messages_of(connection: Connection, callbacks: Sequence[Callback]) -> N
 
 def _sids(callbacks: Sequence[Callback]) -> set[str]:
     return {callback.update.twilio_sid or "" for callback in callbacks}
+
+
+def _hashes(connection: Connection, callback: Callback) -> set[bytes]:
+    """What a tombstone of the callback's message would hold."""
+    hashes = {keyed_hash(connection, HashedKind.SID, callback.update.twilio_sid)}
+    if callback.public_id:
+        hashes.add(keyed_hash(connection, HashedKind.PUBLIC_ID, callback.public_id))
+    return hashes
 
 
 def _public_ids(callbacks: Sequence[Callback]) -> set[uuid.UUID]:

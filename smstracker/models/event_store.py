@@ -25,6 +25,8 @@ COUNTED_COLUMNS = frozenset({"price_micros", "price_unit", "sender"})
 def append_event(connection: Connection, message_id: int, status_update: StatusUpdate) -> bool:
     """Store a status from a look-up; whether it moved the message."""
     message = _lock_message(connection, message_id)
+    if message is None:  # deleted while Twilio was asked
+        return False
     if status_update.twilio_sid:
         bind_sid(connection, message, status_update.twilio_sid)
     return _append(connection, message, status_update)
@@ -32,7 +34,7 @@ def append_event(connection: Connection, message_id: int, status_update: StatusU
 
 def apply_send_result(connection: Connection, message_id: int, result: SendResult) -> None:
     """Store what the carrier answered: the event, and in one UPDATE status, facts and look-up."""
-    message = _lock_message(connection, message_id)
+    [message] = lock_messages(connection, Message.id, [message_id])
     if result.status_update.twilio_sid:
         bind_sid(connection, message, result.status_update.twilio_sid)
     # A callback may have come first: then the status stays, and the facts are filled in.
@@ -45,7 +47,7 @@ def apply_send_result(connection: Connection, message_id: int, result: SendResul
 def link_to_sid(connection: Connection, message_id: int, status_update: StatusUpdate) -> bool:
     """Link a message to a SID of Twilio's list; False if another message has the SID."""
     message, sid = _lock_message(connection, message_id), status_update.twilio_sid
-    if not sid or bind_sid(connection, message, sid) is not message:
+    if not (message and sid) or bind_sid(connection, message, sid) is not message:
         return False
     _append(connection, message, status_update)
     return True
@@ -62,9 +64,8 @@ def update_message_facts(
         request_recount(connection, [message_id])
 
 
-def _lock_message(connection: Connection, message_id: int) -> LockedMessage:
-    [message] = lock_messages(connection, Message.id, [message_id])
-    return message
+def _lock_message(connection: Connection, message_id: int) -> LockedMessage | None:
+    return next(iter(lock_messages(connection, Message.id, [message_id])), None)
 
 
 def _append(connection: Connection, message: LockedMessage, status_update: StatusUpdate) -> bool:
@@ -118,5 +119,8 @@ def _attach_orphans(connection: Connection, message: LockedMessage, sid: str) ->
         .returning(*columns, StatusEvent.received_at)
     )
     rows = sorted(connection.execute(orphans).mappings(), key=lambda row: row["received_at"])
+    if message.content_deleted_at:  # the callbacks hold the number
+        attached = (StatusEvent.message_id == message.id, StatusEvent.twilio_sid == sid)
+        connection.execute(update(StatusEvent).where(*attached).values(payload={}))
     updates = [StatusUpdate(source=Source.CALLBACK, **row) for row in rows]
     _apply_in_order(connection, message, updates)

@@ -2,14 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import JSON, Connection, ForeignKey, Select, String, select
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    ForeignKey,
+    Select,
+    String,
+    cast,
+    delete,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime, delete_unlocked
-from smstracker.extensions import Model
+from smstracker.database.engine import UtcDateTime, affected_rows, delete_unlocked
+from smstracker.extensions import Model, settings
 from smstracker.models.messages import BigId, partial_index
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.status import Source
@@ -54,9 +66,38 @@ class StatusEvent(Model):
         return select(cls).where(cls.message_id == message_id).order_by(cls.received_at, cls.id)
 
     @classmethod
+    def remove(cls, connection: Connection, is_removed: ColumnElement[bool]) -> int:
+        """Delete events; return how many. On SQLite an empty row stays in place of the newest one.
+
+        SQLite would give its id again, below the positions of those who follow the events.
+        """
+        newest_id = select(func.max(cls.id)).scalar_subquery()
+        count = 0
+        if connection.dialect.name == "sqlite":
+            nothing = {"message_id": None, "twilio_sid": None, "idempotency_token": None}
+            empty = update(cls).where(cls.id == newest_id, is_removed)
+            count = affected_rows(connection.execute(empty.values(payload={}, **nothing)))
+            is_removed &= cls.id < newest_id
+        return count + affected_rows(connection.execute(delete(cls).where(is_removed)))
+
+    @classmethod
+    def blank_orphans(cls, connection: Connection, now: datetime, limit: int = 500) -> int:
+        """Empty up to `limit` callbacks of no message that are older than texts may be."""
+        days = settings().keep_text_days
+        if days is None:
+            return 0
+        is_old = cls.message_id.is_(None) & (cls.received_at < now - timedelta(days=days))
+        is_raw = cast(cls.payload, String) != "{}"
+        oldest = select(cls.id).where(is_old, is_raw).order_by(cls.received_at).limit(limit)
+        unlocked = oldest.with_for_update(skip_locked=True).cte()
+        blanking = update(cls).where(cls.id.in_(select(unlocked.c.id))).values(payload={})
+        return len(connection.execute(blanking.returning(cls.id)).all())
+
+    @classmethod
     def purge_orphans(cls, connection: Connection, before: datetime, limit: int = 500) -> int:
         """Delete up to `limit` callbacks of no message from `before`; return how many."""
-        is_old = (cls.message_id.is_(None)) & (cls.received_at < before)
+        newest_id = select(func.max(cls.id)).scalar_subquery()  # stays, see `remove`
+        is_old = cls.message_id.is_(None) & (cls.received_at < before) & (cls.id < newest_id)
         # Not those that another transaction is linking to a message.
         oldest = select(cls.id).where(is_old).order_by(cls.received_at).limit(limit)
         return delete_unlocked(connection, cls, oldest)

@@ -104,7 +104,9 @@ def schedule_next_lookup(
     columns = (Message.status, Message.status_at, Message.created_at)
     query = select(*columns).where(Message.id == message_id)
     # Not FOR UPDATE: that and a callback that has just stored its event would wait for each other.
-    row = connection.execute(query.with_for_update(key_share=True)).one()
+    row = connection.execute(query.with_for_update(key_share=True)).first()
+    if row is None:  # deleted while Twilio was asked
+        return
     since = row.created_at if row.status in status.OUTCOME_OPEN else row.status_at
     now = utcnow()
     lookup_at = lookup_schedule.next_lookup(

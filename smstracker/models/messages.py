@@ -13,6 +13,7 @@ from sqlalchemy.sql import ColumnElement, Select, select, text
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model, db, receipt_window, settings
+from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.models.users import User
 from smstracker.sms import status
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
@@ -50,9 +51,9 @@ def _reversed_recipient(context: Any) -> str:
 
 
 class AlreadySentError(Exception):
-    """This form instance was sent before; `message` is the one it created."""
+    """This form instance was sent before; `message` is the one it created, None if deleted."""
 
-    def __init__(self, message: "Message", is_same_content: bool) -> None:
+    def __init__(self, message: "Message | None", is_same_content: bool) -> None:
         super().__init__("the form was sent before")
         self.message, self.is_same_content = message, is_same_content
 
@@ -108,6 +109,8 @@ class Message(Model):
     messaging_service_sid: Mapped[str | None] = mapped_column(String(34))
     body: Mapped[str] = mapped_column(Text)
     media_urls: Mapped[list[str]] = mapped_column(JSON)
+    # When text, pictures and raw callbacks were deleted here; body and pictures are empty then.
+    content_deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     simulated: Mapped[bool]
     callback_requested: Mapped[bool] = mapped_column(default=True)
     account_sid: Mapped[str | None] = mapped_column(String(34))
@@ -166,6 +169,8 @@ class Message(Model):
         )
         if earlier is not None:
             raise AlreadySentError(earlier, is_same_content=earlier.content == content)
+        if _is_deleted(owner_id, idempotency_key):
+            raise AlreadySentError(None, is_same_content=False)
         now = utcnow()
         _check_send_limits(owner_id, now)
         message = cls(
@@ -227,6 +232,13 @@ class Message(Model):
         """Select when an owner's messages after `since` were created, newest first."""
         query = select(cls.created_at).where(cls.owner_id == owner_id, cls.created_at > since)
         return query.order_by(cls.created_at.desc(), cls.id.desc())
+
+
+def _is_deleted(owner_id: int, idempotency_key: uuid.UUID) -> bool:
+    """Whether the message of a form was sent and has been deleted since."""
+    connection = db.session.connection()
+    key_hash = keyed_hash(connection, HashedKind.FORM, owner_id, idempotency_key)
+    return bool(Tombstone.find(connection, [key_hash]))
 
 
 def _check_send_limits(owner_id: int, now: datetime) -> None:

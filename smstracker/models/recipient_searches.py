@@ -8,7 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows, excluded, upsert
-from smstracker.extensions import Model, db
+from smstracker.extensions import Model, db, settings
 
 # A bookmarked search works for this long after it was last typed.
 RETENTION = timedelta(days=90)
@@ -51,4 +51,7 @@ class RecipientSearch(Model):
 
     @classmethod
     def purge(cls, now: datetime) -> int:
-        return affected_rows(db.session.execute(delete(cls).where(cls.used_at < now - RETENTION)))
+        """Delete searches not typed again for RETENTION or KEEP_MESSAGE_DAYS; return how many."""
+        days = settings().keep_message_days
+        kept_for = min(RETENTION, timedelta(days=days)) if days else RETENTION
+        return affected_rows(db.session.execute(delete(cls).where(cls.used_at < now - kept_for)))

@@ -135,8 +135,12 @@ class RefusedCallback(Model):
 
     @classmethod
     def purge(cls, now: datetime, limit: int = 500) -> int:
-        """Delete up to `limit` not received again for REFUSED_CALLBACKS_DAYS; return how many."""
-        oldest_kept = now - timedelta(days=settings().refused_callbacks_days)
+        """Delete up to `limit` not received again for REFUSED_CALLBACKS_DAYS; return how many.
+
+        They hold numbers, so they are kept no longer than texts.
+        """
+        days = settings().refused_callbacks_days
+        oldest_kept = now - timedelta(days=min(days, settings().keep_text_days or days))
         outdated = select(cls.id).where(cls.last_at < oldest_kept).limit(limit)
         return delete_unlocked(db.session.connection(), cls, outdated)
 

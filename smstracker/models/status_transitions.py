@@ -45,6 +45,7 @@ class LockedMessage:
     final_at: datetime | None
     next_lookup_at: datetime | None
     sender: str | None
+    content_deleted_at: datetime | None
     changes: dict[str, object] = field(default_factory=dict)
 
     def change(self, **values: object) -> None:

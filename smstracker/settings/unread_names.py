@@ -12,7 +12,7 @@ from smstracker.settings.value_files import SUFFIX, file_names
 ALSO_SET_BY_OTHERS: frozenset[str] = frozenset()
 # Of the contract, but not read yet. Nobody shall rely on what they promise, such as privacy.
 RESERVED = ALSO_SET_BY_OTHERS | {
-    *("KEEP_MESSAGE_DAYS", "KEEP_TEXT_DAYS", "REDACT_AT_TWILIO", "SEND_PER_SECOND", "TEAM_LOG"),
+    *("SEND_PER_SECOND", "TEAM_LOG"),
 }
 # In `.env` no name that begins so is another program's.
 _OUR_PREFIXES = ("TWILIO_", "MAIL_", "MAILER_", "SMTP_", "EMAIL_", "SIGN_IN_")

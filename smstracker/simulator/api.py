@@ -11,10 +11,11 @@ from smstracker.simulator.ledger import SimulatedMessage
 from smstracker.simulator.list_request import list_resource
 from smstracker.simulator.scenarios import QUEUED, CreateResponse, Scenario, find_scenario
 from smstracker.sms.messaging_service import SERVICE_SID
+from smstracker.sms.status import FINAL
 
 from .access import authenticate, limit_lookups
 from .delivery import Delivery
-from .resources import message_resource, phone_number_list
+from .resources import media_list, media_sid_of, message_resource, phone_number_list
 
 api = Blueprint("api", __name__)
 api.before_request(authenticate)
@@ -63,6 +64,48 @@ def fetch_message(account_sid: str, sid: str) -> ResponseReturnValue:
     return message_resource(account_sid, message)
 
 
+@api.post(f"{_ACCOUNT}/Messages/<sid>.json")
+def redact_message(account_sid: str, sid: str) -> ResponseReturnValue:
+    """Delete the text of a final message; no other update is simulated."""
+    limit_lookups()
+    require(request.form.get("Body") == "", 20001)
+    _require_final(sid)
+    message = _delivery().ledger.redact(sid)
+    if message is None:
+        raise ApiError(20404)
+    return message_resource(account_sid, message)
+
+
+@api.delete(f"{_ACCOUNT}/Messages/<sid>.json")
+def delete_message(account_sid: str, sid: str) -> ResponseReturnValue:
+    """Delete a final message with its pictures."""
+    limit_lookups()
+    _require_final(sid)
+    _delivery().ledger.delete(sid)
+    return "", 204
+
+
+@api.get(f"{_ACCOUNT}/Messages/<sid>/Media.json")
+def list_media(account_sid: str, sid: str) -> ResponseReturnValue:
+    """All pictures of a message, on one page."""
+    limit_lookups()
+    message = _delivery().ledger.get(sid)
+    if message is None:
+        raise ApiError(20404)
+    return media_list(account_sid, message)
+
+
+@api.delete(f"{_ACCOUNT}/Messages/<sid>/Media/<media_sid>.json")
+def delete_media(account_sid: str, sid: str, media_sid: str) -> ResponseReturnValue:
+    limit_lookups()
+    ledger = _delivery().ledger
+    message = ledger.get(sid)
+    addresses = message.media if message else ()
+    matching = [address for address in addresses if media_sid_of(address) == media_sid]
+    require(matching and ledger.delete_media(sid, matching[0]), 20404)
+    return "", 204
+
+
 @api.get(f"{_ACCOUNT}/IncomingPhoneNumbers.json")
 def list_phone_numbers(account_sid: str) -> ResponseReturnValue:
     """List all numbers on one page; the search matches whole numbers only."""
@@ -82,6 +125,13 @@ def fetch_service(sid: str) -> ResponseReturnValue:
 def _delivery() -> Delivery:
     delivery: Delivery = current_app.extensions["delivery"]
     return delivery
+
+
+def _require_final(sid: str) -> None:
+    message = _delivery().ledger.get(sid)
+    if message is None:
+        raise ApiError(20404)
+    require(message.status in FINAL, 20009)
 
 
 def _schedule_steps(delivery: Delivery, message: SimulatedMessage, scenario: Scenario) -> None:

@@ -112,6 +112,28 @@ class Ledger:
                 self._messages[sid] = self._messages[sid].copy_after(step)
             return self._messages.get(sid)
 
+    def redact(self, sid: str) -> SimulatedMessage | None:
+        """Delete the text; None if the message is no longer kept."""
+        with self._changed:
+            if sid in self._messages:
+                self._messages[sid] = replace(self._messages[sid], body="")
+            return self._messages.get(sid)
+
+    def delete(self, sid: str) -> None:
+        with self._changed:
+            self._messages.pop(sid, None)
+            self._attempts.pop(sid, None)
+
+    def delete_media(self, sid: str, address: str) -> bool:
+        """Delete one picture; False if there is no such picture."""
+        with self._changed:
+            message = self._messages.get(sid)
+            if message is None or address not in message.media:
+                return False
+            media = tuple(other for other in message.media if other != address)
+            self._messages[sid] = replace(message, media=media)
+            return True
+
     def record_attempt(self, attempt: CallbackAttempt) -> None:
         with self._changed:
             if attempt.sid in self._attempts:

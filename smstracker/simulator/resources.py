@@ -3,6 +3,7 @@
 The account and its senders have only the fields that tell whether they can be used.
 """
 
+import hashlib
 from email.utils import format_datetime as rfc_2822
 
 from smstracker.simulator.api_errors import OUTCOMES
@@ -43,6 +44,18 @@ def message_resource(account_sid: str, message: SimulatedMessage) -> Resource:
         "uri": f"{uri}.json",
         "subresource_uris": {"media": f"{uri}/Media.json", "feedback": f"{uri}/Feedback.json"},
     }
+
+
+def media_sid_of(address: str) -> str:
+    """The SID of a picture, by its address."""
+    return f"ME{hashlib.md5(address.encode(), usedforsecurity=False).hexdigest()}"
+
+
+def media_list(account_sid: str, message: SimulatedMessage) -> Resource:
+    """The pictures of a message, on one page."""
+    sids = [media_sid_of(address) for address in message.media]
+    media = [{"sid": sid, "account_sid": account_sid, "parent_sid": message.sid} for sid in sids]
+    return {"media_list": media, "next_page_uri": None}
 
 
 def phone_number_list(numbers: list[str]) -> Resource:

@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Event, Thread
 from types import FrameType
 
@@ -28,6 +29,9 @@ from smstracker.models.alerts import JOB_NAME as ALERTS
 from smstracker.models.jobs import Heartbeat, ScheduledJob
 from smstracker.models.lookup_queue import OpenMessage
 from smstracker.models.metric_totals import LOOKUPS, MetricTotal
+from smstracker.privacy.carrier_removal import remove_at_carrier
+from smstracker.privacy.disk_traces import clean_text_index
+from smstracker.privacy.retention import remove_expired
 from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle, postpone_lookup
@@ -47,11 +51,15 @@ MAX_RETRY_SECONDS = 30.0  # between two attempts to reach the database
 MAX_CONSECUTIVE_FAILURES = 3  # after these the cause is Twilio, not the message
 # Longer than the lease, after which a failed listing is retried.
 PROBLEM_LIFETIME = JOB_LEASE + timedelta(minutes=5)
-LISTING_END_SECONDS = 10.0  # for the listing's current request when the worker ends
-ALERTS_END_SECONDS = 5.0  # for the notices that are being sent then
+THREAD_END_SECONDS = 10.0  # for the current step of a job when the worker ends
+NOTICES = "notices"
 
-# Each step is a request to Twilio, and there can be hundreds: runs in its own thread.
 LISTING = "listing"
+REMOVAL = "removal"
+CARRIER_REMOVAL = "removal at Twilio"
+INDEX_CLEANING = "cleaning of the text index"
+# These can take long, so each runs in a thread of its own.
+THREADED = (LISTING, REMOVAL, CARRIER_REMOVAL, INDEX_CLEANING)
 # After a long pause it has many steps, so look-ups run between them.
 MAINTENANCE = "upkeep"
 # A job runs in steps of a few seconds at most, and gets the time of its last completion.
@@ -63,6 +71,9 @@ JOBS: dict[str, tuple[Steps, timedelta]] = {
     "erasing": (erase_messages_of_former_users, timedelta(minutes=1)),
     "counting": (roll_up, timedelta(seconds=30)),
     ALERTS: (evaluate, timedelta(minutes=1)),
+    REMOVAL: (remove_expired, timedelta(minutes=1)),
+    CARRIER_REMOVAL: (remove_at_carrier, timedelta(minutes=1)),
+    INDEX_CLEANING: (clean_text_index, DAY),
 }
 # A worker that is killed while it evaluates alerts must not keep the others from it for long.
 JOB_LEASES = {ALERTS: timedelta(minutes=2)}
@@ -83,8 +94,7 @@ class Worker:
         self._is_stopping = False
         self._stop_pipe = os.pipe()
         self._stopped = Event()
-        self._listing_thread: Thread | None = None
-        self._alert_thread: Thread | None = None
+        self._threads: dict[str, Thread] = {}
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """End after the current requests; safe in a signal handler."""
@@ -98,8 +108,7 @@ class Worker:
         while not self._is_stopping:
             self._sleep(self._work_or_wait())
         self._stopped.set()
-        self.join_listing(LISTING_END_SECONDS)
-        self.join_alerts(ALERTS_END_SECONDS)
+        self.join_threads(THREAD_END_SECONDS)
         self._remove_heartbeat()
         log.info("worker_stopped")
 
@@ -107,15 +116,10 @@ class Worker:
         """Wait `seconds` or until `stop`."""
         select.select([self._stop_pipe[0]], [], [], seconds)
 
-    def join_listing(self, seconds: float | None = None) -> None:
-        """Wait for a running listing."""
-        if self._listing_thread is not None:
-            self._listing_thread.join(seconds)
-
-    def join_alerts(self, seconds: float | None = None) -> None:
-        """Wait for notices that are being sent."""
-        if self._alert_thread is not None:
-            self._alert_thread.join(seconds)
+    def join_threads(self, seconds: float | None = None) -> None:
+        """Wait for the jobs that run in threads, at most `seconds` for each."""
+        for thread in self._threads.values():
+            thread.join(seconds)
 
     def _work_or_wait(self) -> float:
         """Work once; the seconds until the next time, longer after each database failure."""
@@ -137,30 +141,23 @@ class Worker:
         if _has_passed(self._jobs_checked_at, JOB_CHECK_INTERVAL):
             self._jobs_checked_at = utcnow()
             for name in JOBS:
-                if name == LISTING:
-                    self._start_listing()
+                if name in THREADED:
+                    self._start_thread(name, partial(self._run_in_thread, name))
                 else:
                     self._run_job(name)
 
-    def _start_listing(self) -> None:
-        """Start the listing job in a thread, unless one is running."""
-        if self._listing_thread is None or not self._listing_thread.is_alive():
+    def _start_thread(self, name: str, work: Callable[[Flask], None]) -> None:
+        """Do this work in a thread, unless that of the same name runs already."""
+        running = self._threads.get(name)
+        if running is None or not running.is_alive():
             app = current_app._get_current_object()  # type: ignore[attr-defined]
-            thread = Thread(target=self._run_listing, args=[app], name=LISTING, daemon=True)
-            self._listing_thread = thread
-            thread.start()
+            self._threads[name] = Thread(target=work, args=[app], name=name, daemon=True)
+            self._threads[name].start()
 
-    def _start_alerts(self) -> None:
-        """Send notices in a thread: a mail server that hangs must not hold up anything else."""
-        if self._alert_thread is None or not self._alert_thread.is_alive():
-            app = current_app._get_current_object()  # type: ignore[attr-defined]
-            self._alert_thread = Thread(target=deliver, args=[app], name=ALERTS, daemon=True)
-            self._alert_thread.start()
-
-    def _run_listing(self, app: Flask) -> None:
+    def _run_in_thread(self, name: str, app: Flask) -> None:
         with app.app_context():
             try:
-                self._run_job(LISTING)
+                self._run_job(name)
             except Exception as error:
                 _log_error(error)
 
@@ -218,6 +215,8 @@ class Worker:
                 self._extend_lease(name)
                 if name == MAINTENANCE:
                     self._look_up_silent()
+                if name == CARRIER_REMOVAL:  # its next step begins with a request
+                    self._stopped.wait(self._throttle.reserve())
                 if self._is_stopping:
                     return
         except CarrierQueryError as error:
@@ -232,7 +231,8 @@ class Worker:
         with db.engine.begin() as connection:
             ScheduledJob.mark_done(connection, name, started_at, interval)
         if name == ALERTS and is_configured():
-            self._start_alerts()
+            # In a thread: a mail server that hangs must not hold up anything else.
+            self._start_thread(NOTICES, deliver)
 
     def _throttled(self, requests: Iterable[object]) -> Iterator[object]:
         """Make each request in a slot of the look-up rate, until `stop`."""

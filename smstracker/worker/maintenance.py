@@ -14,7 +14,10 @@ from smstracker.refused.stored_diagnosis import diagnose_pending
 
 # There may be many of these, so they are deleted in batches between which callbacks are stored.
 ANALYZED_ROWS = 1000  # of each index
-BATCHED_KINDS = ("refused callbacks", "callbacks of other programs")
+BATCHED_KINDS = (
+    *("refused callbacks", "callbacks of other programs"),
+    *("raw callbacks without a message", "hashes of deleted messages"),
+)
 
 
 def purge() -> dict[str, int]:
@@ -46,6 +49,10 @@ def _purges(now: datetime) -> dict[str, Callable[[], int]]:
         "callbacks of other programs": lambda: models.StatusEvent.purge_orphans(
             session.connection(), orphan_cutoff
         ),
+        "raw callbacks without a message": lambda: models.StatusEvent.blank_orphans(
+            session.connection(), now
+        ),
+        "hashes of deleted messages": lambda: models.Tombstone.purge(session.connection(), now),
         "counts of callbacks": lambda: models.CallbackTally.purge(now),
         "entries of dead workers": lambda: models.Heartbeat.purge(session.connection()),
         "past alerts": lambda: models.Alert.purge(session.connection(), now),

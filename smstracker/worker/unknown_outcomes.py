@@ -20,6 +20,7 @@ from smstracker.models import Message, StatusEvent
 from smstracker.models.event_store import append_event, link_to_sid, update_message_facts
 from smstracker.models.events import StatusUpdate
 from smstracker.models.lookup_queue import OpenMessage, schedule_next_lookup
+from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.sms import lookup_schedule, status
 from smstracker.sms.status import Source
 from smstracker.worker.carrier_updates import message_facts, status_update
@@ -92,11 +93,15 @@ def _is_time_plausible(message: OpenMessage, created_at: datetime) -> bool:
 def _exclude_known(
     connection: Connection, listed: Sequence[CarrierMessage]
 ) -> list[CarrierMessage]:
-    """The listed messages that are not another message of ours."""
-    sids = [message.sid for message in listed]
-    query = select(Message.twilio_sid).where(Message.twilio_sid.in_(sids))
+    """The listed messages that are not another message of ours, deleted ones included."""
+    hashes = {
+        message.sid: keyed_hash(connection, HashedKind.SID, message.sid) for message in listed
+    }
+    query = select(Message.twilio_sid).where(Message.twilio_sid.in_(list(hashes)))
     known_sids = set(connection.scalars(query))
-    return [message for message in listed if message.sid not in known_sids]
+    deleted = Tombstone.find(connection, hashes.values())
+    unknown = [message for message in listed if message.sid not in known_sids]
+    return [message for message in unknown if hashes[message.sid] not in deleted]
 
 
 def _may_be_same(message: OpenMessage, listed: CarrierMessage) -> bool:

@@ -1,0 +1,92 @@
+"""Messages that are to be redacted or deleted at Twilio too, kept until that is done."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import Index, String, Text, delete, select, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Mapped, mapped_column
+
+from smstracker.database.engine import UtcDateTime, excluded, upsert
+from smstracker.extensions import Model, settings
+
+
+class CarrierAction(StrEnum):
+    """What Twilio is asked to do; a message that is deleted need not be redacted before."""
+
+    REDACT = "redact"
+    CLEAR = "clear"  # redact, and delete the pictures
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedMessage:
+    """What it takes to find a message at Twilio once it is deleted here."""
+
+    twilio_sid: str
+    account_sid: str | None
+    simulated: bool
+    action: CarrierAction
+
+
+class CarrierRemoval(Model):
+    """One message at Twilio. `next_try_at` is None once it has failed for good, by `problem`."""
+
+    __tablename__ = "carrier_removal"
+    __table_args__ = (Index(None, "next_try_at"),)
+
+    twilio_sid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_sid: Mapped[str | None] = mapped_column(String(34))
+    simulated: Mapped[bool]
+    action: Mapped[str] = mapped_column(String(8))
+    tries: Mapped[int] = mapped_column(default=0)
+    next_try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    problem: Mapped[str | None] = mapped_column(Text)
+
+    @classmethod
+    def request(
+        cls,
+        connection: Connection,
+        messages: Iterable[RemovedMessage],
+        now: datetime,
+    ) -> None:
+        """Store messages to be redacted or deleted at Twilio, now at the earliest."""
+        rows = [
+            {
+                "twilio_sid": message.twilio_sid,
+                "account_sid": message.account_sid,
+                "simulated": message.simulated,
+                "action": message.action,
+                "tries": 0,
+                "next_try_at": now,
+            }
+            for message in messages
+        ]
+        if rows:
+            names = ("action", "tries", "next_try_at")
+            changes = {name: excluded(name) for name in names} | {"problem": None}
+            statement = upsert(connection.dialect.name, cls, ("twilio_sid",), changes)
+            connection.execute(statement, rows)
+
+    @classmethod
+    def read_due(cls, connection: Connection, now: datetime) -> "CarrierRemoval | None":
+        """Return the next one that the carrier in use can be asked for."""
+        columns = (cls.twilio_sid, cls.account_sid, cls.action, cls.tries)
+        is_due = (cls.next_try_at <= now, cls.simulated == settings().demo)
+        row = connection.execute(select(*columns).where(*is_due).order_by(cls.next_try_at).limit(1))
+        found = row.first()
+        return cls(**found._mapping) if found else None
+
+    def finish(self, connection: Connection) -> None:
+        """Forget the message: it is done, unless more was asked for meanwhile."""
+        cls = CarrierRemoval
+        is_same = (cls.twilio_sid == self.twilio_sid, cls.action == self.action)
+        connection.execute(delete(cls).where(*is_same))
+
+    def postpone(self, connection: Connection, until: datetime | None, problem: str) -> None:
+        """Store why it failed and when it is tried again; None: never."""
+        cls = CarrierRemoval
+        changes = {"tries": self.tries + 1, "next_try_at": until, "problem": problem}
+        connection.execute(update(cls).where(cls.twilio_sid == self.twilio_sid).values(changes))

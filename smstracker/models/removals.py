@@ -1,0 +1,144 @@
+"""What is to be blanked or deleted, how far that is, and the receipts of erasures."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    delete,
+    func,
+    select,
+    update,
+)
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Mapped, mapped_column
+
+from smstracker.database.engine import UtcDateTime, dialect_insert, excluded, upsert
+from smstracker.extensions import Model
+from smstracker.models.messages import BigId, Message
+
+
+class RemovalKind(StrEnum):
+    """What a row of PendingRemoval names, and what is done to it."""
+
+    BLANK = "blank"  # a message: its text, pictures and payloads
+    DELETE = "delete"  # a message
+    ERASE = "erase"  # a message of an erased person
+    EVENT = "event"  # a callback without a message
+    REFUSED = "refused"  # a refused callback
+
+
+class Counter(StrEnum):
+    """The names of RemovalCounter: what was done, and up to which message id."""
+
+    BLANKED = "texts deleted"
+    DELETED = "messages deleted"
+    REDACTED_AT_TWILIO = "redacted at Twilio"
+    DELETED_AT_TWILIO = "deleted at Twilio"
+    BLANK_POSITION = "position of texts"
+    DELETE_POSITION = "position of messages"
+    CLEANED = "texts out of the index"
+
+
+class RemovalCounter(Model):
+    """A number that grows: a count, or how far the retention has come."""
+
+    __tablename__ = "removal_counter"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
+
+    @classmethod
+    def read(cls, connection: Connection, name: Counter) -> int:
+        """Return a counter; 0 before it is first set."""
+        return connection.scalar(select(cls.value).where(cls.name == name)) or 0
+
+    @classmethod
+    def add(cls, connection: Connection, name: Counter, count: int) -> None:
+        changes = {"value": cls.value + excluded("value")}
+        statement = upsert(connection.dialect.name, cls, ("name",), changes)
+        connection.execute(statement.values(name=name, value=count))
+
+    @classmethod
+    def advance(cls, connection: Connection, name: Counter, old: int, new: int) -> bool:
+        """Set a position; False if another process has moved it since it was `old`."""
+        insert = dialect_insert(connection.dialect.name, cls).values(name=name, value=0)
+        connection.execute(insert.on_conflict_do_nothing())
+        moved = update(cls).where(cls.name == name, cls.value == old).values(value=new)
+        return connection.scalar(moved.returning(cls.name)) is not None
+
+    @classmethod
+    def limit_positions(cls, connection: Connection) -> None:
+        """Put positions back to the newest message: SQLite gives the ids after it once more."""
+        newest_id = select(func.coalesce(func.max(Message.id), 0)).scalar_subquery()
+        is_position = cls.name.in_([Counter.BLANK_POSITION, Counter.DELETE_POSITION])
+        beyond = update(cls).where(is_position, cls.value > newest_id)
+        connection.execute(beyond.values(value=newest_id))
+
+
+class Erasure(Model):
+    """The receipt of an erasure: when, how much, and only a keyed hash of the number."""
+
+    __tablename__ = "erasure"
+
+    receipt: Mapped[str] = mapped_column(String(16), primary_key=True)
+    number_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    requested_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    at_twilio: Mapped[bool]
+    messages: Mapped[int] = mapped_column(default=0)
+    events: Mapped[int] = mapped_column(default=0)
+    refused_callbacks: Mapped[int] = mapped_column(default=0)
+    searches: Mapped[int] = mapped_column(default=0)
+
+    @classmethod
+    def count(cls, connection: Connection, receipt: str, counts: Mapping[str, int]) -> None:
+        """Add to the counts of a receipt, by the names of their columns."""
+        sums = {name: cls.__table__.c[name] + count for name, count in counts.items()}
+        connection.execute(update(cls).where(cls.receipt == receipt).values(sums))
+
+
+class PendingRemoval(Model):
+    """A row to be blanked or deleted as soon as it may be, looked at again at `check_at`.
+
+    A message is left alone while its outcome is open.
+    """
+
+    __tablename__ = "pending_removal"
+    __table_args__ = (Index(None, "check_at"), Index(None, "receipt"))
+
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)
+    row_id: Mapped[int] = mapped_column(BigId, primary_key=True, autoincrement=False)
+    receipt: Mapped[str | None] = mapped_column(ForeignKey("erasure.receipt"))
+    check_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    @classmethod
+    def add(
+        cls,
+        connection: Connection,
+        kind: RemovalKind,
+        ids: Iterable[int],
+        check_at: datetime,
+        receipt: str | None = None,
+    ) -> None:
+        """Store rows to be removed; those that are stored already stay as they are."""
+        shared = {"kind": kind, "receipt": receipt, "check_at": check_at}
+        rows = [{"row_id": row_id, **shared} for row_id in sorted(ids)]
+        if rows:
+            insert = dialect_insert(connection.dialect.name, cls)
+            connection.execute(insert.on_conflict_do_nothing(), rows)
+
+    @classmethod
+    def postpone(
+        cls, connection: Connection, kind: RemovalKind, ids: Iterable[int], until: datetime
+    ) -> None:
+        is_row = (cls.kind == kind) & cls.row_id.in_(list(ids))
+        connection.execute(update(cls).where(is_row).values(check_at=until))
+
+    @classmethod
+    def finish(cls, connection: Connection, kind: RemovalKind, ids: Iterable[int]) -> None:
+        connection.execute(delete(cls).where(cls.kind == kind, cls.row_id.in_(list(ids))))

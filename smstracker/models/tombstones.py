@@ -1,0 +1,77 @@
+"""Keyed hashes of deleted messages, so that none comes back by a callback or is sent again.
+
+The key comes from SECRET_KEY: whoever has the database alone cannot try out all phone numbers. With
+a new SECRET_KEY the hashes match nothing any more.
+"""
+
+import hmac
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+
+from sqlalchemy import Index, LargeBinary, select
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.orm import Mapped, mapped_column
+
+from smstracker.clock import utcnow
+from smstracker.database.engine import UtcDateTime, delete_unlocked, dialect_insert
+from smstracker.extensions import Model
+
+HASH_BYTES = 16
+HASH_KEY = "smstracker_hash_key"  # an execution option
+
+
+class HashedKind(StrEnum):
+    """What a hash stands for; no two kinds have equal hashes."""
+
+    SID = "sid"
+    PUBLIC_ID = "public id"
+    FORM = "form"
+    CONTENT = "content"
+    NUMBER = "number"
+
+
+def use_secret_key(engine: Engine, secret_key: str) -> None:
+    """Have the connections of an engine compute hashes with this key, also outside of an app."""
+    key = hmac.digest(secret_key.encode(), b"hashes of deleted messages", sha256)
+    engine.update_execution_options(**{HASH_KEY: key})
+
+
+def keyed_hash(connection: Connection, kind: HashedKind, *parts: object) -> bytes:
+    """Return the hash of a value, of HASH_BYTES bytes."""
+    text = "\0".join([kind, *map(str, parts)])
+    key: bytes = connection.get_execution_options()[HASH_KEY]
+    return hmac.digest(key, text.encode(errors="surrogatepass"), sha256)[:HASH_BYTES]
+
+
+class Tombstone(Model):
+    """The hash of something that a deleted message had, until `expires_at`."""
+
+    __tablename__ = "tombstone"
+    __table_args__ = (Index(None, "expires_at"),)
+
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    @classmethod
+    def add(cls, connection: Connection, hashes: Iterable[bytes], expires_at: datetime) -> None:
+        """Store hashes; one that is there keeps its end."""
+        rows = [{"key_hash": key_hash, "expires_at": expires_at} for key_hash in sorted(hashes)]
+        if rows:
+            insert = dialect_insert(connection.dialect.name, cls)
+            connection.execute(insert.on_conflict_do_nothing(), rows)
+
+    @classmethod
+    def find(cls, connection: Connection, hashes: Collection[bytes]) -> set[bytes]:
+        """Return those of the hashes that are stored and not expired."""
+        if not hashes:
+            return set()
+        is_live = (cls.key_hash.in_(hashes), cls.expires_at > utcnow())
+        return set(connection.scalars(select(cls.key_hash).where(*is_live)))
+
+    @classmethod
+    def purge(cls, connection: Connection, now: datetime, limit: int = 500) -> int:
+        """Delete up to `limit` expired ones; return how many."""
+        expired = select(cls.key_hash).where(cls.expires_at < now).limit(limit)
+        return delete_unlocked(connection, cls, expired)

@@ -1,0 +1,115 @@
+"""Traces of deleted rows in the files of a SQLite database.
+
+`PRAGMA secure_delete` overwrites a deleted row. It leaves copies in the write-ahead log, words in
+the text index, where a deletion is only noted, and now and then a copy in the unused part of a
+page, from when SQLite moved rows. On PostgreSQL, VACUUM FULL removes all of these.
+"""
+
+import mmap
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy import text
+
+from smstracker.database.engine import BUSY_TIMEOUT_MS, reading_connection
+from smstracker.database.sqlite_turns import TurnTakingConnection
+from smstracker.extensions import db
+from smstracker.models.removals import Counter, RemovalCounter
+from smstracker.privacy.batches import run_batches
+from smstracker.settings.database_url import sqlite_path
+
+# FTS5 merges all segments, in steps of so many pages at least; few, as each step is a transaction.
+_MERGE = text("INSERT INTO message_fts (message_fts, rank) VALUES ('merge', :pages)")
+MERGED_PAGES = 8
+
+
+def truncate_log() -> bool:
+    """Empty SQLite's write-ahead log; False if a reader still needs it. No-op on PostgreSQL."""
+    if not _is_sqlite():
+        return True
+    with _turn() as connection:
+        connection.execute("PRAGMA busy_timeout=0")
+        try:
+            is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    return not is_busy
+
+
+@contextmanager
+def _turn() -> Iterator[sqlite3.Connection]:
+    """A connection outside any transaction, while nobody else may write."""
+    pooled = db.engine.raw_connection()
+    connection = cast(TurnTakingConnection, pooled.driver_connection)
+    try:
+        connection.set_query_only(False)
+        # Does most of the work beforehand, and holds up nobody.
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        connection.take_turn()
+        yield connection
+    finally:
+        connection.rollback()  # gives the turn back
+        pooled.close()
+
+
+def clean_text_index(_last_done: datetime | None) -> Iterator[int]:
+    """Merge SQLite's text index in small steps, so that it loses the words of deleted texts.
+
+    A job of the worker; it does nothing if no text was deleted since the last time.
+    """
+    with reading_connection(db.engine) as connection:
+        cleaned = RemovalCounter.read(connection, Counter.CLEANED)
+        removed = RemovalCounter.read(connection, Counter.BLANKED)
+        removed += RemovalCounter.read(connection, Counter.DELETED)
+    if removed == cleaned or not _is_sqlite():
+        return
+    with db.engine.begin() as connection:
+        # A negative number begins: it makes one level of all segments.
+        connection.execute(_MERGE, {"pages": -MERGED_PAGES})
+    yield from run_batches(_merge_segments)
+    with db.engine.begin() as connection:
+        RemovalCounter.advance(connection, Counter.CLEANED, cleaned, removed)
+    truncate_log()
+
+
+def _merge_segments(_size: int) -> int:
+    """Merge a few pages; return 0 once nothing is left to be merged."""
+    with db.engine.begin() as connection:
+        driver_connection = cast(sqlite3.Connection, connection.connection.driver_connection)
+        changes_before = driver_connection.total_changes
+        connection.execute(_MERGE, {"pages": MERGED_PAGES})
+        change_count = driver_connection.total_changes - changes_before
+    return change_count if change_count > 1 else 0  # the command itself is one
+
+
+def has_traces(needles: Collection[bytes]) -> bool:
+    """Whether the database files still hold any of some byte strings; False on PostgreSQL."""
+    path = sqlite_path(db.engine.url) if _is_sqlite() else None
+    files = [path, Path(f"{path}-wal")] if path else []
+    return any(_contains(file, needles) for file in files if file.is_file())
+
+
+def _contains(path: Path, needles: Collection[bytes]) -> bool:
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return any(content.find(needle) >= 0 for needle in needles)
+
+
+def vacuum() -> None:
+    """Write the SQLite file anew, without unused parts; nobody else writes meanwhile."""
+    if _is_sqlite():
+        with _turn() as connection:
+            connection.execute("VACUUM")
+        truncate_log()
+
+
+def _is_sqlite() -> bool:
+    return db.engine.dialect.name == "sqlite"

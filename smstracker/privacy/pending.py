@@ -1,0 +1,97 @@
+"""Removal of what is stored as pending: messages whose outcome was open, and what is erased."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy import and_, delete, select
+from sqlalchemy.engine import Connection
+
+from smstracker.clock import utcnow
+from smstracker.database.engine import affected_rows, reading_connection
+from smstracker.extensions import db, settings
+from smstracker.models import Erasure, Message, PendingRemoval, RefusedCallback, StatusEvent
+from smstracker.models.removals import RemovalKind
+from smstracker.privacy.batches import run_batches
+from smstracker.privacy.removal import blank_messages, delete_messages
+
+# When a row is looked at again whose message is still open.
+RECHECKS = dict.fromkeys(RemovalKind, timedelta(minutes=1))
+RECHECKS |= {RemovalKind.BLANK: timedelta(days=1), RemovalKind.DELETE: timedelta(days=1)}
+
+
+def remove_pending(receipt: str | None = None) -> Iterator[int]:
+    """Remove the pending rows that are due, all or those of one erasure, as far as they may be."""
+    switched_off = set()
+    if settings().keep_text_days is None:
+        switched_off.add(RemovalKind.BLANK)
+    if settings().keep_message_days is None:
+        switched_off.add(RemovalKind.DELETE)
+    for kind in RemovalKind:
+        if kind not in switched_off:
+            yield from run_batches(partial(_remove_batch, kind, receipt))
+
+
+def _remove_batch(kind: RemovalKind, receipt: str | None, size: int) -> int:
+    """Remove due rows of the erasure whose turn it is; return how many were looked at."""
+    now = utcnow()
+    is_due = (PendingRemoval.kind == kind, PendingRemoval.check_at <= now)
+    query = select(PendingRemoval.row_id, PendingRemoval.receipt).where(*is_due)
+    if receipt is not None:
+        query = query.where(PendingRemoval.receipt == receipt)
+    query = query.order_by(PendingRemoval.check_at, PendingRemoval.row_id).limit(size)
+    with reading_connection(db.engine) as connection:
+        if connection.execute(query).first() is None:
+            return 0  # so that nothing due costs no turn at writing
+    with db.engine.begin() as connection:
+        rows = connection.execute(query.with_for_update(skip_locked=True)).all()
+        if not rows:
+            return 0
+        first_receipt = rows[0].receipt
+        ids = [row.row_id for row in rows if row.receipt == first_receipt]
+        counts, left_ids = _remove(connection, kind, ids, first_receipt, now)
+        PendingRemoval.postpone(connection, kind, left_ids, now + RECHECKS[kind])
+        PendingRemoval.finish(connection, kind, set(ids).difference(left_ids))
+        if first_receipt is not None:
+            Erasure.count(connection, first_receipt, counts)
+    return len(ids)
+
+
+def _remove(
+    connection: Connection,
+    kind: RemovalKind,
+    ids: Sequence[int],
+    receipt: str | None,
+    now: datetime,
+) -> tuple[dict[str, int], Sequence[int]]:
+    """Remove rows; return what was removed, by columns of Erasure, and the ids of what is left."""
+    if kind is RemovalKind.EVENT:
+        is_event = (StatusEvent.id.in_(ids), StatusEvent.message_id.is_(None))
+        return {"events": StatusEvent.remove(connection, and_(*is_event))}, []
+    if kind is RemovalKind.REFUSED:
+        is_refused = RefusedCallback.id.in_(ids)
+        deleted = affected_rows(connection.execute(delete(RefusedCallback).where(is_refused)))
+        return {"refused_callbacks": deleted}, []
+    return _remove_messages(connection, kind, ids, receipt, now)
+
+
+def _remove_messages(
+    connection: Connection,
+    kind: RemovalKind,
+    ids: Sequence[int],
+    receipt: str | None,
+    now: datetime,
+) -> tuple[dict[str, int], Sequence[int]]:
+    left = select(Message.id).where(Message.id.in_(ids))
+    at_twilio = settings().redact_at_twilio
+    if kind is RemovalKind.BLANK:
+        age = timedelta(days=settings().keep_text_days or 0)
+        blank_messages(connection, ids, now, at_twilio=at_twilio, created_before=now - age)
+        return {}, connection.scalars(left.where(Message.content_deleted_at.is_(None))).all()
+    before: datetime | None = now - timedelta(days=settings().keep_message_days or 0)
+    if receipt is not None:
+        wanted = select(Erasure.at_twilio).where(Erasure.receipt == receipt)
+        at_twilio, before = bool(connection.scalar(wanted)), None
+    removal = delete_messages(connection, ids, now, at_twilio=at_twilio, created_before=before)
+    counts = {"messages": len(removal.message_ids), "events": removal.event_count}
+    return counts, connection.scalars(left).all()

@@ -1,0 +1,164 @@
+"""Blank or delete some messages, in the transaction of the caller.
+
+Only messages whose outcome is settled. Rows that another transaction has locked are left for the
+next time: waiting for them would hold up callbacks.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, delete, or_, select, update
+from sqlalchemy.engine import Connection
+
+from smstracker.extensions import receipt_window
+from smstracker.messages.send_warnings import NEVER_SENT, SAME_TEXT_PERIOD, content_hash
+from smstracker.models import Message, StatusEvent, message_text
+from smstracker.models.carrier_removals import CarrierAction, CarrierRemoval, RemovedMessage
+from smstracker.models.display_state import MAX_SCHEDULE_AHEAD
+from smstracker.models.insight_counts import keep_totals
+from smstracker.models.messages import Content
+from smstracker.models.opt_outs import RememberedOptOut
+from smstracker.models.removals import Counter, RemovalCounter
+from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
+from smstracker.models.users import SESSION_LIFETIME
+from smstracker.sms import status
+from smstracker.sms.status import Source
+
+_AT_TWILIO = (Message.id, Message.twilio_sid, Message.account_sid, Message.simulated)
+_DELETED_COLUMNS = (
+    *(*_AT_TWILIO, Message.public_id, Message.owner_id, Message.idempotency_key),
+    *(Message.recipient, Message.body, Message.media_urls, Message.status, Message.created_at),
+)
+MessageRow = Row[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """The ids of the messages that were removed, and how many events went with them."""
+
+    message_ids: Sequence[int]
+    event_count: int = 0
+
+
+def is_settled(now: datetime) -> ColumnElement[bool]:
+    """Whether the outcome of a message is final, or no receipt came within the window."""
+    has_no_receipt = Message.status.in_(status.AWAITING_RECEIPT)
+    is_silent = Message.status_at < now - receipt_window()
+    return or_(Message.status.in_(status.FINAL), has_no_receipt & is_silent)
+
+
+def is_given_up(now: datetime) -> ColumnElement[bool]:
+    """Whether nothing was heard of a message for so long that nothing will be."""
+    is_silent = Message.status_at < now - receipt_window() - MAX_SCHEDULE_AHEAD
+    return (Message.status != status.OUTBOX) & is_silent
+
+
+def blank_messages(
+    connection: Connection,
+    ids: Collection[int],
+    now: datetime,
+    *,
+    at_twilio: bool,
+    created_before: datetime,
+) -> Removal:
+    """Delete the texts, pictures and raw callbacks of settled messages."""
+    is_due = is_settled(now) & Message.content_deleted_at.is_(None)
+    is_due &= Message.created_at < created_before
+    columns = (*_AT_TWILIO, Message.media_urls)
+    rows = connection.execute(_lock(columns, ids, is_due)).all()
+    removal = Removal([row.id for row in rows])
+    if rows:
+        of_messages = StatusEvent.message_id.in_(removal.message_ids)
+        is_raw = StatusEvent.source == Source.CALLBACK
+        connection.execute(update(StatusEvent).where(of_messages, is_raw).values(payload={}))
+        empty = {"body": "", "media_urls": [], "content_deleted_at": now}
+        is_message = Message.id.in_(removal.message_ids)
+        connection.execute(update(Message).where(is_message).values(empty))
+        RemovalCounter.add(connection, Counter.BLANKED, len(rows))
+        if at_twilio:
+            CarrierRemoval.request(connection, _redacted(rows), now)
+    return removal
+
+
+def delete_messages(
+    connection: Connection,
+    ids: Collection[int],
+    now: datetime,
+    *,
+    at_twilio: bool,
+    created_before: datetime | None,
+) -> Removal:
+    """Delete settled messages and their events.
+
+    With None, for an erasure, messages of any age and also those given up. Their totals stay, and
+    keyed hashes for as long as something of them could come back.
+    """
+    if created_before is None:
+        is_due = is_settled(now) | is_given_up(now)
+    else:
+        is_due = is_settled(now) & (Message.created_at < created_before)
+    rows = connection.execute(_lock(_DELETED_COLUMNS, ids, is_due)).all()
+    message_ids = [row.id for row in rows]
+    if not rows:
+        return Removal([])
+    hashes = {key_hash for row in rows for key_hash in _hashes(connection, row)}
+    Tombstone.add(connection, hashes, now + max(receipt_window(), SESSION_LIFETIME))
+    for row in rows:
+        warned_until = row.created_at + SAME_TEXT_PERIOD
+        if warned_until > now and row.status not in NEVER_SENT:
+            Tombstone.add(connection, {_content_hash(connection, row)}, warned_until)
+    RememberedOptOut.remember(connection, message_ids)
+    keep_totals(connection, message_ids)
+    if at_twilio:
+        CarrierRemoval.request(connection, _deleted(rows), now)
+    RemovalCounter.add(connection, Counter.DELETED, len(rows))
+    return Removal(message_ids, _delete_rows(connection, message_ids))
+
+
+def _lock(
+    columns: tuple[Any, ...], ids: Collection[int], is_due: ColumnElement[bool]
+) -> Select[tuple[Any, ...]]:
+    query = select(*columns).where(Message.id.in_(ids), is_due).order_by(Message.id)
+    return query.with_for_update(skip_locked=True)
+
+
+def _hashes(connection: Connection, row: MessageRow) -> Iterator[bytes]:
+    """What a late callback or a form sent twice would name."""
+    yield keyed_hash(connection, HashedKind.FORM, row.owner_id, row.idempotency_key)
+    if row.twilio_sid:
+        yield keyed_hash(connection, HashedKind.SID, row.twilio_sid)
+    else:
+        yield keyed_hash(connection, HashedKind.PUBLIC_ID, row.public_id)
+
+
+def _content_hash(connection: Connection, row: MessageRow) -> bytes:
+    sender = ""  # does not matter
+    content = Content(row.recipient, sender, row.body, tuple(row.media_urls))
+    return content_hash(connection, row.owner_id, content)
+
+
+def _redacted(rows: Iterable[MessageRow]) -> Iterator[RemovedMessage]:
+    for row in rows:
+        if row.twilio_sid:
+            action = CarrierAction.CLEAR if row.media_urls else CarrierAction.REDACT
+            yield RemovedMessage(row.twilio_sid, row.account_sid, row.simulated, action)
+
+
+def _deleted(rows: Iterable[MessageRow]) -> Iterator[RemovedMessage]:
+    for row in rows:
+        if row.twilio_sid:
+            action = CarrierAction.DELETE
+            yield RemovedMessage(row.twilio_sid, row.account_sid, row.simulated, action)
+
+
+def _delete_rows(connection: Connection, message_ids: Sequence[int]) -> int:
+    """Delete messages and all that refers to them; return how many events that were."""
+    is_resend = Message.resend_of_id.in_(message_ids)
+    connection.execute(update(Message).where(is_resend).values(resend_of_id=None))
+    event_count = StatusEvent.remove(connection, StatusEvent.message_id.in_(message_ids))
+    connection.execute(delete(message_text).where(message_text.c.message_id.in_(message_ids)))
+    connection.execute(delete(Message).where(Message.id.in_(message_ids)))
+    RemovalCounter.limit_positions(connection)
+    return event_count

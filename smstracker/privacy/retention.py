@@ -1,0 +1,98 @@
+"""The worker job that deletes texts after KEEP_TEXT_DAYS and messages after KEEP_MESSAGE_DAYS.
+
+It walks through the messages in the order of their ids, which is that of their age, from a stored
+position. Those whose outcome is open are stored as pending and looked at again each day.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from smstracker.clock import utcnow
+from smstracker.database.engine import reading_connection
+from smstracker.extensions import db, settings
+from smstracker.models import Message, PendingRemoval, RemovalCounter
+from smstracker.models.removals import Counter, RemovalKind
+from smstracker.privacy.batches import run_batches
+from smstracker.privacy.disk_traces import truncate_log
+from smstracker.privacy.pending import remove_pending
+from smstracker.privacy.removal import Removal, blank_messages, delete_messages
+
+OPEN_RECHECK = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Messages older than `days` are removed as `kind` says."""
+
+    kind: RemovalKind
+    position: Counter
+    days: int | None
+
+
+def remove_expired(_last_done: datetime | None) -> Iterator[int]:
+    """Remove what is due, in small batches; yields how many rows of each second."""
+    rules = (
+        _Rule(RemovalKind.DELETE, Counter.DELETE_POSITION, settings().keep_message_days),
+        _Rule(RemovalKind.BLANK, Counter.BLANK_POSITION, settings().keep_text_days),
+    )
+    is_anything_removed = False
+    for steps in (remove_pending(), *map(_walk_all, rules)):
+        for count in steps:
+            is_anything_removed = True
+            yield count
+    if is_anything_removed:
+        truncate_log()
+
+
+def _walk_all(rule: _Rule) -> Iterator[int]:
+    if rule.days is not None:
+        yield from run_batches(partial(_walk, rule, timedelta(days=rule.days)))
+
+
+def _walk(rule: _Rule, age: timedelta, size: int) -> int:
+    """Remove the next messages that are old enough; return how many were looked at."""
+    now = utcnow()
+    with reading_connection(db.engine) as connection:
+        position = RemovalCounter.read(connection, rule.position)
+        ids = _read_old(connection, position, now, age, size)
+    if not ids:
+        return 0
+    with db.engine.begin() as connection:
+        if not RemovalCounter.advance(connection, rule.position, position, ids[-1]):
+            return len(ids)  # another worker was faster
+        removal = _remove(connection, rule.kind, ids, now, now - age)
+        left = select(Message.id).where(Message.id.in_(set(ids) - set(removal.message_ids)))
+        if rule.kind is RemovalKind.BLANK:
+            left = left.where(Message.content_deleted_at.is_(None))
+        open_ids = connection.scalars(left).all()
+        PendingRemoval.add(connection, rule.kind, open_ids, now + OPEN_RECHECK)
+    return len(ids)
+
+
+def _read_old(
+    connection: Connection, position: int, now: datetime, age: timedelta, size: int
+) -> list[int]:
+    """The ids after a position up to the first message that is younger than `age`.
+
+    A message from the future, of a clock that was wrong, does not stop the walk.
+    """
+    query = select(Message.id, Message.created_at).where(Message.id > position)
+    ids: list[int] = []
+    for row in connection.execute(query.order_by(Message.id).limit(size)):
+        if now - age < row.created_at <= now:
+            break
+        ids.append(row.id)
+    return ids
+
+
+def _remove(
+    connection: Connection, kind: RemovalKind, ids: list[int], now: datetime, before: datetime
+) -> Removal:
+    remove = blank_messages if kind is RemovalKind.BLANK else delete_messages
+    at_twilio = settings().redact_at_twilio
+    return remove(connection, ids, now, at_twilio=at_twilio, created_before=before)
