@@ -64,9 +64,9 @@ def create_app(settings: "config.Config | None" = None) -> Flask:
     for module in (*modules, banner, broadcaster, alert_page):
         module.init_app(app)
     _bind_extensions(app)
-    blueprints = (auth, dashboard, resend, form_check, insights, error_guide)
-    blueprints += (connection, alerts, users, own_settings, audit)
-    for blueprint in (*blueprints, live_pages, webhooks, health, metrics):
+    pages = (auth, dashboard, resend, form_check, insights, error_guide, own_settings)
+    administration = (connection, alerts, users, audit)
+    for blueprint in (*pages, *administration, live_pages, webhooks, health, metrics):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
     if settings.demo:

@@ -66,7 +66,7 @@ def test_navigation_counts_open_alerts(app: Flask, bob: Person, admin: Person) -
     add_alert(app)
     add_alert(app, "disk-full", opened_at=None)
     add_alert(app, "worker-gone", ended_at=utcnow())
-    assert '<span class="alarm">1<span class="unseen"> open</span></span>' in (
+    assert '<span class="alarm">1<span class="unseen"> open alert</span></span>' in (
         admin.get("/messages").text
     )
     assert "alarm" not in bob.get("/messages").text
@@ -109,6 +109,9 @@ def test_alert_is_muted_for_hours_and_unmuted(app: Flask, admin: Person, hours: 
     assert "Muted until" in page
     admin.post("/alerts/mute", {"id": alert_id, "hours": 0}, page="/alerts")
     assert alerts(app)[0].muted_until is None
+    log = words(admin.get("/audit").text)
+    assert "Muted an alert" in log
+    assert "Callbacks stopped coming" in log
 
 
 def test_mute_is_for_administrators_by_post_with_a_token(

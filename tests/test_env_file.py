@@ -12,7 +12,7 @@ import config
 from config import SETTINGS, Config, ConfigError, load
 from smstracker.settings.files import read_env_file
 from smstracker.settings.reader import Reader, read_settings
-from smstracker.settings.unread_names import ALSO_SET_BY_OTHERS, OTHER_NAMES, RESERVED
+from smstracker.settings.unread_names import OTHER_NAMES, RESERVED
 from tests.live_settings import LIVE
 
 Load = Callable[[], str]
@@ -391,9 +391,7 @@ def test_name_in_the_file_that_no_version_reads_yet_stops_the_start(
     assert problems() == f"{name}: is not read in this version; remove it"
 
 
-@pytest.mark.parametrize(
-    "name", [*sorted(RESERVED - ALSO_SET_BY_OTHERS), "SEND_PER_SECONDS", "SEND_PER_SECOND_FILE"]
-)
+@pytest.mark.parametrize("name", [*sorted(RESERVED), "SEND_PER_SECONDS", "SEND_PER_SECOND_FILE"])
 def test_name_in_the_environment_that_no_version_reads_yet_stops_the_start(
     tmp_path: Path, name: str
 ) -> None:
@@ -401,9 +399,9 @@ def test_name_in_the_environment_that_no_version_reads_yet_stops_the_start(
         load(LIVE | {name: "30"}, instance=tmp_path)
 
 
-def test_names_that_no_version_reads_yet_may_be_of_other_programs(tmp_path: Path) -> None:
-    others = {"HEARTBEAT_URL_FILE": "x", "SENTRY_ENVIRONMENT": "x", "METRICS_PORT": "x"}
-    load(LIVE | dict.fromkeys(ALSO_SET_BY_OTHERS, "x") | others, instance=tmp_path)
+def test_names_like_our_shared_ones_may_be_of_other_programs(tmp_path: Path) -> None:
+    others = {"HEARTBEAT_URLS": "x", "SENTRY_ENVIRONMENT": "x", "METRICS_PORT": "x"}
+    load(LIVE | others, instance=tmp_path)
 
 
 @pytest.mark.parametrize(

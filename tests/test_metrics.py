@@ -10,10 +10,10 @@ import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
-from smstracker.refused.status_callback import Refusal
 from sqlalchemy import event, insert, update
 
 from config import ROOT
+from smstracker.callback_requests.status_callback import Refusal
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.insights.rollup_job import roll_up

@@ -1,9 +1,5 @@
-"""The audit log, the settings of users, what is known of their sessions, and deleted users.
+"""The audit log, the settings of users, what is known of their sessions, and deleted users."""
 
-On SQLite, the index of texts forgets a message that is deleted.
-"""
-
-# ruff: noqa: S608 - nothing here comes from outside.
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,15 +10,6 @@ depends_on = None
 
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.DateTime(timezone=True)
-OWNER = (
-    "char(57344 + old.owner_id / 40960000 % 6400, 57344 + old.owner_id / 6400 % 6400,"
-    " 57344 + old.owner_id % 6400)"
-)
-DELETE_TEXT = (
-    "CREATE TRIGGER IF NOT EXISTS message_text_delete AFTER DELETE ON message BEGIN"
-    " INSERT INTO message_fts (message_fts, rowid, body)"
-    f" VALUES ('delete', old.id, {OWNER} || fold_text(old.body)); END"
-)
 
 
 def upgrade() -> None:
@@ -51,13 +38,9 @@ def upgrade() -> None:
         op.add_column("user", column)
     op.add_column("user_session", sa.Column("browser_name", sa.String(length=64), nullable=True))
     op.add_column("user_session", sa.Column("used_at", MOMENT, nullable=True))
-    if op.get_bind().dialect.name == "sqlite":
-        op.execute(DELETE_TEXT)
 
 
 def downgrade() -> None:
-    if op.get_bind().dialect.name == "sqlite":
-        op.execute("DROP TRIGGER IF EXISTS message_text_delete")
     op.drop_column("user_session", "used_at")
     op.drop_column("user_session", "browser_name")
     for name in (

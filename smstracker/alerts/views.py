@@ -2,6 +2,7 @@
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 
 from smstracker.alerts import page, wording
 from smstracker.alerts.rules import RULES
@@ -9,6 +10,7 @@ from smstracker.clock import utcnow
 from smstracker.connection.wording import format_count
 from smstracker.extensions import settings, writing
 from smstracker.models.alerts import WEBHOOK
+from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.web.guards import require_administrator
 from smstracker.web.row_ids import parse_row_id
 
@@ -41,6 +43,9 @@ def mute() -> ResponseReturnValue:
     with writing():
         alert = page.mute(alert_id, hours, utcnow())
         title = RULES[alert.rule].title(alert.subject) if alert else ""
+        if alert:
+            action = AuditAction.ALERT_MUTED if hours else AuditAction.ALERT_UNMUTED
+            record_audit(action, actor=current_user.email, subject=title)
     if alert is None:
         flash("This alert is over, so there is nothing to mute.")
     elif hours:

@@ -19,9 +19,11 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from sqlalchemy import Connection, Engine
 
+from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.metrics import metric_queries
+from smstracker.models import Alert
 from smstracker.models.callback_counts import (
     REFUSAL_COLUMNS,
     REFUSAL_PREFIX,
@@ -52,7 +54,8 @@ class DatabaseCollector(Collector):
             )
             yield from _backlog("outbox", "outbox", metric_queries.count_outbox(connection, now))
             yield from _workers(metric_queries.read_workers(connection, now))
-            # The open alerts, smstracker_alerts_open{rule="…"}, belong here.
+            counts = dict.fromkeys(RULES, 0) | Alert.count_open(connection)
+            yield _gauges("alerts_open", "Open alerts, muted ones included.", "rule", counts)
         seconds = time.perf_counter() - started_at
         yield _gauge("scrape_seconds", "Seconds that it took to read these metrics.", seconds)
 

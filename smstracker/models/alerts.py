@@ -102,6 +102,13 @@ class Alert(Model):
         return connection.scalar(select(cls.id).where(recent).limit(1)) is not None
 
     @classmethod
+    def count_open(cls, connection: Connection) -> dict[str, int]:
+        """The number of open alerts of each rule that has any, muted ones included."""
+        is_open = (cls.ended_at.is_(None), cls.opened_at.is_not(None))
+        counted = select(cls.rule, func.count()).where(*is_open).group_by(cls.rule)
+        return {rule: count for rule, count in connection.execute(counted)}  # noqa: C416 - typed
+
+    @classmethod
     def purge(cls, connection: Connection, now: datetime) -> int:
         """Delete those that ended ALERT_RETENTION ago, with their notices; return how many."""
         past = select(cls.id).where(cls.ended_at < now - ALERT_RETENTION)

@@ -9,11 +9,8 @@ from pathlib import Path
 
 from smstracker.settings.value_files import SUFFIX, file_names
 
-ALSO_SET_BY_OTHERS: frozenset[str] = frozenset()
 # Of the contract, but not read yet. Nobody shall rely on what they promise, such as privacy.
-RESERVED = ALSO_SET_BY_OTHERS | {
-    *("SEND_PER_SECOND", "TEAM_LOG"),
-}
+RESERVED = frozenset({"SEND_PER_SECOND", "TEAM_LOG"})
 # In `.env` no name that begins so is another program's.
 _OUR_PREFIXES = ("TWILIO_", "MAIL_", "MAILER_", "SMTP_", "EMAIL_", "SIGN_IN_")
 # But these are of Twilio's own tools and other products, which may share the file.
@@ -21,7 +18,7 @@ _OTHER_TWILIO_PREFIXES = ("TWILIO_API_KEY", "TWILIO_API_SECRET", "TWILIO_VERIFY_
 OTHER_NAMES = tomllib.loads(Path(__file__).with_name("other_names.toml").read_text("utf-8"))
 # Other programs read these too, so in the environment only a typo of a letter counts.
 _SHARED_PREFIXES = ("MAIL_", "WEB_")
-_SHARED_NAMES = ALSO_SET_BY_OTHERS | {
+_SHARED_NAMES = {
     *("SECRET_KEY", "DATABASE_URL", "BIND_ADDRESS", "DEFAULT_REGION", "PORT", "TEAM_LOG"),
     *("SIMULATOR_PORT", "METRICS_TOKEN", "SENTRY_DSN", "HEARTBEAT_URL"),
 }
@@ -75,9 +72,9 @@ def _guess_from_environment(
     name: str, settings: frozenset[str], unset: frozenset[str]
 ) -> str | None:
     """Return the unset setting that a name in the environment misspells."""
-    if name in unset - ALSO_SET_BY_OTHERS and len(name) >= MIN_GUESS_LENGTH:
+    if name in unset and len(name) >= MIN_GUESS_LENGTH:
         return name
-    if name in ALSO_SET_BY_OTHERS or _find_other_name(name):
+    if _find_other_name(name):
         return None
     return _find_similar(name, filter(lambda setting: _may_be_misspelt(name, setting), unset))
 
