@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import time_machine
 from flask import Flask
 from sqlalchemy import select
 
+from config import load
+from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice, ScheduledJob, User
 from tests.alert_scenes import MINUTE, alerts, storing
-from tests.clients import Person, words
+from tests.clients import Client, Person, words
+from tests.serving import close
 
 pytestmark = pytest.mark.both_databases
 
@@ -165,3 +169,19 @@ def test_page_says_that_alerts_go_nowhere(app: Flask, admin: Person) -> None:
     assert "HEARTBEAT_URL is not set" in page
     with app.app_context():
         assert db.session.scalar(select(AlertNotice.id)) is None
+
+
+def test_demo_mailbox_shows_the_mails_of_the_worker(tmp_path: Path, migrated_sqlite: Path) -> None:
+    (tmp_path / "demo.sqlite").write_bytes(migrated_sqlite.read_bytes())
+    demo = create_app(load({"ALERT_EMAIL": "me@home.example"}, instance=tmp_path))
+    demo.test_client_class = Client
+    alert_id = add_alert(demo)
+    at = {"created_at": utcnow(), "due_at": utcnow(), "alert_id": alert_id, "failures": 0}
+    with storing(demo) as session:
+        told = {"channel": "me@home.example", "sent_at": utcnow()}
+        session.add(AlertNotice(occasion="begin", **told, **at))
+        session.add(AlertNotice(occasion="end", channel="me@home.example", **at))
+    page = words(demo.test_client().get("/auth/mailbox").text)
+    assert page.count("[smstracker] Callbacks stopped coming") == 1
+    assert "Over:" not in page
+    close(demo)

@@ -116,6 +116,7 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
         "public address",
         "callbacks",
         "mail",
+        "alerts",
         "worker",
         "token rotation",
         "connection",

@@ -478,7 +478,7 @@ def unquoted(module: str, *test_files: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("module", "test_files"),
     [
-        ("doctor/checks.py", ("test_doctor.py", "test_callback_edge.py")),
+        ("doctor/checks.py", ("test_doctor.py", "test_callback_edge.py", "test_alert_commands.py")),
         (
             "network_errors.py",
             ("test_network_errors.py", "test_doctor.py", "test_callback_probe.py"),

@@ -43,7 +43,7 @@ def fetch_heartbeat() -> None:
 
 def _mail(address: str, notice: Notice) -> None:
     try:
-        current_mailer().send(address, f"[smstracker] {notice.title}", notice.text)
+        current_mailer().send(address, notice.subject, notice.text)
     except MailError as error:
         raise ChannelError(explain_mail_error(str(error)).reason) from None
 

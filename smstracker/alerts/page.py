@@ -9,11 +9,13 @@ from sqlalchemy import case, func, select
 
 from smstracker.alerts.channels import configured_channels
 from smstracker.alerts.rules import RULES
+from smstracker.alerts.wording import compose
 from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice, ScheduledJob
-from smstracker.models.alerts import ALERT_RETENTION, JOB_NAME
+from smstracker.models.alerts import ALERT_RETENTION, JOB_NAME, WEBHOOK
 
 MAX_PAST = 100
+MAX_SENT_MAILS = 10
 MAX_AGE = timedelta(minutes=5)  # of an evaluation
 MUTE_HOURS = (1, 8, 24)
 
@@ -77,6 +79,18 @@ def read_channels() -> list[ChannelStatus]:
         ChannelStatus(channel, *notices.get(channel, (None, None)))
         for channel in configured_channels()
     ]
+
+
+def read_sent_mails() -> list[tuple[str, str, str]]:
+    """The newest mails as (address, subject, text), newest first: the worker has sent them."""
+    query = select(AlertNotice, Alert).join(Alert, Alert.id == AlertNotice.alert_id)
+    is_sent = (AlertNotice.channel != WEBHOOK, AlertNotice.sent_at.is_not(None))
+    query = query.where(*is_sent, Alert.rule.in_(RULES)).order_by(AlertNotice.sent_at.desc())
+    mails = []
+    for sent, alert in db.session.execute(query.limit(MAX_SENT_MAILS)):
+        notice = compose(alert, sent.occasion, str(sent.id))
+        mails.append((sent.channel, notice.subject, notice.text))
+    return mails
 
 
 def mute(alert_id: int, hours: int, now: datetime) -> Alert | None:

@@ -25,6 +25,10 @@ class Notice:
     facts: Mapping[str, object] = field(default_factory=dict)
 
     @property
+    def subject(self) -> str:
+        return f"[smstracker] {self.title}"
+
+    @property
     def text(self) -> str:
         return "\n\n".join(self.lines) + "\n"
 

@@ -1,10 +1,11 @@
-"""The demo mailbox, which shows sign-in mails in the browser, on this machine only."""
+"""The demo mailbox, which shows mails in the browser, on this machine only."""
 
 from urllib.parse import urlsplit
 
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
+from smstracker.alerts.page import read_sent_mails
 from smstracker.extensions import settings
 from smstracker.mailer import current_mailer
 from smstracker.settings.addresses import is_loopback
@@ -38,4 +39,5 @@ def _parse_host_name(host_header: str) -> str:
 @bp.get("/auth/mailbox")
 def mailbox() -> ResponseReturnValue:
     mails = [(mail["To"], mail["Subject"], mail.get_content()) for mail in current_mailer().mailbox]
-    return render_template("auth/mailbox.html", mails=mails)
+    # Those of alerts are sent by the worker, in another process.
+    return render_template("auth/mailbox.html", mails=[*mails, *read_sent_mails()])

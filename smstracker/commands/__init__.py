@@ -15,6 +15,7 @@ MODULES = {
     "users": "user_accounts",
     "messages": "message_status",
     "callbacks": "callbacks",
+    "alerts": "alerts",
     "worker": "worker",
     "purge": "worker",
     "audit": "audit_list",

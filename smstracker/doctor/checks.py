@@ -43,6 +43,7 @@ def run_checks() -> Iterator[CheckResult]:
     yield _check_public_address()
     yield _check_callbacks()
     yield _check_mail()
+    yield _check_alerts()
     if database_error is None:
         yield from check_connection(settings().demo)
 
@@ -166,6 +167,18 @@ def _check_mail() -> CheckResult:
                 fix += f"; {name} has quotes around it, which are part of the value"
         return problem("mail", f"the server cannot be used: {reason}", fix)
     return _check_newest_mail() or ok("mail", "the server takes mail from here")
+
+
+def _check_alerts() -> CheckResult:
+    """Say where alerts go; that they go nowhere is no fault."""
+    addresses = len(settings().alert_email)
+    places = [f"{addresses} address{'es' * (addresses > 1)}"] if addresses else []
+    places += ["a webhook"] if settings().alert_webhook_url else []
+    heartbeat = "" if settings().heartbeat_url else "; HEARTBEAT_URL is not set"
+    if places:
+        return ok("alerts", f"go to {' and '.join(places)}{heartbeat}")
+    fix = "set ALERT_EMAIL or ALERT_WEBHOOK_URL, and HEARTBEAT_URL"
+    return ok("alerts", f"go nowhere but to the page /alerts{heartbeat}", fix)
 
 
 def _check_newest_mail() -> CheckResult | None:
