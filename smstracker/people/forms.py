@@ -8,7 +8,7 @@ from smstracker.models.users import Appearance
 from smstracker.settings.mail_addresses import MailAddressError, normalize_email, refuse_pattern
 from smstracker.web.time_range import zone_choices
 
-BROWSERS_ZONE = "The browser's"
+BROWSERS_ZONE = "As the browser says"
 
 
 def _require_single_address(_form: FlaskForm, field: Field) -> None:

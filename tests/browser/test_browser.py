@@ -57,6 +57,7 @@ def test_journey_without_script(
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered to")
     page.get_by_text("Technical details").last.click()
     expect(page.get_by_text("RawDlrDoneDate").first).to_be_visible()
+    page.locator(".account > summary").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     page.goto("/messages")
