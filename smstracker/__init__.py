@@ -1,6 +1,7 @@
 """smstracker: send SMS and MMS through Twilio and track the status of each message."""
 
 import sys
+from importlib import import_module
 
 from flask import Flask
 
@@ -63,6 +64,8 @@ def create_app(settings: "config.Config | None" = None) -> Flask:
     )
     for module in (*modules, banner, broadcaster, alert_page):
         module.init_app(app)
+    if settings.sentry_dsn:  # it brings a large library
+        import_module(f"{__name__}.error_reports").init_app(app)
     _bind_extensions(app)
     pages = (auth, dashboard, resend, form_check, insights, error_guide, own_settings)
     administration = (connection, alerts, users, audit)

@@ -31,6 +31,7 @@ PUBLIC = {
     "auth.sign_out",
     "health.healthz",
     "health.readyz",
+    "metrics.metrics",  # guarded by METRICS_TOKEN, and tested with it
     "dashboard.home",
 }
 
