@@ -11,7 +11,13 @@ import pytest
 
 # Debian's packages for all tests: `.ci/run` installs them, the README names them.
 BROWSER_PACKAGES = ("chromium", "libatomic1")
-PACKAGES = (*BROWSER_PACKAGES, "openssl")
+# The files of deploy/ are tried with these.
+DEPLOYMENT_PACKAGES = {
+    "nginx": "nginx-light",
+    "promtool": "prometheus",
+    "systemd-analyze": "systemd",
+}
+PACKAGES = (*BROWSER_PACKAGES, "openssl", *DEPLOYMENT_PACKAGES.values())
 INSTALL = "sudo apt install"
 
 

@@ -27,7 +27,12 @@ from tests.signing import BASE_URL, call_back, fields, sid
 MakeApp = Callable[..., Flask]
 NUMBER, TEXT, SECRET = "5005550987", "marked-text", "marked-secret"
 MARKS = (NUMBER, TEXT, SECRET, "alice", "X-Twilio-Signature", "Cookie", "Bearer", sid(7))
-FREE_STATEMENTS = ("user_session", "rate_limit", 'from "user"', "set_config")  # beneath the view, not before it
+FREE_STATEMENTS = (
+    "user_session",
+    "rate_limit",
+    'from "user"',
+    "set_config",
+)  # beneath the view, not before it
 COMMANDS = {
     "users": ["add", f"{TEXT}@example.org"],
     "messages": ["show", sid(7)],

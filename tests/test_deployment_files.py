@@ -1,0 +1,114 @@
+"""deploy/: units, alert rules and dashboard are valid, and name what exists."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from config import ROOT, SETTINGS
+from smstracker.settings.value_files import SUFFIX
+from tests.machine import DEPLOYMENT_PACKAGES, need
+
+pytestmark = pytest.mark.slow
+DEPLOY = ROOT / "deploy"
+UNITS = sorted(path.name for path in (DEPLOY / "systemd").glob("*.*") if path.suffix != ".env")
+MAX_EXPOSURE = 25  # of 100, by systemd-analyze security
+
+
+def run(*command: str, cwd: Path = DEPLOY, **env: str) -> str:
+    program = need(command[0], DEPLOYMENT_PACKAGES.get(command[0]))
+    done = subprocess.run(
+        [program, *command[1:]],
+        cwd=cwd,
+        env=os.environ | env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    return output
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units as installed, with programs that exist here."""
+    folder = tmp_path / "units"
+    shutil.copytree(DEPLOY / "systemd", folder)
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    for name in ("flask", "gunicorn"):
+        (bin_folder / name).touch(mode=0o755)
+    for unit in folder.rglob("*.*"):
+        if unit.is_file():
+            unit.write_text(unit.read_text().replace("/opt/smstracker/.venv/bin", str(bin_folder)))
+    (folder / "smstracker-web@.service").rename(folder / "smstracker-web@8000.service")
+    return folder
+
+
+def test_units_are_valid(units: Path) -> None:
+    names = [name.replace("@", "@8000") for name in UNITS if not name.endswith(".d")]
+    output = run("systemd-analyze", "verify", "--man=no", *names, cwd=units)
+    ours = [line for line in output.splitlines() if "smstracker" in line]
+    assert not ours, output
+
+
+@pytest.mark.parametrize("unit", [name for name in UNITS if name.endswith(".service")])
+def test_units_may_touch_little(units: Path, unit: str) -> None:
+    """systemd reads no drop-in offline, so both files are made one."""
+    path = units / unit.replace("@", "@8000")
+    path.write_text(path.read_text() + (units / "smstracker-.service.d/common.conf").read_text())
+    output = run(
+        *("systemd-analyze", "security", "--offline=true", "--no-pager"),
+        *(f"--threshold={MAX_EXPOSURE}", str(path)),
+    )
+    assert "exposure level" in output
+
+
+def test_alert_rules_open_and_stay_closed_as_told() -> None:
+    folder = DEPLOY / "prometheus"
+    assert "SUCCESS" in run("promtool", "check", "rules", "alerts.yml", cwd=folder)
+    assert "SUCCESS" in run("promtool", "test", "rules", "alerts_test.yml", cwd=folder)
+    run("promtool", "check", "config", "--syntax-only", "prometheus.yml", cwd=folder)
+
+
+def test_rules_and_dashboard_use_metrics_that_exist() -> None:
+    table = (ROOT / "docs/monitoring.md").read_text()
+    documented = set(re.findall(r"(?m)^\| `(smstracker_\w+)`", table))
+    dashboard = (DEPLOY / "grafana/smstracker.json").read_text()
+    assert len(json.loads(dashboard)["panels"]) == 12
+    for text in (dashboard, (DEPLOY / "prometheus/alerts.yml").read_text()):
+        used = {name.removesuffix("_bucket") for name in re.findall(r"smstracker_\w+", text)}
+        assert used
+        assert used <= documented
+
+
+def test_settings_of_the_files_exist() -> None:
+    names = set(SETTINGS) | {name + SUFFIX for name in SETTINGS}
+    unit = (DEPLOY / "systemd/smstracker-.service.d/common.conf").read_text()
+    compose = (DEPLOY / "container/compose.yaml").read_text()
+    env = (DEPLOY / "systemd/smstracker.env").read_text()
+    used = set(re.findall(r"(?m)^Environment=(\w+)=", unit))
+    used |= set(re.findall(r"(?m)^    (\w+_FILE): /run/secrets/(?!postgres)", compose))
+    used |= set(re.findall(r"(?m)^([A-Z_]+)=", env))
+    assert len(used) > 8
+    assert used <= names
+
+
+def test_image_holds_no_secret_and_no_test() -> None:
+    ignored = (DEPLOY / "container/Dockerfile.dockerignore").read_text().splitlines()
+    assert ignored[0] == "**"
+    kept = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+    assert kept == {
+        "config.py",
+        "wsgi.py",
+        "pyproject.toml",
+        "requirements.txt",
+        "smstracker",
+        "migrations",
+    }
