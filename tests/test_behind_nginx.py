@@ -94,7 +94,8 @@ def write_configuration(folder: Path, port: int, web_ports: list[int], certifica
     ]
     path = folder / "nginx.conf"
     path.write_text(
-        f"user {getpass.getuser()}; daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log crit;\n"
+        f"user {getpass.getuser()}; daemon off; pid {folder}/nginx.pid;\n"
+        f"error_log {folder}/nginx.log crit;\n"
         f"events {{}}\nhttp {{ {' '.join(temporary)}\n{text}\n}}\n"
     )
     return path
