@@ -30,6 +30,7 @@ from smstracker.models.users import signed_in_user
 from smstracker.people.audit_views import bp as audit
 from smstracker.people.settings_views import bp as own_settings
 from smstracker.people.user_views import bp as users
+from smstracker.privacy.views import bp as privacy
 from smstracker.web import error_pages, security, waiting_threads
 from smstracker.web.health import bp as health
 from smstracker.webhooks import quarantine, writer
@@ -68,7 +69,7 @@ def create_app(settings: "config.Config | None" = None) -> Flask:
         import_module(f"{__name__}.error_reports").init_app(app)
     _bind_extensions(app)
     pages = (auth, dashboard, resend, form_check, insights, error_guide, own_settings)
-    administration = (connection, alerts, users, audit)
+    administration = (connection, alerts, users, audit, privacy)
     for blueprint in (*pages, *administration, live_pages, webhooks, health, metrics):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)

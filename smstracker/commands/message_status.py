@@ -16,6 +16,7 @@ from smstracker.carrier.errors import (
 )
 from smstracker.clock import format_exact_duration, utcnow
 from smstracker.commands.database_errors import DatabaseErrorGroup
+from smstracker.commands.erasure import erase
 from smstracker.database.engine import READS_ONLY, reading_connection
 from smstracker.extensions import db, settings
 from smstracker.messages.describe import headline
@@ -82,6 +83,9 @@ def _format_text(message: Message, events: list[StatusEvent]) -> str:
             f"  [{step.source}]{elapsed}"
         )
     return "\n".join(lines)
+
+
+messages.add_command(erase)
 
 
 @messages.command("reconcile")

@@ -7,6 +7,7 @@ from flask.cli import with_appcontext
 
 from smstracker import logs
 from smstracker.commands.database_errors import CommandWithPlainErrors
+from smstracker.privacy.disk_traces import vacuum
 from smstracker.web.health import database_problem
 from smstracker.worker.loop import run_worker
 from smstracker.worker.maintenance import purge as purge_now
@@ -37,8 +38,14 @@ def _wait_for_database(without_end: bool) -> None:
 
 
 @click.command("purge", cls=CommandWithPlainErrors)
+@click.option("--vacuum", "is_vacuum", is_flag=True, help="Write the SQLite file anew as well.")
 @with_appcontext
-def purge() -> None:
-    """Delete expired data, never a message or its events."""
+def purge(is_vacuum: bool) -> None:
+    """Delete expired data: what the worker deletes once a day.
+
+    --vacuum removes what SQLite has left of deleted rows; nothing can be stored meanwhile.
+    """
     for name, count in purge_now().items():
         click.echo(f"{count:>6}  {name}")
+    if is_vacuum:
+        vacuum()

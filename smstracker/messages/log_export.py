@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -45,6 +45,7 @@ COLUMNS = (
     *("status_source", "simulated", "error_code", "reason", "conflicting"),
     *("created_at", "accepted_at", "final_at"),
 )
+HEADER = [f"{name}_utc" if name.endswith("_at") else name for name in COLUMNS]
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}
 
 
@@ -105,13 +106,13 @@ def _hold_slot(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:
 
 def csv_lines(filters: SearchFilters, now: datetime) -> Iterator[str]:
     """The CSV file, with a byte order mark: without it, Excel reads Latin-1."""
-    yield "\ufeff" + _format_csv([[f"{c}_utc" if c.endswith("_at") else c for c in COLUMNS]])
+    yield "\ufeff" + format_csv([HEADER])
     try:
         for batch in read_batches(filters, now):
             rows = [message_to_json(message, now) for message in batch]
-            yield _format_csv([[_cell(name, row[name]) for name in COLUMNS] for row in rows])
+            yield format_csv(map(format_cells, rows))
     except Exception:
-        yield _format_csv([[INCOMPLETE_LINE]])
+        yield format_csv([[INCOMPLETE_LINE]])
         raise
 
 
@@ -141,11 +142,16 @@ def read_batches(filters: SearchFilters, now: datetime) -> Iterator[list[Message
         before = (messages[-1].created_at, messages[-1].id)
 
 
-def _format_csv(rows: Iterable[Iterable[str | int | Decimal]]) -> str:
+def format_csv(rows: Iterable[Iterable[str | int | Decimal]]) -> str:
     """Lines of CSV with every text in quotes, for readers that split at `;` as well."""
     buffer = io.StringIO()
     csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC).writerows(rows)
     return buffer.getvalue()
+
+
+def format_cells(row: Mapping[str, object]) -> list[str | int | Decimal]:
+    """The cells of a message that is given as JSON, in the order of COLUMNS."""
+    return [_cell(name, row[name]) for name in COLUMNS]
 
 
 def _cell(column: str, value: object) -> str | int | Decimal:

@@ -75,3 +75,9 @@ class Tombstone(Model):
         """Delete up to `limit` expired ones; return how many."""
         expired = select(cls.key_hash).where(cls.expires_at < now).limit(limit)
         return delete_unlocked(connection, cls, expired)
+
+
+def is_deleted_sid(connection: Connection, sid: str | None) -> bool:
+    """Whether a message with this SID was deleted here."""
+    key_hash = keyed_hash(connection, HashedKind.SID, sid)
+    return bool(sid and Tombstone.find(connection, [key_hash]))

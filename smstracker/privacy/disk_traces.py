@@ -25,6 +25,7 @@ from smstracker.settings.database_url import sqlite_path
 # FTS5 merges all segments, in steps of so many pages at least; few, as each step is a transaction.
 _MERGE = text("INSERT INTO message_fts (message_fts, rank) VALUES ('merge', :pages)")
 MERGED_PAGES = 8
+CLEANING_JOB = "cleaning of the text index"
 
 
 def truncate_log() -> bool:

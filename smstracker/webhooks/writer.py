@@ -33,6 +33,7 @@ from smstracker.logs import request_id
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.callback_counts import CallbackCounts, refusal_column, store_times
 from smstracker.models.callback_store import Callback, store_callbacks
+from smstracker.models.tombstones import is_deleted_sid
 from smstracker.refused.request import RefusedRequest
 from smstracker.web.health import add_readiness_check
 
@@ -315,9 +316,11 @@ class CallbackWriter:
                 locked.append(write)
                 continue
             row = {**refused.row(), "fingerprint": refused.fingerprint}
-            free_rows -= RefusedCallback.store(connection, row, utcnow())
             counts.refused += 1
             counts.details[refusal_column(refused.reason)] += 1
+            # The numbers of a deleted message shall not come back.
+            if not is_deleted_sid(connection, refused.twilio_sid):
+                free_rows -= RefusedCallback.store(connection, row, utcnow())
         if free_rows < 0:
             free_rows = max(RefusedCallback.evict(connection, self._max_refused), 0) // ROOM_DIVISOR
         return free_rows, locked

@@ -30,7 +30,7 @@ from smstracker.models.jobs import Heartbeat, ScheduledJob
 from smstracker.models.lookup_queue import OpenMessage
 from smstracker.models.metric_totals import LOOKUPS, MetricTotal
 from smstracker.privacy.carrier_removal import remove_at_carrier
-from smstracker.privacy.disk_traces import clean_text_index
+from smstracker.privacy.disk_traces import CLEANING_JOB, clean_text_index
 from smstracker.privacy.retention import remove_expired
 from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
@@ -57,9 +57,8 @@ NOTICES = "notices"
 LISTING = "listing"
 REMOVAL = "removal"
 CARRIER_REMOVAL = "removal at Twilio"
-INDEX_CLEANING = "cleaning of the text index"
 # These can take long, so each runs in a thread of its own.
-THREADED = (LISTING, REMOVAL, CARRIER_REMOVAL, INDEX_CLEANING)
+THREADED = (LISTING, REMOVAL, CARRIER_REMOVAL, CLEANING_JOB)
 # After a long pause it has many steps, so look-ups run between them.
 MAINTENANCE = "upkeep"
 # A job runs in steps of a few seconds at most, and gets the time of its last completion.
@@ -73,7 +72,7 @@ JOBS: dict[str, tuple[Steps, timedelta]] = {
     ALERTS: (evaluate, timedelta(minutes=1)),
     REMOVAL: (remove_expired, timedelta(minutes=1)),
     CARRIER_REMOVAL: (remove_at_carrier, timedelta(minutes=1)),
-    INDEX_CLEANING: (clean_text_index, DAY),
+    CLEANING_JOB: (clean_text_index, DAY),
 }
 # A worker that is killed while it evaluates alerts must not keep the others from it for long.
 JOB_LEASES = {ALERTS: timedelta(minutes=2)}

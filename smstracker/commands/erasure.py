@@ -1,0 +1,55 @@
+"""flask messages erase: all that is held of a person's number."""
+
+import sys
+
+import click
+from flask.cli import with_appcontext
+
+from smstracker.commands.database_errors import CommandWithPlainErrors
+from smstracker.extensions import settings
+from smstracker.privacy import erasure
+from smstracker.privacy.actions import PersonalAction, record_personal_action
+from smstracker.privacy.disk_traces import vacuum
+from smstracker.sms.phone_numbers import parse_recipient
+from smstracker.sms.phone_spelling import PhoneNumberError
+
+
+@click.command("erase", cls=CommandWithPlainErrors)
+@click.option("--yes", is_flag=True, help="Do not ask; the number comes from standard input.")
+@click.option("--at-twilio/--not-at-twilio", default=None, help="Delete the messages there too.")
+@click.option("--vacuum", "is_vacuum", is_flag=True, help="Write the SQLite file anew afterwards.")
+@with_appcontext
+def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
+    """Erase all that is held of a person. Asks for the number, which is no argument."""
+    number = _read_number(yes)
+    held = erasure.read_held(number)
+    for kind, count in held.counts().items():
+        click.echo(f"{count:>6}  {kind}")
+    if held.is_empty:
+        click.echo("Nothing is held of this number.")
+        return
+    if not yes:
+        click.confirm("Erase all of it? This cannot be undone.", abort=True)
+    wants_twilio = settings().redact_at_twilio if at_twilio is None else at_twilio
+    result = erasure.erase(number, at_twilio=wants_twilio)
+    record_personal_action(PersonalAction.ERASURE, result.receipt)
+    click.echo(f"Receipt {result.receipt}")
+    if left_count := erasure.count_left(result.receipt):
+        noun = "message is" if left_count == 1 else "messages are"
+        click.echo(f"{left_count} {noun} under way; the worker erases them once they are settled.")
+    if is_vacuum:
+        vacuum()
+    elif result.has_traces:
+        click.echo(
+            "An unused part of the database file still holds the number. "
+            "Run flask purge --vacuum at a quiet time."
+        )
+
+
+def _read_number(from_input: bool) -> str:
+    """Read a number in any spelling, without showing it. Raises ClickException."""
+    typed = sys.stdin.readline() if from_input else click.prompt("Phone number", hide_input=True)
+    try:
+        return parse_recipient(typed.strip(), settings().default_region)
+    except PhoneNumberError as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,94 @@
+"""Erase a person: everything that holds their number, at once or as soon as it may go.
+
+First all rows are stored as pending, in one transaction, so that the worker finishes what is
+interrupted. Nothing is stored of the number but a keyed hash.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.engine import Connection
+
+from smstracker.clock import utcnow
+from smstracker.database.engine import affected_rows, reading_connection
+from smstracker.extensions import db
+from smstracker.models import Erasure, PendingRemoval, RecipientSearch, ScheduledJob
+from smstracker.models.removals import RemovalKind
+from smstracker.models.tombstones import HashedKind, keyed_hash
+from smstracker.privacy.disk_traces import CLEANING_JOB, has_traces, truncate_log
+from smstracker.privacy.held import Held, find_held, is_search_for
+from smstracker.privacy.pending import remove_pending
+
+RECEIPT_BYTES = 6
+RECEIPTS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ErasureResult:
+    """`receipt` names the row of Erasure; `has_traces` if unused parts of a file still hold it."""
+
+    receipt: str
+    has_traces: bool
+
+
+def read_held(number: str) -> Held:
+    """What is held of a number, read without a lock."""
+    with reading_connection(db.engine) as connection:
+        return find_held(connection, number)
+
+
+def erase(number: str, *, at_twilio: bool) -> ErasureResult:
+    """Erase all that is held of a number in E.164; messages under way when they are settled."""
+    held = read_held(number)
+    now = utcnow()
+    receipt = secrets.token_hex(RECEIPT_BYTES)
+    with db.engine.begin() as connection:
+        _store_request(connection, held, receipt, at_twilio, now)
+    for _ in remove_pending(receipt):
+        pass
+    truncate_log()
+    digits = number.removeprefix("+").encode()
+    needles = [digits, digits[::-1]] if not count_left(receipt) else []
+    return ErasureResult(receipt, has_traces(needles))
+
+
+def count_left(receipt: str) -> int:
+    """How many messages of an erasure are under way still."""
+    with reading_connection(db.engine) as connection:
+        pending = select(func.count()).select_from(PendingRemoval)
+        return connection.scalar(pending.where(PendingRemoval.receipt == receipt)) or 0
+
+
+def read_receipts(receipt: str | None = None) -> list[tuple[Erasure, int]]:
+    """The newest erasures, or one by its receipt, each with what is left of it."""
+    left = select(func.count()).where(PendingRemoval.receipt == Erasure.receipt)
+    query = select(Erasure, left.scalar_subquery()).order_by(Erasure.requested_at.desc())
+    if receipt is not None:
+        query = query.where(Erasure.receipt == receipt)
+    return [(erasure, count) for erasure, count in db.session.execute(query.limit(RECEIPTS_SHOWN))]
+
+
+def _store_request(
+    connection: Connection, held: Held, receipt: str, at_twilio: bool, now: datetime
+) -> None:
+    """Store the receipt and what is to be removed; searches are few, and removed at once."""
+    searches = delete(RecipientSearch).where(is_search_for(held.number))
+    erasure = {
+        "receipt": receipt,
+        "number_hash": keyed_hash(connection, HashedKind.NUMBER, held.number),
+        "requested_at": now,
+        "at_twilio": at_twilio,
+        "searches": affected_rows(connection.execute(searches)),
+        **dict.fromkeys(("messages", "events", "refused_callbacks"), 0),
+    }
+    connection.execute(db.insert(Erasure).values(erasure))
+    for kind, ids in (
+        (RemovalKind.ERASE, held.message_ids),
+        (RemovalKind.EVENT, held.orphan_ids),
+        (RemovalKind.REFUSED, held.refused_ids),
+    ):
+        PendingRemoval.add(connection, kind, ids, now, receipt)
+    # The words of the texts leave the index soon, not within a day.
+    ScheduledJob.postpone(connection, CLEANING_JOB, now)

@@ -1,0 +1,110 @@
+"""What is held of one person: all that has their number, in every table that holds numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from sqlalchemy import ColumnElement, Row, String, and_, cast, func, literal, or_, select
+from sqlalchemy.engine import Connection
+
+from smstracker.clock import utcnow
+from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent, User
+from smstracker.models.messages import reverse_digits
+from smstracker.privacy.removal import is_given_up, is_settled
+
+SCANNED_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The keys of all rows that hold a number, which is E.164."""
+
+    number: str = field(repr=False)
+    message_ids: Sequence[int]
+    open_message_ids: Sequence[int]  # of those, the ones that cannot be erased yet
+    event_count: int
+    orphan_ids: Sequence[int]
+    refused_ids: Sequence[int]
+    search_handles: Sequence[str]
+
+    def counts(self) -> dict[str, int]:
+        """How much of each kind is held, by its displayed name."""
+        return {
+            "messages": len(self.message_ids),
+            "status events of these messages": self.event_count,
+            "callbacks without a message": len(self.orphan_ids),
+            "refused callbacks": len(self.refused_ids),
+            "searches for the number": len(self.search_handles),
+        }
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self.counts().values())
+
+
+def find_held(connection: Connection, number: str) -> Held:
+    """Find everything that is held of a number in E.164."""
+    now = utcnow()
+    may_go = or_(is_settled(now), is_given_up(now)).label("may_go")
+    columns = (Message.id, Message.twilio_sid, may_go)
+    query = select(*columns).where(is_recipient(number)).order_by(Message.id)
+    messages = connection.execute(query).all()
+    ids = [row.id for row in messages]
+    sids = {row.twilio_sid for row in messages if row.twilio_sid}
+    of_messages = StatusEvent.message_id.in_(select(Message.id).where(is_recipient(number)))
+    event_count = connection.scalar(
+        select(func.count()).select_from(StatusEvent).where(of_messages)
+    )
+    return Held(
+        number=number,
+        message_ids=ids,
+        open_message_ids=[row.id for row in messages if not row.may_go],
+        event_count=event_count or 0,
+        orphan_ids=_find_orphans(connection, number, sids),
+        refused_ids=_find_refused(connection, number, sids),
+        search_handles=connection.scalars(
+            select(RecipientSearch.handle).where(is_search_for(number))
+        ).all(),
+    )
+
+
+def is_recipient(number: str) -> ColumnElement[bool]:
+    """Whether a message is to the number, by the index of each owner."""
+    has_number = Message.recipient_reversed == reverse_digits(number)
+    return and_(Message.owner_id.in_(select(User.id)), has_number)
+
+
+def is_search_for(number: str) -> ColumnElement[bool]:
+    """Whether a search is for the number or its last digits."""
+    return literal(number.removeprefix("+")).like("%" + RecipientSearch.digits)
+
+
+def _find_orphans(connection: Connection, number: str, sids: set[str]) -> Sequence[int]:
+    text = cast(StatusEvent.payload, String)
+    has_number = text.contains(number.removeprefix("+"))
+    is_theirs = or_(has_number, StatusEvent.twilio_sid.in_(sids))
+    query = select(StatusEvent.id).where(StatusEvent.message_id.is_(None), is_theirs)
+    return connection.scalars(query).all()
+
+
+def _find_refused(connection: Connection, number: str, sids: set[str]) -> list[int]:
+    """The refused callbacks with the number anywhere, as it is or percent-encoded."""
+    columns = (RefusedCallback.id, RefusedCallback.twilio_sid)
+    query = select(*columns, *REFUSED_TEXTS).order_by(RefusedCallback.id)
+    rows = connection.execution_options(yield_per=SCANNED_ROWS).execute(query)
+    return [row.id for row in rows if row.twilio_sid in sids or _has_number(row, number)]
+
+
+REFUSED_TEXTS = (
+    *(RefusedCallback.body, RefusedCallback.target, RefusedCallback.idempotency_token),
+    *(RefusedCallback.status, RefusedCallback.sent_host, RefusedCallback.forwarded_host),
+    *(RefusedCallback.content_type, RefusedCallback.signature, RefusedCallback.diagnosis),
+)
+
+
+def _has_number(row: Row[Any], number: str) -> bool:
+    digits = number.removeprefix("+").encode()
+    _, _, *texts = row
+    values = [text if isinstance(text, bytes) else (text or "").encode() for text in texts]
+    return any(digits in value or digits in unquote_to_bytes(value) for value in values)

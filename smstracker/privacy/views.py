@@ -1,0 +1,109 @@
+"""The privacy pages, for administrators: what is kept, and all that is held of one person.
+
+The number of a person is only in the bodies of requests, never in an address.
+"""
+
+from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_wtf import FlaskForm
+from wtforms import StringField
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db, settings
+from smstracker.privacy import erasure
+from smstracker.privacy.actions import PersonalAction, record_personal_action
+from smstracker.privacy.export import make_export
+from smstracker.privacy.report import build_report
+from smstracker.sms.phone_numbers import parse_recipient
+from smstracker.sms.phone_spelling import PhoneNumberError
+from smstracker.web.guards import for_programs, require_administrator
+
+bp = Blueprint("privacy", __name__, url_prefix="/privacy")
+bp.before_request(require_administrator)
+
+NOT_CONFIRMED = "Tick the box to confirm. Nothing was erased."
+
+
+class NumberForm(FlaskForm):  # type: ignore[misc]
+    number = StringField("Phone number")
+
+
+@bp.get("")
+def overview() -> ResponseReturnValue:
+    return _render_overview(NumberForm())
+
+
+@bp.post("/person")
+def person() -> ResponseReturnValue:
+    """Show what is held of a number."""
+    form = NumberForm()
+    try:
+        number = _read_number(form.number.data or "")
+    except PhoneNumberError as error:
+        form.number.errors = [str(error)]
+        return _render_overview(form), 422
+    return _render_person(number)
+
+
+@bp.post("/export")
+@for_programs
+def export() -> ResponseReturnValue:
+    """All that is held of a number, as a ZIP file."""
+    held = erasure.read_held(_read_number_again())
+    record_personal_action(PersonalAction.EXPORT)
+    response = Response(make_export(held), content_type="application/zip")
+    name = f"person-{utcnow():%Y-%m-%d}.zip"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+@bp.post("/erase")
+def erase() -> ResponseReturnValue:
+    number = _read_number_again()
+    if "confirmed" not in request.form:
+        return _render_person(number, NOT_CONFIRMED), 422
+    db.session.rollback()
+    result = erasure.erase(number, at_twilio="at_twilio" in request.form)
+    record_personal_action(PersonalAction.ERASURE, result.receipt)
+    traces = "1" if result.has_traces else None
+    return redirect(url_for(".receipt", receipt=result.receipt, traces=traces), 303)
+
+
+@bp.get("/receipts/<receipt>")
+def receipt(receipt: str) -> ResponseReturnValue:
+    receipts = erasure.read_receipts(receipt) or abort(404)
+    row, left_count = receipts[0]
+    return render_template(
+        "privacy/receipt.html",
+        erasure=row,
+        left_count=left_count,
+        has_traces="traces" in request.args,
+        now=utcnow(),
+    )
+
+
+def _read_number(typed: str) -> str:
+    """The number in E.164, read as the send form reads it. Raises PhoneNumberError."""
+    return parse_recipient(typed, settings().default_region)
+
+
+def _read_number_again() -> str:
+    """The number that our own page has sent along; a 400 for anything else."""
+    try:
+        return _read_number(request.form.get("number", ""))
+    except PhoneNumberError:
+        abort(400)
+
+
+def _render_overview(form: NumberForm) -> str:
+    return render_template("privacy/overview.html", form=form, report=build_report(), now=utcnow())
+
+
+def _render_person(number: str, problem: str | None = None) -> str:
+    return render_template(
+        "privacy/person.html",
+        held=erasure.read_held(number),
+        problem=problem,
+        at_twilio=settings().redact_at_twilio,
+        now=utcnow(),
+    )
