@@ -14,6 +14,7 @@ from sqlalchemy import delete
 from smstracker.extensions import db
 from smstracker.models import SignInToken
 from smstracker.models.rate_limits import RateLimit
+from smstracker.privacy.erasure import erase
 from tests.sample_messages import (
     ADMIN,
     ALICE,
@@ -236,6 +237,23 @@ def _open_menus(page: Page, served_app: ServedApp) -> None:
     expect(page.get_by_role("link", name="Audit log")).to_be_visible()
 
 
+def _show_person(number: str) -> Callable[[Page, ServedApp], None]:
+    def show(page: Page, served_app: ServedApp) -> None:
+        page.goto("/privacy")
+        page.get_by_label("Phone number").fill(number)
+        page.get_by_role("button", name="Show what is held").click()
+        page.wait_for_url("**/privacy/person")
+
+    return show
+
+
+def _erase_person(page: Page, served_app: ServedApp) -> None:
+    """Erase a recipient of whom nothing is held, so that other pages keep their messages."""
+    with served_app.app.app_context():
+        receipt = erase("+15558670000", at_twilio=False).receipt
+    page.goto(f"/privacy/receipts/{receipt}")
+
+
 PAGE_VIEWS = (
     PageView("sign-in", "/auth/sign-in"),
     PageView("sign-in-error", _enter_wrong_address),
@@ -303,6 +321,11 @@ PAGE_VIEWS = (
     PageView("audit-empty", "/audit?before=1", ADMIN, is_variant=True),
     PageView("alerts", "/alerts", ADMIN, is_variant=True),
     PageView("alerts-open", "/alerts", ADMIN, "broken"),
+    PageView("privacy", "/privacy", ADMIN),
+    PageView("privacy-person", _show_person("+1 202 555 0123"), ADMIN),
+    PageView("privacy-nothing-held", _show_person("+1 555 867 0000"), ADMIN, is_variant=True),
+    PageView("privacy-number-refused", _show_person("12"), ADMIN, is_variant=True),
+    PageView("privacy-receipt", _erase_person, ADMIN),
     PageView("error-404", "/no/such/page"),
     PageView("error-403", "/callbacks", ALICE, is_variant=True),
     PageView("error-503-kept", _show_kept_form, ALICE, "down"),

@@ -1,0 +1,137 @@
+"""After a deletion, the database files hold neither number nor text: they are searched by byte."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import psycopg
+import pytest
+from flask import Flask
+from sqlalchemy import insert, select
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models import Message, RecipientSearch, StatusEvent
+from smstracker.models.messages import reverse_digits
+from smstracker.privacy.disk_traces import clean_text_index, vacuum
+from smstracker.privacy.erasure import erase
+from smstracker.privacy.retention import remove_expired
+from smstracker.worker.maintenance import purge
+from tests.clients import Person
+from tests.refused_callbacks import refusal
+from tests.signing import fields, sid
+
+MakeApp = Callable[..., Flask]
+NUMBER = "+15558675310"
+SECRET = "zebra-under-the-viaduct-7531"
+COUNT = 400
+REWRITTEN = "message, message_text, status_event, refused_callback, recipient_search"
+
+
+def needles(number: str, text: str) -> list[bytes]:
+    """The number as E.164, without +, reversed, encoded and national, and the text."""
+    digits = number.removeprefix("+")
+    return [digits.encode(), digits[::-1].encode(), digits[1:].encode(), text.encode()]
+
+
+def fill(app: Flask, owner_id: int) -> None:
+    """Many messages with events in random order, as a busy database has them; one is NUMBER's."""
+    draw = random.Random(4)
+    past = utcnow() - timedelta(days=2)
+    rows, events = [], []
+    for number in range(COUNT):
+        recipient = NUMBER if number == COUNT // 2 else f"+1555{draw.randrange(10**7):07}"
+        body = f"{SECRET if recipient == NUMBER else 'A visit'} {'word ' * draw.randrange(40)}"
+        rows.append(
+            {
+                "owner_id": owner_id, "idempotency_key": uuid4(), "recipient": recipient,
+                "recipient_reversed": reverse_digits(recipient), "body": body, "media_urls": [],
+                "simulated": False, "twilio_sid": sid(number + 1), "status": "delivered",
+                "status_at": past, "created_at": past, "final_at": past,
+            }
+        )  # fmt: skip
+        payload = fields(sid(number + 1), "delivered", To=recipient)
+        events.append({"message_id": number + 1, "status": "delivered", "payload": payload})
+    draw.shuffle(events)
+    shared = {"source": "callback", "received_at": past}
+    body = urlencode(fields(sid(COUNT + 1), "sent", To=NUMBER)).encode()
+    with app.app_context():
+        for row in rows:
+            db.session.execute(insert(Message).values(row))
+        for event in events:
+            db.session.execute(insert(StatusEvent).values(event | shared))
+        db.session.add(refusal(past, body=body))
+        RecipientSearch.get_or_create(owner_id, NUMBER[1:], is_full=True)
+        db.session.commit()
+
+
+def read_files(app: Flask) -> Iterator[bytes]:
+    """The contents of the files of the database, without PostgreSQL's write-ahead log."""
+    url = app.config["SETTINGS"].database_url
+    if url.startswith("sqlite"):
+        path = Path(url.removeprefix("sqlite:///"))
+        yield from (file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+        return
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        for table in REWRITTEN.split(", "):
+            connection.execute(f"VACUUM FULL {table}")
+        connection.execute("CHECKPOINT")
+        row = connection.execute("SHOW data_directory").fetchone()
+    assert row
+    base = Path(row[0], "base")
+    yield from (file.read_bytes() for file in base.rglob("*") if file.is_file())
+
+
+def find_traces(app: Flask, sought: Sequence[bytes]) -> list[bytes]:
+    contents = list(read_files(app))
+    return [needle for needle in sought if any(needle in content for content in contents)]
+
+
+@pytest.mark.both_databases
+def test_erased_person_is_in_no_file(app: Flask, alice: Person) -> None:
+    fill(app, alice.id)
+    sought = needles(NUMBER, SECRET)
+    assert len(find_traces(app, sought)) == len(sought)
+    with app.app_context():
+        result = erase(NUMBER, at_twilio=False)
+        list(clean_text_index(None))
+        assert not result.has_traces
+    assert find_traces(app, sought) == []
+
+
+@pytest.mark.both_databases
+def test_text_deleted_for_its_age_is_in_no_file(make_app: MakeApp, alice: Person) -> None:
+    fill(alice.app, alice.id)
+    app = make_app(KEEP_TEXT_DAYS="1")
+    with app.app_context():
+        list(remove_expired(None))
+        list(clean_text_index(None))
+        purge()
+    texts = [SECRET.encode(), b"A visit word", NUMBER[1:].encode() + b'"', b"%2B15558675310"]
+    assert find_traces(app, texts) == []
+
+
+def test_words_of_deleted_texts_leave_the_index(sqlite_url: str, app: Flask, alice: Person) -> None:
+    """The index only notes a deletion, until its parts are merged."""
+    message = alice.has_message(status="delivered", body="xylophone", final_at=utcnow())
+    with app.app_context():
+        erase(message.recipient, at_twilio=False)
+        if db.engine.dialect.name == "sqlite":
+            query = db.text("SELECT block FROM message_fts_data")
+            before = b"".join(db.session.scalars(query))
+            db.session.rollback()
+            list(clean_text_index(None))
+            db.session.rollback()
+            after = b"".join(db.session.scalars(query))
+            assert (b"xyl" in before, b"xyl" in after) == (True, False)
+
+
+def test_vacuum_leaves_the_rest_as_it_was(app: Flask, alice: Person) -> None:
+    alice.has_message(body="kept")
+    with app.app_context():
+        vacuum()
+        assert db.session.scalars(select(Message.body)).all() == ["kept"]
+    assert app.test_cli_runner().invoke(args=["purge", "--vacuum"]).exit_code == 0
