@@ -43,7 +43,7 @@ class Number:
 
     @property
     def is_valid(self) -> bool:
-        return phonenumbers.is_valid_number(self.parsed)
+        return _is_valid(self)
 
     @property
     def main_region(self) -> str:
@@ -82,6 +82,11 @@ class Number:
     def is_written_without_trunk_prefix(self) -> bool:
         """True in China and Brazil: nobody writes their 0 before a mobile number."""
         return self.local_digits == self.national
+
+
+@lru_cache(maxsize=1000)  # a spelling is read in several ways, mostly to the same numbers
+def _is_valid(number: Number) -> bool:
+    return phonenumbers.is_valid_number(number.parsed)
 
 
 def split_country_code(digits: str) -> Number | None:
