@@ -288,12 +288,13 @@ def test_misspelt_name_in_the_environment_is_reported(
 def test_letter_that_is_missing_swapped_or_doubled_is_reported(
     env_file: Path, problems: Load, setting: str
 ) -> None:
+    typos: set[str] = set()
     for i in range(1, len(setting) - 1):
         swapped = setting[:i] + setting[i + 1] + setting[i] + setting[i + 2 :]
-        typos = {setting[:i] + setting[i + 1 :], swapped, setting[: i + 1] + setting[i:]}
-        for name in typos - SETTINGS:
-            env_file.write_text(f"{name}=x\n")
-            assert problems() == f"{name}: unknown; is {setting} meant?"
+        typos |= {setting[:i] + setting[i + 1 :], swapped, setting[: i + 1] + setting[i:]}
+    names = sorted(typos - SETTINGS)
+    env_file.write_text("".join(f"{name}=x\n" for name in names))
+    assert problems().splitlines() == [f"{name}: unknown; is {setting} meant?" for name in names]
 
 
 def test_other_names_are_of_settings() -> None:
