@@ -108,13 +108,12 @@ def _raise_as(error: type[MailError]) -> Iterator[None]:
 @contextmanager
 def _smtp_session(config: MailConfig, server: str) -> Iterator[smtplib.SMTP]:
     """An SMTP session: encrypted, logged in, with our sender accepted."""
-    context = ssl.create_default_context()
     with ExitStack() as stack:
         with _raise_as(MailError):
-            smtp = _connect(config, server, context)
+            smtp = _connect(config, server)
             stack.callback(_quit, smtp)
             if config.use_tls:
-                smtp.starttls(context=context)
+                smtp.starttls(context=ssl.create_default_context())
             if config.username and config.password:
                 smtp.login(config.username, config.password)
             smtp.ehlo_or_helo_if_needed()
@@ -133,8 +132,9 @@ def _quit(smtp: smtplib.SMTP) -> None:
     smtp.close()
 
 
-def _connect(config: MailConfig, server: str, context: ssl.SSLContext) -> smtplib.SMTP:
+def _connect(config: MailConfig, server: str) -> smtplib.SMTP:
     if config.use_ssl:
+        context = ssl.create_default_context()
         return smtplib.SMTP_SSL(server, config.port, timeout=STEP_TIMEOUT, context=context)
     return smtplib.SMTP(server, config.port, timeout=STEP_TIMEOUT)
 
