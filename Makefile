@@ -5,10 +5,12 @@ BIN = .venv/bin
 # release of one that is wanted with an extra, and then refuse it for its missing hash.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
-# Counting the coverage costs time, so only CI does it, over both runs. pytest rewrites the tests,
-# which takes as long as a tenth of them: it keeps what it wrote, whatever the environment says.
-PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal \
-	$(if $(CI),--cov --cov-append --cov-report=)
+# pytest rewrites the tests, which takes as long as a tenth of them: it keeps what it wrote,
+# whatever the environment says.
+PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
+# Counting the coverage doubles the time of a test, so only CI does it, where it says the most: the
+# slow tests do the same again on PostgreSQL, or start processes and browsers, which are not counted.
+COVERAGE = $(if $(CI),--cov --cov-report=)
 
 .PHONY: run test test-slow lint format lock bench chaos screenshots clean
 
@@ -16,7 +18,7 @@ run: .venv/run
 	@$(BIN)/python -m smstracker --end-with-parent
 
 test: .venv/dev
-	@$(PYTEST) -m "not slow or smoke"
+	@$(PYTEST) $(COVERAGE) -m "not slow or smoke"
 
 test-slow: .venv/dev
 	@$(PYTEST) -m "slow and not smoke"
