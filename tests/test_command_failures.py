@@ -147,7 +147,7 @@ def test_missing_file_beside_its_log_is_said_and_not_made(
     log.write_bytes(b"messages")
     app = make_app(DATABASE_URL=f"sqlite:///{path}")
     check(app, "file is missing, but its -wal file exists")
-    assert "put the database file back" in run(app, "db upgrade").stderr
+    assert "put back the very file that was moved" in run(app, "db upgrade").stderr
     assert "flask db upgrade" in app.test_client().get("/readyz").text
     assert not path.exists()
     assert log.read_bytes() == b"messages"

@@ -51,7 +51,7 @@ def test_full_disk_is_reported_by_callbacks_pages_probe_and_command(
     assert "the database file cannot be read or written" in ready.json["problem"]
     assert page.status_code == 503
     assert "The database file cannot be read or written, so nothing was saved." in page.text
-    assert command.stderr.startswith("Error: The database file cannot be read or written. If it")
+    assert command.stderr.startswith("Error: The database file cannot be read or written. If the")
     assert "otherwise check the disk and its quota" in command.stderr
     reasons = {record.msg: getattr(record, "reason", "") for record in caplog.records}
     for line in ("callback_not_stored", "not_ready", "database_error"):

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from smstracker.backups.backup_file import BackupError, new_file
+from smstracker.database.sqlite_file import check_log
 from smstracker.database.sqlite_turns import TurnTimeoutError
 
 MAX_WAIT_SECONDS = 5.0
@@ -46,6 +47,7 @@ def restore(backup: Path, database: Path, now: datetime) -> Path | None:
     All under one lock and in one transaction: a process that starts meanwhile waits, and stores no
     callback in what is replaced. Raises BackupError, also if a process has the database open.
     """
+    check_log(database)
     former = Path(f"{database}.before-{now:%Y%m%d-%H%M%S}") if database.exists() else None
     is_damaged = former is not None and _is_damaged(database)
     if former and is_damaged:
@@ -84,7 +86,8 @@ def _open_alone(database: Path) -> sqlite3.Connection:
     """Open the database, or a new one, so that no other process can. Raises BackupError."""
     if not database.exists() and Path(f"{database}-wal").exists():
         raise BackupError(
-            f"{database} is missing, but its -wal file is there: move that away first."
+            f"{database} is missing, but its -wal file is there: put back the very file that was "
+            "moved, or move the -wal file away first."
         )
     try:
         database.touch(mode=0o600)

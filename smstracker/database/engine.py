@@ -204,6 +204,7 @@ def _protect_files(_dialect: Dialect, _record: object, args: list[str], _options
     if path is None:
         return
     sqlite_file.check_exists(path)
+    sqlite_file.check_log(path)
     if not str(args[0]).startswith("file:"):
         # SQLite would create it readable by all, and copy that mode to the files beside it.
         with suppress(OSError):

@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.sqlite_file import (
     EmptyFileError,
+    LogOfAnotherFileError,
     MissingBesideLogError,
     MissingFileError,
     ReplacedFileError,
@@ -61,6 +62,7 @@ UNREACHABLE = PROBLEMS["unreachable"]
 NOT_MIGRATED = PROBLEMS["not_migrated"]
 NEWER_VERSION = PROBLEMS["newer_version"]
 LOCKED = PROBLEMS["locked"]
+DAMAGED = PROBLEMS["damaged"]
 DISK_FULL = PROBLEMS["disk_full"]
 READ_ONLY_SERVER = PROBLEMS["read_only_server"]
 TOO_SLOW = PROBLEMS["too_slow"]
@@ -71,6 +73,7 @@ _BY_TYPE: dict[type[BaseException], DatabaseProblem] = {
     LiveDatabaseError: LIVE,
     MissingFileError: PROBLEMS["no_file"],
     MissingBesideLogError: PROBLEMS["no_file_beside_log"],
+    LogOfAnotherFileError: PROBLEMS["log_of_another_file"],
     EmptyFileError: PROBLEMS["empty_file"],
     ReplacedFileError: PROBLEMS["replaced_file"],
 }

@@ -11,6 +11,9 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+# In the header of the file: https://www.sqlite.org/fileformat2.html
+WRITE_VERSION_AT, ROLLBACK_VERSION = 18, b"\x01"
+
 _may_create: ContextVar[bool] = ContextVar("may_be_made", default=False)
 
 
@@ -24,6 +27,10 @@ class MissingFileError(FileError):
 
 class MissingBesideLogError(FileError):
     """The file does not exist, but its write-ahead log does: it was moved or deleted."""
+
+
+class LogOfAnotherFileError(FileError):
+    """The write-ahead log beside the file belongs to another one: a backup was put in its place."""
 
 
 class EmptyFileError(FileError):
@@ -78,6 +85,30 @@ def check_exists(path: Path) -> None:
         raise MissingBesideLogError
     if not _may_create.get():
         raise MissingFileError
+
+
+def check_log(path: Path) -> None:
+    """Raise LogOfAnotherFileError if a file without write-ahead log mode lies beside such a log.
+
+    SQLite would apply it all the same, which damages the file. `flask backup` makes such files.
+    """
+    # The log is made after the mode is set, and deleted before: looked for twice, because a
+    # restore may change both meanwhile.
+    if _has_log(path) and _has_no_log_mode(path) and _has_log(path):
+        raise LogOfAnotherFileError
+
+
+def _has_log(path: Path) -> bool:
+    with suppress(OSError):
+        return os.stat(f"{path}-wal").st_size > 0
+    return False
+
+
+def _has_no_log_mode(path: Path) -> bool:
+    """Whether the header says so, or there is none; SQLite reports what it cannot read."""
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(WRITE_VERSION_AT + 1)[WRITE_VERSION_AT:] in (ROLLBACK_VERSION, b"")
+    return False
 
 
 def check_has_tables(connection: sqlite3.Connection) -> None:

@@ -17,7 +17,7 @@ from smstracker.clock import format_age, format_duration, utcnow
 from smstracker.doctor.callback_probe import find_obstacle
 from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
 from smstracker.doctor.connection_checks import check_connection
-from smstracker.doctor.machine_checks import check_durability, check_machine
+from smstracker.doctor.machine_checks import check_durability, check_machine, check_wholeness
 from smstracker.extensions import settings
 from smstracker.mailer import MailError, current_mailer
 from smstracker.models import MailHealth
@@ -38,6 +38,7 @@ def run_checks() -> Iterator[CheckResult]:
         yield problem("database", database_error.cause, database_error.fix)
     yield from check_machine()
     if database_error is None:
+        yield from check_wholeness()
         yield from check_durability()
     yield from _check_twilio()
     yield _check_public_address()

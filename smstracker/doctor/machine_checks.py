@@ -2,12 +2,17 @@
 
 import os
 import shutil
+import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DatabaseError, OperationalError
 
-from smstracker.database.engine import sqlite_files
+from smstracker.database.engine import reading_connection, sqlite_files
+from smstracker.database.problems import DAMAGED
 from smstracker.disk_space import written_folders
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
@@ -19,6 +24,8 @@ MIN_FREE_BYTES = 1_000_000_000  # bytes
 MIN_FREE_SHARE = 0.1  # of the disk
 # Where containers get secrets: readable by everybody there, and there is nobody else.
 CONTAINER_SECRETS = Path("/run/secrets")
+MAX_READING_SECONDS = 5.0
+READING_STEPS = 100_000  # of SQLite's virtual machine, between two looks at the clock
 # PostgreSQL settings that must be on for commits to survive a crash of the machine.
 DURABILITY_SETTINGS = ("fsync", "full_page_writes")
 
@@ -28,6 +35,30 @@ def check_machine() -> Iterator[CheckResult]:
     yield _check_disk()
     yield _check_permissions()
     yield _check_open_files()
+
+
+def check_wholeness() -> Iterator[CheckResult]:
+    """Read the structure of the SQLite file, as far as a few seconds allow; PostgreSQL has its own
+    checksums.
+    """
+    if not settings().is_sqlite:
+        return
+    deadline = time.monotonic() + MAX_READING_SECONDS
+    with reading_connection(db.engine) as connection:
+        driver_connection = cast(sqlite3.Connection, connection.connection.driver_connection)
+        driver_connection.set_progress_handler(lambda: time.monotonic() > deadline, READING_STEPS)
+        try:
+            is_whole = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() == "ok"
+        except OperationalError:  # the time is over
+            return
+        except DatabaseError:
+            is_whole = False
+        finally:
+            driver_connection.set_progress_handler(None, 0)
+    if is_whole:
+        yield ok("database file", "whole")
+    else:
+        yield problem("database file", DAMAGED.cause, DAMAGED.fix)
 
 
 def check_durability() -> Iterator[CheckResult]:

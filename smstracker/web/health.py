@@ -27,6 +27,14 @@ WRITE_INTERVAL = 5.0  # seconds; frequent checks must not wear out the disk
 WRITTEN_AT = "smstracker_health_written_at"
 READINESS_CHECKS = "smstracker_readiness_checks"
 MIN_FREE_BYTES = 1024 * 1024
+# What callbacks of three messages would read, to meet a damaged file.
+_READ_SAMPLE = text(
+    "SELECT count(*) FROM message AS sample"
+    " JOIN message ON message.twilio_sid = sample.twilio_sid"
+    " JOIN status_event ON status_event.message_id = message.id"
+    " WHERE sample.id IN ((SELECT min(id) FROM message), (SELECT max(id) / 2 FROM message),"
+    " (SELECT max(id) FROM message))"
+)
 
 
 @bp.get("/healthz")
@@ -60,6 +68,7 @@ def database_problem(*, must_write: bool = False) -> DatabaseProblem | None:
             if problem := migration_problem(connection):
                 return problem
             if connection.dialect.name == "sqlite":
+                connection.execute(_READ_SAMPLE)
                 return _write_problem(connection.connection, must_write)
             if must_write:
                 # The row always exists, and the update changes nothing.

@@ -27,7 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from smstracker.carrier.signatures import SHARED_KEY
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.database.problems import TOO_SLOW, DatabaseProblem, explain, log_reason
+from smstracker.database.problems import DAMAGED, TOO_SLOW, DatabaseProblem, explain, log_reason
 from smstracker.extensions import db
 from smstracker.logs import request_id
 from smstracker.models import CallbackTally, RefusedCallback
@@ -49,6 +49,7 @@ RECOUNT_SECONDS = 3600.0  # for which it tries to store by itself how many it co
 ROOM_DIVISOR = 8
 STUCK_SECONDS = 1.0  # of one commit
 UNREADY_SECONDS = 5.0  # of one commit, after which no load balancer should choose this process
+DAMAGED_SECONDS = 300.0  # for which a callback that met damage is remembered, unless one succeeds
 HUNG_SECONDS = 15.0  # no database takes as long by itself: its limits for a statement are shorter
 MAX_WAITING = 200  # for a commit that is stuck or for what is locked
 MAX_UNSTARTED = 64  # callbacks that wait for `start`, so that none waits long
@@ -108,6 +109,7 @@ class CallbackWriter:
         self.not_stored = 0
         self._not_stored_at = 0.0
         self.failure: tuple[DatabaseProblem, datetime] | None = None
+        self._damage_met_at = -DAMAGED_SECONDS
         self._unavailable_at = utcnow() - UNAVAILABLE_FOR
         self._busy_at = -BUSY_SECONDS
         self._written_at = utcnow()
@@ -155,6 +157,8 @@ class CallbackWriter:
 
     def find_unready_commit(self) -> DatabaseProblem | None:
         """Return the problem of a database that takes no callback now, for /readyz."""
+        if time.monotonic() - self._damage_met_at < DAMAGED_SECONDS:
+            return DAMAGED
         return TOO_SLOW if self._is_writing_for(UNREADY_SECONDS) else None
 
     def count_refused(self, reason: str) -> None:
@@ -259,6 +263,8 @@ class CallbackWriter:
             self.failure = None
         stored = [write for write in group if write not in locked]
         accepted = [write for write in stored if isinstance(write.item, Callback)]
+        if accepted:
+            self._damage_met_at = -DAMAGED_SECONDS
         now = time.monotonic()
         self._store_times += store_times(now - write.arrived_at for write in accepted)
         _log_stored(accepted)
@@ -337,6 +343,8 @@ class CallbackWriter:
             self.failure = (problem, utcnow()) if problem else None
         if lost_count:
             self._not_stored_at = time.monotonic()
+            if problem is DAMAGED:
+                self._damage_met_at = time.monotonic()
             facts = {"reason": log_reason(error), "count": lost_count}
             log.error("callback_not_stored", exc_info=error, extra=facts)
         for write in group:
