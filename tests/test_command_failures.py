@@ -12,11 +12,13 @@ from click.testing import Result
 from flask import Flask
 from flask_migrate.cli import db as migrations
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from smstracker.backups import sqlite_backup
 from smstracker.database import engine
 from smstracker.doctor import checks
 from smstracker.extensions import db
+from smstracker.worker.loop import Worker
 from tests.clients import Person
 from tests.databases import migrate
 from tests.serving import free_port
@@ -166,6 +168,30 @@ def test_lost_file_is_no_new_installation_to_a_process_that_has_used_it(
     answer = app.test_client().get("/readyz").text
     assert "deleted or replaced" in answer
     assert "flask db upgrade" not in answer
+
+
+def test_worker_ends_when_the_file_is_replaced(make_app: MakeApp, tmp_path: Path) -> None:
+    path = tmp_path / "used.sqlite"
+    migrate(f"sqlite:///{path}")
+    app = make_app(DATABASE_URL=f"sqlite:///{path}")
+    path.unlink()
+    migrate(f"sqlite:///{path}")
+    result = run(app, "worker")
+    assert (result.exit_code, "deleted or replaced while" in result.stderr) == (1, True)
+    with app.app_context(), pytest.raises(OperationalError):
+        Worker().run()
+
+
+def test_file_that_is_replaced_before_it_is_opened_is_not_used(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    path = tmp_path / "new.sqlite"
+    migrate(f"sqlite:///{path}")
+    app = make_app(DATABASE_URL=f"sqlite:///{path}")
+    path.rename(tmp_path / "former.sqlite")
+    migrate(f"sqlite:///{path}")
+    assert "deleted or replaced" in app.test_client().get("/readyz").text
+    assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 503
 
 
 def test_empty_file_is_said_by_every_command_but_the_upgrade(

@@ -94,6 +94,15 @@ def test_second_start_finds_what_the_first_one_kept(tmp_path: Path) -> None:
         assert process.end(how) == 0
 
 
+def test_everything_ends_when_the_database_file_is_deleted(
+    demo: AppProcess, tmp_path: Path
+) -> None:
+    demo.wait_for("smstracker is running")
+    demo.wait_for("worker_started")
+    (tmp_path / "run.sqlite").unlink()
+    demo.wait_for("The worker ended: the database file was deleted or replaced")
+
+
 @pytest.mark.parametrize("killed", ["supervisor", "make"])
 def test_nothing_is_left_when_it_is_killed(tmp_path: Path, killed: str) -> None:
     run = [sys.executable, "-m", "smstracker", "--end-with-parent"]

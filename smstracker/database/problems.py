@@ -66,6 +66,7 @@ DAMAGED = PROBLEMS["damaged"]
 DISK_FULL = PROBLEMS["disk_full"]
 READ_ONLY_SERVER = PROBLEMS["read_only_server"]
 TOO_SLOW = PROBLEMS["too_slow"]
+REPLACED_FILE = PROBLEMS["replaced_file"]
 LIVE = PROBLEMS["live"]
 
 _BY_TYPE: dict[type[BaseException], DatabaseProblem] = {
@@ -75,7 +76,7 @@ _BY_TYPE: dict[type[BaseException], DatabaseProblem] = {
     MissingBesideLogError: PROBLEMS["no_file_beside_log"],
     LogOfAnotherFileError: PROBLEMS["log_of_another_file"],
     EmptyFileError: PROBLEMS["empty_file"],
-    ReplacedFileError: PROBLEMS["replaced_file"],
+    ReplacedFileError: REPLACED_FILE,
 }
 _BY_SQLITE_CODE: dict[int, DatabaseProblem] = {
     getattr(sqlite3, code): problem

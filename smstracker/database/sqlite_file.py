@@ -38,7 +38,7 @@ class EmptyFileError(FileError):
 
 
 class ReplacedFileError(FileError):
-    """The file was deleted or replaced after it was first opened."""
+    """The file was deleted or replaced while this process ran."""
 
 
 @contextmanager
@@ -119,14 +119,16 @@ def check_has_tables(connection: sqlite3.Connection) -> None:
 
 
 class OpenSQLiteFile:
-    """The file that an engine opened first."""
+    """The file that was there when its engine was made, or else the one that it opened first."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._first_status: os.stat_result | None = None
+        with suppress(OSError):
+            self._first_status = os.stat(path)
 
     def check_again(self) -> None:
-        """Raise ReplacedFileError if the file was opened before and is another now, or none."""
+        """Raise ReplacedFileError if the file was known before and is another now, or none."""
         if self._first_status:
             self.check()
 
