@@ -217,9 +217,9 @@ def test_credentials_are_tried(
 
 def test_what_hangs_on_the_credentials_is_not_asked_without_them(run_doctor: Asked) -> None:
     found = run_doctor(answer(401, {"code": 20003, "message": "x"}))
-    reason = "because Twilio cannot be asked"
-    assert result_of(found, "senders")[:2] == ("warning", f"not checked, {reason}")
-    assert result_of(found, "clock")[:2] == ("warning", f"not compared, {reason}")
+    reason = "Twilio did not accept the credentials (HTTP 401)"
+    assert result_of(found, "senders")[:2] == ("warning", f"not checked: {reason}")
+    assert result_of(found, "clock")[:2] == ("warning", f"not compared: {reason}")
 
 
 @pytest.mark.parametrize(

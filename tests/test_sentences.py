@@ -324,7 +324,12 @@ REPORTS: list[tuple[str, Change, Change]] = [
         rotating(Rotation.PROMOTED),
         rotating(Rotation.DONE),
     ),
-    ("worker: runs, but cannot ask: Twilio could not be reached", CANNOT, {}),
+    (
+        "worker: runs, but cannot ask: Twilio could not be reached. "
+        "check the worker's network and TWILIO_API_BASE_URL; it asks again soon",
+        CANNOT,
+        {},
+    ),
     (
         "worker: No worker runs. start flask worker, and keep it running",
         {"workers": ()},

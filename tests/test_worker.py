@@ -27,7 +27,7 @@ from smstracker.worker.loop import LISTING, Worker
 from tests.clients import Person
 from tests.live_settings import live_environment
 from tests.signing import fields, sid
-from tests.twilio_stub import SILENCE, answer, listing, wire
+from tests.twilio_stub import SILENCE, answer, wire
 from tests.worker_runs import MINUTE, InstantEvent, InstantWorker, in_minutes, work
 
 pytestmark = pytest.mark.both_databases
@@ -89,7 +89,7 @@ def test_killed_worker_leaves_a_heartbeat_that_grows_old(app: Flask, database_ur
 def test_worker_says_what_keeps_it_from_asking(make_app: MakeApp, alice: Person) -> None:
     alice.has_message(twilio_sid=sid(1), status="sent")
     refused = answer(401, {"code": 20003, "message": "x", "status": 401})
-    with wire(refused, listing()) as twilio, in_minutes(6):
+    with wire(refused, refused) as twilio, in_minutes(6):
         app = make_app(TWILIO_API_BASE_URL=twilio.url)
         work(app)
         [beat] = heartbeats(app)

@@ -1,8 +1,7 @@
-"""A worker's problem is reported until Twilio answers again or it expires."""
+"""A worker's problem is reported until Twilio answers again."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 import pytest
 from flask import Flask
@@ -11,11 +10,17 @@ from time_machine import Traveller
 
 from smstracker.extensions import db
 from smstracker.models import Heartbeat
-from smstracker.worker.loop import JOB_LEASE, JOBS, PROBLEM_LIFETIME, Worker
+from smstracker.worker.loop import (
+    JOB_CHECK_INTERVAL,
+    JOBS,
+    PROBLEM_CHECK_INTERVAL,
+    RETRY_INTERVAL,
+    Worker,
+)
 from tests.clients import Person
-from tests.signing import sid
+from tests.signing import ACCOUNT_SID, sid
 from tests.twilio_stub import TwilioStub, answer, listing, wire
-from tests.worker_runs import MINUTE, in_minutes
+from tests.worker_runs import MINUTE, InstantWorker, in_minutes
 
 pytestmark = pytest.mark.both_databases
 
@@ -60,25 +65,50 @@ def test_problem_is_still_reported_minutes_and_many_jobs_later(
 ) -> None:
     alice.has_message(status="sent", twilio_sid=sid(1))
     with refused_worker(make_app) as (worker, clock, _twilio):
-        for _ in range(12):
+        for _ in range(11):
             clock.shift(10)
             run_once(worker)
         assert "TWILIO_AUTH_TOKEN" in (problem() or "")
 
 
-def test_problem_is_forgotten_when_nobody_has_met_it_for_long(
-    make_app: MakeApp, alice: Person, without_listing: None
+@pytest.mark.parametrize(
+    ("response", "is_over"),
+    [
+        (answer(200, {"sid": ACCOUNT_SID, "status": "active", "type": "Full"}), True),
+        (answer(404, {"code": 20404, "message": "x", "status": 404}), True),
+        (REFUSED, False),
+    ],
+)
+def test_problem_ends_when_the_account_can_be_asked_for(
+    make_app: MakeApp, alice: Person, without_listing: None, response: bytes, is_over: bool
 ) -> None:
-    alice.has_message(status="sent", twilio_sid=sid(1), account_sid=None)
-    with refused_worker(make_app) as (worker, clock, _twilio):
-        for passed, is_said in ((PROBLEM_LIFETIME - MINUTE, True), (2 * MINUTE, False)):
-            clock.shift(passed)
-            worker._send_heartbeat()
-            assert (problem() is not None) == is_said
+    alice.has_message(status="sent", twilio_sid=sid(1))
+    with refused_worker(make_app, response) as (worker, clock, twilio):
+        run_once(worker)
+        assert len(twilio.requests) == 1
+        clock.shift(PROBLEM_CHECK_INTERVAL)
+        run_once(worker)
+        assert len(twilio.requests) == 2
+        assert (problem() is None) == is_over
 
 
-def test_problem_of_the_listing_lasts_until_it_is_tried_again() -> None:
-    assert JOB_LEASE + timedelta(minutes=1) < PROBLEM_LIFETIME
+def test_failed_listing_is_logged_and_tried_again_after_a_minute(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        wire(REFUSED, listing()) as twilio,
+        make_app(TWILIO_API_BASE_URL=twilio.url).app_context(),
+        in_minutes(0) as clock,
+    ):
+        worker = InstantWorker()
+        run_once(worker)
+        assert "TWILIO_AUTH_TOKEN" in (problem() or "")
+        [line] = [record for record in caplog.records if record.msg == "lookup_failed"]
+        assert "credentials" in line.reason  # type: ignore[attr-defined]
+        clock.shift(MINUTE)
+        run_once(worker)
+        assert problem() is None
+        assert RETRY_INTERVAL + JOB_CHECK_INTERVAL < PROBLEM_CHECK_INTERVAL
 
 
 def test_problem_ends_with_a_listing(make_app: MakeApp, alice: Person) -> None:

@@ -66,8 +66,8 @@ def _check_twilio() -> Iterator[CheckResult]:
             advice = "check TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
         fix = advice or "check the network of this machine and TWILIO_API_BASE_URL"
         yield problem("credentials", reason, fix)
-        yield warning("senders", "not checked, because Twilio cannot be asked")
-        yield warning("clock", "not compared, because Twilio cannot be asked")
+        yield warning("senders", f"not checked: {reason}")
+        yield warning("clock", f"not compared: {reason}")
         return
     yield _check_account(account)
     yield from map(_check_sender, settings().twilio_phone_numbers)

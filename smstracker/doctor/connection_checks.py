@@ -52,7 +52,9 @@ def _check_summary(report: ConnectionReport, is_stopped_demo: bool) -> CheckResu
 def _check_worker(report: ConnectionReport, is_stopped_demo: bool) -> CheckResult:
     worker_count = len(report.live_workers)
     if cause := worker_problem(report):
-        return problem("worker", f"runs, but cannot ask: {cause}")
+        reason, _, advice = cause.partition(": ")
+        fix = advice or "check the worker's network and TWILIO_API_BASE_URL; it asks again soon"
+        return problem("worker", f"runs, but cannot ask: {reason}", fix)
     if worker_count:
         return ok("worker", "one runs" if worker_count == 1 else f"{worker_count} run")
     if report.storage_problem:

@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.alerts.delivery import deliver, is_configured
 from smstracker.alerts.evaluation import evaluate
-from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError
+from smstracker.carrier import current_carrier
+from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import REPLACED_FILE, explain, log_reason
@@ -49,8 +50,9 @@ JOB_CHECK_INTERVAL = timedelta(seconds=30)
 JOB_LEASE = timedelta(minutes=15)
 MAX_RETRY_SECONDS = 30.0  # between two attempts to reach the database
 MAX_CONSECUTIVE_FAILURES = 3  # after these the cause is Twilio, not the message
-# Longer than the lease, after which a failed listing is retried.
-PROBLEM_LIFETIME = JOB_LEASE + timedelta(minutes=5)
+RETRY_INTERVAL = timedelta(minutes=1)  # of a job that Twilio did not answer
+# Longer than a retry takes, so that an account that can be asked hides no listing that cannot.
+PROBLEM_CHECK_INTERVAL = timedelta(minutes=2)
 THREAD_END_SECONDS = 10.0  # for the current step of a job when the worker ends
 NOTICES = "notices"
 
@@ -142,6 +144,7 @@ class Worker:
         """Do everything that is due."""
         self._send_heartbeat()
         self._look_up_silent()
+        self._check_problem()
         if _has_passed(self._jobs_checked_at, JOB_CHECK_INTERVAL):
             self._jobs_checked_at = utcnow()
             for name in JOBS:
@@ -196,9 +199,28 @@ class Worker:
             return None
         self._lookups[outcome.name.lower()] += 1
         if outcome is not LookupOutcome.FOREIGN:
-            self._problem = None
+            self._clear_problem()
             self._throttle.reset_failures()
         return None
+
+    def _check_problem(self) -> None:
+        """Ask for the account some time after a failure: no look-up may be due for long."""
+        problem = self._problem  # read once: the listing's thread changes it
+        if problem is None or not _has_passed(problem[1], PROBLEM_CHECK_INTERVAL):
+            return
+        try:
+            current_carrier().fetch_account()
+        except NotFoundAtCarrierError:  # an answer, of a server that knows messages only
+            self._clear_problem()
+        except CarrierQueryError as error:
+            self._set_problem(error)
+        else:
+            self._clear_problem()
+
+    def _clear_problem(self) -> None:
+        if self._problem is not None:
+            self._problem = None
+            self._send_heartbeat(force=True)
 
     def _set_problem(self, error: CarrierQueryError) -> None:
         # A 429 needs no action by a person.
@@ -206,7 +228,10 @@ class Worker:
         self._send_heartbeat(force=True)
 
     def _run_job(self, name: str) -> None:
-        """Run a job if it is due; a failed one is due again when its lease ends."""
+        """Run a job if it is due; a failed one is due again when its lease ends.
+
+        One that Twilio does not answer is due again soon.
+        """
         steps, interval = JOBS[name]
         started_at = utcnow()
         with db.engine.begin() as connection:
@@ -217,6 +242,8 @@ class Worker:
         try:
             for _ in self._throttled(steps(last_done)) if name == LISTING else steps(last_done):
                 self._extend_lease(name)
+                if name == LISTING:
+                    self._clear_problem()
                 if name == MAINTENANCE:
                     self._look_up_silent()
                 if name == CARRIER_REMOVAL:  # its next step begins with a request
@@ -224,19 +251,25 @@ class Worker:
                 if self._is_stopping:
                     return
         except CarrierQueryError as error:
-            if isinstance(error, CarrierBusyError):
-                self._throttle.back_off([])
-            self._set_problem(error)
+            self._postpone_job(name, error)
             return
         if name == LISTING:
             if self._is_stopping:
                 return
-            self._problem = None
+            self._clear_problem()
         with db.engine.begin() as connection:
             ScheduledJob.mark_done(connection, name, started_at, interval)
         if name == ALERTS and is_configured():
             # In a thread: a mail server that hangs must not hold up anything else.
             self._start_thread(NOTICES, deliver)
+
+    def _postpone_job(self, name: str, error: CarrierQueryError) -> None:
+        log.warning("lookup_failed", extra={"reason": error.reason})
+        if isinstance(error, CarrierBusyError):
+            self._throttle.back_off([])
+        with db.engine.begin() as connection:
+            ScheduledJob.postpone(connection, name, utcnow() + RETRY_INTERVAL)
+        self._set_problem(error)
 
     def _throttled(self, requests: Iterable[object]) -> Iterator[object]:
         """Make each request in a slot of the look-up rate, until `stop`."""
@@ -257,10 +290,7 @@ class Worker:
     def _send_heartbeat(self, force: bool = False) -> None:
         if not (force or _has_passed(self._heartbeat_at, HEARTBEAT_INTERVAL)):
             return
-        # Read once: the listing's thread changes it.
-        problem, problem_at = self._problem or (None, None)
-        if _has_passed(problem_at, PROBLEM_LIFETIME):
-            problem = None
+        problem, _at = self._problem or (None, None)
         with db.engine.begin() as connection:
             Heartbeat.beat(connection, self.name, self._started_at, problem)
             self._add_lookups(connection)
