@@ -28,7 +28,7 @@ from smstracker.sms.gsm_replacements import (
 from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.segments import Segments
 from smstracker.sms.status import Source
-from smstracker.web.reader import reader_zone
+from smstracker.web.reader_settings import reader_zone
 
 # The forecast of an MMS, which has no segments; the page passes it to compose.js.
 MMS_LINE = "MMS · charged by the message, not by segments"

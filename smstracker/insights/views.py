@@ -10,7 +10,7 @@ from smstracker.clock import utcnow
 from smstracker.insights.figures import format_money
 from smstracker.insights.page import build_insights
 from smstracker.web.guards import require_sign_in
-from smstracker.web.reader import reader_zone
+from smstracker.web.reader_settings import reader_zone
 from smstracker.web.time_range import PERIODS, TimeRange, TimeRangeError, read_period
 
 DEFAULT_PERIOD = "7d"

@@ -20,7 +20,7 @@ from smstracker.sms.phone_spelling import PhoneNumberError, ascii_form
 from smstracker.sms.status import Source, State
 from smstracker.sms.typed_text import is_invisible
 from smstracker.web import time_range
-from smstracker.web.reader import reader_zone
+from smstracker.web.reader_settings import reader_zone
 from smstracker.web.time_range import TimeRangeError, read_period
 
 MAX_TEXT_LENGTH = 200
