@@ -7,7 +7,7 @@ import pytest
 
 from smstracker.connection.queries import DAY, HOUR, WEEK
 from smstracker.connection.report import ConnectionReport
-from smstracker.connection.summary import summarize
+from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 
@@ -160,7 +160,8 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (
         WELL,
         {"workers": (worker(problem="Twilio answered with HTTP 418."),)},
-        "Twilio cannot be asked: Twilio answered with HTTP 418",
+        "Twilio cannot be asked: Twilio answered with HTTP 418. "
+        "Check the worker's network and TWILIO_API_BASE_URL; it asks again soon",
     ),
     (
         WELL,
@@ -240,3 +241,20 @@ def test_sentence_names_the_worst_first() -> None:
         everything[name] = mended
     assert heard == ["14", "Twilio", "Twilio", "The", "The", "9"]
     assert not summarize(replace(WELL, **everything)).is_bad  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({"workers": (worker(age=HOUR),)}, SummaryKind.NO_WORKER),
+        ({"workers": (worker(problem="Twilio is gone."),)}, SummaryKind.CANNOT_ASK),
+        ({"rotation": Rotation.PROMOTED}, SummaryKind.PROMOTED),
+        ({}, SummaryKind.NOT_STORED),
+        (SILENT | {"waiting_since_last_callback": 1}, SummaryKind.NOT_STORED),
+    ],
+)
+def test_what_is_wrong_now_stands_before_what_was(
+    changed: dict[str, Any], kind: SummaryKind
+) -> None:
+    past = {"hour": replace(window(10), not_stored=1), "day": window(1, 9)}
+    assert summarize(replace(WELL, **past | changed)).kind is kind

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import create_engine, event, select, text
+from sqlalchemy import create_engine, delete, event, select, text
 
 from smstracker.clock import utcnow
 from smstracker.connection.report import ConnectionReport, build_report
@@ -106,6 +106,11 @@ def test_callbacks_that_cannot_be_stored_are_not_told_as_silence(app: Flask, ali
         assert "Twilio has not reached this app" not in page
     with time_machine.travel(utcnow() + 30 * MINUTE, tick=False):  # it beats no more, and can write
         app.extensions["callback_writer"].failure = None
+        assert summarize(judged(app)).kind is SummaryKind.NO_WORKER, "which is so now"
+        with app.app_context():
+            db.session.execute(delete(Heartbeat))
+            db.session.commit()
+        beat(app)
         assert summarize(judged(app)).kind is SummaryKind.NOT_STORED
 
 

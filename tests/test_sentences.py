@@ -71,7 +71,7 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ),
     (
         "2 callbacks could not be stored in the last hour and were refused with 503, so that "
-        "Twilio sends them again. The app's log says why at callback_not_stored",
+        "Twilio sends them again. To see why, look for callback_not_stored in the app's log",
         hour(not_stored=2) | UNHEARD,
         day(not_stored=2),
     ),
@@ -166,7 +166,12 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {"causes": (UNSURE,)} | hour(by_callback=0, accepted=0, by_lookup=1),
         {"causes": (UNSURE,)},
     ),
-    ("Twilio cannot be asked: Twilio could not be reached", CANNOT, {}),
+    (
+        "Twilio cannot be asked: Twilio could not be reached. "
+        "Check the worker's network and TWILIO_API_BASE_URL; it asks again soon",
+        CANNOT,
+        {},
+    ),
     (
         "Twilio cannot be asked: Twilio did not accept the credentials (HTTP 403)",
         {"workers": (worker(problem=CREDENTIALS_REFUSED.format(status=403)),)},
@@ -259,7 +264,7 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {"day": window()},
     ),
     # The lines of flask doctor.
-    ("see the page /callbacks", {"causes": (cause(),)}, {}),
+    ("see the lines callbacks, refused and worker", UNHEARD, {}),
     (
         "problem connection: 14 callbacks were refused in the last hour. start the demo with make "
         "run, or set the PORT with which it runs",

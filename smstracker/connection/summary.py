@@ -1,4 +1,4 @@
-"""Sum up a report in one sentence, the worst problem first. Pure."""
+"""Sum up a report in one sentence: what is wrong now, the worst first, then what was. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ MISSED_SHARE = 0.02
 MISSED_COUNT = 3
 # A new installation needs time to start its worker.
 WORKER_EXPECTED_AFTER = timedelta(minutes=5)
+CHECK_NETWORK = "check the worker's network and TWILIO_API_BASE_URL; it asks again soon"
 
 
 class SummaryKind(StrEnum):
@@ -33,6 +34,7 @@ class SummaryKind(StrEnum):
     NOT_STORING = "not storing"
     NO_CREDENTIALS = "no credentials"
     REFUSED = "refused"
+    REPLAYABLE = "replayable"
     NOT_STORED = "not stored"
     SILENT = "silent"
     CANNOT_ASK = "cannot ask"
@@ -54,7 +56,8 @@ _CONSEQUENCES = {
 class HealthSummary:
     """A sentence on the connection: the problem, or that it is well, and what to do.
 
-    `is_broken` if nothing can be sent or no status arrives by callback while it lasts.
+    `is_broken` if nothing can be sent or no status arrives by callback while it lasts. `is_past`
+    if it may be over.
     """
 
     kind: SummaryKind
@@ -63,6 +66,7 @@ class HealthSummary:
     separator: str = ". "
     is_bad: bool = True
     is_broken: bool = False
+    is_past: bool = False
 
     @property
     def text(self) -> str:
@@ -79,19 +83,9 @@ class HealthSummary:
 
 
 def summarize(report: ConnectionReport) -> HealthSummary:
-    """The most severe problem of the connection, or that it is well."""
-    return (
-        _not_storing(report)
-        or _no_credentials(report)
-        or _refused(report)
-        or _not_stored(report)
-        or _silent(report)
-        or _cannot_ask(report)
-        or _no_worker(report)
-        or _promoted(report)
-        or _missed(report)
-        or _well(report)
-    )
+    """The most severe problem, or that the connection is well. None that is past hides one of now."""
+    problems = [problem for find in _PROBLEMS if (problem := find(report))]
+    return min(problems, key=lambda problem: problem.is_past, default=None) or _well(report)
 
 
 def _not_storing(report: ConnectionReport) -> HealthSummary | None:
@@ -146,7 +140,8 @@ def _describe_refused(causes: Sequence[RefusalCause], is_broken: bool) -> Health
     count = sum(cause.hour for cause in causes if cause.diagnosis == worst.diagnosis)
     total = sum(cause.hour for cause in causes)
     subject, verb = format_count(total, "callback"), was_or_were(total)
-    if worst.diagnosis == READY:
+    kind = SummaryKind.REPLAYABLE if worst.diagnosis == READY else SummaryKind.REFUSED
+    if kind is SummaryKind.REPLAYABLE:
         subject, verb = (
             f"{count:,} of the {subject}" if count < total else subject,
             is_or_are(count),
@@ -158,7 +153,7 @@ def _describe_refused(causes: Sequence[RefusalCause], is_broken: bool) -> Health
         advice = f"The reason of {'each' if count == total else f'{count:,}'}: {_fix(worst)}"
         if total == 1:
             advice, separator = _fix(worst), ": "
-    return HealthSummary(SummaryKind.REFUSED, finding, advice, separator, is_broken=is_broken)
+    return HealthSummary(kind, finding, advice, separator, is_broken=is_broken)
 
 
 def _fix(cause: RefusalCause) -> str:
@@ -177,15 +172,15 @@ def _not_stored(report: ConnectionReport) -> HealthSummary | None:
         f"{format_count(count, 'callback')} could not be stored in the last hour and "
         f"{was_or_were(count)} refused with 503, so that Twilio sends {it_or_them(count)} again"
     )
-    advice = "The app's log says why at callback_not_stored"
-    return HealthSummary(SummaryKind.NOT_STORED, finding, advice)
+    advice = "To see why, look for callback_not_stored in the app's log"
+    return HealthSummary(SummaryKind.NOT_STORED, finding, advice, is_past=True)
 
 
 def _silent(report: ConnectionReport) -> HealthSummary | None:
     """Twilio accepted messages after its last callback, and none of them got one."""
     waiting, looked_up = report.waiting_since_last_callback, report.looked_up_since_last_callback
-    if not (waiting or looked_up):
-        return None
+    if report.hour.not_stored or not (waiting or looked_up):
+        return None  # callbacks that came, and could not be stored, are no silence
     is_first = report.last_callback_at is None
     clauses = [_describe_silence(report)]
     waits = f"{format_count(waiting, 'message')} {'waits' if waiting == 1 else 'wait'} for"
@@ -231,7 +226,9 @@ def _cannot_ask(report: ConnectionReport) -> HealthSummary | None:
     problem = worker_problem(report)
     if problem is None:
         return None
-    return HealthSummary(SummaryKind.CANNOT_ASK, "Twilio cannot be asked", problem, ": ")
+    reason, _, advice = problem.partition(": ")
+    finding = f"Twilio cannot be asked: {reason}"
+    return HealthSummary(SummaryKind.CANNOT_ASK, finding, capitalize(advice or CHECK_NETWORK))
 
 
 def worker_problem(report: ConnectionReport) -> str | None:
@@ -267,7 +264,7 @@ def _missed(report: ConnectionReport) -> HealthSummary | None:
         f"and {was_or_were(day.by_lookup)} looked up"
     )
     is_bad = day.by_lookup >= MISSED_COUNT and day.by_lookup >= MISSED_SHARE * day.outcomes
-    return HealthSummary(SummaryKind.MISSED, text, is_bad=is_bad)
+    return HealthSummary(SummaryKind.MISSED, text, is_bad=is_bad, is_past=True)
 
 
 def _describe_missed(day: Window) -> str:
@@ -300,3 +297,17 @@ def _well(report: ConnectionReport) -> HealthSummary:
     else:
         text = "No message was sent in the last 24 hours, so no callback was expected"
     return HealthSummary(SummaryKind.WELL, text, is_bad=False)
+
+
+# The worst first.
+_PROBLEMS = (
+    _not_storing,
+    _no_credentials,
+    _refused,
+    _not_stored,
+    _silent,
+    _cannot_ask,
+    _no_worker,
+    _promoted,
+    _missed,
+)

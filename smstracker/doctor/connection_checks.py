@@ -10,7 +10,13 @@ from smstracker.connection import wording
 from smstracker.connection.queries import DAY
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window, build_report
-from smstracker.connection.summary import describe_no_worker, summarize, worker_problem
+from smstracker.connection.summary import (
+    CHECK_NETWORK,
+    SummaryKind,
+    describe_no_worker,
+    summarize,
+    worker_problem,
+)
 from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
 from smstracker.database.problems import log_reason as database_cause
 from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
@@ -19,6 +25,14 @@ from smstracker.refused.sentences import READY
 _ROTATION_FIXES = {
     Rotation.PROMOTED: MAKE_PRIMARY,
     Rotation.DONE: "remove TWILIO_AUTH_TOKEN_SECONDARY",
+}
+_OTHER_LINES = "see the lines callbacks, refused and worker"
+# Where the advice of the summary is a reason, or names flask doctor itself.
+_SUMMARY_FIXES = {
+    SummaryKind.REFUSED: "flask callbacks list",
+    SummaryKind.REPLAYABLE: "flask callbacks replay --all",
+    SummaryKind.SILENT: _OTHER_LINES,
+    SummaryKind.MISSED: _OTHER_LINES,
 }
 
 
@@ -46,15 +60,17 @@ def _check_summary(report: ConnectionReport, is_stopped_demo: bool) -> CheckResu
     result = problem if summary.is_broken else warning
     if is_stopped_demo:  # no page is up
         return result("connection", summary.finding, START_DEMO)
-    return result("connection", strip_period(summary.text), "see the page /callbacks")
+    if summary.kind in _SUMMARY_FIXES:
+        return result("connection", strip_period(summary.text), _SUMMARY_FIXES[summary.kind])
+    fix = summary.advice[:1].lower() + summary.advice[1:]
+    return result("connection", summary.finding, strip_period(fix))
 
 
 def _check_worker(report: ConnectionReport, is_stopped_demo: bool) -> CheckResult:
     worker_count = len(report.live_workers)
     if cause := worker_problem(report):
         reason, _, advice = cause.partition(": ")
-        fix = advice or "check the worker's network and TWILIO_API_BASE_URL; it asks again soon"
-        return problem("worker", f"runs, but cannot ask: {reason}", fix)
+        return problem("worker", f"runs, but cannot ask: {reason}", advice or CHECK_NETWORK)
     if worker_count:
         return ok("worker", "one runs" if worker_count == 1 else f"{worker_count} run")
     if report.storage_problem:
