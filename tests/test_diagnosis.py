@@ -90,7 +90,8 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
             received(FORM, signed=f"https://new.example.org{PATH}", sent_host="new.example.org"),
             "Valid for https://new.example.org, but PUBLIC_BASE_URL is https://sms.example.org: "
             "set PUBLIC_BASE_URL to https://new.example.org, "
-            "or correct the address at Twilio.",
+            "or correct the address at Twilio. After a move to another address change nothing: "
+            "messages sent before it keep the old one, and are looked up.",
             "PUBLIC_BASE_URL",
         ),
         (

@@ -83,7 +83,7 @@ class HealthSummary:
 
 
 def summarize(report: ConnectionReport) -> HealthSummary:
-    """The most severe problem, or that the connection is well. None that is past hides one of now."""
+    """The most severe problem, or that the connection is well; a present one before a past one."""
     problems = [problem for find in _PROBLEMS if (problem := find(report))]
     return min(problems, key=lambda problem: problem.is_past, default=None) or _well(report)
 
