@@ -53,7 +53,7 @@ def test_message_that_twilio_has_deleted_is_said_to_be_deleted(
     message = alice.message()
     page = words(alice.get(f"/messages/{message.public_id}").text)
     assert "was deleted at Twilio; its outcome will not be known" in page
-    assert "Deleted at Twilio asked Twilio" in page  # the badge and how it is known
+    assert "Deleted at Twilio look-up at Twilio" in page  # the badge and how it is known
     assert "ask the recipient before you send it again" in page
     for untrue in ("unknown word", "On its way", "checking", "do not know yet"):
         assert untrue not in page

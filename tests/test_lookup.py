@@ -72,7 +72,7 @@ def test_lost_receipt_is_fetched_with_its_source_price_and_segments(
     event = alice.events(message)[-1]
     assert (event.status, event.source) == ("delivered", "lookup")
     page = alice.get(f"/messages/{message.public_id}").text
-    assert "asked Twilio" in page
+    assert "look-up at Twilio" in page
     assert "found by a look-up 6 minutes after you sent it" in page
 
 

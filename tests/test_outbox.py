@@ -49,7 +49,7 @@ def test_waiting_message_is_shown_and_counted_as_waiting(
     message, owner = queue(alice, age), alice.id
     page = words(alice.get(f"/messages/{message.public_id}").text)
     assert "Queued here, to be sent to +1 555-867-5310" in page
-    assert "Queued here saved by this app" in page
+    assert "Queued here saved here" in page
     [row] = alice.get("/messages.json").json["messages"]  # type: ignore[index]
     assert (row["status_label"], row["state"]) == ("Queued here", "waiting")
     with app.app_context():

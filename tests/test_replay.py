@@ -80,8 +80,8 @@ def test_replayed_event_says_that_it_was_refused_first(make_app: Make, alice: Pe
     replayed(alice.app)
     steps = build_timeline(alice.message(), alice.events(message))
     assert [step.source for step in steps[1:]] == [
-        "status callback from Twilio, refused at first, accepted later",
-        "status callback from Twilio",
+        "callback from Twilio, refused at first, accepted later",
+        "callback from Twilio",
     ]
     assert "accepted later" in alice.get(f"/messages/{message.public_id}").text
 

@@ -138,13 +138,13 @@ def _last_search(events: Sequence[StatusEvent]) -> dict[str, object]:
 
 def source_phrase(message: Message, status_word: str, source: str | None) -> str:
     """How the status `status_word` of a message is known."""
-    phrase = status.SOURCE_WORDS[Source(source)] if source else "saved by this app"
+    phrase = status.SOURCE_WORDS[Source(source)] if source else "saved here"
     if source == Source.LOOKUP and status_word in ("unknown", "untraced"):
-        phrase = "searched Twilio's list"
+        phrase = "look-up in Twilio's list"
     elif status_word == "unknown":
-        phrase = "the send request, which got no readable answer"
+        phrase = "no readable send answer from Twilio"
     elif status_word == "unreached":
-        phrase = "the send request, which did not reach Twilio"
+        phrase = "no send answer, because Twilio was not reached"
     return phrase.replace("Twilio", "the simulated carrier") if message.simulated else phrase
 
 

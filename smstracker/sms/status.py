@@ -66,14 +66,14 @@ class Source(StrEnum):
 
 # In short, and in full.
 SOURCE_NAMES = {
-    Source.SEND: "send request",
-    Source.CALLBACK: "status callback",
+    Source.SEND: "send answer",
+    Source.CALLBACK: "callback",
     Source.LOOKUP: "look-up",
 }
 SOURCE_WORDS = {
-    Source.SEND: "Twilio's answer to the send request",
-    Source.CALLBACK: "status callback from Twilio",
-    Source.LOOKUP: "asked Twilio",
+    Source.SEND: "send answer from Twilio",
+    Source.CALLBACK: "callback from Twilio",
+    Source.LOOKUP: "look-up at Twilio",
 }
 
 
