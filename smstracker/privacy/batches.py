@@ -2,33 +2,55 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event
 
-# A callback that meets a batch on SQLite waits for the rest of it.
-TARGET_SECONDS = 0.015
-MIN_SIZE, FIRST_SIZE, MAX_SIZE = 5, 20, 500
+from sqlalchemy.engine import Connection
+
+from smstracker.extensions import db
+
+# A callback that meets a batch on SQLite waits for the rest of it, 50 ms at most.
+TARGET_SECONDS = 0.025
+MIN_SIZE, FIRST_SIZE, MAX_SIZE = 20, 50, 500
 MAX_GROWTH = 1.5
+# Others look for their turn twice in a millisecond, so they get it in this pause.
+PAUSE_SECONDS = 0.005
 YIELD_SECONDS = 1.0  # between two reports, each of which costs the worker a transaction
 
 
-def run_batches(run_batch: Callable[[int], int]) -> Iterator[int]:
-    """Call `run_batch` with a number of rows until it returns 0; yield the sums, once a second.
+class Batch:
+    """How many rows to work on, and for how long others could not write meanwhile."""
 
-    The number follows the time that a batch takes. After each one callbacks have as long a turn.
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.held_seconds = 0.0
+
+    @contextmanager
+    def turn(self) -> Iterator[Connection]:
+        """A transaction that may write; committed at the end."""
+        with db.engine.begin() as connection:
+            started_at = time.monotonic()
+            yield connection
+        self.held_seconds = time.monotonic() - started_at
+
+
+def run_batches(run_batch: Callable[[Batch], int]) -> Iterator[int]:
+    """Call `run_batch` until it returns 0 rows; yield the sums, once a second.
+
+    The number of rows follows the time that the others had to wait.
     """
     size, done_count, reported_at = FIRST_SIZE, 0, time.monotonic()
     while True:
-        started_at = time.monotonic()
-        count = run_batch(size)
-        seconds = time.monotonic() - started_at
+        batch = Batch(size)
+        count = run_batch(batch)
         if not count:
             break
         done_count += count
         if time.monotonic() - reported_at > YIELD_SECONDS:
             yield done_count
             done_count, reported_at = 0, time.monotonic()
-        growth = min(TARGET_SECONDS / max(seconds, 0.001), MAX_GROWTH)
+        growth = min(TARGET_SECONDS / max(batch.held_seconds, 0.001), MAX_GROWTH)
         size = min(max(int(size * growth), MIN_SIZE), MAX_SIZE)
-        Event().wait(seconds)
+        Event().wait(PAUSE_SECONDS)
     if done_count:
         yield done_count

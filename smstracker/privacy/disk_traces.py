@@ -19,7 +19,7 @@ from smstracker.database.engine import BUSY_TIMEOUT_MS, reading_connection
 from smstracker.database.sqlite_turns import TurnTakingConnection
 from smstracker.extensions import db
 from smstracker.models.removals import Counter, RemovalCounter
-from smstracker.privacy.batches import run_batches
+from smstracker.privacy.batches import Batch, run_batches
 from smstracker.settings.database_url import sqlite_path
 
 # FTS5 merges all segments, in steps of so many pages at least; few, as each step is a transaction.
@@ -79,9 +79,9 @@ def clean_text_index(_last_done: datetime | None) -> Iterator[int]:
     truncate_log()
 
 
-def _merge_segments(_size: int) -> int:
+def _merge_segments(batch: Batch) -> int:
     """Merge a few pages; return 0 once nothing is left to be merged."""
-    with db.engine.begin() as connection:
+    with batch.turn() as connection:
         driver_connection = cast(sqlite3.Connection, connection.connection.driver_connection)
         changes_before = driver_connection.total_changes
         connection.execute(_MERGE, {"pages": MERGED_PAGES})

@@ -12,7 +12,7 @@ from smstracker.database.engine import affected_rows, reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Erasure, Message, PendingRemoval, RefusedCallback, StatusEvent
 from smstracker.models.removals import RemovalKind
-from smstracker.privacy.batches import run_batches
+from smstracker.privacy.batches import Batch, run_batches
 from smstracker.privacy.removal import blank_messages, delete_messages
 
 # When a row is looked at again whose message is still open.
@@ -32,18 +32,18 @@ def remove_pending(receipt: str | None = None) -> Iterator[int]:
             yield from run_batches(partial(_remove_batch, kind, receipt))
 
 
-def _remove_batch(kind: RemovalKind, receipt: str | None, size: int) -> int:
+def _remove_batch(kind: RemovalKind, receipt: str | None, batch: Batch) -> int:
     """Remove due rows of the erasure whose turn it is; return how many were looked at."""
     now = utcnow()
     is_due = (PendingRemoval.kind == kind, PendingRemoval.check_at <= now)
     query = select(PendingRemoval.row_id, PendingRemoval.receipt).where(*is_due)
     if receipt is not None:
         query = query.where(PendingRemoval.receipt == receipt)
-    query = query.order_by(PendingRemoval.check_at, PendingRemoval.row_id).limit(size)
+    query = query.order_by(PendingRemoval.check_at, PendingRemoval.row_id).limit(batch.size)
     with reading_connection(db.engine) as connection:
         if connection.execute(query).first() is None:
             return 0  # so that nothing due costs no turn at writing
-    with db.engine.begin() as connection:
+    with batch.turn() as connection:
         rows = connection.execute(query.with_for_update(skip_locked=True)).all()
         if not rows:
             return 0

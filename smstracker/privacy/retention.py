@@ -17,7 +17,7 @@ from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Message, PendingRemoval, RemovalCounter
 from smstracker.models.removals import Counter, RemovalKind
-from smstracker.privacy.batches import run_batches
+from smstracker.privacy.batches import Batch, run_batches
 from smstracker.privacy.disk_traces import truncate_log
 from smstracker.privacy.pending import remove_pending
 from smstracker.privacy.removal import Removal, blank_messages, delete_messages
@@ -54,15 +54,15 @@ def _walk_all(rule: _Rule) -> Iterator[int]:
         yield from run_batches(partial(_walk, rule, timedelta(days=rule.days)))
 
 
-def _walk(rule: _Rule, age: timedelta, size: int) -> int:
+def _walk(rule: _Rule, age: timedelta, batch: Batch) -> int:
     """Remove the next messages that are old enough; return how many were looked at."""
     now = utcnow()
     with reading_connection(db.engine) as connection:
         position = RemovalCounter.read(connection, rule.position)
-        ids = _read_old(connection, position, now, age, size)
+        ids = _read_old(connection, position, now, age, batch.size)
     if not ids:
         return 0
-    with db.engine.begin() as connection:
+    with batch.turn() as connection:
         if not RemovalCounter.advance(connection, rule.position, position, ids[-1]):
             return len(ids)  # another worker was faster
         removal = _remove(connection, rule.kind, ids, now, now - age)

@@ -10,6 +10,7 @@ from smstracker import models
 from smstracker.clock import utcnow
 from smstracker.extensions import db, receipt_window
 from smstracker.models.former_users import erase_batch
+from smstracker.privacy.disk_traces import truncate_log
 from smstracker.refused.stored_diagnosis import diagnose_pending
 
 # There may be many of these, so they are deleted in batches between which callbacks are stored.
@@ -38,6 +39,7 @@ def purge_in_steps() -> Iterator[tuple[str, int]]:
             yield kind, count
             if not count or kind not in BATCHED_KINDS:
                 break
+    truncate_log()  # it has copies of what was deleted
 
 
 def _purges(now: datetime) -> dict[str, Callable[[], int]]:
