@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from flask import Flask
 from sqlalchemy import event
+from werkzeug.routing import AnyConverter, BaseConverter, IntegerConverter
 
 from config import ROOT, ConfigError
 from smstracker import error_reports
@@ -37,6 +38,8 @@ COMMANDS = {
     "users": ["add", f"{TEXT}@example.org"],
     "messages": ["show", sid(7)],
     "callbacks": ["list"],
+    "alerts": ["list"],
+    "audit": ["list"],
     "purge": [],
 }
 # They report trouble themselves, in a sentence or as a check.
@@ -82,6 +85,14 @@ def fail_statements(app: Flask) -> None:
         event.listen(db.engine, "before_cursor_execute", fail)
 
 
+def value_for(converter: BaseConverter) -> str | int:
+    """Something that an address may hold there."""
+    if isinstance(converter, AnyConverter):
+        return min(converter.items)
+    is_number = isinstance(converter, IntegerConverter)
+    return 1 if is_number else "00000000-0000-4000-8000-000000000000"
+
+
 def assert_unmarked(receiver: SentryReceiver) -> None:
     everything = receiver.everything
     for mark in MARKS:
@@ -101,7 +112,7 @@ def test_every_route_reports_its_failure_without_what_it_handled(
     app.config["WTF_CSRF_ENABLED"] = False
     # In the end, signing out ends the session of all others.
     for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.endpoint == "auth.sign_out"):
-        names = dict.fromkeys(rule.arguments, "00000000-0000-4000-8000-000000000000")
+        names = {name: value_for(converter) for name, converter in rule._converters.items()}
         names |= {"kind": "csv"} if "kind" in names else {}
         path = app.url_map.bind("localhost").build(rule.endpoint, names)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
@@ -164,7 +175,7 @@ def test_every_job_of_the_worker_reports_its_failure(
     worker = Worker()
     with app.app_context():
         worker._work_or_wait()
-        worker.join_listing()
+        worker.join_threads()
     [report] = receiver.wait_for(1)
     assert report["exception"]["values"][-1]["type"] == "MarkedError"
     assert_unmarked(receiver)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -189,7 +190,7 @@ def test_look_ups_go_on_while_the_listing_waits_for_twilio(
         at_hanging = make_app(TWILIO_API_BASE_URL=hanging.url)
         worker = Worker()
         with at_hanging.app_context():
-            worker._start_thread(LISTING)
+            worker._start_thread(LISTING, partial(worker._run_in_thread, LISTING))
             wait_for(lambda: hanging.requests)
         clock.shift(1)  # the rate is shared
         with app.app_context():
