@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from smstracker.settings import addresses, alerts, privacy, twilio
+from smstracker.settings import addresses, alert_settings, privacy, twilio
 from smstracker.settings.cross_checks import refuse_ineffective_settings, refuse_real_settings
 from smstracker.settings.database_url import read_database_url, read_web_concurrency
 from smstracker.settings.files import (
@@ -87,10 +87,10 @@ class Config:
     send_limit_per_day: int = setting(whole_number(1000, 1, 100_000_000))
     metrics_token: str | None = setting(read_metrics_token, secret=True)
     sentry_dsn: str | None = setting(read_sentry_dsn, secret=True)
-    alert_email: tuple[str, ...] = setting(alerts.read_alert_email, secret=True)
-    alert_webhook_url: str | None = setting(alerts.read_webhook_url, secret=True)
-    alert_webhook_secret: str | None = setting(alerts.read_webhook_secret, secret=True)
-    heartbeat_url: str | None = setting(alerts.read_heartbeat_url, secret=True)
+    alert_email: tuple[str, ...] = setting(alert_settings.read_alert_email, secret=True)
+    alert_webhook_url: str | None = setting(alert_settings.read_webhook_url, secret=True)
+    alert_webhook_secret: str | None = setting(alert_settings.read_webhook_secret, secret=True)
+    heartbeat_url: str | None = setting(alert_settings.read_heartbeat_url, secret=True)
 
     @property
     def auth_tokens(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from flask import Flask
 
 import config
 from smstracker import carrier, logs, mailer, web_templates
-from smstracker.alerts import page as alert_page
+from smstracker.alerts import alert_page
 from smstracker.alerts.views import bp as alerts
 from smstracker.auth import demo_mailbox
 from smstracker.auth.views import bp as auth

@@ -12,8 +12,9 @@ from sqlalchemy import update
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from config import ConfigError
-from smstracker.alerts import channels, delivery, findings, wording
+from smstracker.alerts import channels, findings, notifier
 from smstracker.alerts.channels import ChannelError
+from smstracker.alerts.notice import compose_test
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice
@@ -60,7 +61,7 @@ def pass_minutes(app: Flask, clock: time_machine.Traveller, minutes: int) -> Non
     for _ in range(minutes):
         clock.shift(MINUTE)
         run_evaluation(app)
-        delivery.deliver(app)
+        notifier.deliver(app)
 
 
 def test_webhook_is_signed_and_says_what_happened(
@@ -143,7 +144,7 @@ def test_heartbeat_goes_on_when_only_messages_fail(
         times = {"began_at": now, "last_true_at": now, "opened_at": now}
         Alert.begin(connection, "failures-high", "", times)
     with hooked.app_context():
-        delivery.fetch_heartbeat()
+        notifier.fetch_heartbeat()
     assert len(receiver.received) == 1
 
 
@@ -176,7 +177,7 @@ def test_addresses_and_secret_are_in_no_log(
 def test_failure_of_the_webhook_says_why(make_app: MakeApp, url: str, reason: str) -> None:
     app = make_app(ALERT_WEBHOOK_URL=url, ALERT_WEBHOOK_SECRET=SECRET)
     with app.app_context(), pytest.raises(ChannelError, match=reason):
-        channels.send("webhook", wording.compose_test("test_1"))
+        channels.send("webhook", compose_test("test_1"))
 
 
 @pytest.mark.parametrize(

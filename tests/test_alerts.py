@@ -9,7 +9,7 @@ import time_machine
 from flask import Flask
 from sqlalchemy import update
 
-from smstracker.alerts import delivery, findings
+from smstracker.alerts import findings, notifier
 from smstracker.alerts.evaluation import next_occasion, plan_notices, update_alerts
 from smstracker.alerts.finding import Finding
 from smstracker.alerts.rules import QUIET_TIME, RULES
@@ -56,7 +56,7 @@ def evaluate_each_minute(app: Flask, clock: time_machine.Traveller, minutes: int
 
 def deliver(app: Flask) -> None:
     """Send what is due, in a thread as the worker does."""
-    thread = threading.Thread(target=delivery.deliver, args=[app])
+    thread = threading.Thread(target=notifier.deliver, args=[app])
     thread.start()
     thread.join()
 
@@ -160,7 +160,7 @@ def test_two_workers_at_once_mail_once(
         def work(app: Flask, barrier: threading.Barrier = barrier) -> None:
             barrier.wait()
             run_evaluation(app)
-            delivery.deliver(app)
+            notifier.deliver(app)
 
         threads = [threading.Thread(target=work, args=[app]) for app in (told, other)]
         for thread in threads:
@@ -180,7 +180,7 @@ def test_worker_evaluates_under_its_lease(
             clock.shift(MINUTE)
             for worker in workers:
                 worker._run_job("alerts")
-                worker.join_threads()
+                worker._notifier.join()
         assert ScheduledJob.last_done_at(db.session.connection(), "alerts") == utcnow()
         db.session.remove()
     assert len(inbox.mails) == 1
@@ -266,7 +266,7 @@ def test_time_without_a_worker_is_told(
         worker._send_heartbeat()
         for _ in range(13):
             worker._run_job("alerts")
-            worker.join_threads()
+            worker._notifier.join()
             clock.shift(MINUTE)
         db.session.remove()
     begin, end = (text for _, text in inbox.mails)

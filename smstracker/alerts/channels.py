@@ -8,7 +8,7 @@ import json
 import requests
 from standardwebhooks import Webhook
 
-from smstracker.alerts.wording import Notice
+from smstracker.alerts.notice import Notice
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
 from smstracker.mailer import MailError, current_mailer

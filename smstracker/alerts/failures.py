@@ -126,17 +126,19 @@ def _read_newest(connection: Connection, now: datetime) -> tuple[Outcomes, int, 
 
 def _usual_outcomes(connection: Connection, now: datetime) -> Outcomes | None:
     """The outcomes of this hour on each of the past 28 days; None for less than a week of them."""
-    columns = (InsightOutcome.bucket, InsightOutcome.failed, InsightOutcome.delivered)
-    today = day_start(int(now.timestamp()))
-    last_quarter = int(now.timestamp()) // QUARTER * QUARTER
-    quarters = {(last_quarter - number * QUARTER) % DAY for number in range(4)}
-    failed, delivered, oldest = 0, 0, today
-    rows = connection.execute(select(*columns).where(*_in_baseline(InsightOutcome, now)))
-    for bucket, bucket_failed, bucket_delivered in rows:
-        oldest = min(oldest, bucket)
-        if bucket % DAY in quarters:
-            failed, delivered = failed + bucket_failed, delivered + bucket_delivered
-    return _known(Outcomes(failed, failed + delivered), today - oldest)
+    seconds = int(now.timestamp())
+    quarters = [(seconds // QUARTER - number) * QUARTER % DAY for number in range(4)]
+    is_this_hour = (InsightOutcome.bucket % DAY).in_(quarters)
+    sums = (
+        sum_if(is_this_hour, InsightOutcome.failed),
+        sum_if(is_this_hour, InsightOutcome.delivered),
+    )
+    query = select(func.min(InsightOutcome.bucket), *sums)
+    oldest, failed, delivered = connection.execute(
+        query.where(*_in_baseline(InsightOutcome, now))
+    ).one()
+    usual = Outcomes(int(failed), int(failed + delivered))
+    return _known(usual, day_start(seconds) - (oldest or day_start(seconds)))
 
 
 def _usual_codes(connection: Connection, now: datetime) -> tuple[Counter[str], int]:

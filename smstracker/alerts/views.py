@@ -4,7 +4,8 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.alerts import page, wording
+from smstracker.alerts import alert_page
+from smstracker.alerts.notice import describe_end
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.connection.wording import format_count
@@ -23,10 +24,10 @@ def overview() -> ResponseReturnValue:
     now = utcnow()
     return render_template(
         "alerts/alerts.html",
-        page=page.read_page(now),
+        page=alert_page.read_page(now),
         rules=RULES,
-        wording=wording,
-        mute_hours=page.MUTE_HOURS,
+        describe_end=describe_end,
+        mute_hours=alert_page.MUTE_HOURS,
         webhook=WEBHOOK,
         has_heartbeat=settings().heartbeat_url is not None,
         now=now,
@@ -37,11 +38,11 @@ def overview() -> ResponseReturnValue:
 def mute() -> ResponseReturnValue:
     """Mute an open alert for some hours; with 0, end that."""
     alert_id = parse_row_id(request.form["id"])
-    hours = {str(hours): hours for hours in (0, *page.MUTE_HOURS)}.get(request.form["hours"])
+    hours = {str(hours): hours for hours in (0, *alert_page.MUTE_HOURS)}.get(request.form["hours"])
     if alert_id is None or hours is None:
         abort(400)
     with writing():
-        alert = page.mute(alert_id, hours, utcnow())
+        alert = alert_page.mute(alert_id, hours, utcnow())
         title = RULES[alert.rule].title(alert.subject) if alert else ""
         if alert:
             action = AuditAction.ALERT_MUTED if hours else AuditAction.ALERT_UNMUTED

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
-from smstracker.alerts.page import read_sent_mails
+from smstracker.alerts.alert_page import read_sent_mails
 from smstracker.extensions import settings
 from smstracker.mailer import current_mailer
 from smstracker.settings.addresses import is_loopback

@@ -15,7 +15,7 @@ MODULES = {
     "users": "user_accounts",
     "messages": "message_status",
     "callbacks": "callbacks",
-    "alerts": "alerts",
+    "alerts": "alert_commands",
     "worker": "worker",
     "purge": "worker",
     "audit": "audit_list",

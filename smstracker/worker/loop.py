@@ -17,8 +17,8 @@ from flask import Flask, current_app
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from smstracker.alerts.delivery import deliver, is_configured
 from smstracker.alerts.evaluation import evaluate
+from smstracker.alerts.notifier import NotifierThread
 from smstracker.carrier import current_carrier
 from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.clock import utcnow
@@ -54,7 +54,7 @@ RETRY_INTERVAL = timedelta(minutes=1)  # of a job that Twilio did not answer
 # Longer than a retry takes, so that an account that can be asked hides no listing that cannot.
 PROBLEM_CHECK_INTERVAL = timedelta(minutes=2)
 THREAD_END_SECONDS = 10.0  # for the current step of a job when the worker ends
-NOTICES = "notices"
+NOTIFIER_END_SECONDS = 5.0  # for the notices that are being sent then
 
 LISTING = "listing"
 REMOVAL = "removal"
@@ -96,6 +96,7 @@ class Worker:
         self._stop_pipe = os.pipe()
         self._stopped = Event()
         self._threads: dict[str, Thread] = {}
+        self._notifier = NotifierThread()
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """End after the current requests; safe in a signal handler."""
@@ -110,6 +111,7 @@ class Worker:
             self._sleep(self._work_or_wait())
         self._stopped.set()
         self.join_threads(THREAD_END_SECONDS)
+        self._notifier.join(NOTIFIER_END_SECONDS)
         self._remove_heartbeat()
         log.info("worker_stopped")
 
@@ -259,9 +261,8 @@ class Worker:
             self._clear_problem()
         with db.engine.begin() as connection:
             ScheduledJob.mark_done(connection, name, started_at, interval)
-        if name == ALERTS and is_configured():
-            # In a thread: a mail server that hangs must not hold up anything else.
-            self._start_thread(NOTICES, deliver)
+        if name == ALERTS:
+            self._notifier.start()
 
     def _postpone_job(self, name: str, error: CarrierQueryError) -> None:
         log.warning("lookup_failed", extra={"reason": error.reason})

@@ -5,8 +5,10 @@ import secrets
 import click
 from flask.cli import AppGroup
 
-from smstracker.alerts import channels, page, wording
+from smstracker.alerts import channels
+from smstracker.alerts.alert_page import read_page
 from smstracker.alerts.channels import ChannelError
+from smstracker.alerts.notice import Notice, compose_test, describe_end, format_moment
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import CommandWithPlainErrors
@@ -22,14 +24,14 @@ NOWHERE = "Alerts go nowhere: set ALERT_EMAIL, ALERT_WEBHOOK_URL or HEARTBEAT_UR
 def list_alerts() -> None:
     """Open alerts, and those of the past 30 days, newest first."""
     now = utcnow()
-    alert_page = page.read_page(now)
+    alert_page = read_page(now)
     if not alert_page.is_current(now):
         click.echo("No worker has looked in the last five minutes.")
     for alert in (*alert_page.open, *alert_page.past):
         state = "ended" if alert.ended_at else "muted" if alert.is_muted(now) else "open"
         rule = RULES[alert.rule]
         sentence = rule.describe(alert.subject, alert.counts)
-        since = wording.format_moment(alert.began_at)
+        since = format_moment(alert.began_at)
         click.echo(f"{state}  since {since}  {rule.title(alert.subject)}: {sentence}")
         click.echo(f"       {_second_line(alert)}")
     if not alert_page.open:
@@ -38,7 +40,7 @@ def list_alerts() -> None:
 
 def _second_line(alert: Alert) -> str:
     if alert.ended_at:
-        return wording.describe_end(alert)
+        return describe_end(alert)
     return f"What to do: {RULES[alert.rule].advise(alert.subject)}"
 
 
@@ -46,7 +48,7 @@ def _second_line(alert: Alert) -> str:
 @click.pass_context
 def test(context: click.Context) -> None:
     """Send a test by each channel, and say what became of it. Ends with 1 if one failed."""
-    notice = wording.compose_test(f"test_{secrets.token_hex(8)}")
+    notice = compose_test(f"test_{secrets.token_hex(8)}")
     outcomes = [_try(channel, notice) for channel in channels.configured_channels()]
     if settings().heartbeat_url:
         outcomes.append(_try_heartbeat())
@@ -56,7 +58,7 @@ def test(context: click.Context) -> None:
         context.exit(1)
 
 
-def _try(channel: str, notice: wording.Notice) -> bool:
+def _try(channel: str, notice: Notice) -> bool:
     name = "ALERT_WEBHOOK_URL" if channel == WEBHOOK else channel
     try:
         channels.send(channel, notice)

@@ -8,8 +8,8 @@ from flask import Flask
 from sqlalchemy import case, func, select
 
 from smstracker.alerts.channels import configured_channels
+from smstracker.alerts.notice import compose
 from smstracker.alerts.rules import RULES
-from smstracker.alerts.wording import compose
 from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice, ScheduledJob
 from smstracker.models.alerts import ALERT_RETENTION, JOB_NAME, WEBHOOK
@@ -55,8 +55,8 @@ def count_open() -> int:
 
 
 def read_page(now: datetime) -> AlertPage:
-    known = (Alert.opened_at.is_not(None), Alert.rule.in_(RULES))  # of this version
-    query = select(Alert).where(*known).order_by(Alert.opened_at.desc(), Alert.id.desc())
+    is_shown = (Alert.opened_at.is_not(None), Alert.rule.in_(RULES))  # of this version
+    query = select(Alert).where(*is_shown).order_by(Alert.opened_at.desc(), Alert.id.desc())
     past = query.where(Alert.ended_at > now - ALERT_RETENTION).limit(MAX_PAST)
     return AlertPage(
         open=db.session.scalars(query.where(Alert.ended_at.is_(None))).all(),

@@ -6,12 +6,14 @@ lease that ends, so at most one notice is repeated. No transaction is open acros
 
 import logging
 from datetime import timedelta
+from threading import Thread
 
-from flask import Flask
+from flask import Flask, current_app
 from sqlalchemy import func, select
 
-from smstracker.alerts import channels, wording
+from smstracker.alerts import channels
 from smstracker.alerts.channels import ChannelError
+from smstracker.alerts.notice import compose
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
@@ -25,9 +27,25 @@ MAX_NOTICES = 50  # in one run
 MAX_RETRY_DELAY = timedelta(hours=1)
 
 
-def is_configured() -> bool:
-    """Whether anybody is told."""
-    return bool(channels.configured_channels() or settings().heartbeat_url)
+class NotifierThread:
+    """Delivers in a thread: a mail server that hangs must not hold up anything else."""
+
+    def __init__(self) -> None:
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Deliver, unless nobody is to be told or the last delivery still goes on."""
+        is_configured = channels.configured_channels() or settings().heartbeat_url
+        if not is_configured or (self._thread is not None and self._thread.is_alive()):
+            return
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
+        self._thread = Thread(target=deliver, args=[app], name="notifier", daemon=True)
+        self._thread.start()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for what is being sent."""
+        if self._thread is not None:
+            self._thread.join(seconds)
 
 
 def deliver(app: Flask) -> None:
@@ -61,7 +79,7 @@ def _attempt(notice: AlertNotice, alert: Alert) -> dict[str, object]:
     """Send a notice; the columns that record the outcome."""
     notice_id = f"alert_{notice.id}_{int(notice.created_at.timestamp())}"
     try:
-        channels.send(notice.channel, wording.compose(alert, notice.occasion, notice_id))
+        channels.send(notice.channel, compose(alert, notice.occasion, notice_id))
     except ChannelError as error:
         log.warning("alert_not_sent", extra={"reason": str(error)})
         failures = notice.failures + 1
