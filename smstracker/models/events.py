@@ -66,19 +66,28 @@ class StatusEvent(Model):
         return select(cls).where(cls.message_id == message_id).order_by(cls.received_at, cls.id)
 
     @classmethod
-    def remove(cls, connection: Connection, is_removed: ColumnElement[bool]) -> int:
-        """Delete events; return how many. On SQLite an empty row stays in place of the newest one.
+    def remove(
+        cls,
+        connection: Connection,
+        is_removed: ColumnElement[bool],
+        parameters: Mapping[str, object],
+    ) -> int:
+        """Delete the events that meet a condition with its parameters; return how many.
 
-        SQLite would give its id again, below the positions of those who follow the events.
+        On SQLite an empty row stays in place of the newest one: SQLite would give its id again,
+        below the positions of those who follow the events.
         """
         newest_id = select(func.max(cls.id)).scalar_subquery()
         count = 0
         if connection.dialect.name == "sqlite":
             nothing = {"message_id": None, "twilio_sid": None, "idempotency_token": None}
             empty = update(cls).where(cls.id == newest_id, is_removed)
-            count = affected_rows(connection.execute(empty.values(payload={}, **nothing)))
+            count = affected_rows(
+                connection.execute(empty.values(payload={}, **nothing), parameters)
+            )
             is_removed &= cls.id < newest_id
-        return count + affected_rows(connection.execute(delete(cls).where(is_removed)))
+        deletion = delete(cls).where(is_removed)
+        return count + affected_rows(connection.execute(deletion, parameters))
 
     @classmethod
     def blank_orphans(cls, connection: Connection, now: datetime, limit: int = 500) -> int:

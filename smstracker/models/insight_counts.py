@@ -14,7 +14,7 @@ import phonenumbers
 from sqlalchemy import Connection, Executable, Select, SQLColumnExpression, func, select
 
 from smstracker.database.engine import excluded, upsert
-from smstracker.database.row_sets import Rows
+from smstracker.database.row_sets import Rows, is_any_of
 from smstracker.models.creation_time import EpochSeconds, bucket_start
 from smstracker.models.insight_coverage import request_recount
 from smstracker.models.insight_rollups import (
@@ -151,7 +151,9 @@ def keep_totals(connection: Connection, message_ids: Collection[int]) -> None:
     Without a receipt by then, they count as "no receipt".
     """
     request_recount(connection, message_ids)
-    totals = count(connection, lambda query: query.where(Message.id.in_(message_ids)))
+    is_counted = is_any_of(connection.dialect.name, Message.id)
+    ids = {"values": list(message_ids)}
+    totals = count(connection, lambda query: query.where(is_counted).params(ids))
     for table in ROLLUPS:
         sums = {name: table.__table__.c[name] + excluded(name) for name in table.counts()}
         statement = upsert(connection.dialect.name, table, (*SHARED_KEY, *table.key()), sums)

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from smstracker.database.row_sets import is_any_of
 from smstracker.models.creation_time import bucket_start
 from smstracker.models.events import StatusEvent
 from smstracker.models.insight_rollups import DAY, InsightCoverage, InsightRecount
@@ -29,8 +30,10 @@ def store_coverage(connection: Connection, days: range) -> None:
 
 def request_recount(connection: Connection, message_ids: Collection[int]) -> None:
     """Have the days of messages counted again, for a change that no event records."""
-    days = select(bucket_start(DAY)).where(Message.id.in_(message_ids)).distinct()
-    connection.execute(insert(InsightRecount).from_select(["day"], days))
+    is_changed = is_any_of(connection.dialect.name, Message.id)
+    days = select(bucket_start(DAY)).where(is_changed).distinct()
+    recount = insert(InsightRecount).from_select(["day"], days)
+    connection.execute(recount, {"values": list(message_ids)})
 
 
 def changed_days(connection: Connection, position: int) -> set[int] | None:

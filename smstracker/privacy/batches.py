@@ -11,7 +11,7 @@ from smstracker.extensions import db
 
 # A callback that meets a batch on SQLite waits for the rest of it, 50 ms at most.
 TARGET_SECONDS = 0.025
-MIN_SIZE, FIRST_SIZE, MAX_SIZE = 20, 50, 500
+MIN_SIZE, FIRST_SIZE, MAX_SIZE = 40, 60, 500
 MAX_GROWTH = 1.5
 # Others look for their turn twice in a millisecond, so they get it in this pause.
 PAUSE_SECONDS = 0.005

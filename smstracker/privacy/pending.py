@@ -67,7 +67,7 @@ def _remove(
     """Remove rows; return what was removed, by columns of Erasure, and the ids of what is left."""
     if kind is RemovalKind.EVENT:
         is_event = (StatusEvent.id.in_(ids), StatusEvent.message_id.is_(None))
-        return {"events": StatusEvent.remove(connection, and_(*is_event))}, []
+        return {"events": StatusEvent.remove(connection, and_(*is_event), {})}, []
     if kind is RemovalKind.REFUSED:
         is_refused = RefusedCallback.id.in_(ids)
         deleted = affected_rows(connection.execute(delete(RefusedCallback).where(is_refused)))

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, or_, select, update
+from sqlalchemy import ColumnElement, Row, delete, or_, select, update
 from sqlalchemy.engine import Connection
 
+from smstracker.database.row_sets import is_any_of
 from smstracker.extensions import receipt_window
 from smstracker.messages.send_warnings import NEVER_SENT, SAME_TEXT_PERIOD, content_hash
 from smstracker.models import Message, StatusEvent, message_text
@@ -67,15 +68,17 @@ def blank_messages(
     is_due = is_settled(now) & Message.content_deleted_at.is_(None)
     is_due &= Message.created_at < created_before
     columns = (*_AT_TWILIO, Message.media_urls)
-    rows = connection.execute(_lock(columns, ids, is_due)).all()
+    rows = _lock(connection, columns, ids, is_due)
     removal = Removal([row.id for row in rows])
     if rows:
-        of_messages = StatusEvent.message_id.in_(removal.message_ids)
+        values = {"values": removal.message_ids}
+        of_messages = is_any_of(connection.dialect.name, StatusEvent.message_id)
         is_raw = StatusEvent.source == Source.CALLBACK
-        connection.execute(update(StatusEvent).where(of_messages, is_raw).values(payload={}))
+        blanking = update(StatusEvent).where(of_messages, is_raw).values(payload={})
+        connection.execute(blanking, values)
+        is_message = is_any_of(connection.dialect.name, Message.id)
         empty = {"body": "", "media_urls": [], "content_deleted_at": now}
-        is_message = Message.id.in_(removal.message_ids)
-        connection.execute(update(Message).where(is_message).values(empty))
+        connection.execute(update(Message).where(is_message).values(empty), values)
         RemovalCounter.add(connection, Counter.BLANKED, len(rows))
         if at_twilio:
             CarrierRemoval.request(connection, _redacted(rows), now)
@@ -99,7 +102,7 @@ def delete_messages(
         is_due = is_settled(now) | is_given_up(now)
     else:
         is_due = is_settled(now) & (Message.created_at < created_before)
-    rows = connection.execute(_lock(_DELETED_COLUMNS, ids, is_due)).all()
+    rows = _lock(connection, _DELETED_COLUMNS, ids, is_due)
     message_ids = [row.id for row in rows]
     if not rows:
         return Removal([])
@@ -118,10 +121,15 @@ def delete_messages(
 
 
 def _lock(
-    columns: tuple[Any, ...], ids: Collection[int], is_due: ColumnElement[bool]
-) -> Select[tuple[Any, ...]]:
-    query = select(*columns).where(Message.id.in_(ids), is_due).order_by(Message.id)
-    return query.with_for_update(skip_locked=True)
+    connection: Connection,
+    columns: tuple[Any, ...],
+    ids: Collection[int],
+    is_due: ColumnElement[bool],
+) -> Sequence[MessageRow]:
+    """Lock and read those of the messages that are due and that nobody else has locked."""
+    is_any = is_any_of(connection.dialect.name, Message.id)
+    query = select(*columns).where(is_any, is_due).order_by(Message.id)
+    return connection.execute(query.with_for_update(skip_locked=True), {"values": list(ids)}).all()
 
 
 def _hashes(connection: Connection, row: MessageRow) -> Iterator[bytes]:
@@ -155,10 +163,17 @@ def _deleted(rows: Iterable[MessageRow]) -> Iterator[RemovedMessage]:
 
 def _delete_rows(connection: Connection, message_ids: Sequence[int]) -> int:
     """Delete messages and all that refers to them; return how many events that were."""
-    is_resend = Message.resend_of_id.in_(message_ids)
-    connection.execute(update(Message).where(is_resend).values(resend_of_id=None))
-    event_count = StatusEvent.remove(connection, StatusEvent.message_id.in_(message_ids))
-    connection.execute(delete(message_text).where(message_text.c.message_id.in_(message_ids)))
-    connection.execute(delete(Message).where(Message.id.in_(message_ids)))
+    values = {"values": message_ids}
+
+    def is_any(column: Any) -> ColumnElement[bool]:
+        return is_any_of(connection.dialect.name, column)
+
+    is_resend = is_any(Message.resend_of_id)
+    connection.execute(update(Message).where(is_resend).values(resend_of_id=None), values)
+    event_count = StatusEvent.remove(connection, is_any(StatusEvent.message_id), values)
+    if connection.dialect.name == "postgresql":  # SQLite has an index without texts
+        texts = delete(message_text).where(is_any(message_text.c.message_id))
+        connection.execute(texts, values)
+    connection.execute(delete(Message).where(is_any(Message.id)), values)
     RemovalCounter.limit_positions(connection)
     return event_count
