@@ -158,5 +158,5 @@ def keep_totals(connection: Connection, message_ids: Collection[int]) -> None:
         sums = {name: table.__table__.c[name] + excluded(name) for name in table.counts()}
         statement = upsert(connection.dialect.name, table, (*SHARED_KEY, *table.key()), sums)
         # In the order of their keys, so that two deletions cannot lock each other out.
-        for row in rollup_rows(table, totals, is_deleted=True):
-            connection.execute(statement.values(row))
+        if rows := rollup_rows(table, totals, is_deleted=True):
+            connection.execute(statement, rows)
