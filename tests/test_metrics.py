@@ -155,12 +155,13 @@ def test_counters_do_not_go_backwards_when_tallies_are_purged(
     assert before["smstracker_callbacks_total", "accepted"] == 3
 
 
+@pytest.mark.parametrize("days", [5, 60])
 @pytest.mark.parametrize("is_rolled_up", [False, True])
 def test_messages_are_counted_by_state_and_error_code(
-    app: Flask, alice: Person, is_rolled_up: bool
+    app: Flask, alice: Person, is_rolled_up: bool, days: int
 ) -> None:
     bob = Person.signed_in(app, "bob@example.org")
-    at = utcnow() - timedelta(days=5)
+    at = utcnow() - timedelta(days=days)
     for code in ("30007", "30007", "99999", "HTTP 401", None):
         bob.has_message(status="failed", error_code=code, created_at=at)
     alice.has_message(status="delivered", created_at=at)
@@ -169,7 +170,7 @@ def test_messages_are_counted_by_state_and_error_code(
     alice.has_message(status="delivered")
     if is_rolled_up:
         with app.app_context():
-            for _ in range(10):
+            for _ in range(days):
                 list(roll_up(None))
     samples = scrape(app)
     states = {key[1]: value for key, value in samples.items() if key[0] == "smstracker_messages"}

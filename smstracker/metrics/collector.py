@@ -7,6 +7,7 @@ values are words of the program and codes of the error guide.
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -33,6 +34,7 @@ from smstracker.models.callback_counts import (
 )
 from smstracker.models.metric_totals import LOOKUP_RESULTS, LOOKUPS
 from smstracker.sms.error_guide import explanations
+from smstracker.sms.status import State
 from smstracker.version import version
 
 
@@ -41,13 +43,15 @@ class DatabaseCollector(Collector):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._older_counts = metric_queries.OlderCounts()
 
     def collect(self) -> Iterator[Metric]:
         started_at, now = time.perf_counter(), utcnow()
         with reading_connection(self._engine) as connection:
             yield _info(connection)
-            yield from _callbacks(connection)
-            yield from _messages(metric_queries.count_messages(connection, now))
+            callbacks, messages = self._older_counts.read(connection, now)
+            yield from _callbacks(callbacks, metric_queries.last_accepted_at(connection))
+            yield from _messages(messages)
             yield _lookups(metric_queries.read_totals(connection, LOOKUPS))
             yield from _backlog(
                 "lookup", "due look-ups", metric_queries.count_due_lookups(connection, now)
@@ -59,12 +63,11 @@ class DatabaseCollector(Collector):
         seconds = time.perf_counter() - started_at
         yield _gauge("scrape_seconds", "Seconds that it took to read these metrics.", seconds)
 
-
-def render(engine: Engine) -> bytes:
-    """Return all metrics as text for Prometheus."""
-    registry = CollectorRegistry()
-    registry.register(DatabaseCollector(engine))
-    return generate_latest(registry)
+    def render(self) -> bytes:
+        """Return all metrics as text for Prometheus."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry)
 
 
 def _gauge(name: str, documentation: str, value: float) -> GaugeMetricFamily:
@@ -96,8 +99,7 @@ def _info(connection: Connection) -> GaugeMetricFamily:
     return family
 
 
-def _callbacks(connection: Connection) -> Iterator[Metric]:
-    counts = metric_queries.count_callbacks(connection)
+def _callbacks(counts: Counter[str], last_at: datetime | None) -> Iterator[Metric]:
     results = {name: counts[name] for name in ("accepted", "refused", "not_stored")}
     explanation = "Status callbacks: accepted (204), refused (4xx) or not stored (503)."
     yield _counter("callbacks", explanation, "result", results)
@@ -109,7 +111,6 @@ def _callbacks(connection: Connection) -> Iterator[Metric]:
     explanation = "Refused status callbacks by reason."
     yield _counter("callbacks_refused", explanation, "reason", reasons)
     yield _store_times(counts)
-    last_at = metric_queries.last_accepted_at(connection)
     explanation = "When the newest status callback was accepted; 0 if none was in eight days."
     timestamp = last_at.timestamp() if last_at else 0
     yield _gauge("callback_last_accepted_timestamp_seconds", explanation, timestamp)
@@ -127,7 +128,7 @@ def _store_times(counts: Counter[str]) -> HistogramMetricFamily:
 
 
 def _messages(counts: metric_queries.MessageCounts) -> Iterator[Metric]:
-    states = {state.value: count for state, count in counts.states.items()}
+    states = {state.value: counts.states.get(state, 0) for state in State}
     yield _gauges("messages", "Messages by state, as the log shows them.", "state", states)
     codes: Counter[str] = Counter()
     for code, messages in counts.error_codes.items():

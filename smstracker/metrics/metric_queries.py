@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select, true
+from sqlalchemy import ColumnElement, Connection, func, select, true
 
 from smstracker.insights.outcomes import read_outcomes
 from smstracker.insights.rollup_job import newest_end
@@ -18,16 +18,19 @@ from smstracker.models import (
     MetricTotal,
     User,
 )
-from smstracker.models.callback_counts import COUNTERS, DETAILS
+from smstracker.models.callback_counts import COUNTERS, DETAILS, bucket_start
 from smstracker.models.creation_time import BEGINNING, Range, created_within, from_epoch
 from smstracker.models.insight_coverage import read_coverage
-from smstracker.models.insight_rollups import DAY, EVERYONE
+from smstracker.models.insight_rollups import DAY, EVERYONE, day_start
 from smstracker.models.metric_totals import CALLBACKS
 from smstracker.sms import status
 from smstracker.sms.status import State
 
 MAX_LIVE_MESSAGES = 30_000  # that no rollup covers yet; more would keep the scrape waiting
 MAX_DUE = 10_000  # look-ups that are counted
+OLDER_LIFETIME = timedelta(minutes=10)  # of what a process remembers
+CLOSED_AFTER = timedelta(hours=1)  # clocks of machines may differ
+SETTLED_AFTER = timedelta(days=40)
 ALIVE_WITHIN = timedelta(minutes=1)  # a worker's heartbeat
 END_OF_TIME = datetime.max.replace(tzinfo=BEGINNING.tzinfo)
 
@@ -60,13 +63,56 @@ class WorkerHealth:
     has_problem: bool
 
 
-def count_callbacks(connection: Connection) -> Counter[str]:
-    """Sum all callbacks ever by column of the tally."""
+class OlderCounts:
+    """What a process keeps of its scrapes: counts that no longer change, or seldom.
+
+    They are read anew every OLDER_LIFETIME: of ten million messages that takes 200 ms.
+    """
+
+    def __init__(self) -> None:
+        self._read_at: datetime | None = None
+        self._callbacks: Counter[str] = Counter()
+        self._states: Counter[State] = Counter()
+        self._error_codes: Counter[str] = Counter()
+
+    def read(self, connection: Connection, now: datetime) -> tuple[Counter[str], MessageCounts]:
+        """Return all callbacks ever by column of the tally, and the messages."""
+        if self._read_at is None or abs(now - self._read_at) >= OLDER_LIFETIME:
+            self._read_at = now
+            closed = CallbackTally.bucket_at < self._closed_at
+            self._callbacks = _sum_tallies(connection, closed) + read_totals(connection, CALLBACKS)
+            older = _read_rollups(connection, now, (BEGINNING, self._settled_at), Counter())
+            self._states, self._error_codes = older
+        callbacks = _sum_tallies(connection, CallbackTally.bucket_at >= self._closed_at)
+        period = (from_epoch(_read_coverage(connection, now).stop), END_OF_TIME)
+        is_live = not _has_too_many(connection, period)
+        live, codes = _count_live(connection, period) if is_live else (Counter(), Counter())
+        recent = (self._settled_at, END_OF_TIME)
+        states, error_codes = _read_rollups(connection, now, recent, live)
+        messages = MessageCounts(
+            self._states + states,
+            self._error_codes + error_codes + codes,
+            now if is_live else period[0],
+        )
+        return self._callbacks + callbacks, messages
+
+    @property
+    def _closed_at(self) -> datetime:
+        """The time before which no tally changes."""
+        return bucket_start((self._read_at or BEGINNING) - CLOSED_AFTER)
+
+    @property
+    def _settled_at(self) -> datetime:
+        """The day before which few messages change."""
+        day = day_start(int((self._read_at or BEGINNING).timestamp()))
+        return from_epoch(day) - SETTLED_AFTER
+
+
+def _sum_tallies(connection: Connection, condition: ColumnElement[bool]) -> Counter[str]:
     names = (*COUNTERS, *DETAILS)
     columns = [func.coalesce(func.sum(CallbackTally.__table__.c[name]), 0) for name in names]
-    row = connection.execute(select(*columns)).one()
-    totals = Counter({name: int(value) for name, value in zip(names, row, strict=True)})
-    return totals + read_totals(connection, CALLBACKS)
+    row = connection.execute(select(*columns).where(condition)).one()
+    return Counter({name: int(value) for name, value in zip(names, row, strict=True)})
 
 
 def read_totals(connection: Connection, prefix: str) -> Counter[str]:
@@ -81,20 +127,23 @@ def last_accepted_at(connection: Connection) -> datetime | None:
     return moment
 
 
-def count_messages(connection: Connection, now: datetime) -> MessageCounts:
-    """Count messages by the rollups of whole days, and those of the current day one by one."""
+def _read_coverage(connection: Connection, now: datetime) -> range:
     coverage = read_coverage(connection)
-    coverage = range(coverage.start, min(coverage.stop, newest_end(now)), DAY)
-    scope = Scope(connection, now, EVERYONE, BEGINNING, END_OF_TIME, coverage, set())
-    newest = (from_epoch(coverage.stop) if coverage else BEGINNING, END_OF_TIME)
-    is_live = not _has_too_many(connection, newest)
-    states, error_codes = _count_live(connection, newest) if is_live else (Counter(), Counter())
+    return range(coverage.start, min(coverage.stop, newest_end(now)), DAY)
+
+
+def _read_rollups(
+    connection: Connection, now: datetime, period: Range, live: Counter[str]
+) -> tuple[Counter[State], Counter[str]]:
+    """Count the messages of whole days by state, with `live` ones, and failures by error code."""
+    coverage = _read_coverage(connection, now)
+    scope = Scope(connection, now, EVERYONE, *period, coverage, set())
     failures = select(InsightFailure.error_code, func.sum(InsightFailure.messages))
     failures = failures.where(scope.from_rollups(InsightFailure))
-    for code, messages in connection.execute(failures.group_by(InsightFailure.error_code)):
-        error_codes[code] += int(messages)
-    [outcomes] = read_outcomes(scope, [BEGINNING], {(EVERYONE, 0): states})
-    return MessageCounts(outcomes, error_codes, now if is_live else newest[0])
+    rows = connection.execute(failures.group_by(InsightFailure.error_code))
+    error_codes = Counter({code: int(messages) for code, messages in rows})
+    [outcomes] = read_outcomes(scope, [period[0]], {(EVERYONE, 0): live})
+    return Counter(outcomes), error_codes
 
 
 def _has_too_many(connection: Connection, period: Range) -> bool:

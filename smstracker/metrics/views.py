@@ -5,6 +5,7 @@ import logging
 import time
 from importlib import import_module
 from threading import Lock
+from typing import TYPE_CHECKING, cast
 
 from flask import Blueprint, abort, current_app, request
 from flask.blueprints import BlueprintSetupState
@@ -13,6 +14,9 @@ from flask.typing import ResponseReturnValue
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import log_reason
 from smstracker.extensions import db, settings
+
+if TYPE_CHECKING:
+    from smstracker.metrics.collector import DatabaseCollector
 
 log = logging.getLogger(__name__)
 bp = Blueprint("metrics", __name__)
@@ -27,14 +31,17 @@ class Scrapes:
     def __init__(self) -> None:
         self._lock = Lock()
         self._text = b""
+        self._collector: DatabaseCollector | None = None
         self._read_at = -MAX_AGE_SECONDS
 
     def read(self) -> bytes:
         """Return the metrics as text."""
         with self._lock:
+            if self._collector is None:  # memory that a process without scrapes does not need
+                module = import_module("smstracker.metrics.collector")
+                self._collector = cast("DatabaseCollector", module.DatabaseCollector(db.engine))
             if time.monotonic() - self._read_at >= MAX_AGE_SECONDS:
-                # 2 MB that a process without scrapes does not need.
-                self._text = import_module("smstracker.metrics.collector").render(db.engine)
+                self._text = self._collector.render()
                 self._read_at = time.monotonic()
             return self._text
 
