@@ -139,7 +139,9 @@ def init_app(app: Flask) -> None:
     """Report from now on, in place of an earlier app of this process."""
     settings = app.config["SETTINGS"]
     handler = ReportHandler(settings.sentry_dsn, "demo" if settings.demo else "live")
-    LOGGER.handlers = [each for each in LOGGER.handlers if not isinstance(each, ReportHandler)]
+    LOGGER.handlers = [
+        former for former in LOGGER.handlers if not isinstance(former, ReportHandler)
+    ]
     LOGGER.addHandler(handler)
     app.extensions["error_reports"] = handler
     default_hook, default_thread_hook = sys.__excepthook__, threading.__excepthook__

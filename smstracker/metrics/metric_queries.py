@@ -155,8 +155,8 @@ def _count_live(connection: Connection, period: Range) -> tuple[Counter[str], Co
     """Count messages by column of InsightOutcome, and failed ones by error code."""
     states: Counter[str] = Counter()
     # With the statuses, an index covers the query.
-    known = Message.status.in_(status.RANK)
-    query = select(Message.status, func.count()).where(known).group_by(Message.status)
+    has_known_status = Message.status.in_(status.RANK)
+    query = select(Message.status, func.count()).where(has_known_status).group_by(Message.status)
     for word, messages in connection.execute(created_within(query, [period])):
         states[status.state_after_silence(word).name.lower()] += messages
     failed = Message.status.in_(status.counted_statuses(State.FAILED))
