@@ -6,6 +6,7 @@ import pytest
 
 from smstracker.extensions import db
 from smstracker.models import Message, User
+from smstracker.sms import status
 from smstracker.sms.error_guide import (
     ACTORS,
     RESENDABLE,
@@ -88,7 +89,8 @@ def test_failed_message_tells_an_administrator_the_act_itself(
     assert f"Who can act {actor} What to do {action}" in page_text
     assert "administrator" not in page_text
     resend_page = words(alice.get(f"/messages/{message.public_id}/again").text)
-    assert action in resend_page
+    assert code in status.CREDENTIALS_CODES or action in resend_page
+    assert "administrator" not in resend_page
     assert "administrator" not in words(alice.get("/help/errors").text)
 
 
@@ -243,7 +245,11 @@ def test_failed_message_says_who_can_act_and_what_to_do(alice: Person) -> None:
     message = alice.has_message(status="undelivered", error_code="30003")
     page = alice.get(f"/messages/{message.public_id}").text
     page_text = words(page)
-    for part in ("Phone unreachable", "Who can act The recipient", "Try once more in a while"):
+    for part in (
+        "Phone unreachable",
+        "Who can act You What to do",
+        "Try once more in a while",
+    ):
         assert part in page_text
     assert "Send again? Yes. Once more, after some minutes." in page_text
     assert "Charged? Perhaps" in page_text

@@ -97,6 +97,18 @@ def test_two_at_once_send_once(make_app: MakeApp) -> None:
     assert len(alice.messages()) == 2
 
 
+@pytest.mark.parametrize("code", ["20003", "HTTP 401"])
+def test_message_refused_for_the_credentials_may_be_sent_again(
+    make_app: MakeApp, code: str
+) -> None:
+    with wire(created(sid(1))) as twilio:
+        alice = person(make_app, twilio.url)
+        original = alice.has_message(status="refused", error_code=code)
+        assert "Send again…" in alice.get(f"/messages/{original.public_id}").text
+        assert alice.post(resend_path(original)).status_code == 303
+    assert [message.status for message in alice.messages()] == ["refused", "queued"]
+
+
 @pytest.mark.parametrize(
     ("status", "code", "refusal"),
     [

@@ -1,7 +1,9 @@
 """What became of a message and what to do, in sentences for its page and the log."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 
 from smstracker.carrier import CarrierIsSlowError, TooManyRequestsError
 from smstracker.clock import (
@@ -82,11 +84,11 @@ def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) 
     if reason := explain_code(message.error_code):
         sentences.append(reason.cause)
     if message.status in _NOT_SENT_SENTENCES:
-        sentences.append(_NOT_SENT_SENTENCES[message.status])
+        sentences.append(_name_carrier(message, _NOT_SENT_SENTENCES[message.status]))
     if message.status == status.DELETED:
         sentences.append(_SIMULATION_ENDED if message.simulated else _DELETED_AT_TWILIO)
     elif message.status in status.RANK and message.display_status(now).state is State.UNKNOWN:
-        sentences += _explain_unknown(events)
+        sentences += map(partial(_name_carrier, message), _explain_unknown(events))
     if message.has_conflict:
         sentences.append(
             "The network reported both a failure and a delivery. The timeline shows both; "
@@ -145,7 +147,15 @@ def source_phrase(message: Message, status_word: str, source: str | None) -> str
         phrase = "no readable send answer from Twilio"
     elif status_word == "unreached":
         phrase = "no send answer, because Twilio was not reached"
-    return phrase.replace("Twilio", "the simulated carrier") if message.simulated else phrase
+    return _name_carrier(message, phrase)
+
+
+def _name_carrier(message: Message, text: str) -> str:
+    """Name the simulated carrier in Twilio's place, where it stands in for it."""
+    if not message.simulated:
+        return text
+    text = re.sub("^Twilio", "The simulated carrier", text)
+    return re.sub("Twilio(?! Console)", "the simulated carrier", text)
 
 
 def short_reason(message: Message) -> str | None:

@@ -83,6 +83,8 @@ def resend_refusal(message: Message, now: datetime) -> str | None:
     reason = _explain(message)
     if reason is None:
         return None if message.status in NOT_SENT_REASONS else _UNEXPLAINED
+    if message.status == "refused" and message.error_code in status.CREDENTIALS_CODES:
+        return None  # never sent; nobody can tell from here whether the fix has been made
     if reason.resend not in error_guide.RESENDABLE:
         return _REFUSALS[reason.resend].format(reason)
     return _ALREADY_RESENT if _failed_twice(message, reason) else None
