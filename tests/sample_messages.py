@@ -58,9 +58,10 @@ def fill_database(app: Flask, now: datetime, divisor: int = 1) -> None:
             _insert_sample(connection, ids[owner], SAMPLE_MESSAGES[0], now, None, key=f"of {owner}")
         _insert_many(connection, ids[MANY], now, divisor)
         _insert_healthy_connection(connection, now)
-        insert_people(connection, ALICE, now)
-        if app.config["SETTINGS"].demo:
+        if app.config["SETTINGS"].demo:  # which refuses users of a live installation
             connection.execute(update(Message).values(simulated=True))
+        else:
+            insert_people(connection, ALICE, now)
 
 
 def break_connection(app: Flask, now: datetime) -> None:
