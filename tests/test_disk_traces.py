@@ -96,7 +96,7 @@ def test_erased_person_is_in_no_file(app: Flask, alice: Person) -> None:
     sought = needles(NUMBER, SECRET)
     assert len(find_traces(app, sought)) == len(sought)
     with app.app_context():
-        result = erase(NUMBER, at_twilio=False)
+        result = erase(NUMBER, at_twilio=False, actor="ann@example.org")
         list(clean_text_index(None))
         assert not result.has_traces
     assert find_traces(app, sought) == []
@@ -118,7 +118,7 @@ def test_words_of_deleted_texts_leave_the_index(sqlite_url: str, app: Flask, ali
     """The index only notes a deletion, until its parts are merged."""
     message = alice.has_message(status="delivered", body="xylophone", final_at=utcnow())
     with app.app_context():
-        erase(message.recipient, at_twilio=False)
+        erase(message.recipient, at_twilio=False, actor="ann@example.org")
         if db.engine.dialect.name == "sqlite":
             query = db.text("SELECT block FROM message_fts_data")
             before = b"".join(db.session.scalars(query))

@@ -172,6 +172,9 @@ def test_message_under_way_is_erased_once_it_is_settled(
         list(remove_expired(None))
     assert alice.messages() == []
     assert "Everything is erased" in words(admin.get(receipt).text)
+    log = words(admin.get("/audit").text)
+    assert "Erased a person's messages" in log.replace("’", "'")
+    assert NUMBER not in log
 
 
 def test_late_callback_brings_nothing_back(
@@ -205,7 +208,7 @@ def test_interrupted_erasure_is_finished_by_the_worker(
     with app.app_context(), monkeypatch.context() as patch:
         patch.setattr(erasure, "remove_pending", die)
         with pytest.raises(KeyboardInterrupt):
-            erasure.erase(NUMBER, at_twilio=False)
+            erasure.erase(NUMBER, at_twilio=False, actor="ann@example.org")
     assert len(alice.messages()) == 2
     with app.app_context():
         list(remove_expired(None))

@@ -90,7 +90,9 @@ def test_messages_are_erased_but_those_under_way_only_when_settled(app_of_alice:
     said = delete(app_of_alice, "--erase-messages")
     assert "is deleted, with 1 messages" in said
     assert "1 more are under way: the worker erases each once it is settled" in said
-    assert (count(app_of_alice, Message), count(app_of_alice, StatusEvent)) == (1, 0)
+    assert count(app_of_alice, Message) == 1
+    with app_of_alice.app_context():
+        assert db.session.scalars(select(StatusEvent.payload)).all() in ([], [{}])
     assert count(app_of_alice, RefusedCallback) == 0
     assert run_job(app_of_alice) == []
     with app_of_alice.app_context():
@@ -139,7 +141,7 @@ def test_many_messages_are_erased_in_batches(alice: Person) -> None:
     with alice.app.app_context():
         now = utcnow()
         row = {"owner_id": owner_id, "recipient": NUMBER, "body": "x", "media_urls": []}
-        row |= {"simulated": False, "status": "sent", "status_at": now, "created_at": now}
+        row |= {"simulated": False, "status": "delivered", "status_at": now, "created_at": now}
         keys = ({"idempotency_key": uuid.uuid4(), "public_id": uuid.uuid4()} for _ in range(251))
         db.session.execute(db.insert(Message), [row | key for key in keys])
         db.session.get_one(User, owner_id).erases_messages = True

@@ -7,8 +7,8 @@ from flask.cli import with_appcontext
 
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.extensions import settings
+from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.privacy import erasure
-from smstracker.privacy.actions import PersonalAction, record_personal_action
 from smstracker.privacy.disk_traces import vacuum
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
@@ -31,8 +31,7 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
     if not yes:
         click.confirm("Erase all of it? This cannot be undone.", abort=True)
     wants_twilio = settings().redact_at_twilio if at_twilio is None else at_twilio
-    result = erasure.erase(number, at_twilio=wants_twilio)
-    record_personal_action(PersonalAction.ERASURE, result.receipt)
+    result = erasure.erase(number, at_twilio=wants_twilio, actor=COMMAND_LINE)
     click.echo(f"Receipt {result.receipt}")
     if left_count := erasure.count_left(result.receipt):
         noun = "message is" if left_count == 1 else "messages are"

@@ -14,7 +14,6 @@ from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
 from smstracker.models import User
 from smstracker.models.audit_log import COMMAND_LINE
-from smstracker.models.former_users import count_unsettled
 from smstracker.models.sign_in import LIFETIME, may_sign_in
 from smstracker.models.user_changes import (
     LastAdministratorError,
@@ -26,6 +25,7 @@ from smstracker.models.user_changes import (
 )
 from smstracker.models.users import get_or_create_user, is_allowed, stored_email
 from smstracker.people.admissions import describe_admission
+from smstracker.privacy.former_users import count_unsettled
 from smstracker.settings.mail_addresses import MailAddressError, normalize_email, refuse_pattern
 from smstracker.web.urls import external_url
 from smstracker.worker.maintenance import erase_messages_of_former_users

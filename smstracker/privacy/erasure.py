@@ -14,7 +14,8 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import utcnow
 from smstracker.database.engine import affected_rows, reading_connection
 from smstracker.extensions import db
-from smstracker.models import Erasure, PendingRemoval, RecipientSearch, ScheduledJob
+from smstracker.models import AuditEntry, Erasure, PendingRemoval, RecipientSearch, ScheduledJob
+from smstracker.models.audit_log import AuditAction
 from smstracker.models.removals import RemovalKind
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.privacy.disk_traces import CLEANING_JOB, has_traces, truncate_log
@@ -39,13 +40,18 @@ def read_held(number: str) -> Held:
         return find_held(connection, number)
 
 
-def erase(number: str, *, at_twilio: bool) -> ErasureResult:
-    """Erase all that is held of a number in E.164; messages under way when they are settled."""
+def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
+    """Erase all that is held of a number in E.164; messages under way when they are settled.
+
+    The audit log tells of it with the request, by its receipt and `actor`.
+    """
     held = read_held(number)
     now = utcnow()
     receipt = secrets.token_hex(RECEIPT_BYTES)
     with db.engine.begin() as connection:
         _store_request(connection, held, receipt, at_twilio, now)
+        entry = {"action": AuditAction.ERASED_PERSON, "actor": actor, "subject": receipt}
+        connection.execute(db.insert(AuditEntry).values(entry))
     for _ in remove_pending(receipt):
         pass
     truncate_log()

@@ -5,13 +5,14 @@ The number of a person is only in the bodies of requests, never in an address.
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_login import current_user
 from flask_wtf import FlaskForm
 from wtforms import StringField
 
 from smstracker.clock import utcnow
-from smstracker.extensions import db, settings
+from smstracker.extensions import db, settings, writing
+from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.privacy import erasure
-from smstracker.privacy.actions import PersonalAction, record_personal_action
 from smstracker.privacy.export import make_export
 from smstracker.privacy.report import build_report
 from smstracker.sms.phone_numbers import parse_recipient
@@ -50,7 +51,8 @@ def person() -> ResponseReturnValue:
 def export() -> ResponseReturnValue:
     """All that is held of a number, as a ZIP file."""
     held = erasure.read_held(_read_number_again())
-    record_personal_action(PersonalAction.EXPORT)
+    with writing():
+        record_audit(AuditAction.EXPORTED_PERSON, actor=current_user.email)
     response = Response(make_export(held), content_type="application/zip")
     name = f"person-{utcnow():%Y-%m-%d}.zip"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -62,9 +64,10 @@ def erase() -> ResponseReturnValue:
     number = _read_number_again()
     if "confirmed" not in request.form:
         return _render_person(number, NOT_CONFIRMED), 422
+    actor = current_user.email
     db.session.rollback()
-    result = erasure.erase(number, at_twilio="at_twilio" in request.form)
-    record_personal_action(PersonalAction.ERASURE, result.receipt)
+    at_twilio = "at_twilio" in request.form
+    result = erasure.erase(number, at_twilio=at_twilio, actor=actor)
     traces = "1" if result.has_traces else None
     return redirect(url_for(".receipt", receipt=result.receipt, traces=traces), 303)
 

@@ -9,8 +9,8 @@ from sqlalchemy import func, select
 from smstracker import models
 from smstracker.clock import utcnow
 from smstracker.extensions import db, receipt_window
-from smstracker.models.former_users import erase_batch
 from smstracker.privacy.disk_traces import truncate_log
+from smstracker.privacy.former_users import erase_batch
 from smstracker.refused.stored_diagnosis import diagnose_pending
 
 # There may be many of these, so they are deleted in batches between which callbacks are stored.
