@@ -223,7 +223,8 @@ OF_SUB = FORM | {"AccountSid": SUBACCOUNT}
         ),
         (
             received({"AccountSid": ACCOUNT_SID}, reason=Refusal.UNREADABLE),
-            "Twilio signed it, but it names no message or no status: another webhook at Twilio, "
+            "Twilio signed it, but its message SID or status is missing or unreadable: "
+            "another webhook at Twilio, "
             "not a status callback, has this app's address.",
             None,
         ),

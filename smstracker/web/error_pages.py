@@ -34,7 +34,11 @@ PAGES = {
     ),
     429: ("Too many tries", "Wait a while and try again."),
     500: ("Something went wrong here", "The error was logged. Try again in a moment."),
-    503: ("We cannot do this right now", "The database does not answer. Try again in a moment."),
+    503: (
+        "We cannot do this right now",
+        "The database does not answer. Try again in a moment. If it lasts, tell whoever runs "
+        "smstracker.",
+    ),
 }
 
 
