@@ -66,7 +66,7 @@ class AuditEntry(Model):
     """One act; several alike within an hour are one row if `hour_key` is set.
 
     `actor` is the address of a user, COMMAND_LINE, or empty for somebody unknown. `subject` is what
-    the act was about: a user's address, a public id, the name of a rule, a receipt, a number of rows.
+    the act was about: a user's address, a public id, a rule's name, a receipt, a number of rows.
     """
 
     __tablename__ = "audit_entry"
