@@ -15,8 +15,8 @@ from smstracker.extensions import db
 from smstracker.models import CarrierRemoval, Message, RemovalCounter
 from smstracker.models.removals import Counter
 from smstracker.privacy.carrier_removal import OTHER_ACCOUNT, remove_at_carrier
-from smstracker.privacy.report import build_report
 from smstracker.privacy.retention import remove_expired
+from smstracker.privacy.status_report import build_report
 from smstracker.simulator import SimulatorServer
 from tests.clients import Person
 from tests.signing import sid

@@ -16,7 +16,7 @@ from smstracker.carrier.errors import (
 )
 from smstracker.clock import format_exact_duration, utcnow
 from smstracker.commands.database_errors import DatabaseErrorGroup
-from smstracker.commands.erasure import erase
+from smstracker.commands.erase_person import erase
 from smstracker.database.engine import READS_ONLY, reading_connection
 from smstracker.extensions import db, settings
 from smstracker.messages.describe import headline

@@ -75,9 +75,9 @@ class CarrierRemoval(Model):
         """Return the next one that the carrier in use can be asked for."""
         columns = (cls.twilio_sid, cls.account_sid, cls.action, cls.tries)
         is_due = (cls.next_try_at <= now, cls.simulated == settings().demo)
-        row = connection.execute(select(*columns).where(*is_due).order_by(cls.next_try_at).limit(1))
-        found = row.first()
-        return cls(**found._mapping) if found else None
+        query = select(*columns).where(*is_due).order_by(cls.next_try_at)
+        row = connection.execute(query.limit(1)).first()
+        return cls(**row._mapping) if row else None
 
     def finish(self, connection: Connection) -> None:
         """Forget the message: it is done, unless more was asked for meanwhile."""

@@ -19,8 +19,8 @@ from smstracker.models.audit_log import AuditAction
 from smstracker.models.removals import RemovalKind
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.privacy.disk_traces import CLEANING_JOB, has_traces, truncate_log
-from smstracker.privacy.held import Held, find_held, is_search_for
 from smstracker.privacy.pending import remove_pending
+from smstracker.privacy.person_records import PersonRecords, find_records, searches_number
 
 RECEIPT_BYTES = 6
 RECEIPTS_SHOWN = 20
@@ -34,10 +34,10 @@ class ErasureResult:
     has_traces: bool
 
 
-def read_held(number: str) -> Held:
+def read_records(number: str) -> PersonRecords:
     """What is held of a number, read without a lock."""
     with reading_connection(db.engine) as connection:
-        return find_held(connection, number)
+        return find_records(connection, number)
 
 
 def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
@@ -45,11 +45,11 @@ def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
 
     The audit log tells of it with the request, by its receipt and `actor`.
     """
-    held = read_held(number)
+    records = read_records(number)
     now = utcnow()
     receipt = secrets.token_hex(RECEIPT_BYTES)
     with db.engine.begin() as connection:
-        _store_request(connection, held, receipt, at_twilio, now)
+        _store_request(connection, records, receipt, at_twilio, now)
         entry = {"action": AuditAction.ERASED_PERSON, "actor": actor, "subject": receipt}
         connection.execute(db.insert(AuditEntry).values(entry))
     for _ in remove_pending(receipt):
@@ -69,21 +69,21 @@ def count_left(receipt: str) -> int:
 
 def read_receipts(receipt: str | None = None) -> list[tuple[Erasure, int]]:
     """The newest erasures, or one by its receipt, each with what is left of it."""
-    left = select(func.count()).where(PendingRemoval.receipt == Erasure.receipt)
-    query = select(Erasure, left.scalar_subquery()).order_by(Erasure.requested_at.desc())
+    pending = select(func.count()).where(PendingRemoval.receipt == Erasure.receipt)
+    query = select(Erasure, pending.scalar_subquery()).order_by(Erasure.requested_at.desc())
     if receipt is not None:
         query = query.where(Erasure.receipt == receipt)
     return [(erasure, count) for erasure, count in db.session.execute(query.limit(RECEIPTS_SHOWN))]
 
 
 def _store_request(
-    connection: Connection, held: Held, receipt: str, at_twilio: bool, now: datetime
+    connection: Connection, records: PersonRecords, receipt: str, at_twilio: bool, now: datetime
 ) -> None:
     """Store the receipt and what is to be removed; searches are few, and removed at once."""
-    searches = delete(RecipientSearch).where(is_search_for(held.number))
+    searches = delete(RecipientSearch).where(searches_number(records.number))
     erasure = {
         "receipt": receipt,
-        "number_hash": keyed_hash(connection, HashedKind.NUMBER, held.number),
+        "number_hash": keyed_hash(connection, HashedKind.NUMBER, records.number),
         "requested_at": now,
         "at_twilio": at_twilio,
         "searches": affected_rows(connection.execute(searches)),
@@ -91,9 +91,9 @@ def _store_request(
     }
     connection.execute(db.insert(Erasure).values(erasure))
     for kind, ids in (
-        (RemovalKind.ERASE, held.message_ids),
-        (RemovalKind.EVENT, held.orphan_ids),
-        (RemovalKind.REFUSED, held.refused_ids),
+        (RemovalKind.ERASE, records.message_ids),
+        (RemovalKind.EVENT, records.orphan_ids),
+        (RemovalKind.REFUSED, records.refused_ids),
     ):
         PendingRemoval.add(connection, kind, ids, now, receipt)
     # The words of the texts leave the index soon, not within a day.

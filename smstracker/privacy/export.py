@@ -14,35 +14,37 @@ from smstracker.extensions import db
 from smstracker.messages.log_export import HEADER, format_cells, format_csv
 from smstracker.messages.pagination import message_to_json
 from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent
-from smstracker.privacy.held import Held
+from smstracker.privacy.person_records import PersonRecords
 
 
-def make_export(held: Held) -> bytes:
+def make_export(records: PersonRecords) -> bytes:
     """The bytes of the ZIP file."""
     now = utcnow()
-    messages = db.session.scalars(select(Message).where(Message.id.in_(held.message_ids))).all()
+    messages = db.session.scalars(select(Message).where(Message.id.in_(records.message_ids))).all()
     public_ids = {message.id: str(message.public_id) for message in messages}
     rows = [message_to_json(message, now) for message in messages]
-    events = [_event_to_json(event, public_ids) for event in _read_events(held)]
+    events = [_event_to_json(event, public_ids) for event in _read_events(records)]
     content = {
-        "number": held.number,
+        "number": records.number,
         "exported_at": now.isoformat(),
         "messages": rows,
         "events": events,
-        "refused_callbacks": [_refusal_to_json(row) for row in _read_refused(held)],
-        "searches": [_search_to_json(row) for row in _read_searches(held)],
+        "refused_callbacks": [_refusal_to_json(row) for row in _read_refused(records)],
+        "searches": [_search_to_json(row) for row in _read_searches(records)],
     }
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("export.json", json.dumps(content, ensure_ascii=False, indent=2))
         archive.writestr("messages.csv", "\ufeff" + format_csv([HEADER, *map(format_cells, rows)]))
-        page = render_template("privacy/export.html", held=held, content=content, now=now)
+        page = render_template("privacy/export.html", records=records, content=content, now=now)
         archive.writestr("export.html", page)
     return file.getvalue()
 
 
-def _read_events(held: Held) -> Iterable[StatusEvent]:
-    is_held = StatusEvent.message_id.in_(held.message_ids) | StatusEvent.id.in_(held.orphan_ids)
+def _read_events(records: PersonRecords) -> Iterable[StatusEvent]:
+    is_held = StatusEvent.message_id.in_(records.message_ids) | StatusEvent.id.in_(
+        records.orphan_ids
+    )
     return db.session.scalars(select(StatusEvent).where(is_held).order_by(StatusEvent.id))
 
 
@@ -57,8 +59,8 @@ def _event_to_json(event: StatusEvent, public_ids: dict[int, str]) -> dict[str, 
     }
 
 
-def _read_refused(held: Held) -> Iterable[RefusedCallback]:
-    is_held = RefusedCallback.id.in_(held.refused_ids)
+def _read_refused(records: PersonRecords) -> Iterable[RefusedCallback]:
+    is_held = RefusedCallback.id.in_(records.refused_ids)
     return db.session.scalars(select(RefusedCallback).where(is_held))
 
 
@@ -71,8 +73,8 @@ def _refusal_to_json(row: RefusedCallback) -> dict[str, object]:
     }
 
 
-def _read_searches(held: Held) -> Iterable[RecipientSearch]:
-    is_held = RecipientSearch.handle.in_(held.search_handles)
+def _read_searches(records: PersonRecords) -> Iterable[RecipientSearch]:
+    is_held = RecipientSearch.handle.in_(records.search_handles)
     return db.session.scalars(select(RecipientSearch).where(is_held))
 
 

@@ -82,16 +82,16 @@ def _remove_messages(
     receipt: str | None,
     now: datetime,
 ) -> tuple[dict[str, int], Sequence[int]]:
-    left = select(Message.id).where(Message.id.in_(ids))
+    remaining = select(Message.id).where(Message.id.in_(ids))
     at_twilio = settings().redact_at_twilio
     if kind is RemovalKind.BLANK:
         age = timedelta(days=settings().keep_text_days or 0)
         blank_messages(connection, ids, now, at_twilio=at_twilio, created_before=now - age)
-        return {}, connection.scalars(left.where(Message.content_deleted_at.is_(None))).all()
+        return {}, connection.scalars(remaining.where(Message.content_deleted_at.is_(None))).all()
     before: datetime | None = now - timedelta(days=settings().keep_message_days or 0)
     if receipt is not None:
-        wanted = select(Erasure.at_twilio).where(Erasure.receipt == receipt)
-        at_twilio, before = bool(connection.scalar(wanted)), None
+        query = select(Erasure.at_twilio).where(Erasure.receipt == receipt)
+        at_twilio, before = bool(connection.scalar(query)), None
     removal = delete_messages(connection, ids, now, at_twilio=at_twilio, created_before=before)
     counts = {"messages": len(removal.message_ids), "events": removal.event_count}
-    return counts, connection.scalars(left).all()
+    return counts, connection.scalars(remaining).all()

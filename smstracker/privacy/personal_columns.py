@@ -3,7 +3,7 @@
 Every column with texts, bytes or JSON is declared in PERSONAL, or in HARMLESS with what it holds.
 """
 
-# What `held` finds, `removal` and `pending` delete.
+# What `person_records` finds, `removal` and `pending` delete.
 PERSONAL = {
     "message": {"recipient", "recipient_reversed", "body", "media_urls"},
     "message_text": {"body"},

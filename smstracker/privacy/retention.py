@@ -66,10 +66,10 @@ def _walk(rule: _Rule, age: timedelta, batch: Batch) -> int:
         if not RemovalCounter.advance(connection, rule.position, position, ids[-1]):
             return len(ids)  # another worker was faster
         removal = _remove(connection, rule.kind, ids, now, now - age)
-        left = select(Message.id).where(Message.id.in_(set(ids) - set(removal.message_ids)))
+        remaining = select(Message.id).where(Message.id.in_(set(ids) - set(removal.message_ids)))
         if rule.kind is RemovalKind.BLANK:
-            left = left.where(Message.content_deleted_at.is_(None))
-        open_ids = connection.scalars(left).all()
+            remaining = remaining.where(Message.content_deleted_at.is_(None))
+        open_ids = connection.scalars(remaining).all()
         PendingRemoval.add(connection, rule.kind, open_ids, now + OPEN_RECHECK)
     return len(ids)
 

@@ -14,7 +14,7 @@ from smstracker.extensions import db, settings, writing
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.privacy import erasure
 from smstracker.privacy.export import make_export
-from smstracker.privacy.report import build_report
+from smstracker.privacy.status_report import build_report
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.web.guards import for_programs, require_administrator
@@ -50,10 +50,10 @@ def person() -> ResponseReturnValue:
 @for_programs
 def export() -> ResponseReturnValue:
     """All that is held of a number, as a ZIP file."""
-    held = erasure.read_held(_read_number_again())
+    records = erasure.read_records(_read_number_again())
     with writing():
         record_audit(AuditAction.EXPORTED_PERSON, actor=current_user.email)
-    response = Response(make_export(held), content_type="application/zip")
+    response = Response(make_export(records), content_type="application/zip")
     name = f"person-{utcnow():%Y-%m-%d}.zip"
     response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
@@ -105,7 +105,7 @@ def _render_overview(form: NumberForm) -> str:
 def _render_person(number: str, problem: str | None = None) -> str:
     return render_template(
         "privacy/person.html",
-        held=erasure.read_held(number),
+        records=erasure.read_records(number),
         problem=problem,
         at_twilio=settings().redact_at_twilio,
         now=utcnow(),

@@ -22,10 +22,10 @@ from smstracker.sms.phone_spelling import PhoneNumberError
 def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
     """Erase all that is held of a person. Asks for the number, which is no argument."""
     number = _read_number(yes)
-    held = erasure.read_held(number)
-    for kind, count in held.counts().items():
+    records = erasure.read_records(number)
+    for kind, count in records.counts().items():
         click.echo(f"{count:>6}  {kind}")
-    if held.is_empty:
+    if records.is_empty:
         click.echo("Nothing is held of this number.")
         return
     if not yes:

@@ -17,7 +17,7 @@ SCANNED_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class PersonRecords:
     """The keys of all rows that hold a number, which is E.164."""
 
     number: str = field(repr=False)
@@ -29,7 +29,7 @@ class Held:
     search_handles: Sequence[str]
 
     def counts(self) -> dict[str, int]:
-        """How much of each kind is held, by its displayed name."""
+        """How much of each kind is records, by its displayed name."""
         return {
             "messages": len(self.message_ids),
             "status events of these messages": self.event_count,
@@ -43,7 +43,7 @@ class Held:
         return not any(self.counts().values())
 
 
-def find_held(connection: Connection, number: str) -> Held:
+def find_records(connection: Connection, number: str) -> PersonRecords:
     """Find everything that is held of a number in E.164."""
     now = utcnow()
     may_go = or_(is_settled(now), is_given_up(now)).label("may_go")
@@ -56,7 +56,7 @@ def find_held(connection: Connection, number: str) -> Held:
     event_count = connection.scalar(
         select(func.count()).select_from(StatusEvent).where(of_messages)
     )
-    return Held(
+    return PersonRecords(
         number=number,
         message_ids=ids,
         open_message_ids=[row.id for row in messages if not row.may_go],
@@ -64,7 +64,7 @@ def find_held(connection: Connection, number: str) -> Held:
         orphan_ids=_find_orphans(connection, number, sids),
         refused_ids=_find_refused(connection, number, sids),
         search_handles=connection.scalars(
-            select(RecipientSearch.handle).where(is_search_for(number))
+            select(RecipientSearch.handle).where(searches_number(number))
         ).all(),
     )
 
@@ -75,7 +75,7 @@ def is_recipient(number: str) -> ColumnElement[bool]:
     return and_(Message.owner_id.in_(select(User.id)), has_number)
 
 
-def is_search_for(number: str) -> ColumnElement[bool]:
+def searches_number(number: str) -> ColumnElement[bool]:
     """Whether a search is for the number or its last digits."""
     return literal(number.removeprefix("+")).like("%" + RecipientSearch.digits)
 
