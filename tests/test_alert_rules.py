@@ -119,7 +119,7 @@ SCENES: list[tuple[str, Scene, Scene]] = [
     (
         "error-code",
         lambda app: scenes.add_outcomes(app, 10, 10, code="30034"),
-        lambda app: scenes.add_outcomes(app, 10, 10, code="30006"),  # nobody can act
+        lambda app: scenes.add_outcomes(app, 10, 10, code="30008"),  # nobody can act
     ),
     (
         "code-unlisted",

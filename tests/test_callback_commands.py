@@ -37,7 +37,8 @@ def test_list_tells_when_why_the_fix_and_the_setting(make_app: Callable[..., Fla
         "1  2026-11-23 12:00:00 UTC  2 times until 2026-11-23 12:01:00 UTC  The signature does "
         "not verify. Valid for https://sms.example.org, but PUBLIC_BASE_URL is "
         "https://old.example.org: set PUBLIC_BASE_URL to https://sms.example.org, or correct the "
-        "address at Twilio.  [PUBLIC_BASE_URL]",
+        "address at Twilio. After a move to another address change nothing: messages sent before "
+        "it keep the old one, and are looked up.  [PUBLIC_BASE_URL]",
     ]
     assert later_lines[0] == lines[0]
     assert later_lines[1] == (

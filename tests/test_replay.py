@@ -131,7 +131,7 @@ def test_signed_one_that_went_to_a_wrong_address_is_found_by_its_sid(
 @pytest.mark.parametrize(
     ("form", "word"),
     [
-        ({"MessageSid": sid(1)}, "names no message"),
+        ({"MessageSid": sid(1)}, "its message SID or status is missing"),
         ({"Huge": "x" * 20_000}, "larger than what is kept"),
     ],
 )

@@ -14,7 +14,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime, delete_unlocked, reading_connection
 from smstracker.extensions import Model, db, settings
 from smstracker.models import users
-from smstracker.models.audit_log import AuditAction, count_audit
+from smstracker.models.audit_log import AuditAction, count_audit, record_audit
 from smstracker.models.users import LetInBy, User, UserSession, digest, stored_email
 
 LIFETIME = timedelta(minutes=15)
@@ -176,7 +176,7 @@ def may_sign_in(email: str) -> bool:
 def find_signed_in_user(token: SignInToken, browser_name: str | None = None) -> User | None:
     """Return the user of a spent token, created at first sign-in; None if access was withdrawn."""
     if not may_sign_in(token.email):
-        count_audit(AuditAction.SIGN_IN_REFUSED, subject=token.email)
+        record_audit(AuditAction.SIGN_IN_REFUSED, actor="", subject=token.email)
         return None
     user = db.session.scalar(User.select_by_email(token.email))
     user = user or users.get_or_create_user(token.email)
