@@ -79,9 +79,10 @@ def read_files(app: Flask) -> Iterator[bytes]:
         for table in REWRITTEN.split(", "):
             connection.execute(f"VACUUM FULL {table}")
         connection.execute("CHECKPOINT")
-        row = connection.execute("SHOW data_directory").fetchone()
+        own = "SELECT oid, current_setting('data_directory') FROM pg_database WHERE datname = %s"
+        row = connection.execute(own, [connection.info.dbname]).fetchone()
     assert row
-    base = Path(row[0], "base")
+    base = Path(row[1], "base", str(row[0]))  # other tests have other databases
     yield from (file.read_bytes() for file in base.rglob("*") if file.is_file())
 
 
