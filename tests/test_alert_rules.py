@@ -110,8 +110,8 @@ SCENES: list[tuple[str, Scene, Scene]] = [
         lambda app: scenes.add_worker(app),
     ),
     ("failures-high", failing(10, 10), failing(10, 9)),  # 20 messages
-    ("failures-high", failing(15, 80), failing(14, 86)),  # 10 points above 5 %
-    ("failures-high", failing(5, 15), failing(4, 16)),  # 4 of 20 may be chance
+    ("failures-high", failing(31, 169), failing(29, 171)),  # 10 points above 5 %
+    ("failures-high", failing(7, 13), failing(6, 14)),  # 6 of 20 may be chance
     ("failures-high", failing_without_history(10, 10), failing_without_history(9, 11)),
     ("error-code", failing(10, 90), failing(9, 91)),
     ("error-code", failing(10, 190), failing(10, 191)),  # five times 1 %

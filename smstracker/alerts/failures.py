@@ -24,9 +24,9 @@ MIN_USUAL = 50  # outcomes; fewer say nothing about a share
 MIN_MESSAGES = 20
 FACTOR, POINTS = 2, 0.10
 ABSOLUTE_SHARE = 0.5
-# A few messages more than expected are chance, which happens every week: four times its spread is
-# not.
-SPREADS = 4
+# An ordinary bad day has half as many failures again, and chance adds a few in each hour: four
+# times the spread of chance is beyond both.
+BAD_DAY, SPREADS = 1.5, 4
 MIN_OF_CODE, CODE_FACTOR, ABSOLUTE_CODE_SHARE = 10, 5, 0.2
 MIN_UNLISTED = 3
 _FAILED = status.counted_statuses(State.FAILED)
@@ -77,11 +77,11 @@ def is_far_above(current: Outcomes, usual: Outcomes | None) -> bool:
         return False
     if usual is None:
         return current.share >= ABSOLUTE_SHARE
-    expected = current.decided * usual.share
+    of_bad_day = current.decided * usual.share * BAD_DAY
     return (
         current.share >= FACTOR * usual.share
         and current.share >= usual.share + POINTS
-        and current.failed >= expected + SPREADS * math.sqrt(expected * (1 - usual.share))
+        and current.failed >= of_bad_day + SPREADS * math.sqrt(of_bad_day)
     )
 
 
