@@ -135,7 +135,7 @@ def _usual_outcomes(connection: Connection, now: datetime) -> Outcomes | None:
     )
     query = select(func.min(InsightOutcome.bucket), *sums)
     oldest, failed, delivered = connection.execute(
-        query.where(*_in_baseline(InsightOutcome, now))
+        query.where(*_baseline_conditions(InsightOutcome, now))
     ).one()
     usual = Outcomes(int(failed), int(failed + delivered))
     return _known(usual, day_start(seconds) - (oldest or day_start(seconds)))
@@ -145,18 +145,18 @@ def _usual_codes(connection: Connection, now: datetime) -> tuple[Counter[str], i
     """The failed messages of the past 28 days by code, and all outcomes; 0 if these are too few."""
     sums = {column.name: column for column in InsightOutcome.sums()}
     query = select(func.min(InsightOutcome.bucket), sums["failed"], sums["delivered"])
-    row = connection.execute(query.where(*_in_baseline(InsightOutcome, now))).one()
+    row = connection.execute(query.where(*_baseline_conditions(InsightOutcome, now))).one()
     today = day_start(int(now.timestamp()))
     oldest, failed, delivered = row[0] or today, row[1] or 0, row[2] or 0
     usual = _known(Outcomes(failed, failed + delivered), today - oldest)
     by_code_query = select(InsightFailure.error_code, func.sum(InsightFailure.messages))
-    in_baseline = _in_baseline(InsightFailure, now)
+    in_baseline = _baseline_conditions(InsightFailure, now)
     rows = connection.execute(by_code_query.where(*in_baseline).group_by(InsightFailure.error_code))
     by_code = Counter({code: int(messages) for code, messages in rows})
     return by_code, usual.decided if usual else 0
 
 
-def _in_baseline(table: type[Rollup], now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _baseline_conditions(table: type[Rollup], now: datetime) -> tuple[ColumnElement[bool], ...]:
     """The rows of everyone on the past 28 whole days."""
     today = day_start(int(now.timestamp()))
     in_days = (table.bucket >= today - BASELINE_DAYS * DAY, table.bucket < today)
