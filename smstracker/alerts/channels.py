@@ -5,7 +5,6 @@ No address of a webhook or heartbeat appears in an error or a log: it may hold a
 
 import json
 
-import requests
 from standardwebhooks import Webhook
 
 from smstracker.alerts.notice import Notice
@@ -73,6 +72,8 @@ def _request(
     method: str, url: str, body: str | None = None, headers: dict[str, str] | None = None
 ) -> None:
     """Make a request whose answer is not read and whose redirect is not followed."""
+    import requests  # for the worker: web processes import this module, and never ask
+
     try:
         with requests.request(
             method,
@@ -84,7 +85,7 @@ def _request(
             stream=True,
         ) as response:
             status = response.status_code
-    except (requests.RequestException, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:  # those of requests are OSErrors
         raise ChannelError(_reason(error)) from None
     if not 200 <= status < 300:
         raise ChannelError(f"it answers {status}")
@@ -92,7 +93,9 @@ def _request(
 
 def _reason(error: BaseException) -> str:
     """Why a server was not reached, by the innermost cause: requests wraps it several times."""
-    if isinstance(error, requests.Timeout):
+    from requests import Timeout
+
+    if isinstance(error, Timeout):
         return network_reason(TimeoutError())
     while cause := _cause(error):
         error = cause

@@ -118,7 +118,7 @@ def test_page_of_a_message_updates_by_the_stream(page: Page, live: Flask, messag
     page.get_by_text("Technical details").last.click()
     append_status(live, message, "delivered")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Delivered")
-    expect(page.locator("details").first).to_have_attribute("open", "")
+    expect(page.locator("main details").first).to_have_attribute("open", "")
 
 
 def test_page_opens_a_stream_again_when_the_server_is_back(
