@@ -2,7 +2,7 @@
 
 `PRAGMA secure_delete` overwrites a deleted row. It leaves copies in the write-ahead log, words in
 the text index, where a deletion is only noted, and now and then a copy in the unused part of a
-page, from when SQLite moved rows. On PostgreSQL, VACUUM FULL removes all of these.
+page, from when SQLite moved rows. docs/privacy.md says what removes those of PostgreSQL.
 """
 
 import mmap
