@@ -11,7 +11,7 @@ from threading import Event
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import Connection, false, func, select, text, update
+from sqlalchemy import Connection, Engine, false, func, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from smstracker.extensions import db
@@ -187,6 +187,17 @@ def test_database_that_fails_the_group_fails_every_callback_of_it(
     monkeypatch.setattr(writer, "store_callbacks", gone)
     errors = write(app, *((None, status_update(number, "sent")) for number in (1, 2)))
     assert all(isinstance(error, OperationalError) for error in errors)
+
+
+def test_transaction_that_cannot_begin_fails_what_has_come(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_engine: Engine) -> None:
+        raise RuntimeError("not of the database")
+
+    monkeypatch.setattr(Engine, "begin", fail)
+    errors = write(app, *((None, status_update(number, "sent")) for number in (1, 2)))
+    assert [type(error) for error in errors] == [RuntimeError, RuntimeError]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -228,8 +228,9 @@ class CallbackWriter:
             # Later arrivals would wait as long again.
             self._fail(group + self._take_arrivals(), error)
         except Exception:
-            # One callback that cannot be stored must not fail the others.
-            self._commit_each(engine, group)
+            # One callback that cannot be stored must not fail the others. None was taken yet if the
+            # transaction could not begin.
+            self._commit_each(engine, group or self._take_arrivals())
         finally:
             if self._is_current:
                 self._commit_started_at = None
