@@ -107,6 +107,23 @@ def test_erasure_removes_everything_of_the_number_alone(
         assert db.session.scalars(select(RecipientSearch.digits)).all() == [OTHER[1:]]
 
 
+def test_longer_number_with_the_same_digits_is_of_somebody_else(
+    app: Flask, admin: Person, held: Message
+) -> None:
+    longer = f"+4{NUMBER[1:]}"
+    with app.app_context():
+        event = {"status": "sent", "source": "callback", "received_at": utcnow()}
+        db.session.add(StatusEvent(payload=fields(sid(7), "sent", To=longer), **event))
+        body = f"To=%2B{longer[1:]}".encode()
+        db.session.add(refusal(utcnow(), body=body, twilio_sid=sid(8)))
+        db.session.commit()
+    erase(admin)
+    with app.app_context():
+        payloads = db.session.scalars(select(StatusEvent.payload)).all()
+        assert longer in [payload.get("To") for payload in payloads]
+        assert body in db.session.scalars(select(RefusedCallback.body)).all()
+
+
 def test_number_is_in_no_address(admin: Person, held: Message) -> None:
     digits = NUMBER[1:]
     page = admin.post("/privacy/person", {"number": NUMBER}, page="/privacy").text

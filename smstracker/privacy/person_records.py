@@ -1,11 +1,11 @@
 """What is held of one person: all that has their number, in every table that holds numbers."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from sqlalchemy import ColumnElement, Row, String, and_, cast, func, literal, or_, select
+from sqlalchemy import ColumnElement, String, and_, cast, func, literal, or_, select
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
@@ -80,12 +80,14 @@ def searches_number(number: str) -> ColumnElement[bool]:
     return literal(number.removeprefix("+")).like("%" + RecipientSearch.digits)
 
 
-def _find_orphans(connection: Connection, number: str, sids: set[str]) -> Sequence[int]:
-    text = cast(StatusEvent.payload, String)
-    has_number = text.contains(number.removeprefix("+"))
-    is_theirs = or_(has_number, StatusEvent.twilio_sid.in_(sids))
-    query = select(StatusEvent.id).where(StatusEvent.message_id.is_(None), is_theirs)
-    return connection.scalars(query).all()
+def _find_orphans(connection: Connection, number: str, sids: set[str]) -> list[int]:
+    payload = cast(StatusEvent.payload, String).label("text")
+    their_sids = select(Message.twilio_sid).where(is_recipient(number))
+    may_be_theirs = payload.contains(number.removeprefix("+"))
+    may_be_theirs |= StatusEvent.twilio_sid.in_(their_sids)
+    query = select(StatusEvent.id, StatusEvent.twilio_sid, payload)
+    rows = connection.execute(query.where(StatusEvent.message_id.is_(None), may_be_theirs))
+    return [row.id for row in rows if row.twilio_sid in sids or _has_number([row.text], number)]
 
 
 def _find_refused(connection: Connection, number: str, sids: set[str]) -> list[int]:
@@ -93,7 +95,7 @@ def _find_refused(connection: Connection, number: str, sids: set[str]) -> list[i
     columns = (RefusedCallback.id, RefusedCallback.twilio_sid)
     query = select(*columns, *REFUSED_TEXTS).order_by(RefusedCallback.id)
     rows = connection.execution_options(yield_per=SCANNED_ROWS).execute(query)
-    return [row.id for row in rows if row.twilio_sid in sids or _has_number(row, number)]
+    return [row.id for row in rows if row.twilio_sid in sids or _has_number(row[2:], number)]
 
 
 REFUSED_TEXTS = (
@@ -103,8 +105,8 @@ REFUSED_TEXTS = (
 )
 
 
-def _has_number(row: Row[Any], number: str) -> bool:
-    digits = number.removeprefix("+").encode()
-    _, _, *texts = row
+def _has_number(texts: Iterable[bytes | str | None], number: str) -> bool:
+    """Whether a text has the number, and not a longer one that holds its digits."""
+    pattern = re.compile(rb"(?<![0-9])%s(?![0-9])" % number.removeprefix("+").encode())
     values = [text if isinstance(text, bytes) else (text or "").encode() for text in texts]
-    return any(digits in value or digits in unquote_to_bytes(value) for value in values)
+    return any(pattern.search(value) or pattern.search(unquote_to_bytes(value)) for value in values)
