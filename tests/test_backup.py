@@ -108,6 +108,20 @@ def test_full_disk_leaves_no_part_of_a_backup(
     assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_full_disk_of_the_backup_is_not_told_as_that_of_the_database(
+    make_app: MakeApp, app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_source: sqlite3.Connection, _target: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(sqlite_backup, "_copy_pages", fail)
+    result = run(make_app, "backup", tmp_path / "a")
+    assert (result.exit_code, f"{tmp_path / 'a'} cannot be written" in result.output) == (1, True)
+
+
 def test_ended_backup_leaves_no_part(
     make_app: MakeApp, app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,12 @@ def back_up(database: Path, path: Path) -> None:
         closing(_open(database)) as source,
         closing(sqlite3.connect(part)) as target,
     ):
-        _copy_pages(source, target)
+        try:
+            _copy_pages(source, target)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            raise BackupError(f"{path} cannot be written: its disk is full.") from error
         target.execute("PRAGMA journal_mode=delete")  # one file, with none beside it
         _require_whole(target, database)
 
