@@ -50,7 +50,11 @@ def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
     receipt = secrets.token_hex(RECEIPT_BYTES)
     with db.engine.begin() as connection:
         _store_request(connection, records, receipt, at_twilio, now)
-        entry = {"action": AuditAction.ERASED_PERSON, "actor": actor, "subject": receipt}
+        entry = {
+            "action": AuditAction.ERASED_PERSON,
+            "actor": actor,
+            "subject": f"receipt {receipt}",
+        }
         connection.execute(db.insert(AuditEntry).values(entry))
     for _ in remove_pending(receipt):
         pass
