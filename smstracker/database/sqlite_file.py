@@ -8,11 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
+from threading import Lock
 
 log = logging.getLogger(__name__)
 
 # In the header of the file: https://www.sqlite.org/fileformat2.html
 WRITE_VERSION_AT, ROLLBACK_VERSION = 18, b"\x01"
+
+# The device and inode of each file that this process may have connections to, and of each that it
+# keeps open to search its bytes. POSIX releases all locks that a process has on a file when the
+# process closes any descriptor of it; another process would then delete the write-ahead log that
+# this one still writes to. So no such file is opened and closed beside SQLite.
+# https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+_FileId = tuple[int, int]
+_checked_files: set[_FileId] = set()
+_kept_descriptors: dict[_FileId, int] = {}
+_descriptor_lock = Lock()
 
 _may_create: ContextVar[bool] = ContextVar("may_be_made", default=False)
 
@@ -91,11 +102,31 @@ def check_log(path: Path) -> None:
     """Raise LogOfAnotherFileError if a file without write-ahead log mode lies beside such a log.
 
     SQLite would apply it all the same, which damages the file. `flask backup` makes such files.
+    To be called before each connection; looks at a file until it was right once.
     """
-    # The log is made after the mode is set, and deleted before: looked for twice, because a
-    # restore may change both meanwhile.
-    if _has_log(path) and _has_no_log_mode(path) and _has_log(path):
-        raise LogOfAnotherFileError
+    with _descriptor_lock, suppress(FileNotFoundError):
+        file_id = _identify(path)
+        if file_id in _checked_files:
+            return
+        # The log is made after the mode is set, and deleted before: looked for twice, because a
+        # restore may change both meanwhile.
+        if _has_log(path) and _has_no_log_mode(path) and _has_log(path):
+            raise LogOfAnotherFileError
+        _checked_files.add(file_id)
+
+
+def keep_open(path: Path) -> int:
+    """A descriptor of a database file to read its bytes; it is never closed."""
+    with _descriptor_lock:
+        file_id = _identify(path)
+        if file_id not in _kept_descriptors:
+            _kept_descriptors[file_id] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return _kept_descriptors[file_id]
+
+
+def _identify(path: Path) -> _FileId:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _has_log(path: Path) -> bool:

@@ -5,10 +5,10 @@ the text index, where a deletion is only noted, and now and then a copy in the u
 page, from when SQLite moved rows. docs/privacy.md says what removes those of PostgreSQL.
 """
 
-import mmap
+import os
 import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import cast
@@ -16,6 +16,7 @@ from typing import cast
 from sqlalchemy import text
 
 from smstracker.database.engine import BUSY_TIMEOUT_MS, reading_connection
+from smstracker.database.sqlite_file import keep_open
 from smstracker.database.sqlite_turns import TurnTakingConnection
 from smstracker.extensions import db
 from smstracker.models.removals import Counter, RemovalCounter
@@ -25,6 +26,7 @@ from smstracker.settings.database_url import sqlite_path
 # FTS5 merges all segments, in steps of so many pages at least; few, as each step is a transaction.
 _MERGE = text("INSERT INTO message_fts (message_fts, rank) VALUES ('merge', :pages)")
 MERGED_PAGES = 8
+BLOCK_BYTES = 2**20
 CLEANING_JOB = "cleaning of the text index"
 
 
@@ -92,16 +94,22 @@ def _merge_segments(batch: Batch) -> int:
 def has_traces(needles: Collection[bytes]) -> bool:
     """Whether the database files still hold any of some byte strings; False on PostgreSQL."""
     path = sqlite_path(db.engine.url) if _is_sqlite() else None
-    files = [path, Path(f"{path}-wal")] if path else []
-    return any(_contains(file, needles) for file in files if file.is_file())
+    if path is None:
+        return False
+    with suppress(FileNotFoundError), Path(f"{path}-wal").open("rb") as log:
+        if _contains(log.fileno(), needles):
+            return True
+    return _contains(keep_open(path), needles)
 
 
-def _contains(path: Path, needles: Collection[bytes]) -> bool:
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return any(content.find(needle) >= 0 for needle in needles)
+def _contains(file: int, needles: Collection[bytes]) -> bool:
+    # Not by mmap: it closes a descriptor of its own, see keep_open.
+    overlap = max(map(len, needles), default=0)
+    for position in range(0, os.fstat(file).st_size, BLOCK_BYTES):
+        block = os.pread(file, BLOCK_BYTES + overlap, position)
+        if any(needle in block for needle in needles):
+            return True
+    return False
 
 
 def vacuum() -> None:
