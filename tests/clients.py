@@ -28,7 +28,7 @@ class Client(FlaskClient):
 def hidden(page: str, name: str) -> str:
     """The value of a hidden field of a page."""
     tag = re.search(rf'<input[^>]*name="{name}"[^>]*>', page)
-    assert tag, f"no field {name}"
+    assert tag, f"no field {name}\n{page}"
     value = re.search(r'value="([^"]*)"', tag[0])
     return value[1] if value else ""
 

@@ -9,8 +9,9 @@ ALL_RULES = {"rules": {"target-size": {"enabled": True}}}
 RULES_OF_STYLE = {"runOnly": ["color-contrast", "target-size", "scrollable-region-focusable"]}
 
 
-def examine(page: Page, where: str, rules: dict[str, object]) -> None:
-    report = Axe().run(page, options=rules)
+def examine(page: Page, where: str, rules: dict[str, object], part: str | None = None) -> None:
+    """Find no fault by the rules in a page, or in the part that a selector names."""
+    report = Axe().run(page, context=part, options=rules)
     assert report.violations_count == 0, f"{where}\n{report.generate_report()}"
     wide = page.evaluate(
         "document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"

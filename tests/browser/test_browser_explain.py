@@ -289,4 +289,4 @@ def test_failed_message_is_sent_again(
     page.goto("/help/errors")
     page.get_by_text("Pictures (").click()
     if script:
-        examine(page, "/help/errors", ALL_RULES)
+        examine(page, "/help/errors", ALL_RULES, "details[open]")
