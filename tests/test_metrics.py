@@ -1,7 +1,9 @@
 """GET /metrics: guarded by its token, true for all processes, and as documented."""
 
 import re
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import time_machine
 from flask import Flask
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import event, insert, update
+from sqlalchemy import Connection, event, insert, update
 
 from config import ROOT
 from smstracker.callback_requests.status_callback import Refusal
@@ -153,6 +155,30 @@ def test_counters_do_not_go_backwards_when_tallies_are_purged(
     counters = [key for key in before if "_total" in key[0] or "store_seconds" in key[0]]
     assert {key: before[key] for key in counters} == {key: after[key] for key in counters}
     assert before["smstracker_callbacks_total", "accepted"] == 3
+
+
+def test_purge_during_a_scrape_counts_nothing_twice(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = utcnow()
+    with time_machine.travel(now - timedelta(days=9), tick=False):
+        call_back(client, fields(sid(1), "sent"))
+    read_totals = metric_queries.read_totals
+
+    def purge_before(connection: Connection, prefix: str) -> Counter[str]:
+        def purge_all() -> None:
+            with app.app_context():
+                for _ in range(2):
+                    purge()
+
+        with ThreadPoolExecutor() as pool:
+            pool.submit(purge_all).result()
+        return read_totals(connection, prefix)
+
+    monkeypatch.setattr(metric_queries, "read_totals", purge_before)
+    assert scrape(app)["smstracker_callbacks_total", "accepted"] == 1
+    with app.app_context():
+        assert db.session.query(CallbackTally).count() == 0
 
 
 @pytest.mark.parametrize("days", [5, 60])

@@ -39,7 +39,7 @@ from smstracker.version import version
 
 
 class DatabaseCollector(Collector):
-    """Reads all metrics in one transaction."""
+    """Reads all metrics as of one moment, so that what a purge moves is not counted twice."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -48,6 +48,8 @@ class DatabaseCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         started_at, now = time.perf_counter(), utcnow()
         with reading_connection(self._engine) as connection:
+            if self._engine.dialect.name == "postgresql":  # SQLite always reads so
+                connection.execution_options(isolation_level="REPEATABLE READ")
             yield _info(connection)
             callbacks, messages = self._older_counts.read(connection, now)
             yield from _callbacks(callbacks, metric_queries.last_accepted_at(connection))
