@@ -4,6 +4,7 @@ import io
 import json
 import re
 import zipfile
+from datetime import timedelta
 from urllib.parse import quote_plus, urlencode
 
 import pytest
@@ -281,3 +282,23 @@ def test_command_reads_the_number_from_a_script(app: Flask, alice: Person, held:
     refused = run(args=["messages", "erase", "--yes"], input="12\n")
     assert (refused.exit_code, "too short" in refused.output) == (1, True)
     assert run(args=["messages", "erase", NUMBER]).exit_code == 2
+
+
+def test_second_erasure_of_a_number_counts_what_is_left_of_the_first(
+    app: Flask, alice: Person
+) -> None:
+    alice.has_message(recipient=NUMBER, status="sent", twilio_sid=sid(1), status_at=utcnow())
+    with app.app_context():
+        receipts = [
+            erasure.erase(NUMBER, at_twilio=at_twilio, actor="carol@example.org").receipt
+            for at_twilio in (False, True)
+        ]
+        erasure.erase(OTHER, at_twilio=False, actor="carol@example.org")
+        assert list(map(erasure.count_left, receipts)) == [1, 1]
+        assert sorted(left for _receipt, left in erasure.read_receipts()) == [0, 1, 1]
+        db.session.execute(db.update(Message).values(status="delivered"))
+        db.session.commit()
+        with time_machine.travel(utcnow() + timedelta(minutes=5)):
+            assert sum(remove_expired(None)) == 1
+        assert list(map(erasure.count_left, receipts)) == [0, 0]
+        assert db.session.scalars(select(CarrierRemoval.action)).all() == ["delete"]

@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
+    Select,
     String,
     delete,
     func,
@@ -94,6 +95,16 @@ class Erasure(Model):
     events: Mapped[int] = mapped_column(default=0)
     refused_callbacks: Mapped[int] = mapped_column(default=0)
     searches: Mapped[int] = mapped_column(default=0)
+
+    @classmethod
+    def select_of_same_number(cls, receipt: str) -> Select[tuple[str]]:
+        """The receipts of all erasures of the number that one receipt is of.
+
+        What is pending keeps the first receipt when the same number is erased again.
+        """
+        is_receipt = cls.receipt == receipt
+        number_hash = select(cls.number_hash).where(is_receipt).scalar_subquery()
+        return select(cls.receipt).where(cls.number_hash == number_hash)
 
     @classmethod
     def count(cls, connection: Connection, receipt: str, counts: Mapping[str, int]) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.engine import Connection
+from sqlalchemy.orm import aliased
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import affected_rows, reading_connection
@@ -65,15 +66,18 @@ def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
 
 
 def count_left(receipt: str) -> int:
-    """How many messages of an erasure are under way still."""
+    """How many messages of an erasure, or of another one of its number, are under way still."""
     with reading_connection(db.engine) as connection:
         pending = select(func.count()).select_from(PendingRemoval)
-        return connection.scalar(pending.where(PendingRemoval.receipt == receipt)) or 0
+        is_of_number = PendingRemoval.receipt.in_(Erasure.select_of_same_number(receipt))
+        return connection.scalar(pending.where(is_of_number)) or 0
 
 
 def read_receipts(receipt: str | None = None) -> list[tuple[Erasure, int]]:
     """The newest erasures, or one by its receipt, each with what is left of it."""
-    pending = select(func.count()).where(PendingRemoval.receipt == Erasure.receipt)
+    same = aliased(Erasure)
+    is_of_number = (PendingRemoval.receipt == same.receipt, same.number_hash == Erasure.number_hash)
+    pending = select(func.count(PendingRemoval.row_id)).where(*is_of_number).correlate(Erasure)
     query = select(Erasure, pending.scalar_subquery()).order_by(Erasure.requested_at.desc())
     if receipt is not None:
         query = query.where(Erasure.receipt == receipt)

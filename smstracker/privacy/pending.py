@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import and_, delete, func, select
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
@@ -90,7 +90,9 @@ def _remove_messages(
         return {}, connection.scalars(remaining.where(Message.content_deleted_at.is_(None))).all()
     before: datetime | None = now - timedelta(days=settings().keep_message_days or 0)
     if receipt is not None:
-        query = select(Erasure.at_twilio).where(Erasure.receipt == receipt)
+        query = select(func.count()).where(
+            Erasure.receipt.in_(Erasure.select_of_same_number(receipt)), Erasure.at_twilio
+        )
         at_twilio, before = bool(connection.scalar(query)), None
     removal = delete_messages(connection, ids, now, at_twilio=at_twilio, created_before=before)
     counts = {"messages": len(removal.message_ids), "events": removal.event_count}
