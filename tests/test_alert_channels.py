@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import time_machine
@@ -48,7 +49,9 @@ def hooked(make_app: MakeApp, receiver: HttpReceiver) -> Flask:
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bool], None]:
+    monkeypatch.setattr(findings, "written_folders", lambda: [tmp_path])
+
     def set_full(is_full: bool) -> None:
         usage = FULL if is_full else Space(10**12, 0, 10**12)
         monkeypatch.setattr(findings.shutil, "disk_usage", lambda _folder: usage)

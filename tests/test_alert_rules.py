@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import time_machine
@@ -176,9 +177,15 @@ def test_every_rule_has_a_scene() -> None:
     ],
 )
 def test_disk_is_nearly_full_by_size_and_share(
-    app: Flask, monkeypatch: pytest.MonkeyPatch, total: int, free: int, is_full: bool
+    app: Flask,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    total: int,
+    free: int,
+    is_full: bool,
 ) -> None:
     usage = Space(total, total - free, free)
+    monkeypatch.setattr(findings, "written_folders", lambda: [tmp_path])
     monkeypatch.setattr(findings.shutil, "disk_usage", lambda _folder: usage)
     counts = found(app, "disk-full")
     assert (counts is not None) == is_full
