@@ -404,3 +404,22 @@ def test_missing_programs_of_postgresql_are_named_with_the_command_to_run(
     assert "apt install postgresql-client" in result.output
     assert "pg_dump --format=custom --no-owner --no-privileges" in result.output
     assert f"--file={tmp_path / 'a'}" in result.output
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_restore_that_fails_after_the_copy_names_the_former_database(
+    app: Flask, alice: Person, tmp_path: Path
+) -> None:
+    alice.has_message()
+    foreign = tmp_path / "foreign"
+    with app.app_context(), closing(sqlite3.connect(foreign)) as connection:
+        [revision] = db.session.scalars(db.text("SELECT version_num FROM alembic_version"))
+        connection.execute("CREATE TABLE alembic_version (version_num)")
+        connection.execute("INSERT INTO alembic_version VALUES (?)", [revision])
+        connection.execute("CREATE TABLE message (id)")
+        connection.commit()
+    close(app)
+    done = app.test_cli_runner().invoke(args=["restore", str(foreign), "--replace"])
+    assert done.exit_code == 1, done.output
+    [former] = tmp_path.glob("*.before-*")
+    assert f"The former database is kept as {former}." in done.output

@@ -73,9 +73,10 @@ def restore(path: Path, replace: bool) -> None:
             raise BackupError(
                 "The database holds messages. Make a backup of it first, then add --replace."
             )
-        former = None
         if file:
             former = sqlite_backup.restore(path, file, utcnow())
+            if former:  # said at once, in case that what follows fails
+                click.echo(f"The former database is kept as {former}.")
         else:
             postgresql_backup.restore(db.engine, path)
     # The engine of this app knows the former file.
@@ -85,7 +86,7 @@ def restore(path: Path, replace: bool) -> None:
         with db.engine.begin() as connection:
             open_count = _prepare(connection, utcnow())
             newest_at = connection.scalar(NEWEST_AT)
-        click.echo(_describe(newest_at, open_count, former))
+        click.echo(_describe(newest_at, open_count))
         db.engine.dispose()
 
 
@@ -144,12 +145,10 @@ def _prepare(connection: Connection, now: datetime) -> int:
     return connection.scalar(select(func.count()).select_from(Message).where(*is_open)) or 0
 
 
-def _describe(newest_at: datetime | None, open_count: int, former: Path | None) -> str:
+def _describe(newest_at: datetime | None, open_count: int) -> str:
     lines = ["Restored. It holds no message."]
     if newest_at:
         lines = [f"Restored. The newest message in it is of {format_absolute_time(newest_at)}."]
-    if former:
-        lines.append(f"The former database is kept as {former}.")
     if open_count:
         messages = "1 message is" if open_count == 1 else f"{open_count} messages are"
         lines.append(f"{messages} not final: the worker asks Twilio about them once it runs.")
