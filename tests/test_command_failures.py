@@ -108,6 +108,14 @@ def test_missing_folder_is_said_by_every_command(make_app: MakeApp) -> None:
     check(make_app(DATABASE_URL="sqlite:////nowhere/at/all.sqlite"), "file cannot be opened")
 
 
+def test_file_in_place_of_the_folder_is_said_by_every_command(
+    make_app: MakeApp, tmp_path: Path
+) -> None:
+    folder = tmp_path / "file"
+    folder.touch()
+    check(make_app(DATABASE_URL=f"sqlite:///{folder}/app.sqlite"), "file cannot be opened")
+
+
 def test_foreign_file_is_said_by_every_command(make_app: MakeApp, tmp_path: Path) -> None:
     path = tmp_path / "letter.sqlite"
     path.write_bytes(b"Dear Sir or Madam, " * 100)

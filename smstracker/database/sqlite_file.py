@@ -104,7 +104,7 @@ def check_log(path: Path) -> None:
     SQLite would apply it all the same, which damages the file. `flask backup` makes such files.
     To be called before each connection; looks at a file until it was right once.
     """
-    with _descriptor_lock, suppress(FileNotFoundError):
+    with _descriptor_lock, suppress(OSError):  # SQLite reports what cannot be opened
         file_id = _identify(path)
         if file_id in _checked_files:
             return
