@@ -26,6 +26,16 @@ from smstracker.privacy.person_records import PersonRecords, find_records, searc
 RECEIPT_BYTES = 6
 RECEIPTS_SHOWN = 20
 
+_SAME = aliased(Erasure)
+# What is pending of any erasure of the number that a row of Erasure is of.
+_LEFT = (
+    select(func.count(PendingRemoval.row_id))
+    .join(_SAME, _SAME.receipt == PendingRemoval.receipt)
+    .where(_SAME.number_hash == Erasure.number_hash)
+    .correlate(Erasure)
+    .scalar_subquery()
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ErasureResult:
@@ -68,17 +78,12 @@ def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
 def count_left(receipt: str) -> int:
     """How many messages of an erasure, or of another one of its number, are under way still."""
     with reading_connection(db.engine) as connection:
-        pending = select(func.count()).select_from(PendingRemoval)
-        is_of_number = PendingRemoval.receipt.in_(Erasure.select_of_same_number(receipt))
-        return connection.scalar(pending.where(is_of_number)) or 0
+        return connection.scalar(select(_LEFT).where(Erasure.receipt == receipt)) or 0
 
 
 def read_receipts(receipt: str | None = None) -> list[tuple[Erasure, int]]:
     """The newest erasures, or one by its receipt, each with what is left of it."""
-    same = aliased(Erasure)
-    is_of_number = (PendingRemoval.receipt == same.receipt, same.number_hash == Erasure.number_hash)
-    pending = select(func.count(PendingRemoval.row_id)).where(*is_of_number).correlate(Erasure)
-    query = select(Erasure, pending.scalar_subquery()).order_by(Erasure.requested_at.desc())
+    query = select(Erasure, _LEFT).order_by(Erasure.requested_at.desc())
     if receipt is not None:
         query = query.where(Erasure.receipt == receipt)
     return [(erasure, count) for erasure, count in db.session.execute(query.limit(RECEIPTS_SHOWN))]
