@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from flask import Flask
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text
 
 from smstracker.backups import backup_file, postgresql_backup, sqlite_backup
 from smstracker.clock import utcnow
+from smstracker.commands import backup as backup_commands
 from smstracker.extensions import db
 from smstracker.models import Message, SignInToken
 from smstracker.models.users import UserSession
@@ -254,7 +255,7 @@ def test_nothing_is_replaced_if_the_former_content_cannot_be_kept(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("copy_number", [1, 2])
+@pytest.mark.parametrize("copy_number", [2, 3])  # the first is the working copy
 def test_callback_during_a_restore_is_not_acknowledged(
     make_app: MakeApp,
     app: Flask,
@@ -406,11 +407,22 @@ def test_missing_programs_of_postgresql_are_named_with_the_command_to_run(
     assert f"--file={tmp_path / 'a'}" in result.output
 
 
+@pytest.fixture
+def older_backup(make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path) -> Path:
+    """A backup with a session and one message, made before the message "after"."""
+    path = tmp_path / "nightly"
+    alice.has_message(body="before", next_lookup_at=None)
+    run(make_app, "backup", path)
+    alice.has_message(body="after")
+    close(app)
+    return path
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_restore_that_fails_after_the_copy_names_the_former_database(
-    app: Flask, alice: Person, tmp_path: Path
+def test_file_of_another_program_with_our_revision_changes_nothing(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
 ) -> None:
-    alice.has_message()
+    alice.has_message(body="before")
     foreign = tmp_path / "foreign"
     with app.app_context(), closing(sqlite3.connect(foreign)) as connection:
         [revision] = db.session.scalars(db.text("SELECT version_num FROM alembic_version"))
@@ -419,7 +431,126 @@ def test_restore_that_fails_after_the_copy_names_the_former_database(
         connection.execute("CREATE TABLE message (id)")
         connection.commit()
     close(app)
-    done = app.test_cli_runner().invoke(args=["restore", str(foreign), "--replace"])
-    assert done.exit_code == 1, done.output
-    [former] = tmp_path.glob("*.before-*")
-    assert f"The former database is kept as {former}." in done.output
+    result = run(make_app, "restore", foreign, "--replace")
+    assert (result.exit_code, "no backup of smstracker" in result.output) == (1, True)
+    assert bodies(make_app()) == ["before"]
+    assert not list(tmp_path.glob("test.sqlite.*"))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_full_disk_during_a_restore_names_the_former_database(
+    make_app: MakeApp, older_backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_pages = sqlite_backup._copy_pages
+
+    def copy_or_fail(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+        if target.execute("PRAGMA locking_mode").fetchone() == ("exclusive",):
+            [size] = target.execute("PRAGMA page_count").fetchone()
+            target.execute(f"PRAGMA max_page_count={size}")
+        copy_pages(source, target)
+
+    with closing(sqlite3.connect(older_backup)) as larger:
+        larger.execute("CREATE TABLE filling AS SELECT zeroblob(9000000) AS bytes")
+        larger.commit()
+    monkeypatch.setattr(sqlite_backup, "_copy_pages", copy_or_fail)
+    result = run(make_app, "restore", older_backup, "--replace")
+    assert (result.exit_code, "disk is full" in result.output) == (1, True), result.output
+    [former] = tmp_path.glob("test.sqlite.before-*")
+    assert f"The former database is kept as {former}." in result.output
+    assert bodies(make_app()) == ["before", "after"]
+
+
+@pytest.mark.parametrize("step", ["upgrade", "_prepare"])
+def test_restore_that_is_interrupted_leaves_no_session_of_the_backup(
+    make_app: MakeApp, older_backup: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    former = make_app()
+    with former.app_context(), db.engine.begin() as connection:
+        connection.execute(delete(UserSession))
+    close(former)
+    monkeypatch.setattr(backup_commands, step, interrupt)
+    assert run(make_app, "restore", older_backup, "--replace").exit_code == 1
+    app = make_app()
+    with app.app_context():
+        assert db.session.scalar(select(func.count()).select_from(UserSession)) == 0
+        assert db.session.scalar(select(func.count()).select_from(SignInToken)) == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("step", ["upgrade", "_prepare"])
+def test_restore_that_is_interrupted_changes_nothing_on_sqlite(
+    make_app: MakeApp,
+    older_backup: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backup_commands, step, interrupt)
+    assert run(make_app, "restore", older_backup, "--replace").exit_code == 1
+    assert bodies(make_app()) == ["before", "after"]
+    assert {path.name for path in tmp_path.glob("*.part*")} == set()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_postgresql_is_restored_in_one_transaction(
+    make_app: MakeApp, older_backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_backup, "_end_sign_ins", lambda: "SELECT no_such_function()")
+    result = run(make_app, "restore", older_backup, "--replace")
+    assert (result.exit_code, "no_such_function() does not exist" in result.output) == (1, True)
+    assert bodies(make_app()) == ["before", "after"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_damaged_copy_is_not_called_complete(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_pages = sqlite_backup._copy_pages
+
+    def copy_and_damage(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+        copy_pages(source, target)
+        query = "SELECT rootpage FROM sqlite_master WHERE name = 'ix_message_twilio_sid'"
+        [page] = target.execute(query).fetchone()
+        [_number, _name, path] = target.execute("PRAGMA database_list").fetchone()
+        target.execute("PRAGMA shrink_memory")  # forgets the pages that it has read
+        with open(path, "r+b") as file:
+            file.seek(page * 4096 - 2)  # in the last entry, which then matches no row
+            file.write(b"\xff\xff")
+
+    alice.has_message(twilio_sid=sid(1))
+    monkeypatch.setattr(sqlite_backup, "_copy_pages", copy_and_damage)
+    result = run(make_app, "backup", tmp_path / "a")
+    assert (result.exit_code, "MB, complete" in result.output) == (1, False)
+    assert "is damaged or incomplete" in result.output
+    assert not list(tmp_path.glob("a*"))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_file_that_appears_during_a_backup_is_not_overwritten(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_pages, path = sqlite_backup._copy_pages, tmp_path / "a"
+
+    def copy_beside_another(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
+        copy_pages(source, target)
+        path.write_text("of another")
+
+    monkeypatch.setattr(sqlite_backup, "_copy_pages", copy_beside_another)
+    result = run(make_app, "backup", path)
+    assert (result.exit_code, "never overwrites" in result.output) == (1, True)
+    assert path.read_text() == "of another"
+
+
+def test_error_of_postgresql_quotes_no_rows() -> None:
+    output = (
+        "psql:/dev/fd/5:812: ERROR:  duplicate key value violates unique constraint\n"
+        "DETAIL:  Key (recipient)=(+15558675310) already exists.\n"
+    )
+    reason = postgresql_backup._first_error(output)
+    assert reason.endswith("violates unique constraint")

@@ -12,30 +12,40 @@ class BackupError(Exception):
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Hand out a private file beside `path`, which gets that name once it is complete.
+def private_part(path: Path) -> Iterator[Path]:
+    """Hand out an empty file beside `path` that only this user can read; deleted at the end.
 
-    Raises BackupError if `path` exists or cannot be written.
+    Raises BackupError if it cannot be made.
     """
-    _refuse_existing(path)
     try:
         file, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
         raise BackupError(f"{path.parent} cannot be written: {error.strerror}.") from error
     os.close(file)
-    part = Path(name)
     try:
-        yield part
-        _sync(part)
-        _refuse_existing(path)
-        part.rename(path)
-        _sync(path.parent)
-    except OSError as error:
-        raise BackupError(f"{path} cannot be written: {error.strerror}.") from error
+        yield Path(name)
     finally:
-        for suffix in ("", "-journal", "-wal", "-shm"):
+        for suffix in ("", "-journal", "-wal", "-shm", "-turn"):
             with suppress(OSError):
-                os.unlink(f"{part}{suffix}")
+                os.unlink(f"{name}{suffix}")
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Hand out a private file, which gets the name `path` once it is complete.
+
+    Raises BackupError if `path` exists or cannot be written.
+    """
+    _refuse_existing(path)
+    with private_part(path) as part:
+        try:
+            yield part
+            _sync(part)
+            _refuse_existing(path)
+            part.rename(path)
+            _sync(path.parent)
+        except OSError as error:
+            raise BackupError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _refuse_existing(path: Path) -> None:

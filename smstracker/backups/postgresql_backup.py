@@ -18,6 +18,8 @@ from sqlalchemy.engine import Connection
 
 from smstracker.backups.backup_file import BackupError, new_file
 from smstracker.extensions import db
+from smstracker.models import SignInToken
+from smstracker.models.users import UserSession
 
 PORTABLE = ("--no-owner", "--no-privileges")  # the server may have other roles
 # The library of our client may be newer than the programs, which refuse what they do not know.
@@ -89,7 +91,11 @@ def restore(engine: Engine, backup: Path) -> None:
             drop = _drop_statement(connection)
         engine.dispose()
         single = ("--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1")
-        commands = (f"--command={LIMITS}; {drop}", f"--file={_path(script)}")
+        commands = (
+            f"--command={LIMITS}; {drop}",
+            f"--file={_path(script)}",
+            f"--command={_end_sign_ins()}",
+        )
         _run(engine, "psql", *single, _target(engine), *commands, files=(script,))
 
 
@@ -122,6 +128,16 @@ def _drop_statement(connection: Connection) -> str:
     """
     quote = connection.dialect.identifier_preparer.quote
     return f"DROP TABLE IF EXISTS {', '.join(quote(name) for name in _table_names())}"
+
+
+def _end_sign_ins() -> str:
+    """Return what ends the sessions and sign-in links of the backup, in the same transaction."""
+    names = (table.__tablename__ for table in (UserSession, SignInToken))
+    deletions = (
+        f"IF to_regclass('{name}') IS NOT NULL THEN TRUNCATE {name}; END IF;" for name in names
+    )
+    # A dump ends with an empty search path.
+    return f"RESET search_path; DO $$BEGIN {' '.join(deletions)} END$$"
 
 
 def _require_program(program: str, *arguments: str) -> None:

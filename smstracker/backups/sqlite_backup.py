@@ -3,12 +3,11 @@
 import os
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
-from smstracker.backups.backup_file import BackupError, new_file
+from smstracker.backups.backup_file import BackupError, new_file, private_part
 from smstracker.database.sqlite_file import check_log
 from smstracker.database.sqlite_turns import TurnTimeoutError
 
@@ -46,27 +45,71 @@ def read_revision(backup: Path) -> str:
         raise BackupError(f"{backup} is no backup of smstracker on SQLite.") from error
 
 
-def restore(backup: Path, database: Path, now: datetime) -> Path | None:
-    """Write the backup into the database; return where the former content is kept.
+@contextmanager
+def working_copy(backup: Path, database: Path) -> Iterator[Path]:
+    """Copy a backup into a private file beside the database; it is deleted at the end.
 
-    All under one lock and in one transaction: a process that starts meanwhile waits, and stores no
-    callback in what is replaced. Raises BackupError, also if a process has the database open.
+    It is migrated there: a backup that cannot be leaves the database as it is. Raises BackupError.
     """
+    with private_part(database) as part:
+        with closing(_open(backup)) as source, closing(sqlite3.connect(part)) as copy:
+            _copy_pages(source, copy)
+        yield part
+
+
+@contextmanager
+def open_alone(database: Path) -> Iterator[sqlite3.Connection]:
+    """Open the database, or a new one, so that no other process can. Raises BackupError.
+
+    A process that starts meanwhile waits, and stores no callback in what is replaced.
+    """
+    if not database.exists() and Path(f"{database}-wal").exists():
+        raise BackupError(
+            f"{database} is missing, but its -wal file is there: put back the very file that was "
+            "moved, or move the -wal file away first."
+        )
     check_log(database)
-    former = Path(f"{database}.before-{now:%Y%m%d-%H%M%S}") if database.exists() else None
-    is_damaged = former is not None and _is_damaged(database)
-    if former and is_damaged:
-        _move_away(database, former)
-    with closing(_open_alone(database)) as target:
-        if former and not is_damaged:
-            with new_file(former) as part, closing(sqlite3.connect(part)) as kept:
-                _copy_pages(target, kept)
-        with closing(_open(backup)) as source:
-            _copy_pages(source, target)
-    return former
+    try:
+        database.touch(mode=0o600)
+    except OSError as error:
+        raise BackupError(f"{database} cannot be written: {error.strerror}.") from error
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        if not _lock_file(connection):
+            raise BackupError("The database is in use. Stop the web server and the worker first.")
+        yield connection
 
 
-def _is_damaged(database: Path) -> bool:
+def _lock_file(connection: sqlite3.Connection) -> bool:
+    """Lock the file until the connection is closed; return whether nobody else has it open."""
+    try:
+        # The lock is kept between transactions. The write-ahead log ends only with its last user.
+        connection.execute("PRAGMA locking_mode=exclusive")
+        connection.execute("PRAGMA busy_timeout=0")
+        [mode] = connection.execute("PRAGMA journal_mode=delete").fetchone()
+        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return bool(mode != "wal")
+
+
+def keep_former(connection: sqlite3.Connection, former: Path) -> None:
+    """Copy the present content of a database into a new file. Raises BackupError."""
+    with new_file(former) as part, closing(sqlite3.connect(part)) as kept:
+        _copy_pages(connection, kept)
+
+
+def replace_content(connection: sqlite3.Connection, copy: Path) -> None:
+    """Write a working copy into the database, all of it or, if this is interrupted, nothing."""
+    with closing(_open(copy)) as source:
+        source.execute("PRAGMA journal_mode=delete")
+        _copy_pages(source, connection)
+
+
+def is_damaged(database: Path) -> bool:
+    """Whether SQLite cannot read a file, so that its content cannot be copied."""
     try:
         with closing(_open(database)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master")
@@ -77,7 +120,7 @@ def _is_damaged(database: Path) -> bool:
     return False
 
 
-def _move_away(database: Path, former: Path) -> None:
+def move_away(database: Path, former: Path) -> None:
     """Rename what is no database any more, with its logs, which belong to no other file."""
     try:
         for suffix in ("-shm", "-wal", ""):
@@ -85,36 +128,6 @@ def _move_away(database: Path, former: Path) -> None:
                 os.rename(f"{database}{suffix}", f"{former}{suffix}")
     except OSError as error:
         raise BackupError(f"{former} cannot be written: {error.strerror}.") from error
-
-
-def _open_alone(database: Path) -> sqlite3.Connection:
-    """Open the database, or a new one, so that no other process can. Raises BackupError."""
-    if not database.exists() and Path(f"{database}-wal").exists():
-        raise BackupError(
-            f"{database} is missing, but its -wal file is there: put back the very file that was "
-            "moved, or move the -wal file away first."
-        )
-    try:
-        database.touch(mode=0o600)
-    except OSError as error:
-        raise BackupError(f"{database} cannot be written: {error.strerror}.") from error
-    connection = sqlite3.connect(database, isolation_level=None)
-    try:
-        # The lock is kept between transactions. The write-ahead log ends only with its last user.
-        connection.execute("PRAGMA locking_mode=exclusive")
-        connection.execute("PRAGMA busy_timeout=0")
-        [mode] = connection.execute("PRAGMA journal_mode=delete").fetchone()
-        connection.execute("BEGIN EXCLUSIVE")
-        connection.execute("COMMIT")
-    except sqlite3.OperationalError as error:
-        connection.close()
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
-            raise
-        mode = "wal"
-    if mode == "wal":
-        connection.close()
-        raise BackupError("The database is in use. Stop the web server and the worker first.")
-    return connection
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -1,5 +1,6 @@
-"""flask backup and flask restore: the whole database in one file, and its way back."""
+"""flask backup and flask restore: the whole database in one file, and back."""
 
+import dataclasses
 import signal
 import sqlite3
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import click
 from flask.cli import with_appcontext
 from flask_migrate import upgrade
-from sqlalchemy import create_engine, delete, func, inspect, select, update
+from sqlalchemy import URL, create_engine, delete, func, inspect, select, update
 from sqlalchemy.engine import Connection
 
 from smstracker import create_app
@@ -74,20 +75,48 @@ def restore(path: Path, replace: bool) -> None:
                 "The database holds messages. Make a backup of it first, then add --replace."
             )
         if file:
-            former = sqlite_backup.restore(path, file, utcnow())
-            if former:  # said at once, in case that what follows fails
-                click.echo(f"The former database is kept as {former}.")
+            summary = _restore_file(path, file)
         else:
             postgresql_backup.restore(db.engine, path)
-    # The engine of this app knows the former file.
-    restored = create_app(settings())
+            summary = _bring_up_to_date(settings().database_url)
+    click.echo(summary)
+
+
+def _restore_file(path: Path, file: Path) -> str:
+    """Restore a backup of SQLite, ready for use: what interrupts this changes nothing."""
+    former = Path(f"{file}.before-{utcnow():%Y%m%d-%H%M%S}") if file.exists() else None
+    damaged = former is not None and sqlite_backup.is_damaged(file)
+    if former and not damaged:
+        with sqlite_backup.open_alone(file):
+            pass  # if it is in use, that is said before the backup is copied
+    with sqlite_backup.working_copy(path, file) as copy:
+        url = URL.create("sqlite", database=str(copy))
+        summary = _bring_up_to_date(url.render_as_string())
+        if former and damaged:
+            sqlite_backup.move_away(file, former)
+        with sqlite_backup.open_alone(file) as connection:
+            if former and not damaged:
+                sqlite_backup.keep_former(connection, former)
+            if former:  # said at once, in case that what follows fails
+                click.echo(f"The former database is kept as {former}.")
+            sqlite_backup.replace_content(connection, copy)
+    return summary
+
+
+def _bring_up_to_date(database_url: str) -> str:
+    """Migrate restored tables and prepare them for use; return a summary in words."""
+    # An app of its own: the engine of this one knows the former database.
+    restored = create_app(dataclasses.replace(settings(), database_url=database_url))
     with restored.app_context():
-        upgrade()
-        with db.engine.begin() as connection:
-            open_count = _prepare(connection, utcnow())
-            newest_at = connection.scalar(NEWEST_AT)
-        click.echo(_describe(newest_at, open_count))
-        db.engine.dispose()
+        try:
+            upgrade()
+            with db.engine.begin() as connection:
+                if not set(db.metadata.tables).issubset(inspect(connection).get_table_names()):
+                    raise BackupError("The file is no backup of smstracker: it lacks tables.")
+                open_count = _prepare(connection, utcnow())
+                return _describe(connection.scalar(NEWEST_AT), open_count)
+        finally:
+            db.engine.dispose()
 
 
 def _sqlite_file() -> Path | None:
@@ -121,7 +150,7 @@ def _check(path: Path, file: Path | None) -> None:
     if revision not in known_revisions():
         raise BackupError(f"{path}: {NEWER_VERSION}.")
     if file and settings().demo:
-        refuse_live_database(create_engine(f"sqlite:///{path}"))
+        refuse_live_database(create_engine(URL.create("sqlite", database=str(path))))
 
 
 def _holds_messages(file: Path | None) -> bool:
