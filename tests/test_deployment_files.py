@@ -112,3 +112,70 @@ def test_image_holds_no_secret_and_no_test() -> None:
         "smstracker",
         "migrations",
     }
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A folder with the command's settings, and a flask that prints the setting it is asked for."""
+    flask = tmp_path / ".venv/bin/flask"
+    flask.parent.mkdir(parents=True)
+    flask.write_text('#!/bin/sh\nprintenv "$1"\n')
+    flask.chmod(0o755)
+    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "id").chmod(0o755)
+    (tmp_path / "secrets").mkdir()
+    return tmp_path
+
+
+def run_command(installed: Path, name: str, settings: str) -> "subprocess.CompletedProcess[str]":
+    """Run deploy/systemd/smstracker with these settings; prints the one with this name."""
+    (installed / "smstracker.env").write_text(settings)
+    env = {
+        "PATH": f"{installed}:{os.environ['PATH']}",
+        "SMSTRACKER_ROOT": str(installed),
+        "SMSTRACKER_SETTINGS": str(installed),
+    }
+    command = [str(DEPLOY / "systemd/smstracker"), name]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        (
+            "DATABASE_URL=postgresql://db/sms?sslmode=verify-full&connect_timeout=5",
+            "DATABASE_URL",
+            "postgresql://db/sms?sslmode=verify-full&connect_timeout=5",
+        ),
+        ("ALERT_EMAIL=a@example.org, b@example.org", "ALERT_EMAIL", "a@example.org, b@example.org"),
+        (
+            "MAIL_DEFAULT_SENDER=smstracker <sms@example.org>",
+            "MAIL_DEFAULT_SENDER",
+            "smstracker <sms@example.org>",
+        ),
+        ("# A comment\n; another\n\n  PORT=8000  ", "PORT", "8000"),
+        ("MAIL_USERNAME=$HOME$(touch made)`touch made`;a=b", "MAIL_USERNAME", None),
+        ("PORT=", "PORT", ""),
+    ],
+)
+def test_command_reads_settings_as_systemd_does(
+    installed: Path, line: str, name: str, value: str | None
+) -> None:
+    ended = run_command(installed, name, line)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    expected = line.partition("=")[2] if value is None else value
+    assert ended.stdout == f"{expected}\n"
+    assert not list(installed.rglob("made"))
+
+
+@pytest.mark.parametrize("line", ['PORT="8000"', "PORT 8000", "export PORT=8000", "PORT=80\\"])
+def test_command_refuses_settings_that_systemd_reads_otherwise(installed: Path, line: str) -> None:
+    ended = run_command(installed, "PORT", f"# first\n{line}")
+    assert (ended.returncode, "smstracker.env, line 2" in ended.stderr) == (1, True)
+
+
+def test_command_passes_secrets_as_files_and_ignores_copies(installed: Path) -> None:
+    (installed / "secrets/SECRET_KEY").write_text("secret")
+    (installed / "secrets/SECRET_KEY~").write_text("former")
+    ended = run_command(installed, "SECRET_KEY_FILE", "PORT=8000\n")
+    assert ended.stdout == f"{installed}/secrets/SECRET_KEY\n", ended.stderr
