@@ -411,8 +411,16 @@ def test_database_in_memory_is_refused(tmp_path: Path, url: str) -> None:
     assert problems(tmp_path, DATABASE_URL=url).startswith("DATABASE_URL: must name a file")
 
 
-@pytest.mark.parametrize("url", ["sqlite://host/x.sqlite", "sqlite:///x.sqlite?colour=red"])
-def test_sqlite_url_that_cannot_be_opened_is_refused(tmp_path: Path, url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite://host/x.sqlite",
+        "sqlite:///x.sqlite?colour=red",
+        "sqlite:///x.sqlite\n\nPORT=1",
+        "postgresql://db/sms\tx",
+    ],
+)
+def test_database_url_that_cannot_be_meant_is_refused(tmp_path: Path, url: str) -> None:
     assert problems(tmp_path, DATABASE_URL=url).startswith("DATABASE_URL: ")
 
 

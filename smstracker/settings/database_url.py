@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -28,7 +29,9 @@ def read_database_url(reader: Reader, name: str) -> str:
     except (ArgumentError, ValueError):
         reader.problem(name, "is not a database URL")
         return raw
-    if url.drivername in ("sqlite", "sqlite+pysqlite"):
+    if any(unicodedata.category(character) == "Cc" for character in raw):
+        reader.problem(name, "has a line break or another control character in it")
+    elif url.drivername in ("sqlite", "sqlite+pysqlite"):
         if sqlite_path(url) is None:
             reader.problem(name, "must name a file: what is kept in memory is lost")
         elif url.host:
