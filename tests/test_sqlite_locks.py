@@ -12,6 +12,7 @@ from flask import Flask
 
 from smstracker.database import sqlite_file
 from smstracker.extensions import db
+from smstracker.live.commit_watcher import CommitWatcher
 from smstracker.privacy.disk_traces import has_traces
 from tests.clients import Person
 
@@ -54,6 +55,32 @@ def test_locks_stay(app: Flask, alice: Person, look: Callable[[Path], None]) -> 
         assert Path(f"{path}-wal").stat().st_size
         look(path)
         assert is_locked(path)
+
+
+@pytest.mark.parametrize("is_noticed", [True, False])
+def test_no_connection_makes_a_file_in_the_place_of_one_that_was_moved(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch, is_noticed: bool
+) -> None:
+    """SQLite would delete the log beside the new, empty file, and with it the newest messages."""
+    alice.has_message(status="sent")
+    with app.app_context():
+        path = Path(str(db.engine.url.database))
+        log = Path(f"{path}-wal")
+        watcher = CommitWatcher(db.engine)
+        assert watcher.has_changed()
+        size = log.stat().st_size
+        path.rename(f"{path}-moved")
+        watcher.close()
+        if not is_noticed:  # it is moved after the check
+            monkeypatch.setattr(sqlite_file, "check_exists", lambda _path: None)
+            monkeypatch.setattr(sqlite_file.OpenSQLiteFile, "check_again", lambda _file: None)
+        for _ in range(2):
+            with pytest.raises(sqlite3.OperationalError):
+                watcher.has_changed()
+        assert (path.exists(), log.stat().st_size) == (False, size)
+        Path(f"{path}-moved").rename(path)
+        assert watcher.has_changed()
+        watcher.close()
 
 
 def test_process_without_locks_is_noticed(app: Flask, alice: Person) -> None:

@@ -110,6 +110,7 @@ def replace_content(connection: sqlite3.Connection, copy: Path) -> None:
 
 def is_damaged(database: Path) -> bool:
     """Whether SQLite cannot read a file, so that its content cannot be copied."""
+    check_log(database)
     try:
         with closing(_open(database)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master")

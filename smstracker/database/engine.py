@@ -198,17 +198,26 @@ def _take_turns(engine: Engine, turns: Turns) -> None:
         connection.turns = turns
 
 
-def _protect_files(_dialect: Dialect, _record: object, args: list[str], _options: object) -> None:
-    """Make the database files private before SQLite opens or creates them."""
+def _protect_files(
+    _dialect: Dialect, _record: object, args: list[str], options: dict[str, object]
+) -> None:
+    """Make the database files private before SQLite opens or creates them.
+
+    Only a migration creates one: SQLite would make an empty file in the place of one that was moved,
+    and then delete the log that it left behind.
+    """
     path = sqlite_path(URL.create("sqlite", database=args[0]))
     if path is None:
         return
     sqlite_file.check_exists(path)
     sqlite_file.check_log(path)
     if not str(args[0]).startswith("file:"):
-        # SQLite would create it readable by all, and copy that mode to the files beside it.
-        with suppress(OSError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        if sqlite_file.may_create():
+            # SQLite would create it readable by all, and copy that mode to the files beside it.
+            with suppress(OSError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        else:
+            args[0], options["uri"] = f"{path.absolute().as_uri()}?mode=rw", True
     for file in sqlite_files(path):
         make_private(file)
 

@@ -62,6 +62,11 @@ def allow_new_file() -> Iterator[None]:
         _may_create.reset(token)
 
 
+def may_create() -> bool:
+    """Whether a connection may create the file."""
+    return _may_create.get()
+
+
 @contextmanager
 def sole_migration(path: Path | None) -> Iterator[None]:
     """Wait until no other process migrates a database in the same folder.
@@ -94,7 +99,7 @@ def check_exists(path: Path) -> None:
         return
     if Path(f"{path}-wal").exists():
         raise MissingBesideLogError
-    if not _may_create.get():
+    if not may_create():
         raise MissingFileError
 
 
@@ -145,7 +150,7 @@ def _has_no_log_mode(path: Path) -> bool:
 def check_has_tables(connection: sqlite3.Connection) -> None:
     """Raise EmptyFileError if the database has no tables."""
     query = "SELECT 1 FROM sqlite_master LIMIT 1"
-    if not _may_create.get() and connection.execute(query).fetchone() is None:
+    if not may_create() and connection.execute(query).fetchone() is None:
         raise EmptyFileError
 
 

@@ -1,9 +1,9 @@
 """Tells cheaply whether the database may have changed."""
 
-import sqlite3
-from contextlib import suppress
+from typing import cast
 
 from sqlalchemy import Engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 
 class CommitWatcher:
@@ -13,23 +13,25 @@ class CommitWatcher:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._path = engine.url.database if engine.dialect.name == "sqlite" else None
-        self._connection: sqlite3.Connection | None = None
+        self._engine = engine
+        self._connection: PoolProxiedConnection | None = None
         self._version: int | None = None
 
     def has_changed(self) -> bool:
-        if self._path is None:
+        if self._engine.dialect.name != "sqlite":
             return True
         if self._connection is None:
-            is_uri = self._path.startswith("file:")
-            self._connection = sqlite3.connect(self._path, isolation_level=None, uri=is_uri)
-        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        has_changed, self._version = version != self._version, version
-        return has_changed
+            # The engine's: it opens the file only if that is the one of this process, still there.
+            # SQLite itself would make a new one, and delete the log of the one that was moved.
+            self._connection = self._engine.raw_connection()
+            self._connection.detach()  # the pool is for those that come and go
+        cursor = self._connection.cursor()
+        cursor.execute("PRAGMA data_version")
+        former, [self._version] = self._version, cast(tuple[int], cursor.fetchone())
+        return self._version != former
 
     def close(self) -> None:
         """Close the connection; the next call of `has_changed` reports a change again."""
         if self._connection is not None:
-            with suppress(sqlite3.Error):
-                self._connection.close()
+            self._connection.close()
         self._connection, self._version = None, None
