@@ -30,6 +30,9 @@ from tests.databases import DATABASES
 
 SENDERS = 6
 ENDED_PROCESSES = "processes that ended by themselves"
+FAILED_COMMANDS = "commands that failed"
+EXPIRED = "expired messages that were kept"
+RETENTION_SECONDS = 180.0  # a worker that is killed leaves its job to others after two minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Plan:
     kills: int = 20
     restarts: int = 5
     full_disks: int = 1
+    commands: int = 12
     seed: int = 1
     with_worker: bool = True
     settle_seconds: float = 240.0  # for the worker after the last callback
@@ -108,6 +112,7 @@ def _build_breakages(environment: Environment, plan: Plan) -> list[Callable[[], 
         environment.kill_worker if environment.worker else environment.kill_web,
     ]
     breakages: list[Callable[[], None]] = [kills[n % 2] for n in range(plan.kills)]
+    breakages += [environment.run_command] * plan.commands
     if environment.postgresql is None:
         return breakages + [environment.fill_disk] * plan.full_disks
     modes = ("immediate", "fast")
@@ -130,10 +135,15 @@ def _settle(environment: Environment, plan: Plan, sent: Sequence[str]) -> dict[s
         lambda: not false_statuses(take_snapshot(environment.app, ledger, sent)),
         plan.settle_seconds,
     )
+    if environment.worker:
+        wait_until(lambda: not environment.count_expired(), RETENTION_SECONDS)
     snapshot = take_snapshot(environment.app, ledger, sent)
     environment.record_ended_processes()
+    expired = environment.count_expired() if environment.worker else 0
     return {name: check(snapshot) for name, check in CHECKS.items()} | {
-        ENDED_PROCESSES: environment.ended_processes
+        ENDED_PROCESSES: environment.ended_processes,
+        FAILED_COMMANDS: environment.failed_commands,
+        EXPIRED: [f"{expired} messages"] if expired else [],
     }
 
 
@@ -148,7 +158,7 @@ def format_table(outcomes: Mapping[str, Outcome]) -> str:
     rows += [("violations:", [""] * len(columns))]
     rows += [
         (f"  {name}", [str(len(side.violations[name])) for side in columns])
-        for name in (*CHECKS, ENDED_PROCESSES)
+        for name in (*CHECKS, ENDED_PROCESSES, FAILED_COMMANDS, EXPIRED)
     ]
     rows += [("seconds", [str(side.facts["seconds"]) for side in columns])]
     return "\n".join(

@@ -1,32 +1,43 @@
 """The processes, database and carrier of a chaos run, and the ways to break them."""
 
 import contextlib
+import itertools
+import subprocess
+import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import requests
 from flask import Flask
 from flask_migrate import upgrade
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
-from config import load
+from config import ROOT, load
 from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
+from smstracker.models import Message, User
 from smstracker.models.jobs import ScheduledJob
+from smstracker.models.messages import Content
 from smstracker.simulator import Faults, SimulatorServer, create_simulator
 from tests.chaos_processes import WEB, WORKER, PostgreSQL, ProcessGroup, database
+from tests.postgresql_programs import path_to_programs
 from tests.serving import close, free_port
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY
 
 SPEED = 10
 LOOKUPS_PER_SECOND = 100
 START_SECONDS = 60.0  # seconds
+KEEP_DAYS = 30
+EXPIRED_MESSAGES = 1_000  # that the worker deletes meanwhile
+COMMANDS = (("backup", "{folder}/backup-{number}"), ("users", "list"), ("alerts", "list"))
 REQUIRED_503S = 5  # callbacks that must meet an outage before it ends
 FAULT_RATES = {
     "lost": 0.05,
@@ -43,6 +54,7 @@ class Environment:
     """The running parts, with a method for each breakage."""
 
     app: Flask
+    folder: Path
     url: str
     carrier: SimulatorServer
     web: ProcessGroup
@@ -50,6 +62,8 @@ class Environment:
     postgresql: PostgreSQL | None
     breakages: Counter[str] = field(default_factory=Counter)
     ended_processes: list[str] = field(default_factory=list)
+    failed_commands: list[str] = field(default_factory=list)
+    _command_numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def start(self) -> None:
         for group in self._process_groups():
@@ -91,6 +105,29 @@ class Environment:
             for group in self._process_groups():
                 group.free_disk()
         self.breakages["disk full"] += 1
+
+    def run_command(self) -> None:
+        """Run the next of COMMANDS beside the servers, in a process of its own."""
+        number = next(self._command_numbers)
+        words = COMMANDS[number % len(COMMANDS)]
+        arguments = [word.format(folder=self.folder, number=number) for word in words]
+        ended = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "smstracker.command_line", *arguments],
+            cwd=ROOT,
+            env={**self.web.env, "PATH": path_to_programs()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ended.returncode:
+            self.failed_commands.append(f"{arguments}: {ended.stdout}{ended.stderr}")
+        self.breakages["commands run"] += 1
+
+    def count_expired(self) -> int:
+        """How many messages are stored still that are too old to be kept."""
+        is_expired = Message.created_at < utcnow() - timedelta(days=KEEP_DAYS)
+        with self.app.app_context():
+            return db.session.scalar(select(func.count(Message.id)).where(is_expired)) or 0
 
     def let_a_day_pass(self) -> None:
         """Make the daily list reconciliation due."""
@@ -152,6 +189,7 @@ def start_environment(
         app = stack.enter_context(_app(env))
         environment = Environment(
             app=app,
+            folder=folder,
             url=env["PUBLIC_BASE_URL"],
             carrier=carrier,
             web=ProcessGroup("web server", WEB, env, folder),
@@ -191,6 +229,10 @@ def _settings(database_url: str, carrier_url: str) -> dict[str, str]:
         "SEND_LIMIT_PER_MINUTE": "1000000",
         "SEND_LIMIT_PER_DAY": "1000000",
         "LOOKUPS_PER_SECOND": str(LOOKUPS_PER_SECOND),
+        "KEEP_TEXT_DAYS": str(KEEP_DAYS),
+        "KEEP_MESSAGE_DAYS": str(KEEP_DAYS),
+        "ALERT_WEBHOOK_URL": f"{carrier_url}/nobody-listens-here",
+        "ALERT_WEBHOOK_SECRET": "whsec_bm9ib2R5IGxpc3RlbnMgaGVyZSBhdCBhbGw=",
     }
 
 
@@ -200,5 +242,22 @@ def _app(env: Mapping[str, str]) -> Iterator[Flask]:
     app = create_app(load(env))
     with app.app_context():
         upgrade()
+        _store_expired_messages()
     yield app
     close(app)
+
+
+def _store_expired_messages() -> None:
+    user = User(email="former@example.org")
+    db.session.add(user)
+    db.session.flush()
+    content = Content("+15005550009", "+15005550006", "Expired")
+    for days in reversed(range(EXPIRED_MESSAGES)):
+        message = Message.create_pending(user.id, uuid.uuid4(), content)
+        message.created_at = message.accepted_at = utcnow() - timedelta(days=KEEP_DAYS + days / 9)
+        message.status, message.status_at, message.final_at = (
+            "delivered",
+            message.created_at,
+            message.created_at,
+        )
+    db.session.commit()
