@@ -203,8 +203,8 @@ def _protect_files(
 ) -> None:
     """Make the database files private before SQLite opens or creates them.
 
-    Only a migration creates one: SQLite would make an empty file in the place of one that was moved,
-    and then delete the log that it left behind.
+    Only a migration creates one: in the place of a file that was moved, SQLite would make an empty
+    one, and then delete the log that it left behind.
     """
     path = sqlite_path(URL.create("sqlite", database=args[0]))
     if path is None:
