@@ -343,7 +343,23 @@ def test_tables_of_others_in_the_schema_are_neither_copied_nor_restored(
     alice.has_message(body="before")
     foreign = [
         "CREATE FUNCTION crm_one() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
-        'CREATE TABLE "Crm customer" (id serial PRIMARY KEY, rank integer DEFAULT crm_one())',
+        "CREATE FUNCTION fold_text(integer) RETURNS integer LANGUAGE sql AS 'SELECT $1'",
+        "CREATE TYPE crm_mood AS ENUM ('glad')",
+        "CREATE DOMAIN crm_rank AS integer DEFAULT crm_one() CHECK (VALUE > fold_text(0))",
+        "CREATE AGGREGATE crm_sum(integer) (SFUNC = int4pl, STYPE = integer, INITCOND = '0')",
+        "CREATE OPERATOR ==== (LEFTARG = integer, RIGHTARG = integer, FUNCTION = int4eq)",
+        'CREATE COLLATION crm_order FROM "C"',
+        "CREATE TEXT SEARCH CONFIGURATION crm_search (COPY = simple)",
+        """
+        CREATE TABLE "Crm customer" (
+            id serial PRIMARY KEY,
+            rank crm_rank CHECK (rank ==== 1),
+            mood crm_mood,
+            name text COLLATE crm_order,
+            words tsvector GENERATED ALWAYS AS (to_tsvector('crm_search'::regconfig, name)) STORED
+        )
+        """,
+        'CREATE VIEW crm_view AS SELECT crm_sum(rank) FROM "Crm customer"',
         'INSERT INTO "Crm customer" DEFAULT VALUES',
     ]
     with app.app_context(), db.engine.begin() as connection:
@@ -364,8 +380,18 @@ def test_tables_of_others_in_the_schema_are_neither_copied_nor_restored(
         assert rows == [(1, 1), (2, 1)]
     finally:
         with make_app().app_context(), db.engine.begin() as connection:
-            connection.execute(text('DROP TABLE "Crm customer"'))
-            connection.execute(text("DROP FUNCTION crm_one"))
+            connection.execute(text('DROP TABLE "Crm customer" CASCADE'))
+            for kind, name in (
+                ("DOMAIN", "crm_rank"),
+                ("TYPE", "crm_mood"),
+                ("AGGREGATE", "crm_sum(integer)"),
+                ("OPERATOR", "====(integer, integer)"),
+                ("COLLATION", "crm_order"),
+                ("TEXT SEARCH CONFIGURATION", "crm_search"),
+                ("FUNCTION", "fold_text(integer)"),
+                ("FUNCTION", "crm_one()"),
+            ):
+                connection.execute(text(f"DROP {kind} {name}"))
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -390,7 +416,10 @@ def test_view_of_others_is_named_instead_of_dropped(
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_functions_of_the_tables_are_known_to_the_restore(app: Flask) -> None:
-    functions = text("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace")
+    functions = text("""
+        SELECT replace(CAST(CAST(oid AS regprocedure) AS text), ',', ', ') FROM pg_proc
+        WHERE pronamespace = 'public'::regnamespace
+    """)
     with app.app_context(), db.engine.connect() as connection:
         assert set(connection.scalars(functions)) == set(postgresql_backup.FUNCTIONS)
 

@@ -28,8 +28,17 @@ CONNECTION_PARAMETERS = (
     *("application_name", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl"),
 )
 # Of the tables' triggers and indexes. The schema may hold functions of other programs too.
-FUNCTIONS = ("fold_text", "keep_message_text", "text_grams")
-FUNCTION_ENTRY = re.compile(rf" FUNCTION \S+ (?!(?:{'|'.join(FUNCTIONS)})\()")
+FUNCTIONS = ("fold_text(text)", "keep_message_text()", "text_grams(integer, text)")
+# What is restored of a dump, by the kind that its list of contents names: the app's tables, which
+# alone are dumped, with what belongs to them. Types and operators, for example, are of others.
+OWN_KINDS = (
+    *("TABLE", "TABLE DATA", "SEQUENCE", "SEQUENCE OWNED BY", "SEQUENCE SET", "DEFAULT"),
+    *("CONSTRAINT", "FK CONSTRAINT", "INDEX", "TRIGGER"),
+)
+OWN_ENTRY = re.compile(
+    rf"^\d+; \d+ \d+ (?:(?:{'|'.join(OWN_KINDS)}) \S"
+    rf"|FUNCTION \S+ (?:{'|'.join(map(re.escape, FUNCTIONS))}) )"
+)
 LIMITS = "SET lock_timeout = '5s'"
 OTHER_SESSIONS = text("""
     SELECT count(*) FROM pg_stat_activity
@@ -80,8 +89,8 @@ def restore(engine: Engine, backup: Path) -> None:
     # Files without a name: nothing stays behind, however this ends.
     with tempfile.TemporaryFile("w+") as entries, tempfile.TemporaryFile() as script:
         contents = _run(engine, "pg_restore", "--list", str(backup))
-        # The schema itself stays: it may hold tables and functions of others.
-        entries.write("\n".join(line for line in contents.splitlines() if _is_own_entry(line)))
+        # The schema itself stays: it may hold what others need.
+        entries.write("\n".join(filter(OWN_ENTRY.match, contents.splitlines())))
         entries.flush()
         options = ("--clean", "--if-exists", *PORTABLE, f"--use-list={_path(entries)}")
         arguments = (*options, f"--file={_path(script)}", str(backup))
@@ -111,10 +120,6 @@ def _require_unused(connection: Connection) -> None:
         raise BackupError(
             f"The database is in use ({sessions} open). Stop the web server and the worker first."
         )
-
-
-def _is_own_entry(line: str) -> bool:
-    return " SCHEMA - " not in line and not FUNCTION_ENTRY.search(line)
 
 
 def _table_names() -> list[str]:
