@@ -16,7 +16,7 @@ from smstracker.models.metric_totals import CALLBACKS, MetricTotal
 
 BUCKET_WIDTH = timedelta(minutes=5)
 RETENTION = timedelta(days=8)
-# A column for each word of `refused.status_callback.Refusal`.
+# A column for each reason of `callback_requests.status_callback.Refusal`.
 REFUSAL_PREFIX = "refused_"
 REASONS = "signature not_a_form too_large address inbound json recut unreadable"
 REFUSAL_COLUMNS = tuple(REFUSAL_PREFIX + reason for reason in REASONS.split())
