@@ -1,5 +1,6 @@
 """Backups are of one moment and whole; a restore brings back all of it, or changes nothing."""
 
+import os
 import shutil
 import signal
 import sqlite3
@@ -574,6 +575,45 @@ def test_file_that_appears_during_a_backup_is_not_overwritten(
     result = run(make_app, "backup", path)
     assert (result.exit_code, "never overwrites" in result.output) == (1, True)
     assert path.read_text() == "of another"
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_programs_may_be_newer_than_the_server(
+    make_app: MakeApp, older_backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They set what older servers do not know: SET transaction_timeout since version 17."""
+    newer = tmp_path / "newer/pg_restore"
+    newer.parent.mkdir()
+    newer.write_text(
+        f"""#!/bin/sh
+        {shutil.which("pg_restore")} "$@" || exit 1
+        for argument; do
+            case $argument in
+                --file=/dev*) file=${{argument#--file=}}
+                    printf -- '--\n\nSET new_timeout = 0;\nSET new = off;\n' > {newer}.out
+                    cat $file >> {newer}.out
+                    cat {newer}.out > $file ;;
+            esac
+        done
+        """
+    )
+    newer.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{newer.parent}:{os.environ['PATH']}")
+    result = run(make_app, "restore", older_backup, "--replace")
+    assert "SET new_timeout" in Path(f"{newer}.out").read_text(errors="replace")
+    assert result.exit_code == 0, result.output
+    assert bodies(make_app()) == ["before"]
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("pg_dump: error: aborting because of server version mismatch", "of the server's version"),
+        ("pg_restore: error: unsupported version (1.16) in file header", "made by newer programs"),
+    ],
+)
+def test_programs_that_are_too_old_are_named_as_the_cause(error: str, advice: str) -> None:
+    assert advice in postgresql_backup._first_error(error)
 
 
 def test_error_of_postgresql_quotes_no_rows() -> None:

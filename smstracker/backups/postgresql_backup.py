@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -39,6 +39,12 @@ OWN_ENTRY = re.compile(
     rf"^\d+; \d+ \d+ (?:(?:{'|'.join(OWN_KINDS)}) \S"
     rf"|FUNCTION \S+ (?:{'|'.join(map(re.escape, FUNCTIONS))}) )"
 )
+SETTINGS = text("SELECT name FROM pg_settings")
+# What to do about errors of the programs, by a part of the error.
+ADVICE = {
+    "server version mismatch": "Install those of the server's version or a newer one.",
+    "unsupported version": "The backup was made by newer programs: install those here.",
+}
 LIMITS = "SET lock_timeout = '5s'"
 OTHER_SESSIONS = text("""
     SELECT count(*) FROM pg_stat_activity
@@ -77,7 +83,7 @@ def read_revision(engine: Engine, backup: Path) -> str:
         contents = _run(engine, "pg_restore", "--list", str(backup))
         rows = _run(engine, "pg_restore", *options, str(backup))
     except BackupError as error:
-        raise BackupError(f"{backup} is no whole backup of smstracker. {error}") from error
+        raise BackupError(f"{backup} cannot be read. {error}") from error
     revision_row = re.search(r"^COPY .*alembic_version.*\n(\w+)$", rows, re.MULTILINE)
     if revision_row is None or not re.search(r" TABLE DATA \S+ message ", contents):
         raise BackupError(f"{backup} is no backup of smstracker on PostgreSQL.")
@@ -96,6 +102,7 @@ def restore(engine: Engine, backup: Path) -> None:
         arguments = (*options, f"--file={_path(script)}", str(backup))
         _run(engine, "pg_restore", *arguments, files=(entries, script))
         with engine.connect() as connection:
+            _omit_unknown_settings(script, set(connection.scalars(SETTINGS)))
             _require_unused(connection)
             drop = _drop_statement(connection)
         engine.dispose()
@@ -106,6 +113,24 @@ def restore(engine: Engine, backup: Path) -> None:
             f"--command={_end_sign_ins()}",
         )
         _run(engine, "psql", *single, _target(engine), *commands, files=(script,))
+
+
+def _omit_unknown_settings(script: IO[bytes], known: Set[str]) -> None:
+    """Make a comment of each line at the head of a script that sets what the server does not know.
+
+    Programs that are newer than the server set, for example, the time limits of theirs.
+    """
+    script.seek(0)
+    while line := script.readline():
+        setting = re.match(rb"SET (\w+) = ", line)
+        if setting and setting[1].decode() not in known:
+            next_line = script.tell()
+            script.seek(next_line - len(line))
+            script.write(b"--")
+            script.seek(next_line)
+        elif not re.match(rb"(SET |SELECT |--|\\|\s*$)", line):
+            break  # the head ends
+    script.flush()
 
 
 def _path(file: IO[Any]) -> str:
@@ -188,4 +213,6 @@ def _run(engine: Engine, program: str, *arguments: str, files: Iterable[IO[Any]]
 def _first_error(output: str) -> str:
     """Return the first line about the failure; the lines after it may quote rows."""
     lines = [line.strip() for line in output.splitlines() if re.search("error|fatal", line, re.I)]
-    return (lines or ["it said nothing"])[0]
+    [error, *_] = lines or ["it said nothing"]
+    advice = [sentence for part, sentence in ADVICE.items() if part in error]
+    return ". ".join([error, *advice])
