@@ -1,5 +1,7 @@
 """The audit log: who did what, about whom; and what a stranger cannot do to it."""
 
+import html
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -12,6 +14,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import AuditEntry, SignInToken
 from smstracker.models.audit_log import MAX_COUNTED, WORDS, AuditAction, record_audit
+from smstracker.people.audit_views import PAGE_SIZE
 from smstracker.worker.maintenance import purge
 from tests.clients import Person
 from tests.refused_callbacks import refusal
@@ -156,6 +159,22 @@ def test_long_list_names_the_way_to_the_rest(app: Flask) -> None:
         db.session.commit()
     assert run(app, "audit", "list").splitlines()[50:] == ["Older: flask audit list --all"]
     assert run(app, "audit", "list", "--all").count("\n") == 51
+
+
+def test_page_shows_each_entry_once(app: Flask) -> None:
+    admin = Person.signed_in(app, ALICE)
+    run(app, "users", "add", ALICE, "--admin")
+    with app.app_context():
+        for number in range(2 * PAGE_SIZE):
+            record_audit(AuditAction.SIGNED_OUT, actor=ALICE, subject=f"entry {number}.")
+        db.session.commit()
+    subjects, path = [], "/audit?action=signed-out"
+    while path:
+        page = admin.get(path).text
+        subjects += re.findall("entry ([0-9]+)[.]", page)
+        older = re.search('class="older" href="([^"]*)"', page)
+        path = html.unescape(older[1]) if older else ""
+    assert list(map(int, subjects)) == list(reversed(range(2 * PAGE_SIZE)))
 
 
 def test_empty_list_says_so(app: Flask) -> None:
