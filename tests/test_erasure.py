@@ -24,7 +24,9 @@ from smstracker.models import (
     StatusEvent,
     User,
 )
+from smstracker.models.user_changes import delete_user
 from smstracker.privacy import erasure
+from smstracker.privacy.former_users import erase_former_users
 from smstracker.privacy.retention import remove_expired
 from tests.clients import Person, words
 from tests.refused_callbacks import refusal
@@ -302,3 +304,90 @@ def test_second_erasure_of_a_number_counts_what_is_left_of_the_first(
             assert sum(remove_expired(None)) == 1
         assert list(map(erasure.count_left, receipts)) == [0, 0]
         assert db.session.scalars(select(CarrierRemoval.action)).all() == ["delete"]
+
+
+def settle(app: Flask) -> None:
+    """Let all messages be delivered, and the worker look at what waits for that."""
+    with app.app_context():
+        db.session.execute(db.update(Message).values(status="delivered", final_at=utcnow()))
+        db.session.commit()
+        with time_machine.travel(utcnow() + timedelta(minutes=2)):
+            list(remove_expired(None))
+        db.session.remove()
+
+
+def delete_owner(app: Flask, person: Person) -> None:
+    with app.app_context():
+        delete_user(db.session.get_one(User, person.id), True, "carol@example.org")
+        db.session.commit()
+
+
+def test_message_with_the_id_of_an_erased_one_is_kept(
+    app: Flask, alice: Person, bob: Person
+) -> None:
+    alice.has_message(recipient=NUMBER, status="sent", twilio_sid=sid(1), status_at=utcnow())
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=True, actor="carol@example.org")
+        db.session.execute(db.update(Message).values(status="delivered"))
+        db.session.commit()
+    delete_owner(app, alice)
+    with app.app_context():
+        assert list(erase_former_users()) == [1]
+    bob.has_message(recipient=OTHER, status="delivered", twilio_sid=sid(2))
+    settle(app)
+    assert bob.message().recipient == OTHER
+    with app.app_context():
+        assert db.session.scalars(select(CarrierRemoval.twilio_sid)).all() == [sid(1)]
+
+
+def test_refused_callback_with_the_id_of_an_evicted_one_is_kept(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "remove_pending", lambda _receipt: [])
+    with app.app_context():
+        db.session.add(refusal(utcnow(), body=b"To=%2B15558675310"))
+        db.session.commit()
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+        assert RefusedCallback.evict(db.session.connection(), 0) == 0
+        db.session.add(refusal(utcnow(), body=b"To=%2B15558675399"))
+        db.session.commit()
+    settle(app)
+    assert count(app, RefusedCallback) == 1
+
+
+def test_message_of_a_deleted_user_is_deleted_at_twilio_as_the_erasure_asked(
+    app: Flask, alice: Person
+) -> None:
+    alice.has_message(recipient=NUMBER, status="sent", twilio_sid=sid(1), status_at=utcnow())
+    alice.has_message(recipient=OTHER, status="sent", twilio_sid=sid(2), status_at=utcnow())
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=True, actor="carol@example.org")
+        db.session.execute(db.update(Message).values(status="delivered"))
+        db.session.commit()
+    delete_owner(app, alice)
+    with app.app_context():
+        assert list(erase_former_users()) == [2]
+        assert db.session.scalars(select(CarrierRemoval.twilio_sid)).all() == [sid(1)]
+
+
+def test_erasure_asks_no_more_of_twilio_than_was_ticked(app: Flask, alice: Person) -> None:
+    for number, at_twilio in enumerate((True, False)):
+        alice.has_message(recipient=NUMBER, status="delivered", twilio_sid=sid(number))
+        with app.app_context():
+            erasure.erase(NUMBER, at_twilio=at_twilio, actor="carol@example.org")
+    with app.app_context():
+        assert db.session.scalars(select(CarrierRemoval.twilio_sid)).all() == [sid(0)]
+
+
+def test_message_that_an_older_process_stored_is_found(
+    app: Flask, admin: Person, alice: Person
+) -> None:
+    for number in (NUMBER, OTHER):
+        alice.has_message(recipient=number, status="delivered")
+    with app.app_context():
+        db.session.execute(db.update(Message).values(recipient_reversed=""))
+        db.session.commit()
+    page = admin.post("/privacy/person", {"number": NUMBER}, page="/privacy")
+    assert "Messages 1 Status" in words(page.text)
+    erase(admin)
+    assert alice.message().recipient == OTHER

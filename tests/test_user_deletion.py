@@ -14,9 +14,9 @@ from smstracker.extensions import db
 from smstracker.insights.query import measure
 from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent, User
 from smstracker.models.users import Appearance
+from smstracker.privacy.retention import remove_expired
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
-from smstracker.worker.loop import JOBS
 from tests.clients import Person, words
 from tests.refused_callbacks import refusal
 from tests.signing import sid
@@ -43,8 +43,7 @@ def count(app: Flask, table: type) -> int:
 
 def run_job(app: Flask) -> list[int]:
     with app.app_context():
-        steps, _ = JOBS["erasing"]
-        return list(steps(None))  # type: ignore[arg-type]
+        return list(remove_expired(None))
 
 
 @pytest.fixture
@@ -100,8 +99,6 @@ def test_messages_are_erased_but_those_under_way_only_when_settled(app_of_alice:
         db.session.commit()
     assert run_job(app_of_alice) == [1]
     assert count(app_of_alice, Message) == 0
-    with app_of_alice.app_context():
-        assert not db.session.scalars(select(User.erases_messages)).one()
 
 
 def test_totals_of_erased_messages_stay(app_of_alice: Flask) -> None:
@@ -136,7 +133,7 @@ def test_resend_of_an_erased_message_is_erased_too(alice: Person) -> None:
     assert "with 2 messages" in delete(alice.app, "--erase-messages")
 
 
-def test_many_messages_are_erased_in_batches(alice: Person) -> None:
+def test_many_messages_are_erased(alice: Person) -> None:
     owner_id = alice.id
     with alice.app.app_context():
         now = utcnow()
@@ -146,7 +143,8 @@ def test_many_messages_are_erased_in_batches(alice: Person) -> None:
         db.session.execute(db.insert(Message), [row | key for key in keys])
         db.session.get_one(User, owner_id).erases_messages = True
         db.session.commit()
-    assert run_job(alice.app) == [100, 100, 51]
+    assert sum(run_job(alice.app)) == 251
+    assert count(alice.app, Message) == 0
 
 
 def test_same_address_comes_back_as_somebody_new(app_of_alice: Flask) -> None:
@@ -157,6 +155,34 @@ def test_same_address_comes_back_as_somebody_new(app_of_alice: Flask) -> None:
     assert "Hello" not in words(again.get("/messages").text)
     assert again.id != 1
     assert "deleted" in delete(app_of_alice, "--keep-messages")
+
+
+def test_deleted_user_who_was_deactivated_stays_out_until_added(
+    make_app: MakeApp, bob: Person
+) -> None:
+    app = make_app(SIGN_IN_ALLOW="@example.org")
+    Person.signed_in(app, ALICE)
+    run(app, "users", "deactivate", ALICE)
+    assert f"{ALICE} stays shut out" in delete(app, "--keep-messages")
+    assert "may not sign in" in run(app, "users", "sign-in-link", ALICE)
+    assert "http" in run(app, "users", "sign-in-link", "somebody.else@example.org")
+    assert "may sign in" in run(app, "users", "add", ALICE)
+    assert "http" in run(app, "users", "sign-in-link", ALICE)
+    assert "stays shut out" not in delete(app, "--keep-messages")
+    assert "http" in run(app, "users", "sign-in-link", ALICE)
+
+
+def test_page_says_who_can_come_back(make_app: MakeApp, bob: Person) -> None:
+    app = make_app(SIGN_IN_ALLOW="@example.org")
+    owner_id = Person.signed_in(app, ALICE).id
+    run(app, "users", "add", "carol@example.org", "--admin")
+    admin = Person.signed_in(app, "carol@example.org")
+    page = f"/users/{owner_id}"
+    assert "can sign in again as a new user" in words(admin.get(page).text)
+    run(app, "users", "deactivate", ALICE)
+    shown = words(admin.get(page).text)
+    assert "it stays shut out" in shown
+    assert "can sign in again" not in shown
 
 
 def test_name_of_a_former_user_is_no_address(app_of_alice: Flask) -> None:

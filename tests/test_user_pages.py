@@ -6,8 +6,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import func, select
 
+from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import AuditEntry, Message, SignInToken, User, UserSession
+from smstracker.models.users import SESSION_LIFETIME
 from tests.clients import Person, words
 
 ALICE, BOB, ADMIN = "alice@example.org", "bob@example.org", "carol@example.org"
@@ -52,6 +54,11 @@ def test_list_names_role_state_sessions_and_whom_the_setting_lets_in(
     admin: Person, alice: Person
 ) -> None:
     run(admin.app, "users", "deactivate", BOB)
+    owner_id, expired_at = alice.id, utcnow() - SESSION_LIFETIME
+    with admin.app.app_context():
+        session = UserSession(key_hash="x", user_id=owner_id, created_at=expired_at)
+        db.session.add(session)
+        db.session.commit()
     page = words(admin.get("/users").text)
     assert "Everyone of @example.org may sign in without being added (SIGN_IN_ALLOW)." in page
     assert f"{ALICE} Active (SIGN_IN_ALLOW) last sign-in just now · 1 open session" in page
@@ -104,10 +111,15 @@ def test_deactivating_ends_sessions_and_links_at_once_and_for_good(
     assert user(admin.app, ALICE).active
 
 
-def test_sign_out_everywhere_leaves_the_way_in_open(admin: Person, alice: Person) -> None:
+@pytest.mark.both_databases
+def test_sign_out_everywhere_ends_sessions_and_links(admin: Person, alice: Person) -> None:
+    with admin.app.app_context():
+        token = SignInToken.issue(ALICE).token
+        db.session.commit()
     assert "signed out everywhere" in change(admin, ALICE, "sign-out")
     assert alice.get("/messages").status_code == 302
-    assert user(admin.app, ALICE).active
+    assert Person(admin.app, ALICE).get(f"/auth/link/{token}").status_code == 410
+    assert Person.signed_in(admin.app, ALICE).get("/messages").status_code == 200
 
 
 def test_role_is_given_and_taken(admin: Person, alice: Person) -> None:

@@ -25,10 +25,9 @@ from smstracker.models.user_changes import (
 )
 from smstracker.models.users import get_or_create_user, is_allowed, stored_email
 from smstracker.people.admissions import describe_admission
-from smstracker.privacy.former_users import count_unsettled
+from smstracker.privacy.former_users import count_unsettled, erase_former_users
 from smstracker.settings.mail_addresses import MailAddressError, normalize_email, refuse_pattern
 from smstracker.web.urls import external_url
-from smstracker.worker.maintenance import erase_messages_of_former_users
 
 users = DatabaseErrorGroup("users", help="Who may sign in.")
 
@@ -128,10 +127,12 @@ def delete(email: str, keeps_messages: bool | None) -> None:
     address = user.email
     with _refusing_to_lock_out():
         delete_user(user, not keeps_messages, COMMAND_LINE)
+    if user.shut_out_hash:
+        click.echo(f"{address} stays shut out, until users add lets it in again.")
     if keeps_messages:
         click.echo(f"{address} is deleted. The messages are kept under “{user.email}”.")
         return
-    erased = sum(erase_messages_of_former_users(None))
+    erased = sum(erase_former_users())
     click.echo(f"{address} is deleted, with {erased:,} messages.")
     if unsettled := count_unsettled(user):
         click.echo(f"{unsettled:,} more are under way: the worker erases each once it is settled.")

@@ -1,6 +1,6 @@
 """What is to be blanked or deleted, how far that is, and the receipts of erasures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -9,7 +9,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
-    Select,
     String,
     delete,
     func,
@@ -97,16 +96,6 @@ class Erasure(Model):
     searches: Mapped[int] = mapped_column(default=0)
 
     @classmethod
-    def select_of_same_number(cls, receipt: str) -> Select[tuple[str]]:
-        """The receipts of all erasures of the number that one receipt is of.
-
-        What is pending keeps the first receipt when the same number is erased again.
-        """
-        is_receipt = cls.receipt == receipt
-        number_hash = select(cls.number_hash).where(is_receipt).scalar_subquery()
-        return select(cls.receipt).where(cls.number_hash == number_hash)
-
-    @classmethod
     def count(cls, connection: Connection, receipt: str, counts: Mapping[str, int]) -> None:
         """Add to the counts of a receipt, by the names of their columns."""
         sums = {name: cls.__table__.c[name] + count for name, count in counts.items()}
@@ -116,7 +105,8 @@ class Erasure(Model):
 class PendingRemoval(Model):
     """A row to be blanked or deleted as soon as it may be, looked at again at `check_at`.
 
-    A message is left alone while its outcome is open.
+    A message is left alone while its outcome is open. On SQLite, which gives ids again, a trigger
+    deletes the pending rows of each row that is deleted, whoever deletes it.
     """
 
     __tablename__ = "pending_removal"
@@ -136,12 +126,26 @@ class PendingRemoval(Model):
         check_at: datetime,
         receipt: str | None = None,
     ) -> None:
-        """Store rows to be removed; those that are stored already stay as they are."""
+        """Store rows to be removed, next looked at at `check_at`.
+
+        One that is stored already gets this receipt too, unless its own asks Twilio to delete.
+        """
+        asks_twilio = select(Erasure.receipt).where(Erasure.receipt == cls.receipt)
+        strongest = asks_twilio.where(Erasure.at_twilio).correlate(cls).scalar_subquery()
+        receipts = (strongest, excluded("receipt"), cls.receipt)
+        changes = {"receipt": func.coalesce(*receipts), "check_at": excluded("check_at")}
         shared = {"kind": kind, "receipt": receipt, "check_at": check_at}
         rows = [{"row_id": row_id, **shared} for row_id in sorted(ids)]
         if rows:
-            insert = dialect_insert(connection.dialect.name, cls)
-            connection.execute(insert.on_conflict_do_nothing(), rows)
+            statement = upsert(connection.dialect.name, cls, ("kind", "row_id"), changes)
+            connection.execute(statement, rows)
+
+    @classmethod
+    def find_asking_twilio(cls, connection: Connection, message_ids: Sequence[int]) -> set[int]:
+        """Return those of the messages that an erasure is to delete at Twilio too."""
+        query = select(cls.row_id).join(Erasure).where(Erasure.at_twilio)
+        is_message = (cls.kind == RemovalKind.ERASE, cls.row_id.in_(message_ids))
+        return set(connection.scalars(query.where(*is_message)))
 
     @classmethod
     def postpone(

@@ -166,10 +166,13 @@ def _code_hash(code: str, browser: str) -> str:
 
 
 def may_sign_in(email: str) -> bool:
-    """Check that the address is of an active user with access, or named by SIGN_IN_ALLOW."""
+    """Check that the address is of an active user with access, or named by SIGN_IN_ALLOW.
+
+    That of a deleted user who was deactivated stays shut out.
+    """
     user = db.session.scalar(User.select_by_email(email))
     if user is None:
-        return users.is_allowed(settings(), stored_email(email))
+        return users.is_allowed(settings(), stored_email(email)) and not users.is_shut_out(email)
     return user.has_access(settings())
 
 

@@ -30,6 +30,7 @@ class HashedKind(StrEnum):
     FORM = "form"
     CONTENT = "content"
     NUMBER = "number"
+    ADDRESS = "address"
 
 
 def use_secret_key(engine: Engine, secret_key: str) -> None:

@@ -3,7 +3,7 @@
 At least one administrator who may sign in stays, also if two change users at the same moment.
 """
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from smstracker.clock import utcnow
 from smstracker.database.advisory_locks import lock_key
@@ -11,7 +11,7 @@ from smstracker.extensions import db, settings
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.models.recipient_searches import RecipientSearch
 from smstracker.models.sign_in import NewToken, SignInToken
-from smstracker.models.users import Appearance, LetInBy, User, matches_admission
+from smstracker.models.users import Appearance, LetInBy, User, address_hash, matches_admission
 
 
 class LastAdministratorError(Exception):
@@ -33,6 +33,8 @@ def add_user(email: str, administrator: bool | None, actor: str) -> User:
     if user is None:
         user = User(email=email, administrator=False)
         db.session.add(user)
+    was_shut_out = User.shut_out_hash == address_hash(email)
+    db.session.execute(update(User).where(was_shut_out).values(shut_out_hash=None))
     was_administrator = user.administrator
     if administrator is False:
         _refuse_if_last_administrator(user)
@@ -80,12 +82,14 @@ def delete_user(user: User, erases_messages: bool, actor: str) -> None:
     """Empty the account: no address, sessions, links or settings stay, and its id is not reused.
 
     The messages belong to nobody then; the worker erases them if asked. The audit log keeps the
-    address. Raises LastAdministratorError.
+    address. That of a deactivated user stays shut out. Raises LastAdministratorError.
     """
     _lock_administrators()
     _refuse_if_last_administrator(user)
     action = AuditAction.ERASED_USER if erases_messages else AuditAction.DELETED_USER
     record_audit(action, actor=actor, subject=user.email)
+    if not user.active:
+        user.shut_out_hash = address_hash(user.email)
     user.deactivate()
     _delete_links(user)
     db.session.execute(delete(RecipientSearch).where(RecipientSearch.owner_id == user.id))
@@ -98,8 +102,9 @@ def delete_user(user: User, erases_messages: bool, actor: str) -> None:
 
 
 def sign_user_out(user: User, actor: str) -> None:
-    """End all sessions of a user."""
+    """End all sessions of a user, and the links that would start new ones."""
     user.end_sessions()
+    _delete_links(user)
     record_audit(AuditAction.SIGNED_USER_OUT, actor=actor, subject=user.email)
 
 

@@ -7,7 +7,19 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ForeignKey, Select, String, and_, delete, false, func, select, true, update
+from sqlalchemy import (
+    ForeignKey,
+    LargeBinary,
+    Select,
+    String,
+    and_,
+    delete,
+    false,
+    func,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.sql import ColumnElement
@@ -15,6 +27,7 @@ from sqlalchemy.sql import ColumnElement
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime, delete_unlocked, dialect_insert
 from smstracker.extensions import Model, db, settings
+from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.settings.mail_addresses import MailAddressError, normalize_email
 
 if TYPE_CHECKING:
@@ -88,6 +101,8 @@ class User(Model):
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # The worker erases the messages of a deleted user, each once it is settled.
     erases_messages: Mapped[bool] = mapped_column(default=False, server_default=false())
+    # Of the address of a deleted user who was deactivated: it stays shut out.
+    shut_out_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
     time_zone: Mapped[str | None] = mapped_column(String(64))  # None: the browser's
     appearance: Mapped[str] = mapped_column(
         String(8), default=Appearance.SYSTEM, server_default=Appearance.SYSTEM
@@ -154,6 +169,17 @@ class User(Model):
     def deactivate(self) -> None:
         self.active = False
         self.end_sessions()
+
+
+def address_hash(email: str) -> bytes:
+    """Return the keyed hash by which a deleted user's address stays shut out."""
+    return keyed_hash(db.session.connection(), HashedKind.ADDRESS, stored_email(email))
+
+
+def is_shut_out(email: str) -> bool:
+    """Check that a user of this address was deactivated, then deleted, and not added since."""
+    query = select(User.id).where(User.shut_out_hash == address_hash(email))
+    return db.session.scalar(query.limit(1)) is not None
 
 
 def get_or_create_user(email: str) -> User:

@@ -14,6 +14,7 @@ from smstracker.models.user_changes import (
     delete_user,
     make_sign_in_link,
 )
+from smstracker.models.users import is_allowed
 from smstracker.people.admissions import describe_admission, describe_allowed
 from smstracker.people.forms import AddUserForm
 from smstracker.people.user_pages import (
@@ -127,6 +128,7 @@ def _person_page(user: User, code: int, problem: str | None = None) -> ResponseR
         user=user,
         admission=describe_admission(user),
         has_access=user.has_access(settings()),
+        is_named=is_allowed(settings(), user.email),
         is_own=user.id == current_user.id,
         sessions=count_sessions([user.id]).get(user.id, 0),
         messages=count_messages(user),

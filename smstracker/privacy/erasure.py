@@ -15,13 +15,26 @@ from sqlalchemy.orm import aliased
 from smstracker.clock import utcnow
 from smstracker.database.engine import affected_rows, reading_connection
 from smstracker.extensions import db
-from smstracker.models import AuditEntry, Erasure, PendingRemoval, RecipientSearch, ScheduledJob
+from smstracker.models import (
+    AuditEntry,
+    Erasure,
+    Message,
+    PendingRemoval,
+    RecipientSearch,
+    RefusedCallback,
+    ScheduledJob,
+)
 from smstracker.models.audit_log import AuditAction
 from smstracker.models.removals import RemovalKind
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.privacy.disk_traces import CLEANING_JOB, has_traces, truncate_log
 from smstracker.privacy.pending import remove_pending
-from smstracker.privacy.person_records import PersonRecords, find_records, searches_number
+from smstracker.privacy.person_records import (
+    PersonRecords,
+    find_records,
+    is_recipient,
+    searches_number,
+)
 
 RECEIPT_BYTES = 6
 RECEIPTS_SHOWN = 20
@@ -56,8 +69,8 @@ def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
 
     The audit log tells of it with the request, by its receipt and `actor`.
     """
-    records = read_records(number)
     now = utcnow()
+    records = read_records(number)
     receipt = secrets.token_hex(RECEIPT_BYTES)
     with db.engine.begin() as connection:
         _store_request(connection, records, receipt, at_twilio, now)
@@ -103,10 +116,14 @@ def _store_request(
         **dict.fromkeys(("messages", "events", "refused_callbacks"), 0),
     }
     connection.execute(db.insert(Erasure).values(erasure))
+    # The ids that SQLite may have given again since they were read.
+    message_ids = connection.scalars(select(Message.id).where(is_recipient(records.number)))
+    is_newer = (RefusedCallback.last_at >= now, RefusedCallback.first_at >= now)
+    newer_ids = connection.scalars(select(RefusedCallback.id).where(*is_newer))
     for kind, ids in (
-        (RemovalKind.ERASE, records.message_ids),
+        (RemovalKind.ERASE, message_ids),
         (RemovalKind.EVENT, records.orphan_ids),
-        (RemovalKind.REFUSED, records.refused_ids),
+        (RemovalKind.REFUSED, set(records.refused_ids).difference(newer_ids)),
     ):
         PendingRemoval.add(connection, kind, ids, now, receipt)
     # The words of the texts leave the index soon, not within a day.

@@ -1,46 +1,44 @@
 """The messages of deleted users: deleted in batches once they are settled, as far as asked."""
 
-from datetime import datetime
+from collections.abc import Iterator
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, update
+from sqlalchemy import delete, func, select
 
 from smstracker.clock import utcnow
+from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Message, RefusedCallback, User
-from smstracker.privacy.removal import delete_messages, is_given_up, is_settled
+from smstracker.privacy.batches import Batch, run_batches
+from smstracker.privacy.removal import delete_messages, is_over
 
-BATCH_SIZE = 100  # messages a transaction, which keeps their callbacks waiting
+
+def erase_former_users() -> Iterator[int]:
+    """Delete the messages of deleted users that are over; yields how many of each second.
+
+    Their totals stay.
+    """
+    yield from run_batches(_erase_batch)
 
 
-def erase_batch() -> int:
-    """Delete some settled messages of deleted users; return how many. Their totals stay."""
-    now, connection = utcnow(), db.session.connection()
+def _erase_batch(batch: Batch) -> int:
+    now = utcnow()
     is_of_former_user = Message.owner_id.in_(select(User.id).where(User.erases_messages))
-    query = select(Message.id, Message.twilio_sid).where(is_of_former_user, _is_over(now))
-    sids = {row.id: row.twilio_sid for row in connection.execute(query.limit(BATCH_SIZE))}
-    if not sids:
-        _forget_finished()
-        return 0
-    at_twilio = settings().redact_at_twilio
-    removal = delete_messages(connection, sids, now, at_twilio=at_twilio, created_before=None)
-    removed_sids = [sid for id_ in removal.message_ids if (sid := sids[id_])]
-    connection.execute(delete(RefusedCallback).where(RefusedCallback.twilio_sid.in_(removed_sids)))
+    columns = (Message.id, Message.twilio_sid)
+    query = select(*columns).where(is_of_former_user, is_over(now)).limit(batch.size)
+    with reading_connection(db.engine) as connection:
+        if connection.execute(query).first() is None:
+            return 0
+    with batch.turn() as connection:
+        sids = {row.id: row.twilio_sid for row in connection.execute(query)}
+        at_twilio = settings().redact_at_twilio
+        removal = delete_messages(connection, sids, now, at_twilio=at_twilio, created_before=None)
+        removed_sids = [sid for id_ in removal.message_ids if (sid := sids[id_])]
+        is_of_message = RefusedCallback.twilio_sid.in_(removed_sids)
+        connection.execute(delete(RefusedCallback).where(is_of_message))
     return len(removal.message_ids)
 
 
 def count_unsettled(user: User) -> int:
     """Count the messages of a user that are under way, so that they cannot be deleted yet."""
-    under_way = select(func.count()).where(Message.owner_id == user.id, ~_is_over(utcnow()))
+    under_way = select(func.count()).where(Message.owner_id == user.id, ~is_over(utcnow()))
     return db.session.scalar(under_way) or 0
-
-
-def _is_over(now: datetime) -> ColumnElement[bool]:
-    """The condition of a message whose outcome nobody waits for."""
-    return is_settled(now) | is_given_up(now)
-
-
-def _forget_finished() -> None:
-    """Note which users have no message left to delete."""
-    has_messages = exists().where(Message.owner_id == User.id)
-    finished = update(User).where(User.erases_messages, ~has_messages)
-    db.session.execute(finished.values(erases_messages=False))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import and_, delete, func, select
+from sqlalchemy import and_, delete, select
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
@@ -49,7 +49,7 @@ def _remove_batch(kind: RemovalKind, receipt: str | None, batch: Batch) -> int:
             return 0
         first_receipt = rows[0].receipt
         ids = [row.row_id for row in rows if row.receipt == first_receipt]
-        counts, left_ids = _remove(connection, kind, ids, first_receipt, now)
+        counts, left_ids = _remove(connection, kind, ids, now)
         PendingRemoval.postpone(connection, kind, left_ids, now + RECHECKS[kind])
         PendingRemoval.finish(connection, kind, set(ids).difference(left_ids))
         if first_receipt is not None:
@@ -58,11 +58,7 @@ def _remove_batch(kind: RemovalKind, receipt: str | None, batch: Batch) -> int:
 
 
 def _remove(
-    connection: Connection,
-    kind: RemovalKind,
-    ids: Sequence[int],
-    receipt: str | None,
-    now: datetime,
+    connection: Connection, kind: RemovalKind, ids: Sequence[int], now: datetime
 ) -> tuple[dict[str, int], Sequence[int]]:
     """Remove rows; return what was removed, by columns of Erasure, and the ids of what is left."""
     if kind is RemovalKind.EVENT:
@@ -72,15 +68,11 @@ def _remove(
         is_refused = RefusedCallback.id.in_(ids)
         deleted = affected_rows(connection.execute(delete(RefusedCallback).where(is_refused)))
         return {"refused_callbacks": deleted}, []
-    return _remove_messages(connection, kind, ids, receipt, now)
+    return _remove_messages(connection, kind, ids, now)
 
 
 def _remove_messages(
-    connection: Connection,
-    kind: RemovalKind,
-    ids: Sequence[int],
-    receipt: str | None,
-    now: datetime,
+    connection: Connection, kind: RemovalKind, ids: Sequence[int], now: datetime
 ) -> tuple[dict[str, int], Sequence[int]]:
     remaining = select(Message.id).where(Message.id.in_(ids))
     at_twilio = settings().redact_at_twilio
@@ -89,11 +81,8 @@ def _remove_messages(
         blank_messages(connection, ids, now, at_twilio=at_twilio, created_before=now - age)
         return {}, connection.scalars(remaining.where(Message.content_deleted_at.is_(None))).all()
     before: datetime | None = now - timedelta(days=settings().keep_message_days or 0)
-    if receipt is not None:
-        query = select(func.count()).where(
-            Erasure.receipt.in_(Erasure.select_of_same_number(receipt)), Erasure.at_twilio
-        )
-        at_twilio, before = bool(connection.scalar(query)), None
+    if kind is RemovalKind.ERASE:
+        at_twilio, before = False, None  # only those of which the receipt says so
     removal = delete_messages(connection, ids, now, at_twilio=at_twilio, created_before=before)
     counts = {"messages": len(removal.message_ids), "events": removal.event_count}
     return counts, connection.scalars(remaining).all()

@@ -27,7 +27,7 @@ HARMLESS = {
     },
     "refused_callback": {"fingerprint", "reason", "setting"},
     "recipient_search": {"handle"},
-    "user": {"email", "let_in_by", "appearance", "time_zone"},
+    "user": {"email", "let_in_by", "shut_out_hash", "appearance", "time_zone"},
     "user_session": {"key_hash", "browser_name"},
     "alert": {"rule", "subject", "counts"},
     "alert_notice": {"channel", "occasion", "failure"},

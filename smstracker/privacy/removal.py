@@ -21,7 +21,7 @@ from smstracker.models.display_state import MAX_SCHEDULE_AHEAD
 from smstracker.models.insight_counts import keep_totals
 from smstracker.models.messages import Content
 from smstracker.models.opt_outs import RememberedOptOut
-from smstracker.models.removals import Counter, RemovalCounter
+from smstracker.models.removals import Counter, PendingRemoval, RemovalCounter
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.models.users import SESSION_LIFETIME
 from smstracker.sms import status
@@ -54,6 +54,11 @@ def is_given_up(now: datetime) -> ColumnElement[bool]:
     """Whether nothing was heard of a message for so long that nothing will be."""
     is_silent = Message.status_at < now - receipt_window() - MAX_SCHEDULE_AHEAD
     return (Message.status != status.OUTBOX) & is_silent
+
+
+def is_over(now: datetime) -> ColumnElement[bool]:
+    """Whether nobody waits for the outcome of a message: it is settled or given up."""
+    return is_settled(now) | is_given_up(now)
 
 
 def blank_messages(
@@ -93,13 +98,13 @@ def delete_messages(
     at_twilio: bool,
     created_before: datetime | None,
 ) -> Removal:
-    """Delete settled messages and their events.
+    """Delete settled messages and their events; at Twilio those of which an erasure asks it too.
 
     With None, for an erasure, messages of any age and also those given up. Their totals stay, and
     keyed hashes for as long as something of them could come back.
     """
     if created_before is None:
-        is_due = is_settled(now) | is_given_up(now)
+        is_due = is_over(now)
     else:
         is_due = is_settled(now) & (Message.created_at < created_before)
     rows = _lock(connection, _DELETED_COLUMNS, ids, is_due)
@@ -114,9 +119,11 @@ def delete_messages(
             Tombstone.add(connection, {_content_hash(connection, row)}, warned_until)
     RememberedOptOut.remember(connection, message_ids)
     keep_totals(connection, message_ids)
-    if at_twilio:
-        CarrierRemoval.request(connection, _deleted(rows), now)
-    RemovalCounter.add(connection, Counter.DELETED, len(rows))
+    if not at_twilio:
+        asked_ids = PendingRemoval.find_asking_twilio(connection, message_ids)
+        rows = [row for row in rows if row.id in asked_ids]
+    CarrierRemoval.request(connection, _deleted(rows), now)
+    RemovalCounter.add(connection, Counter.DELETED, len(message_ids))
     return Removal(message_ids, _delete_rows(connection, message_ids))
 
 

@@ -1,5 +1,7 @@
 """The worker job that deletes texts after KEEP_TEXT_DAYS and messages after KEEP_MESSAGE_DAYS.
 
+It also deletes what is pending of erasures, and the messages of deleted users.
+
 It walks through the messages in the order of their ids, which is that of their age, from a stored
 position. Those whose outcome is open are stored as pending and looked at again each day.
 """
@@ -19,6 +21,7 @@ from smstracker.models import Message, PendingRemoval, RemovalCounter
 from smstracker.models.removals import Counter, RemovalKind
 from smstracker.privacy.batches import Batch, run_batches
 from smstracker.privacy.disk_traces import truncate_log
+from smstracker.privacy.former_users import erase_former_users
 from smstracker.privacy.pending import remove_pending
 from smstracker.privacy.removal import Removal, blank_messages, delete_messages
 
@@ -41,7 +44,7 @@ def remove_expired(_last_done: datetime | None) -> Iterator[int]:
         _Rule(RemovalKind.BLANK, Counter.BLANK_POSITION, settings().keep_text_days),
     )
     is_anything_removed = False
-    for steps in (remove_pending(), *map(_walk_all, rules)):
+    for steps in (remove_pending(), erase_former_users(), *map(_walk_all, rules)):
         for count in steps:
             is_anything_removed = True
             yield count

@@ -36,11 +36,7 @@ from smstracker.privacy.retention import remove_expired
 from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle, postpone_lookup
-from smstracker.worker.maintenance import (
-    diagnose_refused,
-    erase_messages_of_former_users,
-    run_maintenance,
-)
+from smstracker.worker.maintenance import diagnose_refused, run_maintenance
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +65,6 @@ JOBS: dict[str, tuple[Steps, timedelta]] = {
     LISTING: (reconcile_by_list, DAY),
     MAINTENANCE: (run_maintenance, DAY),
     "explaining": (diagnose_refused, timedelta(minutes=1)),
-    "erasing": (erase_messages_of_former_users, timedelta(minutes=1)),
     "counting": (roll_up, timedelta(seconds=30)),
     ALERTS: (evaluate, timedelta(minutes=1)),
     REMOVAL: (remove_expired, timedelta(minutes=1)),

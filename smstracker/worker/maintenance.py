@@ -10,7 +10,6 @@ from smstracker import models
 from smstracker.clock import utcnow
 from smstracker.extensions import db, receipt_window
 from smstracker.privacy.disk_traces import truncate_log
-from smstracker.privacy.former_users import erase_batch
 from smstracker.refused.stored_diagnosis import diagnose_pending
 
 # There may be many of these, so they are deleted in batches between which callbacks are stored.
@@ -92,14 +91,6 @@ def refresh_statistics() -> None:
         with db.engine.begin() as connection:
             connection.exec_driver_sql(f"PRAGMA analysis_limit = {ANALYZED_ROWS}")
             connection.exec_driver_sql("ANALYZE")
-
-
-def erase_messages_of_former_users(_last_done: datetime | None) -> Iterator[int]:
-    """Erase the settled messages of deleted users, in batches."""
-    while count := erase_batch():
-        db.session.commit()
-        yield count
-    db.session.commit()
 
 
 def diagnose_refused(_last_done: datetime | None) -> Iterator[int]:
