@@ -391,3 +391,76 @@ def test_message_that_an_older_process_stored_is_found(
     assert "Messages 1 Status" in words(page.text)
     erase(admin)
     assert alice.message().recipient == OTHER
+
+
+def test_callback_without_a_message_does_not_come_back(app: Flask) -> None:
+    client = app.test_client()
+    assert call_back(client, fields(sid(7), "sent")).status_code == 204
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert call_back(client, fields(sid(7), "delivered")).status_code == 204
+    assert call_back(client, fields(sid(8), "delivered", To=OTHER)).status_code == 204
+    with app.app_context():
+        sids = select(StatusEvent.twilio_sid).where(StatusEvent.twilio_sid.is_not(None))
+        assert db.session.scalars(sids).all() == [sid(8)]
+
+
+def test_refused_callback_without_a_message_does_not_come_back(app: Flask) -> None:
+    client = app.test_client()
+    assert call_back(client, fields(sid(7), "sent"), token="f" * 32).status_code == 403
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert call_back(client, fields(sid(7), "delivered"), token="f" * 32).status_code == 403
+    assert call_back(client, fields(sid(8), "sent", To=OTHER), token="f" * 32).status_code == 403
+    with app.app_context():
+        assert db.session.scalars(select(RefusedCallback.twilio_sid)).all() == [sid(8)]
+
+
+def test_refused_callback_of_a_stranger_keeps_nothing_of_our_message_away(
+    app: Flask, alice: Person
+) -> None:
+    """Anybody can post the SID of a message with their own number, and ask to be erased."""
+    client = app.test_client()
+    message = alice.has_message(recipient=OTHER, twilio_sid=sid(7), status="sent")
+    assert call_back(client, fields(sid(7), "sent"), token="f" * 32).status_code == 403
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert count(app, RefusedCallback) == 0
+    late = fields(sid(7), "delivered", To=OTHER)
+    assert call_back(client, late, token="f" * 32).status_code == 403
+    assert count(app, RefusedCallback) == 1
+    assert call_back(client, late, callback_path(message)).status_code == 204
+    assert alice.message().status == "delivered"
+
+
+def test_number_is_found_in_a_percent_encoded_body(app: Flask) -> None:
+    bodies = [b"To=%2015558675310", b"To=%2B1%35558675310", b"To=%2B15558675399"]
+    with app.app_context():
+        db.session.add_all(refusal(utcnow(), body=body) for body in bodies)
+        db.session.commit()
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+        assert db.session.scalars(select(RefusedCallback.body)).all() == bodies[2:]
+
+
+def test_message_that_nothing_was_heard_of_goes_but_one_that_waits_to_be_sent_stays(
+    app: Flask, alice: Person
+) -> None:
+    long_ago = utcnow() - timedelta(days=400)
+    for status in ("outbox", "unknown"):
+        alice.has_message(status=status, created_at=long_ago, status_at=long_ago)
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert [message.status for message in alice.messages()] == ["outbox"]
+
+
+def test_same_text_sent_later_is_warned_of_for_a_day_of_its_own(app: Flask, alice: Person) -> None:
+    began_at = utcnow()
+    for number, hours in enumerate((0, 23)):
+        with time_machine.travel(began_at + timedelta(hours=hours), tick=False):
+            alice.has_message(twilio_sid=sid(number), **FINAL)
+            with app.app_context():
+                erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    with time_machine.travel(began_at + timedelta(hours=25), tick=False):
+        typed = alice.compose(body=TEXT) | {"check": "1"}
+        page = words(alice.client.post("/messages", data=typed).text)
+    assert "You sent the same to this number within a day" in page

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement, Select, select, text
 
@@ -239,6 +240,17 @@ def _is_deleted(owner_id: int, idempotency_key: uuid.UUID) -> bool:
     connection = db.session.connection()
     key_hash = keyed_hash(connection, HashedKind.FORM, owner_id, idempotency_key)
     return bool(Tombstone.find(connection, [key_hash]))
+
+
+def is_deleted_sid(connection: Connection, sid: str | None) -> bool:
+    """Whether a message or callback with this SID was deleted here, and no message has it.
+
+    A SID that was erased may be a stranger's claim: it keeps nothing of a message here away.
+    """
+    key_hash = keyed_hash(connection, HashedKind.SID, sid)
+    if not sid or not Tombstone.find(connection, [key_hash]):
+        return False
+    return connection.scalar(select(Message.id).where(Message.twilio_sid == sid)) is None
 
 
 def _check_send_limits(owner_id: int, now: datetime) -> None:

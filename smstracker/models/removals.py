@@ -65,12 +65,12 @@ class RemovalCounter(Model):
         connection.execute(statement.values(name=name, value=count))
 
     @classmethod
-    def advance(cls, connection: Connection, name: Counter, old: int, new: int) -> bool:
-        """Set a position; False if another process has moved it since it was `old`."""
+    def advance(cls, connection: Connection, name: Counter, old: int, new: int) -> None:
+        """Set a position, unless another process has moved it since it was `old`."""
         insert = dialect_insert(connection.dialect.name, cls).values(name=name, value=0)
         connection.execute(insert.on_conflict_do_nothing())
-        moved = update(cls).where(cls.name == name, cls.value == old).values(value=new)
-        return connection.scalar(moved.returning(cls.name)) is not None
+        is_old = (cls.name == name, cls.value == old)
+        connection.execute(update(cls).where(*is_old).values(value=new))
 
     @classmethod
     def limit_positions(cls, connection: Connection) -> None:

@@ -10,12 +10,12 @@ from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 
-from sqlalchemy import Index, LargeBinary, select
+from sqlalchemy import Index, LargeBinary, case, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import UtcDateTime, delete_unlocked, dialect_insert
+from smstracker.database.engine import UtcDateTime, delete_unlocked, excluded, upsert
 from smstracker.extensions import Model
 
 HASH_BYTES = 16
@@ -47,7 +47,7 @@ def keyed_hash(connection: Connection, kind: HashedKind, *parts: object) -> byte
 
 
 class Tombstone(Model):
-    """The hash of something that a deleted message had, until `expires_at`."""
+    """The hash of something that a deleted message or callback had, until `expires_at`."""
 
     __tablename__ = "tombstone"
     __table_args__ = (Index(None, "expires_at"),)
@@ -57,11 +57,14 @@ class Tombstone(Model):
 
     @classmethod
     def add(cls, connection: Connection, hashes: Iterable[bytes], expires_at: datetime) -> None:
-        """Store hashes; one that is there keeps its end."""
+        """Store hashes; of one that is stored already, the later end holds."""
         rows = [{"key_hash": key_hash, "expires_at": expires_at} for key_hash in sorted(hashes)]
         if rows:
-            insert = dialect_insert(connection.dialect.name, cls)
-            connection.execute(insert.on_conflict_do_nothing(), rows)
+            end = excluded("expires_at")
+            later = case((end > cls.expires_at, end), else_=cls.expires_at)
+            changes = {"expires_at": later}
+            statement = upsert(connection.dialect.name, cls, ("key_hash",), changes)
+            connection.execute(statement, rows)
 
     @classmethod
     def find(cls, connection: Connection, hashes: Collection[bytes]) -> set[bytes]:
@@ -76,9 +79,3 @@ class Tombstone(Model):
         """Delete up to `limit` expired ones; return how many."""
         expired = select(cls.key_hash).where(cls.expires_at < now).limit(limit)
         return delete_unlocked(connection, cls, expired)
-
-
-def is_deleted_sid(connection: Connection, sid: str | None) -> bool:
-    """Whether a message with this SID was deleted here."""
-    key_hash = keyed_hash(connection, HashedKind.SID, sid)
-    return bool(sid and Tombstone.find(connection, [key_hash]))

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import and_, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
-from smstracker.database.engine import affected_rows, reading_connection
+from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Erasure, Message, PendingRemoval, RefusedCallback, StatusEvent
 from smstracker.models.removals import RemovalKind
 from smstracker.privacy.batches import Batch, run_batches
-from smstracker.privacy.removal import blank_messages, delete_messages
+from smstracker.privacy.removal import blank_messages, delete_messages, keep_out
 
 # When a row is looked at again whose message is still open.
 RECHECKS = dict.fromkeys(RemovalKind, timedelta(minutes=1))
@@ -62,12 +62,16 @@ def _remove(
 ) -> tuple[dict[str, int], Sequence[int]]:
     """Remove rows; return what was removed, by columns of Erasure, and the ids of what is left."""
     if kind is RemovalKind.EVENT:
-        is_event = (StatusEvent.id.in_(ids), StatusEvent.message_id.is_(None))
-        return {"events": StatusEvent.remove(connection, and_(*is_event), {})}, []
+        is_event = StatusEvent.id.in_(ids) & StatusEvent.message_id.is_(None)
+        keep_out(
+            connection, connection.scalars(select(StatusEvent.twilio_sid).where(is_event)), now
+        )
+        return {"events": StatusEvent.remove(connection, is_event, {})}, []
     if kind is RemovalKind.REFUSED:
-        is_refused = RefusedCallback.id.in_(ids)
-        deleted = affected_rows(connection.execute(delete(RefusedCallback).where(is_refused)))
-        return {"refused_callbacks": deleted}, []
+        deletion = delete(RefusedCallback).where(RefusedCallback.id.in_(ids))
+        sids = connection.scalars(deletion.returning(RefusedCallback.twilio_sid)).all()
+        keep_out(connection, sids, now)
+        return {"refused_callbacks": len(sids)}, []
     return _remove_messages(connection, kind, ids, now)
 
 

@@ -6,7 +6,7 @@ next time: waiting for them would hold up callbacks.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, delete, or_, select, update
@@ -112,7 +112,7 @@ def delete_messages(
     if not rows:
         return Removal([])
     hashes = {key_hash for row in rows for key_hash in _hashes(connection, row)}
-    Tombstone.add(connection, hashes, now + max(receipt_window(), SESSION_LIFETIME))
+    Tombstone.add(connection, hashes, now + _tombstone_lifetime())
     for row in rows:
         warned_until = row.created_at + SAME_TEXT_PERIOD
         if warned_until > now and row.status not in NEVER_SENT:
@@ -125,6 +125,17 @@ def delete_messages(
     CarrierRemoval.request(connection, _deleted(rows), now)
     RemovalCounter.add(connection, Counter.DELETED, len(message_ids))
     return Removal(message_ids, _delete_rows(connection, message_ids))
+
+
+def keep_out(connection: Connection, sids: Iterable[str | None], now: datetime) -> None:
+    """Keep out further callbacks with these SIDs, as long as no message here has them."""
+    hashes = {keyed_hash(connection, HashedKind.SID, sid) for sid in sids if sid}
+    Tombstone.add(connection, hashes, now + _tombstone_lifetime())
+
+
+def _tombstone_lifetime() -> timedelta:
+    """For how long a late callback, or a form sent twice, may come."""
+    return max(receipt_window(), SESSION_LIFETIME)
 
 
 def _lock(

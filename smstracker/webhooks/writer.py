@@ -33,7 +33,7 @@ from smstracker.logs import request_id
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.callback_counts import CallbackCounts, refusal_column, store_times
 from smstracker.models.callback_store import Callback, store_callbacks
-from smstracker.models.tombstones import is_deleted_sid
+from smstracker.models.messages import is_deleted_sid
 from smstracker.refused.request import RefusedRequest
 from smstracker.web.health import add_readiness_check
 
