@@ -1,6 +1,7 @@
 """What is deleted here is redacted or deleted at Twilio too, against the simulated carrier."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -9,18 +10,21 @@ from flask import Flask
 from sqlalchemy import select
 
 from smstracker.carrier import current_carrier
-from smstracker.carrier.errors import CarrierQueryError
+from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import CarrierRemoval, Message, RemovalCounter
+from smstracker.models import CarrierRemoval, Heartbeat, Message, RemovalCounter
+from smstracker.models.carrier_removals import CarrierAction, RemovedMessage
 from smstracker.models.removals import Counter
 from smstracker.privacy.carrier_removal import OTHER_ACCOUNT, remove_at_carrier
 from smstracker.privacy.retention import remove_expired
 from smstracker.privacy.status_report import build_report
 from smstracker.simulator import SimulatorServer
+from smstracker.worker.loop import CARRIER_REMOVAL
 from tests.clients import Person
-from tests.signing import sid
+from tests.signing import ACCOUNT_SID, sid
 from tests.twilio_stub import answer, wire
+from tests.worker_runs import InstantWorker
 
 MakeApp = Callable[..., Flask]
 PICTURE = "https://pictures.example.org/1.png"
@@ -103,11 +107,12 @@ def test_message_that_is_not_final_is_refused(connected: Flask, simulator: Simul
     assert simulator.ledger.get(message_sid)
 
 
-def _queue(account_sid: str | None = None) -> None:
-    row = {"twilio_sid": sid(1), "account_sid": account_sid, "simulated": False, "tries": 0}
+def _queue(account_sid: str | None = None, count: int = 1, **columns: object) -> None:
+    row = {"account_sid": account_sid, "simulated": False, "tries": 0, "action": "delete"}
+    row |= {"next_try_at": utcnow()} | columns
     with db.engine.begin() as connection:
-        due = {"action": "delete", "next_try_at": utcnow()}
-        connection.execute(db.insert(CarrierRemoval).values(row | due))
+        rows = [row | {"twilio_sid": sid(number)} for number in range(count)]
+        connection.execute(db.insert(CarrierRemoval), rows)
 
 
 def test_failure_is_tried_again_and_shown(make_app: MakeApp) -> None:
@@ -143,3 +148,87 @@ def test_message_of_an_account_without_token_is_left_and_shown(make_app: MakeApp
         _queue("AC" + "9" * 32)
         list(remove_at_carrier(None))
         assert build_report().problems == [(OTHER_ACCOUNT, 1)]
+
+
+NOT_FINISHED = answer(409, {"code": 20009, "message": "x", "status": 409})
+REFUSED = answer(401, {"code": 20003, "message": "x", "status": 401})
+DONE = answer(204, "")
+
+
+@pytest.mark.both_databases
+def test_messages_that_twilio_does_not_delete_yet_hold_nothing_up(make_app: MakeApp) -> None:
+    answers = [*[NOT_FINISHED] * 50, *[DONE] * 50]
+    with wire(*answers) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
+        _queue(count=50)
+        worker = InstantWorker()
+        worker._run_job(CARRIER_REMOVAL)
+        assert len(twilio.requests) == 50
+        assert db.session.scalar(select(Heartbeat.problem)) is None
+        assert build_report().problems == [("Twilio has not finished this message yet.", 50)]
+        db.session.remove()
+        with time_machine.travel(utcnow() + timedelta(minutes=3)):
+            worker._run_job(CARRIER_REMOVAL)
+        assert (build_report().waiting_at_twilio, build_report().done_at_twilio) == (0, 50)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "account_sid", "requests"),
+    [
+        (answer(400, {"code": 20001, "message": "x", "status": 400}), None, 5),
+        (answer(400, "<html>proxy</html>", "text/html"), None, 3),
+        (REFUSED, None, 3),
+        (REFUSED, ACCOUNT_SID, 3),
+        (REFUSED, "AC" + "9" * 32, 5),  # a subaccount that was closed
+    ],
+)
+def test_twilio_is_asked_on_while_what_it_refuses_is_of_one_message(
+    make_app: MakeApp, refusal: bytes, account_sid: str | None, requests: int
+) -> None:
+    answers = [refusal] * 5
+    with wire(*answers) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
+        _queue(account_sid, count=5)
+        with suppress(CarrierQueryError):
+            list(remove_at_carrier(None))
+        assert len(twilio.requests) == requests
+
+
+@pytest.mark.parametrize(("tries", "minutes"), [(0, 2), (3, 16), (18, 24 * 60)])
+def test_failed_removal_is_tried_again_ever_later(
+    make_app: MakeApp, tries: int, minutes: int
+) -> None:
+    with wire(NOT_FINISHED) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
+        now = utcnow()
+        _queue(tries=tries, next_try_at=now)
+        with time_machine.travel(now, tick=False):
+            list(remove_at_carrier(None))
+        row = db.session.scalars(select(CarrierRemoval)).one()
+        assert (row.next_try_at, row.tries) == (now + timedelta(minutes=minutes), tries + 1)
+
+
+def test_rate_limit_is_not_the_last_try(make_app: MakeApp) -> None:
+    busy = answer(429, {"code": 20429, "message": "x", "status": 429})
+    with wire(busy) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
+        _queue(tries=19)
+        with pytest.raises(CarrierBusyError):
+            list(remove_at_carrier(None))
+        assert (build_report().waiting_at_twilio, build_report().failed_at_twilio) == (1, 0)
+
+
+def test_message_is_deleted_that_was_to_be_redacted_only_when_asked(make_app: MakeApp) -> None:
+    redacted = answer(200, {"sid": sid(0), "status": "delivered"})
+    with wire(redacted, DONE) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
+        _queue(action="redact")
+        engine = db.engine
+
+        def delete() -> None:
+            twilio.on_request = lambda: None
+            message = RemovedMessage(sid(0), None, False, CarrierAction.DELETE)
+            with engine.begin() as connection:
+                CarrierRemoval.request(connection, [message], utcnow())
+
+        twilio.on_request = delete
+        list(remove_at_carrier(None))
+        assert len(twilio.requests) == 2
+        connection = db.session.connection()
+        assert RemovalCounter.read(connection, Counter.DELETED_AT_TWILIO) == 1
+        assert db.session.scalars(select(CarrierRemoval)).all() == []

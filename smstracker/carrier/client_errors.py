@@ -43,11 +43,14 @@ def query_error(error: Exception) -> errors.CarrierQueryError:
     if status == 404 and error.code == NOT_FOUND:
         return errors.NotFoundAtCarrierError("Not found at Twilio.")
     if error.code == NOT_FINISHED:
-        return errors.CarrierQueryError("Twilio has not finished this message yet.")
+        return errors.QueryRefusedError("Twilio has not finished this message yet.")
     if status in (401, 403):
-        return errors.CarrierQueryError(errors.CREDENTIALS_REFUSED.format(status=status))
+        return errors.CredentialsRefusedError(errors.CREDENTIALS_REFUSED.format(status=status))
     if status >= 500:
         return errors.CarrierQueryError(
             f"Twilio has a server error (HTTP {status}): see status.twilio.com and try again later."
         )
+    if error.code and status >= 400:
+        reason = f"Twilio refused the request (HTTP {status}, code {error.code})."
+        return errors.QueryRefusedError(reason)
     return errors.CarrierQueryError(f"Twilio answered with HTTP {status}.")

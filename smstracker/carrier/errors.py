@@ -10,6 +10,7 @@ CREDENTIALS_REFUSED = (
     "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
 )
 UNREADABLE_ANSWER = "Twilio's answer could not be read."
+MAX_CONSECUTIVE_FAILURES = 3  # after these the cause is Twilio, not the message
 
 
 class CarrierError(Exception):
@@ -45,9 +46,17 @@ class CarrierQueryError(Exception):
         self.reason = reason
 
 
+class CredentialsRefusedError(CarrierQueryError):
+    """Twilio refused our credentials for the account that was asked (401 or 403)."""
+
+
+class QueryRefusedError(CarrierQueryError):
+    """Twilio answered, and refused this one request: it can be asked for others."""
+
+
 class CarrierBusyError(CarrierQueryError):
     """Twilio's rate limit is reached (429)."""
 
 
-class NotFoundAtCarrierError(CarrierQueryError):
+class NotFoundAtCarrierError(QueryRefusedError):
     """The resource does not exist at Twilio, or no longer."""

@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from smstracker.carrier import Carrier, current_carrier
-from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError, NotFoundAtCarrierError
+from smstracker.carrier.errors import (
+    MAX_CONSECUTIVE_FAILURES,
+    CarrierBusyError,
+    CarrierQueryError,
+    CredentialsRefusedError,
+    NotFoundAtCarrierError,
+    QueryRefusedError,
+)
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
@@ -21,7 +28,6 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY, MAX_RETRY = timedelta(minutes=2), timedelta(days=1)
 MAX_TRIES = 20  # in about two weeks
-MAX_CONSECUTIVE_FAILURES = 3  # after these the cause is Twilio, not the message
 OTHER_ACCOUNT = "It is a message of another account, whose token is not set here."
 
 
@@ -31,9 +37,18 @@ def remove_at_carrier(_last_done: datetime | None) -> Iterator[None]:
     while (removal := _read_due()) is not None:
         yield
         error = _remove(removal)
+        if error and _is_of_message(error, removal):
+            error = None
         failures = failures + 1 if error else 0
         if error and (isinstance(error, CarrierBusyError) or failures == MAX_CONSECUTIVE_FAILURES):
             raise error
+
+
+def _is_of_message(error: CarrierQueryError, removal: CarrierRemoval) -> bool:
+    """Whether Twilio can be asked, although it refused this: for now, or for a closed account."""
+    is_ours = removal.account_sid in (None, current_carrier().account_sid)
+    is_of_account = isinstance(error, CredentialsRefusedError) and not is_ours
+    return is_of_account or isinstance(error, QueryRefusedError)
 
 
 def _read_due() -> CarrierRemoval | None:

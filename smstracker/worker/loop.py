@@ -20,7 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from smstracker.alerts.evaluation import evaluate
 from smstracker.alerts.notifier import NotifierThread
 from smstracker.carrier import current_carrier
-from smstracker.carrier.errors import CarrierBusyError, CarrierQueryError, NotFoundAtCarrierError
+from smstracker.carrier.errors import (
+    MAX_CONSECUTIVE_FAILURES,
+    CarrierBusyError,
+    CarrierQueryError,
+    NotFoundAtCarrierError,
+)
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import REPLACED_FILE, explain, log_reason
@@ -45,7 +50,6 @@ HEARTBEAT_INTERVAL = timedelta(seconds=10)
 JOB_CHECK_INTERVAL = timedelta(seconds=30)
 JOB_LEASE = timedelta(minutes=15)
 MAX_RETRY_SECONDS = 30.0  # between two attempts to reach the database
-MAX_CONSECUTIVE_FAILURES = 3  # after these the cause is Twilio, not the message
 RETRY_INTERVAL = timedelta(minutes=1)  # of a job that Twilio did not answer
 # Longer than a retry takes, so that an account that can be asked hides no listing that cannot.
 PROBLEM_CHECK_INTERVAL = timedelta(minutes=2)
