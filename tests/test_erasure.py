@@ -3,8 +3,11 @@
 import io
 import json
 import re
+import tracemalloc
 import zipfile
+from base64 import b64decode
 from datetime import timedelta
+from tempfile import TemporaryFile
 from urllib.parse import quote_plus, urlencode
 
 import pytest
@@ -26,6 +29,7 @@ from smstracker.models import (
 )
 from smstracker.models.user_changes import delete_user
 from smstracker.privacy import erasure
+from smstracker.privacy.export import write_export
 from smstracker.privacy.former_users import erase_former_users
 from smstracker.privacy.retention import remove_expired
 from tests.clients import Person, words
@@ -169,6 +173,8 @@ def test_export_holds_all_in_three_forms(admin: Person, alice: Person, held: Mes
         content = json.loads(archive.read("export.json"))
         table = archive.read("messages.csv").decode()
         page = archive.read("export.html").decode()
+    assert answer.content_length == len(answer.data)
+    answer.close()
     assert [message["text"] for message in content["messages"]] == [TEXT, "=1+1"]
     assert len(content["events"]) == 2
     assert quote_plus(NUMBER) in content["refused_callbacks"][0]["body"]
@@ -464,3 +470,25 @@ def test_same_text_sent_later_is_warned_of_for_a_day_of_its_own(app: Flask, alic
         typed = alice.compose(body=TEXT) | {"check": "1"}
         page = words(alice.client.post("/messages", data=typed).text)
     assert "You sent the same to this number within a day" in page
+
+
+def test_export_of_a_flood_takes_little_memory(app: Flask) -> None:
+    """A recipient may have filled the quarantine with their own number before."""
+    body, flood = b"To=%2B15558675310&" + b"\xff" * 16_000, 500
+    with app.app_context():
+        for number in range(flood):
+            db.session.add(refusal(utcnow(), body=body, twilio_sid=sid(number)))
+        db.session.commit()
+        records = erasure.read_records(NUMBER)
+        db.session.remove()
+        with app.test_request_context(), TemporaryFile() as file:
+            tracemalloc.start()
+            write_export(records, file)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            with zipfile.ZipFile(file) as archive:
+                rows = json.loads(archive.read("export.json"))["refused_callbacks"]
+                page = archive.read("export.html")
+    assert peak_bytes < flood * len(body) / 2
+    assert [b64decode(row["body_base64"]) for row in rows] == [body] * flood
+    assert len(page) < flood * 2_500

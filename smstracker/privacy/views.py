@@ -3,7 +3,9 @@
 The number of a person is only in the bodies of requests, never in an address.
 """
 
-from flask import Blueprint, Response, abort, redirect, render_template, request, url_for
+from tempfile import TemporaryFile
+
+from flask import Blueprint, abort, redirect, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf import FlaskForm
@@ -13,7 +15,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db, settings, writing
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.privacy import erasure
-from smstracker.privacy.export import make_export
+from smstracker.privacy.export import write_export
 from smstracker.privacy.status_report import build_report
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
@@ -53,9 +55,13 @@ def export() -> ResponseReturnValue:
     records = erasure.read_records(_read_number_again())
     with writing():
         record_audit(AuditAction.EXPORTED_PERSON, actor=current_user.email)
-    response = Response(make_export(records), content_type="application/zip")
+    file = TemporaryFile()  # noqa: SIM115 - the response closes it
+    write_export(records, file)
+    length = file.tell()
+    file.seek(0)
     name = f"person-{utcnow():%Y-%m-%d}.zip"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response = send_file(file, "application/zip", as_attachment=True, download_name=name)
+    response.content_length = length
     return response
 
 
