@@ -15,7 +15,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import CarrierRemoval, Heartbeat, Message, RemovalCounter
 from smstracker.models.carrier_removals import CarrierAction, RemovedMessage
-from smstracker.models.removals import Counter
+from smstracker.models.removals import CounterName
 from smstracker.privacy.carrier_removal import OTHER_ACCOUNT, remove_at_carrier
 from smstracker.privacy.retention import remove_expired
 from smstracker.privacy.status_report import build_report
@@ -83,7 +83,7 @@ def test_deleted_message_is_deleted_at_twilio(
         message_sid = sent_message(alice, simulator, "+1 555 867 5310", "")
         run_all(app)
         assert simulator.ledger.get(message_sid) is None
-        assert RemovalCounter.read(db.session.connection(), Counter.DELETED_AT_TWILIO) == 1
+        assert RemovalCounter.read(db.session.connection(), CounterName.DELETED_AT_TWILIO) == 1
 
 
 def test_nothing_is_asked_of_twilio_without_the_setting(make_app: MakeApp, alice: Person) -> None:
@@ -230,5 +230,5 @@ def test_message_is_deleted_that_was_to_be_redacted_only_when_asked(make_app: Ma
         list(remove_at_carrier(None))
         assert len(twilio.requests) == 2
         connection = db.session.connection()
-        assert RemovalCounter.read(connection, Counter.DELETED_AT_TWILIO) == 1
+        assert RemovalCounter.read(connection, CounterName.DELETED_AT_TWILIO) == 1
         assert db.session.scalars(select(CarrierRemoval)).all() == []

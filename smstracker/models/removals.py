@@ -33,7 +33,7 @@ class RemovalKind(StrEnum):
     REFUSED = "refused"  # a refused callback
 
 
-class Counter(StrEnum):
+class CounterName(StrEnum):
     """The names of RemovalCounter: what was done, and up to which message id."""
 
     BLANKED = "texts deleted"
@@ -54,18 +54,18 @@ class RemovalCounter(Model):
     value: Mapped[int] = mapped_column(BigInteger)
 
     @classmethod
-    def read(cls, connection: Connection, name: Counter) -> int:
+    def read(cls, connection: Connection, name: CounterName) -> int:
         """Return a counter; 0 before it is first set."""
         return connection.scalar(select(cls.value).where(cls.name == name)) or 0
 
     @classmethod
-    def add(cls, connection: Connection, name: Counter, count: int) -> None:
+    def add(cls, connection: Connection, name: CounterName, count: int) -> None:
         changes = {"value": cls.value + excluded("value")}
         statement = upsert(connection.dialect.name, cls, ("name",), changes)
         connection.execute(statement.values(name=name, value=count))
 
     @classmethod
-    def advance(cls, connection: Connection, name: Counter, old: int, new: int) -> None:
+    def advance(cls, connection: Connection, name: CounterName, old: int, new: int) -> None:
         """Set a position, unless another process has moved it since it was `old`."""
         insert = dialect_insert(connection.dialect.name, cls).values(name=name, value=0)
         connection.execute(insert.on_conflict_do_nothing())
@@ -76,7 +76,7 @@ class RemovalCounter(Model):
     def limit_positions(cls, connection: Connection) -> None:
         """Put positions back to the newest message: SQLite gives the ids after it once more."""
         newest_id = select(func.coalesce(func.max(Message.id), 0)).scalar_subquery()
-        is_position = cls.name.in_([Counter.BLANK_POSITION, Counter.DELETE_POSITION])
+        is_position = cls.name.in_([CounterName.BLANK_POSITION, CounterName.DELETE_POSITION])
         beyond = update(cls).where(is_position, cls.value > newest_id)
         connection.execute(beyond.values(value=newest_id))
 

@@ -22,7 +22,7 @@ from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.models import CarrierRemoval, RemovalCounter
 from smstracker.models.carrier_removals import CarrierAction
-from smstracker.models.removals import Counter
+from smstracker.models.removals import CounterName
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def _remove(removal: CarrierRemoval) -> CarrierQueryError | None:
             removal.postpone(connection, None if is_last else now + wait, error.reason)
         return error
     is_deletion = removal.action == CarrierAction.DELETE
-    counter = Counter.DELETED_AT_TWILIO if is_deletion else Counter.REDACTED_AT_TWILIO
+    counter = CounterName.DELETED_AT_TWILIO if is_deletion else CounterName.REDACTED_AT_TWILIO
     with db.engine.begin() as connection:
         removal.finish(connection)
         RemovalCounter.add(connection, counter, 1)

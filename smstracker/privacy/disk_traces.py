@@ -19,7 +19,7 @@ from smstracker.database.engine import BUSY_TIMEOUT_MS, reading_connection
 from smstracker.database.sqlite_file import keep_open
 from smstracker.database.sqlite_turns import TurnTakingConnection
 from smstracker.extensions import db
-from smstracker.models.removals import Counter, RemovalCounter
+from smstracker.models.removals import CounterName, RemovalCounter
 from smstracker.privacy.batches import Batch, run_batches
 from smstracker.settings.database_url import sqlite_path
 
@@ -67,9 +67,9 @@ def clean_text_index(_last_done: datetime | None) -> Iterator[int]:
     A job of the worker; it does nothing if no text was deleted since the last time.
     """
     with reading_connection(db.engine) as connection:
-        cleaned = RemovalCounter.read(connection, Counter.CLEANED)
-        removed = RemovalCounter.read(connection, Counter.BLANKED)
-        removed += RemovalCounter.read(connection, Counter.DELETED)
+        cleaned = RemovalCounter.read(connection, CounterName.CLEANED)
+        removed = RemovalCounter.read(connection, CounterName.BLANKED)
+        removed += RemovalCounter.read(connection, CounterName.DELETED)
     if removed == cleaned or not _is_sqlite():
         return
     with db.engine.begin() as connection:
@@ -77,7 +77,7 @@ def clean_text_index(_last_done: datetime | None) -> Iterator[int]:
         connection.execute(_MERGE, {"pages": -MERGED_PAGES})
     yield from run_batches(_merge_segments)
     with db.engine.begin() as connection:
-        RemovalCounter.advance(connection, Counter.CLEANED, cleaned, removed)
+        RemovalCounter.advance(connection, CounterName.CLEANED, cleaned, removed)
     truncate_log()
 
 

@@ -29,7 +29,7 @@ class PersonRecords:
     search_handles: Sequence[str]
 
     def counts(self) -> dict[str, int]:
-        """How much of each kind is records, by its displayed name."""
+        """Count the records of each kind, by the kind's displayed name."""
         return {
             "messages": len(self.message_ids),
             "status events of these messages": self.event_count,

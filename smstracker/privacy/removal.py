@@ -21,7 +21,7 @@ from smstracker.models.display_state import MAX_SCHEDULE_AHEAD
 from smstracker.models.insight_counts import keep_totals
 from smstracker.models.messages import Content
 from smstracker.models.opt_outs import RememberedOptOut
-from smstracker.models.removals import Counter, PendingRemoval, RemovalCounter
+from smstracker.models.removals import CounterName, PendingRemoval, RemovalCounter
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.models.users import SESSION_LIFETIME
 from smstracker.sms import status
@@ -84,7 +84,7 @@ def blank_messages(
         is_message = is_any_of(connection.dialect.name, Message.id)
         empty = {"body": "", "media_urls": [], "content_deleted_at": now}
         connection.execute(update(Message).where(is_message).values(empty), values)
-        RemovalCounter.add(connection, Counter.BLANKED, len(rows))
+        RemovalCounter.add(connection, CounterName.BLANKED, len(rows))
         if at_twilio:
             CarrierRemoval.request(connection, _redacted(rows), now)
     return removal
@@ -123,7 +123,7 @@ def delete_messages(
         asked_ids = PendingRemoval.find_asking_twilio(connection, message_ids)
         rows = [row for row in rows if row.id in asked_ids]
     CarrierRemoval.request(connection, _deleted(rows), now)
-    RemovalCounter.add(connection, Counter.DELETED, len(message_ids))
+    RemovalCounter.add(connection, CounterName.DELETED, len(message_ids))
     return Removal(message_ids, _delete_rows(connection, message_ids))
 
 

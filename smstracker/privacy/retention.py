@@ -18,7 +18,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Message, PendingRemoval, RemovalCounter
-from smstracker.models.removals import Counter, RemovalKind
+from smstracker.models.removals import CounterName, RemovalKind
 from smstracker.privacy.batches import Batch, run_batches
 from smstracker.privacy.disk_traces import truncate_log
 from smstracker.privacy.former_users import erase_former_users
@@ -33,15 +33,15 @@ class _Rule:
     """Messages older than `days` are removed as `kind` says."""
 
     kind: RemovalKind
-    position: Counter
+    position: CounterName
     days: int | None
 
 
 def remove_expired(_last_done: datetime | None) -> Iterator[int]:
     """Remove what is due, in small batches; yields how many rows of each second."""
     rules = (
-        _Rule(RemovalKind.DELETE, Counter.DELETE_POSITION, settings().keep_message_days),
-        _Rule(RemovalKind.BLANK, Counter.BLANK_POSITION, settings().keep_text_days),
+        _Rule(RemovalKind.DELETE, CounterName.DELETE_POSITION, settings().keep_message_days),
+        _Rule(RemovalKind.BLANK, CounterName.BLANK_POSITION, settings().keep_text_days),
     )
     is_anything_removed = False
     for steps in (remove_pending(), erase_former_users(), *map(_walk_all, rules)):

@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from smstracker.extensions import db, settings
 from smstracker.models import CarrierRemoval, Erasure, PendingRemoval, RemovalCounter
-from smstracker.models.removals import Counter, RemovalKind
+from smstracker.models.removals import CounterName, RemovalKind
 from smstracker.privacy.erasure import read_receipts
 
 
@@ -31,7 +31,7 @@ class PrivacyReport:
 def build_report() -> PrivacyReport:
     connection = db.session.connection()
 
-    def count(name: Counter) -> int:
+    def count(name: CounterName) -> int:
         return RemovalCounter.read(connection, name)
 
     is_due = PendingRemoval.kind.in_([RemovalKind.BLANK, RemovalKind.DELETE])
@@ -47,10 +47,10 @@ def build_report() -> PrivacyReport:
         keep_text_days=config.keep_text_days,
         keep_message_days=config.keep_message_days,
         redact_at_twilio=config.redact_at_twilio,
-        blanked=count(Counter.BLANKED),
-        deleted=count(Counter.DELETED),
+        blanked=count(CounterName.BLANKED),
+        deleted=count(CounterName.DELETED),
         open_messages=db.session.scalar(select(func.count()).select_from(due_ids)) or 0,
-        done_at_twilio=count(Counter.REDACTED_AT_TWILIO) + count(Counter.DELETED_AT_TWILIO),
+        done_at_twilio=count(CounterName.REDACTED_AT_TWILIO) + count(CounterName.DELETED_AT_TWILIO),
         waiting_at_twilio=db.session.scalar(rows.where(~has_failed)) or 0,
         failed_at_twilio=db.session.scalar(rows.where(has_failed)) or 0,
         problems=[(reason, number) for reason, number in db.session.execute(reasons)],

@@ -1,0 +1,201 @@
+"""What comes after an erasure: late callbacks, ids that are given again, a second erasure."""
+
+from datetime import timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import func, select
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models import (
+    CarrierRemoval,
+    Message,
+    RefusedCallback,
+    StatusEvent,
+    User,
+)
+from smstracker.models.user_changes import delete_user
+from smstracker.privacy import erasure
+from smstracker.privacy.former_users import erase_former_users
+from smstracker.privacy.retention import remove_expired
+from tests.clients import Person, words
+from tests.refused_callbacks import refusal
+from tests.signing import call_back, callback_path, fields, sid
+
+pytestmark = pytest.mark.both_databases
+
+NUMBER, OTHER = "+15558675310", "+15558675399"
+TEXT = "Meet me at the old mill"
+
+
+def count(app: Flask, table: type) -> int:
+    with app.app_context():
+        return db.session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_second_erasure_of_a_number_counts_what_is_left_of_the_first(
+    app: Flask, alice: Person
+) -> None:
+    alice.has_message(recipient=NUMBER, status="sent", twilio_sid=sid(1), status_at=utcnow())
+    with app.app_context():
+        receipts = [
+            erasure.erase(NUMBER, at_twilio=at_twilio, actor="carol@example.org").receipt
+            for at_twilio in (False, True)
+        ]
+        erasure.erase(OTHER, at_twilio=False, actor="carol@example.org")
+        assert list(map(erasure.count_left, receipts)) == [1, 1]
+        assert sorted(left for _receipt, left in erasure.read_receipts()) == [0, 1, 1]
+        db.session.execute(db.update(Message).values(status="delivered"))
+        db.session.commit()
+        with time_machine.travel(utcnow() + timedelta(minutes=5)):
+            assert sum(remove_expired(None)) == 1
+        assert list(map(erasure.count_left, receipts)) == [0, 0]
+        assert db.session.scalars(select(CarrierRemoval.action)).all() == ["delete"]
+
+
+def settle(app: Flask) -> None:
+    """Let all messages be delivered, and the worker look at what waits for that."""
+    with app.app_context():
+        db.session.execute(db.update(Message).values(status="delivered", final_at=utcnow()))
+        db.session.commit()
+        with time_machine.travel(utcnow() + timedelta(minutes=2)):
+            list(remove_expired(None))
+        db.session.remove()
+
+
+def delete_owner(app: Flask, person: Person) -> None:
+    with app.app_context():
+        delete_user(db.session.get_one(User, person.id), True, "carol@example.org")
+        db.session.commit()
+
+
+def test_message_with_the_id_of_an_erased_one_is_kept(
+    app: Flask, alice: Person, bob: Person
+) -> None:
+    alice.has_message(recipient=NUMBER, status="sent", twilio_sid=sid(1), status_at=utcnow())
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=True, actor="carol@example.org")
+        db.session.execute(db.update(Message).values(status="delivered"))
+        db.session.commit()
+    delete_owner(app, alice)
+    with app.app_context():
+        assert list(erase_former_users()) == [1]
+    bob.has_message(recipient=OTHER, status="delivered", twilio_sid=sid(2))
+    settle(app)
+    assert bob.message().recipient == OTHER
+    with app.app_context():
+        assert db.session.scalars(select(CarrierRemoval.twilio_sid)).all() == [sid(1)]
+
+
+def test_refused_callback_with_the_id_of_an_evicted_one_is_kept(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "remove_pending", lambda _receipt: [])
+    with app.app_context():
+        db.session.add(refusal(utcnow(), body=b"To=%2B15558675310"))
+        db.session.commit()
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+        assert RefusedCallback.evict(db.session.connection(), 0) == 0
+        db.session.add(refusal(utcnow(), body=b"To=%2B15558675399"))
+        db.session.commit()
+    settle(app)
+    assert count(app, RefusedCallback) == 1
+
+
+def test_message_of_a_deleted_user_is_deleted_at_twilio_as_the_erasure_asked(
+    app: Flask, alice: Person
+) -> None:
+    alice.has_message(recipient=NUMBER, status="sent", twilio_sid=sid(1), status_at=utcnow())
+    alice.has_message(recipient=OTHER, status="sent", twilio_sid=sid(2), status_at=utcnow())
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=True, actor="carol@example.org")
+        db.session.execute(db.update(Message).values(status="delivered"))
+        db.session.commit()
+    delete_owner(app, alice)
+    with app.app_context():
+        assert list(erase_former_users()) == [2]
+        assert db.session.scalars(select(CarrierRemoval.twilio_sid)).all() == [sid(1)]
+
+
+def test_erasure_asks_no_more_of_twilio_than_was_ticked(app: Flask, alice: Person) -> None:
+    for number, at_twilio in enumerate((True, False)):
+        alice.has_message(recipient=NUMBER, status="delivered", twilio_sid=sid(number))
+        with app.app_context():
+            erasure.erase(NUMBER, at_twilio=at_twilio, actor="carol@example.org")
+    with app.app_context():
+        assert db.session.scalars(select(CarrierRemoval.twilio_sid)).all() == [sid(0)]
+
+
+def test_callback_without_a_message_does_not_come_back(app: Flask) -> None:
+    client = app.test_client()
+    assert call_back(client, fields(sid(7), "sent")).status_code == 204
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert call_back(client, fields(sid(7), "delivered")).status_code == 204
+    assert call_back(client, fields(sid(8), "delivered", To=OTHER)).status_code == 204
+    with app.app_context():
+        sids = select(StatusEvent.twilio_sid).where(StatusEvent.twilio_sid.is_not(None))
+        assert db.session.scalars(sids).all() == [sid(8)]
+
+
+def test_refused_callback_without_a_message_does_not_come_back(app: Flask) -> None:
+    client = app.test_client()
+    assert call_back(client, fields(sid(7), "sent"), token="f" * 32).status_code == 403
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert call_back(client, fields(sid(7), "delivered"), token="f" * 32).status_code == 403
+    assert call_back(client, fields(sid(8), "sent", To=OTHER), token="f" * 32).status_code == 403
+    with app.app_context():
+        assert db.session.scalars(select(RefusedCallback.twilio_sid)).all() == [sid(8)]
+
+
+def test_refused_callback_of_a_stranger_keeps_nothing_of_our_message_away(
+    app: Flask, alice: Person
+) -> None:
+    """Anybody can post the SID of a message with their own number, and ask to be erased."""
+    client = app.test_client()
+    message = alice.has_message(recipient=OTHER, twilio_sid=sid(7), status="sent")
+    assert call_back(client, fields(sid(7), "sent"), token="f" * 32).status_code == 403
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert count(app, RefusedCallback) == 0
+    late = fields(sid(7), "delivered", To=OTHER)
+    assert call_back(client, late, token="f" * 32).status_code == 403
+    assert count(app, RefusedCallback) == 1
+    assert call_back(client, late, callback_path(message)).status_code == 204
+    assert alice.message().status == "delivered"
+
+
+def test_number_is_found_in_a_percent_encoded_body(app: Flask) -> None:
+    bodies = [b"To=%2015558675310", b"To=%2B1%35558675310", b"To=%2B15558675399"]
+    with app.app_context():
+        db.session.add_all(refusal(utcnow(), body=body) for body in bodies)
+        db.session.commit()
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+        assert db.session.scalars(select(RefusedCallback.body)).all() == bodies[2:]
+
+
+def test_message_that_nothing_was_heard_of_goes_but_one_that_waits_to_be_sent_stays(
+    app: Flask, alice: Person
+) -> None:
+    long_ago = utcnow() - timedelta(days=400)
+    for status in ("outbox", "unknown"):
+        alice.has_message(status=status, created_at=long_ago, status_at=long_ago)
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert [message.status for message in alice.messages()] == ["outbox"]
+
+
+def test_same_text_sent_later_is_warned_of_for_a_day_of_its_own(app: Flask, alice: Person) -> None:
+    began_at = utcnow()
+    for number, hours in enumerate((0, 23)):
+        with time_machine.travel(began_at + timedelta(hours=hours), tick=False):
+            alice.has_message(twilio_sid=sid(number), status="delivered", body=TEXT)
+            with app.app_context():
+                erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    with time_machine.travel(began_at + timedelta(hours=25), tick=False):
+        typed = alice.compose(body=TEXT) | {"check": "1"}
+        page = words(alice.client.post("/messages", data=typed).text)
+    assert "You sent the same to this number within a day" in page
