@@ -1,10 +1,12 @@
 """What comes after an erasure: late callbacks, ids that are given again, a second erasure."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import time_machine
 from flask import Flask
+from flask_migrate import downgrade, upgrade
 from sqlalchemy import func, select
 
 from smstracker.clock import utcnow
@@ -12,13 +14,16 @@ from smstracker.extensions import db
 from smstracker.models import (
     CarrierRemoval,
     Message,
+    PendingRemoval,
     RefusedCallback,
     StatusEvent,
     User,
 )
+from smstracker.models.removals import RemovalKind
 from smstracker.models.user_changes import delete_user
 from smstracker.privacy import erasure
 from smstracker.privacy.former_users import erase_former_users
+from smstracker.privacy.person_records import PersonRecords
 from smstracker.privacy.retention import remove_expired
 from tests.clients import Person, words
 from tests.refused_callbacks import refusal
@@ -199,3 +204,31 @@ def test_same_text_sent_later_is_warned_of_for_a_day_of_its_own(app: Flask, alic
         typed = alice.compose(body=TEXT) | {"check": "1"}
         page = words(alice.client.post("/messages", data=typed).text)
     assert "You sent the same to this number within a day" in page
+
+
+def test_row_that_got_the_id_of_one_just_read_is_kept(
+    app: Flask, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = bob.has_message(recipient=OTHER, status="delivered")
+    with app.app_context():
+        outdated = replace(erasure.read_records(NUMBER), message_ids=[message.id], refused_ids=[1])
+
+        def read(_number: str) -> PersonRecords:
+            db.session.add(refusal(utcnow(), body=b"To=%2B15558675399"))
+            db.session.commit()
+            return outdated
+
+        monkeypatch.setattr(erasure, "read_records", read)
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert bob.message().recipient == OTHER
+    assert count(app, RefusedCallback) == 1
+
+
+def test_upgrade_forgets_what_names_no_row_on_sqlite(app: Flask) -> None:
+    with app.app_context():
+        downgrade(revision="0018")
+        with db.engine.begin() as connection:
+            PendingRemoval.add(connection, RemovalKind.DELETE, [1], utcnow())
+        upgrade()
+        is_sqlite = db.engine.dialect.name == "sqlite"
+    assert count(app, PendingRemoval) == (0 if is_sqlite else 1)
