@@ -1,9 +1,11 @@
-"""Statements over many rows: each has one text, which PostgreSQL plans only once.
+"""Statements over many rows: each has one text, which is compiled and planned only once.
 
-PostgreSQL gets each column as an array; SQLite, which has none, runs the statement for each row.
+PostgreSQL gets each column as an array. SQLite, which has none, gets a list of keys as JSON, and
+runs a statement that inserts or updates for each row.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TypeVar
 
@@ -11,8 +13,11 @@ from sqlalchemy import (
     ARRAY,
     ColumnElement,
     Connection,
+    Dialect,
     Insert,
     Select,
+    Text,
+    TypeDecorator,
     Update,
     any_,
     bindparam,
@@ -22,6 +27,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.types import TypeEngine
 
 from smstracker.database.engine import Base
 
@@ -35,7 +41,24 @@ def is_any_of(dialect_name: str, column: InstrumentedAttribute[ValueT]) -> Colum
     """Whether a column has one of the values of the list in the parameter `values`."""
     if dialect_name == "postgresql":
         return column == any_(bindparam("values", type_=ARRAY(column.type)))
-    return column.in_(bindparam("values", expanding=True))
+    values = func.json_each(bindparam("values", type_=_JsonList(column.type)))
+    return column.in_(select(values.table_valued("value").c.value))
+
+
+class _JsonList(TypeDecorator[Iterable[object]]):
+    """A list of values of another type as JSON, for SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, item_type: TypeEngine[object]) -> None:
+        super().__init__()
+        self._item_type = item_type
+
+    def process_bind_param(self, value: Iterable[object] | None, dialect: Dialect) -> str:
+        convert = self._item_type.dialect_impl(dialect).bind_processor(dialect)
+        items = list(value or ())
+        return json.dumps(list(map(convert, items)) if convert else items)
 
 
 def insert_rows(connection: Connection, table: type[Base], rows: Rows) -> None:

@@ -4,7 +4,7 @@ Messages that are deleted keep their place in the totals.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
@@ -13,7 +13,7 @@ from typing import Any
 import phonenumbers
 from sqlalchemy import Connection, Executable, Select, SQLColumnExpression, func, select
 
-from smstracker.database.engine import excluded, upsert
+from smstracker.database.engine import Insert, excluded, upsert
 from smstracker.database.row_sets import Rows, is_any_of
 from smstracker.models.creation_time import EpochSeconds, bucket_start
 from smstracker.models.insight_coverage import request_recount
@@ -120,19 +120,52 @@ def count(connection: Connection, limit: Limit, *, owner_id: int | None = None) 
 
     `limit` limits a query to the messages. With `owner_id`, all count as that owner's.
     """
+    queries = [limit(query) for query in _select_counts(by_owner=owner_id is None)]
+    return _sum_up(connection, queries, {}, owner_id)
+
+
+def _sum_up(
+    connection: Connection,
+    queries: Iterable[Executable],
+    parameters: Mapping[str, object],
+    owner_id: int | None = None,
+) -> Totals:
     totals: Totals = {table: defaultdict(Counter) for table in ROLLUPS}
-    by_owner = [Message.owner_id] if owner_id is None else []
-    for counting in _COUNTINGS:
-        groups = (*by_owner, bucket_start(counting.width), *counting.groups)
-        query = select(*groups, *counting.amounts).where(*counting.conditions).group_by(*groups)
-        for row in connection.execute(limit(query)):
-            owners = {row[0], EVERYONE} if by_owner else {owner_id}
-            start, *amounts = row[len(by_owner) :]
+    for counting, query in zip(_COUNTINGS, queries, strict=True):
+        for row in connection.execute(query, parameters):
+            group = row if owner_id is None else (owner_id, *row)
+            owners = {group[0], EVERYONE} if owner_id is None else {owner_id}
+            start, *amounts = group[1:]
             for table, key, sums in counting.place(*amounts):
                 bucket = start - start % table.width
                 for owner in owners:
                     totals[table][owner, bucket, *key].update(sums)
     return totals
+
+
+@cache
+def _select_counts(by_owner: bool) -> Sequence[Select[tuple[object, ...]]]:
+    """The query of each of _COUNTINGS; its rows begin with the owner if it is by owner."""
+    queries = []
+    for counting in _COUNTINGS:
+        owner = [Message.owner_id] if by_owner else []
+        groups = (*owner, bucket_start(counting.width), *counting.groups)
+        query = select(*groups, *counting.amounts).where(*counting.conditions)
+        queries.append(query.group_by(*groups))
+    return queries
+
+
+@cache
+def _select_counts_of_any(dialect_name: str) -> Sequence[Executable]:
+    is_counted = is_any_of(dialect_name, Message.id)
+    return [query.where(is_counted) for query in _select_counts(by_owner=True)]
+
+
+@cache
+def _add_sums(dialect_name: str, table: type[Rollup]) -> Insert:
+    """Return what adds rows to those with the same key."""
+    sums = {name: table.__table__.c[name] + excluded(name) for name in table.counts()}
+    return upsert(dialect_name, table, (*SHARED_KEY, *table.key()), sums)
 
 
 def rollup_rows(table: type[Rollup], totals: Totals, *, is_deleted: bool) -> Rows:
@@ -150,13 +183,10 @@ def keep_totals(connection: Connection, message_ids: Collection[int]) -> None:
 
     Without a receipt by then, they count as "no receipt".
     """
+    dialect_name, values = connection.dialect.name, {"values": list(message_ids)}
     request_recount(connection, message_ids)
-    is_counted = is_any_of(connection.dialect.name, Message.id)
-    ids = {"values": list(message_ids)}
-    totals = count(connection, lambda query: query.where(is_counted).params(ids))
+    totals = _sum_up(connection, _select_counts_of_any(dialect_name), values)
     for table in ROLLUPS:
-        sums = {name: table.__table__.c[name] + excluded(name) for name in table.counts()}
-        statement = upsert(connection.dialect.name, table, (*SHARED_KEY, *table.key()), sums)
         # In the order of their keys, so that two deletions cannot lock each other out.
         if rows := rollup_rows(table, totals, is_deleted=True):
-            connection.execute(statement, rows)
+            connection.execute(_add_sums(dialect_name, table), rows)

@@ -5,8 +5,9 @@ Days are named by their starts; a `range` of them is the coverage.
 
 from collections.abc import Collection
 from datetime import datetime
+from functools import cache
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Insert, func, insert, select, update
 
 from smstracker.database.row_sets import is_any_of
 from smstracker.models.creation_time import bucket_start
@@ -30,10 +31,14 @@ def store_coverage(connection: Connection, days: range) -> None:
 
 def request_recount(connection: Connection, message_ids: Collection[int]) -> None:
     """Have the days of messages counted again, for a change that no event records."""
-    is_changed = is_any_of(connection.dialect.name, Message.id)
-    days = select(bucket_start(DAY)).where(is_changed).distinct()
-    recount = insert(InsightRecount).from_select(["day"], days)
+    recount = _request_recount(connection.dialect.name)
     connection.execute(recount, {"values": list(message_ids)})
+
+
+@cache
+def _request_recount(dialect_name: str) -> Insert:
+    days = select(bucket_start(DAY)).where(is_any_of(dialect_name, Message.id)).distinct()
+    return insert(InsightRecount).from_select(["day"], days)
 
 
 def changed_days(connection: Connection, position: int) -> set[int] | None:

@@ -1,7 +1,8 @@
 """Opt-outs that outlive their messages, by a keyed hash of the recipient's number."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -51,11 +52,11 @@ class RememberedOptOut(Model):
     @classmethod
     def remember(cls, connection: Connection, message_ids: Sequence[int]) -> None:
         """Keep what messages tell of opt-outs, before they are deleted."""
-        opt_outs = _read_newest(connection, _select_opt_outs(), message_ids)
+        opt_outs = _read_newest(connection, _select_opt_outs, message_ids)
         has_rows = connection.scalar(select(cls.owner_id).limit(1)) is not None
         accepted: dict[_Key, datetime] = {}
         if opt_outs or has_rows:
-            accepted = _read_newest(connection, _select_accepted(), message_ids)
+            accepted = _read_newest(connection, _select_accepted, message_ids)
         for key, accepted_at in sorted(accepted.items()):
             ended = (*cls._has_key(key), cls.opted_out_at < accepted_at)
             connection.execute(delete(cls).where(*ended))
@@ -90,24 +91,26 @@ _KEY_COLUMNS = (
 Newest = Select[tuple[int, str, str, datetime]]
 
 
-def _select_opt_outs() -> Newest:
+@cache
+def _select_opt_outs(dialect_name: str) -> Newest:
     query = select(*_KEY_COLUMNS, func.max(StatusEvent.received_at, type_=UtcDateTime()))
     query = query.join(StatusEvent, StatusEvent.message_id == Message.id)
     is_opt_out = StatusEvent.error_code == OPT_OUT_CODE
-    return query.where(is_opt_out).group_by(*_KEY_COLUMNS)
+    return query.where(is_opt_out, is_any_of(dialect_name, Message.id)).group_by(*_KEY_COLUMNS)
 
 
-def _select_accepted() -> Newest:
+@cache
+def _select_accepted(dialect_name: str) -> Newest:
     query = select(*_KEY_COLUMNS, func.max(Message.created_at, type_=UtcDateTime()))
     is_accepted = Message.status.in_(ACCEPTED)
-    return query.where(is_accepted).group_by(*_KEY_COLUMNS)
+    return query.where(is_accepted, is_any_of(dialect_name, Message.id)).group_by(*_KEY_COLUMNS)
 
 
 def _read_newest(
-    connection: Connection, query: Newest, message_ids: Sequence[int]
+    connection: Connection, build: Callable[[str], Newest], message_ids: Sequence[int]
 ) -> dict[_Key, datetime]:
-    of_messages = query.where(is_any_of(connection.dialect.name, Message.id))
+    rows = connection.execute(build(connection.dialect.name), {"values": message_ids})
     return {
         _Key(owner_id, sender, keyed_hash(connection, HashedKind.NUMBER, number)): at
-        for owner_id, sender, number, at in connection.execute(of_messages, {"values": message_ids})
+        for owner_id, sender, number, at in rows
     }
