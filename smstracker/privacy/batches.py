@@ -9,8 +9,8 @@ from sqlalchemy.engine import Connection
 
 from smstracker.extensions import db
 
-# A callback that meets a batch on SQLite waits for the rest of it, 50 ms at most. On PostgreSQL none
-# waits: what is removed is settled, and what callbacks have locked is left out.
+# A callback that meets a batch on SQLite waits for the rest of it, 50 ms at most. On PostgreSQL
+# none waits: what is removed is settled, and what callbacks have locked is left out.
 TARGET_SECONDS = {"sqlite": 0.025, "postgresql": 0.25}
 MIN_SIZE, FIRST_SIZE, MAX_SIZE = 40, 60, 500
 MAX_GROWTH = 1.5
