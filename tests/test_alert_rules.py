@@ -91,6 +91,11 @@ SCENES: list[tuple[str, Scene, Scene]] = [
         lambda app: scenes.add_refused(app, 3, last_at=utcnow() - 61 * MINUTE),
     ),
     (
+        "callbacks-refused",
+        lambda app: scenes.add_refused(app, 3),
+        lambda app: scenes.add_refused(app, 9, replayed_at=utcnow()),
+    ),
+    (
         "callbacks-not-stored",
         lambda app: scenes.add_tally(app, not_stored=5),
         lambda app: scenes.add_tally(app, not_stored=4),
@@ -202,6 +207,15 @@ def test_counts_are_those_of_the_scene(app: Flask) -> None:
         "usual_decided": 2800,
         "subject": "30034",
     }
+
+
+def test_requests_of_strangers_do_not_hide_refused_callbacks(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "MAX_ROWS", 10)
+    scenes.add_refused(app, 4, last_at=utcnow() - 30 * MINUTE)
+    scenes.add_refused(app, 20, is_proven=False, diagnosis="No token fits.")
+    assert found(app, "callbacks-refused") == {"callbacks": 4, "subject": ""}
 
 
 def test_killed_worker_that_a_new_one_replaces_is_not_missed(app: Flask) -> None:

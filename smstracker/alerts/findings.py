@@ -96,16 +96,18 @@ def _find_silence(connection: Connection, now: datetime) -> Iterator[Finding]:
 
 def _find_refused(connection: Connection, now: datetime) -> Iterator[Finding]:
     newest = (
-        select(RefusedCallback.count, RefusedCallback.is_proven, RefusedCallback.replayed_at)
-        .where(RefusedCallback.last_at > now - HOUR)
+        select(RefusedCallback.count)
+        .where(
+            RefusedCallback.is_proven,
+            RefusedCallback.last_at > now - HOUR,
+            RefusedCallback.replayed_at.is_(None),
+        )
         .order_by(RefusedCallback.last_at.desc())
         .limit(MAX_ROWS)
         .subquery()
     )
-    query = select(func.sum(newest.c.count)).where(
-        newest.c.is_proven, newest.c.replayed_at.is_(None)
-    )
-    if (callbacks := int(connection.scalar(query) or 0)) >= MIN_REFUSED:
+    callbacks = int(connection.scalar(select(func.sum(newest.c.count))) or 0)
+    if callbacks >= MIN_REFUSED:
         yield Finding("callbacks-refused", {"callbacks": callbacks})
 
 
