@@ -20,9 +20,17 @@ NETWORK_REASONS: dict[str, str] = _tables["network"]
 UNREACHABLE = "it cannot be reached from here"
 
 
+def first_cause(error: BaseException) -> BaseException:
+    """The error that a library has wrapped in others."""
+    # Causes may form a ring; of contexts, Python makes none.
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
 def network_reason(error: BaseException) -> str:
     """The reason why a server was not reached."""
-    names = (kind.__name__ for kind in type(error).__mro__)
+    names = (kind.__name__ for kind in type(first_cause(error)).__mro__)
     return next((NETWORK_REASONS[name] for name in names if name in NETWORK_REASONS), UNREACHABLE)
 
 

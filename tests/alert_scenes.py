@@ -1,5 +1,6 @@
 """What makes the rules of alerts true: rows as messages, callbacks and workers leave them."""
 
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 from flask import Flask
 from sqlalchemy import delete, insert, select, update
 
+from smstracker.alerts import notifier
 from smstracker.alerts.evaluation import evaluate
 from smstracker.alerts.finding import Finding
 from smstracker.alerts.findings import find_all
@@ -165,6 +167,17 @@ def run_evaluation(app: Flask) -> None:
     with app.app_context():
         assert list(evaluate(None))
         db.session.remove()
+
+
+def deliver_all(app: Flask) -> None:
+    """Send what is due, each channel in a thread as the worker does."""
+    with app.app_context():
+        works = notifier.deliveries().values()
+    threads = [threading.Thread(target=work, args=[app]) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def alerts(app: Flask) -> list[Alert]:

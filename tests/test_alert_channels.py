@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +17,15 @@ from config import ConfigError
 from smstracker.alerts import channels, findings, notifier
 from smstracker.alerts.channels import ChannelError
 from smstracker.alerts.notice import compose_test
+from smstracker.carrier import http_client
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice
-from tests.alert_scenes import Space, notices, run_evaluation
+from tests.alert_scenes import Space, deliver_all, notices, run_evaluation
 from tests.http_receiver import HttpReceiver, receiving
 from tests.live_settings import settings
 from tests.serving import free_port
+from tests.twilio_stub import DRIP, wire
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
@@ -64,7 +67,7 @@ def pass_minutes(app: Flask, clock: time_machine.Traveller, minutes: int) -> Non
     for _ in range(minutes):
         clock.shift(MINUTE)
         run_evaluation(app)
-        notifier.deliver(app)
+        deliver_all(app)
 
 
 def test_webhook_is_signed_and_says_what_happened(
@@ -181,6 +184,25 @@ def test_failure_of_the_webhook_says_why(make_app: MakeApp, url: str, reason: st
     app = make_app(ALERT_WEBHOOK_URL=url, ALERT_WEBHOOK_SECRET=SECRET)
     with app.app_context(), pytest.raises(ChannelError, match=reason):
         channels.send("webhook", compose_test("test_1"))
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (DRIP + b"HTTP/1.1 204 " + b"x" * 4000, "it does not answer in time"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 100, "what answers there is not a web server"),
+    ],
+)
+def test_answer_without_an_end_is_given_up(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch, reply: bytes, reason: str
+) -> None:
+    monkeypatch.setattr(http_client, "RESPONSE_TIMEOUT", 0.5)
+    with wire(reply) as receiver:
+        app = make_app(HEARTBEAT_URL=receiver.url)
+        started_at = time.monotonic()
+        with app.app_context(), pytest.raises(ChannelError, match=reason):
+            channels.fetch_heartbeat()
+        assert time.monotonic() - started_at < 20  # at its pace it would take 80
 
 
 @pytest.mark.parametrize(

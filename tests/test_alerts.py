@@ -9,7 +9,7 @@ import time_machine
 from flask import Flask
 from sqlalchemy import update
 
-from smstracker.alerts import findings, notifier
+from smstracker.alerts import findings
 from smstracker.alerts.evaluation import next_occasion, plan_notices, update_alerts
 from smstracker.alerts.finding import Finding
 from smstracker.alerts.rules import QUIET_TIME, RULES
@@ -18,9 +18,18 @@ from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice, ScheduledJob
 from smstracker.worker.loop import Worker
 from tests import alert_scenes as scenes
-from tests.alert_scenes import HOUR, MINUTE, Space, alerts, notices, run_evaluation
+from tests.alert_scenes import (
+    HOUR,
+    MINUTE,
+    Space,
+    alerts,
+    deliver_all,
+    notices,
+    run_evaluation,
+)
 from tests.serving import free_port
 from tests.smtp_server import Inbox
+from tests.twilio_stub import SILENCE, wire
 
 pytestmark = pytest.mark.both_databases
 
@@ -51,19 +60,21 @@ def evaluate_each_minute(app: Flask, clock: time_machine.Traveller, minutes: int
     for _ in range(minutes):
         clock.shift(MINUTE)
         run_evaluation(app)
-        deliver(app)
-
-
-def deliver(app: Flask) -> None:
-    """Send what is due, in a thread as the worker does."""
-    thread = threading.Thread(target=notifier.deliver, args=[app])
-    thread.start()
-    thread.join()
+        deliver_all(app)
 
 
 def open_alert(app: Flask, clock: time_machine.Traveller) -> None:
     scenes.add_silent(app, 6)
     evaluate_each_minute(app, clock, HOLDS + 1)
+
+
+def add_open_alert(app: Flask, **columns: object) -> None:
+    """Store an alert that has just opened, of which nothing is told yet."""
+    now = utcnow()
+    times = {"began_at": now, "last_true_at": now, "opened_at": now}
+    facts = {"rule": "code-unlisted", "subject": "39999", "counts": {"failed": 3}}
+    with scenes.storing(app) as session:
+        session.add(Alert(**facts | times | columns))
 
 
 def test_alert_opens_after_its_time_and_not_before(
@@ -114,7 +125,7 @@ def test_mail_reminds_once_a_day(told: Flask, inbox: Inbox, clock: time_machine.
             finding = Finding("callbacks-silent", {"messages": 7})
             update_alerts(connection, [finding], utcnow())
             plan_notices(connection, [TEAM], utcnow())
-        deliver(told)
+        deliver_all(told)
         assert len(inbox.mails) == mails
     assert "This still lasts." in inbox.newest
     assert [occasion for _, occasion, _ in notices(told)] == ["begin", "day 1", "day 2"]
@@ -132,7 +143,7 @@ def test_flapping_rule_makes_one_alert(
                 true = [Finding("callbacks-silent", {"messages": 5})] if is_true else []
                 update_alerts(connection, true, utcnow())
                 plan_notices(connection, [TEAM], utcnow())
-    deliver(told)
+    deliver_all(told)
     assert len(alerts(told)) == len(inbox.mails) == 1
 
 
@@ -160,7 +171,7 @@ def test_two_workers_at_once_mail_once(
         def work(app: Flask, barrier: threading.Barrier = barrier) -> None:
             barrier.wait()
             run_evaluation(app)
-            notifier.deliver(app)
+            deliver_all(app)
 
         threads = [threading.Thread(target=work, args=[app]) for app in (told, other)]
         for thread in threads:
@@ -180,10 +191,29 @@ def test_worker_evaluates_under_its_lease(
             clock.shift(MINUTE)
             for worker in workers:
                 worker._run_job("alerts")
-                worker._notifier.join()
+                worker.join_threads()
         assert ScheduledJob.last_done_at(db.session.connection(), "alerts") == utcnow()
         db.session.remove()
     assert len(inbox.mails) == 1
+
+
+def test_heartbeat_that_hangs_holds_up_no_mail(
+    make_app: MakeApp, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    with wire(SILENCE) as receiver:
+        app = make_app(
+            ALERT_EMAIL=TEAM, MAIL_PORT=str(inbox.controller.port), HEARTBEAT_URL=receiver.url
+        )
+        add_open_alert(app)
+        with app.app_context():
+            worker = Worker()
+            worker._run_job("alerts")
+            worker._threads[f"notify {TEAM}"].join()
+            assert worker._threads["notify heartbeat"].is_alive()
+            db.session.remove()
+        assert len(inbox.mails) == 1
+        receiver.close()
+        worker.join_threads()
 
 
 def test_worker_that_dies_before_sending_leaves_the_mail_to_the_next(
@@ -194,7 +224,7 @@ def test_worker_that_dies_before_sending_leaves_the_mail_to_the_next(
         clock.shift(MINUTE)
         run_evaluation(told)
     with told.app_context(), db.engine.begin() as connection:
-        assert AlertNotice.claim(connection, [TEAM], utcnow())
+        assert AlertNotice.claim(connection, TEAM, utcnow())
     evaluate_each_minute(told, clock, 4)
     assert inbox.mails == []
     evaluate_each_minute(told, clock, 1)
@@ -245,6 +275,37 @@ def test_muted_alert_tells_nothing_until_the_time_is_over(
     assert len(inbox.mails) == 1
 
 
+def test_alert_muted_while_the_mail_server_is_away_tells_nothing(
+    make_app: MakeApp, clock: time_machine.Traveller
+) -> None:
+    port = free_port()
+    app = make_app(ALERT_EMAIL=TEAM, MAIL_PORT=str(port))
+    open_alert(app, clock)
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(update(Alert).values(muted_until=utcnow() + HOUR))
+    box = Inbox(port)
+    box.controller.start()
+    try:
+        evaluate_each_minute(app, clock, 59)
+        assert box.mails == []
+        evaluate_each_minute(app, clock, 1)
+    finally:
+        box.controller.stop()
+    assert len(box.mails) == 1
+
+
+def test_beginning_of_an_alert_that_is_over_is_not_told(
+    told: Flask, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    add_open_alert(told, muted_until=utcnow() + 2 * DAY)
+    with told.app_context(), db.engine.begin() as connection:
+        AlertNotice.plan(connection, 1, TEAM, "begin", utcnow())
+        connection.execute(update(Alert).values(ended_at=utcnow()))
+    clock.shift(3 * DAY)
+    evaluate_each_minute(told, clock, 1)
+    assert inbox.mails == []
+
+
 def test_alert_that_comes_back_stays_muted(app: Flask, clock: time_machine.Traveller) -> None:
     with app.app_context(), db.engine.begin() as connection:
         until = utcnow() + DAY
@@ -266,7 +327,7 @@ def test_time_without_a_worker_is_told(
         worker._send_heartbeat()
         for _ in range(13):
             worker._run_job("alerts")
-            worker._notifier.join()
+            worker.join_threads()
             clock.shift(MINUTE)
         db.session.remove()
     begin, end = (text for _, text in inbox.mails)

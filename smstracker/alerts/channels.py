@@ -14,8 +14,6 @@ from smstracker.mailer import MailError, current_mailer
 from smstracker.models.alerts import WEBHOOK
 from smstracker.network_errors import explain_mail_error, network_reason
 
-TIMEOUT = (5.0, 10.0)  # seconds to connect, and between two packets of the answer
-
 
 class ChannelError(Exception):
     """A notice was not taken; the text says why, without an address."""
@@ -71,39 +69,30 @@ def _post(notice: Notice) -> None:
 def _request(
     method: str, url: str, body: str | None = None, headers: dict[str, str] | None = None
 ) -> None:
-    """Make a request whose answer is not read and whose redirect is not followed."""
-    import requests  # for the worker: web processes import this module, and never ask
+    """Make a request whose answer is not read and whose redirect is not followed.
+
+    It takes half a minute at most, however slowly the server answers.
+    """
+    # For the worker: web processes import this module, and never ask.
+    from requests import Session
+
+    from smstracker.carrier.http_client import READ_TIMEOUT, limit_answers
 
     try:
-        with requests.request(
-            method,
-            url,
-            data=body,
-            headers=headers,
-            timeout=TIMEOUT,
-            allow_redirects=False,
-            stream=True,
-        ) as response:
+        with (
+            limit_answers(Session()) as session,
+            session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=READ_TIMEOUT,
+                allow_redirects=False,
+                stream=True,
+            ) as response,
+        ):
             status = response.status_code
     except (OSError, ValueError) as error:  # those of requests are OSErrors
-        raise ChannelError(_reason(error)) from None
+        raise ChannelError(network_reason(error)) from None
     if not 200 <= status < 300:
         raise ChannelError(f"it answers {status}")
-
-
-def _reason(error: BaseException) -> str:
-    """Why a server was not reached, by the innermost cause: requests wraps it several times."""
-    from requests import Timeout
-
-    if isinstance(error, Timeout):
-        return network_reason(TimeoutError())
-    while cause := _cause(error):
-        error = cause
-    return network_reason(error)
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    wrapped = [argument for argument in error.args if isinstance(argument, BaseException)]
-    reason = getattr(error, "reason", None)
-    inner = reason if isinstance(reason, BaseException) else None
-    return inner or error.__cause__ or error.__context__ or next(iter(wrapped), None)

@@ -84,9 +84,8 @@ def _count_fetched(connection: Connection, since: datetime, until: datetime) -> 
 def plan_notices(connection: Connection, channels: Collection[str], now: datetime) -> None:
     """Save each notice that is due and not saved yet; none of a muted alert."""
     is_recent = or_(Alert.ended_at.is_(None), Alert.ended_at > now - LATE_NOTICE)
-    is_audible = or_(Alert.muted_until.is_(None), Alert.muted_until <= now)
     query = select(Alert.id, Alert.ended_at).where(
-        Alert.opened_at.is_not(None), is_recent, is_audible
+        Alert.opened_at.is_not(None), is_recent, Alert.is_audible(now)
     )
     for alert_id, ended_at in connection.execute(query).all():
         for channel in channels:

@@ -1,15 +1,16 @@
-"""Sends the planned notices and fetches the heartbeat, in a thread of the worker.
+"""Sends the planned notices and fetches the heartbeat, in threads of the worker.
 
 A notice is claimed, sent and then recorded as sent. A worker that is killed in between leaves a
 lease that ends, so at most one notice is repeated. No transaction is open across the network.
 """
 
 import logging
+from collections.abc import Callable
 from datetime import timedelta
-from threading import Thread
+from functools import partial
 
-from flask import Flask, current_app
-from sqlalchemy import func, select
+from flask import Flask
+from sqlalchemy import select
 
 from smstracker.alerts import channels
 from smstracker.alerts.channels import ChannelError
@@ -23,38 +24,28 @@ from smstracker.models import Alert, AlertNotice
 
 log = logging.getLogger(__name__)
 
+HEARTBEAT = "heartbeat"
 MAX_NOTICES = 50  # in one run
 MAX_RETRY_DELAY = timedelta(hours=1)
 
 
-class NotifierThread:
-    """Delivers in a thread: a mail server that hangs must not hold up anything else."""
-
-    def __init__(self) -> None:
-        self._thread: Thread | None = None
-
-    def start(self) -> None:
-        """Deliver, unless nobody is to be told or the last delivery still goes on."""
-        is_configured = channels.configured_channels() or settings().heartbeat_url
-        if not is_configured or (self._thread is not None and self._thread.is_alive()):
-            return
-        app = current_app._get_current_object()  # type: ignore[attr-defined]
-        self._thread = Thread(target=deliver, args=[app], name="notifier", daemon=True)
-        self._thread.start()
-
-    def join(self, seconds: float | None = None) -> None:
-        """Wait for what is being sent."""
-        if self._thread is not None:
-            self._thread.join(seconds)
+def deliveries() -> dict[str, Callable[[Flask], None]]:
+    """What to do each minute, by name. Each takes a thread of its own: no channel waits for
+    another, and nothing else for one that hangs.
+    """
+    names = [*channels.configured_channels(), *([HEARTBEAT] if settings().heartbeat_url else [])]
+    return {f"notify {name}": partial(deliver, name) for name in names}
 
 
-def deliver(app: Flask) -> None:
-    """Send all notices that are due, then fetch the heartbeat if all is well. Raises nothing."""
+def deliver(name: str, app: Flask) -> None:
+    """Send the due notices of a channel, or fetch the heartbeat if all is well. Raises nothing."""
     with app.app_context():
         try:
-            fetch_heartbeat()
+            if name == HEARTBEAT:
+                fetch_heartbeat()
+                return
             for _ in range(MAX_NOTICES):
-                if not _send_next():
+                if not _send_next(name):
                     break
         except Exception as error:
             log.warning("alerts_not_sent", extra={"reason": log_reason(error)})
@@ -62,10 +53,10 @@ def deliver(app: Flask) -> None:
             db.session.remove()
 
 
-def _send_next() -> bool:
+def _send_next(channel: str) -> bool:
     """Send one notice that is due; False if there is none."""
     with db.engine.begin() as connection:
-        notice = AlertNotice.claim(connection, channels.configured_channels(), utcnow())
+        notice = AlertNotice.claim(connection, channel, utcnow())
         if notice is None:
             return False
         alert = Alert.read(connection, notice.alert_id)
@@ -107,6 +98,6 @@ def is_all_well() -> bool:
     now = utcnow()
     sick = [name for name, rule in RULES.items() if rule.is_sick]
     is_open = (Alert.opened_at.is_not(None), Alert.ended_at.is_(None), Alert.rule.in_(sick))
-    is_audible = func.coalesce(Alert.muted_until, now) <= now
+    audible = select(Alert.id).where(*is_open, Alert.is_audible(now))
     with reading_connection(db.engine) as connection:
-        return connection.scalar(select(Alert.id).where(*is_open, is_audible).limit(1)) is None
+        return connection.scalar(audible.limit(1)) is None

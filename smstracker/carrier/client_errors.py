@@ -4,6 +4,7 @@ from requests import RequestException
 
 from smstracker.carrier import errors
 from smstracker.carrier.http_client import ErrorAnswer, has_sent
+from smstracker.network_errors import first_cause
 
 NOT_FOUND = "20404"
 NOT_FINISHED = "20009"
@@ -20,14 +21,7 @@ def create_error(error: Exception) -> errors.CarrierError:
             return errors.RefusedError(error.code or f"HTTP {status}", status)
         return errors.OutcomeUnknownError({"http_status": status})
     error_type = errors.OutcomeUnknownError if has_sent() else errors.CarrierUnreachableError
-    return error_type({"error": type(_first_cause(error)).__name__})
-
-
-def _first_cause(error: BaseException) -> BaseException:
-    # Causes may form a ring; of contexts, Python makes none.
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
+    return error_type({"error": type(first_cause(error)).__name__})
 
 
 def query_error(error: Exception) -> errors.CarrierQueryError:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 READ_TIMEOUT = 10.0  # seconds to connect, and between two packets of the answer
 RESPONSE_TIMEOUT = 20.0  # seconds from the request to the end of the answer
+MAX_INTERIM_ANSWERS = 10  # 100 Continue and the like; without an end they would use up a processor
 
 _thread = local()
 
@@ -56,6 +57,14 @@ class _Response(http.client.HTTPResponse):
         super().__init__(sock, debuglevel, method)
         deadline = time.monotonic() + RESPONSE_TIMEOUT
         self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, deadline))
+        self._status_lines = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._status_lines += 1
+        if self._status_lines > MAX_INTERIM_ANSWERS:
+            raise http.client.BadStatusLine("no end of interim answers")
+        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return status
 
 
 class _RecordingConnection(HTTPConnection):
@@ -135,8 +144,14 @@ def _raise_error(response: requests.Response, **_: object) -> None:
         raise ErrorAnswer(response.status_code, _read_code(response.text))
 
 
+def limit_answers(session: requests.Session) -> requests.Session:
+    """Give up an answer of this session that is not complete after RESPONSE_TIMEOUT."""
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, _Adapter(pool_maxsize=32))
+    return session
+
+
 def new_client() -> TwilioHttpClient:
     client = TwilioHttpClient(timeout=READ_TIMEOUT, request_hooks={"response": _raise_error})
-    for scheme in ("http://", "https://"):
-        client.session.mount(scheme, _Adapter(pool_maxsize=32))
+    limit_answers(client.session)
     return client

@@ -1,9 +1,21 @@
 """Alerts, and the notices that tell people of them. A notice is saved before it is sent."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import JSON, ForeignKey, Index, String, delete, func, select, text, update
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    String,
+    delete,
+    func,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -61,6 +73,11 @@ class Alert(Model):
 
     def is_muted(self, now: datetime) -> bool:
         return self.muted_until is not None and self.muted_until > now
+
+    @classmethod
+    def is_audible(cls, now: datetime) -> ColumnElement[bool]:
+        """Match alerts that are not muted."""
+        return func.coalesce(cls.muted_until, now) <= now
 
     @classmethod
     def begin(
@@ -152,13 +169,17 @@ class AlertNotice(Model):
         connection.execute(insert.on_conflict_do_nothing())
 
     @classmethod
-    def claim(
-        cls, connection: Connection, channels: Collection[str], now: datetime
-    ) -> "AlertNotice | None":
-        """Take the next due notice for SENDING_LEASE, if there is one."""
-        is_due = (cls.sent_at.is_(None), cls.due_at <= now, cls.channel.in_(channels))
-        query = select(cls.__table__).where(*is_due).order_by(cls.due_at, cls.id).limit(1)
-        row = connection.execute(query.with_for_update(skip_locked=True)).first()
+    def claim(cls, connection: Connection, channel: str, now: datetime) -> "AlertNotice | None":
+        """Take the next due notice for SENDING_LEASE, if there is one.
+
+        None of a muted alert, and of one that is over only that it is.
+        """
+        is_due = (cls.sent_at.is_(None), cls.due_at <= now, cls.channel == channel)
+        is_true = or_(Alert.ended_at.is_(None), cls.occasion == END)
+        query = select(cls.__table__).join(Alert, Alert.id == cls.alert_id)
+        query = query.where(*is_due, is_true, Alert.is_audible(now))
+        query = query.order_by(cls.due_at, cls.id).limit(1)
+        row = connection.execute(query.with_for_update(skip_locked=True, of=cls)).first()
         if row is None:
             return None
         lease = update(cls).where(cls.id == row.id)

@@ -17,8 +17,8 @@ from flask import Flask, current_app
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from smstracker.alerts import notifier
 from smstracker.alerts.evaluation import evaluate
-from smstracker.alerts.notifier import NotifierThread
 from smstracker.carrier import current_carrier
 from smstracker.carrier.errors import (
     MAX_CONSECUTIVE_FAILURES,
@@ -53,8 +53,7 @@ MAX_RETRY_SECONDS = 30.0  # between two attempts to reach the database
 RETRY_INTERVAL = timedelta(minutes=1)  # of a job that Twilio did not answer
 # Longer than a retry takes, so that an account that can be asked hides no listing that cannot.
 PROBLEM_CHECK_INTERVAL = timedelta(minutes=2)
-THREAD_END_SECONDS = 10.0  # for the current step of a job when the worker ends
-NOTIFIER_END_SECONDS = 5.0  # for the notices that are being sent then
+THREAD_END_SECONDS = 10.0  # for the current step of a job, or a notice, when the worker ends
 
 LISTING = "listing"
 REMOVAL = "removal"
@@ -95,7 +94,6 @@ class Worker:
         self._stop_pipe = os.pipe()
         self._stopped = Event()
         self._threads: dict[str, Thread] = {}
-        self._notifier = NotifierThread()
 
     def stop(self, _signal: int = 0, _frame: FrameType | None = None) -> None:
         """End after the current requests; safe in a signal handler."""
@@ -110,7 +108,6 @@ class Worker:
             self._sleep(self._work_or_wait())
         self._stopped.set()
         self.join_threads(THREAD_END_SECONDS)
-        self._notifier.join(NOTIFIER_END_SECONDS)
         self._remove_heartbeat()
         log.info("worker_stopped")
 
@@ -119,7 +116,7 @@ class Worker:
         select.select([self._stop_pipe[0]], [], [], seconds)
 
     def join_threads(self, seconds: float | None = None) -> None:
-        """Wait for the jobs that run in threads, at most `seconds` for each."""
+        """Wait for what runs in threads, at most `seconds` for each."""
         for thread in self._threads.values():
             thread.join(seconds)
 
@@ -261,7 +258,8 @@ class Worker:
         with db.engine.begin() as connection:
             ScheduledJob.mark_done(connection, name, started_at, interval)
         if name == ALERTS:
-            self._notifier.start()
+            for delivery, work in notifier.deliveries().items():
+                self._start_thread(delivery, work)
 
     def _postpone_job(self, name: str, error: CarrierQueryError) -> None:
         log.warning("lookup_failed", extra={"reason": error.reason})
