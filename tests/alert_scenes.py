@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from flask import Flask
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import insert, select, update
 
 from smstracker.alerts import notifier
 from smstracker.alerts.evaluation import evaluate
@@ -103,11 +103,11 @@ def add_usual(
             session.execute(insert(InsightFailure), failures)
 
 
-def add_silent(app: Flask, number: int) -> None:
+def add_silent(app: Flask, number: int, **columns: Any) -> None:
     """Store messages that Twilio accepted ten minutes ago, of which nothing was heard."""
     now = utcnow()
     times = {"created_at": now - 10 * MINUTE, "accepted_at": now - 10 * MINUTE}
-    add_messages(app, number, **times, next_lookup_at=now + 5 * MINUTE)
+    add_messages(app, number, **times | {"next_lookup_at": now + 5 * MINUTE} | columns)
 
 
 def add_tally(app: Flask, age: timedelta = timedelta(), **counts: int) -> None:
@@ -143,17 +143,15 @@ def add_worker(
 
 
 def remove_silent(app: Flask) -> None:
-    """Have a callback accepted now, which ends the silence."""
+    """Have all callbacks come after all."""
     with storing(app) as session:
-        session.execute(delete(CallbackTally))
-        session.execute(update(Message).values(next_lookup_at=None))
-    add_tally(app, accepted=1)
+        session.execute(update(Message).values(status_source="callback"))
 
 
 def find(app: Flask, last_evaluated: datetime | None = None) -> list[Finding]:
-    """The rules that are true now."""
+    """The rules that open an alert now."""
     with app.app_context(), reading_connection(db.engine) as connection:
-        return find_all(connection, utcnow(), last_evaluated)
+        return [true for true in find_all(connection, utcnow(), last_evaluated) if true.opens]
 
 
 def found(app: Flask, rule: str) -> dict[str, Any] | None:

@@ -14,7 +14,8 @@ from sqlalchemy import update
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from config import ConfigError
-from smstracker.alerts import channels, findings, notifier
+from smstracker import health_facts
+from smstracker.alerts import channels, notifier
 from smstracker.alerts.channels import ChannelError
 from smstracker.alerts.notice import compose_test
 from smstracker.carrier import http_client
@@ -53,11 +54,11 @@ def hooked(make_app: MakeApp, receiver: HttpReceiver) -> Flask:
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bool], None]:
-    monkeypatch.setattr(findings, "written_folders", lambda: [tmp_path])
+    monkeypatch.setattr(health_facts, "written_folders", lambda: [tmp_path])
 
     def set_full(is_full: bool) -> None:
         usage = FULL if is_full else Space(10**12, 0, 10**12)
-        monkeypatch.setattr(findings.shutil, "disk_usage", lambda _folder: usage)
+        monkeypatch.setattr(health_facts.shutil, "disk_usage", lambda _folder: usage)
 
     set_full(False)
     return set_full

@@ -30,15 +30,19 @@ def test_list_says_what_is_open_and_what_was(app: Flask) -> None:
     ended = {"ended_at": now, "counts": {"minutes": 42, "fetched": 6}, "rule": "worker-gone"}
     with storing(app) as session:
         session.add(ScheduledJob(name="alerts", due_at=now, done_at=now))
-        session.add(Alert(rule="callbacks-silent", subject="", counts={"messages": 7}, **times))
+        session.add(
+            Alert(
+                rule="callbacks-silent", subject="", counts={"messages": 5, "accepted": 7}, **times
+            )
+        )
         session.add(Alert(subject="", **times | ended))
     code, output = run(app, "list")
     assert code == 0
     opened, advice, past, end = output.splitlines()
     assert opened.startswith("open  since ")
     assert opened.endswith(
-        "Callbacks stopped coming: Twilio accepted 7 messages after its last callback, and none of "
-        "them got one."
+        "Callbacks stopped coming: 5 of the newest 7 messages that Twilio accepted got no callback "
+        "in time: they wait for one, or were looked up."
     )
     assert advice.strip().startswith("What to do: Run flask doctor")
     assert past.startswith("ended  since ")

@@ -45,7 +45,7 @@ def admin(app: Flask) -> Person:
 def add_alert(app: Flask, rule: str = "callbacks-silent", **columns: object) -> int:
     now = utcnow()
     times = {"began_at": now - 42 * MINUTE, "opened_at": now - 37 * MINUTE, "last_true_at": now}
-    facts = {"rule": rule, "subject": "", "counts": {"messages": 6}}
+    facts = {"rule": rule, "subject": "", "counts": {"messages": 6, "accepted": 6}}
     with storing(app) as session:
         alert = Alert(**facts | times | columns)
         session.add(alert)
@@ -96,7 +96,7 @@ def test_page_shows_open_and_past_alerts(app: Flask, admin: Person) -> None:
     add_alert(app, "disk-full", counts={"free_megabytes": 1, "free_percent": 0}, ended_at=long_ago)
     add_alert(app, "of-another-version")
     page = words(admin.get("/alerts").text)
-    assert "Twilio accepted 6 messages after its last callback" in page
+    assert "6 of the newest 6 messages that Twilio accepted got no callback" in page
     assert "What to do: Run flask doctor" in page
     assert "It lasted 42 minutes; 6 messages were fetched." in page
     assert "The disk is nearly full" not in page
@@ -157,15 +157,15 @@ def test_page_says_where_alerts_go(make_app: MakeApp) -> None:
         failed = {"failures": 3, "failure": "it answers 500"}
         session.add(AlertNotice(channel="webhook", occasion="begin", **failed, **at))
     page = admin.get("/alerts").text
-    assert "team@example.org : last told 3 minutes ago ." in words(page)
-    assert "nothing was told yet. A notice waits: it answers 500." in words(page)
+    assert "team@example.org : last notice sent 3 minutes ago ." in words(page)
+    assert "no notice sent yet. A notice could not be sent: it answers 500." in words(page)
     assert "fetches HEARTBEAT_URL each minute" in words(page)
     assert "hidden-7f3a" not in page
 
 
 def test_page_says_that_alerts_go_nowhere(app: Flask, admin: Person) -> None:
     page = words(admin.get("/alerts").text)
-    assert "Nowhere but to this page. Set ALERT_EMAIL or ALERT_WEBHOOK_URL" in page
+    assert "Alerts appear only on this page. Set ALERT_EMAIL or ALERT_WEBHOOK_URL" in page
     assert "HEARTBEAT_URL is not set" in page
     with app.app_context():
         assert db.session.scalar(select(AlertNotice.id)) is None

@@ -8,8 +8,8 @@ import pytest
 import time_machine
 from flask import Flask
 
-from smstracker.alerts import findings
-from smstracker.alerts.failures import Outcomes, is_code_far_above, is_far_above
+from smstracker import health_facts
+from smstracker.alerts.failures import Outcomes, code_ratio, failure_ratio
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from tests import alert_scenes as scenes
@@ -24,7 +24,7 @@ Scene = Callable[[Flask], None]
 @pytest.fixture(autouse=True)
 def noon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Within one bucket of every kind, so that no scene straddles two; the disk is empty."""
-    monkeypatch.setattr(findings.shutil, "disk_usage", lambda _folder: Space(10**12, 0, 10**12))
+    monkeypatch.setattr(health_facts.shutil, "disk_usage", lambda _folder: Space(10**12, 0, 10**12))
     at = utcnow().replace(hour=12, minute=4, second=0, microsecond=0)
     with time_machine.travel(at, tick=False):
         yield
@@ -52,15 +52,21 @@ def failing_without_history(failed: int, delivered: int, days: int = 3) -> Scene
 
 def looked_up(app: Flask, number: int) -> None:
     """Statuses that were fetched although callbacks were due."""
-    scenes.add_tally(app, age=HOUR, accepted=1)
-    times = {"accepted_at": utcnow() - 20 * MINUTE, "final_at": utcnow() - 10 * MINUTE}
-    scenes.add_messages(app, number, status="delivered", status_source="lookup", **times)
+    times = dict.fromkeys(("created_at", "accepted_at"), utcnow() - 20 * MINUTE)
+    final = {"status": "delivered", "status_source": "lookup", "final_at": utcnow() - 10 * MINUTE}
+    scenes.add_messages(app, number, **times | final)
 
 
-def silent_since(app: Flask, minutes: int) -> None:
-    """Five silent messages, and a callback that came so long ago."""
-    scenes.add_silent(app, 5)
-    scenes.add_tally(app, age=minutes * MINUTE, accepted=1)
+def silent(app: Flask, number: int, called_back: int = 0, **columns: object) -> None:
+    """Silent messages, and others of the same time that are `sent` by a callback."""
+    scenes.add_silent(app, number, **columns)
+    scenes.add_silent(app, called_back, status_source="callback")
+
+
+def silent_beside_others(app: Flask, number: int) -> None:
+    """Silent messages, while callbacks of another program come."""
+    scenes.add_tally(app, accepted=500, unmatched=500)
+    scenes.add_silent(app, number)
 
 
 def unknown(app: Flask, number: int, age: timedelta) -> None:
@@ -68,13 +74,30 @@ def unknown(app: Flask, number: int, age: timedelta) -> None:
 
 
 SCENES: list[tuple[str, Scene, Scene]] = [
+    ("callbacks-silent", lambda app: silent(app, 5), lambda app: silent(app, 4)),
+    ("callbacks-silent", lambda app: silent(app, 5, 5), lambda app: silent(app, 5, 6)),
+    ("callbacks-silent", lambda app: silent(app, 40, 1), lambda app: silent(app, 1, 40)),
+    ("callbacks-silent", lambda app: looked_up(app, 5), lambda app: looked_up(app, 4)),
     (
         "callbacks-silent",
-        lambda app: scenes.add_silent(app, 5),
-        lambda app: scenes.add_silent(app, 4),
+        lambda app: silent_beside_others(app, 5),
+        lambda app: silent_beside_others(app, 4),
     ),
-    ("callbacks-silent", lambda app: looked_up(app, 5), lambda app: looked_up(app, 4)),
-    ("callbacks-silent", lambda app: silent_since(app, 15), lambda app: silent_since(app, 5)),
+    (
+        "callbacks-silent",
+        lambda app: silent(app, 5, created_at=utcnow() - 6 * DAY),
+        lambda app: silent(app, 5, created_at=utcnow() - 8 * DAY),
+    ),
+    (
+        "callbacks-silent",
+        lambda app: silent(app, 5, accepted_at=utcnow() - 5 * MINUTE),
+        lambda app: silent(app, 5, accepted_at=utcnow() - 4 * MINUTE),
+    ),
+    (
+        "callbacks-silent",
+        lambda app: silent(app, 5),
+        lambda app: silent(app, 5, status="refused", accepted_at=None),
+    ),
     (
         "callbacks-refused",
         lambda app: scenes.add_refused(app, 3),
@@ -190,8 +213,8 @@ def test_disk_is_nearly_full_by_size_and_share(
     is_full: bool,
 ) -> None:
     usage = Space(total, total - free, free)
-    monkeypatch.setattr(findings, "written_folders", lambda: [tmp_path])
-    monkeypatch.setattr(findings.shutil, "disk_usage", lambda _folder: usage)
+    monkeypatch.setattr(health_facts, "written_folders", lambda: [tmp_path])
+    monkeypatch.setattr(health_facts.shutil, "disk_usage", lambda _folder: usage)
     counts = found(app, "disk-full")
     assert (counts is not None) == is_full
     if counts:
@@ -212,7 +235,7 @@ def test_counts_are_those_of_the_scene(app: Flask) -> None:
 def test_requests_of_strangers_do_not_hide_refused_callbacks(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(findings, "MAX_ROWS", 10)
+    monkeypatch.setattr(health_facts, "MAX_ROWS", 10)
     scenes.add_refused(app, 4, last_at=utcnow() - 30 * MINUTE)
     scenes.add_refused(app, 20, is_proven=False, diagnosis="No token fits.")
     assert found(app, "callbacks-refused") == {"callbacks": 4, "subject": ""}
@@ -260,10 +283,10 @@ def test_usual_failures_are_those_of_the_same_hours(app: Flask) -> None:
     ],
 )
 def test_failures_are_far_above(current: Outcomes, usual: Outcomes, is_above: bool) -> None:
-    assert is_far_above(current, usual) == is_above
+    assert (failure_ratio(current, usual) >= 1) == is_above
 
 
 def test_error_is_far_above_at_ten_messages_and_five_times() -> None:
-    assert is_code_far_above(Outcomes(10, 100), Outcomes(20, 1000))
-    assert not is_code_far_above(Outcomes(10, 101), Outcomes(20, 1000))
-    assert not is_code_far_above(Outcomes(9, 9), Outcomes(0, 1000))
+    assert code_ratio(Outcomes(10, 100), Outcomes(20, 1000)) >= 1
+    assert code_ratio(Outcomes(10, 101), Outcomes(20, 1000)) < 1
+    assert code_ratio(Outcomes(9, 9), Outcomes(0, 1000)) < 1

@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import time_machine
 from flask import Flask
 from sqlalchemy import update
 
-from smstracker.alerts import findings
+from smstracker import health_facts
 from smstracker.alerts.evaluation import next_occasion, plan_notices, update_alerts
 from smstracker.alerts.finding import Finding
 from smstracker.alerts.rules import QUIET_TIME, RULES
@@ -41,7 +42,7 @@ HOLDS = RULES["callbacks-silent"].holds // MINUTE
 
 @pytest.fixture(autouse=True)
 def empty_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(findings.shutil, "disk_usage", lambda _folder: Space(10**12, 0, 10**12))
+    monkeypatch.setattr(health_facts.shutil, "disk_usage", lambda _folder: Space(10**12, 0, 10**12))
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def test_alert_opens_after_its_time_and_not_before(
     [alert] = alerts(app)
     assert alert.opened_at == utcnow()
     assert alert.began_at == utcnow() - HOLDS * MINUTE
-    assert alert.counts == {"messages": 5}
+    assert alert.counts == {"messages": 5, "accepted": 5}
 
 
 def test_short_trouble_leaves_nothing(app: Flask, clock: time_machine.Traveller) -> None:
@@ -105,7 +106,7 @@ def test_mail_tells_of_the_beginning_once_and_of_the_end(
     evaluate_each_minute(told, clock, 5)
     [(to, text)] = inbox.mails
     assert to == TEAM
-    assert "Twilio accepted 6 messages after its last callback" in text
+    assert "5 of the newest 5 messages that Twilio accepted got no callback in time" in text
     assert "What to do: Run flask doctor" in text
     assert "https://sms.example.org/alerts" in text
     final = {"status": "delivered", "status_source": "lookup", "final_at": utcnow()}
@@ -122,12 +123,12 @@ def test_mail_reminds_once_a_day(told: Flask, inbox: Inbox, clock: time_machine.
     for hours, mails in ((23, 1), (1, 2), (1, 2), (23, 3)):
         clock.shift(hours * HOUR)
         with told.app_context(), db.engine.begin() as connection:
-            finding = Finding("callbacks-silent", {"messages": 7})
+            finding = Finding("callbacks-silent", {"messages": 5, "accepted": 7})
             update_alerts(connection, [finding], utcnow())
             plan_notices(connection, [TEAM], utcnow())
         deliver_all(told)
         assert len(inbox.mails) == mails
-    assert "This still lasts." in inbox.newest
+    assert "Still open." in inbox.newest
     assert [occasion for _, occasion, _ in notices(told)] == ["begin", "day 1", "day 2"]
 
 
@@ -136,15 +137,53 @@ def test_flapping_rule_makes_one_alert(
 ) -> None:
     """A pause shorter than the quiet time does not end it."""
     open_alert(told, clock)
+    true = Finding("callbacks-silent", {"messages": 5, "accepted": 5})
     for _ in range(5):
         with told.app_context(), db.engine.begin() as connection:
-            for is_true in (False,) * 9 + (True,):
+            for findings in ([],) * 9 + ([true],):
                 clock.shift(MINUTE)
-                true = [Finding("callbacks-silent", {"messages": 5})] if is_true else []
-                update_alerts(connection, true, utcnow())
+                update_alerts(connection, findings, utcnow())
                 plan_notices(connection, [TEAM], utcnow())
     deliver_all(told)
     assert len(alerts(told)) == len(inbox.mails) == 1
+
+
+def test_value_around_its_limit_makes_one_alert(
+    told: Flask,
+    inbox: Inbox,
+    clock: time_machine.Traveller,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """It changes every quarter of an hour, and ends only half as much above the limit again."""
+    monkeypatch.setattr(health_facts, "written_folders", lambda: [tmp_path])
+
+    def pass_quarter(free: int) -> None:
+        usage = Space(10**10, 10**10 - free, free)
+        monkeypatch.setattr(health_facts.shutil, "disk_usage", lambda _folder: usage)
+        evaluate_each_minute(told, clock, 15)
+
+    pass_quarter(1_020_000_000)
+    assert alerts(told) == []
+    for _ in range(3):
+        pass_quarter(980_000_000)
+        pass_quarter(1_490_000_000)
+    [alert] = alerts(told)
+    assert alert.ended_at is None
+    assert len(inbox.mails) == 1
+    pass_quarter(1_510_000_000)
+    assert alerts(told)[0].ended_at
+    assert len(inbox.mails) == 2
+
+
+def test_alert_that_is_not_open_yet_is_dropped_below_its_limit(
+    app: Flask, clock: time_machine.Traveller
+) -> None:
+    scenes.add_silent(app, 5)
+    evaluate_each_minute(app, clock, 1)
+    scenes.add_silent(app, 6, status_source="callback")
+    evaluate_each_minute(app, clock, HOLDS + 1)
+    assert alerts(app) == []
 
 
 def test_time_that_the_rule_was_true_is_how_long_it_lasted(

@@ -42,6 +42,18 @@ def test_stored_callbacks_are_counted_with_their_repeats(
     assert tally.last_accepted_at == NOON + timedelta(minutes=3, seconds=30)
 
 
+def test_callback_of_another_program_is_not_the_last_one(
+    app: Flask, client: FlaskClient, alice: Person
+) -> None:
+    alice.has_message(twilio_sid=sid(1))
+    with time_machine.travel(NOON, tick=False) as clock:
+        call_back(client, fields(sid(1), "sent"))
+        clock.shift(60)
+        call_back(client, fields(sid(2), "sent"))
+    [tally] = tallies(app)
+    assert (tally.accepted, tally.unmatched, tally.last_accepted_at) == (2, 1, NOON)
+
+
 def test_each_five_minutes_and_each_process_has_a_row(make_app: Callable[..., Flask]) -> None:
     first_app, second_app = make_app(), make_app()
     with time_machine.travel(NOON, tick=False) as clock:

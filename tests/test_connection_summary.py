@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from smstracker.connection.queries import DAY, HOUR, WEEK
 from smstracker.connection.report import ConnectionReport
 from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
+from smstracker.health_facts import DAY, HOUR, WEEK
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 
+WITH_OTHERS = replace(window(6, period=WEEK), unmatched=9)
 GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (WELL, {}, "All 124 outcomes of the last 24 hours arrived by callback"),
     (WELL, {"day": window(1)}, "The one outcome of the last 24 hours arrived by callback"),
@@ -109,6 +110,17 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
         WELL,
         SILENT | {"looked_up_since_last_callback": 6},
         "Twilio has not reached this app for 42 minutes; "
+        "6 messages were looked up instead. "
+        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
+    ),
+    (
+        WELL,
+        SILENT
+        | {
+            "looked_up_since_last_callback": 6,
+            "week": replace(window(6, period=WEEK), unmatched=9),
+        },
+        "No callback of a message here has been accepted for 42 minutes; "
         "6 messages were looked up instead. "
         "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
     ),

@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import create_engine, text
 
+from smstracker import health_facts
 from smstracker.doctor import machine_checks
 from smstracker.doctor.check_result import CheckResult
 from smstracker.doctor.machine_checks import check_durability, check_machine
@@ -31,15 +32,15 @@ def findings(app: Flask) -> dict[str, CheckResult]:
         (GB - 1, 2 * GB, "warning"),
         (9 * GB, 100 * GB, "warning"),
         (0, 100 * GB, "warning"),
-        (300 * GB, 4000 * GB, "warning"),
-        (400 * GB, 4000 * GB, "ok"),
+        (9 * GB, 4000 * GB, "warning"),
+        (10 * GB, 4000 * GB, "ok"),
     ],
 )
 def test_disk_that_is_nearly_full_is_a_warning(
     app: Flask, monkeypatch: pytest.MonkeyPatch, free: int, total: int, verdict: str
 ) -> None:
     usage = SimpleNamespace(free=free, total=total)
-    monkeypatch.setattr(machine_checks.shutil, "disk_usage", lambda _folder: usage)
+    monkeypatch.setattr(health_facts.shutil, "disk_usage", lambda _folder: usage)
     disk = findings(app)["disk"]
     assert disk.verdict == verdict
     assert (disk.fix is None) is (verdict == "ok")

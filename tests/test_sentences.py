@@ -11,12 +11,12 @@ from sqlalchemy.exc import OperationalError
 
 from smstracker.carrier.errors import CREDENTIALS_REFUSED
 from smstracker.connection import wording
-from smstracker.connection.queries import HOUR, WEEK
 from smstracker.connection.report import ConnectionReport, Delay
 from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
 from smstracker.database.problems import DISK_FULL
 from smstracker.doctor import connection_checks
+from smstracker.health_facts import HOUR, WEEK
 from smstracker.refused.replay import ReplayForecast
 from smstracker.refused.sentences import READY
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
@@ -124,6 +124,11 @@ REPORTS: list[tuple[str, Change, Change]] = [
         "No callback has arrived in the last 7 days, though 1 message waits for one",
         {"last_callback_at": None, "waiting_since_last_callback": 1} | OLD,
         {"new": True, "waiting_since_last_callback": 1, "workers": (worker(),)},
+    ),
+    (
+        "No callback of a message here has been accepted for 42 minutes",
+        UNHEARD | {"week": replace(WELL.week, unmatched=1)},
+        UNHEARD,
     ),
     (
         "14 callbacks were refused in the last hour. The reason of each: Valid for http://a.example",

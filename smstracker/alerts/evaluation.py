@@ -32,7 +32,8 @@ def evaluate(last_evaluated: datetime | None) -> Iterator[int]:
     now = utcnow()
     with reading_connection(db.engine) as connection:
         findings = find_all(connection, now, last_evaluated)
-        is_quiet = not findings and not Alert.is_any_recent(connection, now)
+        is_true = any(finding.opens for finding in findings)
+        is_quiet = not is_true and not Alert.is_any_recent(connection, now)
     if not is_quiet:
         with db.engine.begin() as connection:
             update_alerts(connection, findings, now)
@@ -43,16 +44,17 @@ def evaluate(last_evaluated: datetime | None) -> Iterator[int]:
 def update_alerts(connection: Connection, findings: Sequence[Finding], now: datetime) -> None:
     """Begin, continue, open and end alerts."""
     alerts = Alert.unended(connection)
-    keys = [(finding.rule, finding.subject) for finding in findings]
-    for key, finding in zip(keys, findings, strict=True):
-        if key not in alerts:
-            began_at = min(finding.began_at or now, now)
-            Alert.begin(connection, *key, {"began_at": began_at, "last_true_at": now})
-    if alerts.keys() < {*alerts, *keys}:
+    is_open = {key for key, alert in alerts.items() if alert.opened_at}
+    by_key = {(finding.rule, finding.subject): finding for finding in findings}
+    true = {key: finding for key, finding in by_key.items() if finding.opens or key in is_open}
+    for key in true.keys() - alerts.keys():
+        began_at = min(true[key].began_at or now, now)
+        Alert.begin(connection, *key, {"began_at": began_at, "last_true_at": now})
+    if true.keys() - alerts.keys():
         alerts = Alert.unended(connection)
-    for key, finding in zip(keys, findings, strict=True):
+    for key, finding in true.items():
         _continue(connection, alerts[key], finding, now)
-    for key in alerts.keys() - set(keys):
+    for key in alerts.keys() - true.keys():
         _end_if_quiet(connection, alerts[key], now)
 
 

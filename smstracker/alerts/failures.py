@@ -9,15 +9,16 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, case, func, literal, select
 
-from smstracker.alerts.finding import Finding
+from smstracker.alerts.finding import ENDS_BELOW, Finding, judge
 from smstracker.connection.queries import sum_if
+from smstracker.health_facts import HOUR
 from smstracker.models import InsightFailure, InsightOutcome, Message
 from smstracker.models.insight_rollups import DAY, EVERYONE, QUARTER, Rollup, day_start
 from smstracker.sms import status
 from smstracker.sms.error_guide import explanations
 from smstracker.sms.status import State
 
-HOUR, CODE_PERIOD = timedelta(hours=1), timedelta(hours=6)
+CODE_PERIOD = timedelta(hours=6)
 MAX_OUTCOMES = 5_000  # the newest, of which shares are taken
 BASELINE_DAYS, MIN_BASELINE_DAYS = 28, 7
 MIN_USUAL = 50  # outcomes; fewer say nothing about a share
@@ -54,11 +55,12 @@ class Outcomes:
 def find_failures(connection: Connection, now: datetime) -> Iterator[Finding]:
     """Findings of the rules on failures, on frequent errors and on unlisted errors."""
     last_hour, decided, by_code = _read_newest(connection, now)
-    if last_hour.decided >= MIN_MESSAGES:
+    if last_hour.decided >= MIN_MESSAGES * ENDS_BELOW:
         usual = _usual_outcomes(connection, now)
-        if is_far_above(last_hour, usual):
-            yield Finding("failures-high", last_hour.counts(usual))
-    frequent = {code: failed for code, failed in by_code.items() if failed >= MIN_UNLISTED}
+        yield from judge("failures-high", failure_ratio(last_hour, usual), last_hour.counts(usual))
+    frequent = {
+        code: failed for code, failed in by_code.items() if failed >= MIN_UNLISTED * ENDS_BELOW
+    }
     if not frequent:
         return
     usual_codes, usual_decided = _usual_codes(connection, now)
@@ -66,32 +68,27 @@ def find_failures(connection: Connection, now: datetime) -> Iterator[Finding]:
         of_code = Outcomes(failed, decided)
         usual_of_code = Outcomes(usual_codes[code], usual_decided) if usual_decided else None
         if code not in explanations():
-            yield Finding("code-unlisted", {"failed": failed}, code)
-        elif _can_act(code) and is_code_far_above(of_code, usual_of_code):
-            yield Finding("error-code", of_code.counts(usual_of_code), code)
+            yield from judge("code-unlisted", failed / MIN_UNLISTED, {"failed": failed}, code)
+        elif _can_act(code):
+            ratio = code_ratio(of_code, usual_of_code)
+            yield from judge("error-code", ratio, of_code.counts(usual_of_code), code)
 
 
-def is_far_above(current: Outcomes, usual: Outcomes | None) -> bool:
-    """Whether failures are far above usual: more than double, by 10 points, and not by chance."""
-    if current.decided < MIN_MESSAGES:
-        return False
-    if usual is None:
-        return current.share >= ABSOLUTE_SHARE
-    of_bad_day = current.decided * usual.share * BAD_DAY
-    return (
-        current.share >= FACTOR * usual.share
-        and current.share >= usual.share + POINTS
-        and current.failed >= of_bad_day + SPREADS * math.sqrt(of_bad_day)
-    )
+def failure_ratio(current: Outcomes, usual: Outcomes | None) -> float:
+    """The ratio to what is far above usual: more than double, by 10 points, and not by chance."""
+    limit = ABSOLUTE_SHARE
+    if usual is not None:
+        of_bad_day = current.decided * usual.share * BAD_DAY
+        by_chance = of_bad_day + SPREADS * math.sqrt(of_bad_day)
+        beyond_chance = by_chance / max(current.decided, 1)
+        limit = max(FACTOR * usual.share, usual.share + POINTS, beyond_chance)
+    return min(current.decided / MIN_MESSAGES, current.share / limit)
 
 
-def is_code_far_above(current: Outcomes, usual: Outcomes | None) -> bool:
-    """Whether one error is far above its usual share of all outcomes."""
-    if current.failed < MIN_OF_CODE:
-        return False
-    if usual is None:
-        return current.share >= ABSOLUTE_CODE_SHARE
-    return current.share >= CODE_FACTOR * usual.share
+def code_ratio(current: Outcomes, usual: Outcomes | None) -> float:
+    """The ratio of one error to what is far above its usual share of all outcomes."""
+    limit = ABSOLUTE_CODE_SHARE if usual is None else CODE_FACTOR * usual.share
+    return min(current.failed / MIN_OF_CODE, current.share / limit if limit else math.inf)
 
 
 def _can_act(code: str) -> bool:

@@ -16,7 +16,7 @@ TEST_TEXT = "This is a test: flask alerts test was run. Nothing is wrong."
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What one channel tells. `id` stays the same when it is sent again."""
+    """What one channel sends. `id` stays the same when it is sent again."""
 
     id: str
     event_type: str
@@ -39,17 +39,13 @@ def compose(alert: Alert, occasion: str, notice_id: str) -> Notice:
     title, sentence = rule.title(alert.subject), rule.describe(alert.subject, alert.counts)
     since = f"Since {format_moment(alert.began_at)}."
     if occasion == END:
-        lines = [describe_end(alert), f"What it was: {sentence}"]
+        lines = [describe_end(alert), f"Problem: {sentence}"]
     elif occasion == BEGIN:
         lines = [sentence, since, f"What to do: {rule.advise(alert.subject)}"]
     else:
-        lines = [
-            f"This still lasts. {sentence}",
-            since,
-            f"What to do: {rule.advise(alert.subject)}",
-        ]
+        lines = [f"Still open. {sentence}", since, f"What to do: {rule.advise(alert.subject)}"]
     prefix = {BEGIN: "", END: "Over: "}.get(occasion, "Still: ")
-    lines += [f"{settings().public_base_url}/alerts", f"More: docs/operations.md, “{rule.heading}”"]
+    lines.append(f"{settings().public_base_url}/alerts")
     event_type = EVENT_TYPES.get(occasion, "alert.continues")
     return Notice(notice_id, event_type, prefix + title, tuple(lines), _facts(alert))
 

@@ -24,7 +24,7 @@ class Rule:
     """One rule; `title`, `describe` and `advise` take the subject, an error code or empty.
 
     It opens after it has held for `holds`. `is_sick` if the service itself does not work: then
-    HEARTBEAT_URL is not fetched. Its entry in docs/operations.md has the heading `heading`.
+    HEARTBEAT_URL is not fetched. docs/operations.md lists it under `heading`.
     """
 
     name: str
@@ -47,8 +47,11 @@ def _constant(text: str) -> Callable[[str], str]:
 
 
 def _silent(_subject: str, counts: Counts) -> str:
-    messages = _count(counts["messages"], "message")
-    return f"Twilio accepted {messages} after its last callback, and none of them got one."
+    accepted = counts.get("accepted", counts["messages"])
+    return (
+        f"{counts['messages']:,} of the newest {_count(accepted, 'message')} that Twilio accepted "
+        "got no callback in time: they wait for one, or were looked up."
+    )
 
 
 def _refused(_subject: str, counts: Counts) -> str:
@@ -69,7 +72,8 @@ def _gone(_subject: str, counts: Counts) -> str:
         gap = format_duration(timedelta(minutes=minutes))
         return f"For {gap} no worker ran, or none could reach the database. One runs again."
     workers = _count(counts["workers"], "worker")
-    return f"{workers} stopped sending heartbeats, and no new one took the place."
+    it_or_them = "it" if counts["workers"] == 1 else "them"
+    return f"{workers} stopped sending heartbeats, and no new worker replaced {it_or_them}."
 
 
 def _cannot_ask(_subject: str, counts: Counts) -> str:
@@ -108,7 +112,7 @@ def _unlisted(subject: str, counts: Counts) -> str:
 def _unknown(_subject: str, counts: Counts) -> str:
     return (
         f"Of {_count(counts['messages'], 'message')} of the last day the outcome has been unknown "
-        "for more than ten minutes. They are never sent again by themselves."
+        "for more than ten minutes. smstracker never sends them again."
     )
 
 

@@ -1,30 +1,30 @@
 """Queries of the report: each reads an index, none runs once a row."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import ScalarSelect, Select, and_, case, func, literal, or_, select, true
+from sqlalchemy import ScalarSelect, Select, and_, case, func, literal, select, true
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
-from smstracker.models import CallbackTally, Heartbeat, Message, RefusedCallback, StatusEvent, User
-from smstracker.models.callback_counts import bucket_start
+from smstracker.health_facts import (
+    DAY,
+    HOUR,
+    WEEK,
+    count_for_owner,
+    is_final_by_lookup,
+    is_unknown,
+    is_without_callback,
+)
+from smstracker.models import CallbackTally, Message, RefusedCallback, StatusEvent, User
+from smstracker.models.callback_counts import COUNTERS, bucket_start
 from smstracker.sms import status
-from smstracker.sms.status import Source, State
+from smstracker.sms.status import Source
 
-HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 PERIODS = (HOUR, DAY, WEEK)
 DELAY_SAMPLE_SIZE = 2000
-UNKNOWN_AFTER = timedelta(minutes=10)
-CALLBACK_OVERDUE_AFTER = timedelta(minutes=5)
 MAX_OVERDUE_AGE = WEEK
 SCANNED_SENDS = 200  # to find one that Twilio answered
 
-# Of a scheduled message no callback is due for days.
-CALLBACK_DUE_STATUSES = sorted(
-    {*status.counted_statuses(State.WAITING)} - {*status.NOT_ACCEPTED, "scheduled"}
-)
 _UNANSWERED_STATUSES = sorted({*status.NOT_ACCEPTED} - {"refused"})
-
-COUNTERS = ("accepted", "repeated", "by_key", "unmatched", "refused", "not_stored")
 
 
 def sum_callback_counts(now: datetime) -> Select[tuple[int, ...]]:
@@ -39,7 +39,7 @@ def sum_callback_counts(now: datetime) -> Select[tuple[int, ...]]:
 
 
 def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
-    """Select when the last callback was accepted.
+    """Select when the last callback of a message here was accepted.
 
     Falls back to the messages that became final after `since` while no tally has counted one.
     """
@@ -81,14 +81,14 @@ def count_final_by_lookup(now: datetime) -> Select[tuple[int, ...]]:
     return select(
         *_count_by_period(Message.final_at, now),
         *_count_by_period(final_if_refused, now),
-    ).where(Message.final_at > now - WEEK, _is_final_by_lookup())
+    ).where(Message.final_at > now - WEEK, is_final_by_lookup())
 
 
 def count_looked_up(accepted_after: datetime) -> Select[tuple[int]]:
     """Count the messages accepted later than this that a look-up made final."""
     is_recent = and_(Message.final_at > accepted_after, Message.accepted_at > accepted_after)
     count = select(func.count()).select_from(Message)
-    return count.where(is_recent, _is_final_by_lookup())
+    return count.where(is_recent, is_final_by_lookup())
 
 
 def callback_times(since: datetime) -> Select[tuple[datetime, datetime | None, datetime | None]]:
@@ -123,25 +123,23 @@ def count_messages(
     `credentials_refused_at` follow.
     """
     saved_in_day = Message.created_at > now - DAY
-    in_outbox = _count_for_owner(Message.status == status.OUTBOX, saved_in_day)
-    unknown = (Message.status.in_(status.OUTCOME_OPEN), Message.status_at < now - UNKNOWN_AFTER)
-    without_callback = _is_without_callback(now)
+    in_outbox = count_for_owner(Message.status == status.OUTBOX, saved_in_day)
+    without_callback = and_(
+        is_without_callback(now),
+        # status_at bounds it by an index that leads to few; created_at would lead to all.
+        Message.status_at > now - MAX_OVERDUE_AGE,
+        Message.accepted_at > now - MAX_OVERDUE_AGE,
+    )
     is_newer = Message.accepted_at > last_callback_at if last_callback_at else true()
     oldest = select(Message.created_at).order_by(Message.id).limit(1)
     return select(
-        func.sum(_count_for_owner(saved_in_day) - in_outbox).label("sent"),
-        func.sum(_count_for_owner(*unknown)).label("unknown"),
-        func.sum(_count_for_owner(without_callback)).label("without_callback"),
-        func.sum(_count_for_owner(without_callback, is_newer)).label("waiting"),
+        func.sum(count_for_owner(saved_in_day) - in_outbox).label("sent"),
+        func.sum(count_for_owner(is_unknown(now))).label("unknown"),
+        func.sum(count_for_owner(without_callback)).label("without_callback"),
+        func.sum(count_for_owner(without_callback, is_newer)).label("waiting"),
         oldest.scalar_subquery().label("oldest_at"),
         _credentials_refused_at().label("credentials_refused_at"),
     ).select_from(User)
-
-
-def select_workers() -> Select[tuple[str, datetime, datetime, str | None]]:
-    """Select the heartbeats, newest first."""
-    columns = (Heartbeat.worker, Heartbeat.started_at, Heartbeat.beat_at, Heartbeat.problem)
-    return select(*columns).order_by(Heartbeat.beat_at.desc())
 
 
 def _credentials_refused_at() -> ScalarSelect[datetime | None]:
@@ -155,38 +153,6 @@ def _credentials_refused_at() -> ScalarSelect[datetime | None]:
         .limit(1)
         .scalar_subquery()
     )
-
-
-def _is_final_by_lookup() -> ColumnElement[bool]:
-    """Match final messages by look-up, except those that are never called back (never sent)."""
-    is_called_back = Message.status.not_in(status.NOT_CALLED_BACK)
-    return and_(Message.status_source == Source.LOOKUP, is_called_back)
-
-
-def _is_without_callback(now: datetime) -> ColumnElement[bool]:
-    has_callback = (
-        select(StatusEvent.id)
-        .where(StatusEvent.message_id == Message.id, StatusEvent.source == Source.CALLBACK)
-        .exists()
-    )
-    # Decides nearly all cheaply; only a callback that repeats a known status needs the subquery.
-    has_other_source = or_(
-        Message.status_source.is_(None), Message.status_source != Source.CALLBACK
-    )
-    return and_(
-        Message.status.in_(CALLBACK_DUE_STATUSES),
-        Message.accepted_at <= now - CALLBACK_OVERDUE_AFTER,
-        # status_at bounds it by an index that leads to few; created_at would lead to all.
-        Message.status_at > now - MAX_OVERDUE_AGE,
-        Message.accepted_at > now - MAX_OVERDUE_AGE,
-        has_other_source,
-        ~has_callback,
-    )
-
-
-def _count_for_owner(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
-    count = select(func.count()).select_from(Message).correlate(User)
-    return count.where(Message.owner_id == User.id, *conditions).scalar_subquery()
 
 
 def _count_by_period(

@@ -12,7 +12,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import Label
 
 from smstracker.carrier import current_carrier
-from smstracker.connection.queries import PERIODS, WEEK
+from smstracker.connection.queries import PERIODS
+from smstracker.health_facts import WEEK
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
 from smstracker.refused.replay import is_applicable

@@ -8,18 +8,18 @@ from datetime import datetime, timedelta
 from sqlalchemy.engine import Connection
 
 from smstracker.connection import queries
-from smstracker.connection.queries import PERIODS, WEEK
+from smstracker.connection.queries import PERIODS
 from smstracker.connection.refusal_causes import RefusalCause, refusal_causes
 from smstracker.connection.storage_probe import find_storage_problem
 from smstracker.connection.token_rotation import Rotation, read_rotation
 from smstracker.database.engine import reading_connection
 from smstracker.database.problems import DatabaseProblem
 from smstracker.extensions import db
+from smstracker.health_facts import WEEK, WorkerStatus, read_workers
+from smstracker.models.callback_counts import COUNTERS
 from smstracker.refused.replay import ReplayForecast, forecast
 from smstracker.webhooks.writer import current_writer
 
-# A worker that is killed and started again beats before this.
-WORKER_DEAD_AFTER = timedelta(minutes=1)
 MIN_RELIABLE_SAMPLE = 20
 
 
@@ -62,15 +62,6 @@ class Delay:
     @property
     def is_few(self) -> bool:
         return self.sample_size < MIN_RELIABLE_SAMPLE
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    name: str
-    started_at: datetime
-    beat_at: datetime
-    problem: str | None
-    is_alive: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +152,7 @@ def _read_report(connection: Connection, now: datetime) -> ConnectionReport:
         replay=replay,
         causes=refusal_causes(connection, now, replay.applicable_ids),
         credentials_refused_at=counts.credentials_refused_at,
-        workers=tuple(
-            WorkerStatus(name, started_at, beat_at, problem, now - beat_at <= WORKER_DEAD_AFTER)
-            for name, started_at, beat_at, problem in connection.execute(queries.select_workers())
-        ),
+        workers=read_workers(connection, now),
     )
 
 
@@ -172,10 +160,10 @@ def _windows(connection: Connection, now: datetime) -> Iterator[Window]:
     callback_counts = connection.execute(queries.sum_callback_counts(now)).one()
     by_callback = connection.execute(queries.count_final_by_callback(now)).one()
     by_lookup = connection.execute(queries.count_final_by_lookup(now)).one()
-    width = len(queries.COUNTERS)
+    width = len(COUNTERS)
     for index, period in enumerate(PERIODS):
         sums = map(int, callback_counts[index * width : (index + 1) * width])
-        counts = dict(zip(queries.COUNTERS, sums, strict=True))
+        counts = dict(zip(COUNTERS, sums, strict=True))
         # What this process could not store is not in the database yet.
         counts["not_stored"] += current_writer().not_stored
         yield Window(

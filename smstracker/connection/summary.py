@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from smstracker.carrier.errors import CREDENTIALS_REFUSED
 from smstracker.clock import format_duration
-from smstracker.connection.queries import HOUR
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window
 from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
@@ -18,6 +17,7 @@ from smstracker.connection.wording import (
     it_or_them,
     was_or_were,
 )
+from smstracker.health_facts import HOUR
 from smstracker.refused.sentences import READY
 
 # Twilio itself says that now and then a callback is lost: only more than these are a problem.
@@ -197,13 +197,16 @@ def _silent(report: ConnectionReport) -> HealthSummary | None:
 
 def _describe_silence(report: ConnectionReport) -> str:
     last = report.last_callback_at
+    callback = "No callback of a message here" if report.week.unmatched else "No callback"
     if last is None:
         verb = "been accepted" if report.has_met_callbacks else "arrived"
         if report.has_full_history:
-            return f"No callback has ever {verb}"
-        return f"No callback has {verb} in the last 7 days"
+            return f"{callback} has ever {verb}"
+        return f"{callback} has {verb} in the last 7 days"
     refused = any(cause.is_plausible and cause.newest_at > last for cause in report.causes)
-    event = "No callback has been accepted" if refused else "Twilio has not reached this app"
+    event = "Twilio has not reached this app"
+    if refused or report.week.unmatched:
+        event = f"{callback} has been accepted"
     return f"{event} for {format_duration(report.at - last)}"
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from smstracker import health_facts
 from smstracker.clock import format_duration, spell_duration
-from smstracker.connection import queries
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.extensions import receipt_window
 from smstracker.percentages import format_share as format_share
@@ -12,8 +12,8 @@ from smstracker.refused.replay import ReplayForecast
 from smstracker.refused.sentences import refusal_reason
 
 MAX_REASONS = 3
-UNKNOWN_AFTER = spell_duration(queries.UNKNOWN_AFTER)
-CALLBACK_OVERDUE_AFTER = spell_duration(queries.CALLBACK_OVERDUE_AFTER)
+UNKNOWN_AFTER = spell_duration(health_facts.UNKNOWN_AFTER)
+CALLBACK_OVERDUE_AFTER = spell_duration(health_facts.CALLBACK_OVERDUE_AFTER)
 
 
 def format_count(count: int, noun: str) -> str:

@@ -7,7 +7,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from smstracker.carrier.errors import START_DEMO
 from smstracker.clock import format_age, format_duration, utcnow
 from smstracker.connection import wording
-from smstracker.connection.queries import DAY
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window, build_report
 from smstracker.connection.summary import (
@@ -20,6 +19,7 @@ from smstracker.connection.summary import (
 from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
 from smstracker.database.problems import log_reason as database_cause
 from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
+from smstracker.health_facts import DAY
 from smstracker.refused.sentences import READY
 
 _ROTATION_FIXES = {

@@ -1,7 +1,6 @@
 """Checks of this machine: space, files, survival of a crash."""
 
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -13,15 +12,13 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from smstracker.database.engine import reading_connection, sqlite_files
 from smstracker.database.problems import DAMAGED
-from smstracker.disk_space import written_folders
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
+from smstracker.health_facts import GIGABYTE, fullest_disk
 from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.files import ENV_FILE, may_be_read_by_anybody
 from smstracker.web.open_files import attainable_limit, find_min_limit
 
-MIN_FREE_BYTES = 1_000_000_000  # bytes
-MIN_FREE_SHARE = 0.1  # of the disk
 # Where containers get secrets: readable by everybody there, and there is nobody else.
 CONTAINER_SECRETS = Path("/run/secrets")
 MAX_READING_SECONDS = 5.0
@@ -72,21 +69,20 @@ def check_durability() -> Iterator[CheckResult]:
 
 
 def _check_disk() -> CheckResult:
-    folders = {folder: shutil.disk_usage(folder) for folder in written_folders()}
-    for folder, usage in folders.items():
-        share = usage.free / usage.total if usage.total else 0
-        if usage.free < MIN_FREE_BYTES or share < MIN_FREE_SHARE:
-            free = f"{_format_size(usage.free)} free ({share:.0%})"
-            name = "instance/" if folder == settings().instance else "the database"
-            fix = "free space: when the disk is full, no callback can be stored"
-            return warning("disk", f"{free} where {name} lies", fix)
-    if not folders:
+    disk = fullest_disk()
+    if disk is None:
         return ok("disk", "nothing is kept on this machine")
-    return ok("disk", f"{_format_size(min(usage.free for usage in folders.values()))} free")
+    free = f"{_format_size(disk.free)} free"
+    if disk.shortage < 1:
+        return ok("disk", free)
+    name = "instance/" if disk.folder == settings().instance else "the database"
+    share = disk.free / disk.total if disk.total else 0
+    fix = "free space: when the disk is full, no callback can be stored"
+    return warning("disk", f"{free} ({share:.0%}) where {name} lies", fix)
 
 
 def _format_size(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= MIN_FREE_BYTES else f"{size / 1e6:.0f} MB"
+    return f"{size / 1e9:.1f} GB" if size >= GIGABYTE else f"{size / 1e6:.0f} MB"
 
 
 def _check_permissions() -> CheckResult:

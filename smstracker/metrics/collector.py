@@ -4,9 +4,10 @@ docs/monitoring.md lists them; a test compares. No label holds a number, a SID o
 values are words of the program and codes of the error guide.
 """
 
+import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 
@@ -23,6 +24,7 @@ from sqlalchemy import Connection, Engine
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
+from smstracker.health_facts import WorkerStatus, read_workers
 from smstracker.metrics import metric_queries
 from smstracker.models import Alert
 from smstracker.models.callback_counts import (
@@ -59,7 +61,7 @@ class DatabaseCollector(Collector):
                 "lookup", "due look-ups", metric_queries.count_due_lookups(connection, now)
             )
             yield from _backlog("outbox", "outbox", metric_queries.count_outbox(connection, now))
-            yield from _workers(metric_queries.read_workers(connection, now))
+            yield from _workers(read_workers(connection, now), now)
             counts = dict.fromkeys(RULES, 0) | Alert.count_open(connection)
             yield _gauges("alerts_open", "Open alerts, muted ones included.", "rule", counts)
         seconds = time.perf_counter() - started_at
@@ -113,7 +115,7 @@ def _callbacks(counts: Counter[str], last_at: datetime | None) -> Iterator[Metri
     explanation = "Refused status callbacks by reason."
     yield _counter("callbacks_refused", explanation, "reason", reasons)
     yield _store_times(counts)
-    explanation = "When the newest status callback was accepted; 0 if none was in eight days."
+    explanation = "When the newest callback of a message was accepted; 0 if none in eight days."
     timestamp = last_at.timestamp() if last_at else 0
     yield _gauge("callback_last_accepted_timestamp_seconds", explanation, timestamp)
 
@@ -152,10 +154,12 @@ def _backlog(name: str, place: str, backlog: metric_queries.Backlog) -> Iterator
     yield _gauge(f"{name}_oldest_seconds", explanation, backlog.oldest_seconds)
 
 
-def _workers(workers: metric_queries.WorkerHealth) -> Iterator[Metric]:
-    yield _gauge("workers", "Workers with a heartbeat in the last minute.", workers.alive)
-    age = float("inf") if workers.heartbeat_age is None else workers.heartbeat_age
+def _workers(workers: Sequence[WorkerStatus], now: datetime) -> Iterator[Metric]:
+    alive = [worker for worker in workers if worker.is_alive]
+    yield _gauge("workers", "Workers with a heartbeat in the last minute.", len(alive))
+    ages = [(now - worker.beat_at).total_seconds() for worker in workers]
     explanation = "Seconds since the newest heartbeat of a worker; +Inf if there is none."
+    age = max(min(ages, default=math.inf), 0)
     yield _gauge("worker_heartbeat_age_seconds", explanation, age)
     explanation = "1 if a worker cannot ask Twilio."
-    yield _gauge("worker_problem", explanation, int(workers.has_problem))
+    yield _gauge("worker_problem", explanation, any(worker.problem for worker in alive))

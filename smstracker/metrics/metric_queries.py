@@ -12,7 +12,6 @@ from smstracker.insights.rollup_job import newest_end
 from smstracker.insights.scope import Scope
 from smstracker.models import (
     CallbackTally,
-    Heartbeat,
     InsightFailure,
     Message,
     MetricTotal,
@@ -31,7 +30,6 @@ MAX_DUE = 10_000  # look-ups that are counted
 OLDER_LIFETIME = timedelta(minutes=10)  # of what a process remembers
 CLOSED_AFTER = timedelta(hours=1)  # clocks of machines may differ
 SETTLED_AFTER = timedelta(days=40)
-ALIVE_WITHIN = timedelta(minutes=1)  # a worker's heartbeat
 END_OF_TIME = datetime.max.replace(tzinfo=BEGINNING.tzinfo)
 
 
@@ -50,17 +48,6 @@ class Backlog:
 
     messages: int
     oldest_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerHealth:
-    """Workers alive, seconds since the newest heartbeat (None: never), and whether one has a
-    problem with Twilio.
-    """
-
-    alive: int
-    heartbeat_age: float | None
-    has_problem: bool
 
 
 class OlderCounts:
@@ -182,14 +169,6 @@ def count_due_lookups(connection: Connection, now: datetime) -> Backlog:
     due = due.order_by(Message.next_lookup_at).limit(MAX_DUE)
     rows = connection.scalars(due).all()
     return Backlog(len(rows), _seconds_since(rows[0] if rows else None, now))
-
-
-def read_workers(connection: Connection, now: datetime) -> WorkerHealth:
-    rows = connection.execute(select(Heartbeat.beat_at, Heartbeat.problem)).all()
-    alive = [row for row in rows if row.beat_at > now - ALIVE_WITHIN]
-    newest = max((row.beat_at for row in rows), default=None)
-    age = None if newest is None else _seconds_since(newest, now)
-    return WorkerHealth(len(alive), age, any(row.problem for row in alive))
 
 
 def _seconds_since(moment: datetime | None, now: datetime) -> float:

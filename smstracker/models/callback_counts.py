@@ -72,7 +72,7 @@ class CallbackTally(Model):
     message here). `refused` includes callbacks that the quarantine did not store, and, of times
     before there were columns for the reasons, those without one.
     `not_stored` were answered with 503: they are not in `accepted`, and are counted as soon as
-    the database can be written again.
+    the database can be written again. `last_accepted_at` is of the newest with a message here.
     """
 
     __tablename__ = "callback_tally"

@@ -292,7 +292,8 @@ class CallbackWriter:
             counts.accepted += 1
         if len(accepted) > 1:
             self._busy_at = time.monotonic()
-        counts.last_accepted_at = now if counts.accepted else None
+        # Those of other programs do not tell whether ours come.
+        counts.last_accepted_at = now if counts.accepted > counts.unmatched else None
         CallbackTally.add(connection, self._tally_key, counts, now)
         return locked
 
