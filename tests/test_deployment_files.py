@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from config import ROOT, SETTINGS
+from smstracker.alerts.rules import RULES
 from smstracker.settings.value_files import SUFFIX
 from tests.machine import DEPLOYMENT_PACKAGES, need
 
@@ -75,6 +76,12 @@ def test_alert_rules_open_and_stay_closed_as_told() -> None:
     assert "SUCCESS" in run("promtool", "check", "rules", "alerts.yml", cwd=folder)
     assert "SUCCESS" in run("promtool", "test", "rules", "alerts_test.yml", cwd=folder)
     run("promtool", "check", "config", "--syntax-only", "prometheus.yml", cwd=folder)
+
+
+def test_only_alerts_on_a_sick_service_page() -> None:
+    text = (DEPLOY / "prometheus/alerts.yml").read_text()
+    groups = set(re.findall(r'rule[!=]~"([^"]+)"', text))
+    assert groups == {"|".join(name for name, rule in RULES.items() if not rule.is_sick)}
 
 
 def test_rules_and_dashboard_use_metrics_that_exist() -> None:
