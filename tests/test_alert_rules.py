@@ -167,7 +167,7 @@ SCENES: list[tuple[str, Scene, Scene]] = [
     ),
     (
         "outcome-unknown",
-        lambda app: unknown(app, 3, 23 * HOUR),
+        lambda app: unknown(app, 3, 71 * HOUR),
         lambda app: unknown(app, 3, 9 * MINUTE),
     ),
 ]

@@ -13,9 +13,10 @@ from sqlalchemy import update
 from smstracker import health_facts
 from smstracker.alerts.evaluation import next_occasion, plan_notices, update_alerts
 from smstracker.alerts.finding import Finding
+from smstracker.alerts.notice import compose
 from smstracker.alerts.rules import QUIET_TIME, RULES
 from smstracker.clock import utcnow
-from smstracker.extensions import db
+from smstracker.extensions import db, receipt_window
 from smstracker.models import Alert, AlertNotice, ScheduledJob
 from smstracker.worker.loop import Worker
 from tests import alert_scenes as scenes
@@ -372,6 +373,24 @@ def test_time_without_a_worker_is_told(
     begin, end = (text for _, text in inbox.mails)
     assert "For 42 minutes no worker ran, or none could reach the database." in begin
     assert "It lasted 42 minutes; 6 messages were fetched." in end
+
+
+def test_outcomes_that_stay_unknown_are_not_said_to_be_settled(
+    told: Flask, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    scenes.add_messages(told, 5, status="unknown", created_at=utcnow() - HOUR)
+    evaluate_each_minute(told, clock, 11)
+    with told.app_context():
+        window = receipt_window()
+    clock.shift(window - 2 * HOUR)
+    evaluate_each_minute(told, clock, 11)
+    assert [occasion for _, occasion, _ in notices(told)] == ["begin", "day 1"]
+    clock.shift(HOUR)
+    evaluate_each_minute(told, clock, 11)
+    with told.app_context():
+        notice = compose(alerts(told)[0], "end", "1")
+    assert notice.title == "No longer watched: Outcomes stay unknown"
+    assert "The outcome of 5 messages is still unknown." in inbox.newest
 
 
 def test_past_alerts_are_deleted_after_a_month(told: Flask, clock: time_machine.Traveller) -> None:

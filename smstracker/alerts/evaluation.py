@@ -17,6 +17,7 @@ from smstracker.alerts.rules import QUIET_TIME, RULES
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
+from smstracker.health_facts import count_unknown
 from smstracker.models import Alert, AlertNotice, Message
 from smstracker.models.alerts import BEGIN, END, LATE_NOTICE
 from smstracker.sms.status import Source
@@ -72,6 +73,8 @@ def _end_if_quiet(connection: Connection, alert: Alert, now: datetime) -> None:
         Alert.drop_watched(connection, alert.id)
     elif now - alert.last_true_at >= QUIET_TIME or alert.rule not in RULES:
         counts = {**alert.counts, "fetched": _count_fetched(connection, alert.began_at, now)}
+        if alert.rule == "outcome-unknown":
+            counts["unknown"] = count_unknown(connection, now)
         Alert.change(connection, alert.id, ended_at=now, counts=counts)
         log.info("alert_ended", extra={"reason": alert.rule})
 

@@ -44,7 +44,8 @@ def compose(alert: Alert, occasion: str, notice_id: str) -> Notice:
         lines = [sentence, since, f"What to do: {rule.advise(alert.subject)}"]
     else:
         lines = [f"Still open. {sentence}", since, f"What to do: {rule.advise(alert.subject)}"]
-    prefix = {BEGIN: "", END: "Over: "}.get(occasion, "Still: ")
+    over = "No longer watched: " if alert.counts.get("unknown") else "Over: "
+    prefix = {BEGIN: "", END: over}.get(occasion, "Still: ")
     lines.append(f"{settings().public_base_url}/alerts")
     event_type = EVENT_TYPES.get(occasion, "alert.continues")
     return Notice(notice_id, event_type, prefix + title, tuple(lines), _facts(alert))
@@ -56,11 +57,14 @@ def compose_test(notice_id: str) -> Notice:
 
 
 def describe_end(alert: Alert) -> str:
-    """How long it lasted, and what was fetched meanwhile."""
+    """How long it lasted, what was fetched meanwhile, and what stays unknown."""
     duration = format_duration(max(alert.lasted, timedelta(minutes=1)))
     fetched = alert.counts.get("fetched", 0)
     verb = "message was" if fetched == 1 else "messages were"
     tail = f"; {fetched:,} {verb} fetched" if fetched else ""
+    if unknown := alert.counts.get("unknown"):
+        noun = "message" if unknown == 1 else "messages"
+        tail += f". The outcome of {unknown:,} {noun} is still unknown"
     return f"It lasted {duration}{tail}."
 
 

@@ -111,8 +111,8 @@ def _unlisted(subject: str, counts: Counts) -> str:
 
 def _unknown(_subject: str, counts: Counts) -> str:
     return (
-        f"Of {_count(counts['messages'], 'message')} of the last day the outcome has been unknown "
-        "for more than ten minutes. smstracker never sends them again."
+        f"The outcome of {_count(counts['messages'], 'message')} has been unknown for more than "
+        "ten minutes. smstracker never sends them again."
     )
 
 
@@ -190,7 +190,7 @@ _OUTCOMES = (
         "outcome-unknown",
         "Outcomes stay unknown",
         _unknown,
-        _constant("The senders decide: they find them in their log under Unknown."),
+        _constant("Their senders decide: they find them in their log under Unknown."),
     ),
 )
 RULES = {rule.name: rule for rule in (*_TROUBLE, *_OUTCOMES)}
