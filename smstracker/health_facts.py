@@ -170,9 +170,8 @@ def _select_without_callback(now: datetime, period: timedelta) -> Select[tuple[d
     is_silent = is_overdue & or_(is_without_callback(now), is_final_by_lookup())
     return (
         select(Message.created_at, is_silent.label("is_silent"))
-        .select_from(User)
-        .join(Message, Message.owner_id == User.id)
         .where(
+            Message.owner_id.in_(select(User.id)),
             literal_column("message.status_source <> 'callback'"),  # as the index says it
             Message.status_source.in_((Source.SEND, Source.LOOKUP)),
             Message.created_at > now - CALLBACK_OVERDUE_AFTER - period,
@@ -183,17 +182,16 @@ def _select_without_callback(now: datetime, period: timedelta) -> Select[tuple[d
 
 
 def _count_called_back(since: datetime, now: datetime) -> Select[tuple[int]]:
-    """Count the messages created from `since` on whose status is a callback's; MAX_ROWS at most."""
+    """Count the messages created from `since` on whose status is a callback's, up to a few."""
     called_back = (
         select(Message.id)
-        .select_from(User)
-        .join(Message, Message.owner_id == User.id)
         .where(
+            Message.owner_id.in_(select(User.id)),
             Message.status.in_(_CALLED_BACK_STATUSES),
             Message.created_at.between(since, now - CALLBACK_OVERDUE_AFTER),
             Message.status_source == Source.CALLBACK,
         )
-        .limit(MAX_ROWS)
+        .limit(4 * MIN_SILENT)
         .subquery()
     )
     return select(func.count()).select_from(called_back)

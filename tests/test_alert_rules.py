@@ -221,6 +221,23 @@ def test_disk_is_nearly_full_by_size_and_share(
         assert counts["free_megabytes"] == free // 1_000_000
 
 
+@pytest.mark.parametrize("names", [("roomy", "full"), ("full", "roomy")])
+def test_fullest_of_two_disks_is_judged(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    """The small one has enough of its few bytes."""
+    usages = {"roomy": Space(2 * 10**9, 0, 2 * 10**9), "full": Space(10**11, 0, 5 * 10**9)}
+    folders = [tmp_path / name for name in names]
+    monkeypatch.setattr(health_facts, "written_folders", lambda: folders)
+    monkeypatch.setattr(health_facts.shutil, "disk_usage", lambda folder: usages[folder.name])
+    assert found(app, "disk-full") == {"free_megabytes": 5000, "free_percent": 5, "subject": ""}
+
+
+def test_outcomes_of_a_clock_that_is_ahead_do_not_count_yet(app: Flask) -> None:
+    scenes.add_outcomes(app, delivered=0, failed=20, final_at=utcnow() + MINUTE)
+    assert scenes.find(app) == []
+
+
 def test_counts_are_those_of_the_scene(app: Flask) -> None:
     failing(10, 90)(app)
     assert found(app, "error-code") == {

@@ -113,6 +113,7 @@ def test_mail_tells_of_the_beginning_once_and_of_the_end(
     final = {"status": "delivered", "status_source": "lookup", "final_at": utcnow()}
     scenes.remove_silent(told)
     scenes.add_messages(told, 6, **final)
+    scenes.add_messages(told, 9, **final | {"status_source": "callback"})
     evaluate_each_minute(told, clock, 12)
     assert len(inbox.mails) == 2
     assert "It lasted 10 minutes; 6 messages were fetched." in inbox.newest
@@ -313,6 +314,23 @@ def test_muted_alert_tells_nothing_until_the_time_is_over(
     assert inbox.mails == []
     evaluate_each_minute(told, clock, 36)
     assert len(inbox.mails) == 1
+
+
+def test_end_is_not_told_a_day_later(
+    told: Flask, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    ended = {"ended_at": utcnow(), "muted_until": utcnow() + DAY + HOUR}
+    add_open_alert(told, **ended)
+    add_open_alert(told, **ended | {"subject": "39998", "muted_until": utcnow() + HOUR})
+    with told.app_context(), db.engine.begin() as connection:
+        for alert_id in (1, 2):
+            AlertNotice.plan(connection, alert_id, TEAM, "begin", utcnow())
+    clock.shift(2 * HOUR)
+    evaluate_each_minute(told, clock, 1)
+    clock.shift(DAY)
+    evaluate_each_minute(told, clock, 1)
+    assert len(inbox.mails) == 1
+    assert "39998" in inbox.newest
 
 
 def test_alert_muted_while_the_mail_server_is_away_tells_nothing(

@@ -13,6 +13,7 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import event, insert, inspect, select, text, update
 from sqlalchemy.exc import StatementError
 
+from smstracker import health_facts
 from smstracker.clock import utcnow
 from smstracker.database.engine import Base, include_object
 from smstracker.database.sqlite_file import allow_new_file
@@ -247,6 +248,8 @@ def test_hot_queries_never_scan_the_messages(many_messages: Flask, alice: Person
             .limit(1),
             "events": StatusEvent.select_for_message(7),
             "first of everyone": first_message_query(EVERYONE),
+            "without callback": health_facts._select_without_callback(now, timedelta(minutes=1)),
+            "called back": health_facts._count_called_back(now - timedelta(minutes=6), now),
         }
         for name, query in queries.items():
             assert not is_scan(plan(query)), (name, plan(query))

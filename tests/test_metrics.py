@@ -26,6 +26,7 @@ from smstracker.models.callback_counts import REFUSAL_COLUMNS, refusal_column
 from smstracker.models.metric_totals import LOOKUP_RESULTS
 from smstracker.worker.lookup import LookupOutcome
 from smstracker.worker.maintenance import purge
+from tests.alert_scenes import add_tally
 from tests.clients import Person
 from tests.signing import call_back, fields, sid
 
@@ -113,6 +114,24 @@ def test_callbacks_of_all_processes_are_counted(make_app: MakeApp, app: Flask) -
     assert samples["smstracker_callbacks_refused_total", "signature"] == 1
     assert samples["smstracker_callbacks_refused_total", "not_a_form"] == 1
     assert samples["smstracker_callbacks_refused_total", "unrecorded"] == 0
+
+
+def test_refusals_without_a_column_for_their_reason_are_unrecorded(app: Flask) -> None:
+    add_tally(app, refused=7, refused_signature=4)
+    samples = scrape(app)
+    assert samples["smstracker_callbacks_refused_total", "signature"] == 4
+    assert samples["smstracker_callbacks_refused_total", "unrecorded"] == 3
+
+
+def test_problem_of_a_worker_that_is_gone_is_none(app: Flask) -> None:
+    for age, is_problem in ((59, 1), (61, 0)):
+        beat_at = utcnow() - timedelta(seconds=age)
+        with app.app_context():
+            db.session.query(Heartbeat).delete()
+            columns = {"worker": "w", "started_at": beat_at, "beat_at": beat_at}
+            db.session.add(Heartbeat(**columns, problem="Twilio could not be reached."))
+            db.session.commit()
+        assert scrape(app)["smstracker_worker_problem",] == is_problem
 
 
 def test_each_reason_of_a_refusal_has_a_column() -> None:
