@@ -43,14 +43,7 @@ MIN_REFUSED = 3
 CALLBACK_OVERDUE_AFTER = timedelta(minutes=5)
 MIN_SILENT, SILENT_SHARE = 5, 0.5
 # The shortest of these that holds MIN_SILENT is judged, so that no load makes the query long.
-SILENCE_PERIODS = (
-    timedelta(seconds=1),
-    timedelta(minutes=1),
-    timedelta(minutes=15),
-    timedelta(hours=3),
-    DAY,
-    WEEK,
-)
+SILENCE_PERIODS = (*(timedelta(seconds=n) for n in (1, 60, 900, 10_800)), DAY, WEEK)
 # Unknown outcome: one on pages and in doctor, however old.
 UNKNOWN_AFTER = timedelta(minutes=10)
 MIN_UNKNOWN = 3

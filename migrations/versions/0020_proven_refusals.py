@@ -1,6 +1,5 @@
 """An index of the refused callbacks that a secret of ours signed: no flood of others hides them."""
 
-import sqlalchemy as sa
 from alembic import op
 
 revision = "0020"
@@ -8,17 +7,11 @@ down_revision = "0018"
 branch_labels = None
 depends_on = None
 
-NAME = "ix_refused_callback_last_at_proven"
+NAME = "ix_refused_callback_is_proven_last_at"
 
 
 def upgrade() -> None:
-    op.create_index(
-        NAME,
-        "refused_callback",
-        ["last_at"],
-        sqlite_where=sa.text("is_proven = 1"),
-        postgresql_where=sa.text("is_proven"),
-    )
+    op.create_index(NAME, "refused_callback", ["is_proven", "last_at"])
 
 
 def downgrade() -> None:

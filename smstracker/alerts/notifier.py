@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT = "heartbeat"
 MAX_NOTICES = 50  # in one run
-MAX_RETRY_DELAY = timedelta(hours=1)
 
 
 def deliveries() -> dict[str, Callable[[Flask], None]]:
@@ -81,7 +80,7 @@ def _attempt(notice: AlertNotice, alert: Alert) -> dict[str, object]:
 
 def retry_delay(failures: int) -> timedelta:
     """The time until the next attempt: doubles with each failure, up to an hour."""
-    return min(timedelta(minutes=2 ** min(failures - 1, 6)), MAX_RETRY_DELAY)
+    return timedelta(minutes=min(2 ** (failures - 1), 60))
 
 
 def fetch_heartbeat() -> None:

@@ -1,4 +1,4 @@
-"""The rules in words: what each says, what to do, how long it has to hold. Pure.
+"""The rules in words: what each says, what to do, how long it has to hold.
 
 No sentence holds a number, text or token: counts and error codes only.
 """
@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from smstracker.clock import format_duration
+from smstracker.connection.wording import format_count, it_or_them
 from smstracker.models.alerts import Counts
 from smstracker.percentages import format_share
 from smstracker.sms.error_guide import address_administrator, documentation_url, explain_code
@@ -38,29 +39,25 @@ class Rule:
         return f"{self.heading}: {subject}" if subject else self.heading
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def _constant(text: str) -> Callable[[str], str]:
     return lambda _subject: text
 
 
 def _silent(_subject: str, counts: Counts) -> str:
-    accepted = counts.get("accepted", counts["messages"])
+    accepted = format_count(counts.get("accepted", counts["messages"]), "message")
     return (
-        f"{counts['messages']:,} of the newest {_count(accepted, 'message')} that Twilio accepted "
-        "got no callback in time: they wait for one, or were looked up."
+        f"{counts['messages']:,} of the newest {accepted} that Twilio accepted got no callback in "
+        "time: they wait for one, or were looked up."
     )
 
 
 def _refused(_subject: str, counts: Counts) -> str:
-    callbacks = _count(counts["callbacks"], "callback")
+    callbacks = format_count(counts["callbacks"], "callback")
     return f"In the last hour {callbacks} signed with a secret of ours could not be accepted."
 
 
 def _not_stored(_subject: str, counts: Counts) -> str:
-    callbacks = _count(counts["callbacks"], "callback")
+    callbacks = format_count(counts["callbacks"], "callback")
     return (
         f"In the last 15 minutes {callbacks} could not be stored. They were answered with 503, so "
         "Twilio sends them again."
@@ -71,20 +68,20 @@ def _gone(_subject: str, counts: Counts) -> str:
     if minutes := counts.get("minutes"):
         gap = format_duration(timedelta(minutes=minutes))
         return f"For {gap} no worker ran, or none could reach the database. One runs again."
-    workers = _count(counts["workers"], "worker")
-    it_or_them = "it" if counts["workers"] == 1 else "them"
-    return f"{workers} stopped sending heartbeats, and no new worker replaced {it_or_them}."
+    workers = format_count(counts["workers"], "worker")
+    pronoun = it_or_them(counts["workers"])
+    return f"{workers} stopped sending heartbeats, and no new worker replaced {pronoun}."
 
 
 def _cannot_ask(_subject: str, counts: Counts) -> str:
-    workers = _count(counts["workers"], "worker")
+    workers = format_count(counts["workers"], "worker")
     return f"The look-ups of {workers} at Twilio fail, so lost statuses are not fetched."
 
 
 def _failing(_subject: str, counts: Counts) -> str:
     failed, decided = counts["failed"], counts["decided"]
     share = format_share(failed, decided, 0)
-    now = f"In the last hour {failed:,} of {_count(decided, 'message')} failed ({share})."
+    now = f"In the last hour {failed:,} of {format_count(decided, 'message')} failed ({share})."
     if not counts["usual_decided"]:
         return f"{now} There is too little to compare with yet, so the limit is half of them."
     usual = format_share(counts["usual_failed"], counts["usual_decided"], 0)
@@ -95,7 +92,7 @@ def _code(subject: str, counts: Counts) -> str:
     short = explanation.short if (explanation := explain_code(subject)) else ""
     share = format_share(counts["failed"], counts["decided"], 0)
     now = (
-        f"In the last 6 hours {counts['failed']:,} of {_count(counts['decided'], 'message')} "
+        f"In the last 6 hours {counts['failed']:,} of {format_count(counts['decided'], 'message')} "
         f"failed with error {subject} ({short}), which is {share}."
     )
     if not counts["usual_decided"]:
@@ -105,14 +102,15 @@ def _code(subject: str, counts: Counts) -> str:
 
 
 def _unlisted(subject: str, counts: Counts) -> str:
-    messages = _count(counts["failed"], "message")
+    messages = format_count(counts["failed"], "message")
     return f"In the last 6 hours {messages} failed with error {subject}, which is not explained."
 
 
 def _unknown(_subject: str, counts: Counts) -> str:
+    messages = format_count(counts["messages"], "message")
     return (
-        f"The outcome of {_count(counts['messages'], 'message')} has been unknown for more than "
-        "ten minutes. smstracker never sends them again."
+        f"The outcome of {messages} has been unknown for more than ten minutes. smstracker never "
+        "sends them again."
     )
 
 

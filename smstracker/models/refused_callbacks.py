@@ -4,18 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import (
-    Index,
-    LargeBinary,
-    String,
-    Text,
-    bindparam,
-    false,
-    func,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Index, LargeBinary, String, Text, bindparam, false, func, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import Select, Update
@@ -37,16 +26,8 @@ class RefusedCallback(Model):
     """
 
     __tablename__ = "refused_callback"
-    __table_args__ = (
-        Index(None, "is_plausible", "id"),
-        # Whatever strangers post, an alert finds the callbacks of Twilio.
-        Index(
-            "ix_refused_callback_last_at_proven",
-            "last_at",
-            sqlite_where=text("is_proven = 1"),
-            postgresql_where=text("is_proven"),
-        ),
-    )
+    # With is_proven, an alert finds callbacks of Twilio whatever strangers post.
+    __table_args__ = (Index(None, "is_plausible", "id"), Index(None, "is_proven", "last_at"))
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
