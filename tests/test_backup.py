@@ -17,6 +17,7 @@ from sqlalchemy import delete, func, select, text
 from smstracker.backups import backup_file, postgresql_backup, sqlite_backup
 from smstracker.clock import utcnow
 from smstracker.commands import backup as backup_commands
+from smstracker.database import engine
 from smstracker.extensions import db
 from smstracker.models import Message, SignInToken
 from smstracker.models.users import UserSession
@@ -265,6 +266,7 @@ def test_callback_during_a_restore_is_not_acknowledged(
     monkeypatch: pytest.MonkeyPatch,
     copy_number: int,
 ) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 300)
     path = tmp_path / "a"
     alice.has_message(twilio_sid=sid(1), body="before")
     run(make_app, "backup", path)

