@@ -23,7 +23,7 @@ from tests.databases import DATABASES, empty_postgresql, migrate
 from tests.live_settings import settings
 from tests.machine import browser_problem, in_ci, need, not_tried
 from tests.quick_apps import QuickRule, make_quick
-from tests.selection import mark_second_run
+from tests.selection import mark_second_runs
 from tests.serving import close, free_port, served
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
 from tests.smtp_server import Inbox
@@ -49,10 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if "playwright" in getattr(item, "fixturenames", ()) and (problem := browser_problem()):
-            item.add_marker(pytest.mark.skip(reason=problem))
-        mark_second_run(item)
+    mark_second_runs(items)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "playwright" in getattr(item, "fixturenames", ()) and (problem := browser_problem()):
+        pytest.skip(problem)
 
 
 def pytest_collection_finish() -> None:

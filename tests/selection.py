@@ -1,12 +1,30 @@
 """Which tests `make test` leaves to `make test-slow`, so that each runs in one of the two."""
 
+from collections.abc import Sequence
+
 import pytest
 
 
-def mark_second_run(item: pytest.Item) -> None:
-    """Mark the run on PostgreSQL as slow, unless SQL or threads matter: `both_databases`."""
+def mark_second_runs(items: Sequence[pytest.Item]) -> None:
+    """Mark the runs on PostgreSQL as slow, unless SQL or threads matter: `both_databases`.
+
+    Of a test with several cases the first is enough, unless their SQL differs: `every_case`.
+    """
+    names_of_first_cases: set[str] = set()
+    for item in items:
+        if not is_second_run(item):
+            continue
+        item.add_marker(pytest.mark.no_cover)
+        mark = item.get_closest_marker("both_databases")
+        name = item.nodeid.partition("[")[0]
+        if not mark or (name in names_of_first_cases and not mark.kwargs.get("every_case")):
+            item.add_marker(pytest.mark.slow)
+        names_of_first_cases.add(name)
+
+
+def is_second_run(item: pytest.Item) -> bool:
+    """Whether the test runs on PostgreSQL here, and on SQLite too."""
     parameters = getattr(item, "callspec", None)
     is_on_postgresql = parameters and parameters.params.get("database_url") == "postgresql"
     is_only_run = any(mark.args[0] == "database_url" for mark in item.iter_markers("parametrize"))
-    if is_on_postgresql and not is_only_run and not item.get_closest_marker("both_databases"):
-        item.add_marker(pytest.mark.slow)
+    return bool(is_on_postgresql) and not is_only_run

@@ -173,6 +173,7 @@ SCENES: list[tuple[str, Scene, Scene]] = [
 ]
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize(("rule", "scene", "_below"), SCENES)
 def test_rule_is_true(app: Flask, rule: str, scene: Scene, _below: Scene) -> None:
     scene(app)

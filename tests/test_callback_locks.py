@@ -75,6 +75,7 @@ def before_sid_lock(app: Flask, other: Any) -> Iterator[None]:
     assert not waiting, "no SID was locked"
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("is_group", [True, False])
 def test_sid_that_is_bound_after_it_was_looked_for_leads_to_its_message(
     app: Flask, alice: Person, is_group: bool

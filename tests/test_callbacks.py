@@ -322,6 +322,7 @@ def test_callback_names_the_sender_that_a_messaging_service_chose(
     assert message.messaging_service_sid == alice.message().messaging_service_sid
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("sender", ["", "+" + "1" * 34, "\0", "é"])
 def test_sender_that_no_column_holds_is_left_out(
     client: FlaskClient, alice: Person, sender: str

@@ -311,6 +311,7 @@ def test_each_filter_of_the_log_reads_from_an_index(many_messages: Flask, alice:
                 assert not is_scan(plan(query)), (name, plan(query))
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize(
     ("filters", "limit", "more"),
     [

@@ -268,6 +268,7 @@ def reset_coverage() -> None:
         connection.execute(delete(InsightOutcome))
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("has_other_writers", [False, True])
 def test_event_that_commits_late_is_not_skipped(
@@ -466,6 +467,7 @@ def test_migration_has_the_messages_counted_again(app: Flask, alice: Person) -> 
         assert_equals_plain_count(app, me, None)
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("is_counted", [False, True])
 def test_migration_keeps_the_counts_and_recounts_what_was_left(
     app: Flask, alice: Person, is_counted: bool

@@ -41,6 +41,7 @@ def two_administrators(app: Flask) -> Flask:
     return app
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("change", CHANGES)
 def test_second_change_waits_for_the_first_and_is_refused(
     two_administrators: Flask, change: Change

@@ -30,7 +30,6 @@ from tests.alert_scenes import add_tally
 from tests.clients import Person
 from tests.signing import call_back, fields, sid
 
-pytestmark = pytest.mark.both_databases
 MakeApp = Callable[..., Flask]
 TOKEN = "metrics-token-1"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -68,6 +67,7 @@ def test_metrics_need_the_token(app: Flask, header: str | None) -> None:
     assert "smstracker_" not in response.text
 
 
+@pytest.mark.both_databases
 def test_metrics_open_no_session_and_are_not_cached(app: Flask) -> None:
     response = app.test_client().get("/metrics", headers=BEARER)
     assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
@@ -97,6 +97,7 @@ def test_documented_metrics_are_those_that_appear(app: Flask, alice: Person) -> 
     assert all(family.documentation.endswith(".") for family in families)
 
 
+@pytest.mark.both_databases
 def test_callbacks_of_all_processes_are_counted(make_app: MakeApp, app: Flask) -> None:
     other_app = make_app()
     client, other = app.test_client(), other_app.test_client()
@@ -138,6 +139,7 @@ def test_each_reason_of_a_refusal_has_a_column() -> None:
     assert {refusal_column(reason) for reason in Refusal} == set(REFUSAL_COLUMNS)
 
 
+@pytest.mark.both_databases
 def test_time_to_store_is_counted_with_the_next_commit(app: Flask, client: FlaskClient) -> None:
     for number in range(4):
         assert call_back(client, fields(sid(number), "sent")).status_code == 204
@@ -154,6 +156,7 @@ def test_time_to_store_is_counted_with_the_next_commit(app: Flask, client: Flask
     assert buckets == sorted(buckets)
 
 
+@pytest.mark.both_databases
 def test_counters_do_not_go_backwards_when_tallies_are_purged(
     app: Flask, client: FlaskClient
 ) -> None:
@@ -176,6 +179,7 @@ def test_counters_do_not_go_backwards_when_tallies_are_purged(
     assert before["smstracker_callbacks_total", "accepted"] == 3
 
 
+@pytest.mark.both_databases
 def test_purge_during_a_scrape_counts_nothing_twice(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +204,7 @@ def test_purge_during_a_scrape_counts_nothing_twice(
         assert db.session.query(CallbackTally).count() == 0
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("days", [5, 60])
 @pytest.mark.parametrize("is_rolled_up", [False, True])
 def test_messages_are_counted_by_state_and_error_code(
@@ -230,6 +235,7 @@ def test_messages_are_counted_by_state_and_error_code(
     assert codes == {"30007": 2, "other": 2, "none": 1}
 
 
+@pytest.mark.both_databases
 def test_too_many_messages_of_today_are_left_out_and_said_so(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +250,7 @@ def test_too_many_messages_of_today_are_left_out_and_said_so(
     assert as_of < (utcnow() - timedelta(hours=1)).timestamp()
 
 
+@pytest.mark.both_databases
 def test_outbox_and_due_lookups_have_depth_and_age(app: Flask, alice: Person) -> None:
     now = utcnow()
     alice.has_message(status="outbox", created_at=now - timedelta(seconds=90))
@@ -257,6 +264,7 @@ def test_outbox_and_due_lookups_have_depth_and_age(app: Flask, alice: Person) ->
     assert 60 <= samples["smstracker_lookup_oldest_seconds",] < 90
 
 
+@pytest.mark.both_databases
 def test_workers_are_counted_by_their_heartbeats(app: Flask) -> None:
     assert scrape(app)["smstracker_worker_heartbeat_age_seconds",] == float("inf")
     now = utcnow()
@@ -274,6 +282,7 @@ def test_workers_are_counted_by_their_heartbeats(app: Flask) -> None:
     assert scrape(app)["smstracker_worker_problem",] == 1
 
 
+@pytest.mark.both_databases
 def test_totals_add_up_over_transactions(app: Flask) -> None:
     for _ in range(2):
         with app.app_context(), db.engine.begin() as connection:
@@ -282,6 +291,7 @@ def test_totals_add_up_over_transactions(app: Flask) -> None:
     assert {outcome.name.lower() for outcome in LookupOutcome} < set(LOOKUP_RESULTS)
 
 
+@pytest.mark.both_databases
 def test_one_scrape_reads_for_all_within_seconds(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

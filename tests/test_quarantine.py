@@ -61,6 +61,7 @@ def test_forged_callback_is_kept_with_all_that_explains_it(
     assert alice.events(message) == []
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize(
     ("path", "sent", "code", "reason"),
     [
@@ -132,6 +133,7 @@ def test_body_is_cut_at_16_kb_and_its_length_is_kept(app: Flask, client: FlaskCl
     assert (len(row.body), row.body_length) == (16 * 1024, len(urlencode(form)))
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("value", ["a\0b", "x" * 100_000, "ü€"])
 def test_strange_values_are_kept_cut_to_what_a_column_holds(
     app: Flask, client: FlaskClient, value: str

@@ -118,6 +118,7 @@ def combinations(now: datetime) -> list[dict[str, object]]:
     return [{}, *filter_sets]
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize(
     ("term", "count"),
     [

@@ -29,6 +29,7 @@ def looked_through(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(search_filters, "TEXT_SCAN_LIMIT", request.param)
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("stored", [APART, COMPOSED], ids=["apart", "composed"])
 @pytest.mark.usefixtures("looked_through")
 def test_text_is_found_however_its_accents_are_spelled(alice: Person, stored: str) -> None:
@@ -44,6 +45,7 @@ def test_text_stays_as_it_was_typed(alice: Person) -> None:
     assert alice.message().body == APART
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.usefixtures("looked_through")
 def test_changed_text_is_found_by_what_it_says_now(app: Flask, alice: Person) -> None:
     message = alice.has_message(body=APART)
@@ -59,6 +61,7 @@ CURLY = "It\u2019s \u201cdone\u201d at\u00a09\u202fo\u2018clock"
 STRAIGHT = "It's \"done\" at 9 o'clock"
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("stored", [CURLY, STRAIGHT], ids=["curly", "straight"])
 @pytest.mark.usefixtures("looked_through")
 def test_quotes_and_spaces_are_found_by_either_form(alice: Person, stored: str) -> None:

@@ -28,3 +28,20 @@ def test_second_run_is_ordinary_where_databases_matter(
     request: pytest.FixtureRequest, database_url: str
 ) -> None:
     assert request.node.get_closest_marker("slow") is None
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("number", [1, 2])
+def test_second_run_is_ordinary_for_the_first_case(
+    request: pytest.FixtureRequest, database_url: str, number: int
+) -> None:
+    is_slow = request.node.get_closest_marker("slow") is not None
+    assert is_slow is (database_url.startswith("postgresql") and number == 2)
+
+
+@pytest.mark.both_databases(every_case=True)
+@pytest.mark.parametrize("number", [1, 2])
+def test_second_run_is_ordinary_for_every_case_where_all_matter(
+    request: pytest.FixtureRequest, database_url: str, number: int
+) -> None:
+    assert request.node.get_closest_marker("slow") is None

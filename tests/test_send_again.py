@@ -16,9 +16,6 @@ from tests.clients import Person, hidden, words
 from tests.signing import sid
 from tests.twilio_stub import created, wire
 
-pytestmark = pytest.mark.both_databases
-
-
 MakeApp = Callable[..., Flask]
 
 
@@ -39,6 +36,7 @@ def test_page_shows_what_would_be_sent(alice: Person) -> None:
     assert len(alice.messages()) == 1
 
 
+@pytest.mark.both_databases
 def test_new_message_is_linked_both_ways_and_so_is_a_third(make_app: MakeApp) -> None:
     with wire(created(sid(1)), created(sid(2))) as twilio:
         alice = person(make_app, twilio.url)
@@ -60,6 +58,7 @@ def test_new_message_is_linked_both_ways_and_so_is_a_third(make_app: MakeApp) ->
     assert f"/messages/{third.public_id}" in page
 
 
+@pytest.mark.both_databases
 def test_second_post_leads_to_the_message_that_was_made(make_app: MakeApp) -> None:
     with wire(created(sid(1))) as twilio:
         alice = person(make_app, twilio.url)
@@ -74,6 +73,7 @@ def test_second_post_leads_to_the_message_that_was_made(make_app: MakeApp) -> No
     assert alice.get(resend_path(original)).location == f"/messages/{resend.public_id}"
 
 
+@pytest.mark.both_databases
 def test_two_at_once_send_once(make_app: MakeApp) -> None:
     with wire(created(sid(1)), created(sid(2))) as twilio:
         alice = person(make_app, twilio.url)
@@ -204,6 +204,7 @@ def test_sender_that_is_gone_leads_to_the_form_filled_in(alice: Person) -> None:
     assert "Keep me" in alice.client.post("/messages", data=typed).text
 
 
+@pytest.mark.both_databases
 def test_send_limit_applies(make_app: MakeApp) -> None:
     alice = person(make_app, "http://127.0.0.1:9", SEND_LIMIT_PER_MINUTE="1")
     message = alice.has_message(status="unreached")

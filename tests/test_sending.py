@@ -27,9 +27,6 @@ from tests.clients import Person
 from tests.signing import call_back, fields, sid
 from tests.twilio_stub import DRIP, HANG_UP, SILENCE, answer, created, wire
 
-pytestmark = pytest.mark.both_databases
-
-
 MakeApp = Callable[..., Flask]
 # An error as RFC 9457 describes it. Its status is no more than a copy of that of the answer.
 PROBLEM = {"type": "about:blank", "title": "x", "code": 21211}
@@ -39,6 +36,7 @@ def sender_at(make_app: MakeApp, url: str, **changed: str) -> Person:
     return Person.signed_in(make_app(TWILIO_API_BASE_URL=url, **changed), "alice@example.org")
 
 
+@pytest.mark.both_databases
 def test_accepted_message_has_sid_status_and_segments(
     make_app: MakeApp, simulator: SimulatorServer
 ) -> None:
@@ -89,6 +87,7 @@ def test_messaging_service_sends_and_the_number_comes_later(make_app: MakeApp) -
     assert (message.status, message.sender, message.segments) == ("accepted", None, None)
 
 
+@pytest.mark.both_databases
 def test_row_is_committed_and_no_transaction_is_open_during_the_call(make_app: MakeApp) -> None:
     observations: list[tuple[int, int]] = []
     with wire(created(sid(1))) as twilio:
@@ -178,6 +177,7 @@ def test_answer_that_drips_is_not_waited_for_and_its_outcome_is_unknown(
     assert alice.message().status == "unknown"
 
 
+@pytest.mark.both_databases
 def test_half_of_the_threads_never_wait_for_twilio(make_app: MakeApp) -> None:
     with wire(created(sid(1)), created(sid(2))) as twilio:
         alice = sender_at(make_app, twilio.url, WEB_THREADS="2")
@@ -304,6 +304,7 @@ def test_unknown_first_status_counts_as_accepted(make_app: MakeApp) -> None:
     assert alice.events(alice.message())[0].payload["status"] == "teleporting"
 
 
+@pytest.mark.both_databases
 def test_repeated_sid_keeps_both_rows_and_is_logged(
     make_app: MakeApp, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -317,6 +318,7 @@ def test_repeated_sid_keeps_both_rows_and_is_logged(
     assert alice.get(replies[1].location).status_code == 200
 
 
+@pytest.mark.both_databases
 def test_same_form_twice_makes_one_message(make_app: MakeApp) -> None:
     with wire(created(sid(1))) as twilio:
         alice = sender_at(make_app, twilio.url)
@@ -327,6 +329,7 @@ def test_same_form_twice_makes_one_message(make_app: MakeApp) -> None:
     assert len(alice.messages()) == 1
 
 
+@pytest.mark.both_databases
 def test_double_click_makes_one_message(make_app: MakeApp, simulator: SimulatorServer) -> None:
     alice = sender_at(make_app, simulator.url)
     form = alice.compose()
@@ -342,6 +345,7 @@ def test_double_click_makes_one_message(make_app: MakeApp, simulator: SimulatorS
     assert len(simulator.ledger.messages()) == 1
 
 
+@pytest.mark.both_databases
 def test_changed_text_on_a_used_form_is_kept_and_not_sent(make_app: MakeApp) -> None:
     with wire(created(sid(1)), created(sid(2))) as twilio:
         alice = sender_at(make_app, twilio.url)
@@ -355,6 +359,7 @@ def test_changed_text_on_a_used_form_is_kept_and_not_sent(make_app: MakeApp) -> 
         assert form["form_id"] not in reply.text
 
 
+@pytest.mark.both_databases
 def test_send_limit_counts_messages_and_tells_the_wait(
     make_app: MakeApp, simulator: SimulatorServer
 ) -> None:
@@ -372,6 +377,7 @@ def test_send_limit_counts_messages_and_tells_the_wait(
         assert alice.send().status_code == 303
 
 
+@pytest.mark.both_databases
 def test_send_limit_of_a_day(make_app: MakeApp, simulator: SimulatorServer) -> None:
     alice = sender_at(make_app, simulator.url, SEND_LIMIT_PER_DAY="1")
     assert alice.send().status_code == 303
@@ -380,12 +386,14 @@ def test_send_limit_of_a_day(make_app: MakeApp, simulator: SimulatorServer) -> N
     assert "Try again in 1 day" in reply.text
 
 
+@pytest.mark.both_databases
 def test_send_limit_is_each_users_own(make_app: MakeApp, simulator: SimulatorServer) -> None:
     alice = sender_at(make_app, simulator.url, SEND_LIMIT_PER_MINUTE="1")
     bob = Person.signed_in(alice.app, "bob@example.org")
     assert [alice.send().status_code, bob.send().status_code] == [303, 303]
 
 
+@pytest.mark.both_databases
 def test_outcome_that_cannot_be_recorded_at_first_is_recorded_on_the_second_try(
     make_app: MakeApp, simulator: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,6 +410,7 @@ def test_outcome_that_cannot_be_recorded_at_first_is_recorded_on_the_second_try(
     assert alice.message().status == "queued"
 
 
+@pytest.mark.both_databases
 def test_outcome_that_cannot_be_recorded_turns_unknown_by_itself(
     make_app: MakeApp, simulator: SimulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,6 +426,7 @@ def test_outcome_that_cannot_be_recorded_turns_unknown_by_itself(
         assert "Outcome unknown" in alice.get(f"/messages/{message.public_id}").text
 
 
+@pytest.mark.both_databases
 def test_answer_of_twilio_is_stored_by_one_update(
     make_app: MakeApp, simulator: SimulatorServer
 ) -> None:
@@ -446,6 +456,7 @@ def test_form_without_an_instance_is_not_sent(alice: Person) -> None:
     assert uuid.UUID(alice.compose()["form_id"])
 
 
+@pytest.mark.both_databases
 def test_message_is_asked_about_after_five_silent_minutes(
     make_app: MakeApp, simulator: SimulatorServer
 ) -> None:
@@ -455,6 +466,7 @@ def test_message_is_asked_about_after_five_silent_minutes(
     assert message.next_lookup_at == message.status_at + timedelta(minutes=5)
 
 
+@pytest.mark.both_databases
 def test_message_that_was_settled_before_the_answer_is_not_asked_about(make_app: MakeApp) -> None:
     with wire(created(sid(1))) as twilio:
         alice = sender_at(make_app, twilio.url)

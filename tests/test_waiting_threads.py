@@ -19,6 +19,7 @@ def waiting(app: Flask) -> WaitingThreads:
     return threads
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("path", ["/messages/stream", "/messages/export.csv"])
 def test_response_that_waits_for_its_reader_counts_until_it_is_closed(
     app: Flask, alice: Person, path: str

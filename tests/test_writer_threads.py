@@ -106,6 +106,7 @@ def test_callbacks_of_locked_messages_are_tried_again_soon_and_counted_once(
     assert (tally(app, "accepted"), tally(app, "unmatched")) == (2, 0)
 
 
+@pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("is_stored", [True, False])
 def test_refused_callback_that_is_locked_delays_no_other(
