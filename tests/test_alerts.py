@@ -33,8 +33,6 @@ from tests.serving import free_port
 from tests.smtp_server import Inbox
 from tests.twilio_stub import SILENCE, wire
 
-pytestmark = pytest.mark.both_databases
-
 MakeApp = Callable[..., Flask]
 DAY = timedelta(days=1)
 TEAM = "team@example.org"
@@ -79,6 +77,7 @@ def add_open_alert(app: Flask, **columns: object) -> None:
         session.add(Alert(**facts | times | columns))
 
 
+@pytest.mark.both_databases
 def test_alert_opens_after_its_time_and_not_before(
     app: Flask, clock: time_machine.Traveller
 ) -> None:
@@ -100,6 +99,7 @@ def test_short_trouble_leaves_nothing(app: Flask, clock: time_machine.Traveller)
     assert alerts(app) == []
 
 
+@pytest.mark.both_databases
 def test_mail_tells_of_the_beginning_once_and_of_the_end(
     told: Flask, inbox: Inbox, clock: time_machine.Traveller
 ) -> None:
@@ -199,6 +199,7 @@ def test_time_that_the_rule_was_true_is_how_long_it_lasted(
     assert alert.lasted == HOLDS * MINUTE
 
 
+@pytest.mark.both_databases
 def test_two_workers_at_once_mail_once(
     told: Flask, make_app: MakeApp, inbox: Inbox, clock: time_machine.Traveller
 ) -> None:
@@ -222,6 +223,7 @@ def test_two_workers_at_once_mail_once(
     assert len(alerts(told)) == len(inbox.mails) == 1
 
 
+@pytest.mark.both_databases
 def test_worker_evaluates_under_its_lease(
     told: Flask, inbox: Inbox, clock: time_machine.Traveller
 ) -> None:
@@ -257,6 +259,7 @@ def test_heartbeat_that_hangs_holds_up_no_mail(
         worker.join_threads()
 
 
+@pytest.mark.both_databases
 def test_worker_that_dies_before_sending_leaves_the_mail_to_the_next(
     told: Flask, inbox: Inbox, clock: time_machine.Traveller
 ) -> None:
@@ -411,6 +414,7 @@ def test_outcomes_that_stay_unknown_are_not_said_to_be_settled(
     assert "The outcome of 5 messages is still unknown." in inbox.newest
 
 
+@pytest.mark.both_databases
 def test_past_alerts_are_deleted_after_a_month(told: Flask, clock: time_machine.Traveller) -> None:
     open_alert(told, clock)
     scenes.remove_silent(told)

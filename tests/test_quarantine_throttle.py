@@ -29,9 +29,6 @@ from tests.signing import (
     signature,
 )
 
-pytestmark = pytest.mark.both_databases
-
-
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
@@ -90,6 +87,7 @@ def test_strange_ones_do_not_use_up_the_room_of_plausible_ones(
     assert [row.is_plausible for row in refused_rows(app)] == [False, True, False, True, True]
 
 
+@pytest.mark.both_databases
 def test_what_is_only_counted_is_written_within_about_a_second(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +102,7 @@ def test_what_is_only_counted_is_written_within_about_a_second(
     assert refused_count(app) == 5
 
 
+@pytest.mark.both_databases
 def test_what_could_not_be_counted_is_counted_later(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -162,6 +161,7 @@ def test_strange_ones_do_not_queue_behind_a_database_that_takes_long_to_fail(
         assert len(tried) == 1
 
 
+@pytest.mark.both_databases
 def test_signed_looking_ones_over_the_budget_may_come_again(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +173,7 @@ def test_signed_looking_ones_over_the_budget_may_come_again(
     assert codes == [403, 403, 503, 503]
 
 
+@pytest.mark.both_databases
 def test_many_threads_at_once_are_counted_exactly(
     make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
