@@ -337,12 +337,12 @@ STARTS = ["", "00", "0", "011", "001", "0011", "009", "012", "8 10 ", "010", "00
 
 
 @pytest.mark.slow
-def test_whatever_a_refusal_shows_is_taken_as_that_number_in_every_region() -> None:
-    abroad = {
-        n for region in ("BR", "CH", "CN", "DE", "IN", "IT", "RU", "US") for n in printed(region)
-    }
+@pytest.mark.parametrize("part", range(4))
+def test_whatever_a_refusal_shows_is_taken_as_that_number_in_every_region(part: int) -> None:
+    countries = ("BR", "CH", "CN", "DE", "IN", "IT", "RU", "US")
+    abroad = {next(iter(printed(country))) for country in countries}
     shown = 0
-    for region in sorted(phonenumbers.SUPPORTED_REGIONS):
+    for region in sorted(phonenumbers.SUPPORTED_REGIONS)[part::4]:
         own = printed(region)
         texts = {n[1:] for n in abroad | own.keys()} | {local for local, _ in own.values()}
         for text in {start + text for start in STARTS for text in texts}:
@@ -350,7 +350,7 @@ def test_whatever_a_refusal_shows_is_taken_as_that_number_in_every_region() -> N
             if not sentence.startswith("+"):
                 assert_way_out(text, sentence, region)
                 shown += bool(named(sentence))
-    assert shown > 5_000
+    assert shown > 700, shown
 
 
 @pytest.mark.slow
