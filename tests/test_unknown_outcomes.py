@@ -15,7 +15,7 @@ from smstracker.worker import unknown_outcomes
 from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
 from tests.twilio_stub import answer, listing, wire
-from tests.worker_runs import HOUR, MINUTE, in_minutes, work
+from tests.worker_runs import HOUR, MINUTE, in_minutes, look_up, work
 
 DAY = 24 * HOUR
 PICTURE = "https://a.example/1.jpg"
@@ -50,7 +50,7 @@ def run_search(
     After ten minutes it also asks for the `newest` messages of the account.
     """
     with wire(listing(*listed), listing(*newest), listing()) as twilio, in_minutes(minutes):
-        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+        look_up(make_app(TWILIO_API_BASE_URL=twilio.url))
     return alice.messages()[0]
 
 
@@ -87,7 +87,7 @@ def test_message_that_is_just_being_handed_over_is_not_looked_for(
 ) -> None:
     message = alice.has_message(status="pending", next_lookup_at=utcnow())
     with in_minutes(1):
-        work(app)
+        look_up(app)
     assert alice.events(alice.message()) == []
     assert alice.message().next_lookup_at == message.created_at + 2 * MINUTE
 
@@ -264,7 +264,7 @@ def test_look_that_failed_does_not_count(make_app: MakeApp, alice: Person) -> No
     alice.has_message(status="unknown")
     for minutes in (2, 7):
         with wire(answer(500, {}), answer(500, {})) as twilio, in_minutes(minutes):
-            work(make_app(TWILIO_API_BASE_URL=twilio.url))
+            look_up(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert run_search(make_app, alice, minutes=30).status == "unknown"
 
 
@@ -299,7 +299,7 @@ def test_twins_of_unknown_outcome_are_never_confused(make_app: MakeApp, alice: P
     alice.has_message(status="unknown")
     found = listing(listed_message(1, first))
     with wire(found, listing(), found, listing(), listing()) as twilio, in_minutes(11):
-        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+        look_up(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert {message.status for message in alice.messages()} == {"unknown"}
     assert {message.twilio_sid for message in alice.messages()} == {None}
 
@@ -329,7 +329,7 @@ def test_twins_that_differ_by_a_blank_are_twins(make_app: MakeApp, alice: Person
     second = alice.has_message(status="unknown", body="Hello ")
     found = listing(listed_message(1, second))
     with wire(found, found, listing()) as twilio, in_minutes(4):
-        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+        look_up(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert {message.twilio_sid for message in alice.messages()} == {None}
 
 
@@ -396,7 +396,7 @@ def test_callback_that_comes_while_twilio_is_asked_wins(make_app: MakeApp, alice
             assert call_back(web, fields(sid(1), "teleported"), path).status_code == 204
 
         twilio.on_request = call_back_once
-        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+        look_up(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert "untraced" not in {event.status for event in alice.events(message)}
     assert alice.message().twilio_sid == sid(1)
 
@@ -432,5 +432,5 @@ def test_two_pictures_of_unknown_outcome_are_never_confused(
     alice.has_message(status="unknown", body="", media_urls=[PICTURE + "?2"])
     found = listing(listed_message(1, first, num_media="1"))
     with wire(found, found, listing()) as twilio, in_minutes(4):
-        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+        look_up(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert {message.twilio_sid for message in alice.messages()} == {None}

@@ -39,3 +39,11 @@ def work(app: Flask) -> None:
         worker = InstantWorker()
         worker.work()
         worker.join_threads()
+
+
+def look_up(app: Flask) -> None:
+    """Run a worker once for its look-ups alone, which costs a third."""
+    with app.app_context():
+        worker = InstantWorker()
+        worker._jobs_checked_at = utcnow()
+        worker.work()
