@@ -24,9 +24,6 @@ from tests.clients import Person, hidden
 from tests.serving import drain_mail
 from tests.smtp_server import Inbox
 
-pytestmark = pytest.mark.both_databases
-
-
 ALICE = "alice@example.org"
 
 
@@ -55,6 +52,7 @@ def test_network_of_an_ipv6_customer_is_one_client(app: Flask) -> None:
     assert ask(app, client="2001:db8:0:1::1").status_code == 303
 
 
+@pytest.mark.both_databases
 def test_request_that_others_overtook_is_refused_and_counts_against_nobody(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +98,7 @@ def count_mails(app: Flask, clients: Iterable[str], email: str = ALICE) -> list[
         ]
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(
     ("client", "most"), [("2001:db8:1:{:x}::1", 10), ("2001:db8:1:{:x}00::1", 20)]
 )
@@ -167,6 +166,7 @@ def test_neighbours_share_the_mail_beyond_those_to_an_address(
     assert count_mails(app, ["2001:db8:1:1::1", "2001:db8:1:2::1"]) == [True, False]
 
 
+@pytest.mark.both_databases
 def test_mails_to_an_address_have_a_bound_whoever_asks(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +187,7 @@ def test_mails_beyond_five_have_a_link_and_no_code_to_guess(app: Flask, inbox: I
     assert Person(app, ALICE).post(inbox.link).status_code == 303
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("minutes", "has_code"), [(16, False), (29, False), (31, True)])
 def test_codes_are_counted_for_half_an_hour_and_not_while_they_live(
     app: Flask, minutes: int, has_code: bool
@@ -220,6 +221,7 @@ def test_printed_link_works_whatever_strangers_ask_for(app: Flask) -> None:
     assert Person(app, ALICE).post(path).status_code == 303
 
 
+@pytest.mark.both_databases
 def test_live_links_of_an_address_have_a_bound(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sign_in, "MAX_TOKENS_PER_ADDRESS", 10)
     with app.app_context():
@@ -248,6 +250,7 @@ def statements(app: Flask) -> Iterator[list[str]]:
         event.remove(engine, "before_cursor_execute", note)
 
 
+@pytest.mark.both_databases
 def test_flood_of_refused_sign_ins_takes_no_write_lock(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +306,7 @@ def _query_only(connection, _record):  # type: ignore[no-untyped-def]
     connection.set_query_only = lambda _: None  # no transaction ends it
 
 
+@pytest.mark.both_databases
 def test_sign_in_is_a_503_page_while_the_database_is_read_only(app: Flask) -> None:
     with app.app_context():
         token = SignInToken.issue(ALICE).token
@@ -314,6 +318,7 @@ def test_sign_in_is_a_503_page_while_the_database_is_read_only(app: Flask) -> No
     assert Person(app, ALICE).post(f"/auth/link/{token}").status_code == 303
 
 
+@pytest.mark.both_databases
 def test_sign_in_is_a_503_page_while_the_database_is_not_migrated(app: Flask) -> None:
     with app.app_context():
         downgrade(revision="base")
