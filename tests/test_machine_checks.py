@@ -54,7 +54,7 @@ def test_file_that_others_can_read_is_a_warning(app: Flask, database_url: str, s
     path.touch()
     path.chmod(0o640)
     finding = findings(app)["permissions"]
-    assert (finding.verdict, finding.fix) == ("warning", f"chmod go= {path.name}")
+    assert (finding.verdict, finding.fix) == ("warning", f"chmod go= {path}")
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -1,6 +1,8 @@
 """Settings that are given as files: NAME_FILE instead of NAME."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -104,15 +106,27 @@ def test_misspelt_name_of_a_file_stops_the_start(tmp_path: Path) -> None:
     assert "TWILIO_AUTH_TOKNE_FILE: unknown; is TWILIO_AUTH_TOKEN_FILE meant?" in found
 
 
-@pytest.mark.parametrize(("mode", "verdict"), [(0o600, "ok"), (0o640, "ok"), (0o644, "warning")])
+@pytest.mark.parametrize(
+    ("folder_mode", "mode", "verdict"),
+    [
+        (0o755, 0o600, "ok"),
+        (0o755, 0o640, "ok"),
+        (0o755, 0o644, "warning"),
+        (0o750, 0o644, "ok"),  # nobody else gets into the folder
+    ],
+)
 def test_doctor_warns_of_a_secret_that_everybody_can_read(
-    tmp_path: Path, mode: int, verdict: str
+    tmp_path: Path, folder_mode: int, mode: int, verdict: str
 ) -> None:
-    path = tmp_path / "token"
+    # Not in a folder of pytest, which is closed to others.
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder.chmod(folder_mode)
+    path = folder / "token"
     path.write_text(TOKEN)
     path.chmod(mode)
     settings = load(WITHOUT_TOKEN | {"TWILIO_AUTH_TOKEN_FILE": str(path)}, instance=tmp_path / "i")
     with create_app(settings).app_context():
         [check] = [check for check in check_machine() if check.check == "permissions"]
+    shutil.rmtree(folder)
     assert check.verdict == verdict
     assert ("token can be read by other users" in check.detail) == (verdict == "warning")

@@ -95,7 +95,9 @@ def _check_permissions() -> CheckResult:
         is_open = may_be_read_by_anybody if file in secrets else _is_accessible_to_others
         if is_open(file):
             name = "instance/" if file == instance else file.name
-            return warning(check, f"{name} can be read by other users", f"chmod go= {name}")
+            # A service may read a secret of root by its group.
+            mode = "o=" if file in secrets else "go="
+            return warning(check, f"{name} can be read by other users", f"chmod {mode} {file}")
     return ok(check, "only this user reads the settings, the secrets and the database file")
 
 
