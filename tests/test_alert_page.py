@@ -80,10 +80,10 @@ def test_page_without_alerts_says_so_only_while_a_worker_looks(
 ) -> None:
     assert "No worker has looked yet" in words(admin.get("/alerts").text)
     add_evaluation(app)
-    assert "Nothing is wrong. The worker looks each minute." in words(admin.get("/alerts").text)
+    assert "No alert is open. The worker looks each minute." in words(admin.get("/alerts").text)
     clock.shift(timedelta(minutes=6))
     page = words(admin.get("/alerts").text)
-    assert "Nothing is wrong" not in page
+    assert "No alert is open" not in page
     assert "No worker has looked since" in page
 
 

@@ -21,6 +21,7 @@ from smstracker.database import engine
 from smstracker.extensions import db
 from smstracker.models import Message, SignInToken
 from smstracker.models.users import UserSession
+from smstracker.privacy.erasure import erase
 from tests.clients import Person
 from tests.postgresql_programs import path_to_programs
 from tests.serving import close
@@ -334,7 +335,7 @@ def test_postgresql_that_cannot_be_restored_stays_as_it_is(
     broken = "DROP TABLE message CASCADE; SELECT no_such_function()"
     monkeypatch.setattr(postgresql_backup, "LIMITS", broken)
     result = run(make_app, "restore", path, "--replace")
-    assert (result.exit_code, "psql failed: " in result.output) == (1, True)
+    assert (result.exit_code, "psql failed: " in result.output) == (1, True), result.output
     assert "no_such_function() does not exist" in result.output
     assert len(bodies(make_app())) == 1
 
@@ -489,7 +490,7 @@ def test_full_disk_during_a_restore_names_the_former_database(
     result = run(make_app, "restore", older_backup, "--replace")
     assert (result.exit_code, "disk is full" in result.output) == (1, True), result.output
     [former] = tmp_path.glob("test.sqlite.before-*")
-    assert f"The former database is kept as {former}." in result.output
+    assert f"The former database is kept as {former}. Delete it" in result.output
     assert bodies(make_app()) == ["before", "after"]
 
 
@@ -626,3 +627,55 @@ def test_error_of_postgresql_quotes_no_rows() -> None:
     )
     reason = postgresql_backup._first_error(output)
     assert reason.endswith("violates unique constraint")
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("option", [[], ["--replace"]])
+def test_tables_of_another_program_with_our_names_are_not_dropped(
+    make_app: MakeApp, older_backup: Path, database_url: str, option: list[str]
+) -> None:
+    app = make_app()
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA crm"))
+        connection.execute(text('CREATE TABLE crm."user" AS SELECT 7 AS id'))
+    close(app)
+    mark = "&" if "?" in database_url else "?"
+    other = make_app(DATABASE_URL=f"{database_url}{mark}options=-csearch_path%3Dcrm")
+    try:
+        arguments = ["restore", str(older_backup), *option]
+        result = other.test_cli_runner().invoke(args=arguments)
+        assert (result.exit_code, "tables of another program" in result.output) == (1, True)
+    finally:
+        close(other)
+        with make_app().app_context(), db.engine.begin() as connection:
+            assert connection.scalars(text('SELECT id FROM crm."user"')).all() == [7]
+            connection.execute(text("DROP SCHEMA crm CASCADE"))
+
+
+def test_restore_names_the_erasures_that_it_undoes(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
+) -> None:
+    alice.has_message(status="delivered", final_at=utcnow())
+    with app.app_context():
+        before = erase("+15558675999", at_twilio=False, actor="test").receipt
+    run(make_app, "backup", tmp_path / "a")
+    with app.app_context():
+        after = erase("+15558675310", at_twilio=False, actor="test").receipt
+    close(app)
+    result = run(make_app, "restore", tmp_path / "a", "--replace")
+    assert result.exit_code == 0, result.output
+    assert f"the receipts were: {after}." in result.output
+    assert before not in result.output
+
+
+def test_folder_that_may_not_be_entered_is_said_in_one_sentence(
+    make_app: MakeApp, app: Flask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As for a service whose command names a file in /root."""
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    result = run(make_app, "restore", tmp_path / "a")
+    assert result.output == f"Error: {tmp_path / 'a'}: Permission denied.\n"

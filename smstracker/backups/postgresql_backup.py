@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import IO, Any, cast
@@ -13,7 +14,7 @@ from typing import IO, Any, cast
 import psycopg
 from psycopg import ConnectionInfo
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.engine import Connection
 
 from smstracker.backups.backup_file import BackupError, new_file
@@ -45,6 +46,8 @@ ADVICE = {
     "server version mismatch": "Install those of the server's version or a newer one.",
     "unsupported version": "The backup was made by newer programs: install those here.",
 }
+FIRST_TABLES = {"message", "status_event"}  # that each version has
+ENDING_SECONDS = 5.0  # in which the server ends a session that was closed just before
 LIMITS = "SET lock_timeout = '5s'"
 OTHER_SESSIONS = text("""
     SELECT count(*) FROM pg_stat_activity
@@ -104,6 +107,7 @@ def restore(engine: Engine, backup: Path) -> None:
         with engine.connect() as connection:
             _omit_unknown_settings(script, set(connection.scalars(SETTINGS)))
             _require_unused(connection)
+            _require_own_tables(connection)
             drop = _drop_statement(connection)
         engine.dispose()
         single = ("--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1")
@@ -139,11 +143,24 @@ def _path(file: IO[Any]) -> str:
 
 
 def _require_unused(connection: Connection) -> None:
-    count = connection.scalar(OTHER_SESSIONS)
+    deadline = time.monotonic() + ENDING_SECONDS
+    while (count := connection.scalar(OTHER_SESSIONS)) and time.monotonic() < deadline:
+        connection.rollback()  # or the same statistics are read again
+        time.sleep(0.1)
     if count:
         sessions = "1 connection is" if count == 1 else f"{count} connections are"
         raise BackupError(
             f"The database is in use ({sessions} open). Stop the web server and the worker first."
+        )
+
+
+def _require_own_tables(connection: Connection) -> None:
+    """Refuse to drop tables of our names that another program has made."""
+    existing = set(inspect(connection).get_table_names())
+    if existing.intersection(_table_names()) and not existing.issuperset(FIRST_TABLES):
+        raise BackupError(
+            "The database holds tables of another program, with names that smstracker uses too. "
+            "Check DATABASE_URL, or use a schema of its own."
         )
 
 

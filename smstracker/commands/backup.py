@@ -14,6 +14,7 @@ from flask.cli import with_appcontext
 from flask_migrate import upgrade
 from sqlalchemy import URL, create_engine, delete, func, inspect, select, update
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DatabaseError
 
 from smstracker import create_app
 from smstracker.backups import postgresql_backup, sqlite_backup
@@ -24,7 +25,7 @@ from smstracker.database.demo_guard import refuse_live_database
 from smstracker.database.engine import reading_connection
 from smstracker.database.problems import NEWER_VERSION, UNREACHABLE, explain
 from smstracker.extensions import db, settings
-from smstracker.models import Heartbeat, Message, ScheduledJob, SignInToken
+from smstracker.models import Erasure, Heartbeat, Message, ScheduledJob, SignInToken
 from smstracker.models.lookup_queue import can_be_asked_about
 from smstracker.models.users import UserSession
 from smstracker.settings.database_url import sqlite_path
@@ -74,15 +75,21 @@ def restore(path: Path, replace: bool) -> None:
             raise BackupError(
                 "The database holds messages. Make a backup of it first, then add --replace."
             )
+        receipts = _read_receipts(file)
         if file:
-            summary = _restore_file(path, file)
+            summary, restored = _restore_file(path, file)
         else:
             postgresql_backup.restore(db.engine, path)
-            summary = _bring_up_to_date(settings().database_url)
+            summary, restored = _bring_up_to_date(settings().database_url)
     click.echo(summary)
+    if undone := sorted(receipts - restored):
+        click.echo(
+            "People were erased after this backup was made, so they are in it again. Erase them "
+            f"once more; the receipts were: {', '.join(undone)}."
+        )
 
 
-def _restore_file(path: Path, file: Path) -> str:
+def _restore_file(path: Path, file: Path) -> tuple[str, set[str]]:
     """Restore a backup of SQLite, ready for use: what interrupts this changes nothing."""
     former = Path(f"{file}.before-{utcnow():%Y%m%d-%H%M%S}") if file.exists() else None
     damaged = former is not None and sqlite_backup.is_damaged(file)
@@ -91,20 +98,23 @@ def _restore_file(path: Path, file: Path) -> str:
             pass  # if it is in use, that is said before the backup is copied
     with sqlite_backup.working_copy(path, file) as copy:
         url = URL.create("sqlite", database=str(copy))
-        summary = _bring_up_to_date(url.render_as_string())
+        result = _bring_up_to_date(url.render_as_string())
         if former and damaged:
             sqlite_backup.move_away(file, former)
         with sqlite_backup.open_alone(file) as connection:
             if former and not damaged:
                 sqlite_backup.keep_former(connection, former)
             if former:  # said at once, in case that what follows fails
-                click.echo(f"The former database is kept as {former}.")
+                click.echo(f"The former database is kept as {former}. Delete it once all is well.")
             sqlite_backup.replace_content(connection, copy)
-    return summary
+    return result
 
 
-def _bring_up_to_date(database_url: str) -> str:
-    """Migrate restored tables and prepare them for use; return a summary in words."""
+def _bring_up_to_date(database_url: str) -> tuple[str, set[str]]:
+    """Migrate restored tables and prepare them for use.
+
+    Returns a summary in words, and the receipts of the erasures that the backup knows.
+    """
     # An app of its own: the engine of this one knows the former database.
     restored = create_app(dataclasses.replace(settings(), database_url=database_url))
     with restored.app_context():
@@ -114,7 +124,8 @@ def _bring_up_to_date(database_url: str) -> str:
                 if not set(db.metadata.tables).issubset(inspect(connection).get_table_names()):
                     raise BackupError("The file is no backup of smstracker: it lacks tables.")
                 open_count = _prepare(connection, utcnow())
-                return _describe(connection.scalar(NEWEST_AT), open_count)
+                receipts = set(connection.scalars(select(Erasure.receipt)))
+                return _describe(connection.scalar(NEWEST_AT), open_count), receipts
         finally:
             db.engine.dispose()
 
@@ -133,6 +144,9 @@ def _plain_errors() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
     except ConfigError as error:
         raise click.ClickException(f"This is demo mode. {error}") from error
+    except OSError as error:
+        path = f"{error.filename}: " if error.filename else ""
+        raise click.ClickException(f"{path}{error.strerror}.") from error
     except sqlite3.Error as error:
         raise click.ClickException((explain(error) or UNREACHABLE).sentence) from error
     finally:
@@ -151,6 +165,19 @@ def _check(path: Path, file: Path | None) -> None:
         raise BackupError(f"{path}: {NEWER_VERSION}.")
     if file and settings().demo:
         refuse_live_database(create_engine(URL.create("sqlite", database=str(path))))
+
+
+def _read_receipts(file: Path | None) -> set[str]:
+    """The receipts of all erasures in the present database, as far as it can be read."""
+    if file and not file.exists():
+        return set()
+    try:
+        with reading_connection(db.engine) as connection:
+            return set(connection.scalars(select(Erasure.receipt)))
+    except DatabaseError:  # no tables, or those of an older version; or it is damaged
+        return set()
+    finally:
+        db.engine.dispose()
 
 
 def _holds_messages(file: Path | None) -> bool:
