@@ -1,6 +1,8 @@
 """Mail by SMTP with verified certificates, or into the demo mailbox."""
 
+import re
 import smtplib
+import socket
 import ssl
 import sys
 from collections import deque
@@ -9,18 +11,22 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid, parseaddr
 from functools import partial
+from threading import Event, Timer
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from flask import Flask, current_app
 
 from smstracker.clock import utcnow
 from smstracker.mail_threads import MailThreads
+from smstracker.network_errors import TEMPORARY, first_cause
 from smstracker.settings.mail import MailConfig
 
 if TYPE_CHECKING:
     from config import Config
 
-STEP_TIMEOUT = 15.0  # seconds for each step of the SMTP session
+STEP_TIMEOUT = 30.0  # seconds for each step; some servers greet late on purpose
+SESSION_TIMEOUT = 60.0  # seconds for all steps, however slowly the server writes
 AUTHENTICATION_REQUIRED = 530  # RFC 4954, RFC 3207
 
 Deliver = Callable[[EmailMessage], None]
@@ -40,6 +46,7 @@ class Mailer:
     def __init__(self, config: "Config") -> None:
         self._config = config.mail
         self._is_demo = config.demo
+        self._own_name = _own_name(config.public_base_url)
         self.threads = MailThreads()
         self.mailbox: deque[EmailMessage] = deque(maxlen=20)
 
@@ -69,7 +76,8 @@ class Mailer:
         if not self.can_send:
             raise MailError("MAIL_SERVER is not set")
         server = self._config.server
-        with _smtp_session(self._config, server) if server else nullcontext() as smtp:
+        session = _smtp_session(self._config, server, self._own_name) if server else nullcontext()
+        with session as smtp:
             yield partial(self._deliver, smtp)
 
     def compose(self, to: str, subject: str, text: str) -> EmailMessage:
@@ -102,21 +110,37 @@ def _raise_as(error: type[MailError]) -> Iterator[None]:
         yield
     # A password that is not ASCII raises ValueError with the password in its text.
     except (OSError, smtplib.SMTPException, ValueError) as cause:
-        raise error(type(cause).__name__) from None
+        raise error(_name(cause)) from None
+
+
+def _name(error: BaseException) -> str:
+    """What network_errors.toml knows a failure by: a class name, or one with a reply code."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _reply in error.recipients.values()]
+    else:
+        codes = [getattr(error, "smtp_code", 0)]
+    if any(400 <= code < 500 for code in codes):
+        return f"{TEMPORARY} {max(codes)}"
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return type(first_cause(error)).__name__  # a timeout, for example
+    return type(error).__name__
 
 
 @contextmanager
-def _smtp_session(config: MailConfig, server: str) -> Iterator[smtplib.SMTP]:
+def _smtp_session(config: MailConfig, server: str, own_name: str | None) -> Iterator[smtplib.SMTP]:
     """An SMTP session: encrypted, logged in, with our sender accepted."""
     with ExitStack() as stack:
         with _raise_as(MailError):
-            smtp = _connect(config, server)
+            smtp = _new_client(config, server, own_name)
+            stack.enter_context(_time_limit(smtp))
+            _require(smtp.connect(server, config.port), smtplib.SMTPConnectError)
             stack.callback(_quit, smtp)
+            _greet(smtp)
             if config.use_tls:
                 smtp.starttls(context=ssl.create_default_context())
+                _greet(smtp)
             if config.username and config.password:
                 smtp.login(config.username, config.password)
-            smtp.ehlo_or_helo_if_needed()
             code, reason = smtp.mail(parseaddr(config.default_sender)[1])
             if code == AUTHENTICATION_REQUIRED:
                 raise MailError("SMTPAuthenticationRequired")
@@ -126,17 +150,68 @@ def _smtp_session(config: MailConfig, server: str) -> Iterator[smtplib.SMTP]:
         yield smtp
 
 
+def _greet(smtp: smtplib.SMTP) -> None:
+    """Say our name; of a server that does not know EHLO, smtplib then asks with HELO."""
+    code, reason = smtp.ehlo()
+    if 400 <= code < 500:
+        raise smtplib.SMTPHeloError(code, reason)
+    smtp.ehlo_or_helo_if_needed()
+
+
+def _require(reply: tuple[int, bytes], error: type[smtplib.SMTPResponseException]) -> None:
+    code, reason = reply
+    if code != 220:
+        raise error(code, reason)
+
+
+@contextmanager
+def _time_limit(smtp: smtplib.SMTP) -> Iterator[None]:
+    """End the connection after SESSION_TIMEOUT; the step that waits then fails as a timeout."""
+    is_late = Event()
+
+    def end() -> None:
+        is_late.set()
+        if smtp.sock:
+            with suppress(OSError):
+                smtp.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = Timer(SESSION_TIMEOUT, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, smtplib.SMTPException, MailError) as error:
+        if not is_late.is_set():
+            raise
+        late = TimeoutError.__name__
+        raise (type(error)(late) if isinstance(error, MailError) else MailError(late)) from None
+    finally:
+        timer.cancel()
+        smtp.close()
+
+
 def _quit(smtp: smtplib.SMTP) -> None:
     with suppress(OSError, smtplib.SMTPException):
         smtp.quit()
-    smtp.close()
 
 
-def _connect(config: MailConfig, server: str) -> smtplib.SMTP:
+def _new_client(config: MailConfig, server: str, own_name: str | None) -> smtplib.SMTP:
+    """A client that is not connected yet, and says that this machine is `own_name`."""
     if config.use_ssl:
-        context = ssl.create_default_context()
-        return smtplib.SMTP_SSL(server, config.port, timeout=STEP_TIMEOUT, context=context)
-    return smtplib.SMTP(server, config.port, timeout=STEP_TIMEOUT)
+        smtp: smtplib.SMTP = smtplib.SMTP_SSL(
+            timeout=STEP_TIMEOUT, context=ssl.create_default_context(), local_hostname=own_name
+        )
+    else:
+        smtp = smtplib.SMTP(timeout=STEP_TIMEOUT, local_hostname=own_name)
+    # Compared with the name in the certificate. smtplib sets it only if it connects at once.
+    smtp._host = server  # type: ignore[attr-defined]
+    return smtp
+
+
+def _own_name(public_base_url: str) -> str | None:
+    """The name of this machine for mail servers, if it is one: some refuse mere addresses."""
+    host = urlsplit(public_base_url).hostname or ""
+    return host if re.search(r"\.[a-z][a-z0-9-]*$", host) else None
 
 
 def init_app(app: Flask) -> None:

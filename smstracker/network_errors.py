@@ -17,6 +17,8 @@ class ServerProblem(NamedTuple):
 
 _tables = tomllib.loads(Path(__file__).with_name("network_errors.toml").read_text("utf-8"))
 NETWORK_REASONS: dict[str, str] = _tables["network"]
+TEMPORARY = "SMTPTemporaryRefusal"  # the name of a reply 4xx, with its code behind it
+WAIT_FOR_MAIL = "try again in some minutes; if that lasts, see the log of the mail server"
 UNREACHABLE = "it cannot be reached from here"
 
 
@@ -36,6 +38,9 @@ def network_reason(error: BaseException) -> str:
 
 def explain_mail_error(error_name: str) -> ServerProblem:
     """The reason why a mail server cannot be used, and the setting to check."""
+    name, _, code = error_name.partition(" ")
+    if name == TEMPORARY:
+        return ServerProblem(f"it takes no mail for now (reply {code})", WAIT_FOR_MAIL)
     entry = _tables["mail"].get(error_name, {})
     reason = entry.get("reason") or NETWORK_REASONS.get(error_name, UNREACHABLE)
     return ServerProblem(reason, entry.get("fix", "check MAIL_SERVER and MAIL_PORT"))

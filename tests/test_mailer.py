@@ -9,8 +9,10 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -19,12 +21,13 @@ from flask import Flask
 from sqlalchemy import delete
 
 from config import load
-from smstracker import create_app
+from smstracker import create_app, mailer
 from smstracker.doctor.check_result import CheckResult
 from smstracker.doctor.checks import run_checks
 from smstracker.extensions import db
 from smstracker.mailer import Mailer, MailError
 from smstracker.models import MailHealth, SignInToken
+from smstracker.network_errors import explain_mail_error
 from tests.clients import Client, Person
 from tests.live_settings import settings
 from tests.serving import close, drain_mail, free_port
@@ -179,6 +182,72 @@ def test_sender_that_the_server_refuses_is_noticed_without_a_mail(
     assert finding.fix is not None
     assert "MAIL_DEFAULT_SENDER" in finding.fix
     assert "MAIL_SERVER" not in finding.fix
+
+
+@pytest.mark.parametrize(
+    ("step", "reply"),
+    [
+        ("EHLO", "421 4.7.0 Try again later"),
+        ("MAIL", "451 4.3.2 Please try again later"),
+        ("RCPT", "451 4.7.1 Greylisted"),
+        ("DATA", "452 4.2.2 Over quota"),
+    ],
+)
+def test_refusal_for_now_is_not_told_as_a_wrong_setting(step: str, reply: str) -> None:
+    async def refuse(_handler: object, *_args: object) -> str:
+        return reply
+
+    async def refuse_greeting(
+        _handler: object, _server: object, _session: object, _envelope: object, _: str, __: object
+    ) -> list[str]:
+        return [reply]
+
+    hook = refuse_greeting if step == "EHLO" else refuse
+    server = Controller(type("Busy", (), {f"handle_{step}": hook})(), "127.0.0.1", free_port())
+    server.start()
+    try:
+        with pytest.raises(MailError) as raised:
+            mailer_at(server.port).send("a@example.org", "s", "t")
+    finally:
+        server.stop()
+    problem = explain_mail_error(str(raised.value))
+    assert problem.reason == f"it takes no mail for now (reply {reply[:3]})"
+    assert "MAIL_" not in problem.fix
+
+
+@pytest.mark.parametrize("is_greeted", [False, True])
+def test_server_that_drips_is_given_up_as_one_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, is_greeted: bool
+) -> None:
+    """Each byte comes in time, and no reply ever ends."""
+    is_over = Event()
+
+    def drip(listener: socket.socket) -> None:
+        connection, _address = listener.accept()
+        with connection, suppress(OSError):
+            connection.sendall(b"220 here\r\n" if is_greeted else b"2")
+            while not is_over.wait(0.05):
+                connection.sendall(b"2")
+
+    monkeypatch.setattr(mailer, "SESSION_TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
+        thread.submit(drip, listener)
+        with pytest.raises(MailError, match="TimeoutError"):
+            mailer_at(listener.getsockname()[1]).check()
+        is_over.set()
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://sms.example.org", "sms.example.org"),
+        ("https://203.0.113.7", None),
+        ("http://localhost:8000", None),
+    ],
+)
+def test_mail_server_is_told_the_public_name(address: str, name: str | None) -> None:
+    """Some refuse the address in brackets that a machine without a domain would send."""
+    assert mailer._own_name(address) == name
 
 
 def test_server_that_wants_a_login_first_is_no_fault_of_the_sender(
