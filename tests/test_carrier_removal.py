@@ -1,7 +1,7 @@
 """What is deleted here is redacted or deleted at Twilio too, against the simulated carrier."""
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import pytest
@@ -23,7 +23,7 @@ from smstracker.simulator import SimulatorServer
 from smstracker.worker.loop import CARRIER_REMOVAL
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, sid
-from tests.twilio_stub import answer, wire
+from tests.twilio_stub import TwilioStub, answer, wire
 from tests.worker_runs import InstantWorker
 
 MakeApp = Callable[..., Flask]
@@ -134,17 +134,18 @@ def test_failure_is_tried_again_and_shown(make_app: MakeApp) -> None:
         assert (build_report().waiting_at_twilio, build_report().failed_at_twilio) == (0, 1)
 
 
+MISSING = answer(404, {"code": 20404, "message": "x", "status": 404})
+
+
 def test_message_that_twilio_does_not_have_is_done(make_app: MakeApp) -> None:
-    missing = answer(404, {"code": 20404, "message": "x", "status": 404})
-    with wire(missing) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
+    with wire(MISSING) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
         _queue()
         list(remove_at_carrier(None))
         assert build_report().done_at_twilio == 1
 
 
 def test_message_of_an_account_without_token_is_left_and_shown(make_app: MakeApp) -> None:
-    missing = answer(404, {"code": 20404, "message": "x", "status": 404})
-    with wire(missing) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
+    with wire(MISSING) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
         _queue("AC" + "9" * 32)
         list(remove_at_carrier(None))
         assert build_report().problems == [(OTHER_ACCOUNT, 1)]
@@ -214,10 +215,10 @@ def test_rate_limit_is_not_the_last_try(make_app: MakeApp) -> None:
         assert (build_report().waiting_at_twilio, build_report().failed_at_twilio) == (1, 0)
 
 
-def test_message_is_deleted_that_was_to_be_redacted_only_when_asked(make_app: MakeApp) -> None:
-    redacted = answer(200, {"sid": sid(0), "status": "delivered"})
-    with wire(redacted, DONE) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
-        _queue(action="redact")
+@contextmanager
+def deletion_asked_for_meanwhile(make_app: MakeApp, *answers: bytes) -> Iterator[TwilioStub]:
+    """A Twilio that gives these answers; during its first one, an erasure asks for a deletion."""
+    with wire(*answers) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
         engine = db.engine
 
         def delete() -> None:
@@ -227,8 +228,30 @@ def test_message_is_deleted_that_was_to_be_redacted_only_when_asked(make_app: Ma
                 CarrierRemoval.request(connection, [message], utcnow())
 
         twilio.on_request = delete
+        yield twilio
+
+
+@pytest.mark.both_databases
+def test_message_is_deleted_that_was_to_be_redacted_only_when_asked(make_app: MakeApp) -> None:
+    redacted = answer(200, {"sid": sid(0), "status": "delivered"})
+    with deletion_asked_for_meanwhile(make_app, redacted, DONE) as twilio:
+        _queue(action="redact")
         list(remove_at_carrier(None))
         assert len(twilio.requests) == 2
         connection = db.session.connection()
         assert RemovalCounter.read(connection, CounterName.DELETED_AT_TWILIO) == 1
+        assert db.session.scalars(select(CarrierRemoval)).all() == []
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("action", ["redact", "delete"])
+@pytest.mark.parametrize("failure", [NOT_FINISHED, MISSING])
+def test_failure_postpones_no_deletion_that_is_asked_for_meanwhile(
+    make_app: MakeApp, action: str, failure: bytes
+) -> None:
+    account_sid = "AC" + "9" * 32 if failure == MISSING else None
+    with deletion_asked_for_meanwhile(make_app, failure, DONE) as twilio:
+        _queue(account_sid, action=action, tries=19)
+        list(remove_at_carrier(None))
+        assert len(twilio.requests) == 2
         assert db.session.scalars(select(CarrierRemoval)).all() == []

@@ -86,7 +86,12 @@ class CarrierRemoval(Model):
         connection.execute(delete(cls).where(*is_same))
 
     def postpone(self, connection: Connection, until: datetime | None, problem: str) -> None:
-        """Store why it failed and when it is tried again; None: never."""
+        """Store why it failed and when it is tried again, None for never.
+
+        What was asked for meanwhile stays due.
+        """
         cls = CarrierRemoval
+        is_same = (cls.twilio_sid == self.twilio_sid, cls.action == self.action)
+        is_same += (cls.tries == self.tries,)
         changes = {"tries": self.tries + 1, "next_try_at": until, "problem": problem}
-        connection.execute(update(cls).where(cls.twilio_sid == self.twilio_sid).values(changes))
+        connection.execute(update(cls).where(*is_same).values(changes))
