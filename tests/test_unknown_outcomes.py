@@ -3,20 +3,26 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from email.utils import format_datetime
+from itertools import chain
 from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from smstracker.clock import utcnow
-from smstracker.models import Message
+from smstracker.extensions import db
+from smstracker.models import CarrierRemoval, Message, RefusedCallback, StatusEvent
+from smstracker.privacy import erasure
+from smstracker.privacy.retention import remove_expired
 from smstracker.simulator import SimulatorServer
 from smstracker.worker import unknown_outcomes
 from tests.clients import Person, words
-from tests.signing import call_back, fields, sid
+from tests.signing import PRIMARY, call_back, fields, sid
 from tests.twilio_stub import answer, listing, wire
 from tests.worker_runs import HOUR, MINUTE, in_minutes, look_up, work
 
+SID_HOLDERS = (StatusEvent, RefusedCallback)
 DAY = 24 * HOUR
 PICTURE = "https://a.example/1.jpg"
 MakeApp = Callable[..., Flask]
@@ -434,3 +440,22 @@ def test_two_pictures_of_unknown_outcome_are_never_confused(
     with wire(found, found, listing()) as twilio, in_minutes(4):
         look_up(make_app(TWILIO_API_BASE_URL=twilio.url))
     assert {message.twilio_sid for message in alice.messages()} == {None}
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("token", [PRIMARY, "f" * 32])
+def test_message_is_found_by_the_sid_of_an_erased_callback(
+    make_app: MakeApp, alice: Person, token: str
+) -> None:
+    message = alice.has_message(status="unknown")
+    call_back(alice.app.test_client(), fields(sid(1), "sent"), token=token)
+    with alice.app.app_context():
+        erasure.erase(message.recipient, at_twilio=True, actor="carol@example.org")
+        sids = [db.session.scalars(select(model.twilio_sid)).all() for model in SID_HOLDERS]
+        assert sid(1) not in chain(*sids)
+    message = run_search(make_app, alice, listed_message(1, message))
+    assert (message.status, message.twilio_sid) == ("delivered", sid(1))
+    with alice.app.app_context(), in_minutes(6):
+        list(remove_expired(None))
+        assert db.session.scalars(select(CarrierRemoval.twilio_sid)).all() == [sid(1)]
+    assert alice.messages() == []

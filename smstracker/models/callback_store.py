@@ -22,7 +22,7 @@ from smstracker.models.event_store import bind_sid
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.messages import Message
 from smstracker.models.status_transitions import LockedMessage, lock_messages, save_changes
-from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
+from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash, sid_hashes
 from smstracker.sms.status import Source
 
 ValueT = TypeVar("ValueT")
@@ -252,8 +252,8 @@ def _sids(callbacks: Sequence[Callback]) -> set[str]:
 
 
 def _hashes(connection: Connection, callback: Callback) -> set[bytes]:
-    """What a tombstone of the callback's message would hold."""
-    hashes = {keyed_hash(connection, HashedKind.SID, callback.update.twilio_sid)}
+    """What a tombstone of the callback's message, or of the callback, would hold."""
+    hashes = sid_hashes(connection, callback.update.twilio_sid)
     if callback.public_id:
         hashes.add(keyed_hash(connection, HashedKind.PUBLIC_ID, callback.public_id))
     return hashes

@@ -14,7 +14,7 @@ from sqlalchemy.sql import ColumnElement, Select, select, text
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model, db, receipt_window, settings
-from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
+from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash, sid_hashes
 from smstracker.models.users import User
 from smstracker.sms import status
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
@@ -247,8 +247,7 @@ def is_deleted_sid(connection: Connection, sid: str | None) -> bool:
 
     A SID that was erased may be a stranger's claim: it keeps nothing of a message here away.
     """
-    key_hash = keyed_hash(connection, HashedKind.SID, sid)
-    if not sid or not Tombstone.find(connection, [key_hash]):
+    if not sid or not Tombstone.find(connection, sid_hashes(connection, sid)):
         return False
     return connection.scalar(select(Message.id).where(Message.twilio_sid == sid)) is None
 

@@ -25,7 +25,8 @@ HASH_KEY = "smstracker_hash_key"  # an execution option
 class HashedKind(StrEnum):
     """What a hash stands for; no two kinds have equal hashes."""
 
-    SID = "sid"
+    SID = "sid"  # of a message that was ours
+    CALLBACK_SID = "callback sid"  # of a callback, which may name a message of anybody
     PUBLIC_ID = "public id"
     FORM = "form"
     CONTENT = "content"
@@ -44,6 +45,12 @@ def keyed_hash(connection: Connection, kind: HashedKind, *parts: object) -> byte
     text = "\0".join([kind, *map(str, parts)])
     key: bytes = connection.get_execution_options()[HASH_KEY]
     return hmac.digest(key, text.encode(errors="surrogatepass"), sha256)[:HASH_BYTES]
+
+
+def sid_hashes(connection: Connection, sid: str | None) -> set[bytes]:
+    """The hashes that keep callbacks with this SID out."""
+    kinds = (HashedKind.SID, HashedKind.CALLBACK_SID)
+    return {keyed_hash(connection, kind, sid) for kind in kinds}
 
 
 class Tombstone(Model):

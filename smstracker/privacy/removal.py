@@ -128,8 +128,11 @@ def delete_messages(
 
 
 def keep_out(connection: Connection, sids: Iterable[str | None], now: datetime) -> None:
-    """Keep out further callbacks with these SIDs, as long as no message here has them."""
-    hashes = {keyed_hash(connection, HashedKind.SID, sid) for sid in sids if sid}
+    """Keep out further callbacks with these SIDs, as long as no message here has them.
+
+    One of unknown outcome may still be found to have such a SID.
+    """
+    hashes = {keyed_hash(connection, HashedKind.CALLBACK_SID, sid) for sid in sids if sid}
     Tombstone.add(connection, hashes, now + _tombstone_lifetime())
 
 
