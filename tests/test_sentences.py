@@ -269,7 +269,17 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {"day": window()},
     ),
     # The lines of flask doctor.
-    ("see the lines callbacks, refused and worker", UNHEARD, {}),
+    (
+        "problem connection: Twilio has not reached this app for 42 minutes; 1 message waits for a "
+        "callback. see the lines callbacks and worker",
+        UNHEARD,
+        UNHEARD | {"causes": (cause(0),)},
+    ),
+    (
+        "see the lines callbacks, refused and worker",
+        UNHEARD | {"causes": (cause(0),)},
+        UNHEARD,
+    ),
     (
         "problem connection: 14 callbacks were refused in the last hour. start the demo with make "
         "run, or set the PORT with which it runs",

@@ -26,13 +26,10 @@ _ROTATION_FIXES = {
     Rotation.PROMOTED: MAKE_PRIMARY,
     Rotation.DONE: "remove TWILIO_AUTH_TOKEN_SECONDARY",
 }
-_OTHER_LINES = "see the lines callbacks, refused and worker"
-# Where the advice of the summary is a reason, or names flask doctor itself.
+# Where the advice of the summary is a reason.
 _SUMMARY_FIXES = {
     SummaryKind.REFUSED: "flask callbacks list",
     SummaryKind.REPLAYABLE: "flask callbacks replay --all",
-    SummaryKind.SILENT: _OTHER_LINES,
-    SummaryKind.MISSED: _OTHER_LINES,
 }
 
 
@@ -60,10 +57,19 @@ def _check_summary(report: ConnectionReport, is_stopped_demo: bool) -> CheckResu
     result = problem if summary.is_broken else warning
     if is_stopped_demo:  # no page is up
         return result("connection", summary.finding, START_DEMO)
+    if summary.kind in (SummaryKind.SILENT, SummaryKind.MISSED):
+        # The advice names flask doctor itself.
+        return result("connection", summary.finding, _name_other_lines(report))
     if summary.kind in _SUMMARY_FIXES:
         return result("connection", strip_period(summary.text), _SUMMARY_FIXES[summary.kind])
     fix = summary.advice[:1].lower() + summary.advice[1:]
     return result("connection", summary.finding, strip_period(fix))
+
+
+def _name_other_lines(report: ConnectionReport) -> str:
+    if report.causes:
+        return "see the lines callbacks, refused and worker"
+    return "see the lines callbacks and worker"
 
 
 def _check_worker(report: ConnectionReport, is_stopped_demo: bool) -> CheckResult:
