@@ -82,10 +82,10 @@ def test_long_list_has_pages(admin: Person) -> None:
 def test_address_is_added_and_may_be_an_administrator(admin: Person) -> None:
     page = admin.post("/users", {"email": " Zoe@Elsewhere.example "}, follow_redirects=True)
     assert "zoe@elsewhere.example may sign in." in words(page.text)
-    admin.post("/users", {"email": "zoe@elsewhere.example", "administrator": "y"})
+    for _ in range(2):
+        admin.post("/users", {"email": "zoe@elsewhere.example", "administrator": "y"})
     assert user(admin.app, "zoe@elsewhere.example").administrator
-    assert actions(admin.app)[-3:] == [
-        ("added-user", ADMIN, "zoe@elsewhere.example"),
+    assert actions(admin.app)[-2:] == [
         ("added-user", ADMIN, "zoe@elsewhere.example"),
         ("gave-administrator", ADMIN, "zoe@elsewhere.example"),
     ]

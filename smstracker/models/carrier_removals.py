@@ -91,7 +91,7 @@ class CarrierRemoval(Model):
         What was asked for meanwhile stays due.
         """
         cls = CarrierRemoval
-        is_same = (cls.twilio_sid == self.twilio_sid, cls.action == self.action)
-        is_same += (cls.tries == self.tries,)
+        is_same = (cls.twilio_sid == self.twilio_sid) & (cls.action == self.action)
+        is_same &= cls.tries == self.tries
         changes = {"tries": self.tries + 1, "next_try_at": until, "problem": problem}
-        connection.execute(update(cls).where(*is_same).values(changes))
+        connection.execute(update(cls).where(is_same).values(changes))

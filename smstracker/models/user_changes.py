@@ -38,8 +38,7 @@ def add_user(email: str, administrator: bool | None, actor: str) -> User:
     was_administrator = user.administrator
     if administrator is False:
         _refuse_if_last_administrator(user)
-    user.add(administrator)
-    record_audit(AuditAction.ADDED_USER, actor=actor, subject=email)
+    _let_in(user, administrator, actor)
     _record_role(user, was_administrator, actor)
     db.session.flush()
     return user
@@ -47,8 +46,14 @@ def add_user(email: str, administrator: bool | None, actor: str) -> User:
 
 def let_user_in(user: User, actor: str) -> None:
     """Give an existing user lasting access again."""
-    user.add(None)
-    record_audit(AuditAction.ADDED_USER, actor=actor, subject=user.email)
+    _let_in(user, None, actor)
+
+
+def _let_in(user: User, administrator: bool | None, actor: str) -> None:
+    admission = (user.active, user.let_in_by)
+    user.add(administrator)
+    if (user.active, user.let_in_by) != admission:
+        record_audit(AuditAction.ADDED_USER, actor=actor, subject=user.email)
 
 
 def give_administrator(user: User, actor: str) -> None:
