@@ -220,6 +220,28 @@ def test_interrupted_erasure_is_finished_by_the_worker(
     assert count(app, RefusedCallback) == 1
 
 
+def test_page_names_the_receipt_that_asks_already(app: Flask, admin: Person, alice: Person) -> None:
+    alice.has_message(recipient=NUMBER, status="sent", status_at=utcnow())
+    page = admin.post("/privacy/person", {"number": NUMBER}, page="/privacy").text
+    assert "already asks" not in words(page)
+    receipt = erase(admin).split("?")[0].rpartition("/")[2]
+    alice.has_message(recipient=NUMBER, status="sent", status_at=utcnow())
+    page = admin.post("/privacy/person", {"number": NUMBER}, page="/privacy").text
+    assert "2 messages are under way." in words(page)
+    assert f"Receipt {receipt} already asks for 1 message." in words(page)
+
+
+@pytest.mark.parametrize("form", [{}, {"at_twilio": "1"}])
+def test_erasure_wants_a_tick_and_keeps_the_other(
+    app: Flask, admin: Person, held: Message, form: dict[str, str]
+) -> None:
+    page = admin.post("/privacy/erase", {"number": NUMBER} | form, page="/privacy")
+    assert page.status_code == 422
+    assert re.findall(r'name="(\w+)" value="1" checked', page.text) == list(form)
+    assert re.findall(r'name="(\w+)" value="1" autofocus', page.text) == ["confirmed"]
+    assert count(app, Erasure) == 0
+
+
 def test_same_person_may_be_erased_twice(app: Flask, admin: Person, held: Message) -> None:
     erase(admin)
     assert "Messages 0" in words(admin.get(erase(admin)).text)

@@ -1,5 +1,6 @@
 """The pages of users: administrators let people in, shut them out and delete them, never all."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -186,11 +187,22 @@ def test_missing_and_deleted_users_are_a_404(admin: Person, alice: Person) -> No
         assert admin.get(absent).status_code == 404
 
 
-@pytest.mark.parametrize("fields", [{}, {"messages": "keep"}, {"confirmed": "on"}])
-def test_deletion_wants_a_choice_and_a_tick(
-    admin: Person, alice: Person, fields: dict[str, str]
+@pytest.mark.parametrize(
+    ("fields", "checked", "focused"),
+    [
+        ({}, [], 'value="keep"'),
+        ({"messages": "erase"}, ['value="erase"'], 'name="confirmed"'),
+        ({"messages": "keep"}, ['value="keep"'], 'name="confirmed"'),
+        ({"confirmed": "on"}, ['name="confirmed"'], 'value="keep"'),
+    ],
+)
+def test_deletion_wants_a_choice_and_a_tick_and_keeps_either(
+    admin: Person, alice: Person, fields: dict[str, str], checked: list[str], focused: str
 ) -> None:
-    assert "Nothing was deleted" in change(admin, ALICE, "delete", **fields)
+    page = admin.post(f"/users/{alice.id}/delete", fields, page=f"/users/{alice.id}").text
+    assert page.count("Nothing was deleted") == 1
+    assert re.findall(r'(\S+="\S+") checked', page) == checked
+    assert re.findall(r'((?:name|value)="\w+") autofocus', page) == [focused]
     assert user(admin.app, ALICE).deleted_at is None
 
 

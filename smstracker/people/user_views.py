@@ -1,5 +1,7 @@
 """The pages of users, for administrators."""
 
+from collections.abc import Mapping
+
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
@@ -76,7 +78,7 @@ def delete(user_id: int) -> ResponseReturnValue:
     user, actor, messages = _get_user(user_id), current_user.email, request.form.get("messages")
     if messages not in ("keep", "erase") or "confirmed" not in request.form:
         problem = "Nothing was deleted: choose what becomes of the messages, and tick the box."
-        return _person_page(user, 422, problem)
+        return _person_page(user, 422, problem, refused_deletion=request.form)
     email, erases = user.email, messages == "erase"
     try:
         with writing():
@@ -122,7 +124,13 @@ def _list_page(form: AddUserForm, code: int) -> ResponseReturnValue:
     return html, code
 
 
-def _person_page(user: User, code: int, problem: str | None = None) -> ResponseReturnValue:
+def _person_page(
+    user: User,
+    code: int,
+    problem: str | None = None,
+    refused_deletion: Mapping[str, str] | None = None,
+) -> ResponseReturnValue:
+    """Show a user; `refused_deletion` is the form of a deletion that lacks something."""
     html = render_template(
         "people/user.html",
         user=user,
@@ -133,6 +141,7 @@ def _person_page(user: User, code: int, problem: str | None = None) -> ResponseR
         sessions=count_sessions([user.id]).get(user.id, 0),
         messages=count_messages(user),
         problem=problem,
+        refused_deletion=refused_deletion,
         now=utcnow(),
     )
     return html, code

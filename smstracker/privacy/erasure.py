@@ -94,6 +94,15 @@ def count_left(receipt: str) -> int:
         return connection.scalar(select(_LEFT).where(Erasure.receipt == receipt)) or 0
 
 
+def find_unfinished(number: str) -> tuple[str, int] | None:
+    """The newest receipt of a number and how much is left of it; None if nothing is."""
+    with reading_connection(db.engine) as connection:
+        is_of_number = Erasure.number_hash == keyed_hash(connection, HashedKind.NUMBER, number)
+        query = select(Erasure.receipt, _LEFT).where(is_of_number, _LEFT > 0)
+        row = connection.execute(query.order_by(Erasure.requested_at.desc()).limit(1)).first()
+    return (row[0], row[1]) if row else None
+
+
 def read_receipts(receipt: str | None = None) -> list[tuple[Erasure, int]]:
     """The newest erasures, or one by its receipt, each with what is left of it."""
     query = select(Erasure, _LEFT).order_by(Erasure.requested_at.desc())

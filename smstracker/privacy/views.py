@@ -45,7 +45,7 @@ def person() -> ResponseReturnValue:
     except PhoneNumberError as error:
         form.number.errors = [str(error)]
         return _render_overview(form), 422
-    return _render_person(number)
+    return _render_person(number, settings().redact_at_twilio)
 
 
 @bp.post("/export")
@@ -67,12 +67,11 @@ def export() -> ResponseReturnValue:
 
 @bp.post("/erase")
 def erase() -> ResponseReturnValue:
-    number = _read_number_again()
+    number, at_twilio = _read_number_again(), "at_twilio" in request.form
     if "confirmed" not in request.form:
-        return _render_person(number, NOT_CONFIRMED), 422
+        return _render_person(number, at_twilio, NOT_CONFIRMED), 422
     actor = current_user.email
     db.session.rollback()
-    at_twilio = "at_twilio" in request.form
     result = erasure.erase(number, at_twilio=at_twilio, actor=actor)
     traces = "1" if result.has_traces else None
     return redirect(url_for(".receipt", receipt=result.receipt, traces=traces), 303)
@@ -108,11 +107,12 @@ def _render_overview(form: NumberForm) -> str:
     return render_template("privacy/overview.html", form=form, report=build_report(), now=utcnow())
 
 
-def _render_person(number: str, problem: str | None = None) -> str:
+def _render_person(number: str, at_twilio: bool, problem: str | None = None) -> str:
     return render_template(
         "privacy/person.html",
         records=erasure.read_records(number),
+        unfinished=erasure.find_unfinished(number),
         problem=problem,
-        at_twilio=settings().redact_at_twilio,
+        at_twilio=at_twilio,
         now=utcnow(),
     )
