@@ -255,20 +255,36 @@ def test_library_is_not_loaded_without_the_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    "dsn",
+    ("dsn", "fault"),
     [
-        "sentry.example.org",
-        "https://sentry.example.org/1",
-        "https://key@sentry.example.org",
-        "http://key@sentry.example.org/1",
-        "https://key@sentry.example.org/1?x=1",
-        "https://key@sentry.example.org/your-project",
+        ("sentry.example.org", "must be like https://key@sentry.example.org/1"),
+        ("https://k3y@[::1/1", "must be like https://key@sentry.example.org/1"),
+        ("https://sentry.example.org/1", "must have the key and an @ before the host"),
+        ("https://@sentry.example.org/1", "must have a key of letters and digits before the @"),
+        ("https://k-3y@sentry.example.org/1", "must have a key of letters and digits before the @"),
+        (
+            "https://k3y:s3cret@sentry.example.org/1",
+            "must have no colon and second key before the @: leave both out",
+        ),
+        (
+            "http://k3y@sentry.example.org/1",
+            "must begin with https:// unless it is a loopback address",
+        ),
+        ("https://k3y@sentry.example.org/1?x=1", "must have no ? or # and nothing after it"),
+        ("https://k3y@sentry.example.org/1#x", "must have no ? or # and nothing after it"),
+        *(
+            (
+                f"https://k3y@sentry.example.org{path}",
+                "must end in a slash and the number of the project",
+            )
+            for path in ("", "/", "/my-project")
+        ),
     ],
 )
-def test_dsn_that_is_none_stops_the_start(dsn: str) -> None:
+def test_dsn_stops_the_start_by_what_is_wrong_with_it(dsn: str, fault: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings(SENTRY_DSN=dsn)
-    assert caught.value.problems == ["SENTRY_DSN: must be like https://key@sentry.example.org/1"]
+    assert caught.value.problems == [f"SENTRY_DSN: {fault}"]
 
 
 def test_dsn_of_sentry_is_accepted() -> None:

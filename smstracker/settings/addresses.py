@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from smstracker.settings.reader import Reader, parsed
 
 TWILIO_API = "https://api.twilio.com"
+HTTPS_REQUIRED = "must begin with https:// unless it is a loopback address"
 _HOST_NAME = re.compile(r"\w[\w-]*(\.\w[\w-]*)*\.?")
 # A name that ends in a number is read as an address, and 127.1 or 0x7f.1 as another one.
 NUMERIC_NAME = re.compile(r"(.*\.)?(\d+|0[xX][0-9A-Fa-f]*)\.?")
@@ -83,7 +84,7 @@ def parse_base_url(raw: str) -> str | None:
 
 def _require_https(reader: Reader, name: str, base: str) -> str:
     if not (base.startswith("https://") or is_loopback(urlsplit(base).hostname or "")):
-        reader.problem(name, "must begin with https:// unless it is a loopback address")
+        reader.problem(name, HTTPS_REQUIRED)
     return base
 
 
