@@ -106,6 +106,16 @@ def test_settings_of_the_files_exist() -> None:
     assert used <= names
 
 
+def test_logs_of_all_containers_are_limited() -> None:
+    compose = (DEPLOY / "container/compose.yaml").read_text()
+    shared = compose.partition("x-app: &app\n")[2].partition("\n\n")[0]
+    services = re.findall(r"(?m)^  \w+:\n(?:    .*\n)+", compose.partition("services:\n")[2])
+    assert len(services) == 4
+    assert "  logging: *logging" in shared
+    assert all("<<: *app" in text or "logging: *logging" in text for text in services)
+    assert re.search(r"(?m)^x-logging: &logging\n.*\n  options: \{ max-size: \d+m, ", compose)
+
+
 def test_image_holds_no_secret_and_no_test() -> None:
     ignored = (DEPLOY / "container/Dockerfile.dockerignore").read_text().splitlines()
     assert ignored[0] == "**"
