@@ -72,7 +72,11 @@ def _context() -> dict[str, object]:
 
 def format_absolute_time(moment: datetime) -> str:
     """A time in the zone that the reader has set, or in UTC; times.js shows it in the browser's."""
-    return f"{moment.astimezone(ZoneInfo(reader_zone() or 'UTC')):%-d %b %Y, %H:%M:%S %Z}"
+    return format_time_in_zone(reader_zone() or "UTC", moment)
+
+
+def format_time_in_zone(zone: str, moment: datetime) -> str:
+    return f"{moment.astimezone(ZoneInfo(zone)):%-d %b %Y, %H:%M:%S %Z}"
 
 
 def format_relative_time(moment: datetime, now: datetime) -> str:

@@ -6,6 +6,7 @@ import re
 import tracemalloc
 import zipfile
 from base64 import b64decode
+from datetime import UTC, datetime
 from tempfile import TemporaryFile
 from urllib.parse import quote_plus, urlencode
 
@@ -37,6 +38,13 @@ pytestmark = pytest.mark.both_databases
 
 NUMBER, OTHER = "+15558675310", "+15558675399"
 TEXT = "Meet me at the old mill"
+TIMES = (
+    (Message, "created_at"),
+    (Message, "status_at"),
+    (StatusEvent, "received_at"),
+    (RefusedCallback, "first_at"),
+    (RecipientSearch, "used_at"),
+)
 FINAL = {"status": "delivered", "body": TEXT}
 
 
@@ -323,6 +331,30 @@ def test_export_holds_all_in_three_forms(admin: Person, alice: Person, held: Mes
     assert '"\'=1+1"' in table
     assert TEXT in page
     assert OTHER not in table + page + json.dumps(content)
+
+
+def test_page_of_the_export_speaks_in_words(app: Flask, admin: Person, held: Message) -> None:
+    at = datetime(2026, 11, 27, 20, 46, 51, 578240, tzinfo=UTC)
+    with app.app_context():
+        for model, name in TIMES:
+            db.session.execute(db.update(model).values({name: at}))
+        db.session.execute(db.update(User).values(time_zone="Europe/Berlin"))
+        db.session.commit()
+    answer = admin.post("/privacy/export", {"number": NUMBER}, page="/privacy")
+    with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+        page = archive.read("export.html").decode()
+    answer.close()
+    shown, time = words(page), "27 Nov 2026, 21:46:51 CET"
+    for line in (
+        f"Messages {time} From {held.sender} Delivered since {time} {TEXT}",
+        f"Status events {time} Sent (callback): the message As received",
+        f"{time} Sent (callback): without a message here As received",
+        f"Refused callbacks {time} ",
+        f"Searches {time}: {NUMBER[1:]}",
+    ):
+        assert line in shown
+    assert "2026-11-27T" not in page
+    assert "{" not in page
 
 
 def test_export_of_a_flood_takes_little_memory(app: Flask) -> None:

@@ -22,6 +22,10 @@ from smstracker.messages.log_export import HEADER, format_cells, format_csv
 from smstracker.messages.pagination import message_to_json
 from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent
 from smstracker.privacy.person_records import PersonRecords, is_recipient
+from smstracker.refused.sentences import refusal_reason
+from smstracker.sms import status
+from smstracker.web.reader_settings import reader_zone
+from smstracker.web_templates import format_time_in_zone
 
 READ_ROWS = 100
 SHOWN_BYTES = 1_000  # of each body on the page; export.json has all
@@ -35,11 +39,23 @@ def write_export(records: PersonRecords, file: IO[bytes]) -> None:
     now = utcnow()
     table = (format_csv([format_cells(row)]) for row in _read_messages(records, now))
     contents = _contents(records, now, SHOWN_BYTES)
-    page = stream_template("privacy/export.html", records=records, content=contents, now=now)
+    page = stream_template(
+        "privacy/export.html",
+        records=records,
+        content=contents,
+        now=now,
+        time=partial(_format_time, reader_zone() or "UTC"),
+        label=status.label,
+        refusal_reason=refusal_reason,
+    )
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         _write(archive, "export.json", _json_lines(records, now))
         _write(archive, "messages.csv", chain(["\ufeff", format_csv([HEADER])], table))
         _write(archive, "export.html", page)
+
+
+def _format_time(zone: str, iso: str) -> str:
+    return format_time_in_zone(zone, datetime.fromisoformat(iso))
 
 
 def _write(archive: zipfile.ZipFile, name: str, texts: Iterable[str]) -> None:
