@@ -2,6 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+# A stored time that is further ahead than it can be, by more than this, is of a clock that was
+# ahead: it counts as past, or what waits for it would wait for days.
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
 
 def utcnow() -> datetime:
     """The current time, aware, in UTC."""

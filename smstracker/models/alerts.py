@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     String,
+    and_,
     delete,
     func,
     or_,
@@ -19,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
+from smstracker.clock import CLOCK_TOLERANCE
 from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId
@@ -29,6 +31,7 @@ ALERT_RETENTION = timedelta(days=30)
 LATE_NOTICE = timedelta(days=1)
 # Longer than a session with a slow mail server; only a process that dies leaves it to end.
 SENDING_LEASE = timedelta(minutes=5)
+MAX_RETRY_DELAY = timedelta(hours=1)
 WEBHOOK = "webhook"  # the channel; every other one is an e-mail address
 BEGIN, END = "begin", "end"
 Counts = Mapping[str, int]
@@ -174,10 +177,12 @@ class AlertNotice(Model):
 
         None of a muted alert, and of one that is over only that it is.
         """
-        is_due = (cls.sent_at.is_(None), cls.due_at <= now, cls.channel == channel)
+        # One that is due later than any retry was stored by a wrong clock, and counts as due.
+        latest = now + MAX_RETRY_DELAY + CLOCK_TOLERANCE
+        is_due = and_(cls.sent_at.is_(None), or_(cls.due_at <= now, cls.due_at > latest))
         is_true = or_(Alert.ended_at.is_(None), cls.occasion == END)
         query = select(cls.__table__).join(Alert, Alert.id == cls.alert_id)
-        query = query.where(*is_due, is_true, Alert.is_audible(now))
+        query = query.where(cls.channel == channel, is_due, is_true, Alert.is_audible(now))
         query = query.order_by(cls.due_at, cls.id).limit(1)
         row = connection.execute(query.with_for_update(skip_locked=True, of=cls)).first()
         if row is None:

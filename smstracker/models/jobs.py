@@ -6,11 +6,10 @@ from sqlalchemy import String, Text, delete, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.clock import utcnow
+from smstracker.clock import CLOCK_TOLERANCE, utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert, upsert
 from smstracker.extensions import Model
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
 HEARTBEAT_RETENTION = timedelta(days=1)
 
 

@@ -4,11 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Index, String, case, select
+from sqlalchemy import ColumnElement, Index, String, case, or_, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.clock import utcnow
+from smstracker.clock import CLOCK_TOLERANCE, utcnow
 from smstracker.database.engine import delete_unlocked, upsert
 from smstracker.extensions import Model
 
@@ -24,7 +24,10 @@ class RateLimitRule:
 
 
 class RateLimit(Model):
-    """Hits of one key in the window that ends at `expires_at`, seconds since 1970."""
+    """Hits of one key in the window that ends at `expires_at`, seconds since 1970.
+
+    One that ends later than a window from now was begun by a wrong clock, and is over.
+    """
 
     __tablename__ = "rate_limit"
     __table_args__ = (Index(None, "expires_at"),)
@@ -43,7 +46,7 @@ class RateLimit(Model):
         live = select(cls.key, cls.hits, cls.expires_at).where(cls.key.in_(max_hits))
         ends = [
             row.expires_at
-            for row in connection.execute(live.where(cls.expires_at > now))
+            for row in connection.execute(live.where(~cls._is_over(now)))
             if row.hits - own_hits >= max_hits[row.key]
         ]
         return timedelta(seconds=int(max(ends) - now) + 1) if ends else None
@@ -52,7 +55,7 @@ class RateLimit(Model):
     def hit(cls, connection: Connection, rules: Collection[RateLimitRule]) -> None:
         """Count one hit for each rule, sorted by key: two clients must not deadlock."""
         now = utcnow().timestamp()
-        expires_at, is_over = now + WINDOW.total_seconds(), cls.expires_at <= now
+        expires_at, is_over = now + WINDOW.total_seconds(), cls._is_over(now)
         changes = {
             "hits": case((is_over, 1), else_=cls.hits + 1),
             "expires_at": case((is_over, expires_at), else_=cls.expires_at),
@@ -64,5 +67,10 @@ class RateLimit(Model):
     @classmethod
     def purge(cls, connection: Connection, now: datetime) -> int:
         """Delete the windows that have ended; return how many."""
-        expired = select(cls.key).where(cls.expires_at <= now.timestamp())
+        expired = select(cls.key).where(cls._is_over(now.timestamp()))
         return delete_unlocked(connection, cls, expired)
+
+    @classmethod
+    def _is_over(cls, now: float) -> ColumnElement[bool]:
+        latest = now + (WINDOW + CLOCK_TOLERANCE).total_seconds()
+        return or_(cls.expires_at <= now, cls.expires_at > latest)

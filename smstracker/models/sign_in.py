@@ -10,7 +10,7 @@ from sqlalchemy import String, and_, delete, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
-from smstracker.clock import utcnow
+from smstracker.clock import CLOCK_TOLERANCE, utcnow
 from smstracker.database.engine import UtcDateTime, delete_unlocked, reading_connection
 from smstracker.extensions import Model, db, settings
 from smstracker.models import users
@@ -129,9 +129,10 @@ class SignInToken(Model):
 
     @classmethod
     def is_live(cls) -> ColumnElement[bool]:
-        return and_(
-            cls.used_at.is_(None), cls.expires_at > utcnow(), cls.is_demo == settings().demo
-        )
+        """Match unspent tokens that have not expired, nor were made by a clock that was ahead."""
+        now = utcnow()
+        lives = (cls.expires_at > now) & (cls.expires_at <= now + LIFETIME + CLOCK_TOLERANCE)
+        return and_(cls.used_at.is_(None), lives, cls.is_demo == settings().demo)
 
     @classmethod
     def _spend(cls, condition: ColumnElement[bool]) -> "SignInToken | None":

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from sqlalchemy.engine import Connection
 
-from smstracker.clock import utcnow
+from smstracker.clock import CLOCK_TOLERANCE, utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, receipt_window, settings
 from smstracker.models import lookup_queue
-from smstracker.models.jobs import CLOCK_TOLERANCE, ScheduledJob
+from smstracker.models.jobs import ScheduledJob
 from smstracker.models.lookup_queue import OpenMessage, set_lookup_times
 
 LOOKUP_SLOTS = "lookups"

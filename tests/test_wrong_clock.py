@@ -1,0 +1,92 @@
+"""What a clock that was a month ahead has stored holds nothing up once it is right again."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import select
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models import Alert, AlertNotice, SignInToken
+from smstracker.models.rate_limits import RateLimit, RateLimitRule
+from tests import alert_scenes as scenes
+from tests.alert_scenes import MINUTE, alerts, deliver_all, run_evaluation
+from tests.serving import free_port
+from tests.smtp_server import Inbox
+
+pytestmark = pytest.mark.both_databases
+
+MONTH = timedelta(days=30)
+TEAM = "team@example.org"
+
+
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    """A month ahead, until it is set right by `shift(-MONTH)`."""
+    with time_machine.travel(utcnow() + MONTH, tick=False) as traveller:
+        yield traveller
+
+
+def test_limit_of_sign_in_ends(app: Flask, clock: time_machine.Traveller) -> None:
+    rules = [RateLimitRule("mails to nobody", 1)]
+    with app.app_context(), db.engine.begin() as connection:
+        RateLimit.hit(connection, rules)
+        assert RateLimit.retry_after(connection, rules)
+        clock.shift(-MONTH)
+        assert RateLimit.retry_after(connection, rules) is None
+        RateLimit.hit(connection, rules)
+        wait = RateLimit.retry_after(connection, rules)
+    assert wait is not None
+    assert wait <= timedelta(hours=1, seconds=1)
+
+
+def test_sign_in_link_is_not_valid_for_a_month(app: Flask, clock: time_machine.Traveller) -> None:
+    with app.app_context():
+        token = SignInToken.issue("alice@example.org").token
+        db.session.commit()
+        assert SignInToken.is_live_link(token)
+        clock.shift(-MONTH)
+        assert not SignInToken.is_live_link(token)
+        assert SignInToken.redeem_link(token) is None
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    inbox = Inbox(free_port())
+    inbox.controller.start()
+    yield inbox
+    inbox.controller.stop()
+
+
+def test_alert_ends_and_its_mail_is_sent(
+    make_app: Callable[..., Flask], inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    app = make_app(ALERT_EMAIL=TEAM, MAIL_PORT=str(inbox.controller.port))
+    times = dict.fromkeys(("began_at", "last_true_at", "opened_at"), utcnow())
+    with scenes.storing(app) as session:
+        session.add(Alert(rule="code-unlisted", subject="39999", counts={"failed": 3}, **times))
+    run_evaluation(app)
+    with app.app_context():
+        assert db.session.scalar(select(AlertNotice.due_at)) == utcnow()
+    clock.shift(-MONTH)
+    deliver_all(app)
+    assert len(inbox.mails) == 1
+    run_evaluation(app)
+    with app.app_context():
+        assert alerts(app)[0].ended_at == utcnow()
+
+
+def test_rule_that_began_ahead_opens_in_its_time(app: Flask, clock: time_machine.Traveller) -> None:
+    scenes.add_silent(app, 6)
+    run_evaluation(app)
+    clock.shift(-MONTH)
+    scenes.remove_silent(app)
+    scenes.add_silent(app, 6)
+    for _ in range(12):
+        clock.shift(MINUTE)
+        run_evaluation(app)
+    with app.app_context():
+        assert [alert.opened_at is not None for alert in alerts(app)] == [True]
