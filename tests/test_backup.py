@@ -213,7 +213,9 @@ def test_database_in_use_is_not_replaced(
     path = tmp_path / "a"
     alice.has_message()
     run(make_app, "backup", path)
-    with app.app_context(), db.engine.connect():
+    with app.app_context():
+        connection = db.engine.connect()
+    with connection:  # outside of the context, which the command would take for its own
         result = run(make_app, "restore", path, "--replace")
     assert result.exit_code == 1
     assert "Stop the web server and the worker first" in result.output

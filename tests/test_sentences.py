@@ -506,7 +506,10 @@ def unquoted(module: str, *test_files: str) -> Iterator[str]:
         ("doctor/checks.py", ("test_doctor.py", "test_callback_edge.py", "test_alert_commands.py")),
         (
             "network_errors.py",
-            ("test_network_errors.py", "test_doctor.py", "test_callback_probe.py"),
+            (
+                *("test_network_errors.py", "test_doctor.py", "test_callback_probe.py"),
+                "test_mailer.py",
+            ),
         ),
         ("doctor/callback_probe.py", ("test_callback_probe.py", "test_shared_keys.py")),
         (

@@ -70,8 +70,8 @@ def back_up(engine: Engine, path: Path) -> None:
     """Dump the app's tables into a new file while they are in use. Raises BackupError."""
     with engine.connect() as connection:
         schema = str(connection.scalar(text("SELECT quote_ident(current_schema())")))
-        others = connection.scalars(OTHER_TABLES, {"names": _table_names()}).all()
-    excluded = (f"--exclude-table={schema}.{name}" for name in others)
+        other_names = connection.scalars(OTHER_TABLES, {"names": _table_names()}).all()
+    excluded = (f"--exclude-table={schema}.{name}" for name in other_names)
     options = ("--format=custom", *PORTABLE, f"--schema={schema}", *excluded, _target(engine))
     _require_program("pg_dump", *options, f"--file={path}")
     with new_file(path) as part:
@@ -119,7 +119,7 @@ def restore(engine: Engine, backup: Path) -> None:
         _run(engine, "psql", *single, _target(engine), *commands, files=(script,))
 
 
-def _omit_unknown_settings(script: IO[bytes], known: Set[str]) -> None:
+def _omit_unknown_settings(script: IO[bytes], known_names: Set[str]) -> None:
     """Make a comment of each line at the head of a script that sets what the server does not know.
 
     Programs that are newer than the server set, for example, the time limits of theirs.
@@ -127,7 +127,7 @@ def _omit_unknown_settings(script: IO[bytes], known: Set[str]) -> None:
     script.seek(0)
     while line := script.readline():
         setting = re.match(rb"SET (\w+) = ", line)
-        if setting and setting[1].decode() not in known:
+        if setting and setting[1].decode() not in known_names:
             next_line = script.tell()
             script.seek(next_line - len(line))
             script.write(b"--")

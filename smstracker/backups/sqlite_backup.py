@@ -97,8 +97,8 @@ def _lock_file(connection: sqlite3.Connection) -> bool:
 
 def keep_former(connection: sqlite3.Connection, former: Path) -> None:
     """Copy the present content of a database into a new file. Raises BackupError."""
-    with new_file(former) as part, closing(sqlite3.connect(part)) as kept:
-        _copy_pages(connection, kept)
+    with new_file(former) as part, closing(sqlite3.connect(part)) as copy:
+        _copy_pages(connection, copy)
 
 
 def replace_content(connection: sqlite3.Connection, copy: Path) -> None:

@@ -92,13 +92,20 @@ def _check_permissions() -> CheckResult:
     instance = settings().instance
     secrets = [ENV_FILE, *(p for p in settings().value_files if CONTAINER_SECRETS not in p.parents)]
     for file in (*secrets, *files, instance):
-        is_open = may_be_read_by_anybody if file in secrets else _is_accessible_to_others
+        is_open = _is_secret_of_all if file in secrets else _is_accessible_to_others
         if is_open(file):
             name = "instance/" if file == instance else file.name
             # A service may read a secret of root by its group.
             mode = "o=" if file in secrets else "go="
             return warning(check, f"{name} can be read by other users", f"chmod {mode} {file}")
     return ok(check, "only this user reads the settings, the secrets and the database file")
+
+
+def _is_secret_of_all(file: Path) -> bool:
+    """Whether others may read a file and enter all folders on the way to it."""
+    folders = file.absolute().parents
+    is_reached = all(folder.stat().st_mode & 0o001 for folder in folders)
+    return is_reached and may_be_read_by_anybody(file)
 
 
 def _is_accessible_to_others(file: Path) -> bool:

@@ -117,7 +117,7 @@ class EventTail:
         rows = connection.execute(query).all()
         # A full answer may end within a gap.
         read_until = rows[-1][0] if len(rows) == limit else math.inf
-        gaps = [gap.without_ended(writers) for gap in self._gaps]
+        gaps = [gap.drop_ended(writers) for gap in self._gaps]
         self._gaps = [gap for gap in gaps if gap.writers or gap.last > read_until]
         for row in rows:
             self._add(row[0])
@@ -150,7 +150,7 @@ class _Gap:
     last: int
     writers: frozenset[str] | None = None
 
-    def without_ended(self, writers: frozenset[str]) -> "_Gap":
+    def drop_ended(self, writers: frozenset[str]) -> "_Gap":
         return replace(self, writers=writers & (writers if self.writers is None else self.writers))
 
 

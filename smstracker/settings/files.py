@@ -68,12 +68,10 @@ def find_values_expanded_by_flask(file: Mapping[str, str | None]) -> dict[str, s
 def may_be_read_by_anybody(path: Path) -> bool:
     """Whether the mode of a file is careless: one for its group alone was chosen by somebody.
 
-    A service may read a file of root by its group. In a folder that is closed to others, none of
-    them reaches it.
+    A service may read a file of root by its group.
     """
     with suppress(OSError):
-        is_reached = all(folder.stat().st_mode & 0o001 for folder in path.absolute().parents)
-        return is_reached and bool(path.stat().st_mode & 0o007)
+        return bool(path.stat().st_mode & 0o007)
     return False
 
 

@@ -71,7 +71,7 @@ def cost_advice(text: str, sender: str | None = None) -> CostAdvice | None:
     harmless = [advise(parts, change) for change in (shorter_look_alike, plain_look_alike)]
     if saving := [advice for advice in harmless if advice]:
         return min(saving, key=lambda advice: advice.after)
-    return advise(parts, without_accents) or advise(parts, without_symbol)
+    return advise(parts, strip_accents) or advise(parts, strip_symbol)
 
 
 def replace_characters(text: str, sender: str | None = None) -> str:
@@ -113,7 +113,7 @@ def plain_look_alike(piece: str) -> str:
     return "" if piece in SHAPING else look_alike(piece)
 
 
-def without_accents(piece: str) -> str:
+def strip_accents(piece: str) -> str:
     """Return the GSM-7 look-alike or, if there is none, the spelling without accents."""
     replacement = plain_look_alike(piece)
     if is_gsm(replacement):
@@ -123,9 +123,9 @@ def without_accents(piece: str) -> str:
     return bare if is_gsm(bare) and all(map(_is_mark, marks)) else replacement
 
 
-def without_symbol(piece: str) -> str:
+def strip_symbol(piece: str) -> str:
     """Return the spelling without accents, or nothing for a costly symbol; letters stay."""
-    replacement = without_accents(piece)
+    replacement = strip_accents(piece)
     has_letter = any(unicodedata.category(character).startswith("L") for character in piece)
     return replacement if is_gsm(replacement) or has_letter else ""
 
@@ -149,8 +149,8 @@ def _advice(
 
 def _offer(piece: str, times: Counter[str], change: Callable[[str], str]) -> Replacement:
     replacement, same_look = change(piece), plain_look_alike(piece)
-    may_shape_symbol = change is without_symbol and piece in SHAPING
-    if may_shape_symbol or replacement not in (same_look, without_accents(piece)):
+    may_shape_symbol = change is strip_symbol and piece in SHAPING
+    if may_shape_symbol or replacement not in (same_look, strip_accents(piece)):
         return Replacement(piece, times[piece], None)
     return Replacement(piece, times[piece], replacement, changes_spelling=replacement != same_look)
 
