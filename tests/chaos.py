@@ -44,6 +44,7 @@ class Plan:
     restarts: int = 5
     full_disks: int = 1
     commands: int = 12
+    expired_messages: int = 1_000  # that the worker deletes meanwhile
     seed: int = 1
     with_worker: bool = True
     settle_seconds: float = 240.0  # for the worker after the last callback
@@ -60,7 +61,9 @@ class Outcome:
 def run(kind: str, plan: Plan, folder: Path) -> Outcome:
     """Run a plan on one kind of database, with files and logs in `folder`."""
     started = time.monotonic()
-    with start_environment(kind, folder, plan.seed, plan.with_worker) as environment:
+    with start_environment(
+        kind, folder, plan.seed, plan.with_worker, plan.expired_messages
+    ) as environment:
         pool = start_senders(environment, plan.messages)
         try:
             _break_everything(environment, plan, pool)

@@ -36,7 +36,6 @@ SPEED = 10
 LOOKUPS_PER_SECOND = 100
 START_SECONDS = 60.0  # seconds
 KEEP_DAYS = 30
-EXPIRED_MESSAGES = 1_000  # that the worker deletes meanwhile
 COMMANDS = (("backup", "{folder}/backup-{number}"), ("users", "list"), ("alerts", "list"))
 REQUIRED_503S = 5  # callbacks that must meet an outage before it ends
 FAULT_RATES = {
@@ -180,13 +179,13 @@ def wait_until(
 
 @contextmanager
 def start_environment(
-    kind: str, folder: Path, seed: int, with_worker: bool
+    kind: str, folder: Path, seed: int, with_worker: bool, expired_messages: int = 0
 ) -> Iterator[Environment]:
     with contextlib.ExitStack() as stack:
         url, postgresql = stack.enter_context(database(kind, folder))
         carrier = stack.enter_context(SimulatorServer(_simulator(seed)))
         env = _settings(url, carrier.url)
-        app = stack.enter_context(_app(env))
+        app = stack.enter_context(_app(env, expired_messages))
         environment = Environment(
             app=app,
             folder=folder,
@@ -237,22 +236,22 @@ def _settings(database_url: str, carrier_url: str) -> dict[str, str]:
 
 
 @contextmanager
-def _app(env: Mapping[str, str]) -> Iterator[Flask]:
+def _app(env: Mapping[str, str], expired_messages: int) -> Iterator[Flask]:
     """An app in this process for database access; migrates the database."""
     app = create_app(load(env))
     with app.app_context():
         upgrade()
-        _store_expired_messages()
+        _store_expired_messages(expired_messages)
     yield app
     close(app)
 
 
-def _store_expired_messages() -> None:
+def _store_expired_messages(count: int) -> None:
     user = User(email="former@example.org")
     db.session.add(user)
     db.session.flush()
     content = Content("+15005550009", "+15005550006", "Expired")
-    for days in reversed(range(EXPIRED_MESSAGES)):
+    for days in reversed(range(count)):
         message = Message.create_pending(user.id, uuid.uuid4(), content)
         message.created_at = message.accepted_at = utcnow() - timedelta(days=KEEP_DAYS + days / 9)
         message.status, message.status_at, message.final_at = (
