@@ -213,7 +213,7 @@ class Disk:
 
 def written_folders() -> Sequence[Path]:
     """The existing folders that the app writes to."""
-    path = sqlite_path(db.engine.url) if settings().is_sqlite else None
+    path = sqlite_path(db.engine.url)
     folders = [path.parent] if path else []
     return [folder for folder in [*folders, settings().instance] if folder.is_dir()]
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import tempfile
@@ -41,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # The databases of the tests wait for the disk at each commit, as they do in production.
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MIN_MEMORY_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    # A shell has commands in the background ignore SIGINT, and so would the processes of the tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     Flask.url_rule_class = QuickRule
     problem = browser_problem() if in_ci() and not hasattr(config, "workerinput") else None
     if problem:

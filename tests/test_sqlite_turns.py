@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from sqlalchemy import event, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from smstracker.database import engine as engines
@@ -159,3 +159,8 @@ def test_migration_says_that_it_waits_for_the_lock_of_another(
 def migrate_alone(path: Path) -> None:
     with sole_migration(path):
         pass
+
+
+def test_only_sqlite_has_a_file() -> None:
+    assert sqlite_path(make_url("sqlite:///d")) == Path("d")
+    assert sqlite_path(make_url("postgresql+psycopg://u@127.0.0.1/d")) is None

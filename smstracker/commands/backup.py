@@ -47,7 +47,7 @@ def backup(path: Path) -> None:
     if problem:
         raise click.ClickException(problem.sentence)
     with _plain_errors():
-        if file := _sqlite_file():
+        if file := sqlite_path(db.engine.url):
             sqlite_backup.back_up(file, path)
         else:
             postgresql_backup.back_up(db.engine, path)
@@ -69,7 +69,7 @@ def restore(path: Path, replace: bool) -> None:
     not final.
     """
     with _plain_errors():
-        file = _sqlite_file()
+        file = sqlite_path(db.engine.url)
         _check(path, file)
         if not replace and _holds_messages(file):
             raise BackupError(
@@ -128,10 +128,6 @@ def _bring_up_to_date(database_url: str) -> tuple[str, set[str]]:
                 return _describe(connection.scalar(NEWEST_AT), open_count), receipts
         finally:
             db.engine.dispose()
-
-
-def _sqlite_file() -> Path | None:
-    return sqlite_path(db.engine.url) if db.engine.dialect.name == "sqlite" else None
 
 
 @contextmanager

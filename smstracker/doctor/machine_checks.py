@@ -87,7 +87,7 @@ def _format_size(size: int) -> str:
 
 def _check_permissions() -> CheckResult:
     check = "permissions"
-    path = sqlite_path(db.engine.url) if settings().is_sqlite else None
+    path = sqlite_path(db.engine.url)
     files = sqlite_files(path) if path else []
     instance = settings().instance
     secrets = [ENV_FILE, *(p for p in settings().value_files if CONTAINER_SECRETS not in p.parents)]

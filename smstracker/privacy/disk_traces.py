@@ -93,7 +93,7 @@ def _merge_segments(batch: Batch) -> int:
 
 def has_traces(needles: Collection[bytes]) -> bool:
     """Whether the database files still hold any of some byte strings; False on PostgreSQL."""
-    path = sqlite_path(db.engine.url) if _is_sqlite() else None
+    path = sqlite_path(db.engine.url)
     if path is None:
         return False
     with suppress(FileNotFoundError), Path(f"{path}-wal").open("rb") as log:

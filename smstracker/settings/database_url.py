@@ -53,7 +53,9 @@ def _find_hosts(url: URL) -> list[str]:
 
 
 def sqlite_path(url: URL) -> Path | None:
-    """Return the file of a SQLite URL; None for memory or a temporary file."""
+    """Return the file of a SQLite URL; None for memory, a temporary file or another database."""
+    if url.get_backend_name() != "sqlite":
+        return None
     path, _, query = (url.database or "").removeprefix("file:").partition("?")
     options = [*url.query.items(), *(tuple(pair.split("=", 1)) for pair in query.split("&"))]
     in_memory = ("mode", "memory") in options or ("vfs", "memdb") in options
