@@ -116,10 +116,29 @@ def test_full_server_ends_whose_response_is_held_back_first(turned_worker: Turne
     assert not any(is_ended(peer) for peer in others)
 
 
-def test_all_who_wait_outside_are_let_in_at_once(turned_worker: TurnedWorker) -> None:
-    peers = [turned_worker.connect(REQUEST) for _ in range(MAX_CONNECTIONS - 1)]
+def test_process_that_is_not_busy_leaves_connections_to_others(
+    turned_worker: TurnedWorker,
+) -> None:
+    for _ in range(2):
+        turned_worker.connect(REQUEST)
+    for number in (1, 2):
+        turned_worker.accept()
+        assert len(turned_worker.queued) == number
+        turned_worker.worker.murder_pending()
+
+
+def test_busy_process_lets_in_more_at_once(
+    turned_worker: TurnedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = gunicorn_worker.time.monotonic()
+    monkeypatch.setattr(gunicorn_worker.time, "monotonic", lambda: now)
+    turned_worker.connect_and_accept(REQUEST)
+    now += 1.5 * gunicorn_worker.SECONDS_PER_ACCEPT
+    turned_worker.worker.murder_pending()
+    for _ in range(2):
+        turned_worker.connect(REQUEST)
     turned_worker.accept()
-    assert len(turned_worker.queued) == len(peers)
+    assert len(turned_worker.queued) == 3
 
 
 WEBHOOK = b"POST /webhooks/twilio/status HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
