@@ -160,7 +160,7 @@ def count_outbox(connection: Connection, now: datetime) -> Backlog:
     oldest = in_outbox.with_only_columns(func.min(Message.created_at)).scalar_subquery()
     query = select(func.coalesce(func.sum(counts), 0), func.min(oldest)).select_from(User)
     messages, oldest_at = connection.execute(query).one()
-    return Backlog(int(messages), _seconds_since(oldest_at, now))
+    return Backlog(int(messages), _elapsed_seconds(oldest_at, now))
 
 
 def count_due_lookups(connection: Connection, now: datetime) -> Backlog:
@@ -168,8 +168,8 @@ def count_due_lookups(connection: Connection, now: datetime) -> Backlog:
     due = select(Message.next_lookup_at).where(Message.next_lookup_at <= now)
     due = due.order_by(Message.next_lookup_at).limit(MAX_DUE)
     rows = connection.scalars(due).all()
-    return Backlog(len(rows), _seconds_since(rows[0] if rows else None, now))
+    return Backlog(len(rows), _elapsed_seconds(rows[0] if rows else None, now))
 
 
-def _seconds_since(moment: datetime | None, now: datetime) -> float:
+def _elapsed_seconds(moment: datetime | None, now: datetime) -> float:
     return 0.0 if moment is None else max((now - moment).total_seconds(), 0.0)

@@ -241,7 +241,7 @@ def _select_events(dialect_name: str) -> Executable:
     return _SELECT_EVENTS.where(is_any_of(dialect_name, StatusEvent.message_id))
 
 
-def lock_messages_of(connection: Connection, callbacks: Sequence[Callback]) -> None:
+def lock_callback_messages(connection: Connection, callbacks: Sequence[Callback]) -> None:
     """Lock the messages of callbacks that will be stored one by one, in the order of groups."""
     lock_messages(connection, Message.twilio_sid, _sids(callbacks))
     lock_messages(connection, Message.public_id, _public_ids(callbacks))

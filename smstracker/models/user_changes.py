@@ -38,18 +38,18 @@ def add_user(email: str, administrator: bool | None, actor: str) -> User:
     was_administrator = user.administrator
     if administrator is False:
         _refuse_if_last_administrator(user)
-    _let_in(user, administrator, actor)
+    _admit(user, administrator, actor)
     _record_role(user, was_administrator, actor)
     db.session.flush()
     return user
 
 
-def let_user_in(user: User, actor: str) -> None:
+def admit_user(user: User, actor: str) -> None:
     """Give an existing user lasting access again."""
-    _let_in(user, None, actor)
+    _admit(user, None, actor)
 
 
-def _let_in(user: User, administrator: bool | None, actor: str) -> None:
+def _admit(user: User, administrator: bool | None, actor: str) -> None:
     admission = (user.active, user.let_in_by)
     user.add(administrator)
     if (user.active, user.let_in_by) != admission:

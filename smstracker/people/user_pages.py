@@ -39,7 +39,7 @@ class UserChange:
 
 
 CHANGES = {
-    "let-in": UserChange(changes.let_user_in, "{email} may sign in."),
+    "let-in": UserChange(changes.admit_user, "{email} may sign in."),
     "deactivate": UserChange(
         changes.deactivate_user, "{email} is deactivated and signed out everywhere.", True
     ),

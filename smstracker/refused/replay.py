@@ -23,7 +23,7 @@ from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db, writing
 from smstracker.models import RefusedCallback
 from smstracker.models.audit_log import AuditAction, record_audit
-from smstracker.models.callback_store import Callback, lock_messages_of, store_callback
+from smstracker.models.callback_store import Callback, lock_callback_messages, store_callback
 from smstracker.models.events import StatusUpdate
 from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
 from smstracker.refused.request import RefusedRequest, StoredRefusal
@@ -164,7 +164,9 @@ def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:
     locked_ids = set(connection.scalars(RefusedCallback.lock_unapplied(row_ids)))
     locked = [decision for decision in decisions if decision.id in locked_ids]
     # All at once and in one order: two replays must not wait for each other.
-    lock_messages_of(connection, [Callback(d.public_id, d.update) for d in locked if d.update])
+    lock_callback_messages(
+        connection, [Callback(d.public_id, d.update) for d in locked if d.update]
+    )
     for decision in locked:
         if decision.update and _apply(decision, decision.update):
             result.applied += 1

@@ -15,7 +15,7 @@ from smstracker.sms.status import FINAL
 
 from .access import authenticate, limit_lookups
 from .delivery import Delivery
-from .resources import media_list, media_sid_of, message_resource, phone_number_list
+from .resources import derive_media_sid, media_list, message_resource, phone_number_list
 
 api = Blueprint("api", __name__)
 api.before_request(authenticate)
@@ -101,7 +101,7 @@ def delete_media(account_sid: str, sid: str, media_sid: str) -> ResponseReturnVa
     ledger = _delivery().ledger
     message = ledger.get(sid)
     addresses = message.media if message else ()
-    matching = [address for address in addresses if media_sid_of(address) == media_sid]
+    matching = [address for address in addresses if derive_media_sid(address) == media_sid]
     require(matching and ledger.delete_media(sid, matching[0]), 20404)
     return "", 204
 

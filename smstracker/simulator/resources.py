@@ -46,14 +46,14 @@ def message_resource(account_sid: str, message: SimulatedMessage) -> Resource:
     }
 
 
-def media_sid_of(address: str) -> str:
+def derive_media_sid(address: str) -> str:
     """The SID of a picture, by its address."""
     return f"ME{hashlib.md5(address.encode(), usedforsecurity=False).hexdigest()}"
 
 
 def media_list(account_sid: str, message: SimulatedMessage) -> Resource:
     """The pictures of a message, on one page."""
-    sids = [media_sid_of(address) for address in message.media]
+    sids = [derive_media_sid(address) for address in message.media]
     media = [{"sid": sid, "account_sid": account_sid, "parent_sid": message.sid} for sid in sids]
     return {"media_list": media, "next_page_uri": None}
 
