@@ -1,26 +1,21 @@
 """Why a callback was refused: every likely mistake, signed for real, is told by its sentence."""
 
 import time
-from itertools import count
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
 from werkzeug.datastructures import MultiDict
 
 from smstracker.callback_requests.status_callback import Refusal
 from smstracker.carrier.signatures import Secret, Signatures
 from smstracker.connection.refused_page import split_long
-from smstracker.extensions import db
-from smstracker.refused import signature_variants, stored_diagnosis
+from smstracker.refused import signature_variants
 from smstracker.refused.diagnosis import explain
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.signature_variants import MAX_HASHED_CHARACTERS
-from smstracker.refused.stored_diagnosis import diagnose_pending
 from tests.live_settings import settings
-from tests.refused_callbacks import STRANGER, refused_rows
+from tests.refused_callbacks import STRANGER
 from tests.signing import (
     ACCOUNT_SID,
     BASE_URL,
@@ -28,11 +23,9 @@ from tests.signing import (
     SECONDARY,
     STATUS_PATH,
     fields,
-    forge,
     sid,
     signature,
 )
-from tests.signing import call_back as post
 
 FORMER = "a" * 32
 SUBACCOUNT, SUBTOKEN = "AC" + "5" * 32, "b" * 32
@@ -391,41 +384,3 @@ def test_form_that_is_made_to_cost_has_its_simplest_variants_tried(
     assert sum(hashed) < 1.1 * MAX_HASHED_CHARACTERS
     evidence = received(form, path, signed=f"{BASE_URL}{path.replace('?', '/?')}")
     assert diagnose(evidence)[0].startswith("Valid with a slash")
-
-
-def test_explaining_ends_when_its_time_is_up_and_goes_on_later(
-    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(5):
-        forge(client, number)
-    monkeypatch.setattr(
-        stored_diagnosis, "monotonic", count(step=stored_diagnosis.MAX_SECONDS / 2).__next__
-    )
-    with app.app_context():
-        assert [diagnose_pending() for _ in range(4)] == [2, 2, 1, 0]
-
-
-def test_oldest_and_newest_are_explained_in_turn(app: Flask, client: FlaskClient) -> None:
-    for number in range(6):
-        forge(client, number)
-    with app.app_context():
-        diagnose_pending(limit=3)
-        db.session.commit()
-    assert [row.diagnosis is not None for row in refused_rows(app)] == [
-        True,
-        *[False] * 3,
-        True,
-        True,
-    ]
-
-
-def test_pending_ones_are_explained_once(app: Flask, client: FlaskClient) -> None:
-    forge(client)
-    post(client, fields(sid(1), "sent"), token="f" * 32)
-    with app.app_context():
-        assert [diagnose_pending(limit=1) for _ in range(3)] == [1, 1, 0]
-        db.session.commit()
-    unsigned, foreign = refused_rows(app)
-    assert unsigned.diagnosis
-    assert unsigned.diagnosis.startswith("It has no signature")
-    assert foreign.setting == "TWILIO_AUTH_TOKEN"

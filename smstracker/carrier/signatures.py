@@ -25,10 +25,10 @@ PRIMARY, SECONDARY, FORMER, SUBACCOUNT = "primary", "secondary", "former", "suba
 SHARED_KEY = "shared key"
 SIGNATURE = "X-Twilio-Signature"
 SIGNATURE_SETTINGS = "X-Twilio-Webhooks-Signature-Settings"
-# Base64 of 20 and of 32 bytes.
+SIGNATURE_LENGTHS = (28, 44)  # Base64 of 20 and of 32 bytes
 _SIGNATURE_PATTERNS = {
-    HMAC_SHA1: re.compile(r"[A-Za-z0-9+/]{27}="),
-    HMAC_SHA256: re.compile(r"[A-Za-z0-9+/]{43}="),
+    algorithm: re.compile(f"[A-Za-z0-9+/]{{{length - 1}}}=")
+    for algorithm, length in zip((HMAC_SHA1, HMAC_SHA256), SIGNATURE_LENGTHS, strict=True)
 }
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _ADDRESS = re.compile(r"([^/?]*)([^?]*)\??(.*)", re.DOTALL)

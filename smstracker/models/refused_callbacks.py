@@ -4,7 +4,20 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 
-from sqlalchemy import Index, LargeBinary, String, Text, bindparam, false, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    bindparam,
+    exists,
+    false,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import Select, Update
@@ -12,7 +25,9 @@ from sqlalchemy.sql import Select, Update
 from smstracker.database.advisory_locks import try_to_lock_keys
 from smstracker.database.engine import Insert, UtcDateTime, delete_unlocked, excluded, upsert
 from smstracker.extensions import Model, db, settings
-from smstracker.models.messages import BigId
+from smstracker.models.messages import BigId, Message
+
+_PENDING = text("diagnosis IS NULL AND replayed_at IS NULL")
 
 
 class RefusedCallback(Model):
@@ -26,8 +41,19 @@ class RefusedCallback(Model):
     """
 
     __tablename__ = "refused_callback"
-    # With is_proven, an alert finds callbacks of Twilio whatever strangers post.
-    __table_args__ = (Index(None, "is_plausible", "id"), Index(None, "is_proven", "last_at"))
+    __table_args__ = (
+        Index(None, "is_plausible", "id"),
+        # With is_proven, an alert finds callbacks of Twilio whatever strangers post.
+        Index(None, "is_proven", "last_at"),
+        # Holds the columns of its condition too: SQLite would read them from the rows.
+        Index(
+            "ix_refused_callback_pending",
+            *("is_plausible", "id", "reason", "signature", "twilio_sid"),
+            *("diagnosis", "replayed_at"),
+            sqlite_where=_PENDING,
+            postgresql_where=_PENDING,
+        ),
+    )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     fingerprint: Mapped[str] = mapped_column(String(64), unique=True)
@@ -57,6 +83,16 @@ class RefusedCallback(Model):
     @classmethod
     def select_newest(cls) -> Select[tuple["RefusedCallback"]]:
         return select(cls).order_by(cls.id.desc())
+
+    @classmethod
+    def is_pending(cls) -> ColumnElement[bool]:
+        """Match those that wait for a diagnosis."""
+        return cls.diagnosis.is_(None) & cls.replayed_at.is_(None)
+
+    @classmethod
+    def names_message(cls) -> ColumnElement[bool]:
+        """Match those with the SID of a message here, which strangers cannot guess."""
+        return exists().where(Message.twilio_sid == cls.twilio_sid)
 
     @classmethod
     def select_unapplied(cls, ids: Sequence[int] | None) -> Select[tuple[int]]:

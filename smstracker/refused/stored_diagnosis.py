@@ -1,12 +1,15 @@
 """Diagnose stored refusals and save the diagnoses."""
 
-from itertools import chain
+from itertools import chain, zip_longest
 from operator import itemgetter
 from time import monotonic
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 
+from smstracker.callback_requests.status_callback import VERIFIED
 from smstracker.carrier import current_carrier
+from smstracker.carrier.signatures import SIGNATURE_LENGTHS
+from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
@@ -25,18 +28,41 @@ def read_diagnosis(refusal: StoredRefusal) -> Diagnosis:
 
 
 def diagnose_pending(limit: int = 200) -> int:
-    """Diagnose up to `limit` refusals for `MAX_SECONDS`; return how many. The caller commits.
+    """Diagnose up to `limit` refusals for `MAX_SECONDS`; return how many. The caller commits."""
+    with reading_connection(db.engine) as connection:
+        ids = _pending_ids(connection, limit)
+    return _diagnose(ids, monotonic() + MAX_SECONDS)
 
-    Takes the newest and the oldest in turn, so that a flood delays neither what came before it nor
-    what comes after it; signed requests go first.
+
+def _pending_ids(connection: Connection, limit: int) -> list[int]:
+    """The ids of pending refusals: of each class in turn the newest and the oldest.
+
+    So a flood delays neither another class nor what came before or after it.
     """
-    is_pending = RefusedCallback.diagnosis.is_(None) & RefusedCallback.replayed_at.is_(None)
-    pending = select(RefusedCallback.id).where(is_pending).limit(limit)
-    pending = pending.order_by(RefusedCallback.signature.is_not(None).desc())
-    newest = db.session.scalars(pending.order_by(RefusedCallback.id.desc()))
-    oldest = db.session.scalars(pending.order_by(RefusedCallback.id))
-    ids = dict.fromkeys(chain.from_iterable(zip(newest, oldest, strict=False)))
-    return _diagnose(list(ids)[:limit], monotonic() + MAX_SECONDS)
+    queues = []
+    for condition in _classes():
+        pending = select(RefusedCallback.id).where(RefusedCallback.is_pending(), condition)
+        for order in (RefusedCallback.id.desc(), RefusedCallback.id):
+            queues.append(connection.scalars(pending.order_by(order).limit(limit)).all())
+    turns = chain.from_iterable(zip_longest(*queues))
+    return list(dict.fromkeys(id_ for id_ in turns if id_ is not None))[:limit]
+
+
+def _classes() -> tuple[ColumnElement[bool], ...]:
+    """Conditions for the classes of refusals, by who can have sent such a request.
+
+    Twilio and our users know the SIDs of messages, some more know our account, and anybody can
+    send the rest. The signature of one that can be Twilio's has the length of a hash.
+    """
+    names_us, signature = RefusedCallback.is_plausible, RefusedCallback.signature
+    has_signature = func.length(func.coalesce(signature, "")).in_(SIGNATURE_LENGTHS)
+    is_known = RefusedCallback.reason.in_(VERIFIED) | RefusedCallback.names_message()
+    return (
+        names_us & has_signature & is_known,
+        names_us & has_signature,
+        names_us & ~has_signature,
+        ~names_us,
+    )
 
 
 def diagnose(select_ids: Select[tuple[int]]) -> int:
