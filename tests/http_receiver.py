@@ -20,11 +20,12 @@ class Received:
 
 
 class HttpReceiver:
-    """Answers with `answers` in turn, then 204; every redirect leads to /elsewhere."""
+    """Answers with `answers` in turn, then 204, and `text`; every redirect leads to /elsewhere."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.answers: list[int] = []
+        self.text = ""
         self.server = make_server(
             "127.0.0.1", 0, self.answer, threaded=True, request_handler=QuietRequestHandler
         )
@@ -37,7 +38,8 @@ class HttpReceiver:
         body = request.get_data(as_text=True)
         self.received.append(Received(request.method, target, headers, body))
         status = self.answers.pop(0) if self.answers else 204
-        return Response(status=status, headers={"Location": "/elsewhere"} if status < 400 else {})
+        headers = {"Location": "/elsewhere"} if status < 400 else {}
+        return Response(self.text, status=status, headers=headers)
 
     @property
     def targets(self) -> list[str]:

@@ -191,6 +191,7 @@ def test_failure_of_the_webhook_says_why(make_app: MakeApp, url: str, reason: st
     ("reply", "reason"),
     [
         (DRIP + b"HTTP/1.1 204 " + b"x" * 4000, "it does not answer in time"),
+        (DRIP + b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 4000, "it does not answer in time"),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 100, "what answers there is not a web server"),
     ],
 )

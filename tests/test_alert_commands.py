@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 
 from smstracker.clock import utcnow
-from smstracker.doctor.checks import _check_alerts
+from smstracker.doctor.alert_checks import check_alerts
 from smstracker.models import Alert, ScheduledJob
 from tests.alert_scenes import storing
 from tests.http_receiver import receiving
@@ -121,5 +121,5 @@ def test_doctor_says_where_alerts_go(
     make_app: MakeApp, changed: dict[str, str], detail: str, fix: str | None
 ) -> None:
     with make_app(**changed).app_context():
-        check = _check_alerts()
+        check = check_alerts()
     assert (check.verdict, check.detail, check.fix) == ("ok", detail, fix)

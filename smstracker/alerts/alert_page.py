@@ -10,9 +10,9 @@ from sqlalchemy import case, func, select
 from smstracker.alerts.channels import configured_channels
 from smstracker.alerts.notice import compose
 from smstracker.alerts.rules import RULES
-from smstracker.extensions import db
+from smstracker.extensions import db, settings
 from smstracker.models import Alert, AlertNotice, ScheduledJob
-from smstracker.models.alerts import ALERT_RETENTION, JOB_NAME, WEBHOOK
+from smstracker.models.alerts import ALERT_RETENTION, HEARTBEAT, JOB_NAME, WEBHOOK
 
 MAX_PAST = 100
 MAX_SENT_MAILS = 10
@@ -22,7 +22,10 @@ MUTE_HOURS = (1, 8, 24)
 
 @dataclass(frozen=True, slots=True)
 class ChannelStatus:
-    """A channel: its last notice that was sent, and why one that waits could not be."""
+    """A channel: its last notice that was sent, and why one that waits could not be.
+
+    Of HEARTBEAT, when it was taken last, and why the newest one was not.
+    """
 
     channel: str
     last_sent_at: datetime | None
@@ -33,12 +36,13 @@ class ChannelStatus:
 class AlertPage:
     """Open alerts, past ones of ALERT_RETENTION, newest first, and where alerts go.
 
-    `evaluated_at` is when a worker last looked.
+    `heartbeat` is None without HEARTBEAT_URL. `evaluated_at` is when a worker last looked.
     """
 
     open: Sequence[Alert]
     past: Sequence[Alert]
     channels: Sequence[ChannelStatus]
+    heartbeat: ChannelStatus | None
     evaluated_at: datetime | None
 
     def is_current(self, now: datetime) -> bool:
@@ -62,6 +66,7 @@ def read_page(now: datetime) -> AlertPage:
         open=db.session.scalars(query.where(Alert.ended_at.is_(None))).all(),
         past=db.session.scalars(past).all(),
         channels=read_channels(),
+        heartbeat=read_heartbeat() if settings().heartbeat_url else None,
         evaluated_at=ScheduledJob.last_done_at(db.session.connection(), JOB_NAME),
     )
 
@@ -79,6 +84,11 @@ def read_channels() -> list[ChannelStatus]:
         ChannelStatus(channel, *notices.get(channel, (None, None)))
         for channel in configured_channels()
     ]
+
+
+def read_heartbeat() -> ChannelStatus:
+    job = ScheduledJob.read(db.session.connection(), HEARTBEAT)
+    return ChannelStatus(HEARTBEAT, job.done_at, job.failure)
 
 
 def read_sent_mails() -> list[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ import json
 
 from standardwebhooks import Webhook
 
+from smstracker.alerts.heartbeat_answer import MAX_BYTES, find_rejection
 from smstracker.alerts.notice import Notice
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
@@ -33,9 +34,11 @@ def send(channel: str, notice: Notice) -> None:
 
 
 def fetch_heartbeat() -> None:
-    """Fetch HEARTBEAT_URL, if it is set. Raises ChannelError."""
+    """Fetch HEARTBEAT_URL, if it is set. Raises ChannelError, also if the answer is a rejection."""
     if url := settings().heartbeat_url:
-        _request("GET", url)
+        answer = _request("GET", url, read_bytes=MAX_BYTES)
+        if reason := find_rejection(answer):
+            raise ChannelError(reason)
 
 
 def _mail(address: str, notice: Notice) -> None:
@@ -67,9 +70,14 @@ def _post(notice: Notice) -> None:
 
 
 def _request(
-    method: str, url: str, body: str | None = None, headers: dict[str, str] | None = None
-) -> None:
-    """Make a request whose answer is not read and whose redirect is not followed.
+    method: str,
+    url: str,
+    body: str | None = None,
+    headers: dict[str, str] | None = None,
+    *,
+    read_bytes: int = 0,
+) -> bytes:
+    """Make a request whose redirect is not followed; the beginning of its answer.
 
     It takes half a minute at most, however slowly the server answers.
     """
@@ -92,7 +100,9 @@ def _request(
             ) as response,
         ):
             status = response.status_code
+            answer = next(response.iter_content(read_bytes), b"") if read_bytes else b""
     except (OSError, ValueError) as error:  # those of requests are OSErrors
         raise ChannelError(network_reason(error)) from None
     if not 200 <= status < 300:
         raise ChannelError(f"it answers {status}")
+    return answer

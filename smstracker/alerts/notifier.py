@@ -20,12 +20,13 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.database.problems import log_reason
 from smstracker.extensions import db, settings
-from smstracker.models import Alert, AlertNotice
+from smstracker.models import Alert, AlertNotice, ScheduledJob
+from smstracker.models.alerts import HEARTBEAT
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT = "heartbeat"
 MAX_NOTICES = 50  # in one run
+HEARTBEAT_INTERVAL = timedelta(minutes=1)
 
 
 def deliveries() -> dict[str, Callable[[Flask], None]]:
@@ -84,12 +85,20 @@ def retry_delay(failures: int) -> timedelta:
 
 
 def fetch_heartbeat() -> None:
-    """Fetch HEARTBEAT_URL unless an alert says that the service does not work."""
-    if is_all_well():
-        try:
-            channels.fetch_heartbeat()
-        except ChannelError as error:
-            log.warning("heartbeat_not_fetched", extra={"reason": str(error)})
+    """Fetch HEARTBEAT_URL unless an alert says that the service does not work; store the outcome."""
+    if not is_all_well():
+        return
+    failure, started_at = None, utcnow()
+    try:
+        channels.fetch_heartbeat()
+    except ChannelError as error:
+        failure = str(error)
+        log.warning("heartbeat_not_fetched", extra={"reason": failure})
+    with db.engine.begin() as connection:
+        if failure:
+            ScheduledJob.mark_failed(connection, HEARTBEAT, failure)
+        else:
+            ScheduledJob.mark_done(connection, HEARTBEAT, started_at, HEARTBEAT_INTERVAL)
 
 
 def is_all_well() -> bool:

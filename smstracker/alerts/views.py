@@ -9,7 +9,7 @@ from smstracker.alerts.notice import describe_end
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.connection.wording import format_count
-from smstracker.extensions import settings, writing
+from smstracker.extensions import writing
 from smstracker.models.alerts import WEBHOOK
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.web.guards import require_administrator
@@ -29,7 +29,6 @@ def overview() -> ResponseReturnValue:
         describe_end=describe_end,
         mute_hours=alert_page.MUTE_HOURS,
         webhook=WEBHOOK,
-        has_heartbeat=settings().heartbeat_url is not None,
         now=now,
     )
 

@@ -14,6 +14,7 @@ from smstracker.carrier import current_carrier
 from smstracker.carrier.account_checks import Account, SenderAbility
 from smstracker.carrier.errors import SIMULATOR_UNREACHED, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.clock import format_age, format_duration, utcnow
+from smstracker.doctor.alert_checks import check_alerts, check_heartbeat
 from smstracker.doctor.callback_probe import find_obstacle
 from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
 from smstracker.doctor.connection_checks import check_connection
@@ -44,8 +45,9 @@ def run_checks() -> Iterator[CheckResult]:
     yield _check_public_address()
     yield _check_callbacks()
     yield _check_mail()
-    yield _check_alerts()
+    yield check_alerts()
     if database_error is None:
+        yield from check_heartbeat()
         yield from check_connection(settings().demo)
 
 
@@ -168,18 +170,6 @@ def _check_mail() -> CheckResult:
                 fix += f"; {name} has quotes around it, which are part of the value"
         return problem("mail", f"the server cannot be used: {reason}", fix)
     return _check_newest_mail() or ok("mail", "the server takes mail from here")
-
-
-def _check_alerts() -> CheckResult:
-    """Say where alerts go; that they go nowhere is no fault."""
-    addresses = len(settings().alert_email)
-    places = [f"{addresses} address{'es' * (addresses > 1)}"] if addresses else []
-    places += ["a webhook"] if settings().alert_webhook_url else []
-    heartbeat = "" if settings().heartbeat_url else "; HEARTBEAT_URL is not set"
-    if places:
-        return ok("alerts", f"go to {' and '.join(places)}{heartbeat}")
-    fix = "set ALERT_EMAIL or ALERT_WEBHOOK_URL, and HEARTBEAT_URL"
-    return ok("alerts", f"go nowhere but to the page /alerts{heartbeat}", fix)
 
 
 def _check_newest_mail() -> CheckResult | None:

@@ -33,6 +33,7 @@ LATE_NOTICE = timedelta(days=1)
 SENDING_LEASE = timedelta(minutes=5)
 MAX_RETRY_DELAY = timedelta(hours=1)
 WEBHOOK = "webhook"  # the channel; every other one is an e-mail address
+HEARTBEAT = "heartbeat"  # of the ScheduledJob that fetches HEARTBEAT_URL
 BEGIN, END = "begin", "end"
 Counts = Mapping[str, int]
 _UNENDED = text("ended_at IS NULL")

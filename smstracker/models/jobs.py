@@ -1,4 +1,4 @@
-"""Heartbeats of the workers, and the jobs that one worker at a time runs."""
+"""Heartbeats of the workers, and the jobs that one worker at a time runs, or a command."""
 
 from datetime import datetime, timedelta
 
@@ -44,13 +44,24 @@ class Heartbeat(Model):
 
 
 class ScheduledJob(Model):
-    """A job that one worker at a time runs; `due_at` doubles as the end of a lease."""
+    """A job that one worker at a time runs; `due_at` doubles as the end of a lease.
+
+    `failed_at` and `failure` are of the newest attempt, if that failed and is recorded.
+    """
 
     __tablename__ = "chore"
 
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)
     done_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    failed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    failure: Mapped[str | None] = mapped_column(String(64))
+
+    @classmethod
+    def read(cls, connection: Connection, name: str) -> "ScheduledJob":
+        """The job; one without times if it never ran."""
+        row = connection.execute(select(cls.__table__).where(cls.name == name)).first()
+        return cls(**row._mapping) if row else cls(name=name)
 
     @classmethod
     def claim(
@@ -90,8 +101,17 @@ class ScheduledJob(Model):
         cls, connection: Connection, name: str, started_at: datetime, interval: timedelta
     ) -> None:
         """Store that everything up to `started_at` is done; the job is due after `interval`."""
-        job = update(cls).where(cls.name == name)
+        cls._ensure_exists(connection, name, started_at)
+        job = update(cls).where(cls.name == name).values(failed_at=None, failure=None)
         connection.execute(job.values(done_at=started_at, due_at=started_at + interval))
+
+    @classmethod
+    def mark_failed(cls, connection: Connection, name: str, failure: str | None = None) -> None:
+        """Store that an attempt failed just now, and why; when the job is due stays."""
+        now = utcnow()
+        cls._ensure_exists(connection, name, now)
+        job = update(cls).where(cls.name == name)
+        connection.execute(job.values(failed_at=now, failure=failure and failure[:64]))
 
     @classmethod
     def last_done_at(cls, connection: Connection, name: str) -> datetime | None:

@@ -1,0 +1,38 @@
+"""Checks of the ways by which people learn of problems."""
+
+from collections.abc import Iterator
+
+from smstracker.clock import format_age, utcnow
+from smstracker.database.engine import reading_connection
+from smstracker.doctor.check_result import CheckResult, ok, problem
+from smstracker.extensions import db, settings
+from smstracker.models import ScheduledJob
+from smstracker.models.alerts import HEARTBEAT
+
+
+def check_alerts() -> CheckResult:
+    """Say where alerts go; that they go nowhere is no fault."""
+    addresses = len(settings().alert_email)
+    places = [f"{addresses} address{'es' * (addresses > 1)}"] if addresses else []
+    places += ["a webhook"] if settings().alert_webhook_url else []
+    heartbeat = "" if settings().heartbeat_url else "; HEARTBEAT_URL is not set"
+    if places:
+        return ok("alerts", f"go to {' and '.join(places)}{heartbeat}")
+    fix = "set ALERT_EMAIL or ALERT_WEBHOOK_URL, and HEARTBEAT_URL"
+    return ok("alerts", f"go nowhere but to the page /alerts{heartbeat}", fix)
+
+
+def check_heartbeat() -> Iterator[CheckResult]:
+    """Say whether the newest fetch of HEARTBEAT_URL was taken."""
+    if not settings().heartbeat_url:
+        return
+    with reading_connection(db.engine) as connection:
+        job = ScheduledJob.read(connection, HEARTBEAT)
+    if job.failed_at:
+        detail = f"HEARTBEAT_URL was not taken {format_age(job.failed_at, utcnow())}: {job.failure}"
+        fix = "compare it with the address that the outside service shows, then flask alerts test"
+        yield problem("heartbeat", detail, fix)
+    elif job.done_at:
+        yield ok("heartbeat", f"HEARTBEAT_URL was taken {format_age(job.done_at, utcnow())}")
+    else:
+        yield ok("heartbeat", "the worker has not fetched HEARTBEAT_URL yet")
