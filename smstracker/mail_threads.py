@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore, Lock
+from threading import BoundedSemaphore, Lock, Timer
 from time import monotonic
 
 log = logging.getLogger(__name__)
@@ -21,12 +21,13 @@ Task = Callable[[], None]
 
 @dataclass(order=True, frozen=True, slots=True)
 class WaitingMail:
-    """A mail in the queue; the lowest rank is sent first and dropped last."""
+    """A mail in the queue; of those due, the lowest rank is sent first and dropped last."""
 
     rank: tuple[bool, int, int]
     email: str = field(compare=False)
     network: str = field(compare=False)
     task: Task = field(compare=False)
+    due_at: float = field(compare=False)
 
 
 class MailThreads:
@@ -39,6 +40,7 @@ class MailThreads:
         self._running_lookups: deque[Future[None]] = deque()
         self._waiting_mails: list[WaitingMail] = []
         self._mail_count = 0
+        self._timer: Timer | None = None
         self._check: Future[None] | None = None
         self._checked_at = 0.0
         self._lock = Lock()
@@ -70,8 +72,12 @@ class MailThreads:
                 self._check, self._checked_at = self._checks.submit(task), monotonic()
             return self._check
 
-    def send(self, task: Task, email: str, network: str, is_newcomer: bool) -> None:
-        """Queue `task`, which sends a mail to `email`; if too many are waiting, drop the last.
+    def send(
+        self, task: Task, email: str, network: str, is_newcomer: bool, delay: float = 0.0
+    ) -> None:
+        """Queue `task`, which sends a mail to `email` after `delay` seconds at the earliest.
+
+        If too many are waiting, drop the last. What is delayed ends with the process.
 
         Users rank before newcomers, then addresses and networks with few waiting mails: strangers
         can request many mails to one address, or to any address of an allowed domain.
@@ -82,19 +88,39 @@ class MailThreads:
             )
             self._mail_count += 1
             rank = (is_newcomer, similar_count, self._mail_count)
-            self._waiting_mails.append(WaitingMail(rank, email, network, task))
+            due_at = monotonic() + delay
+            self._waiting_mails.append(WaitingMail(rank, email, network, task, due_at))
             is_full = len(self._waiting_mails) > MAX_WAITING_MAILS
             if is_full:
                 self._waiting_mails.remove(max(self._waiting_mails))
-            self._senders.submit(self._send_next)
+            if not delay:
+                self._senders.submit(self._send_next)
+        if delay:
+            self._send_due()
         if is_full:
             log.error("mail_dropped", extra={"reason": "too many mails"})
 
+    def _send_due(self) -> None:
+        """Have sent what is due, and set the timer to what is due next."""
+        with self._lock:
+            now = monotonic()
+            if self._timer:
+                self._timer.cancel()
+            for mail in self._waiting_mails:
+                if mail.due_at <= now:
+                    self._senders.submit(self._send_next)
+            later = [mail.due_at for mail in self._waiting_mails if mail.due_at > now]
+            if later:
+                self._timer = Timer(min(later) - now, self._send_due)
+                self._timer.daemon = True
+                self._timer.start()
+
     def _send_next(self) -> None:
         with self._lock:
-            if not self._waiting_mails:  # a mail was dropped
+            now = monotonic()
+            mail = min((mail for mail in self._waiting_mails if mail.due_at <= now), default=None)
+            if mail is None:  # it was dropped
                 return
-            mail = min(self._waiting_mails)
             self._waiting_mails.remove(mail)
         mail.task()
 

@@ -19,7 +19,7 @@ from flask import Flask, current_app
 
 from smstracker.clock import utcnow
 from smstracker.mail_threads import MailThreads
-from smstracker.network_errors import TEMPORARY, first_cause
+from smstracker.network_errors import TEMPORARY, first_cause, is_temporary
 from smstracker.settings.mail import MailConfig
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ Deliver = Callable[[EmailMessage], None]
 
 class MailError(Exception):
     """The mail server did not accept a mail; the text is the class name of the cause."""
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the server asks to try again later, as in greylisting."""
+        return is_temporary(str(self))
 
 
 class MailRefusedError(MailError):

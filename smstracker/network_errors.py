@@ -36,10 +36,15 @@ def network_reason(error: BaseException) -> str:
     return next((NETWORK_REASONS[name] for name in names if name in NETWORK_REASONS), UNREACHABLE)
 
 
+def is_temporary(error_name: str) -> bool:
+    """Whether a mail server that failed so asks to try again later."""
+    return error_name.startswith(TEMPORARY)
+
+
 def explain_mail_error(error_name: str) -> ServerProblem:
     """The reason why a mail server cannot be used, and the setting to check."""
-    name, _, code = error_name.partition(" ")
-    if name == TEMPORARY:
+    if is_temporary(error_name):
+        code = error_name.rpartition(" ")[2]
         return ServerProblem(f"it takes no mail for now (reply {code})", WAIT_FOR_MAIL)
     entry = _tables["mail"].get(error_name, {})
     reason = entry.get("reason") or NETWORK_REASONS.get(error_name, UNREACHABLE)

@@ -108,9 +108,14 @@ def drain_mail(app: Flask) -> None:
 
 
 def close_mail_threads(threads: MailThreads) -> None:
-    """Finish the tasks, of which a look-up can add a mail, and end the threads."""
+    """Finish the tasks, of which a look-up can add a mail, and end the threads.
+
+    Mails that are not due yet are dropped.
+    """
     for executor in (threads._lookups, threads._checks, threads._senders):
         executor.shutdown()
+    if threads._timer:
+        threads._timer.cancel()
 
 
 def close(app: Flask) -> None:

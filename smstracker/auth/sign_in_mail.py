@@ -17,6 +17,9 @@ from smstracker.web.urls import external_url
 
 log = logging.getLogger(__name__)
 
+# Minutes after the request. Greylisting asks to wait for one to five.
+ATTEMPT_MINUTES: tuple[float, ...] = (0, 1, 5, 10)
+
 
 @dataclass(frozen=True, slots=True)
 class MailRequest:
@@ -45,8 +48,7 @@ def look_up_address(app: Flask, mail_request: MailRequest) -> None:
             _record_refusal(mail_request.email)
             return
         is_newcomer = db.session.scalar(User.select_by_email(mail_request.email)) is None
-        send = partial(_send, app, mail_request)
-        current_mailer().threads.send(send, mail_request.email, mail_request.network, is_newcomer)
+        _queue(app, mail_request, is_newcomer)
 
 
 def _record_refusal(email: str) -> None:
@@ -69,14 +71,29 @@ def check_mail_server(app: Flask) -> None:
         db.session.commit()
 
 
-def _send(app: Flask, mail_request: MailRequest) -> None:
-    """Send the mail; errors are only logged, as a page with them would show who gets a mail."""
+def _queue(app: Flask, mail_request: MailRequest, is_newcomer: bool, attempt: int = 0) -> None:
+    """Have the mail sent when this attempt is due."""
+    send = partial(_send, app, mail_request, is_newcomer, attempt)
+    delay = 60.0 * (ATTEMPT_MINUTES[attempt] - ATTEMPT_MINUTES[max(attempt - 1, 0)])
+    place = (mail_request.email, mail_request.network, is_newcomer)
+    current_mailer().threads.send(send, *place, delay)
+
+
+def _send(app: Flask, mail_request: MailRequest, is_newcomer: bool, attempt: int) -> None:
+    """Send the mail; errors are only logged, as a page with them would show who gets a mail.
+
+    If the server asks to wait, try again later.
+    """
     with _logging_errors(app, "sign_in_mail_failed"):
         try:
             with current_mailer().connect() as deliver:
                 _send_token(deliver, mail_request)
         except MailError as error:
-            log.error("mail_failed", extra={"reason": str(error)})
+            if error.is_temporary and attempt + 1 < len(ATTEMPT_MINUTES):
+                log.warning("mail_postponed", extra={"reason": str(error)})
+                _queue(app, mail_request, is_newcomer, attempt + 1)
+            else:
+                log.error("mail_failed", extra={"reason": str(error)})
 
 
 @contextmanager
@@ -98,6 +115,8 @@ def _send_token(deliver: Deliver, mail_request: MailRequest) -> None:
         deliver(current_mailer().compose(mail_request.email, subject, text))
     except MailRefusedError as error:
         MailHealth.record_mail(str(error))
+        if error.is_temporary:
+            SignInToken.withdraw(token)
         db.session.commit()
         raise
     MailHealth.record_mail(None)

@@ -181,12 +181,13 @@ def _start_session(
 
 
 def _code_page(form: CodeForm, is_stale: bool = False) -> str:
-    is_down = MailHealth.latest().has_server_problem
+    health = MailHealth.latest()
     return render_template(
         "auth/code.html",
         form=form,
         is_stale=is_stale,
-        mail_is_down=is_down,
+        mail_is_down=health.has_server_problem and not health.asks_to_wait,
+        mail_waits=health.asks_to_wait,
         address=session.get("address"),
     )
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime, reading_connection, upsert
 from smstracker.extensions import Model, db
+from smstracker.network_errors import is_temporary
 
 # An older problem may have passed: no mail was tried since.
 PROBLEM_LIFETIME = timedelta(hours=1)
@@ -57,3 +58,8 @@ class MailHealth(Model):
         """True if mail to anybody is likely to fail now."""
         is_recent = self.server_at is not None and self.server_at > utcnow() - PROBLEM_LIFETIME
         return self.server_problem is not None and is_recent
+
+    @property
+    def asks_to_wait(self) -> bool:
+        """True if mail to anybody is likely to be taken some minutes later."""
+        return self.has_server_problem and is_temporary(self.server_problem or "")

@@ -77,6 +77,11 @@ class SignInToken(Model):
         return new_token
 
     @classmethod
+    def withdraw(cls, token: NewToken) -> None:
+        """Delete a token whose mail nobody got; the next one may have a code."""
+        db.session.execute(delete(cls).where(cls.token_hash == digest(token.token)))
+
+    @classmethod
     def _delete_oldest(cls, email: str, is_mailed: bool) -> None:
         """Delete all but the newest MAX_TOKENS_PER_ADDRESS; mailed and printed ones count apart."""
         kind = cls.browser_hash.is_not(None) if is_mailed else cls.browser_hash.is_(None)
