@@ -47,6 +47,10 @@ SILENCE_PERIODS = (*(timedelta(seconds=n) for n in (1, 60, 900, 10_800)), DAY, W
 # Unknown outcome: one on pages and in doctor, however old.
 UNKNOWN_AFTER = timedelta(minutes=10)
 MIN_UNKNOWN = 3
+# Backup: another is due a day later, with an hour for a slow one. Doctor tells if it is; an alert,
+# if it is for as long again.
+BACKUP = "backup"  # of the ScheduledJob
+BACKUP_INTERVAL = timedelta(hours=25)
 # Disk: less than a tenth is free, unless that is more than the second.
 GIGABYTE = 1_000_000_000
 MIN_FREE, ENOUGH_FREE = GIGABYTE, 10 * GIGABYTE

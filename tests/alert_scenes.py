@@ -17,6 +17,7 @@ from smstracker.alerts.findings import find_all
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
+from smstracker.health_facts import BACKUP, BACKUP_INTERVAL
 from smstracker.models import (
     Alert,
     AlertNotice,
@@ -25,6 +26,7 @@ from smstracker.models import (
     InsightFailure,
     InsightOutcome,
     Message,
+    ScheduledJob,
     User,
 )
 from smstracker.models.callback_counts import bucket_start
@@ -129,6 +131,13 @@ def add_refused(app: Flask, number: int, **columns: Any) -> None:
             refusal(utcnow() - MINUTE, **{"diagnosis": DIAGNOSIS, "is_proven": True} | columns)
             for _ in range(number)
         )
+
+
+def add_backup(app: Flask, age: timedelta) -> None:
+    """Store that a good backup of that age was made."""
+    with storing(app) as session:
+        times = {"started_at": utcnow() - age, "interval": BACKUP_INTERVAL}
+        ScheduledJob.mark_done(session.connection(), BACKUP, **times)
 
 
 def add_worker(

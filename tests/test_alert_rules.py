@@ -170,6 +170,11 @@ SCENES: list[tuple[str, Scene, Scene]] = [
         lambda app: unknown(app, 3, 71 * HOUR),
         lambda app: unknown(app, 3, 9 * MINUTE),
     ),
+    (
+        "backups-stopped",
+        lambda app: scenes.add_backup(app, 25 * HOUR),
+        lambda app: scenes.add_backup(app, 25 * HOUR - MINUTE),
+    ),
 ]
 
 

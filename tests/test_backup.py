@@ -224,8 +224,9 @@ def test_database_in_use_is_not_replaced(
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_sqlite_is_copied_while_it_is_written_and_the_former_file_is_kept(
-    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 20)
     path = tmp_path / "a"
     alice.has_message(body="before")
     with app.app_context(), db.engine.begin() as connection:

@@ -117,6 +117,7 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
         "callbacks",
         "mail",
         "alerts",
+        "backup",
         "worker",
         "token rotation",
         "connection",

@@ -14,6 +14,7 @@ from smstracker.alerts import failures
 from smstracker.alerts.finding import Finding, judge
 from smstracker.extensions import receipt_window
 from smstracker.health_facts import WorkerStatus
+from smstracker.models import ScheduledJob
 
 MIN_GAP = timedelta(minutes=10)  # shorter ones are restarts
 
@@ -41,6 +42,7 @@ def find_all(
             failures.find_failures(connection, now),
             judge("outcome-unknown", unknown / health_facts.MIN_UNKNOWN, {"messages": unknown}),
             _find_full_disk(),
+            _find_missing_backup(connection, now),
         )
     )
 
@@ -81,3 +83,11 @@ def _find_full_disk() -> Iterator[Finding]:
         percent = 100 * disk.free // max(disk.total, 1)
         counts = {"free_megabytes": disk.free // 1_000_000, "free_percent": percent}
         yield from judge("disk-full", disk.shortage, counts)
+
+
+def _find_missing_backup(connection: Connection, now: datetime) -> Iterator[Finding]:
+    """Another backup is due, where some were made."""
+    backup = ScheduledJob.read(connection, health_facts.BACKUP)
+    if backup.done_at and backup.is_due(now, health_facts.BACKUP_INTERVAL):
+        hours = max((now - backup.done_at) // health_facts.HOUR, 0)
+        yield Finding("backups-stopped", {"hours": hours}, began_at=backup.due_at)

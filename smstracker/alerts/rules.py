@@ -10,6 +10,7 @@ from functools import partial
 
 from smstracker.clock import format_duration
 from smstracker.connection.wording import format_count, it_or_them
+from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models.alerts import Counts
 from smstracker.percentages import format_share
 from smstracker.sms.error_guide import address_administrator, documentation_url, explain_code
@@ -121,6 +122,12 @@ def _disk(_subject: str, counts: Counts) -> str:
     )
 
 
+def _no_backup(_subject: str, counts: Counts) -> str:
+    age = format_duration(timedelta(hours=counts["hours"]))
+    made = f"{age} ago" if counts["hours"] else "by a clock that was ahead"
+    return f"The newest good backup was made {made}, and no other since."
+
+
 def _advise_code(subject: str) -> str:
     explanation = explain_code(subject)
     return address_administrator(explanation.action) if explanation else ""
@@ -191,4 +198,15 @@ _OUTCOMES = (
         _constant("Their senders decide: they find them in their log under Unknown."),
     ),
 )
-RULES = {rule.name: rule for rule in (*_TROUBLE, *_OUTCOMES)}
+_BACKUPS = Rule(
+    "backups-stopped",
+    "Backups stopped",
+    _no_backup,
+    _constant(
+        "Run flask backup by hand: it says why it fails. If it does not, its timer does not run. "
+        "Where no further backups are wanted, make one with --once."
+    ),
+    holds=BACKUP_INTERVAL,
+    is_sick=False,
+)
+RULES = {rule.name: rule for rule in (*_TROUBLE, *_OUTCOMES, _BACKUPS)}

@@ -47,6 +47,7 @@ ADVICE = {
     "unsupported version": "The backup was made by newer programs: install those here.",
 }
 FIRST_TABLES = {"message", "status_event"}  # that each version has
+FORMER_TABLES = ("insight_cursor", "insight_change", "insight_tally", "insight_span")  # up to 0011
 ENDING_SECONDS = 5.0  # in which the server ends a session that was closed just before
 LIMITS = "SET lock_timeout = '5s'"
 OTHER_SESSIONS = text("""
@@ -165,7 +166,8 @@ def _require_own_tables(connection: Connection) -> None:
 
 
 def _table_names() -> list[str]:
-    return [*(table.name for table in db.metadata.sorted_tables), "alembic_version"]
+    """The names of the app's tables, in this version and in older ones."""
+    return [*(table.name for table in db.metadata.sorted_tables), "alembic_version", *FORMER_TABLES]
 
 
 def _drop_statement(connection: Connection) -> str:
@@ -185,6 +187,15 @@ def _end_sign_ins() -> str:
     )
     # A dump ends with an empty search path.
     return f"RESET search_path; DO $$BEGIN {' '.join(deletions)} END$$"
+
+
+def read_program_version(program: str) -> int | None:
+    """The major version of one of PostgreSQL's programs; None if it is not installed here."""
+    if shutil.which(program) is None:
+        return None
+    ended = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    version = re.search(r"\) (\d+)", ended.stdout)
+    return int(version[1]) if version else None
 
 
 def _require_program(program: str, *arguments: str) -> None:

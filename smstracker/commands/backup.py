@@ -4,9 +4,10 @@ import dataclasses
 import signal
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -23,8 +24,16 @@ from smstracker.clock import utcnow
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.database.demo_guard import refuse_live_database
 from smstracker.database.engine import reading_connection
-from smstracker.database.problems import NEWER_VERSION, UNREACHABLE, explain
+from smstracker.database.problems import (
+    DATABASE_ERRORS,
+    NEWER_VERSION,
+    NOT_MIGRATED,
+    UNREACHABLE,
+    explain,
+    log_reason,
+)
 from smstracker.extensions import db, settings
+from smstracker.health_facts import BACKUP, BACKUP_INTERVAL
 from smstracker.models import Erasure, Heartbeat, Message, ScheduledJob, SignInToken
 from smstracker.models.lookup_queue import can_be_asked_about
 from smstracker.models.users import UserSession
@@ -39,23 +48,54 @@ NEWEST_AT = select(Message.created_at).order_by(Message.id.desc()).limit(1)
 
 @click.command("backup", cls=CommandWithPlainErrors)
 @click.argument("path", type=FILE)
+@click.option("--once", is_flag=True, help="No further one is expected: no alert if none follows.")
 @with_appcontext
-def backup(path: Path) -> None:
-    """Copy the database into the new file PATH while the app runs."""
+def backup(path: Path, once: bool) -> None:
+    """Copy the database into the new file PATH while the app runs.
+
+    An alert tells if no good one has followed after two days.
+    """
+    started_at = utcnow()
+    try:
+        size = _back_up(path)
+    except click.ClickException:
+        _record(ScheduledJob.mark_failed)
+        raise
+    click.echo(
+        f"{path}: {size / 1e6:.1f} MB, complete. It holds phone numbers and texts: keep it where "
+        "nobody else can read it. Your settings are not in it."
+    )
+    if once:
+        _record(ScheduledJob.forget)
+    else:
+        mark_done = ScheduledJob.mark_done
+        _record(partial(mark_done, started_at=started_at, interval=BACKUP_INTERVAL))
+
+
+def _back_up(path: Path) -> int:
+    """Make a backup; its size in bytes. The tables may be those of an older version."""
     with reading_connection(db.engine) as connection:
         problem = migration_problem(connection)
-    if problem:
+        is_older = problem is NOT_MIGRATED and inspect(connection).has_table("message")
+    if problem and not is_older:
         raise click.ClickException(problem.sentence)
     with _plain_errors():
         if file := sqlite_path(db.engine.url):
             sqlite_backup.back_up(file, path)
         else:
             postgresql_backup.back_up(db.engine, path)
-        size = path.stat().st_size
-    click.echo(
-        f"{path}: {size / 1e6:.1f} MB, complete. It holds phone numbers and texts: keep it where "
-        "nobody else can read it. Your settings are not in it."
-    )
+        return path.stat().st_size
+
+
+def _record(change: Callable[[Connection, str], None]) -> None:
+    """Store what became of a backup; one of a database that takes no writes is as good."""
+    try:
+        with db.engine.begin() as connection:
+            change(connection, BACKUP)
+    except DATABASE_ERRORS as error:
+        reason = log_reason(error)
+        sentence = f"What became of it could not be stored ({reason}), so no alert considers it."
+        click.echo(sentence, err=True)
 
 
 @click.command("restore", cls=CommandWithPlainErrors)
@@ -191,7 +231,10 @@ def _prepare(connection: Connection, now: datetime) -> int:
     """Forget who was signed in and running then; return how many messages Twilio is asked about."""
     for table in (UserSession, SignInToken, Heartbeat):
         connection.execute(delete(table))
-    connection.execute(update(ScheduledJob).values(due_at=now))
+    jobs = update(ScheduledJob)
+    connection.execute(jobs.values(due_at=now, failed_at=None, failure=None))
+    # What was restored is a backup.
+    connection.execute(jobs.where(ScheduledJob.name == BACKUP).values(due_at=now + BACKUP_INTERVAL))
     is_open = (Message.final_at.is_(None), can_be_asked_about())
     connection.execute(update(Message).where(*is_open).values(next_lookup_at=now))
     return connection.scalar(select(func.count()).select_from(Message).where(*is_open)) or 0

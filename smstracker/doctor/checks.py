@@ -15,6 +15,7 @@ from smstracker.carrier.account_checks import Account, SenderAbility
 from smstracker.carrier.errors import SIMULATOR_UNREACHED, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.clock import format_age, format_duration, utcnow
 from smstracker.doctor.alert_checks import check_alerts, check_heartbeat
+from smstracker.doctor.backup_checks import check_backups
 from smstracker.doctor.callback_probe import find_obstacle
 from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
 from smstracker.doctor.connection_checks import check_connection
@@ -48,6 +49,7 @@ def run_checks() -> Iterator[CheckResult]:
     yield check_alerts()
     if database_error is None:
         yield from check_heartbeat()
+        yield from check_backups()
         yield from check_connection(settings().demo)
 
 

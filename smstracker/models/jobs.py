@@ -63,6 +63,10 @@ class ScheduledJob(Model):
         row = connection.execute(select(cls.__table__).where(cls.name == name)).first()
         return cls(**row._mapping) if row else cls(name=name)
 
+    def is_due(self, now: datetime, interval: timedelta) -> bool:
+        """Whether the time has come; one further away than `interval` was set by a wrong clock."""
+        return not now < self.due_at <= now + interval + CLOCK_TOLERANCE
+
     @classmethod
     def claim(
         cls, connection: Connection, name: str, lease: timedelta, interval: timedelta
@@ -112,6 +116,10 @@ class ScheduledJob(Model):
         cls._ensure_exists(connection, name, now)
         job = update(cls).where(cls.name == name)
         connection.execute(job.values(failed_at=now, failure=failure and failure[:64]))
+
+    @classmethod
+    def forget(cls, connection: Connection, name: str) -> None:
+        connection.execute(delete(cls).where(cls.name == name))
 
     @classmethod
     def last_done_at(cls, connection: Connection, name: str) -> datetime | None:

@@ -1,0 +1,48 @@
+"""Checks of backups: is the newest one good and new, and can another be made?"""
+
+from collections.abc import Iterator
+
+from smstracker.backups.postgresql_backup import read_program_version
+from smstracker.clock import format_age, utcnow
+from smstracker.database.engine import reading_connection
+from smstracker.doctor.check_result import CheckResult, ok, warning
+from smstracker.extensions import db, settings
+from smstracker.health_facts import BACKUP, BACKUP_INTERVAL
+from smstracker.models import ScheduledJob
+
+
+def check_backups() -> Iterator[CheckResult]:
+    """Check the newest backup and, for PostgreSQL, the program that makes one."""
+    yield _check_newest()
+    if not settings().is_sqlite:
+        yield _check_programs()
+
+
+def _check_newest() -> CheckResult:
+    now = utcnow()
+    with reading_connection(db.engine) as connection:
+        backup = ScheduledJob.read(connection, BACKUP)
+    made = f"was made {format_age(backup.done_at, now)}" if backup.done_at else "is not known"
+    if backup.failed_at:
+        detail = f"the newest attempt failed {format_age(backup.failed_at, now)}; a good one {made}"
+        return warning("backup", detail, "run flask backup by hand: it says why")
+    if backup.done_at is None:
+        fix = "run flask backup each night, by the timer in deploy/systemd"
+        return ok("backup", "none was made yet, or none is expected", fix)
+    if backup.is_due(now, BACKUP_INTERVAL):
+        fix = "run flask backup by hand, then see why its timer did not"
+        return warning("backup", f"the newest {made}, and another was due", fix)
+    return ok("backup", f"the newest {made}")
+
+
+def _check_programs() -> CheckResult:
+    check, installed = "pg_dump", read_program_version("pg_dump")
+    with reading_connection(db.engine) as connection:
+        server = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
+    fix = f"install the programs of PostgreSQL {server} (Debian: postgresql-client-{server})"
+    if installed is None:
+        return ok(check, "is not installed here, so flask backup has to run elsewhere", fix)
+    if installed < server:
+        detail = f"is of version {installed}, and refuses the server's {server}: no backup is made"
+        return warning(check, detail, fix)
+    return ok(check, f"is of version {installed}, the server of {server}")
