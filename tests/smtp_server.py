@@ -28,6 +28,7 @@ class SmtpHandler:
         mail = message_from_bytes(content, EmailMessage, policy=policy.default)
         text = mail.get_content().replace("\r\n", "\n")
         self.inbox.mails.append((str(envelope.rcpt_tos[0]), text))
+        self.inbox.subjects.append(mail["Subject"])
         self.inbox.arrived.set()
         return "250 OK"
 
@@ -37,6 +38,7 @@ class Inbox:
 
     def __init__(self, port: int) -> None:
         self.mails: list[tuple[str, str]] = []
+        self.subjects: list[str] = []
         self.refusals: list[str] = []
         self.arrived = threading.Event()
         self.controller = Controller(SmtpHandler(self), "127.0.0.1", port)

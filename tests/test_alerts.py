@@ -1,5 +1,6 @@
 """Alerts open, last and end; people are told once, a day, and at the end."""
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -29,6 +30,7 @@ from tests.alert_scenes import (
     notices,
     run_evaluation,
 )
+from tests.http_receiver import receiving
 from tests.serving import free_port
 from tests.smtp_server import Inbox
 from tests.twilio_stub import SILENCE, wire
@@ -118,6 +120,49 @@ def test_mail_tells_of_the_beginning_once_and_of_the_end(
     assert len(inbox.mails) == 2
     assert "It lasted 10 minutes; 6 messages were fetched." in inbox.newest
     assert notices(told) == [(TEAM, "begin", True), (TEAM, "end", True)]
+
+
+@pytest.mark.both_databases
+def test_alerts_of_one_time_are_told_in_one_mail_each_and_one_post_each(
+    make_app: MakeApp, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    with receiving() as receiver:
+        app = make_app(
+            ALERT_EMAIL=f"{TEAM},b@example.org",
+            MAIL_PORT=str(inbox.controller.port),
+            ALERT_WEBHOOK_URL=receiver.url,
+            ALERT_WEBHOOK_SECRET="whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        )
+        for code in ("39991", "39992", "39993", "39994"):
+            scenes.add_outcomes(app, failed=3, code=code)
+        evaluate_each_minute(app, clock, 11)
+        assert len(receiver.received) == 4
+    assert sorted(to for to, _ in inbox.mails) == ["b@example.org", TEAM]
+    assert inbox.newest.count("which is not explained.") == 4
+    assert inbox.newest.count("/alerts") == 1
+    name = "An error is not in the guide: 3999[1-4]"
+    subject = rf"\[smstracker\] 4 alerts: {name}; {name}; {name} and 1 more"
+    assert re.fullmatch(subject, inbox.subjects[-1])
+    assert {is_sent for _, _, is_sent in notices(app)} == {True}
+
+
+@pytest.mark.both_databases
+def test_alerts_that_could_not_be_told_are_told_later_in_one_mail(
+    make_app: MakeApp, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    app = make_app(ALERT_EMAIL=TEAM, MAIL_PORT=str(inbox.controller.port))
+    for code in ("39991", "39992"):
+        add_open_alert(app, subject=code)
+    inbox.refusals = ["451 Greylisted"]
+    with app.app_context(), db.engine.begin() as connection:
+        plan_notices(connection, [TEAM], utcnow())
+    deliver_all(app)
+    assert inbox.mails == []
+    clock.shift(MINUTE)
+    deliver_all(app)
+    [(_, text)] = inbox.mails
+    assert "39991" in text
+    assert "39992" in text
 
 
 def test_mail_reminds_once_a_day(told: Flask, inbox: Inbox, clock: time_machine.Traveller) -> None:
@@ -268,7 +313,7 @@ def test_worker_that_dies_before_sending_leaves_the_mail_to_the_next(
         clock.shift(MINUTE)
         run_evaluation(told)
     with told.app_context(), db.engine.begin() as connection:
-        assert AlertNotice.claim(connection, TEAM, utcnow())
+        assert AlertNotice.claim(connection, TEAM, utcnow(), 1)
     evaluate_each_minute(told, clock, 4)
     assert inbox.mails == []
     evaluate_each_minute(told, clock, 1)

@@ -8,14 +8,14 @@ from flask import Flask
 from sqlalchemy import case, func, select
 
 from smstracker.alerts.channels import configured_channels
-from smstracker.alerts.notice import compose
+from smstracker.alerts.notice import Notice, combine, compose
 from smstracker.alerts.rules import RULES
 from smstracker.extensions import db, settings
 from smstracker.models import Alert, AlertNotice, ScheduledJob
 from smstracker.models.alerts import ALERT_RETENTION, HEARTBEAT, JOB_NAME, WEBHOOK
 
 MAX_PAST = 100
-MAX_SENT_MAILS = 10
+MAX_SENT_NOTICES = 10
 MAX_AGE = timedelta(minutes=5)  # of an evaluation
 MUTE_HOURS = (1, 8, 24)
 
@@ -95,12 +95,14 @@ def read_sent_mails() -> list[tuple[str, str, str]]:
     """The newest mails as (address, subject, text), newest first: the worker has sent them."""
     query = select(AlertNotice, Alert).join(Alert, Alert.id == AlertNotice.alert_id)
     is_sent = (AlertNotice.channel != WEBHOOK, AlertNotice.sent_at.is_not(None))
-    query = query.where(*is_sent, Alert.rule.in_(RULES)).order_by(AlertNotice.sent_at.desc())
-    mails = []
-    for sent, alert in db.session.execute(query.limit(MAX_SENT_MAILS)):
+    order = (AlertNotice.sent_at.desc(), AlertNotice.channel, AlertNotice.id)
+    query = query.where(*is_sent, Alert.rule.in_(RULES)).order_by(*order).limit(MAX_SENT_NOTICES)
+    mails: dict[tuple[str, datetime | None], list[Notice]] = {}
+    for sent, alert in db.session.execute(query):
         notice = compose(alert, sent.occasion, str(sent.id))
-        mails.append((sent.channel, notice.subject, notice.text))
-    return mails
+        mails.setdefault((sent.channel, sent.sent_at), []).append(notice)
+    combined = ((address, combine(notices)) for (address, _at), notices in mails.items())
+    return [(address, notice.subject, notice.text) for address, notice in combined]
 
 
 def mute(alert_id: int, hours: int, now: datetime) -> Alert | None:

@@ -1,6 +1,6 @@
 """The text of a notice: a mail, and the JSON of the webhook. Pure but for the public address."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,6 +11,7 @@ from smstracker.models import Alert
 from smstracker.models.alerts import BEGIN, END
 
 EVENT_TYPES = {BEGIN: "alert.began", END: "alert.ended"}
+NAMED = 3  # in the subject of a mail
 TEST_TEXT = "This is a test: flask alerts test was run. Nothing is wrong."
 
 
@@ -49,6 +50,17 @@ def compose(alert: Alert, occasion: str, notice_id: str) -> Notice:
     lines.append(f"{settings().public_base_url}/alerts")
     event_type = EVENT_TYPES.get(occasion, "alert.continues")
     return Notice(notice_id, event_type, prefix + title, tuple(lines), _facts(alert))
+
+
+def combine(notices: Sequence[Notice]) -> Notice:
+    """One mail of several notices; its subject says how many, and names the first of them."""
+    if len(notices) == 1:
+        return notices[0]
+    names = "; ".join(notice.title for notice in notices[:NAMED])
+    more = f" and {len(notices) - NAMED} more" if len(notices) > NAMED else ""
+    title = f"{len(notices)} alerts: {names}{more}"
+    lines = [line for notice in notices for line in (f"{notice.title}:", *notice.lines[:-1])]
+    return Notice(notices[0].id, notices[0].event_type, title, (*lines, notices[0].lines[-1]))
 
 
 def compose_test(notice_id: str) -> Notice:

@@ -5,8 +5,8 @@ lease that ends, so at most one notice is repeated. No transaction is open acros
 """
 
 import logging
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 
 from flask import Flask
@@ -14,14 +14,14 @@ from sqlalchemy import select
 
 from smstracker.alerts import channels
 from smstracker.alerts.channels import ChannelError
-from smstracker.alerts.notice import compose
+from smstracker.alerts.notice import Notice, combine, compose
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.database.problems import log_reason
 from smstracker.extensions import db, settings
 from smstracker.models import Alert, AlertNotice, ScheduledJob
-from smstracker.models.alerts import HEARTBEAT
+from smstracker.models.alerts import HEARTBEAT, WEBHOOK
 
 log = logging.getLogger(__name__)
 
@@ -54,29 +54,46 @@ def deliver(name: str, app: Flask) -> None:
 
 
 def _send_next(channel: str) -> bool:
-    """Send one notice that is due; False if there is none."""
+    """Send what is due, by mail all in one; False if nothing is."""
+    limit = 1 if channel == WEBHOOK else MAX_NOTICES
     with db.engine.begin() as connection:
-        notice = AlertNotice.claim(connection, channel, utcnow())
-        if notice is None:
-            return False
-        alert = Alert.read(connection, notice.alert_id)
-    outcome = _attempt(notice, alert) if alert.rule in RULES else {"sent_at": utcnow()}
+        claimed = AlertNotice.claim(connection, channel, utcnow(), limit)
+        alerts = [Alert.read(connection, notice.alert_id) for notice in claimed]
+    if not claimed:
+        return False
+    notices = [
+        compose(alert, notice.occasion, _notice_id(notice))
+        for notice, alert in zip(claimed, alerts, strict=True)
+        if alert.rule in RULES
+    ]
+    failure = _attempt(channel, notices) if notices else None
+    now = utcnow()
     with db.engine.begin() as connection:
-        AlertNotice.record(connection, notice.id, **outcome)
+        for notice in claimed:
+            AlertNotice.record(connection, notice.id, **_outcome(notice, failure, now))
     return True
 
 
-def _attempt(notice: AlertNotice, alert: Alert) -> dict[str, object]:
-    """Send a notice; the columns that record the outcome."""
-    notice_id = f"alert_{notice.id}_{int(notice.created_at.timestamp())}"
+def _notice_id(notice: AlertNotice) -> str:
+    return f"alert_{notice.id}_{int(notice.created_at.timestamp())}"
+
+
+def _attempt(channel: str, notices: Sequence[Notice]) -> str | None:
+    """Send notices; why they were not taken, or None."""
     try:
-        channels.send(notice.channel, compose(alert, notice.occasion, notice_id))
+        channels.send(channel, combine(notices))
     except ChannelError as error:
         log.warning("alert_not_sent", extra={"reason": str(error)})
-        failures = notice.failures + 1
-        due_at = utcnow() + retry_delay(failures)
-        return {"failures": failures, "failure": str(error)[:64], "due_at": due_at}
-    return {"sent_at": utcnow(), "failure": None}
+        return str(error)[:64]
+    return None
+
+
+def _outcome(notice: AlertNotice, failure: str | None, now: datetime) -> dict[str, object]:
+    """The columns that record an attempt."""
+    if failure is None:
+        return {"sent_at": now, "failure": None}
+    failures = notice.failures + 1
+    return {"failures": failures, "failure": failure, "due_at": now + retry_delay(failures)}
 
 
 def retry_delay(failures: int) -> timedelta:
@@ -85,7 +102,7 @@ def retry_delay(failures: int) -> timedelta:
 
 
 def fetch_heartbeat() -> None:
-    """Fetch HEARTBEAT_URL unless an alert says that the service does not work; store the outcome."""
+    """Fetch HEARTBEAT_URL unless an alert says that the service is sick; store the outcome."""
     if not is_all_well():
         return
     failure, started_at = None, utcnow()

@@ -173,8 +173,10 @@ class AlertNotice(Model):
         connection.execute(insert.on_conflict_do_nothing())
 
     @classmethod
-    def claim(cls, connection: Connection, channel: str, now: datetime) -> "AlertNotice | None":
-        """Take the next due notice for SENDING_LEASE, if there is one.
+    def claim(
+        cls, connection: Connection, channel: str, now: datetime, limit: int
+    ) -> list["AlertNotice"]:
+        """Take the next due notices for SENDING_LEASE, `limit` at most.
 
         None of a muted alert, and of one that is over only that it is.
         """
@@ -184,13 +186,11 @@ class AlertNotice(Model):
         is_true = or_(Alert.ended_at.is_(None), cls.occasion == END)
         query = select(cls.__table__).join(Alert, Alert.id == cls.alert_id)
         query = query.where(cls.channel == channel, is_due, is_true, Alert.is_audible(now))
-        query = query.order_by(cls.due_at, cls.id).limit(1)
-        row = connection.execute(query.with_for_update(skip_locked=True, of=cls)).first()
-        if row is None:
-            return None
-        lease = update(cls).where(cls.id == row.id)
+        query = query.order_by(cls.due_at, cls.id).limit(limit)
+        rows = connection.execute(query.with_for_update(skip_locked=True, of=cls)).all()
+        lease = update(cls).where(cls.id.in_([row.id for row in rows]))
         connection.execute(lease.values(due_at=now + SENDING_LEASE))
-        return cls(**row._mapping)
+        return [cls(**row._mapping) for row in rows]
 
     @classmethod
     def record(cls, connection: Connection, notice_id: int, **columns: object) -> None:
