@@ -290,3 +290,15 @@ def test_flood_in_our_name_does_not_push_out_what_one_of_our_tokens_signed(
     for number in range(20):
         forge(client, number + 10)
     assert sid(2) in {row.twilio_sid for row in refused_rows(app)}
+
+
+def test_signed_flood_in_our_name_does_not_push_out_a_callback_of_our_message(
+    make_app: Callable[..., Flask],
+) -> None:
+    """No worker has found out yet whether one of our tokens signed it."""
+    app = make_app(REFUSED_CALLBACKS_KEPT="10")
+    client = app.test_client()
+    Person.signed_in(app, "alice@example.org").has_message(twilio_sid=sid(2))
+    for number in (2, *range(10, 40)):
+        call_back(client, fields(sid(number), "sent"), token="f" * 32)
+    assert sid(2) in {row.twilio_sid for row in refused_rows(app)}

@@ -158,16 +158,20 @@ class RefusedCallback(Model):
     def evict(cls, connection: Connection, limit: int) -> int:
         """Delete the rows above `limit` and 2 % more; return how many more fit.
 
-        Deletes applied ones first, then those of strangers, then unsigned ones, and last those that
-        one of our tokens signed; the oldest first among equals. The 2 % spare a full quarantine
-        a count for each new row.
+        Deletes applied ones first, then those of strangers, then unsigned ones, then those that
+        name no message here, and last those that one of our tokens signed; the oldest first among
+        equals. The 2 % spare a full quarantine a count for each new row.
         """
         count = connection.execute(select(func.count()).select_from(cls)).scalar_one()
         if count <= limit:
             return limit - count
         is_signed = cls.signature.is_not(None)
-        order = (cls.replayed_at.is_(None), cls.is_plausible, is_signed, cls.is_proven, cls.id)
-        oldest = select(cls.id).order_by(*order).limit(count - limit + limit // 50)
+        order = (cls.replayed_at.is_(None), cls.is_plausible, is_signed, cls.is_proven)
+        oldest = (
+            select(cls.id)
+            .order_by(*order, cls.names_message(), cls.id)
+            .limit(count - limit + limit // 50)
+        )
         return limit - count + delete_unlocked(connection, cls, oldest)
 
     @classmethod
