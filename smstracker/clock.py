@@ -1,15 +1,51 @@
-"""The current time, and durations in words."""
+"""The current time, how stored times compare with it, and durations in words.
+
+A stored time that is further ahead than it can be, by more than CLOCK_TOLERANCE, is of a clock that
+was ahead. What waits for it would wait for days, so it counts as over. Nothing that anybody needs
+is deleted for that, because perhaps the clock of this machine is behind.
+"""
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, overload
 
-# A stored time that is further ahead than it can be, by more than this, is of a clock that was
-# ahead: it counts as past, or what waits for it would wait for days.
-CLOCK_TOLERANCE = timedelta(minutes=5)
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, SQLColumnExpression
+
+    Column = SQLColumnExpression[datetime] | SQLColumnExpression[datetime | None]
+
+CLOCK_TOLERANCE = timedelta(minutes=5)  # by which clocks of machines may differ
 
 
 def utcnow() -> datetime:
     """The current time, aware, in UTC."""
     return datetime.now(UTC)
+
+
+@overload
+def is_ahead(moment: datetime, now: datetime) -> bool: ...
+@overload
+def is_ahead(moment: "Column", now: datetime) -> "ColumnElement[bool]": ...
+def is_ahead(moment: Any, now: datetime) -> Any:
+    """Whether a time that was stored as past, in Python or in SQL, is of a clock that was ahead."""
+    return moment > now + CLOCK_TOLERANCE
+
+
+@overload
+def has_come(moment: datetime, now: datetime, longest: timedelta) -> bool: ...
+@overload
+def has_come(moment: "Column", now: datetime, longest: timedelta) -> "ColumnElement[bool]": ...
+def has_come(moment: Any, now: datetime, longest: timedelta) -> Any:
+    """Whether a time has come that was stored as at most `longest` ahead, in Python or in SQL."""
+    return (moment <= now) | is_ahead(moment, now + longest)
+
+
+@overload
+def is_within(moment: datetime, now: datetime, period: timedelta) -> bool: ...
+@overload
+def is_within(moment: "Column", now: datetime, period: timedelta) -> "ColumnElement[bool]": ...
+def is_within(moment: Any, now: datetime, period: timedelta) -> Any:
+    """Whether a time that was stored as past is less than `period` ago, in Python or in SQL."""
+    return (moment > now - period) & (moment <= now + CLOCK_TOLERANCE)
 
 
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

@@ -1,6 +1,6 @@
 """Lengths of time and moments in words."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,9 +9,14 @@ from smstracker.clock import (
     format_duration,
     format_exact_duration,
     format_wait,
+    has_come,
+    is_within,
     spell_duration,
     utcnow,
 )
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +76,17 @@ def test_durations_that_are_compared_are_told_alike_when_they_are_alike(
     seconds: float, said: str
 ) -> None:
     assert format_exact_duration(timedelta(seconds=seconds)) == said
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"), [(-1, True), (0, True), (1, False), (65, False), (66, True)]
+)
+def test_time_has_come_also_if_it_was_stored_too_far_ahead(minutes: int, expected: bool) -> None:
+    assert has_come(NOON + minutes * MINUTE, NOON, HOUR) is expected
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"), [(-60, False), (-59, True), (0, True), (5, True), (6, False)]
+)
+def test_time_is_within_an_hour_unless_it_is_ahead(minutes: int, expected: bool) -> None:
+    assert is_within(NOON + minutes * MINUTE, NOON, HOUR) is expected

@@ -14,7 +14,7 @@ from smstracker.alerts.channels import configured_channels
 from smstracker.alerts.finding import Finding
 from smstracker.alerts.findings import find_all
 from smstracker.alerts.rules import QUIET_TIME, RULES
-from smstracker.clock import CLOCK_TOLERANCE, utcnow
+from smstracker.clock import is_ahead, is_within, utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.health_facts import count_unknown
@@ -61,7 +61,7 @@ def update_alerts(connection: Connection, findings: Sequence[Finding], now: date
 
 def _continue(connection: Connection, alert: Alert, finding: Finding, now: datetime) -> None:
     columns: dict[str, object] = {"last_true_at": now, "counts": dict(finding.counts)}
-    if alert.began_at > now + CLOCK_TOLERANCE:  # by a clock that was ahead
+    if is_ahead(alert.began_at, now):
         columns["began_at"] = now
     if alert.opened_at is None and now - alert.began_at >= RULES[finding.rule].holds:
         columns["opened_at"] = now
@@ -73,17 +73,12 @@ def _end_if_quiet(connection: Connection, alert: Alert, now: datetime) -> None:
     """End an alert that has been false for long enough; forget one that never opened."""
     if alert.opened_at is None:
         Alert.drop_watched(connection, alert.id)
-    elif not _is_within(QUIET_TIME, alert.last_true_at, now) or alert.rule not in RULES:
+    elif not is_within(alert.last_true_at, now, QUIET_TIME) or alert.rule not in RULES:
         counts = {**alert.counts, "fetched": _count_fetched(connection, alert.began_at, now)}
         if alert.rule == "outcome-unknown":
             counts["unknown"] = count_unknown(connection, now)
         Alert.change(connection, alert.id, ended_at=now, counts=counts)
         log.info("alert_ended", extra={"reason": alert.rule})
-
-
-def _is_within(period: timedelta, moment: datetime, now: datetime) -> bool:
-    """Whether a moment is less than a period ago; one of a clock that was ahead is not."""
-    return -CLOCK_TOLERANCE < now - moment < period
 
 
 def _count_fetched(connection: Connection, since: datetime, until: datetime) -> int:
@@ -125,6 +120,6 @@ def next_occasion(
         return None
     if is_ended:
         return END
-    if _is_within(DAY, created_at, now):
+    if is_within(created_at, now, DAY):
         return None
     return f"day {int(newest.removeprefix('day ')) + 1 if newest != BEGIN else 1}"

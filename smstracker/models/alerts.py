@@ -9,10 +9,8 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     String,
-    and_,
     delete,
     func,
-    or_,
     select,
     text,
     update,
@@ -20,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.clock import CLOCK_TOLERANCE
+from smstracker.clock import has_come
 from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId
@@ -180,10 +178,8 @@ class AlertNotice(Model):
 
         None of a muted alert, and of one that is over only that it is.
         """
-        # One that is due later than any retry was stored by a wrong clock, and counts as due.
-        latest = now + MAX_RETRY_DELAY + CLOCK_TOLERANCE
-        is_due = and_(cls.sent_at.is_(None), or_(cls.due_at <= now, cls.due_at > latest))
-        is_true = or_(Alert.ended_at.is_(None), cls.occasion == END)
+        is_due = cls.sent_at.is_(None) & has_come(cls.due_at, now, MAX_RETRY_DELAY)
+        is_true = Alert.ended_at.is_(None) | (cls.occasion == END)
         query = select(cls.__table__).join(Alert, Alert.id == cls.alert_id)
         query = query.where(cls.channel == channel, is_due, is_true, Alert.is_audible(now))
         query = query.order_by(cls.due_at, cls.id).limit(limit)

@@ -2,11 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import String, Text, delete, or_, select, update
+from sqlalchemy import String, Text, delete, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.clock import CLOCK_TOLERANCE, utcnow
+from smstracker.clock import has_come, utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert, upsert
 from smstracker.extensions import Model
 
@@ -71,13 +71,10 @@ class ScheduledJob(Model):
     def claim(
         cls, connection: Connection, name: str, lease: timedelta, interval: timedelta
     ) -> bool:
-        """Take a due job for `lease`; False if it is not due or another worker has it.
-
-        A due time further away than `interval` was set by a wrong clock, and counts as due.
-        """
+        """Take a due job for `lease`; False if it is not due or another worker has it."""
         now = utcnow()
         cls._ensure_exists(connection, name, now)
-        is_due = or_(cls.due_at <= now, cls.due_at > now + max(interval, lease) + CLOCK_TOLERANCE)
+        is_due = has_come(cls.due_at, now, max(interval, lease))
         job = select(cls.name).where(cls.name == name, is_due)
         if connection.scalar(job.with_for_update(skip_locked=True)) is None:
             return False

@@ -10,7 +10,7 @@ from sqlalchemy import String, and_, delete, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
-from smstracker.clock import CLOCK_TOLERANCE, utcnow
+from smstracker.clock import has_come, utcnow
 from smstracker.database.engine import UtcDateTime, delete_unlocked, reading_connection
 from smstracker.extensions import Model, db, settings
 from smstracker.models import users
@@ -134,10 +134,9 @@ class SignInToken(Model):
 
     @classmethod
     def is_live(cls) -> ColumnElement[bool]:
-        """Match unspent tokens that have not expired, nor were made by a clock that was ahead."""
-        now = utcnow()
-        lives = (cls.expires_at > now) & (cls.expires_at <= now + LIFETIME + CLOCK_TOLERANCE)
-        return and_(cls.used_at.is_(None), lives, cls.is_demo == settings().demo)
+        """Match unspent tokens that have not expired."""
+        has_expired = has_come(cls.expires_at, utcnow(), LIFETIME)
+        return and_(cls.used_at.is_(None), ~has_expired, cls.is_demo == settings().demo)
 
     @classmethod
     def _spend(cls, condition: ColumnElement[bool]) -> "SignInToken | None":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy.engine import Connection
 
-from smstracker.clock import CLOCK_TOLERANCE, utcnow
+from smstracker.clock import has_come, utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, receipt_window, settings
 from smstracker.models import lookup_queue
@@ -82,13 +82,9 @@ class LookupThrottle:
 
 
 def _lock_next_slot(connection: Connection, now: datetime) -> datetime:
-    """The time of the next free slot, locked until the transaction ends.
-
-    A time beyond any pause comes from a clock that was ahead, and counts as now.
-    """
+    """The time of the next free slot, locked until the transaction ends."""
     due_at = ScheduledJob.lock(connection, LOOKUP_SLOTS)
-    is_clock_error = due_at > now + timedelta(seconds=MAX_PAUSE_SECONDS) + CLOCK_TOLERANCE
-    return now if is_clock_error else max(due_at, now)
+    return now if has_come(due_at, now, timedelta(seconds=MAX_PAUSE_SECONDS)) else due_at
 
 
 def postpone_lookup(message: OpenMessage) -> None:
