@@ -10,17 +10,23 @@ from sqlalchemy import select
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Alert, AlertNotice, SignInToken
+from smstracker.models import (
+    Alert,
+    AlertNotice,
+    SignInToken,
+)
 from smstracker.models.rate_limits import RateLimit, RateLimitRule
 from tests import alert_scenes as scenes
-from tests.alert_scenes import MINUTE, alerts, deliver_all, run_evaluation
-from tests.serving import free_port
+from tests.alert_scenes import HOUR, MINUTE, alerts, deliver_all, run_evaluation
 from tests.smtp_server import Inbox
 
 pytestmark = pytest.mark.both_databases
 
-MONTH = timedelta(days=30)
+DAY, MONTH = timedelta(days=1), timedelta(days=30)
+SLIGHTLY = timedelta(minutes=4)  # as the clocks of two machines may differ
+NUMBER = "+15558675310"
 TEAM = "team@example.org"
+MakeApp = Callable[..., Flask]
 
 
 @pytest.fixture
@@ -53,16 +59,8 @@ def test_sign_in_link_is_not_valid_for_a_month(app: Flask, clock: time_machine.T
         assert SignInToken.redeem_link(token) is None
 
 
-@pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    inbox = Inbox(free_port())
-    inbox.controller.start()
-    yield inbox
-    inbox.controller.stop()
-
-
 def test_alert_ends_and_its_mail_is_sent(
-    make_app: Callable[..., Flask], inbox: Inbox, clock: time_machine.Traveller
+    make_app: MakeApp, inbox: Inbox, clock: time_machine.Traveller
 ) -> None:
     app = make_app(ALERT_EMAIL=TEAM, MAIL_PORT=str(inbox.controller.port))
     times = dict.fromkeys(("began_at", "last_true_at", "opened_at"), utcnow())
@@ -90,3 +88,41 @@ def test_rule_that_began_ahead_opens_in_its_time(app: Flask, clock: time_machine
         run_evaluation(app)
     with app.app_context():
         assert [alert.opened_at is not None for alert in alerts(app)] == [True]
+
+
+def test_times_of_an_alert_that_goes_on_are_set_right(
+    app: Flask, clock: time_machine.Traveller
+) -> None:
+    times = dict.fromkeys(("began_at", "last_true_at", "opened_at"), utcnow())
+    with scenes.storing(app) as session:
+        session.add(Alert(rule="callbacks-silent", subject="", counts={}, **times))
+    clock.shift(-MONTH)
+    scenes.add_silent(app, 6)
+    run_evaluation(app)
+    [alert] = alerts(app)
+    assert (alert.began_at, alert.opened_at, alert.ended_at) == (utcnow(), utcnow(), None)
+
+
+def test_mute_ends_and_is_not_inherited(app: Flask, clock: time_machine.Traveller) -> None:
+    times = dict.fromkeys(("began_at", "last_true_at", "opened_at"), utcnow())
+    with app.app_context(), db.engine.begin() as connection:
+        Alert.begin(connection, "disk-full", "", times)
+        Alert.change(connection, 1, muted_until=utcnow() + DAY)
+        assert Alert.read(connection, 1).is_muted(utcnow())
+        clock.shift(-MONTH)
+        assert not Alert.read(connection, 1).is_muted(utcnow())
+        assert connection.scalar(select(Alert.id).where(Alert.is_audible(utcnow()))) == 1
+        Alert.change(connection, 1, ended_at=utcnow())
+        Alert.begin(connection, "disk-full", "", times)
+        Alert.change(connection, 2, muted_until=utcnow() + HOUR, ended_at=utcnow())
+        Alert.begin(connection, "disk-full", "", times)
+        assert Alert.read(connection, 3).muted_until == utcnow() + HOUR
+
+
+def test_past_alert_is_not_looked_at_for_a_month(app: Flask, clock: time_machine.Traveller) -> None:
+    times = dict.fromkeys(("began_at", "last_true_at", "opened_at", "ended_at"), utcnow())
+    with app.app_context(), db.engine.begin() as connection:
+        Alert.begin(connection, "disk-full", "", times)
+        assert Alert.is_any_recent(connection, utcnow())
+        clock.shift(-MONTH)
+        assert not Alert.is_any_recent(connection, utcnow())

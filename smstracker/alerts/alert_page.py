@@ -10,6 +10,7 @@ from sqlalchemy import case, func, select
 from smstracker.alerts.channels import configured_channels
 from smstracker.alerts.notice import Notice, combine, compose
 from smstracker.alerts.rules import RULES
+from smstracker.clock import is_within
 from smstracker.extensions import db, settings
 from smstracker.models import Alert, AlertNotice, ScheduledJob
 from smstracker.models.alerts import ALERT_RETENTION, HEARTBEAT, JOB_NAME, WEBHOOK
@@ -17,7 +18,6 @@ from smstracker.models.alerts import ALERT_RETENTION, HEARTBEAT, JOB_NAME, WEBHO
 MAX_PAST = 100
 MAX_SENT_NOTICES = 10
 MAX_AGE = timedelta(minutes=5)  # of an evaluation
-MUTE_HOURS = (1, 8, 24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class AlertPage:
     evaluated_at: datetime | None
 
     def is_current(self, now: datetime) -> bool:
-        return self.evaluated_at is not None and now - self.evaluated_at < MAX_AGE
+        return self.evaluated_at is not None and is_within(self.evaluated_at, now, MAX_AGE)
 
 
 def init_app(app: Flask) -> None:

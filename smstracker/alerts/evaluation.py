@@ -8,7 +8,7 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from smstracker.alerts.channels import configured_channels
 from smstracker.alerts.finding import Finding
@@ -61,8 +61,8 @@ def update_alerts(connection: Connection, findings: Sequence[Finding], now: date
 
 def _continue(connection: Connection, alert: Alert, finding: Finding, now: datetime) -> None:
     columns: dict[str, object] = {"last_true_at": now, "counts": dict(finding.counts)}
-    if is_ahead(alert.began_at, now):
-        columns["began_at"] = now
+    times = {"began_at": alert.began_at, "opened_at": alert.opened_at}
+    columns |= {name: now for name, at in times.items() if at is not None and is_ahead(at, now)}
     if alert.opened_at is None and now - alert.began_at >= RULES[finding.rule].holds:
         columns["opened_at"] = now
         log.warning("alert_opened", extra={"reason": finding.rule})
@@ -90,7 +90,7 @@ def _count_fetched(connection: Connection, since: datetime, until: datetime) -> 
 
 def plan_notices(connection: Connection, channels: Collection[str], now: datetime) -> None:
     """Save each notice that is due and not saved yet; none of a muted alert."""
-    is_recent = or_(Alert.ended_at.is_(None), Alert.ended_at > now - LATE_NOTICE)
+    is_recent = Alert.ended_at.is_(None) | is_within(Alert.ended_at, now, LATE_NOTICE)
     query = select(Alert.id, Alert.ended_at).where(
         Alert.opened_at.is_not(None), is_recent, Alert.is_audible(now)
     )

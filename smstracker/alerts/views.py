@@ -10,7 +10,7 @@ from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.connection.wording import format_count
 from smstracker.extensions import writing
-from smstracker.models.alerts import WEBHOOK
+from smstracker.models.alerts import MUTE_HOURS, WEBHOOK
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.web.guards import require_administrator
 from smstracker.web.row_ids import parse_row_id
@@ -27,7 +27,7 @@ def overview() -> ResponseReturnValue:
         page=alert_page.read_page(now),
         rules=RULES,
         describe_end=describe_end,
-        mute_hours=alert_page.MUTE_HOURS,
+        mute_hours=MUTE_HOURS,
         webhook=WEBHOOK,
         now=now,
     )
@@ -37,7 +37,7 @@ def overview() -> ResponseReturnValue:
 def mute() -> ResponseReturnValue:
     """Mute an open alert for some hours; with 0, end that."""
     alert_id = parse_row_id(request.form["id"])
-    hours = {str(hours): hours for hours in (0, *alert_page.MUTE_HOURS)}.get(request.form["hours"])
+    hours = {str(hours): hours for hours in (0, *MUTE_HOURS)}.get(request.form["hours"])
     if alert_id is None or hours is None:
         abort(400)
     with writing():

@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.clock import has_come
+from smstracker.clock import has_come, is_within, utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId
@@ -30,6 +30,8 @@ LATE_NOTICE = timedelta(days=1)
 # Longer than a session with a slow mail server; only a process that dies leaves it to end.
 SENDING_LEASE = timedelta(minutes=5)
 MAX_RETRY_DELAY = timedelta(hours=1)
+MUTE_HOURS = (1, 8, 24)
+_MAX_MUTE = timedelta(hours=max(MUTE_HOURS))
 WEBHOOK = "webhook"  # the channel; every other one is an e-mail address
 HEARTBEAT = "heartbeat"  # of the ScheduledJob that fetches HEARTBEAT_URL
 BEGIN, END = "begin", "end"
@@ -74,20 +76,21 @@ class Alert(Model):
         return max(self.last_true_at - self.began_at, timedelta(0))
 
     def is_muted(self, now: datetime) -> bool:
-        return self.muted_until is not None and self.muted_until > now
+        return self.muted_until is not None and not has_come(self.muted_until, now, _MAX_MUTE)
 
     @classmethod
     def is_audible(cls, now: datetime) -> ColumnElement[bool]:
         """Match alerts that are not muted."""
-        return func.coalesce(cls.muted_until, now) <= now
+        return cls.muted_until.is_(None) | has_come(cls.muted_until, now, _MAX_MUTE)
 
     @classmethod
     def begin(
         cls, connection: Connection, rule: str, subject: str, times: Mapping[str, datetime | None]
     ) -> None:
         """Store a new one, muted as the one before it; nothing if another worker just did."""
+        is_muted = ~has_come(cls.muted_until, utcnow(), _MAX_MUTE)
         of_key = (cls.rule == rule, cls.subject == subject)
-        muted_until = connection.scalar(select(func.max(cls.muted_until)).where(*of_key))
+        muted_until = connection.scalar(select(func.max(cls.muted_until)).where(*of_key, is_muted))
         insert = dialect_insert(connection.dialect.name, cls).values(
             rule=rule, subject=subject, muted_until=muted_until, counts={}, **times
         )
@@ -117,7 +120,7 @@ class Alert(Model):
     @classmethod
     def is_any_recent(cls, connection: Connection, now: datetime) -> bool:
         """Whether there is one that has not ended, or of whose end people may have to be told."""
-        recent = cls.ended_at.is_(None) | (cls.ended_at > now - LATE_NOTICE)
+        recent = cls.ended_at.is_(None) | is_within(cls.ended_at, now, LATE_NOTICE)
         return connection.scalar(select(cls.id).where(recent).limit(1)) is not None
 
     @classmethod
