@@ -243,7 +243,7 @@ def test_hot_queries_never_scan_the_messages(many_messages: Flask, alice: Person
             "later page": search.page_query(SearchFilters(me), (now - timedelta(seconds=1500), 5)),
             "one state": search.page_query(SearchFilters(me, State.FAILED)),
             "one message": Message.select_owned(me).where(Message.public_id == _uuid(7)),
-            "send limit": Message.select_creation_times(me, now - timedelta(minutes=1))
+            "send limit": Message.select_creation_times(me, now, timedelta(minutes=1))
             .offset(29)
             .limit(1),
             "events": StatusEvent.select_for_message(7),

@@ -13,11 +13,15 @@ from smstracker.extensions import db
 from smstracker.models import (
     Alert,
     AlertNotice,
+    MailHealth,
+    SendLimitError,
     SignInToken,
+    UserSession,
 )
 from smstracker.models.rate_limits import RateLimit, RateLimitRule
 from tests import alert_scenes as scenes
 from tests.alert_scenes import HOUR, MINUTE, alerts, deliver_all, run_evaluation
+from tests.clients import Person
 from tests.smtp_server import Inbox
 
 pytestmark = pytest.mark.both_databases
@@ -57,6 +61,53 @@ def test_sign_in_link_is_not_valid_for_a_month(app: Flask, clock: time_machine.T
         clock.shift(-MONTH)
         assert not SignInToken.is_live_link(token)
         assert SignInToken.redeem_link(token) is None
+
+
+def test_sign_in_mail_has_a_code_again(app: Flask, clock: time_machine.Traveller) -> None:
+    def issue() -> str | None:
+        return SignInToken.issue("alice@example.org", browser="b").code
+
+    with app.app_context():
+        assert [issue() is not None for _ in range(6)] == [True] * 5 + [False]
+        clock.shift(-MONTH)
+        assert issue()
+
+
+def test_session_ends(app: Flask, clock: time_machine.Traveller) -> None:
+    alice = Person.signed_in(app, "alice@example.org")
+    clock.shift(-DAY)
+    assert alice.get("/messages").status_code == 200
+    clock.shift(DAY - MONTH)
+    assert alice.get("/messages").status_code == 302
+
+
+def test_use_of_a_session_is_noted(app: Flask, clock: time_machine.Traveller) -> None:
+    clock.shift(-DAY)
+    alice = Person.signed_in(app, "alice@example.org")
+    for days in (1, -1):
+        clock.shift(days * DAY)
+        alice.get("/messages")
+        with app.app_context():
+            assert db.session.scalar(select(UserSession.used_at)) == utcnow()
+
+
+def test_problem_of_the_mail_server_is_over(app: Flask, clock: time_machine.Traveller) -> None:
+    with app.app_context():
+        MailHealth.record_server("ConnectionRefusedError")
+        db.session.commit()
+        assert MailHealth.latest().has_server_problem
+        clock.shift(-MONTH)
+        assert not MailHealth.latest().has_server_problem
+
+
+def test_send_limit_ends(make_app: MakeApp, clock: time_machine.Traveller) -> None:
+    alice = Person.signed_in(make_app(SEND_LIMIT_PER_DAY="1"), "alice@example.org")
+    alice.has_message()
+    clock.shift(-SLIGHTLY)
+    with pytest.raises(SendLimitError):
+        alice.has_message()
+    clock.shift(SLIGHTLY - MONTH)
+    alice.has_message()
 
 
 def test_alert_ends_and_its_mail_is_sent(

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.clock import utcnow
+from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UtcDateTime, reading_connection, upsert
 from smstracker.extensions import Model, db
 from smstracker.network_errors import is_temporary
@@ -56,8 +56,9 @@ class MailHealth(Model):
     @property
     def has_server_problem(self) -> bool:
         """True if mail to anybody is likely to fail now."""
-        is_recent = self.server_at is not None and self.server_at > utcnow() - PROBLEM_LIFETIME
-        return self.server_problem is not None and is_recent
+        if self.server_problem is None or self.server_at is None:
+            return False
+        return is_within(self.server_at, utcnow(), PROBLEM_LIFETIME)
 
     @property
     def asks_to_wait(self) -> bool:

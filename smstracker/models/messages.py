@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement, Select, select, text
 
-from smstracker.clock import utcnow
+from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model, db, receipt_window, settings
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash, sid_hashes
@@ -229,9 +229,12 @@ class Message(Model):
         return cls.select_owned(owner_id).where(is_recipient)
 
     @classmethod
-    def select_creation_times(cls, owner_id: int, since: datetime) -> Select[tuple[datetime]]:
-        """Select when an owner's messages after `since` were created, newest first."""
-        query = select(cls.created_at).where(cls.owner_id == owner_id, cls.created_at > since)
+    def select_creation_times(
+        cls, owner_id: int, now: datetime, period: timedelta
+    ) -> Select[tuple[datetime]]:
+        """Select when an owner's messages of the last `period` were created, newest first."""
+        is_recent = is_within(cls.created_at, now, period)
+        query = select(cls.created_at).where(cls.owner_id == owner_id, is_recent)
         return query.order_by(cls.created_at.desc(), cls.id.desc())
 
 
@@ -258,7 +261,7 @@ def _check_send_limits(owner_id: int, now: datetime) -> None:
         (settings().send_limit_per_day, "day", timedelta(days=1)),
     ):
         # The limit-th newest message of the period blocks until it is older than the period.
-        newest = Message.select_creation_times(owner_id, now - width)
+        newest = Message.select_creation_times(owner_id, now, width)
         blocked_since = db.session.scalar(newest.offset(limit - 1).limit(1))
         if blocked_since is not None:
             raise SendLimitError(limit, period, blocked_since + width - now)

@@ -10,7 +10,7 @@ from sqlalchemy import String, and_, delete, func, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import ColumnElement
 
-from smstracker.clock import has_come, utcnow
+from smstracker.clock import has_come, is_within, utcnow
 from smstracker.database.engine import UtcDateTime, delete_unlocked, reading_connection
 from smstracker.extensions import Model, db, settings
 from smstracker.models import users
@@ -159,7 +159,7 @@ def _may_have_code(email: str) -> bool:
     codes = select(func.count()).where(
         SignInToken.email == stored_email(email),
         SignInToken.code_hash.is_not(None),
-        SignInToken.expires_at > utcnow() - LIFETIME,
+        is_within(SignInToken.expires_at, utcnow() + LIFETIME, 2 * LIFETIME),
     )
     return (db.session.scalar(codes) or 0) < MAX_CODES_PER_ADDRESS
 

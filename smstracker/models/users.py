@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.sql import ColumnElement
 
-from smstracker.clock import utcnow
+from smstracker.clock import is_ahead, utcnow
 from smstracker.database.engine import UtcDateTime, delete_unlocked, dialect_insert
 from smstracker.extensions import Model, db, settings
 from smstracker.models.tombstones import HashedKind, keyed_hash
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from config import Config
 
 SESSION_LIFETIME = timedelta(days=14)
+# More than for shorter times: a session that lives a day longer does no harm, and a machine whose
+# clock is behind keeps nobody out.
+MAX_SESSION_AHEAD = timedelta(days=1)
 
 
 def digest(secret: str) -> str:
@@ -212,7 +215,10 @@ class UserSession(Model):
     @classmethod
     def is_open(cls, config: "Config") -> ColumnElement[bool]:
         """The condition of a session that has not expired and is of this kind of installation."""
-        return and_(cls.created_at > utcnow() - SESSION_LIFETIME, cls.is_demo == config.demo)
+        now = utcnow()
+        is_live = cls.created_at > now - SESSION_LIFETIME
+        is_live &= ~is_ahead(cls.created_at, now + MAX_SESSION_AHEAD)
+        return and_(is_live, cls.is_demo == config.demo)
 
     @classmethod
     def last_used_at(cls) -> ColumnElement[datetime]:

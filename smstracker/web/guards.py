@@ -8,7 +8,7 @@ from flask import Flask, abort
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from smstracker.clock import utcnow
+from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import login_manager, writing
 from smstracker.models import UserSession
@@ -46,7 +46,7 @@ def require_sign_in() -> ResponseReturnValue | None:
 
 def _note_use() -> None:
     """Store that the session is used, now and then; a page does not wait for that to work."""
-    if utcnow() - current_user.session_used_at > USE_NOTED_AFTER:
+    if not is_within(current_user.session_used_at, utcnow(), USE_NOTED_AFTER):
         with suppress(*UNAVAILABLE), writing():
             UserSession.note_use(current_user.session_id)
 
