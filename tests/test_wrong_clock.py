@@ -6,22 +6,29 @@ from datetime import timedelta
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import (
     Alert,
     AlertNotice,
+    CarrierRemoval,
     MailHealth,
+    Message,
     SendLimitError,
     SignInToken,
     UserSession,
 )
+from smstracker.models.carrier_removals import CarrierAction, RemovedMessage
 from smstracker.models.rate_limits import RateLimit, RateLimitRule
+from smstracker.privacy import erasure
+from smstracker.privacy.retention import remove_expired
 from tests import alert_scenes as scenes
 from tests.alert_scenes import HOUR, MINUTE, alerts, deliver_all, run_evaluation
 from tests.clients import Person
+from tests.refused_callbacks import refusal, refused_rows
+from tests.signing import sid
 from tests.smtp_server import Inbox
 
 pytestmark = pytest.mark.both_databases
@@ -177,3 +184,53 @@ def test_past_alert_is_not_looked_at_for_a_month(app: Flask, clock: time_machine
         assert Alert.is_any_recent(connection, utcnow())
         clock.shift(-MONTH)
         assert not Alert.is_any_recent(connection, utcnow())
+
+
+def erase(app: Flask) -> str:
+    """Erase what is held of NUMBER; return the receipt."""
+    with app.app_context():
+        return erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org").receipt
+
+
+def test_erasure_goes_on(app: Flask, clock: time_machine.Traveller) -> None:
+    Person.signed_in(app, "alice@example.org").has_message(recipient=NUMBER, status="queued")
+    receipt = erase(app)
+    clock.shift(-MONTH)
+    with app.app_context():
+        assert erasure.count_left(receipt) == 1
+        db.session.execute(update(Message).values(status="delivered"))
+        db.session.commit()
+        list(remove_expired(None))
+        assert erasure.count_left(receipt) == 0
+
+
+def test_message_that_stays_sent_is_erased(app: Flask, clock: time_machine.Traveller) -> None:
+    Person.signed_in(app, "alice@example.org").has_message(recipient=NUMBER, status="sent")
+    clock.shift(-SLIGHTLY)
+    receipt = erase(app)
+    with app.app_context():
+        assert erasure.count_left(receipt) == 1
+    clock.shift(SLIGHTLY - MONTH)
+    receipt = erase(app)
+    with app.app_context():
+        assert erasure.count_left(receipt) == 0
+
+
+def test_refused_callback_is_erased(app: Flask, clock: time_machine.Traveller) -> None:
+    with scenes.storing(app) as session:
+        session.add(refusal(utcnow(), body=b"To=%2B15558675310"))
+    clock.shift(-MONTH)
+    erase(app)
+    assert refused_rows(app) == []
+
+
+def test_removal_at_twilio_is_due(app: Flask, clock: time_machine.Traveller) -> None:
+    message = RemovedMessage(sid(1), None, False, CarrierAction.DELETE)
+    with app.app_context(), db.engine.begin() as connection:
+        CarrierRemoval.request(connection, [message], utcnow() + DAY)
+        assert CarrierRemoval.read_due(connection, utcnow()) is None
+        clock.shift(-MONTH)
+        removal = CarrierRemoval.read_due(connection, utcnow())
+        assert removal
+        removal.postpone(connection, utcnow() + DAY, "Twilio was not reached.")
+        assert CarrierRemoval.read_due(connection, utcnow()) is None

@@ -2,15 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import Index, String, Text, delete, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
+from smstracker.clock import has_come
 from smstracker.database.engine import UtcDateTime, excluded, upsert
 from smstracker.extensions import Model, settings
+
+MAX_RETRY_DELAY = timedelta(days=1)
 
 
 class CarrierAction(StrEnum):
@@ -74,7 +77,7 @@ class CarrierRemoval(Model):
     def read_due(cls, connection: Connection, now: datetime) -> "CarrierRemoval | None":
         """Return the next one that the carrier in use can be asked for."""
         columns = (cls.twilio_sid, cls.account_sid, cls.action, cls.tries)
-        is_due = (cls.next_try_at <= now, cls.simulated == settings().demo)
+        is_due = (has_come(cls.next_try_at, now, MAX_RETRY_DELAY), cls.simulated == settings().demo)
         query = select(*columns).where(*is_due).order_by(cls.next_try_at)
         row = connection.execute(query.limit(1)).first()
         return cls(**row._mapping) if row else None

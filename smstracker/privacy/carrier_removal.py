@@ -21,12 +21,12 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.models import CarrierRemoval, RemovalCounter
-from smstracker.models.carrier_removals import CarrierAction
+from smstracker.models.carrier_removals import MAX_RETRY_DELAY, CarrierAction
 from smstracker.models.removals import CounterName
 
 log = logging.getLogger(__name__)
 
-FIRST_RETRY, MAX_RETRY = timedelta(minutes=2), timedelta(days=1)
+FIRST_RETRY_DELAY = timedelta(minutes=2)
 MAX_TRIES = 20  # in about two weeks
 OTHER_ACCOUNT = "It is a message of another account, whose token is not set here."
 
@@ -70,7 +70,7 @@ def _remove(removal: CarrierRemoval) -> CarrierQueryError | None:
     except CarrierQueryError as error:
         fields = {"message_sid": removal.twilio_sid, "reason": error.reason}
         log.warning("removal_failed", extra=fields)
-        wait = min(FIRST_RETRY * 2**removal.tries, MAX_RETRY)
+        wait = min(FIRST_RETRY_DELAY * 2**removal.tries, MAX_RETRY_DELAY)
         is_last = removal.tries + 1 >= MAX_TRIES and not isinstance(error, CarrierBusyError)
         with db.engine.begin() as connection:
             removal.postpone(connection, None if is_last else now + wait, error.reason)

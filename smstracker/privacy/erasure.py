@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
-from smstracker.clock import utcnow
+from smstracker.clock import is_ahead, utcnow
 from smstracker.database.engine import affected_rows, reading_connection
 from smstracker.extensions import db
 from smstracker.models import (
@@ -127,8 +127,9 @@ def _store_request(
     connection.execute(db.insert(Erasure).values(erasure))
     # The ids that SQLite may have given again since they were read.
     message_ids = connection.scalars(select(Message.id).where(is_recipient(records.number)))
-    is_newer = (RefusedCallback.last_at >= now, RefusedCallback.first_at >= now)
-    newer_ids = connection.scalars(select(RefusedCallback.id).where(*is_newer))
+    is_newer = (RefusedCallback.last_at >= now) & (RefusedCallback.first_at >= now)
+    is_newer &= ~is_ahead(RefusedCallback.first_at, now)
+    newer_ids = connection.scalars(select(RefusedCallback.id).where(is_newer))
     for kind, ids in (
         (RemovalKind.ERASE, message_ids),
         (RemovalKind.EVENT, records.orphan_ids),

@@ -7,7 +7,7 @@ from functools import partial
 from sqlalchemy import delete, select
 from sqlalchemy.engine import Connection
 
-from smstracker.clock import utcnow
+from smstracker.clock import has_come, utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Erasure, Message, PendingRemoval, RefusedCallback, StatusEvent
@@ -35,8 +35,8 @@ def remove_pending(receipt: str | None = None) -> Iterator[int]:
 def _remove_batch(kind: RemovalKind, receipt: str | None, batch: Batch) -> int:
     """Remove due rows of the erasure whose turn it is; return how many were looked at."""
     now = utcnow()
-    is_due = (PendingRemoval.kind == kind, PendingRemoval.check_at <= now)
-    query = select(PendingRemoval.row_id, PendingRemoval.receipt).where(*is_due)
+    is_due = (PendingRemoval.kind == kind) & has_come(PendingRemoval.check_at, now, RECHECKS[kind])
+    query = select(PendingRemoval.row_id, PendingRemoval.receipt).where(is_due)
     if receipt is not None:
         query = query.where(PendingRemoval.receipt == receipt)
     query = query.order_by(PendingRemoval.check_at, PendingRemoval.row_id).limit(batch.size)

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, or_, select, update
 from sqlalchemy.engine import Connection
 
+from smstracker.clock import is_within
 from smstracker.database.row_sets import is_any_of
 from smstracker.extensions import receipt_window
 from smstracker.messages.send_warnings import NEVER_SENT, SAME_TEXT_PERIOD, content_hash
@@ -45,9 +46,9 @@ class Removal:
 
 def is_settled(now: datetime) -> ColumnElement[bool]:
     """Whether the outcome of a message is final, or no receipt came within the window."""
-    has_no_receipt = Message.status.in_(status.AWAITING_RECEIPT)
-    is_silent = Message.status_at < now - receipt_window()
-    return or_(Message.status.in_(status.FINAL), has_no_receipt & is_silent)
+    is_sent = Message.status.in_(status.AWAITING_RECEIPT)
+    is_silent = ~is_within(Message.status_at, now, receipt_window())
+    return or_(Message.status.in_(status.FINAL), is_sent & is_silent)
 
 
 def is_given_up(now: datetime) -> ColumnElement[bool]:
