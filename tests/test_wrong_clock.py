@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from email.utils import format_datetime
 
 import pytest
 import time_machine
@@ -30,6 +31,8 @@ from tests.clients import Person
 from tests.refused_callbacks import refusal, refused_rows
 from tests.signing import sid
 from tests.smtp_server import Inbox
+from tests.twilio_stub import answer, listing, wire
+from tests.worker_runs import look_up
 
 pytestmark = pytest.mark.both_databases
 
@@ -234,3 +237,39 @@ def test_removal_at_twilio_is_due(app: Flask, clock: time_machine.Traveller) -> 
         assert removal
         removal.postpone(connection, utcnow() + DAY, "Twilio was not reached.")
         assert CarrierRemoval.read_due(connection, utcnow()) is None
+
+
+def test_silent_message_is_looked_up_then_daily(
+    app: Flask, make_app: MakeApp, clock: time_machine.Traveller
+) -> None:
+    alice = Person.signed_in(app, "alice@example.org")
+    alice.has_message(twilio_sid=sid(1), status="sent")
+    clock.shift(-MONTH)
+    with wire(answer(200, {"sid": sid(1), "status": "sent"})) as twilio:
+        looking = make_app(TWILIO_API_BASE_URL=twilio.url)
+        look_up(looking)
+        look_up(looking)
+    assert len(twilio.requests) == 1
+    assert alice.message().next_lookup_at == utcnow() + DAY
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_unknown_outcome_never_becomes_not_sent(
+    app: Flask, make_app: MakeApp, clock: time_machine.Traveller, is_listed: bool
+) -> None:
+    """The times in Twilio's list prove nothing of a message whose time is wrong."""
+    alice = Person.signed_in(app, "alice@example.org")
+    message = alice.has_message(status="unknown")
+    clock.shift(-MONTH)
+    listed = {"sid": sid(2), "status": "delivered", "to": NUMBER, "from": message.sender}
+    listed |= {"body": message.body, "num_media": "0", "date_created": format_datetime(utcnow())}
+    page = listing(*[listed] * is_listed)
+    with wire(page, page, listing()) as twilio:
+        looking = make_app(TWILIO_API_BASE_URL=twilio.url)
+        look_up(looking)
+        assert alice.events(message)[-1].payload["found"] == [sid(2)] * is_listed
+        assert alice.message().next_lookup_at == utcnow() + DAY
+        clock.shift(MONTH + HOUR)
+        look_up(looking)
+    assert [event.status for event in alice.events(message)] == ["unknown"] * 2
+    assert alice.message().status == "unknown"

@@ -8,11 +8,12 @@ from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
-from smstracker.clock import utcnow
+from smstracker.clock import has_come, is_ahead, utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows
 from smstracker.extensions import receipt_window, settings
 from smstracker.models.messages import Message
 from smstracker.sms import lookup_schedule, status
+from smstracker.sms.lookup_schedule import SILENCE_AGES
 
 # Due messages that one claim may postpone, beside those that it returns.
 MAX_POSTPONED_PER_CLAIM = 500
@@ -50,31 +51,43 @@ def can_be_asked_about() -> ColumnElement[bool]:
 def claim_due_messages(connection: Connection, limit: int) -> list[OpenMessage]:
     """Lease at most `limit` due messages to one worker; postpone those with a recent update."""
     now = utcnow()
-    due = select(*_OPEN_COLUMNS).where(Message.next_lookup_at <= now, can_be_asked_about())
-    oldest = due.order_by(Message.next_lookup_at).limit(limit + MAX_POSTPONED_PER_CLAIM)
+    query = select(*_OPEN_COLUMNS).where(can_be_asked_about()).order_by(Message.next_lookup_at)
     # Not FOR UPDATE: that would wait for, and hold up, every new event of these messages.
-    rows = connection.execute(oldest.with_for_update(skip_locked=True, key_share=True))
+    query = query.with_for_update(skip_locked=True, key_share=True)
+    query = query.limit(limit + MAX_POSTPONED_PER_CLAIM)
+    rows = [row for is_due in _due_ranges(now) for row in connection.execute(query.where(is_due))]
     messages = [OpenMessage(*row) for row in rows]
     earliest = {message.id: _earliest_lookup(message) for message in messages}
-    silent = [message for message in messages if earliest[message.id] <= now][:limit]
-    postponed = {message_id: at for message_id, at in earliest.items() if at > now}
+    due_ids = {key for key, at in earliest.items() if has_come(at, now, SILENCE_AGES[0])}
+    silent = [message for message in messages if message.id in due_ids][:limit]
+    postponed = {key: at for key, at in earliest.items() if key not in due_ids}
     leased = {message.id: now + lookup_schedule.LEASE for message in silent}
     set_lookup_times(connection, postponed | leased)
     return silent
 
 
+def _due_ranges(now: datetime) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Match messages whose look-up is due, as `has_come` does: two ranges of the index.
+
+    As one condition they might have a database read the whole index, each second.
+    """
+    lookup_at = Message.next_lookup_at
+    return lookup_at <= now, is_ahead(lookup_at, now + lookup_schedule.LONGEST_WAIT)
+
+
 def _earliest_lookup(message: OpenMessage) -> datetime:
     """Return when to ask at the earliest: a message just saved or updated is not silent."""
     if message.status not in status.OUTCOME_OPEN:
-        return message.status_at + lookup_schedule.SILENCE_AGES[0]
+        return message.status_at + SILENCE_AGES[0]
     in_flight = status.PENDING_IS_UNKNOWN_AFTER if message.status == "pending" else timedelta()
     return message.created_at + max(in_flight, lookup_schedule.SEARCH_AGES[0])
 
 
 def is_anything_due(connection: Connection) -> bool:
     """Check without a lock, so that an idle worker writes nothing."""
-    due = select(Message.id).where(Message.next_lookup_at <= utcnow(), can_be_asked_about())
-    return connection.scalar(due.limit(1)) is not None
+    query = select(Message.id).where(can_be_asked_about()).limit(1)
+    queries = (query.where(is_due) for is_due in _due_ranges(utcnow()))
+    return any(connection.scalar(query) is not None for query in queries)
 
 
 def read_open(
@@ -85,7 +98,7 @@ def read_open(
     if message_id is not None:
         query = query.where(Message.id == message_id)
     if only_due:
-        query = query.where(Message.next_lookup_at <= utcnow())
+        query = query.where(or_(*_due_ranges(utcnow())))
     return [OpenMessage(*row) for row in connection.execute(query.order_by(Message.id))]
 
 

@@ -14,6 +14,7 @@ SILENCE_AGES = tuple(timedelta(minutes=minutes) for minutes in (5, 15, 60, 6 * 6
 # Time since the message was saved at which one of unknown outcome is searched for in Twilio's list.
 # Only after the last search may "not found" become "not sent".
 SEARCH_AGES = tuple(timedelta(minutes=minutes) for minutes in (1, 3, 6, 10))
+LONGEST_WAIT = SILENCE_AGES[-1]  # from one look-up to the next
 NEVER_ASKED_ABOUT = (status.OUTBOX, *status.FINAL)
 # How long a worker may take for its claimed messages before another worker gets them.
 LEASE = timedelta(minutes=2)
@@ -31,12 +32,14 @@ def next_lookup(
 ) -> datetime | None:
     """Return when to ask again about a message silent since `since`; None for never.
 
-    For an unknown outcome, `since` is when the message was saved.
+    For an unknown outcome, `since` is when the message was saved. If that is of a clock that was
+    ahead, Twilio is asked daily.
     """
     if word in NEVER_ASKED_ABOUT:
         return None
     ages = (*(SEARCH_AGES if word in status.OUTCOME_OPEN else ()), *_ages_until(receipt_window))
-    return min((since + age for age in ages if since + age > now), default=None)
+    lookup_at = min((since + age for age in ages if since + age > now), default=None)
+    return lookup_at and min(lookup_at, now + LONGEST_WAIT)
 
 
 def _ages_until(window: timedelta) -> tuple[timedelta, ...]:

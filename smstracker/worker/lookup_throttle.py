@@ -13,6 +13,7 @@ from smstracker.extensions import db, receipt_window, settings
 from smstracker.models import lookup_queue
 from smstracker.models.jobs import ScheduledJob
 from smstracker.models.lookup_queue import OpenMessage, set_lookup_times
+from smstracker.sms.lookup_schedule import LONGEST_WAIT
 
 LOOKUP_SLOTS = "lookups"
 MAX_PAUSE_SECONDS = 60.0
@@ -90,11 +91,13 @@ def _lock_next_slot(connection: Connection, now: datetime) -> datetime:
 def postpone_lookup(message: OpenMessage) -> None:
     """Postpone the next look-up after a failure, so that other messages come first.
 
-    The delay grows with the message's age; after the receipt window look-ups end.
+    The delay grows with the message's age, up to LONGEST_WAIT; after the receipt window look-ups
+    end.
     """
     now = utcnow()
     age = now - message.created_at
     is_expired = age > receipt_window()
-    next_lookup_at = None if is_expired else now + max(MIN_RETRY_DELAY, age / 2)
+    delay = min(max(MIN_RETRY_DELAY, age / 2), LONGEST_WAIT)
+    next_lookup_at = None if is_expired else now + delay
     with db.engine.begin() as connection:
         set_lookup_times(connection, {message.id: next_lookup_at})

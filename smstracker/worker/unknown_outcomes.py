@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from smstracker.carrier import current_carrier
 from smstracker.carrier.carrier_message import CarrierMessage
-from smstracker.clock import utcnow
+from smstracker.clock import is_ahead, utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.models.event_store import append_event, link_to_sid, update_message_facts
@@ -60,7 +60,7 @@ def resolve_unknown(message: OpenMessage) -> bool:
         search_result = StatusUpdate(new_status, Source.LOOKUP, payload)
         append_event(connection, message.id, search_result)
         # After a long pause of the workers, the second search need not wait for hours.
-        within = lookup_schedule.SEARCH_AGES[-1] if is_absent else None
+        within = lookup_schedule.SEARCH_AGES[-1] if is_absent and _is_old(message) else None
         schedule_next_lookup(connection, message.id, within=within)
     return is_settled
 
@@ -76,11 +76,16 @@ def _is_settled(connection: Connection, message: OpenMessage) -> bool:
 
 
 def _is_near(message: OpenMessage, listed: CarrierMessage) -> bool:
-    """Whether it was created about when the message was saved; with the same text, within a day."""
+    """Whether it was created about when the message was saved; with the same text, within a day.
+
+    At any time, while nobody knows when that was.
+    """
     if listed.payload.get("direction") == "inbound":
         return False
     created_at = listed.created_at
-    if created_at is None or _is_time_plausible(message, created_at):
+    if created_at is None or is_ahead(message.created_at, utcnow()):
+        return True
+    if _is_time_plausible(message, created_at):
         return True
     is_near = abs(created_at - message.created_at) < SAME_TEXT_WINDOW
     return is_near and _may_be_same(message, listed)
@@ -163,9 +168,9 @@ def _is_untraced(connection: Connection, message: OpenMessage) -> bool:
         StatusEvent.message_id == message.id, StatusEvent.source == Source.LOOKUP
     )
     first_lookup_at = connection.scalar(first_lookup)
-    return (
-        first_lookup_at is not None and utcnow() - first_lookup_at >= lookup_schedule.SEARCH_AGES[1]
-    )
+    if first_lookup_at is None or is_ahead(message.created_at, first_lookup_at):
+        return False  # or nobody knows when it was saved
+    return utcnow() - first_lookup_at >= lookup_schedule.SEARCH_AGES[1]
 
 
 def _link(connection: Connection, message: OpenMessage, match: CarrierMessage) -> bool:
