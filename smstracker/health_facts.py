@@ -23,6 +23,7 @@ from sqlalchemy import (
     select,
 )
 
+from smstracker.clock import is_ahead, is_within
 from smstracker.extensions import db, settings
 from smstracker.models import CallbackTally, Heartbeat, Message, RefusedCallback, StatusEvent, User
 from smstracker.settings.database_url import sqlite_path
@@ -72,9 +73,13 @@ class WorkerStatus:
 
 
 def read_workers(connection: Connection, now: datetime) -> tuple[WorkerStatus, ...]:
-    """The workers that run, and those that vanished without ending; newest heartbeat first."""
+    """The workers that run, and those that vanished without ending; newest heartbeat first.
+
+    None that vanished while its clock was ahead: nobody knows when, or what has replaced it.
+    """
     columns = (Heartbeat.worker, Heartbeat.started_at, Heartbeat.beat_at, Heartbeat.problem)
-    rows = connection.execute(select(*columns).order_by(Heartbeat.beat_at.desc()))
+    query = select(*columns).where(~is_ahead(Heartbeat.beat_at, now))
+    rows = connection.execute(query.order_by(Heartbeat.beat_at.desc()))
     return tuple(
         WorkerStatus(name, started_at, beat_at, problem, now - beat_at <= WORKER_GONE_AFTER)
         for name, started_at, beat_at, problem in rows
@@ -89,7 +94,7 @@ def count_refused(connection: Connection, now: datetime) -> int:
         select(RefusedCallback.count)
         .where(
             RefusedCallback.is_proven,
-            RefusedCallback.last_at > now - HOUR,
+            is_within(RefusedCallback.last_at, now, HOUR),
             RefusedCallback.replayed_at.is_(None),
         )
         .order_by(RefusedCallback.last_at.desc())
@@ -101,7 +106,7 @@ def count_refused(connection: Connection, now: datetime) -> int:
 
 def count_not_stored(connection: Connection, now: datetime) -> int:
     """Count the callbacks of NOT_STORED_PERIOD that were answered with 503."""
-    is_recent = CallbackTally.bucket_at > now - NOT_STORED_PERIOD
+    is_recent = is_within(CallbackTally.bucket_at, now, NOT_STORED_PERIOD)
     return int(connection.scalar(select(func.sum(CallbackTally.not_stored)).where(is_recent)) or 0)
 
 

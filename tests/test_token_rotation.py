@@ -56,6 +56,8 @@ def run(token: str, count: int, age: float = 1) -> list[tuple[str, float]]:
         # The new token has been made the primary one.
         (run("primary", 1) + run("secondary", 19, age=5), Rotation.SETTLING),
         (run("primary", 1) + run("secondary", 19, age=16), Rotation.DONE),
+        # The clock was ahead when it was under way.
+        (run("primary", 1) + run("secondary", 19, age=-999), Rotation.DONE),
     ],
 )
 def test_rotation_is_judged_by_the_newest_callbacks(

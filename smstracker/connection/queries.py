@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import ScalarSelect, Select, and_, case, func, literal, select, true
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
+from smstracker.clock import is_ahead, is_within
 from smstracker.health_facts import (
     DAY,
     HOUR,
@@ -35,17 +36,19 @@ def sum_callback_counts(now: datetime) -> Select[tuple[int, ...]]:
         for start in starts
         for name in COUNTERS
     ]
-    return select(*sums).where(CallbackTally.bucket_at >= min(starts))
+    is_recent = (CallbackTally.bucket_at >= min(starts), ~is_ahead(CallbackTally.bucket_at, now))
+    return select(*sums).where(*is_recent)
 
 
-def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
+def last_callback_at(now: datetime) -> Select[tuple[datetime | None]]:
     """Select when the last callback of a message here was accepted.
 
-    Falls back to the messages that became final after `since` while no tally has counted one.
+    Falls back to the messages that became final within WEEK while no tally has counted one.
     """
+    is_past = ~is_ahead(CallbackTally.bucket_at, now)
     newest_bucket = (
         select(CallbackTally.bucket_at)
-        .where(CallbackTally.last_accepted_at.is_not(None))
+        .where(CallbackTally.last_accepted_at.is_not(None), is_past)
         .order_by(CallbackTally.bucket_at.desc())
         .limit(1)
         .scalar_subquery()
@@ -55,7 +58,7 @@ def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
     )
     newest_final = (
         select(Message.final_at)
-        .where(Message.final_at > since, Message.status_source == Source.CALLBACK)
+        .where(is_within(Message.final_at, now, WEEK), Message.status_source == Source.CALLBACK)
         .order_by(Message.final_at.desc())
         .limit(1)
     )
@@ -65,7 +68,7 @@ def last_callback_at(since: datetime) -> Select[tuple[datetime | None]]:
 def count_final_by_callback(now: datetime) -> Select[tuple[int, ...]]:
     """Count the messages that a callback made final, one column a period; covered by an index."""
     return select(*_count_by_period(Message.final_at, now)).where(
-        Message.final_at > now - WEEK, Message.status_source == Source.CALLBACK
+        is_within(Message.final_at, now, WEEK), Message.status_source == Source.CALLBACK
     )
 
 
@@ -81,21 +84,22 @@ def count_final_by_lookup(now: datetime) -> Select[tuple[int, ...]]:
     return select(
         *_count_by_period(Message.final_at, now),
         *_count_by_period(final_if_refused, now),
-    ).where(Message.final_at > now - WEEK, is_final_by_lookup())
+    ).where(is_within(Message.final_at, now, WEEK), is_final_by_lookup())
 
 
-def count_looked_up(accepted_after: datetime) -> Select[tuple[int]]:
+def count_looked_up(now: datetime, accepted_after: datetime) -> Select[tuple[int]]:
     """Count the messages accepted later than this that a look-up made final."""
     is_recent = and_(Message.final_at > accepted_after, Message.accepted_at > accepted_after)
+    is_recent &= ~is_ahead(Message.accepted_at, now)
     count = select(func.count()).select_from(Message)
     return count.where(is_recent, is_final_by_lookup())
 
 
-def callback_times(since: datetime) -> Select[tuple[datetime, datetime | None, datetime | None]]:
+def callback_times(now: datetime) -> Select[tuple[datetime, datetime | None, datetime | None]]:
     """Select `accepted_at`, `first_at`, `final_at` (callbacks) of the newest final messages."""
     newest = (
         select(Message.id, Message.accepted_at)
-        .where(Message.final_at > since, Message.accepted_at.is_not(None))
+        .where(is_within(Message.final_at, now, WEEK), Message.accepted_at.is_not(None))
         .order_by(Message.final_at.desc())
         .limit(DELAY_SAMPLE_SIZE)
         .subquery()
@@ -122,7 +126,7 @@ def count_messages(
     Counted owner by owner, because the indexes on messages begin with the owner. `oldest_at` and
     `credentials_refused_at` follow.
     """
-    saved_in_day = Message.created_at > now - DAY
+    saved_in_day = is_within(Message.created_at, now, DAY)
     in_outbox = count_for_owner(Message.status == status.OUTBOX, saved_in_day)
     without_callback = and_(
         is_without_callback(now),

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import Label
 
 from smstracker.carrier import current_carrier
+from smstracker.clock import is_within
 from smstracker.connection.queries import PERIODS
 from smstracker.health_facts import WEEK
 from smstracker.models import RefusedCallback
@@ -110,7 +111,7 @@ def _diagnose(
             RefusedCallback.reason == cause.reason,
             RefusedCallback.diagnosis.is_(None),
             RefusedCallback.replayed_at.is_(None),
-            RefusedCallback.last_at > now - WEEK,
+            is_within(RefusedCallback.last_at, now, WEEK),
             RefusedCallback.id.not_in(valid_ids),
         )
         .order_by(RefusedCallback.signature.is_not(None).desc(), RefusedCallback.id.desc())
@@ -142,7 +143,7 @@ def _select_causes(now: datetime, valid_ids: Sequence[int]) -> Select[tuple[obje
     counts = [func.sum(count).label(count.name) for count in _counts(now)]
     return (
         select(*group, *counts, func.max(RefusedCallback.last_at))
-        .where(RefusedCallback.last_at > now - WEEK, RefusedCallback.replayed_at.is_(None))
+        .where(is_within(RefusedCallback.last_at, now, WEEK), RefusedCallback.replayed_at.is_(None))
         .group_by(*(column.name for column in group))
         .order_by(RefusedCallback.is_plausible.desc(), func.count().desc())
         .limit(MAX_CAUSES)
@@ -154,8 +155,8 @@ def _counts(now: datetime) -> list[Label[int]]:
     return [
         # Of a repeated one that began before, only the last time is known.
         case(
-            (RefusedCallback.first_at > now - period, RefusedCallback.count),
-            (RefusedCallback.last_at > now - period, 1),
+            (is_within(RefusedCallback.first_at, now, period), RefusedCallback.count),
+            (is_within(RefusedCallback.last_at, now, period), 1),
             else_=0,
         ).label(name)
         for period, name in zip(PERIODS, COUNTS, strict=True)

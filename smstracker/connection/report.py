@@ -128,11 +128,11 @@ def build_report(now: datetime) -> ConnectionReport:
 
 
 def _read_report(connection: Connection, now: datetime) -> ConnectionReport:
-    last_callback_at = connection.scalar(queries.last_callback_at(now - WEEK))
+    last_callback_at = connection.scalar(queries.last_callback_at(now))
     replay = forecast(connection)
     hour, day, week = _windows(connection, now)
     counts = connection.execute(queries.count_messages(now, last_callback_at)).one()
-    looked_up = queries.count_looked_up(last_callback_at or now - WEEK)
+    looked_up = queries.count_looked_up(now, last_callback_at or now - WEEK)
     to_first, to_final = _delays(connection, now)
     return ConnectionReport(
         now,
@@ -176,7 +176,7 @@ def _windows(connection: Connection, now: datetime) -> Iterator[Window]:
 
 
 def _delays(connection: Connection, now: datetime) -> tuple[Delay, Delay]:
-    rows = connection.execute(queries.callback_times(now - WEEK)).all()
+    rows = connection.execute(queries.callback_times(now)).all()
     return (
         _delay([row.first_at - row.accepted_at for row in rows if row.first_at]),
         _delay([row.final_at - row.accepted_at for row in rows if row.final_at]),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from smstracker.carrier.errors import CREDENTIALS_REFUSED
-from smstracker.clock import format_duration
+from smstracker.clock import format_duration, is_within
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window
 from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
@@ -116,7 +116,7 @@ def _is_worker_refused(report: ConnectionReport) -> bool:
 def _is_send_refused(report: ConnectionReport) -> bool:
     """Whether Twilio refused the last send for its credentials, and no restart changed them."""
     at = report.credentials_refused_at
-    if at is None or report.at - at > HOUR:
+    if at is None or not is_within(at, report.at, HOUR):
         return False
     return all(worker.started_at < at for worker in report.live_workers)
 
@@ -242,7 +242,7 @@ def worker_problem(report: ConnectionReport) -> str | None:
 
 def _no_worker(report: ConnectionReport) -> HealthSummary | None:
     oldest = report.oldest_message_at
-    is_new = oldest is None or report.at - oldest < WORKER_EXPECTED_AFTER
+    is_new = oldest is None or is_within(oldest, report.at, WORKER_EXPECTED_AFTER)
     if report.live_workers or (is_new and not report.workers):
         return None
     finding = f"{describe_no_worker(report)}: statuses that Twilio does not report are not fetched"

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, and_, or_, select
 
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import PRIMARY, SECONDARY
-from smstracker.clock import format_duration
+from smstracker.clock import format_duration, is_within
 from smstracker.extensions import settings
 from smstracker.models import StatusEvent
 from smstracker.sms.status import Source
@@ -95,8 +95,8 @@ def judge_rotation(
     if not by_secondary:
         return Rotation.PRIMARY_SIGNS
     if newest[0].token == PRIMARY:
-        is_over = now - by_secondary[0].received_at > SETTLED_AFTER
-        return Rotation.DONE if is_over else Rotation.SETTLING
+        is_recent = is_within(by_secondary[0].received_at, now, SETTLED_AFTER)
+        return Rotation.SETTLING if is_recent else Rotation.DONE
     return Rotation.PROMOTED if _is_promoted(newest) else Rotation.SETTLING
 
 

@@ -54,7 +54,7 @@ class DatabaseCollector(Collector):
                 connection.execution_options(isolation_level="REPEATABLE READ")
             yield _info(connection)
             callbacks, messages = self._older_counts.read(connection, now)
-            yield from _callbacks(callbacks, metric_queries.last_accepted_at(connection))
+            yield from _callbacks(callbacks, metric_queries.last_accepted_at(connection, now))
             yield from _messages(messages)
             yield _lookups(metric_queries.read_totals(connection, LOOKUPS))
             yield from _backlog(

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, func, select, true
 
+from smstracker.clock import is_ahead
 from smstracker.insights.outcomes import read_outcomes
 from smstracker.insights.rollup_job import newest_end
 from smstracker.insights.scope import Scope
@@ -108,9 +109,11 @@ def read_totals(connection: Connection, prefix: str) -> Counter[str]:
     return Counter({name.removeprefix(prefix): value for name, value in connection.execute(query)})
 
 
-def last_accepted_at(connection: Connection) -> datetime | None:
+def last_accepted_at(connection: Connection, now: datetime) -> datetime | None:
     """When the newest callback was accepted, as far as the tallies reach back."""
-    moment: datetime | None = connection.scalar(select(func.max(CallbackTally.last_accepted_at)))
+    is_past = ~is_ahead(CallbackTally.last_accepted_at, now)
+    newest = select(func.max(CallbackTally.last_accepted_at)).where(is_past)
+    moment: datetime | None = connection.scalar(newest)
     return moment
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import String, Text, delete, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.clock import has_come, utcnow
+from smstracker.clock import has_come, is_within, utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows, dialect_insert, upsert
 from smstracker.extensions import Model
 
@@ -28,9 +28,9 @@ class Heartbeat(Model):
         cls, connection: Connection, worker: str, started_at: datetime, problem: str | None
     ) -> None:
         """Store that this worker is alive."""
-        changes = {"beat_at": utcnow(), "problem": problem}
+        changes = {"started_at": started_at, "beat_at": utcnow(), "problem": problem}
         statement = upsert(connection.dialect.name, cls, ("worker",), changes)
-        connection.execute(statement.values(worker=worker, started_at=started_at, **changes))
+        connection.execute(statement.values(worker=worker, **changes))
 
     @classmethod
     def end(cls, connection: Connection, worker: str) -> None:
@@ -38,8 +38,11 @@ class Heartbeat(Model):
 
     @classmethod
     def purge(cls, connection: Connection) -> int:
-        """Delete the heartbeats of killed workers; return how many."""
-        killed = delete(cls).where(cls.beat_at < utcnow() - HEARTBEAT_RETENTION)
+        """Delete the heartbeats of killed workers; return how many.
+
+        A worker that lives stores its own again.
+        """
+        killed = delete(cls).where(~is_within(cls.beat_at, utcnow(), HEARTBEAT_RETENTION))
         return affected_rows(connection.execute(killed))
 
 

@@ -289,6 +289,7 @@ class Worker:
         if not (force or _has_passed(self._heartbeat_at, HEARTBEAT_INTERVAL)):
             return
         problem, _at = self._problem or (None, None)
+        self._started_at = min(self._started_at, utcnow())  # if the clock was set back
         with db.engine.begin() as connection:
             Heartbeat.beat(connection, self.name, self._started_at, problem)
             self._add_lookups(connection)
