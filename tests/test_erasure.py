@@ -104,6 +104,17 @@ def test_page_shows_what_is_held_where(admin: Person, held: Message) -> None:
         assert line in shown
 
 
+def test_button_that_erases_looks_like_the_one_that_deletes_a_user(
+    admin: Person, held: Message
+) -> None:
+    held_page = admin.post("/privacy/person", {"number": NUMBER}, page="/privacy").text
+    for page, label in ((held_page, "Erase"), (admin.get(f"/users/{admin.id}").text, "Delete")):
+        [section] = re.findall(
+            rf'<section class="[^"]*\bapart" aria-labelledby="{label}', page, re.I
+        )
+        assert f'<button class="danger">{label}</button>' in page.partition(section)[2]
+
+
 def test_erasure_removes_everything_of_the_number_alone(
     app: Flask, admin: Person, alice: Person, held: Message
 ) -> None:
