@@ -164,15 +164,50 @@ def test_administrator_whom_no_setting_lets_in_any_more_does_not_count(
     assert "the only administrator" in change(admin, ADMIN, "deactivate", confirmed="on")
 
 
-def test_printed_link_is_shown_once_and_signs_in(admin: Person, alice: Person) -> None:
-    path = f"/users/{alice.id}"
-    page = admin.post(f"{path}/sign-in-link", page=path)
-    link = page.text.partition("<code>")[2].partition("</code>")[0]
+def make_link(admin: Person, user_id: int) -> str:
+    """The path of a new sign-in link, from the page that shows it."""
+    path = f"/users/{user_id}"
+    answer = admin.post(f"{path}/sign-in-link", page=path)
+    assert (answer.status_code, answer.location) == (303, f"{path}/sign-in-link")
+    return shown_link(admin, user_id)
+
+
+def shown_link(admin: Person, user_id: int) -> str:
+    page = admin.get(f"/users/{user_id}/sign-in-link")
     assert page.headers["Cache-Control"] == "no-store"
-    assert link not in admin.get(path).text
-    person = Person(admin.app, ALICE)
-    assert person.post(link.partition("example.org")[2] or link).status_code == 303
-    assert ("made-sign-in-link", ADMIN, ALICE) in actions(admin.app)
+    return page.text.partition('<code id="link">https://sms.example.org')[2].partition("<")[0]
+
+
+def test_printed_link_signs_in_once_and_is_shown_until_then(admin: Person, alice: Person) -> None:
+    path = make_link(admin, alice.id)
+    assert path.startswith("/auth/link/")
+    assert path not in admin.get(f"/users/{alice.id}").text
+    assert Person(admin.app, ALICE).post(path).status_code == 303
+    assert "was used, has expired" in words(admin.get(f"/users/{alice.id}/sign-in-link").text)
+    assert actions(admin.app).count(("made-sign-in-link", ADMIN, ALICE)) == 1
+
+
+@pytest.mark.both_databases
+def test_reload_makes_no_new_link_and_a_new_one_ends_the_former(
+    admin: Person, alice: Person
+) -> None:
+    with admin.app.app_context():
+        mailed = SignInToken.issue(ALICE, "browser").token
+        db.session.commit()
+    former = make_link(admin, alice.id)
+    assert shown_link(admin, alice.id) == former
+    newest = make_link(admin, alice.id)
+    visitor = Person(admin.app, ALICE)
+    assert visitor.get(former).status_code == 410
+    assert visitor.get(newest).status_code == 200
+    assert visitor.get(f"/auth/link/{mailed}").status_code == 200
+
+
+def test_link_is_shown_only_where_it_was_made(admin: Person, alice: Person, bob: Person) -> None:
+    make_link(admin, alice.id)
+    assert shown_link(admin, bob.id) == ""
+    assert shown_link(Person.signed_in(admin.app, ADMIN), alice.id) == ""
+    assert alice.get(f"/users/{alice.id}/sign-in-link").status_code == 403
 
 
 def test_nobody_who_is_out_gets_a_link(admin: Person, alice: Person) -> None:

@@ -34,8 +34,9 @@ class NewToken:
 class SignInToken(Model):
     """One sign-in link and, if mailed, its code. Several of an address may be live at once.
 
-    A stranger who asks for a mail therefore cancels neither the owner's mail nor a link of the
-    command. A browser only remembers its newest mail, so only that mail's code works in it.
+    A stranger who asks for a mail therefore cancels neither the owner's mail nor a link that an
+    administrator made, which only the next one of an administrator ends. A browser only remembers
+    its newest mail, so only that mail's code works in it.
     """
 
     __tablename__ = "sign_in_token"
@@ -92,6 +93,12 @@ class SignInToken(Model):
             db.session.execute(delete(cls).where(cls.id.in_(ids)))
 
     @classmethod
+    def delete_printed(cls, email: str) -> None:
+        """Delete the links of an address that were in no mail."""
+        is_printed = cls.browser_hash.is_(None)
+        db.session.execute(delete(cls).where(cls.email == stored_email(email), is_printed))
+
+    @classmethod
     def purge(cls) -> int:
         """Delete tokens long expired; return how many."""
         expired = select(cls.id).where(cls.expires_at < utcnow() - LIFETIME)
@@ -100,13 +107,18 @@ class SignInToken(Model):
     @classmethod
     def is_live_link(cls, token: str) -> bool:
         """Check that the link can be redeemed, without spending it or waiting for a lock."""
-        return cls._exists(cls.token_hash == digest(token))
+        return cls.link_expires_at(token) is not None
+
+    @classmethod
+    def link_expires_at(cls, token: str) -> datetime | None:
+        """When a link expires that can be redeemed; None for any other."""
+        return cls._expiry(cls.token_hash == digest(token))
 
     @classmethod
     def redeem_link(cls, token: str) -> "SignInToken | None":
         """Spend the token; one of several concurrent attempts gets it."""
         is_token = cls.token_hash == digest(token)
-        if cls._exists(is_token):
+        if cls._expiry(is_token):
             return cls._spend(is_token)
         count_audit(AuditAction.SIGN_IN_REFUSED)
         return None
@@ -115,7 +127,7 @@ class SignInToken(Model):
     def redeem_code(cls, code: str, browser: str) -> "SignInToken | None":
         """Spend the token by its code in the browser that asked; each call costs an attempt."""
         condition = (cls.browser_hash == digest(browser)) & (cls.attempts_left > 0)
-        if not cls._exists(condition):
+        if not cls._expiry(condition):
             count_audit(AuditAction.SIGN_IN_REFUSED)
             return None
         attempt = (
@@ -144,10 +156,10 @@ class SignInToken(Model):
         return db.session.scalar(statement.returning(cls))
 
     @classmethod
-    def _exists(cls, condition: ColumnElement[bool]) -> bool:
-        """Check without a lock: a stranger's guesses must not block other writers."""
+    def _expiry(cls, condition: ColumnElement[bool]) -> datetime | None:
+        """When a live token expires; read without a lock, as guesses must not block writers."""
         with reading_connection(db.engine) as connection:
-            return connection.scalar(select(cls.id).where(condition, cls.is_live())) is not None
+            return connection.scalar(select(cls.expires_at).where(condition, cls.is_live()))
 
 
 def _may_have_code(email: str) -> bool:

@@ -114,8 +114,9 @@ def sign_user_out(user: User, actor: str) -> None:
 
 
 def make_sign_in_link(email: str, actor: str) -> NewToken:
-    """Issue a link that signs an address in, to be handed over by a person."""
+    """Issue a link that signs an address in, to be handed over by a person; ends the former one."""
     record_audit(AuditAction.MADE_SIGN_IN_LINK, actor=actor, subject=email)
+    SignInToken.delete_printed(email)
     return SignInToken.issue(email)
 
 

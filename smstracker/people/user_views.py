@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 
-from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db, settings, writing
-from smstracker.models import User
-from smstracker.models.sign_in import LIFETIME
+from smstracker.models import SignInToken, User
 from smstracker.models.user_changes import (
     LastAdministratorError,
     add_user,
@@ -28,6 +27,8 @@ from smstracker.people.user_pages import (
 from smstracker.web.guards import require_administrator
 from smstracker.web.row_ids import parse_row_id
 from smstracker.web.urls import external_url
+
+NEW_LINK = "new_link"  # in the session: the user's id and the token
 
 bp = Blueprint("users", __name__, url_prefix="/users")
 bp.before_request(require_administrator)
@@ -91,15 +92,23 @@ def delete(user_id: int) -> ResponseReturnValue:
 
 
 @bp.post("/<int:user_id>/sign-in-link")
-def sign_in_link(user_id: int) -> ResponseReturnValue:
-    """Show a link once: a redirect would have to store it."""
+def make_link(user_id: int) -> ResponseReturnValue:
+    """Make a link; only the cookie of this browser takes it to the page that shows it."""
     user, actor = _get_user(user_id), current_user.email
     if not user.has_access(settings()):
         return _person_page(user, 409, f"{user.email} may not sign in. Let them in first.")
     with writing():
-        new_token = make_sign_in_link(user.email, actor)
-    link = external_url("auth.link", token=new_token.token)
-    expires_at = utcnow() + LIFETIME
+        session[NEW_LINK] = user_id, make_sign_in_link(user.email, actor).token
+    return redirect(url_for(".show_link", user_id=user_id), 303)
+
+
+@bp.get("/<int:user_id>/sign-in-link")
+def show_link(user_id: int) -> ResponseReturnValue:
+    """Show the newest link that this browser has made, as long as it works."""
+    user = _get_user(user_id)
+    owner_id, token = session.get(NEW_LINK, (None, ""))
+    expires_at = SignInToken.link_expires_at(token) if owner_id == user_id else None
+    link = external_url("auth.link", token=token) if expires_at else None
     return render_template("people/link.html", user=user, link=link, expires_at=expires_at)
 
 

@@ -1,0 +1,59 @@
+"""In Chromium: what administrators do on their pages."""
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Page, expect
+
+from tests.browser.steps import NewPage, sign_in
+from tests.smtp_server import Inbox
+
+pytestmark = pytest.mark.slow
+
+ALICE = "alice@example.org"
+
+
+def open_as_administrator(page: Page, live: Flask, inbox: Inbox, path: str) -> None:
+    live.test_cli_runner().invoke(args=["users", "add", ALICE, "--admin"])
+    sign_in(page, live, inbox)
+    page.goto(path)
+
+
+def make_link(page: Page) -> str:
+    page.get_by_role("link", name=ALICE).click()
+    page.get_by_role("button", name="Make a sign-in link").click()
+    expect(page.get_by_role("heading", name="Sign-in link")).to_be_visible()
+    return page.locator("#link").inner_text()
+
+
+def test_sign_in_link_is_copied_and_survives_a_reload(
+    new_page: NewPage, live: Flask, inbox: Inbox
+) -> None:
+    page = new_page(permissions=["clipboard-read", "clipboard-write"])
+    open_as_administrator(page, live, inbox, "/users")
+    link = make_link(page)
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("status")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == link
+    page.reload()
+    expect(page.locator("#link")).to_have_text(link)
+
+
+def test_sign_in_link_is_selected_where_the_browser_refuses_to_copy(
+    new_page: NewPage, live: Flask, inbox: Inbox
+) -> None:
+    page = new_page()
+    page.add_init_script("navigator.clipboard.writeText = () => Promise.reject(new Error())")
+    open_as_administrator(page, live, inbox, "/users")
+    link = make_link(page)
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_role("status")).to_contain_text("copy it by hand")
+    assert page.evaluate("getSelection().toString().trim()") == link
+
+
+def test_sign_in_link_without_script_has_no_dead_button(
+    new_page: NewPage, live: Flask, inbox: Inbox
+) -> None:
+    page = new_page(java_script_enabled=False)
+    open_as_administrator(page, live, inbox, "/users")
+    assert make_link(page).startswith(live.config["SETTINGS"].public_base_url)
+    expect(page.get_by_role("button", name="Copy")).to_be_hidden()
