@@ -107,7 +107,7 @@ def test_page_shows_open_and_past_alerts(app: Flask, admin: Person) -> None:
 def test_alert_is_muted_for_hours_and_unmuted(app: Flask, admin: Person, hours: int) -> None:
     alert_id = add_alert(app)
     answer = admin.post("/alerts/mute", {"id": alert_id, "hours": hours}, page="/alerts")
-    assert (answer.status_code, answer.location) == (303, "/alerts")
+    assert (answer.status_code, answer.location) == (303, f"/alerts#alert-{alert_id}")
     assert alerts(app)[0].muted_until == utcnow() + timedelta(hours=hours)
     page = words(admin.get("/alerts").text)
     assert "“Callbacks stopped coming” is muted for" in page

@@ -35,7 +35,7 @@ def overview() -> ResponseReturnValue:
 
 @bp.post("/mute")
 def mute() -> ResponseReturnValue:
-    """Mute an open alert for some hours; with 0, end that."""
+    """Mute an open alert for some hours; with 0, end that. The focus stays in its row."""
     alert_id = parse_row_id(request.form["id"])
     hours = {str(hours): hours for hours in (0, *MUTE_HOURS)}.get(request.form["hours"])
     if alert_id is None or hours is None:
@@ -52,4 +52,5 @@ def mute() -> ResponseReturnValue:
         flash(f"“{title}” is muted for {format_count(hours, 'hour')}.")
     else:
         flash(f"“{title}” is no longer muted.")
-    return redirect(url_for(".overview"), 303)
+    row = f"alert-{alert_id}" if alert else None
+    return redirect(url_for(".overview", _anchor=row), 303)

@@ -4,6 +4,9 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Page, expect
 
+from smstracker.clock import utcnow
+from smstracker.models import Alert
+from tests.alert_scenes import MINUTE, storing
 from tests.browser.steps import NewPage, sign_in
 from tests.smtp_server import Inbox
 
@@ -57,3 +60,25 @@ def test_sign_in_link_without_script_has_no_dead_button(
     open_as_administrator(page, live, inbox, "/users")
     assert make_link(page).startswith(live.config["SETTINGS"].public_base_url)
     expect(page.get_by_role("button", name="Copy")).to_be_hidden()
+
+
+@pytest.mark.parametrize("has_script", [True, False])
+def test_focus_stays_in_the_row_of_a_muted_alert(
+    new_page: NewPage, live: Flask, inbox: Inbox, has_script: bool
+) -> None:
+    began_at = utcnow() - 42 * MINUTE
+    times = {"began_at": began_at, "opened_at": began_at, "last_true_at": utcnow()}
+    with storing(live) as session:
+        for rule in ("worker-gone", "twilio-unreachable", "outcome-unknown"):
+            session.add(Alert(rule=rule, subject="", counts={"workers": 1, "messages": 3}, **times))
+    page = new_page(java_script_enabled=has_script, viewport={"width": 360, "height": 400})
+    open_as_administrator(page, live, inbox, "/alerts")
+    for button in ("Mute A worker is gone for 8 hours", "Unmute A worker is gone"):
+        page.get_by_role("button", name=button).focus()
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/alerts#alert-*")
+        row = page.get_by_role("listitem").filter(has_text="A worker is gone")
+        expect(row).to_be_focused()
+        expect(row).to_be_in_viewport()
+        page.keyboard.press("Tab")
+        assert row.locator("button:focus").count() == 1
