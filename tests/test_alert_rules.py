@@ -1,5 +1,6 @@
 """Each rule has a scene in which it is true, and one just below it."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -8,10 +9,11 @@ import pytest
 import time_machine
 from flask import Flask
 
+from config import ROOT
 from smstracker import health_facts
 from smstracker.alerts.failures import Outcomes, code_ratio, failure_ratio
 from smstracker.alerts.rules import RULES
-from smstracker.clock import utcnow
+from smstracker.clock import format_duration, utcnow
 from tests import alert_scenes as scenes
 from tests.alert_scenes import HOUR, MINUTE, Space, found
 
@@ -193,6 +195,16 @@ def test_rule_is_not_true_just_below(app: Flask, rule: str, _scene: Scene, below
 
 def test_nothing_is_found_in_a_new_installation(app: Flask) -> None:
     assert scenes.find(app) == []
+
+
+def test_documentation_has_every_rule_and_how_long_it_holds() -> None:
+    page = (ROOT / "docs/operations.md").read_text()
+    table = page.partition("### What to do at each alert")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"(?m)^\| \*\*(.+?)\*\* \| (.+?) \|", table))
+    assert rows.keys() == {rule.heading for rule in RULES.values()}
+    for rule in RULES.values():
+        if rule.holds:
+            assert f"for {format_duration(rule.holds)}" in rows[rule.heading]
 
 
 def test_every_rule_has_a_scene() -> None:
