@@ -237,6 +237,13 @@ def _open_menus(page: Page, served_app: ServedApp) -> None:
     expect(page.get_by_role("link", name="Audit log")).to_be_visible()
 
 
+def _open_phone_menu(page: Page, served_app: ServedApp) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.goto("/messages")
+    page.locator(".menu > summary:visible").click()
+    expect(page.get_by_role("link", name="Audit log")).to_be_visible()
+
+
 def _show_person(number: str) -> Callable[[Page, ServedApp], None]:
     def show(page: Page, served_app: ServedApp) -> None:
         page.goto("/privacy")
@@ -317,6 +324,7 @@ PAGE_VIEWS = (
     PageView("settings-new", "/settings", EMPTY, is_variant=True),
     PageView("settings-long-name", "/settings", LONG_NAME, is_variant=True),
     PageView("menus", _open_menus, ADMIN),
+    PageView("menu-phone", _open_phone_menu, ADMIN, is_variant=True),
     PageView("audit", "/audit", ADMIN),
     PageView("audit-empty", "/audit?before=1", ADMIN, is_variant=True),
     PageView("alerts", "/alerts", ADMIN, is_variant=True),

@@ -4,6 +4,9 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Page, expect
 
+from smstracker.clock import utcnow
+from smstracker.models import Alert
+from tests.alert_scenes import MINUTE, storing
 from tests.browser.steps import NewPage, sign_in
 from tests.smtp_server import Inbox
 
@@ -11,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 DARK, LIGHT = "rgb(20, 23, 27)", "rgb(251, 251, 250)"
 KOLKATA = {"timezone_id": "Asia/Kolkata"}
+BAR_WIDTH = 768  # px; below it, one menu holds what stands in the bar
 
 
 def open_settings(page: Page) -> None:
@@ -116,13 +120,49 @@ def test_open_menus_stay_within_the_window(
     live.test_cli_runner().invoke(args=["users", "add", "alice@example.org", "--admin"])
     page = new_page(viewport={"width": width, "height": 740}, java_script_enabled=False)
     sign_in(page, live, inbox)
-    for name in ("Audit log", "Settings"):
-        page.locator(".menu > summary").nth(0 if name == "Audit log" else 1).click()
-        box = page.get_by_role("link", name=name).bounding_box()
-        assert box is not None
-        assert box["x"] >= 0
-        assert box["x"] + box["width"] <= width
+    menus = {"Menu": ("Insights", "Audit log", "Settings")}
+    if width >= BAR_WIDTH:
+        menus = {"Admin": ("Audit log",), "Account": ("Settings",)}
+    for label, names in menus.items():
+        page.locator(".menu > summary:visible", has_text=label).click()
+        for name in names:
+            box = page.get_by_role("link", name=name).bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= width
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+@pytest.mark.parametrize("width", [360, BAR_WIDTH - 1, BAR_WIDTH, 1280])
+def test_header_is_one_row(new_page: NewPage, live: Flask, inbox: Inbox, width: int) -> None:
+    live.test_cli_runner().invoke(args=["users", "add", "alice@example.org", "--admin"])
+    began_at = utcnow() - 42 * MINUTE
+    times = {"began_at": began_at, "opened_at": began_at, "last_true_at": utcnow()}
+    with storing(live) as session:
+        session.add(Alert(rule="worker-gone", subject="", counts={"workers": 1}, **times))
+    page = new_page(viewport={"width": width, "height": 740})
+    sign_in(page, live, inbox)
+    expect(page.locator(".alarm:visible")).to_have_text("1 open alert")
+    height = page.locator(".bar").bounding_box()["height"]  # type: ignore[index]
+    assert height == 56
+
+
+def test_menu_of_a_phone_leads_everywhere_by_keyboard(
+    new_page: NewPage, live: Flask, inbox: Inbox
+) -> None:
+    page = new_page(viewport={"width": 360, "height": 740})
+    sign_in(page, live, inbox)
+    summary = page.locator(".menu > summary:visible")
+    summary.focus()
+    page.keyboard.press("Enter")
+    names = ["Messages", "Insights", "Settings", "Sign out"]
+    for name in names:
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        expect(focused).to_have_text(name)
+    page.keyboard.press("Escape")
+    expect(summary).to_be_focused()
+    expect(page.get_by_role("link", name="Settings")).to_be_hidden()
 
 
 def test_sign_out_needs_no_script(new_page: NewPage, live: Flask, inbox: Inbox) -> None:
