@@ -1,5 +1,6 @@
 """One's own settings hold on every page, without script; sessions are seen and ended."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -61,6 +62,25 @@ def test_days_of_filters_and_insights_are_of_the_time_zone(alice: Person) -> Non
     assert len(alice.get(path).json["messages"]) == 1
     assert alice.get(f"{path}&zone=UTC").json["messages"] == []
     assert "Europe/Berlin" in alice.get("/insights?from=2026-07-02").text
+
+
+def test_time_zone_is_saved_by_its_name(alice: Person) -> None:
+    page = save(alice, time_zone=" new york ")
+    assert 'value="America/New_York"' in page
+    assert "Times are in America/New_York." in page
+    page = save(alice, time_zone=" ")
+    assert "data-zone" not in html_tag(page)
+
+
+def test_time_zone_that_is_none_stays_in_its_field_with_near_names(alice: Person) -> None:
+    page = alice.post("/settings", DEFAULTS | {"time_zone": "Europe/Kiew"})
+    assert page.status_code == 422
+    assert "Did you mean Europe/Kiev" in words(page.text)
+    [field] = re.findall(r'<input[^>]*name="time_zone"[^>]*>', page.text)
+    assert 'value="Europe/Kiew"' in field
+    assert "autofocus" in field
+    assert 'list="zones"' in field
+    assert '<option value="Europe/Kyiv">' in page.text
 
 
 @pytest.mark.parametrize("fields", [{"time_zone": "Nowhere/Land"}, {"appearance": "pink"}])

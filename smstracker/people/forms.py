@@ -1,14 +1,17 @@
 """Forms of the pages of users."""
 
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, Field, RadioField, SelectField, StringField
-from wtforms.validators import InputRequired, ValidationError
+from wtforms import BooleanField, Field, RadioField, StringField
+from wtforms.validators import InputRequired, Optional, ValidationError
 
+from smstracker.clock import utcnow
 from smstracker.models.users import Appearance
 from smstracker.settings.mail_addresses import MailAddressError, normalize_email, refuse_pattern
-from smstracker.web.time_range import zone_choices
+from smstracker.web.time_zones import UnknownZoneError, find_zone
 
-BROWSERS_ZONE = "As the browser says"
+
+def _strip(text: str | None) -> str | None:
+    return text and text.strip()
 
 
 def _require_single_address(_form: FlaskForm, field: Field) -> None:
@@ -19,12 +22,20 @@ def _require_single_address(_form: FlaskForm, field: Field) -> None:
         raise ValidationError(str(error)) from error
 
 
+def _find_zone(_form: FlaskForm, field: Field) -> None:
+    """Replace what was typed by the name of the zone."""
+    try:
+        field.data = find_zone(field.data, utcnow().year)
+    except UnknownZoneError as error:
+        raise ValidationError(str(error)) from error
+
+
 class AddUserForm(FlaskForm):
     """The address of somebody who may sign in."""
 
     email = StringField(
         "E-mail address",
-        filters=[lambda value: value and value.strip()],
+        filters=[_strip],
         validators=[InputRequired("Type an e-mail address."), _require_single_address],
     )
     administrator = BooleanField("Administrator")
@@ -38,7 +49,7 @@ class AddUserForm(FlaskForm):
 class SettingsForm(FlaskForm):
     """How the pages look and behave for their reader."""
 
-    time_zone = SelectField("Time zone", choices=lambda: {"": BROWSERS_ZONE, **zone_choices()})
+    time_zone = StringField("Time zone", filters=[_strip], validators=[Optional(), _find_zone])
     appearance = RadioField(
         "Colours",
         choices={

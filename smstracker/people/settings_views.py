@@ -12,6 +12,7 @@ from smstracker.models import User, UserSession
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.people.forms import SettingsForm
 from smstracker.web.guards import require_sign_in
+from smstracker.web.time_zones import place_names
 
 SHOWN_SESSIONS = 30
 
@@ -66,6 +67,7 @@ def _page(form: SettingsForm, code: int) -> ResponseReturnValue:
     html = render_template(
         "people/settings.html",
         form=form,
+        zones=sorted(place_names()),
         sessions=db.session.scalars(newest.limit(SHOWN_SESSIONS)).all(),
         count=count,
         now=utcnow(),

@@ -4,8 +4,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache, partial
-from zoneinfo import ZoneInfo, available_timezones
+from functools import partial
+from zoneinfo import ZoneInfo
+
+from smstracker.web.time_zones import (
+    UnknownZoneError,
+    find_zone,
+    printable_zone,
+    zones_by_lower_name,
+)
 
 # The name in the URL, the length and the label.
 PERIODS = {
@@ -16,15 +23,6 @@ PERIODS = {
 CUSTOM = "custom"
 # The names of the arguments of a URL.
 ARGUMENTS = ("period", "from", "to", "zone")
-# Files among the time zones that are none, or the server's own.
-NOT_ZONES = frozenset({"localtime", "posixrules", "Factory"})
-MAX_ZONE_LENGTH = 64
-# The others repeat zones under an older name.
-REGIONS = (
-    *("Africa", "America", "Antarctica", "Arctic", "Asia", "Atlantic", "Australia", "Europe"),
-    *("Indian", "Pacific"),
-)
-UNNAMED_ZONE = "Etc/Unknown"  # the name that browsers use
 # Beyond these, the offset of a zone could exceed the range of datetime.
 EARLIEST, LATEST = date(1900, 1, 1), date(9000, 1, 1)
 
@@ -86,7 +84,7 @@ def read_period(args: Mapping[str, str], now: datetime, default: str | None = No
 
     Days alone mean a custom range, so that a form works without naming it.
     """
-    zone, unknown_zone = _parse_zone(args.get("zone", ""))
+    zone, unknown_zone = _parse_zone(args.get("zone", ""), now.year)
     in_zone = partial(TimeRange, zone=zone, unknown_zone=unknown_zone)
     days = [args.get(end, "").strip() for end in ("from", "to")]
     name = args.get("period") or (CUSTOM if any(days) else default)
@@ -106,31 +104,15 @@ def read_period(args: Mapping[str, str], now: datetime, default: str | None = No
     return in_zone(CUSTOM, since, until, first=first, last=last)
 
 
-def _parse_zone(name: str) -> tuple[str, str]:
-    """The zone of a name in any case, or UTC and the name: a browser may report any."""
+def _parse_zone(name: str, year: int) -> tuple[str, str]:
+    """The zone of a name in any case, or UTC and the name: a browser may report any, also EST."""
     name = name.strip()
     if not name:
         return "UTC", ""
-    zone = _zones_by_lower_name().get(name.lower())
-    if zone:
-        return zone, ""
-    return "UTC", "".join(c for c in name if c.isprintable())[:MAX_ZONE_LENGTH] or UNNAMED_ZONE
-
-
-@cache
-def _zones_by_lower_name() -> dict[str, str]:
-    # Cached: listing opens hundreds of files, which takes longer than a page of the log.
-    return {name.lower(): name for name in available_timezones() if name not in NOT_ZONES}
-
-
-def zone_choices() -> dict[str, dict[str, str]]:
-    """The label of each zone of a place by its name, in groups by region, and UTC."""
-    choices: dict[str, dict[str, str]] = {}
-    for name in sorted(_zones_by_lower_name().values()):
-        region, _, place = name.partition("/")
-        if place and region in REGIONS:
-            choices.setdefault(region, {})[name] = place.replace("_", " ")
-    return choices | {"Other": {"UTC": "UTC"}}
+    try:
+        return zones_by_lower_name().get(name.lower()) or find_zone(name, year), ""
+    except UnknownZoneError:
+        return "UTC", printable_zone(name)
 
 
 def _parse_day(text: str) -> date | None:

@@ -53,7 +53,7 @@ def test_time_zone_wins_over_the_browser(new_page: NewPage, live: Flask, inbox: 
     sign_in(page, live, inbox)
     expect(page.locator("#zone")).to_contain_text("Asia/Calcutta")
     open_settings(page)
-    page.get_by_label("Time zone").select_option("Asia/Tokyo")
+    page.get_by_label("Time zone").fill("tokyo")
     save(page)
     expect(page.locator("#zone")).to_contain_text("of your settings: Asia/Tokyo (GMT+9)")
     page.goto("/insights")
