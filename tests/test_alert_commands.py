@@ -97,14 +97,21 @@ def test_test_without_any_channel_says_so(app: Flask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "detail", "fix"),
+    ("changed", "verdict", "detail", "fix"),
     [
         (
             {},
+            "warning",
             "go nowhere but to the page /alerts; HEARTBEAT_URL is not set",
             "set ALERT_EMAIL or ALERT_WEBHOOK_URL, and HEARTBEAT_URL",
         ),
-        ({"ALERT_EMAIL": "a@b.org"}, "go to 1 address; HEARTBEAT_URL is not set", None),
+        (
+            {"HEARTBEAT_URL": "https://b.org/y"},
+            "warning",
+            "go nowhere but to the page /alerts",
+            "set ALERT_EMAIL or ALERT_WEBHOOK_URL",
+        ),
+        ({"ALERT_EMAIL": "a@b.org"}, "ok", "go to 1 address; HEARTBEAT_URL is not set", None),
         (
             {
                 "ALERT_EMAIL": "a@b.org,c@b.org",
@@ -112,14 +119,15 @@ def test_test_without_any_channel_says_so(app: Flask) -> None:
                 "ALERT_WEBHOOK_SECRET": SECRET,
                 "HEARTBEAT_URL": "https://b.org/y",
             },
+            "ok",
             "go to 2 addresses and a webhook",
             None,
         ),
     ],
 )
 def test_doctor_says_where_alerts_go(
-    make_app: MakeApp, changed: dict[str, str], detail: str, fix: str | None
+    make_app: MakeApp, changed: dict[str, str], verdict: str, detail: str, fix: str | None
 ) -> None:
     with make_app(**changed).app_context():
         check = check_alerts()
-    assert (check.verdict, check.detail, check.fix) == ("ok", detail, fix)
+    assert (check.verdict, check.detail, check.fix) == (verdict, detail, fix)

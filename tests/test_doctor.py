@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -35,6 +36,15 @@ pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 NUMBER = "+15005550006"
 SERVICE = "MG" + "a" * 32
 Findings = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture
+def make_app(make_app: Callable[..., Flask]) -> Callable[..., Flask]:
+    """Installations whose alerts go somewhere, which doctor expects."""
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    return partial(
+        make_app, ALERT_WEBHOOK_URL="https://hooks.example.org/", ALERT_WEBHOOK_SECRET=secret
+    )
 
 
 def examine(app: Flask, code: int | None = None) -> Findings:
@@ -175,6 +185,7 @@ def test_doctor_in_the_demo_says_so(tmp_path, migrated_sqlite, database_url) -> 
     assert [result_of(found, check)[2] for check in stopped] == [start] * 3
     assert result_of(found, "mail")[:2] == ("ok", "stays in the demo mailbox")
     assert result_of(found, "token rotation")[0] == "ok"
+    assert result_of(found, "alerts") == ("ok", "go nowhere but to the page /alerts", "")
     close(app)
 
 

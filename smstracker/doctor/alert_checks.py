@@ -4,22 +4,24 @@ from collections.abc import Iterator
 
 from smstracker.clock import format_age, utcnow
 from smstracker.database.engine import reading_connection
-from smstracker.doctor.check_result import CheckResult, ok, problem
+from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
 from smstracker.models import ScheduledJob
 from smstracker.models.alerts import HEARTBEAT
 
 
 def check_alerts() -> CheckResult:
-    """Say where alerts go; that they go nowhere is no fault."""
+    """Say where alerts go. Those of a demo need not go anywhere."""
     addresses = len(settings().alert_email)
     places = [f"{addresses} address{'es' * (addresses > 1)}"] if addresses else []
     places += ["a webhook"] if settings().alert_webhook_url else []
     heartbeat = "" if settings().heartbeat_url else "; HEARTBEAT_URL is not set"
     if places:
         return ok("alerts", f"go to {' and '.join(places)}{heartbeat}")
-    fix = "set ALERT_EMAIL or ALERT_WEBHOOK_URL, and HEARTBEAT_URL"
-    return ok("alerts", f"go nowhere but to the page /alerts{heartbeat}", fix)
+    if settings().demo:
+        return ok("alerts", "go nowhere but to the page /alerts")
+    fix = "set ALERT_EMAIL or ALERT_WEBHOOK_URL" + (", and HEARTBEAT_URL" if heartbeat else "")
+    return warning("alerts", f"go nowhere but to the page /alerts{heartbeat}", fix)
 
 
 def check_heartbeat() -> Iterator[CheckResult]:
