@@ -10,6 +10,7 @@ from alembic.util import CommandError
 from flask import current_app
 
 from smstracker import models
+from smstracker.command_name import COMMAND
 from smstracker.database.engine import include_object
 from smstracker.database.postgresql_session import TIME_LIMITS
 from smstracker.database.problems import DATABASE_ERRORS, NOT_MIGRATED, explain
@@ -48,7 +49,7 @@ class Progress:
             route = f"from {_named(before)} to {_named(after)}"
             click.echo(f"The database was brought {route}: {steps} in {seconds:.1f} seconds.")
             if set(after) != set(context.script.get_heads()):
-                click.echo("smstracker does not run on that. To get back: flask db upgrade")
+                click.echo(f"smstracker does not run on that. To get back: {COMMAND} db upgrade")
         elif set(after) == set(context.script.get_heads()):
             click.echo(f"The database is already up to date ({_named(after)}).")
         else:

@@ -11,6 +11,7 @@ import platform
 import click
 from flask.cli import FlaskGroup
 
+from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.settings.files import ROOT
 from smstracker.version import version
@@ -43,9 +44,9 @@ def main() -> None:
     # Only `config` reads `.env`: it expands no ${…}, and explains what is wrong with a broken file.
     os.environ["FLASK_SKIP_DOTENV"] = "1"
     group = Commands(
-        name="flask", load_dotenv=False, add_version_option=False, params=[version_option]
+        name=COMMAND, load_dotenv=False, add_version_option=False, params=[version_option]
     )
-    group.main(prog_name="flask")
+    group.main(prog_name=COMMAND)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`flask` as make installs it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from smstracker import command_line
 from smstracker.commands import MIGRATIONS, MODULES
 from tests.live_settings import bare_environment
 from tests.serving import free_port
+from tests.source_sentences import PACKAGE, sentences
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +59,32 @@ def test_no_list_of_a_groups_commands_is_cut(app: Flask) -> None:
             lines += commands_listed(runner.invoke(args=[name, "--help"], terminal_width=80).output)
     assert len(lines) > 20
     assert not [line for line in lines if "..." in line]
+
+
+def test_texts_name_the_command_as_it_is_called(tmp_path: Path) -> None:
+    env = {"SMSTRACKER_COMMAND": "smstracker", "DATABASE_URL": f"sqlite:///{tmp_path}/none.sqlite"}
+    assert run("users", "--help", **env).stdout.startswith("Usage: smstracker users ")
+    refused = run("users", "list", **env)
+    assert "for a new installation run smstracker db upgrade" in refused.stderr
+    code = "from smstracker.alerts.rules import RULES; print(RULES['callbacks-silent'].advise(''))"
+    advice = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=bare_environment(**env),
+        capture_output=True,
+        text=True,
+    )
+    assert advice.stdout.startswith("Run smstracker doctor: "), advice.stderr
+
+
+def test_no_text_names_the_command_itself() -> None:
+    """Each takes the name from smstracker.command_name."""
+    command = re.compile(rf"\bflask ({'|'.join((*MODULES, MIGRATIONS))})\b")
+    modules = [str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py")]
+    texts = [(name, text) for name in modules for text in sentences(name)]
+    texts += [(path.name, path.read_text()) for path in PACKAGE.rglob("templates/**/*.*")]
+    assert len(texts) > 1000
+    assert [(name, text) for name, text in texts if command.search(text)] == []
 
 
 LOADED_LATE = (

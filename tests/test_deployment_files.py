@@ -198,6 +198,13 @@ def test_command_passes_secrets_as_files_and_ignores_copies(installed: Path) -> 
     assert ended.stdout == f"{installed}/secrets/SECRET_KEY\n", ended.stderr
 
 
+def test_texts_name_the_command_that_is_installed(installed: Path) -> None:
+    ended = run_command(installed, "SMSTRACKER_COMMAND", "PORT=8000\n")
+    assert ended.stdout == "smstracker\n", ended.stderr
+    page = (ROOT / "docs/operations.md").read_text()
+    assert "install deploy/systemd/smstracker /usr/local/sbin/smstracker\n" in page
+
+
 def test_services_read_the_same_secrets_as_the_command() -> None:
     """One that only some of them read would be checked by the command and used by none."""
     for unit in UNITS:

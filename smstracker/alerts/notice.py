@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 
 from smstracker.alerts.rules import RULES
 from smstracker.clock import format_duration
+from smstracker.command_name import COMMAND
 from smstracker.extensions import settings
 from smstracker.models import Alert
 from smstracker.models.alerts import BEGIN, END
 
 EVENT_TYPES = {BEGIN: "alert.began", END: "alert.ended"}
 NAMED = 3  # in the subject of a mail
-TEST_TEXT = "This is a test: flask alerts test was run. Nothing is wrong."
+TEST_TEXT = f"This is a test: {COMMAND} alerts test was run. Nothing is wrong."
 
 
 @dataclass(frozen=True, slots=True)

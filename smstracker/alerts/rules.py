@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from smstracker.clock import format_duration
+from smstracker.command_name import COMMAND
 from smstracker.connection.wording import format_count, it_or_them
 from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models.alerts import Counts
@@ -142,7 +143,9 @@ _TROUBLE = (
         "callbacks-silent",
         "Callbacks stopped coming",
         _silent,
-        _constant("Run flask doctor: it calls PUBLIC_BASE_URL as Twilio would, and names the fix."),
+        _constant(
+            f"Run {COMMAND} doctor: it calls PUBLIC_BASE_URL as Twilio would, and names the fix."
+        ),
         holds=5 * MINUTE,
     ),
     Rule(
@@ -163,7 +166,7 @@ _TROUBLE = (
         "worker-gone",
         "A worker is gone",
         _gone,
-        _constant("See in its log why it ended, and keep flask worker running."),
+        _constant(f"See in its log why it ended, and keep {COMMAND} worker running."),
         holds=2 * MINUTE,
     ),
     Rule(

@@ -2,6 +2,7 @@
 
 import click
 
+from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db
@@ -29,7 +30,7 @@ def list_(show_all: bool, action: str | None) -> None:
     count = 0
     for count, entry in enumerate(db.session.scalars(query), 1):
         if count > LIST_LIMIT and not show_all:
-            click.echo("Older: flask audit list --all")
+            click.echo(f"Older: {COMMAND} audit list --all")
             break
         click.echo(_format_line(entry))
     if count == 0:

@@ -6,6 +6,7 @@ from datetime import datetime
 import click
 from sqlalchemy import func, select
 
+from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
@@ -21,7 +22,7 @@ callbacks = DatabaseErrorGroup("callbacks", help="Refused callbacks.")
 LIST_LIMIT = 50
 BATCH_SIZE = 200
 ROW_ID = click.IntRange(1, 2**63 - 1)
-ROW_ID.name = "ID from flask callbacks list"  # for the sentence about a wrong one
+ROW_ID.name = f"ID from {COMMAND} callbacks list"  # for the sentence about a wrong one
 
 
 @callbacks.command("list")
@@ -35,7 +36,7 @@ def list_(show_all: bool) -> None:
     total = db.session.scalar(select(func.count()).select_from(RefusedCallback)) or 0
     older_count = total - len(ids)
     if older_count > 0 and not show_all:
-        click.echo(f"{older_count} older: flask callbacks list --all")
+        click.echo(f"{older_count} older: {COMMAND} callbacks list --all")
     if not ids:
         click.echo("No callback was refused.")
 
@@ -61,7 +62,7 @@ def show(id_: int) -> None:
 def replay_(ids: Sequence[int], replay_all: bool) -> None:
     """Apply refused callbacks that verify now. The first to arrive is applied first."""
     if bool(ids) == replay_all:
-        raise click.UsageError("Give IDs from flask callbacks list, or --all.")
+        raise click.UsageError(f"Give IDs from {COMMAND} callbacks list, or --all.")
     _require_rows(ids)
     selected_ids = None if replay_all else list(ids)
     result = replay(selected_ids, COMMAND_LINE)

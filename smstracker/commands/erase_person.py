@@ -5,6 +5,7 @@ import sys
 import click
 from flask.cli import with_appcontext
 
+from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.extensions import settings
 from smstracker.models.audit_log import COMMAND_LINE
@@ -41,7 +42,7 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
     elif result.has_traces:
         click.echo(
             "An unused part of the database file still holds the number. "
-            "Run flask purge --vacuum at a quiet time."
+            f"Run {COMMAND} purge --vacuum at a quiet time."
         )
 
 

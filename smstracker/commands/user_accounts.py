@@ -9,6 +9,7 @@ import click
 
 from smstracker.carrier.errors import START_DEMO
 from smstracker.clock import format_duration
+from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
@@ -88,7 +89,7 @@ def list_() -> None:
         db.select(User).where(User.deleted_at.is_(None)).order_by(User.email)
     ).all()
     if not all_users:
-        click.echo("No users yet. Add the first one: flask users add EMAIL --admin")
+        click.echo(f"No users yet. Add the first one: {COMMAND} users add EMAIL --admin")
     for user in all_users:
         role = "administrator" if user.administrator else "user"
         at = user.last_sign_in_at
@@ -153,7 +154,7 @@ def sign_out(email: str) -> None:
 def sign_in_link(email: str) -> None:
     """Print a link that signs EMAIL in once. It is the way in when mail is down."""
     if not may_sign_in(email):
-        raise click.ClickException("This address may not sign in. Run flask users add first.")
+        raise click.ClickException(f"This address may not sign in. Run {COMMAND} users add first.")
     new_token = make_sign_in_link(stored_email(email), COMMAND_LINE)
     db.session.commit()
     click.echo(external_url("auth.link", token=new_token.token))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+from smstracker.command_name import COMMAND
 from smstracker.connection.refusal_causes import current_diagnosis
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
@@ -14,7 +15,7 @@ from smstracker.sms.typed_text import escape_invisible
 PAGE_SIZE = 50
 MAX_BODY_CHARACTERS = 4000
 MAX_SHOWN_CHARACTERS = 240
-NOT_EXPLAINED = "Not explained yet: the worker does it soon, flask callbacks list at once."
+NOT_EXPLAINED = f"Not explained yet: the worker does it soon, {COMMAND} callbacks list at once."
 IS_PLAUSIBLE_BY_KIND = {"account": True, "strangers": False}
 
 # Administrators need not see whom people write to. Digits may be grouped, and the plus escaped
@@ -73,7 +74,9 @@ def format_body(refusal: RefusedCallback) -> str:
         text = sanitize(text)
     if len(text) <= MAX_BODY_CHARACTERS:
         return text
-    return f"{text[:MAX_BODY_CHARACTERS]} … (flask callbacks show {refusal.id} prints all of it)"
+    return (
+        f"{text[:MAX_BODY_CHARACTERS]} … ({COMMAND} callbacks show {refusal.id} prints all of it)"
+    )
 
 
 def _field_lines(form: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from smstracker.carrier.errors import CREDENTIALS_REFUSED
 from smstracker.clock import format_duration, is_within
+from smstracker.command_name import COMMAND
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window
 from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
@@ -218,9 +219,9 @@ def _lookup_failure(report: ConnectionReport) -> str:
 
 
 def _silence_advice(report: ConnectionReport) -> str:
-    advice = "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside"
+    advice = f"Check with {COMMAND} doctor that PUBLIC_BASE_URL can be reached from outside"
     if not report.live_workers:
-        return advice + ", and start flask worker"
+        return f"{advice}, and start {COMMAND} worker"
     problem = worker_problem(report)
     return f"{advice}. {problem}" if problem else advice
 
@@ -246,7 +247,7 @@ def _no_worker(report: ConnectionReport) -> HealthSummary | None:
     if report.live_workers or (is_new and not report.workers):
         return None
     finding = f"{describe_no_worker(report)}: statuses that Twilio does not report are not fetched"
-    return HealthSummary(SummaryKind.NO_WORKER, finding, "Start flask worker")
+    return HealthSummary(SummaryKind.NO_WORKER, finding, f"Start {COMMAND} worker")
 
 
 def describe_no_worker(report: ConnectionReport) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from smstracker.command_name import COMMAND
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.sqlite_file import (
     EmptyFileError,
@@ -56,7 +57,8 @@ class LiveDatabaseError(Exception):
 
 DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, LiveDatabaseError)
 
-_tables = tomllib.loads(Path(__file__).with_name("problems.toml").read_text("utf-8"))
+_data = Path(__file__).with_name("problems.toml").read_text("utf-8")
+_tables = tomllib.loads(_data.replace("{command}", COMMAND))
 PROBLEMS = {name: DatabaseProblem(**table) for name, table in _tables.items()}
 UNREACHABLE = PROBLEMS["unreachable"]
 NOT_MIGRATED = PROBLEMS["not_migrated"]

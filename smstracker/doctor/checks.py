@@ -14,6 +14,7 @@ from smstracker.carrier import current_carrier
 from smstracker.carrier.account_checks import Account, SenderAbility
 from smstracker.carrier.errors import SIMULATOR_UNREACHED, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.clock import format_age, format_duration, utcnow
+from smstracker.command_name import COMMAND
 from smstracker.doctor.alert_checks import check_alerts, check_heartbeat
 from smstracker.doctor.backup_checks import check_backups
 from smstracker.doctor.callback_probe import find_obstacle
@@ -159,7 +160,7 @@ def _check_mail() -> CheckResult:
     if not settings().mail.server:
         if settings().demo:
             return ok("mail", "stays in the demo mailbox")
-        fix = "set MAIL_SERVER; until then, flask users sign-in-link lets people in"
+        fix = f"set MAIL_SERVER; until then, {COMMAND} users sign-in-link lets people in"
         return warning("mail", "no server is set, so no sign-in mail leaves", fix)
     try:
         current_mailer().check()

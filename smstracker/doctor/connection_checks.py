@@ -6,6 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier.errors import START_DEMO
 from smstracker.clock import format_age, format_duration, utcnow
+from smstracker.command_name import COMMAND
 from smstracker.connection import wording
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window, build_report
@@ -28,8 +29,8 @@ _ROTATION_FIXES = {
 }
 # Where the advice of the summary is a reason.
 _SUMMARY_FIXES = {
-    SummaryKind.REFUSED: "flask callbacks list",
-    SummaryKind.REPLAYABLE: "flask callbacks replay --all",
+    SummaryKind.REFUSED: f"{COMMAND} callbacks list",
+    SummaryKind.REPLAYABLE: f"{COMMAND} callbacks replay --all",
 }
 
 
@@ -58,7 +59,7 @@ def _check_summary(report: ConnectionReport, is_stopped_demo: bool) -> CheckResu
     if is_stopped_demo:  # no page is up
         return result("connection", summary.finding, START_DEMO)
     if summary.kind in (SummaryKind.SILENT, SummaryKind.MISSED):
-        # The advice names flask doctor itself.
+        # The advice names this command itself.
         return result("connection", summary.finding, _name_other_lines(report))
     if summary.kind in _SUMMARY_FIXES:
         return result("connection", strip_period(summary.text), _SUMMARY_FIXES[summary.kind])
@@ -82,7 +83,7 @@ def _check_worker(report: ConnectionReport, is_stopped_demo: bool) -> CheckResul
     if report.storage_problem:
         cause = report.storage_problem.cause
         return problem("worker", f"not known: nothing can be stored ({cause})")
-    fix = "start flask worker, and keep it running"
+    fix = f"start {COMMAND} worker, and keep it running"
     return problem("worker", describe_no_worker(report), START_DEMO if is_stopped_demo else fix)
 
 
@@ -127,6 +128,8 @@ def _check_cause(cause: RefusalCause, accepts_others: bool) -> CheckResult:
     detail = f"{cause.day:,} in 24 hours, {cause.week:,} in 7 days{strangers}: {sentence}"
     if not (cause.is_plausible and cause.day):
         return ok("refused", detail)
-    fix = "flask callbacks replay --all" if cause.diagnosis == READY else "flask callbacks list"
+    fix = _SUMMARY_FIXES[
+        SummaryKind.REPLAYABLE if cause.diagnosis == READY else SummaryKind.REFUSED
+    ]
     # A problem only after a day without a valid callback: forgers exist.
     return (warning if accepts_others else problem)("refused", detail, fix)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from smstracker.callback_requests.body import MAX_KEPT_BYTES
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
+from smstracker.command_name import COMMAND
 from smstracker.refused.request import MAX_TARGET_LENGTH
 from smstracker.web.urls import STATUS_PATH
 
@@ -13,6 +14,7 @@ OTHER_WEBHOOKS: dict[str, str] = _tables["other_webhooks"]
 TOKENS: dict[str, str] = _tables["tokens"]
 DIFFERENCES: dict[str, list[str]] = _tables["differences"]
 _FACTS = {
+    "command": COMMAND,
     "signature": SIGNATURE,
     "settings_header": SIGNATURE_SETTINGS,
     "status_path": STATUS_PATH,
