@@ -165,6 +165,20 @@ def test_alerts_that_could_not_be_told_are_told_later_in_one_mail(
     assert "39992" in text
 
 
+def test_mail_ends_with_its_links_each_on_a_line_of_its_own(
+    told: Flask, inbox: Inbox, clock: time_machine.Traveller
+) -> None:
+    add_open_alert(told)
+    with told.app_context(), db.engine.begin() as connection:
+        plan_notices(connection, [TEAM], utcnow())
+    deliver_all(told)
+    paragraphs, _, links = inbox.newest.rstrip().rpartition("\n\n")
+    page = "https://www.twilio.com/docs/api/errors/39999"
+    assert links.splitlines() == [page, "https://sms.example.org/alerts"]
+    assert "https:" not in paragraphs
+    assert paragraphs.endswith("What to do: Read Twilio's page on it.")
+
+
 def test_mail_reminds_once_a_day(told: Flask, inbox: Inbox, clock: time_machine.Traveller) -> None:
     open_alert(told, clock)
     for hours, mails in ((23, 1), (1, 2), (1, 2), (23, 3)):

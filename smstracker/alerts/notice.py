@@ -23,7 +23,8 @@ class Notice:
     id: str
     event_type: str
     title: str
-    lines: tuple[str, ...]
+    paragraphs: tuple[str, ...]
+    links: tuple[str, ...]
     facts: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -32,7 +33,8 @@ class Notice:
 
     @property
     def text(self) -> str:
-        return "\n\n".join(self.lines) + "\n"
+        """The paragraphs, then each link on a line of its own, where no program cuts it."""
+        return "\n\n".join([*self.paragraphs, "\n".join(self.links)]) + "\n"
 
 
 def compose(alert: Alert, occasion: str, notice_id: str) -> Notice:
@@ -40,17 +42,20 @@ def compose(alert: Alert, occasion: str, notice_id: str) -> Notice:
     rule = RULES[alert.rule]
     title, sentence = rule.title(alert.subject), rule.describe(alert.subject, alert.counts)
     since = f"Since {format_moment(alert.began_at)}."
+    links = [_alerts_page()]
     if occasion == END:
-        lines = [describe_end(alert), f"Problem: {sentence}"]
-    elif occasion == BEGIN:
-        lines = [sentence, since, f"What to do: {rule.advise(alert.subject)}"]
+        paragraphs = [describe_end(alert), f"Problem: {sentence}"]
     else:
-        lines = [f"Still open. {sentence}", since, f"What to do: {rule.advise(alert.subject)}"]
+        still = "" if occasion == BEGIN else "Still open. "
+        advice = f"What to do: {rule.advise(alert.subject)}"
+        paragraphs = [f"{still}{sentence}", since, advice]
+        links = [*filter(None, [rule.page(alert.subject)]), *links]
     over = "No longer watched: " if alert.counts.get("unknown") else "Over: "
     prefix = {BEGIN: "", END: over}.get(occasion, "Still: ")
-    lines.append(f"{settings().public_base_url}/alerts")
     event_type = EVENT_TYPES.get(occasion, "alert.continues")
-    return Notice(notice_id, event_type, prefix + title, tuple(lines), _facts(alert))
+    return Notice(
+        notice_id, event_type, prefix + title, tuple(paragraphs), tuple(links), _facts(alert)
+    )
 
 
 def combine(notices: Sequence[Notice]) -> Notice:
@@ -60,13 +65,21 @@ def combine(notices: Sequence[Notice]) -> Notice:
     names = "; ".join(notice.title for notice in notices[:NAMED])
     more = f" and {len(notices) - NAMED} more" if len(notices) > NAMED else ""
     title = f"{len(notices)} alerts: {names}{more}"
-    lines = [line for notice in notices for line in (f"{notice.title}:", *notice.lines[:-1])]
-    return Notice(notices[0].id, notices[0].event_type, title, (*lines, notices[0].lines[-1]))
+    paragraphs = [
+        text for notice in notices for text in (f"{notice.title}:", *notice.paragraphs)
+    ]
+    pages = dict.fromkeys(link for notice in notices for link in notice.links[:-1])
+    first = notices[0]
+    links = (*pages, first.links[-1])
+    return Notice(first.id, first.event_type, title, tuple(paragraphs), links)
 
 
 def compose_test(notice_id: str) -> Notice:
-    address = f"{settings().public_base_url}/alerts"
-    return Notice(notice_id, "alert.test", "Test", (TEST_TEXT, address), {"test": True})
+    return Notice(notice_id, "alert.test", "Test", (TEST_TEXT,), (_alerts_page(),), {"test": True})
+
+
+def _alerts_page() -> str:
+    return f"{settings().public_base_url}/alerts"
 
 
 def describe_end(alert: Alert) -> str:
@@ -92,7 +105,7 @@ def _facts(alert: Alert) -> dict[str, object]:
         "rule": alert.rule,
         "error_code": alert.subject or None,
         "sentence": rule.describe(alert.subject, alert.counts),
-        "advice": rule.advise(alert.subject),
+        "advice": rule.full_advice(alert.subject),
         "began_at": alert.began_at.isoformat(timespec="seconds"),
         "ended_at": alert.ended_at.isoformat(timespec="seconds") if alert.ended_at else None,
         "counts": dict(alert.counts),

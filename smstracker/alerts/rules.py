@@ -26,8 +26,9 @@ Sentence = Callable[[str, Counts], str]
 class Rule:
     """One rule; `title`, `describe` and `advise` take the subject, an error code or empty.
 
-    It opens after it has held for `holds`. `is_sick` if the service itself does not work: then
-    HEARTBEAT_URL is not fetched. docs/operations.md lists it under `heading`.
+    `page` is the address of a page elsewhere that the advice speaks of, or empty. It opens after
+    it has held for `holds`. `is_sick` if the service itself does not work: then HEARTBEAT_URL is
+    not fetched. docs/operations.md lists it under `heading`.
     """
 
     name: str
@@ -36,9 +37,14 @@ class Rule:
     advise: Callable[[str], str]
     holds: timedelta = timedelta(0)
     is_sick: bool = True
+    page: Callable[[str], str] = lambda _subject: ""
 
     def title(self, subject: str) -> str:
         return f"{self.heading}: {subject}" if subject else self.heading
+
+    def full_advice(self, subject: str) -> str:
+        """The advice with the address of its page, for where there are no links."""
+        return f"{self.advise(subject)} {self.page(subject)}".strip()
 
 
 def _constant(text: str) -> Callable[[str], str]:
@@ -134,10 +140,6 @@ def _advise_code(subject: str) -> str:
     return address_administrator(explanation.action) if explanation else ""
 
 
-def _advise_unlisted(subject: str) -> str:
-    return f"Read Twilio's page on it: {documentation_url(subject)}"
-
-
 _TROUBLE = (
     Rule(
         "callbacks-silent",
@@ -193,7 +195,13 @@ _OUTCOMES = (
         _constant("The page Insights lists the errors of today, each with its explanation."),
     ),
     _opens_later("error-code", "One error is far above its usual", _code, _advise_code),
-    _opens_later("code-unlisted", "An error is not in the guide", _unlisted, _advise_unlisted),
+    _opens_later(
+        "code-unlisted",
+        "An error is not in the guide",
+        _unlisted,
+        _constant("Read Twilio's page on it."),
+        page=lambda subject: documentation_url(subject) or "",
+    ),
     _opens_later(
         "outcome-unknown",
         "Outcomes stay unknown",

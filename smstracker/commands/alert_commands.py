@@ -41,7 +41,7 @@ def list_alerts() -> None:
 def _second_line(alert: Alert) -> str:
     if alert.ended_at:
         return describe_end(alert)
-    return f"What to do: {RULES[alert.rule].advise(alert.subject)}"
+    return f"What to do: {RULES[alert.rule].full_advice(alert.subject)}"
 
 
 @alerts.command("test", cls=CommandWithPlainErrors)
