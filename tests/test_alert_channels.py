@@ -211,6 +211,7 @@ def test_answer_without_an_end_is_given_up(
     ("name", "value", "problem"),
     [
         ("ALERT_EMAIL", "a@example.org, nobody", "entry 2 is none"),
+        ("ALERT_EMAIL", "ops@clinic", "whole addresses, such as ops@example.org; entry 1 is none"),
         ("ALERT_WEBHOOK_URL", "http://example.org/x", "must be an address that begins with https"),
         ("ALERT_WEBHOOK_URL", "https://user:x@example.org/x", "must be an address"),
         ("ALERT_WEBHOOK_URL", "https://example.org/a b", "must be an address"),

@@ -100,7 +100,8 @@ def test_live_settings_are_read(tmp_path: Path) -> None:
 def test_sign_in_list_may_be_typed_in_full_width_signs(tmp_path: Path) -> None:
     config = load(LIVE | {"SIGN_IN_ALLOW": "＠Clinic.example, ａ＠b.example"}, instance=tmp_path)
     assert config.sign_in_allow == ("@clinic.example", "a@b.example")
-    assert "entry 1 is neither" in problems(tmp_path, SIGN_IN_ALLOW="＊＠example.org")
+    for entry in ("＊＠example.org", "@clinic", "a@b"):
+        assert "entry 1 is neither" in problems(tmp_path, SIGN_IN_ALLOW=entry)
 
 
 def test_live_mode_makes_the_folder_of_the_default_database(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ from smstracker.sms.typed_text import is_invisible
         ("user@strasse.example", "user@strasse.example"),
         ("user@βόλος.example", "user@xn--nxasmm1c.example"),
         ("user@例え。テスト", "user@xn--r8jz45g.xn--zckzah"),
-        ("user@clinic", "user@clinic"),
         ("user@Clinic.local", "user@clinic.local"),
         ("user@bücher.local", "user@xn--bcher-kva.local"),
         ("user@home.arpa", "user@home.arpa"),
@@ -76,6 +75,10 @@ def test_address_has_one_spelling(typed: str, spelling: str) -> None:
         ("a@💩.example", "not the name of a mail domain"),
         ("a@xn--a.example", "not the name of a mail domain"),
         ("a@1אב.example", "not the name of a mail domain"),
+        ("a@b", "“b” has no dot. Type the whole domain"),
+        ("anna@Gmail", "“gmail” has no dot"),
+        ("a@xn--bcher-kva", "“bücher” has no dot"),
+        ("a@localhost2", "has no dot"),
         ("a@clinic.invalid", "reserved"),
         ("a@ｉnvalid", "reserved"),
         ("a@clinic.onion", "reserved"),
@@ -116,8 +119,9 @@ def test_pattern_in_full_width_signs_is_refused() -> None:
 
 def test_domain_of_a_setting_is_spelled_as_that_of_an_address() -> None:
     assert normalize_domain("Straße.example") == "xn--strae-oqa.example"
-    with pytest.raises(MailAddressError):
-        normalize_domain("*.example.org")
+    for typed in ("*.example.org", "clinic"):
+        with pytest.raises(MailAddressError):
+            normalize_domain(typed)
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",)), max_size=20), st.sampled_from("ßıſKςüxX"))

@@ -92,7 +92,7 @@ def test_address_is_added_and_may_be_an_administrator(admin: Person) -> None:
     ]
 
 
-@pytest.mark.parametrize("email", ["", "nonsense", "@example.org", "*@example.org"])
+@pytest.mark.parametrize("email", ["", "nonsense", "a@b", "@example.org", "*@example.org"])
 def test_no_address_is_refused_with_a_reason(admin: Person, email: str) -> None:
     page = admin.post("/users", {"email": email})
     assert page.status_code == 422

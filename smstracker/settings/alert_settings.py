@@ -21,7 +21,11 @@ def read_alert_email(reader: Reader, name: str) -> tuple[str, ...]:
         try:
             addresses.append(normalize_email(entry))
         except MailAddressError:
-            reader.problem(name, f"must be a comma list of addresses; entry {number} is none")
+            problem = (
+                "must be a comma list of whole addresses, such as ops@example.org; "
+                f"entry {number} is none"
+            )
+            reader.problem(name, problem)
     if addresses and not (reader.demo or reader.text("MAIL_SERVER")):
         reader.problem("MAIL_SERVER", f"required, because {name} is set")
     return tuple(dict.fromkeys(addresses))

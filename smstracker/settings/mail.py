@@ -80,7 +80,8 @@ def read_sign_in_allow(reader: Reader, name: str) -> tuple[str, ...] | None:
         except MailAddressError:
             problem = (
                 f"must be a comma list of addresses and @domains; entry {number} is neither: for a "
-                "whole domain write @example.org, and each subdomain as an entry of its own"
+                "whole domain write @example.org, with its dot, and each subdomain as an entry of "
+                "its own"
             )
             reader.problem(name, problem)
     return None if reader.demo and not entries else tuple(entries)

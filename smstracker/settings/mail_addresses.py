@@ -9,6 +9,11 @@ from smstracker.sms.typed_text import is_invisible
 # The library refuses domains without public mail. A private network may well have mail at
 # name@clinic.local or name@home.arpa, so `_is_reserved` decides.
 SPECIAL_USE_DOMAIN_NAMES.clear()
+# The one domain without a dot: mail to it stays on the machine, also in a demo. Any other is an
+# unfinished address (anna@gmail), or an intranet's short name, which each mail server completes by
+# itself, and which a certificate or another server does not know (RFC 5321, 2.3.5). The whole name
+# of that works: name@mail.clinic.local.
+LOCALHOST = "localhost"
 
 MAX_LENGTH = 254
 LONGEST_LOCAL_PART = 64  # RFC 5321, 4.5.3.1.1
@@ -46,6 +51,10 @@ def normalize_email(text: str) -> str:
         raise MailAddressError(f"“{parts.domain}” is a reserved name, where nobody has mail.")
     if parts.ascii_domain.rpartition(".")[2].isdecimal():
         raise MailAddressError(_domain_refusal(address))
+    if "." not in parts.ascii_domain and parts.ascii_domain != LOCALHOST:
+        raise MailAddressError(
+            f"“{parts.domain}” has no dot. Type the whole domain, such as example.org."
+        )
     if len(spelling) > MAX_LENGTH:
         raise MailAddressError("That is too long for an e-mail address.")
     return spelling
