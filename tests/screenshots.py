@@ -28,7 +28,7 @@ MAX_HEIGHT = 4000  # px; the rest of a long page looks alike
 README_PICTURES = {
     "message-delivered": ("message", 640),
     "log": ("log", 640),
-    "insights-many": ("insights", 780),
+    "insights-many": ("insights", 804),
 }
 
 
