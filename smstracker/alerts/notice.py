@@ -65,9 +65,7 @@ def combine(notices: Sequence[Notice]) -> Notice:
     names = "; ".join(notice.title for notice in notices[:NAMED])
     more = f" and {len(notices) - NAMED} more" if len(notices) > NAMED else ""
     title = f"{len(notices)} alerts: {names}{more}"
-    paragraphs = [
-        text for notice in notices for text in (f"{notice.title}:", *notice.paragraphs)
-    ]
+    paragraphs = [text for notice in notices for text in (f"{notice.title}:", *notice.paragraphs)]
     pages = dict.fromkeys(link for notice in notices for link in notice.links[:-1])
     first = notices[0]
     links = (*pages, first.links[-1])

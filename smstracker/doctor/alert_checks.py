@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from smstracker.clock import format_age, utcnow
+from smstracker.command_name import COMMAND
 from smstracker.database.engine import reading_connection
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
@@ -32,7 +33,7 @@ def check_heartbeat() -> Iterator[CheckResult]:
         job = ScheduledJob.read(connection, HEARTBEAT)
     if job.failed_at:
         detail = f"HEARTBEAT_URL was not taken {format_age(job.failed_at, utcnow())}: {job.failure}"
-        fix = "compare it with the address that the outside service shows, then flask alerts test"
+        fix = f"compare it with the address at the outside service, then {COMMAND} alerts test"
         yield problem("heartbeat", detail, fix)
     elif job.done_at:
         yield ok("heartbeat", f"HEARTBEAT_URL was taken {format_age(job.done_at, utcnow())}")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from smstracker.backups.postgresql_backup import read_program_version
 from smstracker.clock import format_age, utcnow
+from smstracker.command_name import COMMAND
 from smstracker.database.engine import reading_connection
 from smstracker.doctor.check_result import CheckResult, ok, warning
 from smstracker.extensions import db, settings
@@ -25,12 +26,12 @@ def _check_newest() -> CheckResult:
     made = f"was made {format_age(backup.done_at, now)}" if backup.done_at else "is not known"
     if backup.failed_at:
         detail = f"the newest attempt failed {format_age(backup.failed_at, now)}; a good one {made}"
-        return warning("backup", detail, "run flask backup by hand: it says why")
+        return warning("backup", detail, f"run {COMMAND} backup by hand: it says why")
     if backup.done_at is None:
-        fix = "run flask backup each night, by the timer in deploy/systemd"
+        fix = f"run {COMMAND} backup each night, by the timer in deploy/systemd"
         return ok("backup", "none was made yet, or none is expected", fix)
     if backup.is_due(now, BACKUP_INTERVAL):
-        fix = "run flask backup by hand, then see why its timer did not"
+        fix = f"run {COMMAND} backup by hand, then see why its timer did not"
         return warning("backup", f"the newest {made}, and another was due", fix)
     return ok("backup", f"the newest {made}")
 
@@ -41,7 +42,7 @@ def _check_programs() -> CheckResult:
         server = int(connection.exec_driver_sql("SHOW server_version_num").scalar_one()) // 10_000
     fix = f"install the programs of PostgreSQL {server} (Debian: postgresql-client-{server})"
     if installed is None:
-        return ok(check, "is not installed here, so flask backup has to run elsewhere", fix)
+        return ok(check, f"is not installed here, so {COMMAND} backup has to run elsewhere", fix)
     if installed < server:
         detail = f"is of version {installed}, and refuses the server's {server}: no backup is made"
         return warning(check, detail, fix)

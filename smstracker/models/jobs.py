@@ -68,7 +68,7 @@ class ScheduledJob(Model):
 
     def is_due(self, now: datetime, interval: timedelta) -> bool:
         """Whether the time has come; one further away than `interval` was set by a wrong clock."""
-        return not now < self.due_at <= now + interval + CLOCK_TOLERANCE
+        return has_come(self.due_at, now, interval)
 
     @classmethod
     def claim(
