@@ -131,8 +131,8 @@ def _disk(_subject: str, counts: Counts) -> str:
 
 def _no_backup(_subject: str, counts: Counts) -> str:
     age = format_duration(timedelta(hours=counts["hours"]))
-    made = f"{age} ago" if counts["hours"] else "by a clock that was ahead"
-    return f"The newest good backup was made {made}, and no other since."
+    moment = f"{age} ago" if counts["hours"] else "by a clock that was ahead"
+    return f"The newest good backup was made {moment}, and no other since."
 
 
 def _advise_code(subject: str) -> str:

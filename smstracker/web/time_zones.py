@@ -66,8 +66,8 @@ def find_zone(text: str, year: int) -> str:
     if len(by_clock) == 1:
         return zones[0]
     if by_clock:
-        some = _join(by_clock.values())
-        raise UnknownZoneError(f"“{typed}” can be several zones. Type a place, such as {some}.")
+        examples = _join(by_clock.values())
+        raise UnknownZoneError(f"“{typed}” can be several zones. Type a place, such as {examples}.")
     near = _join(_near_names(name))
     advice = f"Did you mean {near}?" if near else f"Type a place, such as {_join(_FAMILIAR)}."
     raise UnknownZoneError(f"No time zone is called “{typed}”. {advice}")
@@ -130,5 +130,5 @@ def _near_names(name: str) -> Iterable[str]:
 
 def _join(names: Iterable[str]) -> str:
     """Some of the names: "A", "A or B", "A, B or C"."""
-    *others, last = [*names][:MAX_NAMED] or [""]
-    return f"{', '.join(others)} or {last}" if others else last
+    *all_but_last, last = [*names][:MAX_NAMED] or [""]
+    return f"{', '.join(all_but_last)} or {last}" if all_but_last else last
