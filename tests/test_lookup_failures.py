@@ -260,6 +260,29 @@ def test_price_that_is_none_is_no_news(make_app: MakeApp, alice: Person, price: 
     assert (alice.message().status, alice.message().price) == ("delivered", None)
 
 
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"price": float("nan")},
+        {"price": [float("inf")]},
+        {"error_message": "a\0b"},
+        {"from": "+1500555\0" + "0006"},
+        {"error_code": "3\0" + "0003"},
+        {"status": "delivered\0"},
+        {"price": "-0.0075", "price_unit": "U\0S"},
+    ],
+    ids=str,
+)
+def test_answer_with_values_that_no_column_takes_is_stored(
+    make_app: MakeApp, alice: Person, strange: dict[str, object]
+) -> None:
+    alice.has_message(status="sent", twilio_sid=sid(1))
+    told = {"sid": sid(1), "status": "delivered"} | strange
+    with wire(answer(200, told), listing()) as twilio, in_minutes(6):
+        work(make_app(TWILIO_API_BASE_URL=twilio.url))
+    assert alice.message().status == "delivered"
+
+
 def test_failed_maintenance_keeps_no_lock(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_args: object) -> int:
         raise OperationalError("DELETE", {}, Exception("disk full"))

@@ -85,10 +85,3 @@ def redact(form: MultiDict[str, str]) -> bytes:
         if FIELD_NAME.fullmatch(name)
     ]
     return urlencode(fields).encode()
-
-
-def truncate_for_column(value: str | None, length: int) -> str | None:
-    """Fit a value into a column of either database: no NUL, no half of a surrogate pair."""
-    if not value:
-        return None
-    return value.encode(errors="replace").decode().replace("\0", "")[:length] or None

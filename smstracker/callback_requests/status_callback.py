@@ -11,11 +11,12 @@ from itertools import accumulate, pairwise
 
 from werkzeug.datastructures import MultiDict
 
-from smstracker.callback_requests.payload import FIELD_NAME, read_ids, truncate_for_column
+from smstracker.callback_requests.payload import FIELD_NAME, read_ids
 from smstracker.carrier.signatures import Signer
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.identifiers import ACCOUNT_SID, ERROR_CODE_LENGTH, MESSAGE_SID, SERVICE_SID
 from smstracker.sms.status import RECEIVED, Source
+from smstracker.sms.typed_text import truncate_for_column
 
 _SID = re.compile(MESSAGE_SID)
 _STATUS = re.compile(r"[a-z_]{1,32}")

@@ -1,5 +1,6 @@
 """A message at Twilio, in plain values."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from twilio.rest.api.v2010.account.message import MessageInstance
 
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
+from smstracker.sms.typed_text import truncate_for_column
 
 _NUMBER = re.compile(r"(?:[a-z]+:)?\+?[0-9]+")
 # The payload is shown to people and kept for ever, so it holds no text and no number.
@@ -56,21 +58,31 @@ def read_carrier_message(
         return None
     price = _parse_micros(resource.price)
     has_unit = price is not None and resource.price_unit
+    code = str(resource.error_code) if resource.error_code else None
     return CarrierMessage(
         sid=resource.sid,
-        status=str(resource.status)[:64],
-        error_code=str(resource.error_code)[:ERROR_CODE_LENGTH] if resource.error_code else None,
+        status=truncate_for_column(str(resource.status), 64) or "None",
+        error_code=truncate_for_column(code, ERROR_CODE_LENGTH),
         recipient=resource.to if isinstance(resource.to, str) else None,
-        sender=resource.from_[:34] if isinstance(resource.from_, str) else None,
+        sender=truncate_for_column(resource.from_, 34) if isinstance(resource.from_, str) else None,
         body=resource.body if isinstance(resource.body, str) else None,
         segments=_parse_count(resource.num_segments),
         price_micros=price,
-        price_unit=str(resource.price_unit)[:3] if has_unit else None,
+        price_unit=truncate_for_column(str(resource.price_unit), 3) if has_unit else None,
         created_at=resource.date_created,
         sent_at=resource.date_sent,
-        payload={name: getattr(resource, name, None) for name in _PAYLOAD_FIELDS},
+        payload={name: _storable(getattr(resource, name, None)) for name in _PAYLOAD_FIELDS},
         callback_requested=callback_requested,
     )
+
+
+def _storable(value: object) -> object:
+    """A value of the answer; as text if JSON has no such number, as NaN."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return str(value)
+    return value
 
 
 def _parse_count(number: object) -> int | None:

@@ -14,12 +14,12 @@ from smstracker.callback_requests.payload import (
     read_form,
     read_ids,
     redact,
-    truncate_for_column,
 )
 from smstracker.callback_requests.status_callback import VERIFIED, Refusal, VerifiedCallback
 from smstracker.carrier import current_carrier
 from smstracker.carrier.signatures import SIGNATURE, SIGNATURE_SETTINGS
 from smstracker.models import RefusedCallback
+from smstracker.sms.typed_text import truncate_for_column
 from smstracker.web.request_framing import MAX_CALLBACK_BYTES
 from smstracker.web.security import SENT_HOST
 from smstracker.web.urls import raw_target

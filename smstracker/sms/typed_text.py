@@ -1,4 +1,4 @@
-"""Invisible characters and digits of all scripts in text of strangers."""
+"""Text of strangers: invisible characters, digits of all scripts, what no column takes."""
 
 import unicodedata
 
@@ -43,3 +43,10 @@ def to_ascii_digits(text: str) -> str:
     if len(zeros) > 1:
         raise MixedDigitsError("The digits come from several scripts. Type all of them in one.")
     return "".join(str(unicodedata.decimal(character, character)) for character in text)
+
+
+def truncate_for_column(value: str | None, length: int) -> str | None:
+    """Fit a value into a column of either database: no NUL, no half of a surrogate pair."""
+    if not value:
+        return None
+    return value.encode(errors="replace").decode().replace("\0", "")[:length] or None
