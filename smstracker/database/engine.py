@@ -179,16 +179,24 @@ def prepare_engine(engine: Engine) -> None:
 
 
 def _watch_file(engine: Engine, file: sqlite_file.OpenSQLiteFile) -> None:
-    """Fail each transaction after the file was deleted or replaced."""
+    """Fail each transaction after the file or one of its logs was deleted or replaced."""
+
+    def open_first(connection: sqlite3.Connection, _record: object) -> None:
+        file.check()
+        file.add_connection(connection)
 
     def check(connection: Connection) -> None:
         try:
             file.check()
-        except sqlite_file.ReplacedFileError as error:
+        except sqlite_file.FileError as error:
+            if isinstance(error, sqlite_file.ReplacedLogError):
+                file.rescue_log(cast(sqlite3.Connection, connection.connection.driver_connection))
             raise OperationalError("BEGIN", None, error) from error
 
     event.listen(engine, "do_connect", lambda *_arguments: file.check_again())
-    event.listen(engine, "connect", lambda _connection, _record: file.check())
+    event.listen(engine, "connect", open_first)
+    event.listen(engine, "close", lambda connection, _record: file.remove_connection(connection))
+    event.listen(engine, "close_detached", file.remove_connection)
     event.listen(engine, "begin", check)
 
 

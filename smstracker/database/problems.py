@@ -22,6 +22,7 @@ from smstracker.database.sqlite_file import (
     MissingBesideLogError,
     MissingFileError,
     ReplacedFileError,
+    ReplacedLogError,
 )
 
 
@@ -69,6 +70,7 @@ DISK_FULL = PROBLEMS["disk_full"]
 READ_ONLY_SERVER = PROBLEMS["read_only_server"]
 TOO_SLOW = PROBLEMS["too_slow"]
 REPLACED_FILE = PROBLEMS["replaced_file"]
+REPLACED_LOG = PROBLEMS["replaced_log"]
 LIVE = PROBLEMS["live"]
 
 _BY_TYPE: dict[type[BaseException], DatabaseProblem] = {
@@ -79,6 +81,7 @@ _BY_TYPE: dict[type[BaseException], DatabaseProblem] = {
     LogOfAnotherFileError: PROBLEMS["log_of_another_file"],
     EmptyFileError: PROBLEMS["empty_file"],
     ReplacedFileError: REPLACED_FILE,
+    ReplacedLogError: REPLACED_LOG,
 }
 _BY_SQLITE_CODE: dict[int, DatabaseProblem] = {
     getattr(sqlite3, code): problem

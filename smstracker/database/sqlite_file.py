@@ -4,16 +4,22 @@ import fcntl
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from threading import Lock
+from weakref import WeakSet
 
 log = logging.getLogger(__name__)
 
 # In the header of the file: https://www.sqlite.org/fileformat2.html
-WRITE_VERSION_AT, ROLLBACK_VERSION = 18, b"\x01"
+WRITE_VERSION_AT, ROLLBACK_VERSION, LOG_VERSION = 18, b"\x01", b"\x02"
+# All connections lock these bytes, shared as long as they have a write-ahead log open.
+SHARED_LOCK_AT, SHARED_LOCK_BYTES = 0x40000002, 510
+LOG_SUFFIXES = ("-wal", "-shm")
+LOG_MAKING_SECONDS = 1.0  # in which a connection that has locked the file makes its log
 
 # The device and inode of each file that this process may have connections to, and of each that it
 # keeps open to search its bytes. POSIX releases all locks that a process has on a file when the
@@ -50,6 +56,10 @@ class EmptyFileError(FileError):
 
 class ReplacedFileError(FileError):
     """The file was deleted or replaced while this process ran."""
+
+
+class ReplacedLogError(FileError):
+    """A log beside the file was deleted or replaced while this or another process used it."""
 
 
 @contextmanager
@@ -104,9 +114,11 @@ def check_exists(path: Path) -> None:
 
 
 def check_log(path: Path) -> None:
-    """Raise LogOfAnotherFileError if a file without write-ahead log mode lies beside such a log.
+    """Raise LogOfAnotherFileError if a file without write-ahead log mode lies beside such a log,
+    ReplacedLogError if the log is gone that another process has open.
 
-    SQLite would apply it all the same, which damages the file. `flask backup` makes such files.
+    SQLite would apply the one all the same, which damages the file: `flask backup` makes such
+    files. For the other it would make a new log, which the last of those processes deletes.
     To be called before each connection; looks at a file until it was right once.
     """
     with _descriptor_lock, suppress(OSError):  # SQLite reports what cannot be opened
@@ -115,8 +127,13 @@ def check_log(path: Path) -> None:
             return
         # The log is made after the mode is set, and deleted before: looked for twice, because a
         # restore may change both meanwhile.
-        if _has_log(path) and _has_no_log_mode(path) and _has_log(path):
+        if _has_log(path) and _read_mode(path) in (ROLLBACK_VERSION, b"") and _has_log(path):
             raise LogOfAnotherFileError
+        deadline = time.monotonic() + LOG_MAKING_SECONDS
+        while _lacks_open_log(path):
+            if time.monotonic() > deadline:
+                raise ReplacedLogError
+            time.sleep(0.01)
         _checked_files.add(file_id)
 
 
@@ -129,7 +146,7 @@ def keep_open(path: Path) -> int:
         return _kept_descriptors[file_id]
 
 
-def _identify(path: Path) -> _FileId:
+def _identify(path: Path | str) -> _FileId:
     status = os.stat(path)
     return status.st_dev, status.st_ino
 
@@ -140,11 +157,36 @@ def _has_log(path: Path) -> bool:
     return False
 
 
-def _has_no_log_mode(path: Path) -> bool:
-    """Whether the header says so, or there is none; SQLite reports what it cannot read."""
+def _read_mode(path: Path) -> bytes | None:
+    """The version of the header, empty if there is none; SQLite reports what cannot be read."""
     with suppress(OSError), path.open("rb") as file:
-        return file.read(WRITE_VERSION_AT + 1)[WRITE_VERSION_AT:] in (ROLLBACK_VERSION, b"")
+        return file.read(WRITE_VERSION_AT + 1)[WRITE_VERSION_AT:]
+    return None
+
+
+def _lacks_open_log(path: Path) -> bool:
+    """Whether another process has a log of the file open that is not beside it."""
+    if None not in _identify_logs(path) or _read_mode(path) != LOG_VERSION:
+        return False
+    with suppress(OSError), path.open("rb+") as file:
+        # Fails if one has the file for itself, as it has when it deletes the log.
+        fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB, SHARED_LOCK_BYTES, SHARED_LOCK_AT)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, SHARED_LOCK_BYTES, SHARED_LOCK_AT)
+        except BlockingIOError:
+            return True
     return False
+
+
+def _identify_logs(path: Path) -> list[_FileId | None]:
+    """Identify the files that SQLite keeps beside an open one; None for one that is not there."""
+    file_ids: list[_FileId | None] = []
+    for suffix in LOG_SUFFIXES:
+        try:
+            file_ids.append(_identify(f"{path}{suffix}"))
+        except OSError:
+            file_ids.append(None)
+    return file_ids
 
 
 def check_has_tables(connection: sqlite3.Connection) -> None:
@@ -155,21 +197,26 @@ def check_has_tables(connection: sqlite3.Connection) -> None:
 
 
 class OpenSQLiteFile:
-    """The file that was there when its engine was made, or else the one that it opened first."""
+    """The file that was there when its engine was made, or else the one that it opened first.
+
+    Its logs stay the same as long as the engine has a connection: the last one deletes them.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._first_status: os.stat_result | None = None
+        self._connections: WeakSet[sqlite3.Connection] = WeakSet()
+        self._log_ids: list[_FileId | None] = []
         with suppress(OSError):
             self._first_status = os.stat(path)
 
     def check_again(self) -> None:
-        """Raise ReplacedFileError if the file was known before and is another now, or none."""
+        """Raise FileError if the file or its logs were known before and are others now, or none."""
         if self._first_status:
             self.check()
 
     def check(self) -> None:
-        """Raise ReplacedFileError if the file was deleted or replaced."""
+        """Raise ReplacedFileError or ReplacedLogError if one was deleted or replaced."""
         try:
             status = os.stat(self._path)
         except OSError:
@@ -177,3 +224,23 @@ class OpenSQLiteFile:
         self._first_status = self._first_status or status
         if not os.path.samestat(status, self._first_status):
             raise ReplacedFileError
+        if self._connections and _identify_logs(self._path) != self._log_ids:
+            raise ReplacedLogError
+
+    def add_connection(self, connection: sqlite3.Connection) -> None:
+        """Watch the logs that a new connection uses."""
+        connection.execute("PRAGMA user_version")  # opens them
+        if not self._connections:
+            self._log_ids = _identify_logs(self._path)
+        self._connections.add(connection)
+
+    def remove_connection(self, connection: sqlite3.Connection) -> None:
+        """Forget a connection that is about to be closed."""
+        self._connections.discard(connection)
+
+    def rescue_log(self, connection: sqlite3.Connection) -> None:
+        """Copy into the file what a deleted log holds, unless there is a new one already."""
+        if os.path.exists(f"{self._path}-wal"):
+            return
+        with suppress(sqlite3.Error):
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()

@@ -28,7 +28,7 @@ from smstracker.carrier.errors import (
 )
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.database.problems import REPLACED_FILE, explain, log_reason
+from smstracker.database.problems import REPLACED_FILE, REPLACED_LOG, explain, log_reason
 from smstracker.extensions import db
 from smstracker.insights.rollup_job import roll_up
 from smstracker.models.alerts import JOB_NAME as ALERTS
@@ -102,7 +102,7 @@ class Worker:
         os.write(self._stop_pipe[1], b"!")
 
     def run(self) -> None:
-        """Work until `stop`. Raises OperationalError if the SQLite file was replaced."""
+        """Work until `stop`. Raises OperationalError if the SQLite file or its log was replaced."""
         log.info("worker_started")
         while not self._is_stopping:
             self._sleep(self._work_or_wait())
@@ -123,13 +123,13 @@ class Worker:
     def _work_or_wait(self) -> float:
         """Work once; the seconds until the next time, longer after each database failure.
 
-        Raises OperationalError if the SQLite file was deleted or replaced.
+        Raises OperationalError if the SQLite file or its log was deleted or replaced.
         """
         try:
             self.work()
         except Exception as error:
             _log_error(error)
-            if explain(error) is REPLACED_FILE:
+            if explain(error) in (REPLACED_FILE, REPLACED_LOG):
                 raise  # only a new process may use another file
             self._failures += 1
             return min(2.0 ** min(self._failures, 10), MAX_RETRY_SECONDS)
