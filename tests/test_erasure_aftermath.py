@@ -176,7 +176,8 @@ def test_refused_callback_of_a_stranger_keeps_nothing_of_our_message_away(
 def test_number_is_found_in_a_percent_encoded_body(app: Flask) -> None:
     bodies = [b"To=%2015558675310", b"To=%2B1%35558675310", b"To=%2B15558675399"]
     with app.app_context():
-        db.session.add_all(refusal(utcnow(), body=body) for body in bodies)
+        rows = enumerate(bodies)
+        db.session.add_all(refusal(utcnow(), body=body, twilio_sid=sid(n)) for n, body in rows)
         db.session.commit()
         erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
         assert db.session.scalars(select(RefusedCallback.body)).all() == bodies[2:]

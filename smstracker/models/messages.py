@@ -1,6 +1,7 @@
 """Messages: saved before they are sent, and read by their owner."""
 
 import uuid
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -253,6 +254,18 @@ def is_deleted_sid(connection: Connection, sid: str | None) -> bool:
     if not sid or not Tombstone.find(connection, sid_hashes(connection, sid)):
         return False
     return connection.scalar(select(Message.id).where(Message.twilio_sid == sid)) is None
+
+
+def keep_undeleted(connection: Connection, sids: Collection[str]) -> set[str]:
+    """Keep the messages with these SIDs from being deleted before the transaction ends, without
+    waiting; return the SIDs of those that another one may be deleting.
+    """
+    if not sids or connection.dialect.name != "postgresql":
+        return set()
+    query = select(Message.twilio_sid).where(Message.twilio_sid.in_(sids))
+    locked = query.with_for_update(read=True, key_share=True, skip_locked=True)
+    kept_sids = set(connection.scalars(locked))
+    return {sid for sid in connection.scalars(query) if sid and sid not in kept_sids}
 
 
 def _check_send_limits(owner_id: int, now: datetime) -> None:

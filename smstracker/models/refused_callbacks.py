@@ -70,7 +70,7 @@ class RefusedCallback(Model):
     body: Mapped[bytes] = mapped_column(LargeBinary)
     body_length: Mapped[int]
     account_sid: Mapped[str | None] = mapped_column(String(34))
-    twilio_sid: Mapped[str | None] = mapped_column(String(64))
+    twilio_sid: Mapped[str | None] = mapped_column(String(64), index=True)
     status: Mapped[str | None] = mapped_column(String(64))
     count: Mapped[int] = mapped_column(default=1)
     first_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -93,6 +93,11 @@ class RefusedCallback(Model):
     def names_message(cls) -> ColumnElement[bool]:
         """Match those with the SID of a message here, which strangers cannot guess."""
         return exists().where(Message.twilio_sid == cls.twilio_sid)
+
+    @classmethod
+    def select_of(cls, sids: Collection[str]) -> Select[tuple[int]]:
+        """Select the ids of those that claim one of the SIDs."""
+        return select(cls.id).where(cls.twilio_sid.in_(sids))
 
     @classmethod
     def select_unapplied(cls, ids: Sequence[int] | None) -> Select[tuple[int]]:

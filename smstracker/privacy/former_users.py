@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import func, select
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
-from smstracker.models import Message, RefusedCallback, User
+from smstracker.models import Message, User
 from smstracker.privacy.batches import Batch, run_batches
 from smstracker.privacy.removal import delete_messages, is_over
 
@@ -23,18 +23,14 @@ def erase_former_users() -> Iterator[int]:
 def _erase_batch(batch: Batch) -> int:
     now = utcnow()
     is_of_former_user = Message.owner_id.in_(select(User.id).where(User.erases_messages))
-    columns = (Message.id, Message.twilio_sid)
-    query = select(*columns).where(is_of_former_user, is_over(now)).limit(batch.size)
+    query = select(Message.id).where(is_of_former_user, is_over(now)).limit(batch.size)
     with reading_connection(db.engine) as connection:
         if connection.execute(query).first() is None:
             return 0
     with batch.turn() as connection:
-        sids = {row.id: row.twilio_sid for row in connection.execute(query)}
+        ids = connection.scalars(query).all()
         at_twilio = settings().redact_at_twilio
-        removal = delete_messages(connection, sids, now, at_twilio=at_twilio, created_before=None)
-        removed_sids = [sid for id_ in removal.message_ids if (sid := sids[id_])]
-        is_of_message = RefusedCallback.twilio_sid.in_(removed_sids)
-        connection.execute(delete(RefusedCallback).where(is_of_message))
+        removal = delete_messages(connection, ids, now, at_twilio=at_twilio, created_before=None)
     return len(removal.message_ids)
 
 

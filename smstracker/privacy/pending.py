@@ -63,15 +63,14 @@ def _remove(
     """Remove rows; return what was removed, by columns of Erasure, and the ids of what is left."""
     if kind is RemovalKind.EVENT:
         is_event = StatusEvent.id.in_(ids) & StatusEvent.message_id.is_(None)
-        keep_out(
-            connection, connection.scalars(select(StatusEvent.twilio_sid).where(is_event)), now
-        )
-        return {"events": StatusEvent.remove(connection, is_event, {})}, []
+        sids = connection.scalars(select(StatusEvent.twilio_sid).where(is_event)).all()
+        refused_count = keep_out(connection, sids, now)
+        event_count = StatusEvent.remove(connection, is_event, {})
+        return {"events": event_count, "refused_callbacks": refused_count}, []
     if kind is RemovalKind.REFUSED:
         deletion = delete(RefusedCallback).where(RefusedCallback.id.in_(ids))
         sids = connection.scalars(deletion.returning(RefusedCallback.twilio_sid)).all()
-        keep_out(connection, sids, now)
-        return {"refused_callbacks": len(sids)}, []
+        return {"refused_callbacks": len(sids) + keep_out(connection, sids, now)}, []
     return _remove_messages(connection, kind, ids, now)
 
 
@@ -88,5 +87,9 @@ def _remove_messages(
     if kind is RemovalKind.ERASE:
         at_twilio, before = False, None  # only those of which the receipt says so
     removal = delete_messages(connection, ids, now, at_twilio=at_twilio, created_before=before)
-    counts = {"messages": len(removal.message_ids), "events": removal.event_count}
+    counts = {
+        "messages": len(removal.message_ids),
+        "events": removal.event_count,
+        "refused_callbacks": removal.refused_count,
+    }
     return counts, connection.scalars(remaining).all()

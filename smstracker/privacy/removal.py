@@ -13,10 +13,11 @@ from sqlalchemy import ColumnElement, Row, delete, or_, select, update
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import is_within
+from smstracker.database.engine import delete_unlocked
 from smstracker.database.row_sets import is_any_of
 from smstracker.extensions import receipt_window
 from smstracker.messages.send_warnings import NEVER_SENT, SAME_TEXT_PERIOD, content_hash
-from smstracker.models import Message, StatusEvent, message_text
+from smstracker.models import Message, RefusedCallback, StatusEvent, message_text
 from smstracker.models.carrier_removals import CarrierAction, CarrierRemoval, RemovedMessage
 from smstracker.models.display_state import MAX_SCHEDULE_AHEAD
 from smstracker.models.insight_counts import keep_totals
@@ -38,10 +39,11 @@ MessageRow = Row[tuple[Any, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """The ids of the messages that were removed, and how many events went with them."""
+    """The ids of the messages that were removed, and how many other rows went with them."""
 
     message_ids: Sequence[int]
     event_count: int = 0
+    refused_count: int = 0
 
 
 def is_settled(now: datetime) -> ColumnElement[bool]:
@@ -99,7 +101,8 @@ def delete_messages(
     at_twilio: bool,
     created_before: datetime | None,
 ) -> Removal:
-    """Delete settled messages and their events; at Twilio those of which an erasure asks it too.
+    """Delete settled messages, their events and the refused callbacks that name them; at Twilio
+    those of which an erasure asks it too.
 
     With None, for an erasure, messages of any age and also those given up. Their totals stay, and
     keyed hashes for as long as something of them could come back.
@@ -109,9 +112,10 @@ def delete_messages(
     else:
         is_due = is_settled(now) & (Message.created_at < created_before)
     rows = _lock(connection, _DELETED_COLUMNS, ids, is_due)
+    rows, refused_count = _delete_refusals(connection, rows)
     message_ids = [row.id for row in rows]
     if not rows:
-        return Removal([])
+        return Removal([], refused_count=refused_count)
     hashes = {key_hash for row in rows for key_hash in _hashes(connection, row)}
     Tombstone.add(connection, hashes, now + _tombstone_lifetime())
     for row in rows:
@@ -125,16 +129,35 @@ def delete_messages(
         rows = [row for row in rows if row.id in asked_ids]
     CarrierRemoval.request(connection, _deleted(rows), now)
     RemovalCounter.add(connection, CounterName.DELETED, len(message_ids))
-    return Removal(message_ids, _delete_rows(connection, message_ids))
+    return Removal(message_ids, _delete_rows(connection, message_ids), refused_count)
 
 
-def keep_out(connection: Connection, sids: Iterable[str | None], now: datetime) -> None:
-    """Keep out further callbacks with these SIDs, as long as no message here has them.
+def keep_out(connection: Connection, sids: Iterable[str | None], now: datetime) -> int:
+    """Keep out further callbacks with these SIDs, as long as no message here has them, and delete
+    the refused ones that have come; return how many.
 
     One of unknown outcome may still be found to have such a SID.
     """
-    hashes = {keyed_hash(connection, HashedKind.CALLBACK_SID, sid) for sid in sids if sid}
+    names = {sid for sid in sids if sid}
+    hashes = {keyed_hash(connection, HashedKind.CALLBACK_SID, sid) for sid in names}
     Tombstone.add(connection, hashes, now + _tombstone_lifetime())
+    names -= set(
+        connection.scalars(select(Message.twilio_sid).where(Message.twilio_sid.in_(names)))
+    )
+    return delete_unlocked(connection, RefusedCallback, RefusedCallback.select_of(names))
+
+
+def _delete_refusals(
+    connection: Connection, rows: Sequence[MessageRow]
+) -> tuple[Sequence[MessageRow], int]:
+    """Delete the refused callbacks that name messages; return the messages that none is left of,
+    because another transaction has locked it, and how many were deleted.
+    """
+    sids = {row.twilio_sid for row in rows if row.twilio_sid}
+    count = delete_unlocked(connection, RefusedCallback, RefusedCallback.select_of(sids))
+    is_left = RefusedCallback.twilio_sid.in_(sids)
+    left_sids = set(connection.scalars(select(RefusedCallback.twilio_sid).where(is_left)))
+    return [row for row in rows if row.twilio_sid not in left_sids], count
 
 
 def _tombstone_lifetime() -> timedelta:

@@ -33,7 +33,7 @@ from smstracker.logs import request_id
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.models.callback_counts import CallbackCounts, refusal_column, store_times
 from smstracker.models.callback_store import Callback, store_callbacks
-from smstracker.models.messages import is_deleted_sid
+from smstracker.models.messages import is_deleted_sid, keep_undeleted
 from smstracker.refused.request import RefusedRequest
 from smstracker.web.health import add_readiness_check
 
@@ -319,8 +319,10 @@ class CallbackWriter:
         requests = {write: write.item for write in group if isinstance(write.item, RefusedRequest)}
         fingerprints = {refused.fingerprint for refused in requests.values()}
         locked_fingerprints = RefusedCallback.try_to_lock(connection, fingerprints)
+        sids = {refused.twilio_sid for refused in requests.values() if refused.twilio_sid}
+        locked_sids = keep_undeleted(connection, sids)
         for write, refused in requests.items():
-            if refused.fingerprint in locked_fingerprints:
+            if refused.fingerprint in locked_fingerprints or refused.twilio_sid in locked_sids:
                 locked.append(write)
                 continue
             row = {**refused.row(), "fingerprint": refused.fingerprint}
