@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -59,17 +59,19 @@ def backup(path: Path, once: bool) -> None:
     try:
         size = _back_up(path)
     except click.ClickException:
-        _record(ScheduledJob.mark_failed)
+        with suppress(*DATABASE_ERRORS):
+            _record(ScheduledJob.mark_failed)
         raise
     click.echo(
         f"{path}: {size / 1e6:.1f} MB, complete. It holds phone numbers and texts: keep it where "
         "nobody else can read it. Your settings are not in it."
     )
-    if once:
-        _record(ScheduledJob.forget)
-    else:
-        mark_done = ScheduledJob.mark_done
-        _record(partial(mark_done, started_at=started_at, interval=BACKUP_INTERVAL))
+    mark_done = partial(ScheduledJob.mark_done, started_at=started_at, interval=BACKUP_INTERVAL)
+    try:
+        _record(ScheduledJob.forget if once else mark_done)
+    except DATABASE_ERRORS as error:
+        reason = log_reason(error)
+        click.echo(f"Alerts do not know of it: it could not be stored ({reason}).", err=True)
 
 
 def _back_up(path: Path) -> int:
@@ -88,14 +90,9 @@ def _back_up(path: Path) -> int:
 
 
 def _record(change: Callable[[Connection, str], None]) -> None:
-    """Store what became of a backup; one of a database that takes no writes is as good."""
-    try:
-        with db.engine.begin() as connection:
-            change(connection, BACKUP)
-    except DATABASE_ERRORS as error:
-        reason = log_reason(error)
-        sentence = f"What became of it could not be stored ({reason}), so no alert considers it."
-        click.echo(sentence, err=True)
+    """Store what became of a backup."""
+    with db.engine.begin() as connection:
+        change(connection, BACKUP)
 
 
 @click.command("restore", cls=CommandWithPlainErrors)
