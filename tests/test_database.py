@@ -10,7 +10,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from flask import Flask
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import event, insert, inspect, select, text, update
+from sqlalchemy import delete, event, insert, inspect, select, text, update
 from sqlalchemy.exc import StatementError
 
 from smstracker import health_facts
@@ -69,6 +69,23 @@ def test_sqlite_is_durable(app: Flask) -> None:
         values = {name: connection.scalar(text(f"PRAGMA {name}")) for name in pragmas}
         assert values == {"journal_mode": "wal", "synchronous": 2}
         assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+
+
+def test_sqlite_gives_no_id_again(app: Flask) -> None:
+    """As PostgreSQL: what was read before a row was deleted must not be stored on another one."""
+    with app.app_context(), db.engine.connect() as connection:
+        if connection.dialect.name != "sqlite":
+            return
+        tables = connection.exec_driver_sql(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'message_fts%'"
+            " AND sql LIKE '%id INTEGER%PRIMARY KEY (id)%'"
+        )
+        assert tables.scalars().all() == []
+        assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+        added = insert(User).values(email="a@example.org").returning(User.id)
+        first_id = connection.scalar(added) or 0
+        connection.execute(delete(User))
+        assert connection.scalar(added) == first_id + 1
 
 
 def test_sqlite_files_are_private(make_app, tmp_path) -> None:  # type: ignore[no-untyped-def]

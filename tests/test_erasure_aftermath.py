@@ -1,5 +1,6 @@
 """What comes after an erasure: late callbacks, ids that are given again, a second erasure."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -28,6 +29,7 @@ from smstracker.privacy.retention import remove_expired
 from tests.clients import Person, words
 from tests.refused_callbacks import refusal
 from tests.signing import call_back, callback_path, fields, sid
+from tests.twilio_stub import created, wire
 
 pytestmark = pytest.mark.both_databases
 
@@ -92,6 +94,25 @@ def test_message_with_the_id_of_an_erased_one_is_kept(
     assert bob.message().recipient == OTHER
     with app.app_context():
         assert db.session.scalars(select(CarrierRemoval.twilio_sid)).all() == [sid(1)]
+
+
+def test_answer_about_a_message_that_was_erased_meanwhile_changes_no_other(
+    make_app: Callable[..., Flask],
+) -> None:
+    with wire(created(sid(1))) as twilio:
+        app = make_app(TWILIO_API_BASE_URL=twilio.url)
+        alice, bob = (Person.signed_in(app, f"{name}@example.org") for name in ("alice", "bob"))
+
+        def erase_and_write() -> None:
+            with app.app_context():
+                erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+            settle(app)
+            bob.has_message(recipient=OTHER)
+
+        twilio.on_request = erase_and_write
+        assert alice.send(recipient=NUMBER).status_code == 303
+    assert count(app, Message) == 1
+    assert (bob.message().recipient, bob.message().twilio_sid) == (OTHER, None)
 
 
 def test_refused_callback_with_the_id_of_an_evicted_one_is_kept(

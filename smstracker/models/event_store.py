@@ -33,8 +33,13 @@ def append_event(connection: Connection, message_id: int, status_update: StatusU
 
 
 def apply_send_result(connection: Connection, message_id: int, result: SendResult) -> None:
-    """Store what the carrier answered: the event, and in one UPDATE status, facts and look-up."""
-    [message] = lock_messages(connection, Message.id, [message_id])
+    """Store what the carrier answered: the event, and in one UPDATE status, facts and look-up.
+
+    Nothing of a message that was erased meanwhile.
+    """
+    message = _lock_message(connection, message_id)
+    if message is None:
+        return
     if result.status_update.twilio_sid:
         bind_sid(connection, message, result.status_update.twilio_sid)
     # A callback may have come first: then the status stays, and the facts are filled in.
