@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 
@@ -102,6 +103,20 @@ def test_every_command_that_needs_a_database_is_tried_here(app: Flask) -> None:
     with app.app_context():
         ours = {name for name in names(app.cli) if not name.startswith("db ")}
     assert ours - WITHOUT_DATABASE == set(COMMANDS) - set(MIGRATIONS)
+
+
+def test_full_disk_is_said_of_what_runs_without_sqlalchemy(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_disk() -> None:
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.execute("PRAGMA max_page_count = 1")
+            connection.execute("CREATE TABLE too_much (id)")
+
+    monkeypatch.setattr(import_module("smstracker.commands.worker"), "vacuum", fill_disk)
+    result = app.test_cli_runner().invoke(args=["purge", "--vacuum"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: The disk is full. ")
 
 
 def test_missing_folder_is_said_by_every_command(make_app: MakeApp) -> None:

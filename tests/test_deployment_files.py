@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,21 @@ def test_texts_name_the_command_that_is_installed(installed: Path) -> None:
     assert ended.stdout == "smstracker\n", ended.stderr
     page = (ROOT / "docs/operations.md").read_text()
     assert "install deploy/systemd/smstracker /usr/local/sbin/smstracker\n" in page
+
+
+@pytest.mark.parametrize(("newest_days", "is_old_kept"), [(1, False), (None, True), (20, True)])
+def test_old_backups_go_while_a_newer_one_is_there_though_the_newest_failed(
+    tmp_path: Path, newest_days: int | None, is_old_kept: bool
+) -> None:
+    old, newest = tmp_path / "backup-2026-01-01-030000", tmp_path / "backup-2026-01-20-030000"
+    for path, days in ((old, 30), (newest, newest_days), (tmp_path / "backup-1.part", 0)):
+        if days is not None:
+            path.touch()
+            os.utime(path, times=(time.time() - days * 86_400,) * 2)
+    script = ROOT / "deploy/systemd/nightly-backup"
+    ended = subprocess.run([script, "false"], env=os.environ | {"STATE_DIRECTORY": str(tmp_path)})
+    assert ended.returncode == 1
+    assert old.exists() is is_old_kept
 
 
 def test_services_read_the_same_secrets_as_the_command() -> None:

@@ -56,7 +56,8 @@ class LiveDatabaseError(Exception):
     """Demo mode was started on the database of a live installation."""
 
 
-DATABASE_ERRORS = (DBAPIError, PoolTimeoutError, LiveDatabaseError)
+# Those of SQLite's driver come from what runs without SQLAlchemy, as VACUUM.
+DATABASE_ERRORS = (DBAPIError, sqlite3.Error, PoolTimeoutError, LiveDatabaseError)
 
 _data = Path(__file__).with_name("problems.toml").read_text("utf-8")
 _tables = tomllib.loads(_data.replace("{command}", COMMAND))
