@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -667,8 +668,47 @@ def test_restore_names_the_erasures_that_it_undoes(
     close(app)
     result = run(make_app, "restore", tmp_path / "a", "--replace")
     assert result.exit_code == 0, result.output
-    assert f"the receipts were: {after}." in result.output
+    assert f"They were: {after}." in result.output
     assert before not in result.output
+
+
+@pytest.mark.parametrize("point", ["before", "after"])
+def test_restore_that_is_killed_has_named_the_erasures_and_the_next_one_does(
+    make_app: MakeApp,
+    older_backup: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    """It is killed just before the content is replaced, or just after."""
+    app = make_app()
+    with app.app_context():
+        receipt = erase("+15558675310", at_twilio=False, actor="test").receipt
+    close(app)
+    is_sqlite = app.config["SETTINGS"].database_url.startswith("sqlite")
+    module, name = (sqlite_backup, "replace_content") if is_sqlite else (postgresql_backup, "_run")
+    step = getattr(module, name)
+
+    def die(*arguments: Any, **options: Any) -> object:
+        is_last = is_sqlite or arguments[1] == "psql"
+        result = step(*arguments, **options) if point == "after" or not is_last else None
+        if is_last:
+            raise KeyboardInterrupt
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, die)
+        killed = run(make_app, "restore", older_backup, "--replace")
+    assert (killed.exit_code, f"They were: {receipt}." in killed.output) == (1, True)
+    app = make_app()
+    assert bodies(app) == (["before"] if point == "after" else ["before", "after"])
+    close(app)
+    for _ in range(2):
+        for former in tmp_path.glob("*.before-*"):  # of the same second
+            former.unlink()
+        result = run(make_app, "restore", older_backup, "--replace")
+        assert (result.exit_code, f"They were: {receipt}." in result.output) == (0, True)
+    assert f"receipt {receipt}" in run(make_app, "audit", "list").output
 
 
 def test_folder_that_may_not_be_entered_is_said_in_one_sentence(

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 from smstracker.backups.backup_file import BackupError, new_file
 from smstracker.extensions import db
 from smstracker.models import SignInToken
+from smstracker.models.audit_log import COMMAND_LINE, AuditAction
 from smstracker.models.users import UserSession
 
 PORTABLE = ("--no-owner", "--no-privileges")  # the server may have other roles
@@ -94,8 +95,17 @@ def read_revision(engine: Engine, backup: Path) -> str:
     return revision_row[1]
 
 
-def restore(engine: Engine, backup: Path) -> None:
-    """Replace the app's tables by those of the backup, all or none. Raises BackupError."""
+def find_undone(engine: Engine, backup: Path, receipts: Set[str]) -> set[str]:
+    """Return the receipts of erasures that a backup does not know. Raises BackupError."""
+    options = ("--data-only", "--table=erasure", "--table=audit_entry", "--file=-")
+    rows = _run(engine, "pg_restore", *options, str(backup)) if receipts else ""
+    return {receipt for receipt in receipts if receipt not in rows}
+
+
+def restore(engine: Engine, backup: Path, undone: Set[str]) -> None:
+    """Replace the app's tables by those of the backup, all or none, and let the audit log in it
+    name the receipts that it undoes. Raises BackupError.
+    """
     # Files without a name: nothing stays behind, however this ends.
     with tempfile.TemporaryFile("w+") as entries, tempfile.TemporaryFile() as script:
         contents = _run(engine, "pg_restore", "--list", str(backup))
@@ -116,6 +126,7 @@ def restore(engine: Engine, backup: Path) -> None:
             f"--command={LIMITS}; {drop}",
             f"--file={_path(script)}",
             f"--command={_end_sign_ins()}",
+            f"--command={_record_undone(undone)}",
         )
         _run(engine, "psql", *single, _target(engine), *commands, files=(script,))
 
@@ -196,6 +207,17 @@ def read_program_version(program: str) -> int | None:
     ended = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     version = re.search(r"\) (\d+)", ended.stdout)
     return int(version[1]) if version else None
+
+
+def _record_undone(receipts: Set[str]) -> str:
+    """Return what adds receipts to the audit log, if the backup is new enough to have one."""
+    subjects = ", ".join(f"('receipt {receipt}')" for receipt in receipts if receipt.isalnum())
+    if not subjects:
+        return "SELECT"
+    columns = f"now(), '{AuditAction.UNDID_ERASURE}', '{COMMAND_LINE}', subject, 1"
+    rows = f"SELECT {columns} FROM (VALUES {subjects}) AS undone (subject)"  # noqa: S608 - hexadecimal
+    insertion = f"INSERT INTO audit_entry (at, action, actor, subject, count) {rows}"
+    return f"DO $$BEGIN IF to_regclass('audit_entry') IS NOT NULL THEN {insertion}; END IF; END$$"
 
 
 def _require_program(program: str, *arguments: str) -> None:

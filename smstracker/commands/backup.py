@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from flask.cli import with_appcontext
 from flask_migrate import upgrade
-from sqlalchemy import URL, create_engine, delete, func, inspect, select, update
+from sqlalchemy import URL, create_engine, delete, func, insert, inspect, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DatabaseError
 
@@ -34,7 +34,8 @@ from smstracker.database.problems import (
 )
 from smstracker.extensions import db, settings
 from smstracker.health_facts import BACKUP, BACKUP_INTERVAL
-from smstracker.models import Erasure, Heartbeat, Message, ScheduledJob, SignInToken
+from smstracker.models import AuditEntry, Erasure, Heartbeat, Message, ScheduledJob, SignInToken
+from smstracker.models.audit_log import COMMAND_LINE, AuditAction
 from smstracker.models.lookup_queue import can_be_asked_about
 from smstracker.models.users import UserSession
 from smstracker.settings.database_url import sqlite_path
@@ -43,6 +44,7 @@ from smstracker.web.health import known_revisions, migration_problem
 from smstracker.web_templates import format_absolute_time
 
 FILE = click.Path(path_type=Path)
+RECEIPT = "receipt "  # begins the subject of an audit entry
 NEWEST_AT = select(Message.created_at).order_by(Message.id.desc()).limit(1)
 
 
@@ -114,19 +116,16 @@ def restore(path: Path, replace: bool) -> None:
             )
         receipts = _read_receipts(file)
         if file:
-            summary, restored = _restore_file(path, file)
+            summary = _restore_file(path, file, receipts)
         else:
-            postgresql_backup.restore(db.engine, path)
-            summary, restored = _bring_up_to_date(settings().database_url)
-    click.echo(summary)
-    if undone := sorted(receipts - restored):
-        click.echo(
-            "People were erased after this backup was made, so they are in it again. Erase them "
-            f"once more; the receipts were: {', '.join(undone)}."
-        )
+            undone = postgresql_backup.find_undone(db.engine, path, receipts)
+            _name_undone(undone)
+            postgresql_backup.restore(db.engine, path, undone)
+            summary, _ = _bring_up_to_date(settings().database_url, receipts)
+        click.echo(summary)
 
 
-def _restore_file(path: Path, file: Path) -> tuple[str, set[str]]:
+def _restore_file(path: Path, file: Path, receipts: set[str]) -> str:
     """Restore a backup of SQLite, ready for use: what interrupts this changes nothing."""
     former = Path(f"{file}.before-{utcnow():%Y%m%d-%H%M%S}") if file.exists() else None
     damaged = former is not None and sqlite_backup.is_damaged(file)
@@ -135,7 +134,7 @@ def _restore_file(path: Path, file: Path) -> tuple[str, set[str]]:
             pass  # if it is in use, that is said before the backup is copied
     with sqlite_backup.working_copy(path, file) as copy:
         url = URL.create("sqlite", database=str(copy))
-        result = _bring_up_to_date(url.render_as_string())
+        summary, undone = _bring_up_to_date(url.render_as_string(), receipts)
         if former and damaged:
             sqlite_backup.move_away(file, former)
         with sqlite_backup.open_alone(file) as connection:
@@ -143,14 +142,26 @@ def _restore_file(path: Path, file: Path) -> tuple[str, set[str]]:
                 sqlite_backup.keep_former(connection, former)
             if former:  # said at once, in case that what follows fails
                 click.echo(f"The former database is kept as {former}. Delete it once all is well.")
+            _name_undone(undone)
             sqlite_backup.replace_content(connection, copy)
-    return result
+    return summary
 
 
-def _bring_up_to_date(database_url: str) -> tuple[str, set[str]]:
+def _name_undone(receipts: set[str]) -> None:
+    """Name the erasures that a restore undoes, before it does: it may be interrupted afterwards."""
+    if receipts:
+        click.echo(
+            "People were erased after this backup was made, so the restore brings them back. Erase "
+            "them once more after it; the audit log will name the receipts too. They were: "
+            f"{', '.join(sorted(receipts))}."
+        )
+
+
+def _bring_up_to_date(database_url: str, receipts: set[str]) -> tuple[str, set[str]]:
     """Migrate restored tables and prepare them for use.
 
-    Returns a summary in words, and the receipts of the erasures that the backup knows.
+    Returns a summary in words, and those receipts of erasures that the backup does not know; its
+    audit log names them from now on, so that a later restore does too.
     """
     # An app of its own: the engine of this one knows the former database.
     restored = create_app(dataclasses.replace(settings(), database_url=database_url))
@@ -161,8 +172,9 @@ def _bring_up_to_date(database_url: str) -> tuple[str, set[str]]:
                 if not set(db.metadata.tables).issubset(inspect(connection).get_table_names()):
                     raise BackupError("The file is no backup of smstracker: it lacks tables.")
                 open_count = _prepare(connection, utcnow())
-                receipts = set(connection.scalars(select(Erasure.receipt)))
-                return _describe(connection.scalar(NEWEST_AT), open_count), receipts
+                undone = receipts - _select_receipts(connection)
+                _record_undone(connection, undone)
+                return _describe(connection.scalar(NEWEST_AT), open_count), undone
         finally:
             db.engine.dispose()
 
@@ -201,16 +213,30 @@ def _check(path: Path, file: Path | None) -> None:
 
 
 def _read_receipts(file: Path | None) -> set[str]:
-    """The receipts of all erasures in the present database, as far as it can be read."""
+    """The receipts of erasures that the present database knows, as far as it can be read."""
     if file and not file.exists():
         return set()
     try:
         with reading_connection(db.engine) as connection:
-            return set(connection.scalars(select(Erasure.receipt)))
+            return _select_receipts(connection)
     except DatabaseError:  # no tables, or those of an older version; or it is damaged
         return set()
     finally:
         db.engine.dispose()
+
+
+def _select_receipts(connection: Connection) -> set[str]:
+    """The receipts of all erasures, also of those that a restore has undone."""
+    undone = select(AuditEntry.subject).where(AuditEntry.action == AuditAction.UNDID_ERASURE)
+    undone_receipts = {subject.removeprefix(RECEIPT) for subject in connection.scalars(undone)}
+    return undone_receipts.union(connection.scalars(select(Erasure.receipt)))
+
+
+def _record_undone(connection: Connection, receipts: set[str]) -> None:
+    shared = {"action": AuditAction.UNDID_ERASURE, "actor": COMMAND_LINE}
+    rows = [{"subject": f"{RECEIPT}{receipt}", **shared} for receipt in sorted(receipts)]
+    if rows:
+        connection.execute(insert(AuditEntry), rows)
 
 
 def _holds_messages(file: Path | None) -> bool:

@@ -34,6 +34,7 @@ class AuditAction(StrEnum):
     EXPORTED_LOG = "exported-log"
     EXPORTED_PERSON = "exported-person"
     ERASED_PERSON = "erased-person"
+    UNDID_ERASURE = "undid-erasure"
     REPLAYED_CALLBACKS = "replayed-callbacks"
     ALERT_MUTED = "alert-muted"
     ALERT_UNMUTED = "alert-unmuted"
@@ -56,6 +57,7 @@ WORDS = {
     AuditAction.EXPORTED_LOG: "Exported own messages",
     AuditAction.EXPORTED_PERSON: "Exported what was held of a person",
     AuditAction.ERASED_PERSON: "Erased what was held of a person",
+    AuditAction.UNDID_ERASURE: "Restored a backup from before a person was erased",
     AuditAction.REPLAYED_CALLBACKS: "Replayed refused callbacks",
     AuditAction.ALERT_MUTED: "Muted an alert",
     AuditAction.ALERT_UNMUTED: "Unmuted an alert",
