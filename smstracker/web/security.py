@@ -37,6 +37,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+CACHE_HEADERS = ("cache-control", "expires")
 # The guard of the view's blueprint reads the body, with a limit of its own.
 guard_reads_body = ViewMark("guard_reads_body", True)
 HSTS = f"max-age={int(timedelta(days=365).total_seconds())}"
@@ -124,10 +125,11 @@ def _use_own_host(app: "WSGIApplication", base_url: str) -> "WSGIApplication":
     return serve
 
 
-def _add_headers(app: "WSGIApplication", is_https: bool) -> "WSGIApplication":
+def _add_headers(app: "WSGIApplication", is_https: bool, public_path: str) -> "WSGIApplication":
     """Add the security headers to each response as it is sent: Flask would check each anew.
 
-    The answer to a stored callback has no content that they could protect.
+    Caches may keep what is below `public_path` as it says itself, and nothing else. The answer to a
+    stored callback has no content that the headers could protect.
     """
     added = [*HEADERS.items(), *([("Strict-Transport-Security", HSTS)] if is_https else [])]
 
@@ -137,10 +139,12 @@ def _add_headers(app: "WSGIApplication", is_https: bool) -> "WSGIApplication":
         ) -> Callable[[bytes], object]:
             if status.startswith("204"):
                 return start_response(status, headers, error)
-            headers += added
-            # Static files have one of their own.
-            if not any(name.lower() == "cache-control" for name, _ in headers):
+            is_public = environ.get("PATH_INFO", "").startswith(public_path)
+            if not is_public or not any(name.lower() == "cache-control" for name, _ in headers):
+                # Flask lets caches keep every file that is sent, also an export.
+                headers[:] = [item for item in headers if item[0].lower() not in CACHE_HEADERS]
                 headers.append(("Cache-Control", "no-store"))
+            headers += added
             return start_response(status, headers, error)
 
         return app(environ, start)
@@ -152,7 +156,7 @@ def init_app(app: Flask) -> None:
     config: Config = app.config["SETTINGS"]
     app.session_interface = CookieSessions()
     wsgi_app = _use_own_host(app.wsgi_app, config.public_base_url)
-    wsgi_app = _add_headers(wsgi_app, config.is_https)
+    wsgi_app = _add_headers(wsgi_app, config.is_https, f"{app.static_url_path}/")
     if proxies := config.trusted_proxies:
         wsgi_app = ProxyFix(wsgi_app, x_for=proxies, x_proto=0, x_host=0)
     app.wsgi_app = wsgi_app  # type: ignore[method-assign, assignment]
