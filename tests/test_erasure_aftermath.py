@@ -1,13 +1,17 @@
 """What comes after an erasure: late callbacks, ids that are given again, a second erasure."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import unquote
 
 import pytest
 import time_machine
 from flask import Flask
 from flask_migrate import downgrade, upgrade
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from smstracker.clock import utcnow
@@ -22,7 +26,7 @@ from smstracker.models import (
 )
 from smstracker.models.removals import RemovalKind
 from smstracker.models.user_changes import delete_user
-from smstracker.privacy import erasure
+from smstracker.privacy import erasure, person_records
 from smstracker.privacy.former_users import erase_former_users
 from smstracker.privacy.person_records import PersonRecords
 from smstracker.privacy.retention import remove_expired
@@ -202,6 +206,36 @@ def test_number_is_found_in_a_percent_encoded_body(app: Flask) -> None:
         db.session.commit()
         erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
         assert db.session.scalars(select(RefusedCallback.body)).all() == bodies[2:]
+
+
+@given(
+    before=st.sampled_from(["", "%", "%2", "%3", "%20", "%31", "7", "x"]),
+    encoded=st.sets(st.integers(0, 10)),
+    after=st.sampled_from(["", "%", "%3", "%20", "%35", "7", "x"]),
+)
+def test_quick_look_misses_no_number(before: str, encoded: set[int], after: str) -> None:
+    for number in (NUMBER[1:], "35558675333"):
+        digits = [f"%3{digit}" if n in encoded else digit for n, digit in enumerate(number)]
+        text = f"{before}{''.join(digits)}{after}"
+        pattern = rf"(?<![0-9]){number}(?![0-9])"
+        is_held = bool(re.search(pattern, text) or re.search(pattern, unquote(text)))
+        assert person_records._has_number([text], f"+{number}") == is_held
+
+
+def test_bodies_without_the_number_are_not_decoded(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding thousands, which anybody can send, takes many seconds."""
+    encoded = b"%41%35%33" * 1_800
+    decoded: list[bytes] = []
+    monkeypatch.setattr(
+        person_records, "unquote_to_bytes", lambda text: decoded.append(text) or b""
+    )
+    with app.app_context():
+        db.session.add_all(refusal(utcnow(), body=encoded) for _ in range(3))
+        db.session.commit()
+        assert erasure.read_records(NUMBER).refused_ids == []
+    assert decoded == []
 
 
 def test_message_that_nothing_was_heard_of_goes_but_one_that_waits_to_be_sent_stays(
