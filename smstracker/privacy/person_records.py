@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import utcnow
 from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent, User
 from smstracker.models.messages import reverse_digits
+from smstracker.privacy.personal_columns import PERSONAL
 from smstracker.privacy.removal import is_over
 
 SCANNED_ROWS = 500
@@ -92,17 +93,11 @@ def _find_orphans(connection: Connection, number: str, sids: set[str]) -> list[i
 
 def _find_refused(connection: Connection, number: str, sids: set[str]) -> list[int]:
     """The refused callbacks with the number anywhere, as it is or percent-encoded."""
-    columns = (RefusedCallback.id, RefusedCallback.twilio_sid)
-    query = select(*columns, *REFUSED_TEXTS).order_by(RefusedCallback.id)
+    stored = RefusedCallback.__table__.c
+    texts = [stored[name] for name in sorted(PERSONAL[RefusedCallback.__tablename__])]
+    query = select(stored.id, stored.twilio_sid, *texts).order_by(stored.id)
     rows = connection.execution_options(yield_per=SCANNED_ROWS).execute(query)
     return [row.id for row in rows if row.twilio_sid in sids or _has_number(row[2:], number)]
-
-
-REFUSED_TEXTS = (
-    *(RefusedCallback.body, RefusedCallback.target, RefusedCallback.idempotency_token),
-    *(RefusedCallback.status, RefusedCallback.sent_host, RefusedCallback.forwarded_host),
-    *(RefusedCallback.content_type, RefusedCallback.signature, RefusedCallback.diagnosis),
-)
 
 
 def _has_number(texts: Iterable[bytes | str | None], number: str) -> bool:
