@@ -1,5 +1,6 @@
 """In Chromium: the log and the page of a message update themselves, and nothing else moves."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -185,6 +186,19 @@ def test_announcement_moves_no_row(page: Page, live: Flask, alice: Person, width
         boxes = [announcement.bounding_box(), neighbour.bounding_box()]
         above, below = sorted(boxes, key=lambda box: box["y"])
         assert above["y"] + above["height"] <= below["y"]
+
+
+@pytest.mark.parametrize("seconds", [12, 59 * 60])
+def test_age_of_the_page_moves_no_row_of_a_phone(
+    page: Page, message: Message, seconds: int
+) -> None:
+    page.set_viewport_size({"width": 360, "height": 760})
+    page.clock.install()
+    page.reload()
+    before = row(page, message).bounding_box()
+    page.clock.fast_forward(seconds * 1000)
+    expect(page.locator(".updated")).to_have_text(re.compile(r"Updated \d+ (seconds|minutes) ago"))
+    assert row(page, message).bounding_box() == before
 
 
 def test_selected_text_stays(page: Page, live: Flask, message: Message) -> None:
