@@ -252,6 +252,13 @@ def test_what_came_shows_no_whole_phone_number(app: Flask, admin: Person) -> Non
     assert "RawDlrDoneDate = 2611220836" in page
 
 
+def test_text_of_an_incoming_message_is_not_shown(app: Flask, admin: Person) -> None:
+    store(app, refusal(utcnow(), body=b"NumMedia=0&Body=Call+me+at+the+mill"))
+    page = admin.get("/callbacks").text
+    assert "the mill" not in page
+    assert "Body = (19 characters)" in page
+
+
 def test_body_is_cut_where_it_would_weigh_down_the_page(app: Flask) -> None:
     long = refusal(utcnow(), body=b"A=" + b"x" * 16000)
     assert len(refused_page.format_body(long)) < refused_page.MAX_BODY_CHARACTERS + 100

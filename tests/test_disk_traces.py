@@ -14,9 +14,9 @@ from sqlalchemy import insert, select, text
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Message, RecipientSearch, StatusEvent
+from smstracker.models import Message, RecipientSearch, ScheduledJob, StatusEvent
 from smstracker.models.messages import reverse_digits
-from smstracker.privacy.disk_traces import clean_text_index, vacuum
+from smstracker.privacy.disk_traces import CLEANING_JOB, clean_text_index, vacuum
 from smstracker.privacy.erasure import erase
 from smstracker.privacy.retention import remove_expired
 from smstracker.worker.maintenance import purge
@@ -141,6 +141,29 @@ def test_words_of_deleted_texts_leave_the_index(sqlite_url: str, app: Flask, ali
             db.session.rollback()
             after = b"".join(db.session.scalars(query))
             assert (b"xyl" in before, b"xyl" in after) == (True, False)
+
+
+@pytest.mark.both_databases
+def test_erasure_lets_the_index_be_cleaned_at_once(app: Flask) -> None:
+    interval = timedelta(days=1)
+    with app.app_context(), db.engine.begin() as connection:
+        ScheduledJob.mark_done(connection, CLEANING_JOB, utcnow(), interval)
+    with app.app_context():
+        erase(NUMBER, at_twilio=False, actor="ann@example.org")
+        assert ScheduledJob.read(db.session.connection(), CLEANING_JOB).is_due(utcnow(), interval)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_index_is_left_alone_if_no_text_was_deleted(app: Flask, alice: Person) -> None:
+    """It is large where there are many messages."""
+    for word in ("xylophone", "zither", "oboe"):
+        alice.has_message(body=word)
+    query = text("SELECT id, block FROM message_fts_data ORDER BY id")
+    with app.app_context():
+        before = db.session.execute(query).all()
+        db.session.rollback()
+        list(clean_text_index(None))
+        assert db.session.execute(query).all() == before
 
 
 def test_vacuum_leaves_the_rest_as_it_was(app: Flask, alice: Person) -> None:

@@ -6,6 +6,7 @@ import re
 import tracemalloc
 import zipfile
 from base64 import b64decode
+from dataclasses import replace
 from datetime import UTC, datetime
 from tempfile import TemporaryFile
 from urllib.parse import quote_plus, urlencode
@@ -342,6 +343,18 @@ def test_export_holds_all_in_three_forms(admin: Person, alice: Person, held: Mes
     assert '"\'=1+1"' in table
     assert TEXT in page
     assert OTHER not in table + page + json.dumps(content)
+
+
+def test_export_holds_no_message_that_is_not_to_the_number(app: Flask, alice: Person) -> None:
+    """Whatever has the ids by the time that the rows are read."""
+    alice.has_opt_out(recipient=OTHER)
+    with app.app_context():
+        records = replace(erasure.read_records(NUMBER), message_ids=[alice.message().id])
+    with app.test_request_context(), io.BytesIO() as file:
+        write_export(records, file)
+        with zipfile.ZipFile(file) as archive:
+            content = json.loads(archive.read("export.json"))
+    assert (content["messages"], content["events"]) == ([], [])
 
 
 def test_page_of_the_export_speaks_in_words(app: Flask, admin: Person, held: Message) -> None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import unquote
 
 import pytest
@@ -64,6 +64,19 @@ def test_second_erasure_of_a_number_counts_what_is_left_of_the_first(
             assert sum(remove_expired(None)) == 1
         assert list(map(erasure.count_left, receipts)) == [0, 0]
         assert db.session.scalars(select(CarrierRemoval.action)).all() == ["delete"]
+
+
+def test_second_erasure_removes_at_once_what_has_been_settled_since_the_first(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.has_message(recipient=NUMBER, status="sent", twilio_sid=sid(1))
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    form = fields(sid(1), "delivered")
+    assert call_back(app.test_client(), form, callback_path(message)).status_code == 204
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert alice.messages() == []
 
 
 def settle(app: Flask) -> None:
@@ -149,7 +162,11 @@ def test_message_of_a_deleted_user_is_deleted_at_twilio_as_the_erasure_asked(
         assert db.session.scalars(select(CarrierRemoval.twilio_sid)).all() == [sid(1)]
 
 
-def test_erasure_asks_no_more_of_twilio_than_was_ticked(app: Flask, alice: Person) -> None:
+@pytest.mark.parametrize("redacts_expired", ["off", "on"])
+def test_erasure_asks_no_more_of_twilio_than_was_ticked(
+    make_app: Callable[..., Flask], alice: Person, redacts_expired: str
+) -> None:
+    app = make_app(KEEP_TEXT_DAYS="30", REDACT_AT_TWILIO=redacts_expired)
     for number, at_twilio in enumerate((True, False)):
         alice.has_message(recipient=NUMBER, status="delivered", twilio_sid=sid(number))
         with app.app_context():
@@ -249,6 +266,14 @@ def test_message_that_nothing_was_heard_of_goes_but_one_that_waits_to_be_sent_st
     assert [message.status for message in alice.messages()] == ["outbox"]
 
 
+def is_warned_of_text(person: Person, at: datetime) -> bool:
+    """Whether the form warns, then, of TEXT to NUMBER, which was sent before and erased."""
+    with time_machine.travel(at, tick=False):
+        page = person.send(body=TEXT, check="1")
+    assert page.status_code == 200
+    return "You sent the same to this number within a day" in words(page.text)
+
+
 def test_same_text_sent_later_is_warned_of_for_a_day_of_its_own(app: Flask, alice: Person) -> None:
     began_at = utcnow()
     for number, hours in enumerate((0, 23)):
@@ -256,10 +281,31 @@ def test_same_text_sent_later_is_warned_of_for_a_day_of_its_own(app: Flask, alic
             alice.has_message(twilio_sid=sid(number), status="delivered", body=TEXT)
             with app.app_context():
                 erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
-    with time_machine.travel(began_at + timedelta(hours=25), tick=False):
-        typed = alice.compose(body=TEXT) | {"check": "1"}
-        page = words(alice.client.post("/messages", data=typed).text)
-    assert "You sent the same to this number within a day" in page
+    assert is_warned_of_text(alice, began_at + timedelta(hours=25))
+
+
+def test_same_text_is_warned_of_for_a_day_after_the_newest_of_two(
+    app: Flask, alice: Person
+) -> None:
+    newest_at = utcnow()
+    for number, hours in enumerate((0, 23)):
+        columns = {"twilio_sid": sid(number), "created_at": newest_at - timedelta(hours=hours)}
+        alice.has_message(status="delivered", body=TEXT, **columns)
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert is_warned_of_text(alice, newest_at + timedelta(hours=23))
+    assert not is_warned_of_text(alice, newest_at + timedelta(hours=25))
+
+
+@pytest.mark.parametrize("status", ["unreached", "failed"])
+def test_text_of_an_erased_message_that_was_never_sent_is_not_warned_of(
+    app: Flask, alice: Person, status: str
+) -> None:
+    alice.has_message(status=status, body=TEXT)
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert alice.messages() == []
+    assert not is_warned_of_text(alice, utcnow())
 
 
 def test_row_that_got_the_id_of_one_just_read_is_kept(

@@ -160,6 +160,18 @@ def test_message_is_kept_until_its_outcome_is_settled(
         assert db.session.scalar(select(func.count()).select_from(PendingRemoval)) == 0
 
 
+@pytest.mark.parametrize("setting", ["KEEP_TEXT_DAYS", "KEEP_MESSAGE_DAYS"])
+def test_message_whose_outcome_is_open_is_looked_at_once_a_day(
+    make_app: MakeApp, alice: Person, setting: str
+) -> None:
+    old_message(alice, status="unknown", final_at=None)
+    app = make_app(**{setting: "30"})
+    began_at = utcnow()
+    for hours, looked_at in ((0, 1), (1, 0), (25, 1), (26, 0), (50, 1)):
+        with time_machine.travel(began_at + timedelta(hours=hours)):
+            assert remove(app) == looked_at
+
+
 def test_message_without_receipt_goes_after_the_window(make_app: MakeApp, alice: Person) -> None:
     old_message(alice, status="sent", final_at=None)
     remove(make_app(KEEP_MESSAGE_DAYS="30"))
@@ -204,6 +216,19 @@ def test_late_callback_of_a_message_without_text_brings_no_number_back(
     assert [event.payload for event in alice.events(message)] == [{}, {}]
 
 
+def test_callback_that_is_found_to_be_of_a_message_without_text_brings_no_number_back(
+    make_app: MakeApp, alice: Person
+) -> None:
+    message = old_message(alice, twilio_sid=None, status="untraced")
+    app = make_app(KEEP_TEXT_DAYS="30")
+    remove(app)
+    assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 204
+    form = fields(sid(1), "delivered")
+    assert call_back(app.test_client(), form, callback_path(message)).status_code == 204
+    assert alice.message().twilio_sid == sid(1)
+    assert [event.payload for event in alice.events(message)] == [{}, {}, {}]
+
+
 @pytest.mark.parametrize("has_sid", [True, False])
 def test_late_callback_of_a_deleted_message_is_only_counted(
     make_app: MakeApp, alice: Person, has_sid: bool
@@ -232,11 +257,15 @@ def test_callback_of_another_message_is_kept_beside_deleted_ones(
         assert db.session.scalars(sids).all() == [sid(99)]
 
 
-def test_form_whose_message_is_deleted_sends_nothing(make_app: MakeApp, alice: Person) -> None:
+@pytest.mark.parametrize("days", [0, 13], ids=["at once", "while the session lasts"])
+def test_form_whose_message_is_deleted_sends_nothing(
+    make_app: MakeApp, alice: Person, days: int
+) -> None:
     typed = alice.compose()
     message = old_message(alice, idempotency_key=uuid.UUID(typed["form_id"]))
     remove(make_app(KEEP_MESSAGE_DAYS="30"))
-    page = alice.client.post("/messages", data=typed)
+    with time_machine.travel(utcnow() + days * DAY):
+        page = alice.client.post("/messages", data=typed)
     assert (page.status_code, alice.messages()) == (409, []), message.id
     assert "This form has sent its message already" in words(page.text)
 
@@ -267,6 +296,19 @@ def test_opt_out_has_ended_if_a_later_message_was_accepted(
     assert alice.messages() == []
     typed = alice.compose() | {"check": "1"}
     assert "Opted out" not in words(alice.client.post("/messages", data=typed).text)
+
+
+@pytest.mark.parametrize(("days", "is_warned_of"), [(49, False), (51, True)])
+def test_opt_out_has_ended_if_a_later_message_that_goes_with_it_was_accepted(
+    make_app: MakeApp, alice: Person, days: float, is_warned_of: bool
+) -> None:
+    with time_machine.travel(days_ago(50)):
+        alice.has_opt_out()
+    old_message(alice, days)
+    remove(make_app(KEEP_MESSAGE_DAYS="30"))
+    assert alice.messages() == []
+    page = words(alice.send(check="1").text)
+    assert ("Opted out of this sender" in page) == is_warned_of
 
 
 def test_refused_callbacks_and_searches_go_by_the_same_clock(
