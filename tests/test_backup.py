@@ -7,20 +7,24 @@ import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import Result
 from flask import Flask
 from sqlalchemy import delete, func, select, text
 
+from config import load
+from smstracker import create_app
 from smstracker.backups import backup_file, postgresql_backup, sqlite_backup
 from smstracker.clock import utcnow
 from smstracker.commands import backup as backup_commands
 from smstracker.database import engine
 from smstracker.extensions import db
-from smstracker.models import Message, SignInToken
+from smstracker.models import Heartbeat, Message, ScheduledJob, SignInToken
 from smstracker.models.users import UserSession
 from smstracker.privacy.erasure import erase
 from tests.clients import Person
@@ -84,6 +88,22 @@ def test_restore_brings_back_what_the_backup_held(
     assert "Grüße" in again.get("/messages?text=grüße").text, "the search index works"
     assert call_back(later.test_client(), fields(sid(1), "delivered")).status_code == 204
     assert "Delivered" in again.get("/messages").text
+
+
+def test_restored_database_has_no_worker_and_each_job_is_due(
+    make_app: MakeApp, app: Flask, tmp_path: Path
+) -> None:
+    with app.app_context(), db.engine.begin() as connection:
+        Heartbeat.beat(connection, "of then", utcnow(), None)
+        ScheduledJob.mark_done(connection, "upkeep", utcnow(), timedelta(days=1))
+        ScheduledJob.mark_failed(connection, "upkeep", "nothing listens on that port")
+    run(make_app, "backup", tmp_path / "a")
+    close(app)
+    assert run(make_app, "restore", tmp_path / "a").exit_code == 0
+    with make_app().app_context():
+        assert db.session.scalars(select(Heartbeat)).all() == []
+        job = ScheduledJob.read(db.session.connection(), "upkeep")
+        assert (job.due_at <= utcnow(), job.failed_at, job.failure) == (True, None, None)
 
 
 def test_backup_never_overwrites_and_leaves_nothing_behind(
@@ -242,6 +262,18 @@ def test_sqlite_is_copied_while_it_is_written_and_the_former_file_is_kept(
     with closing(sqlite3.connect(kept)) as former:
         assert former.execute("SELECT body FROM message").fetchall() == [("not committed",)]
     assert bodies(make_app()) == ["before"]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_backup_of_sqlite_stays_one_file_while_it_is_read(
+    make_app: MakeApp, app: Flask, tmp_path: Path
+) -> None:
+    """One with logs beside it could not be read where nothing may be written."""
+    path = tmp_path / "a"
+    run(make_app, "backup", path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM message").fetchone() == (0,)
+        assert [file.name for file in tmp_path.glob("a*")] == ["a"]
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -476,6 +508,19 @@ def test_file_of_another_program_with_our_revision_changes_nothing(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_demo_takes_no_backup_of_a_live_installation(
+    older_backup: Path, tmp_path: Path, migrated_sqlite: Path
+) -> None:
+    shutil.copy(migrated_sqlite, tmp_path / "demo.sqlite")
+    demo = create_app(load({}, instance=tmp_path))
+    Person.signed_in(demo, "me@home.example").has_message(simulated=True, body="of the demo")
+    result = demo.test_cli_runner().invoke(args=["restore", str(older_backup)])
+    assert (result.exit_code, "This is demo mode" in result.output) == (1, True)
+    assert bodies(demo) == ["of the demo"]
+    close(demo)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_full_disk_during_a_restore_names_the_former_database(
     make_app: MakeApp, older_backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -542,6 +587,20 @@ def test_postgresql_is_restored_in_one_transaction(
     monkeypatch.setattr(postgresql_backup, "_end_sign_ins", lambda: "SELECT no_such_function()")
     result = run(make_app, "restore", older_backup, "--replace")
     assert (result.exit_code, "no_such_function() does not exist" in result.output) == (1, True)
+    assert bodies(make_app()) == ["before", "after"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_restore_does_not_wait_for_ever_for_another_program(
+    make_app: MakeApp, older_backup: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shorter = postgresql_backup.LIMITS.replace("5s", "50ms")
+    monkeypatch.setattr(postgresql_backup, "LIMITS", shorter)
+    with psycopg.connect(database_url) as other:
+        other.execute("SET idle_in_transaction_session_timeout = '10s'")
+        other.execute("SELECT count(*) FROM message")
+        result = run(make_app, "restore", older_backup, "--replace")
+    assert (result.exit_code, "due to lock timeout" in result.output) == (1, True)
     assert bodies(make_app()) == ["before", "after"]
 
 
