@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from config import ConfigError
@@ -22,7 +22,7 @@ from smstracker.carrier import http_client
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice
-from tests.alert_scenes import Space, deliver_all, notices, run_evaluation
+from tests.alert_scenes import Space, deliver_all, notices, run_evaluation, storing
 from tests.http_receiver import HttpReceiver, receiving
 from tests.live_settings import settings
 from tests.serving import free_port
@@ -117,6 +117,27 @@ def test_refused_webhook_is_posted_again_with_the_same_id(
     assert len(hooks) == 3
     assert "/elsewhere" not in receiver.targets
     assert notices(hooked) == [("webhook", "begin", True)]
+
+
+def test_notice_with_the_number_of_an_earlier_one_has_another_id(
+    hooked: Flask, receiver: HttpReceiver
+) -> None:
+    """A restored database gives numbers again; receivers leave out an id that they have had."""
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        alert = {"id": 1, "rule": "disk-full", "subject": ""}
+        alert |= {"counts": {"free_megabytes": 1, "free_percent": 0}}
+        alert |= dict.fromkeys(("began_at", "last_true_at", "opened_at"), utcnow())
+        with storing(hooked) as session:
+            session.add(Alert(**alert))
+        for _ in range(2):
+            clock.shift(MINUTE)
+            notice = {"id": 7, "alert_id": 1, "channel": "webhook", "occasion": "begin"}
+            notice |= dict.fromkeys(("created_at", "due_at"), utcnow())
+            with storing(hooked) as session:
+                session.execute(delete(AlertNotice))
+                session.add(AlertNotice(**notice))
+            notifier.deliver("webhook", hooked)
+    assert len({request.headers["webhook-id"] for request in receiver.received}) == 2
 
 
 def test_heartbeat_is_fetched_while_all_is_well(

@@ -282,6 +282,17 @@ def test_two_workers_at_once_mail_once(
     assert len(alerts(told)) == len(inbox.mails) == 1
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_notice_that_another_worker_is_taking_holds_up_none(app: Flask) -> None:
+    for code in ("39991", "39992"):
+        add_open_alert(app, subject=code)
+    with app.app_context(), db.engine.begin() as connection:
+        plan_notices(connection, [TEAM], utcnow())
+    with app.app_context(), db.engine.begin() as one, db.engine.begin() as other:
+        taken = [AlertNotice.claim(worker, TEAM, utcnow(), 1) for worker in (one, other)]
+    assert [[notice.id for notice in claimed] for claimed in taken] == [[1], [2]]
+
+
 @pytest.mark.both_databases
 def test_worker_evaluates_under_its_lease(
     told: Flask, inbox: Inbox, clock: time_machine.Traveller
