@@ -117,4 +117,5 @@ def _may_have(value: bytes, digits: bytes) -> bool:
 
     Much quicker than to decode it: strangers may send many texts that are all encoded.
     """
-    return digits in value or digits in value.replace(b"%3", b"")
+    # A stray % before a number that begins with 3 takes that digit too.
+    return digits in value or digits.removeprefix(b"3") in value.replace(b"%3", b"")
