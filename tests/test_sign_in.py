@@ -394,6 +394,7 @@ def test_trusted_proxy_names_the_client(make_app: Callable[..., Flask]) -> None:
         ("//evil.example/messages", "/messages"),
         ("///evil.example", "/messages"),
         ("/\\evil.example", "/messages"),
+        ("/messages?text=\\evil.example", "/messages"),
         ("https://evil.example/messages", "/messages"),
         ("/auth/sign-out", "/messages"),
         ("/no/such/page", "/messages"),

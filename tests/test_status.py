@@ -128,6 +128,7 @@ def test_label_quotes_a_word_that_is_new() -> None:
         ([("failed", None), ("failed", "30008")], Effect.MOVED),
         ([("failed", "30008"), ("delivered", None)], Effect.CONFLICTING),
         ([("delivered", None), ("undelivered", "30005")], Effect.CONFLICTING),
+        ([("delivered", None), ("failed", "30008"), ("delivered", None)], Effect.REPEATED),
         ([("sent", None), ("teleported", None)], Effect.UNKNOWN_WORD),
         ([("teleported", None), ("sent", None)], Effect.MOVED),
     ],
