@@ -273,6 +273,9 @@ def test_same_text_is_still_warned_of(admin: Person, alice: Person, held: Messag
     typed = alice.compose(body=TEXT) | {"check": "1"}
     page = words(alice.client.post("/messages", data=typed).text)
     assert "You sent the same to this number within a day" in page
+    typed["media_urls"] = "https://pictures.example.org/1.png"
+    page = words(alice.client.post("/messages", data=typed).text)
+    assert "You sent the same" in page, "whatever pictures go with the text"
 
 
 def test_messages_are_deleted_at_twilio_if_asked(app: Flask, admin: Person, held: Message) -> None:

@@ -311,6 +311,19 @@ def test_opt_out_has_ended_if_a_later_message_that_goes_with_it_was_accepted(
     assert ("Opted out of this sender" in page) == is_warned_of
 
 
+def test_remembered_opt_out_has_ended_with_a_later_message_that_is_kept(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_opt_out(created_at=days_ago(40), status_at=days_ago(40))
+    remove(make_app(KEEP_MESSAGE_DAYS="30"))
+    typed = alice.compose() | {"check": "1"}
+    for status, is_warned in (("undelivered", True), ("delivered", False)):
+        with time_machine.travel(utcnow() + DAY):
+            alice.has_message(status=status, final_at=utcnow())
+        page = words(alice.client.post("/messages", data=typed).text)
+        assert ("Opted out" in page) is is_warned
+
+
 def test_refused_callbacks_and_searches_go_by_the_same_clock(
     make_app: MakeApp, alice: Person
 ) -> None:

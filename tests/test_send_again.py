@@ -7,10 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
+from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from smstracker.clock import utcnow
+from smstracker.dashboard import resend as resend_views
 from smstracker.extensions import db
+from smstracker.messages.sending import create_and_submit
 from smstracker.models import Message, StatusEvent
 from tests.clients import Person, hidden, words
 from tests.signing import sid
@@ -174,6 +177,13 @@ def test_second_try_is_tried_again_if_the_first_failed_otherwise(
     assert resend_path(resend) in alice.get(f"/messages/{resend.public_id}").text
 
 
+@pytest.mark.parametrize("code", ["20429", "20003"])
+def test_second_try_that_was_never_sent_is_tried_again(alice: Person, code: str) -> None:
+    original = alice.has_message(status="undelivered", error_code="30003")
+    resend = alice.has_message(status="refused", error_code=code, resend_of_id=original.id)
+    assert resend_path(resend) in alice.get(f"/messages/{resend.public_id}").text
+
+
 def test_page_tells_what_was_learned_since(alice: Person) -> None:
     message = alice.has_message(status="undelivered", error_code="30003")
     page = words(alice.get(resend_path(message)).text)
@@ -192,6 +202,26 @@ def test_page_tells_what_was_learned_since(alice: Person) -> None:
     assert "You sent this text to this number" in words(page)
     assert f"/messages/{later.public_id}" in page
     assert "Send this message again?" in page
+
+
+@pytest.mark.both_databases
+def test_receipt_that_comes_after_the_check_keeps_it_from_being_sent_again(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deliver_first(create: Callable[[], Message]) -> Message:
+        db.session.rollback()
+        with db.engine.begin() as connection:
+            connection.execute(update(Message).values(status="delivered"))
+        return create_and_submit(create)
+
+    monkeypatch.setattr(resend_views, "create_and_submit", deliver_first)
+    with wire(created(sid(1))) as twilio:
+        alice = person(make_app, twilio.url)
+        reply = alice.post(resend_path(alice.has_message(status="unreached")))
+        assert twilio.requests == []
+    assert reply.status_code == 409
+    assert "Only a failed message" in words(reply.text)
+    assert alice.message().status == "delivered"
 
 
 def test_sender_that_is_gone_leads_to_the_form_filled_in(alice: Person) -> None:
