@@ -122,7 +122,7 @@ def test_form_that_no_sender_encodes_so_is_refused_before_it_is_parsed(
 
 
 def test_few_percent_signs_that_a_proxy_has_decoded_do_no_harm(client: FlaskClient) -> None:
-    form = fields(sid(1), "sent") | {"Text": "100% of 20%"}
+    form = fields(sid(1), "sent") | {"Text": "100% of 20% " * 10}
     body = urlencode(form).replace("%25", "%").encode()
     headers = {"X-Twilio-Signature": signature(STATUS_PATH, form)}
     answer = client.post(STATUS_PATH, data=body, content_type=FORM, headers=headers)
@@ -211,6 +211,17 @@ def test_incoming_message_is_a_400_whose_text_and_number_are_not_kept(
         "Twilio signed it, but it is an incoming message, not a status callback: "
     )
     assert "another address" in explained(app)
+
+
+@pytest.mark.parametrize("value", ["my diagnosis", "+15558675310", "15558675310", "5" * 5])
+def test_value_that_is_no_word_of_twilio_is_not_kept_under_any_name(
+    app: Flask, client: FlaskClient, value: str
+) -> None:
+    for name in ("NumMedia", "EventType"):
+        assert call_back(client, INBOUND | {name: value}).status_code == 400
+    first, second = (row.body.decode() for row in refused_rows(app))
+    assert "NumMedia=&" in first
+    assert second.endswith("EventType=")
 
 
 def test_incoming_message_to_a_wrong_address_is_not_kept_either(

@@ -76,6 +76,15 @@ GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
         {"causes": (cause(0, day=9),)},
         "All 124 outcomes of the last 24 hours arrived by callback",
     ),
+    # A worker that has started since may have other credentials.
+    (
+        WELL,
+        {
+            "credentials_refused_at": NOW - MINUTE,
+            "workers": (worker(), replace(worker(), started_at=NOW - MINUTE / 2)),
+        },
+        "All 124 outcomes of the last 24 hours arrived by callback",
+    ),
     (
         WELL,
         {"workers": (worker(), worker(age=DAY, problem="Twilio could not be reached."))},

@@ -8,7 +8,7 @@ from flask import Flask
 from sqlalchemy import Connection, insert, select
 
 from smstracker.extensions import db
-from smstracker.models import FeedCursor, StatusEvent
+from smstracker.models import FeedCursor, StatusEvent, event_feed
 from smstracker.models.event_feed import EventTail, read_cursor, settled_position
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.status import Source
@@ -120,6 +120,18 @@ def test_position_goes_on_from_the_furthest_cursor(app: Flask) -> None:
             connection.commit()
         commit_events(app)
         assert position(app) == 3
+
+
+@on_postgresql
+def test_position_of_readers_far_behind_is_looked_for_among_the_newest_events(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_feed, "MAX_SCANNED_EVENTS", 3)
+    roll_back_events(app)
+    commit_events(app, 3)
+    with connect(app) as other:
+        add_events(other)
+        assert position(app) == 4
 
 
 def create_cursor(connection: Connection, position: int) -> None:

@@ -414,6 +414,22 @@ def test_changes_that_cannot_be_counted_at_once_leave_the_old_figures(
         assert result.complete_since == before.complete_since
 
 
+def test_message_that_was_sent_since_the_old_figures_counts_once(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(NOON, tick=False) as clock, app.app_context():
+        yesterday = NOON - timedelta(days=1)
+        message = alice.has_message(created_at=yesterday, status_at=yesterday)
+        run_job(app, clock)
+        with db.engine.begin() as connection:
+            append_event(connection, message.id, StatusUpdate("sent", Source.LOOKUP, {}))
+        monkeypatch.setattr(query, "MAX_LIVE_MESSAGES", 0)
+        result = measure(alice.id, TimeRange(), utcnow())
+        assert result.as_of is not None
+        assert figures(result)[0] == {State.WAITING: 1}
+        assert all(count >= 0 for counts in result.outcomes for count in counts.values())
+
+
 def test_missing_messages_are_older_than_the_page_says(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -646,6 +662,8 @@ def test_clock_that_is_put_back_makes_no_message_silent_for_longer(
         clock.shift(timedelta(hours=40))
         run_job(app, clock)
         clock.shift(timedelta(hours=-30))
+        assert_equals_plain_count(app, me, None)
+        alice.has_message(status="outbox")
         assert_equals_plain_count(app, me, None)
         run_job(app, clock)
         assert_equals_plain_count(app, me, None)

@@ -8,7 +8,8 @@ from flask import Flask
 from sqlalchemy import select
 
 from smstracker.extensions import db
-from smstracker.models import User
+from smstracker.models import AuditEntry, User
+from smstracker.models.audit_log import AuditAction
 from smstracker.models.user_changes import (
     LastAdministratorError,
     deactivate_user,
@@ -41,35 +42,50 @@ def two_administrators(app: Flask) -> Flask:
     return app
 
 
-@pytest.mark.both_databases(every_case=True)
-@pytest.mark.parametrize("change", CHANGES)
-def test_second_change_waits_for_the_first_and_is_refused(
-    two_administrators: Flask, change: Change
-) -> None:
-    app, outcomes, has_begun = two_administrators, list[str](), Event()
+def change_at_once(app: Flask, emails: tuple[str, str], change: Change) -> str:
+    """Change the second user while the change of the first is not committed; how that ends."""
+    outcomes, has_begun = list[str](), Event()
 
-    def change_ann() -> None:
+    def change_second() -> None:
         with app.app_context():
-            ann = find(ANN)  # read before the other change is known; on SQLite this waits for it
+            # Read before the other change is known; on SQLite this waits for it.
+            user = find(emails[1])
             has_begun.set()
             try:
-                change(ann, BOB)
+                change(user, BOB)
+                db.session.commit()
                 outcomes.append("changed")
             except LastAdministratorError:
                 outcomes.append("refused")
             db.session.rollback()
 
-    thread = Thread(target=change_ann)
+    thread = Thread(target=change_second)
     with app.app_context():
         is_sqlite = db.engine.dialect.name == "sqlite"
-        change(find(BOB), ANN)
+        change(find(emails[0]), ANN)
         thread.start()
         if not is_sqlite:
             assert has_begun.wait(20)
             await_lock_wait()
         db.session.commit()
     thread.join(20)
-    assert outcomes == ["refused"]
-    with app.app_context():
+    [outcome] = outcomes
+    return outcome
+
+
+@pytest.mark.both_databases(every_case=True)
+@pytest.mark.parametrize("change", CHANGES)
+def test_second_change_waits_for_the_first_and_is_refused(
+    two_administrators: Flask, change: Change
+) -> None:
+    assert change_at_once(two_administrators, (BOB, ANN), change) == "refused"
+    with two_administrators.app_context():
         remaining = select(User.email).where(User.administrator, User.active)
         assert db.session.scalars(remaining).all() == [ANN]
+
+
+def test_role_that_is_taken_twice_at_once_is_recorded_once(two_administrators: Flask) -> None:
+    assert change_at_once(two_administrators, (ANN, ANN), take_administrator) == "changed"
+    with two_administrators.app_context():
+        taken = AuditEntry.action == AuditAction.TOOK_ADMINISTRATOR
+        assert db.session.scalars(select(AuditEntry.subject).where(taken)).all() == [ANN]

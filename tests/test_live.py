@@ -80,6 +80,18 @@ def test_stream_far_behind_reloads_everything(
         assert reader.next() == ["*"]
 
 
+def test_stream_with_more_changes_than_rows_of_a_page_reloads_everything(
+    streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "MAX_IDS", 2)
+    for _ in range(3):
+        append_status(streaming_app, ann.has_message())
+    with open_stream(ann, "/messages/stream?since=0") as reader:
+        assert reader.next() == ["*"]
+    with open_stream(ann, "/messages/stream?since=1") as reader:
+        assert len(reader.next()) == 2
+
+
 def test_changes_soon_after_an_event_come_in_the_next_one(
     streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

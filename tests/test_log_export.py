@@ -13,6 +13,7 @@ from flask import Flask
 
 from smstracker.clock import utcnow
 from smstracker.messages import log_export, search
+from smstracker.messages.search_filters import SearchFilters
 from tests.clients import Person
 
 
@@ -28,6 +29,17 @@ def test_export_and_its_rows_reckon_silence_at_one_moment(app: Flask, alice: Per
             pieces += answer.iter_encoded()
         rows = list(csv.DictReader(io.StringIO(b"".join(pieces).decode("utf-8-sig"))))
         assert [row["state"] for row in rows] == [state] * count
+
+
+def test_export_ends_with_the_moment_it_was_asked_for(app: Flask, alice: Person) -> None:
+    now = utcnow()
+    alice.has_message(created_at=now - timedelta(seconds=1))
+    alice.has_message(created_at=now + timedelta(seconds=1))
+    owner_id, hour = alice.id, timedelta(hours=1)
+    with app.app_context():
+        for until, count in ((None, 1), (now + hour, 1), (now - hour, 0)):
+            filters = SearchFilters(owner_id, until=until, at=now)
+            assert sum(map(len, log_export.read_batches(filters, now))) == count
 
 
 @pytest.mark.both_databases

@@ -31,7 +31,7 @@ from tests.clients import Person
 from tests.databases import await_lock_wait
 from tests.signing import ACCOUNT_SID, call_back, fields, sid
 from tests.twilio_stub import answer, listing, wire
-from tests.worker_runs import HOUR, InstantWorker, in_minutes, work
+from tests.worker_runs import HOUR, InstantWorker, in_minutes, look_up, work
 
 pytestmark = pytest.mark.both_databases
 
@@ -116,6 +116,18 @@ def test_message_of_an_account_that_is_not_ours_any_more_raises_no_alarm(
         run_ticks(app, ticks=3, minutes=5)
     assert asked.count(sid(1)) == 2
     assert problem(app) is None
+    assert alice.events(alice.message()) == []
+
+
+def test_message_that_only_another_account_can_see_is_not_called_deleted(
+    make_app: MakeApp, alice: Person
+) -> None:
+    alice.has_message(status="sent", twilio_sid=sid(1), account_sid="AC" + "9" * 32)
+    absent = answer(404, {"code": 20404, "message": "x", "status": 404})
+    with wire(absent) as twilio, in_minutes(6):
+        look_up(make_app(TWILIO_API_BASE_URL=twilio.url))
+        assert len(twilio.requests) == 1
+    assert alice.message().status == "sent"
     assert alice.events(alice.message()) == []
 
 

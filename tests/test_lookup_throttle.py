@@ -1,6 +1,7 @@
 """The rate at which Twilio is asked, shared by look-ups, listing and commands, and the pauses."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import timedelta
 
 import pytest
@@ -10,12 +11,19 @@ from smstracker.clock import utcnow
 from smstracker.commands import message_status as command
 from smstracker.extensions import db
 from smstracker.models import ScheduledJob
-from smstracker.worker.lookup_throttle import MAX_SLOT_WAIT, LookupBatch, LookupThrottle
+from smstracker.models.lookup_queue import OpenMessage
+from smstracker.sms.lookup_schedule import LONGEST_WAIT
+from smstracker.worker.lookup_throttle import (
+    MAX_SLOT_WAIT,
+    LookupBatch,
+    LookupThrottle,
+    postpone_lookup,
+)
 from smstracker.worker.loop import MAX_CONSECUTIVE_FAILURES, Worker
 from tests.clients import Person
 from tests.signing import sid
 from tests.twilio_stub import answer, wire
-from tests.worker_runs import in_minutes
+from tests.worker_runs import MINUTE, in_minutes
 
 pytestmark = pytest.mark.both_databases
 
@@ -140,6 +148,21 @@ def test_failures_between_answers_end_nothing(make_app: MakeApp, alice: Person) 
         with make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
             Worker()._look_up_silent()
         assert len(twilio.requests) == 5
+
+
+@pytest.mark.parametrize(
+    ("minutes", "delay"),
+    [(2, 5 * MINUTE), (60, 30 * MINUTE), (48 * 60, LONGEST_WAIT), (74 * 60, None)],
+)
+def test_look_up_that_failed_is_postponed_by_half_the_age_of_its_message(
+    app: Flask, alice: Person, minutes: int, delay: timedelta | None
+) -> None:
+    with app.app_context(), in_minutes(0):
+        created_at = utcnow() - minutes * MINUTE
+        message = alice.has_message(twilio_sid=sid(1), status="sent", created_at=created_at)
+        columns = {field.name: getattr(message, field.name) for field in fields(OpenMessage)}
+        postpone_lookup(OpenMessage(**columns))
+        assert alice.message().next_lookup_at == (delay and utcnow() + delay)
 
 
 def test_worker_waits_for_the_turn_of_its_look_ups(

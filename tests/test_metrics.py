@@ -250,6 +250,22 @@ def test_too_many_messages_of_today_are_left_out_and_said_so(
     assert as_of < (utcnow() - timedelta(hours=1)).timestamp()
 
 
+def test_message_after_the_clock_was_put_back_is_counted(app: Flask, alice: Person) -> None:
+    alice.has_message(status="delivered")
+    with app.app_context(), time_machine.travel(utcnow() + timedelta(days=3)):
+        list(roll_up(None))
+    alice.has_message(status="delivered")
+    assert scrape(app)["smstracker_messages", "delivered"] == 2
+
+
+def test_callbacks_of_a_process_whose_clock_is_behind_are_counted_at_once(app: Flask) -> None:
+    add_tally(app, timedelta(minutes=50), accepted=1)
+    assert scrape(app)["smstracker_callbacks_total", "accepted"] == 1
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(update(CallbackTally).values(accepted=2))
+    assert scrape(app)["smstracker_callbacks_total", "accepted"] == 2
+
+
 @pytest.mark.both_databases
 def test_outbox_and_due_lookups_have_depth_and_age(app: Flask, alice: Person) -> None:
     now = utcnow()

@@ -223,6 +223,14 @@ def test_failure_to_store_is_told_for_a_moment(app: Flask, age: int, is_told: bo
         assert find_storage_problem(now, must_write=True) == (DISK_FULL if is_told else None)
 
 
+def test_failure_of_another_kind_ends_the_one_before() -> None:
+    callback_writer = CallbackWriter(100)
+    callback_writer.failure = (DISK_FULL, utcnow())
+    update = StatusUpdate("sent", Source.CALLBACK, {}, sid(1))
+    callback_writer._fail([PendingWrite(Callback(None, update))], ValueError("not of the database"))
+    assert (callback_writer.failure, callback_writer.not_stored) == (None, 1)
+
+
 def test_callback_that_failed_by_a_lock_is_no_problem_of_the_database(app: Flask) -> None:
     now = utcnow()
     with app.app_context():

@@ -7,6 +7,7 @@ import pytest
 import time_machine
 from flask import Flask
 
+from smstracker.clock import utcnow
 from smstracker.models.events import StatusEvent
 from smstracker.worker import maintenance
 from tests.clients import Person, words
@@ -58,13 +59,28 @@ def test_orphan_stays_while_a_message_without_sid_is_looked_for(
         message = alice.has_message(status="unknown", next_lookup_at=NOON + timedelta(days=1))
         clock.shift(1)
         call_back(app.test_client(), fields(sid(1), "delivered"))
+        call_back(app.test_client(), fields(sid(2), "sent"))  # the newest one always stays
         clock.shift(timedelta(hours=5))
         assert purge(app) == 0
         call_back(app.test_client(), fields(sid(1), "sent"), callback_path(message))
         assert alice.message().status == "delivered"
         clock.shift(timedelta(hours=5))
-        assert purge(app) == 0
+        assert purge(app) == 1
     assert len(alice.events(message)) == 2
+
+
+@pytest.mark.parametrize("outcomes", [("failed", "undelivered"), ("undelivered", "failed")])
+def test_orphans_are_applied_in_order_of_receipt(
+    app: Flask, alice: Person, outcomes: tuple[str, str]
+) -> None:
+    """A replay stores one that came first after one that came later; the first outcome stays."""
+    message, client = alice.has_message(status="unknown"), app.test_client()
+    for word, minutes in zip(outcomes, (2, 1), strict=True):
+        with time_machine.travel(utcnow() + timedelta(minutes=minutes), tick=False):
+            call_back(client, fields(sid(1), word, "30008"))
+    call_back(client, fields(sid(1), "sent"), callback_path(message))
+    assert [event.status for event in alice.events(message)] == ["sent", *reversed(outcomes)]
+    assert alice.message().status == outcomes[1]
 
 
 def test_what_another_account_told_of_a_sid_is_no_repetition(

@@ -160,6 +160,13 @@ def test_announced_length_that_no_column_holds_is_kept_as_the_largest(
     assert refused_rows(app)[-1].body_length == 2**31 - 1
 
 
+def test_request_whose_sender_hangs_up_is_not_kept(app: Flask, client: FlaskClient) -> None:
+    length = {"CONTENT_LENGTH": "100"}
+    answer = client.post(STATUS_PATH, data=b"a=1", content_type=FORM, environ_overrides=length)
+    assert answer.status_code == 400
+    assert refused_rows(app) == []
+
+
 def test_strangest_and_oldest_are_evicted_first(make_app: Callable[..., Flask]) -> None:
     app = make_app(REFUSED_CALLBACKS_KEPT="5")
     client = app.test_client()
@@ -275,8 +282,9 @@ def test_plausible_one_that_cannot_be_kept_is_asked_for_again(
     assert call_back(client, strange, token="f" * 32).status_code == 403
 
 
+@pytest.mark.parametrize("token", [None, "f" * 32])
 def test_flood_in_our_name_does_not_push_out_what_one_of_our_tokens_signed(
-    make_app: Callable[..., Flask],
+    make_app: Callable[..., Flask], token: str | None
 ) -> None:
     app = make_app(REFUSED_CALLBACKS_KEPT="10", PUBLIC_BASE_URL="https://old.example.org")
     client = app.test_client()
@@ -287,8 +295,11 @@ def test_flood_in_our_name_does_not_push_out_what_one_of_our_tokens_signed(
     with app.app_context():
         diagnose_pending()
         db.session.commit()
-    for number in range(20):
-        forge(client, number + 10)
+    for number in range(10, 30):
+        if token:
+            call_back(client, fields(sid(number), "sent"), token=token)
+        else:
+            forge(client, number)
     assert sid(2) in {row.twilio_sid for row in refused_rows(app)}
 
 

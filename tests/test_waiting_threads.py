@@ -64,6 +64,18 @@ def test_a_quarter_of_the_threads_waits_for_nobody(make_app: Callable[..., Flask
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_stream_for_which_there_is_no_room_does_not_wait(make_app: Callable[..., Flask]) -> None:
+    app = make_app(WEB_THREADS="4")
+    alice = Person.signed_in(app, "alice@example.org")
+    stream = alice.client.get("/messages/stream", buffered=False)
+    for _ in range(3):
+        assert alice.get("/messages/stream").status_code == 503
+    assert waiting(app).count == 1
+    stream.close()
+    assert waiting(app).count == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_form_blames_twilio_only_if_hand_overs_fill_their_half(
     make_app: Callable[..., Flask],
 ) -> None:

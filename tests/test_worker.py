@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, RefusedCallback, ScheduledJob, SignInToken
 from smstracker.models.events import StatusUpdate
+from smstracker.sms.lookup_schedule import LEASE
 from smstracker.worker import lookup, loop
 from smstracker.worker.lookup_throttle import LookupThrottle
 from smstracker.worker.loop import LISTING, Worker
@@ -29,7 +31,7 @@ from tests.clients import Person
 from tests.live_settings import live_environment
 from tests.signing import fields, sid
 from tests.twilio_stub import SILENCE, answer, wire
-from tests.worker_runs import MINUTE, InstantEvent, InstantWorker, in_minutes, work
+from tests.worker_runs import MINUTE, InstantEvent, InstantWorker, in_minutes, look_up, work
 
 pytestmark = pytest.mark.both_databases
 
@@ -180,6 +182,25 @@ def test_message_that_cannot_be_stored_does_not_hold_up_those_behind_it(
     assert [message.status for message in alice.messages()] == ["sent", "delivered"]
 
 
+def test_database_that_fails_a_look_up_postpones_no_message(
+    make_app: MakeApp, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_args: object) -> bool:
+        raise OperationalError("UPDATE", {}, Exception("away"))
+
+    alice.has_message(twilio_sid=sid(1), status="sent")
+    alice.has_message(twilio_sid=sid(2), status="sent")
+    monkeypatch.setattr(lookup, "append_event", away)
+    found = answer(200, {"sid": sid(1), "status": "delivered"})
+    with wire(found) as twilio, in_minutes(6):
+        app = make_app(TWILIO_API_BASE_URL=twilio.url)
+        with pytest.raises(OperationalError):
+            look_up(app)
+        assert len(twilio.requests) == 1
+        latest = utcnow() + LEASE
+    assert all(m.next_lookup_at and m.next_lookup_at <= latest for m in alice.messages())
+
+
 def test_look_ups_go_on_while_the_listing_waits_for_twilio(
     make_app: MakeApp, alice: Person
 ) -> None:
@@ -245,6 +266,23 @@ def test_job_is_claimed_by_one_worker_and_not_again_before_it_is_due(app: Flask)
             with db.engine.begin() as connection:
                 claimed.append(ScheduledJob.claim(connection, "x", loop.JOB_LEASE, loop.DAY))
         assert claimed == [True, False, True]
+
+
+def test_job_is_done_up_to_its_beginning_however_long_it_takes(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with app.app_context(), in_minutes(0) as clock:
+        started_at = utcnow()
+
+        def listing(_last_done: datetime | None) -> Iterator[int]:
+            clock.shift(600)
+            yield 0
+
+        monkeypatch.setitem(loop.JOBS, LISTING, (listing, loop.DAY))
+        InstantWorker()._run_job(LISTING)
+        with db.engine.connect() as connection:
+            assert ScheduledJob.last_done_at(connection, LISTING) == started_at
+            assert ScheduledJob.lock(connection, LISTING) == started_at + loop.DAY
 
 
 def test_purge_forgets_what_is_past_its_time_and_no_message(app: Flask, alice: Person) -> None:

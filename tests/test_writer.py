@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
-from threading import Event
+from threading import Event, current_thread
 
 import pytest
 from flask import Flask
@@ -284,6 +284,18 @@ def test_callbacks_wait_for_locked_messages_neither_for_long_nor_in_any_number(
     errors = [type(write.exception()).__name__ for write in writes]
     assert errors == ["LockedError", "LockedError", "StuckError", "StuckError"]
     assert alice.events(message) == []
+
+
+@pytest.mark.parametrize(("age", "is_over"), [(4, False), (6, True)])
+def test_callback_of_a_locked_message_is_answered_while_twilio_still_waits(
+    age: int, is_over: bool
+) -> None:
+    callback_writer = writer.CallbackWriter(100)
+    callback_writer._thread = current_thread()
+    waiting = writer.PendingWrite(writer.Callback(None, status_update(1, "sent")))
+    waiting.arrived_at -= age
+    callback_writer._postpone([waiting])
+    assert waiting.done() is is_over
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
