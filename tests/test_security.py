@@ -139,6 +139,15 @@ def test_cookie_is_secure_on_https(client: FlaskClient) -> None:
         assert mark in cookie
 
 
+def test_session_that_is_emptied_takes_its_cookie_along(app: Flask) -> None:
+    with app.test_request_context() as context:
+        context.session["a"] = 1
+        context.session.clear()
+        answer = app.make_response("")
+        app.session_interface.save_session(app, context.session, answer)
+    assert "__Host-session=; Expires=Thu, 01 Jan 1970" in answer.headers["Set-Cookie"]
+
+
 def test_plain_http_on_loopback_has_neither_hsts_nor_a_secure_cookie(
     make_app: Callable[..., Flask],
 ) -> None:

@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from sqlalchemy import event, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from smstracker.database import engine as engines
 from smstracker.database.problems import LOCKED, explain
 from smstracker.database.sqlite_file import sole_migration
-from smstracker.database.sqlite_turns import Turns, TurnTakingConnection
+from smstracker.database.sqlite_turns import Turns, TurnTakingConnection, TurnTimeoutError
 from smstracker.extensions import db
 from smstracker.settings.database_url import sqlite_path
+from tests.clients import Person
 from tests.stream_readers import wait_until
 
 HOLDER = """
@@ -111,6 +112,19 @@ def test_turn_ends_with_the_transaction(app: Flask, ending: str) -> None:
         write(app)
         assert time.monotonic() - started_at < 4, "it waited for a turn that nobody has"
         connection.close()
+
+
+def test_turn_outlasts_a_commit_that_fails_until_the_rollback(app: Flask, alice: Person) -> None:
+    alice.has_message()
+    with app.app_context(), db.engine.connect() as connection:
+        connection.execute(text("PRAGMA defer_foreign_keys = on"))
+        connection.execute(text("DELETE FROM user"))
+        with pytest.raises(IntegrityError):
+            connection.commit()
+        with pytest.raises(TurnTimeoutError):
+            Turns(database(app)).take(0.05)
+        connection.rollback()
+    write(app)
 
 
 def test_without_a_lock_file_it_says_so_once_and_goes_on(
