@@ -268,6 +268,26 @@ def test_job_is_claimed_by_one_worker_and_not_again_before_it_is_due(app: Flask)
         assert claimed == [True, False, True]
 
 
+def test_removal_of_a_killed_worker_is_taken_over_within_minutes(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[None] = []
+
+    def end_in_the_middle(_last_done: datetime | None) -> Iterator[int]:
+        runs.append(None)
+        yield 1
+        raise OperationalError("DELETE", {}, Exception("killed"))
+
+    monkeypatch.setattr(loop, "JOBS", {loop.REMOVAL: (end_in_the_middle, MINUTE)})
+    with app.app_context(), in_minutes(0) as clock:
+        for _ in range(2):
+            worker = Worker()
+            worker.work()
+            worker.join_threads()
+            clock.shift(3 * MINUTE)
+    assert len(runs) == 2
+
+
 def test_job_is_done_up_to_its_beginning_however_long_it_takes(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,8 +74,9 @@ JOBS: dict[str, tuple[Steps, timedelta]] = {
     CARRIER_REMOVAL: (remove_at_carrier, timedelta(minutes=1)),
     CLEANING_JOB: (clean_text_index, DAY),
 }
-# A worker that is killed while it evaluates alerts must not keep the others from it for long.
-JOB_LEASES = {ALERTS: timedelta(minutes=2)}
+# A worker that is killed meanwhile must not keep the others from these for long. Their steps take
+# seconds, and extend the lease.
+JOB_LEASES = {ALERTS: timedelta(minutes=2), REMOVAL: timedelta(minutes=2)}
 
 
 class Worker:
