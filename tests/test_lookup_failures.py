@@ -91,7 +91,7 @@ def test_one_message_that_cannot_be_asked_about_does_not_stand_before_others(
     for number in range(1, 6):
         alice.has_message(status="sent", twilio_sid=sid(number))
     with failing_twilio(sid(1)) as (url, _asked):
-        run_ticks(make_app(TWILIO_API_BASE_URL=url), ticks=20, minutes=3)
+        run_ticks(make_app(TWILIO_API_BASE_URL=url), ticks=8, minutes=3)
     assert [message.status for message in alice.messages()] == ["sent"] + ["delivered"] * 4
 
 

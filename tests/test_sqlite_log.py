@@ -82,7 +82,9 @@ def test_what_a_deleted_log_holds_is_in_the_file_once_that_is_noticed(
         assert connection.execute("SELECT status FROM message").fetchall() == [("delivered",)]
 
 
-@pytest.mark.parametrize("suffixes", LOGS)
+@pytest.mark.parametrize(
+    "suffixes", [*(pytest.param(one, marks=pytest.mark.slow) for one in LOGS[:-1]), LOGS[-1]]
+)
 def test_another_process_makes_no_new_log_beside_one_that_uses_the_former(
     app: Flask, path: Path, suffixes: tuple[str, ...]
 ) -> None:
