@@ -1,8 +1,10 @@
 """Migrations, transactions and query plans on SQLite and PostgreSQL."""
 
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -86,6 +88,42 @@ def test_sqlite_gives_no_id_again(app: Flask) -> None:
         first_id = connection.scalar(added) or 0
         connection.execute(delete(User))
         assert connection.scalar(added) == first_id + 1
+
+
+@pytest.mark.parametrize("is_defensive", [False, True])
+def test_upgrade_gives_no_id_of_before_again(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch, is_defensive: bool
+) -> None:
+    """A defensive SQLite, as that of macOS, lets nobody change the text of its tables."""
+    with app.app_context():
+        engine = db.engine
+    if engine.dialect.name != "sqlite":
+        return
+    execute = engine.dialect.do_execute
+
+    def refuse(cursor: sqlite3.Cursor, statement: str, *arguments: Any) -> None:
+        if "writable_schema" in statement:
+            return
+        if statement.startswith("UPDATE sqlite_schema"):
+            raise sqlite3.OperationalError("table sqlite_master may not be modified")
+        execute(cursor, statement, *arguments)
+
+    message = alice.has_message(body="Moved with its table")
+    with app.app_context():
+        downgrade(revision="0023")
+        if is_defensive:
+            monkeypatch.setattr(engine.dialect, "do_execute", refuse)
+        upgrade()
+        assert [one.id for one in search.find_page(SearchFilters(alice.id, text="moved"))]
+        db.session.remove()
+        with engine.begin() as connection:
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+            assert connection.exec_driver_sql("PRAGMA integrity_check").scalar_one() == "ok"
+            assert connection.scalars(select(Message.body)).all() == [message.body]
+            connection.execute(delete(Message))
+    assert alice.has_message().id > message.id
+    assert differences(app) == []
 
 
 def test_sqlite_files_are_private(make_app, tmp_path) -> None:  # type: ignore[no-untyped-def]
