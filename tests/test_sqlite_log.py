@@ -82,6 +82,21 @@ def test_what_a_deleted_log_holds_is_in_the_file_once_that_is_noticed(
         assert connection.execute("SELECT status FROM message").fetchall() == [("delivered",)]
 
 
+@pytest.mark.parametrize("suffixes", [("-wal",), ("-wal", "-shm")])
+def test_what_a_replaced_log_holds_is_in_a_copy(
+    app: Flask, path: Path, suffixes: tuple[str, ...]
+) -> None:
+    delete_logs(path, suffixes)
+    for suffix in suffixes:
+        Path(f"{path}{suffix}").touch()
+    for _ in range(2):
+        assert app.test_client().get("/readyz").status_code == 503
+    copy = Path(f"{path}-saved")
+    assert copy.stat().st_mode & 0o077 == 0
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT status FROM message").fetchall() == [("delivered",)]
+
+
 @pytest.mark.parametrize(
     "suffixes", [*(pytest.param(one, marks=pytest.mark.slow) for one in LOGS[:-1]), LOGS[-1]]
 )

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from threading import Lock
@@ -19,6 +19,7 @@ WRITE_VERSION_AT, ROLLBACK_VERSION, LOG_VERSION = 18, b"\x01", b"\x02"
 # All connections lock these bytes, shared as long as they have a write-ahead log open.
 SHARED_LOCK_AT, SHARED_LOCK_BYTES = 0x40000002, 510
 LOG_SUFFIXES = ("-wal", "-shm")
+COPY_SUFFIX = "-saved"
 LOG_MAKING_SECONDS = 1.0  # in which a connection that has locked the file makes its log
 
 # The device and inode of each file that this process may have connections to, and of each that it
@@ -239,8 +240,27 @@ class OpenSQLiteFile:
         self._connections.discard(connection)
 
     def rescue_log(self, connection: sqlite3.Connection) -> None:
-        """Copy into the file what a deleted log holds, unless there is a new one already."""
-        if os.path.exists(f"{self._path}-wal"):
-            return
-        with suppress(sqlite3.Error):
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        """Keep what a deleted log holds: in the file, or in a copy if there is a new log already.
+
+        That log may have changed the file meanwhile.
+        """
+        with suppress(sqlite3.Error, OSError):
+            if os.path.exists(f"{self._path}-wal"):
+                self._save_copy(connection)
+            else:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+
+    def _save_copy(self, connection: sqlite3.Connection) -> None:
+        """Copy the database as this process knows it, unless another one has done so."""
+        path = Path(f"{self._path}{COPY_SUFFIX}")
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            # Waits for the commit that is under way; another transaction begins no more.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+            with closing(sqlite3.connect(path)) as copy:
+                connection.backup(copy)
+        except sqlite3.Error:
+            path.unlink()
+            raise
+        log.error("database_copied", extra={"reason": f"its log was replaced: see {path.name}"})
