@@ -50,7 +50,6 @@ UNKNOWN_AFTER = timedelta(minutes=10)
 MIN_UNKNOWN = 3
 # Backup: another is due a day later, with an hour for a slow one. Doctor tells if it is; an alert,
 # if it is for as long again.
-BACKUP = "backup"  # of the ScheduledJob
 BACKUP_INTERVAL = timedelta(hours=25)
 # Disk: less than a tenth is free, unless that is more than the second.
 GIGABYTE = 1_000_000_000
@@ -88,7 +87,7 @@ def read_workers(connection: Connection, now: datetime) -> tuple[WorkerStatus, .
 
 def count_refused(connection: Connection, now: datetime) -> int:
     """Count the refused callbacks of the last hour that a secret of ours signed, and that wait for
-    a replay. The worker's job "explaining" finds which ones these are.
+    a replay. The worker's job "diagnosis" finds which ones these are.
     """
     newest = (
         select(RefusedCallback.count)

@@ -17,7 +17,7 @@ from smstracker.alerts.findings import find_all
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
-from smstracker.health_facts import BACKUP, BACKUP_INTERVAL
+from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models import (
     Alert,
     AlertNotice,
@@ -31,6 +31,7 @@ from smstracker.models import (
 )
 from smstracker.models.callback_counts import bucket_start
 from smstracker.models.insight_rollups import DAY, EVERYONE, QUARTER
+from smstracker.models.jobs import JobName
 from tests.refused_callbacks import refusal
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -137,7 +138,7 @@ def add_backup(app: Flask, age: timedelta) -> None:
     """Store that a good backup of that age was made."""
     with storing(app) as session:
         times = {"started_at": utcnow() - age, "interval": BACKUP_INTERVAL}
-        ScheduledJob.mark_done(session.connection(), BACKUP, **times)
+        ScheduledJob.mark_done(session.connection(), JobName.BACKUP, **times)
 
 
 def add_worker(

@@ -25,6 +25,7 @@ from smstracker.commands import backup as backup_commands
 from smstracker.database import engine
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, ScheduledJob, SignInToken
+from smstracker.models.jobs import JobName
 from smstracker.models.users import UserSession
 from smstracker.privacy.erasure import erase
 from tests.clients import Person
@@ -95,14 +96,14 @@ def test_restored_database_has_no_worker_and_each_job_is_due(
 ) -> None:
     with app.app_context(), db.engine.begin() as connection:
         Heartbeat.beat(connection, "of then", utcnow(), None)
-        ScheduledJob.mark_done(connection, "upkeep", utcnow(), timedelta(days=1))
-        ScheduledJob.mark_failed(connection, "upkeep", "nothing listens on that port")
+        ScheduledJob.mark_done(connection, JobName.MAINTENANCE, utcnow(), timedelta(days=1))
+        ScheduledJob.mark_failed(connection, JobName.MAINTENANCE, "nothing listens on that port")
     run(make_app, "backup", tmp_path / "a")
     close(app)
     assert run(make_app, "restore", tmp_path / "a").exit_code == 0
     with make_app().app_context():
         assert db.session.scalars(select(Heartbeat)).all() == []
-        job = ScheduledJob.read(db.session.connection(), "upkeep")
+        job = ScheduledJob.read(db.session.connection(), JobName.MAINTENANCE)
         assert (job.due_at <= utcnow(), job.failed_at, job.failure) == (True, None, None)
 
 

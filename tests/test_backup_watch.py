@@ -18,6 +18,7 @@ from smstracker.doctor.backup_checks import check_backups
 from smstracker.doctor.check_result import CheckResult
 from smstracker.extensions import db
 from smstracker.models import Message, ScheduledJob
+from smstracker.models.jobs import JobName
 from tests.alert_scenes import HOUR, MINUTE, Space, add_backup, alerts, run_evaluation
 from tests.clients import Person
 from tests.postgresql_programs import path_to_programs
@@ -60,7 +61,7 @@ def backup_line(app: Flask, check: str = "backup") -> CheckResult:
 
 def newest_backup_at(app: Flask) -> datetime | None:
     with app.app_context(), reading_connection(db.engine) as connection:
-        return ScheduledJob.last_done_at(connection, health_facts.BACKUP)
+        return ScheduledJob.last_done_at(connection, JobName.BACKUP)
 
 
 def open_alerts(app: Flask) -> list[str]:

@@ -15,12 +15,12 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import CarrierRemoval, Heartbeat, Message, RemovalCounter
 from smstracker.models.carrier_removals import CarrierAction, RemovedMessage
+from smstracker.models.jobs import JobName
 from smstracker.models.removals import CounterName
 from smstracker.privacy.carrier_removal import OTHER_ACCOUNT, remove_at_carrier
 from smstracker.privacy.retention import remove_expired
 from smstracker.privacy.status_report import build_report
 from smstracker.simulator import SimulatorServer
-from smstracker.worker.loop import CARRIER_REMOVAL
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, sid
 from tests.twilio_stub import TwilioStub, answer, wire
@@ -162,13 +162,13 @@ def test_messages_that_twilio_does_not_delete_yet_hold_nothing_up(make_app: Make
     with wire(*answers) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
         _queue(count=50)
         worker = InstantWorker()
-        worker._run_job(CARRIER_REMOVAL)
+        worker._run_job(JobName.CARRIER_REMOVAL)
         assert len(twilio.requests) == 50
         assert db.session.scalar(select(Heartbeat.problem)) is None
         assert build_report().problems == [("Twilio has not finished this message yet.", 50)]
         db.session.remove()
         with time_machine.travel(utcnow() + timedelta(minutes=3)):
-            worker._run_job(CARRIER_REMOVAL)
+            worker._run_job(JobName.CARRIER_REMOVAL)
         assert (build_report().waiting_at_twilio, build_report().done_at_twilio) == (0, 50)
 
 

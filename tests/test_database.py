@@ -12,19 +12,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from flask import Flask
 from flask_migrate import downgrade, upgrade
-from sqlalchemy import delete, event, insert, inspect, select, text, update
+from sqlalchemy import bindparam, delete, event, insert, inspect, select, text, update
 from sqlalchemy.exc import StatementError
 
 from smstracker import health_facts
+from smstracker.backups import postgresql_backup
 from smstracker.clock import utcnow
-from smstracker.database.engine import Base, include_object
+from smstracker.database.engine import Base, UtcDateTime, include_object
 from smstracker.database.sqlite_file import allow_new_file
 from smstracker.extensions import db
 from smstracker.messages import search, search_filters
 from smstracker.messages.search_filters import SearchFilters
 from smstracker.messages.state_counts import counts_query
 from smstracker.messages.url_filters import read_filters
-from smstracker.models import Message, RateLimit, StatusEvent, User
+from smstracker.models import Message, RateLimit, ScheduledJob, StatusEvent, User
 from smstracker.models.creation_time import first_message_query
 from smstracker.models.insight_rollups import EVERYONE
 from smstracker.models.messages import Content
@@ -54,6 +55,36 @@ def test_migrations_go_down_and_up_again(app: Flask) -> None:
         upgrade()
     assert differences(app) == []
     assert Person.signed_in(app, "alice@example.org").get("/messages").status_code == 200
+
+
+def test_jobs_keep_their_times_under_their_new_names(app: Flask) -> None:
+    at, new_names = utcnow(), ("diagnosis", "maintenance", "rollup", "listing")
+    job = text("INSERT INTO chore (name, due_at, done_at) VALUES (:name, :due_at, :done_at)")
+    job = job.bindparams(bindparam("due_at", type_=UtcDateTime), bindparam("done_at", None))
+    with app.app_context():
+        downgrade(revision="0024")
+        with db.engine.begin() as connection:
+            for name in ("explaining", "upkeep", "counting", "listing"):
+                connection.execute(job, {"name": name, "due_at": at})
+        upgrade()
+        jobs = db.session.execute(select(ScheduledJob.name, ScheduledJob.due_at)).all()
+        assert {tuple(row) for row in jobs} == {(name, at) for name in new_names}
+        db.session.remove()
+        downgrade(revision="0024")
+        with db.engine.connect() as connection:
+            names = connection.scalars(text("SELECT name FROM chore")).all()
+        assert sorted(names) == ["counting", "explaining", "listing", "upkeep"]
+        upgrade()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_restore_drops_the_tables_of_every_older_schema(app: Flask) -> None:
+    with app.app_context():
+        dropped = set(postgresql_backup._table_names())
+        while (tables := set(inspect(db.engine).get_table_names())) != {"alembic_version"}:
+            assert tables <= dropped
+            downgrade(revision="-1")
+        upgrade()
 
 
 def test_every_constraint_has_a_name(app: Flask) -> None:

@@ -15,8 +15,9 @@ from sqlalchemy import insert, select, text
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Message, RecipientSearch, ScheduledJob, StatusEvent
+from smstracker.models.jobs import JobName
 from smstracker.models.messages import reverse_digits
-from smstracker.privacy.disk_traces import CLEANING_JOB, clean_text_index, vacuum
+from smstracker.privacy.disk_traces import clean_text_index, vacuum
 from smstracker.privacy.erasure import erase
 from smstracker.privacy.retention import remove_expired
 from smstracker.worker.maintenance import purge
@@ -147,10 +148,12 @@ def test_words_of_deleted_texts_leave_the_index(sqlite_url: str, app: Flask, ali
 def test_erasure_lets_the_index_be_cleaned_at_once(app: Flask) -> None:
     interval = timedelta(days=1)
     with app.app_context(), db.engine.begin() as connection:
-        ScheduledJob.mark_done(connection, CLEANING_JOB, utcnow(), interval)
+        ScheduledJob.mark_done(connection, JobName.CLEANING, utcnow(), interval)
     with app.app_context():
         erase(NUMBER, at_twilio=False, actor="ann@example.org")
-        assert ScheduledJob.read(db.session.connection(), CLEANING_JOB).is_due(utcnow(), interval)
+        assert ScheduledJob.read(db.session.connection(), JobName.CLEANING).is_due(
+            utcnow(), interval
+        )
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -12,6 +12,7 @@ from smstracker.doctor.alert_checks import check_heartbeat
 from smstracker.doctor.check_result import CheckResult
 from smstracker.extensions import db
 from smstracker.models import User
+from smstracker.models.jobs import JobName
 from tests.alert_scenes import storing
 from tests.clients import Person, words
 from tests.http_receiver import HttpReceiver, receiving
@@ -37,7 +38,7 @@ def app(make_app: Callable[..., Flask], receiver: HttpReceiver) -> Flask:
 
 def fetch(app: Flask, receiver: HttpReceiver, text: str) -> None:
     receiver.text = text
-    notifier.deliver(notifier.HEARTBEAT, app)
+    notifier.deliver(JobName.HEARTBEAT, app)
 
 
 def check(app: Flask) -> CheckResult:

@@ -165,7 +165,7 @@ def test_open_stream_holds_no_connection_and_no_lock(streaming_app: Flask, ann: 
             if connection.dialect.name == "postgresql":
                 connection.execute(text("LOCK TABLE status_event IN ACCESS EXCLUSIVE MODE NOWAIT"))
             else:
-                connection.execute(text("DELETE FROM chore"))  # BEGIN IMMEDIATE
+                connection.execute(text("DELETE FROM scheduled_job"))  # BEGIN IMMEDIATE
 
 
 def test_stream_threads_do_not_enlarge_the_pool(make_app: MakeApp) -> None:

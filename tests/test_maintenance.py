@@ -10,7 +10,8 @@ from sqlalchemy import func, select
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, Message, RefusedCallback, StatusEvent
-from smstracker.worker.loop import JOBS, MAINTENANCE, Worker
+from smstracker.models.jobs import JobName
+from smstracker.worker.loop import JOBS, Worker
 from smstracker.worker.maintenance import purge_in_steps
 from tests.clients import Person
 from tests.refused_callbacks import refusal
@@ -42,7 +43,7 @@ def test_maintenance_stops_neither_heartbeat_nor_look_ups(
             return batches.pop(0)
 
         monkeypatch.setattr(RefusedCallback, "purge", slow_purge)
-        for name in JOBS.keys() - {MAINTENANCE}:
+        for name in JOBS.keys() - {JobName.MAINTENANCE}:
             monkeypatch.delitem(JOBS, name)
         with make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
             Worker().work()

@@ -23,10 +23,11 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, RefusedCallback, ScheduledJob, SignInToken
 from smstracker.models.events import StatusUpdate
+from smstracker.models.jobs import JobName
 from smstracker.sms.lookup_schedule import LEASE
 from smstracker.worker import lookup, loop
 from smstracker.worker.lookup_throttle import LookupThrottle
-from smstracker.worker.loop import LISTING, Worker
+from smstracker.worker.loop import Worker
 from tests.clients import Person
 from tests.live_settings import live_environment
 from tests.signing import fields, sid
@@ -211,13 +212,13 @@ def test_look_ups_go_on_while_the_listing_waits_for_twilio(
         at_hanging = make_app(TWILIO_API_BASE_URL=hanging.url)
         worker = Worker()
         with at_hanging.app_context():
-            worker._start_thread(LISTING, partial(worker._run_in_thread, LISTING))
+            worker._start_thread(JobName.LISTING, partial(worker._run_in_thread, JobName.LISTING))
             wait_for(lambda: hanging.requests)
         clock.shift(1)  # the rate is shared
         with app.app_context():
             worker.work()
             assert alice.message().status == "delivered"
-            assert worker._threads[LISTING].is_alive()
+            assert worker._threads[JobName.LISTING].is_alive()
             assert len(heartbeats(app)) == 1
         hanging.close()
         worker.join_threads()
@@ -234,7 +235,7 @@ def test_worker_ends_while_its_listing_waits_for_its_turn(
         worker.work()
         worker.stop()
         worker.run()
-        assert not worker._threads[LISTING].is_alive()
+        assert not worker._threads[JobName.LISTING].is_alive()
         assert ScheduledJob.last_done_at(db.session.connection(), "listing") is None
         db.session.remove()
 
@@ -278,7 +279,7 @@ def test_removal_of_a_killed_worker_is_taken_over_within_minutes(
         yield 1
         raise OperationalError("DELETE", {}, Exception("killed"))
 
-    monkeypatch.setattr(loop, "JOBS", {loop.REMOVAL: (end_in_the_middle, MINUTE)})
+    monkeypatch.setattr(loop, "JOBS", {JobName.REMOVAL: (end_in_the_middle, MINUTE)})
     with app.app_context(), in_minutes(0) as clock:
         for _ in range(2):
             worker = Worker()
@@ -298,11 +299,11 @@ def test_job_is_done_up_to_its_beginning_however_long_it_takes(
             clock.shift(600)
             yield 0
 
-        monkeypatch.setitem(loop.JOBS, LISTING, (listing, loop.DAY))
-        InstantWorker()._run_job(LISTING)
+        monkeypatch.setitem(loop.JOBS, JobName.LISTING, (listing, loop.DAY))
+        InstantWorker()._run_job(JobName.LISTING)
         with db.engine.connect() as connection:
-            assert ScheduledJob.last_done_at(connection, LISTING) == started_at
-            assert ScheduledJob.lock(connection, LISTING) == started_at + loop.DAY
+            assert ScheduledJob.last_done_at(connection, JobName.LISTING) == started_at
+            assert ScheduledJob.lock(connection, JobName.LISTING) == started_at + loop.DAY
 
 
 def test_purge_forgets_what_is_past_its_time_and_no_message(app: Flask, alice: Person) -> None:

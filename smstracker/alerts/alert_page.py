@@ -13,7 +13,8 @@ from smstracker.alerts.rules import RULES
 from smstracker.clock import is_within
 from smstracker.extensions import db, settings
 from smstracker.models import Alert, AlertNotice, ScheduledJob
-from smstracker.models.alerts import ALERT_RETENTION, HEARTBEAT, JOB_NAME, WEBHOOK
+from smstracker.models.alerts import ALERT_RETENTION, WEBHOOK
+from smstracker.models.jobs import JobName
 
 MAX_PAST = 100
 MAX_SENT_NOTICES = 10
@@ -24,7 +25,7 @@ MAX_AGE = timedelta(minutes=5)  # of an evaluation
 class ChannelStatus:
     """A channel: its last notice that was sent, and why one that waits could not be.
 
-    Of HEARTBEAT, when it was taken last, and why the newest one was not.
+    OfJobName.HEARTBEAT, when it was taken last, and why the newest one was not.
     """
 
     channel: str
@@ -67,7 +68,7 @@ def read_page(now: datetime) -> AlertPage:
         past=db.session.scalars(past).all(),
         channels=read_channels(),
         heartbeat=read_heartbeat() if settings().heartbeat_url else None,
-        evaluated_at=ScheduledJob.last_done_at(db.session.connection(), JOB_NAME),
+        evaluated_at=ScheduledJob.last_done_at(db.session.connection(), JobName.ALERTS),
     )
 
 
@@ -87,8 +88,8 @@ def read_channels() -> list[ChannelStatus]:
 
 
 def read_heartbeat() -> ChannelStatus:
-    job = ScheduledJob.read(db.session.connection(), HEARTBEAT)
-    return ChannelStatus(HEARTBEAT, job.done_at, job.failure)
+    job = ScheduledJob.read(db.session.connection(), JobName.HEARTBEAT)
+    return ChannelStatus(JobName.HEARTBEAT, job.done_at, job.failure)
 
 
 def read_sent_mails() -> list[tuple[str, str, str]]:

@@ -15,6 +15,7 @@ from smstracker.alerts.finding import Finding, judge
 from smstracker.extensions import receipt_window
 from smstracker.health_facts import WorkerStatus
 from smstracker.models import ScheduledJob
+from smstracker.models.jobs import JobName
 
 MIN_GAP = timedelta(minutes=10)  # shorter ones are restarts
 
@@ -87,7 +88,7 @@ def _find_full_disk() -> Iterator[Finding]:
 
 def _find_missing_backup(connection: Connection, now: datetime) -> Iterator[Finding]:
     """Another backup is due, where some were made."""
-    backup = ScheduledJob.read(connection, health_facts.BACKUP)
+    backup = ScheduledJob.read(connection, JobName.BACKUP)
     if backup.done_at and backup.is_due(now, health_facts.BACKUP_INTERVAL):
         hours = max((now - backup.done_at) // health_facts.HOUR, 0)
         yield Finding("backups-stopped", {"hours": hours}, began_at=backup.due_at)

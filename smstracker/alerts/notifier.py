@@ -21,7 +21,8 @@ from smstracker.database.engine import reading_connection
 from smstracker.database.problems import log_reason
 from smstracker.extensions import db, settings
 from smstracker.models import Alert, AlertNotice, ScheduledJob
-from smstracker.models.alerts import HEARTBEAT, WEBHOOK
+from smstracker.models.alerts import WEBHOOK
+from smstracker.models.jobs import JobName
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,10 @@ def deliveries() -> dict[str, Callable[[Flask], None]]:
     """What to do each minute, by name. Each takes a thread of its own: no channel waits for
     another, and nothing else for one that hangs.
     """
-    names = [*channels.configured_channels(), *([HEARTBEAT] if settings().heartbeat_url else [])]
+    names = [
+        *channels.configured_channels(),
+        *([JobName.HEARTBEAT] if settings().heartbeat_url else []),
+    ]
     return {f"notify {name}": partial(deliver, name) for name in names}
 
 
@@ -41,7 +45,7 @@ def deliver(name: str, app: Flask) -> None:
     """Send the due notices of a channel, or fetch the heartbeat if all is well. Raises nothing."""
     with app.app_context():
         try:
-            if name == HEARTBEAT:
+            if name == JobName.HEARTBEAT:
                 fetch_heartbeat()
                 return
             for _ in range(MAX_NOTICES):
@@ -113,9 +117,9 @@ def fetch_heartbeat() -> None:
         log.warning("heartbeat_not_fetched", extra={"reason": failure})
     with db.engine.begin() as connection:
         if failure:
-            ScheduledJob.mark_failed(connection, HEARTBEAT, failure)
+            ScheduledJob.mark_failed(connection, JobName.HEARTBEAT, failure)
         else:
-            ScheduledJob.mark_done(connection, HEARTBEAT, started_at, HEARTBEAT_INTERVAL)
+            ScheduledJob.mark_done(connection, JobName.HEARTBEAT, started_at, HEARTBEAT_INTERVAL)
 
 
 def is_all_well() -> bool:

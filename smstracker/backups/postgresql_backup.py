@@ -48,7 +48,8 @@ ADVICE = {
     "unsupported version": "The backup was made by newer programs: install those here.",
 }
 FIRST_TABLES = {"message", "status_event"}  # that each version has
-FORMER_TABLES = ("insight_cursor", "insight_change", "insight_tally", "insight_span")  # up to 0011
+# Up to 0011, and the last one up to 0024.
+FORMER_TABLES = ("insight_cursor", "insight_change", "insight_tally", "insight_span", "chore")
 ENDING_SECONDS = 5.0  # in which the server ends a session that was closed just before
 LIMITS = "SET lock_timeout = '5s'"
 OTHER_SESSIONS = text("""

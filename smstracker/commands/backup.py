@@ -33,9 +33,10 @@ from smstracker.database.problems import (
     log_reason,
 )
 from smstracker.extensions import db, settings
-from smstracker.health_facts import BACKUP, BACKUP_INTERVAL
+from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models import AuditEntry, Erasure, Heartbeat, Message, ScheduledJob, SignInToken
 from smstracker.models.audit_log import COMMAND_LINE, AuditAction
+from smstracker.models.jobs import JobName
 from smstracker.models.lookup_queue import can_be_asked_about
 from smstracker.models.users import UserSession
 from smstracker.settings.database_url import sqlite_path
@@ -94,7 +95,7 @@ def _back_up(path: Path) -> int:
 def _record(change: Callable[[Connection, str], None]) -> None:
     """Store what became of a backup."""
     with db.engine.begin() as connection:
-        change(connection, BACKUP)
+        change(connection, JobName.BACKUP)
 
 
 @click.command("restore", cls=CommandWithPlainErrors)
@@ -257,7 +258,9 @@ def _prepare(connection: Connection, now: datetime) -> int:
     jobs = update(ScheduledJob)
     connection.execute(jobs.values(due_at=now, failed_at=None, failure=None))
     # What was restored is a backup.
-    connection.execute(jobs.where(ScheduledJob.name == BACKUP).values(due_at=now + BACKUP_INTERVAL))
+    connection.execute(
+        jobs.where(ScheduledJob.name == JobName.BACKUP).values(due_at=now + BACKUP_INTERVAL)
+    )
     is_open = (Message.final_at.is_(None), can_be_asked_about())
     connection.execute(update(Message).where(*is_open).values(next_lookup_at=now))
     return connection.scalar(select(func.count()).select_from(Message).where(*is_open)) or 0

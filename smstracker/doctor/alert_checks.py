@@ -8,7 +8,7 @@ from smstracker.database.engine import reading_connection
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
 from smstracker.models import ScheduledJob
-from smstracker.models.alerts import HEARTBEAT
+from smstracker.models.jobs import JobName
 
 
 def check_alerts() -> CheckResult:
@@ -30,7 +30,7 @@ def check_heartbeat() -> Iterator[CheckResult]:
     if not settings().heartbeat_url:
         return
     with reading_connection(db.engine) as connection:
-        job = ScheduledJob.read(connection, HEARTBEAT)
+        job = ScheduledJob.read(connection, JobName.HEARTBEAT)
     if job.failed_at:
         detail = f"HEARTBEAT_URL was not taken {format_age(job.failed_at, utcnow())}: {job.failure}"
         fix = f"compare it with the address at the outside service, then {COMMAND} alerts test"

@@ -8,8 +8,9 @@ from smstracker.command_name import COMMAND
 from smstracker.database.engine import reading_connection
 from smstracker.doctor.check_result import CheckResult, ok, warning
 from smstracker.extensions import db, settings
-from smstracker.health_facts import BACKUP, BACKUP_INTERVAL
+from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models import ScheduledJob
+from smstracker.models.jobs import JobName
 
 
 def check_backups() -> Iterator[CheckResult]:
@@ -22,7 +23,7 @@ def check_backups() -> Iterator[CheckResult]:
 def _check_newest() -> CheckResult:
     now = utcnow()
     with reading_connection(db.engine) as connection:
-        backup = ScheduledJob.read(connection, BACKUP)
+        backup = ScheduledJob.read(connection, JobName.BACKUP)
     newest = f"was made {format_age(backup.done_at, now)}" if backup.done_at else "is not known"
     if backup.failed_at:
         attempt = f"the newest attempt failed {format_age(backup.failed_at, now)}"

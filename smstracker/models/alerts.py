@@ -23,7 +23,6 @@ from smstracker.database.engine import UtcDateTime, affected_rows, dialect_inser
 from smstracker.extensions import Model
 from smstracker.models.messages import BigId
 
-JOB_NAME = "alerts"  # of the ScheduledJob that evaluates the rules
 ALERT_RETENTION = timedelta(days=30)
 # A notice is not created for an alert that ended before that.
 LATE_NOTICE = timedelta(days=1)
@@ -33,7 +32,6 @@ MAX_RETRY_DELAY = timedelta(hours=1)
 MUTE_HOURS = (1, 8, 24)
 _MAX_MUTE = timedelta(hours=max(MUTE_HOURS))
 WEBHOOK = "webhook"  # the channel; every other one is an e-mail address
-HEARTBEAT = "heartbeat"  # of the ScheduledJob that fetches HEARTBEAT_URL
 BEGIN, END = "begin", "end"
 Counts = Mapping[str, int]
 _UNENDED = text("ended_at IS NULL")

@@ -1,6 +1,7 @@
 """Heartbeats of the workers, and the jobs that one worker at a time runs, or a command."""
 
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from sqlalchemy import String, Text, delete, select, update
 from sqlalchemy.engine import Connection
@@ -46,13 +47,29 @@ class Heartbeat(Model):
         return affected_rows(connection.execute(killed))
 
 
+class JobName(StrEnum):
+    """The names of ScheduledJob."""
+
+    LISTING = "listing"
+    MAINTENANCE = "maintenance"
+    DIAGNOSIS = "diagnosis"  # of refused callbacks
+    ROLLUP = "rollup"
+    ALERTS = "alerts"
+    REMOVAL = "removal"
+    CARRIER_REMOVAL = "removal at Twilio"
+    CLEANING = "cleaning of the text index"
+    LOOKUPS = "lookups"  # only the time of the next slot
+    HEARTBEAT = "heartbeat"
+    BACKUP = "backup"  # by a command
+
+
 class ScheduledJob(Model):
     """A job that one worker at a time runs; `due_at` doubles as the end of a lease.
 
     `failed_at` and `failure` are of the newest attempt, if that failed and is recorded.
     """
 
-    __tablename__ = "chore"
+    __tablename__ = "scheduled_job"
 
     name: Mapped[str] = mapped_column(String(32), primary_key=True)
     due_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -27,7 +27,6 @@ from smstracker.settings.database_url import sqlite_path
 _MERGE = text("INSERT INTO message_fts (message_fts, rank) VALUES ('merge', :pages)")
 MERGED_PAGES = 8
 BLOCK_BYTES = 2**20
-CLEANING_JOB = "cleaning of the text index"
 
 
 def truncate_log() -> bool:

@@ -25,9 +25,10 @@ from smstracker.models import (
     ScheduledJob,
 )
 from smstracker.models.audit_log import AuditAction
+from smstracker.models.jobs import JobName
 from smstracker.models.removals import RemovalKind
 from smstracker.models.tombstones import HashedKind, keyed_hash
-from smstracker.privacy.disk_traces import CLEANING_JOB, has_traces, truncate_log
+from smstracker.privacy.disk_traces import has_traces, truncate_log
 from smstracker.privacy.pending import remove_pending
 from smstracker.privacy.person_records import (
     PersonRecords,
@@ -137,4 +138,4 @@ def _store_request(
     ):
         PendingRemoval.add(connection, kind, ids, now, receipt)
     # The words of the texts leave the index soon, not within a day.
-    ScheduledJob.postpone(connection, CLEANING_JOB, now)
+    ScheduledJob.postpone(connection, JobName.CLEANING, now)

@@ -37,7 +37,7 @@ HARMLESS = {
     "rate_limit": {"key"},
     "mail_health": {"server_problem", "refusal"},
     "heartbeat": {"worker", "problem"},
-    "chore": {"name", "failure"},
+    "scheduled_job": {"name", "failure"},
     "callback_tally": {"process"},
     "feed_cursor": {"name"},
     "insight_failure": {"error_code"},

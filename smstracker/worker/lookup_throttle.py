@@ -11,11 +11,10 @@ from smstracker.clock import has_come, utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, receipt_window, settings
 from smstracker.models import lookup_queue
-from smstracker.models.jobs import ScheduledJob
+from smstracker.models.jobs import JobName, ScheduledJob
 from smstracker.models.lookup_queue import OpenMessage, set_lookup_times
 from smstracker.sms.lookup_schedule import LONGEST_WAIT
 
-LOOKUP_SLOTS = "lookups"
 MAX_PAUSE_SECONDS = 60.0
 MIN_RETRY_DELAY = timedelta(minutes=5)
 # A slot further ahead than this is a pause, which a worker does not wait for.
@@ -51,7 +50,7 @@ class LookupThrottle:
                 return LookupBatch([], 0)
             messages = lookup_queue.claim_due_messages(connection, rate)
             next_slot_at = slot_at + timedelta(seconds=len(messages) / rate)
-            ScheduledJob.postpone(connection, LOOKUP_SLOTS, next_slot_at)
+            ScheduledJob.postpone(connection, JobName.LOOKUPS, next_slot_at)
         return LookupBatch(messages, (slot_at - now).total_seconds())
 
     def reserve(self) -> float:
@@ -60,7 +59,9 @@ class LookupThrottle:
             now = utcnow()
             slot_at = _lock_next_slot(connection, now)
             rate = settings().lookups_per_second
-            ScheduledJob.postpone(connection, LOOKUP_SLOTS, slot_at + timedelta(seconds=1 / rate))
+            ScheduledJob.postpone(
+                connection, JobName.LOOKUPS, slot_at + timedelta(seconds=1 / rate)
+            )
         return (slot_at - now).total_seconds()
 
     def reset_failures(self) -> None:
@@ -78,13 +79,13 @@ class LookupThrottle:
             now = utcnow()
             # Keep a longer pause of another worker.
             paused_until = max(_lock_next_slot(connection, now), now + self.next_pause())
-            ScheduledJob.postpone(connection, LOOKUP_SLOTS, paused_until)
+            ScheduledJob.postpone(connection, JobName.LOOKUPS, paused_until)
             set_lookup_times(connection, {message.id: paused_until for message in remaining})
 
 
 def _lock_next_slot(connection: Connection, now: datetime) -> datetime:
     """The time of the next free slot, locked until the transaction ends."""
-    due_at = ScheduledJob.lock(connection, LOOKUP_SLOTS)
+    due_at = ScheduledJob.lock(connection, JobName.LOOKUPS)
     return now if has_come(due_at, now, timedelta(seconds=MAX_PAUSE_SECONDS)) else due_at
 
 

@@ -31,12 +31,11 @@ from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import REPLACED_FILE, REPLACED_LOG, explain, log_reason
 from smstracker.extensions import db
 from smstracker.insights.rollup_job import roll_up
-from smstracker.models.alerts import JOB_NAME as ALERTS
-from smstracker.models.jobs import Heartbeat, ScheduledJob
+from smstracker.models.jobs import Heartbeat, JobName, ScheduledJob
 from smstracker.models.lookup_queue import OpenMessage
 from smstracker.models.metric_totals import LOOKUPS, MetricTotal
 from smstracker.privacy.carrier_removal import remove_at_carrier
-from smstracker.privacy.disk_traces import CLEANING_JOB, clean_text_index
+from smstracker.privacy.disk_traces import clean_text_index
 from smstracker.privacy.retention import remove_expired
 from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
@@ -55,28 +54,26 @@ RETRY_INTERVAL = timedelta(minutes=1)  # of a job that Twilio did not answer
 PROBLEM_CHECK_INTERVAL = timedelta(minutes=2)
 THREAD_END_SECONDS = 10.0  # for the current step of a job, or a notice, when the worker ends
 
-LISTING = "listing"
-REMOVAL = "removal"
-CARRIER_REMOVAL = "removal at Twilio"
 # These can take long, so each runs in a thread of its own.
-THREADED = (LISTING, REMOVAL, CARRIER_REMOVAL, CLEANING_JOB)
-# After a long pause it has many steps, so look-ups run between them.
-MAINTENANCE = "upkeep"
+THREADED = (JobName.LISTING, JobName.REMOVAL, JobName.CARRIER_REMOVAL, JobName.CLEANING)
 # A job runs in steps of a few seconds at most, and gets the time of its last completion.
 Steps = Callable[[datetime | None], Iterable[object]]
 JOBS: dict[str, tuple[Steps, timedelta]] = {
-    LISTING: (reconcile_by_list, DAY),
-    MAINTENANCE: (run_maintenance, DAY),
-    "explaining": (diagnose_refused, timedelta(minutes=1)),
-    "counting": (roll_up, timedelta(seconds=30)),
-    ALERTS: (evaluate, timedelta(minutes=1)),
-    REMOVAL: (remove_expired, timedelta(minutes=1)),
-    CARRIER_REMOVAL: (remove_at_carrier, timedelta(minutes=1)),
-    CLEANING_JOB: (clean_text_index, DAY),
+    JobName.LISTING: (reconcile_by_list, DAY),
+    JobName.MAINTENANCE: (run_maintenance, DAY),
+    JobName.DIAGNOSIS: (diagnose_refused, timedelta(minutes=1)),
+    JobName.ROLLUP: (roll_up, timedelta(seconds=30)),
+    JobName.ALERTS: (evaluate, timedelta(minutes=1)),
+    JobName.REMOVAL: (remove_expired, timedelta(minutes=1)),
+    JobName.CARRIER_REMOVAL: (remove_at_carrier, timedelta(minutes=1)),
+    JobName.CLEANING: (clean_text_index, DAY),
 }
 # A worker that is killed meanwhile must not keep the others from these for long. Their steps take
 # seconds, and extend the lease.
-JOB_LEASES = {ALERTS: timedelta(minutes=2), REMOVAL: timedelta(minutes=2)}
+JOB_LEASES: dict[str, timedelta] = {
+    JobName.ALERTS: timedelta(minutes=2),
+    JobName.REMOVAL: timedelta(minutes=2),
+}
 
 
 class Worker:
@@ -239,26 +236,29 @@ class Worker:
                 return
             last_done = ScheduledJob.last_done_at(connection, name)
         try:
-            for _ in self._throttled(steps(last_done)) if name == LISTING else steps(last_done):
+            for _ in (
+                self._throttled(steps(last_done)) if name == JobName.LISTING else steps(last_done)
+            ):
                 self._extend_lease(name)
-                if name == LISTING:
+                if name == JobName.LISTING:
                     self._clear_problem()
-                if name == MAINTENANCE:
+                # After a long pause it has many steps, so look-ups run between them.
+                if name == JobName.MAINTENANCE:
                     self._look_up_silent()
-                if name == CARRIER_REMOVAL:  # its next step begins with a request
+                if name == JobName.CARRIER_REMOVAL:  # its next step begins with a request
                     self._stopped.wait(self._throttle.reserve())
                 if self._is_stopping:
                     return
         except CarrierQueryError as error:
             self._postpone_job(name, error)
             return
-        if name == LISTING:
+        if name == JobName.LISTING:
             if self._is_stopping:
                 return
             self._clear_problem()
         with db.engine.begin() as connection:
             ScheduledJob.mark_done(connection, name, started_at, interval)
-        if name == ALERTS:
+        if name == JobName.ALERTS:
             for delivery, work in notifier.deliveries().items():
                 self._start_thread(delivery, work)
 
