@@ -22,6 +22,7 @@ from smstracker.carrier import http_client
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice
+from smstracker.models.alerts import MAX_RETRY_DELAY
 from tests.alert_scenes import Space, deliver_all, notices, run_evaluation, storing
 from tests.http_receiver import HttpReceiver, receiving
 from tests.live_settings import settings
@@ -265,3 +266,10 @@ def test_settings_are_read() -> None:
     assert read.alert_email == ("b@example.org", "a@example.org")
     assert read.alert_webhook_url == "https://hooks.example.org/services/x?y=z"
     assert read.heartbeat_url == "http://localhost:8001/ping"
+
+
+def test_longest_retry_is_not_taken_for_a_wrong_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notice that is due later than MAX_RETRY_DELAY would be sent at once."""
+    assert notifier.retry_delay(30) == MAX_RETRY_DELAY
+    monkeypatch.setattr(notifier, "MAX_RETRY_DELAY", 5 * MAX_RETRY_DELAY)
+    assert notifier.retry_delay(30) == 5 * MAX_RETRY_DELAY

@@ -21,7 +21,7 @@ from smstracker.database.engine import reading_connection
 from smstracker.database.problems import log_reason
 from smstracker.extensions import db, settings
 from smstracker.models import Alert, AlertNotice, ScheduledJob
-from smstracker.models.alerts import WEBHOOK
+from smstracker.models.alerts import MAX_RETRY_DELAY, WEBHOOK
 from smstracker.models.jobs import JobName
 
 log = logging.getLogger(__name__)
@@ -101,8 +101,9 @@ def _outcome(notice: AlertNotice, failure: str | None, now: datetime) -> dict[st
 
 
 def retry_delay(failures: int) -> timedelta:
-    """The time until the next attempt: doubles with each failure, up to an hour."""
-    return timedelta(minutes=min(2 ** (failures - 1), 60))
+    """The time until the next attempt: doubles with each failure, up to MAX_RETRY_DELAY."""
+    longest = MAX_RETRY_DELAY // timedelta(minutes=1)
+    return timedelta(minutes=min(2 ** (failures - 1), longest))
 
 
 def fetch_heartbeat() -> None:
