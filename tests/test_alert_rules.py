@@ -163,6 +163,11 @@ SCENES: list[tuple[str, Scene, Scene]] = [
         lambda app: scenes.add_outcomes(app, 0, 3, code="+155586753"),  # no code, maybe a number
     ),
     (
+        "code-unlisted",
+        lambda app: scenes.add_outcomes(app, 0, 3, code="3999999"),  # the longest
+        lambda app: scenes.add_outcomes(app, 0, 3, code="39999999"),
+    ),
+    (
         "outcome-unknown",
         lambda app: unknown(app, 3, 11 * MINUTE),
         lambda app: unknown(app, 2, 11 * MINUTE),

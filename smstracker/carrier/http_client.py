@@ -19,6 +19,8 @@ from twilio.http.http_client import TwilioHttpClient
 from urllib3 import HTTPConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection
 
+from smstracker.sms.identifiers import ERROR_CODE
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -135,7 +137,7 @@ def _read_code(body: str) -> str | None:
     except (ValueError, RecursionError, LookupError, TypeError):
         return None
     text = str(code) if type(code) in (int, str) else ""
-    return text if re.fullmatch(r"[1-9][0-9]{4,6}", text) else None
+    return text if re.fullmatch(ERROR_CODE, text) else None
 
 
 def _raise_error(response: requests.Response, **_: object) -> None:

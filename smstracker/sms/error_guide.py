@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from smstracker.sms.identifiers import ERROR_CODE_LENGTH
+from smstracker.sms.identifiers import ERROR_CODE, ERROR_CODE_LENGTH
 
 DOCUMENTATION_URL = "https://www.twilio.com/docs/api/errors/"
 MIN_CODE_DIGITS = 5
@@ -66,7 +66,7 @@ class ErrorExplanation:
 
 def is_code(text: str) -> bool:
     """Check that `text` looks like one of Twilio's error codes."""
-    return re.fullmatch(r"[1-9][0-9]{4,5}", text) is not None
+    return re.fullmatch(ERROR_CODE, text) is not None
 
 
 def read_guide(text: str) -> Mapping[str, Mapping[str, ErrorExplanation]]:
