@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, update
 from smstracker.alerts import notifier
 from smstracker.alerts.evaluation import evaluate
 from smstracker.alerts.finding import Finding
-from smstracker.alerts.findings import find_all
+from smstracker.alerts.rule_checks import check_rules
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
@@ -161,7 +161,7 @@ def remove_silent(app: Flask) -> None:
 def find(app: Flask, last_evaluated: datetime | None = None) -> list[Finding]:
     """The rules that open an alert now."""
     with app.app_context(), reading_connection(db.engine) as connection:
-        return [true for true in find_all(connection, utcnow(), last_evaluated) if true.opens]
+        return [true for true in check_rules(connection, utcnow(), last_evaluated) if true.opens]
 
 
 def found(app: Flask, rule: str) -> dict[str, Any] | None:

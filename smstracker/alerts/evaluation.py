@@ -12,14 +12,14 @@ from sqlalchemy import Connection, func, select
 
 from smstracker.alerts.channels import configured_channels
 from smstracker.alerts.finding import Finding
-from smstracker.alerts.findings import find_all
+from smstracker.alerts.rule_checks import check_rules
 from smstracker.alerts.rules import QUIET_TIME, RULES
 from smstracker.clock import is_ahead, is_within, utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.health_facts import count_unknown
 from smstracker.models import Alert, AlertNotice, Message
-from smstracker.models.alerts import BEGIN, END, LATE_NOTICE
+from smstracker.models.alerts import BEGIN, END, LATE_NOTICE, RuleName
 from smstracker.sms.status import Source
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,10 @@ MAX_FETCHED = 10_000  # a count of messages ends here
 
 
 def evaluate(last_evaluated: datetime | None) -> Iterator[int]:
-    """Evaluate all rules; yields the number of those that are true."""
+    """Evaluate all rules; yields the number of findings."""
     now = utcnow()
     with reading_connection(db.engine) as connection:
-        findings = find_all(connection, now, last_evaluated)
+        findings = check_rules(connection, now, last_evaluated)
         is_true = any(finding.opens for finding in findings)
         is_quiet = not is_true and not Alert.is_any_recent(connection, now)
     if not is_quiet:
@@ -46,7 +46,9 @@ def update_alerts(connection: Connection, findings: Sequence[Finding], now: date
     """Begin, continue, open and end alerts."""
     alerts = Alert.unended(connection)
     is_open = {key for key, alert in alerts.items() if alert.opened_at}
-    by_key = {(finding.rule, finding.subject): finding for finding in findings}
+    by_key: dict[tuple[str, str], Finding] = {
+        (finding.rule, finding.subject): finding for finding in findings
+    }
     true = {key: finding for key, finding in by_key.items() if finding.opens or key in is_open}
     for key in true.keys() - alerts.keys():
         began_at = min(true[key].began_at or now, now)
@@ -75,7 +77,7 @@ def _end_if_quiet(connection: Connection, alert: Alert, now: datetime) -> None:
         Alert.drop_watched(connection, alert.id)
     elif not is_within(alert.last_true_at, now, QUIET_TIME) or alert.rule not in RULES:
         counts = {**alert.counts, "fetched": _count_fetched(connection, alert.began_at, now)}
-        if alert.rule == "outcome-unknown":
+        if alert.rule == RuleName.OUTCOME_UNKNOWN:
             counts["unknown"] = count_unknown(connection, now)
         Alert.change(connection, alert.id, ended_at=now, counts=counts)
         log.info("alert_ended", extra={"reason": alert.rule})

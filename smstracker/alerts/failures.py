@@ -1,7 +1,6 @@
 """Failures far above their usual share, by the newest outcomes and the rollups of the insights."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +8,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, case, func, literal, select
 
-from smstracker.alerts.finding import ENDS_BELOW, Finding, judge
+from smstracker.alerts.finding import ENDS_BELOW, Finding, find_by_ratio
 from smstracker.connection.queries import sum_if
 from smstracker.health_facts import HOUR
 from smstracker.models import InsightFailure, InsightOutcome, Message
+from smstracker.models.alerts import RuleName
 from smstracker.models.insight_rollups import DAY, EVERYONE, QUARTER, Rollup, day_start
 from smstracker.sms import status
-from smstracker.sms.error_guide import explanations
+from smstracker.sms.error_guide import explanations, is_code
 from smstracker.sms.status import State
 
 CODE_PERIOD = timedelta(hours=6)
@@ -57,7 +57,9 @@ def find_failures(connection: Connection, now: datetime) -> Iterator[Finding]:
     last_hour, decided, by_code = _read_newest(connection, now)
     if last_hour.decided >= MIN_MESSAGES * ENDS_BELOW:
         usual = _usual_outcomes(connection, now)
-        yield from judge("failures-high", failure_ratio(last_hour, usual), last_hour.counts(usual))
+        yield from find_by_ratio(
+            RuleName.FAILURES_HIGH, failure_ratio(last_hour, usual), last_hour.counts(usual)
+        )
     frequent = {
         code: failed for code, failed in by_code.items() if failed >= MIN_UNLISTED * ENDS_BELOW
     }
@@ -68,10 +70,14 @@ def find_failures(connection: Connection, now: datetime) -> Iterator[Finding]:
         of_code = Outcomes(failed, decided)
         usual_of_code = Outcomes(usual_codes[code], usual_decided) if usual_decided else None
         if code not in explanations():
-            yield from judge("code-unlisted", failed / MIN_UNLISTED, {"failed": failed}, code)
+            yield from find_by_ratio(
+                RuleName.CODE_UNLISTED, failed / MIN_UNLISTED, {"failed": failed}, code
+            )
         elif _can_act(code):
             ratio = code_ratio(of_code, usual_of_code)
-            yield from judge("error-code", ratio, of_code.counts(usual_of_code), code)
+            yield from find_by_ratio(
+                RuleName.ERROR_CODE, ratio, of_code.counts(usual_of_code), code
+            )
 
 
 def failure_ratio(current: Outcomes, usual: Outcomes | None) -> float:
@@ -116,7 +122,7 @@ def _read_newest(connection: Connection, now: datetime) -> tuple[Outcomes, int, 
         hour[bool(failed)] += in_hour
         decided += messages
         # What else may stand there is no code of Twilio's.
-        if re.fullmatch(r"[1-9][0-9]{4,5}", error_code or ""):
+        if is_code(error_code or ""):
             by_code[error_code] += messages
     return Outcomes(hour[True], hour.total()), decided, by_code
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from smstracker.models.alerts import Counts
+from smstracker.models.alerts import Counts, RuleName
 
 # A value that opens an alert has to fall below this part of itself before the alert ends.
 ENDS_BELOW = 2 / 3
@@ -17,14 +17,16 @@ class Finding:
     `opens` is false for one that only keeps an open alert from ending.
     """
 
-    rule: str
+    rule: RuleName
     counts: Counts
     subject: str = ""
     began_at: datetime | None = None
     opens: bool = True
 
 
-def judge(rule: str, ratio: float, counts: Counts, subject: str = "") -> Iterator[Finding]:
-    """Yield what a rule finds by its value, as the `ratio` of that to the limit of the rule."""
+def find_by_ratio(
+    rule: RuleName, ratio: float, counts: Counts, subject: str = ""
+) -> Iterator[Finding]:
+    """Yield a finding if the `ratio` of a value to the limit of its rule is high enough."""
     if ratio >= ENDS_BELOW:
         yield Finding(rule, counts, subject, opens=ratio >= 1)

@@ -11,19 +11,20 @@ from sqlalchemy import Connection
 
 from smstracker import health_facts
 from smstracker.alerts import failures
-from smstracker.alerts.finding import Finding, judge
+from smstracker.alerts.finding import Finding, find_by_ratio
 from smstracker.extensions import receipt_window
 from smstracker.health_facts import WorkerStatus
 from smstracker.models import ScheduledJob
+from smstracker.models.alerts import RuleName
 from smstracker.models.jobs import JobName
 
 MIN_GAP = timedelta(minutes=10)  # shorter ones are restarts
 
 
-def find_all(
+def check_rules(
     connection: Connection, now: datetime, last_evaluated: datetime | None
 ) -> list[Finding]:
-    """The rules that are true at `now`; the last evaluation tells whether no worker ran since."""
+    """Check all rules at `now`; the last evaluation tells whether no worker ran since."""
     workers = health_facts.read_workers(connection, now)
     refused = health_facts.count_refused(connection, now)
     not_stored = health_facts.count_not_stored(connection, now)
@@ -32,16 +33,22 @@ def find_all(
     return list(
         chain(
             _find_silence(connection, now),
-            judge("callbacks-refused", refused / health_facts.MIN_REFUSED, {"callbacks": refused}),
-            judge(
-                "callbacks-not-stored",
+            find_by_ratio(
+                RuleName.CALLBACKS_REFUSED,
+                refused / health_facts.MIN_REFUSED,
+                {"callbacks": refused},
+            ),
+            find_by_ratio(
+                RuleName.CALLBACKS_NOT_STORED,
                 not_stored / health_facts.MIN_NOT_STORED,
                 {"callbacks": not_stored},
             ),
             _find_gone(workers, now, last_evaluated),
             _find_unable(workers),
             failures.find_failures(connection, now),
-            judge("outcome-unknown", unknown / health_facts.MIN_UNKNOWN, {"messages": unknown}),
+            find_by_ratio(
+                RuleName.OUTCOME_UNKNOWN, unknown / health_facts.MIN_UNKNOWN, {"messages": unknown}
+            ),
             _find_full_disk(),
             _find_missing_backup(connection, now),
         )
@@ -52,7 +59,7 @@ def _find_silence(connection: Connection, now: datetime) -> Iterator[Finding]:
     silent, called_back = health_facts.count_silent(connection, now)
     share = silent / max(silent + called_back, 1)
     counts = {"messages": silent, "accepted": silent + called_back}
-    yield from judge("callbacks-silent", share / health_facts.SILENT_SHARE, counts)
+    yield from find_by_ratio(RuleName.CALLBACKS_SILENT, share / health_facts.SILENT_SHARE, counts)
 
 
 def _find_gone(
@@ -64,26 +71,26 @@ def _find_gone(
         # A worker that has run all the time was busy, or the database was away.
         if all(started_at > last_evaluated for started_at in started):
             minutes = (now - last_evaluated) // timedelta(minutes=1)
-            yield Finding("worker-gone", {"minutes": minutes}, began_at=last_evaluated)
+            yield Finding(RuleName.WORKER_GONE, {"minutes": minutes}, began_at=last_evaluated)
         return
     vanished = [worker.beat_at for worker in workers if not worker.is_alive]
     if not vanished:
         return
     replaced = sum(started_at > min(vanished) for started_at in started)
     if (missing := len(vanished) - replaced) > 0:
-        yield Finding("worker-gone", {"workers": missing})
+        yield Finding(RuleName.WORKER_GONE, {"workers": missing})
 
 
 def _find_unable(workers: Sequence[WorkerStatus]) -> Iterator[Finding]:
     if unable := sum(worker.is_alive and worker.problem is not None for worker in workers):
-        yield Finding("twilio-unreachable", {"workers": unable})
+        yield Finding(RuleName.TWILIO_UNREACHABLE, {"workers": unable})
 
 
 def _find_full_disk() -> Iterator[Finding]:
     if disk := health_facts.fullest_disk():
         percent = 100 * disk.free // max(disk.total, 1)
         counts = {"free_megabytes": disk.free // 1_000_000, "free_percent": percent}
-        yield from judge("disk-full", disk.shortage, counts)
+        yield from find_by_ratio(RuleName.DISK_FULL, disk.shortage, counts)
 
 
 def _find_missing_backup(connection: Connection, now: datetime) -> Iterator[Finding]:
@@ -91,4 +98,4 @@ def _find_missing_backup(connection: Connection, now: datetime) -> Iterator[Find
     backup = ScheduledJob.read(connection, JobName.BACKUP)
     if backup.done_at and backup.is_due(now, health_facts.BACKUP_INTERVAL):
         hours = max((now - backup.done_at) // health_facts.HOUR, 0)
-        yield Finding("backups-stopped", {"hours": hours}, began_at=backup.due_at)
+        yield Finding(RuleName.BACKUPS_STOPPED, {"hours": hours}, began_at=backup.due_at)

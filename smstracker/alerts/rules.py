@@ -12,7 +12,7 @@ from smstracker.clock import format_duration
 from smstracker.command_name import COMMAND
 from smstracker.connection.wording import format_count, it_or_them
 from smstracker.health_facts import BACKUP_INTERVAL
-from smstracker.models.alerts import Counts
+from smstracker.models.alerts import Counts, RuleName
 from smstracker.percentages import format_share
 from smstracker.sms.error_guide import address_administrator, documentation_url, explain_code
 
@@ -31,7 +31,7 @@ class Rule:
     not fetched. docs/operations.md lists it under `heading`.
     """
 
-    name: str
+    name: RuleName
     heading: str
     describe: Sentence
     advise: Callable[[str], str]
@@ -142,7 +142,7 @@ def _advise_code(subject: str) -> str:
 
 _TROUBLE = (
     Rule(
-        "callbacks-silent",
+        RuleName.CALLBACKS_SILENT,
         "Callbacks stopped coming",
         _silent,
         _constant(
@@ -151,35 +151,35 @@ _TROUBLE = (
         holds=5 * MINUTE,
     ),
     Rule(
-        "callbacks-refused",
+        RuleName.CALLBACKS_REFUSED,
         "Callbacks of Twilio are refused",
         _refused,
         _constant("The page Connection names the setting at fault. Correct it, then replay them."),
         holds=2 * MINUTE,
     ),
     Rule(
-        "callbacks-not-stored",
+        RuleName.CALLBACKS_NOT_STORED,
         "Callbacks could not be stored",
         _not_stored,
         _constant("The app's log says why at callback_not_stored."),
         holds=2 * MINUTE,
     ),
     Rule(
-        "worker-gone",
+        RuleName.WORKER_GONE,
         "A worker is gone",
         _gone,
         _constant(f"See in its log why it ended, and keep {COMMAND} worker running."),
         holds=2 * MINUTE,
     ),
     Rule(
-        "twilio-unreachable",
+        RuleName.TWILIO_UNREACHABLE,
         "Twilio cannot be asked",
         _cannot_ask,
         _constant("The page Connection says why: the credentials, the network or Twilio itself."),
         holds=10 * MINUTE,
     ),
     Rule(
-        "disk-full",
+        RuleName.DISK_FULL,
         "The disk is nearly full",
         _disk,
         _constant("Free space, or give the database a larger disk."),
@@ -189,28 +189,28 @@ _TROUBLE = (
 _opens_later = partial(Rule, holds=10 * MINUTE, is_sick=False)
 _OUTCOMES = (
     _opens_later(
-        "failures-high",
+        RuleName.FAILURES_HIGH,
         "Far more messages fail than usual",
         _failing,
         _constant("The page Insights lists the errors of today, each with its explanation."),
     ),
-    _opens_later("error-code", "One error is far above its usual", _code, _advise_code),
+    _opens_later(RuleName.ERROR_CODE, "One error is far above its usual", _code, _advise_code),
     _opens_later(
-        "code-unlisted",
+        RuleName.CODE_UNLISTED,
         "An error is not in the guide",
         _unlisted,
         _constant("Read Twilio's page on it."),
         page=lambda subject: documentation_url(subject) or "",
     ),
     _opens_later(
-        "outcome-unknown",
+        RuleName.OUTCOME_UNKNOWN,
         "Outcomes stay unknown",
         _unknown,
         _constant("Their senders decide: they find them in their log under Unknown."),
     ),
 )
 _BACKUPS = Rule(
-    "backups-stopped",
+    RuleName.BACKUPS_STOPPED,
     "Backups stopped",
     _no_backup,
     _constant(
@@ -220,4 +220,4 @@ _BACKUPS = Rule(
     holds=BACKUP_INTERVAL,
     is_sick=False,
 )
-RULES = {rule.name: rule for rule in (*_TROUBLE, *_OUTCOMES, _BACKUPS)}
+RULES: dict[str, Rule] = {rule.name: rule for rule in (*_TROUBLE, *_OUTCOMES, _BACKUPS)}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from sqlalchemy import (
     JSON,
@@ -35,6 +36,22 @@ WEBHOOK = "webhook"  # the channel; every other one is an e-mail address
 BEGIN, END = "begin", "end"
 Counts = Mapping[str, int]
 _UNENDED = text("ended_at IS NULL")
+
+
+class RuleName(StrEnum):
+    """The names of the rules; an older or newer version may have stored others."""
+
+    CALLBACKS_SILENT = "callbacks-silent"
+    CALLBACKS_REFUSED = "callbacks-refused"
+    CALLBACKS_NOT_STORED = "callbacks-not-stored"
+    WORKER_GONE = "worker-gone"
+    TWILIO_UNREACHABLE = "twilio-unreachable"
+    FAILURES_HIGH = "failures-high"
+    ERROR_CODE = "error-code"
+    CODE_UNLISTED = "code-unlisted"
+    OUTCOME_UNKNOWN = "outcome-unknown"
+    DISK_FULL = "disk-full"
+    BACKUPS_STOPPED = "backups-stopped"
 
 
 class Alert(Model):
