@@ -8,6 +8,8 @@ is deleted for that, because perhaps the clock of this machine is behind.
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
+from smstracker.plurals import pluralize
+
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, SQLColumnExpression
 
@@ -58,7 +60,7 @@ def format_duration(duration: timedelta) -> str:
     seconds = max(duration.total_seconds(), 0)
     for size, name in _UNITS:
         if seconds >= size:
-            return _pluralize(int(seconds // size), name)
+            return _count(int(seconds // size), name)
     return "less than a second"
 
 
@@ -78,11 +80,11 @@ def format_exact_duration(duration: timedelta) -> str:
         count, seconds = divmod(seconds, size)
         if count or parts:
             parts.append((count, name))
-    return " ".join(_pluralize(count, name) for count, name in parts[:2] if count)
+    return " ".join(_count(count, name) for count, name in parts[:2] if count)
 
 
-def _pluralize(count: int, name: str) -> str:
-    return f"{count} {name}{'' if count == 1 else 's'}"
+def _count(count: int, name: str) -> str:
+    return f"{count} {pluralize(count, name)}"  # as times.js writes it
 
 
 def format_age(moment: datetime, now: datetime) -> str:

@@ -17,6 +17,7 @@ from smstracker.extensions import settings
 from smstracker.mailer import current_mailer
 from smstracker.messages import describe, failure_advice
 from smstracker.models import Message
+from smstracker.plurals import format_count, pluralize
 from smstracker.sms import status
 from smstracker.sms.error_guide import address_administrator, documentation_url
 from smstracker.sms.gsm_replacements import (
@@ -44,7 +45,9 @@ def init_app(app: Flask) -> None:
         "age": clock.format_age,
         "brief_source": brief_source,
         "exact_duration": clock.format_exact_duration,
+        "format_count": format_count,
         "offer_line": offer_line,
+        "pluralize": pluralize,
         "pretty_json": pretty_json,
         "relative_time": format_relative_time,
         "readable": format_international,
@@ -105,9 +108,8 @@ def brief_source(message: Message) -> str:
 
 def segment_line(count: Segments, is_too_long: bool = False) -> str:
     """The forecast of a text: "GSM-7 · 1 segment · 43 of 160"; compose.js writes the same."""
-    noun = "segment" if count.count == 1 else "segments"
     room = "" if is_too_long else f" · {count.units:,} of {count.capacity:,}"
-    return f"{count.encoding} · {count.count} {noun}{room}"
+    return f"{count.encoding} · {format_count(count.count, 'segment')}{room}"
 
 
 def mms_line(text: str, max_characters: int) -> str:

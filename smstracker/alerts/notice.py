@@ -10,6 +10,7 @@ from smstracker.command_name import COMMAND
 from smstracker.extensions import settings
 from smstracker.models import Alert
 from smstracker.models.alerts import BEGIN, END
+from smstracker.plurals import format_count
 
 EVENT_TYPES = {BEGIN: "alert.began", END: "alert.ended"}
 NAMED = 3  # in the subject of a mail
@@ -84,11 +85,10 @@ def describe_end(alert: Alert) -> str:
     """How long it lasted, what was fetched meanwhile, and what stays unknown."""
     duration = format_duration(max(alert.lasted, timedelta(minutes=1)))
     fetched = alert.counts.get("fetched", 0)
-    verb = "message was" if fetched == 1 else "messages were"
-    tail = f"; {fetched:,} {verb} fetched" if fetched else ""
+    messages = format_count(fetched, "message was", "messages were")
+    tail = f"; {messages} fetched" if fetched else ""
     if unknown := alert.counts.get("unknown"):
-        noun = "message" if unknown == 1 else "messages"
-        tail += f". The outcome of {unknown:,} {noun} is still unknown"
+        tail += f". The outcome of {format_count(unknown, 'message')} is still unknown"
     return f"It lasted {duration}{tail}."
 
 

@@ -10,10 +10,10 @@ from functools import partial
 
 from smstracker.clock import format_duration
 from smstracker.command_name import COMMAND
-from smstracker.connection.wording import format_count, it_or_them
 from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models.alerts import Counts, RuleName
 from smstracker.percentages import format_share
+from smstracker.plurals import format_count, it_or_them
 from smstracker.sms.error_guide import address_administrator, documentation_url, explain_code
 
 # A rule that has been false for this time has ended; a shorter pause does not end it.

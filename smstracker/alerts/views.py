@@ -8,10 +8,10 @@ from smstracker.alerts import alert_page
 from smstracker.alerts.notice import describe_end
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
-from smstracker.connection.wording import format_count
 from smstracker.extensions import writing
 from smstracker.models.alerts import MUTE_HOURS, WEBHOOK
 from smstracker.models.audit_log import AuditAction, record_audit
+from smstracker.plurals import format_count
 from smstracker.web.guards import require_administrator
 from smstracker.web.row_ids import parse_row_id
 

@@ -20,6 +20,7 @@ from smstracker.mailer import current_mailer
 from smstracker.models import MailHealth, SignInToken, UserSession
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.models.sign_in import CODE_ATTEMPTS, find_signed_in_user
+from smstracker.plurals import format_count
 from smstracker.web.error_pages import error_page, too_many_requests
 from smstracker.web.guards import answers_stale_form, stale_form_answer
 from smstracker.web.urls import safe_next_path
@@ -195,5 +196,5 @@ def _code_page(form: CodeForm, is_stale: bool = False) -> str:
 def _wrong_code_error(tries_left: int) -> str:
     if tries_left < 1:
         return "That was the last try. Request a new mail."
-    noun = "try" if tries_left == 1 else "tries"
-    return f"This is not the code from the newest mail. {tries_left} {noun} left."
+    tries = format_count(tries_left, "try", "tries")
+    return f"This is not the code from the newest mail. {tries} left."

@@ -22,6 +22,7 @@ from smstracker.extensions import db
 from smstracker.models import SignInToken
 from smstracker.models.audit_log import COMMAND_LINE, AuditAction
 from smstracker.models.users import UserSession
+from smstracker.plurals import format_count
 
 PORTABLE = ("--no-owner", "--no-privileges")  # the server may have other roles
 # The library of our client may be newer than the programs, which refuse what they do not know.
@@ -161,7 +162,7 @@ def _require_unused(connection: Connection) -> None:
         connection.rollback()  # or the same statistics are read again
         time.sleep(0.1)
     if count:
-        sessions = "1 connection is" if count == 1 else f"{count} connections are"
+        sessions = format_count(count, "connection is", "connections are")
         raise BackupError(
             f"The database is in use ({sessions} open). Stop the web server and the worker first."
         )

@@ -39,6 +39,7 @@ from smstracker.models.audit_log import COMMAND_LINE, AuditAction
 from smstracker.models.jobs import JobName
 from smstracker.models.lookup_queue import can_be_asked_about
 from smstracker.models.users import UserSession
+from smstracker.plurals import format_count
 from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.reader import ConfigError
 from smstracker.web.health import known_revisions, migration_problem
@@ -271,6 +272,6 @@ def _describe(newest_at: datetime | None, open_count: int) -> str:
     if newest_at:
         lines = [f"Restored. The newest message in it is of {format_absolute_time(newest_at)}."]
     if open_count:
-        messages = "1 message is" if open_count == 1 else f"{open_count} messages are"
+        messages = format_count(open_count, "message is", "messages are")
         lines.append(f"{messages} not final: the worker asks Twilio about them once it runs.")
     return "\n".join([*lines, "Everybody has to sign in again."])

@@ -9,6 +9,7 @@ from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.extensions import settings
 from smstracker.models.audit_log import COMMAND_LINE
+from smstracker.plurals import format_count
 from smstracker.privacy import erasure
 from smstracker.privacy.disk_traces import vacuum
 from smstracker.sms.phone_numbers import parse_recipient
@@ -35,8 +36,8 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
     result = erasure.erase(number, at_twilio=wants_twilio, actor=COMMAND_LINE)
     click.echo(f"Receipt {result.receipt}")
     if left_count := erasure.count_left(result.receipt):
-        noun = "message is" if left_count == 1 else "messages are"
-        click.echo(f"{left_count} {noun} under way; the worker erases them once they are settled.")
+        messages = format_count(left_count, "message is", "messages are")
+        click.echo(f"{messages} under way; the worker erases them once they are settled.")
     if is_vacuum:
         vacuum()
     elif result.has_traces:

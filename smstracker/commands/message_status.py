@@ -24,6 +24,7 @@ from smstracker.messages.pagination import message_to_json
 from smstracker.messages.timeline import build_timeline
 from smstracker.models import Message, StatusEvent
 from smstracker.models.lookup_queue import OpenMessage, lease_lookup, read_open
+from smstracker.plurals import format_count
 from smstracker.sms import status
 from smstracker.web.health import database_problem
 from smstracker.web_templates import format_absolute_time
@@ -146,7 +147,7 @@ def _look_up_all(open_messages: Sequence[OpenMessage]) -> None:
                 failure = error.reason
     total = sum(outcomes.values())
     parts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
-    click.echo(f"{total} message{'' if total == 1 else 's'}: {parts}.")
+    click.echo(f"{format_count(total, 'message')}: {parts}.")
     if failure:
         if settings().demo and failure == UNREACHED:
             failure = SIMULATOR_UNREACHED

@@ -13,12 +13,9 @@ from smstracker.connection.report import ConnectionReport, Window
 from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
 from smstracker.connection.wording import (
     capitalize,
-    format_count,
-    is_or_are,
-    it_or_them,
-    was_or_were,
 )
 from smstracker.health_facts import HOUR
+from smstracker.plurals import format_count, is_or_are, it_or_them, pluralize, was_or_were
 from smstracker.refused.sentences import READY
 
 # Twilio itself says that now and then a callback is lost: only more than these are a problem.
@@ -184,7 +181,7 @@ def _silent(report: ConnectionReport) -> HealthSummary | None:
         return None  # callbacks that came, and could not be stored, are no silence
     is_first = report.last_callback_at is None
     clauses = [_describe_silence(report)]
-    waits = f"{format_count(waiting, 'message')} {'waits' if waiting == 1 else 'wait'} for"
+    waits = f"{format_count(waiting, 'message')} {pluralize(waiting, 'waits', 'wait')} for"
     if waiting and is_first:
         clauses[0] += f", though {waits} one"
     elif waiting:

@@ -8,32 +8,13 @@ from smstracker.clock import format_duration, spell_duration
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.extensions import receipt_window
 from smstracker.percentages import format_share as format_share
+from smstracker.plurals import format_count, is_or_are, pluralize, was_or_were
 from smstracker.refused.replay import ReplayForecast
 from smstracker.refused.sentences import refusal_reason
 
 MAX_REASONS = 3
 UNKNOWN_AFTER = spell_duration(health_facts.UNKNOWN_AFTER)
 CALLBACK_OVERDUE_AFTER = spell_duration(health_facts.CALLBACK_OVERDUE_AFTER)
-
-
-def format_count(count: int, noun: str) -> str:
-    """A number of things: "1 callback", "1,200 messages"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def was_or_were(count: int) -> str:
-    """The verb after a count."""
-    return "was" if count == 1 else "were"
-
-
-def is_or_are(count: int) -> str:
-    """The verb after a count, for now."""
-    return "is" if count == 1 else "are"
-
-
-def it_or_them(count: int) -> str:
-    """The pronoun for a count."""
-    return "it" if count == 1 else "them"
 
 
 def format_receipt_window() -> str:
@@ -49,7 +30,7 @@ def describe_replay(applied: int, refused: int, reasons: Sequence[tuple[str, int
     if applied:
         sentences.append(f"{format_count(applied, 'callback')} {was_or_were(applied)} applied.")
     if refused:
-        stays = "stays" if refused == 1 else "stay"
+        stays = pluralize(refused, "stays", "stay")
         sentences.append(f"{format_count(refused, 'callback')} {stays} refused.")
         sentences += [f"{count:,} ×: {sentence}" for sentence, count in reasons[:MAX_REASONS]]
         if len(reasons) > MAX_REASONS:

@@ -21,6 +21,7 @@ from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
 from smstracker.database.problems import log_reason as database_cause
 from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
 from smstracker.health_facts import DAY
+from smstracker.plurals import format_count
 from smstracker.refused.sentences import READY
 
 _ROTATION_FIXES = {
@@ -107,7 +108,7 @@ def _describe_window(window: Window) -> CheckResult:
         f"callbacks in {period}",
         f"{window.accepted:,} accepted, {window.repeated:,} of them repeated, "
         f"{window.refused:,} refused{not_stored}; "
-        f"{wording.format_count(window.by_callback, 'outcome')} by callback, "
+        f"{format_count(window.by_callback, 'outcome')} by callback, "
         f"{window.by_lookup:,} by look-up ({share})",
     )
 
@@ -117,7 +118,7 @@ def _describe_delays(report: ConnectionReport) -> Iterator[CheckResult]:
         if delay.median is not None and delay.p95 is not None:
             median, p95 = wording.format_delay(delay.median), wording.format_delay(delay.p95)
             hint = ": few, so only a hint" if delay.is_few else ""
-            sample = wording.format_count(delay.sample_size, "message") + hint
+            sample = format_count(delay.sample_size, "message") + hint
             yield ok(f"time to {name}", f"half within {median}, 95 % within {p95} ({sample})")
 
 

@@ -13,6 +13,7 @@ from smstracker.clock import (
     spell_duration,
 )
 from smstracker.models import Message, SendLimitError, StatusEvent
+from smstracker.plurals import format_count
 from smstracker.sms import status
 from smstracker.sms.error_guide import explain_code
 from smstracker.sms.lookup_schedule import SEARCH_AGES
@@ -107,7 +108,7 @@ def _explain_unknown(events: Sequence[StatusEvent]) -> list[str]:
     candidates = payload.get("found")
     sids = candidates or payload.get("others")
     if isinstance(sids, list) and sids:
-        count = "1 message" if len(sids) == 1 else f"{len(sids)} messages"
+        count = format_count(len(sids), "message")
         similarity = "that could be this one"
         if not candidates:
             similarity = "with another text to this recipient from about that time"
@@ -177,11 +178,10 @@ def missing_text_phrase(message: Message) -> str | None:
     """The words in place of the text of a message that has none, or none any more."""
     if message.content_deleted_at:
         days = max((message.content_deleted_at - message.created_at).days, 1)
-        return f"Text deleted after {days:,} {'day' if days == 1 else 'days'}"
+        return f"Text deleted after {format_count(days, 'day')}"
     if message.body:
         return None
-    count = len(message.media_urls)
-    return "1 picture without text" if count == 1 else f"{count} pictures without text"
+    return f"{format_count(len(message.media_urls), 'picture')} without text"
 
 
 def send_limit_notice(error: SendLimitError) -> str:

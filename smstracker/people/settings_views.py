@@ -11,6 +11,7 @@ from smstracker.extensions import db, writing
 from smstracker.models import User, UserSession
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.people.forms import SettingsForm
+from smstracker.plurals import format_count
 from smstracker.web.guards import require_sign_in
 from smstracker.web.time_zones import place_names
 
@@ -57,7 +58,7 @@ def _end(condition: ColumnElement[bool] | None) -> ResponseReturnValue:
         count = affected_rows(db.session.execute(ended))
         if count:
             record_audit(AuditAction.ENDED_SESSIONS, actor=email, subject=f"{count:,} of them")
-    flash(f"{count:,} {'session is' if count == 1 else 'sessions are'} ended.")
+    flash(f"{format_count(count, 'session is', 'sessions are')} ended.")
     return redirect(url_for(".settings"), 303)
 
 
