@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, case, func, literal, select
 
 from smstracker.alerts.finding import ENDS_BELOW, Finding, find_by_ratio
-from smstracker.connection.queries import sum_if
+from smstracker.database.aggregates import sum_if
 from smstracker.health_facts import HOUR
 from smstracker.models import InsightFailure, InsightOutcome, Message
 from smstracker.models.alerts import RuleName

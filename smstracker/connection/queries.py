@@ -6,6 +6,7 @@ from sqlalchemy import ScalarSelect, Select, and_, case, func, literal, select, 
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
 from smstracker.clock import is_ahead, is_within
+from smstracker.database.aggregates import sum_if
 from smstracker.health_facts import (
     DAY,
     HOUR,
@@ -163,8 +164,3 @@ def _count_by_period(
     column: SQLColumnExpression[datetime | None], now: datetime
 ) -> list[ColumnElement[int]]:
     return [sum_if(column > now - period, literal(1)) for period in PERIODS]
-
-
-def sum_if(condition: ColumnElement[bool], value: SQLColumnExpression[int]) -> ColumnElement[int]:
-    """Sum `value` over the rows that meet the condition; 0 if none does."""
-    return func.coalesce(func.sum(case((condition, value), else_=0)), 0)
