@@ -21,10 +21,10 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import Base, UtcDateTime, include_object
 from smstracker.database.sqlite_file import allow_new_file
 from smstracker.extensions import db
-from smstracker.messages import search, search_filters
-from smstracker.messages.search_filters import SearchFilters
+from smstracker.messages import filter_conditions, search
+from smstracker.messages.filter_conditions import SearchFilters
+from smstracker.messages.filter_reading import read_filters
 from smstracker.messages.state_counts import counts_query
-from smstracker.messages.url_filters import read_filters
 from smstracker.models import Message, RateLimit, ScheduledJob, StatusEvent, User
 from smstracker.models.creation_time import first_message_query
 from smstracker.models.insight_rollups import EVERYONE
@@ -405,7 +405,7 @@ def test_log_costs_few_statements_whatever_its_length(
     alice.get("/messages")  # fills the cache of the connection banner
     commands = statements(many_messages)
     for filters, limit, count in STATEMENTS_OF_FILTERS:
-        monkeypatch.setattr(search_filters, "SCAN_LIMIT", limit)
+        monkeypatch.setattr(filter_conditions, "SCAN_LIMIT", limit)
         commands.clear()
         assert alice.get("/messages?" + urlencode(filters)).status_code == 200
         assert [word for word in commands if word != "BEGIN"] == ["SELECT"] * count, filters

@@ -13,7 +13,7 @@ from flask import Flask
 
 from smstracker.clock import utcnow
 from smstracker.messages import log_export, search
-from smstracker.messages.search_filters import SearchFilters
+from smstracker.messages.filter_conditions import SearchFilters
 from tests.clients import Person
 
 

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages import state_counts
+from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.search import PAGE_SIZE
-from smstracker.messages.search_filters import SearchFilters
 from smstracker.models import Message, User
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate

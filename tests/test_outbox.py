@@ -11,8 +11,8 @@ from smstracker.clock import utcnow
 from smstracker.connection.report import build_report
 from smstracker.extensions import db
 from smstracker.messages.failure_advice import resend_refusal
+from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.search import find_page
-from smstracker.messages.search_filters import SearchFilters
 from smstracker.messages.state_counts import count_states
 from smstracker.models import Message
 from smstracker.models.event_store import append_event

@@ -17,8 +17,8 @@ from markupsafe import escape
 from smstracker.clock import utcnow
 from smstracker.database.case_folding import CAPITALS, TYPOGRAPHIC, fold_text
 from smstracker.extensions import db
-from smstracker.messages import log_export, search, search_filters, state_counts
-from smstracker.messages.search_filters import NO_CODE, SearchFilters, matching_messages
+from smstracker.messages import filter_conditions, log_export, search, state_counts
+from smstracker.messages.filter_conditions import NO_CODE, SearchFilters, matching_messages
 from smstracker.messages.state_counts import CappedCount
 from smstracker.models import Message
 from smstracker.models.messages import Content
@@ -134,7 +134,7 @@ def test_text_is_found_as_it_is_on_both_databases(
         assert alice.get("/messages.json", query_string={"text": term}).status_code == 422
         return
     for limit in (2_000, 1):
-        monkeypatch.setattr(search_filters, "TEXT_SCAN_LIMIT", limit)
+        monkeypatch.setattr(filter_conditions, "TEXT_SCAN_LIMIT", limit)
         listing = alice.get("/messages.json", query_string={"text": term}).json
         assert len(listing["messages"]) == count  # type: ignore[index]
 

@@ -8,7 +8,7 @@ from flask_migrate import downgrade, upgrade
 from sqlalchemy import text
 
 from smstracker.extensions import db
-from smstracker.messages import search_filters
+from smstracker.messages import filter_conditions
 from tests.clients import Person
 
 pytestmark = pytest.mark.both_databases
@@ -26,7 +26,7 @@ def find_texts(person: Person, term: str) -> list[str]:
 @pytest.fixture(params=[2_000, 1], ids=["newest", "index"])
 def looked_through(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts found among the newest messages, and by the index."""
-    monkeypatch.setattr(search_filters, "TEXT_SCAN_LIMIT", request.param)
+    monkeypatch.setattr(filter_conditions, "TEXT_SCAN_LIMIT", request.param)
 
 
 @pytest.mark.both_databases(every_case=True)

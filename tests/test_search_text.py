@@ -11,8 +11,8 @@ from sqlalchemy import event, inspect
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.messages import search, search_filters, state_counts
-from smstracker.messages.search_filters import SearchFilters
+from smstracker.messages import filter_conditions, search, state_counts
+from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.state_counts import CappedCount
 from smstracker.models import Message
 from smstracker.models.messages import Content
@@ -100,7 +100,7 @@ def test_frequent_text_is_counted_among_the_newest_and_says_so(
     me = alice.id
     add_campaign(app, me, 60)
     monkeypatch.setattr(state_counts, "COUNT_CAP", 50)
-    monkeypatch.setattr(search_filters, "TEXT_SCAN_LIMIT", 20)
+    monkeypatch.setattr(filter_conditions, "TEXT_SCAN_LIMIT", 20)
     with app.app_context():
         counts = state_counts.count_states(SearchFilters(me, text="appointment"))
         assert counts[State.DELIVERED] == CappedCount(16, is_exact=False)

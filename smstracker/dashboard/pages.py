@@ -11,11 +11,11 @@ from smstracker.dashboard import form_check
 from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
 from smstracker.extensions import db, settings
 from smstracker.messages import state_counts
-from smstracker.messages.log_filters import LogFilters
+from smstracker.messages.filter_conditions import SearchFilters
+from smstracker.messages.filter_links import LogFilters
+from smstracker.messages.filter_reading import MAX_TEXT_LENGTH
 from smstracker.messages.pagination import LogPage
-from smstracker.messages.search_filters import SearchFilters
 from smstracker.messages.state_counts import CappedCount
-from smstracker.messages.url_filters import MAX_TEXT_LENGTH
 from smstracker.models import Message
 from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.countries import region_in_a_sentence

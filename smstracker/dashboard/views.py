@@ -16,11 +16,15 @@ from smstracker.dashboard.forms import MessageForm
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import db, writing
 from smstracker.messages import describe, log_export
-from smstracker.messages.log_filters import FilterError
+from smstracker.messages.filter_links import FilterError
+from smstracker.messages.filter_reading import (
+    form_to_arguments,
+    read_filters,
+    read_filters_strictly,
+)
 from smstracker.messages.pagination import message_to_json, read_page
 from smstracker.messages.sending import create_and_submit
 from smstracker.messages.timeline import build_timeline
-from smstracker.messages.url_filters import form_to_arguments, read_filters, read_filters_strictly
 from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, event_feed
 from smstracker.models.audit_log import AuditAction, count_audit
 from smstracker.sms.gsm_replacements import replace_characters

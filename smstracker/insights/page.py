@@ -11,7 +11,7 @@ from smstracker.insights.charts import Bar
 from smstracker.insights.figures import DurationStats
 from smstracker.insights.query import first_counted_at, measure
 from smstracker.messages.describe import short_code_reason
-from smstracker.messages.search_filters import NO_CODE
+from smstracker.messages.filter_conditions import NO_CODE
 from smstracker.percentages import format_share
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange

@@ -13,11 +13,11 @@ from smstracker.extensions import db
 from smstracker.live.broadcaster import Broadcaster, TooManyStreamsError
 from smstracker.live.event_stream import MAX_IDS, Stream
 from smstracker.messages import search, state_counts
-from smstracker.messages.log_filters import FilterError
+from smstracker.messages.filter_conditions import SearchFilters
+from smstracker.messages.filter_links import FilterError
+from smstracker.messages.filter_reading import read_filters
 from smstracker.messages.pagination import read_cursor
 from smstracker.messages.search import PAGE_SIZE
-from smstracker.messages.search_filters import SearchFilters
-from smstracker.messages.url_filters import read_filters
 from smstracker.models import event_feed
 from smstracker.models.users import digest
 from smstracker.web.guards import for_programs, require_sign_in

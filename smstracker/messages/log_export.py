@@ -15,9 +15,9 @@ from flask import Response, stream_with_context
 
 from smstracker.extensions import db, settings
 from smstracker.messages import search
+from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.pagination import message_to_json
 from smstracker.messages.search import Cursor
-from smstracker.messages.search_filters import SearchFilters
 from smstracker.models import Message
 from smstracker.web.waiting_threads import waiting_threads
 

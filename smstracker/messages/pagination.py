@@ -11,8 +11,8 @@ from sqlalchemy import select
 from smstracker.extensions import db
 from smstracker.messages import search
 from smstracker.messages.describe import short_reason
+from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.search import PAGE_SIZE, Cursor
-from smstracker.messages.search_filters import SearchFilters
 from smstracker.models import Message
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.sql.selectable import Subquery
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import db
 from smstracker.messages import text_index
-from smstracker.messages.search_filters import (
+from smstracker.messages.filter_conditions import (
     SearchFilters,
     index_conditions,
     matching_messages,

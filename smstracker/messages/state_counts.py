@@ -12,9 +12,9 @@ from sqlalchemy.sql.selectable import Subquery
 
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import db, receipt_window
-from smstracker.messages import search_filters, text_index
+from smstracker.messages import filter_conditions, text_index
+from smstracker.messages.filter_conditions import SearchFilters, scan_limit
 from smstracker.messages.search import PageStart, check_newest
-from smstracker.messages.search_filters import SearchFilters, scan_limit
 from smstracker.models.display_state import conditions_by_status, is_silent, silence_times
 from smstracker.models.messages import Message
 from smstracker.sms import status
@@ -48,7 +48,7 @@ def count_states(filters: SearchFilters) -> dict[State, CappedCount]:
     other_filters = replace(filters, state=None)
     if other_filters.text:
         return _count_by_text(other_filters, other_filters.text)
-    if search_filters.remaining_filters(other_filters, None, Message):
+    if filter_conditions.remaining_filters(other_filters, None, Message):
         return _count_newest(other_filters)
     return {
         State(state): CappedCount(min(value, COUNT_CAP), value <= COUNT_CAP)
@@ -96,7 +96,7 @@ def _count_newest(filters: SearchFilters) -> dict[State, CappedCount]:
     enough to be exact, or else of the first.
     """
     first_counts: dict[State, CappedCount] = {}
-    for index_name in search_filters.sort_indexes(filters):
+    for index_name in filter_conditions.sort_indexes(filters):
         newest = check_newest(filters, index_name, scan_limit(filters), PageStart())
         counts = _count_statuses(newest.order_by(None).subquery(), scan_limit(filters), filters.at)
         if sum_counts(counts).is_exact:
@@ -116,7 +116,7 @@ def _count_by_text(filters: SearchFilters, term: str) -> dict[State, CappedCount
     text_index.force_index()
     if text_index.is_frequent(filters.owner_id, term, COUNT_CAP):
         return newest
-    matches = search_filters.matching_messages(filters)
+    matches = filter_conditions.matching_messages(filters)
     silent = is_silent(filters.at, matches).label("silent")
     capped = select(matches.status, silent, true().label("matches")).limit(COUNT_CAP)
     return _count_statuses(capped.subquery(), COUNT_CAP, filters.at)

@@ -9,8 +9,8 @@ from werkzeug.datastructures import MultiDict
 
 from smstracker.database.case_folding import fold_text
 from smstracker.extensions import settings, writing
-from smstracker.messages.log_filters import ARGUMENTS, FilterError, LogFilters
-from smstracker.messages.search_filters import NO_CODE, SearchFilters
+from smstracker.messages.filter_conditions import NO_CODE, SearchFilters
+from smstracker.messages.filter_links import ARGUMENTS, FilterError, LogFilters
 from smstracker.messages.text_index import MIN_TERM_LENGTH
 from smstracker.models import RecipientSearch
 from smstracker.sms.error_guide import plain_code

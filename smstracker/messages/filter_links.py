@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from smstracker.messages.describe import short_code_reason
-from smstracker.messages.search_filters import NO_CODE, SearchFilters
+from smstracker.messages.filter_conditions import NO_CODE, SearchFilters
 from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.status import SOURCE_NAMES
