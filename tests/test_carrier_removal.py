@@ -19,7 +19,7 @@ from smstracker.models.jobs import JobName
 from smstracker.models.removals import CounterName
 from smstracker.privacy.carrier_removal import OTHER_ACCOUNT, remove_at_carrier
 from smstracker.privacy.retention import remove_expired
-from smstracker.privacy.status_report import build_report
+from smstracker.privacy.status_report import build_privacy_report
 from smstracker.simulator import SimulatorServer
 from tests.clients import Person
 from tests.signing import ACCOUNT_SID, sid
@@ -70,7 +70,7 @@ def test_text_and_pictures_are_redacted(connected: Flask, simulator: SimulatorSe
     after = simulator.ledger.get(message_sid)
     assert after
     assert (after.body, after.media) == ("", ())
-    report = build_report()
+    report = build_privacy_report()
     assert (report.done_at_twilio, report.waiting_at_twilio) == (1, 0)
 
 
@@ -120,7 +120,7 @@ def test_failure_is_tried_again_and_shown(make_app: MakeApp) -> None:
     with wire(failure, failure) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
         _queue()
         list(remove_at_carrier(None))
-        report = build_report()
+        report = build_privacy_report()
         assert report.waiting_at_twilio == 1
         [(reason, count)] = report.problems
         assert ("HTTP 503" in reason, count) == (True, 1)
@@ -131,7 +131,10 @@ def test_failure_is_tried_again_and_shown(make_app: MakeApp) -> None:
         db.session.commit()
         with time_machine.travel(utcnow() + timedelta(seconds=1)):
             list(remove_at_carrier(None))
-        assert (build_report().waiting_at_twilio, build_report().failed_at_twilio) == (0, 1)
+        assert (
+            build_privacy_report().waiting_at_twilio,
+            build_privacy_report().failed_at_twilio,
+        ) == (0, 1)
 
 
 MISSING = answer(404, {"code": 20404, "message": "x", "status": 404})
@@ -141,14 +144,14 @@ def test_message_that_twilio_does_not_have_is_done(make_app: MakeApp) -> None:
     with wire(MISSING) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
         _queue()
         list(remove_at_carrier(None))
-        assert build_report().done_at_twilio == 1
+        assert build_privacy_report().done_at_twilio == 1
 
 
 def test_message_of_an_account_without_token_is_left_and_shown(make_app: MakeApp) -> None:
     with wire(MISSING) as twilio, make_app(TWILIO_API_BASE_URL=twilio.url).app_context():
         _queue("AC" + "9" * 32)
         list(remove_at_carrier(None))
-        assert build_report().problems == [(OTHER_ACCOUNT, 1)]
+        assert build_privacy_report().problems == [(OTHER_ACCOUNT, 1)]
 
 
 NOT_FINISHED = answer(409, {"code": 20009, "message": "x", "status": 409})
@@ -165,11 +168,16 @@ def test_messages_that_twilio_does_not_delete_yet_hold_nothing_up(make_app: Make
         worker._run_job(JobName.CARRIER_REMOVAL)
         assert len(twilio.requests) == 50
         assert db.session.scalar(select(Heartbeat.problem)) is None
-        assert build_report().problems == [("Twilio has not finished this message yet.", 50)]
+        assert build_privacy_report().problems == [
+            ("Twilio has not finished this message yet.", 50)
+        ]
         db.session.remove()
         with time_machine.travel(utcnow() + timedelta(minutes=3)):
             worker._run_job(JobName.CARRIER_REMOVAL)
-        assert (build_report().waiting_at_twilio, build_report().done_at_twilio) == (0, 50)
+        assert (
+            build_privacy_report().waiting_at_twilio,
+            build_privacy_report().done_at_twilio,
+        ) == (0, 50)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +220,10 @@ def test_rate_limit_is_not_the_last_try(make_app: MakeApp) -> None:
         _queue(tries=19)
         with pytest.raises(CarrierBusyError):
             list(remove_at_carrier(None))
-        assert (build_report().waiting_at_twilio, build_report().failed_at_twilio) == (1, 0)
+        assert (
+            build_privacy_report().waiting_at_twilio,
+            build_privacy_report().failed_at_twilio,
+        ) == (1, 0)
 
 
 @contextmanager

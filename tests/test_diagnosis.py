@@ -11,7 +11,7 @@ from smstracker.callback_requests.status_callback import Refusal
 from smstracker.carrier.signatures import Secret, Signatures
 from smstracker.connection.refused_page import split_long
 from smstracker.refused import signature_variants
-from smstracker.refused.diagnosis import explain
+from smstracker.refused.diagnosis import diagnose_request
 from smstracker.refused.request import RefusedRequest
 from smstracker.refused.signature_variants import MAX_HASHED_CHARACTERS
 from tests.live_settings import settings
@@ -61,7 +61,7 @@ def received(form: dict[str, str], path: str = PATH, **changes: Any) -> RefusedR
 
 
 def diagnose(request: RefusedRequest, **changed: str) -> tuple[str, str | None]:
-    return explain(request, Signatures(settings(**ALL | changed)))
+    return diagnose_request(request, Signatures(settings(**ALL | changed)))
 
 
 FORM = fields(sid(1), "sent")

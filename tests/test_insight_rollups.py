@@ -241,7 +241,7 @@ def test_page_reads_the_rollups(app: Flask, alice: Person) -> None:
 def test_write_of_another_worker_in_between_stays(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    count = rollup_job.count
+    count = rollup_job.count_totals
     with time_machine.travel(NOON, tick=False) as clock, app.app_context():
         add_history(random.Random(5), alice)
         me = alice.id
@@ -250,12 +250,12 @@ def test_write_of_another_worker_in_between_stays(
 
         def count_late(*args: object) -> object:
             outdated = count(*args)  # type: ignore[arg-type]
-            monkeypatch.setattr(rollup_job, "count", count)
+            monkeypatch.setattr(rollup_job, "count_totals", count)
             _add_changes(random.Random(5), app)
             run_job(app, clock, 3)
             return outdated
 
-        monkeypatch.setattr(rollup_job, "count", count_late)
+        monkeypatch.setattr(rollup_job, "count_totals", count_late)
         run_job(app, clock, 1)
         assert_equals_plain_count(app, me, None)
 

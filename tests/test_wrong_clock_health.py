@@ -8,7 +8,7 @@ import time_machine
 from flask import Flask
 from sqlalchemy import delete
 
-from smstracker.alerts.alert_page import read_page
+from smstracker.alerts.alert_page import read_alert_page
 from smstracker.clock import utcnow
 from smstracker.connection.report import ConnectionReport, build_report
 from smstracker.connection.summary import SummaryKind, summarize
@@ -138,6 +138,6 @@ def test_page_of_alerts_is_not_current(app: Flask, clock: time_machine.Traveller
     with scenes.storing(app) as session:
         session.add(ScheduledJob(name="alerts", due_at=utcnow(), done_at=utcnow()))
     with app.app_context():
-        assert read_page(utcnow()).is_current(utcnow())
+        assert read_alert_page(utcnow()).is_current(utcnow())
         clock.shift(-MONTH)
-        assert not read_page(utcnow()).is_current(utcnow())
+        assert not read_alert_page(utcnow()).is_current(utcnow())

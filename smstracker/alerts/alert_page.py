@@ -59,7 +59,7 @@ def count_open() -> int:
     return sum(Alert.count_open(db.session.connection()).values())
 
 
-def read_page(now: datetime) -> AlertPage:
+def read_alert_page(now: datetime) -> AlertPage:
     is_shown = (Alert.opened_at.is_not(None), Alert.rule.in_(RULES))  # of this version
     query = select(Alert).where(*is_shown).order_by(Alert.opened_at.desc(), Alert.id.desc())
     past = query.where(Alert.ended_at > now - ALERT_RETENTION).limit(MAX_PAST)

@@ -46,7 +46,7 @@ def deliver(name: str, app: Flask) -> None:
     with app.app_context():
         try:
             if name == JobName.HEARTBEAT:
-                fetch_heartbeat()
+                fetch_heartbeat_if_well()
                 return
             for _ in range(MAX_NOTICES):
                 if not _send_next(name):
@@ -106,7 +106,7 @@ def retry_delay(failures: int) -> timedelta:
     return timedelta(minutes=min(2 ** (failures - 1), longest))
 
 
-def fetch_heartbeat() -> None:
+def fetch_heartbeat_if_well() -> None:
     """Fetch HEARTBEAT_URL unless an alert says that the service is sick; store the outcome."""
     if not is_all_well():
         return

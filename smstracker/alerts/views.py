@@ -24,7 +24,7 @@ def overview() -> ResponseReturnValue:
     now = utcnow()
     return render_template(
         "alerts/alerts.html",
-        page=alert_page.read_page(now),
+        page=alert_page.read_alert_page(now),
         rules=RULES,
         describe_end=describe_end,
         mute_hours=MUTE_HOURS,

@@ -6,7 +6,7 @@ import click
 from flask.cli import AppGroup
 
 from smstracker.alerts import channels
-from smstracker.alerts.alert_page import read_page
+from smstracker.alerts.alert_page import read_alert_page
 from smstracker.alerts.channels import ChannelError
 from smstracker.alerts.notice import Notice, compose_test, describe_end, format_moment
 from smstracker.alerts.rules import RULES
@@ -24,7 +24,7 @@ NOWHERE = "Alerts go nowhere: set ALERT_EMAIL, ALERT_WEBHOOK_URL or HEARTBEAT_UR
 def list_alerts() -> None:
     """Open alerts, and those of the past 30 days, newest first."""
     now = utcnow()
-    alert_page = read_page(now)
+    alert_page = read_alert_page(now)
     if not alert_page.is_current(now):
         click.echo("No worker has looked in the last five minutes.")
     for alert in (*alert_page.open, *alert_page.past):

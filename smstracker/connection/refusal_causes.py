@@ -16,7 +16,7 @@ from smstracker.clock import is_within
 from smstracker.connection.queries import PERIODS
 from smstracker.health_facts import WEEK
 from smstracker.models import RefusedCallback
-from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
+from smstracker.refused.diagnosis import Diagnosis, diagnose_request, is_proven
 from smstracker.refused.replay import is_applicable
 from smstracker.refused.request import RefusedRequest, StoredRefusal
 from smstracker.refused.sentences import READY
@@ -90,7 +90,7 @@ def current_diagnosis(refusal: StoredRefusal) -> Diagnosis:
     if seconds > MAX_EXPLAIN_SECONDS:
         return read_diagnosis(refusal)
     started = monotonic()
-    diagnosis = explain(RefusedRequest.from_row(refusal), current_carrier().signatures)
+    diagnosis = diagnose_request(RefusedRequest.from_row(refusal), current_carrier().signatures)
     g.explain_seconds = seconds + monotonic() - started
     return diagnosis
 

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, Select, column, func, select, values
 
 from smstracker.extensions import receipt_window
 from smstracker.insights.scope import Scope
-from smstracker.models.creation_time import bucket_start, created_within
+from smstracker.models.creation_time import created_within, creation_bucket
 from smstracker.models.display_state import MAX_SCHEDULE_AHEAD, is_silent
 from smstracker.models.insight_counts import Key, outcome_column
 from smstracker.models.insight_rollups import InsightOutcome
@@ -53,7 +53,7 @@ def _outcomes_by_bar(scope: Scope, starts: Sequence[int]) -> Select[tuple[int, .
 def _move_young(scope: Scope, starts: Sequence[int], bars: Sequence[Counter[str]]) -> None:
     """Count as waiting what has waited too short a time for silence to mean anything."""
     since = max(scope.since, scope.now - receipt_window() - MAX_SCHEDULE_AHEAD)
-    quarter = bucket_start()
+    quarter = creation_bucket()
     query = select(quarter, Message.status, func.count()).group_by(quarter, Message.status)
     query = query.where(Message.status.in_(STATE_OF_SILENT), ~is_silent(scope.now))
     messages_within = created_within(query, [(since, scope.until)], scope.owner_id)

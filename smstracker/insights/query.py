@@ -24,7 +24,14 @@ from smstracker.models.creation_time import (
     from_epoch,
 )
 from smstracker.models.event_feed import read_cursor
-from smstracker.models.insight_counts import CALLING_CODE, SENDER, Key, Totals, bin_size, count
+from smstracker.models.insight_counts import (
+    CALLING_CODE,
+    SENDER,
+    Key,
+    Totals,
+    bin_size,
+    count_totals,
+)
 from smstracker.models.insight_rollups import BIN_NAMES, DAY, EVERYONE, InsightOutcome, Rollup
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
@@ -102,7 +109,7 @@ def _has_too_many(scope: Scope) -> bool:
 
 def _read(scope: Scope, bar_starts: Sequence[datetime]) -> InsightsResult:
     limit = partial(created_within, ranges=scope.from_messages(), owner_id=scope.owner_id)
-    live = count(scope.connection, limit, owner_id=scope.owner_id)
+    live = count_totals(scope.connection, limit, owner_id=scope.owner_id)
     failures = _read_totals(scope, InsightFailure, live)
     spend = _read_totals(scope, InsightSpend, live)
     times: defaultdict[str, defaultdict[str, Counter[int]]]

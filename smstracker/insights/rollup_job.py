@@ -17,14 +17,14 @@ from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.models import InsightRecount
 from smstracker.models.creation_time import (
-    bucket_start,
     created_within,
+    creation_bucket,
     first_message_query,
     from_epoch,
 )
 from smstracker.models.event_feed import CursorPosition, EventTail, read_cursor
 from smstracker.models.events import StatusEvent
-from smstracker.models.insight_counts import ROLLUPS, Totals, count, rollup_rows
+from smstracker.models.insight_counts import ROLLUPS, Totals, count_totals, rollup_rows
 from smstracker.models.insight_coverage import NAME, read_coverage, store_coverage
 from smstracker.models.insight_rollups import DAY, EVERYONE, day_start
 from smstracker.models.messages import Message
@@ -66,7 +66,7 @@ def _count_days(now: datetime) -> int:
             return 0
         days = changed.intersection(coverage) | set(extended).difference(coverage)
         ranges = [(from_epoch(day), from_epoch(day + DAY)) for day in days]
-        totals = count(connection, partial(created_within, ranges=ranges))
+        totals = count_totals(connection, partial(created_within, ranges=ranges))
     with db.engine.begin() as connection:
         if cursor.advance(connection, position):
             store_coverage(connection, extended)
@@ -79,7 +79,7 @@ def _read_events(
     connection: Connection, cursor: CursorPosition, coverage: range
 ) -> tuple[int, set[int]]:
     """The next position, and the counted days with events before it."""
-    day = bucket_start(DAY)
+    day = creation_bucket(DAY)
     query = select(StatusEvent.id, day).outerjoin(Message, Message.id == StatusEvent.message_id)
     tail = EventTail(cursor.position)
     rows = [*tail.read(connection, query, MAX_EVENTS)]

@@ -16,7 +16,7 @@ from smstracker.messages import search, state_counts
 from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.filter_links import FilterError
 from smstracker.messages.filter_reading import read_filters
-from smstracker.messages.pagination import read_cursor
+from smstracker.messages.pagination import find_cursor
 from smstracker.messages.search import PAGE_SIZE
 from smstracker.models import event_feed
 from smstracker.models.users import digest
@@ -132,5 +132,5 @@ def _count_new(filters: SearchFilters) -> int:
     newest = request.args.get("newest")
     if newest is None:
         return 0
-    cursor = read_cursor(filters.owner_id, newest) if newest else None
+    cursor = find_cursor(filters.owner_id, newest) if newest else None
     return len(search.find_page(filters, after=cursor, size=MAX_NEW + 1))

@@ -33,19 +33,19 @@ def read_page(
     A cursor is the public id of a message; one that is not the owner's is a 404.
     """
     if after:
-        newer_messages = search.find_page(filters, after=read_cursor(filters.owner_id, after))
+        newer_messages = search.find_page(filters, after=find_cursor(filters.owner_id, after))
         if len(newer_messages) > PAGE_SIZE:
             messages = list(reversed(newer_messages[:PAGE_SIZE]))
             return LogPage(messages, str(messages[-1].public_id), str(messages[0].public_id))
         before = None  # nothing is newer, so this is the first page
-    cursor = read_cursor(filters.owner_id, before) if before else None
+    cursor = find_cursor(filters.owner_id, before) if before else None
     page_and_next = search.find_page(filters, before=cursor)
     messages = list(page_and_next[:PAGE_SIZE])
     older = str(messages[-1].public_id) if len(page_and_next) > PAGE_SIZE else None
     return LogPage(messages, older, str(messages[0].public_id) if before and messages else None)
 
 
-def read_cursor(owner_id: int, public_id: str) -> Cursor:
+def find_cursor(owner_id: int, public_id: str) -> Cursor:
     """The place of a message in the log, by its public id; a 404 if it is not the owner's."""
     try:
         is_message = Message.public_id == uuid.UUID(public_id)

@@ -41,7 +41,7 @@ def from_epoch(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def bucket_start(width: int = QUARTER) -> ColumnElement[int]:
+def creation_bucket(width: int = QUARTER) -> ColumnElement[int]:
     """The start of the bucket of `width` seconds in which a message was created."""
     return (EpochSeconds(Message.created_at) // width * width).label("bucket")
 

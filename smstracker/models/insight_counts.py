@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Executable, Select, SQLColumnExpression, func
 
 from smstracker.database.engine import Insert, excluded, upsert
 from smstracker.database.row_sets import Rows, is_any_of
-from smstracker.models.creation_time import EpochSeconds, bucket_start
+from smstracker.models.creation_time import EpochSeconds, creation_bucket
 from smstracker.models.insight_coverage import request_recount
 from smstracker.models.insight_rollups import (
     BINS,
@@ -35,7 +35,7 @@ from smstracker.sms.status import Source
 
 Key = tuple[Any, ...]  # the values of `Rollup.key`, after owner and bucket in Totals
 Totals = dict[type[Rollup], defaultdict[Key, Counter[str]]]  # the sums of each table by column
-Placed = Iterator[tuple[type[Rollup], Key, dict[str, int]]]
+RowSums = Iterator[tuple[type[Rollup], Key, dict[str, int]]]
 Limit = Callable[[Select[tuple[object, ...]]], Executable]
 ROLLUPS = (InsightOutcome, InsightFailure, InsightSpend, InsightDelivery)
 SENDER, CALLING_CODE = "sender", "calling code"
@@ -54,7 +54,7 @@ class _Counting:
     groups: tuple[SQLColumnExpression[object], ...]
     amounts: tuple[SQLColumnExpression[int], ...]
     conditions: tuple[SQLColumnExpression[bool], ...]
-    place: Callable[..., Placed]
+    place: Callable[..., RowSums]
 
 
 def outcome_column(word: str) -> str:
@@ -64,7 +64,7 @@ def outcome_column(word: str) -> str:
 
 def _place_outcome(
     word: str, error_code: str | None, currency: str | None, micros: int, messages: int
-) -> Placed:
+) -> RowSums:
     name = outcome_column(word)
     yield InsightOutcome, (), {name: messages}
     if name == "failed":
@@ -73,7 +73,7 @@ def _place_outcome(
         yield InsightSpend, (currency,), {"micros": int(micros), "messages": messages}
 
 
-def _place_delivery(sender: str | None, prefix: str, seconds: int, messages: int) -> Placed:
+def _place_delivery(sender: str | None, prefix: str, seconds: int, messages: int) -> RowSums:
     first_second = 0
     while seconds >= max(2 * first_second, BINS):
         first_second = max(2 * first_second, BINS)
@@ -115,7 +115,7 @@ _COUNTINGS = (
 )
 
 
-def count(connection: Connection, limit: Limit, *, owner_id: int | None = None) -> Totals:
+def count_totals(connection: Connection, limit: Limit, *, owner_id: int | None = None) -> Totals:
     """The sums of each table by (owner, bucket, *key), for each owner and for EVERYONE.
 
     `limit` limits a query to the messages. With `owner_id`, all count as that owner's.
@@ -149,7 +149,7 @@ def _select_counts(by_owner: bool) -> Sequence[Select[tuple[object, ...]]]:
     queries = []
     for counting in _COUNTINGS:
         owner = [Message.owner_id] if by_owner else []
-        groups = (*owner, bucket_start(counting.width), *counting.groups)
+        groups = (*owner, creation_bucket(counting.width), *counting.groups)
         query = select(*groups, *counting.amounts).where(*counting.conditions)
         queries.append(query.group_by(*groups))
     return queries
@@ -169,7 +169,7 @@ def _add_sums(dialect_name: str, table: type[Rollup]) -> Insert:
 
 
 def rollup_rows(table: type[Rollup], totals: Totals, *, is_deleted: bool) -> Rows:
-    """The rows of a table for the result of `count`, ordered by key."""
+    """The rows of a table for the result of `count_totals`, ordered by key."""
     names = ("owner_id", "bucket", *table.key())
     zeros = dict.fromkeys(table.counts(), 0)
     return [

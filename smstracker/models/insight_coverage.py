@@ -10,7 +10,7 @@ from functools import cache
 from sqlalchemy import Connection, Insert, func, insert, select, update
 
 from smstracker.database.row_sets import is_any_of
-from smstracker.models.creation_time import bucket_start
+from smstracker.models.creation_time import creation_bucket
 from smstracker.models.events import StatusEvent
 from smstracker.models.insight_rollups import DAY, InsightCoverage, InsightRecount
 from smstracker.models.messages import Message
@@ -37,7 +37,7 @@ def request_recount(connection: Connection, message_ids: Collection[int]) -> Non
 
 @cache
 def _request_recount(dialect_name: str) -> Insert:
-    days = select(bucket_start(DAY)).where(is_any_of(dialect_name, Message.id)).distinct()
+    days = select(creation_bucket(DAY)).where(is_any_of(dialect_name, Message.id)).distinct()
     return insert(InsightRecount).from_select(["day"], days)
 
 
@@ -46,7 +46,7 @@ def changed_days(connection: Connection, position: int) -> set[int] | None:
     newest = connection.scalar(select(func.max(StatusEvent.id))) or 0
     if newest - position > MAX_CHANGES:
         return None
-    changes = select(bucket_start(DAY)).join(StatusEvent, StatusEvent.message_id == Message.id)
+    changes = select(creation_bucket(DAY)).join(StatusEvent, StatusEvent.message_id == Message.id)
     changes = changes.where(StatusEvent.id > position)
     return set(connection.scalars(changes.union(select(InsightRecount.day))))
 

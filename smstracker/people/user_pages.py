@@ -76,7 +76,7 @@ def count_sessions(user_ids: Sequence[int]) -> dict[int, int]:
     return {row[0]: row[1] for row in db.session.execute(query.group_by(UserSession.user_id))}
 
 
-def count_messages(user: User) -> int:
+def count_user_messages(user: User) -> int:
     """Count the messages of a user."""
     query = select(func.count()).select_from(Message).where(Message.owner_id == user.id)
     return db.session.scalar(query) or 0

@@ -20,8 +20,8 @@ from smstracker.people.admissions import describe_admission, describe_allowed
 from smstracker.people.forms import AddUserForm
 from smstracker.people.user_pages import (
     CHANGES,
-    count_messages,
     count_sessions,
+    count_user_messages,
     read_user_page,
 )
 from smstracker.web.guards import require_administrator
@@ -148,7 +148,7 @@ def _person_page(
         is_named=is_allowed(settings(), user.email),
         is_own=user.id == current_user.id,
         sessions=count_sessions([user.id]).get(user.id, 0),
-        messages=count_messages(user),
+        messages=count_user_messages(user),
         problem=problem,
         refused_deletion=refused_deletion,
         now=utcnow(),

@@ -28,7 +28,7 @@ class PrivacyReport:
     receipts: Sequence[tuple[Erasure, int]]
 
 
-def build_report() -> PrivacyReport:
+def build_privacy_report() -> PrivacyReport:
     connection = db.session.connection()
 
     def count(name: CounterName) -> int:

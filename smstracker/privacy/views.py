@@ -16,7 +16,7 @@ from smstracker.extensions import db, settings, writing
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.privacy import erasure
 from smstracker.privacy.export import write_export
-from smstracker.privacy.status_report import build_report
+from smstracker.privacy.status_report import build_privacy_report
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.web.guards import for_programs, require_administrator
@@ -104,7 +104,9 @@ def _read_number_again() -> str:
 
 
 def _render_overview(form: NumberForm) -> str:
-    return render_template("privacy/overview.html", form=form, report=build_report(), now=utcnow())
+    return render_template(
+        "privacy/overview.html", form=form, report=build_privacy_report(), now=utcnow()
+    )
 
 
 def _render_person(number: str, at_twilio: bool, problem: str | None = None) -> str:

@@ -46,7 +46,7 @@ def identify_signer(request: RefusedRequest, signatures: Signatures) -> Signer |
     return signatures.identify_signer(url, request.form, signature, request.signature_settings)
 
 
-def explain(request: RefusedRequest, signatures: Signatures) -> Diagnosis:
+def diagnose_request(request: RefusedRequest, signatures: Signatures) -> Diagnosis:
     """Explain a refusal by today's settings; READY if it would be applied now."""
     if request.reason is Refusal.TOO_LARGE:
         return Diagnosis(sentence(request.reason))

@@ -25,7 +25,7 @@ from smstracker.models import RefusedCallback
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.models.callback_store import Callback, lock_callback_messages, store_callback
 from smstracker.models.events import StatusUpdate
-from smstracker.refused.diagnosis import Diagnosis, explain, identify_signer, is_proven
+from smstracker.refused.diagnosis import Diagnosis, diagnose_request, identify_signer, is_proven
 from smstracker.refused.request import RefusedRequest, StoredRefusal
 from smstracker.web.urls import STATUS_PATH
 
@@ -135,7 +135,11 @@ def _decide(ids: Sequence[int], now: datetime, explain_until: float) -> Iterator
             update = replace(update, received_at=row.first_at, replayed_at=now)
         else:
             # The worker explains what is left.
-            diagnosis = explain(request, signatures) if monotonic() < explain_until else Diagnosis()
+            diagnosis = (
+                diagnose_request(request, signatures)
+                if monotonic() < explain_until
+                else Diagnosis()
+            )
         yield ReplayDecision(row.id, _public_id(request.target), update, diagnosis)
 
 

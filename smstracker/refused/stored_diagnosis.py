@@ -12,7 +12,7 @@ from smstracker.carrier.signatures import SIGNATURE_LENGTHS
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
-from smstracker.refused.diagnosis import Diagnosis, explain, is_proven
+from smstracker.refused.diagnosis import Diagnosis, diagnose_request, is_proven
 from smstracker.refused.request import RefusedRequest, StoredRefusal
 from smstracker.refused.sentences import APPLIED
 
@@ -81,7 +81,7 @@ def _diagnose(ids: list[int], deadline: float | None) -> int:
     for row in (rows[id_] for id_ in ids if id_ in rows):
         if diagnoses and deadline is not None and monotonic() >= deadline:
             break
-        diagnoses[row.id] = explain(RefusedRequest.from_row(row), signatures)
+        diagnoses[row.id] = diagnose_request(RefusedRequest.from_row(row), signatures)
     # The lock order of a replay.
     for id_, diagnosis in sorted(diagnoses.items(), key=itemgetter(0)):
         values = (id_, *diagnosis, is_proven(diagnosis.sentence))
