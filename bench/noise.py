@@ -21,7 +21,7 @@ from smstracker.models import (
     User,
 )
 from smstracker.models.callback_counts import bucket_start
-from smstracker.models.insight_rollups import DAY, EVERYONE, QUARTER
+from smstracker.models.insight_rollups import DAY_SECONDS, EVERYONE, QUARTER
 
 HISTORY_DAYS = 28
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -142,7 +142,7 @@ class Month:
             if status != "unknown":
                 self._outcomes[second // QUARTER * QUARTER, "failed" if code else "delivered"] += 1
             if code:
-                self._failures[second // DAY * DAY, code] += 1
+                self._failures[second // DAY_SECONDS * DAY_SECONDS, code] += 1
 
     def _store_rollups(self) -> None:
         """Store what was counted of the past day, as the worker does."""

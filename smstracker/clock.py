@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Column = SQLColumnExpression[datetime] | SQLColumnExpression[datetime | None]
 
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
+DAY, WEEK = timedelta(days=1), timedelta(days=7)
 CLOCK_TOLERANCE = timedelta(minutes=5)  # by which clocks of machines may differ
 
 

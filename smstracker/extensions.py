@@ -52,3 +52,8 @@ def writing() -> Iterator[None]:
 def receipt_window() -> timedelta:
     """How long a delivery receipt may take before a sent message counts as "no receipt"."""
     return timedelta(hours=settings().receipt_window_hours)
+
+
+def is_sqlite() -> bool:
+    """Whether the database of the current app is SQLite."""
+    return db.engine.dialect.name == "sqlite"

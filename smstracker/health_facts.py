@@ -23,14 +23,13 @@ from sqlalchemy import (
     select,
 )
 
-from smstracker.clock import is_ahead, is_within
+from smstracker.clock import DAY, HOUR, WEEK, is_ahead, is_within
 from smstracker.extensions import db, settings
 from smstracker.models import CallbackTally, Heartbeat, Message, RefusedCallback, StatusEvent, User
 from smstracker.settings.database_url import sqlite_path
 from smstracker.sms import status
 from smstracker.sms.status import Source, State
 
-HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 MAX_ROWS = 5_000  # that one query for an alert reads
 
 # Worker: gone for all alike; one that is killed and started again sends a heartbeat before this.

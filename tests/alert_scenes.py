@@ -30,7 +30,7 @@ from smstracker.models import (
     User,
 )
 from smstracker.models.callback_counts import bucket_start
-from smstracker.models.insight_rollups import DAY, EVERYONE, QUARTER
+from smstracker.models.insight_rollups import DAY_SECONDS, EVERYONE, QUARTER
 from smstracker.models.jobs import JobName
 from tests.refused_callbacks import refusal
 
@@ -94,10 +94,11 @@ def add_usual(
     for day in range(1, days + 1):
         key = {"owner_id": EVERYONE, "is_deleted": False}
         counts = NO_OUTCOMES | {"delivered": delivered, "failed": failed}
-        bucket = quarter - day * DAY
+        bucket = quarter - day * DAY_SECONDS
         outcomes.append(key | counts | {"bucket": bucket})
         failures += [
-            key | {"bucket": bucket - bucket % DAY, "error_code": code, "messages": messages}
+            key
+            | {"bucket": bucket - bucket % DAY_SECONDS, "error_code": code, "messages": messages}
             for code, messages in (codes or {}).items()
         ]
     with storing(app) as session:

@@ -4,10 +4,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from smstracker.clock import DAY, HOUR, WEEK
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Delay, Window
 from smstracker.connection.token_rotation import Rotation
-from smstracker.health_facts import DAY, HOUR, WEEK, WorkerStatus
+from smstracker.health_facts import WorkerStatus
 from smstracker.refused.replay import ReplayForecast
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

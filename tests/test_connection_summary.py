@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from smstracker.clock import DAY, HOUR, WEEK
 from smstracker.connection.report import ConnectionReport
 from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
-from smstracker.health_facts import DAY, HOUR, WEEK
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 
 WITH_OTHERS = replace(window(6, period=WEEK), unmatched=9)

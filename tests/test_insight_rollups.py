@@ -34,7 +34,7 @@ from smstracker.models import (
 from smstracker.models.event_store import append_event, update_message_facts
 from smstracker.models.events import StatusUpdate
 from smstracker.models.insight_counts import keep_totals
-from smstracker.models.insight_rollups import DAY, QUARTER
+from smstracker.models.insight_rollups import DAY_SECONDS, QUARTER
 from smstracker.sms.status import AWAITING_RECEIPT, RANK, Source, State
 from smstracker.web.time_range import TimeRange, read_period
 from tests.clients import Person, words
@@ -262,7 +262,7 @@ def test_write_of_another_worker_in_between_stays(
 
 def reset_coverage() -> None:
     """Have everything counted again."""
-    noon = int(NOON.timestamp()) // DAY * DAY
+    noon = int(NOON.timestamp()) // DAY_SECONDS * DAY_SECONDS
     with db.engine.begin() as connection:
         connection.execute(update(InsightCoverage).values(since=noon, until=noon))
         connection.execute(delete(InsightOutcome))
@@ -438,15 +438,17 @@ def test_missing_messages_are_older_than_the_page_says(
         me = alice.id
         alice.has_message()
         run_job(app, clock)
-        midnight = int(NOON.timestamp()) // DAY * DAY
+        midnight = int(NOON.timestamp()) // DAY_SECONDS * DAY_SECONDS
         with db.engine.begin() as connection:
-            connection.execute(update(InsightCoverage).values(since=midnight - DAY))
-            connection.execute(delete(InsightOutcome).where(InsightOutcome.bucket < midnight - DAY))
+            connection.execute(update(InsightCoverage).values(since=midnight - DAY_SECONDS))
+            connection.execute(
+                delete(InsightOutcome).where(InsightOutcome.bucket < midnight - DAY_SECONDS)
+            )
         monkeypatch.setattr(query, "MAX_LIVE_MESSAGES", 0)
         result = measure(me, TimeRange(), utcnow())
         assert result.as_of == NOON.replace(hour=0, minute=0)
         assert result.complete_since
-        assert result.complete_since.timestamp() == midnight - DAY
+        assert result.complete_since.timestamp() == midnight - DAY_SECONDS
         period = TimeRange(since=result.complete_since, until=result.as_of)
         assert figures(result) == plain_figures(me, period)
 
@@ -464,7 +466,9 @@ def test_worker_that_was_away_for_days_catches_up(app: Flask, alice: Person) -> 
         run_job(app, clock)
         assert_equals_plain_count(app, me, None)
         until = db.session.scalar(select(InsightCoverage.until))
-        assert until == int((utcnow() - rollup_job.MIN_AGE).timestamp()) // DAY * DAY
+        assert (
+            until == int((utcnow() - rollup_job.MIN_AGE).timestamp()) // DAY_SECONDS * DAY_SECONDS
+        )
 
 
 def test_migration_has_the_messages_counted_again(app: Flask, alice: Person) -> None:
@@ -501,7 +505,9 @@ def test_migration_keeps_the_counts_and_recounts_what_was_left(
         downgrade(revision="0013")
         _count_as_the_release_before(is_counted)
         upgrade()
-        coverage = range(day_of(NOON), day_of(NOON) + DAY, DAY) if is_counted else range(0)
+        coverage = (
+            range(day_of(NOON), day_of(NOON) + DAY_SECONDS, DAY_SECONDS) if is_counted else range(0)
+        )
         with db.engine.connect() as connection:
             assert insight_coverage.read_coverage(connection) == coverage
             assert connection.scalars(select(InsightRecount.day)).all() == [day_of(NOON)]
@@ -513,7 +519,7 @@ def test_migration_keeps_the_counts_and_recounts_what_was_left(
 
 
 def day_of(moment: datetime) -> int:
-    return int(moment.timestamp()) // DAY * DAY
+    return int(moment.timestamp()) // DAY_SECONDS * DAY_SECONDS
 
 
 def _count_as_the_release_before(is_counted: bool) -> None:
@@ -521,7 +527,7 @@ def _count_as_the_release_before(is_counted: bool) -> None:
     day = day_of(NOON)
     with db.engine.begin() as connection:
         if is_counted:
-            coverage = {"since": day, "until": day + DAY + 12 * 3600}
+            coverage = {"since": day, "until": day + DAY_SECONDS + 12 * 3600}
             connection.execute(insert(InsightCoverage).values(name="insights", **coverage))
             connection.execute(insert(FeedCursor).values(name="insights", position=0, version=7))
         recount = text("INSERT INTO insight_recount (quarter) VALUES (:quarter)")
@@ -561,7 +567,7 @@ def test_changes_in_each_step_do_not_stop_the_counting_of_days(
             run_job(app, clock, 1)
         with db.engine.connect() as connection:
             days = insight_coverage.read_coverage(connection)
-        assert days == range(day_of(NOON) - 3 * DAY, day_of(NOON), DAY)
+        assert days == range(day_of(NOON) - 3 * DAY_SECONDS, day_of(NOON), DAY_SECONDS)
         assert_equals_plain_count(app, me, None)
 
 
@@ -607,7 +613,7 @@ def test_last_microsecond_counts_in_its_quarter(app: Flask, alice: Person) -> No
             bucket = db.session.scalar(
                 select(InsightOutcome.bucket).where(InsightOutcome.owner_id == me)
             )
-        assert bucket == NOON.timestamp() // DAY * DAY - 15 * 3600 - QUARTER
+        assert bucket == NOON.timestamp() // DAY_SECONDS * DAY_SECONDS - 15 * 3600 - QUARTER
         assert_equals_plain_count(app, me, None)
 
 

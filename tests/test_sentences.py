@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from smstracker.carrier.errors import CREDENTIALS_REFUSED
+from smstracker.clock import HOUR, WEEK
 from smstracker.connection import wording
 from smstracker.connection.report import ConnectionReport, Delay
 from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
 from smstracker.database.problems import DISK_FULL
 from smstracker.doctor import connection_checks
-from smstracker.health_facts import HOUR, WEEK
 from smstracker.refused.replay import ReplayForecast
 from smstracker.refused.sentences import READY
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker

@@ -6,7 +6,7 @@ to write. Everything follows from what is stored, so it does not matter which wo
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
@@ -14,7 +14,7 @@ from smstracker.alerts.channels import configured_channels
 from smstracker.alerts.finding import Finding
 from smstracker.alerts.rule_checks import check_rules
 from smstracker.alerts.rules import QUIET_TIME, RULES
-from smstracker.clock import is_ahead, is_within, utcnow
+from smstracker.clock import DAY, is_ahead, is_within, utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.health_facts import count_unknown
@@ -24,7 +24,6 @@ from smstracker.sms.status import Source
 
 log = logging.getLogger(__name__)
 
-DAY = timedelta(days=1)
 MAX_FETCHED = 10_000  # a count of messages ends here
 
 

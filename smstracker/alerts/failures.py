@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Connection, case, func, literal, select
 
 from smstracker.alerts.finding import ENDS_BELOW, Finding, find_by_ratio
+from smstracker.clock import HOUR
 from smstracker.database.aggregates import sum_if
-from smstracker.health_facts import HOUR
 from smstracker.models import InsightFailure, InsightOutcome, Message
 from smstracker.models.alerts import RuleName
-from smstracker.models.insight_rollups import DAY, EVERYONE, QUARTER, Rollup, day_start
+from smstracker.models.insight_rollups import DAY_SECONDS, EVERYONE, QUARTER, Rollup, day_start
 from smstracker.sms import status
 from smstracker.sms.error_guide import explanations, is_code
 from smstracker.sms.status import State
@@ -130,8 +130,8 @@ def _read_newest(connection: Connection, now: datetime) -> tuple[Outcomes, int, 
 def _usual_outcomes(connection: Connection, now: datetime) -> Outcomes | None:
     """The outcomes of this hour on each of the past 28 days; None for less than a week of them."""
     seconds = int(now.timestamp())
-    quarters = [(seconds // QUARTER - number) * QUARTER % DAY for number in range(4)]
-    is_this_hour = (InsightOutcome.bucket % DAY).in_(quarters)
+    quarters = [(seconds // QUARTER - number) * QUARTER % DAY_SECONDS for number in range(4)]
+    is_this_hour = (InsightOutcome.bucket % DAY_SECONDS).in_(quarters)
     sums = (
         sum_if(is_this_hour, InsightOutcome.failed),
         sum_if(is_this_hour, InsightOutcome.delivered),
@@ -162,11 +162,11 @@ def _usual_codes(connection: Connection, now: datetime) -> tuple[Counter[str], i
 def _baseline_conditions(table: type[Rollup], now: datetime) -> tuple[ColumnElement[bool], ...]:
     """The rows of everyone on the past 28 whole days."""
     today = day_start(int(now.timestamp()))
-    in_days = (table.bucket >= today - BASELINE_DAYS * DAY, table.bucket < today)
+    in_days = (table.bucket >= today - BASELINE_DAYS * DAY_SECONDS, table.bucket < today)
     return (table.owner_id == EVERYONE, *in_days)
 
 
 def _known(usual: Outcomes, seconds: int) -> Outcomes | None:
     """The usual outcomes, if they say enough."""
-    is_long = seconds > (MIN_BASELINE_DAYS - 1) * DAY
+    is_long = seconds > (MIN_BASELINE_DAYS - 1) * DAY_SECONDS
     return usual if is_long and usual.decided >= MIN_USUAL else None

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from smstracker import health_facts
 from smstracker.alerts import failures
 from smstracker.alerts.finding import Finding, find_by_ratio
+from smstracker.clock import HOUR
 from smstracker.extensions import receipt_window
 from smstracker.health_facts import WorkerStatus
 from smstracker.models import ScheduledJob
@@ -97,5 +98,5 @@ def _find_missing_backup(connection: Connection, now: datetime) -> Iterator[Find
     """Another backup is due, where some were made."""
     backup = ScheduledJob.read(connection, JobName.BACKUP)
     if backup.done_at and backup.is_due(now, health_facts.BACKUP_INTERVAL):
-        hours = max((now - backup.done_at) // health_facts.HOUR, 0)
+        hours = max((now - backup.done_at) // HOUR, 0)
         yield Finding(RuleName.BACKUPS_STOPPED, {"hours": hours}, began_at=backup.due_at)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from smstracker.clock import format_duration
+from smstracker.clock import MINUTE, format_duration
 from smstracker.command_name import COMMAND
 from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models.alerts import Counts, RuleName
@@ -18,7 +18,6 @@ from smstracker.sms.error_guide import address_administrator, documentation_url,
 
 # A rule that has been false for this time has ended; a shorter pause does not end it.
 QUIET_TIME = timedelta(minutes=10)
-MINUTE = timedelta(minutes=1)
 Sentence = Callable[[str, Counts], str]
 
 

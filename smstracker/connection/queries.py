@@ -5,12 +5,9 @@ from datetime import datetime
 from sqlalchemy import ScalarSelect, Select, and_, case, func, literal, select, true
 from sqlalchemy.sql import ColumnElement, SQLColumnExpression
 
-from smstracker.clock import is_ahead, is_within
+from smstracker.clock import DAY, HOUR, WEEK, is_ahead, is_within
 from smstracker.database.aggregates import sum_if
 from smstracker.health_facts import (
-    DAY,
-    HOUR,
-    WEEK,
     count_for_owner,
     is_final_by_lookup,
     is_unknown,

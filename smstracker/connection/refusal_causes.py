@@ -12,9 +12,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import Label
 
 from smstracker.carrier import current_carrier
-from smstracker.clock import is_within
+from smstracker.clock import WEEK, is_within
 from smstracker.connection.queries import PERIODS
-from smstracker.health_facts import WEEK
 from smstracker.models import RefusedCallback
 from smstracker.refused.diagnosis import Diagnosis, diagnose_request, is_proven
 from smstracker.refused.replay import is_applicable

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.engine import Connection
 
+from smstracker.clock import WEEK
 from smstracker.connection import queries
 from smstracker.connection.queries import PERIODS
 from smstracker.connection.refusal_causes import RefusalCause, refusal_causes
@@ -15,7 +16,7 @@ from smstracker.connection.token_rotation import Rotation, read_rotation
 from smstracker.database.engine import reading_connection
 from smstracker.database.problems import DatabaseProblem
 from smstracker.extensions import db
-from smstracker.health_facts import WEEK, WorkerStatus, read_workers
+from smstracker.health_facts import WorkerStatus, read_workers
 from smstracker.models.callback_counts import COUNTERS
 from smstracker.refused.replay import ReplayForecast, forecast
 from smstracker.webhooks.writer import current_writer

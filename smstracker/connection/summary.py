@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from smstracker.carrier.errors import CREDENTIALS_REFUSED
-from smstracker.clock import format_duration, is_within
+from smstracker.clock import HOUR, format_duration, is_within
 from smstracker.command_name import COMMAND
 from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window
@@ -14,7 +14,6 @@ from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
 from smstracker.connection.wording import (
     capitalize,
 )
-from smstracker.health_facts import HOUR
 from smstracker.plurals import format_count, is_or_are, it_or_them, pluralize, was_or_were
 from smstracker.refused.sentences import READY
 

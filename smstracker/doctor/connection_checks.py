@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier.errors import START_DEMO
-from smstracker.clock import format_age, format_duration, utcnow
+from smstracker.clock import DAY, format_age, format_duration, utcnow
 from smstracker.command_name import COMMAND
 from smstracker.connection import wording
 from smstracker.connection.refusal_causes import RefusalCause
@@ -20,7 +20,6 @@ from smstracker.connection.summary import (
 from smstracker.connection.token_rotation import MAKE_PRIMARY, Rotation
 from smstracker.database.problems import log_reason as database_cause
 from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
-from smstracker.health_facts import DAY
 from smstracker.plurals import format_count
 from smstracker.refused.sentences import READY
 

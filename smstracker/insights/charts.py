@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from smstracker.sms.status import State
-from smstracker.web.time_range import TimeRange
+from smstracker.web.time_range import TimeRange, midnight
 
 MAX_HOURLY_RANGE = timedelta(hours=49)  # two days, one of which may have 25 hours
 MAX_DAILY_RANGE = timedelta(days=93)
@@ -62,7 +62,7 @@ def _unit_start(unit: str, moment: datetime, zone: ZoneInfo) -> datetime:
             minutes=local.minute, seconds=local.second, microseconds=local.microsecond
         )
     day = local.date()
-    return _midnight(day - timedelta(days=day.weekday() if unit == "week" else 0), zone)
+    return midnight(day - timedelta(days=day.weekday() if unit == "week" else 0), zone)
 
 
 def _next_start(unit: str, start: datetime, zone: ZoneInfo) -> datetime:
@@ -70,11 +70,7 @@ def _next_start(unit: str, start: datetime, zone: ZoneInfo) -> datetime:
         # After a change of half an hour, local hours begin at another minute of UTC.
         return _unit_start(unit, start + timedelta(hours=1), zone)
     days = timedelta(days=7 if unit == "week" else 1)
-    return _midnight(start.astimezone(zone).date() + days, zone)
-
-
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time(), zone).astimezone(UTC)
+    return midnight(start.astimezone(zone).date() + days, zone)
 
 
 def _bar(unit: str, local: datetime, counts: dict[State, int]) -> Bar:

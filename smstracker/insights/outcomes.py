@@ -11,14 +11,12 @@ from sqlalchemy import BigInteger, Select, column, func, select, values
 
 from smstracker.extensions import receipt_window
 from smstracker.insights.scope import Scope
-from smstracker.models.creation_time import created_within, creation_bucket
+from smstracker.models.creation_time import END_OF_TIME, created_within, creation_bucket
 from smstracker.models.display_state import MAX_SCHEDULE_AHEAD, is_silent
 from smstracker.models.insight_counts import Key, outcome_column
 from smstracker.models.insight_rollups import InsightOutcome
 from smstracker.models.messages import Message
 from smstracker.sms.status import STATE_OF_SILENT, State
-
-END_OF_TIME = 2**40  # epoch seconds
 
 
 def read_outcomes(
@@ -42,7 +40,7 @@ def _bar_index(starts: Sequence[int], bucket: int) -> int:
 
 def _outcomes_by_bar(scope: Scope, starts: Sequence[int]) -> Select[tuple[int, ...]]:
     """The rows of InsightOutcome, summed up between each start and the next."""
-    edges = [0, *starts[1:], END_OF_TIME]
+    edges = [0, *starts[1:], int(END_OF_TIME.timestamp())]
     since, until = column("since", BigInteger), column("until", BigInteger)
     bar = values(since, until, name="bar").data([*itertools.pairwise(edges)]).cte("bar")
     is_in_bar = InsightOutcome.bucket.between(bar.c.since, bar.c.until - 1)

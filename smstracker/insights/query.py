@@ -7,7 +7,7 @@ the figures always equal a plain count.
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 
 from sqlalchemy import func, select, true
@@ -19,6 +19,7 @@ from smstracker.insights.scope import Scope
 from smstracker.models import InsightDelivery, InsightFailure, InsightSpend, insight_coverage
 from smstracker.models.creation_time import (
     BEGINNING,
+    END_OF_TIME,
     created_within,
     first_message_query,
     from_epoch,
@@ -32,14 +33,19 @@ from smstracker.models.insight_counts import (
     bin_size,
     count_totals,
 )
-from smstracker.models.insight_rollups import BIN_NAMES, DAY, EVERYONE, InsightOutcome, Rollup
+from smstracker.models.insight_rollups import (
+    BIN_NAMES,
+    DAY_SECONDS,
+    EVERYONE,
+    InsightOutcome,
+    Rollup,
+)
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
 
 # Counting more than this would keep the reader waiting.
 MAX_LIVE_MESSAGES = 100_000
 MAX_LIVE_RANGES = 100
-END_OF_TIME = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ def measure(
     position = read_cursor(connection, insight_coverage.NAME).position
     coverage = insight_coverage.read_coverage(connection)
     # A clock may have been put back since.
-    coverage = range(coverage.start, min(coverage.stop, newest_end(now)), DAY)
+    coverage = range(coverage.start, min(coverage.stop, newest_end(now)), DAY_SECONDS)
     changed = insight_coverage.changed_days(connection, position)
     since, until = period.since or BEGINNING, period.until or END_OF_TIME
     owner = EVERYONE if owner_id is None else owner_id

@@ -26,7 +26,7 @@ from smstracker.models.event_feed import CursorPosition, EventTail, read_cursor
 from smstracker.models.events import StatusEvent
 from smstracker.models.insight_counts import ROLLUPS, Totals, count_totals, rollup_rows
 from smstracker.models.insight_coverage import NAME, read_coverage, store_coverage
-from smstracker.models.insight_rollups import DAY, EVERYONE, day_start
+from smstracker.models.insight_rollups import DAY_SECONDS, EVERYONE, day_start
 from smstracker.models.messages import Message
 from smstracker.models.users import User
 
@@ -65,7 +65,7 @@ def _count_days(now: datetime) -> int:
         if not done and extended == coverage:
             return 0
         days = changed.intersection(coverage) | set(extended).difference(coverage)
-        ranges = [(from_epoch(day), from_epoch(day + DAY)) for day in days]
+        ranges = [(from_epoch(day), from_epoch(day + DAY_SECONDS)) for day in days]
         totals = count_totals(connection, partial(created_within, ranges=ranges))
     with db.engine.begin() as connection:
         if cursor.advance(connection, position):
@@ -79,7 +79,7 @@ def _read_events(
     connection: Connection, cursor: CursorPosition, coverage: range
 ) -> tuple[int, set[int]]:
     """The next position, and the counted days with events before it."""
-    day = creation_bucket(DAY)
+    day = creation_bucket(DAY_SECONDS)
     query = select(StatusEvent.id, day).outerjoin(Message, Message.id == StatusEvent.message_id)
     tail = EventTail(cursor.position)
     rows = [*tail.read(connection, query, MAX_EVENTS)]
@@ -101,12 +101,12 @@ def _extend(connection: Connection, coverage: range, now: datetime) -> range:
     end = newest_end(now)
     since, until = (coverage.start, coverage.stop) if coverage else (end, end)
     if until > end:  # the clock was put back
-        return range(min(since, end), end, DAY)
+        return range(min(since, end), end, DAY_SECONDS)
     if until < end:
-        return range(since, until + DAY, DAY)
+        return range(since, until + DAY_SECONDS, DAY_SECONDS)
     first_at = connection.scalar(first_message_query(EVERYONE))
     is_complete = first_at is None or since <= first_at.timestamp()
-    return range(since if is_complete else since - DAY, until, DAY)
+    return range(since if is_complete else since - DAY_SECONDS, until, DAY_SECONDS)
 
 
 def _replace(connection: Connection, days: Collection[int], totals: Totals) -> None:
@@ -115,7 +115,7 @@ def _replace(connection: Connection, days: Collection[int], totals: Totals) -> N
     for table in ROLLUPS:
         for day in days:
             is_counted = (~table.is_deleted, table.owner_id.in_(owners))
-            in_day = (table.bucket >= day, table.bucket < day + DAY)
+            in_day = (table.bucket >= day, table.bucket < day + DAY_SECONDS)
             connection.execute(delete(table).where(*is_counted, *in_day))
         if rows := rollup_rows(table, totals, is_deleted=False):
             connection.execute(insert(table), rows)

@@ -12,7 +12,7 @@ from sqlalchemy.sql import ColumnElement, FromClause, Select, bindparam, column,
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from smstracker.database.case_folding import fold_text
-from smstracker.extensions import db
+from smstracker.extensions import db, is_sqlite
 from smstracker.models.message_text import message_text
 from smstracker.models.messages import Message
 
@@ -39,7 +39,7 @@ def select_rows(keys: FromClause) -> tuple[type[Message], FromClause]:
 
     LATERAL makes PostgreSQL look up one at a time; for a plain join it may read the whole table.
     """
-    if _is_sqlite():
+    if is_sqlite():
         return Message, _OrderedJoin(keys, Message.__table__, Message.id == keys.c.id)
     row_query = select(Message).where(Message.id == keys.c.id).limit(1).lateral()
     return aliased(Message, row_query), keys.join(row_query, literal_column("true"))
@@ -48,7 +48,7 @@ def select_rows(keys: FromClause) -> tuple[type[Message], FromClause]:
 def contains(term: str, row: type[Message]) -> ColumnElement[bool]:
     """The condition that the text of a message contains `term`, both folded."""
     folded = fold_text(term)
-    if _is_sqlite():
+    if is_sqlite():
         return func.instr(func.fold_text(row.body), folded) > 0
     position = select(func.strpos(message_text.c.body, folded))
     return position.where(message_text.c.message_id == row.id).scalar_subquery() > 0
@@ -57,16 +57,16 @@ def contains(term: str, row: type[Message]) -> ColumnElement[bool]:
 def select_by_text(owner_id: int, term: str) -> type[Message]:
     """The messages whose text contains `term`, by the index; a few may be of another owner."""
     hits, folded = _hits(owner_id, term), fold_text(term)
-    if not _is_sqlite():  # checked before the rows are looked up
+    if not is_sqlite():  # checked before the rows are looked up
         hits = hits.where(func.strpos(message_text.c.body, folded) > 0)
     row, joined = select_rows(hits.cte("hits"))
     query = select(row).select_from(joined)
-    matches = query.where(contains(term, row)) if _is_sqlite() else query
+    matches = query.where(contains(term, row)) if is_sqlite() else query
     return aliased(Message, matches.subquery())
 
 
 def is_frequent(owner_id: int, term: str, limit: int) -> bool:
-    """Whether the index has at least `many` of an owner's messages for `term`."""
+    """Whether the index has at least `limit` of an owner's messages for `term`."""
     hits = _hits(owner_id, term).limit(limit).subquery()
     return (db.session.scalar(select(func.count()).select_from(hits)) or 0) >= limit
 
@@ -77,7 +77,7 @@ def force_index() -> None:
     It estimates that the trigrams of every text are as quickly computed anew, which exceeds the
     statement timeout. It does the same for a page when work_mem cannot hold each hit.
     """
-    if not _is_sqlite():
+    if not is_sqlite():
         db.session.execute(text("SET LOCAL enable_seqscan = off"))
         db.session.execute(text("SET LOCAL work_mem = '64MB'"))
 
@@ -86,7 +86,7 @@ def _hits(owner_id: int, term: str) -> Select[tuple[int]]:
     """Select the `id` of an owner's messages that contain every trigram of `term`."""
     folded = fold_text(term)
     grams = sorted({folded[at : at + 3] for at in range(len(folded) - 2)})
-    if _is_sqlite():
+    if is_sqlite():
         quoted = [
             f'"{gram.replace(chr(34), chr(34) * 2)}"' for gram in [owner_gram(owner_id), *grams]
         ]
@@ -103,7 +103,3 @@ def _hits(owner_id: int, term: str) -> Select[tuple[int]]:
 def owner_gram(owner_id: int) -> str:
     """Three private-use characters that stand for the owner in the index of SQLite."""
     return "".join(chr(0xE000 + owner_id // 6400**place % 6400) for place in (2, 1, 0))
-
-
-def _is_sqlite() -> bool:
-    return db.engine.dialect.name == "sqlite"

@@ -19,9 +19,15 @@ from smstracker.models import (
     User,
 )
 from smstracker.models.callback_counts import COUNTERS, DETAILS, bucket_start
-from smstracker.models.creation_time import BEGINNING, Range, created_within, from_epoch
+from smstracker.models.creation_time import (
+    BEGINNING,
+    END_OF_TIME,
+    Range,
+    created_within,
+    from_epoch,
+)
 from smstracker.models.insight_coverage import read_coverage
-from smstracker.models.insight_rollups import DAY, EVERYONE, day_start
+from smstracker.models.insight_rollups import DAY_SECONDS, EVERYONE, day_start
 from smstracker.models.metric_totals import CALLBACKS
 from smstracker.sms import status
 from smstracker.sms.status import State
@@ -31,7 +37,6 @@ MAX_DUE = 10_000  # look-ups that are counted
 OLDER_LIFETIME = timedelta(minutes=10)  # of what a process remembers
 CLOSED_AFTER = timedelta(hours=1)  # clocks of machines may differ
 SETTLED_AFTER = timedelta(days=40)
-END_OF_TIME = datetime.max.replace(tzinfo=BEGINNING.tzinfo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,7 @@ def last_accepted_at(connection: Connection, now: datetime) -> datetime | None:
 
 def _read_coverage(connection: Connection, now: datetime) -> range:
     coverage = read_coverage(connection)
-    return range(coverage.start, min(coverage.stop, newest_end(now)), DAY)
+    return range(coverage.start, min(coverage.stop, newest_end(now)), DAY_SECONDS)
 
 
 def _read_rollups(

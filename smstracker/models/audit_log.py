@@ -3,12 +3,13 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Index, Integer, Select, String, select
+from sqlalchemy import Index, Select, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import utcnow
 from smstracker.database.engine import UtcDateTime, delete_unlocked, reading_connection, upsert
 from smstracker.extensions import Model, db, settings
+from smstracker.models.messages import BigId
 from smstracker.models.users import digest
 
 COMMAND_LINE = "command line"  # the actor of a command
@@ -74,7 +75,7 @@ class AuditEntry(Model):
     __tablename__ = "audit_entry"
     __table_args__ = (Index(None, "action", "id"),)
 
-    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
     at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow, index=True)
     action: Mapped[str] = mapped_column(String(32))
     actor: Mapped[str] = mapped_column(String(254))

@@ -15,7 +15,7 @@ from smstracker.models.users import User
 
 RowT = TypeVar("RowT", bound=tuple[object, ...])
 Range = tuple[datetime, datetime]  # start, inclusive, and end, exclusive
-BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+BEGINNING, END_OF_TIME = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class EpochSeconds(GenericFunction[int]):

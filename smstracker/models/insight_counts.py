@@ -19,7 +19,7 @@ from smstracker.models.creation_time import EpochSeconds, creation_bucket
 from smstracker.models.insight_coverage import request_recount
 from smstracker.models.insight_rollups import (
     BINS,
-    DAY,
+    DAY_SECONDS,
     EVERYONE,
     QUARTER,
     SHARED_KEY,
@@ -111,7 +111,7 @@ _FACTS = (Message.status, Message.error_code, Message.price_unit)
 _SUM, _COUNT = func.sum(func.coalesce(Message.price_micros, 0)), func.count()
 _COUNTINGS = (
     _Counting(QUARTER, _FACTS, (_SUM, _COUNT), (), _place_outcome),
-    _Counting(DAY, _DURATION, (_COUNT,), _HAS_DURATION, _place_delivery),
+    _Counting(DAY_SECONDS, _DURATION, (_COUNT,), _HAS_DURATION, _place_delivery),
 )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Insert, func, insert, select, update
 from smstracker.database.row_sets import is_any_of
 from smstracker.models.creation_time import creation_bucket
 from smstracker.models.events import StatusEvent
-from smstracker.models.insight_rollups import DAY, InsightCoverage, InsightRecount
+from smstracker.models.insight_rollups import DAY_SECONDS, InsightCoverage, InsightRecount
 from smstracker.models.messages import Message
 
 NAME = "insights"
@@ -22,7 +22,7 @@ MAX_CHANGES = 5_000  # events that a page looks through
 def read_coverage(connection: Connection) -> range:
     """The days that are counted."""
     row = connection.execute(select(InsightCoverage.since, InsightCoverage.until)).one()
-    return range(row.since, row.until, DAY)
+    return range(row.since, row.until, DAY_SECONDS)
 
 
 def store_coverage(connection: Connection, days: range) -> None:
@@ -37,7 +37,9 @@ def request_recount(connection: Connection, message_ids: Collection[int]) -> Non
 
 @cache
 def _request_recount(dialect_name: str) -> Insert:
-    days = select(creation_bucket(DAY)).where(is_any_of(dialect_name, Message.id)).distinct()
+    days = (
+        select(creation_bucket(DAY_SECONDS)).where(is_any_of(dialect_name, Message.id)).distinct()
+    )
     return insert(InsightRecount).from_select(["day"], days)
 
 
@@ -46,7 +48,9 @@ def changed_days(connection: Connection, position: int) -> set[int] | None:
     newest = connection.scalar(select(func.max(StatusEvent.id))) or 0
     if newest - position > MAX_CHANGES:
         return None
-    changes = select(creation_bucket(DAY)).join(StatusEvent, StatusEvent.message_id == Message.id)
+    changes = select(creation_bucket(DAY_SECONDS)).join(
+        StatusEvent, StatusEvent.message_id == Message.id
+    )
     changes = changes.where(StatusEvent.id > position)
     return set(connection.scalars(changes.union(select(InsightRecount.day))))
 

@@ -16,7 +16,7 @@ from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 
 EVERYONE = 0  # the owner_id of rollups of all messages
 QUARTER = 900
-DAY = 86_400
+DAY_SECONDS = 86_400
 BINS = 20  # of one row of delivery times
 SHARED_KEY = ("owner_id", "bucket", "is_deleted")
 EpochRange = tuple[int, int]  # start, inclusive, and end, exclusive
@@ -24,7 +24,7 @@ EpochRange = tuple[int, int]  # start, inclusive, and end, exclusive
 
 def day_start(seconds: int) -> int:
     """The start of the UTC day that contains a time."""
-    return seconds // DAY * DAY
+    return seconds // DAY_SECONDS * DAY_SECONDS
 
 
 class Rollup(Model):
@@ -36,7 +36,7 @@ class Rollup(Model):
 
     __abstract__ = True
     __table_args__ = {"sqlite_with_rowid": False}
-    width = DAY  # of a bucket
+    width = DAY_SECONDS  # of a bucket
 
     owner_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     bucket: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

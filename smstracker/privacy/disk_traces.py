@@ -18,7 +18,7 @@ from sqlalchemy import text
 from smstracker.database.engine import BUSY_TIMEOUT_MS, reading_connection
 from smstracker.database.sqlite_file import keep_open
 from smstracker.database.sqlite_turns import TurnTakingConnection
-from smstracker.extensions import db
+from smstracker.extensions import db, is_sqlite
 from smstracker.models.removals import CounterName, RemovalCounter
 from smstracker.privacy.batches import Batch, run_batches
 from smstracker.settings.database_url import sqlite_path
@@ -31,7 +31,7 @@ BLOCK_BYTES = 2**20
 
 def truncate_log() -> bool:
     """Empty SQLite's write-ahead log; False if a reader still needs it. No-op on PostgreSQL."""
-    if not _is_sqlite():
+    if not is_sqlite():
         return True
     with _turn() as connection:
         connection.execute("PRAGMA busy_timeout=0")
@@ -69,7 +69,7 @@ def clean_text_index(_last_done: datetime | None) -> Iterator[int]:
         cleaned = RemovalCounter.read(connection, CounterName.CLEANED)
         removed = RemovalCounter.read(connection, CounterName.BLANKED)
         removed += RemovalCounter.read(connection, CounterName.DELETED)
-    if removed == cleaned or not _is_sqlite():
+    if removed == cleaned or not is_sqlite():
         return
     with db.engine.begin() as connection:
         # A negative number begins: it makes one level of all segments.
@@ -113,11 +113,7 @@ def _contains(file: int, needles: Collection[bytes]) -> bool:
 
 def vacuum() -> None:
     """Write the SQLite file anew, without unused parts; nobody else writes meanwhile."""
-    if _is_sqlite():
+    if is_sqlite():
         with _turn() as connection:
             connection.execute("VACUUM")
         truncate_log()
-
-
-def _is_sqlite() -> bool:
-    return db.engine.dialect.name == "sqlite"

@@ -22,10 +22,8 @@ from smstracker.models.removals import CounterName, RemovalKind
 from smstracker.privacy.batches import Batch, run_batches
 from smstracker.privacy.disk_traces import truncate_log
 from smstracker.privacy.former_users import erase_former_users
-from smstracker.privacy.pending import remove_pending
+from smstracker.privacy.pending import RECHECKS, remove_pending
 from smstracker.privacy.removal import Removal, blank_messages, delete_messages
-
-OPEN_RECHECK = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def _walk(rule: _Rule, age: timedelta, batch: Batch) -> int:
         if rule.kind is RemovalKind.BLANK:
             remaining = remaining.where(Message.content_deleted_at.is_(None))
         open_ids = connection.scalars(remaining).all()
-        PendingRemoval.add(connection, rule.kind, open_ids, now + OPEN_RECHECK)
+        PendingRemoval.add(connection, rule.kind, open_ids, now + RECHECKS[rule.kind])
     return len(ids)
 
 

@@ -1,11 +1,8 @@
 """Rate limits of one process against floods on disk and log; threads share them."""
 
-from datetime import timedelta
 from threading import Lock
 
-from smstracker.clock import utcnow
-
-MINUTE = timedelta(minutes=1)
+from smstracker.clock import MINUTE, utcnow
 
 
 class TokenBucket:

@@ -99,8 +99,8 @@ def read_period(args: Mapping[str, str], now: datetime, default: str | None = No
         raise TimeRangeError("Choose the first or the last day of the range.")
     if first and last and first > last:
         raise TimeRangeError("The range ends before it begins.")
-    since = _midnight(first, zone) if first else None
-    until = _midnight(last + timedelta(days=1), zone) if last else None
+    since = midnight(first, ZoneInfo(zone)) if first else None
+    until = midnight(last + timedelta(days=1), ZoneInfo(zone)) if last else None
     return in_zone(CUSTOM, since, until, first=first, last=last)
 
 
@@ -125,5 +125,6 @@ def _parse_day(text: str) -> date | None:
     raise TimeRangeError("Type each day like 2026-05-03.")
 
 
-def _midnight(day: date, zone: str) -> datetime:
-    return datetime.combine(day, time(), ZoneInfo(zone)).astimezone(UTC)
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """When a day of a time zone begins."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)

@@ -9,7 +9,7 @@ from sqlalchemy.engine import Connection
 
 from smstracker.carrier import current_carrier
 from smstracker.carrier.carrier_message import CarrierMessage
-from smstracker.clock import utcnow
+from smstracker.clock import DAY, utcnow
 from smstracker.extensions import db, receipt_window
 from smstracker.models import Message
 from smstracker.models.event_store import append_event, update_message_facts
@@ -19,7 +19,6 @@ from smstracker.worker.carrier_updates import message_facts, status_update
 
 log = logging.getLogger(__name__)
 
-DAY = timedelta(days=1)
 LIST_OVERLAP = timedelta(hours=1)
 KnownMessage = Row[tuple[int, str | None, str, str | None, int | None]]
 MESSAGES_PER_TRANSACTION = 200  # short transactions, so that callbacks need not wait

@@ -26,7 +26,7 @@ from smstracker.carrier.errors import (
     CarrierQueryError,
     NotFoundAtCarrierError,
 )
-from smstracker.clock import utcnow
+from smstracker.clock import DAY, utcnow
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import REPLACED_FILE, REPLACED_LOG, explain, log_reason
 from smstracker.extensions import db
@@ -37,7 +37,7 @@ from smstracker.models.metric_totals import LOOKUPS, MetricTotal
 from smstracker.privacy.carrier_removal import remove_at_carrier
 from smstracker.privacy.disk_traces import clean_text_index
 from smstracker.privacy.retention import remove_expired
-from smstracker.worker.list_reconciliation import DAY, reconcile_by_list
+from smstracker.worker.list_reconciliation import reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle, postpone_lookup
 from smstracker.worker.maintenance import diagnose_refused, run_maintenance

@@ -8,12 +8,12 @@ from sqlalchemy import func, select
 
 from smstracker import models
 from smstracker.clock import utcnow
-from smstracker.extensions import db, receipt_window
+from smstracker.extensions import db, is_sqlite, receipt_window
 from smstracker.privacy.disk_traces import truncate_log
 from smstracker.refused.stored_diagnosis import diagnose_pending
 
-# There may be many of these, so they are deleted in batches between which callbacks are stored.
 ANALYZED_ROWS = 1000  # of each index
+# There may be many of these, so they are deleted in batches between which callbacks are stored.
 BATCHED_KINDS = (
     *("refused callbacks", "callbacks of other programs"),
     *("raw callbacks without a message", "hashes of deleted messages"),
@@ -87,7 +87,7 @@ def refresh_statistics() -> None:
 
     The limit keeps this to milliseconds, however large the tables are.
     """
-    if db.engine.dialect.name == "sqlite":
+    if is_sqlite():
         with db.engine.begin() as connection:
             connection.exec_driver_sql(f"PRAGMA analysis_limit = {ANALYZED_ROWS}")
             connection.exec_driver_sql("ANALYZE")
