@@ -55,7 +55,6 @@ def stream() -> ResponseReturnValue:
     response.call_on_close(waiting.leave)
     # nginx would hold events back until its buffer is full.
     response.headers["X-Accel-Buffering"] = "no"
-    response.headers["Cache-Control"] = "no-store"
     return response
 
 
