@@ -34,7 +34,7 @@ UNKNOWN_SHARE = 0.00003  # still, after the searches in Twilio's list
 HOURS = (1, 1, 1, 1, 1, 2, 4, 8, 14, 16, 14, 12, 8, 10, 12, 12, 10, 8, 6, 4, 3, 2, 1, 1)
 CODES = ("30003", "30005", "30006", "30007", "30008", "21610", "30034", "30004", "21211", "21614")
 CODE_WEIGHTS = (34, 20, 14, 9, 10, 4, 2, 3, 2, 2)
-NO_COUNTS = dict.fromkeys(("accepted", "repeated", "by_secondary", "refused", "not_stored"), 0)
+NO_COUNTS = dict.fromkeys(("accepted", "repeated", "refused", "not_stored"), 0)
 NO_OUTCOMES = dict.fromkeys(("waiting", "no_receipt", "unknown", "cancelled"), 0)
 
 

@@ -117,7 +117,7 @@ def add_silent(app: Flask, number: int, **columns: Any) -> None:
 def add_tally(app: Flask, age: timedelta = timedelta(), **counts: int) -> None:
     """Store counts of callbacks of that age."""
     at = utcnow() - age
-    zeros = dict.fromkeys(("accepted", "repeated", "by_secondary", "refused"), 0)
+    zeros = dict.fromkeys(("accepted", "repeated", "refused"), 0)
     last = at if counts.get("accepted") else None
     with storing(app) as session:
         session.add(

@@ -218,6 +218,6 @@ def _insert_healthy_connection(connection: Connection, now: datetime) -> None:
     rows = []
     for number in range(288):
         began = bucket_start(now) - timedelta(minutes=5 * number)
-        counts = {"accepted": 347, "repeated": 3, "by_secondary": 0, "refused": 0}
+        counts = {"accepted": 347, "repeated": 3, "refused": 0}
         rows.append({"bucket_at": began, "process": "p", "last_accepted_at": began, **counts})
     connection.execute(insert(CallbackTally), rows)

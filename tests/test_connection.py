@@ -114,7 +114,7 @@ def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admi
 @pytest.mark.both_databases
 def test_page_counts_what_could_not_be_stored_if_there_is_any(app: Flask, admin: Person) -> None:
     assert "Could not be stored" not in words(admin.get("/callbacks").text)
-    counts = {"accepted": 9, "repeated": 0, "by_secondary": 0, "refused": 0, "not_stored": 2}
+    counts = {"accepted": 9, "repeated": 0, "refused": 0, "not_stored": 2}
     store(app, CallbackTally(bucket_at=bucket_start(utcnow()), process="p", **counts))
     assert "Could not be stored 2 2 2" in words(admin.get("/callbacks").text)
 
@@ -182,7 +182,7 @@ def test_applied_refusal_says_when_it_came_and_gives_no_advice(app: Flask, admin
 
 def test_page_does_not_deny_a_callback_that_could_not_be_stored(app: Flask, admin: Person) -> None:
     assert "No callback has arrived yet." in words(admin.get("/callbacks").text)
-    counts = {"accepted": 0, "repeated": 0, "by_secondary": 0, "refused": 0, "not_stored": 1}
+    counts = {"accepted": 0, "repeated": 0, "refused": 0, "not_stored": 1}
     store(app, CallbackTally(bucket_at=bucket_start(utcnow()), process="p", **counts))
     assert "No callback has been accepted yet." in words(admin.get("/callbacks").text)
 

@@ -185,10 +185,7 @@ def test_tally_is_summed_over_processes_and_spans(app: Flask, now: datetime) -> 
         {
             "bucket_at": bucket_start(now - timedelta(minutes=chance.randrange(8 * 1440))),
             "process": f"p{number}",
-            **{
-                name: chance.randrange(50)
-                for name in ("repeated", "by_secondary", "refused", "not_stored")
-            },
+            **{name: chance.randrange(50) for name in ("repeated", "refused", "not_stored")},
             "accepted": 50,
             "last_accepted_at": None,
         }
@@ -205,9 +202,7 @@ def test_tally_is_summed_over_processes_and_spans(app: Flask, now: datetime) -> 
 
 
 def tally(app: Flask, at: datetime, process: str = "p", **columns: object) -> None:
-    counts: dict[str, object] = dict.fromkeys(
-        ("accepted", "repeated", "by_secondary", "refused"), 0
-    )
+    counts: dict[str, object] = dict.fromkeys(("accepted", "repeated", "refused"), 0)
     with app.app_context():
         row = CallbackTally(bucket_at=bucket_start(at), process=process, **(counts | columns))
         db.session.add(row)

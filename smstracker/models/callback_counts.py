@@ -33,7 +33,6 @@ class CallbackCounts:
 
     accepted: int = 0
     repeated: int = 0
-    by_secondary: int = 0
     by_key: int = 0
     unmatched: int = 0
     refused: int = 0
@@ -43,7 +42,7 @@ class CallbackCounts:
 
     def columns(self) -> dict[str, object]:
         """The columns of the tally by name."""
-        names = (*COUNTERS, "by_secondary", "last_accepted_at")
+        names = (*COUNTERS, "last_accepted_at")
         return {name: getattr(self, name) for name in names} | {
             name: self.details[name] for name in DETAILS
         }
@@ -81,9 +80,8 @@ class CallbackTally(Model):
     process: Mapped[str] = mapped_column(String(16), primary_key=True)
     accepted: Mapped[int]
     repeated: Mapped[int]
-    # Unused, always 0: NOT NULL without a default, and written by the previous version during an
-    # upgrade.
-    by_secondary: Mapped[int]
+    # Unused: NOT NULL without a default, and written by the previous version during an upgrade.
+    by_secondary: Mapped[int] = mapped_column(default=0)
     by_key: Mapped[int] = mapped_column(default=0, server_default="0")
     unmatched: Mapped[int] = mapped_column(default=0, server_default="0")
     refused: Mapped[int]
