@@ -369,7 +369,7 @@ def test_days_are_whole(days: str) -> None:
 
 
 def test_messages_after_the_newest_was_deleted_go_too(make_app: MakeApp, alice: Person) -> None:
-    """SQLite gives the id of a deleted newest row again."""
+    """SQLite would give the id of a deleted newest row again."""
     app = make_app(KEEP_MESSAGE_DAYS="30")
     for _ in range(2):
         message = old_message(alice)

@@ -13,7 +13,6 @@ from sqlalchemy import (
     String,
     cast,
     delete,
-    func,
     select,
     update,
 )
@@ -72,22 +71,8 @@ class StatusEvent(Model):
         is_removed: ColumnElement[bool],
         parameters: Mapping[str, object],
     ) -> int:
-        """Delete the events that meet a condition with its parameters; return how many.
-
-        On SQLite an empty row stays in place of the newest one: SQLite would give its id again,
-        below the positions of those who follow the events.
-        """
-        newest_id = select(func.max(cls.id)).scalar_subquery()
-        count = 0
-        if connection.dialect.name == "sqlite":
-            nothing = {"message_id": None, "twilio_sid": None, "idempotency_token": None}
-            empty = update(cls).where(cls.id == newest_id, is_removed)
-            count = affected_rows(
-                connection.execute(empty.values(payload={}, **nothing), parameters)
-            )
-            is_removed &= cls.id < newest_id
-        deletion = delete(cls).where(is_removed)
-        return count + affected_rows(connection.execute(deletion, parameters))
+        """Delete the events that meet a condition with its parameters; return how many."""
+        return affected_rows(connection.execute(delete(cls).where(is_removed), parameters))
 
     @classmethod
     def blank_orphans(cls, connection: Connection, now: datetime, limit: int = 500) -> int:
@@ -105,8 +90,7 @@ class StatusEvent(Model):
     @classmethod
     def purge_orphans(cls, connection: Connection, before: datetime, limit: int = 500) -> int:
         """Delete up to `limit` callbacks of no message from `before`; return how many."""
-        newest_id = select(func.max(cls.id)).scalar_subquery()  # stays, see `remove`
-        is_old = cls.message_id.is_(None) & (cls.received_at < before) & (cls.id < newest_id)
+        is_old = cls.message_id.is_(None) & (cls.received_at < before)
         # Not those that another transaction is linking to a message.
         oldest = select(cls.id).where(is_old).order_by(cls.received_at).limit(limit)
         return delete_unlocked(connection, cls, oldest)

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.database.engine import UtcDateTime, dialect_insert, excluded, upsert
 from smstracker.extensions import Model
-from smstracker.models.messages import BigId, Message
+from smstracker.models.messages import BigId
 
 
 class RemovalKind(StrEnum):
@@ -72,14 +72,6 @@ class RemovalCounter(Model):
         is_old = (cls.name == name, cls.value == old)
         connection.execute(update(cls).where(*is_old).values(value=new))
 
-    @classmethod
-    def limit_positions(cls, connection: Connection) -> None:
-        """Put positions back to the newest message: SQLite gives the ids after it once more."""
-        newest_id = select(func.coalesce(func.max(Message.id), 0)).scalar_subquery()
-        is_position = cls.name.in_([CounterName.BLANK_POSITION, CounterName.DELETE_POSITION])
-        beyond = update(cls).where(is_position, cls.value > newest_id)
-        connection.execute(beyond.values(value=newest_id))
-
 
 class Erasure(Model):
     """The receipt of an erasure: when, how much, and only a keyed hash of the number."""
@@ -105,8 +97,8 @@ class Erasure(Model):
 class PendingRemoval(Model):
     """A row to be blanked or deleted as soon as it may be, looked at again at `check_at`.
 
-    A message is left alone while its outcome is open. On SQLite, which gives ids again, a trigger
-    deletes the pending rows of each row that is deleted, whoever deletes it.
+    A message is left alone while its outcome is open. On SQLite a trigger deletes the
+    pending rows of each row that is deleted, whoever deletes it.
     """
 
     __tablename__ = "pending_removal"

@@ -97,7 +97,7 @@ def _slices(keys: Sequence[KeyT]) -> Iterator[Sequence[KeyT]]:
 
 def _read_messages(records: PersonRecords, now: datetime) -> Iterator[JsonRow]:
     for ids in _slices(records.message_ids):
-        # SQLite may have given an id again since it was read.
+        # Whatever became of these ids: nobody gets a message of another person.
         query = select(Message).where(Message.id.in_(ids), is_recipient(records.number))
         messages = db.session.scalars(query.order_by(Message.id)).all()
         yield from [message_to_json(message, now) for message in messages]

@@ -220,5 +220,4 @@ def _delete_rows(connection: Connection, message_ids: Sequence[int]) -> int:
         texts = delete(message_text).where(is_any(message_text.c.message_id))
         connection.execute(texts, values)
     connection.execute(delete(Message).where(is_any(Message.id)), values)
-    RemovalCounter.limit_positions(connection)
     return event_count
