@@ -239,7 +239,7 @@ def test_messages_are_counted_by_state_and_error_code(
 def test_too_many_messages_of_today_are_left_out_and_said_so(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metric_queries, "MAX_LIVE_MESSAGES", 2)
+    monkeypatch.setattr(metric_queries, "MAX_UNCOVERED_MESSAGES", 2)
     for _ in range(2):
         alice.has_message(status="delivered")
     assert scrape(app)["smstracker_messages", "delivered"] == 2

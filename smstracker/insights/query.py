@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from sqlalchemy import func, select, true
+from sqlalchemy import func, select
 
 from smstracker.extensions import db
 from smstracker.insights.outcomes import read_outcomes
-from smstracker.insights.rollup_job import newest_end
+from smstracker.insights.rollup_job import read_valid_coverage
 from smstracker.insights.scope import Scope
 from smstracker.models import InsightDelivery, InsightFailure, InsightSpend, insight_coverage
 from smstracker.models.creation_time import (
@@ -23,6 +23,7 @@ from smstracker.models.creation_time import (
     created_within,
     first_message_query,
     from_epoch,
+    has_more_messages,
 )
 from smstracker.models.event_feed import read_cursor
 from smstracker.models.insight_counts import (
@@ -35,7 +36,6 @@ from smstracker.models.insight_counts import (
 )
 from smstracker.models.insight_rollups import (
     BIN_NAMES,
-    DAY_SECONDS,
     EVERYONE,
     InsightOutcome,
     Rollup,
@@ -83,9 +83,7 @@ def measure(
     """The figures of one owner, or of all if `owner_id` is None, for bars from `bar_starts`."""
     connection = db.session.connection()
     position = read_cursor(connection, insight_coverage.NAME).position
-    coverage = insight_coverage.read_coverage(connection)
-    # A clock may have been put back since.
-    coverage = range(coverage.start, min(coverage.stop, newest_end(now)), DAY_SECONDS)
+    coverage = read_valid_coverage(connection, now)
     changed = insight_coverage.changed_days(connection, position)
     since, until = period.since or BEGINNING, period.until or END_OF_TIME
     owner = EVERYONE if owner_id is None else owner_id
@@ -108,9 +106,7 @@ def _has_too_many(scope: Scope) -> bool:
     ranges = scope.from_messages()
     if len(ranges) > MAX_LIVE_RANGES:
         return True
-    messages = created_within(select(true().label("message")), ranges, scope.owner_id)
-    one_more = messages.offset(MAX_LIVE_MESSAGES).limit(1)
-    return scope.connection.scalar(one_more) is not None
+    return has_more_messages(scope.connection, MAX_LIVE_MESSAGES, ranges, scope.owner_id)
 
 
 def _read(scope: Scope, bar_starts: Sequence[datetime]) -> InsightsResult:

@@ -52,6 +52,12 @@ def newest_end(now: datetime) -> int:
     return day_start(int((now - MIN_AGE).timestamp()))
 
 
+def read_valid_coverage(connection: Connection, now: datetime) -> range:
+    """The days that are counted and over; a clock may have been put back since."""
+    coverage = read_coverage(connection)
+    return range(coverage.start, min(coverage.stop, newest_end(now)), DAY_SECONDS)
+
+
 def _count_days(now: datetime) -> int:
     """Count the days again in which something has changed, and one more."""
     with reading_connection(db.engine) as connection:

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, func, select, true
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from smstracker.clock import is_ahead
 from smstracker.insights.outcomes import read_outcomes
-from smstracker.insights.rollup_job import newest_end
+from smstracker.insights.rollup_job import read_valid_coverage
 from smstracker.insights.scope import Scope
 from smstracker.models import (
     CallbackTally,
@@ -25,14 +25,14 @@ from smstracker.models.creation_time import (
     Range,
     created_within,
     from_epoch,
+    has_more_messages,
 )
-from smstracker.models.insight_coverage import read_coverage
-from smstracker.models.insight_rollups import DAY_SECONDS, EVERYONE, day_start
+from smstracker.models.insight_rollups import EVERYONE, day_start
 from smstracker.models.metric_totals import CALLBACKS
 from smstracker.sms import status
 from smstracker.sms.status import State
 
-MAX_LIVE_MESSAGES = 30_000  # that no rollup covers yet; more would keep the scrape waiting
+MAX_UNCOVERED_MESSAGES = 30_000  # that no rollup covers yet; more would keep the scrape waiting
 MAX_DUE = 10_000  # look-ups that are counted
 OLDER_LIFETIME = timedelta(minutes=10)  # of what a process remembers
 CLOSED_AFTER = timedelta(hours=1)  # clocks of machines may differ
@@ -77,8 +77,8 @@ class OlderCounts:
             older = _read_rollups(connection, now, (BEGINNING, self._settled_at), Counter())
             self._states, self._error_codes = older
         callbacks = _sum_tallies(connection, CallbackTally.bucket_at >= self._closed_at)
-        period = (from_epoch(_read_coverage(connection, now).stop), END_OF_TIME)
-        is_live = not _has_too_many(connection, period)
+        period = (from_epoch(read_valid_coverage(connection, now).stop), END_OF_TIME)
+        is_live = not has_more_messages(connection, MAX_UNCOVERED_MESSAGES, [period])
         live, codes = _count_live(connection, period) if is_live else (Counter(), Counter())
         recent = (self._settled_at, END_OF_TIME)
         states, error_codes = _read_rollups(connection, now, recent, live)
@@ -122,16 +122,11 @@ def last_accepted_at(connection: Connection, now: datetime) -> datetime | None:
     return moment
 
 
-def _read_coverage(connection: Connection, now: datetime) -> range:
-    coverage = read_coverage(connection)
-    return range(coverage.start, min(coverage.stop, newest_end(now)), DAY_SECONDS)
-
-
 def _read_rollups(
     connection: Connection, now: datetime, period: Range, live: Counter[str]
 ) -> tuple[Counter[State], Counter[str]]:
     """Count the messages of whole days by state, with `live` ones, and failures by error code."""
-    coverage = _read_coverage(connection, now)
+    coverage = read_valid_coverage(connection, now)
     scope = Scope(connection, now, EVERYONE, *period, coverage, set())
     failures = select(InsightFailure.error_code, func.sum(InsightFailure.messages))
     failures = failures.where(scope.from_rollups(InsightFailure))
@@ -139,11 +134,6 @@ def _read_rollups(
     error_codes = Counter({code: int(messages) for code, messages in rows})
     [outcomes] = read_outcomes(scope, [period[0]], {(EVERYONE, 0): live})
     return Counter(outcomes), error_codes
-
-
-def _has_too_many(connection: Connection, period: Range) -> bool:
-    messages = created_within(select(true().label("message")), [period])
-    return connection.scalar(messages.offset(MAX_LIVE_MESSAGES).limit(1)) is not None
 
 
 def _count_live(connection: Connection, period: Range) -> tuple[Counter[str], Counter[str]]:

@@ -4,7 +4,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from sqlalchemy import BigInteger, ColumnElement, CompoundSelect, Select, func, select, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    func,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
@@ -75,3 +85,11 @@ def created_within(
         for since, until in ranges or [(BEGINNING, BEGINNING)]
     ]
     return union_all(*parts)
+
+
+def has_more_messages(
+    connection: Connection, limit: int, ranges: Sequence[Range], owner_id: int = EVERYONE
+) -> bool:
+    """Whether more than `limit` messages were created within the ranges."""
+    messages = created_within(select(true().label("message")), ranges, owner_id)
+    return connection.scalar(messages.offset(limit).limit(1)) is not None
