@@ -6,6 +6,8 @@ rows. (https://sqlite.org/lang_altertable.html, "Making Other Kinds Of Table Sch
 A defensive SQLite, as that of macOS, lets nobody change the text: there the tables are copied.
 """
 
+import re
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,56 +16,62 @@ down_revision = "0023"
 branch_labels = None
 depends_on = None
 
-ONCE, AGAIN = "PRIMARY KEY (id AUTOINCREMENT)", "PRIMARY KEY (id)"
-HAS_TEXT = "FROM sqlite_schema WHERE type = 'table' AND instr(sql, :text)"
+# As SQLAlchemy writes it, and other programs that have loaded a dump.
+AGAIN = re.compile(r'PRIMARY KEY\s*\(\s*(["`\[]?id["`\]]?)\s*\)', re.IGNORECASE)
+ONCE = re.compile(r'PRIMARY KEY\s*\(\s*(["`\[]?id["`\]]?) AUTOINCREMENT\s*\)', re.IGNORECASE)
 
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
-        _replace(AGAIN, ONCE)
-        _remember_ids()
+        for name in _replace(AGAIN, r"PRIMARY KEY (\1 AUTOINCREMENT)"):
+            _remember_newest_id(name)
 
 
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DELETE FROM sqlite_sequence")
-        _replace(ONCE, AGAIN)
+        _replace(ONCE, r"PRIMARY KEY (\1)")
 
 
-def _replace(old: str, new: str) -> None:
+def _replace(old: re.Pattern[str], new: str) -> list[str]:
+    """Change the text of tables; return their names."""
     # Makes SQLite's table of the ids that were given, and tells other processes that tables change.
     op.execute("CREATE TABLE id_maker (id INTEGER PRIMARY KEY AUTOINCREMENT)")
     op.execute("DROP TABLE id_maker")
+    tables = sa.text("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL")
+    rows = op.get_bind().execute(tables).all()
+    texts = {name: old.sub(new, text) for name, text in rows if old.search(text)}
     op.execute("PRAGMA writable_schema = ON")
-    change = sa.text(
-        "UPDATE sqlite_schema SET sql = replace(sql, :text, :new)"
-        " WHERE type = 'table' AND instr(sql, :text)"
-    )
     try:
-        op.get_bind().execute(change, {"text": old, "new": new})
+        change = sa.text(
+            "UPDATE sqlite_schema SET sql = :text WHERE type = 'table' AND name = :name"
+        )
+        for name, text in texts.items():
+            op.get_bind().execute(change, {"name": name, "text": text})
     except sa.exc.DatabaseError:  # the text is protected
-        _copy_tables(old, new)
+        _copy_tables(texts)
     finally:
         op.execute("PRAGMA writable_schema = RESET")
+    return list(texts)
 
 
-def _copy_tables(old: str, new: str) -> None:
+def _copy_tables(texts: dict[str, str]) -> None:
     """Copy each table into one with the new text; no row that refers to it is touched."""
     connection = op.get_bind()
-    tables = connection.execute(sa.text(f"SELECT name, sql {HAS_TEXT}"), {"text": old}).all()
     of_tables = sa.text(
-        "SELECT sql FROM sqlite_schema WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"  # noqa: S608 - names of tables
-        f" AND tbl_name IN (SELECT name {HAS_TEXT})"
+        "SELECT tbl_name, sql FROM sqlite_schema"
+        " WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"
     )
-    indexes_and_triggers = connection.scalars(of_tables, {"text": old}).all()
+    indexes_and_triggers = connection.execute(of_tables).all()
     _set_references(connection, "OFF")
-    for name, text in tables:
+    for name, text in texts.items():
         op.execute(f'ALTER TABLE "{name}" RENAME TO former_table')
-        connection.exec_driver_sql(text.replace(old, new))
-        op.execute(f'INSERT INTO "{name}" SELECT * FROM former_table')  # noqa: S608 - names of tables
-        op.execute("DROP TABLE former_table")
-    for text in indexes_and_triggers:
         connection.exec_driver_sql(text)
+        op.execute(f'INSERT INTO "{name}" SELECT * FROM former_table')  # noqa: S608 - a table's name
+        op.execute("DROP TABLE former_table")
+    for name, text in indexes_and_triggers:
+        if name in texts:
+            connection.exec_driver_sql(text)
     _set_references(connection, "ON")
 
 
@@ -79,15 +87,12 @@ def _set_references(connection: sa.Connection, state: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-def _remember_ids() -> None:
-    """Store the newest ids as given. SQLite does so at the next insert, before which the newest
-    row may be deleted.
+def _remember_newest_id(name: str) -> None:
+    """Store the newest id as given. SQLite does so at the next insert, before which the newest row
+    may be deleted.
     """
-    connection = op.get_bind()
-    query = sa.text(f"SELECT name {HAS_TEXT}")
-    for name in connection.scalars(query, {"text": ONCE}).all():
-        newest = f'(SELECT coalesce(max(id), 0) FROM "{name}")'  # noqa: S608 - names of tables
-        op.execute(
-            f"INSERT INTO sqlite_sequence SELECT '{name}', {newest}"  # noqa: S608 - names of tables
-            f" WHERE NOT EXISTS (SELECT * FROM sqlite_sequence WHERE name = '{name}')"
-        )
+    newest = f'(SELECT coalesce(max(id), 0) FROM "{name}")'  # noqa: S608 - a table's name
+    op.execute(
+        f"INSERT INTO sqlite_sequence SELECT '{name}', {newest}"  # noqa: S608 - a table's name
+        f" WHERE NOT EXISTS (SELECT * FROM sqlite_sequence WHERE name = '{name}')"
+    )
