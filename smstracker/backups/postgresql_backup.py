@@ -53,11 +53,31 @@ FIRST_TABLES = {"message", "status_event"}  # that each version has
 FORMER_TABLES = ("insight_cursor", "insight_change", "insight_tally", "insight_span", "chore")
 ENDING_SECONDS = 5.0  # in which the server ends a session that was closed just before
 LIMITS = "SET lock_timeout = '5s'"
-OTHER_SESSIONS = text("""
+OTHER_SESSIONS = """
     SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
         AND application_name = current_setting('application_name')
-""")
+"""
+IN_USE = "The database is in use. Nothing was changed. Stop the web server and the worker first."
+# Drops the tables, which nobody else can use from then on, and undoes that if another process has
+# stored something in them meanwhile: it is connected. One that connects later waits for the lock,
+# and finds the restored tables.
+REPLACE_ALONE = """
+    DO $$
+    DECLARE deadline timestamptz := clock_timestamp() + interval '{seconds} seconds';
+    BEGIN
+        {drop};
+        WHILE ({others}) > 0 LOOP
+            IF clock_timestamp() > deadline THEN
+                RAISE lock_not_available;
+            END IF;
+            PERFORM pg_sleep(0.1);
+            PERFORM pg_stat_clear_snapshot();
+        END LOOP;
+    EXCEPTION WHEN lock_not_available THEN
+        RAISE EXCEPTION '{in_use}';
+    END$$
+"""
 
 OTHER_TABLES = text("""
     SELECT quote_ident(relname) FROM pg_class
@@ -122,15 +142,18 @@ def restore(engine: Engine, backup: Path, undone: Set[str]) -> None:
             _require_unused(connection)
             _require_own_tables(connection)
             drop = _drop_statement(connection)
-        engine.dispose()
         single = ("--no-psqlrc", "--quiet", "--single-transaction", "--set=ON_ERROR_STOP=1")
         commands = (
-            f"--command={LIMITS}; {drop}",
+            f"--command={LIMITS}",
+            f"--command={drop}",
             f"--file={_path(script)}",
             f"--command={_end_sign_ins()}",
             f"--command={_record_undone(undone)}",
         )
-        _run(engine, "psql", *single, _target(engine), *commands, files=(script,))
+        try:
+            _run(engine, "psql", *single, _target(engine), *commands, files=(script,))
+        except BackupError as error:
+            raise (BackupError(IN_USE) if IN_USE in str(error) else error) from None
 
 
 def _omit_unknown_settings(script: IO[bytes], known_names: Set[str]) -> None:
@@ -158,7 +181,8 @@ def _path(file: IO[Any]) -> str:
 
 def _require_unused(connection: Connection) -> None:
     deadline = time.monotonic() + ENDING_SECONDS
-    while (count := connection.scalar(OTHER_SESSIONS)) and time.monotonic() < deadline:
+    query = text(OTHER_SESSIONS)
+    while (count := connection.scalar(query)) and time.monotonic() < deadline:
         connection.rollback()  # or the same statistics are read again
         time.sleep(0.1)
     if count:
@@ -186,10 +210,12 @@ def _table_names() -> list[str]:
 def _drop_statement(connection: Connection) -> str:
     """Return what drops the app's tables, also those that are newer than the backup.
 
-    It fails if anything else needs them, such as a view of another program.
+    It fails if anything else needs them, such as a view of another program, or is connected.
     """
     quote = connection.dialect.identifier_preparer.quote
-    return f"DROP TABLE IF EXISTS {', '.join(quote(name) for name in _table_names())}"
+    drop = f"DROP TABLE IF EXISTS {', '.join(quote(name) for name in _table_names())}"
+    values = {"seconds": ENDING_SECONDS, "others": OTHER_SESSIONS, "in_use": IN_USE}
+    return REPLACE_ALONE.format(drop=drop, **values)
 
 
 def _end_sign_ins() -> str:
@@ -247,8 +273,13 @@ def _run(engine: Engine, program: str, *arguments: str, files: Iterable[IO[Any]]
 
     Raises BackupError.
     """
-    password = _connection_info(engine).password
-    environment = os.environ | ({"PGPASSWORD": password} if password else {})
+    info = _connection_info(engine)
+    variables = {
+        "PGPASSWORD": info.password,
+        "PGAPPNAME": info.parameter_status("application_name"),  # by which sessions are told apart
+    }
+    engine.dispose()  # no session of ours is one of others then
+    environment = os.environ | {name: value for name, value in variables.items() if value}
     ended = subprocess.run(
         [program, *arguments],
         capture_output=True,
