@@ -175,6 +175,19 @@ def test_erasure_asks_no_more_of_twilio_than_was_ticked(
         assert db.session.scalars(select(CarrierRemoval.twilio_sid)).all() == [sid(0)]
 
 
+def test_later_request_for_twilio_takes_over_no_receipt_of_another_number(
+    app: Flask, alice: Person
+) -> None:
+    for recipient in (OTHER, OTHER, NUMBER, NUMBER):
+        alice.has_message(recipient=recipient, status="sent", status_at=utcnow())
+    with app.app_context():
+        for number, at_twilio in ((OTHER, True), (NUMBER, False)):
+            erasure.erase(number, at_twilio=at_twilio, actor="carol@example.org")
+        later = erasure.erase(NUMBER, at_twilio=True, actor="carol@example.org").receipt
+        receipts = select(PendingRemoval.receipt).order_by(PendingRemoval.row_id)
+        assert db.session.scalars(receipts).all()[2:] == [later, later]
+
+
 def test_callback_without_a_message_does_not_come_back(app: Flask) -> None:
     client = app.test_client()
     assert call_back(client, fields(sid(7), "sent")).status_code == 204

@@ -6,12 +6,14 @@ from enum import StrEnum
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     ForeignKey,
     Index,
     LargeBinary,
     String,
     delete,
     func,
+    literal_column,
     select,
     update,
 )
@@ -122,8 +124,10 @@ class PendingRemoval(Model):
 
         One that is stored already gets this receipt too, unless its own asks Twilio to delete.
         """
-        asks_twilio = select(Erasure.receipt).where(Erasure.receipt == cls.receipt)
-        strongest = asks_twilio.where(Erasure.at_twilio).correlate(cls).scalar_subquery()
+        # Of the stored row: as a column, the table would be another one in the subquery.
+        stored_receipt: ColumnElement[str] = literal_column(f"{cls.__tablename__}.receipt")
+        asks_twilio = select(Erasure.receipt).where(Erasure.receipt == stored_receipt)
+        strongest = asks_twilio.where(Erasure.at_twilio).scalar_subquery()
         receipts = (strongest, excluded("receipt"), cls.receipt)
         changes = {"receipt": func.coalesce(*receipts), "check_at": excluded("check_at")}
         shared = {"kind": kind, "receipt": receipt, "check_at": check_at}
