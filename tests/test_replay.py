@@ -1,9 +1,10 @@
 """Once a setting is mended, what was refused for it is applied: once, in order, as it came."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 import time_machine
@@ -17,6 +18,7 @@ from smstracker.models import CallbackTally
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
 from smstracker.refused import replay as replaying
+from smstracker.refused.replay import ReplayDecision
 from smstracker.sms.status import Source
 from tests.clients import Person
 from tests.refused_callbacks import NOON, refused_rows, replayed, stored_events
@@ -174,6 +176,25 @@ def test_two_replays_at_once_apply_each_once(
     with app.app_context():
         # They were refused when they came, and say nothing good of the connection.
         assert sum(tally.accepted for tally in db.session.scalars(select(CallbackTally))) == 0
+
+
+def test_replay_tells_what_another_one_has_applied_meanwhile(
+    make_app: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = make_app(PUBLIC_BASE_URL="https://old.example.org").test_client()
+    call_back(old, fields(sid(1), "sent"))
+    app, decide = make_app(), replaying._decide
+
+    def decide_and_wait(*arguments: Any) -> Iterator[ReplayDecision]:
+        monkeypatch.setattr(replaying, "_decide", decide)
+        decisions = list(decide(*arguments))
+        assert replayed(app) == (1, 0)
+        return iter(decisions)
+
+    monkeypatch.setattr(replaying, "_decide", decide_and_wait)
+    output = app.test_cli_runner().invoke(args=["callbacks", "replay", "--all"]).output
+    assert "0 applied, 0 stay refused" in output
+    assert "Another replay applied 1 callback at the same time." in output
 
 
 def test_replay_among_repeats_and_fresh_callbacks_neither_deadlocks_nor_loses(

@@ -376,6 +376,11 @@ REPORTS: list[tuple[str, Change, Change]] = [
 WORDINGS: list[tuple[str, str, str]] = [
     ("There was nothing to replay.", wording.describe_replay(0, 0), wording.describe_replay(0, 1)),
     (
+        "Another replay applied 2 callbacks at the same time.",
+        wording.describe_replay(0, 0, applied_by_others=2),
+        wording.describe_replay(2, 0),
+    ),
+    (
         "1 callback was applied. 2 callbacks stay refused. 2 ×: Why.",
         wording.describe_replay(1, 2, [("Why.", 2)]),
         wording.describe_replay(1, 0),

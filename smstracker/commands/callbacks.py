@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 
 from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import DatabaseErrorGroup
+from smstracker.connection.wording import describe_other_replay
 from smstracker.extensions import db
 from smstracker.models import RefusedCallback
 from smstracker.models.audit_log import COMMAND_LINE
@@ -67,6 +68,8 @@ def replay_(ids: Sequence[int], replay_all: bool) -> None:
     selected_ids = None if replay_all else list(ids)
     result = replay(selected_ids, COMMAND_LINE)
     click.echo(f"{result.applied} applied, {result.refused} stay refused")
+    if result.applied_by_others:
+        click.echo(describe_other_replay(result.applied_by_others))
     for sentence, count in still_refused(selected_ids):
         click.echo(f"{count:6}  {sentence}")
     if result.refused and not result.applied:

@@ -50,5 +50,6 @@ def replay() -> ResponseReturnValue:
     result = replay_refused(ids, current_user.email)
     current_banner().invalidate()
     reasons = [(refused_page.sanitize(sentence), count) for sentence, count in still_refused(ids)]
-    flash(wording.describe_replay(result.applied, result.refused, reasons))
+    counts = (result.applied, result.refused, reasons, result.applied_by_others)
+    flash(wording.describe_replay(*counts))
     return redirect(url_for(".callbacks"), 303)

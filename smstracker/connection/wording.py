@@ -22,20 +22,30 @@ def format_receipt_window() -> str:
     return format_duration(receipt_window())
 
 
-def describe_replay(applied: int, refused: int, reasons: Sequence[tuple[str, int]] = ()) -> str:
+def describe_replay(
+    applied: int,
+    refused: int,
+    reasons: Sequence[tuple[str, int]] = (),
+    applied_by_others: int = 0,
+) -> str:
     """The result of a replay; `reasons` tell why and how many are still refused."""
-    if not applied and not refused:
-        return "There was nothing to replay."
     sentences = []
     if applied:
         sentences.append(f"{format_count(applied, 'callback')} {was_or_were(applied)} applied.")
+    if applied_by_others:
+        sentences.append(describe_other_replay(applied_by_others))
     if refused:
         stays = pluralize(refused, "stays", "stay")
         sentences.append(f"{format_count(refused, 'callback')} {stays} refused.")
         sentences += [f"{count:,} ×: {sentence}" for sentence, count in reasons[:MAX_REASONS]]
         if len(reasons) > MAX_REASONS:
             sentences.append("The other reasons are below.")
-    return " ".join(sentences)
+    return " ".join(sentences) or "There was nothing to replay."
+
+
+def describe_other_replay(applied: int) -> str:
+    """What another replay has applied at the same time."""
+    return f"Another replay applied {format_count(applied, 'callback')} at the same time."
 
 
 def describe_forecast(forecast: ReplayForecast, refusal_waits: bool) -> str:

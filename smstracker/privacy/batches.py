@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Event
 
 from sqlalchemy.engine import Connection
 
+from smstracker.database.lock_waits import repeat_while_locked
 from smstracker.extensions import db
 
 # A callback that meets a batch on SQLite waits for the rest of it, 50 ms at most. On PostgreSQL
@@ -44,7 +46,7 @@ def run_batches(run_batch: Callable[[Batch], int]) -> Iterator[int]:
     target = TARGET_SECONDS[db.engine.dialect.name]
     while True:
         batch = Batch(size)
-        count = run_batch(batch)
+        count = repeat_while_locked(partial(run_batch, batch))
         if not count:
             break
         done_count += count

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from itertools import takewhile
 from time import monotonic
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from smstracker.callback_requests.status_callback import Refusal, VerifiedCallba
 from smstracker.carrier import current_carrier
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
+from smstracker.database.lock_waits import repeat_while_locked
+from smstracker.database.row_sets import is_any_of
 from smstracker.extensions import db, writing
 from smstracker.models import RefusedCallback
 from smstracker.models.audit_log import AuditAction, record_audit
@@ -42,10 +45,11 @@ _REASONS = frozenset(Refusal)
 
 @dataclass(slots=True)
 class ReplayResult:
-    """Numbers of refusals: applied, and still refused."""
+    """Numbers of refusals: applied, still refused, and applied by others at the same time."""
 
     applied: int = 0
     refused: int = 0
+    applied_by_others: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ class ReplayDecision:
 def replay(ids: Sequence[int] | None, actor: str) -> ReplayResult:
     """Apply these (None: all) in the order of arrival, each once; `actor` goes to the audit log.
 
-    Commits after each batch, so an interrupted replay can simply be repeated.
+    Commits after each batch, so an interrupted replay can simply be repeated. Several at once wait
+    for each other's batches, and each counts what it has applied itself.
     """
     waiting_ids = db.session.scalars(RefusedCallback.select_unapplied(ids)).all()
     with writing():
@@ -83,8 +88,14 @@ def replay(ids: Sequence[int] | None, actor: str) -> ReplayResult:
     explain_until = monotonic() + MAX_EXPLAIN_SECONDS if len(waiting_ids) <= MAX_EXPLAINED else 0.0
     for start in range(0, len(waiting_ids), BATCH_SIZE):
         decisions = list(_decide(waiting_ids[start : start + BATCH_SIZE], utcnow(), explain_until))
-        with writing():
-            _apply_batch(decisions, result)
+        applied, refused = repeat_while_locked(partial(_apply_batch, decisions))
+        result.applied += applied
+        result.refused += refused
+    is_applied = is_any_of(db.engine.dialect.name, RefusedCallback.id)
+    is_applied &= RefusedCallback.replayed_at.is_not(None)
+    query = select(func.count()).select_from(RefusedCallback).where(is_applied)
+    applied_count = db.session.scalar(query, {"values": list(waiting_ids)}) or 0
+    result.applied_by_others = max(applied_count - result.applied, 0)
     return result
 
 
@@ -158,12 +169,17 @@ def _public_id(target: str) -> uuid.UUID | None:
     return parse_uuid(public_id) if prefix == STATUS_PATH else None
 
 
-def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:
-    """Apply decisions in the transaction and add them to `result`.
+def _apply_batch(decisions: list[ReplayDecision]) -> tuple[int, int]:
+    """Apply decisions in a transaction; return how many were applied, and how many stay refused.
 
     They are not counted as accepted callbacks, which would hide that the connection refused them.
     """
-    connection = db.session.connection()
+    with writing():
+        return _apply_unapplied(db.session.connection(), decisions)
+
+
+def _apply_unapplied(connection: Connection, decisions: list[ReplayDecision]) -> tuple[int, int]:
+    """Apply those that nobody has applied since they were read."""
     row_ids = [decision.id for decision in decisions]
     locked_ids = set(connection.scalars(RefusedCallback.lock_unapplied(row_ids)))
     locked = [decision for decision in decisions if decision.id in locked_ids]
@@ -171,14 +187,14 @@ def _apply_batch(decisions: list[ReplayDecision], result: ReplayResult) -> None:
     lock_callback_messages(
         connection, [Callback(d.public_id, d.update) for d in locked if d.update]
     )
+    applied = 0
     for decision in locked:
         if decision.update and _apply(decision, decision.update):
-            result.applied += 1
-            continue
-        result.refused += 1
-        if decision.diagnosis:
+            applied += 1
+        elif decision.diagnosis:
             row = (decision.id, *decision.diagnosis, is_proven(decision.diagnosis.sentence))
             connection.execute(RefusedCallback.set_diagnosis(*row))
+    return applied, len(locked) - applied
 
 
 def _apply(decision: ReplayDecision, update: StatusUpdate) -> bool:
