@@ -117,3 +117,21 @@ def test_lock_that_does_not_end_is_told(
         connection.execute(select(RemovalCounter.value).with_for_update())
         with impatient.app_context(), pytest.raises(OperationalError):
             repeat_while_locked(wait)
+
+
+def test_receipt_is_given_although_the_rest_stays_locked(
+    app: Flask, impatient: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker finishes what is stored as pending."""
+    monkeypatch.setattr(lock_waits, "PATIENCE_SECONDS", 0.1)
+    alice.has_message(recipient=NUMBER, status="delivered")
+    with app.app_context(), db.engine.connect() as connection:
+        RemovalCounter.add(connection, CounterName.DELETED, 0)
+        connection.commit()
+        connection.execute(select(RemovalCounter.value).with_for_update())
+        output = impatient.test_cli_runner().invoke(
+            args=["messages", "erase", "--yes"], input=f"{NUMBER}\n"
+        )
+        assert output.exit_code == 0, output.output
+        assert "Receipt " in output.output
+        assert "1 message is under way" in output.output

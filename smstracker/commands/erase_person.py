@@ -34,6 +34,8 @@ def erase(yes: bool, at_twilio: bool | None, is_vacuum: bool) -> None:
         click.confirm("Erase all of it? This cannot be undone.", abort=True)
     wants_twilio = settings().redact_at_twilio if at_twilio is None else at_twilio
     result = erasure.erase(number, at_twilio=wants_twilio, actor=COMMAND_LINE)
+    if result.is_shared:
+        click.echo("Another request erases all of it already. Its receipt is yours too.")
     click.echo(f"Receipt {result.receipt}")
     if left_count := erasure.count_left(result.receipt):
         messages = format_count(left_count, "message is", "messages are")

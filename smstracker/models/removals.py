@@ -11,6 +11,7 @@ from sqlalchemy import (
     Index,
     LargeBinary,
     String,
+    case,
     delete,
     func,
     literal_column,
@@ -18,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Connection
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from smstracker.database.engine import UtcDateTime, dialect_insert, excluded, upsert
 from smstracker.extensions import Model
@@ -90,6 +91,15 @@ class Erasure(Model):
     searches: Mapped[int] = mapped_column(default=0)
 
     @classmethod
+    def find_newest(
+        cls, connection: Connection, number_hash: bytes, asks_twilio: bool
+    ) -> str | None:
+        """Return the newest receipt of a number, with `asks_twilio` rather one that asks it too."""
+        query = select(cls.receipt).where(cls.number_hash == number_hash)
+        order = (case((cls.at_twilio & asks_twilio, 0), else_=1), cls.requested_at.desc())
+        return connection.scalar(query.order_by(*order).limit(1))
+
+    @classmethod
     def count(cls, connection: Connection, receipt: str, counts: Mapping[str, int]) -> None:
         """Add to the counts of a receipt, by the names of their columns."""
         sums = {name: cls.__table__.c[name] + count for name, count in counts.items()}
@@ -135,6 +145,37 @@ class PendingRemoval(Model):
         if rows:
             statement = upsert(connection.dialect.name, cls, ("kind", "row_id"), changes)
             connection.execute(statement, rows)
+
+    @classmethod
+    def is_of_number(cls, number_hash: bytes) -> ColumnElement[bool]:
+        """Match the rows of all erasures of a number."""
+        receipts = select(Erasure.receipt).where(Erasure.number_hash == number_hash)
+        return cls.receipt.in_(receipts)
+
+    @classmethod
+    def is_stored(
+        cls,
+        kind: RemovalKind,
+        row_id: InstrumentedAttribute[int],
+        number_hash: bytes,
+        asks_twilio: bool,
+    ) -> ColumnElement[bool]:
+        """Match what an erasure of the number removes already, with `asks_twilio` there too."""
+        is_row = (cls.kind == kind, cls.row_id == row_id)
+        stored = select(cls.row_id).join(Erasure).where(Erasure.number_hash == number_hash, *is_row)
+        if asks_twilio:
+            stored = stored.where(Erasure.at_twilio)
+        return stored.correlate_except(cls, Erasure).exists()
+
+    @classmethod
+    def hasten(cls, connection: Connection, number_hash: bytes, now: datetime) -> None:
+        """Have the messages of a number looked at now; not those that are being removed."""
+        waiting = select(cls.row_id).where(
+            cls.kind == RemovalKind.ERASE, cls.is_of_number(number_hash), cls.check_at > now
+        )
+        unlocked = waiting.with_for_update(skip_locked=True).cte()
+        is_waiting = (cls.kind == RemovalKind.ERASE) & cls.row_id.in_(select(unlocked.c.row_id))
+        connection.execute(update(cls).where(is_waiting).values(check_at=now))
 
     @classmethod
     def find_asking_twilio(cls, connection: Connection, message_ids: Sequence[int]) -> set[int]:

@@ -1,19 +1,28 @@
 """Erase a person: everything that holds their number, at once or as soon as it may go.
 
 First all rows are stored as pending, in one transaction, so that the worker finishes what is
-interrupted. Nothing is stored of the number but a keyed hash.
+interrupted. Several who erase a number at once share the work, and a row counts for one receipt:
+who asks for nothing more than others did gets theirs. Nothing is stored of the number but a keyed
+hash.
 """
 
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import String, cast, delete, func, select
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased
 
 from smstracker.clock import is_ahead, utcnow
+from smstracker.database.advisory_locks import lock_key
 from smstracker.database.engine import affected_rows, reading_connection
+from smstracker.database.lock_waits import repeat_while_locked
+from smstracker.database.problems import LOCKED, explain
+from smstracker.database.row_sets import is_any_of
 from smstracker.extensions import db
 from smstracker.models import (
     AuditEntry,
@@ -23,13 +32,14 @@ from smstracker.models import (
     RecipientSearch,
     RefusedCallback,
     ScheduledJob,
+    StatusEvent,
 )
 from smstracker.models.audit_log import AuditAction
 from smstracker.models.jobs import JobName
 from smstracker.models.removals import RemovalKind
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.privacy.disk_traces import has_traces, truncate_log
-from smstracker.privacy.pending import remove_pending
+from smstracker.privacy.pending import await_others, remove_pending
 from smstracker.privacy.person_records import (
     PersonRecords,
     find_records,
@@ -39,6 +49,7 @@ from smstracker.privacy.person_records import (
 
 RECEIPT_BYTES = 6
 RECEIPTS_SHOWN = 20
+MAX_ROUNDS = 10  # of looking what others have left
 
 _SAME = aliased(Erasure)
 # What is pending of any erasure of the number that a row of Erasure is of.
@@ -53,10 +64,23 @@ _LEFT = (
 
 @dataclass(frozen=True, slots=True)
 class ErasureResult:
-    """`receipt` names the row of Erasure; `has_traces` if unused parts of a file still hold it."""
+    """`receipt` names the row of Erasure, which is that of an earlier request if it `is_shared`.
+
+    It `has_traces` if unused parts of a file still hold the number.
+    """
 
     receipt: str
+    is_shared: bool
     has_traces: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request as it is stored: its receipt, and whether that is of an earlier one."""
+
+    number_hash: bytes
+    receipt: str
+    is_shared: bool
 
 
 def read_records(number: str) -> PersonRecords:
@@ -72,21 +96,26 @@ def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
     """
     now = utcnow()
     records = read_records(number)
-    receipt = secrets.token_hex(RECEIPT_BYTES)
-    with db.engine.begin() as connection:
-        _store_request(connection, records, receipt, at_twilio, now)
-        entry = {
-            "action": AuditAction.ERASED_PERSON,
-            "actor": actor,
-            "subject": f"receipt {receipt}",
-        }
-        connection.execute(db.insert(AuditEntry).values(entry))
-    for _ in remove_pending(receipt):
-        pass
+    request = repeat_while_locked(partial(_store_request, records, at_twilio, actor, now))
+    try:
+        _remove_all(request.number_hash)
+    except DBAPIError as error:
+        if explain(error) is not LOCKED:
+            raise
+        # The worker finishes it.
     truncate_log()
     digits = number.removeprefix("+").encode()
-    needles = [digits, digits[::-1]] if not count_left(receipt) else []
-    return ErasureResult(receipt, has_traces(needles))
+    needles = [digits, digits[::-1]] if not count_left(request.receipt) else []
+    return ErasureResult(request.receipt, request.is_shared, has_traces(needles))
+
+
+def _remove_all(number_hash: bytes) -> None:
+    """Remove what may go of a number, and wait for others who do the same."""
+    for _ in range(MAX_ROUNDS):
+        for _ in remove_pending(number_hash):
+            pass
+        if not repeat_while_locked(partial(await_others, number_hash)):
+            break
 
 
 def count_left(receipt: str) -> int:
@@ -112,30 +141,66 @@ def read_receipts(receipt: str | None = None) -> list[tuple[Erasure, int]]:
     return [(erasure, count) for erasure, count in db.session.execute(query.limit(RECEIPTS_SHOWN))]
 
 
-def _store_request(
-    connection: Connection, records: PersonRecords, receipt: str, at_twilio: bool, now: datetime
-) -> None:
-    """Store the receipt and what is to be removed; searches are few, and removed at once."""
-    searches = delete(RecipientSearch).where(searches_number(records.number))
-    erasure = {
-        "receipt": receipt,
-        "number_hash": keyed_hash(connection, HashedKind.NUMBER, records.number),
-        "requested_at": now,
-        "at_twilio": at_twilio,
-        "searches": affected_rows(connection.execute(searches)),
-        **dict.fromkeys(("messages", "events", "refused_callbacks"), 0),
-    }
-    connection.execute(db.insert(Erasure).values(erasure))
-    # The ids that SQLite may have given again since they were read.
-    message_ids = connection.scalars(select(Message.id).where(is_recipient(records.number)))
+def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: datetime) -> _Request:
+    """Store what is to be removed and is not stored yet, with a receipt; searches go at once."""
+    with db.engine.begin() as connection:
+        number_hash = keyed_hash(connection, HashedKind.NUMBER, records.number)
+        lock_key(connection, number_hash.hex())
+        searches = delete(RecipientSearch).where(searches_number(records.number))
+        search_count = affected_rows(connection.execute(searches))
+        ids_by_kind = _find_new(connection, records, number_hash, at_twilio, now)
+        earlier_receipt = None
+        if not search_count and not any(ids_by_kind.values()):
+            earlier_receipt = Erasure.find_newest(connection, number_hash, at_twilio)
+        receipt = earlier_receipt or secrets.token_hex(RECEIPT_BYTES)
+        if earlier_receipt is None:
+            erasure = {
+                "receipt": receipt,
+                "number_hash": number_hash,
+                "requested_at": now,
+                "at_twilio": at_twilio,
+                "searches": search_count,
+                **dict.fromkeys(("messages", "events", "refused_callbacks"), 0),
+            }
+            connection.execute(db.insert(Erasure).values(erasure))
+        for kind, ids in ids_by_kind.items():
+            PendingRemoval.add(connection, kind, ids, now, receipt)
+        PendingRemoval.hasten(connection, number_hash, now)
+        # The words of the texts leave the index soon, not within a day.
+        ScheduledJob.postpone(connection, JobName.CLEANING, now)
+        entry = {"action": AuditAction.ERASED_PERSON, "actor": actor}
+        connection.execute(db.insert(AuditEntry).values(subject=f"receipt {receipt}", **entry))
+    return _Request(number_hash, receipt, is_shared=earlier_receipt is not None)
+
+
+def _find_new(
+    connection: Connection,
+    records: PersonRecords,
+    number_hash: bytes,
+    at_twilio: bool,
+    now: datetime,
+) -> Mapping[RemovalKind, Sequence[int]]:
+    """Find what no erasure of the number removes yet; each kind in one statement, so that none is
+    missed or counted twice that another process removes meanwhile.
+
+    The ids that SQLite may have given again since they were read are not trusted.
+    """
+    dialect_name = connection.dialect.name
+    is_message = is_recipient(records.number)
+    # Not the empty row that stays in place of the newest one.
+    has_content = StatusEvent.twilio_sid.is_not(None) | (cast(StatusEvent.payload, String) != "{}")
+    is_orphan = is_any_of(dialect_name, StatusEvent.id) & StatusEvent.message_id.is_(None)
     is_newer = (RefusedCallback.last_at >= now) & (RefusedCallback.first_at >= now)
     is_newer &= ~is_ahead(RefusedCallback.first_at, now)
-    newer_ids = connection.scalars(select(RefusedCallback.id).where(is_newer))
-    for kind, ids in (
-        (RemovalKind.ERASE, message_ids),
-        (RemovalKind.EVENT, records.orphan_ids),
-        (RemovalKind.REFUSED, set(records.refused_ids).difference(newer_ids)),
+    is_refused = is_any_of(dialect_name, RefusedCallback.id) & ~is_newer
+    ids_by_kind = {}
+    for kind, column, condition, ids in (
+        (RemovalKind.ERASE, Message.id, is_message, ()),
+        (RemovalKind.EVENT, StatusEvent.id, is_orphan & has_content, records.orphan_ids),
+        (RemovalKind.REFUSED, RefusedCallback.id, is_refused, records.refused_ids),
     ):
-        PendingRemoval.add(connection, kind, ids, now, receipt)
-    # The words of the texts leave the index soon, not within a day.
-    ScheduledJob.postpone(connection, JobName.CLEANING, now)
+        asks_twilio = at_twilio and kind is RemovalKind.ERASE
+        is_stored = PendingRemoval.is_stored(kind, column, number_hash, asks_twilio)
+        query = select(column).where(condition, ~is_stored)
+        ids_by_kind[kind] = connection.scalars(query, {"values": list(ids)}).all()
+    return ids_by_kind

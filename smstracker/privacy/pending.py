@@ -20,8 +20,8 @@ RECHECKS = dict.fromkeys(RemovalKind, timedelta(minutes=1))
 RECHECKS |= {RemovalKind.BLANK: timedelta(days=1), RemovalKind.DELETE: timedelta(days=1)}
 
 
-def remove_pending(receipt: str | None = None) -> Iterator[int]:
-    """Remove the pending rows that are due, all or those of one erasure, as far as they may be."""
+def remove_pending(number_hash: bytes | None = None) -> Iterator[int]:
+    """Remove the pending rows that are due, all or those of one number, as far as they may be."""
     switched_off = set()
     if settings().keep_text_days is None:
         switched_off.add(RemovalKind.BLANK)
@@ -29,16 +29,28 @@ def remove_pending(receipt: str | None = None) -> Iterator[int]:
         switched_off.add(RemovalKind.DELETE)
     for kind in RemovalKind:
         if kind not in switched_off:
-            yield from run_batches(partial(_remove_batch, kind, receipt))
+            yield from run_batches(partial(_remove_batch, kind, number_hash))
 
 
-def _remove_batch(kind: RemovalKind, receipt: str | None, batch: Batch) -> int:
+def await_others(number_hash: bytes) -> bool:
+    """Wait until nobody removes what is due of a number; return whether anything is left due.
+
+    Not for longer than the database does.
+    """
+    is_due = has_come(PendingRemoval.check_at, utcnow(), RECHECKS[RemovalKind.ERASE])
+    query = select(PendingRemoval.row_id).where(PendingRemoval.is_of_number(number_hash), is_due)
+    query = query.order_by(PendingRemoval.kind, PendingRemoval.row_id).limit(1)
+    with db.engine.begin() as connection:
+        return connection.scalar(query.with_for_update()) is not None
+
+
+def _remove_batch(kind: RemovalKind, number_hash: bytes | None, batch: Batch) -> int:
     """Remove due rows of the erasure whose turn it is; return how many were looked at."""
     now = utcnow()
     is_due = (PendingRemoval.kind == kind) & has_come(PendingRemoval.check_at, now, RECHECKS[kind])
     query = select(PendingRemoval.row_id, PendingRemoval.receipt).where(is_due)
-    if receipt is not None:
-        query = query.where(PendingRemoval.receipt == receipt)
+    if number_hash is not None:
+        query = query.where(PendingRemoval.is_of_number(number_hash))
     query = query.order_by(PendingRemoval.check_at, PendingRemoval.row_id).limit(batch.size)
     with reading_connection(db.engine) as connection:
         if connection.execute(query).first() is None:

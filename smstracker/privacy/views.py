@@ -73,8 +73,9 @@ def erase() -> ResponseReturnValue:
     actor = current_user.email
     db.session.rollback()
     result = erasure.erase(number, at_twilio=at_twilio, actor=actor)
-    traces = "1" if result.has_traces else None
-    return redirect(url_for(".receipt", receipt=result.receipt, traces=traces), 303)
+    traces, shared = ("1" if note else None for note in (result.has_traces, result.is_shared))
+    address = url_for(".receipt", receipt=result.receipt, traces=traces, shared=shared)
+    return redirect(address, 303)
 
 
 @bp.get("/receipts/<receipt>")
@@ -86,6 +87,7 @@ def receipt(receipt: str) -> ResponseReturnValue:
         erasure=row,
         left_count=left_count,
         has_traces="traces" in request.args,
+        is_shared="shared" in request.args,
         now=utcnow(),
     )
 
