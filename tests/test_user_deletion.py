@@ -2,6 +2,8 @@
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from datetime import timedelta
 
 import pytest
@@ -12,8 +14,16 @@ from sqlalchemy import func, select, text
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.insights.query import measure
-from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent, User
-from smstracker.models.users import Appearance
+from smstracker.models import (
+    AuditEntry,
+    Message,
+    RecipientSearch,
+    RefusedCallback,
+    StatusEvent,
+    User,
+)
+from smstracker.models.users import Appearance, is_shut_out
+from smstracker.people import user_views
 from smstracker.privacy.retention import remove_expired
 from smstracker.sms.status import State
 from smstracker.web.time_range import TimeRange
@@ -199,6 +209,37 @@ def test_page_deletes_and_leaves_the_messages_to_the_worker(app_of_alice: Flask)
     assert f"{ALICE} is deleted. The worker erases the messages." in words(page.text)
     assert run_job(app_of_alice) == [1]
     assert f"Deleted a user and the messages: {ALICE}" in words(admin.get("/audit").text)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["delete", "deactivate", "let-in", "give-administrator", "take-administrator", "sign-out"],
+)
+def test_user_whom_somebody_else_deletes_meanwhile_stays_as_that_left_them(
+    app_of_alice: Flask, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The first of two who delete somebody decides on the messages."""
+    run(app_of_alice, "users", "deactivate", ALICE)
+    run(app_of_alice, "users", "add", "carol@example.org", "--admin")
+    admin = Person.signed_in(app_of_alice, "carol@example.org")
+    writing = user_views.writing
+
+    def delete_before() -> AbstractContextManager[None]:
+        monkeypatch.setattr(user_views, "writing", writing)
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(delete, app_of_alice, "--erase-messages").result()
+        return writing()
+
+    monkeypatch.setattr(user_views, "writing", delete_before)
+    form = {"messages": "keep", "confirmed": "on"}
+    page = admin.post(f"/users/1/{name}", form, page="/users/1", follow_redirects=True)
+    assert "Somebody else has just deleted this user. Nothing was changed." in words(page.text)
+    with app_of_alice.app_context():
+        user = db.session.get_one(User, 1)
+        assert (user.email, user.erases_messages) == (FORMER, True)
+        assert (user.active, user.administrator) == (False, False)
+        assert is_shut_out(ALICE)
+        assert FORMER not in db.session.scalars(select(AuditEntry.subject)).all()
 
 
 def test_former_users_survive_a_downgrade_as_deactivated_users(app_of_alice: Flask) -> None:

@@ -17,7 +17,7 @@ from smstracker.models import User
 from smstracker.models.audit_log import COMMAND_LINE
 from smstracker.models.sign_in import LIFETIME, may_sign_in
 from smstracker.models.user_changes import (
-    LastAdministratorError,
+    UserChangeError,
     add_user,
     deactivate_user,
     delete_user,
@@ -34,11 +34,11 @@ users = DatabaseErrorGroup("users", help="Who may sign in.")
 
 
 @contextmanager
-def _refusing_to_lock_out() -> Iterator[None]:
-    """Commit, unless nobody who administers would be left."""
+def _changing_a_user() -> Iterator[None]:
+    """Commit, unless the change is refused: then say why."""
     try:
         yield
-    except LastAdministratorError as error:
+    except UserChangeError as error:
         raise click.ClickException(str(error)) from error
     db.session.commit()
 
@@ -73,7 +73,7 @@ def add(email: str, admin: bool | None) -> None:
         address = normalize_email(email)
     except MailAddressError as error:
         raise click.ClickException(str(error)) from error
-    with _refusing_to_lock_out():
+    with _changing_a_user():
         user = add_user(address, admin, COMMAND_LINE)
     role = " as an administrator" if user.administrator else ""
     if admin is False:
@@ -105,7 +105,7 @@ def deactivate(email: str) -> None:
     new = "cannot sign in. Nobody with this address was added or has signed in yet"
     outcome = "signed out everywhere" if user else new
     user = user or _user_to_deactivate(email)
-    with _refusing_to_lock_out():
+    with _changing_a_user():
         deactivate_user(user, COMMAND_LINE)
     click.echo(f"{user.email} is deactivated and {outcome}.")
 
@@ -126,7 +126,7 @@ def delete(email: str, keeps_messages: bool | None) -> None:
             "Say what becomes of the messages: --keep-messages or --erase-messages."
         )
     address = user.email
-    with _refusing_to_lock_out():
+    with _changing_a_user():
         delete_user(user, not keeps_messages, COMMAND_LINE)
     if user.shut_out_hash:
         click.echo(f"{address} stays shut out, until users add lets it in again.")
@@ -144,8 +144,8 @@ def delete(email: str, keeps_messages: bool | None) -> None:
 def sign_out(email: str) -> None:
     """End all sessions of EMAIL at once; they may sign in again."""
     user = _find_user(email)
-    sign_user_out(user, COMMAND_LINE)
-    db.session.commit()
+    with _changing_a_user():
+        sign_user_out(user, COMMAND_LINE)
     click.echo(f"{user.email} is signed out everywhere.")
 
 

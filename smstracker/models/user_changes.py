@@ -14,7 +14,18 @@ from smstracker.models.sign_in import NewToken, SignInToken
 from smstracker.models.users import Appearance, LetInBy, User, address_hash, matches_admission
 
 
-class LastAdministratorError(Exception):
+class UserChangeError(Exception):
+    """A user cannot be changed; the text says why."""
+
+
+class UserDeletedError(UserChangeError):
+    """Somebody has deleted the user since it was read."""
+
+    def __init__(self) -> None:
+        super().__init__("Somebody else has just deleted this user. Nothing was changed.")
+
+
+class LastAdministratorError(UserChangeError):
     """The change would leave nobody who administers; the text says so."""
 
     def __init__(self, email: str) -> None:
@@ -45,7 +56,8 @@ def add_user(email: str, administrator: bool | None, actor: str) -> User:
 
 
 def admit_user(user: User, actor: str) -> None:
-    """Give an existing user lasting access again."""
+    """Give an existing user lasting access again. Raises UserDeletedError."""
+    _lock_user(user)
     _admit(user, None, actor)
 
 
@@ -57,16 +69,17 @@ def _admit(user: User, administrator: bool | None, actor: str) -> None:
 
 
 def give_administrator(user: User, actor: str) -> None:
+    """Give the administrator role. Raises UserDeletedError."""
     _set_administrator(user, True, actor)
 
 
 def take_administrator(user: User, actor: str) -> None:
-    """Take the administrator role. Raises LastAdministratorError."""
+    """Take the administrator role. Raises UserChangeError."""
     _set_administrator(user, False, actor)
 
 
 def _set_administrator(user: User, is_administrator: bool, actor: str) -> None:
-    _lock_administrators()
+    _lock_user(user)
     was_administrator = user.administrator
     if not is_administrator:
         _refuse_if_last_administrator(user)
@@ -75,8 +88,8 @@ def _set_administrator(user: User, is_administrator: bool, actor: str) -> None:
 
 
 def deactivate_user(user: User, actor: str) -> None:
-    """Shut a user out at once: sessions end, sign-in links die. Raises LastAdministratorError."""
-    _lock_administrators()
+    """Shut a user out at once: sessions end, sign-in links die. Raises UserChangeError."""
+    _lock_user(user)
     _refuse_if_last_administrator(user)
     user.deactivate()
     _delete_links(user)
@@ -87,9 +100,10 @@ def delete_user(user: User, erases_messages: bool, actor: str) -> None:
     """Empty the account: no address, sessions, links or settings stay, and its id is not reused.
 
     The messages belong to nobody then; the worker erases them if asked. The audit log keeps the
-    address. That of a deactivated user stays shut out. Raises LastAdministratorError.
+    address. That of a deactivated user stays shut out. Raises UserChangeError: the first of two who
+    delete a user decides on the messages.
     """
-    _lock_administrators()
+    _lock_user(user)
     _refuse_if_last_administrator(user)
     action = AuditAction.ERASED_USER if erases_messages else AuditAction.DELETED_USER
     record_audit(action, actor=actor, subject=user.email)
@@ -107,7 +121,8 @@ def delete_user(user: User, erases_messages: bool, actor: str) -> None:
 
 
 def sign_user_out(user: User, actor: str) -> None:
-    """End all sessions of a user, and the links that would start new ones."""
+    """End all sessions of a user, and links that would start new ones. Raises UserDeletedError."""
+    _lock_user(user)
     user.end_sessions()
     _delete_links(user)
     record_audit(AuditAction.SIGNED_USER_OUT, actor=actor, subject=user.email)
@@ -125,6 +140,13 @@ def _record_role(user: User, was_administrator: bool, actor: str) -> None:
         is_new = user.administrator
         action = AuditAction.GAVE_ADMINISTRATOR if is_new else AuditAction.TOOK_ADMINISTRATOR
         record_audit(action, actor=actor, subject=user.email)
+
+
+def _lock_user(user: User) -> None:
+    """Let changes wait for each other. Raises UserDeletedError if the last one deleted the user."""
+    _lock_administrators()
+    if user.deleted_at is not None:
+        raise UserDeletedError
 
 
 def _lock_administrators() -> None:

@@ -11,6 +11,7 @@ from smstracker.extensions import db, settings, writing
 from smstracker.models import SignInToken, User
 from smstracker.models.user_changes import (
     LastAdministratorError,
+    UserDeletedError,
     add_user,
     delete_user,
     make_sign_in_link,
@@ -69,6 +70,8 @@ def change(user_id: int, name: str) -> ResponseReturnValue:
             user_change.apply(user, actor)
     except LastAdministratorError as error:
         return _person_page(_get_user(user_id), 409, str(error))
+    except UserDeletedError as error:
+        return _flash_on_list(str(error))
     flash(user_change.notice.format(email=user.email))
     return redirect(url_for(".person", user_id=user_id), 303)
 
@@ -86,9 +89,10 @@ def delete(user_id: int) -> ResponseReturnValue:
             delete_user(user, erases, actor)
     except LastAdministratorError as error:
         return _person_page(_get_user(user_id), 409, str(error))
+    except UserDeletedError as error:
+        return _flash_on_list(str(error))
     fate = "The worker erases the messages." if erases else "The messages are kept."
-    flash(f"{email} is deleted. {fate}")
-    return redirect(url_for(".people"), 303)
+    return _flash_on_list(f"{email} is deleted. {fate}")
 
 
 @bp.post("/<int:user_id>/sign-in-link")
@@ -110,6 +114,11 @@ def show_link(user_id: int) -> ResponseReturnValue:
     expires_at = SignInToken.link_expires_at(token) if owner_id == user_id else None
     link = external_url("auth.link", token=token) if expires_at else None
     return render_template("people/link.html", user=user, link=link, expires_at=expires_at)
+
+
+def _flash_on_list(notice: str) -> ResponseReturnValue:
+    flash(notice)
+    return redirect(url_for(".people"), 303)
 
 
 def _get_user(user_id: int) -> User:
