@@ -1,6 +1,7 @@
 """The page of alerts, its mute buttons, and who may see them."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice, ScheduledJob, User
 from tests.alert_scenes import MINUTE, alerts, storing
 from tests.clients import Client, Person, words
+from tests.databases import await_lock_wait
 from tests.serving import close
 
 MakeApp = Callable[..., Flask]
@@ -139,6 +141,21 @@ def test_alert_that_is_over_cannot_be_muted(app: Flask, admin: Person) -> None:
     for row_id in (alert_id, 4711):
         admin.post("/alerts/mute", {"id": row_id, "hours": 1}, page="/messages")
         assert "This alert is over" in words(admin.get("/alerts").text)
+
+
+@pytest.mark.both_databases(every_case=True)
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_alert_that_ends_at_that_moment_is_not_called_muted(app: Flask, admin: Person) -> None:
+    alert_id = add_alert(app)
+    form = {"id": alert_id, "hours": 1}
+    with app.app_context(), ThreadPoolExecutor(1) as thread, db.engine.begin() as connection:
+        Alert.change(connection, alert_id, ended_at=utcnow())
+        answer = thread.submit(admin.post, "/alerts/mute", form, page="/alerts")
+        await_lock_wait()
+        connection.commit()
+        assert answer.result(30).status_code == 303
+    assert "This alert is over" in words(admin.get("/alerts").text)
+    assert alerts(app)[0].muted_until is None
 
 
 def test_page_says_where_alerts_go(make_app: MakeApp) -> None:

@@ -108,7 +108,7 @@ def read_sent_mails() -> list[tuple[str, str, str]]:
 
 def mute(alert_id: int, hours: int, now: datetime) -> Alert | None:
     """Mute an open alert; with 0 hours, end that. The alert, or None if none is open."""
-    alert = db.session.get(Alert, alert_id)
+    alert = db.session.get(Alert, alert_id, with_for_update=True)
     if alert is None or alert.opened_at is None or alert.ended_at is not None:
         return None
     alert.muted_until = now + timedelta(hours=hours) if hours else None

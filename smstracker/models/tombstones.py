@@ -5,7 +5,7 @@ a new SECRET_KEY the hashes match nothing any more.
 """
 
 import hmac
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -63,9 +63,10 @@ class Tombstone(Model):
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
     @classmethod
-    def add(cls, connection: Connection, hashes: Iterable[bytes], expires_at: datetime) -> None:
-        """Store hashes; of one that is stored already, the later end holds."""
-        rows = [{"key_hash": key_hash, "expires_at": expires_at} for key_hash in sorted(hashes)]
+    def add(cls, connection: Connection, ends: Mapping[bytes, datetime]) -> None:
+        """Store hashes until their ends; of one that is stored already, the later end holds."""
+        # All at once and in one order: two deletions cannot lock each other out.
+        rows = [{"key_hash": key_hash, "expires_at": end} for key_hash, end in sorted(ends.items())]
         if rows:
             end = excluded("expires_at")
             later = case((end > cls.expires_at, end), else_=cls.expires_at)

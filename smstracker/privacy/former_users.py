@@ -28,7 +28,7 @@ def _erase_batch(batch: Batch) -> int:
         if connection.execute(query).first() is None:
             return 0
     with batch.turn() as connection:
-        ids = connection.scalars(query).all()
+        ids = connection.scalars(query.with_for_update(skip_locked=True, of=Message)).all()
         at_twilio = settings().redact_at_twilio
         removal = delete_messages(connection, ids, now, at_twilio=at_twilio, created_before=None)
     return len(removal.message_ids)

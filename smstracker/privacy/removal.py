@@ -116,12 +116,7 @@ def delete_messages(
     message_ids = [row.id for row in rows]
     if not rows:
         return Removal([], refused_count=refused_count)
-    hashes = {key_hash for row in rows for key_hash in _hashes(connection, row)}
-    Tombstone.add(connection, hashes, now + _tombstone_lifetime())
-    for row in rows:
-        warned_until = row.created_at + SAME_TEXT_PERIOD
-        if warned_until > now and row.status not in NEVER_SENT:
-            Tombstone.add(connection, {_content_hash(connection, row)}, warned_until)
+    Tombstone.add(connection, _tombstones(connection, rows, now))
     RememberedOptOut.remember(connection, message_ids)
     keep_totals(connection, message_ids)
     if not at_twilio:
@@ -140,7 +135,7 @@ def keep_out(connection: Connection, sids: Iterable[str | None], now: datetime) 
     """
     names = {sid for sid in sids if sid}
     hashes = {keyed_hash(connection, HashedKind.CALLBACK_SID, sid) for sid in names}
-    Tombstone.add(connection, hashes, now + _tombstone_lifetime())
+    Tombstone.add(connection, dict.fromkeys(hashes, now + _tombstone_lifetime()))
     names -= set(
         connection.scalars(select(Message.twilio_sid).where(Message.twilio_sid.in_(names)))
     )
@@ -175,6 +170,20 @@ def _lock(
     is_any = is_any_of(connection.dialect.name, Message.id)
     query = select(*columns).where(is_any, is_due).order_by(Message.id)
     return connection.execute(query.with_for_update(skip_locked=True), {"values": list(ids)}).all()
+
+
+def _tombstones(
+    connection: Connection, rows: Sequence[MessageRow], now: datetime
+) -> dict[bytes, datetime]:
+    """The hashes of messages with their ends; that of a text only for the warning of the same."""
+    hashes = (key_hash for row in rows for key_hash in _hashes(connection, row))
+    ends = dict.fromkeys(hashes, now + _tombstone_lifetime())
+    for row in rows:
+        warned_until = row.created_at + SAME_TEXT_PERIOD
+        if warned_until > now and row.status not in NEVER_SENT:
+            text_hash = _content_hash(connection, row)
+            ends[text_hash] = max(warned_until, ends.get(text_hash, warned_until))
+    return ends
 
 
 def _hashes(connection: Connection, row: MessageRow) -> Iterator[bytes]:
