@@ -1,6 +1,7 @@
-"""Refused callbacks that come while a person is being erased: none is left at the end."""
+"""Callbacks that come while a person is being erased: none is left at the end."""
 
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import pytest
 import time_machine
@@ -9,14 +10,17 @@ from sqlalchemy import select
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Erasure, Message, RefusedCallback
+from smstracker.models import Erasure, Message, RefusedCallback, StatusEvent
+from smstracker.models.callback_store import store_callbacks
 from smstracker.privacy import erasure
 from smstracker.privacy.removal import delete_messages
 from smstracker.privacy.retention import remove_expired
+from tests.callback_writers import callback_of, status_update
 from tests.clients import Person
-from tests.refused_callbacks import refusal
+from tests.databases import await_lock_wait
+from tests.refused_callbacks import refusal, replayed
 from tests.serving import await_writer
-from tests.signing import call_back, fields, sid
+from tests.signing import STATUS_PATH, call_back, fields, sid
 
 pytestmark = pytest.mark.both_databases
 
@@ -75,6 +79,55 @@ def test_one_that_comes_after_the_search_goes_too(
     with app.app_context():
         erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
     assert left_sids(app) == []
+
+
+@pytest.mark.parametrize("kind", ["replayed", "second callback"])
+def test_callback_without_a_message_that_is_stored_after_the_search_goes_too(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    client, other = app.test_client(), fields(sid(2), "sent", To=OTHER)
+    assert call_back(client, other).status_code == 204
+    if kind == "replayed":
+        path = f"{STATUS_PATH}/{uuid4()}/refused"
+        assert call_back(client, fields(sid(1), "sent"), path).status_code == 404
+    else:
+        assert call_back(client, fields(sid(1), "sent")).status_code == 204
+    remove_pending = erasure.remove_pending
+
+    def come_before(number_hash: bytes) -> object:
+        if kind == "replayed":
+            assert replayed(app) == (1, 0)
+        else:
+            assert call_back(app.test_client(), fields(sid(1), "delivered")).status_code == 204
+        monkeypatch.setattr(erasure, "remove_pending", remove_pending)
+        return remove_pending(number_hash)
+
+    monkeypatch.setattr(erasure, "remove_pending", come_before)
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+        payloads = db.session.scalars(select(StatusEvent.payload)).all()
+        assert [payload["To"] for payload in payloads if payload] == [OTHER]
+        counts = (Erasure.events, Erasure.refused_callbacks)
+        expected = (1, 1) if kind == "replayed" else (2, 0)
+        assert tuple(db.session.execute(select(*counts)).one()) == expected
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_callback_that_is_being_stored_is_waited_for(app: Flask) -> None:
+    """It has looked for a tombstone already, and nobody else sees it yet."""
+    assert call_back(app.test_client(), fields(sid(1), "sent")).status_code == 204
+
+    def erase() -> object:
+        with app.app_context():
+            return erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+
+    with app.app_context(), ThreadPoolExecutor(1) as pool, db.engine.connect() as connection:
+        store_callbacks(connection, [callback_of(None, status_update(1, "delivered"))])
+        result = pool.submit(erase)
+        await_lock_wait()
+        connection.commit()
+        result.result(30)
+        assert db.session.scalars(select(StatusEvent.status)).all() == []
 
 
 def test_one_that_comes_while_its_message_is_being_deleted_is_not_stored(

@@ -14,6 +14,17 @@ _TRY_TO_LOCK = text("""
     WHERE NOT pg_try_advisory_xact_lock(number)
 """)
 
+_LOCK = text("""
+    SELECT pg_advisory_xact_lock(number)
+    FROM (SELECT unnest(CAST(:numbers AS bigint[])) AS number ORDER BY number) AS lock
+""")
+
+
+def lock_keys(connection: Connection, keys: Iterable[str]) -> None:
+    """Lock several, in one order."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_LOCK, {"numbers": [*map(_lock_number, keys)]})
+
 
 def lock_key(connection: Connection, key: str) -> None:
     if connection.dialect.name == "postgresql":

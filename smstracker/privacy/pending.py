@@ -19,6 +19,8 @@ from smstracker.privacy.removal import blank_messages, delete_messages, keep_out
 RECHECKS = dict.fromkeys(RemovalKind, timedelta(minutes=1))
 RECHECKS |= {RemovalKind.BLANK: timedelta(days=1), RemovalKind.DELETE: timedelta(days=1)}
 
+_IS_ORPHAN = StatusEvent.message_id.is_(None)
+
 
 def remove_pending(number_hash: bytes | None = None) -> Iterator[int]:
     """Remove the pending rows that are due, all or those of one number, as far as they may be."""
@@ -74,15 +76,23 @@ def _remove(
 ) -> tuple[dict[str, int], Sequence[int]]:
     """Remove rows; return what was removed, by columns of Erasure, and the ids of what is left."""
     if kind is RemovalKind.EVENT:
-        is_event = StatusEvent.id.in_(ids) & StatusEvent.message_id.is_(None)
-        sids = connection.scalars(select(StatusEvent.twilio_sid).where(is_event)).all()
+        query = select(StatusEvent.twilio_sid).where(StatusEvent.id.in_(ids), _IS_ORPHAN)
+        sids = connection.scalars(query).all()
         refused_count = keep_out(connection, sids, now)
-        event_count = StatusEvent.remove(connection, is_event, {})
+        # Those that came after the search too.
+        is_theirs = StatusEvent.id.in_(ids) | StatusEvent.twilio_sid.in_(set(sids) - {None})
+        event_count = StatusEvent.remove(connection, _IS_ORPHAN & is_theirs, {})
         return {"events": event_count, "refused_callbacks": refused_count}, []
     if kind is RemovalKind.REFUSED:
         deletion = delete(RefusedCallback).where(RefusedCallback.id.in_(ids))
-        sids = connection.scalars(deletion.returning(RefusedCallback.twilio_sid)).all()
-        return {"refused_callbacks": len(sids) + keep_out(connection, sids, now)}, []
+        columns = (RefusedCallback.twilio_sid, RefusedCallback.replayed_at)
+        rows = connection.execute(deletion.returning(*columns)).all()
+        refused_count = len(rows) + keep_out(connection, [row.twilio_sid for row in rows], now)
+        # What a replay has made of them after the search; it verified them.
+        applied_sids = {row.twilio_sid for row in rows if row.replayed_at} - {None}
+        is_applied = _IS_ORPHAN & StatusEvent.twilio_sid.in_(applied_sids)
+        event_count = StatusEvent.remove(connection, is_applied, {})
+        return {"events": event_count, "refused_callbacks": refused_count}, []
     return _remove_messages(connection, kind, ids, now)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Row, delete, or_, select, update
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import is_within
+from smstracker.database.advisory_locks import lock_keys
 from smstracker.database.engine import delete_unlocked
 from smstracker.database.row_sets import is_any_of
 from smstracker.extensions import receipt_window
@@ -134,6 +135,7 @@ def keep_out(connection: Connection, sids: Iterable[str | None], now: datetime) 
     One of unknown outcome may still be found to have such a SID.
     """
     names = {sid for sid in sids if sid}
+    lock_keys(connection, names)  # whoever stores one of these just now looked for no tombstone
     hashes = {keyed_hash(connection, HashedKind.CALLBACK_SID, sid) for sid in names}
     Tombstone.add(connection, dict.fromkeys(hashes, now + _tombstone_lifetime()))
     names -= set(
