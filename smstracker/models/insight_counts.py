@@ -10,7 +10,6 @@ from functools import cache
 from itertools import accumulate
 from typing import Any
 
-import phonenumbers
 from sqlalchemy import Connection, Executable, Select, SQLColumnExpression, func, select
 
 from smstracker.database.engine import Insert, excluded, upsert
@@ -91,6 +90,8 @@ def bin_size(first_second: int) -> int:
 @cache
 def calling_code(number_prefix: str) -> str:
     """The calling code that a number begins with; all of the prefix if there is none."""
+    import phonenumbers  # loaded with the first number: most commands count none
+
     for code in accumulate(number_prefix):
         if phonenumbers.region_code_for_country_code(int(code)) != "ZZ":
             return code

@@ -1,11 +1,11 @@
 """The region of phone numbers that are typed without a country code."""
 
-import phonenumbers
-
 from smstracker.settings.reader import parsed
 
 
 def _parse_region(raw: str) -> str | None:
+    import phonenumbers  # loaded with the first number: most commands read none
+
     return raw.upper() if raw.upper() in phonenumbers.SUPPORTED_REGIONS else None
 
 
