@@ -4,6 +4,7 @@ import logging
 import sys
 
 import click
+from flask.cli import FlaskGroup
 
 from config import ConfigError, load
 from smstracker import create_app, logs
@@ -11,9 +12,11 @@ from smstracker import create_app, logs
 # A command prints for people; what it does in passing is no news to them. `flask run` serves.
 context = click.get_current_context(silent=True)
 is_command = context is not None and context.info_name != "run"
+# In the context of the group, Flask makes the app to look up a command of ours: it needs no pages.
+is_own_command = context is not None and isinstance(context.command, FlaskGroup)
 logs.configure(logging.WARNING if is_command else logging.INFO)
 try:
-    app = create_app(load())
+    app = create_app(load(), with_pages=not is_own_command)
 except ConfigError as error:
     if is_command and {"doctor", "--json"} <= set(sys.argv):
         # Web processes and other commands need none of the checks.

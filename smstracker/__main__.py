@@ -51,7 +51,7 @@ def main() -> int:
         _require_port(settings.bind_address, settings.port, "PORT")
         if settings.demo:
             _require_port(settings.bind_address, settings.simulator_port, "SIMULATOR_PORT")
-        app = create_app(settings)
+        app = create_app(settings, with_pages=False)
         with app.app_context():
             upgrade()
             db.engine.dispose()

@@ -1,4 +1,4 @@
-"""The unbound Flask extensions, and the settings of the current app."""
+"""The unbound database extension, and the settings of the current app."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,9 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, cast
 
 from flask import current_app
-from flask_login import LoginManager
 from flask_sqlalchemy import SQLAlchemy
-from flask_wtf import CSRFProtect
 
 from smstracker.database.engine import Base
 from smstracker.database.request_session import WRITES, RequestSession
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 
 _session_options = {"expire_on_commit": False, "class_": RequestSession}
 db = SQLAlchemy(model_class=Base, session_options=_session_options)
-login_manager = LoginManager()
-csrf = CSRFProtect()
 
 # Flask-SQLAlchemy creates its Model at run time, which mypy cannot follow.
 if TYPE_CHECKING:

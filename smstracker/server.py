@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gunicorn.glogging import Logger
 
 from config import ConfigError, load
+from smstracker import blueprints as blueprints  # before the fork: web processes share the code
 from smstracker import create_app
 from smstracker.web import open_files
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "smstracker"
 # It composes the app, or starts it, from all others.
-COMPOSERS = {"__init__", "__main__", "command_line", "server"}
+COMPOSERS = {"__init__", "__main__", "blueprints", "command_line", "server"}
 
 
 def imported_modules(file: Path) -> set[str]:

@@ -13,9 +13,9 @@ import pytest
 from flask import Flask
 
 from config import ROOT
-from smstracker import command_line
+from smstracker import command_line, create_app
 from smstracker.commands import MIGRATIONS, MODULES
-from tests.live_settings import bare_environment
+from tests.live_settings import bare_environment, settings
 from tests.serving import free_port
 from tests.source_sentences import PACKAGE, sentences
 
@@ -109,6 +109,68 @@ def test_app_starts_without_what_few_processes_need() -> None:
         check=True,
     )
     assert done.stdout.strip() == ""
+
+
+WITHOUT_PAGES = (
+    "flask_login",
+    "flask_wtf",
+    "phonenumbers",
+    "twilio.rest",
+    "smstracker.blueprints",
+    "smstracker.dashboard",
+    "smstracker.web_templates",
+)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("command", ["users list", "worker --help"])
+def test_commands_and_worker_start_without_pages(database: str, command: str) -> None:
+    code = f"""
+import sys
+from smstracker.command_line import main
+sys.argv = {["flask", *command.split()]}
+try:
+    main()
+finally:
+    print([name for name in {WITHOUT_PAGES} if name in sys.modules], file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=bare_environment(DATABASE_URL=database),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == "[]\n"
+
+
+def test_server_that_is_itself_a_click_command_serves_pages() -> None:
+    code = """
+import click
+
+@click.command()
+def serve():
+    import wsgi
+    print("dashboard.messages" in wsgi.app.view_functions)
+
+serve()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=bare_environment(), capture_output=True
+    )
+    assert done.stdout == b"True\n", done.stderr
+
+
+def test_routes_are_listed() -> None:
+    assert "dashboard.messages" in run("routes").stdout
+
+
+def test_doctor_checks_the_app_with_its_pages(database: str) -> None:
+    app = create_app(settings(DATABASE_URL=database), with_pages=False)
+    assert not app.blueprints
+    app.test_cli_runner().invoke(args=["doctor", "--help"])
+    assert "webhooks" in app.blueprints
 
 
 def test_command_of_an_extension_says_that_the_database_is_away() -> None:

@@ -68,7 +68,7 @@ def test_replay_is_for_administrators_with_a_token(app: Flask, bob: Person, admi
 
 
 def test_sign_in_leads_back_to_the_page(app: Flask) -> None:
-    from smstracker.web.urls import safe_next_path
+    from smstracker.auth.next_path import safe_next_path
 
     with app.app_context():
         assert safe_next_path("/callbacks") == "/callbacks"

@@ -13,7 +13,7 @@ from smstracker.mailer import Deliver, MailError, MailRefusedError, current_mail
 from smstracker.models import MailHealth, SignInToken, User
 from smstracker.models.audit_log import AuditAction, count_audit
 from smstracker.models.sign_in import may_sign_in
-from smstracker.web.urls import external_url
+from smstracker.web.urls import sign_in_url
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def _logging_errors(app: Flask, event: str) -> Iterator[None]:
 def _send_token(deliver: Deliver, mail_request: MailRequest) -> None:
     token = SignInToken.issue(mail_request.email, mail_request.browser, mail_request.next_path)
     db.session.commit()
-    link, code = external_url("auth.link", token=token.token), token.code
+    link, code = sign_in_url(token.token), token.code
     text = render_template("mail/sign_in.txt", link=link, code=code, mail_request=mail_request)
     subject = f"{code} is your smstracker sign-in code" if code else "Your smstracker sign-in link"
     try:

@@ -12,6 +12,7 @@ from flask_wtf.csrf import CSRFError
 
 from smstracker.auth.browser_name import name_browser
 from smstracker.auth.forms import CodeForm, ConfirmForm, SignInForm
+from smstracker.auth.next_path import safe_next_path
 from smstracker.auth.sign_in_limits import count_mail, network_key, parse_client
 from smstracker.auth.sign_in_mail import MailRequest, check_mail_server, look_up_address
 from smstracker.database.engine import UNAVAILABLE
@@ -23,10 +24,10 @@ from smstracker.models.sign_in import CODE_ATTEMPTS, find_signed_in_user
 from smstracker.plurals import format_count
 from smstracker.web.error_pages import error_page, too_many_requests
 from smstracker.web.guards import answers_stale_form, stale_form_answer
-from smstracker.web.urls import safe_next_path
+from smstracker.web.urls import AUTH_PREFIX
 
 log = logging.getLogger(__name__)
-bp = Blueprint("auth", __name__, url_prefix="/auth")
+bp = Blueprint("auth", __name__, url_prefix=AUTH_PREFIX)
 
 
 @bp.errorhandler(CSRFError)

@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import cast
 
 import click
-from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask import Flask
+from flask.cli import AppGroup, ScriptInfo
 
 from smstracker.extensions import db
 from smstracker.settings.files import ROOT
@@ -25,6 +25,8 @@ MODULES = {
 }
 
 MIGRATIONS = "db"
+# These check pages too, or what serves them.
+NEED_PAGES = ("doctor",)
 
 
 class AppCommands(AppGroup):
@@ -38,11 +40,17 @@ class AppCommands(AppGroup):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == MIGRATIONS:
-            bind_migrations(current_app)
+            bind_migrations(_app(ctx))
+        if cmd_name in NEED_PAGES and not _app(ctx).blueprints:
+            add_pages(_app(ctx))
         if cmd_name not in MODULES:
             return super().get_command(ctx, cmd_name)
         module = import_module(f"{__name__}.{MODULES[cmd_name]}")
         return cast(click.Command, getattr(module, cmd_name))
+
+
+def _app(ctx: click.Context) -> Flask:
+    return ctx.ensure_object(ScriptInfo).load_app()
 
 
 def bind_migrations(app: Flask) -> None:
@@ -53,3 +61,8 @@ def bind_migrations(app: Flask) -> None:
     # Their own sentences do not fit into the list of `flask db --help`.
     commands["migrate"].short_help = "Write a migration from changes to the models."
     commands["stamp"].short_help = "Mark the database as of a revision, without migrating."
+
+
+def add_pages(app: Flask) -> None:
+    """Give the app its pages and webhooks: a third of the code, which few commands need."""
+    import_module("smstracker.blueprints").init_app(app)

@@ -166,7 +166,8 @@ def _bring_up_to_date(database_url: str, receipts: set[str]) -> tuple[str, set[s
     audit log names them from now on, so that a later restore does too.
     """
     # An app of its own: the engine of this one knows the former database.
-    restored = create_app(dataclasses.replace(settings(), database_url=database_url))
+    new_settings = dataclasses.replace(settings(), database_url=database_url)
+    restored = create_app(new_settings, with_pages=False)
     with restored.app_context():
         try:
             upgrade()

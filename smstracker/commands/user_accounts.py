@@ -28,7 +28,7 @@ from smstracker.models.users import get_or_create_user, is_allowed, stored_email
 from smstracker.people.admissions import describe_admission
 from smstracker.privacy.former_users import count_unsettled, erase_former_users
 from smstracker.settings.mail_addresses import MailAddressError, normalize_email, refuse_pattern
-from smstracker.web.urls import external_url
+from smstracker.web.urls import sign_in_url
 
 users = DatabaseErrorGroup("users", help="Who may sign in.")
 
@@ -157,7 +157,7 @@ def sign_in_link(email: str) -> None:
         raise click.ClickException(f"This address may not sign in. Run {COMMAND} users add first.")
     new_token = make_sign_in_link(stored_email(email), COMMAND_LINE)
     db.session.commit()
-    click.echo(external_url("auth.link", token=new_token.token))
+    click.echo(sign_in_url(new_token.token))
     click.echo(f"(valid {format_duration(LIFETIME)}, once)")
     if settings().demo and not _is_demo_up():
         click.echo(f"Nothing answers there: {START_DEMO}.", err=True)

@@ -27,7 +27,7 @@ from smstracker.people.user_pages import (
 )
 from smstracker.web.guards import require_administrator
 from smstracker.web.row_ids import parse_row_id
-from smstracker.web.urls import external_url
+from smstracker.web.urls import sign_in_url
 
 NEW_LINK = "new_link"  # in the session: the user's id and the token
 
@@ -112,7 +112,7 @@ def show_link(user_id: int) -> ResponseReturnValue:
     user = _get_user(user_id)
     owner_id, token = session.get(NEW_LINK, (None, ""))
     expires_at = SignInToken.link_expires_at(token) if owner_id == user_id else None
-    link = external_url("auth.link", token=token) if expires_at else None
+    link = sign_in_url(token) if expires_at else None
     return render_template("people/link.html", user=user, link=link, expires_at=expires_at)
 
 

@@ -10,9 +10,10 @@ from flask_login import current_user
 
 from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UNAVAILABLE
-from smstracker.extensions import login_manager, writing
+from smstracker.extensions import writing
 from smstracker.models import UserSession
 from smstracker.view_marks import ViewMark
+from smstracker.web.request_extensions import login_manager
 
 Answer = Callable[[], ResponseReturnValue]
 USE_NOTED_AFTER = timedelta(minutes=15)

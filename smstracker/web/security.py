@@ -43,7 +43,7 @@ guard_reads_body = ViewMark("guard_reads_body", True)
 HSTS = f"max-age={int(timedelta(days=365).total_seconds())}"
 
 
-def flask_settings(config: "Config") -> dict[str, object]:
+def _flask_settings(config: "Config") -> dict[str, object]:
     """The settings of Flask and Flask-WTF, derived from ours."""
     return {
         "SECRET_KEY": config.secret_key,
@@ -154,6 +154,7 @@ def _add_headers(app: "WSGIApplication", is_https: bool, public_path: str) -> "W
 
 def init_app(app: Flask) -> None:
     config: Config = app.config["SETTINGS"]
+    app.config |= _flask_settings(config)
     app.session_interface = CookieSessions()
     wsgi_app = _use_own_host(app.wsgi_app, config.public_base_url)
     wsgi_app = _add_headers(wsgi_app, config.is_https, f"{app.static_url_path}/")
