@@ -78,8 +78,6 @@ class Carrier:
         # Set both: the client reads them from the environment and rewrites any host by them.
         client.edge, client.region = config.twilio_edge, config.twilio_region
         client.api.base_url = config.twilio_api_base_url
-        if config.twilio_api_base_url != TWILIO_API:
-            client.messaging.base_url = config.twilio_api_base_url
         return client
 
     @contextmanager
@@ -194,7 +192,10 @@ class Carrier:
 
     def require_messaging_service(self, service_sid: str) -> None:
         """Raise NotFoundAtCarrierError if the service does not exist, or CarrierQueryError."""
-        _query(self._client.messaging.v1.services(service_sid).fetch)
+        messaging = self._client.messaging
+        if self._config.twilio_api_base_url != TWILIO_API:
+            messaging.base_url = self._config.twilio_api_base_url
+        _query(messaging.v1.services(service_sid).fetch)
 
     def _account(self, account_sid: str | None) -> "AccountContext":
         return self._client.api.v2010.accounts(account_sid or self.account_sid)
