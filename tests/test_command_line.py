@@ -173,6 +173,13 @@ def test_doctor_checks_the_app_with_its_pages(database: str) -> None:
     assert "webhooks" in app.blueprints
 
 
+@pytest.mark.parametrize("command", ["users add a@example.org", "users list", "users add nonsense"])
+def test_command_leaves_no_log_of_sqlite(database: str, command: str) -> None:
+    run(*command.split(), DATABASE_URL=database)
+    path = Path(database.removeprefix("sqlite:///"))
+    assert not list(path.parent.glob("*-wal"))
+
+
 def test_command_of_an_extension_says_that_the_database_is_away() -> None:
     url = f"postgresql://u:secret@127.0.0.1:{free_port()}/d"
     done = run("db", "upgrade", DATABASE_URL=url)
