@@ -48,6 +48,10 @@ from smstracker.web_templates import format_absolute_time
 FILE = click.Path(path_type=Path)
 RECEIPT = "receipt "  # begins the subject of an audit entry
 NEWEST_AT = select(Message.created_at).order_by(Message.id.desc()).limit(1)
+UNKNOWN_ERASURES = (
+    "Whoever was erased after this backup was made is in it again, and the former database cannot "
+    "tell who that is. Look for receipts of later erasures, and erase those people once more."
+)
 
 
 @click.command("backup", cls=CommandWithPlainErrors)
@@ -116,7 +120,8 @@ def restore(path: Path, replace: bool) -> None:
             raise BackupError(
                 "The database holds messages. Make a backup of it first, then add --replace."
             )
-        receipts = _read_receipts(file)
+        known_receipts = _read_receipts(file)
+        receipts = known_receipts or set()
         if file:
             summary = _restore_file(path, file, receipts)
         else:
@@ -125,6 +130,8 @@ def restore(path: Path, replace: bool) -> None:
             postgresql_backup.restore(db.engine, path, undone)
             summary, _ = _bring_up_to_date(settings().database_url, receipts)
         click.echo(summary)
+        if known_receipts is None:
+            click.echo(UNKNOWN_ERASURES)
 
 
 def _restore_file(path: Path, file: Path, receipts: set[str]) -> str:
@@ -215,15 +222,15 @@ def _check(path: Path, file: Path | None) -> None:
         refuse_live_database(create_engine(URL.create("sqlite", database=str(path))))
 
 
-def _read_receipts(file: Path | None) -> set[str]:
-    """The receipts of erasures that the present database knows, as far as it can be read."""
+def _read_receipts(file: Path | None) -> set[str] | None:
+    """The receipts of erasures that the present database knows; None if they cannot be read."""
     if file and not file.exists():
-        return set()
+        return None
     try:
         with reading_connection(db.engine) as connection:
             return _select_receipts(connection)
     except DatabaseError:  # no tables, or those of an older version; or it is damaged
-        return set()
+        return None
     finally:
         db.engine.dispose()
 
