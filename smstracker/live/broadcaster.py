@@ -12,7 +12,7 @@ events. The position that a page goes on from is a settled one.
 
 import logging
 import time
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
@@ -68,7 +68,7 @@ class Broadcaster:
         self._thread: Thread | None = None
         self._stopped = Event()
         self._tail = EventTail(0)
-        self._to_wake: dict[Stream, None] = {}  # the longest waiting first
+        self._to_wake: set[Stream] = set()
         self._checked_at = 0.0
         self._rate = 0.0  # events a second
         self._rated_at = 0.0
@@ -137,7 +137,7 @@ class Broadcaster:
             return list(self._streams)
 
     def _start(self, engine: Engine, position: int) -> None:
-        self.position, self._tail, self._to_wake = position, EventTail(position), {}
+        self.position, self._tail, self._to_wake = position, EventTail(position), set()
         self._thread = Thread(target=self._run, args=[engine], name="broadcaster", daemon=True)
         self._thread.start()
         self._is_running = True
@@ -160,14 +160,17 @@ class Broadcaster:
 
     def _wake_streams(self, until: float) -> None:
         """Wake the streams that have changes to write, each when it is due, until the next poll."""
+        interval = self.write_interval
+        waiting = deque(sorted(self._to_wake, key=lambda stream: stream.written_at))
         due_at = time.monotonic()
         while (now := time.monotonic()) < until and not self._stopped.is_set():
-            limit = MAX_WAKES if now < due_at + WAKE_TOLERANCE else MAX_WAKES_LATE
-            ready = [stream for stream in self._to_wake if not stream.is_throttled(now)]
-            for stream in ready[:limit]:
-                del self._to_wake[stream]
-                stream.wake()
-            due_at = min(now + WAKE_INTERVAL, until) if self._to_wake else until
+            for _ in range(MAX_WAKES if now < due_at + WAKE_TOLERANCE else MAX_WAKES_LATE):
+                if waiting and waiting[0].written_at + interval <= now:
+                    stream = waiting.popleft()
+                    self._to_wake.discard(stream)
+                    stream.wake()
+            next_at = waiting[0].written_at + interval if waiting else until
+            due_at = min(max(now + WAKE_INTERVAL, next_at), until)
             self._stopped.wait(due_at - now)
 
     def _should_run(self) -> bool:
@@ -193,7 +196,7 @@ class Broadcaster:
             for stream in self._open_streams() if changed else ():
                 if stream.owner_id in changed:
                     stream.add_changes(changed[stream.owner_id])
-                    self._to_wake.setdefault(stream)
+                    self._to_wake.add(stream)
             self.position = self._tail.position
             count += len(rows)
             if len(rows) < BATCH_SIZE:

@@ -35,11 +35,11 @@ class Stream:
         self.owner_id = owner_id
         self.session_hash = session_hash
         self.socket_number = socket_number
+        self.written_at = 0.0
         self.start_position = 0  # whoever opens the stream adds the changes up to here
         self._broadcaster = broadcaster
         self._ids: set[str] = set()
         self._all_changed = False
-        self._written_at = 0.0
         self._condition = Condition()
         self._ended = False
         self._ends_at = time.monotonic() + LIFETIME * random.uniform(0.8, 1.2)
@@ -54,10 +54,6 @@ class Stream:
     def mark_all_changed(self) -> None:
         """Note that any message may have changed."""
         self._ids, self._all_changed = set(), True
-
-    def is_throttled(self, now: float) -> bool:
-        """Whether the last write is too recent for another one."""
-        return now < self._written_at + self._broadcaster.write_interval
 
     def wake(self) -> None:
         """Have the stream write its changes."""
@@ -87,7 +83,8 @@ class Stream:
 
     def _is_due(self) -> bool:
         has_changes = bool(self._ids) or self._all_changed
-        return self._ended or (has_changes and not self.is_throttled(time.monotonic()))
+        due_at = self.written_at + self._broadcaster.write_interval
+        return self._ended or (has_changes and time.monotonic() >= due_at)
 
     def _event(self) -> bytes:
         # Read the position before the changes: those up to it are then among them.
@@ -96,7 +93,7 @@ class Stream:
             ids, self._ids = self._ids, set()
             all_changed, self._all_changed = self._all_changed, False
         # Set before the write: what changes during it is written after the interval.
-        self._written_at = time.monotonic()
+        self.written_at = time.monotonic()
         lines = ": still here\n"
         if all_changed:
             lines = "event: all\ndata: all\n"
