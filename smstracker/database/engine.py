@@ -136,7 +136,7 @@ def engine_options(database_url: str, threads: int) -> dict[str, object]:
     """Return engine arguments: a connection for each working thread, no values in errors."""
     options: dict[str, object] = {
         "hide_parameters": True,
-        # Beyond that most threads hold an event stream open, which holds no connection.
+        # WEB_THREADS is set higher for event streams, which hold no connection.
         "pool_size": min(threads, MAX_CONNECTIONS),
         "max_overflow": 4,
         "pool_timeout": 5,

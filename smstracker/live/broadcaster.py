@@ -34,9 +34,9 @@ POLLS_PER_WRITE = 5  # of a stream, at the least interval between two of its wri
 SESSION_CHECK_INTERVAL = 1.0  # seconds
 MAX_RETRY_INTERVAL = 5.0  # seconds, while the database is away
 BATCH_SIZE = 1_000  # events
-# Each stream that writes is a thread that wants the interpreter, and many at once would take it
-# from those that store callbacks. So a few are woken at a time, and fewer if the broadcaster itself
-# is late, because then other threads already wait for the interpreter.
+# Streams that write take the interpreter from what stores callbacks: the server's loop, or in other
+# servers a thread each. So a few are woken at a time, and fewer if the broadcaster itself is late,
+# because then other threads already wait for the interpreter.
 WAKE_INTERVAL = 0.02  # seconds
 WAKE_TOLERANCE = 0.005  # seconds
 MAX_WAKES = 8
@@ -49,7 +49,7 @@ RATE_WINDOW = 2.0  # seconds
 
 
 class TooManyStreamsError(Exception):
-    """No thread is left for a stream: the others are needed for requests that end."""
+    """Another stream might leave no thread, in servers that need one, for requests that end."""
 
 
 class Broadcaster:

@@ -4,7 +4,7 @@ import json
 import random
 import select
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from threading import Condition
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,11 @@ HANG_UP_EVENTS = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLE
 
 
 class Stream:
-    """Iterated by the thread of its request; the broadcaster's thread adds changes."""
+    """Changes for one reader: the broadcaster adds them, the server takes and writes them.
+
+    A server that can, as our gunicorn worker, does so in its loop: no thread waits for changes. In
+    any other, the thread of the request iterates the stream.
+    """
 
     def __init__(
         self,
@@ -31,21 +35,27 @@ class Stream:
         owner_id: int,
         session_hash: str,
         socket_number: int | None = None,
+        hand_over: "Callable[[Stream], None] | None" = None,
     ) -> None:
         self.owner_id = owner_id
         self.session_hash = session_hash
         self.socket_number = socket_number
-        self.written_at = 0.0
         self.start_position = 0  # whoever opens the stream adds the changes up to here
+        self.written_at = 0.0  # the last changes
+        self.is_over = False
+        self.on_due: Callable[[], None] = self._notify
         self._broadcaster = broadcaster
+        self._hand_over = hand_over
+        self._is_handed_over = False
         self._ids: set[str] = set()
         self._all_changed = False
+        self._is_awake = False
         self._condition = Condition()
-        self._ended = False
+        self._due_at = 0.0  # without changes: opening, heartbeat or end
         self._ends_at = time.monotonic() + LIFETIME * random.uniform(0.8, 1.2)
 
     def add_changes(self, ids: Iterable[str]) -> None:
-        """Note changed messages; written at the next `wake`, or at once if the stream is awake."""
+        """Note changed messages; written at the next `wake`."""
         with self._condition:
             self._ids.update(ids)
             if len(self._ids) > MAX_IDS:
@@ -58,48 +68,67 @@ class Stream:
     def wake(self) -> None:
         """Have the stream write its changes."""
         with self._condition:
-            self._condition.notify()
+            self._is_awake = bool(self._ids) or self._all_changed
+        self.on_due()
 
     def end(self) -> None:
+        self.is_over = True
+        self.on_due()
+
+    def _notify(self) -> None:
         with self._condition:
-            self._ended = True
             self._condition.notify()
 
     def close(self) -> None:
-        """Leave the broadcaster; called by the WSGI server when the response is over."""
+        """Leave the broadcaster, unless the stream outlives its request. Called by WSGI servers."""
+        if not self._is_handed_over:
+            self.leave()
+
+    def leave(self) -> None:
+        """Leave the broadcaster: nobody takes anything any more."""
         self._broadcaster.leave(self)
 
     def __iter__(self) -> Iterator[bytes]:
-        yield f"retry: {RETRY_MS}\n\n".encode()
-        while not self._ended:
-            remaining = self._ends_at - time.monotonic()
-            if remaining <= 0:
-                yield f"retry: {RESUME_MS}\n".encode() + self._event()
-                return
+        if self._hand_over:
+            self._is_handed_over = True
+            self._hand_over(self)
+            return
+        while not self.is_over:
+            yield self.take()
             with self._condition:
-                self._condition.wait_for(self._is_due, min(HEARTBEAT, remaining))
-            if not self._ended:
-                yield self._event()
+                self._condition.wait_for(self.is_due, max(self._due_at - time.monotonic(), 0))
 
-    def _is_due(self) -> bool:
-        has_changes = bool(self._ids) or self._all_changed
-        due_at = self.written_at + self._broadcaster.write_interval
-        return self._ended or (has_changes and time.monotonic() >= due_at)
+    def is_due(self) -> bool:
+        """Whether something is to be written now, or the stream is over."""
+        return self.is_over or self._is_awake or time.monotonic() >= self._due_at
 
-    def _event(self) -> bytes:
+    def take(self) -> bytes:
+        """Return what is to be written now; b"" if that is nothing."""
+        if self.is_over or not self.is_due():
+            return b""
+        now = time.monotonic()
+        retry = "" if self._due_at else f"retry: {RETRY_MS}\n"
+        if now >= self._ends_at:
+            self.is_over, retry = True, f"retry: {RESUME_MS}\n"
+        self._due_at = min(now + HEARTBEAT, self._ends_at)
+        return f"{retry}{self._event(now)}".encode()
+
+    def _event(self, now: float) -> str:
         # Read the position before the changes: those up to it are then among them.
         position = max(self._broadcaster.position, self.start_position)
         with self._condition:
             ids, self._ids = self._ids, set()
             all_changed, self._all_changed = self._all_changed, False
-        # Set before the write: what changes during it is written after the interval.
-        self.written_at = time.monotonic()
+            self._is_awake = False
         lines = ": still here\n"
         if all_changed:
             lines = "event: all\ndata: all\n"
         elif ids:
             lines = f"event: changed\ndata: {json.dumps(sorted(ids))}\n"
-        return f"{lines}id: {position}\n\n".encode()
+        if all_changed or ids:
+            # Set before the write: what changes during it is written after the interval.
+            self.written_at = now
+        return f"{lines}id: {position}\n\n"
 
 
 def abandoned_streams(streams: Iterable[Stream]) -> list[Stream]:

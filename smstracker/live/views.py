@@ -1,6 +1,7 @@
 """The event stream of a page and the rows that it then fetches; only of own messages."""
 
 import uuid
+from collections.abc import Callable
 from socket import socket
 from typing import cast
 
@@ -36,7 +37,7 @@ def stream() -> ResponseReturnValue:
     """Server-sent events: `changed` with the public ids of messages, or `all`."""
     broadcaster = cast(Broadcaster, current_app.extensions["broadcaster"])
     session_hash = digest(current_user.session_key)
-    event_stream = Stream(broadcaster, current_user.id, session_hash, _socket_number())
+    event_stream = Stream(broadcaster, current_user.id, session_hash, *_connection())
     position = event_feed.settled_position(db.session.connection())
     waiting = waiting_threads()
     if not waiting.enter():
@@ -85,10 +86,14 @@ def rows() -> ResponseReturnValue:
     )
 
 
-def _socket_number() -> int | None:
-    """The file descriptor of the connection; None if the server does not provide it."""
+def _connection() -> tuple[int | None, Callable[[Stream], None] | None]:
+    """The file descriptor of the connection, and how to hand a stream over to the server's loop.
+
+    None if the server does not provide them.
+    """
     connection = request.environ.get("gunicorn.socket", request.environ.get("werkzeug.socket"))
-    return connection.fileno() if isinstance(connection, socket) else None
+    number = connection.fileno() if isinstance(connection, socket) else None
+    return number, getattr(connection, "send_later", None)
 
 
 def _catch_up(event_stream: Stream, position: int) -> None:

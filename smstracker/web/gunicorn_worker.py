@@ -3,11 +3,13 @@
 A thread gets a complete request and hands over its response without waiting: the main loop reads,
 writes and closes, so that a slow peer costs a socket and no thread. Only a response too large to
 buffer (an export) waits for its reader. A webhook gets no thread either: the loop calls its view,
-and sends the response when what it stores is stored. Plain HTTP/1: TLS is the proxy's.
+and sends the response when what it stores is stored. Nor does an open event stream: the loop sends
+what comes. Plain HTTP/1: TLS is the proxy's.
 """
 
 import errno
 import logging
+import math
 import selectors
 import socket
 import time
@@ -16,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
@@ -58,6 +61,7 @@ class Phase(Enum):
     READING = "the rest of a request"
     CLOSING = "its peer's end, after ours"
     WRITING = "a peer that takes the rest of a response"
+    STREAMING = "its peer's end, while its response goes on"
 
 
 # The phases whose oldest connection makes room for a new one, the first phases first: a peer that
@@ -186,6 +190,8 @@ class DeadlineWorker(ThreadWorker):
             conn.sock.held_at = time.monotonic()
             self._start_writes = conn.sock.start_write or self._start_writes
             return None
+        if conn.sock.late_body:
+            return self._stream(conn, done)
         conn.sock.end_wait()
         keeps_open = not done.cancelled() and done.exception() is None and done.result()
 
@@ -208,6 +214,20 @@ class DeadlineWorker(ThreadWorker):
             return None
 
         return write(conn)
+
+    def _stream(self, conn: TConn, done: "Future[bool]") -> None:
+        """Send what has come of a late body; then wait for more, or for the peer."""
+        try:
+            is_sent = conn.sock.send_pieces()
+        except OSError:
+            return self._close(conn)
+        if conn.sock.late_body and is_sent:
+            self._wait(conn, Phase.STREAMING, math.inf, self._close)
+        elif conn.sock.late_body:
+            return self._wait(conn, Phase.WRITING, WRITE_SECONDS, partial(self._stream, done=done))
+        else:
+            self._forget(conn)
+        return self.finish_request(conn, done)
 
     def _start_held(self) -> None:
         """Have what is held stored."""
@@ -271,6 +291,7 @@ class DeadlineWorker(ThreadWorker):
 
     def _close(self, conn: TConn) -> None:
         self._forget(conn)
+        self._held.pop(conn.sock, None)
         self._unregister(conn)
         self.nr_conns -= 1
         conn.close()

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from smstracker.web.request_framing import Framing
 
@@ -20,6 +20,23 @@ STALL_SECONDS = 10.0  # in which a peer has taken nothing of what a thread write
 PEER_TIMEOUT_MS = 15_000  # after which the kernel gives up a peer that acknowledges nothing
 MAX_UNSENT_BYTES = 1024 * 1024  # of a response; more than any page has
 PIECE_BYTES = 65536
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class LateBody(Protocol):
+    """The body of a response, of which pieces come until it is over."""
+
+    is_over: bool
+    on_due: Callable[[], None]  # to be called, by any thread, when a piece comes or it is over
+
+    def is_due(self) -> bool:
+        """Whether a piece has come, or the body is over."""
+
+    def take(self) -> bytes:
+        """Return a piece that has come; b"" if there is none."""
+
+    def leave(self) -> None:
+        """Give up the body: all is sent, or nobody is left who reads it."""
 
 
 class PeerSocket(socket.socket):
@@ -34,6 +51,8 @@ class PeerSocket(socket.socket):
         self._find_replacement: Callable[[], bytes | None] = lambda: None
         self._held_until = 0.0
         self.held_at = 0.0  # since when the response is held
+        self.late_body: LateBody | None = None
+        self._last_chunk = b""  # of the late body, if it is sent in chunks
         self.is_registered = False
         self._unsent = bytearray()
         self._progress_at = 0.0
@@ -71,10 +90,18 @@ class PeerSocket(socket.socket):
         self.awaited, self.start_write, self._find_replacement = write, start, find_replacement
         write.add_done_callback(lambda _: self._on_release(self))
 
+    def send_later(self, body: LateBody) -> None:
+        """Send `body` as it comes, after the head of the current response; no thread waits."""
+        self.late_body = body
+        body.on_due = lambda: self._on_release(self)
+
     def is_awaiting(self) -> bool:
-        return self.awaited is not None and not self.awaited.done()
+        is_unstored = self.awaited is not None and not self.awaited.done()
+        return is_unstored or self.late_body is not None
 
     def is_held(self) -> bool:
+        if self.late_body:
+            return not self.late_body.is_due()
         return self.is_awaiting() or self._held_until > time.monotonic()
 
     def end_wait(self) -> None:
@@ -90,6 +117,9 @@ class PeerSocket(socket.socket):
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:
         """Send, or buffer what the peer does not take now. Raises BrokenPipeError if it stalls."""
+        if self.late_body and data == LAST_CHUNK:  # the server knows of no body
+            self._last_chunk = LAST_CHUNK
+            return
         if not self._unsent:
             self._progress_at = time.monotonic()
         self._unsent += data
@@ -109,7 +139,7 @@ class PeerSocket(socket.socket):
 
     def flush(self) -> bool:
         """Send what the peer takes now; return whether that was all."""
-        if self.awaited or self.is_held():
+        if self.awaited or (self.is_held() and not self.late_body):
             return False
         unsent_before = len(self._unsent)
         try:
@@ -122,3 +152,23 @@ class PeerSocket(socket.socket):
         if len(self._unsent) < unsent_before:
             self._progress_at = time.monotonic()
         return not self._unsent
+
+    def send_pieces(self) -> bool:
+        """Send what has come of the late body, or its end; return whether the peer took all."""
+        while self.flush() and self.late_body and self.late_body.is_due():
+            if piece := self.late_body.take():
+                chunk = b"%X\r\n%b\r\n" % (len(piece), piece)
+                self._unsent += chunk if self._last_chunk else piece
+            elif self.late_body.is_over:
+                self._unsent += self._last_chunk
+                self._give_up_body()
+        return not self._unsent
+
+    def _give_up_body(self) -> None:
+        if self.late_body:
+            self.late_body.leave()
+        self.late_body, self._last_chunk = None, b""
+
+    def close(self) -> None:
+        self._give_up_body()  # before another connection has its number
+        super().close()
