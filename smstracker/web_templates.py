@@ -30,7 +30,7 @@ from smstracker.sms.gsm_replacements import (
 from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.segments import Segments
 from smstracker.sms.status import Source
-from smstracker.web.reader_settings import reader_zone
+from smstracker.web.reader_settings import reader_settings, reader_zone
 
 # The forecast of an MMS, which has no segments; the page passes it to compose.js.
 MMS_LINE = "MMS · charged by the message, not by segments"
@@ -86,7 +86,7 @@ def format_time_in_zone(zone: str, moment: datetime) -> str:
 
 def format_relative_time(moment: datetime, now: datetime) -> str:
     """The age of a time; a short exact time for readers who have set that."""
-    if not getattr(current_user, "shows_exact_times", False):
+    if not reader_settings().shows_exact_times:
         return clock.format_age(moment, now)
     zone = ZoneInfo(reader_zone() or "UTC")
     local = moment.astimezone(zone)
