@@ -24,6 +24,7 @@ from smstracker.settings.monitoring import read_metrics_token, read_sentry_dsn
 from smstracker.settings.reader import (
     ConfigError,
     Reader,
+    optional_whole_number,
     read_settings,
     setting,
     setting_names,
@@ -76,6 +77,7 @@ class Config:
     sign_in_allow: tuple[str, ...] | None = setting(read_sign_in_allow, secret=True)
     default_region: str = setting(read_region)
     receipt_window_hours: int = setting(whole_number(72, 1, 24 * 90))
+    send_per_second: int | None = setting(optional_whole_number(1, 10_000))
     lookups_per_second: int = setting(whole_number(10, 1, 1000))
     refused_callbacks_kept: int = setting(whole_number(10_000, 1, 1_000_000))
     refused_callbacks_days: int = setting(whole_number(14, 1, 3650))

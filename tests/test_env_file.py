@@ -384,7 +384,7 @@ def test_empty_values_are_no_misspellings(env_file: Path, problems: Load) -> Non
     assert problems() == ""
 
 
-@pytest.mark.parametrize("name", [*sorted(RESERVED), "SEND_PER_SECONDS", "SEND_PER_SECOND_FILE"])
+@pytest.mark.parametrize("name", [*sorted(RESERVED), "TEAM_LOGS", "TEAM_LOG_FILE"])
 def test_name_in_the_file_that_no_version_reads_yet_stops_the_start(
     env_file: Path, problems: Load, name: str
 ) -> None:
@@ -392,7 +392,7 @@ def test_name_in_the_file_that_no_version_reads_yet_stops_the_start(
     assert problems() == f"{name}: is not read in this version; remove it"
 
 
-@pytest.mark.parametrize("name", [*sorted(RESERVED), "SEND_PER_SECONDS", "SEND_PER_SECOND_FILE"])
+@pytest.mark.parametrize("name", [*sorted(RESERVED), "TEAM_LOG_FILE"])
 def test_name_in_the_environment_that_no_version_reads_yet_stops_the_start(
     tmp_path: Path, name: str
 ) -> None:

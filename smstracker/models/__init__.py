@@ -28,6 +28,7 @@ from smstracker.models.refused_callbacks import RefusedCallback as RefusedCallba
 from smstracker.models.removals import Erasure as Erasure
 from smstracker.models.removals import PendingRemoval as PendingRemoval
 from smstracker.models.removals import RemovalCounter as RemovalCounter
+from smstracker.models.sender_pace import SenderPace as SenderPace
 from smstracker.models.sign_in import SignInToken as SignInToken
 from smstracker.models.tombstones import Tombstone as Tombstone
 from smstracker.models.users import User as User

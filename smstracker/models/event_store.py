@@ -14,7 +14,7 @@ from smstracker.models.events import SendResult, StatusEvent, StatusUpdate
 from smstracker.models.insight_coverage import request_recount
 from smstracker.models.messages import Message
 from smstracker.models.status_transitions import LockedMessage, lock_messages, save_changes
-from smstracker.sms.status import Source, contradicting
+from smstracker.sms.status import OUTBOX, Source, contradicting
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,14 @@ def append_event(connection: Connection, message_id: int, status_update: StatusU
         return False
     if status_update.twilio_sid:
         bind_sid(connection, message, status_update.twilio_sid)
+    return _append(connection, message, status_update)
+
+
+def stop_waiting(connection: Connection, message_id: int, status_update: StatusUpdate) -> bool:
+    """Store why a message in the outbox is not sent; False if it has left the outbox."""
+    message = _lock_message(connection, message_id)
+    if message is None or message.status != OUTBOX:
+        return False
     return _append(connection, message, status_update)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, func, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql import ColumnElement
 
@@ -29,13 +29,20 @@ class OpenMessage:
     status: str
     status_at: datetime
     created_at: datetime
+    handed_over_at: datetime | None
     recipient: str = field(repr=False)
     sender: str | None = field(repr=False)
     messaging_service_sid: str | None
     body: str = field(repr=False)
     media_urls: list[str] = field(repr=False)
 
+    @property
+    def submitted_at(self) -> datetime:
+        """When the hand-over to Twilio began; of one that never waited here, when it was saved."""
+        return self.handed_over_at or self.created_at
 
+
+SUBMITTED_AT = func.coalesce(Message.handed_over_at, Message.created_at).label("submitted_at")
 _OPEN_COLUMNS = tuple(getattr(Message, column.name) for column in fields(OpenMessage))
 
 
@@ -80,7 +87,7 @@ def _earliest_lookup(message: OpenMessage) -> datetime:
     if message.status not in status.OUTCOME_OPEN:
         return message.status_at + SILENCE_AGES[0]
     in_flight = status.PENDING_IS_UNKNOWN_AFTER if message.status == "pending" else timedelta()
-    return message.created_at + max(in_flight, lookup_schedule.SEARCH_AGES[0])
+    return message.submitted_at + max(in_flight, lookup_schedule.SEARCH_AGES[0])
 
 
 def is_anything_due(connection: Connection) -> bool:
@@ -114,13 +121,13 @@ def schedule_next_lookup(
     connection: Connection, message_id: int, within: timedelta | None = None
 ) -> None:
     """Set the next look-up of a message that was just asked about, at the latest `within`."""
-    columns = (Message.status, Message.status_at, Message.created_at)
+    columns = (Message.status, Message.status_at, SUBMITTED_AT)
     query = select(*columns).where(Message.id == message_id)
     # Not FOR UPDATE: that and a callback that has just stored its event would wait for each other.
     row = connection.execute(query.with_for_update(key_share=True)).first()
     if row is None:  # deleted while Twilio was asked
         return
-    since = row.created_at if row.status in status.OUTCOME_OPEN else row.status_at
+    since = row.submitted_at if row.status in status.OUTCOME_OPEN else row.status_at
     now = utcnow()
     lookup_at = lookup_schedule.next_lookup(
         row.status, since, now=now, receipt_window=receipt_window()

@@ -15,6 +15,7 @@ from sqlalchemy.sql import ColumnElement, Select, select, text
 from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model, db, receipt_window, settings
+from smstracker.models.sender_pace import SenderPace
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash, sid_hashes
 from smstracker.models.users import User
 from smstracker.sms import status
@@ -35,6 +36,8 @@ PARTIAL_INDEXES = {
     "messaging_service_sid": "messaging_service_sid IS NOT NULL",
     "status_source": "status_source <> 'callback'",
 }
+# As the index of the outbox says it: SQLite takes a partial index only for the same words.
+IS_IN_OUTBOX = "status = 'outbox'"
 
 
 def partial_index(condition: str, *columns: str, unique: bool = False) -> Index:
@@ -97,6 +100,7 @@ class Message(Model):
         partial_index("resend_of_id IS NOT NULL", "resend_of_id", unique=True),
         partial_index("next_lookup_at IS NOT NULL", "next_lookup_at"),
         partial_index("final_at IS NOT NULL", "final_at", "status_source"),
+        partial_index(IS_IN_OUTBOX, "batch_id", "sender", "messaging_service_sid", "send_at", "id"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -132,6 +136,20 @@ class Message(Model):
     resend_of_id: Mapped[int | None] = mapped_column(
         ForeignKey("message.id", name=RESEND_CONSTRAINT)
     )
+    # Of a message that goes through the outbox: from when it may be handed over, until when a
+    # worker has claimed it, and when its hand-over began.
+    send_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    handed_over_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    batch_id: Mapped[int | None] = mapped_column(BigInteger)
+    # Of a program's request: its own name for the message, and a keyed hash of the request.
+    reference: Mapped[str | None] = mapped_column(String(64))
+    request_hash: Mapped[str | None] = mapped_column(String(64))
+
+    @property
+    def submitted_at(self) -> datetime:
+        """When the hand-over to Twilio began, or until then when the message was saved."""
+        return self.handed_over_at or self.created_at
 
     @property
     def content(self) -> Content:
@@ -160,10 +178,39 @@ class Message(Model):
     def create_pending(
         cls, owner_id: int, idempotency_key: uuid.UUID, content: Content
     ) -> "Message":
-        """Save a message to be sent, once for each `idempotency_key` and within the send limits.
+        """Save a message to be sent now, once for each `idempotency_key`, within the send limits.
 
         Raises AlreadySentError or SendLimitError; nothing is saved then.
         """
+        return cls._create(owner_id, idempotency_key, content, status="pending")
+
+    @classmethod
+    def create_queued(
+        cls,
+        owner_id: int,
+        idempotency_key: uuid.UUID,
+        content: Content,
+        *,
+        send_at: datetime | None = None,
+        batch_id: int | None = None,
+        reference: str | None = None,
+        request_hash: str | None = None,
+    ) -> "Message":
+        """Save a message for the workers to hand over, from `send_at` on; None: at once.
+
+        Counts in the send limits now, whenever it is sent. Raises as `create_pending` does.
+        """
+        message = cls._create(owner_id, idempotency_key, content, status=status.OUTBOX)
+        message.send_at, message.batch_id = send_at or message.created_at, batch_id
+        message.reference, message.request_hash = reference, request_hash
+        SenderPace.ensure_exists(db.session.connection(), content.sender)
+        db.session.flush()
+        return message
+
+    @classmethod
+    def _create(
+        cls, owner_id: int, idempotency_key: uuid.UUID, content: Content, status: str
+    ) -> "Message":
         # One message of an owner at a time: two at once could both pass a check.
         db.session.execute(select(User.id).where(User.id == owner_id).with_for_update())
         earlier = db.session.scalar(
@@ -178,7 +225,7 @@ class Message(Model):
         message = cls(
             owner_id=owner_id, idempotency_key=idempotency_key, created_at=now, status_at=now
         )
-        message.next_lookup_at = first_lookup("pending", now)
+        message.status, message.next_lookup_at = status, first_lookup(status, now)
         message._set_content(content)
         db.session.add(message)
         db.session.flush()

@@ -72,7 +72,8 @@ class LockedMessage:
         opposite = status.contradicting(word)
         if self.status in opposite or any(other in opposite for other in words):
             self.change(has_conflict=True)
-        if self.accepted_at is None and word not in status.NOT_ACCEPTED:
+        is_ours = status_update.source is status.Source.APP
+        if self.accepted_at is None and word not in status.NOT_ACCEPTED and not is_ours:
             self.change(accepted_at=at)
         if self.status not in status.lower_ranked(word):
             if self.error_code is None and self.status in status.same_outcome(word):

@@ -5,7 +5,7 @@ Every column with texts, bytes or JSON is declared in PERSONAL, or in HARMLESS w
 
 # What `person_records` finds, `removal` and `pending` delete.
 PERSONAL = {
-    "message": {"recipient", "recipient_reversed", "body", "media_urls"},
+    "message": {"recipient", "recipient_reversed", "body", "media_urls", "reference"},
     "message_text": {"body"},
     "status_event": {"payload"},
     "recipient_search": {"digits"},
@@ -19,8 +19,9 @@ PERSONAL = {
 HARMLESS = {
     "message": {
         *("sender", "messaging_service_sid", "account_sid", "twilio_sid", "status"),
-        *("status_source", "error_code", "price_unit"),
+        *("status_source", "error_code", "price_unit", "request_hash"),
     },
+    "sender_pace": {"sender", "pause_code"},
     "status_event": {
         *("twilio_sid", "status", "error_code", "source", "carrier_done_at"),
         *("idempotency_token", "account_sid", "signed_with", "token_mark"),

@@ -1,8 +1,8 @@
 """How long texts and messages are kept, here and at Twilio."""
 
-from smstracker.settings.reader import Reader
+from smstracker.settings.reader import Reader, optional_whole_number
 
-MAX_DAYS = 36_500
+_read_days = optional_whole_number(1, 36_500)
 
 
 def read_keep_text_days(reader: Reader, name: str) -> int | None:
@@ -23,7 +23,3 @@ def read_keep_message_days(reader: Reader, name: str) -> int | None:
 def read_redact_at_twilio(reader: Reader, name: str) -> bool:
     """Whether Twilio deletes as well what is deleted here."""
     return reader.flag(name)
-
-
-def _read_days(reader: Reader, name: str) -> int | None:
-    return reader.number(name, 1, 1, MAX_DAYS) if reader.text(name) else None

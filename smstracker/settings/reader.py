@@ -114,6 +114,10 @@ def whole_number(default: int, low: int, high: int) -> Read[int]:
     return lambda reader, name: reader.number(name, default, low, high)
 
 
+def optional_whole_number(low: int, high: int) -> Read[int | None]:
+    return lambda reader, name: reader.number(name, low, low, high) if reader.text(name) else None
+
+
 def matching(pattern: re.Pattern[str], shape: str) -> Read[str | None]:
     return parsed(None, lambda raw: raw if pattern.fullmatch(raw) else None, shape)
 

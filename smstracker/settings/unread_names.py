@@ -10,7 +10,7 @@ from pathlib import Path
 from smstracker.settings.value_files import SUFFIX, file_names
 
 # Of the contract, but not read yet. Nobody shall rely on what they promise, such as privacy.
-RESERVED = frozenset({"SEND_PER_SECOND", "TEAM_LOG"})
+RESERVED = frozenset({"TEAM_LOG"})
 # In `.env` no name that begins so is another program's.
 _OUR_PREFIXES = ("TWILIO_", "MAIL_", "MAILER_", "SMTP_", "EMAIL_", "SIGN_IN_")
 # But these are of Twilio's own tools and other products, which may share the file.

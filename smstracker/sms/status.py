@@ -62,6 +62,7 @@ class Source(StrEnum):
     SEND = "send"
     CALLBACK = "callback"
     LOOKUP = "lookup"
+    APP = "app"  # decided here, before Twilio heard of the message
 
 
 # In short, and in full.
@@ -69,11 +70,13 @@ SOURCE_NAMES = {
     Source.SEND: "send answer",
     Source.CALLBACK: "callback",
     Source.LOOKUP: "look-up",
+    Source.APP: "this app",
 }
 SOURCE_WORDS = {
     Source.SEND: "send answer from Twilio",
     Source.CALLBACK: "callback from Twilio",
     Source.LOOKUP: "look-up at Twilio",
+    Source.APP: "this app",
 }
 
 

@@ -96,7 +96,7 @@ def postpone_lookup(message: OpenMessage) -> None:
     end.
     """
     now = utcnow()
-    age = now - message.created_at
+    age = now - message.submitted_at
     is_expired = age > receipt_window()
     delay = min(max(MIN_RETRY_DELAY, age / 2), LONGEST_WAIT)
     next_lookup_at = None if is_expired else now + delay

@@ -19,7 +19,7 @@ from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
 from smstracker.models.event_store import append_event, link_to_sid, update_message_facts
 from smstracker.models.events import StatusUpdate
-from smstracker.models.lookup_queue import OpenMessage, schedule_next_lookup
+from smstracker.models.lookup_queue import SUBMITTED_AT, OpenMessage, schedule_next_lookup
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.sms import lookup_schedule, status
 from smstracker.sms.status import Source
@@ -83,16 +83,16 @@ def _is_near(message: OpenMessage, listed: CarrierMessage) -> bool:
     if listed.payload.get("direction") == "inbound":
         return False
     created_at = listed.created_at
-    if created_at is None or is_ahead(message.created_at, utcnow()):
+    if created_at is None or is_ahead(message.submitted_at, utcnow()):
         return True
     if _is_time_plausible(message, created_at):
         return True
-    is_near = abs(created_at - message.created_at) < SAME_TEXT_WINDOW
+    is_near = abs(created_at - message.submitted_at) < SAME_TEXT_WINDOW
     return is_near and _may_be_same(message, listed)
 
 
 def _is_time_plausible(message: OpenMessage, created_at: datetime) -> bool:
-    return -MAX_CREATED_EARLY <= created_at - message.created_at <= MAX_CREATED_LATE
+    return -MAX_CREATED_EARLY <= created_at - message.submitted_at <= MAX_CREATED_LATE
 
 
 def _exclude_known(
@@ -141,15 +141,15 @@ def _is_match(message: OpenMessage, listed: CarrierMessage) -> bool:
 
 def _is_ambiguous(connection: Connection, message: OpenMessage) -> bool:
     """Whether another message of unknown outcome could be the match."""
-    earliest = message.created_at - MAX_CREATED_LATE
-    latest = message.created_at + MAX_CREATED_LATE
+    earliest = message.submitted_at - MAX_CREATED_LATE
+    latest = message.submitted_at + MAX_CREATED_LATE
     candidate_bodies = select(Message.body).where(
         Message.id != message.id,
         Message.recipient == message.recipient,
         Message.twilio_sid.is_(None),
         Message.status.in_(status.OUTCOME_OPEN),
         Message.next_lookup_at.is_not(None),  # a small index covers these
-        Message.created_at.between(earliest, latest),
+        SUBMITTED_AT.between(earliest, latest),
     )
     text = _strip_trial_prefix(message.body)
     return any(_strip_trial_prefix(body) == text for body in connection.scalars(candidate_bodies))
@@ -157,7 +157,7 @@ def _is_ambiguous(connection: Connection, message: OpenMessage) -> bool:
 
 def _is_old(message: OpenMessage) -> bool:
     """Whether the message is old enough for "not sent"."""
-    return utcnow() - message.created_at >= lookup_schedule.SEARCH_AGES[-1]
+    return utcnow() - message.submitted_at >= lookup_schedule.SEARCH_AGES[-1]
 
 
 def _is_untraced(connection: Connection, message: OpenMessage) -> bool:
@@ -168,7 +168,7 @@ def _is_untraced(connection: Connection, message: OpenMessage) -> bool:
         StatusEvent.message_id == message.id, StatusEvent.source == Source.LOOKUP
     )
     first_lookup_at = connection.scalar(first_lookup)
-    if first_lookup_at is None or is_ahead(message.created_at, first_lookup_at):
+    if first_lookup_at is None or is_ahead(message.submitted_at, first_lookup_at):
         return False  # or nobody knows when it was saved
     return utcnow() - first_lookup_at >= lookup_schedule.SEARCH_AGES[1]
 

@@ -1,0 +1,230 @@
+"""The outbox: messages that wait here until a worker hands them to Twilio, each once.
+
+A claim is a lease. One that ends before the hand-over began is claimed again. `begin_hand_over`
+takes the message out of the outbox, for good unless Twilio says that it refused it: whoever is
+killed afterwards leaves a pending message, which is looked up and never sent again.
+"""
+
+import random
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from itertools import chain, zip_longest
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Update,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    union_all,
+    update,
+)
+from sqlalchemy.engine import Connection
+
+from smstracker.clock import has_come, utcnow
+from smstracker.database.row_sets import is_any_of
+from smstracker.models.events import StatusEvent, StatusUpdate
+from smstracker.models.lookup_queue import matches_carrier
+from smstracker.models.messages import IS_IN_OUTBOX, Message
+from smstracker.models.sender_pace import SenderPace, free_slots
+from smstracker.sms import status
+from smstracker.sms.lookup_schedule import first_lookup
+from smstracker.sms.messaging_service import is_messaging_service
+
+# For how long a worker has a message that it has not begun to hand over.
+LEASE = timedelta(minutes=1)
+# A lane is a batch, or None for messages of no batch. Lanes of a sender take turns.
+Lane = int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """What it takes to check a waiting message and to hand it over."""
+
+    id: int
+    public_id: uuid.UUID
+    owner_id: int
+    batch_id: int | None
+    account_sid: str | None
+    recipient: str = field(repr=False)
+    sender: str | None = field(repr=False)
+    messaging_service_sid: str | None
+    body: str = field(repr=False)
+    media_urls: list[str] = field(repr=False)
+    created_at: datetime
+    send_at: datetime | None
+
+    @property
+    def sender_key(self) -> str:
+        """The number or Messaging Service SID that sends it."""
+        return self.messaging_service_sid or self.sender or ""
+
+
+_COLUMNS = tuple(getattr(Message, column.name) for column in fields(OutboxMessage))
+SENDER_KEY = func.coalesce(Message.messaging_service_sid, Message.sender)
+
+
+def running_batch_ids(_connection: Connection) -> Sequence[int]:
+    """The batches whose messages may be handed over."""
+    return []
+
+
+def claim(connection: Connection, limit: int, now: datetime) -> list[OutboxMessage]:
+    """Lease at most `limit` messages that may go now, within the pace of their senders.
+
+    Those of a lane and sender come in the order of (send_at, id).
+    """
+    lanes: list[Lane] = [None, *running_batch_ids(connection)]
+    due = [sender for sender, at in _due_times(connection, lanes, now).items() if at <= now]
+    messages: list[OutboxMessage] = []
+    for sender, next_at in SenderPace.lock_ready(connection, due, now):
+        size = min(free_slots(sender, next_at, now), limit - len(messages))
+        if size > 0:
+            ids = _first_ids(connection, sender, lanes, now, size)
+            leased = _lease(connection, ids, now)
+            SenderPace.take(connection, sender, next_at, len(leased), now)
+            messages += leased
+    return messages
+
+
+def next_due_at(connection: Connection, now: datetime) -> datetime | None:
+    """When the next message that nobody has claimed may go; None if there is none."""
+    lanes: list[Lane] = [None, *running_batch_ids(connection)]
+    return min(_due_times(connection, lanes, now).values(), default=None)
+
+
+def begin_hand_over(connection: Connection, message_id: int) -> OutboxMessage | None:
+    """Take a message out of the outbox; commit this before the call, and call only then.
+
+    Returns it as it is now, or None if it is not to be sent: it was begun or cancelled meanwhile,
+    or its sender is paused.
+    """
+    now = utcnow()
+    pause = (SenderPace.sender == SENDER_KEY) & SenderPace.is_paused(now)
+    begin = _update_waiting(message_id).where(~exists().where(pause))
+    begin = begin.values(
+        status="pending",
+        status_at=now,
+        handed_over_at=now,
+        claimed_until=None,
+        next_lookup_at=first_lookup("pending", now),
+    )
+    row = connection.execute(begin.returning(*_COLUMNS)).first()
+    return OutboxMessage(*row) if row else None
+
+
+def release(connection: Connection, message_ids: Collection[int]) -> None:
+    """Give back leases of messages whose hand-over has not begun."""
+    is_any = is_any_of(connection.dialect.name, Message.id)
+    leased = update(Message).where(is_any, Message.status == status.OUTBOX)
+    connection.execute(leased.values(claimed_until=None), {"values": list(message_ids)})
+
+
+def put_back(
+    connection: Connection, message: OutboxMessage, refusal: StatusUpdate
+) -> datetime | None:
+    """Put a message back that Twilio refused for now, and pause its sender; return until when.
+
+    Only as long as nothing else was heard of it; None then, and nothing is stored.
+    """
+    now = refusal.received_at
+    # The sender first, as a claim does.
+    paused_until = SenderPace.pause(connection, message.sender_key, refusal.error_code or "", now)
+    is_under_way = (Message.status == "pending") & Message.twilio_sid.is_(None)
+    row = update(Message).where(Message.id == message.id, is_under_way)
+    row = row.values(
+        status=status.OUTBOX,
+        status_at=now,
+        status_source=str(refusal.source),
+        handed_over_at=None,
+        next_lookup_at=None,
+    )
+    if connection.execute(row.returning(Message.id)).first() is None:
+        return None
+    event = {"message_id": message.id, **refusal.row(), "status": status.OUTBOX}
+    connection.execute(insert(StatusEvent).values(event))
+    return paused_until
+
+
+def _update_waiting(message_id: int) -> Update:
+    is_waiting = (Message.status == status.OUTBOX) & Message.content_deleted_at.is_(None)
+    return update(Message).where(Message.id == message_id, is_waiting)
+
+
+def _is_claimable(now: datetime) -> ColumnElement[bool]:
+    lease_end = Message.claimed_until
+    return or_(lease_end.is_(None), has_come(lease_end, now, LEASE))
+
+
+def _select_waiting(sender: str, lane: Lane, now: datetime) -> Select[tuple[int, datetime | None]]:
+    """Select id and send_at of the unclaimed messages of a sender and lane, the oldest first."""
+    is_service = is_messaging_service(sender)
+    conditions: tuple[ColumnElement[bool], ...] = (
+        literal_column(f"message.{IS_IN_OUTBOX}"),
+        Message.batch_id.is_(None) if lane is None else Message.batch_id == lane,
+        Message.sender.is_(None) if is_service else Message.sender == sender,
+        Message.messaging_service_sid == (sender if is_service else None),
+        _is_claimable(now),
+        matches_carrier(),
+    )
+    query = select(Message.id, Message.send_at).where(*conditions)
+    return query.order_by(Message.send_at, Message.id)
+
+
+def _due_times(
+    connection: Connection, lanes: Collection[Lane], now: datetime
+) -> dict[str, datetime]:
+    """When the next message of each sender may go, of those that have one."""
+    columns = (SenderPace.sender, SenderPace.next_at, SenderPace.paused_until)
+    is_ready, is_paused = SenderPace.is_ready(now), SenderPace.is_paused(now)
+    query = select(*columns, is_ready.label("is_ready"), is_paused.label("is_paused"))
+    due_times = {}
+    for pace in connection.execute(query):
+        head_at = _head_time(connection, pace.sender, lanes, now)
+        if head_at is not None:
+            pause = pace.paused_until if pace.is_paused else now
+            due_times[pace.sender] = max(head_at, pause, now if pace.is_ready else pace.next_at)
+    return due_times
+
+
+def _head_time(
+    connection: Connection, sender: str, lanes: Collection[Lane], now: datetime
+) -> datetime | None:
+    """From when the first of a sender's messages may go."""
+    heads = (_select_waiting(sender, lane, now).limit(1).subquery() for lane in lanes)
+    times = connection.scalars(union_all(*(select(head.c.send_at) for head in heads)))
+    return min((at for at in times if at is not None), default=None)
+
+
+def _first_ids(
+    connection: Connection, sender: str, lanes: Collection[Lane], now: datetime, size: int
+) -> list[int]:
+    """The ids of the messages that may go now, in turns by lane."""
+    queues = []
+    for lane in lanes:
+        waiting = _select_waiting(sender, lane, now).where(Message.send_at <= now)
+        queues.append(connection.scalars(waiting.limit(size)).all())
+    random.shuffle(queues)
+    in_turns = chain.from_iterable(zip_longest(*queues))
+    return [message_id for message_id in in_turns if message_id is not None][:size]
+
+
+def _lease(connection: Connection, ids: Sequence[int], now: datetime) -> list[OutboxMessage]:
+    """Lease those of the messages that still wait and that nobody has locked, in this order."""
+    if not ids:
+        return []
+    is_any = is_any_of(connection.dialect.name, Message.id)
+    is_waiting = (is_any, Message.status == status.OUTBOX, _is_claimable(now))
+    # A CTE, because PostgreSQL may run a subselect twice and would then lease others.
+    unlocked = select(Message.id).where(*is_waiting).with_for_update(skip_locked=True).cte()
+    lease = update(Message).where(Message.id.in_(select(unlocked.c.id)))
+    lease = lease.values(claimed_until=now + LEASE).returning(*_COLUMNS)
+    rows = connection.execute(lease, {"values": list(ids)})
+    messages = {row.id: OutboxMessage(*row) for row in rows}
+    return [messages[message_id] for message_id in ids if message_id in messages]

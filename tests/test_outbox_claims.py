@@ -1,0 +1,266 @@
+"""Claims of the outbox: each message by one worker, in order, at the pace of its sender."""
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import update
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db, writing
+from smstracker.models import Message, SenderPace, SendLimitError, outbox
+from smstracker.models.events import StatusUpdate
+from smstracker.models.messages import AlreadySentError, Content
+from smstracker.models.outbox import LEASE, OutboxMessage
+from smstracker.models.sender_pace import MAX_PAUSE
+from smstracker.sms.lookup_schedule import SEARCH_AGES
+from smstracker.sms.status import Source
+from tests.clients import Person
+
+pytestmark = pytest.mark.both_databases
+
+MakeApp = Callable[..., Flask]
+NUMBER, SERVICE = "+15005550006", "MG" + "0" * 32
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    return make_app(SEND_PER_SECOND="10000")
+
+
+def queue(person: Person, number: int = 0, **options: object) -> Message:
+    """Queue a message of this user; `number` tells it from others."""
+    sender = str(options.pop("sender", NUMBER))
+    content = Content(f"+1555867{number:04}", sender, "Hello")
+    key = options.pop("key", uuid.uuid4())
+    with person.app.app_context(), writing():
+        return Message.create_queued(person.id, key, content, **options)  # type: ignore[arg-type]
+
+
+def claim(app: Flask, limit: int = 10) -> list[OutboxMessage]:
+    with app.app_context(), db.engine.begin() as connection:
+        return outbox.claim(connection, limit, utcnow())
+
+
+def claim_ids(app: Flask, limit: int = 10) -> list[int]:
+    return [message.id for message in claim(app, limit)]
+
+
+def begin(app: Flask, message_id: int) -> OutboxMessage | None:
+    with app.app_context(), db.engine.begin() as connection:
+        return outbox.begin_hand_over(connection, message_id)
+
+
+def put_back(app: Flask, message: OutboxMessage) -> datetime | None:
+    refusal = StatusUpdate("refused", Source.SEND, {}, error_code="20429")
+    with app.app_context(), db.engine.begin() as connection:
+        return outbox.put_back(connection, message, refusal)
+
+
+def next_due_at(app: Flask) -> object:
+    with app.app_context(), db.engine.begin() as connection:
+        return outbox.next_due_at(connection, utcnow())
+
+
+def test_queued_message_waits_and_plans_no_look_up(app: Flask, alice: Person) -> None:
+    message = queue(alice, reference="order 7", request_hash="a" * 64)
+    assert (message.status, message.next_lookup_at) == ("outbox", None)
+    assert (message.send_at, message.reference) == (message.created_at, "order 7")
+    [claimed] = claim(app)
+    assert (claimed.id, claimed.recipient, claimed.sender) == (message.id, "+15558670000", NUMBER)
+
+
+def test_same_key_queues_one_message(app: Flask, alice: Person) -> None:
+    key = uuid.uuid4()
+    message = queue(alice, key=key)
+    for number, is_same in ((0, True), (1, False)):
+        with pytest.raises(AlreadySentError) as error:
+            queue(alice, number, key=key)
+        assert error.value.is_same_content == is_same
+    assert alice.message().id == message.id
+
+
+def test_waiting_messages_count_in_the_send_limit(make_app: MakeApp) -> None:
+    alice = Person.signed_in(make_app(SEND_LIMIT_PER_MINUTE="2"), "alice@example.org")
+    queue(alice, send_at=utcnow() + timedelta(days=1))
+    queue(alice)
+    with pytest.raises(SendLimitError):
+        queue(alice)
+
+
+def test_message_is_claimed_once_until_its_lease_ends(app: Flask, alice: Person) -> None:
+    message = queue(alice)
+    assert claim_ids(app) == [message.id]
+    assert claim_ids(app) == []
+    assert next_due_at(app) is None
+    with time_machine.travel(utcnow() + LEASE + SECOND):
+        assert claim_ids(app) == [message.id]
+
+
+def test_released_message_is_claimed_at_once(app: Flask, alice: Person) -> None:
+    message = queue(alice)
+    claim(app)
+    with app.app_context(), db.engine.begin() as connection:
+        outbox.release(connection, [message.id])
+    with time_machine.travel(utcnow() + SECOND):
+        assert claim_ids(app) == [message.id]
+
+
+def test_lease_of_a_clock_that_was_ahead_is_over(app: Flask, alice: Person) -> None:
+    message = queue(alice)
+    with app.app_context(), db.engine.begin() as connection:
+        far = utcnow() + timedelta(days=1)
+        connection.execute(update(Message).values(claimed_until=far))
+        connection.execute(update(SenderPace).values(next_at=far, paused_until=far))
+    assert claim_ids(app) == [message.id]
+
+
+def test_messages_go_in_order_of_their_time(app: Flask, alice: Person) -> None:
+    now = utcnow()
+    later, sooner = queue(alice, send_at=now - SECOND), queue(alice, send_at=now - 2 * SECOND)
+    assert claim_ids(app) == [sooner.id, later.id]
+
+
+def test_message_is_not_claimed_before_its_time(app: Flask, alice: Person) -> None:
+    send_at = utcnow() + timedelta(hours=1)
+    message = queue(alice, send_at=send_at)
+    assert claim_ids(app) == []
+    assert next_due_at(app) == send_at
+    with time_machine.travel(send_at):
+        assert claim_ids(app) == [message.id]
+
+
+def test_number_sends_one_a_second(make_app: MakeApp) -> None:
+    app = make_app()
+    alice = Person.signed_in(app, "alice@example.org")
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        ids = [queue(alice).id for _ in range(3)]
+        counts = []
+        for _ in range(9):
+            counts.append(len(claim(app)))
+            clock.shift(SECOND / 4)
+        assert counts == [1, 0, 0, 0, 1, 0, 0, 0, 1]
+        assert claim(app) == []
+    assert len(ids) == 3
+
+
+def test_messaging_service_sends_ten_a_second(make_app: MakeApp) -> None:
+    app = make_app(TWILIO_MESSAGING_SERVICE_SID=SERVICE)
+    alice = Person.signed_in(app, "alice@example.org")
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        for _ in range(25):
+            queue(alice, sender=SERVICE)
+        clock.shift(timedelta(hours=1))  # idle times are not made up for
+        assert len(claim(app, 100)) == 10
+        clock.shift(SECOND / 2)
+        assert len(claim(app, 100)) == 5
+
+
+def test_pace_of_one_sender_holds_no_other_up(make_app: MakeApp) -> None:
+    app = make_app()
+    alice = Person.signed_in(app, "alice@example.org")
+    with time_machine.travel(utcnow(), tick=False):
+        first = [queue(alice).id, queue(alice, sender="+15005550007").id]
+        queue(alice)
+        assert sorted(claim_ids(app)) == first
+
+
+def test_batch_is_claimed_only_while_it_runs(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = queue(alice, batch_id=7)
+    assert claim_ids(app) == []
+    assert next_due_at(app) is None
+    monkeypatch.setattr(outbox, "running_batch_ids", lambda _connection: [7])
+    assert claim_ids(app) == [message.id]
+
+
+def test_long_batch_leaves_turns_to_other_messages(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(10):
+        queue(alice, batch_id=7)
+    message = queue(alice)
+    monkeypatch.setattr(outbox, "running_batch_ids", lambda _connection: [7])
+    assert message.id in claim_ids(app, 2)
+
+
+def test_hand_over_begins_once(app: Flask, alice: Person) -> None:
+    message = queue(alice)
+    claim(app)
+    begun = begin(app, message.id)
+    assert begun
+    assert begun.id == message.id
+    assert begin(app, message.id) is None
+    stored = alice.message()
+    assert stored.status == "pending"
+    assert stored.handed_over_at == stored.status_at == stored.submitted_at
+    assert stored.next_lookup_at == stored.status_at + SEARCH_AGES[0]
+    with time_machine.travel(utcnow() + timedelta(days=1)):
+        assert claim_ids(app) == []
+
+
+def test_message_of_a_paused_sender_is_not_handed_over(app: Flask, alice: Person) -> None:
+    message = queue(alice)
+    claim(app)
+    with app.app_context(), db.engine.begin() as connection:
+        until = SenderPace.pause(connection, NUMBER, "20429", utcnow())
+        outbox.release(connection, [message.id])
+    assert begin(app, message.id) is None
+    assert claim_ids(app) == []
+    assert next_due_at(app) == until
+    with time_machine.travel(until):
+        assert claim_ids(app) == [message.id]
+
+
+def test_refused_message_goes_back_to_its_place(app: Flask, alice: Person) -> None:
+    first, second = queue(alice), queue(alice)
+    begun = begin(app, first.id)
+    assert begun
+    until = put_back(app, begun)
+    assert until
+    message = alice.messages()[0]
+    assert (message.status, message.handed_over_at, message.next_lookup_at) == (
+        *("outbox", None),
+        None,
+    )
+    [event] = alice.events(message)
+    assert (event.status, event.error_code, event.source) == ("outbox", "20429", "send")
+    with time_machine.travel(until + SECOND):
+        assert claim_ids(app) == [first.id, second.id]
+
+
+@pytest.mark.parametrize("changed", [{"status": "unknown"}, {"twilio_sid": "SM" + "1" * 32}])
+def test_message_of_which_more_was_heard_never_goes_back(
+    app: Flask, alice: Person, changed: dict[str, str]
+) -> None:
+    begun = begin(app, queue(alice).id)
+    assert begun
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(update(Message).values(**changed))
+    assert put_back(app, begun) is None
+    assert alice.message().status != "outbox"
+    assert alice.events(alice.message()) == []
+
+
+def test_pauses_grow_and_one_that_lasts_stays(app: Flask) -> None:
+    lengths = []
+    with (
+        app.app_context(),
+        time_machine.travel(utcnow(), tick=False) as clock,
+        db.engine.begin() as connection,
+    ):
+        for _ in range(10):
+            now = utcnow()
+            until = SenderPace.pause(connection, NUMBER, "20429", now)
+            assert SenderPace.pause(connection, NUMBER, "20429", now) == until
+            lengths.append(until - now)
+            clock.move_to(until + SECOND)
+        assert lengths[0] <= 4 * SECOND
+        assert MAX_PAUSE / 2 <= lengths[-1] <= MAX_PAUSE
+        SenderPace.end_pauses(connection, NUMBER, utcnow())
+        assert SenderPace.pause(connection, NUMBER, "20429", utcnow()) - utcnow() <= 4 * SECOND
