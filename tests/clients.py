@@ -11,7 +11,7 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from smstracker.clock import utcnow
-from smstracker.extensions import db
+from smstracker.extensions import db, writing
 from smstracker.models import Message, SignInToken, StatusEvent, User
 from smstracker.models.messages import Content, reverse_digits
 from smstracker.models.sign_in import find_signed_in_user
@@ -114,6 +114,13 @@ class Person:
             message.recipient_reversed = reverse_digits(message.recipient)
             db.session.commit()
             return message
+
+    def queue(self, number: int = 0, sender: str = "+15005550006", **options: Any) -> Message:
+        """Queue a message of this user; `number` ends the recipient's."""
+        content = Content(f"+1555867{number:04}", sender, options.pop("body", "Hello"))
+        key = options.pop("key", None) or uuid.uuid4()
+        with self.app.app_context(), writing():
+            return Message.create_queued(self.id, key, content, **options)
 
     def has_opt_out(self, **columns: Any) -> int:
         """Store a message that an opt-out refused; return the id of its event."""

@@ -10,10 +10,10 @@ from flask import Flask
 from sqlalchemy import update
 
 from smstracker.clock import utcnow
-from smstracker.extensions import db, writing
+from smstracker.extensions import db
 from smstracker.models import Message, SenderPace, SendLimitError, outbox
 from smstracker.models.events import StatusUpdate
-from smstracker.models.messages import AlreadySentError, Content
+from smstracker.models.messages import AlreadySentError
 from smstracker.models.outbox import LEASE, OutboxMessage
 from smstracker.models.sender_pace import MAX_PAUSE
 from smstracker.sms.lookup_schedule import SEARCH_AGES
@@ -32,15 +32,6 @@ def app(make_app: MakeApp) -> Flask:
     return make_app(SEND_PER_SECOND="10000")
 
 
-def queue(person: Person, number: int = 0, **options: object) -> Message:
-    """Queue a message of this user; `number` tells it from others."""
-    sender = str(options.pop("sender", NUMBER))
-    content = Content(f"+1555867{number:04}", sender, "Hello")
-    key = options.pop("key", uuid.uuid4())
-    with person.app.app_context(), writing():
-        return Message.create_queued(person.id, key, content, **options)  # type: ignore[arg-type]
-
-
 def claim(app: Flask, limit: int = 10) -> list[OutboxMessage]:
     with app.app_context(), db.engine.begin() as connection:
         return outbox.claim(connection, limit, utcnow())
@@ -55,19 +46,19 @@ def begin(app: Flask, message_id: int) -> OutboxMessage | None:
         return outbox.begin_hand_over(connection, message_id)
 
 
-def put_back(app: Flask, message: OutboxMessage) -> datetime | None:
+def put_back(app: Flask, message: OutboxMessage) -> bool:
     refusal = StatusUpdate("refused", Source.SEND, {}, error_code="20429")
     with app.app_context(), db.engine.begin() as connection:
         return outbox.put_back(connection, message, refusal)
 
 
-def next_due_at(app: Flask) -> object:
+def next_due_at(app: Flask) -> datetime | None:
     with app.app_context(), db.engine.begin() as connection:
         return outbox.next_due_at(connection, utcnow())
 
 
 def test_queued_message_waits_and_plans_no_look_up(app: Flask, alice: Person) -> None:
-    message = queue(alice, reference="order 7", request_hash="a" * 64)
+    message = alice.queue(reference="order 7", request_hash="a" * 64)
     assert (message.status, message.next_lookup_at) == ("outbox", None)
     assert (message.send_at, message.reference) == (message.created_at, "order 7")
     [claimed] = claim(app)
@@ -76,24 +67,24 @@ def test_queued_message_waits_and_plans_no_look_up(app: Flask, alice: Person) ->
 
 def test_same_key_queues_one_message(app: Flask, alice: Person) -> None:
     key = uuid.uuid4()
-    message = queue(alice, key=key)
+    message = alice.queue(key=key)
     for number, is_same in ((0, True), (1, False)):
         with pytest.raises(AlreadySentError) as error:
-            queue(alice, number, key=key)
+            alice.queue(number, key=key)
         assert error.value.is_same_content == is_same
     assert alice.message().id == message.id
 
 
 def test_waiting_messages_count_in_the_send_limit(make_app: MakeApp) -> None:
     alice = Person.signed_in(make_app(SEND_LIMIT_PER_MINUTE="2"), "alice@example.org")
-    queue(alice, send_at=utcnow() + timedelta(days=1))
-    queue(alice)
+    alice.queue(send_at=utcnow() + timedelta(days=1))
+    alice.queue()
     with pytest.raises(SendLimitError):
-        queue(alice)
+        alice.queue()
 
 
 def test_message_is_claimed_once_until_its_lease_ends(app: Flask, alice: Person) -> None:
-    message = queue(alice)
+    message = alice.queue()
     assert claim_ids(app) == [message.id]
     assert claim_ids(app) == []
     assert next_due_at(app) is None
@@ -102,7 +93,7 @@ def test_message_is_claimed_once_until_its_lease_ends(app: Flask, alice: Person)
 
 
 def test_released_message_is_claimed_at_once(app: Flask, alice: Person) -> None:
-    message = queue(alice)
+    message = alice.queue()
     claim(app)
     with app.app_context(), db.engine.begin() as connection:
         outbox.release(connection, [message.id])
@@ -111,7 +102,7 @@ def test_released_message_is_claimed_at_once(app: Flask, alice: Person) -> None:
 
 
 def test_lease_of_a_clock_that_was_ahead_is_over(app: Flask, alice: Person) -> None:
-    message = queue(alice)
+    message = alice.queue()
     with app.app_context(), db.engine.begin() as connection:
         far = utcnow() + timedelta(days=1)
         connection.execute(update(Message).values(claimed_until=far))
@@ -121,13 +112,13 @@ def test_lease_of_a_clock_that_was_ahead_is_over(app: Flask, alice: Person) -> N
 
 def test_messages_go_in_order_of_their_time(app: Flask, alice: Person) -> None:
     now = utcnow()
-    later, sooner = queue(alice, send_at=now - SECOND), queue(alice, send_at=now - 2 * SECOND)
+    later, sooner = alice.queue(send_at=now - SECOND), alice.queue(send_at=now - 2 * SECOND)
     assert claim_ids(app) == [sooner.id, later.id]
 
 
 def test_message_is_not_claimed_before_its_time(app: Flask, alice: Person) -> None:
     send_at = utcnow() + timedelta(hours=1)
-    message = queue(alice, send_at=send_at)
+    message = alice.queue(send_at=send_at)
     assert claim_ids(app) == []
     assert next_due_at(app) == send_at
     with time_machine.travel(send_at):
@@ -138,7 +129,7 @@ def test_number_sends_one_a_second(make_app: MakeApp) -> None:
     app = make_app()
     alice = Person.signed_in(app, "alice@example.org")
     with time_machine.travel(utcnow(), tick=False) as clock:
-        ids = [queue(alice).id for _ in range(3)]
+        ids = [alice.queue().id for _ in range(3)]
         counts = []
         for _ in range(9):
             counts.append(len(claim(app)))
@@ -153,7 +144,7 @@ def test_messaging_service_sends_ten_a_second(make_app: MakeApp) -> None:
     alice = Person.signed_in(app, "alice@example.org")
     with time_machine.travel(utcnow(), tick=False) as clock:
         for _ in range(25):
-            queue(alice, sender=SERVICE)
+            alice.queue(sender=SERVICE)
         clock.shift(timedelta(hours=1))  # idle times are not made up for
         assert len(claim(app, 100)) == 10
         clock.shift(SECOND / 2)
@@ -164,15 +155,15 @@ def test_pace_of_one_sender_holds_no_other_up(make_app: MakeApp) -> None:
     app = make_app()
     alice = Person.signed_in(app, "alice@example.org")
     with time_machine.travel(utcnow(), tick=False):
-        first = [queue(alice).id, queue(alice, sender="+15005550007").id]
-        queue(alice)
+        first = [alice.queue().id, alice.queue(sender="+15005550007").id]
+        alice.queue()
         assert sorted(claim_ids(app)) == first
 
 
 def test_batch_is_claimed_only_while_it_runs(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    message = queue(alice, batch_id=7)
+    message = alice.queue(batch_id=7)
     assert claim_ids(app) == []
     assert next_due_at(app) is None
     monkeypatch.setattr(outbox, "running_batch_ids", lambda _connection: [7])
@@ -183,14 +174,14 @@ def test_long_batch_leaves_turns_to_other_messages(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(10):
-        queue(alice, batch_id=7)
-    message = queue(alice)
+        alice.queue(batch_id=7)
+    message = alice.queue()
     monkeypatch.setattr(outbox, "running_batch_ids", lambda _connection: [7])
     assert message.id in claim_ids(app, 2)
 
 
 def test_hand_over_begins_once(app: Flask, alice: Person) -> None:
-    message = queue(alice)
+    message = alice.queue()
     claim(app)
     begun = begin(app, message.id)
     assert begun
@@ -205,7 +196,7 @@ def test_hand_over_begins_once(app: Flask, alice: Person) -> None:
 
 
 def test_message_of_a_paused_sender_is_not_handed_over(app: Flask, alice: Person) -> None:
-    message = queue(alice)
+    message = alice.queue()
     claim(app)
     with app.app_context(), db.engine.begin() as connection:
         until = SenderPace.pause(connection, NUMBER, "20429", utcnow())
@@ -218,10 +209,11 @@ def test_message_of_a_paused_sender_is_not_handed_over(app: Flask, alice: Person
 
 
 def test_refused_message_goes_back_to_its_place(app: Flask, alice: Person) -> None:
-    first, second = queue(alice), queue(alice)
+    first, second = alice.queue(), alice.queue()
     begun = begin(app, first.id)
     assert begun
-    until = put_back(app, begun)
+    assert put_back(app, begun)
+    until = next_due_at(app)
     assert until
     message = alice.messages()[0]
     assert (message.status, message.handed_over_at, message.next_lookup_at) == (
@@ -234,15 +226,28 @@ def test_refused_message_goes_back_to_its_place(app: Flask, alice: Person) -> No
         assert claim_ids(app) == [first.id, second.id]
 
 
+def test_repeated_refusal_stops_no_later_hand_over(app: Flask, alice: Person) -> None:
+    first = begin(app, alice.queue().id)
+    assert first
+    for _ in range(2):  # the commit of the first may not have been confirmed
+        assert put_back(app, first)
+    assert alice.message().status == "outbox"
+    with time_machine.travel(utcnow() + MAX_PAUSE):
+        assert begin(app, first.id)
+        assert put_back(app, first)
+    assert alice.message().status == "pending"
+    assert len(alice.events(alice.message())) == 1
+
+
 @pytest.mark.parametrize("changed", [{"status": "unknown"}, {"twilio_sid": "SM" + "1" * 32}])
 def test_message_of_which_more_was_heard_never_goes_back(
     app: Flask, alice: Person, changed: dict[str, str]
 ) -> None:
-    begun = begin(app, queue(alice).id)
+    begun = begin(app, alice.queue().id)
     assert begun
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(update(Message).values(**changed))
-    assert put_back(app, begun) is None
+    assert not put_back(app, begun)
     assert alice.message().status != "outbox"
     assert alice.events(alice.message()) == []
 

@@ -18,6 +18,7 @@ from smstracker.sms.identifiers import ERROR_CODE_LENGTH, MESSAGE_ID, MESSAGE_SI
 from smstracker.sms.phone_numbers import parse_recipient, spell_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError, ascii_form
 from smstracker.sms.status import Source, State
+from smstracker.sms.stop_reasons import StopReason
 from smstracker.sms.typed_text import is_invisible
 from smstracker.web import time_range
 from smstracker.web.reader_settings import reader_zone
@@ -31,8 +32,10 @@ BAD_SENDER = "This is not a sender. Choose one from the list."
 BAD_ERROR_CODE = (
     f"An error code is a number, such as 30003. Type “{NO_CODE}” for messages without one."
 )
-# Twilio's number, an HTTP status of an answer that was not Twilio's, or NO_CODE.
-ERROR_CODE = re.compile(rf"[0-9]{{1,{ERROR_CODE_LENGTH}}}|HTTP [0-9]{{3}}|{NO_CODE}")
+# Twilio's number, an HTTP status of an answer that was not Twilio's, our own reason, or NO_CODE.
+ERROR_CODE = re.compile(
+    "|".join([rf"[0-9]{{1,{ERROR_CODE_LENGTH}}}", "HTTP [0-9]{3}", *StopReason, NO_CODE])
+)
 BAD_ID = "This is no id and no SID of a message."
 ID_OR_SID = re.compile(f"{MESSAGE_SID}|{MESSAGE_ID}", re.I)
 # Seven digits or more, whatever people write between them, as far as they are no date.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Select, func
+from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.extensions import db
@@ -37,7 +38,7 @@ class SendWarnings:
 def find_warnings(owner_id: int, content: Content, now: datetime) -> SendWarnings:
     """The warnings about sending `content`, from the owner's messages only."""
     sent_to_recipient = Message.select_by_recipient(owner_id, content.recipient)
-    message, event, opted_out_at = _find_opt_out(owner_id, sent_to_recipient, content)
+    message, event, opted_out_at = find_opt_out(db.session(), owner_id, content)
     same_text = _find_same_content(sent_to_recipient, content, now)
     repeats_deleted = same_text is None and _repeats_deleted(owner_id, content)
     return SendWarnings(same_text, message, event, opted_out_at, repeats_deleted)
@@ -75,12 +76,17 @@ def _find_same_content(
     return None
 
 
-def _find_opt_out(
-    owner_id: int, sent_to_recipient: Select[tuple[Message]], content: Content
+def find_opt_out(
+    session: Session, owner_id: int, content: Content
 ) -> tuple[Message | None, StatusEvent | None, datetime | None]:
+    """Return the message and the event that prove an opt-out, and when it was; all None for none.
+
+    Of a message that is deleted, only the time is known.
+    """
+    sent_to_recipient = Message.select_by_recipient(owner_id, content.recipient)
     from_sender = sent_to_recipient.where(_sender_condition(content.sender))
     accepted = from_sender.where(Message.status.in_(ACCEPTED)).order_by(None)
-    last_accepted = db.session.scalar(accepted.with_only_columns(func.max(Message.created_at)))
+    last_accepted = session.scalar(accepted.with_only_columns(func.max(Message.created_at)))
     # The first refusal since then tells best when it was.
     proof = (
         from_sender.add_columns(StatusEvent)
@@ -90,11 +96,11 @@ def _find_opt_out(
     )
     if last_accepted is not None:
         proof = proof.where(StatusEvent.received_at >= last_accepted)
-    row = db.session.execute(proof.limit(1)).first()
+    row = session.execute(proof.limit(1)).first()
     if row:
         return row[0], row[1], row[1].received_at
     who = (owner_id, content.sender, content.recipient)
-    opted_out_at = RememberedOptOut.find_time(db.session.connection(), *who)
+    opted_out_at = RememberedOptOut.find_time(session.connection(), *who)
     if opted_out_at and last_accepted and opted_out_at < last_accepted:
         opted_out_at = None  # sent again since, so it has ended
     return None, None, opted_out_at

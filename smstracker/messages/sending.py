@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from smstracker.carrier import current_carrier
@@ -15,9 +16,11 @@ from smstracker.carrier.errors import (
 )
 from smstracker.database.problems import log_reason
 from smstracker.extensions import db, writing
-from smstracker.models import Message
+from smstracker.models import Message, SenderPace, outbox
 from smstracker.models.event_store import apply_send_result
 from smstracker.models.events import SendResult, StatusUpdate
+from smstracker.models.outbox import OutboxMessage
+from smstracker.sms import status
 from smstracker.sms.status import RANK, Source
 from smstracker.web.urls import external_url
 
@@ -28,6 +31,8 @@ _STATUS_AFTER_ERROR: dict[type[CarrierError], str] = {
     CarrierUnreachableError: "unreached",
     OutcomeUnknownError: "unknown",
 }
+# After these errors the next message of the sender would fail in the same way.
+PAUSE_CODES = ("unreached", *status.CREDENTIALS_CODES)
 
 
 def create_and_submit(create: Callable[[], Message]) -> Message:
@@ -48,6 +53,34 @@ def submit(message: Message) -> None:
 
     If the result cannot be stored, the message stays pending and is soon displayed as "unknown".
     """
+    result = _request(message)
+    _store(lambda connection: apply_send_result(connection, message.id, result), result)
+
+
+def submit_from_outbox(message: OutboxMessage) -> None:
+    """Send a message whose hand-over has begun; otherwise as `submit`.
+
+    If Twilio refuses it and asks to slow down, it waits here again, and its sender pauses.
+    """
+    result = _request(message)
+    _store(lambda connection: _apply_to_outbox(connection, message, result), result)
+
+
+def _apply_to_outbox(connection: Connection, message: OutboxMessage, result: SendResult) -> None:
+    update = result.status_update
+    code = update.error_code or update.status
+    is_for_now = update.status == "refused" and code in status.SLOW_DOWN_CODES
+    if is_for_now and outbox.put_back(connection, message, update):
+        return
+    apply_send_result(connection, message.id, result)
+    if update.twilio_sid:
+        SenderPace.end_pauses(connection, message.sender_key, update.received_at)
+    elif code in PAUSE_CODES:
+        SenderPace.pause(connection, message.sender_key, code, update.received_at)
+
+
+def _request(message: Message | OutboxMessage) -> SendResult:
+    """Make the create call; what became of it."""
     try:
         result = _read_acceptance(_send(message))
     except CarrierError as error:
@@ -57,10 +90,10 @@ def submit(message: Message) -> None:
         f"message_{update.status if update.twilio_sid is None else 'accepted'}",
         extra={"message_id": message.public_id.hex, "message_sid": update.twilio_sid},
     )
-    _store_result(message.id, result)
+    return result
 
 
-def _send(message: Message) -> CarrierMessage:
+def _send(message: Message | OutboxMessage) -> CarrierMessage:
     return current_carrier().send(
         to=message.recipient,
         sender=message.sender,
@@ -75,24 +108,24 @@ def _send(message: Message) -> CarrierMessage:
 
 def _read_acceptance(sent: CarrierMessage) -> SendResult:
     # A status that is new to us changes nothing, but there is a SID: Twilio has accepted it.
-    status = sent.status if sent.status in RANK else "accepted"
-    update = StatusUpdate(status, Source.SEND, sent.payload, sent.sid, sent.error_code)
+    word = sent.status if sent.status in RANK else "accepted"
+    update = StatusUpdate(word, Source.SEND, sent.payload, sent.sid, sent.error_code)
     return SendResult(update, sent.callback_requested, sent.segments, sent.sender)
 
 
 def _read_error(error: CarrierError) -> SendResult:
     code = error.code if isinstance(error, RefusedError) else None
-    status = _STATUS_AFTER_ERROR[type(error)]
-    update = StatusUpdate(status, Source.SEND, error.payload, error_code=code)
+    word = _STATUS_AFTER_ERROR[type(error)]
+    update = StatusUpdate(word, Source.SEND, error.payload, error_code=code)
     return SendResult(update, error.callback_requested)
 
 
-def _store_result(message_id: int, result: SendResult) -> None:
+def _store(apply: Callable[[Connection], None], result: SendResult) -> None:
     # A retry on a new connection survives a restart of the database.
     for is_retry in (False, True):
         try:
             with db.engine.begin() as connection:
-                apply_send_result(connection, message_id, result)
+                apply(connection)
             return
         except SQLAlchemyError as error:
             log.log(

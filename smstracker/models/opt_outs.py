@@ -1,6 +1,6 @@
 """Opt-outs that outlive their messages, by a keyed hash of the recipient's number."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import cache
 from typing import NamedTuple
@@ -73,6 +73,13 @@ class RememberedOptOut(Model):
         """Return when a recipient refused the messages of an owner's sender."""
         key = _Key(owner_id, sender, keyed_hash(connection, HashedKind.NUMBER, number))
         return connection.scalar(select(cls.opted_out_at).where(*cls._has_key(key)))
+
+    @classmethod
+    def find_numbers(cls, connection: Connection, numbers: Collection[str]) -> set[str]:
+        """Return those of the numbers that refused the messages of any owner's sender."""
+        hashes = {keyed_hash(connection, HashedKind.NUMBER, number): number for number in numbers}
+        query = select(cls.number_hash).where(cls.number_hash.in_(hashes))
+        return {hashes[number_hash] for number_hash in connection.scalars(query)}
 
     @classmethod
     def _has_key(cls, key: _Key) -> tuple[ColumnElement[bool], ...]:

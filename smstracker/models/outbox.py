@@ -59,6 +59,8 @@ class OutboxMessage:
     media_urls: list[str] = field(repr=False)
     created_at: datetime
     send_at: datetime | None
+    handed_over_at: datetime | None
+    content_deleted_at: datetime | None
 
     @property
     def sender_key(self) -> str:
@@ -126,18 +128,17 @@ def release(connection: Connection, message_ids: Collection[int]) -> None:
     connection.execute(leased.values(claimed_until=None), {"values": list(message_ids)})
 
 
-def put_back(
-    connection: Connection, message: OutboxMessage, refusal: StatusUpdate
-) -> datetime | None:
-    """Put a message back that Twilio refused for now, and pause its sender; return until when.
+def put_back(connection: Connection, message: OutboxMessage, refusal: StatusUpdate) -> bool:
+    """Put a message back that Twilio refused for now, and pause its sender.
 
-    Only as long as nothing else was heard of it; None then, and nothing is stored.
+    False if more was heard of it: then the refusal is final. May be repeated if nobody knows
+    whether it was committed: another hand-over may have begun since, which stays.
     """
     now = refusal.received_at
-    # The sender first, as a claim does.
-    paused_until = SenderPace.pause(connection, message.sender_key, refusal.error_code or "", now)
+    is_message = Message.id == message.id
     is_under_way = (Message.status == "pending") & Message.twilio_sid.is_(None)
-    row = update(Message).where(Message.id == message.id, is_under_way)
+    is_under_way &= Message.handed_over_at == message.handed_over_at
+    row = update(Message).where(is_message, is_under_way)
     row = row.values(
         status=status.OUTBOX,
         status_at=now,
@@ -146,10 +147,13 @@ def put_back(
         next_lookup_at=None,
     )
     if connection.execute(row.returning(Message.id)).first() is None:
-        return None
+        handed_over_at = connection.scalar(select(Message.handed_over_at).where(is_message))
+        return handed_over_at != message.handed_over_at
     event = {"message_id": message.id, **refusal.row(), "status": status.OUTBOX}
     connection.execute(insert(StatusEvent).values(event))
-    return paused_until
+    # After the message, as callbacks do; a claim waits for no message.
+    SenderPace.pause(connection, message.sender_key, refusal.error_code or "", now)
+    return True
 
 
 def _update_waiting(message_id: int) -> Update:

@@ -95,6 +95,13 @@ def explanations() -> Mapping[str, ErrorExplanation]:
     return {code: entry for entries in guide().values() for code, entry in entries.items()}
 
 
+@cache
+def stop_reasons() -> Mapping[str, ErrorExplanation]:
+    """The explanations of our own reasons not to send, by `stop_reasons.StopReason`."""
+    tables = tomllib.loads((_FOLDER / "stop_reasons.toml").read_text("utf-8"))
+    return {name: ErrorExplanation(**entry) for name, entry in tables.items()}
+
+
 def plain_code(code: str | int) -> str:
     """Normalize an error code: no spaces, no leading zeros."""
     text = str(code).strip()
@@ -107,6 +114,8 @@ def explain_code(code: str | int | None) -> ErrorExplanation | None:
     code = "" if code is None else plain_code(code)[:ERROR_CODE_LENGTH]
     if not code or code in explanations():
         return explanations().get(code)
+    if code in stop_reasons():
+        return stop_reasons()[code]
     if code.startswith("HTTP "):
         return replace(_REFUSED_BY_PROXY, short=f"Refused ({code})")
     cause = f"Twilio gave error {code}, which is not explained here."

@@ -1,4 +1,7 @@
-"""The worker's loop: look-ups of silent messages, scheduled jobs and the heartbeat."""
+"""The worker's loop: look-ups of silent messages, scheduled jobs and the heartbeat.
+
+What waits in the outbox is handed over in threads of its own, so that neither holds the other up.
+"""
 
 import logging
 import os
@@ -37,10 +40,12 @@ from smstracker.models.metric_totals import LOOKUPS, MetricTotal
 from smstracker.privacy.carrier_removal import remove_at_carrier
 from smstracker.privacy.disk_traces import clean_text_index
 from smstracker.privacy.retention import remove_expired
+from smstracker.worker.error_log import log_error
 from smstracker.worker.list_reconciliation import reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle, postpone_lookup
 from smstracker.worker.maintenance import diagnose_refused, run_maintenance
+from smstracker.worker.outbox import Dispatcher
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +57,10 @@ MAX_RETRY_SECONDS = 30.0  # between two attempts to reach the database
 RETRY_INTERVAL = timedelta(minutes=1)  # of a job that Twilio did not answer
 # Longer than a retry takes, so that an account that can be asked hides no listing that cannot.
 PROBLEM_CHECK_INTERVAL = timedelta(minutes=2)
+HAND_OVER_END_SECONDS = 60.0  # for the last calls to Twilio, when the worker ends
 THREAD_END_SECONDS = 10.0  # for the current step of a job, or a notice, when the worker ends
 
+DISPATCHER = "dispatcher"
 # These can take long, so each runs in a thread of its own.
 THREADED = (JobName.LISTING, JobName.REMOVAL, JobName.CARRIER_REMOVAL, JobName.CLEANING)
 # A job runs in steps of a few seconds at most, and gets the time of its last completion.
@@ -86,6 +93,7 @@ class Worker:
         self._jobs_checked_at: datetime | None = None
         self._problem: tuple[str, datetime] | None = None
         self._throttle = LookupThrottle()
+        self._dispatcher = Dispatcher()
         self._lookups: Counter[str] = Counter()  # by result, since the last heartbeat
         self._failures = 0
         self._is_stopping = False
@@ -102,9 +110,14 @@ class Worker:
     def run(self) -> None:
         """Work until `stop`. Raises OperationalError if the SQLite file or its log was replaced."""
         log.info("worker_started")
-        while not self._is_stopping:
-            self._sleep(self._work_or_wait())
+        self._start_thread(DISPATCHER, self._dispatcher.run)
+        try:
+            while not self._is_stopping:
+                self._sleep(self._work_or_wait())
+        finally:
+            self._dispatcher.stop()
         self._stopped.set()
+        self._threads.pop(DISPATCHER).join(HAND_OVER_END_SECONDS)
         self.join_threads(THREAD_END_SECONDS)
         self._remove_heartbeat()
         log.info("worker_stopped")
@@ -126,7 +139,7 @@ class Worker:
         try:
             self.work()
         except Exception as error:
-            _log_error(error)
+            log_error(error)
             if explain(error) in (REPLACED_FILE, REPLACED_LOG):
                 raise  # only a new process may use another file
             self._failures += 1
@@ -162,7 +175,7 @@ class Worker:
             try:
                 self._run_job(name)
             except Exception as error:
-                _log_error(error)
+                log_error(error)
 
     def _look_up_silent(self) -> None:
         messages, wait = self._throttle.claim()
@@ -190,7 +203,7 @@ class Worker:
         except UNAVAILABLE:
             raise
         except Exception as error:  # of this message: those behind it must not wait
-            _log_error(error)
+            log_error(error)
             postpone_lookup(message)
             return None
         self._lookups[outcome.name.lower()] += 1
@@ -309,13 +322,6 @@ class Worker:
                 self._add_lookups(connection)
         except SQLAlchemyError as error:
             log.warning("worker_waits", extra={"reason": log_reason(error)})
-
-
-def _log_error(error: Exception) -> None:
-    is_expected = isinstance(error, SQLAlchemyError) or explain(error) is not None
-    level = logging.WARNING if is_expected else logging.ERROR
-    fields = {"reason": log_reason(error)}
-    log.log(level, "worker_waits", exc_info=None if is_expected else error, extra=fields)
 
 
 def _has_passed(moment: datetime | None, span: timedelta) -> bool:

@@ -1,0 +1,111 @@
+"""What stops a message that waited here, at the last moment before it is handed to Twilio."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Session
+
+from smstracker.database.engine import reading_connection
+from smstracker.extensions import db, settings
+from smstracker.messages.send_warnings import find_opt_out
+from smstracker.models import User
+from smstracker.models.event_store import stop_waiting
+from smstracker.models.events import StatusEvent, StatusUpdate
+from smstracker.models.messages import Content, Message, reverse_digits
+from smstracker.models.opt_outs import OPT_OUT_CODE, RememberedOptOut
+from smstracker.models.outbox import OutboxMessage
+from smstracker.sms.status import Source
+from smstracker.sms.stop_reasons import StopReason
+
+# A text that comes later than this would surprise. With the time ahead for which people may
+# schedule, it stays within `display_state.MAX_SCHEDULE_AHEAD`.
+MAX_LATE = timedelta(days=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why a message is not sent; `proof` goes into the event."""
+
+    reason: StopReason
+    proof: dict[str, object] = field(default_factory=dict)
+
+
+def find_obstacles(messages: Collection[OutboxMessage], now: datetime) -> dict[int, Obstacle]:
+    """Return what stops these messages, by message id."""
+    # Outside of a request, `db.session` would keep callbacks waiting.
+    with reading_connection(db.engine) as connection, Session(connection) as session:
+        ids_with_access = _find_ids_with_access(session, {row.owner_id for row in messages})
+        opted_out = _find_opt_outs(session, messages)
+    obstacles = {}
+    for message in messages:
+        reasons = _reasons(message, ids_with_access, now)
+        if reason := next(reasons, None):
+            obstacles[message.id] = Obstacle(reason)
+        elif message.id in opted_out:
+            obstacles[message.id] = opted_out[message.id]
+    return obstacles
+
+
+def stop(connection: Connection, message_id: int, obstacle: Obstacle) -> bool:
+    """Store that a waiting message is not sent, and why; False if it no longer waits."""
+    refusal = StatusUpdate("refused", Source.APP, obstacle.proof, error_code=obstacle.reason)
+    return stop_waiting(connection, message_id, refusal)
+
+
+def _reasons(
+    message: OutboxMessage, ids_with_access: Collection[int], now: datetime
+) -> Iterator[StopReason]:
+    if message.content_deleted_at:
+        yield StopReason.TEXT_DELETED
+    if message.owner_id not in ids_with_access:
+        yield StopReason.NO_ACCESS
+    if message.account_sid != settings().twilio_account_sid:
+        yield StopReason.OTHER_ACCOUNT
+    senders = (*settings().twilio_phone_numbers, settings().twilio_messaging_service_sid)
+    if message.sender_key not in senders:
+        yield StopReason.SENDER_REMOVED
+    if message.send_at and now - message.send_at > MAX_LATE:
+        yield StopReason.TOO_LATE
+
+
+def _find_ids_with_access(session: Session, owner_ids: Collection[int]) -> set[int]:
+    owners = session.scalars(select(User).where(User.id.in_(owner_ids)))
+    return {owner.id for owner in owners if owner.has_access(settings())}
+
+
+def _find_opt_outs(session: Session, messages: Collection[OutboxMessage]) -> dict[int, Obstacle]:
+    """The opt-outs that messages prove. Nearly no recipient has opted out, so two queries for all
+    spare most of the queries for each.
+    """
+    suspected = _find_suspected_recipients(session, messages)
+    opt_outs = {}
+    for message in messages:
+        if message.recipient not in suspected:
+            continue
+        content = Content(message.recipient, message.sender_key, message.body)
+        proof, _event, opted_out_at = find_opt_out(session, message.owner_id, content)
+        if opted_out_at:
+            facts = {"opted_out_at": opted_out_at.isoformat()}
+            facts |= {"message": str(proof.public_id)} if proof else {}
+            opt_outs[message.id] = Obstacle(StopReason.OPTED_OUT, {**facts})
+    return opt_outs
+
+
+def _find_suspected_recipients(session: Session, messages: Collection[OutboxMessage]) -> set[str]:
+    """The recipients who ever refused a message, of whatever sender."""
+    numbers = {reverse_digits(message.recipient): message.recipient for message in messages}
+    refused = (
+        select(Message.recipient_reversed)
+        .join(StatusEvent, StatusEvent.message_id == Message.id)
+        .where(
+            Message.owner_id.in_({message.owner_id for message in messages}),
+            Message.recipient_reversed.in_(numbers),
+            StatusEvent.error_code == OPT_OUT_CODE,
+        )
+    )
+    suspected = {numbers[digits] for digits in session.scalars(refused)}
+    remembered = RememberedOptOut.find_numbers(session.connection(), set(numbers.values()))
+    return suspected | remembered

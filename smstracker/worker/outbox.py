@@ -1,0 +1,113 @@
+"""The hand-over of waiting messages by a worker: a bounded number of calls to Twilio at once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Lock
+
+from flask import Flask
+
+from smstracker.clock import utcnow
+from smstracker.database.engine import reading_connection
+from smstracker.extensions import db
+from smstracker.messages import last_checks
+from smstracker.messages.last_checks import find_obstacles
+from smstracker.messages.sending import submit_from_outbox
+from smstracker.models import outbox
+from smstracker.models.outbox import OutboxMessage
+from smstracker.worker.error_log import log_error
+
+MAX_HAND_OVERS = 16  # at once, so that a slow Twilio takes no more threads
+MIN_CLAIM = 4  # messages: smaller claims would cost more than they hand over
+POLL_SECONDS = 0.5
+# Until another worker has claimed for the same senders.
+CONTENTION_SECONDS = 0.02
+MAX_RETRY_SECONDS = 30.0
+
+
+class Dispatcher:
+    """Hands over what waits in the outbox until `stop`; the last calls are finished then."""
+
+    def __init__(self) -> None:
+        self._is_stopping = False
+        self._wake = Event()
+        self._lock = Lock()
+        self._under_way = 0
+        self._failures = 0
+
+    def stop(self) -> None:
+        self._is_stopping = True
+        self._wake.set()
+
+    def run(self, app: Flask) -> None:
+        with ThreadPoolExecutor(MAX_HAND_OVERS, "hand-over") as pool, app.app_context():
+            while not self._is_stopping:
+                self._wake.wait(self._dispatch_or_wait(app, pool))
+                self._wake.clear()
+
+    def _dispatch_or_wait(self, app: Flask, pool: ThreadPoolExecutor) -> float:
+        """Dispatch once; the seconds until the next time, longer after each failure."""
+        try:
+            seconds = self._dispatch(app, pool)
+        except Exception as error:
+            log_error(error)
+            self._failures += 1
+            return min(2.0 ** min(self._failures, 10), MAX_RETRY_SECONDS)
+        self._failures = 0
+        return seconds
+
+    def _dispatch(self, app: Flask, pool: ThreadPoolExecutor) -> float:
+        free = MAX_HAND_OVERS - self._under_way
+        if free < MIN_CLAIM:
+            return POLL_SECONDS  # each call that ends wakes it
+        now = utcnow()
+        with reading_connection(db.engine) as connection:
+            due_at = outbox.next_due_at(connection, now)
+        if due_at is None or due_at > now:
+            wait = (due_at - now).total_seconds() if due_at else POLL_SECONDS
+            return min(wait, POLL_SECONDS)
+        messages = claim(free)
+        for message in messages:
+            with self._lock:
+                self._under_way += 1
+            pool.submit(self._hand_over, app, message)
+        return 0 if messages else CONTENTION_SECONDS
+
+    def _hand_over(self, app: Flask, message: OutboxMessage) -> None:
+        try:
+            with app.app_context():
+                if self._is_stopping:
+                    give_back(message)
+                else:
+                    hand_over(message)
+        except Exception as error:
+            log_error(error)
+        finally:
+            with self._lock:
+                self._under_way -= 1
+            self._wake.set()
+
+
+def claim(limit: int) -> list[OutboxMessage]:
+    """Claim messages, and stop those that must not be sent any more; return the others."""
+    now = utcnow()
+    with db.engine.begin() as connection:
+        messages = outbox.claim(connection, limit, now)
+    obstacles = find_obstacles(messages, now) if messages else {}
+    for message_id, obstacle in obstacles.items():
+        with db.engine.begin() as connection:
+            last_checks.stop(connection, message_id, obstacle)
+    return [message for message in messages if message.id not in obstacles]
+
+
+def hand_over(message: OutboxMessage) -> None:
+    """Hand a claimed message to Twilio, unless it is not to be sent any more."""
+    with db.engine.begin() as connection:
+        begun = outbox.begin_hand_over(connection, message.id)
+    if begun:
+        submit_from_outbox(begun)
+    else:
+        give_back(message)
+
+
+def give_back(message: OutboxMessage) -> None:
+    with db.engine.begin() as connection:
+        outbox.release(connection, [message.id])
