@@ -41,9 +41,17 @@ def claim_ids(app: Flask, limit: int = 10) -> list[int]:
     return [message.id for message in claim(app, limit)]
 
 
-def begin(app: Flask, message_id: int) -> OutboxMessage | None:
+def begin(app: Flask, message: OutboxMessage) -> OutboxMessage | None:
     with app.app_context(), db.engine.begin() as connection:
-        return outbox.begin_hand_over(connection, message_id)
+        return outbox.begin_hand_over(connection, message)
+
+
+def begin_next(app: Flask) -> OutboxMessage:
+    """Begin the hand-over of the message whose turn it is."""
+    [claimed] = claim(app, 1)
+    begun = begin(app, claimed)
+    assert begun
+    return begun
 
 
 def put_back(app: Flask, message: OutboxMessage) -> bool:
@@ -182,11 +190,11 @@ def test_long_batch_leaves_turns_to_other_messages(
 
 def test_hand_over_begins_once(app: Flask, alice: Person) -> None:
     message = alice.queue()
-    claim(app)
-    begun = begin(app, message.id)
+    [claimed] = claim(app)
+    begun = begin(app, claimed)
     assert begun
     assert begun.id == message.id
-    assert begin(app, message.id) is None
+    assert begin(app, claimed) is None
     stored = alice.message()
     assert stored.status == "pending"
     assert stored.handed_over_at == stored.status_at == stored.submitted_at
@@ -195,13 +203,23 @@ def test_hand_over_begins_once(app: Flask, alice: Person) -> None:
         assert claim_ids(app) == []
 
 
+def test_hand_over_does_not_begin_after_the_claim_is_over(app: Flask, alice: Person) -> None:
+    alice.queue()
+    [first] = claim(app)
+    with time_machine.travel(utcnow() + LEASE + SECOND):
+        [second] = claim(app)
+        assert begin(app, first) is None
+        assert begin(app, second)
+
+
 def test_message_of_a_paused_sender_is_not_handed_over(app: Flask, alice: Person) -> None:
     message = alice.queue()
-    claim(app)
+    [claimed] = claim(app)
     with app.app_context(), db.engine.begin() as connection:
         until = SenderPace.pause(connection, NUMBER, "20429", utcnow())
+    assert begin(app, claimed) is None
+    with app.app_context(), db.engine.begin() as connection:
         outbox.release(connection, [message.id])
-    assert begin(app, message.id) is None
     assert claim_ids(app) == []
     assert next_due_at(app) == until
     with time_machine.travel(until):
@@ -210,9 +228,7 @@ def test_message_of_a_paused_sender_is_not_handed_over(app: Flask, alice: Person
 
 def test_refused_message_goes_back_to_its_place(app: Flask, alice: Person) -> None:
     first, second = alice.queue(), alice.queue()
-    begun = begin(app, first.id)
-    assert begun
-    assert put_back(app, begun)
+    assert put_back(app, begin_next(app))
     until = next_due_at(app)
     assert until
     message = alice.messages()[0]
@@ -227,13 +243,13 @@ def test_refused_message_goes_back_to_its_place(app: Flask, alice: Person) -> No
 
 
 def test_repeated_refusal_stops_no_later_hand_over(app: Flask, alice: Person) -> None:
-    first = begin(app, alice.queue().id)
-    assert first
+    alice.queue()
+    first = begin_next(app)
     for _ in range(2):  # the commit of the first may not have been confirmed
         assert put_back(app, first)
     assert alice.message().status == "outbox"
     with time_machine.travel(utcnow() + MAX_PAUSE):
-        assert begin(app, first.id)
+        assert begin_next(app)
         assert put_back(app, first)
     assert alice.message().status == "pending"
     assert len(alice.events(alice.message())) == 1
@@ -243,8 +259,8 @@ def test_repeated_refusal_stops_no_later_hand_over(app: Flask, alice: Person) ->
 def test_message_of_which_more_was_heard_never_goes_back(
     app: Flask, alice: Person, changed: dict[str, str]
 ) -> None:
-    begun = begin(app, alice.queue().id)
-    assert begun
+    alice.queue()
+    begun = begin_next(app)
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(update(Message).values(**changed))
     assert not put_back(app, begun)

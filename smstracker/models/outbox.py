@@ -15,7 +15,6 @@ from itertools import chain, zip_longest
 from sqlalchemy import (
     ColumnElement,
     Select,
-    Update,
     exists,
     func,
     insert,
@@ -59,6 +58,7 @@ class OutboxMessage:
     media_urls: list[str] = field(repr=False)
     created_at: datetime
     send_at: datetime | None
+    claimed_until: datetime | None
     handed_over_at: datetime | None
     content_deleted_at: datetime | None
 
@@ -101,15 +101,17 @@ def next_due_at(connection: Connection, now: datetime) -> datetime | None:
     return min(_due_times(connection, lanes, now).values(), default=None)
 
 
-def begin_hand_over(connection: Connection, message_id: int) -> OutboxMessage | None:
-    """Take a message out of the outbox; commit this before the call, and call only then.
+def begin_hand_over(connection: Connection, message: OutboxMessage) -> OutboxMessage | None:
+    """Take a claimed message out of the outbox; commit this before the call, and call only then.
 
-    Returns it as it is now, or None if it is not to be sent: it was begun or cancelled meanwhile,
-    or its sender is paused.
+    Returns it as it is now, or None if it is not to be sent: its claim is over, it was cancelled or
+    edited meanwhile, or its sender is paused.
     """
     now = utcnow()
     pause = (SenderPace.sender == SENDER_KEY) & SenderPace.is_paused(now)
-    begin = _update_waiting(message_id).where(~exists().where(pause))
+    is_claimed = (Message.status == status.OUTBOX) & Message.content_deleted_at.is_(None)
+    is_claimed &= Message.claimed_until == message.claimed_until
+    begin = update(Message).where(Message.id == message.id, is_claimed, ~exists().where(pause))
     begin = begin.values(
         status="pending",
         status_at=now,
@@ -154,11 +156,6 @@ def put_back(connection: Connection, message: OutboxMessage, refusal: StatusUpda
     # After the message, as callbacks do; a claim waits for no message.
     SenderPace.pause(connection, message.sender_key, refusal.error_code or "", now)
     return True
-
-
-def _update_waiting(message_id: int) -> Update:
-    is_waiting = (Message.status == status.OUTBOX) & Message.content_deleted_at.is_(None)
-    return update(Message).where(Message.id == message_id, is_waiting)
 
 
 def _is_claimable(now: datetime) -> ColumnElement[bool]:

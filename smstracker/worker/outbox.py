@@ -101,7 +101,7 @@ def claim(limit: int) -> list[OutboxMessage]:
 def hand_over(message: OutboxMessage) -> None:
     """Hand a claimed message to Twilio, unless it is not to be sent any more."""
     with db.engine.begin() as connection:
-        begun = outbox.begin_hand_over(connection, message.id)
+        begun = outbox.begin_hand_over(connection, message)
     if begun:
         submit_from_outbox(begun)
     else:
