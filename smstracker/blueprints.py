@@ -13,6 +13,7 @@ from smstracker.dashboard.error_codes import bp as error_guide
 from smstracker.dashboard.form_check import bp as form_check
 from smstracker.dashboard.resend import bp as resend
 from smstracker.dashboard.views import bp as dashboard
+from smstracker.dashboard.waiting import bp as waiting
 from smstracker.insights.views import bp as insights
 from smstracker.live import broadcaster
 from smstracker.live.views import bp as live_pages
@@ -28,7 +29,7 @@ from smstracker.web.request_extensions import csrf, login_manager
 from smstracker.webhooks import quarantine, writer
 from smstracker.webhooks.views import bp as webhooks
 
-PAGES = (auth, dashboard, resend, form_check, insights, error_guide, own_settings)
+PAGES = (auth, dashboard, resend, waiting, form_check, insights, error_guide, own_settings)
 ADMINISTRATION = (connection, alerts, users, audit, privacy)
 
 

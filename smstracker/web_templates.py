@@ -15,7 +15,7 @@ from smstracker import clock
 from smstracker.command_name import COMMAND
 from smstracker.extensions import settings
 from smstracker.mailer import current_mailer
-from smstracker.messages import describe, failure_advice
+from smstracker.messages import describe, failure_advice, waiting
 from smstracker.models import Message
 from smstracker.plurals import format_count, pluralize
 from smstracker.sms import status
@@ -64,9 +64,11 @@ def init_app(app: Flask) -> None:
         "mms_label": MMS_LINE,
         "plain_characters": BROWSER_TABLES,
         "State": status.State,
+        "OUTBOX": status.OUTBOX,
         "source_names": status.SOURCE_NAMES,
         "state_words": status.STATE_WORDS,
         "describe": describe,
+        "waiting": waiting,
     }
     app.context_processor(_context)
 

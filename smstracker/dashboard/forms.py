@@ -2,18 +2,26 @@
 
 import re
 import uuid
+from datetime import datetime
 
 from flask_wtf import FlaskForm
-from wtforms import Field, HiddenField, SelectField, StringField, TextAreaField
+from wtforms import Field, HiddenField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, ValidationError
 
+from smstracker.clock import utcnow
 from smstracker.extensions import settings
-from smstracker.models.messages import Content
+from smstracker.models.messages import Content, Message
 from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import NO_NUMBER, PhoneNumberError
 from smstracker.sms.picture_addresses import find_address_problem, split_addresses
 from smstracker.sms.typed_text import is_blank
+from smstracker.web.send_time import (
+    RepeatedTimeError,
+    SendTimeError,
+    read_send_time,
+    split_send_time,
+)
 
 MAX_CHARACTERS = 1600
 MAX_PICTURES = 10
@@ -32,6 +40,11 @@ class MessageForm(FlaskForm):
     sender = SelectField("From")
     body = TextAreaField("Text", filters=[unix_lines])
     media_urls = TextAreaField("Pictures", filters=[unix_lines])
+    send_day = StringField("Day")
+    send_time = StringField("Time")
+    send_zone = StringField("Time zone")
+    # Which of two equal times is meant, in the night in which clocks go back.
+    send_fold = RadioField("Which of the two", choices=[], validate_choice=False)
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,6 +71,22 @@ class MessageForm(FlaskForm):
     def address_lines(self) -> list[tuple[int, str]]:
         """The addresses of pictures, each with the number of its line."""
         return split_addresses(self.media_urls.data or "")
+
+    @property
+    def send_at(self) -> datetime | None:
+        """When the message is to be sent; None for now. Raises SendTimeError."""
+        day, clock, zone = self.send_day.data, self.send_time.data, self.send_zone.data
+        fold = {"0": 0, "1": 1}.get(self.send_fold.data or "")
+        return read_send_time(day or "", clock or "", zone or "", utcnow(), fold=fold)
+
+    def fill_in(self, message: Message, zone: str) -> None:
+        """Fill in all of a message that waits here, with its time in a zone."""
+        self.recipient.data = message.recipient
+        self.take_along(message.content)
+        if message.send_at and message.send_at > utcnow():
+            day, clock, fold = split_send_time(message.send_at, zone)
+            self.send_day.data, self.send_time.data, self.send_zone.data = day, clock, zone
+            self.send_fold.data = str(fold)
 
     def take_along(self, content: Content) -> None:
         """Fill in all of another message but its recipient, which has to be typed."""
@@ -93,6 +122,15 @@ class MessageForm(FlaskForm):
             raise ValidationError(problem)
         if "\0" in text:
             raise ValidationError("The text contains a character (NUL) that cannot be sent.")
+
+    def validate_send_time(self, _field: Field) -> None:
+        try:
+            _ = self.send_at
+        except RepeatedTimeError as error:
+            self.send_fold.choices = list(zip("01", error.choices, strict=True))
+            raise ValidationError(str(error)) from error
+        except SendTimeError as error:
+            raise ValidationError(str(error)) from error
 
     def validate_media_urls(self, _field: Field) -> None:
         if len(self.pictures) > MAX_PICTURES:

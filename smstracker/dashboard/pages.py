@@ -16,13 +16,16 @@ from smstracker.messages.filter_links import LogFilters
 from smstracker.messages.filter_reading import MAX_TEXT_LENGTH
 from smstracker.messages.pagination import LogPage
 from smstracker.messages.state_counts import CappedCount
-from smstracker.models import Message
+from smstracker.messages.timeline import build_timeline
+from smstracker.messages.waiting import find_pauses
+from smstracker.models import Message, StatusEvent, event_feed
 from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.countries import region_in_a_sentence
 from smstracker.sms.gsm_replacements import cost_advice
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.segments import count_segments
 from smstracker.sms.status import State
+from smstracker.web.send_time import MAX_AHEAD
 from smstracker.web.time_range import CUSTOM, PERIODS, TimeRange
 
 PERIOD_CHOICES = {name: label for name, (_, label) in PERIODS.items()} | {
@@ -36,11 +39,39 @@ def get_own_message(public_id: uuid.UUID, lock: bool = False) -> Message:
     return db.session.scalar(query.with_for_update() if lock else query) or abort(404)
 
 
-def render_send_form(form: MessageForm, code: int, notice: str | None = None) -> tuple[str, int]:
+def render_message(
+    public_id: uuid.UUID, code: int = 200, notice: str | None = None
+) -> tuple[str, int]:
+    """The page of the signed-in user's message."""
+    position = event_feed.settled_position(db.session.connection())
+    message = get_own_message(public_id)
+    events = db.session.scalars(StatusEvent.select_for_message(message.id)).all()
+    now = utcnow()
+    context: dict[str, object] = {
+        "message": message,
+        "notice": notice,
+        "events": events,
+        "steps": build_timeline(message, events),
+        "count": count_segments(message.body, message.sender),
+        "original": message.original(),
+        "resend": message.resend(),
+        "pauses": find_pauses(now),
+        "position": position,
+        "now": now,
+    }
+    return render_template("dashboard/message.html", **context), code
+
+
+def render_send_form(
+    form: MessageForm, code: int, notice: str | None = None, edited: Message | None = None
+) -> tuple[str, int]:
+    """The form of a new message, or of one that is edited while it waits here."""
     text, is_post = form.body.data or "", request.method == "POST"
     context: dict[str, object] = {
         "form": form,
         "notice": notice,
+        "edited": edited,
+        "max_days_ahead": MAX_AHEAD.days,
         "count": count_segments(text, form.sender.data),
         "max_characters": MAX_CHARACTERS,
         "length_problem": length_problem(text),
@@ -97,5 +128,6 @@ def _render_log(
         max_text_length=MAX_TEXT_LENGTH,
         max_code_length=ERROR_CODE_LENGTH,
         now=log_filters.search_filters.at,
+        pauses=find_pauses(log_filters.search_filters.at),
         **context,
     )

@@ -24,11 +24,9 @@ from smstracker.messages.filter_reading import (
 )
 from smstracker.messages.pagination import message_to_json, read_page
 from smstracker.messages.sending import create_and_submit
-from smstracker.messages.timeline import build_timeline
-from smstracker.models import AlreadySentError, Message, SendLimitError, StatusEvent, event_feed
+from smstracker.models import AlreadySentError, Message, SendLimitError, event_feed
 from smstracker.models.audit_log import AuditAction, count_audit
 from smstracker.sms.gsm_replacements import replace_characters
-from smstracker.sms.segments import count_segments
 from smstracker.web import guards
 from smstracker.web.error_pages import database_error, error_page
 
@@ -143,7 +141,7 @@ def new_message() -> ResponseReturnValue:
 @guards.shows_typed_fields
 @guards.answers_signed_out(_signed_out_page)
 def send() -> ResponseReturnValue:
-    """Save, submit with no transaction open, redirect to the message."""
+    """Save, submit with no transaction open unless it is for later, redirect to the message."""
     form = MessageForm()
     if "plain" in request.form:
         form.body.data = replace_characters(form.body.data or "", form.sender.data)
@@ -153,9 +151,8 @@ def send() -> ResponseReturnValue:
         return pages.render_send_form(form, 200)
     if not form.validate():
         return pages.render_send_form(form, 422)
-    create = partial(Message.create_pending, current_user.id, form.instance, form.content)
     try:
-        message = create_and_submit(create)
+        message = _save_and_send(form)
     except AlreadySentError as error:
         return _already_sent(form, error)
     except SendLimitError as error:
@@ -168,20 +165,16 @@ def send() -> ResponseReturnValue:
 
 @bp.get("/messages/<uuid:public_id>")
 def message(public_id: uuid.UUID) -> ResponseReturnValue:
-    position = event_feed.settled_position(db.session.connection())
-    message = pages.get_own_message(public_id)
-    events = db.session.scalars(StatusEvent.select_for_message(message.id)).all()
-    return render_template(
-        "dashboard/message.html",
-        message=message,
-        events=events,
-        steps=build_timeline(message, events),
-        count=count_segments(message.body, message.sender),
-        original=message.original(),
-        resend=message.resend(),
-        position=position,
-        now=utcnow(),
-    )
+    return pages.render_message(public_id)
+
+
+def _save_and_send(form: MessageForm) -> Message:
+    """Save the message and submit it, or leave it to the workers if it is to be sent later."""
+    arguments = (current_user.id, form.instance, form.content)
+    if form.send_at is None:
+        return create_and_submit(partial(Message.create_pending, *arguments))
+    with writing():
+        return Message.create_queued(*arguments, send_at=form.send_at)
 
 
 def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnValue:

@@ -58,8 +58,6 @@ def headline(message: Message, now: datetime) -> str:
     """The outcome in one sentence."""
     recipient = format_international(message.recipient)
     display = message.display_status(now)
-    # Rounded as in the timeline of the same page.
-    delay = format_exact_duration(message.status_at - message.created_at)
     silence = format_duration(now - message.status_at)
     if message.status == status.DELETED:
         fate = "is lost to the simulated carrier" if message.simulated else "was deleted at Twilio"
@@ -71,12 +69,20 @@ def headline(message: Message, now: datetime) -> str:
     if display.state is State.NO_RECEIPT:
         return f"Sent to {recipient}, but no receipt came in {silence}"
     if message.status in status.POSITIVE:
-        verb = "Read by" if message.status == "read" else "Delivered to"
-        if message.status_source == Source.LOOKUP:
-            # The time of delivery is not known, only that of the look-up.
-            return f"{verb} {recipient}, found by a look-up {delay} after you sent it"
-        return f"{verb} {recipient}, {delay} after you sent it"
+        return _delivery_headline(message, recipient)
+    if message.is_scheduled(now):
+        return f"Scheduled to be sent to {recipient}"
     return _HEADLINES.get(message.status, "On its way to {}").format(recipient)
+
+
+def _delivery_headline(message: Message, recipient: str) -> str:
+    verb = "Read by" if message.status == "read" else "Delivered to"
+    # Rounded as in the timeline of the same page.
+    delay = format_exact_duration(message.status_at - message.submitted_at)
+    since = "it was sent" if message.handed_over_at else "you sent it"
+    # The time of delivery is not known of a look-up, only its own.
+    found = "found by a look-up " if message.status_source == Source.LOOKUP else ""
+    return f"{verb} {recipient}, {found}{delay} after {since}"
 
 
 def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) -> list[str]:

@@ -43,7 +43,7 @@ COLUMNS = (
     "text_deleted_at",
     *("segments", "price", "price_unit", "status", "status_label", "state", "status_at"),
     *("status_source", "simulated", "error_code", "reason", "conflicting"),
-    *("created_at", "accepted_at", "final_at"),
+    *("created_at", "send_at", "accepted_at", "final_at"),
 )
 HEADER = [f"{name}_utc" if name.endswith("_at") else name for name in COLUMNS]
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "json": "application/json"}

@@ -81,6 +81,7 @@ def message_to_json(message: Message, now: datetime) -> dict[str, object]:
         "reason": short_reason(message),
         "conflicting": message.has_conflict,
         "created_at": message.created_at.isoformat(),
+        "send_at": _format_iso(message.send_at),
         "accepted_at": _format_iso(message.accepted_at),
         "final_at": _format_iso(message.final_at),
     }

@@ -163,14 +163,23 @@ class Message(Model):
             return None
         return (Decimal(self.price_micros) / 1_000_000).normalize() + Decimal("0.00")
 
+    def is_scheduled(self, now: datetime) -> bool:
+        """Whether it waits here for a time to come."""
+        is_ahead = self.send_at is not None and self.send_at > now
+        return self.status == status.OUTBOX and is_ahead
+
     def display_status(self, now: datetime) -> DisplayStatus:
         """Return the status as shown at `now`."""
+        if self.is_scheduled(now):
+            return status.display_scheduled(self.send_at)
         return status.display_status(
             self.status, self.status_at, now=now, receipt_window=receipt_window()
         )
 
     def display_changes_at(self, now: datetime) -> datetime | None:
-        """Return when silence alone will change what is shown; None if it never will."""
+        """Return when time alone will change what is shown; None if it never will."""
+        if self.is_scheduled(now):
+            return self.send_at
         changes_at = status.display_changes_at(self.status, self.status_at, receipt_window())
         return changes_at if changes_at and changes_at > now else None
 
@@ -238,6 +247,16 @@ class Message(Model):
         message = cls.create_pending(original.owner_id, idempotency_key, original.content)
         message.resend_of_id = original.id
         return message
+
+    def edit_queued(self, content: Content, send_at: datetime | None) -> None:
+        """Change a message in the outbox, whose row is locked; None sends it at once.
+
+        A claim of what it was ends.
+        """
+        self._set_content(content)
+        self.recipient_reversed = reverse_digits(content.recipient)
+        self.send_at, self.claimed_until = send_at or utcnow(), None
+        SenderPace.ensure_exists(db.session.connection(), content.sender)
 
     def original(self) -> "Message | None":
         """Return the message of which this is the resend."""

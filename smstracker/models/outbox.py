@@ -28,6 +28,7 @@ from sqlalchemy.engine import Connection
 
 from smstracker.clock import has_come, utcnow
 from smstracker.database.row_sets import is_any_of
+from smstracker.models.event_store import stop_waiting
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.lookup_queue import matches_carrier
 from smstracker.models.messages import IS_IN_OUTBOX, Message
@@ -35,6 +36,7 @@ from smstracker.models.sender_pace import SenderPace, free_slots
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
 from smstracker.sms.messaging_service import is_messaging_service
+from smstracker.sms.status import Source
 
 # For how long a worker has a message that it has not begun to hand over.
 LEASE = timedelta(minutes=1)
@@ -121,6 +123,11 @@ def begin_hand_over(connection: Connection, message: OutboxMessage) -> OutboxMes
     )
     row = connection.execute(begin.returning(*_COLUMNS)).first()
     return OutboxMessage(*row) if row else None
+
+
+def cancel(connection: Connection, message_id: int) -> bool:
+    """Cancel a message for its owner; False if it no longer waits here."""
+    return stop_waiting(connection, message_id, StatusUpdate("canceled", Source.APP, {}))
 
 
 def release(connection: Connection, message_ids: Collection[int]) -> None:

@@ -129,11 +129,15 @@ STATE_OF_SILENT = {"pending": State.UNKNOWN} | dict.fromkeys(AWAITING_RECEIPT, S
 
 @dataclass(frozen=True, slots=True)
 class DisplayStatus:
-    """A status as shown: `label` says it, `tone` names its colour, `state` its total."""
+    """A status as shown: `label` says it, `tone` names its colour, `state` its total.
+
+    `moment` is the time that a message is scheduled for.
+    """
 
     label: str
     tone: str
     state: State
+    moment: datetime | None = None
 
 
 _SILENT_DISPLAY = {
@@ -185,6 +189,11 @@ def display_status(
     if word not in RANK:
         return DisplayStatus(label(word), "neutral", State.UNKNOWN)
     return DisplayStatus(*_DISPLAY[word], _STATE[word])
+
+
+def display_scheduled(send_at: datetime | None) -> DisplayStatus:
+    """Return how a message is shown that waits here until `send_at`."""
+    return DisplayStatus(*_DISPLAY["scheduled"], State.WAITING, send_at)
 
 
 def display_changes_at(word: str, since: datetime, receipt_window: timedelta) -> datetime | None:
