@@ -16,13 +16,13 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages.last_checks import MAX_LATE
 from smstracker.models import SenderPace, User
-from smstracker.models.outbox import OutboxMessage
+from smstracker.models.outbox import MAX_REFUSALS, OutboxMessage
 from smstracker.models.sender_pace import MAX_PAUSE
 from smstracker.sms.error_guide import stop_reasons
 from smstracker.sms.stop_reasons import StopReason
 from smstracker.worker.outbox import MAX_HAND_OVERS, Dispatcher, claim, hand_over
 from tests.clients import Person, words
-from tests.signing import sid
+from tests.signing import STATUS_PATH, call_back, fields, sid
 from tests.twilio_stub import HANG_UP, TwilioStub, answer, created, wire
 
 MakeApp = Callable[..., Flask]
@@ -101,6 +101,40 @@ def test_message_waits_again_when_twilio_asks_to_slow_down(make_app: MakeApp, co
     assert (message.status, message.error_code) == ("queued", None)
     stored = [(event.status, event.error_code) for event in alice.events(message)]
     assert stored == [("outbox", str(code)), ("queued", None)]
+
+
+def test_message_that_is_always_refused_for_now_holds_no_others_up_for_ever(
+    make_app: MakeApp,
+) -> None:
+    with wire(*[SLOW_DOWN] * MAX_REFUSALS, created(sid(1))) as twilio:
+        alice = sender_at(make_app, twilio)
+        alice.queue(1)
+        with time_machine.travel(utcnow(), tick=False) as clock:
+            for _ in range(MAX_REFUSALS):
+                dispatch(alice.app)
+                clock.shift(MAX_PAUSE)
+            alice.queue(2)
+            dispatch(alice.app)
+            assert paused_until(alice.app)
+    refused, other = alice.messages()
+    assert (refused.status, refused.error_code) == ("refused", "20429")
+    assert other.status == "queued"
+
+
+@pytest.mark.both_databases
+def test_failure_by_a_full_queue_pauses_the_sender(make_app: MakeApp) -> None:
+    """A Messaging Service takes every message, and reports a full queue later."""
+    app = make_app()
+    alice = Person.signed_in(app, "alice@example.org")
+    service = "MG" + "a" * 32
+    message = alice.has_message(messaging_service_sid=service, twilio_sid=sid(1))
+    path = f"{STATUS_PATH}/{message.public_id}"
+    failure = fields(sid(1), "failed", ErrorCode="30001")
+    assert call_back(app.test_client(), failure, path).status_code == 204
+    assert alice.message().status == "failed"
+    with app.app_context():
+        pace = db.session.scalars(select(SenderPace)).one()
+    assert (pace.sender, pace.pause_code) == (service, "30001")
 
 
 def test_answer_of_a_proxy_that_asks_to_slow_down_counts_too(make_app: MakeApp) -> None:

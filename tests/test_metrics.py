@@ -269,8 +269,8 @@ def test_callbacks_of_a_process_whose_clock_is_behind_are_counted_at_once(app: F
 @pytest.mark.both_databases
 def test_outbox_and_due_lookups_have_depth_and_age(app: Flask, alice: Person) -> None:
     now = utcnow()
-    alice.has_message(status="outbox", created_at=now - timedelta(seconds=90))
-    alice.has_message(status="outbox", created_at=now - timedelta(seconds=30))
+    alice.has_message(status="outbox", send_at=now - timedelta(seconds=90))
+    alice.has_message(status="outbox", send_at=now - timedelta(seconds=30))
     alice.has_message(status="sent", next_lookup_at=now - timedelta(seconds=60))
     alice.has_message(status="sent", next_lookup_at=now + timedelta(seconds=60))
     samples = scrape(app)

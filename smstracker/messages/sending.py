@@ -32,7 +32,7 @@ _STATUS_AFTER_ERROR: dict[type[CarrierError], str] = {
     OutcomeUnknownError: "unknown",
 }
 # After these errors the next message of the sender would fail in the same way.
-PAUSE_CODES = ("unreached", *status.CREDENTIALS_CODES)
+PAUSE_CODES = ("unreached", *status.CREDENTIALS_CODES, *status.SLOW_DOWN_CODES)
 
 
 def create_and_submit(create: Callable[[], Message]) -> Message:

@@ -16,7 +16,6 @@ from smstracker.models import (
     InsightFailure,
     Message,
     MetricTotal,
-    User,
 )
 from smstracker.models.callback_counts import COUNTERS, DETAILS, bucket_start
 from smstracker.models.creation_time import (
@@ -28,6 +27,7 @@ from smstracker.models.creation_time import (
     has_more_messages,
 )
 from smstracker.models.insight_rollups import EVERYONE, day_start
+from smstracker.models.messages import is_in_outbox
 from smstracker.models.metric_totals import CALLBACKS
 from smstracker.sms import status
 from smstracker.sms.status import State
@@ -151,12 +151,8 @@ def _count_live(connection: Connection, period: Range) -> tuple[Counter[str], Co
 
 
 def count_outbox(connection: Connection, now: datetime) -> Backlog:
-    """The messages that wait to be handed to Twilio."""
-    in_outbox = select(Message).where(Message.owner_id == User.id, Message.status == status.OUTBOX)
-    in_outbox = in_outbox.correlate(User)
-    counts = in_outbox.with_only_columns(func.count()).scalar_subquery()
-    oldest = in_outbox.with_only_columns(func.min(Message.created_at)).scalar_subquery()
-    query = select(func.coalesce(func.sum(counts), 0), func.min(oldest)).select_from(User)
+    """The messages that wait to be handed to Twilio; the age of one begins at its time."""
+    query = select(func.count(), func.min(Message.send_at)).where(is_in_outbox())
     messages, oldest_at = connection.execute(query).one()
     return Backlog(int(messages), _elapsed_seconds(oldest_at, now))
 

@@ -21,9 +21,10 @@ from smstracker.database.row_sets import insert_rows, is_any_of
 from smstracker.models.event_store import bind_sid
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.messages import Message
+from smstracker.models.outbox import pause_senders
 from smstracker.models.status_transitions import LockedMessage, lock_messages, save_changes
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash, sid_hashes
-from smstracker.sms.status import Source
+from smstracker.sms.status import QUEUE_OVERFLOW_CODE, Source
 
 ValueT = TypeVar("ValueT")
 
@@ -109,6 +110,7 @@ class _Group:
         self._by_sid: dict[str | None, LockedMessage] = {}
         self._events: dict[int | str | None, list[_Event]] = defaultdict(list)
         self._new_events: list[tuple[_Event, dict[str, object]]] = []
+        self._overflowed_ids: list[int] = []
         sids = _sids(callbacks)
         self._lock(Message.twilio_sid, sids)
         if new_ids := _public_ids(callbacks) - self._by_public_id.keys():
@@ -210,7 +212,9 @@ class _Group:
             self._new_events.append((event, row))
             events.append(event)
             if message:
-                message.apply(status_update, [event.status for event in events])
+                is_moved = message.apply(status_update, [event.status for event in events])
+                if is_moved and status_update.error_code == QUEUE_OVERFLOW_CODE:
+                    self._overflowed_ids.append(message.id)
         return StoredCallback(is_repeated=bool(same_status), has_message=message is not None)
 
     def _is_deleted(self, callback: Callback) -> bool:
@@ -234,6 +238,8 @@ class _Group:
                 # The error makes Twilio repeat the callback.
                 raise LookupError("a repeated event has just been purged")
         save_changes(self._connection, self._by_public_id.values())
+        if self._overflowed_ids:
+            pause_senders(self._connection, self._overflowed_ids, QUEUE_OVERFLOW_CODE)
 
 
 @cache

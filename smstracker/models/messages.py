@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.sql import ColumnElement, Select, select, text
+from sqlalchemy.sql import ColumnElement, Select, literal_column, select, text
 
 from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UtcDateTime
@@ -44,6 +44,12 @@ def partial_index(condition: str, *columns: str, unique: bool = False) -> Index:
     """An index of the rows that meet a condition in SQL, on both databases."""
     where = text(condition)
     return Index(None, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+def is_in_outbox() -> ColumnElement[bool]:
+    """The condition of a message that waits here, by the index of these."""
+    condition: ColumnElement[bool] = literal_column(f"message.{IS_IN_OUTBOX}")
+    return condition
 
 
 def reverse_digits(number: str) -> str:

@@ -18,7 +18,6 @@ from sqlalchemy import (
     exists,
     func,
     insert,
-    literal_column,
     or_,
     select,
     union_all,
@@ -31,7 +30,7 @@ from smstracker.database.row_sets import is_any_of
 from smstracker.models.event_store import stop_waiting
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.lookup_queue import matches_carrier
-from smstracker.models.messages import IS_IN_OUTBOX, Message
+from smstracker.models.messages import Message, is_in_outbox
 from smstracker.models.sender_pace import SenderPace, free_slots
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
@@ -40,6 +39,8 @@ from smstracker.sms.status import Source
 
 # For how long a worker has a message that it has not begun to hand over.
 LEASE = timedelta(minutes=1)
+# After so many refusals for now, with pauses of some minutes in all, the message is not sent.
+MAX_REFUSALS = 8
 # A lane is a batch, or None for messages of no batch. Lanes of a sender take turns.
 Lane = int | None
 
@@ -140,10 +141,15 @@ def release(connection: Connection, message_ids: Collection[int]) -> None:
 def put_back(connection: Connection, message: OutboxMessage, refusal: StatusUpdate) -> bool:
     """Put a message back that Twilio refused for now, and pause its sender.
 
-    False if more was heard of it: then the refusal is final. May be repeated if nobody knows
+    False if more was heard of it, or if it was refused too often: then the refusal is final, so
+    that it holds up no others. May be repeated if nobody knows
     whether it was committed: another hand-over may have begun since, which stays.
     """
     now = refusal.received_at
+    is_refusal = (StatusEvent.message_id == message.id) & (StatusEvent.status == status.OUTBOX)
+    refusals = connection.scalar(select(func.count()).where(is_refusal)) or 0
+    if refusals + 1 >= MAX_REFUSALS:
+        return False
     is_message = Message.id == message.id
     is_under_way = (Message.status == "pending") & Message.twilio_sid.is_(None)
     is_under_way &= Message.handed_over_at == message.handed_over_at
@@ -165,6 +171,13 @@ def put_back(connection: Connection, message: OutboxMessage, refusal: StatusUpda
     return True
 
 
+def pause_senders(connection: Connection, message_ids: Collection[int], code: str) -> None:
+    """Pause the senders of messages that failed later because Twilio had too many of them."""
+    query = select(SENDER_KEY).where(Message.id.in_(message_ids)).distinct().order_by(SENDER_KEY)
+    for sender in connection.scalars(query).all():
+        SenderPace.pause(connection, sender or "", code, utcnow())
+
+
 def _is_claimable(now: datetime) -> ColumnElement[bool]:
     lease_end = Message.claimed_until
     return or_(lease_end.is_(None), has_come(lease_end, now, LEASE))
@@ -174,7 +187,7 @@ def _select_waiting(sender: str, lane: Lane, now: datetime) -> Select[tuple[int,
     """Select id and send_at of the unclaimed messages of a sender and lane, the oldest first."""
     is_service = is_messaging_service(sender)
     conditions: tuple[ColumnElement[bool], ...] = (
-        literal_column(f"message.{IS_IN_OUTBOX}"),
+        is_in_outbox(),
         Message.batch_id.is_(None) if lane is None else Message.batch_id == lane,
         Message.sender.is_(None) if is_service else Message.sender == sender,
         Message.messaging_service_sid == (sender if is_service else None),

@@ -42,9 +42,10 @@ NOT_SENT = ("refused", "unreached", "untraced")
 NOT_ACCEPTED = (OUTBOX, *OUTCOME_OPEN, *NOT_SENT)
 # Error codes of a refused send: one of Twilio's, or the status of an answer without one.
 CREDENTIALS_CODES = ("20003", "HTTP 401")
-# Twilio refused the message for now: too many requests, or too many messages of this sender. The
-# last is of an answer without a code.
-SLOW_DOWN_CODES = ("20429", "21611", "30001", "HTTP 429")
+# Twilio refused the message for now: too many requests, or too many messages of this sender.
+# "HTTP 429" is of an answer without a code.
+QUEUE_OVERFLOW_CODE = "30001"  # also of a failure that a callback reports
+SLOW_DOWN_CODES = ("20429", "21611", QUEUE_OVERFLOW_CODE, "HTTP 429")
 NEGATIVE = ("failed", "undelivered")
 POSITIVE = ("delivered", "read")
 DELETED = "deleted"
