@@ -24,7 +24,7 @@ from smstracker.clock import utcnow
 from smstracker.commands import backup as backup_commands
 from smstracker.database import engine
 from smstracker.extensions import db
-from smstracker.models import Heartbeat, Message, ScheduledJob, SignInToken, StatusEvent
+from smstracker.models import Heartbeat, Message, ScheduledJob, SignInToken, StatusEvent, outbox
 from smstracker.models.jobs import JobName
 from smstracker.models.users import UserSession
 from smstracker.privacy.erasure import erase
@@ -89,6 +89,30 @@ def test_restore_brings_back_what_the_backup_held(
     assert "Grüße" in again.get("/messages?text=grüße").text, "the search index works"
     assert call_back(later.test_client(), fields(sid(1), "delivered")).status_code == 204
     assert "Delivered" in again.get("/messages").text
+
+
+def test_restored_message_that_may_have_been_sent_since_is_not_sent(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
+) -> None:
+    due = alice.queue(1)
+    scheduled = alice.queue(2, send_at=utcnow() + timedelta(days=1))
+    with app.app_context(), db.engine.begin() as connection:
+        outbox.claim(connection, 1, utcnow())
+    path = tmp_path / "nightly.backup"
+    run(make_app, "backup", path)
+    close(app)
+    restored = run(make_app, "restore", path, "--replace")
+    assert "1 message is not final: the worker asks Twilio about them" in restored.output
+    later = make_app()
+    with later.app_context():
+        statuses = {row.id: row.status for row in db.session.scalars(select(Message))}
+        assert statuses == {due.id: "pending", scheduled.id: "outbox"}
+        message = db.session.get(Message, due.id)
+        assert message.handed_over_at == due.send_at
+        assert message.next_lookup_at <= utcnow()
+        db.session.rollback()
+        with db.engine.begin() as connection:
+            assert outbox.claim(connection, 10, utcnow() + timedelta(minutes=2)) == []
 
 
 def test_restored_database_has_no_worker_and_each_job_is_due(

@@ -38,6 +38,7 @@ from smstracker.models import AuditEntry, Erasure, Heartbeat, Message, Scheduled
 from smstracker.models.audit_log import COMMAND_LINE, AuditAction
 from smstracker.models.jobs import JobName
 from smstracker.models.lookup_queue import can_be_asked_about
+from smstracker.models.messages import is_in_outbox
 from smstracker.models.users import UserSession
 from smstracker.plurals import format_count
 from smstracker.settings.database_url import sqlite_path
@@ -270,6 +271,10 @@ def _prepare(connection: Connection, now: datetime) -> int:
     connection.execute(
         jobs.where(ScheduledJob.name == JobName.BACKUP).values(due_at=now + BACKUP_INTERVAL)
     )
+    # Whether these were handed over after the backup, only Twilio knows: they are looked up.
+    due = update(Message).where(is_in_outbox(), Message.send_at <= now)
+    submitted = {"status": "pending", "status_at": now, "handed_over_at": Message.send_at}
+    connection.execute(due.values(**submitted, claimed_until=None))
     is_open = (Message.final_at.is_(None), can_be_asked_about())
     connection.execute(update(Message).where(*is_open).values(next_lookup_at=now))
     return connection.scalar(select(func.count()).select_from(Message).where(*is_open)) or 0
