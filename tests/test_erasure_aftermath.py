@@ -23,6 +23,7 @@ from smstracker.models import (
     RefusedCallback,
     StatusEvent,
     User,
+    outbox,
 )
 from smstracker.models.removals import RemovalKind
 from smstracker.models.user_changes import delete_user
@@ -269,15 +270,24 @@ def test_bodies_without_the_number_are_not_decoded(
     assert decoded == []
 
 
-def test_message_that_nothing_was_heard_of_goes_but_one_that_waits_to_be_sent_stays(
-    app: Flask, alice: Person
-) -> None:
-    long_ago = utcnow() - timedelta(days=400)
-    for status in ("outbox", "unknown"):
-        alice.has_message(status=status, created_at=long_ago, status_at=long_ago)
+def test_message_that_waits_to_be_sent_is_cancelled_and_goes(app: Flask, alice: Person) -> None:
+    message = alice.queue(5310)
+    with app.app_context(), db.engine.begin() as connection:
+        [claimed] = outbox.claim(connection, 10, utcnow())
     with app.app_context():
         erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
-    assert [message.status for message in alice.messages()] == ["outbox"]
+        with db.engine.begin() as connection:
+            assert outbox.begin_hand_over(connection, claimed) is None
+    assert claimed.id == message.id
+    assert alice.messages() == []
+
+
+def test_message_that_nothing_was_heard_of_for_long_goes(app: Flask, alice: Person) -> None:
+    long_ago = utcnow() - timedelta(days=400)
+    alice.has_message(status="unknown", created_at=long_ago, status_at=long_ago)
+    with app.app_context():
+        erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
+    assert alice.messages() == []
 
 
 def is_warned_of_text(person: Person, at: datetime) -> bool:

@@ -33,6 +33,7 @@ from smstracker.models import (
     RefusedCallback,
     ScheduledJob,
     StatusEvent,
+    outbox,
 )
 from smstracker.models.audit_log import AuditAction
 from smstracker.models.jobs import JobName
@@ -46,6 +47,7 @@ from smstracker.privacy.person_records import (
     is_recipient,
     searches_number,
 )
+from smstracker.sms.status import OUTBOX
 
 RECEIPT_BYTES = 6
 RECEIPTS_SHOWN = 20
@@ -91,6 +93,8 @@ def read_records(number: str) -> PersonRecords:
 
 def erase(number: str, *, at_twilio: bool, actor: str) -> ErasureResult:
     """Erase all that is held of a number in E.164; messages under way when they are settled.
+
+    Those that wait here to be sent are cancelled.
 
     The audit log tells of it with the request, by its receipt and `actor`.
     """
@@ -148,6 +152,7 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
         lock_key(connection, number_hash.hex())
         searches = delete(RecipientSearch).where(searches_number(records.number))
         search_count = affected_rows(connection.execute(searches))
+        _cancel_waiting(connection, records.number)
         ids_by_kind = _find_new(connection, records, number_hash, at_twilio, now)
         earlier_receipt = None
         if not search_count and not any(ids_by_kind.values()):
@@ -171,6 +176,13 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
         entry = {"action": AuditAction.ERASED_PERSON, "actor": actor}
         connection.execute(db.insert(AuditEntry).values(subject=f"receipt {receipt}", **entry))
     return _Request(number_hash, receipt, is_shared=earlier_receipt is not None)
+
+
+def _cancel_waiting(connection: Connection, number: str) -> None:
+    """Cancel the messages to a number that wait here to be sent."""
+    waiting = select(Message.id).where(is_recipient(number), Message.status == OUTBOX)
+    for message_id in connection.scalars(waiting).all():
+        outbox.cancel(connection, message_id)
 
 
 def _find_new(
