@@ -27,6 +27,7 @@ from smstracker.models import Message, User
 from smstracker.models.jobs import ScheduledJob
 from smstracker.models.messages import Content
 from smstracker.simulator import Faults, SimulatorServer, create_simulator
+from smstracker.sms.status import OUTBOX
 from tests.chaos_processes import WEB, WORKER, PostgreSQL, ProcessGroup, database
 from tests.postgresql_programs import path_to_programs
 from tests.serving import close, free_port
@@ -134,6 +135,12 @@ class Environment:
             listing = update(ScheduledJob).where(ScheduledJob.name == "listing")
             connection.execute(listing.values(due_at=utcnow()))
 
+    def let_send_times_come(self) -> None:
+        """Let the worker send all that was scheduled."""
+        with self.app.app_context(), db.engine.begin() as connection:
+            scheduled = update(Message).where(Message.status == OUTBOX, Message.send_at > utcnow())
+            connection.execute(scheduled.values(send_at=utcnow()))
+
     def record_ended_processes(self) -> None:
         """Record the processes that ended by themselves."""
         self.ended_processes += [
@@ -227,6 +234,7 @@ def _settings(database_url: str, carrier_url: str) -> dict[str, str]:
         "SIGN_IN_ALLOW": "@example.org",
         "SEND_LIMIT_PER_MINUTE": "1000000",
         "SEND_LIMIT_PER_DAY": "1000000",
+        "SEND_PER_SECOND": "10000",
         "LOOKUPS_PER_SECOND": str(LOOKUPS_PER_SECOND),
         "KEEP_TEXT_DAYS": str(KEEP_DAYS),
         "KEEP_MESSAGE_DAYS": str(KEEP_DAYS),

@@ -5,9 +5,11 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import requests
 
+from smstracker.clock import utcnow
 from tests.clients import hidden
 
 FORM_SECONDS = 120.0  # seconds for one form
@@ -16,10 +18,11 @@ RETRY_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A message to send; every text is unique."""
+    """A message to send; every text is unique. One for `later` waits in the outbox."""
 
     recipient: str
     body: str
+    is_later: bool = False
 
 
 class Sender:
@@ -39,7 +42,7 @@ class Sender:
         fields = {"recipient": form.recipient, "body": form.body, "sender": "+15005550006"}
         fields |= {"csrf_token": self._token, "form_id": str(uuid.uuid4())}
         deadline, repeats = time.monotonic() + FORM_SECONDS, 0
-        while not self._is_sent(fields):
+        while not self._is_sent(fields | (_later() if form.is_later else {})):
             assert time.monotonic() < deadline, f"{form.body} did not get through"
             repeats += 1
             threading.Event().wait(RETRY_SECONDS)
@@ -62,6 +65,12 @@ class Sender:
 
     def _post(self, url: str, **fields: str) -> requests.Response:
         return self._browser.post(url, data=fields, allow_redirects=False, timeout=30)
+
+
+def _later() -> dict[str, str]:
+    """The fields of a time that has not come yet."""
+    send_at = utcnow() + timedelta(hours=1)
+    return {"send_day": f"{send_at:%Y-%m-%d}", "send_time": f"{send_at:%H:%M}"}
 
 
 class SenderPool:

@@ -8,12 +8,14 @@ import runpy
 import sys
 from datetime import timedelta
 
+from smstracker.models import outbox
 from smstracker.sms import lookup_schedule, status
 from smstracker.worker import loop
 
 TIMES = {
     lookup_schedule: ("SILENCE_AGES", "SEARCH_AGES", "LEASE"),
     status: ("PENDING_IS_UNKNOWN_AFTER",),
+    outbox: ("LEASE",),
     loop: ("JOB_CHECK_INTERVAL",),
 }
 
