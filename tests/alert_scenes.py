@@ -27,6 +27,7 @@ from smstracker.models import (
     InsightOutcome,
     Message,
     ScheduledJob,
+    SenderPace,
     User,
 )
 from smstracker.models.callback_counts import bucket_start
@@ -67,6 +68,14 @@ def add_messages(app: Flask, number: int, **columns: Any) -> None:
         rows = [{"owner_id": owner, **facts, **columns, **keys} for keys in ids]
         if rows:
             session.execute(insert(Message), rows)
+
+
+def add_waiting(app: Flask, age: timedelta) -> None:
+    """Store a message that nobody has claimed since it could be sent."""
+    since = utcnow() - age
+    add_messages(app, 1, status="outbox", sender="+15005550006", send_at=since)
+    with storing(app) as session:
+        session.add(SenderPace(sender="+15005550006", next_at=since))
 
 
 def _add_user() -> int:

@@ -5,14 +5,18 @@ the public id of the one that `tests.sample_histories` calls "failed". Where a p
 a function opens the page.
 """
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from playwright.sync_api import Browser, Page, expect
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 
-from smstracker.extensions import db
-from smstracker.models import SignInToken
+from smstracker.clock import utcnow
+from smstracker.extensions import db, writing
+from smstracker.models import Message, SignInToken, User
+from smstracker.models.messages import Content
 from smstracker.models.rate_limits import RateLimit
 from smstracker.privacy.erasure import erase
 from tests.sample_messages import (
@@ -119,6 +123,38 @@ def _send_long_text(page: Page, served_app: ServedApp) -> None:
     _fill_form(page, "+44 7700 900123", "An ê, a “quotation” – and 🚀\n" * 60)
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_text("more than one message can hold").first).to_be_visible()
+
+
+def _scheduled_path(served_app: ServedApp) -> str:
+    """The page of a scheduled message of the administrator."""
+    with served_app.app.app_context(), writing():
+        owner = db.session.scalars(select(User).where(User.email == ADMIN)).one()
+        scheduled = Message.select_owned(owner.id).where(Message.send_at > utcnow())
+        message = db.session.scalar(scheduled)
+        if message is None:
+            content = Content("+12025550123", "+15005550006", "Your glasses are ready.")
+            send_at = utcnow() + timedelta(days=2)
+            message = Message.create_queued(owner.id, uuid.uuid4(), content, send_at=send_at)
+        return f"/messages/{message.public_id}"
+
+
+def _open_scheduled(page: Page, served_app: ServedApp) -> None:
+    page.goto(_scheduled_path(served_app))
+    expect(page.get_by_role("button", name="Cancel this message")).to_be_visible()
+
+
+def _open_edit(page: Page, served_app: ServedApp) -> None:
+    page.goto(f"{_scheduled_path(served_app)}/edit")
+    expect(page.get_by_label("Day")).to_be_visible()
+
+
+def _send_at_past_time(page: Page, served_app: ServedApp) -> None:
+    _fill_form(page, "+1 202 555 0123", "Hello")
+    page.get_by_text("Send later").click()
+    page.get_by_label("Day").fill("2026-01-01")
+    page.get_by_label("Time", exact=True).fill("14:30")
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_text("That time has passed").first).to_be_visible()
 
 
 def _send_signed_out(page: Page, served_app: ServedApp) -> None:
@@ -296,6 +332,9 @@ PAGE_VIEWS = (
     PageView("new-demo", "/messages/new", ALICE, "demo"),
     PageView("new-errors", _send_invalid_form, ALICE),
     PageView("new-long-text", _send_long_text, ALICE, is_variant=True),
+    PageView("new-later", _send_at_past_time, ALICE),
+    PageView("message-scheduled", _open_scheduled, ADMIN),
+    PageView("edit", _open_edit, ADMIN),
     PageView("signed-out", _send_signed_out, ALICE),
     PageView("log-filtered", "/messages?error=30006&source=callback&period=7d", ALICE),
     PageView("log-bad-filter", _search_short_text, ALICE),

@@ -178,6 +178,11 @@ SCENES: list[tuple[str, Scene, Scene]] = [
         lambda app: unknown(app, 3, 9 * MINUTE),
     ),
     (
+        "outbox-stuck",
+        lambda app: scenes.add_waiting(app, 5 * MINUTE),
+        lambda app: scenes.add_waiting(app, 4 * MINUTE),
+    ),
+    (
         "backups-stopped",
         lambda app: scenes.add_backup(app, 25 * HOUR),
         lambda app: scenes.add_backup(app, 25 * HOUR - MINUTE),

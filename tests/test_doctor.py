@@ -24,6 +24,7 @@ from smstracker.doctor import checks
 from smstracker.extensions import db
 from smstracker.models import Heartbeat, MailHealth, Message
 from smstracker.simulator import SimulatorServer
+from tests.alert_scenes import add_waiting
 from tests.clients import Person
 from tests.refused_callbacks import refusal
 from tests.serving import close, free_port
@@ -129,6 +130,7 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
         "alerts",
         "backup",
         "worker",
+        "outbox",
         "token rotation",
         "connection",
         "last callback",
@@ -450,6 +452,23 @@ def test_worker_has_to_beat(
     judged, detail, _ = result_of(run_doctor(answer(500, {})), "worker")
     assert judged == verdict
     assert expected in detail
+
+
+@pytest.mark.parametrize(
+    ("age", "verdict", "expected"),
+    [
+        (None, "ok", "nothing waits to be sent"),
+        (60, "ok", "1 message to be sent"),
+        (720, "problem", "a message could be sent for 12 minutes, but no worker takes it"),
+    ],
+)
+def test_outbox_has_to_move(
+    app: Flask, run_doctor: Asked, age: int | None, verdict: str, expected: str
+) -> None:
+    if age is not None:
+        add_waiting(app, timedelta(seconds=age))
+    judged, detail, _ = result_of(run_doctor(answer(500, {})), "outbox")
+    assert (judged, detail) == (verdict, expected)
 
 
 def test_rotation_of_the_token_is_followed(app: Flask, run_doctor: Asked) -> None:

@@ -14,7 +14,7 @@ from smstracker.extensions import db
 from smstracker.models import Message, SenderPace, SendLimitError, outbox
 from smstracker.models.events import StatusUpdate
 from smstracker.models.messages import AlreadySentError
-from smstracker.models.outbox import LEASE, OutboxMessage
+from smstracker.models.outbox import LEASE, STUCK_AFTER, OutboxMessage
 from smstracker.models.sender_pace import MAX_PAUSE
 from smstracker.sms.lookup_schedule import SEARCH_AGES
 from smstracker.sms.status import Source
@@ -285,3 +285,32 @@ def test_pauses_grow_and_one_that_lasts_stays(app: Flask) -> None:
         assert MAX_PAUSE / 2 <= lengths[-1] <= MAX_PAUSE
         SenderPace.end_pauses(connection, NUMBER, utcnow())
         assert SenderPace.pause(connection, NUMBER, "20429", utcnow()) - utcnow() <= 4 * SECOND
+
+
+def test_backlog_tells_what_waits_for_its_time(app: Flask, alice: Person) -> None:
+    send_at = utcnow() + timedelta(hours=1)
+    first = alice.queue()
+    alice.queue(send_at=send_at)
+    alice.has_message(status="sent")
+    with app.app_context(), db.engine.begin() as connection:
+        backlog = outbox.read_backlog(connection, utcnow())
+    assert (backlog.waiting, backlog.scheduled, backlog.oldest_at) == (2, 1, first.send_at)
+
+
+def test_outbox_is_stuck_when_nobody_claims_for_a_sender(app: Flask, alice: Person) -> None:
+    def find_stuck_since() -> datetime | None:
+        with app.app_context(), db.engine.begin() as connection:
+            return outbox.find_stuck_since(connection, utcnow())
+
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        message = alice.queue()
+        alice.queue()
+        assert find_stuck_since() is None
+        clock.shift(STUCK_AFTER + SECOND)
+        assert find_stuck_since() == message.send_at
+        claim(app, 1)  # a long queue that moves is not stuck
+        assert find_stuck_since() is None
+        clock.shift(STUCK_AFTER + SECOND)
+        with app.app_context(), db.engine.begin() as connection:
+            SenderPace.pause(connection, NUMBER, "20429", utcnow())
+        assert find_stuck_since() is None

@@ -15,7 +15,7 @@ from smstracker.alerts.finding import Finding, find_by_ratio
 from smstracker.clock import HOUR
 from smstracker.extensions import receipt_window
 from smstracker.health_facts import WorkerStatus
-from smstracker.models import ScheduledJob
+from smstracker.models import ScheduledJob, outbox
 from smstracker.models.alerts import RuleName
 from smstracker.models.jobs import JobName
 
@@ -46,6 +46,7 @@ def check_rules(
             ),
             _find_gone(workers, now, last_evaluated),
             _find_unable(workers),
+            _find_stuck_outbox(connection, now),
             failures.find_failures(connection, now),
             find_by_ratio(
                 RuleName.OUTCOME_UNKNOWN, unknown / health_facts.MIN_UNKNOWN, {"messages": unknown}
@@ -85,6 +86,11 @@ def _find_gone(
 def _find_unable(workers: Sequence[WorkerStatus]) -> Iterator[Finding]:
     if unable := sum(worker.is_alive and worker.problem is not None for worker in workers):
         yield Finding(RuleName.TWILIO_UNREACHABLE, {"workers": unable})
+
+
+def _find_stuck_outbox(connection: Connection, now: datetime) -> Iterator[Finding]:
+    if since := outbox.find_stuck_since(connection, now):
+        yield Finding(RuleName.OUTBOX_STUCK, {"minutes": (now - since) // timedelta(minutes=1)})
 
 
 def _find_full_disk() -> Iterator[Finding]:

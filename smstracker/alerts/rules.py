@@ -85,6 +85,11 @@ def _cannot_ask(_subject: str, counts: Counts) -> str:
     return f"The look-ups of {workers} at Twilio fail, so lost statuses are not fetched."
 
 
+def _stuck(_subject: str, counts: Counts) -> str:
+    wait = format_duration(timedelta(minutes=counts["minutes"]))
+    return f"A message could be sent for {wait}, but no worker hands it to Twilio."
+
+
 def _failing(_subject: str, counts: Counts) -> str:
     failed, decided = counts["failed"], counts["decided"]
     share = format_share(failed, decided, 0)
@@ -176,6 +181,13 @@ _TROUBLE = (
         _cannot_ask,
         _constant("The page Connection says why: the credentials, the network or Twilio itself."),
         holds=10 * MINUTE,
+    ),
+    Rule(
+        RuleName.OUTBOX_STUCK,
+        "Messages wait and are not sent",
+        _stuck,
+        _constant(f"See the log of {COMMAND} worker at worker_waits, and start it anew."),
+        holds=2 * MINUTE,
     ),
     Rule(
         RuleName.DISK_FULL,

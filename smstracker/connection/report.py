@@ -17,7 +17,9 @@ from smstracker.database.engine import reading_connection
 from smstracker.database.problems import DatabaseProblem
 from smstracker.extensions import db
 from smstracker.health_facts import WorkerStatus, read_workers
+from smstracker.models import SenderPace, outbox
 from smstracker.models.callback_counts import COUNTERS
+from smstracker.models.outbox import Backlog
 from smstracker.refused.replay import ReplayForecast, forecast
 from smstracker.webhooks.writer import current_writer
 
@@ -75,6 +77,7 @@ class ConnectionReport:
     `waiting_since_last_callback` and `looked_up_since_last_callback` count messages accepted after
     the last callback: without a callback, or made final by a look-up. `credentials_refused_at` is
     when Twilio refused the newest send that it answered, if it did so for its credentials.
+    `stuck_since` is since when a message could be handed over that no worker takes.
     `storage_problem` is looked for only when something hints at it.
     """
 
@@ -95,6 +98,9 @@ class ConnectionReport:
     replay: ReplayForecast
     causes: tuple[RefusalCause, ...]
     workers: tuple[WorkerStatus, ...]
+    backlog: Backlog = Backlog(0, 0, None)
+    stuck_since: datetime | None = None
+    paused_senders: int = 0
     credentials_refused_at: datetime | None = None
     storage_problem: DatabaseProblem | None = None
 
@@ -154,6 +160,9 @@ def _read_report(connection: Connection, now: datetime) -> ConnectionReport:
         causes=refusal_causes(connection, now, replay.applicable_ids),
         credentials_refused_at=counts.credentials_refused_at,
         workers=read_workers(connection, now),
+        backlog=outbox.read_backlog(connection, now),
+        stuck_since=outbox.find_stuck_since(connection, now),
+        paused_senders=SenderPace.count_paused(connection, now),
     )
 
 

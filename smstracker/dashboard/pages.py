@@ -17,7 +17,7 @@ from smstracker.messages.filter_reading import MAX_TEXT_LENGTH
 from smstracker.messages.pagination import LogPage
 from smstracker.messages.state_counts import CappedCount
 from smstracker.messages.timeline import build_timeline
-from smstracker.messages.waiting import find_pauses
+from smstracker.messages.waiting import find_pauses_of
 from smstracker.models import Message, StatusEvent, event_feed
 from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.countries import region_in_a_sentence
@@ -55,7 +55,7 @@ def render_message(
         "count": count_segments(message.body, message.sender),
         "original": message.original(),
         "resend": message.resend(),
-        "pauses": find_pauses(now),
+        "pauses": find_pauses_of([message], now),
         "position": position,
         "now": now,
     }
@@ -116,7 +116,10 @@ def render_log_problem(fields: Mapping[str, str], problem: str, faulty_field: st
 
 
 def _render_log(
-    log_filters: LogFilters, counts: Mapping[State, CappedCount], **context: object
+    log_filters: LogFilters,
+    page: LogPage,
+    counts: Mapping[State, CappedCount],
+    **context: object,
 ) -> str:
     return render_template(
         "dashboard/messages.html",
@@ -128,6 +131,7 @@ def _render_log(
         max_text_length=MAX_TEXT_LENGTH,
         max_code_length=ERROR_CODE_LENGTH,
         now=log_filters.search_filters.at,
-        pauses=find_pauses(log_filters.search_filters.at),
+        page=page,
+        pauses=find_pauses_of(page.messages, log_filters.search_filters.at),
         **context,
     )

@@ -43,6 +43,7 @@ def check_connection(is_demo: bool) -> Iterator[CheckResult]:
         return
     is_stopped_demo = is_demo and not report.live_workers
     yield _check_worker(report, is_stopped_demo)
+    yield _check_outbox(report)
     yield _check_tokens(report)
     yield _check_summary(report, is_stopped_demo)
     yield _check_last_callback(report)
@@ -85,6 +86,19 @@ def _check_worker(report: ConnectionReport, is_stopped_demo: bool) -> CheckResul
         return problem("worker", f"not known: nothing can be stored ({cause})")
     fix = f"start {COMMAND} worker, and keep it running"
     return problem("worker", describe_no_worker(report), START_DEMO if is_stopped_demo else fix)
+
+
+def _check_outbox(report: ConnectionReport) -> CheckResult:
+    backlog = report.backlog
+    if report.stuck_since:
+        age = format_duration(report.at - report.stuck_since)
+        fix = f"see the log of {COMMAND} worker at worker_waits, and start it anew"
+        return problem("outbox", f"a message could be sent for {age}, but no worker takes it", fix)
+    messages = format_count(backlog.waiting, "message")
+    scheduled = f", {backlog.scheduled:,} of them for a later time" if backlog.scheduled else ""
+    paused = f"; {format_count(report.paused_senders, 'sender')} paused"
+    detail = f"{messages} to be sent{scheduled}{paused if report.paused_senders else ''}"
+    return ok("outbox", detail if backlog.waiting else "nothing waits to be sent")
 
 
 def _check_tokens(report: ConnectionReport) -> CheckResult:

@@ -19,7 +19,7 @@ from smstracker.messages.filter_links import FilterError
 from smstracker.messages.filter_reading import read_filters
 from smstracker.messages.pagination import find_cursor
 from smstracker.messages.search import PAGE_SIZE
-from smstracker.messages.waiting import find_pauses
+from smstracker.messages.waiting import find_pauses_of
 from smstracker.models import event_feed
 from smstracker.models.users import digest
 from smstracker.web.guards import for_programs, require_sign_in
@@ -73,10 +73,11 @@ def rows() -> ResponseReturnValue:
     except FilterError as error:
         return {"error": str(error)}, 422
     ids = _requested_ids()
+    messages = search.find_by_ids(current_user.id, ids)
     counts = state_counts.count_states(log_filters.search_filters)
     return render_template(
         "live/rows.html",
-        messages=search.find_by_ids(current_user.id, ids),
+        messages=messages,
         matching_ids=search.matching_ids(log_filters.search_filters, ids),
         counts=counts,
         total=state_counts.sum_counts(counts),
@@ -84,7 +85,7 @@ def rows() -> ResponseReturnValue:
         new_count=_count_new(log_filters.search_filters),
         max_new=MAX_NEW,
         now=log_filters.search_filters.at,
-        pauses=find_pauses(log_filters.search_filters.at),
+        pauses=find_pauses_of(messages, log_filters.search_filters.at),
     )
 
 

@@ -1,6 +1,6 @@
 """What a message in the outbox waits for, in words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,6 +31,12 @@ def find_pauses(now: datetime) -> Mapping[str, Pause]:
         row.sender: Pause(_REASONS.get(row.pause_code, "Sending pauses"), row.paused_until)
         for row in rows
     }
+
+
+def find_pauses_of(messages: Iterable[Message], now: datetime) -> Mapping[str, Pause]:
+    """The senders that pause now; not looked for if none of the messages waits."""
+    waits = any(message.status == status.OUTBOX for message in messages)
+    return find_pauses(now) if waits else {}
 
 
 def find_pause(message: Message, pauses: Mapping[str, Pause], now: datetime) -> Pause | None:

@@ -16,6 +16,7 @@ from smstracker.models import (
     InsightFailure,
     Message,
     MetricTotal,
+    outbox,
 )
 from smstracker.models.callback_counts import COUNTERS, DETAILS, bucket_start
 from smstracker.models.creation_time import (
@@ -27,7 +28,6 @@ from smstracker.models.creation_time import (
     has_more_messages,
 )
 from smstracker.models.insight_rollups import EVERYONE, day_start
-from smstracker.models.messages import is_in_outbox
 from smstracker.models.metric_totals import CALLBACKS
 from smstracker.sms import status
 from smstracker.sms.status import State
@@ -152,9 +152,8 @@ def _count_live(connection: Connection, period: Range) -> tuple[Counter[str], Co
 
 def count_outbox(connection: Connection, now: datetime) -> Backlog:
     """The messages that wait to be handed to Twilio; the age of one begins at its time."""
-    query = select(func.count(), func.min(Message.send_at)).where(is_in_outbox())
-    messages, oldest_at = connection.execute(query).one()
-    return Backlog(int(messages), _elapsed_seconds(oldest_at, now))
+    backlog = outbox.read_backlog(connection, now)
+    return Backlog(backlog.waiting, _elapsed_seconds(backlog.oldest_at, now))
 
 
 def count_due_lookups(connection: Connection, now: datetime) -> Backlog:

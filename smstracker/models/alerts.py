@@ -46,6 +46,7 @@ class RuleName(StrEnum):
     CALLBACKS_NOT_STORED = "callbacks-not-stored"
     WORKER_GONE = "worker-gone"
     TWILIO_UNREACHABLE = "twilio-unreachable"
+    OUTBOX_STUCK = "outbox-stuck"
     FAILURES_HIGH = "failures-high"
     ERROR_CODE = "error-code"
     CODE_UNLISTED = "code-unlisted"

@@ -39,6 +39,8 @@ from smstracker.sms.status import Source
 
 # For how long a worker has a message that it has not begun to hand over.
 LEASE = timedelta(minutes=1)
+# A worker claims what may go within a second.
+STUCK_AFTER = timedelta(minutes=5)
 # After so many refusals for now, with pauses of some minutes in all, the message is not sent.
 MAX_REFUSALS = 8
 # A lane is a batch, or None for messages of no batch. Lanes of a sender take turns.
@@ -75,6 +77,17 @@ _COLUMNS = tuple(getattr(Message, column.name) for column in fields(OutboxMessag
 SENDER_KEY = func.coalesce(Message.messaging_service_sid, Message.sender)
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The messages that wait; `scheduled` ones wait for their time. `oldest_at` is from when the
+    first may go.
+    """
+
+    waiting: int
+    scheduled: int
+    oldest_at: datetime | None
+
+
 def running_batch_ids(_connection: Connection) -> Sequence[int]:
     """The batches whose messages may be handed over."""
     return []
@@ -102,6 +115,29 @@ def next_due_at(connection: Connection, now: datetime) -> datetime | None:
     """When the next message that nobody has claimed may go; None if there is none."""
     lanes: list[Lane] = [None, *running_batch_ids(connection)]
     return min(_due_times(connection, lanes, now).values(), default=None)
+
+
+def read_backlog(connection: Connection, now: datetime) -> Backlog:
+    """Count what waits, from the index of these messages alone."""
+    scheduled = func.count().filter(Message.send_at > now)
+    query = select(func.count(), scheduled, func.min(Message.send_at)).where(is_in_outbox())
+    return Backlog(*connection.execute(query).one())
+
+
+def find_stuck_since(connection: Connection, now: datetime) -> datetime | None:
+    """Since when the longest waiting message could go that nobody claims; None if all move."""
+    lanes: list[Lane] = [None, *running_batch_ids(connection)]
+    latest = now - STUCK_AFTER
+    # Each claim, and each pause, moves the next time of its sender.
+    is_stuck = SenderPace.is_ready(now) & (SenderPace.next_at <= latest)
+    stuck_times = []
+    for sender, next_at in connection.execute(
+        select(SenderPace.sender, SenderPace.next_at).where(is_stuck)
+    ):
+        head_at = _head_time(connection, sender, lanes, now)
+        if head_at is not None and head_at <= latest:
+            stuck_times.append(max(head_at, next_at))
+    return min(stuck_times, default=None)
 
 
 def begin_hand_over(connection: Connection, message: OutboxMessage) -> OutboxMessage | None:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, String, select, update
+from sqlalchemy import ColumnElement, String, func, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -59,6 +59,11 @@ class SenderPace(Model):
         """The condition that a sender may send at `now`."""
         is_over = cls.paused_until.is_(None) | ~cls.is_paused(now)
         return has_come(cls.next_at, now, SECOND) & is_over
+
+    @classmethod
+    def count_paused(cls, connection: Connection, now: datetime) -> int:
+        query = select(func.count()).select_from(cls).where(cls.is_paused(now))
+        return connection.scalar(query) or 0
 
     @classmethod
     def lock_ready(
