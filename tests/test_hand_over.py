@@ -12,6 +12,7 @@ from flask import Flask
 from sqlalchemy import event, select, update
 from sqlalchemy.exc import OperationalError
 
+from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages.last_checks import MAX_LATE
@@ -63,6 +64,18 @@ def test_waiting_message_is_handed_over(make_app: MakeApp) -> None:
     assert str(queued.public_id) in request["StatusCallback"][0]
     [stored] = alice.events(message)
     assert (stored.status, stored.source) == ("queued", "send")
+
+
+def test_worker_hands_over_without_the_pages_of_the_app(make_app: MakeApp) -> None:
+    with wire(created(sid(1))) as twilio:
+        alice = sender_at(make_app, twilio)
+        public_id = alice.queue().public_id
+        app = create_app(alice.app.config["SETTINGS"], with_pages=False)
+        dispatch(app)
+        with app.app_context():
+            db.engine.dispose()
+        [address] = parse_qs(twilio.requests[0])["StatusCallback"]
+    assert address.startswith(f"https://sms.example.org/webhooks/twilio/status/{public_id}#")
 
 
 @pytest.mark.both_databases

@@ -22,7 +22,7 @@ from smstracker.models.events import SendResult, StatusUpdate
 from smstracker.models.outbox import OutboxMessage
 from smstracker.sms import status
 from smstracker.sms.status import RANK, Source
-from smstracker.web.urls import external_url
+from smstracker.web.urls import status_callback_url
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +100,7 @@ def _send(message: Message | OutboxMessage) -> CarrierMessage:
         messaging_service_sid=message.messaging_service_sid,
         body=message.body,
         media_urls=message.media_urls,
-        status_callback=external_url(
-            "webhooks.status_of_message", public_id=str(message.public_id)
-        ),
+        status_callback=status_callback_url(message.public_id),
     )
 
 

@@ -20,6 +20,11 @@ def sign_in_url(token: str) -> str:
     return f"{settings().public_base_url}{AUTH_PREFIX}/link/{token}"
 
 
+def status_callback_url(public_id: object) -> str:
+    """The absolute URL of a message's status callbacks; also in the worker, without endpoints."""
+    return f"{settings().public_base_url}{STATUS_PATH}/{public_id}"
+
+
 def external_url(endpoint: str, **values: str) -> str:
     """The absolute URL of an endpoint, by PUBLIC_BASE_URL and never by the Host header."""
     urls = current_app.url_map.bind("localhost")
