@@ -193,23 +193,6 @@ def test_sender_pauses_when_every_message_would_fail(make_app: MakeApp, word: st
     assert paused_until(alice.app)
 
 
-def test_message_that_twilio_takes_makes_the_next_pause_short(make_app: MakeApp) -> None:
-    with wire(SLOW_DOWN, created(sid(1)), SLOW_DOWN) as twilio:
-        alice = sender_at(make_app, twilio)
-        alice.queue()
-        dispatch(alice.app)
-        with alice.app.app_context(), db.engine.begin() as connection:
-            connection.execute(update(SenderPace).values(pauses_in_row=9))
-        with time_machine.travel(utcnow() + MAX_PAUSE, tick=False) as clock:
-            dispatch(alice.app)
-            alice.queue()
-            clock.shift(timedelta(seconds=1))
-            dispatch(alice.app)
-            until = paused_until(alice.app)
-            assert until
-            assert until - utcnow() <= timedelta(seconds=4)
-
-
 def test_commit_that_fails_before_the_call_sends_nothing(make_app: MakeApp) -> None:
     with wire() as twilio:
         alice = sender_at(make_app, twilio)

@@ -15,7 +15,7 @@ from smstracker.models import Message, SenderPace, SendLimitError, outbox
 from smstracker.models.events import StatusUpdate
 from smstracker.models.messages import AlreadySentError
 from smstracker.models.outbox import LEASE, STUCK_AFTER, OutboxMessage
-from smstracker.models.sender_pace import MAX_PAUSE
+from smstracker.models.sender_pace import IN_ROW, MAX_PAUSE
 from smstracker.sms.lookup_schedule import SEARCH_AGES
 from smstracker.sms.status import Source
 from tests.clients import Person
@@ -283,7 +283,7 @@ def test_pauses_grow_and_one_that_lasts_stays(app: Flask) -> None:
             clock.move_to(until + SECOND)
         assert lengths[0] <= 4 * SECOND
         assert MAX_PAUSE / 2 <= lengths[-1] <= MAX_PAUSE
-        SenderPace.end_pauses(connection, NUMBER, utcnow())
+        clock.move_to(until + IN_ROW + SECOND)
         assert SenderPace.pause(connection, NUMBER, "20429", utcnow()) - utcnow() <= 4 * SECOND
 
 

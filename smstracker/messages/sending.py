@@ -73,9 +73,7 @@ def _apply_to_outbox(connection: Connection, message: OutboxMessage, result: Sen
     if is_for_now and outbox.put_back(connection, message, update):
         return
     apply_send_result(connection, message.id, result)
-    if update.twilio_sid:
-        SenderPace.end_pauses(connection, message.sender_key, update.received_at)
-    elif code in PAUSE_CODES:
+    if update.twilio_sid is None and code in PAUSE_CODES:
         SenderPace.pause(connection, message.sender_key, code, update.received_at)
 
 

@@ -10,11 +10,14 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import chain, zip_longest
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Select,
+    bindparam,
     exists,
     func,
     insert,
@@ -24,14 +27,16 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql.dml import ReturningUpdate
 
-from smstracker.clock import has_come, utcnow
+from smstracker.clock import CLOCK_TOLERANCE, has_come, utcnow
+from smstracker.database.engine import UtcDateTime
 from smstracker.database.row_sets import is_any_of
 from smstracker.models.event_store import stop_waiting
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.lookup_queue import matches_carrier
 from smstracker.models.messages import Message, is_in_outbox
-from smstracker.models.sender_pace import SenderPace, free_slots
+from smstracker.models.sender_pace import MAX_PAUSE, SenderPace, free_slots
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
 from smstracker.sms.messaging_service import is_messaging_service
@@ -147,19 +152,39 @@ def begin_hand_over(connection: Connection, message: OutboxMessage) -> OutboxMes
     edited meanwhile, or its sender is paused.
     """
     now = utcnow()
-    pause = (SenderPace.sender == SENDER_KEY) & SenderPace.is_paused(now)
+    values = {
+        "message_id": message.id,
+        "claimed": message.claimed_until,
+        "now": now,
+        "no_pause_after": now + MAX_PAUSE + CLOCK_TOLERANCE,
+        "lookup_at": first_lookup("pending", now),
+    }
+    row = connection.execute(_begin_statement(), values).first()
+    return OutboxMessage(*row) if row else None
+
+
+@cache
+def _begin_statement() -> ReturningUpdate[tuple[Any, ...]]:
+    """The update of `begin_hand_over`, made once: it runs for every message."""
+    now, no_pause_after, lookup_at, claimed = (
+        bindparam(name, type_=UtcDateTime())
+        for name in ("now", "no_pause_after", "lookup_at", "claimed")
+    )
+    # As `SenderPace.is_paused`.
+    is_paused = (SenderPace.paused_until > now) & (SenderPace.paused_until <= no_pause_after)
     is_claimed = (Message.status == status.OUTBOX) & Message.content_deleted_at.is_(None)
-    is_claimed &= Message.claimed_until == message.claimed_until
-    begin = update(Message).where(Message.id == message.id, is_claimed, ~exists().where(pause))
+    is_claimed &= Message.claimed_until == claimed
+    is_message = Message.id == bindparam("message_id")
+    pause = exists().where(SenderPace.sender == SENDER_KEY, is_paused)
+    begin = update(Message).where(is_message, is_claimed, ~pause)
     begin = begin.values(
         status="pending",
         status_at=now,
         handed_over_at=now,
         claimed_until=None,
-        next_lookup_at=first_lookup("pending", now),
+        next_lookup_at=lookup_at,
     )
-    row = connection.execute(begin.returning(*_COLUMNS)).first()
-    return OutboxMessage(*row) if row else None
+    return begin.returning(*_COLUMNS)
 
 
 def cancel(connection: Connection, message_id: int) -> bool:

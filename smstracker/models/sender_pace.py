@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, String, func, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from smstracker.clock import has_come, is_ahead, utcnow
+from smstracker.clock import has_come, is_ahead, is_within, utcnow
 from smstracker.database.engine import UtcDateTime, dialect_insert
 from smstracker.extensions import Model, settings
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
@@ -22,6 +22,8 @@ NUMBER_PER_SECOND = 1
 SERVICE_PER_SECOND = 10
 SECOND = timedelta(seconds=1)
 MAX_PAUSE = timedelta(minutes=5)
+# Later, Twilio has taken messages since the last pause.
+IN_ROW = timedelta(seconds=30)
 
 
 def sends_per_second(sender: str) -> int:
@@ -31,8 +33,8 @@ def sends_per_second(sender: str) -> int:
 
 
 class SenderPace(Model):
-    """When a sender may send next. `paused_until` and `pause_code` are of the newest pause,
-    `pauses_in_row` counts those since Twilio took a message.
+    """When a sender may send next. `paused_until` and `pause_code` are of the newest pause;
+    `pauses_in_row` counts those that began within IN_ROW after the one before.
     """
 
     __tablename__ = "sender_pace"
@@ -98,18 +100,13 @@ class SenderPace(Model):
         if row.is_paused:
             until: datetime = row.paused_until
             return until
-        count = row.pauses_in_row + 1
+        was_refused_again = row.paused_until and is_within(row.paused_until, now, IN_ROW)
+        count = row.pauses_in_row + 1 if was_refused_again else 1
         longest = min(2 * SECOND * 2 ** min(count, 10), MAX_PAUSE)
         until = now + longest * random.uniform(0.5, 1.0)
         values = {"paused_until": until, "pause_code": code, "pauses_in_row": count}
         connection.execute(update(cls).where(cls.sender == sender).values(next_at=until, **values))
         return until
-
-    @classmethod
-    def end_pauses(cls, connection: Connection, sender: str, now: datetime) -> None:
-        """Note that Twilio took a message of a sender: the next pause is short again."""
-        row = update(cls).where(cls.sender == sender, cls.pauses_in_row > 0, ~cls.is_paused(now))
-        connection.execute(row.values(pauses_in_row=0))
 
 
 def free_slots(sender: str, next_at: datetime, now: datetime) -> int:
