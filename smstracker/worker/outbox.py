@@ -15,7 +15,7 @@ from smstracker.models import outbox
 from smstracker.models.outbox import OutboxMessage
 from smstracker.worker.error_log import log_error
 
-MAX_HAND_OVERS = 16  # at once, so that a slow Twilio takes no more threads
+MAX_HAND_OVERS = 24  # at once, so that a slow Twilio takes no more threads
 MIN_CLAIM = 4  # messages: smaller claims would cost more than they hand over
 POLL_SECONDS = 0.5
 # Until another worker has claimed for the same senders.
