@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from smstracker.clock import utcnow
-from smstracker.dashboard.forms import MAX_PICTURES, MessageForm
+from smstracker.dashboard.forms import MessageForm
 from smstracker.extensions import settings
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.sms.countries import describe_number
@@ -13,6 +13,7 @@ from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.sms.picture_addresses import find_address_problem
 from smstracker.sms.picture_pages import describe_page
+from smstracker.sms.text_rules import MAX_PICTURES
 from smstracker.web.guards import require_sign_in
 
 bp = Blueprint("form_check", __name__)

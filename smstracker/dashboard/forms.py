@@ -1,6 +1,5 @@
 """The send form and its checks."""
 
-import re
 import uuid
 from datetime import datetime
 
@@ -10,11 +9,12 @@ from wtforms.validators import InputRequired, ValidationError
 
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
+from smstracker.messages.senders import sender_choices
 from smstracker.models.messages import Content, Message
-from smstracker.sms.numbering_plan import format_international
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import NO_NUMBER, PhoneNumberError
 from smstracker.sms.picture_addresses import find_address_problem, split_addresses
+from smstracker.sms.text_rules import MAX_PICTURES, find_text_problem, unix_lines
 from smstracker.sms.typed_text import is_blank
 from smstracker.web.send_time import (
     RepeatedTimeError,
@@ -22,14 +22,6 @@ from smstracker.web.send_time import (
     read_send_time,
     split_send_time,
 )
-
-MAX_CHARACTERS = 1600
-MAX_PICTURES = 10
-
-
-def unix_lines(value: str | None) -> str:
-    # Browsers send CR LF for a line end, which would count, and cost, as two characters.
-    return re.sub(r"\r\n?", "\n", value or "")
 
 
 class MessageForm(FlaskForm):
@@ -114,14 +106,8 @@ class MessageForm(FlaskForm):
             raise ValidationError(str(error)) from error
 
     def validate_body(self, field: Field) -> None:
-        text = field.data or ""
-        if is_blank(text) and not self.pictures:
-            unseen = "Nothing of the text can be seen. " if text.strip() else ""
-            raise ValidationError(f"{unseen}Type a text, or add the address of a picture.")
-        if problem := length_problem(text):
+        if problem := find_text_problem(field.data or "", has_pictures=bool(self.pictures)):
             raise ValidationError(problem)
-        if "\0" in text:
-            raise ValidationError("The text contains a character (NUL) that cannot be sent.")
 
     def validate_send_time(self, _field: Field) -> None:
         try:
@@ -142,20 +128,3 @@ class MessageForm(FlaskForm):
         ]
         if problems:
             raise ValidationError("\n".join(problems))
-
-
-def length_problem(text: str) -> str | None:
-    """Why a text is too long for one message; compose.js writes the same."""
-    excess = len(text) - MAX_CHARACTERS
-    if excess <= 0:
-        return None
-    return f"{len(text):,} characters: {excess:,} more than one message can hold."
-
-
-def sender_choices() -> list[tuple[str, str]]:
-    """The senders of the settings: the Messaging Service and the numbers, each with its label."""
-    choices = [(number, format_international(number)) for number in settings().twilio_phone_numbers]
-    service = settings().twilio_messaging_service_sid
-    if service:
-        choices.insert(0, (service, "Messaging Service (Twilio chooses the number)"))
-    return choices

@@ -8,13 +8,14 @@ from flask_login import current_user
 
 from smstracker.clock import utcnow
 from smstracker.dashboard import form_check
-from smstracker.dashboard.forms import MAX_CHARACTERS, MessageForm, length_problem, sender_choices
+from smstracker.dashboard.forms import MessageForm
 from smstracker.extensions import db, settings
 from smstracker.messages import state_counts
 from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.filter_links import LogFilters
 from smstracker.messages.filter_reading import MAX_TEXT_LENGTH
 from smstracker.messages.pagination import LogPage
+from smstracker.messages.senders import sender_choices
 from smstracker.messages.state_counts import CappedCount
 from smstracker.messages.timeline import build_timeline
 from smstracker.messages.waiting import find_pauses_of
@@ -25,6 +26,7 @@ from smstracker.sms.gsm_replacements import cost_advice
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.segments import count_segments
 from smstracker.sms.status import State
+from smstracker.sms.text_rules import MAX_CHARACTERS, length_problem
 from smstracker.web.send_time import MAX_AHEAD
 from smstracker.web.time_range import CUSTOM, PERIODS, TimeRange
 

@@ -9,11 +9,11 @@ from flask.typing import ResponseReturnValue
 
 from smstracker.carrier import TooManyRequestsError
 from smstracker.clock import utcnow
-from smstracker.dashboard.forms import sender_choices
 from smstracker.dashboard.pages import get_own_message
 from smstracker.messages.describe import busy_notice, send_limit_notice
 from smstracker.messages.failure_advice import resend_refusal
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
+from smstracker.messages.senders import sender_choices
 from smstracker.messages.sending import create_and_submit
 from smstracker.models import AlreadySentError, Message, SendLimitError
 from smstracker.sms.picture_pages import describe_page
