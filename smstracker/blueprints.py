@@ -21,6 +21,7 @@ from smstracker.metrics.views import bp as metrics
 from smstracker.models.users import signed_in_user
 from smstracker.people.audit_views import bp as audit
 from smstracker.people.settings_views import bp as own_settings
+from smstracker.people.token_views import bp as tokens
 from smstracker.people.user_views import bp as users
 from smstracker.privacy.views import bp as privacy
 from smstracker.web import error_pages, security
@@ -29,7 +30,7 @@ from smstracker.web.request_extensions import csrf, login_manager
 from smstracker.webhooks import quarantine, writer
 from smstracker.webhooks.views import bp as webhooks
 
-PAGES = (auth, dashboard, resend, waiting, form_check, insights, error_guide, own_settings)
+PAGES = (auth, dashboard, resend, waiting, form_check, insights, error_guide, own_settings, tokens)
 ADMINISTRATION = (connection, alerts, users, audit, privacy)
 
 

@@ -5,6 +5,7 @@ the public id of the one that `tests.sample_histories` calls "failed". Where a p
 a function opens the page.
 """
 
+import secrets
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -267,6 +268,28 @@ def _make_link(page: Page, served_app: ServedApp) -> None:
     expect(page.get_by_role("heading", name="Sign-in link")).to_be_visible()
 
 
+def _fill_token_form(page: Page, served_app: ServedApp, name: str) -> None:
+    page.goto("/settings/tokens/new")
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Add", exact=True).click()
+
+
+def _add_token(page: Page, served_app: ServedApp) -> None:
+    _fill_token_form(page, served_app, f"Shop {secrets.token_hex(4)}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Token “Shop")
+
+
+def _add_nameless_token(page: Page, served_app: ServedApp) -> None:
+    _fill_token_form(page, served_app, " ")
+    expect(page.get_by_text("Type a name")).to_be_visible()
+
+
+def _show_tokens(page: Page, served_app: ServedApp) -> None:
+    _add_token(page, served_app)
+    page.goto("/settings")
+    expect(page.get_by_role("button", name="Revoke").first).to_be_visible()
+
+
 def _open_menus(page: Page, served_app: ServedApp) -> None:
     page.goto("/messages")
     page.locator(".menu > summary").first.click()
@@ -362,6 +385,10 @@ PAGE_VIEWS = (
     PageView("settings", "/settings", ALICE),
     PageView("settings-new", "/settings", EMPTY, is_variant=True),
     PageView("settings-long-name", "/settings", LONG_NAME, is_variant=True),
+    PageView("settings-tokens", _show_tokens, MANY),
+    PageView("token", _add_token, MANY),
+    PageView("token-new", "/settings/tokens/new", ALICE),
+    PageView("token-error", _add_nameless_token, ALICE, is_variant=True),
     PageView("menus", _open_menus, ADMIN),
     PageView("menu-phone", _open_phone_menu, ADMIN, is_variant=True),
     PageView("audit", "/audit", ADMIN),

@@ -42,6 +42,9 @@ COMMANDS = {
     "messages reconcile": ["--all"],
     "messages show": ["SM1"],
     "purge": [],
+    "tokens add": ["a@example.org", "--name", "Shop"],
+    "tokens list": [],
+    "tokens revoke": ["1"],
     "users add": ["a@example.org"],
     "users deactivate": ["a@example.org"],
     "users delete": ["a@example.org", "--keep-messages"],
@@ -57,7 +60,7 @@ COMMANDS = {
 }
 WITHOUT_DATABASE = {"restore", "alerts test"}
 MIGRATIONS = [name for name in COMMANDS if name.startswith("db ")]
-WRITING = ["users add", "purge", "worker", "doctor", "db downgrade"]
+WRITING = ["users add", "tokens add", "purge", "worker", "doctor", "db downgrade"]
 
 
 @pytest.fixture(autouse=True)

@@ -40,6 +40,7 @@ COMMANDS = {
     "messages": ["show", sid(7)],
     "callbacks": ["list"],
     "alerts": ["list"],
+    "tokens": ["list"],
     "audit": ["list"],
     "purge": [],
 }

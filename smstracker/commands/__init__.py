@@ -13,6 +13,7 @@ from smstracker.settings.files import ROOT
 # The module of each command.
 MODULES = {
     "users": "user_accounts",
+    "tokens": "api_tokens",
     "messages": "message_status",
     "callbacks": "callbacks",
     "alerts": "alert_commands",

@@ -2,6 +2,7 @@
 
 from smstracker.models.alerts import Alert as Alert
 from smstracker.models.alerts import AlertNotice as AlertNotice
+from smstracker.models.api_tokens import ApiToken as ApiToken
 from smstracker.models.audit_log import AuditEntry as AuditEntry
 from smstracker.models.callback_counts import CallbackTally as CallbackTally
 from smstracker.models.carrier_removals import CarrierRemoval as CarrierRemoval

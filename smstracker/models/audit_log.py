@@ -39,6 +39,8 @@ class AuditAction(StrEnum):
     REPLAYED_CALLBACKS = "replayed-callbacks"
     ALERT_MUTED = "alert-muted"
     ALERT_UNMUTED = "alert-unmuted"
+    ADDED_TOKEN = "added-token"  # noqa: S105
+    REVOKED_TOKEN = "revoked-token"  # noqa: S105
 
 
 WORDS = {
@@ -62,6 +64,8 @@ WORDS = {
     AuditAction.REPLAYED_CALLBACKS: "Replayed refused callbacks",
     AuditAction.ALERT_MUTED: "Muted an alert",
     AuditAction.ALERT_UNMUTED: "Unmuted an alert",
+    AuditAction.ADDED_TOKEN: "Added a token for a program",
+    AuditAction.REVOKED_TOKEN: "Revoked a token for a program",
 }
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import delete, select, update
 from smstracker.clock import utcnow
 from smstracker.database.advisory_locks import lock_key
 from smstracker.extensions import db, settings
+from smstracker.models.api_tokens import ApiToken
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.models.recipient_searches import RecipientSearch
 from smstracker.models.sign_in import NewToken, SignInToken
@@ -88,20 +89,24 @@ def _set_administrator(user: User, is_administrator: bool, actor: str) -> None:
 
 
 def deactivate_user(user: User, actor: str) -> None:
-    """Shut a user out at once: sessions end, sign-in links die. Raises UserChangeError."""
+    """Shut a user out at once: sessions and tokens end, sign-in links die.
+
+    Raises UserChangeError.
+    """
     _lock_user(user)
     _refuse_if_last_administrator(user)
     user.deactivate()
+    ApiToken.end_all(user.id)
     _delete_links(user)
     record_audit(AuditAction.DEACTIVATED_USER, actor=actor, subject=user.email)
 
 
 def delete_user(user: User, erases_messages: bool, actor: str) -> None:
-    """Empty the account: no address, sessions, links or settings stay, and its id is not reused.
+    """Empty the account: no address, sessions, tokens, links or settings stay.
 
-    The messages belong to nobody then; the worker erases them if asked. The audit log keeps the
-    address. That of a deactivated user stays shut out. Raises UserChangeError: the first of two who
-    delete a user decides on the messages.
+    Its id is not used again. The messages belong to nobody then; the worker erases them if asked.
+    The audit log keeps the address. That of a deactivated user stays shut out.
+    Raises UserChangeError: the first of two who delete a user decides on the messages.
     """
     _lock_user(user)
     _refuse_if_last_administrator(user)
@@ -111,6 +116,7 @@ def delete_user(user: User, erases_messages: bool, actor: str) -> None:
         user.shut_out_hash = address_hash(user.email)
     user.deactivate()
     _delete_links(user)
+    db.session.execute(delete(ApiToken).where(ApiToken.owner_id == user.id))
     db.session.execute(delete(RecipientSearch).where(RecipientSearch.owner_id == user.id))
     user.email, user.deleted_at = f"former user {user.id}", utcnow()
     user.administrator, user.let_in_by, user.last_sign_in_at = False, LetInBy.ADDED, None

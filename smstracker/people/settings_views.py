@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, false, func, select
 from smstracker.clock import utcnow
 from smstracker.database.engine import affected_rows
 from smstracker.extensions import db, writing
-from smstracker.models import User, UserSession
+from smstracker.models import ApiToken, User, UserSession
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.people.forms import SettingsForm
 from smstracker.plurals import format_count
@@ -71,6 +71,7 @@ def _page(form: SettingsForm, code: int) -> ResponseReturnValue:
         zones=sorted(place_names()),
         sessions=db.session.scalars(newest.limit(SHOWN_SESSIONS)).all(),
         count=count,
+        tokens=db.session.scalars(ApiToken.select_unrevoked(current_user.id)).all(),
         now=utcnow(),
     )
     return html, code

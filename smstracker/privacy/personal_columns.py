@@ -30,6 +30,7 @@ HARMLESS = {
     "recipient_search": {"handle"},
     "user": {"email", "let_in_by", "shut_out_hash", "appearance", "time_zone"},
     "user_session": {"key_hash", "browser_name"},
+    "api_token": {"name", "digest", "allowed_senders"},
     "alert": {"rule", "subject", "counts"},
     "alert_notice": {"channel", "occasion", "failure"},
     "audit_entry": {"action", "actor", "subject", "hour_key"},

@@ -11,7 +11,7 @@ async function copy() {
     outcome.textContent = "Copied.";
   } catch {
     getSelection().selectAllChildren(text);
-    outcome.textContent = "The browser does not allow it. The link is selected: copy it by hand.";
+    outcome.textContent = "The browser does not allow it. It is selected: copy it by hand.";
   }
 }
 

@@ -60,6 +60,7 @@ def _purges(now: datetime) -> dict[str, Callable[[], int]]:
         "sign-in tokens": models.SignInToken.purge,
         "searches for recipients": lambda: models.RecipientSearch.purge(now),
         "sessions": models.UserSession.purge,
+        "ended tokens": lambda: models.ApiToken.purge(now),
         "audit entries": lambda: models.AuditEntry.purge(now),
         "expired rate-limit counters": lambda: models.RateLimit.purge(session.connection(), now),
     }
