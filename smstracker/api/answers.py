@@ -1,0 +1,70 @@
+"""Messages and their events as JSON for programs. Times are ISO 8601 in UTC."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from flask import jsonify, url_for
+from flask.typing import ResponseReturnValue
+
+from smstracker.extensions import settings
+from smstracker.messages.describe import source_phrase
+from smstracker.messages.failure_advice import find_advice
+from smstracker.messages.pagination import LogPage, message_to_json
+from smstracker.messages.timeline import TimelineStep
+from smstracker.models import Message
+from smstracker.sms import status
+
+
+def describe_message(message: Message, now: datetime) -> dict[str, object]:
+    """A message with all that is known of it; `failure` is None unless it failed."""
+    advice = find_advice(message)
+    return message_to_json(message, now) | {
+        "status_source_label": source_phrase(message, message.status, message.status_source),
+        "is_final": message.status in status.FINAL,
+        "failure": asdict(advice) if advice else None,
+        "reference": message.reference,
+        "send_at": message.send_at.isoformat() if message.send_at else None,
+    }
+
+
+def describe_page(page: LogPage, now: datetime) -> dict[str, object]:
+    """A page of messages, newest first, with the cursors of its neighbours."""
+    return {
+        "messages": [describe_message(message, now) for message in page.messages],
+        "next": page.older_cursor,
+        "previous": page.newer_cursor,
+        "simulated": settings().demo,
+    }
+
+
+def describe_steps(steps: Sequence[TimelineStep]) -> dict[str, object]:
+    """The timeline of a message, in order of receipt; it begins when the message was saved."""
+    return {"events": list(map(_describe_step, steps)), "simulated": settings().demo}
+
+
+def _describe_step(step: TimelineStep) -> dict[str, object]:
+    event = step.event
+    return {
+        "status": event.status if event else None,
+        "label": step.label,
+        "source": event.source if event else None,
+        "source_label": step.source,
+        "at": step.at.isoformat(),
+        "effect": step.effect or "changed",
+        "repeats": event.repeats if event else 0,
+        "error_code": event.error_code if event else None,
+        "reason": step.reason,
+    }
+
+
+def accepted(message: Message, code: int, now: datetime) -> ResponseReturnValue:
+    """The answer to a new message, with the address where its outcome will be."""
+    location = url_for("api.message", public_id=message.public_id)
+    return jsonify(describe_message(message, now)), code, {"Location": location}
+
+
+def replayed(message: Message, now: datetime) -> ResponseReturnValue:
+    """The answer to a request that was made before: its message as it is now."""
+    body, code, headers = accepted(message, 200, now)  # type: ignore[misc]
+    return body, code, {**headers, "Idempotent-Replayed": "true"}

@@ -1,0 +1,181 @@
+"""The request to send a message: its checks, by the rules of the send form, all fields at once."""
+
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from smstracker.clock import CLOCK_TOLERANCE
+from smstracker.extensions import settings
+from smstracker.messages.senders import sender_choices
+from smstracker.models.api_tokens import TokenRights
+from smstracker.models.messages import Content
+from smstracker.sms.phone_numbers import parse_recipient
+from smstracker.sms.phone_spelling import NO_NUMBER, PhoneNumberError
+from smstracker.sms.picture_addresses import find_address_problem
+from smstracker.sms.text_rules import MAX_PICTURES, find_text_problem, unix_lines
+from smstracker.sms.typed_text import is_blank
+from smstracker.web.problem_details import FieldError
+
+NAMES = ("to", "text", "from", "media_urls", "send_at", "reference")
+REFERENCE_LENGTH = 64
+MAX_AHEAD = timedelta(days=366)
+KEY = re.compile(r"[ -~]{1,255}")
+# RFC 3339, with the offset that says which moment is meant.
+MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class FieldErrors(Exception):
+    """What is wrong with the fields of a request."""
+
+    def __init__(self, errors: list[FieldError]) -> None:
+        super().__init__("fields are not valid")
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """A valid request; `send_at` None sends at once."""
+
+    content: Content
+    send_at: datetime | None = None
+    reference: str | None = None
+
+
+def canonical_form(fields: Mapping[str, object]) -> str:
+    """A text that two requests share if they ask for the same; a null is a field left out."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(given, sort_keys=True, separators=(",", ":"))
+
+
+def message_key(owner_id: int, key: str) -> uuid.UUID:
+    """The idempotency key of a message, from that of a request."""
+    return uuid.uuid5(uuid.UUID(int=owner_id), key)
+
+
+def read_send_request(
+    fields: Mapping[str, object], rights: TokenRights, now: datetime
+) -> SendRequest:
+    """Check the fields of a request. Raises FieldErrors with what is wrong with all of them."""
+    return _Reader(fields, rights, now).read()
+
+
+@dataclass
+class _Reader:
+    """Reads field by field, and keeps what is wrong."""
+
+    fields: Mapping[str, object]
+    rights: TokenRights
+    now: datetime
+    errors: list[FieldError] = field(default_factory=list)
+
+    def read(self) -> SendRequest:
+        unknown = [name for name in self.fields if name not in NAMES]
+        self.errors += [FieldError(name[:40], f"There is no field “{name[:40]}”.") for name in unknown]
+        recipient = self._read("to", self._read_recipient)
+        pictures = self._read_pictures()
+        body = self._read("text", lambda text: self._read_text(text, bool(pictures)))
+        content = Content(recipient, self._read("from", self._read_sender), body, pictures)
+        send_at = self._read_moment()
+        reference = self._read("reference", self._read_reference) or None
+        if self.errors:
+            raise FieldErrors(self.errors)
+        return SendRequest(content, send_at, reference)
+
+    def _read(self, name: str, parse: Callable[[str], str]) -> str:
+        """The parsed text of a field, empty if it is left out; "" if something is wrong."""
+        try:
+            return parse(self._text(name, self.fields.get(name)))
+        except ValueError as error:
+            self.errors.append(FieldError(name, str(error)))
+            return ""
+
+    def _text(self, name: str, value: object) -> str:
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise ValueError(f"Give “{name}” as a text: \"…\".")
+        if "\0" in value:
+            raise ValueError("The text contains a character (NUL) that cannot be sent.")
+        if _SURROGATE.search(value):
+            raise ValueError("The text contains half of a character (a lone surrogate).")
+        return value
+
+    def _read_recipient(self, text: str) -> str:
+        if not text.strip():
+            raise PhoneNumberError(NO_NUMBER)
+        return parse_recipient(text, settings().default_region)
+
+    def _read_text(self, text: str, has_pictures: bool) -> str:
+        text = unix_lines(text)
+        if problem := find_text_problem(text, has_pictures=has_pictures):
+            raise ValueError(problem)
+        return "" if is_blank(text) else text
+
+    def _read_sender(self, text: str) -> str:
+        offered = [sender for sender, _label in sender_choices()]
+        if text and text not in offered:
+            raise ValueError(f"This app does not send from that. Use one of {', '.join(offered)}.")
+        allowed = [sender for sender in offered if self.rights.allows_sender(sender)]
+        return text or next(iter(allowed), offered[0])
+
+    def _read_pictures(self) -> tuple[str, ...]:
+        value = self.fields.get("media_urls")
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            self.errors.append(FieldError("media_urls", "Give “media_urls” as a list: [\"…\"]."))
+            return ()
+        if len(value) > MAX_PICTURES:
+            problem = f"One message can hold {MAX_PICTURES} pictures. Remove some."
+            self.errors.append(FieldError("media_urls", problem))
+            return ()
+        return tuple(self._read_picture(index, item) for index, item in enumerate(value))
+
+    def _read_picture(self, index: int, value: object) -> str:
+        name = f"media_urls[{index}]"
+        try:
+            address = self._text(name, value)
+            if problem := find_address_problem(address):
+                raise ValueError(f"Address {index + 1} {problem}")
+        except ValueError as error:
+            self.errors.append(FieldError(name, str(error)))
+            return ""
+        return address
+
+    def _read_reference(self, text: str) -> str:
+        if len(text) > REFERENCE_LENGTH or not (text.isprintable()):
+            raise ValueError(f"Use at most {REFERENCE_LENGTH} printable characters.")
+        return text
+
+    def _read_moment(self) -> datetime | None:
+        moment: datetime | None = None
+
+        def parse(text: str) -> str:
+            nonlocal moment
+            moment = parse_moment(text, self.now) if text else None
+            return ""
+
+        self._read("send_at", parse)
+        return moment
+
+
+def parse_moment(text: str, now: datetime) -> datetime | None:
+    """The moment of an RFC 3339 text, None for one that has just passed. Raises ValueError."""
+    if not MOMENT.fullmatch(text):
+        raise ValueError("Give date and time with their offset: 2026-12-24T18:00:00+01:00.")
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        moment.astimezone(now.tzinfo)
+    except (ValueError, OverflowError):
+        raise ValueError("There is no such date or time.") from None
+    if moment < now - CLOCK_TOLERANCE:
+        raise ValueError("That time is past. Choose a later one, or leave “send_at” out.")
+    if moment > now + MAX_AHEAD:
+        raise ValueError("That is more than a year ahead. Choose an earlier time.")
+    return moment if moment > now else None
