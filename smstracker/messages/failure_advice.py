@@ -22,10 +22,24 @@ _REFUSALS = {
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """`title` is the reason; `lines` are pairs of a label and a text."""
+    """`title` is the reason; who can act, and how, is None without one."""
 
     title: str
-    lines: tuple[tuple[str, str], ...]
+    who_can_act: str | None
+    what_to_do: str | None
+    send_again: str
+    charged: str
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """Pairs of a label and a text."""
+        lines = [
+            ("Who can act", self.who_can_act),
+            ("What to do", self.what_to_do),
+            ("Send again?", self.send_again),
+            ("Charged?", self.charged),
+        ]
+        return [(label, text) for label, text in lines if text is not None]
 
 
 def find_advice(message: Message, resend: Message | None = None) -> Advice | None:
@@ -34,12 +48,13 @@ def find_advice(message: Message, resend: Message | None = None) -> Advice | Non
         return None
     reason = _explain(message)
     title = reason.short if reason else NOT_SENT_REASONS.get(message.status, "No reason given")
-    lines = []
-    if reason:
-        lines += [("Who can act", error_guide.ACTORS[reason.actor]), ("What to do", reason.action)]
-    resend_line = "It has been sent again." if resend else _describe_resend(message, reason)
-    lines += [("Send again?", resend_line), ("Charged?", _describe_charge(message, reason))]
-    return Advice(title, tuple(lines))
+    return Advice(
+        title,
+        who_can_act=error_guide.ACTORS[reason.actor] if reason else None,
+        what_to_do=reason.action if reason else None,
+        send_again="It has been sent again." if resend else _describe_resend(message, reason),
+        charged=_describe_charge(message, reason),
+    )
 
 
 def _explain(message: Message) -> ErrorExplanation | None:
