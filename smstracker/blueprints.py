@@ -5,6 +5,9 @@ from flask import Flask
 from smstracker import logs, web_templates
 from smstracker.alerts import alert_page
 from smstracker.alerts.views import bp as alerts
+from smstracker.api import guard as api_guard
+from smstracker.api import waiting as api_waiting
+from smstracker.api.views import bp as api
 from smstracker.auth import demo_mailbox
 from smstracker.auth.views import bp as auth
 from smstracker.connection import banner
@@ -37,12 +40,13 @@ ADMINISTRATION = (connection, alerts, users, audit, privacy)
 def init_app(app: Flask) -> None:
     for module in (logs, security, error_pages, writer, quarantine, web_templates):
         module.init_app(app)
-    for module in (banner, broadcaster, alert_page):
+    for module in (banner, broadcaster, alert_page, api_guard, api_waiting):
         module.init_app(app)
     _bind_extensions(app)
-    for blueprint in (*PAGES, *ADMINISTRATION, live_pages, webhooks, health, metrics):
+    for blueprint in (*PAGES, *ADMINISTRATION, live_pages, webhooks, api, health, metrics):
         app.register_blueprint(blueprint)
     csrf.exempt(webhooks)
+    csrf.exempt(api)
     if app.config["SETTINGS"].demo:
         app.register_blueprint(demo_mailbox.bp)
 

@@ -64,15 +64,15 @@ logconfig_dict = {
 
 
 def post_worker_init(worker: "DeadlineWorker") -> None:
-    """End the open streams at SIGTERM, for which a stop would wait until graceful_timeout."""
-    broadcaster = getattr(worker.wsgi, "extensions", {}).get("broadcaster")
-    if broadcaster is None:
-        return
+    """End open streams and waiting requests at SIGTERM: a stop would wait graceful_timeout."""
+    extensions = getattr(worker.wsgi, "extensions", {})
+    waiting = [extensions[name] for name in ("broadcaster", "api_waiters") if name in extensions]
     default_handler = signal.getsignal(signal.SIGTERM)
 
     def stop_streams(number: int, frame: FrameType | None) -> None:
         # In a thread, because a signal handler must not wait for a lock.
-        Thread(target=broadcaster.stop, daemon=True).start()
+        for party in waiting:
+            Thread(target=party.stop, daemon=True).start()
         if callable(default_handler):
             default_handler(number, frame)
 

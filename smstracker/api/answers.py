@@ -1,12 +1,13 @@
 """Messages and their events as JSON for programs. Times are ISO 8601 in UTC."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
 from flask import jsonify, url_for
 from flask.typing import ResponseReturnValue
 
+from smstracker.clock import utcnow
 from smstracker.extensions import settings
 from smstracker.messages.describe import source_phrase
 from smstracker.messages.failure_advice import find_advice
@@ -14,6 +15,7 @@ from smstracker.messages.pagination import LogPage, message_to_json
 from smstracker.messages.timeline import TimelineStep
 from smstracker.models import Message
 from smstracker.sms import status
+from smstracker.web.problem_details import NO_HEADERS
 
 
 def describe_message(message: Message, now: datetime) -> dict[str, object]:
@@ -58,13 +60,9 @@ def _describe_step(step: TimelineStep) -> dict[str, object]:
     }
 
 
-def accepted(message: Message, code: int, now: datetime) -> ResponseReturnValue:
-    """The answer to a new message, with the address where its outcome will be."""
+def message_answer(
+    message: Message, code: int, headers: Mapping[str, str] = NO_HEADERS
+) -> ResponseReturnValue:
+    """The answer to a send, with the address where the outcome of the message will be."""
     location = url_for("api.message", public_id=message.public_id)
-    return jsonify(describe_message(message, now)), code, {"Location": location}
-
-
-def replayed(message: Message, now: datetime) -> ResponseReturnValue:
-    """The answer to a request that was made before: its message as it is now."""
-    body, code, headers = accepted(message, 200, now)  # type: ignore[misc]
-    return body, code, {**headers, "Idempotent-Replayed": "true"}
+    return jsonify(describe_message(message, utcnow())), code, {"Location": location, **headers}

@@ -2,19 +2,19 @@
 
 from smstracker.web.problem_details import Problem
 
-_ADD_TOKEN = "Add a token on the page Settings, and send it as: Authorization: Bearer smst_…"
+_ADD_ONE = "Add a token on the page Settings, and send it as: Authorization: Bearer smst_…"
 _FIX = "Correct the request. Nothing was saved, so the same Idempotency-Key can be used again."
 
-TOKEN_MISSING = Problem("token_missing", 401, "A token is needed", _ADD_TOKEN)
+TOKEN_MISSING = Problem("token_missing", 401, "A token is needed", _ADD_ONE)
 TOKEN_INVALID = Problem(
     "token_invalid",
     401,
     "The token is not valid",
     "Copy the whole token. It begins with smst_ and has 54 characters.",
 )
-TOKEN_UNKNOWN = Problem("token_unknown", 401, "There is no such token", _ADD_TOKEN)
-TOKEN_REVOKED = Problem("token_revoked", 401, "The token was revoked", _ADD_TOKEN)
-TOKEN_EXPIRED = Problem("token_expired", 401, "The token has expired", _ADD_TOKEN)
+TOKEN_UNKNOWN = Problem("token_unknown", 401, "There is no such token", _ADD_ONE)
+TOKEN_REVOKED = Problem("token_revoked", 401, "The token was revoked", _ADD_ONE)
+TOKEN_EXPIRED = Problem("token_expired", 401, "The token has expired", _ADD_ONE)
 OWNER_SHUT_OUT = Problem(
     "owner_shut_out",
     401,

@@ -1,12 +1,11 @@
 """The request to send a message: its checks, by the rules of the send form, all fields at once."""
 
-import json
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
+from smstracker.api.request_parts import FieldErrors, find_unknown
 from smstracker.clock import CLOCK_TOLERANCE
 from smstracker.extensions import settings
 from smstracker.messages.senders import sender_choices
@@ -22,20 +21,11 @@ from smstracker.web.problem_details import FieldError
 NAMES = ("to", "text", "from", "media_urls", "send_at", "reference")
 REFERENCE_LENGTH = 64
 MAX_AHEAD = timedelta(days=366)
-KEY = re.compile(r"[ -~]{1,255}")
 # RFC 3339, with the offset that says which moment is meant.
 MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class FieldErrors(Exception):
-    """What is wrong with the fields of a request."""
-
-    def __init__(self, errors: list[FieldError]) -> None:
-        super().__init__("fields are not valid")
-        self.errors = errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +35,6 @@ class SendRequest:
     content: Content
     send_at: datetime | None = None
     reference: str | None = None
-
-
-def canonical_form(fields: Mapping[str, object]) -> str:
-    """A text that two requests share if they ask for the same; a null is a field left out."""
-    given = {name: value for name, value in fields.items() if value is not None}
-    return json.dumps(given, sort_keys=True, separators=(",", ":"))
-
-
-def message_key(owner_id: int, key: str) -> uuid.UUID:
-    """The idempotency key of a message, from that of a request."""
-    return uuid.uuid5(uuid.UUID(int=owner_id), key)
 
 
 def read_send_request(
@@ -75,8 +54,7 @@ class _Reader:
     errors: list[FieldError] = field(default_factory=list)
 
     def read(self) -> SendRequest:
-        unknown = [name for name in self.fields if name not in NAMES]
-        self.errors += [FieldError(name[:40], f"There is no field “{name[:40]}”.") for name in unknown]
+        self.errors += find_unknown(self.fields, NAMES)
         recipient = self._read("to", self._read_recipient)
         pictures = self._read_pictures()
         body = self._read("text", lambda text: self._read_text(text, bool(pictures)))
@@ -99,7 +77,7 @@ class _Reader:
         if value is None:
             return ""
         if not isinstance(value, str):
-            raise ValueError(f"Give “{name}” as a text: \"…\".")
+            raise ValueError(f'Give “{name}” as a text: "…".')
         if "\0" in value:
             raise ValueError("The text contains a character (NUL) that cannot be sent.")
         if _SURROGATE.search(value):
@@ -129,7 +107,7 @@ class _Reader:
         if value is None:
             return ()
         if not isinstance(value, list):
-            self.errors.append(FieldError("media_urls", "Give “media_urls” as a list: [\"…\"]."))
+            self.errors.append(FieldError("media_urls", 'Give “media_urls” as a list: ["…"].'))
             return ()
         if len(value) > MAX_PICTURES:
             problem = f"One message can hold {MAX_PICTURES} pictures. Remove some."
@@ -171,11 +149,10 @@ def parse_moment(text: str, now: datetime) -> datetime | None:
         raise ValueError("Give date and time with their offset: 2026-12-24T18:00:00+01:00.")
     try:
         moment = datetime.fromisoformat(text.upper())
-        moment.astimezone(now.tzinfo)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise ValueError("There is no such date or time.") from None
     if moment < now - CLOCK_TOLERANCE:
         raise ValueError("That time is past. Choose a later one, or leave “send_at” out.")
     if moment > now + MAX_AHEAD:
         raise ValueError("That is more than a year ahead. Choose an earlier time.")
-    return moment if moment > now else None
+    return moment.astimezone(UTC) if moment > now else None

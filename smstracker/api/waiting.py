@@ -1,9 +1,9 @@
 """Requests that wait for a message to change, in a bounded number of threads."""
 
-import re
 import time
-from collections.abc import Callable
-from threading import BoundedSemaphore
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore, Event
 from typing import cast
 
 from flask import Flask, current_app
@@ -14,54 +14,66 @@ from smstracker.extensions import db
 from smstracker.models import Message
 from smstracker.web.waiting_threads import waiting_threads
 
-SLOTS = "smstracker_api_waiting"
-MAX_SECONDS = 30
+EXTENSION = "api_waiters"
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5  # seconds between two looks
-WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,6})\"?\s*(?=$|[,;])", re.IGNORECASE)
 
 
 class TooManyWaitError(Exception):
     """As many requests wait as may."""
 
 
-def init_app(app: Flask) -> None:
-    # A quarter of the threads: others wait as well, for Twilio and for slow readers.
-    app.extensions[SLOTS] = BoundedSemaphore(max(app.config["SETTINGS"].web_threads // 4, 1))
+class Waiters:
+    """The waiting requests of a process: at most a quarter of its threads, for others wait too."""
 
+    def __init__(self, threads: int) -> None:
+        self._slots = BoundedSemaphore(max(threads // 4, 1))
+        self._stopped = Event()
 
-def preferred_seconds(prefer: str) -> int:
-    """The seconds that the header Prefer asks to wait, at most MAX_SECONDS; 0 if it does not."""
-    match = WAIT.search(prefer)
-    return min(int(match[1]), MAX_SECONDS) if match else 0
+    def stop(self) -> None:
+        """Answer all at once: this process is about to end."""
+        self._stopped.set()
 
-
-def wait_for_status(message_id: int, is_awaited: Callable[[str], bool], seconds: int) -> None:
-    """Return once the status of a message is one that is awaited, or after some seconds.
-
-    Raises TooManyWaitError at once. No transaction is open while it waits.
-    """
-    db.session.rollback()
-    slots, threads = cast(BoundedSemaphore, current_app.extensions[SLOTS]), waiting_threads()
-    if not slots.acquire(blocking=False):
-        raise TooManyWaitError
-    try:
-        if not threads.enter():
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Occupy a slot. Raises TooManyWaitError."""
+        if not self._slots.acquire(blocking=False):
             raise TooManyWaitError
+        threads, has_entered = waiting_threads(), False
         try:
-            _poll(message_id, is_awaited, time.monotonic() + seconds)
+            has_entered = threads.enter()
+            if not has_entered:
+                raise TooManyWaitError
+            yield
         finally:
-            threads.leave()
-    finally:
-        slots.release()
+            if has_entered:
+                threads.leave()
+            self._slots.release()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; return whether to go on."""
+        return not self._stopped.wait(seconds)
 
 
-def _poll(message_id: int, is_awaited: Callable[[str], bool], ends_at: float) -> None:
-    query, pause = select(Message.status).where(Message.id == message_id), FIRST_PAUSE
-    while True:
-        with reading_connection(db.engine) as connection:
-            word = connection.scalar(query)
-        seconds_left = ends_at - time.monotonic()
-        if word is None or is_awaited(word) or seconds_left <= 0:
-            return
-        time.sleep(min(pause, seconds_left))
-        pause = min(pause * 2, LONGEST_PAUSE)
+def init_app(app: Flask) -> None:
+    app.extensions[EXTENSION] = Waiters(app.config["SETTINGS"].web_threads)
+
+
+def wait_for_status(message_id: int, statuses: Container[str], seconds: float) -> bool:
+    """Wait until the status of a message is one of `statuses`; return whether it is in time.
+
+    No transaction is open meanwhile. Raises TooManyWaitError at once.
+    """
+    waiters = cast(Waiters, current_app.extensions[EXTENSION])
+    ends_at, pause = time.monotonic() + seconds, FIRST_PAUSE
+    query = select(Message.status).where(Message.id == message_id)
+    db.session.rollback()
+    with waiters.slot():
+        while True:
+            with reading_connection(db.engine) as connection:
+                word = connection.scalar(query)
+            if word is None or word in statuses:
+                return word is not None
+            seconds_left = ends_at - time.monotonic()
+            if seconds_left <= 0 or not waiters.pause(min(pause, seconds_left)):
+                return False
+            pause = min(pause * 2, LONGEST_PAUSE)

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 
 from sqlalchemy import JSON, ForeignKey, Select, String, and_, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column, relationship
-from sqlalchemy.sql import ColumnElement
 
-from smstracker.clock import CLOCK_TOLERANCE, utcnow
+from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UtcDateTime, delete_unlocked
 from smstracker.extensions import Model, db, settings
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.models.token_secret import new_secret
-from smstracker.models.users import User, digest
+from smstracker.models.users import User, digest, matches_admission
 
 NAME_LENGTH = 80
 MAX_TOKENS = 50  # of one user, revoked and expired ones left out
@@ -37,6 +37,28 @@ class TokenRights:
     allowed_senders: Sequence[str] | None = None
     limit_per_minute: int | None = None
     limit_per_day: int | None = None
+
+    def allows_sender(self, sender: str) -> bool:
+        return self.allowed_senders is None or sender in self.allowed_senders
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The user in whose name a program calls, and what its token may do."""
+
+    token_id: int
+    owner_id: int
+    rights: TokenRights
+    is_use_unnoted: bool = False
+
+
+class TokenEnd(Enum):
+    """Why a secret opens nothing."""
+
+    UNKNOWN = "unknown"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    SHUT_OUT = "shut out"  # its owner
 
 
 class ApiToken(Model):
@@ -64,20 +86,6 @@ class ApiToken(Model):
     def has_expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
 
-    def is_live(self, now: datetime) -> bool:
-        """Check that the token is neither revoked nor expired, and that its owner has access."""
-        has_ended = self.revoked_at is not None or self.has_expired(now)
-        is_of_here = self.is_demo == settings().demo
-        return not has_ended and is_of_here and self.owner.has_access(settings())
-
-    def allows_sender(self, sender: str) -> bool:
-        return self.allowed_senders is None or sender in self.allowed_senders
-
-    @classmethod
-    def find(cls, secret: str) -> "ApiToken | None":
-        """Return the token of a secret with its owner, ended or not."""
-        return db.session.scalar(select(cls).where(cls.digest == digest(secret)))
-
     @classmethod
     def select_unrevoked(cls, owner_id: int | None = None) -> Select[tuple["ApiToken"]]:
         """Select the tokens of an owner, or of all, that nobody has revoked; newest first."""
@@ -86,21 +94,13 @@ class ApiToken(Model):
         return query.order_by(cls.id.desc())
 
     @classmethod
-    def is_use_unnoted(cls, now: datetime) -> ColumnElement[bool]:
-        """The condition of a token whose use was not noted within the last minute."""
-        used_at = cls.last_used_at
-        is_noted = and_(used_at > now - USE_NOTED_AFTER, used_at <= now + CLOCK_TOLERANCE)
-        return or_(used_at.is_(None), ~is_noted)
-
-    @classmethod
     def note_use(cls, token_id: int) -> None:
-        """Store that a token is used, at most once a minute."""
+        """Store that a token is used, at most once a minute whatever number of requests come."""
         now = utcnow()
-        is_due = and_(cls.id == token_id, cls.is_use_unnoted(now))
-        db.session.execute(
-            update(cls).where(is_due).values(last_used_at=now),
-            execution_options={"synchronize_session": False},
-        )
+        is_noted = is_within(cls.last_used_at, now, USE_NOTED_AFTER)
+        is_due = or_(cls.last_used_at.is_(None), ~is_noted)
+        noting = update(cls).where(cls.id == token_id, is_due).values(last_used_at=now)
+        db.session.execute(noting, execution_options={"synchronize_session": False})
 
     @classmethod
     def end_all(cls, owner_id: int) -> None:
@@ -114,6 +114,30 @@ class ApiToken(Model):
         ended_at = func.coalesce(cls.revoked_at, cls.expires_at)
         ended = select(cls.id).where(ended_at < now - KEPT_AFTER_END)
         return delete_unlocked(db.session.connection(), cls, ended)
+
+
+def find_caller(secret: str, now: datetime) -> Caller | TokenEnd:
+    """Return who calls with a secret, or why nobody does."""
+    columns = (
+        *(ApiToken.id, ApiToken.owner_id, ApiToken.may_send, ApiToken.allowed_senders),
+        *(ApiToken.limit_per_minute, ApiToken.limit_per_day, ApiToken.expires_at),
+        *(ApiToken.last_used_at, ApiToken.revoked_at, User.active, User.let_in_by, User.email),
+    )
+    query = select(*columns).join(User, ApiToken.owner_id == User.id)
+    is_token = (ApiToken.digest == digest(secret), ApiToken.is_demo == settings().demo)
+    row = db.session.execute(query.where(*is_token)).first()
+    if row is None:
+        return TokenEnd.UNKNOWN
+    if row.revoked_at is not None:
+        return TokenEnd.REVOKED
+    if row.expires_at is not None and row.expires_at <= now:
+        return TokenEnd.EXPIRED
+    if not row.active or not matches_admission(settings(), row.let_in_by, row.email):
+        return TokenEnd.SHUT_OUT
+    rights = TokenRights(row.may_send, row.allowed_senders, row.limit_per_minute, row.limit_per_day)
+    used_at = row.last_used_at
+    is_unnoted = used_at is None or not is_within(used_at, now, USE_NOTED_AFTER)
+    return Caller(row.id, row.owner_id, rights, is_unnoted)
 
 
 def add_token(

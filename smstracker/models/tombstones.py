@@ -32,6 +32,7 @@ class HashedKind(StrEnum):
     CONTENT = "content"
     NUMBER = "number"
     ADDRESS = "address"
+    REQUEST = "request"  # of a program, to be told from another one under the same key
 
 
 def use_secret_key(engine: Engine, secret_key: str) -> None:

@@ -13,6 +13,7 @@ from smstracker.clock import format_wait
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.database.problems import explain, log_reason
 from smstracker.web.guards import shows_typed_fields
+from smstracker.web.problem_details import is_for_api, problem_of_status
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ ErrorResponse = tuple[str | dict[str, str], int, dict[str, str]]
 
 def error_page(code: int, advice: str | None = None) -> ErrorResponse:
     """The page for an HTTP status, or its JSON for a program, without a query: the database may be
-    down.
+    down. The API has problem details.
 
     The page of a temporary error holds the typed fields, to be sent again. The send form is shown
     filled in; the fields of other forms are hidden, so they are kept only after their CSRF token
@@ -55,6 +56,8 @@ def error_page(code: int, advice: str | None = None) -> ErrorResponse:
     """
     is_form_shown = bool(shows_typed_fields.value_of_current())
     is_kept = code in RETRYABLE_CODES and (is_form_shown or g.get("csrf_valid"))
+    if is_for_api():
+        return problem_of_status(code, HTTPStatus(code).phrase, advice)
     title, default = PAGES.get(code, (HTTPStatus(code).phrase, "Go back and try again."))
     if request.path.endswith(JSON_ERROR_PATHS):
         return {"error": f"{title}. {advice}" if advice else f"{title}."}, code, {}
@@ -94,8 +97,8 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
 def too_many_requests(wait: timedelta) -> ResponseReturnValue:
     """The 429 for a request over a limit; after `wait` it is accepted again."""
     log.warning("rate_limited", extra={"reason": request.endpoint})
-    page, code, _ = error_page(429, f"Try again in {format_wait(wait)}.")
-    return page, code, {"Retry-After": str(int(wait.total_seconds()))}
+    page, code, headers = error_page(429, f"Try again in {format_wait(wait)}.")
+    return page, code, headers | {"Retry-After": str(int(wait.total_seconds()))}
 
 
 def database_error(error: Exception) -> ResponseReturnValue:
@@ -109,8 +112,8 @@ def database_error(error: Exception) -> ResponseReturnValue:
         if problem and (problem.is_write_problem or problem.is_lasting)
         else None
     )
-    page, code, _ = error_page(503, advice)
-    return page, code, {"Retry-After": "5"}
+    page, code, headers = error_page(503, advice)
+    return page, code, headers | {"Retry-After": "5"}
 
 
 def _unexpected(error: Exception) -> ResponseReturnValue:

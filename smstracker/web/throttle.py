@@ -4,6 +4,8 @@ from threading import Lock
 
 from smstracker.clock import MINUTE, utcnow
 
+MAX_BUCKETS = 1000
+
 
 class TokenBucket:
     """Allow `per_second`, and up to `burst` at once after a quiet time."""
@@ -26,6 +28,24 @@ class TokenBucket:
                 return False
             self._tokens -= 1
             return True
+
+
+class OwnerBuckets:
+    """A bucket for each user, forgotten once there are many: a new one is full."""
+
+    def __init__(self, per_second: float, burst: float) -> None:
+        self._per_second, self._burst = per_second, burst
+        self._buckets: dict[int, TokenBucket] = {}
+        self._lock = Lock()
+
+    def take(self, owner_id: int) -> bool:
+        """Take a token of a user; False if none is left."""
+        with self._lock:
+            if len(self._buckets) >= MAX_BUCKETS:
+                self._buckets.clear()
+            new_bucket = TokenBucket(self._per_second, self._burst)
+            bucket = self._buckets.setdefault(owner_id, new_bucket)
+        return bucket.take()
 
 
 class LogThrottle:
