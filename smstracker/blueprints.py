@@ -6,6 +6,7 @@ from smstracker import logs, web_templates
 from smstracker.alerts import alert_page
 from smstracker.alerts.views import bp as alerts
 from smstracker.api import guard as api_guard
+from smstracker.api import send_groups as api_send_groups
 from smstracker.api import waiting as api_waiting
 from smstracker.api.views import bp as api
 from smstracker.auth import demo_mailbox
@@ -40,7 +41,9 @@ ADMINISTRATION = (connection, alerts, users, audit, privacy)
 def init_app(app: Flask) -> None:
     for module in (logs, security, error_pages, writer, quarantine, web_templates):
         module.init_app(app)
-    for module in (banner, broadcaster, alert_page, api_guard, api_waiting):
+    for module in (banner, broadcaster, alert_page):
+        module.init_app(app)
+    for module in (api_guard, api_waiting, api_send_groups):
         module.init_app(app)
     _bind_extensions(app)
     for blueprint in (*PAGES, *ADMINISTRATION, live_pages, webhooks, api, health, metrics):

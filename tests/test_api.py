@@ -13,8 +13,10 @@ from sqlalchemy import update
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Message
-from smstracker.models.api_tokens import TokenRights
+from smstracker.messages.last_checks import find_obstacles
+from smstracker.models import ApiToken, Message
+from smstracker.models.api_tokens import TokenRights, revoke_token
+from smstracker.models.outbox import claim
 from smstracker.privacy.erasure import erase
 from tests.programs import SENDER, TO, Program
 
@@ -54,16 +56,19 @@ def test_message_is_saved_in_the_outbox(program: Program) -> None:
 
 
 @pytest.mark.both_databases
-def test_repeated_request_answers_the_same_message_as_it_is_now(program: Program) -> None:
+@pytest.mark.parametrize("word", ["delivered", "unknown", "canceled"])
+def test_repeated_request_answers_the_same_message_as_it_is_now(
+    program: Program, word: str
+) -> None:
     first = program.send("key-1")
     with program.app.app_context():
-        db.session.execute(update(Message).values(status="delivered"))
+        db.session.execute(update(Message).values(status=word))
         db.session.commit()
     again = program.send("key-1")
     assert again.status_code == 200
     assert again.headers["Idempotent-Replayed"] == "true"
     assert "Idempotent-Replayed" not in first.headers
-    assert (again.json["id"], again.json["status"]) == (first.json["id"], "delivered")
+    assert (again.json["id"], again.json["status"]) == (first.json["id"], word)
     assert len(program.messages()) == 1
 
 
@@ -312,6 +317,16 @@ def test_limits_of_the_owner_hold_for_programs(make_app: MakeApp) -> None:
         assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
         assert "limit of 1 messages in a minute. Nothing was saved" in answer.json["detail"]
         assert program.send("k0").status_code == 200
+
+
+def test_token_that_is_revoked_stops_nothing_that_is_queued(program: Program) -> None:
+    program.send()
+    with program.app.app_context():
+        revoke_token(db.session.get_one(ApiToken, program.token_id), "tests")
+        db.session.commit()
+        [waiting] = claim(db.session.connection(), 1, utcnow())
+        db.session.commit()
+        assert find_obstacles([waiting], utcnow()) == {}
 
 
 def test_deleted_message_is_not_sent_again(program: Program) -> None:

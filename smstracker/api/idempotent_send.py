@@ -6,17 +6,25 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from math import ceil
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from smstracker.api import problems
-from smstracker.api.send_request import SendRequest, read_send_request
+from smstracker.api.send_groups import save_message
+from smstracker.api.send_request import read_send_request
 from smstracker.clock import format_wait
-from smstracker.extensions import db, writing
-from smstracker.models import AlreadySentError, Message, RateLimit, SendLimitError
+from smstracker.extensions import db
+from smstracker.models import AlreadySentError, Message, SendLimitError
 from smstracker.models.api_tokens import Caller, TokenRights
+from smstracker.models.messages import Draft, OwnLimitError
 from smstracker.models.rate_limits import RateLimitRule
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.web.problem_details import ProblemError
+
+# Made once, as each send runs it.
+_SELECT_EARLIER = select(Message.id).where(
+    Message.owner_id == bindparam("owner_id"),
+    Message.idempotency_key == bindparam("idempotency_key"),
+)
 
 
 def queue_message(
@@ -30,56 +38,51 @@ def queue_message(
     """
     message_key = uuid.uuid5(uuid.UUID(int=caller.owner_id), key)
     request_hash = _hash(caller.owner_id, fields)
-    is_message = (Message.owner_id == caller.owner_id, Message.idempotency_key == message_key)
-    earlier = db.session.scalar(select(Message).where(*is_message))
-    if earlier is not None:
-        return _same_request(earlier, request_hash), False
+    key_values = {"owner_id": caller.owner_id, "idempotency_key": message_key}
+    earlier_id = db.session.connection().scalar(_SELECT_EARLIER, key_values)
+    if earlier_id is not None:
+        return _same_request(db.session.get(Message, earlier_id), request_hash), False
     send_request = read_send_request(fields, caller.rights, now)
     _check_sender(caller.rights, send_request.content.sender)
+    draft = Draft(
+        caller.owner_id,
+        message_key,
+        send_request.content,
+        send_at=send_request.send_at,
+        reference=send_request.reference,
+        request_hash=request_hash,
+        limits=_limits(caller),
+    )
     try:
-        return _save(caller, message_key, send_request, request_hash), True
+        return _save(draft), True
     except AlreadySentError as error:  # saved by another thread meanwhile, or deleted
         return _same_request(error.message, request_hash), False
 
 
-def _save(
-    caller: Caller, message_key: uuid.UUID, send_request: SendRequest, request_hash: str
-) -> Message:
+def _save(draft: Draft) -> Message:
     """Save and commit a message within all limits. Raises AlreadySentError or ProblemError."""
     try:
-        with writing():
-            message = Message.create_queued(
-                caller.owner_id,
-                message_key,
-                send_request.content,
-                send_at=send_request.send_at,
-                reference=send_request.reference,
-                request_hash=request_hash,
-            )
-            _count_for_token(caller)
-            return message
+        return save_message(draft)
     except SendLimitError as error:
         limit = f"{error.limit:,} messages in a {error.period}"
         raise _limit_problem(f"This user has reached the limit of {limit}", error.wait) from error
+    except OwnLimitError as error:
+        detail = "This token has reached its own limit of messages"
+        raise _limit_problem(detail, error.wait) from error
 
 
-def _count_for_token(caller: Caller) -> None:
-    """Count a message in the limits of the token itself. Raises ProblemError."""
+def _limits(caller: Caller) -> tuple[RateLimitRule, ...]:
+    """The limits of the token itself."""
     rights, prefix = caller.rights, f"token/{caller.token_id}"
-    rules = [
+    limits = (
+        ("minute", rights.limit_per_minute, timedelta(minutes=1)),
+        ("day", rights.limit_per_day, timedelta(days=1)),
+    )
+    return tuple(
         RateLimitRule(f"{prefix}/{period}", limit, window)
-        for period, limit, window in (
-            ("minute", rights.limit_per_minute, timedelta(minutes=1)),
-            ("day", rights.limit_per_day, timedelta(days=1)),
-        )
+        for period, limit, window in limits
         if limit is not None
-    ]
-    if not rules:
-        return
-    connection = db.session.connection()
-    if wait := RateLimit.retry_after(connection, rules):
-        raise _limit_problem("This token has reached its own limit of messages", wait)
-    RateLimit.hit(connection, rules)
+    )
 
 
 def _limit_problem(detail: str, wait: timedelta) -> ProblemError:

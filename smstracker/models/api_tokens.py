@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from sqlalchemy import JSON, ForeignKey, Select, String, and_, func, or_, select, update
+from sqlalchemy import JSON, ForeignKey, Select, String, and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from smstracker.clock import is_within, utcnow
@@ -116,16 +116,23 @@ class ApiToken(Model):
         return delete_unlocked(db.session.connection(), cls, ended)
 
 
+# Made once, as each request to the API runs it.
+_CALLER_COLUMNS = (
+    *(ApiToken.id, ApiToken.owner_id, ApiToken.may_send, ApiToken.allowed_senders),
+    *(ApiToken.limit_per_minute, ApiToken.limit_per_day, ApiToken.expires_at),
+    *(ApiToken.last_used_at, ApiToken.revoked_at, User.active, User.let_in_by, User.email),
+)
+_SELECT_CALLER = (
+    select(*_CALLER_COLUMNS)
+    .join(User, ApiToken.owner_id == User.id)
+    .where(ApiToken.digest == bindparam("digest"), ApiToken.is_demo == bindparam("is_demo"))
+)
+
+
 def find_caller(secret: str, now: datetime) -> Caller | TokenEnd:
     """Return who calls with a secret, or why nobody does."""
-    columns = (
-        *(ApiToken.id, ApiToken.owner_id, ApiToken.may_send, ApiToken.allowed_senders),
-        *(ApiToken.limit_per_minute, ApiToken.limit_per_day, ApiToken.expires_at),
-        *(ApiToken.last_used_at, ApiToken.revoked_at, User.active, User.let_in_by, User.email),
-    )
-    query = select(*columns).join(User, ApiToken.owner_id == User.id)
-    is_token = (ApiToken.digest == digest(secret), ApiToken.is_demo == settings().demo)
-    row = db.session.execute(query.where(*is_token)).first()
+    parameters = {"digest": digest(secret), "is_demo": settings().demo}
+    row = db.session.connection().execute(_SELECT_CALLER, parameters).first()
     if row is None:
         return TokenEnd.UNKNOWN
     if row.revoked_at is not None:

@@ -1,7 +1,8 @@
 """Messages: saved before they are sent, and read by their owner."""
 
 import uuid
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from sqlalchemy.sql import ColumnElement, Select, literal_column, select, text
 from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model, db, receipt_window, settings
+from smstracker.models.rate_limits import RateLimit, RateLimitRule
 from smstracker.models.sender_pace import SenderPace
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash, sid_hashes
 from smstracker.models.users import User
@@ -61,7 +63,11 @@ def _reversed_recipient(context: Any) -> str:
     return reverse_digits(context.get_current_parameters()["recipient"])
 
 
-class AlreadySentError(Exception):
+class NotSavedError(Exception):
+    """The message is not saved."""
+
+
+class AlreadySentError(NotSavedError):
     """This form instance was sent before; `message` is the one it created, None if deleted."""
 
     def __init__(self, message: "Message | None", is_same_content: bool) -> None:
@@ -69,12 +75,20 @@ class AlreadySentError(Exception):
         self.message, self.is_same_content = message, is_same_content
 
 
-class SendLimitError(Exception):
+class SendLimitError(NotSavedError):
     """The user has sent `limit` messages in a `period`; the next may be sent after `wait`."""
 
     def __init__(self, limit: int, period: str, wait: timedelta) -> None:
         super().__init__("the send limit is reached")
         self.limit, self.period, self.wait = limit, period, wait
+
+
+class OwnLimitError(NotSavedError):
+    """A limit of the draft's own is reached; the next may be saved after `wait`."""
+
+    def __init__(self, wait: timedelta) -> None:
+        super().__init__("a limit of its own is reached")
+        self.wait = wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +99,26 @@ class Content:
     sender: str
     body: str
     media_urls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message before it is saved; `limits` are its own, beside those of its owner."""
+
+    owner_id: int
+    idempotency_key: uuid.UUID
+    content: Content
+    status: str = status.OUTBOX
+    send_at: datetime | None = None
+    batch_id: int | None = None
+    reference: str | None = None
+    request_hash: str | None = None
+    limits: tuple[RateLimitRule, ...] = ()
+
+    @property
+    def key(self) -> tuple[int, uuid.UUID]:
+        """What no two messages share."""
+        return self.owner_id, self.idempotency_key
 
 
 class Message(Model):
@@ -197,7 +231,7 @@ class Message(Model):
 
         Raises AlreadySentError or SendLimitError; nothing is saved then.
         """
-        return cls._create(owner_id, idempotency_key, content, status="pending")
+        return cls._create(Draft(owner_id, idempotency_key, content, status="pending"))
 
     @classmethod
     def create_queued(
@@ -215,35 +249,34 @@ class Message(Model):
 
         Counts in the send limits now, whenever it is sent. Raises as `create_pending` does.
         """
-        message = cls._create(owner_id, idempotency_key, content, status=status.OUTBOX)
-        message.send_at, message.batch_id = send_at or message.created_at, batch_id
-        message.reference, message.request_hash = reference, request_hash
-        SenderPace.ensure_exists(db.session.connection(), content.sender)
-        db.session.flush()
-        return message
+        draft = Draft(
+            owner_id,
+            idempotency_key,
+            content,
+            send_at=send_at,
+            batch_id=batch_id,
+            reference=reference,
+            request_hash=request_hash,
+        )
+        return cls._create(draft)
 
     @classmethod
-    def _create(
-        cls, owner_id: int, idempotency_key: uuid.UUID, content: Content, status: str
-    ) -> "Message":
-        # One message of an owner at a time: two at once could both pass a check.
-        db.session.execute(select(User.id).where(User.id == owner_id).with_for_update())
-        earlier = db.session.scalar(
-            select(cls).where(cls.owner_id == owner_id, cls.idempotency_key == idempotency_key)
-        )
-        if earlier is not None:
-            raise AlreadySentError(earlier, is_same_content=earlier.content == content)
-        if _is_deleted(owner_id, idempotency_key):
-            raise AlreadySentError(None, is_same_content=False)
-        now = utcnow()
-        _check_send_limits(owner_id, now)
-        message = cls(
-            owner_id=owner_id, idempotency_key=idempotency_key, created_at=now, status_at=now
-        )
-        message.status, message.next_lookup_at = status, first_lookup(status, now)
-        message._set_content(content)
-        db.session.add(message)
-        db.session.flush()
+    def _create(cls, draft: "Draft") -> "Message":
+        [outcome] = create_all([draft])
+        if isinstance(outcome, NotSavedError):
+            raise outcome
+        return outcome
+
+    @classmethod
+    def _of_draft(cls, draft: "Draft", now: datetime) -> "Message":
+        message = cls(owner_id=draft.owner_id, idempotency_key=draft.idempotency_key)
+        message.created_at = message.status_at = now
+        message.status, message.next_lookup_at = draft.status, first_lookup(draft.status, now)
+        if draft.status == status.OUTBOX:
+            message.send_at = draft.send_at or now
+        message.batch_id, message.reference = draft.batch_id, draft.reference
+        message.request_hash = draft.request_hash
+        message._set_content(draft.content)
         return message
 
     @classmethod
@@ -311,11 +344,66 @@ class Message(Model):
         return query.order_by(cls.created_at.desc(), cls.id.desc())
 
 
-def _is_deleted(owner_id: int, idempotency_key: uuid.UUID) -> bool:
-    """Whether the message of a form was sent and has been deleted since."""
+def create_all(drafts: Sequence[Draft]) -> list[Message | NotSavedError]:
+    """Save each draft once for its key and within the send limits, or say why it is not saved.
+
+    As few statements as for one: whoever saves many at once holds the lock of their owner less.
+    """
+    # One transaction of an owner at a time: two at once could both pass a check.
+    owner_ids = sorted({draft.owner_id for draft in drafts})
+    lock = select(User.id).where(User.id.in_(owner_ids)).order_by(User.id).with_for_update()
+    db.session.execute(lock)
+    earlier, deleted_keys, now = _find_earlier(drafts), _find_deleted(drafts), utcnow()
+    wanted = Counter(draft.owner_id for draft in drafts)
+    allowances = {id: Allowance(id, count, now) for id, count in wanted.items()}
+    outcomes: list[Message | NotSavedError] = []
+    for draft in drafts:
+        outcome = _refusal(draft, earlier, deleted_keys, allowances[draft.owner_id])
+        outcomes.append(outcome or earlier.setdefault(draft.key, Message._of_draft(draft, now)))
+    messages = [outcome for outcome in outcomes if isinstance(outcome, Message)]
+    db.session.add_all(messages)
     connection = db.session.connection()
-    key_hash = keyed_hash(connection, HashedKind.FORM, owner_id, idempotency_key)
-    return bool(Tombstone.find(connection, [key_hash]))
+    for sender in {m.content.sender for m in messages if m.status == status.OUTBOX}:
+        SenderPace.ensure_exists(connection, sender)
+    db.session.flush()
+    return outcomes
+
+
+def _refusal(
+    draft: Draft,
+    earlier: Mapping[tuple[int, uuid.UUID], Message],
+    deleted_keys: Collection[tuple[int, uuid.UUID]],
+    allowance: "Allowance",
+) -> NotSavedError | None:
+    if message := earlier.get(draft.key):
+        return AlreadySentError(message, is_same_content=message.content == draft.content)
+    if draft.key in deleted_keys:
+        return AlreadySentError(None, is_same_content=False)
+    if error := allowance.error():
+        return error
+    if draft.limits:
+        connection = db.session.connection()
+        if wait := RateLimit.retry_after(connection, draft.limits):
+            return OwnLimitError(wait)
+        RateLimit.hit(connection, draft.limits)
+    allowance.take()
+    return None
+
+
+def _find_earlier(drafts: Sequence[Draft]) -> dict[tuple[int, uuid.UUID], Message]:
+    """The messages that the drafts' keys have made, by owner and key."""
+    owner_ids = {draft.owner_id for draft in drafts}
+    keys = [draft.idempotency_key for draft in drafts]
+    query = select(Message).where(Message.owner_id.in_(owner_ids))
+    messages = db.session.scalars(query.where(Message.idempotency_key.in_(keys)))
+    return {(message.owner_id, message.idempotency_key): message for message in messages}
+
+
+def _find_deleted(drafts: Sequence[Draft]) -> set[tuple[int, uuid.UUID]]:
+    """The keys of messages that were sent and have been deleted since."""
+    connection = db.session.connection()
+    hashes = {keyed_hash(connection, HashedKind.FORM, *draft.key): draft.key for draft in drafts}
+    return {hashes[key_hash] for key_hash in Tombstone.find(connection, list(hashes))}
 
 
 def is_deleted_sid(connection: Connection, sid: str | None) -> bool:
@@ -340,13 +428,30 @@ def keep_undeleted(connection: Connection, sids: Collection[str]) -> set[str]:
     return {sid for sid in connection.scalars(query) if sid and sid not in kept_sids}
 
 
-def _check_send_limits(owner_id: int, now: datetime) -> None:
-    for limit, period, width in (
-        (settings().send_limit_per_minute, "minute", timedelta(minutes=1)),
-        (settings().send_limit_per_day, "day", timedelta(days=1)),
-    ):
-        # The limit-th newest message of the period blocks until it is older than the period.
-        newest = Message.select_creation_times(owner_id, now, width)
-        blocked_since = db.session.scalar(newest.offset(limit - 1).limit(1))
-        if blocked_since is not None:
-            raise SendLimitError(limit, period, blocked_since + width - now)
+class Allowance:
+    """How many messages an owner may save now, of `wanted`."""
+
+    def __init__(self, owner_id: int, wanted: int, now: datetime) -> None:
+        self._left = wanted
+        self._error: SendLimitError | None = None
+        for limit, period, width in (
+            (settings().send_limit_per_minute, "minute", timedelta(minutes=1)),
+            (settings().send_limit_per_day, "day", timedelta(days=1)),
+        ):
+            newest = Message.select_creation_times(owner_id, now, width)
+            # Those before the newest `limit - wanted` keep the owner from saving so many more.
+            offset = max(limit - wanted, 0)
+            blocking = db.session.scalars(newest.offset(offset).limit(min(wanted, limit))).all()
+            left = min(wanted, limit) - len(blocking)
+            if left < self._left:
+                # The oldest that counts has to be past, or one of those that are saved now.
+                blocked_since = blocking[-1] if blocking else now
+                wait = blocked_since + width - now
+                self._left, self._error = left, SendLimitError(limit, period, wait)
+
+    def error(self) -> SendLimitError | None:
+        """Why no further message may be saved; None if one may."""
+        return self._error if self._left <= 0 else None
+
+    def take(self) -> None:
+        self._left -= 1

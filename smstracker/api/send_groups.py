@@ -1,0 +1,116 @@
+"""Group commit of sends: those that come while a transaction runs are saved by the next together.
+
+A commit waits for the disk, and one owner's messages for each other: together they wait once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Event, Lock
+from typing import cast
+
+from flask import Flask, current_app
+
+from smstracker.extensions import db, writing
+from smstracker.models.messages import Draft, Message, NotSavedError, create_all
+
+EXTENSION = "api_send_groups"
+MAX_GROUP = 50  # messages; callbacks wait for the transaction on SQLite
+
+Outcome = Message | NotSavedError
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A draft and, once its transaction is over, its outcome or what went wrong.
+
+    `wake` is set then, or when its thread has to save the next group.
+    """
+
+    draft: Draft
+    outcome: Outcome | None = None
+    error: Exception | None = None
+    wake: Event = field(default_factory=Event)
+
+    @property
+    def is_over(self) -> bool:
+        return self.outcome is not None or self.error is not None
+
+
+class SendGroups:
+    """The drafts of a process that wait to be saved. One of their threads saves them all."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._waiting: list[_Waiting] = []
+        self._is_saving = False
+
+    def save(self, draft: Draft) -> Message:
+        """Save and commit a draft. Raises what `create_all` gives, or what went wrong."""
+        waiting = _Waiting(draft)
+        if not self._begin(waiting):
+            waiting.wake.wait()
+        if not waiting.is_over:
+            self._save_group(waiting)
+        if waiting.error is not None:
+            raise waiting.error
+        if isinstance(waiting.outcome, NotSavedError):
+            raise waiting.outcome
+        return cast(Message, waiting.outcome)
+
+    def _begin(self, waiting: _Waiting) -> bool:
+        """Return whether this thread saves, because no other does; else the draft waits."""
+        with self._lock:
+            if self._is_saving:
+                self._waiting.append(waiting)
+                return False
+            self._is_saving = True
+            return True
+
+    def _save_group(self, waiting: _Waiting) -> None:
+        """Save a draft with those that wait, and have the first of the rest save the next group."""
+        with self._lock:
+            group = [waiting, *self._waiting[: MAX_GROUP - 1]]
+            del self._waiting[: MAX_GROUP - 1]
+        try:
+            _save(group)
+        finally:
+            with self._lock:
+                following = self._waiting.pop(0) if self._waiting else None
+                self._is_saving = following is not None
+            for member in group:
+                if not member.is_over:  # the thread is being ended
+                    member.error = RuntimeError("the group was not saved")
+                member.wake.set()
+            if following is not None:
+                following.wake.set()
+
+
+def init_app(app: Flask) -> None:
+    app.extensions[EXTENSION] = SendGroups()
+
+
+def save_message(draft: Draft) -> Message:
+    """Save and commit a message, with those that wait. Raises NotSavedError of some kind."""
+    db.session.rollback()  # no transaction is open while it waits
+    return cast(SendGroups, current_app.extensions[EXTENSION]).save(draft)
+
+
+def _save(group: Sequence[_Waiting]) -> None:
+    """Save a group in one transaction, or, if it fails, each draft in its own."""
+    try:
+        _store(group)
+    except Exception as error:
+        if len(group) == 1:
+            group[0].error = error
+            return
+        for waiting in group:
+            _save([waiting])
+
+
+def _store(group: Sequence[_Waiting]) -> None:
+    with writing():
+        outcomes = create_all([waiting.draft for waiting in group])
+    # Other threads read them: without a session, no access to one can begin a query.
+    db.session.expunge_all()
+    for waiting, outcome in zip(group, outcomes, strict=True):
+        waiting.outcome = outcome

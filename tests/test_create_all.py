@@ -1,0 +1,161 @@
+"""Messages that are saved together: each once, within the limits, and none for another's fault."""
+
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import event
+
+from smstracker.api import send_groups
+from smstracker.api.send_groups import MAX_GROUP, SendGroups
+from smstracker.extensions import db
+from smstracker.models import AlreadySentError, Message, SendLimitError
+from smstracker.models.messages import Content, Draft, NotSavedError, create_all
+from tests.clients import Person
+from tests.programs import Program
+
+pytestmark = pytest.mark.both_databases
+
+MakeApp = Callable[..., Flask]
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+CONTENT = Content("+15558675310", "+15005550006", "Hello")
+
+
+def save(app: Flask, drafts: Sequence[Draft]) -> list[Message | NotSavedError]:
+    with app.app_context():
+        outcomes = create_all(drafts)
+        db.session.commit()
+        return outcomes
+
+
+def drafts_of(owner_id: int, count: int) -> list[Draft]:
+    return [Draft(owner_id, uuid.uuid4(), CONTENT) for _ in range(count)]
+
+
+def test_key_that_comes_twice_in_a_group_makes_one_message(alice: Person, bob: Person) -> None:
+    key, other = uuid.uuid4(), Content("+15558675310", "+15005550006", "Other")
+    first, same, different, others = save(
+        alice.app,
+        [
+            Draft(alice.id, key, CONTENT),
+            Draft(alice.id, key, CONTENT),
+            Draft(alice.id, key, other),
+            Draft(bob.id, key, CONTENT),
+        ],
+    )
+    assert isinstance(first, Message)
+    assert isinstance(others, Message)
+    for outcome, is_same in ((same, True), (different, False)):
+        assert isinstance(outcome, AlreadySentError)
+        assert (outcome.message, outcome.is_same_content) == (first, is_same)
+    assert [message.body for message in alice.messages()] == ["Hello"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "earlier", "wanted", "saved", "wait"),
+    [
+        ((2, 10), 0, 3, 2, timedelta(minutes=1)),
+        ((2, 10), 1, 3, 1, timedelta(seconds=50)),
+        ((2, 10), 2, 1, 0, timedelta(seconds=50)),
+        ((10, 3), 2, 5, 1, timedelta(hours=24, seconds=-10)),
+        ((10, 10), 2, 8, 8, None),
+        ((5, 5), 9, 2, 0, timedelta(seconds=50)),
+    ],
+)
+def test_limit_ends_a_group(
+    make_app: MakeApp,
+    limits: tuple[int, int],
+    earlier: int,
+    wanted: int,
+    saved: int,
+    wait: timedelta | None,
+) -> None:
+    app = make_app(SEND_LIMIT_PER_MINUTE=str(limits[0]), SEND_LIMIT_PER_DAY=str(limits[1]))
+    with time_machine.travel(NOON, tick=False) as clock:
+        generous = make_app()
+        alice = Person.signed_in(app, "alice@example.org")
+        save(generous, drafts_of(alice.id, earlier))
+        clock.shift(10)
+        outcomes = save(app, drafts_of(alice.id, wanted))
+    assert [isinstance(outcome, Message) for outcome in outcomes] == (
+        [True] * saved + [False] * (wanted - saved)
+    )
+    for outcome in outcomes[saved:]:
+        assert isinstance(outcome, SendLimitError)
+        assert outcome.wait == wait
+    assert len(alice.messages()) == earlier + saved
+
+
+def test_sends_that_come_while_one_is_saved_share_a_transaction(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(SEND_LIMIT_PER_MINUTE="1000")
+    program, is_first, sizes = Program(app), threading.Event(), []
+    store = send_groups._store
+
+    def store_slowly(group: Sequence[object]) -> None:
+        if not is_first.is_set():
+            is_first.set()
+            deadline.wait(0.5)
+        sizes.append(len(group))
+        store(group)  # type: ignore[arg-type]
+
+    deadline = threading.Event()
+    monkeypatch.setattr(send_groups, "_store", store_slowly)
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda n: program.send(f"k{n}"), range(12)))
+    assert [answer.status_code for answer in answers] == [202] * 12
+    assert sum(sizes) == len(program.messages()) == 12
+    assert len(sizes) < 12
+
+
+def test_group_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups, sizes = SendGroups(), []
+
+    def count(group: Sequence[send_groups._Waiting]) -> None:
+        sizes.append(len(group))
+        for waiting in group:
+            waiting.outcome = AlreadySentError(None, is_same_content=True)
+
+    monkeypatch.setattr(send_groups, "_save", count)
+    first, *others = [send_groups._Waiting(draft) for draft in drafts_of(1, MAX_GROUP + 11)]
+    assert groups._begin(first)
+    assert not any(groups._begin(waiting) for waiting in others)
+    groups._save_group(first)
+    following = others[MAX_GROUP - 1]
+    assert [waiting.wake.is_set() for waiting in others] == [True] * MAX_GROUP + [False] * 10
+    assert not following.is_over
+    groups._save_group(following)
+    assert sizes == [MAX_GROUP, 11]
+    assert all(waiting.wake.is_set() for waiting in others)
+    assert groups._begin(first)
+
+
+def test_draft_that_cannot_be_stored_harms_no_other(app: Flask) -> None:
+    program, good = Program(app), Program(app, "bob@example.org")
+    bad = Draft(program.owner_id, uuid.uuid4(), Content("+" + "1" * 40, "+15005550006", "x\0"))
+    with app.app_context():
+
+        def refuse(_mapper: object, _connection: object, message: Message) -> None:
+            if "\0" in message.body:
+                raise ValueError("cannot be stored")
+
+        event.listen(Message, "before_insert", refuse)
+        try:
+            group = [
+                send_groups._Waiting(draft)
+                for draft in (*drafts_of(good.owner_id, 1), bad, *drafts_of(good.owner_id, 1))
+            ]
+            send_groups._save(group)
+        finally:
+            event.remove(Message, "before_insert", refuse)
+    first, second, third = group
+    assert isinstance(first.outcome, Message)
+    assert isinstance(second.error, ValueError)
+    assert isinstance(third.outcome, Message)
+    assert len(good.messages()) == 2
