@@ -30,6 +30,7 @@ from smstracker.models.users import UserSession
 from smstracker.privacy.erasure import erase
 from tests.clients import Person
 from tests.postgresql_programs import path_to_programs
+from tests.programs import Program
 from tests.serving import close
 from tests.signing import call_back, fields, sid
 
@@ -129,6 +130,17 @@ def test_restored_database_has_no_worker_and_each_job_is_due(
         assert db.session.scalars(select(Heartbeat)).all() == []
         job = ScheduledJob.read(db.session.connection(), JobName.MAINTENANCE)
         assert (job.due_at <= utcnow(), job.failed_at, job.failure) == (True, None, None)
+
+
+def test_restore_reminds_of_tokens_that_may_have_been_revoked_since(
+    make_app: MakeApp, app: Flask, tmp_path: Path
+) -> None:
+    token_id = Program(app).token_id
+    run(make_app, "backup", tmp_path / "a")
+    run(make_app, "tokens", "revoke", str(token_id))
+    close(app)
+    restored = run(make_app, "restore", tmp_path / "a")
+    assert "1 token of programs is as in the backup: revoke again" in restored.output
 
 
 def test_backup_never_overwrites_and_leaves_nothing_behind(

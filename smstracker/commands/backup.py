@@ -34,13 +34,21 @@ from smstracker.database.problems import (
 )
 from smstracker.extensions import db, settings
 from smstracker.health_facts import BACKUP_INTERVAL
-from smstracker.models import AuditEntry, Erasure, Heartbeat, Message, ScheduledJob, SignInToken
+from smstracker.models import (
+    ApiToken,
+    AuditEntry,
+    Erasure,
+    Heartbeat,
+    Message,
+    ScheduledJob,
+    SignInToken,
+)
 from smstracker.models.audit_log import COMMAND_LINE, AuditAction
 from smstracker.models.jobs import JobName
 from smstracker.models.lookup_queue import can_be_asked_about
 from smstracker.models.messages import is_in_outbox
 from smstracker.models.users import UserSession
-from smstracker.plurals import format_count
+from smstracker.plurals import format_count, is_or_are
 from smstracker.settings.database_url import sqlite_path
 from smstracker.settings.reader import ConfigError
 from smstracker.web.health import known_revisions, migration_problem
@@ -185,7 +193,8 @@ def _bring_up_to_date(database_url: str, receipts: set[str]) -> tuple[str, set[s
                 open_count = _prepare(connection, utcnow())
                 undone = receipts - _select_receipts(connection)
                 _record_undone(connection, undone)
-                return _describe(connection.scalar(NEWEST_AT), open_count), undone
+                newest_at, token_count = connection.scalar(NEWEST_AT), _count_tokens(connection)
+                return _describe(newest_at, open_count, token_count), undone
         finally:
             db.engine.dispose()
 
@@ -280,11 +289,19 @@ def _prepare(connection: Connection, now: datetime) -> int:
     return connection.scalar(select(func.count()).select_from(Message).where(*is_open)) or 0
 
 
-def _describe(newest_at: datetime | None, open_count: int) -> str:
+def _count_tokens(connection: Connection) -> int:
+    query = select(func.count()).select_from(ApiToken).where(ApiToken.revoked_at.is_(None))
+    return connection.scalar(query) or 0
+
+
+def _describe(newest_at: datetime | None, open_count: int, token_count: int) -> str:
     lines = ["Restored. It holds no message."]
     if newest_at:
         lines = [f"Restored. The newest message in it is of {format_absolute_time(newest_at)}."]
     if open_count:
         messages = format_count(open_count, "message is", "messages are")
         lines.append(f"{messages} not final: the worker asks Twilio about them once it runs.")
+    if token_count:
+        tokens = f"{format_count(token_count, 'token')} of programs {is_or_are(token_count)}"
+        lines.append(f"{tokens} as in the backup: revoke again what was revoked since.")
     return "\n".join([*lines, "Everybody has to sign in again."])
