@@ -17,7 +17,7 @@ DEPLOYMENT_PACKAGES = {
     "promtool": "prometheus",
     "systemd-analyze": "systemd",
 }
-PACKAGES = (*BROWSER_PACKAGES, "openssl", *DEPLOYMENT_PACKAGES.values())
+PACKAGES = (*BROWSER_PACKAGES, "curl", "openssl", *DEPLOYMENT_PACKAGES.values())
 INSTALL = "sudo apt install"
 
 

@@ -179,9 +179,9 @@ def test_all_faults_are_told_at_once_in_the_words_of_the_form(program: Program) 
         ({"send_at": "2026-11-20T18:00:00"}, "send_at", "with their offset"),
         ({"send_at": "2026-02-30T18:00:00Z"}, "send_at", "no such date"),
         ({"send_at": "0001-01-01T00:00:00+14:00"}, "send_at", "past"),
-        ({"send_at": "9999-12-31T23:59:59-14:00"}, "send_at", "ahead"),
+        ({"send_at": "9999-12-31T23:59:59-14:00"}, "send_at", "within 30 days"),
         ({"send_at": "2026-11-20T11:54:00Z"}, "send_at", "That time is past"),
-        ({"send_at": "2027-12-20T12:00:00Z"}, "send_at", "more than a year ahead"),
+        ({"send_at": "2026-12-20T12:01:00Z"}, "send_at", "within 30 days"),
         ({"send_at": 1795262400}, "send_at", "as a text"),
     ],
 )

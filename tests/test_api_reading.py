@@ -198,6 +198,13 @@ def test_wait_ends_with_its_time(program: Program) -> None:
     assert (answer.status_code, answer.json["status"]) == (200, "outbox")
 
 
+def test_scheduled_message_is_not_waited_for(program: Program) -> None:
+    program.app.extensions[EXTENSION] = None  # nothing asks for it
+    send_at = (utcnow() + timedelta(hours=1)).isoformat()
+    answer = program.send(send_at=send_at, headers={"Prefer": "wait=30"})
+    assert (answer.status_code, answer.json["status_label"][:9]) == (202, "Scheduled")
+
+
 def test_waits_are_bounded(app: Flask, alice: Person, program: Program) -> None:
     message = alice.has_message(status="sent")
     waiters = app.extensions[EXTENSION] = Waiters(4)

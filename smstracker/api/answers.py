@@ -26,7 +26,6 @@ def describe_message(message: Message, now: datetime) -> dict[str, object]:
         "is_final": message.status in status.FINAL,
         "failure": asdict(advice) if advice else None,
         "reference": message.reference,
-        "send_at": message.send_at.isoformat() if message.send_at else None,
     }
 
 

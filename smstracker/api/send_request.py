@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from smstracker.api.request_parts import FieldErrors, find_unknown
 from smstracker.clock import CLOCK_TOLERANCE
@@ -17,10 +17,10 @@ from smstracker.sms.picture_addresses import find_address_problem
 from smstracker.sms.text_rules import MAX_PICTURES, find_text_problem, unix_lines
 from smstracker.sms.typed_text import is_blank
 from smstracker.web.problem_details import FieldError
+from smstracker.web.send_time import MAX_AHEAD
 
 NAMES = ("to", "text", "from", "media_urls", "send_at", "reference")
 REFERENCE_LENGTH = 64
-MAX_AHEAD = timedelta(days=366)
 # RFC 3339, with the offset that says which moment is meant.
 MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -154,5 +154,5 @@ def parse_moment(text: str, now: datetime) -> datetime | None:
     if moment < now - CLOCK_TOLERANCE:
         raise ValueError("That time is past. Choose a later one, or leave “send_at” out.")
     if moment > now + MAX_AHEAD:
-        raise ValueError("That is more than a year ahead. Choose an earlier time.")
+        raise ValueError(f"Choose a time within {MAX_AHEAD.days} days.")
     return moment.astimezone(UTC) if moment > now else None

@@ -85,7 +85,7 @@ def send() -> ResponseReturnValue:
     message, is_new = queue_message(caller, read_key(), read_json(), utcnow())
     headers = {} if is_new else {"Idempotent-Replayed": "true"}
     seconds, is_answered = preferred_wait(), False
-    if seconds:
+    if seconds and not message.is_scheduled(utcnow()):
         with suppress(TooManyWaitError):  # it is saved all the same
             is_answered = wait_for_status(message.id, ANSWERED, seconds)
             headers["Preference-Applied"] = f"wait={seconds}"
