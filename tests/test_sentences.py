@@ -17,6 +17,7 @@ from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
 from smstracker.database.problems import DISK_FULL
 from smstracker.doctor import connection_checks
+from smstracker.models.outbox import Backlog
 from smstracker.refused.replay import ReplayForecast
 from smstracker.refused.sentences import READY
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
@@ -63,6 +64,18 @@ REPORTS: list[tuple[str, Change, Change]] = [
         {"storage_problem": DISK_FULL} | GONE | UNHEARD,
         GONE | UNHEARD,
     ),
+    (
+        "problem outbox: a message could be sent for 10 minutes, but no worker takes it. "
+        "see the log of flask worker at worker_waits, and start it anew",
+        {"stuck_since": NOW - 10 * MINUTE},
+        {},
+    ),
+    (
+        "ok outbox: 3 messages to be sent, 1 of them for a later time; 1 sender paused. ",
+        {"backlog": Backlog(3, 1, NOW), "paused_senders": 1},
+        {"backlog": Backlog(3, 0, NOW)},
+    ),
+    ("ok outbox: nothing waits to be sent. ", {}, {"backlog": Backlog(1, 0, NOW)}),
     ("The worker has not run for 2 hours", GONE, GONE | {"storage_problem": DISK_FULL}),
     (
         "problem worker: not known: nothing can be stored (the disk is full)",

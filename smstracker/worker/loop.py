@@ -116,8 +116,8 @@ class Worker:
                 self._sleep(self._work_or_wait())
         finally:
             self._dispatcher.stop()
+            self._threads.pop(DISPATCHER).join(HAND_OVER_END_SECONDS)
         self._stopped.set()
-        self._threads.pop(DISPATCHER).join(HAND_OVER_END_SECONDS)
         self.join_threads(THREAD_END_SECONDS)
         self._remove_heartbeat()
         log.info("worker_stopped")
