@@ -1,5 +1,6 @@
 """The hand-over of waiting messages by a worker: a bounded number of calls to Twilio at once."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock
 
@@ -16,7 +17,9 @@ from smstracker.models.outbox import OutboxMessage
 from smstracker.worker.error_log import log_error
 
 MAX_HAND_OVERS = 24  # at once, so that a slow Twilio takes no more threads
-MIN_CLAIM = 4  # messages: smaller claims would cost more than they hand over
+# A claim costs more than what it hands over, so one of fewer messages waits for a moment.
+GATHERED_CLAIM = 12
+GATHER_SECONDS = 0.05
 POLL_SECONDS = 0.5
 # Until another worker has claimed for the same senders.
 CONTENTION_SECONDS = 0.02
@@ -32,6 +35,7 @@ class Dispatcher:
         self._lock = Lock()
         self._under_way = 0
         self._failures = 0
+        self._claimed_at = 0.0
 
     def stop(self) -> None:
         self._is_stopping = True
@@ -56,14 +60,18 @@ class Dispatcher:
 
     def _dispatch(self, app: Flask, pool: ThreadPoolExecutor) -> float:
         free = MAX_HAND_OVERS - self._under_way
-        if free < MIN_CLAIM:
+        if free == 0:
             return POLL_SECONDS  # each call that ends wakes it
+        since_claim = time.monotonic() - self._claimed_at
+        if free < GATHERED_CLAIM and since_claim < GATHER_SECONDS:
+            return GATHER_SECONDS - since_claim
         now = utcnow()
         with reading_connection(db.engine) as connection:
             due_at = outbox.next_due_at(connection, now)
         if due_at is None or due_at > now:
             wait = (due_at - now).total_seconds() if due_at else POLL_SECONDS
             return min(wait, POLL_SECONDS)
+        self._claimed_at = time.monotonic()
         messages = claim(free)
         for message in messages:
             with self._lock:
