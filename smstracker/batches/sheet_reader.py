@@ -1,0 +1,104 @@
+"""The child process that reads a spreadsheet and prints its rows, each as JSON on a line.
+
+A small file can claim a billion cells, for which the library allocates memory until the process is
+aborted. So it runs alone, with limits, and imports nothing of ours: `python sheet_reader.py FILE
+SHEET COLUMNS`. The first line is {"error": …}, {"sheets": […]} to choose from, or {}.
+"""
+
+import json
+import resource
+import sys
+from datetime import date, datetime, time, timedelta
+
+import python_calamine as calamine
+
+MEMORY_BYTES = 1024 * 1024 * 1024
+CPU_SECONDS = 60
+MAX_SHEETS = 20  # that are looked into
+MAX_CELL = 32_767  # characters: Excel's own limit
+MAX_EXACT_INTEGER = 10**15  # beyond it Excel itself has lost digits
+MAX_MERGED_ROWS = 100_000
+
+Cell = str | bool | int | float | date | datetime | time | timedelta
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    path, name, max_columns = sys.argv[1:]
+    try:
+        workbook = calamine.CalamineWorkbook.from_path(path)
+        sheets = _find_sheets(workbook, name)
+    except calamine.PasswordError:
+        _print({"error": "password"})
+    except (calamine.CalamineError, ValueError, OSError):
+        _print({"error": "unreadable"})
+    else:
+        if len(sheets) == 1:
+            _print_sheet(sheets[0], int(max_columns))
+        else:
+            _print({"sheets": [sheet.name for sheet in sheets]})
+
+
+def _print(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+
+
+def _find_sheets(workbook: calamine.CalamineWorkbook, name: str) -> list[calamine.CalamineSheet]:
+    """The sheet of that name, else all visible ones that hold something."""
+    if name:
+        return [workbook.get_sheet_by_name(name)]
+    visible = [
+        sheet.name
+        for sheet in workbook.sheets_metadata
+        if sheet.visible == calamine.SheetVisibleEnum.Visible
+        and sheet.typ == calamine.SheetTypeEnum.WorkSheet
+    ]
+    sheets = (workbook.get_sheet_by_name(name) for name in visible[:MAX_SHEETS])
+    return [sheet for sheet in sheets if sheet.height]
+
+
+def _print_sheet(sheet: calamine.CalamineSheet, max_columns: int) -> None:
+    if sheet.width > max_columns:
+        _print({"error": "columns"})
+        return
+    _print({})
+    merged = _find_merged(sheet)
+    first_column = (sheet.start or (0, 0))[1]
+    # The rows begin with the first of the sheet, the cells with the first that holds something.
+    for number, cells in enumerate(sheet.iter_rows(), start=1):
+        texts = list(map(_to_text, cells))
+        while texts and not texts[-1]:
+            texts.pop()
+        if texts:
+            _print([number, texts, [c - first_column for c in merged.get(number, ())]])
+
+
+def _find_merged(sheet: calamine.CalamineSheet) -> dict[int, list[int]]:
+    """The columns, by row, of cells that belong to a merged one further up."""
+    merged: dict[int, list[int]] = {}
+    for (top, left), (bottom, right) in sheet.merged_cell_ranges or ():
+        for row in range(top + 1, min(bottom, top + MAX_MERGED_ROWS - len(merged)) + 1):
+            merged.setdefault(row + 1, []).extend(range(left, min(right, left + 100) + 1))
+    return merged
+
+
+def _to_text(cell: Cell) -> str:
+    """The cell as people would write it; the format that the sheet shows it in is not known."""
+    if isinstance(cell, str):
+        return cell.strip()[:MAX_CELL]
+    if isinstance(cell, bool):
+        return str(cell).upper()
+    if isinstance(cell, float):
+        is_whole = cell.is_integer() and abs(cell) < MAX_EXACT_INTEGER
+        return str(int(cell)) if is_whole else f"{cell:.15g}"
+    if isinstance(cell, datetime):
+        return f"{cell:%Y-%m-%d}" if cell.time() == time() else f"{cell:%Y-%m-%d %H:%M}"
+    if isinstance(cell, time):
+        return f"{cell:%H:%M:%S}".removesuffix(":00")
+    return str(cell)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""A table of people, whatever file it comes from, and why one cannot be read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+MAX_FILE_BYTES = 25 * 1024 * 1024
+MAX_ROWS = 100_000
+MAX_COLUMNS = 100
+
+
+class FileError(ValueError):
+    """The file cannot be read; the message tells who uploaded it what to do."""
+
+
+class SheetChoiceError(FileError):
+    """Several sheets hold something; `names` are theirs."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__("The file has several sheets. Choose the one to send to.")
+        self.names = names
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: `number` as a spreadsheet counts, cells as text, empty ones at the end left out.
+
+    `merged` are the positions of empty cells that belong to a merged one further up.
+    """
+
+    number: int
+    cells: Sequence[str]
+    merged: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The rows that are not empty, read once while they are used; raises FileError meanwhile.
+
+    `notes` tell people how the file was understood.
+    """
+
+    rows: Iterator[Row]
+    notes: list[str] = field(default_factory=list)

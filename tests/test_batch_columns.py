@@ -1,0 +1,268 @@
+"""The column of the numbers, the columns of the fields, and the check of each row."""
+
+import pytest
+
+from smstracker.batches.columns import ColumnError, Columns, match_columns
+from smstracker.batches.pasted import split_pasted
+from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker, check_rows
+from smstracker.batches.table import FileError, Row, Table
+from smstracker.sms.text_fields import TextTemplate, find_unfilled_field
+
+HI = TextTemplate("Hi ((name))")
+US, DE, SENDER = "US", "DE", "+15550006666"
+NUMBER = "+15558675310"
+
+
+def table_of(*lines: str) -> Table:
+    rows = ((number, line.split("|")) for number, line in enumerate(lines, start=1))
+    return Table(Row(number, cells) for number, cells in rows if any(cells))
+
+
+def match(*lines: str, text: str = "", region: str = US, phone: str | None = None) -> Columns:
+    return match_columns(table_of(*lines), TextTemplate(text), region, phone)[0]
+
+
+def phone_column(*lines: str, region: str = US, phone: str | None = None) -> str:
+    columns = match(*lines, region=region, phone=phone)
+    return columns.names[columns.phone]
+
+
+def column_problems(*lines: str, text: str = "") -> list[str]:
+    with pytest.raises(ColumnError) as error:
+        match(*lines, text=text)
+    return [*error.value.problems]
+
+
+def check(*lines: str, text: str = "Hello", region: str = US) -> list[CheckedRow]:
+    template = TextTemplate(text)
+    columns, rows = match_columns(table_of(*lines), template, region)
+    return list(map(RowChecker(columns, template, SENDER, region).check, rows))
+
+
+def problems(*lines: str, text: str = "Hello", region: str = US) -> list[str | None]:
+    return [checked.problem for checked in check(*lines, text=text, region=region)]
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["phone", "Phone number", "MOBILE", "Telefon", "Handynummer", "to", "tel.", "Téléfono", "手机"],
+)
+def test_the_numbers_are_in_the_column_that_is_called_so(heading: str) -> None:
+    assert phone_column(f"id|{heading}|name", f"4155552671|{NUMBER}|Ann") == heading
+
+
+def test_the_numbers_are_found_by_their_look_if_no_column_is_called_so() -> None:
+    assert phone_column("who|contact", f"Ann|{NUMBER}", "Bo|(415) 555-2671") == "contact"
+
+
+def test_dates_and_short_numbers_are_no_phone_numbers() -> None:
+    assert phone_column("who|since|id", f"{NUMBER}|2026-01-15|12345") == "who"
+
+
+def test_two_columns_of_numbers_are_a_question() -> None:
+    lines = ("phone|mobile|name", f"{NUMBER}|+14155552671|Ann")
+    assert "“phone”, “mobile”. Choose one." in column_problems(*lines)[0]
+    assert phone_column(*lines, phone="mobile") == "mobile"
+
+
+def test_an_empty_second_column_or_one_of_other_words_asks_nothing() -> None:
+    assert phone_column("phone|mobile|whatsapp", f"{NUMBER}||yes") == "phone"
+
+
+def test_numbers_that_lost_their_plus_still_show_their_column() -> None:
+    assert phone_column("who|contact", "Ann|15112345678", region=DE) == "contact"
+
+
+def test_without_a_number_the_column_is_asked() -> None:
+    with pytest.raises(ColumnError) as error:
+        match("name|age", "Ann|31")
+    assert error.value.choices == ["name", "age"]
+
+
+def test_without_headings_the_first_row_is_sent_to() -> None:
+    columns, rows = match_columns(table_of(f"Ann|{NUMBER}"), TextTemplate("Hi"), US)
+    assert (columns.names, columns.phone) == (["Column A", "Column B"], 1)
+    assert [row.number for row in rows] == [1]
+
+
+def test_a_title_above_the_headings_is_left_out_and_said() -> None:
+    table = table_of("Members of 2026", "", "name|phone|street", f"Ann|{NUMBER}|High St")
+    columns, rows = match_columns(table, HI, US)
+    assert columns.names == ["name", "phone", "street"]
+    assert [row.number for row in rows] == [4]
+    assert table.notes == ["The headings are in row 3. What is above them is left out."]
+
+
+def test_a_row_with_a_number_is_never_taken_for_a_title() -> None:
+    _columns, rows = match_columns(table_of(NUMBER, f"{NUMBER}|Ann|x|y"), TextTemplate("Hi"), US)
+    assert [row.number for row in rows] == [1, 2]
+
+
+@pytest.mark.parametrize("lines", [(), ("phone|name",)])
+def test_a_file_without_rows_is_refused(lines: tuple[str, ...]) -> None:
+    with pytest.raises(FileError):
+        match(*lines)
+
+
+def test_fields_find_their_columns_whatever_case_and_spaces() -> None:
+    columns = match(
+        "Phone|First_Name|DUE date\n|x",
+        f"{NUMBER}|Ann|Friday|",
+        text="((first name)) ((due-date))",
+    )
+    assert columns.fields == {"firstname": 1, "duedate": 2}
+
+
+def test_all_problems_of_columns_are_told_at_once() -> None:
+    lines = ("naem|phone|mobile|x|x", f"Ann|{NUMBER}|{NUMBER}|1|2")
+    assert column_problems(*lines, text="((name)) ((x)) ((") == [
+        "Several columns may hold the numbers to send to: “phone”, “mobile”. Choose one.",
+        "No column is called “name”, which the text has. Did you mean ((naem))?",
+        "Two columns are called “x”. Rename one of them.",
+        "The columns are: “naem”, “phone”, “mobile”, “x”, “x”.",
+    ]
+
+
+def test_a_text_is_filled_for_each_row() -> None:
+    rows = check("phone|name", f"{NUMBER}|Ann", f"{NUMBER}|Zoë ✓", text="Hi ((Name)), ((name))!")
+    assert [row.text for row in rows] == ["Hi Ann, Ann!", "Hi Zoë ✓, Zoë ✓!"]
+    assert [(row.segments, row.costly) for row in rows] == [(1, ()), (1, ("ë", "✓"))]
+
+
+@pytest.mark.parametrize(
+    ("typed", "region"),
+    [
+        ("+491512345678.0", US),
+        ("4.91512E+11", US),
+        ("+49 151 2345678O", US),
+        ("15112345678", DE),
+        ("+15558675310 / +15558675311", US),
+        ("whatsapp:+14155552671", US),
+        ("=A2", US),
+        ("n/a", US),
+        ("", US),
+    ],
+)
+def test_what_the_form_refuses_is_refused_in_a_file(typed: str, region: str) -> None:
+    row = check("phone|name", f"{NUMBER}|Ann", f"{typed}|Bo", region=region)[1]
+    assert row.recipient is None
+    assert row.problem is not None
+    assert row.problem.startswith("phone: ")
+
+
+def test_a_number_whose_plus_was_lost_is_not_completed_by_the_home_country() -> None:
+    rows = check("phone|x", f"{NUMBER}|1", "4915123456789|2", region=DE)
+    assert rows[1].recipient in (None, "+4915123456789")
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [
+        (f"{NUMBER}|", "name: The cell is empty."),
+        (f"{NUMBER}|=B2", "name: There is a formula in the cell. Put its result there."),
+        (
+            f"{NUMBER}|((first))",
+            "The text would still hold “((first))”. Take the brackets out of the cell.",
+        ),
+        (f"{NUMBER}|Ann|more", "It has more cells than there are columns. Quotes may be missing."),
+        (
+            "x|",
+            "phone: That is not a phone number. Type it like +1 555 867 5310. "
+            "name: The cell is empty.",
+        ),
+    ],
+)
+def test_a_bad_row_has_its_reasons_and_the_next_row_is_good(cells: str, problem: str) -> None:
+    lines = (f"{NUMBER}|Bo", cells, f"{NUMBER}|Cy")
+    assert problems("phone|name", *lines, text="Hi ((name))") == [None, problem, None]
+
+
+def test_a_text_that_grows_too_long_is_refused_in_its_row() -> None:
+    reasons = problems(
+        "phone|name", f"{NUMBER}|{'x' * 1597}", f"{NUMBER}|{'x' * 1598}", text="Hi ((name))"
+    )
+    assert reasons == [None, "1,601 characters: 1 more than one message can hold."]
+
+
+def test_a_merged_cell_is_explained() -> None:
+    rows = [
+        Row(1, ["name", "phone"]),
+        Row(2, ["Ann", NUMBER]),
+        Row(3, ["", NUMBER], frozenset({0})),
+    ]
+    columns, data = match_columns(Table(iter(rows)), HI, US)
+    checker = RowChecker(columns, HI, SENDER, US)
+    assert [row.problem for row in map(checker.check, data)] == [
+        None,
+        "name: The cell is merged with one above. Undo that, so that each row has its own.",
+    ]
+
+
+def test_the_report_counts_rows_segments_and_duplicates() -> None:
+    lines = ["phone|name", f"{NUMBER}|Ann", "(555) 867-5310|Bo", "+14155552671|✓" + "x" * 70]
+    columns, rows = match_columns(table_of(*lines, *["1|bad"] * 12), HI, US)
+    report = FileReport()
+    assert len(list(check_rows(rows, RowChecker(columns, HI, SENDER, US), report))) == 15
+    assert (report.rows, report.good, report.bad, report.segments) == (15, 3, 12, 4)
+    assert (report.duplicates, report.costly_rows) == (1, 1)
+    assert len(report.shown_problems) == 10
+    assert report.first_duplicates[0].row.number == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("Hi ((Name)), see ((Phone (home)))", ["Name", "Phone (home)"]),
+        ("（（名前）） (( b ))((b))", ["名前", "b"]),
+        ("so sad :(( but :))", []),
+        ("f((x\n))", []),
+    ],
+)
+def test_fields_of_a_text(text: str, fields: list[str]) -> None:
+    template = TextTemplate(text)
+    assert list(template.fields.values()) == fields
+
+
+@pytest.mark.parametrize("text", ["Hi ((name", "Hi (( ))", "Hi ((na\nme))"])
+def test_a_text_with_a_broken_field_is_refused(text: str) -> None:
+    assert TextTemplate(text).find_problem()
+
+
+@pytest.mark.parametrize("text", ["Hi ((name))", "Sad :((", "see (ours (new))"])
+def test_brackets_alone_are_no_problem(text: str) -> None:
+    assert TextTemplate(text).find_problem() is None
+
+
+def test_the_notation_of_other_programs_is_noticed_if_a_column_has_that_name() -> None:
+    template = TextTemplate("Hi {{name}} (and you) [name] <street> %due% (Name) ((name))")
+    names = ["Name", "street", "due"]
+    assert template.find_other_notation(names) == [
+        "{{name}}",
+        "[name]",
+        "<street>",
+        "%due%",
+        "(Name)",
+    ]
+
+
+def test_a_filled_text_holds_no_field() -> None:
+    assert find_unfilled_field("Hi ((name))") == "((name))"
+    assert find_unfilled_field("Hi (Ann) :)) ((") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        (f"{NUMBER}, +1 415 555 2671; 415-555-2672", 3),
+        (f"{NUMBER}\n{NUMBER}", 2),
+        (f"{NUMBER},Ann", 1),
+        (f"{NUMBER},{NUMBER}\n{NUMBER},{NUMBER}", 2),
+    ],
+)
+def test_pasted_numbers_in_one_row_become_rows(text: str, lines: int) -> None:
+    assert len(split_pasted(text, US).splitlines()) == lines
+
+
+def test_a_column_without_a_heading_is_named_by_its_letter() -> None:
+    lines = [f"{NUMBER}|Ann|x"] * 3
+    assert match("phone|name", *lines).names == ["phone", "name", "Column C"]

@@ -1,0 +1,177 @@
+"""Files of people, read as they come from spreadsheets and programs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from smstracker.batches import table
+from smstracker.batches.table import FileError, SheetChoiceError
+from smstracker.batches.table_file import open_table
+from tests import spreadsheets
+from tests.spreadsheets import Rows
+
+NAMES: list[list[str | int | float]] = [["name", "phone"], ["Zoë", "+15558675310"]]
+CSV = 'name;phone\r\n"Zoë";+15558675310\r\n'
+
+Read = Callable[..., list[tuple[int, list[str]]]]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Read a file: the number and the cells of each row."""
+
+    def read_rows(content: bytes, sheet: str | None = None) -> list[tuple[int, list[str]]]:
+        path = tmp_path / "file"
+        path.write_bytes(content)
+        return [(row.number, list(row.cells)) for row in open_table(path, sheet).rows]
+
+    return read_rows
+
+
+def read_error(read: Read, content: bytes) -> str:
+    with pytest.raises(FileError) as error:
+        read(content)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_text_file_is_read_in_each_unicode_encoding(read: Read, encoding: str) -> None:
+    assert read(CSV.encode(encoding)) == [(1, ["name", "phone"]), (2, ["Zoë", "+15558675310"])]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [("cp1252", "Müller-Lüdenscheidt, Käthe"), ("cp1251", "Екатерина Щербакова Юлия Жукова")],
+)
+def test_an_old_encoding_is_guessed_and_said(tmp_path: Path, encoding: str, name: str) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(f"name;phone\n{name};+15558675310\n".encode(encoding) * 20)
+    opened = open_table(path)
+    assert [row.cells[0] for row in opened.rows][1] == name
+    assert "does not say how its letters are stored" in opened.notes[0]
+
+
+def test_a_broken_letter_among_good_ones_is_named(read: Read) -> None:
+    content = "name;phone\nZoë;1\nJosé;2\nÅsa;3\n".encode() + "Ängla;4\n".encode("cp1252")
+    assert "line 5 are not stored as those of the others" in read_error(read, content)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_found(read: Read, delimiter: str) -> None:
+    lines = [["name", "phone", "due"], ["Ann, or Bo", "+1 555 867 5310", "4,50; soon"]]
+    text = "\n".join(delimiter.join(f'"{cell}"' for cell in cells) for cells in lines)
+    assert read(text.encode()) == [(1, lines[0]), (2, lines[1])]
+
+
+def test_commas_in_the_text_do_not_split_a_file_with_semicolons(read: Read) -> None:
+    rows = read(b"name;phone\nMiller, Ann;+15558675310\nSmith, Bo;+15558675311\n")
+    assert rows[1:] == [(2, ["Miller, Ann", "+15558675310"]), (3, ["Smith, Bo", "+15558675311"])]
+
+
+def test_the_first_line_of_excel_names_the_delimiter(read: Read) -> None:
+    assert read(b"sep=;\nname;phone\nA,B;1\n") == [(2, ["name", "phone"]), (3, ["A,B", "1"])]
+
+
+def test_rows_are_numbered_as_in_a_spreadsheet(read: Read) -> None:
+    content = b'name,phone\n\n"two\nlines",1\n,,\nlast,2,,\n'
+    assert read(content) == [(1, ["name", "phone"]), (3, ["two\nlines", "1"]), (5, ["last", "2"])]
+
+
+def test_texts_that_are_guarded_against_formulas_are_read_as_they_were(read: Read) -> None:
+    rows = read(b"""phone,note,age\n="0151 2345678",'+49 151 2345678,'tis\n""")
+    assert rows[1] == (2, ["0151 2345678", "+49 151 2345678", "'tis"])
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'name,phone\n"Ann,1\nBo,2\n', "A quotation mark near row 2 does not fit"),
+        (b'name,phone\n"Ann" Lee,1\n', "A quotation mark near row 2 does not fit"),
+        (b"a,b\n" + b"x" * 200_000, "A cell near row 2 is too long"),
+        (b"", "The file is empty."),
+        (b"\xef\xbb\xbf\r\n", "The file is empty."),
+        (b"%PDF-1.7 ...", "holds no table"),
+        (b"\x00\x01\x02\x03" * 50, "holds no table"),
+        (b" <html><table><tr><td>1", "is a web page"),
+        (b"PK\x03\x04" + b"no archive" * 20, "is no spreadsheet that can be read"),
+    ],
+)
+def test_a_file_that_holds_no_table_is_refused_with_the_reason(
+    read: Read, content: bytes, problem: str
+) -> None:
+    assert problem in read_error(read, content)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda rows: spreadsheets.xlsx({"People": rows}), spreadsheets.ods, spreadsheets.xls],
+    ids=["xlsx", "ods", "xls"],
+)
+def test_spreadsheets_are_read(read: Read, write: Callable[[Rows], bytes]) -> None:
+    rows = [*NAMES, ["Bo", 491512345678.0], ["Cy", 0.25]]
+    assert read(write(rows)) == [
+        (1, ["name", "phone"]),
+        (2, ["Zoë", "+15558675310"]),
+        (3, ["Bo", "491512345678"]),
+        (4, ["Cy", "0.25"]),
+    ]
+
+
+def test_cells_are_written_as_people_would(read: Read) -> None:
+    formula = '<c t="str"><f>A1&amp;"!"</f><v>result</v></c>'
+    never_computed, broken = "<c ><f>A1+1</f></c>", '<c t="e"><v>#N/A</v></c>'
+    cells = ['<c s="1"><v>46359</v></c>', '<c s="1"><v>46359.5</v></c>', '<c t="b"><v>1</v></c>']
+    content = spreadsheets.xlsx(
+        {"One": [[*cells, formula, never_computed, broken, 4.1e17, 0.1 + 0.2]]}
+    )
+    dates = ["2026-12-03", "2026-12-03 12:00"]
+    assert read(content) == [(1, [*dates, "TRUE", "result", "", "", "4.1e+17", "0.3"])]
+
+
+def test_rows_and_columns_that_are_left_empty_keep_their_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "file.xlsx"
+    rows = [[], ["", "name", "phone"], ["", "Ann", "1"], [], ["", "", "2"]]
+    path.write_bytes(spreadsheets.xlsx({"One": rows}, merged=["B3:B5"]))
+    found = [(row.number, list(row.cells), set(row.merged)) for row in open_table(path).rows]
+    assert found == [(2, ["name", "phone"], set()), (3, ["Ann", "1"], set()), (5, ["", "2"], {0})]
+
+
+def test_of_several_sheets_with_rows_one_is_chosen(read: Read) -> None:
+    content = spreadsheets.xlsx({"June": NAMES, "Empty": [], "July": NAMES})
+    with pytest.raises(SheetChoiceError) as error:
+        read(content)
+    assert error.value.names == ["June", "July"]
+    assert read(content, "July")[1] == (2, ["Zoë", "+15558675310"])
+
+
+def test_hidden_and_empty_sheets_need_no_choice(read: Read) -> None:
+    content = spreadsheets.xlsx({"Old": [["x"]], "Empty": [], "July": NAMES}, hidden="Old")
+    assert read(content)[0] == (1, ["name", "phone"])
+
+
+def test_a_spreadsheet_that_would_fill_the_memory_is_refused(read: Read) -> None:
+    far = '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+    assert "damaged or too large" in read_error(
+        read, spreadsheets.xlsx({"A": [[1]]}, more_rows=far)
+    )
+
+
+def test_a_spreadsheet_that_unpacks_to_far_more_is_refused(read: Read) -> None:
+    cell = f"<row><c t='str'><v>{'x' * 10_000_000}</v></c></row>"
+    content = spreadsheets.xlsx({"A": [[1]]}, more_rows=cell * 120)
+    assert len(content) < 10_000_000
+    assert "damaged or too large" in read_error(read, content)
+
+
+def test_a_spreadsheet_with_too_many_columns_is_refused(read: Read) -> None:
+    assert "more than 100 columns" in read_error(read, spreadsheets.xlsx({"A": [[1] * 101]}))
+
+
+def test_limits_of_rows_and_columns(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "more than 100 columns" in read_error(read, b"a" + b",a" * 100)
+    monkeypatch.setattr("smstracker.batches.table_file.MAX_ROWS", 2)
+    assert len(read(b"phone\n1\n2\n")) == 3
+    assert "more than 2 rows" in read_error(read, b"phone\n1\n2\n3\n")
+    monkeypatch.setattr("smstracker.batches.table_file.MAX_FILE_BYTES", table.MAX_COLUMNS)
+    assert "larger than" in read_error(read, b"phone\n" + b"1" * 100)
