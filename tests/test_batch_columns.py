@@ -4,8 +4,9 @@ import pytest
 
 from smstracker.batches.columns import ColumnError, Columns, match_columns
 from smstracker.batches.pasted import split_pasted
-from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker, check_rows
+from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
 from smstracker.batches.table import FileError, Row, Table
+from smstracker.models.batches import COSTLY, DUPLICATE
 from smstracker.sms.text_fields import TextTemplate, find_unfilled_field
 
 HI = TextTemplate("Hi ((name))")
@@ -199,14 +200,13 @@ def test_a_merged_cell_is_explained() -> None:
 
 
 def test_the_report_counts_rows_segments_and_duplicates() -> None:
-    lines = ["phone|name", f"{NUMBER}|Ann", "(555) 867-5310|Bo", "+14155552671|✓" + "x" * 70]
-    columns, rows = match_columns(table_of(*lines, *["1|bad"] * 12), HI, US)
+    lines = ["phone|name", f"{NUMBER}|Ann", "(555) 867-5310|Bo", "+491512345678|✓" + "x" * 70]
     report = FileReport()
-    assert len(list(check_rows(rows, RowChecker(columns, HI, SENDER, US), report))) == 15
-    assert (report.rows, report.good, report.bad, report.segments) == (15, 3, 12, 4)
-    assert (report.duplicates, report.costly_rows) == (1, 1)
-    assert len(report.shown_problems) == 10
-    assert report.first_duplicates[0].row.number == 3
+    bits = [report.add(row) for row in check(*lines, *["1|bad"] * 12, text="Hi ((name))")]
+    assert bits[:4] == [0, DUPLICATE.bit, COSTLY.bit, 0]
+    assert (report.rows, report.good, report.segments) == (15, 3, 4)
+    assert report.segments_by_country == {"+1": 2, "+49": 2}
+    assert report.costly == {"✓": 1}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """The check of each row by the rules of the send form, and what all rows come to."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from smstracker.batches.columns import Columns
+from smstracker.batches.price import country_code
 from smstracker.batches.table import Row
+from smstracker.models.batches import COSTLY, DUPLICATE, ROW_WARNINGS
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.sms.segments import count_segments
@@ -96,46 +97,46 @@ def _find_filled_problem(text: str) -> str | None:
 
 @dataclass(slots=True)
 class FileReport:
-    """What the rows of a file come to. Numbers are kept as integers: 100,000 take 10 MB."""
+    """What the rows of a file come to.
+
+    Numbers are kept as integers to find duplicates: 100,000 of them take 10 MB.
+    """
 
     rows: int = 0
     good: int = 0
-    bad: int = 0
     segments: int = 0
-    costly_rows: int = 0
-    shown_problems: list[CheckedRow] = field(default_factory=list)
-    costly: Counter[str] = field(default_factory=Counter)
-    countries: Counter[str] = field(default_factory=Counter)
-    duplicates: int = 0
-    first_duplicates: list[CheckedRow] = field(default_factory=list)
+    segments_by_country: Counter[str] = field(default_factory=Counter)
+    people_by_country: Counter[str] = field(default_factory=Counter)
+    costly: Counter[str] = field(default_factory=Counter)  # rows that have the character
+    warnings: Counter[str] = field(default_factory=Counter)
     _seen: set[int] = field(default_factory=set)
 
-    def add(self, checked: CheckedRow) -> None:
+    def add(self, checked: CheckedRow) -> int:
+        """Count a row; return the bits of its warnings."""
         self.rows += 1
         if checked.problem is not None or checked.recipient is None:
-            self.bad += 1
-            if len(self.shown_problems) < MAX_SHOWN:
-                self.shown_problems.append(checked)
-            return
+            return 0
         self.good += 1
         self.segments += checked.segments
-        self.costly_rows += bool(checked.costly)
+        country = country_code(checked.recipient)
+        self.segments_by_country[country] += checked.segments
+        self.people_by_country[country] += 1
         self.costly.update(checked.costly)
-        self._add_number(checked, int(checked.recipient[1:]))
-
-    def _add_number(self, checked: CheckedRow, digits: int) -> None:
-        if digits in self._seen:
-            self.duplicates += 1
-            if len(self.first_duplicates) < MAX_SHOWN:
-                self.first_duplicates.append(checked)
+        digits = int(checked.recipient[1:])
+        bits = (DUPLICATE.bit if digits in self._seen else 0) | (
+            COSTLY.bit if checked.costly else 0
+        )
         self._seen.add(digits)
+        return bits
 
+    def count_warnings(self, bits: int) -> None:
+        self.warnings.update(warning.name for warning in ROW_WARNINGS if bits & warning.bit)
 
-def check_rows(
-    rows: Iterable[Row], checker: RowChecker, report: FileReport
-) -> Iterator[CheckedRow]:
-    """Check rows one after the other, and count them in the report."""
-    for row in rows:
-        checked = checker.check(row)
-        report.add(checked)
-        yield checked
+    def to_json(self) -> dict[str, object]:
+        """Return the counts, for the column `report` of the batch."""
+        return {
+            "warnings": dict(self.warnings),
+            "costly": dict(self.costly.most_common(MAX_SHOWN)),
+            "segments_by_country": dict(self.segments_by_country),
+            "people_by_country": dict(self.people_by_country),
+        }

@@ -107,6 +107,8 @@ def _update_one(table: type[Base], names: tuple[str, ...]) -> Update:
 
 
 def _select_arrays(table: type[Base], names: tuple[str, ...]) -> Select[tuple[object, ...]]:
-    types = {name: ARRAY(table.__table__.c["id" if name == KEY else name].type) for name in names}
+    # One dimension, also where each value is a list as JSON.
+    columns = {name: table.__table__.c["id" if name == KEY else name] for name in names}
+    types = {name: ARRAY(column.type, dimensions=1) for name, column in columns.items()}
     arrays = [func.unnest(bindparam(name, type_=types[name])).label(name) for name in names]
     return select(*arrays)

@@ -4,6 +4,10 @@ from smstracker.models.alerts import Alert as Alert
 from smstracker.models.alerts import AlertNotice as AlertNotice
 from smstracker.models.api_tokens import ApiToken as ApiToken
 from smstracker.models.audit_log import AuditEntry as AuditEntry
+from smstracker.models.batches import Batch as Batch
+from smstracker.models.batches import BatchFile as BatchFile
+from smstracker.models.batches import BatchRow as BatchRow
+from smstracker.models.batches import SavedText as SavedText
 from smstracker.models.callback_counts import CallbackTally as CallbackTally
 from smstracker.models.carrier_removals import CarrierRemoval as CarrierRemoval
 from smstracker.models.event_feed import FeedCursor as FeedCursor

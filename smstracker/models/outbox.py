@@ -32,6 +32,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from smstracker.clock import CLOCK_TOLERANCE, has_come, utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.database.row_sets import is_any_of
+from smstracker.models.batches import Batch, running_batch_ids
 from smstracker.models.event_store import stop_waiting
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.lookup_queue import matches_carrier
@@ -93,11 +94,6 @@ class Backlog:
     oldest_at: datetime | None
 
 
-def running_batch_ids(_connection: Connection) -> Sequence[int]:
-    """The batches whose messages may be handed over."""
-    return []
-
-
 def claim(connection: Connection, limit: int, now: datetime) -> list[OutboxMessage]:
     """Lease at most `limit` messages that may go now, within the pace of their senders.
 
@@ -149,7 +145,7 @@ def begin_hand_over(connection: Connection, message: OutboxMessage) -> OutboxMes
     """Take a claimed message out of the outbox; commit this before the call, and call only then.
 
     Returns it as it is now, or None if it is not to be sent: its claim is over, it was cancelled or
-    edited meanwhile, or its sender is paused.
+    edited meanwhile, its sender is paused, or its batch is paused or stopped.
     """
     now = utcnow()
     values = {
@@ -174,6 +170,7 @@ def _begin_statement() -> ReturningUpdate[tuple[Any, ...]]:
     is_paused = (SenderPace.paused_until > now) & (SenderPace.paused_until <= no_pause_after)
     is_claimed = (Message.status == status.OUTBOX) & Message.content_deleted_at.is_(None)
     is_claimed &= Message.claimed_until == claimed
+    is_claimed &= Batch.is_running(Message.batch_id)
     is_message = Message.id == bindparam("message_id")
     pause = exists().where(SenderPace.sender == SENDER_KEY, is_paused)
     begin = update(Message).where(is_message, is_claimed, ~pause)

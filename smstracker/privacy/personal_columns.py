@@ -9,6 +9,9 @@ PERSONAL = {
     "message_text": {"body"},
     "status_event": {"payload"},
     "recipient_search": {"digits"},
+    "batch": {"name", "text"},
+    "batch_row": {"recipient", "cells", "problem"},
+    "batch_file": {"data"},
     "refused_callback": {
         *("target", "sent_host", "forwarded_host", "forwarded_proto", "content_type"),
         *("signature", "signature_settings", "idempotency_token", "body", "status"),
@@ -21,6 +24,11 @@ HARMLESS = {
         *("sender", "messaging_service_sid", "account_sid", "twilio_sid", "status"),
         *("status_source", "error_code", "price_unit", "request_hash"),
     },
+    "batch": {
+        *("sender", "state", "upload_hash", "content_hash", "sheet_name", "phone_column"),
+        *("problem", "choices", "column_names", "field_positions", "report", "quiet_zone"),
+    },
+    "saved_text": {"name", "text"},
     "sender_pace": {"sender", "pause_code"},
     "status_event": {
         *("twilio_sid", "status", "error_code", "source", "carrier_done_at"),

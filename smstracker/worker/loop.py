@@ -40,6 +40,7 @@ from smstracker.models.metric_totals import LOOKUPS, MetricTotal
 from smstracker.privacy.carrier_removal import remove_at_carrier
 from smstracker.privacy.disk_traces import clean_text_index
 from smstracker.privacy.retention import remove_expired
+from smstracker.worker.batch_threads import BATCH_THREADS, run_batch_thread
 from smstracker.worker.error_log import log_error
 from smstracker.worker.list_reconciliation import reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
@@ -113,6 +114,8 @@ class Worker:
         self._start_thread(DISPATCHER, self._dispatcher.run)
         try:
             while not self._is_stopping:
+                for name in BATCH_THREADS:
+                    self._start_thread(name, partial(run_batch_thread, name, self._stopped))
                 self._sleep(self._work_or_wait())
         finally:
             self._dispatcher.stop()

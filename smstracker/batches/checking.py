@@ -1,0 +1,191 @@
+"""The check of an uploaded file: a worker reads it row by row and stores what it finds."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+
+from sqlalchemy import Row as DatabaseRow
+from sqlalchemy import delete, select, update
+from sqlalchemy.engine import Connection
+
+from smstracker.batches.columns import ColumnError, Columns, match_columns
+from smstracker.batches.recipient_history import find_row_warnings
+from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
+from smstracker.batches.table import FileError, SheetChoiceError
+from smstracker.batches.table_file import open_table
+from smstracker.database.row_sets import insert_rows
+from smstracker.extensions import db, settings
+from smstracker.models.batches import Batch, BatchFile, BatchRow, BatchState
+from smstracker.models.tombstones import HashedKind, keyed_hash
+from smstracker.sms.text_fields import TextTemplate
+
+log = logging.getLogger(__name__)
+
+CHUNK_ROWS = 500
+NO_GOOD_ROW = "None of the rows can be sent. Correct the file and upload it again."
+
+
+class AbandonedError(Exception):
+    """Another worker has the batch, it is not wanted any more, or this worker ends."""
+
+
+def check_waiting(is_stopping: Callable[[], bool]) -> int:
+    """Check the batches that wait for it, one after the other; return how many."""
+    count = 0
+    while not is_stopping():
+        with db.engine.begin() as connection:
+            claim = Batch.claim_check(connection)
+        if claim is None:
+            break
+        _Check(*claim, is_stopping).run()
+        count += 1
+    return count
+
+
+class _Check:
+    def __init__(self, batch_id: int, lease_end: datetime, is_stopping: Callable[[], bool]) -> None:
+        self._id, self._lease_end, self._is_stopping = batch_id, lease_end, is_stopping
+        self._report = FileReport()
+        self._digest = sha256()
+        self._notes: list[str] = []
+
+    def run(self) -> None:
+        try:
+            batch = self._begin()
+            with tempfile.NamedTemporaryFile(prefix="batch-") as file:
+                with db.engine.connect() as connection:
+                    for part in BatchFile.read_parts(connection, self._id):
+                        file.write(part)
+                file.flush()
+                columns = self._check_file(Path(file.name), batch)
+            self._finish(batch, columns)
+        except FileError as error:
+            self._refuse(error)
+        except AbandonedError:
+            log.info("batch_check_abandoned")
+
+    def _begin(self) -> DatabaseRow[tuple[object, ...]]:
+        """Read the batch, and remove what an interrupted check has left."""
+        with self._step() as connection:
+            connection.execute(delete(BatchRow).where(BatchRow.batch_id == self._id))
+            query = select(Batch.__table__).where(Batch.id == self._id)
+            return connection.execute(query).one()
+
+    def _check_file(self, path: Path, batch: DatabaseRow[tuple[object, ...]]) -> Columns:
+        template, region = TextTemplate(batch.text), settings().default_region
+        table = open_table(path, batch.sheet_name)
+        columns, rows = match_columns(table, template, region, batch.phone_column)
+        checker = RowChecker(columns, template, batch.sender, region)
+        for chunk in _chunks(map(checker.check, rows)):
+            self._store(chunk, batch.owner_id, batch.sender)
+        self._notes = [*table.notes, *_notation_notes(template, columns)]
+        return columns
+
+    def _store(self, chunk: Sequence[CheckedRow], owner_id: int, sender: str) -> None:
+        bits = [self._report.add(checked) for checked in chunk]
+        numbers = [checked.recipient for checked in chunk if checked.recipient]
+        with self._step() as connection:
+            known = find_row_warnings(connection, owner_id, sender, numbers)
+            rows = [self._row(row, bit, known) for row, bit in zip(chunk, bits, strict=True)]
+            insert_rows(connection, BatchRow, rows)
+
+    def _row(self, checked: CheckedRow, bits: int, known: dict[str, int]) -> dict[str, object]:
+        if checked.problem is None:
+            bits |= known.get(checked.recipient or "", 0)
+            self._report.count_warnings(bits)
+            self._digest.update(f"{checked.recipient}\0{checked.text}\0".encode())
+        return {
+            "batch_id": self._id,
+            "number": checked.row.number,
+            "recipient": checked.recipient,
+            "cells": list(checked.row.cells),
+            "problem": checked.problem,
+            "warnings": bits,
+        }
+
+    def _finish(self, batch: DatabaseRow[tuple[object, ...]], columns: Columns) -> None:
+        if not self._report.good:
+            state, problem = BatchState.REFUSED, NO_GOOD_ROW
+        else:
+            state, problem = BatchState.READY, None
+        with self._step() as connection:
+            digest = self._digest.hexdigest()
+            parts = (batch.owner_id, "batch", batch.sender, digest)
+            changes = {
+                "content_hash": keyed_hash(connection, HashedKind.CONTENT, *parts),
+                "column_names": list(columns.names),
+                "phone_position": columns.phone,
+                "field_positions": dict(columns.fields),
+                "row_count": self._report.rows,
+                "good_count": self._report.good,
+                "segments": self._report.segments,
+                "report": {**self._report.to_json(), "notes": self._notes},
+                "choices": [],
+            }
+            self._end(connection, state, problem, changes)
+            BatchFile.remove(connection, [self._id])
+
+    def _refuse(self, error: FileError) -> None:
+        """Store why the file cannot be read; it is kept where people have to choose."""
+        choices: Sequence[str] = ()
+        if isinstance(error, SheetChoiceError):
+            choices = error.names
+        elif isinstance(error, ColumnError):
+            choices = error.choices
+        kind = "sheet" if isinstance(error, SheetChoiceError) else "column"
+        changes = {
+            "choices": list(dict.fromkeys(choices)),
+            "report": {"choice": kind if choices else None},
+            "row_count": 0,
+        }
+        with self._step() as connection:
+            connection.execute(delete(BatchRow).where(BatchRow.batch_id == self._id))
+            self._end(connection, BatchState.REFUSED, str(error), changes)
+            if not choices:
+                BatchFile.remove(connection, [self._id])
+
+    def _end(
+        self,
+        connection: Connection,
+        state: BatchState,
+        problem: str | None,
+        changes: dict[str, object],
+    ) -> None:
+        values = {"state": state, "problem": problem, "claimed_until": None, **changes}
+        connection.execute(update(Batch).where(Batch.id == self._id).values(values))
+
+    @contextmanager
+    def _step(self) -> Iterator[Connection]:
+        """A transaction in which the batch is surely ours. Raises AbandonedError."""
+        if self._is_stopping():
+            with db.engine.begin() as connection:
+                free = update(Batch).where(Batch.id == self._id, Batch.state == BatchState.CHECKING)
+                free = free.where(Batch.claimed_until == self._lease_end)
+                connection.execute(free.values(claimed_until=None))
+            raise AbandonedError
+        with db.engine.begin() as connection:
+            count = self._report.rows
+            lease = Batch.extend_check(connection, self._id, self._lease_end, count)
+            if lease is None:
+                raise AbandonedError
+            yield connection
+        self._lease_end = lease
+
+
+def _notation_notes(template: TextTemplate, columns: Columns) -> list[str]:
+    return [
+        f"{text} in the text stays as it is. Write (({text.strip('{}[]<>()%«»（）')})) to have it "
+        "filled in."
+        for text in template.find_other_notation(columns.names)
+    ]
+
+
+def _chunks(rows: Iterable[CheckedRow]) -> Iterator[Sequence[CheckedRow]]:
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, CHUNK_ROWS)):
+        yield chunk

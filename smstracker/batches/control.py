@@ -1,0 +1,124 @@
+"""Start, pause, resume and stop of a batch. The caller commits."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+
+from smstracker.clock import format_duration, utcnow
+from smstracker.extensions import db, settings
+from smstracker.messages.senders import sender_choices
+from smstracker.models.batches import Batch, BatchRow, BatchState
+from smstracker.models.messages import Message
+from smstracker.models.users import User
+
+DAY = timedelta(days=1)
+_NOT_READY = "This batch is not ready to be sent. Look at its page again."
+
+
+class BatchRefusedError(Exception):
+    """Nothing was changed; the message tells people why."""
+
+
+class EqualBatchError(BatchRefusedError):
+    """The same texts were sent to the same people before, which people must say they know."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(f"The same texts were sent to the same people before, as “{batch.name}”.")
+        self.public_id = batch.public_id
+
+
+def start(batch_id: int, typed_count: int | None, *, knows_equal: bool = False) -> Batch:
+    """Start a batch whose number of messages a person has typed.
+
+    Raises BatchRefusedError, EqualBatchError. A batch that is started already stays as it is.
+    """
+    batch = Batch.lock(batch_id)
+    if batch.is_started:
+        return batch
+    if batch.state != BatchState.READY or batch.content_deleted_at:
+        raise BatchRefusedError(_NOT_READY)
+    if typed_count != batch.good_count:
+        raise BatchRefusedError(f"Type {batch.good_count}, the number of messages, to send them.")
+    if batch.sender not in dict(sender_choices()):
+        raise BatchRefusedError(
+            "The sender of this batch is no longer available. Upload the file again with another."
+        )
+    # One batch of an owner at a time: two at once could both keep within the limit.
+    db.session.execute(select(User.id).where(User.id == batch.owner_id).with_for_update())
+    equal = batch.find_equal()
+    if equal is not None and not knows_equal:
+        raise EqualBatchError(equal)
+    now = utcnow()
+    if problem := find_limit_problem(batch, now):
+        raise BatchRefusedError(problem)
+    batch.state, batch.started_at = BatchState.RUNNING, now
+    return batch
+
+
+def pause(batch_id: int) -> bool:
+    """Pause a running batch; return whether it was running."""
+    return _change(batch_id, (BatchState.RUNNING,), BatchState.PAUSED)
+
+
+def resume(batch_id: int) -> bool:
+    """Go on with a paused batch; return whether it was paused."""
+    return _change(batch_id, (BatchState.PAUSED,), BatchState.RUNNING)
+
+
+def stop(batch_id: int) -> bool:
+    """Stop what is not handed over yet; return whether there was something to stop."""
+    return _change(batch_id, (BatchState.RUNNING, BatchState.PAUSED), BatchState.STOPPED)
+
+
+def _change(batch_id: int, before: tuple[BatchState, ...], after: BatchState) -> bool:
+    batch = Batch.lock(batch_id)
+    if batch.state not in before:
+        return False
+    batch.state = after
+    if after is BatchState.STOPPED:
+        batch.ended_at = utcnow()
+    db.session.flush()
+    return True
+
+
+def find_limit_problem(batch: Batch, now: datetime) -> str | None:
+    """Why the owner may not send this many messages now."""
+    limit = settings().send_limit_per_day
+    if batch.good_count > limit:
+        return (
+            f"This batch has {batch.good_count:,} messages, and SEND_LIMIT_PER_DAY is {limit:,}. "
+            "Divide the file, or ask an administrator to raise the limit."
+        )
+    left = max(limit - count_of_day(batch.owner_id, now), 0)
+    if batch.good_count <= left:
+        return None
+    wait = _wait_for(batch, now, batch.good_count - left)
+    until = f"Try again in {format_duration(wait)}" if wait else "Wait until your batches are done"
+    return (
+        f"You may send {left:,} more messages today (SEND_LIMIT_PER_DAY is {limit:,}). {until}, "
+        "or divide the file."
+    )
+
+
+def count_of_day(owner_id: int, now: datetime) -> int:
+    """Count an owner's messages of the last day, and the rows of batches that are still to come."""
+    day = Message.select_creation_times(owner_id, now, DAY).order_by(None)
+    capped = day.limit(settings().send_limit_per_day).subquery()
+    sent = db.session.scalar(select(func.count()).select_from(capped)) or 0
+    under_way = Batch.state.in_((BatchState.RUNNING, BatchState.PAUSED))
+    to_come = (
+        select(func.count())
+        .select_from(BatchRow)
+        .join(Batch, Batch.id == BatchRow.batch_id)
+        .where(Batch.owner_id == owner_id, under_way)
+        .where(BatchRow.problem.is_(None), BatchRow.number > Batch.queued_number)
+    )
+    return sent + (db.session.scalar(to_come) or 0)
+
+
+def _wait_for(batch: Batch, now: datetime, count: int) -> timedelta | None:
+    """How long until `count` messages of the last day are older than a day."""
+    oldest = Message.select_creation_times(batch.owner_id, now, DAY).order_by(None)
+    oldest = oldest.order_by(Message.created_at).offset(count - 1).limit(1)
+    created_at = db.session.scalar(oldest)
+    return created_at + DAY - now if created_at else None

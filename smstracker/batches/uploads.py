@@ -1,0 +1,62 @@
+"""What people upload: a file, a text and a sender become one batch, however often it is sent."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db
+from smstracker.models.batches import NAME_LENGTH, Batch, BatchFile, BatchState
+from smstracker.models.tombstones import HashedKind, keyed_hash
+from smstracker.sms.quiet_hours import QuietHours
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """`parts` are the bytes of the file, in pieces; they are read twice."""
+
+    name: str
+    text: str
+    sender: str
+    parts: Iterable[bytes]
+    quiet_hours: QuietHours | None = None
+
+
+def store_upload(owner_id: int, idempotency_key: uuid.UUID, upload: Upload) -> Batch:
+    """Save a batch to be checked. The same form, or a file that waits with the same text, is the
+    batch that exists. The caller commits.
+    """
+    digest = sha256()
+    for part in upload.parts:
+        digest.update(part)
+    parts = (owner_id, "upload", upload.sender, upload.text, digest.hexdigest())
+    upload_hash = keyed_hash(db.session.connection(), HashedKind.CONTENT, *parts)
+    batch = Batch.find_same(owner_id, idempotency_key, upload_hash)
+    if batch is not None:
+        return batch
+    batch = Batch(
+        owner_id=owner_id,
+        idempotency_key=idempotency_key,
+        name=upload.name[:NAME_LENGTH],
+        text=upload.text,
+        sender=upload.sender,
+        state=BatchState.CHECKING,
+        created_at=utcnow(),
+        upload_hash=upload_hash,
+    )
+    batch.set_quiet_hours(upload.quiet_hours)
+    db.session.add(batch)
+    db.session.flush()
+    BatchFile.store(batch.id, upload.parts)
+    return batch
+
+
+def choose(batch: Batch, *, sheet_name: str | None = None, phone_column: str | None = None) -> bool:
+    """Have a refused file checked again with what people chose; False if that was not asked."""
+    if batch.state != BatchState.REFUSED or (sheet_name or phone_column) not in batch.choices:
+        return False
+    batch.sheet_name = sheet_name or batch.sheet_name
+    batch.phone_column = phone_column or batch.phone_column
+    batch.state, batch.problem, batch.choices = BatchState.CHECKING, None, []
+    return True

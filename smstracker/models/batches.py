@@ -1,0 +1,300 @@
+"""Batches: files of people, the rows of each, and how far they are sent.
+
+The key of a row's message follows from the batch and the number of the row, so a row becomes one
+message, whoever queues it and however often.
+"""
+
+import uuid
+import zlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    Select,
+    SQLColumnExpression,
+    String,
+    Text,
+    UniqueConstraint,
+    delete,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.engine import Connection
+from sqlalchemy.orm import Mapped, mapped_column
+
+from smstracker.clock import has_come, utcnow
+from smstracker.database.engine import UtcDateTime
+from smstracker.extensions import Model, db
+from smstracker.models.messages import BigId, Message
+from smstracker.models.users import User
+from smstracker.sms import status
+from smstracker.sms.quiet_hours import QuietHours
+
+CHECK_LEASE = timedelta(minutes=1)
+PART_BYTES = 1024 * 1024
+NAME_LENGTH = 100
+COLUMN_NAME_LENGTH = 200
+
+
+class BatchState(StrEnum):
+    """What becomes of a batch. Twilio hears of its messages only while it is RUNNING."""
+
+    CHECKING = "checking"
+    REFUSED = "refused"  # the file or its columns; `problem` says why
+    READY = "ready"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    DONE = "done"
+
+
+STARTED = (BatchState.RUNNING, BatchState.PAUSED, BatchState.STOPPED, BatchState.DONE)
+UNSENT = (BatchState.CHECKING, BatchState.REFUSED, BatchState.READY)
+
+
+class RowWarning(NamedTuple):
+    """A bit of `BatchRow.warnings`, and what it means."""
+
+    bit: int
+    name: str
+
+
+OPTED_OUT = RowWarning(1, "opted out")
+LANDLINE = RowWarning(2, "landline")
+DUPLICATE = RowWarning(4, "duplicate")
+COSTLY = RowWarning(8, "costs more")
+ROW_WARNINGS = (OPTED_OUT, LANDLINE, DUPLICATE, COSTLY)
+
+
+class Batch(Model):
+    """One file and one text. `report` holds what the check has counted, by names of
+    `batches.report.BatchReport`; rows up to `queued_number` have their message.
+    """
+
+    __tablename__ = "batch"
+    __table_args__ = (
+        UniqueConstraint("owner_id", "idempotency_key", name="uq_batch_owner_id_idempotency_key"),
+        Index(None, "owner_id", "created_at", "id"),
+        Index(None, "state", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    public_id: Mapped[uuid.UUID] = mapped_column(unique=True, default=uuid.uuid4)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    idempotency_key: Mapped[uuid.UUID]
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    text: Mapped[str] = mapped_column(Text)
+    sender: Mapped[str] = mapped_column(String(34))
+    state: Mapped[str] = mapped_column(String(16), default=BatchState.CHECKING)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    content_deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # Keyed hashes: of the file with text and sender, and of all numbers with their texts.
+    upload_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    content_hash: Mapped[bytes | None] = mapped_column(LargeBinary)
+    # What people chose where the file leaves it open, and what was found.
+    sheet_name: Mapped[str | None] = mapped_column(String(COLUMN_NAME_LENGTH))
+    phone_column: Mapped[str | None] = mapped_column(String(COLUMN_NAME_LENGTH))
+    problem: Mapped[str | None] = mapped_column(Text)
+    choices: Mapped[list[str]] = mapped_column(JSON, default=list)
+    column_names: Mapped[list[str]] = mapped_column(JSON, default=list)
+    phone_position: Mapped[int] = mapped_column(default=0)
+    field_positions: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
+    row_count: Mapped[int] = mapped_column(default=0)
+    good_count: Mapped[int] = mapped_column(default=0)
+    segments: Mapped[int] = mapped_column(default=0)
+    report: Mapped[dict[str, object]] = mapped_column(JSON, default=dict)
+    queued_number: Mapped[int] = mapped_column(default=0)
+    quiet_from: Mapped[int | None]  # minutes after midnight
+    quiet_until: Mapped[int | None]
+    quiet_zone: Mapped[str | None] = mapped_column(String(64))
+    # The batch whose failed messages this one sends again.
+    resend_of_id: Mapped[int | None] = mapped_column(BigInteger)
+
+    @property
+    def bad_count(self) -> int:
+        return self.row_count - self.good_count
+
+    @property
+    def is_started(self) -> bool:
+        return self.state in STARTED
+
+    @property
+    def quiet_hours(self) -> QuietHours | None:
+        if self.quiet_from is None or self.quiet_until is None or self.quiet_zone is None:
+            return None
+        return QuietHours(self.quiet_from, self.quiet_until, self.quiet_zone)
+
+    def set_quiet_hours(self, quiet: QuietHours | None) -> None:
+        self.quiet_from = quiet.start if quiet else None
+        self.quiet_until = quiet.end if quiet else None
+        self.quiet_zone = quiet.zone if quiet else None
+
+    def message_key(self, number: int) -> uuid.UUID:
+        """The idempotency key of the message of a row."""
+        return uuid.uuid5(self.public_id, str(number))
+
+    @classmethod
+    def select_owned(cls, owner_id: int) -> Select[tuple["Batch"]]:
+        return select(cls).where(cls.owner_id == owner_id)
+
+    @classmethod
+    def lock(cls, batch_id: int) -> "Batch":
+        """Read a batch anew; nobody else changes it until the transaction ends."""
+        query = select(cls).where(cls.id == batch_id).with_for_update()
+        return db.session.scalars(query.execution_options(populate_existing=True)).one()
+
+    @classmethod
+    def find_same(cls, owner_id: int, key: uuid.UUID, upload_hash: bytes) -> "Batch | None":
+        """Return the batch that a form or an equal file has made and that is not sent yet.
+
+        One owner's uploads wait for each other until the transaction ends.
+        """
+        db.session.execute(select(User.id).where(User.id == owner_id).with_for_update())
+        is_unsent = cls.state.in_(UNSENT) & (cls.upload_hash == upload_hash)
+        query = cls.select_owned(owner_id).where(or_(cls.idempotency_key == key, is_unsent))
+        return db.session.scalar(query.order_by(cls.id).limit(1))
+
+    def find_equal(self) -> "Batch | None":
+        """Return the first batch of the same owner that sent the same texts to the same people."""
+        if self.content_hash is None:
+            return None
+        is_equal = (Batch.content_hash == self.content_hash, Batch.state.in_(STARTED))
+        query = Batch.select_owned(self.owner_id).where(*is_equal, Batch.id != self.id)
+        return db.session.scalar(query.order_by(Batch.id).limit(1))
+
+    @classmethod
+    def claim_check(cls, connection: Connection) -> tuple[int, datetime] | None:
+        """Lease a batch that is to be checked; return its id and the end of the lease."""
+        now = utcnow()
+        lease_end = cls.claimed_until
+        is_free = or_(lease_end.is_(None), has_come(lease_end, now, CHECK_LEASE))
+        query = select(cls.id).where(cls.state == BatchState.CHECKING, is_free)
+        query = query.order_by(cls.id).limit(1).with_for_update(skip_locked=True)
+        batch_id = connection.scalar(query)
+        if batch_id is None:
+            return None
+        until = now + CHECK_LEASE
+        connection.execute(update(cls).where(cls.id == batch_id).values(claimed_until=until))
+        return batch_id, until
+
+    @classmethod
+    def extend_check(
+        cls, connection: Connection, batch_id: int, until: datetime, row_count: int
+    ) -> datetime | None:
+        """Extend a lease that ends at `until`; None if another worker has the batch, or nobody
+        wants it checked any more.
+        """
+        is_own = (cls.id == batch_id, cls.state == BatchState.CHECKING, cls.claimed_until == until)
+        new_end = utcnow() + CHECK_LEASE
+        changes = {"claimed_until": new_end, "row_count": row_count}
+        extend = update(cls).where(*is_own).values(changes).returning(cls.id)
+        return new_end if connection.scalar(extend) is not None else None
+
+    @classmethod
+    def is_running(cls, batch_id: SQLColumnExpression[int | None]) -> ColumnElement[bool]:
+        """The condition that messages with this `batch_id` may be handed over."""
+        batch = (cls.id == batch_id) & (cls.state == BatchState.RUNNING)
+        return or_(batch_id.is_(None), exists().where(batch))
+
+    def has_waiting(self) -> bool:
+        """Whether a message of the batch is in the outbox."""
+        waiting = select(Message.id).where(Message.batch_id == self.id)
+        return (
+            db.session.scalar(waiting.where(Message.status == status.OUTBOX).limit(1)) is not None
+        )
+
+
+class BatchRow(Model):
+    """A row of the file, by its `number` there. `recipient` is E.164, None if there is none."""
+
+    __tablename__ = "batch_row"
+
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    recipient: Mapped[str | None] = mapped_column(String(16))
+    cells: Mapped[list[str]] = mapped_column(JSON)
+    problem: Mapped[str | None] = mapped_column(Text)
+    warnings: Mapped[int] = mapped_column(default=0)
+
+    @classmethod
+    def select_next(cls, batch_id: int, after: int, size: int) -> Select[tuple["BatchRow"]]:
+        """Select the rows after a number, in the order of the file."""
+        query = select(cls).where(cls.batch_id == batch_id, cls.number > after)
+        return query.order_by(cls.number).limit(size)
+
+
+class BatchFile(Model):
+    """A part of an uploaded file, compressed, until its rows are checked."""
+
+    __tablename__ = "batch_file"
+
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batch.id"), primary_key=True)
+    part: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+
+    @classmethod
+    def store(cls, batch_id: int, parts: Iterable[bytes]) -> None:
+        for number, part in enumerate(parts):
+            data = zlib.compress(part, 1)
+            row = {"batch_id": batch_id, "part": number, "data": data}
+            db.session.execute(insert(cls).values(row))
+
+    @classmethod
+    def read_parts(cls, connection: Connection, batch_id: int) -> Iterable[bytes]:
+        numbers = select(cls.part).where(cls.batch_id == batch_id).order_by(cls.part)
+        for number in connection.scalars(numbers).all():
+            is_part = (cls.batch_id == batch_id, cls.part == number)
+            yield zlib.decompress(connection.scalars(select(cls.data).where(*is_part)).one())
+
+    @classmethod
+    def remove(cls, connection: Connection, batch_ids: Sequence[int]) -> None:
+        connection.execute(delete(cls).where(cls.batch_id.in_(batch_ids)))
+
+
+class SavedText(Model):
+    """A text with fields that its owner keeps for batches and the form."""
+
+    __tablename__ = "saved_text"
+    __table_args__ = (
+        UniqueConstraint("owner_id", "name", name="uq_saved_text_owner_id_name"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    public_id: Mapped[uuid.UUID] = mapped_column(unique=True, default=uuid.uuid4)
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    text: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    @classmethod
+    def select_owned(cls, owner_id: int) -> Select[tuple["SavedText"]]:
+        return select(cls).where(cls.owner_id == owner_id).order_by(cls.name)
+
+
+def running_batch_ids(connection: Connection) -> list[int]:
+    """The batches whose messages may be handed over now: running, and not in quiet hours."""
+    columns = (Batch.id, Batch.quiet_from, Batch.quiet_until, Batch.quiet_zone)
+    query = select(*columns).where(Batch.state == BatchState.RUNNING)
+    now = utcnow()
+    return [
+        row.id
+        for row in connection.execute(query)
+        if row.quiet_zone is None
+        or not QuietHours(row.quiet_from, row.quiet_until, row.quiet_zone).holds(now)
+    ]

@@ -1,0 +1,371 @@
+"""Batches from the upload to the outbox: one batch of a file, one message of a row."""
+
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import select, update
+
+from smstracker.batches import control
+from smstracker.batches.checking import check_waiting
+from smstracker.batches.control import BatchRefusedError, EqualBatchError
+from smstracker.batches.uploads import choose
+from smstracker.clock import utcnow
+from smstracker.extensions import db, writing
+from smstracker.models import Batch, BatchFile, Message, SenderPace, outbox
+from smstracker.models.batches import (
+    CHECK_LEASE,
+    COSTLY,
+    DUPLICATE,
+    LANDLINE,
+    OPTED_OUT,
+    BatchState,
+)
+from smstracker.models.messages import Content
+from smstracker.sms.quiet_hours import QuietHours
+from tests import spreadsheets
+from tests.batches import (
+    SENDER,
+    check,
+    number,
+    people,
+    queue,
+    read_batch,
+    read_messages,
+    read_rows,
+    ready_batch,
+    start,
+    upload,
+)
+from tests.clients import Person
+
+pytestmark = pytest.mark.both_databases
+
+MakeApp = Callable[..., Flask]
+NOW = datetime(2026, 7, 1, 20, 30, tzinfo=UTC)
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    return make_app(SEND_PER_SECOND="10000", SEND_LIMIT_PER_DAY="100000")
+
+
+def earlier_message(person: Person, recipient: str, **changed: str) -> None:
+    with person.app.app_context(), writing():
+        content = Content(recipient, SENDER, "Hello")
+        message = Message.create_pending(person.id, uuid.uuid4(), content)
+        message.status = str(changed.get("status", "delivered"))
+        message.error_code = changed.get("error_code")
+
+
+def claim(app: Flask, limit: int = 10) -> list[outbox.OutboxMessage]:
+    with app.app_context(), db.engine.begin() as connection:
+        return outbox.claim(connection, limit, utcnow())
+
+
+def begin(app: Flask, message_id: int) -> bool:
+    with app.app_context(), db.engine.begin() as connection:
+        return outbox.begin_hand_over(connection, message_id) is not None
+
+
+def change(app: Flask, act: Callable[[int], bool], batch_id: int) -> bool:
+    with app.app_context(), writing():
+        return act(batch_id)
+
+
+def test_file_is_checked_and_then_deleted(app: Flask, alice: Person) -> None:
+    batch_id = upload(alice, people(2, "12,Bad", f"{number(0)},Twice"))
+    assert read_batch(app, batch_id).state == BatchState.CHECKING
+    assert check(app) == 1
+    batch = read_batch(app, batch_id)
+    assert (batch.state, batch.row_count, batch.good_count, batch.segments) == ("ready", 4, 3, 3)
+    assert (batch.column_names, batch.field_positions) == (["phone", "name"], {"name": 1})
+    assert [
+        (row.number, row.recipient, row.problem is None, row.warnings)
+        for row in read_rows(app, batch_id)
+    ] == [
+        (2, number(0), True, 0),
+        (3, number(1), True, 0),
+        (4, None, False, 0),
+        (5, number(0), True, DUPLICATE.bit),
+    ]
+    with app.app_context():
+        assert db.session.scalars(select(BatchFile.part)).all() == []
+
+
+def test_spreadsheet_is_checked(app: Flask, alice: Person) -> None:
+    rows = [["Phone", "Name"], ["+491512345678", "Ann"], [14155550001, "Bo"]]
+    batch_id = ready_batch(alice, spreadsheets.xlsx({"People": rows}))
+    assert [row.recipient for row in read_rows(app, batch_id)] == ["+491512345678", number(1)]
+
+
+def test_file_of_several_parts_is_put_together(app: Flask, alice: Person) -> None:
+    content = people(50).encode()
+    with app.app_context(), writing():
+        from smstracker.batches.uploads import Upload, store_upload
+
+        parts = [content[:100], content[100:101], content[101:]]
+        batch_id = store_upload(alice.id, uuid.uuid4(), Upload("x", "Hi", SENDER, parts)).id
+    check(app)
+    assert read_batch(app, batch_id).good_count == 50
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "problem"),
+    [
+        ("", "Hi", "The file is empty."),
+        ("phone,name\n+14155550000,Ann", "Hi ((street))", "No column is called “street”"),
+        ("phone\n12\n13", "Hi", "None of the rows can be sent."),
+    ],
+)
+def test_what_cannot_be_sent_says_why(
+    app: Flask, alice: Person, content: str, text: str, problem: str
+) -> None:
+    batch = read_batch(app, ready_batch(alice, content, text))
+    assert batch.state == BatchState.REFUSED
+    assert problem in str(batch.problem)
+
+
+def test_file_is_checked_again_with_the_chosen_column(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, f"phone,mobile\n{number(1)},{number(2)}", "Hi")
+    batch = read_batch(app, batch_id)
+    assert (batch.state, batch.choices) == (BatchState.REFUSED, ["phone", "mobile"])
+    with app.app_context(), writing():
+        assert not choose(Batch.lock(batch_id), phone_column="other")
+        assert choose(Batch.lock(batch_id), phone_column="mobile")
+    check(app)
+    assert [row.recipient for row in read_rows(app, batch_id)] == [number(2)]
+
+
+def test_same_form_and_same_unsent_file_are_one_batch(app: Flask, alice: Person) -> None:
+    key = uuid.uuid4()
+    batch_id = upload(alice, people(2), key=key)
+    assert upload(alice, people(3), key=key) == batch_id
+    assert upload(alice, people(2)) == batch_id
+    assert upload(alice, people(2), text="Bye") != batch_id
+
+
+def test_same_file_of_another_person_is_another_batch(
+    app: Flask, alice: Person, bob: Person
+) -> None:
+    assert upload(alice, people(2)) != upload(bob, people(2))
+
+
+def test_equal_batch_is_sent_only_by_who_knows_it(app: Flask, alice: Person) -> None:
+    first = ready_batch(alice, people(2))
+    start(app, first)
+    # Saved anew, with another heading: the same texts to the same people.
+    second = ready_batch(alice, people(2).replace("phone", "Mobile") + "\n")
+    assert second != first
+    with pytest.raises(EqualBatchError) as error:
+        start(app, second)
+    assert error.value.public_id == read_batch(app, first).public_id
+    assert read_batch(app, second).state == BatchState.READY
+    start(app, second, knows_equal=True)
+    assert read_batch(app, second).state == BatchState.RUNNING
+
+
+def test_interrupted_check_is_done_anew_when_its_lease_ends(app: Flask, alice: Person) -> None:
+    batch_id = upload(alice, people(1200))
+    answers = chain([False] * 3, repeat(True))
+    with app.app_context():
+        check_waiting(lambda: next(answers))
+    assert (read_batch(app, batch_id).state, len(read_rows(app, batch_id))) == ("checking", 500)
+    assert check(app) == 1
+    assert len(read_rows(app, batch_id)) == 1200
+
+
+def test_killed_check_is_done_anew_when_its_lease_ends(app: Flask, alice: Person) -> None:
+    batch_id = upload(alice, people(1))
+    with app.app_context(), db.engine.begin() as connection:
+        assert Batch.claim_check(connection)
+    assert check(app) == 0
+    with time_machine.travel(utcnow() + CHECK_LEASE * 2, tick=False):
+        assert check(app) == 1
+    assert read_batch(app, batch_id).state == BatchState.READY
+
+
+def test_check_whose_lease_another_worker_has_stores_nothing(app: Flask, alice: Person) -> None:
+    batch_id = upload(alice, people(1))
+    with app.app_context(), db.engine.begin() as connection:
+        claimed = Batch.claim_check(connection)
+        assert claimed
+        later = claimed[1] + timedelta(seconds=1)
+        connection.execute(update(Batch).values(claimed_until=later))
+        assert Batch.extend_check(connection, *claimed, 5) is None
+    assert read_batch(app, batch_id).row_count == 0
+
+
+def test_rows_know_opt_outs_and_landlines_of_the_owner(
+    app: Flask, alice: Person, bob: Person
+) -> None:
+    earlier_message(alice, number(0), status="refused", error_code="21610")
+    earlier_message(alice, number(1), status="undelivered", error_code="30006")
+    earlier_message(bob, number(2), status="undelivered", error_code="30006")
+    # Both have been reached since.
+    for position, code in ((3, "21610"), (4, "30006")):
+        earlier_message(alice, number(position), status="undelivered", error_code=code)
+        earlier_message(alice, number(position), status="delivered")
+    rows = read_rows(app, ready_batch(alice, people(5, f"{number(9)},✓")))
+    assert [row.warnings for row in rows] == [OPTED_OUT.bit, LANDLINE.bit, 0, 0, 0, COSTLY.bit]
+    batch = db_report(app)
+    assert batch["warnings"] == {"opted out": 1, "landline": 1, "costs more": 1}
+
+
+def db_report(app: Flask) -> dict[str, object]:
+    with app.app_context():
+        return db.session.scalars(select(Batch.report)).one()
+
+
+def test_started_batch_becomes_one_message_for_each_good_row(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(600, "12,Bad", f"{number(0)},Twice"))
+    assert queue(app) == 0
+    start(app, batch_id)
+    assert queue(app) == 602
+    assert queue(app) == 0
+    messages = read_messages(app, batch_id)
+    batch = read_batch(app, batch_id)
+    assert [message.recipient for message in messages] == [*map(number, range(600)), number(0)]
+    assert messages[599].body == "Hi Person 599"
+    assert [message.idempotency_key for message in messages[-2:]] == [
+        batch.message_key(601),
+        batch.message_key(603),
+    ]
+    assert {message.status for message in messages} == {"outbox"}
+
+
+def test_no_more_waits_in_the_outbox_than_may_be_cancelled_soon(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(1500))
+    start(app, batch_id)
+    assert queue(app) == 1000
+    messages = claim(app, 600)
+    assert all(begin(app, message.id) for message in messages)
+    assert queue(app) == 500
+    assert len(read_messages(app, batch_id)) == 1500
+
+
+def test_batch_is_done_when_nothing_of_it_waits(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(2))
+    start(app, batch_id)
+    queue(app)
+    assert read_batch(app, batch_id).state == BatchState.RUNNING
+    assert [begin(app, message.id) for message in claim(app)] == [True, True]
+    queue(app)
+    batch = read_batch(app, batch_id)
+    assert (batch.state, batch.ended_at is not None) == (BatchState.DONE, True)
+
+
+def test_only_messages_of_running_batches_are_handed_over(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(3))
+    start(app, batch_id)
+    queue(app)
+    [first, *_others] = claim(app, 2)
+    assert change(app, control.pause, batch_id)
+    assert not begin(app, first.id), "claimed before the pause"
+    assert claim(app) == []
+    assert not change(app, control.pause, batch_id)
+    assert change(app, control.resume, batch_id)
+    assert len(claim(app)) == 1
+    assert begin(app, first.id)
+
+
+def test_stop_cancels_what_waits_and_queues_nothing_more(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(1300))
+    start(app, batch_id)
+    queue(app)
+    [first, second] = claim(app, 2)
+    assert begin(app, first.id)
+    assert change(app, control.stop, batch_id)
+    assert not begin(app, second.id)
+    assert queue(app) == 999
+    messages = read_messages(app, batch_id)
+    assert [message.status for message in messages].count("canceled") == 999
+    assert messages[0].status == "pending"
+    assert not change(app, control.resume, batch_id)
+    assert queue(app) == 0
+    assert len(read_messages(app, batch_id)) == 1000
+
+
+def test_number_of_messages_is_asked_for(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(3))
+    for count in (None, 2):
+        with app.app_context(), writing(), pytest.raises(BatchRefusedError, match="Type 3,"):
+            control.start(batch_id, count)
+    start(app, batch_id)
+    start(app, batch_id)  # the same form twice
+    assert queue(app) == 3
+
+
+def test_batch_keeps_within_the_limit_of_the_day(make_app: MakeApp) -> None:
+    app = make_app(SEND_LIMIT_PER_DAY="5")
+    alice = Person.signed_in(app, "alice@example.org")
+    with pytest.raises(BatchRefusedError, match=r"SEND_LIMIT_PER_DAY is 5\. Divide"):
+        start(app, ready_batch(alice, people(6)))
+    start(app, ready_batch(alice, people(3)))
+    second = ready_batch(alice, people(3, "x,x"))
+    with pytest.raises(BatchRefusedError, match="2 more messages today"):
+        start(app, second, knows_equal=True)
+    queue(app)
+    with pytest.raises(BatchRefusedError, match="2 more messages today"):
+        start(app, second, knows_equal=True)
+
+
+def test_batch_leaves_the_form_its_messages_of_a_minute(make_app: MakeApp) -> None:
+    app = make_app(SEND_LIMIT_PER_MINUTE="1")
+    alice = Person.signed_in(app, "alice@example.org")
+    start(app, ready_batch(alice, people(3)))
+    queue(app)
+    earlier_message(alice, number(9))
+
+
+def test_batch_whose_sender_is_gone_is_not_started(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(1))
+    with app.app_context(), writing():
+        Batch.lock(batch_id).sender = "+15005550001"
+    with pytest.raises(BatchRefusedError, match="no longer available"):
+        start(app, batch_id)
+
+
+@pytest.mark.parametrize(
+    ("quiet", "now", "is_quiet"),
+    [
+        (QuietHours(21 * 60, 8 * 60, "Europe/Berlin"), NOW, True),  # 22:30 there
+        (QuietHours(21 * 60, 8 * 60, "America/New_York"), NOW, False),  # 16:30
+        (QuietHours(22 * 60, 23 * 60, "Europe/Berlin"), NOW, True),
+        (QuietHours(22 * 60, 22 * 60 + 30, "Europe/Berlin"), NOW, False),
+        (QuietHours(0, 0, "UTC"), NOW, False),
+    ],
+)
+def test_nothing_is_claimed_in_quiet_hours(
+    app: Flask, alice: Person, quiet: QuietHours, now: datetime, is_quiet: bool
+) -> None:
+    batch_id = ready_batch(alice, people(1))
+    start(app, batch_id)
+    with app.app_context(), writing():
+        Batch.lock(batch_id).set_quiet_hours(quiet)
+    with time_machine.travel(now, tick=False):
+        queue(app)
+        with app.app_context(), writing():
+            db.session.execute(update(SenderPace).values(next_at=now))
+        assert bool(claim(app)) is not is_quiet
+
+
+@pytest.mark.parametrize(
+    ("quiet", "now", "end"),
+    [
+        (QuietHours(1260, 480, "Europe/Berlin"), NOW, datetime(2026, 7, 2, 6, tzinfo=UTC)),
+        (QuietHours(60, 480, "UTC"), NOW.replace(hour=2), datetime(2026, 7, 1, 8, tzinfo=UTC)),
+        # The clocks skip from 2:00 to 3:00.
+        (
+            QuietHours(60, 150, "Europe/Berlin"),
+            datetime(2026, 3, 29, 0, 30, tzinfo=UTC),
+            datetime(2026, 3, 29, 1, 30, tzinfo=UTC),
+        ),
+    ],
+)
+def test_end_of_quiet_hours(quiet: QuietHours, now: datetime, end: datetime) -> None:
+    assert quiet.ends_after(now) == end
