@@ -1,5 +1,5 @@
 """Batches: the text and state of each, its rows, the uploaded file until it is checked, and texts
-that are saved. Messages of a batch get an index; there are none before.
+that are saved. Messages of a batch get an index, of which there are none before.
 """
 
 import sqlalchemy as sa
@@ -50,6 +50,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("owner_id", "name", name="uq_saved_text_owner_id_name"),
         sa.UniqueConstraint("public_id", name="uq_saved_text_public_id"),
         sqlite_autoincrement=True,
+    )
+    op.add_column(
+        "erasure", sa.Column("batch_rows", sa.Integer(), nullable=False, server_default="0")
     )
     where = sa.text("batch_id IS NOT NULL")
     op.create_index(MESSAGE_INDEX, "message", INDEXED, sqlite_where=where, postgresql_where=where)
@@ -102,5 +105,6 @@ def _create_batch() -> None:
 
 def downgrade() -> None:
     op.drop_index(MESSAGE_INDEX, "message")
+    op.drop_column("erasure", "batch_rows")
     for table in ("saved_text", "batch_file", "batch_row", "batch"):
         op.drop_table(table)

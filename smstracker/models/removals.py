@@ -89,6 +89,7 @@ class Erasure(Model):
     events: Mapped[int] = mapped_column(default=0)
     refused_callbacks: Mapped[int] = mapped_column(default=0)
     searches: Mapped[int] = mapped_column(default=0)
+    batch_rows: Mapped[int] = mapped_column(default=0, server_default="0")
 
     @classmethod
     def find_newest(

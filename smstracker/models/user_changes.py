@@ -3,6 +3,8 @@
 At least one administrator who may sign in stays, also if two change users at the same moment.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import delete, select, update
 
 from smstracker.clock import utcnow
@@ -10,6 +12,7 @@ from smstracker.database.advisory_locks import lock_key
 from smstracker.extensions import db, settings
 from smstracker.models.api_tokens import ApiToken
 from smstracker.models.audit_log import AuditAction, record_audit
+from smstracker.models.batches import Batch, BatchState, SavedText
 from smstracker.models.recipient_searches import RecipientSearch
 from smstracker.models.sign_in import NewToken, SignInToken
 from smstracker.models.users import Appearance, LetInBy, User, address_hash, matches_admission
@@ -98,6 +101,7 @@ def deactivate_user(user: User, actor: str) -> None:
     user.deactivate()
     ApiToken.end_all(user.id)
     _delete_links(user)
+    _end_batches(user, (BatchState.RUNNING,), BatchState.PAUSED)
     record_audit(AuditAction.DEACTIVATED_USER, actor=actor, subject=user.email)
 
 
@@ -118,6 +122,8 @@ def delete_user(user: User, erases_messages: bool, actor: str) -> None:
     _delete_links(user)
     db.session.execute(delete(ApiToken).where(ApiToken.owner_id == user.id))
     db.session.execute(delete(RecipientSearch).where(RecipientSearch.owner_id == user.id))
+    db.session.execute(delete(SavedText).where(SavedText.owner_id == user.id))
+    _end_batches(user, (BatchState.RUNNING, BatchState.PAUSED), BatchState.STOPPED)
     user.email, user.deleted_at = f"former user {user.id}", utcnow()
     user.administrator, user.let_in_by, user.last_sign_in_at = False, LetInBy.ADDED, None
     user.time_zone, user.appearance = None, Appearance.SYSTEM
@@ -175,3 +181,12 @@ def _refuse_if_last_administrator(user: User) -> None:
 
 def _delete_links(user: User) -> None:
     db.session.execute(delete(SignInToken).where(SignInToken.email == user.email))
+
+
+def _end_batches(user: User, before: Sequence[BatchState], after: BatchState) -> None:
+    """Pause or stop the batches of a user who is no longer there."""
+    changes: dict[str, object] = {"state": after}
+    if after is BatchState.STOPPED:
+        changes["ended_at"] = utcnow()
+    batches = update(Batch).where(Batch.owner_id == user.id, Batch.state.in_(before))
+    db.session.execute(batches.values(changes))

@@ -20,7 +20,7 @@ from smstracker.database.sqlite_file import keep_open
 from smstracker.database.sqlite_turns import TurnTakingConnection
 from smstracker.extensions import db, is_sqlite
 from smstracker.models.removals import CounterName, RemovalCounter
-from smstracker.privacy.batches import Batch, run_batches
+from smstracker.privacy.portions import Portion, run_portions
 from smstracker.settings.database_url import sqlite_path
 
 # FTS5 merges all segments, in steps of so many pages at least; few, as each step is a transaction.
@@ -74,15 +74,15 @@ def clean_text_index(_last_done: datetime | None) -> Iterator[int]:
     with db.engine.begin() as connection:
         # A negative number begins: it makes one level of all segments.
         connection.execute(_MERGE, {"pages": -MERGED_PAGES})
-    yield from run_batches(_merge_segments)
+    yield from run_portions(_merge_segments)
     with db.engine.begin() as connection:
         RemovalCounter.advance(connection, CounterName.CLEANED, cleaned, removed)
     truncate_log()
 
 
-def _merge_segments(batch: Batch) -> int:
+def _merge_segments(portion: Portion) -> int:
     """Merge a few pages; return 0 once nothing is left to be merged."""
-    with batch.turn() as connection:
+    with portion.turn() as connection:
         driver_connection = cast(sqlite3.Connection, connection.connection.driver_connection)
         changes_before = driver_connection.total_changes
         connection.execute(_MERGE, {"pages": MERGED_PAGES})

@@ -39,6 +39,7 @@ from smstracker.models.audit_log import AuditAction
 from smstracker.models.jobs import JobName
 from smstracker.models.removals import RemovalKind
 from smstracker.models.tombstones import HashedKind, keyed_hash
+from smstracker.privacy.batch_removal import erase_rows
 from smstracker.privacy.disk_traces import has_traces, truncate_log
 from smstracker.privacy.pending import await_others, remove_pending
 from smstracker.privacy.person_records import (
@@ -146,16 +147,19 @@ def read_receipts(receipt: str | None = None) -> list[tuple[Erasure, int]]:
 
 
 def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: datetime) -> _Request:
-    """Store what is to be removed and is not stored yet, with a receipt; searches go at once."""
+    """Store what is to be removed and is not stored yet, with a receipt; searches and rows of
+    batches go at once.
+    """
     with db.engine.begin() as connection:
         number_hash = keyed_hash(connection, HashedKind.NUMBER, records.number)
         lock_key(connection, number_hash.hex())
         searches = delete(RecipientSearch).where(searches_number(records.number))
         search_count = affected_rows(connection.execute(searches))
+        row_count = erase_rows(connection, records.number)
         _cancel_waiting(connection, records.number)
         ids_by_kind = _find_new(connection, records, number_hash, at_twilio, now)
         earlier_receipt = None
-        if not search_count and not any(ids_by_kind.values()):
+        if not search_count and not row_count and not any(ids_by_kind.values()):
             earlier_receipt = Erasure.find_newest(connection, number_hash, at_twilio)
         receipt = earlier_receipt or secrets.token_hex(RECEIPT_BYTES)
         if earlier_receipt is None:
@@ -165,6 +169,7 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
                 "requested_at": now,
                 "at_twilio": at_twilio,
                 "searches": search_count,
+                "batch_rows": row_count,
                 **dict.fromkeys(("messages", "events", "refused_callbacks"), 0),
             }
             connection.execute(db.insert(Erasure).values(erasure))

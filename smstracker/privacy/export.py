@@ -14,13 +14,21 @@ from itertools import chain
 from typing import IO, TypeVar
 
 from flask import stream_template
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages.log_export import HEADER, format_cells, format_csv
 from smstracker.messages.pagination import message_to_json
-from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent
+from smstracker.models import (
+    Batch,
+    BatchRow,
+    Message,
+    RecipientSearch,
+    RefusedCallback,
+    StatusEvent,
+)
+from smstracker.privacy.batch_removal import RowKey
 from smstracker.privacy.person_records import PersonRecords, is_recipient
 from smstracker.refused.sentences import refusal_reason
 from smstracker.sms import status
@@ -31,7 +39,7 @@ READ_ROWS = 100
 SHOWN_BYTES = 1_000  # of each body on the page; export.json has all
 
 JsonRow = dict[str, object]
-KeyT = TypeVar("KeyT", int, str)
+KeyT = TypeVar("KeyT", int, str, RowKey)
 
 
 def write_export(records: PersonRecords, file: IO[bytes]) -> None:
@@ -85,6 +93,7 @@ def _contents(
         "events": _read_events(records),
         "refused_callbacks": _read_refused(records, max_body),
         "searches": _read_searches(records),
+        "batch_rows": _read_batch_rows(records),
     }
 
 
@@ -148,3 +157,16 @@ def _read_searches(records: PersonRecords) -> Iterator[JsonRow]:
         query = select(RecipientSearch).where(RecipientSearch.handle.in_(handles))
         for row in db.session.scalars(query).all():
             yield {"digits": row.digits, "used_at": row.used_at.isoformat()}
+
+
+def _read_batch_rows(records: PersonRecords) -> Iterator[JsonRow]:
+    for keys in _slices(records.batch_rows):
+        is_one = tuple_(BatchRow.batch_id, BatchRow.number).in_(keys)
+        query = select(BatchRow, Batch.name, Batch.created_at).join(Batch).where(is_one)
+        for row, name, created_at in db.session.execute(query).all():
+            yield {
+                "batch": name,
+                "uploaded_at": created_at.isoformat(),
+                "row": row.number,
+                "cells": row.cells,
+            }

@@ -1,4 +1,4 @@
-"""The messages of deleted users: deleted in batches once they are settled, as far as asked."""
+"""The messages of deleted users: deleted a few at a time once they are settled, as far as asked."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Message, User
-from smstracker.privacy.batches import Batch, run_batches
+from smstracker.privacy.portions import Portion, run_portions
 from smstracker.privacy.removal import delete_messages, is_over
 
 
@@ -17,17 +17,17 @@ def erase_former_users() -> Iterator[int]:
 
     Their totals stay.
     """
-    yield from run_batches(_erase_batch)
+    yield from run_portions(_erase_portion)
 
 
-def _erase_batch(batch: Batch) -> int:
+def _erase_portion(portion: Portion) -> int:
     now = utcnow()
     is_of_former_user = Message.owner_id.in_(select(User.id).where(User.erases_messages))
-    query = select(Message.id).where(is_of_former_user, is_over(now)).limit(batch.size)
+    query = select(Message.id).where(is_of_former_user, is_over(now)).limit(portion.size)
     with reading_connection(db.engine) as connection:
         if connection.execute(query).first() is None:
             return 0
-    with batch.turn() as connection:
+    with portion.turn() as connection:
         ids = connection.scalars(query.with_for_update(skip_locked=True, of=Message)).all()
         at_twilio = settings().redact_at_twilio
         removal = delete_messages(connection, ids, now, at_twilio=at_twilio, created_before=None)

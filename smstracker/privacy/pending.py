@@ -12,7 +12,7 @@ from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Erasure, Message, PendingRemoval, RefusedCallback, StatusEvent
 from smstracker.models.removals import RemovalKind
-from smstracker.privacy.batches import Batch, run_batches
+from smstracker.privacy.portions import Portion, run_portions
 from smstracker.privacy.removal import blank_messages, delete_messages, keep_out
 
 # When a row is looked at again whose message is still open.
@@ -31,7 +31,7 @@ def remove_pending(number_hash: bytes | None = None) -> Iterator[int]:
         switched_off.add(RemovalKind.DELETE)
     for kind in RemovalKind:
         if kind not in switched_off:
-            yield from run_batches(partial(_remove_batch, kind, number_hash))
+            yield from run_portions(partial(_remove_portion, kind, number_hash))
 
 
 def await_others(number_hash: bytes) -> bool:
@@ -46,18 +46,18 @@ def await_others(number_hash: bytes) -> bool:
         return connection.scalar(query.with_for_update()) is not None
 
 
-def _remove_batch(kind: RemovalKind, number_hash: bytes | None, batch: Batch) -> int:
+def _remove_portion(kind: RemovalKind, number_hash: bytes | None, portion: Portion) -> int:
     """Remove due rows of the erasure whose turn it is; return how many were looked at."""
     now = utcnow()
     is_due = (PendingRemoval.kind == kind) & has_come(PendingRemoval.check_at, now, RECHECKS[kind])
     query = select(PendingRemoval.row_id, PendingRemoval.receipt).where(is_due)
     if number_hash is not None:
         query = query.where(PendingRemoval.is_of_number(number_hash))
-    query = query.order_by(PendingRemoval.check_at, PendingRemoval.row_id).limit(batch.size)
+    query = query.order_by(PendingRemoval.check_at, PendingRemoval.row_id).limit(portion.size)
     with reading_connection(db.engine) as connection:
         if connection.execute(query).first() is None:
             return 0  # so that nothing due costs no turn at writing
-    with batch.turn() as connection:
+    with portion.turn() as connection:
         rows = connection.execute(query.with_for_update(skip_locked=True)).all()
         if not rows:
             return 0

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import utcnow
 from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent, User
 from smstracker.models.messages import reverse_digits
+from smstracker.privacy.batch_removal import RowKey, find_rows
 from smstracker.privacy.personal_columns import PERSONAL
 from smstracker.privacy.removal import is_over
 
@@ -28,6 +29,7 @@ class PersonRecords:
     orphan_ids: Sequence[int]
     refused_ids: Sequence[int]
     search_handles: Sequence[str]
+    batch_rows: Sequence[RowKey]
 
     def counts(self) -> dict[str, int]:
         """Count the records of each kind, by the kind's displayed name."""
@@ -37,6 +39,7 @@ class PersonRecords:
             "callbacks without a message": len(self.orphan_ids),
             "refused callbacks": len(self.refused_ids),
             "searches for the number": len(self.search_handles),
+            "rows of batches": len(self.batch_rows),
         }
 
     @property
@@ -66,6 +69,7 @@ def find_records(connection: Connection, number: str) -> PersonRecords:
         search_handles=connection.scalars(
             select(RecipientSearch.handle).where(searches_number(number))
         ).all(),
+        batch_rows=find_rows(connection, number),
     )
 
 

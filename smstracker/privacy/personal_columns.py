@@ -9,7 +9,7 @@ PERSONAL = {
     "message_text": {"body"},
     "status_event": {"payload"},
     "recipient_search": {"digits"},
-    "batch": {"name", "text"},
+    "batch": {"text"},
     "batch_row": {"recipient", "cells", "problem"},
     "batch_file": {"data"},
     "refused_callback": {
@@ -25,7 +25,7 @@ HARMLESS = {
         *("status_source", "error_code", "price_unit", "request_hash"),
     },
     "batch": {
-        *("sender", "state", "upload_hash", "content_hash", "sheet_name", "phone_column"),
+        *("name", "sender", "state", "upload_hash", "content_hash", "sheet_name", "phone_column"),
         *("problem", "choices", "column_names", "field_positions", "report", "quiet_zone"),
     },
     "saved_text": {"name", "text"},

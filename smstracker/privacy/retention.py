@@ -19,10 +19,11 @@ from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Message, PendingRemoval, RemovalCounter
 from smstracker.models.removals import CounterName, RemovalKind
-from smstracker.privacy.batches import Batch, run_batches
+from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.disk_traces import truncate_log
 from smstracker.privacy.former_users import erase_former_users
 from smstracker.privacy.pending import RECHECKS, remove_pending
+from smstracker.privacy.portions import Portion, run_portions
 from smstracker.privacy.removal import Removal, blank_messages, delete_messages
 
 
@@ -36,13 +37,14 @@ class _Rule:
 
 
 def remove_expired(_last_done: datetime | None) -> Iterator[int]:
-    """Remove what is due, in small batches; yields how many rows of each second."""
+    """Remove what is due, a few rows at a time; yields how many rows of each second."""
     rules = (
         _Rule(RemovalKind.DELETE, CounterName.DELETE_POSITION, settings().keep_message_days),
         _Rule(RemovalKind.BLANK, CounterName.BLANK_POSITION, settings().keep_text_days),
     )
     is_anything_removed = False
-    for steps in (remove_pending(), erase_former_users(), *map(_walk_all, rules)):
+    pending, former, batches = remove_pending(), erase_former_users(), remove_expired_batches()
+    for steps in (pending, former, *map(_walk_all, rules), batches):
         for count in steps:
             is_anything_removed = True
             yield count
@@ -52,18 +54,18 @@ def remove_expired(_last_done: datetime | None) -> Iterator[int]:
 
 def _walk_all(rule: _Rule) -> Iterator[int]:
     if rule.days is not None:
-        yield from run_batches(partial(_walk, rule, timedelta(days=rule.days)))
+        yield from run_portions(partial(_walk, rule, timedelta(days=rule.days)))
 
 
-def _walk(rule: _Rule, age: timedelta, batch: Batch) -> int:
+def _walk(rule: _Rule, age: timedelta, portion: Portion) -> int:
     """Remove the next messages that are old enough; return how many were looked at."""
     now = utcnow()
     with reading_connection(db.engine) as connection:
         position = RemovalCounter.read(connection, rule.position)
-        ids = _read_old(connection, position, now, age, batch.size)
+        ids = _read_old(connection, position, now, age, portion.size)
     if not ids:
         return 0
-    with batch.turn() as connection:
+    with portion.turn() as connection:
         RemovalCounter.advance(connection, rule.position, position, ids[-1])
         removal = _remove(connection, rule.kind, ids, now, now - age)
         remaining = select(Message.id).where(Message.id.in_(set(ids) - set(removal.message_ids)))

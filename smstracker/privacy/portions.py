@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from smstracker.database.lock_waits import repeat_while_locked
 from smstracker.extensions import db
 
-# A callback that meets a batch on SQLite waits for the rest of it, 50 ms at most. On PostgreSQL
+# A callback that meets a portion on SQLite waits for the rest of it, 50 ms at most. On PostgreSQL
 # none waits: what is removed is settled, and what callbacks have locked is left out.
 TARGET_SECONDS = {"sqlite": 0.025, "postgresql": 0.25}
 MIN_SIZE, FIRST_SIZE, MAX_SIZE = 40, 60, 500
@@ -21,7 +21,7 @@ PAUSE_SECONDS = 0.005
 YIELD_SECONDS = 1.0  # between two reports, each of which costs the worker a transaction
 
 
-class Batch:
+class Portion:
     """How many rows to work on, and for how long others could not write meanwhile."""
 
     def __init__(self, size: int) -> None:
@@ -37,23 +37,23 @@ class Batch:
         self.held_seconds = time.monotonic() - started_at
 
 
-def run_batches(run_batch: Callable[[Batch], int]) -> Iterator[int]:
-    """Call `run_batch` until it returns 0 rows; yield the sums, once a second.
+def run_portions(run_portion: Callable[[Portion], int]) -> Iterator[int]:
+    """Call `run_portion` until it returns 0 rows; yield the sums, once a second.
 
     The number of rows follows the time that the others had to wait.
     """
     size, done_count, reported_at = FIRST_SIZE, 0, time.monotonic()
     target = TARGET_SECONDS[db.engine.dialect.name]
     while True:
-        batch = Batch(size)
-        count = repeat_while_locked(partial(run_batch, batch))
+        portion = Portion(size)
+        count = repeat_while_locked(partial(run_portion, portion))
         if not count:
             break
         done_count += count
         if time.monotonic() - reported_at > YIELD_SECONDS:
             yield done_count
             done_count, reported_at = 0, time.monotonic()
-        growth = min(target / max(batch.held_seconds, 0.001), MAX_GROWTH)
+        growth = min(target / max(portion.held_seconds, 0.001), MAX_GROWTH)
         size = min(max(int(size * growth), MIN_SIZE), MAX_SIZE)
         Event().wait(PAUSE_SECONDS)
     if done_count:

@@ -1,0 +1,209 @@
+"""What batches hold of people: found, exported, erased and deleted in time."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from datetime import timedelta
+from io import BytesIO
+
+import pytest
+import time_machine
+from flask import Flask
+from sqlalchemy import func, select
+
+from smstracker.batches import control
+from smstracker.clock import utcnow
+from smstracker.extensions import db, writing
+from smstracker.models import Batch, BatchFile, BatchRow, Message, SavedText, User
+from smstracker.models.batches import BatchState
+from smstracker.models.user_changes import deactivate_user, delete_user
+from smstracker.privacy import erasure
+from smstracker.privacy.batch_removal import remove_expired_batches
+from smstracker.privacy.export import write_export
+from smstracker.privacy.retention import remove_expired
+from tests.batches import (
+    check,
+    number,
+    people,
+    queue,
+    read_batch,
+    read_messages,
+    read_rows,
+    ready_batch,
+    start,
+    upload,
+)
+from tests.clients import Person
+
+pytestmark = pytest.mark.both_databases
+
+MakeApp = Callable[..., Flask]
+HELD = f"{number(7)},Person 7"
+# The number as another column has it, without its country code, and spelled wrongly.
+FILE = "\n".join(
+    [
+        "phone,name,mother",
+        f"{number(7)},Person 7,",
+        f"{number(8)},Person 8,{number(7)}",
+        f"{number(9)},Person 9,",
+        "415 555 0007 0,Wrong,",
+    ]
+)
+
+
+def erase(app: Flask) -> None:
+    with app.app_context():
+        erasure.erase(number(7), at_twilio=False, actor="carol@example.org")
+
+
+def remove_old(app: Flask, days: int) -> None:
+    with app.app_context(), time_machine.travel(utcnow() + timedelta(days=days), tick=False):
+        for _ in remove_expired_batches():
+            pass
+
+
+def count(app: Flask, table: type[Batch] | type[BatchRow] | type[BatchFile]) -> int:
+    with app.app_context():
+        return db.session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_rows_of_a_person_are_found_and_exported(app: Flask, alice: Person) -> None:
+    ready_batch(alice, FILE)
+    with app.app_context():
+        records = erasure.read_records(number(7))
+        assert [key.number for key in records.batch_rows] == [2, 3, 5]
+        assert records.counts()["rows of batches"] == 3
+        file = BytesIO()
+        write_export(records, file)
+    exported = json.loads(zipfile.ZipFile(file).read("export.json"))
+    assert [row["cells"][0] for row in exported["batch_rows"]] == [
+        number(7),
+        number(8),
+        "415 555 0007 0",
+    ]
+
+
+def test_erasure_leaves_nothing_of_a_person_in_batches(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, FILE)
+    erase(app)
+    assert [(row.number, row.cells) for row in read_rows(app, batch_id)] == [
+        (3, [number(8), "Person 8", ""]),
+        (4, [number(9), "Person 9"]),
+    ]
+    with app.app_context():
+        assert erasure.read_receipts()[0][0].batch_rows == 3
+
+
+def test_row_whose_text_held_an_erased_number_is_not_sent(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, FILE, "Call ((mother))")
+    with app.app_context(), writing():
+        Batch.lock(batch_id)
+    erase(app)
+    problems = [row.problem for row in read_rows(app, batch_id)]
+    assert problems[0] == "A cell was deleted when the data of a person was erased."
+
+
+def test_erased_person_gets_no_message_that_waits(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, FILE)
+    start(app, batch_id)
+    queue(app)
+    assert len(read_messages(app, batch_id)) == 3
+    erase(app)
+    assert [message.recipient for message in read_messages(app, batch_id)] == [number(8), number(9)]
+
+
+def test_erased_person_gets_no_message_that_is_not_queued(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, FILE)
+    start(app, batch_id)
+    erase(app)
+    queue(app)
+    assert [message.recipient for message in read_messages(app, batch_id)] == [number(8), number(9)]
+
+
+def test_erasure_deletes_files_that_are_not_read_yet(app: Flask, alice: Person) -> None:
+    batch_id = upload(alice, FILE)
+    erase(app)
+    assert count(app, BatchFile) == 0
+    assert "Upload it again" in str(read_batch(app, batch_id).problem)
+    assert check(app) == 0
+
+
+def test_texts_and_cells_are_deleted_in_time(make_app: MakeApp) -> None:
+    app = make_app(KEEP_TEXT_DAYS="30")
+    alice = Person.signed_in(app, "alice@example.org")
+    batch_id = ready_batch(alice, people(700, "12,Bad"))
+    remove_old(app, 29)
+    assert read_rows(app, batch_id)[0].cells == [number(0), "Person 0"]
+    remove_old(app, 31)
+    batch, rows = read_batch(app, batch_id), read_rows(app, batch_id)
+    assert (batch.text, batch.content_deleted_at is None, len(rows)) == ("", False, 701)
+    assert {tuple(row.cells) for row in rows} == {()}
+    assert "12" not in str(rows[-1].problem)
+    with pytest.raises(control.BatchRefusedError):
+        start(app, batch_id)
+
+
+def test_batches_are_deleted_in_time(make_app: MakeApp) -> None:
+    app = make_app(KEEP_MESSAGE_DAYS="30")
+    alice = Person.signed_in(app, "alice@example.org")
+    ready_batch(alice, people(700))
+    upload(alice, "phone,mobile\n1,2")
+    check(app)
+    remove_old(app, 29)
+    assert count(app, Batch) == 2
+    remove_old(app, 31)
+    assert (count(app, Batch), count(app, BatchRow), count(app, BatchFile)) == (0, 0, 0)
+
+
+def test_paused_batch_that_is_too_old_is_stopped_first(make_app: MakeApp) -> None:
+    app = make_app(KEEP_TEXT_DAYS="30")
+    alice = Person.signed_in(app, "alice@example.org")
+    batch_id = ready_batch(alice, people(2))
+    start(app, batch_id)
+    queue(app)
+    with app.app_context(), writing():
+        assert control.pause(batch_id)
+    remove_old(app, 31)
+    assert (read_batch(app, batch_id).state, read_batch(app, batch_id).text) == (
+        BatchState.STOPPED,
+        "Hi ((name))",
+    )
+    queue(app)
+    remove_old(app, 31)
+    assert read_batch(app, batch_id).text == ""
+
+
+def test_running_batch_is_left_until_it_is_done(make_app: MakeApp) -> None:
+    app = make_app(KEEP_TEXT_DAYS="1", KEEP_MESSAGE_DAYS="1")
+    alice = Person.signed_in(app, "alice@example.org")
+    batch_id = ready_batch(alice, people(2))
+    start(app, batch_id)
+    remove_old(app, 3)
+    assert read_batch(app, batch_id).text == "Hi ((name))"
+
+
+def test_batches_of_a_deleted_user_go_with_the_messages(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(2))
+    start(app, batch_id)
+    user_id = alice.id
+    with app.app_context(), writing():
+        row = SavedText(owner_id=user_id, name="Hello", text="Hi", created_at=utcnow())
+        db.session.add(row)
+        db.session.flush()
+        delete_user(db.session.get_one(User, user_id), erases_messages=True, actor="carol")
+    assert read_batch(app, batch_id).state == BatchState.STOPPED
+    with app.app_context():
+        for _ in remove_expired(None):
+            pass
+        assert db.session.scalars(select(SavedText)).all() == []
+        assert db.session.scalars(select(Message)).all() == []
+    assert (count(app, Batch), count(app, BatchRow)) == (0, 0)
+
+
+def test_batches_of_a_deactivated_user_pause(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(2))
+    start(app, batch_id)
+    user_id = alice.id
+    with app.app_context(), writing():
+        deactivate_user(db.session.get_one(User, user_id), actor="carol")
+    assert read_batch(app, batch_id).state == BatchState.PAUSED
