@@ -11,6 +11,7 @@ from smstracker.api import waiting as api_waiting
 from smstracker.api.views import bp as api
 from smstracker.auth import demo_mailbox
 from smstracker.auth.views import bp as auth
+from smstracker.batches.views import bp as batches
 from smstracker.connection import banner
 from smstracker.connection.views import bp as connection
 from smstracker.dashboard.error_codes import bp as error_guide
@@ -28,18 +29,21 @@ from smstracker.people.settings_views import bp as own_settings
 from smstracker.people.token_views import bp as tokens
 from smstracker.people.user_views import bp as users
 from smstracker.privacy.views import bp as privacy
-from smstracker.web import error_pages, security
+from smstracker.web import error_pages, large_bodies, security
 from smstracker.web.health import bp as health
 from smstracker.web.request_extensions import csrf, login_manager
 from smstracker.webhooks import quarantine, writer
 from smstracker.webhooks.views import bp as webhooks
 
-PAGES = (auth, dashboard, resend, waiting, form_check, insights, error_guide, own_settings, tokens)
+PAGES = (
+    *(auth, dashboard, resend, waiting, form_check, batches, insights, error_guide),
+    *(own_settings, tokens),
+)
 ADMINISTRATION = (connection, alerts, users, audit, privacy)
 
 
 def init_app(app: Flask) -> None:
-    for module in (logs, security, error_pages, writer, quarantine, web_templates):
+    for module in (logs, security, error_pages, large_bodies, writer, quarantine, web_templates):
         module.init_app(app)
     for module in (banner, broadcaster, alert_page):
         module.init_app(app)

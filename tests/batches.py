@@ -83,3 +83,8 @@ def read_messages(app: Flask, batch_id: int) -> Sequence[Message]:
     with app.app_context():
         query = select(Message).where(Message.batch_id == batch_id).order_by(Message.id)
         return db.session.scalars(query).all()
+
+
+def earlier_message(person: Person, recipient: str, **columns: object) -> None:
+    """Store a message of this user to a number, delivered unless `columns` say otherwise."""
+    person.has_message(**{"status": "delivered", "recipient": recipient} | columns)

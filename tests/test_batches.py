@@ -16,7 +16,7 @@ from smstracker.batches.control import BatchRefusedError, EqualBatchError
 from smstracker.batches.uploads import choose
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
-from smstracker.models import Batch, BatchFile, Message, SenderPace, outbox
+from smstracker.models import Batch, BatchFile, SenderPace, outbox
 from smstracker.models.batches import (
     CHECK_LEASE,
     COSTLY,
@@ -25,12 +25,12 @@ from smstracker.models.batches import (
     OPTED_OUT,
     BatchState,
 )
-from smstracker.models.messages import Content
 from smstracker.sms.quiet_hours import QuietHours
 from tests import spreadsheets
 from tests.batches import (
     SENDER,
     check,
+    earlier_message,
     number,
     people,
     queue,
@@ -54,22 +54,14 @@ def app(make_app: MakeApp) -> Flask:
     return make_app(SEND_PER_SECOND="10000", SEND_LIMIT_PER_DAY="100000")
 
 
-def earlier_message(person: Person, recipient: str, **changed: str) -> None:
-    with person.app.app_context(), writing():
-        content = Content(recipient, SENDER, "Hello")
-        message = Message.create_pending(person.id, uuid.uuid4(), content)
-        message.status = str(changed.get("status", "delivered"))
-        message.error_code = changed.get("error_code")
-
-
 def claim(app: Flask, limit: int = 10) -> list[outbox.OutboxMessage]:
     with app.app_context(), db.engine.begin() as connection:
         return outbox.claim(connection, limit, utcnow())
 
 
-def begin(app: Flask, message_id: int) -> bool:
+def begin(app: Flask, message: outbox.OutboxMessage) -> bool:
     with app.app_context(), db.engine.begin() as connection:
-        return outbox.begin_hand_over(connection, message_id) is not None
+        return outbox.begin_hand_over(connection, message) is not None
 
 
 def change(app: Flask, act: Callable[[int], bool], batch_id: int) -> bool:
@@ -243,7 +235,7 @@ def test_no_more_waits_in_the_outbox_than_may_be_cancelled_soon(app: Flask, alic
     start(app, batch_id)
     assert queue(app) == 1000
     messages = claim(app, 600)
-    assert all(begin(app, message.id) for message in messages)
+    assert all(begin(app, message) for message in messages)
     assert queue(app) == 500
     assert len(read_messages(app, batch_id)) == 1500
 
@@ -253,7 +245,7 @@ def test_batch_is_done_when_nothing_of_it_waits(app: Flask, alice: Person) -> No
     start(app, batch_id)
     queue(app)
     assert read_batch(app, batch_id).state == BatchState.RUNNING
-    assert [begin(app, message.id) for message in claim(app)] == [True, True]
+    assert [begin(app, message) for message in claim(app)] == [True, True]
     queue(app)
     batch = read_batch(app, batch_id)
     assert (batch.state, batch.ended_at is not None) == (BatchState.DONE, True)
@@ -265,12 +257,12 @@ def test_only_messages_of_running_batches_are_handed_over(app: Flask, alice: Per
     queue(app)
     [first, *_others] = claim(app, 2)
     assert change(app, control.pause, batch_id)
-    assert not begin(app, first.id), "claimed before the pause"
+    assert not begin(app, first), "claimed before the pause"
     assert claim(app) == []
     assert not change(app, control.pause, batch_id)
     assert change(app, control.resume, batch_id)
     assert len(claim(app)) == 1
-    assert begin(app, first.id)
+    assert begin(app, first)
 
 
 def test_stop_cancels_what_waits_and_queues_nothing_more(app: Flask, alice: Person) -> None:
@@ -278,9 +270,9 @@ def test_stop_cancels_what_waits_and_queues_nothing_more(app: Flask, alice: Pers
     start(app, batch_id)
     queue(app)
     [first, second] = claim(app, 2)
-    assert begin(app, first.id)
+    assert begin(app, first)
     assert change(app, control.stop, batch_id)
-    assert not begin(app, second.id)
+    assert not begin(app, second)
     assert queue(app) == 999
     messages = read_messages(app, batch_id)
     assert [message.status for message in messages].count("canceled") == 999

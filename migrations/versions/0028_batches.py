@@ -12,8 +12,8 @@ depends_on = None
 
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 MOMENT = sa.DateTime(timezone=True)
-MESSAGE_INDEX = "ix_message_batch_id_created_at_id_status_status_at_error_code"
-INDEXED = ["batch_id", "created_at", "id", "status", "status_at", "error_code"]
+MESSAGE_INDEX = "ix_message_owner_id_batch_id_created_at_id_status_status_at"
+INDEXED = ["owner_id", "batch_id", "created_at", "id", "status", "status_at"]
 
 
 def upgrade() -> None:

@@ -15,9 +15,11 @@ from sqlalchemy.engine import Connection
 
 from smstracker.batches.columns import ColumnError, Columns, match_columns
 from smstracker.batches.recipient_history import find_row_warnings
+from smstracker.batches.resending import read_failed_rows
 from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
 from smstracker.batches.table import FileError, SheetChoiceError
 from smstracker.batches.table_file import open_table
+from smstracker.clock import utcnow
 from smstracker.database.row_sets import insert_rows
 from smstracker.extensions import db, settings
 from smstracker.models.batches import Batch, BatchFile, BatchRow, BatchState
@@ -57,6 +59,9 @@ class _Check:
     def run(self) -> None:
         try:
             batch = self._begin()
+            if batch.resend_of_id is not None:
+                self._finish(batch, self._copy_failed(batch))
+                return
             with tempfile.NamedTemporaryFile(prefix="batch-") as file:
                 with db.engine.connect() as connection:
                     for part in BatchFile.read_parts(connection, self._id):
@@ -84,6 +89,22 @@ class _Check:
         for chunk in _chunks(map(checker.check, rows)):
             self._store(chunk, batch.owner_id, batch.sender)
         self._notes = [*table.notes, *_notation_notes(template, columns)]
+        return columns
+
+    def _copy_failed(self, batch: DatabaseRow[tuple[object, ...]]) -> Columns:
+        """Check the rows anew whose messages another batch sends again."""
+        original = db.session.get(Batch, batch.resend_of_id)
+        if original is None or original.content_deleted_at:
+            raise FileError("The batch whose messages were to be sent again is deleted.")
+        columns = Columns(
+            original.column_names, original.phone_position, original.field_positions, first_row=0
+        )
+        checker = RowChecker(
+            columns, TextTemplate(batch.text), batch.sender, settings().default_region
+        )
+        for rows in read_failed_rows(original, utcnow()):
+            if rows:
+                self._store(list(map(checker.check, rows)), batch.owner_id, batch.sender)
         return columns
 
     def _store(self, chunk: Sequence[CheckedRow], owner_id: int, sender: str) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
+from sqlalchemy import delete
+
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models.batches import NAME_LENGTH, Batch, BatchFile, BatchState
+from smstracker.models.batches import NAME_LENGTH, Batch, BatchFile, BatchRow, BatchState
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.sms.quiet_hours import QuietHours
 
@@ -59,4 +61,15 @@ def choose(batch: Batch, *, sheet_name: str | None = None, phone_column: str | N
     batch.sheet_name = sheet_name or batch.sheet_name
     batch.phone_column = phone_column or batch.phone_column
     batch.state, batch.problem, batch.choices = BatchState.CHECKING, None, []
+    return True
+
+
+def discard(batch: Batch) -> bool:
+    """Delete a batch that was never started; False if it was."""
+    if batch.is_started:
+        return False
+    connection = db.session.connection()
+    connection.execute(delete(BatchRow).where(BatchRow.batch_id == batch.id))
+    BatchFile.remove(connection, [batch.id])
+    db.session.delete(batch)
     return True

@@ -51,6 +51,7 @@ class SearchFilters:
     digits: str | None = None
     is_full: bool = False
     id_or_sid: str | None = None
+    batch_id: int | None = None
     at: datetime = field(default_factory=utcnow, compare=False)
 
 
@@ -64,6 +65,8 @@ def index_conditions(filters: SearchFilters) -> dict[str, Conditions]:
         conditions["recipient"] = [_recipient_condition(filters, column)]
     if filters.error_code and filters.error_code != NO_CODE:
         conditions["error_code"] = [Message.error_code == filters.error_code]
+    if filters.batch_id is not None:
+        conditions["batch"] = [Message.batch_id == filters.batch_id]
     # Most statuses come by callback, so a scan of the newest messages is enough for those.
     if filters.source and filters.source is not Source.CALLBACK:
         # A literal, or SQLite does not see that the partial index applies.
@@ -97,6 +100,8 @@ def remaining_filters(
     if filters.error_code and index_name != "error_code":
         code = "" if filters.error_code == NO_CODE else filters.error_code
         conditions.append(func.coalesce(row.error_code, "") == code)
+    if filters.batch_id is not None and index_name != "batch":
+        conditions.append(func.coalesce(row.batch_id, 0) == filters.batch_id)
     if filters.source and index_name != "source":
         conditions.append(func.coalesce(row.status_source, "") == filters.source.value)
     if filters.state and index_name != "state":

@@ -10,7 +10,10 @@ from smstracker.sms.status import SOURCE_NAMES
 from smstracker.web import time_range
 from smstracker.web.time_range import TimeRange
 
-ARGUMENTS = ("state", "error", "sender", "source", *time_range.ARGUMENTS, "text", "recipient", "id")
+ARGUMENTS = (
+    *("state", "error", "sender", "source", *time_range.ARGUMENTS, "text", "recipient", "id"),
+    "batch",
+)
 
 
 class FilterError(ValueError):
@@ -23,11 +26,12 @@ class FilterError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LogFilters:
-    """The filters of a log page; `arguments` are those of its URL."""
+    """The filters of a log page; `arguments` are those of its URL, `batch_name` is for people."""
 
     search_filters: SearchFilters
     period: TimeRange
     arguments: dict[str, str]
+    batch_name: str | None = None
 
     def link(self, **changes: str | None) -> dict[str, str]:
         """The arguments of a URL with `changes`; None removes one."""
@@ -59,6 +63,8 @@ class LogFilters:
             chips.append((f"From {name}", self._without("sender")))
         if filters.source:
             chips.append((f"Known by {SOURCE_NAMES[filters.source]}", self._without("source")))
+        if self.batch_name is not None:
+            chips.append((f"Batch {self.batch_name}", self._without("batch")))
         if self.period.name:
             chips.append((self.period.words, self._without(*time_range.ARGUMENTS)))
         return chips

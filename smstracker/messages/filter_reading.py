@@ -2,17 +2,18 @@
 
 import re
 import unicodedata
+import uuid
 from collections.abc import Mapping
 from datetime import datetime
 
 from werkzeug.datastructures import MultiDict
 
 from smstracker.database.case_folding import fold_text
-from smstracker.extensions import settings, writing
+from smstracker.extensions import db, settings, writing
 from smstracker.messages.filter_conditions import NO_CODE, SearchFilters
 from smstracker.messages.filter_links import ARGUMENTS, FilterError, LogFilters
 from smstracker.messages.text_index import MIN_TERM_LENGTH
-from smstracker.models import RecipientSearch
+from smstracker.models import Batch, RecipientSearch
 from smstracker.sms.error_guide import plain_code
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH, MESSAGE_ID, MESSAGE_SID
 from smstracker.sms.phone_numbers import parse_recipient, spell_recipient
@@ -50,15 +51,16 @@ NUMBER_BESIDE_TEXT = (
 SENDER = re.compile(r"[0-9A-Za-z+&_ -]{1,34}")
 
 
-def read_filters(owner_id: int, arguments: Mapping[str, str], now: datetime) -> LogFilters:
+def read_filters(owner_id: int, url_arguments: Mapping[str, str], now: datetime) -> LogFilters:
     """The filters of a URL. Raises FilterError."""
-    values = {name: arguments.get(name, "").strip() for name in ARGUMENTS}
+    values = {name: url_arguments.get(name, "").strip() for name in ARGUMENTS}
     values["zone"] = values["zone"] or reader_zone()
     try:
         period = read_period(values, now)
     except TimeRangeError as error:
         raise FilterError(str(error), "from") from error
     recipient_search = _find_recipient_search(owner_id, values["recipient"])
+    batch = _find_batch(owner_id, values["batch"])
     search_filters = SearchFilters(
         owner_id,
         state=_parse_state(values["state"]),
@@ -71,11 +73,13 @@ def read_filters(owner_id: int, arguments: Mapping[str, str], now: datetime) -> 
         digits=recipient_search.digits if recipient_search else None,
         is_full=bool(recipient_search and recipient_search.is_full),
         id_or_sid=_check_pattern(values["id"], ID_OR_SID, BAD_ID, "text"),
+        batch_id=batch.id if batch else None,
         at=now,
     )
     names = [name for name in ARGUMENTS if name not in time_range.ARGUMENTS and values[name]]
     own_arguments = {name: values[name] for name in names}
-    return LogFilters(search_filters, period, own_arguments | period.arguments)
+    arguments = own_arguments | period.arguments
+    return LogFilters(search_filters, period, arguments, batch.name if batch else None)
 
 
 def read_filters_strictly(
@@ -172,6 +176,19 @@ def _find_recipient_search(owner_id: int, handle: str) -> RecipientSearch | None
         problem = "This link holds no search of yours. Type the recipient’s number again."
         raise FilterError(problem, "number")
     return search
+
+
+def _find_batch(owner_id: int, public_id: str) -> Batch | None:
+    if not public_id:
+        return None
+    try:
+        is_batch = Batch.public_id == uuid.UUID(public_id)
+    except ValueError:
+        raise FilterError("This is no batch of yours.") from None
+    batch = db.session.scalar(Batch.select_owned(owner_id).where(is_batch))
+    if batch is None:
+        raise FilterError("This is no batch of yours. It may be deleted.")
+    return batch
 
 
 def _parse_text(text: str) -> str | None:

@@ -19,6 +19,7 @@ from smstracker.models.opt_outs import OPT_OUT_CODE, RememberedOptOut
 from smstracker.models.outbox import OutboxMessage
 from smstracker.sms.status import Source
 from smstracker.sms.stop_reasons import StopReason
+from smstracker.sms.text_fields import find_unfilled_field
 
 # A text that comes later than this would surprise. With the time ahead for which people may
 # schedule, it stays within `display_state.MAX_SCHEDULE_AHEAD`.
@@ -69,6 +70,8 @@ def _reasons(
         yield StopReason.SENDER_REMOVED
     if message.send_at and now - message.send_at > MAX_LATE:
         yield StopReason.TOO_LATE
+    if find_unfilled_field(message.body):
+        yield StopReason.UNFILLED_FIELD
 
 
 def _find_ids_with_access(session: Session, owner_ids: Collection[int]) -> set[int]:

@@ -81,10 +81,18 @@ _slots = ExportSlots()
 
 def export_response(filters: SearchFilters, kind: str, now: datetime) -> Response:
     """The file, of the kind "csv" or "json". Raises TooManyExportsError."""
-    _slots.take(filters.owner_id, max(settings().web_threads // THREADS_PER_EXPORT, 1))
     lines = csv_lines(filters, now) if kind == "csv" else json_lines(filters, now)
+    return stream_file(filters.owner_id, lines, kind, f"messages-{now:%Y-%m-%d}")
+
+
+def stream_file(owner_id: int, lines: Iterator[str], kind: str, name: str) -> Response:
+    """A file that is made while it is sent: one at a time for each user, and few in all.
+
+    `name` has no ending. Raises TooManyExportsError.
+    """
+    _slots.take(owner_id, max(settings().web_threads // THREADS_PER_EXPORT, 1))
     slot = ExitStack()
-    slot.callback(_slots.release, filters.owner_id)
+    slot.callback(_slots.release, owner_id)
     threads = waiting_threads()
     if not threads.enter():
         slot.close()
@@ -94,8 +102,7 @@ def export_response(filters: SearchFilters, kind: str, now: datetime) -> Respons
     response = Response(body, content_type=CONTENT_TYPES[kind])
     # Also closes when the reader disconnects before the first line.
     response.call_on_close(slot.close)
-    name = f"messages-{now:%Y-%m-%d}.{kind}"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
     return response
 
 
@@ -169,4 +176,9 @@ def _cell(column: str, value: object) -> str | int | Decimal:
     text = " ".join(value) if isinstance(value, list) else str(value)
     if column in NUMBER_COLUMNS and PHONE_NUMBER.fullmatch(text):
         return text
+    return guard_text(text)
+
+
+def guard_text(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula."""
     return f"'{text}" if GUARDED.match(text) else text

@@ -38,7 +38,6 @@ from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model, db
 from smstracker.models.messages import BigId, Message
 from smstracker.models.users import User
-from smstracker.sms import status
 from smstracker.sms.quiet_hours import QuietHours
 
 CHECK_LEASE = timedelta(minutes=1)
@@ -170,8 +169,10 @@ class Batch(Model):
         return db.session.scalar(query.order_by(cls.id).limit(1))
 
     def find_equal(self) -> "Batch | None":
-        """Return the first batch of the same owner that sent the same texts to the same people."""
-        if self.content_hash is None:
+        """Return the first batch of the same owner that sent the same texts to the same people;
+        None for one whose very purpose is to send again.
+        """
+        if self.content_hash is None or self.resend_of_id is not None:
             return None
         is_equal = (Batch.content_hash == self.content_hash, Batch.state.in_(STARTED))
         query = Batch.select_owned(self.owner_id).where(*is_equal, Batch.id != self.id)
@@ -211,12 +212,10 @@ class Batch(Model):
         batch = (cls.id == batch_id) & (cls.state == BatchState.RUNNING)
         return or_(batch_id.is_(None), exists().where(batch))
 
-    def has_waiting(self) -> bool:
-        """Whether a message of the batch is in the outbox."""
-        waiting = select(Message.id).where(Message.batch_id == self.id)
-        return (
-            db.session.scalar(waiting.where(Message.status == status.OUTBOX).limit(1)) is not None
-        )
+    @property
+    def is_its_message(self) -> ColumnElement[bool]:
+        """The condition of its messages, as their index needs it."""
+        return (Message.owner_id == self.owner_id) & (Message.batch_id == self.id)
 
 
 class BatchRow(Model):

@@ -140,10 +140,10 @@ class Message(Model):
         partial_index("resend_of_id IS NOT NULL", "resend_of_id", unique=True),
         partial_index("next_lookup_at IS NOT NULL", "next_lookup_at"),
         partial_index("final_at IS NOT NULL", "final_at", "status_source"),
-        # With status and error, the counts of a batch need not read the rows.
+        # With the status, the counts of a batch need not read the rows.
         partial_index(
             "batch_id IS NOT NULL",
-            *("batch_id", "created_at", "id", "status", "status_at", "error_code"),
+            *("owner_id", "batch_id", "created_at", "id", "status", "status_at"),
         ),
         partial_index(IS_IN_OUTBOX, "batch_id", "sender", "messaging_service_sid", "send_at", "id"),
     )

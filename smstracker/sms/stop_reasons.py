@@ -12,3 +12,4 @@ class StopReason(StrEnum):
     OTHER_ACCOUNT = "other-account"
     TOO_LATE = "too-late"
     TEXT_DELETED = "text-deleted"
+    UNFILLED_FIELD = "unfilled-field"

@@ -2,6 +2,7 @@
 
 import re
 
+from smstracker.sms.text_fields import find_unfilled_field
 from smstracker.sms.typed_text import is_blank
 
 MAX_CHARACTERS = 1600
@@ -20,6 +21,8 @@ def find_text_problem(text: str, *, has_pictures: bool = False) -> str | None:
         return f"{unseen}Type a text, or add the address of a picture."
     if problem := length_problem(text):
         return problem
+    if unfilled := find_unfilled_field(text):
+        return f"“{unfilled}” is a field that only a batch fills in. Replace it by its words."
     return "The text contains a character (NUL) that cannot be sent." if "\0" in text else None
 
 

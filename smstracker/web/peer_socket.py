@@ -16,7 +16,8 @@ from smstracker.web.request_framing import Framing
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
-STALL_SECONDS = 10.0  # in which a peer has taken nothing of what a thread writes
+UPLOAD_SECONDS = 120.0  # for all of an upload
+STALL_SECONDS = 10.0  # in which a peer has taken nothing of what a thread writes, or sent nothing
 PEER_TIMEOUT_MS = 15_000  # after which the kernel gives up a peer that acknowledges nothing
 MAX_UNSENT_BYTES = 1024 * 1024  # of a response; more than any page has
 PIECE_BYTES = 65536
@@ -50,6 +51,7 @@ class PeerSocket(socket.socket):
         self.start_write: Callable[[], None] | None = None
         self._find_replacement: Callable[[], bytes | None] = lambda: None
         self._held_until = 0.0
+        self._upload_until = 0.0
         self.held_at = 0.0  # since when the response is held
         self.late_body: LateBody | None = None
         self._last_chunk = b""  # of the late body, if it is sent in chunks
@@ -112,8 +114,22 @@ class PeerSocket(socket.socket):
         self.awaited = None
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Return bytes received before, without waiting. Called by the server's parser."""
-        return self.framing.take(size)
+        """Return bytes received before, without waiting. Called by the server's parser.
+
+        A thread waits for the rest of an upload; b"" if its peer stalls or is too slow.
+        """
+        piece = self.framing.take(size)
+        if piece or not self.framing.unread:
+            return piece
+        self._upload_until = self._upload_until or time.monotonic() + UPLOAD_SECONDS
+        poll = select.poll()
+        poll.register(self, select.POLLIN)
+        seconds = min(self._upload_until - time.monotonic(), STALL_SECONDS)
+        if seconds <= 0 or not poll.poll(seconds * 1000):
+            return b""
+        piece = super().recv(min(size, self.framing.unread), socket.MSG_DONTWAIT)
+        self.framing.unread -= len(piece)
+        return piece
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:
         """Send, or buffer what the peer does not take now. Raises BrokenPipeError if it stalls."""

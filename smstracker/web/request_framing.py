@@ -12,6 +12,10 @@ from enum import Enum
 # addresses of 2,048 characters of up to 3 bytes, 80 KB in all. A text that is a few times too long
 # is still answered with the reason.
 MAX_BODY_BYTES = 128 * 1024
+# A file of a batch, and the form around it. Nobody's memory holds it: a thread reads it once it is
+# known who sends it.
+MAX_UPLOAD_BYTES = 26 * 1024 * 1024
+UPLOAD = re.compile(rb"POST /+batches(?:\?[^ ]*)? ")
 # A status callback has a dozen fields and under 2 KB. The largest webhook that is sent here by
 # mistake has a text of 1,600 characters: 19 KB if each is escaped.
 MAX_CALLBACK_BYTES = 32 * 1024
@@ -66,6 +70,8 @@ class Framing:
         self.has_certain_end = True
         self.has_large_body = False  # and so its end was not waited for
         self._awaits_continue = False
+        self._is_upload = False
+        self.unread = 0  # bytes of an upload that have not arrived yet
 
     def add(self, piece: bytes) -> None:
         self._bytes += piece
@@ -102,6 +108,8 @@ class Framing:
     def _partial_progress(self, limit: int, announced: int = 0) -> Progress:
         self.has_certain_end = len(self._bytes) <= limit and announced <= MAX_BODY_BYTES
         self.has_large_body = 0 < self._body_at < len(self._bytes) - self._max_body
+        if self._is_upload and MAX_BODY_BYTES < announced <= MAX_UPLOAD_BYTES:
+            self.unread = self._body_at + announced - len(self._bytes)
         return Progress.PARTIAL if self.has_certain_end else Progress.COMPLETE
 
     def _find(self, ending: bytes) -> int:
@@ -121,6 +129,7 @@ class Framing:
         length = CONTENT_LENGTH.search(head)
         self._length = None if CHUNKED.search(head) else int(length[1]) if length else 0
         self.is_webhook = bool(WEBHOOK.match(head))
+        self._is_upload = bool(UPLOAD.match(head))
         self._max_body = MAX_CALLBACK_BYTES if self.is_webhook else MAX_BODY_BYTES
         self._max_body += self._max_body // CHUNK_OVERHEAD_DIVISOR if self._length is None else 0
         # HTTP/1.0's is to be ignored: https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1

@@ -1,0 +1,130 @@
+"""The form of a new batch."""
+
+import uuid
+from collections.abc import Iterator
+
+from flask_wtf import FlaskForm
+from flask_wtf.file import FileField
+from werkzeug.datastructures import FileStorage
+from wtforms import Field, HiddenField, SelectField, StringField, TextAreaField
+from wtforms.validators import ValidationError
+
+from smstracker.batches.pasted import split_pasted
+from smstracker.batches.table import MAX_FILE_BYTES
+from smstracker.batches.uploads import Upload
+from smstracker.clock import utcnow
+from smstracker.extensions import settings
+from smstracker.messages.senders import sender_choices
+from smstracker.models.batches import PART_BYTES
+from smstracker.sms.quiet_hours import QuietHours, read_minute
+from smstracker.sms.text_fields import TextTemplate
+from smstracker.sms.text_rules import length_problem, unix_lines
+from smstracker.sms.typed_text import is_blank
+from smstracker.web.reader_settings import reader_zone
+from smstracker.web.time_zones import UnknownZoneError, find_zone
+
+PASTED_NAME = "Pasted numbers"
+_HALF_A_WINDOW = "Choose both times, or leave both empty."
+
+
+class BatchForm(FlaskForm):
+    """A file or pasted rows, a text and a sender; its key makes one batch of it."""
+
+    idempotency_key = HiddenField(name="form_id")
+    body = TextAreaField("Text", filters=[unix_lines])
+    file = FileField("File")
+    pasted = TextAreaField("Or paste numbers", filters=[unix_lines])
+    sender = SelectField("From")
+    quiet_from = StringField("Quiet from")
+    quiet_until = StringField("until")
+    quiet_zone = StringField("Time zone")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sender.choices = sender_choices()
+        self.idempotency_key.data = self.idempotency_key.data or uuid.uuid4().hex
+        if self.quiet_zone.data is None:
+            self.quiet_zone.data = reader_zone()
+
+    @property
+    def key(self) -> uuid.UUID:
+        return uuid.UUID(self.idempotency_key.data)
+
+    @property
+    def upload(self) -> Upload:
+        """What a valid form uploads."""
+        parts: FileParts | list[bytes]
+        if self.file.data:
+            name, parts = self.file.data.filename or "File", FileParts(self.file.data)
+        else:
+            rows = split_pasted(self.pasted.data or "", settings().default_region)
+            name, parts = PASTED_NAME, [rows.encode()]
+        text, sender = self.body.data or "", self.sender.data or ""
+        return Upload(name, text, sender, parts, self.quiet_hours)
+
+    @property
+    def quiet_hours(self) -> QuietHours | None:
+        start, end = (read_minute(f.data or "") for f in (self.quiet_from, self.quiet_until))
+        if start is None or end is None:
+            return None
+        return QuietHours(start, end, self.quiet_zone.data or "UTC")
+
+    def validate_idempotency_key(self, field: Field) -> None:
+        try:
+            uuid.UUID(field.data)
+        except ValueError:
+            field.data = uuid.uuid4().hex
+            raise ValidationError("The form was incomplete. Check it and send it again.") from None
+
+    def validate_body(self, field: Field) -> None:
+        text = field.data or ""
+        if is_blank(text):
+            raise ValidationError("Type a text.")
+        problem = length_problem(text) or TextTemplate(text).find_problem()
+        if not problem and "\0" in text:
+            problem = "The text contains a character (NUL) that cannot be sent."
+        if problem:
+            raise ValidationError(problem)
+
+    def validate_file(self, field: Field) -> None:
+        has_rows = bool((self.pasted.data or "").strip())
+        if bool(field.data) == has_rows:
+            both = "Choose a file or paste numbers, not both."
+            raise ValidationError(both if has_rows else "Choose a file, or paste numbers below.")
+        if field.data and FileParts(field.data).size > MAX_FILE_BYTES:
+            raise ValidationError(
+                f"The file is larger than {MAX_FILE_BYTES // 1024**2} MB. Divide it."
+            )
+
+    def validate_quiet_from(self, field: Field) -> None:
+        start, end = (field.data or "").strip(), (self.quiet_until.data or "").strip()
+        if bool(start) != bool(end):
+            raise ValidationError(_HALF_A_WINDOW)
+        if start and None in (read_minute(start), read_minute(end)):
+            raise ValidationError("Type the times like 21:00 and 08:00.")
+        if start and read_minute(start) == read_minute(end):
+            raise ValidationError("Choose two different times.")
+
+    def validate_quiet_zone(self, field: Field) -> None:
+        if not (self.quiet_from.data or "").strip():
+            return
+        try:
+            field.data = find_zone(field.data or "UTC", utcnow().year)
+        except UnknownZoneError as error:
+            raise ValidationError(str(error)) from error
+
+
+class FileParts:
+    """The bytes of an uploaded file in parts, as often as they are asked for."""
+
+    def __init__(self, file: FileStorage) -> None:
+        self._stream = file.stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._stream.seek(0)
+        while part := self._stream.read(PART_BYTES):
+            yield part
+
+    @property
+    def size(self) -> int:
+        return self._stream.seek(0, 2)

@@ -1,0 +1,118 @@
+"""How far a batch is: its messages by state and reason, and when it ends at the present pace."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select
+
+from smstracker.extensions import db, receipt_window
+from smstracker.messages.describe import NOT_SENT_REASONS, short_code_reason
+from smstracker.models.batches import Batch, BatchRow, BatchState
+from smstracker.models.display_state import is_silent
+from smstracker.models.messages import Message
+from smstracker.sms import status
+from smstracker.sms.status import State
+
+PACE_PERIOD = timedelta(minutes=2)
+PACE_SAMPLE = 2_000  # newest messages: those that wait, and as many before
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureCount:
+    """How many messages failed for a reason; `code` is None for one without a code."""
+
+    reason: str
+    code: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProgress:
+    """`waiting_here` are not handed over yet; `states` are all that were, by their state."""
+
+    total: int
+    waiting_here: int
+    states: Counter[State]
+    failures: Sequence[FailureCount]
+    finish_at: datetime | None
+    quiet_until: datetime | None
+
+    @property
+    def handed_over(self) -> int:
+        return sum(self.states.values()) - self.states[State.CANCELLED]
+
+    @property
+    def not_queued(self) -> int:
+        """The rows that never became a message, after a stop."""
+        return max(self.total - self.waiting_here - sum(self.states.values()), 0)
+
+    @property
+    def percent(self) -> int:
+        return 100 * (self.total - self.waiting_here) // max(self.total, 1)
+
+
+def read_progress(batch: Batch, now: datetime) -> BatchProgress:
+    """Count the messages of a batch by an index of their own."""
+    columns = (Message.status, is_silent(now).label("silent"))
+    query = select(*columns, func.count()).where(batch.is_its_message).group_by(*columns)
+    states: Counter[State] = Counter()
+    in_outbox = 0
+    for word, silent, count in db.session.execute(query):
+        if word == status.OUTBOX:
+            in_outbox += count
+            continue
+        since = LONG_AGO if silent else now
+        shown = status.display_status(word, since, now=now, receipt_window=receipt_window())
+        states[shown.state] += count
+    is_over = batch.state in (BatchState.STOPPED, BatchState.DONE)
+    waiting = in_outbox + (0 if is_over else _count_unqueued(batch))
+    quiet = batch.quiet_hours
+    is_quiet = quiet is not None and batch.state == BatchState.RUNNING and quiet.holds(now)
+    return BatchProgress(
+        total=batch.good_count,
+        waiting_here=waiting,
+        states=states,
+        failures=_count_failures(batch),
+        finish_at=None if is_over or is_quiet else _forecast_finish(batch, waiting, now),
+        quiet_until=quiet.ends_after(now) if quiet and is_quiet else None,
+    )
+
+
+def _count_unqueued(batch: Batch) -> int:
+    query = (
+        select(func.count())
+        .select_from(BatchRow)
+        .where(
+            BatchRow.batch_id == batch.id,
+            BatchRow.number > batch.queued_number,
+            BatchRow.problem.is_(None),
+        )
+    )
+    return db.session.scalar(query) or 0
+
+
+def _count_failures(batch: Batch) -> list[FailureCount]:
+    """The failures by reason; only of these the rows are read."""
+    columns = (Message.status, Message.error_code)
+    has_failed = Message.status.in_((*status.NEGATIVE, *status.NOT_SENT))
+    query = select(*columns, func.count()).where(batch.is_its_message, has_failed)
+    counts: Counter[tuple[str, str | None]] = Counter()
+    for word, code, count in db.session.execute(query.group_by(*columns)):
+        reason = NOT_SENT_REASONS.get(word) or short_code_reason(code) or "No reason given"
+        counts[reason, code] += count
+    return [FailureCount(reason, code, count) for (reason, code), count in counts.most_common()]
+
+
+def _forecast_finish(batch: Batch, waiting: int, now: datetime) -> datetime | None:
+    """When the rest is handed over if it goes on as in the last two minutes."""
+    if batch.state != BatchState.RUNNING or not waiting:
+        return None
+    newest = select(Message.handed_over_at).where(batch.is_its_message)
+    newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(PACE_SAMPLE)
+    times = sorted(at for at in db.session.scalars(newest) if at and at > now - PACE_PERIOD)
+    if len(times) < 2 or times[-1] == times[0]:
+        return None
+    return now + waiting * (times[-1] - times[0]) / (len(times) - 1)

@@ -1,0 +1,233 @@
+"""The pages of batches: upload, check, preview, progress and outcome; one's own, always."""
+
+import uuid
+from collections.abc import Callable, Iterator
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_login import current_user
+from sqlalchemy.exc import IntegrityError
+
+from smstracker.batches import control, outcome_file, resending, uploads
+from smstracker.batches.control import BatchRefusedError, EqualBatchError
+from smstracker.batches.forms import BatchForm
+from smstracker.batches.preview import read_preview
+from smstracker.batches.progress import read_progress
+from smstracker.batches.table import MAX_FILE_BYTES
+from smstracker.clock import utcnow
+from smstracker.extensions import db, writing
+from smstracker.messages.log_export import TooManyExportsError, stream_file
+from smstracker.models.audit_log import AuditAction, count_audit
+from smstracker.models.batches import NAME_LENGTH, UNSENT, Batch, BatchState, SavedText
+from smstracker.web import guards
+from smstracker.web.large_bodies import takes_upload
+
+bp = Blueprint("batches", __name__, url_prefix="/batches")
+bp.before_request(guards.require_sign_in)
+
+PAGE_SIZE = 50
+MAX_SAVED_TEXTS = 100
+
+
+@bp.get("")
+def overview() -> ResponseReturnValue:
+    before = request.args.get("before", type=int)
+    query = Batch.select_owned(current_user.id).order_by(Batch.id.desc())
+    if before is not None:
+        query = query.where(Batch.id < before)
+    batches = db.session.scalars(query.limit(PAGE_SIZE + 1)).all()
+    return render_template(
+        "batches/batches.html",
+        batches=batches[:PAGE_SIZE],
+        older=batches[PAGE_SIZE - 1].id if len(batches) > PAGE_SIZE else None,
+        now=utcnow(),
+    )
+
+
+@bp.get("/new")
+def new() -> ResponseReturnValue:
+    form = BatchForm()
+    if public_id := request.args.get("saved", type=uuid.UUID):
+        form.body.data = _own_saved_text(public_id).text
+    return _form_page(form, 200)
+
+
+@bp.post("")
+@takes_upload
+def upload() -> ResponseReturnValue:
+    form, owner_id = BatchForm(), current_user.id
+    if not form.validate():
+        return _form_page(form, 422)
+    with writing():
+        batch = uploads.store_upload(owner_id, form.key, form.upload)
+    return _show(batch.public_id)
+
+
+@bp.get("/<uuid:public_id>")
+def batch(public_id: uuid.UUID) -> ResponseReturnValue:
+    return _page(_own_batch(public_id), 200)
+
+
+@bp.post("/<uuid:public_id>/choose")
+def choose(public_id: uuid.UUID) -> ResponseReturnValue:
+    """Have the file checked again with the sheet or column that the reader chose."""
+    batch_id = _own_batch(public_id).id
+    with writing():
+        uploads.choose(
+            Batch.lock(batch_id),
+            sheet_name=request.form.get("sheet"),
+            phone_column=request.form.get("column"),
+        )
+    return _show(public_id)
+
+
+@bp.post("/<uuid:public_id>/start")
+def start(public_id: uuid.UUID) -> ResponseReturnValue:
+    batch_id = _own_batch(public_id).id
+    typed = "".join(c for c in request.form.get("count", "") if c.isdecimal())
+    try:
+        with writing():
+            count = int(typed[:9]) if typed else None
+            control.start(batch_id, count, knows_equal="equal" in request.form)
+    except EqualBatchError:
+        notice = "Tick the box to send the same texts to the same people again."
+        return _page(_own_batch(public_id), 409, notice)
+    except BatchRefusedError as error:
+        return _page(_own_batch(public_id), 409, str(error))
+    return _show(public_id)
+
+
+@bp.post("/<uuid:public_id>/pause")
+def pause(public_id: uuid.UUID) -> ResponseReturnValue:
+    return _change(public_id, control.pause)
+
+
+@bp.post("/<uuid:public_id>/resume")
+def resume(public_id: uuid.UUID) -> ResponseReturnValue:
+    return _change(public_id, control.resume)
+
+
+@bp.post("/<uuid:public_id>/stop")
+def stop(public_id: uuid.UUID) -> ResponseReturnValue:
+    return _change(public_id, control.stop)
+
+
+def _change(public_id: uuid.UUID, act: Callable[[int], bool]) -> ResponseReturnValue:
+    batch_id = _own_batch(public_id).id
+    with writing():
+        act(batch_id)
+    return _show(public_id)
+
+
+@bp.post("/<uuid:public_id>/discard")
+def discard(public_id: uuid.UUID) -> ResponseReturnValue:
+    """Delete a batch of which nothing was sent."""
+    batch_id = _own_batch(public_id).id
+    with writing():
+        is_deleted = uploads.discard(Batch.lock(batch_id))
+    if not is_deleted:
+        return _show(public_id)
+    flash("The batch is deleted. Nothing was sent.")
+    return redirect(url_for(".overview"), 303)
+
+
+@bp.post("/<uuid:public_id>/again")
+def send_again(public_id: uuid.UUID) -> ResponseReturnValue:
+    """Make a batch of the failed messages for which it makes sense; it is confirmed like any."""
+    batch_id = _own_batch(public_id).id
+    with writing():
+        resend = resending.create_resend(Batch.lock(batch_id))
+    return _show(resend.public_id if resend else public_id)
+
+
+@bp.post("/<uuid:public_id>/save-text")
+def save_text(public_id: uuid.UUID) -> ResponseReturnValue:
+    batch, name = _own_batch(public_id), request.form.get("name", "").strip()[:NAME_LENGTH]
+    if name and batch.text:
+        row = SavedText(owner_id=batch.owner_id, name=name, text=batch.text, created_at=utcnow())
+        try:
+            with writing():
+                db.session.add(row)
+            flash(f"The text is saved as “{name}”.")
+        except IntegrityError:
+            flash(f"You have a text called “{name}” already. Choose another name.")
+    return _show(public_id)
+
+
+@bp.post("/texts/<uuid:public_id>/delete")
+def delete_text(public_id: uuid.UUID) -> ResponseReturnValue:
+    text_id = _own_saved_text(public_id).id
+    with writing():
+        db.session.delete(db.session.get_one(SavedText, text_id))
+    flash("The saved text is deleted.")
+    return redirect(url_for(".new"), 303)
+
+
+@bp.get("/<uuid:public_id>/outcome.csv")
+@guards.for_programs
+def outcome(public_id: uuid.UUID) -> ResponseReturnValue:
+    """The uploaded file with the outcome of each row."""
+    batch, now = _own_batch(public_id), utcnow()
+    return _file(batch, outcome_file.outcome_lines(batch, now), f"outcome-{now:%Y-%m-%d}")
+
+
+@bp.get("/<uuid:public_id>/problems.csv")
+@guards.for_programs
+def problems(public_id: uuid.UUID) -> ResponseReturnValue:
+    """The rows that cannot be sent."""
+    batch = _own_batch(public_id)
+    return _file(batch, outcome_file.problem_lines(batch), f"problems-{utcnow():%Y-%m-%d}")
+
+
+def _file(batch: Batch, lines: Iterator[str], name: str) -> ResponseReturnValue:
+    owner_id, email = batch.owner_id, current_user.email
+    db.session.expunge(batch)  # the lines are made when the session is over
+    with writing():
+        count_audit(AuditAction.EXPORTED_LOG, actor=email)
+    try:
+        return stream_file(owner_id, lines, "csv", f"batch-{name}")
+    except TooManyExportsError as error:
+        return str(error), 503, {"Retry-After": "60"}
+
+
+def _own_batch(public_id: uuid.UUID) -> Batch:
+    """The signed-in user's batch; a 404 if it is not theirs."""
+    query = Batch.select_owned(current_user.id).where(Batch.public_id == public_id)
+    return db.session.scalar(query) or abort(404)
+
+
+def _own_saved_text(public_id: uuid.UUID) -> SavedText:
+    query = SavedText.select_owned(current_user.id).where(SavedText.public_id == public_id)
+    return db.session.scalar(query) or abort(404)
+
+
+def _show(public_id: uuid.UUID) -> ResponseReturnValue:
+    return redirect(url_for(".batch", public_id=public_id), 303)
+
+
+def _form_page(form: BatchForm, code: int) -> ResponseReturnValue:
+    saved = SavedText.select_owned(current_user.id).limit(MAX_SAVED_TEXTS)
+    html = render_template(
+        "batches/new_batch.html",
+        form=form,
+        saved_texts=db.session.scalars(saved).all(),
+        max_bytes=MAX_FILE_BYTES,
+    )
+    return html, code
+
+
+def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnValue:
+    now = utcnow()
+    is_ready, is_started = batch.state == BatchState.READY, batch.is_started
+    html = render_template(
+        "batches/batch.html",
+        batch=batch,
+        notice=notice,
+        preview=read_preview(batch, request.args.get("row", type=int), now) if is_ready else None,
+        progress=read_progress(batch, now) if is_started else None,
+        resend_count=resending.count_resendable(batch, now) if is_started else 0,
+        resend=resending.find_resend(batch),
+        is_unsent=batch.state in UNSENT,
+        now=now,
+    )
+    return html, code

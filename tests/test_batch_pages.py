@@ -1,0 +1,367 @@
+"""The pages of batches, from the upload to the file with the outcomes."""
+
+import csv
+import io
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import update
+from werkzeug.test import TestResponse
+
+from smstracker.clock import utcnow
+from smstracker.extensions import db, writing
+from smstracker.models import Batch, Message, SavedText
+from smstracker.models.batches import BatchState
+from smstracker.privacy.removal import delete_messages
+from tests import spreadsheets
+from tests.batches import (
+    SENDER,
+    check,
+    earlier_message,
+    number,
+    people,
+    queue,
+    read_batch,
+    read_messages,
+    ready_batch,
+    start,
+    upload,
+)
+from tests.clients import Person, hidden, words
+
+MakeApp = Callable[..., Flask]
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    return make_app(SEND_PER_SECOND="10000", SEND_LIMIT_PER_DAY="100000")
+
+
+def post_form(person: Person, content: bytes | str | None = None, **fields: Any) -> TestResponse:
+    """Fill in and send the form of a new batch."""
+    page = person.client.get("/batches/new").text
+    data = {
+        "csrf_token": hidden(page, "csrf_token"),
+        "form_id": hidden(page, "form_id"),
+        "body": "Hi ((name))",
+        "sender": SENDER,
+        **fields,
+    }
+    if content is not None:
+        raw = content.encode() if isinstance(content, str) else content
+        data["file"] = (io.BytesIO(raw), "people.csv")
+    return person.client.post("/batches", data=data, content_type="multipart/form-data")
+
+
+def post(person: Person, path: str, **fields: str) -> TestResponse:
+    page = person.client.get("/batches/new").text
+    return person.client.post(path, data={"csrf_token": hidden(page, "csrf_token"), **fields})
+
+
+def url(app: Flask, batch_id: int) -> str:
+    return f"/batches/{read_batch(app, batch_id).public_id}"
+
+
+def page(person: Person, batch_id: int, query: str = "") -> str:
+    return words(person.client.get(url(person.app, batch_id) + query).text)
+
+
+def settle(app: Flask, batch_id: int, position: int, status: str, code: str | None = None) -> None:
+    message = read_messages(app, batch_id)[position]
+    with app.app_context(), writing():
+        changes = {"status": status, "error_code": code}
+        db.session.execute(update(Message).where(Message.id == message.id).values(changes))
+
+
+def test_upload_leads_to_the_page_of_its_check(app: Flask, alice: Person) -> None:
+    response = post_form(alice, people(3))
+    assert response.status_code == 303
+    assert "Being checked" in words(alice.client.get(response.location).text)
+    check(app)
+    shown = words(alice.client.get(response.location).text)
+    assert "Ready, not sent" in shown
+    assert "Send to 3 people" in shown
+    assert "Hi Person 0" in shown
+
+
+def test_spreadsheet_and_pasted_numbers_are_taken(app: Flask, alice: Person) -> None:
+    sheet = spreadsheets.xlsx({"People": [["phone", "name"], [number(1), "Ann"]]})
+    assert post_form(alice, sheet).status_code == 303
+    assert post_form(alice, pasted=f"{number(1)}, {number(2)}", body="Hi").status_code == 303
+    check(app)
+    assert [read_batch(app, batch_id).good_count for batch_id in (1, 2)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({}, "Choose a file, or paste numbers below."),
+        ({"pasted": "1", "body": " "}, "Type a text."),
+        ({"pasted": "1", "body": "Hi ((name"}, "does not end with ))"),
+        ({"pasted": "1", "body": "x" * 1601}, "1 more than one message can hold"),
+        ({"pasted": "1", "quiet_from": "21:00"}, "Choose both times"),
+        ({"pasted": "1", "quiet_from": "21:00", "quiet_until": "21:00"}, "two different times"),
+        ({"pasted": "1", "quiet_from": "9pm", "quiet_until": "8:00"}, "like 21:00"),
+        (
+            {"pasted": "1", "quiet_from": "21:00", "quiet_until": "08:00", "quiet_zone": "Nowhere"},
+            "No time zone is called",
+        ),
+        ({"pasted": "1", "form_id": "x"}, "The form was incomplete"),
+    ],
+)
+def test_form_says_what_is_missing(alice: Person, fields: dict[str, str], problem: str) -> None:
+    response = post_form(alice, **fields)
+    assert response.status_code == 422
+    assert problem in words(response.text)
+
+
+def test_file_and_pasted_numbers_are_too_much(alice: Person) -> None:
+    response = post_form(alice, people(1), pasted="1")
+    assert "not both" in words(response.text)
+
+
+def test_batches_of_others_are_not_there(app: Flask, alice: Person, bob: Person) -> None:
+    batch_id = ready_batch(alice, people(1))
+    path = url(app, batch_id)
+    for suffix in ("", "/outcome.csv", "/problems.csv"):
+        assert bob.client.get(path + suffix).status_code == 404
+    for action in ("start", "pause", "resume", "stop", "discard", "again", "choose", "save-text"):
+        assert post(bob, f"{path}/{action}", count="1").status_code == 404
+    assert "people.csv" not in bob.client.get("/batches").text
+    assert "people.csv" in alice.client.get("/batches").text
+
+
+def test_preview_shows_any_row_and_its_neighbours(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(3, "12,Bad", f"{number(9)},Last"))
+    shown = page(alice, batch_id, "?row=4")
+    assert "Hi Person 2" in shown
+    assert "Row 3 Row 6" in shown
+    assert "Hi Last" in page(alice, batch_id, "?row=5"), "a row that cannot be sent"
+
+
+def test_problems_and_warnings_are_shown_and_do_not_block(app: Flask, alice: Person) -> None:
+    lines = [f"{position},Bad" for position in range(1, 13)]
+    batch_id = ready_batch(alice, people(2, f"{number(0)},✓✓", *lines))
+    shown = page(alice, batch_id)
+    assert "12 rows cannot be sent" in shown
+    assert shown.count("phone: ") == 10
+    assert "1 row repeats a number of an earlier row" in shown
+    assert "1 row costs more because of a character" in shown
+    response = alice.client.get(f"{url(app, batch_id)}/problems.csv")
+    rows = list(csv.reader(io.StringIO(response.text.lstrip("\ufeff"))))
+    assert rows[0] == ["phone", "name", "row", "problem"]
+    assert len(rows) == 13
+    assert rows[1][:3] == ["1", "Bad", "5"]
+
+
+def test_price_is_that_of_earlier_messages(app: Flask, alice: Person) -> None:
+    earlier_message(alice, number(0), price_micros=7_900, price_unit="USD", segments=1)
+    shown = page(alice, ready_batch(alice, people(100, "+491512345678,Ann")))
+    assert "about 0.79 USD, as Twilio charged for your last 1 messages; not known for +49" in shown
+
+
+def test_column_is_chosen_on_the_page(app: Flask, alice: Person) -> None:
+    batch_id = upload(alice, f"phone,mobile\n{number(1)},{number(2)}", "Hi")
+    check(app)
+    shown = page(alice, batch_id)
+    assert "Which column holds the numbers? phone mobile" in shown
+    post(alice, f"{url(app, batch_id)}/choose", column="mobile")
+    check(app)
+    assert "Send to 1 person" in page(alice, batch_id)
+
+
+def test_start_asks_for_the_number_once(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(1204))
+    path = url(app, batch_id)
+    response = post(alice, f"{path}/start", count="12")
+    assert (response.status_code, read_batch(app, batch_id).state) == (409, BatchState.READY)
+    assert "Type 1204" in words(response.text)
+    assert post(alice, f"{path}/start", count="1,204").status_code == 303
+    assert post(alice, f"{path}/start", count="1,204").status_code == 303
+    assert "0 of 1,204 (0 %)" in page(alice, batch_id)
+
+
+def test_equal_batch_is_asked_about_with_the_first_one(app: Flask, alice: Person) -> None:
+    start(app, ready_batch(alice, people(2)))
+    batch_id = ready_batch(alice, people(2))
+    shown = page(alice, batch_id)
+    assert "The same texts were sent to the same people before: people.csv" in shown
+    path = f"{url(app, batch_id)}/start"
+    assert "Tick the box" in words(post(alice, path, count="2").text)
+    assert post(alice, path, count="2", equal="1").status_code == 303
+
+
+def test_progress_counts_outcomes_and_reasons(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(5, "12,Bad"))
+    start(app, batch_id)
+    queue(app)
+    settle(app, batch_id, 0, "delivered")
+    settle(app, batch_id, 1, "undelivered", "30003")
+    settle(app, batch_id, 2, "undelivered", "30003")
+    settle(app, batch_id, 3, "sent")
+    shown = page(alice, batch_id)
+    assert "4 of 5 (80 %)" in shown
+    assert "Waiting here 1 Handed over 4 Waiting for an outcome 1 Delivered 1 Failed 2" in shown
+    assert "Left out 1 rows" in shown
+    assert re.search(r"Why messages failed Reason Messages [^0-9]+ 2", shown)
+
+
+def test_pause_resume_and_stop_by_their_buttons(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(3))
+    start(app, batch_id)
+    path = url(app, batch_id)
+    for action, state in (("pause", "paused"), ("resume", "running"), ("stop", "stopped")):
+        assert post(alice, f"{path}/{action}").status_code == 303
+        assert read_batch(app, batch_id).state == state
+    assert "Not sent 3, because you stopped the rest" in page(alice, batch_id)
+    post(alice, f"{path}/resume")
+    assert read_batch(app, batch_id).state == "stopped"
+
+
+def test_quiet_hours_are_set_and_shown(app: Flask, alice: Person) -> None:
+    window = {"quiet_from": "00:00", "quiet_until": "23:59", "quiet_zone": "berlin"}
+    post_form(alice, people(1), **window)
+    check(app)
+    assert "00:00 to 23:59 (Europe/Berlin)" in page(alice, 1)
+
+
+def test_file_comes_back_with_the_outcomes_in_its_own_order(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(2, "12,=1+1", f"{number(7)},Late"), "Hi")
+    start(app, batch_id)
+    queue(app)
+    settle(app, batch_id, 0, "delivered")
+    settle(app, batch_id, 1, "undelivered", "30006")
+    response = alice.client.get(f"{url(app, batch_id)}/outcome.csv")
+    rows = list(csv.reader(io.StringIO(response.text.lstrip("\ufeff"))))
+    assert rows[0][:6] == ["phone", "name", "row", "sent_to", "outcome", "reason"]
+    assert [row[:5] for row in rows[1:]] == [
+        [number(0), "Person 0", "2", number(0), "Delivered"],
+        [number(1), "Person 1", "3", number(1), "Not delivered"],
+        ["12", "'=1+1", "4", "", "Cannot be sent"],
+        [number(7), "Late", "5", number(7), "Queued here"],
+    ]
+    # What comes back can be uploaded again.
+    again = ready_batch(alice, response.data, "Hi ((name))")
+    assert read_batch(app, again).good_count == 3
+
+
+def test_outcome_of_a_row_whose_message_is_deleted_is_not_known(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(2))
+    start(app, batch_id)
+    queue(app)
+    settle(app, batch_id, 0, "delivered")
+    message_id = read_messages(app, batch_id)[0].id
+    with app.app_context(), db.engine.begin() as connection:
+        now = utcnow()
+        delete_messages(connection, [message_id], now, at_twilio=False, created_before=None)
+    assert "Not known" in alice.client.get(f"{url(app, batch_id)}/outcome.csv").text
+
+
+def test_failed_messages_for_which_it_makes_sense_are_sent_again(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(4))
+    start(app, batch_id)
+    queue(app)
+    for position, (status, code) in enumerate(
+        [
+            ("undelivered", "30003"),
+            ("undelivered", "30006"),
+            ("delivered", None),
+            ("unreached", None),
+        ]
+    ):
+        settle(app, batch_id, position, status, code)
+    queue(app)
+    assert read_batch(app, batch_id).state == BatchState.DONE
+    assert "Send again to the 2 for whom it makes sense" in page(alice, batch_id)
+    path = url(app, batch_id)
+    response = post(alice, f"{path}/again")
+    assert post(alice, f"{path}/again").location == response.location, "one batch"
+    check(app)
+    assert "Send to 2 people" in words(alice.client.get(response.location).text)
+    resend_id = batch_id + 1
+    start(app, resend_id)
+    queue(app)
+    originals = read_messages(app, batch_id)
+    resends = read_messages(app, resend_id)
+    assert [message.resend_of_id for message in resends] == [originals[0].id, originals[3].id]
+    assert "for whom it makes sense" not in page(alice, batch_id)
+
+
+def test_message_that_was_sent_again_meanwhile_is_left_out(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(1))
+    start(app, batch_id)
+    queue(app)
+    settle(app, batch_id, 0, "unreached")
+    queue(app)
+    post(alice, f"{url(app, batch_id)}/again")
+    check(app)
+    start(app, batch_id + 1)
+    original_id = read_messages(app, batch_id)[0].id
+    with app.app_context(), writing():
+        Message.create_resend(db.session.get_one(Message, original_id))
+    queue(app)
+    assert read_messages(app, batch_id + 1) == []
+
+
+def test_log_shows_the_messages_of_one_batch(app: Flask, alice: Person, bob: Person) -> None:
+    batch_id = ready_batch(alice, people(3))
+    start(app, batch_id)
+    queue(app)
+    earlier_message(alice, number(0))
+    public_id = read_batch(app, batch_id).public_id
+    shown = alice.client.get(f"/messages?batch={public_id}").text
+    assert shown.count("data-id=") == 3
+    assert "Batch people.csv" in words(shown)
+    for person, value in ((bob, public_id), (alice, uuid.uuid4()), (alice, "x")):
+        assert person.client.get(f"/messages?batch={value}").status_code == 422
+    export = alice.client.get(f"/messages/export.csv?batch={public_id}&state=waiting").text
+    assert export.count("Person ") == 3
+
+
+def test_unsent_batch_can_be_deleted_and_a_sent_one_not(app: Flask, alice: Person) -> None:
+    first, second = ready_batch(alice, people(1)), ready_batch(alice, people(2))
+    start(app, second)
+    for batch_id in (first, second):
+        post(alice, f"{url(app, batch_id)}/discard")
+    with app.app_context():
+        assert db.session.get(Batch, first) is None
+        assert db.session.get(Batch, second) is not None
+
+
+def test_text_is_saved_used_and_deleted(app: Flask, alice: Person, bob: Person) -> None:
+    batch_id = ready_batch(alice, people(1))
+    path = f"{url(app, batch_id)}/save-text"
+    for name in ("Reminder", "Reminder"):
+        post(alice, path, name=name)
+    form = alice.client.get("/batches/new").text
+    assert "You have a text called “Reminder” already" in form
+    with app.app_context():
+        saved_id = db.session.scalars(SavedText.select_owned(alice.id)).one().public_id
+    assert "Hi ((name))</textarea>" in alice.client.get(f"/batches/new?saved={saved_id}").text
+    assert bob.client.get(f"/batches/new?saved={saved_id}").status_code == 404
+    assert post(bob, f"/batches/texts/{saved_id}/delete").status_code == 404
+    post(alice, f"/batches/texts/{saved_id}/delete")
+    assert "Reminder" not in alice.client.get("/batches/new").text.replace("“Reminder”", "")
+
+
+def test_list_of_batches_has_pages(app: Flask, alice: Person) -> None:
+    assert "No batches yet" in words(alice.client.get("/batches").text)
+    for position in range(52):
+        upload(alice, people(1), f"Hi {position}")
+    first = alice.client.get("/batches").text
+    assert first.count("people.csv") == 50
+    older = re.search(r'class="older" href="([^"]+)"', first)
+    assert older
+    assert alice.client.get(older[1]).text.count("people.csv") == 2
+
+
+def test_page_of_a_running_batch_refreshes_without_script(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(2))
+    refresh = '<noscript><meta http-equiv="refresh"'
+    assert refresh not in alice.client.get(url(app, batch_id)).text
+    start(app, batch_id)
+    assert refresh in alice.client.get(url(app, batch_id)).text
