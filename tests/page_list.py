@@ -20,9 +20,11 @@ from smstracker.models import Message, SignInToken, User
 from smstracker.models.messages import Content
 from smstracker.models.rate_limits import RateLimit
 from smstracker.privacy.erasure import erase
+from tests.sample_batches import batch_id
 from tests.sample_messages import (
     ADMIN,
     ALICE,
+    BATCHES,
     EMPTY,
     LONG_NAME,
     MANY,
@@ -320,6 +322,16 @@ def _erase_person(page: Page, served_app: ServedApp) -> None:
     page.goto(f"/privacy/receipts/{receipt}")
 
 
+def _open_batch(key: str) -> Callable[[Page, ServedApp], None]:
+    return _open_details(f"/batches/{batch_id(key)}")
+
+
+def _send_empty_batch(page: Page, served_app: ServedApp) -> None:
+    page.goto("/batches/new")
+    page.get_by_role("button", name="Check").click()
+    expect(page.get_by_text("Type a text.")).to_be_visible()
+
+
 PAGE_VIEWS = (
     PageView("sign-in", "/auth/sign-in"),
     PageView("sign-in-error", _enter_wrong_address),
@@ -362,6 +374,15 @@ PAGE_VIEWS = (
     PageView("log-filtered", "/messages?error=30006&source=callback&period=7d", ALICE),
     PageView("log-bad-filter", _search_short_text, ALICE),
     PageView("again", "/messages/{unreached}/again", ALICE),
+    PageView("batches", "/batches", BATCHES),
+    PageView("batches-empty", "/batches", EMPTY),
+    PageView("batch-new", _open_details("/batches/new"), BATCHES),
+    PageView("batch-new-errors", _send_empty_batch, BATCHES, is_variant=True),
+    PageView("batch-checking", _open_batch("checking"), BATCHES, is_variant=True),
+    PageView("batch-refused", _open_batch("refused"), BATCHES),
+    PageView("batch-ready", _open_batch("ready"), BATCHES),
+    PageView("batch-running", _open_batch("running"), BATCHES),
+    PageView("batch-done", _open_batch("done"), BATCHES, is_variant=True),
     PageView("help-errors", "/help/errors", ALICE),
     PageView("help-unknown", "/help/errors/39999", ALICE, is_variant=True),
     PageView("insights", "/insights?period=7d&zone=UTC", ALICE),

@@ -28,11 +28,13 @@ from smstracker.models import (
 )
 from smstracker.models.callback_counts import bucket_start
 from tests.refused_callbacks import refusal
+from tests.sample_batches import insert_batches
 from tests.sample_histories import SAMPLE_MESSAGES, SampleMessage
 from tests.sample_people import insert_people
 from tests.signing import ACCOUNT_SID, STATUS_PATH, fields, sid, signature
 
 ADMIN, ALICE = "carol@clinic.example.org", "alice@example.org"
+BATCHES = "batches@example.org"
 EMPTY, ONE, MANY = "new@example.org", "one@example.org", "many@example.org"
 LONG_NAME = "a.very.long.name.indeed.that.somebody.has.at.a.long.department@clinic.example.org"
 # Half a minute and half a second off every limit, so no relative time changes meanwhile.
@@ -57,6 +59,7 @@ def fill_database(app: Flask, now: datetime, divisor: int = 1) -> None:
         for owner in (ONE, ADMIN):
             _insert_sample(connection, ids[owner], SAMPLE_MESSAGES[0], now, None, key=f"of {owner}")
         _insert_many(connection, ids[MANY], now, divisor)
+        insert_batches(connection, ids[BATCHES], now)
         _insert_healthy_connection(connection, now)
         if app.config["SETTINGS"].demo:  # which refuses users of a live installation
             connection.execute(update(Message).values(simulated=True))
@@ -130,7 +133,7 @@ def add_replayable_callback(app: Flask) -> None:
 
 
 def _insert_users(connection: Connection, now: datetime) -> dict[str, int]:
-    emails = (ADMIN, ALICE, EMPTY, ONE, MANY, LONG_NAME)
+    emails = (ADMIN, ALICE, EMPTY, ONE, MANY, LONG_NAME, BATCHES)
     rows = [{"email": e, "administrator": e == ADMIN, "created_at": now} for e in emails]
     connection.execute(insert(User), rows)
     rows_inserted = connection.execute(db.select(User.email, User.id))

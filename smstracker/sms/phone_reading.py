@@ -177,15 +177,18 @@ def _read_domestic(digits: str, region: str) -> Number:
         )
     # In North America the 1 is as often left out as typed: it is the country code as well.
     lacks_prefix = bool(trunk) and not has_prefix and code != NORTH_AMERICA
-    is_written_so = number.is_mobile and number.is_written_without_trunk_prefix
     foreign_numbers = _find_foreign_numbers(digits, number)
     may_be_foreign = foreign_numbers and (lacks_prefix or not number.is_mobile)
-    if may_be_foreign or (lacks_prefix and not is_written_so):
+    if may_be_foreign or (lacks_prefix and not _is_written_without_prefix(number)):
         raise _build_ambiguity(digits, number, foreign_numbers, region)
     if not number.is_valid:
         _refuse_domestic_form(number, plan.find_dialled_within(digits, region))
         _refuse_foreign(digits, number, region)
     return _require_possible(number)
+
+
+def _is_written_without_prefix(number: Number) -> bool:
+    return number.is_mobile and number.is_written_without_trunk_prefix
 
 
 def _build_ambiguity(
