@@ -39,12 +39,14 @@ def batch_id(key: str) -> uuid.UUID:
 
 def insert_batches(connection: Connection, owner_id: int, now: datetime) -> None:
     for key, values in {
-        "checking": {"state": "checking", "row_count": 41_500},
+        "checking": {"state": "checking", "row_count": 41_500, "good_count": 0},
         "refused": {
             "state": "refused",
             "problem": REFUSED,
             "choices": ["Phone", "Mobile"],
             "report": {"choice": "column"},
+            "row_count": 0,
+            "good_count": 0,
         },
         "ready": {"state": "ready", "report": READY_REPORT},
         "running": {"state": "running", "queued_number": 15},

@@ -36,7 +36,7 @@ class BatchForm(FlaskForm):
     pasted = TextAreaField("Or paste numbers", filters=[unix_lines])
     sender = SelectField("From")
     quiet_from = StringField("Quiet from")
-    quiet_until = StringField("until")
+    quiet_until = StringField("Quiet until")
     quiet_zone = StringField("Time zone")
 
     def __init__(self) -> None:
