@@ -8,7 +8,7 @@ from smstracker.alerts.views import bp as alerts
 from smstracker.api import guard as api_guard
 from smstracker.api import send_groups as api_send_groups
 from smstracker.api import waiting as api_waiting
-from smstracker.api.views import bp as api
+from smstracker.api.batch_views import bp as api
 from smstracker.auth import demo_mailbox
 from smstracker.auth.views import bp as auth
 from smstracker.batches.views import bp as batches

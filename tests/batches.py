@@ -43,7 +43,7 @@ def upload(
     data = content.encode() if isinstance(content, str) else content
     with person.app.app_context(), writing():
         form = Upload(name, text, SENDER, [data])
-        return store_upload(person.id, key or uuid.uuid4(), form).id
+        return store_upload(person.id, key or uuid.uuid4(), form)[0].id
 
 
 def check(app: Flask) -> int:

@@ -15,6 +15,7 @@ from schemathesis import GenerationMode
 from smstracker.api import problems
 from smstracker.web import problem_details
 from smstracker.web.problem_details import Problem
+from tests.batches import people, read_batch, ready_batch
 from tests.clients import Person
 from tests.programs import Program
 
@@ -29,6 +30,8 @@ OPERATIONS = (
     ("/messages/{id}", "GET"),
     ("/messages/{id}/events", "GET"),
     ("/recipient-searches", "POST"),
+    ("/batches", "POST"),
+    ("/batches/{id}", "GET"),
 )
 NUMBERS = strategies.sampled_from(["+15558675310", "(555) 867-5310", "+442079460018"])
 TEXTS = strategies.text(strategies.characters(codec="utf-8", exclude_categories=("Cc",)))
@@ -43,7 +46,7 @@ def is_told(query: dict[str, Any], mode: GenerationMode) -> bool:
     """Whether OpenAPI has words for it: not for how the arguments of a period belong together, for
     an empty one, nor for which messages and handles there are.
     """
-    if mode is GenerationMode.POSITIVE and query.keys() & {"recipient", "before", "after"}:
+    if mode is GenerationMode.POSITIVE and query.keys() & {"recipient", "batch", "before", "after"}:
         return False
     if mode is GenerationMode.NEGATIVE and not all(str(v or "").strip() for v in query.values()):
         return False
@@ -62,6 +65,11 @@ def make_valid(body: dict[str, Any], number: str, text: str) -> None:
     if "number" in body:
         body["number"] = number
         return
+    if "rows" in body:
+        body |= {"rows": [{"to": number, "name": "Ann"}], "text": f"x{text.replace('(', '')}"}
+        for name in ("from", "name", "start_count"):
+            body.pop(name, None)
+        return
     body |= {"to": number, "text": f"x{text}"}
     for name in ("from", "media_urls", "send_at", "reference"):
         body.pop(name, None)
@@ -75,6 +83,7 @@ def test_answers_are_as_described(
     app = make_app(SEND_LIMIT_PER_MINUTE="1000")
     alice = Person.signed_in(app, "alice@example.org")
     message = alice.has_message(status="undelivered", error_code="30003")
+    batch_id = read_batch(app, ready_batch(alice, people(2, "1,Bad"))).public_id
     # Tokens are tested elsewhere; here a wrong one would take the place of all other mistakes.
     schema = schemathesis.openapi.from_dict(described() | {"security": []})
     schema.app = app
@@ -88,7 +97,8 @@ def test_answers_are_as_described(
     def check(case: Any, number: str, text: str) -> None:
         hypothesis.assume(is_told(case.query or {}, mode))
         if is_positive and "id" in (case.path_parameters or {}):
-            case.path_parameters["id"] = str(message.public_id)
+            is_batch = path.startswith("/batches")
+            case.path_parameters["id"] = str(batch_id if is_batch else message.public_id)
         if is_positive and method == "POST":
             make_valid(case.body, number, text)
         if is_positive and "wait" in (case.query or {}):

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from smstracker.batches import control
 from smstracker.batches.checking import check_waiting
 from smstracker.batches.control import BatchRefusedError, EqualBatchError
-from smstracker.batches.uploads import choose
+from smstracker.batches.uploads import Upload, choose, store_upload
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, BatchFile, SenderPace, outbox
@@ -98,10 +98,9 @@ def test_spreadsheet_is_checked(app: Flask, alice: Person) -> None:
 def test_file_of_several_parts_is_put_together(app: Flask, alice: Person) -> None:
     content = people(50).encode()
     with app.app_context(), writing():
-        from smstracker.batches.uploads import Upload, store_upload
-
         parts = [content[:100], content[100:101], content[101:]]
-        batch_id = store_upload(alice.id, uuid.uuid4(), Upload("x", "Hi", SENDER, parts)).id
+        batch, _is_new = store_upload(alice.id, uuid.uuid4(), Upload("x", "Hi", SENDER, parts))
+        batch_id = batch.id
     check(app)
     assert read_batch(app, batch_id).good_count == 50
 

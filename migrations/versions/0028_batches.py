@@ -90,6 +90,7 @@ def _create_batch() -> None:
         sa.Column("quiet_from", sa.Integer(), nullable=True),
         sa.Column("quiet_until", sa.Integer(), nullable=True),
         sa.Column("quiet_zone", sa.String(64), nullable=True),
+        sa.Column("start_count", sa.Integer(), nullable=True),
         sa.Column("resend_of_id", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["owner_id"], ["user.id"], name="fk_batch_owner_id_user"),
         sa.PrimaryKeyConstraint("id", name="pk_batch"),

@@ -30,6 +30,12 @@ SENDER_FORBIDDEN = Problem(
     "The token may not send from this sender",
     "Use another sender, or a token that allows this one.",
 )
+BATCH_FORBIDDEN = Problem(
+    "batch_not_allowed",
+    403,
+    "The token may send no batches",
+    "Use a token without a limit of messages of its own. The limits of its owner hold for it.",
+)
 KEY_MISSING = Problem(
     "idempotency_key_missing",
     400,

@@ -13,7 +13,9 @@ from sqlalchemy import Row as DatabaseRow
 from sqlalchemy import delete, select, update
 from sqlalchemy.engine import Connection
 
+from smstracker.batches import control
 from smstracker.batches.columns import ColumnError, Columns, match_columns
+from smstracker.batches.control import BatchRefusedError
 from smstracker.batches.recipient_history import find_row_warnings
 from smstracker.batches.resending import read_failed_rows
 from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
@@ -21,7 +23,7 @@ from smstracker.batches.table import FileError, SheetChoiceError
 from smstracker.batches.table_file import open_table
 from smstracker.clock import utcnow
 from smstracker.database.row_sets import insert_rows
-from smstracker.extensions import db, settings
+from smstracker.extensions import db, settings, writing
 from smstracker.models.batches import Batch, BatchFile, BatchRow, BatchState
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.sms.text_fields import TextTemplate
@@ -150,6 +152,17 @@ class _Check:
             }
             self._end(connection, state, problem, changes)
             BatchFile.remove(connection, [self._id])
+        if state is BatchState.READY and batch.start_count is not None:
+            self._start(batch.start_count)
+
+    def _start(self, count: int) -> None:
+        """Start a batch whose number of messages a program has told; else say why not."""
+        try:
+            with writing():
+                control.start(self._id, count)
+        except BatchRefusedError as error:
+            with writing():
+                Batch.lock(self._id).problem = f"It was not started by itself. {error}"
 
     def _refuse(self, error: FileError) -> None:
         """Store why the file cannot be read; it is kept where people have to choose."""

@@ -23,20 +23,21 @@ class Upload:
     sender: str
     parts: Iterable[bytes]
     quiet_hours: QuietHours | None = None
+    phone_column: str | None = None
 
 
-def store_upload(owner_id: int, idempotency_key: uuid.UUID, upload: Upload) -> Batch:
-    """Save a batch to be checked. The same form, or a file that waits with the same text, is the
-    batch that exists. The caller commits.
+def store_upload(
+    owner_id: int, idempotency_key: uuid.UUID, upload: Upload, start_count: int | None = None
+) -> tuple[Batch, bool]:
+    """Save a batch to be checked; return it and whether it is new. The caller commits.
+
+    The same form, or a file that waits with the same text, is the batch that exists. With
+    `start_count`, the batch starts by itself if so many messages can be sent.
     """
-    digest = sha256()
-    for part in upload.parts:
-        digest.update(part)
-    parts = (owner_id, "upload", upload.sender, upload.text, digest.hexdigest())
-    upload_hash = keyed_hash(db.session.connection(), HashedKind.CONTENT, *parts)
+    upload_hash = hash_upload(owner_id, upload)
     batch = Batch.find_same(owner_id, idempotency_key, upload_hash)
     if batch is not None:
-        return batch
+        return batch, False
     batch = Batch(
         owner_id=owner_id,
         idempotency_key=idempotency_key,
@@ -46,12 +47,23 @@ def store_upload(owner_id: int, idempotency_key: uuid.UUID, upload: Upload) -> B
         state=BatchState.CHECKING,
         created_at=utcnow(),
         upload_hash=upload_hash,
+        phone_column=upload.phone_column,
+        start_count=start_count,
     )
     batch.set_quiet_hours(upload.quiet_hours)
     db.session.add(batch)
     db.session.flush()
     BatchFile.store(batch.id, upload.parts)
-    return batch
+    return batch, True
+
+
+def hash_upload(owner_id: int, upload: Upload) -> bytes:
+    """A keyed hash of the file, the text and the sender."""
+    digest = sha256()
+    for part in upload.parts:
+        digest.update(part)
+    parts = (owner_id, "upload", upload.sender, upload.text, digest.hexdigest())
+    return keyed_hash(db.session.connection(), HashedKind.CONTENT, *parts)
 
 
 def choose(batch: Batch, *, sheet_name: str | None = None, phone_column: str | None = None) -> bool:

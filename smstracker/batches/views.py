@@ -59,7 +59,7 @@ def upload() -> ResponseReturnValue:
     if not form.validate():
         return _form_page(form, 422)
     with writing():
-        batch = uploads.store_upload(owner_id, form.key, form.upload)
+        batch, _is_new = uploads.store_upload(owner_id, form.key, form.upload)
     return _show(batch.public_id)
 
 

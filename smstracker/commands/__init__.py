@@ -15,6 +15,7 @@ MODULES = {
     "users": "user_accounts",
     "tokens": "api_tokens",
     "messages": "message_status",
+    "batches": "batch_commands",
     "callbacks": "callbacks",
     "alerts": "alert_commands",
     "worker": "worker",

@@ -121,6 +121,8 @@ class Batch(Model):
     quiet_from: Mapped[int | None]  # minutes after midnight
     quiet_until: Mapped[int | None]
     quiet_zone: Mapped[str | None] = mapped_column(String(64))
+    # Of a program's request: it starts by itself if so many messages can be sent.
+    start_count: Mapped[int | None]
     # The batch whose failed messages this one sends again.
     resend_of_id: Mapped[int | None] = mapped_column(BigInteger)
 

@@ -12,7 +12,8 @@ from smstracker.web.request_extensions import login_manager
 from smstracker.web.request_framing import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
 from smstracker.web.waiting_threads import waiting_threads
 
-# The view takes files, of people who are signed in.
+# The view takes a large body of people who are signed in; with False, its blueprint's own guard
+# refuses everybody else before it reads the body.
 takes_upload = ViewMark("takes_upload", True)
 
 
@@ -25,9 +26,10 @@ def init_app(app: Flask) -> None:
 def _admit_upload() -> ResponseReturnValue | None:
     """Let a large body be read by who is signed in, while threads are free."""
     is_large = (request.content_length or 0) > MAX_BODY_BYTES
-    if not is_large or not takes_upload.value_of_current():
+    needs_sign_in = takes_upload.value_of_current()
+    if not is_large or needs_sign_in is None:
         return None
-    if not current_user.is_authenticated:
+    if needs_sign_in and not current_user.is_authenticated:
         answer: ResponseReturnValue = login_manager.unauthorized()
         return answer
     if not waiting_threads().enter():

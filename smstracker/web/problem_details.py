@@ -41,7 +41,9 @@ NOT_FOUND = Problem(
 METHOD_NOT_ALLOWED = Problem(
     "method_not_allowed", 405, "Not possible here", "Use one of the methods in the header Allow."
 )
-TOO_LARGE = Problem("too_large", 413, "The request is too large", "Send at most 128 KB.")
+TOO_LARGE = Problem(
+    "too_large", 413, "The request is too large", "Send at most 128 KB; for a batch, 8 MB."
+)
 TOO_MANY_REQUESTS = Problem(
     "too_many_requests",
     429,

@@ -12,10 +12,10 @@ from enum import Enum
 # addresses of 2,048 characters of up to 3 bytes, 80 KB in all. A text that is a few times too long
 # is still answered with the reason.
 MAX_BODY_BYTES = 128 * 1024
-# A file of a batch, and the form around it. Nobody's memory holds it: a thread reads it once it is
-# known who sends it.
+# A file of a batch and the form around it, or its rows as JSON. Nobody's memory holds it: a thread
+# reads it once it is known who sends it.
 MAX_UPLOAD_BYTES = 26 * 1024 * 1024
-UPLOAD = re.compile(rb"POST /+batches(?:\?[^ ]*)? ")
+UPLOAD = re.compile(rb"POST /+(?:api/v1/)?batches(?:\?[^ ]*)? ")
 # A status callback has a dozen fields and under 2 KB. The largest webhook that is sent here by
 # mistake has a text of 1,600 characters: 19 KB if each is escaped.
 MAX_CALLBACK_BYTES = 32 * 1024

@@ -1,0 +1,139 @@
+"""Programs that send to many."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from smstracker.models.api_tokens import TokenRights
+from tests.batches import check, number, queue, read_messages
+from tests.programs import Program
+
+MakeApp = Callable[..., Flask]
+ROWS = [{"to": number(1), "name": "Ann"}, {"to": number(2), "name": "Zoë, Bo"}]
+TEXT = "Hi ((name))"
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    return make_app(SEND_PER_SECOND="10000")
+
+
+def send(program: Program, key: str = "k", **fields: Any) -> TestResponse:
+    body = {"text": TEXT, "rows": ROWS, "from_": None} | fields
+    body = {name.rstrip("_"): value for name, value in body.items() if value is not None}
+    return program.post("batches", json=body, headers={"Idempotency-Key": key})
+
+
+def read(program: Program, response: TestResponse) -> dict[str, Any]:
+    answer: dict[str, Any] = program.get(f"batches/{response.json['id']}").json
+    return answer
+
+
+def test_batch_of_the_expected_number_starts_by_itself(app: Flask) -> None:
+    program = Program(app)
+    response = send(program, start_count=2, name="Parcels")
+    assert (response.status_code, response.json["state"]) == (202, "checking")
+    assert response.location == f"/api/v1/batches/{response.json['id']}"
+    check(app)
+    queue(app)
+    assert [message.body for message in read_messages(app, 1)] == ["Hi Ann", "Hi Zoë, Bo"]
+    batch = read(program, response)
+    assert (batch["state"], batch["name"], batch["valid_rows"]) == ("running", "Parcels", 2)
+    assert batch["counts"]["waiting_here"] == 2
+    listed = program.get(f"messages?batch={batch['id']}").json["messages"]
+    assert [message["recipient"] for message in listed] == [number(2), number(1)]
+
+
+def test_batch_of_another_number_waits_for_a_person(app: Flask) -> None:
+    program = Program(app)
+    response = send(program, start_count=3, rows=[*ROWS, {"to": "12", "name": "Bad"}])
+    check(app)
+    batch = read(program, response)
+    assert (batch["state"], batch["rows"], batch["valid_rows"]) == ("ready", 3, 2)
+    assert batch["problem"] == (
+        "It was not started by itself. Type 2, the number of messages, to send them."
+    )
+    assert batch["row_problems"][0]["row"] == 3
+    assert batch["counts"] is None
+
+
+def test_batch_without_a_number_waits_for_a_person(app: Flask) -> None:
+    program = Program(app)
+    response = send(program)
+    check(app)
+    assert (read(program, response)["state"], read(program, response)["problem"]) == ("ready", None)
+
+
+def test_same_request_is_one_batch_and_other_content_a_conflict(app: Flask) -> None:
+    program = Program(app)
+    first = send(program, start_count=2)
+    again = send(program, start_count=2)
+    assert (again.status_code, again.json["id"]) == (200, first.json["id"])
+    assert again.headers["Idempotent-Replayed"] == "true"
+    check(app)
+    assert send(program, start_count=2).json["state"] == "running"
+    other = send(program, text="Bye ((name))")
+    assert (other.status_code, other.json["code"]) == (409, "idempotency_key_reused")
+
+
+def test_same_people_and_texts_under_another_key_are_not_started(app: Flask) -> None:
+    program = Program(app)
+    send(program, start_count=2)
+    check(app)
+    second = send(program, "other", start_count=2)
+    check(app)
+    batch = read(program, second)
+    assert batch["state"] == "ready"
+    assert "The same texts were sent to the same people before" in batch["problem"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"text": " "}, "text"),
+        ({"text": "Hi ((name"}, "text"),
+        ({"text": 5}, "text"),
+        ({"rows": []}, "rows"),
+        ({"rows": [1]}, "rows"),
+        ({"rows": [{"to": number(1), "name": ["x"]}]}, "rows[0]"),
+        ({"rows": [{"to": number(1), "name": "\0"}]}, "rows[0]"),
+        ({"rows": [{"to": number(1), "name": True}]}, "rows[0]"),
+        ({"from_": "+1999"}, "from"),
+        ({"start_count": 0}, "start_count"),
+        ({"start_count": "2"}, "start_count"),
+        ({"other": 1}, "other"),
+    ],
+)
+def test_all_that_is_wrong_is_told(app: Flask, fields: dict[str, Any], field: str) -> None:
+    response = send(Program(app), **fields)
+    assert response.status_code == 422
+    assert field in [error["field"] for error in response.json["errors"]]
+
+
+@pytest.mark.parametrize(
+    ("rights", "code"),
+    [
+        (TokenRights(may_send=False), "token_read_only"),
+        (TokenRights(limit_per_day=5), "batch_not_allowed"),
+        (TokenRights(allowed_senders=["+15005550001"]), "sender_not_allowed"),
+    ],
+)
+def test_token_without_the_right_sends_no_batch(app: Flask, rights: TokenRights, code: str) -> None:
+    response = send(Program(app, rights=rights), from_="+15005550006")
+    assert (response.status_code, response.json["code"]) == (403, code)
+
+
+def test_batch_of_another_user_is_not_there(app: Flask) -> None:
+    response = send(Program(app))
+    other = Program(app, "bob@example.org").get(f"batches/{response.json['id']}")
+    assert (other.status_code, other.json["code"]) == (404, "not_found")
+
+
+def test_many_rows_are_more_than_other_requests_may_send(app: Flask) -> None:
+    rows = [{"to": number(position % 10_000), "name": "x" * 100} for position in range(3_000)]
+    assert send(Program(app), rows=rows).status_code == 202
+    rows = [{"to": number(1), "name": "x" * 1_000}] * 9_000
+    assert send(Program(app), rows=rows).status_code == 413
