@@ -9,7 +9,7 @@ from sqlalchemy import select
 from smstracker.batches import control
 from smstracker.batches.checking import check_waiting
 from smstracker.batches.queueing import queue_waiting
-from smstracker.batches.uploads import Upload, store_upload
+from smstracker.batches.uploads import Upload, pack_file, store_upload
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, BatchRow, Message
 from tests.clients import Person
@@ -41,9 +41,9 @@ def upload(
 ) -> int:
     """Upload a file; return the id of its batch."""
     data = content.encode() if isinstance(content, str) else content
+    form, owner_id = Upload(name, text, SENDER, pack_file([data])), person.id
     with person.app.app_context(), writing():
-        form = Upload(name, text, SENDER, [data])
-        return store_upload(person.id, key or uuid.uuid4(), form)[0].id
+        return store_upload(owner_id, key or uuid.uuid4(), form)[0].id
 
 
 def check(app: Flask) -> int:

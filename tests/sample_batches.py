@@ -49,8 +49,8 @@ def insert_batches(connection: Connection, owner_id: int, now: datetime) -> None
             "good_count": 0,
         },
         "ready": {"state": "ready", "report": READY_REPORT},
-        "running": {"state": "running", "queued_number": 15},
-        "done": {"state": "done", "queued_number": 30},
+        "running": {"state": "running", "queued_number": 20, "queued_count": 18},
+        "done": {"state": "done", "queued_number": 33, "queued_count": 30},
     }.items():
         row_id = _insert_batch(connection, owner_id, now, key, values)
         if key != "checking" and key != "refused":
@@ -84,6 +84,7 @@ def _insert_batch(
         "row_count": 32,
         "good_count": 30,
         "segments": 30,
+        "queued_count": 0,
     }
     query = insert(Batch).values(row | values).returning(Batch.id)
     return connection.execute(query).scalar_one()

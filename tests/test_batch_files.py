@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from smstracker.batches import table
+from smstracker.batches import sheet_reader, table
 from smstracker.batches.table import FileError, SheetChoiceError
 from smstracker.batches.table_file import open_table
 from tests import spreadsheets
@@ -148,6 +148,20 @@ def test_of_several_sheets_with_rows_one_is_chosen(read: Read) -> None:
 def test_hidden_and_empty_sheets_need_no_choice(read: Read) -> None:
     content = spreadsheets.xlsx({"Old": [["x"]], "Empty": [], "July": NAMES}, hidden="Old")
     assert read(content)[0] == (1, ["name", "phone"])
+
+
+@pytest.mark.parametrize("size", [sheet_reader.CHUNK_BYTES, 20])
+def test_rows_that_a_filter_hides_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    path = tmp_path / "file.xlsx"
+    hidden = "".join(f'<row r="{n}" hidden="1"><c><v>{n}</v></c></row>' for n in range(9, 12))
+    path.write_bytes(spreadsheets.xlsx({"Old": NAMES, "New": [["phone"]]}, more_rows=hidden))
+    table = open_table(path, "New")
+    assert len(list(table.rows)) == 4
+    assert table.notes[-1].startswith("3 rows are hidden in the sheet")
+    monkeypatch.setattr(sheet_reader, "CHUNK_BYTES", size)
+    assert sheet_reader._count_hidden_rows(str(path), 1) == 3
 
 
 def test_a_spreadsheet_that_would_fill_the_memory_is_refused(read: Read) -> None:

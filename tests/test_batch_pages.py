@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, Message, SavedText
 from smstracker.models.batches import BatchState
+from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.removal import delete_messages
 from tests import spreadsheets
 from tests.batches import (
@@ -325,11 +326,14 @@ def test_log_shows_the_messages_of_one_batch(app: Flask, alice: Person, bob: Per
 def test_unsent_batch_can_be_deleted_and_a_sent_one_not(app: Flask, alice: Person) -> None:
     first, second = ready_batch(alice, people(1)), ready_batch(alice, people(2))
     start(app, second)
+    public_id = read_batch(app, first).public_id
     for batch_id in (first, second):
         post(alice, f"{url(app, batch_id)}/discard")
+    assert alice.client.get(f"/batches/{public_id}").status_code == 404
     with app.app_context():
-        assert db.session.get(Batch, first) is None
-        assert db.session.get(Batch, second) is not None
+        for _ in remove_expired_batches():
+            pass
+        assert db.session.scalars(select(Batch.id)).all() == [second]
 
 
 def test_text_is_saved_used_and_deleted(app: Flask, alice: Person, bob: Person) -> None:
@@ -344,6 +348,11 @@ def test_text_is_saved_used_and_deleted(app: Flask, alice: Person, bob: Person) 
     assert "Hi ((name))</textarea>" in alice.client.get(f"/batches/new?saved={saved_id}").text
     assert bob.client.get(f"/batches/new?saved={saved_id}").status_code == 404
     assert post(bob, f"/batches/texts/{saved_id}/delete").status_code == 404
+    form = alice.client.get("/messages/new").text
+    assert f"/messages/new?saved={saved_id}" in form
+    form = alice.client.get(f"/messages/new?saved={saved_id}").text
+    assert "Hi ((name))</textarea>" in form
+    assert bob.client.get(f"/messages/new?saved={saved_id}").status_code == 404
     post(alice, f"/batches/texts/{saved_id}/delete")
     assert "Reminder" not in alice.client.get("/batches/new").text.replace("“Reminder”", "")
 
@@ -365,3 +374,10 @@ def test_page_of_a_running_batch_refreshes_without_script(app: Flask, alice: Per
     assert refresh not in alice.client.get(url(app, batch_id)).text
     start(app, batch_id)
     assert refresh in alice.client.get(url(app, batch_id)).text
+
+
+def test_text_that_still_holds_a_field_is_not_sent(alice: Person) -> None:
+    response = alice.send(body="Hi ((name))")
+    assert response.status_code == 422
+    assert "“((name))” is a field that only a batch fills in" in words(response.text)
+    assert alice.messages() == []

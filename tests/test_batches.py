@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from smstracker.batches import control
 from smstracker.batches.checking import check_waiting
 from smstracker.batches.control import BatchRefusedError, EqualBatchError
-from smstracker.batches.uploads import Upload, choose, store_upload
+from smstracker.batches.uploads import Upload, choose, pack_file, store_upload
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, BatchFile, SenderPace, outbox
@@ -99,7 +99,9 @@ def test_file_of_several_parts_is_put_together(app: Flask, alice: Person) -> Non
     content = people(50).encode()
     with app.app_context(), writing():
         parts = [content[:100], content[100:101], content[101:]]
-        batch, _is_new = store_upload(alice.id, uuid.uuid4(), Upload("x", "Hi", SENDER, parts))
+        batch, _is_new = store_upload(
+            alice.id, uuid.uuid4(), Upload("x", "Hi", SENDER, pack_file(parts))
+        )
         batch_id = batch.id
     check(app)
     assert read_batch(app, batch_id).good_count == 50
@@ -237,6 +239,25 @@ def test_no_more_waits_in_the_outbox_than_may_be_cancelled_soon(app: Flask, alic
     assert all(begin(app, message) for message in messages)
     assert queue(app) == 500
     assert len(read_messages(app, batch_id)) == 1500
+
+
+def test_slow_sender_has_few_messages_in_the_outbox(make_app: MakeApp) -> None:
+    app = make_app()
+    alice = Person.signed_in(app, "alice@example.org")
+    batch_id = ready_batch(alice, people(100))
+    start(app, batch_id)
+    assert queue(app) == 30  # of one a second
+
+
+def test_backlog_counts_no_time_of_a_paused_batch(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(2))
+    start(app, batch_id)
+    queue(app)
+    for act, is_waiting in ((control.pause, False), (control.resume, True)):
+        change(app, act, batch_id)
+        with app.app_context(), db.engine.begin() as connection:
+            backlog = outbox.read_backlog(connection, utcnow())
+        assert (backlog.waiting, backlog.oldest_at is not None) == (2, is_waiting)
 
 
 def test_batch_is_done_when_nothing_of_it_waits(app: Flask, alice: Person) -> None:

@@ -405,3 +405,13 @@ def test_dispatcher_that_stops_gives_back_what_it_has_not_begun(make_app: MakeAp
         dispatcher._hand_over(alice.app, message)
         assert twilio.requests == []
     assert (alice.message().status, alice.message().claimed_until) == ("outbox", None)
+
+
+def test_text_that_still_holds_a_field_is_stopped_at_the_last_moment(make_app: MakeApp) -> None:
+    with wire() as twilio:
+        alice = sender_at(make_app, twilio)
+        alice.queue(body="Dear ((name))")
+        dispatch(alice.app)
+        assert not twilio.requests
+    message = alice.message()
+    assert (message.status, message.error_code) == ("refused", StopReason.UNFILLED_FIELD)

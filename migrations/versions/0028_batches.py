@@ -85,7 +85,10 @@ def _create_batch() -> None:
         ),
         *(
             sa.Column(name, sa.Integer(), nullable=False)
-            for name in ("phone_position", "row_count", "good_count", "segments", "queued_number")
+            for name in (
+                *("phone_position", "row_count", "good_count", "segments"),
+                *("queued_number", "queued_count"),
+            )
         ),
         sa.Column("quiet_from", sa.Integer(), nullable=True),
         sa.Column("quiet_until", sa.Integer(), nullable=True),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from smstracker.api import problems
 from smstracker.api.request_parts import FieldErrors, find_unknown
 from smstracker.batches.table import MAX_COLUMNS, MAX_ROWS
-from smstracker.batches.uploads import Upload, hash_upload, store_upload
+from smstracker.batches.uploads import Upload, hash_upload, pack_file, store_upload
 from smstracker.extensions import writing
 from smstracker.messages.senders import sender_choices
 from smstracker.models import Batch
@@ -64,7 +64,8 @@ class _Reader:
         parts, sender, count = self._read_rows(), self._read_sender(), self._read_count()
         if self.errors:
             raise FieldErrors(self.errors)
-        return Upload(name[:NAME_LENGTH], text, sender, parts, phone_column=TO), count
+        file = pack_file(parts)
+        return Upload(name[:NAME_LENGTH], text, sender, file, phone_column=TO), count
 
     def _fail(self, name: str, sentence: str) -> None:
         self.errors.append(FieldError(name, sentence))

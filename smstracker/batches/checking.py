@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import Row as DatabaseRow
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.engine import Connection
 
 from smstracker.batches import control
@@ -22,6 +22,7 @@ from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
 from smstracker.batches.table import FileError, SheetChoiceError
 from smstracker.batches.table_file import open_table
 from smstracker.clock import utcnow
+from smstracker.database.engine import reading_connection
 from smstracker.database.row_sets import insert_rows
 from smstracker.extensions import db, settings, writing
 from smstracker.models.batches import Batch, BatchFile, BatchRow, BatchState
@@ -42,6 +43,9 @@ def check_waiting(is_stopping: Callable[[], bool]) -> int:
     """Check the batches that wait for it, one after the other; return how many."""
     count = 0
     while not is_stopping():
+        with reading_connection(db.engine) as connection:
+            if connection.scalar(Batch.select_unchecked(utcnow()).limit(1)) is None:
+                break  # so that nothing to do costs no turn at writing
         with db.engine.begin() as connection:
             claim = Batch.claim_check(connection)
         if claim is None:
@@ -65,7 +69,7 @@ class _Check:
                 self._finish(batch, self._copy_failed(batch))
                 return
             with tempfile.NamedTemporaryFile(prefix="batch-") as file:
-                with db.engine.connect() as connection:
+                with reading_connection(db.engine) as connection:
                     for part in BatchFile.read_parts(connection, self._id):
                         file.write(part)
                 file.flush()
@@ -78,10 +82,16 @@ class _Check:
 
     def _begin(self) -> DatabaseRow[tuple[object, ...]]:
         """Read the batch, and remove what an interrupted check has left."""
-        with self._step() as connection:
-            connection.execute(delete(BatchRow).where(BatchRow.batch_id == self._id))
+        self._remove_rows()
+        with reading_connection(db.engine) as connection:
             query = select(Batch.__table__).where(Batch.id == self._id)
             return connection.execute(query).one()
+
+    def _remove_rows(self) -> None:
+        is_left = True
+        while is_left:
+            with self._step() as connection:
+                is_left = BatchRow.remove_some(connection, self._id, CHUNK_ROWS) == CHUNK_ROWS
 
     def _check_file(self, path: Path, batch: DatabaseRow[tuple[object, ...]]) -> Columns:
         template, region = TextTemplate(batch.text), settings().default_region
@@ -177,8 +187,8 @@ class _Check:
             "report": {"choice": kind if choices else None},
             "row_count": 0,
         }
+        self._remove_rows()
         with self._step() as connection:
-            connection.execute(delete(BatchRow).where(BatchRow.batch_id == self._id))
             self._end(connection, BatchState.REFUSED, str(error), changes)
             if not choices:
                 BatchFile.remove(connection, [self._id])

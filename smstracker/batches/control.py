@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 from smstracker.clock import format_duration, utcnow
 from smstracker.extensions import db, settings
 from smstracker.messages.senders import sender_choices
-from smstracker.models.batches import Batch, BatchRow, BatchState
+from smstracker.models.batches import Batch, BatchState
 from smstracker.models.messages import Message
 from smstracker.models.users import User
 
@@ -51,7 +51,7 @@ def start(batch_id: int, typed_count: int | None, *, knows_equal: bool = False) 
     now = utcnow()
     if problem := find_limit_problem(batch, now):
         raise BatchRefusedError(problem)
-    batch.state, batch.started_at = BatchState.RUNNING, now
+    batch.state, batch.started_at, batch.problem = BatchState.RUNNING, now, None
     return batch
 
 
@@ -106,13 +106,8 @@ def count_of_day(owner_id: int, now: datetime) -> int:
     capped = day.limit(settings().send_limit_per_day).subquery()
     sent = db.session.scalar(select(func.count()).select_from(capped)) or 0
     under_way = Batch.state.in_((BatchState.RUNNING, BatchState.PAUSED))
-    to_come = (
-        select(func.count())
-        .select_from(BatchRow)
-        .join(Batch, Batch.id == BatchRow.batch_id)
-        .where(Batch.owner_id == owner_id, under_way)
-        .where(BatchRow.problem.is_(None), BatchRow.number > Batch.queued_number)
-    )
+    to_come = select(func.sum(Batch.good_count - Batch.queued_count))
+    to_come = to_come.where(Batch.owner_id == owner_id, under_way)
     return sent + (db.session.scalar(to_come) or 0)
 
 

@@ -11,7 +11,7 @@ from wtforms.validators import ValidationError
 
 from smstracker.batches.pasted import split_pasted
 from smstracker.batches.table import MAX_FILE_BYTES
-from smstracker.batches.uploads import Upload
+from smstracker.batches.uploads import Upload, pack_file
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
 from smstracker.messages.senders import sender_choices
@@ -60,7 +60,7 @@ class BatchForm(FlaskForm):
             rows = split_pasted(self.pasted.data or "", settings().default_region)
             name, parts = PASTED_NAME, [rows.encode()]
         text, sender = self.body.data or "", self.sender.data or ""
-        return Upload(name, text, sender, parts, self.quiet_hours)
+        return Upload(name, text, sender, pack_file(parts), self.quiet_hours)
 
     @property
     def quiet_hours(self) -> QuietHours | None:
@@ -115,7 +115,7 @@ class BatchForm(FlaskForm):
 
 
 class FileParts:
-    """The bytes of an uploaded file in parts, as often as they are asked for."""
+    """The bytes of an uploaded file, in parts."""
 
     def __init__(self, file: FileStorage) -> None:
         self._stream = file.stream

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from smstracker.extensions import db, receipt_window
 from smstracker.messages.describe import NOT_SENT_REASONS, short_code_reason
-from smstracker.models.batches import Batch, BatchRow, BatchState
+from smstracker.models.batches import OVER, Batch, BatchState
 from smstracker.models.display_state import is_silent
 from smstracker.models.messages import Message
 from smstracker.sms import status
@@ -67,8 +67,8 @@ def read_progress(batch: Batch, now: datetime) -> BatchProgress:
         since = LONG_AGO if silent else now
         shown = status.display_status(word, since, now=now, receipt_window=receipt_window())
         states[shown.state] += count
-    is_over = batch.state in (BatchState.STOPPED, BatchState.DONE)
-    waiting = in_outbox + (0 if is_over else _count_unqueued(batch))
+    is_over = batch.state in OVER
+    waiting = in_outbox + (0 if is_over else max(batch.good_count - batch.queued_count, 0))
     quiet = batch.quiet_hours
     is_quiet = quiet is not None and batch.state == BatchState.RUNNING and quiet.holds(now)
     return BatchProgress(
@@ -79,19 +79,6 @@ def read_progress(batch: Batch, now: datetime) -> BatchProgress:
         finish_at=None if is_over or is_quiet else _forecast_finish(batch, waiting, now),
         quiet_until=quiet.ends_after(now) if quiet and is_quiet else None,
     )
-
-
-def _count_unqueued(batch: Batch) -> int:
-    query = (
-        select(func.count())
-        .select_from(BatchRow)
-        .where(
-            BatchRow.batch_id == batch.id,
-            BatchRow.number > batch.queued_number,
-            BatchRow.problem.is_(None),
-        )
-    )
-    return db.session.scalar(query) or 0
 
 
 def _count_failures(batch: Batch) -> list[FailureCount]:

@@ -6,7 +6,7 @@ So a stop finds little that waits, and the messages carry the time at which they
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy import Boolean, exists, func, literal_column, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
@@ -14,20 +14,20 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.database.row_sets import insert_rows
 from smstracker.extensions import db, settings, writing
+from smstracker.models import outbox
 from smstracker.models.batches import Batch, BatchRow, BatchState
-from smstracker.models.event_store import stop_waiting
-from smstracker.models.events import StatusUpdate
-from smstracker.models.messages import IS_IN_OUTBOX, Message, reverse_digits
-from smstracker.models.sender_pace import SenderPace
+from smstracker.models.messages import Message, is_in_outbox, reverse_digits
+from smstracker.models.sender_pace import SenderPace, sends_per_second
 from smstracker.sms import status
 from smstracker.sms.messaging_service import is_messaging_service
-from smstracker.sms.status import Source
 from smstracker.sms.text_fields import TextTemplate
 from smstracker.sms.text_rules import unix_lines
 
 CHUNK_ROWS = 250
-MAX_WAITING = 1_000  # messages of a batch in the outbox
-_IS_WAITING = literal_column(f"message.{IS_IN_OUTBOX}", Boolean())
+CANCEL_ROWS = 50  # each takes longer, and on SQLite all callbacks wait meanwhile
+# How many messages of a batch may be in the outbox: what its sender sends in so many seconds.
+WAITING_SECONDS = 30
+MIN_WAITING, MAX_WAITING = 20, 1_000
 
 
 def queue_waiting(is_stopping: Callable[[], bool]) -> int:
@@ -59,38 +59,61 @@ def _find_running() -> Sequence[int]:
 
 def _find_stopped() -> Sequence[int]:
     """The stopped batches of which messages still wait."""
-    waiting = select(Message.batch_id).where(_IS_WAITING)
+    waiting = select(Message.batch_id).where(is_in_outbox())
     is_stopped = (Batch.state == BatchState.STOPPED, Batch.id.in_(waiting))
     with reading_connection(db.engine) as connection:
         return connection.scalars(select(Batch.id).where(*is_stopped)).all()
 
 
 def _queue_chunk(batch_id: int) -> int:
-    """Queue the next rows of a batch, or end it when nothing of it waits any more."""
+    """Queue the next rows of a batch, or end it when nothing of it waits any more.
+
+    Returns how many rows it has looked at.
+    """
+    with reading_connection(db.engine) as connection:
+        waiting = _count_waiting(connection, batch_id)
+        is_queued = connection.scalar(_select_unqueued(batch_id)) is None
+        sender = connection.scalar(select(Batch.sender).where(Batch.id == batch_id))
+    if sender is None or (waiting if is_queued else not _chunk_size(sender, waiting)):
+        return 0  # so that nothing to do costs no turn at writing
     with writing():
         batch = Batch.lock(batch_id)
         if batch.state != BatchState.RUNNING:
             return 0
         connection = db.session.connection()
         waiting = _count_waiting(connection, batch_id)
-        if waiting > MAX_WAITING - CHUNK_ROWS:
-            return 0
-        query = BatchRow.select_next(batch.id, batch.queued_number, CHUNK_ROWS)
-        rows = db.session.scalars(query).all()
+        size = _chunk_size(batch.sender, waiting)
+        query = BatchRow.select_next(batch_id, batch.queued_number, size)
+        rows = db.session.scalars(query).all() if size else []
         if rows:
             messages = _build_messages(connection, batch, rows)
             if messages:
                 insert_rows(connection, Message, messages)
                 SenderPace.ensure_exists(connection, batch.sender)
             batch.queued_number = rows[-1].number
-        elif not waiting:
+            batch.queued_count += sum(row.problem is None for row in rows)
+        elif size and not waiting:
             batch.state, batch.ended_at = BatchState.DONE, utcnow()
         return len(rows)
 
 
+def _select_unqueued(batch_id: int) -> Select[tuple[int]]:
+    """Select the number of a row that has no message yet."""
+    query = select(BatchRow.number).join(Batch, Batch.id == BatchRow.batch_id)
+    is_later = (Batch.id == batch_id, BatchRow.number > Batch.queued_number)
+    return query.where(*is_later).limit(1)
+
+
+def _chunk_size(sender: str, waiting: int) -> int:
+    """How many rows to queue while so many messages wait; few at a time cost too much."""
+    most = min(max(sends_per_second(sender) * WAITING_SECONDS, MIN_WAITING), MAX_WAITING)
+    size = min(CHUNK_ROWS, most // 2)
+    return size if waiting <= most - size else 0
+
+
 def _count_waiting(connection: Connection, batch_id: int) -> int:
     count = select(func.count()).select_from(Message)
-    return connection.scalar(count.where(Message.batch_id == batch_id, _IS_WAITING)) or 0
+    return connection.scalar(count.where(Message.batch_id == batch_id, is_in_outbox())) or 0
 
 
 def _build_messages(
@@ -150,9 +173,8 @@ def _find_originals(
 
 def _cancel_chunk(batch_id: int) -> int:
     """Cancel messages of a stopped batch that wait in the outbox."""
-    is_waiting = (Message.batch_id == batch_id, _IS_WAITING)
+    is_waiting = (Message.batch_id == batch_id, is_in_outbox())
     with db.engine.begin() as connection:
-        query = select(Message.id).where(*is_waiting).order_by(Message.id).limit(CHUNK_ROWS)
+        query = select(Message.id).where(*is_waiting).order_by(Message.id).limit(CANCEL_ROWS)
         ids = connection.scalars(query.with_for_update(skip_locked=True)).all()
-        stop = StatusUpdate("canceled", Source.APP, {})
-        return sum(stop_waiting(connection, message_id, stop) for message_id in ids)
+        return sum(outbox.cancel(connection, message_id) for message_id in ids)

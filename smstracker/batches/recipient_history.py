@@ -32,7 +32,9 @@ def find_row_warnings(
         *(Message.recipient, Message.error_code, Message.sender, Message.messaging_service_sid),
         func.max(Message.created_at, type_=UtcDateTime()).label("at"),
     )
-    failures = select(*columns).where(*is_one, Message.error_code.in_(_CODES))
+    # Coalesced, so that no planner picks the index of error codes.
+    has_code = func.coalesce(Message.error_code, "").in_(_CODES)
+    failures = select(*columns).where(*is_one, has_code)
     for row in connection.execute(failures.group_by(*columns[:4])):
         if row.error_code in LANDLINE_CODES:
             failed_at[row.recipient, "landline"] = row.at

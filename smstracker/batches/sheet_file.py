@@ -9,6 +9,7 @@ from typing import IO
 
 from smstracker.batches import sheet_reader
 from smstracker.batches.table import MAX_COLUMNS, FileError, Row, SheetChoiceError, Table
+from smstracker.plurals import format_count, is_or_are
 
 _PROBLEMS = {
     "password": "The file is protected by a password. Save it without one and upload that.",
@@ -25,10 +26,11 @@ _VALUES_NOTE = (
 
 def read_sheet(path: Path, sheet_name: str | None = None) -> Table:
     """Open a sheet of a spreadsheet. Raises FileError, SheetChoiceError if several hold rows."""
-    return Table(_read_rows(path, sheet_name or ""), [_VALUES_NOTE])
+    notes = [_VALUES_NOTE]
+    return Table(_read_rows(path, sheet_name or "", notes), notes)
 
 
-def _read_rows(path: Path, sheet_name: str) -> Iterator[Row]:
+def _read_rows(path: Path, sheet_name: str, notes: list[str]) -> Iterator[Row]:
     command = [sys.executable, "-I", sheet_reader.__file__, str(path), sheet_name, str(MAX_COLUMNS)]
     # A parameter of the environment may hold a secret, and the child needs none.
     process = subprocess.Popen(
@@ -42,7 +44,7 @@ def _read_rows(path: Path, sheet_name: str) -> Iterator[Row]:
     )
     try:
         assert process.stdout is not None  # noqa: S101
-        yield from _parse_rows(process.stdout)
+        yield from _parse_rows(process.stdout, notes)
         if process.wait() != 0:
             raise FileError(_TOO_LARGE)
     finally:
@@ -50,12 +52,18 @@ def _read_rows(path: Path, sheet_name: str) -> Iterator[Row]:
         process.communicate()
 
 
-def _parse_rows(lines: IO[str]) -> Iterator[Row]:
+def _parse_rows(lines: IO[str], notes: list[str]) -> Iterator[Row]:
     head = json.loads(lines.readline() or '{"error": ""}')
     if "error" in head:
         raise FileError(_PROBLEMS.get(head["error"], _TOO_LARGE))
     if "sheets" in head:
         raise SheetChoiceError(head["sheets"]) if head["sheets"] else FileError(_EMPTY)
+    if hidden_count := head["hidden"]:
+        hidden = format_count(hidden_count, "row")
+        verb = is_or_are(hidden_count)
+        notes.append(
+            f"{hidden} {verb} hidden in the sheet, perhaps by a filter, and sent to as well."
+        )
     for line in lines:
         number, cells, merged = json.loads(line)
         yield Row(number, cells, frozenset(merged))

@@ -2,13 +2,17 @@
 
 A small file can claim a billion cells, for which the library allocates memory until the process is
 aborted. So it runs alone, with limits, and imports nothing of ours: `python sheet_reader.py FILE
-SHEET COLUMNS`. The first line is {"error": …}, {"sheets": […]} to choose from, or {}.
+SHEET COLUMNS`. The first line is {"error": …}, {"sheets": […]} to choose from, or {"hidden": …}
+with the number of hidden rows.
 """
 
 import json
+import re
 import resource
 import sys
+import zipfile
 from datetime import date, datetime, time, timedelta
+from typing import IO
 
 import python_calamine as calamine
 
@@ -18,6 +22,14 @@ MAX_SHEETS = 20  # that are looked into
 MAX_CELL = 32_767  # characters: Excel's own limit
 MAX_EXACT_INTEGER = 10**15  # beyond it Excel itself has lost digits
 MAX_MERGED_ROWS = 100_000
+CHUNK_BYTES = 1024 * 1024
+# Of an XLSX file: its sheets with the ids of their parts, the parts, and rows that are hidden.
+SHEET = re.compile(rb"<(?:\w+:)?sheet\b[^>]*>")
+PART = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*>")
+ATTRIBUTE = re.compile(rb'\s(?:\w+:)?(name|id|Id|Target)="([^"]*)"')
+ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*>")
+RELATIONS = "xl/_rels/workbook.xml.rels"
+HIDDEN = re.compile(rb'\shidden="(?:1|true)"')
 
 Cell = str | bool | int | float | date | datetime | time | timedelta
 
@@ -36,7 +48,8 @@ def main() -> None:
         _print({"error": "unreadable"})
     else:
         if len(sheets) == 1:
-            _print_sheet(sheets[0], int(max_columns))
+            hidden_count = _count_hidden_rows(path, workbook.sheet_names.index(sheets[0].name))
+            _print_sheet(sheets[0], int(max_columns), hidden_count)
         else:
             _print({"sheets": [sheet.name for sheet in sheets]})
 
@@ -59,11 +72,46 @@ def _find_sheets(workbook: calamine.CalamineWorkbook, name: str) -> list[calamin
     return [sheet for sheet in sheets if sheet.height]
 
 
-def _print_sheet(sheet: calamine.CalamineSheet, max_columns: int) -> None:
+def _count_hidden_rows(path: str, position: int) -> int:
+    """Count the hidden rows of a sheet, as a filter leaves them; 0 if the file does not say.
+
+    The library does not tell of them.
+    """
+    try:
+        with (
+            zipfile.ZipFile(path) as archive,
+            archive.open(_find_part(archive, position)) as part,
+        ):
+            return _count_in_parts(part)
+    except (OSError, LookupError, ValueError, StopIteration, zipfile.BadZipFile):
+        return 0
+
+
+def _find_part(archive: zipfile.ZipFile, position: int) -> str:
+    """The name of the part of an XLSX file that holds a sheet."""
+    sheets = SHEET.findall(archive.read("xl/workbook.xml"))
+    relation = dict(ATTRIBUTE.findall(sheets[position]))[b"id"]
+    parts = map(dict, map(ATTRIBUTE.findall, PART.findall(archive.read(RELATIONS))))
+    target = next(part[b"Target"] for part in parts if part[b"Id"] == relation).decode()
+    return target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
+
+
+def _count_in_parts(part: IO[bytes]) -> int:
+    count, rest = 0, b""
+    while piece := part.read(CHUNK_BYTES):
+        text = rest + piece
+        count += sum(bool(HIDDEN.search(row)) for row in ROW.findall(text))
+        # The tag of a row may be cut here.
+        start = text.rfind(b"<")
+        rest = text[start:] if text.find(b">", start) < 0 else b""
+    return count
+
+
+def _print_sheet(sheet: calamine.CalamineSheet, max_columns: int, hidden_count: int) -> None:
     if sheet.width > max_columns:
         _print({"error": "columns"})
         return
-    _print({})
+    _print({"hidden": hidden_count})
     merged = _find_merged(sheet)
     first_column = (sheet.start or (0, 0))[1]
     # The rows begin with the first of the sheet, the cells with the first that holds something.

@@ -1,27 +1,43 @@
 """What people upload: a file, a text and a sender become one batch, however often it is sent."""
 
 import uuid
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from sqlalchemy import delete
-
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models.batches import NAME_LENGTH, Batch, BatchFile, BatchRow, BatchState
+from smstracker.models.batches import NAME_LENGTH, Batch, BatchFile, BatchState
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.sms.quiet_hours import QuietHours
 
 
 @dataclass(frozen=True, slots=True)
+class PackedFile:
+    """A file as it is stored: compressed parts, and the digest of its bytes."""
+
+    digest: str
+    parts: Sequence[bytes]
+
+
+def pack_file(parts: Iterable[bytes]) -> PackedFile:
+    """Compress a file. To be done before a transaction begins: it takes time."""
+    digest, packed = sha256(), []
+    for part in parts:
+        digest.update(part)
+        packed.append(zlib.compress(part, 1))
+    return PackedFile(digest.hexdigest(), packed)
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
-    """`parts` are the bytes of the file, in pieces; they are read twice."""
+    """A file of people, and what is to be sent to them."""
 
     name: str
     text: str
     sender: str
-    parts: Iterable[bytes]
+    file: PackedFile
     quiet_hours: QuietHours | None = None
     phone_column: str | None = None
 
@@ -53,16 +69,13 @@ def store_upload(
     batch.set_quiet_hours(upload.quiet_hours)
     db.session.add(batch)
     db.session.flush()
-    BatchFile.store(batch.id, upload.parts)
+    BatchFile.store(batch.id, upload.file.parts)
     return batch, True
 
 
 def hash_upload(owner_id: int, upload: Upload) -> bytes:
     """A keyed hash of the file, the text and the sender."""
-    digest = sha256()
-    for part in upload.parts:
-        digest.update(part)
-    parts = (owner_id, "upload", upload.sender, upload.text, digest.hexdigest())
+    parts = (owner_id, "upload", upload.sender, upload.text, upload.file.digest)
     return keyed_hash(db.session.connection(), HashedKind.CONTENT, *parts)
 
 
@@ -77,11 +90,10 @@ def choose(batch: Batch, *, sheet_name: str | None = None, phone_column: str | N
 
 
 def discard(batch: Batch) -> bool:
-    """Delete a batch that was never started; False if it was."""
+    """Give up a batch that was never started; False if it was. A worker deletes its rows."""
     if batch.is_started:
         return False
-    connection = db.session.connection()
-    connection.execute(delete(BatchRow).where(BatchRow.batch_id == batch.id))
-    BatchFile.remove(connection, [batch.id])
-    db.session.delete(batch)
+    BatchFile.remove(db.session.connection(), [batch.id])
+    # Its form may be sent once more.
+    batch.state, batch.idempotency_key = BatchState.DISCARDED, uuid.uuid4()
     return True

@@ -18,7 +18,7 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.messages.log_export import TooManyExportsError, stream_file
 from smstracker.models.audit_log import AuditAction, count_audit
-from smstracker.models.batches import NAME_LENGTH, UNSENT, Batch, BatchState, SavedText
+from smstracker.models.batches import NAME_LENGTH, OVER, UNSENT, Batch, BatchState, SavedText
 from smstracker.web import guards
 from smstracker.web.large_bodies import takes_upload
 
@@ -58,8 +58,9 @@ def upload() -> ResponseReturnValue:
     form, owner_id = BatchForm(), current_user.id
     if not form.validate():
         return _form_page(form, 422)
+    upload = form.upload
     with writing():
-        batch, _is_new = uploads.store_upload(owner_id, form.key, form.upload)
+        batch, _is_new = uploads.store_upload(owner_id, form.key, upload)
     return _show(batch.public_id)
 
 
@@ -225,7 +226,7 @@ def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnV
         notice=notice,
         preview=read_preview(batch, request.args.get("row", type=int), now) if is_ready else None,
         progress=read_progress(batch, now) if is_started else None,
-        resend_count=resending.count_resendable(batch, now) if is_started else 0,
+        resend_count=resending.count_resendable(batch, now) if batch.state in OVER else 0,
         resend=resending.find_resend(batch),
         is_unsent=batch.state in UNSENT,
         now=now,

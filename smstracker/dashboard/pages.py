@@ -19,7 +19,7 @@ from smstracker.messages.senders import sender_choices
 from smstracker.messages.state_counts import CappedCount
 from smstracker.messages.timeline import build_timeline
 from smstracker.messages.waiting import find_pauses_of
-from smstracker.models import Message, StatusEvent, event_feed
+from smstracker.models import Message, SavedText, StatusEvent, event_feed
 from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.countries import region_in_a_sentence
 from smstracker.sms.gsm_replacements import cost_advice
@@ -30,6 +30,7 @@ from smstracker.sms.text_rules import MAX_CHARACTERS, length_problem
 from smstracker.web.send_time import MAX_AHEAD
 from smstracker.web.time_range import CUSTOM, PERIODS, TimeRange
 
+MAX_SAVED_TEXTS = 50  # that the send form offers
 PERIOD_CHOICES = {name: label for name, (_, label) in PERIODS.items()} | {
     CUSTOM: "Between these days"
 }
@@ -39,6 +40,12 @@ def get_own_message(public_id: uuid.UUID, lock: bool = False) -> Message:
     """The signed-in user's message, locked for update if wanted; a 404 if it is not theirs."""
     query = Message.select_owned(current_user.id).where(Message.public_id == public_id)
     return db.session.scalar(query.with_for_update() if lock else query) or abort(404)
+
+
+def get_saved_text(public_id: uuid.UUID) -> SavedText:
+    """The signed-in user's saved text; a 404 if it is not theirs."""
+    query = SavedText.select_owned(current_user.id).where(SavedText.public_id == public_id)
+    return db.session.scalar(query) or abort(404)
 
 
 def render_message(
@@ -69,8 +76,10 @@ def render_send_form(
 ) -> tuple[str, int]:
     """The form of a new message, or of one that is edited while it waits here."""
     text, is_post = form.body.data or "", request.method == "POST"
+    saved_texts = SavedText.select_owned(current_user.id).limit(MAX_SAVED_TEXTS)
     context: dict[str, object] = {
         "form": form,
+        "saved_texts": () if is_post or edited else db.session.scalars(saved_texts).all(),
         "notice": notice,
         "edited": edited,
         "max_days_ahead": MAX_AHEAD.days,

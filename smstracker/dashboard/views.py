@@ -134,6 +134,8 @@ def new_message() -> ResponseReturnValue:
     form = MessageForm()
     if public_id := request.args.get("text_of", type=uuid.UUID):
         form.take_along(pages.get_own_message(public_id).content)
+    if public_id := request.args.get("saved", type=uuid.UUID):
+        form.body.data = pages.get_saved_text(public_id).text
     return pages.render_send_form(form, 200)
 
 

@@ -34,7 +34,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import has_come, utcnow
-from smstracker.database.engine import UtcDateTime
+from smstracker.database.engine import UtcDateTime, affected_rows
 from smstracker.extensions import Model, db
 from smstracker.models.messages import BigId, Message
 from smstracker.models.users import User
@@ -56,9 +56,11 @@ class BatchState(StrEnum):
     PAUSED = "paused"
     STOPPED = "stopped"
     DONE = "done"
+    DISCARDED = "discarded"  # never sent, and about to be deleted
 
 
 STARTED = (BatchState.RUNNING, BatchState.PAUSED, BatchState.STOPPED, BatchState.DONE)
+OVER = (BatchState.STOPPED, BatchState.DONE)
 UNSENT = (BatchState.CHECKING, BatchState.REFUSED, BatchState.READY)
 
 
@@ -78,7 +80,8 @@ ROW_WARNINGS = (OPTED_OUT, LANDLINE, DUPLICATE, COSTLY)
 
 class Batch(Model):
     """One file and one text. `report` holds what the check has counted, by names of
-    `batches.report.BatchReport`; rows up to `queued_number` have their message.
+    `batches.report.BatchReport`; rows up to `queued_number` have their message,
+    `queued_count` of them could be sent.
     """
 
     __tablename__ = "batch"
@@ -118,6 +121,7 @@ class Batch(Model):
     segments: Mapped[int] = mapped_column(default=0)
     report: Mapped[dict[str, object]] = mapped_column(JSON, default=dict)
     queued_number: Mapped[int] = mapped_column(default=0)
+    queued_count: Mapped[int] = mapped_column(default=0)
     quiet_from: Mapped[int | None]  # minutes after midnight
     quiet_until: Mapped[int | None]
     quiet_zone: Mapped[str | None] = mapped_column(String(64))
@@ -151,7 +155,8 @@ class Batch(Model):
 
     @classmethod
     def select_owned(cls, owner_id: int) -> Select[tuple["Batch"]]:
-        return select(cls).where(cls.owner_id == owner_id)
+        is_kept = cls.state != BatchState.DISCARDED
+        return select(cls).where(cls.owner_id == owner_id, is_kept)
 
     @classmethod
     def lock(cls, batch_id: int) -> "Batch":
@@ -181,13 +186,18 @@ class Batch(Model):
         return db.session.scalar(query.order_by(Batch.id).limit(1))
 
     @classmethod
-    def claim_check(cls, connection: Connection) -> tuple[int, datetime] | None:
-        """Lease a batch that is to be checked; return its id and the end of the lease."""
-        now = utcnow()
+    def select_unchecked(cls, now: datetime) -> Select[tuple[int]]:
+        """Select the ids of batches that wait to be checked and that no worker has."""
         lease_end = cls.claimed_until
         is_free = or_(lease_end.is_(None), has_come(lease_end, now, CHECK_LEASE))
         query = select(cls.id).where(cls.state == BatchState.CHECKING, is_free)
-        query = query.order_by(cls.id).limit(1).with_for_update(skip_locked=True)
+        return query.order_by(cls.id)
+
+    @classmethod
+    def claim_check(cls, connection: Connection) -> tuple[int, datetime] | None:
+        """Lease a batch that is to be checked; return its id and the end of the lease."""
+        now = utcnow()
+        query = cls.select_unchecked(now).limit(1).with_for_update(skip_locked=True)
         batch_id = connection.scalar(query)
         if batch_id is None:
             return None
@@ -238,6 +248,13 @@ class BatchRow(Model):
         query = select(cls).where(cls.batch_id == batch_id, cls.number > after)
         return query.order_by(cls.number).limit(size)
 
+    @classmethod
+    def remove_some(cls, connection: Connection, batch_id: int, size: int) -> int:
+        """Delete up to `size` rows of a batch; return how many."""
+        numbers = select(cls.number).where(cls.batch_id == batch_id).limit(size)
+        is_one = (cls.batch_id == batch_id, cls.number.in_(numbers))
+        return affected_rows(connection.execute(delete(cls).where(*is_one)))
+
 
 class BatchFile(Model):
     """A part of an uploaded file, compressed, until its rows are checked."""
@@ -250,8 +267,8 @@ class BatchFile(Model):
 
     @classmethod
     def store(cls, batch_id: int, parts: Iterable[bytes]) -> None:
-        for number, part in enumerate(parts):
-            data = zlib.compress(part, 1)
+        """Store parts that are compressed already."""
+        for number, data in enumerate(parts):
             row = {"batch_id": batch_id, "part": number, "data": data}
             db.session.execute(insert(cls).values(row))
 

@@ -86,7 +86,7 @@ SENDER_KEY = func.coalesce(Message.messaging_service_sid, Message.sender)
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """The messages that wait; `scheduled` ones wait for their time. `oldest_at` is from when the
-    first may go.
+    first may go, without those of batches that wait for people or for the end of quiet hours.
     """
 
     waiting: int
@@ -121,7 +121,10 @@ def next_due_at(connection: Connection, now: datetime) -> datetime | None:
 def read_backlog(connection: Connection, now: datetime) -> Backlog:
     """Count what waits, from the index of these messages alone."""
     scheduled = func.count().filter(Message.send_at > now)
-    query = select(func.count(), scheduled, func.min(Message.send_at)).where(is_in_outbox())
+    lanes = running_batch_ids(connection)
+    moves = or_(Message.batch_id.is_(None), Message.batch_id.in_(lanes))
+    oldest = func.min(Message.send_at, type_=UtcDateTime()).filter(moves)
+    query = select(func.count(), scheduled, oldest).where(is_in_outbox())
     return Backlog(*connection.execute(query).one())
 
 

@@ -105,10 +105,12 @@ def _delete_unread_files(connection: Connection) -> None:
 
 def remove_expired_batches() -> Iterator[int]:
     """Delete texts and cells of batches after KEEP_TEXT_DAYS; whole batches after
-    KEEP_MESSAGE_DAYS, and those of deleted users. Yields how many rows of each second.
+    KEEP_MESSAGE_DAYS, discarded ones and those of deleted users. Yields how many rows of each
+    second.
     """
     is_unwanted: ColumnElement[bool]
     is_unwanted = Batch.owner_id.in_(select(User.id).where(User.erases_messages))
+    is_unwanted |= Batch.state == BatchState.DISCARDED
     if (message_days := settings().keep_message_days) is not None:
         is_unwanted |= _is_older(message_days)
     yield from run_portions(partial(_remove_portion, is_unwanted, _delete_rows))
@@ -148,9 +150,7 @@ def _remove_portion(
 
 
 def _delete_rows(connection: Connection, batch_id: int, size: int) -> int:
-    numbers = select(BatchRow.number).where(BatchRow.batch_id == batch_id).limit(size)
-    is_one = (BatchRow.batch_id == batch_id, BatchRow.number.in_(numbers))
-    count = affected_rows(connection.execute(delete(BatchRow).where(*is_one)))
+    count = BatchRow.remove_some(connection, batch_id, size)
     if count < size:
         BatchFile.remove(connection, [batch_id])
         connection.execute(delete(Batch).where(Batch.id == batch_id))
