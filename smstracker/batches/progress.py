@@ -75,7 +75,7 @@ def read_progress(batch: Batch, now: datetime) -> BatchProgress:
         total=batch.good_count,
         waiting_here=waiting,
         states=states,
-        failures=_count_failures(batch),
+        failures=_count_failures(batch) if states[State.FAILED] else [],
         finish_at=None if is_over or is_quiet else _forecast_finish(batch, waiting, now),
         quiet_until=quiet.ends_after(now) if quiet and is_quiet else None,
     )

@@ -219,14 +219,16 @@ def _form_page(form: BatchForm, code: int) -> ResponseReturnValue:
 
 def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnValue:
     now = utcnow()
-    is_ready, is_started = batch.state == BatchState.READY, batch.is_started
+    is_ready = batch.state == BatchState.READY
+    progress = read_progress(batch, now) if batch.is_started else None
+    may_resend = batch.state in OVER and progress is not None and progress.failures
     html = render_template(
         "batches/batch.html",
         batch=batch,
         notice=notice,
         preview=read_preview(batch, request.args.get("row", type=int), now) if is_ready else None,
-        progress=read_progress(batch, now) if is_started else None,
-        resend_count=resending.count_resendable(batch, now) if batch.state in OVER else 0,
+        progress=progress,
+        resend_count=resending.count_resendable(batch, now) if may_resend else 0,
         resend=resending.find_resend(batch),
         is_unsent=batch.state in UNSENT,
         now=now,
