@@ -1,12 +1,10 @@
-"""What batches hold of people: rows, uploaded files and texts, and how they are removed."""
+"""Texts, cells and files of batches are deleted by age, as messages are."""
 
-import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
-from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, String, case, cast, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, String, case, cast, delete, func, select, update
 from sqlalchemy.engine import Connection
 
 from smstracker.clock import utcnow
@@ -15,92 +13,11 @@ from smstracker.extensions import db, settings
 from smstracker.models import Batch, BatchFile, BatchRow, Message, User
 from smstracker.models.batches import BatchState
 from smstracker.privacy.portions import Portion, run_portions
-from smstracker.sms.numbering_plan import split_country_code
 from smstracker.sms.status import OUTBOX
 
-SCANNED_ROWS = 500
-_FILE_ERASED = "The file was deleted when the data of a person was erased. Upload it again."
-_CELL_ERASED = "A cell was deleted when the data of a person was erased."
 _TOO_OLD = "The reason was deleted with the text of the row."
 # Those that go on by themselves are left until they are over.
 _UNDER_WAY = (BatchState.RUNNING, BatchState.CHECKING)
-
-
-class RowKey(NamedTuple):
-    """The key of a row of a batch."""
-
-    batch_id: int
-    number: int
-
-
-def find_rows(connection: Connection, number: str) -> list[RowKey]:
-    """Find the rows that are to a number in E.164, or that hold it in a cell.
-
-    Also rows that cannot be sent: their number may lack its country code.
-    """
-    cells = cast(BatchRow.cells, String)
-    is_near = or_(
-        *(BatchRow.recipient == number, BatchRow.recipient.is_(None)),
-        *(cells.contains(part) for part in _written(number)),
-    )
-    query = select(BatchRow.batch_id, BatchRow.number, BatchRow.recipient, BatchRow.cells)
-    rows = connection.execute(query.where(is_near).execution_options(yield_per=SCANNED_ROWS))
-    return [
-        RowKey(row.batch_id, row.number)
-        for row in rows
-        if row.recipient == number
-        or any(_holds(cell, number, is_exact=row.recipient is not None) for cell in row.cells)
-    ]
-
-
-def _written(number: str) -> list[str]:
-    """The digits of a number with its country code, and without."""
-    split = split_country_code(number.removeprefix("+"))
-    return [number.removeprefix("+"), *([split.national] if split else [])]
-
-
-def _holds(cell: str, number: str, *, is_exact: bool) -> bool:
-    """Whether a cell is the number, with or without its country code, or not exactly: has it."""
-    typed = re.sub(r"\D", "", cell).lstrip("0")
-    return any(typed == part or (not is_exact and part in typed) for part in _written(number))
-
-
-def erase_rows(connection: Connection, number: str) -> int:
-    """Delete all rows that are to a number, and the number in cells of others; return how many.
-
-    Files that are not read yet may hold it as well, so they go too.
-    """
-    keys = find_rows(connection, number)
-    for key in keys:
-        is_row = (BatchRow.batch_id == key.batch_id, BatchRow.number == key.number)
-        row = connection.execute(select(BatchRow.recipient, BatchRow.cells).where(*is_row)).first()
-        if row is None or row.recipient in (number, None):
-            connection.execute(delete(BatchRow).where(*is_row))
-            continue
-        _blank_cells(connection, key, row.cells, number)
-    _delete_unread_files(connection)
-    return len(keys)
-
-
-def _blank_cells(connection: Connection, key: RowKey, cells: list[str], number: str) -> None:
-    """Empty the cells with the number. A row whose text would have had one is not sent."""
-    blanked = ["" if _holds(cell, number, is_exact=True) else cell for cell in cells]
-    is_row = (BatchRow.batch_id == key.batch_id, BatchRow.number == key.number)
-    query = select(Batch.field_positions).where(Batch.id == key.batch_id)
-    positions = connection.scalars(query).one().values()
-    changes: dict[str, object] = {"cells": blanked}
-    if any(p < len(cells) and cells[p] != blanked[p] for p in positions):
-        changes["problem"] = _CELL_ERASED
-    connection.execute(update(BatchRow).where(*is_row).values(changes))
-
-
-def _delete_unread_files(connection: Connection) -> None:
-    has_file = Batch.id.in_(select(BatchFile.batch_id))
-    refused = {"state": BatchState.REFUSED, "problem": _FILE_ERASED, "choices": []}
-    batch_ids = connection.scalars(
-        update(Batch).where(has_file).values(refused).returning(Batch.id)
-    )
-    BatchFile.remove(connection, batch_ids.all())
 
 
 def remove_expired_batches() -> Iterator[int]:

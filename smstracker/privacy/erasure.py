@@ -39,7 +39,7 @@ from smstracker.models.audit_log import AuditAction
 from smstracker.models.jobs import JobName
 from smstracker.models.removals import RemovalKind
 from smstracker.models.tombstones import HashedKind, keyed_hash
-from smstracker.privacy.batch_removal import erase_rows
+from smstracker.privacy.batch_rows import erase_rows
 from smstracker.privacy.disk_traces import has_traces, truncate_log
 from smstracker.privacy.pending import await_others, remove_pending
 from smstracker.privacy.person_records import (

@@ -28,7 +28,7 @@ from smstracker.models import (
     RefusedCallback,
     StatusEvent,
 )
-from smstracker.privacy.batch_removal import RowKey
+from smstracker.privacy.batch_rows import RowKey
 from smstracker.privacy.person_records import PersonRecords, is_recipient
 from smstracker.refused.sentences import refusal_reason
 from smstracker.sms import status

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import utcnow
 from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent, User
 from smstracker.models.messages import reverse_digits
-from smstracker.privacy.batch_removal import RowKey, find_rows
+from smstracker.privacy.batch_rows import RowKey, find_rows
 from smstracker.privacy.personal_columns import PERSONAL
 from smstracker.privacy.removal import is_over
 
