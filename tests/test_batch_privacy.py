@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Callable
 from datetime import timedelta
 from io import BytesIO
+from itertools import count as count_from
 
 import pytest
 import time_machine
@@ -12,6 +13,7 @@ from flask import Flask
 from sqlalchemy import func, select
 
 from smstracker.batches import control
+from smstracker.batches.checking import check_waiting
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, BatchFile, BatchRow, Message, SavedText, User
@@ -126,6 +128,23 @@ def test_erasure_deletes_files_that_are_not_read_yet(app: Flask, alice: Person) 
     assert count(app, BatchFile) == 0
     assert "Upload it again" in str(read_batch(app, batch_id).problem)
     assert check(app) == 0
+
+
+def test_erasure_ends_a_check_that_is_under_way(app: Flask, alice: Person) -> None:
+    batch_id = upload(alice, people(1200))
+    calls = count_from(1)
+
+    def erase_meanwhile() -> bool:
+        if next(calls) == 4:
+            erase(app)
+        return False
+
+    with app.app_context():
+        check_waiting(erase_meanwhile)
+    batch = read_batch(app, batch_id)
+    assert (batch.state, batch.choices) == (BatchState.REFUSED, [])
+    assert "Upload it again" in str(batch.problem)
+    assert len(read_rows(app, batch_id)) <= 500
 
 
 def test_texts_and_cells_are_deleted_in_time(make_app: MakeApp) -> None:

@@ -88,7 +88,7 @@ def test_large_body_of_a_stranger_is_refused_unread(server: Flask, length: int) 
     began = time.monotonic()
     with connect(server, head("", length)) as peer:
         answer = peer.recv(4096).decode()
-    assert re.match(r"HTTP/1.1 (302|400|413) ", answer)
+    assert answer.startswith("HTTP/1.1 302 "), answer[:200]
     assert time.monotonic() - began < 5
 
 
