@@ -112,6 +112,7 @@ def test_spreadsheet_and_pasted_numbers_are_taken(app: Flask, alice: Person) -> 
             "No time zone is called",
         ),
         ({"pasted": "1", "form_id": "x"}, "The form was incomplete"),
+        ({"pasted": "1", "form_id": str(uuid.uuid5(uuid.NAMESPACE_OID, "2"))}, "incomplete"),
     ],
 )
 def test_form_says_what_is_missing(alice: Person, fields: dict[str, str], problem: str) -> None:

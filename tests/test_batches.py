@@ -11,12 +11,13 @@ from flask import Flask
 from sqlalchemy import select, update
 
 from smstracker.batches import control
-from smstracker.batches.checking import check_waiting
+from smstracker.batches.checking import NOT_CHECKED, check_waiting
 from smstracker.batches.control import BatchRefusedError, EqualBatchError
+from smstracker.batches.queueing import NOT_QUEUED
 from smstracker.batches.uploads import Upload, choose, pack_file, store_upload
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
-from smstracker.models import Batch, BatchFile, SenderPace, outbox
+from smstracker.models import Batch, BatchFile, BatchRow, Message, SenderPace, outbox
 from smstracker.models.batches import (
     CHECK_LEASE,
     COSTLY,
@@ -25,7 +26,9 @@ from smstracker.models.batches import (
     OPTED_OUT,
     BatchState,
 )
+from smstracker.models.events import StatusUpdate
 from smstracker.sms.quiet_hours import QuietHours
+from smstracker.sms.status import Source
 from tests import spreadsheets
 from tests.batches import (
     SENDER,
@@ -62,6 +65,13 @@ def claim(app: Flask, limit: int = 10) -> list[outbox.OutboxMessage]:
 def begin(app: Flask, message: outbox.OutboxMessage) -> bool:
     with app.app_context(), db.engine.begin() as connection:
         return outbox.begin_hand_over(connection, message) is not None
+
+
+def answer_all(app: Flask) -> None:
+    """Twilio has taken all messages that were handed over."""
+    with app.app_context(), writing():
+        is_pending = Message.status == "pending"
+        db.session.execute(update(Message).where(is_pending).values(status="queued"))
 
 
 def change(app: Flask, act: Callable[[int], bool], batch_id: int) -> bool:
@@ -267,8 +277,62 @@ def test_batch_is_done_when_nothing_of_it_waits(app: Flask, alice: Person) -> No
     assert read_batch(app, batch_id).state == BatchState.RUNNING
     assert [begin(app, message) for message in claim(app)] == [True, True]
     queue(app)
+    assert read_batch(app, batch_id).state == BatchState.RUNNING, "Twilio has not answered"
+    answer_all(app)
+    queue(app)
     batch = read_batch(app, batch_id)
     assert (batch.state, batch.ended_at is not None) == (BatchState.DONE, True)
+
+
+def test_last_message_that_twilio_refuses_for_now_is_handed_over_again(
+    app: Flask, alice: Person
+) -> None:
+    batch_id = ready_batch(alice, people(1))
+    start(app, batch_id)
+    queue(app)
+    [message] = claim(app)
+    refusal = StatusUpdate("refused", Source.SEND, {}, error_code="20429")
+    with app.app_context(), db.engine.begin() as connection:
+        begun = outbox.begin_hand_over(connection, message)
+    queue(app)  # while Twilio is asked
+    assert begun
+    with app.app_context(), db.engine.begin() as connection:
+        assert outbox.put_back(connection, begun, refusal)
+    queue(app)
+    with time_machine.travel(utcnow() + timedelta(minutes=1), tick=False):
+        assert [message.id for message in claim(app)] == [begun.id]
+
+
+def test_batch_that_cannot_be_queued_pauses_and_holds_up_no_other(
+    app: Flask, alice: Person, bob: Person
+) -> None:
+    first, second = ready_batch(alice, people(2)), ready_batch(bob, people(3))
+    for batch_id in (first, second):
+        start(app, batch_id)
+    with app.app_context(), writing():
+        db.session.execute(update(BatchRow).where(BatchRow.batch_id == first).values(cells=None))
+    assert queue(app) == 3
+    batch = read_batch(app, first)
+    assert (batch.state, batch.problem) == (BatchState.PAUSED, NOT_QUEUED)
+    assert len(read_messages(app, second)) == 3
+
+
+def test_key_that_is_taken_keeps_no_other_row_from_being_sent(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(3))
+    earlier_message(alice, number(9), idempotency_key=read_batch(app, batch_id).message_key(2))
+    start(app, batch_id)
+    queue(app)
+    assert [message.recipient for message in read_messages(app, batch_id)] == [number(1), number(2)]
+
+
+def test_file_whose_check_fails_is_refused_and_holds_up_no_other(app: Flask, alice: Person) -> None:
+    first, second = upload(alice, people(2)), upload(alice, people(3))
+    with app.app_context(), writing():
+        db.session.execute(update(BatchFile).where(BatchFile.batch_id == first).values(data=b"x"))
+    assert check(app) == 2
+    batch = read_batch(app, first)
+    assert (batch.state, batch.problem) == (BatchState.REFUSED, NOT_CHECKED)
+    assert read_batch(app, second).state == BatchState.READY
 
 
 def test_only_messages_of_running_batches_are_handed_over(app: Flask, alice: Person) -> None:

@@ -10,14 +10,16 @@ from flask import Flask
 from sqlalchemy import update
 
 from smstracker.clock import utcnow
-from smstracker.extensions import db
-from smstracker.models import Message, SenderPace, SendLimitError, outbox
+from smstracker.extensions import db, writing
+from smstracker.models import Batch, Message, SenderPace, SendLimitError, outbox
+from smstracker.models.batches import BatchState
 from smstracker.models.events import StatusUpdate
 from smstracker.models.messages import AlreadySentError
 from smstracker.models.outbox import LEASE, STUCK_AFTER, OutboxMessage
 from smstracker.models.sender_pace import IN_ROW, MAX_PAUSE
 from smstracker.sms.lookup_schedule import SEARCH_AGES
 from smstracker.sms.status import Source
+from tests.batches import people, queue, read_batch, ready_batch, start
 from tests.clients import Person
 
 pytestmark = pytest.mark.both_databases
@@ -314,3 +316,19 @@ def test_outbox_is_stuck_when_nobody_claims_for_a_sender(app: Flask, alice: Pers
         with app.app_context(), db.engine.begin() as connection:
             SenderPace.pause(connection, NUMBER, "20429", utcnow())
         assert find_stuck_since() is None
+
+
+def test_message_left_behind_by_a_batch_that_ended_is_stuck(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(1))
+    start(app, batch_id)
+    queue(app)
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        with app.app_context(), writing():
+            batch = Batch.lock(batch_id)
+            batch.state, batch.ended_at = BatchState.DONE, utcnow()
+        clock.shift(STUCK_AFTER + SECOND)
+        alice.queue()
+        claim(app, 1)  # the sender's other messages move
+        with app.app_context(), db.engine.begin() as connection:
+            since = outbox.find_stuck_since(connection, utcnow())
+        assert since == read_batch(app, batch_id).ended_at

@@ -448,8 +448,10 @@ def test_answer_of_twilio_is_stored_by_one_update(
     assert message.next_lookup_at == message.status_at + SILENCE_AGES[0]
 
 
-def test_form_without_an_instance_is_not_sent(alice: Person) -> None:
-    reply = alice.send(form_id="nonsense")
+# A key that follows from others is that of a row of a batch, or of a program's request.
+@pytest.mark.parametrize("key", ["nonsense", str(uuid.uuid5(uuid.NAMESPACE_OID, "2"))])
+def test_form_without_an_instance_is_not_sent(alice: Person, key: str) -> None:
+    reply = alice.send(form_id=key)
     assert reply.status_code == 422
     assert "send it again" in reply.text
     assert alice.messages() == []

@@ -22,7 +22,7 @@ from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
 from smstracker.batches.table import FileError, SheetChoiceError
 from smstracker.batches.table_file import open_table
 from smstracker.clock import utcnow
-from smstracker.database.engine import reading_connection
+from smstracker.database.engine import UNAVAILABLE, reading_connection
 from smstracker.database.row_sets import insert_rows
 from smstracker.extensions import db, settings, writing
 from smstracker.models.batches import Batch, BatchFile, BatchRow, BatchState
@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 
 CHUNK_ROWS = 500
 NO_GOOD_ROW = "None of the rows can be sent. Correct the file and upload it again."
+NOT_CHECKED = (
+    "The file could not be checked. Tell an administrator, who finds the cause in the log of the "
+    "worker at batch_refused."
+)
 
 
 class AbandonedError(Exception):
@@ -79,6 +83,13 @@ class _Check:
             self._refuse(error)
         except AbandonedError:
             log.info("batch_check_abandoned")
+        except UNAVAILABLE:
+            raise  # nothing is wrong with the file
+        except Exception as error:
+            # It would fail again, and keep other files waiting each time.
+            log.exception("batch_refused", extra={"reason": type(error).__name__})
+            db.session.rollback()
+            self._refuse(FileError(NOT_CHECKED))
 
     def _begin(self) -> DatabaseRow[tuple[object, ...]]:
         """Read the batch, and remove what an interrupted check has left."""

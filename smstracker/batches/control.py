@@ -75,6 +75,7 @@ def _change(batch_id: int, before: tuple[BatchState, ...], after: BatchState) ->
     if batch.state not in before:
         return False
     batch.state = after
+    batch.problem = None
     if after is BatchState.STOPPED:
         batch.ended_at = utcnow()
     db.session.flush()

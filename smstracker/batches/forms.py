@@ -20,6 +20,7 @@ from smstracker.sms.quiet_hours import QuietHours, read_minute
 from smstracker.sms.text_fields import TextTemplate
 from smstracker.sms.text_rules import length_problem, unix_lines
 from smstracker.sms.typed_text import is_blank
+from smstracker.web.form_keys import read_form_key
 from smstracker.web.reader_settings import reader_zone
 from smstracker.web.time_zones import UnknownZoneError, find_zone
 
@@ -48,7 +49,7 @@ class BatchForm(FlaskForm):
 
     @property
     def key(self) -> uuid.UUID:
-        return uuid.UUID(self.idempotency_key.data)
+        return read_form_key(self.idempotency_key.data or "")
 
     @property
     def upload(self) -> Upload:
@@ -71,7 +72,7 @@ class BatchForm(FlaskForm):
 
     def validate_idempotency_key(self, field: Field) -> None:
         try:
-            uuid.UUID(field.data)
+            read_form_key(field.data)
         except ValueError:
             field.data = uuid.uuid4().hex
             raise ValidationError("The form was incomplete. Check it and send it again.") from None

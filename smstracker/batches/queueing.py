@@ -3,6 +3,7 @@
 So a stop finds little that waits, and the messages carry the time at which they were due.
 """
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,8 +11,9 @@ from sqlalchemy import Select, exists, func, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import aliased
 
+from smstracker.batches import control
 from smstracker.clock import utcnow
-from smstracker.database.engine import reading_connection
+from smstracker.database.engine import UNAVAILABLE, reading_connection
 from smstracker.database.row_sets import insert_rows
 from smstracker.extensions import db, settings, writing
 from smstracker.models import outbox
@@ -23,11 +25,17 @@ from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.text_fields import TextTemplate
 from smstracker.sms.text_rules import unix_lines
 
+log = logging.getLogger(__name__)
+
 CHUNK_ROWS = 250
 CANCEL_ROWS = 50  # each takes longer, and on SQLite all callbacks wait meanwhile
 # How many messages of a batch may be in the outbox: what its sender sends in so many seconds.
 WAITING_SECONDS = 30
 MIN_WAITING, MAX_WAITING = 20, 1_000
+NOT_QUEUED = (
+    "It was paused, because its next messages could not be made. Tell an administrator, who finds "
+    "the cause in the log of the worker at batch_paused. Then press Resume."
+)
 
 
 def queue_waiting(is_stopping: Callable[[], bool]) -> int:
@@ -37,12 +45,26 @@ def queue_waiting(is_stopping: Callable[[], bool]) -> int:
     """
     count = 0
     while not is_stopping():
-        step_count = sum(map(_queue_chunk, _find_running()))
+        step_count = sum(map(_queue_or_pause, _find_running()))
         step_count += sum(map(_cancel_chunk, _find_stopped()))
         if not step_count:
             break
         count += step_count
     return count
+
+
+def _queue_or_pause(batch_id: int) -> int:
+    """Queue the next rows of a batch. One that cannot be queued pauses, and holds up no other."""
+    try:
+        return _queue_chunk(batch_id)
+    except UNAVAILABLE:
+        raise  # nothing is wrong with the batch
+    except Exception as error:
+        log.exception("batch_paused", extra={"reason": type(error).__name__})
+    with writing():
+        if control.pause(batch_id):
+            Batch.lock(batch_id).problem = NOT_QUEUED
+    return 0
 
 
 def fill_row(template: TextTemplate, positions: Mapping[str, int], cells: Sequence[str]) -> str:
@@ -74,7 +96,8 @@ def _queue_chunk(batch_id: int) -> int:
         waiting = _count_waiting(connection, batch_id)
         is_queued = connection.scalar(_select_unqueued(batch_id)) is None
         sender = connection.scalar(select(Batch.sender).where(Batch.id == batch_id))
-    if sender is None or (waiting if is_queued else not _chunk_size(sender, waiting)):
+        is_under_way = is_queued and _is_under_way(connection, batch_id)
+    if sender is None or (is_under_way if is_queued else not _chunk_size(sender, waiting)):
         return 0  # so that nothing to do costs no turn at writing
     with writing():
         batch = Batch.lock(batch_id)
@@ -88,11 +111,11 @@ def _queue_chunk(batch_id: int) -> int:
         if rows:
             messages = _build_messages(connection, batch, rows)
             if messages:
-                insert_rows(connection, Message, messages)
+                insert_rows(connection, Message, messages, skips_existing=True)
                 SenderPace.ensure_exists(connection, batch.sender)
             batch.queued_number = rows[-1].number
             batch.queued_count += sum(row.problem is None for row in rows)
-        elif size and not waiting:
+        elif size and not _is_under_way(connection, batch_id):
             batch.state, batch.ended_at = BatchState.DONE, utcnow()
         return len(rows)
 
@@ -114,6 +137,14 @@ def _chunk_size(sender: str, waiting: int) -> int:
 def _count_waiting(connection: Connection, batch_id: int) -> int:
     count = select(func.count()).select_from(Message)
     return connection.scalar(count.where(Message.batch_id == batch_id, is_in_outbox())) or 0
+
+
+def _is_under_way(connection: Connection, batch_id: int) -> bool:
+    """Whether messages of a batch wait, or may wait again: Twilio can refuse a call for now."""
+    has_no_answer = is_in_outbox() | (Message.status == "pending")
+    query = select(Message.id).join(Batch, Batch.id == Message.batch_id)
+    query = query.where(Batch.id == batch_id, Message.owner_id == Batch.owner_id, has_no_answer)
+    return connection.scalar(query.limit(1)) is not None
 
 
 def _build_messages(

@@ -16,6 +16,7 @@ from smstracker.sms.phone_spelling import NO_NUMBER, PhoneNumberError
 from smstracker.sms.picture_addresses import find_address_problem, split_addresses
 from smstracker.sms.text_rules import MAX_PICTURES, find_text_problem, unix_lines
 from smstracker.sms.typed_text import is_blank
+from smstracker.web.form_keys import read_form_key
 from smstracker.web.send_time import (
     RepeatedTimeError,
     SendTimeError,
@@ -45,7 +46,7 @@ class MessageForm(FlaskForm):
 
     @property
     def instance(self) -> uuid.UUID:
-        return uuid.UUID(self.idempotency_key.data)
+        return read_form_key(self.idempotency_key.data or "")
 
     @property
     def content(self) -> Content:
@@ -92,7 +93,7 @@ class MessageForm(FlaskForm):
 
     def validate_idempotency_key(self, field: Field) -> None:
         try:
-            uuid.UUID(field.data)
+            read_form_key(field.data)
         except ValueError:
             self.renew()
             raise ValidationError("The form was incomplete. Check it and send it again.") from None

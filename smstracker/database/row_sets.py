@@ -26,6 +26,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute
 from sqlalchemy.types import TypeEngine
 
@@ -61,12 +62,17 @@ class _JsonList(TypeDecorator[Iterable[object]]):
         return json.dumps(list(map(convert, items)) if convert else items)
 
 
-def insert_rows(connection: Connection, table: type[Base], rows: Rows) -> None:
-    """Insert rows with the same columns, in their order."""
+def insert_rows(
+    connection: Connection, table: type[Base], rows: Rows, *, skips_existing: bool = False
+) -> None:
+    """Insert rows with the same columns, in their order; rows with a key that exists are an error
+    or left out.
+    """
     if connection.dialect.name == "postgresql":
-        connection.execute(_insert_arrays(table, tuple(rows[0])), _columns(rows))
+        statement = _insert_arrays(table, tuple(rows[0]), skips_existing)
+        connection.execute(statement, _columns(rows))
     else:
-        connection.execute(_insert_one(table), rows)
+        connection.execute(_insert_one(table, skips_existing), rows)
 
 
 def update_rows(connection: Connection, table: type[Base], rows: Rows) -> None:
@@ -83,13 +89,17 @@ def _columns(rows: Rows) -> dict[str, list[object]]:
 
 
 @cache
-def _insert_one(table: type[Base]) -> Insert:
-    return insert(table)
+def _insert_one(table: type[Base], skips_existing: bool) -> Insert:
+    return sqlite.insert(table).on_conflict_do_nothing() if skips_existing else insert(table)
 
 
 @cache
-def _insert_arrays(table: type[Base], names: tuple[str, ...]) -> Insert:
-    return insert(table).from_select(names, _select_arrays(table, names), include_defaults=False)
+def _insert_arrays(table: type[Base], names: tuple[str, ...], skips_existing: bool) -> Insert:
+    statement = postgresql.insert(table)
+    if skips_existing:
+        statement = statement.on_conflict_do_nothing()
+    rows = _select_arrays(table, names)
+    return statement.from_select(names, rows, include_defaults=False)
 
 
 @cache

@@ -7,7 +7,7 @@ killed afterwards leaves a pending message, which is looked up and never sent ag
 
 import random
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cache
@@ -32,7 +32,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from smstracker.clock import CLOCK_TOLERANCE, has_come, utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.database.row_sets import is_any_of
-from smstracker.models.batches import Batch, running_batch_ids
+from smstracker.models.batches import OVER, Batch, running_batch_ids
 from smstracker.models.event_store import stop_waiting
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.lookup_queue import matches_carrier
@@ -141,7 +141,15 @@ def find_stuck_since(connection: Connection, now: datetime) -> datetime | None:
         head_at = _head_time(connection, sender, lanes, now)
         if head_at is not None and head_at <= latest:
             stuck_times.append(max(head_at, next_at))
-    return min(stuck_times, default=None)
+    return min([*stuck_times, *_left_behind_times(connection, latest)], default=None)
+
+
+def _left_behind_times(connection: Connection, latest: datetime) -> Iterator[datetime]:
+    """Since when a message waits of a batch that ended before `latest`; nobody claims it."""
+    query = select(Message.status_at, Batch.ended_at).join(Batch, Batch.id == Message.batch_id)
+    has_ended = (Batch.state.in_(OVER), Batch.ended_at <= latest, Message.status_at <= latest)
+    for status_at, ended_at in connection.execute(query.where(is_in_outbox(), *has_ended).limit(1)):
+        yield max(status_at, ended_at)
 
 
 def begin_hand_over(connection: Connection, message: OutboxMessage) -> OutboxMessage | None:
