@@ -25,12 +25,15 @@ from smstracker.models import (
     User,
     outbox,
 )
+from smstracker.models.events import StatusUpdate
 from smstracker.models.removals import RemovalKind
 from smstracker.models.user_changes import delete_user
 from smstracker.privacy import erasure, person_records
 from smstracker.privacy.former_users import erase_former_users
+from smstracker.privacy.pending import remove_pending
 from smstracker.privacy.person_records import PersonRecords
 from smstracker.privacy.retention import remove_expired
+from smstracker.sms.status import Source
 from tests.clients import Person, words
 from tests.refused_callbacks import refusal
 from tests.signing import call_back, callback_path, fields, sid
@@ -280,6 +283,35 @@ def test_message_that_waits_to_be_sent_is_cancelled_and_goes(app: Flask, alice: 
             assert outbox.begin_hand_over(connection, claimed) is None
     assert claimed.id == message.id
     assert alice.messages() == []
+
+
+def test_message_that_twilio_refuses_for_now_after_the_erasure_is_not_sent(
+    app: Flask, alice: Person
+) -> None:
+    alice.queue()
+    now = utcnow()
+    with app.app_context(), db.engine.begin() as connection:
+        [claimed] = outbox.claim(connection, 1, now)
+        begun = outbox.begin_hand_over(connection, claimed)
+    assert begun
+    with app.app_context():
+        erasure.erase(begun.recipient, at_twilio=False, actor="carol@example.org")
+        busy = StatusUpdate("refused", Source.SEND, {}, error_code="20429")
+        with db.engine.begin() as connection:
+            assert not outbox.put_back(connection, begun, busy)
+
+
+def test_message_put_back_while_it_is_erased_is_not_sent_and_goes(
+    app: Flask, alice: Person
+) -> None:
+    message = alice.queue()
+    with app.app_context(), db.engine.begin() as connection:
+        [claimed] = outbox.claim(connection, 1, utcnow())
+        PendingRemoval.add(connection, RemovalKind.ERASE, [message.id], utcnow())
+        assert outbox.begin_hand_over(connection, claimed) is None
+    with app.app_context():
+        assert sum(remove_pending()) == 1
+    assert count(app, Message) == 0
 
 
 def test_message_that_nothing_was_heard_of_for_long_goes(app: Flask, alice: Person) -> None:

@@ -37,6 +37,7 @@ from smstracker.models.event_store import stop_waiting
 from smstracker.models.events import StatusEvent, StatusUpdate
 from smstracker.models.lookup_queue import matches_carrier
 from smstracker.models.messages import Message, is_in_outbox
+from smstracker.models.removals import PendingRemoval
 from smstracker.models.sender_pace import MAX_PAUSE, SenderPace, free_slots
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
@@ -156,7 +157,8 @@ def begin_hand_over(connection: Connection, message: OutboxMessage) -> OutboxMes
     """Take a claimed message out of the outbox; commit this before the call, and call only then.
 
     Returns it as it is now, or None if it is not to be sent: its claim is over, it was cancelled or
-    edited meanwhile, its sender is paused, or its batch is paused or stopped.
+    edited meanwhile, its recipient was erased, its sender is paused, or its batch is paused or
+    stopped.
     """
     now = utcnow()
     values = {
@@ -184,7 +186,8 @@ def _begin_statement() -> ReturningUpdate[tuple[Any, ...]]:
     is_claimed &= Batch.is_running(Message.batch_id)
     is_message = Message.id == bindparam("message_id")
     pause = exists().where(SenderPace.sender == SENDER_KEY, is_paused)
-    begin = update(Message).where(is_message, is_claimed, ~pause)
+    is_erased = PendingRemoval.is_erased(Message.id)
+    begin = update(Message).where(is_message, is_claimed, ~pause, ~is_erased)
     begin = begin.values(
         status="pending",
         status_at=now,
@@ -210,8 +213,8 @@ def release(connection: Connection, message_ids: Collection[int]) -> None:
 def put_back(connection: Connection, message: OutboxMessage, refusal: StatusUpdate) -> bool:
     """Put a message back that Twilio refused for now, and pause its sender.
 
-    False if more was heard of it, or if it was refused too often: then the refusal is final, so
-    that it holds up no others. May be repeated if nobody knows
+    False if more was heard of it, if its recipient was erased meanwhile, or if it was refused too
+    often, so that it holds up no others: then the refusal is final. May be repeated if nobody knows
     whether it was committed: another hand-over may have begun since, which stays.
     """
     now = refusal.received_at
@@ -222,6 +225,7 @@ def put_back(connection: Connection, message: OutboxMessage, refusal: StatusUpda
     is_message = Message.id == message.id
     is_under_way = (Message.status == "pending") & Message.twilio_sid.is_(None)
     is_under_way &= Message.handed_over_at == message.handed_over_at
+    is_under_way &= ~PendingRemoval.is_erased(Message.id)
     row = update(Message).where(is_message, is_under_way)
     row = row.values(
         status=status.OUTBOX,

@@ -10,9 +10,11 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     LargeBinary,
+    SQLColumnExpression,
     String,
     case,
     delete,
+    exists,
     func,
     literal_column,
     select,
@@ -177,6 +179,11 @@ class PendingRemoval(Model):
         unlocked = waiting.with_for_update(skip_locked=True).cte()
         is_waiting = (cls.kind == RemovalKind.ERASE) & cls.row_id.in_(select(unlocked.c.row_id))
         connection.execute(update(cls).where(is_waiting).values(check_at=now))
+
+    @classmethod
+    def is_erased(cls, message_id: SQLColumnExpression[int]) -> ColumnElement[bool]:
+        """The condition that a message is to be deleted because its recipient was erased."""
+        return exists().where(cls.kind == RemovalKind.ERASE, cls.row_id == message_id)
 
     @classmethod
     def find_asking_twilio(cls, connection: Connection, message_ids: Sequence[int]) -> set[int]:

@@ -10,7 +10,15 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import has_come, utcnow
 from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, settings
-from smstracker.models import Erasure, Message, PendingRemoval, RefusedCallback, StatusEvent
+from smstracker.models import (
+    Erasure,
+    Message,
+    PendingRemoval,
+    RefusedCallback,
+    StatusEvent,
+    outbox,
+)
+from smstracker.models.messages import is_in_outbox
 from smstracker.models.removals import RemovalKind
 from smstracker.privacy.portions import Portion, run_portions
 from smstracker.privacy.removal import blank_messages, delete_messages, keep_out
@@ -108,6 +116,9 @@ def _remove_messages(
     before: datetime | None = now - timedelta(days=settings().keep_message_days or 0)
     if kind is RemovalKind.ERASE:
         at_twilio, before = False, None  # only those of which the receipt says so
+        # Twilio may have refused them for now when the erasure was stored.
+        for message_id in connection.scalars(remaining.where(is_in_outbox())).all():
+            outbox.cancel(connection, message_id)
     removal = delete_messages(connection, ids, now, at_twilio=at_twilio, created_before=before)
     counts = {
         "messages": len(removal.message_ids),
