@@ -20,14 +20,34 @@ from sqlalchemy import delete, func, select, text
 from config import load
 from smstracker import create_app
 from smstracker.backups import backup_file, postgresql_backup, sqlite_backup
+from smstracker.batches.control import RESTORED
 from smstracker.clock import utcnow
 from smstracker.commands import backup as backup_commands
 from smstracker.database import engine
-from smstracker.extensions import db
-from smstracker.models import Heartbeat, Message, ScheduledJob, SignInToken, StatusEvent, outbox
+from smstracker.extensions import db, writing
+from smstracker.models import (
+    Batch,
+    Heartbeat,
+    Message,
+    ScheduledJob,
+    SignInToken,
+    StatusEvent,
+    outbox,
+)
+from smstracker.models.batches import BatchState
 from smstracker.models.jobs import JobName
 from smstracker.models.users import UserSession
 from smstracker.privacy.erasure import erase
+from tests.batches import (
+    check,
+    people,
+    queue,
+    read_batch,
+    read_messages,
+    ready_batch,
+    start,
+    upload,
+)
 from tests.clients import Person
 from tests.postgresql_programs import path_to_programs
 from tests.programs import Program
@@ -114,6 +134,33 @@ def test_restored_message_that_may_have_been_sent_since_is_not_sent(
         db.session.rollback()
         with db.engine.begin() as connection:
             assert outbox.claim(connection, 10, utcnow() + timedelta(minutes=2)) == []
+
+
+def test_restored_batches_wait_for_people_to_look_at_twilios_log(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
+) -> None:
+    running, ready, done = (ready_batch(alice, people(count)) for count in (3, 2, 1))
+    start(app, running)
+    start(app, done)
+    unchecked = upload(alice, people(4))
+    with app.app_context(), writing():
+        Batch.lock(unchecked).start_count = 4
+        Batch.lock(done).state = BatchState.DONE
+    run(make_app, "backup", tmp_path / "a")
+    close(app)
+    restored = run(make_app, "restore", tmp_path / "a", "--replace")
+    assert "3 batches wait for a person" in restored.output, restored.output
+    later = make_app()
+    check(later)
+    queue(later)
+    batches = [read_batch(later, batch_id) for batch_id in (running, ready, unchecked, done)]
+    assert [(batch.state, batch.problem) for batch in batches] == [
+        ("paused", RESTORED),
+        ("ready", RESTORED),
+        ("ready", RESTORED),
+        ("done", None),
+    ]
+    assert read_messages(later, running) == []
 
 
 def test_restored_database_has_no_worker_and_each_job_is_due(

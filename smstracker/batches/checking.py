@@ -156,7 +156,7 @@ class _Check:
         if not self._report.good:
             state, problem = BatchState.REFUSED, NO_GOOD_ROW
         else:
-            state, problem = BatchState.READY, None
+            state, problem = BatchState.READY, batch.problem  # that of a restore
         with self._step() as connection:
             digest = self._digest.hexdigest()
             parts = (batch.owner_id, "batch", batch.sender, digest)

@@ -2,9 +2,11 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select, update
+from sqlalchemy.engine import Connection
 
 from smstracker.clock import format_duration, utcnow
+from smstracker.database.engine import affected_rows
 from smstracker.extensions import db, settings
 from smstracker.messages.senders import sender_choices
 from smstracker.models.batches import Batch, BatchState
@@ -12,6 +14,10 @@ from smstracker.models.messages import Message
 from smstracker.models.users import User
 
 DAY = timedelta(days=1)
+RESTORED = (
+    "This is from a backup. More of it may have been sent since: compare with Twilio's log first, "
+    "or people may get the same text twice."
+)
 _NOT_READY = "This batch is not ready to be sent. Look at its page again."
 
 
@@ -68,6 +74,19 @@ def resume(batch_id: int) -> bool:
 def stop(batch_id: int) -> bool:
     """Stop what is not handed over yet; return whether there was something to stop."""
     return _change(batch_id, (BatchState.RUNNING, BatchState.PAUSED), BatchState.STOPPED)
+
+
+def hold_restored(connection: Connection) -> int:
+    """Have people look at the batches of a backup before more is sent; return how many.
+
+    What was sent after the backup is not known here.
+    """
+    is_unsent = Batch.state.in_((BatchState.CHECKING, BatchState.READY, BatchState.PAUSED))
+    is_running = Batch.state == BatchState.RUNNING
+    hold = update(Batch).where(is_unsent | is_running)
+    state = case((is_running, BatchState.PAUSED), else_=Batch.state)
+    result = connection.execute(hold.values(state=state, start_count=None, problem=RESTORED))
+    return affected_rows(result)
 
 
 def _change(batch_id: int, before: tuple[BatchState, ...], after: BatchState) -> bool:

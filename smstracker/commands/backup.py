@@ -20,6 +20,7 @@ from sqlalchemy.exc import DatabaseError
 from smstracker import create_app
 from smstracker.backups import postgresql_backup, sqlite_backup
 from smstracker.backups.backup_file import BackupError
+from smstracker.batches import control
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.database.demo_guard import refuse_live_database
@@ -194,7 +195,8 @@ def _bring_up_to_date(database_url: str, receipts: set[str]) -> tuple[str, set[s
                 undone = receipts - _select_receipts(connection)
                 _record_undone(connection, undone)
                 newest_at, token_count = connection.scalar(NEWEST_AT), _count_tokens(connection)
-                return _describe(newest_at, open_count, token_count), undone
+                batch_count = control.hold_restored(connection)
+                return _describe(newest_at, open_count, token_count, batch_count), undone
         finally:
             db.engine.dispose()
 
@@ -294,13 +296,21 @@ def _count_tokens(connection: Connection) -> int:
     return connection.scalar(query) or 0
 
 
-def _describe(newest_at: datetime | None, open_count: int, token_count: int) -> str:
+def _describe(
+    newest_at: datetime | None, open_count: int, token_count: int, batch_count: int
+) -> str:
     lines = ["Restored. It holds no message."]
     if newest_at:
         lines = [f"Restored. The newest message in it is of {format_absolute_time(newest_at)}."]
     if open_count:
         messages = format_count(open_count, "message is", "messages are")
         lines.append(f"{messages} not final: the worker asks Twilio about them once it runs.")
+    if batch_count:
+        batches = format_count(batch_count, "batch waits", "batches wait")
+        lines.append(
+            f"{batches} for a person: whether more was sent after the backup, only Twilio knows. "
+            "Compare with Twilio's log before you press Resume or send one."
+        )
     if token_count:
         tokens = f"{format_count(token_count, 'token')} of programs {is_or_are(token_count)}"
         lines.append(f"{tokens} as in the backup: revoke again what was revoked since.")
