@@ -9,9 +9,10 @@ from sqlalchemy import select
 from smstracker.batches import control
 from smstracker.batches.checking import check_waiting
 from smstracker.batches.queueing import queue_waiting
-from smstracker.batches.uploads import Upload, pack_file, store_upload
+from smstracker.batches.uploads import Upload, pack_file, store_form
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, BatchRow, Message
+from smstracker.sms.quiet_hours import QuietHours
 from tests.clients import Person
 
 SENDER = "+15005550006"
@@ -38,12 +39,13 @@ def upload(
     *,
     key: uuid.UUID | None = None,
     name: str = "people.csv",
+    quiet_hours: QuietHours | None = None,
 ) -> int:
     """Upload a file; return the id of its batch."""
     data = content.encode() if isinstance(content, str) else content
-    form, owner_id = Upload(name, text, SENDER, pack_file([data])), person.id
+    form, owner_id = Upload(name, text, SENDER, pack_file([data]), quiet_hours), person.id
     with person.app.app_context(), writing():
-        return store_upload(owner_id, key or uuid.uuid4(), form)[0].id
+        return store_form(owner_id, key or uuid.uuid4(), form)[0].id
 
 
 def check(app: Flask) -> int:

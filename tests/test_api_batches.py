@@ -54,7 +54,7 @@ def test_batch_of_another_number_waits_for_a_person(app: Flask) -> None:
     batch = read(program, response)
     assert (batch["state"], batch["rows"], batch["valid_rows"]) == ("ready", 3, 2)
     assert batch["problem"] == (
-        "It was not started by itself. Type 2, the number of messages, to send them."
+        "It was not started by itself: start_count is 3, and 2 rows can be sent."
     )
     assert batch["row_problems"][0]["row"] == 3
     assert batch["counts"] is None
@@ -77,6 +77,21 @@ def test_same_request_is_one_batch_and_other_content_a_conflict(app: Flask) -> N
     assert send(program, start_count=2).json["state"] == "running"
     other = send(program, text="Bye ((name))")
     assert (other.status_code, other.json["code"]) == (409, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize("first_count", [None, 3])
+def test_same_people_with_the_right_number_under_another_key_are_sent_to(
+    app: Flask, first_count: int | None
+) -> None:
+    program = Program(app)
+    send(program, start_count=first_count)
+    check(app)
+    other = send(program, start_count=2)
+    assert (other.status_code, other.json["code"]) == (409, "idempotency_key_reused")
+    second = send(program, "other", start_count=2)
+    assert second.status_code == 202
+    check(app)
+    assert read(program, second)["state"] == "running"
 
 
 def test_same_people_and_texts_under_another_key_are_not_started(app: Flask) -> None:

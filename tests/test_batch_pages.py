@@ -89,6 +89,14 @@ def test_upload_leads_to_the_page_of_its_check(app: Flask, alice: Person) -> Non
     assert "Hi Person 0" in shown
 
 
+def test_form_that_was_sent_before_with_another_file_says_so(app: Flask, alice: Person) -> None:
+    key = str(uuid.uuid4())
+    first, second = (post_form(alice, people(count), form_id=key) for count in (1, 2))
+    assert first.location != second.location
+    shown = words(alice.client.get(second.location).text)
+    assert "has made another batch before, “people.csv”, which is not started" in shown
+
+
 def test_spreadsheet_and_pasted_numbers_are_taken(app: Flask, alice: Person) -> None:
     sheet = spreadsheets.xlsx({"People": [["phone", "name"], [number(1), "Ann"]]})
     assert post_form(alice, sheet).status_code == 303

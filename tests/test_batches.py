@@ -14,6 +14,7 @@ from smstracker.batches import control
 from smstracker.batches.checking import NOT_CHECKED, check_waiting
 from smstracker.batches.control import BatchRefusedError, EqualBatchError
 from smstracker.batches.queueing import NOT_QUEUED
+from smstracker.batches.resending import create_resend
 from smstracker.batches.uploads import Upload, choose, pack_file, store_upload
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
@@ -147,9 +148,40 @@ def test_file_is_checked_again_with_the_chosen_column(app: Flask, alice: Person)
 def test_same_form_and_same_unsent_file_are_one_batch(app: Flask, alice: Person) -> None:
     key = uuid.uuid4()
     batch_id = upload(alice, people(2), key=key)
-    assert upload(alice, people(3), key=key) == batch_id
+    assert upload(alice, people(2), key=key) == batch_id
     assert upload(alice, people(2)) == batch_id
     assert upload(alice, people(2), text="Bye") != batch_id
+
+
+def test_other_quiet_hours_are_another_batch(app: Flask, alice: Person) -> None:
+    quiet = QuietHours(21 * 60, 8 * 60, "Europe/Berlin")
+    first, second = upload(alice, people(2)), upload(alice, people(2), quiet_hours=quiet)
+    assert [read_batch(app, batch_id).quiet_hours for batch_id in (first, second)] == [None, quiet]
+    assert upload(alice, people(2), quiet_hours=quiet) == second
+
+
+def test_form_that_is_changed_and_sent_again_is_another_batch_once(
+    app: Flask, alice: Person
+) -> None:
+    key = uuid.uuid4()
+    first = upload(alice, people(2), key=key)
+    second = upload(alice, people(3), key=key)
+    assert second != first
+    assert upload(alice, people(3), key=key) == second
+
+
+def test_file_is_not_taken_for_the_batch_that_sends_its_failures_again(
+    app: Flask, alice: Person
+) -> None:
+    first = ready_batch(alice, people(2))
+    start(app, first)
+    queue(app)
+    with app.app_context(), writing():
+        db.session.execute(update(Message).values(status="unreached"))
+        resend = create_resend(Batch.lock(first))
+        assert resend
+        resend_id = resend.id
+    assert upload(alice, people(2)) not in (first, resend_id)
 
 
 def test_same_file_of_another_person_is_another_batch(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from smstracker.api import problems
 from smstracker.api.request_parts import FieldErrors, find_unknown
 from smstracker.batches.table import MAX_COLUMNS, MAX_ROWS
-from smstracker.batches.uploads import Upload, hash_upload, pack_file, store_upload
+from smstracker.batches.uploads import KeyReusedError, Upload, pack_file, store_upload
 from smstracker.extensions import writing
 from smstracker.messages.senders import sender_choices
 from smstracker.models import Batch
@@ -37,17 +37,17 @@ def queue_batch(caller: Caller, key: str, fields: Mapping[str, object]) -> tuple
     if rights.limit_per_minute or rights.limit_per_day:
         detail = "This token has a limit of messages of its own, so it may send no batches."
         raise ProblemError(problems.BATCH_FORBIDDEN, detail)
-    upload, start_count = _Reader(fields, caller).read()
+    upload = _Reader(fields, caller).read()
     if not rights.allows_sender(upload.sender):
         detail = f"This token may not send from {upload.sender}."
         raise ProblemError(problems.SENDER_FORBIDDEN, detail)
     batch_key = uuid.uuid5(uuid.UUID(int=caller.owner_id), key)
-    with writing():
-        batch, is_new = store_upload(caller.owner_id, batch_key, upload, start_count)
-        if batch.upload_hash != hash_upload(caller.owner_id, upload):
-            detail = "This Idempotency-Key was used with other content. Nothing was saved now."
-            raise ProblemError(problems.KEY_REUSED, detail)
-    return batch, is_new
+    try:
+        with writing():
+            return store_upload(caller.owner_id, batch_key, upload)
+    except KeyReusedError as error:
+        detail = "This Idempotency-Key was used with other content. Nothing was saved now."
+        raise ProblemError(problems.KEY_REUSED, detail) from error
 
 
 @dataclass
@@ -58,14 +58,20 @@ class _Reader:
     caller: Caller
     errors: list[FieldError] = field(default_factory=list)
 
-    def read(self) -> tuple[Upload, int | None]:
+    def read(self) -> Upload:
         self.errors += find_unknown(self.fields, NAMES)
         text, name = self._read_template(), self._text("name") or "From a program"
         parts, sender, count = self._read_rows(), self._read_sender(), self._read_count()
         if self.errors:
             raise FieldErrors(self.errors)
-        file = pack_file(parts)
-        return Upload(name[:NAME_LENGTH], text, sender, file, phone_column=TO), count
+        return Upload(
+            name[:NAME_LENGTH],
+            text,
+            sender,
+            pack_file(parts),
+            phone_column=TO,
+            start_count=count,
+        )
 
     def _fail(self, name: str, sentence: str) -> None:
         self.errors.append(FieldError(name, sentence))

@@ -27,6 +27,7 @@ from smstracker.database.row_sets import insert_rows
 from smstracker.extensions import db, settings, writing
 from smstracker.models.batches import Batch, BatchFile, BatchRow, BatchState
 from smstracker.models.tombstones import HashedKind, keyed_hash
+from smstracker.plurals import format_count
 from smstracker.sms.text_fields import TextTemplate
 
 log = logging.getLogger(__name__)
@@ -178,12 +179,16 @@ class _Check:
 
     def _start(self, count: int) -> None:
         """Start a batch whose number of messages a program has told; else say why not."""
+        good = self._report.good
         try:
+            if count != good:
+                rows = format_count(good, "row")
+                raise BatchRefusedError(f"start_count is {count:,}, and {rows} can be sent.")
             with writing():
                 control.start(self._id, count)
         except BatchRefusedError as error:
             with writing():
-                Batch.lock(self._id).problem = f"It was not started by itself. {error}"
+                Batch.lock(self._id).problem = f"It was not started by itself: {error}"
 
     def _refuse(self, error: FileError) -> None:
         """Store why the file cannot be read; it is kept where people have to choose."""

@@ -40,19 +40,47 @@ class Upload:
     file: PackedFile
     quiet_hours: QuietHours | None = None
     phone_column: str | None = None
+    start_count: int | None = None  # it starts by itself if so many messages can be sent
+
+
+class KeyReusedError(Exception):
+    """The key has made a batch of another upload, and nothing was saved now."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__("the key was used before")
+        self.batch = batch
+
+
+def store_form(owner_id: int, form_key: uuid.UUID, upload: Upload) -> tuple[Batch, Batch | None]:
+    """Save what a person uploads; return its batch, and the earlier one of the same form.
+
+    There is an earlier one if the form was changed and sent again, as after Back in a browser. A
+    file that waits already with the same text, sender and quiet hours is the batch that exists.
+    """
+    upload_hash = hash_upload(owner_id, upload)
+    try:
+        batch, _is_new = store_upload(owner_id, form_key, upload, joins_equal=True)
+    except KeyReusedError as error:
+        later_key = uuid.uuid5(form_key, upload_hash.hex())
+        batch, _is_new = store_upload(owner_id, later_key, upload, joins_equal=True)
+        return batch, error.batch
+    return batch, None
 
 
 def store_upload(
-    owner_id: int, idempotency_key: uuid.UUID, upload: Upload, start_count: int | None = None
+    owner_id: int, idempotency_key: uuid.UUID, upload: Upload, *, joins_equal: bool = False
 ) -> tuple[Batch, bool]:
     """Save a batch to be checked; return it and whether it is new. The caller commits.
 
-    The same form, or a file that waits with the same text, is the batch that exists. With
-    `start_count`, the batch starts by itself if so many messages can be sent.
+    The same upload with the same key is the batch that exists; with `joins_equal`, also one with
+    another key that is not sent yet. Raises KeyReusedError.
     """
     upload_hash = hash_upload(owner_id, upload)
-    batch = Batch.find_same(owner_id, idempotency_key, upload_hash)
-    if batch is not None:
+    if batch := Batch.find_by_key(owner_id, idempotency_key):
+        if batch.upload_hash != upload_hash:
+            raise KeyReusedError(batch)
+        return batch, False
+    if joins_equal and (batch := Batch.find_unsent(owner_id, upload_hash)):
         return batch, False
     batch = Batch(
         owner_id=owner_id,
@@ -64,7 +92,7 @@ def store_upload(
         created_at=utcnow(),
         upload_hash=upload_hash,
         phone_column=upload.phone_column,
-        start_count=start_count,
+        start_count=upload.start_count,
     )
     batch.set_quiet_hours(upload.quiet_hours)
     db.session.add(batch)
@@ -74,8 +102,11 @@ def store_upload(
 
 
 def hash_upload(owner_id: int, upload: Upload) -> bytes:
-    """A keyed hash of the file, the text and the sender."""
-    parts = (owner_id, "upload", upload.sender, upload.text, upload.file.digest)
+    """A keyed hash of all that decides who gets what, from whom and when."""
+    quiet = upload.quiet_hours
+    quiet_parts = (quiet.start, quiet.end, quiet.zone) if quiet else ()
+    what = (upload.sender, upload.text, upload.file.digest, upload.phone_column or "")
+    parts = (owner_id, "upload", *what, upload.start_count or 0, *quiet_parts)
     return keyed_hash(db.session.connection(), HashedKind.CONTENT, *parts)
 
 

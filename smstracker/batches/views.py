@@ -60,7 +60,13 @@ def upload() -> ResponseReturnValue:
         return _form_page(form, 422)
     upload = form.upload
     with writing():
-        batch, _is_new = uploads.store_upload(owner_id, form.key, upload)
+        batch, earlier = uploads.store_form(owner_id, form.key, upload)
+    if earlier is not None:
+        state = "started already" if earlier.is_started else "not started"
+        flash(
+            f"This form has made another batch before, “{earlier.name}”, which is {state}. "
+            "It stays as it is."
+        )
     return _show(batch.public_id)
 
 

@@ -165,14 +165,19 @@ class Batch(Model):
         return db.session.scalars(query.execution_options(populate_existing=True)).one()
 
     @classmethod
-    def find_same(cls, owner_id: int, key: uuid.UUID, upload_hash: bytes) -> "Batch | None":
-        """Return the batch that a form or an equal file has made and that is not sent yet.
+    def find_by_key(cls, owner_id: int, key: uuid.UUID) -> "Batch | None":
+        """Return the batch that a form or a request has made.
 
         One owner's uploads wait for each other until the transaction ends.
         """
         db.session.execute(select(User.id).where(User.id == owner_id).with_for_update())
-        is_unsent = cls.state.in_(UNSENT) & (cls.upload_hash == upload_hash)
-        query = cls.select_owned(owner_id).where(or_(cls.idempotency_key == key, is_unsent))
+        return db.session.scalar(cls.select_owned(owner_id).where(cls.idempotency_key == key))
+
+    @classmethod
+    def find_unsent(cls, owner_id: int, upload_hash: bytes) -> "Batch | None":
+        """Return the first batch of an equal upload that is not sent yet."""
+        is_equal = (cls.upload_hash == upload_hash, cls.resend_of_id.is_(None))
+        query = cls.select_owned(owner_id).where(*is_equal, cls.state.in_(UNSENT))
         return db.session.scalar(query.order_by(cls.id).limit(1))
 
     def find_equal(self) -> "Batch | None":
