@@ -2,12 +2,17 @@
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import time_machine
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from smstracker.batches import control
+from smstracker.clock import utcnow
 from smstracker.models.api_tokens import TokenRights
+from smstracker.models.batches import CHECK_LEASE
 from tests.batches import check, number, queue, read_messages
 from tests.programs import Program
 
@@ -58,6 +63,21 @@ def test_batch_of_another_number_waits_for_a_person(app: Flask) -> None:
     )
     assert batch["row_problems"][0]["row"] == 3
     assert batch["counts"] is None
+
+
+def test_check_that_is_killed_before_the_start_is_done_anew(
+    app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = Program(app)
+    response = send(program, start_count=2)
+    with monkeypatch.context() as patched:
+        patched.setattr(control, "start", Mock(side_effect=SystemExit))
+        with pytest.raises(SystemExit):
+            check(app)
+    assert read(program, response)["state"] == "checking"
+    with time_machine.travel(utcnow() + CHECK_LEASE * 2, tick=False):
+        check(app)
+        assert read(program, response)["state"] == "running"
 
 
 def test_batch_without_a_number_waits_for_a_person(app: Flask) -> None:

@@ -158,9 +158,12 @@ class _Check:
             state, problem = BatchState.REFUSED, NO_GOOD_ROW
         else:
             state, problem = BatchState.READY, batch.problem  # that of a restore
-        with self._step() as connection:
-            digest = self._digest.hexdigest()
-            parts = (batch.owner_id, "batch", batch.sender, digest)
+        digest = self._digest.hexdigest()
+        parts = (batch.owner_id, "batch", batch.sender, digest)
+        # In one transaction: a program's batch that is ready has been started, or says why not.
+        with writing():
+            connection = db.session.connection()
+            self._extend(connection)
             changes = {
                 "content_hash": keyed_hash(connection, HashedKind.CONTENT, *parts),
                 "column_names": list(columns.names),
@@ -174,8 +177,8 @@ class _Check:
             }
             self._end(connection, state, problem, changes)
             BatchFile.remove(connection, [self._id])
-        if state is BatchState.READY and batch.start_count is not None:
-            self._start(batch.start_count)
+            if state is BatchState.READY and batch.start_count is not None:
+                self._start(batch.start_count)
 
     def _start(self, count: int) -> None:
         """Start a batch whose number of messages a program has told; else say why not."""
@@ -184,11 +187,9 @@ class _Check:
             if count != good:
                 rows = format_count(good, "row")
                 raise BatchRefusedError(f"start_count is {count:,}, and {rows} can be sent.")
-            with writing():
-                control.start(self._id, count)
+            control.start(self._id, count)
         except BatchRefusedError as error:
-            with writing():
-                Batch.lock(self._id).problem = f"It was not started by itself: {error}"
+            Batch.lock(self._id).problem = f"It was not started by itself: {error}"
 
     def _refuse(self, error: FileError) -> None:
         """Store why the file cannot be read; it is kept where people have to choose."""
@@ -229,12 +230,17 @@ class _Check:
                 connection.execute(free.values(claimed_until=None))
             raise AbandonedError
         with db.engine.begin() as connection:
-            count = self._report.rows
-            lease = Batch.extend_check(connection, self._id, self._lease_end, count)
-            if lease is None:
-                raise AbandonedError
+            lease = self._extend(connection)
             yield connection
         self._lease_end = lease
+
+    def _extend(self, connection: Connection) -> datetime:
+        """Extend the lease; return when it ends. Raises AbandonedError."""
+        count = self._report.rows
+        lease = Batch.extend_check(connection, self._id, self._lease_end, count)
+        if lease is None:
+            raise AbandonedError
+        return lease
 
 
 def _notation_notes(template: TextTemplate, columns: Columns) -> list[str]:
