@@ -5,16 +5,18 @@ import io
 import re
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import time_machine
 from flask import Flask
 from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
-from smstracker.models import Batch, Message, SavedText
+from smstracker.models import Batch, Message, SavedText, SenderPace
 from smstracker.models.batches import BatchState
 from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.removal import delete_messages
@@ -35,6 +37,7 @@ from tests.batches import (
 from tests.clients import Person, hidden, words
 
 MakeApp = Callable[..., Flask]
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -192,7 +195,7 @@ def test_start_asks_for_the_number_once(app: Flask, alice: Person) -> None:
     assert "Type 1204" in words(response.text)
     assert post(alice, f"{path}/start", count="1,204").status_code == 303
     assert post(alice, f"{path}/start", count="1,204").status_code == 303
-    assert "0 of 1,204 (0 %)" in page(alice, batch_id)
+    assert "0 of 1,204 handed over (0 %)" in page(alice, batch_id)
 
 
 def test_equal_batch_is_asked_about_with_the_first_one(app: Flask, alice: Person) -> None:
@@ -214,7 +217,7 @@ def test_progress_counts_outcomes_and_reasons(app: Flask, alice: Person) -> None
     settle(app, batch_id, 2, "undelivered", "30003")
     settle(app, batch_id, 3, "sent")
     shown = page(alice, batch_id)
-    assert "4 of 5 (80 %)" in shown
+    assert "4 of 5 handed over (80 %)" in shown
     assert "Waiting here 1 Handed over 4 Waiting for an outcome 1 Delivered 1 Failed 2" in shown
     assert "Left out 1 rows" in shown
     assert re.search(r"Why messages failed Reason Messages [^0-9]+ 2", shown)
@@ -227,9 +230,95 @@ def test_pause_resume_and_stop_by_their_buttons(app: Flask, alice: Person) -> No
     for action, state in (("pause", "paused"), ("resume", "running"), ("stop", "stopped")):
         assert post(alice, f"{path}/{action}").status_code == 303
         assert read_batch(app, batch_id).state == state
-    assert "Not sent 3, because you stopped the rest" in page(alice, batch_id)
     post(alice, f"{path}/resume")
     assert read_batch(app, batch_id).state == "stopped"
+
+
+def test_stop_is_asked_about_and_does_not_look_like_done(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(5))
+    start(app, batch_id)
+    queue(app)
+    settle(app, batch_id, 0, "delivered")
+    path = url(app, batch_id)
+    assert f"{path}/stop" not in alice.client.get(path).text
+    asked = alice.client.get(f"{path}?ask=stop").text
+    assert "Stop the rest? 4 messages are not handed over yet." in words(asked)
+    assert "data-refresh" not in asked
+    post(alice, f"{path}/stop")
+    for _ in range(2):  # before and after what waits is cancelled
+        shown = page(alice, batch_id)
+        assert "1 of 5 handed over" in shown
+        assert "Not sent 4, because the rest was stopped" in shown
+        assert "Cancelled" not in shown
+        queue(app)
+    file = alice.client.get(f"{path}/outcome.csv").text
+    assert (file.count('"Not sent"'), file.count("Cancelled")) == (4, 0)
+
+
+def test_those_who_were_stopped_are_sent_to_once_more(make_app: MakeApp) -> None:
+    app = make_app()  # 30 of a minute wait
+    alice = Person.signed_in(app, "alice@example.org")
+    batch_id = ready_batch(alice, people(40, "12,Bad"))
+    start(app, batch_id)
+    queue(app)
+    settle(app, batch_id, 0, "delivered")
+    settle(app, batch_id, 1, "canceled")  # alone, before the stop
+    path = url(app, batch_id)
+    with time_machine.travel(utcnow() + timedelta(minutes=1), tick=False):
+        post(alice, f"{path}/stop")
+        queue(app)
+    assert "Send to the 38 who were stopped" in page(alice, batch_id)
+    post(alice, f"{path}/again")
+    check(app)
+    assert "Send to 38 people" in page(alice, batch_id + 1)
+    assert "Send to the 38 who were stopped" in page(alice, batch_id)
+    start(app, batch_id + 1)
+    assert "who were stopped" not in page(alice, batch_id)
+    queue(app)
+    # Stopped as well, and once more: nobody is sent to twice, whichever of them is sent again.
+    post(alice, f"{url(app, batch_id + 1)}/stop")
+    settle(app, batch_id + 1, 0, "delivered")
+    with time_machine.travel(utcnow() + timedelta(minutes=1), tick=False):
+        queue(app)
+    post(alice, f"{url(app, batch_id + 1)}/again")
+    check(app)
+    start(app, batch_id + 2)
+    while queue(app):
+        with app.app_context(), writing():
+            is_waiting = Message.status == "outbox"
+            db.session.execute(update(Message).where(is_waiting).values(status="delivered"))
+    with app.app_context():
+        delivered = select(Message.recipient).where(Message.status == "delivered")
+        recipients = db.session.scalars(delivered).all()
+    assert sorted(recipients) == [number(0), *map(number, range(2, 40))]
+
+
+def test_page_says_why_a_batch_waits_instead_of_when_it_ends(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(5))
+    start(app, batch_id)
+    queue(app)
+    now = utcnow()
+    with app.app_context(), writing():
+        handed_over = update(Message).where(Message.id <= 2)
+        db.session.execute(handed_over.values(status="queued", handed_over_at=now - MINUTE))
+    with time_machine.travel(now + timedelta(seconds=30), tick=False):
+        assert "At the present pace" in page(alice, batch_id)
+        with app.app_context(), db.engine.begin() as connection:
+            SenderPace.pause(connection, SENDER, "20429", utcnow())
+        shown = page(alice, batch_id)
+        assert "Twilio asks to slow down, so the messages of this sender wait. Goes on at" in shown
+        assert "At the present pace" not in shown
+
+
+def test_page_of_a_batch_that_is_over_follows_its_outcomes(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(1))
+    start(app, batch_id)
+    queue(app)
+    for status, refreshes in (("queued", True), ("delivered", False)):
+        settle(app, batch_id, 0, status)
+        queue(app)
+        assert read_batch(app, batch_id).state == BatchState.DONE
+        assert ("data-refresh" in alice.client.get(url(app, batch_id)).text) is refreshes
 
 
 def test_quiet_hours_are_set_and_shown(app: Flask, alice: Person) -> None:

@@ -70,8 +70,12 @@ def _describe(batch: Batch) -> dict[str, object]:
 
 def _count(batch: Batch) -> dict[str, int]:
     progress = read_progress(batch, utcnow())
-    states = {state.value.replace("-", "_"): progress.states[state] for state in State}
-    return {"waiting_here": progress.waiting_here, "not_sent": progress.not_queued, **states}
+    states = {
+        state.value.replace("-", "_"): progress.states[state]
+        for state in State
+        if state is not State.CANCELLED  # these are among those that are not sent
+    }
+    return {"waiting_here": progress.waiting_here, "not_sent": progress.not_sent, **states}
 
 
 def _read_problems(batch: Batch) -> list[dict[str, object]]:

@@ -17,7 +17,7 @@ from smstracker.batches import control
 from smstracker.batches.columns import ColumnError, Columns, match_columns
 from smstracker.batches.control import BatchRefusedError
 from smstracker.batches.recipient_history import find_row_warnings
-from smstracker.batches.resending import read_failed_rows
+from smstracker.batches.resending import read_resent_rows
 from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
 from smstracker.batches.table import FileError, SheetChoiceError
 from smstracker.batches.table_file import open_table
@@ -126,7 +126,7 @@ class _Check:
         checker = RowChecker(
             columns, TextTemplate(batch.text), batch.sender, settings().default_region
         )
-        for rows in read_failed_rows(original, utcnow()):
+        for rows in read_resent_rows(original, utcnow()):
             if rows:
                 self._store(list(map(checker.check, rows)), batch.owner_id, batch.sender)
         return columns

@@ -9,7 +9,7 @@ from smstracker.clock import format_duration, utcnow
 from smstracker.database.engine import affected_rows
 from smstracker.extensions import db, settings
 from smstracker.messages.senders import sender_choices
-from smstracker.models.batches import Batch, BatchState
+from smstracker.models.batches import UNDER_WAY, Batch, BatchState
 from smstracker.models.messages import Message
 from smstracker.models.users import User
 
@@ -73,7 +73,7 @@ def resume(batch_id: int) -> bool:
 
 def stop(batch_id: int) -> bool:
     """Stop what is not handed over yet; return whether there was something to stop."""
-    return _change(batch_id, (BatchState.RUNNING, BatchState.PAUSED), BatchState.STOPPED)
+    return _change(batch_id, UNDER_WAY, BatchState.STOPPED)
 
 
 def hold_restored(connection: Connection) -> int:
@@ -125,7 +125,7 @@ def count_of_day(owner_id: int, now: datetime) -> int:
     day = Message.select_creation_times(owner_id, now, DAY).order_by(None)
     capped = day.limit(settings().send_limit_per_day).subquery()
     sent = db.session.scalar(select(func.count()).select_from(capped)) or 0
-    under_way = Batch.state.in_((BatchState.RUNNING, BatchState.PAUSED))
+    under_way = Batch.state.in_(UNDER_WAY)
     to_come = select(func.sum(Batch.good_count - Batch.queued_count))
     to_come = to_come.where(Batch.owner_id == owner_id, under_way)
     return sent + (db.session.scalar(to_come) or 0)

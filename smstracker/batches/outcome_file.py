@@ -23,6 +23,7 @@ OUTCOME_COLUMNS = (
     *("status_at_utc", "segments", "price", "price_unit", "message_id"),
 )
 Cell = str | int | Decimal
+_STOPPED = ("Not sent", "The batch was stopped before.")
 
 
 def outcome_lines(batch: Batch, now: datetime) -> Iterator[str]:
@@ -79,8 +80,9 @@ def _cells(batch: Batch, row: BatchRow) -> list[Cell]:
 
 
 def _outcome(batch: Batch, row: BatchRow, message: Message | None, now: datetime) -> list[Cell]:
-    if message is None:
-        outcome, reason = _missing_outcome(batch, row)
+    is_stopped = message is not None and message.status == "canceled"
+    if message is None or (is_stopped and batch.state == BatchState.STOPPED):
+        outcome, reason = _missing_outcome(batch, row) if message is None else _STOPPED
         return [row.number, row.recipient or "", outcome, reason, *[""] * 6]
     shown = message.display_status(now)
     return [
@@ -102,7 +104,7 @@ def _missing_outcome(batch: Batch, row: BatchRow) -> tuple[str, str]:
     if row.problem:
         return "Cannot be sent", row.problem
     if batch.state == BatchState.STOPPED and row.number > batch.queued_number:
-        return "Not sent", "The batch was stopped before."
+        return _STOPPED
     if row.number <= batch.queued_number:
         return "Not known", "The message is deleted."
     warnings = [warning.name for warning in ROW_WARNINGS if row.warnings & warning.bit]

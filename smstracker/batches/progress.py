@@ -9,7 +9,8 @@ from sqlalchemy import func, select
 
 from smstracker.extensions import db, receipt_window
 from smstracker.messages.describe import NOT_SENT_REASONS, short_code_reason
-from smstracker.models.batches import OVER, Batch, BatchState
+from smstracker.messages.waiting import Pause, find_pauses
+from smstracker.models.batches import Batch, BatchState
 from smstracker.models.display_state import is_silent
 from smstracker.models.messages import Message
 from smstracker.sms import status
@@ -31,27 +32,31 @@ class FailureCount:
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress:
-    """`waiting_here` are not handed over yet; `states` are all that were, by their state."""
+    """`waiting_here` are not handed over yet; `not_sent` never will be, because the rest was
+    stopped, or a message cancelled; `states` are all others, by their state.
+    """
 
     total: int
     waiting_here: int
+    not_sent: int
     states: Counter[State]
     failures: Sequence[FailureCount]
     finish_at: datetime | None
     quiet_until: datetime | None
+    pause: Pause | None
 
     @property
     def handed_over(self) -> int:
-        return sum(self.states.values()) - self.states[State.CANCELLED]
+        return sum(self.states.values())
 
     @property
-    def not_queued(self) -> int:
-        """The rows that never became a message, after a stop."""
-        return max(self.total - self.waiting_here - sum(self.states.values()), 0)
+    def is_open(self) -> bool:
+        """Whether outcomes are still to come."""
+        return bool(self.states[State.WAITING] or self.states[State.UNKNOWN])
 
     @property
     def percent(self) -> int:
-        return 100 * (self.total - self.waiting_here) // max(self.total, 1)
+        return 100 * self.handed_over // max(self.total, 1)
 
 
 def read_progress(batch: Batch, now: datetime) -> BatchProgress:
@@ -61,24 +66,31 @@ def read_progress(batch: Batch, now: datetime) -> BatchProgress:
     silent_count = func.count().filter(is_silent(now))
     query = select(word, func.count(), silent_count).where(batch.is_its_message).group_by(word)
     states: Counter[State] = Counter()
-    in_outbox = 0
+    in_outbox = not_sent = 0
     for name, count, silent in db.session.execute(query):
         if name == status.OUTBOX:
             in_outbox += count
             continue
+        if name == "canceled":
+            not_sent += count
+            continue
         states[_find_state(name, now, now)] += count - silent
         states[_find_state(name, LONG_AGO, now)] += silent
-    is_over = batch.state in OVER
-    waiting = in_outbox + (0 if is_over else max(batch.good_count - batch.queued_count, 0))
+    left = in_outbox + max(batch.good_count - batch.queued_count, 0)
+    is_stopped, is_running = batch.state == BatchState.STOPPED, batch.state == BatchState.RUNNING
+    waiting, not_sent = (0, not_sent + left) if is_stopped else (left, not_sent)
     quiet = batch.quiet_hours
-    is_quiet = quiet is not None and batch.state == BatchState.RUNNING and quiet.holds(now)
+    is_quiet = quiet is not None and is_running and quiet.holds(now)
+    pause = find_pauses(now).get(batch.sender) if is_running and waiting else None
     return BatchProgress(
         total=batch.good_count,
         waiting_here=waiting,
+        not_sent=not_sent,
         states=states,
         failures=_count_failures(batch) if states[State.FAILED] else [],
-        finish_at=None if is_over or is_quiet else _forecast_finish(batch, waiting, now),
+        finish_at=None if is_quiet or pause else _forecast_finish(batch, waiting, now),
         quiet_until=quiet.ends_after(now) if quiet and is_quiet else None,
+        pause=pause,
     )
 
 
@@ -105,6 +117,7 @@ def _forecast_finish(batch: Batch, waiting: int, now: datetime) -> datetime | No
     newest = select(Message.handed_over_at).where(batch.is_its_message)
     newest = newest.order_by(Message.created_at.desc(), Message.id.desc()).limit(PACE_SAMPLE)
     times = sorted(at for at in db.session.scalars(newest) if at and at > now - PACE_PERIOD)
-    if len(times) < 2 or times[-1] == times[0]:
+    if len(times) < 2 or now <= times[0]:
         return None
-    return now + waiting * (times[-1] - times[0]) / (len(times) - 1)
+    # Up to now: while nothing is handed over, the end moves away.
+    return now + waiting * (now - times[0]) / len(times)

@@ -152,7 +152,7 @@ def _build_messages(
 ) -> list[dict[str, object]]:
     """Return the messages of the rows that can be sent, as they are stored."""
     template, shared = TextTemplate(batch.text), _shared_values(batch)
-    good_rows = [row for row in rows if row.problem is None]
+    good_rows = [row for row in rows if row.problem is None and row.recipient]
     originals = _find_originals(connection, batch, good_rows)
     return [
         {
@@ -160,12 +160,12 @@ def _build_messages(
             "public_id": uuid.uuid4(),
             "idempotency_key": batch.message_key(row.number),
             "recipient": row.recipient,
-            "recipient_reversed": reverse_digits(row.recipient),
+            "recipient_reversed": reverse_digits(row.recipient or ""),
             "body": fill_row(template, batch.field_positions, row.cells),
-            "resend_of_id": originals.get(row.number),
+            "resend_of_id": originals[row.number],
         }
         for row in good_rows
-        if row.recipient and (batch.resend_of_id is None or row.number in originals)
+        if row.number in originals
     ]
 
 
@@ -188,18 +188,27 @@ def _shared_values(batch: Batch) -> dict[str, object]:
 
 def _find_originals(
     connection: Connection, batch: Batch, rows: Sequence[BatchRow]
-) -> dict[int, int]:
-    """The messages that this batch sends again, by row, without those that were meanwhile."""
-    original = db.session.get(Batch, batch.resend_of_id) if batch.resend_of_id else None
+) -> dict[int, int | None]:
+    """The rows to be sent, each with the message that it sends again, None if there is none.
+
+    Of a batch that sends again: without what was sent again meanwhile. What a stop has left out of
+    an earlier batch has its message, if any, in one before that.
+    """
+    if batch.resend_of_id is None:
+        return {row.number: None for row in rows}
+    original = db.session.get(Batch, batch.resend_of_id)
     if original is None:
         return {}
-    numbers = {original.message_key(row.number): row.number for row in rows}
     resend = aliased(Message)
     is_resent = exists().where(resend.resend_of_id == Message.id)
-    query = select(Message.idempotency_key, Message.id).where(
-        Message.owner_id == batch.owner_id, Message.idempotency_key.in_(numbers), ~is_resent
+    keys = {original.message_key(row.number): row.number for row in rows}
+    query = select(Message.idempotency_key, Message.id, is_resent.label("is_resent")).where(
+        Message.owner_id == original.owner_id, Message.idempotency_key.in_(keys)
     )
-    return {numbers[row.idempotency_key]: row.id for row in connection.execute(query)}
+    messages = {keys[row.idempotency_key]: row for row in connection.execute(query)}
+    ids: dict[int, int | None] = {n: row.id for n, row in messages.items() if not row.is_resent}
+    left_out = [r for r in rows if r.number > original.queued_number and r.number not in messages]
+    return ids | (_find_originals(connection, original, left_out) if left_out else {})
 
 
 def _cancel_chunk(batch_id: int) -> int:

@@ -1,10 +1,12 @@
-"""Sending again to those of a batch whose message failed, where that makes sense."""
+"""Sending again to those of a batch whose message failed, where that makes sense, and to those whom
+a stop has left out.
+"""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import exists, func, select, tuple_
+from sqlalchemy import exists, func, literal, select, tuple_
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql import ColumnElement
 
@@ -12,7 +14,15 @@ from smstracker.batches.table import Row
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages.failure_advice import resend_refusal
-from smstracker.models.batches import NAME_LENGTH, Batch, BatchRow, BatchState
+from smstracker.models.batches import (
+    NAME_LENGTH,
+    OVER,
+    STARTED,
+    UNDER_WAY,
+    Batch,
+    BatchRow,
+    BatchState,
+)
 from smstracker.models.messages import Message
 from smstracker.sms import status
 
@@ -21,12 +31,13 @@ Failure = tuple[str, str | None]
 
 
 def count_resendable(batch: Batch, now: datetime) -> int:
-    """Count the messages of a batch that failed, may be sent again and were not yet."""
-    failures = _find_failures(batch, now)
-    if not failures:
+    """Count who of a batch may be sent to again, or for the first time, and was not yet."""
+    resend = find_resend(batch)
+    if resend is not None and resend.state in UNDER_WAY:
         return 0
-    query = select(func.count()).select_from(Message)
-    return db.session.scalar(query.where(*_is_resendable(batch, failures))) or 0
+    messages = select(func.count()).select_from(Message).where(*_is_resendable(batch, now))
+    rows = select(func.count()).select_from(BatchRow).where(*_is_left_out(batch))
+    return (db.session.scalar(messages) or 0) + (db.session.scalar(rows) or 0)
 
 
 def find_resend(batch: Batch) -> Batch | None:
@@ -36,12 +47,12 @@ def find_resend(batch: Batch) -> Batch | None:
 
 
 def create_resend(batch: Batch) -> Batch | None:
-    """Save a batch that sends again what failed, to be checked and confirmed like any other.
+    """Save a batch of who may be sent to again, to be checked and confirmed like any other.
 
-    Returns the one that waits, if there is one; None if there is nothing to send again.
+    Returns the one that waits or is sent, if there is one; None if there is nothing to send again.
     """
     waiting = find_resend(batch)
-    if waiting is not None and not waiting.is_started:
+    if waiting is not None and waiting.state not in OVER:
         return waiting
     if not count_resendable(batch, utcnow()):
         return None
@@ -62,20 +73,24 @@ def create_resend(batch: Batch) -> Batch | None:
     return resend
 
 
-def read_failed_rows(batch: Batch, now: datetime) -> Iterator[list[Row]]:
-    """The rows of a batch whose messages may be sent again, in the order of the file.
+def read_resent_rows(batch: Batch, now: datetime) -> Iterator[list[Row]]:
+    """The rows of a batch that may be sent to again, in the order of the file.
 
     No transaction is held between two lists.
     """
-    is_resendable = _is_resendable(batch, _find_failures(batch, now))
+    is_resendable, is_left_out = _is_resendable(batch, now), _is_left_out(batch)
     after = 0
     while rows := db.session.scalars(BatchRow.select_next(batch.id, after, CHUNK_ROWS)).all():
         after = rows[-1].number
-        keys = {batch.message_key(row.number): Row(row.number, row.cells) for row in rows}
+        by_number = {row.number: Row(row.number, row.cells) for row in rows}
+        keys = {batch.message_key(number): row for number, row in by_number.items()}
         query = select(Message.idempotency_key).where(*is_resendable)
         failed = db.session.scalars(query.where(Message.idempotency_key.in_(keys))).all()
+        numbers = select(BatchRow.number).where(*is_left_out, BatchRow.number.in_(by_number))
+        left_out = db.session.scalars(numbers).all()
         db.session.rollback()
-        yield sorted((keys[key] for key in failed), key=lambda row: row.number)
+        chosen = [*(keys[key] for key in failed), *(by_number[number] for number in left_out)]
+        yield sorted(chosen, key=lambda row: row.number)
     db.session.rollback()
 
 
@@ -92,10 +107,22 @@ def _find_failures(batch: Batch, now: datetime) -> list[Failure]:
     return [(word, code) for word, code, example in examples if not resend_refusal(example, now)]
 
 
-def _is_resendable(batch: Batch, failures: Sequence[Failure]) -> tuple[ColumnElement[bool], ...]:
+def _is_resendable(batch: Batch, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    """The condition of messages that failed, or that the stop has cancelled."""
     resend = aliased(Message)
-    kinds = [(word, code or "") for word, code in failures]
+    kinds = [(word, code or "") for word, code in _find_failures(batch, now)]
     word, code = (func.coalesce(c, "") for c in (Message.status, Message.error_code))
-    is_kind = tuple_(word, code).in_(kinds)
+    is_kind: ColumnElement[bool] = tuple_(word, code).in_(kinds)
+    if batch.state == BatchState.STOPPED:
+        # Not what its owner has cancelled alone, before.
+        is_kind |= (word == "canceled") & (Message.status_at >= batch.ended_at)
     is_resent = exists().where(resend.resend_of_id == Message.id)
     return (batch.is_its_message, is_kind, ~is_resent)
+
+
+def _is_left_out(batch: Batch) -> tuple[ColumnElement[bool], ...]:
+    """The condition of rows that were not queued before the stop, and are in no later batch."""
+    later = select(Batch.id).where(Batch.resend_of_id == batch.id, Batch.state.in_(STARTED))
+    is_unqueued = (BatchRow.batch_id == batch.id, BatchRow.number > batch.queued_number)
+    is_stopped = literal(batch.state == BatchState.STOPPED)
+    return (*is_unqueued, BatchRow.problem.is_(None), is_stopped, ~later.exists())

@@ -18,7 +18,15 @@ from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.messages.log_export import TooManyExportsError, stream_file
 from smstracker.models.audit_log import AuditAction, count_audit
-from smstracker.models.batches import NAME_LENGTH, OVER, UNSENT, Batch, BatchState, SavedText
+from smstracker.models.batches import (
+    NAME_LENGTH,
+    OVER,
+    UNDER_WAY,
+    UNSENT,
+    Batch,
+    BatchState,
+    SavedText,
+)
 from smstracker.web import guards
 from smstracker.web.large_bodies import takes_upload
 
@@ -227,13 +235,15 @@ def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnV
     now = utcnow()
     is_ready = batch.state == BatchState.READY
     progress = read_progress(batch, now) if batch.is_started else None
-    may_resend = batch.state in OVER and progress is not None and progress.failures
+    may_resend = batch.state in OVER and progress and (progress.failures or progress.not_sent)
+    asks_to_stop = request.args.get("ask") == "stop" and batch.state in UNDER_WAY
     html = render_template(
         "batches/batch.html",
         batch=batch,
         notice=notice,
         preview=read_preview(batch, request.args.get("row", type=int), now) if is_ready else None,
         progress=progress,
+        asks_to_stop=asks_to_stop,
         resend_count=resending.count_resendable(batch, now) if may_resend else 0,
         resend=resending.find_resend(batch),
         is_unsent=batch.state in UNSENT,

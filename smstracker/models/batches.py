@@ -60,6 +60,7 @@ class BatchState(StrEnum):
 
 
 STARTED = (BatchState.RUNNING, BatchState.PAUSED, BatchState.STOPPED, BatchState.DONE)
+UNDER_WAY = (BatchState.RUNNING, BatchState.PAUSED)
 OVER = (BatchState.STOPPED, BatchState.DONE)
 UNSENT = (BatchState.CHECKING, BatchState.REFUSED, BatchState.READY)
 

@@ -1,9 +1,9 @@
 // Shows the progress of a batch: fetches the page again while the batch changes by itself.
 
-const INTERVAL = 2000; // ms
+const SECOND = 1000; // ms
 const MAX_INTERVAL = 30000; // ms, while the server does not answer
 const announcement = document.getElementById("batch-status");
-let interval = INTERVAL;
+let interval = 2 * SECOND;
 
 // Nothing is replaced under the hands of somebody who types or is about to press a button.
 function isInUse(batch) {
@@ -22,7 +22,7 @@ async function refresh() {
     if (response.redirected || response.status === 404) return location.reload();
     if (!response.ok) throw new Error(response.statusText);
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    interval = INTERVAL;
+    interval = batch.dataset.refresh * SECOND;
     if (!isInUse(batch)) show(batch, page);
   } catch {
     interval = Math.min(interval * 2, MAX_INTERVAL);
