@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smstracker.batches import sheet_reader, table
-from smstracker.batches.table import FileError, SheetChoiceError
+from smstracker.batches.table import EncodingChoiceError, FileError, SheetChoiceError
 from smstracker.batches.table_file import open_table
 from tests import spreadsheets
 from tests.spreadsheets import Rows
@@ -40,16 +40,26 @@ def test_a_text_file_is_read_in_each_unicode_encoding(read: Read, encoding: str)
     assert read(CSV.encode(encoding)) == [(1, ["name", "phone"]), (2, ["Zoë", "+15558675310"])]
 
 
-@pytest.mark.parametrize(
-    ("encoding", "name"),
-    [("cp1252", "Müller-Lüdenscheidt, Käthe"), ("cp1251", "Екатерина Щербакова Юлия Жукова")],
-)
-def test_an_old_encoding_is_guessed_and_said(tmp_path: Path, encoding: str, name: str) -> None:
+def test_an_old_encoding_is_guessed_and_told(tmp_path: Path) -> None:
     path = tmp_path / "file.csv"
-    path.write_bytes(f"name;phone\n{name};+15558675310\n".encode(encoding) * 20)
+    path.write_bytes("name;phone\nMüller;+15558675310\n".encode("cp1252"))
     opened = open_table(path)
-    assert [row.cells[0] for row in opened.rows][1] == name
-    assert "does not say how its letters are stored" in opened.notes[0]
+    assert [row.cells[0] for row in opened.rows] == ["name", "Müller"]
+    assert opened.encoding == "cp1252"
+
+
+def test_the_encoding_that_people_choose_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes("Dvořák;1\n".encode("cp1250"))
+    assert next(open_table(path, encoding="cp1250").rows).cells[0] == "Dvořák"
+
+
+@pytest.mark.parametrize("above", ["", "a;1\n" * 50_000], ids=["near", "far"])
+def test_letters_that_an_encoding_does_not_have_ask_for_another(tmp_path: Path, above: str) -> None:
+    path = tmp_path / "file.csv"
+    path.write_bytes(above.encode() + b"M\x81ller;1\n")
+    with pytest.raises(EncodingChoiceError, match="cannot be read as Western European"):
+        list(open_table(path, encoding="cp1252").rows)
 
 
 def test_a_broken_letter_among_good_ones_is_named(read: Read) -> None:
@@ -161,7 +171,21 @@ def test_rows_that_a_filter_hides_are_told(
     assert len(list(table.rows)) == 4
     assert table.notes[-1].startswith("3 rows are hidden in the sheet")
     monkeypatch.setattr(sheet_reader, "CHUNK_BYTES", size)
-    assert sheet_reader._count_hidden_rows(str(path), 1) == 3
+    assert sheet_reader._read_marks(str(path), 1).hidden_count == 3
+
+
+@pytest.mark.parametrize("size", [sheet_reader.CHUNK_BYTES, 30])
+@pytest.mark.parametrize("result", ["", "<v></v>", "<v/>"])
+def test_formulas_whose_result_is_not_in_the_file_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, result: str
+) -> None:
+    path = tmp_path / "file.xlsx"
+    computed = '<c t="str"><f>B1</f><v>x</v></c>'
+    rows: Rows = [["", "a", "b"], ["", f'<c t="str"><f>"+1"&amp;C1</f>{result}</c>', computed, 1]]
+    path.write_bytes(spreadsheets.xlsx({"One": rows}))
+    assert [set(row.uncomputed) for row in open_table(path).rows] == [set(), {0}]
+    monkeypatch.setattr(sheet_reader, "CHUNK_BYTES", size)
+    assert sheet_reader._read_marks(str(path), 0).uncomputed == {2: [1]}
 
 
 def test_a_spreadsheet_that_would_fill_the_memory_is_refused(read: Read) -> None:

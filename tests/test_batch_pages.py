@@ -152,7 +152,7 @@ def test_preview_shows_any_row_and_its_neighbours(app: Flask, alice: Person) -> 
     batch_id = ready_batch(alice, people(3, "12,Bad", f"{number(9)},Last"))
     shown = page(alice, batch_id, "?row=4")
     assert "Hi Person 2" in shown
-    assert "Row 3 Row 6" in shown
+    assert "Previous: row 3 Next: row 6" in shown
     assert "Hi Last" in page(alice, batch_id, "?row=5"), "a row that cannot be sent"
 
 
@@ -162,7 +162,7 @@ def test_problems_and_warnings_are_shown_and_do_not_block(app: Flask, alice: Per
     shown = page(alice, batch_id)
     assert "12 rows cannot be sent" in shown
     assert shown.count("phone: ") == 10
-    assert "1 row repeats a number of an earlier row" in shown
+    assert "1 row repeats the number of an earlier row. Row 4 ." in shown
     assert "1 row costs more because of a character" in shown
     response = alice.client.get(f"{url(app, batch_id)}/problems.csv")
     rows = list(csv.reader(io.StringIO(response.text.lstrip("\ufeff"))))

@@ -130,6 +130,15 @@ def test_erasure_deletes_files_that_are_not_read_yet(app: Flask, alice: Person) 
     assert check(app) == 0
 
 
+def test_erasure_deletes_the_file_of_a_checked_batch_and_leaves_the_batch(
+    app: Flask, alice: Person
+) -> None:
+    batch_id = ready_batch(alice, FILE)
+    erase(app)
+    assert count(app, BatchFile) == 0
+    assert read_batch(app, batch_id).state == BatchState.READY
+
+
 def test_erasure_ends_a_check_that_is_under_way(app: Flask, alice: Person) -> None:
     batch_id = upload(alice, people(1200))
     calls = count_from(1)

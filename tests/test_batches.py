@@ -80,7 +80,7 @@ def change(app: Flask, act: Callable[[int], bool], batch_id: int) -> bool:
         return act(batch_id)
 
 
-def test_file_is_checked_and_then_deleted(app: Flask, alice: Person) -> None:
+def test_file_is_checked_and_deleted_once_it_is_started(app: Flask, alice: Person) -> None:
     batch_id = upload(alice, people(2, "12,Bad", f"{number(0)},Twice"))
     assert read_batch(app, batch_id).state == BatchState.CHECKING
     assert check(app) == 1
@@ -96,6 +96,9 @@ def test_file_is_checked_and_then_deleted(app: Flask, alice: Person) -> None:
         (4, None, False, 0),
         (5, number(0), True, DUPLICATE.bit),
     ]
+    with app.app_context():
+        assert BatchFile.exists(batch_id)
+    start(app, batch_id)
     with app.app_context():
         assert db.session.scalars(select(BatchFile.part)).all() == []
 
@@ -411,14 +414,16 @@ def test_number_of_messages_is_asked_for(app: Flask, alice: Person) -> None:
 def test_batch_keeps_within_the_limit_of_the_day(make_app: MakeApp) -> None:
     app = make_app(SEND_LIMIT_PER_DAY="5")
     alice = Person.signed_in(app, "alice@example.org")
-    with pytest.raises(BatchRefusedError, match=r"SEND_LIMIT_PER_DAY is 5\. Divide"):
+    with pytest.raises(
+        BatchRefusedError, match=r"You can send 5 messages a day, .* has 6\. Divide"
+    ):
         start(app, ready_batch(alice, people(6)))
     start(app, ready_batch(alice, people(3)))
     second = ready_batch(alice, people(3, "x,x"))
-    with pytest.raises(BatchRefusedError, match="2 more messages today"):
+    with pytest.raises(BatchRefusedError, match="2 more of your 5 messages a day"):
         start(app, second, knows_equal=True)
     queue(app)
-    with pytest.raises(BatchRefusedError, match="2 more messages today"):
+    with pytest.raises(BatchRefusedError, match="2 more of your 5 messages a day"):
         start(app, second, knows_equal=True)
 
 

@@ -78,6 +78,9 @@ def _create_batch() -> None:
         sa.Column("content_hash", sa.LargeBinary(), nullable=True),
         sa.Column("sheet_name", sa.String(200), nullable=True),
         sa.Column("phone_column", sa.String(200), nullable=True),
+        sa.Column("encoding", sa.String(16), nullable=True),
+        sa.Column("has_heading", sa.Boolean(), nullable=True),
+        sa.Column("once_per_number", sa.Boolean(), nullable=False),
         sa.Column("problem", sa.Text(), nullable=True),
         *(
             sa.Column(name, sa.JSON(), nullable=False)

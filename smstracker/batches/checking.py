@@ -19,7 +19,7 @@ from smstracker.batches.control import BatchRefusedError
 from smstracker.batches.recipient_history import find_row_warnings
 from smstracker.batches.resending import read_resent_rows
 from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
-from smstracker.batches.table import FileError, SheetChoiceError
+from smstracker.batches.table import EncodingChoiceError, FileError, SheetChoiceError
 from smstracker.batches.table_file import open_table
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE, reading_connection
@@ -66,6 +66,7 @@ class _Check:
         self._report = FileReport()
         self._digest = sha256()
         self._notes: list[str] = []
+        self._reading: dict[str, object] = {}  # how the file was read
 
     def run(self) -> None:
         try:
@@ -107,11 +108,16 @@ class _Check:
 
     def _check_file(self, path: Path, batch: DatabaseRow[tuple[object, ...]]) -> Columns:
         template, region = TextTemplate(batch.text), settings().default_region
-        table = open_table(path, batch.sheet_name)
-        columns, rows = match_columns(table, template, region, batch.phone_column)
+        table = open_table(path, batch.sheet_name, batch.encoding)
+        columns, rows = match_columns(
+            table, template, region, batch.phone_column, has_heading=batch.has_heading
+        )
         checker = RowChecker(columns, template, batch.sender, region)
         for chunk in _chunks(map(checker.check, rows)):
-            self._store(chunk, batch.owner_id, batch.sender)
+            self._store(chunk, batch)
+        self._reading = {"heading_row": columns.heading_row, "encoding": table.encoding}
+        if table.encoding:
+            self._reading["letter_rows"] = self._report.letter_rows
         self._notes = [*table.notes, *_notation_notes(template, columns)]
         return columns
 
@@ -128,21 +134,25 @@ class _Check:
         )
         for rows in read_resent_rows(original, utcnow()):
             if rows:
-                self._store(list(map(checker.check, rows)), batch.owner_id, batch.sender)
+                self._store(list(map(checker.check, rows)), batch)
         return columns
 
-    def _store(self, chunk: Sequence[CheckedRow], owner_id: int, sender: str) -> None:
-        bits = [self._report.add(checked) for checked in chunk]
-        numbers = [checked.recipient for checked in chunk if checked.recipient]
+    def _store(self, checked: list[CheckedRow], batch: DatabaseRow[tuple[object, ...]]) -> None:
+        bits, chunk = [], []
+        for row in checked:
+            is_once = batch.once_per_number
+            chunk.append(self._report.leave_out_repeat(row) if is_once else row)
+            bits.append(self._report.add(chunk[-1]))
+        numbers = [row.recipient for row in chunk if row.recipient]
         with self._step() as connection:
-            known = find_row_warnings(connection, owner_id, sender, numbers)
+            known = find_row_warnings(connection, batch.owner_id, batch.sender, numbers)
             rows = [self._row(row, bit, known) for row, bit in zip(chunk, bits, strict=True)]
             insert_rows(connection, BatchRow, rows)
 
     def _row(self, checked: CheckedRow, bits: int, known: dict[str, int]) -> dict[str, object]:
         if checked.problem is None:
             bits |= known.get(checked.recipient or "", 0)
-            self._report.count_warnings(bits)
+            self._report.count_warnings(bits, checked.row.number)
             self._digest.update(f"{checked.recipient}\0{checked.text}\0".encode())
         return {
             "batch_id": self._id,
@@ -172,11 +182,10 @@ class _Check:
                 "row_count": self._report.rows,
                 "good_count": self._report.good,
                 "segments": self._report.segments,
-                "report": {**self._report.to_json(), "notes": self._notes},
+                "report": {**self._report.to_json(), **self._reading, "notes": self._notes},
                 "choices": [],
             }
             self._end(connection, state, problem, changes)
-            BatchFile.remove(connection, [self._id])
             if state is BatchState.READY and batch.start_count is not None:
                 self._start(batch.start_count)
 
@@ -193,12 +202,7 @@ class _Check:
 
     def _refuse(self, error: FileError) -> None:
         """Store why the file cannot be read; it is kept where people have to choose."""
-        choices: Sequence[str] = ()
-        if isinstance(error, SheetChoiceError):
-            choices = error.names
-        elif isinstance(error, ColumnError):
-            choices = error.choices
-        kind = "sheet" if isinstance(error, SheetChoiceError) else "column"
+        kind, choices = _read_choices(error)
         changes = {
             "choices": list(dict.fromkeys(choices)),
             "report": {"choice": kind if choices else None},
@@ -207,7 +211,7 @@ class _Check:
         self._remove_rows()
         with self._step() as connection:
             self._end(connection, BatchState.REFUSED, str(error), changes)
-            if not choices:
+            if not choices and not isinstance(error, ColumnError):
                 BatchFile.remove(connection, [self._id])
 
     def _end(
@@ -243,6 +247,15 @@ class _Check:
         return lease
 
 
+def _read_choices(error: FileError) -> tuple[str, Sequence[str]]:
+    """What people are asked, and the answers."""
+    if isinstance(error, SheetChoiceError):
+        return "sheet", error.names
+    if isinstance(error, EncodingChoiceError):
+        return "encoding", error.encodings
+    return "column", error.choices if isinstance(error, ColumnError) else ()
+
+
 def _notation_notes(template: TextTemplate, columns: Columns) -> list[str]:
     return [
         f"{text} in the text stays as it is. Write (({text.strip('{}[]<>()%«»（）')})) to have it "
@@ -251,7 +264,7 @@ def _notation_notes(template: TextTemplate, columns: Columns) -> list[str]:
     ]
 
 
-def _chunks(rows: Iterable[CheckedRow]) -> Iterator[Sequence[CheckedRow]]:
+def _chunks(rows: Iterable[CheckedRow]) -> Iterator[list[CheckedRow]]:
     remaining = iter(rows)
     while chunk := list(islice(remaining, CHUNK_ROWS)):
         yield chunk

@@ -36,31 +36,45 @@ class ColumnError(FileError):
 class Columns:
     """The names of all columns, the position of the numbers and of each field, by its key.
 
-    `first_row` is the number of the first row that is sent to.
+    `first_row` is the number of the first row that is sent to, `heading_row` that of the headings.
     """
 
     names: Sequence[str]
     phone: int
     fields: Mapping[str, int]
     first_row: int
+    heading_row: int | None = None
 
 
 def match_columns(
-    table: Table, template: TextTemplate, region: str, phone_name: str | None = None
+    table: Table,
+    template: TextTemplate,
+    region: str,
+    phone_name: str | None = None,
+    *,
+    has_heading: bool | None = None,
 ) -> tuple[Columns, Iterator[Row]]:
     """Return the columns of a table and its rows without the headings.
 
+    `has_heading` is what people said of it; None to find out.
     Raises FileError, ColumnError with everything that is wrong with the columns.
     """
     sample = list(islice(table.rows, SAMPLE_ROWS))
     if not sample:
         raise FileError("The file is empty.")
-    heading = _find_heading(sample, region)
+    heading = None if has_heading is False else _find_heading(sample, region)
+    if has_heading and heading is None:
+        heading = 0
     data = sample if heading is None else sample[heading + 1 :]
     if not data:
         raise FileError("The file has headings but no rows below them.")
     names = _name_columns(data, None if heading is None else sample[heading])
     fields, problems = _match_fields(names, template)
+    if heading is None and any("No column" in problem for problem in problems):
+        problems.append(
+            f"The first row was taken for a person, so no row names the columns. Add one above, "
+            f"or write (({names[0]})) in the text."
+        )
     choices: list[str] = []
     phone = 0
     try:
@@ -73,7 +87,8 @@ def match_columns(
         table.notes.append(
             f"The headings are in row {sample[heading].number}. What is above them is left out."
         )
-    return Columns(names, phone, fields, data[0].number), chain(data, table.rows)
+    heading_row = None if heading is None else sample[heading].number
+    return Columns(names, phone, fields, data[0].number, heading_row), chain(data, table.rows)
 
 
 def _looks_like_number(text: str, region: str) -> bool:

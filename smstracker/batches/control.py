@@ -9,7 +9,7 @@ from smstracker.clock import format_duration, utcnow
 from smstracker.database.engine import affected_rows
 from smstracker.extensions import db, settings
 from smstracker.messages.senders import sender_choices
-from smstracker.models.batches import UNDER_WAY, Batch, BatchState
+from smstracker.models.batches import UNDER_WAY, Batch, BatchFile, BatchState
 from smstracker.models.messages import Message
 from smstracker.models.users import User
 
@@ -58,6 +58,7 @@ def start(batch_id: int, typed_count: int | None, *, knows_equal: bool = False) 
     if problem := find_limit_problem(batch, now):
         raise BatchRefusedError(problem)
     batch.state, batch.started_at, batch.problem = BatchState.RUNNING, now, None
+    BatchFile.remove(db.session.connection(), [batch_id])
     return batch
 
 
@@ -106,7 +107,7 @@ def find_limit_problem(batch: Batch, now: datetime) -> str | None:
     limit = settings().send_limit_per_day
     if batch.good_count > limit:
         return (
-            f"This batch has {batch.good_count:,} messages, and SEND_LIMIT_PER_DAY is {limit:,}. "
+            f"You can send {limit:,} messages a day, and this batch has {batch.good_count:,}. "
             "Divide the file, or ask an administrator to raise the limit."
         )
     left = max(limit - count_of_day(batch.owner_id, now), 0)
@@ -115,8 +116,8 @@ def find_limit_problem(batch: Batch, now: datetime) -> str | None:
     wait = _wait_for(batch, now, batch.good_count - left)
     until = f"Try again in {format_duration(wait)}" if wait else "Wait until your batches are done"
     return (
-        f"You may send {left:,} more messages today (SEND_LIMIT_PER_DAY is {limit:,}). {until}, "
-        "or divide the file."
+        f"You can send {left:,} more of your {limit:,} messages a day, and this batch has "
+        f"{batch.good_count:,}. {until}, or divide the file."
     )
 
 

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from charset_normalizer import from_bytes
-
-from smstracker.batches.table import FileError, Row, Table
+from smstracker.batches.encodings import OLD_ENCODINGS, guess_encoding
+from smstracker.batches.table import EncodingChoiceError, FileError, Row, Table
 
 SAMPLE_BYTES = 64 * 1024
 SAMPLE_ROWS = 100
@@ -22,22 +21,6 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-# What spreadsheets store in; the first one that fits as well as another is taken.
-_OLD_ENCODINGS = {
-    "cp1252": "Western European (Windows-1252)",
-    "cp1250": "Central European (Windows-1250)",
-    "cp1251": "Cyrillic (Windows-1251)",
-    "cp1253": "Greek (Windows-1253)",
-    "cp1254": "Turkish (Windows-1254)",
-    "cp1255": "Hebrew (Windows-1255)",
-    "cp1256": "Arabic (Windows-1256)",
-    "cp932": "Japanese (Shift JIS)",
-    "gb18030": "Chinese (GB 18030)",
-    "big5": "Chinese (Big5)",
-    "cp949": "Korean (CP949)",
-    "mac_roman": "Western European (Macintosh)",
-    "cp850": "Western European (DOS)",
-}
 _NO_TABLE = "This file holds no table. Save it as CSV or XLSX and upload that."
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x19\x1b-\x1f]")
 # Excel reads ="0151" as a text, so some programs write numbers like that.
@@ -46,14 +29,18 @@ _TEXT_FORMULA = re.compile(r'="([^"]*)"')
 _GUARD = re.compile(r"'(?=\s*[=+\-@])")
 
 
-def read_csv(path: Path) -> Table:
-    """Open a text file as a table. Raises FileError."""
-    encoding, notes = _find_encoding(path)
-    with path.open(encoding=encoding, newline="") as file:
-        sample = file.read(SAMPLE_BYTES)
+def read_csv(path: Path, chosen_encoding: str | None = None) -> Table:
+    """Open a text file as a table, in an encoding that people chose. Raises FileError."""
+    encoding = chosen_encoding or _find_encoding(path)
+    try:
+        with path.open(encoding=encoding, newline="") as file:
+            sample = file.read(SAMPLE_BYTES)
+    except UnicodeDecodeError as error:
+        raise _letters_error(encoding, 0) from error
     if _CONTROL.search(sample):
         raise FileError(_NO_TABLE)
-    return Table(_read_rows(path, encoding, find_delimiter(sample)), notes)
+    rows = _read_rows(path, encoding, find_delimiter(sample))
+    return Table(rows, encoding=encoding if encoding in OLD_ENCODINGS else None)
 
 
 def _read_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
@@ -69,9 +56,14 @@ def _read_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
         except csv.Error as error:
             raise FileError(_explain(error, number)) from error
         except UnicodeDecodeError as error:
-            raise FileError(
-                f"The letters of row {number + 1} cannot be read. Save the file as CSV UTF-8."
-            ) from error
+            raise _letters_error(encoding, number + 1) from error
+
+
+def _letters_error(encoding: str, number: int) -> FileError:
+    if encoding in OLD_ENCODINGS:
+        return EncodingChoiceError(OLD_ENCODINGS[encoding], list(OLD_ENCODINGS))
+    row = f"row {number}" if number else "the first rows"
+    return FileError(f"The letters of {row} cannot be read. Save the file as CSV UTF-8.")
 
 
 def _parse(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
@@ -116,17 +108,17 @@ def _evenness(lines: list[str], delimiter: str) -> tuple[float, int]:
     return (count / widths.total(), width) if width > 1 else (0.0, 0)
 
 
-def _find_encoding(path: Path) -> tuple[str, list[str]]:
-    """Return the encoding, and a note if it had to be guessed."""
+def _find_encoding(path: Path) -> str:
+    """Return the encoding: one of OLD_ENCODINGS if it had to be guessed."""
     with path.open("rb") as file:
         head = file.read(SAMPLE_BYTES)
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
-            return encoding, []
+            return encoding
     if b"\0" in head:
-        return _find_wide_encoding(head), []
+        return _find_wide_encoding(head)
     if _is_utf8(path):
-        return "utf-8", []
+        return "utf-8"
     return _guess_encoding(path)
 
 
@@ -150,7 +142,7 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def _guess_encoding(path: Path) -> tuple[str, list[str]]:
+def _guess_encoding(path: Path) -> str:
     with path.open("rb") as file:
         lines = ((number, line) for number, line in enumerate(file, 1) if not line.isascii())
         telling = list(islice(lines, 1000))
@@ -160,14 +152,7 @@ def _guess_encoding(path: Path) -> tuple[str, list[str]]:
             f"The letters of line {invalid[0]} are not stored as those of the others (UTF-8). "
             "Save the file as CSV UTF-8."
         )
-    sample = b"".join(line for _number, line in telling)[:SAMPLE_BYTES]
-    best = from_bytes(sample, cp_isolation=list(_OLD_ENCODINGS)).best()
-    encoding = best.encoding if best else "cp1252"
-    name = _OLD_ENCODINGS.get(encoding, encoding)
-    return encoding, [
-        f"The file does not say how its letters are stored. It was read as {name}: compare the "
-        "names in the preview, or save the file as CSV UTF-8."
-    ]
+    return guess_encoding(b"".join(line for _number, line in telling)[:SAMPLE_BYTES])
 
 
 def _decodes(line: bytes) -> bool:

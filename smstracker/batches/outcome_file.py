@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from smstracker.extensions import db
 from smstracker.messages.describe import short_reason
@@ -44,16 +44,23 @@ def outcome_lines(batch: Batch, now: datetime) -> Iterator[str]:
 def problem_lines(batch: Batch) -> Iterator[str]:
     """The rows that cannot be sent, with the reason; corrected, the file can be uploaded."""
     yield "\ufeff" + format_csv([[*map(guard_text, batch.column_names), "row", "problem"]])
-    for rows in _read_chunks(batch, only_bad=True):
+    for rows in _read_chunks(batch, [BatchRow.problem.is_not(None)]):
         yield format_csv([*_cells(batch, row), row.number, row.problem or ""] for row in rows)
 
 
-def _read_chunks(batch: Batch, *, only_bad: bool = False) -> Iterator[Sequence[BatchRow]]:
+def warning_lines(batch: Batch) -> Iterator[str]:
+    """The rows with warnings, and these."""
+    yield "\ufeff" + format_csv([[*map(guard_text, batch.column_names), "row", "warnings"]])
+    for rows in _read_chunks(batch, (BatchRow.problem.is_(None), BatchRow.warnings != 0)):
+        yield format_csv([*_cells(batch, row), row.number, _name_warnings(row)] for row in rows)
+
+
+def _read_chunks(
+    batch: Batch, only: Sequence[ColumnElement[bool]] = ()
+) -> Iterator[Sequence[BatchRow]]:
     after = 0
     while True:
-        query = BatchRow.select_next(batch.id, after, CHUNK_ROWS)
-        if only_bad:
-            query = query.where(BatchRow.problem.is_not(None))
+        query = BatchRow.select_next(batch.id, after, CHUNK_ROWS).where(*only)
         rows = db.session.scalars(query).all()
         db.session.expunge_all()
         if rows:
@@ -107,5 +114,8 @@ def _missing_outcome(batch: Batch, row: BatchRow) -> tuple[str, str]:
         return _STOPPED
     if row.number <= batch.queued_number:
         return "Not known", "The message is deleted."
-    warnings = [warning.name for warning in ROW_WARNINGS if row.warnings & warning.bit]
-    return "Waiting", ", ".join(warnings)
+    return "Waiting", _name_warnings(row)
+
+
+def _name_warnings(row: BatchRow) -> str:
+    return ", ".join(warning.name for warning in ROW_WARNINGS if row.warnings & warning.bit)

@@ -2,30 +2,31 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, select
 
 from smstracker.batches.control import find_limit_problem
+from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.batches.price import PriceForecast, forecast_price
 from smstracker.batches.queueing import fill_row
 from smstracker.extensions import db
-from smstracker.models.batches import ROW_WARNINGS, Batch, BatchRow
+from smstracker.models.batches import DUPLICATE, ROW_WARNINGS, Batch, BatchFile, BatchRow
+from smstracker.models.sender_pace import sends_per_second
+from smstracker.plurals import format_count
 from smstracker.sms.gsm_replacements import CostAdvice, cost_advice
 from smstracker.sms.segments import Segments, count_segments
 from smstracker.sms.text_fields import TextTemplate
 
 MAX_SHOWN = 10
+MAX_LETTERS = 80  # of a cell
 _WARNING_WORDS = {
     "opted out": (
         "has opted out and will most likely not get it",
         "have opted out and will most likely not get it",
     ),
     "landline": ("had a landline when last written to", "had landlines when last written to"),
-    "duplicate": (
-        "repeats a number of an earlier row: it gets one message for each",
-        "repeat a number of an earlier row: each gets one message for every row",
-    ),
+    "duplicate": ("repeats the number of an earlier row", "repeat the number of an earlier row"),
     "costs more": ("costs more because of a character", "cost more because of a character"),
 }
 
@@ -43,11 +44,42 @@ class RowPreview:
 
 
 @dataclass(frozen=True, slots=True)
+class WarningSummary:
+    """What is said of the rows with one warning, and the numbers of the first ones."""
+
+    sentence: str
+    rows: Sequence[int]
+    has_more: bool
+    is_repeat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FileReading:
+    """How the file was read. `encoding` is one that had to be guessed or that people chose,
+    `letters` are the cells, by row, that show whether it is right.
+
+    `may_change` tells whether the file is there to be read in another way.
+    """
+
+    encoding: str | None
+    letters: Sequence[tuple[int, str]]
+    has_told_heading: bool
+    heading_row: int | None
+    may_change: bool
+
+    @property
+    def encoding_name(self) -> str:
+        return OLD_ENCODINGS.get(self.encoding or "", "")
+
+
+@dataclass(frozen=True, slots=True)
 class BatchPreview:
     """All that the page of a batch that is ready shows."""
 
-    problems: Sequence[BatchRow]
-    warnings: Sequence[str]
+    people: int
+    duration: timedelta
+    per_second: int
+    warnings: Sequence[WarningSummary]
     notes: Sequence[str]
     costly: Sequence[str]
     price: PriceForecast | None
@@ -60,10 +92,13 @@ class BatchPreview:
 def read_preview(batch: Batch, number: int | None, now: datetime) -> BatchPreview:
     """Read what is shown of a batch, with the row of this number or else the first good one."""
     report = batch.report
-    bad_rows = BatchRow.select_next(batch.id, 0, MAX_SHOWN).where(BatchRow.problem.is_not(None))
+    per_second = sends_per_second(batch.sender)
+    people = report.get("people")
     return BatchPreview(
-        problems=db.session.scalars(bad_rows).all(),
-        warnings=_describe_warnings(_counts(report.get("warnings"))),
+        people=people if isinstance(people, int) else batch.good_count,
+        duration=timedelta(seconds=batch.good_count / per_second),
+        per_second=per_second,
+        warnings=_describe_warnings(_counts(report.get("warnings")), report.get("warning_rows")),
         notes=[str(note) for note in _items(report.get("notes"))],
         costly=list(_counts(report.get("costly"))),
         price=forecast_price(
@@ -84,10 +119,46 @@ def _items(value: object) -> Sequence[object]:
     return value if isinstance(value, list) else []
 
 
-def _describe_warnings(counts: Mapping[str, int]) -> list[str]:
-    words = ((count, _WARNING_WORDS[name]) for name, count in counts.items())
+def read_problems(batch: Batch) -> Sequence[BatchRow]:
+    """Read the first rows that cannot be sent."""
+    query = BatchRow.select_next(batch.id, 0, MAX_SHOWN).where(BatchRow.problem.is_not(None))
+    return db.session.scalars(query).all()
+
+
+def describe_reading(batch: Batch) -> FileReading:
+    report = batch.report
+    encoding, heading_row = report.get("encoding"), report.get("heading_row")
+    return FileReading(
+        encoding=encoding if isinstance(encoding, str) else None,
+        letters=_read_letters(batch, _items(report.get("letter_rows"))),
+        has_told_heading="heading_row" in report,
+        heading_row=heading_row if isinstance(heading_row, int) else None,
+        may_change=BatchFile.exists(batch.id),
+    )
+
+
+def _read_letters(batch: Batch, numbers: Sequence[object]) -> list[tuple[int, str]]:
+    """The cells with letters beyond ASCII, of the rows that first have each of them."""
+    if not numbers:
+        return []
+    is_one = (BatchRow.batch_id == batch.id, BatchRow.number.in_(numbers))
+    rows = db.session.scalars(select(BatchRow).where(*is_one).order_by(BatchRow.number))
     return [
-        f"{count:,} {'row' if count == 1 else 'rows'} {forms[count > 1]}." for count, forms in words
+        (row.number, ", ".join(cell[:MAX_LETTERS] for cell in row.cells if not cell.isascii()))
+        for row in rows
+    ]
+
+
+def _describe_warnings(counts: Mapping[str, int], rows: object) -> list[WarningSummary]:
+    numbers = rows if isinstance(rows, dict) else {}
+    return [
+        WarningSummary(
+            sentence=f"{format_count(count, 'row')} {_WARNING_WORDS[name][count > 1]}.",
+            rows=numbers.get(name, []),
+            has_more=count > MAX_SHOWN,
+            is_repeat=name == DUPLICATE.name,
+        )
+        for name, count in counts.items()
     ]
 
 

@@ -1,7 +1,7 @@
 """The check of each row by the rules of the send form, and what all rows come to."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from smstracker.batches.columns import Columns
 from smstracker.batches.price import country_code
@@ -15,6 +15,10 @@ from smstracker.sms.text_rules import find_text_problem, unix_lines
 
 MAX_SHOWN = 10
 MERGED = "The cell is merged with one above. Undo that, so that each row has its own."
+UNCOMPUTED = (
+    "The result of the formula is not in the file. Open the file in a spreadsheet, save it there "
+    "and upload it again."
+)
 _FORMULA = "There is a formula in the cell. Put its result there."
 
 
@@ -63,8 +67,9 @@ class RowChecker:
         typed = _cell(row, self._columns.phone)
         name = self._columns.names[self._columns.phone]
         if not typed:
-            reason = MERGED if self._columns.phone in row.merged else "There is no number."
-            return None, [f"{name}: {reason}"]
+            return None, [
+                f"{name}: {_empty_reason(row, self._columns.phone, 'There is no number.')}"
+            ]
         if typed.startswith("="):
             return None, [f"{name}: {_FORMULA}"]
         try:
@@ -77,12 +82,19 @@ class RowChecker:
         for key, position in self._columns.fields.items():
             reason = None
             if not values[key]:
-                reason = MERGED if position in row.merged else "The cell is empty."
+                reason = _empty_reason(row, position, "The cell is empty.")
             elif values[key].startswith("="):
                 reason = _FORMULA
             if reason:
                 problems.append(f"{self._columns.names[position]}: {reason}")
         return problems
+
+
+def _empty_reason(row: Row, position: int, otherwise: str) -> str:
+    """Why a cell is empty."""
+    if position in row.uncomputed:
+        return UNCOMPUTED
+    return MERGED if position in row.merged else otherwise
 
 
 def _cell(row: Row, position: int) -> str:
@@ -99,7 +111,8 @@ def _find_filled_problem(text: str) -> str | None:
 class FileReport:
     """What the rows of a file come to.
 
-    Numbers are kept as integers to find duplicates: 100,000 of them take 10 MB.
+    Numbers are kept as integers to find duplicates: 100,000 of them take 15 MB. The first rows of
+    each warning are named, and the first ones that bring a letter beyond ASCII.
     """
 
     rows: int = 0
@@ -109,11 +122,22 @@ class FileReport:
     people_by_country: Counter[str] = field(default_factory=Counter)
     costly: Counter[str] = field(default_factory=Counter)  # rows that have the character
     warnings: Counter[str] = field(default_factory=Counter)
-    _seen: set[int] = field(default_factory=set)
+    warning_rows: dict[str, list[int]] = field(default_factory=dict)
+    letter_rows: list[int] = field(default_factory=list)
+    _seen: dict[int, int] = field(default_factory=dict)  # the first row of each number
+    _letters: set[str] = field(default_factory=set)
+
+    def leave_out_repeat(self, checked: CheckedRow) -> CheckedRow:
+        """Return the row with a problem if an earlier one has its number."""
+        if checked.problem is not None or checked.recipient is None:
+            return checked
+        first = self._seen.get(int(checked.recipient[1:]))
+        return replace(checked, problem=f"Row {first} has the same number.") if first else checked
 
     def add(self, checked: CheckedRow) -> int:
         """Count a row; return the bits of its warnings."""
         self.rows += 1
+        self._note_letters(checked.row)
         if checked.problem is not None or checked.recipient is None:
             return 0
         self.good += 1
@@ -126,16 +150,30 @@ class FileReport:
         bits = (DUPLICATE.bit if digits in self._seen else 0) | (
             COSTLY.bit if checked.costly else 0
         )
-        self._seen.add(digits)
+        self._seen.setdefault(digits, checked.row.number)
         return bits
 
-    def count_warnings(self, bits: int) -> None:
-        self.warnings.update(warning.name for warning in ROW_WARNINGS if bits & warning.bit)
+    def _note_letters(self, row: Row) -> None:
+        letters = {letter for cell in row.cells if not cell.isascii() for letter in cell}
+        letters = {letter for letter in letters if not letter.isascii()} - self._letters
+        if letters and len(self.letter_rows) < MAX_SHOWN:
+            self._letters |= letters
+            self.letter_rows.append(row.number)
+
+    def count_warnings(self, bits: int, number: int) -> None:
+        for warning in ROW_WARNINGS:
+            if bits & warning.bit:
+                self.warnings[warning.name] += 1
+                numbers = self.warning_rows.setdefault(warning.name, [])
+                if len(numbers) < MAX_SHOWN:
+                    numbers.append(number)
 
     def to_json(self) -> dict[str, object]:
         """Return the counts, for the column `report` of the batch."""
         return {
+            "people": len(self._seen),
             "warnings": dict(self.warnings),
+            "warning_rows": self.warning_rows,
             "costly": dict(self.costly.most_common(MAX_SHOWN)),
             "segments_by_country": dict(self.segments_by_country),
             "people_by_country": dict(self.people_by_country),

@@ -65,5 +65,5 @@ def _parse_rows(lines: IO[str], notes: list[str]) -> Iterator[Row]:
             f"{hidden} {verb} hidden in the sheet, perhaps by a filter, and sent to as well."
         )
     for line in lines:
-        number, cells, merged = json.loads(line)
-        yield Row(number, cells, frozenset(merged))
+        number, cells, merged, uncomputed = json.loads(line)
+        yield Row(number, cells, frozenset(merged), frozenset(uncomputed))

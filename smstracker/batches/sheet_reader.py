@@ -22,12 +22,20 @@ MAX_SHEETS = 20  # that are looked into
 MAX_CELL = 32_767  # characters: Excel's own limit
 MAX_EXACT_INTEGER = 10**15  # beyond it Excel itself has lost digits
 MAX_MERGED_ROWS = 100_000
+MAX_UNCOMPUTED = 200_000  # cells
 CHUNK_BYTES = 1024 * 1024
-# Of an XLSX file: its sheets with the ids of their parts, the parts, and rows that are hidden.
+# Of an XLSX file: its sheets with the ids of their parts, the parts, rows that are hidden, and
+# formulas without a result, as programs write them that do not compute.
 SHEET = re.compile(rb"<(?:\w+:)?sheet\b[^>]*>")
 PART = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*>")
 ATTRIBUTE = re.compile(rb'\s(?:\w+:)?(name|id|Id|Target)="([^"]*)"')
 ROW = re.compile(rb"<(?:\w+:)?row\b[^>]*>")
+UNCOMPUTED = re.compile(
+    rb'<(?:\w+:)?c\b[^>]*\sr="([A-Z]{1,3})([0-9]{1,7})"[^>]*>\s*'
+    rb"<(?:\w+:)?f\b[^>]*(?:/>|>[^<]*</(?:\w+:)?f>)\s*"
+    rb"(?:<(?:\w+:)?v\s*/>|<(?:\w+:)?v>\s*</(?:\w+:)?v>)?\s*</(?:\w+:)?c>"
+)
+ROW_OR_CELL = re.compile(rb"<(?:\w+:)?(?:row|c)\b")
 RELATIONS = "xl/_rels/workbook.xml.rels"
 HIDDEN = re.compile(rb'\shidden="(?:1|true)"')
 
@@ -48,8 +56,8 @@ def main() -> None:
         _print({"error": "unreadable"})
     else:
         if len(sheets) == 1:
-            hidden_count = _count_hidden_rows(path, workbook.sheet_names.index(sheets[0].name))
-            _print_sheet(sheets[0], int(max_columns), hidden_count)
+            marks = _read_marks(path, workbook.sheet_names.index(sheets[0].name))
+            _print_sheet(sheets[0], int(max_columns), marks)
         else:
             _print({"sheets": [sheet.name for sheet in sheets]})
 
@@ -72,19 +80,43 @@ def _find_sheets(workbook: calamine.CalamineWorkbook, name: str) -> list[calamin
     return [sheet for sheet in sheets if sheet.height]
 
 
-def _count_hidden_rows(path: str, position: int) -> int:
-    """Count the hidden rows of a sheet, as a filter leaves them; 0 if the file does not say.
+class Marks:
+    """What the library does not tell: how many rows are hidden, and formulas without a result."""
 
-    The library does not tell of them.
-    """
+    def __init__(self) -> None:
+        self.hidden_count = 0
+        self.uncomputed: dict[int, list[int]] = {}  # columns by row
+        self._count = 0
+
+    def add(self, text: bytes) -> None:
+        self.hidden_count += sum(bool(HIDDEN.search(row)) for row in ROW.findall(text))
+        if b"f>" not in text and b"f " not in text:
+            return
+        for letters, number in UNCOMPUTED.findall(text):
+            if self._count < MAX_UNCOMPUTED:
+                self._count += 1
+                self.uncomputed.setdefault(int(number), []).append(_column_position(letters))
+
+
+def _column_position(letters: bytes) -> int:
+    position = 0
+    for letter in letters:
+        position = position * 26 + letter - ord("A") + 1
+    return position - 1
+
+
+def _read_marks(path: str, position: int) -> Marks:
+    """Read the marks of a sheet; none if the file does not have them."""
+    marks = Marks()
     try:
         with (
             zipfile.ZipFile(path) as archive,
             archive.open(_find_part(archive, position)) as part,
         ):
-            return _count_in_parts(part)
+            _read_parts(part, marks)
     except (OSError, LookupError, ValueError, StopIteration, zipfile.BadZipFile):
-        return 0
+        pass
+    return marks
 
 
 def _find_part(archive: zipfile.ZipFile, position: int) -> str:
@@ -96,22 +128,25 @@ def _find_part(archive: zipfile.ZipFile, position: int) -> str:
     return target.removeprefix("/") if target.startswith("/") else f"xl/{target}"
 
 
-def _count_in_parts(part: IO[bytes]) -> int:
-    count, rest = 0, b""
+def _read_parts(part: IO[bytes], marks: Marks) -> None:
+    rest = b""
     while piece := part.read(CHUNK_BYTES):
         text = rest + piece
-        count += sum(bool(HIDDEN.search(row)) for row in ROW.findall(text))
-        # The tag of a row may be cut here.
-        start = text.rfind(b"<")
-        rest = text[start:] if text.find(b">", start) < 0 else b""
-    return count
+        # The last row or cell may be cut here; none is longer than a few pieces.
+        starts = [match.start() for match in ROW_OR_CELL.finditer(text)]
+        cut = starts[-1] if starts and len(text) - starts[-1] < 4 * CHUNK_BYTES else len(text)
+        # A name of a tag may be cut as well.
+        cut = min(cut, text.rfind(b"<") if text.rfind(b">") < text.rfind(b"<") else cut)
+        marks.add(text[:cut])
+        rest = text[cut:]
+    marks.add(rest)
 
 
-def _print_sheet(sheet: calamine.CalamineSheet, max_columns: int, hidden_count: int) -> None:
+def _print_sheet(sheet: calamine.CalamineSheet, max_columns: int, marks: Marks) -> None:
     if sheet.width > max_columns:
         _print({"error": "columns"})
         return
-    _print({"hidden": hidden_count})
+    _print({"hidden": marks.hidden_count})
     merged = _find_merged(sheet)
     first_column = (sheet.start or (0, 0))[1]
     # The rows begin with the first of the sheet, the cells with the first that holds something.
@@ -120,7 +155,8 @@ def _print_sheet(sheet: calamine.CalamineSheet, max_columns: int, hidden_count: 
         while texts and not texts[-1]:
             texts.pop()
         if texts:
-            _print([number, texts, [c - first_column for c in merged.get(number, ())]])
+            places = (merged.get(number, ()), marks.uncomputed.get(number, ()))
+            _print([number, texts, *([c - first_column for c in columns] for columns in places)])
 
 
 def _find_merged(sheet: calamine.CalamineSheet) -> dict[int, list[int]]:

@@ -20,24 +20,35 @@ class SheetChoiceError(FileError):
         self.names = names
 
 
+class EncodingChoiceError(FileError):
+    """The letters are not stored as `name`; `encodings` may be chosen from."""
+
+    def __init__(self, name: str, encodings: Sequence[str]) -> None:
+        super().__init__(f"The letters of the file cannot be read as {name}.")
+        self.encodings = encodings
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: `number` as a spreadsheet counts, cells as text, empty ones at the end left out.
 
-    `merged` are the positions of empty cells that belong to a merged one further up.
+    `merged` are the positions of empty cells that belong to a merged one further up,
+    `uncomputed` those of formulas whose result is not in the file.
     """
 
     number: int
     cells: Sequence[str]
     merged: frozenset[int] = frozenset()
+    uncomputed: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """The rows that are not empty, read once while they are used; raises FileError meanwhile.
 
-    `notes` tell people how the file was understood.
+    `notes` tell people how the file was understood; `encoding` is one that had to be guessed.
     """
 
     rows: Iterator[Row]
     notes: list[str] = field(default_factory=list)
+    encoding: str | None = None

@@ -16,7 +16,7 @@ _OTHER_FILE = re.compile(
 )
 
 
-def open_table(path: Path, sheet_name: str | None = None) -> Table:
+def open_table(path: Path, sheet_name: str | None = None, encoding: str | None = None) -> Table:
     """Open a CSV, XLSX, XLS or ODS file. Raises FileError, also while its rows are read."""
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
@@ -30,7 +30,7 @@ def open_table(path: Path, sheet_name: str | None = None) -> Table:
     if _OTHER_FILE.match(head):
         raise FileError("This file holds no table. Save the table as CSV or XLSX.")
     is_spreadsheet = _SPREADSHEET.match(head)
-    table = read_sheet(path, sheet_name) if is_spreadsheet else read_csv(path)
+    table = read_sheet(path, sheet_name) if is_spreadsheet else read_csv(path, encoding)
     return replace(table, rows=_limit(table.rows))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models.batches import NAME_LENGTH, Batch, BatchFile, BatchState
@@ -116,8 +117,34 @@ def choose(batch: Batch, *, sheet_name: str | None = None, phone_column: str | N
         return False
     batch.sheet_name = sheet_name or batch.sheet_name
     batch.phone_column = phone_column or batch.phone_column
-    batch.state, batch.problem, batch.choices = BatchState.CHECKING, None, []
+    _check_again(batch)
     return True
+
+
+def read_again(
+    batch: Batch,
+    *,
+    encoding: str | None = None,
+    has_heading: bool | None = None,
+    once_per_number: bool | None = None,
+) -> bool:
+    """Have a file that is not sent read in another way; False if it is not there any more."""
+    if batch.state not in (BatchState.READY, BatchState.REFUSED) or not BatchFile.exists(batch.id):
+        return False
+    if encoding is not None and encoding in OLD_ENCODINGS:
+        batch.encoding = encoding
+    if has_heading is not None:
+        batch.has_heading, batch.phone_column = has_heading, None  # its name is another now
+    if once_per_number is not None:
+        batch.once_per_number = once_per_number
+    _check_again(batch)
+    return True
+
+
+def _check_again(batch: Batch) -> None:
+    """Nothing starts by itself afterwards: a program did not mean what people chose since."""
+    batch.state, batch.problem, batch.choices = BatchState.CHECKING, None, []
+    batch.row_count, batch.good_count, batch.start_count = 0, 0, None
 
 
 def discard(batch: Batch) -> bool:

@@ -10,8 +10,9 @@ from sqlalchemy.exc import IntegrityError
 
 from smstracker.batches import control, outcome_file, resending, uploads
 from smstracker.batches.control import BatchRefusedError, EqualBatchError
+from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.batches.forms import BatchForm
-from smstracker.batches.preview import read_preview
+from smstracker.batches.preview import describe_reading, read_preview, read_problems
 from smstracker.batches.progress import read_progress
 from smstracker.batches.table import MAX_FILE_BYTES
 from smstracker.clock import utcnow
@@ -92,6 +93,20 @@ def choose(public_id: uuid.UUID) -> ResponseReturnValue:
             Batch.lock(batch_id),
             sheet_name=request.form.get("sheet"),
             phone_column=request.form.get("column"),
+        )
+    return _show(public_id)
+
+
+@bp.post("/<uuid:public_id>/read")
+def read_again(public_id: uuid.UUID) -> ResponseReturnValue:
+    """Have the file read in the way that the reader chose."""
+    batch_id, fields = _own_batch(public_id).id, request.form
+    with writing():
+        uploads.read_again(
+            Batch.lock(batch_id),
+            encoding=fields.get("encoding"),
+            has_heading={"person": False, "headings": True}.get(fields.get("first_row", "")),
+            once_per_number={"once": True, "all": False}.get(fields.get("repeats", "")),
         )
     return _show(public_id)
 
@@ -194,6 +209,14 @@ def problems(public_id: uuid.UUID) -> ResponseReturnValue:
     return _file(batch, outcome_file.problem_lines(batch), f"problems-{utcnow():%Y-%m-%d}")
 
 
+@bp.get("/<uuid:public_id>/warnings.csv")
+@guards.for_programs
+def warnings(public_id: uuid.UUID) -> ResponseReturnValue:
+    """The rows with warnings."""
+    batch = _own_batch(public_id)
+    return _file(batch, outcome_file.warning_lines(batch), f"warnings-{utcnow():%Y-%m-%d}")
+
+
 def _file(batch: Batch, lines: Iterator[str], name: str) -> ResponseReturnValue:
     owner_id, email = batch.owner_id, current_user.email
     db.session.expunge(batch)  # the lines are made when the session is over
@@ -234,6 +257,7 @@ def _form_page(form: BatchForm, code: int) -> ResponseReturnValue:
 def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnValue:
     now = utcnow()
     is_ready = batch.state == BatchState.READY
+    is_checked = is_ready or batch.state == BatchState.REFUSED
     progress = read_progress(batch, now) if batch.is_started else None
     may_resend = batch.state in OVER and progress and (progress.failures or progress.not_sent)
     asks_to_stop = request.args.get("ask") == "stop" and batch.state in UNDER_WAY
@@ -242,6 +266,9 @@ def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnV
         batch=batch,
         notice=notice,
         preview=read_preview(batch, request.args.get("row", type=int), now) if is_ready else None,
+        problems=read_problems(batch) if is_checked else (),
+        reading=describe_reading(batch) if is_checked else None,
+        encodings=OLD_ENCODINGS,
         progress=progress,
         asks_to_stop=asks_to_stop,
         resend_count=resending.count_resendable(batch, now) if may_resend else 0,

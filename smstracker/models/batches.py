@@ -112,6 +112,9 @@ class Batch(Model):
     # What people chose where the file leaves it open, and what was found.
     sheet_name: Mapped[str | None] = mapped_column(String(COLUMN_NAME_LENGTH))
     phone_column: Mapped[str | None] = mapped_column(String(COLUMN_NAME_LENGTH))
+    encoding: Mapped[str | None] = mapped_column(String(16))
+    has_heading: Mapped[bool | None]
+    once_per_number: Mapped[bool] = mapped_column(default=False)
     problem: Mapped[str | None] = mapped_column(Text)
     choices: Mapped[list[str]] = mapped_column(JSON, default=list)
     column_names: Mapped[list[str]] = mapped_column(JSON, default=list)
@@ -263,7 +266,7 @@ class BatchRow(Model):
 
 
 class BatchFile(Model):
-    """A part of an uploaded file, compressed, until its rows are checked."""
+    """A part of an uploaded file, compressed, until its batch is started: it may be read anew."""
 
     __tablename__ = "batch_file"
 
@@ -284,6 +287,11 @@ class BatchFile(Model):
         for number in connection.scalars(numbers).all():
             is_part = (cls.batch_id == batch_id, cls.part == number)
             yield zlib.decompress(connection.scalars(select(cls.data).where(*is_part)).one())
+
+    @classmethod
+    def exists(cls, batch_id: int) -> bool:
+        query = select(cls.part).where(cls.batch_id == batch_id).limit(1)
+        return db.session.scalar(query) is not None
 
     @classmethod
     def remove(cls, connection: Connection, batch_ids: Sequence[int]) -> None:

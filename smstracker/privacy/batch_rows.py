@@ -57,7 +57,7 @@ def _holds(cell: str, number: str, *, is_exact: bool) -> bool:
 def erase_rows(connection: Connection, number: str) -> int:
     """Delete all rows that are to a number, and the number in cells of others; return how many.
 
-    Files that are not read yet may hold it as well, so they go too.
+    Files may hold it as well, so they go too.
     """
     keys = find_rows(connection, number)
     for key in keys:
@@ -67,7 +67,7 @@ def erase_rows(connection: Connection, number: str) -> int:
             connection.execute(delete(BatchRow).where(*is_row))
             continue
         _blank_cells(connection, key, row.cells, number)
-    _delete_unread_files(connection)
+    _delete_files(connection)
     return len(keys)
 
 
@@ -83,10 +83,13 @@ def _blank_cells(connection: Connection, key: RowKey, cells: list[str], number: 
     connection.execute(update(BatchRow).where(*is_row).values(changes))
 
 
-def _delete_unread_files(connection: Connection) -> None:
+def _delete_files(connection: Connection) -> None:
+    """Delete all files; those that are not read yet have to be uploaded again."""
     has_file = Batch.id.in_(select(BatchFile.batch_id))
+    is_ready = Batch.state == BatchState.READY
+    ready_ids = connection.scalars(select(Batch.id).where(has_file, is_ready)).all()
     refused = {"state": BatchState.REFUSED, "problem": _FILE_ERASED, "choices": []}
     batch_ids = connection.scalars(
-        update(Batch).where(has_file).values(refused).returning(Batch.id)
+        update(Batch).where(has_file, ~is_ready).values(refused).returning(Batch.id)
     )
-    BatchFile.remove(connection, batch_ids.all())
+    BatchFile.remove(connection, [*ready_ids, *batch_ids])

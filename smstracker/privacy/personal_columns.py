@@ -27,6 +27,7 @@ HARMLESS = {
     "batch": {
         *("name", "sender", "state", "upload_hash", "content_hash", "sheet_name", "phone_column"),
         *("problem", "choices", "column_names", "field_positions", "report", "quiet_zone"),
+        "encoding",
     },
     "saved_text": {"name", "text"},
     "sender_pace": {"sender", "pause_code"},
