@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, insert
 
-from smstracker.models import Batch, BatchRow, Message, SavedText
+from smstracker.models import Batch, BatchFile, BatchRow, Message, SavedText
 from smstracker.models.messages import reverse_digits
 
 TEXT = "Dear ((name)), the clinic is closed on ((day)). Please call us for another time."
@@ -27,6 +27,11 @@ REFUSED = "\n".join(
 READY_REPORT = {
     "warnings": {"opted out": 1, "landline": 2, "duplicate": 1, "costs more": 3},
     "costly": {"✓": 2, "ë": 1},
+    "people": 28,
+    "warning_rows": {"opted out": [9], "landline": [3, 12], "duplicate": [4], "costs more": [5, 6]},
+    "heading_row": 3,
+    "encoding": "cp1252",
+    "letter_rows": [5, 6],
     "segments_by_country": {"+1": 30},
     "notes": ["The headings are in row 3. What is above them is left out."],
 }
@@ -55,6 +60,9 @@ def insert_batches(connection: Connection, owner_id: int, now: datetime) -> None
         row_id = _insert_batch(connection, owner_id, now, key, values)
         if key != "checking" and key != "refused":
             _insert_rows(connection, row_id)
+        if key == "ready":
+            part = {"batch_id": row_id, "part": 0, "data": b""}
+            connection.execute(insert(BatchFile).values(part))
         if key in ("running", "done"):
             _insert_messages(connection, owner_id, row_id, key, now)
     text = {"name": "Closed", "text": TEXT, "created_at": now, "public_id": batch_id("text")}
@@ -97,7 +105,11 @@ def _insert_rows(connection: Connection, row_id: int) -> None:
             "batch_id": row_id,
             "number": number,
             "recipient": None if is_bad else f"+1202555{number:04}",
-            "cells": [f"Person {number}", f"+1202555{number:04}", "Tuesday"],
+            "cells": [
+                f"Person {number}" + " Núñez" * (number in (5, 6)),
+                f"+1202555{number:04}",
+                "Tuesday",
+            ],
             "problem": "Mobile: That number is too short. day: The cell is empty."
             if is_bad
             else None,

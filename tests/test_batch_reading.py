@@ -189,3 +189,9 @@ def test_limit_of_the_day_is_told_instead_of_a_button(make_app: MakeApp) -> None
     shown = page(alice, batch_id)
     assert "You can send 5 messages a day, and this batch has 6." in shown
     assert "Type the number of messages" not in shown
+
+
+def test_note_on_dates_is_left_out_if_the_text_has_no_fields(app: Flask, alice: Person) -> None:
+    content = spreadsheets.xlsx({"People": [["phone", "name"], [number(1), "Ann"]]})
+    assert "Dates and numbers are written plainly" in page(alice, ready_batch(alice, content))
+    assert "Dates and numbers" not in page(alice, ready_batch(alice, content, "Hi"))

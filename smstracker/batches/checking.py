@@ -19,6 +19,7 @@ from smstracker.batches.control import BatchRefusedError
 from smstracker.batches.recipient_history import find_row_warnings
 from smstracker.batches.resending import read_resent_rows
 from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
+from smstracker.batches.sheet_file import VALUES_NOTE
 from smstracker.batches.table import EncodingChoiceError, FileError, SheetChoiceError
 from smstracker.batches.table_file import open_table
 from smstracker.clock import utcnow
@@ -118,7 +119,8 @@ class _Check:
         self._reading = {"heading_row": columns.heading_row, "encoding": table.encoding}
         if table.encoding:
             self._reading["letter_rows"] = self._report.letter_rows
-        self._notes = [*table.notes, *_notation_notes(template, columns)]
+        notes = [note for note in table.notes if columns.fields or note != VALUES_NOTE]
+        self._notes = [*notes, *_notation_notes(template, columns)]
         return columns
 
     def _copy_failed(self, batch: DatabaseRow[tuple[object, ...]]) -> Columns:

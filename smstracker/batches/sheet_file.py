@@ -18,7 +18,7 @@ _PROBLEMS = {
 }
 _TOO_LARGE = "The spreadsheet is damaged or too large. Copy its rows into a new one, or save CSV."
 _EMPTY = "The file is empty."
-_VALUES_NOTE = (
+VALUES_NOTE = (
     "Dates and numbers are written plainly, as 2026-12-31 and 0.25, however the sheet shows them. "
     "To choose a form yourself, write them as text."
 )
@@ -26,7 +26,7 @@ _VALUES_NOTE = (
 
 def read_sheet(path: Path, sheet_name: str | None = None) -> Table:
     """Open a sheet of a spreadsheet. Raises FileError, SheetChoiceError if several hold rows."""
-    notes = [_VALUES_NOTE]
+    notes = [VALUES_NOTE]
     return Table(_read_rows(path, sheet_name or "", notes), notes)
 
 

@@ -101,3 +101,12 @@ def test_file_that_has_to_be_corrected_says_so_in_the_form(
     page.get_by_label("Or paste numbers").fill(PEOPLE)
     page.get_by_role("button", name="Check").click()
     expect(page.get_by_text("Did you mean ((name))?")).to_be_visible(timeout=20_000)
+
+
+def test_quiet_hours_are_in_the_zone_of_the_browser(
+    new_page: NewPage, live: Flask, inbox: Inbox
+) -> None:
+    page = new_page(timezone_id="Europe/Berlin")
+    sign_in(page, live, inbox)
+    page.goto("/batches/new")
+    expect(page.locator("[name=quiet_zone]")).to_have_value("Europe/Berlin")
