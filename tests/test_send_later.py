@@ -125,6 +125,14 @@ def test_waiting_message_is_changed(app: Flask, alice: Person) -> None:
     assert "Changed" in alice.get("/messages?text=changed").text
 
 
+def test_time_without_a_zone_is_in_the_zone_of_the_settings(app: Flask, alice: Person) -> None:
+    alice.post("/settings", {"time_zone": "Asia/Tokyo", "appearance": "system"})
+    refused = alice.send(**LATER | {"send_zone": "", "recipient": "12"}).text
+    assert (hidden(refused, "send_time"), hidden(refused, "send_zone")) == ("14:30", "Asia/Tokyo")
+    alice.send(**LATER | {"send_zone": ""})
+    assert alice.message().send_at == datetime(2026, 12, 1, 5, 30, tzinfo=UTC)
+
+
 def test_changed_message_must_be_valid(app: Flask, alice: Person) -> None:
     alice.send(**LATER)
     path = f"/messages/{alice.message().public_id}/edit"

@@ -17,6 +17,7 @@ from smstracker.sms.picture_addresses import find_address_problem, split_address
 from smstracker.sms.text_rules import MAX_PICTURES, find_text_problem, unix_lines
 from smstracker.sms.typed_text import is_blank
 from smstracker.web.form_keys import read_form_key
+from smstracker.web.reader_settings import reader_zone
 from smstracker.web.send_time import (
     RepeatedTimeError,
     SendTimeError,
@@ -43,6 +44,11 @@ class MessageForm(FlaskForm):
         super().__init__()
         self.sender.choices = sender_choices()
         self.idempotency_key.data = self.idempotency_key.data or uuid.uuid4().hex
+        zone = (self.send_zone.data or "").strip()
+        # Nobody has chosen the zone: a script puts in the browser's, and `planned_at` in that.
+        self.has_default_zone = not (zone or reader_zone() or self.is_for_later)
+        self.planned_at: datetime | None = None
+        self.send_zone.data = zone or reader_zone() or "UTC"
 
     @property
     def instance(self) -> uuid.UUID:
@@ -72,14 +78,19 @@ class MessageForm(FlaskForm):
         fold = {"0": 0, "1": 1}.get(self.send_fold.data or "")
         return read_send_time(day or "", clock or "", zone or "", utcnow(), fold=fold)
 
-    def fill_in(self, message: Message, zone: str) -> None:
-        """Fill in all of a message that waits here, with its time in a zone."""
+    @property
+    def is_for_later(self) -> bool:
+        """Whether a day or a time is filled in."""
+        return bool(self.send_day.data or self.send_time.data)
+
+    def fill_in(self, message: Message) -> None:
+        """Fill in all of a message that waits here, with its time in the zone of the form."""
         self.recipient.data = message.recipient
         self.take_along(message.content)
         if message.send_at and message.send_at > utcnow():
-            day, clock, fold = split_send_time(message.send_at, zone)
-            self.send_day.data, self.send_time.data, self.send_zone.data = day, clock, zone
-            self.send_fold.data = str(fold)
+            self.planned_at = message.send_at
+            day, clock, fold = split_send_time(message.send_at, self.send_zone.data or "UTC")
+            self.send_day.data, self.send_time.data, self.send_fold.data = day, clock, str(fold)
 
     def take_along(self, content: Content) -> None:
         """Fill in all of another message but its recipient, which has to be typed."""

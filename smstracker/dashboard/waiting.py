@@ -11,7 +11,6 @@ from smstracker.extensions import db, writing
 from smstracker.models import outbox
 from smstracker.sms.status import OUTBOX
 from smstracker.web.guards import require_sign_in
-from smstracker.web.reader_settings import reader_zone
 
 bp = Blueprint("waiting", __name__)
 bp.before_request(require_sign_in)
@@ -25,7 +24,7 @@ def edit(public_id: uuid.UUID) -> ResponseReturnValue:
     if message.status != OUTBOX:
         return pages.render_message(public_id, 409, _TOO_LATE.format("changed"))
     form = MessageForm()
-    form.fill_in(message, reader_zone() or "UTC")
+    form.fill_in(message)
     return pages.render_send_form(form, 200, edited=message)
 
 
