@@ -252,17 +252,19 @@ function chips(offers, tables, body) {
 }
 
 function sendOnce(form) {
-  const button = form.querySelector("button[data-busy]");
-  const words = button.textContent;
+  const button = form.querySelector("button[data-now]");
+  const { send_day: day, send_time: time } = form.elements;
+  const words = () => (day.value || time.value ? button.dataset.later : button.dataset.now).split("|");
   const unlock = () => {
     button.disabled = false;
-    button.textContent = words;
+    button.textContent = words()[0];
   };
   form.addEventListener("submit", () => {
     button.disabled = true;
-    button.textContent = button.dataset.busy;
+    button.textContent = words()[1];
     setTimeout(unlock, SEND_LOCK);
   });
+  for (const field of [day, time]) field.addEventListener("input", unlock);
   addEventListener("pageshow", unlock);
 }
 
