@@ -1,6 +1,8 @@
 """The check of the send form while it is filled in: the recipient, the same text, an opt-out."""
 
-from flask import Blueprint, render_template
+import uuid
+
+from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
@@ -29,7 +31,7 @@ def check() -> ResponseReturnValue:
         "dashboard/_form_check.html",
         recipient=recipient,
         problem=problem,
-        warnings=find_form_warnings(form),
+        warnings=find_form_warnings(form, request.args.get("edited", type=uuid.UUID)),
         page_hints=find_page_hints(form),
         now=utcnow(),
     )
@@ -45,8 +47,11 @@ def describe_recipient(text: str) -> tuple[str | None, str | None]:
         return None, str(error)
 
 
-def find_form_warnings(form: MessageForm) -> SendWarnings:
-    """Warnings about the message in the form; none until its recipient is a number."""
+def find_form_warnings(form: MessageForm, edited_id: uuid.UUID | None = None) -> SendWarnings:
+    """Warnings about the message in the form; none until its recipient is a number.
+
+    `edited_id` is the public id of the waiting message that the form changes.
+    """
     try:
         content = form.content
     except PhoneNumberError:
@@ -54,7 +59,7 @@ def find_form_warnings(form: MessageForm) -> SendWarnings:
     # PostgreSQL takes no NUL, and the form refuses it.
     if "\0" in content.body + content.sender:
         return SendWarnings()
-    return find_warnings(current_user.id, content, utcnow())
+    return find_warnings(current_user.id, content, utcnow(), edited_id)
 
 
 def find_page_hints(form: MessageForm) -> list[str]:

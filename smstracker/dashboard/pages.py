@@ -77,6 +77,7 @@ def render_send_form(
     """The form of a new message, or of one that is edited while it waits here."""
     text, is_post = form.body.data or "", request.method == "POST"
     saved_texts = SavedText.select_owned(current_user.id).limit(MAX_SAVED_TEXTS)
+    edited_id = edited.public_id if edited else None
     context: dict[str, object] = {
         "form": form,
         "saved_texts": () if is_post or edited else db.session.scalars(saved_texts).all(),
@@ -86,7 +87,7 @@ def render_send_form(
         "count": count_segments(text, form.sender.data),
         "max_characters": MAX_CHARACTERS,
         "length_problem": length_problem(text),
-        "warnings": form_check.find_form_warnings(form) if is_post else None,
+        "warnings": form_check.find_form_warnings(form, edited_id) if is_post else None,
         "page_hints": form_check.find_page_hints(form),
         "recipient": form_check.describe_recipient(form.recipient.data or "")[0],
         # An MMS has no segments to save.

@@ -1,5 +1,6 @@
 """Warnings about a message to be sent, from its owner's earlier messages: five selects at most."""
 
+import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,6 +9,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from smstracker.extensions import db
+from smstracker.models.display_state import MAX_SCHEDULE_AHEAD
 from smstracker.models.events import StatusEvent
 from smstracker.models.messages import Content, Message
 from smstracker.models.opt_outs import ACCEPTED, OPT_OUT_CODE, RememberedOptOut
@@ -23,7 +25,8 @@ NEVER_SENT = (*status.NOT_SENT, "failed", "canceled")
 
 @dataclass(frozen=True, slots=True)
 class SendWarnings:
-    """`same_text` is the last message of the same text, or of the same pictures without text;
+    """`same_text` is the last message of the same text, or of the same pictures without text, that
+    was sent lately or still waits here;
     `opt_out` is the event of the message `opted_out` that proves the opt-out, as of `opted_out_at`.
     If the messages are deleted, only `opted_out_at` and `repeats_deleted` tell.
     """
@@ -35,11 +38,18 @@ class SendWarnings:
     repeats_deleted: bool = False
 
 
-def find_warnings(owner_id: int, content: Content, now: datetime) -> SendWarnings:
-    """The warnings about sending `content`, from the owner's messages only."""
-    sent_to_recipient = Message.select_by_recipient(owner_id, content.recipient)
+def find_warnings(
+    owner_id: int, content: Content, now: datetime, edited_id: uuid.UUID | None = None
+) -> SendWarnings:
+    """The warnings about sending `content`, from the owner's messages only.
+
+    `edited_id` is the public id of a waiting message whose content this is: it repeats nothing.
+    """
+    others = Message.select_by_recipient(owner_id, content.recipient)
+    if edited_id:
+        others = others.where(Message.public_id != edited_id)
     message, event, opted_out_at = find_opt_out(db.session(), owner_id, content)
-    same_text = _find_same_content(sent_to_recipient, content, now)
+    same_text = _find_same_content(others, content, now)
     repeats_deleted = same_text is None and _repeats_deleted(owner_id, content)
     return SendWarnings(same_text, message, event, opted_out_at, repeats_deleted)
 
@@ -58,14 +68,17 @@ def _repeats_deleted(owner_id: int, content: Content) -> bool:
 
 
 def _find_same_content(
-    sent_to_recipient: Select[tuple[Message]], content: Content, now: datetime
+    to_recipient: Select[tuple[Message]], content: Content, now: datetime
 ) -> Message | None:
     """The last message of the same text, or of the same pictures without text."""
     if not content.body and not content.media_urls:
         return None
-    same_text = sent_to_recipient.where(
+    since = now - SAME_TEXT_PERIOD
+    submitted_at = func.coalesce(Message.handed_over_at, Message.created_at)
+    same_text = to_recipient.where(
         Message.body == content.body,
-        Message.created_at > now - SAME_TEXT_PERIOD,
+        Message.created_at > since - MAX_SCHEDULE_AHEAD,  # for the index
+        (Message.status == status.OUTBOX) | (submitted_at > since),
         Message.status.not_in(NEVER_SENT),
     ).order_by(Message.created_at.desc(), Message.id.desc())
     pictures = list(content.media_urls)
