@@ -143,7 +143,7 @@ def _scheduled_path(served_app: ServedApp) -> str:
 
 def _open_scheduled(page: Page, served_app: ServedApp) -> None:
     page.goto(_scheduled_path(served_app))
-    expect(page.get_by_role("button", name="Cancel this message")).to_be_visible()
+    expect(page.get_by_role("link", name="Cancel this message")).to_be_visible()
 
 
 def _open_edit(page: Page, served_app: ServedApp) -> None:
@@ -151,12 +151,17 @@ def _open_edit(page: Page, served_app: ServedApp) -> None:
     expect(page.get_by_label("Day")).to_be_visible()
 
 
+def _open_cancel(page: Page, served_app: ServedApp) -> None:
+    page.goto(f"{_scheduled_path(served_app)}/cancel")
+    expect(page.get_by_role("button", name="Cancel this message")).to_be_visible()
+
+
 def _send_at_past_time(page: Page, served_app: ServedApp) -> None:
     _fill_form(page, "+1 202 555 0123", "Hello")
     page.get_by_text("Send later").click()
     page.get_by_label("Day").fill("2026-01-01")
     page.get_by_label("Time", exact=True).fill("14:30")
-    page.get_by_role("button", name="Send", exact=True).click()
+    page.get_by_role("button", name="Schedule").click()
     expect(page.get_by_text("That time has passed").first).to_be_visible()
 
 
@@ -370,6 +375,7 @@ PAGE_VIEWS = (
     PageView("new-later", _send_at_past_time, ALICE),
     PageView("message-scheduled", _open_scheduled, ADMIN),
     PageView("edit", _open_edit, ADMIN),
+    PageView("cancel", _open_cancel, ADMIN),
     PageView("signed-out", _send_signed_out, ALICE),
     PageView("log-filtered", "/messages?error=30006&source=callback&period=7d", ALICE),
     PageView("log-bad-filter", _search_short_text, ALICE),

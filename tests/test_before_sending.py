@@ -236,6 +236,36 @@ def test_later_message_that_went_out_ends_an_opt_out(alice: Person, word: str) -
     assert "Opted out" not in check_form(alice)
 
 
+def test_same_text_that_waits_is_said_to_wait(alice: Person) -> None:
+    now = utcnow()
+    sent_at = {"created_at": now - timedelta(days=9), "send_at": now - timedelta(hours=2)}
+    alice.has_message(status="delivered", handed_over_at=now - timedelta(hours=2), **sent_at)
+    assert "You sent this text to this number 2 hours ago" in check_form(alice)
+    alice.has_message(status="outbox", body="Soon", send_at=now, created_at=now - timedelta(days=2))
+    page = check_form(alice, body="Soon")
+    assert "A message with this text to this number waits here to be sent" in page
+    assert "You sent" not in page
+    alice.has_message(status="outbox", body="Later", send_at=now + timedelta(days=3))
+    page = check_form(alice, body="Later")
+    assert "A message with this text to this number is scheduled for" in page
+    assert "You sent" not in page
+
+
+def test_edited_message_repeats_nothing(alice: Person) -> None:
+    ahead = utcnow() + timedelta(days=3)
+    edited, other = (alice.has_message(status="outbox", send_at=ahead) for _ in range(2))
+    path = f"/messages/{edited.public_id}/edit"
+    [check] = re.findall('data-check="([^"]*)"', alice.get(path).text)
+    form = alice.compose()
+    for url, fields in ((check, form), (path, form | {"check": "1"})):
+        page = alice.client.post(url, data=fields).text
+        assert f'/messages/{other.public_id}">scheduled for' in page
+        assert f'/messages/{edited.public_id}">scheduled for' not in page
+    alice.post(f"/messages/{other.public_id}/cancel", {})
+    for url, fields in ((check, form), (path, form | {"check": "1"})):
+        assert "scheduled for" not in words(alice.client.post(url, data=fields).text)
+
+
 def test_warnings_take_four_statements(alice: Person) -> None:
     alice.has_opt_out()
     owner_id, statements = alice.id, []

@@ -161,7 +161,12 @@ def test_change_between_claim_and_hand_over_ends_the_claim(make_app: MakeApp) ->
 def test_waiting_message_is_cancelled(app: Flask, alice: Person) -> None:
     alice.send(**LATER)
     path = f"/messages/{alice.message().public_id}"
-    assert alice.post(f"{path}/cancel", page=path).location == path
+    assert f'href="{path}/cancel"' in alice.get(path).text
+    question = words(alice.get(f"{path}/cancel").text)
+    assert "Cancel this message? " in question
+    assert "Text Hello Scheduled for 1 Dec 2026, 13:30:00 UTC" in question
+    assert alice.message().status == "outbox"
+    assert alice.post(f"{path}/cancel").location == path
     message = alice.message()
     assert (message.status, message.status_source, message.accepted_at) == (
         *("canceled", "app"),
@@ -173,6 +178,8 @@ def test_waiting_message_is_cancelled(app: Flask, alice: Person) -> None:
     assert "Cancelled this app" in page
     assert "Cancelled before it was sent to" in page
     assert "Cancel this message" not in page
+    assert "Hello</textarea>" in alice.get(f"/messages/new?text_of={message.public_id}").text
+    assert "Use this text in a new message" in page
     with time_machine.travel(SEND_AT, tick=False):
         dispatch(app)
     assert alice.message().status == "canceled"
@@ -189,6 +196,8 @@ def test_message_that_was_handed_over_is_neither_changed_nor_cancelled(
     assert reply.status_code == 409
     sentence = f"This message no longer waits here, so it cannot be {verb} any more."
     assert sentence in words(reply.text)
+    assert (page := alice.get(f"{path}/{action}")).status_code == 409
+    assert sentence in words(page.text)
     assert (alice.message().status, alice.message().body) == ("queued", "Hello")
 
 
@@ -198,6 +207,7 @@ def test_message_of_somebody_else_is_not_found(
 ) -> None:
     message = alice.queue()
     path = f"/messages/{message.public_id}/{action}"
+    assert bob.get(path).status_code == 404
     assert bob.client.post(path, data=bob.compose()).status_code == 404
     assert alice.message().status == "outbox"
 

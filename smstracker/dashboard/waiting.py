@@ -2,9 +2,10 @@
 
 import uuid
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+from smstracker.clock import utcnow
 from smstracker.dashboard import pages
 from smstracker.dashboard.forms import MessageForm
 from smstracker.extensions import db, writing
@@ -43,6 +44,14 @@ def save(public_id: uuid.UUID) -> ResponseReturnValue:
     if not is_waiting:
         return pages.render_message(public_id, 409, _TOO_LATE.format("changed"))
     return _show(public_id)
+
+
+@bp.get("/messages/<uuid:public_id>/cancel")
+def confirm_cancel(public_id: uuid.UUID) -> ResponseReturnValue:
+    message = pages.get_own_message(public_id)
+    if message.status != OUTBOX:
+        return pages.render_message(public_id, 409, _TOO_LATE.format("cancelled"))
+    return render_template("dashboard/cancel.html", message=message, now=utcnow())
 
 
 @bp.post("/messages/<uuid:public_id>/cancel")

@@ -106,12 +106,13 @@ def resend_refusal(message: Message, now: datetime) -> str | None:
 
 
 def may_reuse_text(message: Message, now: datetime) -> bool:
-    """Whether a failed message arrived nowhere and only a changed one may succeed."""
+    """Whether a message was cancelled, or arrived nowhere and only a changed one may succeed."""
     if message.content_deleted_at:
         return False
-    reason = _explain(message)
-    is_failed = message.display_status(now).state is State.FAILED
-    return is_failed and reason is not None and reason.resend in ("after a fix", "no")
+    reason, state = _explain(message), message.display_status(now).state
+    if state is State.CANCELLED:
+        return True
+    return state is State.FAILED and reason is not None and reason.resend in ("after a fix", "no")
 
 
 def _failed_twice(message: Message, reason: ErrorExplanation) -> bool:
