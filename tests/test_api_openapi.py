@@ -44,11 +44,11 @@ def described() -> dict[str, Any]:
 
 def is_told(query: dict[str, Any], mode: GenerationMode) -> bool:
     """Whether OpenAPI has words for it: not for how the arguments of a period belong together, for
-    an empty one, nor for which messages and handles there are.
+    one that is blank, nor for which messages and handles there are.
     """
     if mode is GenerationMode.POSITIVE and query.keys() & {"recipient", "batch", "before", "after"}:
         return False
-    if mode is GenerationMode.NEGATIVE and not all(str(v or "").strip() for v in query.values()):
+    if mode is GenerationMode.POSITIVE and not all(str(v).strip() for v in query.values()):
         return False
     days = [str(query[name]) for name in ("from", "to") if query.get(name)]
     if query.get("period", "custom") != "custom":

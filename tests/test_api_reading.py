@@ -14,6 +14,7 @@ from smstracker import create_app
 from smstracker.api.waiting import EXTENSION, Waiters
 from smstracker.clock import utcnow
 from smstracker.extensions import db
+from smstracker.messages.filter_links import ARGUMENTS
 from smstracker.models import Message, StatusEvent
 from tests.clients import Person
 from tests.databases import migrate
@@ -77,6 +78,16 @@ def test_days_of_filters_are_utc_unless_a_zone_is_given(alice: Person, program: 
 def test_wrong_filter_is_refused(program: Program, query: str) -> None:
     answer = program.get(f"messages?{query}")
     assert (answer.status_code, answer.json["code"]) == (422, "invalid_argument")
+
+
+@pytest.mark.parametrize("name", [*ARGUMENTS, "before", "after"])
+@pytest.mark.parametrize("value", ["", "%20"])
+def test_empty_filter_is_refused(program: Program, alice: Person, name: str, value: str) -> None:
+    answer = program.get(f"messages?{name}={value}")
+    assert (answer.status_code, answer.json["code"]) == (422, "invalid_argument")
+    assert answer.json["detail"] == f"Give “{name}” a value, or leave it out."
+    if name != "after":
+        assert alice.get(f"/messages.json?{name}={value}").status_code == 422
 
 
 @pytest.mark.parametrize("name", ["before", "after"])

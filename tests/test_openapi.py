@@ -33,11 +33,11 @@ def cookie_of(person: Person) -> dict[str, str]:
 
 def is_told(query: dict[str, Any], mode: GenerationMode) -> bool:
     """Whether OpenAPI has words for it; it has none for how the arguments of a period belong
-    together, for an empty one that counts as not given, nor for which handles there are.
+    together, for one that is blank, nor for which handles there are.
     """
     if mode is GenerationMode.POSITIVE and "recipient" in query:
         return False
-    if mode is GenerationMode.NEGATIVE and not all(str(v or "").strip() for v in query.values()):
+    if mode is GenerationMode.POSITIVE and not all(str(v).strip() for v in query.values()):
         return False
     days = [str(query[name]) for name in ("from", "to") if query.get(name)]
     if query.get("period", "custom") != "custom":

@@ -70,12 +70,14 @@ def requested_wait() -> int:
 
 
 def check_arguments(*names: str) -> None:
-    """Refuse an argument of the address that is unknown or repeated. Raises ProblemError."""
+    """Refuse an argument that is unknown, repeated or empty. Raises ProblemError."""
     for name, values in request.args.lists():
         if name not in names:
             raise _invalid_argument(name[:40], f"There is no argument “{name[:40]}”.")
         if len(values) > 1:
             raise _invalid_argument(name, f"Give “{name}” only once.")
+        if not values[0].strip():
+            raise _invalid_argument(name, f"Give “{name}” a value, or leave it out.")
 
 
 def _invalid_argument(name: str, sentence: str) -> ProblemError:

@@ -98,8 +98,7 @@ def send() -> ResponseReturnValue:
 def messages() -> ResponseReturnValue:
     """A page of the log. A handle names the recipient: no number may stand in an address."""
     now, arguments = utcnow(), MultiDict(request.args)
-    if not arguments.get("zone", "").strip():
-        arguments["zone"] = "UTC"
+    arguments.setdefault("zone", "UTC")
     filters = read_filters_strictly(current_caller().owner_id, arguments, now, "before", "after")
     before, after = arguments.get("before"), arguments.get("after")
     return jsonify(describe_page(read_page(filters.search_filters, before, after), now))

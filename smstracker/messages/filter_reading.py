@@ -85,12 +85,17 @@ def read_filters(owner_id: int, url_arguments: Mapping[str, str], now: datetime)
 def read_filters_strictly(
     owner_id: int, arguments: MultiDict[str, str], now: datetime, *other_names: str
 ) -> LogFilters:
-    """The filters for a program: an unknown or repeated name is refused. Raises FilterError."""
+    """The filters for a program: an unknown, repeated or empty one is refused. Raises FilterError.
+
+    An empty one is a mistake of the program, whose answer would be messages that it did not mean.
+    """
     for name, values in arguments.lists():
         if name not in (*ARGUMENTS, *other_names):
             raise FilterError(f"There is no argument “{name[:40]}”.")
         if len(values) > 1:
             raise FilterError(f"Give “{name}” only once.")
+        if not values[0].strip():
+            raise FilterError(f"Give “{name}” a value, or leave it out.", name)
     return read_filters(owner_id, arguments, now)
 
 
