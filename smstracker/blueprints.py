@@ -18,7 +18,7 @@ from smstracker.dashboard.error_codes import bp as error_guide
 from smstracker.dashboard.form_check import bp as form_check
 from smstracker.dashboard.resend import bp as resend
 from smstracker.dashboard.views import bp as dashboard
-from smstracker.dashboard.waiting import bp as waiting
+from smstracker.dashboard.waiting_message import bp as waiting
 from smstracker.insights.views import bp as insights
 from smstracker.live import broadcaster
 from smstracker.live.views import bp as live_pages

@@ -15,7 +15,7 @@ from smstracker import clock
 from smstracker.command_name import COMMAND
 from smstracker.extensions import settings
 from smstracker.mailer import current_mailer
-from smstracker.messages import describe, failure_advice, waiting
+from smstracker.messages import describe, failure_advice, send_pauses
 from smstracker.models import Message
 from smstracker.plurals import format_count, pluralize
 from smstracker.sms import status
@@ -68,7 +68,7 @@ def init_app(app: Flask) -> None:
         "source_names": status.SOURCE_NAMES,
         "state_words": status.STATE_WORDS,
         "describe": describe,
-        "waiting": waiting,
+        "send_pauses": send_pauses,
     }
     app.context_processor(_context)
 

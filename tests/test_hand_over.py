@@ -21,7 +21,7 @@ from smstracker.models.outbox import MAX_REFUSALS, OutboxMessage
 from smstracker.models.sender_pace import MAX_PAUSE
 from smstracker.sms.error_guide import stop_reasons
 from smstracker.sms.stop_reasons import StopReason
-from smstracker.worker.outbox import MAX_HAND_OVERS, Dispatcher, claim, hand_over
+from smstracker.worker.hand_over import MAX_HAND_OVERS, Dispatcher, claim, hand_over
 from tests.clients import Person, words
 from tests.signing import STATUS_PATH, call_back, fields, sid
 from tests.twilio_stub import HANG_UP, TwilioStub, answer, created, wire
@@ -367,7 +367,7 @@ def test_dispatcher_waits_for_a_database_that_is_away(
                 raise failure
             return real(limit)
 
-        monkeypatch.setattr("smstracker.worker.outbox.claim", flaky)
+        monkeypatch.setattr("smstracker.worker.hand_over.claim", flaky)
         with running_dispatcher(alice.app):
             wait_for(lambda: alice.message().status == "queued")
 
@@ -381,7 +381,7 @@ def test_slow_answers_take_a_bounded_number_of_threads(
         started.append(message.id)
         answered.wait(60)
 
-    monkeypatch.setattr("smstracker.worker.outbox.hand_over", wait_for_answer)
+    monkeypatch.setattr("smstracker.worker.hand_over.hand_over", wait_for_answer)
     with wire() as twilio:
         alice = sender_at(make_app, twilio)
         for number in range(MAX_HAND_OVERS + 4):

@@ -10,7 +10,7 @@ from flask import Flask
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import SenderPace
-from smstracker.worker.outbox import claim, hand_over
+from smstracker.worker.hand_over import claim, hand_over
 from tests.clients import Person, hidden, words
 from tests.signing import sid
 from tests.twilio_stub import created, wire

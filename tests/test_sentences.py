@@ -17,7 +17,7 @@ from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
 from smstracker.database.problems import DISK_FULL
 from smstracker.doctor import connection_checks
-from smstracker.models.outbox import Backlog
+from smstracker.models.outbox import OutboxCounts
 from smstracker.refused.replay import ReplayForecast
 from smstracker.refused.sentences import READY
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
@@ -72,10 +72,10 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ),
     (
         "ok outbox: 3 messages to be sent, 1 of them for a later time; 1 sender paused. ",
-        {"backlog": Backlog(3, 1, NOW), "paused_senders": 1},
-        {"backlog": Backlog(3, 0, NOW)},
+        {"backlog": OutboxCounts(3, 1, NOW), "paused_senders": 1},
+        {"backlog": OutboxCounts(3, 0, NOW)},
     ),
-    ("ok outbox: nothing waits to be sent. ", {}, {"backlog": Backlog(1, 0, NOW)}),
+    ("ok outbox: nothing waits to be sent. ", {}, {"backlog": OutboxCounts(1, 0, NOW)}),
     ("The worker has not run for 2 hours", GONE, GONE | {"storage_problem": DISK_FULL}),
     (
         "problem worker: not known: nothing can be stored (the disk is full)",

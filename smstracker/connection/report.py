@@ -19,7 +19,7 @@ from smstracker.extensions import db
 from smstracker.health_facts import WorkerStatus, read_workers
 from smstracker.models import SenderPace, outbox
 from smstracker.models.callback_counts import COUNTERS
-from smstracker.models.outbox import Backlog
+from smstracker.models.outbox import OutboxCounts
 from smstracker.refused.replay import ReplayForecast, forecast
 from smstracker.webhooks.writer import current_writer
 
@@ -98,7 +98,7 @@ class ConnectionReport:
     replay: ReplayForecast
     causes: tuple[RefusalCause, ...]
     workers: tuple[WorkerStatus, ...]
-    backlog: Backlog = Backlog(0, 0, None)
+    backlog: OutboxCounts = OutboxCounts(0, 0, None)
     stuck_since: datetime | None = None
     paused_senders: int = 0
     credentials_refused_at: datetime | None = None

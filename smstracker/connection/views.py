@@ -11,7 +11,7 @@ from smstracker.connection.banner import current_banner
 from smstracker.connection.report import build_report
 from smstracker.connection.summary import summarize
 from smstracker.extensions import db
-from smstracker.messages.waiting import find_pauses
+from smstracker.messages.send_pauses import find_pauses
 from smstracker.models import RefusedCallback
 from smstracker.refused.replay import is_applicable, still_refused
 from smstracker.refused.replay import replay as replay_refused

@@ -15,10 +15,10 @@ from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.filter_links import LogFilters
 from smstracker.messages.filter_reading import MAX_TEXT_LENGTH
 from smstracker.messages.pagination import LogPage
+from smstracker.messages.send_pauses import find_pauses_of
 from smstracker.messages.senders import sender_choices
 from smstracker.messages.state_counts import CappedCount
 from smstracker.messages.timeline import build_timeline
-from smstracker.messages.waiting import find_pauses_of
 from smstracker.models import Message, SavedText, StatusEvent, event_feed
 from smstracker.simulator.scenarios import SCENARIOS
 from smstracker.sms.countries import region_in_a_sentence

@@ -19,7 +19,7 @@ from smstracker.messages.filter_links import FilterError
 from smstracker.messages.filter_reading import read_filters
 from smstracker.messages.pagination import find_cursor
 from smstracker.messages.search import PAGE_SIZE
-from smstracker.messages.waiting import find_pauses_of
+from smstracker.messages.send_pauses import find_pauses_of
 from smstracker.models import event_feed
 from smstracker.models.users import digest
 from smstracker.web.guards import for_programs, require_sign_in

@@ -27,14 +27,14 @@ MAX_LATE = timedelta(days=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
+class SendObstacle:
     """Why a message is not sent; `proof` goes into the event."""
 
     reason: StopReason
     proof: dict[str, object] = field(default_factory=dict)
 
 
-def find_obstacles(messages: Collection[OutboxMessage], now: datetime) -> dict[int, Obstacle]:
+def find_obstacles(messages: Collection[OutboxMessage], now: datetime) -> dict[int, SendObstacle]:
     """Return what stops these messages, by message id."""
     # Outside of a request, `db.session` would keep callbacks waiting.
     with reading_connection(db.engine) as connection, Session(connection) as session:
@@ -44,13 +44,13 @@ def find_obstacles(messages: Collection[OutboxMessage], now: datetime) -> dict[i
     for message in messages:
         reasons = _reasons(message, ids_with_access, now)
         if reason := next(reasons, None):
-            obstacles[message.id] = Obstacle(reason)
+            obstacles[message.id] = SendObstacle(reason)
         elif message.id in opted_out:
             obstacles[message.id] = opted_out[message.id]
     return obstacles
 
 
-def stop(connection: Connection, message_id: int, obstacle: Obstacle) -> bool:
+def stop(connection: Connection, message_id: int, obstacle: SendObstacle) -> bool:
     """Store that a waiting message is not sent, and why; False if it no longer waits."""
     refusal = StatusUpdate("refused", Source.APP, obstacle.proof, error_code=obstacle.reason)
     return stop_waiting(connection, message_id, refusal)
@@ -79,7 +79,9 @@ def _find_ids_with_access(session: Session, owner_ids: Collection[int]) -> set[i
     return {owner.id for owner in owners if owner.has_access(settings())}
 
 
-def _find_opt_outs(session: Session, messages: Collection[OutboxMessage]) -> dict[int, Obstacle]:
+def _find_opt_outs(
+    session: Session, messages: Collection[OutboxMessage]
+) -> dict[int, SendObstacle]:
     """The opt-outs that messages prove. Nearly no recipient has opted out, so two queries for all
     spare most of the queries for each.
     """
@@ -93,7 +95,7 @@ def _find_opt_outs(session: Session, messages: Collection[OutboxMessage]) -> dic
         if opted_out_at:
             facts = {"opted_out_at": opted_out_at.isoformat()}
             facts |= {"message": str(proof.public_id)} if proof else {}
-            opt_outs[message.id] = Obstacle(StopReason.OPTED_OUT, {**facts})
+            opt_outs[message.id] = SendObstacle(StopReason.OPTED_OUT, {**facts})
     return opt_outs
 
 

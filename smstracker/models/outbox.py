@@ -85,7 +85,7 @@ SENDER_KEY = func.coalesce(Message.messaging_service_sid, Message.sender)
 
 
 @dataclass(frozen=True, slots=True)
-class Backlog:
+class OutboxCounts:
     """The messages that wait; `scheduled` ones wait for their time. `oldest_at` is from when the
     first may go, without those of batches that wait for people or for the end of quiet hours.
     """
@@ -119,14 +119,14 @@ def next_due_at(connection: Connection, now: datetime) -> datetime | None:
     return min(_due_times(connection, lanes, now).values(), default=None)
 
 
-def read_backlog(connection: Connection, now: datetime) -> Backlog:
+def read_backlog(connection: Connection, now: datetime) -> OutboxCounts:
     """Count what waits, from the index of these messages alone."""
     scheduled = func.count().filter(Message.send_at > now)
     lanes = running_batch_ids(connection)
     moves = or_(Message.batch_id.is_(None), Message.batch_id.in_(lanes))
     oldest = func.min(Message.send_at, type_=UtcDateTime()).filter(moves)
     query = select(func.count(), scheduled, oldest).where(is_in_outbox())
-    return Backlog(*connection.execute(query).one())
+    return OutboxCounts(*connection.execute(query).one())
 
 
 def find_stuck_since(connection: Connection, now: datetime) -> datetime | None:

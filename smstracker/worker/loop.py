@@ -42,11 +42,11 @@ from smstracker.privacy.disk_traces import clean_text_index
 from smstracker.privacy.retention import remove_expired
 from smstracker.worker.batch_threads import BATCH_THREADS, run_batch_thread
 from smstracker.worker.error_log import log_error
+from smstracker.worker.hand_over import Dispatcher
 from smstracker.worker.list_reconciliation import reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle, postpone_lookup
 from smstracker.worker.maintenance import diagnose_refused, run_maintenance
-from smstracker.worker.outbox import Dispatcher
 
 log = logging.getLogger(__name__)
 
