@@ -300,22 +300,22 @@ def test_backlog_tells_what_waits_for_its_time(app: Flask, alice: Person) -> Non
 
 
 def test_outbox_is_stuck_when_nobody_claims_for_a_sender(app: Flask, alice: Person) -> None:
-    def find_stuck_since() -> datetime | None:
+    def find_stuck_time() -> datetime | None:
         with app.app_context(), db.engine.begin() as connection:
-            return outbox.find_stuck_since(connection, utcnow())
+            return outbox.find_stuck_time(connection, utcnow())
 
     with time_machine.travel(utcnow(), tick=False) as clock:
         message = alice.queue()
         alice.queue()
-        assert find_stuck_since() is None
+        assert find_stuck_time() is None
         clock.shift(STUCK_AFTER + SECOND)
-        assert find_stuck_since() == message.send_at
+        assert find_stuck_time() == message.send_at
         claim(app, 1)  # a long queue that moves is not stuck
-        assert find_stuck_since() is None
+        assert find_stuck_time() is None
         clock.shift(STUCK_AFTER + SECOND)
         with app.app_context(), db.engine.begin() as connection:
             SenderPace.pause(connection, NUMBER, "20429", utcnow())
-        assert find_stuck_since() is None
+        assert find_stuck_time() is None
 
 
 def test_message_left_behind_by_a_batch_that_ended_is_stuck(app: Flask, alice: Person) -> None:
@@ -330,5 +330,5 @@ def test_message_left_behind_by_a_batch_that_ended_is_stuck(app: Flask, alice: P
         alice.queue()
         claim(app, 1)  # the sender's other messages move
         with app.app_context(), db.engine.begin() as connection:
-            since = outbox.find_stuck_since(connection, utcnow())
+            since = outbox.find_stuck_time(connection, utcnow())
         assert since == read_batch(app, batch_id).ended_at

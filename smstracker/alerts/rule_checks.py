@@ -89,7 +89,7 @@ def _find_unable(workers: Sequence[WorkerStatus]) -> Iterator[Finding]:
 
 
 def _find_stuck_outbox(connection: Connection, now: datetime) -> Iterator[Finding]:
-    if since := outbox.find_stuck_since(connection, now):
+    if since := outbox.find_stuck_time(connection, now):
         yield Finding(RuleName.OUTBOX_STUCK, {"minutes": (now - since) // timedelta(minutes=1)})
 
 

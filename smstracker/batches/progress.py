@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from smstracker.extensions import db, receipt_window
 from smstracker.messages.describe import NOT_SENT_REASONS, short_code_reason
-from smstracker.messages.waiting import Pause, find_pauses
+from smstracker.messages.send_pauses import Pause, find_pauses
 from smstracker.models.batches import Batch, BatchState
 from smstracker.models.display_state import is_silent
 from smstracker.models.messages import Message

@@ -161,7 +161,7 @@ def _read_report(connection: Connection, now: datetime) -> ConnectionReport:
         credentials_refused_at=counts.credentials_refused_at,
         workers=read_workers(connection, now),
         backlog=outbox.read_backlog(connection, now),
-        stuck_since=outbox.find_stuck_since(connection, now),
+        stuck_since=outbox.find_stuck_time(connection, now),
         paused_senders=SenderPace.count_paused(connection, now),
     )
 

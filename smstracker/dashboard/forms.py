@@ -83,7 +83,7 @@ class MessageForm(FlaskForm):
         """Whether a day or a time is filled in."""
         return bool(self.send_day.data or self.send_time.data)
 
-    def fill_in(self, message: Message) -> None:
+    def show_message(self, message: Message) -> None:
         """Fill in all of a message that waits here, with its time in the zone of the form."""
         self.recipient.data = message.recipient
         self.take_along(message.content)

@@ -15,7 +15,7 @@ from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.filter_links import LogFilters
 from smstracker.messages.filter_reading import MAX_TEXT_LENGTH
 from smstracker.messages.pagination import LogPage
-from smstracker.messages.send_pauses import find_pauses_of
+from smstracker.messages.send_pauses import find_message_pauses
 from smstracker.messages.senders import sender_choices
 from smstracker.messages.state_counts import CappedCount
 from smstracker.messages.timeline import build_timeline
@@ -64,7 +64,7 @@ def render_message(
         "count": count_segments(message.body, message.sender),
         "original": message.original(),
         "resend": message.resend(),
-        "pauses": find_pauses_of([message], now),
+        "pauses": find_message_pauses([message], now),
         "position": position,
         "now": now,
     }
@@ -144,6 +144,6 @@ def _render_log(
         max_code_length=ERROR_CODE_LENGTH,
         now=log_filters.search_filters.at,
         page=page,
-        pauses=find_pauses_of(page.messages, log_filters.search_filters.at),
+        pauses=find_message_pauses(page.messages, log_filters.search_filters.at),
         **context,
     )

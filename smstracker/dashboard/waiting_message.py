@@ -25,7 +25,7 @@ def edit(public_id: uuid.UUID) -> ResponseReturnValue:
     if message.status != OUTBOX:
         return pages.render_message(public_id, 409, _TOO_LATE.format("changed"))
     form = MessageForm()
-    form.fill_in(message)
+    form.show_message(message)
     return pages.render_send_form(form, 200, edited=message)
 
 

@@ -19,7 +19,7 @@ from smstracker.messages.filter_links import FilterError
 from smstracker.messages.filter_reading import read_filters
 from smstracker.messages.pagination import find_cursor
 from smstracker.messages.search import PAGE_SIZE
-from smstracker.messages.send_pauses import find_pauses_of
+from smstracker.messages.send_pauses import find_message_pauses
 from smstracker.models import event_feed
 from smstracker.models.users import digest
 from smstracker.web.guards import for_programs, require_sign_in
@@ -85,7 +85,7 @@ def rows() -> ResponseReturnValue:
         new_count=_count_new(log_filters.search_filters),
         max_new=MAX_NEW,
         now=log_filters.search_filters.at,
-        pauses=find_pauses_of(messages, log_filters.search_filters.at),
+        pauses=find_message_pauses(messages, log_filters.search_filters.at),
     )
 
 

@@ -33,7 +33,7 @@ def find_pauses(now: datetime) -> Mapping[str, Pause]:
     }
 
 
-def find_pauses_of(messages: Iterable[Message], now: datetime) -> Mapping[str, Pause]:
+def find_message_pauses(messages: Iterable[Message], now: datetime) -> Mapping[str, Pause]:
     """The senders that pause now; not looked for if none of the messages waits."""
     waits = any(message.status == status.OUTBOX for message in messages)
     return find_pauses(now) if waits else {}

@@ -273,7 +273,7 @@ class Message(Model):
         return outcome
 
     @classmethod
-    def _of_draft(cls, draft: "Draft", now: datetime) -> "Message":
+    def _build(cls, draft: "Draft", now: datetime) -> "Message":
         message = cls(owner_id=draft.owner_id, idempotency_key=draft.idempotency_key)
         message.created_at = message.status_at = now
         message.status, message.next_lookup_at = draft.status, first_lookup(draft.status, now)
@@ -364,7 +364,7 @@ def create_all(drafts: Sequence[Draft]) -> list[Message | NotSavedError]:
     outcomes: list[Message | NotSavedError] = []
     for draft in drafts:
         outcome = _refusal(draft, earlier, deleted_keys, allowances[draft.owner_id])
-        outcomes.append(outcome or earlier.setdefault(draft.key, Message._of_draft(draft, now)))
+        outcomes.append(outcome or earlier.setdefault(draft.key, Message._build(draft, now)))
     messages = [outcome for outcome in outcomes if isinstance(outcome, Message)]
     db.session.add_all(messages)
     connection = db.session.connection()

@@ -129,7 +129,7 @@ def read_backlog(connection: Connection, now: datetime) -> OutboxCounts:
     return OutboxCounts(*connection.execute(query).one())
 
 
-def find_stuck_since(connection: Connection, now: datetime) -> datetime | None:
+def find_stuck_time(connection: Connection, now: datetime) -> datetime | None:
     """Since when the longest waiting message could go that nobody claims; None if all move."""
     lanes: list[Lane] = [None, *running_batch_ids(connection)]
     latest = now - STUCK_AFTER

@@ -95,7 +95,7 @@ class RefusedCallback(Model):
         return exists().where(Message.twilio_sid == cls.twilio_sid)
 
     @classmethod
-    def select_of(cls, sids: Collection[str]) -> Select[tuple[int]]:
+    def select_by_sids(cls, sids: Collection[str]) -> Select[tuple[int]]:
         """Select the ids of those that claim one of the SIDs."""
         return select(cls.id).where(cls.twilio_sid.in_(sids))
 

@@ -141,7 +141,7 @@ def keep_out(connection: Connection, sids: Iterable[str | None], now: datetime) 
     names -= set(
         connection.scalars(select(Message.twilio_sid).where(Message.twilio_sid.in_(names)))
     )
-    return delete_unlocked(connection, RefusedCallback, RefusedCallback.select_of(names))
+    return delete_unlocked(connection, RefusedCallback, RefusedCallback.select_by_sids(names))
 
 
 def _delete_refusals(
@@ -151,7 +151,7 @@ def _delete_refusals(
     because another transaction has locked it, and how many were deleted.
     """
     sids = {row.twilio_sid for row in rows if row.twilio_sid}
-    count = delete_unlocked(connection, RefusedCallback, RefusedCallback.select_of(sids))
+    count = delete_unlocked(connection, RefusedCallback, RefusedCallback.select_by_sids(sids))
     is_left = RefusedCallback.twilio_sid.in_(sids)
     left_sids = set(connection.scalars(select(RefusedCallback.twilio_sid).where(is_left)))
     return [row for row in rows if row.twilio_sid not in left_sids], count
