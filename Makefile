@@ -45,7 +45,7 @@ bench: .venv/dev
 	$(BIN)/python -W ignore bench/slow_peers
 
 chaos: .venv/dev
-	$(BIN)/python -W ignore -m tests.chaos
+	$(BIN)/python -W ignore -m tests.chaos $(OPTIONS)
 
 screenshots: .venv/dev
 	$(BIN)/python -W ignore -m tests.screenshots $(ONLY)

@@ -14,25 +14,30 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from smstracker.extensions import db
-from smstracker.models import SignInToken
-from smstracker.simulator import SCENARIOS
+from smstracker.simulator.ledger import Ledger
 from tests.chaos_checks import (
     CHECKS,
+    Snapshot,
     awaiting_lookup,
     count_callbacks,
     false_statuses,
+    sent_during_pauses,
     take_snapshot,
+    wrong_totals,
 )
 from tests.chaos_environment import Environment, start_environment, wait_until
-from tests.chaos_senders import Form, Sender, SenderPool
+from tests.chaos_load import Load
+from tests.chaos_senders import SenderPool
 from tests.databases import DATABASES
 
-SENDERS = 6
-TOO_MANY_REQUESTS = 20429
 ENDED_PROCESSES = "processes that ended by themselves"
 FAILED_COMMANDS = "commands that failed"
 EXPIRED = "expired messages that were kept"
+WRONG_TOTALS = "batches with wrong totals"
+SENT_DURING_PAUSES = "messages sent during a pause"
+OTHER_CHECKS = (WRONG_TOTALS, SENT_DURING_PAUSES, ENDED_PROCESSES, FAILED_COMMANDS, EXPIRED)
+STRETCH_SECONDS = 60.0  # without a breakage
+SETTLE_POLL_SECONDS = 1.0  # a snapshot of many messages takes long itself
 RETENTION_SECONDS = 180.0  # a worker that is killed leaves its job to others after two minutes
 
 
@@ -44,6 +49,8 @@ class Plan:
     kills: int = 20
     restarts: int = 5
     full_disks: int = 1
+    bursts: int = 10  # of create calls that are refused
+    batches: int = 10
     commands: int = 12
     expired_messages: int = 1_000  # that the worker deletes meanwhile
     seed: int = 1
@@ -65,64 +72,36 @@ def run(kind: str, plan: Plan, folder: Path) -> Outcome:
     with start_environment(
         kind, folder, plan.seed, plan.with_worker, plan.expired_messages
     ) as environment:
-        pool = start_senders(environment, plan.messages)
+        load = Load.start(environment, plan.messages, plan.batches)
         try:
-            _break_everything(environment, plan, pool)
+            _break_everything(environment, plan, load)
         finally:
-            pool.join()
-        later = sum(map(_is_later, range(plan.messages))) if environment.worker else 0
-        facts = {"messages sent": plan.messages, "of these, from the outbox": later}
-        facts |= {"forms repeated": pool.repeats}
-        violations = _settle(environment, plan, [*map(_text, range(plan.messages))])
+            load.pool.join()
+        violations = _settle(environment, plan, load)
+        facts = {"messages sent": plan.messages} | load.count()
         facts |= count_callbacks(environment.carrier.ledger.attempts()) | environment.breakages
     return Outcome(facts | {"seconds": round(time.monotonic() - started)}, violations)
 
 
-def start_senders(environment: Environment, messages: int) -> SenderPool:
-    """Have several users send so many messages."""
-    forms = [
-        Form(_recipient(number), _text(number), bool(environment.worker) and _is_later(number))
-        for number in range(messages)
-    ]
-    return SenderPool(_senders(environment), forms)
-
-
-def _text(number: int) -> str:
-    return f"Message {number}"
-
-
-def _recipient(number: int) -> str:
-    return SCENARIOS[number % len(SCENARIOS)].number
-
-
-def _is_later(number: int) -> bool:
-    """Every second round of the scenarios waits in the outbox, where the worker takes it.
-
-    Not what Twilio always asks to send more slowly: the others of the sender would wait for it.
-    """
-    scenario = SCENARIOS[number % len(SCENARIOS)]
-    return number // len(SCENARIOS) % 2 == 1 and scenario.refusal != TOO_MANY_REQUESTS
-
-
-def _senders(environment: Environment) -> list[Sender]:
-    with environment.app.app_context():
-        tokens = [SignInToken.issue(f"sender{n}@example.org") for n in range(SENDERS)]
-        db.session.commit()
-    return [Sender(environment.url, token.token) for token in tokens]
-
-
-def _break_everything(environment: Environment, plan: Plan, pool: SenderPool) -> None:
+def _break_everything(environment: Environment, plan: Plan, load: Load) -> None:
     """Run the breakages in random order, spread over the messages."""
     chance = random.Random(plan.seed)
     breakages = _build_breakages(environment, plan)
     chance.shuffle(breakages)
-    stretch = plan.messages / (len(breakages) + 1)
+    ledger = environment.carrier.ledger
+    stretch = load.accepted / (len(breakages) + 1)
     for breakage in breakages:
         # Nothing would be sent if each breakage came while the previous one lasts.
         environment.wait_until_ready()
         environment.let_send_times_come()
-        pool.wait_for_next(int(stretch * chance.uniform(0.5, 1.2)))
+        goal = len(ledger.messages()) + int(stretch * chance.uniform(0.5, 1.2))
+        wait_until(partial(_is_sent, ledger, goal, load.pool), STRETCH_SECONDS)
         breakage()
+
+
+def _is_sent(ledger: Ledger, count: int, pool: SenderPool) -> bool:
+    """Whether the carrier has so many messages, or gets no more."""
+    return len(ledger.messages()) >= count or pool.is_done()
 
 
 def _build_breakages(environment: Environment, plan: Plan) -> list[Callable[[], None]]:
@@ -132,6 +111,7 @@ def _build_breakages(environment: Environment, plan: Plan) -> list[Callable[[], 
     ]
     breakages: list[Callable[[], None]] = [kills[n % 2] for n in range(plan.kills)]
     breakages += [environment.run_command] * plan.commands
+    breakages += [environment.refuse_creates] * plan.bursts
     if environment.postgresql is None:
         return breakages + [environment.fill_disk] * plan.full_disks
     modes = ("immediate", "fast")
@@ -140,28 +120,31 @@ def _build_breakages(environment: Environment, plan: Plan) -> list[Callable[[], 
     ]
 
 
-def _settle(environment: Environment, plan: Plan, sent: Sequence[str]) -> dict[str, list[str]]:
+def _settle(environment: Environment, plan: Plan, load: Load) -> dict[str, Sequence[str]]:
     """Wait for the carrier and then for the worker, and check."""
     ledger = environment.carrier.ledger
     environment.wait_until_ready()
     environment.let_send_times_come()
     assert ledger.wait_until_idle(120), "the carrier has not finished"
-    wait_until(
-        lambda: not awaiting_lookup(take_snapshot(environment.app, ledger, sent)),
-        plan.settle_seconds,
-    )
+    load.read_batches()
+
+    def snapshot() -> Snapshot:
+        return take_snapshot(environment.app, ledger, load.texts, load.stopped_texts())
+
+    wait = partial(wait_until, seconds=plan.settle_seconds, pause=SETTLE_POLL_SECONDS)
+    wait(lambda: not awaiting_lookup(snapshot()))
     # Only the daily list finds a failure that became a delivery without a callback.
     environment.let_a_day_pass()
-    wait_until(
-        lambda: not false_statuses(take_snapshot(environment.app, ledger, sent)),
-        plan.settle_seconds,
-    )
+    wait(lambda: not false_statuses(snapshot()))
     if environment.worker:
         wait_until(lambda: not environment.count_expired(), RETENTION_SECONDS)
-    snapshot = take_snapshot(environment.app, ledger, sent)
+    load.read_batches()
+    final = snapshot()
     environment.record_ended_processes()
     expired = environment.count_expired() if environment.worker else 0
-    return {name: check(snapshot) for name, check in CHECKS.items()} | {
+    return {name: check(final) for name, check in CHECKS.items()} | {
+        WRONG_TOTALS: wrong_totals(final, load.batches),
+        SENT_DURING_PAUSES: sent_during_pauses(ledger, load.batches),
         ENDED_PROCESSES: environment.ended_processes,
         FAILED_COMMANDS: environment.failed_commands,
         EXPIRED: [f"{expired} messages"] if expired else [],
@@ -179,7 +162,7 @@ def format_table(outcomes: Mapping[str, Outcome]) -> str:
     rows += [("violations:", [""] * len(columns))]
     rows += [
         (f"  {name}", [str(len(side.violations[name])) for side in columns])
-        for name in (*CHECKS, ENDED_PROCESSES, FAILED_COMMANDS, EXPIRED)
+        for name in (*CHECKS, *OTHER_CHECKS)
     ]
     rows += [("seconds", [str(side.facts["seconds"]) for side in columns])]
     return "\n".join(
@@ -190,7 +173,12 @@ def format_table(outcomes: Mapping[str, Outcome]) -> str:
 def main() -> int:
     arguments = _arguments()
     kinds = [arguments.database] if arguments.database else DATABASES
-    plan = Plan(arguments.messages, seed=arguments.seed, with_worker=not arguments.no_worker)
+    plan = Plan(
+        arguments.messages,
+        kills=arguments.kills,
+        seed=arguments.seed,
+        with_worker=not arguments.no_worker,
+    )
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     outcomes = {}
     for kind in kinds:
@@ -206,6 +194,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--messages", type=int, default=5000)
+    parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--database", choices=DATABASES, help="default: both")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(

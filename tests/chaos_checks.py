@@ -1,7 +1,7 @@
 """Checks that compare the app with the carrier's ledger."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from flask import Flask
@@ -9,9 +9,11 @@ from sqlalchemy import select
 
 from smstracker.extensions import db
 from smstracker.models import Message, StatusEvent
+from smstracker.models.batches import OVER
 from smstracker.simulator.ledger import CallbackAttempt, Ledger
 from smstracker.simulator.scenarios import SigningKey
 from smstracker.sms.status import FINAL
+from tests.chaos_batches import SentBatch
 
 NOT_SENT = frozenset({"refused", "unreached", "untraced"})
 UNKNOWN = frozenset({"pending", "unknown"})
@@ -29,21 +31,30 @@ class Snapshot:
     attempts: Sequence[CallbackAttempt]
     shown: Statuses
     events: frozenset[tuple[str | None, str, str | None]]
+    stopped: Set[str]  # texts of the batches that were stopped
+    without_reason: Sequence[str]  # texts of refused messages
 
 
-def take_snapshot(app: Flask, ledger: Ledger, sent: Sequence[str]) -> Snapshot:
+def take_snapshot(
+    app: Flask, ledger: Ledger, sent: Sequence[str], stopped: Set[str] = frozenset()
+) -> Snapshot:
     event_columns = select(
         StatusEvent.twilio_sid, StatusEvent.status, StatusEvent.idempotency_token
     )
     with app.app_context():
-        message_rows = db.session.execute(select(Message.body, Message.status)).all()
+        message_columns = select(Message.body, Message.status, Message.error_code)
+        message_rows = db.session.execute(message_columns).all()
         events = db.session.execute(event_columns.where(StatusEvent.source == "callback")).all()
     return Snapshot(
         sent=sent,
         truth=_group_by_text((message.body, message.status) for message in ledger.messages()),
         attempts=ledger.attempts(),
-        shown=_group_by_text((body, status) for body, status in message_rows),
+        shown=_group_by_text((body, status) for body, status, _ in message_rows),
         events=frozenset((sid, status, token) for sid, status, token in events),
+        stopped=stopped,
+        without_reason=[
+            body for body, status, code in message_rows if status == "refused" and not code
+        ],
     )
 
 
@@ -71,7 +82,12 @@ def awaiting_lookup(snapshot: Snapshot) -> list[str]:
 
 def _has_true_status(snapshot: Snapshot, text: str) -> bool:
     shown = snapshot.shown.get(text, ())
-    return len(shown) == 1 and shown[0] in snapshot.truth.get(text, NOT_SENT)
+    not_sent = NOT_SENT
+    if text in snapshot.stopped:
+        not_sent |= {"canceled"}
+        if not shown:
+            return text not in snapshot.truth
+    return len(shown) == 1 and shown[0] in snapshot.truth.get(text, not_sent)
 
 
 def lost_callbacks(snapshot: Snapshot) -> list[str]:
@@ -100,18 +116,68 @@ def accepted_forgeries(snapshot: Snapshot) -> list[str]:
     ]
 
 
+def refused_without_reason(snapshot: Snapshot) -> Sequence[str]:
+    """Refused messages that do not say why."""
+    return snapshot.without_reason
+
+
 def unresolved(snapshot: Snapshot) -> list[str]:
     """Messages with an open outcome, although the carrier's list shows whether they were sent."""
     return [text for text, statuses in snapshot.shown.items() if UNKNOWN.intersection(statuses)]
 
 
-CHECKS: Mapping[str, Callable[[Snapshot], list[str]]] = {
+CHECKS: Mapping[str, Callable[[Snapshot], Sequence[str]]] = {
     "messages with a false status": false_statuses,
     "acknowledged callbacks not stored": lost_callbacks,
     "messages sent twice": sent_twice,
     "forged callbacks believed": accepted_forgeries,
     "messages left unknown": unresolved,
+    "messages refused without a reason": refused_without_reason,
 }
+
+
+def wrong_totals(snapshot: Snapshot, batches: Iterable[SentBatch]) -> list[str]:
+    """Batches that are not over, or whose totals are not those of their rows."""
+    return [
+        f"{batch.public_id} {batch.answer}"
+        for batch in batches
+        if batch.answer["state"] not in OVER or _expected_counts(snapshot, batch) != _counts(batch)
+    ]
+
+
+def _expected_counts(snapshot: Snapshot, batch: SentBatch) -> dict[str, int]:
+    shown = Counter(
+        status for text in batch.texts for status in snapshot.shown.get(text, ["not sent"])
+    )
+    if not batch.is_stopped:
+        shown.pop("not sent", None)
+    return {
+        "rows": len(batch.texts),
+        "valid_rows": len(batch.texts),
+        "not_sent": shown["not sent"],
+        "cancelled": shown["canceled"],
+        "waiting_here": 0,
+        "counted": len(batch.texts),
+    }
+
+
+def _counts(batch: SentBatch) -> dict[str, int]:
+    answer, counts = batch.answer, batch.answer["counts"]
+    names = ("not_sent", "cancelled", "waiting_here")
+    sizes = {name: answer[name] for name in ("rows", "valid_rows")}
+    return sizes | {n: counts[n] for n in names} | {"counted": sum(counts.values())}
+
+
+def sent_during_pauses(ledger: Ledger, batches: Iterable[SentBatch]) -> list[str]:
+    """Messages of batches that Twilio got while these were paused."""
+    times = {message.body: message.created_at for message in ledger.messages()}
+    return [
+        f"{text} at {times[text]}, paused {since} to {until}"
+        for batch in batches
+        for since, until in batch.pauses
+        for text in batch.texts
+        if text in times and since < times[text] < until
+    ]
 
 
 def count_callbacks(attempts: Sequence[CallbackAttempt]) -> dict[str, int]:

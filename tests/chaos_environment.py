@@ -38,14 +38,15 @@ LOOKUPS_PER_SECOND = 100
 START_SECONDS = 60.0  # seconds
 KEEP_DAYS = 30
 COMMANDS = (("backup", "{folder}/backup-{number}"), ("users", "list"), ("alerts", "list"))
-REQUIRED_503S = 5  # callbacks that must meet an outage before it ends
+REQUIRED_503S = 5  # callbacks that must meet an outage before it ends, if so many come
+BURST = 40  # create calls that are refused in a row
 FAULT_RATES = {
     "lost": 0.05,
     "doubled": 0.05,
     "swapped": 0.1,
     "forged": 0.02,
     "old_token": 0.02,
-    "answer_lost": 0.01,
+    "answer_lost": 0.02,
 }
 
 
@@ -88,6 +89,7 @@ class Environment:
         """Stop the database until callbacks got a 503, then start it."""
         if self.postgresql is None:
             return
+        self._wait_for_callbacks()
         self.postgresql.stop(mode)
         try:
             self._wait_for_503s()
@@ -97,6 +99,7 @@ class Environment:
 
     def fill_disk(self) -> None:
         """Let all writes fail until callbacks got a 503."""
+        self._wait_for_callbacks()
         for group in self._process_groups():
             group.fill_disk()
         try:
@@ -105,6 +108,11 @@ class Environment:
             for group in self._process_groups():
                 group.free_disk()
         self.breakages["disk full"] += 1
+
+    def refuse_creates(self) -> None:
+        """Let Twilio refuse the next create calls: too many requests."""
+        self.carrier.fault_injector.refuse_next(BURST)
+        self.breakages["bursts of 20429"] += 1
 
     def run_command(self) -> None:
         """Run the next of COMMANDS beside the servers, in a process of its own."""
@@ -156,9 +164,20 @@ class Environment:
         group.start()
         self.breakages[f"{group.name} killed"] += 1
 
+    def _wait_for_callbacks(self) -> None:
+        """Wait for a moment until the carrier has callbacks that can meet an outage."""
+        wait_until(lambda: not self.carrier.ledger.wait_until_idle(0), 5)
+
     def _wait_for_503s(self) -> None:
+        """Wait for callbacks that meet the outage. Once none is due, none comes any more: nothing
+        is sent meanwhile.
+        """
         goal = self._count_503s() + REQUIRED_503S
-        wait_until(lambda: self._count_503s() >= goal, START_SECONDS, "callbacks met a 503")
+        wait_until(
+            lambda: self._count_503s() >= goal or self.carrier.ledger.wait_until_idle(0),
+            START_SECONDS,
+            "callbacks met a 503",
+        )
 
     def _count_503s(self) -> int:
         return sum(attempt.response_status == 503 for attempt in self.carrier.ledger.attempts())
@@ -171,16 +190,23 @@ class Environment:
 
 
 def wait_until(
-    condition: Callable[[], bool], seconds: float, description: str | None = None
+    condition: Callable[[], bool],
+    seconds: float,
+    description: str | None = None,
+    *,
+    pause: float = 0.1,
 ) -> bool:
-    """Whether the condition became true in time. With a description, raises TimeoutError if not."""
+    """Whether the condition became true in time. With a description, raises TimeoutError if not.
+
+    It is tried again after `pause` seconds.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             if description:
                 raise TimeoutError(f"not within {seconds:g} s: {description}")
             return False
-        threading.Event().wait(0.1)
+        threading.Event().wait(pause)
     return True
 
 

@@ -10,13 +10,13 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from config import ROOT, load
+from config import ROOT
 from smstracker import create_app
 from smstracker.extensions import db
 from smstracker.models import Message
-from tests.chaos import start_senders
 from tests.chaos_checks import awaiting_lookup, false_statuses, sent_twice, take_snapshot
 from tests.chaos_environment import start_environment, wait_until
+from tests.chaos_load import FORM, LATER, Load
 from tests.databases import DATABASES
 from tests.postgresql_programs import path_to_programs
 from tests.serving import close
@@ -49,14 +49,16 @@ def test_nothing_that_a_backup_held_is_wrong_after_its_restore(
     path = tmp_path / "backup"
     with start_environment(kind, tmp_path, seed=1, with_worker=True) as environment:
         env = environment.web.env
-        pool = start_senders(environment, MESSAGES)
+        ledger = environment.carrier.ledger
+        load = Load.start(environment, MESSAGES, batches=0, ways=(FORM, LATER))
         try:
-            pool.wait_for_next(MESSAGES // 4)
+            # Those for later wait meanwhile.
+            wait_until(lambda: len(ledger.messages()) >= MESSAGES // 8, 60, "messages are sent")
             # In this process: a new one would begin when all is sent.
             made = environment.app.test_cli_runner().invoke(args=["backup", str(path)])
             assert made.exit_code == 0, made.output
         finally:
-            pool.join()
+            load.pool.join()
         environment.close()
         close(environment.app)
         run_flask(env, "restore", str(path), "--replace")
@@ -65,7 +67,6 @@ def test_nothing_that_a_backup_held_is_wrong_after_its_restore(
         held = read_bodies(app)
         assert 0 < len(held) < MESSAGES, "the backup was made while messages were sent"
         environment.start()
-        ledger = environment.carrier.ledger
         assert ledger.wait_until_idle(120)
         wait_until(lambda: not awaiting_lookup(take_snapshot(app, ledger, held)), SETTLE_SECONDS)
         # As after each outage, only the daily list finds a failure that became a delivery.

@@ -1,5 +1,6 @@
 """A short chaos run; `make chaos` is the long one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,11 @@ pytestmark = pytest.mark.slow
 def test_nothing_is_lost_doubled_or_false_while_everything_breaks(
     kind: str, tmp_path: Path
 ) -> None:
-    outcome = run(
-        kind, Plan(messages=200, kills=3, restarts=1, commands=3, settle_seconds=30), tmp_path
-    )
+    size = Plan(messages=200, kills=3, restarts=1, bursts=1, batches=2, commands=3)
+    outcome = run(kind, replace(size, settle_seconds=30), tmp_path)
     assert {name: found for name, found in outcome.violations.items() if found} == {}
     assert outcome.facts["web server killed"] + outcome.facts["worker killed"] == 3
     assert outcome.facts["commands run"] == 3
+    assert outcome.facts["pauses of batches"] > 0
     assert outcome.facts["disk full" if kind == "sqlite" else "database restarted"] == 1
     assert outcome.facts["callbacks not stored (503)"] > 0

@@ -38,10 +38,10 @@ def fetch_account(account_sid: str) -> ResponseReturnValue:
 @api.post(f"{_ACCOUNT}/Messages.json")
 def create_message(account_sid: str) -> ResponseReturnValue:
     message = read_create_request(request.form)
-    scenario = find_scenario(message.to)
+    scenario, delivery = find_scenario(message.to), _delivery()
+    require(not delivery.fault_injector.refuses_create(), 20429)
     if scenario.refusal:
         raise ApiError(scenario.refusal)
-    delivery = _delivery()
     delivery.ledger.add(message)
     _schedule_steps(delivery, message, scenario)
     if scenario.create_response is CreateResponse.LOST or delivery.fault_injector.loses_response():

@@ -1,6 +1,7 @@
 """Random faults between the carrier and the receiver, on top of any scenario."""
 
 import random
+import threading
 from dataclasses import dataclass, replace
 
 from smstracker.simulator.ledger import CallbackRequest
@@ -31,6 +32,18 @@ class FaultInjector:
         self._faults = faults
         self._random = random.Random(faults.seed)
         self._delayed: dict[str, list[CallbackRequest]] = {}
+        self._refusals_left = 0
+        self._lock = threading.Lock()
+
+    def refuse_next(self, count: int) -> None:
+        """Refuse the next `count` create calls: too many requests."""
+        with self._lock:
+            self._refusals_left = count
+
+    def refuses_create(self) -> bool:
+        with self._lock:
+            self._refusals_left -= (is_refused := self._refusals_left > 0)
+        return is_refused
 
     def loses_response(self) -> bool:
         return self._draw(self._faults.answer_lost)

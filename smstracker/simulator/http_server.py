@@ -32,6 +32,7 @@ class SimulatorServer:
     def __init__(self, app: Flask, port: int = 0) -> None:
         self._delivery: Delivery = app.extensions["delivery"]
         self.ledger = self._delivery.ledger
+        self.fault_injector = self._delivery.fault_injector
         # Werkzeug ends the process when it cannot bind, so bind here.
         with socket.create_server((LOOPBACK, port)) as listener:
             self._server = make_server(
