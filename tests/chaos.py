@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from smstracker.simulator.ledger import Ledger
 from tests.chaos_checks import (
     CHECKS,
     Snapshot,
@@ -27,7 +26,6 @@ from tests.chaos_checks import (
 )
 from tests.chaos_environment import Environment, start_environment, wait_until
 from tests.chaos_load import Load
-from tests.chaos_senders import SenderPool
 from tests.databases import DATABASES
 
 ENDED_PROCESSES = "processes that ended by themselves"
@@ -88,20 +86,19 @@ def _break_everything(environment: Environment, plan: Plan, load: Load) -> None:
     chance = random.Random(plan.seed)
     breakages = _build_breakages(environment, plan)
     chance.shuffle(breakages)
-    ledger = environment.carrier.ledger
-    stretch = load.accepted / (len(breakages) + 1)
+    share, stretch = 0.0, 1 / (len(breakages) + 1)
     for breakage in breakages:
         # Nothing would be sent if each breakage came while the previous one lasts.
         environment.wait_until_ready()
         environment.let_send_times_come()
-        goal = len(ledger.messages()) + int(stretch * chance.uniform(0.5, 1.2))
-        wait_until(partial(_is_sent, ledger, goal, load.pool), STRETCH_SECONDS)
+        share += stretch * chance.uniform(0.5, 1.2)
+        load.pool.pace.allow(share + stretch)  # so that some are sent meanwhile
+        wait_until(partial(_is_sent, load, share), STRETCH_SECONDS)
         breakage()
 
 
-def _is_sent(ledger: Ledger, count: int, pool: SenderPool) -> bool:
-    """Whether the carrier has so many messages, or gets no more."""
-    return len(ledger.messages()) >= count or pool.is_done()
+def _is_sent(load: Load, share: float) -> bool:
+    return load.share_sent >= share or load.pool.is_done()
 
 
 def _build_breakages(environment: Environment, plan: Plan) -> list[Callable[[], None]]:

@@ -39,7 +39,7 @@ START_SECONDS = 60.0  # seconds
 KEEP_DAYS = 30
 COMMANDS = (("backup", "{folder}/backup-{number}"), ("users", "list"), ("alerts", "list"))
 REQUIRED_503S = 5  # callbacks that must meet an outage before it ends, if so many come
-BURST = 40  # create calls that are refused in a row
+BURST = 10  # create calls that are refused in a row
 FAULT_RATES = {
     "lost": 0.05,
     "doubled": 0.05,

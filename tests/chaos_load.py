@@ -9,7 +9,7 @@ from smstracker.models import SignInToken
 from smstracker.simulator import SCENARIOS
 from tests.chaos_batches import BatchSender, SentBatch, divide
 from tests.chaos_environment import Environment
-from tests.chaos_senders import ApiClient, Order, Sender, SenderPool
+from tests.chaos_senders import ApiClient, Order, Pace, PacedOrders, Sender, SenderPool
 from tests.programs import Program
 
 FORM_SENDERS = 4
@@ -38,22 +38,21 @@ class Load:
         orders = _build_orders(messages, ways if environment.worker else [FORM])
         parts = divide(orders[BATCH], batches)
         batch_sender = _batch_sender(environment)
+        pace = Pace()
         senders = [
-            *_senders(environment, orders),
+            *_senders(environment, orders, pace),
             ("uploads repeated", batch_sender.send_all(parts)),
         ]
-        return cls(orders, parts, batch_sender, SenderPool(senders))
+        return cls(orders, parts, batch_sender, SenderPool(senders, pace))
 
     @property
     def texts(self) -> list[str]:
         return [order.body for order in chain.from_iterable(self.orders.values())]
 
     @property
-    def accepted(self) -> int:
-        """How many messages the carrier accepts if it gets all."""
-        refused = {scenario.number for scenario in SCENARIOS if scenario.refusal}
-        orders = chain.from_iterable(self.orders.values())
-        return sum(order.recipient not in refused for order in orders)
+    def share_sent(self) -> float:
+        """The share of what is not sent in batches."""
+        return self.pool.sent / sum(len(self.orders[way]) for way in (FORM, LATER, API))
 
     def read_batches(self) -> None:
         """Read what the API says of the batches."""
@@ -85,9 +84,12 @@ def _build_orders(messages: int, ways: Sequence[str]) -> Orders:
     return orders
 
 
-def _senders(environment: Environment, orders: Orders) -> Iterator[tuple[str, Iterator[int]]]:
+def _senders(
+    environment: Environment, orders: Orders, pace: Pace
+) -> Iterator[tuple[str, Iterator[int]]]:
     pairs = chain.from_iterable(zip_longest(orders[FORM], orders[LATER]))
-    forms, calls = filter(None, pairs), iter(orders[API])
+    forms = PacedOrders([*filter(None, pairs)], pace)
+    calls = PacedOrders(orders[API], pace)
     for number in range(FORM_SENDERS):
         sender = _sender(environment, f"sender{number}@example.org")
         yield "forms repeated", sender.send_all(forms)

@@ -139,12 +139,47 @@ def _later() -> dict[str, str]:
     return {"send_day": f"{send_at:%Y-%m-%d}", "send_time": f"{send_at:%H:%M}"}
 
 
+class Pace:
+    """The share of the messages, from 0 to 1, that may be sent so far."""
+
+    def __init__(self) -> None:
+        self._share = 0.0
+        self._changed = threading.Condition()
+
+    def allow(self, share: float) -> None:
+        with self._changed:
+            self._share = share
+            self._changed.notify_all()
+
+    def wait_for(self, share: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._share >= share)
+
+
+class PacedOrders(Iterator[Order]):
+    """Orders, each once its share of them may be sent. Thread safe."""
+
+    def __init__(self, orders: Sequence[Order], pace: Pace) -> None:
+        self._orders = orders
+        self._numbers = itertools.count()
+        self._pace = pace
+
+    def __next__(self) -> Order:
+        number = next(self._numbers)
+        if number >= len(self._orders):
+            raise StopIteration
+        self._pace.wait_for(number / len(self._orders))
+        return self._orders[number]
+
+
 class SenderPool:
     """Senders on threads of their own. Each is an iterator that sends and yields how often it
     repeated a request, under the name of what it repeats.
     """
 
-    def __init__(self, senders: Sequence[tuple[str, Iterator[int]]]) -> None:
+    def __init__(self, senders: Sequence[tuple[str, Iterator[int]]], pace: Pace) -> None:
+        self.pace = pace
+        self.sent = 0
         self.repeats: Counter[str] = Counter({name: 0 for name, _ in senders})
         self._failure: BaseException | None = None
         self._lock = threading.Lock()
@@ -157,6 +192,8 @@ class SenderPool:
         return self._failure is not None or not any(t.is_alive() for t in self._threads)
 
     def join(self) -> None:
+        """Wait until all is sent. Raises what a sender raised."""
+        self.pace.allow(1)
         for thread in self._threads:
             thread.join()
         if self._failure is not None:
@@ -167,6 +204,7 @@ class SenderPool:
             for repeats in sender:
                 with self._lock:
                     self.repeats[name] += repeats
+                    self.sent += 1
                 if self._failure:
                     break
         except BaseException as failure:

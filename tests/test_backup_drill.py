@@ -51,6 +51,7 @@ def test_nothing_that_a_backup_held_is_wrong_after_its_restore(
         env = environment.web.env
         ledger = environment.carrier.ledger
         load = Load.start(environment, MESSAGES, batches=0, ways=(FORM, LATER))
+        load.pool.pace.allow(1)
         try:
             # Those for later wait meanwhile.
             wait_until(lambda: len(ledger.messages()) >= MESSAGES // 8, 60, "messages are sent")
