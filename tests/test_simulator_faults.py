@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 import requests
+from twilio.base.exceptions import TwilioRestException
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
 
@@ -114,6 +115,17 @@ def test_lost_answer_breaks_the_connection_but_the_message_goes_its_way(receiver
         assert server.ledger.wait_until_idle(30)
         (message,) = server.ledger.messages()
         assert receiver.statuses(message.sid) == ["sent", "delivered"]
+
+
+def test_so_many_creates_as_told_are_refused(receiver):
+    with running_carrier(receiver) as (server, send):
+        server.fault_injector.refuse_next(2)
+        for _ in range(2):
+            with pytest.raises(TwilioRestException) as refusal:
+                send()
+            assert (refusal.value.status, refusal.value.code) == (429, 20429)
+        sid = send()
+        assert [message.sid for message in server.ledger.messages()] == [sid]
 
 
 def test_combined_faults_occur_at_about_their_rates_and_leave_nothing_pending(receiver):
