@@ -1,6 +1,7 @@
 """Programs that send to many."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from unittest.mock import Mock
 
@@ -13,6 +14,7 @@ from smstracker.batches import control
 from smstracker.clock import utcnow
 from smstracker.models.api_tokens import TokenRights
 from smstracker.models.batches import CHECK_LEASE
+from smstracker.privacy.batch_removal import remove_expired_batches
 from tests.batches import check, number, queue, read_messages
 from tests.programs import Program
 
@@ -97,6 +99,19 @@ def test_same_request_is_one_batch_and_other_content_a_conflict(app: Flask) -> N
     assert send(program, start_count=2).json["state"] == "running"
     other = send(program, text="Bye ((name))")
     assert (other.status_code, other.json["code"]) == (409, "idempotency_key_reused")
+
+
+def test_request_whose_batch_was_deleted_sends_nothing_again(make_app: MakeApp) -> None:
+    app = make_app(KEEP_MESSAGE_DAYS="1")
+    program = Program(app)
+    send(program)
+    check(app)
+    with app.app_context(), time_machine.travel(utcnow() + timedelta(days=2), tick=False):
+        assert sum(remove_expired_batches()) == 2
+    again = send(program)
+    assert (again.status_code, again.json["code"]) == (409, "idempotency_key_reused")
+    assert "was deleted here" in again.json["detail"]
+    assert send(program, "other").status_code == 202
 
 
 @pytest.mark.parametrize("first_count", [None, 3])

@@ -171,6 +171,14 @@ def test_problems_and_warnings_are_shown_and_do_not_block(app: Flask, alice: Per
     assert rows[1][:3] == ["1", "Bad", "5"]
 
 
+def test_heading_that_is_a_formula_runs_in_no_file(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, f"=1+2 phone\n{number(0)}\n12", "Hi")
+    for name in ("problems", "outcome"):
+        response = alice.client.get(f"{url(app, batch_id)}/{name}.csv")
+        rows = csv.reader(io.StringIO(response.text.lstrip("\ufeff")))
+        assert not [cell for row in rows for cell in row if cell.startswith("=")], name
+
+
 def test_price_is_that_of_earlier_messages(app: Flask, alice: Person) -> None:
     earlier_message(alice, number(0), price_micros=7_900, price_unit="USD", segments=1)
     shown = page(alice, ready_batch(alice, people(100, "+491512345678,Ann")))

@@ -3,16 +3,18 @@
 import json
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import BytesIO
 from itertools import count as count_from
+from typing import Any
 
 import pytest
 import time_machine
 from flask import Flask
 from sqlalchemy import func, select
 
-from smstracker.batches import control
+from smstracker.batches import control, queueing
 from smstracker.batches.checking import check_waiting
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
@@ -36,6 +38,7 @@ from tests.batches import (
     upload,
 )
 from tests.clients import Person
+from tests.databases import await_lock_wait
 
 pytestmark = pytest.mark.both_databases
 
@@ -120,6 +123,24 @@ def test_erased_person_gets_no_message_that_is_not_queued(app: Flask, alice: Per
     erase(app)
     queue(app)
     assert [message.recipient for message in read_messages(app, batch_id)] == [number(8), number(9)]
+
+
+def test_erased_person_gets_no_message_that_is_being_queued(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch_id = ready_batch(alice, FILE)
+    start(app, batch_id)
+    insert_rows = queueing.insert_rows
+    with ThreadPoolExecutor(1) as pool:
+
+        def insert_during_erasure(*arguments: Any, **options: Any) -> None:
+            pool.submit(erase, app)
+            await_lock_wait()
+            insert_rows(*arguments, **options)
+
+        monkeypatch.setattr(queueing, "insert_rows", insert_during_erasure)
+        queue(app)
+    assert number(7) not in {message.recipient for message in read_messages(app, batch_id)}
 
 
 def test_erasure_deletes_files_that_are_not_read_yet(app: Flask, alice: Person) -> None:

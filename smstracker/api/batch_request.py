@@ -47,6 +47,8 @@ def queue_batch(caller: Caller, key: str, fields: Mapping[str, object]) -> tuple
             return store_upload(caller.owner_id, batch_key, upload)
     except KeyReusedError as error:
         detail = "This Idempotency-Key was used with other content. Nothing was saved now."
+        if error.batch is None:
+            detail = "The batch of this Idempotency-Key was deleted here. Nothing was saved now."
         raise ProblemError(problems.KEY_REUSED, detail) from error
 
 

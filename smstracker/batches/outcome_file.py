@@ -45,7 +45,9 @@ def problem_lines(batch: Batch) -> Iterator[str]:
     """The rows that cannot be sent, with the reason; corrected, the file can be uploaded."""
     yield "\ufeff" + format_csv([[*map(guard_text, batch.column_names), "row", "problem"]])
     for rows in _read_chunks(batch, [BatchRow.problem.is_not(None)]):
-        yield format_csv([*_cells(batch, row), row.number, row.problem or ""] for row in rows)
+        yield format_csv(
+            [*_cells(batch, row), row.number, guard_text(row.problem or "")] for row in rows
+        )
 
 
 def warning_lines(batch: Batch) -> Iterator[str]:
@@ -109,7 +111,7 @@ def _outcome(batch: Batch, row: BatchRow, message: Message | None, now: datetime
 def _missing_outcome(batch: Batch, row: BatchRow) -> tuple[str, str]:
     """The outcome of a row without a message."""
     if row.problem:
-        return "Cannot be sent", row.problem
+        return "Cannot be sent", guard_text(row.problem)
     if batch.state == BatchState.STOPPED and row.number > batch.queued_number:
         return _STOPPED
     if row.number <= batch.queued_number:

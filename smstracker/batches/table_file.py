@@ -7,7 +7,16 @@ from pathlib import Path
 
 from smstracker.batches.csv_file import read_csv
 from smstracker.batches.sheet_file import read_sheet
-from smstracker.batches.table import MAX_COLUMNS, MAX_FILE_BYTES, MAX_ROWS, FileError, Row, Table
+from smstracker.batches.table import (
+    MAX_CHARACTERS,
+    MAX_COLUMNS,
+    MAX_FILE_BYTES,
+    MAX_ROW_CHARACTERS,
+    MAX_ROWS,
+    FileError,
+    Row,
+    Table,
+)
 
 _SPREADSHEET = re.compile(rb"PK\x03\x04|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _WEB_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html|table|meta|\?xml|body)", re.I)
@@ -35,9 +44,19 @@ def open_table(path: Path, sheet_name: str | None = None, encoding: str | None =
 
 
 def _limit(rows: Iterator[Row]) -> Iterator[Row]:
+    total = 0
     for count, row in enumerate(rows):
         if count > MAX_ROWS:  # the headings are one more
             raise FileError(f"The file has more than {MAX_ROWS:,} rows. Divide it.")
         if len(row.cells) > MAX_COLUMNS:
             raise FileError(f"Row {row.number} has more than {MAX_COLUMNS} columns.")
+        characters = sum(map(len, row.cells))
+        total += characters
+        if characters > MAX_ROW_CHARACTERS:
+            raise FileError(
+                f"Row {row.number} holds more than {MAX_ROW_CHARACTERS:,} characters. Delete the "
+                "columns that the text does not need."
+            )
+        if total > MAX_CHARACTERS:
+            raise FileError(f"The file holds more than {MAX_CHARACTERS:,} characters. Divide it.")
         yield row

@@ -10,7 +10,7 @@ from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models.batches import NAME_LENGTH, Batch, BatchFile, BatchState
-from smstracker.models.tombstones import HashedKind, keyed_hash
+from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.sms.quiet_hours import QuietHours
 
 
@@ -45,9 +45,12 @@ class Upload:
 
 
 class KeyReusedError(Exception):
-    """The key has made a batch of another upload, and nothing was saved now."""
+    """The key has made a batch of another upload, or one that is deleted: then it is None.
 
-    def __init__(self, batch: Batch) -> None:
+    Nothing was saved now.
+    """
+
+    def __init__(self, batch: Batch | None) -> None:
         super().__init__("the key was used before")
         self.batch = batch
 
@@ -81,6 +84,10 @@ def store_upload(
         if batch.upload_hash != upload_hash:
             raise KeyReusedError(batch)
         return batch, False
+    connection = db.session.connection()
+    key_hash = keyed_hash(connection, HashedKind.FORM, owner_id, idempotency_key)
+    if Tombstone.find(connection, [key_hash]):
+        raise KeyReusedError(None)
     if joins_equal and (batch := Batch.find_unsent(owner_id, upload_hash)):
         return batch, False
     batch = Batch(

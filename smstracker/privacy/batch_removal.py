@@ -12,7 +12,9 @@ from smstracker.database.engine import affected_rows, reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Batch, BatchFile, BatchRow, Message, User
 from smstracker.models.batches import BatchState
+from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.privacy.portions import Portion, run_portions
+from smstracker.privacy.removal import tombstone_lifetime
 from smstracker.sms.status import OUTBOX
 
 _TOO_OLD = "The reason was deleted with the text of the row."
@@ -70,8 +72,16 @@ def _delete_rows(connection: Connection, batch_id: int, size: int) -> int:
     count = BatchRow.remove_some(connection, batch_id, size)
     if count < size:
         BatchFile.remove(connection, [batch_id])
+        _keep_key(connection, batch_id)
         connection.execute(delete(Batch).where(Batch.id == batch_id))
     return count
+
+
+def _keep_key(connection: Connection, batch_id: int) -> None:
+    """Keep a hash of the key: a program that repeats its request sends nothing again."""
+    query = select(Batch.owner_id, Batch.idempotency_key).where(Batch.id == batch_id)
+    key_hash = keyed_hash(connection, HashedKind.FORM, *connection.execute(query).one())
+    Tombstone.add(connection, {key_hash: utcnow() + tombstone_lifetime()})
 
 
 def _blank_rows(connection: Connection, batch_id: int, size: int) -> int:

@@ -60,6 +60,10 @@ def erase_rows(connection: Connection, number: str) -> int:
     Files may hold it as well, so they go too.
     """
     keys = find_rows(connection, number)
+    # Whoever makes messages of these rows just now has finished then: they are cancelled next.
+    batch_ids = sorted({key.batch_id for key in keys})
+    batches = select(Batch.id).where(Batch.id.in_(batch_ids)).order_by(Batch.id)
+    connection.execute(batches.with_for_update())
     for key in keys:
         is_row = (BatchRow.batch_id == key.batch_id, BatchRow.number == key.number)
         row = connection.execute(select(BatchRow.recipient, BatchRow.cells).where(*is_row)).first()

@@ -137,7 +137,7 @@ def keep_out(connection: Connection, sids: Iterable[str | None], now: datetime) 
     names = {sid for sid in sids if sid}
     lock_keys(connection, names)  # whoever stores one of these just now looked for no tombstone
     hashes = {keyed_hash(connection, HashedKind.CALLBACK_SID, sid) for sid in names}
-    Tombstone.add(connection, dict.fromkeys(hashes, now + _tombstone_lifetime()))
+    Tombstone.add(connection, dict.fromkeys(hashes, now + tombstone_lifetime()))
     names -= set(
         connection.scalars(select(Message.twilio_sid).where(Message.twilio_sid.in_(names)))
     )
@@ -157,7 +157,7 @@ def _delete_refusals(
     return [row for row in rows if row.twilio_sid not in left_sids], count
 
 
-def _tombstone_lifetime() -> timedelta:
+def tombstone_lifetime() -> timedelta:
     """For how long a late callback, or a form sent twice, may come."""
     return max(receipt_window(), SESSION_LIFETIME)
 
@@ -179,7 +179,7 @@ def _tombstones(
 ) -> dict[bytes, datetime]:
     """The hashes of messages with their ends; that of a text only for the warning of the same."""
     hashes = (key_hash for row in rows for key_hash in _hashes(connection, row))
-    ends = dict.fromkeys(hashes, now + _tombstone_lifetime())
+    ends = dict.fromkeys(hashes, now + tombstone_lifetime())
     for row in rows:
         warned_until = row.created_at + SAME_TEXT_PERIOD
         if warned_until > now and row.status not in NEVER_SENT:
