@@ -122,15 +122,15 @@ def repeat(request: Callable[[float], Response]) -> tuple[Response, int]:
 
     Returns the answer and the number of repetitions.
     """
-    deadline = time.monotonic() + ANSWER_SECONDS
-    for repeats in itertools.count():
+    deadline, repeats = time.monotonic() + ANSWER_SECONDS, 0
+    while True:
         with contextlib.suppress(requests.RequestException):
             response = request(TIMEOUTS[min(repeats, 1)])
             if response.status_code < 500 and response.status_code != TOO_MANY_REQUESTS:
                 return response, repeats
         assert time.monotonic() < deadline, "a request got no answer"
         threading.Event().wait(RETRY_SECONDS)
-    raise AssertionError("unreachable")
+        repeats += 1
 
 
 def _later() -> dict[str, str]:

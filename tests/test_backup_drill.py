@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from config import ROOT
+from config import ROOT, load
 from smstracker import create_app
 from smstracker.extensions import db
 from smstracker.models import Message
@@ -50,8 +50,8 @@ def test_nothing_that_a_backup_held_is_wrong_after_its_restore(
     with start_environment(kind, tmp_path, seed=1, with_worker=True) as environment:
         env = environment.web.env
         ledger = environment.carrier.ledger
-        load = Load.start(environment, MESSAGES, batches=0, ways=(FORM, LATER))
-        load.pool.pace.allow(1)
+        sending = Load.start(environment, MESSAGES, batches=0, ways=(FORM, LATER))
+        sending.pool.pace.allow(1)
         try:
             # Those for later wait meanwhile.
             wait_until(lambda: len(ledger.messages()) >= MESSAGES // 8, 60, "messages are sent")
@@ -59,7 +59,7 @@ def test_nothing_that_a_backup_held_is_wrong_after_its_restore(
             made = environment.app.test_cli_runner().invoke(args=["backup", str(path)])
             assert made.exit_code == 0, made.output
         finally:
-            load.pool.join()
+            sending.pool.join()
         environment.close()
         close(environment.app)
         run_flask(env, "restore", str(path), "--replace")
@@ -68,6 +68,7 @@ def test_nothing_that_a_backup_held_is_wrong_after_its_restore(
         held = read_bodies(app)
         assert 0 < len(held) < MESSAGES, "the backup was made while messages were sent"
         environment.start()
+        environment.let_send_times_come()
         assert ledger.wait_until_idle(120)
         wait_until(lambda: not awaiting_lookup(take_snapshot(app, ledger, held)), SETTLE_SECONDS)
         # As after each outage, only the daily list finds a failure that became a delivery.
