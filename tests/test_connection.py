@@ -275,7 +275,7 @@ def test_page_costs_the_same_whatever_is_kept(app: Flask, alice: Person, admin: 
     )
     assert admin.get("/callbacks").status_code == 200
     assert {sql.split()[0] for sql in statements} <= {"SELECT", "BEGIN", "PRAGMA", "SHOW"}
-    assert len([sql for sql in statements if sql.startswith("SELECT")]) <= 21
+    assert len([sql for sql in statements if sql.startswith("SELECT")]) <= 24
 
 
 def test_log_shows_the_sentence_to_everybody_when_it_is_bad(

@@ -41,6 +41,7 @@ COMMANDS = {
     "callbacks": ["list"],
     "alerts": ["list"],
     "tokens": ["list"],
+    "batches": ["list"],
     "audit": ["list"],
     "purge": [],
 }

@@ -11,7 +11,7 @@ from smstracker.extensions import db
 from smstracker.messages.send_warnings import content_hash
 from smstracker.models import Message, Tombstone, User
 from smstracker.models.messages import Content
-from smstracker.privacy import batches
+from smstracker.privacy import portions
 from smstracker.privacy.former_users import erase_former_users
 from smstracker.privacy.removal import Removal, delete_messages
 from tests.clients import Person
@@ -52,7 +52,7 @@ def test_tombstones_of_texts_are_stored_in_one_order(app: Flask, alice: Person) 
 def test_messages_of_former_users_go_although_some_are_locked(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "FIRST_SIZE", 1)
+    monkeypatch.setattr(portions, "FIRST_SIZE", 1)
     first, _second = (alice.has_message(status="delivered") for _ in range(2))
     with app.app_context():
         db.session.execute(db.update(User).values(erases_messages=True))

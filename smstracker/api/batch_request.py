@@ -12,7 +12,7 @@ from smstracker.api.request_parts import FieldErrors, find_unknown
 from smstracker.batches.table import MAX_COLUMNS, MAX_ROWS
 from smstracker.batches.uploads import KeyReusedError, Upload, pack_file, store_upload
 from smstracker.extensions import writing
-from smstracker.messages.senders import sender_choices
+from smstracker.messages.senders import offered_senders
 from smstracker.models import Batch
 from smstracker.models.api_tokens import Caller
 from smstracker.models.batches import NAME_LENGTH
@@ -96,7 +96,7 @@ class _Reader:
         return text
 
     def _read_sender(self) -> str:
-        offered = [sender for sender, _label in sender_choices()]
+        offered = offered_senders()
         sender = self._text("from")
         if sender and sender not in offered:
             allowed = ", ".join(offered)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from smstracker.api.request_parts import FieldErrors, find_unknown
 from smstracker.clock import CLOCK_TOLERANCE
 from smstracker.extensions import settings
-from smstracker.messages.senders import sender_choices
+from smstracker.messages.senders import offered_senders
 from smstracker.models.api_tokens import TokenRights
 from smstracker.models.messages import Content
 from smstracker.sms.phone_numbers import parse_recipient
@@ -96,7 +96,7 @@ class _Reader:
         return "" if is_blank(text) else text
 
     def _read_sender(self, text: str) -> str:
-        offered = [sender for sender, _label in sender_choices()]
+        offered = offered_senders()
         if text and text not in offered:
             raise ValueError(f"This app does not send from that. Use one of {', '.join(offered)}.")
         allowed = [sender for sender in offered if self.rights.allows_sender(sender)]

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import format_duration, utcnow
 from smstracker.database.engine import affected_rows
 from smstracker.extensions import db, settings
-from smstracker.messages.senders import sender_choices
+from smstracker.messages.senders import offered_senders
 from smstracker.models.batches import UNDER_WAY, Batch, BatchFile, BatchState
 from smstracker.models.messages import Message
 from smstracker.models.users import User
@@ -45,7 +45,7 @@ def start(batch_id: int, typed_count: int | None, *, knows_equal: bool = False) 
         raise BatchRefusedError(_NOT_READY)
     if typed_count != batch.good_count:
         raise BatchRefusedError(f"Type {batch.good_count}, the number of messages, to send them.")
-    if batch.sender not in dict(sender_choices()):
+    if batch.sender not in offered_senders():
         raise BatchRefusedError(
             "The sender of this batch is no longer available. Upload the file again with another."
         )

@@ -9,7 +9,7 @@ from smstracker.command_name import COMMAND
 from smstracker.commands.database_errors import DatabaseErrorGroup
 from smstracker.database.engine import READS_ONLY
 from smstracker.extensions import db, settings
-from smstracker.messages.senders import sender_choices
+from smstracker.messages.senders import offered_senders
 from smstracker.models import ApiToken, User
 from smstracker.models.api_tokens import (
     NAME_LENGTH,
@@ -36,7 +36,7 @@ def _check_name(_context: click.Context, _parameter: click.Parameter, name: str)
 
 
 def _check_senders(senders: tuple[str, ...]) -> None:
-    offered = [sender for sender, _label in sender_choices()]
+    offered = offered_senders()
     if unknown := [sender for sender in senders if sender not in offered]:
         raise click.ClickException(f"{unknown[0]} is none of the senders: {', '.join(offered)}.")
 

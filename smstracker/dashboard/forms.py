@@ -9,7 +9,7 @@ from wtforms.validators import InputRequired, ValidationError
 
 from smstracker.clock import utcnow
 from smstracker.extensions import settings
-from smstracker.messages.senders import sender_choices
+from smstracker.messages.senders import offered_senders, sender_choices
 from smstracker.models.messages import Content, Message
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import NO_NUMBER, PhoneNumberError
@@ -95,7 +95,7 @@ class MessageForm(FlaskForm):
     def take_along(self, content: Content) -> None:
         """Fill in all of another message but its recipient, which has to be typed."""
         self.body.data, self.media_urls.data = content.body, "\n".join(content.media_urls)
-        if content.sender in dict(sender_choices()):
+        if content.sender in offered_senders():
             self.sender.data = content.sender
 
     def renew(self) -> None:

@@ -13,7 +13,7 @@ from smstracker.dashboard.pages import get_own_message
 from smstracker.messages.describe import busy_notice, send_limit_notice
 from smstracker.messages.failure_advice import resend_refusal
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
-from smstracker.messages.senders import sender_choices
+from smstracker.messages.senders import offered_senders
 from smstracker.messages.sending import create_and_submit
 from smstracker.models import AlreadySentError, Message, SendLimitError
 from smstracker.sms.picture_pages import describe_page
@@ -79,7 +79,7 @@ def _create(public_id: uuid.UUID) -> Message:
 
 def _refusal(original: Message) -> str | None:
     refusal = resend_refusal(original, utcnow())
-    is_sender_offered = original.content.sender in dict(sender_choices())
+    is_sender_offered = original.content.sender in offered_senders()
     return refusal if refusal or is_sender_offered else _SENDER_IS_GONE
 
 
