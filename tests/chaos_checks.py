@@ -154,8 +154,7 @@ def _expected_counts(snapshot: Snapshot, batch: SentBatch) -> dict[str, int]:
     return {
         "rows": len(batch.texts),
         "valid_rows": len(batch.texts),
-        "not_sent": shown["not sent"],
-        "cancelled": shown["canceled"],
+        "not_sent": shown["not sent"] + shown["canceled"],
         "waiting_here": 0,
         "counted": len(batch.texts),
     }
@@ -163,7 +162,7 @@ def _expected_counts(snapshot: Snapshot, batch: SentBatch) -> dict[str, int]:
 
 def _counts(batch: SentBatch) -> dict[str, int]:
     answer, counts = batch.answer, batch.answer["counts"]
-    names = ("not_sent", "cancelled", "waiting_here")
+    names = ("not_sent", "waiting_here")
     sizes = {name: answer[name] for name in ("rows", "valid_rows")}
     return sizes | {n: counts[n] for n in names} | {"counted": sum(counts.values())}
 

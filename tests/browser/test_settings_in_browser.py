@@ -155,7 +155,7 @@ def test_menu_of_a_phone_leads_everywhere_by_keyboard(
     summary = page.locator(".menu > summary:visible")
     summary.focus()
     page.keyboard.press("Enter")
-    names = ["Messages", "Insights", "Settings", "Sign out"]
+    names = ["Messages", "Batches", "Insights", "Settings", "Sign out"]
     for name in names:
         page.keyboard.press("Tab")
         focused = page.locator(":focus")
