@@ -18,6 +18,7 @@ import requests
 from flask import Flask
 from flask_migrate import upgrade
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
 
 from config import ROOT, load
 from smstracker import create_app
@@ -144,10 +145,15 @@ class Environment:
             connection.execute(listing.values(due_at=utcnow()))
 
     def let_send_times_come(self) -> None:
-        """Let the worker send all that was scheduled."""
-        with self.app.app_context(), db.engine.begin() as connection:
-            scheduled = update(Message).where(Message.status == OUTBOX, Message.send_at > utcnow())
-            connection.execute(scheduled.values(send_at=utcnow()))
+        """Let the worker send all that was scheduled, as soon as the database is there."""
+        scheduled = update(Message).where(Message.status == OUTBOX, Message.send_at > utcnow())
+        for _ in range(100):
+            with contextlib.suppress(OperationalError), self.app.app_context():
+                with db.engine.begin() as connection:
+                    connection.execute(scheduled.values(send_at=utcnow()))
+                return
+            time.sleep(0.2)
+        raise AssertionError("the database stays away")
 
     def record_ended_processes(self) -> None:
         """Record the processes that ended by themselves."""
