@@ -110,6 +110,7 @@ def test_time_typed_in_another_zone_is_the_same_moment_after_going_back(
     expect_moment(page, "20:30", BERLIN)
     page.get_by_label("Time zone").fill("Asia/Tokyo")
     page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("link", name="Edit…")).to_be_visible()
     assert alice.message().send_at == in_zone("Asia/Tokyo", 20, 30)
     page.go_back()
     expect_moment(page, "12:30", BERLIN)
