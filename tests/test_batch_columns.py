@@ -5,7 +5,7 @@ import pytest
 from smstracker.batches.columns import ColumnError, Columns, match_columns
 from smstracker.batches.pasted import split_pasted
 from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
-from smstracker.batches.table import FileError, Row, Table
+from smstracker.batches.table import Row, Table, TableError
 from smstracker.models.batches import COSTLY, DUPLICATE
 from smstracker.sms.text_fields import TextTemplate, find_unfilled_field
 
@@ -101,7 +101,7 @@ def test_a_row_with_a_number_is_never_taken_for_a_title() -> None:
 
 @pytest.mark.parametrize("lines", [(), ("phone|name",)])
 def test_a_file_without_rows_is_refused(lines: tuple[str, ...]) -> None:
-    with pytest.raises(FileError):
+    with pytest.raises(TableError):
         match(*lines)
 
 

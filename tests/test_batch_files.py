@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smstracker.batches import sheet_reader, table
-from smstracker.batches.table import EncodingChoiceError, FileError, SheetChoiceError
+from smstracker.batches.table import EncodingChoiceError, SheetChoiceError, TableError
 from smstracker.batches.table_file import open_table
 from tests import spreadsheets
 from tests.spreadsheets import Rows
@@ -30,7 +30,7 @@ def read(tmp_path: Path) -> Read:
 
 
 def read_error(read: Read, content: bytes) -> str:
-    with pytest.raises(FileError) as error:
+    with pytest.raises(TableError) as error:
         read(content)
     return str(error.value)
 

@@ -37,7 +37,7 @@ def queue_batch(caller: Caller, key: str, fields: Mapping[str, object]) -> tuple
     if rights.limit_per_minute or rights.limit_per_day:
         detail = "This token has a limit of messages of its own, so it may send no batches."
         raise ProblemError(problems.BATCH_FORBIDDEN, detail)
-    upload = _Reader(fields, caller).read()
+    upload = _BatchReader(fields, caller).read()
     if not rights.allows_sender(upload.sender):
         detail = f"This token may not send from {upload.sender}."
         raise ProblemError(problems.SENDER_FORBIDDEN, detail)
@@ -53,7 +53,7 @@ def queue_batch(caller: Caller, key: str, fields: Mapping[str, object]) -> tuple
 
 
 @dataclass
-class _Reader:
+class _BatchReader:
     """Reads field by field, and keeps what is wrong."""
 
     fields: Mapping[str, object]

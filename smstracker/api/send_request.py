@@ -41,11 +41,11 @@ def read_send_request(
     fields: Mapping[str, object], rights: TokenRights, now: datetime
 ) -> SendRequest:
     """Check the fields of a request. Raises FieldErrors with what is wrong with all of them."""
-    return _Reader(fields, rights, now).read()
+    return _MessageReader(fields, rights, now).read()
 
 
 @dataclass
-class _Reader:
+class _MessageReader:
     """Reads field by field, and keeps what is wrong."""
 
     fields: Mapping[str, object]

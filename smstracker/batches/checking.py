@@ -20,7 +20,7 @@ from smstracker.batches.recipient_history import find_row_warnings
 from smstracker.batches.resending import read_resent_rows
 from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
 from smstracker.batches.sheet_file import VALUES_NOTE
-from smstracker.batches.table import EncodingChoiceError, FileError, SheetChoiceError
+from smstracker.batches.table import EncodingChoiceError, SheetChoiceError, TableError
 from smstracker.batches.table_file import open_table
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE, reading_connection
@@ -82,7 +82,7 @@ class _Check:
                 file.flush()
                 columns = self._check_file(Path(file.name), batch)
             self._finish(batch, columns)
-        except FileError as error:
+        except TableError as error:
             self._refuse(error)
         except AbandonedError:
             log.info("batch_check_abandoned")
@@ -92,7 +92,7 @@ class _Check:
             # It would fail again, and keep other files waiting each time.
             log.exception("batch_refused", extra={"reason": type(error).__name__})
             db.session.rollback()
-            self._refuse(FileError(NOT_CHECKED))
+            self._refuse(TableError(NOT_CHECKED))
 
     def _begin(self) -> DatabaseRow[tuple[object, ...]]:
         """Read the batch, and remove what an interrupted check has left."""
@@ -127,7 +127,7 @@ class _Check:
         """Check the rows anew whose messages another batch sends again."""
         original = db.session.get(Batch, batch.resend_of_id)
         if original is None or original.content_deleted_at:
-            raise FileError("The batch whose messages were to be sent again is deleted.")
+            raise TableError("The batch whose messages were to be sent again is deleted.")
         columns = Columns(
             original.column_names, original.phone_position, original.field_positions, first_row=0
         )
@@ -202,7 +202,7 @@ class _Check:
         except BatchRefusedError as error:
             Batch.lock(self._id).problem = f"It was not started by itself: {error}"
 
-    def _refuse(self, error: FileError) -> None:
+    def _refuse(self, error: TableError) -> None:
         """Store why the file cannot be read; it is kept where people have to choose."""
         kind, choices = _read_choices(error)
         changes = {
@@ -249,7 +249,7 @@ class _Check:
         return lease
 
 
-def _read_choices(error: FileError) -> tuple[str, Sequence[str]]:
+def _read_choices(error: TableError) -> tuple[str, Sequence[str]]:
     """What people are asked, and the answers."""
     if isinstance(error, SheetChoiceError):
         return "sheet", error.names

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain, islice
 
-from smstracker.batches.table import FileError, Row, Table
+from smstracker.batches.table import Row, Table, TableError
 from smstracker.sms.phone_numbers import parse_recipient
 from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.sms.text_fields import TextTemplate, field_key
@@ -24,7 +24,7 @@ _PHONE_WORDS = re.compile(
 )
 
 
-class ColumnError(FileError):
+class ColumnError(TableError):
     """The columns do not fit; `choices` are those that may hold the numbers, if that is asked."""
 
     def __init__(self, problems: Sequence[str], choices: Sequence[str] = ()) -> None:
@@ -57,17 +57,17 @@ def match_columns(
     """Return the columns of a table and its rows without the headings.
 
     `has_heading` is what people said of it; None to find out.
-    Raises FileError, ColumnError with everything that is wrong with the columns.
+    Raises TableError, ColumnError with everything that is wrong with the columns.
     """
     sample = list(islice(table.rows, SAMPLE_ROWS))
     if not sample:
-        raise FileError("The file is empty.")
+        raise TableError("The file is empty.")
     heading = None if has_heading is False else _find_heading(sample, region)
     if has_heading and heading is None:
         heading = 0
     data = sample if heading is None else sample[heading + 1 :]
     if not data:
-        raise FileError("The file has headings but no rows below them.")
+        raise TableError("The file has headings but no rows below them.")
     names = _name_columns(data, None if heading is None else sample[heading])
     fields, problems = _match_fields(names, template)
     if heading is None and any("No column" in problem for problem in problems):

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from smstracker.batches.encodings import OLD_ENCODINGS, guess_encoding
-from smstracker.batches.table import EncodingChoiceError, FileError, Row, Table
+from smstracker.batches.table import EncodingChoiceError, Row, Table, TableError
 
 SAMPLE_BYTES = 64 * 1024
 SAMPLE_ROWS = 100
@@ -30,7 +30,7 @@ _GUARD = re.compile(r"'(?=\s*[=+\-@])")
 
 
 def read_csv(path: Path, chosen_encoding: str | None = None) -> Table:
-    """Open a text file as a table, in an encoding that people chose. Raises FileError."""
+    """Open a text file as a table, in an encoding that people chose. Raises TableError."""
     encoding = chosen_encoding or _find_encoding(path)
     try:
         with path.open(encoding=encoding, newline="") as file:
@@ -38,7 +38,7 @@ def read_csv(path: Path, chosen_encoding: str | None = None) -> Table:
     except UnicodeDecodeError as error:
         raise _letters_error(encoding, 0) from error
     if _CONTROL.search(sample):
-        raise FileError(_NO_TABLE)
+        raise TableError(_NO_TABLE)
     rows = _read_rows(path, encoding, find_delimiter(sample))
     return Table(rows, encoding=encoding if encoding in OLD_ENCODINGS else None)
 
@@ -54,16 +54,16 @@ def _read_rows(path: Path, encoding: str, delimiter: str) -> Iterator[Row]:
                 if texts and not (number == 1 and _names_delimiter(cells)):
                     yield Row(number, texts)
         except csv.Error as error:
-            raise FileError(_explain(error, number)) from error
+            raise TableError(_explain(error, number)) from error
         except UnicodeDecodeError as error:
             raise _letters_error(encoding, number + 1) from error
 
 
-def _letters_error(encoding: str, number: int) -> FileError:
+def _letters_error(encoding: str, number: int) -> TableError:
     if encoding in OLD_ENCODINGS:
         return EncodingChoiceError(OLD_ENCODINGS[encoding], list(OLD_ENCODINGS))
     row = f"row {number}" if number else "the first rows"
-    return FileError(f"The letters of {row} cannot be read. Save the file as CSV UTF-8.")
+    return TableError(f"The letters of {row} cannot be read. Save the file as CSV UTF-8.")
 
 
 def _parse(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
@@ -126,7 +126,7 @@ def _find_wide_encoding(head: bytes) -> str:
     """Return which UTF-16 has its zero bytes where they are."""
     even, odd = head[::2].count(0), head[1::2].count(0)
     if max(even, odd) < len(head) // 10 or min(even, odd) > max(even, odd) // 10:
-        raise FileError(_NO_TABLE)
+        raise TableError(_NO_TABLE)
     return "utf-16-be" if even > odd else "utf-16-le"
 
 
@@ -148,7 +148,7 @@ def _guess_encoding(path: Path) -> str:
         telling = list(islice(lines, 1000))
     invalid = [number for number, line in telling if not _decodes(line)]
     if len(invalid) <= len(telling) // 2:
-        raise FileError(
+        raise TableError(
             f"The letters of line {invalid[0]} are not stored as those of the others (UTF-8). "
             "Save the file as CSV UTF-8."
         )

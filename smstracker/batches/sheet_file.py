@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from smstracker.batches import sheet_reader
-from smstracker.batches.table import MAX_COLUMNS, FileError, Row, SheetChoiceError, Table
+from smstracker.batches.table import MAX_COLUMNS, Row, SheetChoiceError, Table, TableError
 from smstracker.plurals import format_count, is_or_are
 
 _PROBLEMS = {
@@ -25,7 +25,7 @@ VALUES_NOTE = (
 
 
 def read_sheet(path: Path, sheet_name: str | None = None) -> Table:
-    """Open a sheet of a spreadsheet. Raises FileError, SheetChoiceError if several hold rows."""
+    """Open a sheet of a spreadsheet. Raises TableError, SheetChoiceError if several hold rows."""
     notes = [VALUES_NOTE]
     return Table(_read_rows(path, sheet_name or "", notes), notes)
 
@@ -46,7 +46,7 @@ def _read_rows(path: Path, sheet_name: str, notes: list[str]) -> Iterator[Row]:
         assert process.stdout is not None  # noqa: S101
         yield from _parse_rows(process.stdout, notes)
         if process.wait() != 0:
-            raise FileError(_TOO_LARGE)
+            raise TableError(_TOO_LARGE)
     finally:
         process.kill()
         process.communicate()
@@ -55,9 +55,9 @@ def _read_rows(path: Path, sheet_name: str, notes: list[str]) -> Iterator[Row]:
 def _parse_rows(lines: IO[str], notes: list[str]) -> Iterator[Row]:
     head = json.loads(lines.readline() or '{"error": ""}')
     if "error" in head:
-        raise FileError(_PROBLEMS.get(head["error"], _TOO_LARGE))
+        raise TableError(_PROBLEMS.get(head["error"], _TOO_LARGE))
     if "sheets" in head:
-        raise SheetChoiceError(head["sheets"]) if head["sheets"] else FileError(_EMPTY)
+        raise SheetChoiceError(head["sheets"]) if head["sheets"] else TableError(_EMPTY)
     if hidden_count := head["hidden"]:
         hidden = format_count(hidden_count, "row")
         verb = is_or_are(hidden_count)

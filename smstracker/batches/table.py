@@ -11,11 +11,11 @@ MAX_ROW_CHARACTERS = 20_000
 MAX_CHARACTERS = 100_000_000
 
 
-class FileError(ValueError):
+class TableError(ValueError):
     """The file cannot be read; the message tells who uploaded it what to do."""
 
 
-class SheetChoiceError(FileError):
+class SheetChoiceError(TableError):
     """Several sheets hold something; `names` are theirs."""
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -23,7 +23,7 @@ class SheetChoiceError(FileError):
         self.names = names
 
 
-class EncodingChoiceError(FileError):
+class EncodingChoiceError(TableError):
     """The letters are not stored as `name`; `encodings` may be chosen from."""
 
     def __init__(self, name: str, encodings: Sequence[str]) -> None:
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The rows that are not empty, read once while they are used; raises FileError meanwhile.
+    """The rows that are not empty, read once while they are used; raises TableError meanwhile.
 
     `notes` tell people how the file was understood; `encoding` is one that had to be guessed.
     """

@@ -13,9 +13,9 @@ from smstracker.batches.table import (
     MAX_FILE_BYTES,
     MAX_ROW_CHARACTERS,
     MAX_ROWS,
-    FileError,
     Row,
     Table,
+    TableError,
 )
 
 _SPREADSHEET = re.compile(rb"PK\x03\x04|\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
@@ -26,18 +26,18 @@ _OTHER_FILE = re.compile(
 
 
 def open_table(path: Path, sheet_name: str | None = None, encoding: str | None = None) -> Table:
-    """Open a CSV, XLSX, XLS or ODS file. Raises FileError, also while its rows are read."""
+    """Open a CSV, XLSX, XLS or ODS file. Raises TableError, also while its rows are read."""
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise FileError(f"The file is larger than {MAX_FILE_BYTES // 1024**2} MB. Divide it.")
+        raise TableError(f"The file is larger than {MAX_FILE_BYTES // 1024**2} MB. Divide it.")
     with path.open("rb") as file:
         head = file.read(512)
     if not head.strip(b"\0\t\r\n \xef\xbb\xbf\xff\xfe"):
-        raise FileError("The file is empty.")
+        raise TableError("The file is empty.")
     if _WEB_PAGE.match(head):
-        raise FileError("This file is a web page. Open it in a spreadsheet and save it as XLSX.")
+        raise TableError("This file is a web page. Open it in a spreadsheet and save it as XLSX.")
     if _OTHER_FILE.match(head):
-        raise FileError("This file holds no table. Save the table as CSV or XLSX.")
+        raise TableError("This file holds no table. Save the table as CSV or XLSX.")
     is_spreadsheet = _SPREADSHEET.match(head)
     table = read_sheet(path, sheet_name) if is_spreadsheet else read_csv(path, encoding)
     return replace(table, rows=_limit(table.rows))
@@ -47,16 +47,16 @@ def _limit(rows: Iterator[Row]) -> Iterator[Row]:
     total = 0
     for count, row in enumerate(rows):
         if count > MAX_ROWS:  # the headings are one more
-            raise FileError(f"The file has more than {MAX_ROWS:,} rows. Divide it.")
+            raise TableError(f"The file has more than {MAX_ROWS:,} rows. Divide it.")
         if len(row.cells) > MAX_COLUMNS:
-            raise FileError(f"Row {row.number} has more than {MAX_COLUMNS} columns.")
+            raise TableError(f"Row {row.number} has more than {MAX_COLUMNS} columns.")
         characters = sum(map(len, row.cells))
         total += characters
         if characters > MAX_ROW_CHARACTERS:
-            raise FileError(
+            raise TableError(
                 f"Row {row.number} holds more than {MAX_ROW_CHARACTERS:,} characters. Delete the "
                 "columns that the text does not need."
             )
         if total > MAX_CHARACTERS:
-            raise FileError(f"The file holds more than {MAX_CHARACTERS:,} characters. Divide it.")
+            raise TableError(f"The file holds more than {MAX_CHARACTERS:,} characters. Divide it.")
         yield row
