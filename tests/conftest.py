@@ -29,6 +29,7 @@ from tests.serving import close, free_port, served
 from tests.signing import ACCOUNT_SID, PRIMARY, SECONDARY, WEBHOOK_KEY
 from tests.smtp_server import Inbox
 from tests.turned_worker import TurnedWorker
+from tests.worker_runs import end_job_threads
 
 MEMORY = Path("/dev/shm")  # files in memory, on Linux
 MIN_MEMORY_BYTES = 2**32
@@ -131,6 +132,7 @@ def make_app(database_url: str) -> Iterator[Callable[..., Flask]]:
         return app
 
     yield make
+    end_job_threads()
     for app in made:
         close(app)
 

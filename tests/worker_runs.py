@@ -2,12 +2,13 @@
 
 from datetime import timedelta
 from threading import Event
+from threading import enumerate as enumerate_threads
 
 import time_machine
 from flask import Flask
 
 from smstracker.clock import utcnow
-from smstracker.worker.loop import Worker
+from smstracker.worker.loop import THREADED, Worker
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
@@ -47,3 +48,11 @@ def look_up(app: Flask) -> None:
         worker = InstantWorker()
         worker._jobs_checked_at = utcnow()
         worker.work()
+
+
+def end_job_threads() -> None:
+    """Wait for the jobs that a worker began: they would fail, and log it, in the next test."""
+    for thread in enumerate_threads():
+        if thread.name in THREADED:
+            thread.join(30)
+            assert not thread.is_alive(), f"the job {thread.name} does not end"
