@@ -66,7 +66,7 @@ def test_page_is_for_administrators(app: Flask, bob: Person, admin: Person) -> N
     assert "Alerts" not in bob.get("/messages").text
 
 
-@pytest.mark.both_databases
+@pytest.mark.slow
 def test_navigation_counts_open_alerts(app: Flask, bob: Person, admin: Person) -> None:
     add_alert(app)
     add_alert(app, "disk-full", opened_at=None)
@@ -89,7 +89,6 @@ def test_page_without_alerts_says_so_only_while_a_worker_looks(
     assert "No worker has looked since" in page
 
 
-@pytest.mark.both_databases
 def test_page_shows_open_and_past_alerts(app: Flask, admin: Person) -> None:
     add_alert(app)
     gone = {"ended_at": utcnow() - 5 * MINUTE, "counts": {"minutes": 42, "fetched": 6}}
@@ -104,7 +103,6 @@ def test_page_shows_open_and_past_alerts(app: Flask, admin: Person) -> None:
     assert "The disk is nearly full" not in page
 
 
-@pytest.mark.both_databases
 @pytest.mark.parametrize("hours", [1, 8, 24])
 def test_alert_is_muted_for_hours_and_unmuted(app: Flask, admin: Person, hours: int) -> None:
     alert_id = add_alert(app)

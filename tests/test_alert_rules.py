@@ -17,8 +17,6 @@ from smstracker.clock import format_duration, utcnow
 from tests import alert_scenes as scenes
 from tests.alert_scenes import HOUR, MINUTE, Space, found
 
-pytestmark = pytest.mark.both_databases
-
 DAY = timedelta(days=1)
 Scene = Callable[[Flask], None]
 

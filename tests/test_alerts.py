@@ -209,6 +209,7 @@ def test_flapping_rule_makes_one_alert(
     assert len(alerts(told)) == len(inbox.mails) == 1
 
 
+@pytest.mark.slow
 def test_value_around_its_limit_makes_one_alert(
     told: Flask,
     inbox: Inbox,
@@ -406,6 +407,7 @@ def test_end_is_not_told_a_day_later(
     assert "39998" in inbox.newest
 
 
+@pytest.mark.slow
 def test_alert_muted_while_the_mail_server_is_away_tells_nothing(
     make_app: MakeApp, clock: time_machine.Traveller
 ) -> None:

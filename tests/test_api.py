@@ -94,6 +94,7 @@ def test_other_content_under_the_same_key_is_refused(
     assert len(program.messages()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.both_databases
 def test_two_hundred_calls_at_once_with_one_key_make_one_message(program: Program) -> None:
     with ThreadPoolExecutor(16) as threads:

@@ -202,6 +202,7 @@ def test_sender_waits_until_twilio_has_answered(program: Program) -> None:
     assert answer.headers["Preference-Applied"] == "wait=10"
 
 
+@pytest.mark.slow
 def test_wait_ends_with_its_time(program: Program) -> None:
     answer = program.send("k", headers={"Prefer": "wait=1"})
     assert (answer.status_code, answer.json["status"]) == (202, "outbox")
@@ -216,6 +217,7 @@ def test_scheduled_message_is_not_waited_for(program: Program) -> None:
     assert (answer.status_code, answer.json["status_label"][:9]) == (202, "Scheduled")
 
 
+@pytest.mark.slow
 def test_waits_are_bounded(app: Flask, alice: Person, program: Program) -> None:
     message = alice.has_message(status="sent")
     waiters = app.extensions[EXTENSION] = Waiters(4)

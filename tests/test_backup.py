@@ -312,6 +312,7 @@ def test_backup_of_a_newer_version_changes_nothing(
     assert len(bodies(make_app())) == 1
 
 
+@pytest.mark.slow
 def test_database_in_use_is_not_replaced(
     make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path
 ) -> None:
@@ -847,6 +848,7 @@ def test_restore_names_the_erasures_that_it_undoes(
     assert backup_commands.UNKNOWN_ERASURES not in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", ["before", "after"])
 def test_restore_that_is_killed_has_named_the_erasures_and_the_next_one_does(
     make_app: MakeApp,

@@ -24,8 +24,6 @@ from tests.clients import Person
 from tests.postgresql_programs import path_to_programs
 from tests.serving import close
 
-pytestmark = pytest.mark.both_databases
-
 MakeApp = Callable[..., Flask]
 DAY = timedelta(days=1)
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -169,6 +167,7 @@ def test_restored_database_expects_the_next_backup_from_now_on(
     assert open_alerts(restored) == ["backups-stopped"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revision", ["0011", "0021"])
 def test_database_of_an_older_version_is_backed_up_and_restored(
     make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, revision: str

@@ -195,6 +195,7 @@ def test_a_spreadsheet_that_would_fill_the_memory_is_refused(read: Read) -> None
     )
 
 
+@pytest.mark.slow
 def test_a_spreadsheet_that_unpacks_to_far_more_is_refused(read: Read) -> None:
     cell = f"<row><c t='str'><v>{'x' * 10_000_000}</v></c></row>"
     content = spreadsheets.xlsx({"A": [[1]]}, more_rows=cell * 120)

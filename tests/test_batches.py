@@ -276,6 +276,7 @@ def test_started_batch_becomes_one_message_for_each_good_row(app: Flask, alice: 
     assert {message.status for message in messages} == {"outbox"}
 
 
+@pytest.mark.slow
 def test_no_more_waits_in_the_outbox_than_may_be_cancelled_soon(app: Flask, alice: Person) -> None:
     batch_id = ready_batch(alice, people(1500))
     start(app, batch_id)
@@ -384,6 +385,7 @@ def test_only_messages_of_running_batches_are_handed_over(app: Flask, alice: Per
     assert begin(app, first)
 
 
+@pytest.mark.slow
 def test_stop_cancels_what_waits_and_queues_nothing_more(app: Flask, alice: Person) -> None:
     batch_id = ready_batch(alice, people(1300))
     start(app, batch_id)

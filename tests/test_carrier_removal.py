@@ -159,6 +159,7 @@ REFUSED = answer(401, {"code": 20003, "message": "x", "status": 401})
 DONE = answer(204, "")
 
 
+@pytest.mark.slow
 @pytest.mark.both_databases
 def test_messages_that_twilio_does_not_delete_yet_hold_nothing_up(make_app: MakeApp) -> None:
     answers = [*[NOT_FINISHED] * 50, *[DONE] * 50]

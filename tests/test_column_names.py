@@ -47,6 +47,7 @@ def stored_key(connection: Connection, key: uuid.UUID) -> str | uuid.UUID:
     return key.hex if connection.dialect.name == "sqlite" else key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "revision",
     [

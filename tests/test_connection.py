@@ -111,7 +111,6 @@ def test_page_shows_the_numbers_and_the_sentence(app: Flask, alice: Person, admi
     assert "0001111" not in page.replace(" ", "").replace("-", "")
 
 
-@pytest.mark.both_databases
 def test_page_counts_what_could_not_be_stored_if_there_is_any(app: Flask, admin: Person) -> None:
     assert "Could not be stored" not in words(admin.get("/callbacks").text)
     counts = {"accepted": 9, "repeated": 0, "refused": 0, "not_stored": 2}
@@ -119,7 +118,6 @@ def test_page_counts_what_could_not_be_stored_if_there_is_any(app: Flask, admin:
     assert "Could not be stored 2 2 2" in words(admin.get("/callbacks").text)
 
 
-@pytest.mark.both_databases
 def test_quarantine_lists_the_newest_first_fifty_a_page(app: Flask, admin: Person) -> None:
     now = utcnow()
     store(app, *(refusal(now, is_plausible=bool(n % 2)) for n in range(121)))
@@ -158,7 +156,6 @@ def test_refusal_is_explained_with_its_fix(app: Flask, admin: Person) -> None:
     assert "None is valid with today's settings" in page
 
 
-@pytest.mark.both_databases
 def test_page_takes_little_time_for_what_is_not_explained_yet(
     app: Flask, admin: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,7 +261,6 @@ def test_body_is_cut_where_it_would_weigh_down_the_page(app: Flask) -> None:
     assert len(refused_page.format_body(long)) < refused_page.MAX_BODY_CHARACTERS + 100
 
 
-@pytest.mark.both_databases
 def test_page_costs_the_same_whatever_is_kept(app: Flask, alice: Person, admin: Person) -> None:
     store(app, *(refusal(utcnow(), diagnosis=f"Cause {n}") for n in range(60)))
     statements: list[str] = []
@@ -301,7 +297,6 @@ def test_log_is_quiet_while_the_connection_is_well(app: Flask, alice: Person) ->
     alice.get("/messages")
 
 
-@pytest.mark.both_databases
 def test_banner_is_computed_every_half_minute(app: Flask, alice: Person) -> None:
     with time_machine.travel(utcnow(), tick=False) as clock:
         add_worker(app)
@@ -313,7 +308,6 @@ def test_banner_is_computed_every_half_minute(app: Flask, alice: Person) -> None
         assert "callout" in alice.get("/messages").text
 
 
-@pytest.mark.both_databases
 def test_log_does_not_break_when_the_connection_cannot_be_judged(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch, make_app: Callable[..., Flask]
 ) -> None:
@@ -333,7 +327,6 @@ def test_log_does_not_break_when_the_connection_cannot_be_judged(
         assert alice.get("/messages").status_code == 200
 
 
-@pytest.mark.both_databases
 def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: Person) -> None:
     message = alice.has_message(status="sent", twilio_sid=sid(1))
     form = fields(sid(1), "delivered")
@@ -352,7 +345,6 @@ def test_replay_applies_what_verifies_by_now(app: Flask, alice: Person, admin: P
     assert "stays refused" not in words(admin.get("/callbacks").text)
 
 
-@pytest.mark.both_databases
 @pytest.mark.parametrize("is_diagnosed", [True, False])
 def test_number_of_what_can_be_replayed_does_not_count_what_cannot(
     app: Flask, alice: Person, admin: Person, is_diagnosed: bool
@@ -402,7 +394,6 @@ def test_replay_of_what_cannot_be_is_a_404(admin: Person, nonsense: str) -> None
     assert answer.status_code == 404
 
 
-@pytest.mark.both_databases
 def test_looking_changes_nothing(app: Flask, admin: Person) -> None:
     store(app, refusal(utcnow()))
     with app.app_context():

@@ -91,6 +91,7 @@ def test_limit_ends_a_group(
     assert len(alice.messages()) == earlier + saved
 
 
+@pytest.mark.slow
 def test_sends_that_come_while_one_is_saved_share_a_transaction(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,9 +25,6 @@ from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
 from tests.twilio_stub import answer, wire
 
-pytestmark = pytest.mark.both_databases
-
-
 BEFORE = "0010-1"
 NO_LISTING = answer(200, {"messages": [], "next_page_uri": None, "page_size": 1000, "page": 0})
 DELETED = answer(404, {"code": 20404, "message": "x", "status": 404})
@@ -47,6 +44,7 @@ def app_of_deleted(make_app: Callable[..., Flask], alice: Person) -> Iterator[Fl
         yield app
 
 
+@pytest.mark.slow
 def test_message_that_twilio_has_deleted_is_said_to_be_deleted(
     app_of_deleted: Flask, alice: Person
 ) -> None:
@@ -60,6 +58,7 @@ def test_message_that_twilio_has_deleted_is_said_to_be_deleted(
     assert "Deleted at Twilio Its outcome will not be known" in words(alice.get("/messages").text)
 
 
+@pytest.mark.slow
 def test_deleted_message_counts_as_unknown_everywhere(app_of_deleted: Flask, alice: Person) -> None:
     [row] = alice.get("/messages.json").json["messages"]  # type: ignore[index]
     told = (row["status"], row["status_label"], row["state"], row["reason"])
@@ -122,6 +121,7 @@ def test_message_that_the_simulated_carrier_has_forgotten_blames_nobody(
     assert "a person, a program" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "status", "late"),
     [("delivered", "delivered", 0), ("undelivered", "undelivered", 0), ("sent", "deleted", 1)],

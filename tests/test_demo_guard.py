@@ -25,9 +25,6 @@ from tests.clients import Client, Person
 from tests.live_settings import bare_environment
 from tests.serving import close, free_port
 
-pytestmark = pytest.mark.both_databases
-
-
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 

@@ -101,6 +101,7 @@ def find_traces(app: Flask, sought: Sequence[bytes]) -> list[bytes]:
     return [needle for needle in sought if any(needle in content for content in contents)]
 
 
+@pytest.mark.slow
 @pytest.mark.both_databases
 def test_erased_person_is_in_no_file(app: Flask, alice: Person) -> None:
     analyze(app, "DELETE FROM pg_statistic")  # of earlier tests
@@ -115,6 +116,7 @@ def test_erased_person_is_in_no_file(app: Flask, alice: Person) -> None:
     assert find_traces(app, sought) == []
 
 
+@pytest.mark.slow
 @pytest.mark.both_databases
 def test_text_deleted_for_its_age_is_in_no_file(make_app: MakeApp, alice: Person) -> None:
     analyze(alice.app, "DELETE FROM pg_statistic")

@@ -391,6 +391,7 @@ def test_page_of_the_export_speaks_in_words(app: Flask, admin: Person, held: Mes
     assert "{" not in page
 
 
+@pytest.mark.slow
 def test_export_of_a_flood_takes_little_memory(app: Flask) -> None:
     """A recipient may have filled the quarantine with their own number before."""
     body, flood = b"To=%2B15558675310&" + b"\xff" * 16_000, 500

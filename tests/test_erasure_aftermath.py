@@ -39,8 +39,6 @@ from tests.refused_callbacks import refusal
 from tests.signing import call_back, callback_path, fields, sid
 from tests.twilio_stub import created, wire
 
-pytestmark = pytest.mark.both_databases
-
 NUMBER, OTHER = "+15558675310", "+15558675399"
 TEXT = "Meet me at the old mill"
 

@@ -130,6 +130,7 @@ def test_callback_that_is_being_stored_is_waited_for(app: Flask) -> None:
         assert db.session.scalars(select(StatusEvent.status)).all() == []
 
 
+@pytest.mark.slow
 def test_one_that_comes_while_its_message_is_being_deleted_is_not_stored(
     app: Flask, alice: Person
 ) -> None:

@@ -214,6 +214,7 @@ def test_failure_of_a_thread_is_reported(app: Flask, receiver: SentryReceiver) -
     assert_unmarked(receiver)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_sentry_that_does_not_answer_delays_no_request(
     app: Flask, alice: Person, receiver: SentryReceiver
@@ -243,6 +244,7 @@ def test_flood_of_failures_is_cut(
     assert len(receiver.events) == 2
 
 
+@pytest.mark.slow
 def test_library_is_not_loaded_without_the_setting() -> None:
     code = "import sys, wsgi; print({'sentry_sdk', 'prometheus_client'} & {*sys.modules})"
     done = subprocess.run(

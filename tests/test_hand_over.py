@@ -329,6 +329,7 @@ def wait_for(condition: Callable[[], object]) -> None:
     raise AssertionError("it never came about")
 
 
+@pytest.mark.slow
 @pytest.mark.both_databases
 def test_dispatcher_hands_over_all_that_comes(make_app: MakeApp) -> None:
     with wire(*(created(sid(number)) for number in range(40))) as twilio:
@@ -353,6 +354,7 @@ def test_dispatcher_that_is_told_to_stop_finishes_its_calls(make_app: MakeApp) -
     assert alice.message().status == "queued"
 
 
+@pytest.mark.slow
 def test_dispatcher_waits_for_a_database_that_is_away(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,6 +152,7 @@ def random_message(rng: random.Random, owner_id: int) -> Message:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_rollups_equal_a_plain_count_through_a_history(
     app: Flask, alice: Person, bob: Person, seed: int
@@ -188,6 +189,7 @@ def _add_changes(rng: random.Random, app: Flask, *words: str) -> None:
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "zone",
     [
@@ -268,6 +270,7 @@ def reset_coverage() -> None:
         connection.execute(delete(InsightOutcome))
 
 
+@pytest.mark.slow
 @pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("has_other_writers", [False, True])
@@ -349,6 +352,7 @@ def delete_messages(connection: Connection, message_ids: Sequence[int]) -> None:
     connection.execute(delete(Message).where(Message.id.in_(message_ids)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_counted", [False, True])
 def test_deleted_messages_keep_their_place_in_the_totals(
     app: Flask, alice: Person, bob: Person, is_counted: bool
@@ -471,6 +475,7 @@ def test_worker_that_was_away_for_days_catches_up(app: Flask, alice: Person) -> 
         )
 
 
+@pytest.mark.slow
 def test_migration_has_the_messages_counted_again(app: Flask, alice: Person) -> None:
     with time_machine.travel(NOON, tick=False) as clock, app.app_context():
         add_history(random.Random(22), alice)
@@ -487,6 +492,7 @@ def test_migration_has_the_messages_counted_again(app: Flask, alice: Person) -> 
         assert_equals_plain_count(app, me, None)
 
 
+@pytest.mark.slow
 @pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("is_counted", [False, True])
 def test_migration_keeps_the_counts_and_recounts_what_was_left(

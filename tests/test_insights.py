@@ -25,8 +25,6 @@ from smstracker.sms.status import RANK, Source, State
 from smstracker.web.time_range import TimeRange, read_period
 from tests.clients import Person, hidden, words
 
-pytestmark = pytest.mark.both_databases
-
 
 def test_outcomes_equal_a_plain_count(app: Flask, alice: Person, bob: Person) -> None:
     rng = random.Random(4)

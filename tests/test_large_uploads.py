@@ -61,7 +61,6 @@ def receive(peer: socket.socket) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.smoke
 def test_large_file_of_a_signed_in_person_is_taken(server: Flask) -> None:
     person, cookie = signed_in(server)
     content = people(20_000)

@@ -13,9 +13,6 @@ from tests.signing import sid
 from tests.twilio_stub import TwilioStub, answer, listing, wire
 from tests.worker_runs import HOUR, in_minutes, work
 
-pytestmark = pytest.mark.both_databases
-
-
 MakeApp = Callable[..., Flask]
 DAY = 24 * HOUR
 WEEK_OF_RECEIPTS = {"RECEIPT_WINDOW_HOURS": "168"}
@@ -54,6 +51,7 @@ def test_second_listing_goes_back_to_a_day_before_the_first(make_app: MakeApp) -
         assert requested_dates(twilio)[1] == moment(2 * DAY + HOUR)
 
 
+@pytest.mark.slow
 def test_clock_that_was_put_back_leaves_no_gap_between_listings(make_app: MakeApp) -> None:
     with wire(listing(), listing()) as twilio, in_minutes(0) as clock:
         app = make_app(TWILIO_API_BASE_URL=twilio.url, **WEEK_OF_RECEIPTS)

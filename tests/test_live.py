@@ -92,6 +92,7 @@ def test_stream_with_more_changes_than_rows_of_a_page_reloads_everything(
         assert len(reader.next()) == 2
 
 
+@pytest.mark.slow
 def test_changes_soon_after_an_event_come_in_the_next_one(
     streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +106,7 @@ def test_changes_soon_after_an_event_come_in_the_next_one(
         assert reader.next() == sorted(str(message.public_id) for message in later)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_stream_writes_less_often_under_load(
     streaming_app: Flask, ann: Person, monkeypatch: pytest.MonkeyPatch
@@ -174,6 +176,7 @@ def test_stream_threads_do_not_enlarge_the_pool(make_app: MakeApp) -> None:
         assert db.engine.pool.size() == 32  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_sign_out_in_another_process_ends_the_stream(
     streaming_app: Flask, ann: Person, make_app: MakeApp
 ) -> None:

@@ -25,6 +25,7 @@ from tests.stream_readers import (  # noqa: F401
 pytestmark = pytest.mark.both_databases
 
 
+@pytest.mark.slow
 def test_stream_ends_when_its_reader_goes_to_another_page(make_app: MakeApp) -> None:
     port = free_port()
     app = make_app(PUBLIC_BASE_URL=f"http://127.0.0.1:{port}", WEB_THREADS="4")

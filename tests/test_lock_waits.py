@@ -119,6 +119,7 @@ def test_lock_that_does_not_end_is_told(
             repeat_while_locked(wait)
 
 
+@pytest.mark.slow
 def test_receipt_is_given_although_the_rest_stays_locked(
     app: Flask, impatient: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,9 +22,6 @@ from tests.signing import call_back, fields, sid
 from tests.twilio_stub import answer, listing, wire
 from tests.worker_runs import HOUR, MINUTE, in_minutes, work
 
-pytestmark = pytest.mark.both_databases
-
-
 NOON = datetime(2026, 5, 3, 12, tzinfo=UTC)
 WINDOW = timedelta(hours=72)
 

@@ -85,6 +85,7 @@ def run_ticks(app: Flask, ticks: int, minutes: int) -> None:
             clock.shift(minutes * 60)
 
 
+@pytest.mark.slow
 def test_one_message_that_cannot_be_asked_about_does_not_stand_before_others(
     make_app: MakeApp, alice: Person
 ) -> None:
@@ -106,6 +107,7 @@ def test_message_that_cannot_be_asked_about_is_given_up_in_the_end(
     assert alice.message().next_lookup_at is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [401, 404])
 def test_message_of_an_account_that_is_not_ours_any_more_raises_no_alarm(
     make_app: MakeApp, alice: Person, code: int

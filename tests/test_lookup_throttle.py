@@ -182,6 +182,7 @@ def test_worker_waits_for_the_turn_of_its_look_ups(
     assert (waits, alice.message().status) == ([1], "delivered")
 
 
+@pytest.mark.slow
 def test_worker_ends_while_its_look_ups_wait_for_their_turn(
     app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,9 +28,6 @@ from tests.clients import Person, words
 from tests.serving import await_writer, close
 from tests.signing import call_back, fields, sid
 
-pytestmark = pytest.mark.both_databases
-
-
 MINUTE = timedelta(minutes=1)
 
 

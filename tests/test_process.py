@@ -246,7 +246,6 @@ def test_server_does_not_start_with_wrong_settings(module: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_upgrades_at_the_same_time_wait_for_each_other(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
     environment = live_environment(DATABASE_URL=f"sqlite:///{tmp_path}/new.sqlite")

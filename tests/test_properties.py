@@ -150,6 +150,7 @@ def test_any_order_with_any_repeats_ends_as_the_ordered_one(
     assert book.after(ordered, book.apply) == book.after(shuffled, book.apply)
 
 
+@pytest.mark.slow
 @REAL
 @given(shuffles())
 def test_groups_in_any_order_end_as_the_ordered_callbacks(
@@ -159,6 +160,7 @@ def test_groups_in_any_order_end_as_the_ordered_callbacks(
     assert book.after(ordered, book.apply) == book.after(shuffled, book.apply_in_groups)
 
 
+@pytest.mark.slow
 @settings(REAL, max_examples=15)
 @given(shuffles())
 def test_eight_threads_at_once_end_as_the_ordered_one(
@@ -196,6 +198,7 @@ def test_any_bytes_at_the_webhook_are_never_a_500(
         assert answer.status_code in CODES | {404}
 
 
+@pytest.mark.slow
 @settings(REAL, max_examples=150)
 @given(st.dictionaries(st.sampled_from(NAMES) | VALUES, VALUES | st.just(sid(1)), max_size=8))
 def test_any_signed_form_is_stored_or_refused_in_words(app: Flask, form: dict[str, str]) -> None:

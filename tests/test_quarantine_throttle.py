@@ -52,6 +52,7 @@ def lines(written: io.StringIO, event: str) -> list[dict[str, object]]:
     return [line for line in every if line["event"] == event]
 
 
+@pytest.mark.slow
 def test_flood_leaves_rows_and_log_lines_bounded_and_signed_callbacks_stored(
     make_app: Callable[..., Flask], written: io.StringIO
 ) -> None:

@@ -158,6 +158,7 @@ def test_only_the_chosen_ones_are_replayed(make_app: Make) -> None:
     assert [bool(row.replayed_at) for row in refused_rows(app)] == [False, True, False]
 
 
+@pytest.mark.slow
 def test_two_replays_at_once_apply_each_once(
     make_app: Make, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +198,7 @@ def test_replay_tells_what_another_one_has_applied_meanwhile(
     assert "Another replay applied 1 callback at the same time." in output
 
 
+@pytest.mark.slow
 def test_replay_among_repeats_and_fresh_callbacks_neither_deadlocks_nor_loses(
     make_app: Make, alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def matches(message: Message, filters: SearchFilters, now: datetime) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_every_combination_of_filters_finds_what_a_plain_search_finds(
     app: Flask, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:

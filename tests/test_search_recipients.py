@@ -10,9 +10,8 @@ from smstracker.extensions import writing
 from smstracker.models import RecipientSearch
 from tests.clients import Person
 
-pytestmark = pytest.mark.both_databases
 
-
+@pytest.mark.slow
 def test_same_search_twice_at_once_gets_one_handle(app: Flask, alice: Person) -> None:
     me, first_is_stored = alice.id, threading.Event()
     handles: list[str] = []

@@ -164,6 +164,7 @@ def test_unknown_outcome_is_kept_as_unknown_and_never_repeated(
     assert "do not send it again" in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", [b"HTTP/1.1 201 " + b"x" * 4000, created(sid(1), x="x" * 4000)])
 def test_answer_that_drips_is_not_waited_for_and_its_outcome_is_unknown(
     make_app: MakeApp, reply: bytes, monkeypatch: pytest.MonkeyPatch

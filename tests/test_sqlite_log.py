@@ -97,6 +97,7 @@ def test_what_a_replaced_log_holds_is_in_a_copy(
         assert connection.execute("SELECT status FROM message").fetchall() == [("delivered",)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "suffixes", [*(pytest.param(one, marks=pytest.mark.slow) for one in LOGS[:-1]), LOGS[-1]]
 )

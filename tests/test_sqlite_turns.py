@@ -65,6 +65,7 @@ def holder(app: Flask) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.slow
 def test_write_waits_for_another_process_and_goes_on_when_it_is_killed(
     app: Flask, holder: subprocess.Popen[str]
 ) -> None:

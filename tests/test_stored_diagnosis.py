@@ -17,8 +17,6 @@ from tests.clients import Person
 from tests.refused_callbacks import refusal, refused_rows
 from tests.signing import BASE_URL, STATUS_PATH, call_back, fields, forge, sid, signature
 
-pytestmark = pytest.mark.both_databases
-
 FLOOD = 30  # rows before, and as many after
 OTHER_ADDRESS = BASE_URL.replace("https", "http")
 RUBBISH = "x" * 27 + "="

@@ -72,7 +72,6 @@ def test_lost_answer_is_found_in_the_list_and_adopted(
     assert (message.status, message.twilio_sid) == ("delivered", made.sid)
 
 
-@pytest.mark.both_databases
 def test_exactly_one_match_is_adopted_with_an_event(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     message = run_search(make_app, alice, listed_message(1, message))
@@ -82,7 +81,6 @@ def test_exactly_one_match_is_adopted_with_an_event(make_app: MakeApp, alice: Pe
     assert message.next_lookup_at is None
 
 
-@pytest.mark.both_databases
 def test_message_of_a_killed_process_is_looked_for_too(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="pending")
     assert run_search(make_app, alice, listed_message(1, message)).twilio_sid == sid(1)
@@ -138,7 +136,6 @@ def test_service_message_is_known_by_its_service_whatever_number_sent_it(
     assert (message.twilio_sid, message.sender) == (sid(1), "+15005550199")
 
 
-@pytest.mark.both_databases
 def test_messages_of_ours_whose_sid_is_known_are_no_match(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     alice.has_message(twilio_sid=sid(1), status="delivered")
@@ -156,7 +153,6 @@ def test_message_is_a_match_only_if_it_was_made_about_then(
     assert twilio_sid == (sid(1) if is_match else None)
 
 
-@pytest.mark.both_databases
 def test_nothing_found_over_ten_minutes_is_not_sent_and_safe_to_send_again(
     make_app: MakeApp, alice: Person
 ) -> None:
@@ -286,7 +282,6 @@ def test_callback_after_all_wins_over_not_sent(make_app: MakeApp, alice: Person)
     assert (alice.message().status, alice.message().twilio_sid) == ("delivered", sid(9))
 
 
-@pytest.mark.both_databases
 def test_two_matches_are_left_to_a_person(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     found = [listed_message(1, message), listed_message(2, message)]
@@ -299,7 +294,6 @@ def test_two_matches_are_left_to_a_person(make_app: MakeApp, alice: Person) -> N
     assert sid(2) in page
 
 
-@pytest.mark.both_databases
 def test_twins_of_unknown_outcome_are_never_confused(make_app: MakeApp, alice: Person) -> None:
     first = alice.has_message(status="unknown")
     alice.has_message(status="unknown")
@@ -317,7 +311,6 @@ def test_same_text_to_somebody_else_is_no_twin(make_app: MakeApp, alice: Person)
     assert run_search(make_app, alice, listed_message(1, message)).twilio_sid == sid(1)
 
 
-@pytest.mark.both_databases
 @pytest.mark.parametrize(("minutes", "is_twin"), [(-11, False), (-9, True), (9, True), (11, False)])
 def test_same_text_is_a_twin_only_if_it_was_sent_about_then(
     make_app: MakeApp, alice: Person, minutes: int, is_twin: bool
@@ -329,7 +322,6 @@ def test_same_text_is_a_twin_only_if_it_was_sent_about_then(
     assert twilio_sid == (None if is_twin else sid(1))
 
 
-@pytest.mark.both_databases
 def test_twins_that_differ_by_a_blank_are_twins(make_app: MakeApp, alice: Person) -> None:
     alice.has_message(status="unknown", body="Hello")
     second = alice.has_message(status="unknown", body="Hello ")
@@ -362,7 +354,6 @@ def test_what_the_recipient_wrote_is_no_match(make_app: MakeApp, alice: Person) 
     assert run_search(make_app, alice, inbound).twilio_sid is None
 
 
-@pytest.mark.both_databases
 def test_two_looks_at_once_are_no_repeated_search(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     with in_minutes(30), wire(*[listing()] * 4) as twilio:
@@ -389,7 +380,6 @@ def test_message_that_is_first_looked_for_after_days_is_settled_all_the_same(
     assert run_search(make_app, alice, minutes=80 * 60 + 11).status == "untraced"
 
 
-@pytest.mark.both_databases
 def test_callback_that_comes_while_twilio_is_asked_wins(make_app: MakeApp, alice: Person) -> None:
     message = alice.has_message(status="unknown")
     run_search(make_app, alice, minutes=2)
@@ -442,7 +432,6 @@ def test_two_pictures_of_unknown_outcome_are_never_confused(
     assert {message.twilio_sid for message in alice.messages()} == {None}
 
 
-@pytest.mark.both_databases
 @pytest.mark.parametrize("token", [PRIMARY, "f" * 32])
 def test_message_is_found_by_the_sid_of_an_erased_callback(
     make_app: MakeApp, alice: Person, token: str

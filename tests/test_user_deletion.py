@@ -31,8 +31,6 @@ from tests.clients import Person, words
 from tests.refused_callbacks import refusal
 from tests.signing import sid
 
-pytestmark = pytest.mark.both_databases
-
 ALICE, FORMER = "alice@example.org", "former user 1"
 NUMBER = "+15558675310"
 MakeApp = Callable[..., Flask]

@@ -99,6 +99,7 @@ def old_database(make_app: Callable[..., Flask], tmp_path: Path) -> OldDatabase:
     return OldDatabase(make_app(SIGN_IN_ALLOW="@straße.example, @clinic.example"), tmp_path)
 
 
+@pytest.mark.slow
 def test_upgrade_keeps_guests_of_a_demo_out_and_added_administrators_in(
     old_database: OldDatabase, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,6 +213,7 @@ def test_upgrade_of_a_demo_that_made_nobody_an_administrator_leaves_it_one(
         assert db.session.scalar(text('SELECT let_in_by FROM "user"')) == "demo"
 
 
+@pytest.mark.slow
 def test_downgrade_ends_what_signs_in_during_a_demo_alone(old_database: OldDatabase) -> None:
     old_database.add_user("carol@work.example", admin=True)
     old_database.upgrade()
@@ -231,6 +233,7 @@ def test_downgrade_ends_what_signs_in_during_a_demo_alone(old_database: OldDatab
     old_database.upgrade()
 
 
+@pytest.mark.slow
 def test_downgrade_lets_no_guest_of_a_demo_in(old_database: OldDatabase) -> None:
     old_database.add_user("guest@home.example", admin=True, made=3, signed_in=3)
     old_database.add_message("guest@home.example", simulated=True)

@@ -22,9 +22,6 @@ from tests.signing import ACCOUNT_SID, sid
 from tests.twilio_stub import TwilioStub, answer, listing, wire
 from tests.worker_runs import MINUTE, InstantWorker, in_minutes
 
-pytestmark = pytest.mark.both_databases
-
-
 MakeApp = Callable[..., Flask]
 REFUSED = answer(401, {"code": 20003, "message": "x", "status": 401})
 FOREIGN = "AC" + "9" * 32

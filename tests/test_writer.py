@@ -200,6 +200,7 @@ def test_transaction_that_cannot_begin_fails_what_has_come(
     assert [type(error) for error in errors] == [RuntimeError, RuntimeError]
 
 
+@pytest.mark.slow
 @pytest.mark.both_databases(every_case=True)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_many_processes_at_once_neither_deadlock_nor_lose_anything(

@@ -34,8 +34,6 @@ from tests.smtp_server import Inbox
 from tests.twilio_stub import answer, listing, wire
 from tests.worker_runs import look_up
 
-pytestmark = pytest.mark.both_databases
-
 DAY, MONTH = timedelta(days=1), timedelta(days=30)
 SLIGHTLY = timedelta(minutes=4)  # as the clocks of two machines may differ
 NUMBER = "+15558675310"

@@ -22,8 +22,6 @@ from tests import alert_scenes as scenes
 from tests.clients import Person
 from tests.signing import call_back, fields, sid
 
-pytestmark = pytest.mark.both_databases
-
 MONTH = timedelta(days=30)
 SLIGHTLY = timedelta(minutes=4)  # as the clocks of two machines may differ
 

@@ -50,7 +50,6 @@ def send(page: Page) -> None:
     page.get_by_role("button", name="Send to 2 people").click()
 
 
-@pytest.mark.smoke
 def test_journey_from_a_file_to_its_outcomes(
     new_page: NewPage, live: Flask, inbox: Inbox, simulator: SimulatorServer
 ) -> None:
