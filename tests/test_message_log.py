@@ -18,7 +18,7 @@ from smstracker.models import Message, User
 from smstracker.models.event_store import append_event
 from smstracker.models.events import StatusUpdate
 from smstracker.models.messages import Content
-from smstracker.sms.status import Source
+from smstracker.sms.status import Source, State
 from tests.clients import Person, words
 from tests.signing import call_back, fields, sid
 
@@ -264,3 +264,31 @@ def test_status_word_that_is_new_to_us_is_shown_as_such_on_every_page(
         assert alice.get(f"/messages?{query}").status_code == 200, query
     command = app.test_cli_runner().invoke(args=["messages", "show", sid(1)])
     assert "has a status that is new to us" in command.output
+
+
+def test_full_state_is_counted_again_after_a_minute(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_counts, "COUNT_CAP", 2)
+    fill(app, alice, 3, status="delivered")
+    fill(app, alice, 1, status="undelivered")
+
+    me = alice.id
+
+    def count() -> dict[State, str]:
+        with app.app_context():
+            counts = state_counts.count_states(SearchFilters(me))
+            return {state: str(count) for state, count in counts.items() if count}
+
+    assert count() == {State.DELIVERED: "2+", State.FAILED: "1"}
+    with app.app_context():
+        is_delivered = Message.status == "delivered"
+        db.session.execute(db.update(Message).where(is_delivered).values(status="canceled"))
+        db.session.commit()
+    assert count() == {State.DELIVERED: "2+", State.FAILED: "1", State.CANCELLED: "2+"}
+    with app.app_context():
+        today = SearchFilters(me, since=utcnow() - timedelta(days=1))
+        assert not state_counts.count_states(today)[State.DELIVERED]
+        assert not any(state_counts.count_states(SearchFilters(me + 1)).values())
+    monkeypatch.setattr(state_counts, "FULL_SECONDS", 0)
+    assert count() == {State.FAILED: "1", State.CANCELLED: "2+"}

@@ -2,11 +2,13 @@
 "10,000+", or "1,234+" where the newest messages are counted one by one.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 
+from flask import current_app
 from sqlalchemy import Select, bindparam, func, literal, select, true, union_all
 from sqlalchemy.sql.selectable import Subquery
 
@@ -21,6 +23,9 @@ from smstracker.sms import status
 from smstracker.sms.status import State
 
 COUNT_CAP = 10_000  # messages of a state; more are counted as "10,000+"
+# For so long a state with more messages than the cap is not counted again: all its messages
+# together would have to be deleted meanwhile.
+FULL_SECONDS = 60.0
 # A text that fewer than one in so many of them contain may be rare enough for the index.
 RARE_ONE_IN = 5
 
@@ -50,17 +55,37 @@ def count_states(filters: SearchFilters) -> dict[State, CappedCount]:
         return _count_by_text(other_filters, other_filters.text)
     if filter_conditions.remaining_filters(other_filters, None, Message):
         return _count_newest(other_filters)
-    return {
-        State(state): CappedCount(min(value, COUNT_CAP), value <= COUNT_CAP)
-        for state, value in db.session.execute(*counts_query(other_filters))
-    }
+    full_states = _full_states(other_filters)
+    counts = dict.fromkeys(full_states, CappedCount(COUNT_CAP, False))
+    states = tuple(state for state in State if state not in full_states)
+    rows = db.session.execute(*counts_query(other_filters, states)) if states else ()
+    for state, value in rows:
+        counts[State(state)] = CappedCount(min(value, COUNT_CAP), value <= COUNT_CAP)
+        if value > COUNT_CAP:
+            full_states[State(state)] = time.monotonic()
+    return counts
+
+
+def _full_states(filters: SearchFilters) -> dict[State, float]:
+    """The states of an owner that were over the cap a moment ago, and when they were counted."""
+    if filters.since or filters.until:
+        return {}
+    states_by_owner: dict[int, dict[State, float]]
+    states_by_owner = current_app.extensions.setdefault("full_states", {})
+    full_states = states_by_owner.setdefault(filters.owner_id, {})
+    for state, counted_at in full_states.copy().items():
+        if time.monotonic() >= counted_at + FULL_SECONDS:
+            full_states.pop(state, None)
+    return full_states
 
 
 def sum_counts(counts: Mapping[State, CappedCount]) -> CappedCount:
     return sum(counts.values(), CappedCount())
 
 
-def counts_query(filters: SearchFilters) -> tuple[Select[tuple[str, int]], dict[str, object]]:
+def counts_query(
+    filters: SearchFilters, states: tuple[State, ...] = tuple(State)
+) -> tuple[Select[tuple[str, int]], dict[str, object]]:
     """Return a query for (state, count) by a filter by time alone, and its parameters.
 
     Each count comes from an index and is capped.
@@ -69,23 +94,25 @@ def counts_query(filters: SearchFilters) -> tuple[Select[tuple[str, int]], dict[
     period = {name: time for name, time in period.items() if time}
     parameters: dict[str, object] = {"owner_id": filters.owner_id, **period}
     parameters |= silence_times(filters.at)
-    return _counts_query(frozenset(parameters)), parameters
+    return _counts_query(frozenset(parameters), states, COUNT_CAP), parameters
 
 
 @cache
-def _counts_query(parameter_names: frozenset[str]) -> Select[tuple[str, int]]:
+def _counts_query(
+    parameter_names: frozenset[str], states: tuple[State, ...], cap: int
+) -> Select[tuple[str, int]]:
     """Build the query, which takes a fifth of the time of a page of the log, once."""
     times = {name: bindparam(name, type_=UtcDateTime()) for name in parameter_names}
     period = [Message.owner_id == bindparam("owner_id", type_=Message.owner_id.type)]
     period += [Message.created_at >= times["since"]] if "since" in times else []
     period += [Message.created_at < times["until"]] if "until" in times else []
     selects = []
-    for state in State:
+    for state in states:
         branch_selects = [
             select(Message.id).where(*period, condition)
             for condition in conditions_by_status(state, times)
         ]
-        capped = union_all(*branch_selects).limit(COUNT_CAP + 1).subquery()
+        capped = union_all(*branch_selects).limit(cap + 1).subquery()
         count = select(func.count()).select_from(capped).scalar_subquery()
         selects.append(select(literal(state.value).label("state"), count.label("count")))
     return select(*union_all(*selects).subquery().c)
