@@ -12,7 +12,7 @@ from flask import Flask
 from hypothesis import strategies
 from schemathesis import GenerationMode
 
-from smstracker.api import problems
+from smstracker.api import problem_kinds
 from smstracker.web import problem_details
 from smstracker.web.problem_details import Problem
 from tests.batches import people, read_batch, ready_batch
@@ -145,7 +145,7 @@ def test_description_is_served_without_a_token(app: Flask) -> None:
 @pytest.mark.smoke
 def test_every_code_is_documented() -> None:
     text = DOCUMENTATION.read_text()
-    for module in (problems, problem_details):
+    for module in (problem_kinds, problem_details):
         for problem in vars(module).values():
             if isinstance(problem, Problem):
                 assert f"| {problem.status} | `{problem.code}` |" in text, problem.code

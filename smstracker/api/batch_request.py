@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from smstracker.api import problems
+from smstracker.api import problem_kinds
 from smstracker.api.request_parts import FieldErrors, find_unknown
 from smstracker.batches.table import MAX_COLUMNS, MAX_ROWS
 from smstracker.batches.uploads import KeyReusedError, Upload, pack_file, store_upload
@@ -36,11 +36,11 @@ def queue_batch(caller: Caller, key: str, fields: Mapping[str, object]) -> tuple
     rights = caller.rights
     if rights.limit_per_minute or rights.limit_per_day:
         detail = "This token has a limit of messages of its own, so it may send no batches."
-        raise ProblemError(problems.BATCH_FORBIDDEN, detail)
+        raise ProblemError(problem_kinds.BATCH_FORBIDDEN, detail)
     upload = _BatchReader(fields, caller).read()
     if not rights.allows_sender(upload.sender):
         detail = f"This token may not send from {upload.sender}."
-        raise ProblemError(problems.SENDER_FORBIDDEN, detail)
+        raise ProblemError(problem_kinds.SENDER_FORBIDDEN, detail)
     batch_key = uuid.uuid5(uuid.UUID(int=caller.owner_id), key)
     try:
         with writing():
@@ -49,7 +49,7 @@ def queue_batch(caller: Caller, key: str, fields: Mapping[str, object]) -> tuple
         detail = "This Idempotency-Key was used with other content. Nothing was saved now."
         if error.batch is None:
             detail = "The batch of this Idempotency-Key was deleted here. Nothing was saved now."
-        raise ProblemError(problems.KEY_REUSED, detail) from error
+        raise ProblemError(problem_kinds.KEY_REUSED, detail) from error
 
 
 @dataclass

@@ -6,7 +6,7 @@ from flask import abort, jsonify, request, url_for
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from smstracker.api import problems
+from smstracker.api import problem_kinds
 from smstracker.api.batch_request import queue_batch
 from smstracker.api.guard import current_caller
 from smstracker.api.request_parts import check_arguments, read_json, read_key
@@ -32,7 +32,7 @@ def send_batch() -> ResponseReturnValue:
         abort(413)
     caller = current_caller()
     if not caller.rights.may_send:
-        raise ProblemError(problems.READ_ONLY, "This token may only read messages.")
+        raise ProblemError(problem_kinds.READ_ONLY, "This token may only read messages.")
     batch, is_new = queue_batch(caller, read_key(), read_json())
     location = url_for("api.batch", public_id=batch.public_id)
     headers = {"Location": location} | ({} if is_new else {"Idempotent-Replayed": "true"})

@@ -6,7 +6,7 @@ from typing import cast
 from flask import Flask, current_app, g, request
 from flask.typing import ResponseReturnValue
 
-from smstracker.api import problems
+from smstracker.api import problem_kinds
 from smstracker.clock import utcnow
 from smstracker.database.engine import UNAVAILABLE
 from smstracker.extensions import writing
@@ -21,10 +21,10 @@ BUCKETS = "smstracker_api_buckets"
 READS_PER_SECOND, READS_AT_ONCE = 50.0, 200.0
 SENDS_PER_SECOND, SENDS_AT_ONCE = 600.0, 1200.0
 _ENDS = {
-    TokenEnd.UNKNOWN: (problems.TOKEN_UNKNOWN, "There is no such token here."),
-    TokenEnd.REVOKED: (problems.TOKEN_REVOKED, "The token was revoked."),
-    TokenEnd.EXPIRED: (problems.TOKEN_EXPIRED, "The token has expired."),
-    TokenEnd.SHUT_OUT: (problems.OWNER_SHUT_OUT, "The owner of the token may not sign in."),
+    TokenEnd.UNKNOWN: (problem_kinds.TOKEN_UNKNOWN, "There is no such token here."),
+    TokenEnd.REVOKED: (problem_kinds.TOKEN_REVOKED, "The token was revoked."),
+    TokenEnd.EXPIRED: (problem_kinds.TOKEN_EXPIRED, "The token has expired."),
+    TokenEnd.SHUT_OUT: (problem_kinds.OWNER_SHUT_OUT, "The owner of the token may not sign in."),
 }
 
 
@@ -62,9 +62,13 @@ def _read_secret() -> str:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     secret = secret.strip()
     if scheme.lower() != "bearer" or not secret:
-        raise _unauthorized(problems.TOKEN_MISSING, "The request has no token.", is_missing=True)
+        raise _unauthorized(
+            problem_kinds.TOKEN_MISSING, "The request has no token.", is_missing=True
+        )
     if not is_whole(secret):
-        raise _unauthorized(problems.TOKEN_INVALID, "The token is not whole: its checksum differs.")
+        raise _unauthorized(
+            problem_kinds.TOKEN_INVALID, "The token is not whole: its checksum differs."
+        )
     return secret
 
 

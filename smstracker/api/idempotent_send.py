@@ -8,7 +8,7 @@ from math import ceil
 
 from sqlalchemy import bindparam, select
 
-from smstracker.api import problems
+from smstracker.api import problem_kinds
 from smstracker.api.send_groups import save_message
 from smstracker.api.send_request import read_send_request
 from smstracker.clock import format_wait
@@ -88,23 +88,23 @@ def _limits(caller: Caller) -> tuple[RateLimitRule, ...]:
 def _limit_problem(detail: str, wait: timedelta) -> ProblemError:
     headers = {"Retry-After": str(max(ceil(wait.total_seconds()), 1))}
     sentence = f"{detail}. Nothing was saved. Try again in {format_wait(wait)}."
-    return ProblemError(problems.SEND_LIMIT, sentence, headers=headers)
+    return ProblemError(problem_kinds.SEND_LIMIT, sentence, headers=headers)
 
 
 def _check_sender(rights: TokenRights, sender: str) -> None:
     if not rights.allows_sender(sender):
         detail = f"This token may not send from {sender}."
-        raise ProblemError(problems.SENDER_FORBIDDEN, detail)
+        raise ProblemError(problem_kinds.SENDER_FORBIDDEN, detail)
 
 
 def _same_request(message: Message | None, request_hash: str) -> Message:
     """Return the message of a key if the same request has saved it. Raises ProblemError."""
     if message is None:
         detail = "The message of this Idempotency-Key was deleted here. Nothing was sent now."
-        raise ProblemError(problems.MESSAGE_DELETED, detail)
+        raise ProblemError(problem_kinds.MESSAGE_DELETED, detail)
     if message.request_hash != request_hash:
         detail = "This Idempotency-Key was used with other content. Nothing was sent now."
-        raise ProblemError(problems.KEY_REUSED, detail)
+        raise ProblemError(problem_kinds.KEY_REUSED, detail)
     return message
 
 
@@ -113,6 +113,6 @@ def _hash(owner_id: int, fields: Mapping[str, object]) -> str:
 
     It works after the text is deleted here, and nobody can try out numbers with it.
     """
-    given = {name: value for name, value in fields.items() if value is not None}
-    canonical = json.dumps(given, sort_keys=True, separators=(",", ":"))
+    content = {name: value for name, value in fields.items() if value is not None}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return keyed_hash(db.session.connection(), HashedKind.REQUEST, owner_id, canonical).hex()

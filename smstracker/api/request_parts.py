@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 from flask import request
 
-from smstracker.api import problems
+from smstracker.api import problem_kinds
 from smstracker.api.strict_json import JsonError, parse_object
 from smstracker.web.problem_details import FieldError, ProblemError
 from smstracker.web.security import reading_body
@@ -28,23 +28,25 @@ def read_key() -> str:
     """The Idempotency-Key. Raises ProblemError."""
     key = request.headers.get("Idempotency-Key", "").strip()
     if not key:
-        raise ProblemError(problems.KEY_MISSING, "The header Idempotency-Key is missing or empty.")
+        raise ProblemError(
+            problem_kinds.KEY_MISSING, "The header Idempotency-Key is missing or empty."
+        )
     if not KEY.fullmatch(key):
         detail = "The Idempotency-Key is too long, or has a character that is not ASCII."
-        raise ProblemError(problems.KEY_INVALID, detail)
+        raise ProblemError(problem_kinds.KEY_INVALID, detail)
     return key
 
 
 def read_json() -> dict[str, object]:
     """The fields of the JSON object that is the content. Raises ProblemError."""
     if request.mimetype != "application/json":
-        raise ProblemError(problems.NOT_JSON, "The content type is not application/json.")
+        raise ProblemError(problem_kinds.NOT_JSON, "The content type is not application/json.")
     with reading_body():
         content = request.get_data()
     try:
         return parse_object(content)
     except JsonError as error:
-        raise ProblemError(problems.INVALID_JSON, str(error)) from error
+        raise ProblemError(problem_kinds.INVALID_JSON, str(error)) from error
 
 
 def find_unknown(fields: Mapping[str, object], names: Collection[str]) -> list[FieldError]:
@@ -82,4 +84,4 @@ def check_arguments(*names: str) -> None:
 
 def _invalid_argument(name: str, sentence: str) -> ProblemError:
     errors = [FieldError(name, sentence)]
-    return ProblemError(problems.INVALID_ARGUMENT, sentence, errors=errors)
+    return ProblemError(problem_kinds.INVALID_ARGUMENT, sentence, errors=errors)

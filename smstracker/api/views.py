@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
-from smstracker.api import problems
+from smstracker.api import problem_kinds
 from smstracker.api.answers import (
     describe_message,
     describe_page,
@@ -59,13 +59,13 @@ def invalid_fields(error: FieldErrors) -> ProblemAnswer:
     """All that is wrong, at once."""
     count = len(error.errors)
     detail = error.errors[0].sentence if count == 1 else f"{count} fields are not valid."
-    return answer_problem(ProblemError(problems.INVALID, detail, errors=error.errors))
+    return answer_problem(ProblemError(problem_kinds.INVALID, detail, errors=error.errors))
 
 
 @bp.errorhandler(FilterError)
 def invalid_filter(error: FilterError) -> ProblemAnswer:
     errors = [FieldError(error.field, str(error))] if error.field else []
-    return answer_problem(ProblemError(problems.INVALID_ARGUMENT, str(error), errors=errors))
+    return answer_problem(ProblemError(problem_kinds.INVALID_ARGUMENT, str(error), errors=errors))
 
 
 @bp.get("/openapi.yaml")
@@ -81,7 +81,7 @@ def send() -> ResponseReturnValue:
     check_arguments()
     caller = current_caller()
     if not caller.rights.may_send:
-        raise ProblemError(problems.READ_ONLY, "This token may only read messages.")
+        raise ProblemError(problem_kinds.READ_ONLY, "This token may only read messages.")
     message, is_new = queue_message(caller, read_key(), read_json(), utcnow())
     headers = {} if is_new else {"Idempotent-Replayed": "true"}
     seconds, is_answered = preferred_wait(), False
@@ -141,7 +141,7 @@ def _wait(message_id: int, statuses: Container[str], seconds: int) -> None:
     except TooManyWaitError as error:
         detail = "As many requests wait for messages as may."
         headers = {"Retry-After": "2"}
-        raise ProblemError(problems.TOO_MANY_WAIT, detail, headers=headers) from error
+        raise ProblemError(problem_kinds.TOO_MANY_WAIT, detail, headers=headers) from error
 
 
 def _get_message(public_id: uuid.UUID) -> Message:

@@ -147,13 +147,13 @@ class _Check:
             bits.append(self._report.add(chunk[-1]))
         numbers = [row.recipient for row in chunk if row.recipient]
         with self._step() as connection:
-            known = find_row_warnings(connection, batch.owner_id, batch.sender, numbers)
-            rows = [self._row(row, bit, known) for row, bit in zip(chunk, bits, strict=True)]
+            warnings = find_row_warnings(connection, batch.owner_id, batch.sender, numbers)
+            rows = [self._row(row, bit, warnings) for row, bit in zip(chunk, bits, strict=True)]
             insert_rows(connection, BatchRow, rows)
 
-    def _row(self, checked: CheckedRow, bits: int, known: dict[str, int]) -> dict[str, object]:
+    def _row(self, checked: CheckedRow, bits: int, warnings: dict[str, int]) -> dict[str, object]:
         if checked.problem is None:
-            bits |= known.get(checked.recipient or "", 0)
+            bits |= warnings.get(checked.recipient or "", 0)
             self._report.count_warnings(bits, checked.row.number)
             self._digest.update(f"{checked.recipient}\0{checked.text}\0".encode())
         return {

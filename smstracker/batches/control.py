@@ -110,13 +110,13 @@ def find_limit_problem(batch: Batch, now: datetime) -> str | None:
             f"You can send {limit:,} messages a day, and this batch has {batch.good_count:,}. "
             "Divide the file, or ask an administrator to raise the limit."
         )
-    left = max(limit - count_of_day(batch.owner_id, now), 0)
-    if batch.good_count <= left:
+    remaining = max(limit - count_of_day(batch.owner_id, now), 0)
+    if batch.good_count <= remaining:
         return None
-    wait = _wait_for(batch, now, batch.good_count - left)
+    wait = _wait_for(batch, now, batch.good_count - remaining)
     until = f"Try again in {format_duration(wait)}" if wait else "Wait until your batches are done"
     return (
-        f"You can send {left:,} more of your {limit:,} messages a day, and this batch has "
+        f"You can send {remaining:,} more of your {limit:,} messages a day, and this batch has "
         f"{batch.good_count:,}. {until}, or divide the file."
     )
 

@@ -56,9 +56,9 @@ def guess_encoding(sample: bytes) -> str:
     shares = {name: _plausible_share(sample, name) for name in _LATIN}
     best = max(shares, key=lambda name: shares[name])
     if shares[best] < _LEAST_SHARE:
-        others = [name for name in OLD_ENCODINGS if name not in _LATIN]
-        match = from_bytes(sample, cp_isolation=others).best()
-        return match.encoding if match and match.encoding in others else "cp1252"
+        rarer = [name for name in OLD_ENCODINGS if name not in _LATIN]
+        match = from_bytes(sample, cp_isolation=rarer).best()
+        return match.encoding if match and match.encoding in rarer else "cp1252"
     return best if shares[best] > shares["cp1252"] + _MARGIN else "cp1252"
 
 

@@ -93,11 +93,11 @@ def _outcome(batch: Batch, row: BatchRow, message: Message | None, now: datetime
     if message is None or (is_stopped and batch.state == BatchState.STOPPED):
         outcome, reason = _missing_outcome(batch, row) if message is None else _STOPPED
         return [row.number, row.recipient or "", outcome, reason, *[""] * 6]
-    shown = message.display_status(now)
+    display = message.display_status(now)
     return [
         row.number,
         message.recipient,
-        shown.label,
+        display.label,
         short_reason(message) or "",
         message.error_code or "",
         f"{message.status_at:%Y-%m-%d %H:%M:%S}",

@@ -76,9 +76,9 @@ def read_progress(batch: Batch, now: datetime) -> BatchProgress:
             continue
         states[_find_state(name, now, now)] += count - silent
         states[_find_state(name, LONG_AGO, now)] += silent
-    left = in_outbox + max(batch.good_count - batch.queued_count, 0)
+    remaining = in_outbox + max(batch.good_count - batch.queued_count, 0)
     is_stopped, is_running = batch.state == BatchState.STOPPED, batch.state == BatchState.RUNNING
-    waiting, not_sent = (0, not_sent + left) if is_stopped else (left, not_sent)
+    waiting, not_sent = (0, not_sent + remaining) if is_stopped else (remaining, not_sent)
     quiet = batch.quiet_hours
     is_quiet = quiet is not None and is_running and quiet.holds(now)
     pause = find_pauses(now).get(batch.sender) if is_running and waiting else None

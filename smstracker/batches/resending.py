@@ -89,8 +89,8 @@ def read_resent_rows(batch: Batch, now: datetime) -> Iterator[list[Row]]:
         numbers = select(BatchRow.number).where(*is_left_out, BatchRow.number.in_(by_number))
         left_out = db.session.scalars(numbers).all()
         db.session.rollback()
-        chosen = [*(keys[key] for key in failed), *(by_number[number] for number in left_out)]
-        yield sorted(chosen, key=lambda row: row.number)
+        rows_to_send = [*(keys[key] for key in failed), *(by_number[number] for number in left_out)]
+        yield sorted(rows_to_send, key=lambda row: row.number)
     db.session.rollback()
 
 

@@ -162,9 +162,9 @@ def _print_sheet(sheet: calamine.CalamineSheet, max_columns: int, marks: Marks) 
 def _find_merged(sheet: calamine.CalamineSheet) -> dict[int, list[int]]:
     """The columns, by row, of cells that belong to a merged one further up."""
     merged: dict[int, list[int]] = {}
-    for (top, left), (bottom, right) in sheet.merged_cell_ranges or ():
+    for (top, first), (bottom, last) in sheet.merged_cell_ranges or ():
         for row in range(top + 1, min(bottom, top + MAX_MERGED_ROWS - len(merged)) + 1):
-            merged.setdefault(row + 1, []).extend(range(left, min(right, left + 100) + 1))
+            merged.setdefault(row + 1, []).extend(range(first, min(last, first + 100) + 1))
     return merged
 
 

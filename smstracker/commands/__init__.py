@@ -13,7 +13,7 @@ from smstracker.settings.files import ROOT
 # The module of each command.
 MODULES = {
     "users": "user_accounts",
-    "tokens": "api_tokens",
+    "tokens": "token_commands",
     "messages": "message_status",
     "batches": "batch_commands",
     "callbacks": "callbacks",

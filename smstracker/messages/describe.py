@@ -81,8 +81,8 @@ def _delivery_headline(message: Message, recipient: str) -> str:
     delay = format_exact_duration(message.status_at - message.submitted_at)
     since = "it was sent" if message.handed_over_at else "you sent it"
     # The time of delivery is not known of a look-up, only its own.
-    found = "found by a look-up " if message.status_source == Source.LOOKUP else ""
-    return f"{verb} {recipient}, {found}{delay} after {since}"
+    manner = "found by a look-up " if message.status_source == Source.LOOKUP else ""
+    return f"{verb} {recipient}, {manner}{delay} after {since}"
 
 
 def explanation(message: Message, events: Sequence[StatusEvent], now: datetime) -> list[str]:

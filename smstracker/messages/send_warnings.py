@@ -45,11 +45,11 @@ def find_warnings(
 
     `edited_id` is the public id of a waiting message whose content this is: it repeats nothing.
     """
-    others = Message.select_by_recipient(owner_id, content.recipient)
+    messages = Message.select_by_recipient(owner_id, content.recipient)
     if edited_id:
-        others = others.where(Message.public_id != edited_id)
+        messages = messages.where(Message.public_id != edited_id)
     message, event, opted_out_at = find_opt_out(db.session(), owner_id, content)
-    same_text = _find_same_content(others, content, now)
+    same_text = _find_same_content(messages, content, now)
     repeats_deleted = same_text is None and _repeats_deleted(owner_id, content)
     return SendWarnings(same_text, message, event, opted_out_at, repeats_deleted)
 

@@ -76,7 +76,7 @@ def _read_clock(text: str) -> datetime:
 
 def _find_moment(naive: datetime, zone: ZoneInfo, fold: int | None) -> datetime:
     try:
-        first, second = (naive.replace(tzinfo=zone, fold=which) for which in (0, 1))
+        first, second = naive.replace(tzinfo=zone, fold=0), naive.replace(tzinfo=zone, fold=1)
         moment = (second if fold else first).astimezone(UTC)
     except OverflowError:
         raise SendTimeError("Type the day like 2026-05-03.") from None
