@@ -21,10 +21,12 @@ def sign_in(page: Page, live: Flask, inbox: Inbox, email: str = "alice@example.o
     page.goto(inbox.link)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", name="Messages", exact=True)).to_be_visible()
+    page.wait_for_load_state()  # the scripts listen
 
 
 def compose(page: Page, text: str) -> None:
     page.get_by_role("link", name="New message").first.click()
+    page.wait_for_load_state()
     page.get_by_label("To").fill("(500) 555-0006")
     page.get_by_label("Text").fill(text)
 
