@@ -163,6 +163,36 @@ def test_restored_batches_wait_for_people_to_look_at_twilios_log(
     assert read_messages(later, running) == []
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_worker_that_waits_for_a_restore_sends_nothing_of_the_backup(
+    make_app: MakeApp,
+    app: Flask,
+    alice: Person,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It goes on as soon as psql has ended, even if the restore is killed then."""
+    alice.queue(1)
+    scheduled = alice.queue(2, send_at=utcnow() + timedelta(days=1))
+    running = ready_batch(alice, people(3))
+    start(app, running)
+    run(make_app, "backup", tmp_path / "a")
+    close(app)
+
+    def end(*_: object) -> None:
+        raise backup_file.BackupError("killed")
+
+    monkeypatch.setattr(backup_commands, "_bring_up_to_date", end)
+    assert run(make_app, "restore", tmp_path / "a", "--replace").exit_code == 1
+    later = make_app()
+    queue(later)
+    assert read_batch(later, running).problem == RESTORED
+    assert read_messages(later, running) == []
+    with later.app_context(), db.engine.begin() as connection:
+        claimed = outbox.claim(connection, 10, utcnow() + timedelta(days=2))
+    assert [message.id for message in claimed] == [scheduled.id]
+
+
 def test_restored_database_has_no_worker_and_each_job_is_due(
     make_app: MakeApp, app: Flask, tmp_path: Path
 ) -> None:

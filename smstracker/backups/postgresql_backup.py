@@ -18,6 +18,7 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.engine import Connection
 
 from smstracker.backups.backup_file import BackupError, new_file
+from smstracker.backups.held_sends import hold_sends_script
 from smstracker.extensions import db
 from smstracker.models import SignInToken
 from smstracker.models.audit_log import COMMAND_LINE, AuditAction
@@ -125,8 +126,10 @@ def find_undone(engine: Engine, backup: Path, receipts: Set[str]) -> set[str]:
 
 
 def restore(engine: Engine, backup: Path, undone: Set[str]) -> None:
-    """Replace the app's tables by those of the backup, all or none, and let the audit log in it
-    name the receipts that it undoes. Raises BackupError.
+    """Replace the app's tables by those of the backup, all or none, ready for processes that wait
+    for them: nothing in them is sent, and the audit log names the receipts that are undone.
+
+    Raises BackupError.
     """
     # Files without a name: nothing stays behind, however this ends.
     with tempfile.TemporaryFile("w+") as entries, tempfile.TemporaryFile() as script:
@@ -149,6 +152,7 @@ def restore(engine: Engine, backup: Path, undone: Set[str]) -> None:
             f"--file={_path(script)}",
             f"--command={_end_sign_ins()}",
             f"--command={_record_undone(undone)}",
+            f"--command={hold_sends_script(engine.dialect)}",
         )
         try:
             _run(engine, "psql", *single, _target(engine), *commands, files=(script,))

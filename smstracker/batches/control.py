@@ -2,11 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, func, select, update
-from sqlalchemy.engine import Connection
+from sqlalchemy import func, select
 
 from smstracker.clock import format_duration, utcnow
-from smstracker.database.engine import affected_rows
 from smstracker.extensions import db, settings
 from smstracker.messages.senders import offered_senders
 from smstracker.models.batches import UNDER_WAY, Batch, BatchFile, BatchState
@@ -75,19 +73,6 @@ def resume(batch_id: int) -> bool:
 def stop(batch_id: int) -> bool:
     """Stop what is not handed over yet; return whether there was something to stop."""
     return _change(batch_id, UNDER_WAY, BatchState.STOPPED)
-
-
-def hold_restored(connection: Connection) -> int:
-    """Have people look at the batches of a backup before more is sent; return how many.
-
-    What was sent after the backup is not known here.
-    """
-    is_unsent = Batch.state.in_((BatchState.CHECKING, BatchState.READY, BatchState.PAUSED))
-    is_running = Batch.state == BatchState.RUNNING
-    hold = update(Batch).where(is_unsent | is_running)
-    state = case((is_running, BatchState.PAUSED), else_=Batch.state)
-    result = connection.execute(hold.values(state=state, start_count=None, problem=RESTORED))
-    return affected_rows(result)
 
 
 def _change(batch_id: int, before: tuple[BatchState, ...], after: BatchState) -> bool:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DatabaseError
 from smstracker import create_app
 from smstracker.backups import postgresql_backup, sqlite_backup
 from smstracker.backups.backup_file import BackupError
-from smstracker.batches import control
+from smstracker.backups.held_sends import hold_sends
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import CommandWithPlainErrors
 from smstracker.database.demo_guard import refuse_live_database
@@ -47,7 +47,6 @@ from smstracker.models import (
 from smstracker.models.audit_log import COMMAND_LINE, AuditAction
 from smstracker.models.jobs import JobName
 from smstracker.models.lookup_queue import can_be_asked_about
-from smstracker.models.messages import is_in_outbox
 from smstracker.models.users import UserSession
 from smstracker.plurals import format_count, is_or_are
 from smstracker.settings.database_url import sqlite_path
@@ -191,11 +190,11 @@ def _bring_up_to_date(database_url: str, receipts: set[str]) -> tuple[str, set[s
             with db.engine.begin() as connection:
                 if not set(db.metadata.tables).issubset(inspect(connection).get_table_names()):
                     raise BackupError("The file is no backup of smstracker: it lacks tables.")
+                batch_count = hold_sends(connection, utcnow())
                 open_count = _prepare(connection, utcnow())
                 undone = receipts - _select_receipts(connection)
                 _record_undone(connection, undone)
                 newest_at, token_count = connection.scalar(NEWEST_AT), _count_tokens(connection)
-                batch_count = control.hold_restored(connection)
                 return _describe(newest_at, open_count, token_count, batch_count), undone
         finally:
             db.engine.dispose()
@@ -282,10 +281,6 @@ def _prepare(connection: Connection, now: datetime) -> int:
     connection.execute(
         jobs.where(ScheduledJob.name == JobName.BACKUP).values(due_at=now + BACKUP_INTERVAL)
     )
-    # Whether these were handed over after the backup, only Twilio knows: they are looked up.
-    due = update(Message).where(is_in_outbox(), Message.send_at <= now)
-    submitted = {"status": "pending", "status_at": now, "handed_over_at": Message.send_at}
-    connection.execute(due.values(**submitted, claimed_until=None))
     is_open = (Message.final_at.is_(None), can_be_asked_about())
     connection.execute(update(Message).where(*is_open).values(next_lookup_at=now))
     return connection.scalar(select(func.count()).select_from(Message).where(*is_open)) or 0
