@@ -37,7 +37,7 @@ from tests.batches import (
     start,
     upload,
 )
-from tests.clients import Person
+from tests.clients import Person, words
 from tests.databases import await_lock_wait
 
 pytestmark = pytest.mark.both_databases
@@ -86,6 +86,34 @@ def test_rows_of_a_person_are_found_and_exported(app: Flask, alice: Person) -> N
         number(8),
         "415 555 0007 0",
     ]
+
+
+def test_person_who_may_be_in_an_unread_file_is_erased_and_gets_no_message(
+    app: Flask, alice: Person
+) -> None:
+    """Nobody has read the one; in the other either column may hold the numbers."""
+    admin = Person.signed_in(app, "carol@example.org")
+    with app.app_context(), writing():
+        db.session.scalars(User.select_by_email(admin.email)).one().administrator = True
+    unread = upload(alice, FILE)
+    refused = upload(alice, f"phone home,phone work\n{number(1)},{number(7)}\n")
+    with app.app_context(), writing():
+        Batch.lock(unread).start_count = 3
+        Batch.lock(refused).state = BatchState.REFUSED
+    page = words(admin.post("/privacy/person", {"number": number(7)}, page="/privacy").text)
+    assert "Unread files of batches that may hold it 2" in page
+    assert "They go too, and have to be uploaded again." in page
+    erased = app.test_cli_runner().invoke(args=["messages", "erase", "--yes"], input=number(7))
+    assert "2  unread files of batches that may hold it" in erased.output
+    assert "Receipt " in erased.output
+    check(app)
+    queue(app)
+    assert read_messages(app, unread) == []
+    assert (count(app, BatchFile), count(app, BatchRow)) == (0, 0)
+    assert (
+        "Nothing is held"
+        in admin.post("/privacy/person", {"number": number(7)}, page="/privacy").text
+    )
 
 
 def test_erasure_leaves_nothing_of_a_person_in_batches(app: Flask, alice: Person) -> None:

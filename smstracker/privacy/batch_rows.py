@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from sqlalchemy import String, cast, delete, or_, select, update
+from sqlalchemy import String, cast, delete, func, or_, select, update
 from sqlalchemy.engine import Connection
 
 from smstracker.models import Batch, BatchFile, BatchRow
@@ -42,6 +42,14 @@ def find_rows(connection: Connection, number: str) -> list[RowKey]:
     ]
 
 
+def count_unread_files(connection: Connection) -> int:
+    """The files of which no row is stored: anybody may be in them."""
+    is_unread = Batch.state.in_((BatchState.CHECKING, BatchState.REFUSED))
+    has_file = Batch.id.in_(select(BatchFile.batch_id))
+    query = select(func.count()).select_from(Batch).where(is_unread, has_file)
+    return connection.scalar(query) or 0
+
+
 def _written(number: str) -> list[str]:
     """The digits of a number with its country code, and without."""
     split = split_country_code(number.removeprefix("+"))
@@ -54,10 +62,10 @@ def _holds(cell: str, number: str, *, is_exact: bool) -> bool:
     return any(typed == part or (not is_exact and part in typed) for part in _written(number))
 
 
-def erase_rows(connection: Connection, number: str) -> int:
-    """Delete all rows that are to a number, and the number in cells of others; return how many.
+def erase_rows(connection: Connection, number: str) -> tuple[int, int]:
+    """Delete all rows that are to a number, and the number in cells of others.
 
-    Files may hold it as well, so they go too.
+    Files may hold it as well, so they go too. Returns how many rows and unread files there were.
     """
     keys = find_rows(connection, number)
     # Whoever makes messages of these rows just now has finished then: they are cancelled next.
@@ -71,8 +79,9 @@ def erase_rows(connection: Connection, number: str) -> int:
             connection.execute(delete(BatchRow).where(*is_row))
             continue
         _blank_cells(connection, key, row.cells, number)
+    file_count = count_unread_files(connection)
     _delete_files(connection)
-    return len(keys)
+    return len(keys), file_count
 
 
 def _blank_cells(connection: Connection, key: RowKey, cells: list[str], number: str) -> None:

@@ -155,11 +155,12 @@ def _store_request(records: PersonRecords, at_twilio: bool, actor: str, now: dat
         lock_key(connection, number_hash.hex())
         searches = delete(RecipientSearch).where(searches_number(records.number))
         search_count = affected_rows(connection.execute(searches))
-        row_count = erase_rows(connection, records.number)
+        row_count, file_count = erase_rows(connection, records.number)
         _cancel_waiting(connection, records.number)
         ids_by_kind = _find_new(connection, records, number_hash, at_twilio, now)
         earlier_receipt = None
-        if not search_count and not row_count and not any(ids_by_kind.values()):
+        at_once_count = search_count + row_count + file_count
+        if not at_once_count and not any(ids_by_kind.values()):
             earlier_receipt = Erasure.find_newest(connection, number_hash, at_twilio)
         receipt = earlier_receipt or secrets.token_hex(RECEIPT_BYTES)
         if earlier_receipt is None:

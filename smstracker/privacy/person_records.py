@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from smstracker.clock import utcnow
 from smstracker.models import Message, RecipientSearch, RefusedCallback, StatusEvent, User
 from smstracker.models.messages import reverse_digits
-from smstracker.privacy.batch_rows import RowKey, find_rows
+from smstracker.privacy.batch_rows import RowKey, count_unread_files, find_rows
 from smstracker.privacy.personal_columns import PERSONAL
 from smstracker.privacy.removal import is_over
 
@@ -30,6 +30,7 @@ class PersonRecords:
     refused_ids: Sequence[int]
     search_handles: Sequence[str]
     batch_rows: Sequence[RowKey]
+    unread_file_count: int
 
     def counts(self) -> dict[str, int]:
         """Count the records of each kind, by the kind's displayed name."""
@@ -40,6 +41,7 @@ class PersonRecords:
             "refused callbacks": len(self.refused_ids),
             "searches for the number": len(self.search_handles),
             "rows of batches": len(self.batch_rows),
+            "unread files of batches that may hold it": self.unread_file_count,
         }
 
     @property
@@ -70,6 +72,7 @@ def find_records(connection: Connection, number: str) -> PersonRecords:
             select(RecipientSearch.handle).where(searches_number(number))
         ).all(),
         batch_rows=find_rows(connection, number),
+        unread_file_count=count_unread_files(connection),
     )
 
 
