@@ -215,7 +215,7 @@ def test_documentation_has_every_rule_and_how_long_it_holds() -> None:
 
 
 def test_every_rule_has_a_scene() -> None:
-    assert {rule for rule, *_ in SCENES} | {"disk-full"} == set(RULES)
+    assert {rule for rule, *_ in SCENES} | {"disk-full", "database-copied"} == set(RULES)
 
 
 @pytest.mark.parametrize(

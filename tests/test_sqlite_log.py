@@ -1,5 +1,7 @@
 """The files beside a SQLite file in use: noticed once deleted, and no stored callback is lost."""
 
+import errno
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -16,6 +18,7 @@ from config import ROOT
 from smstracker.extensions import db
 from smstracker.live.commit_watcher import CommitWatcher
 from smstracker.worker.loop import Worker
+from tests.alert_scenes import found
 from tests.clients import Person
 from tests.live_settings import live_environment
 from tests.serving import close
@@ -91,10 +94,45 @@ def test_what_a_replaced_log_holds_is_in_a_copy(
         Path(f"{path}{suffix}").touch()
     for _ in range(2):
         assert app.test_client().get("/readyz").status_code == 503
-    copy = Path(f"{path}-saved")
+    [copy] = path.parent.glob(f"{path.name}-saved*")
     assert copy.stat().st_mode & 0o077 == 0
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("SELECT status FROM message").fetchall() == [("delivered",)]
+
+
+def test_copy_is_told_until_it_is_moved_and_keeps_no_other_from_being_made(
+    make_app: Callable[..., Flask], app: Flask, path: Path, tmp_path: Path
+) -> None:
+    earlier = Path(f"{path}-saved-1")
+    earlier.write_text("of an earlier time")
+    delete_logs(path, ("-wal",))
+    Path(f"{path}-wal").touch()
+    assert app.test_client().get("/readyz").status_code == 503
+    copies = list(path.parent.glob(f"{path.name}-saved*"))
+    assert len(copies) == 2
+    assert earlier.read_text() == "of an earlier time"
+    close(app)
+    assert f"{earlier.name} lies beside it" in flask(path, "doctor").stdout
+    restarted = make_app()
+    assert found(restarted, "database-copied") == {"copies": 2, "subject": ""}
+    for copy in copies:
+        copy.rename(tmp_path / copy.name.removeprefix(path.name))
+    assert found(restarted, "database-copied") is None
+    assert "lies beside it" not in flask(path, "doctor").stdout
+
+
+def test_copy_that_cannot_be_made_is_told(
+    app: Flask, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    delete_logs(path, ("-wal",))
+    Path(f"{path}-wal").touch()
+    monkeypatch.setattr(os, "open", fail)
+    assert app.test_client().get("/readyz").status_code == 503
+    [reason] = [r.__dict__["reason"] for r in caplog.records if r.msg == "database_not_copied"]
+    assert reason == "No space left on device"
 
 
 @pytest.mark.slow

@@ -13,11 +13,13 @@ from smstracker import health_facts
 from smstracker.alerts import failures
 from smstracker.alerts.finding import Finding, find_by_ratio
 from smstracker.clock import HOUR
-from smstracker.extensions import receipt_window
+from smstracker.database.sqlite_file import find_copies
+from smstracker.extensions import db, receipt_window
 from smstracker.health_facts import WorkerStatus
 from smstracker.models import ScheduledJob, outbox
 from smstracker.models.alerts import RuleName
 from smstracker.models.jobs import JobName
+from smstracker.settings.database_url import sqlite_path
 
 MIN_GAP = timedelta(minutes=10)  # shorter ones are restarts
 
@@ -52,6 +54,7 @@ def check_rules(
                 RuleName.OUTCOME_UNKNOWN, unknown / health_facts.MIN_UNKNOWN, {"messages": unknown}
             ),
             _find_full_disk(),
+            _find_copies(),
             _find_missing_backup(connection, now),
         )
     )
@@ -98,6 +101,12 @@ def _find_full_disk() -> Iterator[Finding]:
         percent = 100 * disk.free // max(disk.total, 1)
         counts = {"free_megabytes": disk.free // 1_000_000, "free_percent": percent}
         yield from find_by_ratio(RuleName.DISK_FULL, disk.shortage, counts)
+
+
+def _find_copies() -> Iterator[Finding]:
+    path = sqlite_path(db.engine.url)
+    if copies := find_copies(path) if path else ():
+        yield Finding(RuleName.DATABASE_COPIED, {"copies": len(copies)})
 
 
 def _find_missing_backup(connection: Connection, now: datetime) -> Iterator[Finding]:

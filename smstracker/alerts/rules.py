@@ -13,7 +13,7 @@ from smstracker.command_name import COMMAND
 from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models.alerts import Counts, RuleName
 from smstracker.percentages import format_share
-from smstracker.plurals import format_count, it_or_them
+from smstracker.plurals import format_count, is_or_are, it_or_them
 from smstracker.sms.error_guide import address_administrator, documentation_url, explain_code
 
 # A rule that has been false for this time has ended; a shorter pause does not end it.
@@ -133,6 +133,14 @@ def _disk(_subject: str, counts: Counts) -> str:
     )
 
 
+def _copied(_subject: str, counts: Counts) -> str:
+    copies = format_count(counts["copies"], "copy", "copies")
+    return (
+        f"Beside the database {copies} of it {is_or_are(counts['copies'])} left, made when a log "
+        "was replaced. The database may lack callbacks that a copy has."
+    )
+
+
 def _no_backup(_subject: str, counts: Counts) -> str:
     age = format_duration(timedelta(hours=counts["hours"]))
     moment = f"{age} ago" if counts["hours"] else "by a clock that was ahead"
@@ -195,6 +203,16 @@ _TROUBLE = (
         _disk,
         _constant("Free space, or give the database a larger disk."),
         holds=5 * MINUTE,
+    ),
+    Rule(
+        RuleName.DATABASE_COPIED,
+        "The database may lack callbacks",
+        _copied,
+        _constant(
+            f"Run {COMMAND} messages reconcile --all, which fetches the statuses from Twilio, then "
+            "move the copy to another folder."
+        ),
+        holds=MINUTE,
     ),
 )
 _opens_later = partial(Rule, holds=10 * MINUTE, is_sick=False)

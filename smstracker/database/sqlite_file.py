@@ -1,6 +1,7 @@
 """SQLite file checks: only a migration creates it, and it must stay the same file."""
 
 import fcntl
+import glob
 import logging
 import os
 import sqlite3
@@ -190,6 +191,11 @@ def _identify_logs(path: Path) -> list[_FileId | None]:
     return file_ids
 
 
+def find_copies(path: Path) -> list[Path]:
+    """The copies that processes made of a database whose log was replaced."""
+    return sorted(path.parent.glob(f"{glob.escape(path.name)}{COPY_SUFFIX}*"))
+
+
 def check_has_tables(connection: sqlite3.Connection) -> None:
     """Raise EmptyFileError if the database has no tables."""
     query = "SELECT 1 FROM sqlite_master LIMIT 1"
@@ -244,16 +250,28 @@ class OpenSQLiteFile:
 
         That log may have changed the file meanwhile.
         """
-        with suppress(sqlite3.Error, OSError):
-            if os.path.exists(f"{self._path}-wal"):
+        if os.path.exists(f"{self._path}-wal"):
+            try:
                 self._save_copy(connection)
-            else:
+            except (sqlite3.Error, OSError) as error:
+                # The words of the error only: it may name a path.
+                reason = getattr(error, "strerror", None) or type(error).__name__
+                log.error("database_not_copied", extra={"reason": reason})
+        else:
+            with suppress(sqlite3.Error):
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     def _save_copy(self, connection: sqlite3.Connection) -> None:
-        """Copy the database as this process knows it, unless another one has done so."""
-        path = Path(f"{self._path}{COPY_SUFFIX}")
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        """Copy the database as this process knows it, unless another one has done so.
+
+        The inode of the former log tells one incident from the next.
+        """
+        inodes = "-".join(str(log_id[1]) for log_id in self._log_ids if log_id)
+        path = Path(f"{self._path}{COPY_SUFFIX}-{inodes}")
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return
         try:
             # Waits for the commit that is under way; another transaction begins no more.
             connection.execute("BEGIN IMMEDIATE")

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from smstracker.database.engine import reading_connection, sqlite_files
 from smstracker.database.problems import DAMAGED
+from smstracker.database.sqlite_file import find_copies
 from smstracker.doctor.check_result import CheckResult, ok, problem, warning
 from smstracker.extensions import db, settings
 from smstracker.health_facts import GIGABYTE, fullest_disk
@@ -40,6 +41,12 @@ def check_wholeness() -> Iterator[CheckResult]:
     """
     if not settings().is_sqlite:
         return
+    path = sqlite_path(db.engine.url)
+    for copy in find_copies(path) if path else ():
+        detail = f"{copy.name} lies beside it: it may have callbacks that the database lacks"
+        yield warning(
+            "database copy", detail, "see SQLite in docs/operations.md, then move it away"
+        )
     deadline = time.monotonic() + MAX_READING_SECONDS
     with reading_connection(db.engine) as connection:
         driver_connection = cast(sqlite3.Connection, connection.connection.driver_connection)

@@ -52,6 +52,7 @@ class RuleName(StrEnum):
     CODE_UNLISTED = "code-unlisted"
     OUTCOME_UNKNOWN = "outcome-unknown"
     DISK_FULL = "disk-full"
+    DATABASE_COPIED = "database-copied"
     BACKUPS_STOPPED = "backups-stopped"
 
 
