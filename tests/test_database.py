@@ -1,5 +1,6 @@
 """Migrations, transactions and query plans on SQLite and PostgreSQL."""
 
+import re
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import bindparam, delete, event, insert, inspect, select, text, update
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import StatementError
 
 from smstracker import health_facts
@@ -122,10 +124,26 @@ def test_sqlite_gives_no_id_again(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("is_defensive", [False, True])
+@pytest.mark.parametrize(
+    ("key", "column"),
+    [
+        ("PRIMARY KEY (id)", "id INTEGER NOT NULL"),
+        ('primary key("id" ASC)', "id INTEGER NOT NULL"),
+        ("CHECK (id > 0)", "[id] INTEGER NOT NULL PRIMARY KEY"),
+        ("CHECK (id > 0)", "id INTEGER NOT NULL\tPRIMARY KEY ASC"),
+    ],
+)
 def test_upgrade_gives_no_id_of_before_again(
-    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch, is_defensive: bool
+    app: Flask,
+    alice: Person,
+    monkeypatch: pytest.MonkeyPatch,
+    is_defensive: bool,
+    key: str,
+    column: str,
 ) -> None:
-    """A defensive SQLite, as that of macOS, lets nobody change the text of its tables."""
+    """A defensive SQLite, as that of macOS, lets nobody change the text of its tables. Programs
+    that load a dump may have spelled it their way.
+    """
     with app.app_context():
         engine = db.engine
     if engine.dialect.name != "sqlite":
@@ -142,6 +160,7 @@ def test_upgrade_gives_no_id_of_before_again(
     message = alice.has_message(body="Moved with its table")
     with app.app_context():
         downgrade(revision="0023")
+        respell_key(engine, "message", key, column)
         if is_defensive:
             monkeypatch.setattr(engine.dialect, "do_execute", refuse)
         upgrade()
@@ -155,6 +174,20 @@ def test_upgrade_gives_no_id_of_before_again(
             connection.execute(delete(Message))
     assert alice.has_message().id > message.id
     assert differences(app) == []
+
+
+def respell_key(engine: Engine, table: str, key: str, column: str) -> None:
+    """Change how the text of a table in SQLite names its key."""
+    with engine.begin() as connection:
+        query = text("SELECT sql FROM sqlite_schema WHERE name = :name")
+        sql = connection.scalar(query, {"name": table})
+        assert ("id INTEGER NOT NULL" in sql, "PRIMARY KEY (id)" in sql) == (True, True)
+        sql = sql.replace("id INTEGER NOT NULL", column, 1)
+        sql = re.sub(r"(CONSTRAINT \w+ )?PRIMARY KEY \(id\)", key, sql)
+        change = text("UPDATE sqlite_schema SET sql = :sql WHERE name = :name")
+        connection.exec_driver_sql("PRAGMA writable_schema = ON")
+        connection.execute(change, {"name": table, "sql": sql})
+        connection.exec_driver_sql("PRAGMA writable_schema = RESET")
 
 
 def test_sqlite_files_are_private(make_app, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -16,21 +16,24 @@ down_revision = "0023"
 branch_labels = None
 depends_on = None
 
-# As SQLAlchemy writes it, and other programs that have loaded a dump.
-AGAIN = re.compile(r'PRIMARY KEY\s*\(\s*(["`\[]?id["`\]]?)\s*\)', re.IGNORECASE)
-ONCE = re.compile(r'PRIMARY KEY\s*\(\s*(["`\[]?id["`\]]?) AUTOINCREMENT\s*\)', re.IGNORECASE)
+# As SQLAlchemy writes it, and other programs that have loaded a dump: after the columns or in one.
+ID = r'["`\[]?\bid\b["`\]]?'
+AFTER_COLUMNS = rf"PRIMARY\s+KEY\s*\(\s*{ID}(?=(?:\s+\w+)?\s*\))"
+IN_COLUMN = rf"{ID}\s+INTEGER(?:\s+NOT\s+NULL)?\s+PRIMARY\s+KEY(?=(?:\s+\w+)?\s*[),])"
+AGAIN = re.compile(rf"({AFTER_COLUMNS}|{IN_COLUMN})(?!\s+AUTO)(?:\s+ASC)?", re.IGNORECASE)
+ONCE = re.compile(rf"({AFTER_COLUMNS}|{IN_COLUMN})\s+AUTOINCREMENT", re.IGNORECASE)
 
 
 def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
-        for name in _replace(AGAIN, r"PRIMARY KEY (\1 AUTOINCREMENT)"):
+        for name in _replace(AGAIN, r"\1 AUTOINCREMENT"):
             _remember_newest_id(name)
 
 
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DELETE FROM sqlite_sequence")
-        _replace(ONCE, r"PRIMARY KEY (\1)")
+        _replace(ONCE, r"\1")
 
 
 def _replace(old: re.Pattern[str], new: str) -> list[str]:
