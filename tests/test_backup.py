@@ -878,6 +878,18 @@ def test_restore_names_the_erasures_that_it_undoes(
     assert backup_commands.UNKNOWN_ERASURES not in result.output
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_restore_on_a_new_machine_says_that_erasures_are_not_known(
+    make_app: MakeApp, app: Flask, alice: Person, tmp_path: Path, migrated_sqlite: Path
+) -> None:
+    alice.has_message(status="delivered", final_at=utcnow())
+    run(make_app, "backup", tmp_path / "a")
+    shutil.copy(migrated_sqlite, tmp_path / "new.sqlite")
+    new = make_app(DATABASE_URL=f"sqlite:///{tmp_path / 'new.sqlite'}")
+    restored = new.test_cli_runner().invoke(args=["restore", str(tmp_path / "a")])
+    assert (restored.exit_code, backup_commands.UNKNOWN_ERASURES in restored.output) == (0, True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("point", ["before", "after"])
 def test_restore_that_is_killed_has_named_the_erasures_and_the_next_one_does(

@@ -58,8 +58,9 @@ FILE = click.Path(path_type=Path)
 RECEIPT = "receipt "  # begins the subject of an audit entry
 NEWEST_AT = select(Message.created_at).order_by(Message.id.desc()).limit(1)
 UNKNOWN_ERASURES = (
-    "Whoever was erased after this backup was made is in it again, and the former database cannot "
-    "tell who that is. Look for receipts of later erasures, and erase those people once more."
+    "Whoever was erased after this backup was made is in it, and the database that it replaces "
+    "cannot tell who that is. Look for receipts of later erasures, and erase those people once "
+    "more."
 )
 
 
@@ -130,6 +131,8 @@ def restore(path: Path, replace: bool) -> None:
                 "The database holds messages. Make a backup of it first, then add --replace."
             )
         known_receipts = _read_receipts(file)
+        if known_receipts is None:
+            click.echo(UNKNOWN_ERASURES)
         receipts = known_receipts or set()
         if file:
             summary = _restore_file(path, file, receipts)
@@ -139,8 +142,6 @@ def restore(path: Path, replace: bool) -> None:
             postgresql_backup.restore(db.engine, path, undone)
             summary, _ = _bring_up_to_date(settings().database_url, receipts)
         click.echo(summary)
-        if known_receipts is None:
-            click.echo(UNKNOWN_ERASURES)
 
 
 def _restore_file(path: Path, file: Path, receipts: set[str]) -> str:
@@ -234,12 +235,16 @@ def _check(path: Path, file: Path | None) -> None:
 
 
 def _read_receipts(file: Path | None) -> set[str] | None:
-    """The receipts of erasures that the present database knows; None if they cannot be read."""
+    """The receipts of erasures that the present database knows; None if it cannot tell: it cannot
+    be read, or is new.
+    """
     if file and not file.exists():
         return None
     try:
         with reading_connection(db.engine) as connection:
-            return _select_receipts(connection)
+            receipts = _select_receipts(connection)
+            is_new = not receipts and connection.scalar(select(Message.id).limit(1)) is None
+            return None if is_new else receipts
     except DatabaseError:  # no tables, or those of an older version; or it is damaged
         return None
     finally:
