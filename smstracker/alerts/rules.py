@@ -243,8 +243,8 @@ _BACKUPS = Rule(
     "Backups stopped",
     _no_backup,
     _constant(
-        f"Run {COMMAND} backup by hand: it says why it fails. If it does not fail, its timer "
-        "does not run. Where no further backups are wanted, make one with --once."
+        f"Run {COMMAND} backup PATH by hand: it says why it fails. If it does not fail, its "
+        "timer does not run. Where no further backups are wanted, make one with --once."
     ),
     holds=BACKUP_INTERVAL,
     is_sick=False,

@@ -20,7 +20,8 @@ def private_part(path: Path) -> Iterator[Path]:
     try:
         file, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
-        raise BackupError(f"{path.parent} cannot be written: {error.strerror}.") from error
+        folder = path.parent.absolute()
+        raise BackupError(f"{folder} cannot be written: {error.strerror}.") from error
     os.close(file)
     try:
         yield Path(name)

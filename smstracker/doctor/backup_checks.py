@@ -27,13 +27,13 @@ def _check_newest() -> CheckResult:
     newest = f"was made {format_age(backup.done_at, now)}" if backup.done_at else "is not known"
     if backup.failed_at:
         attempt = f"the newest attempt failed {format_age(backup.failed_at, now)}"
-        fix = f"run {COMMAND} backup by hand: it says why"
+        fix = f"run {COMMAND} backup PATH by hand: it says why"
         return warning("backup", f"{attempt}; a good one {newest}", fix)
     if backup.done_at is None:
         fix = f"run {COMMAND} backup each night, by the timer in deploy/systemd"
         return ok("backup", "none was made yet, or none is expected", fix)
     if backup.is_due(now, BACKUP_INTERVAL):
-        fix = f"run {COMMAND} backup by hand, then see why its timer did not"
+        fix = f"run {COMMAND} backup PATH by hand, then see why its timer did not"
         return warning("backup", f"the newest {newest}, and another was due", fix)
     return ok("backup", f"the newest {newest}")
 
