@@ -201,3 +201,15 @@ def test_demo_mailbox_shows_the_mails_of_the_worker(tmp_path: Path, migrated_sql
     assert page.count("[smstracker] Callbacks stopped coming") == 1
     assert "Over:" not in page
     close(demo)
+
+
+def test_what_keeps_the_service_from_working_stands_first_and_muted_alerts_last(
+    app: Flask, admin: Person
+) -> None:
+    add_alert(app)
+    add_alert(app, "backups-stopped", counts={"hours": 50})
+    muted = {"counts": {"workers": 1}, "muted_until": utcnow() + timedelta(hours=1)}
+    add_alert(app, "worker-gone", **muted)
+    page = words(admin.get("/alerts").text)
+    titles = ("Callbacks stopped coming", "Backups stopped", "A worker is gone")
+    assert sorted(titles, key=page.index) == list(titles)

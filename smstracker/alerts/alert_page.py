@@ -25,7 +25,7 @@ MAX_AGE = timedelta(minutes=5)  # of an evaluation
 class ChannelStatus:
     """A channel: its last notice that was sent, and why one that waits could not be.
 
-    OfJobName.HEARTBEAT, when it was taken last, and why the newest one was not.
+    Of the heartbeat: when it was taken last, and why the newest one was not.
     """
 
     channel: str
@@ -35,7 +35,8 @@ class ChannelStatus:
 
 @dataclass(frozen=True, slots=True)
 class AlertPage:
-    """Open alerts, past ones of ALERT_RETENTION, newest first, and where alerts go.
+    """Open alerts, what keeps the service from working first and muted ones last; past ones of
+    ALERT_RETENTION, newest first; and where alerts go.
 
     `heartbeat` is None without HEARTBEAT_URL. `evaluated_at` is when a worker last looked.
     """
@@ -63,8 +64,12 @@ def read_alert_page(now: datetime) -> AlertPage:
     is_shown = (Alert.opened_at.is_not(None), Alert.rule.in_(RULES))  # of this version
     query = select(Alert).where(*is_shown).order_by(Alert.opened_at.desc(), Alert.id.desc())
     past = query.where(Alert.ended_at > now - ALERT_RETENTION).limit(MAX_PAST)
+    open_alerts = db.session.scalars(query.where(Alert.ended_at.is_(None))).all()
     return AlertPage(
-        open=db.session.scalars(query.where(Alert.ended_at.is_(None))).all(),
+        open=sorted(
+            open_alerts,
+            key=lambda alert: (alert.is_muted(now), not RULES[alert.rule].is_sick),
+        ),
         past=db.session.scalars(past).all(),
         channels=read_channels(),
         heartbeat=read_heartbeat() if settings().heartbeat_url else None,

@@ -204,16 +204,6 @@ _TROUBLE = (
         _constant("Free space, or give the database a larger disk."),
         holds=5 * MINUTE,
     ),
-    Rule(
-        RuleName.DATABASE_COPIED,
-        "The database may lack callbacks",
-        _copied,
-        _constant(
-            f"Run {COMMAND} messages reconcile --all, which fetches the statuses from Twilio, then "
-            "move the copy to another folder."
-        ),
-        holds=MINUTE,
-    ),
 )
 _opens_later = partial(Rule, holds=10 * MINUTE, is_sick=False)
 _OUTCOMES = (
@@ -249,4 +239,15 @@ _BACKUPS = Rule(
     holds=BACKUP_INTERVAL,
     is_sick=False,
 )
-RULES: dict[str, Rule] = {rule.name: rule for rule in (*_TROUBLE, *_OUTCOMES, _BACKUPS)}
+_COPIES = Rule(
+    RuleName.DATABASE_COPIED,
+    "The database may lack callbacks",
+    _copied,
+    _constant(
+        f"Run {COMMAND} messages reconcile --all, which fetches the statuses from Twilio, then "
+        "move the copy to another folder."
+    ),
+    holds=MINUTE,
+    is_sick=False,
+)
+RULES: dict[str, Rule] = {rule.name: rule for rule in (*_TROUBLE, *_OUTCOMES, _COPIES, _BACKUPS)}
