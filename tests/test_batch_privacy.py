@@ -136,6 +136,27 @@ def test_row_whose_text_held_an_erased_number_is_not_sent(app: Flask, alice: Per
     assert problems[0] == "A cell was deleted when the data of a person was erased."
 
 
+def test_message_that_waits_with_an_erased_number_in_its_text_is_cancelled(
+    app: Flask, alice: Person
+) -> None:
+    file = f"phone,mother\n{number(8)},{number(7)}\n{number(9)},{number(6)}\n"
+    batch_id = ready_batch(alice, file, "Call ((mother))")
+    start(app, batch_id)
+    queue(app)
+    erase(app)
+    messages = {m.recipient: m for m in read_messages(app, batch_id)}
+    assert (messages[number(8)].status, messages[number(9)].status) == ("canceled", "outbox")
+
+
+def test_batch_asks_for_the_number_of_messages_that_an_erasure_leaves(
+    app: Flask, alice: Person
+) -> None:
+    batch_id = ready_batch(alice, FILE)
+    assert read_batch(app, batch_id).good_count == 3
+    erase(app)
+    assert read_batch(app, batch_id).good_count == 2
+
+
 def test_erased_person_gets_no_message_that_waits(app: Flask, alice: Person) -> None:
     batch_id = ready_batch(alice, FILE)
     start(app, batch_id)

@@ -1,14 +1,16 @@
 """What batches hold of one person: rows that are to a number or hold it, and files not read yet."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import String, cast, delete, func, or_, select, update
 from sqlalchemy.engine import Connection
 
-from smstracker.models import Batch, BatchFile, BatchRow
+from smstracker.models import Batch, BatchFile, BatchRow, Message, outbox
 from smstracker.models.batches import BatchState
 from smstracker.sms.numbering_plan import split_country_code
+from smstracker.sms.status import OUTBOX
 
 SCANNED_ROWS = 500
 _FILE_ERASED = "The file was deleted when the data of a person was erased. Upload it again."
@@ -79,6 +81,7 @@ def erase_rows(connection: Connection, number: str) -> tuple[int, int]:
             connection.execute(delete(BatchRow).where(*is_row))
             continue
         _blank_cells(connection, key, row.cells, number)
+    _count_good_rows(connection, batch_ids)
     file_count = count_unread_files(connection)
     _delete_files(connection)
     return len(keys), file_count
@@ -93,7 +96,30 @@ def _blank_cells(connection: Connection, key: RowKey, cells: list[str], number: 
     changes: dict[str, object] = {"cells": blanked}
     if any(p < len(cells) and cells[p] != blanked[p] for p in positions):
         changes["problem"] = _CELL_ERASED
+        _cancel_message(connection, key)
     connection.execute(update(BatchRow).where(*is_row).values(changes))
+
+
+def _cancel_message(connection: Connection, key: RowKey) -> None:
+    """Cancel the message of a row if it waits here to be sent: its text holds the number."""
+    batch = connection.execute(
+        select(Batch.owner_id, Batch.public_id).where(Batch.id == key.batch_id)
+    ).one()
+    is_message = (
+        Message.owner_id == batch.owner_id,
+        Message.idempotency_key == Batch(public_id=batch.public_id).message_key(key.number),
+        Message.status == OUTBOX,
+    )
+    if message_id := connection.scalar(select(Message.id).where(*is_message)):
+        outbox.cancel(connection, message_id)
+
+
+def _count_good_rows(connection: Connection, batch_ids: Sequence[int]) -> None:
+    """Count anew the rows of batches that are not started: as many are sent as are confirmed."""
+    good_rows = select(func.count()).select_from(BatchRow)
+    good_rows = good_rows.where(BatchRow.batch_id == Batch.id, BatchRow.problem.is_(None))
+    waiting = update(Batch).where(Batch.id.in_(batch_ids), Batch.state == BatchState.READY)
+    connection.execute(waiting.values(good_count=good_rows.scalar_subquery()))
 
 
 def _delete_files(connection: Connection) -> None:
