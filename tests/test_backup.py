@@ -198,13 +198,18 @@ def test_restored_database_has_no_worker_and_each_job_is_due(
 ) -> None:
     with app.app_context(), db.engine.begin() as connection:
         Heartbeat.beat(connection, "of then", utcnow(), None)
-        ScheduledJob.mark_done(connection, JobName.MAINTENANCE, utcnow(), timedelta(days=1))
+        for name in (JobName.MAINTENANCE, JobName.ALERTS):
+            ScheduledJob.mark_done(connection, name, utcnow(), timedelta(days=1))
         ScheduledJob.mark_failed(connection, JobName.MAINTENANCE, "nothing listens on that port")
     run(make_app, "backup", tmp_path / "a")
     close(app)
     assert run(make_app, "restore", tmp_path / "a").exit_code == 0
-    with make_app().app_context():
+    restored = make_app()
+    assert "Restored a backup" in run(make_app, "audit", "list").output
+    with restored.app_context():
         assert db.session.scalars(select(Heartbeat)).all() == []
+        # Else the time since the backup would be one without a worker.
+        assert ScheduledJob.last_done_at(db.session.connection(), JobName.ALERTS) is None
         job = ScheduledJob.read(db.session.connection(), JobName.MAINTENANCE)
         assert (job.due_at <= utcnow(), job.failed_at, job.failure) == (True, None, None)
 

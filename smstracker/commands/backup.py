@@ -55,6 +55,7 @@ from smstracker.web.health import known_revisions, migration_problem
 from smstracker.web_templates import format_absolute_time
 
 FILE = click.Path(path_type=Path)
+RESTORED = {"action": AuditAction.RESTORED_BACKUP, "actor": COMMAND_LINE}
 RECEIPT = "receipt "  # begins the subject of an audit entry
 NEWEST_AT = select(Message.created_at).order_by(Message.id.desc()).limit(1)
 UNKNOWN_ERASURES = (
@@ -194,6 +195,7 @@ def _bring_up_to_date(database_url: str, receipts: set[str]) -> tuple[str, set[s
                 batch_count = hold_sends(connection, utcnow())
                 open_count = _prepare(connection, utcnow())
                 undone = receipts - _select_receipts(connection)
+                connection.execute(insert(AuditEntry).values(RESTORED))
                 _record_undone(connection, undone)
                 newest_at, token_count = connection.scalar(NEWEST_AT), _count_tokens(connection)
                 return _describe(newest_at, open_count, token_count, batch_count), undone
@@ -282,6 +284,8 @@ def _prepare(connection: Connection, now: datetime) -> int:
         connection.execute(delete(table))
     jobs = update(ScheduledJob)
     connection.execute(jobs.values(due_at=now, failed_at=None, failure=None))
+    # Nobody looked since the backup, so nobody knows for how long no worker ran.
+    connection.execute(jobs.where(ScheduledJob.name == JobName.ALERTS).values(done_at=None))
     # What was restored is a backup.
     connection.execute(
         jobs.where(ScheduledJob.name == JobName.BACKUP).values(due_at=now + BACKUP_INTERVAL)

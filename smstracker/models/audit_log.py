@@ -35,6 +35,7 @@ class AuditAction(StrEnum):
     EXPORTED_LOG = "exported-log"
     EXPORTED_PERSON = "exported-person"
     ERASED_PERSON = "erased-person"
+    RESTORED_BACKUP = "restored-backup"
     UNDID_ERASURE = "undid-erasure"
     REPLAYED_CALLBACKS = "replayed-callbacks"
     ALERT_MUTED = "alert-muted"
@@ -60,6 +61,7 @@ WORDS = {
     AuditAction.EXPORTED_LOG: "Exported own messages",
     AuditAction.EXPORTED_PERSON: "Exported what was held of a person",
     AuditAction.ERASED_PERSON: "Erased what was held of a person",
+    AuditAction.RESTORED_BACKUP: "Restored a backup",
     AuditAction.UNDID_ERASURE: "Restored a backup from before a person was erased",
     AuditAction.REPLAYED_CALLBACKS: "Replayed refused callbacks",
     AuditAction.ALERT_MUTED: "Muted an alert",
