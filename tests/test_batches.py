@@ -8,7 +8,8 @@ from itertools import chain, repeat
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from smstracker.batches import control
 from smstracker.batches.checking import NOT_CHECKED, check_waiting
@@ -18,7 +19,15 @@ from smstracker.batches.resending import create_resend
 from smstracker.batches.uploads import Upload, choose, pack_file, store_upload
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
-from smstracker.models import Batch, BatchFile, BatchRow, Message, SenderPace, outbox
+from smstracker.models import (
+    Batch,
+    BatchFile,
+    BatchRow,
+    Message,
+    SenderPace,
+    StatusEvent,
+    outbox,
+)
 from smstracker.models.batches import (
     CHECK_LEASE,
     COSTLY,
@@ -351,6 +360,26 @@ def test_batch_that_cannot_be_queued_pauses_and_holds_up_no_other(
     batch = read_batch(app, first)
     assert (batch.state, batch.problem) == (BatchState.PAUSED, NOT_QUEUED)
     assert len(read_messages(app, second)) == 3
+
+
+def test_stop_that_fails_holds_up_no_other(app: Flask, alice: Person, bob: Person) -> None:
+    first, second = ready_batch(alice, people(2)), ready_batch(bob, people(3))
+    for batch_id in (first, second):
+        start(app, batch_id)
+    queue(app)
+    for batch_id in (first, second):
+        change(app, control.stop, batch_id)
+    message_id = read_messages(app, first)[0].id
+    event = StatusUpdate("sent", Source.CALLBACK, {}).row()
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(insert(StatusEvent).values(message_id=message_id, **event))
+        # The event of the cancelling will be one too many.
+        connection.execute(text("CREATE UNIQUE INDEX one_event ON status_event (message_id)"))
+    with pytest.raises(IntegrityError):
+        queue(app)
+    with app.app_context(), db.engine.begin() as connection:
+        connection.execute(text("DROP INDEX one_event"))
+    assert {message.status for message in read_messages(app, second)} == {"canceled"}
 
 
 def test_key_that_is_taken_keeps_no_other_row_from_being_sent(app: Flask, alice: Person) -> None:

@@ -41,15 +41,20 @@ NOT_QUEUED = (
 def queue_waiting(is_stopping: Callable[[], bool]) -> int:
     """Queue rows of all running batches, and cancel what waits of stopped ones.
 
-    Returns how many messages that were, once nothing more is due.
+    Returns how many messages that were, once nothing more is due. Raises the error of a batch whose
+    messages could not be cancelled only then, so that it holds up no other.
     """
-    count = 0
+    count, failures = 0, dict[int, Exception]()
     while not is_stopping():
         step_count = sum(map(_queue_or_pause, _find_running()))
-        step_count += sum(map(_cancel_chunk, _find_stopped()))
+        for batch_id in _find_stopped():
+            if batch_id not in failures:
+                step_count += _cancel_or_note(batch_id, failures)
         if not step_count:
             break
         count += step_count
+    for error in failures.values():
+        raise error
     return count
 
 
@@ -65,6 +70,17 @@ def _queue_or_pause(batch_id: int) -> int:
         if control.pause(batch_id):
             Batch.lock(batch_id).problem = NOT_QUEUED
     return 0
+
+
+def _cancel_or_note(batch_id: int, failures: dict[int, Exception]) -> int:
+    """Cancel messages of a stopped batch; an error goes into `failures`."""
+    try:
+        return _cancel_chunk(batch_id)
+    except UNAVAILABLE:
+        raise  # nothing is wrong with the batch
+    except Exception as error:
+        failures[batch_id] = error
+        return 0
 
 
 def fill_row(template: TextTemplate, positions: Mapping[str, int], cells: Sequence[str]) -> str:
