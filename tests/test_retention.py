@@ -67,11 +67,13 @@ def remove(app: Flask) -> int:
 def test_text_pictures_and_raw_callbacks_go_after_their_days(
     make_app: MakeApp, alice: Person
 ) -> None:
-    old = old_message(alice, 31, media_urls=["https://pictures.example.org/1.png"])
-    young = old_message(alice, 29)
+    pictures = ["https://pictures.example.org/1.png"]
+    old = old_message(alice, 31, media_urls=pictures, reference=f"Ann {NUMBER}")
+    young = old_message(alice, 29, reference="Bo")
     assert remove(make_app(KEEP_TEXT_DAYS="30")) == 1
     blanked, kept = alice.messages()
     assert (blanked.body, blanked.media_urls, blanked.status) == ("", [], "delivered")
+    assert (blanked.reference, kept.reference) == (None, "Bo")
     assert [event.payload for event in alice.events(old)] == [{}]
     assert (kept.body, alice.events(young)[0].payload["To"]) == ("Hello", NUMBER)
 

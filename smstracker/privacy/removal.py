@@ -73,7 +73,7 @@ def blank_messages(
     at_twilio: bool,
     created_before: datetime,
 ) -> Removal:
-    """Delete the texts, pictures and raw callbacks of settled messages."""
+    """Delete the texts, pictures, references and raw callbacks of settled messages."""
     is_due = is_settled(now) & Message.content_deleted_at.is_(None)
     is_due &= Message.created_at < created_before
     columns = (*_AT_TWILIO, Message.media_urls)
@@ -86,7 +86,13 @@ def blank_messages(
         blanking = update(StatusEvent).where(of_messages, is_raw).values(payload={})
         connection.execute(blanking, values)
         is_message = is_any_of(connection.dialect.name, Message.id)
-        empty = {"body": "", "media_urls": [], "content_deleted_at": now}
+        # A program's reference may hold a name or a number.
+        empty: dict[str, object] = {
+            "body": "",
+            "media_urls": [],
+            "reference": None,
+            "content_deleted_at": now,
+        }
         connection.execute(update(Message).where(is_message).values(empty), values)
         RemovalCounter.add(connection, CounterName.BLANKED, len(rows))
         if at_twilio:
