@@ -1,7 +1,11 @@
 """flask batches list, pause, resume and stop."""
 
+from datetime import timedelta
+
+import time_machine
 from flask import Flask
 
+from smstracker.clock import utcnow
 from tests.batches import people, queue, read_batch, ready_batch, start
 from tests.clients import Person
 
@@ -34,6 +38,18 @@ def test_batch_is_paused_resumed_and_stopped(app: Flask, alice: Person) -> None:
         assert run(app, command, public_id) == (0, sentence)
         assert read_batch(app, batch_id).state == state
     assert run(app, "resume", public_id)[0] == 1
+
+
+def test_resume_asks_after_a_pause_of_days(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(3))
+    public_id = str(read_batch(app, batch_id).public_id)
+    start(app, batch_id)
+    run(app, "pause", public_id)
+    with time_machine.travel(utcnow() + timedelta(days=6), tick=False):
+        code, output = run(app, "resume", public_id)
+        assert (code, read_batch(app, batch_id).state) == (1, "paused")
+        assert "paused for 6 days" in output
+        assert run(app, "resume", public_id, "--yes") == (0, "The batch goes on.\n")
 
 
 def test_unknown_batch_is_told(app: Flask) -> None:

@@ -242,6 +242,24 @@ def test_pause_resume_and_stop_by_their_buttons(app: Flask, alice: Person) -> No
     assert read_batch(app, batch_id).state == "stopped"
 
 
+def test_resume_asks_after_a_pause_of_days(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(3))
+    start(app, batch_id)
+    queue(app)
+    path = url(app, batch_id)
+    with time_machine.travel(utcnow(), tick=False) as clock:
+        post(alice, f"{path}/pause")
+        assert re.search(r"From .+ on, Resume asks first", page(alice, batch_id))
+        clock.shift(timedelta(days=5))
+        assert "Resume asks first" not in page(alice, batch_id)
+        answer = post(alice, f"{path}/resume")
+        assert read_batch(app, batch_id).state == "paused"
+        asked = words(alice.client.get(answer.location).text)
+        assert re.search(r"Send the rest now\? .+ 3 messages are not handed over yet\.", asked)
+        post(alice, f"{path}/resume", pause="known")
+    assert read_batch(app, batch_id).state == "running"
+
+
 def test_stop_is_asked_about_and_does_not_look_like_done(app: Flask, alice: Person) -> None:
     batch_id = ready_batch(alice, people(5))
     start(app, batch_id)

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain, repeat
 
 import pytest
@@ -13,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from smstracker.batches import control
 from smstracker.batches.checking import NOT_CHECKED, check_waiting
-from smstracker.batches.control import BatchRefusedError, EqualBatchError
+from smstracker.batches.control import BatchRefusedError, EqualBatchError, LongPauseError
 from smstracker.batches.queueing import NOT_QUEUED
 from smstracker.batches.resending import create_resend
 from smstracker.batches.uploads import Upload, choose, pack_file, store_upload
@@ -39,6 +40,7 @@ from smstracker.models.batches import (
 from smstracker.models.events import StatusUpdate
 from smstracker.sms.quiet_hours import QuietHours
 from smstracker.sms.status import Source
+from smstracker.worker import hand_over
 from tests import spreadsheets
 from tests.batches import (
     SENDER,
@@ -412,6 +414,20 @@ def test_only_messages_of_running_batches_are_handed_over(app: Flask, alice: Per
     assert change(app, control.resume, batch_id)
     assert len(claim(app)) == 1
     assert begin(app, first)
+
+
+def test_message_is_never_too_late_because_of_a_pause(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(3))
+    start(app, batch_id)
+    queue(app)
+    change(app, control.pause, batch_id)
+    with time_machine.travel(utcnow() + timedelta(days=6), tick=False):
+        with pytest.raises(LongPauseError, match=r"paused for 6 days"):
+            change(app, control.resume, batch_id)
+        assert read_batch(app, batch_id).state == BatchState.PAUSED
+        assert change(app, partial(control.resume, knows_pause=True), batch_id)
+        with app.app_context():
+            assert len(hand_over.claim(10)) == 3
 
 
 @pytest.mark.slow

@@ -2,13 +2,14 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from smstracker.clock import format_duration, utcnow
 from smstracker.extensions import db, settings
+from smstracker.messages.last_checks import MAX_LATE
 from smstracker.messages.senders import offered_senders
 from smstracker.models.batches import UNDER_WAY, Batch, BatchFile, BatchState
-from smstracker.models.messages import Message
+from smstracker.models.messages import Message, is_in_outbox
 from smstracker.models.users import User
 
 DAY = timedelta(days=1)
@@ -29,6 +30,18 @@ class EqualBatchError(BatchRefusedError):
     def __init__(self, batch: Batch) -> None:
         super().__init__(f"The same texts were sent to the same people before, as “{batch.name}”.")
         self.public_id = batch.public_id
+
+
+class LongPauseError(BatchRefusedError):
+    """It was paused for so long that its texts may be out of date, which people must say they
+    know.
+    """
+
+    def __init__(self, pause: timedelta) -> None:
+        super().__init__(
+            f"The batch has been paused for {format_duration(pause)}, so its texts may be out of "
+            "date."
+        )
 
 
 def start(batch_id: int, typed_count: int | None, *, knows_equal: bool = False) -> Batch:
@@ -65,9 +78,27 @@ def pause(batch_id: int) -> bool:
     return _change(batch_id, (BatchState.RUNNING,), BatchState.PAUSED)
 
 
-def resume(batch_id: int) -> bool:
-    """Go on with a paused batch; return whether it was paused."""
-    return _change(batch_id, (BatchState.PAUSED,), BatchState.RUNNING)
+def resume(batch_id: int, *, knows_pause: bool = False) -> bool:
+    """Go on with a paused batch; return whether it was paused. Raises LongPauseError.
+
+    What waits of it is due from now on: nobody wants it to be too late.
+    """
+    batch, now = Batch.lock(batch_id), utcnow()
+    asks_at = find_resume_question(batch)
+    if asks_at and asks_at <= now and not knows_pause:
+        raise LongPauseError(now - asks_at + MAX_LATE)
+    if not _change(batch_id, (BatchState.PAUSED,), BatchState.RUNNING):
+        return False
+    waiting = update(Message).where(Message.batch_id == batch_id, is_in_outbox())
+    db.session.execute(waiting.values(send_at=now).execution_options(synchronize_session=False))
+    return True
+
+
+def find_resume_question(batch: Batch) -> datetime | None:
+    """From when on Resume asks first; None for a batch that is not paused."""
+    if batch.state != BatchState.PAUSED or batch.paused_at is None:
+        return None
+    return batch.paused_at + MAX_LATE
 
 
 def stop(batch_id: int) -> bool:
@@ -83,6 +114,7 @@ def _change(batch_id: int, before: tuple[BatchState, ...], after: BatchState) ->
     batch.problem = None
     if after is BatchState.STOPPED:
         batch.ended_at = utcnow()
+    batch.paused_at = utcnow() if after is BatchState.PAUSED else None
     db.session.flush()
     return True
 

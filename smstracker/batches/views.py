@@ -9,7 +9,7 @@ from flask_login import current_user
 from sqlalchemy.exc import IntegrityError
 
 from smstracker.batches import control, outcome_file, resending, uploads
-from smstracker.batches.control import BatchRefusedError, EqualBatchError
+from smstracker.batches.control import BatchRefusedError, EqualBatchError, LongPauseError
 from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.batches.forms import BatchForm
 from smstracker.batches.preview import describe_reading, read_preview, read_problems
@@ -134,7 +134,13 @@ def pause(public_id: uuid.UUID) -> ResponseReturnValue:
 
 @bp.post("/<uuid:public_id>/resume")
 def resume(public_id: uuid.UUID) -> ResponseReturnValue:
-    return _change(public_id, control.resume)
+    batch_id = _own_batch(public_id).id
+    try:
+        with writing():
+            control.resume(batch_id, knows_pause="pause" in request.form)
+    except LongPauseError:
+        return redirect(url_for(".batch", public_id=public_id, ask="resume"), 303)
+    return _show(public_id)
 
 
 @bp.post("/<uuid:public_id>/stop")
@@ -260,7 +266,9 @@ def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnV
     is_checked = is_ready or batch.state == BatchState.REFUSED
     progress = read_progress(batch, now) if batch.is_started else None
     may_resend = batch.state in OVER and progress and (progress.failures or progress.not_sent)
-    asks_to_stop = request.args.get("ask") == "stop" and batch.state in UNDER_WAY
+    question = request.args.get("ask") if batch.state in UNDER_WAY else None
+    asks_at = control.find_resume_question(batch)
+    asks_to_resume = asks_at is not None and asks_at <= now
     html = render_template(
         "batches/batch.html",
         batch=batch,
@@ -270,10 +278,12 @@ def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnV
         reading=describe_reading(batch) if is_checked else None,
         encodings=OLD_ENCODINGS,
         progress=progress,
-        asks_to_stop=asks_to_stop,
+        asks_to_stop=question == "stop",
+        asks_to_resume=asks_to_resume and question == "resume",
+        resume_asks_at=asks_at,
+        now=now,
         resend_count=resending.count_resendable(batch, now) if may_resend else 0,
         resend=resending.find_resend(batch),
         is_unsent=batch.state in UNSENT,
-        now=now,
     )
     return html, code

@@ -2,11 +2,13 @@
 
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 import click
 from sqlalchemy import select
 
 from smstracker.batches import control
+from smstracker.batches.control import LongPauseError
 from smstracker.batches.progress import read_progress
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import DatabaseErrorGroup
@@ -48,9 +50,15 @@ def pause(batch_id: uuid.UUID) -> None:
 
 @batches.command()
 @click.argument("batch_id", metavar="ID", type=click.UUID)
-def resume(batch_id: uuid.UUID) -> None:
+@click.option("--yes", is_flag=True, help="Do not ask after a pause of days.")
+def resume(batch_id: uuid.UUID, yes: bool) -> None:
     """Go on with the paused batch ID."""
-    _change(batch_id, control.resume, "goes on")
+    try:
+        _change(batch_id, partial(control.resume, knows_pause=yes), "goes on")
+    except LongPauseError as error:
+        db.session.rollback()
+        click.confirm(f"{error} Send the rest now?", abort=True)
+        _change(batch_id, partial(control.resume, knows_pause=True), "goes on")
 
 
 @batches.command()

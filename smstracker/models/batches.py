@@ -104,6 +104,8 @@ class Batch(Model):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    # None also of one that a restore has paused: its backup may know no such column.
+    paused_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     content_deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     # Keyed hashes: of the file with text and sender, and of all numbers with their texts.

@@ -185,8 +185,7 @@ def _delete_links(user: User) -> None:
 
 def _end_batches(user: User, before: Sequence[BatchState], after: BatchState) -> None:
     """Pause or stop the batches of a user who is no longer there."""
-    changes: dict[str, object] = {"state": after}
-    if after is BatchState.STOPPED:
-        changes["ended_at"] = utcnow()
+    moment = "ended_at" if after is BatchState.STOPPED else "paused_at"
+    changes: dict[str, object] = {"state": after, moment: utcnow()}
     batches = update(Batch).where(Batch.owner_id == user.id, Batch.state.in_(before))
     db.session.execute(batches.values(changes))
