@@ -26,6 +26,7 @@ from smstracker.models import (
     BatchRow,
     Message,
     SenderPace,
+    SendLimitError,
     StatusEvent,
     outbox,
 )
@@ -56,7 +57,7 @@ from tests.batches import (
     start,
     upload,
 )
-from tests.clients import Person
+from tests.clients import Person, words
 
 pytestmark = pytest.mark.both_databases
 
@@ -472,6 +473,43 @@ def test_batch_keeps_within_the_limit_of_the_day(make_app: MakeApp) -> None:
     queue(app)
     with pytest.raises(BatchRefusedError, match="2 more of your 5 messages a day"):
         start(app, second, knows_equal=True)
+
+
+def test_messages_leave_a_batch_that_is_under_way_its_share_of_the_day(make_app: MakeApp) -> None:
+    app = make_app(SEND_LIMIT_PER_DAY="8")
+    alice = Person.signed_in(app, "alice@example.org")
+    batch_id = ready_batch(alice, people(6))
+    start(app, batch_id)
+    alice.queue()
+    alice.queue()
+    with pytest.raises(SendLimitError):
+        alice.queue()
+    change(app, control.pause, batch_id)
+    with pytest.raises(SendLimitError):
+        alice.queue()
+    change(app, control.resume, batch_id)
+    queue(app)
+    with pytest.raises(SendLimitError):
+        alice.queue()
+
+
+def test_refusal_for_the_limit_of_the_day_names_batches(make_app: MakeApp) -> None:
+    app = make_app(SEND_LIMIT_PER_DAY="6")
+    alice = Person.signed_in(app, "alice@example.org")
+    start(app, ready_batch(alice, people(6)))
+    notice = "the limit of 6 messages in a day, 6 of them still to be sent by batches. Nothing"
+    assert notice in words(alice.send().text)
+
+
+def test_rest_of_a_stopped_batch_counts_no_more_in_the_limit_of_the_day(make_app: MakeApp) -> None:
+    app = make_app(SEND_LIMIT_PER_DAY="6")
+    alice = Person.signed_in(app, "alice@example.org")
+    batch_id = ready_batch(alice, people(6))
+    start(app, batch_id)
+    with pytest.raises(SendLimitError):
+        alice.queue()
+    change(app, control.stop, batch_id)
+    alice.queue()
 
 
 def test_batch_leaves_the_form_its_messages_of_a_minute(make_app: MakeApp) -> None:

@@ -64,8 +64,8 @@ def _save(draft: Draft) -> Message:
     try:
         return save_message(draft)
     except SendLimitError as error:
-        limit = f"{error.limit:,} messages in a {error.period}"
-        raise _limit_problem(f"This user has reached the limit of {limit}", error.wait) from error
+        detail = f"This user has reached the limit of {error.words}"
+        raise _limit_problem(detail, error.wait) from error
     except OwnLimitError as error:
         detail = "This token has reached its own limit of messages"
         raise _limit_problem(detail, error.wait) from error

@@ -9,7 +9,7 @@ from smstracker.extensions import db, settings
 from smstracker.messages.last_checks import MAX_LATE
 from smstracker.messages.senders import offered_senders
 from smstracker.models.batches import UNDER_WAY, Batch, BatchFile, BatchState
-from smstracker.models.messages import Message, is_in_outbox
+from smstracker.models.messages import Message, count_to_come, is_in_outbox
 from smstracker.models.users import User
 
 DAY = timedelta(days=1)
@@ -139,14 +139,12 @@ def find_limit_problem(batch: Batch, now: datetime) -> str | None:
 
 
 def count_of_day(owner_id: int, now: datetime) -> int:
-    """Count an owner's messages of the last day, and the rows of batches that are still to come."""
+    """Count an owner's messages of the last day, and those that batches have still to make."""
+    to_come = count_to_come(owner_id)
     day = Message.select_creation_times(owner_id, now, DAY).order_by(None)
     capped = day.limit(settings().send_limit_per_day).subquery()
     sent = db.session.scalar(select(func.count()).select_from(capped)) or 0
-    under_way = Batch.state.in_(UNDER_WAY)
-    to_come = select(func.sum(Batch.good_count - Batch.queued_count))
-    to_come = to_come.where(Batch.owner_id == owner_id, under_way)
-    return sent + (db.session.scalar(to_come) or 0)
+    return sent + to_come
 
 
 def _wait_for(batch: Batch, now: datetime, count: int) -> timedelta | None:

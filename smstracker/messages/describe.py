@@ -192,6 +192,6 @@ def missing_text_phrase(message: Message) -> str | None:
 
 def send_limit_notice(error: SendLimitError) -> str:
     return (
-        f"You have reached the limit of {error.limit:,} messages in a {error.period}. "
+        f"You have reached the limit of {error.words}. "
         f"Nothing was sent. Try again in {format_wait(error.wait)}."
     )

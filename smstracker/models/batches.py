@@ -8,7 +8,6 @@ import uuid
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -38,31 +37,17 @@ from smstracker.database.engine import UtcDateTime, affected_rows
 from smstracker.extensions import Model, db
 from smstracker.models.messages import BigId, Message
 from smstracker.models.users import User
+from smstracker.sms.batch_states import OVER as OVER
+from smstracker.sms.batch_states import STARTED as STARTED
+from smstracker.sms.batch_states import UNDER_WAY as UNDER_WAY
+from smstracker.sms.batch_states import UNSENT as UNSENT
+from smstracker.sms.batch_states import BatchState as BatchState
 from smstracker.sms.quiet_hours import QuietHours
 
 CHECK_LEASE = timedelta(minutes=1)
 PART_BYTES = 1024 * 1024
 NAME_LENGTH = 100
 COLUMN_NAME_LENGTH = 200
-
-
-class BatchState(StrEnum):
-    """What becomes of a batch. Twilio hears of its messages only while it is RUNNING."""
-
-    CHECKING = "checking"
-    REFUSED = "refused"  # the file or its columns; `problem` says why
-    READY = "ready"
-    RUNNING = "running"
-    PAUSED = "paused"
-    STOPPED = "stopped"
-    DONE = "done"
-    DISCARDED = "discarded"  # never sent, and about to be deleted
-
-
-STARTED = (BatchState.RUNNING, BatchState.PAUSED, BatchState.STOPPED, BatchState.DONE)
-UNDER_WAY = (BatchState.RUNNING, BatchState.PAUSED)
-OVER = (BatchState.STOPPED, BatchState.DONE)
-UNSENT = (BatchState.CHECKING, BatchState.REFUSED, BatchState.READY)
 
 
 class RowWarning(NamedTuple):

@@ -11,7 +11,16 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, UniqueConstraint
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
-from sqlalchemy.sql import ColumnElement, Select, literal_column, select, text
+from sqlalchemy.sql import (
+    ColumnElement,
+    Select,
+    column,
+    func,
+    literal_column,
+    select,
+    table,
+    text,
+)
 
 from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UtcDateTime
@@ -21,6 +30,7 @@ from smstracker.models.sender_pace import SenderPace
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash, sid_hashes
 from smstracker.models.users import User
 from smstracker.sms import status
+from smstracker.sms.batch_states import UNDER_WAY
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.lookup_schedule import first_lookup
 from smstracker.sms.messaging_service import is_messaging_service
@@ -40,6 +50,8 @@ PARTIAL_INDEXES = {
 }
 # As the index of the outbox says it: SQLite takes a partial index only for the same words.
 IS_IN_OUTBOX = "status = 'outbox'"
+# As models.batches has it, which imports this module.
+_BATCH = table("batch", *map(column, ("owner_id", "state", "good_count", "queued_count")))
 
 
 def partial_index(condition: str, *columns: str, unique: bool = False) -> Index:
@@ -76,11 +88,19 @@ class AlreadySentError(NotSavedError):
 
 
 class SendLimitError(NotSavedError):
-    """The user has sent `limit` messages in a `period`; the next may be sent after `wait`."""
+    """The user has sent `limit` messages in a `period`, or batches have still to send `to_come` of
+    them; the next may be sent after `wait`.
+    """
 
-    def __init__(self, limit: int, period: str, wait: timedelta) -> None:
+    def __init__(self, limit: int, period: str, wait: timedelta, to_come: int = 0) -> None:
         super().__init__("the send limit is reached")
-        self.limit, self.period, self.wait = limit, period, wait
+        self.limit, self.period, self.wait, self.to_come = limit, period, wait, to_come
+
+    @property
+    def words(self) -> str:
+        """The limit: "100 messages in a day"."""
+        to_come = f", {self.to_come:,} of them still to be sent by batches" if self.to_come else ""
+        return f"{self.limit:,} messages in a {self.period}{to_come}"
 
 
 class OwnLimitError(NotSavedError):
@@ -433,28 +453,43 @@ def keep_undeleted(connection: Connection, sids: Collection[str]) -> set[str]:
     return {sid for sid in connection.scalars(query) if sid and sid not in kept_sids}
 
 
+def count_to_come(owner_id: int) -> int:
+    """Count the messages that the batches of an owner that are under way have still to make.
+
+    To be read before the messages: one that is made meanwhile may count twice, but is not missed.
+    """
+    to_come = select(func.sum(_BATCH.c.good_count - _BATCH.c.queued_count))
+    is_under_way = (_BATCH.c.owner_id == owner_id, _BATCH.c.state.in_(UNDER_WAY))
+    return db.session.scalar(to_come.where(*is_under_way)) or 0
+
+
 class Allowance:
-    """How many messages an owner may save now, of `wanted`."""
+    """How many messages an owner may save now, of `wanted`.
+
+    A batch counts in the limit of the day with all its messages from its start on.
+    """
 
     def __init__(self, owner_id: int, wanted: int, now: datetime) -> None:
         self._left = wanted
         self._error: SendLimitError | None = None
-        for limit, period, width in (
-            (settings().send_limit_per_minute, "minute", timedelta(minutes=1)),
-            (settings().send_limit_per_day, "day", timedelta(days=1)),
+        to_come = count_to_come(owner_id)
+        for limit, period, width, reserved in (
+            (settings().send_limit_per_minute, "minute", timedelta(minutes=1), 0),
+            (settings().send_limit_per_day, "day", timedelta(days=1), to_come),
         ):
+            free = max(limit - reserved, 0)
             newest = Message.select_creation_times(owner_id, now, width)
             if period == "minute":  # it is for people who press too often; a batch has its pace
                 newest = newest.where(Message.batch_id.is_(None))
-            # Those before the newest `limit - wanted` keep the owner from saving so many more.
-            offset = max(limit - wanted, 0)
-            blocking = db.session.scalars(newest.offset(offset).limit(min(wanted, limit))).all()
-            left = min(wanted, limit) - len(blocking)
+            # Those before the newest `free - wanted` keep the owner from saving so many more.
+            offset = max(free - wanted, 0)
+            blocking = db.session.scalars(newest.offset(offset).limit(min(wanted, free))).all()
+            left = min(wanted, free) - len(blocking)
             if left < self._left:
                 # The oldest that counts has to be past, or one of those that are saved now.
                 blocked_since = blocking[-1] if blocking else now
                 wait = blocked_since + width - now
-                self._left, self._error = left, SendLimitError(limit, period, wait)
+                self._left, self._error = left, SendLimitError(limit, period, wait, reserved)
 
     def error(self) -> SendLimitError | None:
         """Why no further message may be saved; None if one may."""
