@@ -12,7 +12,8 @@ import pytest
 import time_machine
 from flask import Flask
 from sqlalchemy import select, update
-from werkzeug.test import TestResponse
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse, encode_multipart
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
@@ -20,6 +21,7 @@ from smstracker.models import Batch, Message, SavedText, SenderPace
 from smstracker.models.batches import BatchState
 from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.removal import delete_messages
+from smstracker.web.request_framing import MAX_UPLOAD_BYTES
 from tests import spreadsheets
 from tests.batches import (
     SENDER,
@@ -135,6 +137,24 @@ def test_form_says_what_is_missing(alice: Person, fields: dict[str, str], proble
 def test_file_and_pasted_numbers_are_too_much(alice: Person) -> None:
     response = post_form(alice, people(1), pasted="1")
     assert "not both" in words(response.text)
+
+
+def test_form_comes_back_with_its_text_if_the_file_is_too_large(alice: Person) -> None:
+    file = FileStorage(io.BytesIO(b"x" * (MAX_UPLOAD_BYTES + 1)), "people.csv")
+    fields = {"body": "Dear ((name))", "file": file, "pasted": "+1", "quiet_from": "21:00"}
+    boundary, data = encode_multipart(fields)
+    content_type = f"multipart/form-data; boundary={boundary}"
+    answer = alice.client.post("/batches", data=data, content_type=content_type)
+    assert answer.status_code == 413
+    assert "The file has 27 MB; at most 25 MB can be read. Delete the columns" in words(answer.text)
+    for typed in ("\nDear ((name))</textarea>", 'value="21:00"', "+1</textarea>"):
+        assert typed in answer.text
+
+
+def test_more_numbers_than_another_form_may_hold_can_be_pasted(app: Flask, alice: Person) -> None:
+    lines = "\n".join(["phone", *(number(position) for position in range(12_000))])
+    answer = post_form(alice, pasted=lines, body="Hi")
+    assert answer.status_code == 303
 
 
 def test_batches_of_others_are_not_there(app: Flask, alice: Person, bob: Person) -> None:

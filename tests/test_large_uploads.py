@@ -92,6 +92,17 @@ def test_large_body_of_a_stranger_is_refused_unread(server: Flask, length: int) 
 
 
 @pytest.mark.slow
+def test_too_large_file_loses_no_text(server: Flask) -> None:
+    person, cookie = signed_in(server)
+    data = body(person, "x" * (2 * MAX_UPLOAD_BYTES))
+    with connect(server, head(cookie, len(data))) as peer:
+        peer.sendall(data)
+        answer = receive(peer)
+    assert answer.startswith("HTTP/1.1 413 "), answer[:200]
+    assert "Hi ((name))</textarea>" in answer
+
+
+@pytest.mark.slow
 def test_slow_uploads_leave_threads_to_others(server: Flask) -> None:
     _person, cookie = signed_in(server)
     with ExitStack() as stack:

@@ -2,10 +2,11 @@
 
 import uuid
 from collections.abc import Iterator
+from math import ceil
 
 from flask_wtf import FlaskForm
 from flask_wtf.file import FileField
-from werkzeug.datastructures import FileStorage
+from werkzeug.datastructures import FileStorage, MultiDict
 from wtforms import Field, HiddenField, SelectField, StringField, TextAreaField
 from wtforms.validators import ValidationError
 
@@ -24,8 +25,18 @@ from smstracker.web.form_keys import read_form_key
 from smstracker.web.reader_settings import reader_zone
 from smstracker.web.time_zones import UnknownZoneError, find_zone
 
+MEGABYTE = 1024 * 1024
 PASTED_NAME = "Pasted numbers"
 _HALF_A_WINDOW = "Choose both times, or leave both empty."
+
+
+def too_large_sentence(size: int) -> str:
+    """What to do about a file of so many bytes; upload_check.js fills in the size."""
+    most = MAX_FILE_BYTES // MEGABYTE
+    return (
+        f"The file has {ceil(size / MEGABYTE)} MB; at most {most} MB can be read. Delete the "
+        "columns that the text does not need, or divide the file."
+    )
 
 
 class BatchForm(FlaskForm):
@@ -40,8 +51,9 @@ class BatchForm(FlaskForm):
     quiet_until = StringField("Quiet until")
     quiet_zone = StringField("Time zone")
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, fields: MultiDict[str, str] | None = None) -> None:
+        """The form as it is sent, or filled in with `fields` of a request that is too large."""
+        super().__init__(**({} if fields is None else {"formdata": fields}))
         self.sender.choices = sender_choices()
         self.idempotency_key.data = self.idempotency_key.data or uuid.uuid4().hex
         if self.quiet_zone.data is None:
@@ -92,10 +104,8 @@ class BatchForm(FlaskForm):
         if bool(field.data) == has_rows:
             both = "Choose a file or paste numbers, not both."
             raise ValidationError(both if has_rows else "Choose a file, or paste numbers below.")
-        if field.data and FileParts(field.data).size > MAX_FILE_BYTES:
-            raise ValidationError(
-                f"The file is larger than {MAX_FILE_BYTES // 1024**2} MB. Divide it."
-            )
+        if field.data and (size := FileParts(field.data).size) > MAX_FILE_BYTES:
+            raise ValidationError(too_large_sentence(size))
 
     def validate_quiet_from(self, field: Field) -> None:
         start, end = (field.data or "").strip(), (self.quiet_until.data or "").strip()

@@ -7,11 +7,12 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from sqlalchemy.exc import IntegrityError
+from werkzeug.exceptions import HTTPException
 
 from smstracker.batches import control, outcome_file, resending, uploads
 from smstracker.batches.control import BatchRefusedError, EqualBatchError, LongPauseError
 from smstracker.batches.encodings import OLD_ENCODINGS
-from smstracker.batches.forms import BatchForm
+from smstracker.batches.forms import BatchForm, too_large_sentence
 from smstracker.batches.preview import describe_reading, read_preview, read_problems
 from smstracker.batches.progress import read_progress
 from smstracker.batches.table import MAX_FILE_BYTES
@@ -29,7 +30,7 @@ from smstracker.models.batches import (
     SavedText,
 )
 from smstracker.web import guards
-from smstracker.web.large_bodies import takes_upload
+from smstracker.web.large_bodies import skim_fields, takes_upload
 
 bp = Blueprint("batches", __name__, url_prefix="/batches")
 bp.before_request(guards.require_sign_in)
@@ -77,6 +78,16 @@ def upload() -> ResponseReturnValue:
             "It stays as it is."
         )
     return _show(batch.public_id)
+
+
+@bp.errorhandler(413)
+def too_large(error: HTTPException) -> ResponseReturnValue:
+    """The form as it was filled in, without the file."""
+    if request.endpoint != f"{bp.name}.{upload.__name__}":
+        return error
+    form = BatchForm(skim_fields())
+    form.file.errors = [too_large_sentence(request.content_length or 0)]
+    return _form_page(form, 413)
 
 
 @bp.get("/<uuid:public_id>")
@@ -256,6 +267,7 @@ def _form_page(form: BatchForm, code: int) -> ResponseReturnValue:
         form=form,
         saved_texts=db.session.scalars(saved).all(),
         max_bytes=MAX_FILE_BYTES,
+        too_large_sentence=too_large_sentence,
     )
     return html, code
 

@@ -3,14 +3,35 @@
 The server waits for no such body before a thread has it: see `request_framing.UPLOAD`.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 from flask import Flask, abort, g, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
+from werkzeug.datastructures import MultiDict
+from werkzeug.sansio.multipart import (
+    Data,
+    Epilogue,
+    Event,
+    Field,
+    File,
+    MultipartDecoder,
+    NeedData,
+)
 
 from smstracker.view_marks import ViewMark
 from smstracker.web.request_extensions import login_manager
-from smstracker.web.request_framing import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
+from smstracker.web.request_framing import (
+    MAX_BODY_BYTES,
+    MAX_SKIMMED_BYTES,
+    MAX_UPLOAD_BYTES,
+)
 from smstracker.web.waiting_threads import waiting_threads
+
+PIECE_BYTES = 64 * 1024
+# Of the fields beside the file: 100,000 pasted numbers are the largest.
+MAX_FIELDS_BYTES = 4 * 1024 * 1024
 
 # The view takes a large body of people who are signed in; with False, its blueprint's own guard
 # refuses everybody else before it reads the body.
@@ -36,9 +57,43 @@ def _admit_upload() -> ResponseReturnValue | None:
         abort(503)
     g.has_upload_thread = True
     request.max_content_length = MAX_UPLOAD_BYTES
+    request.max_form_memory_size = MAX_FIELDS_BYTES
     return None
 
 
 def _end_upload(_error: BaseException | None) -> None:
     if g.pop("has_upload_thread", False):
         waiting_threads().leave()
+
+
+def skim_fields() -> MultiDict[str, str]:
+    """Read the typed fields of an upload that is too large; its files are dropped piece by piece.
+
+    Fields after MAX_SKIMMED_BYTES, and more than MAX_FIELDS_BYTES of them, are left out.
+    """
+    fields: MultiDict[str, str] = MultiDict()
+    decoder = MultipartDecoder(request.mimetype_params.get("boundary", "").encode())
+    name, value, size = None, bytearray(), 0
+    with suppress(ValueError):  # the body ends early, or is no form
+        for part in _read_parts(decoder):
+            if isinstance(part, Field | File):
+                name = part.name if isinstance(part, Field) else None
+            elif isinstance(part, Data) and name is not None and size < MAX_FIELDS_BYTES:
+                value += part.data
+                size += len(part.data)
+                if not part.more_data:
+                    fields.add(name, value.decode(errors="replace"))
+                    value.clear()
+    return fields
+
+
+def _read_parts(decoder: MultipartDecoder) -> Iterator[Event]:
+    stream, left = request.environ["wsgi.input"], MAX_SKIMMED_BYTES
+    while left > 0:
+        piece = stream.read(min(PIECE_BYTES, left))
+        left -= len(piece)
+        decoder.receive_data(piece or None)
+        while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
+            yield event
+        if isinstance(event, Epilogue):
+            return

@@ -15,6 +15,8 @@ MAX_BODY_BYTES = 128 * 1024
 # A file of a batch and the form around it, or its rows as JSON. Nobody's memory holds it: a thread
 # reads it once it is known who sends it.
 MAX_UPLOAD_BYTES = 26 * 1024 * 1024
+# Of a larger upload, so much is read for the fields that were typed beside the file.
+MAX_SKIMMED_BYTES = 4 * MAX_UPLOAD_BYTES
 UPLOAD = re.compile(rb"POST /+(?:api/v1/)?batches(?:\?[^ ]*)? ")
 # A status callback has a dozen fields and under 2 KB. The largest webhook that is sent here by
 # mistake has a text of 1,600 characters: 19 KB if each is escaped.
@@ -108,8 +110,8 @@ class Framing:
     def _partial_progress(self, limit: int, announced: int = 0) -> Progress:
         self.has_certain_end = len(self._bytes) <= limit and announced <= MAX_BODY_BYTES
         self.has_large_body = 0 < self._body_at < len(self._bytes) - self._max_body
-        if self._is_upload and MAX_BODY_BYTES < announced <= MAX_UPLOAD_BYTES:
-            self.unread = self._body_at + announced - len(self._bytes)
+        if self._is_upload and announced > MAX_BODY_BYTES:
+            self.unread = self._body_at + min(announced, MAX_SKIMMED_BYTES) - len(self._bytes)
         return Progress.PARTIAL if self.has_certain_end else Progress.COMPLETE
 
     def _find(self, ending: bytes) -> int:

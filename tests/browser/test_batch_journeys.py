@@ -7,6 +7,7 @@ import pytest
 from flask import Flask
 from playwright.sync_api import Page, expect
 
+from smstracker.batches.table import MAX_FILE_BYTES
 from smstracker.simulator import SimulatorServer
 from smstracker.worker.loop import Worker
 from tests.batches import number
@@ -109,3 +110,20 @@ def test_quiet_hours_are_in_the_zone_of_the_browser(
     sign_in(page, live, inbox)
     page.goto("/batches/new")
     expect(page.locator("[name=quiet_zone]")).to_have_value("Europe/Berlin")
+
+
+def test_too_large_file_is_told_before_it_is_uploaded(
+    new_page: NewPage, live: Flask, inbox: Inbox
+) -> None:
+    page = new_page()
+    sign_in(page, live, inbox)
+    page.get_by_role("link", name="Batches").first.click()
+    page.get_by_role("link", name="New batch").click()
+    page.get_by_label("Text", exact=True).fill("Dear ((name)), we are closed.")
+    file = {"name": "people.csv", "mimeType": "text/csv", "buffer": b"x" * (MAX_FILE_BYTES + 1)}
+    page.get_by_label("File").set_input_files(file)  # type: ignore[arg-type]
+    notice = page.get_by_text("The file has 26 MB; at most 25 MB can be read.")
+    expect(notice).to_be_visible()
+    page.get_by_role("button", name="Check").click()
+    expect(notice).to_be_visible()
+    expect(page.get_by_label("Text", exact=True)).to_have_value("Dear ((name)), we are closed.")
