@@ -1,5 +1,7 @@
 """The column of the numbers, the columns of the fields, and the check of each row."""
 
+import csv
+
 import pytest
 
 from smstracker.batches.columns import ColumnError, Columns, match_columns
@@ -7,6 +9,8 @@ from smstracker.batches.pasted import split_pasted
 from smstracker.batches.row_check import CheckedRow, FileReport, RowChecker
 from smstracker.batches.table import Row, Table, TableError
 from smstracker.models.batches import COSTLY, DUPLICATE
+from smstracker.sms.phone_numbers import parse_recipient
+from smstracker.sms.phone_spelling import PhoneNumberError
 from smstracker.sms.text_fields import TextTemplate, find_unfilled_field
 
 HI = TextTemplate("Hi ((name))")
@@ -261,6 +265,46 @@ def test_a_filled_text_holds_no_field() -> None:
 )
 def test_pasted_numbers_in_one_row_become_rows(text: str, lines: int) -> None:
     assert len(split_pasted(text, US).splitlines()) == lines
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        ("Ann 0151 23456730", "0151 23456730,Ann"),
+        ("Ann: 0151/23456730, Smith", "0151/23456730,Ann Smith"),
+        ("Smith, Ann <+49 (151) 23456730>", '+49 (151) 23456730,"Smith, Ann"'),
+        ("(0151) 234567-30 Zoë (mobile)", "(0151) 234567-30,Zoë (mobile)"),
+        ("Ann\u00a00151\u00a023456730", "0151\u00a023456730,Ann"),
+    ],
+)
+def test_pasted_name_and_number_become_two_cells(line: str, row: str) -> None:
+    pasted = f"{line}\n\nBo 0152 23456731"
+    assert split_pasted(pasted, "DE").splitlines() == ["phone,name", row, "", "0152 23456731,Bo"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Ann 0151 23456730, Bo 0152 23456731",
+        "Ann 0151 23456730 0152 23456731",
+        "Ann 0151 23456730 (2 children)",
+        "Ann 0151 23456730, flat 3",
+        "Ann 3 0151 23456730",
+        "Ann0151 23456730",
+        "Ann 0151 23456730b",
+        "Ann",
+    ],
+)
+def test_pasted_line_without_one_certain_number_is_refused(line: str) -> None:
+    rows = split_pasted(f"{line}\nBo 0152 23456731\nCy 0152 23456732", "DE").splitlines()
+    typed = next(csv.reader([rows[1]]))[0]
+    with pytest.raises(PhoneNumberError):
+        parse_recipient(typed, "DE")
+
+
+def test_pasted_table_stays_one() -> None:
+    for text in ("phone,name\n0151 23456730,Ann", "Ann\t0151 23456730\nBo\t0152 23456731x"):
+        assert split_pasted(text, "DE") == text
 
 
 def test_a_column_without_a_heading_is_named_by_its_letter() -> None:

@@ -157,6 +157,16 @@ def test_more_numbers_than_another_form_may_hold_can_be_pasted(app: Flask, alice
     assert answer.status_code == 303
 
 
+def test_pasted_names_are_filled_in_and_two_numbers_are_told(app: Flask, alice: Person) -> None:
+    lines = [f"Ann {number(1)}", f"Bo: {number(2)}, Smith", f"Cy {number(3)} or {number(4)}"]
+    response = post_form(alice, pasted="\n".join(lines))
+    check(app)
+    shown = words(alice.client.get(response.location).text)
+    assert "Hi Ann" in shown
+    assert "phone: That looks like more than one number." in shown
+    assert "Hi Bo Smith" in words(alice.client.get(f"{response.location}?row=3").text)
+
+
 def test_batches_of_others_are_not_there(app: Flask, alice: Person, bob: Person) -> None:
     batch_id = ready_batch(alice, people(1))
     path = url(app, batch_id)
