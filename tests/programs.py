@@ -26,11 +26,12 @@ class Program:
         email: str = "alice@example.org",
         rights: TokenRights | None = None,
         lifetime: timedelta | None = None,
+        name: str | None = None,
     ) -> None:
         self.app, self.email = app, email
         with app.app_context():
             owner = db.session.scalar(User.select_by_email(email)) or get_or_create_user(email)
-            name = uuid.uuid4().hex
+            name = name or uuid.uuid4().hex
             token, secret = add_token(owner, name, rights or TokenRights(), lifetime, "tests")
             db.session.commit()
             self.secret, self.token_id, self.owner_id = secret, token.id, owner.id

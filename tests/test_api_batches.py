@@ -16,6 +16,7 @@ from smstracker.models.api_tokens import TokenRights
 from smstracker.models.batches import CHECK_LEASE
 from smstracker.privacy.batch_removal import remove_expired_batches
 from tests.batches import check, number, queue, read_messages
+from tests.clients import Person, words
 from tests.programs import Program
 
 MakeApp = Callable[..., Flask]
@@ -52,6 +53,16 @@ def test_batch_of_the_expected_number_starts_by_itself(app: Flask) -> None:
     assert batch["counts"]["waiting_here"] == 2
     listed = program.get(f"messages?batch={batch['id']}").json["messages"]
     assert [message["recipient"] for message in listed] == [number(2), number(1)]
+
+
+def test_batch_and_its_messages_name_the_token(app: Flask, alice: Person) -> None:
+    program = Program(app, alice.email, name="Shop")
+    public_id = send(program, start_count=2).json["id"]
+    check(app)
+    queue(app)
+    paths = [f"/batches/{public_id}", f"/messages/{read_messages(app, 1)[0].public_id}"]
+    for path in paths:
+        assert "by the token Shop" in words(alice.get(path).text)
 
 
 def test_batch_of_another_number_waits_for_a_person(app: Flask) -> None:

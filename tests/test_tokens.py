@@ -1,5 +1,6 @@
 """Tokens of programs are shown once, stored as digests, and end with their owner."""
 
+import csv
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -17,6 +18,7 @@ from smstracker.models.api_tokens import Caller, find_caller
 from smstracker.models.token_secret import is_whole, new_secret
 from smstracker.models.users import digest
 from tests.clients import Person, words
+from tests.programs import Program
 
 MakeApp = Callable[..., Flask]
 SECRET = re.compile(r"smst_[0-9A-Za-z]{49}")
@@ -265,6 +267,31 @@ def test_ended_tokens_are_purged_after_a_while(alice: Person) -> None:
         with time_machine.travel(now + timedelta(days=days), tick=False):
             alice.app.test_cli_runner().invoke(args=["purge"])
             assert [token.name for token in stored(alice.app)] == names.split()
+
+
+@pytest.mark.both_databases
+def test_page_and_file_name_the_token_of_a_message_also_after_it_ended(alice: Person) -> None:
+    program, app = Program(alice.app, alice.email, name="=Shop"), alice.app
+    assert program.send().status_code == 202
+    alice.has_message()
+    by_program, by_hand = (f"/messages/{message.public_id}" for message in alice.messages())
+    run(app, "revoke", str(program.token_id))
+    with time_machine.travel(utcnow() + timedelta(days=100), tick=False):
+        app.test_cli_runner().invoke(args=["purge"])
+        assert program.get("messages").json["code"] == "token_unknown"
+        later = Person.signed_in(app, alice.email)
+        assert "by the token =Shop" in words(later.get(by_program).text)
+        assert "by the token" not in words(later.get(by_hand).text)
+        rows = list(csv.reader(later.get("/messages/export.csv").text.splitlines()))
+    assert [row[-1] for row in rows] == ["token", "", "'=Shop"]
+
+
+def test_name_of_a_token_goes_with_its_owner(alice: Person) -> None:
+    Program(alice.app, alice.email, name="Shop").send()
+    command = ["users", "delete", alice.email, "--keep-messages"]
+    result = alice.app.test_cli_runner().invoke(args=command)
+    assert result.exit_code == 0, result.output
+    assert stored(alice.app) == []
 
 
 def test_pages_want_a_sign_in(app: Flask) -> None:

@@ -73,6 +73,7 @@ class _BatchReader:
             pack_file(parts),
             phone_column=TO,
             start_count=count,
+            token_id=self.caller.token_id,
         )
 
     def _fail(self, name: str, sentence: str) -> None:

@@ -51,6 +51,7 @@ def queue_message(
         send_at=send_request.send_at,
         reference=send_request.reference,
         request_hash=request_hash,
+        token_id=caller.token_id,
         limits=_limits(caller),
     )
     try:

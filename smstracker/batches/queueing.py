@@ -190,6 +190,7 @@ def _shared_values(batch: Batch) -> dict[str, object]:
     return {
         "owner_id": batch.owner_id,
         "batch_id": batch.id,
+        "token_id": batch.token_id,
         "sender": None if is_service else batch.sender,
         "messaging_service_sid": batch.sender if is_service else None,
         "media_urls": [],

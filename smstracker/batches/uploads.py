@@ -42,6 +42,7 @@ class Upload:
     quiet_hours: QuietHours | None = None
     phone_column: str | None = None
     start_count: int | None = None  # it starts by itself if so many messages can be sent
+    token_id: int | None = None  # of a program
 
 
 class KeyReusedError(Exception):
@@ -101,6 +102,7 @@ def store_upload(
         upload_hash=upload_hash,
         phone_column=upload.phone_column,
         start_count=upload.start_count,
+        token_id=upload.token_id,
     )
     batch.set_quiet_hours(upload.quiet_hours)
     db.session.add(batch)

@@ -19,6 +19,7 @@ from smstracker.batches.table import MAX_FILE_BYTES
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.messages.log_export import TooManyExportsError, stream_file
+from smstracker.models.api_tokens import ApiToken
 from smstracker.models.audit_log import AuditAction, count_audit
 from smstracker.models.batches import (
     NAME_LENGTH,
@@ -297,5 +298,6 @@ def _page(batch: Batch, code: int, notice: str | None = None) -> ResponseReturnV
         resend_count=resending.count_resendable(batch, now) if may_resend else 0,
         resend=resending.find_resend(batch),
         is_unsent=batch.state in UNSENT,
+        token_name=ApiToken.find_name(batch.token_id),
     )
     return html, code

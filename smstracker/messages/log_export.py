@@ -18,7 +18,7 @@ from smstracker.messages import search
 from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.pagination import message_to_json
 from smstracker.messages.search import Cursor
-from smstracker.models import Message
+from smstracker.models import ApiToken, Message
 from smstracker.web.waiting_threads import waiting_threads
 
 BATCH_SIZE = 1_000
@@ -112,12 +112,20 @@ def _hold_slot(slot: ExitStack, lines: Iterator[str]) -> Iterator[str]:
 
 
 def csv_lines(filters: SearchFilters, now: datetime) -> Iterator[str]:
-    """The CSV file, with a byte order mark: without it, Excel reads Latin-1."""
-    yield "\ufeff" + format_csv([HEADER])
+    """The CSV file, with a byte order mark: without it, Excel reads Latin-1.
+
+    Its last column is the name of the token by which a program has sent the message.
+    """
+    yield "\ufeff" + format_csv([[*HEADER, "token"]])
     try:
         for batch in read_batches(filters, now):
+            names = ApiToken.read_names(filters.owner_id)
+            db.session.remove()
             rows = [message_to_json(message, now) for message in batch]
-            yield format_csv(map(format_cells, rows))
+            tokens = [guard_text(names.get(message.token_id or 0, "")) for message in batch]
+            yield format_csv(
+                [*format_cells(row), token] for row, token in zip(rows, tokens, strict=True)
+            )
     except Exception:
         yield format_csv([[INCOMPLETE_LINE]])
         raise

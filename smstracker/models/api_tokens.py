@@ -5,11 +5,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from sqlalchemy import JSON, ForeignKey, Select, String, and_, bindparam, func, or_, select, update
+from sqlalchemy import (
+    JSON,
+    ForeignKey,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from smstracker.clock import is_within, utcnow
-from smstracker.database.engine import UtcDateTime, delete_unlocked
+from smstracker.database.engine import UtcDateTime, affected_rows, delete_unlocked
 from smstracker.extensions import Model, db, settings
 from smstracker.models.audit_log import AuditAction, record_audit
 from smstracker.models.token_secret import new_secret
@@ -18,8 +31,10 @@ from smstracker.models.users import User, digest, matches_admission
 NAME_LENGTH = 80
 MAX_TOKENS = 50  # of one user, revoked and expired ones left out
 USE_NOTED_AFTER = timedelta(minutes=1)
-# For so long the answer to an ended token says why, then it is unknown.
+# For so long the answer to an ended token says why, then it is unknown. The name of one that may
+# have sent messages is kept for their pages.
 KEPT_AFTER_END = timedelta(days=90)
+FORGOTTEN = "forgotten "  # begins what stands in place of a digest
 
 
 class TokenError(ValueError):
@@ -110,10 +125,29 @@ class ApiToken(Model):
 
     @classmethod
     def purge(cls, now: datetime) -> int:
-        """Delete the tokens that ended KEPT_AFTER_END ago; return how many."""
+        """Delete the tokens that ended KEPT_AFTER_END ago, or all but the names of those that may
+        have sent messages; return how many.
+        """
+        connection = db.session.connection()
         ended_at = func.coalesce(cls.revoked_at, cls.expires_at)
-        ended = select(cls.id).where(ended_at < now - KEPT_AFTER_END)
-        return delete_unlocked(db.session.connection(), cls, ended)
+        has_ended = (ended_at < now - KEPT_AFTER_END) & ~cls.digest.startswith(FORGOTTEN)
+        may_have_sent = cls.may_send & cls.last_used_at.is_not(None)
+        ended = select(cls.id).where(has_ended)
+        count = delete_unlocked(connection, cls, ended.where(~may_have_sent))
+        digest = literal(FORGOTTEN) + cast(cls.id, String)
+        forgetting = update(cls).where(has_ended).values(digest=digest, revoked_at=ended_at)
+        return count + affected_rows(connection.execute(forgetting))
+
+    @classmethod
+    def read_names(cls, owner_id: int) -> dict[int, str]:
+        """Return the names of an owner's tokens, also of those that have ended."""
+        query = select(cls.id, cls.name).where(cls.owner_id == owner_id)
+        return {row.id: row.name for row in db.session.execute(query)}
+
+    @classmethod
+    def find_name(cls, token_id: int | None) -> str | None:
+        """Return the name of a token, also of one that has ended; None if its owner is deleted."""
+        return db.session.scalar(select(cls.name).where(cls.id == token_id)) if token_id else None
 
 
 # Made once, as each request to the API runs it.

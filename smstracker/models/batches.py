@@ -118,6 +118,7 @@ class Batch(Model):
     quiet_zone: Mapped[str | None] = mapped_column(String(64))
     # Of a program's request: it starts by itself if so many messages can be sent.
     start_count: Mapped[int | None]
+    token_id: Mapped[int | None]  # of the program; it may be deleted
     # The batch whose failed messages this one sends again.
     resend_of_id: Mapped[int | None] = mapped_column(BigInteger)
 

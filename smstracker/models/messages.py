@@ -133,6 +133,7 @@ class Draft:
     batch_id: int | None = None
     reference: str | None = None
     request_hash: str | None = None
+    token_id: int | None = None
     limits: tuple[RateLimitRule, ...] = ()
 
     @property
@@ -207,9 +208,11 @@ class Message(Model):
     claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     handed_over_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     batch_id: Mapped[int | None] = mapped_column(BigInteger)
-    # Of a program's request: its own name for the message, and a keyed hash of the request.
+    # Of a program's request: its own name for the message, a keyed hash of the request, and its
+    # token, which may be deleted.
     reference: Mapped[str | None] = mapped_column(String(64))
     request_hash: Mapped[str | None] = mapped_column(String(64))
+    token_id: Mapped[int | None]
 
     @property
     def submitted_at(self) -> datetime:
@@ -300,7 +303,7 @@ class Message(Model):
         if draft.status == status.OUTBOX:
             message.send_at = draft.send_at or now
         message.batch_id, message.reference = draft.batch_id, draft.reference
-        message.request_hash = draft.request_hash
+        message.request_hash, message.token_id = draft.request_hash, draft.token_id
         message._set_content(draft.content)
         return message
 
