@@ -10,7 +10,7 @@ from flask import Flask
 from sqlalchemy import select, update
 
 from smstracker.clock import utcnow
-from smstracker.extensions import db
+from smstracker.extensions import db, writing
 from smstracker.models import (
     Alert,
     AlertNotice,
@@ -25,6 +25,7 @@ from smstracker.models.carrier_removals import CarrierAction, RemovedMessage
 from smstracker.models.rate_limits import RateLimit, RateLimitRule
 from smstracker.privacy import erasure
 from smstracker.privacy.retention import remove_expired
+from smstracker.worker.hand_over import claim
 from tests import alert_scenes as scenes
 from tests.alert_scenes import HOUR, MINUTE, alerts, deliver_all, run_evaluation
 from tests.clients import Person
@@ -32,9 +33,9 @@ from tests.refused_callbacks import refusal, refused_rows
 from tests.signing import sid
 from tests.smtp_server import Inbox
 from tests.twilio_stub import answer, listing, wire
-from tests.worker_runs import look_up
+from tests.worker_runs import look_up, work
 
-DAY, MONTH = timedelta(days=1), timedelta(days=30)
+SECOND, DAY, MONTH = timedelta(seconds=1), timedelta(days=1), timedelta(days=30)
 SLIGHTLY = timedelta(minutes=4)  # as the clocks of two machines may differ
 NUMBER = "+15558675310"
 TEAM = "team@example.org"
@@ -116,6 +117,27 @@ def test_send_limit_ends(make_app: MakeApp, clock: time_machine.Traveller) -> No
         alice.has_message()
     clock.shift(SLIGHTLY - MONTH)
     alice.has_message()
+
+
+def test_message_for_now_goes_and_a_scheduled_one_waits(
+    app: Flask, clock: time_machine.Traveller
+) -> None:
+    alice = Person.signed_in(app, "alice@example.org")
+    scheduled = utcnow() + DAY
+    alice.queue()
+    alice.queue(send_at=scheduled)
+    edited = alice.queue(send_at=scheduled)
+    with app.app_context(), writing():
+        db.session.get_one(Message, edited.id).edit_queued(edited.content, None)
+    clock.shift(-MONTH)
+    work(app)
+    claimed = []
+    for _ in range(2):  # the pace allows one at a time at first
+        with app.app_context():
+            claimed += [message.id for message in claim(10)]
+        clock.shift(SECOND)
+    assert [message.id in claimed for message in alice.messages()] == [True, False, True]
+    assert alice.messages()[1].send_at == scheduled
 
 
 def test_alert_ends_and_its_mail_is_sent(

@@ -90,7 +90,9 @@ def resume(batch_id: int, *, knows_pause: bool = False) -> bool:
     if not _change(batch_id, (BatchState.PAUSED,), BatchState.RUNNING):
         return False
     waiting = update(Message).where(Message.batch_id == batch_id, is_in_outbox())
-    db.session.execute(waiting.values(send_at=now).execution_options(synchronize_session=False))
+    db.session.execute(
+        waiting.values(send_at=now, status_at=now).execution_options(synchronize_session=False)
+    )
     return True
 
 

@@ -53,6 +53,7 @@ class JobName(StrEnum):
     LISTING = "listing"
     MAINTENANCE = "maintenance"
     DIAGNOSIS = "diagnosis"  # of refused callbacks
+    REDATING = "redating of the outbox"
     ROLLUP = "rollup"
     ALERTS = "alerts"
     REMOVAL = "removal"

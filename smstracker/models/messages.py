@@ -322,7 +322,10 @@ class Message(Model):
         """
         self._set_content(content)
         self.recipient_reversed = reverse_digits(content.recipient)
-        self.send_at, self.claimed_until = send_at or utcnow(), None
+        now = utcnow()
+        self.send_at, self.claimed_until = send_at or now, None
+        if send_at is None:
+            self.status_at = now  # as `outbox.find_misdated` knows it
         SenderPace.ensure_exists(db.session.connection(), content.sender)
 
     def original(self) -> "Message | None":

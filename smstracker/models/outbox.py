@@ -29,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from smstracker.clock import CLOCK_TOLERANCE, has_come, utcnow
+from smstracker.clock import CLOCK_TOLERANCE, has_come, is_ahead, utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.database.row_sets import is_any_of
 from smstracker.models.batches import OVER, Batch, running_batch_ids
@@ -50,6 +50,7 @@ LEASE = timedelta(minutes=1)
 STUCK_AFTER = timedelta(minutes=5)
 # After so many refusals for now, with pauses of some minutes in all, the message is not sent.
 MAX_REFUSALS = 8
+MAX_REDATED = 500  # at a time: callbacks wait meanwhile
 # A lane is a batch, or None for messages of no batch. Lanes of a sender take turns.
 Lane = int | None
 
@@ -151,6 +152,22 @@ def _left_behind_times(connection: Connection, latest: datetime) -> Iterator[dat
     has_ended = (Batch.state.in_(OVER), Batch.ended_at <= latest, Message.status_at <= latest)
     for status_at, ended_at in connection.execute(query.where(is_in_outbox(), *has_ended).limit(1)):
         yield max(status_at, ended_at)
+
+
+def find_misdated(connection: Connection, now: datetime) -> Sequence[int]:
+    """Return the ids of messages that were to go at once, but were saved by a clock that was ahead.
+
+    At once means at the time from which they wait. Any other one was typed by people, and is right.
+    """
+    is_at_once = Message.send_at == Message.status_at
+    query = select(Message.id).where(is_in_outbox(), is_at_once, is_ahead(Message.send_at, now))
+    return connection.scalars(query.limit(MAX_REDATED)).all()
+
+
+def redate(connection: Connection, message_ids: Sequence[int], now: datetime) -> None:
+    """Have messages that wait go now."""
+    waiting = update(Message).where(Message.id.in_(message_ids), is_in_outbox())
+    connection.execute(waiting.values(send_at=now, status_at=now))
 
 
 def begin_hand_over(connection: Connection, message: OutboxMessage) -> OutboxMessage | None:

@@ -46,7 +46,7 @@ from smstracker.worker.hand_over import Dispatcher
 from smstracker.worker.list_reconciliation import reconcile_by_list
 from smstracker.worker.lookup import LookupOutcome, look_up_message
 from smstracker.worker.lookup_throttle import LookupThrottle, postpone_lookup
-from smstracker.worker.maintenance import diagnose_refused, run_maintenance
+from smstracker.worker.maintenance import diagnose_refused, redate_waiting, run_maintenance
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ JOBS: dict[str, tuple[Steps, timedelta]] = {
     JobName.LISTING: (reconcile_by_list, DAY),
     JobName.MAINTENANCE: (run_maintenance, DAY),
     JobName.DIAGNOSIS: (diagnose_refused, timedelta(minutes=1)),
+    JobName.REDATING: (redate_waiting, timedelta(minutes=1)),
     JobName.ROLLUP: (roll_up, timedelta(seconds=30)),
     JobName.ALERTS: (evaluate, timedelta(minutes=1)),
     JobName.REMOVAL: (remove_expired, timedelta(minutes=1)),

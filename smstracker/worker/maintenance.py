@@ -1,5 +1,8 @@
-"""Daily purge of expired rows, never of messages or their events; diagnosis of refusals."""
+"""Daily purge of expired rows, never of messages or their events; diagnosis of refusals; messages
+that a wrong clock keeps waiting.
+"""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -8,9 +11,13 @@ from sqlalchemy import func, select
 
 from smstracker import models
 from smstracker.clock import utcnow
+from smstracker.database.engine import reading_connection
 from smstracker.extensions import db, is_sqlite, receipt_window
+from smstracker.models import outbox
 from smstracker.privacy.disk_traces import truncate_log
 from smstracker.refused.stored_diagnosis import diagnose_pending
+
+log = logging.getLogger(__name__)
 
 ANALYZED_ROWS = 1000  # of each index
 # There may be many of these, so they are deleted in batches between which callbacks are stored.
@@ -99,3 +106,17 @@ def diagnose_refused(_last_done: datetime | None) -> Iterator[int]:
     diagnosed_count = diagnose_pending()
     db.session.commit()
     yield diagnosed_count
+
+
+def redate_waiting(_last_done: datetime | None) -> Iterator[int]:
+    """Send what a clock that was ahead has saved to be sent at once."""
+    while True:
+        now = utcnow()
+        with reading_connection(db.engine) as connection:
+            ids = outbox.find_misdated(connection, now)
+        if not ids:
+            return
+        log.warning("clock_was_ahead", extra={"count": len(ids)})
+        with db.engine.begin() as connection:
+            outbox.redate(connection, ids, now)
+        yield len(ids)
