@@ -10,7 +10,7 @@ import time_machine
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from smstracker.batches import control
+from smstracker.batches import control, uploads
 from smstracker.clock import utcnow
 from smstracker.models.api_tokens import TokenRights
 from smstracker.models.batches import CHECK_LEASE
@@ -63,6 +63,15 @@ def test_batch_and_its_messages_name_the_token(app: Flask, alice: Person) -> Non
     paths = [f"/batches/{public_id}", f"/messages/{read_messages(app, 1)[0].public_id}"]
     for path in paths:
         assert "by the token Shop" in words(alice.get(path).text)
+
+
+def test_program_uploads_not_without_end(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "MAX_DRAFTS", 1)
+    program = Program(app)
+    assert send(program, key="a").status_code == 202
+    refused = send(program, key="b")
+    assert (refused.status_code, refused.json["code"]) == (409, "too_many_batches")
+    assert send(program, key="a").status_code == 200
 
 
 def test_batch_of_another_number_waits_for_a_person(app: Flask) -> None:
@@ -118,7 +127,7 @@ def test_request_whose_batch_was_deleted_sends_nothing_again(make_app: MakeApp) 
     send(program)
     check(app)
     with app.app_context(), time_machine.travel(utcnow() + timedelta(days=2), tick=False):
-        assert sum(remove_expired_batches()) == 2
+        assert sum(remove_expired_batches()) == 3
     again = send(program)
     assert (again.status_code, again.json["code"]) == (409, "idempotency_key_reused")
     assert "was deleted here" in again.json["detail"]

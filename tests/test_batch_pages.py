@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
+from smstracker.batches import uploads
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import Batch, Message, SavedText, SenderPace
@@ -165,6 +166,17 @@ def test_pasted_names_are_filled_in_and_two_numbers_are_told(app: Flask, alice: 
     assert "Hi Ann" in shown
     assert "phone: That looks like more than one number." in shown
     assert "Hi Bo Smith" in words(alice.client.get(f"{response.location}?row=3").text)
+
+
+def test_form_says_what_to_delete_and_keeps_its_text(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_DRAFTS", 1)
+    post_form(alice, people(2))
+    refused = post_form(alice, people(3), body="Dear ((name))")
+    assert refused.status_code == 409
+    assert "Dear ((name))</textarea>" in refused.text
+    assert "batches are uploaded and not sent. Send or delete some" in words(refused.text)
 
 
 def test_batches_of_others_are_not_there(app: Flask, alice: Person, bob: Person) -> None:
@@ -511,7 +523,10 @@ def test_text_is_saved_used_and_deleted(app: Flask, alice: Person, bob: Person) 
     assert "Reminder" not in alice.client.get("/batches/new").text.replace("“Reminder”", "")
 
 
-def test_list_of_batches_has_pages(app: Flask, alice: Person) -> None:
+def test_list_of_batches_has_pages(
+    app: Flask, alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "MAX_DRAFTS", 100)
     assert "No batches yet" in words(alice.client.get("/batches").text)
     for position in range(52):
         upload(alice, people(1), f"Hi {position}")

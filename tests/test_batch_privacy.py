@@ -22,9 +22,11 @@ from smstracker.models import Batch, BatchFile, BatchRow, Message, SavedText, Us
 from smstracker.models.batches import BatchState
 from smstracker.models.user_changes import deactivate_user, delete_user
 from smstracker.privacy import erasure
-from smstracker.privacy.batch_removal import remove_expired_batches
+from smstracker.privacy.batch_removal import _delete_rows, _remove_portion, remove_expired_batches
 from smstracker.privacy.export import write_export
+from smstracker.privacy.portions import Portion
 from smstracker.privacy.retention import remove_expired
+from smstracker.web_templates import format_absolute_time
 from tests.batches import (
     check,
     number,
@@ -227,12 +229,12 @@ def test_erasure_ends_a_check_that_is_under_way(app: Flask, alice: Person) -> No
 
 
 def test_texts_and_cells_are_deleted_in_time(make_app: MakeApp) -> None:
-    app = make_app(KEEP_TEXT_DAYS="30")
+    app = make_app(KEEP_TEXT_DAYS="20")
     alice = Person.signed_in(app, "alice@example.org")
     batch_id = ready_batch(alice, people(700, "12,Bad"))
-    remove_old(app, 29)
+    remove_old(app, 19)
     assert read_rows(app, batch_id)[0].cells == [number(0), "Person 0"]
-    remove_old(app, 31)
+    remove_old(app, 21)
     batch, rows = read_batch(app, batch_id), read_rows(app, batch_id)
     assert (batch.text, batch.content_deleted_at is None, len(rows)) == ("", False, 701)
     assert {tuple(row.cells) for row in rows} == {()}
@@ -242,15 +244,39 @@ def test_texts_and_cells_are_deleted_in_time(make_app: MakeApp) -> None:
 
 
 def test_batches_are_deleted_in_time(make_app: MakeApp) -> None:
-    app = make_app(KEEP_MESSAGE_DAYS="30")
+    app = make_app(KEEP_MESSAGE_DAYS="20")
     alice = Person.signed_in(app, "alice@example.org")
     ready_batch(alice, people(700))
     upload(alice, "phone,mobile\n1,2")
     check(app)
+    remove_old(app, 19)
+    assert count(app, Batch) == 2
+    remove_old(app, 21)
+    assert (count(app, Batch), count(app, BatchRow), count(app, BatchFile)) == (0, 0, 0)
+
+
+def test_batch_that_is_never_sent_is_deleted_and_says_when(app: Flask, alice: Person) -> None:
+    sent, draft = ready_batch(alice, people(2)), ready_batch(alice, people(700))
+    start(app, sent)
+    public_id = read_batch(app, draft).public_id
+    shown = words(alice.client.get(f"/batches/{public_id}").text)
+    end = read_batch(app, draft).created_at + timedelta(days=30)
+    with app.app_context():
+        assert f"this batch is deleted at {format_absolute_time(end)}" in shown
     remove_old(app, 29)
     assert count(app, Batch) == 2
     remove_old(app, 31)
-    assert (count(app, Batch), count(app, BatchRow), count(app, BatchFile)) == (0, 0, 0)
+    assert (count(app, Batch), count(app, BatchFile)) == (1, 0)
+    assert len(read_rows(app, sent)) == 2
+
+
+def test_draft_that_is_being_deleted_cannot_be_started(app: Flask, alice: Person) -> None:
+    batch_id = ready_batch(alice, people(700))
+    with app.app_context(), time_machine.travel(utcnow() + timedelta(days=31), tick=False):
+        is_old = Batch.id == batch_id
+        _remove_portion(is_old, _delete_rows, Portion(100))
+        with pytest.raises(control.BatchRefusedError), writing():
+            control.start(batch_id, 700)
 
 
 def test_paused_batch_that_is_too_old_is_stopped_first(make_app: MakeApp) -> None:

@@ -12,12 +12,18 @@ from flask import Flask
 from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from smstracker.batches import control
+from smstracker.batches import control, uploads
 from smstracker.batches.checking import NOT_CHECKED, check_waiting
 from smstracker.batches.control import BatchRefusedError, EqualBatchError, LongPauseError
 from smstracker.batches.queueing import NOT_QUEUED
 from smstracker.batches.resending import create_resend
-from smstracker.batches.uploads import Upload, choose, pack_file, store_upload
+from smstracker.batches.uploads import (
+    TooManyDraftsError,
+    Upload,
+    choose,
+    pack_file,
+    store_upload,
+)
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.models import (
@@ -183,6 +189,21 @@ def test_form_that_is_changed_and_sent_again_is_another_batch_once(
     second = upload(alice, people(3), key=key)
     assert second != first
     assert upload(alice, people(3), key=key) == second
+
+
+@pytest.mark.parametrize("limit", ["MAX_DRAFTS", "MAX_DRAFT_BYTES"])
+def test_nobody_uploads_without_end(
+    app: Flask, alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    file = sum(map(len, pack_file([people(3).encode()]).parts))
+    monkeypatch.setattr(uploads, limit, 2 if limit == "MAX_DRAFTS" else 2 * file)
+    first, second = ready_batch(alice, people(3)), upload(alice, people(3), "Hello")
+    assert upload(alice, people(3), "Hello") == second, "an equal one takes no room"
+    with pytest.raises(TooManyDraftsError, match=r"the oldest, “people\.csv”"):
+        upload(alice, people(3), "Hey")
+    upload(bob, people(3))
+    start(app, first)
+    upload(alice, people(3), "Hey")
 
 
 def test_file_is_not_taken_for_the_batch_that_sends_its_failures_again(

@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from smstracker.api import problem_kinds
 from smstracker.api.request_parts import FieldErrors, find_unknown
 from smstracker.batches.table import MAX_COLUMNS, MAX_ROWS
-from smstracker.batches.uploads import KeyReusedError, Upload, pack_file, store_upload
+from smstracker.batches.uploads import (
+    KeyReusedError,
+    TooManyDraftsError,
+    Upload,
+    pack_file,
+    store_upload,
+)
 from smstracker.extensions import writing
 from smstracker.messages.senders import offered_senders
 from smstracker.models import Batch
@@ -45,6 +51,8 @@ def queue_batch(caller: Caller, key: str, fields: Mapping[str, object]) -> tuple
     try:
         with writing():
             return store_upload(caller.owner_id, batch_key, upload)
+    except TooManyDraftsError as error:
+        raise ProblemError(problem_kinds.TOO_MANY_DRAFTS, str(error)) from error
     except KeyReusedError as error:
         detail = "This Idempotency-Key was used with other content. Nothing was saved now."
         if error.batch is None:

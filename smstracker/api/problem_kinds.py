@@ -36,6 +36,12 @@ BATCH_FORBIDDEN = Problem(
     "The token may send no batches",
     "Use a token without a limit of messages of its own. The limits of its owner hold for it.",
 )
+TOO_MANY_DRAFTS = Problem(
+    "too_many_batches",
+    409,
+    "Too many batches are not sent",
+    "Send or delete some of them on the page Batches, and repeat the request.",
+)
 KEY_MISSING = Problem(
     "idempotency_key_missing",
     400,

@@ -9,7 +9,15 @@ from hashlib import sha256
 from smstracker.batches.encodings import OLD_ENCODINGS
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models.batches import NAME_LENGTH, Batch, BatchFile, BatchState
+from smstracker.models.batches import (
+    MAX_DRAFT_BYTES,
+    MAX_DRAFTS,
+    NAME_LENGTH,
+    UNSENT,
+    Batch,
+    BatchFile,
+    BatchState,
+)
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.sms.quiet_hours import QuietHours
 
@@ -56,6 +64,10 @@ class KeyReusedError(Exception):
         self.batch = batch
 
 
+class TooManyDraftsError(Exception):
+    """Too much is uploaded and not sent; the text says what to do. Nothing was saved now."""
+
+
 def store_form(owner_id: int, form_key: uuid.UUID, upload: Upload) -> tuple[Batch, Batch | None]:
     """Save what a person uploads; return its batch, and the earlier one of the same form.
 
@@ -78,7 +90,7 @@ def store_upload(
     """Save a batch to be checked; return it and whether it is new. The caller commits.
 
     The same upload with the same key is the batch that exists; with `joins_equal`, also one with
-    another key that is not sent yet. Raises KeyReusedError.
+    another key that is not sent yet. Raises KeyReusedError, TooManyDraftsError.
     """
     upload_hash = hash_upload(owner_id, upload)
     if batch := Batch.find_by_key(owner_id, idempotency_key):
@@ -91,6 +103,7 @@ def store_upload(
         raise KeyReusedError(None)
     if joins_equal and (batch := Batch.find_unsent(owner_id, upload_hash)):
         return batch, False
+    _check_room(owner_id, upload)
     batch = Batch(
         owner_id=owner_id,
         idempotency_key=idempotency_key,
@@ -109,6 +122,21 @@ def store_upload(
     db.session.flush()
     BatchFile.store(batch.id, upload.file.parts)
     return batch, True
+
+
+def _check_room(owner_id: int, upload: Upload) -> None:
+    """Refuse more than one person may have waiting. Raises TooManyDraftsError."""
+    count, size = Batch.count_drafts(owner_id)
+    size += sum(map(len, upload.file.parts))
+    if count < MAX_DRAFTS and size <= MAX_DRAFT_BYTES:
+        return
+    oldest = Batch.select_owned(owner_id).where(Batch.state.in_(UNSENT)).order_by(Batch.id).limit(1)
+    batch = db.session.scalars(oldest).one()
+    amount = f"{count} batches are" if count >= MAX_DRAFTS else "files of much data are"
+    raise TooManyDraftsError(
+        f"Nothing was saved: {amount} uploaded and not sent. Send or delete some of them first, "
+        f"such as the oldest, “{batch.name}”."
+    )
 
 
 def hash_upload(owner_id: int, upload: Upload) -> bytes:

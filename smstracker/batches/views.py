@@ -16,6 +16,7 @@ from smstracker.batches.forms import BatchForm, too_large_sentence
 from smstracker.batches.preview import describe_reading, read_preview, read_problems
 from smstracker.batches.progress import read_progress
 from smstracker.batches.table import MAX_FILE_BYTES
+from smstracker.batches.uploads import TooManyDraftsError
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
 from smstracker.messages.log_export import TooManyExportsError, stream_file
@@ -70,8 +71,11 @@ def upload() -> ResponseReturnValue:
     if not form.validate():
         return _form_page(form, 422)
     upload = form.upload
-    with writing():
-        batch, earlier = uploads.store_form(owner_id, form.key, upload)
+    try:
+        with writing():
+            batch, earlier = uploads.store_form(owner_id, form.key, upload)
+    except TooManyDraftsError as error:
+        return _form_page(form, 409, str(error))
     if earlier is not None:
         state = "started already" if earlier.is_started else "not started"
         flash(
@@ -261,11 +265,12 @@ def _show(public_id: uuid.UUID) -> ResponseReturnValue:
     return redirect(url_for(".batch", public_id=public_id), 303)
 
 
-def _form_page(form: BatchForm, code: int) -> ResponseReturnValue:
+def _form_page(form: BatchForm, code: int, notice: str | None = None) -> ResponseReturnValue:
     saved = SavedText.select_owned(current_user.id).limit(MAX_SAVED_TEXTS)
     html = render_template(
         "batches/new_batch.html",
         form=form,
+        notice=notice,
         saved_texts=db.session.scalars(saved).all(),
         max_bytes=MAX_FILE_BYTES,
         too_large_sentence=too_large_sentence,

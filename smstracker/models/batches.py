@@ -24,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     delete,
     exists,
+    func,
     insert,
     or_,
     select,
@@ -34,7 +35,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import has_come, utcnow
 from smstracker.database.engine import UtcDateTime, affected_rows
-from smstracker.extensions import Model, db
+from smstracker.extensions import Model, db, settings
 from smstracker.models.messages import BigId, Message
 from smstracker.models.users import User
 from smstracker.sms.batch_states import OVER as OVER
@@ -45,6 +46,10 @@ from smstracker.sms.batch_states import BatchState as BatchState
 from smstracker.sms.quiet_hours import QuietHours
 
 CHECK_LEASE = timedelta(minutes=1)
+# Of one owner, what is uploaded and not sent: so many batches, and so many bytes as compressed.
+MAX_DRAFTS = 50
+MAX_DRAFT_BYTES = 200 * 1024 * 1024
+DRAFT_LIFETIME = timedelta(days=30)  # then it is deleted
 PART_BYTES = 1024 * 1024
 NAME_LENGTH = 100
 COLUMN_NAME_LENGTH = 200
@@ -123,6 +128,15 @@ class Batch(Model):
     resend_of_id: Mapped[int | None] = mapped_column(BigInteger)
 
     @property
+    def draft_ends_at(self) -> datetime | None:
+        """When a batch that is not sent is deleted; None while it is checked or once it is sent."""
+        if self.state not in (BatchState.READY, BatchState.REFUSED):
+            return None
+        kept_days = (settings().keep_text_days, settings().keep_message_days)
+        lifetimes = [timedelta(days=days) for days in kept_days if days is not None]
+        return self.created_at + min([DRAFT_LIFETIME, *lifetimes])
+
+    @property
     def bad_count(self) -> int:
         return self.row_count - self.good_count
 
@@ -171,6 +185,14 @@ class Batch(Model):
         is_equal = (cls.upload_hash == upload_hash, cls.resend_of_id.is_(None))
         query = cls.select_owned(owner_id).where(*is_equal, cls.state.in_(UNSENT))
         return db.session.scalar(query.order_by(cls.id).limit(1))
+
+    @classmethod
+    def count_drafts(cls, owner_id: int) -> tuple[int, int]:
+        """Count an owner's batches that are not sent, and the stored bytes of their files."""
+        is_draft = (cls.owner_id == owner_id, cls.state.in_(UNSENT))
+        count = db.session.scalar(select(func.count()).select_from(cls).where(*is_draft))
+        size = select(func.sum(func.length(BatchFile.data))).join(cls, cls.id == BatchFile.batch_id)
+        return count or 0, db.session.scalar(size.where(*is_draft)) or 0
 
     def find_equal(self) -> "Batch | None":
         """Return the first batch of the same owner that sent the same texts to the same people;

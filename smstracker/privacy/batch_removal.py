@@ -11,7 +11,7 @@ from smstracker.clock import utcnow
 from smstracker.database.engine import affected_rows, reading_connection
 from smstracker.extensions import db, settings
 from smstracker.models import Batch, BatchFile, BatchRow, Message, User
-from smstracker.models.batches import BatchState
+from smstracker.models.batches import DRAFT_LIFETIME, BatchState
 from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash
 from smstracker.privacy.portions import Portion, run_portions
 from smstracker.privacy.removal import tombstone_lifetime
@@ -20,16 +20,18 @@ from smstracker.sms.status import OUTBOX
 _TOO_OLD = "The reason was deleted with the text of the row."
 # Those that go on by themselves are left until they are over.
 _UNDER_WAY = (BatchState.RUNNING, BatchState.CHECKING)
+_DRAFTS = (BatchState.READY, BatchState.REFUSED)
 
 
 def remove_expired_batches() -> Iterator[int]:
     """Delete texts and cells of batches after KEEP_TEXT_DAYS; whole batches after
-    KEEP_MESSAGE_DAYS, discarded ones and those of deleted users. Yields how many rows of each
-    second.
+    KEEP_MESSAGE_DAYS, discarded ones, drafts after DRAFT_LIFETIME and those of deleted users.
+    Yields how many rows of each second.
     """
     is_unwanted: ColumnElement[bool]
     is_unwanted = Batch.owner_id.in_(select(User.id).where(User.erases_messages))
     is_unwanted |= Batch.state == BatchState.DISCARDED
+    is_unwanted |= Batch.state.in_(_DRAFTS) & (Batch.created_at < utcnow() - DRAFT_LIFETIME)
     if (message_days := settings().keep_message_days) is not None:
         is_unwanted |= _is_older(message_days)
     yield from run_portions(partial(_remove_portion, is_unwanted, _delete_rows))
@@ -49,7 +51,8 @@ def _remove_portion(
 ) -> int:
     """Remove rows of the first batch that is due; return how many, at least one.
 
-    A paused batch is stopped; what waits of it is cancelled before it is looked at again.
+    A paused batch is stopped; what waits of it is cancelled before it is looked at again. A draft
+    is given up before its first row goes: nobody may send to the rest.
     """
     waits = Batch.id.in_(select(Message.batch_id).where(Message.status == OUTBOX))
     is_over = Batch.state.not_in(_UNDER_WAY) & ~((Batch.state == BatchState.STOPPED) & waits)
@@ -64,6 +67,10 @@ def _remove_portion(
         if batch.state == BatchState.PAUSED:
             stop = update(Batch).where(Batch.id == batch.id)
             connection.execute(stop.values(state=BatchState.STOPPED, ended_at=Batch.started_at))
+            return 1
+        if batch.state in _DRAFTS and remove is _delete_rows:
+            discard = update(Batch).where(Batch.id == batch.id)
+            connection.execute(discard.values(state=BatchState.DISCARDED))
             return 1
         return max(remove(connection, batch.id, portion.size), 1)
 
