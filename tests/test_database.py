@@ -19,6 +19,7 @@ from sqlalchemy.exc import StatementError
 
 from smstracker import health_facts
 from smstracker.backups import postgresql_backup
+from smstracker.batches.progress import select_counts
 from smstracker.clock import utcnow
 from smstracker.database.engine import Base, UtcDateTime, include_object
 from smstracker.database.sqlite_file import allow_new_file
@@ -27,7 +28,7 @@ from smstracker.messages import filter_conditions, search
 from smstracker.messages.filter_conditions import SearchFilters
 from smstracker.messages.filter_reading import read_filters
 from smstracker.messages.state_counts import counts_query
-from smstracker.models import Message, RateLimit, ScheduledJob, StatusEvent, User
+from smstracker.models import Batch, Message, RateLimit, ScheduledJob, StatusEvent, User
 from smstracker.models.creation_time import first_message_query
 from smstracker.models.insight_rollups import EVERYONE
 from smstracker.models.messages import Content
@@ -352,6 +353,18 @@ def plan(statement: object, parameters: dict[str, object] | None = None) -> str:
 
 def is_scan(query_plan: str) -> bool:
     return "Seq Scan on message" in query_plan or "SCAN message" in query_plan
+
+
+def test_counts_of_a_batch_read_an_index_alone(many_messages: Flask, alice: Person) -> None:
+    batch = Batch(id=1, owner_id=alice.id)
+    with many_messages.app_context():
+        db.session.execute(update(Message).values(batch_id=Message.id % 10))
+        db.session.commit()
+        with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE"))
+        counts = plan(select_counts(batch))
+    assert "ix_message_owner_id_batch_id_status_error_code_status_at" in counts, counts
+    assert "TEMP B-TREE" not in counts, counts
 
 
 def test_hot_queries_never_scan_the_messages(many_messages: Flask, alice: Person) -> None:

@@ -1,11 +1,11 @@
 """How far a batch is: its messages by state and reason, and when it ends at the present pace."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 from smstracker.extensions import db, receipt_window
 from smstracker.messages.describe import NOT_SENT_REASONS, short_code_reason
@@ -14,7 +14,7 @@ from smstracker.models.batches import Batch, BatchState
 from smstracker.models.display_state import is_silent
 from smstracker.models.messages import Message
 from smstracker.sms import status
-from smstracker.sms.status import State
+from smstracker.sms.status import STATE_OF_SILENT, State
 
 PACE_PERIOD = timedelta(minutes=2)
 PACE_SAMPLE = 2_000  # newest messages: those that wait, and as many before
@@ -61,19 +61,18 @@ class BatchProgress:
 
 def read_progress(batch: Batch, now: datetime) -> BatchProgress:
     """Count the messages of a batch by an index of their own."""
-    # Coalesced, so that no planner picks the index of statuses.
-    word = func.coalesce(Message.status, "")
-    silent_count = func.count().filter(is_silent(now))
-    query = select(word, func.count(), silent_count).where(batch.is_its_message).group_by(word)
+    counts = {row[0]: row[1] for row in db.session.execute(select_counts(batch))}
+    silent_counts = _count_silent(batch, now, counts.keys() & STATE_OF_SILENT.keys())
     states: Counter[State] = Counter()
     in_outbox = not_sent = 0
-    for name, count, silent in db.session.execute(query):
+    for name, count in counts.items():
         if name == status.OUTBOX:
             in_outbox += count
             continue
         if name == "canceled":
             not_sent += count
             continue
+        silent = silent_counts.get(name, 0)
         states[_find_state(name, now, now)] += count - silent
         states[_find_state(name, LONG_AGO, now)] += silent
     remaining = in_outbox + max(batch.good_count - batch.queued_count, 0)
@@ -94,6 +93,22 @@ def read_progress(batch: Batch, now: datetime) -> BatchProgress:
     )
 
 
+def select_counts(batch: Batch) -> Select[tuple[str, int]]:
+    """Select how many messages of a batch have each status."""
+    query = select(Message.status, func.count()).where(batch.is_its_message)
+    return query.group_by(Message.status)
+
+
+def _count_silent(batch: Batch, now: datetime, words: Collection[str]) -> Mapping[str, int]:
+    """Count by status the messages whose silence alone has changed what is shown of them."""
+    is_word = Message.status.in_(sorted(words))
+    query = select(Message.status, func.count()).where(
+        batch.is_its_message, is_word, is_silent(now)
+    )
+    rows = db.session.execute(query.group_by(Message.status)) if words else ()
+    return {row[0]: row[1] for row in rows}
+
+
 def _find_state(word: str, since: datetime, now: datetime) -> State:
     return status.display_status(word, since, now=now, receipt_window=receipt_window()).state
 
@@ -101,7 +116,7 @@ def _find_state(word: str, since: datetime, now: datetime) -> State:
 def _count_failures(batch: Batch) -> list[FailureCount]:
     """The failures by reason; only of these the rows are read."""
     columns = (Message.status, Message.error_code)
-    has_failed = func.coalesce(Message.status, "").in_((*status.NEGATIVE, *status.NOT_SENT))
+    has_failed = Message.status.in_((*status.NEGATIVE, *status.NOT_SENT))
     query = select(*columns, func.count()).where(batch.is_its_message, has_failed)
     counts: Counter[tuple[str, str | None]] = Counter()
     for word, code, count in db.session.execute(query.group_by(*columns)):

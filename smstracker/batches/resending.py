@@ -99,9 +99,7 @@ def _find_failures(batch: Batch, now: datetime) -> list[Failure]:
     columns = (Message.status, Message.error_code)
     failed = (*status.NEGATIVE, *status.NOT_SENT)
     query = select(*columns, func.min(Message.id)).group_by(*columns)
-    # Coalesced, so that no planner picks the index of statuses.
-    has_failed = func.coalesce(Message.status, "").in_(failed)
-    query = query.where(batch.is_its_message, has_failed)
+    query = query.where(batch.is_its_message, Message.status.in_(failed))
     kinds = db.session.execute(query).all()
     examples = ((word, code, db.session.get_one(Message, key)) for word, code, key in kinds)
     return [(word, code) for word, code, example in examples if not resend_refusal(example, now)]
@@ -111,11 +109,12 @@ def _is_resendable(batch: Batch, now: datetime) -> tuple[ColumnElement[bool], ..
     """The condition of messages that failed, or that the stop has cancelled."""
     resend = aliased(Message)
     kinds = [(word, code or "") for word, code in _find_failures(batch, now)]
-    word, code = (func.coalesce(c, "") for c in (Message.status, Message.error_code))
-    is_kind: ColumnElement[bool] = tuple_(word, code).in_(kinds)
+    words = Message.status.in_({word for word, _code in kinds})  # by the index
+    code = func.coalesce(Message.error_code, "")
+    is_kind = words & tuple_(Message.status, code).in_(kinds)
     if batch.state == BatchState.STOPPED:
         # Not what its owner has cancelled alone, before.
-        is_kind |= (word == "canceled") & (Message.status_at >= batch.ended_at)
+        is_kind |= (Message.status == "canceled") & (Message.status_at >= batch.ended_at)
     is_resent = exists().where(resend.resend_of_id == Message.id)
     return (batch.is_its_message, is_kind, ~is_resent)
 

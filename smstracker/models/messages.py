@@ -161,10 +161,11 @@ class Message(Model):
         partial_index("resend_of_id IS NOT NULL", "resend_of_id", unique=True),
         partial_index("next_lookup_at IS NOT NULL", "next_lookup_at"),
         partial_index("final_at IS NOT NULL", "final_at", "status_source"),
-        # With the status, the counts of a batch need not read the rows.
+        partial_index("batch_id IS NOT NULL", "owner_id", "batch_id", "created_at", "id"),
+        # The counts of a batch need neither sort nor read the rows.
         partial_index(
             "batch_id IS NOT NULL",
-            *("owner_id", "batch_id", "created_at", "id", "status", "status_at"),
+            *("owner_id", "batch_id", "status", "error_code", "status_at"),
         ),
         partial_index(IS_IN_OUTBOX, "batch_id", "sender", "messaging_service_sid", "send_at", "id"),
     )
