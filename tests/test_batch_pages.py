@@ -396,6 +396,19 @@ def test_quiet_hours_are_set_and_shown(app: Flask, alice: Person) -> None:
     assert "00:00 to 23:59 (Europe/Berlin)" in page(alice, 1)
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/batches/new", "quiet_zone"), ("/messages/new", "send_zone"), ("/settings", "time_zone")],
+)
+def test_zones_are_offered_without_script(alice: Person, path: str, name: str) -> None:
+    page = alice.client.get(path).text
+    field = re.search(rf'<input[^>]*name="{name}"[^>]*>', page)
+    assert field
+    assert 'list="zones"' in field[0]
+    offered = page.partition('<datalist id="zones">')[2].partition("</datalist>")[0]
+    assert '<option value="Europe/Berlin">' in offered
+
+
 def test_file_comes_back_with_the_outcomes_in_its_own_order(app: Flask, alice: Person) -> None:
     batch_id = ready_batch(alice, people(2, "12,=1+1", f"{number(7)},Late"), "Hi")
     start(app, batch_id)

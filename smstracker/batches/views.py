@@ -33,6 +33,7 @@ from smstracker.models.batches import (
 )
 from smstracker.web import guards
 from smstracker.web.large_bodies import skim_fields, takes_upload
+from smstracker.web.time_zones import place_names
 
 bp = Blueprint("batches", __name__, url_prefix="/batches")
 bp.before_request(guards.require_sign_in)
@@ -272,6 +273,7 @@ def _form_page(form: BatchForm, code: int, notice: str | None = None) -> Respons
         form=form,
         notice=notice,
         saved_texts=db.session.scalars(saved).all(),
+        zones=place_names(),
         max_bytes=MAX_FILE_BYTES,
         too_large_sentence=too_large_sentence,
     )

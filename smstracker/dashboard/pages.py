@@ -29,6 +29,7 @@ from smstracker.sms.status import State
 from smstracker.sms.text_rules import MAX_CHARACTERS, length_problem
 from smstracker.web.send_time import MAX_AHEAD
 from smstracker.web.time_range import CUSTOM, PERIODS, TimeRange
+from smstracker.web.time_zones import place_names
 
 MAX_SAVED_TEXTS = 50  # that the send form offers
 PERIOD_CHOICES = {name: label for name, (_, label) in PERIODS.items()} | {
@@ -85,6 +86,7 @@ def render_send_form(
         "notice": notice,
         "edited": edited,
         "max_days_ahead": MAX_AHEAD.days,
+        "zones": place_names(),
         "count": count_segments(text, form.sender.data),
         "max_characters": MAX_CHARACTERS,
         "length_problem": length_problem(text),
