@@ -127,3 +127,28 @@ def test_too_large_file_is_told_before_it_is_uploaded(
     page.get_by_role("button", name="Check").click()
     expect(notice).to_be_visible()
     expect(page.get_by_label("Text", exact=True)).to_have_value("Dear ((name)), we are closed.")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_links_to_other_rows_stand_under_the_text(
+    new_page: NewPage, live: Flask, inbox: Inbox, width: int
+) -> None:
+    page = new_page()
+    sign_in(page, live, inbox)
+    upload(page)
+    following = page.get_by_role("link", name="Next: row 3")
+    expect(following).to_be_visible()
+    page.set_viewport_size({"width": width, "height": 760})
+    text, link, field, show = (
+        place.bounding_box()
+        for place in (
+            page.get_by_text("Dear Ann, we are closed."),
+            following,
+            page.get_by_label("Row of the file"),
+            page.get_by_role("button", name="Show", exact=True),
+        )
+    )
+    assert text and link and field and show  # noqa: PT018
+    assert link["x"] == text["x"]
+    assert link["y"] + link["height"] <= field["y"]
+    assert show["y"] < field["y"] + field["height"], "beside the field"
