@@ -24,7 +24,7 @@ from config import ROOT, load
 from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.models import Message, User
+from smstracker.models import Message, User, message_drafts
 from smstracker.models.jobs import ScheduledJob
 from smstracker.models.messages import Content
 from smstracker.simulator import Faults, SimulatorServer, create_simulator
@@ -292,7 +292,7 @@ def _store_expired_messages(count: int) -> None:
     db.session.flush()
     content = Content("+15005550009", "+15005550006", "Expired")
     for days in reversed(range(count)):
-        message = Message.create_pending(user.id, uuid.uuid4(), content)
+        message = message_drafts.create_pending(user.id, uuid.uuid4(), content)
         message.created_at = message.accepted_at = utcnow() - timedelta(days=KEEP_DAYS + days / 9)
         message.status, message.status_at, message.final_at = (
             "delivered",

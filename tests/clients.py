@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
-from smstracker.models import Message, SignInToken, StatusEvent, User
+from smstracker.models import Message, SignInToken, StatusEvent, User, message_drafts
 from smstracker.models.messages import Content, reverse_digits
 from smstracker.models.sign_in import find_signed_in_user
 
@@ -108,7 +108,7 @@ class Person:
         with self.app.app_context():
             owner = db.session.scalars(select(User).where(User.email == self.email)).one()
             content = Content("+15558675310", "+15005550006", "Hello")
-            message = Message.create_pending(owner.id, uuid.uuid4(), content)
+            message = message_drafts.create_pending(owner.id, uuid.uuid4(), content)
             for name, value in ({"status": "queued"} | columns).items():
                 setattr(message, name, value)
             message.recipient_reversed = reverse_digits(message.recipient)
@@ -120,7 +120,7 @@ class Person:
         content = Content(f"+1555867{number:04}", sender, options.pop("body", "Hello"))
         key = options.pop("key", None) or uuid.uuid4()
         with self.app.app_context(), writing():
-            return Message.create_queued(self.id, key, content, **options)
+            return message_drafts.create_queued(self.id, key, content, **options)
 
     def has_opt_out(self, **columns: Any) -> int:
         """Store a message that an opt-out refused; return the id of its event."""

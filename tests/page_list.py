@@ -16,7 +16,7 @@ from sqlalchemy import delete, select
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
-from smstracker.models import Message, SignInToken, User
+from smstracker.models import Message, SignInToken, User, message_drafts
 from smstracker.models.messages import Content
 from smstracker.models.rate_limits import RateLimit
 from smstracker.privacy.erasure import erase
@@ -137,7 +137,7 @@ def _scheduled_path(served_app: ServedApp) -> str:
         if message is None:
             content = Content("+12025550123", "+15005550006", "Your glasses are ready.")
             send_at = utcnow() + timedelta(days=2)
-            message = Message.create_queued(owner.id, uuid.uuid4(), content, send_at=send_at)
+            message = message_drafts.create_queued(owner.id, uuid.uuid4(), content, send_at=send_at)
         return f"/messages/{message.public_id}"
 
 

@@ -18,7 +18,7 @@ from werkzeug.test import TestResponse, encode_multipart
 from smstracker.batches import uploads
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
-from smstracker.models import Batch, Message, SavedText, SenderPace
+from smstracker.models import Batch, Message, SavedText, SenderPace, message_drafts
 from smstracker.models.batches import BatchState
 from smstracker.privacy.batch_removal import remove_expired_batches
 from smstracker.privacy.removal import delete_messages
@@ -482,7 +482,7 @@ def test_message_that_was_sent_again_meanwhile_is_left_out(app: Flask, alice: Pe
     start(app, batch_id + 1)
     original_id = read_messages(app, batch_id)[0].id
     with app.app_context(), writing():
-        Message.create_resend(db.session.get_one(Message, original_id))
+        message_drafts.create_resend(db.session.get_one(Message, original_id))
     queue(app)
     assert read_messages(app, batch_id + 1) == []
 

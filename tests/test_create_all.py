@@ -15,7 +15,8 @@ from smstracker.api import send_groups
 from smstracker.api.send_groups import MAX_GROUP, SendGroups
 from smstracker.extensions import db
 from smstracker.models import AlreadySentError, Message, SendLimitError
-from smstracker.models.messages import Content, Draft, NotSavedError, create_all
+from smstracker.models.message_drafts import Draft, NotSavedError, create_all
+from smstracker.models.messages import Content
 from tests.clients import Person
 from tests.programs import Program
 

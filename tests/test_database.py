@@ -300,7 +300,7 @@ def many_messages(app: Flask, alice: Person, bob: Person) -> Flask:
     now, owners, statuses = utcnow(), [alice.id, *[bob.id] * 9], ["delivered", "failed", "sent"]
     with app.app_context():
         sample = Message()
-        sample._set_content(Content("+15558675310", "+15005550006", "Hello"))
+        sample.set_content(Content("+15558675310", "+15005550006", "Hello"))
         content = {
             column.key: value
             for column in inspect(Message).column_attrs

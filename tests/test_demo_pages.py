@@ -7,7 +7,8 @@ from pathlib import Path
 from config import load
 from smstracker import create_app
 from smstracker.extensions import db
-from smstracker.models.messages import Content, Message
+from smstracker.models import message_drafts
+from smstracker.models.messages import Content
 from smstracker.settings.twilio import DEMO_PHONE_NUMBER
 from tests.clients import Client, Person, words
 from tests.serving import close
@@ -21,7 +22,7 @@ def test_every_page_of_the_demo_says_that_it_is_simulated(
     app.test_client_class = Client
     newcomer = Person.signed_in(app, "me@home.example")
     with app.app_context():
-        message = Message.create_pending(
+        message = message_drafts.create_pending(
             newcomer.id, uuid.uuid4(), Content("+15005550006", "+15005550006", "x")
         )
         message.price_micros, message.price_unit = 7900, "USD"

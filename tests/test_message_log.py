@@ -37,7 +37,7 @@ def fill(app: Flask, person: Person, count: int, **columns: object) -> list[str]
                 status_at=now,
                 **{"status": "queued", **columns},
             )
-            message._set_content(Content("+15558675310", "+15005550006", f"Text number {number}."))
+            message.set_content(Content("+15558675310", "+15005550006", f"Text number {number}."))
             rows.append(message)
         db.session.add_all(rows)
         db.session.commit()

@@ -14,7 +14,7 @@ from smstracker.extensions import db, writing
 from smstracker.models import Batch, Message, SenderPace, SendLimitError, outbox
 from smstracker.models.batches import BatchState
 from smstracker.models.events import StatusUpdate
-from smstracker.models.messages import AlreadySentError
+from smstracker.models.message_drafts import AlreadySentError
 from smstracker.models.outbox import LEASE, STUCK_AFTER, OutboxMessage
 from smstracker.models.sender_pace import IN_ROW, MAX_PAUSE
 from smstracker.sms.lookup_schedule import SEARCH_AGES

@@ -38,7 +38,7 @@ def now() -> Iterator[datetime]:
 
 def add_message(owner: int, accepted: datetime, **columns: object) -> Message:
     message = Message(owner_id=owner, idempotency_key=uuid.uuid4())
-    message._set_content(Content("+15558675310", "+15005550006", "Hello"))
+    message.set_content(Content("+15558675310", "+15005550006", "Hello"))
     facts = {"created_at": accepted, "status_at": accepted, "accepted_at": accepted}
     for name, value in (facts | columns).items():
         setattr(message, name, value)

@@ -43,7 +43,7 @@ def fill(app: Flask, owner_id: int, count: int = 60) -> None:
                 owner_id=owner_id, idempotency_key=uuid.uuid4(), created_at=at, status_at=at
             )
             sender = SERVICE if n % 7 == 0 else f"+1500555000{n % 3}"
-            message._set_content(Content(f"+1555867{5300 + n % 4 * 110:04d}", sender, TEXTS[n % 5]))
+            message.set_content(Content(f"+1555867{5300 + n % 4 * 110:04d}", sender, TEXTS[n % 5]))
             message.status = statuses[n % 6]
             message.error_code = "30003" if n % 6 == 2 else None
             message.status_source = (None, "send", "callback", "lookup")[n % 4]

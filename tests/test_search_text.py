@@ -31,7 +31,7 @@ def add_campaign(app: Flask, owner_id: int, count: int) -> None:
             message = Message(
                 owner_id=owner_id, idempotency_key=uuid.uuid4(), created_at=at, status_at=at
             )
-            message._set_content(
+            message.set_content(
                 Content("+15558675310", "+15005550006", f"abcab, appointment {number}")
             )
             message.status = "undelivered" if number % 5 == 0 else "delivered"

@@ -21,6 +21,7 @@ from smstracker.models import (
     RefusedCallback,
     StatusEvent,
     User,
+    message_drafts,
 )
 from smstracker.models.users import Appearance, is_shut_out
 from smstracker.people import user_views
@@ -134,7 +135,7 @@ def test_search_index_holds_nothing_of_erased_messages(app_of_alice: Flask) -> N
 def test_resend_of_an_erased_message_is_erased_too(alice: Person) -> None:
     with alice.app.app_context():
         original = db.session.get_one(Message, alice.has_message(status="failed").id)
-        resend = Message.create_resend(original)
+        resend = message_drafts.create_resend(original)
         resend.status = "delivered"
         db.session.execute(db.update(Message).values(next_lookup_at=None))
         db.session.commit()

@@ -15,7 +15,7 @@ from smstracker.clock import format_wait
 from smstracker.extensions import db
 from smstracker.models import AlreadySentError, Message, SendLimitError
 from smstracker.models.api_tokens import Caller, TokenRights
-from smstracker.models.messages import Draft, OwnLimitError
+from smstracker.models.message_drafts import Draft, OwnLimitError
 from smstracker.models.rate_limits import RateLimitRule
 from smstracker.models.tombstones import HashedKind, keyed_hash
 from smstracker.web.problem_details import ProblemError

@@ -11,7 +11,8 @@ from typing import cast
 from flask import Flask, current_app
 
 from smstracker.extensions import db, writing
-from smstracker.models.messages import Draft, Message, NotSavedError, create_all
+from smstracker.models.message_drafts import Draft, NotSavedError, create_all
+from smstracker.models.messages import Message
 
 EXTENSION = "api_send_groups"
 MAX_GROUP = 50  # messages; callbacks wait for the transaction on SQLite

@@ -15,7 +15,7 @@ from smstracker.messages.failure_advice import resend_refusal
 from smstracker.messages.send_warnings import SendWarnings, find_warnings
 from smstracker.messages.senders import offered_senders
 from smstracker.messages.sending import create_and_submit
-from smstracker.models import AlreadySentError, Message, SendLimitError
+from smstracker.models import AlreadySentError, Message, SendLimitError, message_drafts
 from smstracker.sms.picture_pages import describe_page
 from smstracker.sms.segments import count_segments
 from smstracker.web.guards import require_sign_in
@@ -74,7 +74,7 @@ def _create(public_id: uuid.UUID) -> Message:
     refusal = _refusal(original)
     if refusal and original.resend() is None:
         raise _RefusedError(refusal)
-    return Message.create_resend(original)
+    return message_drafts.create_resend(original)
 
 
 def _refusal(original: Message) -> str | None:

@@ -24,7 +24,7 @@ from smstracker.messages.filter_reading import (
 )
 from smstracker.messages.pagination import message_to_json, read_page
 from smstracker.messages.sending import create_and_submit
-from smstracker.models import AlreadySentError, Message, SendLimitError, event_feed
+from smstracker.models import AlreadySentError, Message, SendLimitError, event_feed, message_drafts
 from smstracker.models.audit_log import AuditAction, count_audit
 from smstracker.sms.gsm_replacements import replace_characters
 from smstracker.web import guards
@@ -174,9 +174,9 @@ def _save_and_send(form: MessageForm) -> Message:
     """Save the message and submit it, or leave it to the workers if it is to be sent later."""
     arguments = (current_user.id, form.instance, form.content)
     if form.send_at is None:
-        return create_and_submit(partial(Message.create_pending, *arguments))
+        return create_and_submit(partial(message_drafts.create_pending, *arguments))
     with writing():
-        return Message.create_queued(*arguments, send_at=form.send_at)
+        return message_drafts.create_queued(*arguments, send_at=form.send_at)
 
 
 def _already_sent(form: MessageForm, error: AlreadySentError) -> ResponseReturnValue:

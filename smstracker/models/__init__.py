@@ -21,10 +21,10 @@ from smstracker.models.insight_rollups import InsightSpend as InsightSpend
 from smstracker.models.jobs import Heartbeat as Heartbeat
 from smstracker.models.jobs import ScheduledJob as ScheduledJob
 from smstracker.models.mail_health import MailHealth as MailHealth
+from smstracker.models.message_drafts import AlreadySentError as AlreadySentError
+from smstracker.models.message_drafts import SendLimitError as SendLimitError
 from smstracker.models.message_text import message_text as message_text
-from smstracker.models.messages import AlreadySentError as AlreadySentError
 from smstracker.models.messages import Message as Message
-from smstracker.models.messages import SendLimitError as SendLimitError
 from smstracker.models.metric_totals import MetricTotal as MetricTotal
 from smstracker.models.opt_outs import RememberedOptOut as RememberedOptOut
 from smstracker.models.rate_limits import RateLimit as RateLimit

@@ -1,8 +1,7 @@
 """Messages: saved before they are sent, and read by their owner."""
 
 import uuid
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -14,25 +13,18 @@ from sqlalchemy.orm import Mapped, mapped_column
 from sqlalchemy.sql import (
     ColumnElement,
     Select,
-    column,
-    func,
     literal_column,
     select,
-    table,
     text,
 )
 
 from smstracker.clock import is_within, utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.extensions import Model, db, receipt_window, settings
-from smstracker.models.rate_limits import RateLimit, RateLimitRule
 from smstracker.models.sender_pace import SenderPace
-from smstracker.models.tombstones import HashedKind, Tombstone, keyed_hash, sid_hashes
-from smstracker.models.users import User
+from smstracker.models.tombstones import Tombstone, sid_hashes
 from smstracker.sms import status
-from smstracker.sms.batch_states import UNDER_WAY
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
-from smstracker.sms.lookup_schedule import first_lookup
 from smstracker.sms.messaging_service import is_messaging_service
 from smstracker.sms.status import DisplayStatus
 
@@ -51,7 +43,6 @@ PARTIAL_INDEXES = {
 # As the index of the outbox says it: SQLite takes a partial index only for the same words.
 IS_IN_OUTBOX = "status = 'outbox'"
 # As models.batches has it, which imports this module.
-_BATCH = table("batch", *map(column, ("owner_id", "state", "good_count", "queued_count")))
 
 
 def partial_index(condition: str, *columns: str, unique: bool = False) -> Index:
@@ -75,42 +66,6 @@ def _reversed_recipient(context: Any) -> str:
     return reverse_digits(context.get_current_parameters()["recipient"])
 
 
-class NotSavedError(Exception):
-    """The message is not saved."""
-
-
-class AlreadySentError(NotSavedError):
-    """This form instance was sent before; `message` is the one it created, None if deleted."""
-
-    def __init__(self, message: "Message | None", is_same_content: bool) -> None:
-        super().__init__("the form was sent before")
-        self.message, self.is_same_content = message, is_same_content
-
-
-class SendLimitError(NotSavedError):
-    """The user has sent `limit` messages in a `period`, or batches have still to send `to_come` of
-    them; the next may be sent after `wait`.
-    """
-
-    def __init__(self, limit: int, period: str, wait: timedelta, to_come: int = 0) -> None:
-        super().__init__("the send limit is reached")
-        self.limit, self.period, self.wait, self.to_come = limit, period, wait, to_come
-
-    @property
-    def words(self) -> str:
-        """The limit: "100 messages in a day"."""
-        to_come = f", {self.to_come:,} of them still to be sent by batches" if self.to_come else ""
-        return f"{self.limit:,} messages in a {self.period}{to_come}"
-
-
-class OwnLimitError(NotSavedError):
-    """A limit of the draft's own is reached; the next may be saved after `wait`."""
-
-    def __init__(self, wait: timedelta) -> None:
-        super().__init__("a limit of its own is reached")
-        self.wait = wait
-
-
 @dataclass(frozen=True, slots=True)
 class Content:
     """What to send, to whom, from whom: `sender` is a number or a Messaging Service SID."""
@@ -119,27 +74,6 @@ class Content:
     sender: str
     body: str
     media_urls: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A message before it is saved; `limits` are its own, beside those of its owner."""
-
-    owner_id: int
-    idempotency_key: uuid.UUID
-    content: Content
-    status: str = status.OUTBOX
-    send_at: datetime | None = None
-    batch_id: int | None = None
-    reference: str | None = None
-    request_hash: str | None = None
-    token_id: int | None = None
-    limits: tuple[RateLimitRule, ...] = ()
-
-    @property
-    def key(self) -> tuple[int, uuid.UUID]:
-        """What no two messages share."""
-        return self.owner_id, self.idempotency_key
 
 
 class Message(Model):
@@ -252,76 +186,12 @@ class Message(Model):
         changes_at = status.display_changes_at(self.status, self.status_at, receipt_window())
         return changes_at if changes_at and changes_at > now else None
 
-    @classmethod
-    def create_pending(
-        cls, owner_id: int, idempotency_key: uuid.UUID, content: Content
-    ) -> "Message":
-        """Save a message to be sent now, once for each `idempotency_key`, within the send limits.
-
-        Raises AlreadySentError or SendLimitError; nothing is saved then.
-        """
-        return cls._create(Draft(owner_id, idempotency_key, content, status="pending"))
-
-    @classmethod
-    def create_queued(
-        cls,
-        owner_id: int,
-        idempotency_key: uuid.UUID,
-        content: Content,
-        *,
-        send_at: datetime | None = None,
-        batch_id: int | None = None,
-        reference: str | None = None,
-        request_hash: str | None = None,
-    ) -> "Message":
-        """Save a message for the workers to hand over, from `send_at` on; None: at once.
-
-        Counts in the send limits now, whenever it is sent. Raises as `create_pending` does.
-        """
-        draft = Draft(
-            owner_id,
-            idempotency_key,
-            content,
-            send_at=send_at,
-            batch_id=batch_id,
-            reference=reference,
-            request_hash=request_hash,
-        )
-        return cls._create(draft)
-
-    @classmethod
-    def _create(cls, draft: "Draft") -> "Message":
-        [outcome] = create_all([draft])
-        if isinstance(outcome, NotSavedError):
-            raise outcome
-        return outcome
-
-    @classmethod
-    def _build(cls, draft: "Draft", now: datetime) -> "Message":
-        message = cls(owner_id=draft.owner_id, idempotency_key=draft.idempotency_key)
-        message.created_at = message.status_at = now
-        message.status, message.next_lookup_at = draft.status, first_lookup(draft.status, now)
-        if draft.status == status.OUTBOX:
-            message.send_at = draft.send_at or now
-        message.batch_id, message.reference = draft.batch_id, draft.reference
-        message.request_hash, message.token_id = draft.request_hash, draft.token_id
-        message._set_content(draft.content)
-        return message
-
-    @classmethod
-    def create_resend(cls, original: "Message") -> "Message":
-        """Save the one resend of `original`. Raises as `create_pending` does."""
-        idempotency_key = uuid.uuid5(original.public_id, "again")
-        message = cls.create_pending(original.owner_id, idempotency_key, original.content)
-        message.resend_of_id = original.id
-        return message
-
     def edit_queued(self, content: Content, send_at: datetime | None) -> None:
         """Change a message in the outbox, whose row is locked; None sends it at once.
 
         A claim of what it was ends.
         """
-        self._set_content(content)
+        self.set_content(content)
         self.recipient_reversed = reverse_digits(content.recipient)
         now = utcnow()
         self.send_at, self.claimed_until = send_at or now, None
@@ -337,7 +207,7 @@ class Message(Model):
         """Return the resend of this message."""
         return db.session.scalar(select(Message).where(Message.resend_of_id == self.id))
 
-    def _set_content(self, content: Content) -> None:
+    def set_content(self, content: Content) -> None:
         service = is_messaging_service(content.sender)
         self.messaging_service_sid = content.sender if service else None
         self.sender = None if service else content.sender
@@ -376,68 +246,6 @@ class Message(Model):
         return query.order_by(cls.created_at.desc(), cls.id.desc())
 
 
-def create_all(drafts: Sequence[Draft]) -> list[Message | NotSavedError]:
-    """Save each draft once for its key and within the send limits, or say why it is not saved.
-
-    As few statements as for one: whoever saves many at once holds the lock of their owner less.
-    """
-    # One transaction of an owner at a time: two at once could both pass a check.
-    owner_ids = sorted({draft.owner_id for draft in drafts})
-    lock = select(User.id).where(User.id.in_(owner_ids)).order_by(User.id).with_for_update()
-    db.session.execute(lock)
-    earlier, deleted_keys, now = _find_earlier(drafts), _find_deleted(drafts), utcnow()
-    wanted = Counter(draft.owner_id for draft in drafts)
-    allowances = {id: Allowance(id, count, now) for id, count in wanted.items()}
-    outcomes: list[Message | NotSavedError] = []
-    for draft in drafts:
-        outcome = _refusal(draft, earlier, deleted_keys, allowances[draft.owner_id])
-        outcomes.append(outcome or earlier.setdefault(draft.key, Message._build(draft, now)))
-    messages = [outcome for outcome in outcomes if isinstance(outcome, Message)]
-    db.session.add_all(messages)
-    connection = db.session.connection()
-    for sender in {m.content.sender for m in messages if m.status == status.OUTBOX}:
-        SenderPace.ensure_exists(connection, sender)
-    db.session.flush()
-    return outcomes
-
-
-def _refusal(
-    draft: Draft,
-    earlier: Mapping[tuple[int, uuid.UUID], Message],
-    deleted_keys: Collection[tuple[int, uuid.UUID]],
-    allowance: "Allowance",
-) -> NotSavedError | None:
-    if message := earlier.get(draft.key):
-        return AlreadySentError(message, is_same_content=message.content == draft.content)
-    if draft.key in deleted_keys:
-        return AlreadySentError(None, is_same_content=False)
-    if error := allowance.error():
-        return error
-    if draft.limits:
-        connection = db.session.connection()
-        if wait := RateLimit.retry_after(connection, draft.limits):
-            return OwnLimitError(wait)
-        RateLimit.hit(connection, draft.limits)
-    allowance.take()
-    return None
-
-
-def _find_earlier(drafts: Sequence[Draft]) -> dict[tuple[int, uuid.UUID], Message]:
-    """The messages that the drafts' keys have made, by owner and key."""
-    owner_ids = {draft.owner_id for draft in drafts}
-    keys = [draft.idempotency_key for draft in drafts]
-    query = select(Message).where(Message.owner_id.in_(owner_ids))
-    messages = db.session.scalars(query.where(Message.idempotency_key.in_(keys)))
-    return {(message.owner_id, message.idempotency_key): message for message in messages}
-
-
-def _find_deleted(drafts: Sequence[Draft]) -> set[tuple[int, uuid.UUID]]:
-    """The keys of messages that were sent and have been deleted since."""
-    connection = db.session.connection()
-    hashes = {keyed_hash(connection, HashedKind.FORM, *draft.key): draft.key for draft in drafts}
-    return {hashes[key_hash] for key_hash in Tombstone.find(connection, list(hashes))}
-
-
 def is_deleted_sid(connection: Connection, sid: str | None) -> bool:
     """Whether a message or callback with this SID was deleted here, and no message has it.
 
@@ -458,49 +266,3 @@ def keep_undeleted(connection: Connection, sids: Collection[str]) -> set[str]:
     locked = query.with_for_update(read=True, key_share=True, skip_locked=True)
     kept_sids = set(connection.scalars(locked))
     return {sid for sid in connection.scalars(query) if sid and sid not in kept_sids}
-
-
-def count_to_come(owner_id: int) -> int:
-    """Count the messages that the batches of an owner that are under way have still to make.
-
-    To be read before the messages: one that is made meanwhile may count twice, but is not missed.
-    """
-    to_come = select(func.sum(_BATCH.c.good_count - _BATCH.c.queued_count))
-    is_under_way = (_BATCH.c.owner_id == owner_id, _BATCH.c.state.in_(UNDER_WAY))
-    return db.session.scalar(to_come.where(*is_under_way)) or 0
-
-
-class Allowance:
-    """How many messages an owner may save now, of `wanted`.
-
-    A batch counts in the limit of the day with all its messages from its start on.
-    """
-
-    def __init__(self, owner_id: int, wanted: int, now: datetime) -> None:
-        self._left = wanted
-        self._error: SendLimitError | None = None
-        to_come = count_to_come(owner_id)
-        for limit, period, width, reserved in (
-            (settings().send_limit_per_minute, "minute", timedelta(minutes=1), 0),
-            (settings().send_limit_per_day, "day", timedelta(days=1), to_come),
-        ):
-            free = max(limit - reserved, 0)
-            newest = Message.select_creation_times(owner_id, now, width)
-            if period == "minute":  # it is for people who press too often; a batch has its pace
-                newest = newest.where(Message.batch_id.is_(None))
-            # Those before the newest `free - wanted` keep the owner from saving so many more.
-            offset = max(free - wanted, 0)
-            blocking = db.session.scalars(newest.offset(offset).limit(min(wanted, free))).all()
-            left = min(wanted, free) - len(blocking)
-            if left < self._left:
-                # The oldest that counts has to be past, or one of those that are saved now.
-                blocked_since = blocking[-1] if blocking else now
-                wait = blocked_since + width - now
-                self._left, self._error = left, SendLimitError(limit, period, wait, reserved)
-
-    def error(self) -> SendLimitError | None:
-        """Why no further message may be saved; None if one may."""
-        return self._error if self._left <= 0 else None
-
-    def take(self) -> None:
-        self._left -= 1
