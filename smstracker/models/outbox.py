@@ -102,12 +102,10 @@ def claim(connection: Connection, limit: int, now: datetime) -> list[OutboxMessa
     Those of a lane and sender come in the order of (send_at, id).
     """
     lanes: list[Lane] = [None, *running_batch_ids(connection)]
-    due = [sender for sender, at in _due_times(connection, lanes, now).items() if at <= now]
     messages: list[OutboxMessage] = []
-    for sender, next_at in SenderPace.lock_ready(connection, due, now):
+    for sender, next_at in SenderPace.lock_ready(connection, now):
         size = min(free_slots(sender, next_at, now), limit - len(messages))
-        if size > 0:
-            ids = _first_ids(connection, sender, lanes, now, size)
+        if size > 0 and (ids := _first_ids(connection, sender, lanes, now, size)):
             leased = _lease(connection, ids, now)
             SenderPace.take(connection, sender, next_at, len(leased), now)
             messages += leased
@@ -328,8 +326,6 @@ def _first_ids(
 
 def _lease(connection: Connection, ids: Sequence[int], now: datetime) -> list[OutboxMessage]:
     """Lease those of the messages that still wait and that nobody has locked, in this order."""
-    if not ids:
-        return []
     is_any = is_any_of(connection.dialect.name, Message.id)
     is_waiting = (is_any, Message.status == status.OUTBOX, _is_claimable(now))
     # A CTE, because PostgreSQL may run a subselect twice and would then lease others.

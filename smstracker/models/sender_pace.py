@@ -5,7 +5,7 @@ keep to its pace.
 """
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, String, func, select, update
@@ -68,14 +68,12 @@ class SenderPace(Model):
         return connection.scalar(query) or 0
 
     @classmethod
-    def lock_ready(
-        cls, connection: Connection, senders: Collection[str], now: datetime
-    ) -> Sequence[tuple[str, datetime]]:
-        """Lock those senders that may send now and that no other worker is claiming for.
+    def lock_ready(cls, connection: Connection, now: datetime) -> Sequence[tuple[str, datetime]]:
+        """Lock the senders that may send now and that no other worker is claiming for.
 
         Returns each with when it may send next.
         """
-        query = select(cls.sender, cls.next_at).where(cls.sender.in_(senders), cls.is_ready(now))
+        query = select(cls.sender, cls.next_at).where(cls.is_ready(now))
         locked = query.order_by(cls.sender).with_for_update(skip_locked=True)
         return [(row.sender, row.next_at) for row in connection.execute(locked)]
 

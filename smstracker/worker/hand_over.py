@@ -36,6 +36,7 @@ class Dispatcher:
         self._under_way = 0
         self._failures = 0
         self._claimed_at = 0.0
+        self._may_have_more = False
 
     def stop(self) -> None:
         self._is_stopping = True
@@ -65,14 +66,11 @@ class Dispatcher:
         since_claim = time.monotonic() - self._claimed_at
         if free < GATHERED_CLAIM and since_claim < GATHER_SECONDS:
             return GATHER_SECONDS - since_claim
-        now = utcnow()
-        with reading_connection(db.engine) as connection:
-            due_at = outbox.next_due_at(connection, now)
-        if due_at is None or due_at > now:
-            wait = (due_at - now).total_seconds() if due_at else POLL_SECONDS
-            return min(wait, POLL_SECONDS)
+        if not self._may_have_more and (wait := _seconds_until_due()):
+            return wait
         self._claimed_at = time.monotonic()
         messages = claim(free)
+        self._may_have_more = len(messages) == free
         for message in messages:
             with self._lock:
                 self._under_way += 1
@@ -119,3 +117,12 @@ def hand_over(message: OutboxMessage) -> None:
 def give_back(message: OutboxMessage) -> None:
     with db.engine.begin() as connection:
         outbox.release(connection, [message.id])
+
+
+def _seconds_until_due() -> float:
+    """How long to wait until a message may go; 0 if one may go now."""
+    now = utcnow()
+    with reading_connection(db.engine) as connection:
+        due_at = outbox.next_due_at(connection, now)
+    seconds = (due_at - now).total_seconds() if due_at else POLL_SECONDS
+    return min(max(seconds, 0), POLL_SECONDS)
