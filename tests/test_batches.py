@@ -83,7 +83,7 @@ def claim(app: Flask, limit: int = 10) -> list[outbox.OutboxMessage]:
 
 def begin(app: Flask, message: outbox.OutboxMessage) -> bool:
     with app.app_context(), db.engine.begin() as connection:
-        return outbox.begin_hand_over(connection, message) is not None
+        return outbox.begin_hand_over(connection, [message]) != []
 
 
 def answer_all(app: Flask) -> None:
@@ -362,9 +362,8 @@ def test_last_message_that_twilio_refuses_for_now_is_handed_over_again(
     [message] = claim(app)
     refusal = StatusUpdate("refused", Source.SEND, {}, error_code="20429")
     with app.app_context(), db.engine.begin() as connection:
-        begun = outbox.begin_hand_over(connection, message)
+        [begun] = outbox.begin_hand_over(connection, [message])
     queue(app)  # while Twilio is asked
-    assert begun
     with app.app_context(), db.engine.begin() as connection:
         assert outbox.put_back(connection, begun, refusal)
     queue(app)

@@ -278,7 +278,7 @@ def test_message_that_waits_to_be_sent_is_cancelled_and_goes(app: Flask, alice: 
     with app.app_context():
         erasure.erase(NUMBER, at_twilio=False, actor="carol@example.org")
         with db.engine.begin() as connection:
-            assert outbox.begin_hand_over(connection, claimed) is None
+            assert outbox.begin_hand_over(connection, [claimed]) == []
     assert claimed.id == message.id
     assert alice.messages() == []
 
@@ -290,8 +290,7 @@ def test_message_that_twilio_refuses_for_now_after_the_erasure_is_not_sent(
     now = utcnow()
     with app.app_context(), db.engine.begin() as connection:
         [claimed] = outbox.claim(connection, 1, now)
-        begun = outbox.begin_hand_over(connection, claimed)
-    assert begun
+        [begun] = outbox.begin_hand_over(connection, [claimed])
     with app.app_context():
         erasure.erase(begun.recipient, at_twilio=False, actor="carol@example.org")
         busy = StatusUpdate("refused", Source.SEND, {}, error_code="20429")
@@ -306,7 +305,7 @@ def test_message_put_back_while_it_is_erased_is_not_sent_and_goes(
     with app.app_context(), db.engine.begin() as connection:
         [claimed] = outbox.claim(connection, 1, utcnow())
         PendingRemoval.add(connection, RemovalKind.ERASE, [message.id], utcnow())
-        assert outbox.begin_hand_over(connection, claimed) is None
+        assert outbox.begin_hand_over(connection, [claimed]) == []
     with app.app_context():
         assert sum(remove_pending()) == 1
     assert count(app, Message) == 0

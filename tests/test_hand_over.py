@@ -16,7 +16,8 @@ from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages.last_checks import MAX_LATE
-from smstracker.models import SenderPace, User
+from smstracker.messages.sending import submit_from_outbox
+from smstracker.models import SenderPace, User, outbox
 from smstracker.models.outbox import MAX_REFUSALS, OutboxMessage
 from smstracker.models.sender_pace import MAX_PAUSE
 from smstracker.sms.error_guide import stop_reasons
@@ -41,7 +42,7 @@ def dispatch(app: Flask) -> None:
     """Hand over what may go now, one after the other."""
     with app.app_context():
         for message in claim(10):
-            hand_over(message)
+            hand_over([message], submit_from_outbox)
 
 
 def paused_until(app: Flask) -> datetime | None:
@@ -200,7 +201,7 @@ def test_commit_that_fails_before_the_call_sends_nothing(make_app: MakeApp) -> N
         with alice.app.app_context():
             [claimed] = claim(10)
             with failing_commits(), pytest.raises(OperationalError):
-                hand_over(claimed)
+                hand_over([claimed], submit_from_outbox)
         assert twilio.requests == []
     assert message.id == alice.message().id
 
@@ -383,7 +384,7 @@ def test_slow_answers_take_a_bounded_number_of_threads(
         started.append(message.id)
         answered.wait(60)
 
-    monkeypatch.setattr("smstracker.worker.hand_over.hand_over", wait_for_answer)
+    monkeypatch.setattr("smstracker.worker.hand_over.submit_from_outbox", wait_for_answer)
     with wire() as twilio:
         alice = sender_at(make_app, twilio)
         for number in range(MAX_HAND_OVERS + 4):
@@ -396,17 +397,44 @@ def test_slow_answers_take_a_bounded_number_of_threads(
     assert len(started) == MAX_HAND_OVERS
 
 
-def test_dispatcher_that_stops_gives_back_what_it_has_not_begun(make_app: MakeApp) -> None:
+def test_dispatcher_that_stops_gives_back_what_it_has_not_begun(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with wire() as twilio:
         alice = sender_at(make_app, twilio)
         alice.queue()
-        with alice.app.app_context():
-            [message] = claim(10)
         dispatcher = Dispatcher()
-        dispatcher.stop()
-        dispatcher._hand_over(alice.app, message)
+
+        def stop(limit: int) -> list[OutboxMessage]:
+            dispatcher.stop()
+            return claim(limit)
+
+        monkeypatch.setattr("smstracker.worker.hand_over.claim", stop)
+        dispatcher.run(alice.app)
         assert twilio.requests == []
     assert (alice.message().status, alice.message().claimed_until) == ("outbox", None)
+
+
+@pytest.mark.both_databases
+def test_message_that_is_not_sent_any_more_holds_up_no_other_of_its_claim(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even if the database fails right after the hand-over of the others has begun."""
+
+    def fail(_connection: object, _message_id: int) -> None:
+        raise OperationalError("UPDATE", {}, Exception("away"))
+
+    with wire(*(created(sid(number)) for number in (1, 2))) as twilio:
+        alice = sender_at(make_app, twilio)
+        messages = [alice.queue(number) for number in range(3)]
+        with alice.app.app_context():
+            claimed = claim(10)
+            with db.engine.begin() as connection:
+                assert outbox.cancel(connection, messages[1].id)
+            monkeypatch.setattr(outbox, "release", fail)
+            with pytest.raises(OperationalError):
+                hand_over(claimed, submit_from_outbox)
+    assert [message.status for message in alice.messages()] == ["queued", "canceled", "queued"]
 
 
 def test_text_that_still_holds_a_field_is_stopped_at_the_last_moment(make_app: MakeApp) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db, writing
@@ -45,7 +45,7 @@ def claim_ids(app: Flask, limit: int = 10) -> list[int]:
 
 def begin(app: Flask, message: OutboxMessage) -> OutboxMessage | None:
     with app.app_context(), db.engine.begin() as connection:
-        return outbox.begin_hand_over(connection, message)
+        return next(iter(outbox.begin_hand_over(connection, [message])), None)
 
 
 def begin_next(app: Flask) -> OutboxMessage:
@@ -106,7 +106,7 @@ def test_released_message_is_claimed_at_once(app: Flask, alice: Person) -> None:
     message = alice.queue()
     claim(app)
     with app.app_context(), db.engine.begin() as connection:
-        outbox.release(connection, [message.id])
+        outbox.release(connection, message.id)
     with time_machine.travel(utcnow() + SECOND):
         assert claim_ids(app) == [message.id]
 
@@ -205,6 +205,30 @@ def test_hand_over_begins_once(app: Flask, alice: Person) -> None:
         assert claim_ids(app) == []
 
 
+def test_hand_over_of_a_claim_begins_in_its_order_and_without_what_was_cancelled(
+    app: Flask, alice: Person
+) -> None:
+    now = utcnow()
+    ids = [alice.queue(send_at=now - number * SECOND).id for number in range(4)]
+    with app.app_context(), db.engine.begin() as connection:
+        claimed = outbox.claim(connection, 10, utcnow())
+        assert outbox.cancel(connection, ids[1])
+        begun = outbox.begin_hand_over(connection, claimed)
+    assert [message.id for message in begun] == [ids[3], ids[2], ids[0]]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_hand_over_does_not_wait_for_a_message_that_somebody_changes(
+    app: Flask, alice: Person
+) -> None:
+    changed, other = alice.queue(), alice.queue()
+    claimed = claim(app)
+    with app.app_context(), db.engine.begin() as editor, db.engine.begin() as connection:
+        editor.execute(select(Message.id).where(Message.id == changed.id).with_for_update())
+        begun = outbox.begin_hand_over(connection, claimed)
+    assert [message.id for message in begun] == [other.id]
+
+
 def test_hand_over_does_not_begin_after_the_claim_is_over(app: Flask, alice: Person) -> None:
     alice.queue()
     [first] = claim(app)
@@ -221,7 +245,7 @@ def test_message_of_a_paused_sender_is_not_handed_over(app: Flask, alice: Person
         until = SenderPace.pause(connection, NUMBER, "20429", utcnow())
     assert begin(app, claimed) is None
     with app.app_context(), db.engine.begin() as connection:
-        outbox.release(connection, [message.id])
+        outbox.release(connection, message.id)
     assert claim_ids(app) == []
     assert next_due_at(app) == until
     with time_machine.travel(until):

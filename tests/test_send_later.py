@@ -9,6 +9,7 @@ from flask import Flask
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
+from smstracker.messages.sending import submit_from_outbox
 from smstracker.models import SenderPace
 from smstracker.worker.hand_over import claim, hand_over
 from tests.clients import Person, hidden, words
@@ -29,7 +30,7 @@ def _clock() -> object:
 def dispatch(app: Flask) -> None:
     with app.app_context():
         for message in claim(10):
-            hand_over(message)
+            hand_over([message], submit_from_outbox)
 
 
 @pytest.mark.both_databases
@@ -152,7 +153,7 @@ def test_change_between_claim_and_hand_over_ends_the_claim(make_app: MakeApp) ->
             [claimed] = claim(10)
             form = alice.compose(body="Changed", **LATER)
             alice.client.post(f"/messages/{message.public_id}/edit", data=form)
-            hand_over(claimed)
+            hand_over([claimed], submit_from_outbox)
         assert twilio.requests == []
     assert (alice.message().status, alice.message().body) == ("outbox", "Changed")
 

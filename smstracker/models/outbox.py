@@ -7,7 +7,7 @@ killed afterwards leaves a pending message, which is looked up and never sent ag
 
 import random
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cache
@@ -16,7 +16,9 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Row,
     Select,
+    Update,
     bindparam,
     exists,
     func,
@@ -168,27 +170,32 @@ def redate(connection: Connection, message_ids: Sequence[int], now: datetime) ->
     connection.execute(waiting.values(send_at=now, status_at=now))
 
 
-def begin_hand_over(connection: Connection, message: OutboxMessage) -> OutboxMessage | None:
-    """Take a claimed message out of the outbox; commit this before the call, and call only then.
+def begin_hand_over(
+    connection: Connection, messages: Sequence[OutboxMessage]
+) -> list[OutboxMessage]:
+    """Take messages of one claim out of the outbox; commit this before the calls, and call only
+    then.
 
-    Returns it as it is now, or None if it is not to be sent: its claim is over, it was cancelled or
-    edited meanwhile, its recipient was erased, its sender is paused, or its batch is paused or
-    stopped.
+    Returns them as they are now, without those that are not to be sent: their claim is over, they
+    were cancelled or edited meanwhile or are just being so, their recipient was erased, their
+    sender is paused, or their batch is paused or stopped.
     """
-    now = utcnow()
+    if not messages:
+        return []
+    now, ids = utcnow(), [message.id for message in messages]
     values = {
-        "message_id": message.id,
-        "claimed": message.claimed_until,
+        "values": ids,
+        "claimed": messages[0].claimed_until,
         "now": now,
         "no_pause_after": now + MAX_PAUSE + CLOCK_TOLERANCE,
         "lookup_at": first_lookup("pending", now),
     }
-    row = connection.execute(_begin_statement(), values).first()
-    return OutboxMessage(*row) if row else None
+    rows = connection.execute(_begin_statement(connection.dialect.name), values)
+    return _in_order(rows, ids)
 
 
 @cache
-def _begin_statement() -> ReturningUpdate[tuple[Any, ...]]:
+def _begin_statement(dialect_name: str) -> ReturningUpdate[tuple[Any, ...]]:
     """The update of `begin_hand_over`, made once: it runs for every message."""
     now, no_pause_after, lookup_at, claimed = (
         bindparam(name, type_=UtcDateTime())
@@ -199,10 +206,10 @@ def _begin_statement() -> ReturningUpdate[tuple[Any, ...]]:
     is_claimed = (Message.status == status.OUTBOX) & Message.content_deleted_at.is_(None)
     is_claimed &= Message.claimed_until == claimed
     is_claimed &= Batch.is_running(Message.batch_id)
-    is_message = Message.id == bindparam("message_id")
+    is_any = is_any_of(dialect_name, Message.id)
     pause = exists().where(SenderPace.sender == SENDER_KEY, is_paused)
     is_erased = PendingRemoval.is_erased(Message.id)
-    begin = update(Message).where(is_message, is_claimed, ~pause, ~is_erased)
+    begin = _update_unlocked(is_any, is_claimed, ~pause, ~is_erased)
     begin = begin.values(
         status="pending",
         status_at=now,
@@ -218,11 +225,10 @@ def cancel(connection: Connection, message_id: int) -> bool:
     return stop_waiting(connection, message_id, StatusUpdate("canceled", Source.APP, {}))
 
 
-def release(connection: Connection, message_ids: Collection[int]) -> None:
-    """Give back leases of messages whose hand-over has not begun."""
-    is_any = is_any_of(connection.dialect.name, Message.id)
-    leased = update(Message).where(is_any, Message.status == status.OUTBOX)
-    connection.execute(leased.values(claimed_until=None), {"values": list(message_ids)})
+def release(connection: Connection, message_id: int) -> None:
+    """Give back the lease of a message whose hand-over has not begun."""
+    leased = update(Message).where(Message.id == message_id, Message.status == status.OUTBOX)
+    connection.execute(leased.values(claimed_until=None))
 
 
 def put_back(connection: Connection, message: OutboxMessage, refusal: StatusUpdate) -> bool:
@@ -327,11 +333,22 @@ def _first_ids(
 def _lease(connection: Connection, ids: Sequence[int], now: datetime) -> list[OutboxMessage]:
     """Lease those of the messages that still wait and that nobody has locked, in this order."""
     is_any = is_any_of(connection.dialect.name, Message.id)
-    is_waiting = (is_any, Message.status == status.OUTBOX, _is_claimable(now))
-    # A CTE, because PostgreSQL may run a subselect twice and would then lease others.
-    unlocked = select(Message.id).where(*is_waiting).with_for_update(skip_locked=True).cte()
-    lease = update(Message).where(Message.id.in_(select(unlocked.c.id)))
-    lease = lease.values(claimed_until=now + LEASE).returning(*_COLUMNS)
-    rows = connection.execute(lease, {"values": list(ids)})
+    lease = _update_unlocked(is_any, Message.status == status.OUTBOX, _is_claimable(now))
+    lease = lease.values(claimed_until=now + LEASE)
+    rows = connection.execute(lease.returning(*_COLUMNS), {"values": ids})
+    return _in_order(rows, ids)
+
+
+def _update_unlocked(*conditions: ColumnElement[bool]) -> Update:
+    """Update the messages that meet the conditions and that no other transaction has locked.
+
+    To wait for those could deadlock.
+    """
+    # A CTE, because PostgreSQL may run a subselect twice and would then update others.
+    unlocked = select(Message.id).where(*conditions).with_for_update(skip_locked=True)
+    return update(Message).where(Message.id.in_(select(unlocked.cte())))
+
+
+def _in_order(rows: Iterable[Row[Any]], ids: Sequence[int]) -> list[OutboxMessage]:
     messages = {row.id: OutboxMessage(*row) for row in rows}
     return [messages[message_id] for message_id in ids if message_id in messages]

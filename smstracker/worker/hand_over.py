@@ -1,7 +1,9 @@
 """The hand-over of waiting messages by a worker: a bounded number of calls to Twilio at once."""
 
 import time
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event, Lock
 
 from flask import Flask
@@ -71,19 +73,21 @@ class Dispatcher:
         self._claimed_at = time.monotonic()
         messages = claim(free)
         self._may_have_more = len(messages) == free
-        for message in messages:
-            with self._lock:
-                self._under_way += 1
-            pool.submit(self._hand_over, app, message)
+        if self._is_stopping:
+            give_back(messages)
+            return 0
+        hand_over(messages, partial(self._start_call, app, pool))
         return 0 if messages else CONTENTION_SECONDS
 
-    def _hand_over(self, app: Flask, message: OutboxMessage) -> None:
+    def _start_call(self, app: Flask, pool: ThreadPoolExecutor, message: OutboxMessage) -> None:
+        with self._lock:
+            self._under_way += 1
+        pool.submit(self._call, app, message)
+
+    def _call(self, app: Flask, message: OutboxMessage) -> None:
         try:
             with app.app_context():
-                if self._is_stopping:
-                    give_back(message)
-                else:
-                    hand_over(message)
+                submit_from_outbox(message)
         except Exception as error:
             log_error(error)
         finally:
@@ -104,19 +108,24 @@ def claim(limit: int) -> list[OutboxMessage]:
     return [message for message in messages if message.id not in obstacles]
 
 
-def hand_over(message: OutboxMessage) -> None:
-    """Hand a claimed message to Twilio, unless it is not to be sent any more."""
+def hand_over(messages: Sequence[OutboxMessage], submit: Callable[[OutboxMessage], object]) -> None:
+    """Begin the hand-over of messages of one claim, and submit them; give back those that are not
+    to be sent any more.
+    """
     with db.engine.begin() as connection:
-        begun = outbox.begin_hand_over(connection, message)
-    if begun:
-        submit_from_outbox(begun)
-    else:
-        give_back(message)
+        begun = outbox.begin_hand_over(connection, messages)
+    for message in begun:
+        submit(message)
+    # Afterwards: whatever happens here, the others are submitted.
+    begun_ids = {message.id for message in begun}
+    give_back(message for message in messages if message.id not in begun_ids)
 
 
-def give_back(message: OutboxMessage) -> None:
-    with db.engine.begin() as connection:
-        outbox.release(connection, [message.id])
+def give_back(messages: Iterable[OutboxMessage]) -> None:
+    # One by one, as it waits for those that somebody changes.
+    for message in messages:
+        with db.engine.begin() as connection:
+            outbox.release(connection, message.id)
 
 
 def _seconds_until_due() -> float:
