@@ -16,7 +16,7 @@ from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.messages.last_checks import MAX_LATE
-from smstracker.messages.sending import submit_from_outbox
+from smstracker.messages.result_writer import SendResultWriter
 from smstracker.models import SenderPace, User, outbox
 from smstracker.models.outbox import MAX_REFUSALS, OutboxMessage
 from smstracker.models.sender_pace import MAX_PAUSE
@@ -24,6 +24,7 @@ from smstracker.sms.error_guide import stop_reasons
 from smstracker.sms.stop_reasons import StopReason
 from smstracker.worker.hand_over import MAX_HAND_OVERS, Dispatcher, claim, hand_over
 from tests.clients import Person, words
+from tests.hand_overs import dispatch, submit
 from tests.signing import STATUS_PATH, call_back, fields, sid
 from tests.twilio_stub import HANG_UP, TwilioStub, answer, created, wire
 
@@ -36,13 +37,6 @@ SLOW_DOWN = answer(429, {"code": 20429, "message": "x", "status": 429})
 def sender_at(make_app: MakeApp, twilio: TwilioStub, **changed: str) -> Person:
     app = make_app(TWILIO_API_BASE_URL=twilio.url, **FAST, **changed)
     return Person.signed_in(app, "alice@example.org")
-
-
-def dispatch(app: Flask) -> None:
-    """Hand over what may go now, one after the other."""
-    with app.app_context():
-        for message in claim(10):
-            hand_over([message], submit_from_outbox)
 
 
 def paused_until(app: Flask) -> datetime | None:
@@ -201,7 +195,7 @@ def test_commit_that_fails_before_the_call_sends_nothing(make_app: MakeApp) -> N
         with alice.app.app_context():
             [claimed] = claim(10)
             with failing_commits(), pytest.raises(OperationalError):
-                hand_over([claimed], submit_from_outbox)
+                hand_over([claimed], submit)
         assert twilio.requests == []
     assert message.id == alice.message().id
 
@@ -380,7 +374,7 @@ def test_slow_answers_take_a_bounded_number_of_threads(
 ) -> None:
     started, answered = [], threading.Event()
 
-    def wait_for_answer(message: OutboxMessage) -> None:
+    def wait_for_answer(message: OutboxMessage, _writer: SendResultWriter) -> None:
         started.append(message.id)
         answered.wait(60)
 
@@ -433,7 +427,7 @@ def test_message_that_is_not_sent_any_more_holds_up_no_other_of_its_claim(
                 assert outbox.cancel(connection, messages[1].id)
             monkeypatch.setattr(outbox, "release", fail)
             with pytest.raises(OperationalError):
-                hand_over(claimed, submit_from_outbox)
+                hand_over(claimed, submit)
     assert [message.status for message in alice.messages()] == ["queued", "canceled", "queued"]
 
 

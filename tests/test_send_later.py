@@ -9,10 +9,10 @@ from flask import Flask
 
 from smstracker.clock import utcnow
 from smstracker.extensions import db
-from smstracker.messages.sending import submit_from_outbox
 from smstracker.models import SenderPace
 from smstracker.worker.hand_over import claim, hand_over
 from tests.clients import Person, hidden, words
+from tests.hand_overs import dispatch, submit
 from tests.signing import sid
 from tests.twilio_stub import created, wire
 
@@ -25,12 +25,6 @@ SEND_AT = datetime(2026, 12, 1, 13, 30, tzinfo=UTC)
 def _clock() -> object:
     with time_machine.travel(datetime(2026, 11, 28, 9, 0, tzinfo=UTC), tick=False) as clock:
         yield clock
-
-
-def dispatch(app: Flask) -> None:
-    with app.app_context():
-        for message in claim(10):
-            hand_over([message], submit_from_outbox)
 
 
 @pytest.mark.both_databases
@@ -153,7 +147,7 @@ def test_change_between_claim_and_hand_over_ends_the_claim(make_app: MakeApp) ->
             [claimed] = claim(10)
             form = alice.compose(body="Changed", **LATER)
             alice.client.post(f"/messages/{message.public_id}/edit", data=form)
-            hand_over([claimed], submit_from_outbox)
+            hand_over([claimed], submit)
         assert twilio.requests == []
     assert (alice.message().status, alice.message().body) == ("outbox", "Changed")
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Update,
     any_,
     bindparam,
+    column,
     func,
     insert,
     select,
@@ -60,6 +61,19 @@ class _JsonList(TypeDecorator[Iterable[object]]):
         convert = self._item_type.dialect_impl(dialect).bind_processor(dialect)
         items = list(value or ())
         return json.dumps(list(map(convert, items)) if convert else items)
+
+
+def select_values(dialect_name: str, like: InstrumentedAttribute[ValueT]) -> Select[tuple[ValueT]]:
+    """Select the values of the list in the parameter `values`, each as `value`.
+
+    Where a condition on `value` needs the right index: within a list, SQLite may take another.
+    """
+    if dialect_name == "postgresql":
+        values = func.unnest(bindparam("values", type_=ARRAY(like.type)))
+    else:
+        values = func.json_each(bindparam("values", type_=_JsonList(like.type)))
+    table = values.table_valued(column("value", like.type))
+    return select((table.render_derived() if dialect_name == "postgresql" else table).c.value)
 
 
 def insert_rows(

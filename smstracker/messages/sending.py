@@ -16,6 +16,7 @@ from smstracker.carrier.errors import (
 )
 from smstracker.database.problems import log_reason
 from smstracker.extensions import db, writing
+from smstracker.messages.result_writer import SendResultWriter
 from smstracker.models import Message, SenderPace, outbox
 from smstracker.models.event_store import apply_send_result
 from smstracker.models.events import SendResult, StatusUpdate
@@ -57,12 +58,15 @@ def submit(message: Message) -> None:
     _store(lambda connection: apply_send_result(connection, message.id, result), result)
 
 
-def submit_from_outbox(message: OutboxMessage) -> None:
+def submit_from_outbox(message: OutboxMessage, writer: SendResultWriter) -> None:
     """Send a message whose hand-over has begun; otherwise as `submit`.
 
     If Twilio refuses it and asks to slow down, it waits here again, and its sender pauses.
     """
     result = _request(message)
+    is_accepted = result.status_update.twilio_sid is not None
+    if is_accepted and writer.store(message.id, result):
+        return
     _store(lambda connection: _apply_to_outbox(connection, message, result), result)
 
 

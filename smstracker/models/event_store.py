@@ -4,12 +4,14 @@ An event whose message has no SID yet binds the two, under a lock on the SID.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 
-from sqlalchemy import insert, literal, or_, select, update
+from sqlalchemy import Executable, exists, literal, or_, select, update
 from sqlalchemy.engine import Connection
 
-from smstracker.database.advisory_locks import lock_key
+from smstracker.database.advisory_locks import lock_keys
+from smstracker.database.row_sets import insert_rows, select_values
 from smstracker.models.events import SendResult, StatusEvent, StatusUpdate
 from smstracker.models.insight_coverage import request_recount
 from smstracker.models.messages import Message
@@ -41,20 +43,28 @@ def stop_waiting(connection: Connection, message_id: int, status_update: StatusU
 
 
 def apply_send_result(connection: Connection, message_id: int, result: SendResult) -> None:
-    """Store what the carrier answered: the event, and in one UPDATE status, facts and look-up.
+    """Store what the carrier answered, as `apply_send_results`."""
+    apply_send_results(connection, {message_id: result})
+
+
+def apply_send_results(connection: Connection, results: Mapping[int, SendResult]) -> None:
+    """Store what the carrier answered, by message id: the events, and in one UPDATE status, facts
+    and look-up.
 
     Nothing of a message that was erased meanwhile.
     """
-    message = _lock_message(connection, message_id)
-    if message is None:
-        return
-    if result.status_update.twilio_sid:
-        bind_sid(connection, message, result.status_update.twilio_sid)
-    # A callback may have come first: then the status stays, and the facts are filled in.
-    facts = {"segments": result.segments, "sender": result.sender}
-    message.changes |= {name: value for name, value in facts.items() if value is not None}
-    message.changes["callback_requested"] = result.callback_requested
-    _append(connection, message, result.status_update)
+    updates = [
+        (message, results[message.id].status_update)
+        for message in lock_messages(connection, Message.id, results)
+    ]
+    _bind_sids(connection, [(message, update.twilio_sid) for message, update in updates])
+    for message, _update in updates:
+        # A callback may have come first: then the status stays, and the facts are filled in.
+        result = results[message.id]
+        facts = {"segments": result.segments, "sender": result.sender}
+        message.changes |= {name: value for name, value in facts.items() if value is not None}
+        message.changes["callback_requested"] = result.callback_requested
+    _append_all(connection, updates)
 
 
 def link_to_sid(connection: Connection, message_id: int, status_update: StatusUpdate) -> bool:
@@ -82,10 +92,21 @@ def _lock_message(connection: Connection, message_id: int) -> LockedMessage | No
 
 
 def _append(connection: Connection, message: LockedMessage, status_update: StatusUpdate) -> bool:
-    row = {"message_id": message.id, **status_update.row()}
-    connection.execute(insert(StatusEvent).values(row))
-    is_moved = _apply_in_order(connection, message, [status_update])
-    save_changes(connection, [message])
+    return _append_all(connection, [(message, status_update)])
+
+
+def _append_all(
+    connection: Connection, updates: Sequence[tuple[LockedMessage, StatusUpdate]]
+) -> bool:
+    """Store an event of each message, and move the messages; whether the last one moved."""
+    is_new = {"is_repeated": False, "repeats": 0}
+    rows = [{"message_id": message.id, **is_new, **update.row()} for message, update in updates]
+    is_moved = False
+    if rows:
+        insert_rows(connection, StatusEvent, rows)
+    for message, status_update in updates:
+        is_moved = _apply_in_order(connection, message, [status_update])
+    save_changes(connection, [message for message, _update in updates])
     return is_moved
 
 
@@ -104,17 +125,43 @@ def _apply_in_order(
 
 def bind_sid(connection: Connection, message: LockedMessage, sid: str) -> LockedMessage:
     """Set the SID of a message, attach its earlier events; the message that has the SID."""
-    if message.twilio_sid == sid:
-        return message
-    lock_key(connection, sid)
-    holder = next(iter(lock_messages(connection, Message.twilio_sid, [sid])), None)
-    if holder is not None:
-        log.warning("sid_already_held", extra={"message_sid": sid})
-        return holder
-    if message.twilio_sid is None:
-        message.change(twilio_sid=sid)
-    _attach_orphans(connection, message, sid)
-    return message
+    return _bind_sids(connection, [(message, sid)])[sid]
+
+
+def _bind_sids(
+    connection: Connection, bindings: Sequence[tuple[LockedMessage, str | None]]
+) -> dict[str, LockedMessage]:
+    """As `bind_sid`, for several messages, by SID."""
+    holders = {sid: message for message, sid in bindings if sid and message.twilio_sid == sid}
+    unbound = [(message, sid) for message, sid in bindings if sid and message.twilio_sid != sid]
+    if not unbound:
+        return holders
+    sids = [sid for _message, sid in unbound]
+    lock_keys(connection, sids)
+    for holder in lock_messages(connection, Message.twilio_sid, sids):
+        holders[holder.twilio_sid or ""] = holder
+    orphaned_sids = set(
+        connection.scalars(_select_orphaned(connection.dialect.name), {"values": sids})
+    )
+    for message, sid in unbound:
+        if sid in holders:
+            log.warning("sid_already_held", extra={"message_sid": sid})
+            continue
+        holders[sid] = message
+        if message.twilio_sid is None:
+            message.change(twilio_sid=sid)
+        if sid in orphaned_sids:
+            _attach_orphans(connection, message, sid)
+    return holders
+
+
+@cache
+def _select_orphaned(dialect_name: str) -> Executable:
+    """Select those of the SIDs in `values` that events without a message have."""
+    query = select_values(dialect_name, StatusEvent.twilio_sid)
+    is_orphan = StatusEvent.message_id.is_(None)
+    has_sid = StatusEvent.twilio_sid == query.selected_columns.value
+    return query.where(exists().where(is_orphan, has_sid))
 
 
 def _attach_orphans(connection: Connection, message: LockedMessage, sid: str) -> None:

@@ -13,6 +13,7 @@ from smstracker.database.engine import reading_connection
 from smstracker.extensions import db
 from smstracker.messages import last_checks
 from smstracker.messages.last_checks import find_obstacles
+from smstracker.messages.result_writer import SendResultWriter
 from smstracker.messages.sending import submit_from_outbox
 from smstracker.models import outbox
 from smstracker.models.outbox import OutboxMessage
@@ -39,6 +40,7 @@ class Dispatcher:
         self._failures = 0
         self._claimed_at = 0.0
         self._may_have_more = False
+        self._writer = SendResultWriter()
 
     def stop(self) -> None:
         self._is_stopping = True
@@ -87,7 +89,7 @@ class Dispatcher:
     def _call(self, app: Flask, message: OutboxMessage) -> None:
         try:
             with app.app_context():
-                submit_from_outbox(message)
+                submit_from_outbox(message, self._writer)
         except Exception as error:
             log_error(error)
         finally:
