@@ -6,7 +6,7 @@ is deleted for that, because perhaps the clock of this machine is behind.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from smstracker.plurals import pluralize
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, SQLColumnExpression
 
     Column = SQLColumnExpression[datetime] | SQLColumnExpression[datetime | None]
+
+    class SqlTime(Protocol):
+        """A time in a statement: a datetime or a `StatementTime`."""
+
+        def __add__(self, span: timedelta, /) -> object: ...
+
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
@@ -28,8 +34,8 @@ def utcnow() -> datetime:
 @overload
 def is_ahead(moment: datetime, now: datetime) -> bool: ...
 @overload
-def is_ahead(moment: "Column", now: datetime) -> "ColumnElement[bool]": ...
-def is_ahead(moment: Any, now: datetime) -> Any:
+def is_ahead(moment: "Column", now: "SqlTime") -> "ColumnElement[bool]": ...
+def is_ahead(moment: Any, now: Any) -> Any:
     """Whether a time that was stored as past, in Python or in SQL, is of a clock that was ahead."""
     return moment > now + CLOCK_TOLERANCE
 
@@ -37,8 +43,8 @@ def is_ahead(moment: Any, now: datetime) -> Any:
 @overload
 def has_come(moment: datetime, now: datetime, longest: timedelta) -> bool: ...
 @overload
-def has_come(moment: "Column", now: datetime, longest: timedelta) -> "ColumnElement[bool]": ...
-def has_come(moment: Any, now: datetime, longest: timedelta) -> Any:
+def has_come(moment: "Column", now: "SqlTime", longest: timedelta) -> "ColumnElement[bool]": ...
+def has_come(moment: Any, now: Any, longest: timedelta) -> Any:
     """Whether a time has come that was stored as at most `longest` ahead, in Python or in SQL."""
     return (moment <= now) | is_ahead(moment, now + longest)
 

@@ -3,12 +3,14 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import select
+from sqlalchemy import Select, bindparam, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Session
 
 from smstracker.database.engine import reading_connection
+from smstracker.database.row_sets import is_any_of
 from smstracker.extensions import db, settings
 from smstracker.messages.send_warnings import find_opt_out
 from smstracker.models import User
@@ -75,7 +77,8 @@ def _reasons(
 
 
 def _find_ids_with_access(session: Session, owner_ids: Collection[int]) -> set[int]:
-    owners = session.scalars(select(User).where(User.id.in_(owner_ids)))
+    query = _select_owners(db.engine.dialect.name)
+    owners = session.scalars(query, {"values": owner_ids})
     return {owner.id for owner in owners if owner.has_access(settings())}
 
 
@@ -102,15 +105,24 @@ def _find_opt_outs(
 def _find_suspected_recipients(session: Session, messages: Collection[OutboxMessage]) -> set[str]:
     """The recipients who ever refused a message, of whatever sender."""
     numbers = {reverse_digits(message.recipient): message.recipient for message in messages}
-    refused = (
-        select(Message.recipient_reversed)
-        .join(StatusEvent, StatusEvent.message_id == Message.id)
-        .where(
-            Message.owner_id.in_({message.owner_id for message in messages}),
-            Message.recipient_reversed.in_(numbers),
-            StatusEvent.error_code == OPT_OUT_CODE,
-        )
-    )
-    suspected = {numbers[digits] for digits in session.scalars(refused)}
+    values = {"owner_ids": {message.owner_id for message in messages}, "numbers": numbers}
+    suspected = {numbers[digits] for digits in session.scalars(_select_refused(), values)}
     remembered = RememberedOptOut.find_numbers(session.connection(), set(numbers.values()))
     return suspected | remembered
+
+
+@cache
+def _select_owners(dialect_name: str) -> Select[tuple[User]]:
+    return select(User).where(is_any_of(dialect_name, User.id))
+
+
+@cache
+def _select_refused() -> Select[tuple[str]]:
+    """Select the reversed recipients of refused messages, by owners and recipients."""
+    query = select(Message.recipient_reversed)
+    query = query.join(StatusEvent, StatusEvent.message_id == Message.id)
+    return query.where(
+        Message.owner_id.in_(bindparam("owner_ids", expanding=True)),
+        Message.recipient_reversed.in_(bindparam("numbers", expanding=True)),
+        StatusEvent.error_code == OPT_OUT_CODE,
+    )

@@ -8,6 +8,7 @@ import uuid
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -331,12 +332,16 @@ class SavedText(Model):
 
 def running_batch_ids(connection: Connection) -> list[int]:
     """The batches whose messages may be handed over now: running, and not in quiet hours."""
-    columns = (Batch.id, Batch.quiet_from, Batch.quiet_until, Batch.quiet_zone)
-    query = select(*columns).where(Batch.state == BatchState.RUNNING)
     now = utcnow()
     return [
         row.id
-        for row in connection.execute(query)
+        for row in connection.execute(_select_running())
         if row.quiet_zone is None
         or not QuietHours(row.quiet_from, row.quiet_until, row.quiet_zone).holds(now)
     ]
+
+
+@cache
+def _select_running() -> Select[tuple[int, int | None, int | None, str | None]]:
+    columns = (Batch.id, Batch.quiet_from, Batch.quiet_until, Batch.quiet_zone)
+    return select(*columns).where(Batch.state == BatchState.RUNNING)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     LargeBinary,
     Select,
     String,
+    bindparam,
     delete,
     func,
     select,
@@ -78,8 +79,8 @@ class RememberedOptOut(Model):
     def find_numbers(cls, connection: Connection, numbers: Collection[str]) -> set[str]:
         """Return those of the numbers that refused the messages of any owner's sender."""
         hashes = {keyed_hash(connection, HashedKind.NUMBER, number): number for number in numbers}
-        query = select(cls.number_hash).where(cls.number_hash.in_(hashes))
-        return {hashes[number_hash] for number_hash in connection.scalars(query)}
+        rows = connection.scalars(_select_remembered(), {"hashes": list(hashes)})
+        return {hashes[number_hash] for number_hash in rows}
 
     @classmethod
     def _has_key(cls, key: _Key) -> tuple[ColumnElement[bool], ...]:
@@ -96,6 +97,12 @@ _KEY_COLUMNS = (
     Message.recipient,
 )
 Newest = Select[tuple[int, str, str, datetime]]
+
+
+@cache
+def _select_remembered() -> Select[tuple[bytes]]:
+    column = RememberedOptOut.number_hash
+    return select(column).where(column.in_(bindparam("hashes", expanding=True)))
 
 
 @cache

@@ -16,8 +16,10 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Integer,
     Row,
     Select,
+    String,
     Update,
     bindparam,
     exists,
@@ -25,22 +27,22 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    union_all,
     update,
 )
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from smstracker.clock import CLOCK_TOLERANCE, has_come, is_ahead, utcnow
+from smstracker.clock import has_come, is_ahead, utcnow
 from smstracker.database.engine import UtcDateTime
 from smstracker.database.row_sets import is_any_of
+from smstracker.database.statement_time import StatementTime
+from smstracker.extensions import settings
 from smstracker.models.batches import OVER, Batch, running_batch_ids
 from smstracker.models.event_store import stop_waiting
 from smstracker.models.events import StatusEvent, StatusUpdate
-from smstracker.models.lookup_queue import matches_carrier
 from smstracker.models.messages import Message, is_in_outbox
 from smstracker.models.removals import PendingRemoval
-from smstracker.models.sender_pace import MAX_PAUSE, SenderPace, free_slots
+from smstracker.models.sender_pace import SenderPace, free_slots
 from smstracker.sms import status
 from smstracker.sms.lookup_schedule import first_lookup
 from smstracker.sms.messaging_service import is_messaging_service
@@ -183,31 +185,23 @@ def begin_hand_over(
     if not messages:
         return []
     now, ids = utcnow(), [message.id for message in messages]
-    values = {
-        "values": ids,
-        "claimed": messages[0].claimed_until,
-        "now": now,
-        "no_pause_after": now + MAX_PAUSE + CLOCK_TOLERANCE,
-        "lookup_at": first_lookup("pending", now),
-    }
-    rows = connection.execute(_begin_statement(connection.dialect.name), values)
+    statement, time = _begin_statement(connection.dialect.name)
+    facts = {"claimed": messages[0].claimed_until, "lookup_at": first_lookup("pending", now)}
+    rows = connection.execute(statement, {"values": ids, **facts, **time.values(now)})
     return _in_order(rows, ids)
 
 
 @cache
-def _begin_statement(dialect_name: str) -> ReturningUpdate[tuple[Any, ...]]:
-    """The update of `begin_hand_over`, made once: it runs for every message."""
-    now, no_pause_after, lookup_at, claimed = (
-        bindparam(name, type_=UtcDateTime())
-        for name in ("now", "no_pause_after", "lookup_at", "claimed")
-    )
-    # As `SenderPace.is_paused`.
-    is_paused = (SenderPace.paused_until > now) & (SenderPace.paused_until <= no_pause_after)
+def _begin_statement(
+    dialect_name: str,
+) -> tuple[ReturningUpdate[tuple[Any, ...]], StatementTime]:
+    now = StatementTime()
+    lookup_at, claimed = (bindparam(name, type_=UtcDateTime()) for name in ("lookup_at", "claimed"))
     is_claimed = (Message.status == status.OUTBOX) & Message.content_deleted_at.is_(None)
     is_claimed &= Message.claimed_until == claimed
     is_claimed &= Batch.is_running(Message.batch_id)
     is_any = is_any_of(dialect_name, Message.id)
-    pause = exists().where(SenderPace.sender == SENDER_KEY, is_paused)
+    pause = exists().where(SenderPace.sender == SENDER_KEY, SenderPace.is_paused(now))
     is_erased = PendingRemoval.is_erased(Message.id)
     begin = _update_unlocked(is_any, is_claimed, ~pause, ~is_erased)
     begin = begin.values(
@@ -217,7 +211,7 @@ def _begin_statement(dialect_name: str) -> ReturningUpdate[tuple[Any, ...]]:
         claimed_until=None,
         next_lookup_at=lookup_at,
     )
-    return begin.returning(*_COLUMNS)
+    return begin.returning(*_COLUMNS), now
 
 
 def cancel(connection: Connection, message_id: int) -> bool:
@@ -272,35 +266,18 @@ def pause_senders(connection: Connection, message_ids: Collection[int], code: st
         SenderPace.pause(connection, sender or "", code, utcnow())
 
 
-def _is_claimable(now: datetime) -> ColumnElement[bool]:
+def _is_claimable(now: StatementTime) -> ColumnElement[bool]:
     lease_end = Message.claimed_until
     return or_(lease_end.is_(None), has_come(lease_end, now, LEASE))
-
-
-def _select_waiting(sender: str, lane: Lane, now: datetime) -> Select[tuple[int, datetime | None]]:
-    """Select id and send_at of the unclaimed messages of a sender and lane, the oldest first."""
-    is_service = is_messaging_service(sender)
-    conditions: tuple[ColumnElement[bool], ...] = (
-        is_in_outbox(),
-        Message.batch_id.is_(None) if lane is None else Message.batch_id == lane,
-        Message.sender.is_(None) if is_service else Message.sender == sender,
-        Message.messaging_service_sid == (sender if is_service else None),
-        _is_claimable(now),
-        matches_carrier(),
-    )
-    query = select(Message.id, Message.send_at).where(*conditions)
-    return query.order_by(Message.send_at, Message.id)
 
 
 def _due_times(
     connection: Connection, lanes: Collection[Lane], now: datetime
 ) -> dict[str, datetime]:
     """When the next message of each sender may go, of those that have one."""
-    columns = (SenderPace.sender, SenderPace.next_at, SenderPace.paused_until)
-    is_ready, is_paused = SenderPace.is_ready(now), SenderPace.is_paused(now)
-    query = select(*columns, is_ready.label("is_ready"), is_paused.label("is_paused"))
+    query, time = _select_paces()
     due_times = {}
-    for pace in connection.execute(query):
+    for pace in connection.execute(query, time.values(now)):
         head_at = _head_time(connection, pace.sender, lanes, now)
         if head_at is not None:
             pause = pace.paused_until if pace.is_paused else now
@@ -308,13 +285,20 @@ def _due_times(
     return due_times
 
 
+@cache
+def _select_paces() -> tuple[Select[Any], StatementTime]:
+    now = StatementTime()
+    is_ready, is_paused = SenderPace.is_ready(now), SenderPace.is_paused(now)
+    columns = (SenderPace.sender, SenderPace.next_at, SenderPace.paused_until)
+    return select(*columns, is_ready.label("is_ready"), is_paused.label("is_paused")), now
+
+
 def _head_time(
     connection: Connection, sender: str, lanes: Collection[Lane], now: datetime
 ) -> datetime | None:
     """From when the first of a sender's messages may go."""
-    heads = (_select_waiting(sender, lane, now).limit(1).subquery() for lane in lanes)
-    times = connection.scalars(union_all(*(select(head.c.send_at) for head in heads)))
-    return min((at for at in times if at is not None), default=None)
+    heads = (_read_waiting(connection, sender, lane, now, 1) for lane in lanes)
+    return min((send_at for _id, send_at in chain.from_iterable(heads)), default=None)
 
 
 def _first_ids(
@@ -323,20 +307,55 @@ def _first_ids(
     """The ids of the messages that may go now, in turns by lane."""
     queues = []
     for lane in lanes:
-        waiting = _select_waiting(sender, lane, now).where(Message.send_at <= now)
-        queues.append(connection.scalars(waiting.limit(size)).all())
+        waiting = _read_waiting(connection, sender, lane, now, size)
+        queues.append([message_id for message_id, send_at in waiting if send_at <= now])
     random.shuffle(queues)
     in_turns = chain.from_iterable(zip_longest(*queues))
     return [message_id for message_id in in_turns if message_id is not None][:size]
 
 
+def _read_waiting(
+    connection: Connection, sender: str, lane: Lane, now: datetime, size: int
+) -> Sequence[tuple[int, datetime]]:
+    """Read id and send_at of the first unclaimed messages of a sender and lane."""
+    query, time = _select_waiting(is_messaging_service(sender), lane is not None)
+    values = {"sender": sender, "simulated": settings().demo, "size": size, **time.values(now)}
+    values |= {} if lane is None else {"lane": lane}
+    return [(row.id, row.send_at) for row in connection.execute(query, values)]
+
+
+@cache
+def _select_waiting(
+    is_service: bool, has_lane: bool
+) -> tuple[Select[tuple[int, datetime | None]], StatementTime]:
+    now, sender = StatementTime(), bindparam("sender", type_=String())
+    conditions: tuple[ColumnElement[bool], ...] = (
+        is_in_outbox(),
+        Message.batch_id == bindparam("lane") if has_lane else Message.batch_id.is_(None),
+        Message.sender.is_(None) if is_service else Message.sender == sender,
+        Message.messaging_service_sid == (sender if is_service else None),
+        _is_claimable(now),
+        Message.simulated == bindparam("simulated"),
+        Message.send_at.is_not(None),
+    )
+    query = select(Message.id, Message.send_at).where(*conditions)
+    query = query.order_by(Message.send_at, Message.id)
+    return query.limit(bindparam("size", type_=Integer())), now
+
+
 def _lease(connection: Connection, ids: Sequence[int], now: datetime) -> list[OutboxMessage]:
     """Lease those of the messages that still wait and that nobody has locked, in this order."""
-    is_any = is_any_of(connection.dialect.name, Message.id)
+    lease, time = _lease_statement(connection.dialect.name)
+    return _in_order(connection.execute(lease, {"values": ids, **time.values(now)}), ids)
+
+
+@cache
+def _lease_statement(
+    dialect_name: str,
+) -> tuple[ReturningUpdate[tuple[Any, ...]], StatementTime]:
+    now, is_any = StatementTime(), is_any_of(dialect_name, Message.id)
     lease = _update_unlocked(is_any, Message.status == status.OUTBOX, _is_claimable(now))
-    lease = lease.values(claimed_until=now + LEASE)
-    rows = connection.execute(lease.returning(*_COLUMNS), {"values": ids})
-    return _in_order(rows, ids)
+    return lease.values(claimed_until=now + LEASE).returning(*_COLUMNS), now
 
 
 def _update_unlocked(*conditions: ColumnElement[bool]) -> Update:

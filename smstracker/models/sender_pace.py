@@ -7,13 +7,15 @@ keep to its pace.
 import random
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import cache
 
-from sqlalchemy import ColumnElement, String, func, select, update
+from sqlalchemy import ColumnElement, Select, String, Update, bindparam, func, select, update
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from smstracker.clock import has_come, is_ahead, is_within, utcnow
 from smstracker.database.engine import UtcDateTime, dialect_insert
+from smstracker.database.statement_time import StatementTime
 from smstracker.extensions import Model, settings
 from smstracker.sms.identifiers import ERROR_CODE_LENGTH
 from smstracker.sms.messaging_service import is_messaging_service
@@ -52,12 +54,12 @@ class SenderPace(Model):
         connection.execute(row.on_conflict_do_nothing())
 
     @classmethod
-    def is_paused(cls, now: datetime) -> ColumnElement[bool]:
+    def is_paused(cls, now: datetime | StatementTime) -> ColumnElement[bool]:
         """The condition that a sender is paused; a pause of a wrong clock is over."""
         return (cls.paused_until > now) & ~is_ahead(cls.paused_until, now + MAX_PAUSE)
 
     @classmethod
-    def is_ready(cls, now: datetime) -> ColumnElement[bool]:
+    def is_ready(cls, now: datetime | StatementTime) -> ColumnElement[bool]:
         """The condition that a sender may send at `now`."""
         is_over = cls.paused_until.is_(None) | ~cls.is_paused(now)
         return has_come(cls.next_at, now, SECOND) & is_over
@@ -73,9 +75,9 @@ class SenderPace(Model):
 
         Returns each with when it may send next.
         """
-        query = select(cls.sender, cls.next_at).where(cls.is_ready(now))
-        locked = query.order_by(cls.sender).with_for_update(skip_locked=True)
-        return [(row.sender, row.next_at) for row in connection.execute(locked)]
+        query, time = _select_ready()
+        rows = connection.execute(query, time.values(now))
+        return [(row.sender, row.next_at) for row in rows]
 
     @classmethod
     def take(
@@ -83,8 +85,8 @@ class SenderPace(Model):
     ) -> None:
         """Take `count` of the `free_slots` of a sender that may send next at `next_at`."""
         start = _first_slot(sender, next_at, now)
-        row = update(cls).where(cls.sender == sender)
-        connection.execute(row.values(next_at=start + count * SECOND / sends_per_second(sender)))
+        new_time = start + count * SECOND / sends_per_second(sender)
+        connection.execute(_update_next_at(), {"of_sender": sender, "new_time": new_time})
 
     @classmethod
     def pause(cls, connection: Connection, sender: str, code: str, now: datetime) -> datetime:
@@ -105,6 +107,20 @@ class SenderPace(Model):
         values = {"paused_until": until, "pause_code": code, "pauses_in_row": count}
         connection.execute(update(cls).where(cls.sender == sender).values(next_at=until, **values))
         return until
+
+
+@cache
+def _select_ready() -> tuple[Select[tuple[str, datetime]], StatementTime]:
+    time = StatementTime()
+    query = select(SenderPace.sender, SenderPace.next_at).where(SenderPace.is_ready(time))
+    return query.order_by(SenderPace.sender).with_for_update(skip_locked=True), time
+
+
+@cache
+def _update_next_at() -> Update:
+    new_time = bindparam("new_time", type_=UtcDateTime())
+    is_sender = SenderPace.sender == bindparam("of_sender")
+    return update(SenderPace).where(is_sender).values(next_at=new_time)
 
 
 def free_slots(sender: str, next_at: datetime, now: datetime) -> int:
