@@ -22,10 +22,10 @@ from smstracker.worker.error_log import log_error
 MAX_HAND_OVERS = 24  # at once, so that a slow Twilio takes no more threads
 # A claim costs more than what it hands over, so one of fewer messages waits for a moment.
 GATHERED_CLAIM = 12
-GATHER_SECONDS = 0.05
+GATHER_SECONDS = 0.25
 POLL_SECONDS = 0.5
 # Until another worker has claimed for the same senders.
-CONTENTION_SECONDS = 0.02
+CONTENTION_SECONDS = 0.05
 MAX_RETRY_SECONDS = 30.0
 
 
