@@ -109,11 +109,12 @@ def _insert_one(table: type[Base], skips_existing: bool) -> Insert:
 
 @cache
 def _insert_arrays(table: type[Base], names: tuple[str, ...], skips_existing: bool) -> Insert:
-    statement = postgresql.insert(table)
-    if skips_existing:
-        statement = statement.on_conflict_do_nothing()
     rows = _select_arrays(table, names)
-    return statement.from_select(names, rows, include_defaults=False)
+    if skips_existing:
+        statement = postgresql.insert(table).on_conflict_do_nothing()
+        return statement.from_select(names, rows, include_defaults=False)
+    # Not PostgreSQL's own: SQLAlchemy compiles that anew each time.
+    return insert(table).from_select(names, rows, include_defaults=False)
 
 
 @cache
