@@ -11,6 +11,11 @@ from smstracker.connection.summary import SummaryKind, summarize
 from smstracker.connection.token_rotation import Rotation
 from tests.health_reports import MINUTE, NEW, NOW, SILENT, WELL, cause, window, worker
 
+CHECK_THE_WAY = (
+    "Check with flask doctor that callbacks can arrive from this machine. If they can, open "
+    "PUBLIC_BASE_URL/healthz on a phone without Wi-Fi, and look for error 11200 in the Debugger of "
+    "Twilio's Console"
+)
 WITH_OTHERS = replace(window(6, period=WEEK), unmatched=9)
 GOOD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
     (WELL, {}, "All 124 outcomes of the last 24 hours arrived by callback"),
@@ -120,7 +125,7 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
         SILENT | {"looked_up_since_last_callback": 6},
         "Twilio has not reached this app for 42 minutes; "
         "6 messages were looked up instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
+        f"{CHECK_THE_WAY}",
     ),
     (
         WELL,
@@ -131,52 +136,49 @@ BAD: list[tuple[ConnectionReport, dict[str, Any], str]] = [
         },
         "No callback of a message here has been accepted for 42 minutes; "
         "6 messages were looked up instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
+        f"{CHECK_THE_WAY}",
     ),
     (
         WELL,
         SILENT | {"looked_up_since_last_callback": 1, "waiting_since_last_callback": 1},
         "Twilio has not reached this app for 42 minutes; 1 message waits for a callback; "
         "1 message was looked up instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
+        f"{CHECK_THE_WAY}",
     ),
     (
         WELL,
         SILENT | {"waiting_since_last_callback": 2, "workers": ()},
         "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback, "
-        "and no worker runs to ask Twilio. Check with flask doctor that PUBLIC_BASE_URL can "
-        "be reached from outside, and start flask worker",
+        "and no worker runs to ask Twilio. Start flask worker. "
+        f"{CHECK_THE_WAY}",
     ),
     (
         WELL,
         SILENT | {"waiting_since_last_callback": 2, "workers": (worker(problem="Credentials."),)},
         "Twilio has not reached this app for 42 minutes; 2 messages wait for a callback, "
-        "and Twilio cannot be asked. Check with flask doctor that PUBLIC_BASE_URL can "
-        "be reached from outside. Credentials",
+        "and Twilio cannot be asked. "
+        f"{CHECK_THE_WAY}. Credentials",
     ),
     (
         NEW,
         {"waiting_since_last_callback": 3, "workers": (worker(),)},
-        "No callback has ever arrived, though 3 messages wait for one. "
-        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
+        f"No callback has ever arrived, though 3 messages wait for one. {CHECK_THE_WAY}",
     ),
     (
         NEW,
         {"looked_up_since_last_callback": 2, "workers": (worker(),)},
-        "No callback has ever arrived; 2 messages were looked up instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
+        f"No callback has ever arrived; 2 messages were looked up instead. {CHECK_THE_WAY}",
     ),
     (
         NEW,
         {"looked_up_since_last_callback": 2, "workers": (worker(),), "causes": (cause(0, day=2),)},
-        "No callback has ever been accepted; 2 messages were looked up instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
+        f"No callback has ever been accepted; 2 messages were looked up instead. {CHECK_THE_WAY}",
     ),
     (
         WELL,
         SILENT | {"looked_up_since_last_callback": 2, "causes": (cause(0, day=2),)},
         "No callback has been accepted for 42 minutes; 2 messages were looked up instead. "
-        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
+        f"{CHECK_THE_WAY}",
     ),
     (
         WELL,

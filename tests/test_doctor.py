@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -333,6 +334,33 @@ def test_loopback_is_no_address_for_the_real_twilio(
     assert "PUBLIC_BASE_URL" in fix
 
 
+@pytest.mark.parametrize(
+    ("host", "detail"),
+    [
+        ("10.1.2.3", " leads to a private address here, so doctor cannot try the way of Twilio"),
+        ("loops.example.org", " leads to a loopback address here, so doctor cannot try"),
+        ("198.41.0.4", " uses https"),
+        ("nothing.invalid", " uses https"),
+    ],
+)
+def test_address_that_leads_elsewhere_from_here_than_from_outside_is_told(
+    make_app: Callable[..., Flask], monkeypatch: pytest.MonkeyPatch, host: str, detail: str
+) -> None:
+    def resolve(name: str, port: object, *rest: int, **more: int) -> list[Any]:
+        return look_up("127.0.1.1" if name == "loops.example.org" else name, port, *rest, **more)
+
+    look_up = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(checks, "_check_twilio", lambda: iter(()))
+    monkeypatch.setattr(checks, "find_obstacle", lambda: None)
+    base = {"PUBLIC_BASE_URL": f"https://{host}", "TWILIO_API_BASE_URL": "https://api.x.org"}
+    verdict, found, fix = result_of(examine(make_app(**base)), "public address")
+    assert found.startswith(f"https://{host}{detail}")
+    is_inner = " leads to a " in found
+    assert verdict == ("warning" if is_inner else "ok")
+    assert ("on a phone without Wi-Fi" in fix) is is_inner
+
+
 def test_database_that_is_not_ready_is_a_problem(run_doctor: Asked, app: Flask) -> None:
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(text("DELETE FROM alembic_version"))
@@ -523,8 +551,9 @@ def test_doctor_ends_with_1_while_twilio_is_silent_although_it_should_not_be(liv
     done = live.test_cli_runner().invoke(args=["doctor"])
     assert done.exit_code == 1
     assert (
-        "problem  connection: no callback has ever arrived, though 1 message waits" in done.stdout
-    )
+        "problem  connection: no callback has ever arrived, though 1 message waits for one. Fix: "
+        "callbacks can arrive from this machine, so open PUBLIC_BASE_URL/healthz on a phone"
+    ) in done.stdout
 
 
 def test_doctor_ends_with_0_for_a_stranger_who_is_refused(live: Flask) -> None:

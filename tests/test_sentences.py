@@ -101,12 +101,12 @@ REPORTS: list[tuple[str, Change, Change]] = [
     ),
     (
         "Twilio has not reached this app for 42 minutes; 1 message waits for a callback. "
-        "Check with flask doctor that PUBLIC_BASE_URL can be reached from outside",
+        "Check with flask doctor that callbacks can arrive from this machine",
         UNHEARD,
         UNHEARD | hour(not_stored=1),
     ),
     ("waits for a callback, and no worker runs", UNHEARD | {"workers": ()}, UNHEARD),
-    ("outside, and start flask worker", UNHEARD | {"workers": ()}, UNHEARD),
+    ("Start flask worker. Check with flask doctor", UNHEARD | {"workers": ()}, UNHEARD),
     (
         "waits for a callback, and Twilio cannot be asked",
         SILENT | CANNOT | {"waiting_since_last_callback": 1},
@@ -289,6 +289,12 @@ REPORTS: list[tuple[str, Change, Change]] = [
         UNHEARD | {"causes": (cause(0),)},
     ),
     (
+        "callback. callbacks can arrive from this machine, so open PUBLIC_BASE_URL/healthz on a "
+        "phone without Wi-Fi, and look for error 11200 in the Debugger of Twilio's Console",
+        UNHEARD | {"is_reached": True},
+        UNHEARD | {"is_reached": True, "causes": (cause(0),)},
+    ),
+    (
         "see the lines callbacks, refused and worker",
         UNHEARD | {"causes": (cause(0),)},
         UNHEARD,
@@ -451,11 +457,11 @@ WORDINGS: list[tuple[str, str, str]] = [
 def lines(change: Change) -> str:
     """What banner, page and flask doctor say of a report."""
     changed = dict(change)
-    is_demo = bool(changed.pop("is_demo", False))
+    is_demo, is_reached = (bool(changed.pop(name, False)) for name in ("is_demo", "is_reached"))
     report = report_of(changed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connection_checks, "build_report", lambda _now: report)
-        results = list(connection_checks.check_connection(is_demo))
+        results = list(connection_checks.check_connection(is_demo, is_reached))
     checks = [f"{row.verdict} {row.check}: {row.detail}. {row.fix or ''}" for row in results]
     summary = summarize(report)
     return "\n".join([summary.text, summary.brief, *checks])
@@ -497,7 +503,11 @@ def test_every_sentence_on_the_connection_has_its_case(module: str) -> None:
 
 
 def test_every_kind_of_summary_has_a_case() -> None:
-    reports = [report_of(matching) for _, matching, _ in REPORTS if "is_demo" not in matching]
+    reports = [
+        report_of(matching)
+        for _, matching, _ in REPORTS
+        if not {"is_demo", "is_reached"} & set(matching)
+    ]
     assert {summarize(report).kind for report in reports} == set(SummaryKind)
 
 
@@ -506,7 +516,7 @@ def test_connection_that_cannot_be_judged_is_a_problem(monkeypatch: pytest.Monke
         raise OperationalError("SELECT", {}, Exception())
 
     monkeypatch.setattr(connection_checks, "build_report", fail)
-    [result] = connection_checks.check_connection(is_demo=False)
+    [result] = connection_checks.check_connection(is_demo=False, is_reached=True)
     assert (result.verdict, result.check) == ("problem", "connection")
     assert result.detail.startswith("cannot be judged (")
 

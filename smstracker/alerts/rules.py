@@ -158,7 +158,8 @@ _TROUBLE = (
         "Callbacks stopped coming",
         _silent,
         _constant(
-            f"Run {COMMAND} doctor: it calls PUBLIC_BASE_URL as Twilio would, and names the fix."
+            f"Run {COMMAND} doctor: it calls PUBLIC_BASE_URL as Twilio would, but from its own "
+            "machine, and names the fix, or what to look at from outside."
         ),
         holds=5 * MINUTE,
     ),

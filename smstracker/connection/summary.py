@@ -22,6 +22,11 @@ MISSED_SHARE = 0.02
 MISSED_COUNT = 3
 # A new installation needs time to start its worker.
 WORKER_EXPECTED_AFTER = timedelta(minutes=5)
+# What no check from the machine of the app can see.
+LOOK_FROM_OUTSIDE = (
+    "open PUBLIC_BASE_URL/healthz on a phone without Wi-Fi, and look for error 11200 in the "
+    "Debugger of Twilio's Console"
+)
 CHECK_NETWORK = "check the worker's network and TWILIO_API_BASE_URL; it asks again soon"
 
 
@@ -215,9 +220,12 @@ def _lookup_failure(report: ConnectionReport) -> str:
 
 
 def _silence_advice(report: ConnectionReport) -> str:
-    advice = f"Check with {COMMAND} doctor that PUBLIC_BASE_URL can be reached from outside"
+    advice = (
+        f"Check with {COMMAND} doctor that callbacks can arrive from this machine. If they can, "
+        f"{LOOK_FROM_OUTSIDE}"
+    )
     if not report.live_workers:
-        return f"{advice}, and start {COMMAND} worker"
+        return f"Start {COMMAND} worker. {advice}"
     problem = worker_problem(report)
     return f"{advice}. {problem}" if problem else advice
 

@@ -15,17 +15,25 @@ from smstracker.carrier.account_checks import Account, SenderAbility
 from smstracker.carrier.errors import SIMULATOR_UNREACHED, CarrierQueryError, NotFoundAtCarrierError
 from smstracker.clock import format_age, format_duration, utcnow
 from smstracker.command_name import COMMAND
+from smstracker.connection.summary import LOOK_FROM_OUTSIDE
 from smstracker.doctor.alert_checks import check_alerts, check_heartbeat
 from smstracker.doctor.backup_checks import check_backups
 from smstracker.doctor.callback_probe import find_obstacle
-from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
+from smstracker.doctor.check_result import (
+    CheckOutcome,
+    CheckResult,
+    ok,
+    problem,
+    strip_period,
+    warning,
+)
 from smstracker.doctor.connection_checks import check_connection
 from smstracker.doctor.machine_checks import check_durability, check_machine, check_wholeness
 from smstracker.extensions import settings
 from smstracker.mailer import MailError, current_mailer
 from smstracker.models import MailHealth
 from smstracker.network_errors import explain_mail_error
-from smstracker.settings.addresses import is_loopback
+from smstracker.settings.addresses import find_inner_address, is_loopback
 from smstracker.web.health import database_problem
 
 CLOCK_WARNING, CLOCK_PROBLEM = timedelta(seconds=30), timedelta(minutes=5)
@@ -45,13 +53,14 @@ def run_checks() -> Iterator[CheckResult]:
         yield from check_durability()
     yield from _check_twilio()
     yield _check_public_address()
-    yield _check_callbacks()
+    callbacks = _check_callbacks()
+    yield callbacks
     yield _check_mail()
     yield check_alerts()
     if database_error is None:
         yield from check_heartbeat()
         yield from check_backups()
-        yield from check_connection(settings().demo)
+        yield from check_connection(settings().demo, callbacks.verdict is CheckOutcome.OK)
 
 
 def _check_settings() -> CheckResult:
@@ -136,10 +145,16 @@ def _check_clock(ahead: timedelta | None) -> CheckResult:
 
 def _check_public_address() -> CheckResult:
     check, base = "public address", settings().public_base_url
-    if not is_loopback(urlsplit(base).hostname or ""):
-        return ok(check, f"{base} uses https")
+    host = urlsplit(base).hostname or ""
     api = urlsplit(settings().twilio_api_base_url).hostname or ""
-    if settings().demo or is_loopback(api):
+    is_carrier_here = settings().demo or is_loopback(api)
+    if not is_loopback(host):
+        kind = None if is_carrier_here else find_inner_address(host)
+        if kind is None:
+            return ok(check, f"{base} uses https")
+        detail = f"{base} leads to a {kind} address here, so doctor cannot try the way of Twilio"
+        return warning(check, detail, LOOK_FROM_OUTSIDE)
+    if is_carrier_here:
         return ok(check, f"{base} is this machine, and so is the carrier")
     fix = "set PUBLIC_BASE_URL to an https address that can be reached from outside"
     return problem(check, f"{base} is this machine: Twilio cannot reach it", fix)

@@ -12,6 +12,7 @@ from smstracker.connection.refusal_causes import RefusalCause
 from smstracker.connection.report import ConnectionReport, Window, build_report
 from smstracker.connection.summary import (
     CHECK_NETWORK,
+    LOOK_FROM_OUTSIDE,
     SummaryKind,
     describe_no_worker,
     summarize,
@@ -34,8 +35,11 @@ _SUMMARY_FIXES = {
 }
 
 
-def check_connection(is_demo: bool) -> Iterator[CheckResult]:
-    """Check the connection by its report; `make run` starts and ends all of a demo."""
+def check_connection(is_demo: bool, is_reached: bool) -> Iterator[CheckResult]:
+    """Check the connection by its report; `make run` starts and ends all of a demo.
+
+    `is_reached` if a callback can arrive from this machine.
+    """
     try:
         report = build_report(utcnow())
     except SQLAlchemyError as error:
@@ -45,14 +49,16 @@ def check_connection(is_demo: bool) -> Iterator[CheckResult]:
     yield _check_worker(report, is_stopped_demo)
     yield _check_outbox(report)
     yield _check_tokens(report)
-    yield _check_summary(report, is_stopped_demo)
+    yield _check_summary(report, is_stopped_demo, is_reached)
     yield _check_last_callback(report)
     yield from (_describe_window(window) for window in report.windows)
     yield from _describe_delays(report)
     yield from (_check_cause(cause, report.day.accepted > 0) for cause in report.causes)
 
 
-def _check_summary(report: ConnectionReport, is_stopped_demo: bool) -> CheckResult:
+def _check_summary(
+    report: ConnectionReport, is_stopped_demo: bool, is_reached: bool
+) -> CheckResult:
     summary = summarize(report)
     if not summary.is_bad:
         return ok("connection", summary.text)
@@ -61,15 +67,19 @@ def _check_summary(report: ConnectionReport, is_stopped_demo: bool) -> CheckResu
         return result("connection", summary.finding, START_DEMO)
     if summary.kind in (SummaryKind.SILENT, SummaryKind.MISSED):
         # The advice names this command itself.
-        return result("connection", summary.finding, _name_other_lines(report))
+        return result("connection", summary.finding, _advise_silence(report, is_reached))
     if summary.kind in _SUMMARY_FIXES:
         return result("connection", strip_period(summary.text), _SUMMARY_FIXES[summary.kind])
     fix = summary.advice[:1].lower() + summary.advice[1:]
     return result("connection", summary.finding, strip_period(fix))
 
 
-def _name_other_lines(report: ConnectionReport) -> str:
-    if report.causes:
+def _advise_silence(report: ConnectionReport, is_reached: bool) -> str:
+    """Name the lines that tell more, or what only somebody outside can see."""
+    is_refused = any(cause.is_plausible for cause in report.causes)
+    if is_reached and not is_refused:
+        return f"callbacks can arrive from this machine, so {LOOK_FROM_OUTSIDE}"
+    if is_refused:
         return "see the lines callbacks, refused and worker"
     return "see the lines callbacks and worker"
 

@@ -98,4 +98,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def find_inner_address(host: str) -> str | None:
+    """Find to what `host` leads on this machine: "loopback" or "private".
+
+    None if it leads to public addresses only, or to none.
+    """
+    try:
+        resolved = [ip_address(entry[4][0]) for entry in socket.getaddrinfo(host, None)]
+    except (OSError, UnicodeError, ValueError):
+        return None
+    if any(address.is_loopback for address in resolved):
+        return "loopback"
+    return "private" if any(not address.is_global for address in resolved) else None
+
+
 read_bind_address = parsed("127.0.0.1", parse_bind_address, "an IP address of this machine")
