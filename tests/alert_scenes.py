@@ -144,6 +144,18 @@ def add_refused(app: Flask, number: int, **columns: Any) -> None:
         )
 
 
+def add_alert(app: Flask, rule: str = "callbacks-silent", **columns: Any) -> int:
+    """Store an open alert; its id."""
+    now = utcnow()
+    times = {"began_at": now - 42 * MINUTE, "opened_at": now - 37 * MINUTE, "last_true_at": now}
+    facts: dict[str, Any] = {"rule": rule, "subject": "", "counts": {"messages": 6, "accepted": 6}}
+    with storing(app) as session:
+        alert = Alert(**facts | times | columns)
+        session.add(alert)
+        session.flush()
+        return int(alert.id)
+
+
 def add_backup(app: Flask, age: timedelta) -> None:
     """Store that a good backup of that age was made."""
     with storing(app) as session:

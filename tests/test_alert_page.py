@@ -15,7 +15,7 @@ from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice, ScheduledJob, User
-from tests.alert_scenes import MINUTE, alerts, storing
+from tests.alert_scenes import MINUTE, add_alert, alerts, storing
 from tests.clients import Client, Person, words
 from tests.databases import await_lock_wait
 from tests.serving import close
@@ -40,17 +40,6 @@ def administrator(app: Flask) -> Person:
 @pytest.fixture
 def admin(app: Flask) -> Person:
     return administrator(app)
-
-
-def add_alert(app: Flask, rule: str = "callbacks-silent", **columns: object) -> int:
-    now = utcnow()
-    times = {"began_at": now - 42 * MINUTE, "opened_at": now - 37 * MINUTE, "last_true_at": now}
-    facts = {"rule": rule, "subject": "", "counts": {"messages": 6, "accepted": 6}}
-    with storing(app) as session:
-        alert = Alert(**facts | times | columns)
-        session.add(alert)
-        session.flush()
-        return alert.id
 
 
 def add_evaluation(app: Flask) -> None:

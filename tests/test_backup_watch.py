@@ -70,7 +70,7 @@ def open_alerts(app: Flask) -> list[str]:
 def test_backup_is_told_by_the_doctor_until_another_is_due(
     make_app: MakeApp, app: Flask, tmp_path: Path, clock: time_machine.Traveller
 ) -> None:
-    assert backup_line(app).detail == "none was made yet, or none is expected"
+    assert (backup_line(app).verdict, backup_line(app).detail) == ("warning", "none is known")
     assert run(make_app, "backup", tmp_path / "a").exit_code == 0
     clock.shift(24 * HOUR)
     assert backup_line(app) == CheckResult("ok", "backup", "the newest was made 1 day ago")
@@ -134,7 +134,8 @@ def test_backup_made_once_lets_nobody_expect_another(
     assert run(make_app, "backup", tmp_path / "a", "--once").exit_code == 0
     clock.shift(99 * DAY)
     assert open_alerts(app) == []
-    assert backup_line(app).verdict == "ok"
+    sentence = "the last was made 99 days ago with --once, so no other is expected"
+    assert backup_line(app) == CheckResult("ok", "backup", sentence)
 
 
 def test_backup_by_a_clock_that_was_ahead_does_not_keep_the_alert_away(

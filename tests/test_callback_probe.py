@@ -2,20 +2,26 @@
 
 import io
 import ssl
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+import time_machine
 from flask import Flask
 from sqlalchemy import select
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from smstracker.doctor.callback_probe import Obstacle, _explain_redirect, find_obstacle
+from smstracker.clock import utcnow
+from smstracker.doctor.callback_probe import PASSABLE, Obstacle, _explain_redirect, find_obstacle
 from smstracker.extensions import db
 from smstracker.models import CallbackTally, RefusedCallback
 from smstracker.webhooks.views import compute_proof
+from tests.machine import need
 from tests.serving import QuietRequestHandler, free_port
 from tests.signing import ACCOUNT_SID, SECONDARY, call_back, signature
 
@@ -115,6 +121,10 @@ def trim_values(environ: Environ) -> None:
     tidied = urlencode([(name, value.strip()) for name, value in pairs]).encode()
     environ["wsgi.input"] = io.BytesIO(tidied)
     environ["CONTENT_LENGTH"] = str(len(tidied))
+
+
+def add_client(environ: Environ) -> None:
+    environ["HTTP_X_FORWARDED_FOR"] = "203.0.113.7"
 
 
 def spoil_both(environ: Environ) -> None:
@@ -279,7 +289,7 @@ def test_probe_proves_itself_only_to_whom_the_guard_lets_in(app: Flask) -> None:
     assert client.post(PATH, data={"Nonce": "n"}).status_code == 403
     answer = call_back(client, {"Nonce": "n"}, PATH)
     with app.app_context():
-        assert answer.json == {"proof": compute_proof("n")}
+        assert answer.json == {"proof": compute_proof("n"), "proxies": 0}
     assert call_back(client, {"Nonce": "n"}, PATH, token=SECONDARY).status_code == 200
     assert signature(PATH, {"Nonce": "n"}) not in answer.text
 
@@ -308,3 +318,59 @@ def test_redirect_of_an_https_address_has_its_own_advice(
         advice = _explain_redirect(location)
     assert fix in advice.fix
     assert "evil" not in advice.fix
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
+    """A server's context with a certificate for 90 days that this machine trusts."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *(need("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "90"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+@pytest.mark.parametrize(("days", "left"), [(0, None), (75, None), (77, "13 days"), (89, "1 day")])
+def test_certificate_that_ends_soon_is_told(
+    proxied: Proxied, trusted: ssl.SSLContext, days: int, left: str | None
+) -> None:
+    with time_machine.travel(utcnow() + timedelta(days=days, hours=-1)):
+        obstacle = proxied(rewriting(lambda _environ: None), trusted)
+    if left is None:
+        assert obstacle is None
+        return
+    assert obstacle
+    assert obstacle.name in PASSABLE
+    begin, end = (
+        "a request arrives intact, but its certificate ends in ",
+        ", and then Twilio hangs up",
+    )
+    assert obstacle.description == begin + left + end
+    assert obstacle.fix == (
+        "renew it: certbot renew on its machine says why that does not happen by itself; then "
+        "reload the proxy"
+    )
+
+
+@pytest.mark.parametrize(("trusted_proxies", "is_told"), [("0", True), ("1", False), ("2", False)])
+def test_proxy_that_is_not_trusted_is_told(
+    proxied: Proxied, trusted_proxies: str, is_told: bool
+) -> None:
+    obstacle = proxied(rewriting(add_client), TRUSTED_PROXIES=trusted_proxies)
+    assert (obstacle is not None) is is_told
+    if obstacle:
+        assert obstacle.name in PASSABLE
+        assert obstacle.description == (
+            "a request arrives intact, but through 1 proxy, while TRUSTED_PROXIES is 0: all "
+            "clients look like one, and share one limit on sign-in"
+        )
+        assert obstacle.fix == "set TRUSTED_PROXIES=1 and start the app again"

@@ -5,7 +5,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
 from typing import Any
@@ -16,16 +16,16 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import AuthResult
 from flask import Flask
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from config import load
 from smstracker import create_app
 from smstracker.clock import utcnow
 from smstracker.doctor import checks
 from smstracker.extensions import db
-from smstracker.models import Heartbeat, MailHealth, Message
+from smstracker.models import Alert, Heartbeat, MailHealth, Message
 from smstracker.simulator import SimulatorServer
-from tests.alert_scenes import add_waiting
+from tests.alert_scenes import add_alert, add_backup, add_waiting
 from tests.clients import Person
 from tests.refused_callbacks import refusal
 from tests.serving import close, free_port
@@ -86,6 +86,12 @@ def numbers(*capabilities: dict[str, bool]) -> dict[str, Any]:
     return {"incoming_phone_numbers": owned, "page": 0, "next_page_uri": None}
 
 
+@pytest.fixture
+def clock() -> Iterator[time_machine.Traveller]:
+    with time_machine.travel(utcnow(), tick=False) as traveller:
+        yield traveller
+
+
 Asked = Callable[..., Findings]
 
 
@@ -108,6 +114,7 @@ def result_of(found: Findings, check: str) -> tuple[str, str, str]:
 
 def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> None:
     beat(live)
+    add_backup(live, timedelta())
     is_sqlite = live.config["SETTINGS"].is_sqlite
     found = examine(live, 0)
     verdicts = {check: [one["verdict"] for one in all_] for check, all_ in found.items()}
@@ -129,6 +136,7 @@ def test_doctor_finds_nothing_wrong_with_a_living_installation(live: Flask) -> N
         "callbacks",
         "mail",
         "alerts",
+        "open alerts",
         "backup",
         "worker",
         "outbox",
@@ -560,4 +568,38 @@ def test_doctor_ends_with_0_for_a_stranger_who_is_refused(live: Flask) -> None:
     beat(live)
     form = fields(sid(1), "sent", AccountSid="AC" + "9" * 32)
     call_back(live.test_client(), form, token="f" * 32, base=base_of(live))
+    add_backup(live, timedelta())
     assert ends_with(live, "--fail-on", "warning") == 0
+
+
+def test_open_alert_is_told_until_it_is_muted(
+    app: Flask, run_doctor: Asked, clock: time_machine.Traveller
+) -> None:
+    clock.move_to(datetime(2026, 11, 23, 11, 42, tzinfo=UTC))
+    began_at = utcnow() - timedelta(minutes=35)
+    add_alert(app, "callbacks-refused", counts={"callbacks": 4}, began_at=began_at)
+    sentence = (
+        "Callbacks of Twilio are refused, since 23 Nov 2026, 11:07 UTC: In the last hour 4 "
+        "callbacks signed with a secret of ours could not be accepted"
+    )
+    verdict, detail, fix = result_of(run_doctor(answer(500, {})), "open alerts")
+    assert (verdict, detail) == ("problem", sentence)
+    assert fix.startswith("The page Connection names the setting at fault")
+    with app.app_context():
+        db.session.execute(update(Alert).values(muted_until=utcnow() + timedelta(hours=1)))
+        db.session.commit()
+    verdict, detail, _ = result_of(run_doctor(answer(500, {})), "open alerts")
+    assert (verdict, detail) == ("ok", f"muted until 23 Nov 2026, 12:42 UTC: {sentence}")
+
+
+def test_alert_while_the_service_works_is_a_warning(app: Flask, run_doctor: Asked) -> None:
+    add_alert(app, "backups-stopped", counts={"hours": 50})
+    assert result_of(run_doctor(answer(500, {})), "open alerts")[0] == "warning"
+
+
+def test_alert_whose_advice_is_this_command_names_lines_of_it(
+    app: Flask, run_doctor: Asked
+) -> None:
+    add_alert(app, "callbacks-silent")
+    fix = result_of(run_doctor(answer(500, {})), "open alerts")[2]
+    assert fix == "see the lines callbacks and connection"

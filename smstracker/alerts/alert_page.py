@@ -9,6 +9,7 @@ from sqlalchemy import case, func, select
 
 from smstracker.alerts.channels import configured_channels
 from smstracker.alerts.notice import Notice, combine, compose
+from smstracker.alerts.open_alerts import read_open_alerts
 from smstracker.alerts.rules import RULES
 from smstracker.clock import is_within
 from smstracker.extensions import db, settings
@@ -62,14 +63,10 @@ def count_open() -> int:
 
 def read_alert_page(now: datetime) -> AlertPage:
     is_shown = (Alert.opened_at.is_not(None), Alert.rule.in_(RULES))  # of this version
-    query = select(Alert).where(*is_shown).order_by(Alert.opened_at.desc(), Alert.id.desc())
-    past = query.where(Alert.ended_at > now - ALERT_RETENTION).limit(MAX_PAST)
-    open_alerts = db.session.scalars(query.where(Alert.ended_at.is_(None))).all()
+    past = select(Alert).where(*is_shown, Alert.ended_at > now - ALERT_RETENTION)
+    past = past.order_by(Alert.opened_at.desc(), Alert.id.desc()).limit(MAX_PAST)
     return AlertPage(
-        open=sorted(
-            open_alerts,
-            key=lambda alert: (alert.is_muted(now), not RULES[alert.rule].is_sick),
-        ),
+        open=read_open_alerts(db.session.connection(), now),
         past=db.session.scalars(past).all(),
         channels=read_channels(),
         heartbeat=read_heartbeat() if settings().heartbeat_url else None,

@@ -87,7 +87,7 @@ def backup(path: Path, once: bool) -> None:
     )
     mark_done = partial(ScheduledJob.mark_done, started_at=started_at, interval=BACKUP_INTERVAL)
     try:
-        _record(ScheduledJob.forget if once else mark_done)
+        _record(partial(_mark_last, started_at=started_at) if once else mark_done)
     except DATABASE_ERRORS as error:
         reason = log_reason(error)
         click.echo(f"Alerts do not know of it: it could not be stored ({reason}).", err=True)
@@ -112,6 +112,11 @@ def _record(change: Callable[[Connection, str], None]) -> None:
     """Store what became of a backup."""
     with db.engine.begin() as connection:
         change(connection, JobName.BACKUP)
+
+
+def _mark_last(connection: Connection, name: str, started_at: datetime) -> None:
+    ScheduledJob.forget(connection, name)
+    ScheduledJob.mark_done(connection, JobName.LAST_BACKUP, started_at, BACKUP_INTERVAL)
 
 
 @click.command("restore", cls=CommandWithPlainErrors)

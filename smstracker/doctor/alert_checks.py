@@ -1,13 +1,17 @@
 """Checks of the ways by which people learn of problems."""
 
 from collections.abc import Iterator
+from datetime import datetime
 
+from smstracker.alerts.notice import format_moment
+from smstracker.alerts.open_alerts import read_open_alerts
+from smstracker.alerts.rules import RULES
 from smstracker.clock import format_age, utcnow
 from smstracker.command_name import COMMAND
 from smstracker.database.engine import reading_connection
-from smstracker.doctor.check_result import CheckResult, ok, problem, warning
+from smstracker.doctor.check_result import CheckResult, ok, problem, strip_period, warning
 from smstracker.extensions import db, settings
-from smstracker.models import ScheduledJob
+from smstracker.models import Alert, ScheduledJob
 from smstracker.models.jobs import JobName
 
 
@@ -23,6 +27,30 @@ def check_alerts() -> CheckResult:
         return ok("alerts", "go nowhere but to the page /alerts")
     fix = "set ALERT_EMAIL or ALERT_WEBHOOK_URL" + (", and HEARTBEAT_URL" if heartbeat else "")
     return warning("alerts", f"go nowhere but to the page /alerts{heartbeat}", fix)
+
+
+def check_open_alerts() -> Iterator[CheckResult]:
+    """Tell of each open alert: a problem if the service does not work, unless it is muted."""
+    now = utcnow()
+    with reading_connection(db.engine) as connection:
+        alerts = read_open_alerts(connection, now)
+    if not alerts:
+        yield ok("open alerts", "none")
+    for alert in alerts:
+        yield _check_open_alert(alert, now)
+
+
+def _check_open_alert(alert: Alert, now: datetime) -> CheckResult:
+    check, rule = "open alerts", RULES[alert.rule]
+    sentence = strip_period(rule.describe(alert.subject, alert.counts))
+    since = format_moment(alert.began_at)
+    detail = f"{rule.title(alert.subject)}, since {since}: {sentence}"
+    if alert.is_muted(now) and alert.muted_until:
+        return ok(check, f"muted until {format_moment(alert.muted_until)}: {detail}")
+    advice = strip_period(rule.full_advice(alert.subject))
+    if f"{COMMAND} doctor" in advice:  # this very command
+        advice = "see the lines callbacks and connection"
+    return (problem if rule.is_sick else warning)(check, detail, advice)
 
 
 def check_heartbeat() -> Iterator[CheckResult]:

@@ -1,6 +1,7 @@
 """Checks of backups: is the newest one good and new, and can another be made?"""
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from smstracker.backups.postgresql_backup import read_program_version
 from smstracker.clock import format_age, utcnow
@@ -24,18 +25,32 @@ def _check_newest() -> CheckResult:
     now = utcnow()
     with reading_connection(db.engine) as connection:
         backup = ScheduledJob.read(connection, JobName.BACKUP)
+        last_made_at = ScheduledJob.last_done_at(connection, JobName.LAST_BACKUP)
     newest = f"was made {format_age(backup.done_at, now)}" if backup.done_at else "is not known"
     if backup.failed_at:
         attempt = f"the newest attempt failed {format_age(backup.failed_at, now)}"
         fix = f"run {COMMAND} backup PATH by hand: it says why"
         return warning("backup", f"{attempt}; a good one {newest}", fix)
     if backup.done_at is None:
-        fix = f"run {COMMAND} backup each night, by the timer in deploy/systemd"
-        return ok("backup", "none was made yet, or none is expected", fix)
+        return _check_unexpected(last_made_at, now)
     if backup.is_due(now, BACKUP_INTERVAL):
         fix = f"run {COMMAND} backup PATH by hand, then see why its timer did not"
         return warning("backup", f"the newest {newest}, and another was due", fix)
     return ok("backup", f"the newest {newest}")
+
+
+def _check_unexpected(last_made_at: datetime | None, now: datetime) -> CheckResult:
+    """Check a database of which no backup is known from which on others are expected."""
+    if last_made_at:
+        age = format_age(last_made_at, now)
+        return ok("backup", f"the last was made {age} with --once, so no other is expected")
+    if settings().demo:
+        return ok("backup", "none is known, and a demo needs none")
+    fix = (
+        f"run {COMMAND} backup each night, by the timer in deploy/systemd, or once with --once if "
+        "no others are wanted"
+    )
+    return warning("backup", "none is known", fix)
 
 
 def _check_programs() -> CheckResult:

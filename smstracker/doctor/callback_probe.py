@@ -7,18 +7,23 @@ import json
 import secrets
 import ssl
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from hmac import compare_digest
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
 
 from smstracker.callback_requests.payload import FORM_TYPE
 from smstracker.carrier import current_carrier
 from smstracker.carrier.errors import START_DEMO
 from smstracker.carrier.signatures import DEFAULT_PORTS, SIGNATURE_SETTINGS
+from smstracker.clock import format_duration, utcnow
 from smstracker.extensions import settings
 from smstracker.network_errors import network_reason
+from smstracker.plurals import format_count
 from smstracker.web.urls import CALLBACK_PREFIX, external_url
 from smstracker.webhooks.views import compute_proof
 
@@ -37,10 +42,17 @@ TEST_FIELDS = {
 _OBSTACLES = tomllib.loads(Path(__file__).with_name("callback_probe.toml").read_text("utf-8"))
 
 
+# Callbacks arrive in spite of these.
+PASSABLE = ("ending_certificate", "unknown_proxy")
+# Whoever renews a certificate by a program does so with a third of its time left, or earlier.
+MIN_CERTIFICATE_LEFT, MIN_CERTIFICATE_SHARE = timedelta(days=14), 1 / 3
+
+
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Something that blocks the way, and its fix."""
+    """Something that blocks the way or soon may, and its fix. `name` is that in the data."""
 
+    name: str
     description: str
     fix: str
 
@@ -51,13 +63,15 @@ class _ProbeResponse:
     location: str
     text: str
     is_proven: bool
+    proxies: int  # that the app has seen
+    certificate: Mapping[str, Any]
 
 
 def _obstacle(name: str, **values: object) -> Obstacle:
     """An obstacle by its name in the data, with `values` filled in."""
     facts = {"prefix": CALLBACK_PREFIX, "settings_header": SIGNATURE_SETTINGS}
     texts = _OBSTACLES[name].items()
-    return Obstacle(**{field: text.format(**facts, **values) for field, text in texts})
+    return Obstacle(name, **{field: text.format(**facts, **values) for field, text in texts})
 
 
 def find_obstacle() -> Obstacle | None:
@@ -68,7 +82,7 @@ def find_obstacle() -> Obstacle | None:
     try:
         response = _post_probe(TEST_QUERY, TEST_FIELDS)
         if response.is_proven:
-            return _find_key_obstacle()
+            return _find_key_obstacle() or _find_passable(response)
         return _explain_refusal(response) if response.status == 403 else _explain_status(response)
     except ssl.SSLCertVerificationError:
         return _obstacle("invalid_certificate")
@@ -85,6 +99,23 @@ def _find_key_obstacle() -> Obstacle | None:
     return None
 
 
+def _find_passable(response: _ProbeResponse) -> Obstacle | None:
+    if response.certificate:
+        start, end = (_read_time(response.certificate, name) for name in ("notBefore", "notAfter"))
+        left = end - utcnow()
+        if left < min(MIN_CERTIFICATE_LEFT, (end - start) * MIN_CERTIFICATE_SHARE):
+            return _obstacle("ending_certificate", left=format_duration(left))
+    trusted = settings().trusted_proxies
+    if response.proxies > trusted:
+        count = format_count(response.proxies, "proxy", "proxies")
+        return _obstacle("unknown_proxy", count=count, proxies=response.proxies, trusted=trusted)
+    return None
+
+
+def _read_time(certificate: Mapping[str, Any], name: str) -> datetime:
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate[name]), UTC)
+
+
 def _post_probe(query: str, fields: dict[str, str], key_id: str | None = None) -> _ProbeResponse:
     nonce = secrets.token_hex(16)
     form = {"Nonce": nonce, "AccountSid": settings().twilio_account_sid, **fields}
@@ -99,21 +130,33 @@ def _post_probe(query: str, fields: dict[str, str], key_id: str | None = None) -
     connection = connection_class(parts.hostname or "", parts.port, timeout=TIMEOUT_SECONDS)
     try:
         connection.request("POST", f"{parts.path}{query}", urlencode(form), headers)
+        # The response may close the socket.
+        encrypted = connection.sock if isinstance(connection.sock, ssl.SSLSocket) else None
+        certificate = encrypted and encrypted.getpeercert()
         response = connection.getresponse()
         text = response.read(MAX_RESPONSE_BYTES).decode(errors="replace")
         location = response.headers.get("Location", "")
-        is_proven = response.status == 200 and _proves(text, nonce)
-        return _ProbeResponse(response.status, location, text, is_proven)
+        answer = _read_answer(text) if response.status == 200 else {}
+        proof, proxies = str(answer.get("proof")), answer.get("proxies", 0)
+        return _ProbeResponse(
+            response.status,
+            location,
+            text,
+            is_proven=compare_digest(proof.encode(), compute_proof(nonce).encode()),
+            proxies=proxies if isinstance(proxies, int) else 0,
+            certificate=certificate or {},
+        )
     finally:
         connection.close()
 
 
-def _proves(text: str, nonce: str) -> bool:
+def _read_answer(text: str) -> dict[str, Any]:
+    """The object of the app's answer; empty if it is none."""
     try:
-        answer = json.loads(text)["proof"]
-    except (ValueError, KeyError, TypeError):
-        return False
-    return compare_digest(str(answer).encode(), compute_proof(nonce).encode())
+        answer = json.loads(text)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _explain_refusal(response: _ProbeResponse) -> Obstacle:

@@ -62,6 +62,7 @@ class JobName(StrEnum):
     LOOKUPS = "lookups"  # only the time of the next slot
     HEARTBEAT = "heartbeat"
     BACKUP = "backup"  # by a command
+    LAST_BACKUP = "last backup"  # by a command, after which no other is expected
 
 
 class ScheduledJob(Model):

@@ -133,7 +133,8 @@ def probe() -> ResponseReturnValue:
     nonce = g.verified_callback.form.get("Nonce")
     if not nonce:
         refuse_verified(404)
-    return {"proof": compute_proof(nonce)}
+    proxies = [name for name in request.headers.get("X-Forwarded-For", "").split(",") if name]
+    return {"proof": compute_proof(nonce), "proxies": len(proxies)}
 
 
 def compute_proof(nonce: str) -> str:
