@@ -1,19 +1,23 @@
 """A heartbeat that the outside service did not take is told, whatever its HTTP status."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 import pytest
 from flask import Flask
+from sqlalchemy import update
 
 from smstracker.alerts import notifier
 from smstracker.alerts.heartbeat_answer import find_rejection
+from smstracker.clock import utcnow
 from smstracker.doctor.alert_checks import check_heartbeat
 from smstracker.doctor.check_result import CheckResult
 from smstracker.extensions import db
-from smstracker.models import User
+from smstracker.models import Alert, User
 from smstracker.models.jobs import JobName
-from tests.alert_scenes import storing
+from tests.alert_scenes import HOUR, MINUTE, add_alert, storing
 from tests.clients import Person, words
 from tests.http_receiver import HttpReceiver, receiving
 
@@ -95,6 +99,34 @@ def test_heartbeat_that_cannot_be_fetched_is_told_too(app: Flask, receiver: Http
     receiver.answers = [404]
     fetch(app, receiver, "")
     assert check(app).detail.endswith(": it answers 404")
+
+
+def test_heartbeat_that_an_open_alert_holds_back_is_told_with_its_reason(
+    app: Flask, receiver: HttpReceiver
+) -> None:
+    admin = Person.signed_in(app, "carol@example.org")
+    with storing(app) as session:
+        session.scalars(User.select_by_email(admin.email)).one().administrator = True
+    fetch(app, receiver, "OK")
+    opened_at = datetime(2026, 11, 23, 11, 7, tzinfo=UTC)
+    facts = {"counts": {"callbacks": 4}, "opened_at": opened_at}
+    add_alert(app, "callbacks-refused", **facts)
+    add_alert(app, "disk-full", counts={"free_megabytes": 1, "free_percent": 0})
+    add_alert(app, "backups-stopped", counts={"hours": 50}, opened_at=opened_at - MINUTE)
+    sentence = "because an alert is open: Callbacks of Twilio are refused"
+    result = check(app)
+    assert result.verdict == "warning"
+    assert result.detail == f"HEARTBEAT_URL is not fetched since 23 Nov 2026, 11:07 UTC, {sentence}"
+    page = words(admin.get("/alerts").text)
+    assert re.search(
+        rf"HEARTBEAT_URL is not fetched since 23 Nov 2026, 11:07:00 UTC ?, {sentence}\.", page
+    )
+    fetch(app, receiver, "OK")
+    assert len(receiver.received) == 1
+    with storing(app) as session:
+        session.execute(update(Alert).values(muted_until=utcnow() + HOUR))
+    assert "HEARTBEAT_URL was taken" in check(app).detail
+    assert "is not fetched since" not in words(admin.get("/alerts").text)
 
 
 def test_heartbeat_that_is_not_set_is_no_subject(make_app: Callable[..., Flask]) -> None:

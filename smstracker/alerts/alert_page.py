@@ -9,7 +9,7 @@ from sqlalchemy import case, func, select
 
 from smstracker.alerts.channels import configured_channels
 from smstracker.alerts.notice import Notice, combine, compose
-from smstracker.alerts.open_alerts import read_open_alerts
+from smstracker.alerts.open_alerts import find_heartbeat_hold, read_open_alerts
 from smstracker.alerts.rules import RULES
 from smstracker.clock import is_within
 from smstracker.extensions import db, settings
@@ -39,13 +39,15 @@ class AlertPage:
     """Open alerts, what keeps the service from working first and muted ones last; past ones of
     ALERT_RETENTION, newest first; and where alerts go.
 
-    `heartbeat` is None without HEARTBEAT_URL. `evaluated_at` is when a worker last looked.
+    `heartbeat` is None without HEARTBEAT_URL, and `hold` the open alert that keeps it from being
+    fetched. `evaluated_at` is when a worker last looked.
     """
 
     open: Sequence[Alert]
     past: Sequence[Alert]
     channels: Sequence[ChannelStatus]
     heartbeat: ChannelStatus | None
+    hold: Alert | None
     evaluated_at: datetime | None
 
     def is_current(self, now: datetime) -> bool:
@@ -65,11 +67,13 @@ def read_alert_page(now: datetime) -> AlertPage:
     is_shown = (Alert.opened_at.is_not(None), Alert.rule.in_(RULES))  # of this version
     past = select(Alert).where(*is_shown, Alert.ended_at > now - ALERT_RETENTION)
     past = past.order_by(Alert.opened_at.desc(), Alert.id.desc()).limit(MAX_PAST)
+    open_alerts = read_open_alerts(db.session.connection(), now)
     return AlertPage(
-        open=read_open_alerts(db.session.connection(), now),
+        open=open_alerts,
         past=db.session.scalars(past).all(),
         channels=read_channels(),
         heartbeat=read_heartbeat() if settings().heartbeat_url else None,
+        hold=find_heartbeat_hold(open_alerts, now),
         evaluated_at=ScheduledJob.last_done_at(db.session.connection(), JobName.ALERTS),
     )
 

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from flask import Flask
-from sqlalchemy import select
 
 from smstracker.alerts import channels
 from smstracker.alerts.channels import ChannelError
 from smstracker.alerts.notice import Notice, combine, compose
+from smstracker.alerts.open_alerts import find_heartbeat_hold, read_open_alerts
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
@@ -124,10 +124,7 @@ def fetch_heartbeat_if_well() -> None:
 
 
 def is_all_well() -> bool:
-    """Whether no alert is open that says so, but those that an administrator has muted."""
+    """Whether no open alert says that the service does not work, but muted ones."""
     now = utcnow()
-    sick = [name for name, rule in RULES.items() if rule.is_sick]
-    is_open = (Alert.opened_at.is_not(None), Alert.ended_at.is_(None), Alert.rule.in_(sick))
-    audible = select(Alert.id).where(*is_open, Alert.is_audible(now))
     with reading_connection(db.engine) as connection:
-        return connection.scalar(audible.limit(1)) is None
+        return find_heartbeat_hold(read_open_alerts(connection, now), now) is None

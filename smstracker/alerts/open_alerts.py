@@ -18,3 +18,11 @@ def read_open_alerts(connection: Connection, now: datetime) -> Sequence[Alert]:
     rows = connection.execute(query.order_by(Alert.opened_at.desc(), Alert.id.desc()))
     alerts = [Alert(**row._mapping) for row in rows]
     return sorted(alerts, key=lambda alert: (alert.is_muted(now), not RULES[alert.rule].is_sick))
+
+
+def find_heartbeat_hold(alerts: Sequence[Alert], now: datetime) -> Alert | None:
+    """The oldest of some open alerts that keeps HEARTBEAT_URL from being fetched: it says that the
+    service does not work, and is not muted.
+    """
+    holds = [alert for alert in alerts if RULES[alert.rule].is_sick and not alert.is_muted(now)]
+    return min(holds, key=lambda alert: alert.opened_at or now, default=None)

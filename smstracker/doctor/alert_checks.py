@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from smstracker.alerts.notice import format_moment
-from smstracker.alerts.open_alerts import read_open_alerts
+from smstracker.alerts.open_alerts import find_heartbeat_hold, read_open_alerts
 from smstracker.alerts.rules import RULES
 from smstracker.clock import format_age, utcnow
 from smstracker.command_name import COMMAND
@@ -54,15 +54,23 @@ def _check_open_alert(alert: Alert, now: datetime) -> CheckResult:
 
 
 def check_heartbeat() -> Iterator[CheckResult]:
-    """Say whether the newest fetch of HEARTBEAT_URL was taken."""
+    """Say whether the newest fetch of HEARTBEAT_URL was taken, and what holds the next one back."""
     if not settings().heartbeat_url:
         return
     with reading_connection(db.engine) as connection:
         job = ScheduledJob.read(connection, JobName.HEARTBEAT)
+        hold = find_heartbeat_hold(read_open_alerts(connection, utcnow()), utcnow())
+    if hold and hold.opened_at:
+        reason = f"since {format_moment(hold.opened_at)}, because an alert is open"
+        detail = f"HEARTBEAT_URL is not fetched {reason}: {RULES[hold.rule].title(hold.subject)}"
+        fix = "end what the line open alerts tells, or mute it on the page /alerts"
+        yield warning("heartbeat", detail, fix)
     if job.failed_at:
         detail = f"HEARTBEAT_URL was not taken {format_age(job.failed_at, utcnow())}: {job.failure}"
         fix = f"compare it with the address at the outside service, then {COMMAND} alerts test"
         yield problem("heartbeat", detail, fix)
+    elif hold:
+        return
     elif job.done_at:
         yield ok("heartbeat", f"HEARTBEAT_URL was taken {format_age(job.done_at, utcnow())}")
     else:
