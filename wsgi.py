@@ -8,6 +8,7 @@ from flask.cli import FlaskGroup
 
 from config import ConfigError, load
 from smstracker import create_app, logs
+from smstracker.commands.demo_notice import describe_unexpected_demo
 
 # A command prints for people; what it does in passing is no news to them. `flask run` serves.
 context = click.get_current_context(silent=True)
@@ -24,6 +25,9 @@ except ConfigError as error:
 
         click.echo(format_settings_problems(error.problems))
     sys.exit(str(error))
+notice = describe_unexpected_demo(app.config["SETTINGS"]) if is_command else None
+if notice:
+    click.echo(notice, err=True)
 # Flask's server has none of the limits that protect an installation.
 if context is not None and context.info_name == "run" and not app.config["SETTINGS"].demo:
     sys.exit("flask run serves only a demo. Use gunicorn -c python:smstracker.server wsgi:app")

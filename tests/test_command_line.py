@@ -15,7 +15,7 @@ from flask import Flask
 from config import ROOT
 from smstracker import command_line, create_app
 from smstracker.commands import MIGRATIONS, MODULES
-from tests.live_settings import bare_environment, settings
+from tests.live_settings import bare_environment, live_environment, settings
 from tests.serving import free_port
 from tests.source_sentences import PACKAGE, sentences
 
@@ -75,6 +75,43 @@ def test_texts_name_the_command_as_it_is_called(tmp_path: Path) -> None:
         text=True,
     )
     assert advice.stdout.startswith("Run smstracker doctor: "), advice.stderr
+
+
+DEMO = (
+    "Demo mode: TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN are set neither in the environment nor in "
+    ".env."
+)
+
+
+@pytest.mark.parametrize("command", ["users list", "doctor", "alerts list"])
+def test_command_says_that_it_acts_on_a_demo_beside_an_installed_service(
+    database: str, tmp_path: Path, command: str
+) -> None:
+    env = {"DATABASE_URL": database, "SMSTRACKER_SETTINGS": str(tmp_path / "etc")}
+    assert "Demo mode" not in run(*command.split(), **env).stderr
+    (tmp_path / "etc").mkdir()
+    sentence = f"{DEMO} For the service of {tmp_path}/etc, run the command smstracker.\n"
+    assert run(*command.split(), **env).stderr == sentence
+    assert run(*command.split(), **env, SMSTRACKER_COMMAND="smstracker").stderr == ""
+    live = live_environment(**env)
+    assert "Demo mode" not in run(*command.split(), **live).stderr
+
+
+def test_command_without_a_database_says_that_it_is_a_demo(tmp_path: Path) -> None:
+    done = run("users", "list", DATABASE_URL=f"sqlite:///{tmp_path}/none.sqlite")
+    first, second = done.stderr.splitlines()
+    assert first == DEMO
+    assert second.startswith("Error: ")
+
+
+def test_docs_name_the_command_of_a_server() -> None:
+    """That of a clone would act on a demo there."""
+    page = (ROOT / "docs/operations.md").read_text()
+    sections = re.split(r"(?m)^## ", page)[1:]
+    of_clones = ("Install on a server", "Try it from a laptop", "Processes")
+    named = re.compile(rf"flask ({'|'.join((*MODULES, MIGRATIONS))})\b")
+    titles = [text.partition("\n")[0] for text in sections if named.search(text)]
+    assert set(titles) <= set(of_clones)
 
 
 def test_no_text_names_the_command_itself() -> None:
