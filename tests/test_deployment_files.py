@@ -145,7 +145,9 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_command(installed: Path, name: str, settings: str) -> "subprocess.CompletedProcess[str]":
+def run_command(
+    installed: Path, name: str, settings: str, folder: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
     """Run deploy/systemd/smstracker with these settings; prints the one with this name."""
     (installed / "smstracker.env").write_text(settings)
     env = {
@@ -154,7 +156,7 @@ def run_command(installed: Path, name: str, settings: str) -> "subprocess.Comple
         "SMSTRACKER_SETTINGS": str(installed),
     }
     command = [str(DEPLOY / "systemd/smstracker"), name]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,14 @@ def test_command_passes_secrets_as_files_and_ignores_copies(installed: Path) -> 
     (installed / "secrets/SECRET_KEY~").write_text("former")
     ended = run_command(installed, "SECRET_KEY_FILE", "PORT=8000\n")
     assert ended.stdout == f"{installed}/secrets/SECRET_KEY\n", ended.stderr
+
+
+def test_command_finds_files_in_the_callers_folder_and_no_code(installed: Path) -> None:
+    (installed / ".venv/bin/flask").write_text('#!/bin/sh\npwd; echo "$PYTHONSAFEPATH"\n')
+    folder = installed / "elsewhere"
+    folder.mkdir()
+    ended = run_command(installed, "backup", "PORT=8000\n", folder)
+    assert ended.stdout == f"{folder}\n1\n", ended.stderr
 
 
 def test_texts_name_the_command_that_is_installed(installed: Path) -> None:

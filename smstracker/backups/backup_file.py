@@ -1,6 +1,7 @@
 """The file of a backup: complete and private, or not there."""
 
 import os
+import pwd
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +10,15 @@ from pathlib import Path
 
 class BackupError(Exception):
     """A backup cannot be made or restored; the text says why and what to do."""
+
+
+def user_and_home() -> tuple[str, str]:
+    """The user whose rights this process has: on a server, that of the service."""
+    try:
+        entry = pwd.getpwuid(os.geteuid())
+    except KeyError:  # in a container
+        return str(os.geteuid()), tempfile.gettempdir()
+    return entry.pw_name, entry.pw_dir
 
 
 @contextmanager
@@ -21,7 +31,11 @@ def private_part(path: Path) -> Iterator[Path]:
         file, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:
         folder = path.parent.absolute()
-        raise BackupError(f"{folder} cannot be written: {error.strerror}.") from error
+        reason = f"{folder} cannot be written: {error.strerror}."
+        if isinstance(error, PermissionError):
+            user, home = user_and_home()
+            reason += f" Name a folder in which the user {user} may write, such as {home}."
+        raise BackupError(reason) from error
     os.close(file)
     try:
         yield Path(name)
@@ -50,9 +64,13 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def _refuse_existing(path: Path) -> None:
-    if path.is_dir():
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except PermissionError:  # of a folder on the way: it cannot be written either
+        return
+    if is_folder:
         raise BackupError(f"{path} is a folder. Name a file in it.")
-    if path.exists():
+    if exists:
         raise BackupError(f"{path} exists. A backup never overwrites: name another file.")
 
 

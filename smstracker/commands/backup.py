@@ -1,6 +1,7 @@
 """flask backup and flask restore: the whole database in one file, and back."""
 
 import dataclasses
+import os
 import signal
 import sqlite3
 import sys
@@ -19,7 +20,7 @@ from sqlalchemy.exc import DatabaseError
 
 from smstracker import create_app
 from smstracker.backups import postgresql_backup, sqlite_backup
-from smstracker.backups.backup_file import BackupError
+from smstracker.backups.backup_file import BackupError, user_and_home
 from smstracker.backups.held_sends import hold_sends
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import CommandWithPlainErrors
@@ -54,7 +55,8 @@ from smstracker.settings.reader import ConfigError
 from smstracker.web.health import known_revisions, migration_problem
 from smstracker.web_templates import format_absolute_time
 
-FILE = click.Path(path_type=Path)
+# Whether it can be read, the commands say themselves, and what to do if not.
+FILE = click.Path(readable=False, path_type=Path)
 RESTORED = {"action": AuditAction.RESTORED_BACKUP, "actor": COMMAND_LINE}
 RECEIPT = "receipt "  # begins the subject of an audit entry
 NEWEST_AT = select(Message.created_at).order_by(Message.id.desc()).limit(1)
@@ -227,10 +229,22 @@ def _plain_errors() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
+def _check_readable(path: Path) -> None:
+    try:
+        is_file = path.is_file()
+    except PermissionError:  # of a folder on the way
+        is_file = True
+    if not is_file:
+        raise BackupError(f"{path} is not there, or is no file.")
+    if not os.access(path, os.R_OK, effective_ids=True):
+        user, home = user_and_home()
+        copy = f"install -o {user} -m 600 {path.absolute()} {home}"
+        raise BackupError(f"The user {user} cannot read {path}. Restore a copy of its own: {copy}")
+
+
 def _check(path: Path, file: Path | None) -> None:
     """Raise BackupError if the file cannot become this installation's database."""
-    if not path.is_file():
-        raise BackupError(f"{path} is not there, or is no file.")
+    _check_readable(path)
     if file:
         revision = sqlite_backup.read_revision(path)
     else:
