@@ -1,5 +1,7 @@
 """The page of alerts, its mute buttons, and who may see them."""
 
+import html
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -8,11 +10,14 @@ from pathlib import Path
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from config import load
 from smstracker import create_app
+from smstracker.alerts.notice import format_moment
+from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
+from smstracker.doctor.alert_checks import check_open_alerts
 from smstracker.extensions import db
 from smstracker.models import Alert, AlertNotice, ScheduledJob, User
 from tests.alert_scenes import MINUTE, add_alert, alerts, storing
@@ -202,3 +207,37 @@ def test_what_keeps_the_service_from_working_stands_first_and_muted_alerts_last(
     page = words(admin.get("/alerts").text)
     titles = ("Callbacks stopped coming", "Backups stopped", "A worker is gone")
     assert sorted(titles, key=page.index) == list(titles)
+
+
+def test_pages_that_the_advice_names_are_links(app: Flask, admin: Person) -> None:
+    add_alert(app, "callbacks-refused", counts={"callbacks": 4})
+    high = {"failed": 20, "decided": 20, "usual_decided": 0, "usual_failed": 0}
+    add_alert(app, "failures-high", counts=high)
+    page = admin.get("/alerts").text
+    links = {text: href for href, text in re.findall(r'href="([^"]+)"[^>]*>(Open [^<]+)<', page)}
+    assert set(links) == {"Open Connection", "Open Insights"}
+    insights = admin.get(html.unescape(links["Open Insights"]))
+    assert admin.get(links["Open Connection"]).status_code == insights.status_code == 200
+    assert "Last 24 hours, everyone's messages" in html.unescape(words(insights.text))
+    assert RULES["failures-high"].page_name in RULES["failures-high"].advise("")
+
+
+def test_open_alert_whose_cause_is_gone_says_when_it_ends(
+    app: Flask, admin: Person, clock: time_machine.Traveller
+) -> None:
+    last, end = utcnow(), utcnow() + 10 * MINUTE
+    add_alert(app)
+    add_evaluation(app)
+    assert "Not seen since" not in words(admin.get("/alerts").text)
+    clock.shift(MINUTE)
+    with storing(app) as session:
+        session.execute(update(ScheduledJob).values(done_at=utcnow()))
+    page = words(admin.get("/alerts").text)
+    exact_last, exact_end = (f"{moment:%-d %b %Y, %H:%M:%S} UTC" for moment in (last, end))
+    assert f"Not seen since {exact_last} . Ends at {exact_end} if it stays so." in page
+    output = app.test_cli_runner().invoke(args=["alerts", "list"]).output
+    sentence = f"Not seen since {format_moment(last)}. Ends at {format_moment(end)} if it stays so"
+    assert f"       {sentence}.\n" in output
+    with app.app_context():
+        [result] = check_open_alerts()
+    assert (result.verdict, result.detail.endswith(f". {sentence}")) == ("warning", True)

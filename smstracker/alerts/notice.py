@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from smstracker.alerts.rules import RULES
+from smstracker.alerts.rules import QUIET_TIME, RULES
 from smstracker.clock import format_duration
 from smstracker.command_name import COMMAND
 from smstracker.extensions import settings
@@ -50,7 +50,7 @@ def compose(alert: Alert, occasion: str, notice_id: str) -> Notice:
         still = "" if occasion == BEGIN else "Still open. "
         advice = f"What to do: {rule.advise(alert.subject)}"
         paragraphs = [f"{still}{sentence}", since, advice]
-        links = [*filter(None, [rule.page(alert.subject)]), *links]
+        links = [*filter(None, [rule.page_address(alert.subject)]), *links]
     over = "No longer watched: " if alert.counts.get("unknown") else "Over: "
     prefix = {BEGIN: "", END: over}.get(occasion, "Still: ")
     event_type = EVENT_TYPES.get(occasion, "alert.continues")
@@ -90,6 +90,12 @@ def describe_end(alert: Alert) -> str:
     if unknown := alert.counts.get("unknown"):
         tail += f". The outcome of {format_count(unknown, 'message')} is still unknown"
     return f"It lasted {duration}{tail}."
+
+
+def describe_gone(alert: Alert) -> str:
+    """When an open alert was true last, and when it ends."""
+    last, end = alert.last_true_at, alert.last_true_at + QUIET_TIME
+    return f"Not seen since {format_moment(last)}. Ends at {format_moment(end)} if it stays so."
 
 
 def format_moment(moment: datetime) -> str:

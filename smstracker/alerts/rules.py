@@ -10,6 +10,7 @@ from functools import partial
 
 from smstracker.clock import MINUTE, format_duration
 from smstracker.command_name import COMMAND
+from smstracker.extensions import settings
 from smstracker.health_facts import BACKUP_INTERVAL
 from smstracker.models.alerts import Counts, RuleName
 from smstracker.percentages import format_share
@@ -18,6 +19,9 @@ from smstracker.sms.error_guide import address_administrator, documentation_url,
 
 # A rule that has been false for this time has ended; a shorter pause does not end it.
 QUIET_TIME = timedelta(minutes=10)
+CONNECTION_PAGE = "/callbacks"
+# Of everybody's messages, as the alert counts them.
+INSIGHTS_PAGE = "/insights?everyone=1&period=24h"
 Sentence = Callable[[str, Counts], str]
 
 
@@ -25,9 +29,9 @@ Sentence = Callable[[str, Counts], str]
 class Rule:
     """One rule; `title`, `describe` and `advise` take the subject, an error code or empty.
 
-    `page` is the address of a page elsewhere that the advice speaks of, or empty. It opens after
-    it has held for `holds`. `is_sick` if the service itself does not work: then HEARTBEAT_URL is
-    not fetched. docs/operations.md lists it under `heading`.
+    `page` is the address of the page that the advice speaks of, or empty; one of ours is a path and
+    has a `page_name`. It opens after it has held for `holds`. `is_sick` if the service itself does
+    not work: then HEARTBEAT_URL is not fetched. docs/operations.md lists it under `heading`.
     """
 
     name: RuleName
@@ -37,13 +41,19 @@ class Rule:
     holds: timedelta = timedelta(0)
     is_sick: bool = True
     page: Callable[[str], str] = lambda _subject: ""
+    page_name: str = ""
 
     def title(self, subject: str) -> str:
         return f"{self.heading}: {subject}" if subject else self.heading
 
+    def page_address(self, subject: str) -> str:
+        """The whole address of the page, or empty."""
+        page = self.page(subject)
+        return f"{settings().public_base_url}{page}" if page.startswith("/") else page
+
     def full_advice(self, subject: str) -> str:
         """The advice with the address of its page, for where there are no links."""
-        return f"{self.advise(subject)} {self.page(subject)}".strip()
+        return f"{self.advise(subject)} {self.page_address(subject)}".strip()
 
 
 def _constant(text: str) -> Callable[[str], str]:
@@ -169,6 +179,8 @@ _TROUBLE = (
         _refused,
         _constant("The page Connection names the setting at fault. Correct it, then replay them."),
         holds=2 * MINUTE,
+        page=_constant(CONNECTION_PAGE),
+        page_name="Connection",
     ),
     Rule(
         RuleName.CALLBACKS_NOT_STORED,
@@ -190,6 +202,8 @@ _TROUBLE = (
         _cannot_ask,
         _constant("The page Connection says why: the credentials, the network or Twilio itself."),
         holds=10 * MINUTE,
+        page=_constant(CONNECTION_PAGE),
+        page_name="Connection",
     ),
     Rule(
         RuleName.OUTBOX_STUCK,
@@ -212,7 +226,9 @@ _OUTCOMES = (
         RuleName.FAILURES_HIGH,
         "Far more messages fail than usual",
         _failing,
-        _constant("The page Insights lists the errors of today, each with its explanation."),
+        _constant("The page Insights lists the errors of the last day, each with its explanation."),
+        page=_constant(INSIGHTS_PAGE),
+        page_name="Insights",
     ),
     _opens_later(RuleName.ERROR_CODE, "One error is far above its usual", _code, _advise_code),
     _opens_later(

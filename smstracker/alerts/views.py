@@ -6,7 +6,7 @@ from flask_login import current_user
 
 from smstracker.alerts import alert_page
 from smstracker.alerts.notice import describe_end
-from smstracker.alerts.rules import RULES
+from smstracker.alerts.rules import QUIET_TIME, RULES
 from smstracker.clock import utcnow
 from smstracker.extensions import writing
 from smstracker.models.alerts import MUTE_HOURS, WEBHOOK
@@ -27,6 +27,7 @@ def overview() -> ResponseReturnValue:
         page=alert_page.read_alert_page(now),
         rules=RULES,
         describe_end=describe_end,
+        quiet_time=QUIET_TIME,
         mute_hours=MUTE_HOURS,
         webhook=WEBHOOK,
         now=now,

@@ -8,7 +8,13 @@ from flask.cli import AppGroup
 from smstracker.alerts import channels
 from smstracker.alerts.alert_page import read_alert_page
 from smstracker.alerts.channels import ChannelError
-from smstracker.alerts.notice import Notice, compose_test, describe_end, format_moment
+from smstracker.alerts.notice import (
+    Notice,
+    compose_test,
+    describe_end,
+    describe_gone,
+    format_moment,
+)
 from smstracker.alerts.rules import RULES
 from smstracker.clock import utcnow
 from smstracker.commands.database_errors import CommandWithPlainErrors
@@ -33,6 +39,8 @@ def list_alerts() -> None:
         sentence = rule.describe(alert.subject, alert.counts)
         since = format_moment(alert.began_at)
         click.echo(f"{state}  since {since}  {rule.title(alert.subject)}: {sentence}")
+        if not alert.ended_at and alert.is_gone(alert_page.evaluated_at):
+            click.echo(f"       {describe_gone(alert)}")
         click.echo(f"       {_second_line(alert)}")
     if not alert_page.open:
         click.echo("No alert is open.")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from smstracker.alerts.notice import format_moment
+from smstracker.alerts.notice import describe_gone, format_moment
 from smstracker.alerts.open_alerts import find_heartbeat_hold, read_open_alerts
 from smstracker.alerts.rules import RULES
 from smstracker.clock import format_age, utcnow
@@ -34,19 +34,22 @@ def check_open_alerts() -> Iterator[CheckResult]:
     now = utcnow()
     with reading_connection(db.engine) as connection:
         alerts = read_open_alerts(connection, now)
+        evaluated_at = ScheduledJob.last_done_at(connection, JobName.ALERTS)
     if not alerts:
         yield ok("open alerts", "none")
     for alert in alerts:
-        yield _check_open_alert(alert, now)
+        yield _check_open_alert(alert, now, evaluated_at)
 
 
-def _check_open_alert(alert: Alert, now: datetime) -> CheckResult:
+def _check_open_alert(alert: Alert, now: datetime, evaluated_at: datetime | None) -> CheckResult:
     check, rule = "open alerts", RULES[alert.rule]
     sentence = strip_period(rule.describe(alert.subject, alert.counts))
     since = format_moment(alert.began_at)
     detail = f"{rule.title(alert.subject)}, since {since}: {sentence}"
     if alert.is_muted(now) and alert.muted_until:
         return ok(check, f"muted until {format_moment(alert.muted_until)}: {detail}")
+    if alert.is_gone(evaluated_at):
+        return warning(check, f"{detail}. {strip_period(describe_gone(alert))}")
     advice = strip_period(rule.full_advice(alert.subject))
     if f"{COMMAND} doctor" in advice:  # this very command
         advice = "see the lines callbacks and connection"

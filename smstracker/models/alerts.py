@@ -95,6 +95,10 @@ class Alert(Model):
     def is_muted(self, now: datetime) -> bool:
         return self.muted_until is not None and not has_come(self.muted_until, now, _MAX_MUTE)
 
+    def is_gone(self, evaluated_at: datetime | None) -> bool:
+        """Whether the newest evaluation found nothing, so that it ends soon."""
+        return evaluated_at is not None and self.last_true_at < evaluated_at
+
     @classmethod
     def is_audible(cls, now: datetime) -> ColumnElement[bool]:
         """Match alerts that are not muted."""
