@@ -1,5 +1,8 @@
 """Backups that stop are told: by doctor after a day, by an alert after two."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,6 +14,7 @@ from flask import Flask
 from flask_migrate import downgrade, upgrade
 from sqlalchemy import func, select, text
 
+from config import ROOT
 from smstracker import health_facts
 from smstracker.clock import utcnow
 from smstracker.database.engine import reading_connection
@@ -21,6 +25,7 @@ from smstracker.models import Message, ScheduledJob
 from smstracker.models.jobs import JobName
 from tests.alert_scenes import HOUR, MINUTE, Space, add_backup, alerts, run_evaluation
 from tests.clients import Person
+from tests.live_settings import live_environment
 from tests.postgresql_programs import path_to_programs
 from tests.serving import close
 
@@ -96,6 +101,48 @@ def test_backup_that_fails_is_told_until_one_succeeds(
     assert newest_backup_at(app) == made_at
     assert run(make_app, "backup", tmp_path / "b").exit_code == 0
     assert backup_line(app).detail == "the newest was made just now"
+
+
+def back_up_by_hand(app: Flask, path: Path) -> int:
+    """Run the command at a terminal."""
+    env = live_environment(DATABASE_URL=app.config["SETTINGS"].database_url)
+    command = [sys.executable, "-m", "smstracker.command_line", "backup", str(path)]
+    main_side, terminal = os.openpty()
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=env | {"PATH": path_to_programs()},
+        stdin=terminal,
+        capture_output=True,
+        check=False,
+    )
+    os.close(main_side)
+    os.close(terminal)
+    return done.returncode
+
+
+def test_backup_by_hand_neither_hides_nor_sets_that_the_nightly_one_fails(
+    make_app: MakeApp, app: Flask, tmp_path: Path
+) -> None:
+    assert back_up_by_hand(app, tmp_path / "missing" / "a") == 1
+    assert backup_line(app).detail == "none is known"
+    assert run(make_app, "backup", tmp_path / "missing" / "a").exit_code == 1
+    assert back_up_by_hand(app, tmp_path / "a") == 0
+    detail = backup_line(app).detail
+    assert detail.startswith("the newest attempt failed ")
+    assert "; a good one was made " in detail
+    assert run(make_app, "backup", tmp_path / "b").exit_code == 0
+    assert backup_line(app).detail == "the newest was made just now"
+
+
+def test_advice_on_a_server_names_the_journal_of_the_service() -> None:
+    code = "from smstracker.alerts.rules import RULES; print(RULES['backups-stopped'].advise(''))"
+    env = live_environment(SMSTRACKER_COMMAND="smstracker")
+    command = [sys.executable, "-c", code]
+    advice = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    journal = "journalctl -u smstracker-backup -n 20"
+    assert f"If it fails, {journal} says why; then systemctl start" in advice.stdout
+    assert "PATH" not in advice.stdout
 
 
 def test_alert_opens_after_two_missing_backups_and_ends_with_the_next(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
+from smstracker.backups.advice import FIND_FAILURE, FIND_TIMER
 from smstracker.clock import MINUTE, format_duration
 from smstracker.command_name import COMMAND
 from smstracker.extensions import settings
@@ -250,8 +251,8 @@ _BACKUPS = Rule(
     "Backups stopped",
     _no_backup,
     _constant(
-        f"Run {COMMAND} backup PATH by hand: it says why it fails. If it does not fail, its "
-        "timer does not run. Where no further backups are wanted, make one with --once."
+        f"If it fails, {FIND_FAILURE}. If it does not run, {FIND_TIMER}. Where no further backups "
+        "are wanted, make one with --once."
     ),
     holds=BACKUP_INTERVAL,
     is_sick=False,

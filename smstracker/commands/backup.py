@@ -80,14 +80,20 @@ def backup(path: Path, once: bool) -> None:
     try:
         size = _back_up(path)
     except click.ClickException:
-        with suppress(*DATABASE_ERRORS):
-            _record(ScheduledJob.mark_failed)
+        if not _is_by_hand():
+            with suppress(*DATABASE_ERRORS):
+                _record(ScheduledJob.mark_failed)
         raise
     click.echo(
         f"{path}: {size / 1e6:.1f} MB, complete. It holds phone numbers and texts: keep it where "
         "nobody else can read it. Your settings are not in it."
     )
-    mark_done = partial(ScheduledJob.mark_done, started_at=started_at, interval=BACKUP_INTERVAL)
+    mark_done = partial(
+        ScheduledJob.mark_done,
+        started_at=started_at,
+        interval=BACKUP_INTERVAL,
+        keeps_failure=_is_by_hand(),
+    )
     try:
         _record(partial(_mark_last, started_at=started_at) if once else mark_done)
     except DATABASE_ERRORS as error:
@@ -114,6 +120,11 @@ def _record(change: Callable[[Connection, str], None]) -> None:
     """Store what became of a backup."""
     with db.engine.begin() as connection:
         change(connection, JobName.BACKUP)
+
+
+def _is_by_hand() -> bool:
+    """Whether somebody types the command: that says nothing of the nightly one."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _mark_last(connection: Connection, name: str, started_at: datetime) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from config import Config
-from smstracker.command_name import COMMAND
+from smstracker.command_name import IS_SERVICE, SERVICE_COMMAND
 from smstracker.settings.database_url import sqlite_path
 
-# As in deploy/systemd, whose command has this name.
+# As in deploy/systemd.
 SERVICE_SETTINGS = Path(os.environ.get("SMSTRACKER_SETTINGS", "/etc/smstracker"))
-SERVICE_COMMAND = "smstracker"
 
 
 def describe_unexpected_demo(settings: Config) -> str | None:
@@ -19,7 +18,7 @@ def describe_unexpected_demo(settings: Config) -> str | None:
     if not settings.demo:
         return None
     database = sqlite_path(make_url(settings.database_url))
-    is_beside_service = SERVICE_SETTINGS.is_dir() and COMMAND != SERVICE_COMMAND
+    is_beside_service = SERVICE_SETTINGS.is_dir() and not IS_SERVICE
     if not is_beside_service and (database is None or database.exists()):
         return None
     sentence = (

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from smstracker.backups.advice import FIND_FAILURE, FIND_TIMER, START_TIMER
 from smstracker.backups.postgresql_backup import read_program_version
 from smstracker.clock import format_age, utcnow
 from smstracker.command_name import COMMAND
@@ -29,13 +30,11 @@ def _check_newest() -> CheckResult:
     newest = f"was made {format_age(backup.done_at, now)}" if backup.done_at else "is not known"
     if backup.failed_at:
         attempt = f"the newest attempt failed {format_age(backup.failed_at, now)}"
-        fix = f"run {COMMAND} backup PATH by hand: it says why"
-        return warning("backup", f"{attempt}; a good one {newest}", fix)
+        return warning("backup", f"{attempt}; a good one {newest}", FIND_FAILURE)
     if backup.done_at is None:
         return _check_unexpected(last_made_at, now)
     if backup.is_due(now, BACKUP_INTERVAL):
-        fix = f"run {COMMAND} backup PATH by hand, then see why its timer did not"
-        return warning("backup", f"the newest {newest}, and another was due", fix)
+        return warning("backup", f"the newest {newest}, and another was due", FIND_TIMER)
     return ok("backup", f"the newest {newest}")
 
 
@@ -46,10 +45,7 @@ def _check_unexpected(last_made_at: datetime | None, now: datetime) -> CheckResu
         return ok("backup", f"the last was made {age} with --once, so no other is expected")
     if settings().demo:
         return ok("backup", "none is known, and a demo needs none")
-    fix = (
-        f"run {COMMAND} backup each night, by the timer in deploy/systemd, or once with --once if "
-        "no others are wanted"
-    )
+    fix = f"{START_TIMER}; or make one with --once if no others are wanted"
     return warning("backup", "none is known", fix)
 
 

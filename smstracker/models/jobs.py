@@ -121,11 +121,21 @@ class ScheduledJob(Model):
 
     @classmethod
     def mark_done(
-        cls, connection: Connection, name: str, started_at: datetime, interval: timedelta
+        cls,
+        connection: Connection,
+        name: str,
+        started_at: datetime,
+        interval: timedelta,
+        *,
+        keeps_failure: bool = False,
     ) -> None:
-        """Store that everything up to `started_at` is done; the job is due after `interval`."""
+        """Store that everything up to `started_at` is done; the job is due after `interval`.
+
+        `keeps_failure` if whatever failed last may still do so.
+        """
         cls._ensure_exists(connection, name, started_at)
-        job = update(cls).where(cls.name == name).values(failed_at=None, failure=None)
+        columns = {} if keeps_failure else {"failed_at": None, "failure": None}
+        job = update(cls).where(cls.name == name).values(columns)
         connection.execute(job.values(done_at=started_at, due_at=started_at + interval))
 
     @classmethod
